@@ -1,0 +1,203 @@
+"""The Python interface: prune a model, or decouple its pathways and prune each by itself."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from atv.allocation import Allocation
+from atv.calibration.callbacks import ActivationNorms, Drift, Plan, Pruning
+from atv.calibration.loop import BlockwiseCalibration, number
+from atv.calibration.progress import quiet_trainer
+from atv.criteria import Criterion
+from atv.files import save_run, writable
+from atv.lvlm import LVLM
+from atv.pathways import DecoupledLinear, route
+from atv.patterns import Pattern, parse_pattern
+from atv.plugins import resolve
+from atv.provenance import versions
+from atv.report import PathwayReport, PruningReport
+from atv.selection import TokenSelection
+
+BOTH = "both"
+
+
+@dataclass(frozen=True)
+class Pathway:
+    """How one pathway of a decoupled model is pruned; ``sparsity=0`` leaves it dense."""
+
+    selection: TokenSelection | str
+    sparsity: float | None = None
+    criterion: Criterion | str = "Wanda"
+    pattern: Pattern | str = "unstructured"
+    allocation: Allocation | str = "Uniform"
+
+    def plan(self, targets: Mapping[str, nn.Linear]) -> Plan:
+        """Names resolved and everything checked against the Linears.
+
+        Raises:
+            ValueError: for an unknown name, a sparsity outside [0, 1) or one that contradicts the pattern, or a
+                pattern that does not fit a Linear; the message names the argument, the value and the choices.
+        """
+        pattern = parse_pattern(self.pattern)
+        sparsity = self._sparsity(pattern)
+        shares = resolve(self.allocation, Allocation, "allocation").allocate(targets, sparsity)
+        for name, linear in targets.items():
+            try:
+                pattern.mask(linear.weight.new_zeros(1, linear.in_features), shares[name])
+            except ValueError as error:
+                raise ValueError(f"{error} ({name})") from error
+        return Plan(
+            resolve(self.selection, TokenSelection, "selection"),
+            resolve(self.criterion, Criterion, "criterion"),
+            pattern,
+            shares,
+        )
+
+    def _sparsity(self, pattern: Pattern) -> float:
+        implied, asked = pattern.sparsity, self.sparsity
+        if asked is not None and not (math.isfinite(asked) and 0 <= asked < 1):
+            raise ValueError(f"sparsity: expected a number in [0, 1), got {asked}")
+        if implied is not None and asked is not None and asked != implied:
+            raise ValueError(f"sparsity: {asked} contradicts the pattern {self.pattern!r}, which implies {implied}")
+        return implied if implied is not None else 0.5 if asked is None else asked
+
+
+def prune(
+    model: PreTrainedModel,
+    batches: Iterable[Mapping[str, Any]],
+    *,
+    selection: TokenSelection | str = "DriftTopK",
+    criterion: Criterion | str = "Wanda",
+    pattern: Pattern | str = "unstructured",
+    sparsity: float | None = None,
+    allocation: Allocation | str = "Uniform",
+    targets: Sequence[str] | None = None,
+    propagate: bool = True,
+    seed: int = 0,
+    trainer: L.Trainer | None = None,
+    run_dir: str | Path | None = None,
+) -> PruningReport:
+    """Prunes an LVLM's language model in place, block by block, by default as ATV-Pruning does.
+
+    Args:
+        model: any transformers LVLM with a text decoder and an image token.
+        batches: the dicts that its processor returns, one or several samples each, padded or not; read once.
+        selection: which tokens enter the calibration pool: an instance, a class name or a dotted path.
+        criterion: how a weight is scored, likewise.
+        pattern: "unstructured", "2:4", "4:8" or an instance. N:M keeps N of every M inputs of a row.
+        sparsity: fraction of each row that is pruned; None is 0.5, or what N:M implies.
+        allocation: how the sparsity is shared out over the Linears: an instance, a class name or a dotted path.
+        targets: shell-style patterns of the Linears' names; None is every Linear of the decoder's blocks.
+        propagate: whether a block sees its predecessors pruned; False is one-shot pruning.
+        seed: of whatever a rule draws; the same seed gives the same masks.
+        trainer: runs the prediction loop; None makes one with a progress bar.
+        run_dir: where masks.safetensors and report.json are written, if given.
+
+    Raises:
+        ValueError: for any argument that does not fit, before calibration starts; for activations that are not
+            finite, at the first block and sample that shows them.
+    """
+    lvlm = LVLM.of(model)
+    chosen = lvlm.targets(targets)
+    plans = {BOTH: Pathway(selection, sparsity, criterion, pattern, allocation).plan(chosen)}
+
+    def zero(name: str, linear: nn.Linear, masks: Mapping[str, Tensor]) -> None:
+        linear.weight.data.masked_fill_(~masks[BOTH].to(linear.weight.device), 0)
+
+    return _run(lvlm, batches, chosen, plans, zero, propagate, seed, trainer, run_dir)
+
+
+def decouple(
+    model: PreTrainedModel,
+    batches: Iterable[Mapping[str, Any]],
+    *,
+    text: Pathway,
+    visual: Pathway,
+    targets: Sequence[str] | None = None,
+    propagate: bool = True,
+    seed: int = 0,
+    trainer: L.Trainer | None = None,
+    run_dir: str | Path | None = None,
+) -> PruningReport:
+    """Gives every target Linear one weight a modality, each pruned in its own way, in place (the paper's probe).
+
+    Generated tokens are text. To leave ``o_proj`` shared and dense, name the other Linears in ``targets``.
+
+    Args:
+        text, visual: how each pathway is calibrated and pruned.
+        model, batches, targets, propagate, seed, trainer, run_dir: as for ``prune``.
+
+    Returns:
+        A report whose ``pathways["text"]`` and ``pathways["visual"]`` hold the masks.
+
+    Raises:
+        ValueError: as ``prune`` does.
+    """
+    lvlm = LVLM.of(model)
+    chosen = lvlm.targets(targets)
+    plans = {"text": text.plan(chosen), "visual": visual.plan(chosen)}
+
+    def replace(name: str, linear: nn.Linear, masks: Mapping[str, Tensor]) -> None:
+        model.set_submodule(name, DecoupledLinear(linear, masks["text"], masks["visual"]))
+
+    route(lvlm)
+    return _run(lvlm, batches, chosen, plans, replace, propagate, seed, trainer, run_dir)
+
+
+def _run(
+    lvlm: LVLM,
+    batches: Iterable[Mapping[str, Any]],
+    targets: Mapping[str, nn.Linear],
+    plans: Mapping[str, Plan],
+    install: Any,
+    propagate: bool,
+    seed: int,
+    trainer: L.Trainer | None,
+    run_dir: str | Path | None,
+) -> PruningReport:
+    folder = None if run_dir is None else writable(run_dir, "run_dir")
+    parameters = sum(parameter.numel() for parameter in lvlm.model.parameters())
+    numbered = number(iter(batches))
+    trainer = trainer or quiet_trainer()
+    drift, norms = Drift(), ActivationNorms()
+    pruning = Pruning(lvlm, targets, plans, install, propagate, drift, norms)
+    before = trainer.callbacks  # type: ignore[attr-defined]
+    trainer.callbacks = [*before, drift, norms, pruning]  # type: ignore[attr-defined]
+    try:
+        BlockwiseCalibration(lvlm, seed).run(trainer, numbered, targets, propagate)
+    finally:
+        trainer.callbacks = before  # type: ignore[attr-defined]
+    if len(pruning.blocks) != len(lvlm.blocks):
+        raise RuntimeError(f"calibration ended after {len(pruning.blocks)} of {len(lvlm.blocks)} blocks")
+    settings = {
+        "plans": {name: _describe(plan) for name, plan in plans.items()},
+        "targets": list(targets),
+        "propagate": propagate,
+    }
+    report = PruningReport(
+        masks=pruning.masks.get(BOTH, {}),
+        blocks=pruning.blocks,
+        parameters=parameters,
+        seed=seed,
+        settings=settings,
+        versions=versions(),
+        pathways={name: PathwayReport(masks) for name, masks in pruning.masks.items() if name != BOTH},
+    )
+    if folder is not None:
+        save_run(folder, report)
+    return report
+
+
+def _describe(plan: Plan) -> dict[str, Any]:
+    """Class names and arguments, for the report."""
+    parts = {"selection": plan.selection, "criterion": plan.criterion, "pattern": plan.pattern}
+    return {
+        **{field: {"class": type(part).__name__, **vars(part)} for field, part in parts.items()},
+        "sparsity": sorted(set(plan.sparsities.values())),
+    }

@@ -1,0 +1,43 @@
+"""The shape of the bundled model: LLaVA with a CLIP vision tower and Llama blocks, about 3.5 M parameters."""
+
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+from atv.bundled.drawing import SIDE
+from atv.bundled.vocabulary import PATCH, words
+
+
+def build_model() -> LlavaForConditionalGeneration:
+    """A model with random weights, drawn from torch's global generator."""
+    vocabulary = words()
+    vision = CLIPVisionConfig(
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        image_size=SIDE,
+        patch_size=PATCH,
+        projection_dim=128,
+    )
+    text = LlamaConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=6,
+        num_attention_heads=6,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        initializer_range=0.05,
+        pad_token_id=vocabulary.index("<pad>"),
+        bos_token_id=None,
+        eos_token_id=vocabulary.index("<end>"),
+    )
+    config = LlavaConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=vocabulary.index("<image>"),
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="default",
+        image_seq_length=(SIDE // PATCH) ** 2,
+        tie_word_embeddings=True,
+    )
+    return LlavaForConditionalGeneration(config)

@@ -1,0 +1,89 @@
+"""What a bundled task is, and the phrases that tasks share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from numpy.random import Generator
+
+from atv.bundled.scenes import COLORS, COLUMNS, DIGITS, ROWS, SHAPES, Scene, Thing, pick, shuffled
+
+PLACES = tuple(f"{row} {column}" for row in ROWS for column in COLUMNS)
+LETTERS = ("A", "B", "C", "D")
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question about one picture; ``answers`` are ten people's, where the score wants them."""
+
+    text: str
+    answer: str
+    category: str = ""
+    options: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+
+
+class Task(ABC):
+    """Asks one kind of question. A group of questions (rotations, pairs) is scored together."""
+
+    name: str
+    mirrors: str
+
+    @abstractmethod
+    def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
+        """A group of questions about ``scene``; empty where the scene does not allow one."""
+
+
+def names(scene: Scene, thing: Thing, hide: str = "") -> Iterator[str]:
+    """The phrases without a place that mean ``thing`` and nothing else in the scene.
+
+    ``hide`` is what the question asks about ("color", "kind", or "both" of them), so that no phrase gives it away.
+    """
+    kinds = [other.kind for other in scene.clear]
+    colors = [other.color for other in scene.clear]
+    looks = list(zip(colors, kinds, strict=True))
+    if kinds.count(thing.kind) == 1 and hide != "kind":
+        yield f"the {thing.kind}"
+    if colors.count(thing.color) == 1 and hide != "color":
+        yield f"the {thing.color} thing"
+    if looks.count((thing.color, thing.kind)) == 1 and not hide:
+        yield f"the {thing.color} {thing.kind}"
+
+
+def name(scene: Scene, thing: Thing, rng: Generator, hide: str = "") -> str | None:
+    """One of ``names`` at random, or None where nothing but the place tells the thing apart."""
+    phrases = list(names(scene, thing, hide))
+    return pick(rng, phrases) if phrases else None
+
+
+def reference(scene: Scene, thing: Thing, rng: Generator, hide: str) -> str:
+    """The thing by its place or, as often, by what is not hidden of its looks."""
+    by_looks = name(scene, thing, rng, hide) if rng.random() < 0.5 else None
+    return by_looks or f"the thing at the {thing.place}"
+
+
+def others(pool: Sequence[str], *taken: str) -> list[str]:
+    """The pool without what is taken."""
+    return [item for item in pool if item not in taken]
+
+
+def choice(rng: Generator, text: str, answer: str, pool: Sequence[str], count: int = 4) -> Question:
+    """A multiple-choice question whose wrong options come from ``pool``."""
+    options = shuffled(rng, [answer, *shuffled(rng, others(pool, answer))[: count - 1]])
+    return lettered(text, options, options.index(answer))
+
+
+def lettered(text: str, options: Sequence[str], right: int) -> Question:
+    """The question with its options behind their letters."""
+    listed = " ".join(f"{letter} {option}" for letter, option in zip(LETTERS, options, strict=False))
+    return Question(f"{text} {listed}", LETTERS[right], options=tuple(options))
+
+
+def absent_look(scene: Scene, rng: Generator) -> tuple[str, str]:
+    """A colour and kind that no thing has together; half the time both are seen, on different things."""
+    kinds, colors = [t.kind for t in scene.clear], [t.color for t in scene.clear]
+    seen = set(zip(colors, kinds, strict=True))
+    mixed = [(color, kind) for color in colors for kind in kinds if (color, kind) not in seen]
+    if mixed and rng.random() < 0.5:
+        return pick(rng, mixed)
+    return pick(rng, [(color, kind) for color in COLORS for kind in SHAPES + DIGITS if (color, kind) not in seen])

@@ -1,0 +1,60 @@
+"""Paired yes/no questions on perception and cognition, as in MME."""
+
+from numpy.random import Generator
+
+from atv.bundled.knowledge import BY_COLOR
+from atv.bundled.scenes import COLORS, DIGITS, Scene, pick
+from atv.bundled.tasks.base import PLACES, Question, Task, absent_look, name, others, reference, shuffled
+
+PERCEPTION = ("existence", "count", "position", "color", "reading")
+COGNITION = ("calculation", "commonsense")
+
+
+class Paired(Task):
+    """Two questions an image, one to be answered yes and one no; acc+ counts pairs with both right."""
+
+    name = "paired"
+    mirrors = "MME"
+
+    def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
+        if scene.clear != scene.things:
+            return ()
+        category = pick(rng, PERCEPTION + COGNITION)
+        claims = _claims(category, scene, rng)
+        if claims is None:
+            return ()
+        pair = [Question(text, answer, category=category) for text, answer in zip(claims, ("yes", "no"), strict=True)]
+        return tuple(shuffled(rng, pair))
+
+
+def _claims(category: str, scene: Scene, rng: Generator) -> tuple[str, str] | None:
+    """A true and a false claim of the category, or None where the scene offers none."""
+    thing = pick(rng, scene.things)
+    own_name = name(scene, thing, rng)
+    place = f"at the {thing.place}"
+    if category == "existence":
+        form, truth, lie = "is there a {} ?", f"{thing.color} {thing.kind}", " ".join(absent_look(scene, rng))
+    elif category == "count":
+        count = str(len(scene.things))
+        form, truth, lie = "are there {} things ?", count, pick(rng, others(DIGITS[1:6], count))
+    elif category == "position":
+        form, truth, lie = f"is {own_name} at the {{}} ?", thing.place, pick(rng, others(PLACES, thing.place))
+    elif category == "color":
+        form, truth, lie = f"is the thing {place} {{}} ?", thing.color, pick(rng, others(COLORS, thing.color))
+    elif category == "reading":
+        form, truth, lie = f"is the number {place} a {{}} ?", thing.kind, pick(rng, others(DIGITS, thing.kind))
+    elif category == "calculation":
+        double = str(2 * int(thing.kind)) if thing.is_digit else ""
+        wrong = pick(rng, [str(2 * n) for n in range(10) if str(2 * n) != double])
+        form, truth, lie = f"is the double of the number {place} {{}} ?", double, wrong
+    else:
+        relation = pick(rng, tuple(BY_COLOR))
+        fact = BY_COLOR[relation][thing.color]
+        form, truth, lie = (
+            f"has {reference(scene, thing, rng, 'color')} the color of the {{}} ?",
+            fact,
+            pick(rng, others(tuple(BY_COLOR[relation].values()), fact)),
+        )
+    if (category == "position" and own_name is None) or (category in ("reading", "calculation") and not thing.is_digit):
+        return None
+    return form.format(truth), form.format(lie)

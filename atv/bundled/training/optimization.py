@@ -1,0 +1,37 @@
+"""Muon for the matrices, AdamW for the rest, and a warm-up and linear decay for both."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import AdamW, Muon, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+
+def optimizers(
+    matrices: Iterable[nn.Parameter], rest: Iterable[dict[str, Any]], muon_lr: float, steps: int
+) -> tuple[list[Optimizer], list[LRScheduler]]:
+    """Both optimizers with schedulers: 2% of ``steps`` warm-up, constant to 50%, then linear decay to zero.
+
+    ``rest`` are AdamW's parameter groups, each with its own "lr".
+    """
+
+    def factor(step: int) -> float:
+        return min(1.0, (step + 1) / (0.02 * steps), max(0.0, 2 * (1 - step / steps)))
+
+    muon = Muon(matrices, lr=muon_lr, weight_decay=0.02, momentum=0.95)
+    adam = AdamW(rest, betas=(0.9, 0.95), weight_decay=0.0)
+    return [muon, adam], [LambdaLR(muon, factor), LambdaLR(adam, factor)]
+
+
+def split_parameters(*modules: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """(weights of Linears, all other parameters); Muon orthogonalises updates of hidden matrices only."""
+    linear = {id(m.weight) for root in modules for m in root.modules() if isinstance(m, nn.Linear)}
+    every = {id(p): p for root in modules for p in root.parameters()}
+    return [p for i, p in every.items() if i in linear], [p for i, p in every.items() if i not in linear]
+
+
+def clip(parameters: Iterable[nn.Parameter], norm: float = 1.0) -> torch.Tensor:
+    """Clips the total gradient norm and returns it as it was."""
+    return nn.utils.clip_grad_norm_(parameters, norm)

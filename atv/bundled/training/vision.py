@@ -1,0 +1,115 @@
+"""First stage: every patch feature learns to score highest against the words for what its cell shows.
+
+Classifier weights are the language model's own word embeddings, so that what the tower sees and what the
+questions say live in one space before the language model learns to compare them.
+"""
+
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+from transformers import LlavaForConditionalGeneration
+
+from atv.bundled.drawing import SIDE, draw
+from atv.bundled.scenes import COLORS, COLUMNS, DIGITS, ROWS, SHAPES, Scene, Split, sample_scene
+from atv.bundled.training.optimization import clip, optimizers, split_parameters
+from atv.bundled.vocabulary import NOTHING, PATCH, SMUDGE, words
+
+CLASSES = {
+    "kind": (*SHAPES, *DIGITS, SMUDGE, NOTHING),
+    "color": (*COLORS, NOTHING),
+    "row": ROWS,
+    "column": COLUMNS,
+}
+PATCHES_A_SIDE = SIDE // PATCH
+
+
+def cell_labels(scene: Scene) -> np.ndarray:
+    """Class index of kind, colour, row and column for each of the nine cells: (9, 4)."""
+    labels = np.empty((9, 4), dtype=np.int64)
+    for cell in range(9):
+        row, column = divmod(cell, 3)
+        thing = scene.at(row, column)
+        kind = NOTHING if thing is None else SMUDGE if thing.smudged else thing.kind
+        color = NOTHING if thing is None or thing.smudged else thing.color
+        labels[cell] = CLASSES["kind"].index(kind), CLASSES["color"].index(color), row, column
+    return labels
+
+
+def pixels(scene: Scene, rng: np.random.Generator) -> Tensor:
+    """The drawn scene as the processor would normalise it, channels first: (3, 54, 54) in -1..1."""
+    return torch.from_numpy(np.array(draw(scene, rng))).permute(2, 0, 1).float() / 127.5 - 1
+
+
+class CellBatches(Dataset):
+    """Batch ``i`` depends on the seed and ``i`` alone, so a resumed run sees what it would have seen."""
+
+    def __init__(self, split: Split, seed: int, batches: int, batch_size: int) -> None:
+        self.split, self.seed, self.batches, self.batch_size = split, seed, batches, batch_size
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Pixels (batch, 3, 54, 54) and labels (batch, 9 cells, 4)."""
+        rng = np.random.default_rng((self.seed, 1, index))
+        scenes = [sample_scene(rng, self.split, most=9) for _ in range(self.batch_size)]
+        labels = torch.from_numpy(np.stack([cell_labels(scene) for scene in scenes]))
+        return torch.stack([pixels(scene, rng) for scene in scenes]), labels
+
+
+class VisionStage(L.LightningModule):
+    """Trains tower, projector and word embeddings; the Llama blocks are not touched."""
+
+    def __init__(self, model: LlavaForConditionalGeneration, steps: int, muon_lr: float, adam_lr: float) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model, self.steps, self.muon_lr, self.adam_lr = model, steps, muon_lr, adam_lr
+        self.scale = nn.Parameter(torch.tensor(1.0))
+        vocabulary = words()
+        for name, classes in CLASSES.items():
+            ids = torch.tensor([vocabulary.index(word) for word in classes])
+            self.register_buffer(f"{name}_ids", ids, persistent=False)
+
+    def logits(self, images: Tensor) -> dict[str, Tensor]:
+        """Scores of every patch against the words of each class: (batch, 9 cells, 9 patches, words)."""
+        inner = self.model.model
+        features = inner.get_image_features(pixel_values=images, vision_feature_layer=-1, return_dict=True)
+        patches = torch.stack(list(features.pooler_output)).float()
+        side = PATCHES_A_SIDE
+        cells = patches.view(-1, 3, side // 3, 3, side // 3, patches.shape[-1]).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        embedding = self.model.get_input_embeddings().weight
+        return {name: self.scale * cells @ embedding[getattr(self, f"{name}_ids")].T for name in CLASSES}
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        images, labels = batch
+        scores = self.logits(images)
+        expanded = labels[:, :, None, :].expand(-1, -1, 9, -1)
+        losses = {n: F.cross_entropy(s.flatten(0, 2), expanded[..., i].flatten()) for i, (n, s) in enumerate(scores.items())}
+        both = self.optimizers()
+        for optimizer in both:  # type: ignore[union-attr]
+            optimizer.zero_grad()
+        self.manual_backward(torch.stack(list(losses.values())).sum())
+        clip(self.parameters())
+        for optimizer, scheduler in zip(both, self.lr_schedulers(), strict=True):  # type: ignore[arg-type]
+            optimizer.step()
+            scheduler.step()  # type: ignore[call-arg]
+        self.log_dict({f"vision/loss_{n}": loss for n, loss in losses.items()}, prog_bar=True)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Accuracy by cell, its patches voting, over cells that hold something."""
+        images, labels = batch
+        scores = self.logits(images)
+        filled = labels[..., 0] != CLASSES["kind"].index(NOTHING)
+        for i, (name, score) in enumerate(scores.items()):
+            right = score.mean(2).argmax(-1) == labels[..., i]
+            self.log(f"vision/{name}_accuracy", right[filled].float().mean(), prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        matrices, rest = split_parameters(self.model.model.vision_tower, self.model.model.multi_modal_projector)
+        rest = [*rest, self.model.get_input_embeddings().weight, self.scale]
+        return optimizers(matrices, [{"params": rest, "lr": self.adam_lr}], self.muon_lr, self.steps)

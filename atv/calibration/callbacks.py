@@ -1,0 +1,172 @@
+"""What the prediction loop gathers of every block, and what it does when a block was seen by all samples."""
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch
+from atv.calibration.pool import Pool
+from atv.calibration.samples import Sample
+from atv.calibration.sums import SampleSums
+from atv.criteria import Criterion
+from atv.lvlm import LVLM
+from atv.patterns import Pattern
+from atv.report import BlockReport
+from atv.selection import SetStatistics, TokenSelection
+
+
+class BlockCallback(L.Callback, ABC):
+    """Observes every sample at a block, then finishes the block."""
+
+    @abstractmethod
+    def observe(self, sample: Sample) -> None:
+        """Called once a sample and block."""
+
+    @abstractmethod
+    def finish(self, block: int) -> None:
+        """Called once a block, on every rank, when all its samples were observed."""
+
+    def on_predict_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: CalibrationBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        for sample in outputs:
+            self.observe(sample)
+        if batch_idx + 1 == trainer.num_predict_batches[dataloader_idx]:
+            self.finish(dataloader_idx)
+
+
+class Drift(BlockCallback):
+    """The mean drift of all visual tokens of the calibration set, weighted by token (ATV-Pruning, step 3)."""
+
+    def __init__(self) -> None:
+        self.statistics: SetStatistics
+        self._sums = SampleSums()
+
+    def observe(self, sample: Sample) -> None:
+        tokens = sample.tokens
+        drift = tokens.drift[tokens.visual].double().sum()
+        counts = [drift, tokens.visual.sum(), tokens.text.sum(), torch.ones_like(drift)]
+        self._sums.add(tokens.sample, torch.stack([count.double() for count in counts]))
+
+    def finish(self, block: int) -> None:
+        drift, visual, text, count = self._sums.total().tolist()
+        self._sums = SampleSums()
+        self.statistics = SetStatistics(drift / visual if visual else 0.0, int(count), int(text), int(visual))
+
+
+class ActivationNorms(BlockCallback):
+    """L2 norm of each input channel of each Linear, text and visual tokens apart."""
+
+    def __init__(self) -> None:
+        self.norms: dict[str, dict[str, Tensor]] = {}
+        self._sums: dict[str, SampleSums] = defaultdict(SampleSums)
+
+    def observe(self, sample: Sample) -> None:
+        modalities = torch.stack([sample.tokens.text, sample.tokens.visual])
+        for site in sample.inputs:
+            self._sums[site].add(sample.tokens.sample, sample.square_sums(site, modalities))
+
+    def finish(self, block: int) -> None:
+        self.norms = {"text": {}, "visual": {}}
+        for site, sums in self._sums.items():
+            self.norms["text"][site], self.norms["visual"][site] = sums.total().sqrt()
+        self._sums = defaultdict(SampleSums)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one pathway is pruned; ``sparsities`` is by Linear."""
+
+    selection: TokenSelection
+    criterion: Criterion
+    pattern: Pattern
+    sparsities: Mapping[str, float]
+
+
+class Pruning(BlockCallback):
+    """Makes each pathway's masks when a block is finished, and installs them before the next block is reached.
+
+    ``install`` is given the name of a Linear, the Linear, and a mask for each pathway.
+    """
+
+    def __init__(
+        self,
+        lvlm: LVLM,
+        targets: Mapping[str, nn.Linear],
+        plans: Mapping[str, Plan],
+        install: Callable[[str, nn.Linear, Mapping[str, Tensor]], None],
+        propagate: bool,
+        drift: Drift,
+        norms: ActivationNorms,
+    ) -> None:
+        self.lvlm, self.targets, self.plans, self.install, self.propagate = lvlm, targets, plans, install, propagate
+        self.drift, self.norms = drift, norms
+        self.masks: dict[str, dict[str, Tensor]] = {pathway: {} for pathway in plans}
+        self.blocks: list[BlockReport] = []
+        self._pools = {pathway: Pool(plan.selection) for pathway, plan in plans.items()}
+        self._site_of: dict[str, str] = {}
+        self._started = perf_counter()
+
+    def observe(self, sample: Sample) -> None:
+        self._site_of = sample.site_of
+        for pool in self._pools.values():
+            pool.observe(sample)
+
+    def finish(self, block: int) -> None:
+        counts: dict[str, dict[str, int]] = {}
+        names = [name for name in self.targets if self.lvlm.block_of(name) == block]
+        for pathway, plan in self.plans.items():
+            pools, text, visual = self._pools[pathway].finish(self.drift.statistics)
+            counts[pathway] = {"text": text, "visual": visual}
+            for name in names:
+                if name not in self._site_of:
+                    raise ValueError(f"targets: block {block} never calls {name}")
+                score = plan.criterion.score(self.targets[name].weight.detach(), pools[self._site_of[name]])
+                if score.isnan().any():
+                    raise ValueError(f"criterion: {type(plan.criterion).__name__} gave a NaN score in {name}")
+                self.masks[pathway][name] = plan.pattern.mask(score, plan.sparsities[name]).cpu()
+        if self.propagate:
+            self._install(names)
+        elif block + 1 == len(self.lvlm.blocks):
+            self._install(self.targets)
+        self._report(block, counts)
+
+    def _install(self, names: Sequence[str] | Mapping[str, nn.Linear]) -> None:
+        for name in names:
+            masks = {pathway: masks[name] for pathway, masks in self.masks.items()}
+            self.install(name, self.targets[name], masks)
+
+    def _report(self, block: int, counts: dict[str, dict[str, int]]) -> None:
+        now = perf_counter()
+        statistics = self.drift.statistics
+        tokens = {"text": statistics.text_tokens, "visual": statistics.visual_tokens}
+        self.blocks.append(
+            BlockReport(
+                block=block,
+                mean_drift=statistics.mean_drift,
+                tokens=tokens,
+                selected=counts,
+                norms={m: {site: _rms(n, tokens[m]) for site, n in by.items()} for m, by in self.norms.norms.items()},
+                seconds=now - self._started,
+            )
+        )
+        self._started = now
+
+
+def _rms(norm: Tensor, tokens: int) -> float:
+    """Root mean square activation of a site over channels and tokens, from its channel norms."""
+    return float((norm.square().mean() / max(tokens, 1)).sqrt())
+

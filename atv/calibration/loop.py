@@ -1,0 +1,95 @@
+"""Calibration as a prediction loop: one dataloader a decoder block, one step a batch."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import lightning as L
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from atv.calibration.samples import Sample, samples
+from atv.calibration.suspension import SuspendedForward, doors
+from atv.lvlm import LVLM
+
+
+class CalibrationBatch(NamedTuple):
+    """A batch with its index, the index of its first sample in the whole set, and, for block 0, its inputs."""
+
+    index: int
+    first_sample: int
+    inputs: dict[str, Any] | None
+
+
+class CalibrationBatches(Dataset):
+    """The batches as they were given; a batch is never split or regrouped, whatever the number of ranks."""
+
+    def __init__(self, batches: Sequence[CalibrationBatch]) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> CalibrationBatch:
+        return self.batches[index]
+
+
+def number(batches: Iterator[Mapping[str, Any]]) -> list[CalibrationBatch]:
+    """Reads the batches once and numbers their samples.
+
+    Raises:
+        ValueError: when there is no batch, or one without input_ids.
+    """
+    numbered: list[CalibrationBatch] = []
+    first_sample = 0
+    for index, inputs in enumerate(batches):
+        if "input_ids" not in inputs:
+            raise ValueError(f"batches: batch {index} has no input_ids; its keys are {', '.join(inputs)}")
+        numbered.append(CalibrationBatch(index, first_sample, dict(inputs)))
+        first_sample += len(inputs["input_ids"])
+    if not numbered:
+        raise ValueError("batches: there is no calibration batch")
+    return numbered
+
+
+def loaders(batches: Sequence[CalibrationBatch], blocks: int) -> list[DataLoader]:
+    """One dataloader a block; only the first hands out inputs, later ones resume what waits."""
+    resumed = [batch._replace(inputs=None) for batch in batches]
+    return [
+        DataLoader(CalibrationBatches(batches if block == 0 else resumed), batch_size=None) for block in range(blocks)
+    ]
+
+
+class BlockwiseCalibration(L.LightningModule):
+    """Wraps an LVLM; each step takes one waiting forward to its next block and observes it there.
+
+    Callbacks receive the step's samples and prune a block once all its batches were seen; the dataloader's index is
+    the block's.
+    """
+
+    def __init__(self, lvlm: LVLM, seed: int) -> None:
+        super().__init__()
+        self.lvlm, self.seed = lvlm, seed
+        self.model = lvlm.model
+        self._waiting: dict[int, tuple[SuspendedForward, Any, Any]] = {}
+
+    def predict_step(self, batch: CalibrationBatch, batch_idx: int, dataloader_idx: int = 0) -> list[Sample]:
+        if batch.inputs is not None:
+            forward = SuspendedForward(self.model, batch.inputs)
+            self._waiting[batch.index] = forward, self.lvlm.visual(batch.inputs), self.lvlm.valid(batch.inputs)
+        forward, visual, valid = self._waiting[batch.index]
+        arrival = forward.advance()
+        if arrival.block != dataloader_idx:
+            raise RuntimeError(f"batch {batch.index} came to block {arrival.block} in place of {dataloader_idx}")
+        return list(samples(arrival, visual, valid, batch.first_sample, self.seed))
+
+    def run(
+        self, trainer: L.Trainer, batches: Sequence[CalibrationBatch], targets: Mapping[str, nn.Linear], propagate: bool
+    ) -> None:
+        """Runs the whole loop; the model is left without doors, whatever happens."""
+        try:
+            with doors(self.lvlm, targets, propagate):
+                trainer.predict(self, loaders(batches, len(self.lvlm.blocks)), return_predictions=False)
+        finally:
+            for forward, _, _ in self._waiting.values():
+                forward.close()
+            self._waiting.clear()

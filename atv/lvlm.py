@@ -1,0 +1,83 @@
+"""What this project needs to know of any LVLM, and the only place that asks transformers for it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+_VISUAL_TOKEN_FIELDS = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
+
+
+@dataclass(frozen=True)
+class LVLM:
+    """A vision-language model with its decoder blocks and the ids that stand for visual tokens.
+
+    Raises:
+        ValueError: when built by ``of`` from a model without a text decoder or without an image token.
+    """
+
+    model: PreTrainedModel
+    blocks: nn.ModuleList
+    blocks_name: str
+    visual_ids: tuple[int, ...]
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> "LVLM":
+        """Finds the blocks through ``model.get_decoder()`` and the visual token ids in the config."""
+        kind = type(model).__name__
+        decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
+        blocks = getattr(decoder, "layers", None)
+        if not isinstance(blocks, nn.ModuleList) or not len(blocks):
+            raise ValueError(f"{kind} has no language decoder with blocks: model.get_decoder().layers is missing or empty")
+        ids = {getattr(model.config, field, None) for field in _VISUAL_TOKEN_FIELDS} - {None}
+        if not ids:
+            raise ValueError(f"{kind} has no image token: its config has none of {', '.join(_VISUAL_TOKEN_FIELDS)}")
+        name = next(name for name, module in model.named_modules() if module is blocks)
+        return cls(model, blocks, name, tuple(sorted(ids)))
+
+    def visual(self, inputs: Mapping[str, Any]) -> Tensor:
+        """Which positions carry visual tokens: bool (batch, length)."""
+        ids = inputs["input_ids"]
+        return torch.isin(ids, torch.tensor(self.visual_ids, device=ids.device))
+
+    @staticmethod
+    def valid(inputs: Mapping[str, Any]) -> Tensor:
+        """Which positions are no padding: bool (batch, length)."""
+        mask = inputs.get("attention_mask")
+        return torch.ones_like(inputs["input_ids"], dtype=torch.bool) if mask is None else mask.bool()
+
+    @cached_property
+    def linears(self) -> dict[str, nn.Linear]:
+        """Full name -> Linear, for every Linear inside the decoder blocks, in order."""
+        return {
+            f"{self.blocks_name}.{name}": module
+            for name, module in self.blocks.named_modules()
+            if isinstance(module, nn.Linear)
+        }
+
+    def targets(self, patterns: Sequence[str] | None) -> dict[str, nn.Linear]:
+        """The Linears to prune: all of the decoder's, or those whose names match a shell-style pattern.
+
+        Raises:
+            ValueError: for a pattern that matches no Linear of the decoder.
+        """
+        if patterns is None:
+            return dict(self.linears)
+        for pattern in patterns:
+            if not any(_matches(name, pattern) for name in self.linears):
+                kinds = sorted({name.rsplit(".", 1)[-1] for name in self.linears})
+                raise ValueError(f"targets: {pattern!r} matches no Linear of the decoder; its Linears end in {', '.join(kinds)}")
+        return {name: linear for name, linear in self.linears.items() if any(_matches(name, p) for p in patterns)}
+
+    def block_of(self, name: str) -> int:
+        """Index of the block that holds the Linear called ``name``."""
+        return int(name[len(self.blocks_name) + 1 :].split(".", 1)[0])
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatch(name, pattern) or fnmatch(name, f"*.{pattern}")

@@ -1,0 +1,36 @@
+"""A Linear with one weight for text tokens and one for visual tokens."""
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from atv.pathways.routing import current_visual
+
+
+class DecoupledLinear(nn.Module):
+    """Replaces a Linear; both pathways start from its weight, each under its own mask (Mixture-of-Transformers).
+
+    Where both modalities are present both products are computed and the token's own is taken, which is exact for
+    any kernel; forwards of text alone use the text weight only.
+
+    Args:
+        linear: the dense Linear (in, out).
+        text, visual: bool (out, in), True = kept.
+    """
+
+    def __init__(self, linear: nn.Linear, text: Tensor, visual: Tensor) -> None:
+        super().__init__()
+        weight = linear.weight.detach()
+        self.text = nn.Parameter(weight.masked_fill(~text.to(weight.device), 0), requires_grad=False)
+        self.visual = nn.Parameter(weight.masked_fill(~visual.to(weight.device), 0), requires_grad=False)
+        self.bias = linear.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, length, in) -> (batch, length, out)."""
+        visual = current_visual()
+        text_product = F.linear(x, self.text, self.bias)
+        if visual is None:
+            return text_product
+        visual_product = F.linear(x, self.visual, self.bias)
+        return torch.where(rearrange(visual, "batch length -> batch length 1"), visual_product, text_product)

@@ -1,0 +1,59 @@
+"""Tells every decoupled Linear which tokens of the running forward are visual."""
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from torch import Tensor, nn
+
+from atv.lvlm import LVLM
+
+_OUTSIDE = object()
+# bool (batch, length), or None where every token is text. A context variable, not a module's attribute: while
+# pathways are calibrated, forwards of several batches are under way at once, each in a greenlet with its own context.
+_visual: ContextVar[Any] = ContextVar("visual", default=_OUTSIDE)
+
+
+def current_visual() -> Tensor | None:
+    """The visual mask of the running forward.
+
+    Raises:
+        RuntimeError: outside a forward of the whole model.
+    """
+    visual = _visual.get()
+    if visual is _OUTSIDE:
+        raise RuntimeError("a decoupled Linear ran outside a forward of the LVLM, so no token has a modality")
+    return visual
+
+
+def visual_mask(lvlm: LVLM, inputs: Mapping[str, Any]) -> Tensor | None:
+    """Which of a forward's tokens are visual, or None for none of them.
+
+    A forward that continues a cache without bringing pixels is all text, whatever ids were generated.
+
+    Raises:
+        ValueError: for inputs_embeds without input_ids, where modalities cannot be told.
+    """
+    if inputs.get("input_ids") is None:
+        raise ValueError("decoupled pathways need input_ids: inputs_embeds alone do not tell visual tokens from text")
+    cache = inputs.get("past_key_values")
+    continues = cache is not None and cache.get_seq_length() > 0
+    brings = any(inputs.get(key) is not None for key in ("pixel_values", "pixel_values_videos", "mm_encoder_outputs"))
+    if continues and not brings:
+        return None
+    visual = lvlm.visual(inputs)
+    return visual if visual.any() else None
+
+
+def route(lvlm: LVLM) -> None:
+    """Hooks the model so that each forward of it sets the visual mask, and clears it at the end."""
+
+    def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        inputs = dict(kwargs, input_ids=args[0]) if args else kwargs
+        _visual.set(visual_mask(lvlm, inputs))
+
+    def leave(module: nn.Module, args: tuple[Any, ...], result: Any) -> None:
+        _visual.set(_OUTSIDE)
+
+    lvlm.model.register_forward_pre_hook(enter, with_kwargs=True)
+    lvlm.model.register_forward_hook(leave, always_call=True)

@@ -1,0 +1,70 @@
+"""Turns a class name, a dotted path or an instance into a plug-in; no registry is kept."""
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+Plugin = TypeVar("Plugin")
+
+
+def subclasses(base: type[Plugin]) -> Iterator[type[Plugin]]:
+    """Every concrete class imported so far that derives from ``base``; a leading underscore hides a class."""
+    for child in base.__subclasses__():
+        if not inspect.isabstract(child) and not child.__name__.startswith("_"):
+            yield child
+        yield from subclasses(child)
+
+
+def resolve(value: Plugin | str, base: type[Plugin], field: str, **defaults: Any) -> Plugin:
+    """An instance of ``base``: ``value`` itself, or one made of the class that it names.
+
+    Raises:
+        ValueError: for an unknown name (the message lists the choices) or arguments that do not fit.
+        TypeError: for a value of another kind.
+    """
+    if isinstance(value, base):
+        return value
+    if not isinstance(value, str):
+        raise TypeError(f"{field}: expected a {base.__name__}, a class name or a dotted path, got {value!r}")
+    return find(value, base, field)(**defaults)
+
+
+def find(name: str, base: type[Plugin], field: str) -> type[Plugin]:
+    """The subclass of ``base`` called ``name``, or at the dotted path ``name``."""
+    known = {child.__name__: child for child in subclasses(base)}
+    if name in known:
+        return known[name]
+    module, _, attribute = name.rpartition(".")
+    if module:
+        try:
+            found = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise ValueError(f"{field}: cannot import {name!r}: {error}") from error
+        if inspect.isclass(found) and issubclass(found, base):
+            return found
+        raise ValueError(f"{field}: {name!r} is not a {base.__name__}")
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"{field}: unknown {base.__name__} {name!r}{hint} Choices: {', '.join(sorted(known))}")
+
+
+def load_file(path: str | Path) -> None:
+    """Imports a Python file from anywhere on disk, so that its classes can be named.
+
+    Raises:
+        ValueError: when there is no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"plugin: no such file {str(path)!r}")
+    name = f"atv_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)

@@ -1,0 +1,38 @@
+"""What produced a number: versions of the libraries, the code's revision, the hardware."""
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+_PACKAGES = ("atv", "torch", "lightning", "transformers", "torchmetrics", "datasets", "wandb", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that move numbers."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def git_revision() -> str:
+    """The commit of the checkout that atv runs from, with "+" where it was changed, or "unknown"."""
+    folder = Path(__file__).parent
+    try:
+        command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def hardware() -> str:
+    """The device that numbers were measured on, in words."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"

@@ -1,0 +1,85 @@
+"""What a pruning run leaves behind: masks, what every block showed, and the sparsity that was reached."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class BlockReport:
+    """One decoder block.
+
+    ``mean_drift`` is over all visual tokens of the calibration set; ``tokens`` counts the set's tokens by modality;
+    ``selected`` counts the pool's tokens by pathway and modality; ``norms`` is the root mean square activation by
+    modality and site (the first Linear that reads an input); ``seconds`` is wall-clock time.
+    """
+
+    block: int
+    mean_drift: float
+    tokens: dict[str, int]
+    selected: dict[str, dict[str, int]]
+    norms: dict[str, dict[str, float]]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PathwayReport:
+    """The masks of one pathway: Linear name -> bool (out, in), True = kept."""
+
+    masks: dict[str, Tensor]
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of the target Linears' weights that were pruned."""
+        return sparsity_of(self.masks)
+
+
+@dataclass(frozen=True)
+class PruningReport:
+    """The outcome of a run. ``masks`` is empty where pathways are decoupled: ``pathways`` has one set each."""
+
+    masks: dict[str, Tensor]
+    blocks: list[BlockReport]
+    parameters: int
+    seed: int
+    settings: dict[str, Any]
+    versions: dict[str, str]
+    pathways: dict[str, PathwayReport] = field(default_factory=dict)
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of the *target Linears'* weights that were pruned; of decoupled pathways, the mean."""
+        if self.pathways:
+            return sum(pathway.sparsity for pathway in self.pathways.values()) / len(self.pathways)
+        return sparsity_of(self.masks)
+
+    @property
+    def whole_model_sparsity(self) -> float:
+        """Fraction of *all* parameters of the model, embeddings and vision tower included, that were pruned."""
+        pruned = sum(int((~mask).sum()) for mask in self.masks.values())
+        return pruned / self.parameters
+
+    def as_dict(self) -> dict[str, Any]:
+        """What report.json holds; masks are files of their own."""
+        sparsity: dict[str, Any] = {"target_linears": self.sparsity, "whole_model": self.whole_model_sparsity}
+        if self.pathways:
+            sparsity = {name: {"target_linears": pathway.sparsity} for name, pathway in self.pathways.items()}
+        return {
+            "schema": SCHEMA,
+            "seed": self.seed,
+            "settings": self.settings,
+            "versions": self.versions,
+            "parameters": self.parameters,
+            "sparsity": sparsity,
+            "blocks": [asdict(block) for block in self.blocks],
+        }
+
+
+def sparsity_of(masks: Mapping[str, Tensor]) -> float:
+    """Pruned entries over all entries, 0 for no masks."""
+    total = sum(mask.numel() for mask in masks.values())
+    return sum(int((~mask).sum()) for mask in masks.values()) / total if total else 0.0

@@ -1,0 +1,36 @@
+"""ATV-Pruning's rule."""
+
+from typing import Literal
+
+from torch import Tensor
+
+from atv.selection.base import Tokens, token_drift
+from atv.selection.ranking import VisualRanking
+
+
+class DriftTopK(VisualRanking):
+    """The visual tokens that the block moves most, s_v = 1 - cos(X_in[v], X_out[v]) (ATV-Pruning, steps 2 to 5).
+
+    Args:
+        alpha, share, cap, rounding: the budget, see ``VisualRanking``; the defaults are the authors' code's.
+        drift_dtype: "model" ranks by a cosine in the model's own dtype, as the authors' code does; in bf16 a cosine
+            near 1 has steps of 0.0039, so the ranking is then mostly ties.
+    """
+
+    def __init__(
+        self,
+        alpha: float | None = None,
+        share: float | None = None,
+        cap: bool = True,
+        rounding: Literal["round", "floor"] = "round",
+        drift_dtype: Literal["float32", "model"] = "float32",
+    ) -> None:
+        super().__init__(1.0 if alpha is None and share is None else alpha, share, cap, rounding)
+        if drift_dtype not in ("float32", "model"):
+            raise ValueError(f"drift_dtype: expected 'float32' or 'model', got {drift_dtype!r}")
+        self.drift_dtype = drift_dtype
+
+    def rank(self, tokens: Tokens) -> Tensor:
+        if self.drift_dtype == "model":
+            return token_drift(tokens.input, tokens.output, tokens.input.dtype)
+        return tokens.drift

@@ -1,0 +1,72 @@
+"""All text tokens, and the best-ranked visual tokens within a budget."""
+
+import math
+from abc import abstractmethod
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from atv.selection.base import SetStatistics, Tokens, TokenSelection
+
+
+class VisualRanking(TokenSelection):
+    """Text tokens enter at once; visual tokens are ranked by a score, and the first K of each sample enter.
+
+    Args:
+        alpha: adaptive budget, K = min(1, alpha * mean drift of the block) * n_text (ATV-Pruning, step 4).
+        share: in place of ``alpha``, the same budget in every block, K = share * n_text.
+        cap: keeps an adaptive K at n_text or under, as the authors' code does; the paper's formula has no cap.
+        rounding: of K, to the nearest integer as in the authors' code, or down as in the paper.
+
+    Raises:
+        ValueError: when both or neither of ``alpha`` and ``share`` are given, or one is negative.
+    """
+
+    def __init__(
+        self,
+        alpha: float | None = None,
+        share: float | None = None,
+        cap: bool = True,
+        rounding: Literal["round", "floor"] = "round",
+    ) -> None:
+        if (alpha is None) == (share is None):
+            raise ValueError(f"{type(self).__name__} needs either alpha or share, got alpha={alpha} and share={share}")
+        for name, value in (("alpha", alpha), ("share", share)):
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name}: expected a number of at least 0, got {value}")
+        if rounding not in ("round", "floor"):
+            raise ValueError(f"rounding: expected 'round' or 'floor', got {rounding!r}")
+        self.alpha, self.share, self.cap, self.rounding = alpha, share, cap, rounding
+
+    @abstractmethod
+    def rank(self, tokens: Tokens) -> Tensor:
+        """A score for every token, float (n,); high visual ones enter first, equal ones by position."""
+
+    def select(self, tokens: Tokens) -> Tensor:
+        return tokens.text
+
+    def candidates(self, tokens: Tokens) -> Tensor:
+        visual = tokens.position[tokens.visual]
+        order = torch.sort(self.rank(tokens)[tokens.visual], descending=True, stable=True).indices
+        return visual[order[: self._most(tokens.n_text, len(visual))]]
+
+    def decide(self, candidates: Tensor, n_text: int, statistics: SetStatistics) -> Tensor:
+        place = torch.arange(len(candidates), device=candidates.device)
+        return place < self.budget(n_text, statistics.mean_drift)
+
+    def budget(self, n_text: int, mean_drift: float) -> int:
+        """K of a sample with ``n_text`` text tokens, before it is limited by its visual tokens."""
+        if self.share is not None:
+            return self._whole(self.share * n_text)
+        fraction = self.alpha * mean_drift  # type: ignore[operator]
+        return self._whole((min(1.0, fraction) if self.cap else fraction) * n_text)
+
+    def _most(self, n_text: int, n_visual: int) -> int:
+        """No budget exceeds this, whatever the mean drift will be, so no more inputs need be kept."""
+        if self.share is not None:
+            return min(self._whole(self.share * n_text), n_visual)
+        return min(n_text, n_visual) if self.cap else n_visual
+
+    def _whole(self, value: float) -> int:
+        return round(value) if self.rounding == "round" else math.floor(value)
