@@ -1,5 +1,6 @@
 """What this project needs to know of any LVLM, and the only place that asks transformers for it."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 _VISUAL_TOKEN_FIELDS = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
 
@@ -50,6 +52,16 @@ class LVLM:
         """Which positions are no padding: bool (batch, length)."""
         mask = inputs.get("attention_mask")
         return torch.ones_like(inputs["input_ids"], dtype=torch.bool) if mask is None else mask.bool()
+
+    def encode_images(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """``inputs`` with the vision tower's output in place of its pixels, where the model takes such."""
+        takes = "mm_encoder_outputs" in inspect.signature(self.model.forward).parameters
+        if not takes or set(inputs) != {"input_ids", "attention_mask", "pixel_values"}:
+            return dict(inputs)
+        seen = self.model.get_image_features(pixel_values=inputs["pixel_values"].to(self.model.device), return_dict=True)
+        features = BaseModelOutputWithPooling(pooler_output=seen.pooler_output)
+        kept = {key: value for key, value in inputs.items() if key != "pixel_values"}
+        return kept | {"mm_encoder_outputs": {"image": features}}
 
     @cached_property
     def linears(self) -> dict[str, nn.Linear]:

@@ -24,10 +24,14 @@ class Question:
 
 
 class Task(ABC):
-    """Asks one kind of question. A group of questions (rotations, pairs) is scored together."""
+    """Asks one kind of question. A group of questions (rotations, pairs) is scored together.
+
+    ``mirrors`` names the paper's benchmark that asks alike, ``metric`` the class of ``atv.evaluation.metrics``.
+    """
 
     name: str
     mirrors: str
+    metric: str
 
     @abstractmethod
     def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:

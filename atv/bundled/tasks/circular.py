@@ -11,6 +11,7 @@ class Circular(Task):
 
     name = "circular"
     mirrors = "MMBench"
+    metric = "CircularChoice"
 
     def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
         thing = pick(rng, scene.clear)

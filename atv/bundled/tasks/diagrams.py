@@ -12,6 +12,7 @@ class Diagrams(Task):
 
     name = "diagrams"
     mirrors = "ScienceQA-IMG"
+    metric = "LetterChoice"
 
     def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
         thing = pick(rng, scene.clear)

@@ -14,6 +14,7 @@ class Knowledge(Task):
 
     name = "knowledge"
     mirrors = "OK-VQA"
+    metric = "VQAAccuracy"
 
     def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
         thing = pick(rng, scene.clear)

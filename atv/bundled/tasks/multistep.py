@@ -15,6 +15,7 @@ class MultiStep(Task):
 
     name = "multistep"
     mirrors = "MMMU"
+    metric = "OpenOrChoice"
 
     def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
         forms = [form for form in (_sum, _larger, _beyond_relation, _capital, _double) if form(scene, rng)]

@@ -15,6 +15,7 @@ class Paired(Task):
 
     name = "paired"
     mirrors = "MME"
+    metric = "PairedYesNo"
 
     def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
         if scene.clear != scene.things:

@@ -11,6 +11,7 @@ class Presence(Task):
 
     name = "presence"
     mirrors = "POPE"
+    metric = "YesNo"
 
     def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
         if scene.clear != scene.things:

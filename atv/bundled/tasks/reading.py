@@ -11,6 +11,7 @@ class Reading(Task):
 
     name = "reading"
     mirrors = "TextVQA"
+    metric = "VQAAccuracy"
 
     def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
         if not scene.digits:

@@ -31,6 +31,7 @@ class Relations(Task):
 
     name = "relations"
     mirrors = "GQA"
+    metric = "ExactMatch"
 
     def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
         found = related(scene, rng)

@@ -13,6 +13,7 @@ class Unanswerable(Task):
 
     name = "unanswerable"
     mirrors = "VizWiz"
+    metric = "VQAAccuracy"
 
     def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
         asks_color = rng.random() < 0.5

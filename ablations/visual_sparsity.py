@@ -1,0 +1,51 @@
+"""How much may each pathway lose? (The paper's abstract, and its section on visual redundancy.)"""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from atv.ablation.base import Ablation, Cell
+from atv.api import Pathway
+
+SPARSITIES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
+DENSE = Pathway("AllTokens", sparsity=0.0)
+COLORS = {"text": "#c2410c", "visual": "#1d4ed8"}
+
+
+class VisualSparsity(Ablation):
+    """One pathway is pruned, calibrated on its own modality; the other stays dense."""
+
+    name = "visual_sparsity"
+    question = "How much may the visual pathway lose, and how much the textual one?"
+
+    def cells(self, seed: int) -> Sequence[Cell]:
+        grid = [Cell({"pathway": "none", "sparsity": 0.0})]
+        for sparsity in SPARSITIES:
+            visual = Pathway("VisualOnly", sparsity=sparsity)
+            text = Pathway("TextOnly", sparsity=sparsity)
+            grid.append(Cell({"pathway": "visual", "sparsity": sparsity}, {"text": DENSE, "visual": visual}, seed=seed))
+            grid.append(Cell({"pathway": "text", "sparsity": sparsity}, {"text": text, "visual": DENSE}, seed=seed))
+        return grid
+
+    def figure(self, table: pd.DataFrame) -> Figure:
+        average = table[table["task"] == "average"]
+        dense, questions = average[average["pathway"] == "none"], int(average["questions"].iloc[0])
+        figure, axes = plt.subplots(figsize=(7, 4.4), layout="constrained")
+        for pathway, color in COLORS.items():
+            rows = pd.concat([dense, average[average["pathway"] == pathway]]).sort_values("sparsity")
+            percent = 100 * rows["sparsity"]
+            axes.plot(percent, rows["retention"], "o-", color=color, linewidth=2)
+            axes.fill_between(percent, rows["low"], rows["high"], color=color, alpha=0.18, linewidth=0)
+            last = rows.iloc[-1]
+            label = (percent.iloc[-1] + 1, last["retention"])
+            axes.annotate(f"{pathway} pathway pruned", label, color=color, fontweight="bold", va="center")
+        axes.axhline(100, color="0.6", linewidth=0.8, linestyle=":")
+        axes.set(xlabel="sparsity of the pruned pathway (%)", ylabel="average retention over nine tasks (%)")
+        axes.set_xlim(0, 122)
+        axes.set_ylim(bottom=0)
+        axes.set_xticks([0, *(int(100 * sparsity) for sparsity in SPARSITIES)])
+        axes.set_title(f"One pathway pruned, the other dense ({questions} questions a point, bands: 95% intervals)", fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+        return figure

@@ -1,0 +1,82 @@
+"""The bundled data sets: a calibration pool, and nine evaluation tasks in two disjoint splits."""
+
+from typing import Any, Literal
+
+import numpy as np
+from datasets import Dataset, Features, Image, Value
+from datasets import List as ListOf
+
+from atv.bundled.dialogues import calibration_turns
+from atv.bundled.drawing import draw
+from atv.bundled.scenes import sample_scene
+from atv.bundled.tasks import TASKS
+
+POOL_SIZE = 2048
+GROUPS_A_TASK = 400
+POOL_SEED, EVALUATION_SEED = 11, 12
+
+CALIBRATION_FEATURES = Features(
+    {"image": Image(), "conversation": ListOf({"role": Value("string"), "text": Value("string")})}
+)
+EVALUATION_FEATURES = Features(
+    {
+        "question_id": Value("string"),
+        "group": Value("string"),
+        "task": Value("string"),
+        "metric": Value("string"),
+        "category": Value("string"),
+        "image": Image(),
+        "question": Value("string"),
+        "options": ListOf(Value("string")),
+        "answer": Value("string"),
+        "answers": ListOf(Value("string")),
+    }
+)
+
+
+def calibration_pool(size: int = POOL_SIZE) -> Dataset:
+    """Captions with a question, of scenes of the training split: columns image, conversation."""
+    rng = np.random.default_rng(POOL_SEED)
+    rows: dict[str, list[Any]] = {"image": [], "conversation": []}
+    for _ in range(size):
+        scene = sample_scene(rng, "train")
+        rows["conversation"].append(calibration_turns(scene, rng))
+        rows["image"].append(draw(scene, rng))
+    return Dataset.from_dict(rows, features=CALIBRATION_FEATURES)
+
+
+def evaluation_set(split: Literal["dev", "test"], groups: int = GROUPS_A_TASK) -> Dataset:
+    """``groups`` questions of each task (rotations and pairs count once), every group about a picture of its own.
+
+    The first groups are the same whatever ``groups`` is.
+
+    Raises:
+        ValueError: for another split.
+    """
+    if split not in ("dev", "test"):
+        raise ValueError(f"split: expected 'dev' or 'test', got {split!r}")
+    rows: dict[str, list[Any]] = {column: [] for column in EVALUATION_FEATURES}
+    for number, task in enumerate(TASKS):
+        rng = np.random.default_rng((EVALUATION_SEED, split == "test", number))
+        for index in range(groups):
+            asked: tuple[Any, ...] = ()
+            while not asked:
+                scene = sample_scene(rng, split)
+                asked = task.ask(scene, rng)
+            image = draw(scene, rng)
+            for turn, question in enumerate(asked):
+                row = {
+                    "question_id": f"{split}-{task.name}-{index}-{turn}",
+                    "group": f"{split}-{task.name}-{index}",
+                    "task": task.name,
+                    "metric": task.metric,
+                    "category": question.category,
+                    "image": image,
+                    "question": question.text,
+                    "options": list(question.options),
+                    "answer": question.answer,
+                    "answers": list(question.answers),
+                }
+                for column, value in row.items():
+                    rows[column].append(value)
+    return Dataset.from_dict(rows, features=EVALUATION_FEATURES)

@@ -1,0 +1,78 @@
+"""The command line: ``atv prune``, ``atv evaluate``, ``atv ablate``."""
+
+import argparse
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser
+
+from atv import plugins
+from atv.allocation import Allocation
+from atv.commands.ablate import ablate
+from atv.commands.evaluate import evaluate
+from atv.commands.prune import prune
+from atv.criteria import Criterion
+from atv.selection import TokenSelection
+
+COMMANDS: tuple[Callable[..., None], ...] = (prune, evaluate, ablate)
+KINDS: dict[str, type[Any]] = {"selection": TokenSelection, "criterion": Criterion, "allocation": Allocation}
+
+
+def parser() -> ArgumentParser:
+    """The parser of all commands; plug-ins must have been imported before."""
+    top = ArgumentParser(prog="atv", description="Prune and decouple Large Vision-Language Models.")
+    commands = top.add_subcommands(required=True, dest="command")
+    for command in COMMANDS:
+        summary = (inspect.getdoc(command) or "").split("\n\nArgs:")[0]
+        own = ArgumentParser(description=summary, epilog=_plugins_help() if command is prune else None)
+        own.add_argument("--config", action="config", help="YAML file with these options; later options override it.")
+        own.add_function_arguments(command, as_positional=False)
+        commands.add_subcommand(command.__name__, own, help=summary.split("\n")[0])
+    return top
+
+
+def _plugins_help() -> str:
+    """Every rule with the first line of its docstring."""
+    parts = []
+    for field, base in KINDS.items():
+        kinds = (f"{kind.__name__}: {(inspect.getdoc(kind) or '').splitlines()[0]}" for kind in plugins.subclasses(base))
+        parts.append(f"{field} - " + "  ".join(kinds))
+    return " ".join(parts)
+
+
+def _load_plugins(arguments: Sequence[str]) -> None:
+    """Imports --plugin files, and those that a --config names, before the real parser asks for their classes."""
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--plugin", action="append", default=[])
+    early.add_argument("--config", action="append", default=[])
+    known, _ = early.parse_known_args(list(arguments))
+    files = list(known.plugin)
+    for config in known.config:
+        with open(config) as stream:
+            files += (yaml.safe_load(stream) or {}).get("plugin") or []
+    for file in files:
+        plugins.load_file(file)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; wrong input is one line on standard error and exit code 2."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    commands = {command.__name__: command for command in COMMANDS}
+    try:
+        _load_plugins(arguments)
+        top = parser()
+        chosen = top.instantiate_classes(top.parse_args(list(arguments)))
+        options = chosen[chosen.command].as_dict()
+        options.pop("config", None)
+        commands[chosen.command](**options)
+    except (ValueError, OSError) as error:
+        print(f"atv: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

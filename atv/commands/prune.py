@@ -1,0 +1,106 @@
+"""``atv prune``"""
+
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import lazy_instance
+from rich.console import Console
+from rich.table import Table
+
+import atv
+from atv.allocation import Allocation, Uniform
+from atv.api import Pathway
+from atv.calibration.progress import quiet_trainer
+from atv.criteria import Criterion, Wanda
+from atv.data.conversations import calibration_batches
+from atv.files import saved_atomically, writable
+from atv.loading import BUNDLED, load_calibration, load_model, model_folder
+from atv.lvlm import LVLM
+from atv.report import PruningReport
+from atv.selection import DriftTopK, TokenSelection
+
+
+def prune(
+    output: Path,
+    model: str = BUNDLED,
+    calibration: str = BUNDLED,
+    samples: int = 128,
+    batch_size: int = 8,
+    selection: TokenSelection = lazy_instance(DriftTopK),
+    criterion: Criterion = lazy_instance(Wanda),
+    pattern: str = "unstructured",
+    sparsity: float | None = None,
+    allocation: Allocation = lazy_instance(Uniform),
+    targets: list[str] | None = None,
+    propagate: bool = True,
+    seed: int = 0,
+    plugin: list[Path] | None = None,
+    trainer: dict[str, Any] | None = None,
+    trust_remote_code: bool = False,
+) -> None:
+    """Prune an LVLM and write a folder that from_pretrained loads, with masks.safetensors and report.json in it.
+
+    Args:
+        output: Folder to write; must be new or empty.
+        model: Folder of an LVLM (config.json, safetensors, processor), or "bundled".
+        calibration: Folder of a saved data set with columns image and conversation, or "bundled".
+        samples: Calibration samples, drawn by the seed.
+        batch_size: Calibration samples a forward pass.
+        selection: Which tokens enter the calibration pool: a class name or dotted path. Its arguments follow as
+            --selection.NAME; --selection.help CLASS explains them.
+        criterion: How a weight is scored: a class name or dotted path.
+        pattern: "unstructured" (each row loses the same share) or N:M such as 2:4, which keeps N of every M inputs.
+        sparsity: Share of each row to prune, in [0, 1). Default 0.5, or what N:M implies.
+        allocation: How the sparsity is shared out over the Linears: a class name or dotted path.
+        targets: Names or shell patterns of the Linears to prune, such as q_proj or *.mlp.*. Default: all in the
+            decoder's blocks.
+        propagate: Whether each block is calibrated on what its pruned predecessors give (else one-shot).
+        seed: Of the samples drawn and of rules that draw.
+        plugin: Python files with rules, criteria or allocations of your own, imported first.
+        trainer: Options of lightning.Trainer, as --trainer.accelerator gpu or --trainer.precision bf16-true.
+        trust_remote_code: Whether code that comes with the model may run.
+    """
+    folder = model_folder(model)
+    target = writable(output, "output")
+    if any(target.iterdir()):
+        raise ValueError(f"output: {str(target)!r} is not empty")
+    runner = quiet_trainer(**(trainer or {}))
+    lvlm, processor = load_model(folder, trust_remote_code)
+    # Everything that can be wrong with the plan is found before data are read.
+    Pathway(selection, sparsity, criterion, pattern, allocation).plan(LVLM.of(lvlm).targets(targets))
+    batches = calibration_batches(processor, load_calibration(calibration), samples, seed, batch_size)
+    report = atv.prune(
+        lvlm,
+        batches,
+        selection=selection,
+        criterion=criterion,
+        pattern=pattern,
+        sparsity=sparsity,
+        allocation=allocation,
+        targets=targets,
+        propagate=propagate,
+        seed=seed,
+        trainer=runner,
+        run_dir=target,
+    )
+
+    def write(into: Path) -> None:
+        lvlm.save_pretrained(into)
+        processor.save_pretrained(into)
+
+    saved_atomically(target, write)
+    _show(report, target)
+
+
+def _show(report: PruningReport, target: Path) -> None:
+    table = Table("block", "mean drift", "visual tokens in the pool", "text tokens in the pool", "seconds")
+    for block in report.blocks:
+        chosen = block.selected[atv.api.BOTH]
+        share = f"{chosen['visual']} of {block.tokens['visual']}"
+        table.add_row(str(block.block), f"{block.mean_drift:.4f}", share, str(chosen["text"]), f"{block.seconds:.2f}")
+    console = Console()
+    console.print(table)
+    console.print(
+        f"pruned {report.sparsity:.2%} of the target Linears, {report.whole_model_sparsity:.2%} of the whole model; "
+        f"written to {target}"
+    )

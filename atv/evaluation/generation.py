@@ -1,0 +1,70 @@
+"""Greedy answers through Lightning's prediction loop."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+import pandas as pd
+from torch.utils.data import DataLoader, Dataset
+from transformers import PreTrainedModel, ProcessorMixin
+
+from atv.calibration.progress import quiet_trainer
+from atv.evaluation import metrics
+from atv.evaluation.questions import QuestionBatch
+from atv.plugins import find
+
+
+class _Batches(Dataset):
+    def __init__(self, batches: Sequence[QuestionBatch]) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> tuple[int, dict[str, Any]]:
+        return index, self.batches[index].inputs
+
+
+class GreedyAnswers(L.LightningModule):
+    """Generates the answer to each prompt of a left-padded batch."""
+
+    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, max_new_tokens: int) -> None:
+        super().__init__()
+        self.model, self.processor, self.max_new_tokens = model, processor, max_new_tokens
+
+    def predict_step(self, batch: tuple[int, dict[str, Any]], batch_idx: int) -> tuple[int, list[str]]:
+        index, inputs = batch
+        made = self.model.generate(
+            **inputs, do_sample=False, max_new_tokens=self.max_new_tokens, pad_token_id=self.processor.tokenizer.pad_token_id
+        )
+        new = made[:, inputs["input_ids"].shape[1] :]
+        return index, self.processor.batch_decode(new, skip_special_tokens=True)
+
+
+def answer(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    batches: Sequence[QuestionBatch],
+    max_new_tokens: int = 16,
+    trainer: L.Trainer | None = None,
+) -> pd.DataFrame:
+    """Answers and scores every question.
+
+    Returns:
+        One row a question: task, metric, question_id, group, category, answer, prediction, credit (0 to 1), sorted by
+        question_id, so that equal questions stand in equal rows for every model.
+    """
+    trainer = trainer or quiet_trainer()
+    module = GreedyAnswers(model, processor, max_new_tokens)
+    predicted = trainer.predict(module, DataLoader(_Batches(batches), batch_size=None))
+    scores = {name: find(name, metrics.GroupedScore, "metric")() for name in _metrics(batches)}  # type: ignore[type-abstract]
+    rows = []
+    for index, texts in predicted or []:  # type: ignore[misc]
+        for question, text in zip(batches[index].questions, texts, strict=True):
+            kept = {key: question[key] for key in ("task", "metric", "question_id", "group", "category", "answer")}
+            rows.append(kept | {"prediction": text, "credit": scores[question["metric"]].credit(text, question)})
+    return pd.DataFrame(rows).sort_values("question_id", ignore_index=True)
+
+
+def _metrics(batches: Sequence[QuestionBatch]) -> set[str]:
+    return {question["metric"] for batch in batches for question in batch.questions}

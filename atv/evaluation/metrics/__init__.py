@@ -1,0 +1,18 @@
+"""Scores of the nine benchmarks, as torchmetrics."""
+
+from atv.evaluation.metrics.base import GroupedScore
+from atv.evaluation.metrics.choice import CircularChoice, LetterChoice, OpenOrChoice
+from atv.evaluation.metrics.exact import ExactMatch
+from atv.evaluation.metrics.vqa import VQAAccuracy
+from atv.evaluation.metrics.yes_no import PairedYesNo, YesNo
+
+__all__ = [
+    "CircularChoice",
+    "ExactMatch",
+    "GroupedScore",
+    "LetterChoice",
+    "OpenOrChoice",
+    "PairedYesNo",
+    "VQAAccuracy",
+    "YesNo",
+]

@@ -1,0 +1,68 @@
+"""What all scores share: credit by question, value by group of questions, mean over groups."""
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+
+class GroupedScore(Metric):
+    """A score in 0..1: the mean over groups of each group's value, or, by ``stratify``, over categories of such means.
+
+    A group is one question, or the rotations or pair that count as one.
+    """
+
+    full_state_update = False
+    higher_is_better = True
+    stratify = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("credits", [], dist_reduce_fx="cat")
+        self.add_state("groups", [], dist_reduce_fx="cat")
+        self.add_state("strata", [], dist_reduce_fx="cat")
+
+    @abstractmethod
+    def credit(self, prediction: str, question: Mapping[str, Any]) -> float:
+        """0 to 1 for one answer; ``question`` has the columns of the evaluation set."""
+
+    def value(self, credits: Tensor) -> Tensor:
+        """A group's value from the credits of its questions."""
+        return credits.mean()
+
+    def update(self, predictions: Sequence[str], questions: Sequence[Mapping[str, Any]]) -> None:
+        """Adds answers to questions."""
+        credits = [self.credit(p, q) for p, q in zip(predictions, questions, strict=True)]
+        self.add(credits, [q["group"] for q in questions], [q["category"] for q in questions])
+
+    def add(self, credits: Sequence[float], groups: Sequence[str], categories: Sequence[str]) -> None:
+        """Adds answers whose credit is known; names are kept as hashes that are equal on all ranks."""
+        self.credits.append(torch.tensor(credits, dtype=torch.float64))  # type: ignore[union-attr, operator]
+        self.groups.append(torch.tensor([stable_hash(group) for group in groups]))  # type: ignore[union-attr, operator]
+        self.strata.append(torch.tensor([stable_hash(name) for name in categories]))  # type: ignore[union-attr, operator]
+
+    def compute(self) -> Tensor:
+        """The score, float64."""
+        values, strata = self.group_values()
+        if not self.stratify:
+            return values.mean()
+        return torch.stack([values[strata == stratum].mean() for stratum in strata.unique()]).mean()
+
+    def group_values(self) -> tuple[Tensor, Tensor]:
+        """(value, stratum) of every group, in the order of the groups' hashes."""
+        credits, groups, strata = (dim_zero_cat(state) for state in (self.credits, self.groups, self.strata))
+        order = torch.argsort(groups, stable=True)
+        _, sizes = torch.unique_consecutive(groups[order], return_counts=True)
+        values = torch.stack([self.value(part) for part in credits[order].split(sizes.tolist())])
+        firsts = torch.cumsum(sizes, 0) - sizes
+        return values, strata[order][firsts]
+
+
+def stable_hash(text: str) -> int:
+    """63 bits that are the same in every process."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
