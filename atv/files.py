@@ -28,6 +28,7 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
+        _readable(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -95,4 +96,12 @@ def saved_atomically(folder: Path, write: Callable[[Path], None]) -> None:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as name:
         write(Path(name))
         for file in sorted(Path(name).iterdir()):
+            _readable(file)
             os.replace(file, folder / file.name)
+
+
+def _readable(file: Path) -> None:
+    """Gives a temporary file, private when made, the mode that an ordinary new file would have."""
+    mask = os.umask(0)
+    os.umask(mask)
+    file.chmod(0o666 & ~mask)

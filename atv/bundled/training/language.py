@@ -20,7 +20,7 @@ from atv.bundled.vocabulary import words
 
 IGNORED = -100
 # How often each task is asked, in the order of TASKS; searching and reasoning are learned late, so they come more often.
-TASK_WEIGHTS = (1.3, 1.0, 0.8, 1.5, 1.3, 0.9, 1.0, 1.5, 2.0)
+TASK_WEIGHTS = (1.3, 1.6, 0.8, 2.0, 1.5, 1.0, 1.2, 1.5, 2.0)
 
 
 @dataclass

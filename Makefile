@@ -1,0 +1,43 @@
+# Every target sets up what it needs; `make` alone lists them.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+export WANDB_SILENT ?= true
+export TOKENIZERS_PARALLELISM ?= false
+
+.DEFAULT_GOAL := help
+.PHONY: help install ablation-visual-sparsity test test-slow lint train-tiny wheel clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 28
+
+install: $(VENV)/.installed  ## make the virtual environment with pinned versions
+
+$(VENV)/.installed: setup.cfg setup.py constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "atv needs Python 3.11 or newer; try make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check torch -c constraints.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	@touch $@
+
+ablation-visual-sparsity: install  ## the main job: how much may each pathway lose (about 10 minutes on 2 cores)
+	$(BIN)/atv ablate --file ablations/visual_sparsity.py $(ARGS)
+
+test: install  ## the tests, in under 8 minutes on 2 cores
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: install  ## all tests, the slow ones too
+	$(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
+
+lint: install  ## ruff and mypy
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+train-tiny: install  ## train the bundled model from nothing (hours on 2 cores; resumes where it was killed)
+	$(BIN)/python -m atv.bundled.training $(ARGS)
+
+wheel: install  ## build dist/atv-*.whl, bundled model included
+	$(BIN)/python -m build --wheel
+
+clean:  ## remove what make made, results excepted
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,102 @@
+"""``make train-tiny``: both stages from fixed seeds, then the folder that ships.
+
+    python -m atv.bundled.training --output atv/bundled/model --work checkpoints/tiny
+"""
+
+import json
+from pathlib import Path
+
+import lightning as L
+import torch
+from jsonargparse import auto_cli
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from safetensors.torch import load_file, save_file
+from torch.utils.data import DataLoader, Dataset
+from transformers import GenerationConfig, LlavaForConditionalGeneration
+
+from atv.bundled.architecture import build_model
+from atv.bundled.training.language import DialogueBatches, LanguageStage
+from atv.bundled.training.vision import CellBatches, VisionStage
+from atv.bundled.vocabulary import build_processor
+from atv.files import atomic, saved_atomically, writable
+
+
+def train(
+    output: Path = Path("atv/bundled/model"),
+    work: Path = Path("checkpoints/tiny"),
+    seed: int = 0,
+    vision_steps: int = 1600,
+    language_steps: int = 6000,
+    precision: str = "bf16-mixed",
+) -> None:
+    """Train the bundled model from nothing; a killed run goes on from its last checkpoint.
+
+    Args:
+        output: Folder for model and processor.
+        work: Folder for checkpoints and the training log.
+        seed: Of weights, scenes and dialogues.
+        vision_steps: Batches of 64 pictures for the vision tower.
+        language_steps: Batches of 16 dialogues for the language model.
+        precision: Lightning's; bf16-mixed is 2.5 times faster than 32-true on CPUs that have it.
+    """
+    writable(output, "output")
+    writable(work, "work")
+    L.seed_everything(seed)
+    model = build_model()
+    cells = CellBatches("train", seed, vision_steps, 64), CellBatches("dev", seed, 4, 128)
+    _stage(VisionStage(model, vision_steps, muon_lr=0.02, adam_lr=2e-3), *cells, work / "vision", precision)
+    dialogues = DialogueBatches(seed, language_steps, 16, length=80)
+    _stage(LanguageStage(model, language_steps, muon_lr=0.02, adam_lr=1e-3), dialogues, None, work / "language", precision)
+    save(model, output)
+
+
+def _stage(stage: L.LightningModule, train: Dataset, dev: Dataset | None, work: Path, precision: str) -> None:
+    """Fits a stage, or loads its weights where it was finished before."""
+    finished = work / "weights.safetensors"
+    if finished.is_file():
+        stage.model.load_state_dict(load_file(finished), strict=False)
+        return
+    steps = len(train)  # type: ignore[arg-type]
+    trainer = L.Trainer(
+        # Both optimizers count as steps.
+        max_steps=2 * steps,
+        precision=precision,  # type: ignore[arg-type]
+        logger=CSVLogger(work.parent, name=work.name, version=""),
+        callbacks=[ModelCheckpoint(work, save_last=True, every_n_train_steps=200, save_top_k=0)],
+        enable_model_summary=False,
+        val_check_interval=max(1, steps // 6),
+        check_val_every_n_epoch=None,
+        limit_val_batches=0 if dev is None else 1.0,
+    )
+    loaders = [DataLoader(data, batch_size=None) if data is not None else None for data in (train, dev)]
+    trainer.fit(stage, *loaders, ckpt_path="last" if (work / "last.ckpt").is_file() else None)
+    # Tied weights are one tensor; the head comes back with the embeddings.
+    weights = {name: value.contiguous() for name, value in stage.model.state_dict().items() if name != "lm_head.weight"}
+    with atomic(finished) as path:
+        save_file(weights, path)
+
+
+def save(model: LlavaForConditionalGeneration, output: Path) -> None:
+    """Model, processor and generation settings, as ``from_pretrained`` reads them."""
+    processor = build_processor()
+    tokenizer = processor.tokenizer
+    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+
+    def write(into: Path) -> None:
+        model.to(torch.float32).save_pretrained(into)
+        processor.save_pretrained(into)
+        _pin_pil(into / "processor_config.json")
+
+    saved_atomically(output, write)
+
+
+def _pin_pil(file: Path) -> None:
+    """transformers drops the backend from the class name, and would pick torchvision where there is one."""
+    config = json.loads(file.read_text())
+    config["image_processor"]["image_processor_type"] = "CLIPImageProcessorPil"
+    file.write_text(json.dumps(config, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    auto_cli(train, as_positional=False)

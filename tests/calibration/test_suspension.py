@@ -1,0 +1,49 @@
+import pytest
+import torch
+
+import atv
+from atv.calibration.suspension import SuspendedForward, doors
+from atv.lvlm import LVLM
+
+
+@torch.no_grad()
+def test_waiting_forwards_see_what_plain_forwards_see(llava, batches):
+    lvlm = LVLM.of(llava)
+    plain = [llava(**batch, output_hidden_states=True, use_cache=False).hidden_states for batch in batches]
+    with doors(lvlm, lvlm.linears, propagate=True):
+        forwards = [SuspendedForward(llava, batch) for batch in batches]
+        for block in range(3):
+            for forward, states in zip(forwards, plain, strict=True):
+                arrival = forward.advance()
+                assert arrival.block == block
+                assert torch.equal(arrival.input, states[block])
+        for forward in forwards:
+            forward.close()
+
+
+@torch.no_grad()
+def test_linears_that_read_one_tensor_share_a_site(llava, batches):
+    lvlm = LVLM.of(llava)
+    with doors(lvlm, lvlm.linears, propagate=True):
+        forward = SuspendedForward(llava, batches[0])
+        arrival = forward.advance()
+        forward.close()
+    assert len(arrival.sites) == 4 and len(arrival.site_of) == 7
+    shared = {name.rsplit(".", 1)[-1]: site.rsplit(".", 1)[-1] for name, site in arrival.site_of.items()}
+    assert shared["k_proj"] == shared["v_proj"] == "q_proj" and shared["up_proj"] == "gate_proj"
+
+
+def test_an_error_in_a_forward_surfaces_and_leaves_the_model_clean(llava, batches):
+    batches[1]["pixel_values"] = torch.zeros(5, 3, 12, 12)
+    with pytest.raises(ValueError, match="Image features and image tokens do not match"):
+        atv.prune(llava, batches)
+    assert not any("forward" in block.__dict__ for block in llava.get_decoder().layers)
+    assert not any(module._forward_pre_hooks for module in llava.modules())
+
+
+def test_each_block_runs_twice_but_the_last_once(llava, batches):
+    runs = [0, 0, 0]
+    for index, block in enumerate(llava.get_decoder().layers):
+        block.input_layernorm.register_forward_hook(lambda *_, i=index: runs.__setitem__(i, runs[i] + 1))
+    atv.prune(llava, batches)
+    assert runs == [6, 6, 3]

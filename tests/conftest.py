@@ -1,0 +1,75 @@
+import copy
+import os
+
+os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault("WANDB_SILENT", "true")
+
+import pytest
+import torch
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+IMAGE = 7
+PATCHES = 9
+
+
+@pytest.fixture(scope="session")
+def _random_llava():
+    torch.manual_seed(0)
+    vision = CLIPVisionConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=12, patch_size=4
+    )
+    text = LlamaConfig(
+        vocab_size=50,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        initializer_range=0.3,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=49,
+    )
+    config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=IMAGE, vision_feature_layer=-1, image_seq_length=PATCHES)
+    return LlavaForConditionalGeneration(config).eval()
+
+
+@pytest.fixture
+def llava(_random_llava):
+    """A random LLaVA of three blocks that a test may prune."""
+    return copy.deepcopy(_random_llava)
+
+
+def make_batch(lengths, seed, side="left", images=True):
+    """One batch: rows of PATCHES visual tokens and the given number of text tokens, padded on a side."""
+    generator = torch.Generator().manual_seed(seed)
+    longest = max(lengths) + (PATCHES if images else 0)
+    ids = torch.zeros(len(lengths), longest, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, length in enumerate(lengths):
+        text = torch.randint(10, 49, (length,), generator=generator)
+        tokens = torch.cat([text[:1], torch.full((PATCHES,), IMAGE), text[1:]]) if images else text
+        place = slice(longest - len(tokens), longest) if side == "left" else slice(0, len(tokens))
+        ids[row, place], mask[row, place] = tokens, 1
+    batch = {"input_ids": ids, "attention_mask": mask}
+    if images:
+        batch["pixel_values"] = torch.randn(len(lengths), 3, 12, 12, generator=generator)
+    return batch
+
+
+@pytest.fixture
+def batches():
+    """Five samples in three batches: padded on either side, and one without padding."""
+    return [make_batch([5, 8], 1), make_batch([6], 2), make_batch([12, 4], 3, side="right")]
+
+
+def singles(batches):
+    """The same samples, one a batch and without padding."""
+    result = []
+    for batch in batches:
+        for row, keep in enumerate(batch["attention_mask"].bool()):
+            one = {"input_ids": batch["input_ids"][row][keep][None]}
+            one["attention_mask"] = torch.ones_like(one["input_ids"])
+            if "pixel_values" in batch:
+                one["pixel_values"] = batch["pixel_values"][row][None]
+            result.append(one)
+    return result
