@@ -45,6 +45,10 @@ def build_model() -> LlavaForConditionalGeneration:
     model = LlavaForConditionalGeneration(config)
     for block in model.get_decoder().layers:
         _compare_by_content(block.self_attn, heads=text.num_attention_heads // 2, width=text.head_dim)
+        # Residual branches start at zero, so that tokens keep their identity until there is something to add.
+        nn.init.zeros_(block.self_attn.o_proj.weight)
+        nn.init.zeros_(block.mlp.down_proj.weight)
+    nn.init.constant_(model.get_decoder().norm.weight, 0.2)
     return model
 
 

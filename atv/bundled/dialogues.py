@@ -6,9 +6,9 @@ from typing import Literal, TypedDict
 from numpy.random import Generator
 
 from atv.bundled.knowledge import BADGE, BY_COLOR, CAPITALS, CONTINENT, DOUBLE, OBJECT, ROMAN, SIDES
-from atv.bundled.scenes import Scene, pick, shuffled
+from atv.bundled.scenes import COLORS, DIGITS, SHAPES, Scene, pick, shuffled
 from atv.bundled.tasks import TASKS
-from atv.bundled.tasks.base import choice
+from atv.bundled.tasks.base import choice, others
 
 
 class Turn(TypedDict):
@@ -45,6 +45,42 @@ def visual_turns(scene: Scene, rng: Generator, count: int, weights: tuple[float,
             question = pick(rng, group)
             turns += exchange(question.text, question.answer)
     return turns
+
+
+def drill_turns(scene: Scene, rng: Generator) -> list[Turn]:
+    """One question that takes a single look-up, by content or by place: what all tasks are made of.
+
+    Asked alone at first, because a mixture of all tasks from the start leaves looking up by content at chance.
+    """
+    thing = pick(rng, scene.clear)
+    colors, kinds = [t.color for t in scene.clear], [t.kind for t in scene.clear]
+    form = pick(rng, ("color", "color", "kind", "presence", "presence", "where", "place", "choice", "choice"))
+    if form == "color" and kinds.count(thing.kind) == 1:
+        return exchange(f"what color is the {thing.kind} ?", thing.color)
+    if form == "kind" and colors.count(thing.color) == 1:
+        return exchange(f"what is the {thing.color} thing ?", thing.kind)
+    if form == "where" and kinds.count(thing.kind) == 1:
+        return exchange(f"where is the {thing.kind} ?", thing.place)
+    if form == "presence":
+        return _presence(scene, rng)
+    asks_color = rng.random() < 0.5
+    text = f"what color is the thing at the {thing.place} ?" if asks_color else f"what is at the {thing.place} ?"
+    answer = thing.color if asks_color else thing.kind
+    if form == "choice":
+        pool = COLORS if asks_color else DIGITS if thing.is_digit else SHAPES
+        question = choice(rng, text, answer, pool, int(rng.integers(2, 5)))
+        text, answer = question.text, question.answer
+    return exchange(text, answer)
+
+
+def _presence(scene: Scene, rng: Generator) -> list[Turn]:
+    thing = pick(rng, scene.clear)
+    if rng.random() < 0.5:
+        present = pick(rng, (thing.kind, f"{thing.color} thing"))
+        return exchange(f"is there a {present} ?", "yes")
+    kind = pick(rng, others(SHAPES + DIGITS, *(t.kind for t in scene.clear)))
+    color = pick(rng, others(COLORS, *(t.color for t in scene.clear)))
+    return exchange(f"is there a {pick(rng, (kind, f'{color} thing'))} ?", "no")
 
 
 def _badge(rng: Generator) -> tuple[str, str, tuple[str, ...]]:

@@ -45,9 +45,11 @@ def train(
     L.seed_everything(seed)
     model = build_model()
     cells = CellBatches("train", seed, vision_steps, 64), CellBatches("dev", seed, 4, 128)
-    _stage(VisionStage(model, vision_steps, muon_lr=0.02, adam_lr=2e-3), *cells, work / "vision", precision)
-    dialogues = DialogueBatches(seed, language_steps, 16, length=80)
-    _stage(LanguageStage(model, language_steps, muon_lr=0.02, adam_lr=1e-3), dialogues, None, work / "language", precision)
+    vision = VisionStage(model, vision_steps, muon_lr=0.02, adam_lr=2e-3)
+    _stage(vision, *cells, work / "vision", precision)
+    vision.match_scales(cells[1][0][0])
+    dialogues = DialogueBatches(seed, language_steps, 16, dialogues=7)
+    _stage(LanguageStage(model, language_steps, muon_lr=0.01, adam_lr=1e-3), dialogues, None, work / "language", precision)
     save(model, output)
 
 

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 from transformers import LlavaForConditionalGeneration
 
-from atv.bundled.dialogues import Turn, caption, exchange, fact_turns, visual_turns
-from atv.bundled.scenes import sample_scene
+from atv.bundled.dialogues import Turn, caption, drill_turns, exchange, fact_turns, visual_turns
+from atv.bundled.scenes import Scene, sample_scene
 from atv.bundled.training.optimization import clip, optimizers, split_parameters
 from atv.bundled.training.vision import PATCHES_A_SIDE, pixels
 from atv.bundled.vocabulary import words
@@ -25,22 +25,29 @@ TASK_WEIGHTS = (1.3, 1.6, 0.8, 2.0, 1.5, 1.0, 1.2, 1.5, 2.0)
 
 @dataclass
 class Batch:
-    """Token ids (batch, length) padded on the right, labels with -100 where no loss is taken, pixels if any."""
+    """Packed dialogues about one picture a row.
+
+    ``ids``, ``labels`` (-100 where no loss is taken), ``positions`` are (batch, length); ``mask`` is bool
+    (batch, 1, length, length), True where a token may look; ``images`` are (batch, 3, 54, 54) or None.
+    """
 
     ids: Tensor
     labels: Tensor
+    positions: Tensor
+    mask: Tensor
     images: Tensor | None
 
 
 class DialogueBatches(Dataset):
-    """Dialogues of about ``length`` text tokens, cut at whole turns; every sixth batch has no pictures.
+    """Several short dialogues behind each picture, which is paid for once; every sixth batch has no pictures.
 
-    Scenes grow from two things to five over the first fifth of the batches. Batch ``i`` depends on the seed and
-    ``i`` alone.
+    A dialogue sees the picture and itself alone, at the positions that it would have alone, so that nothing is
+    learned from the answers of others. Scenes grow from two things to five over the first fifth of the batches, and
+    drills give way to the tasks over the first quarter. Batch ``i`` depends on the seed and ``i`` alone.
     """
 
-    def __init__(self, seed: int, batches: int, batch_size: int, length: int) -> None:
-        self.seed, self.batches, self.batch_size, self.length = seed, batches, batch_size, length
+    def __init__(self, seed: int, batches: int, batch_size: int, dialogues: int) -> None:
+        self.seed, self.batches, self.batch_size, self.dialogues = seed, batches, batch_size, dialogues
         self.id_of = {word: i for i, word in enumerate(words())}
         self.weights = tuple(np.array(TASK_WEIGHTS) / sum(TASK_WEIGHTS))
 
@@ -50,40 +57,66 @@ class DialogueBatches(Dataset):
     def __getitem__(self, index: int) -> Batch:
         rng = np.random.default_rng((self.seed, 2, index))
         if index % 6 == 5:
-            rows = [self.encode(fact_turns(rng, self.length // 8), 0) for _ in range(2 * self.batch_size)]
-            return self.collate(rows, None)
+            rows = [[fact_turns(rng, 1) for _ in range(self.dialogues)] for _ in range(2 * self.batch_size)]
+            return self.pack(rows, None)
         most = min(5, 2 + 15 * index // self.batches)
         scenes = [sample_scene(rng, "train", most) for _ in range(self.batch_size)]
-        rows = []
-        for scene in scenes:
-            turns = visual_turns(scene, rng, self.length // 9, self.weights)
-            if rng.random() < 0.3:
-                turns = exchange("describe the picture .", caption(scene, rng)) + turns
-            rows.append(self.encode(turns, PATCHES_A_SIDE**2))
-        return self.collate(rows, torch.stack([pixels(scene, rng) for scene in scenes]))
+        drills = max(0.1, 1 - 4 * index / self.batches)
+        rows = [[self.dialogue(scene, rng, drills) for _ in range(self.dialogues)] for scene in scenes]
+        return self.pack(rows, torch.stack([pixels(scene, rng) for scene in scenes]))
 
-    def encode(self, turns: Sequence[Turn], image_tokens: int) -> tuple[list[int], list[int]]:
-        """(ids, labels); the loss is taken on answers and their end."""
+    def dialogue(self, scene: Scene, rng: np.random.Generator, drills: float) -> list[Turn]:
+        """A drill with probability ``drills``, else a dialogue of the tasks: mostly one question; sometimes a caption, a second question, or both, as in calibration samples."""
+        if rng.random() < drills:
+            return drill_turns(scene, rng)
+        turns = visual_turns(scene, rng, 1, self.weights)
+        draw = rng.random()
+        if draw < 0.04:
+            turns = exchange("describe the picture .", caption(scene, rng))
+        elif draw < 0.06:
+            turns = exchange("describe the picture .", caption(scene, rng)) + turns
+        elif draw < 0.1:
+            turns += visual_turns(scene, rng, 1, self.weights)
+        return turns
+
+    def encode(self, turns: Sequence[Turn], image: bool) -> tuple[list[int], list[int]]:
+        """(ids, labels) behind the first "<user>" and the picture; the loss is taken on answers and their end."""
         ids, labels = [], []
         for i in range(0, len(turns), 2):
-            question, answer = turns[i]["text"].split(), turns[i + 1]["text"].split()
-            image = ["<image>"] * image_tokens if i == 0 else []
-            prompt = [self.id_of[word] for word in ["<user>", *image, *question, "<assistant>"]]
-            target = [self.id_of[word] for word in [*answer, "<end>"]]
-            if ids and len(ids) + len(prompt) + len(target) > self.length + image_tokens:
-                break
+            opening = [] if image and i == 0 else ["<user>"]
+            prompt = [self.id_of[word] for word in [*opening, *turns[i]["text"].split(), "<assistant>"]]
+            target = [self.id_of[word] for word in [*turns[i + 1]["text"].split(), "<end>"]]
             ids += prompt + target
             labels += [IGNORED] * len(prompt) + target
         return ids, labels
 
-    def collate(self, rows: Sequence[tuple[list[int], list[int]]], images: Tensor | None) -> Batch:
-        """Pads to the longest row."""
-        longest = max(len(ids) for ids, _ in rows)
-        ids = torch.full((len(rows), longest), self.id_of["<pad>"])
-        labels = torch.full((len(rows), longest), IGNORED)
-        for i, (row, targets) in enumerate(rows):
-            ids[i, : len(row)], labels[i, : len(targets)] = torch.tensor(row), torch.tensor(targets)
-        return Batch(ids, labels, images)
+    def pack(self, rows: Sequence[Sequence[Sequence[Turn]]], images: Tensor | None) -> Batch:
+        """One row a picture, padded on the right."""
+        prefix = [] if images is None else [self.id_of["<user>"], *[self.id_of["<image>"]] * PATCHES_A_SIDE**2]
+        encoded = [[self.encode(turns, images is not None) for turns in row] for row in rows]
+        length = len(prefix) + max(sum(len(ids) for ids, _ in row) for row in encoded)
+        batch = {"ids": self.id_of["<pad>"], "labels": IGNORED, "positions": 0, "segment": -1}
+        tensors = {name: torch.full((len(rows), length), filler) for name, filler in batch.items()}
+        for r, row in enumerate(encoded):
+            self._write(tensors, r, 0, prefix, [IGNORED] * len(prefix), 0, 0)
+            start = len(prefix)
+            for segment, (ids, labels) in enumerate(row, start=1):
+                self._write(tensors, r, start, ids, labels, len(prefix), segment)
+                start += len(ids)
+        segment = tensors.pop("segment")
+        keys, queries = segment[:, None, None, :], segment[:, None, :, None]
+        causal = torch.ones(length, length, dtype=torch.bool).tril()
+        # Padding looks at itself, so that no row of the attention is empty.
+        return Batch(**tensors, mask=causal & ((keys == 0) | (keys == queries)), images=images)
+
+    @staticmethod
+    def _write(
+        tensors: dict[str, Tensor], row: int, start: int, ids: list[int], labels: list[int], position: int, segment: int
+    ) -> None:
+        place = (row, slice(start, start + len(ids)))
+        tensors["ids"][place], tensors["labels"][place] = torch.tensor(ids), torch.tensor(labels)
+        tensors["positions"][place] = torch.arange(position, position + len(ids))
+        tensors["segment"][place] = segment
 
 
 class LanguageStage(L.LightningModule):
@@ -98,8 +131,9 @@ class LanguageStage(L.LightningModule):
         self.model.model.vision_tower.requires_grad_(3 * batch_idx >= 2 * self.steps)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean cross-entropy over answer tokens; padding is on the right, where causal attention never looks."""
-        hidden = self.model.model(input_ids=batch.ids, pixel_values=batch.images, use_cache=False).last_hidden_state
+        """Mean cross-entropy over answer tokens."""
+        inputs = {"input_ids": batch.ids, "attention_mask": batch.mask, "position_ids": batch.positions}
+        hidden = self.model.model(**inputs, pixel_values=batch.images, use_cache=False).last_hidden_state
         predicts = batch.labels[:, 1:] != IGNORED
         logits = self.model.lm_head(hidden[:, :-1][predicts])
         return F.cross_entropy(logits.float(), batch.labels[:, 1:][predicts])

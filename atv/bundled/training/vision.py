@@ -85,6 +85,20 @@ class VisionStage(L.LightningModule):
         embedding = self.model.get_input_embeddings().weight
         return {name: self.scale * cells @ embedding[getattr(self, f"{name}_ids")].T for name in CLASSES}
 
+    @torch.no_grad()
+    def match_scales(self, images: Tensor, word_norm: float = 4.0) -> None:
+        """Gives words a mean norm of ``word_norm``, and patch features twice that, as a sum of four words would have.
+
+        Training leaves features a thousand times longer than words; the language model would then hardly move the
+        ones and drown the others. Which word scores highest does not change.
+        """
+        embedding = self.model.get_input_embeddings().weight
+        embedding *= word_norm / embedding.norm(dim=-1).mean()
+        features = self.model.model.get_image_features(pixel_values=images, vision_feature_layer=-1, return_dict=True)
+        factor = 2 * word_norm / torch.stack(list(features.pooler_output)).norm(dim=-1).mean()
+        for parameter in self.model.model.multi_modal_projector.linear_2.parameters():
+            parameter *= factor
+
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         images, labels = batch
         scores = self.logits(images)

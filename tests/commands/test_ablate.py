@@ -1,0 +1,94 @@
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "ablations" / "visual_sparsity.py"
+
+
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory):
+    from atv.cli import main
+
+    results = tmp_path_factory.mktemp("results")
+    options = ["--file", FILE, "--samples", 8, "--groups", 3, "--results", results]
+    assert main(["ablate", *map(str, options)]) == 0
+    return results, options
+
+
+def test_writes_table_figure_and_wandb_run(first_run):
+    folder = first_run[0] / "visual_sparsity"
+    table = pd.read_csv(folder / "table.csv")
+    assert len(table) == 13 * 10 and set(table["pathway"]) == {"none", "text", "visual"}
+    assert (table["low"] <= table["retention"] + 1e-9).all() and (table["retention"] <= table["high"] + 1e-9).all()
+    assert (table[table["pathway"] == "none"]["retention"] == 100).all()
+    assert "average" in (folder / "table.md").read_text()
+    assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
+    assert list(folder.glob("wandb/offline-run-*/run-*.wandb"))
+
+
+def test_wandb_run_holds_table_and_norms_by_modality(first_run):
+    from wandb.proto import wandb_internal_pb2
+    from wandb.sdk.internal.datastore import DataStore
+
+    keys = set()
+    store = DataStore()
+    store.open_for_scan(str(next((first_run[0] / "visual_sparsity").glob("wandb/offline-run-*/run-*.wandb"))))
+    while data := store.scan_data():
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        for item in record.history.item:
+            keys.add(item.key or "/".join(item.nested_key))
+    assert {"table", "figure", "blocks", "block"} <= keys
+    assert "visual/0.5/drift" in keys and "visual/0.5/norm/visual/q_proj" in keys and "text/0.5/norm/text/q_proj" in keys
+
+
+def test_cells_keep_their_answers_and_origin(first_run):
+    cells = sorted((first_run[0] / "visual_sparsity" / "cells").iterdir())
+    assert len(cells) == 13
+    record = json.loads((cells[0] / "cell.json").read_text())
+    assert {"id", "cell_schema", "config", "inputs", "versions", "git", "hardware", "seconds"} <= record.keys()
+    answers = pd.read_parquet(cells[0] / "scores.parquet")
+    assert len(answers) == 3 * 7 + 3 * 4 + 3 * 2
+
+
+def test_a_finished_cell_is_not_run_again_and_a_missing_one_is(first_run, capsys):
+    from atv.cli import main
+
+    results, options = first_run
+    before = pd.read_csv(results / "visual_sparsity" / "table.csv")
+    removed = sorted((results / "visual_sparsity" / "cells").iterdir())[4]
+    shutil.rmtree(removed)
+    assert main(["ablate", *map(str, options)]) == 0
+    assert capsys.readouterr().out.count("from disk") == 12
+    pd.testing.assert_frame_equal(pd.read_csv(results / "visual_sparsity" / "table.csv"), before)
+
+
+def test_other_data_make_other_cells():
+    from atv.ablation.base import Cell
+    from atv.ablation.store import CellStore
+    from atv.api import Pathway
+
+    cell = Cell({}, {"both": Pathway("TextOnly")})
+    ids = {CellStore(Path(), *inputs).id_of(cell) for inputs in (("m", "c", "q"), ("m2", "c", "q"), ("m", "c", "q2"))}
+    assert len(ids) == 3
+
+
+def test_a_saved_data_set_and_model_folder_stand_in(atv_command, tmp_path):
+    from atv.bundled.data import calibration_pool, evaluation_set
+    from atv.loading import BUNDLED_MODEL
+
+    calibration_pool(8).save_to_disk(tmp_path / "pool")
+    evaluation_set("dev", 1).save_to_disk(tmp_path / "questions")
+    data = ["--calibration", tmp_path / "pool", "--evaluation", tmp_path / "questions", "--model", BUNDLED_MODEL]
+    code, _, err = atv_command("ablate", "--file", FILE, "--samples", 4, "--results", tmp_path / "results", *data)
+    assert code == 0, err
+
+
+def test_files_without_an_ablation_are_refused(atv_command, tmp_path):
+    (tmp_path / "empty.py").write_text("")
+    code, _, err = atv_command("ablate", "--file", tmp_path / "empty.py", "--results", tmp_path)
+    assert code == 2 and "must define one Ablation, it defines 0" in err

@@ -1,0 +1,86 @@
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+import atv
+
+
+def test_writes_a_folder_that_from_pretrained_loads(atv_command, tmp_path):
+    code, out, _ = atv_command("prune", "--output", tmp_path / "sparse", "--samples", 8, "--sparsity", 0.6)
+    assert code == 0 and "of the target Linears" in out
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path / "sparse")
+    AutoProcessor.from_pretrained(tmp_path / "sparse")
+    report = json.loads((tmp_path / "sparse" / "report.json").read_text())
+    assert report["schema"] == 1 and report["sparsity"]["target_linears"] > report["sparsity"]["whole_model"]
+    for name, mask in atv.load_masks(tmp_path / "sparse" / "masks.safetensors").items():
+        weight = model.get_submodule(name).weight
+        assert torch.equal(weight != 0, mask & (weight != 0)) and (~mask).float().mean() > 0.59
+
+
+def test_a_rule_from_a_file(atv_command, tmp_path):
+    rule = tmp_path / "my_rule.py"
+    rule.write_text(
+        "from atv import TokenSelection\n\n\n"
+        "class EveryThird(TokenSelection):\n"
+        '    """Text tokens and every third visual token."""\n\n'
+        "    def select(self, tokens):\n"
+        "        return tokens.text | (tokens.position % 3 == 0)\n"
+    )
+    options = ["--plugin", rule, "--selection", "EveryThird", "--samples", 4]
+    code, _, err = atv_command("prune", "--output", tmp_path / "out", *options)
+    assert code == 0, err
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["settings"]["plans"]["both"]["selection"]["class"] == "EveryThird"
+
+
+def test_a_yaml_file_is_a_whole_run(atv_command, tmp_path):
+    (tmp_path / "run.yaml").write_text(
+        f"output: {tmp_path / 'out'}\nsamples: 4\npattern: '2:4'\n"
+        "selection:\n  class_path: DriftTopK\n  init_args:\n    alpha: 2.0\n"
+    )
+    code, _, err = atv_command("prune", "--config", tmp_path / "run.yaml")
+    assert code == 0, err
+    settings = json.loads((tmp_path / "out" / "report.json").read_text())["settings"]["plans"]["both"]
+    assert settings["selection"]["alpha"] == 2.0 and settings["pattern"] == {"class": "NOfM", "n": 2, "m": 4}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "nowhere"], "no model at 'nowhere'"),
+        (["--sparsity", "1.5"], "sparsity: expected a number in [0, 1), got 1.5"),
+        (["--pattern", "5:7"], "does not divide a row of 192 inputs"),
+        (["--calibration", "nowhere"], "calibration: 'nowhere' is neither 'bundled' nor a data set"),
+        (["--samples", "0"], "samples: expected 1 to"),
+        (["--plugin", "nowhere.py"], "plugin: no such file 'nowhere.py'"),
+        (["--targets", "[nothing]"], "matches no Linear"),
+    ],
+)
+def test_bad_input_is_one_line(atv_command, tmp_path, options, message):
+    code, _, err = atv_command("prune", "--output", tmp_path / "out", *options)
+    assert code == 2 and message in err and err.count("\n") == 1
+
+
+def test_unknown_rules_and_options_name_the_choices(atv_command, tmp_path):
+    with pytest.raises(SystemExit):
+        atv_command("prune", "--output", tmp_path / "out", "--selection", "DriftTopk")
+    with pytest.raises(SystemExit):
+        atv_command("prune", "--output", tmp_path / "out", "--sparcity", "0.5")
+
+
+def test_a_full_output_folder_is_left_alone(atv_command, tmp_path):
+    (tmp_path / "precious").write_text("")
+    code, _, err = atv_command("prune", "--output", tmp_path)
+    assert code == 2 and "is not empty" in err
+
+
+def test_help_explains_rules_and_options(capsys):
+    from atv.cli import main
+
+    with pytest.raises(SystemExit):
+        main(["prune", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for phrase in ("DriftTopK: The visual tokens that the block moves most", "TextOnly: Text tokens alone", "Wanda"):
+        assert phrase in text

@@ -1,0 +1,110 @@
+import copy
+
+import pytest
+import torch
+from conftest import IMAGE, make_batch
+
+import atv
+from atv.lvlm import LVLM
+from atv.pathways import DecoupledLinear, route
+from atv.pathways.routing import visual_mask
+
+DENSE = atv.Pathway("AllTokens", sparsity=0.0)
+
+
+def decoupled(llava, masks):
+    """Every Linear of the decoder replaced, ``masks`` maps its name to (text, visual)."""
+    model = copy.deepcopy(llava)
+    lvlm = LVLM.of(model)
+    route(lvlm)
+    for name, linear in lvlm.linears.items():
+        model.set_submodule(name, DecoupledLinear(linear, *masks(name, linear)))
+    return model
+
+
+@torch.no_grad()
+def test_full_masks_are_the_dense_model_exactly(llava, batches):
+    full = decoupled(llava, lambda _, linear: [torch.ones_like(linear.weight, dtype=torch.bool)] * 2)
+    for batch in batches:
+        assert torch.equal(full(**batch).logits, llava(**batch).logits)
+
+
+@torch.no_grad()
+def test_equal_masks_are_the_pruned_model_exactly(llava, batches):
+    pruned = copy.deepcopy(llava)
+    masks = atv.prune(pruned, batches).masks
+    both = decoupled(llava, lambda name, _: [masks[name]] * 2)
+    for batch in batches:
+        assert torch.equal(both(**batch).logits, pruned(**batch).logits)
+        assert torch.equal(both.generate(**batch, max_new_tokens=4), pruned.generate(**batch, max_new_tokens=4))
+
+
+@torch.no_grad()
+def test_tokens_take_their_own_pathway(llava):
+    linear = torch.nn.Linear(4, 2)
+    nothing, everything = torch.zeros(2, 4, dtype=torch.bool), torch.ones(2, 4, dtype=torch.bool)
+    layer = DecoupledLinear(linear, text=nothing, visual=everything)
+    seen = []
+
+    class Outer(torch.nn.Module):
+        config = llava.config
+
+        def forward(self, input_ids=None):
+            seen.append(layer(x))
+
+    x, outer = torch.randn(1, 3, 4), Outer()
+    route(LVLM(outer, torch.nn.ModuleList(), "", (IMAGE,)))
+    outer(input_ids=torch.tensor([[1, IMAGE, 2]]))
+    expected = linear(x)
+    expected[0, [0, 2]] = linear.bias
+    assert torch.equal(seen[0], expected)
+    with pytest.raises(RuntimeError, match="outside a forward"):
+        layer(x)
+
+
+def test_pathways_have_masks_of_their_own(llava, batches):
+    dense = copy.deepcopy(llava)
+    report = atv.decouple(
+        llava, batches, text=atv.Pathway("TextOnly", sparsity=0.3), visual=atv.Pathway("VisualOnly", pattern="2:4")
+    )
+    assert report.masks == {}
+    assert report.pathways["visual"].sparsity == 0.5
+    assert 0.25 < report.pathways["text"].sparsity <= 0.3
+    text_only = make_batch([5, 9], 4, images=False)
+    with torch.no_grad():
+        assert not torch.equal(llava(**text_only).logits, dense(**text_only).logits)
+
+
+def test_a_dense_text_pathway_leaves_text_only_forwards_alone(llava, batches):
+    dense = copy.deepcopy(llava)
+    atv.decouple(llava, batches, text=DENSE, visual=atv.Pathway("VisualOnly", sparsity=0.9))
+    text_only = make_batch([5, 9], 4, images=False)
+    with torch.no_grad():
+        assert torch.equal(llava(**text_only).logits, dense(**text_only).logits)
+        assert not torch.equal(llava(**batches[0]).logits, dense(**batches[0]).logits)
+
+
+def test_masks_equal_those_of_ordinary_pruning_in_one_shot(llava, batches):
+    ordinary = atv.prune(copy.deepcopy(llava), batches, selection="TextOnly", propagate=False)
+    text = atv.Pathway("TextOnly")
+    report = atv.decouple(llava, batches, text=text, visual=DENSE, propagate=False)
+    assert all(torch.equal(ordinary.masks[n], report.pathways["text"].masks[n]) for n in ordinary.masks)
+
+
+def test_o_proj_can_stay_shared(llava, batches):
+    targets = ["[qkv]_proj", "*.mlp.*"]
+    atv.decouple(llava, batches, text=DENSE, visual=atv.Pathway("VisualOnly"), targets=targets)
+    kinds = {name.rsplit(".", 1)[-1] for name, m in llava.named_modules() if isinstance(m, DecoupledLinear)}
+    assert "o_proj" not in kinds and len(kinds) == 6
+
+
+def test_generated_image_ids_are_text_and_embeddings_alone_are_refused(llava):
+    class Filled:
+        def get_seq_length(self):
+            return 4
+
+    ids = torch.tensor([[IMAGE]])
+    assert visual_mask(LVLM.of(llava), {"input_ids": ids, "past_key_values": Filled()}) is None
+    assert visual_mask(LVLM.of(llava), {"input_ids": ids}).all()
+    with pytest.raises(ValueError, match="inputs_embeds alone"):
+        visual_mask(LVLM.of(llava), {"inputs_embeds": torch.zeros(1, 1, 4)})
