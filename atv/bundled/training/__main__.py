@@ -27,7 +27,7 @@ def train(
     work: Path = Path("checkpoints/tiny"),
     seed: int = 0,
     vision_steps: int = 1600,
-    language_steps: int = 6000,
+    language_steps: int = 4600,
     precision: str = "bf16-mixed",
 ) -> None:
     """Train the bundled model from nothing; a killed run goes on from its last checkpoint.
@@ -48,7 +48,7 @@ def train(
     vision = VisionStage(model, vision_steps, muon_lr=0.02, adam_lr=2e-3)
     _stage(vision, *cells, work / "vision", precision)
     vision.match_scales(cells[1][0][0])
-    dialogues = DialogueBatches(seed, language_steps, 16, dialogues=7)
+    dialogues = DialogueBatches(seed, language_steps, 16, length=184)
     _stage(LanguageStage(model, language_steps, muon_lr=0.01, adam_lr=1e-3), dialogues, None, work / "language", precision)
     save(model, output)
 
