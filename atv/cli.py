@@ -52,7 +52,8 @@ def _load_plugins(arguments: Sequence[str]) -> None:
     files = list(known.plugin)
     for config in known.config:
         with open(config) as stream:
-            files += (yaml.safe_load(stream) or {}).get("plugin") or []
+            named = (yaml.safe_load(stream) or {}).get("plugin") or []
+            files += [named] if isinstance(named, str) else named
     for file in files:
         plugins.load_file(file)
 

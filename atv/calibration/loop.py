@@ -54,9 +54,8 @@ def number(batches: Iterator[Mapping[str, Any]]) -> list[CalibrationBatch]:
 def loaders(batches: Sequence[CalibrationBatch], blocks: int) -> list[DataLoader]:
     """One dataloader a block; only the first hands out inputs, later ones resume what waits."""
     resumed = [batch._replace(inputs=None) for batch in batches]
-    return [
-        DataLoader(CalibrationBatches(batches if block == 0 else resumed), batch_size=None) for block in range(blocks)
-    ]
+    sets = [CalibrationBatches(batches if block == 0 else resumed) for block in range(blocks)]
+    return [DataLoader(dataset, batch_size=None, collate_fn=lambda batch: batch) for dataset in sets]
 
 
 class BlockwiseCalibration(L.LightningModule):

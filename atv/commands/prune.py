@@ -34,7 +34,7 @@ def prune(
     targets: list[str] | None = None,
     propagate: bool = True,
     seed: int = 0,
-    plugin: list[Path] | None = None,
+    plugin: list[Path] | Path | None = None,
     trainer: dict[str, Any] | None = None,
     trust_remote_code: bool = False,
 ) -> None:
@@ -56,7 +56,7 @@ def prune(
             decoder's blocks.
         propagate: Whether each block is calibrated on what its pruned predecessors give (else one-shot).
         seed: Of the samples drawn and of rules that draw.
-        plugin: Python files with rules, criteria or allocations of your own, imported first.
+        plugin: Python file, or list of files, with rules, criteria or allocations of your own, imported first.
         trainer: Options of lightning.Trainer, as --trainer.accelerator gpu or --trainer.precision bf16-true.
         trust_remote_code: Whether code that comes with the model may run.
     """

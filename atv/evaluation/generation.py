@@ -5,6 +5,9 @@ from typing import Any
 
 import lightning as L
 import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, ProcessorMixin
 
@@ -32,6 +35,10 @@ class GreedyAnswers(L.LightningModule):
         super().__init__()
         self.model, self.processor, self.max_new_tokens = model, processor, max_new_tokens
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        # Lightning's own transfer cannot rebuild the model outputs that stand in for pixels.
+        return tree_map(lambda value: value.to(device) if isinstance(value, Tensor) else value, batch)
+
     def predict_step(self, batch: tuple[int, dict[str, Any]], batch_idx: int) -> tuple[int, list[str]]:
         index, inputs = batch
         made = self.model.generate(
@@ -56,7 +63,7 @@ def answer(
     """
     trainer = trainer or quiet_trainer()
     module = GreedyAnswers(model, processor, max_new_tokens)
-    predicted = trainer.predict(module, DataLoader(_Batches(batches), batch_size=None))
+    predicted = trainer.predict(module, DataLoader(_Batches(batches), batch_size=None, collate_fn=lambda batch: batch))
     scores = {name: find(name, metrics.GroupedScore, "metric")() for name in _metrics(batches)}  # type: ignore[type-abstract]
     rows = []
     for index, texts in predicted or []:  # type: ignore[misc]

@@ -39,7 +39,7 @@ def task_scores(answers: pd.DataFrame) -> dict[str, TaskScore]:
         metric.add(rows["credit"].tolist(), rows["group"].tolist(), rows["category"].tolist())
         values, strata = metric.group_values()
         scores[str(task)] = TaskScore(
-            float(metric.compute()), len(values), len(rows), values.numpy(), strata.numpy(), metric.stratify
+            float(metric.mean(values, strata)), len(values), len(rows), values.numpy(), strata.numpy(), metric.stratify
         )
     return scores
 
@@ -60,6 +60,9 @@ def retention(
 
     The bootstrap resamples groups of questions, dense and pruned together. Tasks whose dense score is 0 have no
     retention and are left out.
+
+    Raises:
+        ValueError: when the dense model scores 0 on every task.
     """
     rng = np.random.default_rng(seed)
     points, draws = {}, {}
@@ -70,6 +73,8 @@ def retention(
             continue
         points[task] = 100 * after.score / before.score
         draws[task] = 100 * after.of(rows) / np.maximum(before.of(rows), 1e-9)
+    if not points:
+        raise ValueError("retention: the dense model scores 0 on every task, so there is nothing to keep")
     points["average"] = float(np.mean(list(points.values())))
     draws["average"] = np.mean(list(draws.values()), axis=0)
     bounds = {task: np.percentile(draw, (2.5, 97.5)) for task, draw in draws.items()}

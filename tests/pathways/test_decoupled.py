@@ -2,7 +2,7 @@ import copy
 
 import pytest
 import torch
-from conftest import IMAGE, make_batch
+from tiny import IMAGE, make_batch
 
 import atv
 from atv.lvlm import LVLM

@@ -48,7 +48,10 @@ class GroupedScore(Metric):
 
     def compute(self) -> Tensor:
         """The score, float64."""
-        values, strata = self.group_values()
+        return self.mean(*self.group_values())
+
+    def mean(self, values: Tensor, strata: Tensor) -> Tensor:
+        """The score of groups with the given values and categories."""
         if not self.stratify:
             return values.mean()
         return torch.stack([values[strata == stratum].mean() for stratum in strata.unique()]).mean()
