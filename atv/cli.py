@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _load_plugins(arguments)
         top = parser()
-        chosen = top.instantiate_classes(top.parse_args(list(arguments)))
+        chosen = top.instantiate(top.parse_args(list(arguments)))
         options = chosen[chosen.command].as_dict()
         options.pop("config", None)
         commands[chosen.command](**options)

@@ -15,5 +15,5 @@ def test_there_are_experiments():
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_every_experiment_parses_and_instantiates(file):
     top = parser()
-    chosen = top.instantiate_classes(top.parse_args(["prune", "--config", str(file), "--output", "out"]))
+    chosen = top.instantiate(top.parse_args(["prune", "--config", str(file), "--output", "out"]))
     assert isinstance(chosen.prune.selection, TokenSelection)

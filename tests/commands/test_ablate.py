@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from wandb_file import history
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "ablations" / "visual_sparsity.py"
@@ -22,7 +23,7 @@ def first_run(tmp_path_factory):
 def test_writes_table_figure_and_wandb_run(first_run):
     folder = first_run[0] / "visual_sparsity"
     table = pd.read_csv(folder / "table.csv")
-    assert len(table) == 13 * 10 and set(table["pathway"]) == {"none", "text", "visual"}
+    assert len(table) == 13 * table["task"].nunique() and "average" in set(table["task"]) and set(table["pathway"]) == {"none", "text", "visual"}
     assert (table["low"] <= table["retention"] + 1e-9).all() and (table["retention"] <= table["high"] + 1e-9).all()
     assert (table[table["pathway"] == "none"]["retention"] == 100).all()
     assert "average" in (folder / "table.md").read_text()
@@ -31,18 +32,14 @@ def test_writes_table_figure_and_wandb_run(first_run):
 
 
 def test_wandb_run_holds_table_and_norms_by_modality(first_run):
-    from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
-
-    keys = set()
-    store = DataStore()
-    store.open_for_scan(str(next((first_run[0] / "visual_sparsity").glob("wandb/offline-run-*/run-*.wandb"))))
-    while data := store.scan_data():
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
-        for item in record.history.item:
-            keys.add(item.key or "/".join(item.nested_key))
-    assert {"table", "figure", "blocks", "block"} <= keys
+    folder = first_run[0] / "visual_sparsity"
+    logged = history(next(folder.glob("wandb/offline-run-*/run-*.wandb")))
+    keys = set(logged)
+    assert {"table", "figure", "blocks", "block"} <= {key.split("/")[0] for key in keys}
+    report = json.loads(next(folder.glob("cells/*/report.json")).read_text())
+    assert len(logged["block"]) == len(report["blocks"]) == 6
+    drifts = {json.loads(value) for key, values in logged.items() if key.endswith("/drift") for value in values}
+    assert {block["mean_drift"] for block in report["blocks"]} <= drifts
     assert "visual/0.5/drift" in keys and "visual/0.5/norm/visual/q_proj" in keys and "text/0.5/norm/text/q_proj" in keys
 
 
