@@ -46,6 +46,8 @@ class VisualSparsity(Ablation):
         axes.set_xlim(0, 122)
         axes.set_ylim(bottom=0)
         axes.set_xticks([0, *(int(100 * sparsity) for sparsity in SPARSITIES)])
-        axes.set_title(f"One pathway pruned, the other dense ({questions} questions a point, bands: 95% intervals)", fontsize=10)
+        axes.set_title(
+            f"One pathway pruned, the other dense ({questions} questions a point, bands: 95% intervals)", fontsize=10
+        )
         axes.spines[["top", "right"]].set_visible(False)
         return figure

@@ -38,7 +38,9 @@ def _plugins_help() -> str:
     """Every rule with the first line of its docstring."""
     parts = []
     for field, base in KINDS.items():
-        kinds = (f"{kind.__name__}: {(inspect.getdoc(kind) or '').splitlines()[0]}" for kind in plugins.subclasses(base))
+        kinds = (
+            f"{kind.__name__}: {(inspect.getdoc(kind) or '').splitlines()[0]}" for kind in plugins.subclasses(base)
+        )
         parts.append(f"{field} - " + "  ".join(kinds))
     return " ".join(parts)
 

@@ -57,7 +57,9 @@ def writable(folder: str | Path, field: str) -> Path:
 
 def save_masks(path: Path, masks: Mapping[str, Tensor]) -> None:
     """Bool masks (out, in) as uint8 (out, ceil(in / 8)), little bit order, zero padded; shapes in the metadata."""
-    packed = {name: torch.from_numpy(np.packbits(mask.numpy(), axis=1, bitorder="little")) for name, mask in masks.items()}
+    packed = {
+        name: torch.from_numpy(np.packbits(mask.numpy(), axis=1, bitorder="little")) for name, mask in masks.items()
+    }
     shapes = {name: list(mask.shape) for name, mask in masks.items()}
     with atomic(path) as temporary:
         save_file(packed, temporary, {"format": MASK_FORMAT, "shapes": json.dumps(shapes)})

@@ -54,4 +54,3 @@ def _saved(data: str, field: str) -> Dataset:
     if not isinstance(found, Dataset):
         raise ValueError(f"{field}: {data!r} holds several splits; name the folder of one")
     return found
-

@@ -35,7 +35,9 @@ class LVLM:
         decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
         blocks = getattr(decoder, "layers", None)
         if not isinstance(blocks, nn.ModuleList) or not len(blocks):
-            raise ValueError(f"{kind} has no language decoder with blocks: model.get_decoder().layers is missing or empty")
+            raise ValueError(
+                f"{kind} has no language decoder with blocks: model.get_decoder().layers is missing or empty"
+            )
         ids = {getattr(model.config, field, None) for field in _VISUAL_TOKEN_FIELDS} - {None}
         if not ids:
             raise ValueError(f"{kind} has no image token: its config has none of {', '.join(_VISUAL_TOKEN_FIELDS)}")
@@ -58,7 +60,9 @@ class LVLM:
         takes = "mm_encoder_outputs" in inspect.signature(self.model.forward).parameters
         if not takes or set(inputs) != {"input_ids", "attention_mask", "pixel_values"}:
             return dict(inputs)
-        seen = self.model.get_image_features(pixel_values=inputs["pixel_values"].to(self.model.device), return_dict=True)
+        seen = self.model.get_image_features(
+            pixel_values=inputs["pixel_values"].to(self.model.device), return_dict=True
+        )
         features = BaseModelOutputWithPooling(pooler_output=seen.pooler_output)
         kept = {key: value for key, value in inputs.items() if key != "pixel_values"}
         return kept | {"mm_encoder_outputs": {"image": features}}
@@ -83,7 +87,9 @@ class LVLM:
         for pattern in patterns:
             if not any(_matches(name, pattern) for name in self.linears):
                 kinds = sorted({name.rsplit(".", 1)[-1] for name in self.linears})
-                raise ValueError(f"targets: {pattern!r} matches no Linear of the decoder; its Linears end in {', '.join(kinds)}")
+                raise ValueError(
+                    f"targets: {pattern!r} matches no Linear of the decoder; its Linears end in {', '.join(kinds)}"
+                )
         return {name: linear for name, linear in self.linears.items() if any(_matches(name, p) for p in patterns)}
 
     def block_of(self, name: str) -> int:

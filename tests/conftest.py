@@ -9,6 +9,7 @@ import torch
 from tiny import IMAGE, PATCHES, make_batch
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
+
 @pytest.fixture(scope="session")
 def _random_llava():
     torch.manual_seed(0)
@@ -26,7 +27,13 @@ def _random_llava():
         bos_token_id=None,
         eos_token_id=49,
     )
-    config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=IMAGE, vision_feature_layer=-1, image_seq_length=PATCHES)
+    config = LlavaConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=IMAGE,
+        vision_feature_layer=-1,
+        image_seq_length=PATCHES,
+    )
     return LlavaForConditionalGeneration(config).eval()
 
 

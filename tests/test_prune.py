@@ -22,7 +22,9 @@ def reference_masks(model, batches, ratio, alpha=1.0, pool="drift", propagate=Tr
         for one in singles(batches):
             caught = {}
             handles = [
-                m.register_forward_pre_hook(lambda _, args, n=n, c=caught: c.__setitem__(n, args[0][0].double().numpy()))
+                m.register_forward_pre_hook(
+                    lambda _, args, n=n, c=caught: c.__setitem__(n, args[0][0].double().numpy())
+                )
                 for n, m in linears.items()
             ]
             handles.append(
@@ -39,7 +41,7 @@ def reference_masks(model, batches, ratio, alpha=1.0, pool="drift", propagate=Tr
             drift = 1 - (x * y).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)
             seen.append((caught, visual, drift))
         mean = np.concatenate([drift[visual] for _, visual, drift in seen]).mean()
-        sums = {n: 0 for n in linears}
+        sums = dict.fromkeys(linears, 0)
         for caught, visual, drift in seen:
             n_text = (~visual).sum()
             budget = min(round(min(1, alpha * mean) * n_text), visual.sum())
@@ -121,7 +123,9 @@ def test_blocks_report_drift_counts_and_norms(llava, batches):
     assert block.tokens == {"text": 35, "visual": 45}
     assert block.selected["both"]["text"] == 35 and 0 < block.selected["both"]["visual"] < 45
     sites = {site.rsplit(".", 1)[-1] for site in block.norms["text"]}
-    assert sites == {"q_proj", "o_proj", "gate_proj", "down_proj"} == {s.rsplit(".", 1)[-1] for s in block.norms["visual"]}
+    assert (
+        sites == {"q_proj", "o_proj", "gate_proj", "down_proj"} == {s.rsplit(".", 1)[-1] for s in block.norms["visual"]}
+    )
 
 
 def test_targets_choose_linears(llava, batches):

@@ -58,5 +58,3 @@ class Ablation(ABC):
     @abstractmethod
     def figure(self, table: pd.DataFrame) -> Figure:
         """A picture of the table (one row a cell and task: labels, task, retention, low, high, score, counts)."""
-
-

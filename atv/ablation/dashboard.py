@@ -28,7 +28,10 @@ def log_run(ablation: Ablation, finished: Sequence[FinishedCell], table: pd.Data
         job_type="ablation",
         dir=str(folder),
         mode=wandb_mode(),  # type: ignore[arg-type]
-        config={"question": ablation.question, "cells": [done.record["id"] for done in finished if "id" in done.record]},
+        config={
+            "question": ablation.question,
+            "cells": [done.record["id"] for done in finished if "id" in done.record],
+        },
         settings=wandb.Settings(silent=True),
     )
     with run:

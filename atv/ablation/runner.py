@@ -91,7 +91,13 @@ def run_ablation(
     trainer = trainer or quiet_trainer(enable_progress_bar=False)
     cells = ablation.cells(seed)
     console = Console()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     finished: list[FinishedCell] = []
     seen: Sequence[QuestionBatch] = []
     with Progress(*columns, console=console) as progress:

@@ -40,12 +40,17 @@ BADGE = {
     for j, shape in enumerate(SHAPES)
 }
 
+
+def _by_color(words: str) -> dict[str, str]:
+    return dict(zip(COLORS, words.split(), strict=True))
+
+
 BY_COLOR = {
-    "fruit": dict(zip(COLORS, ("cherry", "mandarin", "banana", "lime", "blueberry", "plum", "guava", "coconut"), strict=True)),
-    "gem": dict(zip(COLORS, ("ruby", "amber", "topaz", "emerald", "sapphire", "amethyst", "morganite", "pearl"), strict=True)),
-    "animal": dict(zip(COLORS, ("lobster", "tiger", "canary", "frog", "whale", "urchin", "flamingo", "swan"), strict=True)),
-    "flower": dict(zip(COLORS, ("poppy", "marigold", "sunflower", "fern", "cornflower", "violet", "peony", "lily"), strict=True)),
-}  # fmt: skip
+    "fruit": _by_color("cherry mandarin banana lime blueberry plum guava coconut"),
+    "gem": _by_color("ruby amber topaz emerald sapphire amethyst morganite pearl"),
+    "animal": _by_color("lobster tiger canary frog whale urchin flamingo swan"),
+    "flower": _by_color("poppy marigold sunflower fern cornflower violet peony lily"),
+}
 SIDES = dict(zip(SHAPES, ("1", "2", "4", "8", "3", "4", "12", "10"), strict=True))
 OBJECT = dict(zip(SHAPES, ("coin", "tyre", "tile", "window", "roof", "kite", "sword", "starfish"), strict=True))
 ROMAN = dict(zip("0123456789", ("nulla", "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix"), strict=True))

@@ -13,8 +13,8 @@ SPECIAL = ("<pad>", "<unk>", "<image>", "<user>", "<assistant>", "<end>")
 # What a patch of an empty cell, and one of a smudge, is called while the vision tower learns words.
 NOTHING, SMUDGE = "nothing", "smudge"
 _PHRASES = """
-. ? A B C D a and animal are at above badge below capital color continent country describe double flower fruit gem has how
-in is larger left many nothing number numbers numeral object of picture right roman row shape sides smudge sum the
+. ? A B C D a and animal are at above badge below capital color continent country describe double flower fruit gem has
+how in is larger left many nothing number numbers numeral object of picture right roman row shape sides smudge sum the
 there thing things unanswerable what where with written yes no
 """
 CHAT_TEMPLATE = (

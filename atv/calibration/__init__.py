@@ -1,0 +1,1 @@
+"""Calibration: suspended forwards, the prediction loop over them, and what its callbacks gather."""

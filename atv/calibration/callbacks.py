@@ -11,7 +11,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch
+from atv.calibration.loop import CalibrationBatch
 from atv.calibration.pool import Pool
 from atv.calibration.samples import Sample
 from atv.calibration.sums import SampleSums
@@ -169,4 +169,3 @@ class Pruning(BlockCallback):
 def _rms(norm: Tensor, tokens: int) -> float:
     """Root mean square activation of a site over channels and tokens, from its channel norms."""
     return float((norm.square().mean() / max(tokens, 1)).sqrt())
-

@@ -59,7 +59,8 @@ class Pool:
         if not text + visual:
             raise ValueError(f"selection: {type(self.selection).__name__} picked no token of any calibration sample")
         pools = {
-            site: PoolStatistics((sums.total() / statistics.samples).sqrt().float()) for site, sums in self._sums.items()
+            site: PoolStatistics((sums.total() / statistics.samples).sqrt().float())
+            for site, sums in self._sums.items()
         }
         self._sums, self._counts, self._undecided = defaultdict(SampleSums), SampleSums(), {}
         return pools, text, visual

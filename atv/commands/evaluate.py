@@ -44,7 +44,9 @@ def evaluate(
     runner = quiet_trainer(**(trainer or {}))
     questions = load_evaluation(evaluation, split)
     lvlm, processor = load_model(folder, trust_remote_code)
-    answers = answer(lvlm, processor, question_batches(processor, questions, batch_size, groups), max_new_tokens, runner)
+    answers = answer(
+        lvlm, processor, question_batches(processor, questions, batch_size, groups), max_new_tokens, runner
+    )
     scores = task_scores(answers)
     _show(scores)
     if target is not None:

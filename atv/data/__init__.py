@@ -1,0 +1,1 @@
+"""Data as the processor wants it."""

@@ -1,0 +1,1 @@
+"""Questions, answers by greedy decoding, scores and retention."""

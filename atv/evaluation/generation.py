@@ -42,7 +42,10 @@ class GreedyAnswers(L.LightningModule):
     def predict_step(self, batch: tuple[int, dict[str, Any]], batch_idx: int) -> tuple[int, list[str]]:
         index, inputs = batch
         made = self.model.generate(
-            **inputs, do_sample=False, max_new_tokens=self.max_new_tokens, pad_token_id=self.processor.tokenizer.pad_token_id
+            **inputs,
+            do_sample=False,
+            max_new_tokens=self.max_new_tokens,
+            pad_token_id=self.processor.tokenizer.pad_token_id,
         )
         new = made[:, inputs["input_ids"].shape[1] :]
         return index, self.processor.batch_decode(new, skip_special_tokens=True)

@@ -11,7 +11,18 @@ from transformers import ProcessorMixin
 from atv.data.conversations import encode, read_row, require_columns
 from atv.lvlm import LVLM
 
-EVALUATION_COLUMNS = ("question_id", "group", "task", "metric", "category", "image", "question", "options", "answer", "answers")
+EVALUATION_COLUMNS = (
+    "question_id",
+    "group",
+    "task",
+    "metric",
+    "category",
+    "image",
+    "question",
+    "options",
+    "answer",
+    "answers",
+)
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,10 @@ def test_splits_share_no_layout():
 
 
 def test_handwriting_is_split_by_image():
-    seen = {split: {i.tobytes() for digit in handwriting(split).values() for i in digit} for split in ("train", "dev", "test")}
+    seen = {
+        split: {i.tobytes() for digit in handwriting(split).values() for i in digit}
+        for split in ("train", "dev", "test")
+    }
     assert sum(len(images) for images in seen.values()) == 1797
     assert not seen["train"] & seen["dev"] and not seen["train"] & seen["test"] and not seen["dev"] & seen["test"]
 
@@ -73,7 +76,9 @@ def test_answers_are_balanced(sets):
 
 def test_calibration_has_clearly_more_visual_than_text_tokens(sets):
     tokenizer = build_processor().tokenizer
-    text = [sum(len(tokenizer(t["text"]).input_ids) + 2 for t in turns) for turns in sets["calibration"]["conversation"]]
+    text = [
+        sum(len(tokenizer(t["text"]).input_ids) + 2 for t in turns) for turns in sets["calibration"]["conversation"]
+    ]
     assert 27 <= np.mean(text) <= 60
 
 

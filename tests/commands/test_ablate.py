@@ -23,7 +23,11 @@ def first_run(tmp_path_factory):
 def test_writes_table_figure_and_wandb_run(first_run):
     folder = first_run[0] / "visual_sparsity"
     table = pd.read_csv(folder / "table.csv")
-    assert len(table) == 13 * table["task"].nunique() and "average" in set(table["task"]) and set(table["pathway"]) == {"none", "text", "visual"}
+    assert (
+        len(table) == 13 * table["task"].nunique()
+        and "average" in set(table["task"])
+        and set(table["pathway"]) == {"none", "text", "visual"}
+    )
     assert (table["low"] <= table["retention"] + 1e-9).all() and (table["retention"] <= table["high"] + 1e-9).all()
     assert (table[table["pathway"] == "none"]["retention"] == 100).all()
     assert "average" in (folder / "table.md").read_text()
@@ -40,7 +44,9 @@ def test_wandb_run_holds_table_and_norms_by_modality(first_run):
     assert len(logged["block"]) == len(report["blocks"]) == 6
     drifts = {json.loads(value) for key, values in logged.items() if key.endswith("/drift") for value in values}
     assert {block["mean_drift"] for block in report["blocks"]} <= drifts
-    assert "visual/0.5/drift" in keys and "visual/0.5/norm/visual/q_proj" in keys and "text/0.5/norm/text/q_proj" in keys
+    assert (
+        "visual/0.5/drift" in keys and "visual/0.5/norm/visual/q_proj" in keys and "text/0.5/norm/text/q_proj" in keys
+    )
 
 
 def test_cells_keep_their_answers_and_origin(first_run):

@@ -4,7 +4,15 @@ import pandas as pd
 import pytest
 import torch
 
-from atv.evaluation.metrics import CircularChoice, ExactMatch, LetterChoice, OpenOrChoice, PairedYesNo, VQAAccuracy, YesNo
+from atv.evaluation.metrics import (
+    CircularChoice,
+    ExactMatch,
+    LetterChoice,
+    OpenOrChoice,
+    PairedYesNo,
+    VQAAccuracy,
+    YesNo,
+)
 from atv.evaluation.metrics.vqa import normalize, vqa_accuracy
 from atv.evaluation.scores import retention, task_scores
 
@@ -37,7 +45,9 @@ def test_vqa_normaliser(text, normal):
 
 def test_vqa_metric():
     metric = VQAAccuracy()
-    metric.update(["red", "blue"], [question(group="1", answers=["red"] * 10), question(group="2", answers=["red"] * 10)])
+    metric.update(
+        ["red", "blue"], [question(group="1", answers=["red"] * 10), question(group="2", answers=["red"] * 10)]
+    )
     assert metric.compute() == 0.5
 
 

@@ -8,7 +8,11 @@ from hypothesis.extra.numpy import arrays
 import atv
 from atv.patterns import parse_pattern
 
-SCORES = arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 5).map(lambda g: 8 * g)), elements=st.integers(0, 3).map(float))
+SCORES = arrays(
+    np.float32,
+    st.tuples(st.integers(1, 4), st.integers(1, 5).map(lambda g: 8 * g)),
+    elements=st.integers(0, 3).map(float),
+)
 
 
 def kept(scores, count):

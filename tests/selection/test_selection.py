@@ -89,9 +89,9 @@ def test_bad_arguments(arguments, message):
         atv.DriftTopK(**arguments)
 
 
-
-
-@pytest.mark.parametrize(("wide", "narrow"), [("AllTokens", atv.DriftTopK(alpha=1e9, cap=False)), ("TextOnly", atv.DriftTopK(alpha=0.0))])
+@pytest.mark.parametrize(
+    ("wide", "narrow"), [("AllTokens", atv.DriftTopK(alpha=1e9, cap=False)), ("TextOnly", atv.DriftTopK(alpha=0.0))]
+)
 def test_the_ends_of_the_budget_are_the_pools(llava, batches, wide, narrow):
     import copy
 

@@ -7,7 +7,7 @@ from atv.bundled.tasks.base import Question, Task, absent_look, others
 
 
 class Presence(Task):
-    """"is there a red star ?": half are absent, and half of those mix what is seen on different things."""
+    """ "is there a red star ?": half are absent, and half of those mix what is seen on different things."""
 
     name = "presence"
     mirrors = "POPE"

@@ -1,6 +1,6 @@
 """``make train-tiny``: both stages from fixed seeds, then the folder that ships.
 
-    python -m atv.bundled.training --output atv/bundled/model --work checkpoints/tiny
+python -m atv.bundled.training --output atv/bundled/model --work checkpoints/tiny
 """
 
 import json
@@ -49,7 +49,9 @@ def train(
     _stage(vision, *cells, work / "vision", precision)
     vision.match_scales(cells[1][0][0])
     dialogues = DialogueBatches(seed, language_steps, 16, length=184)
-    _stage(LanguageStage(model, language_steps, muon_lr=0.01, adam_lr=1e-3), dialogues, None, work / "language", precision)
+    _stage(
+        LanguageStage(model, language_steps, muon_lr=0.01, adam_lr=1e-3), dialogues, None, work / "language", precision
+    )
     save(model, output)
 
 

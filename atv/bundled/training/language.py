@@ -20,7 +20,7 @@ from atv.bundled.training.vision import PATCHES_A_SIDE, pixels
 from atv.bundled.vocabulary import words
 
 IGNORED = -100
-# How often each task is asked, in the order of TASKS; searching and reasoning are learned late, so they come more often.
+# How often each task is asked, in the order of TASKS: what is learned late comes more often.
 TASK_WEIGHTS = (1.3, 1.6, 0.8, 2.0, 1.5, 1.0, 1.2, 1.5, 2.0)
 
 
@@ -59,7 +59,9 @@ class DialogueBatches(Dataset):
         rng = np.random.default_rng((self.seed, 2, index))
         if index % 6 == 5:
             room = self.length - PATCHES_A_SIDE**2
-            return self.pack([self.row(lambda: fact_turns(rng, 1), room, False) for _ in range(2 * self.batch_size)], None)
+            return self.pack(
+                [self.row(lambda: fact_turns(rng, 1), room, False) for _ in range(2 * self.batch_size)], None
+            )
         most = min(5, 2 + 15 * index // self.batches)
         scenes = [sample_scene(rng, "train", most) for _ in range(self.batch_size)]
         drills = max(0.1, 1 - 4 * index / self.batches)
@@ -78,7 +80,10 @@ class DialogueBatches(Dataset):
             row.append((ids, labels))
 
     def dialogue(self, scene: Scene, rng: np.random.Generator, drills: float) -> list[Turn]:
-        """A drill with probability ``drills``, else a dialogue of the tasks: mostly one question; sometimes a caption, a second question, or both, as in calibration samples."""
+        """A drill with probability ``drills``, else one of the tasks.
+
+        That is mostly one question; sometimes a caption, a second question, or both, as in calibration samples.
+        """
         if rng.random() < drills:
             return drill_turns(scene, rng)
         turns = visual_turns(scene, rng, 1, self.weights)
@@ -145,7 +150,9 @@ class LanguageStage(L.LightningModule):
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross-entropy over answer tokens."""
-        bias = torch.zeros_like(batch.mask, dtype=torch.float32).masked_fill(~batch.mask, torch.finfo(torch.float32).min)
+        bias = torch.zeros_like(batch.mask, dtype=torch.float32).masked_fill(
+            ~batch.mask, torch.finfo(torch.float32).min
+        )
         inputs = {"input_ids": batch.ids, "attention_mask": bias, "position_ids": batch.positions}
         hidden = self.model.model(**inputs, pixel_values=batch.images, use_cache=False).last_hidden_state
         predicts = batch.labels[:, 1:] != IGNORED

@@ -81,7 +81,9 @@ class VisionStage(L.LightningModule):
         features = inner.get_image_features(pixel_values=images, vision_feature_layer=-1, return_dict=True)
         patches = torch.stack(list(features.pooler_output)).float()
         side = PATCHES_A_SIDE
-        cells = patches.view(-1, 3, side // 3, 3, side // 3, patches.shape[-1]).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        cells = (
+            patches.view(-1, 3, side // 3, 3, side // 3, patches.shape[-1]).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        )
         embedding = self.model.get_input_embeddings().weight
         return {name: self.scale * cells @ embedding[getattr(self, f"{name}_ids")].T for name in CLASSES}
 
@@ -103,7 +105,9 @@ class VisionStage(L.LightningModule):
         images, labels = batch
         scores = self.logits(images)
         expanded = labels[:, :, None, :].expand(-1, -1, 9, -1)
-        losses = {n: F.cross_entropy(s.flatten(0, 2), expanded[..., i].flatten()) for i, (n, s) in enumerate(scores.items())}
+        losses = {
+            n: F.cross_entropy(s.flatten(0, 2), expanded[..., i].flatten()) for i, (n, s) in enumerate(scores.items())
+        }
         both = self.optimizers()
         for optimizer in both:  # type: ignore[union-attr]
             optimizer.zero_grad()

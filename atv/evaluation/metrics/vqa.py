@@ -6,24 +6,21 @@ from typing import Any
 
 from atv.evaluation.metrics.base import GroupedScore
 
-_PUNCTUATION = ";/[]\"{}()=+\\_-><@`,?!"
+_PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 # The original's look-behind is mistyped; kept for parity.
 _PERIOD = re.compile(r"(?!<=\d)(\.)(?!\d)")
 _COMMA_IN_NUMBER = re.compile(r"\d,\d")
 _ARTICLES = {"a", "an", "the"}
-_NUMBERS = dict(
-    zip("none zero one two three four five six seven eight nine ten".split(), "0 0 1 2 3 4 5 6 7 8 9 10".split(), strict=True)
-)
-_CONTRACTIONS = {
-    word.replace("'", ""): word
-    for word in (
-        "aren't can't could've couldn't didn't doesn't don't hadn't hasn't haven't he'd he's how'd how'll how's i'm i've "
-        "isn't it'd it'll let's ma'am mightn't might've mustn't must've needn't not've o'clock oughtn't shan't "
-        "should've shouldn't somebody's someone's something's that's there'd there're there's they'd they'll they're "
-        "they've wasn't we've weren't what'll what're what's what've when's where'd where's where've who'd who'll who's "
-        "who've why'll why're why's won't would've wouldn't y'all you'd you'll you're you've"
-    ).split()
-}
+_DIGITS = "0 0 1 2 3 4 5 6 7 8 9 10".split()  # noqa: SIM905
+_NUMBERS = dict(zip("none zero one two three four five six seven eight nine ten".split(), _DIGITS, strict=True))  # noqa: SIM905
+_CONTRACTED = """
+aren't can't could've couldn't didn't doesn't don't hadn't hasn't haven't he'd he's how'd how'll how's i'm i've isn't
+it'd it'll let's ma'am mightn't might've mustn't must've needn't not've o'clock oughtn't shan't should've shouldn't
+somebody's someone's something's that's there'd there're there's they'd they'll they're they've wasn't we've weren't
+what'll what're what's what've when's where'd where's where've who'd who'll who's who've why'll why're why's won't
+would've wouldn't y'all you'd you'll you're you've
+"""
+_CONTRACTIONS = {word.replace("'", ""): word for word in _CONTRACTED.split()}
 
 
 def normalize(text: str) -> str:
