@@ -38,7 +38,7 @@ class LVLM:
             raise ValueError(
                 f"{kind} has no language decoder with blocks: model.get_decoder().layers is missing or empty"
             )
-        ids = {getattr(model.config, field, None) for field in _VISUAL_TOKEN_FIELDS} - {None}
+        ids = {token for field in _VISUAL_TOKEN_FIELDS if (token := getattr(model.config, field, None)) is not None}
         if not ids:
             raise ValueError(f"{kind} has no image token: its config has none of {', '.join(_VISUAL_TOKEN_FIELDS)}")
         name = next(name for name, module in model.named_modules() if module is blocks)

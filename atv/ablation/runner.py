@@ -70,8 +70,8 @@ def run_cell(cell: Cell, bench: Bench, seen: Sequence[QuestionBatch], trainer: L
         if "both" in cell.pathways:
             report = prune(model, bench.calibration, **vars(cell.pathways["both"]), **shared)
         else:
-            pathways = {"text": cell.pathways["text"], "visual": cell.pathways["visual"]}
-            report = decouple(model, bench.calibration, **pathways, **shared)
+            text, visual = cell.pathways["text"], cell.pathways["visual"]
+            report = decouple(model, bench.calibration, text=text, visual=visual, **shared)
     pruned = perf_counter()
     answers = answer(model, bench.processor, seen, bench.max_new_tokens, trainer)
     seconds = {"prune": pruned - start, "evaluate": perf_counter() - pruned}

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+from transformers.models.llama.modeling_llama import LlamaAttention
 
 from atv.bundled.drawing import SIDE
 from atv.bundled.vocabulary import PATCH, words
@@ -44,7 +45,9 @@ def build_model() -> LlavaForConditionalGeneration:
     )
     model = LlavaForConditionalGeneration(config)
     for block in model.get_decoder().layers:
-        _compare_by_content(block.self_attn, heads=text.num_attention_heads // 2, width=text.head_dim)
+        _compare_by_content(
+            block.self_attn, heads=text.num_attention_heads // 2, width=text.hidden_size // text.num_attention_heads
+        )
         # Residual branches start at zero, so that tokens keep their identity until there is something to add.
         nn.init.zeros_(block.self_attn.o_proj.weight)
         nn.init.zeros_(block.mlp.down_proj.weight)
@@ -53,7 +56,7 @@ def build_model() -> LlavaForConditionalGeneration:
 
 
 @torch.no_grad()
-def _compare_by_content(attention: nn.Module, heads: int, width: int) -> None:
+def _compare_by_content(attention: LlamaAttention, heads: int, width: int) -> None:
     """Starts the first heads with equal query and key weights, so that like attends to like.
 
     A mild form of mimetic initialization (Trockman and Kolter, arXiv 2305.09828). From a random start, looking

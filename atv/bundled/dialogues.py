@@ -1,14 +1,14 @@
 """Captions, dialogues and facts without a picture: what the bundled model learns from and is calibrated on."""
 
 from collections.abc import Callable
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from numpy.random import Generator
 
 from atv.bundled.knowledge import BADGE, BY_COLOR, CAPITALS, CONTINENT, DOUBLE, OBJECT, ROMAN, SIDES
 from atv.bundled.scenes import COLORS, DIGITS, SHAPES, Scene, pick, shuffled
 from atv.bundled.tasks import TASKS
-from atv.bundled.tasks.base import choice, others
+from atv.bundled.tasks.base import PLACES, choice, name, names, others
 
 
 class Turn(TypedDict):
@@ -73,6 +73,22 @@ def drill_turns(scene: Scene, rng: Generator) -> list[Turn]:
     return exchange(text, answer)
 
 
+def choice_turns(scene: Scene, rng: Generator) -> list[Turn]:
+    """One multiple-choice question about a single look-up, half of them with two options only."""
+    thing = pick(rng, scene.clear)
+    by_color = [
+        f"what color is {called} ?" for called in ("the thing at the " + thing.place, *names(scene, thing, "color"))
+    ]
+    by_kind = [f"what is {called} ?" for called in ("at the " + thing.place, *names(scene, thing, "kind"))]
+    forms = [(text, thing.color, COLORS) for text in by_color]
+    forms += [(text, thing.kind, DIGITS if thing.is_digit else SHAPES) for text in by_kind]
+    if own_name := name(scene, thing, rng):
+        forms.append((f"where is {own_name} ?", thing.place, PLACES))
+    text, answer, pool = pick(rng, forms)
+    question = choice(rng, text, answer, pool, pick(rng, (2, 2, 3, 4)))
+    return exchange(question.text, question.answer)
+
+
 def _presence(scene: Scene, rng: Generator) -> list[Turn]:
     thing = pick(rng, scene.clear)
     if rng.random() < 0.5:
@@ -85,9 +101,9 @@ def _presence(scene: Scene, rng: Generator) -> list[Turn]:
 
 def _badge(rng: Generator) -> tuple[str, str, tuple[str, ...]]:
     (color, shape), country = pick(rng, tuple(BADGE.items()))
-    facts = {"country": BADGE, "capital": CAPITALS, "continent": CONTINENT}
+    facts: dict[str, Any] = {"country": BADGE, "capital": CAPITALS, "continent": CONTINENT}
     relation = pick(rng, ("country", "country", "capital", "continent"))
-    answer = country if relation == "country" else facts[relation][country]  # type: ignore[index]
+    answer = country if relation == "country" else facts[relation][country]
     return f"what {relation} has the badge of the {color} {shape} ?", answer, tuple(facts[relation].values())
 
 

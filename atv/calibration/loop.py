@@ -13,9 +13,9 @@ from atv.lvlm import LVLM
 
 
 class CalibrationBatch(NamedTuple):
-    """A batch with its index, the index of its first sample in the whole set, and, for block 0, its inputs."""
+    """A batch with its number, the index of its first sample in the whole set, and, for block 0, its inputs."""
 
-    index: int
+    number: int
     first_sample: int
     inputs: dict[str, Any] | None
 
@@ -74,11 +74,11 @@ class BlockwiseCalibration(L.LightningModule):
     def predict_step(self, batch: CalibrationBatch, batch_idx: int, dataloader_idx: int = 0) -> list[Sample]:
         if batch.inputs is not None:
             forward = SuspendedForward(self.model, batch.inputs)
-            self._waiting[batch.index] = forward, self.lvlm.visual(batch.inputs), self.lvlm.valid(batch.inputs)
-        forward, visual, valid = self._waiting[batch.index]
+            self._waiting[batch.number] = forward, self.lvlm.visual(batch.inputs), self.lvlm.valid(batch.inputs)
+        forward, visual, valid = self._waiting[batch.number]
         arrival = forward.advance()
         if arrival.block != dataloader_idx:
-            raise RuntimeError(f"batch {batch.index} came to block {arrival.block} in place of {dataloader_idx}")
+            raise RuntimeError(f"batch {batch.number} came to block {arrival.block} in place of {dataloader_idx}")
         return list(samples(arrival, visual, valid, batch.first_sample, self.seed))
 
     def run(

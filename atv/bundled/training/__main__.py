@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import GenerationConfig, LlavaForConditionalGeneration
 
 from atv.bundled.architecture import build_model
-from atv.bundled.training.language import DialogueBatches, LanguageStage
+from atv.bundled.training.language import CHOOSING, LOOKING, DialogueBatches, LanguageStage
+from atv.bundled.training.optimization import Schedule
 from atv.bundled.training.vision import CellBatches, VisionStage
 from atv.bundled.vocabulary import build_processor
 from atv.files import atomic, saved_atomically, writable
@@ -27,7 +28,8 @@ def train(
     work: Path = Path("checkpoints/tiny"),
     seed: int = 0,
     vision_steps: int = 1600,
-    language_steps: int = 4600,
+    looking_steps: int = 2200,
+    choosing_steps: int = 2000,
     precision: str = "bf16-mixed",
 ) -> None:
     """Train the bundled model from nothing; a killed run goes on from its last checkpoint.
@@ -37,7 +39,8 @@ def train(
         work: Folder for checkpoints and the training log.
         seed: Of weights, scenes and dialogues.
         vision_steps: Batches of 64 pictures for the vision tower.
-        language_steps: Batches of 16 dialogues for the language model.
+        looking_steps: Batches of 16 pictures with dialogues, at a constant rate, for looking things up.
+        choosing_steps: Likewise, at a falling rate, for multiple choice and all tasks together.
         precision: Lightning's; bf16-mixed is 2.5 times faster than 32-true on CPUs that have it.
     """
     writable(output, "output")
@@ -45,13 +48,14 @@ def train(
     L.seed_everything(seed)
     model = build_model()
     cells = CellBatches("train", seed, vision_steps, 64), CellBatches("dev", seed, 4, 128)
-    vision = VisionStage(model, vision_steps, muon_lr=0.02, adam_lr=2e-3)
+    vision = VisionStage(model, Schedule(vision_steps, vision_steps // 50), muon_lr=0.02, adam_lr=2e-3)
     _stage(vision, *cells, work / "vision", precision)
     vision.match_scales(cells[1][0][0])
-    dialogues = DialogueBatches(seed, language_steps, 16, length=184)
-    _stage(
-        LanguageStage(model, language_steps, muon_lr=0.01, adam_lr=1e-3), dialogues, None, work / "language", precision
-    )
+    rates = {"muon_lr": 0.01, "adam_lr": 1e-3}
+    looking = LanguageStage(model, Schedule(looking_steps, warmup=92, hold=1.0), **rates, tower=False)
+    _stage(looking, DialogueBatches(LOOKING, seed, looking_steps, 16, 184), None, work / "looking", precision)
+    choosing = LanguageStage(model, Schedule(choosing_steps, warmup=20, hold=0.25), **rates, tower=True)
+    _stage(choosing, DialogueBatches(CHOOSING, seed, choosing_steps, 16, 184), None, work / "choosing", precision)
     save(model, output)
 
 
@@ -73,8 +77,12 @@ def _stage(stage: L.LightningModule, train: Dataset, dev: Dataset | None, work: 
         check_val_every_n_epoch=None,
         limit_val_batches=0 if dev is None else 1.0,
     )
-    loaders = [DataLoader(data, batch_size=None) if data is not None else None for data in (train, dev)]
-    trainer.fit(stage, *loaders, ckpt_path="last" if (work / "last.ckpt").is_file() else None)
+    trainer.fit(
+        stage,
+        DataLoader(train, batch_size=None),
+        None if dev is None else DataLoader(dev, batch_size=None),
+        ckpt_path="last" if (work / "last.ckpt").is_file() else None,
+    )
     # Tied weights are one tensor; the head comes back with the embeddings.
     weights = {name: value.contiguous() for name, value in stage.model.state_dict().items() if name != "lm_head.weight"}
     with atomic(finished) as path:

@@ -13,15 +13,47 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 from transformers import LlavaForConditionalGeneration
 
-from atv.bundled.dialogues import Turn, caption, drill_turns, exchange, fact_turns, visual_turns
+from atv.bundled.dialogues import Turn, caption, choice_turns, drill_turns, exchange, fact_turns, visual_turns
 from atv.bundled.scenes import Scene, sample_scene
-from atv.bundled.training.optimization import clip, optimizers, split_parameters
+from atv.bundled.training.optimization import Schedule, clip, optimizers, split_parameters
 from atv.bundled.training.vision import PATCHES_A_SIDE, pixels
 from atv.bundled.vocabulary import words
 
 IGNORED = -100
 # How often each task is asked, in the order of TASKS: what is learned late comes more often.
 TASK_WEIGHTS = (1.3, 1.6, 0.8, 2.0, 1.5, 1.0, 1.2, 1.5, 2.0)
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """What is asked when, by batch.
+
+    Scenes grow from two things to five, one every ``growth`` batches. ``drills`` and ``choices`` are the shares of
+    single look-ups and of multiple-choice drills, (at first, at last), moving linearly over ``fade`` batches.
+    ``stream`` keeps the random draws of stages apart.
+    """
+
+    stream: int
+    growth: int
+    fade: int
+    drills: tuple[float, float]
+    choices: tuple[float, float]
+
+    def most(self, batch: int) -> int:
+        """Things a scene, at most."""
+        return min(5, 2 + batch // self.growth)
+
+    def shares(self, batch: int) -> tuple[float, float]:
+        """(drills, choices) at a batch."""
+        done = min(1.0, batch / self.fade)
+        drills, choices = (first + done * (last - first) for first, last in (self.drills, self.choices))
+        return drills, choices
+
+
+# From a random start, a mixture of all tasks leaves looking up by content at chance, so look-ups come alone first;
+# finding an option's letter stays at chance beside them, so it has a stage of its own.
+LOOKING = Curriculum(stream=2, growth=307, fade=1150, drills=(1.0, 0.1), choices=(0.0, 0.0))
+CHOOSING = Curriculum(stream=3, growth=1, fade=700, drills=(0.1, 0.05), choices=(0.6, 0.1))
 
 
 @dataclass
@@ -43,12 +75,13 @@ class DialogueBatches(Dataset):
     """Several short dialogues behind each picture, which is paid for once; every sixth batch has no pictures.
 
     A dialogue sees the picture and itself alone, at the positions that it would have alone, so that nothing is
-    learned from the answers of others. Scenes grow from two things to five over the first fifth of the batches, and
-    drills give way to the tasks over the first quarter. Batch ``i`` depends on the seed and ``i`` alone.
+    learned from the answers of others. Batch ``i`` depends on the
+    curriculum, the seed and ``i`` alone.
     """
 
-    def __init__(self, seed: int, batches: int, batch_size: int, length: int) -> None:
-        self.seed, self.batches, self.batch_size, self.length = seed, batches, batch_size, length
+    def __init__(self, curriculum: Curriculum, seed: int, batches: int, batch_size: int, length: int) -> None:
+        self.curriculum, self.seed, self.batches = curriculum, seed, batches
+        self.batch_size, self.length = batch_size, length
         self.id_of = {word: i for i, word in enumerate(words())}
         self.weights = tuple(np.array(TASK_WEIGHTS) / sum(TASK_WEIGHTS))
 
@@ -56,22 +89,21 @@ class DialogueBatches(Dataset):
         return self.batches
 
     def __getitem__(self, index: int) -> Batch:
-        rng = np.random.default_rng((self.seed, 2, index))
+        rng = np.random.default_rng((self.seed, self.curriculum.stream, index))
         if index % 6 == 5:
             room = self.length - PATCHES_A_SIDE**2
             return self.pack(
                 [self.row(lambda: fact_turns(rng, 1), room, False) for _ in range(2 * self.batch_size)], None
             )
-        most = min(5, 2 + 15 * index // self.batches)
-        scenes = [sample_scene(rng, "train", most) for _ in range(self.batch_size)]
-        drills = max(0.1, 1 - 4 * index / self.batches)
-        rows = [self.row(partial(self.dialogue, scene, rng, drills), self.length, True) for scene in scenes]
+        scenes = [sample_scene(rng, "train", self.curriculum.most(index)) for _ in range(self.batch_size)]
+        shares = self.curriculum.shares(index)
+        rows = [self.row(partial(self.dialogue, scene, rng, *shares), self.length, True) for scene in scenes]
         return self.pack(rows, torch.stack([pixels(scene, rng) for scene in scenes]))
 
     def row(self, draw: Callable[[], list[Turn]], length: int, image: bool) -> list[tuple[list[int], list[int]]]:
         """Encoded dialogues, as many as fit into ``length`` tokens with the picture before them."""
         room = length - image * (1 + PATCHES_A_SIDE**2)
-        row = []
+        row: list[tuple[list[int], list[int]]] = []
         while True:
             ids, labels = self.encode(draw(), image)
             room -= len(ids)
@@ -79,13 +111,14 @@ class DialogueBatches(Dataset):
                 return row
             row.append((ids, labels))
 
-    def dialogue(self, scene: Scene, rng: np.random.Generator, drills: float) -> list[Turn]:
-        """A drill with probability ``drills``, else one of the tasks.
+    def dialogue(self, scene: Scene, rng: np.random.Generator, drills: float, choices: float) -> list[Turn]:
+        """A drill with probability ``drills`` or ``choices``, else one of the tasks.
 
         That is mostly one question; sometimes a caption, a second question, or both, as in calibration samples.
         """
-        if rng.random() < drills:
-            return drill_turns(scene, rng)
+        kind = rng.random()
+        if kind < drills + choices:
+            return drill_turns(scene, rng) if kind < drills else choice_turns(scene, rng)
         turns = visual_turns(scene, rng, 1, self.weights)
         draw = rng.random()
         if draw < 0.04:
@@ -119,8 +152,8 @@ class DialogueBatches(Dataset):
             for segment, (ids, labels) in enumerate(row, start=1):
                 self._write(tensors, r, start, ids, labels, len(prefix), segment)
                 start += len(ids)
-        segment = tensors.pop("segment")
-        keys, queries = segment[:, None, None, :], segment[:, None, :, None]
+        segments = tensors.pop("segment")
+        keys, queries = segments[:, None, None, :], segments[:, None, :, None]
         causal = torch.ones(length, length, dtype=torch.bool).tril()
         # Padding looks at itself, so that no row of the attention is empty.
         return Batch(**tensors, mask=causal & ((keys == 0) | (keys == queries)), images=images)
@@ -136,17 +169,20 @@ class DialogueBatches(Dataset):
 
 
 class LanguageStage(L.LightningModule):
-    """Trains blocks, embeddings and projector; the tower joins for the last third, twenty times slower."""
+    """Trains blocks, embeddings and projector; the tower joins for the last third, if ever, twenty times slower."""
 
-    def __init__(self, model: LlavaForConditionalGeneration, steps: int, muon_lr: float, adam_lr: float) -> None:
+    def __init__(
+        self, model: LlavaForConditionalGeneration, schedule: Schedule, muon_lr: float, adam_lr: float, tower: bool
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.model, self.steps, self.muon_lr, self.adam_lr = model, steps, muon_lr, adam_lr
+        self.model, self.schedule, self.muon_lr, self.adam_lr = model, schedule, muon_lr, adam_lr
+        self.tower = tower
         # Under a mask of our own, plain matrix products train a third faster on CPU than fused attention.
         model.get_decoder().set_attn_implementation("eager")
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        self.model.model.vision_tower.requires_grad_(3 * batch_idx >= 2 * self.steps)
+        self.model.model.vision_tower.requires_grad_(self.tower and 3 * batch_idx >= 2 * self.schedule.steps)
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross-entropy over answer tokens."""
@@ -181,4 +217,4 @@ class LanguageStage(L.LightningModule):
             {"params": list(inner.multi_modal_projector.parameters()), "lr": self.adam_lr / 4},
             {"params": list(inner.vision_tower.parameters()), "lr": self.adam_lr / 20},
         ]
-        return optimizers(matrices, groups, self.muon_lr, self.steps)
+        return optimizers(matrices, groups, self.muon_lr, self.schedule)

@@ -1,6 +1,7 @@
-"""Muon for the matrices, AdamW for the rest, and a warm-up and linear decay for both."""
+"""Muon for the matrices, AdamW for the rest, and one schedule for both."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,20 +10,27 @@ from torch.optim import AdamW, Muon, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """Linear warm-up over ``warmup`` steps, constant, then linear decay to zero from the fraction ``hold`` of all."""
+
+    steps: int
+    warmup: int
+    hold: float = 0.5
+
+    def __call__(self, step: int) -> float:
+        """The factor on every learning rate."""
+        decay = (1 - step / self.steps) / (1 - self.hold) if self.hold < 1 else 1.0
+        return min(1.0, (step + 1) / self.warmup, max(0.0, decay))
+
+
 def optimizers(
-    matrices: Iterable[nn.Parameter], rest: Iterable[dict[str, Any]], muon_lr: float, steps: int
+    matrices: Iterable[nn.Parameter], rest: Iterable[dict[str, Any]], muon_lr: float, schedule: Schedule
 ) -> tuple[list[Optimizer], list[LRScheduler]]:
-    """Both optimizers with schedulers: 2% of ``steps`` warm-up, constant to 50%, then linear decay to zero.
-
-    ``rest`` are AdamW's parameter groups, each with its own "lr".
-    """
-
-    def factor(step: int) -> float:
-        return min(1.0, (step + 1) / (0.02 * steps), max(0.0, 2 * (1 - step / steps)))
-
+    """Both optimizers with schedulers; ``rest`` are AdamW's parameter groups, each with its own "lr"."""
     muon = Muon(matrices, lr=muon_lr, weight_decay=0.02, momentum=0.95)
     adam = AdamW(rest, betas=(0.9, 0.95), weight_decay=0.0)
-    return [muon, adam], [LambdaLR(muon, factor), LambdaLR(adam, factor)]
+    return [muon, adam], [LambdaLR(muon, schedule), LambdaLR(adam, schedule)]
 
 
 def split_parameters(*modules: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

@@ -16,7 +16,7 @@ from transformers import LlavaForConditionalGeneration
 
 from atv.bundled.drawing import SIDE, draw
 from atv.bundled.scenes import COLORS, COLUMNS, DIGITS, ROWS, SHAPES, Scene, Split, sample_scene
-from atv.bundled.training.optimization import clip, optimizers, split_parameters
+from atv.bundled.training.optimization import Schedule, clip, optimizers, split_parameters
 from atv.bundled.vocabulary import NOTHING, PATCH, SMUDGE, words
 
 CLASSES = {
@@ -65,10 +65,12 @@ class CellBatches(Dataset):
 class VisionStage(L.LightningModule):
     """Trains tower, projector and word embeddings; the Llama blocks are not touched."""
 
-    def __init__(self, model: LlavaForConditionalGeneration, steps: int, muon_lr: float, adam_lr: float) -> None:
+    def __init__(
+        self, model: LlavaForConditionalGeneration, schedule: Schedule, muon_lr: float, adam_lr: float
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.model, self.steps, self.muon_lr, self.adam_lr = model, steps, muon_lr, adam_lr
+        self.model, self.schedule, self.muon_lr, self.adam_lr = model, schedule, muon_lr, adam_lr
         self.scale = nn.Parameter(torch.tensor(1.0))
         vocabulary = words()
         for name, classes in CLASSES.items():
@@ -130,4 +132,4 @@ class VisionStage(L.LightningModule):
     def configure_optimizers(self) -> Any:
         matrices, rest = split_parameters(self.model.model.vision_tower, self.model.model.multi_modal_projector)
         rest = [*rest, self.model.get_input_embeddings().weight, self.scale]
-        return optimizers(matrices, [{"params": rest, "lr": self.adam_lr}], self.muon_lr, self.steps)
+        return optimizers(matrices, [{"params": rest, "lr": self.adam_lr}], self.muon_lr, self.schedule)

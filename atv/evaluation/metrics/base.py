@@ -58,7 +58,7 @@ class GroupedScore(Metric):
 
     def group_values(self) -> tuple[Tensor, Tensor]:
         """(value, stratum) of every group, in the order of the groups' hashes."""
-        credits, groups, strata = (dim_zero_cat(state) for state in (self.credits, self.groups, self.strata))
+        credits, groups, strata = (dim_zero_cat(getattr(self, state)) for state in ("credits", "groups", "strata"))
         order = torch.argsort(groups, stable=True)
         _, sizes = torch.unique_consecutive(groups[order], return_counts=True)
         values = torch.stack([self.value(part) for part in credits[order].split(sizes.tolist())])
