@@ -60,9 +60,8 @@ class LVLM:
         takes = "mm_encoder_outputs" in inspect.signature(self.model.forward).parameters
         if not takes or set(inputs) != {"input_ids", "attention_mask", "pixel_values"}:
             return dict(inputs)
-        seen = self.model.get_image_features(
-            pixel_values=inputs["pixel_values"].to(self.model.device), return_dict=True
-        )
+        see: Any = self.model.get_image_features
+        seen = see(pixel_values=inputs["pixel_values"].to(self.model.device), return_dict=True)
         features = BaseModelOutputWithPooling(pooler_output=seen.pooler_output)
         kept = {key: value for key, value in inputs.items() if key != "pixel_values"}
         return kept | {"mm_encoder_outputs": {"image": features}}

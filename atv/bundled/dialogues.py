@@ -80,7 +80,7 @@ def choice_turns(scene: Scene, rng: Generator) -> list[Turn]:
         f"what color is {called} ?" for called in ("the thing at the " + thing.place, *names(scene, thing, "color"))
     ]
     by_kind = [f"what is {called} ?" for called in ("at the " + thing.place, *names(scene, thing, "kind"))]
-    forms = [(text, thing.color, COLORS) for text in by_color]
+    forms: list[tuple[str, str, tuple[str, ...]]] = [(text, thing.color, COLORS) for text in by_color]
     forms += [(text, thing.kind, DIGITS if thing.is_digit else SHAPES) for text in by_kind]
     if own_name := name(scene, thing, rng):
         forms.append((f"where is {own_name} ?", thing.place, PLACES))

@@ -63,7 +63,8 @@ def stencil(shape: str, size: int) -> NDArray[np.float32]:
         pen.ellipse(hole, fill=0)
     elif shape == "frame":
         pen.rectangle(hole, fill=0)
-    return np.asarray(picture.resize((size, size), Image.Resampling.BOX), dtype=np.float32) / 255
+    small = picture.resize((size, size), Image.Resampling.BOX)
+    return np.divide(np.asarray(small), 255, dtype=np.float32)
 
 
 def coverage(thing: Thing, split: Split, rng: Generator) -> NDArray[np.float32]:

@@ -41,7 +41,8 @@ class GreedyAnswers(L.LightningModule):
 
     def predict_step(self, batch: tuple[int, dict[str, Any]], batch_idx: int) -> tuple[int, list[str]]:
         index, inputs = batch
-        made = self.model.generate(
+        generate: Any = self.model.generate
+        made = generate(
             **inputs,
             do_sample=False,
             max_new_tokens=self.max_new_tokens,
