@@ -36,21 +36,25 @@ def resolve(value: Plugin | str, base: type[Plugin], field: str, **defaults: Any
 
 def find(name: str, base: type[Plugin], field: str) -> type[Plugin]:
     """The subclass of ``base`` called ``name``, or at the dotted path ``name``."""
-    known = {child.__name__: child for child in subclasses(base)}
-    if name in known:
-        return known[name]
+    found = [child for child in subclasses(base) if child.__name__ == name]
+    if len(found) > 1:
+        paths = ", ".join(f"{child.__module__}.{name}" for child in found)
+        raise ValueError(f"{field}: {name!r} names several classes; give one's path: {paths}")
+    if found:
+        return found[0]
     module, _, attribute = name.rpartition(".")
     if module:
         try:
-            found = getattr(importlib.import_module(module), attribute)
+            named = getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
             raise ValueError(f"{field}: cannot import {name!r}: {error}") from error
-        if inspect.isclass(found) and issubclass(found, base):
-            return found
+        if inspect.isclass(named) and issubclass(named, base):
+            return named
         raise ValueError(f"{field}: {name!r} is not a {base.__name__}")
+    known = sorted({child.__name__ for child in subclasses(base)})
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"{field}: unknown {base.__name__} {name!r}{hint} Choices: {', '.join(sorted(known))}")
+    raise ValueError(f"{field}: unknown {base.__name__} {name!r}{hint} Choices: {', '.join(known)}")
 
 
 def load_file(path: str | Path) -> None:

@@ -149,15 +149,15 @@ def test_run_dir_holds_masks_and_report(llava, batches, tmp_path):
     assert '"schema": 1' in (tmp_path / "run" / "report.json").read_text()
 
 
-class EveryOther(atv.TokenSelection):
+class OddPositions(atv.TokenSelection):
     def select(self, tokens):
         return tokens.text | (tokens.position % 2 == 0)
 
 
 def test_a_rule_of_ones_own_works_by_instance_name_and_path(llava, batches):
-    by = {way: atv.prune(copy.deepcopy(llava), batches, selection=way).masks for way in ("EveryOther",)}
-    by["instance"] = atv.prune(copy.deepcopy(llava), batches, selection=EveryOther()).masks
-    by["path"] = atv.prune(llava, batches, selection=f"{__name__}.EveryOther").masks
+    by = {way: atv.prune(copy.deepcopy(llava), batches, selection=way).masks for way in ("OddPositions",)}
+    by["instance"] = atv.prune(copy.deepcopy(llava), batches, selection=OddPositions()).masks
+    by["path"] = atv.prune(llava, batches, selection=f"{__name__}.OddPositions").masks
     assert all(torch.equal(by["instance"][n], masks[n]) for masks in by.values() for n in masks)
 
 
