@@ -1,0 +1,115 @@
+"""Pools and norms of integer-valued tensors, where equality is exact."""
+
+import numpy as np
+import pytest
+import torch
+
+import atv
+from atv.calibration.callbacks import ActivationNorms, Drift
+from atv.calibration.pool import Pool
+from atv.calibration.samples import samples
+from atv.calibration.suspension import Arrival
+from atv.selection import SetStatistics
+
+COUNT, LENGTH, HIDDEN, INPUTS = 4, 20, 6, 16
+
+
+def arrival(pad=0, side="left"):
+    """A batch at block 2, its rows lengthened by ``pad`` garbage tokens on a side."""
+    generator = torch.Generator().manual_seed(0)
+
+    def integers(width):
+        return torch.randint(-9, 10, (COUNT, LENGTH, width), generator=generator).float()
+
+    def padded(x, value):
+        filler = torch.full((COUNT, pad, *x.shape[2:]), value, dtype=x.dtype)
+        return torch.cat([filler, x] if side == "left" else [x, filler], dim=1)
+
+    visual = torch.arange(LENGTH).expand(COUNT, -1) % 3 != torch.arange(COUNT)[:, None] % 3
+    before, after, inputs = integers(HIDDEN), integers(HIDDEN), integers(INPUTS)
+    made = Arrival(2, padded(before, 77.0), padded(after, 77.0), {"site": padded(inputs, 77.0)}, {"linear": "site"})
+    valid = padded(torch.ones(COUNT, LENGTH, dtype=torch.bool), False)
+    return list(samples(made, padded(visual, True), valid, first_sample=0, seed=1))
+
+
+def norm(rule, observed, drift=0.5):
+    pool = Pool(rule)
+    for sample in observed:
+        pool.observe(sample)
+    text, visual = (sum(int(getattr(s.tokens, m).sum()) for s in observed) for m in ("text", "visual"))
+    pools, *counts = pool.finish(SetStatistics(drift, len(observed), text, visual))
+    return pools["site"].norm, counts
+
+
+@pytest.mark.parametrize(
+    "rule", [atv.AllTokens(), atv.TextOnly(), atv.VisualOnly(), atv.RandomVisual(), atv.DriftTopK()]
+)
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_changes_nothing(rule, side):
+    plain, counts = norm(rule, arrival())
+    padded, padded_counts = norm(rule, arrival(pad=5, side=side))
+    assert torch.equal(plain, padded) and counts == padded_counts
+
+
+def test_norms_are_means_over_samples_of_squares():
+    observed = arrival()
+    for rule, chosen in ((atv.AllTokens(), slice(None)), (atv.TextOnly(), "text"), (atv.VisualOnly(), "visual")):
+        sums = np.zeros(INPUTS)
+        for sample in observed:
+            rows = sample.inputs["site"].double().numpy()
+            keep = getattr(sample.tokens, chosen).numpy() if isinstance(chosen, str) else chosen
+            sums += (rows[keep] ** 2).sum(0)
+        assert np.array_equal(norm(rule, observed)[0].numpy(), np.sqrt(sums / COUNT).astype(np.float32))
+
+
+def test_all_visual_tokens_by_budget_are_all_tokens_exactly():
+    observed = arrival()
+    everything, counts = norm(atv.DriftTopK(alpha=1e9, cap=False), observed)
+    assert torch.equal(everything, norm(atv.AllTokens(), observed)[0])
+    assert sum(counts) == COUNT * LENGTH
+
+
+def test_no_visual_token_by_budget_is_text_only_exactly():
+    observed = arrival()
+    assert torch.equal(norm(atv.DriftTopK(alpha=0.0), observed)[0], norm(atv.TextOnly(), observed)[0])
+
+
+def test_weights_multiply_squared_inputs():
+    class Half(atv.TokenSelection):
+        def select(self, tokens):
+            return 0.25 * tokens.text + 1.0 * tokens.visual
+
+    observed = arrival()
+    text, visual = norm(atv.TextOnly(), observed)[0], norm(atv.VisualOnly(), observed)[0]
+    assert torch.allclose(norm(Half(), observed)[0] ** 2, 0.25 * text**2 + visual**2)
+
+
+@pytest.mark.parametrize(("weights", "message"), [(torch.ones(3), "shape"), (torch.full((LENGTH,), -1.0), "negative")])
+def test_bad_weights_are_refused(weights, message):
+    class Bad(atv.TokenSelection):
+        def select(self, tokens):
+            return weights
+
+    with pytest.raises(ValueError, match=message):
+        norm(Bad(), arrival())
+
+
+def test_callbacks_gather_norms_and_drift_by_modality():
+    observed = arrival()
+    norms, drift = ActivationNorms(), Drift()
+    for sample in reversed(observed):
+        norms.observe(sample)
+        drift.observe(sample)
+    norms.finish(2)
+    drift.finish(2)
+    for modality in ("text", "visual"):
+        rows = np.concatenate(
+            [s.inputs["site"].double().numpy()[getattr(s.tokens, modality).numpy()] for s in observed]
+        )
+        assert np.array_equal(norms.norms[modality]["site"].numpy(), np.sqrt((rows**2).sum(0)))
+    each = []
+    for s in observed:
+        x, y = (t.double().numpy()[s.tokens.visual.numpy()] for t in (s.tokens.input, s.tokens.output))
+        each.append(1 - (x * y).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1))
+    assert drift.statistics.mean_drift == pytest.approx(np.concatenate(each).mean(), abs=1e-6)
+    assert (drift.statistics.samples, drift.statistics.visual_tokens) == (COUNT, len(np.concatenate(each)))
