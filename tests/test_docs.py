@@ -20,13 +20,7 @@ def test_every_plug_in_of_the_docs_prunes(llava, batches, tmp_path, code):
     name, base = re.search(r"class (\w+)\((\w+)\)", code).groups()
     (tmp_path / f"{name}.py").write_text(code)
     load_file(tmp_path / f"{name}.py")
-    if base == "VisualRanking":
-        from atv.plugins import find
-
-        selection = find(name, atv.TokenSelection, "selection")(alpha=1.0)
-        report = atv.prune(llava, batches, selection=selection)
-    else:
-        report = atv.prune(llava, batches, **{"criterion" if base == "Criterion" else "selection": name})
+    report = atv.prune(llava, batches, **{"criterion" if base == "Criterion" else "selection": name})
     assert report.sparsity == 0.5
     assert len(code.splitlines()) < 15
 

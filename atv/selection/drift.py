@@ -25,7 +25,7 @@ class DriftTopK(VisualRanking):
         rounding: Literal["round", "floor"] = "round",
         drift_dtype: Literal["float32", "model"] = "float32",
     ) -> None:
-        super().__init__(1.0 if alpha is None and share is None else alpha, share, cap, rounding)
+        super().__init__(alpha, share, cap, rounding)
         if drift_dtype not in ("float32", "model"):
             raise ValueError(f"drift_dtype: expected 'float32' or 'model', got {drift_dtype!r}")
         self.drift_dtype = drift_dtype

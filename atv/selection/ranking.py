@@ -14,13 +14,13 @@ class VisualRanking(TokenSelection):
     """Text tokens enter at once; visual tokens are ranked by a score, and the first K of each sample enter.
 
     Args:
-        alpha: adaptive budget, K = min(1, alpha * mean drift of the block) * n_text (ATV-Pruning, step 4).
+        alpha: adaptive budget, K = min(1, alpha * mean drift of the block) * n_text (ATV-Pruning, step 4). Default 1.
         share: in place of ``alpha``, the same budget in every block, K = share * n_text.
         cap: keeps an adaptive K at n_text or under, as the authors' code does; the paper's formula has no cap.
         rounding: of K, to the nearest integer as in the authors' code, or down as in the paper.
 
     Raises:
-        ValueError: when both or neither of ``alpha`` and ``share`` are given, or one is negative.
+        ValueError: when both ``alpha`` and ``share`` are given, or one is negative.
     """
 
     def __init__(
@@ -30,8 +30,10 @@ class VisualRanking(TokenSelection):
         cap: bool = True,
         rounding: Literal["round", "floor"] = "round",
     ) -> None:
-        if (alpha is None) == (share is None):
-            raise ValueError(f"{type(self).__name__} needs either alpha or share, got alpha={alpha} and share={share}")
+        if alpha is not None and share is not None:
+            raise ValueError(f"{type(self).__name__} takes either alpha or share, got alpha={alpha} and share={share}")
+        if share is None:
+            alpha = 1.0 if alpha is None else alpha
         for name, value in (("alpha", alpha), ("share", share)):
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name}: expected a number of at least 0, got {value}")

@@ -15,7 +15,7 @@ from transformers import LlavaForConditionalGeneration
 
 from atv.bundled.dialogues import Turn, caption, choice_turns, drill_turns, exchange, fact_turns, visual_turns
 from atv.bundled.scenes import Scene, sample_scene
-from atv.bundled.training.optimization import Schedule, clip, optimizers, split_parameters
+from atv.bundled.training.optimization import Schedule, descend, optimizers, split_parameters
 from atv.bundled.training.vision import PATCHES_A_SIDE, pixels
 from atv.bundled.vocabulary import words
 
@@ -196,15 +196,8 @@ class LanguageStage(L.LightningModule):
         return F.cross_entropy(logits.float(), batch.labels[:, 1:][predicts])
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        both = self.optimizers()
-        for optimizer in both:  # type: ignore[union-attr]
-            optimizer.zero_grad()
         loss = self.loss(batch)
-        self.manual_backward(loss)
-        clip(self.parameters())
-        for optimizer, scheduler in zip(both, self.lr_schedulers(), strict=True):  # type: ignore[arg-type]
-            optimizer.step()
-            scheduler.step()  # type: ignore[call-arg]
+        descend(self, loss)
         kind = "facts" if batch.images is None else "pictures"
         self.log(f"language/loss_{kind}", loss, prog_bar=True)
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import nn
+import lightning as L
+from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
@@ -40,6 +40,14 @@ def split_parameters(*modules: nn.Module) -> tuple[list[nn.Parameter], list[nn.P
     return [p for i, p in every.items() if i in linear], [p for i, p in every.items() if i not in linear]
 
 
-def clip(parameters: Iterable[nn.Parameter], norm: float = 1.0) -> torch.Tensor:
-    """Clips the total gradient norm and returns it as it was."""
-    return nn.utils.clip_grad_norm_(parameters, norm)
+def descend(module: L.LightningModule, loss: Tensor, norm: float = 1.0) -> None:
+    """One step of every optimizer and scheduler of a manually optimized module, the total gradient norm clipped."""
+    optimizers: Any = module.optimizers()
+    schedulers: Any = module.lr_schedulers()
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    module.manual_backward(loss)
+    nn.utils.clip_grad_norm_(module.parameters(), norm)
+    for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
+        optimizer.step()
+        scheduler.step()

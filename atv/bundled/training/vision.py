@@ -16,7 +16,7 @@ from transformers import LlavaForConditionalGeneration
 
 from atv.bundled.drawing import SIDE, draw
 from atv.bundled.scenes import COLORS, COLUMNS, DIGITS, ROWS, SHAPES, Scene, Split, sample_scene
-from atv.bundled.training.optimization import Schedule, clip, optimizers, split_parameters
+from atv.bundled.training.optimization import Schedule, descend, optimizers, split_parameters
 from atv.bundled.vocabulary import NOTHING, PATCH, SMUDGE, words
 
 CLASSES = {
@@ -110,14 +110,7 @@ class VisionStage(L.LightningModule):
         losses = {
             n: F.cross_entropy(s.flatten(0, 2), expanded[..., i].flatten()) for i, (n, s) in enumerate(scores.items())
         }
-        both = self.optimizers()
-        for optimizer in both:  # type: ignore[union-attr]
-            optimizer.zero_grad()
-        self.manual_backward(torch.stack(list(losses.values())).sum())
-        clip(self.parameters())
-        for optimizer, scheduler in zip(both, self.lr_schedulers(), strict=True):  # type: ignore[arg-type]
-            optimizer.step()
-            scheduler.step()  # type: ignore[call-arg]
+        descend(self, torch.stack(list(losses.values())).sum())
         self.log_dict({f"vision/loss_{n}": loss for n, loss in losses.items()}, prog_bar=True)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
