@@ -13,7 +13,6 @@ from transformers import PreTrainedModel
 from atv.allocation import Allocation
 from atv.calibration.callbacks import ActivationNorms, Drift, Plan, Pruning
 from atv.calibration.loop import BlockwiseCalibration, number
-from atv.calibration.progress import quiet_trainer
 from atv.criteria import Criterion
 from atv.files import save_run, writable
 from atv.lvlm import LVLM
@@ -23,6 +22,7 @@ from atv.plugins import resolve
 from atv.provenance import versions
 from atv.report import PathwayReport, PruningReport
 from atv.selection import TokenSelection
+from atv.trainer import quiet_trainer
 
 BOTH = "both"
 

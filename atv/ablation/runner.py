@@ -16,7 +16,6 @@ from transformers import PreTrainedModel, ProcessorMixin
 from atv.ablation.base import Ablation, Cell
 from atv.ablation.store import CellStore, FinishedCell, model_digest, questions_digest, tensors_digest
 from atv.api import decouple, prune
-from atv.calibration.progress import quiet_trainer
 from atv.data.conversations import calibration_batches
 from atv.evaluation.generation import answer
 from atv.evaluation.questions import QuestionBatch, question_batches, see_once
@@ -24,6 +23,7 @@ from atv.evaluation.scores import retention, task_scores
 from atv.lvlm import LVLM
 from atv.provenance import git_revision, hardware, versions
 from atv.report import PruningReport
+from atv.trainer import quiet_trainer
 
 
 @dataclass(frozen=True)

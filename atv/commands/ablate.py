@@ -11,10 +11,10 @@ from atv.ablation.base import Ablation
 from atv.ablation.dashboard import log_run
 from atv.ablation.runner import Bench, run_ablation
 from atv.ablation.tables import long_table, write_tables
-from atv.calibration.progress import quiet_trainer
 from atv.files import atomic, writable, write_json
 from atv.loading import BUNDLED, load_calibration, load_evaluation, load_model, model_folder
 from atv.provenance import git_revision, hardware, versions
+from atv.trainer import quiet_trainer
 
 
 def ablate(

@@ -6,13 +6,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from atv.calibration.progress import quiet_trainer
 from atv.evaluation.generation import answer
 from atv.evaluation.questions import question_batches
 from atv.evaluation.scores import TaskScore, task_scores
 from atv.files import atomic, writable, write_json
 from atv.loading import BUNDLED, load_evaluation, load_model, model_folder
 from atv.provenance import git_revision, hardware, versions
+from atv.trainer import quiet_trainer
 
 
 def evaluate(

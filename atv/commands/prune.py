@@ -10,7 +10,6 @@ from rich.table import Table
 import atv
 from atv.allocation import Allocation, Uniform
 from atv.api import Pathway
-from atv.calibration.progress import quiet_trainer
 from atv.criteria import Criterion, Wanda
 from atv.data.conversations import calibration_batches
 from atv.files import saved_atomically, writable
@@ -18,6 +17,7 @@ from atv.loading import BUNDLED, load_calibration, load_model, model_folder
 from atv.lvlm import LVLM
 from atv.report import PruningReport
 from atv.selection import DriftTopK, TokenSelection
+from atv.trainer import quiet_trainer
 
 
 def prune(

@@ -11,10 +11,10 @@ from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, ProcessorMixin
 
-from atv.calibration.progress import quiet_trainer
 from atv.evaluation import metrics
 from atv.evaluation.questions import QuestionBatch
 from atv.plugins import find
+from atv.trainer import quiet_trainer
 
 
 class _Batches(Dataset):
