@@ -39,11 +39,12 @@ class VisualSparsity(Ablation):
             axes.plot(percent, rows["retention"], "o-", color=color, linewidth=2)
             axes.fill_between(percent, rows["low"], rows["high"], color=color, alpha=0.18, linewidth=0)
             last = rows.iloc[-1]
-            label = (percent.iloc[-1] + 1, last["retention"])
+            label = (percent.iloc[-1] + 2.5, last["retention"])
             axes.annotate(f"{pathway} pathway pruned", label, color=color, fontweight="bold", va="center")
         axes.axhline(100, color="0.6", linewidth=0.8, linestyle=":")
         axes.set(xlabel="sparsity of the pruned pathway (%)", ylabel="average retention over nine tasks (%)")
-        axes.set_xlim(0, 122)
+        axes.set_xlim(-1, 130)
+        axes.spines["bottom"].set_bounds(0, 90)
         axes.set_ylim(bottom=0)
         axes.set_xticks([0, *(int(100 * sparsity) for sparsity in SPARSITIES)])
         axes.set_title(

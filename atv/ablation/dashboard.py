@@ -1,5 +1,6 @@
 """An ablation as one W&B run; offline unless the user is logged in."""
 
+import netrc
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,17 @@ from atv.ablation.store import FinishedCell
 
 def wandb_mode() -> str:
     """WANDB_MODE where it is set, else "online" for a logged-in user, else "offline"; asks no server."""
-    return os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
+    return os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
+
+
+def _logged_in() -> bool:
+    """Whether a key is in the environment or where ``wandb login`` leaves it."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return netrc.netrc().authenticators("api.wandb.ai") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
 
 
 def log_run(ablation: Ablation, finished: Sequence[FinishedCell], table: pd.DataFrame, folder: Path) -> Path:

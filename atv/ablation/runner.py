@@ -111,7 +111,7 @@ def run_ablation(
                 done = run_cell(cell, bench, seen, trainer)
                 store.save(done)
             finished.append(done)
-            progress.console.print(_line(done, finished[0], source), highlight=False)
+            progress.console.print(_line(done, finished[0], source), highlight=False, soft_wrap=True)
             progress.advance(task)
     return finished
 
