@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import lightning as L
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from atv.calibration.samples import Sample, samples
 from atv.calibration.suspension import SuspendedForward, doors
@@ -18,19 +18,6 @@ class CalibrationBatch(NamedTuple):
     number: int
     first_sample: int
     inputs: dict[str, Any] | None
-
-
-class CalibrationBatches(Dataset):
-    """The batches as they were given; a batch is never split or regrouped, whatever the number of ranks."""
-
-    def __init__(self, batches: Sequence[CalibrationBatch]) -> None:
-        self.batches = batches
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, index: int) -> CalibrationBatch:
-        return self.batches[index]
 
 
 def number(batches: Iterator[Mapping[str, Any]]) -> list[CalibrationBatch]:
@@ -52,10 +39,13 @@ def number(batches: Iterator[Mapping[str, Any]]) -> list[CalibrationBatch]:
 
 
 def loaders(batches: Sequence[CalibrationBatch], blocks: int) -> list[DataLoader]:
-    """One dataloader a block; only the first hands out inputs, later ones resume what waits."""
+    """One dataloader a block; only the first hands out inputs, later ones resume what waits.
+
+    A batch is never split or regrouped, whatever the number of ranks.
+    """
     resumed = [batch._replace(inputs=None) for batch in batches]
-    sets = [CalibrationBatches(batches if block == 0 else resumed) for block in range(blocks)]
-    return [DataLoader(dataset, batch_size=None, collate_fn=lambda batch: batch) for dataset in sets]
+    lists: list[Any] = [batches if block == 0 else resumed for block in range(blocks)]
+    return [DataLoader(given, batch_size=None, collate_fn=lambda batch: batch) for given in lists]
 
 
 class BlockwiseCalibration(L.LightningModule):

@@ -32,6 +32,3 @@ class SampleSums:
         for sample in sorted(terms):
             result += terms[sample].double()
         return result
-
-    def __len__(self) -> int:
-        return len(self._terms)

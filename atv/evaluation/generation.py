@@ -8,24 +8,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.evaluation import metrics
 from atv.evaluation.questions import QuestionBatch
 from atv.plugins import find
 from atv.trainer import quiet_trainer
-
-
-class _Batches(Dataset):
-    def __init__(self, batches: Sequence[QuestionBatch]) -> None:
-        self.batches = batches
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, index: int) -> tuple[int, dict[str, Any]]:
-        return index, self.batches[index].inputs
 
 
 class GreedyAnswers(L.LightningModule):
@@ -67,7 +56,8 @@ def answer(
     """
     trainer = trainer or quiet_trainer()
     module = GreedyAnswers(model, processor, max_new_tokens)
-    predicted = trainer.predict(module, DataLoader(_Batches(batches), batch_size=None, collate_fn=lambda batch: batch))
+    prompts: Any = [(index, batch.inputs) for index, batch in enumerate(batches)]
+    predicted = trainer.predict(module, DataLoader(prompts, batch_size=None, collate_fn=lambda batch: batch))
     scores = {name: find(name, metrics.GroupedScore, "metric")() for name in _metrics(batches)}  # type: ignore[type-abstract]
     rows = []
     for index, texts in predicted or []:  # type: ignore[misc]

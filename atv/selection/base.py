@@ -34,11 +34,6 @@ class Tokens:
         return int(self.text.sum())
 
     @property
-    def none(self) -> Tensor:
-        """bool (n,), all False."""
-        return torch.zeros_like(self.visual)
-
-    @property
     def drift(self) -> Tensor:
         """How far the block turns each token, 1 - cos(input, output): float32 (n,) (ATV-Pruning, step 2)."""
         return token_drift(self.input, self.output)
