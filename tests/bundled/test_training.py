@@ -40,12 +40,13 @@ def test_batches_depend_on_seed_and_index_alone():
 
 
 def test_the_recipe_makes_a_model_and_goes_on_where_it_stopped(tmp_path):
-    options = {"vision_steps": 60, "looking_steps": 2, "choosing_steps": 2, "precision": "32-true"}
+    steps = {"vision_steps": 60, "looking_steps": 2, "choosing_steps": 2, "polishing_steps": 2}
+    options = {**steps, "precision": "32-true"}
     train(tmp_path / "model", tmp_path / "work", **options)
     log = pd.read_csv(tmp_path / "work" / "vision" / "metrics.csv")
     assert log["vision/row_accuracy"].dropna().iloc[-1] > 0.9
     made = AutoModelForImageTextToText.from_pretrained(tmp_path / "model").state_dict()
-    for file in ("looking/weights.safetensors", "choosing/weights.safetensors"):
+    for file in ("choosing/weights.safetensors", "polishing/weights.safetensors"):
         (tmp_path / "work" / file).unlink()
     train(tmp_path / "again", tmp_path / "work", **options)
     again = AutoModelForImageTextToText.from_pretrained(tmp_path / "again").state_dict()

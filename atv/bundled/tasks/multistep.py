@@ -18,10 +18,11 @@ class MultiStep(Task):
     metric = "OpenOrChoice"
 
     def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
-        forms = [form for form in (_sum, _larger, _beyond_relation, _capital, _double) if form(scene, rng)]
-        if not forms:
+        forms = (_sum, _larger, _beyond_relation, _capital, _double)
+        steps = [step for form in forms if (step := form(scene, rng))]
+        if not steps:
             return ()
-        text, answer, pool = pick(rng, forms)(scene, rng)  # type: ignore[misc]
+        text, answer, pool = pick(rng, steps)
         question = choice(rng, text, answer, pool) if rng.random() < 0.5 else Question(text, answer)
         return (question,)
 

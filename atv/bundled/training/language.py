@@ -21,7 +21,8 @@ from atv.bundled.vocabulary import words
 
 IGNORED = -100
 # How often each task is asked, in the order of TASKS: what is learned late comes more often.
-TASK_WEIGHTS = (1.3, 1.6, 0.8, 2.0, 1.5, 1.0, 1.2, 1.5, 2.0)
+BROAD = (1.3, 1.6, 0.8, 2.0, 1.5, 1.0, 1.2, 1.5, 2.0)
+HARD = (0.6, 0.6, 2.5, 2.5, 0.6, 1.0, 2.0, 1.5, 2.0)
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Curriculum:
     """What is asked when, by batch.
 
     Scenes grow from two things to five, one every ``growth`` batches. ``drills`` and ``choices`` are the shares of
-    single look-ups and of multiple-choice drills, (at first, at last), moving linearly over ``fade`` batches.
-    ``stream`` keeps the random draws of stages apart.
+    single look-ups and of multiple-choice drills, (at first, at last), moving linearly over ``fade`` batches; the rest
+    are tasks, drawn by ``weights``. ``stream`` keeps the random draws of stages apart.
     """
 
     stream: int
@@ -38,6 +39,7 @@ class Curriculum:
     fade: int
     drills: tuple[float, float]
     choices: tuple[float, float]
+    weights: tuple[float, ...] = BROAD
 
     def most(self, batch: int) -> int:
         """Things a scene, at most."""
@@ -54,6 +56,8 @@ class Curriculum:
 # finding an option's letter stays at chance beside them, so it has a stage of its own.
 LOOKING = Curriculum(stream=2, growth=307, fade=1150, drills=(1.0, 0.1), choices=(0.0, 0.0))
 CHOOSING = Curriculum(stream=3, growth=1, fade=700, drills=(0.1, 0.05), choices=(0.6, 0.1))
+# Rows of digits, relations and four right rotations are still being learned when all else is known.
+POLISHING = Curriculum(stream=4, growth=1, fade=1, drills=(0.05, 0.05), choices=(0.15, 0.15), weights=HARD)
 
 
 @dataclass
@@ -83,7 +87,7 @@ class DialogueBatches(Dataset):
         self.curriculum, self.seed, self.batches = curriculum, seed, batches
         self.batch_size, self.length = batch_size, length
         self.id_of = {word: i for i, word in enumerate(words())}
-        self.weights = tuple(np.array(TASK_WEIGHTS) / sum(TASK_WEIGHTS))
+        self.weights = tuple(np.array(curriculum.weights) / sum(curriculum.weights))
 
     def __len__(self) -> int:
         return self.batches
