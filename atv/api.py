@@ -189,7 +189,7 @@ def _run(
         versions=versions(),
         pathways={name: PathwayReport(masks) for name, masks in pruning.masks.items() if name != BOTH},
     )
-    if folder is not None:
+    if folder is not None and trainer.is_global_zero:
         save_run(folder, report)
     return report
 

@@ -7,7 +7,7 @@ import pytest
 
 ATV = Path(__file__).parents[1] / "atv"
 LAYERS = [
-    {"provenance", "plugins", "trainer"},
+    {"provenance", "plugins", "trainer", "ranks", "fingerprint"},
     {"lvlm", "selection", "criteria", "patterns", "allocation", "report"},
     {"files"},
     {"calibration", "pathways"},

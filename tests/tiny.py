@@ -1,9 +1,37 @@
-"""Batches for the random LLaVA of the tests."""
+"""The random LLaVA of the tests, and batches for it."""
 
 import torch
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 IMAGE = 7
 PATCHES = 9
+
+
+def random_llava():
+    """A LLaVA of three blocks, the same at every call."""
+    torch.manual_seed(0)
+    vision = CLIPVisionConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=12, patch_size=4
+    )
+    text = LlamaConfig(
+        vocab_size=50,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        initializer_range=0.3,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=49,
+    )
+    config = LlavaConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=IMAGE,
+        vision_feature_layer=-1,
+        image_seq_length=PATCHES,
+    )
+    return LlavaForConditionalGeneration(config).eval()
 
 
 def make_batch(lengths, seed, side="left", images=True):

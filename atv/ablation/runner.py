@@ -14,12 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.ablation.base import Ablation, Cell
-from atv.ablation.store import CellStore, FinishedCell, model_digest, questions_digest, tensors_digest
+from atv.ablation.store import CellStore, FinishedCell, model_digest, questions_digest
 from atv.api import decouple, prune
 from atv.data.conversations import calibration_batches
 from atv.evaluation.generation import answer
 from atv.evaluation.questions import QuestionBatch, question_batches, see_once
 from atv.evaluation.scores import retention, task_scores
+from atv.fingerprint import tensors_digest
 from atv.lvlm import LVLM
 from atv.provenance import git_revision, hardware, versions
 from atv.report import PruningReport
@@ -90,7 +91,7 @@ def run_ablation(
     store = CellStore(results / ablation.name, model_digest(model_folder), *digests)
     trainer = trainer or quiet_trainer(enable_progress_bar=False)
     cells = ablation.cells(seed)
-    console = Console()
+    console = Console(quiet=not trainer.is_global_zero)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -109,7 +110,9 @@ def run_ablation(
             if done is None:
                 seen = seen or see_once(LVLM.of(bench.model), bench.questions)
                 done = run_cell(cell, bench, seen, trainer)
-                store.save(done)
+                if trainer.is_global_zero:
+                    store.save(done)
+                trainer.strategy.barrier()
             finished.append(done)
             progress.console.print(_line(done, finished[0], source), highlight=False, soft_wrap=True)
             progress.advance(task)

@@ -4,14 +4,12 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
-from torch import Tensor
 
 from atv.ablation.base import Cell
 from atv.evaluation.questions import QuestionBatch
@@ -43,16 +41,6 @@ def model_digest(folder: Path) -> str:
         with open(file, "rb") as stream:
             while part := stream.read(1 << 24):
                 state.update(part)
-    return state.hexdigest()
-
-
-def tensors_digest(batches: Iterable[Mapping[str, Any]]) -> str:
-    """Of every tensor of every batch, in order."""
-    state = hashlib.blake2b(digest_size=8)
-    for batch in batches:
-        for key in sorted(batch):
-            if isinstance(batch[key], Tensor):
-                state.update(batch[key].contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return state.hexdigest()
 
 

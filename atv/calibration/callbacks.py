@@ -1,7 +1,6 @@
 """What the prediction loop gathers of every block, and what it does when a block was seen by all samples."""
 
 from abc import ABC, abstractmethod
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -16,8 +15,10 @@ from atv.calibration.pool import Pool
 from atv.calibration.samples import Sample
 from atv.calibration.sums import SampleSums
 from atv.criteria import Criterion
+from atv.fingerprint import tensors_digest
 from atv.lvlm import LVLM
 from atv.patterns import Pattern
+from atv.ranks import agree, gathered
 from atv.report import BlockReport
 from atv.selection import SetStatistics, TokenSelection
 
@@ -59,10 +60,10 @@ class Drift(BlockCallback):
         tokens = sample.tokens
         drift = tokens.drift[tokens.visual].double().sum()
         counts = [drift, tokens.visual.sum(), tokens.text.sum(), torch.ones_like(drift)]
-        self._sums.add(tokens.sample, torch.stack([count.double() for count in counts]))
+        self._sums.add("counts", tokens.sample, torch.stack([count.double() for count in counts]))
 
     def finish(self, block: int) -> None:
-        drift, visual, text, count = self._sums.total().tolist()
+        drift, visual, text, count = self._sums.totals()["counts"].tolist()
         self._sums = SampleSums()
         self.statistics = SetStatistics(drift / visual if visual else 0.0, int(count), int(text), int(visual))
 
@@ -72,18 +73,18 @@ class ActivationNorms(BlockCallback):
 
     def __init__(self) -> None:
         self.norms: dict[str, dict[str, Tensor]] = {}
-        self._sums: dict[str, SampleSums] = defaultdict(SampleSums)
+        self._sums = SampleSums()
 
     def observe(self, sample: Sample) -> None:
         modalities = torch.stack([sample.tokens.text, sample.tokens.visual])
         for site in sample.inputs:
-            self._sums[site].add(sample.tokens.sample, sample.square_sums(site, modalities))
+            self._sums.add(site, sample.tokens.sample, sample.square_sums(site, modalities))
 
     def finish(self, block: int) -> None:
         self.norms = {"text": {}, "visual": {}}
-        for site, sums in self._sums.items():
-            self.norms["text"][site], self.norms["visual"][site] = sums.total().sqrt()
-        self._sums = defaultdict(SampleSums)
+        for site, total in self._sums.totals().items():
+            self.norms["text"][site], self.norms["visual"][site] = total.sqrt()
+        self._sums = SampleSums()
 
 
 @dataclass(frozen=True)
@@ -126,18 +127,22 @@ class Pruning(BlockCallback):
             pool.observe(sample)
 
     def finish(self, block: int) -> None:
+        # A rank without samples has seen no Linear called.
+        site_of = {name: site for by_name in gathered(self._site_of) for name, site in by_name.items()}
         counts: dict[str, dict[str, int]] = {}
         names = [name for name in self.targets if self.lvlm.block_of(name) == block]
         for pathway, plan in self.plans.items():
             pools, text, visual = self._pools[pathway].finish(self.drift.statistics)
             counts[pathway] = {"text": text, "visual": visual}
             for name in names:
-                if name not in self._site_of:
+                if name not in site_of:
                     raise ValueError(f"targets: block {block} never calls {name}")
-                score = plan.criterion.score(self.targets[name].weight.detach(), pools[self._site_of[name]])
+                score = plan.criterion.score(self.targets[name].weight.detach(), pools[site_of[name]])
                 if score.isnan().any():
                     raise ValueError(f"criterion: {type(plan.criterion).__name__} gave a NaN score in {name}")
                 self.masks[pathway][name] = plan.pattern.mask(score, plan.sparsities[name]).cpu()
+        made = {f"{pathway} {name}": masks[name] for pathway, masks in self.masks.items() for name in names}
+        agree(tensors_digest([made]), f"masks of block {block}")
         if self.propagate:
             self._install(names)
         elif block + 1 == len(self.lvlm.blocks):

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from atv.calibration.samples import Sample, samples
 from atv.calibration.suspension import SuspendedForward, doors
 from atv.lvlm import LVLM
+from atv.ranks import padded, together
 
 
 class CalibrationBatch(NamedTuple):
@@ -38,12 +39,12 @@ def number(batches: Iterator[Mapping[str, Any]]) -> list[CalibrationBatch]:
     return numbered
 
 
-def loaders(batches: Sequence[CalibrationBatch], blocks: int) -> list[DataLoader]:
+def loaders(batches: Sequence[CalibrationBatch | None], blocks: int) -> list[DataLoader]:
     """One dataloader a block; only the first hands out inputs, later ones resume what waits.
 
-    A batch is never split or regrouped, whatever the number of ranks.
+    A batch is never split or regrouped, whatever the number of ranks; None is a step without one.
     """
-    resumed = [batch._replace(inputs=None) for batch in batches]
+    resumed = [batch and batch._replace(inputs=None) for batch in batches]
     lists: list[Any] = [batches if block == 0 else resumed for block in range(blocks)]
     return [DataLoader(given, batch_size=None, collate_fn=lambda batch: batch) for given in lists]
 
@@ -61,7 +62,9 @@ class BlockwiseCalibration(L.LightningModule):
         self.model = lvlm.model
         self._waiting: dict[int, tuple[SuspendedForward, Any, Any]] = {}
 
-    def predict_step(self, batch: CalibrationBatch, batch_idx: int, dataloader_idx: int = 0) -> list[Sample]:
+    def predict_step(self, batch: CalibrationBatch | None, batch_idx: int, dataloader_idx: int = 0) -> list[Sample]:
+        if batch is None:
+            return []
         if batch.inputs is not None:
             forward = SuspendedForward(self.model, batch.inputs)
             self._waiting[batch.number] = forward, self.lvlm.visual(batch.inputs), self.lvlm.valid(batch.inputs)
@@ -76,8 +79,9 @@ class BlockwiseCalibration(L.LightningModule):
     ) -> None:
         """Runs the whole loop; the model is left without doors, whatever happens."""
         try:
-            with doors(self.lvlm, targets, propagate):
-                trainer.predict(self, loaders(batches, len(self.lvlm.blocks)), return_predictions=False)
+            with together(trainer), doors(self.lvlm, targets, propagate):
+                given = loaders(padded(batches, trainer), len(self.lvlm.blocks))
+                trainer.predict(self, given, return_predictions=False)
         finally:
             for forward, _, _ in self._waiting.values():
                 forward.close()

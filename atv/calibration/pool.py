@@ -1,6 +1,5 @@
 """The calibration pool of one selection rule, block by block."""
 
-from collections import defaultdict
 from dataclasses import dataclass
 
 import torch
@@ -26,7 +25,7 @@ class Pool:
 
     def __init__(self, selection: TokenSelection) -> None:
         self.selection = selection
-        self._sums: dict[str, SampleSums] = defaultdict(SampleSums)
+        self._sums = SampleSums()
         self._counts = SampleSums()
         self._undecided: dict[int, _Undecided] = {}
 
@@ -36,7 +35,7 @@ class Pool:
         chosen = self.selection.select(tokens)
         self._check(chosen, len(tokens.visual))
         for site in sample.inputs:
-            self._sums[site].add(tokens.sample, sample.square_sums(site, chosen[None])[0])
+            self._sums.add(site, tokens.sample, sample.square_sums(site, chosen[None])[0])
         self._count(tokens.sample, chosen, tokens.visual)
         candidates = self.selection.candidates(tokens)
         if len(candidates):
@@ -53,21 +52,21 @@ class Pool:
             weights = self.selection.decide(kept.candidates, kept.n_text, statistics)
             self._check(weights, len(kept.candidates))
             for site, inputs in kept.inputs.items():
-                self._sums[site].add(sample, weights.float() @ inputs.float().square())
+                self._sums.add(site, sample, weights.float() @ inputs.float().square())
             self._count(sample, weights, torch.ones_like(weights, dtype=torch.bool))
-        text, visual = (int(count) for count in self._counts.total())
+        text, visual = (int(count) for count in self._counts.totals()["tokens"])
         if not text + visual:
             raise ValueError(f"selection: {type(self.selection).__name__} picked no token of any calibration sample")
         pools = {
-            site: PoolStatistics((sums.total() / statistics.samples).sqrt().float())
-            for site, sums in self._sums.items()
+            site: PoolStatistics((total / statistics.samples).sqrt().float())
+            for site, total in self._sums.totals().items()
         }
-        self._sums, self._counts, self._undecided = defaultdict(SampleSums), SampleSums(), {}
+        self._sums, self._counts, self._undecided = SampleSums(), SampleSums(), {}
         return pools, text, visual
 
     def _count(self, sample: int, weights: Tensor, visual: Tensor) -> None:
         entered = weights != 0
-        self._counts.add(sample, torch.stack([(entered & ~visual).sum(), (entered & visual).sum()]))
+        self._counts.add("tokens", sample, torch.stack([(entered & ~visual).sum(), (entered & visual).sum()]))
 
     def _check(self, weights: Tensor, length: int) -> None:
         if weights.shape != (length,):

@@ -1,34 +1,36 @@
 """Sums over calibration samples that do not depend on how the samples were sharded."""
 
+from collections import defaultdict
+
 import torch
-import torch.distributed as dist
 from torch import Tensor
+
+from atv.ranks import gathered
 
 
 class SampleSums:
-    """Keeps one float32 tensor a sample; ``total`` adds them in the samples' order, in float64, over all ranks."""
+    """Keeps one float32 tensor a key and sample; ``totals`` adds them in the samples' order, in float64."""
 
     def __init__(self) -> None:
-        self._terms: dict[int, Tensor] = {}
+        self._terms: dict[str, dict[int, Tensor]] = defaultdict(dict)
 
-    def add(self, sample: int, term: Tensor) -> None:
-        """Adds ``term`` to what the sample already has."""
-        self._terms[sample] = self._terms[sample] + term if sample in self._terms else term
+    def add(self, key: str, sample: int, term: Tensor) -> None:
+        """Adds ``term`` to what the sample already has under ``key``."""
+        terms = self._terms[key]
+        terms[sample] = terms[sample] + term if sample in terms else term
 
-    def total(self) -> Tensor:
-        """The sum, float64, equal on every rank.
+    def totals(self) -> dict[str, Tensor]:
+        """Key -> sum over the samples of all ranks: float64 on the CPU, equal on every rank."""
+        terms: dict[str, dict[int, Tensor]] = defaultdict(dict)
+        # One collective for all keys: a rank without samples knows no key.
+        for shard in gathered({key: {s: term.cpu() for s, term in by.items()} for key, by in self._terms.items()}):
+            for key, by_sample in shard.items():
+                terms[key].update(by_sample)
+        return {key: _in_order(by_sample) for key, by_sample in terms.items()}
 
-        Raises:
-            ValueError: when no rank has a sample.
-        """
-        terms = {sample: term.cpu() for sample, term in self._terms.items()}
-        if dist.is_available() and dist.is_initialized():
-            shards: list[dict[int, Tensor]] = [{} for _ in range(dist.get_world_size())]
-            dist.all_gather_object(shards, terms)
-            terms = {sample: term for shard in shards for sample, term in shard.items()}
-        if not terms:
-            raise ValueError("calibration: there are no samples")
-        result = torch.zeros_like(next(iter(terms.values())), dtype=torch.float64)
-        for sample in sorted(terms):
-            result += terms[sample].double()
-        return result
+
+def _in_order(terms: dict[int, Tensor]) -> Tensor:
+    total = torch.zeros_like(next(iter(terms.values())), dtype=torch.float64)
+    for sample in sorted(terms):
+        total += terms[sample].double()
+    return total

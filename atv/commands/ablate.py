@@ -57,14 +57,16 @@ def ablate(
         raise ValueError(f"file: {str(file)!r} must define one Ablation, it defines {len(found)}")
     ablation = found[0]()
     target = writable(results / ablation.name, "results")
-    console = Console()
-    console.print(f"[bold]{ablation.question}[/bold]\n{inspect.getdoc(ablation)}")
     runner = quiet_trainer(**({"enable_progress_bar": False} | (trainer or {})))
+    console = Console(quiet=not runner.is_global_zero)
+    console.print(f"[bold]{ablation.question}[/bold]\n{inspect.getdoc(ablation)}")
     lvlm, processor = load_model(folder, trust_remote_code)
     with console.status("reading calibration samples and questions"):
         data = load_calibration(calibration), load_evaluation(evaluation, split)
         bench = Bench.of(lvlm, processor, *data, samples, groups, seed, max_new_tokens)
     finished = run_ablation(ablation, bench, folder, results, seed, runner)
+    if not runner.is_global_zero:
+        return
     table = long_table(finished)
     write_tables(target, table, list(finished[0].cell.labels), ablation.question)
     with atomic(target / "figure.png") as path:

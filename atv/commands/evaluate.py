@@ -47,6 +47,8 @@ def evaluate(
     answers = answer(
         lvlm, processor, question_batches(processor, questions, batch_size, groups), max_new_tokens, runner
     )
+    if not runner.is_global_zero:
+        return
     scores = task_scores(answers)
     _show(scores)
     if target is not None:

@@ -83,6 +83,8 @@ def prune(
         trainer=runner,
         run_dir=target,
     )
+    if not runner.is_global_zero:
+        return
 
     def write(into: Path) -> None:
         lvlm.save_pretrained(into)

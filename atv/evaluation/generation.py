@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 from atv.evaluation import metrics
 from atv.evaluation.questions import QuestionBatch
 from atv.plugins import find
+from atv.ranks import gathered, padded, together
 from atv.trainer import quiet_trainer
 
 
@@ -28,7 +29,9 @@ class GreedyAnswers(L.LightningModule):
         # Lightning's own transfer cannot rebuild the model outputs that stand in for pixels.
         return tree_map(lambda value: value.to(device) if isinstance(value, Tensor) else value, batch)
 
-    def predict_step(self, batch: tuple[int, dict[str, Any]], batch_idx: int) -> tuple[int, list[str]]:
+    def predict_step(self, batch: tuple[int, dict[str, Any]] | None, batch_idx: int) -> tuple[int, list[str]] | None:
+        if batch is None:
+            return None
         index, inputs = batch
         generate: Any = self.model.generate
         made = generate(
@@ -48,7 +51,7 @@ def answer(
     max_new_tokens: int = 16,
     trainer: L.Trainer | None = None,
 ) -> pd.DataFrame:
-    """Answers and scores every question.
+    """Answers and scores every question; the ranks share the batches out, and each has all answers in the end.
 
     Returns:
         One row a question: task, metric, question_id, group, category, answer, prediction, credit (0 to 1), sorted by
@@ -56,11 +59,13 @@ def answer(
     """
     trainer = trainer or quiet_trainer()
     module = GreedyAnswers(model, processor, max_new_tokens)
-    prompts: Any = [(index, batch.inputs) for index, batch in enumerate(batches)]
-    predicted = trainer.predict(module, DataLoader(prompts, batch_size=None, collate_fn=lambda batch: batch))
+    prompts: Any = padded([(index, batch.inputs) for index, batch in enumerate(batches)], trainer)
+    with together(trainer):
+        own = trainer.predict(module, DataLoader(prompts, batch_size=None, collate_fn=lambda batch: batch))
+        predicted: list[Any] = [step for steps in gathered(own or []) for step in steps if step is not None]
     scores = {name: find(name, metrics.GroupedScore, "metric")() for name in _metrics(batches)}  # type: ignore[type-abstract]
     rows = []
-    for index, texts in predicted or []:  # type: ignore[misc]
+    for index, texts in predicted:
         for question, text in zip(batches[index].questions, texts, strict=True):
             kept = {key: question[key] for key in ("task", "metric", "question_id", "group", "category", "answer")}
             rows.append(kept | {"prediction": text, "credit": scores[question["metric"]].credit(text, question)})

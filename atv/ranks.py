@@ -1,0 +1,67 @@
+"""What the ranks of a run must do together; all of it is trivial where there is one."""
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import lightning as L
+import torch.distributed as dist
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher, _SubprocessScriptLauncher
+
+Item = TypeVar("Item")
+
+
+def gathered(value: Item) -> list[Item]:
+    """The value of every rank, in the order of ranks."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def agree(value: str, what: str) -> None:
+    """Checks that every rank has the same value.
+
+    Raises:
+        RuntimeError: naming ``what`` and each rank's value.
+    """
+    values = gathered(value)
+    if len(set(values)) > 1:
+        by_rank = ", ".join(f"rank {rank}: {value}" for rank, value in enumerate(values))
+        raise RuntimeError(f"{what} differ between ranks ({by_rank}); are hardware, threads and versions the same?")
+
+
+def padded(items: Sequence[Item], trainer: L.Trainer) -> list[Item | None]:
+    """The items, with None for ranks that would have none.
+
+    Lightning shards without repetition, but wants a step of every rank, and a rank without one would miss the
+    collectives of the others.
+    """
+    return [*items, *[None] * (trainer.world_size - len(items))]
+
+
+@contextmanager
+def together(trainer: L.Trainer) -> Iterator[None]:
+    """Ends every rank when one fails, so that none waits for it.
+
+    Lightning's first rank watches those that it started and ends with them; this is the other direction. torchrun and
+    SLURM do both themselves.
+
+    Raises:
+        ValueError: for a strategy that shards or copies the model.
+    """
+    kind = type(trainer.strategy).__name__
+    if not isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy)):
+        raise ValueError(f"trainer: strategy {kind} shards the model; choices: auto, ddp")
+    launcher = trainer.strategy.launcher
+    if isinstance(launcher, _MultiProcessingLauncher):
+        raise ValueError("trainer: spawned and forked ranks would prune copies of the model; choose strategy ddp")
+    try:
+        yield
+    except BaseException:
+        if isinstance(launcher, _SubprocessScriptLauncher):
+            launcher.kill(signal.SIGKILL)
+        raise

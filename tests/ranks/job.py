@@ -1,0 +1,69 @@
+"""What one rank of the tests runs: python job.py RANKS FOLDER [RANK THAT FAILS]"""
+
+import sys
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from PIL import Image
+from tiny import make_batch, random_llava
+
+import atv
+from atv.evaluation.generation import answer
+from atv.evaluation.questions import question_batches
+from atv.files import save_masks
+from atv.loading import BUNDLED_MODEL, load_model
+from atv.trainer import quiet_trainer
+
+
+class FailsOn(atv.TextOnly):
+    """Raises in block 1 on one rank."""
+
+    def __init__(self, rank, trainer):
+        self.rank, self.trainer = rank, trainer
+
+    def select(self, tokens):
+        if self.trainer.global_rank == self.rank and tokens.block == 1:
+            raise ValueError(f"rank {self.rank} cannot go on")
+        return super().select(tokens)
+
+
+def main(ranks, folder, fails=None):
+    trainer = quiet_trainer(accelerator="cpu", devices=int(ranks), enable_progress_bar=False)
+    many = [make_batch([5, 8], 1), make_batch([6], 2), make_batch([12, 4], 3), make_batch([5], 4, images=False)]
+    if fails is not None:
+        atv.prune(random_llava(), many, selection=FailsOn(int(fails), trainer), trainer=trainer)
+    runs = {
+        "uneven": lambda model: atv.prune(model, many, trainer=trainer).masks,
+        "one batch": lambda model: atv.prune(model, many[:1], pattern="2:4", trainer=trainer).masks,
+        "one-shot": lambda model: atv.prune(model, many, propagate=False, trainer=trainer).masks,
+        "visual": lambda model: decoupled(model, many, trainer),
+    }
+    for name, run in runs.items():
+        masks = run(random_llava())
+        if trainer.is_global_zero:
+            save_masks(Path(folder) / f"{name}.safetensors", masks)
+    answers = ask_bundled(trainer)
+    if trainer.is_global_zero:
+        answers.to_parquet(Path(folder) / "answers.parquet")
+
+
+def decoupled(model, batches, trainer):
+    text, visual = atv.Pathway("TextOnly", sparsity=0), atv.Pathway("VisualOnly")
+    return atv.decouple(model, batches, text=text, visual=visual, trainer=trainer).pathways["visual"].masks
+
+
+def ask_bundled(trainer):
+    rows = [
+        {"question_id": index, "group": index, "task": "relations", "metric": "ExactMatch", "category": ""}
+        | {"image": Image.new("RGB", (54, 54), color), "question": f"is there a {color} thing ?"}
+        | {"options": [], "answer": "no", "answers": ["no"]}
+        for index, color in enumerate(("red", "green", "blue", "red", "blue"))
+    ]
+    model, processor = load_model(BUNDLED_MODEL)
+    return answer(model, processor, question_batches(processor, Dataset.from_list(rows), batch_size=2), trainer=trainer)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(*sys.argv[1:])

@@ -1,0 +1,67 @@
+"""Runs on one, two and three processes; several ranks are real ones (gloo, one thread each)."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import lightning as L
+import pandas as pd
+import pytest
+import torch
+
+from atv.files import load_masks
+from atv.ranks import agree, together
+
+JOB = Path(__file__).with_name("job.py")
+
+
+def start(*arguments):
+    places = os.pathsep.join([str(JOB.parents[1]), str(JOB.parents[2])])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": places}
+    command = [sys.executable, str(JOB), *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
+
+
+@pytest.fixture(scope="module")
+def one_rank(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one")
+    done = start(1, folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_masks_and_answers_do_not_depend_on_the_number_of_ranks(ranks, one_rank, tmp_path):
+    done = start(ranks, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"MEMBER: {ranks}/{ranks}" in done.stderr
+    for file in one_rank.glob("*.safetensors"):
+        expected, masks = load_masks(file), load_masks(tmp_path / file.name)
+        assert masks.keys() == expected.keys()
+        assert all(torch.equal(masks[linear], expected[linear]) for linear in expected), file.name
+    answers = [pd.read_parquet(folder / "answers.parquet") for folder in (one_rank, tmp_path)]
+    pd.testing.assert_frame_equal(*answers)
+    assert len(answers[0]) == 5
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_rank_that_fails_ends_all_with_its_own_message(failing, tmp_path):
+    started = time.perf_counter()
+    done = start(2, tmp_path, failing)
+    assert done.returncode != 0
+    assert f"rank {failing} cannot go on" in done.stderr
+    assert time.perf_counter() - started < 60
+
+
+def test_ranks_that_disagree_are_named(monkeypatch):
+    monkeypatch.setattr("atv.ranks.gathered", lambda value: [value, "other"])
+    with pytest.raises(RuntimeError, match="masks of block 3 differ between ranks"):
+        agree("one", "masks of block 3")
+
+
+def test_strategies_that_copy_the_model_are_refused():
+    trainer = L.Trainer(accelerator="cpu", devices=2, strategy="ddp_spawn", logger=False)
+    with pytest.raises(ValueError, match="choose strategy ddp"), together(trainer):
+        pass
