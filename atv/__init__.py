@@ -3,7 +3,7 @@
 from atv.allocation import Allocation, Uniform
 from atv.api import Pathway, decouple, prune
 from atv.criteria import Criterion, Magnitude, PoolStatistics, Wanda
-from atv.files import load_masks, save_masks
+from atv.masks import load_masks, save_masks
 from atv.patterns import NOfM, Pattern, Unstructured
 from atv.report import BlockReport, PathwayReport, PruningReport
 from atv.selection import (

@@ -12,15 +12,18 @@ from transformers import PreTrainedModel
 
 from atv.allocation import Allocation
 from atv.calibration.callbacks import ActivationNorms, Drift, Plan, Pruning
-from atv.calibration.loop import BlockwiseCalibration, number
+from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch, number
+from atv.calibration.preemption import Preemption
 from atv.criteria import Criterion
-from atv.files import save_run, writable
+from atv.fingerprint import tensors_digest, weights_digest
 from atv.lvlm import LVLM
+from atv.masks import PackedMasks
 from atv.pathways import DecoupledLinear, route
 from atv.patterns import Pattern, parse_pattern
 from atv.plugins import resolve
 from atv.provenance import versions
 from atv.report import PathwayReport, PruningReport
+from atv.run_folder import FinishedBlock, RunFolder
 from atv.selection import TokenSelection
 from atv.trainer import quiet_trainer
 
@@ -97,7 +100,8 @@ def prune(
         propagate: whether a block sees its predecessors pruned; False is one-shot pruning.
         seed: of whatever a rule draws; the same seed gives the same masks.
         trainer: runs the prediction loop; None makes one with a progress bar.
-        run_dir: where masks.safetensors and report.json are written, if given.
+        run_dir: where each finished block, masks.safetensors and report.json are written, if given; the same call
+            goes on from the last finished block, a call that differs is refused.
 
     Raises:
         ValueError: for any argument that does not fit, before calibration starts; for activations that are not
@@ -161,27 +165,32 @@ def _run(
     trainer: L.Trainer | None,
     run_dir: str | Path | None,
 ) -> PruningReport:
-    folder = None if run_dir is None else writable(run_dir, "run_dir")
-    parameters = sum(parameter.numel() for parameter in lvlm.model.parameters())
     numbered = number(iter(batches))
+    settings = _settings(plans, targets, propagate)
+    folder = None if run_dir is None else RunFolder(Path(run_dir), _identity(lvlm, settings, numbered, seed))
+    parameters = sum(parameter.numel() for parameter in lvlm.model.parameters())
     trainer = trainer or quiet_trainer()
     drift, norms = Drift(), ActivationNorms()
-    pruning = Pruning(lvlm, targets, plans, install, propagate, drift, norms)
+
+    def keep(block: FinishedBlock) -> None:
+        if folder is not None and trainer.is_global_zero:
+            folder.save(block)
+
+    pruning = Pruning(lvlm, targets, plans, install, keep, propagate, drift, norms)
+    for block in folder.finished() if folder is not None else []:
+        pruning.take(block)
     before = trainer.callbacks  # type: ignore[attr-defined]
-    trainer.callbacks = [*before, drift, norms, pruning]  # type: ignore[attr-defined]
+    trainer.callbacks = [*before, drift, norms, pruning, Preemption()]  # type: ignore[attr-defined]
     try:
-        BlockwiseCalibration(lvlm, seed).run(trainer, numbered, targets, propagate)
+        if folder is not None and trainer.is_global_zero:
+            folder.begin()
+        BlockwiseCalibration(lvlm, seed, len(pruning.blocks)).run(trainer, numbered, targets, propagate)
     finally:
         trainer.callbacks = before  # type: ignore[attr-defined]
     if len(pruning.blocks) != len(lvlm.blocks):
         raise RuntimeError(f"calibration ended after {len(pruning.blocks)} of {len(lvlm.blocks)} blocks")
-    settings = {
-        "plans": {name: _describe(plan) for name, plan in plans.items()},
-        "targets": list(targets),
-        "propagate": propagate,
-    }
     report = PruningReport(
-        masks=pruning.masks.get(BOTH, {}),
+        masks=pruning.masks.get(BOTH, PackedMasks()),
         blocks=pruning.blocks,
         parameters=parameters,
         seed=seed,
@@ -190,8 +199,32 @@ def _run(
         pathways={name: PathwayReport(masks) for name, masks in pruning.masks.items() if name != BOTH},
     )
     if folder is not None and trainer.is_global_zero:
-        save_run(folder, report)
+        folder.leave(report)
     return report
+
+
+def identity(
+    lvlm: LVLM,
+    batches: Iterable[Mapping[str, Any]],
+    plan: Plan,
+    targets: Iterable[str],
+    propagate: bool,
+    seed: int,
+) -> dict[str, Any]:
+    """By what ``prune`` knows its own run in a folder: settings, and digests of model and data."""
+    return _identity(lvlm, _settings({BOTH: plan}, targets, propagate), number(iter(batches)), seed)
+
+
+def _identity(
+    lvlm: LVLM, settings: Mapping[str, Any], batches: Sequence[CalibrationBatch], seed: int
+) -> dict[str, Any]:
+    data = tensors_digest(batch.inputs or {} for batch in batches)
+    return {**settings, "seed": seed, "model": weights_digest(lvlm.model), "calibration data": data}
+
+
+def _settings(plans: Mapping[str, Plan], targets: Iterable[str], propagate: bool) -> dict[str, Any]:
+    described = {name: _describe(plan) for name, plan in plans.items()}
+    return {"plans": described, "targets": list(targets), "propagate": propagate}
 
 
 def _describe(plan: Plan) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from jsonargparse import ArgumentParser
 
 from atv import plugins
 from atv.allocation import Allocation
+from atv.calibration.preemption import Preempted
 from atv.commands.ablate import ablate
 from atv.commands.evaluate import evaluate
 from atv.commands.prune import prune
@@ -61,7 +63,7 @@ def _load_plugins(arguments: Sequence[str]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; wrong input is one line on standard error and exit code 2."""
+    """Runs a command; wrong input is one line on standard error and exit code 2, a stop by SIGTERM exit code 143."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     commands = {command.__name__: command for command in COMMANDS}
     try:
@@ -74,6 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"atv: error: {error}", file=sys.stderr)
         return 2
+    except Preempted as stopped:
+        print(f"atv: {stopped}", file=sys.stderr)
+        return 128 + signal.SIGTERM
     return 0
 
 

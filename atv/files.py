@@ -1,22 +1,13 @@
-"""Files that are either whole or absent, and the masks' format."""
+"""Files that are either whole or absent."""
 
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import Tensor
-
-from atv.report import PruningReport
-
-MASK_FORMAT = "atv-masks/1"
 
 
 @contextmanager
@@ -55,51 +46,21 @@ def writable(folder: str | Path, field: str) -> Path:
         raise ValueError(f"{field}: cannot write to {str(folder)!r}: {error}") from error
 
 
-def save_masks(path: Path, masks: Mapping[str, Tensor]) -> None:
-    """Bool masks (out, in) as uint8 (out, ceil(in / 8)), little bit order, zero padded; shapes in the metadata."""
-    packed = {
-        name: torch.from_numpy(np.packbits(mask.numpy(), axis=1, bitorder="little")) for name, mask in masks.items()
-    }
-    shapes = {name: list(mask.shape) for name, mask in masks.items()}
-    with atomic(path) as temporary:
-        save_file(packed, temporary, {"format": MASK_FORMAT, "shapes": json.dumps(shapes)})
-
-
-def load_masks(path: str | Path) -> dict[str, Tensor]:
-    """The masks that ``save_masks`` wrote: name -> bool (out, in).
-
-    Raises:
-        ValueError: for a file of another format.
-    """
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata() or {}
-        if metadata.get("format") != MASK_FORMAT:
-            raise ValueError(f"{path}: expected format {MASK_FORMAT}, got {metadata.get('format')!r}")
-        shapes = json.loads(metadata["shapes"])
-        return {name: _unpack(file.get_tensor(name), shape[1]) for name, shape in shapes.items()}
-
-
-def _unpack(packed: Tensor, width: int) -> Tensor:
-    return torch.from_numpy(np.unpackbits(packed.numpy(), axis=1, count=width, bitorder="little")).bool()
-
-
-def save_run(folder: Path, report: PruningReport) -> None:
-    """masks.safetensors (one a pathway where they are decoupled) and report.json."""
-    if report.pathways:
-        for name, pathway in report.pathways.items():
-            save_masks(folder / f"masks.{name}.safetensors", pathway.masks)
-    else:
-        save_masks(folder / "masks.safetensors", report.masks)
-    write_json(folder / "report.json", report.as_dict())
-
-
 def saved_atomically(folder: Path, write: Callable[[Path], None]) -> None:
-    """Lets ``write`` fill a fresh folder, then moves each of its files into ``folder``."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as name:
-        write(Path(name))
-        for file in sorted(Path(name).iterdir()):
-            _readable(file)
+    """Lets ``write`` fill a fresh folder, then moves each of its files into ``folder``, config.json last.
+
+    A folder with a config.json is a whole model.
+    """
+    fresh = folder / ".writing"
+    # A killed run may have left one.
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    try:
+        write(fresh)
+        for file in sorted(fresh.iterdir(), key=lambda file: (file.name == "config.json", file.name)):
             os.replace(file, folder / file.name)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _readable(file: Path) -> None:

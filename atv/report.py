@@ -1,10 +1,9 @@
 """What a pruning run leaves behind: masks, what every block showed, and the sparsity that was reached."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from torch import Tensor
+from atv.masks import PackedMasks
 
 SCHEMA = 1
 
@@ -30,19 +29,19 @@ class BlockReport:
 class PathwayReport:
     """The masks of one pathway: Linear name -> bool (out, in), True = kept."""
 
-    masks: dict[str, Tensor]
+    masks: PackedMasks
 
     @property
     def sparsity(self) -> float:
         """Fraction of the target Linears' weights that were pruned."""
-        return sparsity_of(self.masks)
+        return self.masks.sparsity
 
 
 @dataclass(frozen=True)
 class PruningReport:
     """The outcome of a run. ``masks`` is empty where pathways are decoupled: ``pathways`` has one set each."""
 
-    masks: dict[str, Tensor]
+    masks: PackedMasks
     blocks: list[BlockReport]
     parameters: int
     seed: int
@@ -55,13 +54,12 @@ class PruningReport:
         """Fraction of the *target Linears'* weights that were pruned; of decoupled pathways, the mean."""
         if self.pathways:
             return sum(pathway.sparsity for pathway in self.pathways.values()) / len(self.pathways)
-        return sparsity_of(self.masks)
+        return self.masks.sparsity
 
     @property
     def whole_model_sparsity(self) -> float:
         """Fraction of *all* parameters of the model, embeddings and vision tower included, that were pruned."""
-        pruned = sum(int((~mask).sum()) for mask in self.masks.values())
-        return pruned / self.parameters
+        return self.masks.pruned / self.parameters
 
     def as_dict(self) -> dict[str, Any]:
         """What report.json holds; masks are files of their own."""
@@ -77,9 +75,3 @@ class PruningReport:
             "sparsity": sparsity,
             "blocks": [asdict(block) for block in self.blocks],
         }
-
-
-def sparsity_of(masks: Mapping[str, Tensor]) -> float:
-    """Pruned entries over all entries, 0 for no masks."""
-    total = sum(mask.numel() for mask in masks.values())
-    return sum(int((~mask).sum()) for mask in masks.values()) / total if total else 0.0

@@ -7,9 +7,10 @@ import pytest
 
 ATV = Path(__file__).parents[1] / "atv"
 LAYERS = [
-    {"provenance", "plugins", "trainer", "ranks", "fingerprint"},
+    {"provenance", "plugins", "trainer", "ranks", "fingerprint", "files"},
+    {"masks"},
     {"lvlm", "selection", "criteria", "patterns", "allocation", "report"},
-    {"files"},
+    {"run_folder"},
     {"calibration", "pathways"},
     {"api"},
     {"data", "bundled"},

@@ -1,7 +1,7 @@
 """What the prediction loop gathers of every block, and what it does when a block was seen by all samples."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -10,16 +10,18 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from atv.calibration.loop import CalibrationBatch
+from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch
 from atv.calibration.pool import Pool
 from atv.calibration.samples import Sample
 from atv.calibration.sums import SampleSums
 from atv.criteria import Criterion
 from atv.fingerprint import tensors_digest
 from atv.lvlm import LVLM
+from atv.masks import PackedMasks
 from atv.patterns import Pattern
 from atv.ranks import agree, gathered
 from atv.report import BlockReport
+from atv.run_folder import FinishedBlock
 from atv.selection import SetStatistics, TokenSelection
 
 
@@ -37,7 +39,7 @@ class BlockCallback(L.Callback, ABC):
     def on_predict_batch_end(
         self,
         trainer: L.Trainer,
-        pl_module: L.LightningModule,
+        pl_module: BlockwiseCalibration,  # type: ignore[override]
         outputs: Any,
         batch: CalibrationBatch,
         batch_idx: int,
@@ -46,7 +48,7 @@ class BlockCallback(L.Callback, ABC):
         for sample in outputs:
             self.observe(sample)
         if batch_idx + 1 == trainer.num_predict_batches[dataloader_idx]:
-            self.finish(dataloader_idx)
+            self.finish(pl_module.first_block + dataloader_idx)
 
 
 class Drift(BlockCallback):
@@ -100,7 +102,8 @@ class Plan:
 class Pruning(BlockCallback):
     """Makes each pathway's masks when a block is finished, and installs them before the next block is reached.
 
-    ``install`` is given the name of a Linear, the Linear, and a mask for each pathway.
+    ``install`` is given the name of a Linear, the Linear, and a mask for each pathway; ``keep`` is given what a block
+    came to.
     """
 
     def __init__(
@@ -109,13 +112,14 @@ class Pruning(BlockCallback):
         targets: Mapping[str, nn.Linear],
         plans: Mapping[str, Plan],
         install: Callable[[str, nn.Linear, Mapping[str, Tensor]], None],
+        keep: Callable[[FinishedBlock], None],
         propagate: bool,
         drift: Drift,
         norms: ActivationNorms,
     ) -> None:
-        self.lvlm, self.targets, self.plans, self.install, self.propagate = lvlm, targets, plans, install, propagate
-        self.drift, self.norms = drift, norms
-        self.masks: dict[str, dict[str, Tensor]] = {pathway: {} for pathway in plans}
+        self.lvlm, self.targets, self.plans, self.install, self.keep = lvlm, targets, plans, install, keep
+        self.propagate, self.drift, self.norms = propagate, drift, norms
+        self.masks = {pathway: PackedMasks() for pathway in plans}
         self.blocks: list[BlockReport] = []
         self._pools = {pathway: Pool(plan.selection) for pathway, plan in plans.items()}
         self._site_of: dict[str, str] = {}
@@ -126,49 +130,57 @@ class Pruning(BlockCallback):
         for pool in self._pools.values():
             pool.observe(sample)
 
+    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._started = perf_counter()
+
     def finish(self, block: int) -> None:
         # A rank without samples has seen no Linear called.
         site_of = {name: site for by_name in gathered(self._site_of) for name, site in by_name.items()}
-        counts: dict[str, dict[str, int]] = {}
         names = [name for name in self.targets if self.lvlm.block_of(name) == block]
+        counts: dict[str, dict[str, int]] = {}
+        made: dict[str, PackedMasks] = {}
         for pathway, plan in self.plans.items():
             pools, text, visual = self._pools[pathway].finish(self.drift.statistics)
             counts[pathway] = {"text": text, "visual": visual}
+            made[pathway] = PackedMasks()
             for name in names:
                 if name not in site_of:
                     raise ValueError(f"targets: block {block} never calls {name}")
                 score = plan.criterion.score(self.targets[name].weight.detach(), pools[site_of[name]])
                 if score.isnan().any():
                     raise ValueError(f"criterion: {type(plan.criterion).__name__} gave a NaN score in {name}")
-                self.masks[pathway][name] = plan.pattern.mask(score, plan.sparsities[name]).cpu()
-        made = {f"{pathway} {name}": masks[name] for pathway, masks in self.masks.items() for name in names}
-        agree(tensors_digest([made]), f"masks of block {block}")
+                made[pathway].update({name: plan.pattern.mask(score, plan.sparsities[name])})
+        agree(tensors_digest(masks.packed for masks in made.values()), f"masks of block {block}")
+        finished = FinishedBlock(self._report(block, counts), made)
+        self.keep(finished)
+        self.take(finished)
+
+    def take(self, finished: FinishedBlock) -> None:
+        """Installs a finished block, at once or, without ``propagate``, together with the last."""
+        self.blocks.append(finished.report)
+        for pathway, masks in finished.masks.items():
+            self.masks[pathway].update(masks)
         if self.propagate:
-            self._install(names)
-        elif block + 1 == len(self.lvlm.blocks):
+            self._install(next(iter(finished.masks.values())))
+        elif len(self.blocks) == len(self.lvlm.blocks):
             self._install(self.targets)
-        self._report(block, counts)
 
-    def _install(self, names: Sequence[str] | Mapping[str, nn.Linear]) -> None:
+    def _install(self, names: Iterable[str]) -> None:
         for name in names:
-            masks = {pathway: masks[name] for pathway, masks in self.masks.items()}
-            self.install(name, self.targets[name], masks)
+            self.install(name, self.targets[name], {pathway: masks[name] for pathway, masks in self.masks.items()})
 
-    def _report(self, block: int, counts: dict[str, dict[str, int]]) -> None:
-        now = perf_counter()
+    def _report(self, block: int, counts: dict[str, dict[str, int]]) -> BlockReport:
+        started, self._started = self._started, perf_counter()
         statistics = self.drift.statistics
         tokens = {"text": statistics.text_tokens, "visual": statistics.visual_tokens}
-        self.blocks.append(
-            BlockReport(
-                block=block,
-                mean_drift=statistics.mean_drift,
-                tokens=tokens,
-                selected=counts,
-                norms={m: {site: _rms(n, tokens[m]) for site, n in by.items()} for m, by in self.norms.norms.items()},
-                seconds=now - self._started,
-            )
+        return BlockReport(
+            block=block,
+            mean_drift=statistics.mean_drift,
+            tokens=tokens,
+            selected=counts,
+            norms={m: {site: _rms(n, tokens[m]) for site, n in by.items()} for m, by in self.norms.norms.items()},
+            seconds=self._started - started,
         )
-        self._started = now
 
 
 def _rms(norm: Tensor, tokens: int) -> float:

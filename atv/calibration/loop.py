@@ -45,20 +45,20 @@ def loaders(batches: Sequence[CalibrationBatch | None], blocks: int) -> list[Dat
     A batch is never split or regrouped, whatever the number of ranks; None is a step without one.
     """
     resumed = [batch and batch._replace(inputs=None) for batch in batches]
-    lists: list[Any] = [batches if block == 0 else resumed for block in range(blocks)]
+    lists: list[Any] = [resumed if block else batches for block in range(blocks)]
     return [DataLoader(given, batch_size=None, collate_fn=lambda batch: batch) for given in lists]
 
 
 class BlockwiseCalibration(L.LightningModule):
     """Wraps an LVLM; each step takes one waiting forward to its next block and observes it there.
 
-    Callbacks receive the step's samples and prune a block once all its batches were seen; the dataloader's index is
-    the block's.
+    Callbacks receive the step's samples and prune a block once all its batches were seen; the dataloader's index
+    counts from ``first_block``, before which all blocks are finished and have no doors.
     """
 
-    def __init__(self, lvlm: LVLM, seed: int) -> None:
+    def __init__(self, lvlm: LVLM, seed: int, first_block: int = 0) -> None:
         super().__init__()
-        self.lvlm, self.seed = lvlm, seed
+        self.lvlm, self.seed, self.first_block = lvlm, seed, first_block
         self.model = lvlm.model
         self._waiting: dict[int, tuple[SuspendedForward, Any, Any]] = {}
 
@@ -70,17 +70,21 @@ class BlockwiseCalibration(L.LightningModule):
             self._waiting[batch.number] = forward, self.lvlm.visual(batch.inputs), self.lvlm.valid(batch.inputs)
         forward, visual, valid = self._waiting[batch.number]
         arrival = forward.advance()
-        if arrival.block != dataloader_idx:
-            raise RuntimeError(f"batch {batch.number} came to block {arrival.block} in place of {dataloader_idx}")
+        expected = self.first_block + dataloader_idx
+        if arrival.block != expected:
+            raise RuntimeError(f"batch {batch.number} came to block {arrival.block} in place of {expected}")
         return list(samples(arrival, visual, valid, batch.first_sample, self.seed))
 
     def run(
         self, trainer: L.Trainer, batches: Sequence[CalibrationBatch], targets: Mapping[str, nn.Linear], propagate: bool
     ) -> None:
-        """Runs the whole loop; the model is left without doors, whatever happens."""
+        """Runs the loop over all blocks that are not finished; the model is left without doors, whatever happens."""
+        left = len(self.lvlm.blocks) - self.first_block
+        if not left:
+            return
         try:
-            with together(trainer), doors(self.lvlm, targets, propagate):
-                given = loaders(padded(batches, trainer), len(self.lvlm.blocks))
+            with together(trainer), doors(self.lvlm, targets, propagate, self.first_block):
+                given = loaders(padded(batches, trainer), left)
                 trainer.predict(self, given, return_predictions=False)
         finally:
             for forward, _, _ in self._waiting.values():

@@ -55,13 +55,13 @@ class SuspendedForward:
 
 
 @contextmanager
-def doors(lvlm: LVLM, targets: Mapping[str, nn.Linear], propagate: bool) -> Iterator[None]:
-    """Puts a door before every block, and takes all of them away again.
+def doors(lvlm: LVLM, targets: Mapping[str, nn.Linear], propagate: bool, first_block: int = 0) -> Iterator[None]:
+    """Puts a door before every block from ``first_block`` on, and takes all of them away again.
 
     ``propagate=False`` resumes with the dense block's output (one-shot pruning), at one pass a block.
     """
     try:
-        for index, block in enumerate(lvlm.blocks):
+        for index, block in enumerate(lvlm.blocks[first_block:], start=first_block):
             inside = {name: linear for name, linear in targets.items() if lvlm.block_of(name) == index}
             block.forward = _door(index, block.forward, inside, propagate)
         yield

@@ -9,13 +9,14 @@ from rich.table import Table
 
 import atv
 from atv.allocation import Allocation, Uniform
-from atv.api import Pathway
+from atv.api import Pathway, identity
 from atv.criteria import Criterion, Wanda
 from atv.data.conversations import calibration_batches
 from atv.files import saved_atomically, writable
 from atv.loading import BUNDLED, load_calibration, load_model, model_folder
 from atv.lvlm import LVLM
 from atv.report import PruningReport
+from atv.run_folder import RunFolder, clear_blocks, is_run
 from atv.selection import DriftTopK, TokenSelection
 from atv.trainer import quiet_trainer
 
@@ -40,8 +41,10 @@ def prune(
 ) -> None:
     """Prune an LVLM and write a folder that from_pretrained loads, with masks.safetensors and report.json in it.
 
+    Every finished block is kept in the output folder: the same command goes on where it was killed.
+
     Args:
-        output: Folder to write; must be new or empty.
+        output: Folder to write: new, empty, or with an unfinished run of the same command.
         model: Folder of an LVLM (config.json, safetensors, processor), or "bundled".
         calibration: Folder of a saved data set with columns image and conversation, or "bundled".
         samples: Calibration samples, drawn by the seed.
@@ -62,15 +65,21 @@ def prune(
     """
     folder = model_folder(model)
     target = writable(output, "output")
-    if any(target.iterdir()):
-        raise ValueError(f"output: {str(target)!r} is not empty")
+    if any(target.iterdir()) and not is_run(target):
+        raise ValueError(f"output: {str(target)!r} is not empty and holds no run of this command")
     runner = quiet_trainer(**(trainer or {}))
-    lvlm, processor = load_model(folder, trust_remote_code)
+    pruned, processor = load_model(folder, trust_remote_code)
+    lvlm = LVLM.of(pruned)
     # Everything that can be wrong with the plan is found before data are read.
-    Pathway(selection, sparsity, criterion, pattern, allocation).plan(LVLM.of(lvlm).targets(targets))
+    chosen = lvlm.targets(targets)
+    plan = Pathway(selection, sparsity, criterion, pattern, allocation).plan(chosen)
     batches = calibration_batches(processor, load_calibration(calibration), samples, seed, batch_size)
+    if (target / "config.json").is_file():
+        RunFolder(target, identity(lvlm, batches, plan, chosen, propagate, seed))
+        Console().print(f"this run was finished before; it is in {target}")
+        return
     report = atv.prune(
-        lvlm,
+        pruned,
         batches,
         selection=selection,
         criterion=criterion,
@@ -87,10 +96,11 @@ def prune(
         return
 
     def write(into: Path) -> None:
-        lvlm.save_pretrained(into)
+        pruned.save_pretrained(into)
         processor.save_pretrained(into)
 
     saved_atomically(target, write)
+    clear_blocks(target)
     _show(report, target)
 
 

@@ -77,6 +77,18 @@ def test_a_full_output_folder_is_left_alone(atv_command, tmp_path):
     assert code == 2 and "is not empty" in err
 
 
+def test_a_finished_run_is_not_run_again(atv_command, tmp_path):
+    options = ["--output", tmp_path / "out", "--samples", 4]
+    assert atv_command("prune", *options)[0] == 0
+    written = (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns
+    assert not (tmp_path / "out" / "blocks").exists()
+    code, out, _ = atv_command("prune", *options)
+    assert code == 0 and "this run was finished before" in out
+    assert (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns == written
+    code, _, err = atv_command("prune", *options, "--sparsity", 0.6)
+    assert code == 2 and "holds another run: plans.both.sparsity is [0.5] there and [0.6] here" in err
+
+
 def test_help_explains_rules_and_options(capsys):
     from atv.cli import main
 

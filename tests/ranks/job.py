@@ -11,8 +11,8 @@ from tiny import make_batch, random_llava
 import atv
 from atv.evaluation.generation import answer
 from atv.evaluation.questions import question_batches
-from atv.files import save_masks
 from atv.loading import BUNDLED_MODEL, load_model
+from atv.masks import save_masks
 from atv.trainer import quiet_trainer
 
 

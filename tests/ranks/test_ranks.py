@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from atv.files import load_masks
+from atv.masks import load_masks
 from atv.ranks import agree, together
 
 JOB = Path(__file__).with_name("job.py")
