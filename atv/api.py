@@ -18,6 +18,7 @@ from atv.criteria import Criterion
 from atv.fingerprint import tensors_digest, weights_digest
 from atv.lvlm import LVLM
 from atv.masks import PackedMasks
+from atv.offload import OffloadedBlocks, is_offloaded, stored
 from atv.pathways import DecoupledLinear, route
 from atv.patterns import Pattern, parse_pattern
 from atv.plugins import resolve
@@ -89,7 +90,8 @@ def prune(
     """Prunes an LVLM's language model in place, block by block, by default as ATV-Pruning does.
 
     Args:
-        model: any transformers LVLM with a text decoder and an image token.
+        model: any transformers LVLM with a text decoder and an image token; one loaded with
+            ``atv.offload.load_offloaded`` leaves its pruned weights in shards in ``run_dir``.
         batches: the dicts that its processor returns, one or several samples each, padded or not; read once.
         selection: which tokens enter the calibration pool: an instance, a class name or a dotted path.
         criterion: how a weight is scored, likewise.
@@ -143,6 +145,8 @@ def decouple(
     Raises:
         ValueError: as ``prune`` does.
     """
+    if is_offloaded(model):
+        raise ValueError("model: pathways of an offloaded model cannot be decoupled; load it whole")
     lvlm = LVLM.of(model)
     chosen = lvlm.targets(targets)
     plans = {"text": text.plan(chosen), "visual": visual.plan(chosen)}
@@ -170,23 +174,44 @@ def _run(
     folder = None if run_dir is None else RunFolder(Path(run_dir), _identity(lvlm, settings, numbered, seed))
     parameters = sum(parameter.numel() for parameter in lvlm.model.parameters())
     trainer = trainer or quiet_trainer()
+    offloaded = _offloaded(lvlm, folder)
     drift, norms = Drift(), ActivationNorms()
 
     def keep(block: FinishedBlock) -> None:
-        if folder is not None and trainer.is_global_zero:
-            folder.save(block)
+        index = block.report.block
+        if trainer.is_global_zero:
+            if offloaded is not None:
+                offloaded.store(index)
+            if folder is not None:
+                folder.save(block)
+        if offloaded is not None:
+            offloaded.leave_device(index)
 
-    pruning = Pruning(lvlm, targets, plans, install, keep, propagate, drift, norms)
-    for block in folder.finished() if folder is not None else []:
+    pruning = Pruning(lvlm, targets, plans, install, keep, drift, norms)
+    restored = folder.finished() if folder is not None else []
+    for block in restored:
         pruning.take(block)
+
+    def put_restored() -> None:
+        for block in restored:
+            if offloaded is not None:
+                offloaded.point_to_shard(block.report.block)
+            else:
+                pruning.put(block)
+
+    if propagate:
+        put_restored()
+    loop = BlockwiseCalibration(lvlm, seed, len(restored), offloaded)
     before = trainer.callbacks  # type: ignore[attr-defined]
     trainer.callbacks = [*before, drift, norms, pruning, Preemption()]  # type: ignore[attr-defined]
     try:
         if folder is not None and trainer.is_global_zero:
             folder.begin()
-        BlockwiseCalibration(lvlm, seed, len(pruning.blocks)).run(trainer, numbered, targets, propagate)
+        loop.run(trainer, numbered, targets, propagate)
     finally:
         trainer.callbacks = before  # type: ignore[attr-defined]
+    if not propagate:
+        put_restored()
     if len(pruning.blocks) != len(lvlm.blocks):
         raise RuntimeError(f"calibration ended after {len(pruning.blocks)} of {len(lvlm.blocks)} blocks")
     report = PruningReport(
@@ -197,10 +222,19 @@ def _run(
         settings=settings,
         versions=versions(),
         pathways={name: PathwayReport(masks) for name, masks in pruning.masks.items() if name != BOTH},
+        waiting_bytes_per_token=loop.held_bytes / loop.held_tokens if loop.held_tokens else None,
     )
     if folder is not None and trainer.is_global_zero:
         folder.leave(report)
     return report
+
+
+def _offloaded(lvlm: LVLM, folder: RunFolder | None) -> OffloadedBlocks | None:
+    if not is_offloaded(lvlm.model):
+        return None
+    if folder is None:
+        raise ValueError("run_dir: an offloaded model needs one, its pruned blocks are written there")
+    return OffloadedBlocks(lvlm, folder.folder)
 
 
 def identity(
@@ -219,7 +253,8 @@ def _identity(
     lvlm: LVLM, settings: Mapping[str, Any], batches: Sequence[CalibrationBatch], seed: int
 ) -> dict[str, Any]:
     data = tensors_digest(batch.inputs or {} for batch in batches)
-    return {**settings, "seed": seed, "model": weights_digest(lvlm.model), "calibration data": data}
+    weights = ((name, stored(lvlm.model, name)) for name, _ in lvlm.model.named_parameters())
+    return {**settings, "seed": seed, "model": weights_digest(weights), "calibration data": data}
 
 
 def _settings(plans: Mapping[str, Plan], targets: Iterable[str], propagate: bool) -> dict[str, Any]:

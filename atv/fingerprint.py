@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 # So many values of each parameter are read: a 70 B model takes seconds, and a model trained further differs everywhere.
 _PROBES = 1024
@@ -21,12 +21,12 @@ def tensors_digest(batches: Iterable[Mapping[str, Any]]) -> str:
     return state.hexdigest()
 
 
-def weights_digest(model: nn.Module) -> str:
-    """Of every parameter's name, shape and dtype, and of values evenly spread over it: 16 hexadecimal digits."""
+def weights_digest(weights: Iterable[tuple[str, Tensor]]) -> str:
+    """Of every weight's name, shape and dtype, and of values evenly spread over it: 16 hexadecimal digits."""
     state = hashlib.blake2b(digest_size=8)
-    for name, parameter in model.named_parameters():
-        state.update(f"{name}{tuple(parameter.shape)}{parameter.dtype}".encode())
-        flat = parameter.detach().reshape(-1)
+    for name, weight in weights:
+        state.update(f"{name}{tuple(weight.shape)}{weight.dtype}".encode())
+        flat = weight.detach().reshape(-1)
         state.update(_bytes(flat[:: max(1, len(flat) // _PROBES)]))
     return state.hexdigest()
 

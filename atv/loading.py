@@ -1,6 +1,7 @@
 """Models, processors and data from folders, the hub, or the package itself."""
 
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset, load_from_disk
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
@@ -23,9 +24,14 @@ def model_folder(model: str) -> Path:
 
 def load_model(folder: Path, trust_remote_code: bool = False) -> tuple[PreTrainedModel, ProcessorMixin]:
     """Model (in the dtype that its config names, safetensors only) and processor of a folder."""
-    options = {"trust_remote_code": trust_remote_code, "local_files_only": True}
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": True}
     model = AutoModelForImageTextToText.from_pretrained(folder, use_safetensors=True, dtype="auto", **options)
-    return model.eval(), AutoProcessor.from_pretrained(folder, **options)
+    return model.eval(), load_processor(folder, trust_remote_code)
+
+
+def load_processor(folder: Path, trust_remote_code: bool = False) -> ProcessorMixin:
+    """The processor of a model's folder."""
+    return AutoProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
 
 
 def load_calibration(data: str) -> Dataset:

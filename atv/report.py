@@ -39,7 +39,11 @@ class PathwayReport:
 
 @dataclass(frozen=True)
 class PruningReport:
-    """The outcome of a run. ``masks`` is empty where pathways are decoupled: ``pathways`` has one set each."""
+    """The outcome of a run. ``masks`` is empty where pathways are decoupled: ``pathways`` has one set each.
+
+    ``waiting_bytes_per_token`` is the memory that a waiting sample's forward held at the first block, the hidden state
+    (which an offloaded model moves) and what the model's own frames refer to (which nothing can move).
+    """
 
     masks: PackedMasks
     blocks: list[BlockReport]
@@ -48,6 +52,7 @@ class PruningReport:
     settings: dict[str, Any]
     versions: dict[str, str]
     pathways: dict[str, PathwayReport] = field(default_factory=dict)
+    waiting_bytes_per_token: float | None = None
 
     @property
     def sparsity(self) -> float:
@@ -73,5 +78,6 @@ class PruningReport:
             "versions": self.versions,
             "parameters": self.parameters,
             "sparsity": sparsity,
+            "waiting_bytes_per_token": self.waiting_bytes_per_token,
             "blocks": [asdict(block) for block in self.blocks],
         }

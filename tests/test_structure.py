@@ -10,7 +10,7 @@ LAYERS = [
     {"provenance", "plugins", "trainer", "ranks", "fingerprint", "files"},
     {"masks"},
     {"lvlm", "selection", "criteria", "patterns", "allocation", "report"},
-    {"run_folder"},
+    {"run_folder", "offload"},
     {"calibration", "pathways"},
     {"api"},
     {"data", "bundled"},

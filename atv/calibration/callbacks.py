@@ -1,7 +1,7 @@
 """What the prediction loop gathers of every block, and what it does when a block was seen by all samples."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -113,12 +113,11 @@ class Pruning(BlockCallback):
         plans: Mapping[str, Plan],
         install: Callable[[str, nn.Linear, Mapping[str, Tensor]], None],
         keep: Callable[[FinishedBlock], None],
-        propagate: bool,
         drift: Drift,
         norms: ActivationNorms,
     ) -> None:
         self.lvlm, self.targets, self.plans, self.install, self.keep = lvlm, targets, plans, install, keep
-        self.propagate, self.drift, self.norms = propagate, drift, norms
+        self.drift, self.norms = drift, norms
         self.masks = {pathway: PackedMasks() for pathway in plans}
         self.blocks: list[BlockReport] = []
         self._pools = {pathway: Pool(plan.selection) for pathway, plan in plans.items()}
@@ -152,22 +151,21 @@ class Pruning(BlockCallback):
                 made[pathway].update({name: plan.pattern.mask(score, plan.sparsities[name])})
         agree(tensors_digest(masks.packed for masks in made.values()), f"masks of block {block}")
         finished = FinishedBlock(self._report(block, counts), made)
-        self.keep(finished)
         self.take(finished)
+        self.put(finished)
+        self.keep(finished)
 
     def take(self, finished: FinishedBlock) -> None:
-        """Installs a finished block, at once or, without ``propagate``, together with the last."""
+        """Counts a block as done."""
         self.blocks.append(finished.report)
         for pathway, masks in finished.masks.items():
             self.masks[pathway].update(masks)
-        if self.propagate:
-            self._install(next(iter(finished.masks.values())))
-        elif len(self.blocks) == len(self.lvlm.blocks):
-            self._install(self.targets)
 
-    def _install(self, names: Iterable[str]) -> None:
-        for name in names:
-            self.install(name, self.targets[name], {pathway: masks[name] for pathway, masks in self.masks.items()})
+    def put(self, finished: FinishedBlock) -> None:
+        """Installs a block's masks."""
+        for name in next(iter(finished.masks.values())):
+            masks = {pathway: masks[name] for pathway, masks in finished.masks.items()}
+            self.install(name, self.targets[name], masks)
 
     def _report(self, block: int, counts: dict[str, dict[str, int]]) -> BlockReport:
         started, self._started = self._started, perf_counter()

@@ -9,7 +9,9 @@ from torch.utils.data import DataLoader
 
 from atv.calibration.samples import Sample, samples
 from atv.calibration.suspension import SuspendedForward, doors
+from atv.calibration.waiting import Parked, WaitingForward, held_bytes
 from atv.lvlm import LVLM
+from atv.offload import OffloadedBlocks
 from atv.ranks import padded, together
 
 
@@ -56,24 +58,42 @@ class BlockwiseCalibration(L.LightningModule):
     counts from ``first_block``, before which all blocks are finished and have no doors.
     """
 
-    def __init__(self, lvlm: LVLM, seed: int, first_block: int = 0) -> None:
+    def __init__(self, lvlm: LVLM, seed: int, first_block: int = 0, offloaded: OffloadedBlocks | None = None) -> None:
         super().__init__()
-        self.lvlm, self.seed, self.first_block = lvlm, seed, first_block
-        self.model = lvlm.model
-        self._waiting: dict[int, tuple[SuspendedForward, Any, Any]] = {}
+        self.lvlm, self.seed, self.first_block, self.offloaded = lvlm, seed, first_block, offloaded
+        if offloaded is None:
+            # Lightning moves what it knows of to its device; an offloaded model moves itself.
+            self.model = lvlm.model
+        self.held_bytes, self.held_tokens = 0, 0
+        self._waiting: dict[int, WaitingForward] = {}
 
     def predict_step(self, batch: CalibrationBatch | None, batch_idx: int, dataloader_idx: int = 0) -> list[Sample]:
+        block = self.first_block + dataloader_idx
+        if batch_idx == 0 and self.offloaded is not None:
+            self.offloaded.bring(block)
         if batch is None:
             return []
+        waiting = self._waiting.get(batch.number) or self._start(batch)
+        if waiting.parked is not None:
+            waiting.parked.restore()
+        arrival = waiting.forward.advance()
+        if arrival.block != block:
+            raise RuntimeError(f"batch {batch.number} came to block {arrival.block} in place of {block}")
+        seen = list(samples(arrival, waiting.visual, waiting.valid, batch.first_sample, self.seed))
         if batch.inputs is not None:
-            forward = SuspendedForward(self.model, batch.inputs)
-            self._waiting[batch.number] = forward, self.lvlm.visual(batch.inputs), self.lvlm.valid(batch.inputs)
-        forward, visual, valid = self._waiting[batch.number]
-        arrival = forward.advance()
-        expected = self.first_block + dataloader_idx
-        if arrival.block != expected:
-            raise RuntimeError(f"batch {batch.number} came to block {arrival.block} in place of {expected}")
-        return list(samples(arrival, visual, valid, batch.first_sample, self.seed))
+            self.held_bytes += held_bytes(waiting.forward, self.lvlm.model)
+            self.held_tokens += int(waiting.valid.sum())
+        if self.offloaded is not None:
+            waiting.parked = Parked(arrival.input, self.offloaded.waiting_file(batch.number))
+        return seen
+
+    def _start(self, batch: CalibrationBatch) -> WaitingForward:
+        assert batch.inputs is not None
+        forward = SuspendedForward(self.lvlm.model, batch.inputs)
+        self._waiting[batch.number] = WaitingForward(
+            forward, self.lvlm.visual(batch.inputs), self.lvlm.valid(batch.inputs)
+        )
+        return self._waiting[batch.number]
 
     def run(
         self, trainer: L.Trainer, batches: Sequence[CalibrationBatch], targets: Mapping[str, nn.Linear], propagate: bool
@@ -87,6 +107,6 @@ class BlockwiseCalibration(L.LightningModule):
                 given = loaders(padded(batches, trainer), left)
                 trainer.predict(self, given, return_predictions=False)
         finally:
-            for forward, _, _ in self._waiting.values():
-                forward.close()
+            for waiting in self._waiting.values():
+                waiting.close()
             self._waiting.clear()

@@ -8,6 +8,7 @@ goes on to the next door. Nothing is captured or replayed, so whatever a model d
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import greenlet
@@ -48,6 +49,13 @@ class SuspendedForward:
             raise RuntimeError("the model's forward ended without another decoder block")
         return arrival
 
+    def frames(self) -> Iterator[FrameType]:
+        """The frames of the forward while it waits, innermost first."""
+        frame = self._greenlet.gr_frame
+        while frame is not None:
+            yield frame
+            frame = frame.f_back
+
     def close(self) -> None:
         """Ends the forward where it stands; its last block and the language head need not run."""
         if self._greenlet:
@@ -60,14 +68,18 @@ def doors(lvlm: LVLM, targets: Mapping[str, nn.Linear], propagate: bool, first_b
 
     ``propagate=False`` resumes with the dense block's output (one-shot pruning), at one pass a block.
     """
+    # Hooks that move weights have put a forward of their own into a block's dict.
+    before = [block.__dict__.get("forward") for block in lvlm.blocks]
     try:
         for index, block in enumerate(lvlm.blocks[first_block:], start=first_block):
             inside = {name: linear for name, linear in targets.items() if lvlm.block_of(name) == index}
             block.forward = _door(index, block.forward, inside, propagate)
         yield
     finally:
-        for block in lvlm.blocks:
+        for block, forward in zip(lvlm.blocks, before, strict=True):
             block.__dict__.pop("forward", None)
+            if forward is not None:
+                block.forward = forward
 
 
 def _door(

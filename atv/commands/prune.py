@@ -13,8 +13,9 @@ from atv.api import Pathway, identity
 from atv.criteria import Criterion, Wanda
 from atv.data.conversations import calibration_batches
 from atv.files import saved_atomically, writable
-from atv.loading import BUNDLED, load_calibration, load_model, model_folder
+from atv.loading import BUNDLED, load_calibration, load_model, load_processor, model_folder
 from atv.lvlm import LVLM
+from atv.offload import Offload, OffloadedBlocks, load_offloaded
 from atv.report import PruningReport
 from atv.run_folder import RunFolder, clear_blocks, is_run
 from atv.selection import DriftTopK, TokenSelection
@@ -35,6 +36,7 @@ def prune(
     targets: list[str] | None = None,
     propagate: bool = True,
     seed: int = 0,
+    offload: Offload | None = None,
     plugin: list[Path] | Path | None = None,
     trainer: dict[str, Any] | None = None,
     trust_remote_code: bool = False,
@@ -59,6 +61,8 @@ def prune(
             decoder's blocks.
         propagate: Whether each block is calibrated on what its pruned predecessors give (else one-shot).
         seed: Of the samples drawn and of rules that draw.
+        offload: Where the decoder blocks live while they are not pruned, for a model larger than the device's memory:
+            cpu, or disk (memory-mapped). Waiting hidden states go there too.
         plugin: Python file, or list of files, with rules, criteria or allocations of your own, imported first.
         trainer: Options of lightning.Trainer, as --trainer.accelerator gpu or --trainer.precision bf16-true.
         trust_remote_code: Whether code that comes with the model may run.
@@ -68,7 +72,12 @@ def prune(
     if any(target.iterdir()) and not is_run(target):
         raise ValueError(f"output: {str(target)!r} is not empty and holds no run of this command")
     runner = quiet_trainer(**(trainer or {}))
-    pruned, processor = load_model(folder, trust_remote_code)
+    if offload is None:
+        pruned, processor = load_model(folder, trust_remote_code)
+    else:
+        device = runner.strategy.root_device
+        pruned = load_offloaded(folder, offload, device, target / ".offload", trust_remote_code)
+        processor = load_processor(folder, trust_remote_code)
     lvlm = LVLM.of(pruned)
     # Everything that can be wrong with the plan is found before data are read.
     chosen = lvlm.targets(targets)
@@ -96,10 +105,13 @@ def prune(
         return
 
     def write(into: Path) -> None:
-        pruned.save_pretrained(into)
+        if offload is None:
+            pruned.save_pretrained(into)
         processor.save_pretrained(into)
 
     saved_atomically(target, write)
+    if offload is not None:
+        OffloadedBlocks(lvlm, target).leave()
     clear_blocks(target)
     _show(report, target)
 

@@ -1,0 +1,72 @@
+"""Forwards that wait at a door: what they hold, and where it may wait."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from atv.calibration.suspension import SuspendedForward
+
+
+@dataclass
+class WaitingForward:
+    """One batch's forward, its masks (batch, length), and the hidden state that was moved off the device."""
+
+    forward: SuspendedForward
+    visual: Tensor
+    valid: Tensor
+    parked: "Parked | None" = None
+
+    def close(self) -> None:
+        """Ends the forward where it waits."""
+        self.forward.close()
+        if self.parked is not None:
+            self.parked.forget()
+
+
+class Parked:
+    """A tensor's memory, moved to the CPU or into a file until ``restore``.
+
+    Whoever else holds the tensor, such as frames of the model's forward, finds it unchanged afterwards.
+    """
+
+    def __init__(self, tensor: Tensor, file: Path | None) -> None:
+        self._storage, self._file = tensor.untyped_storage(), file
+        self._size = self._storage.nbytes()
+        content = _bytes(self._storage)
+        self._content = content.cpu() if file is None else None
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self._mapped().copy_(content)
+        self._storage.resize_(0)
+
+    def restore(self) -> None:
+        """Puts the memory back."""
+        self._storage.resize_(self._size)
+        _bytes(self._storage).copy_(self._mapped() if self._content is None else self._content)
+        self.forget()
+
+    def forget(self) -> None:
+        """Removes the file."""
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)
+
+    def _mapped(self) -> Tensor:
+        return torch.from_file(str(self._file), shared=True, size=self._size, dtype=torch.uint8)
+
+
+def held_bytes(forward: SuspendedForward, model: nn.Module) -> int:
+    """Memory of the tensors that a waiting forward's frames refer to, the model's own excepted."""
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+    storages = {}
+    for frame in forward.frames():
+        for leaf in tree_leaves(dict(frame.f_locals)):
+            if isinstance(leaf, Tensor) and leaf.device.type != "meta":
+                storages[leaf.untyped_storage().data_ptr()] = leaf.untyped_storage().nbytes()
+    return sum(size for address, size in storages.items() if address not in own)
+
+
+def _bytes(storage: torch.UntypedStorage) -> Tensor:
+    return torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)  # type: ignore[call-overload]
