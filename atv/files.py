@@ -58,6 +58,7 @@ def saved_atomically(folder: Path, write: Callable[[Path], None]) -> None:
     try:
         write(fresh)
         for file in sorted(fresh.iterdir(), key=lambda file: (file.name == "config.json", file.name)):
+            _readable(file)
             os.replace(file, folder / file.name)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)

@@ -1,6 +1,6 @@
 """The word-level tokenizer and the processor of the bundled model."""
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlavaProcessor, PreTrainedTokenizerFast
 from transformers.models.clip import CLIPImageProcessorPil
 
@@ -37,7 +37,6 @@ def build_processor() -> LlavaProcessor:
     """A LLaVA processor for 54 x 54 pictures of 81 patches; the PIL backend is pinned, so pixels never differ."""
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words())}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.decoder = decoders.WordPiece(prefix="", cleanup=False)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",

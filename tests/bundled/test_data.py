@@ -53,6 +53,13 @@ def test_handwriting_is_split_by_image():
     assert not seen["train"] & seen["dev"] and not seen["train"] & seen["test"] and not seen["dev"] & seen["test"]
 
 
+def test_answers_come_back_from_tokens_as_they_were(sets):
+    tokenizer = build_processor().tokenizer
+    answers = sorted(set(sets["test"]["answer"]))
+    assert [tokenizer.decode(ids) for ids in tokenizer(answers).input_ids] == answers
+    assert any(len(answer.split()) > 1 for answer in answers)
+
+
 def test_every_word_is_in_the_vocabulary(sets):
     known = set(words())
     for split in ("dev", "test"):
