@@ -18,7 +18,7 @@ from atv.trainer import quiet_trainer
 FLOOR, WANDA, ATV, PEER = "floor", "Wanda", "ATV", "llm-compressor's Wanda"
 
 
-def prune(model: PreTrainedModel, batches: Sequence[Batch], selection: str) -> dict[str, Tensor]:
+def prune(model: PreTrainedModel, batches: Sequence[Batch], selection: str) -> Mapping[str, Tensor]:
     """Masks at 50%, unstructured; the model is pruned in place."""
     return atv.prune(model, batches, selection=selection, trainer=quiet_trainer(enable_progress_bar=False)).masks
 
