@@ -8,8 +8,8 @@ import torch
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaNextConfig, LlavaNextForConditionalGeneration
 
 from atv.benchmark.floor import floor
-from atv.benchmark.pruning import ATV, FLOOR, prune
-from atv.benchmark.timing import Row, elapsed
+from atv.benchmark.pruning import ATV, FLOOR, Pruning
+from atv.benchmark.timing import Row
 from atv.benchmark.workload import Batch, random_ids, to
 
 
@@ -78,13 +78,13 @@ def measure(config: LlavaNextConfig, samples: int, text: int, device: torch.devi
         torch.set_default_dtype(before)
     batches = to(next_batches(config, samples, text), device, dtype)
     floor(model, batches[:2])
-    first = elapsed(lambda: floor(model, batches))
+    first = floor(model, batches)
     gpu = device.type == "cuda"
     if gpu:
         torch.cuda.reset_peak_memory_stats()
-    pruning = elapsed(lambda: prune(model, batches, "DriftTopK"))
+    pruning = Pruning(model, batches, "DriftTopK").prune(model)
     peak = torch.cuda.max_memory_allocated() if gpu else 0
-    return Measured(pruning, (first, elapsed(lambda: floor(model, batches))), peak)
+    return Measured(pruning, (first, floor(model, batches)), peak)
 
 
 def rows(samples: int = 128) -> tuple[list[Row], list[str]]:

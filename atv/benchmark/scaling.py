@@ -1,15 +1,14 @@
 """How the cost grows with what should move it linearly: samples, tokens, weights, blocks."""
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
 
 from atv.benchmark.floor import floor
-from atv.benchmark.pruning import ATV, FLOOR, prune
-from atv.benchmark.timing import elapsed, interleaved
+from atv.benchmark.pruning import ATV, FLOOR, Pruning
+from atv.benchmark.timing import interleaved
 from atv.benchmark.workload import Shape, random_batches, random_llava
 
 BASE = Shape(hidden=384, ffn=1152, blocks=3, samples=6, visual=144, text=16)
@@ -71,9 +70,4 @@ def _grow(axis: str, points: Sequence[tuple[float, Shape]], repeats: int) -> Gro
 
 def _measure(shape: Shape, repeats: int) -> dict[str, list[float]]:
     model, batches = random_llava(shape), random_batches(shape)
-
-    def pruning() -> float:
-        fresh = deepcopy(model)
-        return elapsed(lambda: prune(fresh, batches, "DriftTopK"))
-
-    return interleaved({ATV: pruning, FLOOR: lambda: elapsed(lambda: floor(model, batches))}, repeats)
+    return interleaved({ATV: Pruning(model, batches, "DriftTopK").run, FLOOR: lambda: floor(model, batches)}, repeats)

@@ -26,13 +26,18 @@ class Row:
         return None if self.limit is None else median(self.ratios) <= self.limit
 
 
+def now() -> float:
+    """Wall-clock seconds, when all work given to a GPU is done."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return perf_counter()
+
+
 def elapsed(run: Callable[[], object]) -> float:
-    """Wall-clock seconds of ``run``, a GPU's work included."""
-    _synchronize()
-    started = perf_counter()
+    """Seconds of ``run``."""
+    started = now()
     run()
-    _synchronize()
-    return perf_counter() - started
+    return now() - started
 
 
 def interleaved(runs: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
@@ -51,8 +56,3 @@ def compare(seconds: Mapping[str, Sequence[float]], name: str, against: str, lim
     """The row of two entries of what ``interleaved`` measured."""
     ratios = [own / other for own, other in zip(seconds[name], seconds[against], strict=True)]
     return Row(name, against, ratios, seconds[name], limit)
-
-
-def _synchronize() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
