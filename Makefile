@@ -1,13 +1,14 @@
 # Every target sets up what it needs; `make` alone lists them.
 PYTHON ?= python3
 VENV ?= .venv
+PEERS ?= .venv-peers
 BIN := $(VENV)/bin
 ARGS ?=
 export WANDB_SILENT ?= true
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install ablation-visual-sparsity test test-slow lint train-tiny wheel clean
+.PHONY: help install ablation-visual-sparsity test test-slow lint bench bench-setup train-tiny wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 28
@@ -33,6 +34,17 @@ test-slow: install  ## all tests, the slow ones too
 lint: install  ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
+bench: install  ## what pruning costs, beside the floor and llm-compressor (under 15 minutes on 2 cores)
+	$(BIN)/python -m atv.benchmark --peer $(PEERS)/bin/python $(ARGS)
+
+bench-setup: $(PEERS)/.installed  ## make the environment of llm-compressor for `make bench`
+
+$(PEERS)/.installed: constraints.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install -q --disable-pip-version-check torch -c constraints.txt
+	$(PEERS)/bin/python -m pip install -q --disable-pip-version-check llmcompressor==0.14.0 transformers==5.17.0
+	@touch $@
+
 train-tiny: install  ## train the bundled model from nothing (hours on 2 cores; resumes where it was killed)
 	$(BIN)/python -m atv.bundled.training $(ARGS)
 
@@ -40,4 +52,4 @@ wheel: install  ## build dist/atv-*.whl, bundled model included
 	$(BIN)/python -m build --wheel
 
 clean:  ## remove what make made, results excepted
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -5,7 +5,12 @@ os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")
 
 import pytest
+from hypothesis import settings
 from tiny import make_batch, random_llava
+
+# Machines differ in speed, examples do not.
+settings.register_profile("atv", deadline=None, max_examples=50)
+settings.load_profile("atv")
 
 
 @pytest.fixture(scope="session")

@@ -1,22 +1,42 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 import atv
 from atv.masks import PackedMasks, save_masks
 
+MASKS = st.dictionaries(
+    st.text("abc.019_", min_size=1, max_size=12),
+    arrays(bool, st.tuples(st.integers(1, 5), st.integers(1, 20))).map(torch.from_numpy),
+    min_size=1,
+    max_size=3,
+)
 
-@given(rows=st.integers(1, 5), width=st.integers(1, 20), seed=st.integers(0, 99))
-def test_masks_survive_packing(tmp_path_factory, rows, width, seed):
-    mask = torch.rand(rows, width, generator=torch.Generator().manual_seed(seed)) < 0.5
+
+@given(MASKS)
+def test_masks_survive_packing(tmp_path_factory, masks):
     path = tmp_path_factory.mktemp("masks") / "masks.safetensors"
-    save_masks(path, {"a.b": mask})
-    assert torch.equal(atv.load_masks(path)["a.b"], mask)
+    save_masks(path, masks)
+    loaded = atv.load_masks(path)
+    assert loaded.keys() == masks.keys()
+    assert all(torch.equal(loaded[name], mask) for name, mask in masks.items())
+
+
+@given(MASKS)
+def test_packed_masks_hold_one_bit_an_entry_and_nothing_in_their_padding(masks):
+    packed = PackedMasks(masks)
+    for name, mask in masks.items():
+        bits = np.unpackbits(packed.packed[name].numpy(), axis=1, bitorder="little")
+        assert bits.shape == (len(mask), 8 * -(-mask.shape[1] // 8))
+        assert bits.sum() == int(mask.sum())
+    assert packed.pruned == sum(int((~mask).sum()) for mask in masks.values())
 
 
 def test_the_format_is_as_documented(tmp_path):

@@ -15,7 +15,7 @@ LAYERS = [
     {"api"},
     {"data", "bundled"},
     {"evaluation", "loading"},
-    {"ablation"},
+    {"ablation", "benchmark"},
     {"commands"},
     {"cli"},
 ]

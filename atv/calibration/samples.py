@@ -34,11 +34,13 @@ def samples(arrival: Arrival, visual: Tensor, valid: Tensor, first_sample: int, 
     """
     for row in range(len(valid)):
         keep = valid[row]
+        # A row without padding is read where it lies.
+        own = slice(None) if bool(keep.all()) else keep
         tokens = Tokens(
-            visual=visual[row][keep],
+            visual=visual[row][own],
             position=torch.arange(int(keep.sum()), device=keep.device),
-            input=arrival.input[row][keep],
-            output=arrival.output[row][keep],
+            input=arrival.input[row][own],
+            output=arrival.output[row][own],
             sample=first_sample + row,
             block=arrival.block,
             seed=seed,
@@ -47,4 +49,4 @@ def samples(arrival: Arrival, visual: Tensor, valid: Tensor, first_sample: int, 
             if not values.isfinite().all():
                 where = f"block {arrival.block}, sample {first_sample + row}"
                 raise ValueError(f"calibration: the {name} of {where} holds NaN or infinite activations")
-        yield Sample(tokens, {site: x[row][keep] for site, x in arrival.sites.items()}, arrival.site_of)
+        yield Sample(tokens, {site: x[row][own] for site, x in arrival.sites.items()}, arrival.site_of)

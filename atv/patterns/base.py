@@ -26,11 +26,14 @@ class Pattern(ABC):
 def lowest(score: Tensor, count: int) -> Tensor:
     """bool, True at the ``count`` lowest of each last-dimension row; among equal scores the lower index goes first.
 
-    A k-th value and a count of ties do what a stable sort would, without sorting.
+    A k-th value does what a stable sort would, without sorting; only where it is tied are the ties counted.
     """
     if count == 0:
         return torch.zeros_like(score, dtype=torch.bool)
     threshold = score.kthvalue(count, dim=-1, keepdim=True).values
+    reached = score <= threshold
+    if bool((reached.sum(-1) == count).all()):
+        return reached
     below, tied = score < threshold, score == threshold
     missing = count - below.sum(-1, keepdim=True)
     return below | (tied & (tied.cumsum(-1) <= missing))

@@ -2,6 +2,7 @@
 
 import re
 
+import torch
 from einops import rearrange
 from torch import Tensor
 
@@ -36,4 +37,17 @@ class NOfM(Pattern):
         if score.shape[-1] % self.m:
             raise ValueError(f"pattern: {self.n}:{self.m} does not divide a row of {score.shape[-1]} inputs")
         groups = rearrange(score, "out (group m) -> out group m", m=self.m)
-        return rearrange(~lowest(groups, self.m - self.n), "out group m -> out (group m)")
+        find = _lowest_of_few if self.m <= 16 else lowest
+        return rearrange(~find(groups, self.m - self.n), "out group m -> out (group m)")
+
+
+def _lowest_of_few(groups: Tensor, count: int) -> Tensor:
+    """``lowest`` by comparing each pair of columns once: no call for every tiny group, so several times as fast."""
+    columns = groups.unbind(-1)
+    ranks = torch.zeros(len(columns), *groups.shape[:-1], dtype=torch.uint8, device=groups.device)
+    for later in range(1, len(columns)):
+        for earlier in range(later):
+            first = columns[earlier] <= columns[later]
+            ranks[later] += first
+            ranks[earlier] += ~first
+    return (ranks < count).movedim(0, -1)

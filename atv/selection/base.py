@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ class Tokens:
     def n_text(self) -> int:
         return int(self.text.sum())
 
-    @property
+    @cached_property
     def drift(self) -> Tensor:
         """How far the block turns each token, 1 - cos(input, output): float32 (n,) (ATV-Pruning, step 2)."""
         return token_drift(self.input, self.output)
