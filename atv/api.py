@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -53,7 +54,7 @@ class Pathway:
         shares = resolve(self.allocation, Allocation, "allocation").allocate(targets, sparsity)
         for name, linear in targets.items():
             try:
-                pattern.mask(linear.weight.new_zeros(1, linear.in_features), shares[name])
+                pattern.mask(torch.zeros(1, linear.in_features), shares[name])
             except ValueError as error:
                 raise ValueError(f"{error} ({name})") from error
         return Plan(

@@ -1,12 +1,14 @@
 """The command line: ``atv prune``, ``atv evaluate``, ``atv ablate``."""
 
 import argparse
+import errno
 import inspect
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 import yaml
 from jsonargparse import ArgumentParser
 
@@ -62,6 +64,23 @@ def _load_plugins(arguments: Sequence[str]) -> None:
         plugins.load_file(file)
 
 
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether a device, or the CPU's allocator, had no more."""
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+
+
+def _advice(error: BaseException) -> str:
+    """What to change; empty where the message says it."""
+    if _out_of_memory(error):
+        return (
+            "; use fewer --samples, a smaller --batch_size, smaller pictures or shorter texts, or --offload disk. "
+            "Finished blocks are kept"
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "; free space or choose another folder. What was finished is kept: the same command goes on"
+    return ""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; wrong input is one line on standard error and exit code 2, a stop by SIGTERM exit code 143."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -74,7 +93,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.pop("config", None)
         commands[chosen.command](**options)
     except (ValueError, OSError) as error:
-        print(f"atv: error: {error}", file=sys.stderr)
+        print(f"atv: error: {error}{_advice(error)}", file=sys.stderr)
+        return 2
+    except RuntimeError as error:
+        if not _out_of_memory(error):
+            raise
+        print(f"atv: error: out of memory: {error}{_advice(error)}", file=sys.stderr)
         return 2
     except Preempted as stopped:
         print(f"atv: {stopped}", file=sys.stderr)

@@ -114,8 +114,9 @@ def is_run(folder: Path) -> bool:
 
 
 def clear_blocks(folder: Path) -> None:
-    """Removes a run's finished blocks, once the outcome and the model are written."""
-    shutil.rmtree(folder / "blocks", ignore_errors=True)
+    """Removes a run's finished blocks and scratch files, once the outcome and the model are written."""
+    for name in ("blocks", ".waiting", ".offload"):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _checksum(file: Path) -> str:

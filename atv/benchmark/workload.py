@@ -36,9 +36,8 @@ class Shape:
         )
 
 
-def random_llava(shape: Shape, seed: int = 0) -> LlavaForConditionalGeneration:
-    """The model, float32, in evaluation mode."""
-    torch.manual_seed(seed)
+def llava_config(shape: Shape) -> LlavaConfig:
+    """Of the model, its vision tower and its language model."""
     tower: dict[str, Any] = {
         "hidden_size": 64,
         "intermediate_size": 128,
@@ -56,14 +55,19 @@ def random_llava(shape: Shape, seed: int = 0) -> LlavaForConditionalGeneration:
         bos_token_id=1,
         eos_token_id=2,
     )
-    config = LlavaConfig(
+    return LlavaConfig(
         vision_config=vision,
         text_config=text,
         image_token_index=IMAGE,
         vision_feature_layer=-1,
         image_seq_length=shape.visual,
     )
-    return LlavaForConditionalGeneration(config).eval()
+
+
+def random_llava(shape: Shape, seed: int = 0) -> LlavaForConditionalGeneration:
+    """The model, float32, in evaluation mode."""
+    torch.manual_seed(seed)
+    return LlavaForConditionalGeneration(llava_config(shape)).eval()
 
 
 def random_batches(shape: Shape, seed: int = 0) -> list[Batch]:

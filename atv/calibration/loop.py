@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from atv.calibration.samples import Sample, samples
 from atv.calibration.suspension import SuspendedForward, doors
-from atv.calibration.waiting import Parked, WaitingForward, held_bytes
+from atv.calibration.waiting import WaitingForward, held_bytes
 from atv.lvlm import LVLM
 from atv.offload import OffloadedBlocks
 from atv.ranks import padded, together
@@ -74,8 +74,7 @@ class BlockwiseCalibration(L.LightningModule):
         if batch is None:
             return []
         waiting = self._waiting.get(batch.number) or self._start(batch)
-        if waiting.parked is not None:
-            waiting.parked.restore()
+        waiting.unpark()
         arrival = waiting.forward.advance()
         if arrival.block != block:
             raise RuntimeError(f"batch {batch.number} came to block {arrival.block} in place of {block}")
@@ -83,9 +82,15 @@ class BlockwiseCalibration(L.LightningModule):
         if batch.inputs is not None:
             self.held_bytes += held_bytes(waiting.forward, self.lvlm.model)
             self.held_tokens += int(waiting.valid.sum())
-        if self.offloaded is not None:
-            waiting.parked = Parked(arrival.input, self.offloaded.waiting_file(batch.number))
+        waiting.hidden = arrival.input
         return seen
+
+    def on_predict_batch_end(
+        self, outputs: Any, batch: CalibrationBatch | None, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        # After the callbacks, whose samples are views of the hidden state.
+        if batch is not None and self.offloaded is not None:
+            self._waiting[batch.number].park(self.offloaded.waiting_file(batch.number))
 
     def _start(self, batch: CalibrationBatch) -> WaitingForward:
         assert batch.inputs is not None

@@ -12,12 +12,24 @@ from atv.calibration.suspension import SuspendedForward
 
 @dataclass
 class WaitingForward:
-    """One batch's forward, its masks (batch, length), and the hidden state that was moved off the device."""
+    """One batch's forward, its masks (batch, length), and the hidden state at its door, which may be parked."""
 
     forward: SuspendedForward
     visual: Tensor
     valid: Tensor
+    hidden: Tensor | None = None
     parked: "Parked | None" = None
+
+    def park(self, file: Path | None) -> None:
+        """Moves the hidden state off the device, to the CPU or into a file."""
+        if self.hidden is not None:
+            self.parked = Parked(self.hidden, file)
+
+    def unpark(self) -> None:
+        """Undoes ``park``."""
+        if self.parked is not None:
+            self.parked.restore()
+        self.hidden = self.parked = None
 
     def close(self) -> None:
         """Ends the forward where it waits."""

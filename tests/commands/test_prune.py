@@ -1,3 +1,4 @@
+import errno
 import json
 
 import pytest
@@ -87,6 +88,37 @@ def test_a_finished_run_is_not_run_again(atv_command, tmp_path):
     assert (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns == written
     code, _, err = atv_command("prune", *options, "--sparsity", 0.6)
     assert code == 2 and "holds another run: plans.both.sparsity is [0.5] there and [0.6] here" in err
+
+
+def test_blocks_on_disk_give_the_same_model(atv_command, tmp_path):
+    options = ["--samples", 4, "--selection", "TextOnly"]
+    assert atv_command("prune", "--output", tmp_path / "whole", *options)[0] == 0
+    code, _, err = atv_command("prune", "--output", tmp_path / "streamed", "--offload", "disk", *options)
+    assert code == 0, err
+    whole, streamed = (AutoModelForImageTextToText.from_pretrained(tmp_path / n) for n in ("whole", "streamed"))
+    assert all(torch.equal(streamed.state_dict()[name], weight) for name, weight in whole.state_dict().items())
+    assert not (tmp_path / "streamed" / "blocks").exists() and not (tmp_path / "streamed" / ".waiting").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device; free space or choose another"),
+        (
+            torch.OutOfMemoryError("tried to allocate 20 GiB"),
+            "out of memory: tried to allocate 20 GiB; use fewer --samp",
+        ),
+        (RuntimeError("DefaultCPUAllocator: not enough memory"), "or --offload disk. Finished blocks are kept"),
+    ],
+)
+def test_no_room_left_says_what_to_change(atv_command, tmp_path, monkeypatch, error, message):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr("atv.run_folder.RunFolder.save", full)
+    code, _, err = atv_command("prune", "--output", tmp_path / "out", "--samples", 2)
+    assert code == 2 and message in err.splitlines()[-1]
+    assert not (tmp_path / "out" / "config.json").exists()
 
 
 def test_help_explains_rules_and_options(capsys):
