@@ -31,14 +31,16 @@ def test_links_lead_somewhere():
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_commands_of_the_readme_parse(tmp_path):
+def test_commands_of_the_docs_parse(tmp_path):
     from atv.cli import parser
     from atv.plugins import load_file
 
     rule = tmp_path / "my_rule.py"
     rule.write_text(next(block for block in BLOCKS if "EveryOther" in block).replace("EveryOther", "ReadmeRule"))
     load_file(rule)
-    lines = re.findall(r"^\.venv/bin/atv (.*?)(?:\s+#.*)?$", (ROOT / "README.md").read_text(), re.M)
-    assert len(lines) >= 4
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    text = "\n".join(page.read_text().replace("\\\n", " ") for page in pages)
+    lines = re.findall(r"^(?:srun \S+ |torchrun .* )?(?:\.venv/bin/atv|-m atv\.cli) +(.*?)(?:\s+#.*)?$", text, re.M)
+    assert len(lines) >= 8 and any("num_nodes" in line for line in lines)
     for line in lines:
         parser().parse_args(line.replace("EveryOther", "ReadmeRule").replace("my_rule.py", str(rule)).split())
