@@ -1,5 +1,7 @@
-"""What one rank of the tests runs: python job.py RANKS FOLDER [RANK THAT FAILS]"""
+"""What one rank of the tests runs: python job.py RANKS FOLDER [RANK fails|is-preempted]"""
 
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -13,30 +15,36 @@ from atv.evaluation.generation import answer
 from atv.evaluation.questions import question_batches
 from atv.loading import BUNDLED_MODEL, load_model
 from atv.masks import save_masks
+from atv.offload import load_offloaded
 from atv.trainer import quiet_trainer
 
 
-class FailsOn(atv.TextOnly):
-    """Raises in block 1 on one rank."""
+class Stops(atv.TextOnly):
+    """Raises, or is sent SIGTERM, in block 1 on one rank."""
 
-    def __init__(self, rank, trainer):
-        self.rank, self.trainer = rank, trainer
+    def __init__(self, rank, how, trainer):
+        self.rank, self.how, self.trainer = rank, how, trainer
 
     def select(self, tokens):
         if self.trainer.global_rank == self.rank and tokens.block == 1:
-            raise ValueError(f"rank {self.rank} cannot go on")
+            if self.how == "fails":
+                raise ValueError(f"rank {self.rank} cannot go on")
+            os.kill(os.getpid(), signal.SIGTERM)
         return super().select(tokens)
 
 
-def main(ranks, folder, fails=None):
+def main(ranks, folder, rank=None, how=None):
     trainer = quiet_trainer(accelerator="cpu", devices=int(ranks), enable_progress_bar=False)
     many = [make_batch([5, 8], 1), make_batch([6], 2), make_batch([12, 4], 3), make_batch([5], 4, images=False)]
-    if fails is not None:
-        atv.prune(random_llava(), many, selection=FailsOn(int(fails), trainer), trainer=trainer)
+    if rank is not None:
+        rule = Stops(int(rank), how, trainer)
+        atv.prune(random_llava(), many, selection=rule, trainer=trainer, run_dir=Path(folder) / "stopped")
     runs = {
         "uneven": lambda model: atv.prune(model, many, trainer=trainer).masks,
         "one batch": lambda model: atv.prune(model, many[:1], pattern="2:4", trainer=trainer).masks,
         "one-shot": lambda model: atv.prune(model, many, propagate=False, trainer=trainer).masks,
+        "resumed": lambda model: atv.prune(model, many, trainer=trainer, run_dir=Path(folder) / "run").masks,
+        "streamed": lambda _: streamed(many, trainer, Path(folder)),
         "visual": lambda model: decoupled(model, many, trainer),
     }
     for name, run in runs.items():
@@ -51,6 +59,12 @@ def main(ranks, folder, fails=None):
 def decoupled(model, batches, trainer):
     text, visual = atv.Pathway("TextOnly", sparsity=0), atv.Pathway("VisualOnly")
     return atv.decouple(model, batches, text=text, visual=visual, trainer=trainer).pathways["visual"].masks
+
+
+def streamed(batches, trainer, folder):
+    """With the blocks on disk, one file for all ranks."""
+    model = load_offloaded(folder / "dense", "disk", torch.device("cpu"), folder / "scratch")
+    return atv.prune(model, batches, trainer=trainer, run_dir=folder / "streamed").masks
 
 
 def ask_bundled(trainer):

@@ -1,6 +1,7 @@
 """Runs on one, two and three processes; several ranks are real ones (gloo, one thread each)."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ import lightning as L
 import pandas as pd
 import pytest
 import torch
+from tiny import random_llava
 
 from atv.masks import load_masks
 from atv.ranks import agree, together
@@ -17,10 +19,11 @@ from atv.ranks import agree, together
 JOB = Path(__file__).with_name("job.py")
 
 
-def start(*arguments):
+def start(ranks, folder, *arguments):
+    random_llava().save_pretrained(folder / "dense")
     places = os.pathsep.join([str(JOB.parents[1]), str(JOB.parents[2])])
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": places}
-    command = [sys.executable, str(JOB), *map(str, arguments)]
+    command = [sys.executable, str(JOB), *map(str, (ranks, folder, *arguments))]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
 
 
@@ -34,9 +37,12 @@ def one_rank(tmp_path_factory):
 
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_masks_and_answers_do_not_depend_on_the_number_of_ranks(ranks, one_rank, tmp_path):
+    shutil.copytree(one_rank / "run", tmp_path / "run")
+    (tmp_path / "run" / "blocks" / "001.json").unlink()
     done = start(ranks, tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"MEMBER: {ranks}/{ranks}" in done.stderr
+    assert len(list(one_rank.glob("*.safetensors"))) == 6
     for file in one_rank.glob("*.safetensors"):
         expected, masks = load_masks(file), load_masks(tmp_path / file.name)
         assert masks.keys() == expected.keys()
@@ -46,13 +52,19 @@ def test_masks_and_answers_do_not_depend_on_the_number_of_ranks(ranks, one_rank,
     assert len(answers[0]) == 5
 
 
-@pytest.mark.parametrize("failing", [0, 1])
-def test_a_rank_that_fails_ends_all_with_its_own_message(failing, tmp_path):
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_fails_ends_all_with_its_own_message(rank, tmp_path):
     started = time.perf_counter()
-    done = start(2, tmp_path, failing)
+    done = start(2, tmp_path, rank, "fails")
     assert done.returncode != 0
-    assert f"rank {failing} cannot go on" in done.stderr
-    assert time.perf_counter() - started < 60
+    assert f"rank {rank} cannot go on" in done.stderr
+    assert time.perf_counter() - started < 100
+
+
+def test_sigterm_to_one_rank_ends_all_after_the_block_in_hand(tmp_path):
+    done = start(2, tmp_path, 1, "is-preempted")
+    assert done.returncode != 0 and "stopped by SIGTERM after block 1" in done.stderr
+    assert len(list((tmp_path / "stopped" / "blocks").glob("*.json"))) == 2
 
 
 def test_ranks_that_disagree_are_named(monkeypatch):
