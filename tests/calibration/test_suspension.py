@@ -28,8 +28,8 @@ def test_linears_that_read_one_tensor_share_a_site(llava, batches):
         forward = SuspendedForward(llava, batches[0])
         arrival = forward.advance()
         forward.close()
-    assert len(arrival.sites) == 4 and len(arrival.site_of) == 7
-    shared = {name.rsplit(".", 1)[-1]: site.rsplit(".", 1)[-1] for name, site in arrival.site_of.items()}
+    assert len(arrival.recording.sites) == 4 and len(arrival.recording.site_of) == 7
+    shared = {name.rsplit(".", 1)[-1]: site.rsplit(".", 1)[-1] for name, site in arrival.recording.site_of.items()}
     assert shared["k_proj"] == shared["v_proj"] == "q_proj" and shared["up_proj"] == "gate_proj"
 
 

@@ -1,0 +1,176 @@
+"""Mixture-of-experts layers of transformers: where each expert's weights lie, and which tokens it reads.
+
+A layer holds all its experts in two 3-D parameters, one slice an expert: ``gate_up_proj`` (``up_proj`` where there is
+no gate) and ``down_proj``. Most lie as (expert, out, in), those of Aria, Llama 4 and GPT-OSS as (expert, in, out).
+"""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+LAST = "down_proj"
+_FIRST = ("gate_up_proj", "up_proj")
+_TEXT, _VISION = "text_moe", "vision_moe"
+ROUTER = "a router: it is small, and a wrong route costs more than its weights save"
+# What decides where tokens go, or how much a shared expert counts: small, and harmed more than it saves.
+_ROUTERS = ("gate", "router", "shared_expert_gate")
+
+
+@dataclass(frozen=True)
+class Routing:
+    """The pairs of token and expert that a router made, by expert and then by token; all int64 (pairs,).
+
+    ``row`` is the pair's row in the layer's hidden states, ``token`` the token's index in the batch laid flat.
+    """
+
+    row: Tensor
+    token: Tensor
+    expert: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class FusedExperts:
+    """A layer of experts: the module, its full name, its first parameter, and how its slices lie."""
+
+    name: str
+    module: Any
+    first: str
+    transposed: bool
+
+    @classmethod
+    def of(cls, name: str, module: nn.Module) -> "FusedExperts | None":
+        """None for a module that holds no experts, or calls them in a way that is not known here."""
+        first = next((parameter for parameter in _FIRST if _is_stack(module, parameter)), None)
+        if first is None or not _is_stack(module, LAST) or len(_arguments(module)) not in (1, 3):
+            return None
+        # (E, hidden, 2 * inner) against (E, 2 * inner, hidden), where the class does not say.
+        by_shape = getattr(module, first).shape[1] == getattr(module, LAST).shape[2]
+        return cls(name, module, first, bool(getattr(module, "is_transposed", by_shape)))
+
+    @property
+    def count(self) -> int:
+        """How many experts there are."""
+        return len(getattr(self.module, LAST))
+
+    @property
+    def of_one_modality(self) -> bool:
+        """Whether the layer sees only text or only visual tokens, as those of ERNIE 4.5 VL do."""
+        return self.name.endswith((f"{_TEXT}.experts", f"{_VISION}.experts"))
+
+    def weight(self, parameter: str, expert: int) -> Tensor:
+        """An expert's slice as (out, in), a view of the parameter."""
+        weight = getattr(self.module, parameter).detach()[expert]
+        return weight.mT if self.transposed else weight
+
+    def of_module(self, module: nn.Module) -> "FusedExperts":
+        """The same layer, held by a copy of the module."""
+        return replace(self, module=module)
+
+    def targets(self) -> "dict[str, ExpertWeight]":
+        """Name -> weight of every expert, such as ``...mlp.experts.3.gate_up_proj``."""
+        return {
+            expert_name(f"{self.name}.{parameter}", expert): ExpertWeight(self, parameter, expert)
+            for expert in range(self.count)
+            for parameter in (self.first, LAST)
+        }
+
+    def route(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Routing]:
+        """(hidden states (rows, hidden), who reads them), from the arguments of the module's forward.
+
+        Llama 4 gives every expert all tokens, scaled by a score that is zero where a token was not routed; all other
+        types give each token once, with the indices of its experts (tokens, k).
+        """
+        _, hidden, *rest = inspect.signature(type(self.module).forward).bind(self.module, *args, **kwargs).args
+        hidden = hidden.reshape(-1, hidden.shape[-1])
+        if not rest:
+            expert, token = (hidden.unflatten(0, (self.count, -1)) != 0).any(-1).nonzero(as_tuple=True)
+            return hidden, Routing(expert * (len(hidden) // self.count) + token, token, expert)
+        index = rest[0].reshape(len(hidden), -1)
+        expert, order = torch.sort(index.flatten(), stable=True)
+        # An index beyond the last expert stands for none (expert parallelism, or experts that compute nothing).
+        known = int((expert < self.count).sum())
+        row = order[:known] // index.shape[1]
+        return hidden, Routing(row, row, expert[:known])
+
+    def inner(self, hidden: Tensor, routing: Routing) -> Tensor:
+        """What each pair's expert gives to its last projection: (pairs, inner).
+
+        The module's forward may be one fused kernel, so this is computed beside it, which costs an observed layer
+        two thirds of its products once more.
+        """
+        sizes = torch.bincount(routing.expert, minlength=self.count).tolist()
+        rows = zip(range(self.count), routing.row.split(sizes), strict=True)
+        return torch.cat([self._gated(hidden[row], expert) for expert, row in rows])
+
+    def _gated(self, x: Tensor, expert: int) -> Tensor:
+        bias = getattr(self.module, f"{self.first}_bias", None)
+        x = F.linear(x, self.weight(self.first, expert), None if bias is None else bias[expert])
+        if self.first != _FIRST[0]:
+            return self.module.act_fn(x)
+        if hasattr(self.module, "_apply_gate"):
+            return self.module._apply_gate(x)
+        gate, up = x.chunk(2, dim=-1)
+        return self.module.act_fn(gate) * up
+
+
+@dataclass(frozen=True, eq=False)
+class ExpertWeight:
+    """One expert's slice of a fused parameter, a ``Target``."""
+
+    layer: FusedExperts
+    parameter: str
+    expert: int
+
+    @property
+    def weight(self) -> Tensor:
+        """(out, in), a view of the parameter whatever way its slices lie."""
+        return self.layer.weight(self.parameter, self.expert)
+
+    @property
+    def in_features(self) -> int:
+        return self.weight.shape[1]
+
+
+def expert_name(site: str, expert: int) -> str:
+    """``...experts.gate_up_proj``, 3 -> ``...experts.3.gate_up_proj``."""
+    layer, parameter = site.rsplit(".", 1)
+    return f"{layer}.{expert}.{parameter}"
+
+
+def fused_experts(blocks: nn.Module, prefix: str) -> list[FusedExperts]:
+    """All layers of experts inside ``blocks``, in order."""
+    found = (FusedExperts.of(f"{prefix}.{name}", module) for name, module in blocks.named_modules())
+    return [experts for experts in found if experts is not None]
+
+
+def routers(layers: list[FusedExperts], model: nn.Module) -> dict[str, nn.Module]:
+    """Full name -> router (or gate of a shared expert) that stands beside a layer of experts."""
+    beside = (f"{layer.name.rpartition('.')[0]}.{router}" for layer in layers for router in _ROUTERS)
+    modules = dict(model.named_modules())
+    return {name: modules[name] for name in beside if name in modules}
+
+
+def positions(layer: FusedExperts, arguments: Mapping[str, Any]) -> Tensor | None:
+    """Flat indices of the tokens that the layer is given, by its block's keyword arguments; None for all.
+
+    ERNIE 4.5 VL has experts for text and others for vision, and gives each its own modality's tokens.
+    """
+    modality = arguments.get("moe_mm_token_type_ids")
+    if modality is None or not modality.any():
+        return None
+    visual = modality.flatten() != 0
+    return (visual if layer.name.endswith(f"{_VISION}.experts") else ~visual).nonzero().squeeze(1)
+
+
+def _is_stack(module: nn.Module, parameter: str) -> bool:
+    value = module._parameters.get(parameter)
+    return value is not None and value.dim() == 3
+
+
+def _arguments(module: nn.Module) -> list[str]:
+    return list(inspect.signature(type(module).forward).parameters)[1:]
