@@ -44,10 +44,10 @@ class SuspendedForward:
         Raises:
             RuntimeError: when the forward ended, or never came to a block.
         """
-        arrival = self._greenlet.switch()
-        if not isinstance(arrival, Arrival):
+        arrived = self._greenlet.switch()
+        if not isinstance(arrived, list):
             raise RuntimeError("the model's forward ended without another decoder block")
-        return arrival
+        return arrived.pop()
 
     def frames(self) -> Iterator[FrameType]:
         """The frames of the forward while it waits, innermost first."""
@@ -89,8 +89,12 @@ def _door(
         hidden = args[0] if args else kwargs["hidden_states"]
         with recording(targets, hidden.shape[:2].numel(), kwargs) as noted:
             result = forward(*args, **kwargs)
-        output = result if isinstance(result, Tensor) else result[0]
-        greenlet.getcurrent().parent.switch(Arrival(index, hidden, output, noted))
+        arrived = [Arrival(index, hidden, result if isinstance(result, Tensor) else result[0], noted)]
+        # While this frame waits, whatever it refers to stays in memory; advance() empties the list.
+        del noted
+        if propagate:
+            del result
+        greenlet.getcurrent().parent.switch(arrived)
         return forward(*args, **kwargs) if propagate else result
 
     return door
