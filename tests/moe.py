@@ -1,9 +1,11 @@
 """Tiny random LVLMs with a mixture of experts in their decoder: two blocks, four experts, two (or one) a token."""
 
 import torch
-from tiny import IMAGE, PATCHES
+from tiny import IMAGE, PATCHES, make_batch
 from transformers import (
     CLIPVisionConfig,
+    Ernie4_5_VLMoeConfig,
+    Ernie4_5_VLMoeForConditionalGeneration,
     GptOssConfig,
     Llama4TextConfig,
     LlavaConfig,
@@ -76,3 +78,21 @@ def moe_llava(kind, seed=0):
 def layers(model):
     """The modules that hold router and experts, by full name."""
     return {name: module for name, module in model.named_modules() if hasattr(module, "experts")}
+
+
+def ernie(seed=0):
+    """ERNIE 4.5 VL: experts for text tokens and experts for visual ones."""
+    torch.manual_seed(seed)
+    text = SHAPE | {"moe_k": 2, "moe_num_experts": 4, "moe_num_shared_experts": 1, "moe_intermediate_size": [24, 16]}
+    text |= {"intermediate_size": 48, "mlp_layer_types": ["sparse"] * 2}
+    text["rope_parameters"] = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}
+    vision = {"hidden_size": 16, "intermediate_size": 32, "depth": 1, "num_heads": 2, "patch_size": 4}
+    config = Ernie4_5_VLMoeConfig(text_config=text, vision_config=vision, image_token_id=IMAGE, video_token_id=8)
+    return Ernie4_5_VLMoeForConditionalGeneration(config).eval()
+
+
+def ernie_batch(lengths, seed, side="left"):
+    """A batch whose visual tokens have embeddings of their own in place of features."""
+    batch = make_batch(lengths, seed, side)
+    ids = batch["input_ids"]
+    return {"input_ids": ids, "attention_mask": batch["attention_mask"], "moe_mm_token_type_ids": (ids == IMAGE).int()}

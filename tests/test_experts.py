@@ -5,13 +5,14 @@ import copy
 import numpy as np
 import pytest
 import torch
-from moe import TEXTS, layers, moe_llava
+from moe import TEXTS, ernie, ernie_batch, layers, moe_llava
 from tiny import IMAGE, make_batch, singles
 
 import atv
 from atv.calibration.fallback import FEWEST_TOKENS
 from atv.calibration.suspension import SuspendedForward, doors
 from atv.lvlm import LVLM
+from atv.offload import OffloadedBlocks, load_offloaded
 
 KINDS = list(TEXTS)
 
@@ -232,3 +233,58 @@ def test_text_only_pools_give_experts_text_tokens_only():
     for block in report.blocks:
         (layer,) = block.experts["both"].values()
         assert sum(layer["tokens"]) == 2 * 55
+
+
+class LateTokens(atv.TokenSelection):
+    """The tokens from position 6 on."""
+
+    def select(self, tokens):
+        return tokens.position >= 6
+
+
+@pytest.mark.filterwarnings("ignore:block .* fewer than")
+@pytest.mark.parametrize("modality", ["text", "vision"])
+def test_experts_of_one_modality_see_its_tokens(modality):
+    batches = [ernie_batch([30, 40], 1), ernie_batch([35], 2, "right")]
+    model, name = ernie(), f"model.language_model.layers.0.mlp.{modality}_moe.experts"
+    sums, count = torch.zeros(4, 32, dtype=torch.float64), torch.zeros(4)
+
+    def note(module, args):
+        for expert in range(4):
+            x = args[0][late & (args[1] == expert).any(1)].double()
+            sums[expert] += x.square().sum(0)
+            count[expert] += len(x)
+
+    handle = model.get_submodule(name).register_forward_pre_hook(note)
+    for one in singles(batches):
+        visual = one["input_ids"] == IMAGE
+        late = (torch.arange(visual.numel()) >= 6)[visual[0] if modality == "vision" else ~visual[0]]
+        with torch.no_grad():
+            model(**one, moe_mm_token_type_ids=visual.int(), use_cache=False)
+    handle.remove()
+    weights = numbers(model.get_submodule(name).gate_up_proj)
+    report = atv.prune(model, batches, selection=LateTokens())
+    assert report.blocks[0].experts["both"][name]["tokens"] == count.int().tolist()
+    for expert in range(4):
+        norm = numbers((sums[expert] if count[expert] >= FEWEST_TOKENS else sums.sum(0)).sqrt())
+        assert torch.equal(report.masks[f"{name}.{expert}.gate_up_proj"], torch.from_numpy(kept(weights[expert], norm)))
+
+
+def test_experts_of_one_modality_are_not_decoupled():
+    dense = atv.Pathway("AllTokens", sparsity=0.0)
+    with pytest.raises(ValueError, match=r"experts\.0\.gate_up_proj sees one modality alone"):
+        atv.decouple(ernie(), [ernie_batch([8], 1)], text=dense, visual=dense)
+
+
+@pytest.mark.filterwarnings("ignore:block .* fewer than")
+@pytest.mark.parametrize("kind", KINDS)
+def test_offloaded_experts_have_the_same_masks_and_weights(kind, batches, tmp_path):
+    whole, out = moe_llava(kind), tmp_path / "out"
+    whole.save_pretrained(tmp_path / "dense")
+    masks = atv.prune(whole, batches).masks
+    model = load_offloaded(tmp_path / "dense", "disk", torch.device("cpu"), tmp_path / "scratch")
+    offloaded = atv.prune(model, batches, run_dir=out).masks
+    assert all(torch.equal(offloaded[name], mask) for name, mask in masks.items())
+    OffloadedBlocks(LVLM.of(model), out).leave()
+    loaded = type(whole).from_pretrained(out)
+    assert all(torch.equal(loaded.state_dict()[name], weight) for name, weight in whole.state_dict().items())

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
+from moe import moe_llava
 from PIL import Image
 from tiny import make_batch, random_llava
 
@@ -38,6 +39,8 @@ def main(ranks, folder, fails=None):
         "one batch": lambda model: atv.prune(model, many[:1], pattern="2:4", trainer=trainer).masks,
         "one-shot": lambda model: atv.prune(model, many, propagate=False, trainer=trainer).masks,
         "visual": lambda model: decoupled(model, many, trainer),
+        "experts": lambda _: atv.prune(moe_llava("qwen3_moe"), many, trainer=trainer).masks,
+        "experts of one batch": lambda _: atv.prune(moe_llava("qwen3_moe"), many[:1], trainer=trainer).masks,
     }
     for name, run in runs.items():
         masks = run(random_llava())
