@@ -16,7 +16,6 @@ from torch.nn import functional as F
 LAST = "down_proj"
 _FIRST = ("gate_up_proj", "up_proj")
 _TEXT, _VISION = "text_moe", "vision_moe"
-ROUTER = "a router: it is small, and a wrong route costs more than its weights save"
 # What decides where tokens go, or how much a shared expert counts: small, and harmed more than it saves.
 _ROUTERS = ("gate", "router", "shared_expert_gate")
 
@@ -58,6 +57,11 @@ class FusedExperts:
         return len(getattr(self.module, LAST))
 
     @property
+    def parameters(self) -> tuple[str, str]:
+        """The fused parameters that are pruned."""
+        return self.first, LAST
+
+    @property
     def of_one_modality(self) -> bool:
         """Whether the layer sees only text or only visual tokens, as those of ERNIE 4.5 VL do."""
         return self.name.endswith((f"{_TEXT}.experts", f"{_VISION}.experts"))
@@ -76,7 +80,7 @@ class FusedExperts:
         return {
             expert_name(f"{self.name}.{parameter}", expert): ExpertWeight(self, parameter, expert)
             for expert in range(self.count)
-            for parameter in (self.first, LAST)
+            for parameter in self.parameters
         }
 
     def route(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Routing]:
@@ -148,11 +152,11 @@ def fused_experts(blocks: nn.Module, prefix: str) -> list[FusedExperts]:
     return [experts for experts in found if experts is not None]
 
 
-def routers(layers: list[FusedExperts], model: nn.Module) -> dict[str, nn.Module]:
-    """Full name -> router (or gate of a shared expert) that stands beside a layer of experts."""
+def routers(layers: list[FusedExperts], model: nn.Module) -> list[str]:
+    """Full names of the routers, and gates of shared experts, that stand beside layers of experts."""
     beside = (f"{layer.name.rpartition('.')[0]}.{router}" for layer in layers for router in _ROUTERS)
     modules = dict(model.named_modules())
-    return {name: modules[name] for name in beside if name in modules}
+    return [name for name in beside if name in modules]
 
 
 def positions(layer: FusedExperts, arguments: Mapping[str, Any]) -> Tensor | None:

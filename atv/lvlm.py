@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from atv.experts import ROUTER, FusedExperts, fused_experts, routers
+from atv.experts import FusedExperts, fused_experts, routers
 from atv.targets import Target
 
 _VISUAL_TOKEN_FIELDS = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
@@ -84,9 +84,22 @@ class LVLM:
         return fused_experts(self.blocks, self.blocks_name)
 
     @cached_property
-    def left_dense(self) -> dict[str, str]:
-        """Full name -> why, of what is never pruned inside the decoder blocks."""
-        return dict.fromkeys(routers(self.experts, self.model), ROUTER)
+    def routers(self) -> list[str]:
+        """Names of what tells tokens their experts; it stays dense: a wrong route costs more than its weights save."""
+        return routers(self.experts, self.model)
+
+    @cached_property
+    def left_alone(self) -> list[str]:
+        """Names of the blocks' parameters, norms excepted, that no target covers: they stay dense."""
+        covered = {(linear, name) for linear in self.linears.values() for name, _ in linear.named_parameters()}
+        covered |= {(layer.module, parameter) for layer in self.experts for parameter in layer.parameters}
+        return [
+            f"{self.blocks_name}.{name}.{parameter}"
+            for name, module in self.blocks.named_modules()
+            if "norm" not in type(module).__name__.lower()
+            for parameter, _ in module.named_parameters(recurse=False)
+            if (module, parameter) not in covered
+        ]
 
     @cached_property
     def prunable(self) -> dict[str, Target]:
@@ -105,15 +118,13 @@ class LVLM:
         for pattern in patterns:
             if not any(_matches(name, pattern) for name in self.prunable):
                 kinds = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in self.prunable}))
-                why = next(
-                    (f"{name} stays dense, {why}" for name, why in self.left_dense.items() if _matches(name, pattern)),
-                    f"its Linears end in {kinds}",
-                )
+                dense = [name for name in self.routers if _matches(name, pattern)]
+                why = f"{dense[0]} is a router and stays dense" if dense else f"its Linears end in {kinds}"
                 raise ValueError(f"targets: {pattern!r} matches no Linear of the decoder; {why}")
         return {name: target for name, target in self.prunable.items() if any(_matches(name, p) for p in patterns)}
 
     def _in_router(self, name: str) -> bool:
-        return any(f"{name}.".startswith(f"{router}.") for router in self.left_dense)
+        return any(f"{name}.".startswith(f"{router}.") for router in self.routers)
 
     def block_of(self, name: str) -> int:
         """Index of the block that holds the target called ``name``."""

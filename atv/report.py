@@ -46,7 +46,8 @@ class PruningReport:
 
     ``waiting_bytes_per_token`` is the memory that a waiting sample's forward held at the first block, the hidden state
     (which an offloaded model moves) and what the model's own frames refer to (which nothing can move).
-    ``left_dense`` names what was never a target inside the decoder's blocks, and says why.
+    ``left_alone`` names the parameters of the decoder's blocks that atv does not prune, norms excepted: routers,
+    convolutions, biases of experts and the like.
     """
 
     masks: PackedMasks
@@ -57,7 +58,7 @@ class PruningReport:
     versions: dict[str, str]
     pathways: dict[str, PathwayReport] = field(default_factory=dict)
     waiting_bytes_per_token: float | None = None
-    left_dense: dict[str, str] = field(default_factory=dict)
+    left_alone: list[str] = field(default_factory=list)
 
     @property
     def sparsity(self) -> float:
@@ -84,6 +85,6 @@ class PruningReport:
             "parameters": self.parameters,
             "sparsity": sparsity,
             "waiting_bytes_per_token": self.waiting_bytes_per_token,
-            "left_dense": self.left_dense,
+            "left_alone": self.left_alone,
             "blocks": [asdict(block) for block in self.blocks],
         }
