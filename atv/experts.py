@@ -1,35 +1,20 @@
-"""Mixture-of-experts layers of transformers: where each expert's weights lie, and which tokens it reads.
+"""Mixture-of-experts layers of transformers, and where each expert's weights lie.
 
 A layer holds all its experts in two 3-D parameters, one slice an expert: ``gate_up_proj`` (``up_proj`` where there is
 no gate) and ``down_proj``. Most lie as (expert, out, in), those of Aria, Llama 4 and GPT-OSS as (expert, in, out).
 """
 
 import inspect
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 LAST = "down_proj"
-_FIRST = ("gate_up_proj", "up_proj")
-_TEXT, _VISION = "text_moe", "vision_moe"
+FIRST = ("gate_up_proj", "up_proj")
+TEXT, VISION = "text_moe", "vision_moe"
 # What decides where tokens go, or how much a shared expert counts: small, and harmed more than it saves.
 _ROUTERS = ("gate", "router", "shared_expert_gate")
-
-
-@dataclass(frozen=True)
-class Routing:
-    """The pairs of token and expert that a router made, by expert and then by token; all int64 (pairs,).
-
-    ``row`` is the pair's row in the layer's hidden states, ``token`` the token's index in the batch laid flat.
-    """
-
-    row: Tensor
-    token: Tensor
-    expert: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +29,7 @@ class FusedExperts:
     @classmethod
     def of(cls, name: str, module: nn.Module) -> "FusedExperts | None":
         """None for a module that holds no experts, or calls them in a way that is not known here."""
-        first = next((parameter for parameter in _FIRST if _is_stack(module, parameter)), None)
+        first = next((parameter for parameter in FIRST if _is_stack(module, parameter)), None)
         if first is None or not _is_stack(module, LAST) or len(_arguments(module)) not in (1, 3):
             return None
         # (E, hidden, 2 * inner) against (E, 2 * inner, hidden), where the class does not say.
@@ -64,7 +49,7 @@ class FusedExperts:
     @property
     def of_one_modality(self) -> bool:
         """Whether the layer sees only text or only visual tokens, as those of ERNIE 4.5 VL do."""
-        return self.name.endswith((f"{_TEXT}.experts", f"{_VISION}.experts"))
+        return self.name.endswith((f"{TEXT}.experts", f"{VISION}.experts"))
 
     def weight(self, parameter: str, expert: int) -> Tensor:
         """An expert's slice as (out, in), a view of the parameter."""
@@ -82,44 +67,6 @@ class FusedExperts:
             for expert in range(self.count)
             for parameter in self.parameters
         }
-
-    def route(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Routing]:
-        """(hidden states (rows, hidden), who reads them), from the arguments of the module's forward.
-
-        Llama 4 gives every expert all tokens, scaled by a score that is zero where a token was not routed; all other
-        types give each token once, with the indices of its experts (tokens, k).
-        """
-        _, hidden, *rest = inspect.signature(type(self.module).forward).bind(self.module, *args, **kwargs).args
-        hidden = hidden.reshape(-1, hidden.shape[-1])
-        if not rest:
-            expert, token = (hidden.unflatten(0, (self.count, -1)) != 0).any(-1).nonzero(as_tuple=True)
-            return hidden, Routing(expert * (len(hidden) // self.count) + token, token, expert)
-        index = rest[0].reshape(len(hidden), -1)
-        expert, order = torch.sort(index.flatten(), stable=True)
-        # An index beyond the last expert stands for none (expert parallelism, or experts that compute nothing).
-        known = int((expert < self.count).sum())
-        row = order[:known] // index.shape[1]
-        return hidden, Routing(row, row, expert[:known])
-
-    def inner(self, hidden: Tensor, routing: Routing) -> Tensor:
-        """What each pair's expert gives to its last projection: (pairs, inner).
-
-        The module's forward may be one fused kernel, so this is computed beside it, which costs an observed layer
-        two thirds of its products once more.
-        """
-        sizes = torch.bincount(routing.expert, minlength=self.count).tolist()
-        rows = zip(range(self.count), routing.row.split(sizes), strict=True)
-        return torch.cat([self._gated(hidden[row], expert) for expert, row in rows])
-
-    def _gated(self, x: Tensor, expert: int) -> Tensor:
-        bias = getattr(self.module, f"{self.first}_bias", None)
-        x = F.linear(x, self.weight(self.first, expert), None if bias is None else bias[expert])
-        if self.first != _FIRST[0]:
-            return self.module.act_fn(x)
-        if hasattr(self.module, "_apply_gate"):
-            return self.module._apply_gate(x)
-        gate, up = x.chunk(2, dim=-1)
-        return self.module.act_fn(gate) * up
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,18 +104,6 @@ def routers(layers: list[FusedExperts], model: nn.Module) -> list[str]:
     beside = (f"{layer.name.rpartition('.')[0]}.{router}" for layer in layers for router in _ROUTERS)
     modules = dict(model.named_modules())
     return [name for name in beside if name in modules]
-
-
-def positions(layer: FusedExperts, arguments: Mapping[str, Any]) -> Tensor | None:
-    """Flat indices of the tokens that the layer is given, by its block's keyword arguments; None for all.
-
-    ERNIE 4.5 VL has experts for text and others for vision, and gives each its own modality's tokens.
-    """
-    modality = arguments.get("moe_mm_token_type_ids")
-    if modality is None or not modality.any():
-        return None
-    visual = modality.flatten() != 0
-    return (visual if layer.name.endswith(f"{_VISION}.experts") else ~visual).nonzero().squeeze(1)
 
 
 def _is_stack(module: nn.Module, parameter: str) -> bool:

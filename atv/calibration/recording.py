@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from atv.experts import LAST, ExpertWeight, FusedExperts, Routing, positions
+from atv.calibration.routing import Routing, inner, positions, route
+from atv.experts import LAST, ExpertWeight, FusedExperts
 from atv.targets import Target
 
 
@@ -92,7 +93,7 @@ def _note_experts(
     noted: Recording, layer: FusedExperts, parameters: set[str], tokens: int, given: Tensor | None
 ) -> Callable[..., None]:
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        hidden, routing = layer.route(*args, **kwargs)
+        hidden, routing = route(layer, args, kwargs)
         rows = tokens if given is None else len(given)
         if len(hidden) not in (rows, rows * layer.count):
             raise ValueError(f"targets: {layer.name} was given {len(hidden)} rows for {rows} tokens; whose is unknown")
@@ -108,5 +109,5 @@ def _note_pairs(noted: Recording, layer: FusedExperts, parameters: set[str], hid
         noted.routed[f"{layer.name}.{layer.first}"] = first
     if LAST in parameters:
         each = torch.arange(len(routing.row), device=hidden.device)
-        inner = layer.inner(hidden, routing)
-        noted.routed[f"{layer.name}.{LAST}"] = RoutedInputs(inner, each, routing, layer.count)
+        values = inner(layer, hidden, routing)
+        noted.routed[f"{layer.name}.{LAST}"] = RoutedInputs(values, each, routing, layer.count)
