@@ -89,17 +89,17 @@ class LVLM:
         return routers(self.experts, self.model)
 
     @cached_property
-    def left_alone(self) -> list[str]:
-        """Names of the blocks' parameters, norms excepted, that no target covers: they stay dense."""
-        covered = {(linear, name) for linear in self.linears.values() for name, _ in linear.named_parameters()}
-        covered |= {(layer.module, parameter) for layer in self.experts for parameter in layer.parameters}
-        return [
-            f"{self.blocks_name}.{name}.{parameter}"
+    def left_dense(self) -> dict[str, str]:
+        """Parameter of the blocks, norms excepted -> class of its module, of all that is no target: it stays dense."""
+        pruned = {(linear, name) for linear in self.linears.values() for name, _ in linear.named_parameters()}
+        pruned |= {(layer.module, parameter) for layer in self.experts for parameter in layer.parameters}
+        return {
+            f"{self.blocks_name}.{name}.{parameter}": type(module).__name__
             for name, module in self.blocks.named_modules()
             if "norm" not in type(module).__name__.lower()
             for parameter, _ in module.named_parameters(recurse=False)
-            if (module, parameter) not in covered
-        ]
+            if (module, parameter) not in pruned
+        }
 
     @cached_property
     def prunable(self) -> dict[str, Target]:

@@ -46,8 +46,8 @@ class PruningReport:
 
     ``waiting_bytes_per_token`` is the memory that a waiting sample's forward held at the first block, the hidden state
     (which an offloaded model moves) and what the model's own frames refer to (which nothing can move).
-    ``left_alone`` names the parameters of the decoder's blocks that atv does not prune, norms excepted: routers,
-    convolutions, biases of experts and the like.
+    ``left_dense`` names the parameters of the decoder's blocks that atv does not prune, norms excepted, and the class
+    of module that holds each: routers, convolutions, biases of experts and the like.
     """
 
     masks: PackedMasks
@@ -58,7 +58,7 @@ class PruningReport:
     versions: dict[str, str]
     pathways: dict[str, PathwayReport] = field(default_factory=dict)
     waiting_bytes_per_token: float | None = None
-    left_alone: list[str] = field(default_factory=list)
+    left_dense: dict[str, str] = field(default_factory=dict)
 
     @property
     def sparsity(self) -> float:
@@ -85,6 +85,6 @@ class PruningReport:
             "parameters": self.parameters,
             "sparsity": sparsity,
             "waiting_bytes_per_token": self.waiting_bytes_per_token,
-            "left_alone": self.left_alone,
+            "left_dense": self.left_dense,
             "blocks": [asdict(block) for block in self.blocks],
         }

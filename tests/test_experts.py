@@ -174,8 +174,8 @@ def test_pruning_zeroes_linears_and_experts_and_nothing_else(kind, batches):
     assert sum(mask.numel() for mask in report.masks.values()) == fused + linears
     alone = {n for n in before if "language_model.layers" in n and "norm" not in n}
     alone -= {f"{n}.weight" for n in report.masks}
-    assert set(report.left_alone) == {n for n in alone if not n.endswith(("_proj", "_proj.bias"))}
-    assert sum("router" in n or "mlp.gate." in n for n in report.as_dict()["left_alone"]) == 2 + 2 * (kind == "gpt_oss")
+    assert set(report.left_dense) == {n for n in alone if not n.endswith(("_proj", "_proj.bias"))}
+    assert sum("router" in n or "mlp.gate." in n for n in report.as_dict()["left_dense"]) == 2 + 2 * (kind == "gpt_oss")
 
 
 def test_an_expert_without_tokens_says_so_and_takes_what_stands_in(batches):
