@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from atv.allocation import Allocation
@@ -16,17 +16,19 @@ from atv.calibration.callbacks import ActivationNorms, Drift, Plan, Pruning
 from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch, number
 from atv.calibration.preemption import Preemption
 from atv.criteria import Criterion
+from atv.experts import ExpertWeight
 from atv.fingerprint import tensors_digest, weights_digest
 from atv.lvlm import LVLM
 from atv.masks import PackedMasks
 from atv.offload import OffloadedBlocks, is_offloaded, stored
-from atv.pathways import DecoupledLinear, route
+from atv.pathways import decouple_target, route
 from atv.patterns import Pattern, parse_pattern
 from atv.plugins import resolve
 from atv.provenance import versions
 from atv.report import PathwayReport, PruningReport
 from atv.run_folder import FinishedBlock, RunFolder
 from atv.selection import TokenSelection
+from atv.targets import Target
 from atv.trainer import quiet_trainer
 
 BOTH = "both"
@@ -42,7 +44,7 @@ class Pathway:
     pattern: Pattern | str = "unstructured"
     allocation: Allocation | str = "Uniform"
 
-    def plan(self, targets: Mapping[str, nn.Linear]) -> Plan:
+    def plan(self, targets: Mapping[str, Target]) -> Plan:
         """Names resolved and everything checked against the Linears.
 
         Raises:
@@ -52,9 +54,9 @@ class Pathway:
         pattern = parse_pattern(self.pattern)
         sparsity = self._sparsity(pattern)
         shares = resolve(self.allocation, Allocation, "allocation").allocate(targets, sparsity)
-        for name, linear in targets.items():
+        for name, target in targets.items():
             try:
-                pattern.mask(torch.zeros(1, linear.in_features), shares[name])
+                pattern.mask(torch.zeros(1, target.in_features), shares[name])
             except ValueError as error:
                 raise ValueError(f"{error} ({name})") from error
         return Plan(
@@ -99,7 +101,7 @@ def prune(
         pattern: "unstructured", "2:4", "4:8" or an instance. N:M keeps N of every M inputs of a row.
         sparsity: fraction of each row that is pruned; None is 0.5, or what N:M implies.
         allocation: how the sparsity is shared out over the Linears: an instance, a class name or a dotted path.
-        targets: shell-style patterns of the Linears' names; None is every Linear of the decoder's blocks.
+        targets: shell-style patterns of names; None is every Linear and expert of the decoder's blocks but routers.
         propagate: whether a block sees its predecessors pruned; False is one-shot pruning.
         seed: of whatever a rule draws; the same seed gives the same masks.
         trainer: runs the prediction loop; None makes one with a progress bar.
@@ -114,8 +116,8 @@ def prune(
     chosen = lvlm.targets(targets)
     plans = {BOTH: Pathway(selection, sparsity, criterion, pattern, allocation).plan(chosen)}
 
-    def zero(name: str, linear: nn.Linear, masks: Mapping[str, Tensor]) -> None:
-        linear.weight.data.masked_fill_(~masks[BOTH].to(linear.weight.device), 0)
+    def zero(name: str, target: Target, masks: Mapping[str, Tensor]) -> None:
+        target.weight.data.masked_fill_(~masks[BOTH].to(target.weight.device), 0)
 
     return _run(lvlm, batches, chosen, plans, zero, propagate, seed, trainer, run_dir)
 
@@ -132,7 +134,7 @@ def decouple(
     trainer: L.Trainer | None = None,
     run_dir: str | Path | None = None,
 ) -> PruningReport:
-    """Gives every target Linear one weight a modality, each pruned in its own way, in place (the paper's probe).
+    """Gives every target one weight a modality, each pruned in its own way, in place (the paper's probe).
 
     Generated tokens are text. To leave ``o_proj`` shared and dense, name the other Linears in ``targets``.
 
@@ -150,10 +152,13 @@ def decouple(
         raise ValueError("model: pathways of an offloaded model cannot be decoupled; load it whole")
     lvlm = LVLM.of(model)
     chosen = lvlm.targets(targets)
+    for name, target in chosen.items():
+        if isinstance(target, ExpertWeight) and target.layer.of_one_modality:
+            raise ValueError(f"decouple: {name} sees one modality alone; name targets without such experts")
     plans = {"text": text.plan(chosen), "visual": visual.plan(chosen)}
 
-    def replace(name: str, linear: nn.Linear, masks: Mapping[str, Tensor]) -> None:
-        model.set_submodule(name, DecoupledLinear(linear, masks["text"], masks["visual"]))
+    def replace(name: str, target: Target, masks: Mapping[str, Tensor]) -> None:
+        decouple_target(model, name, target, masks["text"], masks["visual"])
 
     route(lvlm)
     return _run(lvlm, batches, chosen, plans, replace, propagate, seed, trainer, run_dir)
@@ -162,7 +167,7 @@ def decouple(
 def _run(
     lvlm: LVLM,
     batches: Iterable[Mapping[str, Any]],
-    targets: Mapping[str, nn.Linear],
+    targets: Mapping[str, Target],
     plans: Mapping[str, Plan],
     install: Any,
     propagate: bool,
@@ -224,6 +229,7 @@ def _run(
         versions=versions(),
         pathways={name: PathwayReport(masks) for name, masks in pruning.masks.items() if name != BOTH},
         waiting_bytes_per_token=loop.held_bytes / loop.held_tokens if loop.held_tokens else None,
+        left_dense=lvlm.left_dense,
     )
     if folder is not None and trainer.is_global_zero:
         folder.leave(report)

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from atv.experts import FusedExperts, fused_experts, routers
+from atv.targets import Target
+
 _VISUAL_TOKEN_FIELDS = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
 
 
@@ -68,31 +71,63 @@ class LVLM:
 
     @cached_property
     def linears(self) -> dict[str, nn.Linear]:
-        """Full name -> Linear, for every Linear inside the decoder blocks, in order."""
+        """Full name -> Linear, for every Linear inside the decoder blocks but those of routers, in order."""
         return {
-            f"{self.blocks_name}.{name}": module
-            for name, module in self.blocks.named_modules()
-            if isinstance(module, nn.Linear)
+            name: module
+            for short, module in self.blocks.named_modules()
+            if isinstance(module, nn.Linear) and not self._in_router(name := f"{self.blocks_name}.{short}")
         }
 
-    def targets(self, patterns: Sequence[str] | None) -> dict[str, nn.Linear]:
-        """The Linears to prune: all of the decoder's, or those whose names match a shell-style pattern.
+    @cached_property
+    def experts(self) -> list[FusedExperts]:
+        """The layers of experts inside the decoder blocks."""
+        return fused_experts(self.blocks, self.blocks_name)
+
+    @cached_property
+    def routers(self) -> list[str]:
+        """Names of what tells tokens their experts; it stays dense: a wrong route costs more than its weights save."""
+        return routers(self.experts, self.model)
+
+    @cached_property
+    def left_dense(self) -> dict[str, str]:
+        """Parameter of the blocks, norms excepted -> class of its module, of all that is no target: it stays dense."""
+        pruned = {(linear, name) for linear in self.linears.values() for name, _ in linear.named_parameters()}
+        pruned |= {(layer.module, parameter) for layer in self.experts for parameter in layer.parameters}
+        return {
+            f"{self.blocks_name}.{name}.{parameter}": type(module).__name__
+            for name, module in self.blocks.named_modules()
+            if "norm" not in type(module).__name__.lower()
+            for parameter, _ in module.named_parameters(recurse=False)
+            if (module, parameter) not in pruned
+        }
+
+    @cached_property
+    def prunable(self) -> dict[str, Target]:
+        """Full name -> every Linear and every expert's weight that can be pruned."""
+        experts = (layer.targets() for layer in self.experts)
+        return {**self.linears, **{name: target for targets in experts for name, target in targets.items()}}
+
+    def targets(self, patterns: Sequence[str] | None) -> dict[str, Target]:
+        """What to prune: every Linear and expert of the decoder, or those whose names match a shell-style pattern.
 
         Raises:
-            ValueError: for a pattern that matches no Linear of the decoder.
+            ValueError: for a pattern that matches nothing, or only what is left dense.
         """
         if patterns is None:
-            return dict(self.linears)
+            return dict(self.prunable)
         for pattern in patterns:
-            if not any(_matches(name, pattern) for name in self.linears):
-                kinds = sorted({name.rsplit(".", 1)[-1] for name in self.linears})
-                raise ValueError(
-                    f"targets: {pattern!r} matches no Linear of the decoder; its Linears end in {', '.join(kinds)}"
-                )
-        return {name: linear for name, linear in self.linears.items() if any(_matches(name, p) for p in patterns)}
+            if not any(_matches(name, pattern) for name in self.prunable):
+                kinds = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in self.prunable}))
+                dense = [name for name in self.routers if _matches(name, pattern)]
+                why = f"{dense[0]} is a router and stays dense" if dense else f"its Linears end in {kinds}"
+                raise ValueError(f"targets: {pattern!r} matches no Linear of the decoder; {why}")
+        return {name: target for name, target in self.prunable.items() if any(_matches(name, p) for p in patterns)}
+
+    def _in_router(self, name: str) -> bool:
+        return any(f"{name}.".startswith(f"{router}.") for router in self.routers)
 
     def block_of(self, name: str) -> int:
-        """Index of the block that holds the Linear called ``name``."""
+        """Index of the block that holds the target called ``name``."""
         return int(name[len(self.blocks_name) + 1 :].split(".", 1)[0])
 
 

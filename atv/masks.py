@@ -32,7 +32,7 @@ class PackedMasks(Mapping[str, Tensor]):
             self._packed |= masks._packed
             return
         for name, mask in masks.items():
-            packed = np.packbits(mask.cpu().numpy(), axis=1, bitorder="little")
+            packed = np.packbits(mask.cpu().contiguous().numpy(), axis=1, bitorder="little")
             self._packed[name] = torch.from_numpy(packed), list(mask.shape)
 
     def __getitem__(self, name: str) -> Tensor:

@@ -14,7 +14,9 @@ class BlockReport:
 
     ``mean_drift`` is over all visual tokens of the calibration set; ``tokens`` counts the set's tokens by modality;
     ``selected`` counts the pool's tokens by pathway and modality; ``norms`` is the root mean square activation by
-    modality and site (the first Linear that reads an input); ``seconds`` is wall-clock time.
+    modality and site (the first Linear that reads an input); ``seconds`` is wall-clock time; ``experts`` has,
+    by pathway and layer of experts, the pool's ``tokens`` that each expert was given, and which experts were
+    ``starved``: given too few for statistics of their own.
     """
 
     block: int
@@ -23,6 +25,7 @@ class BlockReport:
     selected: dict[str, dict[str, int]]
     norms: dict[str, dict[str, float]]
     seconds: float
+    experts: dict[str, dict[str, dict[str, list[int]]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class PruningReport:
 
     ``waiting_bytes_per_token`` is the memory that a waiting sample's forward held at the first block, the hidden state
     (which an offloaded model moves) and what the model's own frames refer to (which nothing can move).
+    ``left_dense`` names the parameters of the decoder's blocks that atv does not prune, norms excepted, and the class
+    of module that holds each: routers, convolutions, biases of experts and the like.
     """
 
     masks: PackedMasks
@@ -53,6 +58,7 @@ class PruningReport:
     versions: dict[str, str]
     pathways: dict[str, PathwayReport] = field(default_factory=dict)
     waiting_bytes_per_token: float | None = None
+    left_dense: dict[str, str] = field(default_factory=dict)
 
     @property
     def sparsity(self) -> float:
@@ -79,5 +85,6 @@ class PruningReport:
             "parameters": self.parameters,
             "sparsity": sparsity,
             "waiting_bytes_per_token": self.waiting_bytes_per_token,
+            "left_dense": self.left_dense,
             "blocks": [asdict(block) for block in self.blocks],
         }

@@ -7,9 +7,9 @@ import pytest
 
 ATV = Path(__file__).parents[1] / "atv"
 LAYERS = [
-    {"provenance", "plugins", "trainer", "ranks", "fingerprint", "files"},
+    {"provenance", "plugins", "trainer", "ranks", "fingerprint", "files", "targets"},
     {"masks"},
-    {"lvlm", "selection", "criteria", "patterns", "allocation", "report"},
+    {"lvlm", "experts", "selection", "criteria", "patterns", "allocation", "report"},
     {"run_folder", "offload"},
     {"calibration", "pathways"},
     {"api"},

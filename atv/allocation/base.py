@@ -3,12 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
-from torch import nn
+from atv.targets import Target
 
 
 class Allocation(ABC):
-    """Shares a target sparsity out over the Linears."""
+    """Shares a target sparsity out over the Linears and experts."""
 
     @abstractmethod
-    def allocate(self, linears: Mapping[str, nn.Linear], sparsity: float) -> dict[str, float]:
+    def allocate(self, linears: Mapping[str, Target], sparsity: float) -> dict[str, float]:
         """Name of each Linear -> its sparsity."""

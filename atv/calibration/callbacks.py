@@ -8,10 +8,12 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from atv.calibration.fallback import warn_of_starved
+from atv.calibration.inputs import LinearInputs
 from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch
-from atv.calibration.pool import Pool
+from atv.calibration.pool import BlockPool, Pool
 from atv.calibration.samples import Sample
 from atv.calibration.sums import SampleSums
 from atv.criteria import Criterion
@@ -23,6 +25,7 @@ from atv.ranks import agree, gathered
 from atv.report import BlockReport
 from atv.run_folder import FinishedBlock
 from atv.selection import SetStatistics, TokenSelection
+from atv.targets import Target
 
 
 class BlockCallback(L.Callback, ABC):
@@ -71,7 +74,7 @@ class Drift(BlockCallback):
 
 
 class ActivationNorms(BlockCallback):
-    """L2 norm of each input channel of each Linear, text and visual tokens apart."""
+    """L2 norm of each input channel of each Linear, text and visual tokens apart; experts are left out."""
 
     def __init__(self) -> None:
         self.norms: dict[str, dict[str, Tensor]] = {}
@@ -79,8 +82,9 @@ class ActivationNorms(BlockCallback):
 
     def observe(self, sample: Sample) -> None:
         modalities = torch.stack([sample.tokens.text, sample.tokens.visual])
-        for site in sample.inputs:
-            self._sums.add(site, sample.tokens.sample, sample.square_sums(site, modalities))
+        for site, inputs in sample.inputs.items():
+            if isinstance(inputs, LinearInputs):
+                self._sums.add(site, sample.tokens.sample, inputs.square_sums(modalities))
 
     def finish(self, block: int) -> None:
         self.norms = {"text": {}, "visual": {}}
@@ -91,7 +95,7 @@ class ActivationNorms(BlockCallback):
 
 @dataclass(frozen=True)
 class Plan:
-    """How one pathway is pruned; ``sparsities`` is by Linear."""
+    """How one pathway is pruned; ``sparsities`` is by target."""
 
     selection: TokenSelection
     criterion: Criterion
@@ -102,16 +106,16 @@ class Plan:
 class Pruning(BlockCallback):
     """Makes each pathway's masks when a block is finished, and installs them before the next block is reached.
 
-    ``install`` is given the name of a Linear, the Linear, and a mask for each pathway; ``keep`` is given what a block
+    ``install`` is given the name of a target, the target, and a mask for each pathway; ``keep`` is given what a block
     came to.
     """
 
     def __init__(
         self,
         lvlm: LVLM,
-        targets: Mapping[str, nn.Linear],
+        targets: Mapping[str, Target],
         plans: Mapping[str, Plan],
-        install: Callable[[str, nn.Linear, Mapping[str, Tensor]], None],
+        install: Callable[[str, Target, Mapping[str, Tensor]], None],
         keep: Callable[[FinishedBlock], None],
         drift: Drift,
         norms: ActivationNorms,
@@ -133,24 +137,25 @@ class Pruning(BlockCallback):
         self._started = perf_counter()
 
     def finish(self, block: int) -> None:
-        # A rank without samples has seen no Linear called.
+        # A rank without samples has seen no target called.
         site_of = {name: site for by_name in gathered(self._site_of) for name, site in by_name.items()}
+        pools: dict[str, BlockPool] = {}
         names = [name for name in self.targets if self.lvlm.block_of(name) == block]
-        counts: dict[str, dict[str, int]] = {}
         made: dict[str, PackedMasks] = {}
         for pathway, plan in self.plans.items():
-            pools, text, visual = self._pools[pathway].finish(self.drift.statistics)
-            counts[pathway] = {"text": text, "visual": visual}
+            pools[pathway] = pool = self._pools[pathway].finish(self.drift.statistics)
             made[pathway] = PackedMasks()
             for name in names:
                 if name not in site_of:
                     raise ValueError(f"targets: block {block} never calls {name}")
-                score = plan.criterion.score(self.targets[name].weight.detach(), pools[site_of[name]])
+                score = plan.criterion.score(self.targets[name].weight.detach(), pool.statistics[site_of[name]])
                 if score.isnan().any():
                     raise ValueError(f"criterion: {type(plan.criterion).__name__} gave a NaN score in {name}")
                 made[pathway].update({name: plan.pattern.mask(score, plan.sparsities[name])})
         agree(tensors_digest(masks.packed for masks in made.values()), f"masks of block {block}")
-        finished = FinishedBlock(self._report(block, counts), made)
+        for pool in pools.values():
+            warn_of_starved(block, pool.experts)
+        finished = FinishedBlock(self._report(block, pools), made)
         self.take(finished)
         self.put(finished)
         self.keep(finished)
@@ -167,7 +172,7 @@ class Pruning(BlockCallback):
             masks = {pathway: masks[name] for pathway, masks in finished.masks.items()}
             self.install(name, self.targets[name], masks)
 
-    def _report(self, block: int, counts: dict[str, dict[str, int]]) -> BlockReport:
+    def _report(self, block: int, pools: Mapping[str, BlockPool]) -> BlockReport:
         started, self._started = self._started, perf_counter()
         statistics = self.drift.statistics
         tokens = {"text": statistics.text_tokens, "visual": statistics.visual_tokens}
@@ -175,9 +180,10 @@ class Pruning(BlockCallback):
             block=block,
             mean_drift=statistics.mean_drift,
             tokens=tokens,
-            selected=counts,
+            selected={name: {"text": pool.text, "visual": pool.visual} for name, pool in pools.items()},
             norms={m: {site: _rms(n, tokens[m]) for site, n in by.items()} for m, by in self.norms.norms.items()},
             seconds=self._started - started,
+            experts={name: pool.experts for name, pool in pools.items() if pool.experts},
         )
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import lightning as L
-from torch import nn
 from torch.utils.data import DataLoader
 
 from atv.calibration.samples import Sample, samples
@@ -13,6 +12,7 @@ from atv.calibration.waiting import WaitingForward, held_bytes
 from atv.lvlm import LVLM
 from atv.offload import OffloadedBlocks
 from atv.ranks import padded, together
+from atv.targets import Target
 
 
 class CalibrationBatch(NamedTuple):
@@ -101,7 +101,7 @@ class BlockwiseCalibration(L.LightningModule):
         return self._waiting[batch.number]
 
     def run(
-        self, trainer: L.Trainer, batches: Sequence[CalibrationBatch], targets: Mapping[str, nn.Linear], propagate: bool
+        self, trainer: L.Trainer, batches: Sequence[CalibrationBatch], targets: Mapping[str, Target], propagate: bool
     ) -> None:
         """Runs the loop over all blocks that are not finished; the model is left without doors, whatever happens."""
         left = len(self.lvlm.blocks) - self.first_block

@@ -1,29 +1,24 @@
 """An arrived batch taken apart into its samples, padding left behind."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from atv.calibration.inputs import ExpertInputs, LinearInputs, SiteInputs
+from atv.calibration.recording import RoutedInputs
 from atv.calibration.suspension import Arrival
 from atv.selection import Tokens
 
 
-@dataclass
+@dataclass(frozen=True)
 class Sample:
-    """One sample at one block: its tokens, and the inputs of the block's Linears at each site (n, in)."""
+    """One sample at one block: its tokens, what they bring to each site, and the site of each target."""
 
     tokens: Tokens
-    inputs: dict[str, Tensor]
+    inputs: dict[str, SiteInputs]
     site_of: dict[str, str]
-    _squares: dict[str, Tensor] = field(default_factory=dict)
-
-    def square_sums(self, site: str, weights: Tensor) -> Tensor:
-        """Weighted sums of squared inputs: weights (k, n) -> float32 (k, in)."""
-        if site not in self._squares:
-            self._squares[site] = self.inputs[site].float().square()
-        return weights.float() @ self._squares[site]
 
 
 def samples(arrival: Arrival, visual: Tensor, valid: Tensor, first_sample: int, seed: int) -> Iterator[Sample]:
@@ -32,6 +27,7 @@ def samples(arrival: Arrival, visual: Tensor, valid: Tensor, first_sample: int, 
     Raises:
         ValueError: for activations that are not finite, naming block and sample.
     """
+    noted = arrival.recording
     for row in range(len(valid)):
         keep = valid[row]
         # A row without padding is read where it lies.
@@ -49,4 +45,23 @@ def samples(arrival: Arrival, visual: Tensor, valid: Tensor, first_sample: int, 
             if not values.isfinite().all():
                 where = f"block {arrival.block}, sample {first_sample + row}"
                 raise ValueError(f"calibration: the {name} of {where} holds NaN or infinite activations")
-        yield Sample(tokens, {site: x[row][own] for site, x in arrival.sites.items()}, arrival.site_of)
+        inputs: dict[str, SiteInputs] = {
+            site: LinearInputs(x.reshape(*valid.shape, x.shape[-1])[row][own]) for site, x in noted.sites.items()
+        }
+        inputs.update({site: _routed(x, valid, row) for site, x in noted.routed.items()})
+        yield Sample(tokens, inputs, noted.site_of)
+
+
+def _routed(inputs: RoutedInputs, valid: Tensor, row: int) -> ExpertInputs:
+    """What the experts read of the sample in one row of the batch."""
+    length = valid.shape[1]
+    place = valid[row].cumsum(0) - 1
+    flat = inputs.routing.token
+    kept = (flat // length == row) & valid.flatten()[flat]
+    return ExpertInputs(
+        values=inputs.values[inputs.row[kept]],
+        token=place[flat[kept] % length],
+        expert=inputs.routing.expert[kept],
+        tokens=int(valid[row].sum()),
+        experts=inputs.experts,
+    )

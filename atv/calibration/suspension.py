@@ -14,22 +14,22 @@ from typing import Any
 import greenlet
 from torch import Tensor, nn
 
+from atv.calibration.recording import Recording, recording
 from atv.lvlm import LVLM
+from atv.targets import Target
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """A batch at the door of a block: what the dense block made of it.
+    """A batch at the door of a block: what the dense block made of it, and what its targets read meanwhile.
 
-    ``input`` and ``output`` are (batch, length, hidden). ``sites`` maps each distinct Linear input, called after the
-    first Linear that reads it, to that input (batch, length, in); ``site_of`` maps each Linear to its site.
+    ``input`` and ``output`` are (batch, length, hidden).
     """
 
     block: int
     input: Tensor
     output: Tensor
-    sites: dict[str, Tensor]
-    site_of: dict[str, str]
+    recording: Recording
 
 
 class SuspendedForward:
@@ -44,10 +44,10 @@ class SuspendedForward:
         Raises:
             RuntimeError: when the forward ended, or never came to a block.
         """
-        arrival = self._greenlet.switch()
-        if not isinstance(arrival, Arrival):
+        arrived = self._greenlet.switch()
+        if not isinstance(arrived, list):
             raise RuntimeError("the model's forward ended without another decoder block")
-        return arrival
+        return arrived.pop()
 
     def frames(self) -> Iterator[FrameType]:
         """The frames of the forward while it waits, innermost first."""
@@ -63,7 +63,7 @@ class SuspendedForward:
 
 
 @contextmanager
-def doors(lvlm: LVLM, targets: Mapping[str, nn.Linear], propagate: bool, first_block: int = 0) -> Iterator[None]:
+def doors(lvlm: LVLM, targets: Mapping[str, Target], propagate: bool, first_block: int = 0) -> Iterator[None]:
     """Puts a door before every block from ``first_block`` on, and takes all of them away again.
 
     ``propagate=False`` resumes with the dense block's output (one-shot pruning), at one pass a block.
@@ -72,7 +72,7 @@ def doors(lvlm: LVLM, targets: Mapping[str, nn.Linear], propagate: bool, first_b
     before = [block.__dict__.get("forward") for block in lvlm.blocks]
     try:
         for index, block in enumerate(lvlm.blocks[first_block:], start=first_block):
-            inside = {name: linear for name, linear in targets.items() if lvlm.block_of(name) == index}
+            inside = {name: target for name, target in targets.items() if lvlm.block_of(name) == index}
             block.forward = _door(index, block.forward, inside, propagate)
         yield
     finally:
@@ -83,35 +83,18 @@ def doors(lvlm: LVLM, targets: Mapping[str, nn.Linear], propagate: bool, first_b
 
 
 def _door(
-    index: int, forward: Callable[..., Any], linears: Mapping[str, nn.Linear], propagate: bool
+    index: int, forward: Callable[..., Any], targets: Mapping[str, Target], propagate: bool
 ) -> Callable[..., Any]:
     def door(*args: Any, **kwargs: Any) -> Any:
-        with _recording(linears) as (sites, site_of):
-            result = forward(*args, **kwargs)
         hidden = args[0] if args else kwargs["hidden_states"]
-        output = result if isinstance(result, Tensor) else result[0]
-        greenlet.getcurrent().parent.switch(Arrival(index, hidden, output, sites, site_of))
+        with recording(targets, hidden.shape[:2].numel(), kwargs) as noted:
+            result = forward(*args, **kwargs)
+        arrived = [Arrival(index, hidden, result if isinstance(result, Tensor) else result[0], noted)]
+        # While this frame waits, whatever it refers to stays in memory; advance() empties the list.
+        del noted
+        if propagate:
+            del result
+        greenlet.getcurrent().parent.switch(arrived)
         return forward(*args, **kwargs) if propagate else result
 
     return door
-
-
-@contextmanager
-def _recording(linears: Mapping[str, nn.Linear]) -> Iterator[tuple[dict[str, Tensor], dict[str, str]]]:
-    """Notes every Linear's input; Linears that read the very same tensor share one site."""
-    sites: dict[str, Tensor] = {}
-    site_of: dict[str, str] = {}
-
-    def note(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            site_of[name] = next((site for site, seen in sites.items() if seen is args[0]), name)
-            sites.setdefault(site_of[name], args[0])
-
-        return hook
-
-    handles = [linear.register_forward_pre_hook(note(name)) for name, linear in linears.items()]
-    try:
-        yield sites, site_of
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -1,6 +1,7 @@
 """Decoupled pathways: one masked weight a modality, every token routed to its own."""
 
+from atv.pathways.experts import DecoupledExperts, decouple_target
 from atv.pathways.linear import DecoupledLinear
 from atv.pathways.routing import route
 
-__all__ = ["DecoupledLinear", "route"]
+__all__ = ["DecoupledExperts", "DecoupledLinear", "decouple_target", "route"]

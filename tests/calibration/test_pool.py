@@ -7,6 +7,7 @@ import torch
 import atv
 from atv.calibration.callbacks import ActivationNorms, Drift
 from atv.calibration.pool import Pool
+from atv.calibration.recording import Recording
 from atv.calibration.samples import samples
 from atv.calibration.suspension import Arrival
 from atv.selection import SetStatistics
@@ -27,7 +28,8 @@ def arrival(pad=0, side="left"):
 
     visual = torch.arange(LENGTH).expand(COUNT, -1) % 3 != torch.arange(COUNT)[:, None] % 3
     before, after, inputs = integers(HIDDEN), integers(HIDDEN), integers(INPUTS)
-    made = Arrival(2, padded(before, 77.0), padded(after, 77.0), {"site": padded(inputs, 77.0)}, {"linear": "site"})
+    noted = Recording({"site": padded(inputs, 77.0)}, site_of={"linear": "site"})
+    made = Arrival(2, padded(before, 77.0), padded(after, 77.0), noted)
     valid = padded(torch.ones(COUNT, LENGTH, dtype=torch.bool), False)
     return list(samples(made, padded(visual, True), valid, first_sample=0, seed=1))
 
@@ -37,8 +39,8 @@ def norm(rule, observed, drift=0.5):
     for sample in observed:
         pool.observe(sample)
     text, visual = (sum(int(getattr(s.tokens, m).sum()) for s in observed) for m in ("text", "visual"))
-    pools, *counts = pool.finish(SetStatistics(drift, len(observed), text, visual))
-    return pools["site"].norm, counts
+    found = pool.finish(SetStatistics(drift, len(observed), text, visual))
+    return found.statistics["site"].norm, [found.text, found.visual]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,7 @@ def test_norms_are_means_over_samples_of_squares():
     for rule, chosen in ((atv.AllTokens(), slice(None)), (atv.TextOnly(), "text"), (atv.VisualOnly(), "visual")):
         sums = np.zeros(INPUTS)
         for sample in observed:
-            rows = sample.inputs["site"].double().numpy()
+            rows = sample.inputs["site"].values.double().numpy()
             keep = getattr(sample.tokens, chosen).numpy() if isinstance(chosen, str) else chosen
             sums += (rows[keep] ** 2).sum(0)
         assert np.array_equal(norm(rule, observed)[0].numpy(), np.sqrt(sums / COUNT).astype(np.float32))
@@ -104,7 +106,7 @@ def test_callbacks_gather_norms_and_drift_by_modality():
     drift.finish(2)
     for modality in ("text", "visual"):
         rows = np.concatenate(
-            [s.inputs["site"].double().numpy()[getattr(s.tokens, modality).numpy()] for s in observed]
+            [s.inputs["site"].values.double().numpy()[getattr(s.tokens, modality).numpy()] for s in observed]
         )
         assert np.array_equal(np.rint(norms.norms[modality]["site"].numpy() ** 2), (rows**2).sum(0))
     each = []

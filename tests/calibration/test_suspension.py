@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -28,9 +31,22 @@ def test_linears_that_read_one_tensor_share_a_site(llava, batches):
         forward = SuspendedForward(llava, batches[0])
         arrival = forward.advance()
         forward.close()
-    assert len(arrival.sites) == 4 and len(arrival.site_of) == 7
-    shared = {name.rsplit(".", 1)[-1]: site.rsplit(".", 1)[-1] for name, site in arrival.site_of.items()}
+    assert len(arrival.recording.sites) == 4 and len(arrival.recording.site_of) == 7
+    shared = {name.rsplit(".", 1)[-1]: site.rsplit(".", 1)[-1] for name, site in arrival.recording.site_of.items()}
     assert shared["k_proj"] == shared["v_proj"] == "q_proj" and shared["up_proj"] == "gate_proj"
+
+
+@torch.no_grad()
+def test_a_waiting_forward_holds_nothing_that_was_observed(llava, batches):
+    lvlm = LVLM.of(llava)
+    with doors(lvlm, lvlm.linears, propagate=True):
+        forward = SuspendedForward(llava, batches[0])
+        arrival = forward.advance()
+        seen = [weakref.ref(tensor) for tensor in (arrival.output, *arrival.recording.sites.values())]
+        del arrival
+        gc.collect()
+        assert [tensor() for tensor in seen] == [None] * 5
+        forward.close()
 
 
 def test_an_error_in_a_forward_surfaces_and_leaves_the_model_clean(llava, batches):

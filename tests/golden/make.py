@@ -8,6 +8,7 @@ import torch
 
 import atv
 from atv.bundled.data import calibration_pool, evaluation_set
+from atv.calibration.inputs import LinearInputs
 from atv.calibration.pool import Pool
 from atv.calibration.samples import Sample
 from atv.data.conversations import calibration_batches
@@ -34,7 +35,7 @@ def integer_masks():
     for index in range(6):
         visual = torch.arange(30) % 3 != index % 3
         tokens = Tokens(visual, torch.arange(30), integers(30, 16), integers(30, 16), sample=index, block=1, seed=5)
-        samples.append(Sample(tokens, {"site": integers(30, 64)}, {"linear": "site"}))
+        samples.append(Sample(tokens, {"site": LinearInputs(integers(30, 64))}, {"linear": "site"}))
     drift = torch.cat([s.tokens.drift[s.tokens.visual] for s in samples]).double().mean().item()
     text, visual = (sum(int(getattr(s.tokens, m).sum()) for s in samples) for m in ("text", "visual"))
     checksums = {}
@@ -42,8 +43,8 @@ def integer_masks():
         pool = Pool(getattr(atv, rule)())
         for sample in samples:
             pool.observe(sample)
-        pools, _, _ = pool.finish(SetStatistics(drift, len(samples), text, visual))
-        score = atv.Wanda().score(weight, pools["site"])
+        found = pool.finish(SetStatistics(drift, len(samples), text, visual))
+        score = atv.Wanda().score(weight, found.statistics["site"])
         for pattern in PATTERNS:
             mask = parse_pattern(pattern).mask(score, 0.5)
             checksums[f"{rule} {pattern}"] = hashlib.blake2b(mask.numpy().tobytes(), digest_size=8).hexdigest()

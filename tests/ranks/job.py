@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
+from moe import moe_llava
 from PIL import Image
 from tiny import make_batch, random_llava
 
@@ -46,6 +47,8 @@ def main(ranks, folder, rank=None, how=None):
         "resumed": lambda model: atv.prune(model, many, trainer=trainer, run_dir=Path(folder) / "run").masks,
         "streamed": lambda _: streamed(many, trainer, Path(folder)),
         "visual": lambda model: decoupled(model, many, trainer),
+        "experts": lambda _: atv.prune(moe_llava("qwen3_moe"), many, trainer=trainer).masks,
+        "experts of one batch": lambda _: atv.prune(moe_llava("qwen3_moe"), many[:1], trainer=trainer).masks,
     }
     for name, run in runs.items():
         masks = run(random_llava())

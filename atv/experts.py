@@ -1,0 +1,115 @@
+"""Mixture-of-experts layers of transformers, and where each expert's weights lie.
+
+A layer holds all its experts in two 3-D parameters, one slice an expert: ``gate_up_proj`` (``up_proj`` where there is
+no gate) and ``down_proj``. Most lie as (expert, out, in), those of Aria, Llama 4 and GPT-OSS as (expert, in, out).
+"""
+
+import inspect
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+LAST = "down_proj"
+FIRST = ("gate_up_proj", "up_proj")
+TEXT, VISION = "text_moe", "vision_moe"
+# What decides where tokens go, or how much a shared expert counts: small, and harmed more than it saves.
+_ROUTERS = ("gate", "router", "shared_expert_gate")
+
+
+@dataclass(frozen=True, eq=False)
+class FusedExperts:
+    """A layer of experts: the module, its full name, its first parameter, and how its slices lie."""
+
+    name: str
+    module: Any
+    first: str
+    transposed: bool
+
+    @classmethod
+    def of(cls, name: str, module: nn.Module) -> "FusedExperts | None":
+        """None for a module that holds no experts, or calls them in a way that is not known here."""
+        first = next((parameter for parameter in FIRST if _is_stack(module, parameter)), None)
+        if first is None or not _is_stack(module, LAST) or len(_arguments(module)) not in (1, 3):
+            return None
+        # (E, hidden, 2 * inner) against (E, 2 * inner, hidden), where the class does not say.
+        by_shape = getattr(module, first).shape[1] == getattr(module, LAST).shape[2]
+        return cls(name, module, first, bool(getattr(module, "is_transposed", by_shape)))
+
+    @property
+    def count(self) -> int:
+        """How many experts there are."""
+        return len(getattr(self.module, LAST))
+
+    @property
+    def parameters(self) -> tuple[str, str]:
+        """The fused parameters that are pruned."""
+        return self.first, LAST
+
+    @property
+    def of_one_modality(self) -> bool:
+        """Whether the layer sees only text or only visual tokens, as those of ERNIE 4.5 VL do."""
+        return self.name.endswith((f"{TEXT}.experts", f"{VISION}.experts"))
+
+    def weight(self, parameter: str, expert: int) -> Tensor:
+        """An expert's slice as (out, in), a view of the parameter."""
+        weight = getattr(self.module, parameter).detach()[expert]
+        return weight.mT if self.transposed else weight
+
+    def of_module(self, module: nn.Module) -> "FusedExperts":
+        """The same layer, held by a copy of the module."""
+        return replace(self, module=module)
+
+    def targets(self) -> "dict[str, ExpertWeight]":
+        """Name -> weight of every expert, such as ``...mlp.experts.3.gate_up_proj``."""
+        return {
+            expert_name(f"{self.name}.{parameter}", expert): ExpertWeight(self, parameter, expert)
+            for expert in range(self.count)
+            for parameter in self.parameters
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class ExpertWeight:
+    """One expert's slice of a fused parameter, a ``Target``."""
+
+    layer: FusedExperts
+    parameter: str
+    expert: int
+
+    @property
+    def weight(self) -> Tensor:
+        """(out, in), a view of the parameter whatever way its slices lie."""
+        return self.layer.weight(self.parameter, self.expert)
+
+    @property
+    def in_features(self) -> int:
+        return self.weight.shape[1]
+
+
+def expert_name(site: str, expert: int) -> str:
+    """``...experts.gate_up_proj``, 3 -> ``...experts.3.gate_up_proj``."""
+    layer, parameter = site.rsplit(".", 1)
+    return f"{layer}.{expert}.{parameter}"
+
+
+def fused_experts(blocks: nn.Module, prefix: str) -> list[FusedExperts]:
+    """All layers of experts inside ``blocks``, in order."""
+    found = (FusedExperts.of(f"{prefix}.{name}", module) for name, module in blocks.named_modules())
+    return [experts for experts in found if experts is not None]
+
+
+def routers(layers: list[FusedExperts], model: nn.Module) -> list[str]:
+    """Full names of the routers, and gates of shared experts, that stand beside layers of experts."""
+    beside = (f"{layer.name.rpartition('.')[0]}.{router}" for layer in layers for router in _ROUTERS)
+    modules = dict(model.named_modules())
+    return [name for name in beside if name in modules]
+
+
+def _is_stack(module: nn.Module, parameter: str) -> bool:
+    value = module._parameters.get(parameter)
+    return value is not None and value.dim() == 3
+
+
+def _arguments(module: nn.Module) -> list[str]:
+    return list(inspect.signature(type(module).forward).parameters)[1:]

@@ -1,0 +1,65 @@
+import copy
+
+import pytest
+import torch
+from moe import TEXTS, layers, moe_llava
+from tiny import make_batch
+
+import atv
+from atv.lvlm import LVLM
+from atv.pathways import DecoupledExperts, decouple_target, route
+
+DENSE = atv.Pathway("AllTokens", sparsity=0.0)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:block .* fewer than"),
+    pytest.mark.parametrize("kind", list(TEXTS)),
+]
+
+
+def decoupled(dense, masks):
+    """Every target of the decoder decoupled, ``masks`` maps its name to (text, visual)."""
+    model = copy.deepcopy(dense)
+    lvlm = LVLM.of(model)
+    route(lvlm)
+    for name, target in lvlm.prunable.items():
+        decouple_target(model, name, target, *masks(name, target))
+    assert all(isinstance(module.experts, DecoupledExperts) for module in layers(model).values())
+    return model
+
+
+@torch.no_grad()
+def test_full_masks_are_the_dense_model_exactly(kind, batches):
+    dense = moe_llava(kind)
+    full = decoupled(dense, lambda _, target: [torch.ones_like(target.weight, dtype=torch.bool)] * 2)
+    for batch in batches:
+        assert torch.equal(full(**batch).logits, dense(**batch).logits)
+
+
+@torch.no_grad()
+def test_equal_masks_are_the_pruned_model_exactly(kind, batches):
+    dense, pruned = moe_llava(kind), moe_llava(kind)
+    masks = atv.prune(pruned, batches).masks
+    both = decoupled(dense, lambda name, _: [masks[name]] * 2)
+    for batch in batches:
+        assert torch.equal(both(**batch).logits, pruned(**batch).logits)
+        assert torch.equal(both.generate(**batch, max_new_tokens=4), pruned.generate(**batch, max_new_tokens=4))
+
+
+@torch.no_grad()
+def test_a_visual_pathway_leaves_text_only_forwards_alone(kind, batches):
+    model, dense = moe_llava(kind), moe_llava(kind)
+    report = atv.decouple(
+        model, batches, text=DENSE, visual=atv.Pathway("VisualOnly", sparsity=0.9), targets=["*.experts.*"]
+    )
+    assert {name.rsplit(".", 1)[-1] for name in report.pathways["visual"].masks} == {"gate_up_proj", "down_proj"}
+    assert set(report.blocks[0].experts) == {"text", "visual"}
+    text_only = make_batch([5, 9], 4, images=False)
+    assert torch.equal(model(**text_only).logits, dense(**text_only).logits)
+    assert not torch.equal(model(**batches[0]).logits, dense(**batches[0]).logits)
+
+
+def test_masks_equal_those_of_ordinary_pruning_in_one_shot(kind, batches):
+    ordinary = atv.prune(moe_llava(kind), batches, selection="TextOnly", propagate=False)
+    text = atv.Pathway("TextOnly")
+    report = atv.decouple(moe_llava(kind), batches, text=text, visual=DENSE, propagate=False)
+    assert all(torch.equal(ordinary.masks[n], report.pathways["text"].masks[n]) for n in ordinary.masks)
