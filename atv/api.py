@@ -224,6 +224,7 @@ def _run(
         versions=versions(),
         pathways={name: PathwayReport(masks) for name, masks in pruning.masks.items() if name != BOTH},
         waiting_bytes_per_token=loop.held_bytes / loop.held_tokens if loop.held_tokens else None,
+        left_dense=lvlm.left_dense,
     )
     if folder is not None and trainer.is_global_zero:
         folder.leave(report)

@@ -43,6 +43,8 @@ class PruningReport:
 
     ``waiting_bytes_per_token`` is the memory that a waiting sample's forward held at the first block, the hidden state
     (which an offloaded model moves) and what the model's own frames refer to (which nothing can move).
+    ``left_dense`` names the parameters of the decoder's blocks that atv does not prune, norms excepted, and the class
+    of their modules: convolutions, gates, Linears that read no token of the decoder.
     """
 
     masks: PackedMasks
@@ -53,6 +55,7 @@ class PruningReport:
     versions: dict[str, str]
     pathways: dict[str, PathwayReport] = field(default_factory=dict)
     waiting_bytes_per_token: float | None = None
+    left_dense: dict[str, str] = field(default_factory=dict)
 
     @property
     def sparsity(self) -> float:
@@ -79,5 +82,6 @@ class PruningReport:
             "parameters": self.parameters,
             "sparsity": sparsity,
             "waiting_bytes_per_token": self.waiting_bytes_per_token,
+            "left_dense": self.left_dense,
             "blocks": [asdict(block) for block in self.blocks],
         }

@@ -1,7 +1,6 @@
 """A Linear with one weight for text tokens and one for visual tokens."""
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,10 +26,10 @@ class DecoupledLinear(nn.Module):
         self.bias = linear.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, length, in) -> (batch, length, out)."""
+        """(batch, length, in) -> (batch, length, out); batch and length may be one dimension (OPT)."""
         visual = current_visual()
         text_product = F.linear(x, self.text, self.bias)
         if visual is None:
             return text_product
         visual_product = F.linear(x, self.visual, self.bias)
-        return torch.where(rearrange(visual, "batch length -> batch length 1"), visual_product, text_product)
+        return torch.where(visual.reshape(*x.shape[:-1], 1), visual_product, text_product)
