@@ -8,7 +8,7 @@ export WANDB_SILENT ?= true
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install ablation-visual-sparsity test test-slow lint bench bench-setup train-tiny wheel clean
+.PHONY: help install ablation-visual-sparsity test test-slow lint models bench bench-setup train-tiny wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 28
@@ -33,6 +33,9 @@ test-slow: install  ## all tests, the slow ones too
 
 lint: install  ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+models: install  ## renew the table of model types (atv models, docs/models.md) from the conformance suite
+	PYTHONPATH=tests $(BIN)/python tests/conformance/make.py
 
 bench: install  ## what pruning costs, beside the floor and llm-compressor (under 15 minutes on 2 cores)
 	$(BIN)/python -m atv.benchmark --peer $(PEERS)/bin/python $(ARGS)

@@ -1,4 +1,4 @@
-"""The command line: ``atv prune``, ``atv evaluate``, ``atv ablate``."""
+"""The command line: ``atv prune``, ``atv evaluate``, ``atv ablate``, ``atv models``."""
 
 import argparse
 import errno
@@ -17,11 +17,12 @@ from atv.allocation import Allocation
 from atv.calibration.preemption import Preempted
 from atv.commands.ablate import ablate
 from atv.commands.evaluate import evaluate
+from atv.commands.models import models
 from atv.commands.prune import prune
 from atv.criteria import Criterion
 from atv.selection import TokenSelection
 
-COMMANDS: tuple[Callable[..., None], ...] = (prune, evaluate, ablate)
+COMMANDS: tuple[Callable[..., None], ...] = (prune, evaluate, ablate, models)
 KINDS: dict[str, type[Any]] = {"selection": TokenSelection, "criterion": Criterion, "allocation": Allocation}
 
 

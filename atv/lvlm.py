@@ -1,6 +1,5 @@
-"""What this project needs to know of any LVLM, and the only place that asks transformers for it."""
+"""What this project needs to know of any LVLM."""
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -12,18 +11,20 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from atv.anatomy import PIXELS, VISUAL_MASK, decoder_blocks, reads_tokens, takes, visual_token_ids
 from atv.experts import FusedExperts, fused_experts, routers
 from atv.targets import Target
-
-_VISUAL_TOKEN_FIELDS = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
 
 
 @dataclass(frozen=True)
 class LVLM:
     """A vision-language model with its decoder blocks and the ids that stand for visual tokens.
 
+    ``visual_ids`` is empty where no id does: Kosmos-2's processor gives a mask instead, and Mllama's visual tokens
+    never enter the decoder, so that all of its tokens are text.
+
     Raises:
-        ValueError: when built by ``of`` from a model without a text decoder or without an image token.
+        ValueError: when built by ``of`` from a model that is no decoder-only LVLM; the message names it and says why.
     """
 
     model: PreTrainedModel
@@ -34,23 +35,16 @@ class LVLM:
     @classmethod
     def of(cls, model: PreTrainedModel) -> "LVLM":
         """Finds the blocks through ``model.get_decoder()`` and the visual token ids in the config."""
-        kind = type(model).__name__
-        decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
-        blocks = getattr(decoder, "layers", None)
-        if not isinstance(blocks, nn.ModuleList) or not len(blocks):
-            raise ValueError(
-                f"{kind} has no language decoder with blocks: model.get_decoder().layers is missing or empty"
-            )
-        ids = {token for field in _VISUAL_TOKEN_FIELDS if (token := getattr(model.config, field, None)) is not None}
-        if not ids:
-            raise ValueError(f"{kind} has no image token: its config has none of {', '.join(_VISUAL_TOKEN_FIELDS)}")
+        blocks, ids = decoder_blocks(model), visual_token_ids(model)
         name = next(name for name, module in model.named_modules() if module is blocks)
-        return cls(model, blocks, name, tuple(sorted(ids)))
+        return cls(model, blocks, name, ids)
 
     def visual(self, inputs: Mapping[str, Any]) -> Tensor:
         """Which positions carry visual tokens: bool (batch, length)."""
-        ids = inputs["input_ids"]
-        return torch.isin(ids, torch.tensor(self.visual_ids, device=ids.device))
+        ids, mask = inputs["input_ids"], inputs.get(VISUAL_MASK)
+        if mask is not None:
+            return mask.bool()
+        return torch.isin(ids, torch.tensor(self.visual_ids, dtype=ids.dtype, device=ids.device))
 
     @staticmethod
     def valid(inputs: Mapping[str, Any]) -> Tensor:
@@ -58,10 +52,15 @@ class LVLM:
         mask = inputs.get("attention_mask")
         return torch.ones_like(inputs["input_ids"], dtype=torch.bool) if mask is None else mask.bool()
 
+    @staticmethod
+    def brings_pixels(inputs: Mapping[str, Any]) -> bool:
+        """Whether a picture or clip comes with these inputs."""
+        return any(value is not None for key, value in inputs.items() if key.startswith(PIXELS))
+
     def encode_images(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """``inputs`` with the vision tower's output in place of its pixels, where the model takes such."""
-        takes = "mm_encoder_outputs" in inspect.signature(self.model.forward).parameters
-        if not takes or set(inputs) != {"input_ids", "attention_mask", "pixel_values"}:
+        plain = set(inputs) == {"input_ids", "attention_mask", "pixel_values"}
+        if not plain or not takes(self.model, "mm_encoder_outputs"):
             return dict(inputs)
         see: Any = self.model.get_image_features
         seen = see(pixel_values=inputs["pixel_values"].to(self.model.device), return_dict=True)
@@ -71,11 +70,13 @@ class LVLM:
 
     @cached_property
     def linears(self) -> dict[str, nn.Linear]:
-        """Full name -> Linear, for every Linear inside the decoder blocks but those of routers, in order."""
+        """Full name -> Linear, for every Linear of the blocks that reads the decoder's tokens and is no router's."""
         return {
             name: module
             for short, module in self.blocks.named_modules()
-            if isinstance(module, nn.Linear) and not self._in_router(name := f"{self.blocks_name}.{short}")
+            if isinstance(module, nn.Linear)
+            and reads_tokens(short)
+            and not self._in_router(name := f"{self.blocks_name}.{short}")
         }
 
     @cached_property

@@ -47,7 +47,7 @@ class PruningReport:
     ``waiting_bytes_per_token`` is the memory that a waiting sample's forward held at the first block, the hidden state
     (which an offloaded model moves) and what the model's own frames refer to (which nothing can move).
     ``left_dense`` names the parameters of the decoder's blocks that atv does not prune, norms excepted, and the class
-    of module that holds each: routers, convolutions, biases of experts and the like.
+    of module that holds each: routers, convolutions, biases of experts, Linears that read no token of the decoder.
     """
 
     masks: PackedMasks

@@ -68,8 +68,10 @@ class Drift(BlockCallback):
         self._sums.add("counts", tokens.sample, torch.stack([count.double() for count in counts]))
 
     def finish(self, block: int) -> None:
-        drift, visual, text, count = self._sums.totals()["counts"].tolist()
-        self._sums = SampleSums()
+        totals, self._sums = self._sums.totals(), SampleSums()
+        if not totals:
+            raise ValueError(f"batches: no sample came to block {block}; cross-attention needs some with pictures")
+        drift, visual, text, count = totals["counts"].tolist()
         self.statistics = SetStatistics(drift / visual if visual else 0.0, int(count), int(text), int(visual))
 
 

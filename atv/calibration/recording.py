@@ -49,7 +49,7 @@ def recording(targets: Mapping[str, Target], tokens: int, arguments: Mapping[str
     """
     noted = Recording()
     handles = [
-        target.register_forward_pre_hook(_note_linear(noted, name))
+        target.register_forward_pre_hook(_note_linear(noted, name, tokens))
         for name, target in targets.items()
         if isinstance(target, nn.Linear)
     ]
@@ -65,8 +65,12 @@ def recording(targets: Mapping[str, Target], tokens: int, arguments: Mapping[str
             handle.remove()
 
 
-def _note_linear(noted: Recording, name: str) -> Callable[..., None]:
+def _note_linear(noted: Recording, name: str, tokens: int) -> Callable[..., None]:
     def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if args[0].shape[:-1].numel() != tokens:
+            raise ValueError(
+                f"targets: {name} read {tuple(args[0].shape)}, which is not one row for each of {tokens} tokens"
+            )
         site = next((site for site, seen in noted.sites.items() if seen is args[0]), name)
         noted.site_of[name] = site
         noted.sites.setdefault(site, args[0])

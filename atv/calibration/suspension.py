@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 import greenlet
+import torch
 from torch import Tensor, nn
 
 from atv.calibration.recording import Recording, recording
@@ -32,22 +33,35 @@ class Arrival:
     recording: Recording
 
 
+class _Forward(greenlet.greenlet):
+    """A forward, the block that it should come to next, and what it brings from there."""
+
+    wanted = 0
+    arrival: Arrival | None = None
+
+
 class SuspendedForward:
     """One batch's forward pass; ``advance`` takes it to the next door."""
 
     def __init__(self, model: nn.Module, inputs: Mapping[str, Any]) -> None:
-        self._greenlet = greenlet.greenlet(lambda: model(**inputs, use_cache=False))
+        self._greenlet = _Forward(lambda: model(**inputs, use_cache=False))
 
-    def advance(self) -> Arrival:
-        """Resumes until the next block; an error of the model's forward is raised here.
+    def advance(self, block: int) -> Arrival | None:
+        """Resumes until the door of ``block``; None where the forward skips it, as Mllama does with text alone.
 
         Raises:
-            RuntimeError: when the forward ended, or never came to a block.
+            RuntimeError: when the forward ended, or came to an earlier block. An error of the model's forward is
+                raised here, too.
         """
-        arrived = self._greenlet.switch()
-        if not isinstance(arrived, list):
+        self._greenlet.wanted = block
+        self._greenlet.switch()
+        if self._greenlet.dead:
             raise RuntimeError("the model's forward ended without another decoder block")
-        return arrived.pop()
+        # Taken away, not read: while the forward waits, only its own frames hold anything.
+        arrival, self._greenlet.arrival = self._greenlet.arrival, None
+        if arrival is not None and arrival.block != block:
+            raise RuntimeError(f"the model's forward came to block {arrival.block} in place of {block}")
+        return arrival
 
     def frames(self) -> Iterator[FrameType]:
         """The frames of the forward while it waits, innermost first."""
@@ -66,14 +80,16 @@ class SuspendedForward:
 def doors(lvlm: LVLM, targets: Mapping[str, Target], propagate: bool, first_block: int = 0) -> Iterator[None]:
     """Puts a door before every block from ``first_block`` on, and takes all of them away again.
 
-    ``propagate=False`` resumes with the dense block's output (one-shot pruning), at one pass a block.
+    ``propagate=False`` resumes with the dense block's output (one-shot pruning), at one pass a block. Otherwise the
+    first block of each kind runs once more on the first batch, to see that it can be run again.
     """
     # Hooks that move weights have put a forward of their own into a block's dict.
     before = [block.__dict__.get("forward") for block in lvlm.blocks]
+    repeatable: set[tuple[str, ...]] = set()
     try:
         for index, block in enumerate(lvlm.blocks[first_block:], start=first_block):
             inside = {name: target for name, target in targets.items() if lvlm.block_of(name) == index}
-            block.forward = _door(index, block.forward, inside, propagate)
+            block.forward = _door(index, block, inside, propagate, repeatable)
         yield
     finally:
         for block, forward in zip(lvlm.blocks, before, strict=True):
@@ -83,18 +99,40 @@ def doors(lvlm: LVLM, targets: Mapping[str, Target], propagate: bool, first_bloc
 
 
 def _door(
-    index: int, forward: Callable[..., Any], targets: Mapping[str, Target], propagate: bool
+    index: int, block: nn.Module, targets: Mapping[str, Target], propagate: bool, repeatable: set[tuple[str, ...]]
 ) -> Callable[..., Any]:
-    def door(*args: Any, **kwargs: Any) -> Any:
+    forward = block.forward
+    kind = (type(block).__name__, *(name for name, _ in block.named_children()))
+
+    def observed(*args: Any, **kwargs: Any) -> tuple[Arrival, Any]:
         hidden = args[0] if args else kwargs["hidden_states"]
         with recording(targets, hidden.shape[:2].numel(), kwargs) as noted:
             result = forward(*args, **kwargs)
-        arrived = [Arrival(index, hidden, result if isinstance(result, Tensor) else result[0], noted)]
-        # While this frame waits, whatever it refers to stays in memory; advance() empties the list.
-        del noted
-        if propagate:
-            del result
-        greenlet.getcurrent().parent.switch(arrived)
-        return forward(*args, **kwargs) if propagate else result
+        output = _output(result)
+        if propagate and kind not in repeatable:
+            _check_again(f"{kind[0]} {index}", output, _output(forward(*args, **kwargs)))
+            repeatable.add(kind)
+        return Arrival(index, hidden, output, noted), None if propagate else result
+
+    def door(*args: Any, **kwargs: Any) -> Any:
+        here = greenlet.getcurrent()
+        while here.wanted < index:
+            here.parent.switch()
+        here.arrival, dense = observed(*args, **kwargs)
+        here.parent.switch()
+        return forward(*args, **kwargs) if propagate else dense
 
     return door
+
+
+def _output(result: Any) -> Tensor:
+    return result if isinstance(result, Tensor) else result[0]
+
+
+def _check_again(block: str, first: Tensor, second: Tensor) -> None:
+    """Refuses a block that keeps state or draws; last bits may differ where kernels are not deterministic."""
+    if not torch.allclose(first, second, rtol=0.01, atol=0.01 * float(first.abs().max()), equal_nan=True):
+        raise ValueError(
+            f"calibration: block {block} gives another output when it is run again on the same input; "
+            "is the model in training mode, or does the block keep a state?"
+        )

@@ -26,7 +26,7 @@ class DecoupledLinear(nn.Module):
         self.bias = linear.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, length, in) -> (batch, length, out); tokens may be laid flat, as layers of experts do."""
+        """(batch, length, in) -> (batch, length, out); batch and length may be one dimension (OPT, experts)."""
         visual = current_visual()
         text_product = F.linear(x, self.text, self.bias)
         if visual is None:

@@ -1,5 +1,6 @@
 """Tells every decoupled Linear which tokens of the running forward are visual."""
 
+import inspect
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
@@ -38,8 +39,7 @@ def visual_mask(lvlm: LVLM, inputs: Mapping[str, Any]) -> Tensor | None:
         raise ValueError("decoupled pathways need input_ids: inputs_embeds alone do not tell visual tokens from text")
     cache = inputs.get("past_key_values")
     continues = cache is not None and cache.get_seq_length() > 0
-    brings = any(inputs.get(key) is not None for key in ("pixel_values", "pixel_values_videos", "mm_encoder_outputs"))
-    if continues and not brings:
+    if continues and not lvlm.brings_pixels(inputs):
         return None
     visual = lvlm.visual(inputs)
     return visual if visual.any() else None
@@ -49,8 +49,8 @@ def route(lvlm: LVLM) -> None:
     """Hooks the model so that each forward of it sets the visual mask, and clears it at the end."""
 
     def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        inputs = dict(kwargs, input_ids=args[0]) if args else kwargs
-        _visual.set(visual_mask(lvlm, inputs))
+        named = inspect.signature(module.forward).bind_partial(*args).arguments
+        _visual.set(visual_mask(lvlm, named | kwargs))
 
     def leave(module: nn.Module, args: tuple[Any, ...], result: Any) -> None:
         _visual.set(_OUTSIDE)

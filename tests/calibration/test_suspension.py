@@ -1,4 +1,3 @@
-import gc
 import weakref
 
 import pytest
@@ -17,7 +16,7 @@ def test_waiting_forwards_see_what_plain_forwards_see(llava, batches):
         forwards = [SuspendedForward(llava, batch) for batch in batches]
         for block in range(3):
             for forward, states in zip(forwards, plain, strict=True):
-                arrival = forward.advance()
+                arrival = forward.advance(block)
                 assert arrival.block == block
                 assert torch.equal(arrival.input, states[block])
         for forward in forwards:
@@ -29,7 +28,7 @@ def test_linears_that_read_one_tensor_share_a_site(llava, batches):
     lvlm = LVLM.of(llava)
     with doors(lvlm, lvlm.linears, propagate=True):
         forward = SuspendedForward(llava, batches[0])
-        arrival = forward.advance()
+        arrival = forward.advance(0)
         forward.close()
     assert len(arrival.recording.sites) == 4 and len(arrival.recording.site_of) == 7
     shared = {name.rsplit(".", 1)[-1]: site.rsplit(".", 1)[-1] for name, site in arrival.recording.site_of.items()}
@@ -41,11 +40,11 @@ def test_a_waiting_forward_holds_nothing_that_was_observed(llava, batches):
     lvlm = LVLM.of(llava)
     with doors(lvlm, lvlm.linears, propagate=True):
         forward = SuspendedForward(llava, batches[0])
-        arrival = forward.advance()
-        seen = [weakref.ref(tensor) for tensor in (arrival.output, *arrival.recording.sites.values())]
+        arrival = forward.advance(0)
+        held = [weakref.ref(tensor) for tensor in (*arrival.recording.sites.values(), arrival.output)]
+        assert len(held) == 5 and all(ref() is not None for ref in held)
         del arrival
-        gc.collect()
-        assert [tensor() for tensor in seen] == [None] * 5
+        assert all(ref() is None for ref in held)
         forward.close()
 
 
@@ -57,9 +56,22 @@ def test_an_error_in_a_forward_surfaces_and_leaves_the_model_clean(llava, batche
     assert not any(module._forward_pre_hooks for module in llava.modules())
 
 
-def test_each_block_runs_twice_but_the_last_once(llava, batches):
+def test_each_block_runs_twice_but_the_last_once_and_the_first_of_a_kind_once_more(llava, batches):
     runs = [0, 0, 0]
     for index, block in enumerate(llava.get_decoder().layers):
         block.input_layernorm.register_forward_hook(lambda *_, i=index: runs.__setitem__(i, runs[i] + 1))
     atv.prune(llava, batches)
-    assert runs == [6, 6, 3]
+    assert runs == [7, 6, 3]
+
+
+def test_a_block_that_cannot_be_run_again_is_refused_by_name(llava, batches):
+    block, plain = llava.get_decoder().layers[0], llava.get_decoder().layers[0].forward
+    runs = []
+
+    def drifting(hidden_states, **kwargs):
+        runs.append(None)
+        return len(runs) * plain(hidden_states, **kwargs)
+
+    block.forward = drifting
+    with pytest.raises(ValueError, match="block LlamaDecoderLayer 0 gives another output when it is run again"):
+        atv.prune(llava, batches)

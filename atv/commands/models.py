@@ -1,0 +1,43 @@
+"""``atv models``"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+# What the conformance suite found; `make models` renews it.
+TABLE = Path(__file__).with_name("models.json")
+
+
+def models() -> None:
+    """Print the model types that were tested, which checks each passes, and the types that are refused.
+
+    It is what the conformance suite found on tiny random models, with the release of transformers that it names.
+    """
+    found = json.loads(TABLE.read_text())
+    tested = Table("type", "class", "passes", "notes")
+    for kind, row in found["types"].items():
+        tested.add_row(kind, row["class"], passes(row), notes(row))
+    refused = Table("refused type", "because")
+    for kind, reason in found["refused"].items():
+        refused.add_row(kind, reason)
+    console = Console()
+    console.print(tested)
+    console.print(refused)
+    console.print(f"Checks: {', '.join(found['checks'])}. Found with transformers {found['transformers']}.")
+
+
+def passes(row: Mapping[str, Any]) -> str:
+    """All checks, or all but those named."""
+    return f"all but {', '.join(row['failed'])}" if row["failed"] else "all"
+
+
+def notes(row: Mapping[str, Any]) -> str:
+    """How visual tokens are marked if not by ids, whether clips are tested, what stays dense, and our note."""
+    parts = [row["visual_tokens"], "clips" if row["clips"] else "", row["note"]]
+    if row["left_dense"]:
+        parts.append(f"left dense: {', '.join(row['left_dense'])}")
+    return "; ".join(part for part in parts if part)

@@ -1,0 +1,141 @@
+"""What must hold for every model type; a check raises where it does not. Equal means equal in every bit."""
+
+import copy
+import tempfile
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from transformers import AutoModelForImageTextToText
+
+import atv
+from atv.calibration.suspension import SuspendedForward, doors
+from atv.lvlm import LVLM
+from atv.pathways import DecoupledLinear, route
+from atv.trainer import quiet_trainer
+
+# Other pictures to try until every visual token has moved; codes of a codebook (Chameleon, Emu3) often stay.
+DRAWS = 16
+
+
+def logits(model, samples):
+    """Forwards of several batches, paused at every block in turn, end as plain ones do when nothing is pruned."""
+    lvlm, batches, ends = LVLM.of(model), samples.batches(), []
+    plain = [logits_of(model, batch) for batch in batches]
+    with (
+        torch.no_grad(),
+        doors(lvlm, lvlm.linears, propagate=True),
+        hooked(model.register_forward_hook, lambda _, __, result: ends.append(result.logits)),
+    ):
+        forwards = [SuspendedForward(model, batch) for batch in batches]
+        for block in range(len(lvlm.blocks)):
+            arrivals = [forward.advance(block) for forward in forwards]
+            assert all(arrivals) or samples.layout.beside_the_decoder
+        for forward in forwards:
+            try:
+                forward.advance(len(lvlm.blocks))
+            except RuntimeError as end:
+                assert "ended" in str(end)
+    assert len(ends) == len(plain)
+    assert all(torch.equal(end, expected) for end, expected in zip(ends, plain, strict=True))
+
+
+def visual_mask(model, samples):
+    """The mask is where other pixels change the input of block 0; rows of pictures may end in one learned vector."""
+    lvlm, layout = LVLM.of(model), samples.layout
+    for index, batch in enumerate(samples.batches()):
+        visual, valid, entered = lvlm.visual(batch), lvlm.valid(batch), block_input(model, batch)
+        moved = torch.zeros_like(visual)
+        for draw in range(1, DRAWS + 1):
+            other = samples.batches(pixels=1000 * draw)[index]
+            assert torch.equal(other["input_ids"], batch["input_ids"])
+            moved |= (block_input(model, other) != entered).any(-1)
+            if (moved == visual).all():
+                break
+        assert not (moved & ~visual & valid).any(), "a text token moved"
+        assert not (visual & ~valid).any(), "padding is visual"
+        assert not (layout.beside_the_decoder and visual.any()), "nothing enters the decoder, yet a token is visual"
+        still = entered[visual & ~moved]
+        assert layout.row_ends or not len(still), "a visual token stood still"
+        assert all(torch.equal(row, still[0]) for row in still), "more than row ends stood still"
+        assert len(still) <= len(entered[visual]) / 3, "few visual tokens moved"
+
+
+def pruning(model, samples):
+    """The Linears of the decoder's blocks lose what their masks say, and no other bit of the model changes."""
+    pruned, before = copy.deepcopy(model), model.state_dict()
+    report = atv.prune(pruned, samples.batches(), trainer=quiet_trainer(enable_progress_bar=False))
+    lost = {f"{name}.weight": mask for name, mask in report.masks.items()}
+    for name, tensor in pruned.state_dict().items():
+        assert torch.equal(tensor, before[name] * lost[name] if name in lost else before[name]), name
+    blocks = f"{LVLM.of(model).blocks_name}."
+    weights = {
+        f"{name}.weight" for name, m in model.named_modules() if isinstance(m, nn.Linear) and name.startswith(blocks)
+    }
+    assert weights == lost.keys() | (weights & report.left_dense.keys()) and not lost.keys() & report.left_dense.keys()
+    assert 0.45 < report.sparsity <= 0.5
+
+
+def saving(model, samples):
+    """Saved and loaded, the model gives the same logits. Copied, because a file's memory alignment moves last bits."""
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        loaded = copy.deepcopy(AutoModelForImageTextToText.from_pretrained(folder).eval())
+    assert type(loaded) is type(model)
+    for batch in samples.batches():
+        assert torch.equal(logits_of(loaded, batch), logits_of(model, batch))
+
+
+def pathways(model, samples):
+    """With one weight a modality and full masks, the model is the dense one."""
+    full = decoupled(model)
+    for batch in samples.batches():
+        assert torch.equal(logits_of(full, batch), logits_of(model, batch))
+
+
+def generation(model, samples):
+    """With one weight a modality and full masks, the dense model's tokens are generated."""
+    full = decoupled(model)
+    options = {"max_new_tokens": 3, "min_new_tokens": 3, "do_sample": False}
+    for batch in samples.batches()[:1]:
+        assert torch.equal(full.generate(**batch, **options), model.generate(**batch, **options))
+
+
+CHECKS = (logits, visual_mask, pruning, saving, pathways, generation)
+
+
+@torch.no_grad()
+def logits_of(model, batch):
+    return model(**batch, use_cache=False).logits
+
+
+def block_input(model, batch):
+    """What enters block 0: (batch, length, hidden)."""
+    seen = []
+
+    def note(_, args, kwargs):
+        seen.append(args[0] if args else kwargs["hidden_states"])
+
+    with hooked(LVLM.of(model).blocks[0].register_forward_pre_hook, note, with_kwargs=True):
+        logits_of(model, batch)
+    return seen[0]
+
+
+def decoupled(model):
+    """A copy with one weight a modality in every Linear of the decoder, all of it kept."""
+    full = copy.deepcopy(model)
+    lvlm = LVLM.of(full)
+    route(lvlm)
+    for name, linear in lvlm.linears.items():
+        everything = torch.ones_like(linear.weight, dtype=torch.bool)
+        full.set_submodule(name, DecoupledLinear(linear, everything, everything))
+    return full
+
+
+@contextmanager
+def hooked(register, hook, **options):
+    handle = register(hook, **options)
+    try:
+        yield
+    finally:
+        handle.remove()

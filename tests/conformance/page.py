@@ -1,0 +1,70 @@
+"""docs/models.md, from the support table."""
+
+from atv.commands.models import notes
+
+HEAD = """# Models
+
+Which image-text-to-text types of transformers {transformers} work. Made by `make models` from the conformance suite
+(`tests/conformance/`), which builds a tiny random model of each type from its config class and gives it the inputs
+that its processor would return; `atv models` prints the same. {passing} of {tested} types pass every check. A type that
+is not listed was not tried: it may work as it is, and one short entry in `tests/conformance/families/` tells.
+
+{checks}
+
+| type | class | {names} | notes |
+|---|---|{bars}|---|
+"""
+
+TAIL = """
+## What the notes mean
+
+**Visual tokens** are the positions of `input_ids` into which the model writes what it saw. Most types have an id for
+them; Kosmos-2's processor gives a mask. Some write a learned vector at the end of each row of a picture: **row ends**
+stand among the visual tokens, do not depend on the pixels, and count as visual.
+
+**Cross-attention** (Mllama): visual tokens never enter the decoder, so every token of its stream is text, `<|image|>`
+too. Rules that select text and rules that select everything then give the same masks (Wanda's), `VisualOnly` has
+nothing to pick and says so, the drift budget is empty, and decoupled pathways route everything to the textual weight.
+The keys and values of cross-attention read the vision tower's states, which no rule can select: they stay dense.
+A forward without a picture skips the cross-attention blocks, and its tokens do not count there; a calibration set
+without any picture is an error.
+
+**Left dense** names, without the block's number, what is no Linear (convolutions, gates, the decay of linear attention)
+or reads no token. `report.json` lists it in full under `left_dense`. Norms are never pruned and never listed.
+
+**Clips** are videos with tokens of their own. Types without the note take videos as pictures, or not at all. Audio
+counts as text.
+
+**generation** fails where a model's `generate` calls its language model without its own `forward`: nobody then tells
+the decoupled Linears which tokens are visual, and they say so. Ordinary pruning is not concerned.
+
+## Refused
+
+`atv` refuses a model that it cannot prune, by name and with the reason, before any work.
+
+| type | reason |
+|---|---|
+"""
+
+
+def page(found):
+    """The whole page, as markdown."""
+    checks, types = found["checks"], found["types"]
+    head = HEAD.format(
+        transformers=found["transformers"],
+        passing=sum(not row["failed"] for row in types.values()),
+        tested=len(types),
+        checks="\n".join(f"- **{name}**: {text}" for name, text in checks.items()),
+        names=" | ".join(checks),
+        bars="|".join("---" for _ in checks),
+    )
+    return head + "".join(line(kind, row, checks) for kind, row in types.items()) + TAIL + refusals(found["refused"])
+
+
+def line(kind, row, checks):
+    marks = " | ".join("no" if check in row["failed"] else "yes" for check in checks)
+    return f"| {kind} | {row['class']} | {marks} | {notes(row)} |\n"
+
+
+def refusals(refused):
+    return "".join(f"| {kind} | {reason} |\n" for kind, reason in refused.items())

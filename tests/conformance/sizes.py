@@ -1,0 +1,43 @@
+"""Tiny configs: decoders of two blocks and width 32, towers of two layers and width 16, pictures of 12 x 12."""
+
+from typing import Any
+
+from conformance.layout import BOS, EOS, PAD, SIDE, VOCABULARY, Pictures
+
+ENDS = dict(pad_token_id=PAD, bos_token_id=BOS, eos_token_id=EOS)
+# Sections of the rotary dimensions that turn with time, height and width.
+MROPE = dict(rope_parameters=dict(rope_type="default", rope_theta=10_000.0, mrope_section=[2, 1, 1]))
+
+
+class Tiny:
+    """A model type: how its processor lays out pictures, the arguments of its config class, and what to note."""
+
+    def __init__(self, layout: Pictures, note: str = "", **config: Any) -> None:
+        self.layout, self.note, self.config = layout, note, config
+
+
+def text(kind, **more):
+    """A decoder's config."""
+    sizes = dict(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=256,
+    )
+    return dict(model_type=kind) | sizes | ENDS | more
+
+
+def vision(kind=None, **more):
+    """A tower's config: patches of 4 x 4, so nine a picture."""
+    sizes = dict(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=SIDE, patch_size=4
+    )
+    return (dict(model_type=kind) if kind else {}) | sizes | more
+
+
+CLIP = vision("clip_vision_model", projection_dim=16)
+SIGLIP = vision("siglip_vision_model", vision_use_head=False)

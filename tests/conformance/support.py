@@ -1,0 +1,81 @@
+"""What the suite finds of every type: the rows of ``atv models``."""
+
+from importlib.metadata import version
+
+import torch
+from conformance.checks import CHECKS
+from conformance.table import TYPES, build, usual_samples
+from transformers import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
+from atv.anatomy import VISUAL_MASK, takes
+from atv.lvlm import LVLM
+
+# Types that cannot work, with the config where the default one could.
+REFUSED = {
+    "blip": {},
+    "blip-2": {"text_config": {"model_type": "t5"}},
+    "florence2": {},
+    "git": {},
+    "idefics": {},
+    "instructblip": {"text_config": {"model_type": "t5"}},
+    "pi0": {},
+    "pix2struct": {},
+    "pp_formulanet": {},
+    "t5gemma2": {},
+    "udop": {},
+    "vision-encoder-decoder": {},
+}
+
+
+def facts(kind, model):
+    """What the code knows of a type: class, what marks visual tokens, clips, what stays dense, and our note."""
+    lvlm, layout = LVLM.of(model), TYPES[kind].layout
+    start = len(lvlm.blocks_name) + 1
+    return {
+        "class": type(model).__name__,
+        "visual_tokens": "row ends are visual" if layout.row_ends else _marked_by(lvlm),
+        "clips": layout.has_clips,
+        "left_dense": sorted({name[start:].split(".", 1)[1] for name in lvlm.left_dense}),
+        "note": TYPES[kind].note,
+    }
+
+
+def _marked_by(lvlm):
+    """Empty for token ids, which is how most types mark visual tokens."""
+    if lvlm.visual_ids:
+        return ""
+    return "visual tokens by the processor's mask" if takes(lvlm.model, VISUAL_MASK) else "cross-attention"
+
+
+def row(kind):
+    """Runs every check of a type."""
+    model, failed = build(kind), {}
+    for check in CHECKS:
+        try:
+            check(model, usual_samples(kind))
+        except Exception as error:
+            failed[check.__name__] = f"{type(error).__name__}: {error}"
+    return facts(kind, model) | {"failed": failed}
+
+
+def refusal(kind):
+    """The error that a type gets, from a model of full size without memory."""
+    config = CONFIG_MAPPING[kind](**REFUSED[kind])
+    with torch.device("meta"):
+        model = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)](config)
+    try:
+        LVLM.of(model)
+    except ValueError as error:
+        return str(error)
+    raise AssertionError(f"{kind} is not refused")
+
+
+def support():
+    """The whole table."""
+    return {
+        "transformers": version("transformers"),
+        "checks": {check.__name__: check.__doc__ for check in CHECKS},
+        "types": {kind: row(kind) for kind in TYPES},
+        "refused": {kind: refusal(kind) for kind in REFUSED},
+    }

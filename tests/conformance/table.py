@@ -1,0 +1,44 @@
+"""All types: a tiny random model of each, and samples for it."""
+
+from dataclasses import dataclass
+
+import torch
+from conformance.families import bridged, grids, pictures, tiles
+from conformance.layout import Pictures, make_batch
+from transformers import CONFIG_MAPPING, AutoModelForImageTextToText
+
+TYPES = dict(sorted((pictures.TYPES | grids.TYPES | tiles.TYPES | bridged.TYPES).items()))
+
+
+def build(kind):
+    """Every parameter is moved from where it starts: zeros (gates, projections) would hide what pixels do."""
+    torch.manual_seed(0)
+    model = AutoModelForImageTextToText.from_config(CONFIG_MAPPING[kind](**TYPES[kind].config))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.2 * torch.randn_like(parameter)
+    return model.eval()
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Calibration samples of a type: batches of rows, each row a list of parts as ``make_batch`` takes them."""
+
+    layout: Pictures
+    rows: list[list[list]]
+    side: str = "left"
+
+    def batches(self, pixels=0):
+        """The same words whatever the seed of the pixels."""
+        seeds = [sum(map(len, self.rows[:index])) for index in range(len(self.rows))]
+        return [
+            make_batch(self.layout, rows, seed, pixels + seed, self.side)
+            for rows, seed in zip(self.rows, seeds, strict=True)
+        ]
+
+
+def usual_samples(kind):
+    """Two rows with a picture each, a row with a larger one, and a clip where the type has clips."""
+    layout = TYPES[kind].layout
+    rows = [[[3, "image", 4], [2, "image", 7]], [[1, "large", 5]]]
+    return Samples(layout, [*rows, [[2, "video", 3]]] if layout.has_clips else rows)

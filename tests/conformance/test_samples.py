@@ -1,0 +1,83 @@
+"""Samples of all kinds, in batches padded on either side, on one type of each kind of layout."""
+
+import copy
+
+import pytest
+import torch
+from conformance.checks import logits, pathways, visual_mask
+from conformance.table import TYPES, Samples, build
+
+import atv
+from atv.lvlm import LVLM
+from atv.trainer import quiet_trainer
+
+KINDS = ["llava", "llava_next", "qwen2_5_vl", "qwen3_vl", "qwen3_5", "idefics3", "gemma3", "mistral3"]
+ROWS = {
+    "several pictures": [["image", 3, "image", 2], ["image", 5, "image", 1]],
+    "several turns": [[2, "image", 4, 5, "image", 3, 6], [1, "image", 2, 3, 4]],
+    "another number of pictures each": [["image", 3, "large", 2, "image", 1], ["image", 9]],
+    "text beside pictures": [[4, "image", 3], [12], [1, "large", 2]],
+    "text alone": [[6], [11]],
+}
+
+
+def quick(model, batches, **options):
+    return atv.prune(copy.deepcopy(model), batches, trainer=quiet_trainer(enable_progress_bar=False), **options)
+
+
+@pytest.fixture(scope="module")
+def model_of():
+    made = {}
+    return lambda kind: made.setdefault(kind, build(kind))
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("what", ROWS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_samples_of_all_kinds(model_of, kind, what, side):
+    model, samples = model_of(kind), Samples(TYPES[kind].layout, [ROWS[what]], side)
+    for check in (logits, visual_mask, pathways):
+        check(model, samples)
+    (batch,) = samples.batches()
+    visual = int(LVLM.of(model).visual(batch).sum())
+    text = int(batch["attention_mask"].sum()) - visual
+    assert all(block.tokens == {"text": text, "visual": visual} for block in quick(model, [batch]).blocks)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_padding_and_batching_move_at_most_a_thousandth_of_the_masks(model_of, kind):
+    layout, rows = TYPES[kind].layout, [row for what in ROWS for row in ROWS[what]]
+    alone = quick(model_of(kind), Samples(layout, [[row] for row in rows]).batches()).masks
+    for side in ("left", "right"):
+        together = quick(model_of(kind), Samples(layout, [rows[:5], rows[5:]], side).batches()).masks
+        differing = sum(int((alone[name] != together[name]).sum()) for name in alone)
+        assert differing <= 0.001 * sum(mask.numel() for mask in alone.values())
+
+
+@pytest.mark.parametrize("kind", ["qwen2_5_vl", "qwen3_vl", "llava_onevision", "video_llava", "perception_lm"])
+def test_pictures_and_clips_in_one_sample(model_of, kind):
+    samples = Samples(TYPES[kind].layout, [[[2, "image", 3, "video", 1], ["video", 4, "video", 2]]])
+    for check in (logits, visual_mask, pathways):
+        check(model_of(kind), samples)
+
+
+MLLAMA = TYPES["mllama"].layout
+SEEN, UNSEEN = [[3, "image", 4], [1, "image", 6]], [[7], [4]]
+
+
+def test_cross_attention_blocks_count_only_forwards_with_pictures(model_of):
+    logits(model_of("mllama"), Samples(MLLAMA, [SEEN, UNSEEN]))
+    blocks = quick(model_of("mllama"), Samples(MLLAMA, [UNSEEN, SEEN]).batches()).blocks
+    assert [block.tokens["text"] for block in blocks] == [31, 18, 31]
+    with pytest.raises(ValueError, match="no sample came to block 1"):
+        quick(model_of("mllama"), Samples(MLLAMA, [UNSEEN]).batches())
+
+
+def test_cross_attention_has_no_visual_token_to_select(model_of):
+    batches = Samples(MLLAMA, [SEEN]).batches()
+    masks = {rule: quick(model_of("mllama"), batches, selection=rule).masks for rule in ("AllTokens", "TextOnly")}
+    masks["DriftTopK"] = quick(model_of("mllama"), batches).masks
+    first, *others = masks.values()
+    assert all(torch.equal(first[name], other[name]) for other in others for name in first)
+    with pytest.raises(ValueError, match="VisualOnly picked no token"):
+        quick(model_of("mllama"), batches, selection="VisualOnly")
