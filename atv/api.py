@@ -16,7 +16,6 @@ from atv.calibration.callbacks import ActivationNorms, Drift, Plan, Pruning
 from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch, number
 from atv.calibration.preemption import Preemption
 from atv.criteria import Criterion
-from atv.experts import ExpertWeight
 from atv.fingerprint import tensors_digest, weights_digest
 from atv.lvlm import LVLM
 from atv.masks import PackedMasks
@@ -152,9 +151,6 @@ def decouple(
         raise ValueError("model: pathways of an offloaded model cannot be decoupled; load it whole")
     lvlm = LVLM.of(model)
     chosen = lvlm.targets(targets)
-    for name, target in chosen.items():
-        if isinstance(target, ExpertWeight) and target.layer.of_one_modality:
-            raise ValueError(f"decouple: {name} sees one modality alone; name targets without such experts")
     plans = {"text": text.plan(chosen), "visual": visual.plan(chosen)}
 
     def replace(name: str, target: Target, masks: Mapping[str, Tensor]) -> None:

@@ -5,14 +5,14 @@ no gate) and ``down_proj``. Most lie as (expert, out, in), those of Aria, Llama 
 """
 
 import inspect
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 LAST = "down_proj"
 FIRST = ("gate_up_proj", "up_proj")
-TEXT, VISION = "text_moe", "vision_moe"
+_MODALITIES: dict[str, Literal["text", "visual"]] = {".text_moe.experts": "text", ".vision_moe.experts": "visual"}
 # What decides where tokens go, or how much a shared expert counts: small, and harmed more than it saves.
 _ROUTERS = ("gate", "router", "shared_expert_gate")
 
@@ -47,18 +47,14 @@ class FusedExperts:
         return self.first, LAST
 
     @property
-    def of_one_modality(self) -> bool:
-        """Whether the layer sees only text or only visual tokens, as those of ERNIE 4.5 VL do."""
-        return self.name.endswith((f"{TEXT}.experts", f"{VISION}.experts"))
+    def modality(self) -> Literal["text", "visual"] | None:
+        """The modality that the layer sees alone; ERNIE 4.5 VL has layers for each, all other types for both."""
+        return next((modality for own, modality in _MODALITIES.items() if self.name.endswith(own)), None)
 
     def weight(self, parameter: str, expert: int) -> Tensor:
         """An expert's slice as (out, in), a view of the parameter."""
         weight = getattr(self.module, parameter).detach()[expert]
         return weight.mT if self.transposed else weight
-
-    def of_module(self, module: nn.Module) -> "FusedExperts":
-        """The same layer, held by a copy of the module."""
-        return replace(self, module=module)
 
     def targets(self) -> "dict[str, ExpertWeight]":
         """Name -> weight of every expert, such as ``...mlp.experts.3.gate_up_proj``."""

@@ -91,8 +91,8 @@ def ernie(seed=0):
     return Ernie4_5_VLMoeForConditionalGeneration(config).eval()
 
 
-def ernie_batch(lengths, seed, side="left"):
+def ernie_batch(lengths, seed, side="left", images=True):
     """A batch whose visual tokens have embeddings of their own in place of features."""
-    batch = make_batch(lengths, seed, side)
+    batch = make_batch(lengths, seed, side, images)
     ids = batch["input_ids"]
     return {"input_ids": ids, "attention_mask": batch["attention_mask"], "moe_mm_token_type_ids": (ids == IMAGE).int()}

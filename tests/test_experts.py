@@ -272,12 +272,6 @@ def test_experts_of_one_modality_see_its_tokens(modality):
         assert torch.equal(report.masks[f"{name}.{expert}.gate_up_proj"], torch.from_numpy(kept(weights[expert], norm)))
 
 
-def test_experts_of_one_modality_are_not_decoupled():
-    dense = atv.Pathway("AllTokens", sparsity=0.0)
-    with pytest.raises(ValueError, match=r"experts\.0\.gate_up_proj sees one modality alone"):
-        atv.decouple(ernie(), [ernie_batch([8], 1)], text=dense, visual=dense)
-
-
 @pytest.mark.filterwarnings("ignore:block .* fewer than")
 @pytest.mark.parametrize("kind", KINDS)
 def test_offloaded_experts_have_the_same_masks_and_weights(kind, batches, tmp_path):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from atv.experts import FIRST, VISION, FusedExperts
+from atv.experts import FIRST, FusedExperts
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def positions(layer: FusedExperts, arguments: Mapping[str, Any]) -> Tensor | Non
     if modality is None or not modality.any():
         return None
     visual = modality.flatten() != 0
-    return (visual if layer.name.endswith(f"{VISION}.experts") else ~visual).nonzero().squeeze(1)
+    return (visual if layer.modality == "visual" else ~visual).nonzero().squeeze(1)
 
 
 def inner(layer: FusedExperts, hidden: Tensor, routing: Routing) -> Tensor:

@@ -1,6 +1,7 @@
 """A layer of experts with one set of weights for text tokens and one for visual tokens."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -43,14 +44,22 @@ class DecoupledExperts(nn.Module):
 
 
 def decouple_target(model: nn.Module, name: str, target: Target, text: Tensor, visual: Tensor) -> None:
-    """Puts a decoupled Linear, or a decoupled layer of experts, in the target's place, each pathway under its mask."""
+    """Puts a decoupled Linear, or a decoupled layer of experts, in the target's place, each pathway under its mask.
+
+    Experts that see one modality alone are a pathway of their own already, and stay where they are.
+    """
     if isinstance(target, nn.Linear):
         model.set_submodule(name, DecoupledLinear(target, text, visual))
+    elif isinstance(target, ExpertWeight) and target.layer.modality:
+        _apply(target, text if target.layer.modality == "text" else visual)
     elif isinstance(target, ExpertWeight):
         layer = target.layer
         if model.get_submodule(layer.name) is layer.module:
             model.set_submodule(layer.name, DecoupledExperts(layer.module))
         both: Any = model.get_submodule(layer.name)
         for module, mask in ((both.text, text), (both.visual, visual)):
-            weight = layer.of_module(module).weight(target.parameter, target.expert)
-            weight.masked_fill_(~mask.to(weight.device), 0)
+            _apply(ExpertWeight(replace(layer, module=module), target.parameter, target.expert), mask)
+
+
+def _apply(target: Target, mask: Tensor) -> None:
+    target.weight.data.masked_fill_(~mask.to(target.weight.device), 0)

@@ -2,7 +2,7 @@ import copy
 
 import pytest
 import torch
-from moe import TEXTS, layers, moe_llava
+from moe import TEXTS, ernie, ernie_batch, layers, moe_llava
 from tiny import make_batch
 
 import atv
@@ -10,10 +10,8 @@ from atv.lvlm import LVLM
 from atv.pathways import DecoupledExperts, decouple_target, route
 
 DENSE = atv.Pathway("AllTokens", sparsity=0.0)
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:block .* fewer than"),
-    pytest.mark.parametrize("kind", list(TEXTS)),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:block .* fewer than")
+every_kind = pytest.mark.parametrize("kind", list(TEXTS))
 
 
 def decoupled(dense, masks):
@@ -28,6 +26,7 @@ def decoupled(dense, masks):
 
 
 @torch.no_grad()
+@every_kind
 def test_full_masks_are_the_dense_model_exactly(kind, batches):
     dense = moe_llava(kind)
     full = decoupled(dense, lambda _, target: [torch.ones_like(target.weight, dtype=torch.bool)] * 2)
@@ -36,6 +35,7 @@ def test_full_masks_are_the_dense_model_exactly(kind, batches):
 
 
 @torch.no_grad()
+@every_kind
 def test_equal_masks_are_the_pruned_model_exactly(kind, batches):
     dense, pruned = moe_llava(kind), moe_llava(kind)
     masks = atv.prune(pruned, batches).masks
@@ -46,6 +46,7 @@ def test_equal_masks_are_the_pruned_model_exactly(kind, batches):
 
 
 @torch.no_grad()
+@every_kind
 def test_a_visual_pathway_leaves_text_only_forwards_alone(kind, batches):
     model, dense = moe_llava(kind), moe_llava(kind)
     report = atv.decouple(
@@ -58,8 +59,22 @@ def test_a_visual_pathway_leaves_text_only_forwards_alone(kind, batches):
     assert not torch.equal(model(**batches[0]).logits, dense(**batches[0]).logits)
 
 
+@every_kind
 def test_masks_equal_those_of_ordinary_pruning_in_one_shot(kind, batches):
     ordinary = atv.prune(moe_llava(kind), batches, selection="TextOnly", propagate=False)
     text = atv.Pathway("TextOnly")
     report = atv.decouple(moe_llava(kind), batches, text=text, visual=DENSE, propagate=False)
     assert all(torch.equal(ordinary.masks[n], report.pathways["text"].masks[n]) for n in ordinary.masks)
+
+
+@torch.no_grad()
+def test_experts_of_one_modality_are_a_pathway_already():
+    model, dense, batches = ernie(), ernie(), [ernie_batch([30, 40], 1), ernie_batch([35], 2)]
+    report = atv.decouple(model, batches, text=DENSE, visual=atv.Pathway("VisualOnly"), targets=["*.experts.*"])
+    weights, before = model.state_dict(), dense.state_dict()
+    assert {n.split(".")[5] for n in weights if not torch.equal(weights[n], before[n])} == {"vision_moe"}
+    name = "model.language_model.layers.1.mlp.vision_moe.experts"
+    mask = report.pathways["visual"].masks[f"{name}.3.down_proj"]
+    assert torch.equal(weights[f"{name}.down_proj"][3], before[f"{name}.down_proj"][3] * mask)
+    text_only = ernie_batch([5, 9], 4, images=False)
+    assert torch.equal(model(**text_only).logits, dense(**text_only).logits)
