@@ -11,7 +11,7 @@ from transformers import AutoModelForImageTextToText
 import atv
 from atv.calibration.suspension import SuspendedForward, doors
 from atv.lvlm import LVLM
-from atv.pathways import DecoupledLinear, route
+from atv.pathways import decouple_target, route
 from atv.trainer import quiet_trainer
 
 # Other pictures to try until every visual token has moved; codes of a codebook (Chameleon, Emu3) often stay.
@@ -24,7 +24,7 @@ def logits(model, samples):
     plain = [logits_of(model, batch) for batch in batches]
     with (
         torch.no_grad(),
-        doors(lvlm, lvlm.linears, propagate=True),
+        doors(lvlm, lvlm.prunable, propagate=True),
         hooked(model.register_forward_hook, lambda _, __, result: ends.append(result.logits)),
     ):
         forwards = [SuspendedForward(model, batch) for batch in batches]
@@ -62,16 +62,16 @@ def visual_mask(model, samples):
 
 
 def pruning(model, samples):
-    """The Linears of the decoder's blocks lose what their masks say, and no other bit of the model changes."""
+    """Linears and experts of the decoder's blocks lose what their masks say, and no other bit of the model changes."""
     pruned, before = copy.deepcopy(model), model.state_dict()
     report = atv.prune(pruned, samples.batches(), trainer=quiet_trainer(enable_progress_bar=False))
-    lost = {f"{name}.weight": mask for name, mask in report.masks.items()}
+    lost = masks_by_parameter(model, report.masks)
     for name, tensor in pruned.state_dict().items():
         assert torch.equal(tensor, before[name] * lost[name] if name in lost else before[name]), name
     blocks = f"{LVLM.of(model).blocks_name}."
-    weights = {
-        f"{name}.weight" for name, m in model.named_modules() if isinstance(m, nn.Linear) and name.startswith(blocks)
-    }
+    weights = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    weights |= {name for name, parameter in model.named_parameters() if ".experts." in name and parameter.dim() == 3}
+    weights = {name for name in weights if name.startswith(blocks)}
     assert weights == lost.keys() | (weights & report.left_dense.keys()) and not lost.keys() & report.left_dense.keys()
     assert 0.45 < report.sparsity <= 0.5
 
@@ -122,14 +122,25 @@ def block_input(model, batch):
 
 
 def decoupled(model):
-    """A copy with one weight a modality in every Linear of the decoder, all of it kept."""
+    """A copy with one weight a modality in every Linear and expert of the decoder, all of it kept."""
     full = copy.deepcopy(model)
     lvlm = LVLM.of(full)
     route(lvlm)
-    for name, linear in lvlm.linears.items():
-        everything = torch.ones_like(linear.weight, dtype=torch.bool)
-        full.set_submodule(name, DecoupledLinear(linear, everything, everything))
+    for name, target in lvlm.prunable.items():
+        everything = torch.ones_like(target.weight, dtype=torch.bool)
+        decouple_target(full, name, target, everything, everything)
     return full
+
+
+def masks_by_parameter(model, masks):
+    """Masks by the name and in the layout of the model's parameters."""
+    lvlm = LVLM.of(model)
+    found = {f"{name}.weight": masks[name] for name in lvlm.linears}
+    for layer in lvlm.experts:
+        for parameter in layer.parameters:
+            own = torch.stack([masks[f"{layer.name}.{expert}.{parameter}"] for expert in range(layer.count)])
+            found[f"{layer.name}.{parameter}"] = own.mT if layer.transposed else own
+    return found
 
 
 @contextmanager

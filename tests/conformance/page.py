@@ -29,8 +29,9 @@ The keys and values of cross-attention read the vision tower's states, which no 
 A forward without a picture skips the cross-attention blocks, and its tokens do not count there; a calibration set
 without any picture is an error.
 
-**Left dense** names, without the block's number, what is no Linear (convolutions, gates, the decay of linear attention)
-or reads no token. `report.json` lists it in full under `left_dense`. Norms are never pruned and never listed.
+**Left dense** names, without the block's number, what is neither Linear nor expert (convolutions, the decay of
+linear attention), routers and gates of shared experts, and what reads no token. `report.json` lists it in full under
+`left_dense`. Norms are never pruned and never listed.
 
 **Clips** are videos with tokens of their own. Types without the note take videos as pictures, or not at all. Audio
 counts as text.

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import torch
-from conformance.families import bridged, grids, pictures, tiles
+from conformance.families import bridged, experts, grids, pictures, tiles
 from conformance.layout import Pictures, make_batch
 from transformers import CONFIG_MAPPING, AutoModelForImageTextToText
 
-TYPES = dict(sorted((pictures.TYPES | grids.TYPES | tiles.TYPES | bridged.TYPES).items()))
+TYPES = dict(sorted((pictures.TYPES | grids.TYPES | tiles.TYPES | bridged.TYPES | experts.TYPES).items()))
 
 
 def build(kind):

@@ -15,6 +15,7 @@ STORED = json.loads(TABLE.read_text())
 RENEW = "`make models` renews the table"
 
 
+@pytest.mark.filterwarnings("ignore:block .* fewer than")
 @pytest.mark.parametrize("kind", TYPES)
 def test_a_type_does_what_the_table_says(kind):
     stored, model = STORED["types"][kind], build(kind)

@@ -1,0 +1,96 @@
+"""Types whose decoder is a mixture of experts: four of them, of which a token is given to two, or one in Llama 4."""
+
+from dataclasses import dataclass
+
+from conformance.families.grids import DEEPSTACK, GLM_IDS, QWEN35, QWEN_IDS, Grid, tower
+from conformance.layout import END, IMAGE, START, Pictures
+from conformance.sizes import MROPE, Tiny, text, vision
+
+
+@dataclass
+class TwoKinds(Grid):
+    """ERNIE 4.5 VL's processor tells which experts a token is for as well."""
+
+    temporal: int = 1
+    has_clips = False
+
+    def beside(self, ids, kinds):
+        return super().beside(ids, kinds) | {"moe_mm_token_type_ids": kinds}
+
+
+FOUR = dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24)
+ROPE = MROPE["rope_parameters"]
+GLM = text(
+    "glm4v_moe_text",
+    rope_parameters=ROPE | dict(partial_rotary_factor=1.0),
+    n_routed_experts=4,
+    num_experts_per_tok=2,
+    moe_intermediate_size=24,
+    n_shared_experts=1,
+    n_group=1,
+    topk_group=1,
+    first_k_dense_replace=0,
+)
+LLAMA4 = text(
+    "llama4_text",
+    num_local_experts=4,
+    num_experts_per_tok=1,
+    interleave_moe_layer_step=1,
+    intermediate_size_mlp=48,
+    attention_chunk_size=64,
+)
+LLAMA4_VISION = vision(
+    "llama4_vision_model",
+    image_size=16,
+    intermediate_size=64,
+    vision_output_dim=32,
+    projector_input_dim=32,
+    projector_output_dim=32,
+    pixel_shuffle_ratio=0.5,
+)
+ERNIE = text(
+    "ernie4_5_vl_moe_text",
+    rope_parameters=ROPE | dict(mrope_section=[1, 1, 2]),
+    moe_k=2,
+    moe_num_experts=4,
+    moe_num_shared_experts=1,
+    moe_intermediate_size=[24, 16],
+    mlp_layer_types=["sparse"] * 2,
+)
+ERNIE_IDS = GLM_IDS | dict(video_start_token_id=START, video_end_token_id=END)
+
+TYPES = {
+    "qwen3_vl_moe": Tiny(
+        Grid(frames_apart=True),
+        text_config=text("qwen3_vl_moe_text", **MROPE, **FOUR),
+        vision_config=tower("qwen3_vl_moe_vision", **DEEPSTACK),
+        **QWEN_IDS,
+    ),
+    "qwen3_5_moe": Tiny(
+        Grid(frames_apart=True),
+        text_config=QWEN35 | FOUR | dict(model_type="qwen3_5_moe_text", shared_expert_intermediate_size=24),
+        vision_config=tower("qwen3_5_moe_vision", num_position_embeddings=16),
+        **QWEN_IDS,
+    ),
+    "glm4v_moe": Tiny(
+        Grid(frames_apart=True, clip_token=IMAGE),
+        text_config=GLM,
+        vision_config=tower("glm4v_moe_vision", image_size=16),
+        **GLM_IDS,
+    ),
+    "llama4": Tiny(Pictures(4, side=16), text_config=LLAMA4, vision_config=LLAMA4_VISION, image_token_index=IMAGE),
+    "aria": Tiny(
+        Pictures(4, side=8),
+        text_config=text("aria_text", moe_num_experts=4, moe_topk=2, moe_num_shared_experts=1),
+        vision_config=vision("idefics3_vision", image_size=8),
+        projector_patch_to_query_dict={4: 4},
+        image_token_index=IMAGE,
+    ),
+    "ernie4_5_vl_moe": Tiny(
+        TwoKinds(),
+        note="experts of one modality each",
+        text_config=ERNIE,
+        vision_config=dict(depth=2, hidden_size=16, intermediate_size=32, num_heads=2, patch_size=4),
+        **ERNIE_IDS,
+    ),
+}
