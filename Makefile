@@ -8,7 +8,7 @@ export WANDB_SILENT ?= true
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install ablation-visual-sparsity test test-slow lint models bench bench-setup train-tiny wheel clean
+.PHONY: help install ablation-visual-sparsity test test-slow lint models bench bench-memory bench-setup train-tiny wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 28
@@ -39,6 +39,9 @@ models: install  ## renew the table of model types (atv models, docs/models.md) 
 
 bench: install  ## what pruning costs, beside the floor and llm-compressor (under 15 minutes on 2 cores)
 	$(BIN)/python -m atv.benchmark --peer $(PEERS)/bin/python $(ARGS)
+
+bench-memory: install  ## peak memory of a 2 B model, its blocks on disk against whole (8 GB of disk)
+	$(BIN)/python -m atv.benchmark.memory $(ARGS)
 
 bench-setup: $(PEERS)/.installed  ## make the environment of llm-compressor for `make bench`
 

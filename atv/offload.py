@@ -5,6 +5,7 @@ weights stay on the device from its observation until every sample has left it, 
 a shard of the output, from which the hooks fetch them from then on.
 """
 
+import ctypes
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -97,6 +98,7 @@ class OffloadedBlocks:
             self._send_back(block - 1)
         if block + 1 == len(self.lvlm.blocks):
             self._send_back(block)
+        _trim_heap()
 
     def waiting_file(self, batch: int) -> Path | None:
         """Where a batch's hidden state waits; None for the CPU's memory."""
@@ -139,6 +141,17 @@ class OffloadedBlocks:
         maps = {id(hook.weights_map): hook.weights_map for _, hook in _hooks(self.lvlm.blocks[block])}
         loaders = {id(prefixed.dataset): prefixed.dataset for prefixed in maps.values() if prefixed is not None}
         yield from loaders.values()
+
+
+def _trim_heap() -> None:
+    """Gives freed memory back to the system where the C library is glibc.
+
+    It keeps what large temporaries, such as scores, leave between the small masks that stay: block by block, up to the
+    size of the model.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 def _beside(model: nn.Module, blocks: str, at: str = "") -> Iterator[str]:
