@@ -1,8 +1,8 @@
 """ATV-Pruning and the decoupled text and visual pathways of Large Vision-Language Models."""
 
-from atv.allocation import Allocation, Uniform
+from atv.allocation import Allocation, DenseBatch, DenseStatistics, Uniform
 from atv.api import Pathway, decouple, prune
-from atv.criteria import Criterion, Magnitude, PoolStatistics, Wanda
+from atv.criteria import Criterion, Magnitude, PoolStatistics, Pruned, Wanda
 from atv.masks import load_masks, save_masks
 from atv.patterns import NOfM, Pattern, Unstructured
 from atv.report import BlockReport, PathwayReport, PruningReport
@@ -25,6 +25,8 @@ __all__ = [
     "Allocation",
     "BlockReport",
     "Criterion",
+    "DenseBatch",
+    "DenseStatistics",
     "DriftTopK",
     "Magnitude",
     "NOfM",
@@ -32,6 +34,7 @@ __all__ = [
     "PathwayReport",
     "Pattern",
     "PoolStatistics",
+    "Pruned",
     "PruningReport",
     "RandomVisual",
     "SetStatistics",

@@ -1,7 +1,7 @@
 """Criteria: how a weight is scored."""
 
-from atv.criteria.base import Criterion, PoolStatistics
+from atv.criteria.base import Criterion, PoolStatistics, Pruned
 from atv.criteria.magnitude import Magnitude
 from atv.criteria.wanda import Wanda
 
-__all__ = ["Criterion", "Magnitude", "PoolStatistics", "Wanda"]
+__all__ = ["Criterion", "Magnitude", "PoolStatistics", "Pruned", "Wanda"]

@@ -40,7 +40,7 @@ def norm(rule, observed, drift=0.5):
         pool.observe(sample)
     text, visual = (sum(int(getattr(s.tokens, m).sum()) for s in observed) for m in ("text", "visual"))
     found = pool.finish(SetStatistics(drift, len(observed), text, visual))
-    return found.statistics["site"].norm, [found.text, found.visual]
+    return found.statistics["linear"].norm, [found.text, found.visual]
 
 
 @pytest.mark.parametrize(
