@@ -2,15 +2,19 @@
 
 from atv.allocation import Allocation, DenseBatch, DenseStatistics, Uniform
 from atv.api import Pathway, decouple, prune
-from atv.criteria import Criterion, Magnitude, PoolStatistics, Pruned, Wanda
+from atv.criteria import RIA, Criterion, Magnitude, PoolStatistics, Pruned, Wanda
 from atv.masks import load_masks, save_masks
-from atv.patterns import NOfM, Pattern, Unstructured
+from atv.patterns import NOfM, Pattern, PerBlock, PerLayer, Unstructured
 from atv.report import BlockReport, PathwayReport, PruningReport
 from atv.selection import (
+    AMIA,
     AllTokens,
+    AttentionTopK,
+    DiversityTopK,
     DriftTopK,
     RandomVisual,
     SetStatistics,
+    TextFraction,
     TextOnly,
     Tokens,
     TokenSelection,
@@ -21,23 +25,30 @@ from atv.selection import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "AMIA",
+    "RIA",
     "AllTokens",
     "Allocation",
+    "AttentionTopK",
     "BlockReport",
     "Criterion",
     "DenseBatch",
     "DenseStatistics",
+    "DiversityTopK",
     "DriftTopK",
     "Magnitude",
     "NOfM",
     "Pathway",
     "PathwayReport",
     "Pattern",
+    "PerBlock",
+    "PerLayer",
     "PoolStatistics",
     "Pruned",
     "PruningReport",
     "RandomVisual",
     "SetStatistics",
+    "TextFraction",
     "TextOnly",
     "TokenSelection",
     "Tokens",
