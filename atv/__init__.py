@@ -2,7 +2,7 @@
 
 from atv.allocation import Allocation, DenseBatch, DenseStatistics, Uniform
 from atv.api import Pathway, decouple, prune
-from atv.criteria import RIA, Criterion, Magnitude, PoolStatistics, Pruned, Wanda
+from atv.criteria import RIA, Criterion, Magnitude, PoolStatistics, Pruned, SparseGPT, Wanda
 from atv.masks import load_masks, save_masks
 from atv.patterns import NOfM, Pattern, PerBlock, PerLayer, Unstructured
 from atv.report import BlockReport, PathwayReport, PruningReport
@@ -48,6 +48,7 @@ __all__ = [
     "PruningReport",
     "RandomVisual",
     "SetStatistics",
+    "SparseGPT",
     "TextFraction",
     "TextOnly",
     "TokenSelection",
