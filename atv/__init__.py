@@ -1,6 +1,6 @@
 """ATV-Pruning and the decoupled text and visual pathways of Large Vision-Language Models."""
 
-from atv.allocation import Allocation, DenseBatch, DenseStatistics, Uniform
+from atv.allocation import DAS, DLP, OWL, Allocation, ByKind, DenseBatch, DenseStatistics, ECoFLaP, Uniform
 from atv.api import Pathway, decouple, prune
 from atv.criteria import RIA, Criterion, Magnitude, PoolStatistics, Pruned, SparseGPT, Wanda
 from atv.masks import load_masks, save_masks
@@ -26,16 +26,21 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AMIA",
+    "DAS",
+    "DLP",
+    "OWL",
     "RIA",
     "AllTokens",
     "Allocation",
     "AttentionTopK",
     "BlockReport",
+    "ByKind",
     "Criterion",
     "DenseBatch",
     "DenseStatistics",
     "DiversityTopK",
     "DriftTopK",
+    "ECoFLaP",
     "Magnitude",
     "NOfM",
     "Pathway",
