@@ -1,16 +1,20 @@
 """ATV-Pruning and the decoupled text and visual pathways of Large Vision-Language Models."""
 
-from atv.allocation import Allocation, Uniform
+from atv.allocation import DAS, DLP, OWL, Allocation, ByKind, DenseBatch, DenseStatistics, ECoFLaP, Uniform
 from atv.api import Pathway, decouple, prune
-from atv.criteria import Criterion, Magnitude, PoolStatistics, Wanda
+from atv.criteria import RIA, Criterion, Magnitude, PoolStatistics, Pruned, SparseGPT, Wanda
 from atv.masks import load_masks, save_masks
-from atv.patterns import NOfM, Pattern, Unstructured
+from atv.patterns import NOfM, Pattern, PerBlock, PerLayer, Unstructured
 from atv.report import BlockReport, PathwayReport, PruningReport
 from atv.selection import (
+    AMIA,
     AllTokens,
+    AttentionTopK,
+    DiversityTopK,
     DriftTopK,
     RandomVisual,
     SetStatistics,
+    TextFraction,
     TextOnly,
     Tokens,
     TokenSelection,
@@ -21,20 +25,36 @@ from atv.selection import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "AMIA",
+    "DAS",
+    "DLP",
+    "OWL",
+    "RIA",
     "AllTokens",
     "Allocation",
+    "AttentionTopK",
     "BlockReport",
+    "ByKind",
     "Criterion",
+    "DenseBatch",
+    "DenseStatistics",
+    "DiversityTopK",
     "DriftTopK",
+    "ECoFLaP",
     "Magnitude",
     "NOfM",
     "Pathway",
     "PathwayReport",
     "Pattern",
+    "PerBlock",
+    "PerLayer",
     "PoolStatistics",
+    "Pruned",
     "PruningReport",
     "RandomVisual",
     "SetStatistics",
+    "SparseGPT",
+    "TextFraction",
     "TextOnly",
     "TokenSelection",
     "Tokens",

@@ -7,22 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from atv.allocation import Allocation
-from atv.calibration.callbacks import ActivationNorms, Drift, Plan, Pruning
+from atv.calibration.callbacks import ActivationNorms, Drift, Pruning
+from atv.calibration.dense import allotted, dense_statistics
 from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch, number
+from atv.calibration.plan import Plan
 from atv.calibration.preemption import Preemption
-from atv.criteria import Criterion
+from atv.calibration.recorders import Recorder
+from atv.criteria import Criterion, Pruned
 from atv.fingerprint import tensors_digest, weights_digest
 from atv.lvlm import LVLM
 from atv.masks import PackedMasks
 from atv.offload import OffloadedBlocks, is_offloaded, stored
 from atv.pathways import decouple_target, route
 from atv.patterns import Pattern, parse_pattern
-from atv.plugins import resolve
+from atv.plugins import describe, resolve
 from atv.provenance import versions
 from atv.report import PathwayReport, PruningReport
 from atv.run_folder import FinishedBlock, RunFolder
@@ -43,27 +44,24 @@ class Pathway:
     pattern: Pattern | str = "unstructured"
     allocation: Allocation | str = "Uniform"
 
-    def plan(self, targets: Mapping[str, Target]) -> Plan:
-        """Names resolved and everything checked against the Linears.
+    def plan(self, lvlm: LVLM, targets: Mapping[str, Target]) -> Plan:
+        """Names resolved and everything checked against the targets, before any calibration.
 
         Raises:
-            ValueError: for an unknown name, a sparsity outside [0, 1) or one that contradicts the pattern, or a
-                pattern that does not fit a Linear; the message names the argument, the value and the choices.
+            ValueError: for an unknown name, a sparsity outside [0, 1), parts that contradict each other or cannot
+                serve experts, or a pattern that does not fit a target; the message names the argument, the value and
+                the choices.
         """
         pattern = parse_pattern(self.pattern)
-        sparsity = self._sparsity(pattern)
-        shares = resolve(self.allocation, Allocation, "allocation").allocate(targets, sparsity)
-        for name, target in targets.items():
-            try:
-                pattern.mask(torch.zeros(1, target.in_features), shares[name])
-            except ValueError as error:
-                raise ValueError(f"{error} ({name})") from error
-        return Plan(
+        plan = Plan(
             resolve(self.selection, TokenSelection, "selection"),
             resolve(self.criterion, Criterion, "criterion"),
             pattern,
-            shares,
+            resolve(self.allocation, Allocation, "allocation"),
+            self._sparsity(pattern),
         )
+        plan.check(targets)
+        return plan if plan.allocation.needs_dense else plan.allotted(targets, dense_statistics(lvlm, targets))
 
     def _sparsity(self, pattern: Pattern) -> float:
         implied, asked = pattern.sparsity, self.sparsity
@@ -97,7 +95,8 @@ def prune(
         batches: the dicts that its processor returns, one or several samples each, padded or not; read once.
         selection: which tokens enter the calibration pool: an instance, a class name or a dotted path.
         criterion: how a weight is scored, likewise.
-        pattern: "unstructured", "2:4", "4:8" or an instance. N:M keeps N of every M inputs of a row.
+        pattern: "unstructured", "2:4", "4:8", an instance, a class name or a dotted path. N:M keeps N of every M inputs
+            of a row.
         sparsity: fraction of each row that is pruned; None is 0.5, or what N:M implies.
         allocation: how the sparsity is shared out over the Linears: an instance, a class name or a dotted path.
         targets: shell-style patterns of names; None is every Linear and expert of the decoder's blocks but routers.
@@ -113,12 +112,12 @@ def prune(
     """
     lvlm = LVLM.of(model)
     chosen = lvlm.targets(targets)
-    plans = {BOTH: Pathway(selection, sparsity, criterion, pattern, allocation).plan(chosen)}
+    plans = {BOTH: Pathway(selection, sparsity, criterion, pattern, allocation).plan(lvlm, chosen)}
 
-    def zero(name: str, target: Target, masks: Mapping[str, Tensor]) -> None:
-        target.weight.data.masked_fill_(~masks[BOTH].to(target.weight.device), 0)
+    def write(name: str, target: Target, pruned: Mapping[str, Pruned]) -> None:
+        target.weight.data.copy_(pruned[BOTH].applied_to(target.weight.data))
 
-    return _run(lvlm, batches, chosen, plans, zero, propagate, seed, trainer, run_dir)
+    return _run(lvlm, batches, chosen, plans, write, propagate, seed, trainer, run_dir)
 
 
 def decouple(
@@ -151,10 +150,10 @@ def decouple(
         raise ValueError("model: pathways of an offloaded model cannot be decoupled; load it whole")
     lvlm = LVLM.of(model)
     chosen = lvlm.targets(targets)
-    plans = {"text": text.plan(chosen), "visual": visual.plan(chosen)}
+    plans = {"text": text.plan(lvlm, chosen), "visual": visual.plan(lvlm, chosen)}
 
-    def replace(name: str, target: Target, masks: Mapping[str, Tensor]) -> None:
-        decouple_target(model, name, target, masks["text"], masks["visual"])
+    def replace(name: str, target: Target, pruned: Mapping[str, Pruned]) -> None:
+        decouple_target(model, name, target, **pruned)
 
     route(lvlm)
     return _run(lvlm, batches, chosen, plans, replace, propagate, seed, trainer, run_dir)
@@ -177,7 +176,14 @@ def _run(
     parameters = sum(parameter.numel() for parameter in lvlm.model.parameters())
     trainer = trainer or quiet_trainer()
     offloaded = _offloaded(lvlm, folder)
+    if folder is not None and trainer.is_global_zero:
+        folder.begin()
+    known = None if folder is None else folder.allocation()
+    plans, allocation = allotted(lvlm, targets, plans, numbered, trainer, seed, known)
+    if folder is not None and trainer.is_global_zero:
+        folder.save_allocation(allocation)
     drift, norms = Drift(), ActivationNorms()
+    recorder = Recorder(lvlm, [plan.selection for plan in plans.values()])
 
     def keep(block: FinishedBlock) -> None:
         index = block.report.block
@@ -203,12 +209,10 @@ def _run(
 
     if propagate:
         put_restored()
-    loop = BlockwiseCalibration(lvlm, seed, len(restored), offloaded)
+    loop = BlockwiseCalibration(lvlm, seed, len(restored), offloaded, recorder)
     before = trainer.callbacks  # type: ignore[attr-defined]
     trainer.callbacks = [*before, drift, norms, pruning, Preemption()]  # type: ignore[attr-defined]
     try:
-        if folder is not None and trainer.is_global_zero:
-            folder.begin()
         loop.run(trainer, numbered, targets, propagate)
     finally:
         trainer.callbacks = before  # type: ignore[attr-defined]
@@ -223,6 +227,7 @@ def _run(
         seed=seed,
         settings=settings,
         versions=versions(),
+        allocation=allocation,
         pathways={name: PathwayReport(masks) for name, masks in pruning.masks.items() if name != BOTH},
         waiting_bytes_per_token=loop.held_bytes / loop.held_tokens if loop.held_tokens else None,
         left_dense=lvlm.left_dense,
@@ -267,8 +272,10 @@ def _settings(plans: Mapping[str, Plan], targets: Iterable[str], propagate: bool
 
 def _describe(plan: Plan) -> dict[str, Any]:
     """Class names and arguments, for the report."""
-    parts = {"selection": plan.selection, "criterion": plan.criterion, "pattern": plan.pattern}
     return {
-        **{field: {"class": type(part).__name__, **vars(part)} for field, part in parts.items()},
-        "sparsity": sorted(set(plan.sparsities.values())),
+        "selection": describe(plan.selection, TokenSelection),
+        "criterion": describe(plan.criterion, Criterion),
+        "pattern": describe(plan.pattern, Pattern),
+        "allocation": describe(plan.allocation, Allocation),
+        "sparsity": plan.sparsity,
     }

@@ -20,10 +20,16 @@ from atv.commands.evaluate import evaluate
 from atv.commands.models import models
 from atv.commands.prune import prune
 from atv.criteria import Criterion
+from atv.patterns import Pattern
 from atv.selection import TokenSelection
 
 COMMANDS: tuple[Callable[..., None], ...] = (prune, evaluate, ablate, models)
-KINDS: dict[str, type[Any]] = {"selection": TokenSelection, "criterion": Criterion, "allocation": Allocation}
+KINDS: dict[str, type[Any]] = {
+    "selection": TokenSelection,
+    "criterion": Criterion,
+    "pattern": Pattern,
+    "allocation": Allocation,
+}
 
 
 def parser() -> ArgumentParser:

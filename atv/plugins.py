@@ -15,7 +15,9 @@ Plugin = TypeVar("Plugin")
 def subclasses(base: type[Plugin]) -> Iterator[type[Plugin]]:
     """Every concrete class imported so far that derives from ``base``; a leading underscore hides a class."""
     for child in base.__subclasses__():
-        if not inspect.isabstract(child) and not child.__name__.startswith("_"):
+        # jsonargparse derives a class from each default of the command line.
+        hidden = child.__name__.startswith(("_", "LazyInstance_"))
+        if not inspect.isabstract(child) and not hidden:
             yield child
         yield from subclasses(child)
 
@@ -31,7 +33,18 @@ def resolve(value: Plugin | str, base: type[Plugin], field: str, **defaults: Any
         return value
     if not isinstance(value, str):
         raise TypeError(f"{field}: expected a {base.__name__}, a class name or a dotted path, got {value!r}")
-    return find(value, base, field)(**defaults)
+    kind = find(value, base, field)
+    try:
+        inspect.signature(kind).bind(**defaults)
+    except TypeError as error:
+        raise ValueError(f"{field}: {value!r} cannot be named alone: {error}") from error
+    return kind(**defaults)
+
+
+def describe(plugin: Plugin, base: type[Plugin]) -> dict[str, Any]:
+    """Class name and arguments of a plug-in, and of those of its kind that it was given."""
+    arguments = {n: describe(value, base) if isinstance(value, base) else value for n, value in vars(plugin).items()}
+    return {"class": type(plugin).__name__, **arguments}
 
 
 def find(name: str, base: type[Plugin], field: str) -> type[Plugin]:
@@ -53,7 +66,7 @@ def find(name: str, base: type[Plugin], field: str) -> type[Plugin]:
         raise ValueError(f"{field}: {name!r} is not a {base.__name__}")
     known = sorted({child.__name__ for child in subclasses(base)})
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     raise ValueError(f"{field}: unknown {base.__name__} {name!r}{hint} Choices: {', '.join(known)}")
 
 

@@ -29,6 +29,15 @@ class BlockReport:
 
 
 @dataclass(frozen=True)
+class AllocationReport:
+    """What each target is to lose, by pathway and name; ``dense_seconds`` is what measuring the dense model for it
+    took before the first block, 0 where nothing was measured."""
+
+    sparsities: dict[str, dict[str, float]]
+    dense_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class PathwayReport:
     """The masks of one pathway: Linear name -> bool (out, in), True = kept."""
 
@@ -57,6 +66,7 @@ class PruningReport:
     settings: dict[str, Any]
     versions: dict[str, str]
     pathways: dict[str, PathwayReport] = field(default_factory=dict)
+    allocation: AllocationReport = field(default_factory=lambda: AllocationReport({}))
     waiting_bytes_per_token: float | None = None
     left_dense: dict[str, str] = field(default_factory=dict)
 
@@ -84,6 +94,7 @@ class PruningReport:
             "versions": self.versions,
             "parameters": self.parameters,
             "sparsity": sparsity,
+            "allocation": asdict(self.allocation),
             "waiting_bytes_per_token": self.waiting_bytes_per_token,
             "left_dense": self.left_dense,
             "blocks": [asdict(block) for block in self.blocks],

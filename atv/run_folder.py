@@ -1,6 +1,7 @@
 """The folder of a pruning run: who it is, its finished blocks, and what it leaves behind.
 
 run.json                      settings, and digests of model and data; another run is not let in
+allocation.json               what each Linear is to lose
 blocks/000.safetensors, .json a finished block's masks and changed weights; the json, written last, has the checksum
 masks.safetensors, report.json the outcome
 """
@@ -20,12 +21,12 @@ from torch import Tensor
 
 from atv.files import atomic, writable, write_json
 from atv.masks import PackedMasks, save_masks
-from atv.report import BlockReport, PruningReport
+from atv.report import AllocationReport, BlockReport, PruningReport
 
 
 @dataclass(frozen=True)
 class FinishedBlock:
-    """What a block's pruning made: masks by pathway, weights that a criterion changed, and the report."""
+    """What a block's pruning made: masks by pathway, weights that a criterion changed by "pathway/name", the report."""
 
     report: BlockReport
     masks: dict[str, PackedMasks]
@@ -53,6 +54,15 @@ class RunFolder:
     def begin(self) -> None:
         """Marks the folder as this run's."""
         write_json(self.folder / "run.json", {"schema": 1, "identity": self.identity})
+
+    def allocation(self) -> AllocationReport | None:
+        """What each Linear is to lose, if it was found before."""
+        file = self.folder / "allocation.json"
+        return AllocationReport(**json.loads(file.read_text())) if file.is_file() else None
+
+    def save_allocation(self, allocation: AllocationReport) -> None:
+        """Keeps what each Linear is to lose."""
+        write_json(self.folder / "allocation.json", asdict(allocation))
 
     def finished(self) -> list[FinishedBlock]:
         """The blocks from the first on that are whole; a file that is not is named in a warning."""

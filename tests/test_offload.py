@@ -12,6 +12,14 @@ from atv.offload import OffloadedBlocks, is_offloaded, load_offloaded
 
 BATCHES = [make_batch([5, 8], 1), make_batch([6], 2), make_batch([12, 4], 3, side="right")]
 CPU = torch.device("cpu")
+OPTIONS = [
+    {},
+    {"pattern": "2:4", "propagate": False},
+    {"targets": ["mlp.*"]},
+    {"criterion": "SparseGPT", "selection": "AttentionTopK"},
+    {"allocation": "OWL", "pattern": "PerBlock"},
+    {"allocation": "DAS", "selection": "AMIA"},
+]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +36,7 @@ def pruned_on_disk(folder, into, **options):
     return model, report
 
 
-@pytest.mark.parametrize("options", [{}, {"pattern": "2:4", "propagate": False}, {"targets": ["mlp.*"]}])
+@pytest.mark.parametrize("options", OPTIONS)
 def test_masks_and_weights_are_those_of_the_whole_model(options, folder, tmp_path):
     whole = random_llava()
     expected = atv.prune(whole, BATCHES, **options)
@@ -72,6 +80,11 @@ def test_a_stopped_run_goes_on_from_its_shards(folder, tmp_path, monkeypatch):
     _, report = pruned_on_disk(folder, tmp_path)
     expected = atv.prune(random_llava(), BATCHES)
     assert all(torch.equal(report.masks[name], mask) for name, mask in expected.masks.items())
+
+
+def test_weights_that_are_elsewhere_cannot_be_moved(folder, tmp_path):
+    with pytest.raises(ValueError, match="ECoFLaP moves weights, which an offloaded model does not have"):
+        pruned_on_disk(folder, tmp_path, allocation="ECoFLaP")
 
 
 def test_what_cannot_be_offloaded_is_refused(folder, tmp_path):

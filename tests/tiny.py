@@ -3,8 +3,11 @@
 import torch
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
+from atv.selection import Tokens
+
 IMAGE = 7
 PATCHES = 9
+MIXED = [0, 1, 1, 1, 1, 0, 0, 1, 1, 0]
 
 
 def random_llava():
@@ -62,3 +65,11 @@ def singles(batches):
                 one["pixel_values"] = batch["pixel_values"][row][None]
             result.append(one)
     return result
+
+
+def make_tokens(visual, seed=0, sample=0, block=0, hidden=6):
+    """A sample of half-integer block inputs and outputs."""
+    generator = torch.Generator().manual_seed(seed)
+    n = len(visual)
+    pair = torch.randint(-4, 5, (2, n, hidden), generator=generator).float() + 0.5
+    return Tokens(torch.tensor(visual, dtype=torch.bool), torch.arange(n), pair[0], pair[1], sample, block, seed=0)

@@ -8,7 +8,11 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from atv.allocation import Allocation
 from atv.api import Pathway
+from atv.criteria import Criterion
+from atv.patterns import Pattern
+from atv.selection import TokenSelection
 
 
 @dataclass(frozen=True)
@@ -40,9 +44,10 @@ class Cell:
 
 
 def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, (str, int, float)):
+    if not isinstance(value, (TokenSelection, Criterion, Pattern, Allocation)):
         return value
-    return {"class": f"{type(value).__module__}.{type(value).__qualname__}", **vars(value)}
+    arguments = {name: _plain(argument) for name, argument in vars(value).items()}
+    return {"class": f"{type(value).__module__}.{type(value).__qualname__}", **arguments}
 
 
 class Ablation(ABC):

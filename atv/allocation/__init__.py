@@ -1,6 +1,9 @@
 """Allocations: how much each Linear loses."""
 
-from atv.allocation.base import Allocation
+from atv.allocation.base import Allocation, DenseBatch, DenseStatistics
+from atv.allocation.importance import DAS, ECoFLaP
+from atv.allocation.kinds import ByKind
+from atv.allocation.outliers import DLP, OWL
 from atv.allocation.uniform import Uniform
 
-__all__ = ["Allocation", "Uniform"]
+__all__ = ["DAS", "DLP", "OWL", "Allocation", "ByKind", "DenseBatch", "DenseStatistics", "ECoFLaP", "Uniform"]

@@ -1,14 +1,55 @@
 """How much each Linear loses."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
 
 from atv.targets import Target
 
 
+@dataclass(frozen=True)
+class DenseBatch:
+    """A calibration batch for the dense model: its inputs, and which positions (batch, length) are visual and valid.
+
+    ``seed`` is the run's, with the index of the batch's first sample in the whole set.
+    """
+
+    inputs: Mapping[str, Any]
+    visual: Tensor
+    valid: Tensor
+    seed: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class DenseStatistics:
+    """What is known of the dense model.
+
+    ``block_of`` is the block of each Linear; ``weight`` gives a Linear's weight (out, in) by name, also where blocks
+    are offloaded; ``totals`` is, by Linear, the sum over all samples of what ``measure`` gave for each, float64 (k,).
+    """
+
+    block_of: Mapping[str, int]
+    weight: Callable[[str], Tensor]
+    totals: Mapping[str, Tensor] = field(default_factory=dict)
+
+
 class Allocation(ABC):
-    """Shares a target sparsity out over the Linears and experts."""
+    """Shares a target sparsity out over the Linears and experts. Simple ones write ``allocate`` alone.
+
+    An allocation that ``needs_dense`` measures every calibration batch on the dense model before anything is pruned,
+    and is refused where there are experts. One that is ``by_block`` gives all Linears of a block the same sparsity.
+    """
+
+    needs_dense: ClassVar[bool] = False
+    by_block: ClassVar[bool] = False
 
     @abstractmethod
-    def allocate(self, linears: Mapping[str, Target], sparsity: float) -> dict[str, float]:
-        """Name of each Linear -> its sparsity."""
+    def allocate(self, linears: Mapping[str, Target], sparsity: float, dense: DenseStatistics) -> dict[str, float]:
+        """Name of each Linear -> its sparsity, such that their mean, weighted by size, is ``sparsity``."""
+
+    def measure(self, model: nn.Module, linears: Mapping[str, nn.Linear], batch: DenseBatch) -> dict[str, Tensor]:
+        """Name of each Linear -> float (batch, k), a row a sample. Called without gradients."""
+        raise TypeError(f"{type(self).__name__} needs the dense model but does not measure it")

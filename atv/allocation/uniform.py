@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 
-from atv.allocation.base import Allocation
+from atv.allocation.base import Allocation, DenseStatistics
 from atv.targets import Target
 
 
 class Uniform(Allocation):
     """Every Linear loses the same fraction."""
 
-    def allocate(self, linears: Mapping[str, Target], sparsity: float) -> dict[str, float]:
+    by_block = True
+
+    def allocate(self, linears: Mapping[str, Target], sparsity: float, dense: DenseStatistics) -> dict[str, float]:
         return dict.fromkeys(linears, sparsity)

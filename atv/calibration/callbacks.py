@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -13,18 +12,18 @@ from torch import Tensor
 from atv.calibration.fallback import warn_of_starved
 from atv.calibration.inputs import LinearInputs
 from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch
+from atv.calibration.plan import Plan
 from atv.calibration.pool import BlockPool, Pool
 from atv.calibration.samples import Sample
 from atv.calibration.sums import SampleSums
-from atv.criteria import Criterion
+from atv.criteria import Pruned
 from atv.fingerprint import tensors_digest
 from atv.lvlm import LVLM
 from atv.masks import PackedMasks
-from atv.patterns import Pattern
-from atv.ranks import agree, gathered
+from atv.ranks import agree
 from atv.report import BlockReport
 from atv.run_folder import FinishedBlock
-from atv.selection import SetStatistics, TokenSelection
+from atv.selection import SetStatistics
 from atv.targets import Target
 
 
@@ -95,21 +94,11 @@ class ActivationNorms(BlockCallback):
         self._sums = SampleSums()
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How one pathway is pruned; ``sparsities`` is by target."""
-
-    selection: TokenSelection
-    criterion: Criterion
-    pattern: Pattern
-    sparsities: Mapping[str, float]
-
-
 class Pruning(BlockCallback):
     """Makes each pathway's masks when a block is finished, and installs them before the next block is reached.
 
-    ``install`` is given the name of a target, the target, and a mask for each pathway; ``keep`` is given what a block
-    came to.
+    ``install`` is given the name of a target, the target, and what became of it on each pathway; ``keep`` is given
+    what a block came to.
     """
 
     def __init__(
@@ -117,7 +106,7 @@ class Pruning(BlockCallback):
         lvlm: LVLM,
         targets: Mapping[str, Target],
         plans: Mapping[str, Plan],
-        install: Callable[[str, Target, Mapping[str, Tensor]], None],
+        install: Callable[[str, Target, Mapping[str, Pruned]], None],
         keep: Callable[[FinishedBlock], None],
         drift: Drift,
         norms: ActivationNorms,
@@ -126,12 +115,10 @@ class Pruning(BlockCallback):
         self.drift, self.norms = drift, norms
         self.masks = {pathway: PackedMasks() for pathway in plans}
         self.blocks: list[BlockReport] = []
-        self._pools = {pathway: Pool(plan.selection) for pathway, plan in plans.items()}
-        self._site_of: dict[str, str] = {}
+        self._pools = {pathway: Pool(plan.selection, plan.criterion.needs_gram) for pathway, plan in plans.items()}
         self._started = perf_counter()
 
     def observe(self, sample: Sample) -> None:
-        self._site_of = sample.site_of
         for pool in self._pools.values():
             pool.observe(sample)
 
@@ -139,25 +126,24 @@ class Pruning(BlockCallback):
         self._started = perf_counter()
 
     def finish(self, block: int) -> None:
-        # A rank without samples has seen no target called.
-        site_of = {name: site for by_name in gathered(self._site_of) for name, site in by_name.items()}
+        dense = {
+            name: target.weight.detach() for name, target in self.targets.items() if self.lvlm.block_of(name) == block
+        }
         pools: dict[str, BlockPool] = {}
-        names = [name for name in self.targets if self.lvlm.block_of(name) == block]
-        made: dict[str, PackedMasks] = {}
+        masks: dict[str, PackedMasks] = {}
+        weights: dict[str, Tensor] = {}
         for pathway, plan in self.plans.items():
             pools[pathway] = pool = self._pools[pathway].finish(self.drift.statistics)
-            made[pathway] = PackedMasks()
-            for name in names:
-                if name not in site_of:
-                    raise ValueError(f"targets: block {block} never calls {name}")
-                score = plan.criterion.score(self.targets[name].weight.detach(), pool.statistics[site_of[name]])
-                if score.isnan().any():
-                    raise ValueError(f"criterion: {type(plan.criterion).__name__} gave a NaN score in {name}")
-                made[pathway].update({name: plan.pattern.mask(score, plan.sparsities[name])})
-        agree(tensors_digest(masks.packed for masks in made.values()), f"masks of block {block}")
+            if missing := dense.keys() - pool.statistics.keys():
+                raise ValueError(f"targets: block {block} never calls {min(missing)}")
+            pruned = plan.prune(dense, pool.statistics)
+            masks[pathway] = PackedMasks({name: made.mask for name, made in pruned.items()})
+            changed = {name: made.applied_to(dense[name]) for name, made in pruned.items() if made.weight is not None}
+            weights |= {f"{pathway}/{name}": weight for name, weight in changed.items()}
+        agree(tensors_digest([*(made.packed for made in masks.values()), weights]), f"masks of block {block}")
         for pool in pools.values():
             warn_of_starved(block, pool.experts)
-        finished = FinishedBlock(self._report(block, pools), made)
+        finished = FinishedBlock(self._report(block, pools), masks, weights)
         self.take(finished)
         self.put(finished)
         self.keep(finished)
@@ -169,10 +155,13 @@ class Pruning(BlockCallback):
             self.masks[pathway].update(masks)
 
     def put(self, finished: FinishedBlock) -> None:
-        """Installs a block's masks."""
+        """Installs a block's masks and changed weights."""
         for name in next(iter(finished.masks.values())):
-            masks = {pathway: masks[name] for pathway, masks in finished.masks.items()}
-            self.install(name, self.targets[name], masks)
+            made = {
+                pathway: Pruned(masks[name], finished.weights.get(f"{pathway}/{name}"))
+                for pathway, masks in finished.masks.items()
+            }
+            self.install(name, self.targets[name], made)
 
     def _report(self, block: int, pools: Mapping[str, BlockPool]) -> BlockReport:
         started, self._started = self._started, perf_counter()

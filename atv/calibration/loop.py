@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import lightning as L
 from torch.utils.data import DataLoader
 
+from atv.calibration.recorders import Recorder
 from atv.calibration.samples import Sample, samples
 from atv.calibration.suspension import SuspendedForward, doors
 from atv.calibration.waiting import WaitingForward, held_bytes
@@ -58,9 +59,17 @@ class BlockwiseCalibration(L.LightningModule):
     counts from ``first_block``, before which all blocks are finished and have no doors.
     """
 
-    def __init__(self, lvlm: LVLM, seed: int, first_block: int = 0, offloaded: OffloadedBlocks | None = None) -> None:
+    def __init__(
+        self,
+        lvlm: LVLM,
+        seed: int,
+        first_block: int = 0,
+        offloaded: OffloadedBlocks | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
         super().__init__()
-        self.lvlm, self.seed, self.first_block, self.offloaded = lvlm, seed, first_block, offloaded
+        self.lvlm, self.seed, self.first_block = lvlm, seed, first_block
+        self.offloaded, self.recorder = offloaded, recorder
         if offloaded is None:
             # Lightning moves what it knows of to its device; an offloaded model moves itself.
             self.model = lvlm.model
@@ -108,7 +117,7 @@ class BlockwiseCalibration(L.LightningModule):
         if not left:
             return
         try:
-            with together(trainer), doors(self.lvlm, targets, propagate, self.first_block):
+            with together(trainer), doors(self.lvlm, targets, propagate, self.first_block, self.recorder):
                 given = loaders(padded(batches, trainer), left)
                 trainer.predict(self, given, return_predictions=False)
         finally:

@@ -1,24 +1,29 @@
 """The calibration pool of one selection rule, block by block."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from atv.calibration.fallback import experts_seen, with_fallback
-from atv.calibration.inputs import ExpertInputs, SiteInputs
+from atv.calibration.gram import GramSum
+from atv.calibration.inputs import ExpertInputs, LinearInputs, SiteInputs
 from atv.calibration.samples import Sample
 from atv.calibration.sums import SampleSums
 from atv.criteria import PoolStatistics
 from atv.experts import LAST, expert_name
-from atv.selection import SetStatistics, TokenSelection
+from atv.ranks import gathered
+from atv.selection import SetStatistics, Tokens, TokenSelection
 
 
 @dataclass
 class _Undecided:
-    """Raw inputs, in the model's dtype, of one sample's candidates at each site, best first."""
+    """Raw inputs, in the model's dtype, of one sample's candidates by key, best first."""
 
+    view: str
+    sample: int
     candidates: Tensor
     n_text: int
     inputs: dict[str, SiteInputs]
@@ -26,9 +31,9 @@ class _Undecided:
 
 @dataclass(frozen=True)
 class BlockPool:
-    """The pool of a block: statistics by site, tokens by modality, and what each layer of experts saw.
+    """The pool of a block: statistics by target, tokens by modality, and what each layer of experts saw.
 
-    A site is a Linear's, or one expert's at one parameter.
+    Where targets have pools of their own, tokens are their mean, to the nearest integer.
     """
 
     statistics: dict[str, PoolStatistics]
@@ -38,29 +43,34 @@ class BlockPool:
 
 
 class Pool:
-    """Gathers the squared inputs of the tokens that ``selection`` picks from each sample of a block."""
+    """Gathers what a criterion needs of the tokens that ``selection`` picks from each sample of a block.
 
-    def __init__(self, selection: TokenSelection) -> None:
-        self.selection = selection
+    A rule looks at a sample once, or, where it is ``per_linear``, once a Linear: each is a *view*. Statistics are
+    kept by *key*: a site that several targets share or, then, a Linear. ``gram`` asks for X^T X as well.
+    """
+
+    def __init__(self, selection: TokenSelection, gram: bool = False) -> None:
+        self.selection, self.gram = selection, gram
         self._clear()
 
     def _clear(self) -> None:
-        self._sums = SampleSums()
-        self._counts = SampleSums()
-        self._routed = SampleSums()
-        self._undecided: dict[int, _Undecided] = {}
+        self._squares, self._counts, self._routed = SampleSums(), SampleSums(), SampleSums()
+        self._grams: dict[str, GramSum] = defaultdict(GramSum)
+        self._undecided: list[_Undecided] = []
+        self._key_of: dict[str, str] = {}
 
     def observe(self, sample: Sample) -> None:
         """Adds the tokens that enter at once and keeps the inputs of those that are still undecided."""
-        tokens = sample.tokens
-        chosen = self.selection.select(tokens)
-        self._check(chosen, len(tokens.visual))
-        self._add(tokens.sample, sample.inputs, chosen)
-        self._count(tokens.sample, chosen, tokens.visual)
-        candidates = self.selection.candidates(tokens)
-        if len(candidates):
-            kept = {site: inputs.of(candidates) for site, inputs in sample.inputs.items()}
-            self._undecided[tokens.sample] = _Undecided(candidates, tokens.n_text, kept)
+        self._key_of |= {name: name if self.selection.per_linear else site for name, site in sample.site_of.items()}
+        for view, tokens, inputs in self._views(sample):
+            chosen = self.selection.select(tokens)
+            self._check(chosen, len(tokens.visual))
+            self._add(tokens.sample, inputs, chosen)
+            self._count(view, tokens.sample, chosen, tokens.visual)
+            candidates = self.selection.candidates(tokens)
+            if len(candidates):
+                kept = {key: values.of(candidates) for key, values in inputs.items()}
+                self._undecided.append(_Undecided(view, tokens.sample, candidates, tokens.n_text, kept))
 
     def finish(self, statistics: SetStatistics) -> BlockPool:
         """What was gathered, and an empty pool for the next block.
@@ -68,36 +78,61 @@ class Pool:
         Raises:
             ValueError: when the rule picked no token of any sample.
         """
-        for sample, kept in self._undecided.items():
+        for kept in self._undecided:
             weights = self.selection.decide(kept.candidates, kept.n_text, statistics)
             self._check(weights, len(kept.candidates))
-            self._add(sample, kept.inputs, weights)
-            self._count(sample, weights, torch.ones_like(weights, dtype=torch.bool))
-        text, visual = (int(count) for count in self._counts.totals()["tokens"])
-        if not text + visual:
+            self._add(kept.sample, kept.inputs, weights)
+            self._count(kept.view, kept.sample, weights, torch.ones_like(weights, dtype=torch.bool))
+        counts, experts = self._counts.totals(), self._routed.totals()
+        if any(not total for _, _, total in counts.values()):
             raise ValueError(f"selection: {type(self.selection).__name__} picked no token of any calibration sample")
-        experts = self._routed.totals()
-        pools: dict[str, PoolStatistics] = {}
-        for site, sums in self._sums.totals().items():
-            mean = sums / statistics.samples
-            if site in experts:
-                by_expert = with_fallback(mean, experts[site], common=not site.endswith(LAST))
-                pools.update({expert_name(site, e): _statistics(own) for e, own in enumerate(by_expert)})
-            else:
-                pools[site] = _statistics(mean)
-        self._clear()
+        found = self._statistics(counts, experts, statistics.samples)
+        # A rank without samples has seen no target called.
+        key_of = {name: key for by_name in gathered(self._key_of) for name, key in by_name.items()}
+        text, visual, _ = (round(count) for count in torch.stack(list(counts.values())).mean(0).tolist())
         layers = {site.rpartition(".")[0]: experts_seen(tokens) for site, tokens in experts.items()}
-        return BlockPool(pools, text, visual, layers)
+        self._clear()
+        return BlockPool({name: found[key] for name, key in key_of.items()}, text, visual, layers)
+
+    def _statistics(
+        self, counts: Mapping[str, Tensor], experts: Mapping[str, Tensor], samples: int
+    ) -> dict[str, PoolStatistics]:
+        """By key, an expert's by its own name."""
+        found: dict[str, PoolStatistics] = {}
+        for key, squares in self._squares.totals().items():
+            weight = float(counts[key if self.selection.per_linear else ""][2])
+            mean = squares / (weight if self.selection.average == "tokens" else samples)
+            if key in experts:
+                by_expert = with_fallback(mean, experts[key], common=not key.endswith(LAST))
+                norms = {expert_name(key, e): own.sqrt().float() for e, own in enumerate(by_expert)}
+                found |= {name: PoolStatistics(norm) for name, norm in norms.items()}
+            else:
+                gram = self._grams[key].total(len(mean)) / weight if self.gram else None
+                found[key] = PoolStatistics(mean.sqrt().float(), gram)
+        return found
+
+    def _views(self, sample: Sample) -> Iterator[tuple[str, Tokens, Mapping[str, SiteInputs]]]:
+        """(view, what the rule sees, inputs by key)."""
+        if not self.selection.per_linear:
+            yield "", sample.tokens, sample.inputs
+            return
+        for name, site in sample.site_of.items():
+            seen = replace(sample.tokens, linear=name, dense_output=sample.outputs[name])
+            yield name, seen, {name: sample.inputs[site]}
 
     def _add(self, sample: int, inputs: Mapping[str, SiteInputs], weights: Tensor) -> None:
-        for site, values in inputs.items():
-            self._sums.add(site, sample, values.square_sums(weights[None])[0])
+        for key, values in inputs.items():
+            self._squares.add(key, sample, values.square_sums(weights[None])[0])
             if isinstance(values, ExpertInputs):
-                self._routed.add(site, sample, values.counts(weights))
+                self._routed.add(key, sample, values.counts(weights))
+            elif self.gram and isinstance(values, LinearInputs):
+                self._grams[key].add(values.values, weights)
 
-    def _count(self, sample: int, weights: Tensor, visual: Tensor) -> None:
+    def _count(self, view: str, sample: int, weights: Tensor, visual: Tensor) -> None:
+        """Text tokens, visual tokens, and the sum of the weights."""
         entered = weights != 0
-        self._counts.add("tokens", sample, torch.stack([(entered & ~visual).sum(), (entered & visual).sum()]))
+        counts = [(entered & ~visual).sum(), (entered & visual).sum(), weights.double().sum()]
+        self._counts.add(view, sample, torch.stack([count.double() for count in counts]))
 
     def _check(self, weights: Tensor, length: int) -> None:
         if weights.shape != (length,):
@@ -105,7 +140,3 @@ class Pool:
             raise ValueError(f"selection: {rule} gave weights of shape {tuple(weights.shape)} for {length} tokens")
         if weights.is_floating_point() and not (weights.isfinite().all() and (weights >= 0).all()):
             raise ValueError(f"selection: {type(self.selection).__name__} gave weights that are negative or not finite")
-
-
-def _statistics(mean_squares: Tensor) -> PoolStatistics:
-    return PoolStatistics(mean_squares.sqrt().float())

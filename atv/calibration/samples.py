@@ -1,7 +1,7 @@
 """An arrived batch taken apart into its samples, padding left behind."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -14,11 +14,15 @@ from atv.selection import Tokens
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample at one block: its tokens, what they bring to each site, and the site of each target."""
+    """One sample at one block: its tokens, what they bring to each site, and the site of each target.
+
+    ``outputs`` is what the dense Linears make of the tokens, by Linear (n, out), where a rule asked for it.
+    """
 
     tokens: Tokens
     inputs: dict[str, SiteInputs]
     site_of: dict[str, str]
+    outputs: dict[str, Tensor] = field(default_factory=dict)
 
 
 def samples(arrival: Arrival, visual: Tensor, valid: Tensor, first_sample: int, seed: int) -> Iterator[Sample]:
@@ -27,7 +31,7 @@ def samples(arrival: Arrival, visual: Tensor, valid: Tensor, first_sample: int, 
     Raises:
         ValueError: for activations that are not finite, naming block and sample.
     """
-    noted = arrival.recording
+    noted, recorded = arrival.recording, arrival.recorded
     for row in range(len(valid)):
         keep = valid[row]
         # A row without padding is read where it lies.
@@ -40,6 +44,7 @@ def samples(arrival: Arrival, visual: Tensor, valid: Tensor, first_sample: int, 
             sample=first_sample + row,
             block=arrival.block,
             seed=seed,
+            last_attention=recorded.attention.last_query(row, keep)[own] if recorded.attention else None,
         )
         for name, values in (("input", tokens.input), ("output", tokens.output)):
             if not values.isfinite().all():
@@ -49,7 +54,8 @@ def samples(arrival: Arrival, visual: Tensor, valid: Tensor, first_sample: int, 
             site: LinearInputs(x.reshape(*valid.shape, x.shape[-1])[row][own]) for site, x in noted.sites.items()
         }
         inputs.update({site: _routed(x, valid, row) for site, x in noted.routed.items()})
-        yield Sample(tokens, inputs, noted.site_of)
+        outputs = {name: x.reshape(*valid.shape, x.shape[-1])[row][own] for name, x in recorded.outputs.items()}
+        yield Sample(tokens, inputs, noted.site_of, outputs)
 
 
 def _routed(inputs: RoutedInputs, valid: Tensor, row: int) -> ExpertInputs:

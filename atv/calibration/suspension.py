@@ -7,7 +7,7 @@ goes on to the next door. Nothing is captured or replayed, so whatever a model d
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -15,6 +15,7 @@ import greenlet
 import torch
 from torch import Tensor, nn
 
+from atv.calibration.recorders import Recorded, Recorder
 from atv.calibration.recording import Recording, recording
 from atv.lvlm import LVLM
 from atv.targets import Target
@@ -24,13 +25,14 @@ from atv.targets import Target
 class Arrival:
     """A batch at the door of a block: what the dense block made of it, and what its targets read meanwhile.
 
-    ``input`` and ``output`` are (batch, length, hidden).
+    ``input`` and ``output`` are (batch, length, hidden). ``recorded`` is what selection rules asked for besides.
     """
 
     block: int
     input: Tensor
     output: Tensor
     recording: Recording
+    recorded: Recorded = field(default_factory=Recorded)
 
 
 class _Forward(greenlet.greenlet):
@@ -77,7 +79,13 @@ class SuspendedForward:
 
 
 @contextmanager
-def doors(lvlm: LVLM, targets: Mapping[str, Target], propagate: bool, first_block: int = 0) -> Iterator[None]:
+def doors(
+    lvlm: LVLM,
+    targets: Mapping[str, Target],
+    propagate: bool,
+    first_block: int = 0,
+    recorder: Recorder | None = None,
+) -> Iterator[None]:
     """Puts a door before every block from ``first_block`` on, and takes all of them away again.
 
     ``propagate=False`` resumes with the dense block's output (one-shot pruning), at one pass a block. Otherwise the
@@ -89,7 +97,7 @@ def doors(lvlm: LVLM, targets: Mapping[str, Target], propagate: bool, first_bloc
     try:
         for index, block in enumerate(lvlm.blocks[first_block:], start=first_block):
             inside = {name: target for name, target in targets.items() if lvlm.block_of(name) == index}
-            block.forward = _door(index, block, inside, propagate, repeatable)
+            block.forward = _door(index, block, inside, propagate, repeatable, recorder or Recorder(lvlm))
         yield
     finally:
         for block, forward in zip(lvlm.blocks, before, strict=True):
@@ -99,20 +107,25 @@ def doors(lvlm: LVLM, targets: Mapping[str, Target], propagate: bool, first_bloc
 
 
 def _door(
-    index: int, block: nn.Module, targets: Mapping[str, Target], propagate: bool, repeatable: set[tuple[str, ...]]
+    index: int,
+    block: nn.Module,
+    targets: Mapping[str, Target],
+    propagate: bool,
+    repeatable: set[tuple[str, ...]],
+    recorder: Recorder,
 ) -> Callable[..., Any]:
     forward = block.forward
     kind = (type(block).__name__, *(name for name, _ in block.named_children()))
 
     def observed(*args: Any, **kwargs: Any) -> tuple[Arrival, Any]:
         hidden = args[0] if args else kwargs["hidden_states"]
-        with recording(targets, hidden.shape[:2].numel(), kwargs) as noted:
+        with recording(targets, hidden.shape[:2].numel(), kwargs) as noted, recorder(index, targets) as recorded:
             result = forward(*args, **kwargs)
         output = _output(result)
         if propagate and kind not in repeatable:
             _check_again(f"{kind[0]} {index}", output, _output(forward(*args, **kwargs)))
             repeatable.add(kind)
-        return Arrival(index, hidden, output, noted), None if propagate else result
+        return Arrival(index, hidden, output, noted, recorded), None if propagate else result
 
     def door(*args: Any, **kwargs: Any) -> Any:
         here = greenlet.getcurrent()

@@ -16,6 +16,7 @@ from atv.files import saved_atomically, writable
 from atv.loading import BUNDLED, load_calibration, load_model, load_processor, model_folder
 from atv.lvlm import LVLM
 from atv.offload import Offload, OffloadedBlocks, load_offloaded
+from atv.patterns import Pattern
 from atv.report import PruningReport
 from atv.run_folder import RunFolder, clear_blocks, is_run
 from atv.selection import DriftTopK, TokenSelection
@@ -30,7 +31,7 @@ def prune(
     batch_size: int = 8,
     selection: TokenSelection = lazy_instance(DriftTopK),
     criterion: Criterion = lazy_instance(Wanda),
-    pattern: str = "unstructured",
+    pattern: str | Pattern = "unstructured",
     sparsity: float | None = None,
     allocation: Allocation = lazy_instance(Uniform),
     targets: list[str] | None = None,
@@ -54,7 +55,8 @@ def prune(
         selection: Which tokens enter the calibration pool: a class name or dotted path. Its arguments follow as
             --selection.NAME; --selection.help CLASS explains them.
         criterion: How a weight is scored: a class name or dotted path.
-        pattern: "unstructured" (each row loses the same share) or N:M such as 2:4, which keeps N of every M inputs.
+        pattern: "unstructured" (each row loses the same share), N:M such as 2:4, which keeps N of every M inputs, or
+            a class name or dotted path.
         sparsity: Share of each row to prune, in [0, 1). Default 0.5, or what N:M implies.
         allocation: How the sparsity is shared out over the Linears: a class name or dotted path.
         targets: Names or shell patterns of the Linears to prune, such as q_proj or *.mlp.*. Default: all in the
@@ -63,7 +65,8 @@ def prune(
         seed: Of the samples drawn and of rules that draw.
         offload: Where the decoder blocks live while they are not pruned, for a model larger than the device's memory:
             cpu, or disk (memory-mapped). Waiting hidden states go there too.
-        plugin: Python file, or list of files, with rules, criteria or allocations of your own, imported first.
+        plugin: Python file, or list of files, with rules, criteria, patterns or allocations of your own, imported
+            first.
         trainer: Options of lightning.Trainer, as --trainer.accelerator gpu or --trainer.precision bf16-true.
         trust_remote_code: Whether code that comes with the model may run.
     """
@@ -81,7 +84,7 @@ def prune(
     lvlm = LVLM.of(pruned)
     # Everything that can be wrong with the plan is found before data are read.
     chosen = lvlm.targets(targets)
-    plan = Pathway(selection, sparsity, criterion, pattern, allocation).plan(chosen)
+    plan = Pathway(selection, sparsity, criterion, pattern, allocation).plan(lvlm, chosen)
     batches = calibration_batches(processor, load_calibration(calibration), samples, seed, batch_size)
     if (target / "config.json").is_file():
         RunFolder(target, identity(lvlm, batches, plan, chosen, propagate, seed))
@@ -124,6 +127,8 @@ def _show(report: PruningReport, target: Path) -> None:
         table.add_row(str(block.block), f"{block.mean_drift:.4f}", share, str(chosen["text"]), f"{block.seconds:.2f}")
     console = Console()
     console.print(table)
+    if report.allocation.dense_seconds:
+        console.print(f"allocation: measuring the dense model took {report.allocation.dense_seconds:.2f} seconds")
     console.print(
         f"pruned {report.sparsity:.2%} of the target Linears, {report.whole_model_sparsity:.2%} of the whole model; "
         f"written to {target}"

@@ -1,22 +1,66 @@
-"""How the weights of a Linear are scored."""
+"""How the weights of a Linear are scored, and what becomes of those that stay."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
+
+from atv.patterns import Pattern
 
 
 @dataclass(frozen=True)
 class PoolStatistics:
-    """What a criterion may know of a Linear's inputs: ``norm`` is the L2 norm of each input channel over the pool,
-    squared norms averaged over samples, float32 (in,)."""
+    """What a criterion may know of a Linear's inputs over the calibration pool.
+
+    ``norm`` is the L2 norm of each input channel, squared norms averaged over samples, float32 (in,). ``gram`` is
+    X^T X divided by the number of pool tokens X (their weights' sum), float64 (in, in); None unless the criterion
+    says ``needs_gram``.
+    """
 
     norm: Tensor
+    gram: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """One Linear's outcome: its mask (out, in), True = kept, and its new weight where kept weights were updated."""
+
+    mask: Tensor
+    weight: Tensor | None = None
+
+    def applied_to(self, weight: Tensor) -> Tensor:
+        """The sparse weight, in the dense one's dtype and on its device."""
+        kept = weight if self.weight is None else self.weight.to(weight)
+        return kept.masked_fill(~self.mask.to(weight.device), 0)
 
 
 class Criterion(ABC):
-    """Scores weights; the lowest are pruned."""
+    """Scores weights; the lowest are pruned. Most criteria write ``score`` alone."""
+
+    needs_gram: ClassVar[bool] = False
 
     @abstractmethod
     def score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:
         """Scores of a weight (out, in), at least float32 and of the same shape."""
+
+    def prune(
+        self, weight: Tensor, pool: PoolStatistics, pattern: Pattern, sparsity: float, mask: Tensor | None = None
+    ) -> Pruned:
+        """The mask of a weight (out, in), or the one that was chosen before, and what kept weights become."""
+        return Pruned(pattern.mask(self.checked_score(weight, pool), sparsity) if mask is None else mask)
+
+    def checked_score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:
+        """``score``.
+
+        Raises:
+            ValueError: for a score of another shape, or one that holds NaN.
+        """
+        score = self.score(weight, pool)
+        if score.shape != weight.shape:
+            raise ValueError(
+                f"criterion: {type(self).__name__} gave scores {tuple(score.shape)} for {tuple(weight.shape)}"
+            )
+        if score.isnan().any():
+            raise ValueError(f"criterion: {type(self).__name__} gave a NaN score")
+        return score

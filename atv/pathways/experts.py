@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from atv.criteria import Pruned
 from atv.experts import ExpertWeight
 from atv.pathways.linear import DecoupledLinear
 from atv.pathways.routing import current_visual
@@ -43,8 +44,8 @@ class DecoupledExperts(nn.Module):
         return torch.where(own, self.visual(hidden_states, *args, **kwargs), text_product)
 
 
-def decouple_target(model: nn.Module, name: str, target: Target, text: Tensor, visual: Tensor) -> None:
-    """Puts a decoupled Linear, or a decoupled layer of experts, in the target's place, each pathway under its mask.
+def decouple_target(model: nn.Module, name: str, target: Target, text: Pruned, visual: Pruned) -> None:
+    """Puts a decoupled Linear, or a decoupled layer of experts, in the target's place, each pathway pruned.
 
     Experts that see one modality alone are a pathway of their own already, and stay where they are.
     """
@@ -57,9 +58,9 @@ def decouple_target(model: nn.Module, name: str, target: Target, text: Tensor, v
         if model.get_submodule(layer.name) is layer.module:
             model.set_submodule(layer.name, DecoupledExperts(layer.module))
         both: Any = model.get_submodule(layer.name)
-        for module, mask in ((both.text, text), (both.visual, visual)):
-            _apply(ExpertWeight(replace(layer, module=module), target.parameter, target.expert), mask)
+        for module, pruned in ((both.text, text), (both.visual, visual)):
+            _apply(ExpertWeight(replace(layer, module=module), target.parameter, target.expert), pruned)
 
 
-def _apply(target: Target, mask: Tensor) -> None:
-    target.weight.data.masked_fill_(~mask.to(target.weight.device), 0)
+def _apply(target: Target, pruned: Pruned) -> None:
+    target.weight.data.copy_(pruned.applied_to(target.weight.data))

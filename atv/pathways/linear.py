@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from atv.criteria import Pruned
 from atv.pathways.routing import current_visual
 
 
@@ -15,14 +16,14 @@ class DecoupledLinear(nn.Module):
 
     Args:
         linear: the dense Linear (in, out).
-        text, visual: bool (out, in), True = kept.
+        text, visual: each pathway's mask, and its weight where the criterion updated what is kept.
     """
 
-    def __init__(self, linear: nn.Linear, text: Tensor, visual: Tensor) -> None:
+    def __init__(self, linear: nn.Linear, text: Pruned, visual: Pruned) -> None:
         super().__init__()
         weight = linear.weight.detach()
-        self.text = nn.Parameter(weight.masked_fill(~text.to(weight.device), 0), requires_grad=False)
-        self.visual = nn.Parameter(weight.masked_fill(~visual.to(weight.device), 0), requires_grad=False)
+        self.text = nn.Parameter(text.applied_to(weight), requires_grad=False)
+        self.visual = nn.Parameter(visual.applied_to(weight), requires_grad=False)
         self.bias = linear.bias
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,19 +1,29 @@
 """Sparsity patterns: which of the scored weights are kept."""
 
+import re
+
 from atv.patterns.base import Pattern
 from atv.patterns.n_of_m import NOfM
-from atv.patterns.unstructured import Unstructured
+from atv.patterns.unstructured import PerBlock, PerLayer, Unstructured
+from atv.plugins import find, resolve
 
 
 def parse_pattern(pattern: Pattern | str) -> Pattern:
-    """The pattern itself, or the one that "unstructured", "2:4" and the like name.
+    """The pattern itself, or the one that "unstructured", "2:4" and the like, a class name or a dotted path names.
 
     Raises:
         ValueError: for other text.
     """
-    if isinstance(pattern, Pattern):
-        return pattern
-    return Unstructured() if pattern == "unstructured" else NOfM.parse(pattern)
+    if pattern == "unstructured":
+        return Unstructured()
+    if isinstance(pattern, str) and re.match(r"\d+:", pattern):
+        return NOfM.parse(pattern)
+    if isinstance(pattern, str):
+        try:
+            find(pattern, Pattern, "pattern")
+        except ValueError as error:
+            raise ValueError(f"{error}, 'unstructured', or N:M such as '2:4'") from error
+    return resolve(pattern, Pattern, "pattern")
 
 
-__all__ = ["NOfM", "Pattern", "Unstructured", "parse_pattern"]
+__all__ = ["NOfM", "Pattern", "PerBlock", "PerLayer", "Unstructured", "parse_pattern"]

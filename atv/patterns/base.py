@@ -1,13 +1,21 @@
 """Which scores a sparsity pattern keeps."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 
 class Pattern(ABC):
-    """Turns scores into a mask, True = kept."""
+    """Turns scores into a mask, True = kept. Most patterns write ``sparsity`` and ``mask`` alone.
+
+    ``joint`` says that the Linears of a block compete with one another: ``masks`` then decides them together.
+    """
+
+    joint: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -21,6 +29,26 @@ class Pattern(ABC):
         Raises:
             ValueError: for a row that the pattern does not fit.
         """
+
+    def masks(self, scores: Mapping[str, Tensor], sparsities: Mapping[str, float]) -> dict[str, Tensor]:
+        """The masks of several Linears by name, here each by itself."""
+        return {name: self.mask(score, sparsities[name]) for name, score in scores.items()}
+
+    def sweep_width(self, block: int) -> int | None:
+        """How many columns a sweep from left to right decides at a time (SparseGPT's, in blocks of ``block``).
+
+        None: the mask of the whole weight is chosen before the sweep.
+        """
+        return None
+
+    def columns_mask(self, score: Tensor, sparsity: float, done: int) -> Tensor:
+        """The mask of some columns (out, width) when ``done`` columns on their left were decided before."""
+        raise TypeError(f"{type(self).__name__} does not decide columns by themselves")
+
+
+def share(count: int, sparsity: float) -> int:
+    """floor(count * sparsity), the product taken exactly in decimal."""
+    return int(count * Fraction(str(sparsity)))
 
 
 def lowest(score: Tensor, count: int) -> Tensor:

@@ -26,12 +26,18 @@ class NOfM(Pattern):
         """From text such as "2:4"."""
         found = re.fullmatch(r"(\d+):(\d+)", text)
         if not found:
-            raise ValueError(f"pattern: expected 'unstructured' or N:M such as '2:4', got {text!r}")
+            raise ValueError(f"pattern: expected N:M such as '2:4', got {text!r}")
         return cls(int(found[1]), int(found[2]))
 
     @property
     def sparsity(self) -> float:
         return 1 - self.n / self.m
+
+    def sweep_width(self, block: int) -> int:
+        return self.m
+
+    def columns_mask(self, score: Tensor, sparsity: float, done: int) -> Tensor:
+        return self.mask(score, sparsity)
 
     def mask(self, score: Tensor, sparsity: float) -> Tensor:
         if score.shape[-1] % self.m:

@@ -1,18 +1,59 @@
-"""Free choice within a row."""
+"""Free choice within a row, a Linear, or a block."""
 
-from fractions import Fraction
+from abc import abstractmethod
+from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
-from atv.patterns.base import Pattern, lowest
+from atv.patterns.base import Pattern, lowest, share
 
 
-class Unstructured(Pattern):
-    """Every row of n weights loses its floor(n * sparsity) lowest, the product taken exactly in decimal."""
+class _Free(Pattern):
+    """Any sparsity, any place; a sweep decides a block of columns at a time, so that counts stay exact."""
 
-    @property
-    def sparsity(self) -> None:
-        return None
+    sparsity = None
 
     def mask(self, score: Tensor, sparsity: float) -> Tensor:
-        return ~lowest(score, int(score.shape[-1] * Fraction(str(sparsity))))
+        return self.columns_mask(score, sparsity, 0)
+
+    def sweep_width(self, block: int) -> int:
+        return block
+
+    @abstractmethod
+    def columns_mask(self, score: Tensor, sparsity: float, done: int) -> Tensor: ...
+
+
+class Unstructured(_Free):
+    """Every row of n weights loses its floor(n * sparsity) lowest, the product taken exactly in decimal."""
+
+    def columns_mask(self, score: Tensor, sparsity: float, done: int) -> Tensor:
+        return ~lowest(score, share(done + score.shape[1], sparsity) - share(done, sparsity))
+
+
+class PerLayer(_Free):
+    """Every Linear of n weights loses its floor(n * sparsity) lowest, wherever they are; a row may lose all."""
+
+    def columns_mask(self, score: Tensor, sparsity: float, done: int) -> Tensor:
+        rows, width = score.shape
+        count = share(rows * (done + width), sparsity) - share(rows * done, sparsity)
+        return ~lowest(score.flatten(), count).view_as(score)
+
+
+class PerBlock(Pattern):
+    """The Linears of a decoder block compete: together they lose their lowest scores.
+
+    They lose as many weights as their sparsities say in sum. Scores are compared as the criterion gives them.
+    """
+
+    joint = True
+    sparsity = None
+
+    def mask(self, score: Tensor, sparsity: float) -> Tensor:
+        return self.masks({"": score}, {"": sparsity})[""]
+
+    def masks(self, scores: Mapping[str, Tensor], sparsities: Mapping[str, float]) -> dict[str, Tensor]:
+        count = sum(share(score.numel(), sparsities[name]) for name, score in scores.items())
+        kept = ~lowest(torch.cat([score.flatten() for score in scores.values()]), count)
+        parts = kept.split([score.numel() for score in scores.values()])
+        return {name: part.view_as(scores[name]) for name, part in zip(scores, parts, strict=True)}

@@ -1,16 +1,24 @@
 """Token selection: which tokens of a calibration sample enter the pool."""
 
+from atv.selection.amia import AMIA
+from atv.selection.attention import AttentionTopK
 from atv.selection.base import SetStatistics, Tokens, TokenSelection
+from atv.selection.diversity import DiversityTopK
 from atv.selection.drift import DriftTopK
 from atv.selection.pools import AllTokens, TextOnly, VisualOnly
 from atv.selection.random import RandomVisual
 from atv.selection.ranking import VisualRanking
+from atv.selection.text_fraction import TextFraction
 
 __all__ = [
+    "AMIA",
     "AllTokens",
+    "AttentionTopK",
+    "DiversityTopK",
     "DriftTopK",
     "RandomVisual",
     "SetStatistics",
+    "TextFraction",
     "TextOnly",
     "TokenSelection",
     "Tokens",

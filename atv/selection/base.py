@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -14,7 +15,8 @@ class Tokens:
 
     ``visual`` is bool (n,); ``position`` counts from 0 (n,); ``input`` is the block's input (n, hidden) in the
     model's dtype; ``output`` the dense block's output, likewise; ``sample`` is the sample's index in the whole
-    calibration set, whatever batch or rank it came from.
+    calibration set, whatever batch or rank it came from. ``last_attention`` (float32, n) is there for rules with
+    ``needs_attention``; ``linear`` and ``dense_output`` (n, out) for rules that are ``per_linear``.
     """
 
     visual: Tensor
@@ -24,6 +26,31 @@ class Tokens:
     sample: int
     block: int
     seed: int
+    last_attention: Tensor | None = None
+    linear: str = ""
+    dense_output: Tensor | None = None
+
+    @property
+    def attention(self) -> Tensor:
+        """How much the last query attends to each token, mean over heads: float32 (n,), the sum is 1.
+
+        Raises:
+            ValueError: for a rule that did not ask for it.
+        """
+        if self.last_attention is None:
+            raise ValueError("selection: a rule that reads tokens.attention must say needs_attention = True")
+        return self.last_attention
+
+    @property
+    def linear_output(self) -> Tensor:
+        """What the dense Linear called ``linear`` makes of each token, in the model's dtype: (n, out).
+
+        Raises:
+            ValueError: for a rule that did not ask for it.
+        """
+        if self.dense_output is None:
+            raise ValueError("selection: a rule that reads tokens.linear_output must say per_linear = True")
+        return self.dense_output
 
     @property
     def text(self) -> Tensor:
@@ -60,7 +87,16 @@ class TokenSelection(ABC):
 
     A rule that must know the whole calibration set first (a budget by mean drift, say) names its undecided tokens
     in ``candidates``; their inputs are kept until all samples were observed, when ``decide`` weighs them.
+
+    What a rule needs beyond the tokens it says by class attributes; nothing is recorded for others. A rule with
+    ``needs_attention`` reads ``tokens.attention``; one that is ``per_linear`` is asked for every Linear by itself
+    and reads ``tokens.linear`` and ``tokens.linear_output``. Squared norms are averaged over samples or tokens as
+    ``average`` says, which moves only what compares Linears with one another.
     """
+
+    needs_attention: ClassVar[bool] = False
+    per_linear: ClassVar[bool] = False
+    average: ClassVar[Literal["samples", "tokens"]] = "samples"
 
     @abstractmethod
     def select(self, tokens: Tokens) -> Tensor:

@@ -40,7 +40,7 @@ def norm(rule, observed, drift=0.5):
         pool.observe(sample)
     text, visual = (sum(int(getattr(s.tokens, m).sum()) for s in observed) for m in ("text", "visual"))
     found = pool.finish(SetStatistics(drift, len(observed), text, visual))
-    return found.statistics["site"].norm, [found.text, found.visual]
+    return found.statistics["linear"].norm, [found.text, found.visual]
 
 
 @pytest.mark.parametrize(
@@ -115,3 +115,62 @@ def test_callbacks_gather_norms_and_drift_by_modality():
         each.append(1 - (x * y).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1))
     assert drift.statistics.mean_drift == pytest.approx(np.concatenate(each).mean(), abs=1e-6)
     assert (drift.statistics.samples, drift.statistics.visual_tokens) == (COUNT, len(np.concatenate(each)))
+
+
+def gram(rule, observed, drift=0.5):
+    pool = Pool(rule, gram=True)
+    for sample in observed:
+        pool.observe(sample)
+    text, visual = (sum(int(getattr(s.tokens, m).sum()) for s in observed) for m in ("text", "visual"))
+    return pool.finish(SetStatistics(drift, len(observed), text, visual)).statistics["linear"].gram
+
+
+@pytest.mark.parametrize("rule", [atv.AllTokens(), atv.TextOnly(), atv.DriftTopK(), atv.DriftTopK(share=0.5)])
+@pytest.mark.parametrize("pad", [0, 5])
+def test_grams_are_means_over_the_tokens_of_the_pool(rule, pad):
+    observed, rows = arrival(pad), []
+    for sample in observed:
+        tokens = sample.tokens
+        candidates = rule.candidates(tokens)
+        chosen = rule.select(tokens).nonzero().flatten().tolist()
+        if len(candidates):
+            chosen += candidates[rule.decide(candidates, tokens.n_text, SetStatistics(0.5, 1, 1, 1))].tolist()
+        rows.append(sample.inputs["site"].values.double().numpy()[chosen])
+    rows = np.concatenate(rows)
+    assert np.array_equal(gram(rule, observed).numpy(), rows.T @ rows / len(rows))
+
+
+def test_weights_scale_grams_as_they_scale_squared_inputs():
+    class Soft(atv.TokenSelection):
+        def select(self, tokens):
+            return 0.25 * tokens.text + 2.0 * (tokens.position == 3)
+
+    observed = arrival()
+    both = gram(Soft(), observed)
+    squares = norm(Soft(), observed)[0].double() ** 2
+    weights = sum(float(Soft().select(s.tokens).sum()) for s in observed)
+    assert torch.allclose(both.diagonal() * weights, squares * COUNT, rtol=1e-5)
+    assert torch.allclose(both, both.T)
+
+
+def test_no_gram_is_gathered_unless_asked_for():
+    pool = Pool(atv.AllTokens())
+    for sample in arrival():
+        pool.observe(sample)
+    assert pool.finish(SetStatistics(0.5, COUNT, 1, 1)).statistics["linear"].gram is None
+
+
+def test_a_rule_by_linear_averages_over_tokens_where_it_says_so():
+    class OneToken(atv.TokenSelection):
+        per_linear = True
+        average = "tokens"
+
+        def select(self, tokens):
+            assert tokens.linear == "linear" and tokens.linear_output.shape == (LENGTH, 2)
+            return tokens.position == 4
+
+    observed = arrival()
+    for sample in observed:
+        sample.outputs["linear"] = torch.zeros(LENGTH, 2)
+    rows = np.stack([s.inputs["site"].values.double().numpy()[4] for s in observed])
+    assert np.allclose(norm(OneToken(), observed)[0].numpy(), np.sqrt((rows**2).mean(0)))

@@ -87,7 +87,7 @@ def test_a_finished_run_is_not_run_again(atv_command, tmp_path):
     assert code == 0 and "this run was finished before" in out
     assert (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns == written
     code, _, err = atv_command("prune", *options, "--sparsity", 0.6)
-    assert code == 2 and "holds another run: plans.both.sparsity is [0.5] there and [0.6] here" in err
+    assert code == 2 and "holds another run: plans.both.sparsity is 0.5 there and 0.6 here" in err
 
 
 def test_blocks_on_disk_give_the_same_model(atv_command, tmp_path):

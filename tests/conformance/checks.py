@@ -127,7 +127,7 @@ def decoupled(model):
     lvlm = LVLM.of(full)
     route(lvlm)
     for name, target in lvlm.prunable.items():
-        everything = torch.ones_like(target.weight, dtype=torch.bool)
+        everything = atv.Pruned(torch.ones_like(target.weight, dtype=torch.bool))
         decouple_target(full, name, target, everything, everything)
     return full
 

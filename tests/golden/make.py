@@ -44,7 +44,7 @@ def integer_masks():
         for sample in samples:
             pool.observe(sample)
         found = pool.finish(SetStatistics(drift, len(samples), text, visual))
-        score = atv.Wanda().score(weight, found.statistics["site"])
+        score = atv.Wanda().score(weight, found.statistics["linear"])
         for pattern in PATTERNS:
             mask = parse_pattern(pattern).mask(score, 0.5)
             checksums[f"{rule} {pattern}"] = hashlib.blake2b(mask.numpy().tobytes(), digest_size=8).hexdigest()

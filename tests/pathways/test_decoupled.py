@@ -18,7 +18,7 @@ def decoupled(llava, masks):
     lvlm = LVLM.of(model)
     route(lvlm)
     for name, linear in lvlm.linears.items():
-        model.set_submodule(name, DecoupledLinear(linear, *masks(name, linear)))
+        model.set_submodule(name, DecoupledLinear(linear, *map(atv.Pruned, masks(name, linear))))
     return model
 
 
@@ -43,7 +43,7 @@ def test_equal_masks_are_the_pruned_model_exactly(llava, batches):
 def test_tokens_take_their_own_pathway(llava):
     linear = torch.nn.Linear(4, 2)
     nothing, everything = torch.zeros(2, 4, dtype=torch.bool), torch.ones(2, 4, dtype=torch.bool)
-    layer = DecoupledLinear(linear, text=nothing, visual=everything)
+    layer = DecoupledLinear(linear, atv.Pruned(nothing), atv.Pruned(everything))
     seen = []
 
     class Outer(torch.nn.Module):

@@ -20,7 +20,7 @@ def decoupled(dense, masks):
     lvlm = LVLM.of(model)
     route(lvlm)
     for name, target in lvlm.prunable.items():
-        decouple_target(model, name, target, *masks(name, target))
+        decouple_target(model, name, target, *map(atv.Pruned, masks(name, target)))
     assert all(isinstance(module.experts, DecoupledExperts) for module in layers(model).values())
     return model
 

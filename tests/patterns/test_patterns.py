@@ -62,3 +62,45 @@ def test_counts_are_exact_in_decimal():
 def test_bad_patterns_are_refused(text):
     with pytest.raises(ValueError, match="pattern"):
         parse_pattern(text)
+
+
+def flat_kept(scores, count):
+    order = np.argsort(np.concatenate([score.flatten() for score in scores]), kind="stable")[:count]
+    mask = np.ones(sum(score.size for score in scores), dtype=bool)
+    mask[order] = False
+    return np.split(mask, np.cumsum([score.size for score in scores])[:-1])
+
+
+@given(SCORES, st.integers(0, 99))
+def test_per_layer_is_a_stable_sort_of_the_whole_weight(scores, percent):
+    mask = atv.PerLayer().mask(torch.from_numpy(scores), percent / 100)
+    assert np.array_equal(mask.numpy().flatten(), flat_kept([scores], scores.size * percent // 100)[0])
+
+
+@given(SCORES, SCORES, st.integers(0, 99), st.integers(0, 99))
+def test_per_block_is_a_stable_sort_of_all_linears_together(one, two, percent, other):
+    count = one.size * percent // 100 + two.size * other // 100
+    given_scores = {"one": torch.from_numpy(one), "two": torch.from_numpy(two)}
+    masks = atv.PerBlock().masks(given_scores, {"one": percent / 100, "two": other / 100})
+    for name, expected in zip(("one", "two"), flat_kept([one, two], count), strict=True):
+        assert np.array_equal(masks[name].numpy().flatten(), expected)
+
+
+@given(SCORES, st.integers(0, 99), st.integers(1, 16), st.sampled_from([atv.Unstructured(), atv.PerLayer()]))
+def test_columns_decided_one_slice_after_another_lose_as_many_as_at_once(scores, percent, width, pattern):
+    score = torch.from_numpy(scores)
+    parts = [
+        pattern.columns_mask(score[:, start : start + width], percent / 100, start)
+        for start in range(0, score.shape[1], width)
+    ]
+    whole = pattern.mask(score, percent / 100)
+    axis = 1 if isinstance(pattern, atv.Unstructured) else (0, 1)
+    assert np.array_equal(torch.cat(parts, 1).numpy().sum(axis), whole.numpy().sum(axis))
+
+
+def test_a_pattern_can_be_named_or_given():
+    assert isinstance(parse_pattern("PerBlock"), atv.PerBlock)
+    pattern = atv.PerLayer()
+    assert parse_pattern(pattern) is pattern
+    with pytest.raises(ValueError, match=r"'NOfM' cannot be named alone: .*'n'"):
+        parse_pattern("NOfM")

@@ -49,6 +49,8 @@ def main(ranks, folder, rank=None, how=None):
         "visual": lambda model: decoupled(model, many, trainer),
         "experts": lambda _: atv.prune(moe_llava("qwen3_moe"), many, trainer=trainer).masks,
         "experts of one batch": lambda _: atv.prune(moe_llava("qwen3_moe"), many[:1], trainer=trainer).masks,
+        "measured": lambda model: atv.prune(model, many, selection="AMIA", allocation="OWL", trainer=trainer).masks,
+        "SparseGPT": lambda model: atv.prune(model, many, criterion="SparseGPT", trainer=trainer).masks,
     }
     for name, run in runs.items():
         masks = run(random_llava())

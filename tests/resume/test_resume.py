@@ -88,7 +88,7 @@ def test_one_shot_and_decoupled_runs_go_on_too(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sparsity": 0.6}, r"plans.both.sparsity is \[0.5\] there and \[0.6\] here"),
+        ({"sparsity": 0.6}, r"plans.both.sparsity is 0.5 there and 0.6 here"),
         ({"selection": "TextOnly"}, ".*plans.both.selection.class is 'DriftTopK' there and 'TextOnly' here"),
         ({"batches": BATCHES[:2]}, "calibration data is '.*' there and '.*' here"),
         ({"seed": 1}, "seed is 0 there and 1 here"),

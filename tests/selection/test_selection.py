@@ -1,30 +1,21 @@
 import numpy as np
 import pytest
 import torch
+from tiny import MIXED, make_tokens
 
 import atv
 from atv.selection import SetStatistics, Tokens
 
 
-def tokens(visual, seed=0, sample=0, block=0, hidden=6):
-    generator = torch.Generator().manual_seed(seed)
-    n = len(visual)
-    pair = torch.randint(-4, 5, (2, n, hidden), generator=generator).float() + 0.5
-    return Tokens(torch.tensor(visual, dtype=torch.bool), torch.arange(n), pair[0], pair[1], sample, block, seed=0)
-
-
-MIXED = [0, 1, 1, 1, 1, 0, 0, 1, 1, 0]
-
-
 def test_drift_is_one_minus_cosine():
-    made = tokens(MIXED)
+    made = make_tokens(MIXED)
     for i in range(len(MIXED)):
         x, y = made.input[i].numpy().astype(float), made.output[i].numpy().astype(float)
         assert made.drift[i].item() == pytest.approx(1 - x @ y / np.sqrt(x @ x) / np.sqrt(y @ y), abs=1e-6)
 
 
 def test_pools():
-    made = tokens(MIXED)
+    made = make_tokens(MIXED)
     assert atv.AllTokens().select(made).all()
     assert atv.TextOnly().select(made).tolist() == [not v for v in MIXED]
     assert atv.VisualOnly().select(made).tolist() == [bool(v) for v in MIXED]
@@ -48,7 +39,7 @@ def test_budget(rule, n_text, drift, expected):
 
 
 def test_the_most_drifted_enter_and_ties_go_by_position():
-    made = tokens(MIXED)
+    made = make_tokens(MIXED)
     rule = atv.DriftTopK()
     order = sorted((i for i, v in enumerate(MIXED) if v), key=lambda i: (-made.drift[i].item(), i))
     assert rule.candidates(made).tolist() == order[:4]  # never more than the four text tokens
@@ -61,14 +52,14 @@ def test_the_most_drifted_enter_and_ties_go_by_position():
 
 def test_random_draws_depend_on_seed_block_and_sample_alone():
     rule = atv.RandomVisual(share=1.0)
-    same = [rule.candidates(tokens(MIXED, seed=s, sample=3, block=1)).tolist() for s in (0, 1)]
+    same = [rule.candidates(make_tokens(MIXED, seed=s, sample=3, block=1)).tolist() for s in (0, 1)]
     assert same[0] == same[1]
-    others = [rule.candidates(tokens(MIXED, sample=s, block=b)).tolist() for s in range(4) for b in range(4)]
+    others = [rule.candidates(make_tokens(MIXED, sample=s, block=b)).tolist() for s in range(4) for b in range(4)]
     assert len({tuple(order) for order in others}) > 8
 
 
 def test_drift_in_the_models_dtype_is_coarser():
-    made = tokens(MIXED)
+    made = make_tokens(MIXED)
     half = Tokens(made.visual, made.position, made.input.bfloat16(), made.output.bfloat16(), 0, 0, 0)
     assert atv.DriftTopK(drift_dtype="model").rank(half).dtype == torch.bfloat16
     assert atv.DriftTopK().rank(half).dtype == torch.float32

@@ -1,0 +1,42 @@
+"""Sparsity by kind of Linear."""
+
+from collections.abc import Mapping
+from fnmatch import fnmatch
+
+from atv.allocation.base import Allocation, DenseStatistics
+from atv.allocation.budget import sizes
+from atv.targets import Target
+
+
+class ByKind(Allocation):
+    """Some kinds of Linear (attention, FFN) lose what is asked, and all others what is left of the target.
+
+    Args:
+        kinds: name or shell-style pattern, as for targets -> sparsity, such as {"*_attn.*": 0.3}; of several that
+            match a Linear the first counts.
+
+    Raises:
+        ValueError: for a sparsity outside [0, 1).
+    """
+
+    def __init__(self, kinds: dict[str, float]) -> None:
+        for pattern, value in kinds.items():
+            if not 0 <= value < 1:
+                raise ValueError(f"kinds: expected a number in [0, 1) for {pattern!r}, got {value}")
+        self.kinds = kinds
+
+    def allocate(self, linears: Mapping[str, Target], sparsity: float, dense: DenseStatistics) -> dict[str, float]:
+        """Raises ValueError for a pattern that matches no Linear, or where the others cannot meet the target."""
+        asked = {name: self.kinds[pattern] for name in linears if (pattern := self._pattern(name)) is not None}
+        if unused := set(self.kinds) - {self._pattern(name) for name in asked}:
+            raise ValueError(f"kinds: no Linear that is pruned is left for {', '.join(sorted(unused))}")
+        size = sizes(linears)
+        left = sparsity * sum(size.values()) - sum(asked[name] * size[name] for name in asked)
+        others = sum(size[name] for name in linears if name not in asked)
+        rest = left / others if others else 0.0
+        if not 0 <= rest < 1 or (not others and abs(left) > 1e-9 * sum(size.values())):
+            raise ValueError(f"kinds: {self.kinds} leaves {rest:.4g} to the other Linears, so {sparsity} cannot be met")
+        return {name: asked.get(name, rest) for name in linears}
+
+    def _pattern(self, name: str) -> str | None:
+        return next((kind for kind in self.kinds if fnmatch(name, kind) or fnmatch(name, f"*.{kind}")), None)

@@ -1,0 +1,110 @@
+"""Allocations by block, from the Wanda scores of the dense model."""
+
+from abc import abstractmethod
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from atv.allocation.base import Allocation, DenseBatch, DenseStatistics
+from atv.allocation.budget import mean, shifted, sizes
+from atv.allocation.watching import watching
+from atv.targets import Target
+
+
+class _ByWandaScores(Allocation):
+    """A block keeps the more, the higher it stands by some number of its Wanda scores |W_ij| * ||X_j||.
+
+    The norms are over all tokens of the calibration set. No block is further than twice ``spread`` from the target,
+    or outside [0, 1]: what is cut off there all other blocks make up for, alike.
+    """
+
+    needs_dense = True
+    by_block = True
+    spread: float
+
+    @abstractmethod
+    def rate(self, blocks: Mapping[int, Sequence[Tensor]]) -> dict[int, float]:
+        """Block -> its number, from the scores of its Linears, float32 (out, in) each."""
+
+    def measure(self, model: nn.Module, linears: Mapping[str, nn.Linear], batch: DenseBatch) -> dict[str, Tensor]:
+        sums: dict[str, Tensor] = {}
+
+        def add(name: str, inputs: Tensor, output: Tensor) -> None:
+            squares = inputs.float().square().reshape(*batch.valid.shape, -1)
+            sums[name] = torch.einsum("bl,bli->bi", batch.valid.to(squares), squares)
+
+        with watching(linears, add):
+            model(**batch.inputs, use_cache=False)
+        return sums
+
+    def allocate(self, linears: Mapping[str, Target], sparsity: float, dense: DenseStatistics) -> dict[str, float]:
+        blocks: dict[int, list[Tensor]] = defaultdict(list)
+        for name in linears:
+            weight = dense.weight(name)
+            norm = dense.totals[name].sqrt().to(weight.device, torch.float32)
+            blocks[dense.block_of[name]].append(weight.float().abs() * norm)
+        rates = self.rate(blocks)
+        low, high = min(rates.values()), max(rates.values())
+        raised = {block: (rate - low) / ((high - low) or 1) * 2 * self.spread for block, rate in rates.items()}
+        wanted = {name: raised[dense.block_of[name]] for name in linears}
+        size, keep = sizes(linears), 1 - sparsity
+        centred = {name: value - mean(wanted, size) + keep for name, value in wanted.items()}
+        bounds = max(0.0, keep - 2 * self.spread), min(1.0, keep + 2 * self.spread)
+        return {name: 1 - share for name, share in shifted(centred, size, keep, *bounds).items()}
+
+
+class OWL(_ByWandaScores):
+    """Blocks with more outliers keep more (arXiv 2310.05175).
+
+    keep_b = (D_b - min D) / (max D - min D) * 2 * spread - mean of that + 1 - S, where D_b is the share of the
+    block's Wanda scores above ``threshold`` times their mean.
+
+    Args:
+        threshold: M of the paper.
+        spread: lambda of the paper; no block is further than twice that from the target.
+
+    Raises:
+        ValueError: for a negative argument.
+    """
+
+    def __init__(self, threshold: float = 5.0, spread: float = 0.08) -> None:
+        self.threshold, self.spread = _positive("threshold", threshold), _positive("spread", spread)
+
+    def rate(self, blocks: Mapping[int, Sequence[Tensor]]) -> dict[int, float]:
+        return {block: self._outliers(scores) for block, scores in blocks.items()}
+
+    def _outliers(self, scores: Sequence[Tensor]) -> float:
+        count = sum(score.numel() for score in scores)
+        average = sum(float(score.double().sum()) for score in scores) / count
+        return sum(int((score > self.threshold * average).sum()) for score in scores) / count
+
+
+class DLP(_ByWandaScores):
+    """Blocks whose median Wanda score is low keep more (arXiv 2505.23807).
+
+    keep_b as OWL's, from D_b = 1 - s_b / sum of s, where s_b is the (lower) median of the block's Wanda scores.
+
+    Args:
+        spread: alpha of the paper; no block is further than twice that from the target.
+
+    Raises:
+        ValueError: for a negative spread.
+    """
+
+    def __init__(self, spread: float = 0.15) -> None:
+        self.spread = _positive("spread", spread)
+
+    def rate(self, blocks: Mapping[int, Sequence[Tensor]]) -> dict[int, float]:
+        medians = {
+            block: float(torch.cat([score.flatten() for score in scores]).median()) for block, scores in blocks.items()
+        }
+        total = sum(medians.values()) or 1.0
+        return {block: 1 - median / total for block, median in medians.items()}
+
+
+def _positive(name: str, value: float) -> float:
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{name}: expected a number of at least 0, got {value}")
+    return value

@@ -1,0 +1,22 @@
+"""What Linears read and make while a model runs."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+
+@contextmanager
+def watching(linears: Mapping[str, nn.Linear], see: Callable[[str, Tensor, Tensor], None]) -> Iterator[None]:
+    """Calls ``see`` with the name, the input (..., in) and the output (..., out) of every Linear that runs."""
+
+    def hook(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        return lambda module, args, output: see(name, args[0], output)
+
+    handles = [linear.register_forward_hook(hook(name)) for name, linear in linears.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

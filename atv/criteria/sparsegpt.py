@@ -1,0 +1,97 @@
+"""Pruning with reconstruction: what is kept makes up for what goes."""
+
+import warnings
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from atv.criteria.base import Criterion, PoolStatistics, Pruned
+from atv.patterns import Pattern
+
+
+class SparseGPT(Criterion):
+    """W_ij^2 / U_jj^2 with H^-1 = U^T U, H = 2 X^T X / n; errors move to the columns on the right (arXiv 2301.00774).
+
+    Columns go from left to right. A pattern that can decides its mask on the way, from weights already updated: a
+    block of columns at a time, or group by group for N:M; other patterns decide from the dense weights.
+
+    Args:
+        damping: share of the mean of H's diagonal that is added to the diagonal.
+        block: columns updated at a time.
+
+    Raises:
+        ValueError: for an argument out of range.
+    """
+
+    needs_gram = True
+
+    def __init__(self, damping: float = 0.01, block: int = 128) -> None:
+        if not 0 < damping < float("inf"):
+            raise ValueError(f"damping: expected a number above 0, got {damping}")
+        if block < 1:
+            raise ValueError(f"block: expected at least 1 column, got {block}")
+        self.damping, self.block = damping, block
+
+    def score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:
+        """The scores of the dense weights: W_ij^2 / U_jj^2, 0 where a channel is never active."""
+        dense, root = self._prepared(weight, pool)
+        return (dense / root.diagonal()) ** 2
+
+    def prune(
+        self, weight: Tensor, pool: PoolStatistics, pattern: Pattern, sparsity: float, mask: Tensor | None = None
+    ) -> Pruned:
+        updated, root = self._prepared(weight, pool)
+        width = pattern.sweep_width(self.block)
+        if mask is None and width is None:
+            mask = pattern.mask((updated / root.diagonal()) ** 2, sparsity)
+        kept = torch.ones_like(updated, dtype=torch.bool) if mask is None else mask.to(updated.device)
+        for start, end in self._blocks(updated.shape[1], width or 1):
+            errors = torch.zeros_like(updated[:, start:end])
+            for column in range(start, end):
+                if mask is None and column % width == 0:  # type: ignore[operator]
+                    part = slice(column, min(column + width, end))  # type: ignore[operator]
+                    score = (updated[:, part] / root.diagonal()[part]) ** 2
+                    kept[:, part] = pattern.columns_mask(score, sparsity, column)
+                lost = updated[:, column].masked_fill(kept[:, column], 0)
+                errors[:, column - start] = error = lost / root[column, column]
+                updated[:, column:end] -= torch.outer(error, root[column, column:end])
+            updated[:, end:] -= errors @ root[start:end, end:]
+        return Pruned(kept, updated.masked_fill(~kept, 0))
+
+    def _blocks(self, columns: int, width: int) -> Iterator[tuple[int, int]]:
+        """Starts and ends of blocks that hold whole groups of ``width`` columns."""
+        step = max(self.block // width, 1) * width
+        return ((start, min(start + step, columns)) for start in range(0, columns, step))
+
+    def _prepared(self, weight: Tensor, pool: PoolStatistics) -> tuple[Tensor, Tensor]:
+        """The weight without its dead columns, at least float32, and U: upper triangular, U^T U = H^-1."""
+        if pool.gram is None:
+            raise ValueError("criterion: SparseGPT needs X^T X of the pool, and these statistics hold norms alone")
+        hessian = 2 * pool.gram.to(weight.device, torch.float64)
+        dead = hessian.diagonal() == 0
+        hessian[dead, dead] = 1
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        return weight.to(dtype, copy=True).masked_fill_(dead, 0), inverse_root(hessian, self.damping).to(dtype)
+
+
+def inverse_root(hessian: Tensor, damping: float, tries: int = 10) -> Tensor:
+    """U, upper triangular, with U^T U = (H + damping * mean(diag H) * I)^-1: float64 (n, n).
+
+    A damped H that is not positive definite is tried again with ten times the damping, and a warning says so.
+
+    Raises:
+        ValueError: when no damping helps, as with values that are not finite.
+    """
+    # H = R R^T with R upper triangular is the Cholesky factorisation of H turned by 180 degrees; then U = R^-1.
+    turned, mean = hessian.flip(0, 1), hessian.diagonal().mean()
+    for power in range(tries):
+        damped = turned.clone()
+        damped.diagonal().add_(damping * 10**power * mean)
+        lower, failed = torch.linalg.cholesky_ex(damped)
+        if not failed and lower.isfinite().all():
+            identity = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
+            return torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True)
+        raised = f"damping raised to {damping * 10 ** (power + 1):g}"
+        warnings.warn(f"SparseGPT: X^T X is not positive definite, {raised}", stacklevel=2)
+    raise ValueError(f"criterion: SparseGPT found no damping up to {damping * 10**tries:g} that lets X^T X be inverted")

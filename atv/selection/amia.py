@@ -1,0 +1,78 @@
+"""TAMP's rule."""
+
+import torch
+from torch import Tensor
+
+from atv.selection.base import Tokens, TokenSelection
+from atv.selection.similarity import cosines, density
+
+
+class AMIA(TokenSelection):
+    """TAMP's adaptive multimodal input activation: tokens that stand for a Linear's outputs (arXiv 2504.09897).
+
+    Text and visual tokens compete, Linear by Linear. A token scores what the last query attends to it and to its
+    neighbours, nearest by the cosine of the Linear's outputs; the best is taken, its neighbours are lowered, until
+    what was taken is distributed like all tokens. Norms are averaged over tokens.
+
+    Args:
+        neighbors: nearest tokens that lend a token their attention.
+        decay: how steeply a neighbour of a taken token is lowered with distance d, by exp(-decay * d) of its score.
+        tolerance: stops once the squared maximum mean discrepancy (Gaussian kernel, sigma 1, of the normalised
+            outputs, each token's pair with itself counted) is below tolerance * sqrt(1 - density).
+
+    Raises:
+        ValueError: for a negative argument.
+    """
+
+    needs_attention = True
+    per_linear = True
+    average = "tokens"
+
+    def __init__(self, neighbors: int = 3, decay: float = 0.2, tolerance: float = 0.1) -> None:
+        for name, value in (("neighbors", neighbors), ("decay", decay), ("tolerance", tolerance)):
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"{name}: expected a number of at least 0, got {value}")
+        self.neighbors, self.decay, self.tolerance = neighbors, decay, tolerance
+
+    def select(self, tokens: Tokens) -> Tensor:
+        similarity = cosines(tokens.linear_output)
+        distance = 1 - similarity
+        near = nearest(distance, self.neighbors)
+        near_distance = distance.gather(1, near)
+        score = tokens.attention + (torch.exp(-near_distance) * tokens.attention[near]).sum(1)
+        enough = self.tolerance * (1 - density(similarity, tokens.visual)).clamp(min=0).sqrt()
+        discrepancy = Discrepancy(torch.exp(-distance))
+        for _ in range(len(score)):
+            best = int(score.argmax())
+            score[near[best]] -= torch.exp(-self.decay * near_distance[best]) * score[best].clamp(min=0)
+            score[best] = -torch.inf
+            if discrepancy.take(best) < enough:
+                break
+        return score.isneginf()
+
+
+class Discrepancy:
+    """Squared maximum mean discrepancy between all tokens and those taken so far, for a kernel (n, n)."""
+
+    def __init__(self, kernel: Tensor) -> None:
+        self._kernel, self._to_all, self._among_all = kernel, kernel.mean(1), kernel.mean()
+        self._to_taken = torch.zeros_like(self._to_all)
+        self._among_taken, self._across, self._count = kernel.new_zeros(()), kernel.new_zeros(()), 0
+
+    def take(self, token: int) -> Tensor:
+        """Adds a token and returns the new value."""
+        self._among_taken += 2 * self._to_taken[token] + self._kernel[token, token]
+        self._to_taken += self._kernel[:, token]
+        self._across += self._to_all[token]
+        self._count += 1
+        return self._among_all + self._among_taken / self._count**2 - 2 * self._across / self._count
+
+
+def nearest(distance: Tensor, count: int) -> Tensor:
+    """Indices of each row's ``count`` nearest others (fewer if there are no more), of equal ones the first: (n, k)."""
+    left = distance.clone().fill_diagonal_(torch.inf)
+    found = distance.new_zeros(len(distance), min(count, len(distance) - 1), dtype=torch.long)
+    for place in range(found.shape[1]):
+        found[:, place] = left.argmin(1)
+        left.scatter_(1, found[:, place : place + 1], torch.inf)
+    return found

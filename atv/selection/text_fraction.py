@@ -1,0 +1,55 @@
+"""The text-retention ablation."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atv.selection.base import SetStatistics, Tokens, TokenSelection
+from atv.selection.drift import DriftTopK
+
+
+class TextFraction(TokenSelection):
+    """A random share of the text tokens that another rule picks, beside the visual ones that it picks.
+
+    The draw depends on the seed and the sample alone: the same in every block, and a smaller fraction's tokens are
+    among a larger one's. The other rule sees the whole sample, so a drift budget still counts every text token.
+
+    Args:
+        fraction: of each sample's text tokens, to the nearest integer.
+        rule: the other rule; the default is ``DriftTopK()``.
+
+    Raises:
+        ValueError: for a fraction outside [0, 1].
+    """
+
+    def __init__(self, fraction: float, rule: TokenSelection | None = None) -> None:
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"fraction: expected a number in [0, 1], got {fraction}")
+        self.fraction, self.rule = fraction, rule or DriftTopK()
+
+    @property
+    def needs_attention(self) -> bool:  # type: ignore[override]
+        return self.rule.needs_attention
+
+    @property
+    def per_linear(self) -> bool:  # type: ignore[override]
+        return self.rule.per_linear
+
+    @property
+    def average(self) -> str:  # type: ignore[override]
+        return self.rule.average
+
+    def select(self, tokens: Tokens) -> Tensor:
+        return self.rule.select(tokens) * (tokens.visual | self._drawn(tokens))
+
+    def candidates(self, tokens: Tokens) -> Tensor:
+        return self.rule.candidates(tokens)
+
+    def decide(self, candidates: Tensor, n_text: int, statistics: SetStatistics) -> Tensor:
+        return self.rule.decide(candidates, n_text, statistics)
+
+    def _drawn(self, tokens: Tokens) -> Tensor:
+        order = np.random.default_rng((tokens.seed, tokens.sample)).permutation(tokens.n_text)
+        drawn = torch.zeros_like(tokens.visual)
+        drawn[tokens.position[tokens.text][torch.from_numpy(order[: round(self.fraction * tokens.n_text)])]] = True
+        return drawn
