@@ -5,12 +5,16 @@ os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")
 
 import pytest
+import torch
 from hypothesis import settings
 from tiny import make_batch, random_llava
 
 # Machines differ in speed, examples do not.
 settings.register_profile("atv", deadline=None, max_examples=50)
 settings.load_profile("atv")
+
+# Tiny models gain nothing from threads, and waiting threads are dear where cores are shared.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
