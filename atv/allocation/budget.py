@@ -53,7 +53,8 @@ def proportional(
         weight = {name: importance[name] for name in room}
         if not sum(weight.values()):
             weight = {name: float(size[name]) for name in room}
-        added = {name: min(left * weight[name] / sum(weight.values()), room[name]) for name in room}
+        total = sum(weight.values())
+        added = {name: min(left * (weight[name] / total), room[name]) for name in room}
         kept = {name: size[name] if added.get(name) == room.get(name) else kept[name] + added[name] for name in size}
         left -= sum(added.values())
     return {name: kept[name] / size[name] for name in size}

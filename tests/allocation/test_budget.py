@@ -40,6 +40,11 @@ def test_what_is_left_goes_by_importance_and_full_ones_pass_theirs_on():
     assert np.allclose([shares[name] for name in NAMES], [1.0, 0.25 + 0.5 / 3, 0.25 + 0.25 / 3, 0.25])
 
 
+def test_importance_of_any_scale_is_shared_by():
+    shares = proportional({"a": 1.0, "b": 1.0, "c": 5e-324}, dict.fromkeys("abc", 1), 0.9, 0.0)
+    assert shares == pytest.approx({"a": 1.0, "b": 1.0, "c": 0.7})
+
+
 def test_without_importance_sizes_decide():
     shares = proportional(dict.fromkeys(NAMES, 0.0), {"a": 1, "b": 2, "c": 3, "d": 4}, 0.5, 0.1)
     assert np.allclose(list(shares.values()), 0.5)
