@@ -8,7 +8,7 @@ export WANDB_SILENT ?= true
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install ablation-visual-sparsity test test-slow lint models bench bench-memory bench-setup train-tiny wheel clean
+.PHONY: help install ablation-visual-sparsity ablation-main-results ablation-beyond-paper test test-slow lint models bench bench-memory bench-setup train-tiny wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 28
@@ -24,6 +24,12 @@ $(VENV)/.installed: setup.cfg setup.py constraints.txt
 
 ablation-visual-sparsity: install  ## the main job: how much may each pathway lose (about 10 minutes on 2 cores)
 	$(BIN)/atv ablate --file ablations/visual_sparsity.py $(ARGS)
+
+ablation-main-results: install  ## every method at 50%, 60%, 2:4 and 4:8
+	$(BIN)/atv ablate --file ablations/main_results.py $(ARGS)
+
+ablation-beyond-paper: install  ## other pools and updates than ATV's, at 60%
+	$(BIN)/atv ablate --file ablations/beyond_paper.py $(ARGS)
 
 test: install  ## the tests, in under 8 minutes on 2 cores
 	$(BIN)/python -m pytest $(ARGS)
