@@ -1,5 +1,8 @@
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -95,3 +98,13 @@ def test_files_without_an_ablation_are_refused(atv_command, tmp_path):
     (tmp_path / "empty.py").write_text("")
     code, _, err = atv_command("ablate", "--file", tmp_path / "empty.py", "--results", tmp_path)
     assert code == 2 and "must define one Ablation, it defines 0" in err
+
+
+@pytest.mark.slow
+def test_two_ranks_give_the_same_table(first_run, tmp_path):
+    options = ["--file", FILE, "--samples", 8, "--groups", 3, "--results", tmp_path]
+    ranks = ["--trainer.accelerator", "cpu", "--trainer.devices", 2]
+    command = [sys.executable, "-m", "atv.cli", "ablate", *map(str, options + ranks)]
+    subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=600)
+    tables = [pd.read_csv(folder / "visual_sparsity" / "table.csv") for folder in (first_run[0], tmp_path)]
+    pd.testing.assert_frame_equal(*tables)
