@@ -14,7 +14,7 @@ from atv.selection import DriftTopK, Tokens, TokenSelection
 SPARSITY = 0.6
 
 
-class SoftDrift(TokenSelection):
+class WeightedByDrift(TokenSelection):
     """Every visual token enters, with its drift for a weight, in place of a hard subset."""
 
     def select(self, tokens: Tokens) -> Tensor:
@@ -50,7 +50,7 @@ POOLS = {
     "Wanda": Pathway("AllTokens", SPARSITY),
     "TextOnly": Pathway("TextOnly", SPARSITY),
     "ATV": Pathway("DriftTopK", SPARSITY),
-    "SoftDrift": Pathway(SoftDrift(), SPARSITY),
+    "SoftDrift": Pathway(WeightedByDrift(), SPARSITY),
     "TiedWeight": Pathway(TiedWeight(), SPARSITY),
     "DriftingText": Pathway(DriftingText(), SPARSITY),
     "VisualAttention": Pathway(VisualAttention(), SPARSITY),
