@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from atv.allocation import Allocation
 from atv.calibration.callbacks import ActivationNorms, Drift, Pruning
 from atv.calibration.dense import allotted, dense_statistics
-from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch, number
+from atv.calibration.loop import BlockwiseCalibration, number
 from atv.calibration.plan import Plan
 from atv.calibration.preemption import Preemption
 from atv.calibration.recorders import Recorder
@@ -172,7 +172,8 @@ def _run(
 ) -> PruningReport:
     numbered = number(iter(batches))
     settings = _settings(plans, targets, propagate)
-    folder = None if run_dir is None else RunFolder(Path(run_dir), _identity(lvlm, settings, numbered, seed))
+    given = (batch.inputs or {} for batch in numbered)
+    folder = None if run_dir is None else RunFolder(Path(run_dir), _identity(lvlm, settings, given, seed))
     parameters = sum(parameter.numel() for parameter in lvlm.model.parameters())
     trainer = trainer or quiet_trainer()
     offloaded = _offloaded(lvlm, folder)
@@ -254,15 +255,14 @@ def identity(
     seed: int,
 ) -> dict[str, Any]:
     """By what ``prune`` knows its own run in a folder: settings, and digests of model and data."""
-    return _identity(lvlm, _settings({BOTH: plan}, targets, propagate), number(iter(batches)), seed)
+    return _identity(lvlm, _settings({BOTH: plan}, targets, propagate), batches, seed)
 
 
 def _identity(
-    lvlm: LVLM, settings: Mapping[str, Any], batches: Sequence[CalibrationBatch], seed: int
+    lvlm: LVLM, settings: Mapping[str, Any], batches: Iterable[Mapping[str, Any]], seed: int
 ) -> dict[str, Any]:
-    data = tensors_digest(batch.inputs or {} for batch in batches)
     weights = ((name, stored(lvlm.model, name)) for name, _ in lvlm.model.named_parameters())
-    return {**settings, "seed": seed, "model": weights_digest(weights), "calibration data": data}
+    return {**settings, "seed": seed, "model": weights_digest(weights), "calibration data": tensors_digest(batches)}
 
 
 def _settings(plans: Mapping[str, Plan], targets: Iterable[str], propagate: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from atv.calibration.recorders import Recorder
 from atv.calibration.samples import Sample, samples
 from atv.calibration.suspension import SuspendedForward, doors
-from atv.calibration.waiting import WaitingForward, held_bytes
+from atv.calibration.waiting import WaitingForward, addresses, held_bytes
 from atv.lvlm import LVLM
 from atv.offload import OffloadedBlocks
 from atv.ranks import padded, together
@@ -74,7 +74,12 @@ class BlockwiseCalibration(L.LightningModule):
             # Lightning moves what it knows of to its device; an offloaded model moves itself.
             self.model = lvlm.model
         self.held_bytes, self.held_tokens = 0, 0
+        self._own: set[int] = set()
         self._waiting: dict[int, WaitingForward] = {}
+
+    def on_predict_start(self) -> None:
+        # Once, and only now: Lightning has moved the model to its device.
+        self._own = addresses(self.lvlm.model)
 
     def predict_step(self, batch: CalibrationBatch | None, batch_idx: int, dataloader_idx: int = 0) -> list[Sample]:
         block = self.first_block + dataloader_idx
@@ -89,7 +94,7 @@ class BlockwiseCalibration(L.LightningModule):
             return []
         seen = list(samples(arrival, waiting.visual, waiting.valid, batch.first_sample, self.seed))
         if batch.inputs is not None:
-            self.held_bytes += held_bytes(waiting.forward, self.lvlm.model)
+            self.held_bytes += held_bytes(waiting.forward, self._own)
             self.held_tokens += int(waiting.valid.sum())
         waiting.hidden = arrival.input
         return seen

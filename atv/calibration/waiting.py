@@ -69,9 +69,13 @@ class Parked:
         return torch.from_file(str(self._file), shared=True, size=self._size, dtype=torch.uint8)
 
 
-def held_bytes(forward: SuspendedForward, model: nn.Module) -> int:
-    """Memory of the tensors that a waiting forward's frames refer to, the model's own excepted."""
-    own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+def addresses(model: nn.Module) -> set[int]:
+    """Where the model's own tensors lie."""
+    return {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+
+
+def held_bytes(forward: SuspendedForward, own: set[int]) -> int:
+    """Memory of the tensors that a waiting forward's frames refer to, those at the addresses ``own`` excepted."""
     storages = {}
     for frame in forward.frames():
         for leaf in tree_leaves(dict(frame.f_locals)):
