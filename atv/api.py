@@ -1,8 +1,6 @@
 """The Python interface: prune a model, or decouple its pathways and prune each by itself."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,66 +8,17 @@ import lightning as L
 from transformers import PreTrainedModel
 
 from atv.allocation import Allocation
-from atv.calibration.callbacks import ActivationNorms, Drift, Pruning
-from atv.calibration.dense import allotted, dense_statistics
-from atv.calibration.loop import BlockwiseCalibration, number
-from atv.calibration.plan import Plan
-from atv.calibration.preemption import Preemption
-from atv.calibration.recorders import Recorder
+from atv.calibration.pathway import Pathway
+from atv.calibration.request import Request
+from atv.calibration.run import BOTH, run
 from atv.criteria import Criterion, Pruned
-from atv.fingerprint import tensors_digest, weights_digest
 from atv.lvlm import LVLM
-from atv.masks import PackedMasks
-from atv.offload import OffloadedBlocks, is_offloaded, stored
+from atv.offload import is_offloaded
 from atv.pathways import decouple_target, route
-from atv.patterns import Pattern, parse_pattern
-from atv.plugins import describe, resolve
-from atv.provenance import versions
-from atv.report import PathwayReport, PruningReport
-from atv.run_folder import FinishedBlock, RunFolder
+from atv.patterns import Pattern
+from atv.report import PruningReport
 from atv.selection import TokenSelection
 from atv.targets import Target
-from atv.trainer import quiet_trainer
-
-BOTH = "both"
-
-
-@dataclass(frozen=True)
-class Pathway:
-    """How one pathway of a decoupled model is pruned; ``sparsity=0`` leaves it dense."""
-
-    selection: TokenSelection | str
-    sparsity: float | None = None
-    criterion: Criterion | str = "Wanda"
-    pattern: Pattern | str = "unstructured"
-    allocation: Allocation | str = "Uniform"
-
-    def plan(self, lvlm: LVLM, targets: Mapping[str, Target]) -> Plan:
-        """Names resolved and everything checked against the targets, before any calibration.
-
-        Raises:
-            ValueError: for an unknown name, a sparsity outside [0, 1), parts that contradict each other or cannot
-                serve experts, or a pattern that does not fit a target; the message names the argument, the value and
-                the choices.
-        """
-        pattern = parse_pattern(self.pattern)
-        plan = Plan(
-            resolve(self.selection, TokenSelection, "selection"),
-            resolve(self.criterion, Criterion, "criterion"),
-            pattern,
-            resolve(self.allocation, Allocation, "allocation"),
-            self._sparsity(pattern),
-        )
-        plan.check(targets)
-        return plan if plan.allocation.needs_dense else plan.allotted(targets, dense_statistics(lvlm, targets))
-
-    def _sparsity(self, pattern: Pattern) -> float:
-        implied, asked = pattern.sparsity, self.sparsity
-        if asked is not None and not (math.isfinite(asked) and 0 <= asked < 1):
-            raise ValueError(f"sparsity: expected a number in [0, 1), got {asked}")
-        if implied is not None and asked is not None and asked != implied:
-            raise ValueError(f"sparsity: {asked} contradicts the pattern {self.pattern!r}, which implies {implied}")
-        return implied if implied is not None else 0.5 if asked is None else asked
 
 
 def prune(
@@ -117,7 +66,7 @@ def prune(
     def write(name: str, target: Target, pruned: Mapping[str, Pruned]) -> None:
         target.weight.data.copy_(pruned[BOTH].applied_to(target.weight.data))
 
-    return _run(lvlm, batches, chosen, plans, write, propagate, seed, trainer, run_dir)
+    return run(Request(lvlm, chosen, plans, propagate, seed), write, batches, trainer, run_dir)
 
 
 def decouple(
@@ -156,126 +105,4 @@ def decouple(
         decouple_target(model, name, target, **pruned)
 
     route(lvlm)
-    return _run(lvlm, batches, chosen, plans, replace, propagate, seed, trainer, run_dir)
-
-
-def _run(
-    lvlm: LVLM,
-    batches: Iterable[Mapping[str, Any]],
-    targets: Mapping[str, Target],
-    plans: Mapping[str, Plan],
-    install: Any,
-    propagate: bool,
-    seed: int,
-    trainer: L.Trainer | None,
-    run_dir: str | Path | None,
-) -> PruningReport:
-    numbered = number(iter(batches))
-    settings = _settings(plans, targets, propagate)
-    given = (batch.inputs or {} for batch in numbered)
-    folder = None if run_dir is None else RunFolder(Path(run_dir), _identity(lvlm, settings, given, seed))
-    parameters = sum(parameter.numel() for parameter in lvlm.model.parameters())
-    trainer = trainer or quiet_trainer()
-    offloaded = _offloaded(lvlm, folder)
-    if folder is not None and trainer.is_global_zero:
-        folder.begin()
-    known = None if folder is None else folder.allocation()
-    plans, allocation = allotted(lvlm, targets, plans, numbered, trainer, seed, known)
-    if folder is not None and trainer.is_global_zero:
-        folder.save_allocation(allocation)
-    drift, norms = Drift(), ActivationNorms()
-    recorder = Recorder(lvlm, [plan.selection for plan in plans.values()])
-
-    def keep(block: FinishedBlock) -> None:
-        index = block.report.block
-        if trainer.is_global_zero:
-            if offloaded is not None:
-                offloaded.store(index)
-            if folder is not None:
-                folder.save(block)
-        if offloaded is not None:
-            offloaded.leave_device(index)
-
-    pruning = Pruning(lvlm, targets, plans, install, keep, drift, norms)
-    restored = folder.finished() if folder is not None else []
-    for block in restored:
-        pruning.take(block)
-
-    def put_restored() -> None:
-        for block in restored:
-            if offloaded is not None:
-                offloaded.point_to_shard(block.report.block)
-            else:
-                pruning.put(block)
-
-    if propagate:
-        put_restored()
-    loop = BlockwiseCalibration(lvlm, seed, len(restored), offloaded, recorder)
-    before = trainer.callbacks  # type: ignore[attr-defined]
-    trainer.callbacks = [*before, drift, norms, pruning, Preemption()]  # type: ignore[attr-defined]
-    try:
-        loop.run(trainer, numbered, targets, propagate)
-    finally:
-        trainer.callbacks = before  # type: ignore[attr-defined]
-    if not propagate:
-        put_restored()
-    if len(pruning.blocks) != len(lvlm.blocks):
-        raise RuntimeError(f"calibration ended after {len(pruning.blocks)} of {len(lvlm.blocks)} blocks")
-    report = PruningReport(
-        masks=pruning.masks.get(BOTH, PackedMasks()),
-        blocks=pruning.blocks,
-        parameters=parameters,
-        seed=seed,
-        settings=settings,
-        versions=versions(),
-        allocation=allocation,
-        pathways={name: PathwayReport(masks) for name, masks in pruning.masks.items() if name != BOTH},
-        waiting_bytes_per_token=loop.held_bytes / loop.held_tokens if loop.held_tokens else None,
-        left_dense=lvlm.left_dense,
-    )
-    if folder is not None and trainer.is_global_zero:
-        folder.leave(report)
-    return report
-
-
-def _offloaded(lvlm: LVLM, folder: RunFolder | None) -> OffloadedBlocks | None:
-    if not is_offloaded(lvlm.model):
-        return None
-    if folder is None:
-        raise ValueError("run_dir: an offloaded model needs one, its pruned blocks are written there")
-    return OffloadedBlocks(lvlm, folder.folder)
-
-
-def identity(
-    lvlm: LVLM,
-    batches: Iterable[Mapping[str, Any]],
-    plan: Plan,
-    targets: Iterable[str],
-    propagate: bool,
-    seed: int,
-) -> dict[str, Any]:
-    """By what ``prune`` knows its own run in a folder: settings, and digests of model and data."""
-    return _identity(lvlm, _settings({BOTH: plan}, targets, propagate), batches, seed)
-
-
-def _identity(
-    lvlm: LVLM, settings: Mapping[str, Any], batches: Iterable[Mapping[str, Any]], seed: int
-) -> dict[str, Any]:
-    weights = ((name, stored(lvlm.model, name)) for name, _ in lvlm.model.named_parameters())
-    return {**settings, "seed": seed, "model": weights_digest(weights), "calibration data": tensors_digest(batches)}
-
-
-def _settings(plans: Mapping[str, Plan], targets: Iterable[str], propagate: bool) -> dict[str, Any]:
-    described = {name: _describe(plan) for name, plan in plans.items()}
-    return {"plans": described, "targets": list(targets), "propagate": propagate}
-
-
-def _describe(plan: Plan) -> dict[str, Any]:
-    """Class names and arguments, for the report."""
-    return {
-        "selection": describe(plan.selection, TokenSelection),
-        "criterion": describe(plan.criterion, Criterion),
-        "pattern": describe(plan.pattern, Pattern),
-        "allocation": describe(plan.allocation, Allocation),
-        "sparsity": plan.sparsity,
-    }
+    return run(Request(lvlm, chosen, plans, propagate, seed), replace, batches, trainer, run_dir)

@@ -15,7 +15,7 @@ LAYERS = [
     {"api"},
     {"data", "bundled"},
     {"evaluation", "loading"},
-    {"ablation", "benchmark"},
+    {"ablation", "cost"},
     {"commands"},
     {"cli"},
 ]

@@ -26,6 +26,8 @@ from atv.run_folder import FinishedBlock
 from atv.selection import SetStatistics
 from atv.targets import Target
 
+Install = Callable[[str, Target, Mapping[str, Pruned]], None]
+
 
 class BlockCallback(L.Callback, ABC):
     """Observes every sample at a block, then finishes the block."""
@@ -106,7 +108,7 @@ class Pruning(BlockCallback):
         lvlm: LVLM,
         targets: Mapping[str, Target],
         plans: Mapping[str, Plan],
-        install: Callable[[str, Target, Mapping[str, Pruned]], None],
+        install: Install,
         keep: Callable[[FinishedBlock], None],
         drift: Drift,
         norms: ActivationNorms,

@@ -9,7 +9,9 @@ from rich.table import Table
 
 import atv
 from atv.allocation import Allocation, Uniform
-from atv.api import Pathway, identity
+from atv.calibration.pathway import Pathway
+from atv.calibration.request import Request
+from atv.calibration.run import BOTH
 from atv.criteria import Criterion, Wanda
 from atv.data.conversations import calibration_batches
 from atv.files import saved_atomically, writable
@@ -87,7 +89,7 @@ def prune(
     plan = Pathway(selection, sparsity, criterion, pattern, allocation).plan(lvlm, chosen)
     batches = calibration_batches(processor, load_calibration(calibration), samples, seed, batch_size)
     if (target / "config.json").is_file():
-        RunFolder(target, identity(lvlm, batches, plan, chosen, propagate, seed))
+        RunFolder(target, Request(lvlm, chosen, {BOTH: plan}, propagate, seed).identity(batches))
         Console().print(f"this run was finished before; it is in {target}")
         return
     report = atv.prune(
@@ -122,7 +124,7 @@ def prune(
 def _show(report: PruningReport, target: Path) -> None:
     table = Table("block", "mean drift", "visual tokens in the pool", "text tokens in the pool", "seconds")
     for block in report.blocks:
-        chosen = block.selected[atv.api.BOTH]
+        chosen = block.selected[BOTH]
         share = f"{chosen['visual']} of {block.tokens['visual']}"
         table.add_row(str(block.block), f"{block.mean_drift:.4f}", share, str(chosen["text"]), f"{block.seconds:.2f}")
     console = Console()

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaNextConfig, LlavaNextForConditionalGeneration
 
-from atv.benchmark.floor import floor
-from atv.benchmark.pruning import ATV, FLOOR, Pruning
-from atv.benchmark.timing import Row
-from atv.benchmark.workload import Batch, random_ids, to
+from atv.cost.floor import floor
+from atv.cost.pruning import ATV, FLOOR, Pruning
+from atv.cost.timing import Row
+from atv.cost.workload import Batch, random_ids, to
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from atv.benchmark.timing import Row, compare, elapsed, interleaved
-from atv.benchmark.workload import Shape
+from atv.cost.timing import Row, compare, elapsed, interleaved
+from atv.cost.workload import Shape
 from atv.patterns import Pattern, parse_pattern
 
 SORT = "stable full sort"

@@ -1,4 +1,4 @@
-"""The worker behind ``atv.benchmark.peer``; it runs in llm-compressor's environment, where atv is not installed.
+"""The worker behind ``atv.cost.peer``; it runs in llm-compressor's environment, where atv is not installed.
 
 python llm_compressor.py FOLDER PIPE, with a model, its tokenizer and batches.pt in the folder. For each line on
 standard input it prunes a fresh copy of the model, leaves masks.safetensors in the folder and writes the seconds that

@@ -6,10 +6,10 @@ from statistics import median
 
 import numpy as np
 
-from atv.benchmark.floor import floor
-from atv.benchmark.pruning import ATV, FLOOR, Pruning
-from atv.benchmark.timing import interleaved
-from atv.benchmark.workload import Shape, random_batches, random_llava
+from atv.cost.floor import floor
+from atv.cost.pruning import ATV, FLOOR, Pruning
+from atv.cost.timing import interleaved
+from atv.cost.workload import Shape, random_batches, random_llava
 
 BASE = Shape(hidden=384, ffn=1152, blocks=3, samples=6, visual=144, text=16)
 FACTORS = (1, 2, 3, 4)

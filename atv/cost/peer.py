@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel
 
-from atv.benchmark.workload import Batch
+from atv.cost.workload import Batch
 from atv.loading import BUNDLED_MODEL
 
 WORKER = Path(__file__).with_name("llm_compressor.py")

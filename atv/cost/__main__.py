@@ -1,4 +1,4 @@
-"""``make bench``: python -m atv.benchmark --repeats 5"""
+"""``make bench``: python -m atv.cost --repeats 5"""
 
 import os
 from datetime import date
@@ -7,14 +7,14 @@ from pathlib import Path
 import torch
 from jsonargparse import auto_cli
 
-from atv.benchmark import gpu, masks, pruning, report, scaling
-from atv.benchmark.workload import Shape
+from atv.cost import gpu, masks, pruning, report, scaling
+from atv.cost.workload import Shape
 from atv.files import writable
 from atv.provenance import git_revision, hardware, versions
 
 
 def bench(
-    output: Path = Path("docs/benchmarks"),
+    output: Path = Path("docs/cost"),
     repeats: int = 3,
     threads: int = 2,
     peer: Path = Path(".venv-peers/bin/python"),

@@ -1,6 +1,6 @@
 """``make bench-memory``: peak memory of pruning a model of 2 B parameters, its blocks on disk against whole.
 
-python -m atv.benchmark.memory --output docs/benchmarks
+python -m atv.cost.memory --output docs/cost
 """
 
 import json
@@ -18,8 +18,8 @@ from jsonargparse import auto_cli
 from safetensors.torch import save_file
 from transformers import LlavaForConditionalGeneration
 
-from atv.benchmark import memory_run
-from atv.benchmark.workload import Shape, llava_config
+from atv.cost import memory_run
+from atv.cost.workload import Shape, llava_config
 from atv.files import writable, write_json
 from atv.lvlm import LVLM
 from atv.masks import load_masks
@@ -28,7 +28,7 @@ from atv.provenance import git_revision, hardware, versions
 LARGE = Shape(hidden=2560, ffn=6912, blocks=26, samples=4, visual=36, text=28)
 
 
-def measure(output: Path = Path("docs/benchmarks"), shape: Shape = LARGE) -> None:
+def measure(output: Path = Path("docs/cost"), shape: Shape = LARGE) -> None:
     """Write a random LLaVA in bfloat16, prune it in two processes, and write a page with their peaks.
 
     Args:

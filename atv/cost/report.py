@@ -10,9 +10,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from atv.benchmark.pruning import ATV, FLOOR
-from atv.benchmark.scaling import Growth
-from atv.benchmark.timing import Row
+from atv.cost.pruning import ATV, FLOOR
+from atv.cost.scaling import Growth
+from atv.cost.timing import Row
 from atv.files import atomic, write_json
 
 COLORS = {ATV: "#1d4ed8", FLOOR: "0.6"}

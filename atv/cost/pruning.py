@@ -9,10 +9,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 import atv
-from atv.benchmark.floor import floor
-from atv.benchmark.peer import LlmCompressor
-from atv.benchmark.timing import Row, compare, interleaved, now
-from atv.benchmark.workload import Batch, Shape, random_batches, random_llava
+from atv.cost.floor import floor
+from atv.cost.peer import LlmCompressor
+from atv.cost.timing import Row, compare, interleaved, now
+from atv.cost.workload import Batch, Shape, random_batches, random_llava
 from atv.trainer import quiet_trainer
 
 FLOOR, WANDA, ATV, PEER = "floor", "Wanda", "ATV", "llm-compressor's Wanda"

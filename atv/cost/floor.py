@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from atv.benchmark.timing import now
+from atv.cost.timing import now
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""One process of the memory benchmark: python -m atv.benchmark.memory_run MODEL OUTPUT disk|whole SHAPE"""
+"""One process of the memory benchmark: python -m atv.cost.memory_run MODEL OUTPUT disk|whole SHAPE"""
 
 import json
 import sys
@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 import atv
-from atv.benchmark.workload import Shape, random_batches, to
+from atv.cost.workload import Shape, random_batches, to
 from atv.lvlm import LVLM
 from atv.offload import OffloadedBlocks, load_offloaded
 from atv.trainer import quiet_trainer

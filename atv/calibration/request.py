@@ -1,0 +1,49 @@
+"""A checked call of ``prune`` or ``decouple``, and by what a folder knows it again."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from atv.allocation import Allocation
+from atv.calibration.plan import Plan
+from atv.criteria import Criterion
+from atv.fingerprint import tensors_digest, weights_digest
+from atv.lvlm import LVLM
+from atv.offload import stored
+from atv.patterns import Pattern
+from atv.plugins import describe
+from atv.selection import TokenSelection
+from atv.targets import Target
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is pruned (``targets``) and how (``plans`` by pathway)."""
+
+    lvlm: LVLM
+    targets: Mapping[str, Target]
+    plans: Mapping[str, Plan]
+    propagate: bool = True
+    seed: int = 0
+
+    def settings(self) -> dict[str, Any]:
+        """Class names and arguments, for the report."""
+        described = {name: _describe(plan) for name, plan in self.plans.items()}
+        return {"plans": described, "targets": list(self.targets), "propagate": self.propagate}
+
+    def identity(self, batches: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+        """Settings, and digests of model and data."""
+        model = self.lvlm.model
+        weights = ((name, stored(model, name)) for name, _ in model.named_parameters())
+        digests = {"model": weights_digest(weights), "calibration data": tensors_digest(batches)}
+        return {**self.settings(), "seed": self.seed, **digests}
+
+
+def _describe(plan: Plan) -> dict[str, Any]:
+    return {
+        "selection": describe(plan.selection, TokenSelection),
+        "criterion": describe(plan.criterion, Criterion),
+        "pattern": describe(plan.pattern, Pattern),
+        "allocation": describe(plan.allocation, Allocation),
+        "sparsity": plan.sparsity,
+    }
