@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from atv.ablation.base import Ablation, Cell
+from atv.ablation.base import Ablation
+from atv.ablation.cell import Cell
 from atv.api import Pathway
 from atv.selection import DriftTopK, Tokens, TokenSelection
 
@@ -66,7 +67,7 @@ class BeyondPaper(Ablation):
     question = "What keeps more than ATV-Pruning's pool does?"
 
     def cells(self, seed: int) -> Sequence[Cell]:
-        grid = [Cell({"method": "dense"}, seed=seed)]
+        grid = [Cell({"method": "dense"})]
         return grid + [Cell({"method": name}, {"both": pool}, seed=seed) for name, pool in POOLS.items()]
 
     def figure(self, table: pd.DataFrame) -> Figure:

@@ -7,7 +7,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation.base import Ablation, Cell
+from atv.ablation.base import Ablation
+from atv.ablation.cell import Cell
 from atv.api import Pathway
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -44,7 +45,7 @@ class MainResults(Ablation):
     question = "What does each method keep?"
 
     def cells(self, seed: int) -> Sequence[Cell]:
-        grid = [Cell({"method": "dense", "setting": "0%"}, seed=seed)]
+        grid = [Cell({"method": "dense", "setting": "0%"})]
         for setting, options in SETTINGS.items():
             methods = METHODS if "pattern" in options else METHODS | ALLOCATED
             for method, parts in methods.items():

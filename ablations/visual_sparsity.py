@@ -6,7 +6,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation.base import Ablation, Cell
+from atv.ablation.base import Ablation
+from atv.ablation.cell import Cell
 from atv.api import Pathway
 
 SPARSITIES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)

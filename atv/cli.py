@@ -15,7 +15,7 @@ from jsonargparse import ArgumentParser
 from atv import plugins
 from atv.allocation import Allocation
 from atv.calibration.preemption import Preempted
-from atv.commands.ablate import ablate
+from atv.commands.ablate import CellsFailed, ablate
 from atv.commands.evaluate import evaluate
 from atv.commands.models import models
 from atv.commands.prune import prune
@@ -102,6 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"atv: error: {error}{_advice(error)}", file=sys.stderr)
         return 2
+    except CellsFailed as error:
+        print(f"atv: error: cells failed, the others are kept:\n{error}", file=sys.stderr)
+        return 1
     except RuntimeError as error:
         if not _out_of_memory(error):
             raise

@@ -1,65 +1,60 @@
 """What an ablation is: a question, a grid of cells, and how to show the answer."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
 
+import lightning as L
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.allocation import Allocation
-from atv.api import Pathway
-from atv.criteria import Criterion
-from atv.patterns import Pattern
-from atv.selection import TokenSelection
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run of the grid.
-
-    ``labels`` tell it apart in tables. ``pathways`` is empty for the dense model, {"both": ...} for ordinary pruning,
-    {"text": ..., "visual": ...} for decoupled pathways.
-    """
-
-    labels: Mapping[str, Any]
-    pathways: Mapping[str, Pathway] = field(default_factory=dict)
-    targets: tuple[str, ...] | None = None
-    propagate: bool = True
-    seed: int = 0
-
-    def config(self) -> dict[str, Any]:
-        """Everything that moves the cell's numbers; a rule given as an instance counts by its class and arguments."""
-        return {
-            "pathways": {name: {k: _plain(v) for k, v in vars(p).items()} for name, p in self.pathways.items()},
-            "targets": self.targets,
-            "propagate": self.propagate,
-            "seed": self.seed,
-        }
-
-    @property
-    def title(self) -> str:
-        return ", ".join(f"{name} {value}" for name, value in self.labels.items())
-
-
-def _plain(value: Any) -> Any:
-    if not isinstance(value, (TokenSelection, Criterion, Pattern, Allocation)):
-        return value
-    arguments = {name: _plain(argument) for name, argument in vars(value).items()}
-    return {"class": f"{type(value).__module__}.{type(value).__qualname__}", **arguments}
+from atv.ablation.bench import Bench
+from atv.ablation.cell import Cell
+from atv.ablation.findings import Finding
+from atv.ablation.measuring import Measured, prune_and_ask
+from atv.ablation.results import Results
+from atv.ablation.tables import retention_table
 
 
 class Ablation(ABC):
-    """Derive from this in one short file of ``ablations/``; ``atv ablate FILE`` runs it."""
+    """Derive from this in one short file of ``ablations/``; ``atv ablate --file FILE`` runs it.
+
+    Attributes:
+        name: the file's, and of the folder of results.
+        question: what the ablation answers, one line.
+        paper: which table, figure or section it repeats; empty for questions that the paper does not ask.
+        seeds: how many seeds a quick run takes: 1, or more where a difference is claimed.
+        caption: what the numbers of the table are, for its heading.
+    """
 
     name: str
     question: str
+    paper: str = ""
+    seeds: int = 1
+    caption: str = (
+        "Retention in % of the dense score, with 95% bootstrap confidence intervals over groups of questions and "
+        "seeds (dense and pruned resampled together); in brackets behind it the score in %."
+    )
 
     @abstractmethod
     def cells(self, seed: int) -> Sequence[Cell]:
-        """The grid; the first cell is the dense model, which every retention refers to."""
+        """The grid for one seed. Retention needs the dense model among the cells: ``Cell(labels)``."""
+
+    def later(self, seed: int, results: Results) -> Sequence[Cell]:
+        """Cells that need numbers of the grid first, such as a budget to be matched."""
+        return ()
+
+    def measure(self, cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:
+        """What a cell is run for: to be pruned and asked every question, unless the ablation says otherwise."""
+        return prune_and_ask(cell, bench, trainer)
+
+    def table(self, results: Results) -> pd.DataFrame:
+        """The numbers, one a row: by default labels, task, score, counts, retention, low, high."""
+        return retention_table(results)
 
     @abstractmethod
     def figure(self, table: pd.DataFrame) -> Figure:
-        """A picture of the table (one row a cell and task: labels, task, retention, low, high, score, counts)."""
+        """A picture of the table."""
+
+    def findings(self, results: Results) -> Sequence[Finding]:
+        """What the paper claims here, and what these results say to it."""
+        return ()

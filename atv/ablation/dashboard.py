@@ -9,6 +9,7 @@ import pandas as pd
 import wandb
 
 from atv.ablation.base import Ablation
+from atv.ablation.results import Results
 from atv.ablation.store import FinishedCell
 
 
@@ -27,12 +28,13 @@ def _logged_in() -> bool:
         return False
 
 
-def log_run(ablation: Ablation, finished: Sequence[FinishedCell], table: pd.DataFrame, folder: Path) -> Path:
+def log_run(ablation: Ablation, results: Results, table: pd.DataFrame, folder: Path) -> Path:
     """Logs table, figure, and every cell's norms and drift by block and modality.
 
     Returns:
         The folder of the W&B run.
     """
+    finished = results.finished
     run = wandb.init(
         project="atv",
         name=ablation.name,
@@ -52,10 +54,6 @@ def log_run(ablation: Ablation, finished: Sequence[FinishedCell], table: pd.Data
             run.log({"blocks": wandb.Table(dataframe=blocks)})
             for block, rows in blocks.groupby("block"):
                 run.log({"block": block, **{row.metric: row.value for row in rows.itertuples()}})
-        average = table[table["task"] == "average"]
-        labels = list(finished[0].cell.labels)
-        for row in average.to_dict("records"):
-            run.summary["retention/" + "/".join(str(row[label]) for label in labels)] = row["retention"]
         return Path(run.dir).parent
 
 

@@ -1,96 +1,44 @@
-"""Runs what is missing of an ablation's grid, then writes its table, figure and W&B run."""
+"""Runs what is missing of an ablation's grid."""
 
-import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from time import perf_counter
-from typing import Any
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import lightning as L
-from datasets import Dataset
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from transformers import PreTrainedModel, ProcessorMixin
 
-from atv.ablation.base import Ablation, Cell
-from atv.ablation.store import CellStore, FinishedCell, model_digest, questions_digest
-from atv.api import decouple, prune
-from atv.data.conversations import calibration_batches
-from atv.evaluation.generation import answer
-from atv.evaluation.questions import QuestionBatch, question_batches, see_once
-from atv.evaluation.scores import retention, task_scores
-from atv.fingerprint import tensors_digest
-from atv.lvlm import LVLM
-from atv.provenance import git_revision, hardware, versions
-from atv.report import PruningReport
-from atv.trainer import quiet_trainer
+from atv.ablation.base import Ablation
+from atv.ablation.cell import Cell
+from atv.ablation.results import Results
+from atv.ablation.shard import Shard
+from atv.ablation.store import CellStore, FinishedCell
+from atv.calibration.preemption import Preempted
 
 
-@dataclass(frozen=True)
-class Bench:
-    """What every cell of a run shares: the dense model, what it is calibrated on and what it is asked."""
+@dataclass
+class Run:
+    """What became of an ablation's cells: finished ones, those that failed with their errors, and those left to
+    other shards."""
 
-    model: PreTrainedModel
-    processor: ProcessorMixin
-    calibration: Sequence[Mapping[str, Any]]
-    questions: Sequence[QuestionBatch]
-    max_new_tokens: int
+    finished: list[FinishedCell] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    missing: list[Cell] = field(default_factory=list)
 
-    @classmethod
-    def of(
-        cls,
-        model: PreTrainedModel,
-        processor: ProcessorMixin,
-        calibration: Dataset,
-        evaluation: Dataset,
-        samples: int,
-        groups: int | None,
-        seed: int,
-        max_new_tokens: int,
-    ) -> "Bench":
-        """Encodes both data sets; the vision tower, which no cell changes, sees every picture once."""
-        batches = calibration_batches(processor, calibration, samples, seed)
-        asked = question_batches(processor, evaluation, groups=groups)
-        return cls(model, processor, batches, asked, max_new_tokens)
-
-
-def run_cell(cell: Cell, bench: Bench, seen: Sequence[QuestionBatch], trainer: L.Trainer) -> FinishedCell:
-    """Prunes a copy of the dense model as the cell says, and asks it every question."""
-    start = perf_counter()
-    report: PruningReport | None = None
-    model = bench.model
-    if cell.pathways:
-        model = copy.deepcopy(bench.model)
-        shared: dict[str, Any] = {
-            "targets": cell.targets,
-            "propagate": cell.propagate,
-            "seed": cell.seed,
-            "trainer": trainer,
-        }
-        if "both" in cell.pathways:
-            report = prune(model, bench.calibration, **vars(cell.pathways["both"]), **shared)
-        else:
-            text, visual = cell.pathways["text"], cell.pathways["visual"]
-            report = decouple(model, bench.calibration, text=text, visual=visual, **shared)
-    pruned = perf_counter()
-    answers = answer(model, bench.processor, seen, bench.max_new_tokens, trainer)
-    seconds = {"prune": pruned - start, "evaluate": perf_counter() - pruned}
-    record = {"seconds": seconds, "versions": versions(), "git": git_revision(), "hardware": hardware()}
-    return FinishedCell(cell, answers, report.as_dict() if report else None, record)
+    @property
+    def whole(self) -> bool:
+        return not (self.failed or self.missing)
 
 
 def run_ablation(
-    ablation: Ablation, bench: Bench, model_folder: Path, results: Path, seed: int, trainer: L.Trainer | None = None
-) -> list[FinishedCell]:
-    """All cells of the grid, finished ones from disk; one line a cell.
+    ablation: Ablation, store: CellStore, seeds: Sequence[int], trainer: L.Trainer, shard: Shard | None = None
+) -> Run:
+    """All cells of the grid for every seed, finished ones from disk; one line a cell.
 
-    A cell counts as finished once its folder has its name, so a killed run goes on where it stopped.
+    A cell counts as finished once its folder has its name, so a killed run goes on where it stopped. One that raises
+    is reported, and the others go on.
     """
-    digests = tensors_digest(bench.calibration), questions_digest(bench.questions)
-    store = CellStore(results / ablation.name, model_digest(model_folder), *digests)
-    trainer = trainer or quiet_trainer(enable_progress_bar=False)
-    cells = ablation.cells(seed)
+    run = Run()
     console = Console(quiet=not trainer.is_global_zero)
     columns = (
         TextColumn("{task.description}"),
@@ -99,30 +47,82 @@ def run_ablation(
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    finished: list[FinishedCell] = []
-    seen: Sequence[QuestionBatch] = []
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(ablation.name, total=len(cells))
-        for cell in cells:
-            progress.update(task, description=f"{ablation.name}: {cell.title}")
-            done = store.load(cell)
-            source = "from disk" if done else ""
-            if done is None:
-                seen = seen or see_once(LVLM.of(bench.model), bench.questions)
-                done = run_cell(cell, bench, seen, trainer)
-                if trainer.is_global_zero:
-                    store.save(done)
-                trainer.strategy.barrier()
-            finished.append(done)
-            progress.console.print(_line(done, finished[0], source), highlight=False, soft_wrap=True)
+        grid = [cell for seed in seeds for cell in ablation.cells(seed)]
+        _run_stage(ablation, _once(store, grid), store, trainer, shard, progress, run)
+        if run.whole:
+            results = Results(run.finished)
+            after = [cell for seed in seeds for cell in ablation.later(seed, results)]
+            _run_stage(ablation, _once(store, after), store, trainer, shard, progress, run)
+    return run
+
+
+def _once(store: CellStore, cells: Sequence[Cell]) -> list[Cell]:
+    """Without repetitions, as of the dense model for every seed."""
+    first: dict[tuple[str, str], Cell] = {}
+    for cell in cells:
+        first.setdefault((store.id_of(cell), cell.title), cell)
+    return list(first.values())
+
+
+def _run_stage(
+    ablation: Ablation,
+    cells: Sequence[Cell],
+    store: CellStore,
+    trainer: L.Trainer,
+    shard: Shard | None,
+    progress: Progress,
+    run: Run,
+) -> None:
+    own = {id(cell) for cell in (cells if shard is None else shard.cells(cells))}
+    if not cells:
+        return
+    task = progress.add_task(ablation.name, total=len(own))
+    for cell in cells:
+        done, note = store.load(cell), "from disk"
+        if done is None and id(cell) in own:
+            progress.update(task, description=f"{ablation.name}: {_name(cell)}")
+            done, note = _attempt(ablation, cell, store, trainer, run)
+        if done is not None:
+            run.finished.append(done)
+        elif _name(cell) not in run.failed:
+            run.missing.append(cell)
+        if id(cell) in own:
+            progress.console.print(_line(cell, done, note), highlight=False, soft_wrap=True)
             progress.advance(task)
-    return finished
 
 
-def _line(done: FinishedCell, dense: FinishedCell, source: str) -> str:
-    kept = retention(task_scores(dense.answers), task_scores(done.answers))["average"]
-    seconds = sum(done.record["seconds"].values())
-    return (
-        f"{done.cell.title:36s} keeps {kept.value:6.2f}% [{kept.low:6.2f}, {kept.high:6.2f}] "
-        f"of {len(done.answers)} questions' score, {seconds:5.1f} s {source}"
-    )
+def _attempt(
+    ablation: Ablation, cell: Cell, store: CellStore, trainer: L.Trainer, run: Run
+) -> tuple[FinishedCell | None, str]:
+    """The finished cell, or None and the error."""
+    try:
+        measured = ablation.measure(cell, store.bench, trainer)
+        if trainer.is_global_zero:
+            store.save(cell, measured)
+        trainer.strategy.barrier()
+        return store.load(cell), ""
+    except (Preempted, OSError):  # a full disk would fail every cell
+        raise
+    except Exception as error:
+        if trainer.world_size > 1:  # the other ranks wait: only the launcher can end them all
+            raise
+        run.failed[_name(cell)] = "".join(traceback.format_exception(error))
+        return None, f"FAILED: {type(error).__name__}: {error}"
+
+
+def _name(cell: Cell) -> str:
+    return f"{cell.title}, seed {cell.seed}"
+
+
+def _line(cell: Cell, done: FinishedCell | None, note: str) -> str:
+    """Fixed columns, so that a log file reads as a table."""
+    head = f"{_name(cell):52s}"
+    if done is None:
+        return f"{head}  {note}"
+    scored = f"{100 * done.rows['credit'].mean():6.2f}% of {len(done.rows):,} questions" if _asked(done) else ""
+    return f"{head}  {scored:28s} {done.seconds:7.1f} s  {note}".rstrip()
+
+
+def _asked(done: FinishedCell) -> bool:
+    return (done.folder / "rows.parquet").is_file() and "credit" in done.rows

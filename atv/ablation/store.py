@@ -1,32 +1,139 @@
-"""Finished cells on disk: results/<ablation>/cells/<id>/{cell.json, scores.parquet, report.json}."""
+"""Finished cells on disk: results/cells/<id>/{cell.json, rows.parquet, report.json, masks*.safetensors}."""
 
 import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from atv.ablation.base import Cell
+from atv.ablation.bench import Bench
+from atv.ablation.cell import Cell
+from atv.ablation.measuring import Measured
 from atv.evaluation.questions import QuestionBatch
 from atv.files import write_json
+from atv.masks import PackedMasks, load_masks, save_masks
+from atv.provenance import git_revision, hardware, versions
 
 # Raised by hand when the same inputs would give other numbers; cells of another schema are left alone.
-CELL_SCHEMA = 1
+CELL_SCHEMA = 2
 
 
 @dataclass(frozen=True)
 class FinishedCell:
-    """A cell with its answers (one row a question), its pruning report as a dict, and what cell.json holds."""
+    """A cell and the folder that holds what it came to; everything is read when it is asked for."""
 
     cell: Cell
-    answers: pd.DataFrame
-    report: dict[str, Any] | None
-    record: dict[str, Any]
+    folder: Path
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """cell.json: id, config, inputs, seconds, versions, git, hardware."""
+        return json.loads((self.folder / "cell.json").read_text())
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """The answers, one row a question; or what else the ablation measured."""
+        return pd.read_parquet(self.folder / "rows.parquet")
+
+    @cached_property
+    def report(self) -> dict[str, Any] | None:
+        """The pruning report, None for the dense model."""
+        file = self.folder / "report.json"
+        return json.loads(file.read_text()) if file.is_file() else None
+
+    @property
+    def seconds(self) -> float:
+        """Of all its parts together."""
+        return sum(self.record["seconds"].values())
+
+    def masks(self, pathway: str = "both") -> PackedMasks:
+        """The masks of a pathway."""
+        return load_masks(self.folder / _masks_file(pathway))
+
+    @property
+    def mask_files(self) -> list[Path]:
+        return sorted(self.folder.glob("masks*.safetensors"))
+
+
+class CellStore:
+    """Cells named by everything that moves their numbers, so that all ablations share what they have in common.
+
+    Args:
+        folder: above the cells.
+        model: digest of the dense model.
+        measure: how the cells are measured, where it is not by pruning and asking.
+    """
+
+    def __init__(self, folder: Path, model: str, bench: Bench, measure: str = "") -> None:
+        self.folder, self.model, self.bench, self.measure = folder, model, bench, measure
+        self.questions = questions_digest(bench.questions)
+
+    def inputs(self, cell: Cell) -> dict[str, str]:
+        """Digests of what the cell is given; the dense model is not calibrated, unless it is measured in a way that
+        may be."""
+        given = {"model": self.model, "questions": self.questions, "max_new_tokens": str(self.bench.max_new_tokens)}
+        if cell.pathways or self.measure:
+            given["calibration"] = self.bench.calibration_digest(cell.samples, cell.seed)
+        return given | ({"measure": self.measure} if self.measure else {})
+
+    def id_of(self, cell: Cell) -> str:
+        return digest(CELL_SCHEMA, cell.config(), self.inputs(cell))
+
+    def load(self, cell: Cell) -> FinishedCell | None:
+        """The finished cell, or None; a cell that was left unasked does not serve one that is to be asked."""
+        folder = self.folder / self.id_of(cell)
+        whole = (folder / "cell.json").is_file() and (not cell.asked or (folder / "rows.parquet").is_file())
+        return FinishedCell(cell, folder) if whole else None
+
+    def save(self, cell: Cell, measured: Measured) -> None:
+        """Writes all files in a hidden folder first, which then takes the cell's name."""
+        final = self.folder / self.id_of(cell)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        hidden = Path(tempfile.mkdtemp(dir=self.folder, prefix=".writing-"))
+        try:
+            if measured.rows is not None:
+                measured.rows.to_parquet(hidden / "rows.parquet", index=False)
+            if measured.report is not None:
+                write_json(hidden / "report.json", measured.report.as_dict())
+                for pathway, masks in _masks(measured).items():
+                    save_masks(hidden / _masks_file(pathway), masks)
+            identity = {"id": final.name, "cell_schema": CELL_SCHEMA, "inputs": self.inputs(cell)}
+            config = {"config": cell.config(), "labels": dict(cell.labels), "seconds": measured.seconds}
+            origin = {"versions": versions(), "git": git_revision(), "hardware": hardware()}
+            write_json(hidden / "cell.json", identity | config | origin)
+            shutil.rmtree(final, ignore_errors=True)
+            hidden.rename(final)
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+
+    def strangers(self) -> dict[str, list[str]]:
+        """Ids of cells that no cell of this run can be, by what sets them apart: schema, model or questions."""
+        found: dict[str, list[str]] = {}
+        for file in sorted(self.folder.glob("*/cell.json")):
+            record = json.loads(file.read_text())
+            here = {"model": self.model, "questions": self.questions}
+            other = [f"other {name}" for name, value in here.items() if record["inputs"].get(name) != value]
+            if record["cell_schema"] != CELL_SCHEMA:
+                other = [f"schema {record['cell_schema']}, not {CELL_SCHEMA}"]
+            if other:
+                found.setdefault(", ".join(other), []).append(file.parent.name)
+        return found
+
+
+def _masks(measured: Measured) -> Mapping[str, PackedMasks]:
+    assert measured.report is not None
+    decoupled = {name: pathway.masks for name, pathway in measured.report.pathways.items()}
+    return decoupled or {"both": measured.report.masks}
+
+
+def _masks_file(pathway: str) -> str:
+    return "masks.safetensors" if pathway == "both" else f"masks.{pathway}.safetensors"
 
 
 def digest(*parts: Any) -> str:
@@ -48,44 +155,3 @@ def questions_digest(batches: Iterable[QuestionBatch]) -> str:
     """Of every question with its answers, whatever the batches."""
     rows = [question for batch in batches for question in batch.questions]
     return digest(sorted(rows, key=lambda row: row["question_id"]))
-
-
-class CellStore:
-    """Cells of one ablation, named by everything that moves their numbers."""
-
-    def __init__(self, folder: Path, model: str, calibration: str, questions: str) -> None:
-        self.folder = folder / "cells"
-        self.inputs = {"model": model, "calibration": calibration, "questions": questions}
-
-    def id_of(self, cell: Cell) -> str:
-        return digest(CELL_SCHEMA, cell.config(), self.inputs)
-
-    def load(self, cell: Cell) -> FinishedCell | None:
-        """The finished cell, or None; labels are the asking cell's."""
-        folder = self.folder / self.id_of(cell)
-        if not (folder / "cell.json").is_file():
-            return None
-        report = folder / "report.json"
-        return FinishedCell(
-            cell,
-            pd.read_parquet(folder / "scores.parquet"),
-            json.loads(report.read_text()) if report.is_file() else None,
-            json.loads((folder / "cell.json").read_text()),
-        )
-
-    def save(self, finished: FinishedCell) -> None:
-        """Writes all files in a hidden folder first, which then takes the cell's name."""
-        final = self.folder / self.id_of(finished.cell)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        hidden = Path(tempfile.mkdtemp(dir=self.folder, prefix=".writing-"))
-        try:
-            finished.answers.to_parquet(hidden / "scores.parquet", index=False)
-            if finished.report is not None:
-                write_json(hidden / "report.json", finished.report)
-            identity = {"id": final.name, "cell_schema": CELL_SCHEMA, "inputs": self.inputs}
-            config = {"config": finished.cell.config(), "labels": dict(finished.cell.labels)}
-            write_json(hidden / "cell.json", identity | config | finished.record)
-            shutil.rmtree(final, ignore_errors=True)
-            hidden.rename(final)
-        finally:
-            shutil.rmtree(hidden, ignore_errors=True)

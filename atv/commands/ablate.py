@@ -1,6 +1,7 @@
 """``atv ablate``"""
 
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +9,25 @@ from rich.console import Console
 
 from atv import plugins
 from atv.ablation.base import Ablation
+from atv.ablation.bench import Bench
 from atv.ablation.dashboard import log_run
-from atv.ablation.runner import Bench, run_ablation
-from atv.ablation.tables import long_table, write_tables
-from atv.files import atomic, writable, write_json
+from atv.ablation.results import Results
+from atv.ablation.runner import Run, run_ablation
+from atv.ablation.shard import Shard
+from atv.ablation.store import CellStore, model_digest
+from atv.ablation.tables import chosen_tasks
+from atv.ablation.writing import write_results
+from atv.files import writable
 from atv.loading import BUNDLED, load_calibration, load_evaluation, load_model, model_folder
-from atv.provenance import git_revision, hardware, versions
 from atv.trainer import quiet_trainer
 
 
+class CellsFailed(RuntimeError):
+    """Some cells raised; the others are finished and kept."""
+
+
 def ablate(
-    file: Path,
+    file: list[Path] | Path,
     model: str = BUNDLED,
     calibration: str = BUNDLED,
     samples: int = 128,
@@ -27,16 +36,21 @@ def ablate(
     groups: int | None = 150,
     max_new_tokens: int = 8,
     seed: int = 0,
+    seeds: int | None = None,
+    shard: str | None = None,
+    columns: list[str] | None = None,
     results: Path = Path("results"),
     trainer: dict[str, Any] | None = None,
     trust_remote_code: bool = False,
 ) -> None:
-    """Run an ablation's grid; finished cells are not run again, a killed run goes on.
+    """Run the grids of one or several ablations; finished cells are not run again, a killed run goes on.
 
-    Writes table.md, table.csv, figure.png and a W&B run (offline unless you are logged in) to results/<ablation>/.
+    Writes table.md, table.csv, figure.png, findings.json and W&B runs (offline unless you are logged in) to
+    results/<ablation>/. Cells are kept in results/cells/ and shared by all ablations.
 
     Args:
-        file: Python file with one class derived from atv.ablation.base.Ablation, such as ablations/visual_sparsity.py.
+        file: Python file with one class derived from atv.ablation.base.Ablation, such as ablations/visual_sparsity.py;
+            a list of such files; or a folder, for all of its.
         model: Folder of an LVLM, or "bundled".
         calibration: Folder of a saved data set with columns image and conversation, or "bundled".
         samples: Calibration samples, drawn by the seed.
@@ -44,35 +58,88 @@ def ablate(
         split: Of the bundled suite: dev or test.
         groups: Only the first so many groups of questions of each task; null for all.
         max_new_tokens: Longest answer.
-        seed: Of the samples drawn and of rules that draw.
-        results: Folder above all ablations' folders.
+        seed: The first seed: of the samples drawn and of rules that draw.
+        seeds: How many seeds, counted from the first. Default: what each ablation asks for.
+        shard: i/n runs every n-th cell, from the i-th on, so that n processes or machines that share the results folder
+            run all of them in any order. Tables are written by whoever finds all cells finished.
+        columns: Tasks that table.md shows, "average" among them. Default: all.
+        results: Folder above the cells and all ablations' folders.
         trainer: Options of lightning.Trainer, as --trainer.accelerator gpu.
         trust_remote_code: Whether code that comes with the model may run.
     """
+    ablations = _ablations(file)
+    part = None if shard is None else Shard.parse(shard)
+    if seeds is not None and seeds < 1:
+        raise ValueError(f"seeds: expected 1 or more, got {seeds}")
     folder = model_folder(model)
+    writable(results, "results")
+    runner = quiet_trainer(**({"enable_progress_bar": False} | (trainer or {})))
+    console = Console(quiet=not runner.is_global_zero)
+    lvlm, processor = load_model(folder, trust_remote_code)
+    with console.status("reading questions"):
+        data = load_calibration(calibration), load_evaluation(evaluation, split)
+        bench = Bench(lvlm, processor, *data, samples, groups, max_new_tokens)
+        chosen_tasks([question["task"] for batch in bench.questions for question in batch.questions], columns)
+        weights = model_digest(folder)
+    origin = {"model": model, "calibration": calibration, "samples": samples, "evaluation": evaluation, "split": split}
+    for reason, ids in CellStore(results / "cells", weights, bench).strangers().items():
+        named = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
+        console.print(f"left alone: {len(ids)} cell{'s' if len(ids) > 1 else ''} ({reason}): {named}", soft_wrap=True)
+    failed: dict[str, str] = {}
+    for ablation in ablations:
+        console.print(f"[bold]{ablation.question}[/bold]\n{inspect.getdoc(ablation)}")
+        store = CellStore(results / "cells", weights, bench, _measure(ablation))
+        drawn = range(seed, seed + (seeds or ablation.seeds))
+        run = run_ablation(ablation, store, drawn, runner, part)
+        failed |= {f"{ablation.name}: {cell}": error for cell, error in run.failed.items()}
+        if not runner.is_global_zero:
+            continue
+        if run.whole:
+            made = origin | {"groups": groups, "seeds": list(drawn), "file": str(_file_of(ablation))}
+            target = writable(results / ablation.name, "results")
+            found = Results(run.finished)
+            table = write_results(ablation, found, target, made, columns)
+            console.print(f"table, figure and W&B run are in {target}")
+            log_run(ablation, found, table, target)
+        else:
+            console.print(f"{ablation.name}: {_left(run)}; run it again for the tables")
+    if failed:
+        raise CellsFailed("\n".join(f"{cell}\n{error}" for cell, error in failed.items()))
+
+
+def _left(run: Run) -> str:
+    return f"{len(run.finished)} cells finished, {len(run.missing)} left to other shards, {len(run.failed)} failed"
+
+
+def _measure(ablation: Ablation) -> str:
+    """Cells measured in an ablation's own way are its own."""
+    return "" if type(ablation).measure is Ablation.measure else ablation.name
+
+
+def _file_of(ablation: Ablation) -> Path:
+    return Path(inspect.getfile(type(ablation)))
+
+
+def _ablations(file: Sequence[Path] | Path) -> list[Ablation]:
+    """One of each file.
+
+    Raises:
+        ValueError: for a file that is not there or does not define one ablation, naming it.
+    """
+    files = [file] if isinstance(file, Path) else list(file)
+    every = [found for path in files for found in (sorted(path.glob("*.py")) if path.is_dir() else [path])]
+    if not every:
+        raise ValueError(f"file: no ablation in {', '.join(map(str, files))}")
+    return [_ablation(path) for path in every]
+
+
+def _ablation(file: Path) -> Ablation:
+    if not file.is_file():
+        near = ", ".join(str(path) for path in sorted(file.parent.glob("*.py")))
+        raise ValueError(f"file: no such file {str(file)!r}" + (f". Choices: {near}" if near else ""))
     before = set(plugins.subclasses(Ablation))  # type: ignore[type-abstract]
     plugins.load_file(file)
     found = [kind for kind in plugins.subclasses(Ablation) if kind not in before]  # type: ignore[type-abstract]
     if len(found) != 1:
         raise ValueError(f"file: {str(file)!r} must define one Ablation, it defines {len(found)}")
-    ablation = found[0]()
-    target = writable(results / ablation.name, "results")
-    runner = quiet_trainer(**({"enable_progress_bar": False} | (trainer or {})))
-    console = Console(quiet=not runner.is_global_zero)
-    console.print(f"[bold]{ablation.question}[/bold]\n{inspect.getdoc(ablation)}")
-    lvlm, processor = load_model(folder, trust_remote_code)
-    with console.status("reading calibration samples and questions"):
-        data = load_calibration(calibration), load_evaluation(evaluation, split)
-        bench = Bench.of(lvlm, processor, *data, samples, groups, seed, max_new_tokens)
-    finished = run_ablation(ablation, bench, folder, results, seed, runner)
-    if not runner.is_global_zero:
-        return
-    table = long_table(finished)
-    write_tables(target, table, list(finished[0].cell.labels), ablation.question)
-    with atomic(target / "figure.png") as path:
-        ablation.figure(table).savefig(path, dpi=160, format="png")
-    origin = {"model": model, "calibration": calibration, "samples": samples, "evaluation": evaluation, "split": split}
-    made = {"seed": seed, "versions": versions(), "git": git_revision(), "hardware": hardware()}
-    write_json(target / "run.json", origin | {"groups": groups, "cells": len(finished)} | made)
-    wandb_run = log_run(ablation, finished, table, target)
-    console.print(f"table, figure and W&B run are in {target} (the run: {wandb_run})")
+    return found[0]()

@@ -1,6 +1,7 @@
-"""From answered questions to scores, retention and its confidence intervals."""
+"""From answered questions to scores, retention, differences between models, and their confidence intervals."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -9,11 +10,16 @@ from numpy.typing import NDArray
 from atv.evaluation import metrics
 from atv.plugins import find
 
+RESAMPLES = 2000
+
 
 @dataclass(frozen=True)
 class TaskScore:
-    """A task's score (0..1) with the counts behind it; ``values`` and ``strata`` are by group, ordered alike for
-    every model that answered the same questions."""
+    """A task's score (0..1) with the counts behind it.
+
+    ``values`` (seeds, groups) and ``strata`` (groups,) are ordered alike for every model that answered the same
+    questions; a score of several seeds is the mean of theirs.
+    """
 
     score: float
     groups: int
@@ -22,12 +28,18 @@ class TaskScore:
     strata: NDArray[np.int64]
     stratify: bool
 
-    def of(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The score of resampled groups: indices (resamples, groups) -> (resamples,)."""
+    def of(self, rows: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The score of resampled groups and seeds.
+
+        Args:
+            rows: indices of groups (resamples, groups).
+            weights: of the seeds (resamples, seeds), 1 in sum.
+        """
+        drawn = np.take_along_axis(weights @ self.values, rows, axis=1)
         if not self.stratify:
-            return self.values[rows].mean(1)
+            return drawn.mean(1)
         members = [self.strata[rows] == stratum for stratum in np.unique(self.strata)]
-        means = [(self.values[rows] * inside).sum(1) / np.maximum(inside.sum(1), 1) for inside in members]
+        means = [(drawn * inside).sum(1) / np.maximum(inside.sum(1), 1) for inside in members]
         return np.mean(means, axis=0)
 
 
@@ -38,10 +50,19 @@ def task_scores(answers: pd.DataFrame) -> dict[str, TaskScore]:
         metric = find(rows["metric"].iloc[0], metrics.GroupedScore, "metric")()  # type: ignore[type-abstract]
         metric.add(rows["credit"].tolist(), rows["group"].tolist(), rows["category"].tolist())
         values, strata = metric.group_values()
-        scores[str(task)] = TaskScore(
-            float(metric.mean(values, strata)), len(values), len(rows), values.numpy(), strata.numpy(), metric.stratify
-        )
+        score, by_seed = float(metric.mean(values, strata)), values.numpy()[None]
+        scores[str(task)] = TaskScore(score, len(values), len(rows), by_seed, strata.numpy(), metric.stratify)
     return scores
+
+
+def over_seeds(scores: Sequence[Mapping[str, TaskScore]]) -> dict[str, TaskScore]:
+    """The scores of one method, run with several seeds on the same questions, as one."""
+    pooled = {}
+    for task, first in scores[0].items():
+        every = [own[task] for own in scores]
+        values = np.concatenate([own.values for own in every])
+        pooled[task] = replace(first, score=float(np.mean([own.score for own in every])), values=values)
+    return pooled
 
 
 @dataclass(frozen=True)
@@ -53,29 +74,47 @@ class Estimate:
     high: float
 
 
-def retention(
-    dense: dict[str, TaskScore], pruned: dict[str, TaskScore], resamples: int = 2000, seed: int = 0
-) -> dict[str, Estimate]:
+def retention(dense: Mapping[str, TaskScore], pruned: Mapping[str, TaskScore]) -> dict[str, Estimate]:
     """Percent of the dense score kept, by task, and the mean over tasks as "average".
 
-    The bootstrap resamples groups of questions, dense and pruned together. Tasks whose dense score is 0 have no
-    retention and are left out.
+    The bootstrap resamples groups of questions, dense and pruned together, and the seeds of the pruned model. Tasks
+    whose dense score is 0 have no retention and are left out.
 
     Raises:
         ValueError: when the dense model scores 0 on every task.
     """
-    rng = np.random.default_rng(seed)
-    points, draws = {}, {}
+    return _estimates(_kept(dense, pruned))
+
+
+def difference(
+    dense: Mapping[str, TaskScore], one: Mapping[str, TaskScore], other: Mapping[str, TaskScore]
+) -> dict[str, Estimate]:
+    """By how many points ``one``'s retention exceeds ``other``'s; both are resampled together (paired).
+
+    Raises:
+        ValueError: when the dense model scores 0 on every task.
+    """
+    ones, others = _kept(dense, one), _kept(dense, other)
+    return _estimates({task: kept - others[task] for task, kept in ones.items()})
+
+
+def _kept(dense: Mapping[str, TaskScore], pruned: Mapping[str, TaskScore]) -> dict[str, NDArray[np.float64]]:
+    """Task -> retention: the point estimate, then the bootstrap's draws; the same draws for any model."""
+    seeds = {len(score.values) for score in pruned.values()}.pop()
+    weights = np.random.default_rng(1).multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
+    rng = np.random.default_rng(0)
+    kept = {}
     for task, before in dense.items():
-        after = pruned[task]
-        rows = rng.integers(before.groups, size=(resamples, before.groups))
-        if before.score == 0:
-            continue
-        points[task] = 100 * after.score / before.score
-        draws[task] = 100 * after.of(rows) / np.maximum(before.of(rows), 1e-9)
-    if not points:
+        rows = rng.integers(before.groups, size=(RESAMPLES, before.groups))
+        if before.score > 0:
+            after = pruned[task]
+            drawn = after.of(rows, weights) / np.maximum(before.of(rows, np.ones((RESAMPLES, 1))), 1e-9)
+            kept[task] = 100 * np.concatenate([[after.score / before.score], drawn])
+    if not kept:
         raise ValueError("retention: the dense model scores 0 on every task, so there is nothing to keep")
-    points["average"] = float(np.mean(list(points.values())))
-    draws["average"] = np.mean(list(draws.values()), axis=0)
-    bounds = {task: np.percentile(draw, (2.5, 97.5)) for task, draw in draws.items()}
-    return {task: Estimate(points[task], float(bounds[task][0]), float(bounds[task][1])) for task in points}
+    return kept | {"average": np.mean(list(kept.values()), axis=0)}
+
+
+def _estimates(draws: Mapping[str, NDArray[np.float64]]) -> dict[str, Estimate]:
+    bounds = {task: np.percentile(drawn[1:], (2.5, 97.5)) for task, drawn in draws.items()}
+    return {task: Estimate(float(drawn[0]), *map(float, bounds[task])) for task, drawn in draws.items()}

@@ -43,7 +43,7 @@ def test_wandb_run_holds_table_and_norms_by_modality(first_run):
     logged = history(next(folder.glob("wandb/offline-run-*/run-*.wandb")))
     keys = set(logged)
     assert {"table", "figure", "blocks", "block"} <= {key.split("/")[0] for key in keys}
-    report = json.loads(next(folder.glob("cells/*/report.json")).read_text())
+    report = json.loads(next(folder.parent.glob("cells/*/report.json")).read_text())
     assert len(logged["block"]) == len(report["blocks"]) == 6
     drifts = {json.loads(value) for key, values in logged.items() if key.endswith("/drift") for value in values}
     assert {block["mean_drift"] for block in report["blocks"]} <= drifts
@@ -53,11 +53,11 @@ def test_wandb_run_holds_table_and_norms_by_modality(first_run):
 
 
 def test_cells_keep_their_answers_and_origin(first_run):
-    cells = sorted((first_run[0] / "visual_sparsity" / "cells").iterdir())
+    cells = sorted((first_run[0] / "cells").iterdir())
     assert len(cells) == 13
     record = json.loads((cells[0] / "cell.json").read_text())
     assert {"id", "cell_schema", "config", "inputs", "versions", "git", "hardware", "seconds"} <= record.keys()
-    answers = pd.read_parquet(cells[0] / "scores.parquet")
+    answers = pd.read_parquet(cells[0] / "rows.parquet")
     assert len(answers) == 3 * 7 + 3 * 4 + 3 * 2
 
 
@@ -66,21 +66,72 @@ def test_a_finished_cell_is_not_run_again_and_a_missing_one_is(first_run, capsys
 
     results, options = first_run
     before = pd.read_csv(results / "visual_sparsity" / "table.csv")
-    removed = sorted((results / "visual_sparsity" / "cells").iterdir())[4]
+    removed = sorted((results / "cells").iterdir())[4]
     shutil.rmtree(removed)
     assert main(["ablate", *map(str, options)]) == 0
     assert capsys.readouterr().out.count("from disk") == 12
     pd.testing.assert_frame_equal(pd.read_csv(results / "visual_sparsity" / "table.csv"), before)
 
 
-def test_other_data_make_other_cells():
-    from atv.ablation.base import Cell
-    from atv.ablation.store import CellStore
-    from atv.api import Pathway
+def test_a_failing_cell_is_reported_and_the_others_go_on(atv_command, tmp_path):
+    file = tmp_path / "broken.py"
+    file.write_text(BROKEN)
+    options = ["--samples", 4, "--groups", 1, "--results", tmp_path / "results"]
+    code, out, err = atv_command("ablate", "--file", file, *options)
+    assert code == 1 and "part bad, seed 0" in err and "ValueError: on purpose" in err
+    assert "FAILED: ValueError: on purpose" in out and "2 cells finished, 0 left to other shards, 1 failed" in out
+    assert not (tmp_path / "results" / "broken" / "table.md").exists()
+    assert atv_command("ablate", "--file", file, *options)[1].count("from disk") == 2
 
-    cell = Cell({}, {"both": Pathway("TextOnly")})
-    ids = {CellStore(Path(), *inputs).id_of(cell) for inputs in (("m", "c", "q"), ("m2", "c", "q"), ("m", "c", "q2"))}
-    assert len(ids) == 3
+
+BROKEN = """
+from atv.ablation.base import Ablation
+from atv.ablation.cell import Cell
+from atv.api import Pathway
+from atv.selection import TextOnly
+
+
+class Refusing(TextOnly):
+    def select(self, tokens):
+        raise ValueError("on purpose")
+
+
+class Broken(Ablation):
+    name = "broken"
+    question = "Does one cell stop the others?"
+
+    def cells(self, seed):
+        rules = {"bad": Refusing(), "good": TextOnly()}
+        cells = [Cell({"part": name}, {"both": Pathway(rule)}, seed=seed) for name, rule in rules.items()]
+        return [Cell({"part": "dense"}), *cells]
+
+    def figure(self, table):
+        raise NotImplementedError
+"""
+
+
+def test_shards_in_any_order_give_the_same_table(first_run, atv_command, tmp_path):
+    results, options = first_run
+    shared = [*options[:-1], tmp_path]
+    for shard, said in (("3/3", "9 left to other shards"), ("1/3", "4 left to other shards"), ("2/3", "table, figure")):
+        code, out, _ = atv_command("ablate", *shared, "--shard", shard)
+        assert code == 0 and said in out
+    tables = [pd.read_csv(folder / "visual_sparsity" / "table.csv") for folder in (results, tmp_path)]
+    pd.testing.assert_frame_equal(*tables)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--shard", "3/2"], "shard: expected i/n"),
+        (["--seeds", 0], "seeds: expected 1 or more, got 0"),
+        (["--columns", "[average,speling]"], "columns: unknown speling. Choices: unanswerable, reading"),
+        (["--file", ROOT / "ablations" / "alhpa.py"], "Choices: "),
+    ],
+)
+def test_bad_options_are_refused_before_any_cell(atv_command, tmp_path, options, message):
+    code, out, err = atv_command("ablate", "--file", FILE, "--groups", 1, "--results", tmp_path, *options)
+    assert code == 2 and message in err and "seed 0" not in out
 
 
 def test_a_saved_data_set_and_model_folder_stand_in(atv_command, tmp_path):
@@ -98,6 +149,23 @@ def test_files_without_an_ablation_are_refused(atv_command, tmp_path):
     (tmp_path / "empty.py").write_text("")
     code, _, err = atv_command("ablate", "--file", tmp_path / "empty.py", "--results", tmp_path)
     assert code == 2 and "must define one Ablation, it defines 0" in err
+
+
+def test_cells_of_another_schema_are_left_alone_and_named(first_run, capsys):
+    from atv.cli import main
+
+    results, options = first_run
+    record = next(results.glob("cells/*/cell.json"))
+    before = record.read_text()
+    older = results / "cells" / "0123456789abcdef" / "cell.json"
+    older.parent.mkdir()
+    older.write_text(json.dumps(json.loads(before) | {"cell_schema": 1}))
+    try:
+        assert main(["ablate", *map(str, options)]) == 0
+        assert "left alone: 1 cell (schema 1, not 2): 0123456789abcdef" in capsys.readouterr().out
+        assert older.is_file()
+    finally:
+        shutil.rmtree(older.parent)
 
 
 @pytest.mark.slow

@@ -1,0 +1,49 @@
+"""A cell's run: the pruned copy, its answers, and what it cost."""
+
+import copy
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import lightning as L
+import pandas as pd
+from transformers import PreTrainedModel
+
+from atv.ablation.bench import Bench
+from atv.ablation.cell import Cell
+from atv.api import decouple, prune
+from atv.evaluation.generation import answer
+from atv.report import PruningReport
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a cell came to: rows (of answers, by default), the pruning report with its masks, seconds by part."""
+
+    rows: pd.DataFrame | None = None
+    report: PruningReport | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def pruned_copy(cell: Cell, bench: Bench, trainer: L.Trainer) -> tuple[PreTrainedModel, PruningReport | None]:
+    """A copy of the dense model pruned as the cell says; the dense model itself where it says nothing."""
+    if not cell.pathways:
+        return bench.model, None
+    model = copy.deepcopy(bench.model)
+    batches = bench.calibration(cell.samples, cell.seed)
+    shared: dict[str, Any] = {"targets": cell.targets, "propagate": cell.propagate, "seed": cell.seed}
+    if "both" in cell.pathways:
+        return model, prune(model, batches, **vars(cell.pathways["both"]), **shared, trainer=trainer)
+    text, visual = cell.pathways["text"], cell.pathways["visual"]
+    return model, decouple(model, batches, text=text, visual=visual, **shared, trainer=trainer)
+
+
+def prune_and_ask(cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:
+    """Prunes a copy as the cell says, and asks it every question unless the cell is to be left unasked."""
+    started = perf_counter()
+    model, report = pruned_copy(cell, bench, trainer)
+    pruned = perf_counter()
+    if not cell.asked:
+        return Measured(None, report, {"prune": pruned - started})
+    answers = answer(model, bench.processor, bench.seen, bench.max_new_tokens, trainer)
+    return Measured(answers, report, {"prune": pruned - started, "evaluate": perf_counter() - pruned})

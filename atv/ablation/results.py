@@ -1,0 +1,73 @@
+"""An ablation's finished cells, those that differ in nothing but the seed taken together."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+from atv.ablation.store import FinishedCell
+from atv.evaluation.scores import Estimate, TaskScore, difference, over_seeds, retention, task_scores
+
+Labels = dict[str, Any]
+
+
+class Results:
+    """Looked up by labels: ``results.retention(method="ATV", setting="50%")``."""
+
+    def __init__(self, finished: Sequence[FinishedCell]) -> None:
+        self.finished = list(finished)
+        self._scores: dict[str, dict[str, TaskScore]] = {}
+
+    def methods(self) -> Iterator[Labels]:
+        """The labels, each set once, in the order of the grid."""
+        yield from {done.cell.title: dict(done.cell.labels) for done in self.finished}.values()
+
+    def of(self, **labels: Any) -> list[FinishedCell]:
+        """The cells with these labels (others may have any value), one a seed.
+
+        Raises:
+            ValueError: when there is none.
+        """
+        found = [done for done in self.finished if labels.items() <= done.cell.labels.items()]
+        if not found:
+            known = "; ".join(done.cell.title for done in self.finished)
+            raise ValueError(f"labels: no finished cell has {labels}; there are: {known}")
+        return found
+
+    @cached_property
+    def dense(self) -> dict[str, TaskScore]:
+        """The dense model's scores.
+
+        Raises:
+            ValueError: when no cell is the dense model.
+        """
+        for done in self.finished:
+            if not done.cell.pathways:
+                return task_scores(done.rows)
+        raise ValueError("cells: retention refers to the dense model, and no cell is dense")
+
+    def scores(self, **labels: Any) -> dict[str, TaskScore]:
+        """Task -> score over all seeds."""
+        found = self.of(**labels)
+        key = ", ".join(done.folder.name for done in found)
+        if key not in self._scores:
+            self._scores[key] = over_seeds([task_scores(done.rows) for done in found])
+        return self._scores[key]
+
+    def retention(self, **labels: Any) -> dict[str, Estimate]:
+        """Task -> percent of the dense score kept, "average" among them."""
+        return retention(self.dense, self.scores(**labels))
+
+    def by_seed(self, **labels: Any) -> list[float]:
+        """Average retention of each seed by itself."""
+        alone = [retention(self.dense, task_scores(done.rows)) for done in self.of(**labels)]
+        return [kept["average"].value for kept in alone]
+
+    def difference(self, one: Labels, other: Labels, task: str = "average") -> Estimate:
+        """By how many points of retention ``one`` exceeds ``other``, on the same questions (paired)."""
+        return difference(self.dense, self.scores(**one), self.scores(**other))[task]
+
+    def count(self, **labels: Any) -> str:
+        """What stands behind a number of these labels, in words."""
+        questions = sum(score.questions for score in self.dense.values())
+        seeds = len(self.of(**labels))
+        return f"{questions:,} questions, {seeds} seed{'s' if seeds > 1 else ''}"

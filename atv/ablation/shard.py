@@ -1,0 +1,34 @@
+"""Which of an ablation's cells this process runs, so that any scheduler can share them out."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from atv.ablation.cell import Cell
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The ``number``-th of ``of`` equal parts, counted from 1."""
+
+    number: int
+    of: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """
+        Raises:
+            ValueError: for anything but i/n with 1 <= i <= n.
+
+        >>> Shard.parse("2/4")
+        Shard(number=2, of=4)
+        """
+        found = re.fullmatch(r"(\d+)/(\d+)", text)
+        if not found or not 1 <= int(found[1]) <= int(found[2]):
+            raise ValueError(f"shard: expected i/n with 1 <= i <= n, such as 1/4, got {text!r}")
+        return cls(int(found[1]), int(found[2]))
+
+    def cells(self, cells: Sequence[Cell]) -> Sequence[Cell]:
+        """Every n-th cell: neighbours, which cost alike, go to different shards."""
+        return cells[self.number - 1 :: self.of]
