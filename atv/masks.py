@@ -7,6 +7,7 @@ from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -71,6 +72,35 @@ class PackedMasks(Mapping[str, Tensor]):
     def pruned(self) -> int:
         """How many entries are False."""
         return sum(int((~mask).sum()) for mask in self.values())
+
+
+def overlap(masks_a: Mapping[str, Tensor], masks_b: Mapping[str, Tensor]) -> dict[str, float]:
+    """Intersection over union of what two sets of masks keep: Linear name -> IoU in [0, 1], 1 for equal masks.
+
+    Packed masks are compared as they lie, others are packed first, one at a time.
+
+    Raises:
+        ValueError: for a Linear that only one of them has, or masks of different shapes.
+    """
+    a, b = (masks if isinstance(masks, PackedMasks) else PackedMasks(masks) for masks in (masks_a, masks_b))
+    if alone := a.keys() ^ b.keys():
+        raise ValueError(f"masks: {min(alone)} is in one of the two sets alone")
+    for name, shape in a.shapes.items():
+        if shape != b.shapes[name]:
+            raise ValueError(f"masks: {name} is of shape {shape} in one set and {b.shapes[name]} in the other")
+    first, second = a.packed, b.packed
+    return {name: _iou(packed.numpy(), second[name].numpy()) for name, packed in first.items()}
+
+
+def random_overlap(kept: float) -> float:
+    """The IoU to expect of two random masks that each keep this share of the entries: 1/3 for a half."""
+    return kept / (2 - kept)
+
+
+def _iou(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    """Of packed bits; two masks that keep nothing are equal."""
+    union = int(np.bitwise_count(a | b).sum())
+    return int(np.bitwise_count(a & b).sum()) / union if union else 1.0
 
 
 def save_masks(path: Path, masks: Mapping[str, Tensor]) -> None:

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import atv
-from atv.masks import PackedMasks, save_masks
+from atv.masks import PackedMasks, overlap, random_overlap, save_masks
 
 MASKS = st.dictionaries(
     st.text("abc.019_", min_size=1, max_size=12),
@@ -59,3 +59,36 @@ def test_packed_masks_are_a_mapping_that_counts():
     assert packed.pruned == 1 and packed.sparsity == 1 / 21
     packed.update(PackedMasks({"a": torch.zeros(1, 3, dtype=torch.bool)}))
     assert packed.pruned == 3 and len(packed) == 2
+
+
+def by_hand(a, b):
+    pairs = list(zip(a.flatten().tolist(), b.flatten().tolist(), strict=True))
+    either = sum(x or y for x, y in pairs)
+    return sum(x and y for x, y in pairs) / either if either else 1.0
+
+
+@given(MASKS, st.randoms())
+def test_overlap_is_intersection_over_union_of_what_is_kept(masks, random):
+    others = {
+        name: torch.tensor([[random.random() < 0.5 for _ in row] for row in mask.tolist()])
+        for name, mask in masks.items()
+    }
+    expected = {name: by_hand(mask, others[name]) for name, mask in masks.items()}
+    assert overlap(masks, others) == overlap(PackedMasks(masks), others) == pytest.approx(expected)
+    assert set(overlap(masks, masks).values()) == {1.0}
+
+
+def test_random_masks_share_what_is_expected():
+    drawn = torch.rand(2, 400, 500, generator=torch.Generator().manual_seed(0))
+    assert random_overlap(0.5) == 1 / 3
+    for kept in (0.2, 0.5, 0.9):
+        iou = overlap({"x": drawn[0] < kept}, {"x": drawn[1] < kept})["x"]
+        assert iou == pytest.approx(random_overlap(kept), abs=0.005)
+
+
+def test_sets_that_do_not_match_have_no_overlap():
+    one, wide = torch.ones(1, 3, dtype=torch.bool), torch.ones(1, 4, dtype=torch.bool)
+    with pytest.raises(ValueError, match="b is in one of the two sets alone"):
+        overlap({"a": one, "b": one}, {"a": one})
+    with pytest.raises(ValueError, match=r"a is of shape \[1, 3\] in one set and \[1, 4\] in the other"):
+        overlap({"a": one}, {"a": wide})

@@ -7,7 +7,7 @@ import pytest
 
 ATV = Path(__file__).parents[1] / "atv"
 LAYERS = [
-    {"provenance", "plugins", "trainer", "ranks", "fingerprint", "files", "targets", "anatomy"},
+    {"provenance", "plugins", "trainer", "ranks", "fingerprint", "files", "targets", "anatomy", "figures"},
     {"masks"},
     {"lvlm", "experts", "selection", "criteria", "patterns", "allocation", "report"},
     {"run_folder", "offload"},
