@@ -1,11 +1,11 @@
-"""The command line: ``atv prune``, ``atv evaluate``, ``atv ablate``, ``atv models``."""
+"""The command line: ``atv prune``, ``atv evaluate``, ``atv ablate``, ``atv inspect``, ``atv models``."""
 
 import argparse
 import errno
-import inspect
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from inspect import getdoc
 from typing import Any
 
 import torch
@@ -17,13 +17,14 @@ from atv.allocation import Allocation
 from atv.calibration.preemption import Preempted
 from atv.commands.ablate import CellsFailed, ablate
 from atv.commands.evaluate import evaluate
+from atv.commands.inspect import inspect
 from atv.commands.models import models
 from atv.commands.prune import prune
 from atv.criteria import Criterion
 from atv.patterns import Pattern
 from atv.selection import TokenSelection
 
-COMMANDS: tuple[Callable[..., None], ...] = (prune, evaluate, ablate, models)
+COMMANDS: tuple[Callable[..., None], ...] = (prune, evaluate, ablate, inspect, models)
 KINDS: dict[str, type[Any]] = {
     "selection": TokenSelection,
     "criterion": Criterion,
@@ -37,7 +38,7 @@ def parser() -> ArgumentParser:
     top = ArgumentParser(prog="atv", description="Prune and decouple Large Vision-Language Models.")
     commands = top.add_subcommands(required=True, dest="command")
     for command in COMMANDS:
-        summary = (inspect.getdoc(command) or "").split("\n\nArgs:")[0]
+        summary = (getdoc(command) or "").split("\n\nArgs:")[0]
         own = ArgumentParser(description=summary, epilog=_plugins_help() if command is prune else None)
         own.add_argument("--config", action="config", help="YAML file with these options; later options override it.")
         own.add_function_arguments(command, as_positional=False)
@@ -49,9 +50,7 @@ def _plugins_help() -> str:
     """Every rule with the first line of its docstring."""
     parts = []
     for field, base in KINDS.items():
-        kinds = (
-            f"{kind.__name__}: {(inspect.getdoc(kind) or '').splitlines()[0]}" for kind in plugins.subclasses(base)
-        )
+        kinds = (f"{kind.__name__}: {(getdoc(kind) or '').splitlines()[0]}" for kind in plugins.subclasses(base))
         parts.append(f"{field} - " + "  ".join(kinds))
     return " ".join(parts)
 

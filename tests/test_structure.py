@@ -7,14 +7,25 @@ import pytest
 
 ATV = Path(__file__).parents[1] / "atv"
 LAYERS = [
-    {"provenance", "plugins", "trainer", "ranks", "fingerprint", "files", "targets", "anatomy", "figures"},
+    {
+        "provenance",
+        "plugins",
+        "trainer",
+        "ranks",
+        "fingerprint",
+        "files",
+        "targets",
+        "anatomy",
+        "visual_grid",
+        "figures",
+    },
     {"masks"},
     {"lvlm", "experts", "selection", "criteria", "patterns", "allocation", "report"},
     {"run_folder", "offload"},
     {"calibration", "pathways"},
     {"api"},
     {"data", "bundled"},
-    {"evaluation", "loading"},
+    {"evaluation", "loading", "inspection"},
     {"ablation", "cost"},
     {"commands"},
     {"cli"},

@@ -52,6 +52,23 @@ def calibration_batches(
 ) -> list[dict[str, Any]]:
     """``samples`` conversations drawn by ``seed``, encoded in batches.
 
+    Raises:
+        ValueError: as ``drawn_rows`` does.
+    """
+    return encoded_rows(processor, drawn_rows(dataset, samples, seed), batch_size)
+
+
+def encoded_rows(processor: ProcessorMixin, rows: Sequence[Mapping[str, Any]], batch_size: int) -> list[dict[str, Any]]:
+    """Rows with the calibration columns, encoded in batches."""
+    return [
+        encode(processor, [row["conversation"] for row in part], [row["image"] for row in part])
+        for part in (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
+    ]
+
+
+def drawn_rows(dataset: Dataset, samples: int = 128, seed: int = 0) -> list[dict[str, Any]]:
+    """The rows of ``samples`` conversations drawn by ``seed``, in the order of the draw, pictures decoded.
+
     Args:
         dataset: columns image (a picture or None) and conversation (a list of role and text).
 
@@ -62,11 +79,7 @@ def calibration_batches(
     if not 0 < samples <= len(dataset):
         raise ValueError(f"samples: expected 1 to {len(dataset)} (the data set's rows), got {samples}")
     drawn = np.random.default_rng(seed).permutation(len(dataset))[:samples].tolist()
-    rows = [read_row(dataset, index) for index in drawn]
-    return [
-        encode(processor, [row["conversation"] for row in part], [row["image"] for row in part])
-        for part in (rows[start : start + batch_size] for start in range(0, samples, batch_size))
-    ]
+    return [read_row(dataset, index) for index in drawn]
 
 
 def read_row(dataset: Dataset, index: int) -> dict[str, Any]:
