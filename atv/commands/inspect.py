@@ -9,6 +9,7 @@ from jsonargparse import lazy_instance
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from atv.calibration.pathway import Pathway
 from atv.criteria import Criterion, Wanda
 from atv.data.conversations import drawn_rows, encoded_rows
 from atv.figures import norms_by_channel, overlap_heatmap, token_overlay
@@ -79,7 +80,9 @@ def inspect(
     runner = quiet_trainer(**(trainer or {}))
     dense, processor = load_model(folder, trust_remote_code)
     lvlm = LVLM.of(dense)
+    # Everything that can be wrong with the plan is found before data are read.
     linears = linear_of_blocks(lvlm, linear)
+    Pathway(selection, sparsity, criterion, pattern).plan(lvlm, lvlm.targets(None))
     rows = drawn_rows(load_calibration(calibration), samples, seed)
     subject = Subject.of(lvlm, processor, own or rows[sample or 0])
     batches = encoded_rows(processor, rows, batch_size)
