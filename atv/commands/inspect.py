@@ -92,7 +92,8 @@ def inspect(
     iou, kept = modality_overlap(dense, batches, runner, **shared)
     if not runner.is_global_zero:
         return
-    title = f"{image.name if image else f'calibration sample {index}'}: {type(selection).__name__}"
+    name = image.name if image else f"calibration sample {index}"
+    title = f"{name}: {type(selection).__name__}"
     if selection.per_linear:
         title += f", tokens of {linear}"
     _write_tokens(target, subject, seen, title)
@@ -100,7 +101,7 @@ def inspect(
     _write(target, "norms", figure, seen.norms)
     figure = overlap_heatmap(iou, random_overlap(kept), note=f"{1 - kept:.0%} sparsity, {samples} samples")
     _write(target, "overlap", figure, pd.DataFrame({"linear": iou.keys(), "iou": iou.values()}))
-    origin = {"model": model, "calibration": calibration, "samples": samples, "picture": title.split(":")[0]}
+    origin = {"model": model, "calibration": calibration, "samples": samples, "picture": name}
     made = {"seed": seed, "versions": versions(), "git": git_revision(), "hardware": hardware()}
     write_json(target / "inspect.json", {"schema": 1, **origin, "settings": seen.report.settings, **made})
     Console().print(

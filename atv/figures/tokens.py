@@ -56,7 +56,7 @@ def token_overlay(
         axes.set_title(f"{head}\nmean drift {means[row]:.3g}", fontsize=9)
     bar = figure.colorbar(ScalarMappable(norm, CMAP), ax=list(panels), fraction=0.03, pad=0.01)
     bar.set_label("drift of the token, 1 - cos(block's input, output)", fontsize=9)
-    figure.suptitle("\n".join(filter(None, [title, _where(grid, chosen.shape[1])])), fontsize=10)
+    figure.suptitle("\n".join(filter(None, [title, _where(grid, chosen.shape[1])])), fontsize=10, parse_math=False)
     return figure
 
 

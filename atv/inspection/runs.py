@@ -83,7 +83,7 @@ def inspect_sample(
         selection: the rule.
         linears: block -> Linear, see ``linear_of_blocks``: whose input's norms are gathered, and whose tokens are
             shown of a rule that picks them for every Linear by itself.
-        trainer: runs the loop; a model that reads no visual token at a block has nothing to show there.
+        trainer: runs the loop.
     """
     tokens, norms = SampleTokens(selection, sample, linears), ChannelNorms(linears)
     callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]

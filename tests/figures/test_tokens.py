@@ -43,7 +43,8 @@ def test_tokens_without_a_place_are_a_strip_below(grid, tokens):
 
 
 def test_drift_of_nothing_still_has_a_scale():
-    figure = token_overlay(PICTURE, VisualGrid(1, 2), np.ones((1, 2)), np.zeros((1, 2)), [0.5], [4])
+    figure = token_overlay(PICTURE, VisualGrid(1, 2), np.ones((1, 2)), np.zeros((1, 2)), [0.5], [4], "a$^$.png")
+    figure.draw_without_rendering()
     assert "block 4: K = 2 of 2\nmean drift 0.5" in figure.axes[1].get_title()
 
 
