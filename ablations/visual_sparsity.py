@@ -8,11 +8,13 @@ from matplotlib.figure import Figure
 
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
+from atv.ablation.charts import TEXT, VISUAL, averages, counts, finish
+from atv.ablation.findings import Finding
+from atv.ablation.results import Results
 from atv.api import Pathway
 
 SPARSITIES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
 DENSE = Pathway("AllTokens", sparsity=0.0)
-COLORS = {"text": "#c2410c", "visual": "#1d4ed8"}
 
 
 class VisualSparsity(Ablation):
@@ -20,6 +22,7 @@ class VisualSparsity(Ablation):
 
     name = "visual_sparsity"
     question = "How much may the visual pathway lose, and how much the textual one?"
+    paper = "abstract; visual redundancy"
 
     def cells(self, seed: int) -> Sequence[Cell]:
         grid = [Cell({"pathway": "none", "sparsity": 0.0})]
@@ -31,25 +34,44 @@ class VisualSparsity(Ablation):
         return grid
 
     def figure(self, table: pd.DataFrame) -> Figure:
-        average = table[table["task"] == "average"]
-        dense, questions = average[average["pathway"] == "none"], int(average["questions"].iloc[0])
+        average = averages(table)
+        dense = average[average["pathway"] == "none"]
         figure, axes = plt.subplots(figsize=(7, 4.4), layout="constrained")
-        for pathway, color in COLORS.items():
+        for pathway, color in {"text": TEXT, "visual": VISUAL}.items():
             rows = pd.concat([dense, average[average["pathway"] == pathway]]).sort_values("sparsity")
             percent = 100 * rows["sparsity"]
             axes.plot(percent, rows["retention"], "o-", color=color, linewidth=2)
             axes.fill_between(percent, rows["low"], rows["high"], color=color, alpha=0.18, linewidth=0)
-            last = rows.iloc[-1]
-            label = (percent.iloc[-1] + 2.5, last["retention"])
+            label = (percent.iloc[-1] + 2.5, rows["retention"].iloc[-1])
             axes.annotate(f"{pathway} pathway pruned", label, color=color, fontweight="bold", va="center")
         axes.axhline(100, color="0.6", linewidth=0.8, linestyle=":")
-        axes.set(xlabel="sparsity of the pruned pathway (%)", ylabel="average retention over nine tasks (%)")
+        axes.set(xlabel="sparsity of the pruned pathway (%)", ylabel="average retention over all tasks (%)")
         axes.set_xlim(-1, 130)
         axes.spines["bottom"].set_bounds(0, 90)
         axes.set_ylim(bottom=0)
         axes.set_xticks([0, *(int(100 * sparsity) for sparsity in SPARSITIES)])
-        axes.set_title(
-            f"One pathway pruned, the other dense ({questions} questions a point, bands: 95% intervals)", fontsize=10
-        )
-        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_title(f"One pathway pruned, the other dense ({counts(average)})", fontsize=9)
+        finish(axes)
         return figure
+
+    def findings(self, results: Results) -> Sequence[Finding]:
+        half = results.retention(pathway="visual", sparsity=0.5)["average"]
+        parted = results.difference({"pathway": "visual", "sparsity": 0.6}, {"pathway": "text", "sparsity": 0.6})
+        count = results.count(pathway="visual", sparsity=0.5)
+        return (
+            Finding(
+                "The visual pathway permits 50% sparsity: it keeps more than 98%.",
+                "99.37%",
+                half,
+                "% of the dense score",
+                bound=98.0,
+                count=count,
+            ),
+            Finding(
+                "At 60% the visual pathway keeps more than the textual one.",
+                "14.6 points (99.25% against 84.65%)",
+                parted,
+                "points of retention",
+                count=count,
+            ),
+        )

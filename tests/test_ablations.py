@@ -1,38 +1,77 @@
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import pandas as pd
+import numpy as np
 import pytest
 
 from atv import plugins
 from atv.ablation.base import Ablation
+from atv.ablation.bench import Bench
+from atv.ablation.results import Results
+from atv.ablation.runner import run_ablation
+from atv.ablation.store import CellStore
+from atv.ablation.writing import write_results
+from atv.loading import BUNDLED_MODEL, load_calibration, load_evaluation, load_model
 from atv.lvlm import LVLM
+from atv.trainer import quiet_trainer
 
 FILES = sorted((Path(__file__).parents[1] / "ablations").glob("*.py"))
+# Asked nothing, so quick; the others run from end to end in the slow run.
+QUICK = {"drift_profile", "mask_overlap"}
+
+
+@pytest.fixture(scope="module")
+def ablations():
+    found = {}
+    for file in FILES:
+        before = set(plugins.subclasses(Ablation))
+        plugins.load_file(file)
+        (kind,) = set(plugins.subclasses(Ablation)) - before
+        found[file.stem] = kind
+    return found
 
 
 @pytest.fixture(params=FILES, ids=lambda file: file.stem)
-def ablation(request):
-    before = set(plugins.subclasses(Ablation))
-    plugins.load_file(request.param)
-    (kind,) = set(plugins.subclasses(Ablation)) - before
-    assert kind.name == request.param.stem
-    return kind()
+def ablation(request, ablations):
+    assert ablations[request.param.stem].name == request.param.stem
+    return ablations[request.param.stem]()
 
 
-def test_the_grid_starts_dense_and_every_cell_fits_a_model(ablation, llava):
+def test_cells_differ_and_fit_a_model(ablation, llava):
     cells = ablation.cells(seed=3)
-    assert not cells[0].pathways and all(cell.pathways and cell.seed == 3 for cell in cells[1:])
     assert len({cell.title for cell in cells}) == len(cells)
+    assert all(cell.seed == 3 for cell in cells if cell.pathways)
+    asked = [cell for cell in cells if cell.asked and not cell.measure]
+    assert not asked or not asked[0].pathways, "retention refers to the dense model"
     lvlm = LVLM.of(llava)
     for cell in cells:
         for pathway in cell.pathways.values():
             pathway.plan(lvlm, lvlm.targets(cell.targets))
 
 
-def test_the_figure_is_drawn(ablation, tmp_path):
-    numbers = {"task": "average", "retention": 90.0, "low": 85.0, "high": 95.0, "questions": 7}
-    figure = ablation.figure(pd.DataFrame([{**cell.labels, **numbers} for cell in ablation.cells(seed=0)]))
-    figure.savefig(tmp_path / "figure.png")
-    plt.close(figure)
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+def test_says_what_it_asks(ablation):
+    assert ablation.question.endswith("?") and ablation.__doc__ and ablation.caption
+
+
+@pytest.fixture(scope="module")
+def bench():
+    model, processor = load_model(BUNDLED_MODEL)
+    return Bench(model, processor, load_calibration("bundled"), load_evaluation("bundled", "dev"), 4, 1, 4)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(file.stem, marks=() if file.stem in QUICK else pytest.mark.slow) for file in FILES]
+)
+def test_runs_from_cells_to_findings(name, ablations, bench, tmp_path):
+    kind = ablations[name]
+    store = CellStore(tmp_path / "cells", "bundled", bench)
+    run = run_ablation(kind(), store, range(2), quiet_trainer(enable_progress_bar=False))
+    assert run.whole, run.failed
+    results = Results(run.finished)
+    table = write_results(kind(), results, tmp_path / name, {})
+    plt.close("all")
+    assert len(table) and (tmp_path / name / "figure.png").stat().st_size > 8_000
+    for finding in kind().findings(results):
+        assert finding.verdict in ("reproduced", "not reproduced", "undecided")
+        assert np.isfinite([finding.ours.low, finding.ours.value, finding.ours.high]).all()
+        assert finding.ours.low <= finding.ours.high and finding.count and finding.unit

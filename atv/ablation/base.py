@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from atv.ablation.bench import Bench
 from atv.ablation.cell import Cell
 from atv.ablation.findings import Finding
-from atv.ablation.measuring import Measured, prune_and_ask
+from atv.ablation.measuring import Measured
 from atv.ablation.results import Results
 from atv.ablation.tables import retention_table
 
@@ -44,8 +44,8 @@ class Ablation(ABC):
         return ()
 
     def measure(self, cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:
-        """What a cell is run for: to be pruned and asked every question, unless the ablation says otherwise."""
-        return prune_and_ask(cell, bench, trainer)
+        """What a cell that names a measurement is run for; all others are pruned and asked every question."""
+        raise NotImplementedError(f"{type(self).__name__}.measure: a cell asks for {cell.measure!r}")
 
     def table(self, results: Results) -> pd.DataFrame:
         """The numbers, one a row: by default labels, task, score, counts, retention, low, high."""

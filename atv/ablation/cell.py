@@ -22,6 +22,7 @@ class Cell:
         targets, propagate, seed: as for ``atv.prune``; the seed draws the calibration samples, too.
         samples: calibration samples; None is the run's number.
         asked: False where masks and report are enough, and no question need be answered.
+        measure: names a measurement that the ablation's ``measure`` makes in place of pruning and asking.
     """
 
     labels: Mapping[str, Any]
@@ -31,6 +32,7 @@ class Cell:
     seed: int = 0
     samples: int | None = None
     asked: bool = True
+    measure: str = ""
 
     def config(self) -> dict[str, Any]:
         """Everything that moves the cell's numbers; a rule given as an instance counts by its class and arguments."""
@@ -39,7 +41,7 @@ class Cell:
             "targets": self.targets,
             "propagate": self.propagate,
             "seed": self.seed,
-        }
+        } | ({"measure": self.measure} if self.measure else {})
 
     @property
     def title(self) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from atv.ablation.store import FinishedCell
 from atv.evaluation.scores import Estimate, TaskScore, difference, over_seeds, retention, task_scores
 
@@ -41,7 +43,7 @@ class Results:
             ValueError: when no cell is the dense model.
         """
         for done in self.finished:
-            if not done.cell.pathways:
+            if not done.cell.pathways and not done.cell.measure:
                 return task_scores(done.rows)
         raise ValueError("cells: retention refers to the dense model, and no cell is dense")
 
@@ -65,6 +67,11 @@ class Results:
     def difference(self, one: Labels, other: Labels, task: str = "average") -> Estimate:
         """By how many points of retention ``one`` exceeds ``other``, on the same questions (paired)."""
         return difference(self.dense, self.scores(**one), self.scores(**other))[task]
+
+    def visual_tokens(self, **labels: Any) -> float:
+        """Visual tokens in a sample's pool, mean over samples, blocks and seeds."""
+        means = [done.visual_tokens for done in self.of(**labels) if done.report]
+        return float(np.mean(means)) if means else 0.0
 
     def count(self, **labels: Any) -> str:
         """What stands behind a number of these labels, in words."""

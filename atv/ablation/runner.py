@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
+from atv.ablation.measuring import prune_and_ask
 from atv.ablation.results import Results
 from atv.ablation.shard import Shard
 from atv.ablation.store import CellStore, FinishedCell
@@ -97,7 +98,8 @@ def _attempt(
 ) -> tuple[FinishedCell | None, str]:
     """The finished cell, or None and the error."""
     try:
-        measured = ablation.measure(cell, store.bench, trainer)
+        measure = ablation.measure if cell.measure else prune_and_ask
+        measured = measure(cell, store.bench, trainer)
         if trainer.is_global_zero:
             store.save(cell, measured)
         trainer.strategy.barrier()

@@ -52,6 +52,13 @@ class FinishedCell:
         """Of all its parts together."""
         return sum(self.record["seconds"].values())
 
+    @property
+    def visual_tokens(self) -> float:
+        """Visual tokens in a sample's pool, mean over blocks and samples."""
+        blocks = (self.report or {})["blocks"]
+        selected = sum(count["visual"] for block in blocks for count in block["selected"].values())
+        return selected / len(blocks) / self.record["samples"]
+
     def masks(self, pathway: str = "both") -> PackedMasks:
         """The masks of a pathway."""
         return load_masks(self.folder / _masks_file(pathway))
@@ -67,20 +74,18 @@ class CellStore:
     Args:
         folder: above the cells.
         model: digest of the dense model.
-        measure: how the cells are measured, where it is not by pruning and asking.
     """
 
-    def __init__(self, folder: Path, model: str, bench: Bench, measure: str = "") -> None:
-        self.folder, self.model, self.bench, self.measure = folder, model, bench, measure
+    def __init__(self, folder: Path, model: str, bench: Bench) -> None:
+        self.folder, self.model, self.bench = folder, model, bench
         self.questions = questions_digest(bench.questions)
 
     def inputs(self, cell: Cell) -> dict[str, str]:
-        """Digests of what the cell is given; the dense model is not calibrated, unless it is measured in a way that
-        may be."""
+        """Digests of what the cell is given; the dense model that is merely asked is not calibrated."""
         given = {"model": self.model, "questions": self.questions, "max_new_tokens": str(self.bench.max_new_tokens)}
-        if cell.pathways or self.measure:
+        if cell.pathways or cell.measure:
             given["calibration"] = self.bench.calibration_digest(cell.samples, cell.seed)
-        return given | ({"measure": self.measure} if self.measure else {})
+        return given
 
     def id_of(self, cell: Cell) -> str:
         return digest(CELL_SCHEMA, cell.config(), self.inputs(cell))
@@ -104,7 +109,8 @@ class CellStore:
                 for pathway, masks in _masks(measured).items():
                     save_masks(hidden / _masks_file(pathway), masks)
             identity = {"id": final.name, "cell_schema": CELL_SCHEMA, "inputs": self.inputs(cell)}
-            config = {"config": cell.config(), "labels": dict(cell.labels), "seconds": measured.seconds}
+            config: dict[str, Any] = {"config": cell.config(), "labels": dict(cell.labels), "seconds": measured.seconds}
+            config["samples"] = cell.samples or self.bench.samples
             origin = {"versions": versions(), "git": git_revision(), "hardware": hardware()}
             write_json(hidden / "cell.json", identity | config | origin)
             shutil.rmtree(final, ignore_errors=True)

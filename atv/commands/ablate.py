@@ -59,7 +59,7 @@ def ablate(
         groups: Only the first so many groups of questions of each task; null for all.
         max_new_tokens: Longest answer.
         seed: The first seed: of the samples drawn and of rules that draw.
-        seeds: How many seeds, counted from the first. Default: what each ablation asks for.
+        seeds: At least how many seeds, counted from the first; an ablation may ask for more.
         shard: i/n runs every n-th cell, from the i-th on, so that n processes or machines that share the results folder
             run all of them in any order. Tables are written by whoever finds all cells finished.
         columns: Tasks that table.md shows, "average" among them. Default: all.
@@ -82,14 +82,14 @@ def ablate(
         chosen_tasks([question["task"] for batch in bench.questions for question in batch.questions], columns)
         weights = model_digest(folder)
     origin = {"model": model, "calibration": calibration, "samples": samples, "evaluation": evaluation, "split": split}
-    for reason, ids in CellStore(results / "cells", weights, bench).strangers().items():
+    store = CellStore(results / "cells", weights, bench)
+    for reason, ids in store.strangers().items():
         named = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
         console.print(f"left alone: {len(ids)} cell{'s' if len(ids) > 1 else ''} ({reason}): {named}", soft_wrap=True)
     failed: dict[str, str] = {}
     for ablation in ablations:
         console.print(f"[bold]{ablation.question}[/bold]\n{inspect.getdoc(ablation)}")
-        store = CellStore(results / "cells", weights, bench, _measure(ablation))
-        drawn = range(seed, seed + (seeds or ablation.seeds))
+        drawn = range(seed, seed + max(seeds or 1, ablation.seeds))
         run = run_ablation(ablation, store, drawn, runner, part)
         failed |= {f"{ablation.name}: {cell}": error for cell, error in run.failed.items()}
         if not runner.is_global_zero:
@@ -109,11 +109,6 @@ def ablate(
 
 def _left(run: Run) -> str:
     return f"{len(run.finished)} cells finished, {len(run.missing)} left to other shards, {len(run.failed)} failed"
-
-
-def _measure(ablation: Ablation) -> str:
-    """Cells measured in an ablation's own way are its own."""
-    return "" if type(ablation).measure is Ablation.measure else ablation.name
 
 
 def _file_of(ablation: Ablation) -> Path:

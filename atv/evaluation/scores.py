@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import bootstrap
 
 from atv.evaluation import metrics
 from atv.plugins import find
@@ -72,6 +73,15 @@ class Estimate:
     value: float
     low: float
     high: float
+
+
+def mean_estimate(values: ArrayLike) -> Estimate:
+    """The mean of independent values, its interval by resampling them; a single value has no width."""
+    each = np.asarray(values, dtype=np.float64)
+    if len(each) == 1 or np.ptp(each) == 0:
+        return Estimate(float(each.mean()), float(each.mean()), float(each.mean()))
+    drawn = bootstrap((each,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=0)
+    return Estimate(float(each.mean()), float(drawn.confidence_interval.low), float(drawn.confidence_interval.high))
 
 
 def retention(dense: Mapping[str, TaskScore], pruned: Mapping[str, TaskScore]) -> dict[str, Estimate]:

@@ -1,0 +1,151 @@
+"""Where do text and visual activations lie? (The paper's Figure 1a.)"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import lightning as L
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from sklearn.linear_model import LogisticRegression
+from sklearn.manifold import TSNE
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from atv.ablation.base import Ablation
+from atv.ablation.bench import Bench
+from atv.ablation.cell import Cell
+from atv.ablation.charts import TEXT, VISUAL
+from atv.ablation.findings import Finding
+from atv.ablation.measuring import Measured
+from atv.ablation.results import Results
+from atv.evaluation.scores import mean_estimate
+from atv.lvlm import LVLM
+
+SAMPLES, TOKENS = 64, 8
+
+
+class ActivationGeometry(Ablation):
+    """Outputs of every block of the dense model: t-SNE, and a linear classifier told modality from them.
+
+    The classifier is cross-validated over samples. Radius: a token's distance to its modality's centroid, in units
+    of the distance between the two centroids.
+    """
+
+    name = "activation_geometry"
+    question = "Where do text and visual activations lie?"
+    paper = "Figure 1a"
+    caption = (
+        f"Of {SAMPLES} samples, {TOKENS} tokens of each modality. 'separable': share of tokens whose modality a "
+        "linear classifier tells (5-fold over samples). Radii are mean distances to the modality's centroid, over the "
+        "distance between the centroids."
+    )
+
+    def cells(self, seed: int) -> Sequence[Cell]:
+        return [Cell({"model": "dense"}, seed=seed, samples=SAMPLES, measure="geometry")]
+
+    def measure(self, cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:
+        tokens = _tokens(bench, cell)
+        return Measured(pd.concat([_described(block, points, cell.seed) for block, points in enumerate(tokens)]))
+
+    def table(self, results: Results) -> pd.DataFrame:
+        rows = pd.concat([done.rows for done in results.finished])
+        lines = []
+        for block, points in rows.groupby("block"):
+            told = mean_estimate(points.groupby("sample")["told"].mean())
+            radii = points.groupby("modality")["radius"].mean()
+            numbers = {"separable": told.value, "low": told.low, "high": told.high}
+            radius = {"text radius": radii["text"], "visual radius": radii["visual"]}
+            lines.append({"block": block, "tokens": len(points), **numbers, **radius, "points": points})
+        return pd.DataFrame(lines)
+
+    def figure(self, table: pd.DataFrame) -> Figure:
+        columns = min(len(table), 4)
+        lines = -(-len(table) // columns)
+        figure, panels = plt.subplots(
+            lines, columns, figsize=(3 * columns, 3 * lines), layout="constrained", squeeze=False
+        )
+        for axes in panels.flat:
+            axes.axis("off")
+        for axes, row in zip(panels.flat, table.to_dict("records"), strict=False):
+            for modality, color in (("visual", VISUAL), ("text", TEXT)):
+                points = row["points"][row["points"]["modality"] == modality]
+                axes.scatter(points["x"], points["y"], s=5, color=color, label=modality, linewidths=0, alpha=0.7)
+            axes.set_title(f"block {row['block']}: {100 * row['separable']:.1f}% told apart", fontsize=9)
+        figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, markerscale=3)
+        figure.suptitle(f"t-SNE of block outputs, {table['tokens'].iloc[0]:,} tokens a block", fontsize=10)
+        return figure
+
+    def findings(self, results: Results) -> Sequence[Finding]:
+        rows = pd.concat([done.rows for done in results.finished])
+        count = f"{rows['sample'].nunique()} samples, {len(rows):,} tokens, {rows['block'].nunique()} blocks"
+        radii = rows.pivot_table(index="sample", columns="modality", values="radius")
+        return (
+            Finding(
+                "Text and visual activations are disjoint: more than 99% are told apart by a linear classifier.",
+                "disjoint clusters, no number",
+                mean_estimate(100 * rows.groupby("sample")["told"].mean()),
+                "% of tokens",
+                bound=99.0,
+                count=count,
+            ),
+            Finding(
+                "Text is one tight cluster, visual tokens spread further.",
+                "so by eye, no number",
+                mean_estimate(radii["visual"] - radii["text"]),
+                "radius, in distances between the centroids",
+                count=count,
+            ),
+        )
+
+
+@torch.no_grad()
+def _tokens(bench: Bench, cell: Cell) -> list[pd.DataFrame]:
+    """Block by block, a row a drawn token: sample, modality, and its activation in ``vector``."""
+    lvlm, rng = LVLM.of(bench.model), np.random.default_rng(cell.seed)
+    drawn: list[list[dict[str, object]]] = [[] for _ in lvlm.blocks]
+    sample = 0
+    for batch in bench.calibration(cell.samples, cell.seed):
+        outputs = _outputs(lvlm, batch)
+        visual, valid = lvlm.visual(batch), lvlm.valid(batch)
+        for row in range(len(visual)):
+            for modality, mask in (("text", valid[row] & ~visual[row]), ("visual", visual[row])):
+                positions = mask.nonzero()[:, 0].numpy()
+                chosen = rng.choice(positions, min(TOKENS, len(positions)), replace=False)
+                for block, output in enumerate(outputs):
+                    vectors = output[row, chosen].float().numpy()
+                    drawn[block] += [{"sample": sample, "modality": modality, "vector": own} for own in vectors]
+            sample += 1
+    return [pd.DataFrame(rows) for rows in drawn]
+
+
+def _outputs(lvlm: LVLM, batch: Mapping[str, Any]) -> list[torch.Tensor]:
+    """What every block makes of a batch: (samples, tokens, channels)."""
+    made: list[torch.Tensor] = []
+
+    def keep(block: torch.nn.Module, given: object, output: Any) -> None:
+        made.append(output if isinstance(output, torch.Tensor) else output[0])
+
+    hooks = [block.register_forward_hook(keep) for block in lvlm.blocks]
+    try:
+        lvlm.model(**batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return made
+
+
+def _described(block: int, tokens: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Places on the t-SNE map, whether the classifier told the modality, and the radius."""
+    vectors, text = np.stack(tokens["vector"].tolist()), (tokens["modality"] == "text").to_numpy()
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    told = cross_val_predict(classifier, vectors, text, groups=tokens["sample"], cv=GroupKFold(5)) == text
+    centroids = {True: vectors[text].mean(0), False: vectors[~text].mean(0)}
+    own = np.stack([centroids[bool(is_text)] for is_text in text])
+    radius = np.linalg.norm(vectors - own, axis=1) / np.linalg.norm(centroids[True] - centroids[False])
+    places = TSNE(random_state=seed, init="pca").fit_transform(vectors)
+    described = {"block": block, "x": places[:, 0], "y": places[:, 1], "told": told, "radius": radius}
+    return tokens.drop(columns="vector").assign(**described)

@@ -1,0 +1,67 @@
+"""How many visual tokens should the pool hold? (The paper's Figure 4.)"""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from atv.ablation.base import Ablation
+from atv.ablation.cell import Cell
+from atv.ablation.charts import PALETTE, averages, counts, curve
+from atv.ablation.findings import Finding
+from atv.ablation.results import Results
+from atv.api import Pathway
+from atv.selection import DriftTopK
+
+ALPHAS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+SPARSITIES = (0.5, 0.7)
+
+
+class Alpha(Ablation):
+    """ATV-Pruning with other budgets; no cap, as the paper's counts grow in step with alpha."""
+
+    name = "alpha"
+    question = "How many visual tokens should the calibration pool hold?"
+    paper = "Figure 4"
+
+    def cells(self, seed: int) -> Sequence[Cell]:
+        grid = [Cell({"alpha": "dense", "sparsity": 0.0})]
+        for sparsity in SPARSITIES:
+            for alpha in ALPHAS:
+                pool = Pathway(DriftTopK(alpha, cap=False), sparsity)
+                grid.append(Cell({"alpha": str(alpha), "sparsity": sparsity}, {"both": pool}, seed=seed))
+        return grid
+
+    def table(self, results: Results) -> pd.DataFrame:
+        """With the visual tokens that a sample gave, mean over blocks."""
+        table = super().table(results)
+        selected = {name["alpha"]: results.visual_tokens(**name) for name in results.methods()}
+        table.insert(2, "visual tokens", [round(selected[alpha], 1) for alpha in table["alpha"]])
+        return table
+
+    def figure(self, table: pd.DataFrame) -> Figure:
+        average = averages(table)
+        figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+        for sparsity, color in zip(SPARSITIES, PALETTE, strict=False):
+            rows = average[average["sparsity"] == sparsity]
+            curve(axes, range(len(rows)), rows, f"{sparsity:.0%} sparsity", color)
+        names = [f"{row['alpha']}\n({row['visual tokens']:.0f})" for row in rows.to_dict("records")]
+        axes.set_xticks(range(len(names)), names)
+        axes.set(xlabel="alpha (visual tokens a sample)", ylabel="average retention (%)")
+        axes.set_title(counts(average), fontsize=9)
+        axes.legend(frameon=False)
+        return figure
+
+    def findings(self, results: Results) -> Sequence[Finding]:
+        def compare(claim: str, paper: str, other: float, sparsity: float) -> Finding:
+            one, two = ({"alpha": str(alpha), "sparsity": sparsity} for alpha in (1.0, other))
+            ours = results.difference(one, two)
+            return Finding(claim, paper, ours, "points of retention", count=results.count(**one))
+
+        return [
+            compare("Some visual tokens help: alpha 1 keeps more than alpha 0 at 50%.", "0.48 points", 0.0, 0.5),
+            compare("Too many hurt: alpha 1 keeps more than alpha 8 at 50%.", "1.20 points", 8.0, 0.5),
+            compare("Some visual tokens help: alpha 1 keeps more than alpha 0 at 70%.", "no number", 0.0, 0.7),
+            compare("Too many hurt: alpha 1 keeps more than alpha 8 at 70%.", "no number", 8.0, 0.7),
+        ]

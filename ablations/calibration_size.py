@@ -1,0 +1,75 @@
+"""How many calibration samples are enough? (Asked by users of such methods, and not answered by the paper.)"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from atv.ablation.base import Ablation
+from atv.ablation.cell import Cell
+from atv.ablation.charts import PALETTE, averages, counts, curve, finish
+from atv.ablation.findings import Finding
+from atv.ablation.results import Results
+from atv.api import Pathway
+from atv.masks import overlap
+
+SIZES = (4, 8, 16, 32, 64, 128, 256)
+SPARSITY = 0.6
+
+
+class CalibrationSize(Ablation):
+    """ATV-Pruning on 4 to 256 samples; how alike the masks of different draws are, and what they keep."""
+
+    name = "calibration_size"
+    question = "How many calibration samples are enough?"
+    seeds = 5
+
+    def cells(self, seed: int) -> Sequence[Cell]:
+        pool = {"both": Pathway("DriftTopK", SPARSITY)}
+        return [Cell({"samples": 0})] + [Cell({"samples": n}, pool, seed=seed, samples=n) for n in SIZES]
+
+    def table(self, results: Results) -> pd.DataFrame:
+        """With the mean IoU of the masks of two draws of samples (over pairs of seeds and all Linears)."""
+        table = super().table(results)
+        agreement = {0: float("nan")} | {size: _agreement(results, size) for size in SIZES}
+        table.insert(1, "IoU of two draws", [round(agreement[size], 3) for size in table["samples"]])
+        return table
+
+    def figure(self, table: pd.DataFrame) -> Figure:
+        rows = averages(table)[averages(table)["samples"] > 0]
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.8), layout="constrained")
+        curve(left, rows["samples"], rows, "all draws", PALETTE[0])
+        left.vlines(rows["samples"], rows["seed_low"], rows["seed_high"], color="0.4", linewidth=1)
+        left.set(ylabel="average retention (%)")
+        right.plot(rows["samples"], rows["IoU of two draws"], "o-", color=PALETTE[1])
+        right.set(ylabel="IoU of the masks of two draws", ylim=(None, 1))
+        for axes in (left, right):
+            axes.set_xscale("log", base=2)
+            axes.set(xlabel="calibration samples", xticks=SIZES)
+            axes.set_xticklabels([str(size) for size in SIZES])
+            finish(axes)
+        figure.suptitle(f"{SPARSITY:.0%}, {counts(rows)}; grey: least to greatest seed", fontsize=10)
+        return figure
+
+    def findings(self, results: Results) -> Sequence[Finding]:
+        return [
+            Finding(
+                f"{size} samples keep as much as 128, to within a point.",
+                "not asked",
+                results.difference({"samples": size}, {"samples": 128}),
+                "points of retention",
+                bound=-1.0,
+                count=results.count(samples=size),
+            )
+            for size in (4, 16, 64)
+        ]
+
+
+def _agreement(results: Results, size: int) -> float:
+    """Of every seed with the next."""
+    draws = [done.masks() for done in results.of(samples=size)]
+    shared = [list(overlap(one, other).values()) for one, other in pairwise(draws)]
+    return float(np.mean(shared)) if shared else float("nan")

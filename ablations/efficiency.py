@@ -1,0 +1,101 @@
+"""What does each method cost, and what does it bring? (The paper's Table 4.)"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import lightning as L
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from atv.ablation.base import Ablation
+from atv.ablation.bench import Bench
+from atv.ablation.cell import Cell
+from atv.ablation.charts import PALETTE, finish
+from atv.ablation.findings import Finding
+from atv.ablation.measuring import Measured, pruned_copy
+from atv.ablation.results import Results
+from atv.api import Pathway
+from atv.cost.timing import elapsed, interleaved
+from atv.evaluation.scores import Estimate
+
+SPARSITY, REPEATS = 0.6, 5
+METHODS = {
+    "Wanda": Pathway("AllTokens", SPARSITY),
+    "SparseGPT": Pathway("AllTokens", SPARSITY, criterion="SparseGPT"),
+    "AMIA": Pathway("AMIA", SPARSITY),
+    "ATV": Pathway("DriftTopK", SPARSITY),
+}
+# Wall-clock over Wanda's.
+PAPER = {"SparseGPT": 9.04, "AMIA": 19.25, "ATV": 1.35}
+
+
+class Efficiency(Ablation):
+    """Calibration and pruning timed in turns in one process; what each keeps beside it."""
+
+    name = "efficiency"
+    question = "What does each method cost, and what does it bring over Wanda?"
+    paper = "Table 4"
+    caption = (
+        f"Whole decoder at {SPARSITY:.0%}. Seconds to calibrate and prune: medians of {REPEATS} turns of all methods, "
+        "and ratios to Wanda within a turn (median, least, greatest). Gain: points of retention over Wanda, paired, "
+        "with 95% intervals."
+    )
+
+    def cells(self, seed: int) -> Sequence[Cell]:
+        asked = [Cell({"method": name}, {"both": pathway}, seed=seed) for name, pathway in METHODS.items()]
+        return [Cell({"method": "dense"}), *asked, Cell({"method": "all, timed"}, seed=seed, measure="seconds")]
+
+    def measure(self, cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:
+        def prune(pathway: Pathway) -> float:
+            once = Cell({}, {"both": pathway}, seed=cell.seed)
+            return elapsed(lambda: pruned_copy(once, bench, trainer))
+
+        prune(METHODS["Wanda"])  # the first run of a process pays for what is loaded late
+        seconds = interleaved({name: partial(prune, pathway) for name, pathway in METHODS.items()}, REPEATS)
+        return Measured(pd.DataFrame(seconds))
+
+    def table(self, results: Results) -> pd.DataFrame:
+        seconds = pd.concat([done.rows for done in results.of(method="all, timed")])
+        ratios = seconds.div(seconds["Wanda"], axis=0)
+        rows = []
+        for name in METHODS:
+            kept, gain = results.retention(method=name)["average"], _gain(results, name)
+            cost = {"seconds": seconds[name].median(), "x Wanda": ratios[name].median()}
+            spread = {"least": ratios[name].min(), "greatest": ratios[name].max(), "paper": PAPER.get(name, 1.0)}
+            gained = {"gain": gain.value, "gain low": gain.low, "gain high": gain.high}
+            rows.append({"method": name} | cost | spread | {"retention": kept.value} | gained)
+        return pd.DataFrame(rows)
+
+    def figure(self, table: pd.DataFrame) -> Figure:
+        figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+        for row, color in zip(table.to_dict("records"), PALETTE, strict=False):
+            spread = np.array([[row["gain"] - row["gain low"]], [row["gain high"] - row["gain"]]])
+            axes.errorbar(row["x Wanda"], row["gain"], yerr=spread, fmt="o", color=color, capsize=3)
+            axes.annotate(f"  {row['method']}", (row["x Wanda"], row["gain"]), color=color, va="bottom")
+        axes.axhline(0, color="0.6", linewidth=0.8, linestyle=":")
+        axes.set(xlabel="seconds over Wanda's", ylabel="retention over Wanda's (points)")
+        axes.set_xlim(0, 1.25 * table["x Wanda"].max())
+        finish(axes)
+        return figure
+
+    def findings(self, results: Results) -> Sequence[Finding]:
+        seconds = pd.concat([done.rows for done in results.of(method="all, timed")])
+
+        def saved(other: str) -> Finding:
+            ratio = seconds[other] / seconds["ATV"]
+            return Finding(
+                f"ATV-Pruning takes less time than {other}.",
+                f"{PAPER[other] / PAPER['ATV']:.1f} times less",
+                Estimate(ratio.median(), ratio.min(), ratio.max()),
+                "times ATV-Pruning's seconds (least to greatest of the turns)",
+                bound=1.0,
+                count=f"{len(ratio)} turns",
+            )
+
+        return [saved("SparseGPT"), saved("AMIA")]
+
+
+def _gain(results: Results, name: str) -> Estimate:
+    return Estimate(0.0, 0.0, 0.0) if name == "Wanda" else results.difference({"method": name}, {"method": "Wanda"})

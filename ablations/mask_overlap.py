@@ -1,0 +1,98 @@
+"""Do text and visual tokens want the same weights? (The paper's Figure 1b.)"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from atv.ablation.base import Ablation
+from atv.ablation.cell import Cell
+from atv.ablation.findings import Finding
+from atv.ablation.results import Results
+from atv.api import Pathway
+from atv.evaluation.scores import mean_estimate
+from atv.figures import overlap_heatmap
+from atv.masks import overlap, random_overlap
+
+SPARSITY = 0.5
+# Of the paper's 224 Linears, by IoU from .60 in steps of .05.
+PAPER_HISTOGRAM = (1, 7, 17, 18, 27, 32, 120, 2)
+PAPER_MEAN = sum(count * (0.625 + 0.05 * place) for place, count in enumerate(PAPER_HISTOGRAM)) / sum(PAPER_HISTOGRAM)
+
+
+class MaskOverlap(Ablation):
+    """Masks of visual-only and of text-only calibration, intersection over union by Linear; no question is asked."""
+
+    name = "mask_overlap"
+    question = "Do the textual and the visual pathway want the same weights?"
+    paper = "Figure 1b"
+    seeds = 3
+    caption = (
+        f"Intersection over union of the weights kept at {SPARSITY:.0%} after visual-only and text-only calibration, "
+        f"mean over seeds with the least and the greatest; two random masks share {random_overlap(SPARSITY):.3f}. "
+        "'other samples' compares two text-only calibrations with other samples."
+    )
+
+    def cells(self, seed: int) -> Sequence[Cell]:
+        pools = {"visual": "VisualOnly", "text": "TextOnly"}
+        return [
+            Cell({"calibration": name}, {"both": Pathway(pool, SPARSITY)}, seed=seed, asked=False)
+            for name, pool in pools.items()
+        ]
+
+    def table(self, results: Results) -> pd.DataFrame:
+        between, within = _between(results), _within(results)
+        return pd.DataFrame(
+            [
+                {
+                    "linear": name,
+                    "iou": float(np.mean([seed[name] for seed in between])),
+                    "lowest": min(seed[name] for seed in between),
+                    "highest": max(seed[name] for seed in between),
+                    "other samples": float(np.mean([pair[name] for pair in within])),
+                    "seeds": len(between),
+                }
+                for name in between[0]
+            ]
+        )
+
+    def figure(self, table: pd.DataFrame) -> Figure:
+        iou = dict(zip(table["linear"], table["iou"], strict=True))
+        return overlap_heatmap(iou, random_overlap(SPARSITY), note=f"{int(table['seeds'].iloc[0])} seeds")
+
+    def findings(self, results: Results) -> Sequence[Finding]:
+        between, within = _between(results), _within(results)
+        means = [float(np.mean([seed[name] for seed in between])) for name in between[0]]
+        noise = [float(np.mean([pair[name] for pair in within])) for name in between[0]]
+        count = f"{len(means)} Linears, {len(between)} seeds"
+        gap = mean_estimate(np.subtract(noise, means))
+        return (
+            Finding(
+                "The two masks share more than chance would give.",
+                f"mean IoU {PAPER_MEAN:.2f} over 224 Linears",
+                mean_estimate(means),
+                "mean IoU over Linears",
+                bound=random_overlap(SPARSITY),
+                count=count,
+            ),
+            Finding(
+                "They differ by more than other calibration samples of one modality do.",
+                "no number",
+                gap,
+                "IoU lost",
+                count=count,
+            ),
+        )
+
+
+def _between(results: Results) -> list[Mapping[str, float]]:
+    """Visual-only against text-only, by seed."""
+    texts = {done.cell.seed: done for done in results.of(calibration="text")}
+    return [overlap(done.masks(), texts[done.cell.seed].masks()) for done in results.of(calibration="visual")]
+
+
+def _within(results: Results) -> list[Mapping[str, float]]:
+    """Text-only with one seed's samples against the next seed's."""
+    texts = results.of(calibration="text")
+    return [overlap(one.masks(), other.masks()) for one, other in zip(texts, texts[1:] + texts[:1], strict=True)]

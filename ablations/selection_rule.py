@@ -1,0 +1,97 @@
+"""Which visual tokens should enter the pool? (The paper's Table 3.)"""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from atv.ablation.base import Ablation
+from atv.ablation.cell import Cell
+from atv.ablation.charts import averages, counts, points
+from atv.ablation.findings import Finding
+from atv.ablation.results import Results
+from atv.api import Pathway
+from atv.selection import AMIA, AttentionTopK, DiversityTopK, DriftTopK, RandomVisual, TokenSelection
+
+SPARSITIES = (0.5, 0.7)
+ADAPTIVE: dict[str, TokenSelection] = {
+    "drift, adaptive": DriftTopK(),
+    "attention, adaptive": AttentionTopK(),
+    "diversity, adaptive": DiversityTopK(),
+    "random, adaptive": RandomVisual(),
+    "AMIA, its own count": AMIA(),
+}
+EQUAL = {"drift, equal K": DriftTopK, "random, equal K": RandomVisual}
+# Averages at 50%.
+PAPER = {
+    "random, equal K": 97.50,
+    "drift, equal K": 98.24,
+    "drift, adaptive": 98.56,
+    "attention, adaptive": 98.41,
+    "diversity, adaptive": 98.14,
+}
+
+
+class SelectionRule(Ablation):
+    """All text tokens, and as many visual ones as ATV-Pruning takes, picked by other rules."""
+
+    name = "selection_rule"
+    question = "Which visual tokens should enter the calibration pool, and how many in which block?"
+    paper = "Table 3"
+    seeds = 3
+
+    def cells(self, seed: int) -> Sequence[Cell]:
+        rules = [self._cell(name, rule, sparsity, seed) for sparsity in SPARSITIES for name, rule in ADAPTIVE.items()]
+        return [Cell({"rule": "dense", "sparsity": 0.0}), *rules]
+
+    def later(self, seed: int, results: Results) -> Sequence[Cell]:
+        """The same K in every block, the total that the adaptive run took."""
+        return [
+            self._cell(name, kind(share=self._share(results, sparsity, seed)), sparsity, seed)
+            for sparsity in SPARSITIES
+            for name, kind in EQUAL.items()
+        ]
+
+    def _cell(self, name: str, rule: TokenSelection, sparsity: float, seed: int) -> Cell:
+        return Cell({"rule": name, "sparsity": sparsity}, {"both": Pathway(rule, sparsity)}, seed=seed)
+
+    def _share(self, results: Results, sparsity: float, seed: int) -> float:
+        """Visual over text tokens in the adaptive pool, all blocks together."""
+        drift = results.of(rule="drift, adaptive", sparsity=sparsity)
+        blocks = next(done.report for done in drift if done.cell.seed == seed)["blocks"]  # type: ignore[index]
+        chosen = [block["selected"]["both"] for block in blocks]
+        return sum(pool["visual"] for pool in chosen) / sum(pool["text"] for pool in chosen)
+
+    def table(self, results: Results) -> pd.DataFrame:
+        """With the visual tokens that a sample gave, mean over blocks."""
+        table = super().table(results)
+        selected = {(name["rule"], name["sparsity"]): results.visual_tokens(**name) for name in results.methods()}
+        tokens = [round(selected[key], 1) for key in zip(table["rule"], table["sparsity"], strict=True)]
+        table.insert(2, "visual tokens", tokens)
+        return table
+
+    def figure(self, table: pd.DataFrame) -> Figure:
+        average = averages(table)
+        figure, panels = plt.subplots(1, len(SPARSITIES), figsize=(10, 3.8), sharey=True, layout="constrained")
+        for axes, sparsity in zip(panels, SPARSITIES, strict=True):
+            names = [name for name in [*ADAPTIVE, *EQUAL] if name in set(average["rule"])]
+            points(axes, average[average["sparsity"] == sparsity], names, "rule")
+            axes.set(title=f"{sparsity:.0%} sparsity", xlabel="average retention (%)")
+        figure.suptitle(counts(average), fontsize=10)
+        return figure
+
+    def findings(self, results: Results) -> Sequence[Finding]:
+        def over(other: str, sparsity: float) -> Finding:
+            one, two = ({"rule": rule, "sparsity": sparsity} for rule in ("drift, adaptive", other))
+            printed = f"{PAPER['drift, adaptive'] - PAPER[other]:.2f} points" if sparsity == 0.5 else "no number"
+            return Finding(
+                f"Drift with an adaptive K keeps more than {other} at {sparsity:.0%}.",
+                printed,
+                results.difference(one, two),
+                "points of retention",
+                count=results.count(**one),
+            )
+
+        others = [rule for rule in PAPER if rule != "drift, adaptive"]
+        return [over(other, sparsity) for sparsity in SPARSITIES for other in others]

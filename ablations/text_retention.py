@@ -1,0 +1,59 @@
+"""Does every text token matter? (The paper's Figure 5.)"""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from atv.ablation.base import Ablation
+from atv.ablation.cell import Cell
+from atv.ablation.charts import PALETTE, averages, counts, curve
+from atv.ablation.findings import Finding
+from atv.ablation.results import Results
+from atv.api import Pathway
+from atv.selection import TextFraction
+
+KEPT = (1.0, 0.8, 0.6, 0.4, 0.2)
+SPARSITIES = (0.5, 0.7)
+
+
+class TextRetention(Ablation):
+    """ATV-Pruning's pool with a random share of its text tokens; a smaller share's tokens are among a larger one's."""
+
+    name = "text_retention"
+    question = "How much does the pool lose with its text tokens?"
+    paper = "Figure 5"
+    seeds = 3
+
+    def cells(self, seed: int) -> Sequence[Cell]:
+        grid = [Cell({"text kept": 0.0, "sparsity": 0.0})]
+        for sparsity in SPARSITIES:
+            for kept in KEPT:
+                pool = Pathway(TextFraction(kept), sparsity)
+                grid.append(Cell({"text kept": kept, "sparsity": sparsity}, {"both": pool}, seed=seed))
+        return grid
+
+    def figure(self, table: pd.DataFrame) -> Figure:
+        average = averages(table)
+        figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+        for sparsity, color in zip(SPARSITIES, PALETTE, strict=False):
+            rows = average[average["sparsity"] == sparsity].sort_values("text kept")
+            curve(axes, 100 * rows["text kept"], rows, f"{sparsity:.0%} sparsity", color)
+        axes.set(xlabel="text tokens kept in the pool (%)", ylabel="average retention (%)")
+        axes.set_title(counts(average), fontsize=9)
+        axes.legend(frameon=False)
+        return figure
+
+    def findings(self, results: Results) -> Sequence[Finding]:
+        def hurts(kept: float, sparsity: float) -> Finding:
+            one, two = ({"text kept": share, "sparsity": sparsity} for share in (1.0, kept))
+            return Finding(
+                f"Dropping text tokens hurts: all keep more than {kept:.0%} of them at {sparsity:.0%} sparsity.",
+                "always, no number",
+                results.difference(one, two),
+                "points of retention",
+                count=results.count(**one),
+            )
+
+        return [hurts(kept, sparsity) for sparsity in SPARSITIES for kept in (0.8, 0.2)]

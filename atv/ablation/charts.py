@@ -1,0 +1,41 @@
+"""Charts that several ablations draw alike."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+TEXT, VISUAL, MIXED, GREY = "#c2410c", "#1d4ed8", "#6d28d9", "#6b7280"
+# Okabe and Ito's, told apart by the colour-blind.
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+
+
+def averages(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a retention table that hold averages over tasks."""
+    return table[table["task"] == "average"]
+
+
+def points(axes: Axes, rows: pd.DataFrame, names: Sequence[str], by: str, color: str = VISUAL) -> None:
+    """Retention and its interval, one line a name, the first on top."""
+    rows = rows.set_index(by).reindex(names[::-1])
+    spread = [rows["retention"] - rows["low"], rows["high"] - rows["retention"]]
+    axes.errorbar(rows["retention"], [str(name) for name in rows.index], xerr=spread, fmt="o", color=color, capsize=3)
+    finish(axes)
+
+
+def curve(axes: Axes, x: Sequence[float] | pd.Series, rows: pd.DataFrame, label: str, color: str) -> None:
+    """Retention over x, its interval as a band."""
+    axes.plot(x, rows["retention"], "o-", color=color, label=label, linewidth=1.8, markersize=4)
+    axes.fill_between(x, rows["low"], rows["high"], color=color, alpha=0.15, linewidth=0)
+    finish(axes)
+
+
+def finish(axes: Axes) -> None:
+    """No frame on top and to the right."""
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def counts(rows: pd.DataFrame) -> str:
+    """What a point stands for, in words."""
+    seeds, questions = int(rows["seeds"].max()), int(rows["questions"].iloc[0])
+    return f"{questions:,} questions and {seeds} seed{'s' if seeds > 1 else ''} a point, 95% intervals"
