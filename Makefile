@@ -4,14 +4,27 @@ VENV ?= .venv
 PEERS ?= .venv-peers
 BIN := $(VENV)/bin
 ARGS ?=
+# Processes that share the cells of all ablations, one thread each; questions are groups of each of the nine tasks.
+SHARDS ?= 2
+GROUPS ?= 80
+ABLATE = $(BIN)/atv ablate
 export WANDB_SILENT ?= true
 export TOKENIZERS_PARALLELISM ?= false
 
+# The first shard is shown, the others write to results/shard-*.log; then all tables are made of what they left.
+define in-shards
+mkdir -p results
+for shard in $$(seq 2 $(SHARDS)); do \
+	OMP_NUM_THREADS=1 $(ABLATE) --file ablations $(1) $(ARGS) --shard $$shard/$(SHARDS) > results/shard-$$shard.log 2>&1 & \
+done; OMP_NUM_THREADS=1 $(ABLATE) --file ablations $(1) $(ARGS) --shard 1/$(SHARDS); wait
+OMP_NUM_THREADS=1 $(ABLATE) --file ablations $(1) $(ARGS)
+endef
+
 .DEFAULT_GOAL := help
-.PHONY: help install ablation-visual-sparsity ablation-main-results ablation-beyond-paper test test-slow lint models bench bench-memory bench-setup train-tiny wheel clean
+.PHONY: help install ablations ablations-full test test-slow lint models bench bench-memory bench-setup train-tiny wheel clean $(addprefix ablation-,$(subst _,-,$(basename $(notdir $(wildcard ablations/*.py)))))
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 28
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 34
 
 install: $(VENV)/.installed  ## make the virtual environment with pinned versions
 
@@ -23,13 +36,49 @@ $(VENV)/.installed: setup.cfg setup.py constraints.txt
 	@touch $@
 
 ablation-visual-sparsity: install  ## the main job: how much may each pathway lose (about 10 minutes on 2 cores)
-	$(BIN)/atv ablate --file ablations/visual_sparsity.py $(ARGS)
+	$(ABLATE) --file ablations/visual_sparsity.py $(ARGS)
 
-ablation-main-results: install  ## every method at 50%, 60%, 2:4 and 4:8
-	$(BIN)/atv ablate --file ablations/main_results.py $(ARGS)
+ablation-calibration-source: install  ## which tokens should calibrate each pathway (Table 1)
+	$(ABLATE) --file ablations/calibration_source.py $(ARGS)
 
-ablation-beyond-paper: install  ## other pools and updates than ATV's, at 60%
-	$(BIN)/atv ablate --file ablations/beyond_paper.py $(ARGS)
+ablation-mask-overlap: install  ## do text and visual tokens want the same weights (Figure 1b)
+	$(ABLATE) --file ablations/mask_overlap.py $(ARGS)
+
+ablation-activation-geometry: install  ## where text and visual activations lie (Figure 1a)
+	$(ABLATE) --file ablations/activation_geometry.py $(ARGS)
+
+ablation-alpha: install  ## how many visual tokens the pool should hold (Figure 4)
+	$(ABLATE) --file ablations/alpha.py $(ARGS)
+
+ablation-selection-rule: install  ## which visual tokens should enter the pool (Table 3)
+	$(ABLATE) --file ablations/selection_rule.py $(ARGS)
+
+ablation-text-retention: install  ## does every text token matter (Figure 5)
+	$(ABLATE) --file ablations/text_retention.py $(ARGS)
+
+ablation-drift-profile: install  ## drift and K by block (Figure A6)
+	$(ABLATE) --file ablations/drift_profile.py $(ARGS)
+
+ablation-main-results: install  ## every method at 50%, 60%, 70%, 2:4 and 4:8 (Tables 2 and A5)
+	$(ABLATE) --file ablations/main_results.py $(ARGS)
+
+ablation-efficiency: install  ## what each method costs and brings (Table 4)
+	$(ABLATE) --file ablations/efficiency.py $(ARGS)
+
+ablation-calibration-size: install  ## how many calibration samples are enough
+	$(ABLATE) --file ablations/calibration_size.py $(ARGS)
+
+ablation-propagation: install  ## do one-shot calibration, drift in bf16 or a K rounded down matter
+	$(ABLATE) --file ablations/propagation.py $(ARGS)
+
+ablation-beyond-paper: install  ## other pools, patterns and budgets than ATV's
+	$(ABLATE) --file ablations/beyond_paper.py $(ARGS)
+
+ablations: install  ## all of them, quick: one seed unless a difference is claimed (under an hour on 2 cores)
+	$(call in-shards,--groups $(GROUPS))
+
+ablations-full: install  ## all of them with at least three seeds, over the cells of the quick run
+	$(call in-shards,--groups $(GROUPS) --seeds 3)
 
 test: install  ## the tests, in under 8 minutes on 2 cores
 	$(BIN)/python -m pytest $(ARGS)

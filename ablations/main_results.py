@@ -56,7 +56,6 @@ class MainResults(Ablation):
     name = "main_results"
     question = "What does each method keep?"
     paper = "Tables 2 and A5"
-    seeds = 3
 
     def cells(self, seed: int) -> Sequence[Cell]:
         grid = [Cell({"method": "dense", "setting": "0%"})]
