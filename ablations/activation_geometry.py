@@ -59,10 +59,11 @@ class ActivationGeometry(Ablation):
             radii = points.groupby("modality")["radius"].mean()
             numbers = {"separable": told.value, "low": told.low, "high": told.high}
             radius = {"text radius": radii["text"], "visual radius": radii["visual"]}
-            lines.append({"block": block, "tokens": len(points), **numbers, **radius, "points": points})
+            lines.append({"block": block, "tokens": len(points), **numbers, **radius})
         return pd.DataFrame(lines)
 
-    def figure(self, table: pd.DataFrame) -> Figure:
+    def figure(self, table: pd.DataFrame, results: Results) -> Figure:
+        points = dict(list(pd.concat([done.rows for done in results.finished]).groupby("block")))
         columns = min(len(table), 4)
         lines = -(-len(table) // columns)
         figure, panels = plt.subplots(
@@ -71,9 +72,10 @@ class ActivationGeometry(Ablation):
         for axes in panels.flat:
             axes.axis("off")
         for axes, row in zip(panels.flat, table.to_dict("records"), strict=False):
+            own = points[row["block"]]
             for modality, color in (("visual", VISUAL), ("text", TEXT)):
-                points = row["points"][row["points"]["modality"] == modality]
-                axes.scatter(points["x"], points["y"], s=5, color=color, label=modality, linewidths=0, alpha=0.7)
+                shown = own[own["modality"] == modality]
+                axes.scatter(shown["x"], shown["y"], s=5, color=color, label=modality, linewidths=0, alpha=0.7)
             axes.set_title(f"block {row['block']}: {100 * row['separable']:.1f}% told apart", fontsize=9)
         figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, markerscale=3)
         figure.suptitle(f"t-SNE of block outputs, {table['tokens'].iloc[0]:,} tokens a block", fontsize=10)

@@ -40,7 +40,7 @@ class Alpha(Ablation):
         table.insert(2, "visual tokens", [round(selected[alpha], 1) for alpha in table["alpha"]])
         return table
 
-    def figure(self, table: pd.DataFrame) -> Figure:
+    def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
         figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
         for sparsity, color in zip(SPARSITIES, PALETTE, strict=False):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
+from atv.ablation.results import Results
 from atv.api import Pathway
 from atv.selection import DriftTopK, Tokens, TokenSelection
 
@@ -70,7 +71,7 @@ class BeyondPaper(Ablation):
         grid = [Cell({"method": "dense"})]
         return grid + [Cell({"method": name}, {"both": pool}, seed=seed) for name, pool in POOLS.items()]
 
-    def figure(self, table: pd.DataFrame) -> Figure:
+    def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         rows = table[(table["task"] == "average") & (table["method"] != "dense")].iloc[::-1]
         figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
         spread = [rows["retention"] - rows["low"], rows["high"] - rows["retention"]]

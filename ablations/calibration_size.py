@@ -38,7 +38,7 @@ class CalibrationSize(Ablation):
         table.insert(1, "IoU of two draws", [round(agreement[size], 3) for size in table["samples"]])
         return table
 
-    def figure(self, table: pd.DataFrame) -> Figure:
+    def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         rows = averages(table)[averages(table)["samples"] > 0]
         figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.8), layout="constrained")
         curve(left, rows["samples"], rows, "all draws", PALETTE[0])

@@ -38,7 +38,7 @@ class CalibrationSource(Ablation):
                     grid.append(Cell(labels, {pathway: pruned, other: DENSE}, seed=seed))
         return grid
 
-    def figure(self, table: pd.DataFrame) -> Figure:
+    def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
         lines = len(SPARSITIES)
         figure, panels = plt.subplots(

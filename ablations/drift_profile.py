@@ -46,7 +46,7 @@ class DriftProfile(Ablation):
             }
         )
 
-    def figure(self, table: pd.DataFrame) -> Figure:
+    def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
         names = {"drift": "mean drift of visual tokens", "K": "visual tokens selected a sample (K)"}
         for axes, (name, label), color in zip(panels, names.items(), (VISUAL, TEXT), strict=True):

@@ -68,7 +68,7 @@ class Efficiency(Ablation):
             rows.append({"method": name} | cost | spread | {"retention": kept.value} | gained)
         return pd.DataFrame(rows)
 
-    def figure(self, table: pd.DataFrame) -> Figure:
+    def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
         for row, color in zip(table.to_dict("records"), PALETTE, strict=False):
             spread = np.array([[row["gain"] - row["gain low"]], [row["gain high"] - row["gain"]]])

@@ -66,7 +66,7 @@ class MainResults(Ablation):
                 grid.append(Cell({"method": method, "setting": setting}, {"both": pathway}, seed=seed))
         return grid
 
-    def figure(self, table: pd.DataFrame) -> Figure:
+    def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
         figure, panels = plt.subplots(1, len(SETTINGS), figsize=(14, 4.6), sharey=True, layout="constrained")
         for axes, setting in zip(panels, SETTINGS, strict=True):

@@ -57,7 +57,7 @@ class MaskOverlap(Ablation):
             ]
         )
 
-    def figure(self, table: pd.DataFrame) -> Figure:
+    def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         iou = dict(zip(table["linear"], table["iou"], strict=True))
         return overlap_heatmap(iou, random_overlap(SPARSITY), note=f"{int(table['seeds'].iloc[0])} seeds")
 

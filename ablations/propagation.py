@@ -63,7 +63,7 @@ class Propagation(Ablation):
         table.insert(2, "IoU with standard", [round(_agreement(results, *key), 4) for key in keys])
         return table
 
-    def figure(self, table: pd.DataFrame) -> Figure:
+    def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
         figure, panels = plt.subplots(1, len(SPARSITIES), figsize=(10, 2.8), sharey=True, layout="constrained")
         for axes, sparsity in zip(panels, SPARSITIES, strict=True):

@@ -71,7 +71,7 @@ class SelectionRule(Ablation):
         table.insert(2, "visual tokens", tokens)
         return table
 
-    def figure(self, table: pd.DataFrame) -> Figure:
+    def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
         figure, panels = plt.subplots(1, len(SPARSITIES), figsize=(10, 3.8), sharey=True, layout="constrained")
         for axes, sparsity in zip(panels, SPARSITIES, strict=True):

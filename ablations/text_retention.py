@@ -34,7 +34,7 @@ class TextRetention(Ablation):
                 grid.append(Cell({"text kept": kept, "sparsity": sparsity}, {"both": pool}, seed=seed))
         return grid
 
-    def figure(self, table: pd.DataFrame) -> Figure:
+    def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
         figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
         for sparsity, color in zip(SPARSITIES, PALETTE, strict=False):

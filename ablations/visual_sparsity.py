@@ -33,7 +33,7 @@ class VisualSparsity(Ablation):
             grid.append(Cell({"pathway": "text", "sparsity": sparsity}, {"text": text, "visual": DENSE}, seed=seed))
         return grid
 
-    def figure(self, table: pd.DataFrame) -> Figure:
+    def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
         dense = average[average["pathway"] == "none"]
         figure, axes = plt.subplots(figsize=(7, 4.4), layout="constrained")

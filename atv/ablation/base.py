@@ -52,8 +52,8 @@ class Ablation(ABC):
         return retention_table(results)
 
     @abstractmethod
-    def figure(self, table: pd.DataFrame) -> Figure:
-        """A picture of the table."""
+    def figure(self, table: pd.DataFrame, results: Results) -> Figure:
+        """A picture of the table, or of what the table was made of."""
 
     def findings(self, results: Results) -> Sequence[Finding]:
         """What the paper claims here, and what these results say to it."""

@@ -25,7 +25,7 @@ def write_results(
     """
     table = ablation.table(results)
     write_tables(folder, table, ablation.question, ablation.caption, columns)
-    figure = ablation.figure(table)
+    figure = ablation.figure(table, results)
     with atomic(folder / "figure.png") as path:
         figure.savefig(path, dpi=160, format="png")
     plt.close(figure)

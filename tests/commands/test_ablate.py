@@ -105,7 +105,7 @@ class Broken(Ablation):
         cells = [Cell({"part": name}, {"both": Pathway(rule)}, seed=seed) for name, rule in rules.items()]
         return [Cell({"part": "dense"}), *cells]
 
-    def figure(self, table):
+    def figure(self, table, results):
         raise NotImplementedError
 """
 
