@@ -1,5 +1,6 @@
 """From answered questions to scores, retention, differences between models, and their confidence intervals."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -118,13 +119,17 @@ def _kept(dense: Mapping[str, TaskScore], pruned: Mapping[str, TaskScore]) -> di
         rows = rng.integers(before.groups, size=(RESAMPLES, before.groups))
         if before.score > 0:
             after = pruned[task]
-            drawn = after.of(rows, weights) / np.maximum(before.of(rows, np.ones((RESAMPLES, 1))), 1e-9)
+            base = before.of(rows, np.ones((RESAMPLES, 1)))
+            # A draw in which the dense model scores 0 has no retention.
+            drawn = after.of(rows, weights) / np.where(base > 0, base, np.nan)
             kept[task] = 100 * np.concatenate([[after.score / before.score], drawn])
     if not kept:
         raise ValueError("retention: the dense model scores 0 on every task, so there is nothing to keep")
-    return kept | {"average": np.mean(list(kept.values()), axis=0)}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
+        return kept | {"average": np.nanmean(list(kept.values()), axis=0)}
 
 
 def _estimates(draws: Mapping[str, NDArray[np.float64]]) -> dict[str, Estimate]:
-    bounds = {task: np.percentile(drawn[1:], (2.5, 97.5)) for task, drawn in draws.items()}
+    bounds = {task: np.nanpercentile(drawn[1:], (2.5, 97.5)) for task, drawn in draws.items()}
     return {task: Estimate(float(drawn[0]), *map(float, bounds[task])) for task, drawn in draws.items()}
