@@ -8,7 +8,7 @@ export WANDB_SILENT ?= true
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install ablation-visual-sparsity ablation-main-results ablation-beyond-paper test test-slow lint models bench bench-memory bench-setup train-tiny wheel clean
+.PHONY: help install ablation-visual-sparsity ablation-main-results ablation-beyond-paper report report-check test test-slow lint models bench bench-memory bench-setup train-tiny wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 28
@@ -30,6 +30,13 @@ ablation-main-results: install  ## every method at 50%, 60%, 2:4 and 4:8
 
 ablation-beyond-paper: install  ## other pools and updates than ATV's, at 60%
 	$(BIN)/atv ablate --file ablations/beyond_paper.py $(ARGS)
+
+report: install  ## one page of all ablations' results, results/report/report.html
+	$(BIN)/atv report $(ARGS)
+
+report-check: install  ## the page in headless Chromium, installed by apt-get where there is none
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
+	CHROMIUM=$${CHROMIUM:-chromium} $(BIN)/python -m pytest tests/reporting $(ARGS)
 
 test: install  ## the tests, in under 8 minutes on 2 cores
 	$(BIN)/python -m pytest $(ARGS)

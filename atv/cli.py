@@ -1,4 +1,4 @@
-"""The command line: ``atv prune``, ``atv evaluate``, ``atv ablate``, ``atv models``."""
+"""The command line: ``atv prune``, ``atv evaluate``, ``atv ablate``, ``atv report``, ``atv models``."""
 
 import argparse
 import errno
@@ -19,11 +19,12 @@ from atv.commands.ablate import CellsFailed, ablate
 from atv.commands.evaluate import evaluate
 from atv.commands.models import models
 from atv.commands.prune import prune
+from atv.commands.report import report
 from atv.criteria import Criterion
 from atv.patterns import Pattern
 from atv.selection import TokenSelection
 
-COMMANDS: tuple[Callable[..., None], ...] = (prune, evaluate, ablate, models)
+COMMANDS: tuple[Callable[..., None], ...] = (prune, evaluate, ablate, report, models)
 KINDS: dict[str, type[Any]] = {
     "selection": TokenSelection,
     "criterion": Criterion,

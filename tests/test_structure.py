@@ -16,6 +16,7 @@ LAYERS = [
     {"data", "bundled"},
     {"evaluation", "loading"},
     {"ablation", "cost"},
+    {"reporting"},
     {"commands"},
     {"cli"},
 ]
