@@ -1,3 +1,4 @@
+import html
 import re
 from html.parser import HTMLParser
 
@@ -78,6 +79,12 @@ def test_headings_are_in_order_links_lead_somewhere_and_nothing_is_fetched(pages
     assert {link.removeprefix("#") for link in outline.links} <= set(outline.ids)
     assert all(source.startswith("data:image/png") for source in outline.sources) and all(outline.alts)
     assert '<html lang="en">' in pages["html"] and "<script" not in pages["html"] and "@import" not in pages["html"]
+
+
+def test_the_command_is_there_to_be_copied(results, pages):
+    command = Collection.read(results, results / "report").sections[0].command
+    shown = re.search("<pre><code>(.*)</code></pre>", pages["html"])[1]
+    assert html.unescape(re.sub("<[^>]+>", "", shown)) == command and f"\n{command}\n" in pages["md"]
 
 
 def test_figures_alternative_names_the_question(pages):
