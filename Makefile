@@ -21,7 +21,7 @@ OMP_NUM_THREADS=1 $(ABLATE) --file ablations $(1) $(ARGS)
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help install ablations ablations-full test test-slow lint models bench bench-memory bench-setup train-tiny wheel clean $(addprefix ablation-,$(subst _,-,$(basename $(notdir $(wildcard ablations/*.py)))))
+.PHONY: help install ablations ablations-full report report-check test test-slow lint models bench bench-memory bench-setup train-tiny wheel clean $(addprefix ablation-,$(subst _,-,$(basename $(notdir $(wildcard ablations/*.py)))))
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 34
@@ -79,6 +79,13 @@ ablations: install  ## all of them, quick: one seed unless a difference is claim
 
 ablations-full: install  ## all of them with at least three seeds, over the cells of the quick run
 	$(call in-shards,--groups $(GROUPS) --seeds 3)
+
+report: install  ## one page of all ablations' results, results/report/report.html
+	$(BIN)/atv report $(ARGS)
+
+report-check: install  ## the page in headless Chromium, installed by apt-get where there is none
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
+	CHROMIUM=$${CHROMIUM:-chromium} $(BIN)/python -m pytest tests/reporting $(ARGS)
 
 test: install  ## the tests, in under 8 minutes on 2 cores
 	$(BIN)/python -m pytest $(ARGS)

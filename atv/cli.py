@@ -1,4 +1,4 @@
-"""The command line: ``atv prune``, ``atv evaluate``, ``atv ablate``, ``atv inspect``, ``atv models``."""
+"""The command line: ``atv COMMAND``, one function of ``atv.commands`` each."""
 
 import argparse
 import errno
@@ -20,11 +20,19 @@ from atv.commands.evaluate import evaluate
 from atv.commands.inspect import inspect
 from atv.commands.models import models
 from atv.commands.prune import prune
+from atv.commands.report import report
 from atv.criteria import Criterion
 from atv.patterns import Pattern
 from atv.selection import TokenSelection
 
-COMMANDS: tuple[Callable[..., None], ...] = (prune, evaluate, ablate, inspect, models)
+COMMANDS: tuple[Callable[..., None], ...] = (
+    prune,
+    evaluate,
+    ablate,
+    inspect,
+    report,
+    models,
+)
 KINDS: dict[str, type[Any]] = {
     "selection": TokenSelection,
     "criterion": Criterion,

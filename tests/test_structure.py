@@ -27,6 +27,7 @@ LAYERS = [
     {"data", "bundled"},
     {"evaluation", "loading", "inspection"},
     {"ablation", "cost"},
+    {"reporting"},
     {"commands"},
     {"cli"},
 ]

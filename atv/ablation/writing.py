@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def write_results(
         {"id": done.folder.name, "labels": dict(done.cell.labels), "seed": done.cell.seed, "seconds": done.seconds}
         for done in results.finished
     ]
-    made = {"versions": versions(), "git": git_revision(), "hardware": hardware()}
+    made: dict[str, Any] = {"versions": versions(), "git": git_revision(), "hardware": hardware()}
+    made |= {"written": datetime.now(UTC).isoformat(timespec="seconds")}
     write_json(folder / "run.json", described | dict(origin) | made | {"cells": cells})
     return table

@@ -96,6 +96,7 @@ def ablate(
             continue
         if run.whole:
             made = origin | {"groups": groups, "seeds": list(drawn), "file": str(_file_of(ablation))}
+            made |= {"max_new_tokens": max_new_tokens}
             target = writable(results / ablation.name, "results")
             found = Results(run.finished)
             table = write_results(ablation, found, target, made, columns)

@@ -1,0 +1,1 @@
+"""One page of all ablations' results: what the paper says, what was measured here, and the verdict."""

@@ -1,0 +1,71 @@
+"""All ablations of a results folder."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import get_args
+
+from atv.ablation.findings import Verdict
+from atv.reporting.section import Section
+
+# Finished cells, which are read through the ablations that took them.
+CELLS = "cells"
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What a report shows.
+
+    Attributes:
+        sections: what repeats a part of the paper first, by that part's name, then what the paper does not ask.
+        skipped: folder -> why it is not shown.
+    """
+
+    sections: Sequence[Section]
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, results: Path, output: Path) -> "Collection":
+        """Every folder of ``results`` but the cells and the report's own.
+
+        Raises:
+            ValueError: when there is no results folder or no ablation's results in it.
+        """
+        if not results.is_dir():
+            raise ValueError(f"results: no folder {str(results)!r}; atv ablate makes one")
+        sections, skipped = [], {}
+        for folder in sorted(results.iterdir()):
+            if not folder.is_dir() or folder.name.startswith(".") or folder.name == CELLS:
+                continue
+            if folder.resolve() == output.resolve():
+                continue
+            try:
+                sections.append(Section.read(folder))
+            except ValueError as error:
+                skipped[folder.name] = str(error)
+        if not sections:
+            why = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
+            raise ValueError(f"results: no ablation's results in {str(results)!r}" + (f" ({why})" if why else ""))
+        return cls(sorted(sections, key=_place), skipped)
+
+    @property
+    def verdicts(self) -> dict[Verdict, int]:
+        """How many findings have each verdict, 0 included."""
+        counts = Counter(finding.verdict for section in self.sections for finding in section.findings)
+        return {verdict: counts[verdict] for verdict in get_args(Verdict)}
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Cell -> seconds; cells that ablations share once."""
+        return {cell: seconds for section in self.sections for cell, seconds in section.seconds.items()}
+
+    @property
+    def written(self) -> datetime | None:
+        """When the last ablation's tables were made."""
+        return max((section.written for section in self.sections if section.written), default=None)
+
+
+def _place(section: Section) -> tuple[bool, str, str]:
+    return not section.run["paper"], section.run["paper"].casefold(), section.name

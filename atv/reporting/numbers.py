@@ -1,0 +1,59 @@
+"""Numbers as a reader wants them."""
+
+import math
+from collections.abc import Mapping
+
+from atv.ablation.findings import Finding
+
+MINUS = "\N{MINUS SIGN}"
+
+
+def ours(finding: Finding) -> tuple[str, str]:
+    """Our number and its interval, both to two digits of the interval's width.
+
+    >>> from atv.evaluation.scores import Estimate
+    >>> ours(Finding("", "", Estimate(12.3456, 9.0, 15.4), "points"))
+    ('12.3', '[9.0, 15.4]')
+    """
+    estimate = finding.ours
+    width = estimate.high - estimate.low
+    digits = min(max(1 - math.floor(math.log10(width)), 0), 6) if 0 < width < math.inf else 2
+    value, low, high = (number(value, digits) for value in (estimate.value, estimate.low, estimate.high))
+    return value, f"[{low}, {high}]"
+
+
+def number(value: float, digits: int | None = None) -> str:
+    """With a true minus sign; without ``digits`` as short as it goes.
+
+    >>> number(1234.56, 1), number(0.0), number(float("nan"), 1)
+    ('1,234.6', '0', 'not a number')
+    """
+    if math.isnan(value):
+        return "not a number"
+    text = f"{value:,.6g}" if digits is None else f"{value:,.{digits}f}"
+    # An interval's end of -0.04 must not read as -0.0.
+    if not text.strip("-0.,"):
+        text = text.lstrip("-")
+    return text.replace("-", MINUS)
+
+
+def duration(seconds: float) -> str:
+    """
+    >>> duration(7384), duration(419), duration(4.2)
+    ('2 h 3 min', '6 min 59 s', '4.2 s')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{seconds:.1f} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def strip(finding: Finding) -> Mapping[str, float] | None:
+    """Where low, value, high and bound lie on a line, in percent of its length; None where one is not finite."""
+    estimate = finding.ours
+    places = {"low": estimate.low, "value": estimate.value, "high": estimate.high, "bound": finding.bound}
+    if not all(map(math.isfinite, places.values())):
+        return None
+    least, span = min(places.values()), max(places.values()) - min(places.values())
+    return {name: round(6 + 88 * (place - least) / span, 2) if span else 50 for name, place in places.items()}

@@ -1,0 +1,101 @@
+"""What one ablation left in its folder, read back for the report."""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from atv.ablation.findings import Finding
+from atv.evaluation.scores import Estimate
+from atv.reporting.command import run_again
+from atv.reporting.table import Table
+
+NEEDED = ("run.json", "findings.json", "table.md", "figure.png")
+DESCRIBED = ("name", "question", "paper", "about", "caption", "file", "seeds", "versions", "git", "hardware", "cells")
+
+
+@dataclass(frozen=True)
+class Section:
+    """An ablation's results.
+
+    Attributes:
+        folder: results/<name>/.
+        run: what run.json says.
+        findings: with the verdict of their own interval, whatever findings.json calls it.
+        table: as in table.md.
+        size: of the figure, width and height in pixels.
+    """
+
+    folder: Path
+    run: Mapping[str, Any]
+    findings: Sequence[Finding]
+    table: Table
+    size: tuple[int, int]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Section":
+        """From what ``atv.ablation.writing.write_results`` wrote.
+
+        Raises:
+            ValueError: for a folder that is not an ablation's, or not whole, saying what is wrong.
+        """
+        if missing := [name for name in NEEDED if not (folder / name).is_file()]:
+            raise ValueError(f"no {', '.join(missing)}")
+        run = _parsed(folder / "run.json")
+        if not isinstance(run, dict) or (absent := [name for name in DESCRIBED if name not in run]):
+            raise ValueError(f"run.json lacks {', '.join(absent if isinstance(run, dict) else DESCRIBED)}")
+        findings = _findings(_parsed(folder / "findings.json"))
+        return cls(folder, run, findings, Table.parse((folder / "table.md").read_text()), _size(folder / "figure.png"))
+
+    @property
+    def name(self) -> str:
+        return self.run["name"]
+
+    @cached_property
+    def figure(self) -> str:
+        """The picture itself as an address."""
+        return "data:image/png;base64," + base64.b64encode((self.folder / "figure.png").read_bytes()).decode()
+
+    @property
+    def written(self) -> datetime | None:
+        """When the tables were made, where run.json says it."""
+        return datetime.fromisoformat(self.run["written"]) if "written" in self.run else None
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Cell -> what it took to prune and to ask."""
+        return {cell["id"]: cell["seconds"] for cell in self.run["cells"]}
+
+    @property
+    def command(self) -> str:
+        """That runs the ablation again."""
+        return run_again(self.run, self.folder.parent)
+
+
+def _parsed(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file.name} is no JSON: {error}") from error
+
+
+def _findings(rows: Any) -> list[Finding]:
+    try:
+        given = [{name: value for name, value in row.items() if name != "verdict"} for row in rows]
+        return [Finding(**row | {"ours": Estimate(**row["ours"])}) for row in given]
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"findings.json holds something else than findings: {error}") from error
+
+
+def _size(file: Path) -> tuple[int, int]:
+    try:
+        with Image.open(file) as image:
+            return image.size
+    except OSError as error:
+        raise ValueError(f"{file.name} is no picture") from error

@@ -1,0 +1,41 @@
+import json
+
+import pytest
+
+from atv.reporting.section import Section
+
+
+def test_reads_back_what_an_ablation_wrote(results):
+    section = Section.read(results / "flat")
+    assert [finding.verdict for finding in section.findings] == ["reproduced", "not reproduced", "undecided"]
+    assert section.findings[0].ours.low == 18.1 and section.findings[0].paper == "33.73 points"
+    assert section.size == (1120, 640) and section.figure.startswith("data:image/png;base64,iVBOR")
+    assert [row[0].plain for row in section.table.rows] == ["none", "text", "visual"]
+    assert sum(section.seconds.values()) == 6 and section.written is not None
+
+
+def test_a_verdict_is_the_intervals_whatever_the_file_calls_it(results):
+    file = results / "flat" / "findings.json"
+    rows = json.loads(file.read_text())
+    rows[0]["ours"]["low"] = -1
+    file.write_text(json.dumps(rows))
+    assert Section.read(results / "flat").findings[0].verdict == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("figure.png", None, "no figure.png"),
+        ("figure.png", "no picture", "figure.png is no picture"),
+        ("run.json", '{"name": "flat"', "run.json is no JSON"),
+        ("run.json", '{"name": "flat", "question": "?"}', "run.json lacks paper, about, caption, file"),
+        ("findings.json", '[{"claim": "so"}]', "findings.json holds something else"),
+        ("findings.json", "3", "findings.json holds something else"),
+        ("table.md", "# Title\n", "table.md holds no table"),
+    ],
+)
+def test_what_is_not_whole_says_why(results, file, content, message):
+    path = results / "flat" / file
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        Section.read(results / "flat")
