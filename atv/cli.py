@@ -1,11 +1,11 @@
-"""The command line: ``atv prune``, ``atv evaluate``, ``atv ablate``, ``atv inspect``, ``atv models``."""
+"""The command line: ``atv prune`` and its siblings, one a function of ``atv.commands``."""
 
 import argparse
 import errno
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from inspect import getdoc
+from inspect import getdoc, signature
 from typing import Any
 
 import torch
@@ -16,15 +16,17 @@ from atv import plugins
 from atv.allocation import Allocation
 from atv.calibration.preemption import Preempted
 from atv.commands.ablate import CellsFailed, ablate
+from atv.commands.card import card
 from atv.commands.evaluate import evaluate
 from atv.commands.inspect import inspect
 from atv.commands.models import models
 from atv.commands.prune import prune
+from atv.commands.verify import verify
 from atv.criteria import Criterion
 from atv.patterns import Pattern
 from atv.selection import TokenSelection
 
-COMMANDS: tuple[Callable[..., None], ...] = (prune, evaluate, ablate, inspect, models)
+COMMANDS: tuple[Callable[..., None], ...] = (prune, evaluate, ablate, inspect, models, verify, card)
 KINDS: dict[str, type[Any]] = {
     "selection": TokenSelection,
     "criterion": Criterion,
@@ -41,7 +43,8 @@ def parser() -> ArgumentParser:
         summary = (getdoc(command) or "").split("\n\nArgs:")[0]
         own = ArgumentParser(description=summary, epilog=_plugins_help() if command is prune else None)
         own.add_argument("--config", action="config", help="YAML file with these options; later options override it.")
-        own.add_function_arguments(command, as_positional=False)
+        # A command about one folder takes it without an option's name.
+        own.add_function_arguments(command, as_positional="folder" in signature(command).parameters)
         commands.add_subcommand(command.__name__, own, help=summary.split("\n")[0])
     return top
 
