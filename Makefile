@@ -21,7 +21,7 @@ OMP_NUM_THREADS=1 $(ABLATE) --file ablations $(1) $(ARGS)
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help install ablations ablations-full report report-check test test-slow lint models bench bench-memory bench-setup train-tiny wheel clean $(addprefix ablation-,$(subst _,-,$(basename $(notdir $(wildcard ablations/*.py)))))
+.PHONY: $(shell grep -oE '^[a-z][a-z-]*:' $(MAKEFILE_LIST) | tr -d :)
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 34
@@ -104,6 +104,9 @@ bench: install  ## what pruning costs, beside the floor and llm-compressor (unde
 
 bench-memory: install  ## peak memory of a 2 B model, its blocks on disk against whole (8 GB of disk)
 	$(BIN)/python -m atv.cost.memory $(ARGS)
+
+bench-sparse: install  ## time of 2:4 matrix products for a model's shapes (needs a GPU)
+	$(BIN)/python -m atv.cost.semi_structured $(ARGS)
 
 bench-setup: $(PEERS)/.installed  ## make the environment of llm-compressor for `make bench`
 

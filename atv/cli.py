@@ -5,7 +5,7 @@ import errno
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from inspect import getdoc
+from inspect import getdoc, signature
 from typing import Any
 
 import torch
@@ -16,11 +16,13 @@ from atv import plugins
 from atv.allocation import Allocation
 from atv.calibration.preemption import Preempted
 from atv.commands.ablate import CellsFailed, ablate
+from atv.commands.card import card
 from atv.commands.evaluate import evaluate
 from atv.commands.inspect import inspect
 from atv.commands.models import models
 from atv.commands.prune import prune
 from atv.commands.report import report
+from atv.commands.verify import verify
 from atv.criteria import Criterion
 from atv.patterns import Pattern
 from atv.selection import TokenSelection
@@ -31,6 +33,8 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     ablate,
     inspect,
     report,
+    verify,
+    card,
     models,
 )
 KINDS: dict[str, type[Any]] = {
@@ -49,7 +53,8 @@ def parser() -> ArgumentParser:
         summary = (getdoc(command) or "").split("\n\nArgs:")[0]
         own = ArgumentParser(description=summary, epilog=_plugins_help() if command is prune else None)
         own.add_argument("--config", action="config", help="YAML file with these options; later options override it.")
-        own.add_function_arguments(command, as_positional=False)
+        # A command about one folder takes it without an option's name.
+        own.add_function_arguments(command, as_positional="folder" in signature(command).parameters)
         commands.add_subcommand(command.__name__, own, help=summary.split("\n")[0])
     return top
 

@@ -53,8 +53,11 @@ class FusedExperts:
 
     def weight(self, parameter: str, expert: int) -> Tensor:
         """An expert's slice as (out, in), a view of the parameter."""
-        weight = getattr(self.module, parameter).detach()[expert]
-        return weight.mT if self.transposed else weight
+        return self.slice(getattr(self.module, parameter).detach(), expert)
+
+    def slice(self, stack: Tensor, expert: int) -> Tensor:
+        """An expert's slice as (out, in), a view of values that one of the parameters has, or had."""
+        return stack[expert].mT if self.transposed else stack[expert]
 
     def targets(self) -> "dict[str, ExpertWeight]":
         """Name -> weight of every expert, such as ``...mlp.experts.3.gate_up_proj``."""

@@ -46,6 +46,20 @@ def writable(folder: str | Path, field: str) -> Path:
         raise ValueError(f"{field}: cannot write to {str(folder)!r}: {error}") from error
 
 
+def require_space(folder: Path, needed: int, field: str) -> None:
+    """Checks that ``needed`` bytes fit, those that the folder holds already included.
+
+    Raises:
+        ValueError: naming the folder, what is needed and what is free.
+    """
+    missing = needed - sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    if missing > (free := shutil.disk_usage(folder).free):
+        raise ValueError(
+            f"{field}: {str(folder)!r} needs {missing / 1e9:.2f} GB more and {free / 1e9:.2f} GB are free; "
+            "free space or choose another folder"
+        )
+
+
 def saved_atomically(folder: Path, write: Callable[[Path], None]) -> None:
     """Lets ``write`` fill a fresh folder, then moves each of its files into ``folder``, config.json last.
 

@@ -71,7 +71,7 @@ class PackedMasks(Mapping[str, Tensor]):
     @property
     def pruned(self) -> int:
         """How many entries are False."""
-        return sum(int((~mask).sum()) for mask in self.values())
+        return sum(mask.numel() - int(mask.count_nonzero()) for mask in self.values())
 
 
 def overlap(masks_a: Mapping[str, Tensor], masks_b: Mapping[str, Tensor]) -> dict[str, float]:

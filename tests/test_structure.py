@@ -25,7 +25,7 @@ LAYERS = [
     {"calibration", "pathways"},
     {"api"},
     {"data", "bundled"},
-    {"evaluation", "loading", "inspection"},
+    {"evaluation", "loading", "inspection", "output"},
     {"ablation", "cost"},
     {"reporting"},
     {"commands"},

@@ -14,10 +14,14 @@ from atv.calibration.request import Request
 from atv.calibration.run import BOTH
 from atv.criteria import Criterion, Wanda
 from atv.data.conversations import calibration_batches
-from atv.files import saved_atomically, writable
+from atv.files import require_space, saved_atomically, writable
 from atv.loading import BUNDLED, load_calibration, load_model, load_processor, model_folder
 from atv.lvlm import LVLM
 from atv.offload import Offload, OffloadedBlocks, load_offloaded
+from atv.output import sidecar
+from atv.output.card import leave_card
+from atv.output.hub import check_login, push
+from atv.output.space import output_bytes
 from atv.patterns import Pattern
 from atv.report import PruningReport
 from atv.run_folder import RunFolder, clear_blocks, is_run
@@ -41,6 +45,7 @@ def prune(
     seed: int = 0,
     offload: Offload | None = None,
     plugin: list[Path] | Path | None = None,
+    push_to_hub: str | None = None,
     trainer: dict[str, Any] | None = None,
     trust_remote_code: bool = False,
 ) -> None:
@@ -69,6 +74,8 @@ def prune(
             cpu, or disk (memory-mapped). Waiting hidden states go there too.
         plugin: Python file, or list of files, with rules, criteria, patterns or allocations of your own, imported
             first.
+        push_to_hub: Name of a repository of the Hugging Face hub (user/name) to upload the finished folder to.
+            Default: nothing leaves this machine.
         trainer: Options of lightning.Trainer, as --trainer.accelerator gpu or --trainer.precision bf16-true.
         trust_remote_code: Whether code that comes with the model may run.
     """
@@ -77,6 +84,8 @@ def prune(
     if any(target.iterdir()) and not is_run(target):
         raise ValueError(f"output: {str(target)!r} is not empty and holds no run of this command")
     runner = quiet_trainer(**(trainer or {}))
+    if push_to_hub is not None:
+        check_login(push_to_hub)
     if offload is None:
         pruned, processor = load_model(folder, trust_remote_code)
     else:
@@ -87,10 +96,15 @@ def prune(
     # Everything that can be wrong with the plan is found before data are read.
     chosen = lvlm.targets(targets)
     plan = Pathway(selection, sparsity, criterion, pattern, allocation).plan(lvlm, chosen)
+    require_space(target, output_bytes(lvlm, chosen, plan), "output")
+    named = calibration if isinstance(calibration, str) else type(calibration).__name__
+    origin = {"base": sidecar.base(model, lvlm), "data": {"name": named, "samples": samples}}
     batches = calibration_batches(processor, load_calibration(calibration), samples, seed, batch_size)
     if (target / "config.json").is_file():
         RunFolder(target, Request(lvlm, chosen, {BOTH: plan}, propagate, seed).identity(batches))
         Console().print(f"this run was finished before; it is in {target}")
+        if push_to_hub is not None and runner.is_global_zero:
+            push(target, push_to_hub)
         return
     report = atv.prune(
         pruned,
@@ -113,12 +127,15 @@ def prune(
         if offload is None:
             pruned.save_pretrained(into)
         processor.save_pretrained(into)
+        leave_card(into, sidecar.complete(report, lvlm, origin, plan.criterion.updates_weights))
 
     saved_atomically(target, write)
     if offload is not None:
         OffloadedBlocks(lvlm, target).leave()
     clear_blocks(target)
     _show(report, target)
+    if push_to_hub is not None:
+        push(target, push_to_hub)
 
 
 def _show(report: PruningReport, target: Path) -> None:

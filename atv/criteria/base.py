@@ -40,6 +40,11 @@ class Criterion(ABC):
 
     needs_gram: ClassVar[bool] = False
 
+    @property
+    def updates_weights(self) -> bool:
+        """Whether kept weights may change: a criterion that does more than score has a ``prune`` of its own."""
+        return type(self).prune is not Criterion.prune
+
     @abstractmethod
     def score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:
         """Scores of a weight (out, in), at least float32 and of the same shape."""

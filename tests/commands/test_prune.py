@@ -1,5 +1,7 @@
 import errno
 import json
+import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -129,3 +131,10 @@ def test_help_explains_rules_and_options(capsys):
     text = " ".join(capsys.readouterr().out.split())
     for phrase in ("DriftTopK: The visual tokens that the block moves most", "TextOnly: Text tokens alone", "Wanda"):
         assert phrase in text
+
+
+def test_too_little_space_is_said_before_calibration(atv_command, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=13_000_000))
+    code, _, err = atv_command("prune", "--output", tmp_path / "out", "--samples", 2)
+    assert code == 2 and f"output: '{tmp_path / 'out'}' needs 0.01 GB more and 0.01 GB are free" in err.splitlines()[-1]
+    assert not (tmp_path / "out" / "blocks").exists()

@@ -59,7 +59,7 @@ class Quiet(Flat):
         return pd.DataFrame({"row": range(40), "seconds": [1.5] * 40})
 
     def figure(self, table, results):
-        return super().figure(table.rename(columns={"seconds": "retention"}))
+        return super().figure(table.rename(columns={"seconds": "retention"}), results)
 
     def findings(self, results):
         return []

@@ -1,0 +1,45 @@
+"""``atv verify``"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from atv.loading import model_folder
+from atv.output.verify import Verification
+
+
+def verify(
+    folder: Path,
+    base: str | None = None,
+    max_new_tokens: int = 8,
+    plugin: list[Path] | Path | None = None,
+    trust_remote_code: bool = False,
+) -> None:
+    """Check a folder that atv prune wrote; the first tensor that is not as it should be is named (exit code 2).
+
+    Zeros are exactly where the masks say, the pattern holds in every group, every other tensor equals the base
+    model's bit for bit, and the model loads and generates. Tensors are read one at a time.
+
+    Args:
+        folder: Folder to check.
+        base: Folder of the model that was pruned, or "bundled". Default: nothing is compared.
+        max_new_tokens: Tokens to generate; 0 for none.
+        plugin: Python file, or list of files, with the pattern, where it is one of your own.
+        trust_remote_code: Whether code that comes with the model may run.
+    """
+    dense = None if base is None else model_folder(base)
+    with Progress(console=Console(stderr=True)) as progress:
+
+        def watch(names: Sequence[str]) -> Iterable[str]:
+            return progress.track(names, description="reading tensors")
+
+        found = Verification(folder, dense, max_new_tokens, trust_remote_code, watch).run()
+    console = Console()
+    table = Table("check", "found")
+    for check, result in found.items():
+        table.add_row(check, result)
+    console.print(table)
+    console.print(f"{folder} is what its masks and its report say")

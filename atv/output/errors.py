@@ -1,0 +1,5 @@
+"""What a check says when it fails."""
+
+
+class VerificationError(ValueError):
+    """A folder is not what its sidecar or its base model says; the message names the first tensor that differs."""

@@ -1,0 +1,56 @@
+import json
+import shutil
+
+import pytest
+from output.folders import edit
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, small_pool):
+    from atv.cli import main
+
+    folder = tmp_path_factory.mktemp("bundled") / "sparse"
+    assert main(["prune", "--output", str(folder), "--samples", "4", "--calibration", str(small_pool)]) == 0
+    return folder
+
+
+def test_says_what_it_found(atv_command, written, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    code, out, err = atv_command("verify", written, "--base", "bundled")
+    assert code == 0, err
+    assert "of 42 targets, 50.00% of their weights pruned" in out and "Unstructured holds" in out
+    assert "89 tensors equal its bit for bit; the kept weights of 42 equal its bit for bit" in out
+    assert "13.8 MB dense with zeros; 8.9 MB" in out and "is what its masks and its report say" in out
+
+
+def test_without_a_base_model_nothing_is_compared(atv_command, written):
+    code, out, _ = atv_command("verify", written, "--max_new_tokens", 0)
+    assert code == 0 and "not compared" in out and "skipped" in out
+
+
+def test_blocks_that_were_streamed_to_disk(atv_command, small_pool, tmp_path):
+    options = ["--samples", 4, "--calibration", small_pool, "--selection", "TextOnly", "--offload", "disk"]
+    assert atv_command("prune", "--output", tmp_path / "out", *options)[0] == 0
+    code, out, err = atv_command("verify", tmp_path / "out", "--base", "bundled")
+    assert code == 0 and "89 tensors equal" in out, err
+    assert "bundled" in (tmp_path / "out" / "README.md").read_text() and (tmp_path / "out" / "pruning.png").is_file()
+
+
+def test_the_first_tensor_that_differs_is_named(atv_command, written, tmp_path):
+    folder = shutil.copytree(written, tmp_path / "sparse")
+    edit(folder, lambda tensors: tensors["language_model.model.norm.weight"][3].add_(1e-6))
+    assert atv_command("verify", folder)[0] == 0
+    code, out, err = atv_command("verify", folder, "--base", "bundled")
+    assert code == 2 and "is what its masks" not in out
+    assert "language_model.norm.weight differs from the base model's: first at entry (3,)" in err.splitlines()[-1]
+
+
+def test_bad_input_is_one_line(atv_command, written, tmp_path):
+    assert "is not a pruned model: it has no config.json" in atv_command("verify", tmp_path)[2]
+    assert "no model at 'nowhere'" in atv_command("verify", written, "--base", "nowhere")[2]
+    report = json.loads((written / "report.json").read_text())
+    report["settings"]["plans"]["both"]["pattern"] = {"class": "MyPattern"}
+    folder = shutil.copytree(written, tmp_path / "sparse")
+    (folder / "report.json").write_text(json.dumps(report))
+    code, _, err = atv_command("verify", folder)
+    assert code == 2 and "unknown Pattern 'MyPattern'" in err.splitlines()[-1]
