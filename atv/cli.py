@@ -31,6 +31,8 @@ KINDS: dict[str, type[Any]] = {
     "pattern": Pattern,
     "allocation": Allocation,
 }
+# Options that need no value.
+SWITCHES = {"print_lmms_eval": "Only print the lmms-eval command that scores the model's folder on the benchmarks."}
 
 
 def parser() -> ArgumentParser:
@@ -41,7 +43,10 @@ def parser() -> ArgumentParser:
         summary = (getdoc(command) or "").split("\n\nArgs:")[0]
         own = ArgumentParser(description=summary, epilog=_plugins_help() if command is prune else None)
         own.add_argument("--config", action="config", help="YAML file with these options; later options override it.")
-        own.add_function_arguments(command, as_positional=False)
+        switches = SWITCHES.keys() & inspect.signature(command).parameters.keys()
+        own.add_function_arguments(command, as_positional=False, skip=switches)
+        for switch in switches:
+            own.add_argument(f"--{switch.replace('_', '-')}", action="store_true", help=SWITCHES[switch])
         commands.add_subcommand(command.__name__, own, help=summary.split("\n")[0])
     return top
 
