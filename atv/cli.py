@@ -43,8 +43,8 @@ def parser() -> ArgumentParser:
         summary = (getdoc(command) or "").split("\n\nArgs:")[0]
         own = ArgumentParser(description=summary, epilog=_plugins_help() if command is prune else None)
         own.add_argument("--config", action="config", help="YAML file with these options; later options override it.")
-        switches = SWITCHES.keys() & inspect.signature(command).parameters.keys()
-        own.add_function_arguments(command, as_positional=False, skip=switches)
+        switches = [name for name in SWITCHES if name in inspect.signature(command).parameters]
+        own.add_function_arguments(command, as_positional=False, skip={*switches})
         for switch in switches:
             own.add_argument(f"--{switch.replace('_', '-')}", action="store_true", help=SWITCHES[switch])
         commands.add_subcommand(command.__name__, own, help=summary.split("\n")[0])
