@@ -5,7 +5,7 @@ import errno
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from inspect import getdoc
+from inspect import getdoc, signature
 from typing import Any
 
 import torch
@@ -43,7 +43,7 @@ def parser() -> ArgumentParser:
         summary = (getdoc(command) or "").split("\n\nArgs:")[0]
         own = ArgumentParser(description=summary, epilog=_plugins_help() if command is prune else None)
         own.add_argument("--config", action="config", help="YAML file with these options; later options override it.")
-        switches = [name for name in SWITCHES if name in inspect.signature(command).parameters]
+        switches = [name for name in SWITCHES if name in signature(command).parameters]
         own.add_function_arguments(command, as_positional=False, skip={*switches})
         for switch in switches:
             own.add_argument(f"--{switch.replace('_', '-')}", action="store_true", help=SWITCHES[switch])

@@ -1,6 +1,7 @@
 """Small data sets in the real layouts of the nine benchmarks: parquet files as the hub has them, types included."""
 
 import io
+import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -159,3 +160,8 @@ def write_benchmarks(folder):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(make(), folder / file)
     return folder
+
+
+def read_lines(file):
+    """The objects of a JSONL file."""
+    return [json.loads(line) for line in file.read_text().split("\n") if line]

@@ -85,4 +85,6 @@ def read_answers(path: Path) -> pd.DataFrame:
     """
     if not path.is_file():
         raise ValueError(f"no answers at {str(path)!r}")
-    return pd.DataFrame([json.loads(line) for line in path.read_text().splitlines()])
+    # Not splitlines, which also breaks at the line separators that answers may hold.
+    with open(path, encoding="utf-8") as lines:
+        return pd.DataFrame([json.loads(line) for line in lines])

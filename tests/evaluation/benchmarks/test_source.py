@@ -9,6 +9,7 @@ from datasets import DatasetDict, load_dataset
 from datasets.exceptions import DatasetNotFoundError
 
 from atv.evaluation.benchmarks.loaded import load_benchmark
+from atv.evaluation.benchmarks.questions import asked, digest
 
 
 def write(table, file):
@@ -37,10 +38,7 @@ def test_what_was_saved_to_disk_is_the_same_data(data, tmp_path):
 @pytest.mark.parametrize("name", ["MMBench", "ScienceQA", "MME"])
 def test_the_order_of_rows_moves_no_id(name, data):
     loaded = load_benchmark(name, data)
-    turned = type(loaded.benchmark)
-    from atv.evaluation.benchmarks.questions import asked, digest
-
-    again = asked(turned(), loaded.rows.select(range(len(loaded.rows) - 1, -1, -1)))
+    again = asked(loaded.benchmark, loaded.rows.select(range(len(loaded.rows) - 1, -1, -1)))
     assert digest(again) == digest(loaded.questions)
 
 
@@ -91,14 +89,14 @@ def test_a_hub_out_of_reach_or_a_gated_data_set(error, monkeypatch):
 
 
 def test_the_hub_is_asked_for_the_configuration_and_tells_its_commit(data, monkeypatch):
-    asked, commit = [], "0123456789abcdef0123456789abcdef01234567"
+    requests, commit = [], "0123456789abcdef0123456789abcdef01234567"
 
     def fetch(name, config, split):
-        asked.append((name, config, split))
+        requests.append((name, config, split))
         rows = load_dataset("parquet", data_files=str(data / "MMBench/en/*.parquet"), split="train")
         rows.info.download_checksums = {f"hf://datasets/{name}@{commit}/en/dev-00000-of-00001.parquet": {}}
         return rows
 
     monkeypatch.setattr("atv.evaluation.benchmarks.source.load_dataset", fetch)
     found = load_benchmark("MMBench").provenance()
-    assert asked == [("lmms-lab/MMBench", "en", "dev")] and found["revision"] == commit
+    assert requests == [("lmms-lab/MMBench", "en", "dev")] and found["revision"] == commit
