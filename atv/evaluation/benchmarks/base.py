@@ -37,8 +37,8 @@ class Benchmark(ABC):
 
     ``hub``, ``config`` and ``split`` say where the data set is, ``columns`` what it must have, ``identity`` which of
     them tell rows apart, ``metric`` the class of ``atv.evaluation.metrics``, ``max_new_tokens`` how long an answer may
-    get, ``lmms_eval`` the name of the same task there, if there is one. ``version`` is raised when a prompt or a score changes, so
-    that results of different versions are never compared.
+    get, ``lmms_eval`` the name of the same task there, if there is one. ``version`` is raised when a prompt or a
+    score changes, so that results of different versions are never compared.
     """
 
     hub: str

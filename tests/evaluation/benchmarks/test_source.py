@@ -70,7 +70,7 @@ def test_limits_count_groups(data):
 
 
 def test_unknown_names_list_the_choices():
-    with pytest.raises(ValueError, match=r"did you mean 'MMBench'\? Choices: GQA, MMBench, .*MME, MMMU, OKVQA"):
+    with pytest.raises(ValueError, match=r"did you mean 'MMBench'\? Choices: .*GQA, MMBench, .*MMMU, OKVQA"):
         load_benchmark("MMBenchDev")
 
 
