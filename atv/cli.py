@@ -43,6 +43,8 @@ KINDS: dict[str, type[Any]] = {
     "pattern": Pattern,
     "allocation": Allocation,
 }
+# Options that need no value.
+SWITCHES = {"print_lmms_eval": "Only print the lmms-eval command that scores the model's folder on the benchmarks."}
 
 
 def parser() -> ArgumentParser:
@@ -54,7 +56,11 @@ def parser() -> ArgumentParser:
         own = ArgumentParser(description=summary, epilog=_plugins_help() if command is prune else None)
         own.add_argument("--config", action="config", help="YAML file with these options; later options override it.")
         # A command about one folder takes it without an option's name.
-        own.add_function_arguments(command, as_positional="folder" in signature(command).parameters)
+        parameters = signature(command).parameters
+        switches = [name for name in SWITCHES if name in parameters]
+        own.add_function_arguments(command, as_positional="folder" in parameters, skip={*switches})
+        for switch in switches:
+            own.add_argument(f"--{switch.replace('_', '-')}", action="store_true", help=SWITCHES[switch])
         commands.add_subcommand(command.__name__, own, help=summary.split("\n")[0])
     return top
 

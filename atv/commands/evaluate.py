@@ -6,7 +6,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from atv.commands.benchmarks import chosen_benchmarks, dense_answers, evaluate_benchmarks, load_all
+from atv.evaluation.benchmarks import NINE
 from atv.evaluation.generation import answer
+from atv.evaluation.lmms_eval import lmms_eval_command
 from atv.evaluation.questions import question_batches
 from atv.evaluation.scores import TaskScore, task_scores
 from atv.files import atomic, writable, write_json
@@ -17,36 +20,66 @@ from atv.trainer import quiet_trainer
 
 def evaluate(
     model: str = BUNDLED,
+    benchmark: list[str] | str | None = None,
+    data: Path | None = None,
+    limit: int | None = None,
+    dense: Path | None = None,
     evaluation: str = BUNDLED,
     split: str = "test",
     groups: int | None = None,
-    batch_size: int = 64,
-    max_new_tokens: int = 16,
+    batch_size: int | None = None,
+    max_new_tokens: int | None = None,
     output: Path | None = None,
+    print_lmms_eval: bool = False,
+    plugin: list[Path] | Path | None = None,
     trainer: dict[str, Any] | None = None,
     trust_remote_code: bool = False,
 ) -> None:
-    """Answer the evaluation suite by greedy decoding and score it, task by task.
+    """Answer benchmarks, or the bundled suite, by greedy decoding, and score them.
+
+    Predictions on benchmarks are kept in the output folder as they are made: the same command goes on where it was
+    killed.
 
     Args:
         model: Folder of an LVLM, pruned or not, or "bundled".
+        benchmark: Names with commas between them, or a list: OKVQA, VizWiz, TextVQA, GQA, POPE, ScienceQA, MMBench,
+            MME, MMMU, a plug-in's, or "all" for the nine. Default: the bundled suite.
+        data: Folder with a local copy of the benchmark's data set (parquet files laid out as on the hub, or saved to
+            disk), or with a folder for each benchmark. Default: downloaded from the hub.
+        limit: Only the first so many questions of each benchmark (rotations and pairs are one).
+        dense: Output folder of the dense model's evaluation, for the retention of each benchmark.
         evaluation: Folder of a saved data set with the bundled columns, or "bundled".
         split: Of the bundled suite: dev or test.
-        groups: Only the first so many groups of questions of each task (rotations and pairs are one group).
-        batch_size: Questions generated at once.
-        max_new_tokens: Longest answer.
-        output: Folder for scores.json and answers.parquet (every prediction).
+        groups: Only the first so many groups of questions of each task of the suite (rotations and pairs are one).
+        batch_size: Questions generated at once. Default: 64 for the suite, 8 for benchmarks.
+        max_new_tokens: Longest answer. Default: 16 for the suite, each benchmark's own.
+        output: Folder for scores.json and every prediction (answers.parquet; answers.jsonl by benchmark).
+        print_lmms_eval: Only print the lmms-eval command that scores the folder.
+        plugin: Python file, or list of files, with benchmarks of your own, imported first.
         trainer: Options of lightning.Trainer, as --trainer.accelerator gpu.
         trust_remote_code: Whether code that comes with the model may run.
     """
     folder = model_folder(model)
+    benchmarks = [] if benchmark is None else chosen_benchmarks(benchmark)
+    if print_lmms_eval:
+        print(lmms_eval_command(folder, benchmarks or [kind() for kind in NINE]))
+        return
+    if not benchmarks and (data, limit, dense) != (None, None, None):
+        raise ValueError("data, limit and dense are of benchmarks: name one with --benchmark")
     target = None if output is None else writable(output, "output")
     runner = quiet_trainer(**(trainer or {}))
+    if benchmarks:
+        loaded = load_all(benchmarks, data, limit)
+        before = None if dense is None else dense_answers(dense, loaded)
+        origin = {"model": str(model), "data": None if data is None else str(data), "limit": limit}
+        lvlm, processor = load_model(folder, trust_remote_code)
+        options = (batch_size or 8, max_new_tokens, before, origin)
+        evaluate_benchmarks(loaded, lvlm, processor, runner, target, *options)
+        return
     questions = load_evaluation(evaluation, split)
     lvlm, processor = load_model(folder, trust_remote_code)
-    answers = answer(
-        lvlm, processor, question_batches(processor, questions, batch_size, groups), max_new_tokens, runner
-    )
+    batches = question_batches(processor, questions, batch_size or 64, groups)
+    answers = answer(lvlm, processor, batches, max_new_tokens or 16, runner)
     if not runner.is_global_zero:
         return
     scores = task_scores(answers)

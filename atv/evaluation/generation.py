@@ -1,6 +1,7 @@
 """Greedy answers through Lightning's prediction loop."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
@@ -8,69 +9,123 @@ import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.evaluation import metrics
-from atv.evaluation.questions import QuestionBatch
+from atv.evaluation.questions import Prompts
 from atv.plugins import find
-from atv.ranks import gathered, padded, together
+from atv.ranks import gathered, together
 from atv.trainer import quiet_trainer
+
+Question = Mapping[str, Any]
+Step = tuple[Sequence[Question], dict[str, Any]]
+COLUMNS = ("task", "metric", "question_id", "group", "category", "answer", "prediction", "read", "credit")
 
 
 class GreedyAnswers(L.LightningModule):
-    """Generates the answer to each prompt of a left-padded batch."""
+    """Generates the answer to each prompt of a left-padded batch, with a KV cache."""
 
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, max_new_tokens: int) -> None:
         super().__init__()
         self.model, self.processor, self.max_new_tokens = model, processor, max_new_tokens
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+    def transfer_batch_to_device(self, batch: Step | None, device: torch.device, dataloader_idx: int) -> Step | None:
         # Lightning's own transfer cannot rebuild the model outputs that stand in for pixels.
-        return tree_map(lambda value: value.to(device) if isinstance(value, Tensor) else value, batch)
+        return batch and (batch[0], tree_map(lambda value: self._moved(value, device), batch[1]))
 
-    def predict_step(self, batch: tuple[int, dict[str, Any]] | None, batch_idx: int) -> tuple[int, list[str]] | None:
+    def _moved(self, value: Any, device: torch.device) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        # Processors give pixels in float32, whatever the model's dtype.
+        return value.to(device, self.model.dtype if value.is_floating_point() else None)
+
+    def predict_step(self, batch: Step | None, batch_idx: int) -> list[tuple[Question, str]]:
         if batch is None:
-            return None
-        index, inputs = batch
+            return []
+        questions, inputs = batch
         generate: Any = self.model.generate
         made = generate(
             **inputs,
             do_sample=False,
+            num_beams=1,
+            use_cache=True,
             max_new_tokens=self.max_new_tokens,
             pad_token_id=self.processor.tokenizer.pad_token_id,
         )
         new = made[:, inputs["input_ids"].shape[1] :]
-        return index, self.processor.batch_decode(new, skip_special_tokens=True)
+        return list(zip(questions, self.processor.batch_decode(new, skip_special_tokens=True), strict=True))
+
+
+class _Steps(Dataset[Step | None]):
+    """Batches, encoded when their turn comes; None for ranks that would have none, since each must take a step."""
+
+    def __init__(self, batches: Sequence[Prompts], ranks: int) -> None:
+        self.batches, self.ranks = batches, ranks
+
+    def __len__(self) -> int:
+        return max(len(self.batches), self.ranks)
+
+    def __getitem__(self, index: int) -> Step | None:
+        if index >= len(self.batches):
+            return None
+        return self.batches[index].questions, self.batches[index].inputs
+
+
+def predict(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    batches: Sequence[Prompts],
+    max_new_tokens: int,
+    trainer: L.Trainer,
+    *callbacks: L.Callback,
+) -> list[tuple[Question, str]]:
+    """Questions with their answers, in no order; the ranks share the batches out, and each has all in the end."""
+    module, steps = GreedyAnswers(model, processor, max_new_tokens), _Steps(batches, trainer.world_size)
+    with together(trainer), _called(trainer, callbacks):
+        own: Any = trainer.predict(module, DataLoader(steps, batch_size=None, collate_fn=lambda step: step))
+        return [pair for made in gathered(own or []) for step in made for pair in step]
+
+
+@contextmanager
+def _called(trainer: L.Trainer, callbacks: Sequence[L.Callback]) -> Iterator[None]:
+    before = trainer.callbacks  # type: ignore[attr-defined]
+    trainer.callbacks = [*before, *callbacks]  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        trainer.callbacks = before  # type: ignore[attr-defined]
+
+
+def scored(predicted: Iterable[tuple[Question, str]]) -> pd.DataFrame:
+    """One row a question, sorted by question_id, so that equal questions stand in equal rows for every model.
+
+    Columns are the question's own with prediction, read (the answer as the score reads it, None where it cannot) and
+    credit (0 to 1).
+    """
+    scores: dict[str, metrics.GroupedScore] = {}
+    rows = []
+    for question, text in predicted:
+        name = question["metric"]
+        score = (
+            scores[name] if name in scores else scores.setdefault(name, find(name, metrics.GroupedScore, "metric")())
+        )
+        marks = {"read": score.read(text, question), "credit": score.credit(text, question)}
+        rows.append({**question, "prediction": text} | marks)
+    return pd.DataFrame(rows).sort_values("question_id", ignore_index=True)
 
 
 def answer(
     model: PreTrainedModel,
     processor: ProcessorMixin,
-    batches: Sequence[QuestionBatch],
+    batches: Sequence[Prompts],
     max_new_tokens: int = 16,
     trainer: L.Trainer | None = None,
 ) -> pd.DataFrame:
-    """Answers and scores every question; the ranks share the batches out, and each has all answers in the end.
+    """Answers and scores every question.
 
     Returns:
-        One row a question: task, metric, question_id, group, category, answer, prediction, credit (0 to 1), sorted by
-        question_id, so that equal questions stand in equal rows for every model.
+        The rows of ``scored`` with the columns ``COLUMNS``.
     """
-    trainer = trainer or quiet_trainer()
-    module = GreedyAnswers(model, processor, max_new_tokens)
-    prompts: Any = padded([(index, batch.inputs) for index, batch in enumerate(batches)], trainer)
-    with together(trainer):
-        own = trainer.predict(module, DataLoader(prompts, batch_size=None, collate_fn=lambda batch: batch))
-        predicted: list[Any] = [step for steps in gathered(own or []) for step in steps if step is not None]
-    scores = {name: find(name, metrics.GroupedScore, "metric")() for name in _metrics(batches)}  # type: ignore[type-abstract]
-    rows = []
-    for index, texts in predicted:
-        for question, text in zip(batches[index].questions, texts, strict=True):
-            kept = {key: question[key] for key in ("task", "metric", "question_id", "group", "category", "answer")}
-            rows.append(kept | {"prediction": text, "credit": scores[question["metric"]].credit(text, question)})
-    return pd.DataFrame(rows).sort_values("question_id", ignore_index=True)
-
-
-def _metrics(batches: Sequence[QuestionBatch]) -> set[str]:
-    return {question["metric"] for batch in batches for question in batch.questions}
+    predicted = predict(model, processor, batches, max_new_tokens, trainer or quiet_trainer())
+    return scored(predicted)[list(COLUMNS)]

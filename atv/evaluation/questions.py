@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from datasets import Dataset
@@ -23,6 +23,18 @@ EVALUATION_COLUMNS = (
     "answer",
     "answers",
 )
+
+
+class Prompts(Protocol):
+    """A batch of questions that can be asked; ``inputs`` may be made when they are."""
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """Left-padded prompts."""
+
+    @property
+    def questions(self) -> list[dict[str, Any]]:
+        """What they ask, without pictures."""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,11 @@ class TaskScore:
     strata: NDArray[np.int64]
     stratify: bool
 
+    @property
+    def right(self) -> float:
+        """The groups that are right, in part or whole, out of ``groups``; the mean of the seeds."""
+        return float(self.values.mean(0).sum())
+
     def of(self, rows: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """The score of resampled groups and seeds.
 
@@ -65,6 +70,11 @@ def over_seeds(scores: Sequence[Mapping[str, TaskScore]]) -> dict[str, TaskScore
         values = np.concatenate([own.values for own in every])
         pooled[task] = replace(first, score=float(np.mean([own.score for own in every])), values=values)
     return pooled
+
+
+def category_scores(answers: pd.DataFrame) -> dict[str, TaskScore]:
+    """Category -> score, of one task's rows."""
+    return {str(category): next(iter(task_scores(rows).values())) for category, rows in answers.groupby("category")}
 
 
 @dataclass(frozen=True)

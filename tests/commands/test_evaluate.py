@@ -1,6 +1,9 @@
 import json
+import shutil
 
 import pandas as pd
+import pytest
+from benchmark_data import read_lines, write_benchmarks
 
 
 def test_scores_every_task_and_keeps_every_answer(atv_command, tmp_path):
@@ -21,3 +24,78 @@ def test_bad_input(atv_command):
     assert atv_command("evaluate", "--split", "train")[0] == 2
     assert "neither 'bundled' nor" in atv_command("evaluate", "--evaluation", "nowhere")[2]
     assert "Trainer" in atv_command("evaluate", "--trainer.device", "2")[2]
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_benchmarks(tmp_path / "data")
+
+
+def evaluate(atv_command, data, *more):
+    return atv_command("evaluate", "--data", data, "--max_new_tokens", 3, *more)
+
+
+def test_benchmarks_are_scored_with_counts_versions_and_retention(atv_command, data, tmp_path):
+    names = ("--benchmark", "POPE,MMBench,MME")
+    code, out, err = evaluate(atv_command, data, *names, "--output", tmp_path / "dense")
+    assert code == 0, err
+    found = json.loads((tmp_path / "dense" / "scores.json").read_text())["benchmarks"]
+    assert list(found) == ["POPE", "MMBench", "MME"]
+    pope = found["POPE"]
+    assert (pope["of"], pope["questions"], pope["version"], pope["hub"]) == (6, 6, "1", "lmms-lab/POPE")
+    assert f"{pope['right']:.6g} of 6" in out and set(pope["parts"]) == {"precision", "recall", "f1"}
+    assert found["MME"]["maximum"] == 2800 and found["MMBench"]["max_new_tokens"] == 3
+    lines = read_lines(tmp_path / "dense" / "MMBench" / "answers.jsonl")
+    assert len(lines) == 9 and {"question_id", "prediction", "read", "credit", "answer"} <= lines[0].keys()
+    # As if the dense model had been right everywhere.
+    for name in found:
+        file = tmp_path / "dense" / name / "answers.jsonl"
+        right = [row | {"credit": 1.0} for row in read_lines(file)]
+        file.write_text("".join(json.dumps(row) + "\n" for row in right))
+    code, out, err = evaluate(atv_command, data, *names, "--dense", tmp_path / "dense", "--output", tmp_path / "again")
+    assert code == 0, err
+    kept = json.loads((tmp_path / "again" / "scores.json").read_text())["retention"]
+    assert set(kept) == {*found, "average"}
+    for name, row in found.items():
+        assert kept[name]["value"] == pytest.approx(100 * row["score"] / row["maximum"])
+        assert kept[name]["low"] <= kept[name]["value"] <= kept[name]["high"]
+
+
+def test_all_nine_on_few_questions(atv_command, data, tmp_path):
+    code, _, err = evaluate(atv_command, data, "--benchmark", "all", "--limit", 1, "--output", tmp_path / "out")
+    assert code == 0, err
+    found = json.loads((tmp_path / "out" / "scores.json").read_text())["benchmarks"]
+    assert len(found) == 9 and all(row["of"] == 1 for row in found.values())
+    assert (found["MMBench"]["questions"], found["MME"]["questions"]) == (3, 2)
+
+
+def test_a_benchmark_of_ones_own(atv_command, data, tmp_path):
+    (tmp_path / "own.py").write_text(
+        "from atv.evaluation.benchmarks import POPE\n\n\nclass OwnPOPE(POPE):\n    hub = 'me/own'\n    version = '7'\n"
+    )
+    code, out, err = evaluate(
+        atv_command, data / "POPE", "--plugin", tmp_path / "own.py", "--benchmark", "OwnPOPE", "--limit", 2
+    )
+    assert code == 0, err
+    assert "OwnPOPE" in out and "7 (local)" in out
+
+
+def test_the_command_of_lmms_eval(atv_command):
+    code, out, _ = atv_command("evaluate", "--benchmark", "MME,MMMU", "--print-lmms-eval")
+    assert code == 0 and "--model llava_hf" in out and "--tasks mme,mmmu_val" in out
+
+
+def test_bad_input_of_benchmarks(atv_command, data, tmp_path):
+    assert "did you mean 'MMBench'? Choices:" in atv_command("evaluate", "--benchmark", "MMBenchs")[2]
+    assert "name one with --benchmark" in atv_command("evaluate", "--limit", 3)[2]
+    assert "no folder" in atv_command("evaluate", "--benchmark", "MME", "--data", tmp_path / "nowhere")[2]
+    shutil.rmtree(data / "MME")
+    assert "holds no split 'test'" in evaluate(atv_command, data, "--benchmark", "MME")[2]
+    assert (
+        "has no result of POPE; it has none"
+        in evaluate(atv_command, data, "--benchmark", "POPE", "--dense", tmp_path / "nowhere")[2]
+    )
+    code, _, err = evaluate(atv_command, data, "--benchmark", "POPE", "--limit", 2, "--output", tmp_path / "few")
+    assert code == 0, err
+    code, _, err = evaluate(atv_command, data, "--benchmark", "POPE", "--dense", tmp_path / "few")
+    assert code == 2 and "dense: POPE has digest" in err

@@ -8,13 +8,18 @@ from atv.evaluation.metrics import (
     CircularChoice,
     ExactMatch,
     LetterChoice,
+    MMEPoints,
+    OpenMatchOrChoice,
     OpenOrChoice,
     PairedYesNo,
     VQAAccuracy,
     YesNo,
 )
+from atv.evaluation.metrics.choice import circular_letter, last_letter, letter, lone_letter
+from atv.evaluation.metrics.open import candidates, open_match
 from atv.evaluation.metrics.vqa import normalize, vqa_accuracy
-from atv.evaluation.scores import retention, task_scores
+from atv.evaluation.metrics.yes_no import opening_yes_no
+from atv.evaluation.scores import category_scores, retention, task_scores
 
 
 def question(answer="", group="g", category="", options=(), answers=()):
@@ -37,6 +42,25 @@ def test_vqa_accuracy_leaves_one_out(matches, score):
         ("dont", "don't"),
         ("3.5 m.", "3.5 m"),
         ("yes!\n", "yes"),
+        # Step 1: lower, "," and "?" go, 's is a word, ends are stripped.
+        (" Is it RED? ", "is it red"),
+        ("dog's", "dog 's"),
+        # Step 2: lines and tabs are spaces.
+        ("red\tand\nblue", "red and blue"),
+        # Step 3: a mark beside a space goes, one inside a word is a space, everywhere the same.
+        ("t-shirt", "t shirt"),
+        ("t-shirt - blue", "tshirt blue"),
+        ('"stop" (sign)', "stop sign"),
+        ("a_b=c", "b c"),
+        # Full stops go but before a digit, because of the mistyped look-behind also after one.
+        ("no. 5", "no 5"),
+        (".5", ".5"),
+        ("5.", "5"),
+        # Step 4: numbers, articles, contractions.
+        ("zero none ten eleven", "0 0 10 eleven"),
+        ("an apple on the table", "apple on table"),
+        ("youre shouldntve couldnt've", "you're shouldntve couldn't've"),
+        ("", ""),
     ],
 )
 def test_vqa_normaliser(text, normal):
@@ -94,6 +118,129 @@ def test_mmmu_takes_the_last_letter_or_matches_open_answers():
     asked = [question("B", str(i), options=options) for i in range(4)] + [question("12", "5")]
     metric.update(["(A) or (B)", "B", "seven? 7", "neither", "12."], asked)
     assert metric.compute() == pytest.approx(4 / 5)
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [("b", "B"), ("C. ring", "C"), ("c. ring", None), ("B ring", None), ("(B)", None), ("", None), ("BB", None)],
+)
+def test_letters_of_scienceqa(said, read):
+    assert letter(said) == read
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("B", "B"),
+        ("E", "E"),
+        ("Answer: C.", "C"),
+        ("(D).", "D"),
+        ("A cat", "A"),
+        ("A cat sits there", None),
+        ("A or B", None),
+        ("B and B.", "B"),
+        ("b", None),
+    ],
+)
+def test_lone_letters_of_mmbench(said, read):
+    assert lone_letter(said) == read
+
+
+@pytest.mark.parametrize(("said", "read"), [("A big ring it is", "B"), ("E, a ring", "E"), ("star and ring", None)])
+def test_mmbench_falls_back_on_the_one_option_named(said, read):
+    assert circular_letter(said, ["star", "ring"]) == read
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("(A), no, (B)", "B"),
+        ("(B) or A ", "B"),
+        ("B then A", "A"),
+        ("A. or B.", "B"),
+        ("A.x or B.x", "B"),
+        ("not C. but D.x", "D"),
+        ("B,", "B"),
+        ("DNA of B", "B"),
+        ("the ring and the star", "A"),
+        ("none", None),
+        ("", None),
+    ],
+)
+def test_letters_of_mmmu(said, read):
+    assert last_letter(said, ["star", "ring", "line", "dot"]) == read
+
+
+def test_unread_answers_are_wrong_and_counted():
+    asked = question("A", "1", options=["star", "ring"]), question("B", "2", options=["star", "ring"])
+    for metric, said in ((CircularChoice(), "?"), (OpenMatchOrChoice(), "?"), (LetterChoice(), "it is A")):
+        metric.update([said, "B"], asked)
+        assert (float(metric.compute()), int(metric.unread)) == (0.5, 1)
+    metric = PairedYesNo()
+    metric.update(["maybe", "no"], [question("yes", "1", "count"), question("no", "1", "count")])
+    assert (float(metric.compute()), int(metric.unread)) == (0.25, 1)
+
+
+@pytest.mark.parametrize(
+    ("said", "answer", "right"),
+    [
+        ("12", "12.0", True),
+        ("about 1,200 m", "1200", True),
+        ("x + y = 0.333", "0.33", True),
+        ("x = 3 is wrong, so 4", "3", False),
+        ("The result is Mitral valve.", "mitral valve", True),
+        ("valve", "mitral valve", False),
+        ("D", "d", True),
+        ("dog", "d", False),
+        ("1e3", "1000", True),
+    ],
+)
+def test_open_answers_of_mmmu(said, answer, right):
+    assert open_match(said, answer) is right
+
+
+def test_open_answers_are_what_follows_a_cue():
+    assert candidates("It is 5\nSo the final answer is 7 rings.") == [5.0, "7 rings", 5.0, 7.0]
+
+
+def test_precision_and_recall_of_pope():
+    metric = YesNo()
+    said = ["yes", "yes", "no", "Yes.", "yes", "no"]
+    metric.update(said, [question(answer, str(i)) for i, answer in enumerate(["yes"] * 4 + ["no"] * 2)])
+    # Two of three said yes are right; two of four yes are found.
+    expected = {"precision": 2 / 3, "recall": 1 / 2, "f1": 2 * (2 / 3) * (1 / 2) / (2 / 3 + 1 / 2)}
+    assert metric.parts() == pytest.approx(expected)
+    assert (float(metric.compute()), int(metric.unread)) == (0.5, 1)
+
+
+@pytest.mark.parametrize(
+    ("said", "read"), [("Yes", "yes"), ("n.", "no"), ("y", "yes"), ("I say yes", None), ("Nope", "no")]
+)
+def test_the_opening_of_answers_to_mme(said, read):
+    assert opening_yes_no(said) == read
+
+
+def test_points_of_mme():
+    metric = MMEPoints()
+    pair = ("yes", "no")
+    # Two pictures of color: one pair right, one half right; one of code_reasoning, both wrong; OCR, both right.
+    rows = [("color", "1"), ("color", "2"), ("code_reasoning", "3"), ("OCR", "4")]
+    asked = [question(answer, group, category) for category, group in rows for answer in pair]
+    metric.update(["yes", "no", "yes", "yes", "no", "yes", "Yes", "No"], asked)
+    # color: acc 75 + acc+ 50; code_reasoning 0; OCR 100 + 100.
+    parts = {"color": 125, "OCR": 200, "code_reasoning": 0, "perception": 325, "cognition": 0}
+    assert metric.parts() == pytest.approx(parts)
+    assert metric.compute() == pytest.approx((125 + 200 + 0) / 3 / 200)
+
+
+def test_scores_by_category():
+    rows = answers([1, 0, 1, 1])
+    rows["category"] = ["a", "a", "b", "b"]
+    found = category_scores(rows)
+    assert {name: (score.score, score.right, score.groups) for name, score in found.items()} == {
+        "a": (0.5, 1, 2),
+        "b": (1, 2, 2),
+    }
 
 
 def test_scores_from_rows_equal_the_metric_and_count_groups():

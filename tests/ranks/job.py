@@ -1,5 +1,6 @@
 """What one rank of the tests runs: python job.py RANKS FOLDER [RANK fails|is-preempted]"""
 
+import json
 import os
 import signal
 import sys
@@ -12,8 +13,11 @@ from PIL import Image
 from tiny import make_batch, random_llava
 
 import atv
+from atv.evaluation import metrics
+from atv.evaluation.benchmarks.loaded import load_benchmark
 from atv.evaluation.generation import answer
 from atv.evaluation.questions import question_batches
+from atv.evaluation.run import ask_benchmark
 from atv.loading import BUNDLED_MODEL, load_model
 from atv.masks import save_masks
 from atv.offload import load_offloaded
@@ -57,8 +61,10 @@ def main(ranks, folder, rank=None, how=None):
         if trainer.is_global_zero:
             save_masks(Path(folder) / f"{name}.safetensors", masks)
     answers = ask_bundled(trainer)
+    scores = ask_benchmarks(trainer, Path(folder))
     if trainer.is_global_zero:
         answers.to_parquet(Path(folder) / "answers.parquet")
+        (Path(folder) / "scores.json").write_text(json.dumps(scores))
 
 
 def decoupled(model, batches, trainer):
@@ -81,6 +87,22 @@ def ask_bundled(trainer):
     ]
     model, processor = load_model(BUNDLED_MODEL)
     return answer(model, processor, question_batches(processor, Dataset.from_list(rows), batch_size=2), trainer=trainer)
+
+
+def ask_benchmarks(trainer, folder):
+    """Scores of two benchmarks, and of a metric that every rank gave its own part of the answers."""
+    model, processor = load_model(BUNDLED_MODEL)
+    scores = {}
+    for name in ("POPE", "MME"):
+        loaded = load_benchmark(name, folder / "data")
+        done = ask_benchmark(loaded, model, processor, trainer, folder / name, batch_size=2, max_new_tokens=2)
+        metric = getattr(metrics, loaded.benchmark.metric)()
+        rows = done.answers.to_dict("records")[trainer.global_rank :: trainer.world_size]
+        metric.update([row["prediction"] for row in rows], rows)
+        synced = float(metric.compute())
+        with metric.sync_context():
+            scores[name] = [done.row(), synced, metric.parts(), int(metric.unread)]
+    return scores
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from atv.evaluation.metrics.base import GroupedScore
 from atv.evaluation.metrics.choice import CircularChoice, LetterChoice, OpenOrChoice
 from atv.evaluation.metrics.exact import ExactMatch
+from atv.evaluation.metrics.mme import MMEPoints
+from atv.evaluation.metrics.open import OpenMatchOrChoice
 from atv.evaluation.metrics.vqa import VQAAccuracy
 from atv.evaluation.metrics.yes_no import PairedYesNo, YesNo
 
@@ -11,6 +13,8 @@ __all__ = [
     "ExactMatch",
     "GroupedScore",
     "LetterChoice",
+    "MMEPoints",
+    "OpenMatchOrChoice",
     "OpenOrChoice",
     "PairedYesNo",
     "VQAAccuracy",

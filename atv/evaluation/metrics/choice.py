@@ -1,25 +1,42 @@
 """Multiple choice: ScienceQA's, MMBench's circular and MMMU's."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from atv.evaluation.metrics.base import GroupedScore
-from atv.evaluation.metrics.exact import exact_match
+from atv.evaluation.metrics.exact import plain
 
-_LETTERS = "ABCDE"
+LETTERS = "ABCDEFGHIJ"
+_LONE = ("{}", "{}.", "{},", "{}:", "{})", "{}).", "({})", "({}).", ":{}", ":{},", ":{}.", ":{})", ":{}).")
 
 
-def is_letter(prediction: str, answer: str) -> bool:
+def letter(prediction: str) -> str | None:
     """ScienceQA's rule: the letter alone, or an answer that begins "X.".
 
-    >>> is_letter("b", "B"), is_letter("B. star", "B"), is_letter("B star", "B")
-    (True, True, False)
+    >>> letter("b"), letter("B. star"), letter("B star"), letter("b. star")
+    ('B', 'B', None, None)
     """
     said = prediction.strip()
-    return said.lower() == answer.lower() or (len(said) >= 2 and said[0].upper() == answer.upper() and said[1] == ".")
+    if len(said) == 1 and said.isalpha():
+        return said.upper()
+    return said[0] if said[:1].isupper() and said[1:2] == "." else None
+
+
+def lone_letter(prediction: str) -> str | None:
+    """The one letter from A to E among the words, bare or in one kind of punctuation; a bare A in a sentence is none.
+
+    >>> lone_letter("(B)"), lone_letter("It is C."), lone_letter("A or B"), lone_letter("A cat on it")
+    ('B', 'C', None, None)
+    """
+    words = prediction.split()
+    for form in _LONE:
+        said = [each for each in "ABCDE" if form.format(each) in words]
+        article = form == "{}" and said == ["A"] and len(words) > 3
+        if len(said) == 1 and not article:
+            return said[0]
+    return None
 
 
 def circular_letter(prediction: str, options: Sequence[str]) -> str | None:
@@ -30,51 +47,56 @@ def circular_letter(prediction: str, options: Sequence[str]) -> str | None:
     >>> circular_letter("?", ["star", "ring"]) is None
     True
     """
-    tokens = [token for token in re.split(r"[\s().,:;]+", prediction) if token in _LETTERS[: len(options)] and token]
-    if len(set(tokens)) == 1:
-        return tokens[0]
-    contained = [
-        letter for letter, option in zip(_LETTERS, options, strict=False) if option.lower() in prediction.lower()
-    ]
-    return contained[0] if len(contained) == 1 else None
+    said = prediction.lower()
+    contained = [each for each, option in zip(LETTERS, options, strict=False) if option.lower() in said]
+    return lone_letter(prediction) or (contained[0] if len(contained) == 1 else None)
 
 
 def last_letter(prediction: str, options: Sequence[str]) -> str | None:
     """MMMU's parse: "(A)", else "A ", else "A.", else an option's text; the last occurrence wins; None is wrong.
 
-    >>> last_letter("not (A) but (B)", ["1", "2"]), last_letter("it is 2", ["1", "2"])
-    ('B', 'B')
+    >>> last_letter("not (A) but (B)", ["1", "2"]), last_letter("it is 2", ["1", "2"]), last_letter("?", ["1", "2"])
+    ('B', 'B', None)
     """
-    letters, said = _LETTERS[: len(options)], f" {prediction.strip()} "
-    for form in ("({})", " {} ", "{}."):
-        places = {letter: said.rfind(form.format(letter)) for letter in letters}
-        if max(places.values()) >= 0:
-            return max(places, key=lambda letter: places[letter])
-    texts = {letter: said.lower().rfind(text.lower()) for letter, text in zip(letters, options, strict=False)}
-    return max(texts, key=lambda letter: texts[letter]) if max(texts.values(), default=-1) >= 0 else None
+    said, texts = f" {_stripped(prediction)} ", dict(zip(LETTERS, options, strict=False))
+    # As the original, "A " is found at a word's end too, but a letter by itself goes first.
+    for form, place in (("({})", "({})"), ("{} ", " {} "), ("{}.", "{}.")):
+        if found := [each for each in texts if form.format(each) in said]:
+            return max(found, key=lambda each: said.rfind(place.format(each)))
+    found = [each for each, text in texts.items() if text.lower() in said.lower()]
+    return max(found, key=lambda each: said.lower().rfind(texts[each].lower()), default=None)
+
+
+def _stripped(text: str) -> str:
+    text = text.strip()
+    for mark in ",.!?;:'":
+        text = text.strip(mark)
+    return text
 
 
 class LetterChoice(GroupedScore):
     """Share of right letters."""
 
-    def credit(self, prediction: str, question: Mapping[str, Any]) -> float:
-        return float(is_letter(prediction, question["answer"]))
+    def read(self, prediction: str, question: Mapping[str, Any]) -> str | None:
+        return letter(prediction)
 
 
 class CircularChoice(GroupedScore):
     """Share of questions with every rotation right; an answer that cannot be parsed is wrong, never drawn."""
 
-    def credit(self, prediction: str, question: Mapping[str, Any]) -> float:
-        return float(circular_letter(prediction, question["options"]) == question["answer"])
+    def read(self, prediction: str, question: Mapping[str, Any]) -> str | None:
+        return circular_letter(prediction, question["options"])
 
     def value(self, credits: Tensor) -> Tensor:
         return credits.min()
 
 
 class OpenOrChoice(GroupedScore):
-    """MMMU's micro accuracy: a letter where there are options, an exact match where there are none."""
+    """A letter where there are options, an exact match where there are none."""
+
+    def read(self, prediction: str, question: Mapping[str, Any]) -> str | None:
+        return last_letter(prediction, question["options"]) if question["options"] else plain(prediction)
 
     def credit(self, prediction: str, question: Mapping[str, Any]) -> float:
-        if question["options"]:
-            return float(last_letter(prediction, question["options"]) == question["answer"])
-        return float(exact_match(prediction, question["answer"]))
+        answer = question["answer"]
+        return float(self.read(prediction, question) == (answer if question["options"] else plain(answer)))

@@ -9,17 +9,20 @@ from atv.evaluation.metrics.base import GroupedScore
 _DELETE = str.maketrans("", "", string.punctuation)
 
 
-def exact_match(prediction: str, answer: str) -> bool:
-    """Equality after lower-casing and deleting punctuation.
+def plain(text: str) -> str:
+    """Lower-cased and without punctuation.
 
-    >>> exact_match(" Red.", "red")
-    True
+    >>> plain(" Red.")
+    'red'
     """
-    return prediction.lower().translate(_DELETE).strip() == answer.lower().translate(_DELETE).strip()
+    return text.lower().translate(_DELETE).strip()
 
 
 class ExactMatch(GroupedScore):
-    """Share of exact matches."""
+    """Share of answers that are equal but for case and punctuation."""
+
+    def read(self, prediction: str, question: Mapping[str, Any]) -> str:
+        return plain(prediction)
 
     def credit(self, prediction: str, question: Mapping[str, Any]) -> float:
-        return float(exact_match(prediction, question["answer"]))
+        return float(plain(prediction) == plain(question["answer"]))

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atv.evaluation.metrics.base import GroupedScore
+from atv.evaluation.metrics.contractions import CONTRACTIONS
 
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 # The original's look-behind is mistyped; kept for parity.
@@ -13,14 +14,6 @@ _COMMA_IN_NUMBER = re.compile(r"\d,\d")
 _ARTICLES = {"a", "an", "the"}
 _DIGITS = "0 0 1 2 3 4 5 6 7 8 9 10".split()  # noqa: SIM905
 _NUMBERS = dict(zip("none zero one two three four five six seven eight nine ten".split(), _DIGITS, strict=True))  # noqa: SIM905
-_CONTRACTED = """
-aren't can't could've couldn't didn't doesn't don't hadn't hasn't haven't he'd he's how'd how'll how's i'm i've isn't
-it'd it'll let's ma'am mightn't might've mustn't must've needn't not've o'clock oughtn't shan't should've shouldn't
-somebody's someone's something's that's there'd there're there's they'd they'll they're they've wasn't we've weren't
-what'll what're what's what've when's where'd where's where've who'd who'll who's who've why'll why're why's won't
-would've wouldn't y'all you'd you'll you're you've
-"""
-_CONTRACTIONS = {word.replace("'", ""): word for word in _CONTRACTED.split()}
 
 
 def normalize(text: str) -> str:
@@ -38,7 +31,7 @@ def normalize(text: str) -> str:
         else:
             clean = clean.replace(mark, " ")
     words = [_NUMBERS.get(word, word) for word in _PERIOD.sub("", clean).lower().split()]
-    return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
+    return " ".join(CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
 
 
 def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
@@ -55,6 +48,9 @@ def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
 
 class VQAAccuracy(GroupedScore):
     """Leave-one-out VQA accuracy."""
+
+    def read(self, prediction: str, question: Mapping[str, Any]) -> str:
+        return normalize(prediction)
 
     def credit(self, prediction: str, question: Mapping[str, Any]) -> float:
         return vqa_accuracy(prediction, question["answers"])

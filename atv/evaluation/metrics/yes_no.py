@@ -1,38 +1,75 @@
 """Yes/no answers: POPE's accuracy, and MME's accuracy with pairs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from atv.evaluation.metrics.base import GroupedScore
 
 
-def strict_yes_no(prediction: str, answer: str) -> bool:
+def strict_yes_no(prediction: str) -> str | None:
     """POPE's rule: lower-cased and stripped, the whole answer; "Yes." is wrong.
 
-    >>> strict_yes_no("Yes", "yes"), strict_yes_no("Yes.", "yes")
-    (True, False)
+    >>> strict_yes_no("Yes"), strict_yes_no("Yes.")
+    ('yes', None)
     """
-    return prediction.lower().strip() == answer
+    said = prediction.lower().strip()
+    return said if said in ("yes", "no") else None
 
 
-def opening_yes_no(prediction: str, answer: str) -> bool:
-    """MME's rule: without dots, the answer within the first four characters.
+def opening_yes_no(prediction: str) -> str | None:
+    """MME's rule: without dots, yes or no within the first four characters, or their first letter alone.
 
-    >>> opening_yes_no("No, there is none.", "no")
-    True
+    >>> opening_yes_no("No, there is none."), opening_yes_no("y."), opening_yes_no("There is no")
+    ('no', 'yes', None)
     """
-    opening = prediction.lower().strip().replace(".", "")[:4]
-    said = "yes" if "yes" in opening else "no" if "no" in opening else None
-    return said == answer.lower().strip()
+    said = prediction.lower().strip().replace(".", "")
+    if said in ("y", "n"):
+        return {"y": "yes", "n": "no"}[said]
+    return "yes" if "yes" in said[:4] else "no" if "no" in said[:4] else None
 
 
 class YesNo(GroupedScore):
-    """POPE's accuracy."""
+    """POPE's accuracy; its parts are precision, recall and F1 of "yes", where what is neither yes nor no is wrong.
 
-    def credit(self, prediction: str, question: Mapping[str, Any]) -> float:
-        return float(strict_yes_no(prediction, question["answer"]))
+    lmms-eval leaves such an answer out of recall; here it is a miss, as in accuracy.
+
+    >>> metric = YesNo()
+    >>> asked = [{"answer": answer, "group": str(i), "category": ""} for i, answer in enumerate(("yes", "yes", "no"))]
+    >>> metric.update(["Yes", "Yes.", "yes"], asked)
+    >>> metric.parts(), int(metric.unread)
+    ({'precision': 0.5, 'recall': 0.5, 'f1': 0.5}, 1)
+    """
+
+    hits: Tensor
+    said_yes: Tensor
+    is_yes: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        for state in ("hits", "said_yes", "is_yes"):
+            self.add_state(state, torch.tensor(0), dist_reduce_fx="sum")
+
+    def read(self, prediction: str, question: Mapping[str, Any]) -> str | None:
+        return strict_yes_no(prediction)
+
+    def update(self, predictions: Sequence[str], questions: Sequence[Mapping[str, Any]]) -> None:
+        super().update(predictions, questions)
+        for prediction, question in zip(predictions, questions, strict=True):
+            said, truth = self.read(prediction, question) == "yes", question["answer"] == "yes"
+            self.hits += said and truth
+            self.said_yes += said
+            self.is_yes += truth
+
+    def parts(self) -> dict[str, float]:
+        hits, said_yes, is_yes = int(self.hits), int(self.said_yes), int(self.is_yes)
+        return {
+            "precision": hits / max(said_yes, 1),
+            "recall": hits / max(is_yes, 1),
+            "f1": 2 * hits / max(said_yes + is_yes, 1),
+        }
 
 
 class PairedYesNo(GroupedScore):
@@ -40,8 +77,8 @@ class PairedYesNo(GroupedScore):
 
     stratify = True
 
-    def credit(self, prediction: str, question: Mapping[str, Any]) -> float:
-        return float(opening_yes_no(prediction, question["answer"]))
+    def read(self, prediction: str, question: Mapping[str, Any]) -> str | None:
+        return opening_yes_no(prediction)
 
     def value(self, credits: Tensor) -> Tensor:
         return (credits.mean() + credits.min()) / 2

@@ -1,0 +1,41 @@
+"""GQA: questions about relations and attributes."""
+
+from typing import Any
+
+from datasets import Dataset
+
+from atv.data.conversations import require_columns
+from atv.evaluation.benchmarks.base import BRIEFLY, Benchmark, Question, Row
+from atv.evaluation.benchmarks.source import Source
+
+PICTURES = "testdev_balanced_images"
+
+
+class GQA(Benchmark):
+    """Open questions; exact match (12,578 rows). Pictures are a data set of their own: imageId is its id."""
+
+    hub, config, split = "lmms-lab/GQA", "testdev_balanced_instructions", "testdev"
+    columns = ("id", "imageId", "question", "answer")
+    identity = ("id",)
+    metric, max_new_tokens = "ExactMatch", 16
+    lmms_eval = "gqa"
+
+    def load(self, source: Source) -> Dataset:
+        """The questions; each finds its picture when it is read.
+
+        Raises:
+            ValueError: also for questions whose picture is missing.
+        """
+        questions, pictures = super().load(source), source.read(PICTURES, self.split)
+        require_columns(pictures, ("id", "image"), f"{self.name} ({PICTURES})")
+        place = {name: index for index, name in enumerate(pictures["id"])}
+        if absent := sorted(set(questions["imageId"]) - place.keys()):
+            raise ValueError(f"GQA: {PICTURES} lacks {len(absent)} pictures of questions, the first is {absent[0]!r}")
+
+        def join(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+            return batch | {"image": [pictures[place[name]]["image"] for name in batch["imageId"]]}
+
+        return questions.with_transform(join)
+
+    def ask(self, row: Row) -> Question:
+        return Question(f"{row['question']}{BRIEFLY}", row["answer"])

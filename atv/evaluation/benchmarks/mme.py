@@ -1,0 +1,25 @@
+"""MME: a pair of yes/no questions a picture, in fourteen categories."""
+
+from atv.evaluation.benchmarks.base import BRIEFLY, Benchmark, Question, Row
+
+POINTS = 2800
+_OWN_PROMPT = " Please answer yes or no."
+
+
+class MME(Benchmark):
+    """Perception and cognition; acc% + acc+% by category, 2,800 points in all (2,374 rows, 1,187 pictures)."""
+
+    hub, split = "lmms-lab/MME", "test"
+    columns = ("question_id", "image", "question", "answer", "category")
+    # Both questions of a picture have the same id.
+    identity = ("category", "question_id", "question")
+    metric, max_new_tokens = "MMEPoints", 16
+    lmms_eval = "mme"
+
+    def ask(self, row: Row) -> Question:
+        text = row["question"].strip().replace(_OWN_PROMPT, "") + BRIEFLY
+        answer = row["answer"].lower().strip().replace(".", "")
+        return Question(text, answer, group=f"{row['category']}/{row['question_id']}", category=row["category"])
+
+    def total(self, score: float) -> tuple[float, float]:
+        return POINTS * score, POINTS

@@ -1,0 +1,41 @@
+"""The command that scores a model's folder with lmms-eval, which this package's scores follow."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from atv.evaluation.benchmarks import Benchmark
+from atv.evaluation.pixels import PIXELS
+
+VERSION = "0.7.3"
+# What lmms-eval calls the class that runs a model type; any other runs in its plain transformers class.
+_RUNNERS = {
+    "llava": "llava_hf",
+    "llava_next": "llava_hf",
+    "llava_onevision": "llava_hf",
+    "qwen2_vl": "qwen2_vl",
+    "qwen2_5_vl": "qwen2_5_vl",
+    "qwen3_vl": "qwen3_vl",
+    "internvl": "internvl_hf",
+    "gemma3": "gemma3",
+}
+
+
+def lmms_eval_command(folder: Path, benchmarks: Sequence[Benchmark], ranks: int = 1) -> str:
+    """The shell command for one process a GPU; lmms-eval needs one.
+
+    Raises:
+        ValueError: for a benchmark that lmms-eval does not have.
+    """
+    if unknown := [each.name for each in benchmarks if not each.lmms_eval]:
+        raise ValueError(f"benchmark: lmms-eval has no task for {', '.join(unknown)}")
+    kind = json.loads((folder / "config.json").read_text()).get("model_type", "")
+    arguments = [f"pretrained={folder}"]
+    if kind in PIXELS:
+        least, most = PIXELS[kind]
+        arguments += [f"min_pixels={least}", f"max_pixels={most}"]
+    command = ["accelerate", "launch", f"--num_processes={ranks}", "-m", "lmms_eval"]
+    command += ["--model", _RUNNERS.get(kind, "huggingface"), "--model_args", ",".join(arguments)]
+    command += ["--tasks", ",".join(each.lmms_eval for each in benchmarks), "--batch_size", "1"]
+    return shlex.join([*command, "--log_samples", "--output_path", "results/lmms-eval"])

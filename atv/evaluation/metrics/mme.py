@@ -1,0 +1,37 @@
+"""MME in points."""
+
+from atv.evaluation.metrics.base import stable_hash
+from atv.evaluation.metrics.yes_no import PairedYesNo
+
+PERCEPTION = (
+    "existence",
+    "count",
+    "position",
+    "color",
+    "posters",
+    "celebrity",
+    "scene",
+    "landmark",
+    "artwork",
+    "OCR",
+)
+COGNITION = ("commonsense_reasoning", "numerical_calculation", "text_translation", "code_reasoning")
+
+
+class MMEPoints(PairedYesNo):
+    """MME's score over its maximum; its parts are acc% + acc+% of each category seen, and their two sums.
+
+    >>> metric = MMEPoints()
+    >>> asked = [{"answer": answer, "group": "1.png", "category": "count"} for answer in ("yes", "no")]
+    >>> metric.update(["Yes", "Yes."], asked)
+    >>> metric.parts()
+    {'count': 50.0, 'perception': 50.0, 'cognition': 0}
+    """
+
+    def parts(self) -> dict[str, float]:
+        values, strata = self.group_values()
+        # A group's value is the mean of two shares, its points the sum of two percentages.
+        seen = {name: values[strata == stable_hash(name)] for name in PERCEPTION + COGNITION}
+        points = {name: 200 * float(own.mean()) for name, own in seen.items() if len(own)}
+        sums = {"perception": PERCEPTION, "cognition": COGNITION}
+        return points | {name: sum(points.get(each, 0) for each in members) for name, members in sums.items()}

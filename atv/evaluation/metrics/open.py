@@ -1,0 +1,72 @@
+"""MMMU's open questions: any number or phrase of the answer may be right."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from atv.evaluation.metrics.choice import OpenOrChoice
+
+_NUMBERS = (
+    r"-?\b\d{1,3}(?:,\d{3})+\b",
+    r"-?\d+(?:\.\d+)?[eE][+-]?\d+",
+    r"-?(?:\d+\.\d+|\.\d+|\d+\b)(?![eE][+-]?\d+)(?![,\d])",
+)
+_CUES = ("could be ", "so ", "is ", "thus ", "therefore ", "final ", "answer ", "result ")
+
+
+def normal(text: str) -> list[str | float]:
+    """A number to two decimals, or the lower-cased text; a single letter only with a space beside it.
+
+    >>> normal("1,000.456"), normal(" Ring"), normal("N")
+    ([1000.46], ['ring'], [' n', 'n '])
+    """
+    text = text.strip()
+    try:
+        return [round(float(text.replace(",", "")), 2)]
+    except ValueError:
+        text = text.lower()
+        return [f" {text}", f"{text} "] if len(text) == 1 else [text]
+
+
+def candidates(prediction: str) -> list[str | float]:
+    """The phrases after cues such as "is", line by line, or else the whole answer; and every number in them.
+
+    >>> candidates("The sum is 12 apples")
+    ['12 apples', 12.0]
+    """
+    lines = prediction.strip().strip(".").lower().split("\n")
+    phrases = [phrase for number, line in enumerate(lines) if (phrase := _key(line, number == len(lines) - 1))]
+    phrases = phrases or [prediction.strip().strip(".").lower()]
+    numbers = [number for phrase in phrases for form in _NUMBERS for number in re.findall(form, phrase)]
+    return [each for text in (*phrases, *numbers) for each in normal(text)]
+
+
+def _key(line: str, is_last: bool) -> str:
+    """What follows the last cue; an equation counts on the last line. Empty where that is mere punctuation."""
+    cues = (*_CUES, "=") if is_last else _CUES
+    tails = [line.split(cue)[-1].strip() for cue in cues if cue in line]
+    shortest = min(filter(None, tails), key=len, default="")
+    return "" if shortest in tuple(":,.!?;'") else shortest
+
+
+def open_match(prediction: str, answer: str) -> bool:
+    """Whether a candidate equals the answer as a number, or holds it as text.
+
+    >>> open_match("so x = 0.5", "0.50"), open_match("a red ring", "ring"), open_match("5 rings", "50")
+    (True, True, False)
+    """
+    truths = normal(answer)
+    return any(
+        truth in said if isinstance(said, str) and isinstance(truth, str) else said == truth
+        for said in candidates(prediction)
+        for truth in truths
+    )
+
+
+class OpenMatchOrChoice(OpenOrChoice):
+    """MMMU's micro accuracy: a letter where there are options, else a number or phrase of the answer."""
+
+    def credit(self, prediction: str, question: Mapping[str, Any]) -> float:
+        if question["options"]:
+            return super().credit(prediction, question)
+        return float(open_match(prediction, question["answer"]))

@@ -1,0 +1,90 @@
+"""Predictions on disk as they are made, so that a killed run goes on: one JSONL file a rank, one line a question."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pandas as pd
+
+from atv.files import atomic
+
+
+class Predictions:
+    """A folder of rank-000.jsonl, ...; each line has question_id and prediction.
+
+    A batch is written at once. A line that a killed run left torn does not count and is cut off by the next write; of
+    lines with the same question the first counts.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def read(self) -> dict[str, str]:
+        """Question id -> prediction, of all ranks."""
+        found: dict[str, str] = {}
+        for file in sorted(self.folder.glob("rank-*.jsonl")):
+            for line in _whole_lines(file.read_bytes()).splitlines():
+                row = json.loads(line)
+                found.setdefault(row["question_id"], row["prediction"])
+        return found
+
+    def append(self, rank: int, made: Iterable[tuple[Mapping[str, Any], str]]) -> None:
+        """Adds a batch to a rank's file; it is on disk when this returns."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        rows = ({"question_id": question["question_id"], "prediction": text} for question, text in made)
+        lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        own = self.folder / f"rank-{rank:03d}.jsonl"
+        _cut_torn_line(own)
+        with open(own, "ab") as file:
+            file.write(lines)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _whole_lines(content: bytes) -> bytes:
+    return content[: content.rfind(b"\n") + 1]
+
+
+def _cut_torn_line(file: Path) -> None:
+    if not file.is_file() or not file.stat().st_size:
+        return
+    with open(file, "r+b") as stream:
+        stream.seek(-1, os.SEEK_END)
+        if stream.read() != b"\n":
+            stream.seek(0)
+            stream.truncate(len(_whole_lines(stream.read())))
+
+
+class KeepPredictions(L.Callback):
+    """Adds each batch of answers to the predictions on disk."""
+
+    def __init__(self, predictions: Predictions) -> None:
+        self.predictions = predictions
+
+    def on_predict_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if outputs:
+            self.predictions.append(trainer.global_rank, outputs)
+
+
+def write_answers(path: Path, answers: pd.DataFrame) -> None:
+    """One JSON object a line, atomically."""
+    with atomic(path) as temporary:
+        answers.to_json(temporary, orient="records", lines=True, force_ascii=False)
+
+
+def read_answers(path: Path) -> pd.DataFrame:
+    """What ``write_answers`` wrote.
+
+    Raises:
+        ValueError: when there is no such file.
+    """
+    if not path.is_file():
+        raise ValueError(f"no answers at {str(path)!r}")
+    # Not splitlines, which also breaks at the line separators that answers may hold.
+    with open(path, encoding="utf-8") as lines:
+        return pd.DataFrame([json.loads(line) for line in lines])

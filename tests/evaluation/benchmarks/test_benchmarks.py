@@ -1,0 +1,74 @@
+"""Each benchmark's prompts, ids and right answers, from files in the real layout."""
+
+import pytest
+
+from atv.evaluation.benchmarks import NINE
+from atv.evaluation.benchmarks.loaded import load_benchmark
+
+BRIEFLY = "Answer the question using a single word or phrase."
+ANSWERABLE = "When the provided information is insufficient, respond with 'Unanswerable'."
+LETTER = "Answer with the option's letter from the given choices directly."
+
+# Name -> (questions, the first one's prompt, its other facts).
+FIRST = {
+    "OKVQA": (6, f"What color?\n{ANSWERABLE}\n{BRIEFLY}", {"question_id": "0", "answers": ["red"] * 6 + ["no"] * 4}),
+    "VizWiz": (6, f"What is this?\n{ANSWERABLE}\n{BRIEFLY}", {"question_id": "VizWiz_val_0.jpg", "category": "other"}),
+    "TextVQA": (6, f"What is written?\n{BRIEFLY}", {"question_id": "34602", "answers": ["red"] * 10}),
+    "GQA": (6, f"What is it?\n{BRIEFLY}", {"question_id": "200", "answer": "ring"}),
+    "POPE": (6, f"Is there a ring in the image?\n{BRIEFLY}", {"question_id": "random/1", "answer": "yes"}),
+    "ScienceQA": (5, f"Which?\nA. star\nB. ring\nC. line\n{LETTER}", {"answer": "A", "category": "natural science"}),
+    "MMBench": (
+        9,
+        f"What color? There are several options:\nA. red\nB. nothing\nC. gold\n\n{LETTER}",
+        {"question_id": "0", "group": "0", "answer": "A", "options": ["red", "nothing", "gold"], "category": "coarse"},
+    ),
+    "MME": (6, f"Is it red?\n{BRIEFLY}", {"group": "color/color/red.png", "answer": "yes", "category": "color"}),
+    "MMMU": (
+        2,
+        f"See <image 1> here.\nA. star\nB. <image 2>\n\n{LETTER}",
+        {"question_id": "validation_Art_Theory_1", "category": "Art_Theory", "options": ["star", "<image 2>"]},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_rows_become_prompts(name, data):
+    count, prompt, facts = FIRST[name]
+    questions = [each.question for each in load_benchmark(name, data).questions]
+    assert len(questions) == count == len({question["question_id"] for question in questions})
+    assert questions[0]["question"] == prompt
+    assert facts.items() <= questions[0].items()
+
+
+def test_there_are_nine_and_each_is_tested():
+    assert {kind.__name__ for kind in NINE} == set(FIRST)
+
+
+def test_hints_come_before_questions(data):
+    assert load_benchmark("MMBench", data).questions[3].question["question"].startswith("Look up. What color? There")
+    assert load_benchmark("ScienceQA", data).questions[1].question["question"].startswith("Context: Look.\nWhich?\n")
+
+
+def test_rotations_and_pairs_are_groups(data):
+    for name, groups in (("MMBench", 3), ("MME", 3), ("POPE", 6)):
+        assert len({each.question["group"] for each in load_benchmark(name, data).questions}) == groups
+
+
+def test_open_questions_of_mmmu_have_no_options(data):
+    last = load_benchmark("MMMU", data).questions[-1].question
+    assert (last["question"], last["options"]) == (f"How many in <image 1>?\n\n{BRIEFLY}", [])
+
+
+def test_gqa_finds_each_picture(data):
+    loaded = load_benchmark("GQA", data)
+    pixels = [loaded.benchmark.pictures(loaded.rows[i])[1].getpixel((0, 0)) for i in (1, 4)]
+    assert pixels == [(0, 128, 0), (0, 128, 0)]
+
+
+def test_mmmu_shows_the_pictures_that_are_there(data):
+    loaded = load_benchmark("MMMU", data)
+    assert [sorted(loaded.benchmark.pictures(row)) for row in loaded.rows] == [[1, 2], [1]]
+
+
+def test_points_of_mme():
+    assert [kind().total(0.5)[0] for kind in NINE] == [50] * 7 + [1400, 50]

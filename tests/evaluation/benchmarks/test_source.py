@@ -1,0 +1,102 @@
+"""Where rows come from, and what is said when they do not."""
+
+import shutil
+
+import pyarrow.parquet as pq
+import pytest
+from benchmark_data import mmbench, pope
+from datasets import DatasetDict, load_dataset
+from datasets.exceptions import DatasetNotFoundError
+
+from atv.evaluation.benchmarks.loaded import load_benchmark
+from atv.evaluation.benchmarks.questions import asked, digest
+
+
+def write(table, file):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, file)
+    return file.parent
+
+
+@pytest.mark.parametrize(
+    "place", ["test-0.parquet", "data/test-0.parquet", "POPE/any.parquet", "lmms-lab--POPE/test.parquet"]
+)
+def test_parquet_wherever_a_copy_has_it(place, data, tmp_path):
+    write(pope(), tmp_path / place)
+    assert load_benchmark("POPE", tmp_path).provenance() == load_benchmark("POPE", data).provenance()
+
+
+def test_what_was_saved_to_disk_is_the_same_data(data, tmp_path):
+    rows = load_dataset("parquet", data_files=str(data / "MMBench/en/*.parquet"), split="train")
+    rows.save_to_disk(tmp_path / "one")
+    DatasetDict({"dev": rows, "test": rows.select([0])}).save_to_disk(tmp_path / "splits" / "MMBench" / "en")
+    expected = load_benchmark("MMBench", data).provenance()["digest"]
+    assert load_benchmark("MMBench", tmp_path / "one").provenance()["digest"] == expected
+    assert load_benchmark("MMBench", tmp_path / "splits").provenance()["digest"] == expected
+
+
+@pytest.mark.parametrize("name", ["MMBench", "ScienceQA", "MME"])
+def test_the_order_of_rows_moves_no_id(name, data):
+    loaded = load_benchmark(name, data)
+    again = asked(loaded.benchmark, loaded.rows.select(range(len(loaded.rows) - 1, -1, -1)))
+    assert digest(again) == digest(loaded.questions)
+
+
+def test_missing_columns_are_named_with_those_that_are_there(tmp_path):
+    write(mmbench().drop_columns(["hint", "D"]), tmp_path / "dev-0.parquet")
+    with pytest.raises(ValueError, match=r"MMBench: missing columns hint, D; there are index, question, answer, A"):
+        load_benchmark("MMBench", tmp_path)
+
+
+def test_pictures_of_gqa_may_be_missing(data, tmp_path):
+    shutil.copytree(data / "GQA", tmp_path / "GQA")
+    file = tmp_path / "GQA/testdev_balanced_images/testdev-00000-of-00001.parquet"
+    pq.write_table(pq.read_table(file).slice(1), file)
+    with pytest.raises(ValueError, match="lacks 1 pictures of questions, the first is 'n0'"):
+        load_benchmark("GQA", tmp_path)
+
+
+def test_a_folder_without_the_data(tmp_path):
+    with pytest.raises(ValueError, match="no folder"):
+        load_benchmark("POPE", tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="holds no split 'dev' of en"):
+        load_benchmark("MMBench", tmp_path)
+
+
+def test_limits_count_groups(data):
+    assert len(load_benchmark("MMBench", data, limit=2).questions) == 6
+    with pytest.raises(ValueError, match="limit: expected at least 1, got 0"):
+        load_benchmark("MMBench", data, limit=0)
+
+
+def test_unknown_names_list_the_choices():
+    with pytest.raises(ValueError, match=r"did you mean 'MMBench'\? Choices: .*GQA, MMBench, .*MMMU, OKVQA"):
+        load_benchmark("MMBenchDev")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ConnectionError("no network"), DatasetNotFoundError("Dataset 'lmms-lab/MME' is a gated dataset on the Hub.")],
+)
+def test_a_hub_out_of_reach_or_a_gated_data_set(error, monkeypatch):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr("atv.evaluation.benchmarks.source.load_dataset", refuse)
+    with pytest.raises(ValueError, match=r"lmms-lab/MME \(default, test\).*--data FOLDER.*log in") as raised:
+        load_benchmark("MME")
+    assert str(error) in str(raised.value)
+
+
+def test_the_hub_is_asked_for_the_configuration_and_tells_its_commit(data, monkeypatch):
+    requests, commit = [], "0123456789abcdef0123456789abcdef01234567"
+
+    def fetch(name, config, split):
+        requests.append((name, config, split))
+        rows = load_dataset("parquet", data_files=str(data / "MMBench/en/*.parquet"), split="train")
+        rows.info.download_checksums = {f"hf://datasets/{name}@{commit}/en/dev-00000-of-00001.parquet": {}}
+        return rows
+
+    monkeypatch.setattr("atv.evaluation.benchmarks.source.load_dataset", fetch)
+    found = load_benchmark("MMBench").provenance()
+    assert requests == [("lmms-lab/MMBench", "en", "dev")] and found["revision"] == commit

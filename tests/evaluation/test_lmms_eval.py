@@ -1,0 +1,55 @@
+import json
+import shlex
+
+import pytest
+
+from atv.evaluation.benchmarks import MME, NINE, Benchmark
+from atv.evaluation.lmms_eval import lmms_eval_command
+from atv.evaluation.pixels import pin_pixels
+
+
+@pytest.mark.parametrize(
+    ("kind", "runner", "more"),
+    [
+        ("qwen2_5_vl", "qwen2_5_vl", ",min_pixels=200704,max_pixels=1605632"),
+        ("qwen2_vl", "qwen2_vl", ",min_pixels=3136,max_pixels=602112"),
+        ("llava_next", "llava_hf", ""),
+        ("smolvlm", "huggingface", ""),
+    ],
+)
+def test_the_command_names_folder_tasks_and_pixels(kind, runner, more, tmp_path):
+    folder = tmp_path / "my model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": kind}))
+    words = shlex.split(lmms_eval_command(folder, [each() for each in NINE]))
+    assert words[:6] == ["accelerate", "launch", "--num_processes=1", "-m", "lmms_eval", "--model"]
+    assert words[6] == runner and words[8] == f"pretrained={folder}{more}"
+    assert words[10].split(",")[:2] == ["ok_vqa_val2014", "vizwiz_vqa_val"] and len(words[10].split(",")) == 9
+
+
+def test_a_benchmark_of_ones_own_is_refused(tmp_path):
+    class Own(MME):
+        lmms_eval = ""
+
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="no task for Own"):
+        lmms_eval_command(tmp_path, [Own()])
+    assert issubclass(Own, Benchmark)
+
+
+@pytest.mark.parametrize(("kind", "most"), [("qwen2_vl", 602_112), ("qwen2_5_vl", 1_605_632)])
+def test_pinned_pixels_bound_the_patches(kind, most):
+    from PIL import Image
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    class Processor:
+        image_processor = Qwen2VLImageProcessorPil()
+
+    assert pin_pixels(Processor, kind)["max_pixels"] == most
+    grid = Processor.image_processor(images=[Image.new("RGB", (3000, 2000))], return_tensors="pt")["image_grid_thw"]
+    pixels = int(grid.prod()) * 14 * 14
+    assert 0.9 * most < pixels <= most
+
+
+def test_other_types_are_left_alone():
+    assert pin_pixels(None, "llava_next") is None
