@@ -21,6 +21,7 @@ from atv.commands.inspect import inspect
 from atv.commands.models import models
 from atv.commands.prune import prune
 from atv.criteria import Criterion
+from atv.data import CalibrationData
 from atv.patterns import Pattern
 from atv.selection import TokenSelection
 
@@ -30,6 +31,7 @@ KINDS: dict[str, type[Any]] = {
     "criterion": Criterion,
     "pattern": Pattern,
     "allocation": Allocation,
+    "calibration": CalibrationData,
 }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from atv.data.pixels import cap_pixels
 from atv.evaluation.generation import answer
 from atv.evaluation.questions import question_batches
 from atv.evaluation.scores import TaskScore, task_scores
@@ -22,6 +23,8 @@ def evaluate(
     groups: int | None = None,
     batch_size: int = 64,
     max_new_tokens: int = 16,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
     output: Path | None = None,
     trainer: dict[str, Any] | None = None,
     trust_remote_code: bool = False,
@@ -29,21 +32,24 @@ def evaluate(
     """Answer the evaluation suite by greedy decoding and score it, task by task.
 
     Args:
-        model: Folder of an LVLM, pruned or not, or "bundled".
+        model: Folder of an LVLM, pruned or not, hub id (owner/name or owner/name@revision), or "bundled".
         evaluation: Folder of a saved data set with the bundled columns, or "bundled".
         split: Of the bundled suite: dev or test.
         groups: Only the first so many groups of questions of each task (rotations and pairs are one group).
         batch_size: Questions generated at once.
         max_new_tokens: Longest answer.
+        min_pixels: Smallest area of a picture; a pruned folder brings those that it was calibrated with.
+        max_pixels: Largest area of a picture, likewise.
         output: Folder for scores.json and answers.parquet (every prediction).
         trainer: Options of lightning.Trainer, as --trainer.accelerator gpu.
         trust_remote_code: Whether code that comes with the model may run.
     """
-    folder = model_folder(model)
     target = None if output is None else writable(output, "output")
     runner = quiet_trainer(**(trainer or {}))
+    folder = model_folder(model, trust_remote_code)
     questions = load_evaluation(evaluation, split)
     lvlm, processor = load_model(folder, trust_remote_code)
+    cap_pixels(processor, min_pixels, max_pixels)
     answers = answer(
         lvlm, processor, question_batches(processor, questions, batch_size, groups), max_new_tokens, runner
     )
