@@ -35,6 +35,7 @@ def prune(
     seed: int = 0,
     trainer: L.Trainer | None = None,
     run_dir: str | Path | None = None,
+    calibration: Mapping[str, Any] | None = None,
 ) -> PruningReport:
     """Prunes an LVLM's language model in place, block by block, by default as ATV-Pruning does.
 
@@ -54,6 +55,7 @@ def prune(
         trainer: runs the prediction loop; None makes one with a progress bar.
         run_dir: where each finished block, masks.safetensors and report.json are written, if given; the same call
             goes on from the last finished block, a call that differs is refused.
+        calibration: which samples the batches are (as the ``record`` of ``calibration_batches``), kept in the report.
 
     Raises:
         ValueError: for any argument that does not fit, before calibration starts; for activations that are not
@@ -66,7 +68,8 @@ def prune(
     def write(name: str, target: Target, pruned: Mapping[str, Pruned]) -> None:
         target.weight.data.copy_(pruned[BOTH].applied_to(target.weight.data))
 
-    return run(Request(lvlm, chosen, plans, propagate, seed), write, batches, trainer, run_dir)
+    request = Request(lvlm, chosen, plans, propagate, seed, calibration or {})
+    return run(request, write, batches, trainer, run_dir)
 
 
 def decouple(
@@ -80,6 +83,7 @@ def decouple(
     seed: int = 0,
     trainer: L.Trainer | None = None,
     run_dir: str | Path | None = None,
+    calibration: Mapping[str, Any] | None = None,
 ) -> PruningReport:
     """Gives every target one weight a modality, each pruned in its own way, in place (the paper's probe).
 
@@ -87,7 +91,7 @@ def decouple(
 
     Args:
         text, visual: how each pathway is calibrated and pruned.
-        model, batches, targets, propagate, seed, trainer, run_dir: as for ``prune``.
+        model, batches, targets, propagate, seed, trainer, run_dir, calibration: as for ``prune``.
 
     Returns:
         A report whose ``pathways["text"]`` and ``pathways["visual"]`` hold the masks.
@@ -105,4 +109,5 @@ def decouple(
         decouple_target(model, name, target, **pruned)
 
     route(lvlm)
-    return run(Request(lvlm, chosen, plans, propagate, seed), replace, batches, trainer, run_dir)
+    request = Request(lvlm, chosen, plans, propagate, seed, calibration or {})
+    return run(request, replace, batches, trainer, run_dir)

@@ -24,6 +24,7 @@ from atv.commands.prune import prune
 from atv.commands.report import report
 from atv.commands.verify import verify
 from atv.criteria import Criterion
+from atv.data import CalibrationData
 from atv.patterns import Pattern
 from atv.selection import TokenSelection
 
@@ -42,6 +43,7 @@ KINDS: dict[str, type[Any]] = {
     "criterion": Criterion,
     "pattern": Pattern,
     "allocation": Allocation,
+    "calibration": CalibrationData,
 }
 # Options that need no value.
 SWITCHES = {"print_lmms_eval": "Only print the lmms-eval command that scores the model's folder on the benchmarks."}

@@ -1,5 +1,6 @@
 """What a pruning run leaves behind: masks, what every block showed, and the sparsity that was reached."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -57,6 +58,7 @@ class PruningReport:
     (which an offloaded model moves) and what the model's own frames refer to (which nothing can move).
     ``left_dense`` names the parameters of the decoder's blocks that atv does not prune, norms excepted, and the class
     of module that holds each: routers, convolutions, biases of experts, Linears that read no token of the decoder.
+    ``calibration`` says which samples the batches are, as the caller gave it.
     """
 
     masks: PackedMasks
@@ -69,6 +71,7 @@ class PruningReport:
     allocation: AllocationReport = field(default_factory=lambda: AllocationReport({}))
     waiting_bytes_per_token: float | None = None
     left_dense: dict[str, str] = field(default_factory=dict)
+    calibration: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def sparsity(self) -> float:
@@ -91,6 +94,7 @@ class PruningReport:
             "schema": SCHEMA,
             "seed": self.seed,
             "settings": self.settings,
+            "calibration": dict(self.calibration),
             "versions": self.versions,
             "parameters": self.parameters,
             "sparsity": sparsity,

@@ -1,9 +1,12 @@
 """What the docs show is run."""
 
 import re
+import shlex
+import sqlite3
 from pathlib import Path
 
 import pytest
+from layouts import ANSWER, jpg
 
 ROOT = Path(__file__).parents[1]
 EXTENDING = (ROOT / "docs" / "extending.md").read_text()
@@ -34,6 +37,24 @@ def test_every_plug_in_of_the_docs_prunes(llava, batches, tmp_path, code):
     assert len(code.splitlines()) < 15
 
 
+def test_the_data_source_of_the_docs_calibrates(tmp_path):
+    from atv.bundled.vocabulary import build_processor
+    from atv.data import CalibrationData
+    from atv.data.calibration import calibration_batches
+    from atv.plugins import find, load_file
+
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "data.md").read_text(), re.S)
+    (tmp_path / "captions.py").write_text(code)
+    load_file(tmp_path / "captions.py")
+    with sqlite3.connect(tmp_path / "captions.db") as table:
+        table.execute("CREATE TABLE pictures (id, jpeg, caption)")
+        table.executemany("INSERT INTO pictures VALUES (?, ?, ?)", [(n, jpg(n), ANSWER) for n in range(3)])
+    data = find("Captions", CalibrationData, "calibration")(str(tmp_path / "captions.db"))
+    batches = calibration_batches(build_processor(), data, 2)
+    assert len(batches[0]["input_ids"]) == 2 and set(batches.record["ids"]) < {"0", "1", "2"}
+    assert batches.record["data"] == {"class": "Captions", "file": str(tmp_path / "captions.db")}
+
+
 def test_links_lead_somewhere():
     for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
@@ -52,4 +73,4 @@ def test_commands_of_the_docs_parse(tmp_path):
     lines = re.findall(r"^(?:srun \S+ |torchrun .* )?(?:\.venv/bin/atv|-m atv\.cli) +(.*?)(?:\s+#.*)?$", text, re.M)
     assert len(lines) >= 8 and any("num_nodes" in line for line in lines)
     for line in lines:
-        parser().parse_args(line.replace("EveryOther", "ReadmeRule").replace("my_rule.py", str(rule)).split())
+        parser().parse_args(shlex.split(line.replace("EveryOther", "ReadmeRule").replace("my_rule.py", str(rule))))

@@ -18,6 +18,7 @@ LAYERS = [
         "anatomy",
         "visual_grid",
         "figures",
+        "hub",
     },
     {"masks"},
     {"lvlm", "experts", "selection", "criteria", "patterns", "allocation", "report"},

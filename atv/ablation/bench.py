@@ -1,18 +1,15 @@
 """What every cell of a run shares: the dense model, what it is calibrated on and what it is asked."""
 
-from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
 
 from datasets import Dataset
 from transformers import PreTrainedModel, ProcessorMixin
 
-from atv.data.conversations import calibration_batches
+from atv.data import CalibrationData
+from atv.data.calibration import CalibrationBatches, calibration_batches
 from atv.evaluation.questions import QuestionBatch, question_batches, see_once
 from atv.fingerprint import tensors_digest
 from atv.lvlm import LVLM
-
-Batches = Sequence[Mapping[str, Any]]
 
 
 class Bench:
@@ -23,25 +20,27 @@ class Bench:
         samples: calibration samples of a cell that names no number.
         groups: only the first so many groups of questions of each task; None for all.
         max_new_tokens: longest answer.
+        max_length: longest calibration sample in tokens; None for any.
     """
 
     def __init__(
         self,
         model: PreTrainedModel,
         processor: ProcessorMixin,
-        calibration: Dataset,
+        calibration: CalibrationData,
         evaluation: Dataset,
         samples: int,
         groups: int | None,
         max_new_tokens: int,
+        max_length: int | None = None,
     ) -> None:
         self.model, self.processor, self.max_new_tokens = model, processor, max_new_tokens
-        self.samples = samples
+        self.samples, self.max_length = samples, max_length
         self.questions = question_batches(processor, evaluation, groups=groups)
         self._pool = calibration
-        self._batches: dict[tuple[int, int], Batches] = {}
+        self._batches: dict[tuple[int, int], CalibrationBatches] = {}
 
-    def calibration(self, samples: int | None, seed: int) -> Batches:
+    def calibration(self, samples: int | None, seed: int) -> CalibrationBatches:
         """The encoded samples that the seed draws.
 
         Raises:
@@ -49,7 +48,7 @@ class Bench:
         """
         drawn = self.samples if samples is None else samples, seed
         if drawn not in self._batches:
-            self._batches[drawn] = calibration_batches(self.processor, self._pool, *drawn)
+            self._batches[drawn] = calibration_batches(self.processor, self._pool, *drawn, max_length=self.max_length)
         return self._batches[drawn]
 
     def calibration_digest(self, samples: int | None, seed: int) -> str:

@@ -32,6 +32,7 @@ def pruned_copy(cell: Cell, bench: Bench, trainer: L.Trainer) -> tuple[PreTraine
     model = copy.deepcopy(bench.model)
     batches = bench.calibration(cell.samples, cell.seed)
     shared: dict[str, Any] = {"targets": cell.targets, "propagate": cell.propagate, "seed": cell.seed}
+    shared["calibration"] = batches.record
     if "both" in cell.pathways:
         return model, prune(model, batches, **vars(cell.pathways["both"]), **shared, trainer=trainer)
     text, visual = cell.pathways["text"], cell.pathways["visual"]

@@ -1,7 +1,7 @@
 """A checked call of ``prune`` or ``decouple``, and by what a folder knows it again."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from atv.allocation import Allocation
@@ -18,13 +18,14 @@ from atv.targets import Target
 
 @dataclass(frozen=True)
 class Request:
-    """What is pruned (``targets``) and how (``plans`` by pathway)."""
+    """What is pruned (``targets``) and how (``plans`` by pathway); ``calibration`` is for the report alone."""
 
     lvlm: LVLM
     targets: Mapping[str, Target]
     plans: Mapping[str, Plan]
     propagate: bool = True
     seed: int = 0
+    calibration: Mapping[str, Any] = field(default_factory=dict)
 
     def settings(self) -> dict[str, Any]:
         """Class names and arguments, for the report."""

@@ -71,6 +71,7 @@ def run(
         pathways={name: PathwayReport(masks) for name, masks in pruning.masks.items() if name != BOTH},
         waiting_bytes_per_token=loop.held_bytes / loop.held_tokens if loop.held_tokens else None,
         left_dense=request.lvlm.left_dense,
+        calibration=request.calibration,
     )
     kept.leave(report)
     return report

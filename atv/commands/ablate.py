@@ -17,6 +17,8 @@ from atv.ablation.shard import Shard
 from atv.ablation.store import CellStore, model_digest
 from atv.ablation.tables import chosen_tasks
 from atv.ablation.writing import write_results
+from atv.data import CalibrationData
+from atv.data.pixels import cap_pixels
 from atv.files import writable
 from atv.loading import BUNDLED, load_calibration, load_evaluation, load_model, model_folder
 from atv.trainer import quiet_trainer
@@ -29,8 +31,11 @@ class CellsFailed(RuntimeError):
 def ablate(
     file: list[Path] | Path,
     model: str = BUNDLED,
-    calibration: str = BUNDLED,
+    calibration: str | CalibrationData = BUNDLED,
     samples: int = 128,
+    max_length: int | None = None,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
     evaluation: str = BUNDLED,
     split: str = "test",
     groups: int | None = 150,
@@ -51,9 +56,12 @@ def ablate(
     Args:
         file: Python file with one class derived from atv.ablation.base.Ablation, such as ablations/visual_sparsity.py;
             a list of such files; or a folder, for all of its.
-        model: Folder of an LVLM, or "bundled".
-        calibration: Folder of a saved data set with columns image and conversation, or "bundled".
+        model: Folder of an LVLM, hub id (owner/name or owner/name@revision), or "bundled".
+        calibration: "bundled", file, folder, hub id, or a class name or dotted path, its arguments as for prune.
         samples: Calibration samples, drawn by the seed.
+        max_length: Longest calibration sample in tokens; longer ones lose text from their end, never a picture's part.
+        min_pixels: Smallest area of a picture, in calibration and evaluation (Qwen-VL's kind).
+        max_pixels: Largest area of a picture, likewise.
         evaluation: Folder of a saved data set with the bundled columns, or "bundled".
         split: Of the bundled suite: dev or test.
         groups: Only the first so many groups of questions of each task; null for all.
@@ -71,17 +79,20 @@ def ablate(
     part = None if shard is None else Shard.parse(shard)
     if seeds is not None and seeds < 1:
         raise ValueError(f"seeds: expected 1 or more, got {seeds}")
-    folder = model_folder(model)
+    folder = model_folder(model, trust_remote_code)
+    pool = load_calibration(calibration)
     writable(results, "results")
     runner = quiet_trainer(**({"enable_progress_bar": False} | (trainer or {})))
     console = Console(quiet=not runner.is_global_zero)
     lvlm, processor = load_model(folder, trust_remote_code)
+    cap_pixels(processor, min_pixels, max_pixels)
     with console.status("reading questions"):
-        data = load_calibration(calibration), load_evaluation(evaluation, split)
-        bench = Bench(lvlm, processor, *data, samples, groups, max_new_tokens)
+        questions = load_evaluation(evaluation, split)
+        bench = Bench(lvlm, processor, pool, questions, samples, groups, max_new_tokens, max_length)
         chosen_tasks([question["task"] for batch in bench.questions for question in batch.questions], columns)
         weights = model_digest(folder)
-    origin = {"model": model, "calibration": calibration, "samples": samples, "evaluation": evaluation, "split": split}
+    origin = {"model": model, "samples": samples, "evaluation": evaluation, "split": split}
+    origin |= {"calibration": pool.record(), "max_length": max_length}
     store = CellStore(results / "cells", weights, bench)
     for reason, ids in store.strangers().items():
         named = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from atv.commands.benchmarks import chosen_benchmarks, dense_answers, evaluate_benchmarks, load_all
+from atv.data.pixels import cap_pixels
 from atv.evaluation.benchmarks import NINE
 from atv.evaluation.generation import answer
 from atv.evaluation.lmms_eval import lmms_eval_command
@@ -29,6 +30,8 @@ def evaluate(
     groups: int | None = None,
     batch_size: int | None = None,
     max_new_tokens: int | None = None,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
     output: Path | None = None,
     print_lmms_eval: bool = False,
     plugin: list[Path] | Path | None = None,
@@ -41,7 +44,7 @@ def evaluate(
     killed.
 
     Args:
-        model: Folder of an LVLM, pruned or not, or "bundled".
+        model: Folder of an LVLM, pruned or not, hub id (owner/name or owner/name@revision), or "bundled".
         benchmark: Names with commas between them, or a list: OKVQA, VizWiz, TextVQA, GQA, POPE, ScienceQA, MMBench,
             MME, MMMU, a plug-in's, or "all" for the nine. Default: the bundled suite.
         data: Folder with a local copy of the benchmark's data set (parquet files laid out as on the hub, or saved to
@@ -53,31 +56,35 @@ def evaluate(
         groups: Only the first so many groups of questions of each task of the suite (rotations and pairs are one).
         batch_size: Questions generated at once. Default: 64 for the suite, 8 for benchmarks.
         max_new_tokens: Longest answer. Default: 16 for the suite, each benchmark's own.
+        min_pixels: Smallest area of a picture; a pruned folder brings those that it was calibrated with.
+        max_pixels: Largest area of a picture, likewise.
         output: Folder for scores.json and every prediction (answers.parquet; answers.jsonl by benchmark).
         print_lmms_eval: Only print the lmms-eval command that scores the folder.
         plugin: Python file, or list of files, with benchmarks of your own, imported first.
         trainer: Options of lightning.Trainer, as --trainer.accelerator gpu.
         trust_remote_code: Whether code that comes with the model may run.
     """
-    folder = model_folder(model)
     benchmarks = [] if benchmark is None else chosen_benchmarks(benchmark)
     if print_lmms_eval:
-        print(lmms_eval_command(folder, benchmarks or [kind() for kind in NINE]))
+        print(lmms_eval_command(model_folder(model, trust_remote_code), benchmarks or [kind() for kind in NINE]))
         return
     if not benchmarks and (data, limit, dense) != (None, None, None):
         raise ValueError("data, limit and dense are of benchmarks: name one with --benchmark")
     target = None if output is None else writable(output, "output")
     runner = quiet_trainer(**(trainer or {}))
+    folder = model_folder(model, trust_remote_code)
     if benchmarks:
         loaded = load_all(benchmarks, data, limit)
         before = None if dense is None else dense_answers(dense, loaded)
         origin = {"model": str(model), "data": None if data is None else str(data), "limit": limit}
         lvlm, processor = load_model(folder, trust_remote_code)
+        cap_pixels(processor, min_pixels, max_pixels)
         options = (batch_size or 8, max_new_tokens, before, origin)
         evaluate_benchmarks(loaded, lvlm, processor, runner, target, *options)
         return
     questions = load_evaluation(evaluation, split)
     lvlm, processor = load_model(folder, trust_remote_code)
+    cap_pixels(processor, min_pixels, max_pixels)
     batches = question_batches(processor, questions, batch_size or 64, groups)
     answers = answer(lvlm, processor, batches, max_new_tokens or 16, runner)
     if not runner.is_global_zero:

@@ -11,10 +11,11 @@ from rich.console import Console
 
 from atv.calibration.pathway import Pathway
 from atv.criteria import Criterion, Wanda
-from atv.data.conversations import drawn_rows, encoded_rows
+from atv.data import CalibrationData
+from atv.data.calibration import calibration_batches
 from atv.figures import norms_by_channel, overlap_heatmap, token_overlay
 from atv.files import atomic, writable, write_json
-from atv.inspection import Inspection, Subject, inspect_sample, linear_of_blocks, modality_overlap, own_row
+from atv.inspection import Inspection, Subject, drawn_row, inspect_sample, linear_of_blocks, modality_overlap, own_row
 from atv.loading import BUNDLED, load_calibration, load_model, model_folder
 from atv.lvlm import LVLM
 from atv.masks import random_overlap
@@ -31,7 +32,7 @@ def inspect(
     answer: str | None = None,
     sample: int | None = None,
     model: str = BUNDLED,
-    calibration: str = BUNDLED,
+    calibration: str | CalibrationData = BUNDLED,
     samples: int = 128,
     batch_size: int = 8,
     selection: TokenSelection = lazy_instance(DriftTopK),
@@ -58,8 +59,8 @@ def inspect(
         question: What is asked about the picture; needed with --image.
         answer: What is answered, as calibration conversations have it.
         sample: In place of a picture of yours: the number of a calibration sample, from 0 on. Default 0.
-        model: Folder of an LVLM (config.json, safetensors, processor), or "bundled".
-        calibration: Folder of a saved data set with columns image and conversation, or "bundled".
+        model: Folder of an LVLM (config.json, safetensors, processor), hub id, or "bundled".
+        calibration: "bundled", file, folder, hub id, or a class name or dotted path, its arguments as for prune.
         samples: Calibration samples, drawn by the seed.
         batch_size: Calibration samples a forward pass.
         selection: Which tokens enter the calibration pool: a class name or dotted path.
@@ -74,18 +75,18 @@ def inspect(
         trainer: Options of lightning.Trainer, as --trainer.accelerator gpu.
         trust_remote_code: Whether code that comes with the model may run.
     """
-    folder = model_folder(model)
+    folder = model_folder(model, trust_remote_code)
     own = own_row(image, question, answer, sample, samples)
     target = writable(output, "output")
     runner = quiet_trainer(**(trainer or {}))
+    data = load_calibration(calibration)
     dense, processor = load_model(folder, trust_remote_code)
     lvlm = LVLM.of(dense)
-    # Everything that can be wrong with the plan is found before data are read.
+    # Everything that can be wrong with the plan is found before samples are read.
     linears = linear_of_blocks(lvlm, linear)
     Pathway(selection, sparsity, criterion, pattern).plan(lvlm, lvlm.targets(None))
-    rows = drawn_rows(load_calibration(calibration), samples, seed)
-    subject = Subject.of(lvlm, processor, own or rows[sample or 0])
-    batches = encoded_rows(processor, rows, batch_size)
+    batches = calibration_batches(processor, data, samples, seed, batch_size)
+    subject = Subject.of(lvlm, processor, own or drawn_row(data, seed, batches.record["ids"][sample or 0]))
     shared = {"criterion": criterion, "pattern": pattern, "sparsity": sparsity, "propagate": propagate, "seed": seed}
     joined, index = ([*batches, subject.inputs], samples) if own else (batches, sample or 0)
     seen = inspect_sample(dense, joined, index, selection, linears, runner, **shared)
@@ -101,7 +102,7 @@ def inspect(
     _write(target, "norms", figure, seen.norms)
     figure = overlap_heatmap(iou, random_overlap(kept), note=f"{1 - kept:.0%} sparsity, {samples} samples")
     _write(target, "overlap", figure, pd.DataFrame({"linear": iou.keys(), "iou": iou.values()}))
-    origin = {"model": model, "calibration": calibration, "samples": samples, "picture": name}
+    origin = {"model": model, "calibration": batches.record, "samples": samples, "picture": name}
     made = {"seed": seed, "versions": versions(), "git": git_revision(), "hardware": hardware()}
     write_json(target / "inspect.json", {"schema": 1, **origin, "settings": seen.report.settings, **made})
     Console().print(

@@ -13,7 +13,9 @@ from atv.calibration.pathway import Pathway
 from atv.calibration.request import Request
 from atv.calibration.run import BOTH
 from atv.criteria import Criterion, Wanda
-from atv.data.conversations import calibration_batches
+from atv.data import CalibrationData
+from atv.data.calibration import calibration_batches
+from atv.data.pixels import cap_pixels
 from atv.files import require_space, saved_atomically, writable
 from atv.loading import BUNDLED, load_calibration, load_model, load_processor, model_folder
 from atv.lvlm import LVLM
@@ -32,8 +34,11 @@ from atv.trainer import quiet_trainer
 def prune(
     output: Path,
     model: str = BUNDLED,
-    calibration: str = BUNDLED,
+    calibration: str | CalibrationData = BUNDLED,
     samples: int = 128,
+    max_length: int | None = None,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
     batch_size: int = 8,
     selection: TokenSelection = lazy_instance(DriftTopK),
     criterion: Criterion = lazy_instance(Wanda),
@@ -55,9 +60,14 @@ def prune(
 
     Args:
         output: Folder to write: new, empty, or with an unfinished run of the same command.
-        model: Folder of an LVLM (config.json, safetensors, processor), or "bundled".
-        calibration: Folder of a saved data set with columns image and conversation, or "bundled".
+        model: Folder of an LVLM (config.json, safetensors, processor), hub id (owner/name or owner/name@revision), or
+            "bundled".
+        calibration: "bundled", file, folder, hub id, or a class name or dotted path. Its arguments follow as
+            --calibration.NAME; --calibration.help CLASS explains them.
         samples: Calibration samples, drawn by the seed.
+        max_length: Longest calibration sample in tokens; longer ones lose text from their end, never a picture's part.
+        min_pixels: Smallest area of a picture, kept in the processor that is written (Qwen-VL's kind).
+        max_pixels: Largest area of a picture, likewise.
         batch_size: Calibration samples a forward pass.
         selection: Which tokens enter the calibration pool: a class name or dotted path. Its arguments follow as
             --selection.NAME; --selection.help CLASS explains them.
@@ -72,34 +82,35 @@ def prune(
         seed: Of the samples drawn and of rules that draw.
         offload: Where the decoder blocks live while they are not pruned, for a model larger than the device's memory:
             cpu, or disk (memory-mapped). Waiting hidden states go there too.
-        plugin: Python file, or list of files, with rules, criteria, patterns or allocations of your own, imported
-            first.
+        plugin: Python file, or list of files, with rules, criteria, patterns, allocations or data of your own,
+            imported first.
         push_to_hub: Name of a repository of the Hugging Face hub (user/name) to upload the finished folder to.
             Default: nothing leaves this machine.
         trainer: Options of lightning.Trainer, as --trainer.accelerator gpu or --trainer.precision bf16-true.
         trust_remote_code: Whether code that comes with the model may run.
     """
-    folder = model_folder(model)
     target = writable(output, "output")
     if any(target.iterdir()) and not is_run(target):
         raise ValueError(f"output: {str(target)!r} is not empty and holds no run of this command")
     runner = quiet_trainer(**(trainer or {}))
     if push_to_hub is not None:
         check_login(push_to_hub)
+    folder = model_folder(model, trust_remote_code)
+    data = load_calibration(calibration)
     if offload is None:
         pruned, processor = load_model(folder, trust_remote_code)
     else:
         device = runner.strategy.root_device
         pruned = load_offloaded(folder, offload, device, target / ".offload", trust_remote_code)
         processor = load_processor(folder, trust_remote_code)
+    cap_pixels(processor, min_pixels, max_pixels)
     lvlm = LVLM.of(pruned)
-    # Everything that can be wrong with the plan is found before data are read.
+    # Everything that can be wrong with the plan is found before samples are read.
     chosen = lvlm.targets(targets)
     plan = Pathway(selection, sparsity, criterion, pattern, allocation).plan(lvlm, chosen)
     require_space(target, output_bytes(lvlm, chosen, plan), "output")
-    named = calibration if isinstance(calibration, str) else type(calibration).__name__
-    origin = {"base": sidecar.base(model, lvlm), "data": {"name": named, "samples": samples}}
-    batches = calibration_batches(processor, load_calibration(calibration), samples, seed, batch_size)
+    origin = {"base": sidecar.base(model, lvlm)}
+    batches = calibration_batches(processor, data, samples, seed, batch_size, max_length)
     if (target / "config.json").is_file():
         RunFolder(target, Request(lvlm, chosen, {BOTH: plan}, propagate, seed).identity(batches))
         Console().print(f"this run was finished before; it is in {target}")
@@ -119,6 +130,7 @@ def prune(
         seed=seed,
         trainer=runner,
         run_dir=target,
+        calibration=batches.record,
     )
     if not runner.is_global_zero:
         return

@@ -1,1 +1,20 @@
-"""Data as the processor wants it."""
+"""Calibration data: where samples come from, and how they become what the processor gives."""
+
+from atv.data.base import CalibrationData, Conversation, IndexedData, Picture
+from atv.data.bundled import Bundled
+from atv.data.captioned import CaptionedImages
+from atv.data.hf_dataset import HFDataset
+from atv.data.hf_stream import HFStream
+from atv.data.sharegpt4v import ShareGPT4V
+
+__all__ = [
+    "Bundled",
+    "CalibrationData",
+    "CaptionedImages",
+    "Conversation",
+    "HFDataset",
+    "HFStream",
+    "IndexedData",
+    "Picture",
+    "ShareGPT4V",
+]

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers import ProcessorMixin
 
-from atv.data.conversations import encode
+from atv.data import CalibrationData
+from atv.data.conversations import MARKER, encode, messages
+from atv.data.pictures import decode
 from atv.lvlm import LVLM
 from atv.visual_grid import VisualGrid, seen_picture, visual_grid
 
@@ -45,6 +47,25 @@ class Subject:
         mean, std = (getattr(normal, name, None) for name in ("image_mean", "image_std"))
         seen = seen_picture(inputs, grid, mean, std)
         return cls(turns, inputs, np.asarray(row["image"].convert("RGB")) if seen is None else seen, grid)
+
+
+def drawn_row(data: CalibrationData, seed: int, id: str) -> dict[str, Any]:
+    """A calibration sample as a row, by its id.
+
+    Raises:
+        ValueError: for a sample with several pictures.
+    """
+    drawn = next(conversation for conversation in data.draw(seed) if conversation.id == id)
+    if len(drawn.pictures) > 1:
+        raise ValueError(f"sample: {id!r} has {len(drawn.pictures)} pictures; choose one with a single picture")
+    turns = [
+        {
+            "role": message["role"],
+            "text": "".join(part.get("text", MARKER) for part in message["content"]),
+        }
+        for message in messages(drawn.turns, len(drawn.pictures))
+    ]
+    return {"image": decode(drawn.pictures[0]) if drawn.pictures else None, "conversation": turns}
 
 
 def own_row(

@@ -65,11 +65,11 @@ def _front_matter(base: Mapping[str, Any]) -> str:
 
 
 def _settings(report: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
-    base, data = report["base"], report["data"]
+    base = report["base"]
     rows = {
         "base model": base["model"],
         "revision": base["revision"] or "unknown (a local folder)",
-        "calibration data": f"{data['name']}, {data['samples']} samples",
+        "calibration data": _calibration(report.get("calibration")),
         **{part: _words(plan[part]) for part in ("selection", "criterion", "pattern", "allocation")},
         "sparsity": plan["sparsity"],
         "blocks calibrated on pruned predecessors": "yes" if report["settings"]["propagate"] else "no",
@@ -79,6 +79,12 @@ def _settings(report: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
         "hardware": report["hardware"],
     }
     return markdown(["", ""], rows.items())
+
+
+def _calibration(record: Mapping[str, Any] | None) -> str:
+    if not record:
+        return "not recorded"
+    return f"{record['data']['class']}, {len(record['ids'])} samples"
 
 
 def _sparsities(report: Mapping[str, Any]) -> str:

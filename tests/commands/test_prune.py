@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from layouts import jpg, sharegpt4v
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import atv
@@ -49,9 +50,45 @@ def test_a_yaml_file_is_a_whole_run(atv_command, tmp_path):
     assert settings["selection"]["alpha"] == 2.0 and settings["pattern"] == {"class": "NOfM", "n": 2, "m": 4}
 
 
+def test_methods_calibrate_on_the_same_samples_of_a_raw_layout(atv_command, tmp_path):
+    annotations, images = sharegpt4v(tmp_path, 20, tasks=("coco", "sharegpt4v"))
+    drawn = []
+    for rule in ("AllTokens", "DriftTopK"):
+        source = ["--calibration", "ShareGPT4V", "--calibration.annotations", annotations]
+        source += ["--calibration.images", images, "--calibration.task", "sharegpt4v"]
+        options = ["--selection", rule, "--samples", 6, "--max_length", 90]
+        code, _, err = atv_command("prune", "--output", tmp_path / rule, *source, *options)
+        assert code == 0, err
+        record = json.loads((tmp_path / rule / "report.json").read_text())["calibration"]
+        assert record["data"] == {
+            "class": "ShareGPT4V", "annotations": str(annotations), "images": str(images), "task": "sharegpt4v"
+        }  # fmt: skip
+        assert record["shortened"] == 6 and record["broken"] == [] and record["max_length"] == 90
+        drawn.append(record["ids"])
+    assert drawn[0] == drawn[1] and len(set(drawn[0])) == 6 and {int(id[1:]) % 2 for id in drawn[0]} == {1}
+
+
+def test_a_missing_picture_is_replaced_and_reported(atv_command, tmp_path):
+    annotations, images = sharegpt4v(tmp_path, 22)
+    for number in (3, 4, 5):
+        (images / "coco" / f"00{number}.jpg").unlink()
+    options = ["--calibration", "ShareGPT4V", "--calibration.annotations", annotations, "--calibration.images", images]
+    options += ["--output", tmp_path / "out", "--samples", 20]
+    code, _, err = atv_command("prune", *options)
+    assert code == 2 and "2 of 20 samples cannot be used, more than 5%" in err and "No such file" in err
+    for number in (4, 5):
+        (images / "coco" / f"00{number}.jpg").write_bytes(jpg(number))
+    code, _, err = atv_command("prune", *options)
+    assert code == 0 and "calibration: 's3' cannot be used" in err
+    record = json.loads((tmp_path / "out" / "report.json").read_text())["calibration"]
+    assert [broken["id"] for broken in record["broken"]] == ["s3"] and len(record["ids"]) == 20
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--max_pixels", "1000"], "max_pixels: CLIPImageProcessorPil resizes pictures to sizes of its own"),
+        (["--max_length", "50"], "tokens over max_length 50 without any text"),
         (["--model", "nowhere"], "no model at 'nowhere'"),
         (["--sparsity", "1.5"], "sparsity: expected a number in [0, 1), got 1.5"),
         (["--pattern", "5:7"], "does not divide a row of 192 inputs"),

@@ -1,32 +1,16 @@
-import io
-
 import pytest
-import torch
-from datasets import Dataset, Features, Image, Value
-from datasets import List as ListOf
-from PIL import Image as Pictures
+from datasets import Dataset
+from tokenizers.processors import TemplateProcessing
 
 from atv.bundled.data import calibration_pool
 from atv.bundled.vocabulary import build_processor
-from atv.data.conversations import calibration_batches, encode
+from atv.data.conversations import encode, messages
 from atv.evaluation.questions import question_batches
 
 
 @pytest.fixture(scope="module")
 def processor():
     return build_processor()
-
-
-def dataset(images):
-    features = Features({"image": Image(), "conversation": ListOf({"role": Value("string"), "text": Value("string")})})
-    turns = [{"role": "user", "text": "what is there ?"}, {"role": "assistant", "text": "a star"}]
-    return Dataset.from_dict({"image": images, "conversation": [turns] * len(images)}, features=features)
-
-
-def png(color="red"):
-    buffer = io.BytesIO()
-    Pictures.new("RGB", (54, 54), color).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def test_the_chat_template_puts_the_picture_first(processor):
@@ -38,29 +22,39 @@ def test_the_chat_template_puts_the_picture_first(processor):
     assert batch["pixel_values"].shape == (1, 3, 54, 54)
 
 
-def test_the_seed_draws_the_samples(processor):
-    pool = calibration_pool(40)
-    drawn = [calibration_batches(processor, pool, 10, seed, batch_size=4) for seed in (0, 0, 1)]
-    assert [len(batch["input_ids"]) for batch in drawn[0]] == [4, 4, 2]
-    assert all(torch.equal(a["pixel_values"], b["pixel_values"]) for a, b in zip(drawn[0], drawn[1], strict=True))
-    assert not torch.equal(drawn[0][0]["pixel_values"], drawn[2][0]["pixel_values"])
+def parts(chat):
+    return [[part.get("text", "image") for part in message["content"]] for message in chat]
 
 
-def test_samples_without_a_picture_are_text(processor):
-    batch = calibration_batches(processor, dataset([None, None]), 2)[0]
-    assert "pixel_values" not in batch and len(batch["input_ids"]) == 2
+def test_markers_become_pictures_in_their_place():
+    said = [("human", "<image>\nleft ?"), ("gpt", "a star"), ("human", "and <image> or <image>"), ("gpt", "no")]
+    chat = messages([{"from": role, "value": text} for role, text in said], 3)
+    assert [message["role"] for message in chat] == ["user", "assistant", "user", "assistant"]
+    assert parts(chat) == [["image", "left ?"], ["a star"], ["and", "image", "or", "image"], ["no"]]
 
 
-def test_a_corrupt_or_missing_picture_is_named(processor, tmp_path):
-    whole = png()
-    (tmp_path / "gone.png").write_bytes(whole)
-    for broken in ({"bytes": whole[:60], "path": None}, {"bytes": None, "path": str(tmp_path / "nowhere.png")}):
-        with pytest.raises(ValueError, match="image: row 1 of the data set cannot be read"):
-            calibration_batches(processor, dataset([{"bytes": whole, "path": None}, broken]), 2)
+def test_without_markers_pictures_begin_the_first_user_turn():
+    said = [{"role": "system", "content": "be brief"}, {"role": "user", "content": [{"type": "text", "text": "hm ?"}]}]
+    assert parts(messages(said, 2)) == [["be brief"], ["image", "image", "hm ?"]]
+    marked = [{"role": "user", "content": [{"type": "text", "text": "hm"}, {"type": "image"}]}]
+    assert parts(messages(marked, 1)) == [["hm", "image"]]
+    with pytest.raises(ValueError, match="no user turn"):
+        messages(said[:1], 1)
+
+
+def test_the_beginning_of_the_sequence_is_written_once(processor):
+    bare = build_processor()
+    bare.tokenizer.add_special_tokens({"bos_token": "<begin>"})
+    bare.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<begin> $A", special_tokens=[("<begin>", bare.tokenizer.bos_token_id)]
+    )
+    turns = [[{"role": "user", "text": "what is there ?"}]]
+    for template in (bare.chat_template, "<begin> " + bare.chat_template):
+        bare.chat_template = template
+        ids = encode(bare, turns, [None])["input_ids"]
+        assert int((ids == bare.tokenizer.bos_token_id).sum()) == 1
 
 
 def test_missing_columns_are_named(processor):
-    with pytest.raises(ValueError, match="missing columns conversation; there are image"):
-        calibration_batches(processor, dataset([None]).remove_columns("conversation"), 1)
     with pytest.raises(ValueError, match="evaluation data: missing columns question_id"):
-        question_batches(processor, dataset([None]))
+        question_batches(processor, Dataset.from_dict({"image": [None]}))

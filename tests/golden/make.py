@@ -7,11 +7,12 @@ from pathlib import Path
 import torch
 
 import atv
-from atv.bundled.data import calibration_pool, evaluation_set
+from atv.bundled.data import evaluation_set
 from atv.calibration.inputs import LinearInputs
 from atv.calibration.pool import Pool
 from atv.calibration.samples import Sample
-from atv.data.conversations import calibration_batches
+from atv.data import Bundled
+from atv.data.calibration import calibration_batches
 from atv.evaluation.generation import answer
 from atv.evaluation.questions import question_batches
 from atv.loading import load_model, model_folder
@@ -54,7 +55,7 @@ def integer_masks():
 def bundled_masks():
     """ATV-Pruning of the bundled model at 50% on 16 samples."""
     model, processor = load_model(model_folder("bundled"))
-    return atv.prune(model, calibration_batches(processor, calibration_pool(), samples=16)).masks
+    return atv.prune(model, calibration_batches(processor, Bundled(), samples=16)).masks
 
 
 def bundled_scores():

@@ -12,7 +12,7 @@ from atv.plugins import resolve
 def save_pruned(model, batches, folder, **options):
     """Prunes the model, saves it with its sidecar, and returns the report."""
     lvlm = LVLM.of(model)
-    origin = {"base": base("tiny/dense", lvlm), "data": {"name": "random", "samples": 5}}
+    origin = {"base": base("tiny/dense", lvlm)}
     report = atv.prune(model, batches, run_dir=folder, **options)
     model.save_pretrained(folder)
     criterion = resolve(options.get("criterion", "Wanda"), atv.Criterion, "criterion")

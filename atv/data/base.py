@@ -1,0 +1,71 @@
+"""What calibration is about: conversations with pictures, and where they come from."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+# Read only when the conversation is drawn.
+Picture = Image.Image | Path | bytes
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """One sample: turns as its source has them, and the pictures for the ``<image>`` markers in them, in order.
+
+    A turn is {from: human | gpt, value} (ShareGPT), {role, text} or {role, content} (chat messages). Pictures without
+    any marker come first in the first turn.
+    """
+
+    id: str
+    turns: Sequence[Mapping[str, Any]]
+    pictures: Sequence[Picture] = ()
+
+
+class CalibrationData(ABC):
+    """Where calibration samples come from.
+
+    A constructor only keeps its arguments, as attributes without a leading underscore, which the report shows; data are
+    read when they are first asked for.
+    """
+
+    @abstractmethod
+    def check(self) -> None:
+        """Finds the data; called before a model is loaded, so that what is wrong with them is known early.
+
+        Raises:
+            ValueError: saying what is wrong.
+        """
+
+    @abstractmethod
+    def draw(self, seed: int) -> Iterator[Conversation]:
+        """All conversations in the order that the seed gives; it is read as far as samples are needed."""
+
+    def record(self) -> dict[str, Any]:
+        """Class name and arguments."""
+        arguments = {name: value for name, value in vars(self).items() if not name.startswith("_")}
+        plain = {name: str(value) if isinstance(value, Path) else value for name, value in arguments.items()}
+        return {"class": type(self).__name__, **plain}
+
+
+class IndexedData(CalibrationData):
+    """Data that can be read in any order; the seed permutes them."""
+
+    def check(self) -> None:
+        len(self)
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many conversations there are."""
+
+    @abstractmethod
+    def read(self, index: int) -> Conversation:
+        """One of them, its pictures not decoded yet."""
+
+    def draw(self, seed: int) -> Iterator[Conversation]:
+        for index in np.random.default_rng(seed).permutation(len(self)).tolist():
+            yield self.read(index)

@@ -1,0 +1,116 @@
+"""The calibration samples of a seed, encoded; what cannot be read is named and replaced."""
+
+from collections.abc import Iterator, Sized
+from itertools import islice
+from typing import Any, NamedTuple
+
+from lightning.pytorch.utilities import rank_zero_only
+from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
+from transformers import ProcessorMixin
+
+from atv.data.base import CalibrationData, Conversation
+from atv.data.conversations import encode_chats, messages, require_chat_template
+from atv.data.pictures import decode
+from atv.data.shortening import shortened
+
+MAX_BROKEN = 0.05
+
+
+class CalibrationBatches(list[dict[str, Any]]):
+    """The processor's tensors, batch by batch; ``record`` says for the report which samples they are, in order."""
+
+    record: dict[str, Any]
+
+
+class _Ready(NamedTuple):
+    id: str
+    chat: list[dict[str, Any]]
+    pictures: list[Image.Image]
+
+
+def calibration_batches(
+    processor: ProcessorMixin,
+    data: CalibrationData,
+    samples: int = 128,
+    seed: int = 0,
+    batch_size: int = 8,
+    max_length: int | None = None,
+) -> CalibrationBatches:
+    """``samples`` conversations in the order of the seed, encoded in batches; the same for every method.
+
+    A sample that cannot be read is named, and the next one of the seed's order takes its place. A batch has pictures
+    in all of its samples or in none. Only the first rank shows a progress bar and names what is broken.
+
+    Args:
+        max_length: longest sample in tokens, visual ones counted; longer ones lose text from their end.
+
+    Raises:
+        ValueError: for fewer samples than asked, more than 5% broken ones, or a processor without chat template.
+    """
+    require_chat_template(processor)
+    if samples < 1 or (isinstance(data, Sized) and samples > len(data)):
+        most = f"1 to {len(data)} (the data's samples)" if isinstance(data, Sized) else "at least 1"
+        raise ValueError(f"samples: expected {most}, got {samples}")
+    console = Console(stderr=True, quiet=getattr(rank_zero_only, "rank", 0) != 0)
+    drawing = _Drawing(processor, data, samples, max_length, console)
+    batches = CalibrationBatches()
+    with Progress(console=console, transient=True, disable=console.quiet or not console.is_terminal) as progress:
+        ready = progress.track(drawing.draw(seed), samples, description="calibration samples")
+        while part := list(islice(ready, batch_size)):
+            for group in ([one for one in part if one.pictures], [one for one in part if not one.pictures]):
+                if group:
+                    ids, chats, pictures = zip(*group, strict=True)
+                    drawing.ids += ids
+                    batches.append(encode_chats(processor, chats, pictures))
+    batches.record = {"data": data.record(), "seed": seed, "max_length": max_length, **drawing.outcome()}
+    return batches
+
+
+class _Drawing:
+    """Conversations made ready one by one, with an account of those drawn, shortened and broken."""
+
+    def __init__(
+        self, processor: ProcessorMixin, data: CalibrationData, samples: int, max_length: int | None, console: Console
+    ) -> None:
+        self.processor, self.data, self.samples = processor, data, samples
+        self.max_length, self.console = max_length, console
+        self.ids: list[str] = []
+        self.broken: list[dict[str, str]] = []
+        self.found = self.shortened = 0
+
+    def draw(self, seed: int) -> Iterator[_Ready]:
+        for conversation in self.data.draw(seed):
+            try:
+                ready = self._ready(conversation)
+            except ValueError as error:
+                self._broken(conversation.id, str(error))
+                continue
+            self.found += 1
+            yield ready
+            if self.found == self.samples:
+                return
+        found = f"{self.found} samples and {len(self.broken)} broken ones"
+        raise ValueError(f"samples: {self.samples} were asked for, the data have {found}")
+
+    def outcome(self) -> dict[str, Any]:
+        return {"ids": self.ids, "shortened": self.shortened, "broken": self.broken}
+
+    def _ready(self, conversation: Conversation) -> _Ready:
+        pictures = [decode(picture) for picture in conversation.pictures]
+        chat = messages(conversation.turns, len(pictures))
+        if self.max_length is None:
+            return _Ready(conversation.id, chat, pictures)
+        cut, seen = shortened(self.processor, chat, pictures, self.max_length)
+        self.shortened += cut != chat
+        return _Ready(conversation.id, cut, seen)
+
+    def _broken(self, id: str, reason: str) -> None:
+        self.broken.append({"id": id, "reason": reason})
+        if len(self.broken) > MAX_BROKEN * self.samples:
+            raise ValueError(
+                f"calibration: {len(self.broken)} of {self.samples} samples cannot be used, more than "
+                f"{MAX_BROKEN:.0%}; the last one: {id!r}: {reason}"
+            )
+        self.console.print(f"calibration: {id!r} cannot be used ({reason}); the next one takes its place")

@@ -1,0 +1,64 @@
+"""Which columns of a data set hold what."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from atv.data.base import Conversation
+from atv.data.pictures import undecoded
+
+CONVERSATION = ("conversations", "conversation", "messages")
+IMAGE = ("image", "images")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns of conversations, pictures and ids; ``id`` is None where there is none."""
+
+    conversation: str
+    image: str
+    id: str | None
+
+    @classmethod
+    def of(cls, there: Sequence[str], conversation: str | None, image: str | None, id: str) -> "Columns":
+        """Those that are named, or else those with a usual name.
+
+        Raises:
+            ValueError: naming the missing columns and those that are there.
+        """
+        wanted = ((conversation, CONVERSATION), (image, IMAGE))
+        found = [_find(there, (name,) if name else usual) for name, usual in wanted]
+        missing = [name or usual[0] for (name, usual), column in zip(wanted, found, strict=True) if column is None]
+        if missing:
+            raise ValueError(
+                f"calibration: missing columns {', '.join(missing)}; there are {', '.join(there)}. The options "
+                "conversation and image name others"
+            )
+        return cls(str(found[0]), str(found[1]), id if id in there else None)
+
+    def conversation_of(self, row: Mapping[str, Any], number: int) -> Conversation:
+        """A row's; without a column of ids, its number is its id."""
+        id = f"row {number}" if self.id is None else str(row[self.id])
+        return Conversation(id, row[self.conversation], undecoded(row[self.image]))
+
+
+def task_rows(tasks: Sequence[str | None], task: str, column: str) -> list[int]:
+    """Numbers of the rows of a task.
+
+    Raises:
+        ValueError: when there is none; the message says which tasks there are.
+    """
+    found = [number for number, own in enumerate(tasks) if own == task]
+    if not found:
+        raise ValueError(f"calibration: task {task!r} is not in {column}; there are {some_of(tasks)}")
+    return found
+
+
+def some_of(values: Sequence[str | None]) -> str:
+    """The values that occur, at most twenty."""
+    different = sorted({str(value) for value in values})
+    return ", ".join(different[:20]) + (", ..." if len(different) > 20 else "")
+
+
+def _find(there: Sequence[str], names: Sequence[str]) -> str | None:
+    return next((name for name in names if name in there), None)

@@ -1,0 +1,62 @@
+"""Rows of the ``datasets`` library, read as they come."""
+
+from collections.abc import Iterator
+from functools import cached_property
+
+from datasets import IterableDataset
+
+from atv.data.base import CalibrationData, Conversation
+from atv.data.columns import Columns
+from atv.data.hf_dataset import load_rows, require, without_decoding
+
+
+class HFStream(CalibrationData):
+    """As HFDataset, streamed: only as much is fetched as is drawn. The seed shuffles files, and rows in a buffer.
+
+    Args:
+        path: hub id (``owner/name`` or ``owner/name@revision``), parquet file, or folder of parquet files.
+        config: name of the data set's configuration.
+        split: of a data set that has several.
+        task: only the rows with this in ``task_column``.
+        task_column: where a row says its task.
+        conversation: column of the turns; default: conversations, conversation or messages.
+        image: column of a picture, a list of them, or null; default: image or images.
+        id: column of ids; without it, a row's number in the shuffled stream is its id.
+        buffer: rows held at once, among which the next is drawn.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        config: str | None = None,
+        split: str = "train",
+        task: str | None = None,
+        task_column: str = "data_source",
+        conversation: str | None = None,
+        image: str | None = None,
+        id: str = "id",
+        buffer: int = 1000,
+    ) -> None:
+        self.path, self.config, self.split = str(path), config, split
+        self.task, self.task_column, self.buffer = task, task_column, buffer
+        self.conversation, self.image, self.id = conversation, image, id
+
+    def check(self) -> None:
+        _ = self._table
+
+    @cached_property
+    def _table(self) -> tuple[IterableDataset, Columns]:
+        rows = load_rows(self.path, self.config, self.split, streaming=True)
+        if rows.features is None:
+            rows = rows._resolve_features()
+        columns = Columns.of(rows.column_names, self.conversation, self.image, self.id)
+        rows = without_decoding(rows, columns.image)
+        if self.task is not None:
+            column = require(rows, self.task_column)
+            rows = rows.filter(lambda row: row[column] == self.task)
+        return rows, columns
+
+    def draw(self, seed: int) -> Iterator[Conversation]:
+        rows, columns = self._table
+        for number, row in enumerate(rows.shuffle(seed=seed, buffer_size=self.buffer)):
+            yield columns.conversation_of(row, number)

@@ -1,0 +1,85 @@
+"""Hugging Face hub ids: what counts as one, and what its errors mean. Nothing else in atv reaches the network."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+# Repositories often hold the weights a second time, in other formats.
+_WANTED = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
+_UNWANTED = ("*/*", "consolidated*")
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether ``name`` reads ``owner/name`` or ``owner/name@revision`` and no folder called ``owner`` is here."""
+    return bool(_ID.fullmatch(name)) and not Path(name.split("/", 1)[0]).exists()
+
+
+def split_revision(name: str) -> tuple[str, str | None]:
+    """``owner/name@revision`` as id and revision (a branch, tag or commit; None is the newest)."""
+    repository, _, revision = name.partition("@")
+    return repository, revision or None
+
+
+def fetch_model(name: str, code: bool = False) -> Path:
+    """The local folder of a model of the hub, fetched if need be; the folder's name is the commit.
+
+    Args:
+        name: id, with ``@revision`` if wanted.
+        code: whether Python files are fetched too.
+
+    Raises:
+        ValueError: for an id that cannot be fetched; the message says why and what to do.
+    """
+    repository, revision = split_revision(name)
+    wanted = [*_WANTED, "*.py"] if code else list(_WANTED)
+    with hub_errors("model", name):
+        return Path(
+            snapshot_download(repository, revision=revision, allow_patterns=wanted, ignore_patterns=list(_UNWANTED))
+        )
+
+
+@contextmanager
+def hub_errors(field: str, name: str) -> Iterator[None]:
+    """Turns the errors of the hub's clients into one line that names the field, the id and what to do.
+
+    Raises:
+        ValueError: for an id that is gated, missing, without that revision, or out of reach.
+    """
+    try:
+        yield
+    except (OSError, httpx.HTTPError) as error:
+        # A full disk, say, is not the hub's doing.
+        if getattr(error, "errno", None) and not isinstance(error, ConnectionError):
+            raise
+        raise ValueError(f"{field}: {_meaning(error, *split_revision(name))}") from error
+
+
+def _meaning(error: BaseException, repository: str, revision: str | None) -> str:
+    chain = list(_causes(error))
+    if any(isinstance(cause, GatedRepoError) for cause in chain):
+        return (
+            f"{repository!r} is gated: ask for access on its page on huggingface.co, then log in with `hf auth login` "
+            "or set HF_TOKEN"
+        )
+    if any(isinstance(cause, RevisionNotFoundError) for cause in chain):
+        return f"{repository!r} has no revision {revision!r}"
+    if any(isinstance(cause, RepositoryNotFoundError) or "doesn't exist on the Hub" in str(cause) for cause in chain):
+        return f"{repository!r} is neither a path here nor on the hub; a private repository needs `hf auth login`"
+    if any(isinstance(cause, HfHubHTTPError) for cause in chain):
+        return f"the hub refused {repository!r}: {error}"
+    return (
+        f"{repository!r} is no path here, and the hub cannot be reached (or HF_HUB_OFFLINE is set) to fetch it; fetch "
+        "it first where it can be, with `hf download`, or give a folder"
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,191 @@
+import json
+
+import datasets.config
+import pytest
+from layouts import ANSWER, QUESTION, jpg, llava_next_rows, sharegpt4v, turns
+
+from atv.data import CaptionedImages, HFDataset, HFStream, ShareGPT4V
+from atv.data.pictures import decode
+from atv.loading import load_calibration
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0)
+
+
+def reds(conversation):
+    return [decode(picture).getpixel((9, 9))[0] for picture in conversation.pictures]
+
+
+def test_the_raw_layout_of_llava_next_data(tmp_path):
+    file, images = sharegpt4v(tmp_path, 30, tasks=("coco", "sharegpt4v", "text"))
+    data = ShareGPT4V(file, images, task="sharegpt4v")
+    assert len(data) == 10
+    second = data.read(1)
+    assert second.id == "s4" and list(second.turns) == turns() and reds(second) == pytest.approx([4], abs=2)
+
+
+def test_rows_without_picture_with_several_and_lines_of_json(tmp_path):
+    rows = [{"id": 7, "conversations": turns("")}, {"id": "b", "image": ["x.jpg", "y.jpg"], "conversations": turns()}]
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    first, second = (ShareGPT4V(tmp_path / "rows.jsonl").read(number) for number in (0, 1))
+    assert first.id == "7" and not first.pictures
+    assert list(second.pictures) == [tmp_path / "x.jpg", tmp_path / "y.jpg"]
+
+
+def saved(folder):
+    llava_next_rows(6, ("a", "b")).save_to_disk(folder / "saved")
+    return folder / "saved"
+
+
+def parquet(folder):
+    llava_next_rows(6, ("a", "b")).to_parquet(folder / "train.parquet")
+    return folder / "train.parquet"
+
+
+def shards(folder):
+    for number in range(2):
+        llava_next_rows(6, ("a", "b")).shard(2, number).to_parquet(folder / "data" / f"train-{number}.parquet")
+    return folder / "data"
+
+
+@pytest.mark.parametrize("write", [saved, parquet, shards])
+def test_the_parquet_layout_of_llava_next_data(tmp_path, write):
+    (tmp_path / "data").mkdir()
+    data = HFDataset(write(tmp_path), task="b")
+    conversation = data.read(2)
+    assert len(data) == 3 and conversation.id == "s5" and list(conversation.turns) == turns()
+    assert reds(conversation) == pytest.approx([5], abs=2)
+
+
+@pytest.mark.parametrize("write", [parquet, shards])
+def test_a_stream_is_shuffled_by_the_seed_and_filtered(tmp_path, write):
+    (tmp_path / "data").mkdir()
+    data = HFStream(write(tmp_path), task="b")
+    drawn = [[conversation.id for conversation in data.draw(seed)] for seed in (0, 0, 1, 2)]
+    assert drawn[0] == drawn[1] and len({tuple(ids) for ids in drawn}) > 1
+    assert all(sorted(ids) == ["s1", "s3", "s5"] for ids in drawn)
+
+
+def test_columns_of_other_names_and_rows_without_ids(tmp_path):
+    rows = llava_next_rows(2).rename_columns({"image": "photo", "conversations": "talk"}).remove_columns("id")
+    rows.save_to_disk(tmp_path / "rows")
+    conversation = HFDataset(tmp_path / "rows", conversation="talk", image="photo").read(1)
+    assert conversation.id == "row 1" and len(conversation.pictures) == 1
+
+
+def captions_beside(folder):
+    for number, name in enumerate(("a", "b")):
+        (folder / f"{name}.jpg").write_bytes(jpg(number))
+        (folder / f"{name}.txt").write_text(f"{ANSWER} {name}\n")
+    return folder
+
+
+def metadata(folder, lines, kind):
+    captions_beside(folder)
+    (folder / f"metadata.{kind}").write_text(lines)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        captions_beside,
+        lambda folder: metadata(folder, f"file_name,text\nb.jpg,{ANSWER} b\na.jpg,{ANSWER} a\n", "csv"),
+        lambda folder: metadata(
+            folder, "\n".join(json.dumps({"file_name": f"{n}.jpg", "text": f"{ANSWER} {n}"}) for n in "ab"), "jsonl"
+        ),
+    ],
+)
+def test_pictures_with_captions(tmp_path, write):
+    data = CaptionedImages(write(tmp_path), prompt=QUESTION)
+    conversation = data.read(1)
+    assert len(data) == 2 and conversation.id == "b.jpg" and conversation.pictures == [tmp_path / "b.jpg"]
+    assert [turn["text"] for turn in conversation.turns] == [QUESTION, f"{ANSWER} b"]
+
+
+def test_a_plain_string_is_recognised(tmp_path):
+    file, _ = sharegpt4v(tmp_path / "raw", 2)
+    (tmp_path / "captions").mkdir()
+    found = [saved(tmp_path), parquet(tmp_path), file, captions_beside(tmp_path / "captions")]
+    kinds = [HFDataset, HFDataset, ShareGPT4V, CaptionedImages]
+    (tmp_path / "raw" / "coco").symlink_to(tmp_path / "raw" / "images" / "coco")
+    assert [type(load_calibration(str(path))) for path in found] == kinds
+
+
+BAD = {
+    "columns missing": (
+        lambda folder: llava_next_rows(2).rename_column("conversations", "talk").save_to_disk(folder / "rows"),
+        lambda folder: HFDataset(folder / "rows"),
+        "missing columns conversations; there are id, talk, data_source, image",
+    ),
+    "columns named that are not there": (
+        lambda folder: llava_next_rows(2).save_to_disk(folder / "rows"),
+        lambda folder: HFDataset(folder / "rows", image="photo"),
+        "missing columns photo; there are id, conversations",
+    ),
+    "columns missing in a stream": (
+        lambda folder: llava_next_rows(2).remove_columns("image").to_parquet(folder / "rows.parquet"),
+        lambda folder: HFStream(folder / "rows.parquet"),
+        "missing columns image; there are id, conversations, data_source",
+    ),
+    "columns missing in JSON": (
+        lambda folder: (folder / "a.json").write_text('[{"id": 1, "talk": []}]'),
+        lambda folder: ShareGPT4V(folder / "a.json"),
+        "missing columns conversations in row 0; there are id, talk",
+    ),
+    "columns missing in metadata": (
+        lambda folder: metadata(folder, "file_name,words\na.jpg,x\n", "csv"),
+        CaptionedImages,
+        "missing columns text in metadata.csv; there are file_name, words",
+    ),
+    "no such task": (
+        lambda folder: llava_next_rows(4, ("a", "b")).save_to_disk(folder / "rows"),
+        lambda folder: HFDataset(folder / "rows", task="c"),
+        "task 'c' is not in data_source; there are a, b",
+    ),
+    "no column of tasks": (
+        lambda folder: llava_next_rows(2).remove_columns("data_source").save_to_disk(folder / "rows"),
+        lambda folder: HFDataset(folder / "rows", task="c"),
+        "missing columns data_source; there are id, conversations, image",
+    ),
+    "no JSON": (
+        lambda folder: (folder / "a.json").write_text("{"),
+        lambda folder: ShareGPT4V(folder / "a.json"),
+        "is no JSON",
+    ),
+    "JSON that is no list": (
+        lambda folder: (folder / "a.json").write_text('{"id": 1}'),
+        lambda folder: ShareGPT4V(folder / "a.json"),
+        "holds no list of rows",
+    ),
+    "no folder of pictures": (
+        lambda folder: sharegpt4v(folder, 1),
+        lambda folder: ShareGPT4V(folder / "annotations.json", folder / "nowhere"),
+        "calibration.images: no such folder",
+    ),
+    "a picture without caption": (
+        lambda folder: (captions_beside(folder) / "b.txt").unlink(),
+        CaptionedImages,
+        "1 of 2 pictures have no caption, such as 'b.jpg'; expected 'b.txt' beside it",
+    ),
+    "no picture": (lambda folder: None, CaptionedImages, "no picture in"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_data_are_refused_before_a_model_is_loaded(tmp_path, case):
+    write, data, message = BAD[case]
+    write(tmp_path)
+    with pytest.raises(ValueError, match=r"^calibration") as error:
+        load_calibration(data(tmp_path))
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "./nowhere", "nowhere.parquet", "nowhere.json", "ShareGPT4V"])
+def test_what_is_nothing_here_is_named(name):
+    with pytest.raises(ValueError, match=r"^calibration") as error:
+        load_calibration(name)
+    assert f"'{name}'" in str(error.value)
