@@ -27,7 +27,7 @@ LAYERS = [
     {"data", "bundled"},
     {"evaluation", "loading", "inspection", "output"},
     {"ablation", "cost"},
-    {"reporting"},
+    {"reporting", "tracking"},
     {"commands"},
     {"cli"},
 ]
