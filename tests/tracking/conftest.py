@@ -23,7 +23,7 @@ class MaskOverlap(Ablation):
         grid = {"text": text, "visual": visual, "both": whole}
         return [Cell({"part": "none"}), *(Cell({"part": name}, own, seed=seed) for name, own in grid.items())]
 
-    def figure(self, table):
+    def figure(self, table, results):
         figure, axes = plt.subplots(figsize=(2, 2))
         axes.bar(range(len(table)), table["retention"])
         return figure
