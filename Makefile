@@ -93,6 +93,12 @@ test: install  ## the tests, in under 8 minutes on 2 cores
 test-slow: install  ## all tests, the slow ones too
 	$(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
 
+wandb-sync: install  ## upload what was logged offline (wandb login first)
+	$(BIN)/wandb sync results/*/wandb/offline-run-* $(ARGS)
+
+dashboard: install  ## the W&B dashboard that compares text and visual pathway (ARGS="--entity YOU")
+	$(BIN)/atv dashboard $(ARGS)
+
 lint: install  ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 

@@ -17,6 +17,7 @@ from atv.allocation import Allocation
 from atv.calibration.preemption import Preempted
 from atv.commands.ablate import CellsFailed, ablate
 from atv.commands.card import card
+from atv.commands.dashboard import dashboard
 from atv.commands.evaluate import evaluate
 from atv.commands.inspect import inspect
 from atv.commands.models import models
@@ -36,6 +37,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     report,
     verify,
     card,
+    dashboard,
     models,
 )
 KINDS: dict[str, type[Any]] = {

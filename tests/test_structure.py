@@ -28,7 +28,7 @@ LAYERS = [
     {"data", "bundled"},
     {"evaluation", "loading", "inspection", "output"},
     {"ablation", "cost"},
-    {"reporting"},
+    {"reporting", "tracking"},
     {"commands"},
     {"cli"},
 ]

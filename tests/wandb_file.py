@@ -23,12 +23,3 @@ def records(path):
             record.ParseFromString(parts)
             yield record
             parts = b""
-
-
-def history(path):
-    """Key -> list of JSON values, over all logged steps."""
-    found = {}
-    for record in records(path):
-        for item in record.history.item:
-            found.setdefault(item.key or "/".join(item.nested_key), []).append(item.value_json)
-    return found

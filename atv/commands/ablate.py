@@ -10,7 +10,6 @@ from rich.console import Console
 from atv import plugins
 from atv.ablation.base import Ablation
 from atv.ablation.bench import Bench
-from atv.ablation.dashboard import log_run
 from atv.ablation.results import Results
 from atv.ablation.runner import Run, run_ablation
 from atv.ablation.shard import Shard
@@ -21,6 +20,7 @@ from atv.data import CalibrationData
 from atv.data.pixels import cap_pixels
 from atv.files import writable
 from atv.loading import BUNDLED, load_calibration, load_evaluation, load_model, model_folder
+from atv.tracking.log import LoggerName, chosen_loggers, log_ablation
 from atv.trainer import quiet_trainer
 
 
@@ -45,12 +45,13 @@ def ablate(
     shard: str | None = None,
     columns: list[str] | None = None,
     results: Path = Path("results"),
+    logger: list[LoggerName] | LoggerName = "wandb",
     trainer: dict[str, Any] | None = None,
     trust_remote_code: bool = False,
 ) -> None:
     """Run the grids of one or several ablations; finished cells are not run again, a killed run goes on.
 
-    Writes table.md, table.csv, figure.png, findings.json and W&B runs (offline unless you are logged in) to
+    Writes table.md, table.csv, figure.png, findings.json and one W&B run a cell (offline unless you are logged in) to
     results/<ablation>/. Cells are kept in results/cells/ and shared by all ablations.
 
     Args:
@@ -72,6 +73,8 @@ def ablate(
             run all of them in any order. Tables are written by whoever finds all cells finished.
         columns: Tasks that table.md shows, "average" among them. Default: all.
         results: Folder above the cells and all ablations' folders.
+        logger: wandb (offline unless you are logged in or WANDB_MODE says otherwise), csv, tensorboard, a list of
+            these, or none.
         trainer: Options of lightning.Trainer, as --trainer.accelerator gpu.
         trust_remote_code: Whether code that comes with the model may run.
     """
@@ -79,6 +82,7 @@ def ablate(
     part = None if shard is None else Shard.parse(shard)
     if seeds is not None and seeds < 1:
         raise ValueError(f"seeds: expected 1 or more, got {seeds}")
+    loggers = chosen_loggers(logger)
     folder = model_folder(model, trust_remote_code)
     pool = load_calibration(calibration)
     writable(results, "results")
@@ -111,8 +115,11 @@ def ablate(
             target = writable(results / ablation.name, "results")
             found = Results(run.finished)
             table = write_results(ablation, found, target, made, columns)
-            console.print(f"table, figure and W&B run are in {target}")
-            log_run(ablation, found, table, target)
+            console.print(f"table and figure are in {target}")
+            with console.status(f"logging to {', '.join(loggers)}"):
+                new = log_ablation(ablation, found, table, target, made, loggers)
+            for name, runs in new.items():
+                console.print(f"{name}: {runs} new run{'' if runs == 1 else 's'} in {target / name}")
         else:
             console.print(f"{ablation.name}: {_left(run)}; run it again for the tables")
     if failed:

@@ -1,0 +1,38 @@
+"""``atv dashboard``"""
+
+import json
+import sys
+from pathlib import Path
+
+from atv.files import write_json
+from atv.tracking.dashboard import sections, specification
+from atv.tracking.wandb_runs import wandb_mode
+from atv.tracking.workspace import save_workspace
+
+HINT = """nothing was sent to W&B. With an account:
+  wandb login
+  wandb sync results/*/wandb/offline-run-*
+  atv dashboard --entity YOU_OR_TEAM
+"""
+
+
+def dashboard(entity: str | None = None, project: str = "atv", output: Path | None = None) -> None:
+    """Make the W&B dashboard that compares the text and the visual pathway, over the runs of `atv ablate`.
+
+    Without an account its specification is written as JSON to standard output.
+
+    Args:
+        entity: W&B user or team that owns the project.
+        project: W&B project that the runs are in.
+        output: JSON file for the specification; nothing is sent to W&B then.
+    """
+    if output is not None:
+        write_json(output, specification())
+        sys.stderr.write(f"specification written to {output}; {HINT}")
+    elif wandb_mode() != "online":
+        sys.stdout.write(json.dumps(specification(), indent=2) + "\n")
+        sys.stderr.write(HINT)
+    elif not entity:
+        raise ValueError("entity: name the W&B user or team that owns the project, as --entity me")
+    else:
+        sys.stdout.write(f"dashboard: {save_workspace(entity, project, sections())}\n")

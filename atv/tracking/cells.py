@@ -1,0 +1,119 @@
+"""An ablation's cells, as runs to be logged."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from atv.ablation.results import Results
+from atv.ablation.store import FinishedCell, digest
+from atv.evaluation.scores import Estimate, TaskScore, retention, task_scores
+from atv.tracking import keys
+from atv.tracking.curves import block_curves
+from atv.tracking.entry import Entry
+
+
+class CellEntries:
+    """The entries of an ablation's cells; what one holds is read when it is asked for.
+
+    Args:
+        origin: what the run was given: model, data, numbers of samples and groups.
+    """
+
+    def __init__(self, ablation: str, results: Results, origin: Mapping[str, Any]) -> None:
+        self.ablation, self.results, self.origin = ablation, results, origin
+
+    def __iter__(self) -> Iterator[tuple[str, FinishedCell]]:
+        """Each cell with its run's id, by which a logged one is known before anything is read."""
+        dense = next((done.folder.name for done in self.results.finished if _dense(done)), "")
+        for done in self.results.finished:
+            yield digest(self.ablation, dense, done.folder.name, done.cell.title), done
+
+    def entry(self, run_id: str, done: FinishedCell) -> Entry:
+        scores, kept = self._scored(done)
+        described = _described(done)
+        return Entry(
+            id=run_id,
+            name=f"{done.cell.title}, seed {done.cell.seed}",
+            group=self.ablation,
+            kind="cell",
+            config=self._config(done) | described,
+            curves=block_curves(done),
+            points=_points(scores, kept, described),
+            summary=_counts(scores) | {f"seconds/{part}": took for part, took in done.record["seconds"].items()},
+            tables=_tables(done, scores, kept),
+            files=[*done.mask_files, done.folder / "report.json"] if done.mask_files else [],
+        )
+
+    def _config(self, done: FinishedCell) -> dict[str, Any]:
+        """Labels on top, so that W&B can group and filter by them."""
+        record = done.record
+        known = {name: record[name] for name in ("inputs", "versions", "git", "hardware")}
+        run = {"ablation": self.ablation, "cell": done.folder.name, "origin": dict(self.origin)}
+        return dict(done.cell.labels) | record["config"] | known | run | {"samples": record["samples"]}
+
+    def _scored(self, done: FinishedCell) -> tuple[dict[str, TaskScore], dict[str, Estimate]]:
+        """Scores and retention by task; empty where no question was asked."""
+        if not _answered(done):
+            return {}, {}
+        scores = task_scores(done.rows)
+        return scores, retention(self.results.dense, scores) if self._has_dense else {}
+
+    @property
+    def _has_dense(self) -> bool:
+        return any(_dense(done) and _answered(done) for done in self.results.finished)
+
+
+def _described(done: FinishedCell) -> dict[str, Any]:
+    """What was pruned, as far as a report tells."""
+    if done.report:
+        return keys.pruned(done.report["settings"]["plans"])
+    return keys.pruned({}) if _dense(done) else {}
+
+
+def _dense(done: FinishedCell) -> bool:
+    return not (done.cell.pathways or done.cell.measure)
+
+
+def _answered(done: FinishedCell) -> bool:
+    return _measured(done) and "credit" in done.rows
+
+
+def _measured(done: FinishedCell) -> bool:
+    return (done.folder / "rows.parquet").is_file()
+
+
+def _points(
+    scores: Mapping[str, TaskScore], kept: Mapping[str, Estimate], described: Mapping[str, Any]
+) -> dict[str, float]:
+    points = {keys.score(task): 100 * own.score for task, own in scores.items()}
+    for task, estimate in kept.items():
+        key = keys.retention(task)
+        points |= {key: estimate.value, f"{key}/low": estimate.low, f"{key}/high": estimate.high}
+    if kept and described:
+        points[keys.SPARSITY] = described[keys.SPARSITY]
+        points[keys.retention("average", described[keys.PATHWAY].replace(" ", "_"))] = kept["average"].value
+    return points
+
+
+def _counts(scores: Mapping[str, TaskScore]) -> dict[str, int]:
+    if not scores:
+        return {}
+    return {
+        "questions": sum(own.questions for own in scores.values()),
+        "groups": sum(own.groups for own in scores.values()),
+    }
+
+
+def _tables(
+    done: FinishedCell, scores: Mapping[str, TaskScore], kept: Mapping[str, Estimate]
+) -> dict[str, pd.DataFrame]:
+    """Scores by task with their counts; of a cell measured in another way, its rows."""
+    if not scores:
+        return {"rows": done.rows} if _measured(done) else {}
+    rows = [
+        {"task": task, "score": 100 * own.score, "groups": own.groups, "questions": own.questions}
+        | ({"retention": kept[task].value, "low": kept[task].low, "high": kept[task].high} if task in kept else {})
+        for task, own in scores.items()
+    ]
+    return {"tasks": pd.DataFrame(rows)}

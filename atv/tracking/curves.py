@@ -1,0 +1,55 @@
+"""What a finished cell's report and masks say of each decoder block."""
+
+import re
+from typing import Any
+
+import numpy as np
+
+from atv.ablation.store import FinishedCell
+from atv.masks import PackedMasks
+from atv.tracking import keys
+
+
+def block_curves(done: FinishedCell) -> list[dict[str, float]]:
+    """One row a block; none for the dense model."""
+    if done.report is None:
+        return []
+    masks = {pathway: done.masks(pathway) for pathway in done.report["settings"]["plans"]}
+    return [_row(block, done.record["samples"]) | _sparsities(block, masks) for block in done.report["blocks"]]
+
+
+def _row(block: dict[str, Any], samples: int) -> dict[str, float]:
+    row = {keys.BLOCK: block["block"], keys.DRIFT: block["mean_drift"], keys.SECONDS: block["seconds"]}
+    # W&B takes a dot in a key for a level of nesting.
+    for modality, sites in block["norms"].items():
+        row |= {keys.norm(modality, _split(site)[1].replace(".", "/")): value for site, value in sites.items()}
+    for pathway, counts in block["selected"].items():
+        row |= {keys.selected(pathway, modality): count / samples for modality, count in counts.items()}
+    return row
+
+
+def _sparsities(block: dict[str, Any], masks: dict[str, PackedMasks]) -> dict[str, float]:
+    own = {_split(site)[0] for sites in block["norms"].values() for site in sites}
+    found = {}
+    for pathway, packed in masks.items():
+        names = [name for name in packed if _split(name)[0] in own]
+        found[keys.block_sparsity(pathway)] = _pruned_share(packed, names)
+    return found
+
+
+def _pruned_share(masks: PackedMasks, names: list[str]) -> float:
+    """Counted on the packed bits, whose padding is 0."""
+    packed, shapes = masks.packed, masks.shapes
+    kept = sum(int(np.bitwise_count(packed[name].numpy()).sum()) for name in names)
+    total = sum(int(np.prod(shapes[name])) for name in names)
+    return 1 - kept / total if total else 0.0
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The block's name, which ends with its number in a list of modules, and the name inside it.
+
+    >>> _split("model.language_model.layers.3.self_attn.q_proj")
+    ('model.language_model.layers.3', 'self_attn.q_proj')
+    """
+    found = re.fullmatch(r"(.*?\d+)\.(\D.*)", name)
+    return (found[1], found[2]) if found else ("", name)

@@ -1,0 +1,40 @@
+"""What one tracked run holds, whichever logger writes it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A cell of an ablation, or the ablation's summary.
+
+    Attributes:
+        id: the same for the same content of the same ablation; a finished one is not logged again.
+        name: for people.
+        group: the ablation's name.
+        kind: W&B's job type.
+        config: what was run, on what.
+        curves: one row a block; ``block`` is among the keys.
+        points: further numbers, of which retention is drawn against ``sparsity``.
+        summary: counts and times.
+        tables, images: by name.
+        files: masks and report.
+        version: of the content; one that changed is logged again, in the earlier one's place.
+    """
+
+    id: str
+    name: str
+    group: str
+    kind: Literal["cell", "summary"]
+    config: dict[str, Any]
+    curves: Sequence[dict[str, float]] = ()
+    points: dict[str, float] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    images: dict[str, Path] = field(default_factory=dict)
+    files: Sequence[Path] = ()
+    version: str = ""

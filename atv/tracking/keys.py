@@ -1,0 +1,60 @@
+"""Names of what is logged, for those who log and for the dashboard that reads."""
+
+from typing import Any
+
+BLOCK = "block"  # the x axis of curves
+SPARSITY = "sparsity"  # the x axis of retention: of the pruned pathway, 0..1
+DRIFT = "drift"
+SECONDS = "block_seconds"
+CURVES = (DRIFT, SECONDS, "norm/*", "selected/*", "block_sparsity/*")
+
+# Columns of a run's config by which the dashboard groups.
+PATHWAY = "pruned_pathway"
+SOURCE = "calibration_source"
+
+_SOURCES = {"TextOnly": "text", "VisualOnly": "visual", "AllTokens": "mixed"}
+
+
+def norm(modality: str, site: str) -> str:
+    """Root mean square activation of a modality that enters a Linear."""
+    return f"norm/{modality}/{site}"
+
+
+def selected(pathway: str, modality: str) -> str:
+    """K: tokens of a modality in a pathway's pool, a sample."""
+    return f"selected/{pathway}/{modality}"
+
+
+def block_sparsity(pathway: str) -> str:
+    """Share of the block's target weights that a pathway lost."""
+    return f"block_sparsity/{pathway}"
+
+
+def retention(task: str, pathway: str | None = None) -> str:
+    """Percent of the dense score; with a pathway, only runs that prune this one log it."""
+    return f"retention/{task}" if pathway is None else f"retention_pruning_{pathway}/{task}"
+
+
+def score(task: str) -> str:
+    """In percent."""
+    return f"score/{task}"
+
+
+def figure(ablation: str) -> str:
+    """The picture of an ablation."""
+    return f"figure/{ablation}"
+
+
+def pruned(plans: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The columns to group by, from the plans of a pruning report (pathway -> settings).
+
+    The pruned pathway is ``both`` where one set of weights serves both modalities, ``text`` or ``visual`` where the
+    other stays dense, ``text and visual`` where each is pruned by itself, ``none`` for the dense model.
+    """
+    own = {name: plan for name, plan in plans.items() if plan["sparsity"] > 0}
+    pools = dict.fromkeys(plan["selection"]["class"] for plan in own.values())
+    return {
+        PATHWAY: " and ".join(own) or "none",
+        SPARSITY: sum(plan["sparsity"] for plan in own.values()) / max(len(own), 1),
+        SOURCE: " and ".join(_SOURCES.get(pool, pool) for pool in pools) or "none",
+    }

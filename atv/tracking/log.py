@@ -1,0 +1,68 @@
+"""Logs an ablation with the loggers that were asked for."""
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from atv.ablation.base import Ablation
+from atv.ablation.results import Results
+from atv.tracking.base import Tracker
+from atv.tracking.cells import CellEntries
+from atv.tracking.local import CSVTracker, TensorBoardTracker
+from atv.tracking.summary import summary_entry
+from atv.tracking.wandb_runs import WandbTracker, wandb_mode
+
+LoggerName = Literal["wandb", "csv", "tensorboard", "none"]
+_TRACKERS: dict[str, type[Tracker]] = {"wandb": WandbTracker, "csv": CSVTracker, "tensorboard": TensorBoardTracker}
+
+
+def chosen_loggers(names: Sequence[LoggerName] | LoggerName) -> list[str]:
+    """Without repetitions; without W&B where WANDB_MODE is disabled.
+
+    Raises:
+        ValueError: for "none" beside others, or a logger that is not installed.
+    """
+    asked = list(dict.fromkeys([names] if isinstance(names, str) else names))
+    if "none" in asked:
+        if len(asked) > 1:
+            raise ValueError(f"logger: 'none' stands alone, got {', '.join(asked)}")
+        return []
+    for name in asked:
+        if find_spec(package := _TRACKERS[name].package) is None:
+            raise ValueError(f"logger: {package} is not installed; pip install {package}")
+    return [name for name in asked if not (name == "wandb" and wandb_mode() == "disabled")]
+
+
+def log_ablation(
+    ablation: Ablation,
+    results: Results,
+    table: pd.DataFrame,
+    folder: Path,
+    origin: Mapping[str, Any],
+    loggers: Sequence[str],
+) -> dict[str, int]:
+    """One run a cell and one for the ablation, in each logger; what was logged before is skipped.
+
+    Args:
+        folder: the ablation's, with what ``write_results`` left there.
+        origin: how the cells came about.
+
+    Returns:
+        Logger -> runs that were new.
+    """
+    new: dict[str, int] = {}
+    entries = CellEntries(ablation.name, results, origin)
+    summary = summary_entry(ablation, results, table, folder, origin)
+    for name in loggers:
+        tracker, new[name] = _TRACKERS[name](folder), 0
+        for run_id, done in entries:
+            if not tracker.has(run_id):
+                tracker.log(entries.entry(run_id, done))
+                new[name] += 1
+        if not tracker.has(summary.id, summary.version):
+            tracker.log(summary)
+            new[name] += 1
+    return new

@@ -1,0 +1,55 @@
+"""An ablation's answer as one run: its table, its findings, its picture."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from atv.ablation.base import Ablation
+from atv.ablation.results import Results
+from atv.ablation.store import digest
+from atv.provenance import git_revision, hardware, versions
+from atv.tracking import keys
+from atv.tracking.entry import Entry
+
+
+def summary_entry(
+    ablation: Ablation, results: Results, table: pd.DataFrame, folder: Path, origin: Mapping[str, Any]
+) -> Entry:
+    """From the table and what ``write_results`` left in the ablation's folder."""
+    findings = json.loads((folder / "findings.json").read_text())
+    picture = folder / "figure.png"
+    verdicts = [finding["verdict"] for finding in findings]
+    run = {"name": ablation.name, "question": ablation.question, "paper": ablation.paper, "caption": ablation.caption}
+    made = {"versions": versions(), "git": git_revision(), "hardware": hardware()}
+    model = results.finished[0].record["inputs"]["model"]
+    return Entry(
+        id=digest(ablation.name, "summary", model),
+        name=f"{ablation.name}: summary",
+        group=ablation.name,
+        kind="summary",
+        config={"ablation": ablation.name, "about": run, "origin": dict(origin)} | made,
+        summary={
+            "cells": len(results.finished),
+            "seeds": len({done.cell.seed for done in results.finished}),
+            "seconds/cells": sum(done.seconds for done in results.finished),
+            **{f"findings/{verdict}": verdicts.count(verdict) for verdict in dict.fromkeys(verdicts)},
+        },
+        tables={"table": table} | ({"findings": _flat(findings)} if findings else {}),
+        images={keys.figure(ablation.name): picture},
+        version=digest(table.to_csv(index=False), findings, hashlib.sha256(picture.read_bytes()).hexdigest()),
+    )
+
+
+def _flat(findings: list[dict[str, Any]]) -> pd.DataFrame:
+    """One row a finding, its interval in columns of its own."""
+    return pd.DataFrame(
+        [{**finding, "ours": finding["ours"]["value"], **_interval(finding["ours"])} for finding in findings]
+    )
+
+
+def _interval(ours: Mapping[str, float]) -> dict[str, float]:
+    return {"low": ours["low"], "high": ours["high"]}

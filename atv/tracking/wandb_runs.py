@@ -1,0 +1,114 @@
+"""Runs in W&B; offline unless the user is logged in."""
+
+import netrc
+import os
+import shutil
+from typing import Any
+from urllib.parse import urlsplit
+
+import wandb
+from lightning.pytorch.loggers import WandbLogger
+
+from atv.tracking import keys
+from atv.tracking.base import Tracker
+from atv.tracking.entry import Entry
+
+# Neither the environment nor the command line, the user's name or mail, git remotes, code or console output is kept.
+_QUIET: dict[str, Any] = {
+    "silent": True,
+    "console": "off",
+    "disable_git": True,
+    "disable_code": True,
+    "save_code": False,
+    "x_disable_meta": True,
+    "x_disable_machine_info": True,
+    "x_disable_stats": True,
+    "reinit": "create_new",
+}
+
+
+def wandb_mode() -> str:
+    """WANDB_MODE where it is set, else "online" for a logged-in user, else "offline"; asks no server."""
+    return os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
+
+
+def logged_in() -> bool:
+    """Whether a key is in the environment or where ``wandb login`` leaves it."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    server = urlsplit(os.environ.get("WANDB_BASE_URL") or wandb.setup().settings.base_url).netloc
+    try:
+        known = netrc.netrc(os.environ.get("NETRC"))
+    except (OSError, netrc.NetrcParseError):
+        return False
+    # The second is where logins to W&B's own cloud were kept before it moved.
+    return any(known.authenticators(host) for host in {server, "api.wandb.ai"})
+
+
+class WandbTracker(Tracker):
+    """``wandb/``: one W&B run an entry, the ablation its group, with tables, pictures, and masks as an artifact."""
+
+    name = "wandb"
+    package = "wandb"
+
+    def write(self, entry: Entry) -> None:
+        """
+        Raises:
+            ValueError: when W&B cannot be reached or refuses.
+        """
+        for earlier in self.folder.glob(f"offline-run-*-{entry.id}"):
+            shutil.rmtree(earlier)
+        try:
+            with self._start(entry) as run:
+                _fill(run, entry)
+        except wandb.errors.Error as error:
+            raise ValueError(f"logger: W&B: {error} (WANDB_MODE=offline writes the runs to disk)") from error
+
+    def _start(self, entry: Entry) -> wandb.Run:
+        return wandb.init(
+            project=os.environ.get("WANDB_PROJECT", "atv"),
+            id=entry.id,
+            name=entry.name,
+            group=entry.group,
+            job_type=entry.kind,
+            tags=[entry.kind, *_tags(entry)],
+            dir=str(self.folder.parent),
+            mode=wandb_mode(),  # type: ignore[arg-type]
+            settings=wandb.Settings(**_QUIET),
+        )
+
+
+def _tags(entry: Entry) -> list[str]:
+    """By which runs are found without a query."""
+    named = {name: entry.config.get(name) for name in (keys.PATHWAY, keys.SOURCE)}
+    return [f"{name.split('_')[0]}: {value}"[:64] for name, value in named.items() if value]
+
+
+def _fill(run: wandb.Run, entry: Entry) -> None:
+    logger = WandbLogger(experiment=run)
+    logger.log_hyperparams(entry.config)
+    run.define_metric(keys.BLOCK, hidden=True, summary="none")
+    for curve in keys.CURVES:
+        run.define_metric(curve, step_metric=keys.BLOCK, summary="none")
+    for family in ("retention", "score"):
+        run.define_metric(f"{family}*", step_metric=keys.SPARSITY)
+    for row in entry.curves:
+        logger.log_metrics(row)
+    if entry.points:
+        logger.log_metrics(entry.points)
+    for name, table in entry.tables.items():
+        logger.log_table(name, dataframe=table)
+    for name, image in entry.images.items():
+        logger.log_image(name, [str(image)])
+    run.summary.update(entry.points | entry.summary)
+    _attach(run, entry)
+
+
+def _attach(run: wandb.Run, entry: Entry) -> None:
+    """Cells never change once they are whole, so W&B reads their files where they are, without a copy."""
+    if not entry.files:
+        return
+    artifact = wandb.Artifact(f"cell-{entry.config['cell']}", "masks", metadata={"seed": entry.config["seed"]})
+    for file in entry.files:
+        artifact.add_file(str(file), policy="immutable")
+    run.log_artifact(artifact)

@@ -1,0 +1,164 @@
+"""Offline run files are read back and compared with what the cells left on disk."""
+
+import json
+
+import pandas as pd
+import pytest
+from tracking.conftest import SECRET
+from tracking.runs import read_all
+
+from atv.masks import load_masks
+from atv.tracking.wandb_runs import wandb_mode
+
+CELLS = {part: f"part {part}, seed 0" for part in ("none", "text", "visual", "both")}
+
+
+@pytest.fixture(scope="module")
+def runs(logged):
+    return read_all(logged[0])
+
+
+@pytest.fixture(scope="module")
+def summary(runs):
+    return runs["mask_overlap: summary"]
+
+
+def cell_of(logged, run):
+    return logged[0].parent / "cells" / run.config["cell"]
+
+
+def test_one_run_a_cell_and_one_for_the_ablation_in_one_group(runs):
+    assert set(runs) == {*CELLS.values(), "mask_overlap: summary"}
+    assert {run.group for run in runs.values()} == {"mask_overlap"}
+    assert sorted(run.kind for run in runs.values()) == ["cell"] * 4 + ["summary"]
+    assert runs[CELLS["text"]].tags == ["cell", "pruned: text", "calibration: text"]
+
+
+@pytest.mark.parametrize(
+    ("part", "pathway", "sparsity", "source"),
+    [
+        ("none", "none", 0, "none"),
+        ("text", "text", 0.6, "text"),
+        ("visual", "visual", 0.6, "mixed"),
+        ("both", "both", 0.5, "DriftTopK"),
+    ],
+)
+def test_config_says_what_was_run_and_where(logged, runs, part, pathway, sparsity, source):
+    config = runs[CELLS[part]].config
+    record = json.loads((cell_of(logged, runs[CELLS[part]]) / "cell.json").read_text())
+    assert config["part"] == part and config["seed"] == 0 and config["samples"] == 4
+    assert (config["pruned_pathway"], config["sparsity"], config["calibration_source"]) == (pathway, sparsity, source)
+    for name in ("versions", "git", "hardware", "inputs"):
+        assert config[name] == record[name]
+    assert config["pathways"] == record["config"]["pathways"]
+    assert config["origin"]["groups"] == 2 and config["origin"]["model"] == "bundled"
+
+
+@pytest.mark.parametrize("part", ["text", "visual", "both"])
+def test_curves_are_those_of_the_report(logged, runs, part):
+    run = runs[CELLS[part]]
+    blocks = json.loads((cell_of(logged, run) / "report.json").read_text())["blocks"]
+    assert run.curve("drift") == {b["block"]: b["mean_drift"] for b in blocks} and len(blocks) == 6
+    assert run.curve("block_seconds") == {b["block"]: b["seconds"] for b in blocks}
+    pathway = "both" if part == "both" else part
+    for modality in ("text", "visual"):
+        site = "model.language_model.layers.{}.mlp.down_proj"
+        expected = {b["block"]: b["norms"][modality][site.format(b["block"])] for b in blocks}
+        assert run.curve(f"norm/{modality}/mlp/down_proj") == pytest.approx(expected)
+        expected = {b["block"]: b["selected"][pathway][modality] / 4 for b in blocks}
+        assert run.curve(f"selected/{pathway}/{modality}") == pytest.approx(expected)
+    for key in ("drift", "block_seconds", "norm/*", "selected/*", "block_sparsity/*"):
+        assert run.axes[key] == "block"
+
+
+def test_sparsity_by_block_is_that_of_the_masks(logged, runs):
+    run = runs[CELLS["visual"]]
+    masks = load_masks(cell_of(logged, run) / "masks.visual.safetensors")
+    for block, share in run.curve("block_sparsity/visual").items():
+        own = [mask for name, mask in masks.items() if f".layers.{block}." in name]
+        assert share == pytest.approx(sum((~m).sum().item() for m in own) / sum(m.numel() for m in own)) and share > 0.5
+    assert set(run.curve("block_sparsity/text").values()) == {0}
+
+
+@pytest.mark.parametrize("part", CELLS)
+def test_scores_retention_and_counts_are_those_of_the_table(logged, runs, part):
+    run, table = runs[CELLS[part]], pd.read_csv(logged[0] / "table.csv")
+    rows = table[table["part"].fillna("none") == part].set_index("task")
+    assert len(rows) == 10
+    for task, row in rows.iterrows():
+        kept = [run.summary[f"retention/{task}{end}"] for end in ("", "/low", "/high")]
+        assert kept == pytest.approx([row["retention"], row["low"], row["high"]])
+        if task != "average":
+            assert run.summary[f"score/{task}"] == pytest.approx(row["score"])
+    assert run.summary["questions"] == rows.loc["average", "questions"]
+    assert run.summary["groups"] == rows.loc["average", "groups"]
+    assert run.summary[f"retention_pruning_{part}/average"] == pytest.approx(rows.loc["average", "retention"])
+    (point,) = [row for row in run.history if "retention/average" in row]
+    assert point["sparsity"] == run.config["sparsity"] and run.axes["retention*"] == "sparsity"
+    (tasks,) = [row for row in run.history if row.get("tasks/_type") == "table-file"]
+    assert tasks["tasks/nrows"] == 9
+    seconds = json.loads((cell_of(logged, run) / "cell.json").read_text())["seconds"]
+    assert run.summary["seconds/prune"] == pytest.approx(seconds["prune"])
+
+
+def test_masks_and_report_are_an_artifact_read_from_the_cell(logged, runs):
+    for part, masks in {"text": ["masks.text", "masks.visual"], "both": ["masks"]}.items():
+        folder = cell_of(logged, runs[CELLS[part]])
+        name, files = runs[CELLS[part]].artifacts["masks"]
+        assert name == f"cell-{folder.name}"
+        expected = [f"{mask}.safetensors" for mask in masks] + ["report.json"]
+        assert files == {file: str(folder / file) for file in expected}
+    assert "masks" not in runs[CELLS["none"]].artifacts
+
+
+def test_the_summary_holds_table_findings_and_figure(logged, summary):
+    folder = logged[0] / "wandb" / next(logged[0].glob(f"wandb/*-{summary.id}")).name / "files"
+    values = {key: value for row in summary.history for key, value in row.items()}
+    table = json.loads((folder / values["table/path"]).read_text())
+    assert {"questions", "groups", "seeds", "low", "high"} <= set(table["columns"]) and len(table["data"]) == 40
+    findings = json.loads((folder / values["findings/path"]).read_text())
+    (row,) = [dict(zip(findings["columns"], row, strict=True)) for row in findings["data"]]
+    (own,) = json.loads((logged[0] / "findings.json").read_text())
+    assert row["ours"] == pytest.approx(own["ours"]["value"]) and row["verdict"] == own["verdict"] and row["count"]
+    (picture,) = values["figure/mask_overlap/filenames"]
+    assert (folder / picture).read_bytes().startswith(b"\x89PNG")
+    assert summary.summary["cells"] == 4 and summary.config["versions"]["torch"]
+
+
+def test_no_secret_and_no_command_line_is_kept(logged):
+    files = [file for file in (logged[0] / "wandb").rglob("*") if file.is_file()]
+    assert files and not any(SECRET.encode() in file.read_bytes() for file in files)
+    assert not list((logged[0] / "wandb").rglob("wandb-metadata.json"))
+
+
+def test_a_logged_cell_is_not_logged_again_and_another_figure_replaces_the_summary(
+    logged, summary, capsys, monkeypatch
+):
+    from atv.cli import main
+
+    folder, options = logged
+    monkeypatch.setenv("WANDB_DATA_DIR", str(folder.parent / "staging"))
+    before = sorted(folder.glob("wandb/offline-run-*"))
+    ledger = folder / "wandb" / "logged.json"
+    known = json.loads(ledger.read_text())
+    ledger.write_text(json.dumps(known | {summary.id: "of another figure"}))
+    assert main(options) == 0
+    said, after = capsys.readouterr().out, sorted(folder.glob("wandb/offline-run-*"))
+    assert "wandb: 1 new run in" in said and "csv: 0 new runs in" in said
+    assert len(after) == len(before) == 5 and [run for run in before if run not in after] == [
+        run for run in before if run.name.endswith(summary.id)
+    ]
+    assert json.loads(ledger.read_text()) == known
+
+
+@pytest.mark.parametrize("host", ["api.wandb.ai", "wandb.example.org"])
+def test_online_only_for_a_logged_in_user(monkeypatch, tmp_path, host):
+    for name in ("WANDB_MODE", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_BASE_URL", f"https://{host}")
+    assert wandb_mode() == "offline"
+    (tmp_path / "netrc").write_text(f"machine {host}\n  login user\n  password {'x' * 40}\n")
+    assert wandb_mode() == "online"
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert wandb_mode() == "disabled"
