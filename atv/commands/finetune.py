@@ -11,6 +11,7 @@ import lightning as L
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 from rich.table import Table
+from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.calibration.preemption import Preempted
 from atv.data.conversations import CALIBRATION_COLUMNS, require_columns
@@ -91,65 +92,67 @@ def finetune(
     digest = weights_digest(model.named_parameters())
     L.seed_everything(seed, verbose=False)
     prepare(lvlm, masks, settings)
+    _set_up(lvlm, str(runner.precision), gradient_checkpointing)
     rows = load_calibration(calibration)
     require_columns(rows, CALIBRATION_COLUMNS, "calibration data")
     chosen, held_out = draw(len(rows), samples, validation, seed)
     plan = shuffled(chosen, epochs, batch_size, runner.world_size * runner.accumulate_grad_batches, seed)
-    if not str(runner.precision).endswith("-true") or runner.precision == "32-true":
-        # Updates are far smaller than the steps of half precision.
-        model.float()
-    if gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        lvlm.blocks.train()
     batches = ConversationBatches(rows, processor, plan)
-    shares = {"ranks": runner.world_size, "accumulated": runner.accumulate_grad_batches}
-    data = {"samples": samples, "validation": validation, "first batch": tensors_digest([batches[0]])}
-    precision = str(runner.precision)
-    told = {"settings": asdict(settings), "precision": precision, "step": shares}
-    identity = {"command": "finetune", "model": digest, "data": data} | told
-    run = RunFolder(target, identity)
+    unseen = [held_out[start : start + batch_size] for start in range(0, len(held_out), batch_size)]
+    watched = ConversationBatches(rows, processor, unseen) if unseen else None
+    told = {
+        "settings": asdict(settings),
+        "precision": str(runner.precision),
+        "step": {"ranks": runner.world_size, "accumulated": runner.accumulate_grad_batches},
+        "data": {"samples": samples, "validation": validation, "first batch": tensors_digest([batches[0]])},
+    }
+    run = RunFolder(target, {"command": "finetune", "model": digest} | told)
     if (target / "config.json").is_file():
         Console().print(f"this run was finished before; it is in {target}")
         return
     if runner.is_global_zero:
         run.begin()
     started = time.perf_counter()
-    unseen = [held_out[start : start + batch_size] for start in range(0, len(held_out), batch_size)]
-    watched = ConversationBatches(rows, processor, unseen) if unseen else None
     try:
         outcome = fit(lvlm, settings, batches, watched, runner, last_checkpoint(target), workers)
     except SIGTERMException as stopped:
         raise Preempted("stopped by SIGTERM; the same command goes on from the last checkpoint") from stopped
     if not runner.is_global_zero:
         return
+    # The model of the trainer is cast, and perhaps sharded; this one is as it was pruned.
     tuned, _ = load_model(base, trust_remote_code)
     finish(LVLM.of(tuned), masks, settings, outcome.weights)
-    story = {
-        "base": str(folder),
-        "calibration": calibration,
-        **asdict(settings),
-        **data,
-        **shares,
-        "precision": precision,
-        "steps": outcome.steps,
-        "losses": outcome.validation,
-        "seconds": time.perf_counter() - started,
-        "versions": versions(),
-        "git": git_revision(),
-        "hardware": hardware(),
-    }
+    origin = {"base": str(folder), "calibration": calibration, "seconds": time.perf_counter() - started}
+    _save(base, target, tuned, processor, origin | told | {"steps": outcome.steps, "losses": outcome.validation})
+    _show(outcome, target)
+
+
+def _set_up(lvlm: LVLM, precision: str, gradient_checkpointing: bool) -> None:
+    """Float32 unless the precision is a true lower one; updates are far smaller than the steps of half precision."""
+    if precision not in ("bf16-true", "16-true"):
+        lvlm.model.float()
+    if gradient_checkpointing:
+        lvlm.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        # The blocks alone, which transformers asks for; nothing else is to behave otherwise.
+        lvlm.blocks.train()
+
+
+def _save(
+    base: Path, target: Path, model: PreTrainedModel, processor: ProcessorMixin, finetuning: dict[str, Any]
+) -> None:
+    """Writes what ``atv prune`` wrote, with the trained weights and ``finetuning`` in the report; config.json last."""
+    pruning = base / "report.json"
+    report = json.loads(pruning.read_text()) if pruning.is_file() else {}
+    made = {"versions": versions(), "git": git_revision(), "hardware": hardware()}
 
     def write(into: Path) -> None:
-        tuned.save_pretrained(into)
+        model.save_pretrained(into)
         processor.save_pretrained(into)
         shutil.copy(base / MASKS, into / MASKS)
-        pruning = base / "report.json"
-        report = json.loads(pruning.read_text()) if pruning.is_file() else {}
-        write_json(into / "report.json", report | {"finetuning": story})
+        write_json(into / "report.json", report | {"finetuning": finetuning | made})
 
     saved_atomically(target, write)
     shutil.rmtree(target / CHECKPOINTS, ignore_errors=True)
-    _show(outcome, target)
 
 
 def _show(outcome: Outcome, target: Path) -> None:

@@ -46,7 +46,7 @@ def test_writes_a_pruned_folder_with_the_same_zeros(atv_command, sparse, few, tm
     report = json.loads((tmp_path / "tuned" / "report.json").read_text())
     assert report["sparsity"]["target_linears"] > 0.69
     told = report["finetuning"]
-    assert (told["base"], told["steps"], told["learning_rate"]) == (str(sparse), 4, 1e-3)
+    assert (told["base"], told["steps"], told["settings"]["learning_rate"]) == (str(sparse), 4, 1e-3)
     assert told["losses"][-1]["loss"] < told["losses"][0]["loss"]
     assert not (tmp_path / "tuned" / "checkpoints").exists()
     assert "validation_loss" in (tmp_path / "tuned" / "log" / "metrics.csv").read_text()
