@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from inspect import getdoc, signature
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from atv.commands.ablate import CellsFailed, ablate
 from atv.commands.card import card
 from atv.commands.dashboard import dashboard
 from atv.commands.evaluate import evaluate
+from atv.commands.finetune import finetune
 from atv.commands.inspect import inspect
 from atv.commands.models import models
 from atv.commands.prune import prune
@@ -32,6 +34,7 @@ from atv.selection import TokenSelection
 COMMANDS: tuple[Callable[..., None], ...] = (
     prune,
     evaluate,
+    finetune,
     ablate,
     inspect,
     report,
@@ -62,7 +65,9 @@ def parser() -> ArgumentParser:
         # A command about one folder takes it without an option's name.
         parameters = signature(command).parameters
         switches = [name for name in SWITCHES if name in parameters]
-        own.add_function_arguments(command, as_positional="folder" in parameters, skip={*switches})
+        own.add_function_arguments(command, as_positional=False, skip={"folder", *switches})
+        if "folder" in parameters:
+            own.add_argument("folder", type=Path, help="Folder that atv prune wrote.")
         for switch in switches:
             own.add_argument(f"--{switch.replace('_', '-')}", action="store_true", help=SWITCHES[switch])
         commands.add_subcommand(command.__name__, own, help=summary.split("\n")[0])

@@ -26,7 +26,7 @@ LAYERS = [
     {"calibration", "pathways"},
     {"api"},
     {"data", "bundled"},
-    {"evaluation", "loading", "inspection", "output"},
+    {"evaluation", "finetuning", "loading", "inspection", "output"},
     {"ablation", "cost"},
     {"reporting", "tracking"},
     {"commands"},

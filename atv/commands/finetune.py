@@ -1,0 +1,165 @@
+"""``atv finetune``"""
+
+import json
+import shutil
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from rich.console import Console
+from rich.table import Table
+from transformers import PreTrainedModel, ProcessorMixin
+
+from atv.calibration.preemption import Preempted
+from atv.data.conversations import CALIBRATION_COLUMNS, require_columns
+from atv.files import saved_atomically, writable, write_json
+from atv.finetuning.batches import ConversationBatches, draw, shuffled
+from atv.finetuning.run import Outcome, finish, fit, prepare
+from atv.finetuning.settings import Settings
+from atv.finetuning.sites import MASKS, pruned_masks
+from atv.finetuning.trainer import CHECKPOINTS, LogTo, last_checkpoint, training_trainer
+from atv.fingerprint import tensors_digest, weights_digest
+from atv.loading import BUNDLED, load_calibration, load_model, model_folder
+from atv.lvlm import LVLM
+from atv.provenance import git_revision, hardware, versions
+from atv.run_folder import RunFolder, is_run
+
+
+def finetune(
+    folder: Path,
+    output: Path,
+    calibration: str = BUNDLED,
+    samples: int = 1920,
+    validation: int = 128,
+    epochs: int = 3,
+    batch_size: int = 16,
+    learning_rate: float = 1e-4,
+    weight_decay: float = 0.0,
+    warmup: float = 0.05,
+    lora_rank: int | None = None,
+    lora_alpha: float = 16.0,
+    train_also: list[str] | None = None,
+    gradient_checkpointing: bool = False,
+    checkpoint_every: int = 100,
+    workers: int = 0,
+    log_to: LogTo | None = None,
+    seed: int = 0,
+    trainer: dict[str, Any] | None = None,
+    trust_remote_code: bool = False,
+) -> None:
+    """Train a pruned model's kept weights on answers; its zeros stay zero.
+
+    The kept weights of the pruned Linears and experts are trained, all else is frozen. The output is a folder as
+    atv prune writes it. The same command goes on from the last checkpoint where it was killed.
+
+    Args:
+        folder: Folder that atv prune wrote.
+        output: Folder to write: new, empty, or with an unfinished run of the same command.
+        calibration: Folder of a saved data set with columns image and conversation, or "bundled".
+        samples: To train on, drawn by the seed; the first of them are those that atv prune draws.
+        validation: Samples held out, drawn after these; their loss is shown before and after every epoch. May be 0.
+        epochs: How often every sample is seen.
+        batch_size: Samples a forward pass, on each rank.
+        learning_rate: The highest; it rises linearly and falls as a cosine to zero.
+        weight_decay: Of AdamW.
+        warmup: Share of all steps in which the learning rate rises.
+        lora_rank: Train a masked low-rank update of each pruned weight instead of the weight, and merge it in the end.
+        lora_alpha: The update is multiplied by this over the rank.
+        train_also: Names or shell patterns of parameters to train beside, such as *multi_modal_projector*.
+        gradient_checkpointing: Compute each block twice and keep less in memory.
+        checkpoint_every: Optimizer steps between checkpoints.
+        workers: Processes that read and encode samples ahead of time.
+        log_to: Write losses to OUTPUT/log/metrics.csv (csv), or to a W&B run (wandb).
+        seed: Of the samples drawn, their order and the adapters.
+        trainer: Options of lightning.Trainer, as --trainer.devices 8 --trainer.precision bf16-mixed or
+            --trainer.accumulate_grad_batches 4.
+        trust_remote_code: Whether code that comes with the model may run.
+    """
+    base = model_folder(str(folder))
+    masks = pruned_masks(base)
+    settings = Settings(
+        epochs, batch_size, learning_rate, weight_decay, warmup, lora_rank, lora_alpha, tuple(train_also or ()), seed
+    )
+    target = writable(output, "output")
+    if any(target.iterdir()) and not is_run(target):
+        raise ValueError(f"output: {str(target)!r} is not empty and holds no run of this command")
+    runner = training_trainer(target, checkpoint_every, log_to, trainer or {})
+    model, processor = load_model(base, trust_remote_code)
+    lvlm = LVLM.of(model)
+    digest = weights_digest(model.named_parameters())
+    L.seed_everything(seed, verbose=False)
+    prepare(lvlm, masks, settings)
+    _set_up(lvlm, str(runner.precision), gradient_checkpointing)
+    rows = load_calibration(calibration)
+    require_columns(rows, CALIBRATION_COLUMNS, "calibration data")
+    chosen, held_out = draw(len(rows), samples, validation, seed)
+    plan = shuffled(chosen, epochs, batch_size, runner.world_size * runner.accumulate_grad_batches, seed)
+    batches = ConversationBatches(rows, processor, plan)
+    unseen = [held_out[start : start + batch_size] for start in range(0, len(held_out), batch_size)]
+    watched = ConversationBatches(rows, processor, unseen) if unseen else None
+    told = {
+        "settings": asdict(settings),
+        "precision": str(runner.precision),
+        "step": {"ranks": runner.world_size, "accumulated": runner.accumulate_grad_batches},
+        "data": {"samples": samples, "validation": validation, "first batch": tensors_digest([batches[0]])},
+    }
+    run = RunFolder(target, {"command": "finetune", "model": digest} | told)
+    if (target / "config.json").is_file():
+        Console().print(f"this run was finished before; it is in {target}")
+        return
+    if runner.is_global_zero:
+        run.begin()
+    started = time.perf_counter()
+    try:
+        outcome = fit(lvlm, settings, batches, watched, runner, last_checkpoint(target), workers)
+    except SIGTERMException as stopped:
+        raise Preempted("stopped by SIGTERM; the same command goes on from the last checkpoint") from stopped
+    if not runner.is_global_zero:
+        return
+    # The model of the trainer is cast, and perhaps sharded; this one is as it was pruned.
+    tuned, _ = load_model(base, trust_remote_code)
+    finish(LVLM.of(tuned), masks, settings, outcome.weights)
+    origin = {"base": str(folder), "calibration": calibration, "seconds": time.perf_counter() - started}
+    _save(base, target, tuned, processor, origin | told | {"steps": outcome.steps, "losses": outcome.validation})
+    _show(outcome, target)
+
+
+def _set_up(lvlm: LVLM, precision: str, gradient_checkpointing: bool) -> None:
+    """Float32 unless the precision is a true lower one; updates are far smaller than the steps of half precision."""
+    if precision not in ("bf16-true", "16-true"):
+        lvlm.model.float()
+    if gradient_checkpointing:
+        lvlm.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        # The blocks alone, which transformers asks for; nothing else is to behave otherwise.
+        lvlm.blocks.train()
+
+
+def _save(
+    base: Path, target: Path, model: PreTrainedModel, processor: ProcessorMixin, finetuning: dict[str, Any]
+) -> None:
+    """Writes what ``atv prune`` wrote, with the trained weights and ``finetuning`` in the report; config.json last."""
+    pruning = base / "report.json"
+    report = json.loads(pruning.read_text()) if pruning.is_file() else {}
+    made = {"versions": versions(), "git": git_revision(), "hardware": hardware()}
+
+    def write(into: Path) -> None:
+        model.save_pretrained(into)
+        processor.save_pretrained(into)
+        shutil.copy(base / MASKS, into / MASKS)
+        write_json(into / "report.json", report | {"finetuning": finetuning | made})
+
+    saved_atomically(target, write)
+    shutil.rmtree(target / CHECKPOINTS, ignore_errors=True)
+
+
+def _show(outcome: Outcome, target: Path) -> None:
+    console = Console()
+    if outcome.validation:
+        table = Table("step", "validation loss")
+        for seen in outcome.validation:
+            table.add_row(str(seen["step"]), f"{seen['loss']:.4f}")
+        console.print(table)
+    console.print(f"trained for {outcome.steps} steps, zeros intact; written to {target}")

@@ -1,0 +1,1 @@
+"""Sparse fine-tuning: kept weights are trained, zeros stay zero."""

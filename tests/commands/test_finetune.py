@@ -1,0 +1,121 @@
+import json
+import os
+import signal
+
+import pytest
+import torch
+from datasets import Dataset, Image
+from PIL import Image as Picture
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+import atv
+from atv.bundled.data import calibration_pool
+from atv.cli import main
+from atv.finetuning.module import SparseFinetuning
+from atv.loading import BUNDLED_MODEL
+
+SHORT = ["--samples", 8, "--validation", 4, "--epochs", 2, "--batch_size", 4, "--trainer.enable_progress_bar", "false"]
+
+
+@pytest.fixture(scope="module")
+def sparse(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pruned") / "sparse"
+    assert main(["prune", "--output", str(folder), "--samples", "2", "--sparsity", "0.7"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """Options of a short run on a small part of the bundled pool."""
+    folder = tmp_path_factory.mktemp("data")
+    calibration_pool(12).save_to_disk(folder)
+    return ["--calibration", folder, *SHORT]
+
+
+def test_writes_a_pruned_folder_with_the_same_zeros(atv_command, sparse, few, tmp_path):
+    options = [*few, "--learning_rate", "1e-3", "--log_to", "csv"]
+    code, out, err = atv_command("finetune", sparse, "--output", tmp_path / "tuned", *options)
+    assert code == 0, err
+    assert "trained for 4 steps, zeros intact" in out
+    before, after = (AutoModelForImageTextToText.from_pretrained(folder) for folder in (sparse, tmp_path / "tuned"))
+    AutoProcessor.from_pretrained(tmp_path / "tuned")
+    masks = atv.load_masks(tmp_path / "tuned" / "masks.safetensors")
+    for name, weight in after.named_parameters():
+        old, mask = before.get_parameter(name), masks.get(name.removesuffix(".weight"))
+        assert torch.equal(weight, old) if mask is None else not weight[~mask].any() and (weight != old)[mask].any()
+    report = json.loads((tmp_path / "tuned" / "report.json").read_text())
+    assert report["sparsity"]["target_linears"] > 0.69
+    told = report["finetuning"]
+    assert (told["base"], told["steps"], told["settings"]["learning_rate"]) == (str(sparse), 4, 1e-3)
+    assert told["losses"][-1]["loss"] < told["losses"][0]["loss"]
+    assert not (tmp_path / "tuned" / "checkpoints").exists()
+    assert "validation_loss" in (tmp_path / "tuned" / "log" / "metrics.csv").read_text()
+    code, out, _ = atv_command("finetune", sparse, "--output", tmp_path / "tuned", *options)
+    assert code == 0 and "was finished before" in out
+    code, _, err = atv_command("finetune", sparse, "--output", tmp_path / "tuned", *few)
+    assert code == 2 and "holds another run: settings.learning_rate is 0.001 there and 0.0001 here" in err
+
+
+def test_a_masked_adapter_with_recomputed_blocks(atv_command, sparse, few, tmp_path):
+    options = ["--lora_rank", 4, "--gradient_checkpointing", "true", "--trainer.precision", "bf16-mixed"]
+    code, _, err = atv_command("finetune", sparse, "--output", tmp_path / "tuned", *few, *options)
+    assert code == 0, err
+    after = AutoModelForImageTextToText.from_pretrained(tmp_path / "tuned")
+    for name, mask in atv.load_masks(sparse / "masks.safetensors").items():
+        assert not after.get_submodule(name).weight[~mask].any()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--samples", "13"], "samples: expected 1 to 12"),
+        (["--batch_size", "0"], "batch_size: expected more than 0, got 0"),
+        (["--epochs", "-1"], "epochs: expected more than 0, got -1"),
+        (["--lora_rank", "1000"], "lora_rank: expected 1 to"),
+        (["--checkpoint_every", "0"], "checkpoint_every: expected 1 step or more, got 0"),
+        (["--train_also", "[nothing]"], "train_also: 'nothing' matches no parameter"),
+        (["--calibration", "nowhere"], "calibration: 'nowhere'"),
+        (["--trainer.prescision", "16"], "trainer: "),
+        (["--trainer.strategy", "fsdp", "--trainer.devices", "auto"], "fsdp needs devices as a number, got 'auto'"),
+    ],
+)
+def test_bad_input_is_one_line(atv_command, sparse, few, tmp_path, options, message):
+    code, _, err = atv_command("finetune", sparse, "--output", tmp_path / "out", *few, *options)
+    last = err.splitlines()[-1]
+    assert code == 2 and last.startswith("atv: error: ") and message in last
+
+
+def test_a_folder_that_is_not_a_pruned_model_is_refused(atv_command, sparse, tmp_path):
+    code, _, err = atv_command("finetune", BUNDLED_MODEL, "--output", tmp_path / "out")
+    assert code == 2 and "is not a pruned model: there is no masks.safetensors" in err
+    code, _, err = atv_command("finetune", "nowhere", "--output", tmp_path / "out")
+    assert code == 2 and "no model at 'nowhere'" in err
+    (tmp_path / "precious").write_text("")
+    code, _, err = atv_command("finetune", sparse, "--output", tmp_path)
+    assert code == 2 and "is not empty" in err
+
+
+def test_sigterm_ends_the_run_in_one_line_and_the_same_command_goes_on(atv_command, sparse, few, tmp_path, monkeypatch):
+    step = SparseFinetuning.training_step
+
+    def asked(self, batch, index):
+        if self.global_step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, batch, index)
+
+    monkeypatch.setattr(SparseFinetuning, "training_step", asked)
+    options = [sparse, "--output", tmp_path / "tuned", *few, "--checkpoint_every", 1]
+    code, _, err = atv_command("finetune", *options)
+    assert code == 143 and "the same command goes on from the last checkpoint" in err.splitlines()[-1]
+    monkeypatch.undo()
+    code, out, _ = atv_command("finetune", *options)
+    assert code == 0 and "trained for 4 steps" in out
+
+
+def test_data_without_answers_are_refused(atv_command, sparse, tmp_path):
+    turns = [[{"role": "user", "text": "describe the picture ."}]] * 12
+    rows = Dataset.from_dict({"image": [Picture.new("RGB", (54, 54))] * 12, "conversation": turns})
+    rows.cast_column("image", Image()).save_to_disk(tmp_path / "data")
+    options = ["--calibration", tmp_path / "data", *SHORT]
+    code, _, err = atv_command("finetune", sparse, "--output", tmp_path / "out", *options)
+    assert code == 2 and "no turn of the assistant" in err

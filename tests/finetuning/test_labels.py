@@ -1,0 +1,61 @@
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from atv.finetuning.labels import labelled
+from atv.loading import BUNDLED_MODEL, load_model
+
+PICTURE = Image.new("RGB", (54, 54), "white")
+SHORT = [{"role": "user", "text": "what color is the circle ?"}, {"role": "assistant", "text": "red"}]
+LONG = [*SHORT, {"role": "user", "text": "what is the capital of france ?"}, {"role": "assistant", "text": "paris"}]
+
+
+@pytest.fixture(scope="module")
+def bundled():
+    return load_model(BUNDLED_MODEL)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_answers_and_their_ends_are_labelled_and_nothing_else(bundled, side, monkeypatch):
+    _, processor = bundled
+    monkeypatch.setattr(processor.tokenizer, "padding_side", side)
+    batch = labelled(processor, [SHORT, LONG, SHORT], [PICTURE, PICTURE, None])
+    for ids, labels, said in zip(
+        batch["input_ids"], batch["labels"], (["red"], ["red", "paris"], ["red"]), strict=True
+    ):
+        kept = labels != -100
+        assert torch.equal(labels[kept], ids[kept])
+        assert processor.tokenizer.convert_ids_to_tokens(labels[kept]) == [w for word in said for w in (word, "<end>")]
+        # Each answer stands behind the word that opens the assistant's turn.
+        opens = torch.cat([ids[:1], ids[:-1]]) == processor.tokenizer.convert_tokens_to_ids("<assistant>")
+        assert int((opens & kept).sum()) == len(said)
+
+
+def test_the_loss_is_that_of_transformers_on_answers_alone(bundled):
+    model, processor = bundled
+    batch = labelled(processor, [SHORT, LONG], [PICTURE, PICTURE])
+    with torch.no_grad():
+        loss = model(**batch).loss
+        logits = model(**{key: value for key, value in batch.items() if key != "labels"}).logits
+    tokenizer, terms = processor.tokenizer, []
+    for row, turns in enumerate((SHORT, LONG)):
+        words = tokenizer.convert_ids_to_tokens(batch["input_ids"][row])
+        for place, word in enumerate(words):
+            if word == "<assistant>":
+                for predicts in (place, place + 1):
+                    target = batch["input_ids"][row, predicts + 1]
+                    terms.append(F.cross_entropy(logits[row, predicts], target))
+        assert words.count("<assistant>") == len(turns) // 2
+    torch.testing.assert_close(loss, torch.stack(terms).mean())
+
+
+def test_what_cannot_be_labelled_is_said(bundled, monkeypatch):
+    _, processor = bundled
+    with pytest.raises(ValueError, match="no turn of the assistant"):
+        labelled(processor, [SHORT[:1]], [PICTURE])
+    turn = "<{{ message['role'] }}> {{ message['content'][-1]['text'] }} "
+    backwards = "{% for message in messages | reverse %}" + turn + "{% endfor %}"
+    monkeypatch.setattr(processor, "chat_template", backwards)
+    with pytest.raises(ValueError, match="does not write a conversation turn after turn"):
+        labelled(processor, [LONG], [None])

@@ -1,0 +1,47 @@
+"""Two real processes (gloo, one thread each) train what one does."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from ranks.finetuning import main
+from safetensors.torch import load_file
+from tiny import random_llava
+from tuning import pruned
+
+from atv.lvlm import LVLM
+
+JOB = Path(__file__).parents[1] / "ranks" / "finetuning.py"
+
+
+def trained(strategy, folder):
+    places = os.pathsep.join([str(JOB.parents[1]), str(JOB.parents[2])])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": places}
+    command = [sys.executable, str(JOB), "2", strategy, str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    return [load_file(folder / str(rank)) for rank in range(2) if (folder / str(rank)).is_file()]
+
+
+@pytest.fixture(scope="module")
+def one_rank(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one")
+    main(1, "auto", folder)
+    return load_file(folder / "0")
+
+
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+def test_two_ranks_train_the_same_weights_and_hold_the_zeros(strategy, one_rank, tmp_path):
+    own = trained(strategy, tmp_path)
+    assert len(own) == (2 if strategy == "ddp" else 1)
+    masks = pruned(LVLM.of(random_llava()))
+    for weights in own:
+        assert weights.keys() == one_rank.keys()
+        for name, weight in weights.items():
+            assert torch.equal(weight, own[0][name])
+            # The mean of two ranks' gradients is the accumulated one, up to rounding.
+            torch.testing.assert_close(weight, one_rank[name], rtol=1e-3, atol=1e-5)
+            assert not weight[~masks[name.removesuffix(".parametrizations.weight.original")]].any()

@@ -1,0 +1,33 @@
+"""What one rank of a fine-tuning test runs: python finetuning.py RANKS STRATEGY FOLDER"""
+
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from tiny import random_llava
+from tuning import SETTINGS, answers, pruned
+
+from atv.finetuning.run import fit, prepare
+from atv.finetuning.trainer import training_trainer
+from atv.lvlm import LVLM
+
+
+def main(ranks, strategy, folder):
+    """Four steps of two batches each, whatever the number of ranks; each rank leaves its own trained weights."""
+    lvlm = LVLM.of(random_llava())
+    prepare(lvlm, pruned(lvlm), SETTINGS)
+    options = {"accelerator": "cpu", "devices": ranks, "strategy": strategy, "enable_progress_bar": False}
+    trainer = training_trainer(folder, 2, None, options | {"accumulate_grad_batches": 2 // ranks})
+    batches = answers(8)
+    outcome = fit(lvlm, SETTINGS, batches, batches[:2], trainer, folder / "none")
+    # Under FSDP the first rank gathers the shards of all.
+    if strategy != "fsdp" or trainer.is_global_zero:
+        save_file(
+            {name: value.contiguous() for name, value in outcome.weights.items()}, folder / f"{trainer.global_rank}"
+        )
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
