@@ -53,8 +53,8 @@ def _panel(panel: Panel) -> Any:
 
     if panel.kind == "image":
         return wr.MediaBrowser(title=panel.title, media_keys=list(panel.metrics), num_columns=1)
-    grouped = {"groupby": wr.Config(panel.by), "groupby_aggfunc": "mean", "groupby_rangefunc": "minmax"}
-    shared = {"title": panel.title, "max_runs_to_show": RUNS_SHOWN} | grouped
+    grouped: dict[str, Any] = {"groupby": wr.Config(panel.by), "groupby_aggfunc": "mean", "groupby_rangefunc": "minmax"}
+    shared: dict[str, Any] = {"title": panel.title, "max_runs_to_show": RUNS_SHOWN} | grouped
     if panel.kind == "bar":
         return wr.BarPlot(metrics=list(panel.metrics), orientation="v", **shared)
     return wr.LinePlot(x=panel.x, y=list(panel.metrics), metric_regex=panel.pattern or None, **shared)
