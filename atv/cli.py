@@ -28,7 +28,7 @@ from atv.commands.report import report
 from atv.commands.verify import verify
 from atv.criteria import Criterion
 from atv.data import CalibrationData
-from atv.patterns import Pattern
+from atv.patterns import Pattern, parse_pattern
 from atv.selection import TokenSelection
 
 COMMANDS: tuple[Callable[..., None], ...] = (
@@ -84,18 +84,49 @@ def _plugins_help() -> str:
 
 
 def _load_plugins(arguments: Sequence[str]) -> None:
-    """Imports --plugin files, and those that a --config names, before the real parser asks for their classes."""
+    """Imports --plugin files and looks every rule up, before the real parser asks for their classes.
+
+    Raises:
+        ValueError: for a name that no class has; the message lists the choices.
+    """
+    given = _early(arguments)
+    for value in given.pop("plugin"):
+        for file in [value] if isinstance(value, str) else value:
+            plugins.load_file(file)
+    for field, values in given.items():
+        for value in values:
+            if field == "pattern" and isinstance(value, str):
+                parse_pattern(value)
+            elif isinstance(name := value.get("class_path") if isinstance(value, dict) else value, str):
+                plugins.find(name, KINDS[field], field)
+
+
+def _early(arguments: Sequence[str]) -> dict[str, list[Any]]:
+    """What --plugin and the rules' options say, on the command line and in each --config."""
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    early.add_argument("--plugin", action="append", default=[])
-    early.add_argument("--config", action="append", default=[])
-    known, _ = early.parse_known_args(list(arguments))
-    files = list(known.plugin)
-    for config in known.config:
-        with open(config) as stream:
-            named = (yaml.safe_load(stream) or {}).get("plugin") or []
-            files += [named] if isinstance(named, str) else named
-    for file in files:
-        plugins.load_file(file)
+    for field in ("config", "plugin", *KINDS):
+        early.add_argument(f"--{field}", f"--{field}.class_path", dest=field, action="append", default=[], nargs="?")
+    known = vars(early.parse_known_args(list(arguments))[0])
+    configs = [_read_config(path) for path in known.pop("config") if path]
+    found = {field: [_mapping(text) for text in texts if text] for field, texts in known.items()}
+    return {field: values + [named[field] for named in configs if named.get(field)] for field, values in found.items()}
+
+
+def _mapping(text: str) -> Any:
+    """A rule's class and arguments written in braces; other text as it is, since YAML reads 2:16 as a number."""
+    return yaml.safe_load(text) if text.startswith("{") else text
+
+
+def _read_config(path: str) -> dict[str, Any]:
+    """A YAML file's options."""
+    with open(path) as stream:
+        try:
+            named = yaml.safe_load(stream) or {}
+        except yaml.YAMLError as error:
+            raise ValueError(f"config: {path!r} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(named, dict):
+        raise ValueError(f"config: {path!r} must map options to values, it holds {named!r}")
+    return named
 
 
 def _out_of_memory(error: BaseException) -> bool:

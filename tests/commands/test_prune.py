@@ -104,9 +104,55 @@ def test_bad_input_is_one_line(atv_command, tmp_path, options, message):
     assert code == 2 and last.startswith("atv: error: ") and message in last
 
 
-def test_unknown_rules_and_options_name_the_choices(atv_command, tmp_path):
-    with pytest.raises(SystemExit):
-        atv_command("prune", "--output", tmp_path / "out", "--selection", "DriftTopk")
+UNKNOWN = {
+    "selection": (
+        "DriftTopk",
+        "unknown TokenSelection 'DriftTopk'; did you mean 'DriftTopK'? Choices: AMIA, AllTokens",
+    ),
+    "criterion": ("wanda", "unknown Criterion 'wanda'; did you mean 'Wanda'? Choices: Magnitude, RIA, SparseGPT"),
+    "pattern": ("PerBlok", "unknown Pattern 'PerBlok'; did you mean 'PerBlock'? Choices: NOfM, PerBlock, PerLayer"),
+    "allocation": ("OVL", "unknown Allocation 'OVL'; did you mean 'OWL'? Choices: ByKind, DAS, DLP"),
+}
+
+
+@pytest.mark.parametrize(
+    "form", ["--{field}={name}", "--{field}.class_path={name}", "--{field}={{class_path: {name}}}"]
+)
+@pytest.mark.parametrize("field", UNKNOWN)
+def test_an_unknown_rule_names_the_nearest_and_the_choices(atv_command, tmp_path, field, form):
+    name, message = UNKNOWN[field]
+    code, _, err = atv_command("prune", "--output", tmp_path / "out", form.format(field=field, name=name))
+    assert code == 2 and err.startswith(f"atv: error: {field}: {message}") and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("form", ["{field}: {name}", "{field}:\n  class_path: {name}"])
+@pytest.mark.parametrize("field", UNKNOWN)
+def test_an_unknown_rule_in_a_yaml_file_too(atv_command, tmp_path, field, form):
+    name, message = UNKNOWN[field]
+    (tmp_path / "run.yaml").write_text(form.format(field=field, name=name))
+    code, _, err = atv_command("prune", "--config", tmp_path / "run.yaml", "--output", tmp_path / "out")
+    assert code == 2 and err.startswith(f"atv: error: {field}: {message}")
+
+
+def test_an_unknown_rule_may_be_one_of_your_own(atv_command, tmp_path):
+    (tmp_path / "rule.py").write_text("import atv\n\n\nclass Mine(atv.TextOnly):\n    pass\n")
+    code, _, err = atv_command(
+        "prune", "--output", tmp_path / "out", "--plugin", tmp_path / "rule.py", "--selection", "Min"
+    )
+    assert code == 2 and "did you mean 'Mine'?" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("samples: [8\n", "is not YAML"), ("- samples\n", "must map options to values, it holds ['samples']")],
+)
+def test_a_config_that_holds_no_options(atv_command, tmp_path, text, message):
+    (tmp_path / "run.yaml").write_text(text)
+    code, _, err = atv_command("prune", "--config", tmp_path / "run.yaml")
+    assert code == 2 and err.startswith("atv: error: config: ") and message in err
+
+
+def test_unknown_options_stop(atv_command, tmp_path):
     with pytest.raises(SystemExit):
         atv_command("prune", "--output", tmp_path / "out", "--sparcity", "0.5")
 
