@@ -107,26 +107,30 @@ def _early(arguments: Sequence[str]) -> dict[str, list[Any]]:
     for field in ("config", "plugin", *KINDS):
         early.add_argument(f"--{field}", f"--{field}.class_path", dest=field, action="append", default=[], nargs="?")
     known = vars(early.parse_known_args(list(arguments))[0])
-    configs = [_read_config(path) for path in known.pop("config") if path]
-    found = {field: [_mapping(text) for text in texts if text] for field, texts in known.items()}
+    configs = [_config(path) for path in known.pop("config") if path]
+    found = {field: [_mapping(text, field) for text in texts if text] for field, texts in known.items()}
     return {field: values + [named[field] for named in configs if named.get(field)] for field, values in found.items()}
 
 
-def _mapping(text: str) -> Any:
+def _mapping(text: str, field: str) -> Any:
     """A rule's class and arguments written in braces; other text as it is, since YAML reads 2:16 as a number."""
-    return yaml.safe_load(text) if text.startswith("{") else text
+    return _from_yaml(text, field) if text.startswith("{") else text
 
 
-def _read_config(path: str) -> dict[str, Any]:
+def _config(path: str) -> dict[str, Any]:
     """A YAML file's options."""
     with open(path) as stream:
-        try:
-            named = yaml.safe_load(stream) or {}
-        except yaml.YAMLError as error:
-            raise ValueError(f"config: {path!r} is not YAML: {' '.join(str(error).split())}") from error
+        named = _from_yaml(stream.read(), f"config: {path!r}") or {}
     if not isinstance(named, dict):
         raise ValueError(f"config: {path!r} must map options to values, it holds {named!r}")
     return named
+
+
+def _from_yaml(text: str, field: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{field} is not YAML: {' '.join(str(error).split())}") from error
 
 
 def _out_of_memory(error: BaseException) -> bool:
