@@ -33,7 +33,11 @@ def random_grouped_llava():
     return LlavaForConditionalGeneration(config).eval()
 
 
-@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+# flex_attention compiles its kernels first, which takes a C++ compiler and about a minute.
+FLEX = pytest.param("flex_attention", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa", FLEX])
 @pytest.mark.parametrize("build", [random_llava, random_grouped_llava])
 @torch.no_grad()
 def test_is_the_last_row_of_the_full_maps(build, implementation, batches):
