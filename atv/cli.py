@@ -1,6 +1,5 @@
 """The command line: ``atv COMMAND``, one function of ``atv.commands`` each."""
 
-import argparse
 import errno
 import signal
 import sys
@@ -10,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from jsonargparse import ArgumentParser
 
 from atv import plugins
-from atv.allocation import Allocation
 from atv.calibration.preemption import Preempted
 from atv.commands.ablate import CellsFailed, ablate
 from atv.commands.card import card
 from atv.commands.dashboard import dashboard
+from atv.commands.early import RULES, load_plugins
 from atv.commands.evaluate import evaluate
 from atv.commands.finetune import finetune
 from atv.commands.inspect import inspect
@@ -26,10 +24,7 @@ from atv.commands.models import models
 from atv.commands.prune import prune
 from atv.commands.report import report
 from atv.commands.verify import verify
-from atv.criteria import Criterion
 from atv.data import CalibrationData
-from atv.patterns import Pattern, parse_pattern
-from atv.selection import TokenSelection
 
 COMMANDS: tuple[Callable[..., None], ...] = (
     prune,
@@ -43,13 +38,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     dashboard,
     models,
 )
-KINDS: dict[str, type[Any]] = {
-    "selection": TokenSelection,
-    "criterion": Criterion,
-    "pattern": Pattern,
-    "allocation": Allocation,
-    "calibration": CalibrationData,
-}
+KINDS: dict[str, type[Any]] = {**RULES, "calibration": CalibrationData}
 # Options that need no value.
 SWITCHES = {"print_lmms_eval": "Only print the lmms-eval command that scores the model's folder on the benchmarks."}
 
@@ -83,56 +72,6 @@ def _plugins_help() -> str:
     return " ".join(parts)
 
 
-def _load_plugins(arguments: Sequence[str]) -> None:
-    """Imports --plugin files and looks every rule up, before the real parser asks for their classes.
-
-    Raises:
-        ValueError: for a name that no class has; the message lists the choices.
-    """
-    given = _early(arguments)
-    for value in given.pop("plugin"):
-        for file in [value] if isinstance(value, str) else value:
-            plugins.load_file(file)
-    for field, values in given.items():
-        for value in values:
-            if field == "pattern" and isinstance(value, str):
-                parse_pattern(value)
-            elif isinstance(name := value.get("class_path") if isinstance(value, dict) else value, str):
-                plugins.find(name, KINDS[field], field)
-
-
-def _early(arguments: Sequence[str]) -> dict[str, list[Any]]:
-    """What --plugin and the rules' options say, on the command line and in each --config."""
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for field in ("config", "plugin", *KINDS):
-        early.add_argument(f"--{field}", f"--{field}.class_path", dest=field, action="append", default=[], nargs="?")
-    known = vars(early.parse_known_args(list(arguments))[0])
-    configs = [_config(path) for path in known.pop("config") if path]
-    found = {field: [_mapping(text, field) for text in texts if text] for field, texts in known.items()}
-    return {field: values + [named[field] for named in configs if named.get(field)] for field, values in found.items()}
-
-
-def _mapping(text: str, field: str) -> Any:
-    """A rule's class and arguments written in braces; other text as it is, since YAML reads 2:16 as a number."""
-    return _from_yaml(text, field) if text.startswith("{") else text
-
-
-def _config(path: str) -> dict[str, Any]:
-    """A YAML file's options."""
-    with open(path) as stream:
-        named = _from_yaml(stream.read(), f"config: {path!r}") or {}
-    if not isinstance(named, dict):
-        raise ValueError(f"config: {path!r} must map options to values, it holds {named!r}")
-    return named
-
-
-def _from_yaml(text: str, field: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{field} is not YAML: {' '.join(str(error).split())}") from error
-
-
 def _out_of_memory(error: BaseException) -> bool:
     """Whether a device, or the CPU's allocator, had no more."""
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
@@ -155,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     commands = {command.__name__: command for command in COMMANDS}
     try:
-        _load_plugins(arguments)
+        load_plugins(arguments)
         top = parser()
         chosen = top.instantiate(top.parse_args(list(arguments)))
         options = chosen[chosen.command].as_dict()

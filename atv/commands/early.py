@@ -1,0 +1,70 @@
+"""What must be known of the command line before the real parser, which asks for the classes of plug-ins."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from atv import plugins
+from atv.allocation import Allocation
+from atv.criteria import Criterion
+from atv.patterns import Pattern, parse_pattern
+from atv.selection import TokenSelection
+
+RULES: dict[str, type[Any]] = {
+    "selection": TokenSelection,
+    "criterion": Criterion,
+    "pattern": Pattern,
+    "allocation": Allocation,
+}
+
+
+def load_plugins(arguments: Sequence[str]) -> None:
+    """Imports --plugin files and looks every rule up.
+
+    Raises:
+        ValueError: for a name that no class has; the message lists the choices.
+    """
+    given = _early(arguments)
+    for value in given.pop("plugin"):
+        for file in [value] if isinstance(value, str) else value:
+            plugins.load_file(file)
+    for field, values in given.items():
+        for value in values:
+            if field == "pattern" and isinstance(value, str):
+                parse_pattern(value)
+            elif isinstance(name := value.get("class_path") if isinstance(value, dict) else value, str):
+                plugins.find(name, RULES[field], field)
+
+
+def _early(arguments: Sequence[str]) -> dict[str, list[Any]]:
+    """What --plugin and the rules' options say, on the command line and in each --config."""
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for field in ("config", "plugin", *RULES):
+        early.add_argument(f"--{field}", f"--{field}.class_path", dest=field, action="append", default=[], nargs="?")
+    known = vars(early.parse_known_args(list(arguments))[0])
+    configs = [_config(path) for path in known.pop("config") if path]
+    found = {field: [_mapping(text, field) for text in texts if text] for field, texts in known.items()}
+    return {field: values + [named[field] for named in configs if named.get(field)] for field, values in found.items()}
+
+
+def _mapping(text: str, field: str) -> Any:
+    """A rule's class and arguments written in braces; other text as it is, since YAML reads 2:16 as a number."""
+    return _from_yaml(text, field) if text.startswith("{") else text
+
+
+def _config(path: str) -> dict[str, Any]:
+    """A YAML file's options."""
+    with open(path) as stream:
+        named = _from_yaml(stream.read(), f"config: {path!r}") or {}
+    if not isinstance(named, dict):
+        raise ValueError(f"config: {path!r} must map options to values, it holds {named!r}")
+    return named
+
+
+def _from_yaml(text: str, field: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{field} is not YAML: {' '.join(str(error).split())}") from error
