@@ -1,6 +1,5 @@
 """``atv finetune``"""
 
-import json
 import shutil
 import time
 from dataclasses import asdict
@@ -15,15 +14,17 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.calibration.preemption import Preempted
 from atv.data.conversations import CALIBRATION_COLUMNS, require_columns
-from atv.files import saved_atomically, writable, write_json
+from atv.files import saved_atomically, writable
 from atv.finetuning.batches import ConversationBatches, draw, shuffled
 from atv.finetuning.run import Outcome, finish, fit, prepare
 from atv.finetuning.settings import Settings
-from atv.finetuning.sites import MASKS, pruned_masks
 from atv.finetuning.trainer import CHECKPOINTS, LogTo, last_checkpoint, training_trainer
 from atv.fingerprint import tensors_digest, weights_digest
 from atv.loading import BUNDLED, load_calibration, load_model, model_folder
 from atv.lvlm import LVLM
+from atv.masks import load_masks
+from atv.output import sidecar
+from atv.output.card import leave_card
 from atv.provenance import git_revision, hardware, versions
 from atv.run_folder import RunFolder, is_run
 
@@ -79,7 +80,8 @@ def finetune(
         trust_remote_code: Whether code that comes with the model may run.
     """
     base = model_folder(str(folder))
-    masks = pruned_masks(base)
+    sidecar.read(base)
+    masks = load_masks(base / sidecar.MASKS)
     settings = Settings(
         epochs, batch_size, learning_rate, weight_decay, warmup, lora_rank, lora_alpha, tuple(train_also or ()), seed
     )
@@ -100,7 +102,7 @@ def finetune(
     batches = ConversationBatches(rows, processor, plan)
     unseen = [held_out[start : start + batch_size] for start in range(0, len(held_out), batch_size)]
     watched = ConversationBatches(rows, processor, unseen) if unseen else None
-    told = {
+    told: dict[str, Any] = {
         "settings": asdict(settings),
         "precision": str(runner.precision),
         "step": {"ranks": runner.world_size, "accumulated": runner.accumulate_grad_batches},
@@ -122,8 +124,10 @@ def finetune(
     # The model of the trainer is cast, and perhaps sharded; this one is as it was pruned.
     tuned, _ = load_model(base, trust_remote_code)
     finish(LVLM.of(tuned), masks, settings, outcome.weights)
-    origin = {"base": str(folder), "calibration": calibration, "seconds": time.perf_counter() - started}
-    _save(base, target, tuned, processor, origin | told | {"steps": outcome.steps, "losses": outcome.validation})
+    origin = {"from": str(folder), "calibration": calibration, "samples": samples, "validation": validation}
+    done = {"steps": outcome.steps, "losses": outcome.validation, "seconds": time.perf_counter() - started}
+    made = {"precision": str(runner.precision), **told["step"], **done}
+    _save(base, target, tuned, processor, origin | asdict(settings) | made)
     _show(outcome, target)
 
 
@@ -141,15 +145,14 @@ def _save(
     base: Path, target: Path, model: PreTrainedModel, processor: ProcessorMixin, finetuning: dict[str, Any]
 ) -> None:
     """Writes what ``atv prune`` wrote, with the trained weights and ``finetuning`` in the report; config.json last."""
-    pruning = base / "report.json"
-    report = json.loads(pruning.read_text()) if pruning.is_file() else {}
     made = {"versions": versions(), "git": git_revision(), "hardware": hardware()}
+    report = {name: value for name, value in sidecar.read(base).items() if name != "scores"}
 
     def write(into: Path) -> None:
         model.save_pretrained(into)
         processor.save_pretrained(into)
-        shutil.copy(base / MASKS, into / MASKS)
-        write_json(into / "report.json", report | {"finetuning": finetuning | made})
+        shutil.copy(base / sidecar.MASKS, into / sidecar.MASKS)
+        leave_card(into, report | {"finetuning": finetuning | made})
 
     saved_atomically(target, write)
     shutil.rmtree(target / CHECKPOINTS, ignore_errors=True)

@@ -2,17 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from atv.experts import ExpertWeight
 from atv.lvlm import LVLM
-from atv.masks import PackedMasks, load_masks
 from atv.targets import Target
-
-MASKS = "masks.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,17 +27,6 @@ class Site:
     def weight(self) -> Tensor:
         """What the model computes with, detached."""
         return getattr(self.module, self.parameter).detach()
-
-
-def pruned_masks(folder: Path) -> PackedMasks:
-    """The masks of a folder that ``atv prune`` wrote.
-
-    Raises:
-        ValueError: for a folder without them.
-    """
-    if not (folder / MASKS).is_file():
-        raise ValueError(f"folder: {str(folder)!r} is not a pruned model: there is no {MASKS}")
-    return load_masks(folder / MASKS)
 
 
 def pruned_sites(lvlm: LVLM, masks: Mapping[str, Tensor]) -> list[Site]:

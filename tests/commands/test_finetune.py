@@ -46,10 +46,13 @@ def test_writes_a_pruned_folder_with_the_same_zeros(atv_command, sparse, few, tm
     report = json.loads((tmp_path / "tuned" / "report.json").read_text())
     assert report["sparsity"]["target_linears"] > 0.69
     told = report["finetuning"]
-    assert (told["base"], told["steps"], told["settings"]["learning_rate"]) == (str(sparse), 4, 1e-3)
+    assert (told["from"], told["steps"], told["learning_rate"]) == (str(sparse), 4, 1e-3)
     assert told["losses"][-1]["loss"] < told["losses"][0]["loss"]
     assert not (tmp_path / "tuned" / "checkpoints").exists()
     assert "validation_loss" in (tmp_path / "tuned" / "log" / "metrics.csv").read_text()
+    assert "| learning_rate | 0.001 |" in (tmp_path / "tuned" / "README.md").read_text()
+    code, out, err = atv_command("verify", tmp_path / "tuned", "--base", "bundled")
+    assert code == 0 and "is what its masks" in " ".join(out.split()), err
     code, out, _ = atv_command("finetune", sparse, "--output", tmp_path / "tuned", *options)
     assert code == 0 and "was finished before" in out
     code, _, err = atv_command("finetune", sparse, "--output", tmp_path / "tuned", *few)
@@ -87,7 +90,7 @@ def test_bad_input_is_one_line(atv_command, sparse, few, tmp_path, options, mess
 
 def test_a_folder_that_is_not_a_pruned_model_is_refused(atv_command, sparse, tmp_path):
     code, _, err = atv_command("finetune", BUNDLED_MODEL, "--output", tmp_path / "out")
-    assert code == 2 and "is not a pruned model: there is no masks.safetensors" in err
+    assert code == 2 and "is not a pruned model: it has no masks.safetensors" in err
     code, _, err = atv_command("finetune", "nowhere", "--output", tmp_path / "out")
     assert code == 2 and "no model at 'nowhere'" in err
     (tmp_path / "precious").write_text("")

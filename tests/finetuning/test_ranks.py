@@ -33,7 +33,8 @@ def one_rank(tmp_path_factory):
     return load_file(folder / "0")
 
 
-@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_ranks_train_the_same_weights_and_hold_the_zeros(strategy, one_rank, tmp_path):
     own = trained(strategy, tmp_path)
     assert len(own) == (2 if strategy == "ddp" else 1)
