@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Sized
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from rich.table import Table
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.calibration.preemption import Preempted
-from atv.data.conversations import CALIBRATION_COLUMNS, require_columns
+from atv.data.base import CalibrationData
+from atv.data.calibration import Drawing
+from atv.data.conversations import require_chat_template
 from atv.files import saved_atomically, writable
-from atv.finetuning.batches import ConversationBatches, draw, shuffled
+from atv.finetuning.batches import ConversationBatches, batched, drawn, shuffled
 from atv.finetuning.run import Outcome, finish, fit, prepare
 from atv.finetuning.settings import Settings
 from atv.finetuning.trainer import CHECKPOINTS, LogTo, last_checkpoint, training_trainer
@@ -32,9 +35,10 @@ from atv.run_folder import RunFolder, is_run
 def finetune(
     folder: Path,
     output: Path,
-    calibration: str = BUNDLED,
+    calibration: str | CalibrationData = BUNDLED,
     samples: int = 1920,
     validation: int = 128,
+    max_length: int | None = None,
     epochs: int = 3,
     batch_size: int = 16,
     learning_rate: float = 1e-4,
@@ -47,6 +51,7 @@ def finetune(
     checkpoint_every: int = 100,
     workers: int = 0,
     log_to: LogTo | None = None,
+    plugin: list[Path] | Path | None = None,
     seed: int = 0,
     trainer: dict[str, Any] | None = None,
     trust_remote_code: bool = False,
@@ -59,9 +64,10 @@ def finetune(
     Args:
         folder: Folder that atv prune wrote.
         output: Folder to write: new, empty, or with an unfinished run of the same command.
-        calibration: Folder of a saved data set with columns image and conversation, or "bundled".
+        calibration: "bundled", file, folder, hub id, or a class name or dotted path, as for atv prune.
         samples: To train on, drawn by the seed; the first of them are those that atv prune draws.
         validation: Samples held out, drawn after these; their loss is shown before and after every epoch. May be 0.
+        max_length: Longest sample in tokens; longer ones lose text from their end, never a picture's part.
         epochs: How often every sample is seen.
         batch_size: Samples a forward pass, on each rank.
         learning_rate: The highest; it rises linearly and falls as a cosine to zero.
@@ -74,6 +80,7 @@ def finetune(
         checkpoint_every: Optimizer steps between checkpoints.
         workers: Processes that read and encode samples ahead of time.
         log_to: Write losses to OUTPUT/log/metrics.csv (csv), or to a W&B run (wandb).
+        plugin: Python file, or list of files, with calibration data of your own, imported first.
         seed: Of the samples drawn, their order and the adapters.
         trainer: Options of lightning.Trainer, as --trainer.devices 8 --trainer.precision bf16-mixed or
             --trainer.accumulate_grad_batches 4.
@@ -82,6 +89,7 @@ def finetune(
     base = model_folder(str(folder))
     sidecar.read(base)
     masks = load_masks(base / sidecar.MASKS)
+    data = load_calibration(calibration)
     settings = Settings(
         epochs, batch_size, learning_rate, weight_decay, warmup, lora_rank, lora_alpha, tuple(train_also or ()), seed
     )
@@ -89,24 +97,34 @@ def finetune(
     if any(target.iterdir()) and not is_run(target):
         raise ValueError(f"output: {str(target)!r} is not empty and holds no run of this command")
     runner = training_trainer(target, checkpoint_every, log_to, trainer or {})
+    if samples < 1 or validation < 0 or (isinstance(data, Sized) and samples + validation > len(data)):
+        most = f"1 to {len(data)} (the data's samples)" if isinstance(data, Sized) else "at least 1"
+        raise ValueError(f"samples: expected {most} with those for validation, got {samples} and {validation}")
     model, processor = load_model(base, trust_remote_code)
+    require_chat_template(processor)
     lvlm = LVLM.of(model)
     digest = weights_digest(model.named_parameters())
     L.seed_everything(seed, verbose=False)
     prepare(lvlm, masks, settings)
     _set_up(lvlm, str(runner.precision), gradient_checkpointing)
-    rows = load_calibration(calibration)
-    require_columns(rows, CALIBRATION_COLUMNS, "calibration data")
-    chosen, held_out = draw(len(rows), samples, validation, seed)
-    plan = shuffled(chosen, epochs, batch_size, runner.world_size * runner.accumulate_grad_batches, seed)
-    batches = ConversationBatches(rows, processor, plan)
-    unseen = [held_out[start : start + batch_size] for start in range(0, len(held_out), batch_size)]
-    watched = ConversationBatches(rows, processor, unseen) if unseen else None
+    console = Console(stderr=True, quiet=not runner.is_global_zero)
+    with console.status("reading samples"):
+        found = drawn(Drawing(processor, data, samples + validation, max_length, console), seed)
+    pictured = [bool(sample.pictures) for sample in found]
+    multiple = runner.world_size * runner.accumulate_grad_batches
+    batches = ConversationBatches(found, processor, shuffled(pictured[:samples], epochs, batch_size, multiple, seed))
+    whole, rest = batched(range(samples, samples + validation), pictured, batch_size)
+    watched = ConversationBatches(found, processor, whole + rest) if validation else None
     told: dict[str, Any] = {
         "settings": asdict(settings),
         "precision": str(runner.precision),
         "step": {"ranks": runner.world_size, "accumulated": runner.accumulate_grad_batches},
-        "data": {"samples": samples, "validation": validation, "first batch": tensors_digest([batches[0]])},
+        "data": {
+            "samples": samples,
+            "validation": validation,
+            "max_length": max_length,
+            "first batch": tensors_digest([batches[0]]),
+        },
     }
     run = RunFolder(target, {"command": "finetune", "model": digest} | told)
     if (target / "config.json").is_file():
@@ -124,7 +142,7 @@ def finetune(
     # The model of the trainer is cast, and perhaps sharded; this one is as it was pruned.
     tuned, _ = load_model(base, trust_remote_code)
     finish(LVLM.of(tuned), masks, settings, outcome.weights)
-    origin = {"from": str(folder), "calibration": calibration, "samples": samples, "validation": validation}
+    origin = {"from": str(folder), "data": data.record(), "samples": samples, "validation": validation}
     done = {"steps": outcome.steps, "losses": outcome.validation, "seconds": time.perf_counter() - started}
     made = {"precision": str(runner.precision), **told["step"], **done}
     _save(base, target, tuned, processor, origin | asdict(settings) | made)

@@ -24,10 +24,13 @@ class CalibrationBatches(list[dict[str, Any]]):
     record: dict[str, Any]
 
 
-class _Ready(NamedTuple):
+class Ready(NamedTuple):
+    """A conversation as chat messages, its pictures decoded."""
+
     id: str
     chat: list[dict[str, Any]]
     pictures: list[Image.Image]
+    source: Conversation
 
 
 def calibration_batches(
@@ -54,21 +57,21 @@ def calibration_batches(
         most = f"1 to {len(data)} (the data's samples)" if isinstance(data, Sized) else "at least 1"
         raise ValueError(f"samples: expected {most}, got {samples}")
     console = Console(stderr=True, quiet=getattr(rank_zero_only, "rank", 0) != 0)
-    drawing = _Drawing(processor, data, samples, max_length, console)
+    drawing = Drawing(processor, data, samples, max_length, console)
     batches = CalibrationBatches()
     with Progress(console=console, transient=True, disable=console.quiet or not console.is_terminal) as progress:
         ready = progress.track(drawing.draw(seed), samples, description="calibration samples")
         while part := list(islice(ready, batch_size)):
             for group in ([one for one in part if one.pictures], [one for one in part if not one.pictures]):
                 if group:
-                    ids, chats, pictures = zip(*group, strict=True)
+                    ids, chats, pictures, _ = zip(*group, strict=True)
                     drawing.ids += ids
                     batches.append(encode_chats(processor, chats, pictures))
     batches.record = {"data": data.record(), "seed": seed, "max_length": max_length, **drawing.outcome()}
     return batches
 
 
-class _Drawing:
+class Drawing:
     """Conversations made ready one by one, with an account of those drawn, shortened and broken."""
 
     def __init__(
@@ -80,7 +83,7 @@ class _Drawing:
         self.broken: list[dict[str, str]] = []
         self.found = self.shortened = 0
 
-    def draw(self, seed: int) -> Iterator[_Ready]:
+    def draw(self, seed: int) -> Iterator[Ready]:
         for conversation in self.data.draw(seed):
             try:
                 ready = self._ready(conversation)
@@ -97,14 +100,14 @@ class _Drawing:
     def outcome(self) -> dict[str, Any]:
         return {"ids": self.ids, "shortened": self.shortened, "broken": self.broken}
 
-    def _ready(self, conversation: Conversation) -> _Ready:
+    def _ready(self, conversation: Conversation) -> Ready:
         pictures = [decode(picture) for picture in conversation.pictures]
         chat = messages(conversation.turns, len(pictures))
         if self.max_length is None:
-            return _Ready(conversation.id, chat, pictures)
+            return Ready(conversation.id, chat, pictures, conversation)
         cut, seen = shortened(self.processor, chat, pictures, self.max_length)
         self.shortened += cut != chat
-        return _Ready(conversation.id, cut, seen)
+        return Ready(conversation.id, cut, seen, conversation)
 
     def _broken(self, id: str, reason: str) -> None:
         self.broken.append({"id": id, "reason": reason})

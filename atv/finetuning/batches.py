@@ -1,66 +1,86 @@
 """Who sees which sample when: decided before training, by the seed alone."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from datasets import Dataset as Rows
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import ProcessorMixin
 
-from atv.data.conversations import read_row
-from atv.finetuning.labels import labelled
+from atv.data.base import Picture
+from atv.data.calibration import Drawing
+from atv.data.pictures import decode
+from atv.finetuning.labels import Chat, has_answer, labelled
+
+
+class Sample(NamedTuple):
+    """A conversation that was found readable; its pictures are decoded again when they are needed."""
+
+    chat: Chat
+    pictures: Sequence[Picture]
+
+
+def drawn(drawing: Drawing, seed: int) -> list[Sample]:
+    """All samples of a drawing, each read once to find broken ones before training does.
+
+    Raises:
+        ValueError: as calibration's drawing does, and for a conversation without an answer.
+    """
+    samples = []
+    for ready in drawing.draw(seed):
+        if not has_answer(ready.chat):
+            raise ValueError(f"calibration: {ready.id!r} has no turn of the assistant, so there is nothing to learn")
+        samples.append(Sample(ready.chat, ready.source.pictures[: len(ready.pictures)]))
+    return samples
 
 
 class ConversationBatches(Dataset):
-    """Labelled batches, read and encoded when they are asked for.
+    """Labelled batches, read and encoded when they are asked for; ``plan`` has the samples' numbers of each."""
 
-    Args:
-        rows: columns image and conversation.
-        plan: the rows' indices of every batch.
-    """
-
-    def __init__(self, rows: Rows, processor: ProcessorMixin, plan: Sequence[Sequence[int]]) -> None:
-        self.rows, self.processor, self.plan = rows, processor, plan
+    def __init__(self, samples: Sequence[Sample], processor: ProcessorMixin, plan: Sequence[Sequence[int]]) -> None:
+        self.samples, self.processor, self.plan = samples, processor, plan
 
     def __len__(self) -> int:
         return len(self.plan)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        drawn = [read_row(self.rows, row) for row in self.plan[index]]
-        return labelled(self.processor, [row["conversation"] for row in drawn], [row["image"] for row in drawn])
+        chats, pictures = zip(*(self.samples[number] for number in self.plan[index]), strict=True)
+        return labelled(self.processor, chats, [[decode(picture) for picture in own] for own in pictures])
 
 
-def draw(count: int, samples: int, validation: int, seed: int) -> tuple[list[int], list[int]]:
-    """Rows to train on and rows held out, of ``count``: the first ``samples`` are those that calibration draws.
-
-    Raises:
-        ValueError: when there are not so many.
-    """
-    if samples < 1 or validation < 0 or samples + validation > count:
-        raise ValueError(
-            f"samples: expected 1 to {count} (the data set's rows) with those for validation, "
-            f"got {samples} and {validation} for validation"
-        )
-    drawn = np.random.default_rng(seed).permutation(count).tolist()
-    return drawn[:samples], drawn[samples : samples + validation]
+def batched(order: Sequence[int], pictured: Sequence[bool], size: int) -> tuple[list[list[int]], list[list[int]]]:
+    """Whole batches in the order in which they fill, and what is left over; a batch has pictures in all or none."""
+    whole: list[list[int]] = []
+    filling: dict[bool, list[int]] = {True: [], False: []}
+    for number in order:
+        batch = filling[pictured[number]]
+        batch.append(number)
+        if len(batch) == size:
+            whole.append(list(batch))
+            batch.clear()
+    return whole, [batch for batch in filling.values() if batch]
 
 
-def shuffled(rows: Sequence[int], epochs: int, batch_size: int, multiple: int, seed: int) -> list[list[int]]:
+def shuffled(pictured: Sequence[bool], epochs: int, batch_size: int, multiple: int, seed: int) -> list[list[int]]:
     """The batches of the whole run: each epoch in an order of its own.
 
-    Batches of an epoch are a multiple of ``multiple`` (ranks times accumulated batches); the few rows beyond that sit
-    this epoch out.
+    Batches of an epoch are whole, and a multiple of ``multiple`` (ranks times accumulated batches); the few samples
+    beyond that sit this epoch out.
+
+    Args:
+        pictured: which samples have pictures.
 
     Raises:
-        ValueError: when the rows do not fill one such multiple.
+        ValueError: when the samples do not fill one such multiple.
     """
-    step = batch_size * multiple
-    if len(rows) < step:
-        raise ValueError(f"samples: {len(rows)} do not fill one step of {step} (batch size, accumulation and ranks)")
-    rng = np.random.default_rng((seed, 1))
-    orders = [rng.permutation(rows)[: len(rows) // step * step] for _ in range(epochs)]
-    return np.concatenate(orders).reshape(-1, batch_size).tolist()
+    rng, plan = np.random.default_rng((seed, 1)), []
+    for _ in range(epochs):
+        whole, _ = batched(rng.permutation(len(pictured)).tolist(), pictured, batch_size)
+        plan += whole[: len(whole) // multiple * multiple]
+    if not plan:
+        step = batch_size * multiple
+        raise ValueError(f"samples: {len(pictured)} do not fill one step of {step} (batch size, accumulation, ranks)")
+    return plan
 
 
 class Remaining(Sampler[int]):

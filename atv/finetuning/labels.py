@@ -9,62 +9,64 @@ from PIL import Image
 from torch import Tensor
 from transformers import ProcessorMixin
 
-from atv.data.conversations import encode, messages
+from atv.data.conversations import encode_chats
 
 IGNORED = -100
-Turns = Sequence[Mapping[str, str]]
+Chat = Sequence[Mapping[str, Any]]
 
 
 def labelled(
-    processor: ProcessorMixin, conversations: Sequence[Turns], images: Sequence[Image.Image | None]
+    processor: ProcessorMixin, chats: Sequence[Chat], pictures: Sequence[Sequence[Image.Image]]
 ) -> dict[str, Any]:
-    """A batch as ``encode`` makes it, with ``labels`` (batch, length): the ids of answers, -100 elsewhere.
+    """A batch as ``encode_chats`` makes it, with ``labels`` (batch, length): the ids of answers, -100 elsewhere.
 
     Raises:
-        ValueError: for a conversation without an answer, or a chat template that does not write turn after turn.
+        ValueError: for a chat template that does not write turn after turn.
     """
-    inputs = encode(processor, conversations, images)
+    inputs = encode_chats(processor, chats, pictures)
     labels = torch.full_like(inputs["input_ids"], IGNORED)
-    for row, (turns, image) in enumerate(zip(conversations, images, strict=True)):
+    for row, chat in enumerate(chats):
         valid = inputs["attention_mask"][row].bool()
-        labels[row, valid] = _answers(processor, turns, image, inputs["input_ids"][row][valid])
+        labels[row, valid] = _answers(processor, chat, inputs["input_ids"][row][valid])
     return inputs | {"labels": labels}
 
 
-def _answers(processor: ProcessorMixin, turns: Turns, image: Image.Image | None, ids: Tensor) -> Tensor:
+def has_answer(chat: Chat) -> bool:
+    """Whether there is anything to learn."""
+    return any(message["role"] == "assistant" for message in chat)
+
+
+def _answers(processor: ProcessorMixin, chat: Chat, ids: Tensor) -> Tensor:
     """The labels of one conversation whose tokens are ``ids``.
 
     The processor writes many tokens for a picture where the template has one. All others are there in both, in the
     same order, so aligning the two finds the answers whatever a processor does with pictures.
     """
-    text = processor.apply_chat_template(messages(turns, image))
-    plain = processor.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    spans = list(answer_spans(processor, turns, image, text))
+    text = _written(processor, chat)
+    plain: Any = processor.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    spans = list(_answer_spans(processor, chat, text))
     matched = SequenceMatcher(None, plain["input_ids"], ids.tolist(), autojunk=False).get_matching_blocks()
     place = {block.a + i: block.b + i for block in matched for i in range(block.size)}
     labels = torch.full_like(ids, IGNORED)
     for token, (start, end) in enumerate(plain["offset_mapping"]):
-        # A token that was cut off has no place.
+        # A token that the processor cut off has no place.
         if token in place and any(start < last and end > first for first, last in spans):
             labels[place[token]] = ids[place[token]]
     return labels
 
 
-def answer_spans(
-    processor: ProcessorMixin, turns: Turns, image: Image.Image | None, text: str
-) -> Iterator[tuple[int, int]]:
-    """The characters of ``text`` that are the assistant's, up to and with what ends the turn.
-
-    Raises:
-        ValueError: as ``labelled`` does.
-    """
-    if not any(turn["role"] == "assistant" for turn in turns):
-        raise ValueError("calibration: a conversation has no turn of the assistant, so there is nothing to learn")
-    for index, turn in enumerate(turns):
-        if turn["role"] != "assistant":
+def _answer_spans(processor: ProcessorMixin, chat: Chat, text: str) -> Iterator[tuple[int, int]]:
+    """The characters of ``text`` that are the assistant's, up to and with what ends the turn."""
+    for index, message in enumerate(chat):
+        if message["role"] != "assistant":
             continue
-        opening = processor.apply_chat_template(messages(turns[:index], image), add_generation_prompt=True)
-        closed = processor.apply_chat_template(messages(turns[: index + 1], image))
+        opening = _written(processor, chat[:index], add_generation_prompt=True)
+        closed = _written(processor, chat[: index + 1])
         if not (text.startswith(opening) and text.startswith(closed)):
             raise ValueError("processor: its chat template does not write a conversation turn after turn")
         yield len(opening), len(closed.rstrip())
+
+
+def _written(processor: ProcessorMixin, chat: Chat, **options: bool) -> str:
+    template: Any = processor.apply_chat_template
+    return template(list(chat), **options)

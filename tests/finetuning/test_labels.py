@@ -3,12 +3,26 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from atv.data.conversations import messages
 from atv.finetuning.labels import labelled
 from atv.loading import BUNDLED_MODEL, load_model
 
 PICTURE = Image.new("RGB", (54, 54), "white")
 SHORT = [{"role": "user", "text": "what color is the circle ?"}, {"role": "assistant", "text": "red"}]
 LONG = [*SHORT, {"role": "user", "text": "what is the capital of france ?"}, {"role": "assistant", "text": "paris"}]
+
+# A second picture after the first answer.
+LATER = [
+    {"role": "user", "text": "<image> what color is the circle ?"},
+    {"role": "assistant", "text": "red"},
+    {"role": "user", "text": "<image> what color is the square ?"},
+    {"role": "assistant", "text": "blue"},
+]
+
+
+def chats(*conversations):
+    """Turns with the number of their pictures, as a batch."""
+    return [messages(turns, count) for turns, count in conversations], [[PICTURE] * n for _, n in conversations if n]
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +34,9 @@ def bundled():
 def test_answers_and_their_ends_are_labelled_and_nothing_else(bundled, side, monkeypatch):
     _, processor = bundled
     monkeypatch.setattr(processor.tokenizer, "padding_side", side)
-    batch = labelled(processor, [SHORT, LONG, SHORT], [PICTURE, PICTURE, None])
+    batch = labelled(processor, *chats((SHORT, 1), (LONG, 1), (LATER, 2)))
     for ids, labels, said in zip(
-        batch["input_ids"], batch["labels"], (["red"], ["red", "paris"], ["red"]), strict=True
+        batch["input_ids"], batch["labels"], (["red"], ["red", "paris"], ["red", "blue"]), strict=True
     ):
         kept = labels != -100
         assert torch.equal(labels[kept], ids[kept])
@@ -34,7 +48,7 @@ def test_answers_and_their_ends_are_labelled_and_nothing_else(bundled, side, mon
 
 def test_the_loss_is_that_of_transformers_on_answers_alone(bundled):
     model, processor = bundled
-    batch = labelled(processor, [SHORT, LONG], [PICTURE, PICTURE])
+    batch = labelled(processor, *chats((SHORT, 1), (LONG, 1)))
     with torch.no_grad():
         loss = model(**batch).loss
         logits = model(**{key: value for key, value in batch.items() if key != "labels"}).logits
@@ -52,10 +66,8 @@ def test_the_loss_is_that_of_transformers_on_answers_alone(bundled):
 
 def test_what_cannot_be_labelled_is_said(bundled, monkeypatch):
     _, processor = bundled
-    with pytest.raises(ValueError, match="no turn of the assistant"):
-        labelled(processor, [SHORT[:1]], [PICTURE])
     turn = "<{{ message['role'] }}> {{ message['content'][-1]['text'] }} "
     backwards = "{% for message in messages | reverse %}" + turn + "{% endfor %}"
     monkeypatch.setattr(processor, "chat_template", backwards)
     with pytest.raises(ValueError, match="does not write a conversation turn after turn"):
-        labelled(processor, [LONG], [None])
+        labelled(processor, *chats((LONG, 0)))
