@@ -6,11 +6,12 @@ import pytest
 
 from atv import plugins
 from atv.ablation.base import Ablation
-from atv.ablation.bench import Bench
+from atv.ablation.bench import Bench, Round
 from atv.ablation.results import Results
 from atv.ablation.runner import run_ablation
 from atv.ablation.store import CellStore
 from atv.ablation.writing import write_results
+from atv.evaluation.questions import question_batches
 from atv.loading import BUNDLED_MODEL, load_calibration, load_evaluation, load_model
 from atv.lvlm import LVLM
 from atv.trainer import quiet_trainer
@@ -56,7 +57,8 @@ def test_says_what_it_asks(ablation):
 @pytest.fixture(scope="module")
 def bench():
     model, processor = load_model(BUNDLED_MODEL)
-    return Bench(model, processor, load_calibration("bundled"), load_evaluation("bundled", "dev"), 4, 1, 4)
+    rounds = [Round(question_batches(processor, load_evaluation("bundled", "dev"), groups=1), 4)]
+    return Bench(model, processor, load_calibration("bundled"), rounds, samples=4)
 
 
 @pytest.mark.parametrize(

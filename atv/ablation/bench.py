@@ -1,25 +1,34 @@
 """What every cell of a run shares: the dense model, what it is calibrated on and what it is asked."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
-from datasets import Dataset
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.data import CalibrationData
 from atv.data.calibration import CalibrationBatches, calibration_batches
-from atv.evaluation.questions import QuestionBatch, question_batches, see_once
+from atv.evaluation.questions import Prompts, QuestionBatch, see_once
 from atv.fingerprint import tensors_digest
 from atv.lvlm import LVLM
 
 
+@dataclass(frozen=True)
+class Round:
+    """Questions whose answers may have the same length, in tokens."""
+
+    batches: Sequence[Prompts]
+    max_new_tokens: int
+
+
 class Bench:
-    """Encodes calibration samples when a cell first asks for them, and every question once.
+    """Encodes calibration samples when a cell first asks for them.
 
     Args:
         model: the dense model, changed by no cell.
+        rounds: what every cell is asked.
         samples: calibration samples of a cell that names no number.
-        groups: only the first so many groups of questions of each task; None for all.
-        max_new_tokens: longest answer.
         max_length: longest calibration sample in tokens; None for any.
     """
 
@@ -28,17 +37,19 @@ class Bench:
         model: PreTrainedModel,
         processor: ProcessorMixin,
         calibration: CalibrationData,
-        evaluation: Dataset,
+        rounds: Sequence[Round],
         samples: int,
-        groups: int | None,
-        max_new_tokens: int,
         max_length: int | None = None,
     ) -> None:
-        self.model, self.processor, self.max_new_tokens = model, processor, max_new_tokens
+        self.model, self.processor, self.rounds = model, processor, rounds
         self.samples, self.max_length = samples, max_length
-        self.questions = question_batches(processor, evaluation, groups=groups)
         self._pool = calibration
         self._batches: dict[tuple[int, int], CalibrationBatches] = {}
+
+    @property
+    def questions(self) -> list[dict[str, Any]]:
+        """All that is asked."""
+        return [question for own in self.rounds for batch in own.batches for question in batch.questions]
 
     def calibration(self, samples: int | None, seed: int) -> CalibrationBatches:
         """The encoded samples that the seed draws.
@@ -56,6 +67,11 @@ class Bench:
         return tensors_digest(self.calibration(samples, seed))
 
     @cached_property
-    def seen(self) -> list[QuestionBatch]:
-        """The questions behind the vision tower, which no cell changes."""
-        return see_once(LVLM.of(self.model), self.questions)
+    def seen(self) -> list[Round]:
+        """The rounds behind the vision tower, which no cell changes; batches that read their pictures when they are
+        asked stay as they are, for the features of many pictures would fill the memory."""
+        return [Round(self._seen(own.batches), own.max_new_tokens) for own in self.rounds]
+
+    def _seen(self, batches: Sequence[Prompts]) -> Sequence[Prompts]:
+        encoded = [batch for batch in batches if isinstance(batch, QuestionBatch)]
+        return see_once(LVLM.of(self.model), encoded) if encoded else batches

@@ -46,5 +46,6 @@ def prune_and_ask(cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:
     pruned = perf_counter()
     if not cell.asked:
         return Measured(None, report, {"prune": pruned - started})
-    answers = answer(model, bench.processor, bench.seen, bench.max_new_tokens, trainer)
+    asked = [answer(model, bench.processor, own.batches, own.max_new_tokens, trainer) for own in bench.seen]
+    answers = pd.concat(asked, ignore_index=True)
     return Measured(answers, report, {"prune": pruned - started, "evaluate": perf_counter() - pruned})

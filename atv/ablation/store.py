@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,6 @@ import pandas as pd
 from atv.ablation.bench import Bench
 from atv.ablation.cell import Cell
 from atv.ablation.measuring import Measured
-from atv.evaluation.questions import QuestionBatch
 from atv.files import write_json
 from atv.masks import PackedMasks, load_masks, save_masks
 from atv.provenance import git_revision, hardware, versions
@@ -78,11 +77,12 @@ class CellStore:
 
     def __init__(self, folder: Path, model: str, bench: Bench) -> None:
         self.folder, self.model, self.bench = folder, model, bench
-        self.questions = questions_digest(bench.questions)
+        self.questions = digest(sorted(bench.questions, key=lambda question: question["question_id"]))
 
     def inputs(self, cell: Cell) -> dict[str, str]:
         """Digests of what the cell is given; the dense model that is merely asked is not calibrated."""
-        given = {"model": self.model, "questions": self.questions, "max_new_tokens": str(self.bench.max_new_tokens)}
+        lengths = ",".join(str(own.max_new_tokens) for own in self.bench.rounds)
+        given = {"model": self.model, "questions": self.questions, "max_new_tokens": lengths}
         if cell.pathways or cell.measure:
             given["calibration"] = self.bench.calibration_digest(cell.samples, cell.seed)
         return given
@@ -155,9 +155,3 @@ def model_digest(folder: Path) -> str:
             while part := stream.read(1 << 24):
                 state.update(part)
     return state.hexdigest()
-
-
-def questions_digest(batches: Iterable[QuestionBatch]) -> str:
-    """Of every question with its answers, whatever the batches."""
-    rows = [question for batch in batches for question in batch.questions]
-    return digest(sorted(rows, key=lambda row: row["question_id"]))

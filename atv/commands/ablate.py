@@ -6,18 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from transformers import ProcessorMixin
 
 from atv import plugins
 from atv.ablation.base import Ablation
-from atv.ablation.bench import Bench
+from atv.ablation.bench import Bench, Round
 from atv.ablation.results import Results
 from atv.ablation.runner import Run, run_ablation
 from atv.ablation.shard import Shard
 from atv.ablation.store import CellStore, model_digest
 from atv.ablation.tables import chosen_tasks
 from atv.ablation.writing import write_results
+from atv.commands.benchmarks import chosen_benchmarks, load_all
 from atv.data import CalibrationData
 from atv.data.pixels import cap_pixels
+from atv.evaluation.benchmarks.loaded import LoadedBenchmark
+from atv.evaluation.questions import question_batches
 from atv.files import writable
 from atv.loading import BUNDLED, load_calibration, load_evaluation, load_model, model_folder
 from atv.tracking.log import LoggerName, chosen_loggers, log_ablation
@@ -38,8 +42,10 @@ def ablate(
     max_pixels: int | None = None,
     evaluation: str = BUNDLED,
     split: str = "test",
+    benchmark: list[str] | str | None = None,
+    data: Path | None = None,
     groups: int | None = 150,
-    max_new_tokens: int = 8,
+    max_new_tokens: int | None = None,
     seed: int = 0,
     seeds: int | None = None,
     shard: str | None = None,
@@ -65,8 +71,10 @@ def ablate(
         max_pixels: Largest area of a picture, likewise.
         evaluation: Folder of a saved data set with the bundled columns, or "bundled".
         split: Of the bundled suite: dev or test.
+        benchmark: Ask these in place of the suite: names with commas between them, or a list, as for evaluate.
+        data: Folder with a local copy of the benchmarks' data. Default: downloaded from the hub.
         groups: Only the first so many groups of questions of each task; null for all.
-        max_new_tokens: Longest answer.
+        max_new_tokens: Longest answer. Default: 8 for the suite, each benchmark's own.
         seed: The first seed: of the samples drawn and of rules that draw.
         seeds: At least how many seeds, counted from the first; an ablation may ask for more.
         shard: i/n runs every n-th cell, from the i-th on, so that n processes or machines that share the results folder
@@ -85,18 +93,26 @@ def ablate(
     loggers = chosen_loggers(logger)
     folder = model_folder(model, trust_remote_code)
     pool = load_calibration(calibration)
+    loaded = [] if benchmark is None else load_all(chosen_benchmarks(benchmark), data, groups)
+    if data is not None and not loaded:
+        raise ValueError("data: holds benchmarks; name them with --benchmark")
     writable(results, "results")
     runner = quiet_trainer(**({"enable_progress_bar": False} | (trainer or {})))
     console = Console(quiet=not runner.is_global_zero)
     lvlm, processor = load_model(folder, trust_remote_code)
     cap_pixels(processor, min_pixels, max_pixels)
     with console.status("reading questions"):
-        questions = load_evaluation(evaluation, split)
-        bench = Bench(lvlm, processor, pool, questions, samples, groups, max_new_tokens, max_length)
-        chosen_tasks([question["task"] for batch in bench.questions for question in batch.questions], columns)
+        if loaded:
+            rounds = _benchmark_rounds(loaded, processor, max_new_tokens)
+        else:
+            suite = question_batches(processor, load_evaluation(evaluation, split), groups=groups)
+            rounds = [Round(suite, max_new_tokens or 8)]
+        bench = Bench(lvlm, processor, pool, rounds, samples, max_length)
+        chosen_tasks([question["task"] for question in bench.questions], columns)
         weights = model_digest(folder)
     origin = {"model": model, "samples": samples, "evaluation": evaluation, "split": split}
     origin |= {"calibration": pool.record(), "max_length": max_length}
+    origin |= {"benchmarks": {each.benchmark.name: each.provenance() for each in loaded}} if loaded else {}
     store = CellStore(results / "cells", weights, bench)
     for reason, ids in store.strangers().items():
         named = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
@@ -124,6 +140,12 @@ def ablate(
             console.print(f"{ablation.name}: {_left(run)}; run it again for the tables")
     if failed:
         raise CellsFailed("\n".join(f"{cell}\n{error}" for cell, error in failed.items()))
+
+
+def _benchmark_rounds(
+    loaded: Sequence[LoadedBenchmark], processor: ProcessorMixin, max_new_tokens: int | None
+) -> list[Round]:
+    return [Round(each.batches(processor), max_new_tokens or each.benchmark.max_new_tokens) for each in loaded]
 
 
 def _left(run: Run) -> str:

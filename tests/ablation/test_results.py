@@ -17,8 +17,7 @@ GROUPS = 40
 class FakeBench:
     """Stands for encoded data: a store asks for digests alone."""
 
-    questions = ()
-    samples, max_new_tokens = 128, 8
+    questions, rounds, samples = (), (), 128
 
     def calibration_digest(self, samples, seed):
         return f"{samples or self.samples} samples of seed {seed}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from benchmark_data import write_benchmarks
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "ablations" / "visual_sparsity.py"
@@ -67,6 +68,40 @@ def test_a_failing_cell_is_reported_and_the_others_go_on(atv_command, tmp_path):
     assert "FAILED: ValueError: on purpose" in out and "2 cells finished, 0 left to other shards, 1 failed" in out
     assert not (tmp_path / "results" / "broken" / "table.md").exists()
     assert atv_command("ablate", "--file", file, *options)[1].count("from disk") == 2
+
+
+def test_benchmarks_stand_in_for_the_suite(atv_command, tmp_path):
+    (tmp_path / "pair.py").write_text(PAIR)
+    data = write_benchmarks(tmp_path / "data")
+    asked = ["--benchmark", "POPE,MME", "--data", data, "--max_new_tokens", 2]
+    options = ["--samples", 4, "--results", tmp_path / "results", "--logger", "none"]
+    code, _, err = atv_command("ablate", "--file", tmp_path / "pair.py", *asked, *options)
+    assert code == 0, err
+    table = pd.read_csv(tmp_path / "results" / "pair" / "table.csv")
+    assert set(table["task"]) <= {"POPE", "MME", "average"} and "average" in set(table["task"])
+    made = json.loads((tmp_path / "results" / "pair" / "run.json").read_text())
+    assert made["benchmarks"]["POPE"]["hub"] == "lmms-lab/POPE"
+    assert "name them with --benchmark" in atv_command("ablate", "--file", FILE, "--data", data)[2]
+
+
+PAIR = """
+from matplotlib.figure import Figure
+
+from atv.ablation.base import Ablation
+from atv.ablation.cell import Cell
+from atv.api import Pathway
+
+
+class Pair(Ablation):
+    name = "pair"
+    question = "Does the text alone calibrate?"
+
+    def cells(self, seed):
+        return [Cell({"pool": "dense"}), Cell({"pool": "text"}, {"both": Pathway("TextOnly", 0.5)}, seed=seed)]
+
+    def figure(self, table, results):
+        return Figure()
+"""
 
 
 BROKEN = """
