@@ -150,4 +150,4 @@ def _better(method: str, sparsity: float, results: Results) -> Finding:
     one, atv = ({"method": name, "sparsity": sparsity} for name in (method, "ATV"))
     claim = f"At {sparsity:.0%}, {method!r} keeps more than ATV-Pruning."
     gain = results.difference(one, atv)
-    return Finding(claim, "no number", gain, "points of retention", count=results.count(**one))
+    return Finding(claim, "", gain, "points of retention", count=results.count(**one))

@@ -58,7 +58,7 @@ class CalibrationSize(Ablation):
         return [
             Finding(
                 f"{size} samples keep as much as 128, to within a point.",
-                "not asked",
+                "",
                 results.difference({"samples": size}, {"samples": 128}),
                 "points of retention",
                 bound=-1.0,

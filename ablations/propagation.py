@@ -77,7 +77,7 @@ class Propagation(Ablation):
             one, two = {"variant": STANDARD, "sparsity": sparsity}, {"variant": variant, "sparsity": sparsity}
             ours = results.difference(one, two) if bound == 0 else results.difference(two, one)
             count = results.count(**one)
-            return Finding(f"{claim} ({sparsity:.0%})", "not asked", ours, "points of retention", bound, count)
+            return Finding(f"{claim} ({sparsity:.0%})", "", ours, "points of retention", bound, count)
 
         return [
             finding

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from atv import plugins
 from atv.ablation.base import Ablation
 from atv.ablation.bench import Bench, Round
+from atv.ablation.findings import Verdict
 from atv.ablation.results import Results
 from atv.ablation.runner import run_ablation
 from atv.ablation.store import CellStore
@@ -74,6 +76,6 @@ def test_runs_from_cells_to_findings(name, ablations, bench, tmp_path):
     plt.close("all")
     assert len(table) and (tmp_path / name / "figure.png").stat().st_size > 8_000
     for finding in kind().findings(results):
-        assert finding.verdict in ("reproduced", "not reproduced", "undecided")
+        assert finding.verdict in get_args(Verdict)
         assert np.isfinite([finding.ours.low, finding.ours.value, finding.ours.high]).all()
         assert finding.ours.low <= finding.ours.high and finding.count and finding.unit

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from atv.evaluation.scores import Estimate
 
-Verdict = Literal["reproduced", "not reproduced", "undecided"]
+Verdict = Literal["reproduced", "not reproduced", "undecided", "holds", "does not hold"]
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Finding:
 
     Attributes:
         claim: one sentence.
-        paper: the paper's number with its unit, or "no number".
+        paper: the paper's number with its unit, or "no number"; empty for a claim that the paper does not make.
         ours: our number with its interval.
         unit: of our number and of the bound, such as "points of retention".
         bound: what our number must exceed.
@@ -34,8 +34,10 @@ class Finding:
     def verdict(self) -> Verdict:
         """By the interval: all of it above the bound, all of it at or below the bound, or neither."""
         if self.ours.low > self.bound:
-            return "reproduced"
-        return "not reproduced" if self.ours.high <= self.bound else "undecided"
+            return "reproduced" if self.paper else "holds"
+        if self.ours.high <= self.bound:
+            return "not reproduced" if self.paper else "does not hold"
+        return "undecided"
 
     def as_dict(self) -> dict[str, Any]:
         """What findings.json holds."""

@@ -52,9 +52,10 @@ class Collection:
 
     @property
     def verdicts(self) -> dict[Verdict, int]:
-        """How many findings have each verdict, 0 included."""
+        """How many findings have each verdict; 0 is told of the paper's."""
         counts = Counter(finding.verdict for section in self.sections for finding in section.findings)
-        return {verdict: counts[verdict] for verdict in get_args(Verdict)}
+        own = ("holds", "does not hold")
+        return {verdict: counts[verdict] for verdict in get_args(Verdict) if counts[verdict] or verdict not in own}
 
     @property
     def seconds(self) -> dict[str, float]:

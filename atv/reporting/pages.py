@@ -12,7 +12,7 @@ from atv.reporting.collection import Collection
 # Longer tables are folded.
 LONG = 15
 # A verdict is told by its words and its sign, never by its colour alone.
-SIGNS = {"reproduced": "✓", "not reproduced": "✕", "undecided": "?"}
+SIGNS = {"reproduced": "✓", "not reproduced": "✕", "undecided": "?", "holds": "✓", "does not hold": "✕"}
 
 
 def write_pages(found: Collection, output: Path) -> Path:
