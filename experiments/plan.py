@@ -45,7 +45,7 @@ def _hours(run: Run, size: Size, samples: int, gpus: int) -> tuple[float, float]
 def _sums(
     console: Console, runs: Sequence[Run], size: Size, samples: int, devices: Sequence[Device], hours: Sequence[float]
 ) -> None:
-    gpus, asking = sum(map(bool, devices)), runs[0].asking
+    gpus = sum(map(bool, devices))
     left = [run for run in runs if run.state != "finished" and run.variant]
     wall = max(*hours, sum(hours) / len(devices))
     where = f"{gpus} GPU{'s' if gpus > 1 else ''}" if gpus else "the CPU"
@@ -67,8 +67,8 @@ def _sums(
 def _basis(run: Run, size: Size, samples: int, gpus: int) -> str:
     questions = estimate.questions(run.asking.benchmarks, run.asking.limit)
     return (
-        f"A rule of thumb, not a measurement: {size.parameters / 1e9:.2f} B parameters. Pruning: the paper's seconds for "
-        f"LLaVA-NeXT 8B, scaled by parameters and by {samples} samples of {size.visual + estimate.CAPTION} tokens. "
+        f"A rule of thumb, not a measurement: {size.parameters / 1e9:.2f} B parameters. Pruning: the paper's seconds "
+        f"for LLaVA-NeXT 8B, scaled by parameters and by {samples} samples of {size.visual + estimate.CAPTION} tokens. "
         f"Evaluation: {questions:,} questions of {size.visual + estimate.PROMPT} tokens, 2 operations a token and "
         f"parameter at {estimate.rate(gpus):.0e} a second on {'a GPU' if gpus else 'all cores'}, and "
         f"{estimate.OVERHEAD} seconds each."

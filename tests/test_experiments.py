@@ -133,7 +133,7 @@ def test_every_models_size_is_known():
 def test_unknown_names_list_the_choices():
     with pytest.raises(ValueError, match="'gpt' is no YAML file and none of the models: gemma3_12b, internvl3_5_8b"):
         variants("gpt")
-    with pytest.raises(ValueError, match="methods: unknown 'magnitude'. Choices: sparsegpt, wanda, amia, atv, or all"):
+    with pytest.raises(ValueError, match=r"methods: unknown 'magnitude'\. Choices: sparsegpt, wanda, amia, atv"):
         variants("gemma3_12b", methods="atv,magnitude")
-    with pytest.raises(ValueError, match="settings: unknown '70'. Choices: 50, 60, 2_4, 4_8, or all"):
+    with pytest.raises(ValueError, match=r"settings: unknown '70'\. Choices: 50, 60, 2_4, 4_8, or all"):
         variants("gemma3_12b", settings="70")

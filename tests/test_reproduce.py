@@ -76,7 +76,7 @@ def test_in_processes_of_their_own(small, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_command_that_fails_says_why(tmp_path):
-    with pytest.raises(CommandFailed, match="atv verify ended with 2: atv: error: .*nowhere"):
+    with pytest.raises(CommandFailed, match=r"atv verify ended with 2: atv: error: .*nowhere"):
         Commands().run(["verify", "nowhere"], "", tmp_path / "verify.log")
 
 
