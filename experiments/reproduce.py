@@ -71,7 +71,8 @@ def reproduce(
     if dry_run:
         return True
     writable(folder, "output")
-    _ = [run.begin() for run in runs]
+    for run in runs:
+        run.begin()
     return _work(console, runs, available, folder)
 
 
@@ -96,7 +97,6 @@ def _work(console: Console, runs: list[Run], available: list[Device], folder: Pa
 def main(arguments: list[str] | None = None) -> int:
     """Wrong input is one line on standard error and exit code 2; a run that failed is 1."""
     logging.set_verbosity_error()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     top = ArgumentParser(prog="reproduce")
     top.add_function_arguments(reproduce, skip={*SWITCHES})
     for switch, meaning in SWITCHES.items():
@@ -110,4 +110,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # An exception, so that the commands under way are stopped too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     raise SystemExit(main())
