@@ -80,6 +80,9 @@ ablations: install  ## all of them, quick: one seed unless a difference is claim
 ablations-full: install  ## all of them with at least three seeds, over the cells of the quick run
 	$(call in-shards,--groups $(GROUPS) --seeds 3)
 
+reproduce-paper: install  ## the paper's grid on a real model: MODEL=qwen2_5_vl_7b; ARGS=--dry-run prints hours and disk
+	$(BIN)/python -m experiments.reproduce --model "$(MODEL)" $(ARGS)
+
 report: install  ## one page of all ablations' results, results/report/report.html
 	$(BIN)/atv report $(ARGS)
 

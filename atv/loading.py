@@ -48,9 +48,13 @@ def load_processor(folder: Path, trust_remote_code: bool = False) -> ProcessorMi
     """The processor of a model's folder.
 
     Raises:
-        ValueError: when it has no chat template.
+        ValueError: when it has no chat template, or needs a library that is not installed.
     """
-    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
+    try:
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
+    except ImportError as error:
+        # Those that read videos need torchvision.
+        raise ValueError(f"model: its processor cannot be made: {' '.join(str(error).split())}") from error
     require_chat_template(processor)
     return processor
 

@@ -10,10 +10,13 @@ from transformers import CONFIG_MAPPING, AutoModelForImageTextToText
 TYPES = dict(sorted((pictures.TYPES | grids.TYPES | tiles.TYPES | bridged.TYPES | experts.TYPES).items()))
 
 
-def build(kind):
-    """Every parameter is moved from where it starts: zeros (gates, projections) would hide what pixels do."""
+def build(kind, **other):
+    """Every parameter is moved from where it starts: zeros (gates, projections) would hide what pixels do.
+
+    ``other`` are arguments of the config class that replace the type's own.
+    """
     torch.manual_seed(0)
-    model = AutoModelForImageTextToText.from_config(CONFIG_MAPPING[kind](**TYPES[kind].config))
+    model = AutoModelForImageTextToText.from_config(CONFIG_MAPPING[kind](**TYPES[kind].config | other))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.2 * torch.randn_like(parameter)

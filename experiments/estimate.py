@@ -1,0 +1,102 @@
+"""What a grid will cost, by rule of thumb: nothing here was measured on the machine at hand."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from safetensors import safe_open
+
+from atv.loading import BUNDLED, model_folder
+
+# The paper's seconds for LLaVA-NeXT 8B, 128 samples, on a GPU that it does not name.
+PAPER_SECONDS = {"wanda": 73.7, "sparsegpt": 666.0, "amia": 1418.4, "atv": 99.6}
+# Products of matrices a second that a model gets: a data centre's GPU in 16 bits, and one core of a CPU.
+GPU_RATE, CORE_RATE = 1e14, 5e10
+# Seconds to read and encode a question's picture and to write the few words of its answer.
+OVERHEAD = 0.1
+# Tokens of a caption of ShareGPT4V, and of a question.
+CAPTION, PROMPT = 250, 60
+# Questions, and how many of them count as one.
+QUESTIONS = {
+    "OKVQA": (5046, 1),
+    "VizWiz": (4319, 1),
+    "TextVQA": (5000, 1),
+    "GQA": (12578, 1),
+    "POPE": (9000, 1),
+    "ScienceQA": (2017, 1),
+    "MMBench": (4329, 4),
+    "MME": (2374, 2),
+    "MMMU": (900, 1),
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a model: parameters, and visual tokens of a picture of 640 x 480."""
+
+    parameters: float
+    visual: int
+
+
+SIZES = {
+    "llava-hf/llama3-llava-next-8b-hf": Size(8.36e9, 2340),
+    "llava-hf/llava-onevision-qwen2-7b-ov-hf": Size(8.03e9, 2960),
+    "Qwen/Qwen2-VL-7B-Instruct": Size(8.29e9, 390),
+    "Qwen/Qwen2.5-VL-7B-Instruct": Size(8.29e9, 390),
+    "Qwen/Qwen3-VL-8B-Instruct": Size(8.77e9, 300),
+    "OpenGVLab/InternVL3_5-8B-HF": Size(8.53e9, 3328),
+    "google/gemma-3-12b-it": Size(12.2e9, 256),
+    "HuggingFaceTB/SmolVLM2-2.2B-Instruct": Size(2.25e9, 1053),
+}
+_BASIS = SIZES["llava-hf/llama3-llava-next-8b-hf"]
+
+
+def size_of(model: str) -> Size | None:
+    """A model's size: known, or read from its folder (1,000 visual tokens are then assumed); None for other ids."""
+    name = model.split("@")[0]
+    if name in SIZES:
+        return SIZES[name]
+    if model != BUNDLED and not Path(model).is_dir():
+        return None
+    return Size(sum(map(_parameters, model_folder(model).glob("*.safetensors"))), 1000)
+
+
+def _parameters(file: Path) -> int:
+    with safe_open(file, "pt") as tensors:
+        return sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+
+
+def rate(gpus: int) -> float:
+    """Of one process: operations a second on a GPU, or on all cores."""
+    return GPU_RATE if gpus else CORE_RATE * (os.cpu_count() or 1)
+
+
+def pruning_hours(size: Size, method: str, samples: int, rate: float) -> float:
+    """The paper's seconds, scaled by parameters, tokens and samples."""
+    work = size.parameters * (size.visual + CAPTION) * samples
+    basis = _BASIS.parameters * (_BASIS.visual + CAPTION) * 128
+    return PAPER_SECONDS[method] * work / basis * GPU_RATE / rate / 3600
+
+
+def evaluation_hours(size: Size, benchmarks: Sequence[str], limit: int | None, rate: float) -> float:
+    """Two operations a parameter and token of each prompt, and the overhead of each question."""
+    seconds = OVERHEAD + 2 * size.parameters * (size.visual + PROMPT) / rate
+    return questions(benchmarks, limit) * seconds / 3600
+
+
+def questions(benchmarks: Sequence[str], limit: int | None) -> int:
+    """How many are asked; ``limit`` counts rotations and pairs as one."""
+    counts = (QUESTIONS[name] for name in benchmarks)
+    return sum(count if limit is None else min(count, limit * group) for count, group in counts)
+
+
+def disk_bytes(size: Size, runs: int, kept: bool, processes: int) -> float:
+    """Most bytes at once: the download in 16 bits, masks of a bit, weights of the runs that are on disk together.
+
+    A run under way may hold its weights twice (finished blocks of SparseGPT).
+    """
+    together = min(runs, processes)
+    whole = runs if kept else together
+    return size.parameters * (2 + runs / 8 + 2 * whole + 2 * together)

@@ -1,0 +1,130 @@
+"""The runs of a model: common.yaml, then one file each of models/, methods/ and settings/; later ones override."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser, auto_cli
+
+from atv.cli import parser
+from atv.files import atomic, writable
+
+HERE = Path(__file__).parent
+# In the order of the paper's tables.
+METHODS, SETTINGS = ("sparsegpt", "wanda", "amia", "atv"), ("50", "60", "2_4", "4_8")
+PAPER = ("llava_next_8b", "llava_onevision_7b", "qwen2_vl_7b", "qwen2_5_vl_7b")
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One run: how the model of ``model_file`` is pruned, and how much."""
+
+    model_file: Path
+    method: str
+    setting: str
+
+    @property
+    def name(self) -> str:
+        """Such as atv_2_4."""
+        return f"{self.method}_{self.setting}"
+
+    def options(self) -> dict[str, Any]:
+        """Every option of ``atv prune`` but the output."""
+        parts = (HERE / "methods" / f"{self.method}.yaml", HERE / "settings" / f"{self.setting}.yaml")
+        return complete(HERE / "common.yaml", self.model_file, *parts)
+
+    def yaml(self) -> str:
+        """The same as a file for ``atv prune --config``."""
+        return yaml.safe_dump(self.options(), sort_keys=False)
+
+
+def complete(*files: Path) -> dict[str, Any]:
+    """The options of several files together, checked by the parser of ``atv prune``, its defaults filled in.
+
+    Raises:
+        ValueError: for an option that ``atv prune`` does not have, or a value that does not fit.
+    """
+    named = [part for file in files for part in ("--config", str(file))]
+    top = _parser()
+    chosen = top.parse_args(["prune", *named, "--output", "-"])
+    options = yaml.safe_load(top.dump(chosen))["prune"]
+    return {name: value for name, value in options.items() if name not in ("output", "config")}
+
+
+@cache
+def _parser() -> ArgumentParser:
+    top = parser()
+    top.exit_on_error = False
+    return top
+
+
+def models() -> list[str]:
+    """The names of models/."""
+    return sorted(file.stem for file in (HERE / "models").glob("*.yaml"))
+
+
+def model_file(model: str) -> Path:
+    """The file of a model: a name of models/, or the path of a YAML of one's own.
+
+    Raises:
+        ValueError: for neither; the message lists the names.
+    """
+    if model in models():
+        return HERE / "models" / f"{model}.yaml"
+    if model.endswith((".yaml", ".yml")) and Path(model).is_file():
+        return Path(model)
+    raise ValueError(f"model: {model!r} is no YAML file and none of the models: {', '.join(models())}")
+
+
+def variants(model: str, methods: str | None = None, settings: str | None = None) -> list[Variant]:
+    """The runs of a model: the whole grid for the paper's models and one's own, ATV at 50% for the others.
+
+    Args:
+        methods, settings: names with commas between them, or "all".
+
+    Raises:
+        ValueError: for an unknown name; the message lists the choices.
+    """
+    file = model_file(model)
+    whole = model in PAPER or model not in models()
+    chosen = _chosen(methods or (ALL if whole else "atv"), METHODS, "methods")
+    amounts = _chosen(settings or (ALL if whole else "50"), SETTINGS, "settings")
+    return [Variant(file, method, setting) for setting in amounts for method in chosen]
+
+
+def _chosen(named: str, choices: Sequence[str], field: str) -> list[str]:
+    names = list(choices) if named == ALL else [name.strip() for name in named.split(",")]
+    if unknown := [name for name in names if name not in choices]:
+        raise ValueError(f"{field}: unknown {', '.join(map(repr, unknown))}. Choices: {', '.join(choices)}, or {ALL}")
+    return list(dict.fromkeys(names))
+
+
+def every() -> Iterator[tuple[str, Variant]]:
+    """All runs of all models, with the model's name."""
+    for model in models():
+        yield from ((model, variant) for variant in variants(model))
+
+
+def write(output: Path) -> None:
+    """Write the complete YAML of every run, MODEL/METHOD_SETTING.yaml.
+
+    Args:
+        output: Folder for them.
+    """
+    folder = writable(output, "output")
+    for model, variant in every():
+        with atomic(folder / model / f"{variant.name}.yaml") as path:
+            path.write_text(variant.yaml(), encoding="utf-8")
+    print(f"{sum(1 for _ in every())} runs are in {folder}")
+
+
+if __name__ == "__main__":
+    try:
+        auto_cli(write, as_positional=False)
+    except ValueError as error:
+        sys.exit(f"grid: error: {error}")

@@ -1,0 +1,79 @@
+"""What is about to run, and what it may cost: printed before anything starts."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from experiments import estimate
+from experiments.devices import Device
+from experiments.estimate import Size
+from experiments.runs import Run
+
+# Parameters from which a CPU is worth a warning.
+LARGE = 1e9
+
+
+def show_plan(
+    console: Console, runs: Sequence[Run], size: Size | None, samples: int, devices: Sequence[Device]
+) -> None:
+    """A row a run with its state and expected hours, then the sums, what they are based on, and warnings."""
+    gpus = sum(map(bool, devices))
+    table = Table("run", "state", "prune, hours", "evaluate, hours")
+    hours = []
+    for run in runs:
+        prune, evaluate = (0.0, 0.0) if size is None else _hours(run, size, samples, gpus)
+        hours.append(prune + evaluate if run.state != "finished" else 0.0)
+        table.add_row(run.name, run.state, *("?" if size is None else f"{part:.2f}" for part in (prune, evaluate)))
+    console.print(table)
+    if size is None:
+        console.print(f"{runs[0].base}: its size is unknown, so there is no estimate")
+    else:
+        _sums(console, runs, size, samples, devices, hours)
+
+
+def _hours(run: Run, size: Size, samples: int, gpus: int) -> tuple[float, float]:
+    rate = estimate.rate(gpus)
+    evaluate = estimate.evaluation_hours(size, run.asking.benchmarks, run.asking.limit, rate)
+    if run.variant is None:
+        return 0.0, evaluate
+    return estimate.pruning_hours(size, run.variant.method, samples, rate), evaluate
+
+
+def _sums(
+    console: Console, runs: Sequence[Run], size: Size, samples: int, devices: Sequence[Device], hours: Sequence[float]
+) -> None:
+    gpus = sum(map(bool, devices))
+    left = [run for run in runs if run.state != "finished" and run.variant]
+    wall = max(*hours, sum(hours) / len(devices))
+    where = f"{gpus} GPU{'s' if gpus > 1 else ''}" if gpus else "the CPU"
+    disk = estimate.disk_bytes(size, len(left), runs[0].keep_model, len(devices))
+    free = shutil.disk_usage(_existing(runs[0].folder)).free
+    console.print(f"about {wall:.1f} hours on {where} ({sum(hours):.1f} hours of one process)", soft_wrap=True)
+    console.print(
+        f"about {disk / 1e9:.0f} GB of disk, data sets excepted; {free / 1e9:.0f} GB are free", soft_wrap=True
+    )
+    console.print(_basis(runs[0], size, samples, gpus), soft_wrap=True)
+    if not gpus and size.parameters > LARGE:
+        console.print(
+            f"[bold]no GPU[/bold]: {size.parameters / 1e9:.1f} B parameters on the CPU, {wall:,.0f} hours expected"
+        )
+    if disk > free:
+        console.print(f"[bold]disk[/bold]: {disk / 1e9:.0f} GB expected, {free / 1e9:.0f} GB are free", soft_wrap=True)
+
+
+def _basis(run: Run, size: Size, samples: int, gpus: int) -> str:
+    questions = estimate.questions(run.asking.benchmarks, run.asking.limit)
+    return (
+        f"A rule of thumb, not a measurement: {size.parameters / 1e9:.2f} B parameters. Pruning: the paper's seconds "
+        f"for LLaVA-NeXT 8B, scaled by parameters and by {samples} samples of {size.visual + estimate.CAPTION} tokens. "
+        f"Evaluation: {questions:,} questions of {size.visual + estimate.PROMPT} tokens, 2 operations a token and "
+        f"parameter at {estimate.rate(gpus):.0e} a second on {'a GPU' if gpus else 'all cores'}, and "
+        f"{estimate.OVERHEAD} seconds each."
+    )
+
+
+def _existing(folder: Path) -> Path:
+    return next(place for place in (folder, *folder.absolute().parents) if place.exists())

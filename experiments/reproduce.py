@@ -1,0 +1,115 @@
+"""``make reproduce-paper MODEL=...``: the paper's grid on a real model, on as many GPUs as there are."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+from rich.console import Console
+from transformers.utils import logging
+
+from atv.commands.benchmarks import chosen_benchmarks
+from atv.files import writable
+from experiments.devices import Commands, Device, devices, on_devices
+from experiments.estimate import QUESTIONS, size_of
+from experiments.grid import variants
+from experiments.plan import show_plan
+from experiments.results import outcomes, write_table
+from experiments.runs import DENSE, Asking, Run
+
+SWITCHES = {
+    "keep_models": "Keep the pruned models. Default: deleted once evaluated, their reports and masks stay.",
+    "dry_run": "Only print what would run, the hours and the disk.",
+}
+
+
+def reproduce(
+    model: str,
+    output: Path | None = None,
+    methods: str | None = None,
+    settings: str | None = None,
+    benchmarks: list[str] | str = "all",
+    data: Path | None = None,
+    limit: int | None = None,
+    batch_size: int = 8,
+    keep_models: bool = False,
+    dry_run: bool = False,
+) -> bool:
+    """Evaluate the dense model, then prune, verify and evaluate every variant; ends with retention beside the paper's.
+
+    Nothing is asked. Finished runs are skipped, killed ones go on. Returns whether every run is finished.
+
+    Args:
+        model: A name of experiments/models, or a YAML file with options of atv prune, "model" among them.
+        output: Folder of all runs. Default: results/reproduce/MODEL.
+        methods: sparsegpt, wanda, amia, atv, with commas between them, or all. Default: all for the paper's models and
+            your own, atv for the others.
+        settings: 50, 60, 2_4, 4_8, with commas between them, or all. Default: all for the paper's models and your own,
+            50 for the others.
+        benchmarks: Of the nine, with commas between them, or a list.
+        data: Folder with a local copy of the benchmarks' data sets (docs/evaluation.md). Default: the hub.
+        limit: Only the first so many questions of each benchmark.
+        batch_size: Questions generated at once.
+        keep_models: See above.
+        dry_run: See above.
+    """
+    chosen = variants(model, methods, settings)
+    asked = [benchmark.name for benchmark in chosen_benchmarks(benchmarks)]
+    if unknown := [name for name in asked if name not in QUESTIONS]:
+        raise ValueError(f"benchmarks: {', '.join(unknown)} is none of the nine: {', '.join(QUESTIONS)}")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit: expected at least 1, got {limit}")
+    folder = output or Path("results") / "reproduce" / chosen[0].model_file.stem
+    options, asking = chosen[0].options(), Asking(asked, data, limit, batch_size)
+    pixels = {name: options[name] for name in ("min_pixels", "max_pixels") if options.get(name) is not None}
+    common: dict[str, Any] = {"base": options["model"], "pixels": pixels, "asking": asking, "keep_model": keep_models}
+    dense = Run(folder / DENSE, **common)
+    runs = [dense, *(Run(folder / variant.name, **common, variant=variant) for variant in chosen)]
+    console, available = Console(), devices()
+    show_plan(console, runs, size_of(options["model"]), options["samples"], available)
+    if dry_run:
+        return True
+    writable(folder, "output")
+    for run in runs:
+        run.begin()
+    return _work(console, runs, available, folder)
+
+
+def _work(console: Console, runs: list[Run], available: list[Device], folder: Path) -> bool:
+    """Runs what is left and prints the table; whether all went well."""
+    left, commands = [run for run in runs if run.state != "finished"], Commands()
+
+    def work(run: Run, device: Device) -> None:
+        console.print(f"{run.name}: on {f'GPU {device}' if device else 'the CPU'}, logs in {run.folder}")
+        run.run(commands, device)
+        console.print(f"{run.name}: finished")
+
+    failed = on_devices(left, available, work, commands)
+    for index, reason in failed.items():
+        console.print(f"[bold]{left[index].name} failed[/bold]: {reason}", soft_wrap=True)
+    if runs[0].evaluated() and (found := outcomes(runs[0], runs[1:])):
+        console.print(write_table(folder, found), soft_wrap=True)
+        console.print(f"the paper's averages are over all nine benchmarks; this table is in {folder / 'table.md'}")
+    return not failed
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Wrong input is one line on standard error and exit code 2; a run that failed is 1."""
+    logging.set_verbosity_error()
+    top = ArgumentParser(prog="reproduce")
+    top.add_function_arguments(reproduce, skip={*SWITCHES})
+    for switch, meaning in SWITCHES.items():
+        top.add_argument(f"--{switch.replace('_', '-')}", action="store_true", help=meaning)
+    options = top.instantiate(top.parse_args(arguments)).as_dict()
+    try:
+        return 0 if reproduce(**options) else 1
+    except (ValueError, OSError) as error:
+        print(f"reproduce: error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    # An exception, so that the commands under way are stopped too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    raise SystemExit(main())

@@ -1,0 +1,124 @@
+"""One run of the grid: its folder, its commands, and how far it is.
+
+config.yaml              every option of atv prune
+prune.log, ...           what each command printed
+model/                   the pruned model, until it is evaluated
+report.json, masks.safetensors, README.md, pruning.png   what is kept of it
+scores/                  scores.json and every answer
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from atv.files import atomic
+from experiments.devices import Commands, Device
+from experiments.grid import Variant
+
+DENSE = "dense"
+KEPT = ("report.json", "masks.safetensors", "README.md", "pruning.png")
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What is asked of every model: benchmarks, a local copy of their data, how many questions of each."""
+
+    benchmarks: Sequence[str]
+    data: Path | None = None
+    limit: int | None = None
+    batch_size: int = 8
+
+
+@dataclass(frozen=True)
+class Run:
+    """The dense model (``variant`` None) or a pruned one, in a folder of its own."""
+
+    folder: Path
+    base: str
+    pixels: dict[str, int]
+    asking: Asking
+    variant: Variant | None = None
+    keep_model: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of the folder."""
+        return self.variant.name if self.variant else DENSE
+
+    @property
+    def scores(self) -> Path:
+        """Folder of scores.json and answers."""
+        return self.folder / "scores"
+
+    @property
+    def model(self) -> Path:
+        """Folder of the pruned model."""
+        return self.folder / "model"
+
+    @property
+    def state(self) -> str:
+        """finished, begun or new."""
+        if self.evaluated() and (self.keep_model or not self.model.exists()):
+            return "finished"
+        return "begun" if self.folder.exists() else "new"
+
+    def evaluated(self) -> bool:
+        """Whether everything that is asked was answered."""
+        file = self.scores / "scores.json"
+        if not file.is_file():
+            return False
+        there = json.loads(file.read_text())
+        data = None if self.asking.data is None else str(self.asking.data)
+        same = (there["limit"], there["data"]) == (self.asking.limit, data)
+        return same and {*self.asking.benchmarks} <= {*there["benchmarks"]}
+
+    def begin(self) -> None:
+        """Writes config.yaml.
+
+        Raises:
+            ValueError: when the folder holds a run with other options.
+        """
+        if self.variant is None:
+            return
+        file, own = self.folder / "config.yaml", self.variant.yaml()
+        if file.is_file() and file.read_text(encoding="utf-8") != own:
+            raise ValueError(f"output: {str(file)!r} has other options than this run; name another --output")
+        with atomic(file) as path:
+            path.write_text(own, encoding="utf-8")
+
+    def run(self, commands: Commands, device: Device) -> None:
+        """Every command that is left, in order."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.evaluated():
+            for arguments in self.commands():
+                commands.run(arguments, device, self.folder / f"{arguments[0]}.log")
+        if not self.keep_model:
+            self.clear()
+
+    def commands(self) -> list[list[str]]:
+        """Prune, verify, evaluate, as arguments of ``atv``; each goes on where it was killed."""
+        if self.variant is None:
+            return [self._evaluation(self.base)]
+        folder = str(self.model)
+        prune = ["prune", "--config", str(self.folder / "config.yaml"), "--output", folder]
+        # Generation is what evaluation does next.
+        verify = ["verify", folder, "--base", self.base, "--max_new_tokens", "0"]
+        return [prune, verify, self._evaluation(folder)]
+
+    def _evaluation(self, model: str) -> list[str]:
+        asked = self.asking
+        options: dict[str, object] = {"model": model, "benchmark": ",".join(asked.benchmarks), "output": self.scores}
+        options |= {"data": asked.data, "limit": asked.limit, "batch_size": asked.batch_size, **self.pixels}
+        given = {name: value for name, value in options.items() if value is not None}
+        return ["evaluate", *(part for name, value in given.items() for part in (f"--{name}", str(value)))]
+
+    def clear(self) -> None:
+        """Deletes the pruned model; its report and masks stay."""
+        if not self.model.exists():
+            return
+        for name in KEPT:
+            if (self.model / name).is_file():
+                shutil.move(self.model / name, self.folder / name)
+        shutil.rmtree(self.model)
