@@ -7,7 +7,7 @@ from atv.criteria.base import Criterion, PoolStatistics
 
 
 class RIA(Criterion):
-    """(|W_ij| / sum_k |W_ik| + |W_ij| / sum_k |W_kj|) * ||X_j||_2^power (Zhang et al., ICLR 2024).
+    """``(|W_ij| / sum_k |W_ik| + |W_ij| / sum_k |W_kj|) * ||X_j||_2^power`` (Zhang et al., ICLR 2024).
 
     Args:
         power: of the activations; 0 is relative importance alone. The paper's permutation of channels is no part.

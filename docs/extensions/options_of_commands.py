@@ -1,0 +1,54 @@
+"""The directive ``atv-commands``: every command of ``atv`` with its options, from signatures and docstrings."""
+
+from collections.abc import Callable, Iterator
+from inspect import Parameter, getdoc, signature
+from typing import Any
+
+from docstring_parser import parse
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from atv.cli import COMMANDS, SWITCHES
+
+
+class Commands(SphinxDirective):
+    """A section a command, an entry an option; the page is Markdown."""
+
+    def run(self) -> list[nodes.Node]:
+        text = "\n".join(line for command in COMMANDS for line in _section(command))
+        return self.parse_text_to_nodes(text, allow_section_headings=True)
+
+
+def _section(command: Callable[..., None]) -> Iterator[str]:
+    doc = parse(getdoc(command) or "")
+    yield f"## atv {command.__name__}\n"
+    yield f"{doc.short_description}\n"
+    yield f"{doc.long_description or ''}\n"
+    said = {entry.arg_name: " ".join((entry.description or "").split()) for entry in doc.params}
+    for name, parameter in signature(command).parameters.items():
+        yield f"{_head(name, parameter)}\n: {SWITCHES.get(name) or said[name]}\n"
+
+
+def _head(name: str, parameter: Parameter) -> str:
+    if name == "folder":
+        return "`FOLDER`"
+    if name in SWITCHES:
+        return f"`--{name.replace('_', '-')}`"
+    if parameter.default is Parameter.empty:
+        return f"`--{name}` (required)"
+    return f"`--{name}`{_default(parameter.default)}"
+
+
+def _default(value: Any) -> str:
+    if value is None:
+        return ""
+    if hasattr(value, "lazy_get_init_data"):  # jsonargparse's stand-in for an instance
+        value = value.lazy_get_init_data().class_path.rpartition(".")[2]
+    return f" (default: `{value}`)"
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Called by Sphinx."""
+    app.add_directive("atv-commands", Commands)
+    return {"parallel_read_safe": True}
