@@ -102,6 +102,13 @@ wandb-sync: install  ## upload what was logged offline (wandb login first)
 dashboard: install  ## the W&B dashboard that compares text and visual pathway (ARGS="--entity YOU")
 	$(BIN)/atv dashboard $(ARGS)
 
+docs: $(VENV)/.docs-installed  ## the user's guide and the reference of the API, build/docs/index.html
+	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs $(ARGS)
+
+$(VENV)/.docs-installed: $(VENV)/.installed
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[docs]' -c constraints.txt
+	@touch $@
+
 lint: install  ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 

@@ -1,19 +1,16 @@
-"""What the docs show is run."""
+"""What the docs show is run, as far as it can be here."""
 
+import importlib
+import json
 import re
-import shlex
 import sqlite3
-from pathlib import Path
 
 import pytest
 from layouts import ANSWER, jpg
+from pages import PAGES, ROOT, blocks, classes, commands, load_classes, without_plugins
 
-ROOT = Path(__file__).parents[1]
-EXTENDING = (ROOT / "docs" / "extending.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", EXTENDING, re.S) + [
-    block for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S) if "class " in block
-]
-
+import atv
+from atv.plugins import find
 
 KIND_OF = {
     "TokenSelection": "selection",
@@ -22,55 +19,93 @@ KIND_OF = {
     "Pattern": "pattern",
     "Allocation": "allocation",
 }
+RULES = classes("README") | classes("extending")
 
 
-@pytest.mark.parametrize("code", BLOCKS, ids=lambda code: re.search(r"class (\w+)", code)[1])
-def test_every_plug_in_of_the_docs_prunes(llava, batches, tmp_path, code):
-    import atv
-    from atv.plugins import load_file
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    return load_classes(tmp_path_factory.mktemp("plugins"))
 
-    name, base = re.search(r"class (\w+)\((\w+)\)", code).groups()
-    (tmp_path / f"{name}.py").write_text(code)
-    load_file(tmp_path / f"{name}.py")
-    report = atv.prune(llava, batches, **{KIND_OF[base]: name})
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_plug_in_of_the_docs_prunes(llava, batches, paths, name):
+    base = re.search(r"class \w+\((\w+)\)", RULES[name])[1]
+    report = atv.prune(llava, batches, **{KIND_OF[base]: paths[name]})
     assert report.sparsity == pytest.approx(0.5, abs=0.03)  # rows are rounded down
-    assert len(code.splitlines()) < 15
+    assert len(RULES[name].splitlines()) < 15
 
 
-def test_the_data_source_of_the_docs_calibrates(tmp_path):
+def test_the_data_source_of_the_docs_calibrates(tmp_path, paths):
     from atv.bundled.vocabulary import build_processor
     from atv.data import CalibrationData
     from atv.data.calibration import calibration_batches
-    from atv.plugins import find, load_file
 
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "data.md").read_text(), re.S)
-    (tmp_path / "captions.py").write_text(code)
-    load_file(tmp_path / "captions.py")
     with sqlite3.connect(tmp_path / "captions.db") as table:
         table.execute("CREATE TABLE pictures (id, jpeg, caption)")
         table.executemany("INSERT INTO pictures VALUES (?, ?, ?)", [(n, jpg(n), ANSWER) for n in range(3)])
-    data = find("Captions", CalibrationData, "calibration")(str(tmp_path / "captions.db"))
+    data = find(paths["Captions"], CalibrationData, "calibration")(str(tmp_path / "captions.db"))
     batches = calibration_batches(build_processor(), data, 2)
     assert len(batches[0]["input_ids"]) == 2 and set(batches.record["ids"]) < {"0", "1", "2"}
     assert batches.record["data"] == {"class": "Captions", "file": str(tmp_path / "captions.db")}
 
 
+def test_the_ablation_of_the_docs_comes_to_a_finding(tmp_path):
+    from atv.bundled.data import calibration_pool, evaluation_set
+    from atv.cli import main
+
+    (code,) = blocks("ablations")
+    assert sum(bool(line.strip()) for line in code.splitlines()) <= 25
+    (tmp_path / "cost_of_groups.py").write_text(code)
+    calibration_pool(4).save_to_disk(tmp_path / "pool")
+    evaluation_set("dev", 1).save_to_disk(tmp_path / "questions")
+    (command,) = (c for c in commands("ablations") if c[0] == "ablate")
+    command[command.index("--file") + 1] = f"{tmp_path}/cost_of_groups.py"
+    here = ["--calibration", "pool", "--evaluation", "questions", "--results", ""]
+    here = [f"{tmp_path}/{word}" if not word.startswith("-") else word for word in here]
+    assert main([*command, "--samples", "4", "--logger", "none", *here]) == 0
+    (finding,) = json.loads((tmp_path / "cost_of_groups" / "findings.json").read_text())
+    assert finding["count"].startswith("13 questions") and finding["claim"] == "Zeros anywhere keep more."
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)])
+def test_commands_of_the_docs_parse(page, paths, tmp_path, monkeypatch):
+    from atv.cli import parser
+
+    monkeypatch.chdir(tmp_path)
+    for number, code in enumerate(blocks(page, "yaml")):
+        (tmp_path / "run.yaml").write_text(code)
+        assert number == 0
+    for command in commands(page):
+        parser().parse_args(without_plugins(command, paths))
+
+
 def test_links_lead_somewhere():
     for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_commands_of_the_docs_parse(tmp_path):
-    from atv.cli import parser
-    from atv.plugins import load_file
+def test_every_page_is_in_the_table_of_contents():
+    listed = "\n".join(re.findall(r"```\{toctree\}\n(.*?)```", PAGES["index"], re.S))
+    entries = {line for line in listed.splitlines() if line and line[0] != ":" and "*" not in line}
+    pages = set(PAGES) - {"README", "index", "reproduce"}
+    pages |= {f"reference/{page.stem}" for page in (ROOT / "docs" / "reference").glob("*.md")}
+    assert entries == pages
 
-    rule = tmp_path / "my_rule.py"
-    rule.write_text(next(block for block in BLOCKS if "EveryOther" in block).replace("EveryOther", "ReadmeRule"))
-    load_file(rule)
-    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
-    text = "\n".join(page.read_text().replace("\\\n", " ") for page in pages)
-    lines = re.findall(r"^(?:srun \S+ |torchrun .* )?(?:\.venv/bin/atv|-m atv\.cli) +(.*?)(?:\s+#.*)?$", text, re.M)
-    assert len(lines) >= 8 and any("num_nodes" in line for line in lines)
-    for line in lines:
-        parser().parse_args(shlex.split(line.replace("EveryOther", "ReadmeRule").replace("my_rule.py", str(rule))))
+
+def test_every_public_name_is_in_the_reference():
+    said = "".join(page.read_text() for page in (ROOT / "docs" / "reference").glob("*.md"))
+    names = re.findall(r"auto(?:class|function):: ([\w.]+)", said)
+    assert {f"atv.{name}" for name in atv.__all__} <= set(names) and len(names) == len(set(names))
+    for name in names:
+        module, _, attribute = name.rpartition(".")
+        assert getattr(importlib.import_module(module), attribute).__doc__, name
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning(tmp_path):
+    pytest.importorskip("sphinx")
+    from sphinx.cmd.build import main
+
+    assert main(["-W", "--keep-going", "-q", str(ROOT / "docs"), str(tmp_path)]) == 0
+    assert "--selection" in (tmp_path / "reference" / "commands.html").read_text()

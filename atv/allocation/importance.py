@@ -62,9 +62,9 @@ class DAS(_ByImportance):
 class ECoFLaP(_ByImportance):
     """Linears whose weights move the loss more keep more; gradients are estimated by forwards (arXiv 2310.02998).
 
-    The importance of a Linear is the sum over samples of ``|L(W + eps z) - L(W - eps z)| / (2 eps)``, z standard normal,
-    one for each Linear and batch; L is the mean cross-entropy of a sample's text tokens. It takes two forward passes
-    a batch and Linear, of a model that is not offloaded.
+    The importance of a Linear is the sum over samples of ``|L(W + eps z) - L(W - eps z)| / (2 eps)``, z standard
+    normal, one for each Linear and batch; L is the mean cross-entropy of a sample's text tokens. It takes two forward
+    passes a batch and Linear, of a model that is not offloaded.
 
     Args:
         eps: size of the step.

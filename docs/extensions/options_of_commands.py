@@ -16,6 +16,7 @@ class Commands(SphinxDirective):
     """A section a command, an entry an option; the page is Markdown."""
 
     def run(self) -> list[nodes.Node]:
+        """The nodes in the directive's place."""
         text = "\n".join(line for command in COMMANDS for line in _section(command))
         return self.parse_text_to_nodes(text, allow_section_headings=True)
 
