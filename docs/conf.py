@@ -12,7 +12,6 @@ author = "the atv authors"
 release = version = atv.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "options_of_commands"]
 exclude_patterns = ["extensions"]
-suppress_warnings = ["toc.empty_glob"]
 
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3

@@ -1,4 +1,4 @@
-"""Commands of the docs are run, page by page, on few samples and questions; a link to the bundled model stands for others."""
+"""Commands of the docs are run, page by page, on few samples and questions; the bundled model stands for others."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ import pytest
 from layouts import ANSWER, picture
 from pages import blocks, commands, load_classes, without_plugins
 
-from atv.bundled.data import calibration_pool, evaluation_set
+from atv.bundled.data import evaluation_set
 from atv.cli import main
 from atv.loading import BUNDLED_MODEL
 
