@@ -103,10 +103,10 @@ def _iou(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     return int(np.bitwise_count(a & b).sum()) / union if union else 1.0
 
 
-def save_masks(path: Path, masks: Mapping[str, Tensor]) -> None:
+def save_masks(path: str | Path, masks: Mapping[str, Tensor]) -> None:
     """Writes ``PackedMasks.packed`` of bool masks (out, in); the shapes are in the metadata."""
     masks = PackedMasks(masks)
-    with atomic(path) as temporary:
+    with atomic(Path(path)) as temporary:
         save_file(masks.packed, temporary, {"format": MASK_FORMAT, "shapes": json.dumps(masks.shapes)})
 
 

@@ -72,6 +72,7 @@ def test_commands_of_the_docs_parse(page, paths, tmp_path, monkeypatch):
     from atv.cli import parser
 
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
     for number, code in enumerate(blocks(page, "yaml")):
         (tmp_path / "run.yaml").write_text(code)
         assert number == 0

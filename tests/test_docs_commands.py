@@ -61,7 +61,7 @@ def run(command, paths):
     "page",
     [
         "first-steps",
-        "large-runs",
+        pytest.param("large-runs", marks=pytest.mark.slow),
         pytest.param("README", marks=pytest.mark.slow),
         pytest.param("extending", marks=pytest.mark.slow),
         pytest.param("outputs", marks=pytest.mark.slow),
