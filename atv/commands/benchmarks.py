@@ -13,7 +13,6 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.evaluation.benchmarks import NINE, Benchmark
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark, load_benchmark
-from atv.evaluation.pixels import pin_pixels
 from atv.evaluation.predictions import read_answers
 from atv.evaluation.run import BenchmarkResult, ask_benchmark
 from atv.evaluation.scores import Estimate, retention, task_scores
@@ -73,7 +72,6 @@ def evaluate_benchmarks(
     origin: dict[str, Any],
 ) -> None:
     """Asks each benchmark, prints the table, and writes scores.json and each benchmark's answers."""
-    pixels = pin_pixels(processor, model.config.model_type)
     results = {}
     for each in loaded:
         name = each.benchmark.name
@@ -86,7 +84,7 @@ def evaluate_benchmarks(
     _show(rows, kept)
     if output is not None:
         length = {name: max_new_tokens or each.loaded.benchmark.max_new_tokens for name, each in results.items()}
-        made = {"pixels": pixels, "versions": versions(), "git": git_revision(), "hardware": hardware()}
+        made = {"versions": versions(), "git": git_revision(), "hardware": hardware()}
         benchmarks = {name: row | {"max_new_tokens": length[name]} for name, row in rows.items()}
         kept_rows = {name: asdict(estimate) for name, estimate in kept.items()}
         write_json(

@@ -1,5 +1,6 @@
 """``atv evaluate``"""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from atv.data.pixels import cap_pixels
 from atv.evaluation.benchmarks import NINE
 from atv.evaluation.generation import answer
 from atv.evaluation.lmms_eval import lmms_eval_command
+from atv.evaluation.pixels import pin_pixels
 from atv.evaluation.questions import question_batches
 from atv.evaluation.scores import TaskScore, task_scores
 from atv.files import atomic, writable, write_json
@@ -56,7 +58,8 @@ def evaluate(
         groups: Only the first so many groups of questions of each task of the suite (rotations and pairs are one).
         batch_size: Questions generated at once. Default: 64 for the suite, 8 for benchmarks.
         max_new_tokens: Longest answer. Default: 16 for the suite, each benchmark's own.
-        min_pixels: Smallest area of a picture; a pruned folder brings those that it was calibrated with.
+        min_pixels: Smallest area of a picture. Default: on benchmarks what lmms-eval sets for the model's type, else
+            what a pruned folder was calibrated with.
         max_pixels: Largest area of a picture, likewise.
         output: Folder for scores.json and every prediction (answers.parquet; answers.jsonl by benchmark).
         print_lmms_eval: Only print the lmms-eval command that scores the folder.
@@ -78,8 +81,12 @@ def evaluate(
         before = None if dense is None else dense_answers(dense, loaded)
         origin = {"model": str(model), "data": None if data is None else str(data), "limit": limit}
         lvlm, processor = load_model(folder, trust_remote_code)
-        cap_pixels(processor, min_pixels, max_pixels)
-        options = (batch_size or 8, max_new_tokens, before, origin)
+        pixels: Mapping[str, int | None] | None = {"min_pixels": min_pixels, "max_pixels": max_pixels}
+        if min_pixels is None and max_pixels is None:
+            pixels = pin_pixels(processor, lvlm.config.model_type)
+        else:
+            cap_pixels(processor, min_pixels, max_pixels)
+        options = (batch_size or 8, max_new_tokens, before, origin | {"pixels": pixels})
         evaluate_benchmarks(loaded, lvlm, processor, runner, target, *options)
         return
     questions = load_evaluation(evaluation, split)
