@@ -105,14 +105,17 @@ def test_bad_input_is_one_line(atv_command, tmp_path, options, message):
 
 
 UNKNOWN = {
-    "selection": (
-        "DriftTopk",
-        "unknown TokenSelection 'DriftTopk'; did you mean 'DriftTopK'? Choices: AMIA, AllTokens",
-    ),
-    "criterion": ("wanda", "unknown Criterion 'wanda'; did you mean 'Wanda'? Choices: Magnitude, RIA, SparseGPT"),
-    "pattern": ("PerBlok", "unknown Pattern 'PerBlok'; did you mean 'PerBlock'? Choices: NOfM, PerBlock, PerLayer"),
-    "allocation": ("OVL", "unknown Allocation 'OVL'; did you mean 'OWL'? Choices: ByKind, DAS, DLP"),
+    "selection": ("DriftTopk", "unknown TokenSelection 'DriftTopk'; did you mean 'DriftTopK'?", {"AMIA", "AllTokens"}),
+    "criterion": ("wanda", "unknown Criterion 'wanda'; did you mean 'Wanda'?", {"Magnitude", "RIA", "SparseGPT"}),
+    "pattern": ("PerBlok", "unknown Pattern 'PerBlok'; did you mean 'PerBlock'?", {"NOfM", "PerBlock", "PerLayer"}),
+    "allocation": ("OVL", "unknown Allocation 'OVL'; did you mean 'OWL'?", {"ByKind", "DAS", "DLP"}),
 }
+
+
+def tells(error, field, message, choices):
+    """Other tests may have added choices of their own."""
+    said, _, listed = error.partition(" Choices: ")
+    return said == f"atv: error: {field}: {message}" and choices <= set(listed.strip().split(", "))
 
 
 @pytest.mark.parametrize(
@@ -120,18 +123,18 @@ UNKNOWN = {
 )
 @pytest.mark.parametrize("field", UNKNOWN)
 def test_an_unknown_rule_names_the_nearest_and_the_choices(atv_command, tmp_path, field, form):
-    name, message = UNKNOWN[field]
+    name, *told = UNKNOWN[field]
     code, _, err = atv_command("prune", "--output", tmp_path / "out", form.format(field=field, name=name))
-    assert code == 2 and err.startswith(f"atv: error: {field}: {message}") and not (tmp_path / "out").exists()
+    assert code == 2 and tells(err, field, *told) and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("form", ["{field}: {name}", "{field}:\n  class_path: {name}"])
 @pytest.mark.parametrize("field", UNKNOWN)
 def test_an_unknown_rule_in_a_yaml_file_too(atv_command, tmp_path, field, form):
-    name, message = UNKNOWN[field]
+    name, *told = UNKNOWN[field]
     (tmp_path / "run.yaml").write_text(form.format(field=field, name=name))
     code, _, err = atv_command("prune", "--config", tmp_path / "run.yaml", "--output", tmp_path / "out")
-    assert code == 2 and err.startswith(f"atv: error: {field}: {message}")
+    assert code == 2 and tells(err, field, *told)
 
 
 def test_an_unknown_rule_may_be_one_of_your_own(atv_command, tmp_path):
