@@ -110,9 +110,12 @@ def ablate(
         bench = Bench(lvlm, processor, pool, rounds, samples, max_length)
         chosen_tasks([question["task"] for question in bench.questions], columns)
         weights = model_digest(folder)
-    origin = {"model": model, "samples": samples, "evaluation": evaluation, "split": split}
-    origin |= {"calibration": pool.record(), "max_length": max_length}
-    origin |= {"benchmarks": {each.benchmark.name: each.provenance() for each in loaded}} if loaded else {}
+    origin: dict[str, Any] = {"model": model, "samples": samples, "evaluation": evaluation, "split": split}
+    origin |= {"calibration": calibration if isinstance(calibration, str) else pool.record(), "max_length": max_length}
+    origin |= {"min_pixels": min_pixels, "max_pixels": max_pixels}
+    if loaded:
+        origin |= {"benchmark": ",".join(each.benchmark.name for each in loaded), "data": data and str(data)}
+        origin |= {"benchmarks": {each.benchmark.name: each.provenance() for each in loaded}}
     store = CellStore(results / "cells", weights, bench)
     for reason, ids in store.strangers().items():
         named = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")

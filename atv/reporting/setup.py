@@ -53,6 +53,9 @@ def _worded(field: str, value: Any) -> str:
             return f"{value:,}"
         case "git":
             return f"{value[:-1]}, with changes that are not committed" if value.endswith("+") else value
+        case "calibration" if isinstance(value, dict):
+            arguments = ", ".join(f"{name} {own}" for name, own in value.items() if name != "class" and own is not None)
+            return f"{value['class']} ({arguments})" if arguments else value["class"]
         case "versions":
             return ", ".join(f"{name} {version}" for name, version in value.items())
     return str(value)
