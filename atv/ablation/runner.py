@@ -2,7 +2,8 @@
 
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from time import perf_counter
 
 import lightning as L
 from rich.console import Console
@@ -99,7 +100,10 @@ def _attempt(
     """The finished cell, or None and the error."""
     try:
         measure = ablation.measure if cell.measure else prune_and_ask
+        started = perf_counter()
         measured = measure(cell, store.bench, trainer)
+        if not measured.seconds:
+            measured = replace(measured, seconds={"measure": perf_counter() - started})
         if trainer.is_global_zero:
             store.save(cell, measured)
         trainer.strategy.barrier()
