@@ -8,6 +8,8 @@ ARGS ?=
 SHARDS ?= 2
 GROUPS ?= 80
 ABLATE = $(BIN)/atv ablate
+# Processes that share the test files.
+WORKERS ?= 2
 export WANDB_SILENT ?= true
 export TOKENIZERS_PARALLELISM ?= false
 
@@ -90,11 +92,11 @@ report-check: install  ## the page in headless Chromium, installed by apt-get wh
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
 	CHROMIUM=$${CHROMIUM:-chromium} $(BIN)/python -m pytest tests/reporting $(ARGS)
 
-test: install  ## the tests, in under 8 minutes on 2 cores
-	$(BIN)/python -m pytest $(ARGS)
+test: install  ## the tests, in under 8 minutes on 2 cores; WORKERS=0 runs them in one process
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-slow: install  ## all tests, the slow ones too
-	$(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "slow or not slow" $(ARGS)
 
 wandb-sync: install  ## upload what was logged offline (wandb login first)
 	$(BIN)/wandb sync results/*/wandb/offline-run-* $(ARGS)
