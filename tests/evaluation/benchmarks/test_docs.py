@@ -18,7 +18,7 @@ def test_the_example_asks_its_question(tmp_path):
     load_file(tmp_path / "docs_benchmark.py")
     row = {"id": "7", "image": picture("red"), "question": "What color?", "answer": "red"}
     pq.write_table(table([row], id=None, image=PICTURE, question=None, answer=None), tmp_path / "test-0.parquet")
-    (only,) = load_benchmark("Colors", tmp_path).questions
+    (only,) = load_benchmark("atv_plugin_docs_benchmark.Colors", tmp_path).questions
     assert (only.question["question_id"], only.question["question"]) == ("7", "What color?\nAnswer with one word.")
 
 
