@@ -45,6 +45,7 @@ class Bench:
         self.samples, self.max_length = samples, max_length
         self._pool = calibration
         self._batches: dict[tuple[int, int], CalibrationBatches] = {}
+        self._digests: dict[tuple[int | None, int], str] = {}
 
     @property
     def questions(self) -> list[dict[str, Any]]:
@@ -64,7 +65,9 @@ class Bench:
 
     def calibration_digest(self, samples: int | None, seed: int) -> str:
         """By which the samples are known again."""
-        return tensors_digest(self.calibration(samples, seed))
+        if (samples, seed) not in self._digests:
+            self._digests[samples, seed] = tensors_digest(self.calibration(samples, seed))
+        return self._digests[samples, seed]
 
     @cached_property
     def seen(self) -> list[Round]:
