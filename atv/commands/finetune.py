@@ -16,7 +16,6 @@ from transformers import PreTrainedModel, ProcessorMixin
 from atv.calibration.preemption import Preempted
 from atv.data.base import CalibrationData
 from atv.data.calibration import Drawing
-from atv.data.conversations import require_chat_template
 from atv.files import saved_atomically, writable
 from atv.finetuning.batches import ConversationBatches, batched, drawn, shuffled
 from atv.finetuning.run import Outcome, finish, fit, prepare
@@ -101,7 +100,6 @@ def finetune(
         most = f"1 to {len(data)} (the data's samples)" if isinstance(data, Sized) else "at least 1"
         raise ValueError(f"samples: expected {most} with those for validation, got {samples} and {validation}")
     model, processor = load_model(base, trust_remote_code)
-    require_chat_template(processor)
     lvlm = LVLM.of(model)
     digest = weights_digest(model.named_parameters())
     L.seed_everything(seed, verbose=False)
