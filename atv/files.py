@@ -31,6 +31,12 @@ def write_json(path: Path, content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
+def from_here(file: str | Path) -> str:
+    """Relative to the working folder where it lies in it, as in a checkout."""
+    path, here = Path(file), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
 def writable(folder: str | Path, field: str) -> Path:
     """The folder, made if need be.
 

@@ -22,7 +22,7 @@ from atv.data import CalibrationData
 from atv.data.pixels import cap_pixels
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark
 from atv.evaluation.questions import question_batches
-from atv.files import writable
+from atv.files import from_here, writable
 from atv.loading import BUNDLED, load_calibration, load_evaluation, load_model, model_folder
 from atv.tracking.log import LoggerName, chosen_loggers, log_ablation
 from atv.trainer import quiet_trainer
@@ -129,7 +129,7 @@ def ablate(
         if not runner.is_global_zero:
             continue
         if run.whole:
-            made = origin | {"groups": groups, "seeds": list(drawn), "file": str(_file_of(ablation))}
+            made = origin | {"groups": groups, "seeds": list(drawn), "file": from_here(inspect.getfile(type(ablation)))}
             made |= {"max_new_tokens": max_new_tokens}
             target = writable(results / ablation.name, "results")
             found = Results(run.finished)
@@ -153,10 +153,6 @@ def _benchmark_rounds(
 
 def _left(run: Run) -> str:
     return f"{len(run.finished)} cells finished, {len(run.missing)} left to other shards, {len(run.failed)} failed"
-
-
-def _file_of(ablation: Ablation) -> Path:
-    return Path(inspect.getfile(type(ablation)))
 
 
 def _ablations(file: Sequence[Path] | Path) -> list[Ablation]:

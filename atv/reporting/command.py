@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from atv.files import from_here
+
 # Options of ``atv ablate`` that run.json records under their own names.
 RECORDED = (
     *("model", "calibration", "samples", "max_length", "min_pixels", "max_pixels"),
@@ -23,7 +25,7 @@ def run_again(run: Mapping[str, Any], results: Path) -> str:
     """
     given = {name: run[name] for name in RECORDED if name in run and (run[name] is not None or name in NULLABLE)}
     seeds = {"seed": run["seeds"][0], "seeds": len(run["seeds"])}
-    options = {"file": _from_here(run["file"])} | given | seeds | {"results": results}
+    options = {"file": from_here(run["file"])} | given | seeds | {"results": results}
     return shlex.join(["atv", "ablate", *(word for name, value in options.items() for word in _words(name, value))])
 
 
@@ -34,9 +36,3 @@ def _words(name: str, value: Any) -> list[str]:
         inner = [word for argument, own in arguments.items() for word in (f"--{name}.{argument}", str(own))]
         return [f"--{name}", value["class"], *inner]
     return [f"--{name}", "null" if value is None else str(value)]
-
-
-def _from_here(file: str) -> str:
-    """Relative to the working folder where it lies in it, as in a checkout."""
-    path, here = Path(file), Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else file
