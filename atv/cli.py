@@ -12,7 +12,6 @@ import torch
 from jsonargparse import ArgumentParser
 
 from atv import plugins
-from atv.calibration.preemption import Preempted
 from atv.commands.ablate import CellsFailed, ablate
 from atv.commands.card import card
 from atv.commands.dashboard import dashboard
@@ -25,6 +24,7 @@ from atv.commands.prune import prune
 from atv.commands.report import report
 from atv.commands.verify import verify
 from atv.data import CalibrationData
+from atv.preemption import Preempted
 
 COMMANDS: tuple[Callable[..., None], ...] = (
     prune,

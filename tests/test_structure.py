@@ -19,6 +19,7 @@ LAYERS = [
         "visual_grid",
         "figures",
         "hub",
+        "preemption",
     },
     {"masks"},
     {"lvlm", "experts", "selection", "criteria", "patterns", "allocation", "report"},

@@ -1,4 +1,4 @@
-"""What a scheduler's SIGTERM does."""
+"""What a scheduler's SIGTERM does to calibration."""
 
 import signal
 import threading
@@ -8,11 +8,8 @@ import lightning as L
 
 from atv.calibration.callbacks import BlockCallback
 from atv.calibration.samples import Sample
+from atv.preemption import Preempted
 from atv.ranks import gathered
-
-
-class Preempted(Exception):
-    """The run was asked to stop and did, after a whole block."""
 
 
 class Preemption(BlockCallback):

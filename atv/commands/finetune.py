@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,10 @@ from rich.console import Console
 from rich.table import Table
 from transformers import PreTrainedModel, ProcessorMixin
 
-from atv.calibration.preemption import Preempted
 from atv.data.base import CalibrationData
 from atv.data.calibration import Drawing
 from atv.files import saved_atomically, writable
-from atv.finetuning.batches import ConversationBatches, batched, drawn, shuffled
+from atv.finetuning.batches import ConversationBatches, Sample, batched, drawn, shuffled
 from atv.finetuning.run import Outcome, finish, fit, prepare
 from atv.finetuning.settings import Settings
 from atv.finetuning.trainer import CHECKPOINTS, LogTo, last_checkpoint, training_trainer
@@ -27,6 +26,7 @@ from atv.lvlm import LVLM
 from atv.masks import load_masks
 from atv.output import sidecar
 from atv.output.card import leave_card
+from atv.preemption import Preempted
 from atv.provenance import git_revision, hardware, versions
 from atv.run_folder import RunFolder, is_run
 
@@ -96,9 +96,7 @@ def finetune(
     if any(target.iterdir()) and not is_run(target):
         raise ValueError(f"output: {str(target)!r} is not empty and holds no run of this command")
     runner = training_trainer(target, checkpoint_every, log_to, trainer or {})
-    if samples < 1 or validation < 0 or (isinstance(data, Sized) and samples + validation > len(data)):
-        most = f"1 to {len(data)} (the data's samples)" if isinstance(data, Sized) else "at least 1"
-        raise ValueError(f"samples: expected {most} with those for validation, got {samples} and {validation}")
+    _require_samples(data, samples, validation)
     model, processor = load_model(base, trust_remote_code)
     lvlm = LVLM.of(model)
     digest = weights_digest(model.named_parameters())
@@ -108,11 +106,8 @@ def finetune(
     console = Console(stderr=True, quiet=not runner.is_global_zero)
     with console.status("reading samples"):
         found = drawn(Drawing(processor, data, samples + validation, max_length, console), seed)
-    pictured = [bool(sample.pictures) for sample in found]
     multiple = runner.world_size * runner.accumulate_grad_batches
-    batches = ConversationBatches(found, processor, shuffled(pictured[:samples], epochs, batch_size, multiple, seed))
-    whole, rest = batched(range(samples, samples + validation), pictured, batch_size)
-    watched = ConversationBatches(found, processor, whole + rest) if validation else None
+    batches, watched = _batches(found, processor, samples, settings, multiple)
     told: dict[str, Any] = {
         "settings": asdict(settings),
         "precision": str(runner.precision),
@@ -145,6 +140,23 @@ def finetune(
     made = {"precision": str(runner.precision), **told["step"], **done}
     _save(base, target, tuned, processor, origin | asdict(settings) | made)
     _show(outcome, target)
+
+
+def _require_samples(data: CalibrationData, samples: int, validation: int) -> None:
+    if samples < 1 or validation < 0 or (isinstance(data, Sized) and samples + validation > len(data)):
+        most = f"1 to {len(data)} (the data's samples)" if isinstance(data, Sized) else "at least 1"
+        raise ValueError(f"samples: expected {most} with those for validation, got {samples} and {validation}")
+
+
+def _batches(
+    found: Sequence[Sample], processor: ProcessorMixin, samples: int, settings: Settings, multiple: int
+) -> tuple[ConversationBatches, ConversationBatches | None]:
+    """Those to train on, from the first ``samples``, and those to watch, from the rest."""
+    pictured, size = [bool(sample.pictures) for sample in found], settings.batch_size
+    plan = shuffled(pictured[:samples], settings.epochs, size, multiple, settings.seed)
+    whole, rest = batched(range(samples, len(found)), pictured, size)
+    watched = ConversationBatches(found, processor, whole + rest) if whole + rest else None
+    return ConversationBatches(found, processor, plan), watched
 
 
 def _set_up(lvlm: LVLM, precision: str, gradient_checkpointing: bool) -> None:

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 from atv.evaluation import metrics
 from atv.evaluation.questions import Prompts
 from atv.plugins import find
+from atv.preemption import StopBetweenBatches
 from atv.ranks import gathered, together
 from atv.trainer import quiet_trainer
 
@@ -80,9 +81,13 @@ def predict(
     trainer: L.Trainer,
     *callbacks: L.Callback,
 ) -> list[tuple[Question, str]]:
-    """Questions with their answers, in no order; the ranks share the batches out, and each has all in the end."""
+    """Questions with their answers, in no order; the ranks share the batches out, and each has all in the end.
+
+    Raises:
+        Preempted: after the batch in hand, when SIGTERM was sent.
+    """
     module, steps = GreedyAnswers(model, processor, max_new_tokens), _Steps(batches, trainer.world_size)
-    with together(trainer), _called(trainer, callbacks):
+    with together(trainer), _called(trainer, (*callbacks, StopBetweenBatches())):
         own: Any = trainer.predict(module, DataLoader(steps, batch_size=None, collate_fn=lambda step: step))
         return [pair for made in gathered(own or []) for step in made for pair in step]
 
