@@ -4,9 +4,8 @@ VENV ?= .venv
 PEERS ?= .venv-peers
 BIN := $(VENV)/bin
 ARGS ?=
-# Processes that share the cells of all ablations, one thread each; questions are groups of each of the nine tasks.
+# Processes that share the cells of all ablations, one thread each.
 SHARDS ?= 2
-GROUPS ?= 80
 ABLATE = $(BIN)/atv ablate
 # Processes that share the test files.
 WORKERS ?= 2
@@ -16,6 +15,7 @@ export TOKENIZERS_PARALLELISM ?= false
 # The first shard is shown, the others write to results/shard-*.log; then all tables are made of what they left.
 define in-shards
 mkdir -p results
+trap 'kill $$(jobs -p) 2>/dev/null; exit 130' INT TERM; \
 for shard in $$(seq 2 $(SHARDS)); do \
 	OMP_NUM_THREADS=1 $(ABLATE) --file ablations $(1) $(ARGS) --shard $$shard/$(SHARDS) > results/shard-$$shard.log 2>&1 & \
 done; OMP_NUM_THREADS=1 $(ABLATE) --file ablations $(1) $(ARGS) --shard 1/$(SHARDS); wait
@@ -77,10 +77,10 @@ ablation-beyond-paper: install  ## other pools, patterns and budgets than ATV's
 	$(ABLATE) --file ablations/beyond_paper.py $(ARGS)
 
 ablations: install  ## all of them, quick: one seed unless a difference is claimed (under an hour on 2 cores)
-	$(call in-shards,--groups $(GROUPS))
+	$(call in-shards)
 
-ablations-full: install  ## all of them with at least three seeds, over the cells of the quick run
-	$(call in-shards,--groups $(GROUPS) --seeds 3)
+ablations-full: install  ## all of them with at least three seeds and more questions, as the report shows them
+	$(call in-shards,--seeds 3 --groups 80)
 
 reproduce-paper: install  ## the paper's grid on a real model: MODEL=qwen2_5_vl_7b; ARGS=--dry-run prints hours and disk
 	$(BIN)/python -m experiments.reproduce --model "$(MODEL)" $(ARGS)

@@ -8,18 +8,18 @@ from typing import Any
 from rich.console import Console
 from transformers import ProcessorMixin
 
-from atv import plugins
 from atv.ablation.base import Ablation
 from atv.ablation.bench import Bench, Round
+from atv.ablation.files import load_ablations
 from atv.ablation.results import Results
 from atv.ablation.runner import Run, run_ablation
 from atv.ablation.shard import Shard
 from atv.ablation.store import CellStore, model_digest
 from atv.ablation.tables import chosen_tasks
 from atv.ablation.writing import write_results
-from atv.commands.benchmarks import chosen_benchmarks, load_all
 from atv.data import CalibrationData
 from atv.data.pixels import cap_pixels
+from atv.evaluation.benchmarks.chosen import chosen_benchmarks, load_all
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark
 from atv.evaluation.questions import question_batches
 from atv.files import from_here, writable
@@ -44,7 +44,7 @@ def ablate(
     split: str = "test",
     benchmark: list[str] | str | None = None,
     data: Path | None = None,
-    groups: int | None = 150,
+    groups: int | None = 50,
     max_new_tokens: int | None = None,
     seed: int = 0,
     seeds: int | None = None,
@@ -86,7 +86,7 @@ def ablate(
         trainer: Options of lightning.Trainer, as --trainer.accelerator gpu.
         trust_remote_code: Whether code that comes with the model may run.
     """
-    ablations = _ablations(file)
+    ablations = load_ablations(file)
     part = None if shard is None else Shard.parse(shard)
     if seeds is not None and seeds < 1:
         raise ValueError(f"seeds: expected 1 or more, got {seeds}")
@@ -109,40 +109,63 @@ def ablate(
             rounds = [Round(suite, max_new_tokens or 8)]
         bench = Bench(lvlm, processor, pool, rounds, samples, max_length)
         chosen_tasks([question["task"] for question in bench.questions], columns)
-        weights = model_digest(folder)
-    origin: dict[str, Any] = {"model": model, "samples": samples, "evaluation": evaluation, "split": split}
-    origin |= {"calibration": calibration if isinstance(calibration, str) else pool.record(), "max_length": max_length}
-    origin |= {"min_pixels": min_pixels, "max_pixels": max_pixels}
-    if loaded:
-        origin |= {"benchmark": ",".join(each.benchmark.name for each in loaded), "data": data and str(data)}
-        origin |= {"benchmarks": {each.benchmark.name: each.provenance() for each in loaded}}
-    store = CellStore(results / "cells", weights, bench)
-    for reason, ids in store.strangers().items():
-        named = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
-        console.print(f"left alone: {len(ids)} cell{'s' if len(ids) > 1 else ''} ({reason}): {named}", soft_wrap=True)
+        store = CellStore(results / "cells", model_digest(folder), bench)
+    _tell_strangers(store, console)
+    origin: dict[str, Any] = {
+        "model": model,
+        "calibration": calibration if isinstance(calibration, str) else pool.record(),
+        "samples": samples,
+        "max_length": max_length,
+        "min_pixels": min_pixels,
+        "max_pixels": max_pixels,
+        "groups": groups,
+        "max_new_tokens": max_new_tokens,
+    }
+    origin |= _benchmarks_origin(loaded, data) if loaded else {"evaluation": evaluation, "split": split}
     failed: dict[str, str] = {}
     for ablation in ablations:
         console.print(f"[bold]{ablation.question}[/bold]\n{inspect.getdoc(ablation)}")
         drawn = range(seed, seed + max(seeds or 1, ablation.seeds))
         run = run_ablation(ablation, store, drawn, runner, part)
         failed |= {f"{ablation.name}: {cell}": error for cell, error in run.failed.items()}
-        if not runner.is_global_zero:
-            continue
-        if run.whole:
-            made = origin | {"groups": groups, "seeds": list(drawn), "file": from_here(inspect.getfile(type(ablation)))}
-            made |= {"max_new_tokens": max_new_tokens}
-            target = writable(results / ablation.name, "results")
-            found = Results(run.finished)
-            table = write_results(ablation, found, target, made, columns)
-            console.print(f"table and figure are in {target}")
-            with console.status(f"logging to {', '.join(loggers)}"):
-                new = log_ablation(ablation, found, table, target, made, loggers)
-            for name, runs in new.items():
-                console.print(f"{name}: {runs} new run{'' if runs == 1 else 's'} in {target / name}")
-        else:
+        if run.whole and runner.is_global_zero:
+            made = origin | {"seeds": list(drawn), "file": from_here(inspect.getfile(type(ablation)))}
+            _publish(ablation, Results(run.finished), results, made, columns, loggers, console)
+        elif not run.whole:
             console.print(f"{ablation.name}: {_left(run)}; run it again for the tables")
     if failed:
         raise CellsFailed("\n".join(f"{cell}\n{error}" for cell, error in failed.items()))
+
+
+def _tell_strangers(store: CellStore, console: Console) -> None:
+    """Names the cells of another model, data or schema that lie in the folder."""
+    for reason, ids in store.strangers().items():
+        named = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
+        console.print(f"left alone: {len(ids)} cell{'s' if len(ids) > 1 else ''} ({reason}): {named}", soft_wrap=True)
+
+
+def _publish(
+    ablation: Ablation,
+    found: Results,
+    results: Path,
+    origin: dict[str, Any],
+    columns: list[str] | None,
+    loggers: Sequence[str],
+    console: Console,
+) -> None:
+    """Writes the table and figure of a whole grid, then logs it."""
+    target = writable(results / ablation.name, "results")
+    table = write_results(ablation, found, target, origin, columns)
+    console.print(f"table and figure are in {target}")
+    with console.status(f"logging to {', '.join(loggers)}"):
+        new = log_ablation(ablation, found, table, target, origin, loggers)
+    for name, runs in new.items():
+        console.print(f"{name}: {runs} new run{'' if runs == 1 else 's'} in {target / name}")
+
+
+def _benchmarks_origin(loaded: Sequence[LoadedBenchmark], data: Path | None) -> dict[str, Any]:
+    named = {each.benchmark.name: each.provenance() for each in loaded}
+    return {"benchmark": ",".join(named), "data": None if data is None else str(data), "benchmarks": named}
 
 
 def _benchmark_rounds(
@@ -153,28 +176,3 @@ def _benchmark_rounds(
 
 def _left(run: Run) -> str:
     return f"{len(run.finished)} cells finished, {len(run.missing)} left to other shards, {len(run.failed)} failed"
-
-
-def _ablations(file: Sequence[Path] | Path) -> list[Ablation]:
-    """One of each file.
-
-    Raises:
-        ValueError: for a file that is not there or does not define one ablation, naming it.
-    """
-    files = [file] if isinstance(file, Path) else list(file)
-    every = [found for path in files for found in (sorted(path.glob("*.py")) if path.is_dir() else [path])]
-    if not every:
-        raise ValueError(f"file: no ablation in {', '.join(map(str, files))}")
-    return [_ablation(path) for path in every]
-
-
-def _ablation(file: Path) -> Ablation:
-    if not file.is_file():
-        near = ", ".join(str(path) for path in sorted(file.parent.glob("*.py")))
-        raise ValueError(f"file: no such file {str(file)!r}" + (f". Choices: {near}" if near else ""))
-    before = set(plugins.subclasses(Ablation))  # type: ignore[type-abstract]
-    plugins.load_file(file)
-    found = [kind for kind in plugins.subclasses(Ablation) if kind not in before]  # type: ignore[type-abstract]
-    if len(found) != 1:
-        raise ValueError(f"file: {str(file)!r} must define one Ablation, it defines {len(found)}")
-    return found[0]()

@@ -7,9 +7,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from atv.commands.benchmarks import chosen_benchmarks, dense_answers, evaluate_benchmarks, load_all
+from atv.commands.evaluate_benchmarks import evaluate_benchmarks
 from atv.data.pixels import cap_pixels
 from atv.evaluation.benchmarks import NINE
+from atv.evaluation.benchmarks.chosen import chosen_benchmarks, load_all
+from atv.evaluation.benchmarks.dense import dense_answers
 from atv.evaluation.generation import answer
 from atv.evaluation.lmms_eval import lmms_eval_command
 from atv.evaluation.pixels import pin_pixels
@@ -56,7 +58,7 @@ def evaluate(
         evaluation: Folder of a saved data set with the bundled columns, or "bundled".
         split: Of the bundled suite: dev or test.
         groups: Only the first so many groups of questions of each task of the suite (rotations and pairs are one).
-        batch_size: Questions generated at once. Default: 64 for the suite, 8 for benchmarks.
+        batch_size: Questions generated at once. Default: 16 for the suite, 8 for benchmarks.
         max_new_tokens: Longest answer. Default: 16 for the suite, each benchmark's own.
         min_pixels: Smallest area of a picture. Default: on benchmarks what lmms-eval sets for the model's type, else
             what a pruned folder was calibrated with.
@@ -92,7 +94,7 @@ def evaluate(
     questions = load_evaluation(evaluation, split)
     lvlm, processor = load_model(folder, trust_remote_code)
     cap_pixels(processor, min_pixels, max_pixels)
-    batches = question_batches(processor, questions, batch_size or 64, groups)
+    batches = question_batches(processor, questions, batch_size or 16, groups)
     answers = answer(lvlm, processor, batches, max_new_tokens or 16, runner)
     if not runner.is_global_zero:
         return

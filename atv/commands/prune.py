@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 from jsonargparse import lazy_instance
 from rich.console import Console
 from rich.table import Table
+from transformers import PreTrainedModel, ProcessorMixin
 
 import atv
 from atv.allocation import Allocation, Uniform
@@ -97,12 +99,7 @@ def prune(
         check_login(push_to_hub)
     folder = model_folder(model, trust_remote_code)
     data = load_calibration(calibration)
-    if offload is None:
-        pruned, processor = load_model(folder, trust_remote_code)
-    else:
-        device = runner.strategy.root_device
-        pruned = load_offloaded(folder, offload, device, target / ".offload", trust_remote_code)
-        processor = load_processor(folder, trust_remote_code)
+    pruned, processor = _load(folder, offload, runner, target / ".offload", trust_remote_code)
     cap_pixels(processor, min_pixels, max_pixels)
     lvlm = LVLM.of(pruned)
     # Everything that can be wrong with the plan is found before samples are read.
@@ -114,40 +111,52 @@ def prune(
     if (target / "config.json").is_file():
         RunFolder(target, Request(lvlm, chosen, {BOTH: plan}, propagate, seed).identity(batches))
         Console().print(f"this run was finished before; it is in {target}")
-        if push_to_hub is not None and runner.is_global_zero:
-            push(target, push_to_hub)
-        return
-    report = atv.prune(
-        pruned,
-        batches,
-        selection=selection,
-        criterion=criterion,
-        pattern=pattern,
-        sparsity=sparsity,
-        allocation=allocation,
-        targets=targets,
-        propagate=propagate,
-        seed=seed,
-        trainer=runner,
-        run_dir=target,
-        calibration=batches.record,
-    )
-    if not runner.is_global_zero:
-        return
+    else:
+        report = atv.prune(
+            pruned,
+            batches,
+            selection=selection,
+            criterion=criterion,
+            pattern=pattern,
+            sparsity=sparsity,
+            allocation=allocation,
+            targets=targets,
+            propagate=propagate,
+            seed=seed,
+            trainer=runner,
+            run_dir=target,
+            calibration=batches.record,
+        )
+        if runner.is_global_zero:
+            about = sidecar.complete(report, lvlm, origin, plan.criterion.updates_weights)
+            _save(target, lvlm, processor, about, offload)
+            _show(report, target)
+    if push_to_hub is not None and runner.is_global_zero:
+        push(target, push_to_hub)
+
+
+def _load(
+    folder: Path, offload: Offload | None, runner: L.Trainer, scratch: Path, trust_remote_code: bool
+) -> tuple[PreTrainedModel, ProcessorMixin]:
+    if offload is None:
+        return load_model(folder, trust_remote_code)
+    model = load_offloaded(folder, offload, runner.strategy.root_device, scratch, trust_remote_code)
+    return model, load_processor(folder, trust_remote_code)
+
+
+def _save(target: Path, lvlm: LVLM, processor: ProcessorMixin, report: dict[str, Any], offload: Offload | None) -> None:
+    """The finished folder; what only a run that goes on needs is removed."""
 
     def write(into: Path) -> None:
         if offload is None:
-            pruned.save_pretrained(into)
+            lvlm.model.save_pretrained(into)
         processor.save_pretrained(into)
-        leave_card(into, sidecar.complete(report, lvlm, origin, plan.criterion.updates_weights))
+        leave_card(into, report)
 
     saved_atomically(target, write)
     if offload is not None:
         OffloadedBlocks(lvlm, target).leave()
     clear_blocks(target)
-    _show(report, target)
-    if push_to_hub is not None:
-        push(target, push_to_hub)
 
 
 def _show(report: PruningReport, target: Path) -> None:

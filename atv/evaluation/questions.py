@@ -46,7 +46,7 @@ class QuestionBatch:
 
 
 def question_batches(
-    processor: ProcessorMixin, dataset: Dataset, batch_size: int = 64, groups: int | None = None
+    processor: ProcessorMixin, dataset: Dataset, batch_size: int = 16, groups: int | None = None
 ) -> list[QuestionBatch]:
     """The questions in batches of like length, for little padding.
 

@@ -1,6 +1,5 @@
 """What ``atv evaluate --benchmark`` does."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,53 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from transformers import PreTrainedModel, ProcessorMixin
 
-from atv.evaluation.benchmarks import NINE, Benchmark
-from atv.evaluation.benchmarks.loaded import LoadedBenchmark, load_benchmark
-from atv.evaluation.predictions import read_answers
+from atv.evaluation.benchmarks.loaded import LoadedBenchmark
 from atv.evaluation.run import BenchmarkResult, ask_benchmark
 from atv.evaluation.scores import Estimate, retention, task_scores
 from atv.files import write_json
-from atv.plugins import resolve
 from atv.provenance import git_revision, hardware, versions
-
-ALL = "all"
-
-
-def chosen_benchmarks(named: Sequence[str] | str) -> list[Benchmark]:
-    """The benchmarks of a list, or of names with commas between them; "all" are the nine.
-
-    Raises:
-        ValueError: for an unknown name; the message lists the choices.
-    """
-    names = [name.strip() for name in (named.split(",") if isinstance(named, str) else named)]
-    if names == [ALL]:
-        return [kind() for kind in NINE]
-    return [resolve(name, Benchmark, "benchmark") for name in dict.fromkeys(names)]  # type: ignore[type-abstract]
-
-
-def load_all(benchmarks: Sequence[Benchmark], data: Path | None, limit: int | None) -> list[LoadedBenchmark]:
-    """Their data, so that whatever is wrong with any is known before a model is loaded."""
-    return [load_benchmark(benchmark, data, limit) for benchmark in benchmarks]
-
-
-def dense_answers(folder: Path, loaded: Sequence[LoadedBenchmark]) -> dict[str, Any]:
-    """The dense model's answers by benchmark, from its result folder.
-
-    Raises:
-        ValueError: when it did not answer one of the benchmarks, or other questions, or another version of one.
-    """
-    file = folder / "scores.json"
-    there = json.loads(file.read_text()).get("benchmarks", {}) if file.is_file() else {}
-    found = {}
-    for each in loaded:
-        name, own = each.benchmark.name, each.provenance()
-        if name not in there:
-            raise ValueError(f"dense: {str(folder)!r} has no result of {name}; it has {', '.join(there) or 'none'}")
-        for field in ("version", "digest"):
-            if there[name][field] != own[field]:
-                raise ValueError(f"dense: {name} has {field} {there[name][field]!r} there and {own[field]!r} here")
-        found[name] = read_answers(folder / name / "answers.jsonl")
-    return found
 
 
 def evaluate_benchmarks(

@@ -1,0 +1,32 @@
+"""Ablations from the files that define them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from atv import plugins
+from atv.ablation.base import Ablation
+
+
+def load_ablations(files: Sequence[Path] | Path) -> list[Ablation]:
+    """One of each file; of a folder, all of its.
+
+    Raises:
+        ValueError: for a file that is not there or does not define one ablation, naming it.
+    """
+    named = [files] if isinstance(files, Path) else list(files)
+    every = [found for path in named for found in (sorted(path.glob("*.py")) if path.is_dir() else [path])]
+    if not every:
+        raise ValueError(f"file: no ablation in {', '.join(map(str, named))}")
+    return [_ablation(path) for path in every]
+
+
+def _ablation(file: Path) -> Ablation:
+    if not file.is_file():
+        near = ", ".join(str(path) for path in sorted(file.parent.glob("*.py")))
+        raise ValueError(f"file: no such file {str(file)!r}" + (f". Choices: {near}" if near else ""))
+    before = set(plugins.subclasses(Ablation))  # type: ignore[type-abstract]
+    plugins.load_file(file)
+    found = [kind for kind in plugins.subclasses(Ablation) if kind not in before]  # type: ignore[type-abstract]
+    if len(found) != 1:
+        raise ValueError(f"file: {str(file)!r} must define one Ablation, it defines {len(found)}")
+    return found[0]()
