@@ -28,6 +28,7 @@ class Alpha(Ablation):
     name = "alpha"
     question = "How many visual tokens should the calibration pool hold?"
     paper = "Figure 4"
+    seeds = 3
 
     def cells(self, seed: int) -> Sequence[Cell]:
         grid = [Cell({"alpha": "dense", "sparsity": 0.0})]
@@ -36,6 +37,9 @@ class Alpha(Ablation):
                 pool = Pathway(DriftTopK(alpha, cap=False), sparsity)
                 grid.append(Cell({"alpha": str(alpha), "sparsity": sparsity}, {"both": pool}, seed=seed))
         return grid
+
+    def claimed(self, cell: Cell) -> bool:
+        return cell.labels["alpha"] in ("0.0", "1.0", "8.0")
 
     def table(self, results: Results) -> pd.DataFrame:
         """With the visual tokens that a sample gave, mean over blocks."""

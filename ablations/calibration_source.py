@@ -38,6 +38,9 @@ class CalibrationSource(Ablation):
                     grid.append(Cell(labels, {pathway: pruned, other: DENSE}, seed=seed))
         return grid
 
+    def claimed(self, cell: Cell) -> bool:
+        return cell.labels["pathway"] == "text" or cell.labels["sparsity"] == 0.5
+
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
         lines = len(SPARSITIES)

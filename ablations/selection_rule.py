@@ -63,6 +63,9 @@ class SelectionRule(Ablation):
         chosen = [block["selected"]["both"] for block in blocks]
         return sum(pool["visual"] for pool in chosen) / sum(pool["text"] for pool in chosen)
 
+    def claimed(self, cell: Cell) -> bool:
+        return cell.labels["rule"] in PAPER
+
     def table(self, results: Results) -> pd.DataFrame:
         """With the visual tokens that a sample gave, mean over blocks."""
         table = super().table(results)

@@ -23,6 +23,7 @@ class VisualSparsity(Ablation):
     name = "visual_sparsity"
     question = "How much may the visual pathway lose, and how much the textual one?"
     paper = "abstract; visual redundancy"
+    seeds = 3
 
     def cells(self, seed: int) -> Sequence[Cell]:
         grid = [Cell({"pathway": "none", "sparsity": 0.0})]
@@ -32,6 +33,9 @@ class VisualSparsity(Ablation):
             grid.append(Cell({"pathway": "visual", "sparsity": sparsity}, {"text": DENSE, "visual": visual}, seed=seed))
             grid.append(Cell({"pathway": "text", "sparsity": sparsity}, {"text": text, "visual": DENSE}, seed=seed))
         return grid
+
+    def claimed(self, cell: Cell) -> bool:
+        return cell.labels["sparsity"] in (0.5, 0.6)
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)

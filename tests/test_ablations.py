@@ -69,8 +69,14 @@ def bench():
 def test_runs_from_cells_to_findings(name, ablations, bench, tmp_path):
     kind = ablations[name]
     store = CellStore(tmp_path / "cells", "bundled", bench)
-    run = run_ablation(kind(), store, range(2), quiet_trainer(enable_progress_bar=False))
+    trainer = quiet_trainer(enable_progress_bar=False)
+    run = run_ablation(kind(), store, range(2), trainer, whole_seeds=1)
     assert run.whole, run.failed
+    again = [done.cell for done in run.finished if done.cell.seed == 1]
+    assert all(kind().claimed(cell) for cell in again)
+    assert {cell.title for cell in kind().cells(1) if cell.pathways and kind().claimed(cell)} <= {
+        c.title for c in again
+    }
     results = Results(run.finished)
     table = write_results(kind(), results, tmp_path / name, {})
     plt.close("all")

@@ -22,7 +22,7 @@ class Ablation(ABC):
         name: the file's, and of the folder of results.
         question: what the ablation answers, one line.
         paper: which table, figure or section it repeats; empty for questions that the paper does not ask.
-        seeds: how many seeds a quick run takes: 1, or more where a difference is claimed.
+        seeds: how many seeds a quick run takes of the cells that something is claimed of; of others it takes one.
         caption: what the numbers of the table are, for its heading.
     """
 
@@ -38,6 +38,10 @@ class Ablation(ABC):
     @abstractmethod
     def cells(self, seed: int) -> Sequence[Cell]:
         """The grid for one seed. Retention needs the dense model among the cells: ``Cell(labels)``."""
+
+    def claimed(self, cell: Cell) -> bool:
+        """Whether a finding rests on the cell."""
+        return True
 
     def later(self, seed: int, results: Results) -> Sequence[Cell]:
         """Cells that need numbers of the grid first, such as a budget to be matched."""

@@ -37,5 +37,6 @@ def finish(axes: Axes) -> None:
 
 def counts(rows: pd.DataFrame) -> str:
     """What a point stands for, in words."""
-    seeds, questions = int(rows["seeds"].max()), int(rows["questions"].iloc[0])
-    return f"{questions:,} questions and {seeds} seed{'s' if seeds > 1 else ''} a point, 95% intervals"
+    seeds, questions = sorted(set(rows["seeds"])), int(rows["questions"].iloc[0])
+    named = " to ".join(str(number) for number in dict.fromkeys((seeds[0], seeds[-1])))
+    return f"{questions:,} questions and {named} seed{'s' if seeds[-1] > 1 else ''} a point, 95% intervals"

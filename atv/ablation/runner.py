@@ -1,7 +1,7 @@
 """Runs what is missing of an ablation's grid."""
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 
@@ -33,13 +33,28 @@ class Run:
 
 
 def run_ablation(
-    ablation: Ablation, store: CellStore, seeds: Sequence[int], trainer: L.Trainer, shard: Shard | None = None
+    ablation: Ablation,
+    store: CellStore,
+    seeds: Sequence[int],
+    trainer: L.Trainer,
+    shard: Shard | None = None,
+    whole_seeds: int | None = None,
 ) -> Run:
     """All cells of the grid for every seed, finished ones from disk; one line a cell.
 
     A cell counts as finished once its folder has its name, so a killed run goes on where it stopped. One that raises
     is reported, and the others go on.
+
+    Args:
+        whole_seeds: of the seeds after so many, only the cells that something is claimed of; None runs all.
     """
+
+    def wanted(made: Callable[[int], Sequence[Cell]]) -> list[Cell]:
+        whole = len(seeds) if whole_seeds is None else whole_seeds
+        return [
+            cell for place, seed in enumerate(seeds) for cell in made(seed) if place < whole or ablation.claimed(cell)
+        ]
+
     run = Run()
     console = Console(quiet=not trainer.is_global_zero)
     columns = (
@@ -50,11 +65,10 @@ def run_ablation(
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        grid = [cell for seed in seeds for cell in ablation.cells(seed)]
-        _run_stage(ablation, _once(store, grid), store, trainer, shard, progress, run)
+        _run_stage(ablation, _once(store, wanted(ablation.cells)), store, trainer, shard, progress, run)
         if run.whole:
             results = Results(run.finished)
-            after = [cell for seed in seeds for cell in ablation.later(seed, results)]
+            after = wanted(lambda seed: ablation.later(seed, results))
             _run_stage(ablation, _once(store, after), store, trainer, shard, progress, run)
     return run
 

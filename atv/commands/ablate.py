@@ -47,7 +47,7 @@ def ablate(
     groups: int | None = 50,
     max_new_tokens: int | None = None,
     seed: int = 0,
-    seeds: int | None = None,
+    seeds: int = 1,
     shard: str | None = None,
     columns: list[str] | None = None,
     results: Path = Path("results"),
@@ -76,7 +76,7 @@ def ablate(
         groups: Only the first so many groups of questions of each task; null for all.
         max_new_tokens: Longest answer. Default: 8 for the suite, each benchmark's own.
         seed: The first seed: of the samples drawn and of rules that draw.
-        seeds: At least how many seeds, counted from the first; an ablation may ask for more.
+        seeds: Of every cell, counted from the first; an ablation takes more of the cells that it claims something of.
         shard: i/n runs every n-th cell, from the i-th on, so that n processes or machines that share the results folder
             run all of them in any order. Tables are written by whoever finds all cells finished.
         columns: Tasks that table.md shows, "average" among them. Default: all.
@@ -88,7 +88,7 @@ def ablate(
     """
     ablations = load_ablations(file)
     part = None if shard is None else Shard.parse(shard)
-    if seeds is not None and seeds < 1:
+    if seeds < 1:
         raise ValueError(f"seeds: expected 1 or more, got {seeds}")
     loggers = chosen_loggers(logger)
     folder = model_folder(model, trust_remote_code)
@@ -125,11 +125,15 @@ def ablate(
     failed: dict[str, str] = {}
     for ablation in ablations:
         console.print(f"[bold]{ablation.question}[/bold]\n{inspect.getdoc(ablation)}")
-        drawn = range(seed, seed + max(seeds or 1, ablation.seeds))
-        run = run_ablation(ablation, store, drawn, runner, part)
+        drawn = range(seed, seed + max(seeds, ablation.seeds))
+        run = run_ablation(ablation, store, drawn, runner, part, whole_seeds=seeds)
         failed |= {f"{ablation.name}: {cell}": error for cell, error in run.failed.items()}
         if run.whole and runner.is_global_zero:
-            made = origin | {"seeds": list(drawn), "file": from_here(inspect.getfile(type(ablation)))}
+            made = origin | {
+                "seeds": list(drawn),
+                "whole_seeds": seeds,
+                "file": from_here(inspect.getfile(type(ablation))),
+            }
             _publish(ablation, Results(run.finished), results, made, columns, loggers, console)
         elif not run.whole:
             console.print(f"{ablation.name}: {_left(run)}; run it again for the tables")

@@ -74,7 +74,14 @@ def write(folder, ablation, **changed):
         (home / "cell.json").write_text(json.dumps({"seconds": {"prune": 0.5, "evaluate": 1.5}}))
         finished.append(FinishedCell(cell, home))
     bundled = dict.fromkeys(("model", "calibration", "evaluation"), "bundled")
-    origin = bundled | {"samples": 128, "split": "test", "groups": 150, "seeds": [0], "max_new_tokens": 8}
+    origin = bundled | {
+        "samples": 128,
+        "split": "test",
+        "groups": 150,
+        "seeds": [0],
+        "whole_seeds": 1,
+        "max_new_tokens": 8,
+    }
     origin |= {"file": f"ablations/{ablation.name}.py"} | changed
     (folder / ablation.name).mkdir()
     write_results(ablation, Results(finished), folder / ablation.name, origin)

@@ -11,10 +11,10 @@ RUN = {"file": "my rules/it's one.py", "model": "models/a b", "calibration": "bu
 
 @pytest.mark.parametrize("groups", [None, 3])
 def test_the_real_parser_reads_back_what_was_run(groups):
-    run = RUN | {"evaluation": "bundled", "groups": groups, "seeds": [4, 5, 6], "max_new_tokens": 5}
+    run = RUN | {"evaluation": "bundled", "groups": groups, "seeds": [4, 5, 6], "whole_seeds": 2, "max_new_tokens": 5}
     program, *words = shlex.split(run_again(run, Path("out/our results")))
     given = parser().parse_args(words).ablate
-    assert program == "atv" and (given.seed, given.seeds) == (4, 3)
+    assert program == "atv" and (given.seed, given.seeds) == (4, 2)
     assert str(given.file) == run["file"] and given.results == Path("out/our results")
     named = ("model", "calibration", "samples", "evaluation", "split", "groups", "max_new_tokens")
     assert {name: given[name] for name in named} == {name: run[name] for name in named}
@@ -22,6 +22,6 @@ def test_the_real_parser_reads_back_what_was_run(groups):
 
 def test_a_file_of_this_checkout_is_named_from_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run = RUN | {"file": str(tmp_path / "ablations" / "alpha.py"), "seeds": [0]}
+    run = RUN | {"file": str(tmp_path / "ablations" / "alpha.py"), "seeds": [0], "whole_seeds": 1}
     assert "--file ablations/alpha.py " in run_again(run, Path("results"))
     assert "--file /elsewhere/alpha.py " in run_again(run | {"file": "/elsewhere/alpha.py"}, Path("results"))
