@@ -38,9 +38,9 @@ class Efficiency(Ablation):
     question = "What does each method cost, and what does it bring over Wanda?"
     paper = "Table 4"
     caption = (
-        f"Whole decoder at {SPARSITY:.0%}. Seconds to calibrate and prune: medians of {REPEATS} turns of all methods, "
-        "and ratios to Wanda within a turn (median, least, greatest). Gain: points of retention over Wanda, paired, "
-        "with 95% intervals."
+        f"Whole decoder at {SPARSITY:.0%}. Seconds to calibrate and prune: medians of {REPEATS} turns a seed of all "
+        "methods, and ratios to Wanda within a turn (median, least, greatest). Gain: points of retention over Wanda, "
+        "paired, with 95% intervals."
     )
 
     def cells(self, seed: int) -> Sequence[Cell]:

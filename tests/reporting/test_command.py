@@ -24,4 +24,5 @@ def test_a_file_of_this_checkout_is_named_from_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = RUN | {"file": str(tmp_path / "ablations" / "alpha.py"), "seeds": [0], "whole_seeds": 1}
     assert "--file ablations/alpha.py " in run_again(run, Path("results"))
+    assert "--seeds 2 " in run_again({**RUN, "seeds": [0, 1]}, Path("results"))  # as older results recorded it
     assert "--file /elsewhere/alpha.py " in run_again(run | {"file": "/elsewhere/alpha.py"}, Path("results"))
