@@ -37,7 +37,7 @@ $(VENV)/.installed: setup.cfg setup.py constraints.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]' -c constraints.txt
 	@touch $@
 
-ablation-visual-sparsity: install  ## the main job: how much may each pathway lose (about 10 minutes on 2 cores)
+ablation-visual-sparsity: install  ## the main job: how much may each pathway lose (about 5 minutes on 2 cores)
 	$(ABLATE) --file ablations/visual_sparsity.py $(ARGS)
 
 ablation-calibration-source: install  ## which tokens should calibrate each pathway (Table 1)
