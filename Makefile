@@ -13,13 +13,14 @@ export WANDB_SILENT ?= true
 export TOKENIZERS_PARALLELISM ?= false
 
 # The first shard is shown, the others write to results/shard-*.log; then all tables are made of what they left.
+ALL = OMP_NUM_THREADS=1 $(ABLATE) --file ablations
 define in-shards
 mkdir -p results
 trap 'kill $$(jobs -p) 2>/dev/null; exit 130' INT TERM; \
 for shard in $$(seq 2 $(SHARDS)); do \
-	OMP_NUM_THREADS=1 $(ABLATE) --file ablations $(1) $(ARGS) --shard $$shard/$(SHARDS) > results/shard-$$shard.log 2>&1 & \
-done; OMP_NUM_THREADS=1 $(ABLATE) --file ablations $(1) $(ARGS) --shard 1/$(SHARDS); wait
-OMP_NUM_THREADS=1 $(ABLATE) --file ablations $(1) $(ARGS)
+	$(ALL) $(1) $(ARGS) --shard $$shard/$(SHARDS) > results/shard-$$shard.log 2>&1 & \
+done; $(ALL) $(1) $(ARGS) --shard 1/$(SHARDS); wait
+$(ALL) $(1) $(ARGS)
 endef
 
 .DEFAULT_GOAL := help

@@ -70,7 +70,7 @@ def test_runs_from_cells_to_findings(name, ablations, bench, tmp_path):
     kind = ablations[name]
     store = CellStore(tmp_path / "cells", "bundled", bench)
     trainer = quiet_trainer(enable_progress_bar=False)
-    run = run_ablation(kind(), store, range(2), trainer, whole_seeds=1)
+    run = run_ablation(kind(), store, range(2), 1, trainer)
     assert run.whole, run.failed
     again = [done.cell for done in run.finished if done.cell.seed == 1]
     assert all(kind().claimed(cell) for cell in again)

@@ -39,5 +39,5 @@ def counts(rows: pd.DataFrame) -> str:
     """What a point stands for, in words; the dense model, of one seed, is its own measure and has no interval."""
     pruned = rows[rows["low"] < rows["high"]]
     seeds, questions = sorted(set(pruned["seeds"])) or [1], int(rows["questions"].iloc[0])
-    named = " to ".join(str(number) for number in dict.fromkeys((seeds[0], seeds[-1])))
+    named = " to ".join(map(str, sorted({seeds[0], seeds[-1]})))
     return f"{questions:,} questions and {named} seed{'s' if seeds[-1] > 1 else ''} a point, 95% intervals"

@@ -36,9 +36,9 @@ def run_ablation(
     ablation: Ablation,
     store: CellStore,
     seeds: Sequence[int],
+    whole_seeds: int,
     trainer: L.Trainer,
     shard: Shard | None = None,
-    whole_seeds: int | None = None,
 ) -> Run:
     """All cells of the grid for every seed, finished ones from disk; one line a cell.
 
@@ -46,14 +46,12 @@ def run_ablation(
     is reported, and the others go on.
 
     Args:
-        whole_seeds: of the seeds after so many, only the cells that something is claimed of; None runs all.
+        whole_seeds: of the seeds after so many, only the cells that something is claimed of.
     """
 
     def wanted(made: Callable[[int], Sequence[Cell]]) -> list[Cell]:
-        whole = len(seeds) if whole_seeds is None else whole_seeds
-        return [
-            cell for place, seed in enumerate(seeds) for cell in made(seed) if place < whole or ablation.claimed(cell)
-        ]
+        first = [cell for seed in seeds[:whole_seeds] for cell in made(seed)]
+        return first + [cell for seed in seeds[whole_seeds:] for cell in made(seed) if ablation.claimed(cell)]
 
     run = Run()
     console = Console(quiet=not trainer.is_global_zero)

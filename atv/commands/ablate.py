@@ -10,7 +10,7 @@ from transformers import ProcessorMixin
 
 from atv.ablation.base import Ablation
 from atv.ablation.bench import Bench, Round
-from atv.ablation.files import load_ablations
+from atv.ablation.loading import load_ablations
 from atv.ablation.results import Results
 from atv.ablation.runner import Run, run_ablation
 from atv.ablation.shard import Shard
@@ -126,7 +126,7 @@ def ablate(
     for ablation in ablations:
         console.print(f"[bold]{ablation.question}[/bold]\n{inspect.getdoc(ablation)}")
         drawn = range(seed, seed + max(seeds, ablation.seeds))
-        run = run_ablation(ablation, store, drawn, runner, part, whole_seeds=seeds)
+        run = run_ablation(ablation, store, drawn, seeds, runner, part)
         failed |= {f"{ablation.name}: {cell}": error for cell, error in run.failed.items()}
         if run.whole and runner.is_global_zero:
             made = origin | {

@@ -15,7 +15,7 @@ from atv.evaluation.benchmarks.dense import dense_answers
 from atv.evaluation.generation import answer
 from atv.evaluation.lmms_eval import lmms_eval_command
 from atv.evaluation.pixels import pin_pixels
-from atv.evaluation.questions import question_batches
+from atv.evaluation.questions import BATCH_SIZE, question_batches
 from atv.evaluation.scores import TaskScore, task_scores
 from atv.files import atomic, writable, write_json
 from atv.loading import BUNDLED, load_evaluation, load_model, model_folder
@@ -94,7 +94,7 @@ def evaluate(
     questions = load_evaluation(evaluation, split)
     lvlm, processor = load_model(folder, trust_remote_code)
     cap_pixels(processor, min_pixels, max_pixels)
-    batches = question_batches(processor, questions, batch_size or 16, groups)
+    batches = question_batches(processor, questions, batch_size or BATCH_SIZE, groups)
     answers = answer(lvlm, processor, batches, max_new_tokens or 16, runner)
     if not runner.is_global_zero:
         return

@@ -106,7 +106,6 @@ def prune(
     chosen = lvlm.targets(targets)
     plan = Pathway(selection, sparsity, criterion, pattern, allocation).plan(lvlm, chosen)
     require_space(target, output_bytes(lvlm, chosen, plan), "output")
-    origin = {"base": sidecar.base(model, lvlm)}
     batches = calibration_batches(processor, data, samples, seed, batch_size, max_length)
     if (target / "config.json").is_file():
         RunFolder(target, Request(lvlm, chosen, {BOTH: plan}, propagate, seed).identity(batches))
@@ -128,6 +127,7 @@ def prune(
             calibration=batches.record,
         )
         if runner.is_global_zero:
+            origin = {"base": sidecar.base(model, lvlm)}
             about = sidecar.complete(report, lvlm, origin, plan.criterion.updates_weights)
             _save(target, lvlm, processor, about, offload)
             _show(report, target)

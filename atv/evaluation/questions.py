@@ -25,6 +25,10 @@ EVALUATION_COLUMNS = (
 )
 
 
+# On CPUs the temporaries of larger ones outgrow what the allocator keeps, and are mapped anew at every operation.
+BATCH_SIZE = 16
+
+
 class Prompts(Protocol):
     """A batch of questions that can be asked; ``inputs`` may be made when they are."""
 
@@ -46,7 +50,7 @@ class QuestionBatch:
 
 
 def question_batches(
-    processor: ProcessorMixin, dataset: Dataset, batch_size: int = 16, groups: int | None = None
+    processor: ProcessorMixin, dataset: Dataset, batch_size: int = BATCH_SIZE, groups: int | None = None
 ) -> list[QuestionBatch]:
     """The questions in batches of like length, for little padding.
 
