@@ -1,0 +1,154 @@
+"""Scenes of everyday things, printed words and handwritten digits, placed in nine areas of a picture."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from numpy.random import Generator
+
+from atv.everyday.things import Drawing, Thing, by_name, drawings
+
+ROWS = ("top", "middle", "bottom")
+COLUMNS = ("left", "center", "right")
+PLACES = tuple(f"{row} {column}" for row in ROWS for column in COLUMNS)
+DIGITS = tuple("0123456789")
+# On signs: three to six letters, none of them the name of a thing.
+WORDS = tuple(
+    """art bank bar best big books cafe cash city cold dance east exit farm fast film fire food fresh games gold green
+    gym help hello home hot hotel ice joy king lake left library love lunch market menu mill moon museum music new
+    news night north office open paint park pay peace people poem police pool post push queen quiet race rent rest
+    right river road sale salt school sea shop sleep slow south spa sport staff stop street summer sun swim taxi
+    team tennis thanks ticket tours town toys turn water west win winter wood work yard zoo""".split()
+)
+CELL = 56
+SIDE = 3 * CELL
+
+Split = Literal["train", "dev", "test", "unseen"]
+T = TypeVar("T")
+
+
+def pick(rng: Generator, items: Sequence[T]) -> T:
+    """One of ``items``, drawn uniformly."""
+    return items[int(rng.integers(len(items)))]
+
+
+def shuffled(rng: Generator, items: Sequence[T]) -> list[T]:
+    """``items`` in random order."""
+    return [items[index] for index in rng.permutation(len(items))]
+
+
+@dataclass(frozen=True)
+class Item:
+    """What stands in one of the nine areas: a thing as one family draws it, a sign with a word, or a digit.
+
+    Attributes:
+        form: which of the three.
+        name: the thing's name, the word, or the digit.
+        style: a thing's family of drawings; the number of a word's font or of a digit's handwriting.
+        size: longer side in pixels.
+        left, top: where it begins inside its area, in pixels.
+        blurred: it is there but cannot be made out.
+    """
+
+    form: Literal["thing", "word", "digit"]
+    name: str
+    style: str
+    row: int
+    column: int
+    size: int
+    left: int = 0
+    top: int = 0
+    blurred: bool = False
+
+    @property
+    def place(self) -> str:
+        """The area's name, such as "top left"."""
+        return f"{ROWS[self.row]} {COLUMNS[self.column]}"
+
+    @property
+    def thing(self) -> Thing:
+        """The table's row for a thing.
+
+        Raises:
+            KeyError: for words and digits.
+        """
+        return by_name(self.name)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Items in reading order, at most one an area, and the split that the arrangement belongs to."""
+
+    items: tuple[Item, ...]
+    split: Split
+
+    @property
+    def clear(self) -> tuple[Item, ...]:
+        """The items that can be made out."""
+        return tuple(item for item in self.items if not item.blurred)
+
+    @property
+    def things(self) -> tuple[Item, ...]:
+        """The clear items that are things."""
+        return tuple(item for item in self.clear if item.form == "thing")
+
+    @property
+    def words(self) -> tuple[Item, ...]:
+        return tuple(item for item in self.clear if item.form == "word")
+
+    @property
+    def digits(self) -> tuple[Item, ...]:
+        return tuple(item for item in self.clear if item.form == "digit")
+
+    def at(self, row: int, column: int) -> Item | None:
+        """What stands in an area; None where it is empty or outside the picture."""
+        return next((item for item in self.items if (item.row, item.column) == (row, column)), None)
+
+
+def hashed_split(items: Sequence[Item]) -> Literal["train", "dev", "test"]:
+    """Decided by a hash of what stands where, so that no arrangement is in two splits; a tenth each is dev and test."""
+    arrangement = repr([(item.form, item.name, item.row, item.column, item.blurred) for item in items])
+    digest = hashlib.blake2b(arrangement.encode(), digest_size=2).digest()
+    return {0: "dev", 1: "test"}.get(int.from_bytes(digest, "little") % 10, "train")  # type: ignore[return-value]
+
+
+def sample_scene(rng: Generator, split: Split, fewest: int = 2, most: int = 6) -> Scene:
+    """A random scene of ``fewest`` to ``most`` items whose arrangement belongs to ``split``.
+
+    Scenes of ``unseen`` are arrangements of ``test`` in drawings that training never shows; all others show known ones.
+    """
+    known = drawings("unseen" if split == "unseen" else "known")
+    while True:
+        areas = sorted(rng.permutation(9)[: int(rng.integers(fewest, most + 1))].tolist())
+        shares = pick(rng, ((0.95, 0.03, 0.02), (0.95, 0.03, 0.02), (0.5, 0.3, 0.2), (0.3, 0.3, 0.4)))
+        items: list[Item] = []
+        for area in areas:
+            items.append(_sample_item(rng, known, divmod(area, 3), shares, items))
+        if hashed_split(items) == ("test" if split == "unseen" else split) and any(not item.blurred for item in items):
+            return Scene(tuple(items), split)
+
+
+def _sample_item(
+    rng: Generator,
+    known: Sequence[Drawing],
+    area: tuple[int, int],
+    shares: tuple[float, float, float],
+    before: Sequence[Item],
+) -> Item:
+    """One more item; every fifth thing is of a name that the scene shows already, for there is something to count."""
+    form = rng.choice(("thing", "word", "digit"), p=shares)
+    repeated = [item.name for item in before if item.form == "thing" and not item.blurred]
+    if form == "thing":
+        if repeated and rng.random() < 0.2:
+            name = pick(rng, repeated)
+            drawing = pick(rng, [drawing for drawing in known if drawing.thing == name])
+        else:
+            drawing = pick(rng, known)
+        name, style, size = drawing.thing, drawing.family, int(rng.integers(34, CELL + 1))
+    elif form == "word":
+        name, style, size = pick(rng, WORDS), str(rng.integers(4)), int(rng.integers(50, CELL + 1))
+    else:
+        name, style, size = pick(rng, DIGITS), str(rng.integers(10_000)), int(rng.integers(30, 47))
+    left, top = (int(rng.integers(CELL - size + 1)) for _ in range(2))
+    return Item(form, name, style, *area, size, left, top, blurred=bool(before and rng.random() < 0.04))

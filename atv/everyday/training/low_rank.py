@@ -1,0 +1,45 @@
+"""Linears that learn low-rank updates on top of frozen weights (LoRA, arXiv 2106.09685, with a factor of 1)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class LowRankLinear(nn.Module):
+    """y = W x + B (A x): W (out, in) is frozen, ``up`` B (out, rank) begins at zero, ``down`` is A (rank, in)."""
+
+    def __init__(self, linear: nn.Linear, rank: int, seed: int) -> None:
+        super().__init__()
+        self.linear = linear.requires_grad_(False)
+        random = torch.randn(rank, linear.in_features, generator=torch.Generator().manual_seed(seed))
+        self.down = nn.Parameter(random / linear.in_features**0.5)
+        self.up = nn.Parameter(torch.zeros(linear.out_features, rank))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.linear(inputs) + F.linear(F.linear(inputs, self.down), self.up)
+
+
+def add_updates(module: nn.Module, rank: int, seed: int) -> None:
+    """Replaces every Linear inside ``module`` and freezes everything else in it."""
+    module.requires_grad_(False)
+    linears = [(name, child) for name, child in module.named_modules() if isinstance(child, nn.Linear)]
+    for number, (name, linear) in enumerate(linears):
+        parent, _, own = name.rpartition(".")
+        setattr(module.get_submodule(parent), own, LowRankLinear(linear, rank, seed * 1000 + number))
+
+
+def updates(module: nn.Module) -> dict[str, Tensor]:
+    """What was trained, by name: the factors of every update, and all parameters outside Linears that learn."""
+    learned = {name: p.detach().contiguous() for name, p in module.named_parameters() if p.requires_grad}
+    return learned
+
+
+def load_updates(module: nn.Module, learned: dict[str, Tensor]) -> None:
+    """Puts ``updates`` back.
+
+    Raises:
+        ValueError: for names that the module does not have.
+    """
+    unknown = module.load_state_dict(learned, strict=False).unexpected_keys
+    if unknown:
+        raise ValueError(f"updates: the model has no {', '.join(unknown[:3])}")

@@ -1,0 +1,143 @@
+"""First stage: every visual token learns to be the words for what its patch shows and where that is.
+
+A patch is scored against the language model's own embeddings of all names, so that visual tokens are words before any
+language model is run; without rows and columns in them, places are what it learns last.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
+
+from atv.everyday.drawing import covered, draw
+from atv.everyday.scenes import COLUMNS, DIGITS, ROWS, SIDE, WORDS, Scene, Split, sample_scene
+from atv.everyday.things import THINGS
+
+PATCH = 14
+PATCHES = SIDE // PATCH
+NOTHING, BLURRED = "empty", "blurred"
+NAMES = (*(thing.name for thing in THINGS), *WORDS, *DIGITS, BLURRED, NOTHING)
+NUMBER = {name: number for number, name in enumerate(NAMES)}
+# ImageNet's, as DINOv2 was trained.
+MEAN, DEVIATION = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
+PLACE_WEIGHT = 0.6
+
+
+def pixels(scene: Scene, rng: np.random.Generator) -> Tensor:
+    """The drawn scene as the processor would normalise it: (3, 168, 168)."""
+    shown = torch.from_numpy(np.array(draw(scene, rng))).float() / 255
+    return ((shown - MEAN) / DEVIATION).permute(2, 0, 1)
+
+
+def patch_names(scene: Scene, rng: np.random.Generator) -> Tensor:
+    """The number in ``NAMES`` of what covers most of each patch: (144,); -1 where nothing covers half of it."""
+    owner = covered(scene, rng).reshape(PATCHES, PATCH, PATCHES, PATCH).transpose(0, 2, 1, 3).reshape(PATCHES**2, -1)
+    names = np.full(PATCHES**2, -1)
+    names[(owner == -1).all(1)] = NUMBER[NOTHING]
+    for number, item in enumerate(scene.items):
+        names[(owner == number).mean(1) >= 0.5] = NUMBER[BLURRED if item.blurred else item.name]
+    return torch.from_numpy(names)
+
+
+class PatchBatches(Dataset):
+    """Pictures (batch, 3, 168, 168) and names of their patches (batch, 144); batch ``i`` depends on seed and ``i`` alone.
+
+    Colours are varied in training, so that names do not hang on them.
+    """
+
+    def __init__(self, split: Split, seed: int, batches: int, batch_size: int) -> None:
+        self.split, self.seed, self.batches, self.batch_size = split, seed, batches, batch_size
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng((self.seed, 1, index))
+        scenes = [sample_scene(rng, self.split, 7, 9) for _ in range(self.batch_size)]
+        seeds = rng.integers(2**32, size=len(scenes))
+        images = torch.stack([pixels(s, np.random.default_rng(seed)) for s, seed in zip(scenes, seeds, strict=True)])
+        names = torch.stack([patch_names(s, np.random.default_rng(seed)) for s, seed in zip(scenes, seeds, strict=True)])
+        if self.split == "train":
+            images = images * torch.from_numpy(rng.normal(1, 0.15, (len(scenes), 3, 1, 1))).float()
+            images += torch.from_numpy(rng.normal(0, 0.2, (len(scenes), 3, 1, 1))).float()
+        return images, names
+
+
+def embedded(words: Sequence[str], embedding: Tensor, tokenizer: PreTrainedTokenizerBase) -> Tensor:
+    """The mean embedding of each name's tokens, less the vocabulary's mean: (names, width)."""
+    ids = [tokenizer(f" {word}", add_special_tokens=False).input_ids for word in words]
+    return torch.stack([embedding[i].mean(0) for i in ids]) - embedding.mean(0)
+
+
+class VisionStage(L.LightningModule):
+    """Trains the tower's updates and the projector; the language model only lends its word embeddings."""
+
+    def __init__(
+        self,
+        model: LlavaForConditionalGeneration,
+        tokenizer: PreTrainedTokenizerBase,
+        steps: int,
+        tower_rate: float = 1e-3,
+        projector_rate: float = 1e-3,
+    ) -> None:
+        super().__init__()
+        self.model, self.steps, self.rates = model, steps, (tower_rate, projector_rate)
+        self.scale = nn.Parameter(torch.tensor(12.0))
+        embedding = model.get_input_embeddings().weight.detach()
+        self.register_buffer("common", embedding.mean(0), persistent=False)
+        for kind, words in (("names", NAMES), ("rows", ROWS), ("columns", COLUMNS)):
+            self.register_buffer(kind, embedded(words, embedding, tokenizer), persistent=False)
+        areas = torch.arange(PATCHES) * 3 // PATCHES
+        self.register_buffer("row", areas.repeat_interleave(PATCHES), persistent=False)
+        self.register_buffer("column", areas.repeat(PATCHES), persistent=False)
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """Projected visual tokens, less the vocabulary's mean: (batch, 144, width)."""
+        seen = self.model.model.get_image_features(pixel_values=images, vision_feature_layer=-1, return_dict=True)
+        return torch.stack(list(seen.pooler_output)) - self.common
+
+    def losses(self, tokens: Tensor, names: Tensor) -> dict[str, Tensor]:
+        """Cross-entropies against names, rows and columns, and the squared distance to their weighted sum."""
+        known = names >= 0
+        weight = torch.where(names == NUMBER[NOTHING], 0.1, 1.0)[known]
+        scored = {"name": (self.names, names[known])}
+        scored |= {
+            kind: (getattr(self, f"{kind}s"), getattr(self, kind).expand_as(names)[known]) for kind in ("row", "column")
+        }
+        losses, target = {}, torch.zeros_like(tokens[known])
+        for kind, (words, right) in scored.items():
+            scores = self.scale * F.normalize(tokens[known], dim=-1) @ F.normalize(words, dim=-1).T
+            losses[kind] = (F.cross_entropy(scores, right, reduction="none") * weight).sum() / weight.sum()
+            target += words[right] * (1.0 if kind == "name" else PLACE_WEIGHT)
+        distance = (tokens[known] - target).square().sum(-1) / target.square().sum(-1).mean()
+        losses["distance"] = (distance * weight).sum() / weight.sum()
+        return losses
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        losses = self.losses(self.tokens(batch[0]), batch[1])
+        self.log_dict({f"vision/{name}": loss for name, loss in losses.items()}, prog_bar=True)
+        return losses["name"] + 0.2 * (losses["row"] + losses["column"]) + losses["distance"]
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Share of the patches of things, words and digits that score highest against the right name."""
+        tokens, names = self.tokens(batch[0]), batch[1]
+        filled = (names >= 0) & (names < NUMBER[BLURRED])
+        best = (F.normalize(tokens, dim=-1) @ F.normalize(self.names, dim=-1).T).argmax(-1)
+        right = (best == names)[filled].float().mean()
+        self.log(f"vision/right_{('dev', 'unseen')[dataloader_idx]}", right, add_dataloader_idx=False, prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        inner = self.model.model
+        tower = [p for p in inner.vision_tower.parameters() if p.requires_grad]
+        rest = [*inner.multi_modal_projector.parameters(), self.scale]
+        optimizer = torch.optim.AdamW(
+            [{"params": tower}, {"params": rest}], lr=max(self.rates), betas=(0.9, 0.95), weight_decay=0.01
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, list(self.rates), self.steps, pct_start=0.1)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
