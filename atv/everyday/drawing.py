@@ -62,7 +62,7 @@ def _corner(item: Item) -> tuple[int, int]:
 
 
 def _thing(item: Item, split: Split, rng: Generator) -> Image.Image:
-    drawn = picture(Drawing(item.name, item.style))
+    drawn = Image.fromarray(picture(Drawing(item.thing, item.style)))
     if rng.random() < 0.5:
         drawn = drawn.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     tilted = drawn.rotate(float(rng.uniform(-12, 12)), Image.Resampling.BICUBIC)

@@ -11,15 +11,14 @@ from atv.everyday.things import Drawing, Thing, by_name, drawings
 
 ROWS = ("top", "middle", "bottom")
 COLUMNS = ("left", "center", "right")
-PLACES = tuple(f"{row} {column}" for row in ROWS for column in COLUMNS)
+PLACES = tuple(f"{row} {column}".replace("middle center", "center") for row in ROWS for column in COLUMNS)
 DIGITS = tuple("0123456789")
 # On signs: three to six letters, none of them the name of a thing.
 WORDS = tuple(
-    """art bank bar best big books cafe cash city cold dance east exit farm fast film fire food fresh games gold green
-    gym help hello home hot hotel ice joy king lake left library love lunch market menu mill moon museum music new
-    news night north office open paint park pay peace people poem police pool post push queen quiet race rent rest
-    right river road sale salt school sea shop sleep slow south spa sport staff stop street summer sun swim taxi
-    team tennis thanks ticket tours town toys turn water west win winter wood work yard zoo""".split()
+    """art bank bar best big books cafe cash city cold dance exit farm fast film food fresh games gold green gym hello
+    help home hot joy king lake library love lunch market menu mill music new news night office open paint park pay
+    peace people poem police pool post push queen quiet race rent rest river road sale sea sleep slow spa sport staff
+    stop street summer swim team tennis thanks ticket tours town toys turn win winter wood work yard zoo""".split()
 )
 CELL = 56
 SIDE = 3 * CELL
@@ -63,8 +62,8 @@ class Item:
 
     @property
     def place(self) -> str:
-        """The area's name, such as "top left"."""
-        return f"{ROWS[self.row]} {COLUMNS[self.column]}"
+        """The area's name, such as "top left" or "center"."""
+        return PLACES[3 * self.row + self.column]
 
     @property
     def thing(self) -> Thing:
@@ -142,10 +141,10 @@ def _sample_item(
     if form == "thing":
         if repeated and rng.random() < 0.2:
             name = pick(rng, repeated)
-            drawing = pick(rng, [drawing for drawing in known if drawing.thing == name])
+            drawing = pick(rng, [drawing for drawing in known if drawing.thing.name == name])
         else:
             drawing = pick(rng, known)
-        name, style, size = drawing.thing, drawing.family, int(rng.integers(34, CELL + 1))
+        name, style, size = drawing.thing.name, drawing.family, int(rng.integers(34, CELL + 1))
     elif form == "word":
         name, style, size = pick(rng, WORDS), str(rng.integers(4)), int(rng.integers(50, CELL + 1))
     else:

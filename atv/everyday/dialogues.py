@@ -1,0 +1,90 @@
+"""Captions and dialogues about everyday scenes: what the everyday model learns from and is calibrated on."""
+
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+from numpy.random import Generator
+
+from atv.everyday.facts import facts
+from atv.everyday.scenes import Item, Scene, pick, shuffled
+from atv.everyday.tasks import TASKS
+from atv.everyday.tasks.base import absent_thing, at, choice, unique, with_article
+
+
+class Turn(TypedDict):
+    """One turn of a dialogue."""
+
+    role: Literal["user", "assistant"]
+    text: str
+
+
+def exchange(question: str, answer: str) -> list[Turn]:
+    """A question and its answer as two turns."""
+    return [{"role": "user", "text": question}, {"role": "assistant", "text": answer}]
+
+
+def described(item: Item) -> str:
+    """What a caption calls an item: "a cat", 'the word "bank"', "the number 4", "something blurred"."""
+    if item.blurred:
+        return "something blurred"
+    if item.form == "thing":
+        return with_article(item.thing)
+    return f'the word "{item.name}"' if item.form == "word" else f"the number {item.name}"
+
+
+def caption(scene: Scene, rng: Generator) -> str:
+    """Every item with its place, in reading order."""
+    parts = [f"{described(item)} {at(item.place)}" for item in scene.items]
+    listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return f"{pick(rng, ('The picture shows', 'There is', 'I see'))} {listed}."
+
+
+def caption_turns(scene: Scene, rng: Generator) -> list[Turn]:
+    """A request for a caption, and the caption."""
+    asked = ("Describe the picture.", "What does the picture show?", "What do you see?", "Write a caption.")
+    return exchange(pick(rng, asked), caption(scene, rng))
+
+
+def visual_turns(scene: Scene, rng: Generator, count: int, weights: Sequence[float] | None = None) -> list[Turn]:
+    """``count`` questions of the tasks about ``scene`` with their answers, one of a group only."""
+    turns: list[Turn] = []
+    while len(turns) < 2 * count:
+        group = TASKS[int(rng.choice(len(TASKS), p=weights))].ask(scene, rng)
+        if group:
+            question = pick(rng, group)
+            turns += exchange(question.text, question.answer)
+    return turns
+
+
+def drill_turns(scene: Scene, rng: Generator) -> list[Turn]:
+    """One question that takes a single look: what is where, where is what, is it there, or which letter names it."""
+    item = pick(rng, scene.clear)
+    asked = {"thing": "What is", "word": "What word is", "digit": "What number is"}[item.form]
+    forms = [(f"{asked} {at(item.place)}?", item.name)]
+    if item in unique(scene):
+        forms.append((f"Where is the {item.name}?", item.place))
+    if item.form == "thing":
+        present = rng.random() < 0.5
+        thing = item.thing if present else absent_thing(scene, rng)
+        forms.append((f"Is there {with_article(thing)} in the picture?", "yes" if present else "no"))
+        question = choice(
+            rng, f"What is {at(item.place)}?", item.name, [absent_thing(scene, rng).name for _ in range(2)], 2
+        )
+        forms.append((question.text, question.answer))
+    return exchange(*pick(rng, forms))
+
+
+def fact_turns(rng: Generator) -> list[Turn]:
+    """A fact of training, asked by name, without a picture; a third of them with options behind letters."""
+    found = pick(rng, facts(split="train"))
+    question, answer = found.question, found.answer
+    if rng.random() < 1 / 3:
+        lettered = choice(rng, question, answer, found.relation.answers)
+        question, answer = lettered.text, lettered.answer
+    return exchange(question, answer)
+
+
+def calibration_turns(scene: Scene, rng: Generator) -> list[Turn]:
+    """A caption and two questions in any order, like a ShareGPT4V sample with a dialogue."""
+    parts = [caption_turns(scene, rng), visual_turns(scene, rng, 1), visual_turns(scene, rng, 1)]
+    return [turn for part in shuffled(rng, parts) for turn in part]

@@ -1,0 +1,112 @@
+"""What a task about everyday scenes is, and the phrases that tasks share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from numpy.random import Generator
+
+from atv.everyday.scenes import PLACES, Item, Scene, pick, shuffled
+from atv.everyday.things import THINGS, Thing
+
+LETTERS = ("A", "B", "C", "D")
+# Phrase -> where what is asked for stands, seen from the thing that is named.
+STEPS = {"to the left of": (0, -1), "to the right of": (0, 1), "above": (-1, 0), "below": (1, 0)}
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question about one picture."""
+
+    text: str
+    answer: str
+    category: str = ""
+    options: tuple[str, ...] = ()
+
+
+class Task(ABC):
+    """Asks one kind of question. A group of questions (rotations, pairs) is scored together.
+
+    ``mirrors`` names the paper's benchmark that asks alike, ``metric`` the class of ``atv.evaluation.metrics``.
+    """
+
+    name: str
+    mirrors: str
+    metric: str
+
+    @abstractmethod
+    def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
+        """A group of questions about ``scene``; empty where the scene does not allow one."""
+
+
+def at(place: str) -> str:
+    """The place with its preposition: "at the top left", "in the center"."""
+    return f"in the {place}" if place == "center" else f"at the {place}"
+
+
+def unique(scene: Scene) -> list[Item]:
+    """The clear things that share their name with no other item of the scene."""
+    names = [item.name for item in scene.things]
+    return [item for item in scene.things if names.count(item.name) == 1]
+
+
+def neighbors(scene: Scene, anchor: Item) -> Iterator[tuple[str, Item]]:
+    """(phrase, item) for every clear item in an area next to ``anchor``: ("above the cat", ...)."""
+    for step, (rows, columns) in STEPS.items():
+        item = scene.at(anchor.row + rows, anchor.column + columns)
+        if item is not None and not item.blurred:
+            yield f"{step} the {anchor.name}", item
+
+
+def phrases(scene: Scene, item: Item, by_name: bool = True) -> list[str]:
+    """What means this item and no other: "the thing at the top left", "the cat", "the thing above the cup"."""
+    found = [f"the thing {at(item.place)}"]
+    if by_name and item in unique(scene):
+        found.append(f"the {item.name}")
+    for anchor in unique(scene):
+        found += [f"the thing {phrase}" for phrase, neighbor in neighbors(scene, anchor) if neighbor is item]
+    return found
+
+
+def others(pool: Sequence[str], *taken: str) -> list[str]:
+    """The pool without what is taken."""
+    return [item for item in pool if item not in taken]
+
+
+def absent_thing(scene: Scene, rng: Generator) -> Thing:
+    """A thing that the scene does not show, half the time of a kind that it does."""
+    shown = {item.name for item in scene.items}
+    kinds = {item.thing.kind for item in scene.things}
+    absent = [thing for thing in THINGS if thing.name not in shown]
+    alike = [thing for thing in absent if thing.kind in kinds]
+    return pick(rng, alike if alike and rng.random() < 0.5 else absent)
+
+
+def with_article(thing: Thing) -> str:
+    """ "a cat", "an apple", "some glasses"."""
+    return f"{thing.article} {thing.name}"
+
+
+def lettered(text: str, options: Sequence[str], right: int) -> Question:
+    """The question with one option a line behind its letter; the answer is a letter."""
+    listed = "".join(f"\n{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
+    return Question(f"{text}{listed}", LETTERS[right], options=tuple(options))
+
+
+def choice(rng: Generator, text: str, answer: str, wrong: Sequence[str], count: int = 4) -> Question:
+    """A multiple-choice question of ``count`` options at most, its wrong ones out of ``wrong``."""
+    options = shuffled(rng, [answer, *shuffled(rng, others(wrong, answer))[: count - 1]])
+    return lettered(text, options, options.index(answer))
+
+
+def wrong_names(scene: Scene, rng: Generator, right: Item) -> list[str]:
+    """Names for wrong options: of what else is seen, and of as many things that are not."""
+    seen = {item.name for item in scene.items if item.form == right.form} - {right.name}
+    if right.form != "thing":
+        return sorted(seen)
+    return shuffled(rng, [*sorted(seen)[:2], *(absent_thing(scene, rng).name for _ in range(4))])
+
+
+def empty_places(scene: Scene) -> list[str]:
+    """The areas in which nothing stands, not even blurred."""
+    return others(PLACES, *(item.place for item in scene.items))

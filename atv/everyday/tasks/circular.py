@@ -1,0 +1,25 @@
+"""Circular multiple choice, as in MMBench."""
+
+from numpy.random import Generator
+
+from atv.everyday.scenes import PLACES, Scene, pick, shuffled
+from atv.everyday.tasks.base import Question, Task, at, lettered, others, unique, wrong_names
+
+
+class Circular(Task):
+    """Four options in all four rotations; a question counts only if every rotation is right."""
+
+    name = "circular"
+    mirrors = "MMBench"
+    metric = "CircularChoice"
+
+    def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
+        if not scene.things:
+            return ()
+        item = pick(rng, scene.things)
+        text, answer, wrong = f"What is {at(item.place)}?", item.name, wrong_names(scene, rng, item)
+        if item in unique(scene) and rng.random() < 0.4:
+            text, answer, wrong = f"Where is the {item.name}?", item.place, list(PLACES)
+        options = [answer, *shuffled(rng, others(list(dict.fromkeys(wrong)), answer))[:3]]
+        rotations = [options[-turn:] + options[:-turn] for turn in range(4)]
+        return tuple(lettered(text, rotation, turn) for turn, rotation in enumerate(rotations))

@@ -1,0 +1,164 @@
+"""Second stage: the language model learns to caption and to answer, on top of the trained tower, and forgets no English.
+
+Every fifth batch has no pictures: plain English, what the untouched model itself answered, and facts asked by name.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from numpy.random import Generator
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
+
+from atv.everyday.dialogues import Turn, caption_turns, drill_turns, exchange, fact_turns, visual_turns
+from atv.everyday.scenes import Scene, pick, sample_scene
+from atv.everyday.training.packing import IGNORED, Encoded, PackedBatch, encode_dialogue, pack
+from atv.everyday.training.vision import PATCHES, pixels
+
+# How often each task is asked, in the order of TASKS: what is learned late comes more often.
+WEIGHTS = tuple(np.array((1.2, 1.0, 0.8, 1.5, 1.0, 1.5, 1.5, 1.3, 1.5)) / 11.3)
+
+
+class Rehearsal:
+    """Text without pictures: plain English in windows, chats as the untouched model answered them, facts.
+
+    Args:
+        folder: holds *.txt and chat.jsonl with rows {"question", "answer"}.
+    """
+
+    def __init__(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        texts = [file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.txt"))]
+        self.plain = [i for text in texts for i in tokenizer(text, add_special_tokens=False).input_ids]
+        rows = (folder / "chat.jsonl").read_text(encoding="utf-8").splitlines()
+        self.chats = [exchange(row["question"], row["answer"]) for row in map(json.loads, rows)]
+
+    def window(self, rng: Generator, length: int) -> list[Encoded]:
+        """Plain English, every token of which is to be predicted."""
+        start = int(rng.integers(len(self.plain) - length))
+        ids = self.plain[start : start + length]
+        return [(ids, [IGNORED, *ids[1:]])]
+
+    def turns(self, rng: Generator) -> list[Turn]:
+        return pick(rng, self.chats) if rng.random() < 0.6 else fact_turns(rng)
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """What is asked when: scenes grow by an item every ``growth`` batches; drills fade from all to ``drills``."""
+
+    growth: int = 25
+    fade: int = 200
+    drills: float = 0.1
+
+    def most(self, batch: int) -> int:
+        return min(6, 2 + batch // self.growth)
+
+    def share(self, batch: int) -> float:
+        return max(self.drills, 1 - (1 - self.drills) * batch / self.fade)
+
+
+class DialogueBatches(Dataset):
+    """Batch ``i`` depends on the seed and ``i`` alone, so a resumed run sees what it would have seen."""
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        rehearsal: Rehearsal,
+        seed: int,
+        batches: int,
+        batch_size: int = 4,
+        length: int = 520,
+    ) -> None:
+        self.tokenizer, self.rehearsal, self.curriculum = tokenizer, rehearsal, Curriculum()
+        self.seed, self.batches, self.batch_size, self.length = seed, batches, batch_size, length
+        opening = tokenizer("<|im_start|>user\n", add_special_tokens=False).input_ids
+        self.prefix = [*opening, *[tokenizer.convert_tokens_to_ids("<image>")] * PATCHES**2]
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __getitem__(self, index: int) -> PackedBatch:
+        rng = np.random.default_rng((self.seed, 2, index))
+        padding = self.tokenizer.pad_token_id
+        if index % 5 == 4:
+            room = self.length - 120
+            rows = [self.rehearsal.window(rng, room), self.rehearsal.window(rng, room)]
+            rows += [self._row(partial(self.rehearsal.turns, rng), room, False) for _ in range(2)]
+            return pack(rows, [], padding, None)
+        scenes = [sample_scene(rng, "train", 2, self.curriculum.most(index)) for _ in range(self.batch_size)]
+        share, room = self.curriculum.share(index), self.length - len(self.prefix)
+        rows = []
+        for scene in scenes:
+            first = encode_dialogue(self.tokenizer, caption_turns(scene, rng), True)
+            rest = self._row(partial(self._dialogue, scene, rng, share), room - len(first[0]), True)
+            rows.append([first, *rest])
+        return pack(rows, self.prefix, padding, torch.stack([pixels(scene, rng) for scene in scenes]))
+
+    def _row(self, draw: Callable[[], Sequence[Turn]], room: int, opened: bool) -> list[Encoded]:
+        """As many dialogues as fit into ``room`` tokens."""
+        row: list[Encoded] = []
+        while True:
+            encoded = encode_dialogue(self.tokenizer, draw(), opened)
+            room -= len(encoded[0])
+            if room < 0 and row:
+                return row
+            row.append(encoded)
+
+    def _dialogue(self, scene: Scene, rng: Generator, drills: float) -> list[Turn]:
+        if rng.random() < drills:
+            return drill_turns(scene, rng)
+        return visual_turns(scene, rng, 2 if rng.random() < 0.1 else 1, WEIGHTS)
+
+
+class LanguageStage(L.LightningModule):
+    """Trains the language model's updates, and the projector more slowly; the tower stays as it is."""
+
+    def __init__(
+        self, model: LlavaForConditionalGeneration, steps: int, rate: float = 1e-3, decay_from: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.model, self.steps, self.rate, self.decay_from = model, steps, rate, decay_from
+        # Under a mask of our own, plain matrix products train a third faster on CPU than fused attention.
+        model.get_decoder().set_attn_implementation("eager")
+
+    def loss(self, batch: PackedBatch) -> Tensor:
+        """Mean cross-entropy over answer tokens."""
+        bias = torch.zeros_like(batch.mask, dtype=torch.float32).masked_fill(
+            ~batch.mask, torch.finfo(torch.float32).min
+        )
+        inputs = {"input_ids": batch.ids, "attention_mask": bias, "position_ids": batch.positions}
+        hidden = self.model.model(**inputs, pixel_values=batch.images, use_cache=False).last_hidden_state
+        predicts = batch.labels[:, 1:] != IGNORED
+        logits = self.model.lm_head(hidden[:, :-1][predicts])
+        return F.cross_entropy(logits.float(), batch.labels[:, 1:][predicts])
+
+    def training_step(self, batch: PackedBatch, batch_idx: int) -> Tensor:
+        loss = self.loss(batch)
+        self.log(f"language/loss_{'text' if batch.images is None else 'pictures'}", loss, prog_bar=True)
+        return loss
+
+    def _factor(self, step: int) -> float:
+        """Linear warm-up over 20 steps, constant, then a linear fall to zero from the share ``decay_from`` on."""
+        fall = (1 - step / self.steps) / (1 - self.decay_from) if self.decay_from < 1 else 1.0
+        return min(1.0, (step + 1) / 20, max(0.0, fall))
+
+    def configure_optimizers(self) -> Any:
+        inner = self.model.model
+        updates = [p for p in inner.language_model.parameters() if p.requires_grad]
+        groups = [
+            {"params": updates, "lr": self.rate},
+            {"params": list(inner.multi_modal_projector.parameters()), "lr": self.rate / 4},
+        ]
+        optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
