@@ -23,7 +23,7 @@ def train(
     work: Path = Path("checkpoints/everyday"),
     seed: int = 0,
     rank: int = 32,
-    vision_steps: int = 480,
+    vision_steps: int = 1200,
     threads: int = 2,
 ) -> None:
     """Train what the everyday model adds to its pretrained halves; a killed run goes on from its last checkpoint.
@@ -33,7 +33,7 @@ def train(
         work: Folder for checkpoints and the training log.
         seed: Of scenes, dialogues and first weights.
         rank: Of the low-rank updates of the vision tower.
-        vision_steps: Batches of 16 pictures for tower and projector.
+        vision_steps: Batches of 8 pictures for tower and projector.
         threads: Of torch.
     """
     torch.set_num_threads(threads)
@@ -45,7 +45,9 @@ def train(
     model.model.multi_modal_projector.requires_grad_(True)
     dev = [PatchBatches(split, seed, 4, 16) for split in ("dev", "unseen")]
     stage = VisionStage(model, tokenizer, vision_steps)
-    fit(stage, PatchBatches("train", seed, vision_steps, 16), dev, work / "vision")
+    train_set = PatchBatches("train", seed, vision_steps, 8)
+    stage.match_scales(torch.cat([train_set[index][0] for index in range(4)]))
+    fit(stage, train_set, dev, work / "vision")
 
 
 def fit(stage: L.LightningModule, train: Dataset, dev: list[Dataset], work: Path) -> None:
@@ -60,7 +62,7 @@ def fit(stage: L.LightningModule, train: Dataset, dev: list[Dataset], work: Path
         max_steps=steps,
         logger=CSVLogger(work.parent, name=work.name, version="", flush_logs_every_n_steps=10),
         log_every_n_steps=10,
-        callbacks=[ModelCheckpoint(work, save_last=True, every_n_train_steps=50, save_top_k=0)],
+        callbacks=[ModelCheckpoint(work, save_last=True, every_n_train_steps=100, save_top_k=0)],
         enable_model_summary=False,
         gradient_clip_val=1.0,
         val_check_interval=max(1, steps // 8),
