@@ -24,7 +24,7 @@ from atv.commands.prune import prune
 from atv.commands.report import report
 from atv.commands.verify import verify
 from atv.data import CalibrationData
-from atv.preemption import Preempted
+from atv.runtime.preemption import Preempted
 
 COMMANDS: tuple[Callable[..., None], ...] = (
     prune,

@@ -10,7 +10,7 @@ from rich.console import Console
 from transformers.utils import logging
 
 from atv.evaluation.benchmarks.chosen import chosen_benchmarks
-from atv.files import writable
+from atv.records.files import writable
 from experiments.devices import Commands, Device, devices, on_devices
 from experiments.estimate import QUESTIONS, size_of
 from experiments.grid import variants

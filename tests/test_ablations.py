@@ -14,9 +14,9 @@ from atv.ablation.runner import run_ablation
 from atv.ablation.store import CellStore
 from atv.ablation.writing import write_results
 from atv.evaluation.questions import question_batches
-from atv.loading import BUNDLED_MODEL, load_calibration, load_evaluation, load_model
-from atv.lvlm import LVLM
-from atv.trainer import quiet_trainer
+from atv.model.loading import BUNDLED_MODEL, load_calibration, load_evaluation, load_model
+from atv.model.lvlm import LVLM
+from atv.runtime.trainer import quiet_trainer
 
 FILES = sorted((Path(__file__).parents[1] / "ablations").glob("*.py"))
 # Asked nothing, so quick; the others run from end to end in the slow run.

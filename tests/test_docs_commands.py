@@ -10,7 +10,7 @@ from pages import blocks, commands, load_classes, without_plugins
 
 from atv.bundled.data import evaluation_set
 from atv.cli import main
-from atv.loading import BUNDLED_MODEL
+from atv.model.loading import BUNDLED_MODEL
 
 # Fewer of everything.
 LESS = {

@@ -11,8 +11,8 @@ import atv
 from atv.cli import parser
 from atv.data import HFStream
 from atv.evaluation.pixels import PIXELS
+from atv.runtime.trainer import quiet_trainer
 from atv.selection import TokenSelection
-from atv.trainer import quiet_trainer
 from experiments.estimate import SIZES
 from experiments.grid import METHODS, PAPER, SETTINGS, every, model_file, models, variants, write
 

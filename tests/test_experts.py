@@ -11,8 +11,8 @@ from tiny import IMAGE, make_batch, singles
 import atv
 from atv.calibration.fallback import FEWEST_TOKENS
 from atv.calibration.suspension import SuspendedForward, doors
-from atv.lvlm import LVLM
-from atv.offload import OffloadedBlocks, load_offloaded
+from atv.model.lvlm import LVLM
+from atv.model.offload import OffloadedBlocks, load_offloaded
 
 KINDS = list(TEXTS)
 

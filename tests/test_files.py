@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from atv.files import atomic, saved_atomically
+from atv.records.files import atomic, saved_atomically
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

@@ -13,8 +13,8 @@ from huggingface_hub.errors import (
 )
 
 from atv.data import HFDataset
-from atv.hub import is_hub_id, split_revision
-from atv.loading import load_calibration, model_folder
+from atv.model.loading import load_calibration, model_folder
+from atv.runtime.hub import is_hub_id, split_revision
 
 
 def refusal(kind, status):
@@ -45,7 +45,7 @@ def test_a_model_that_the_hub_does_not_give(monkeypatch, error, message):
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr("atv.hub.snapshot_download", fail)
+    monkeypatch.setattr("atv.runtime.hub.snapshot_download", fail)
     with pytest.raises(ValueError, match=r"^model: ") as raised:
         model_folder("owner/name@v2")
     assert message in str(raised.value) and "\n" not in str(raised.value)
@@ -66,7 +66,7 @@ def test_a_full_disk_is_not_blamed_on_the_hub(monkeypatch):
     def fail(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("atv.hub.snapshot_download", fail)
+    monkeypatch.setattr("atv.runtime.hub.snapshot_download", fail)
     with pytest.raises(OSError, match="No space left"):
         model_folder("owner/name")
 
@@ -78,7 +78,7 @@ def test_id_and_revision_go_to_the_hub(monkeypatch, tmp_path):
         asked.append((repository, options))
         return str(tmp_path)
 
-    monkeypatch.setattr("atv.hub.snapshot_download", download)
+    monkeypatch.setattr("atv.runtime.hub.snapshot_download", download)
     assert model_folder("owner/name@v2") == tmp_path
     assert model_folder("owner/name", trust_remote_code=True) == tmp_path
     (first, options), (second, trusting) = asked
@@ -105,7 +105,7 @@ def test_data_of_the_hub_are_asked_for_by_configuration_split_and_revision(monke
 def test_a_path_never_reaches_the_network(monkeypatch, tmp_path, name):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tests").mkdir()
-    monkeypatch.setattr("atv.hub.snapshot_download", lambda *_, **__: pytest.fail("the network was asked"))
+    monkeypatch.setattr("atv.runtime.hub.snapshot_download", lambda *_, **__: pytest.fail("the network was asked"))
     monkeypatch.setattr("atv.data.hf_dataset.load_dataset", lambda *_, **__: pytest.fail("the network was asked"))
     assert not is_hub_id(name)
     with pytest.raises(ValueError, match=r"^model: no model at"):

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from atv.loading import BUNDLED_MODEL, load_processor
+from atv.model.loading import BUNDLED_MODEL, load_processor
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torchvision") is not None, reason="torchvision is installed")

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import atv
-from atv.masks import PackedMasks, overlap, random_overlap, save_masks
+from atv.records.masks import PackedMasks, overlap, random_overlap, save_masks
 
 MASKS = st.dictionaries(
     st.text("abc.019_", min_size=1, max_size=12),

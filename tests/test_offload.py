@@ -7,8 +7,8 @@ from transformers import AutoModelForImageTextToText
 
 import atv
 from atv.calibration.waiting import Parked
-from atv.lvlm import LVLM
-from atv.offload import OffloadedBlocks, is_offloaded, load_offloaded
+from atv.model.lvlm import LVLM
+from atv.model.offload import OffloadedBlocks, is_offloaded, load_offloaded
 
 BATCHES = [make_batch([5, 8], 1), make_batch([6], 2), make_batch([12, 4], 3, side="right")]
 CPU = torch.device("cpu")

@@ -7,8 +7,8 @@ from tiny import make_batch, random_llava
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from atv.lvlm import LVLM
-from atv.visual_grid import VisualGrid, seen_picture, visual_grid
+from atv.model.lvlm import LVLM
+from atv.model.visual_grid import VisualGrid, seen_picture, visual_grid
 
 # Of the conformance suite's pictures: 3 x 3 patches, or 2 x 2 tokens (2 x 3 of a large one) after pooling.
 KNOWN = {

@@ -1,1 +1,1 @@
-"""The bundled world: pictures, questions, knowledge, and the model that was trained on them."""
+"""The bundled world: pictures, questions, knowledge, and the model that was trained on them; nobody else's data."""

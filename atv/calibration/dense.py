@@ -13,11 +13,11 @@ from atv.allocation import DenseBatch, DenseStatistics
 from atv.calibration.loop import CalibrationBatch
 from atv.calibration.plan import Plan
 from atv.calibration.sums import SampleSums
-from atv.lvlm import LVLM
-from atv.offload import is_offloaded, stored
-from atv.ranks import padded, together
-from atv.report import AllocationReport
-from atv.targets import Target
+from atv.model.lvlm import LVLM
+from atv.model.offload import is_offloaded, stored
+from atv.model.targets import Target
+from atv.records.pruning_report import AllocationReport
+from atv.runtime.ranks import padded, together
 
 
 class DensePass(L.LightningModule):

@@ -8,11 +8,11 @@ from atv.allocation import Allocation
 from atv.calibration.dense import dense_statistics
 from atv.calibration.plan import Plan
 from atv.criteria import Criterion
-from atv.lvlm import LVLM
+from atv.model.lvlm import LVLM
+from atv.model.targets import Target
 from atv.patterns import Pattern, parse_pattern
 from atv.plugins import resolve
 from atv.selection import TokenSelection
-from atv.targets import Target
 
 
 @dataclass(frozen=True)

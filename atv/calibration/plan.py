@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from atv.allocation import Allocation, DenseStatistics, Uniform
 from atv.criteria import Criterion, PoolStatistics, Pruned
+from atv.model.targets import Target
 from atv.patterns import Pattern
 from atv.selection import TokenSelection
-from atv.targets import Target
 
 
 @dataclass(frozen=True)

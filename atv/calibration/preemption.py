@@ -8,8 +8,8 @@ import lightning as L
 
 from atv.calibration.callbacks import BlockCallback
 from atv.calibration.samples import Sample
-from atv.preemption import Preempted
-from atv.ranks import gathered
+from atv.runtime.preemption import Preempted
+from atv.runtime.ranks import gathered
 
 
 class Preemption(BlockCallback):

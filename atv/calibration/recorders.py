@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from atv.allocation.watching import watching
 from atv.calibration.attention import AttentionCall, attention_calls
-from atv.lvlm import LVLM
+from atv.model.hooks import watching
+from atv.model.lvlm import LVLM
+from atv.model.targets import Target
 from atv.selection import TokenSelection
-from atv.targets import Target
 
 
 @dataclass

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from atv.calibration.routing import Routing, inner, positions, route
-from atv.experts import LAST, ExpertWeight, FusedExperts
-from atv.targets import Target
+from atv.model.experts import LAST, ExpertWeight, FusedExperts
+from atv.model.targets import Target
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from atv.experts import FIRST, FusedExperts
+from atv.model.experts import FIRST, FusedExperts
 
 
 @dataclass(frozen=True)

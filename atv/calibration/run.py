@@ -13,13 +13,13 @@ from atv.calibration.plan import Plan
 from atv.calibration.preemption import Preemption
 from atv.calibration.recorders import Recorder
 from atv.calibration.request import Request
-from atv.lvlm import LVLM
-from atv.masks import PackedMasks
-from atv.offload import OffloadedBlocks, is_offloaded
-from atv.provenance import versions
-from atv.report import AllocationReport, PathwayReport, PruningReport
-from atv.run_folder import FinishedBlock, RunFolder
-from atv.trainer import quiet_trainer
+from atv.model.lvlm import LVLM
+from atv.model.offload import OffloadedBlocks, is_offloaded
+from atv.records.masks import PackedMasks
+from atv.records.provenance import versions
+from atv.records.pruning_report import AllocationReport, PathwayReport, PruningReport
+from atv.records.run_folder import FinishedBlock, RunFolder
+from atv.runtime.trainer import quiet_trainer
 
 BOTH = "both"
 

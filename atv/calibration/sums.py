@@ -5,7 +5,7 @@ from collections import defaultdict
 import torch
 from torch import Tensor
 
-from atv.ranks import gathered
+from atv.runtime.ranks import gathered
 
 
 class SampleSums:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from atv.calibration.recorders import Recorded, Recorder
 from atv.calibration.recording import Recording, recording
-from atv.lvlm import LVLM
-from atv.targets import Target
+from atv.model.lvlm import LVLM
+from atv.model.targets import Target
 
 
 @dataclass(frozen=True)

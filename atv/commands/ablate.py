@@ -22,10 +22,10 @@ from atv.data.pixels import cap_pixels
 from atv.evaluation.benchmarks.chosen import chosen_benchmarks, load_all
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark
 from atv.evaluation.questions import question_batches
-from atv.files import from_here, writable
-from atv.loading import BUNDLED, load_calibration, load_evaluation, load_model, model_folder
+from atv.model.loading import BUNDLED, load_calibration, load_evaluation, load_model, model_folder
+from atv.records.files import from_here, writable
+from atv.runtime.trainer import quiet_trainer
 from atv.tracking.log import LoggerName, chosen_loggers, log_ablation
-from atv.trainer import quiet_trainer
 
 
 class CellsFailed(RuntimeError):

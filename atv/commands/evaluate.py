@@ -17,10 +17,10 @@ from atv.evaluation.lmms_eval import lmms_eval_command
 from atv.evaluation.pixels import pin_pixels
 from atv.evaluation.questions import BATCH_SIZE, question_batches
 from atv.evaluation.scores import TaskScore, task_scores
-from atv.files import atomic, writable, write_json
-from atv.loading import BUNDLED, load_evaluation, load_model, model_folder
-from atv.provenance import git_revision, hardware, versions
-from atv.trainer import quiet_trainer
+from atv.model.loading import BUNDLED, load_evaluation, load_model, model_folder
+from atv.records.files import atomic, writable, write_json
+from atv.records.provenance import git_revision, hardware, versions
+from atv.runtime.trainer import quiet_trainer
 
 
 def evaluate(

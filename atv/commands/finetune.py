@@ -15,20 +15,20 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.data.base import CalibrationData
 from atv.data.calibration import Drawing
-from atv.files import saved_atomically, writable
 from atv.finetuning.batches import ConversationBatches, Sample, batched, drawn, shuffled
 from atv.finetuning.run import Outcome, finish, fit, prepare
 from atv.finetuning.settings import Settings
 from atv.finetuning.trainer import CHECKPOINTS, LogTo, last_checkpoint, training_trainer
-from atv.fingerprint import tensors_digest, weights_digest
-from atv.loading import BUNDLED, load_calibration, load_model, model_folder
-from atv.lvlm import LVLM
-from atv.masks import load_masks
+from atv.model.loading import BUNDLED, load_calibration, load_model, model_folder
+from atv.model.lvlm import LVLM
 from atv.output import sidecar
 from atv.output.card import leave_card
-from atv.preemption import Preempted
-from atv.provenance import git_revision, hardware, versions
-from atv.run_folder import RunFolder, is_run
+from atv.records.digests import tensors_digest, weights_digest
+from atv.records.files import saved_atomically, writable
+from atv.records.masks import load_masks
+from atv.records.provenance import git_revision, hardware, versions
+from atv.records.run_folder import RunFolder, is_run
+from atv.runtime.preemption import Preempted
 
 
 def finetune(

@@ -1,4 +1,4 @@
-"""Calibration data: where samples come from, and how they become what the processor gives."""
+"""Calibration data: where samples come from, and how they become what the processor gives; no model is run here."""
 
 from atv.data.base import CalibrationData, Conversation, IndexedData, Picture
 from atv.data.bundled import Bundled

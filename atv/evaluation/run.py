@@ -13,10 +13,10 @@ from atv.evaluation.benchmarks.loaded import LoadedBenchmark
 from atv.evaluation.generation import predict, scored
 from atv.evaluation.predictions import KeepPredictions, Predictions, write_answers
 from atv.evaluation.scores import TaskScore, category_scores, task_scores
-from atv.fingerprint import weights_digest
 from atv.plugins import find
-from atv.ranks import gathered
-from atv.run_folder import RunFolder
+from atv.records.digests import weights_digest
+from atv.records.run_folder import RunFolder
+from atv.runtime.ranks import gathered
 
 
 @dataclass(frozen=True)

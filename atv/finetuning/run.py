@@ -14,7 +14,7 @@ from atv.finetuning.module import SparseFinetuning
 from atv.finetuning.settings import Settings
 from atv.finetuning.sites import Site, pruned_sites, still_zero
 from atv.finetuning.updates import merge, train_kept, train_low_rank
-from atv.lvlm import LVLM
+from atv.model.lvlm import LVLM
 
 
 @dataclass(frozen=True)

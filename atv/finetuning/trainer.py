@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressB
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.strategies import ModelParallelStrategy
 
-from atv.trainer import quiet_trainer
+from atv.runtime.trainer import quiet_trainer
 
 CHECKPOINTS = "checkpoints"
 LogTo = Literal["csv", "wandb"]

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from atv.api import prune
-from atv.calibration.sample_tokens import ChannelNorms, SampleTokens
-from atv.lvlm import LVLM
-from atv.masks import overlap
-from atv.report import PruningReport
+from atv.inspection.sample_tokens import ChannelNorms, SampleTokens
+from atv.model.lvlm import LVLM
+from atv.records.masks import overlap
+from atv.records.pruning_report import PruningReport
 from atv.selection import TokenSelection
 
 Batches = Sequence[Mapping[str, Any]]

@@ -7,10 +7,10 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
-from atv.files import atomic, write_json
 from atv.output.figure import draw
 from atv.output.sidecar import REPORT
 from atv.output.table import markdown, shares
+from atv.records.files import atomic, write_json
 
 FIGURE = "pruning.png"
 

@@ -1,4 +1,4 @@
-"""Decoupled pathways: one masked weight a modality, every token routed to its own."""
+"""Decoupled pathways: one masked weight a modality, every token routed to its own; masks are made in calibration."""
 
 from atv.pathways.experts import DecoupledExperts, decouple_target
 from atv.pathways.linear import DecoupledLinear

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from atv.criteria import Pruned
-from atv.experts import ExpertWeight
+from atv.model.experts import ExpertWeight
+from atv.model.targets import Target
 from atv.pathways.linear import DecoupledLinear
 from atv.pathways.routing import current_visual
-from atv.targets import Target
 
 
 class DecoupledExperts(nn.Module):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from atv.files import from_here
+from atv.records.files import from_here
 
 # Options of ``atv ablate`` that run.json records under their own names.
 RECORDED = (

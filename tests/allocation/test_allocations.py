@@ -9,7 +9,7 @@ from tiny import IMAGE, make_batch, singles
 from torch.nn import functional as F
 
 import atv
-from atv.lvlm import LVLM
+from atv.model.lvlm import LVLM
 
 
 def allotted(model, batches, allocation, sparsity=0.5, **options):

@@ -5,11 +5,11 @@ import torch
 from tiny import singles
 
 import atv
-from atv.calibration.sample_tokens import ChannelNorms, SampleTokens
 from atv.inspection import linear_of_blocks
-from atv.lvlm import LVLM
+from atv.inspection.sample_tokens import ChannelNorms, SampleTokens
+from atv.model.lvlm import LVLM
+from atv.runtime.trainer import quiet_trainer
 from atv.selection import AMIA, AllTokens, DriftTopK, TextFraction, TokenSelection
-from atv.trainer import quiet_trainer
 
 BLOCKS = 3
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from atv.cost import gpu, masks, pruning, report, scaling
-from atv.cost.floor import floor
-from atv.cost.timing import Row, compare, interleaved
-from atv.cost.workload import Shape, random_batches, random_llava
-from atv.lvlm import LVLM
+from atv.model.lvlm import LVLM
+from atv.runtime.timing import Row, compare, interleaved
+from experiments.cost import gpu, masks, pruning, report, scaling
+from experiments.cost.floor import floor
+from experiments.cost.workload import Shape, random_batches, random_llava
 
 TINY = Shape(hidden=64, ffn=96, blocks=2, samples=3, visual=16, text=8)
 
@@ -83,7 +83,7 @@ def test_the_table_says_what_was_asked_and_met():
 
 
 def test_the_whole_benchmark_on_a_tiny_model(tmp_path, capsys):
-    from atv.cost.__main__ import bench
+    from experiments.cost.__main__ import bench
 
     threads = torch.get_num_threads()
     bench(tmp_path, repeats=1, threads=threads, peer=tmp_path / "absent", shape=TINY, growth=TINY)

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from atv.cost.semi_structured import NO_GPU, bench, measure, supported, target_shapes
-from atv.loading import BUNDLED_MODEL
+from atv.model.loading import BUNDLED_MODEL
+from experiments.cost.semi_structured import NO_GPU, bench, measure, supported, target_shapes
 
 
 def test_the_shapes_are_those_of_the_targets():

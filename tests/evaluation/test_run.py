@@ -8,8 +8,8 @@ from atv.evaluation.benchmarks.loaded import LoadedBenchmark, load_benchmark
 from atv.evaluation.benchmarks.questions import asked
 from atv.evaluation.generation import GreedyAnswers
 from atv.evaluation.run import ask_benchmark
-from atv.loading import BUNDLED_MODEL, load_model
-from atv.trainer import quiet_trainer
+from atv.model.loading import BUNDLED_MODEL, load_model
+from atv.runtime.trainer import quiet_trainer
 
 
 @pytest.fixture(scope="module")

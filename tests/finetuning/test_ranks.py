@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tiny import random_llava
 from tuning import pruned
 
-from atv.lvlm import LVLM
+from atv.model.lvlm import LVLM
 
 JOB = Path(__file__).parents[1] / "ranks" / "finetuning.py"
 

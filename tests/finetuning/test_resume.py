@@ -8,7 +8,7 @@ from tuning import SETTINGS, answers, pruned
 
 from atv.finetuning.run import fit, prepare
 from atv.finetuning.trainer import last_checkpoint, training_trainer
-from atv.lvlm import LVLM
+from atv.model.lvlm import LVLM
 
 
 class Killed(Exception):

@@ -13,7 +13,7 @@ from atv.finetuning.run import finish, fit, prepare
 from atv.finetuning.sites import pruned_sites, still_zero
 from atv.finetuning.trainer import training_trainer
 from atv.finetuning.updates import PackedMask, merge, train_kept, train_low_rank
-from atv.lvlm import LVLM
+from atv.model.lvlm import LVLM
 
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
 

@@ -15,7 +15,7 @@ from atv.data import Bundled
 from atv.data.calibration import calibration_batches
 from atv.evaluation.generation import answer
 from atv.evaluation.questions import question_batches
-from atv.loading import load_model, model_folder
+from atv.model.loading import load_model, model_folder
 from atv.patterns import parse_pattern
 from atv.selection import SetStatistics, Tokens
 

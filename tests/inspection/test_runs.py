@@ -6,10 +6,10 @@ from conformance.table import TYPES, Samples, build
 
 import atv
 from atv.inspection import inspect_sample, linear_of_blocks, modality_overlap
-from atv.lvlm import LVLM
-from atv.masks import overlap
+from atv.model.lvlm import LVLM
+from atv.records.masks import overlap
+from atv.runtime.trainer import quiet_trainer
 from atv.selection import DriftTopK
-from atv.trainer import quiet_trainer
 
 
 def quiet():

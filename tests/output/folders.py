@@ -3,7 +3,7 @@
 from safetensors.torch import load_file, save_file
 
 import atv
-from atv.lvlm import LVLM
+from atv.model.lvlm import LVLM
 from atv.output.card import leave_card
 from atv.output.sidecar import base, complete
 from atv.plugins import resolve

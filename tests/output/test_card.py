@@ -20,7 +20,7 @@ def report(folder):
 
 
 def test_the_sidecar_says_what_the_masks_are(folder, report):
-    from atv.masks import load_masks
+    from atv.records.masks import load_masks
 
     masks = load_masks(folder / "masks.safetensors")
     assert report["targets"].keys() == masks.keys() and len(masks) == 5

@@ -4,10 +4,10 @@ import torch
 from moe import moe_llava
 from output.folders import save_pruned
 
-from atv.masks import load_masks
-from atv.output.compact import load_target, save_compact, sizes
-from atv.output.parameters import targets_by_parameter
-from atv.output.saved import opened
+from atv.model.parameters import targets_by_parameter
+from atv.records.masks import load_masks
+from atv.verification.compact import load_target, save_compact, sizes
+from atv.verification.saved_model import opened
 
 
 @pytest.mark.filterwarnings("ignore:block .* fewer than")

@@ -9,8 +9,8 @@ from output.folders import edit, save_pruned
 from tiny import random_llava
 
 import atv
-from atv.output.errors import VerificationError
-from atv.output.verify import Verification
+from atv.verification.errors import VerificationError
+from atv.verification.folder import Verification
 
 UP = "language_model.model.layers.1.mlp.up_proj.weight"
 EMBEDDING = "language_model.model.embed_tokens.weight"
@@ -215,7 +215,7 @@ def test_a_folder_that_is_not_a_pruned_model(dense):
 
 
 def test_a_model_that_cannot_speak(sparse):
-    from atv.loading import BUNDLED_MODEL, load_processor
+    from atv.model.loading import BUNDLED_MODEL, load_processor
 
     load_processor(BUNDLED_MODEL).save_pretrained(sparse)
     with pytest.raises(VerificationError, match="the model does not generate: "):

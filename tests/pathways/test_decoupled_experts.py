@@ -6,7 +6,7 @@ from moe import TEXTS, ernie, ernie_batch, layers, moe_llava
 from tiny import make_batch
 
 import atv
-from atv.lvlm import LVLM
+from atv.model.lvlm import LVLM
 from atv.pathways import DecoupledExperts, decouple_target, route
 
 DENSE = atv.Pathway("AllTokens", sparsity=0.0)

@@ -10,7 +10,7 @@ from tuning import SETTINGS, answers, pruned
 
 from atv.finetuning.run import fit, prepare
 from atv.finetuning.trainer import training_trainer
-from atv.lvlm import LVLM
+from atv.model.lvlm import LVLM
 
 
 def main(ranks, strategy, folder):

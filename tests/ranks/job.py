@@ -18,10 +18,10 @@ from atv.evaluation.benchmarks.loaded import load_benchmark
 from atv.evaluation.generation import answer
 from atv.evaluation.questions import question_batches
 from atv.evaluation.run import ask_benchmark
-from atv.loading import BUNDLED_MODEL, load_model
-from atv.masks import save_masks
-from atv.offload import load_offloaded
-from atv.trainer import quiet_trainer
+from atv.model.loading import BUNDLED_MODEL, load_model
+from atv.model.offload import load_offloaded
+from atv.records.masks import save_masks
+from atv.runtime.trainer import quiet_trainer
 
 
 class Stops(atv.TextOnly):

@@ -12,7 +12,7 @@ from resume.killed import BATCHES, MOMENTS
 from tiny import random_llava
 
 import atv
-from atv.preemption import Preempted
+from atv.runtime.preemption import Preempted
 
 KILLED = Path(__file__).with_name("killed.py")
 

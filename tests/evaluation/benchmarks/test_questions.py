@@ -7,7 +7,7 @@ from datasets import Dataset
 
 from atv.evaluation.benchmarks.loaded import load_benchmark
 from atv.evaluation.benchmarks.questions import user_turn
-from atv.loading import BUNDLED_MODEL, load_processor
+from atv.model.loading import BUNDLED_MODEL, load_processor
 
 IMAGE = {"type": "image"}
 
