@@ -13,9 +13,9 @@ from jsonargparse import ArgumentParser
 
 from atv import plugins
 from atv.commands.ablate import CellsFailed, ablate
+from atv.commands.before_parsing import RULES, load_plugins
 from atv.commands.card import card
 from atv.commands.dashboard import dashboard
-from atv.commands.early import RULES, load_plugins
 from atv.commands.evaluate import evaluate
 from atv.commands.finetune import finetune
 from atv.commands.inspect import inspect

@@ -14,8 +14,8 @@ from atv.records.files import writable
 from experiments.devices import Commands, Device, devices, on_devices
 from experiments.estimate import QUESTIONS, size_of
 from experiments.grid import variants
+from experiments.paper_tables import outcomes, write_table
 from experiments.plan import show_plan
-from experiments.results import outcomes, write_table
 from experiments.runs import DENSE, Asking, Run
 
 SWITCHES = {

@@ -38,7 +38,7 @@ def test_every_plug_in_of_the_docs_prunes(llava, batches, paths, name):
 def test_the_data_source_of_the_docs_calibrates(tmp_path, paths):
     from atv.bundled.vocabulary import build_processor
     from atv.data import CalibrationData
-    from atv.data.calibration import calibration_batches
+    from atv.data.calibration_batches import calibration_batches
 
     with sqlite3.connect(tmp_path / "captions.db") as table:
         table.execute("CREATE TABLE pictures (id, jpeg, caption)")

@@ -10,7 +10,7 @@ from conformance.table import build, usual_samples
 import atv
 from atv.cli import parser
 from atv.data import HFStream
-from atv.evaluation.pixels import PIXELS
+from atv.evaluation.picture_size import PIXELS
 from atv.runtime.trainer import quiet_trainer
 from atv.selection import TokenSelection
 from experiments.estimate import SIZES

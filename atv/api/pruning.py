@@ -8,9 +8,9 @@ import lightning as L
 from transformers import PreTrainedModel
 
 from atv.allocation import Allocation
-from atv.calibration.pathway import Pathway
+from atv.calibration.pathway_choice import Pathway
+from atv.calibration.pruning_run import BOTH, run
 from atv.calibration.request import Request
-from atv.calibration.run import BOTH, run
 from atv.criteria import Criterion, Pruned
 from atv.model.lvlm import LVLM
 from atv.model.offload import is_offloaded

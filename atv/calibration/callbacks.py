@@ -12,7 +12,7 @@ from torch import Tensor
 from atv.calibration.fallback import warn_of_starved
 from atv.calibration.inputs import LinearInputs
 from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch
-from atv.calibration.plan import Plan
+from atv.calibration.pathway_plan import Plan
 from atv.calibration.pool import BlockPool, Pool
 from atv.calibration.samples import Sample
 from atv.calibration.sums import SampleSums

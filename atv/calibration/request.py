@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from atv.allocation import Allocation
-from atv.calibration.plan import Plan
+from atv.calibration.pathway_plan import Plan
 from atv.criteria import Criterion
 from atv.model.lvlm import LVLM
 from atv.model.offload import stored

@@ -18,7 +18,7 @@ from atv.ablation.store import CellStore, model_digest
 from atv.ablation.tables import chosen_tasks
 from atv.ablation.writing import write_results
 from atv.data import CalibrationData
-from atv.data.pixels import cap_pixels
+from atv.data.pixel_cap import cap_pixels
 from atv.evaluation.benchmarks.chosen import chosen_benchmarks, load_all
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark
 from atv.evaluation.questions import question_batches

@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from atv.output import sidecar
-from atv.output.card import leave_card
+from atv.output.model_card import leave_card
 from atv.output.scores import read_scores
 
 

@@ -14,15 +14,15 @@ from rich.table import Table
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.data.base import CalibrationData
-from atv.data.calibration import Drawing
+from atv.data.calibration_batches import Drawing
 from atv.finetuning.batches import ConversationBatches, Sample, batched, drawn, shuffled
-from atv.finetuning.run import Outcome, finish, fit, prepare
+from atv.finetuning.fit_trainer import CHECKPOINTS, LogTo, last_checkpoint, training_trainer
 from atv.finetuning.settings import Settings
-from atv.finetuning.trainer import CHECKPOINTS, LogTo, last_checkpoint, training_trainer
+from atv.finetuning.training_run import Outcome, finish, fit, prepare
 from atv.model.loading import BUNDLED, load_calibration, load_model, model_folder
 from atv.model.lvlm import LVLM
 from atv.output import sidecar
-from atv.output.card import leave_card
+from atv.output.model_card import leave_card
 from atv.records.digests import tensors_digest, weights_digest
 from atv.records.files import saved_atomically, writable
 from atv.records.masks import load_masks

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from atv.calibration.plan import Plan
+from atv.calibration.pathway_plan import Plan
 from atv.model.lvlm import LVLM
 from atv.model.targets import Target
 

@@ -14,7 +14,7 @@ from PIL import Image
 from atv.ablation.findings import Finding
 from atv.evaluation.scores import Estimate
 from atv.reporting.command import run_again
-from atv.reporting.table import Table
+from atv.reporting.markdown_table import Table
 
 NEEDED = ("run.json", "findings.json", "table.md", "figure.png")
 DESCRIBED = ("name", "question", "paper", "about", "caption", "file", "seeds", "versions", "git", "hardware", "cells")

@@ -11,9 +11,9 @@ from atv.output import sidecar
 from atv.records.masks import PackedMasks, load_masks
 from atv.verification.answering import answer
 from atv.verification.compact import sizes
-from atv.verification.masking import check_names, check_pattern, label, recorded_pattern
+from atv.verification.mask_checks import check_names, check_pattern, label, recorded_pattern
 from atv.verification.saved_model import SavedModel, opened
-from atv.verification.weights import BaseCheck, ZerosCheck, check_tensors
+from atv.verification.weight_checks import BaseCheck, ZerosCheck, check_tensors
 
 Watch = Callable[[Sequence[str]], Iterable[str]]
 

@@ -9,7 +9,7 @@ from jsonargparse import auto_cli
 
 from atv.records.files import writable
 from atv.records.provenance import git_revision, hardware, versions
-from experiments.cost import gpu, masks, pruning, report, scaling
+from experiments.cost import gpu, mask_making, result_page, scaling, whole_models
 from experiments.cost.workload import Shape
 
 
@@ -34,8 +34,8 @@ def bench(
     writable(output, "output")
     torch.set_num_threads(threads)
     before = os.getloadavg()[0]
-    compared, remarks = pruning.rows(shape, repeats, threads, peer)
-    made = masks.rows(shape, 2 * repeats + 1)
+    compared, remarks = whole_models.rows(shape, repeats, threads, peer)
+    made = mask_making.rows(shape, 2 * repeats + 1)
     grown = scaling.growths(growth, repeats)
     large, gpu_remarks = gpu.rows()
     facts = {
@@ -47,7 +47,7 @@ def bench(
         "versions": versions(),
     }
     rows, remarks = [*compared, *made, *large], [*remarks, *gpu_remarks]
-    page = report.write(output, report.Results(date.today().isoformat(), facts, rows, grown, remarks))
+    page = result_page.write(output, result_page.Results(date.today().isoformat(), facts, rows, grown, remarks))
     print(page.read_text() + f"\nwritten to {page}")
 
 

@@ -9,7 +9,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaNextConfig, LlavaNe
 
 from atv.runtime.timing import Row
 from experiments.cost.floor import floor
-from experiments.cost.pruning import ATV, FLOOR, Pruning
+from experiments.cost.whole_models import ATV, FLOOR, Pruning
 from experiments.cost.workload import Batch, random_ids, to
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from atv.runtime.timing import interleaved
 from experiments.cost.floor import floor
-from experiments.cost.pruning import ATV, FLOOR, Pruning
+from experiments.cost.whole_models import ATV, FLOOR, Pruning
 from experiments.cost.workload import Shape, random_batches, random_llava
 
 BASE = Shape(hidden=384, ffn=1152, blocks=3, samples=6, visual=144, text=16)

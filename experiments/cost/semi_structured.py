@@ -18,7 +18,7 @@ from atv.model.lvlm import LVLM
 from atv.patterns import NOfM
 from atv.records.provenance import hardware
 from atv.runtime.timing import Row, compare, elapsed, interleaved
-from experiments.cost.report import line
+from experiments.cost.result_page import line
 
 Shape = tuple[int, int]
 Compress = Callable[[Tensor], Tensor]

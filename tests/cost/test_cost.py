@@ -7,7 +7,7 @@ import torch
 
 from atv.model.lvlm import LVLM
 from atv.runtime.timing import Row, compare, interleaved
-from experiments.cost import gpu, masks, pruning, report, scaling
+from experiments.cost import gpu, mask_making, result_page, scaling, whole_models
 from experiments.cost.floor import floor
 from experiments.cost.workload import Shape, random_batches, random_llava
 
@@ -58,15 +58,15 @@ def test_turns_are_interleaved_and_ratios_are_taken_within_a_turn():
 
 def test_masks_are_compared_entry_by_entry():
     ours = {"x": torch.tensor([[True, False, True, True]])}
-    assert pruning.share_differing(ours, {"x": torch.tensor([[True, True, True, True]])}) == 0.25
+    assert whole_models.share_differing(ours, {"x": torch.tensor([[True, True, True, True]])}) == 0.25
     with pytest.raises(ValueError, match=r"different Linears: \['x', 'y'\]"):
-        pruning.share_differing(ours, {"y": ours["x"]})
+        whole_models.share_differing(ours, {"y": ours["x"]})
 
 
 def test_a_sort_in_full_gives_the_masks_that_it_is_compared_with():
     score = torch.rand(5, 32).mul(8).round()
     for name in ("unstructured", "2:4"):
-        assert torch.equal(masks._sorted(name)(score), masks._masks(masks.parse_pattern(name))(score))
+        assert torch.equal(mask_making._sorted(name)(score), mask_making._masks(mask_making.parse_pattern(name))(score))
 
 
 def test_a_line_explains_what_grows_linearly():
@@ -77,9 +77,9 @@ def test_a_line_explains_what_grows_linearly():
 
 def test_the_table_says_what_was_asked_and_met():
     met = Row("Wanda", "floor", [1.0, 1.1, 1.02], [2.0, 2.2, 2.04], limit=1.05)
-    assert report.line(met) == "| Wanda | 2.04 [2, 2.2] | floor | 1.02 [1, 1.1] | ≤ 1.05 | yes |"
-    assert report.line(replace(met, limit=1.01)).endswith("| ≤ 1.01 | no |")
-    assert report.line(Row("a", "b", [0.5])) == "| a |  | b | 0.5 |  |  |"
+    assert result_page.line(met) == "| Wanda | 2.04 [2, 2.2] | floor | 1.02 [1, 1.1] | ≤ 1.05 | yes |"
+    assert result_page.line(replace(met, limit=1.01)).endswith("| ≤ 1.01 | no |")
+    assert result_page.line(Row("a", "b", [0.5])) == "| a |  | b | 0.5 |  |  |"
 
 
 def test_the_whole_benchmark_on_a_tiny_model(tmp_path, capsys):
@@ -126,6 +126,6 @@ PEER = Path(__file__).parents[2] / ".venv-peers" / "bin" / "python"
 @pytest.mark.slow
 @pytest.mark.skipif(not PEER.is_file(), reason="make bench-setup was not run")
 def test_llm_compressor_makes_the_same_masks():
-    rows, remarks = pruning.rows(TINY, repeats=1, threads=1, peer=PEER)
+    rows, remarks = whole_models.rows(TINY, repeats=1, threads=1, peer=PEER)
     differing = next(row for row in rows if row.name == "mask entries that differ")
     assert differing.met and remarks[1].startswith("llm-compressor's Wanda: llmcompressor 0.14")

@@ -5,7 +5,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from atv.bundled.vocabulary import build_processor
 from atv.data import Bundled, Conversation, IndexedData
-from atv.data.calibration import calibration_batches
+from atv.data.calibration_batches import calibration_batches
 
 IMAGE = 2
 PATCHES = 81

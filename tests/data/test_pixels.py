@@ -5,7 +5,7 @@ from transformers import AutoProcessor, PaddleOCRVLProcessor, PreTrainedTokenize
 from transformers.models.paddleocr_vl.image_processing_pil_paddleocr_vl import PaddleOCRVLImageProcessorPil
 
 from atv.bundled.vocabulary import build_processor
-from atv.data.pixels import cap_pixels
+from atv.data.pixel_cap import cap_pixels
 
 SIDE = 28
 PICTURE = Image.new("RGB", (40 * SIDE, 30 * SIDE))

@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 from benchmark_data import read_lines, write_benchmarks
 
+from atv.evaluation.benchmark_run import ask_benchmark
+from atv.evaluation.benchmarks.asked import asked
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark, load_benchmark
-from atv.evaluation.benchmarks.questions import asked
 from atv.evaluation.generation import GreedyAnswers
-from atv.evaluation.run import ask_benchmark
 from atv.model.loading import BUNDLED_MODEL, load_model
 from atv.runtime.trainer import quiet_trainer
 

@@ -9,9 +9,9 @@ from torch.optim import SGD, AdamW
 from transformers import get_cosine_schedule_with_warmup
 from tuning import SETTINGS, answers, pruned
 
-from atv.finetuning.run import finish, fit, prepare
+from atv.finetuning.fit_trainer import training_trainer
 from atv.finetuning.sites import pruned_sites, still_zero
-from atv.finetuning.trainer import training_trainer
+from atv.finetuning.training_run import finish, fit, prepare
 from atv.finetuning.updates import PackedMask, merge, train_kept, train_low_rank
 from atv.model.lvlm import LVLM
 

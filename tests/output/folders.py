@@ -4,7 +4,7 @@ from safetensors.torch import load_file, save_file
 
 import atv
 from atv.model.lvlm import LVLM
-from atv.output.card import leave_card
+from atv.output.model_card import leave_card
 from atv.output.sidecar import base, complete
 from atv.plugins import resolve
 

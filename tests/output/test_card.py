@@ -4,7 +4,7 @@ import pytest
 import yaml
 from output.folders import save_pruned
 
-from atv.output.card import card
+from atv.output.model_card import card
 from atv.output.table import shares
 
 

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from atv.calibration.pathway import Pathway
+from atv.calibration.pathway_choice import Pathway
 from atv.model.lvlm import LVLM
 from atv.output.space import output_bytes
 from atv.records.files import require_space

@@ -8,8 +8,8 @@ from safetensors.torch import save_file
 from tiny import random_llava
 from tuning import SETTINGS, answers, pruned
 
-from atv.finetuning.run import fit, prepare
-from atv.finetuning.trainer import training_trainer
+from atv.finetuning.fit_trainer import training_trainer
+from atv.finetuning.training_run import fit, prepare
 from atv.model.lvlm import LVLM
 
 

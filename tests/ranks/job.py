@@ -14,10 +14,10 @@ from tiny import make_batch, random_llava
 
 import atv
 from atv.evaluation import metrics
+from atv.evaluation.benchmark_run import ask_benchmark
 from atv.evaluation.benchmarks.loaded import load_benchmark
 from atv.evaluation.generation import answer
 from atv.evaluation.questions import question_batches
-from atv.evaluation.run import ask_benchmark
 from atv.model.loading import BUNDLED_MODEL, load_model
 from atv.model.offload import load_offloaded
 from atv.records.masks import save_masks

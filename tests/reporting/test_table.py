@@ -1,7 +1,7 @@
 import pandas as pd
 
 from atv.ablation.tables import markdown
-from atv.reporting.table import Entry, Table
+from atv.reporting.markdown_table import Entry, Table
 
 
 def test_headings_and_intervals_are_told_from_their_small_print():

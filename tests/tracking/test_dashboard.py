@@ -6,7 +6,7 @@ import re
 import pytest
 from tracking.runs import read_all
 
-from atv.tracking.dashboard import sections, specification
+from atv.tracking.dashboard_panels import sections, specification
 from atv.tracking.workspace import workspace
 
 

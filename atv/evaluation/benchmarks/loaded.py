@@ -8,8 +8,8 @@ from typing import Any
 from datasets import Dataset
 from transformers import ProcessorMixin
 
+from atv.evaluation.benchmarks.asked import Asked, BenchmarkBatch, asked, digest
 from atv.evaluation.benchmarks.base import Benchmark
-from atv.evaluation.benchmarks.questions import Asked, BenchmarkBatch, asked, digest
 from atv.evaluation.benchmarks.source import Folder, Hub
 from atv.plugins import resolve
 

@@ -5,8 +5,8 @@ import torch
 from benchmark_data import COLORS, pope
 from datasets import Dataset
 
+from atv.evaluation.benchmarks.asked import user_turn
 from atv.evaluation.benchmarks.loaded import load_benchmark
-from atv.evaluation.benchmarks.questions import user_turn
 from atv.model.loading import BUNDLED_MODEL, load_processor
 
 IMAGE = {"type": "image"}

@@ -8,8 +8,8 @@ from benchmark_data import mmbench, pope
 from datasets import DatasetDict, load_dataset
 from datasets.exceptions import DatasetNotFoundError
 
+from atv.evaluation.benchmarks.asked import asked, digest
 from atv.evaluation.benchmarks.loaded import load_benchmark
-from atv.evaluation.benchmarks.questions import asked, digest
 
 
 def write(table, file):

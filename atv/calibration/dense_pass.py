@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from atv.allocation import DenseBatch, DenseStatistics
 from atv.calibration.loop import CalibrationBatch
-from atv.calibration.plan import Plan
+from atv.calibration.pathway_plan import Plan
 from atv.calibration.sums import SampleSums
 from atv.model.lvlm import LVLM
 from atv.model.offload import is_offloaded, stored

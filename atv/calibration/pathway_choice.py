@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from atv.allocation import Allocation
-from atv.calibration.dense import dense_statistics
-from atv.calibration.plan import Plan
+from atv.calibration.dense_pass import dense_statistics
+from atv.calibration.pathway_plan import Plan
 from atv.criteria import Criterion
 from atv.model.lvlm import LVLM
 from atv.model.targets import Target

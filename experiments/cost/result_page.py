@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from atv.records.files import atomic, write_json
 from atv.runtime.timing import Row
-from experiments.cost.pruning import ATV, FLOOR
 from experiments.cost.scaling import Growth
+from experiments.cost.whole_models import ATV, FLOOR
 
 COLORS = {ATV: "#1d4ed8", FLOOR: "0.6"}
 
