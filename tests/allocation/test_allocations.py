@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from tiny import IMAGE, make_batch, singles
+from helpers.tiny import IMAGE, make_batch, singles
 from torch.nn import functional as F
 
 import atv

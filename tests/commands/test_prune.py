@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from layouts import jpg, sharegpt4v
+from helpers.layouts import jpg, sharegpt4v
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import atv

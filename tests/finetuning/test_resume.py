@@ -3,8 +3,8 @@
 import lightning as L
 import pytest
 import torch
-from tiny import random_llava
-from tuning import SETTINGS, answers, pruned
+from helpers.tiny import random_llava
+from helpers.tuning import SETTINGS, answers, pruned
 
 from atv.finetuning.fit_trainer import last_checkpoint, training_trainer
 from atv.finetuning.training_run import fit, prepare

@@ -2,7 +2,7 @@ import copy
 
 import pytest
 import torch
-from tiny import IMAGE, make_batch
+from helpers.tiny import IMAGE, make_batch
 
 import atv
 from atv.model.lvlm import LVLM

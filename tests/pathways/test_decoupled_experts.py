@@ -2,8 +2,8 @@ import copy
 
 import pytest
 import torch
-from moe import TEXTS, ernie, ernie_batch, layers, moe_llava
-from tiny import make_batch
+from helpers.moe import TEXTS, ernie, ernie_batch, layers, moe_llava
+from helpers.tiny import make_batch
 
 import atv
 from atv.model.lvlm import LVLM

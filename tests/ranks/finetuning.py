@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 
 import torch
+from helpers.tiny import random_llava
+from helpers.tuning import SETTINGS, answers, pruned
 from safetensors.torch import save_file
-from tiny import random_llava
-from tuning import SETTINGS, answers, pruned
 
 from atv.finetuning.fit_trainer import training_trainer
 from atv.finetuning.training_run import fit, prepare

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from moe import moe_llava
+from helpers.moe import moe_llava
+from helpers.tiny import make_batch, random_llava
 from PIL import Image
-from tiny import make_batch, random_llava
 
 import atv
 from atv.evaluation import metrics

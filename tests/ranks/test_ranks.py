@@ -11,8 +11,8 @@ from pathlib import Path
 import lightning as L
 import pandas as pd
 import pytest
-from benchmark_data import read_lines, write_benchmarks
-from tiny import random_llava
+from helpers.benchmark_data import read_lines, write_benchmarks
+from helpers.tiny import random_llava
 
 from atv.records.masks import load_masks
 from atv.runtime.ranks import agree, together

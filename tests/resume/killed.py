@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import torch
-from tiny import make_batch, random_llava
+from helpers.tiny import make_batch, random_llava
 
 import atv
 from atv.records import run_folder

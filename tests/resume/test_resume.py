@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.tiny import random_llava
 from resume.killed import BATCHES, MOMENTS
-from tiny import random_llava
 
 import atv
 from atv.runtime.preemption import Preempted

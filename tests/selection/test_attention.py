@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 from conformance.table import build, usual_samples
-from tiny import make_batch, random_llava, singles
+from helpers.tiny import make_batch, random_llava, singles
 from transformers import AttentionInterface
 
 import atv

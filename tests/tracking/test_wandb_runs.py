@@ -4,8 +4,8 @@ import json
 
 import pandas as pd
 import pytest
+from helpers.tracked_runs import read_all
 from tracking.conftest import SECRET
-from tracking.runs import read_all
 
 from atv.records.masks import load_masks
 from atv.tracking.wandb_runs import wandb_mode

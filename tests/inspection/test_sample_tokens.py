@@ -2,7 +2,7 @@ import copy
 
 import pytest
 import torch
-from tiny import singles
+from helpers.tiny import singles
 
 import atv
 from atv.inspection import linear_of_blocks

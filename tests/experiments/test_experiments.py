@@ -16,7 +16,7 @@ from atv.selection import TokenSelection
 from experiments.estimate import SIZES
 from experiments.grid import METHODS, PAPER, SETTINGS, every, model_file, models, variants, write
 
-FILES = sorted((Path(__file__).parents[1] / "experiments").glob("*.yaml"))
+FILES = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
 # Model type, and the decoder where the type's tiny model has another.
 TWINS = {
     "llava_next_8b": ("llava_next", {}),

@@ -2,7 +2,7 @@ import os
 
 import pytest
 import torch
-from tiny import make_batch, random_llava
+from helpers.tiny import make_batch, random_llava
 from transformers import AutoModelForImageTextToText
 
 import atv

@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from benchmark_data import read_lines, write_benchmarks
+from helpers.benchmark_data import read_lines, write_benchmarks
 
 from atv.evaluation.benchmark_run import ask_benchmark
 from atv.evaluation.benchmarks.asked import asked

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-ATV = Path(__file__).parents[1] / "atv"
+ATV = Path(__file__).parents[2] / "atv"
 LAYERS = [
     {"plugins", "records", "runtime"},
     {"data", "bundled"},

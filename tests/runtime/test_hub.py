@@ -88,7 +88,7 @@ def test_id_and_revision_go_to_the_hub(monkeypatch, tmp_path):
 
 
 def test_data_of_the_hub_are_asked_for_by_configuration_split_and_revision(monkeypatch):
-    from layouts import llava_next_rows
+    from helpers.layouts import llava_next_rows
 
     asked = []
 

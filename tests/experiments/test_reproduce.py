@@ -2,7 +2,7 @@ import json
 import threading
 
 import pytest
-from benchmark_data import read_lines, write_benchmarks
+from helpers.benchmark_data import read_lines, write_benchmarks
 
 from atv.cli import main as atv_main
 from experiments import estimate

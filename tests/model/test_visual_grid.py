@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 from conformance.table import TYPES, Samples, build
+from helpers.tiny import make_batch, random_llava
 from PIL import Image
-from tiny import make_batch, random_llava
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 

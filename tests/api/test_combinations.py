@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from moe import moe_llava
+from helpers.moe import moe_llava
 
 import atv
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from layouts import ANSWER, QUESTION, jpg, picture, turns
+from helpers.layouts import ANSWER, QUESTION, jpg, picture, turns
 from lightning.pytorch.utilities import rank_zero_only
 
 from atv.bundled.vocabulary import build_processor

@@ -2,7 +2,7 @@ import json
 
 import pytest
 import yaml
-from output.folders import save_pruned
+from helpers.pruned_folders import save_pruned
 
 from atv.output.model_card import card
 from atv.output.table import shares

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from benchmark_data import COLORS, pope
 from datasets import Dataset
+from helpers.benchmark_data import COLORS, pope
 
 from atv.evaluation.benchmarks.asked import user_turn
 from atv.evaluation.benchmarks.loaded import load_benchmark

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from atv.plugins import load_file
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGES = {file.stem: file.read_text() for file in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
 
 

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field
 
-from wandb_file import records
+from helpers.wandb_file import records
 
 
 @dataclass

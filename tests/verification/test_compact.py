@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from moe import moe_llava
-from output.folders import save_pruned
+from helpers.moe import moe_llava
+from helpers.pruned_folders import save_pruned
 
 from atv.model.parameters import targets_by_parameter
 from atv.records.masks import load_masks

@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 import torch
-from moe import ernie, moe_llava
-from output.folders import edit, save_pruned
-from tiny import random_llava
+from helpers.moe import ernie, moe_llava
+from helpers.pruned_folders import edit, save_pruned
+from helpers.tiny import random_llava
 
 import atv
 from atv.verification.errors import VerificationError
@@ -27,7 +27,7 @@ def dense(tmp_path_factory):
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """A 2:4 folder that tests copy before they damage it."""
-    from tiny import make_batch
+    from helpers.tiny import make_batch
 
     folder = tmp_path_factory.mktemp("written") / "sparse"
     save_pruned(random_llava(), [make_batch([5, 8], 1)], folder, pattern="2:4")

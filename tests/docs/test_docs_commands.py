@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from layouts import ANSWER, picture
-from pages import blocks, commands, load_classes, without_plugins
+from helpers.layouts import ANSWER, picture
+from helpers.pages import blocks, commands, load_classes, without_plugins
 
 from atv.bundled.data import evaluation_set
 from atv.cli import main

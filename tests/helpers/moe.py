@@ -1,7 +1,7 @@
 """Tiny random LVLMs with a mixture of experts in their decoder: two blocks, four experts, two (or one) a token."""
 
 import torch
-from tiny import IMAGE, PATCHES, make_batch
+from helpers.tiny import IMAGE, PATCHES, make_batch
 from transformers import (
     CLIPVisionConfig,
     Ernie4_5_VLMoeConfig,

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from tracking.runs import read_all
+from helpers.tracked_runs import read_all
 
 from atv.tracking.dashboard_panels import sections, specification
 from atv.tracking.workspace import workspace

@@ -120,7 +120,7 @@ def test_the_shape_on_the_gpu_has_8_billion_parameters_and_2900_tokens():
     assert 2900 < batch["input_ids"].shape[1] < 3000
 
 
-PEER = Path(__file__).parents[2] / ".venv-peers" / "bin" / "python"
+PEER = Path(__file__).parents[3] / ".venv-peers" / "bin" / "python"
 
 
 @pytest.mark.slow

@@ -6,8 +6,8 @@ import re
 import sqlite3
 
 import pytest
-from layouts import ANSWER, jpg
-from pages import PAGES, ROOT, blocks, classes, commands, load_classes, without_plugins
+from helpers.layouts import ANSWER, jpg
+from helpers.pages import PAGES, ROOT, blocks, classes, commands, load_classes, without_plugins
 
 import atv
 from atv.plugins import find

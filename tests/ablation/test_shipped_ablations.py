@@ -18,7 +18,7 @@ from atv.model.loading import BUNDLED_MODEL, load_calibration, load_evaluation, 
 from atv.model.lvlm import LVLM
 from atv.runtime.trainer import quiet_trainer
 
-FILES = sorted((Path(__file__).parents[1] / "ablations").glob("*.py"))
+FILES = sorted((Path(__file__).parents[2] / "ablations").glob("*.py"))
 # Asked nothing, so quick; the others run from end to end in the slow run.
 QUICK = {"drift_profile", "mask_overlap"}
 

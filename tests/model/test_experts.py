@@ -5,8 +5,8 @@ import copy
 import numpy as np
 import pytest
 import torch
-from moe import TEXTS, ernie, ernie_batch, layers, moe_llava
-from tiny import IMAGE, make_batch, singles
+from helpers.moe import TEXTS, ernie, ernie_batch, layers, moe_llava
+from helpers.tiny import IMAGE, make_batch, singles
 
 import atv
 from atv.calibration.fallback import FEWEST_TOKENS

@@ -1,7 +1,7 @@
 """A pruned random model and labelled batches, for the tests of fine-tuning."""
 
 import torch
-from tiny import IMAGE, make_batch
+from helpers.tiny import IMAGE, make_batch
 
 from atv.finetuning.settings import Settings
 
