@@ -10,8 +10,8 @@ import pandas as pd
 
 from atv.evaluation.predictions import read_answers
 from atv.evaluation.scores import Estimate, TaskScore, retention, task_scores
-from atv.output.table import markdown
 from atv.records.files import atomic
+from atv.records.markdown import markdown
 from experiments.runs import Run
 
 # Average retention over the nine benchmarks, %: the poster's, and for Qwen2-VL notes on the paper.

@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser
 from rich.console import Console
 from transformers.utils import logging
 
-from atv.evaluation.benchmarks.chosen import chosen_benchmarks
+from atv.evaluation.benchmarks.loaded import chosen_benchmarks
 from atv.records.files import writable
 from experiments.devices import Commands, Device, devices, on_devices
 from experiments.estimate import QUESTIONS, size_of

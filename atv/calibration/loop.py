@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import lightning as L
 from torch.utils.data import DataLoader
 
-from atv.calibration.recorders import Recorder
+from atv.calibration.attention_and_outputs import Recorder
 from atv.calibration.samples import Sample, samples
 from atv.calibration.suspension import SuspendedForward, doors
 from atv.calibration.waiting import WaitingForward, addresses, held_bytes

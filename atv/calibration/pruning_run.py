@@ -6,11 +6,11 @@ from typing import Any
 
 import lightning as L
 
+from atv.calibration.attention_and_outputs import Recorder
 from atv.calibration.callbacks import ActivationNorms, Drift, Install, Pruning
 from atv.calibration.dense_pass import allotted
 from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch, number
 from atv.calibration.pathway_plan import Plan
-from atv.calibration.recorders import Recorder
 from atv.calibration.request import Request
 from atv.calibration.stopping import Preemption
 from atv.model.lvlm import LVLM

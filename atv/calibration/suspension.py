@@ -15,7 +15,7 @@ import greenlet
 import torch
 from torch import Tensor, nn
 
-from atv.calibration.recorders import Recorded, Recorder
+from atv.calibration.attention_and_outputs import Recorded, Recorder
 from atv.calibration.recording import Recording, recording
 from atv.model.lvlm import LVLM
 from atv.model.targets import Target

@@ -13,13 +13,15 @@ from rich.console import Console
 from rich.table import Table
 from transformers import PreTrainedModel, ProcessorMixin
 
+from atv.bundled import BUNDLED
 from atv.data.base import CalibrationData
 from atv.data.calibration_batches import Drawing
+from atv.data.sources import load_calibration
 from atv.finetuning.batches import ConversationBatches, Sample, batched, drawn, shuffled
 from atv.finetuning.fit_trainer import CHECKPOINTS, LogTo, last_checkpoint, training_trainer
 from atv.finetuning.settings import Settings
 from atv.finetuning.training_run import Outcome, finish, fit, prepare
-from atv.model.loading import BUNDLED, load_calibration, load_model, model_folder
+from atv.model.loading import load_model, model_folder
 from atv.model.lvlm import LVLM
 from atv.output import sidecar
 from atv.output.model_card import leave_card

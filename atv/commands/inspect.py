@@ -9,13 +9,15 @@ from jsonargparse import lazy_instance
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from atv.bundled import BUNDLED
 from atv.calibration.pathway_choice import Pathway
 from atv.criteria import Criterion, Wanda
 from atv.data import CalibrationData
 from atv.data.calibration_batches import calibration_batches
+from atv.data.sources import load_calibration
 from atv.figures import norms_by_channel, overlap_heatmap, token_overlay
 from atv.inspection import Inspection, Subject, drawn_row, inspect_sample, linear_of_blocks, modality_overlap, own_row
-from atv.model.loading import BUNDLED, load_calibration, load_model, model_folder
+from atv.model.loading import load_model, model_folder
 from atv.model.lvlm import LVLM
 from atv.patterns import Pattern
 from atv.records.files import atomic, writable, write_json

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 import atv
 from atv.allocation import Allocation, Uniform
+from atv.bundled import BUNDLED
 from atv.calibration.pathway_choice import Pathway
 from atv.calibration.pruning_run import BOTH
 from atv.calibration.request import Request
@@ -18,7 +19,8 @@ from atv.criteria import Criterion, Wanda
 from atv.data import CalibrationData
 from atv.data.calibration_batches import calibration_batches
 from atv.data.pixel_cap import cap_pixels
-from atv.model.loading import BUNDLED, load_calibration, load_model, load_processor, model_folder
+from atv.data.sources import load_calibration
+from atv.model.loading import load_model, load_processor, model_folder
 from atv.model.lvlm import LVLM
 from atv.model.offload import Offload, OffloadedBlocks, load_offloaded
 from atv.output import sidecar

@@ -1,16 +1,18 @@
-"""The model card: README.md and its figure, written from the sidecar."""
+"""The model card, README.md and its figure, written from the sidecar, and the scores that it shows."""
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCardData
+from matplotlib.figure import Figure
 
-from atv.output.figure import draw
 from atv.output.sidecar import REPORT
-from atv.output.table import markdown, shares
 from atv.records.files import atomic, write_json
+from atv.records.markdown import markdown
 
 FIGURE = "pruning.png"
 
@@ -135,3 +137,63 @@ def _words(part: Mapping[str, Any]) -> str:
 
 def _short(model: str) -> str:
     return model.rstrip("/").rsplit("/", 1)[-1]
+
+
+def shares(report: Mapping[str, Any], *fields: str) -> dict[Any, float]:
+    """Share of the weights pruned by ``block``, ``kind`` or both: keys are values, or pairs of them."""
+    pruned: dict[Any, float] = defaultdict(float)
+    total: dict[Any, int] = defaultdict(int)
+    for name, row in report["targets"].items():
+        values = {"block": row["block"], "kind": name.rsplit(".", 1)[-1]}
+        key = tuple(values[field] for field in fields) if len(fields) > 1 else values[fields[0]]
+        pruned[key] += row["sparsity"] * prod(row["shape"])
+        total[key] += prod(row["shape"])
+    return {key: pruned[key] / total[key] for key in sorted(total)}
+
+
+def draw(report: Mapping[str, Any]) -> Figure:
+    """Three panels over the decoder's blocks, from a sidecar."""
+    # Not through pyplot, which would keep it.
+    figure = Figure(figsize=(9, 2.6), layout="constrained")
+    sparsity, drift, pool = figure.subplots(1, 3)
+    by_block = {block: 100 * share for block, share in shares(report, "block").items()}
+    sparsity.bar(list(by_block), list(by_block.values()), color="#1d4ed8")
+    sparsity.set(ylabel="pruned, %", ylim=(0, 100))
+    at = [block["block"] for block in report["blocks"]]
+    drift.plot(at, [block["mean_drift"] for block in report["blocks"]], "o-", color="#b45309", markersize=3)
+    drift.set(ylabel="mean drift of visual tokens", ylim=(0, None))
+    for modality, color in (("text", "0.6"), ("visual", "#b45309")):
+        counts = [sum(chosen[modality] for chosen in block["selected"].values()) for block in report["blocks"]]
+        pool.plot(at, counts, "o-", color=color, label=modality, markersize=3)
+    pool.set(ylabel="tokens in the pool", ylim=(0, None))
+    pool.legend(frameon=False)
+    for axes in (sparsity, drift, pool):
+        axes.set_xlabel("decoder block")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def read_scores(file: Path) -> dict[str, dict[str, Any]]:
+    """Benchmark -> its ``score`` as it is reported, ``of`` how many questions, ``version``, and what was ``kept``.
+
+    ``kept`` is None unless the evaluation was told of the dense model's. The bundled suite's tasks count as benchmarks.
+
+    Raises:
+        ValueError: for a file that is not there, or holds no scores.
+    """
+    if not file.is_file():
+        raise ValueError(f"scores: no such file {str(file)!r}; `atv evaluate --output` writes scores.json")
+    found = json.loads(file.read_text())
+    kept = found.get("retention", {})
+    rows = {
+        name: {"score": row["score"], "of": row["of"], "version": row["version"]}
+        for name, row in found.get("benchmarks", {}).items()
+    }
+    rows |= {
+        name: {"score": 100 * row["score"], "of": row["questions"], "version": f"bundled, {found['split']}"}
+        for name, row in found.get("tasks", {}).items()
+    }
+    if not rows:
+        raise ValueError(f"scores: {str(file)!r} holds none")
+    return {name: row | {"kept": kept.get(name)} for name, row in rows.items()}

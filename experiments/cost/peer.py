@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel
 
-from atv.model.loading import BUNDLED_MODEL
+from atv.bundled import BUNDLED_MODEL
 from experiments.cost.workload import Batch
 
 WORKER = Path(__file__).with_name("llm_compressor.py")

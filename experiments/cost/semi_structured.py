@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.sparse import to_sparse_semi_structured
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from atv.model.loading import BUNDLED, model_folder
+from atv.bundled import BUNDLED
+from atv.model.loading import model_folder
 from atv.model.lvlm import LVLM
 from atv.patterns import NOfM
 from atv.records.provenance import hardware

@@ -13,8 +13,10 @@ from atv.ablation.results import Results
 from atv.ablation.runner import run_ablation
 from atv.ablation.store import CellStore
 from atv.ablation.writing import write_results
+from atv.bundled import BUNDLED_MODEL
+from atv.data.sources import load_calibration, load_evaluation
 from atv.evaluation.questions import question_batches
-from atv.model.loading import BUNDLED_MODEL, load_calibration, load_evaluation, load_model
+from atv.model.loading import load_model
 from atv.model.lvlm import LVLM
 from atv.runtime.trainer import quiet_trainer
 

@@ -6,7 +6,7 @@ from helpers.layouts import ANSWER, QUESTION, jpg, llava_next_rows, sharegpt4v, 
 
 from atv.data import CaptionedImages, HFDataset, HFStream, ShareGPT4V
 from atv.data.pictures import decode
-from atv.model.loading import load_calibration
+from atv.data.sources import load_calibration
 
 
 @pytest.fixture(autouse=True)

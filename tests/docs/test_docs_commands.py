@@ -8,9 +8,9 @@ import pytest
 from helpers.layouts import ANSWER, picture
 from helpers.pages import blocks, commands, load_classes, without_plugins
 
+from atv.bundled import BUNDLED_MODEL
 from atv.bundled.data import evaluation_set
 from atv.cli import main
-from atv.model.loading import BUNDLED_MODEL
 
 # Fewer of everything.
 LESS = {

@@ -4,11 +4,12 @@ import pandas as pd
 import pytest
 from helpers.benchmark_data import read_lines, write_benchmarks
 
+from atv.bundled import BUNDLED_MODEL
 from atv.evaluation.benchmark_run import ask_benchmark
 from atv.evaluation.benchmarks.asked import asked
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark, load_benchmark
 from atv.evaluation.generation import GreedyAnswers
-from atv.model.loading import BUNDLED_MODEL, load_model
+from atv.model.loading import load_model
 from atv.runtime.trainer import quiet_trainer
 
 

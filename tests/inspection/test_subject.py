@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from atv.bundled import BUNDLED_MODEL
 from atv.inspection import Subject, own_row
-from atv.model.loading import BUNDLED_MODEL, load_model
+from atv.model.loading import load_model
 from atv.model.lvlm import LVLM
 from atv.model.visual_grid import VisualGrid
 

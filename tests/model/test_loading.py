@@ -4,7 +4,8 @@ import shutil
 
 import pytest
 
-from atv.model.loading import BUNDLED_MODEL, load_processor
+from atv.bundled import BUNDLED_MODEL
+from atv.model.loading import load_processor
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torchvision") is not None, reason="torchvision is installed")

@@ -4,8 +4,7 @@ import pytest
 import yaml
 from helpers.pruned_folders import save_pruned
 
-from atv.output.model_card import card
-from atv.output.table import shares
+from atv.output.model_card import card, shares
 
 
 @pytest.fixture

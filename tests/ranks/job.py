@@ -13,12 +13,13 @@ from helpers.tiny import make_batch, random_llava
 from PIL import Image
 
 import atv
+from atv.bundled import BUNDLED_MODEL
 from atv.evaluation import metrics
 from atv.evaluation.benchmark_run import ask_benchmark
 from atv.evaluation.benchmarks.loaded import load_benchmark
 from atv.evaluation.generation import answer
 from atv.evaluation.questions import question_batches
-from atv.model.loading import BUNDLED_MODEL, load_model
+from atv.model.loading import load_model
 from atv.model.offload import load_offloaded
 from atv.records.masks import save_masks
 from atv.runtime.trainer import quiet_trainer

@@ -13,7 +13,8 @@ from huggingface_hub.errors import (
 )
 
 from atv.data import HFDataset
-from atv.model.loading import load_calibration, model_folder
+from atv.data.sources import load_calibration
+from atv.model.loading import model_folder
 from atv.runtime.hub import is_hub_id, split_revision
 
 

@@ -7,7 +7,7 @@ from helpers.tiny import make_batch, random_llava, singles
 from transformers import AttentionInterface
 
 import atv
-from atv.calibration.attention import AttentionCall
+from atv.calibration.attention_and_outputs import AttentionCall
 
 
 class Sees(atv.TextOnly):

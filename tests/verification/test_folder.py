@@ -215,7 +215,8 @@ def test_a_folder_that_is_not_a_pruned_model(dense):
 
 
 def test_a_model_that_cannot_speak(sparse):
-    from atv.model.loading import BUNDLED_MODEL, load_processor
+    from atv.bundled import BUNDLED_MODEL
+    from atv.model.loading import load_processor
 
     load_processor(BUNDLED_MODEL).save_pretrained(sparse)
     with pytest.raises(VerificationError, match="the model does not generate: "):

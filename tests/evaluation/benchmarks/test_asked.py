@@ -5,9 +5,10 @@ import torch
 from datasets import Dataset
 from helpers.benchmark_data import COLORS, pope
 
+from atv.bundled import BUNDLED_MODEL
 from atv.evaluation.benchmarks.asked import user_turn
 from atv.evaluation.benchmarks.loaded import load_benchmark
-from atv.model.loading import BUNDLED_MODEL, load_processor
+from atv.model.loading import load_processor
 
 IMAGE = {"type": "image"}
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from atv.model.loading import BUNDLED_MODEL
+from atv.bundled import BUNDLED_MODEL
 from experiments.cost.semi_structured import NO_GPU, bench, measure, supported, target_shapes
 
 

@@ -1,14 +1,19 @@
-"""What the last query of a sample attends to, whatever attention implementation the model runs."""
+"""Attention and Linears' outputs, recorded at a block's door for the rules that ask for them."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from einops import rearrange, reduce
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AttentionInterface
+
+from atv.model.hooks import watching
+from atv.model.lvlm import LVLM
+from atv.model.targets import Target
+from atv.selection import TokenSelection
 
 # Keyword arguments that change the weights of attention in ways that are not computed here.
 _UNKNOWN = ("s_aux", "position_bias")
@@ -79,3 +84,42 @@ def attention_calls() -> Iterator[list[AttentionCall]]:
         yield calls
     finally:
         AttentionInterface.get_interface = choose  # type: ignore[method-assign]
+
+
+@dataclass
+class Recorded:
+    """Of one batch at one block: its attention call, and each Linear's output (batch, length, out)."""
+
+    attention: AttentionCall | None = None
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Recorder:
+    """Records what some selection rules need."""
+
+    def __init__(self, lvlm: LVLM, rules: Iterable[TokenSelection] = ()) -> None:
+        rules = tuple(rules)
+        self._model = type(lvlm.model).__name__
+        self._attention = [type(rule).__name__ for rule in rules if rule.needs_attention]
+        self._outputs = any(rule.per_linear for rule in rules)
+
+    @contextmanager
+    def __call__(self, block: int, targets: Mapping[str, Target]) -> Iterator[Recorded]:
+        """Around a block's forward.
+
+        Raises:
+            ValueError: for a block whose attention cannot be seen.
+        """
+        recorded = Recorded()
+        with ExitStack() as stack:
+            calls = stack.enter_context(attention_calls()) if self._attention else []
+            if self._outputs:
+                linears = {name: target for name, target in targets.items() if isinstance(target, nn.Linear)}
+                stack.enter_context(watching(linears, lambda name, _, output: recorded.outputs.update({name: output})))
+            yield recorded
+        if self._attention and not calls:
+            raise ValueError(
+                f"selection: {self._attention[0]} needs the last query's attention, but block {block} of {self._model} "
+                "has no self-attention that goes through transformers' AttentionInterface"
+            )
+        recorded.attention = calls[0] if calls else None
