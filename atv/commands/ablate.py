@@ -10,7 +10,7 @@ from transformers import ProcessorMixin
 
 from atv.ablation.base import Ablation
 from atv.ablation.bench import Bench, Round
-from atv.ablation.loading import load_ablations
+from atv.ablation.from_files import load_ablations
 from atv.ablation.results import Results
 from atv.ablation.runner import Run, run_ablation
 from atv.ablation.shard import Shard

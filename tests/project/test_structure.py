@@ -1,6 +1,7 @@
-"""Imports run one way: data flows from selection to commands, and nothing imports what stands above it."""
+"""Rooms: imports run one way, from selection to commands, and every room says what belongs there."""
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,20 @@ def test_imports_never_run_upwards(file):
         assert parts[0] == "atv", f"{file} imports {name}"
         if len(parts) > 1 and parts[1] != own:
             assert LEVEL[parts[1]] <= LEVEL[own], f"{file} imports {name}"
+
+
+def test_the_root_holds_the_public_face_and_rooms_alone():
+    assert {file.name for file in ATV.glob("*.py")} == {"__init__.py", "cli.py"}
+
+
+@pytest.mark.parametrize("room", sorted(set(LEVEL) - {"cli"}))
+def test_a_room_says_what_belongs_there_and_what_does_not(room):
+    said = ast.get_docstring(ast.parse((ATV / room / "__init__.py").read_text()))
+    assert said and len(said.split()) > 12, f"{room} says {said!r}"
+
+
+def test_no_two_modules_share_a_name():
+    # A base class, and a benchmark with its score: one rule a file is the form of plug-ins.
+    shared = {"__init__", "base", "mme"}
+    names = Counter(file.stem for file in MODULES if file.stem not in shared)
+    assert {name for name, count in names.items() if count > 1} == set()
