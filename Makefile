@@ -119,13 +119,13 @@ models: install  ## renew the table of model types (atv models, docs/models.md) 
 	PYTHONPATH=tests $(BIN)/python tests/conformance/make.py
 
 bench: install  ## what pruning costs, beside the floor and llm-compressor (under 15 minutes on 2 cores)
-	$(BIN)/python -m atv.cost --peer $(PEERS)/bin/python $(ARGS)
+	$(BIN)/python -m experiments.cost --peer $(PEERS)/bin/python $(ARGS)
 
 bench-memory: install  ## peak memory of a 2 B model, its blocks on disk against whole (8 GB of disk)
-	$(BIN)/python -m atv.cost.memory $(ARGS)
+	$(BIN)/python -m experiments.cost.memory $(ARGS)
 
 bench-sparse: install  ## time of 2:4 matrix products for a model's shapes (needs a GPU)
-	$(BIN)/python -m atv.cost.semi_structured $(ARGS)
+	$(BIN)/python -m experiments.cost.semi_structured $(ARGS)
 
 bench-setup: $(PEERS)/.installed  ## make the environment of llm-compressor for `make bench`
 

@@ -23,7 +23,7 @@ from atv.ablation.findings import Finding
 from atv.ablation.measuring import Measured
 from atv.ablation.results import Results
 from atv.evaluation.scores import mean_estimate
-from atv.lvlm import LVLM
+from atv.model.lvlm import LVLM
 
 SAMPLES, TOKENS = 64, 8
 

@@ -14,7 +14,7 @@ from atv.ablation.charts import PALETTE, averages, counts, curve, finish
 from atv.ablation.findings import Finding
 from atv.ablation.results import Results
 from atv.api import Pathway
-from atv.masks import overlap
+from atv.records.masks import overlap
 
 SIZES = (4, 8, 16, 32, 64, 128, 256)
 SPARSITY = 0.6

@@ -17,8 +17,8 @@ from atv.ablation.findings import Finding
 from atv.ablation.measuring import Measured, pruned_copy
 from atv.ablation.results import Results
 from atv.api import Pathway
-from atv.cost.timing import elapsed, interleaved
 from atv.evaluation.scores import Estimate
+from atv.runtime.timing import elapsed, interleaved
 
 SPARSITY, REPEATS = 0.6, 5
 METHODS = {

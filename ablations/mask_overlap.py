@@ -13,7 +13,7 @@ from atv.ablation.results import Results
 from atv.api import Pathway
 from atv.evaluation.scores import mean_estimate
 from atv.figures import overlap_heatmap
-from atv.masks import overlap, random_overlap
+from atv.records.masks import overlap, random_overlap
 
 SPARSITY = 0.5
 # Of the paper's 224 Linears, by IoU from .60 in steps of .05.

@@ -15,7 +15,7 @@ from atv.ablation.charts import averages, counts, points
 from atv.ablation.findings import Finding
 from atv.ablation.results import Results
 from atv.api import Pathway
-from atv.masks import overlap
+from atv.records.masks import overlap
 from atv.selection import DriftTopK, Tokens
 
 SPARSITIES = (0.6, 0.7)

@@ -3,9 +3,9 @@
 from atv.allocation import DAS, DLP, OWL, Allocation, ByKind, DenseBatch, DenseStatistics, ECoFLaP, Uniform
 from atv.api import Pathway, decouple, prune
 from atv.criteria import RIA, Criterion, Magnitude, PoolStatistics, Pruned, SparseGPT, Wanda
-from atv.masks import load_masks, save_masks
 from atv.patterns import NOfM, Pattern, PerBlock, PerLayer, Unstructured
-from atv.report import BlockReport, PathwayReport, PruningReport
+from atv.records.masks import load_masks, save_masks
+from atv.records.pruning_report import BlockReport, PathwayReport, PruningReport
 from atv.selection import (
     AMIA,
     AllTokens,

@@ -13,9 +13,9 @@ from jsonargparse import ArgumentParser
 
 from atv import plugins
 from atv.commands.ablate import CellsFailed, ablate
+from atv.commands.before_parsing import RULES, load_plugins
 from atv.commands.card import card
 from atv.commands.dashboard import dashboard
-from atv.commands.early import RULES, load_plugins
 from atv.commands.evaluate import evaluate
 from atv.commands.finetune import finetune
 from atv.commands.inspect import inspect
@@ -24,7 +24,7 @@ from atv.commands.prune import prune
 from atv.commands.report import report
 from atv.commands.verify import verify
 from atv.data import CalibrationData
-from atv.preemption import Preempted
+from atv.runtime.preemption import Preempted
 
 COMMANDS: tuple[Callable[..., None], ...] = (
     prune,

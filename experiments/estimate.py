@@ -8,7 +8,8 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from atv.loading import BUNDLED, model_folder
+from atv.bundled import BUNDLED
+from atv.model.loading import model_folder
 
 # The paper's seconds for LLaVA-NeXT 8B, 128 samples, on a GPU that it does not name.
 PAPER_SECONDS = {"wanda": 73.7, "sparsegpt": 666.0, "amia": 1418.4, "atv": 99.6}

@@ -11,7 +11,7 @@ import yaml
 from jsonargparse import ArgumentParser, auto_cli
 
 from atv.cli import parser
-from atv.files import atomic, writable
+from atv.records.files import atomic, writable
 
 HERE = Path(__file__).parent
 # In the order of the paper's tables.

@@ -9,13 +9,13 @@ from jsonargparse import ArgumentParser
 from rich.console import Console
 from transformers.utils import logging
 
-from atv.evaluation.benchmarks.chosen import chosen_benchmarks
-from atv.files import writable
+from atv.evaluation.benchmarks.loaded import chosen_benchmarks
+from atv.records.files import writable
 from experiments.devices import Commands, Device, devices, on_devices
 from experiments.estimate import QUESTIONS, size_of
 from experiments.grid import variants
+from experiments.paper_tables import outcomes, write_table
 from experiments.plan import show_plan
-from experiments.results import outcomes, write_table
 from experiments.runs import DENSE, Asking, Run
 
 SWITCHES = {

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from atv.files import atomic
+from atv.records.files import atomic
 from experiments.devices import Commands, Device
 from experiments.grid import Variant
 

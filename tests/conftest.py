@@ -6,8 +6,8 @@ os.environ.setdefault("WANDB_SILENT", "true")
 
 import pytest
 import torch
+from helpers.tiny import make_batch, random_llava
 from hypothesis import settings
-from tiny import make_batch, random_llava
 
 # Machines differ in speed, examples do not.
 settings.register_profile("atv", deadline=None, max_examples=50)

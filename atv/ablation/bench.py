@@ -8,10 +8,10 @@ from typing import Any
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.data import CalibrationData
-from atv.data.calibration import CalibrationBatches, calibration_batches
+from atv.data.calibration_batches import CalibrationBatches, calibration_batches
 from atv.evaluation.questions import Prompts, QuestionBatch, see_once
-from atv.fingerprint import tensors_digest
-from atv.lvlm import LVLM
+from atv.model.lvlm import LVLM
+from atv.records.digests import tensors_digest
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from atv.ablation.bench import Bench
 from atv.ablation.cell import Cell
 from atv.api import decouple, prune
 from atv.evaluation.generation import answer
-from atv.report import PruningReport
+from atv.records.pruning_report import PruningReport
 
 
 @dataclass(frozen=True)

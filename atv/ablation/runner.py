@@ -15,7 +15,7 @@ from atv.ablation.measuring import prune_and_ask
 from atv.ablation.results import Results
 from atv.ablation.shard import Shard
 from atv.ablation.store import CellStore, FinishedCell
-from atv.preemption import Preempted
+from atv.runtime.preemption import Preempted
 
 
 @dataclass

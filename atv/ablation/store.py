@@ -15,9 +15,9 @@ import pandas as pd
 from atv.ablation.bench import Bench
 from atv.ablation.cell import Cell
 from atv.ablation.measuring import Measured
-from atv.files import write_json
-from atv.masks import PackedMasks, load_masks, save_masks
-from atv.provenance import git_revision, hardware, versions
+from atv.records.files import write_json
+from atv.records.masks import PackedMasks, load_masks, save_masks
+from atv.records.provenance import git_revision, hardware, versions
 
 # Raised by hand when the same inputs would give other numbers; cells of another schema are left alone.
 CELL_SCHEMA = 2

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from atv.ablation.results import Results
-from atv.files import atomic
+from atv.records.files import atomic
 
 RETENTION = ["task", "score", "groups", "questions", "seeds", "retention", "low", "high", "seed_low", "seed_high"]
 

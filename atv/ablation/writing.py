@@ -12,8 +12,8 @@ import pandas as pd
 from atv.ablation.base import Ablation
 from atv.ablation.results import Results
 from atv.ablation.tables import write_tables
-from atv.files import atomic, write_json
-from atv.provenance import git_revision, hardware, versions
+from atv.records.files import atomic, write_json
+from atv.records.provenance import git_revision, hardware, versions
 
 
 def write_results(

@@ -1,4 +1,4 @@
-"""Allocations: how much each Linear loses."""
+"""Allocations, one rule a file: how much each Linear loses. Which of its weights go is for criteria and patterns."""
 
 from atv.allocation.base import Allocation, DenseBatch, DenseStatistics
 from atv.allocation.importance import DAS, ECoFLaP

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from atv.targets import Target
+from atv.model.targets import Target
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from atv.targets import Target
+from atv.model.targets import Target
 
 # How far the weighted mean of shares may be from its target.
 _PRECISION = 1e-12

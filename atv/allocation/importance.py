@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from atv.allocation.base import Allocation, DenseBatch, DenseStatistics
 from atv.allocation.budget import proportional, sizes
-from atv.allocation.watching import watching
+from atv.model.hooks import watching
+from atv.model.targets import Target
 from atv.selection.similarity import cosines, density
-from atv.targets import Target
 
 
 class _ByImportance(Allocation):

@@ -5,7 +5,7 @@ from fnmatch import fnmatch
 
 from atv.allocation.base import Allocation, DenseStatistics
 from atv.allocation.budget import sizes
-from atv.targets import Target
+from atv.model.targets import Target
 
 
 class ByKind(Allocation):

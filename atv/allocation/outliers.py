@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from atv.allocation.base import Allocation, DenseBatch, DenseStatistics
 from atv.allocation.budget import mean, shifted, sizes
-from atv.allocation.watching import watching
-from atv.targets import Target
+from atv.model.hooks import watching
+from atv.model.targets import Target
 
 
 class _ByWandaScores(Allocation):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from atv.allocation.base import Allocation, DenseStatistics
-from atv.targets import Target
+from atv.model.targets import Target
 
 
 class Uniform(Allocation):

@@ -5,7 +5,7 @@ from typing import Any, Literal, TypedDict
 
 from numpy.random import Generator
 
-from atv.bundled.knowledge import BADGE, BY_COLOR, CAPITALS, CONTINENT, DOUBLE, OBJECT, ROMAN, SIDES
+from atv.bundled.facts import BADGE, BY_COLOR, CAPITALS, CONTINENT, DOUBLE, OBJECT, ROMAN, SIDES
 from atv.bundled.scenes import COLORS, DIGITS, SHAPES, Scene, pick, shuffled
 from atv.bundled.tasks import TASKS
 from atv.bundled.tasks.base import PLACES, choice, name, names, others

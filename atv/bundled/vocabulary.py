@@ -5,7 +5,7 @@ from transformers import LlavaProcessor, PreTrainedTokenizerFast
 from transformers.models.clip import CLIPImageProcessorPil
 
 from atv.bundled.drawing import SIDE
-from atv.bundled.knowledge import BY_COLOR, CAPITALS, CONTINENTS, OBJECT, ROMAN
+from atv.bundled.facts import BY_COLOR, CAPITALS, CONTINENTS, OBJECT, ROMAN
 from atv.bundled.scenes import COLORS, COLUMNS, ROWS, SHAPES
 
 PATCH = 6

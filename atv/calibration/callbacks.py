@@ -12,19 +12,19 @@ from torch import Tensor
 from atv.calibration.fallback import warn_of_starved
 from atv.calibration.inputs import LinearInputs
 from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch
-from atv.calibration.plan import Plan
+from atv.calibration.pathway_plan import Plan
 from atv.calibration.pool import BlockPool, Pool
 from atv.calibration.samples import Sample
 from atv.calibration.sums import SampleSums
 from atv.criteria import Pruned
-from atv.fingerprint import tensors_digest
-from atv.lvlm import LVLM
-from atv.masks import PackedMasks
-from atv.ranks import agree
-from atv.report import BlockReport
-from atv.run_folder import FinishedBlock
+from atv.model.lvlm import LVLM
+from atv.model.targets import Target
+from atv.records.digests import tensors_digest
+from atv.records.masks import PackedMasks
+from atv.records.pruning_report import BlockReport
+from atv.records.run_folder import FinishedBlock
+from atv.runtime.ranks import agree
 from atv.selection import SetStatistics
-from atv.targets import Target
 
 Install = Callable[[str, Target, Mapping[str, Pruned]], None]
 

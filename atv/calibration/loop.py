@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 import lightning as L
 from torch.utils.data import DataLoader
 
-from atv.calibration.recorders import Recorder
+from atv.calibration.attention_and_outputs import Recorder
 from atv.calibration.samples import Sample, samples
 from atv.calibration.suspension import SuspendedForward, doors
 from atv.calibration.waiting import WaitingForward, addresses, held_bytes
-from atv.lvlm import LVLM
-from atv.offload import OffloadedBlocks
-from atv.ranks import padded, together
-from atv.targets import Target
+from atv.model.lvlm import LVLM
+from atv.model.offload import OffloadedBlocks
+from atv.model.targets import Target
+from atv.runtime.ranks import padded, together
 
 
 class CalibrationBatch(NamedTuple):

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from atv.calibration.fallback import experts_seen, with_fallback
-from atv.calibration.gram import GramSum
 from atv.calibration.inputs import ExpertInputs, LinearInputs, SiteInputs
 from atv.calibration.samples import Sample
-from atv.calibration.sums import SampleSums
+from atv.calibration.sums import GramSum, SampleSums
 from atv.criteria import PoolStatistics
-from atv.experts import LAST, expert_name
-from atv.ranks import gathered
+from atv.model.experts import LAST, expert_name
+from atv.runtime.ranks import gathered
 from atv.selection import SetStatistics, Tokens, TokenSelection
 
 

@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from atv.allocation import Allocation
-from atv.calibration.plan import Plan
+from atv.calibration.pathway_plan import Plan
 from atv.criteria import Criterion
-from atv.fingerprint import tensors_digest, weights_digest
-from atv.lvlm import LVLM
-from atv.offload import stored
+from atv.model.lvlm import LVLM
+from atv.model.offload import stored
+from atv.model.targets import Target
 from atv.patterns import Pattern
 from atv.plugins import describe
+from atv.records.digests import tensors_digest, weights_digest
 from atv.selection import TokenSelection
-from atv.targets import Target
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ import greenlet
 import torch
 from torch import Tensor, nn
 
-from atv.calibration.recorders import Recorded, Recorder
+from atv.calibration.attention_and_outputs import Recorded, Recorder
 from atv.calibration.recording import Recording, recording
-from atv.lvlm import LVLM
-from atv.targets import Target
+from atv.model.lvlm import LVLM
+from atv.model.targets import Target
 
 
 @dataclass(frozen=True)

@@ -10,22 +10,23 @@ from transformers import ProcessorMixin
 
 from atv.ablation.base import Ablation
 from atv.ablation.bench import Bench, Round
-from atv.ablation.loading import load_ablations
+from atv.ablation.from_files import load_ablations
 from atv.ablation.results import Results
 from atv.ablation.runner import Run, run_ablation
 from atv.ablation.shard import Shard
 from atv.ablation.store import CellStore, model_digest
 from atv.ablation.tables import chosen_tasks
 from atv.ablation.writing import write_results
+from atv.bundled import BUNDLED
 from atv.data import CalibrationData
-from atv.data.pixels import cap_pixels
-from atv.evaluation.benchmarks.chosen import chosen_benchmarks, load_all
-from atv.evaluation.benchmarks.loaded import LoadedBenchmark
+from atv.data.pixel_cap import cap_pixels
+from atv.data.sources import load_calibration, load_evaluation
+from atv.evaluation.benchmarks.loaded import LoadedBenchmark, chosen_benchmarks, load_all
 from atv.evaluation.questions import question_batches
-from atv.files import from_here, writable
-from atv.loading import BUNDLED, load_calibration, load_evaluation, load_model, model_folder
+from atv.model.loading import load_model, model_folder
+from atv.records.files import from_here, writable
+from atv.runtime.trainer import quiet_trainer
 from atv.tracking.log import LoggerName, chosen_loggers, log_ablation
-from atv.trainer import quiet_trainer
 
 
 class CellsFailed(RuntimeError):

@@ -5,8 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from atv.output import sidecar
-from atv.output.card import leave_card
-from atv.output.scores import read_scores
+from atv.output.model_card import leave_card, read_scores
 
 
 def card(folder: Path, scores: Path | None = None) -> None:

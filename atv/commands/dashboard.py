@@ -4,8 +4,8 @@ import json
 import sys
 from pathlib import Path
 
-from atv.files import write_json
-from atv.tracking.dashboard import sections, specification
+from atv.records.files import write_json
+from atv.tracking.dashboard_panels import sections, specification
 from atv.tracking.wandb_runs import wandb_mode
 from atv.tracking.workspace import save_workspace
 

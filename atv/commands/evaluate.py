@@ -7,20 +7,22 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from atv.bundled import BUNDLED
 from atv.commands.evaluate_benchmarks import evaluate_benchmarks
-from atv.data.pixels import cap_pixels
+from atv.data.pixel_cap import cap_pixels
+from atv.data.sources import load_evaluation
 from atv.evaluation.benchmarks import NINE
-from atv.evaluation.benchmarks.chosen import chosen_benchmarks, load_all
-from atv.evaluation.benchmarks.dense import dense_answers
+from atv.evaluation.benchmarks.dense_answers import dense_answers
+from atv.evaluation.benchmarks.loaded import chosen_benchmarks, load_all
 from atv.evaluation.generation import answer
 from atv.evaluation.lmms_eval import lmms_eval_command
-from atv.evaluation.pixels import pin_pixels
+from atv.evaluation.picture_size import pin_pixels
 from atv.evaluation.questions import BATCH_SIZE, question_batches
 from atv.evaluation.scores import TaskScore, task_scores
-from atv.files import atomic, writable, write_json
-from atv.loading import BUNDLED, load_evaluation, load_model, model_folder
-from atv.provenance import git_revision, hardware, versions
-from atv.trainer import quiet_trainer
+from atv.model.loading import load_model, model_folder
+from atv.records.files import atomic, writable, write_json
+from atv.records.provenance import git_revision, hardware, versions
+from atv.runtime.trainer import quiet_trainer
 
 
 def evaluate(

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from transformers import PreTrainedModel, ProcessorMixin
 
+from atv.evaluation.benchmark_run import BenchmarkResult, ask_benchmark
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark
-from atv.evaluation.run import BenchmarkResult, ask_benchmark
 from atv.evaluation.scores import Estimate, retention, task_scores
-from atv.files import write_json
-from atv.provenance import git_revision, hardware, versions
+from atv.records.files import write_json
+from atv.records.provenance import git_revision, hardware, versions
 
 
 def evaluate_benchmarks(

@@ -13,22 +13,24 @@ from rich.console import Console
 from rich.table import Table
 from transformers import PreTrainedModel, ProcessorMixin
 
+from atv.bundled import BUNDLED
 from atv.data.base import CalibrationData
-from atv.data.calibration import Drawing
-from atv.files import saved_atomically, writable
+from atv.data.calibration_batches import Drawing
+from atv.data.sources import load_calibration
 from atv.finetuning.batches import ConversationBatches, Sample, batched, drawn, shuffled
-from atv.finetuning.run import Outcome, finish, fit, prepare
+from atv.finetuning.fit_trainer import CHECKPOINTS, LogTo, last_checkpoint, training_trainer
 from atv.finetuning.settings import Settings
-from atv.finetuning.trainer import CHECKPOINTS, LogTo, last_checkpoint, training_trainer
-from atv.fingerprint import tensors_digest, weights_digest
-from atv.loading import BUNDLED, load_calibration, load_model, model_folder
-from atv.lvlm import LVLM
-from atv.masks import load_masks
+from atv.finetuning.training_run import Outcome, finish, fit, prepare
+from atv.model.loading import load_model, model_folder
+from atv.model.lvlm import LVLM
 from atv.output import sidecar
-from atv.output.card import leave_card
-from atv.preemption import Preempted
-from atv.provenance import git_revision, hardware, versions
-from atv.run_folder import RunFolder, is_run
+from atv.output.model_card import leave_card
+from atv.records.digests import tensors_digest, weights_digest
+from atv.records.files import saved_atomically, writable
+from atv.records.masks import load_masks
+from atv.records.provenance import git_revision, hardware, versions
+from atv.records.run_folder import RunFolder, is_run
+from atv.runtime.preemption import Preempted
 
 
 def finetune(

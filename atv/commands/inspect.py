@@ -9,20 +9,22 @@ from jsonargparse import lazy_instance
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from atv.calibration.pathway import Pathway
+from atv.bundled import BUNDLED
+from atv.calibration.pathway_choice import Pathway
 from atv.criteria import Criterion, Wanda
 from atv.data import CalibrationData
-from atv.data.calibration import calibration_batches
+from atv.data.calibration_batches import calibration_batches
+from atv.data.sources import load_calibration
 from atv.figures import norms_by_channel, overlap_heatmap, token_overlay
-from atv.files import atomic, writable, write_json
 from atv.inspection import Inspection, Subject, drawn_row, inspect_sample, linear_of_blocks, modality_overlap, own_row
-from atv.loading import BUNDLED, load_calibration, load_model, model_folder
-from atv.lvlm import LVLM
-from atv.masks import random_overlap
+from atv.model.loading import load_model, model_folder
+from atv.model.lvlm import LVLM
 from atv.patterns import Pattern
-from atv.provenance import git_revision, hardware, versions
+from atv.records.files import atomic, writable, write_json
+from atv.records.masks import random_overlap
+from atv.records.provenance import git_revision, hardware, versions
+from atv.runtime.trainer import quiet_trainer
 from atv.selection import DriftTopK, TokenSelection
-from atv.trainer import quiet_trainer
 
 
 def inspect(

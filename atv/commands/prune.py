@@ -11,26 +11,28 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 import atv
 from atv.allocation import Allocation, Uniform
-from atv.calibration.pathway import Pathway
+from atv.bundled import BUNDLED
+from atv.calibration.pathway_choice import Pathway
+from atv.calibration.pruning_run import BOTH
 from atv.calibration.request import Request
-from atv.calibration.run import BOTH
 from atv.criteria import Criterion, Wanda
 from atv.data import CalibrationData
-from atv.data.calibration import calibration_batches
-from atv.data.pixels import cap_pixels
-from atv.files import require_space, saved_atomically, writable
-from atv.loading import BUNDLED, load_calibration, load_model, load_processor, model_folder
-from atv.lvlm import LVLM
-from atv.offload import Offload, OffloadedBlocks, load_offloaded
+from atv.data.calibration_batches import calibration_batches
+from atv.data.pixel_cap import cap_pixels
+from atv.data.sources import load_calibration
+from atv.model.loading import load_model, load_processor, model_folder
+from atv.model.lvlm import LVLM
+from atv.model.offload import Offload, OffloadedBlocks, load_offloaded
 from atv.output import sidecar
-from atv.output.card import leave_card
-from atv.output.hub import check_login, push
+from atv.output.model_card import leave_card
 from atv.output.space import output_bytes
+from atv.output.upload import check_login, push
 from atv.patterns import Pattern
-from atv.report import PruningReport
-from atv.run_folder import RunFolder, clear_blocks, is_run
+from atv.records.files import require_space, saved_atomically, writable
+from atv.records.pruning_report import PruningReport
+from atv.records.run_folder import RunFolder, clear_blocks, is_run
+from atv.runtime.trainer import quiet_trainer
 from atv.selection import DriftTopK, TokenSelection
-from atv.trainer import quiet_trainer
 
 
 def prune(

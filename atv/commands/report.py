@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from atv.files import writable
+from atv.records.files import writable
 from atv.reporting.collection import Collection
 from atv.reporting.pages import write_pages
 

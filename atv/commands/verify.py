@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from atv.loading import model_folder
-from atv.output.verify import Verification
+from atv.model.loading import model_folder
+from atv.verification.folder import Verification
 
 
 def verify(

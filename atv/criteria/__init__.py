@@ -1,4 +1,7 @@
-"""Criteria: how a weight is scored, and whether what is kept is updated."""
+"""Criteria, one rule a file: how a weight is scored, and whether what is kept is updated.
+
+Which of the scored weights are kept is for patterns.
+"""
 
 from atv.criteria.base import Criterion, PoolStatistics, Pruned
 from atv.criteria.magnitude import Magnitude

@@ -9,7 +9,7 @@ from datasets import List as ListOf
 
 from atv.data.base import Conversation, IndexedData
 from atv.data.columns import Columns, task_rows
-from atv.hub import hub_errors, is_hub_id, split_revision
+from atv.runtime.hub import hub_errors, is_hub_id, split_revision
 
 
 class HFDataset(IndexedData):

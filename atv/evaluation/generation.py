@@ -15,9 +15,9 @@ from transformers import PreTrainedModel, ProcessorMixin
 from atv.evaluation import metrics
 from atv.evaluation.questions import Prompts
 from atv.plugins import find
-from atv.preemption import StopBetweenBatches
-from atv.ranks import gathered, together
-from atv.trainer import quiet_trainer
+from atv.runtime.preemption import StopBetweenBatches
+from atv.runtime.ranks import gathered, together
+from atv.runtime.trainer import quiet_trainer
 
 Question = Mapping[str, Any]
 Step = tuple[Sequence[Question], dict[str, Any]]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from atv.evaluation.benchmarks import Benchmark
-from atv.evaluation.pixels import PIXELS
+from atv.evaluation.picture_size import PIXELS
 
 VERSION = "0.7.3"
 # What lmms-eval calls the class that runs a model type; any other runs in its plain transformers class.

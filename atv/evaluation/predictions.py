@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 import pandas as pd
 
-from atv.files import atomic
+from atv.records.files import atomic
 
 
 class Predictions:

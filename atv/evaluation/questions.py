@@ -9,7 +9,7 @@ from datasets import Dataset
 from transformers import ProcessorMixin
 
 from atv.data.conversations import encode, read_row, require_columns
-from atv.lvlm import LVLM
+from atv.model.lvlm import LVLM
 
 EVALUATION_COLUMNS = (
     "question_id",

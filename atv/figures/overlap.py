@@ -40,8 +40,9 @@ def overlap_heatmap(
     """Block x Linear, coloured by IoU from the random baseline (dark) to equal masks (bright).
 
     Args:
-        iou: full name of a Linear -> IoU, as ``atv.masks.overlap`` gives it.
-        random: what two random masks would share, see ``atv.masks.random_overlap``; the colour bar begins there.
+        iou: full name of a Linear -> IoU, as ``atv.records.masks.overlap`` gives it.
+        random: what two random masks would share, see ``atv.records.masks.random_overlap``; the colour bar begins
+            there.
         pools: what the two calibrations are called.
         note: what else the title should say, such as how many samples.
     """

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
-from atv.visual_grid import VisualGrid
+from atv.model.visual_grid import VisualGrid
 
 CMAP = "viridis"
 WIDEST = 8

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import ProcessorMixin
 
 from atv.data.base import Picture
-from atv.data.calibration import Drawing
+from atv.data.calibration_batches import Drawing
 from atv.data.pictures import decode
 from atv.finetuning.labels import Chat, has_answer, labelled
 

@@ -11,7 +11,7 @@ from transformers import get_cosine_schedule_with_warmup
 
 from atv.finetuning.labels import IGNORED
 from atv.finetuning.settings import Settings
-from atv.lvlm import LVLM
+from atv.model.lvlm import LVLM
 
 
 class SparseFinetuning(L.LightningModule):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from atv.experts import ExpertWeight
-from atv.lvlm import LVLM
-from atv.targets import Target
+from atv.model.experts import ExpertWeight
+from atv.model.lvlm import LVLM
+from atv.model.targets import Target
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,8 @@ from transformers import ProcessorMixin
 from atv.data import CalibrationData
 from atv.data.conversations import MARKER, encode, messages
 from atv.data.pictures import decode
-from atv.lvlm import LVLM
-from atv.visual_grid import VisualGrid, seen_picture, visual_grid
+from atv.model.lvlm import LVLM
+from atv.model.visual_grid import VisualGrid, seen_picture, visual_grid
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,4 @@
-"""What comes out of a run: the sidecar, the model card, and the checks that the folder is what they say."""
+"""What is written beside a pruned model's weights: sidecar, model card, upload, and the disk that it takes.
+
+Whether a folder is what they say is checked in ``atv.verification``.
+"""

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from atv.lvlm import LVLM
-from atv.offload import stored
-from atv.output.parameters import targets_by_parameter
-from atv.provenance import git_revision, hardware
-from atv.report import PruningReport
+from atv.model.lvlm import LVLM
+from atv.model.offload import stored
+from atv.model.parameters import targets_by_parameter
+from atv.records.provenance import git_revision, hardware
+from atv.records.pruning_report import PruningReport
 
 REPORT, MASKS = "report.json", "masks.safetensors"
 

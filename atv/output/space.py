@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from atv.calibration.plan import Plan
-from atv.lvlm import LVLM
-from atv.targets import Target
+from atv.calibration.pathway_plan import Plan
+from atv.model.lvlm import LVLM
+from atv.model.targets import Target
 
 
 def output_bytes(lvlm: LVLM, targets: Mapping[str, Target], plan: Plan) -> int:

@@ -1,6 +1,6 @@
-"""Decoupled pathways: one masked weight a modality, every token routed to its own."""
+"""Decoupled pathways: one masked weight a modality, every token routed to its own; masks are made in calibration."""
 
-from atv.pathways.experts import DecoupledExperts, decouple_target
+from atv.pathways.decoupled_experts import DecoupledExperts, decouple_target
 from atv.pathways.linear import DecoupledLinear
 from atv.pathways.routing import route
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from atv.lvlm import LVLM
+from atv.model.lvlm import LVLM
 
 _OUTSIDE = object()
 # bool (batch, length), or None where every token is text. A context variable, not a module's attribute: while

@@ -1,4 +1,4 @@
-"""Sparsity patterns: which of the scored weights are kept."""
+"""Sparsity patterns, one rule a file: which of the scored weights are kept; scores are the criterion's."""
 
 import re
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from atv.files import atomic
+from atv.records.files import atomic
 from atv.reporting import numbers, setup
 from atv.reporting.collection import Collection
 

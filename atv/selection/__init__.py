@@ -1,4 +1,7 @@
-"""Token selection: which tokens of a calibration sample enter the pool."""
+"""Token selection, one rule a file: which tokens of a calibration sample enter the pool.
+
+How their statistics are gathered is for ``atv.calibration``.
+"""
 
 from atv.selection.amia import AMIA
 from atv.selection.attention import AttentionTopK

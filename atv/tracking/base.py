@@ -4,7 +4,7 @@ import json
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from atv.files import write_json
+from atv.records.files import write_json
 from atv.tracking.entry import Entry
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from atv.ablation.store import FinishedCell
-from atv.masks import PackedMasks
+from atv.records.masks import PackedMasks
 from atv.tracking import keys
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from atv.ablation.base import Ablation
 from atv.ablation.results import Results
 from atv.ablation.store import digest
-from atv.provenance import git_revision, hardware, versions
+from atv.records.provenance import git_revision, hardware, versions
 from atv.tracking import keys
 from atv.tracking.entry import Entry
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import wandb
 
-from atv.tracking.dashboard import NAME, Panel, Section
+from atv.tracking.dashboard_panels import NAME, Panel, Section
 
 RUNS_SHOWN = 1000
 

@@ -5,11 +5,11 @@ import copy
 import numpy as np
 import pytest
 import torch
-from tiny import IMAGE, make_batch, singles
+from helpers.tiny import IMAGE, make_batch, singles
 from torch.nn import functional as F
 
 import atv
-from atv.lvlm import LVLM
+from atv.model.lvlm import LVLM
 
 
 def allotted(model, batches, allocation, sparsity=0.5, **options):

@@ -5,7 +5,7 @@ import torch
 
 import atv
 from atv.calibration.suspension import SuspendedForward, doors
-from atv.lvlm import LVLM
+from atv.model.lvlm import LVLM
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from benchmark_data import write_benchmarks
+from helpers.benchmark_data import write_benchmarks
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "ablations" / "visual_sparsity.py"
@@ -157,8 +157,8 @@ def test_bad_options_are_refused_before_any_cell(atv_command, tmp_path, options,
 
 
 def test_a_saved_data_set_and_model_folder_stand_in(atv_command, tmp_path):
+    from atv.bundled import BUNDLED_MODEL
     from atv.bundled.data import calibration_pool, evaluation_set
-    from atv.loading import BUNDLED_MODEL
 
     calibration_pool(8).save_to_disk(tmp_path / "pool")
     evaluation_set("dev", 1).save_to_disk(tmp_path / "questions")

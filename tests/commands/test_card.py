@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from output.folders import save_pruned
+from helpers.pruned_folders import save_pruned
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import shutil
 
 import pandas as pd
 import pytest
-from benchmark_data import read_lines, write_benchmarks
+from helpers.benchmark_data import read_lines, write_benchmarks
 
 
 def test_scores_every_task_and_keeps_every_answer(atv_command, tmp_path):

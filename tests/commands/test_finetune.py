@@ -9,10 +9,10 @@ from PIL import Image as Picture
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import atv
+from atv.bundled import BUNDLED_MODEL
 from atv.bundled.data import calibration_pool
 from atv.cli import main
 from atv.finetuning.module import SparseFinetuning
-from atv.loading import BUNDLED_MODEL
 
 SHORT = ["--samples", 8, "--validation", 4, "--epochs", 2, "--batch_size", 4, "--trainer.enable_progress_bar", "false"]
 

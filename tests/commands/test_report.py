@@ -1,5 +1,5 @@
 import pytest
-from reporting.fake_results import Flat, write
+from helpers.fake_results import Flat, write
 
 
 def test_writes_both_files_and_says_what_it_left_out(atv_command, tmp_path):

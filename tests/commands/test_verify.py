@@ -2,7 +2,7 @@ import json
 import shutil
 
 import pytest
-from output.folders import edit
+from helpers.pruned_folders import edit
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from transformers import AutoModelForImageTextToText
 
 import atv
 from atv.calibration.suspension import SuspendedForward, doors
-from atv.lvlm import LVLM
+from atv.model.lvlm import LVLM
 from atv.pathways import decouple_target, route
-from atv.trainer import quiet_trainer
+from atv.runtime.trainer import quiet_trainer
 
 # Other pictures to try until every visual token has moved; codes of a codebook (Chameleon, Emu3) often stay.
 DRAWS = 16

@@ -8,8 +8,8 @@ from conformance.table import TYPES, build, usual_samples
 from transformers import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
-from atv.anatomy import VISUAL_MASK, takes
-from atv.lvlm import LVLM
+from atv.model.decoder import VISUAL_MASK, takes
+from atv.model.lvlm import LVLM
 
 # Types that cannot work, with the config where the default one could.
 REFUSED = {

@@ -8,8 +8,8 @@ from conformance.checks import logits, pathways, visual_mask
 from conformance.table import TYPES, Samples, build
 
 import atv
-from atv.lvlm import LVLM
-from atv.trainer import quiet_trainer
+from atv.model.lvlm import LVLM
+from atv.runtime.trainer import quiet_trainer
 
 KINDS = ["llava", "llava_next", "qwen2_5_vl", "qwen3_vl", "qwen3_5", "idefics3", "gemma3", "mistral3"]
 ROWS = {

@@ -2,11 +2,11 @@ import json
 
 import datasets.config
 import pytest
-from layouts import ANSWER, QUESTION, jpg, llava_next_rows, sharegpt4v, turns
+from helpers.layouts import ANSWER, QUESTION, jpg, llava_next_rows, sharegpt4v, turns
 
 from atv.data import CaptionedImages, HFDataset, HFStream, ShareGPT4V
 from atv.data.pictures import decode
-from atv.loading import load_calibration
+from atv.data.sources import load_calibration
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ import pytest
 
 from atv.evaluation.benchmarks import MME, NINE, Benchmark
 from atv.evaluation.lmms_eval import lmms_eval_command
-from atv.evaluation.pixels import pin_pixels
+from atv.evaluation.picture_size import pin_pixels
 
 
 @pytest.mark.parametrize(

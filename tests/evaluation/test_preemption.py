@@ -5,11 +5,12 @@ import signal
 
 import pytest
 
+from atv.data.sources import load_evaluation
 from atv.evaluation.generation import predict
 from atv.evaluation.questions import QuestionBatch, question_batches
-from atv.loading import load_evaluation, load_model, model_folder
-from atv.preemption import Preempted
-from atv.trainer import quiet_trainer
+from atv.model.loading import load_model, model_folder
+from atv.runtime.preemption import Preempted
+from atv.runtime.trainer import quiet_trainer
 
 
 class Interrupting:

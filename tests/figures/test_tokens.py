@@ -3,7 +3,7 @@ import pytest
 from matplotlib.patches import Rectangle
 
 from atv.figures import token_overlay
-from atv.visual_grid import VisualGrid
+from atv.model.visual_grid import VisualGrid
 
 PICTURE = np.zeros((20, 60, 3))
 GRID = VisualGrid(2, 3, first=1)

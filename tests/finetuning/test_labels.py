@@ -3,9 +3,10 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from atv.bundled import BUNDLED_MODEL
 from atv.data.conversations import messages
 from atv.finetuning.labels import labelled
-from atv.loading import BUNDLED_MODEL, load_model
+from atv.model.loading import load_model
 
 PICTURE = Image.new("RGB", (54, 54), "white")
 SHORT = [{"role": "user", "text": "what color is the circle ?"}, {"role": "assistant", "text": "red"}]

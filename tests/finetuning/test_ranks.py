@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.tiny import random_llava
+from helpers.tuning import pruned
 from ranks.finetuning import main
 from safetensors.torch import load_file
-from tiny import random_llava
-from tuning import pruned
 
-from atv.lvlm import LVLM
+from atv.model.lvlm import LVLM
 
 JOB = Path(__file__).parents[1] / "ranks" / "finetuning.py"
 

@@ -3,12 +3,12 @@
 import lightning as L
 import pytest
 import torch
-from tiny import random_llava
-from tuning import SETTINGS, answers, pruned
+from helpers.tiny import random_llava
+from helpers.tuning import SETTINGS, answers, pruned
 
-from atv.finetuning.run import fit, prepare
-from atv.finetuning.trainer import last_checkpoint, training_trainer
-from atv.lvlm import LVLM
+from atv.finetuning.fit_trainer import last_checkpoint, training_trainer
+from atv.finetuning.training_run import fit, prepare
+from atv.model.lvlm import LVLM
 
 
 class Killed(Exception):

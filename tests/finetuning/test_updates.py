@@ -3,17 +3,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from moe import moe_llava
+from helpers.moe import moe_llava
+from helpers.tuning import SETTINGS, answers, pruned
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import SGD, AdamW
 from transformers import get_cosine_schedule_with_warmup
-from tuning import SETTINGS, answers, pruned
 
-from atv.finetuning.run import finish, fit, prepare
+from atv.finetuning.fit_trainer import training_trainer
 from atv.finetuning.sites import pruned_sites, still_zero
-from atv.finetuning.trainer import training_trainer
+from atv.finetuning.training_run import finish, fit, prepare
 from atv.finetuning.updates import PackedMask, merge, train_kept, train_low_rank
-from atv.lvlm import LVLM
+from atv.model.lvlm import LVLM
 
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
 

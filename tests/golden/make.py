@@ -12,10 +12,10 @@ from atv.calibration.inputs import LinearInputs
 from atv.calibration.pool import Pool
 from atv.calibration.samples import Sample
 from atv.data import Bundled
-from atv.data.calibration import calibration_batches
+from atv.data.calibration_batches import calibration_batches
 from atv.evaluation.generation import answer
 from atv.evaluation.questions import question_batches
-from atv.loading import load_model, model_folder
+from atv.model.loading import load_model, model_folder
 from atv.patterns import parse_pattern
 from atv.selection import SetStatistics, Tokens
 

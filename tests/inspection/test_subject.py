@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from atv.bundled import BUNDLED_MODEL
 from atv.inspection import Subject, own_row
-from atv.loading import BUNDLED_MODEL, load_model
-from atv.lvlm import LVLM
-from atv.visual_grid import VisualGrid
+from atv.model.loading import load_model
+from atv.model.lvlm import LVLM
+from atv.model.visual_grid import VisualGrid
 
 
 @pytest.fixture(scope="module")

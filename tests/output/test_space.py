@@ -3,10 +3,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from atv.calibration.pathway import Pathway
-from atv.files import require_space
-from atv.lvlm import LVLM
+from atv.calibration.pathway_choice import Pathway
+from atv.model.lvlm import LVLM
 from atv.output.space import output_bytes
+from atv.records.files import require_space
 
 
 @pytest.mark.parametrize("criterion", ["Wanda", "SparseGPT"])

@@ -2,10 +2,10 @@ import copy
 
 import pytest
 import torch
-from tiny import IMAGE, make_batch
+from helpers.tiny import IMAGE, make_batch
 
 import atv
-from atv.lvlm import LVLM
+from atv.model.lvlm import LVLM
 from atv.pathways import DecoupledLinear, route
 from atv.pathways.routing import visual_mask
 

@@ -2,11 +2,11 @@ import copy
 
 import pytest
 import torch
-from moe import TEXTS, ernie, ernie_batch, layers, moe_llava
-from tiny import make_batch
+from helpers.moe import TEXTS, ernie, ernie_batch, layers, moe_llava
+from helpers.tiny import make_batch
 
 import atv
-from atv.lvlm import LVLM
+from atv.model.lvlm import LVLM
 from atv.pathways import DecoupledExperts, decouple_target, route
 
 DENSE = atv.Pathway("AllTokens", sparsity=0.0)

@@ -4,13 +4,13 @@ import sys
 from pathlib import Path
 
 import torch
+from helpers.tiny import random_llava
+from helpers.tuning import SETTINGS, answers, pruned
 from safetensors.torch import save_file
-from tiny import random_llava
-from tuning import SETTINGS, answers, pruned
 
-from atv.finetuning.run import fit, prepare
-from atv.finetuning.trainer import training_trainer
-from atv.lvlm import LVLM
+from atv.finetuning.fit_trainer import training_trainer
+from atv.finetuning.training_run import fit, prepare
+from atv.model.lvlm import LVLM
 
 
 def main(ranks, strategy, folder):

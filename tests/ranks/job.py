@@ -8,20 +8,21 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from moe import moe_llava
+from helpers.moe import moe_llava
+from helpers.tiny import make_batch, random_llava
 from PIL import Image
-from tiny import make_batch, random_llava
 
 import atv
+from atv.bundled import BUNDLED_MODEL
 from atv.evaluation import metrics
+from atv.evaluation.benchmark_run import ask_benchmark
 from atv.evaluation.benchmarks.loaded import load_benchmark
 from atv.evaluation.generation import answer
 from atv.evaluation.questions import question_batches
-from atv.evaluation.run import ask_benchmark
-from atv.loading import BUNDLED_MODEL, load_model
-from atv.masks import save_masks
-from atv.offload import load_offloaded
-from atv.trainer import quiet_trainer
+from atv.model.loading import load_model
+from atv.model.offload import load_offloaded
+from atv.records.masks import save_masks
+from atv.runtime.trainer import quiet_trainer
 
 
 class Stops(atv.TextOnly):

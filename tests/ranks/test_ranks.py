@@ -11,11 +11,11 @@ from pathlib import Path
 import lightning as L
 import pandas as pd
 import pytest
-from benchmark_data import read_lines, write_benchmarks
-from tiny import random_llava
+from helpers.benchmark_data import read_lines, write_benchmarks
+from helpers.tiny import random_llava
 
-from atv.masks import load_masks
-from atv.ranks import agree, together
+from atv.records.masks import load_masks
+from atv.runtime.ranks import agree, together
 
 JOB = Path(__file__).with_name("job.py")
 
@@ -87,7 +87,7 @@ def test_sigterm_to_one_rank_ends_all_after_the_block_in_hand(tmp_path):
 
 
 def test_ranks_that_disagree_are_named(monkeypatch):
-    monkeypatch.setattr("atv.ranks.gathered", lambda value: [value, "other"])
+    monkeypatch.setattr("atv.runtime.ranks.gathered", lambda value: [value, "other"])
     with pytest.raises(RuntimeError, match="masks of block 3 differ between ranks"):
         agree("one", "masks of block 3")
 

@@ -1,7 +1,7 @@
 import shutil
 
 import pytest
-from reporting.fake_results import Flat, Quiet, write
+from helpers.fake_results import Flat, Quiet, write
 
 from atv.ablation.findings import Finding
 from atv.evaluation.scores import Estimate

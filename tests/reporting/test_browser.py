@@ -1,7 +1,7 @@
 """The page as headless Chromium shows it; `make report-check` installs one."""
 
 import pytest
-from reporting.chromium import DARK, LIGHT, chromium, measured
+from helpers.chromium import DARK, LIGHT, chromium, measured
 
 from atv.reporting.collection import Collection
 from atv.reporting.pages import page

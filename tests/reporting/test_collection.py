@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from reporting.fake_results import Flat, write
+from helpers.fake_results import Flat, write
 
 from atv.reporting.collection import Collection
 

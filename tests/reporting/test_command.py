@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from atv.cli import parser
-from atv.reporting.command import run_again
+from atv.reporting.section import run_again
 
 RUN = {"file": "my rules/it's one.py", "model": "models/a b", "calibration": "bundled", "samples": 16, "split": "dev"}
 

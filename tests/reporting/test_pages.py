@@ -3,7 +3,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from reporting.fake_results import Flat
+from helpers.fake_results import Flat
 
 from atv.reporting.collection import Collection
 from atv.reporting.pages import page

@@ -1,4 +1,4 @@
-from reporting.fake_results import Flat, write
+from helpers.fake_results import Flat, write
 
 from atv.reporting.collection import Collection
 from atv.reporting.setup import differing, setup, shared

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import torch
-from tiny import make_batch, random_llava
+from helpers.tiny import make_batch, random_llava
 
 import atv
-from atv import run_folder
-from atv.run_folder import RunFolder
+from atv.records import run_folder
+from atv.records.run_folder import RunFolder
 
 BATCHES = [make_batch([5, 8], 1), make_batch([6], 2), make_batch([12, 4], 3, side="right")]
 

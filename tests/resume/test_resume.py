@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.tiny import random_llava
 from resume.killed import BATCHES, MOMENTS
-from tiny import random_llava
 
 import atv
-from atv.preemption import Preempted
+from atv.runtime.preemption import Preempted
 
 KILLED = Path(__file__).with_name("killed.py")
 

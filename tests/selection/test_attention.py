@@ -3,11 +3,11 @@ import copy
 import pytest
 import torch
 from conformance.table import build, usual_samples
-from tiny import make_batch, random_llava, singles
+from helpers.tiny import make_batch, random_llava, singles
 from transformers import AttentionInterface
 
 import atv
-from atv.calibration.attention import AttentionCall
+from atv.calibration.attention_and_outputs import AttentionCall
 
 
 class Sees(atv.TextOnly):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny import MIXED, make_tokens
+from helpers.tiny import MIXED, make_tokens
 
 import atv
 from atv.selection import Tokens

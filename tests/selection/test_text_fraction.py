@@ -1,5 +1,5 @@
 import pytest
-from tiny import MIXED, make_tokens
+from helpers.tiny import MIXED, make_tokens
 
 import atv
 

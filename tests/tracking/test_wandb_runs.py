@@ -4,10 +4,10 @@ import json
 
 import pandas as pd
 import pytest
+from helpers.tracked_runs import read_all
 from tracking.conftest import SECRET
-from tracking.runs import read_all
 
-from atv.masks import load_masks
+from atv.records.masks import load_masks
 from atv.tracking.wandb_runs import wandb_mode
 
 CELLS = {part: f"part {part}, seed 0" for part in ("none", "text", "visual", "both")}

@@ -2,7 +2,7 @@
 
 from numpy.random import Generator
 
-from atv.bundled.knowledge import BADGE, BY_COLOR, CONTINENT, CONTINENTS, OBJECT
+from atv.bundled.facts import BADGE, BY_COLOR, CONTINENT, CONTINENTS, OBJECT
 from atv.bundled.scenes import COLORS, DIGITS, SHAPES, Scene, Thing, pick
 from atv.bundled.tasks.base import PLACES, Question, Task, choice, name, reference
 

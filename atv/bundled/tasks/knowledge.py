@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from numpy.random import Generator
 
-from atv.bundled.knowledge import BADGE, BY_COLOR, OBJECT, ROMAN, SIDES
+from atv.bundled.facts import BADGE, BY_COLOR, OBJECT, ROMAN, SIDES
 from atv.bundled.scenes import Scene, pick
 from atv.bundled.tasks.base import Question, Task, others, reference
 

@@ -2,7 +2,7 @@
 
 from numpy.random import Generator
 
-from atv.bundled.knowledge import BADGE, BY_COLOR, CAPITALS, DOUBLE, SIDES
+from atv.bundled.facts import BADGE, BY_COLOR, CAPITALS, DOUBLE, SIDES
 from atv.bundled.scenes import COLORS, Scene, pick
 from atv.bundled.tasks.base import Question, Task, choice, reference
 from atv.bundled.tasks.relations import related

@@ -2,7 +2,7 @@
 
 from numpy.random import Generator
 
-from atv.bundled.knowledge import BY_COLOR
+from atv.bundled.facts import BY_COLOR
 from atv.bundled.scenes import COLORS, DIGITS, Scene, pick
 from atv.bundled.tasks.base import PLACES, Question, Task, absent_look, name, others, reference, shuffled
 

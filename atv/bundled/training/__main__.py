@@ -20,7 +20,7 @@ from atv.bundled.training.language import CHOOSING, LOOKING, POLISHING, Dialogue
 from atv.bundled.training.optimization import Schedule
 from atv.bundled.training.vision import CellBatches, VisionStage
 from atv.bundled.vocabulary import build_processor
-from atv.files import atomic, saved_atomically, writable
+from atv.records.files import atomic, saved_atomically, writable
 
 
 def train(

@@ -1,4 +1,4 @@
-"""A benchmark with its data: what to ask a model, and what to say of where it came from."""
+"""Benchmarks that were named, and each with its data: what to ask a model, and what to say of where it came from."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from typing import Any
 from datasets import Dataset
 from transformers import ProcessorMixin
 
-from atv.evaluation.benchmarks.base import Benchmark
-from atv.evaluation.benchmarks.questions import Asked, BenchmarkBatch, asked, digest
+from atv.evaluation.benchmarks import NINE, Benchmark
+from atv.evaluation.benchmarks.asked import Asked, BenchmarkBatch, asked, digest
 from atv.evaluation.benchmarks.source import Folder, Hub
 from atv.plugins import resolve
 
@@ -53,3 +53,23 @@ def load_benchmark(name: str | Benchmark, data: Path | None = None, limit: int |
     source = Hub(hub) if data is None else Folder(data, benchmark.name, hub.split("/")[-1], hub.replace("/", "--"))
     rows = benchmark.load(source)
     return LoadedBenchmark(benchmark, rows, asked(benchmark, rows, limit), source.revision)
+
+
+ALL = "all"
+
+
+def chosen_benchmarks(named: Sequence[str] | str) -> list[Benchmark]:
+    """The benchmarks of a list, or of names with commas between them; "all" are the nine.
+
+    Raises:
+        ValueError: for an unknown name; the message lists the choices.
+    """
+    names = [name.strip() for name in (named.split(",") if isinstance(named, str) else named)]
+    if names == [ALL]:
+        return [kind() for kind in NINE]
+    return [resolve(name, Benchmark, "benchmark") for name in dict.fromkeys(names)]  # type: ignore[type-abstract]
+
+
+def load_all(benchmarks: Sequence[Benchmark], data: Path | None, limit: int | None) -> list[LoadedBenchmark]:
+    """Their data, so that whatever is wrong with any is known before a model is loaded."""
+    return [load_benchmark(benchmark, data, limit) for benchmark in benchmarks]

@@ -1,5 +1,5 @@
 import pytest
-from benchmark_data import write_benchmarks
+from helpers.benchmark_data import write_benchmarks
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from benchmark_data import PICTURE, picture, table
+from helpers.benchmark_data import PICTURE, picture, table
 
 from atv.evaluation.benchmarks import NINE
 from atv.evaluation.benchmarks.loaded import load_benchmark

@@ -4,12 +4,12 @@ import shutil
 
 import pyarrow.parquet as pq
 import pytest
-from benchmark_data import mmbench, pope
 from datasets import DatasetDict, load_dataset
 from datasets.exceptions import DatasetNotFoundError
+from helpers.benchmark_data import mmbench, pope
 
+from atv.evaluation.benchmarks.asked import asked, digest
 from atv.evaluation.benchmarks.loaded import load_benchmark
-from atv.evaluation.benchmarks.questions import asked, digest
 
 
 def write(table, file):

@@ -1,0 +1,113 @@
+"""The Python interface: prune a model, or decouple its pathways and prune each by itself."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from transformers import PreTrainedModel
+
+from atv.allocation import Allocation
+from atv.calibration.pathway_choice import Pathway
+from atv.calibration.pruning_run import BOTH, run
+from atv.calibration.request import Request
+from atv.criteria import Criterion, Pruned
+from atv.model.lvlm import LVLM
+from atv.model.offload import is_offloaded
+from atv.model.targets import Target
+from atv.pathways import decouple_target, route
+from atv.patterns import Pattern
+from atv.records.pruning_report import PruningReport
+from atv.selection import TokenSelection
+
+
+def prune(
+    model: PreTrainedModel,
+    batches: Iterable[Mapping[str, Any]],
+    *,
+    selection: TokenSelection | str = "DriftTopK",
+    criterion: Criterion | str = "Wanda",
+    pattern: Pattern | str = "unstructured",
+    sparsity: float | None = None,
+    allocation: Allocation | str = "Uniform",
+    targets: Sequence[str] | None = None,
+    propagate: bool = True,
+    seed: int = 0,
+    trainer: L.Trainer | None = None,
+    run_dir: str | Path | None = None,
+    calibration: Mapping[str, Any] | None = None,
+) -> PruningReport:
+    """Prunes an LVLM's language model in place, block by block, by default as ATV-Pruning does.
+
+    Args:
+        model: any transformers LVLM with a text decoder and an image token; one loaded with
+            ``atv.model.offload.load_offloaded`` leaves its pruned weights in shards in ``run_dir``.
+        batches: the dicts that its processor returns, one or several samples each, padded or not; read once.
+        selection: which tokens enter the calibration pool: an instance, a class name or a dotted path.
+        criterion: how a weight is scored, likewise.
+        pattern: "unstructured", "2:4", "4:8", an instance, a class name or a dotted path. N:M keeps N of every M inputs
+            of a row.
+        sparsity: fraction of each row that is pruned; None is 0.5, or what N:M implies.
+        allocation: how the sparsity is shared out over the Linears: an instance, a class name or a dotted path.
+        targets: shell-style patterns of names; None is every Linear and expert of the decoder's blocks but routers.
+        propagate: whether a block sees its predecessors pruned; False is one-shot pruning.
+        seed: of whatever a rule draws; the same seed gives the same masks.
+        trainer: runs the prediction loop; None makes one with a progress bar.
+        run_dir: where each finished block, masks.safetensors and report.json are written, if given; the same call
+            goes on from the last finished block, a call that differs is refused.
+        calibration: which samples the batches are (as the ``record`` of ``calibration_batches``), kept in the report.
+
+    Raises:
+        ValueError: for any argument that does not fit, before calibration starts; for activations that are not
+            finite, at the first block and sample that shows them.
+    """
+    lvlm = LVLM.of(model)
+    chosen = lvlm.targets(targets)
+    plans = {BOTH: Pathway(selection, sparsity, criterion, pattern, allocation).plan(lvlm, chosen)}
+
+    def write(name: str, target: Target, pruned: Mapping[str, Pruned]) -> None:
+        target.weight.data.copy_(pruned[BOTH].applied_to(target.weight.data))
+
+    request = Request(lvlm, chosen, plans, propagate, seed, calibration or {})
+    return run(request, write, batches, trainer, run_dir)
+
+
+def decouple(
+    model: PreTrainedModel,
+    batches: Iterable[Mapping[str, Any]],
+    *,
+    text: Pathway,
+    visual: Pathway,
+    targets: Sequence[str] | None = None,
+    propagate: bool = True,
+    seed: int = 0,
+    trainer: L.Trainer | None = None,
+    run_dir: str | Path | None = None,
+    calibration: Mapping[str, Any] | None = None,
+) -> PruningReport:
+    """Gives every target one weight a modality, each pruned in its own way, in place (the paper's probe).
+
+    Generated tokens are text. To leave ``o_proj`` shared and dense, name the other Linears in ``targets``.
+
+    Args:
+        text, visual: how each pathway is calibrated and pruned.
+        model, batches, targets, propagate, seed, trainer, run_dir, calibration: as for ``prune``.
+
+    Returns:
+        A report whose ``pathways["text"]`` and ``pathways["visual"]`` hold the masks.
+
+    Raises:
+        ValueError: as ``prune`` does.
+    """
+    if is_offloaded(model):
+        raise ValueError("model: pathways of an offloaded model cannot be decoupled; load it whole")
+    lvlm = LVLM.of(model)
+    chosen = lvlm.targets(targets)
+    plans = {"text": text.plan(lvlm, chosen), "visual": visual.plan(lvlm, chosen)}
+
+    def replace(name: str, target: Target, pruned: Mapping[str, Pruned]) -> None:
+        decouple_target(model, name, target, **pruned)
+
+    route(lvlm)
+    request = Request(lvlm, chosen, plans, propagate, seed, calibration or {})
+    return run(request, replace, batches, trainer, run_dir)

@@ -1,0 +1,125 @@
+"""Attention and Linears' outputs, recorded at a block's door for the rules that ask for them."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from einops import rearrange, reduce
+from torch import Tensor, nn
+from transformers import AttentionInterface
+
+from atv.model.hooks import watching
+from atv.model.lvlm import LVLM
+from atv.model.targets import Target
+from atv.selection import TokenSelection
+
+# Keyword arguments that change the weights of attention in ways that are not computed here.
+_UNKNOWN = ("s_aux", "position_bias")
+
+
+@dataclass(frozen=True)
+class AttentionCall:
+    """What a block's self-attention was called with: rotated queries (batch, heads, length, width), keys (batch,
+    key heads, length, width), mask and options as transformers hands them to an attention implementation."""
+
+    query: Tensor
+    key: Tensor
+    mask: Any
+    scaling: float | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def last_query(self, row: int, valid: Tensor) -> Tensor:
+        """The last valid query's attention to each token of a batch's row, mean over heads, in float32: (length,).
+
+        Keys that the row's mask, its padding or a sliding window hides get 0. ``valid`` is bool (length,).
+        """
+        last = int(valid.nonzero()[-1])
+        query = rearrange(self.query[row, :, last].float(), "(kv group) w -> kv group w", kv=self.key.shape[1])
+        logits = torch.einsum("kgw,klw->kgl", query, self.key[row].float())
+        logits = logits * (self.query.shape[-1] ** -0.5 if self.scaling is None else self.scaling)
+        if cap := self.options.get("softcap"):
+            logits = cap * torch.tanh(logits / cap)
+        logits = rearrange(logits, "kv group l -> (kv group) l") + self._hidden(row, last, valid)
+        return reduce(logits.softmax(-1), "heads l -> l", "mean")
+
+    def _hidden(self, row: int, last: int, valid: Tensor) -> Tensor:
+        """0 where the query sees a key, -inf or the mask's own value elsewhere: (length,) or (heads, length)."""
+        place = torch.arange(len(valid), device=valid.device)
+        seen = valid & (place <= last)
+        if window := self.options.get("sliding_window"):
+            seen = seen & (place > last - window)
+        hidden = _additive(seen).to(self.query.device)
+        if not isinstance(self.mask, Tensor) or self.mask.dim() != 4:
+            return hidden
+        mask = self.mask[row % len(self.mask), :, last, : len(valid)]
+        return hidden + (_additive(mask) if mask.dtype == torch.bool else mask.float())
+
+
+def _additive(seen: Tensor) -> Tensor:
+    return torch.zeros_like(seen, dtype=torch.float32).masked_fill(~seen, -torch.inf)
+
+
+@contextmanager
+def attention_calls() -> Iterator[list[AttentionCall]]:
+    """Notes every self-attention that goes through transformers' AttentionInterface; the model's own one still runs."""
+    calls: list[AttentionCall] = []
+    choose = AttentionInterface.get_interface
+
+    def noting(interface: AttentionInterface, name: str, default: Callable[..., Any]) -> Callable[..., Any]:
+        implementation = choose(interface, name, default)
+
+        def attend(module: Any, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
+            known = all(kwargs.get(option) is None for option in _UNKNOWN)
+            if known and query.shape[2] == key.shape[2]:
+                mask = args[0] if args else kwargs.get("attention_mask")
+                calls.append(AttentionCall(query, key, mask, kwargs.get("scaling"), kwargs))
+            return implementation(module, query, key, value, *args, **kwargs)
+
+        return attend
+
+    AttentionInterface.get_interface = noting  # type: ignore[method-assign, assignment]
+    try:
+        yield calls
+    finally:
+        AttentionInterface.get_interface = choose  # type: ignore[method-assign]
+
+
+@dataclass
+class Recorded:
+    """Of one batch at one block: its attention call, and each Linear's output (batch, length, out)."""
+
+    attention: AttentionCall | None = None
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Recorder:
+    """Records what some selection rules need."""
+
+    def __init__(self, lvlm: LVLM, rules: Iterable[TokenSelection] = ()) -> None:
+        rules = tuple(rules)
+        self._model = type(lvlm.model).__name__
+        self._attention = [type(rule).__name__ for rule in rules if rule.needs_attention]
+        self._outputs = any(rule.per_linear for rule in rules)
+
+    @contextmanager
+    def __call__(self, block: int, targets: Mapping[str, Target]) -> Iterator[Recorded]:
+        """Around a block's forward.
+
+        Raises:
+            ValueError: for a block whose attention cannot be seen.
+        """
+        recorded = Recorded()
+        with ExitStack() as stack:
+            calls = stack.enter_context(attention_calls()) if self._attention else []
+            if self._outputs:
+                linears = {name: target for name, target in targets.items() if isinstance(target, nn.Linear)}
+                stack.enter_context(watching(linears, lambda name, _, output: recorded.outputs.update({name: output})))
+            yield recorded
+        if self._attention and not calls:
+            raise ValueError(
+                f"selection: {self._attention[0]} needs the last query's attention, but block {block} of {self._model} "
+                "has no self-attention that goes through transformers' AttentionInterface"
+            )
+        recorded.attention = calls[0] if calls else None

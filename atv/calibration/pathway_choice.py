@@ -1,0 +1,53 @@
+"""What is asked of one pathway: selection, criterion, pattern, allocation and sparsity, by name or as instances."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from atv.allocation import Allocation
+from atv.calibration.dense_pass import dense_statistics
+from atv.calibration.pathway_plan import Plan
+from atv.criteria import Criterion
+from atv.model.lvlm import LVLM
+from atv.model.targets import Target
+from atv.patterns import Pattern, parse_pattern
+from atv.plugins import resolve
+from atv.selection import TokenSelection
+
+
+@dataclass(frozen=True)
+class Pathway:
+    """How one pathway of a decoupled model is pruned; ``sparsity=0`` leaves it dense."""
+
+    selection: TokenSelection | str
+    sparsity: float | None = None
+    criterion: Criterion | str = "Wanda"
+    pattern: Pattern | str = "unstructured"
+    allocation: Allocation | str = "Uniform"
+
+    def plan(self, lvlm: LVLM, targets: Mapping[str, Target]) -> Plan:
+        """Names resolved and everything checked against the targets, before any calibration.
+
+        Raises:
+            ValueError: for an unknown name, a sparsity outside [0, 1), parts that contradict each other or cannot
+                serve experts, or a pattern that does not fit a target; the message names the argument, the value and
+                the choices.
+        """
+        pattern = parse_pattern(self.pattern)
+        plan = Plan(
+            resolve(self.selection, TokenSelection, "selection"),
+            resolve(self.criterion, Criterion, "criterion"),
+            pattern,
+            resolve(self.allocation, Allocation, "allocation"),
+            self._sparsity(pattern),
+        )
+        plan.check(targets)
+        return plan if plan.allocation.needs_dense else plan.allotted(targets, dense_statistics(lvlm, targets))
+
+    def _sparsity(self, pattern: Pattern) -> float:
+        implied, asked = pattern.sparsity, self.sparsity
+        if asked is not None and not (math.isfinite(asked) and 0 <= asked < 1):
+            raise ValueError(f"sparsity: expected a number in [0, 1), got {asked}")
+        if implied is not None and asked is not None and asked != implied:
+            raise ValueError(f"sparsity: {asked} contradicts the pattern {self.pattern!r}, which implies {implied}")
+        return implied if implied is not None else 0.5 if asked is None else asked

@@ -1,1 +1,0 @@
-"""``make bench``: what pruning costs, as ratios measured side by side in one run."""

@@ -1,0 +1,77 @@
+"""The trainer of a fine-tuning run."""
+
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.strategies import ModelParallelStrategy
+
+from atv.runtime.trainer import quiet_trainer
+
+CHECKPOINTS = "checkpoints"
+LogTo = Literal["csv", "wandb"]
+
+
+def training_trainer(folder: Path, every: int, log_to: LogTo | None, options: dict[str, Any]) -> L.Trainer:
+    """A trainer that keeps its last checkpoint in ``folder``, clips gradients to a norm of 1 and shows progress.
+
+    Args:
+        every: optimizer steps between checkpoints.
+        options: of lightning.Trainer, above these.
+
+    Raises:
+        ValueError: for an option that lightning.Trainer does not have.
+    """
+    if every < 1:
+        raise ValueError(f"checkpoint_every: expected 1 step or more, got {every}")
+    # The folder of a killed run is not empty, and should not be.
+    # The sampler knows where it was.
+    warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
+    # The model stays in evaluation mode, validation may be off, and every rank scores all of it.
+    warnings.filterwarnings("ignore", ".*no `val_dataloader`. Skipping val loop.*")
+    warnings.filterwarnings("ignore", ".*It is recommended to use `self.log.*sync_dist=True.*")
+    warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")
+    warnings.filterwarnings("ignore", ".*exists and is not empty.*")
+    keeps = ModelCheckpoint(
+        folder / CHECKPOINTS, save_last=True, save_top_k=0, every_n_train_steps=every, enable_version_counter=False
+    )
+    callbacks: list[Callback] = [keeps]
+    if options.get("enable_progress_bar", True):
+        callbacks.append(RichProgressBar())
+    settings: dict[str, Any] = {
+        "logger": _logger(folder, log_to),
+        "callbacks": callbacks,
+        "enable_checkpointing": True,
+        "gradient_clip_val": 1.0,
+        "max_epochs": 1,
+        "num_sanity_val_steps": -1,
+        "log_every_n_steps": 10,
+        # The plan of batches is made for all ranks.
+        "use_distributed_sampler": False,
+    }
+    return quiet_trainer(**(settings | options | _sharding(options)))
+
+
+def _sharding(options: dict[str, Any]) -> dict[str, Any]:
+    """``fsdp`` is FSDP2, which the module applies block by block; checkpoints stay one file."""
+    if options.get("strategy") != "fsdp":
+        return {}
+    try:
+        ranks = int(options.get("devices", 1)) * int(options.get("num_nodes", 1))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"trainer: fsdp needs devices as a number, got {options['devices']!r}") from error
+    return {"strategy": ModelParallelStrategy(ranks, 1, save_distributed_checkpoint=False)}
+
+
+def last_checkpoint(folder: Path) -> Path:
+    """Where the trainer's last checkpoint is, if there is one."""
+    return folder / CHECKPOINTS / "last.ckpt"
+
+
+def _logger(folder: Path, log_to: LogTo | None) -> Logger | bool:
+    if log_to == "csv":
+        return CSVLogger(folder, name="log", version="")
+    return WandbLogger(project="atv", name=folder.name, save_dir=folder) if log_to == "wandb" else False

@@ -1,0 +1,106 @@
+"""Callbacks that look on while a model is calibrated: what a rule picks of one sample, and norms by channel."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from atv.calibration.callbacks import BlockCallback
+from atv.calibration.inputs import LinearInputs
+from atv.calibration.samples import Sample
+from atv.calibration.sums import SampleSums
+from atv.records.pruning_report import BlockReport
+from atv.runtime.ranks import gathered
+from atv.selection import SetStatistics, TokenSelection
+
+
+@dataclass(frozen=True)
+class SampleBlock:
+    """One sample at one block (n tokens): which tokens are visual, how far the block turns each, what entered at once
+    (bool or float weights), and the undecided tokens, best first (k,). All on the CPU."""
+
+    visual: Tensor
+    drift: Tensor
+    at_once: Tensor
+    candidates: Tensor
+
+    def weights(self, rule: TokenSelection, statistics: SetStatistics) -> Tensor:
+        """How much each token counts in the block's pool, once the whole set is known: float32 (n,)."""
+        weights = self.at_once.float()
+        if len(self.candidates):
+            decided = rule.decide(self.candidates, int((~self.visual).sum()), statistics)
+            weights[self.candidates] += decided.float()
+        return weights
+
+
+class SampleTokens(BlockCallback):
+    """What a rule picks of one sample, block by block, as the pool sees it.
+
+    Args:
+        selection: the rule that the run prunes with.
+        sample: its index in the calibration set.
+        linears: block -> Linear, for rules that are ``per_linear``: the Linear whose tokens are noted.
+    """
+
+    def __init__(self, selection: TokenSelection, sample: int, linears: Mapping[int, str]) -> None:
+        self.selection, self.sample, self.linears = selection, sample, linears
+        self.seen: dict[int, SampleBlock] = {}
+        self.samples = 0
+        self._here: SampleBlock | None = None
+        self._count = 0
+
+    def observe(self, sample: Sample) -> None:
+        self._count += 1
+        tokens = sample.tokens
+        if tokens.sample != self.sample:
+            return
+        if self.selection.per_linear:
+            if (name := self.linears.get(tokens.block, "")) not in sample.outputs:
+                return
+            tokens = replace(tokens, linear=name, dense_output=sample.outputs[name])
+        noted = (tokens.visual, tokens.drift, self.selection.select(tokens), self.selection.candidates(tokens))
+        self._here = SampleBlock(*(values.detach().cpu().clone() for values in noted))
+
+    def finish(self, block: int) -> None:
+        # One rank has the sample, all have the same answer.
+        ranks = gathered((self._here, self._count))
+        self.samples = sum(count for _, count in ranks)
+        self.seen.update((block, seen) for seen, _ in ranks if seen is not None)
+        self._here, self._count = None, 0
+
+    def weights(self, report: BlockReport) -> Tensor:
+        """How much each of the sample's tokens counts in the pool of the block that a run reports on: (n,)."""
+        tokens = report.tokens
+        statistics = SetStatistics(report.mean_drift, self.samples, tokens["text"], tokens["visual"])
+        return self.seen[report.block].weights(self.selection, statistics)
+
+
+class ChannelNorms(BlockCallback):
+    """Root mean square of each channel that one Linear a block reads, over the text and the visual tokens of all
+    samples.
+
+    ``rms`` maps a block to float64 (2, in), text first; ``tokens`` to the two counts. A modality without tokens is NaN.
+    """
+
+    def __init__(self, linears: Mapping[int, str]) -> None:
+        self.linears = linears
+        self.rms: dict[int, Tensor] = {}
+        self.tokens: dict[int, tuple[int, int]] = {}
+        self._sums = SampleSums()
+
+    def observe(self, sample: Sample) -> None:
+        site = sample.site_of.get(self.linears.get(sample.tokens.block, ""))
+        inputs = sample.inputs.get(site) if site else None
+        if not isinstance(inputs, LinearInputs):
+            return
+        modalities = torch.stack([sample.tokens.text, sample.tokens.visual])
+        self._sums.add("squares", sample.tokens.sample, inputs.square_sums(modalities))
+        self._sums.add("tokens", sample.tokens.sample, modalities.sum(1).float())
+
+    def finish(self, block: int) -> None:
+        totals, self._sums = self._sums.totals(), SampleSums()
+        if totals:
+            self.rms[block] = (totals["squares"] / totals["tokens"][:, None]).sqrt()
+            text, visual = totals["tokens"].int().tolist()
+            self.tokens[block] = text, visual

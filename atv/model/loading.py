@@ -1,0 +1,54 @@
+"""Models and processors from folders, the hub, or the package itself."""
+
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+
+from atv.bundled import BUNDLED, BUNDLED_MODEL
+from atv.data.conversations import require_chat_template
+from atv.runtime.hub import fetch_model, is_hub_id
+
+
+def model_folder(model: str, trust_remote_code: bool = False) -> Path:
+    """The folder of a model: the bundled one, a path, or where a hub id was fetched to.
+
+    Args:
+        model: "bundled", a folder, or ``owner/name`` or ``owner/name@revision`` (only then is the network used).
+        trust_remote_code: whether Python files are fetched too.
+
+    Raises:
+        ValueError: when there is no such folder, it holds no config.json, or the hub does not give the model.
+    """
+    if model != BUNDLED and not Path(model).exists() and is_hub_id(model):
+        return fetch_model(model, trust_remote_code)
+    folder = BUNDLED_MODEL if model == BUNDLED else Path(model)
+    if not (folder / "config.json").is_file():
+        raise ValueError(
+            f"model: no model at {str(folder)!r} (a folder with config.json, a hub id owner/name, or {BUNDLED!r})"
+        )
+    return folder
+
+
+def load_model(folder: Path, trust_remote_code: bool = False) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """Model (in the dtype that its config names, safetensors only) and processor of a folder."""
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": True}
+    # First, because it is small: what is wrong with it is known before gigabytes are read.
+    processor = load_processor(folder, trust_remote_code)
+    model = AutoModelForImageTextToText.from_pretrained(folder, use_safetensors=True, dtype="auto", **options)
+    return model.eval(), processor
+
+
+def load_processor(folder: Path, trust_remote_code: bool = False) -> ProcessorMixin:
+    """The processor of a model's folder.
+
+    Raises:
+        ValueError: when it has no chat template, or needs a library that is not installed.
+    """
+    try:
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
+    except ImportError as error:
+        # Those that read videos need torchvision.
+        raise ValueError(f"model: its processor cannot be made: {' '.join(str(error).split())}") from error
+    require_chat_template(processor)
+    return processor

@@ -1,0 +1,136 @@
+"""What this project needs to know of any LVLM."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from atv.model.decoder import PIXELS, VISUAL_MASK, decoder_blocks, reads_tokens, takes, visual_token_ids
+from atv.model.experts import FusedExperts, fused_experts, routers
+from atv.model.targets import Target
+
+
+@dataclass(frozen=True)
+class LVLM:
+    """A vision-language model with its decoder blocks and the ids that stand for visual tokens.
+
+    ``visual_ids`` is empty where no id does: Kosmos-2's processor gives a mask instead, and Mllama's visual tokens
+    never enter the decoder, so that all of its tokens are text.
+
+    Raises:
+        ValueError: when built by ``of`` from a model that is no decoder-only LVLM; the message names it and says why.
+    """
+
+    model: PreTrainedModel
+    blocks: nn.ModuleList
+    blocks_name: str
+    visual_ids: tuple[int, ...]
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> "LVLM":
+        """Finds the blocks through ``model.get_decoder()`` and the visual token ids in the config."""
+        blocks, ids = decoder_blocks(model), visual_token_ids(model)
+        name = next(name for name, module in model.named_modules() if module is blocks)
+        return cls(model, blocks, name, ids)
+
+    def visual(self, inputs: Mapping[str, Any]) -> Tensor:
+        """Which positions carry visual tokens: bool (batch, length)."""
+        ids, mask = inputs["input_ids"], inputs.get(VISUAL_MASK)
+        if mask is not None:
+            return mask.bool()
+        return torch.isin(ids, torch.tensor(self.visual_ids, dtype=ids.dtype, device=ids.device))
+
+    @staticmethod
+    def valid(inputs: Mapping[str, Any]) -> Tensor:
+        """Which positions are no padding: bool (batch, length)."""
+        mask = inputs.get("attention_mask")
+        return torch.ones_like(inputs["input_ids"], dtype=torch.bool) if mask is None else mask.bool()
+
+    @staticmethod
+    def brings_pixels(inputs: Mapping[str, Any]) -> bool:
+        """Whether a picture or clip comes with these inputs."""
+        return any(value is not None for key, value in inputs.items() if key.startswith(PIXELS))
+
+    def encode_images(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """``inputs`` with the vision tower's output in place of its pixels, where the model takes such."""
+        plain = set(inputs) == {"input_ids", "attention_mask", "pixel_values"}
+        if not plain or not takes(self.model, "mm_encoder_outputs"):
+            return dict(inputs)
+        see: Any = self.model.get_image_features
+        seen = see(pixel_values=inputs["pixel_values"].to(self.model.device), return_dict=True)
+        features = BaseModelOutputWithPooling(pooler_output=seen.pooler_output)
+        kept = {key: value for key, value in inputs.items() if key != "pixel_values"}
+        return kept | {"mm_encoder_outputs": {"image": features}}
+
+    @cached_property
+    def linears(self) -> dict[str, nn.Linear]:
+        """Full name -> Linear, for every Linear of the blocks that reads the decoder's tokens and is no router's."""
+        return {
+            name: module
+            for short, module in self.blocks.named_modules()
+            if isinstance(module, nn.Linear)
+            and reads_tokens(short)
+            and not self._in_router(name := f"{self.blocks_name}.{short}")
+        }
+
+    @cached_property
+    def experts(self) -> list[FusedExperts]:
+        """The layers of experts inside the decoder blocks."""
+        return fused_experts(self.blocks, self.blocks_name)
+
+    @cached_property
+    def routers(self) -> list[str]:
+        """Names of what tells tokens their experts; it stays dense: a wrong route costs more than its weights save."""
+        return routers(self.experts, self.model)
+
+    @cached_property
+    def left_dense(self) -> dict[str, str]:
+        """Parameter of the blocks, norms excepted -> class of its module, of all that is no target: it stays dense."""
+        pruned = {(linear, name) for linear in self.linears.values() for name, _ in linear.named_parameters()}
+        pruned |= {(layer.module, parameter) for layer in self.experts for parameter in layer.parameters}
+        return {
+            f"{self.blocks_name}.{name}.{parameter}": type(module).__name__
+            for name, module in self.blocks.named_modules()
+            if "norm" not in type(module).__name__.lower()
+            for parameter, _ in module.named_parameters(recurse=False)
+            if (module, parameter) not in pruned
+        }
+
+    @cached_property
+    def prunable(self) -> dict[str, Target]:
+        """Full name -> every Linear and every expert's weight that can be pruned."""
+        experts = (layer.targets() for layer in self.experts)
+        return {**self.linears, **{name: target for targets in experts for name, target in targets.items()}}
+
+    def targets(self, patterns: Sequence[str] | None) -> dict[str, Target]:
+        """What to prune: every Linear and expert of the decoder, or those whose names match a shell-style pattern.
+
+        Raises:
+            ValueError: for a pattern that matches nothing, or only what is left dense.
+        """
+        if patterns is None:
+            return dict(self.prunable)
+        for pattern in patterns:
+            if not any(_matches(name, pattern) for name in self.prunable):
+                kinds = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in self.prunable}))
+                dense = [name for name in self.routers if _matches(name, pattern)]
+                why = f"{dense[0]} is a router and stays dense" if dense else f"its Linears end in {kinds}"
+                raise ValueError(f"targets: {pattern!r} matches no Linear of the decoder; {why}")
+        return {name: target for name, target in self.prunable.items() if any(_matches(name, p) for p in patterns)}
+
+    def _in_router(self, name: str) -> bool:
+        return any(f"{name}.".startswith(f"{router}.") for router in self.routers)
+
+    def block_of(self, name: str) -> int:
+        """Index of the block that holds the target called ``name``."""
+        return int(name[len(self.blocks_name) + 1 :].split(".", 1)[0])
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatch(name, pattern) or fnmatch(name, f"*.{pattern}")

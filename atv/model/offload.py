@@ -1,0 +1,191 @@
+"""Models larger than the device: blocks live on the CPU or on disk and visit the device for their stage alone.
+
+transformers loads such a model and accelerate's hooks fetch each weight when its module is called. Here a block's
+weights stay on the device from its observation until every sample has left it, and its pruned weights go straight into
+a shard of the output, from which the hooks fetch them from then on.
+"""
+
+import ctypes
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate.hooks import AlignDevicesHook, SequentialHook
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
+
+from atv.model.lvlm import LVLM
+from atv.records.files import atomic, write_json
+
+Offload = Literal["cpu", "disk"]
+_SHARD_BYTES = 2 << 30
+
+
+def load_offloaded(
+    folder: Path, offload: Offload, device: torch.device, scratch: Path, trust_remote_code: bool = False
+) -> PreTrainedModel:
+    """The model of a folder with its decoder blocks on the CPU or memory-mapped from disk, all else on ``device``.
+
+    Weights that transformers converts while it loads (fused experts, say) are written to ``scratch``.
+
+    Raises:
+        ValueError: for offloading to the CPU where that is the device already.
+    """
+    if offload == "cpu" and device.type == "cpu":
+        raise ValueError("offload: blocks are on the CPU already; choices here: disk, or none")
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": True}
+    config = AutoConfig.from_pretrained(folder, **options)
+    with torch.device("meta"):
+        skeleton = AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
+    blocks = LVLM.of(skeleton).blocks_name
+    places: dict[str, Any] = {**dict.fromkeys(_beside(skeleton, blocks), str(device)), blocks: offload}
+    loaded = AutoModelForImageTextToText.from_pretrained(
+        folder, use_safetensors=True, dtype="auto", device_map=places, offload_folder=scratch, **options
+    )
+    return loaded.eval()
+
+
+def is_offloaded(model: nn.Module) -> bool:
+    """Whether some of the model's weights are elsewhere until they are needed."""
+    return any(hook.offload for _, hook in _hooks(model))
+
+
+def stored(model: nn.Module, name: str) -> Tensor:
+    """A weight by its full name, wherever it is."""
+    module, _, own = name.rpartition(".")
+    value = model.get_parameter(name)
+    if value.device.type != "meta":
+        return value
+    return next(hook for _, hook in _hooks(model.get_submodule(module), deep=False)).weights_map[own]
+
+
+class OffloadedBlocks:
+    """The blocks of an offloaded model, and the shards in ``folder`` that take them once they are pruned."""
+
+    def __init__(self, lvlm: LVLM, folder: Path) -> None:
+        self.lvlm, self.folder = lvlm, folder
+        self.on_disk = "disk" in getattr(lvlm.model, "hf_device_map", {}).values()
+
+    def bring(self, block: int) -> None:
+        """Loads a block's weights to the device, to stay there."""
+        for module, hook in _hooks(self.lvlm.blocks[block]):
+            if hook.offload:
+                hook.pre_forward(module)
+                hook.offload = False
+
+    def store(self, block: int) -> None:
+        """Writes the shard of a block that is on the device."""
+        weights = self.lvlm.blocks[block].state_dict(prefix=f"{self.lvlm.blocks_name}.{block}.")
+        _write(self._shard(block), weights)
+
+    def point_to_shard(self, block: int) -> None:
+        """Lets a stored block be fetched from its shard."""
+        prefix = f"{self.lvlm.blocks_name}.{block}."
+        for name, value in self.lvlm.blocks[block].state_dict(prefix=prefix).items():
+            place = {"safetensors_file": str(self._shard(block)), "weight_name": name}
+            for loader in self._loaders(block):
+                loader.state_dict.pop(name, None)
+                loader.index[name] = place | {"dtype": str(value.dtype).removeprefix("torch.")}
+
+    def leave_device(self, block: int) -> None:
+        """After a block was pruned and stored: its predecessor, or the last block itself, is needed no more."""
+        self.point_to_shard(block)
+        if block:
+            self._send_back(block - 1)
+        if block + 1 == len(self.lvlm.blocks):
+            self._send_back(block)
+        _trim_heap()
+
+    def waiting_file(self, batch: int) -> Path | None:
+        """Where a batch's hidden state waits; None for the CPU's memory."""
+        return self.folder / ".waiting" / f"{os.getpid()}-{batch}" if self.on_disk else None
+
+    def _send_back(self, block: int) -> None:
+        for module, hook in _hooks(self.lvlm.blocks[block]):
+            if not hook.offload and hook.weights_map is not None:
+                hook.offload = True
+                hook.post_forward(module, None)
+
+    def leave(self) -> None:
+        """Writes the weights outside of the blocks, the index of all shards, and the configs, config.json last."""
+        model = self.lvlm.model
+        for file in self.folder.glob("model-rest-*.safetensors"):
+            file.unlink()
+        places = {
+            name: self._shard(block).name
+            for block, module in enumerate(self.lvlm.blocks)
+            for name in module.state_dict(prefix=f"{self.lvlm.blocks_name}.{block}.")
+        }
+        tied = getattr(model, "all_tied_weights_keys", {})
+        rest = {name: value for name, value in model.state_dict().items() if name not in places and name not in tied}
+        for number, names in enumerate(_shards(rest)):
+            file = self.folder / f"model-rest-{number:05d}.safetensors"
+            _write(
+                file, {name: rest[name] if rest[name].device.type != "meta" else stored(model, name) for name in names}
+            )
+            places |= dict.fromkeys(names, file.name)
+        write_json(self.folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": places})
+        if model.generation_config is not None:
+            model.generation_config.save_pretrained(self.folder)
+        config = json.loads(model.config.to_json_string()) | {"architectures": [type(model).__name__]}
+        write_json(self.folder / "config.json", config)
+
+    def _shard(self, block: int) -> Path:
+        return self.folder / f"model-block-{block:05d}.safetensors"
+
+    def _loaders(self, block: int) -> Iterator[Any]:
+        maps = {id(hook.weights_map): hook.weights_map for _, hook in _hooks(self.lvlm.blocks[block])}
+        loaders = {id(prefixed.dataset): prefixed.dataset for prefixed in maps.values() if prefixed is not None}
+        yield from loaders.values()
+
+
+def _trim_heap() -> None:
+    """Gives freed memory back to the system where the C library is glibc.
+
+    It keeps what large temporaries, such as scores, leave between the small masks that stay: block by block, up to the
+    size of the model.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
+
+
+def _beside(model: nn.Module, blocks: str, at: str = "") -> Iterator[str]:
+    """The modules and parameters that together are all of the model but its blocks."""
+    for name, module in [*model.named_children(), *model.named_parameters(recurse=False)]:
+        full = f"{at}{name}"
+        if blocks.startswith(f"{full}.") and isinstance(module, nn.Module):
+            yield from _beside(module, blocks, f"{full}.")
+        elif full != blocks:
+            yield full
+
+
+def _hooks(root: nn.Module, deep: bool = True) -> Iterator[tuple[nn.Module, AlignDevicesHook]]:
+    """Every module with each of its hooks that move weights."""
+    for module in root.modules() if deep else [root]:
+        hook = getattr(module, "_hf_hook", None)
+        for one in hook.hooks if isinstance(hook, SequentialHook) else [hook]:
+            if isinstance(one, AlignDevicesHook):
+                yield module, one
+
+
+def _shards(weights: dict[str, Tensor]) -> Iterable[list[str]]:
+    """Names of weights, a shard's worth each."""
+    shard: list[str] = []
+    size = 0
+    for name, value in weights.items():
+        if shard and size + value.nbytes > _SHARD_BYTES:
+            yield shard
+            shard, size = [], 0
+        shard, size = [*shard, name], size + value.nbytes
+    if shard:
+        yield shard
+
+
+def _write(file: Path, weights: dict[str, Tensor]) -> None:
+    with atomic(file) as path:
+        save_file({name: value.contiguous() for name, value in weights.items()}, path, {"format": "pt"})

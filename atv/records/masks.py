@@ -1,0 +1,124 @@
+"""Masks at one bit a weight, in memory and on disk."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from atv.records.files import atomic
+
+MASK_FORMAT = "atv-masks/1"
+
+
+class PackedMasks(Mapping[str, Tensor]):
+    """Linear name -> bool mask (out, in), True = kept, unpacked when it is asked for.
+
+    Unpacked, the masks of a model in bfloat16 would take half of its size.
+    """
+
+    def __init__(self, masks: Mapping[str, Tensor] | None = None) -> None:
+        self._packed: dict[str, tuple[Tensor, list[int]]] = {}
+        self.update(masks or {})
+
+    def update(self, masks: Mapping[str, Tensor]) -> None:
+        """Adds masks, or puts them in the place of earlier ones of the same name."""
+        if isinstance(masks, PackedMasks):
+            self._packed |= masks._packed
+            return
+        for name, mask in masks.items():
+            packed = np.packbits(mask.cpu().contiguous().numpy(), axis=1, bitorder="little")
+            self._packed[name] = torch.from_numpy(packed), list(mask.shape)
+
+    def __getitem__(self, name: str) -> Tensor:
+        packed, (_, width) = self._packed[name]
+        return torch.from_numpy(np.unpackbits(packed.numpy(), axis=1, count=width, bitorder="little")).bool()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._packed)
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    @property
+    def packed(self) -> dict[str, Tensor]:
+        """Name -> uint8 (out, ceil(in / 8)), little bit order, zero padded."""
+        return {name: packed for name, (packed, _) in self._packed.items()}
+
+    @property
+    def shapes(self) -> dict[str, list[int]]:
+        return {name: shape for name, (_, shape) in self._packed.items()}
+
+    @classmethod
+    def of_packed(cls, packed: Mapping[str, Tensor], shapes: Mapping[str, list[int]]) -> Self:
+        """From what ``packed`` and ``shapes`` gave."""
+        masks = cls()
+        masks._packed = {name: (packed[name], shape) for name, shape in shapes.items()}
+        return masks
+
+    @property
+    def sparsity(self) -> float:
+        """Pruned entries over all entries, 0 for no masks."""
+        total = sum(out * width for out, width in self.shapes.values())
+        return self.pruned / total if total else 0.0
+
+    @property
+    def pruned(self) -> int:
+        """How many entries are False."""
+        return sum(mask.numel() - int(mask.count_nonzero()) for mask in self.values())
+
+
+def overlap(masks_a: Mapping[str, Tensor], masks_b: Mapping[str, Tensor]) -> dict[str, float]:
+    """Intersection over union of what two sets of masks keep: Linear name -> IoU in [0, 1], 1 for equal masks.
+
+    Packed masks are compared as they lie, others are packed first, one at a time.
+
+    Raises:
+        ValueError: for a Linear that only one of them has, or masks of different shapes.
+    """
+    a, b = (masks if isinstance(masks, PackedMasks) else PackedMasks(masks) for masks in (masks_a, masks_b))
+    if alone := a.keys() ^ b.keys():
+        raise ValueError(f"masks: {min(alone)} is in one of the two sets alone")
+    for name, shape in a.shapes.items():
+        if shape != b.shapes[name]:
+            raise ValueError(f"masks: {name} is of shape {shape} in one set and {b.shapes[name]} in the other")
+    first, second = a.packed, b.packed
+    return {name: _iou(packed.numpy(), second[name].numpy()) for name, packed in first.items()}
+
+
+def random_overlap(kept: float) -> float:
+    """The IoU to expect of two random masks that each keep this share of the entries: 1/3 for a half."""
+    return kept / (2 - kept)
+
+
+def _iou(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    """Of packed bits; two masks that keep nothing are equal."""
+    union = int(np.bitwise_count(a | b).sum())
+    return int(np.bitwise_count(a & b).sum()) / union if union else 1.0
+
+
+def save_masks(path: str | Path, masks: Mapping[str, Tensor]) -> None:
+    """Writes ``PackedMasks.packed`` of bool masks (out, in); the shapes are in the metadata."""
+    masks = PackedMasks(masks)
+    with atomic(Path(path)) as temporary:
+        save_file(masks.packed, temporary, {"format": MASK_FORMAT, "shapes": json.dumps(masks.shapes)})
+
+
+def load_masks(path: str | Path) -> PackedMasks:
+    """The masks that ``save_masks`` wrote.
+
+    Raises:
+        ValueError: for a file of another format.
+    """
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+        if metadata.get("format") != MASK_FORMAT:
+            raise ValueError(f"{path}: expected format {MASK_FORMAT}, got {metadata.get('format')!r}")
+        shapes = json.loads(metadata["shapes"])
+        return PackedMasks.of_packed({name: file.get_tensor(name) for name in shapes}, shapes)

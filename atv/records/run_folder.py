@@ -1,0 +1,147 @@
+"""The folder of a pruning run: who it is, its finished blocks, and what it leaves behind.
+
+run.json                      settings, and digests of model and data; another run is not let in
+allocation.json               what each Linear is to lose
+blocks/000.safetensors, .json a finished block's masks and changed weights; the json, written last, has the checksum
+masks.safetensors, report.json the outcome
+"""
+
+import hashlib
+import json
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from atv.records.files import atomic, writable, write_json
+from atv.records.masks import PackedMasks, save_masks
+from atv.records.pruning_report import AllocationReport, BlockReport, PruningReport
+
+
+@dataclass(frozen=True)
+class FinishedBlock:
+    """What a block's pruning made: masks by pathway, weights that a criterion changed by "pathway/name", the report."""
+
+    report: BlockReport
+    masks: dict[str, PackedMasks]
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+class RunFolder:
+    """Keeps every finished block of one run, so that a killed run goes on where it stopped.
+
+    Args:
+        folder: made if need be.
+        identity: what makes the run itself: settings, and digests of model and data.
+
+    Raises:
+        ValueError: when nothing can be written there, or another run is there; the message says what differs.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        self.folder, self.identity = writable(folder, "run_dir"), _plain(identity)
+        if is_run(self.folder):
+            there = json.loads((self.folder / "run.json").read_text())
+            if differing := list(_differences(there["identity"], self.identity)):
+                raise ValueError(f"run_dir: {str(folder)!r} holds another run: {'; '.join(differing)}")
+
+    def begin(self) -> None:
+        """Marks the folder as this run's."""
+        write_json(self.folder / "run.json", {"schema": 1, "identity": self.identity})
+
+    def allocation(self) -> AllocationReport | None:
+        """What each Linear is to lose, if it was found before."""
+        file = self.folder / "allocation.json"
+        return AllocationReport(**json.loads(file.read_text())) if file.is_file() else None
+
+    def save_allocation(self, allocation: AllocationReport) -> None:
+        """Keeps what each Linear is to lose."""
+        write_json(self.folder / "allocation.json", asdict(allocation))
+
+    def finished(self) -> list[FinishedBlock]:
+        """The blocks from the first on that are whole; a file that is not is named in a warning."""
+        blocks: list[FinishedBlock] = []
+        while self._file(len(blocks), "json").is_file():
+            try:
+                blocks.append(self._load(len(blocks)))
+            except (ValueError, KeyError, OSError) as error:
+                corrupt = self._file(len(blocks), "safetensors")
+                warnings.warn(f"{corrupt} is corrupt ({error}): going on from the block before it", stacklevel=2)
+                break
+        return blocks
+
+    def save(self, block: FinishedBlock) -> None:
+        """Writes a finished block; it counts from the moment that its manifest has its name."""
+        tensors = {f"weight/{name}": weight for name, weight in block.weights.items()}
+        for pathway, masks in block.masks.items():
+            tensors |= {f"{pathway}/{name}": packed for name, packed in masks.packed.items()}
+        content = self._file(block.report.block, "safetensors")
+        with atomic(content) as path:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+        manifest = {
+            "checksum": _checksum(content),
+            "report": asdict(block.report),
+            "shapes": {pathway: masks.shapes for pathway, masks in block.masks.items()},
+            "weights": list(block.weights),
+        }
+        write_json(self._file(block.report.block, "json"), manifest)
+
+    def leave(self, report: PruningReport) -> None:
+        """Writes masks.safetensors (one a pathway where they are decoupled) and report.json."""
+        if report.pathways:
+            for name, pathway in report.pathways.items():
+                save_masks(self.folder / f"masks.{name}.safetensors", pathway.masks)
+        else:
+            save_masks(self.folder / "masks.safetensors", report.masks)
+        write_json(self.folder / "report.json", report.as_dict())
+
+    def _file(self, block: int, kind: str) -> Path:
+        return self.folder / "blocks" / f"{block:03d}.{kind}"
+
+    def _load(self, block: int) -> FinishedBlock:
+        manifest = json.loads(self._file(block, "json").read_text())
+        content = self._file(block, "safetensors")
+        if _checksum(content) != manifest["checksum"]:
+            raise ValueError("its checksum is not its manifest's")
+        with safe_open(content, "pt") as file:
+            masks = {
+                pathway: PackedMasks.of_packed({name: file.get_tensor(f"{pathway}/{name}") for name in shapes}, shapes)
+                for pathway, shapes in manifest["shapes"].items()
+            }
+            weights = {name: file.get_tensor(f"weight/{name}") for name in manifest["weights"]}
+        return FinishedBlock(BlockReport(**manifest["report"]), masks, weights)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a run was begun in the folder."""
+    return (folder / "run.json").is_file()
+
+
+def clear_blocks(folder: Path) -> None:
+    """Removes a run's finished blocks and scratch files, once the outcome and the model are written."""
+    for name in ("blocks", ".waiting", ".offload"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _checksum(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """As JSON gives it back; objects by their class."""
+    return json.loads(json.dumps(value, default=lambda other: type(other).__name__))
+
+
+def _differences(there: Any, here: Any, at: str = "") -> Iterator[str]:
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in sorted(there.keys() | here.keys()):
+            yield from _differences(there.get(key), here.get(key), f"{at}.{key}" if at else key)
+    elif there != here:
+        yield f"{at} is {there!r} there and {here!r} here"

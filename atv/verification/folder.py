@@ -1,0 +1,90 @@
+"""All checks of a pruned model's folder, in order; the first that fails ends them."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from atv.model.loading import load_processor
+from atv.output import sidecar
+from atv.records.masks import PackedMasks, load_masks
+from atv.verification.answering import answer
+from atv.verification.compact import sizes
+from atv.verification.mask_checks import check_names, check_pattern, label, recorded_pattern
+from atv.verification.saved_model import SavedModel, opened
+from atv.verification.weight_checks import BaseCheck, ZerosCheck, check_tensors
+
+Watch = Callable[[Sequence[str]], Iterable[str]]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What is to be verified, and how much: without ``base`` no tensor is compared, with ``tokens`` 0 none generated.
+
+    ``watch`` is given the names of the tensors and may show how far they are.
+    """
+
+    folder: Path
+    base: Path | None = None
+    tokens: int = 8
+    trust_remote_code: bool = False
+    watch: Watch = iter
+
+    def run(self) -> dict[str, str]:
+        """Check -> what was found.
+
+        Raises:
+            ValueError: for a folder that is no pruned model or cannot be loaded.
+            VerificationError: at the first check that fails.
+        """
+        report = sidecar.read(self.folder)
+        masks = load_masks(self.folder / sidecar.MASKS)
+        with ExitStack() as stack:
+            pruned = stack.enter_context(opened(self.folder, self.trust_remote_code))
+            base = stack.enter_context(opened(self.base, self.trust_remote_code)) if self.base else None
+            found = self._masks(report, masks, pruned)
+            found |= self._tensors(report, masks, pruned, base)
+            return found | self._answer(pruned) | _sizes(pruned, masks)
+
+    def _masks(self, report: dict[str, Any], masks: PackedMasks, pruned: SavedModel) -> dict[str, str]:
+        check_names(masks, report["targets"], pruned.lvlm)
+        ((pathway, plan),) = report["settings"]["plans"].items()
+        pattern = recorded_pattern(plan["pattern"])
+        check_pattern(pattern, masks, report["allocation"]["sparsities"][pathway], pruned.lvlm)
+        found = f"of {len(masks)} targets, {masks.sparsity:.2%} of their weights pruned"
+        return {"masks": found, "pattern": f"{label(pattern)} holds in every mask"}
+
+    def _tensors(
+        self, report: dict[str, Any], masks: PackedMasks, pruned: SavedModel, base: SavedModel | None
+    ) -> dict[str, str]:
+        tuning = report.get("finetuning") or {}
+        updated = bool(report.get("updates_weights") or tuning)
+        compared = None if base is None else BaseCheck(base, masks, updated, tuning.get("train_also") or ())
+        if compared is not None:
+            compared.check_layout(pruned)
+        rows = None if tuning else report["targets"]
+        dense, sparse = check_tensors(pruned, ZerosCheck(masks, rows), compared, self.watch(list(pruned.tensors)))
+        found = {"zeros": "where the masks say" + (_kept_zeros(rows) if rows else "")}
+        if compared is None:
+            return found | {"base": "not compared: name it with --base"}
+        how = "fine-tuned" if tuning else "updated by the criterion"
+        kept = f"were {how}, and are not compared" if updated else "equal its bit for bit"
+        return found | {"base": f"{dense} tensors equal its bit for bit; the kept weights of {sparse} {kept}"}
+
+    def _answer(self, pruned: SavedModel) -> dict[str, str]:
+        if not self.tokens:
+            return {"generation": "skipped"}
+        processor = load_processor(self.folder, self.trust_remote_code)
+        return {"generation": repr(answer(pruned, processor, self.tokens))}
+
+
+def _sizes(pruned: SavedModel, masks: PackedMasks) -> dict[str, str]:
+    size = sizes(pruned, masks)
+    compact = f"{size.compact / 1e6:.1f} MB with bit-packed masks and compacted values ({size.share:.1%})"
+    return {"size": f"{size.dense / 1e6:.1f} MB dense with zeros; {compact}"}
+
+
+def _kept_zeros(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    count = sum(row["kept_zeros"] for row in rows.values())
+    return f"; {count} more among the kept weights, as when it was written"

@@ -1,0 +1,121 @@
+"""Whether a pruned model's tensors are what its masks and its base model say, one tensor at a time."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from atv.model.parameters import targets_by_parameter
+from atv.records.masks import PackedMasks
+from atv.verification.errors import VerificationError
+from atv.verification.saved_model import SavedModel
+
+
+@dataclass(frozen=True)
+class ZerosCheck:
+    """A target's weights: zero where its mask says, and as many zeros among those kept as the sidecar counted.
+
+    Without ``rows``, as after training, kept weights are not counted.
+    """
+
+    masks: PackedMasks
+    rows: Mapping[str, Mapping[str, Any]] | None
+
+    def check(self, name: str, weight: Tensor) -> None:
+        """Raises VerificationError for ``weight`` (out, in) of the target called ``name``."""
+        mask = self.masks[name]
+        if (wrong := ((weight != 0) & ~mask).nonzero()).numel():
+            raise VerificationError(f"{name}: {_at(wrong)} is {float(weight[tuple(wrong[0])])}, and the mask prunes it")
+        if self.rows is None:
+            return
+        found, expected = int(((weight == 0) & mask).count_nonzero()), self.rows[name]["kept_zeros"]
+        if found != expected:
+            raise VerificationError(f"{name}: {found} kept weights are zero, {expected} were when it was written")
+
+
+@dataclass(frozen=True)
+class BaseCheck:
+    """Tensors against the base model's, bit for bit.
+
+    ``updated`` says that the kept weights of targets may have changed: they are then not compared. Neither are the
+    parameters that a pattern of ``trained`` matches.
+    """
+
+    base: SavedModel
+    masks: PackedMasks
+    updated: bool = False
+    trained: Sequence[str] = ()
+
+    def check_layout(self, pruned: SavedModel) -> None:
+        """Raises VerificationError unless class, names, shapes and dtypes are equal."""
+        ours, theirs = type(pruned.lvlm.model).__name__, type(self.base.lvlm.model).__name__
+        if ours != theirs:
+            raise VerificationError(f"base: the pruned model is a {ours}, the base model a {theirs}")
+        for name in [*pruned.tensors, *self.base.tensors]:
+            own, other = (model.tensors.get(name) for model in (pruned, self.base))
+            if own is None or other is None:
+                raise VerificationError(f"base: the {'base' if own is None else 'pruned'} model alone has {name}")
+            if own.shape != other.shape or own.dtype != other.dtype:
+                raise VerificationError(f"base: {name} is {_kind(other)} in the base model, {_kind(own)} when pruned")
+
+    def check(self, name: str, weight: Tensor, dense: Tensor) -> None:
+        """Raises VerificationError unless the target's ``weight`` is ``dense`` (out, in) under its mask."""
+        if name not in self.masks:
+            self.check_equal(name, weight, dense)
+        elif not self.updated:
+            self.check_equal(name, weight, dense.masked_fill(~self.masks[name], 0), " where it was kept")
+
+    def check_equal(self, name: str, ours: Tensor, theirs: Tensor, where: str = "") -> None:
+        """Raises VerificationError unless both are the same bits."""
+        if not torch.equal(_bits(ours), _bits(theirs)):
+            differing = (_bits(ours) != _bits(theirs)).view(*ours.shape, -1).any(-1).nonzero()
+            raise VerificationError(f"{name} differs from the base model's{where}: first at {_at(differing)}")
+
+
+def check_tensors(
+    pruned: SavedModel, zeros: ZerosCheck, base: BaseCheck | None, names: Iterable[str]
+) -> tuple[int, int]:
+    """Reads every tensor once, in ``names``' order.
+
+    Returns:
+        How many tensors without and with pruned weights were checked.
+
+    Raises:
+        VerificationError: at the first tensor that is not as it should be.
+    """
+    views, counts = targets_by_parameter(pruned.lvlm), [0, 0]
+    for name in names:
+        targets = views.get(name, {})
+        masked = [target for target in targets if target in zeros.masks]
+        counts[bool(masked)] += 1
+        if not masked and base is None:
+            continue
+        ours = pruned.tensor(name)
+        for target in masked:
+            zeros.check(target, targets[target](ours))
+        if base is not None and not any(fnmatch(name, pattern) for pattern in base.trained):
+            _compare(base, name, ours, targets if masked else {})
+    return counts[0], counts[1]
+
+
+def _compare(base: BaseCheck, name: str, ours: Tensor, targets: Mapping[str, Any]) -> None:
+    theirs = base.base.tensor(name)
+    for target, view in targets.items():
+        base.check(target, view(ours), view(theirs))
+    if not targets:
+        base.check_equal(name, ours, theirs)
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    return tensor.contiguous().flatten().view(torch.uint8)
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def _at(places: Tensor) -> str:
+    return f"entry {tuple(places[0].tolist())}" if places.shape[1] else "its only value"

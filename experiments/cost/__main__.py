@@ -1,0 +1,55 @@
+"""``make bench``: python -m experiments.cost --repeats 5"""
+
+import os
+from datetime import date
+from pathlib import Path
+
+import torch
+from jsonargparse import auto_cli
+
+from atv.records.files import writable
+from atv.records.provenance import git_revision, hardware, versions
+from experiments.cost import gpu, mask_making, result_page, scaling, whole_models
+from experiments.cost.workload import Shape
+
+
+def bench(
+    output: Path = Path("docs/cost"),
+    repeats: int = 3,
+    threads: int = 2,
+    peer: Path = Path(".venv-peers/bin/python"),
+    shape: Shape = Shape(),  # noqa: B008
+    growth: Shape = scaling.BASE,
+) -> None:
+    """Measure what pruning costs and write a page named by date and hardware.
+
+    Args:
+        output: Folder for the page, its plot and its numbers.
+        repeats: Interleaved repeats of every comparison.
+        threads: That each side may use.
+        peer: Python of an environment with llm-compressor; the comparison is skipped where there is none.
+        shape: The model and samples of the main table.
+        growth: The smallest model and samples of the growth curves.
+    """
+    writable(output, "output")
+    torch.set_num_threads(threads)
+    before = os.getloadavg()[0]
+    compared, remarks = whole_models.rows(shape, repeats, threads, peer)
+    made = mask_making.rows(shape, 2 * repeats + 1)
+    grown = scaling.growths(growth, repeats)
+    large, gpu_remarks = gpu.rows()
+    facts = {
+        "hardware": hardware(),
+        "model": str(shape),
+        "repeats": repeats,
+        "load before": round(before, 2),
+        "git": git_revision(),
+        "versions": versions(),
+    }
+    rows, remarks = [*compared, *made, *large], [*remarks, *gpu_remarks]
+    page = result_page.write(output, result_page.Results(date.today().isoformat(), facts, rows, grown, remarks))
+    print(page.read_text() + f"\nwritten to {page}")
+
+
+if __name__ == "__main__":
+    auto_cli(bench, as_positional=False)

@@ -1,0 +1,80 @@
+"""llm-compressor beside us, in a process and an environment of its own."""
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedModel
+
+from atv.bundled import BUNDLED_MODEL
+from experiments.cost.workload import Batch
+
+WORKER = Path(__file__).with_name("llm_compressor.py")
+
+
+class LlmCompressor:
+    """A worker that has loaded the same model and samples, and prunes a fresh copy each time it is asked.
+
+    Args:
+        python: the other environment's interpreter.
+        folder: an empty folder for what the two processes share.
+        model, batches: what is pruned.
+        threads: that the worker may use.
+    """
+
+    def __init__(
+        self, python: Path, folder: Path, model: PreTrainedModel, batches: Sequence[Batch], threads: int
+    ) -> None:
+        self.folder = folder
+        model.save_pretrained(folder)
+        # Any tokenizer does: llm-compressor wants to see one, and never uses it.
+        AutoTokenizer.from_pretrained(BUNDLED_MODEL).save_pretrained(folder)
+        torch.save(list(batches), folder / "batches.pt")
+        self._log = open(folder / "log", "w+")  # noqa: SIM115
+        answers, pipe = os.pipe()
+        self._process = subprocess.Popen(
+            [str(python.absolute()), str(WORKER), str(folder), str(pipe)],
+            stdin=subprocess.PIPE,
+            stdout=self._log,
+            stderr=self._log,
+            text=True,
+            pass_fds=[pipe],
+            cwd=folder,
+            env=os.environ | {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"},
+        )
+        os.close(pipe)
+        self._answers = os.fdopen(answers)
+        self.versions = self._answer()
+
+    def run(self) -> float:
+        """Seconds that one pruning took."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("prune\n")
+        self._process.stdin.flush()
+        return float(self._answer())
+
+    def masks(self) -> dict[str, Tensor]:
+        """Of the last run: Linear name -> bool (out, in), True = kept."""
+        return load_file(self.folder / "masks.safetensors")
+
+    def _answer(self) -> Any:
+        line = self._answers.readline()
+        if not line:
+            self._log.seek(0)
+            raise RuntimeError(f"llm-compressor's process ended: {self._log.read()[-2000:]}")
+        return json.loads(line)
+
+    def __enter__(self) -> "LlmCompressor":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Closing its input ends the worker."""
+        self._process.communicate()
+        self._answers.close()
+        self._log.close()

@@ -1,0 +1,124 @@
+"""The benchmark as a Markdown page, a plot and JSON, named by date and hardware."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from atv.records.files import atomic, write_json
+from atv.runtime.timing import Row
+from experiments.cost.scaling import Growth
+from experiments.cost.whole_models import ATV, FLOOR
+
+COLORS = {ATV: "#1d4ed8", FLOOR: "0.6"}
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that was measured, and where: ``facts`` has hardware, versions, git and the like."""
+
+    date: str
+    facts: dict[str, Any]
+    rows: Sequence[Row]
+    growths: Sequence[Growth]
+    remarks: Sequence[str]
+
+    @property
+    def stem(self) -> str:
+        """Date and hardware, fit for a file name."""
+        hardware = re.sub(r"[^a-z0-9]+", "-", self.facts["hardware"].lower()).strip("-")
+        return f"{self.date}-{hardware}"
+
+
+def write(folder: Path, results: Results) -> Path:
+    """Writes <date>-<hardware>.md, .json and .png, and returns the page's path."""
+    page = folder / f"{results.stem}.md"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(page.with_suffix(".json"), asdict(results))
+    with atomic(page.with_suffix(".png")) as path:
+        figure = plot(results.growths)
+        figure.savefig(path, format="png", dpi=120)
+        plt.close(figure)
+    with atomic(page) as path:
+        path.write_text(markdown(results))
+    return page
+
+
+def markdown(results: Results) -> str:
+    """The page."""
+    facts = [f"- {name}: {_fact(value)}" for name, value in results.facts.items()]
+    grown = [
+        f"| {growth.axis} | {growth.sizes[0]:.3g} to {growth.sizes[-1]:.3g} "
+        f"| {growth.r_squared(ATV):.4f} | {growth.r_squared(FLOOR):.4f} | {_ratios(growth)} |"
+        for growth in results.growths
+    ]
+    return "\n".join(
+        [
+            f"# What pruning costs, {results.date}",
+            "",
+            *facts,
+            "",
+            "Medians over interleaved repeats, with the smallest and largest in brackets; ratios are taken within a "
+            "repeat. The floor is two dense forward passes a decoder block and nothing else.",
+            "",
+            "| what | seconds | against | ratio | asked | met |",
+            "|---|---|---|---|---|---|",
+            *(line(row) for row in results.rows),
+            "",
+            *(f"- {remark}" for remark in results.remarks),
+            "",
+            "## Growth",
+            "",
+            f"![Seconds against samples, tokens, weights and blocks]({results.stem}.png)",
+            "",
+            "R² is of the least-squares line. Attention is quadratic in tokens, for the floor as well.",
+            "",
+            f"| grown | from, to | R² of {ATV} | R² of the floor | {ATV} / floor along the way |",
+            "|---|---|---|---|---|",
+            *grown,
+            "",
+        ]
+    )
+
+
+def line(row: Row) -> str:
+    """A row of the table."""
+    asked = "" if row.limit is None else f"≤ {row.limit}"
+    met = {None: "", True: "yes", False: "no"}[row.met]
+    return f"| {row.name} | {_spread(row.seconds)} | {row.against} | {_spread(row.ratios)} | {asked} | {met} |"
+
+
+def plot(growths: Sequence[Growth]) -> Figure:
+    """A panel a quantity: medians as points, least-squares lines through them."""
+    figure, panels = plt.subplots(1, len(growths), figsize=(3 * len(growths), 2.8), layout="constrained")
+    for axes, growth in zip(panels, growths, strict=True):
+        for name, seconds in growth.seconds.items():
+            slope, intercept = growth.line(name)
+            axes.plot(growth.sizes, seconds, "o", color=COLORS[name], label=name)
+            axes.plot(growth.sizes, [slope * size + intercept for size in growth.sizes], color=COLORS[name])
+        axes.set(xlabel=growth.axis, xlim=(0, None), ylim=(0, None))
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("seconds")
+    panels[0].legend(frameon=False)
+    return figure
+
+
+def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    middle = f"{median(values):.3g}"
+    return middle if min(values) == max(values) else f"{middle} [{min(values):.3g}, {max(values):.3g}]"
+
+
+def _ratios(growth: Growth) -> str:
+    pairs = zip(growth.seconds[ATV], growth.seconds[FLOOR], strict=True)
+    return ", ".join(f"{own / least:.2f}" for own, least in pairs)
+
+
+def _fact(value: Any) -> str:
+    return ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else str(value)

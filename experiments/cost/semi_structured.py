@@ -1,0 +1,99 @@
+"""2:4 matrix products by core PyTorch's semi-structured tensors, against dense ones: what 2:4 buys on a GPU.
+
+``python -m experiments.cost.semi_structured --model FOLDER``: for the distinct shapes of the Linears that atv prunes
+there.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from jsonargparse import auto_cli
+from torch import Tensor
+from torch.sparse import to_sparse_semi_structured
+from transformers import AutoConfig, AutoModelForImageTextToText
+
+from atv.bundled import BUNDLED
+from atv.model.loading import model_folder
+from atv.model.lvlm import LVLM
+from atv.patterns import NOfM
+from atv.records.provenance import hardware
+from atv.runtime.timing import Row, compare, elapsed, interleaved
+from experiments.cost.result_page import line
+
+Shape = tuple[int, int]
+Compress = Callable[[Tensor], Tensor]
+NO_GPU = "2:4 matrix products: skipped, they need an NVIDIA GPU of compute capability 8.0 or newer, and there is none"
+# The kernels' smallest sizes for 16-bit weights.
+_OUT, _IN = 32, 64
+_INNER = 10
+
+
+def target_shapes(folder: Path) -> list[Shape]:
+    """The distinct (out, in) of the Linears that atv prunes in a model; no weight is read."""
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(folder, local_files_only=True))
+    return sorted({(linear.out_features, linear.in_features) for linear in LVLM.of(model).linears.values()})
+
+
+def measure(
+    shapes: Sequence[Shape],
+    tokens: Sequence[int],
+    repeats: int,
+    device: torch.device,
+    dtype: torch.dtype = torch.bfloat16,
+    compress: Compress = to_sparse_semi_structured,
+) -> list[Row]:
+    """A row a shape and number of tokens: time of ``x @ W^T`` with W compressed, over that with W dense."""
+    return [_row(shape, count, repeats, device, dtype, compress) for shape in shapes for count in tokens]
+
+
+def _row(shape: Shape, tokens: int, repeats: int, device: torch.device, dtype: torch.dtype, compress: Compress) -> Row:
+    generator = torch.Generator().manual_seed(0)
+    dense = torch.randn(shape, generator=generator).to(device, dtype)
+    dense.masked_fill_(~NOfM(2, 4).mask(dense.abs().float(), 0.5), 0)
+    x = torch.randn(tokens, shape[1], generator=generator).to(device, dtype)
+    sparse = compress(dense)
+    runs = {"2:4": _product(x, sparse), "dense": _product(x, dense)}
+    interleaved(runs, 2)
+    row = compare(interleaved(runs, repeats), "2:4", "dense")
+    return Row(f"{shape[0]} x {shape[1]}, {tokens} tokens", "dense", row.ratios, row.seconds)
+
+
+def _product(x: Tensor, weight: Tensor) -> Callable[[], float]:
+    """Seconds of one product, the mean over a few that are sent off together."""
+
+    def several() -> None:
+        for _ in range(_INNER):
+            torch.nn.functional.linear(x, weight)
+
+    return lambda: elapsed(several) / _INNER
+
+
+def supported() -> bool:
+    """Whether the kernels run on this machine's GPU."""
+    return torch.cuda.is_available() and torch.version.cuda is not None and torch.cuda.get_device_capability() >= (8, 0)
+
+
+def bench(model: str = BUNDLED, tokens: Sequence[int] = (16, 256, 4096), repeats: int = 9) -> None:
+    """Time 2:4 products for the shapes of a model, in bfloat16.
+
+    Args:
+        model: Folder of an LVLM, or "bundled".
+        tokens: Rows of the activations, one table row each.
+        repeats: Interleaved repeats.
+    """
+    shapes = target_shapes(model_folder(model))
+    if not supported():
+        print(NO_GPU)
+        return
+    small = [shape for shape in shapes if shape[0] % _OUT or shape[1] % _IN]
+    for out, width in small:
+        print(f"- {out} x {width}: left out, the kernels take multiples of {_OUT} x {_IN}")
+    print(f"{hardware()}\n\n| out x in | seconds | against | ratio |\n|---|---|---|---|")
+    for row in measure([shape for shape in shapes if shape not in small], tokens, repeats, torch.device("cuda")):
+        print("|".join(line(row).split("|")[:5]) + "|")
+
+
+if __name__ == "__main__":
+    auto_cli(bench, as_positional=False)

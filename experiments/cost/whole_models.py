@@ -1,0 +1,82 @@
+"""Pruning whole models: Wanda's pool and ATV-Pruning against the floor, and against llm-compressor."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+import atv
+from atv.runtime.timing import Row, compare, interleaved, now
+from atv.runtime.trainer import quiet_trainer
+from experiments.cost.floor import floor
+from experiments.cost.peer import LlmCompressor
+from experiments.cost.workload import Batch, Shape, random_batches, random_llava
+
+FLOOR, WANDA, ATV, PEER = "floor", "Wanda", "ATV", "llm-compressor's Wanda"
+
+
+class Pruning:
+    """Prunes a fresh copy of a model at 50%, unstructured, each time it is asked."""
+
+    def __init__(self, model: PreTrainedModel, batches: Sequence[Batch], selection: str) -> None:
+        self.model, self.batches, self.selection = model, batches, selection
+        self.masks: Mapping[str, Tensor] = {}
+
+    def run(self) -> float:
+        """Seconds that one pruning took; ``masks`` are its masks."""
+        return self.prune(deepcopy(self.model))
+
+    def prune(self, model: PreTrainedModel) -> float:
+        """Prunes ``model`` in place."""
+        trainer = quiet_trainer(enable_progress_bar=False)
+        started = now()
+        self.masks = atv.prune(model, self.batches, selection=self.selection, trainer=trainer).masks
+        return now() - started
+
+
+def rows(shape: Shape, repeats: int, threads: int, peer: Path) -> tuple[list[Row], list[str]]:
+    """The table's rows and remarks; without the environment of ``peer``, its Python, llm-compressor is left out."""
+    model, batches = random_llava(shape), random_batches(shape)
+    floor(model, batches[:2])
+    wanda, ours = Pruning(model, batches, "AllTokens"), Pruning(model, batches, "DriftTopK")
+    runs = {FLOOR: lambda: floor(model, batches), WANDA: wanda.run, ATV: ours.run}
+    saved = f"the second run of the last block is in the {FLOOR} and not in ours: 1 of {2 * shape.blocks} block passes"
+    if not peer.is_file():
+        missing = f"{PEER}: skipped, there is no {peer}; `make bench-setup` makes it"
+        return _ours(interleaved(runs, repeats)), [saved, missing]
+    with TemporaryDirectory() as folder, LlmCompressor(peer, Path(folder), model, batches, threads) as other:
+        seconds = interleaved({**runs, PEER: other.run}, repeats)
+        differing = share_differing(wanda.masks, other.masks())
+    return _ours(seconds) + _beside(seconds, differing), [saved, f"{PEER}: {other.versions}"]
+
+
+def share_differing(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> float:
+    """Share of the entries in which two sets of masks differ.
+
+    Raises:
+        ValueError: when they do not belong to the same Linears.
+    """
+    if ours.keys() != theirs.keys():
+        raise ValueError(f"masks of different Linears: {sorted(ours.keys() ^ theirs.keys())}")
+    differing = sum(int((ours[name] != theirs[name]).sum()) for name in ours)
+    return differing / sum(mask.numel() for mask in ours.values())
+
+
+def _ours(seconds: Mapping[str, Sequence[float]]) -> list[Row]:
+    return [
+        compare(seconds, FLOOR, FLOOR),
+        compare(seconds, WANDA, FLOOR, 1.05),
+        compare(seconds, ATV, FLOOR, 1.10),
+        compare(seconds, ATV, WANDA, 1.05),
+    ]
+
+
+def _beside(seconds: Mapping[str, Sequence[float]], differing: float) -> list[Row]:
+    return [
+        compare(seconds, PEER, FLOOR),
+        compare(seconds, WANDA, PEER, 0.85),
+        Row("mask entries that differ", PEER, [differing], limit=0.001),
+    ]

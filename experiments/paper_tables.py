@@ -1,0 +1,106 @@
+"""The grid's outcome beside the paper's."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from atv.evaluation.predictions import read_answers
+from atv.evaluation.scores import Estimate, TaskScore, retention, task_scores
+from atv.records.files import atomic
+from atv.records.markdown import markdown
+from experiments.runs import Run
+
+# Average retention over the nine benchmarks, %: the poster's, and for Qwen2-VL notes on the paper.
+PAPER = {
+    "llava_next_8b": {
+        "sparsegpt": {"50": 91.74, "60": 76.24, "2_4": 70.86, "4_8": 82.57},
+        "wanda": {"50": 88.36, "60": 64.45, "2_4": 72.62, "4_8": 81.52},
+        "amia": {"50": 92.67, "60": 73.75, "2_4": 74.90, "4_8": 83.57},
+        "atv": {"50": 94.00, "60": 77.01, "2_4": 76.29, "4_8": 85.54},
+    },
+    "qwen2_5_vl_7b": {
+        "sparsegpt": {"60": 85.75},
+        "wanda": {"60": 78.15},
+        "amia": {"60": 85.33},
+        "atv": {"60": 86.44},
+    },
+    "qwen2_vl_7b": {"sparsegpt": {"60": 85.30}, "atv": {"60": 85.65}},
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Retention of one run by benchmark, and their average, in %."""
+
+    run: Run
+    kept: dict[str, Estimate]
+
+    @property
+    def paper(self) -> float | None:
+        """The paper's average, where it has one."""
+        variant = self.run.variant
+        assert variant is not None
+        return PAPER.get(variant.model_file.stem, {}).get(variant.method, {}).get(variant.setting)
+
+
+def outcomes(dense: Run, runs: Sequence[Run]) -> list[Outcome]:
+    """Of the runs that are finished.
+
+    Raises:
+        ValueError: when a run answered other questions than the dense model.
+    """
+    before = _scores(dense)
+    return [Outcome(run, retention(before, _scores(run, like=dense))) for run in runs if run.evaluated()]
+
+
+def _scores(run: Run, like: Run | None = None) -> dict[str, TaskScore]:
+    found, names = _benchmarks(run), run.asking.benchmarks
+    for name in names if like else ():
+        for field in ("version", "digest"):
+            if found[name][field] != (there := _benchmarks(like)[name][field]):  # type: ignore[arg-type]
+                raise ValueError(f"{run.name}: {name} has {field} {found[name][field]!r}, the dense model {there!r}")
+    return {name: task_scores(read_answers(run.scores / name / "answers.jsonl"))[name] for name in names}
+
+
+def _benchmarks(run: Run) -> dict[str, Any]:
+    return json.loads((run.scores / "scores.json").read_text())["benchmarks"]
+
+
+def write_table(folder: Path, found: Sequence[Outcome]) -> str:
+    """table.md, which is returned, and table.csv (a row a benchmark and run)."""
+    names = list(found[0].kept)
+    benchmarks = [name for name in names if name != "average"]
+    header = ["method", "setting", "average retention %", "paper", *benchmarks]
+    rows = []
+    for outcome in found:
+        variant, paper = outcome.run.variant, outcome.paper
+        assert variant is not None
+        cells = [variant.method, variant.setting.replace("_", ":"), _interval(outcome.kept["average"])]
+        rows.append(
+            [*cells, "" if paper is None else f"{paper:.2f}", *(f"{outcome.kept[b].value:.2f}" for b in benchmarks)]
+        )
+    text = markdown(header, rows) + "\n"
+    with atomic(folder / "table.md") as path:
+        path.write_text(text, encoding="utf-8")
+    with atomic(folder / "table.csv") as path:
+        _frame(found).to_csv(path, index=False)
+    return text
+
+
+def _interval(kept: Estimate) -> str:
+    return f"{kept.value:.2f} [{kept.low:.2f}, {kept.high:.2f}]"
+
+
+def _frame(found: Sequence[Outcome]) -> pd.DataFrame:
+    rows = []
+    for outcome in found:
+        scores = _benchmarks(outcome.run)
+        for name, kept in outcome.kept.items():
+            row = {"run": outcome.run.name, "benchmark": name, "retention": kept.value, "low": kept.low}
+            row |= {"high": kept.high, "paper": outcome.paper if name == "average" else None}
+            rows.append(row | {part: scores.get(name, {}).get(part) for part in ("score", "right", "of", "unread")})
+    return pd.DataFrame(rows)

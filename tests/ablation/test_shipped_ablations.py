@@ -1,0 +1,89 @@
+from pathlib import Path
+from typing import get_args
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from atv import plugins
+from atv.ablation.base import Ablation
+from atv.ablation.bench import Bench, Round
+from atv.ablation.findings import Verdict
+from atv.ablation.results import Results
+from atv.ablation.runner import run_ablation
+from atv.ablation.store import CellStore
+from atv.ablation.writing import write_results
+from atv.bundled import BUNDLED_MODEL
+from atv.data.sources import load_calibration, load_evaluation
+from atv.evaluation.questions import question_batches
+from atv.model.loading import load_model
+from atv.model.lvlm import LVLM
+from atv.runtime.trainer import quiet_trainer
+
+FILES = sorted((Path(__file__).parents[2] / "ablations").glob("*.py"))
+# Asked nothing, so quick; the others run from end to end in the slow run.
+QUICK = {"drift_profile", "mask_overlap"}
+
+
+@pytest.fixture(scope="module")
+def ablations():
+    found = {}
+    for file in FILES:
+        before = set(plugins.subclasses(Ablation))
+        plugins.load_file(file)
+        (kind,) = set(plugins.subclasses(Ablation)) - before
+        found[file.stem] = kind
+    return found
+
+
+@pytest.fixture(params=FILES, ids=lambda file: file.stem)
+def ablation(request, ablations):
+    assert ablations[request.param.stem].name == request.param.stem
+    return ablations[request.param.stem]()
+
+
+def test_cells_differ_and_fit_a_model(ablation, llava):
+    cells = ablation.cells(seed=3)
+    assert len({cell.title for cell in cells}) == len(cells)
+    assert all(cell.seed == 3 for cell in cells if cell.pathways)
+    asked = [cell for cell in cells if cell.asked and not cell.measure]
+    assert not asked or not asked[0].pathways, "retention refers to the dense model"
+    lvlm = LVLM.of(llava)
+    for cell in cells:
+        for pathway in cell.pathways.values():
+            pathway.plan(lvlm, lvlm.targets(cell.targets))
+
+
+def test_says_what_it_asks(ablation):
+    assert ablation.question.endswith("?") and ablation.__doc__ and ablation.caption
+
+
+@pytest.fixture(scope="module")
+def bench():
+    model, processor = load_model(BUNDLED_MODEL)
+    rounds = [Round(question_batches(processor, load_evaluation("bundled", "dev"), groups=1), 4)]
+    return Bench(model, processor, load_calibration("bundled"), rounds, samples=4)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(file.stem, marks=() if file.stem in QUICK else pytest.mark.slow) for file in FILES]
+)
+def test_runs_from_cells_to_findings(name, ablations, bench, tmp_path):
+    kind = ablations[name]
+    store = CellStore(tmp_path / "cells", "bundled", bench)
+    trainer = quiet_trainer(enable_progress_bar=False)
+    run = run_ablation(kind(), store, range(2), 1, trainer)
+    assert run.whole, run.failed
+    again = [done.cell for done in run.finished if done.cell.seed == 1]
+    assert all(kind().claimed(cell) for cell in again)
+    assert {cell.title for cell in kind().cells(1) if cell.pathways and kind().claimed(cell)} <= {
+        c.title for c in again
+    }
+    results = Results(run.finished)
+    table = write_results(kind(), results, tmp_path / name, {})
+    plt.close("all")
+    assert len(table) and (tmp_path / name / "figure.png").stat().st_size > 8_000
+    for finding in kind().findings(results):
+        assert finding.verdict in get_args(Verdict)
+        assert np.isfinite([finding.ours.low, finding.ours.value, finding.ours.high]).all()
+        assert finding.ours.low <= finding.ours.high and finding.count and finding.unit

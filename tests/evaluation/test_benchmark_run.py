@@ -1,0 +1,94 @@
+"""Benchmarks asked of the bundled model: any batch size, any order, killed and gone on with."""
+
+import pandas as pd
+import pytest
+from helpers.benchmark_data import read_lines, write_benchmarks
+
+from atv.bundled import BUNDLED_MODEL
+from atv.evaluation.benchmark_run import ask_benchmark
+from atv.evaluation.benchmarks.asked import asked
+from atv.evaluation.benchmarks.loaded import LoadedBenchmark, load_benchmark
+from atv.evaluation.generation import GreedyAnswers
+from atv.model.loading import load_model
+from atv.runtime.trainer import quiet_trainer
+
+
+@pytest.fixture(scope="module")
+def bundled():
+    return load_model(BUNDLED_MODEL)
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    return load_benchmark("MMBench", write_benchmarks(tmp_path_factory.mktemp("data")))
+
+
+@pytest.fixture
+def asked_of(monkeypatch):
+    """The questions that the model is asked; the first entry of ``stop`` is how many batches end the run."""
+    ids, stop, step = [], [], GreedyAnswers.predict_step
+
+    def noting(self, batch, index):
+        if stop and index >= stop[0]:
+            raise KeyboardInterrupt
+        ids.extend(question["question_id"] for question in batch[0])
+        return step(self, batch, index)
+
+    monkeypatch.setattr(GreedyAnswers, "predict_step", noting)
+    return ids, stop
+
+
+def ask(loaded, bundled, folder=None, **options):
+    return ask_benchmark(loaded, *bundled, quiet_trainer(enable_progress_bar=False), folder, **options)
+
+
+@pytest.fixture(scope="module")
+def whole(loaded, bundled):
+    return ask(loaded, bundled, max_new_tokens=4)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_batch_size_and_order_of_rows_move_nothing(batch_size, loaded, bundled, whole):
+    rows = loaded.rows.shuffle(seed=batch_size)
+    turned = LoadedBenchmark(loaded.benchmark, rows, asked(loaded.benchmark, rows), loaded.revision)
+    again = ask(turned, bundled, batch_size=batch_size, max_new_tokens=4)
+    pd.testing.assert_frame_equal(again.answers, whole.answers)
+    assert again.row() == whole.row()
+
+
+def test_a_result_row_has_counts_and_what_pins_the_benchmark(whole):
+    row = whole.row()
+    assert (row["of"], row["questions"], row["maximum"]) == (3, 9, 100)
+    assert row["score"] == pytest.approx(100 * row["right"] / 3)
+    assert row["unread"] == whole.answers["read"].isna().sum()
+    assert (row["version"], row["hub"], row["config"], row["split"]) == ("1", "lmms-lab/MMBench", "en", "dev")
+    assert (row["revision"], len(row["digest"]), set(row["categories"])) == ("local", 16, {"coarse", "fine"})
+
+
+def test_a_killed_run_goes_on_and_asks_nothing_twice(loaded, bundled, whole, asked_of, tmp_path):
+    ids, stop = asked_of
+    stop.append(2)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        ask(loaded, bundled, tmp_path, batch_size=2, max_new_tokens=4)
+    assert len(ids) == 4 and not (tmp_path / "answers.jsonl").exists()
+    stop.clear()
+    done = ask(loaded, bundled, tmp_path, batch_size=3, max_new_tokens=4)
+    assert len(ids) == len(set(ids)) == 9
+    pd.testing.assert_frame_equal(done.answers, whole.answers)
+    ask(loaded, bundled, tmp_path, max_new_tokens=4)
+    assert len(ids) == 9
+    lines = read_lines(tmp_path / "answers.jsonl")
+    assert [line["question_id"] for line in lines] == whole.answers["question_id"].tolist()
+
+
+def test_a_limited_run_can_be_widened(loaded, bundled, whole, asked_of, tmp_path):
+    first = LoadedBenchmark(loaded.benchmark, loaded.rows, asked(loaded.benchmark, loaded.rows, 1), "local")
+    assert len(ask(first, bundled, tmp_path, max_new_tokens=4).answers) == 3
+    pd.testing.assert_frame_equal(ask(loaded, bundled, tmp_path, max_new_tokens=4).answers, whole.answers)
+    assert len(asked_of[0]) == 9
+
+
+def test_another_run_is_not_let_in(loaded, bundled, tmp_path):
+    ask(loaded, bundled, tmp_path, max_new_tokens=1)
+    with pytest.raises(ValueError, match="holds another run: max_new_tokens is 1 there and 2 here"):
+        ask(loaded, bundled, tmp_path, max_new_tokens=2)

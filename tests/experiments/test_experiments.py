@@ -1,0 +1,139 @@
+import copy
+from itertools import product
+from pathlib import Path
+
+import pytest
+import yaml
+from conformance.sizes import text
+from conformance.table import build, usual_samples
+
+import atv
+from atv.cli import parser
+from atv.data import HFStream
+from atv.evaluation.picture_size import PIXELS
+from atv.runtime.trainer import quiet_trainer
+from atv.selection import TokenSelection
+from experiments.estimate import SIZES
+from experiments.grid import METHODS, PAPER, SETTINGS, every, model_file, models, variants, write
+
+FILES = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
+# Model type, and the decoder where the type's tiny model has another.
+TWINS = {
+    "llava_next_8b": ("llava_next", {}),
+    "llava_onevision_7b": ("llava_onevision", {}),
+    "qwen2_vl_7b": ("qwen2_vl", {}),
+    "qwen2_5_vl_7b": ("qwen2_5_vl", {}),
+    "qwen3_vl_8b": ("qwen3_vl", {}),
+    "internvl3_5_8b": ("internvl", {"text_config": text("qwen3")}),
+    "gemma3_12b": ("gemma3", {}),
+    "smolvlm_2b": ("smolvlm", {}),
+}
+RULES = {
+    "wanda": ("AllTokens", "Wanda"),
+    "sparsegpt": ("AllTokens", "SparseGPT"),
+    "amia": ("AMIA", "Wanda"),
+    "atv": ("DriftTopK", "Wanda"),
+}
+RUNS = {f"{model}/{variant.name}": (model, variant) for model, variant in every()}
+
+
+def test_there_are_experiments():
+    assert FILES
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_experiment_parses_and_instantiates(file):
+    top = parser()
+    chosen = top.instantiate(top.parse_args(["prune", "--config", str(file), "--output", "out"]))
+    assert isinstance(chosen.prune.selection, TokenSelection)
+
+
+def test_the_grid_is_the_papers_and_one_run_for_todays_models():
+    assert models() == sorted(TWINS)
+    for model in models():
+        names = {(variant.method, variant.setting) for variant in variants(model)}
+        assert names == ({*product(METHODS, SETTINGS)} if model in PAPER else {("atv", "50")})
+    assert len(RUNS) == 4 * 16 + 4
+
+
+@pytest.fixture(scope="module")
+def twin_of():
+    made = {}
+
+    def twin(model):
+        if model not in made:
+            kind, other = TWINS[model]
+            made[model] = build(kind, **other), usual_samples(kind).batches()
+        return made[model]
+
+    return twin
+
+
+@pytest.fixture(scope="module")
+def parse():
+    top = parser()
+
+    def parsed(file):
+        return top.instantiate(top.parse_args(["prune", "--config", str(file), "--output", "out"])).prune.as_dict()
+
+    return parsed
+
+
+@pytest.mark.filterwarnings("ignore:.*X.T X.*")
+@pytest.mark.parametrize("run", RUNS)
+def test_every_run_is_one_complete_file_and_prunes_the_models_tiny_twin(run, parse, twin_of, tmp_path):
+    model, variant = RUNS[run]
+    file = tmp_path / "run.yaml"
+    file.write_text(variant.yaml())
+    options = parse(file)
+    own = yaml.safe_load(model_file(model).read_text())
+    assert options["model"] == own["model"] and options["samples"] == 128
+    assert isinstance(options["calibration"], HFStream) and options["calibration"].task == "sharegpt4v"
+    dense, batches = twin_of(model)
+    names = ("selection", "criterion", "pattern", "sparsity", "allocation", "targets", "propagate", "seed")
+    pruned, trainer = copy.deepcopy(dense), quiet_trainer(enable_progress_bar=False)
+    report = atv.prune(pruned, batches, trainer=trainer, **{name: options[name] for name in names})
+    plan = report.settings["plans"]["both"]
+    assert (plan["selection"]["class"], plan["criterion"]["class"]) == RULES[variant.method]
+    assert report.sparsity == pytest.approx(0.6 if variant.setting == "60" else 0.5, abs=0.02)
+    for name, mask in report.masks.items():
+        assert not pruned.get_submodule(name).weight[~mask].any()
+        if "_" in variant.setting:
+            kept, of = map(int, variant.setting.split("_"))
+            assert (mask.unflatten(1, (-1, of)).sum(-1) == kept).all()
+
+
+@pytest.mark.parametrize("model", ["qwen2_vl_7b", "qwen2_5_vl_7b"])
+def test_calibration_sees_pictures_of_the_size_that_evaluation_shows(model):
+    options = yaml.safe_load(model_file(model).read_text())
+    assert (options["min_pixels"], options["max_pixels"]) == PIXELS[TWINS[model][0]]
+
+
+def test_files_together_on_the_command_line_are_the_complete_file(parse):
+    variant = next(variant for variant in variants("qwen2_5_vl_7b") if variant.name == "atv_2_4")
+    files = ["common", "models/qwen2_5_vl_7b", "methods/atv", "settings/2_4"]
+    named = [part for file in files for part in ("--config", f"experiments/{file}.yaml")]
+    top = parser()
+    dumped = yaml.safe_load(top.dump(top.parse_args(["prune", *named, "--output", "out"])))["prune"]
+    assert dumped == variant.options() | {"output": "out"}
+
+
+def test_files_are_written(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("experiments.grid.models", lambda: ["gemma3_12b"])
+    write(tmp_path)
+    (file,) = tmp_path.rglob("*.yaml")
+    assert file == tmp_path / "gemma3_12b" / "atv_50.yaml" and "1 runs" in capsys.readouterr().out
+    assert yaml.safe_load(file.read_text())["model"] == "google/gemma-3-12b-it"
+
+
+def test_every_models_size_is_known():
+    assert {yaml.safe_load(model_file(model).read_text())["model"] for model in models()} == {*SIZES}
+
+
+def test_unknown_names_list_the_choices():
+    with pytest.raises(ValueError, match="'gpt' is no YAML file and none of the models: gemma3_12b, internvl3_5_8b"):
+        variants("gpt")
+    with pytest.raises(ValueError, match=r"methods: unknown 'magnitude'\. Choices: sparsegpt, wanda, amia, atv"):
+        variants("gemma3_12b", methods="atv,magnitude")
+    with pytest.raises(ValueError, match=r"settings: unknown '70'\. Choices: 50, 60, 2_4, 4_8, or all"):
+        variants("gemma3_12b", settings="70")

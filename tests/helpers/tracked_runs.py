@@ -1,0 +1,61 @@
+"""W&B offline runs as the tests read them: what was written to disk, nothing of ours in between."""
+
+import json
+from dataclasses import dataclass, field
+
+from helpers.wandb_file import records
+
+
+@dataclass
+class OfflineRun:
+    """Everything in one run file."""
+
+    id: str = ""
+    name: str = ""
+    group: str = ""
+    kind: str = ""
+    tags: list = field(default_factory=list)
+    config: dict = field(default_factory=dict)
+    history: list = field(default_factory=list)
+    summary: dict = field(default_factory=dict)
+    axes: dict = field(default_factory=dict)
+    artifacts: dict = field(default_factory=dict)
+
+    def curve(self, key):
+        """Block -> value."""
+        return {row["block"]: row[key] for row in self.history if key in row and "block" in row}
+
+
+def read(folder):
+    """A run by its folder."""
+    run = OfflineRun()
+    (file,) = folder.glob("run-*.wandb")
+    for record in records(file):
+        kind = record.WhichOneof("record_type")
+        if kind == "run":
+            own = record.run
+            run.id, run.name, run.group, run.kind = own.run_id, own.display_name, own.run_group, own.job_type
+            run.tags = list(own.tags)
+        elif kind == "config":
+            run.config |= _values(record.config.update)
+        elif kind == "history":
+            run.history.append(_values(record.history.item))
+        elif kind == "summary":
+            run.summary |= _values(record.summary.update)
+        elif kind == "metric":
+            run.axes[record.metric.name or record.metric.glob_name] = record.metric.step_metric
+        elif kind == "artifact":
+            files = {entry.path: entry.local_path for entry in record.artifact.manifest.contents}
+            run.artifacts[record.artifact.type] = (record.artifact.name, files)
+    return run
+
+
+def read_all(ablation_folder):
+    """Every run of an ablation, by name."""
+    runs = [read(folder) for folder in ablation_folder.glob("wandb/offline-run-*")]
+    assert len({run.name for run in runs}) == len(runs)
+    return {run.name: run for run in runs}
+
+
+def _values(items):
+    return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}

@@ -1,0 +1,59 @@
+"""Rooms: imports run one way, from selection to commands, and every room says what belongs there."""
+
+import ast
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ATV = Path(__file__).parents[2] / "atv"
+LAYERS = [
+    {"plugins", "records", "runtime"},
+    {"data", "bundled"},
+    {"model"},
+    {"figures", "selection", "criteria", "patterns", "allocation"},
+    {"calibration", "pathways"},
+    {"evaluation", "finetuning", "output"},
+    {"verification"},
+    {"api"},
+    {"ablation", "inspection"},
+    {"reporting", "tracking"},
+    {"commands"},
+    {"cli"},
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+MODULES = [file for file in sorted(ATV.rglob("*.py")) if file != ATV / "__init__.py"]
+
+
+def imported(file):
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        yield from (name for name in names if name.split(".")[0] in ("atv", "ablations", "experiments", "tests"))
+
+
+@pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(ATV)))
+def test_imports_never_run_upwards(file):
+    own = file.relative_to(ATV).parts[0].removesuffix(".py")
+    for name in imported(file):
+        parts = name.split(".")
+        assert parts[0] == "atv", f"{file} imports {name}"
+        if len(parts) > 1 and parts[1] != own:
+            assert LEVEL[parts[1]] <= LEVEL[own], f"{file} imports {name}"
+
+
+def test_the_root_holds_the_public_face_and_rooms_alone():
+    assert {file.name for file in ATV.glob("*.py")} == {"__init__.py", "cli.py"}
+
+
+@pytest.mark.parametrize("room", sorted(set(LEVEL) - {"cli"}))
+def test_a_room_says_what_belongs_there_and_what_does_not(room):
+    said = ast.get_docstring(ast.parse((ATV / room / "__init__.py").read_text()))
+    assert said and len(said.split()) > 12, f"{room} says {said!r}"
+
+
+def test_no_two_modules_share_a_name():
+    # A base class, and a benchmark with its score: one rule a file is the form of plug-ins.
+    shared = {"__init__", "base", "mme"}
+    names = Counter(file.stem for file in MODULES if file.stem not in shared)
+    assert {name for name, count in names.items() if count > 1} == set()

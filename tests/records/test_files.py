@@ -1,0 +1,27 @@
+import os
+
+import pytest
+
+from atv.records.files import atomic, saved_atomically
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(KeyError), atomic(path) as temporary:
+        temporary.write_text("half")
+        raise KeyError
+    assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_saved_folder_has_ordinary_modes_and_nothing_of_a_killed_run(tmp_path):
+    (tmp_path / ".writing").mkdir()
+    (tmp_path / ".writing" / "half").write_text("")
+
+    def write(into):
+        os.close(os.open(into / "private", os.O_CREAT, 0o600))
+
+    saved_atomically(tmp_path, write)
+    (tmp_path / "ordinary").write_text("")
+    assert sorted(os.listdir(tmp_path)) == ["ordinary", "private"]
+    assert (tmp_path / "private").stat().st_mode == (tmp_path / "ordinary").stat().st_mode

@@ -1,0 +1,94 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+import atv
+from atv.records.masks import PackedMasks, overlap, random_overlap, save_masks
+
+MASKS = st.dictionaries(
+    st.text("abc.019_", min_size=1, max_size=12),
+    arrays(bool, st.tuples(st.integers(1, 5), st.integers(1, 20))).map(torch.from_numpy),
+    min_size=1,
+    max_size=3,
+)
+
+
+@given(MASKS)
+def test_masks_survive_packing(tmp_path_factory, masks):
+    path = tmp_path_factory.mktemp("masks") / "masks.safetensors"
+    save_masks(path, masks)
+    loaded = atv.load_masks(path)
+    assert loaded.keys() == masks.keys()
+    assert all(torch.equal(loaded[name], mask) for name, mask in masks.items())
+
+
+@given(MASKS)
+def test_packed_masks_hold_one_bit_an_entry_and_nothing_in_their_padding(masks):
+    packed = PackedMasks(masks)
+    for name, mask in masks.items():
+        bits = np.unpackbits(packed.packed[name].numpy(), axis=1, bitorder="little")
+        assert bits.shape == (len(mask), 8 * -(-mask.shape[1] // 8))
+        assert bits.sum() == int(mask.sum())
+    assert packed.pruned == sum(int((~mask).sum()) for mask in masks.values())
+
+
+def test_the_format_is_as_documented(tmp_path):
+    save_masks(tmp_path / "m", {"x": torch.tensor([[1, 0, 0, 0, 0, 0, 0, 0, 1, 1]]).bool()})
+    with safe_open(tmp_path / "m", "pt") as file:
+        assert file.metadata()["format"] == "atv-masks/1" and json.loads(file.metadata()["shapes"]) == {"x": [1, 10]}
+        assert file.get_tensor("x").tolist() == [[1, 3]]
+
+
+def test_other_formats_are_refused(tmp_path):
+    save_file({"x": torch.zeros(1)}, tmp_path / "m")
+    with pytest.raises(ValueError, match="expected format atv-masks/1, got None"):
+        atv.load_masks(tmp_path / "m")
+
+
+def test_packed_masks_are_a_mapping_that_counts():
+    masks = {"a": torch.tensor([[True, False, True]]), "b": torch.ones(2, 9, dtype=torch.bool)}
+    packed = PackedMasks(masks)
+    assert list(packed) == ["a", "b"] and all(torch.equal(packed[name], masks[name]) for name in masks)
+    assert packed.pruned == 1 and packed.sparsity == 1 / 21
+    packed.update(PackedMasks({"a": torch.zeros(1, 3, dtype=torch.bool)}))
+    assert packed.pruned == 3 and len(packed) == 2
+
+
+def by_hand(a, b):
+    pairs = list(zip(a.flatten().tolist(), b.flatten().tolist(), strict=True))
+    either = sum(x or y for x, y in pairs)
+    return sum(x and y for x, y in pairs) / either if either else 1.0
+
+
+@given(MASKS, st.randoms())
+def test_overlap_is_intersection_over_union_of_what_is_kept(masks, random):
+    others = {
+        name: torch.tensor([[random.random() < 0.5 for _ in row] for row in mask.tolist()])
+        for name, mask in masks.items()
+    }
+    expected = {name: by_hand(mask, others[name]) for name, mask in masks.items()}
+    assert overlap(masks, others) == overlap(PackedMasks(masks), others) == pytest.approx(expected)
+    assert set(overlap(masks, masks).values()) == {1.0}
+
+
+def test_random_masks_share_what_is_expected():
+    drawn = torch.rand(2, 400, 500, generator=torch.Generator().manual_seed(0))
+    assert random_overlap(0.5) == 1 / 3
+    for kept in (0.2, 0.5, 0.9):
+        iou = overlap({"x": drawn[0] < kept}, {"x": drawn[1] < kept})["x"]
+        assert iou == pytest.approx(random_overlap(kept), abs=0.005)
+
+
+def test_sets_that_do_not_match_have_no_overlap():
+    one, wide = torch.ones(1, 3, dtype=torch.bool), torch.ones(1, 4, dtype=torch.bool)
+    with pytest.raises(ValueError, match="b is in one of the two sets alone"):
+        overlap({"a": one, "b": one}, {"a": one})
+    with pytest.raises(ValueError, match=r"a is of shape \[1, 3\] in one set and \[1, 4\] in the other"):
+        overlap({"a": one}, {"a": wide})
