@@ -9,7 +9,7 @@ import pytest
 ATV = Path(__file__).parents[2] / "atv"
 LAYERS = [
     {"plugins", "records", "runtime"},
-    {"data", "bundled"},
+    {"data", "bundled", "everyday"},
     {"model"},
     {"figures", "selection", "criteria", "patterns", "allocation"},
     {"calibration", "pathways"},

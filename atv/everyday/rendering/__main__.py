@@ -1,0 +1,80 @@
+"""Draws the everyday artwork anew, ``things.csv`` and ``atlas.webp``, from five npm packages.
+
+python -m atv.everyday.rendering --packages FOLDER
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jsonargparse import auto_cli
+from PIL import Image
+
+from atv.everyday.atlas import SIZE, THINGS_PER_ROW, corner
+from atv.everyday.rendering.families import Family, read_families
+from atv.everyday.rendering.table import looked_up, write_table
+from atv.everyday.things import FAMILIES, THINGS, Thing
+from atv.records.files import atomic, writable
+
+STEP = 8  # colours are rounded to its multiples: the file halves, and the eye sees no difference
+
+
+def render(packages: Path, output: Path = Path("atv/everyday/artwork")) -> None:
+    """Draw the everyday artwork anew: the same packages give the same pixels on every machine.
+
+    Which things there are, their names and kinds, and which families draw them is read from the table of the
+    installed atv; to add a thing, add a row with its emoji's English name and run this.
+
+    Args:
+        packages: Folder with the five npm archives, as npm pack writes them.
+        output: Folder for things.csv and atlas.webp.
+    """
+    writable(output, "output")
+    things = looked_up(THINGS, packages)
+    atlas = draw_atlas(things, read_families(packages))
+    with atomic(output / "atlas.webp") as file:
+        atlas.save(file, "WEBP", lossless=True, exact=True, quality=60, method=3)
+    write_table(things, output / "things.csv")
+
+
+def draw_atlas(things: Sequence[Thing], families: Mapping[str, Family]) -> Image.Image:
+    """All drawings in one RGBA picture, ``THINGS_PER_ROW`` things a row, their families side by side.
+
+    Raises:
+        ValueError: if a family does not draw a thing that the table says it draws.
+    """
+    width = THINGS_PER_ROW * len(FAMILIES) * SIZE
+    atlas = Image.new("RGBA", (width, -(-len(things) // THINGS_PER_ROW) * SIZE))
+    for row, thing in enumerate(things):
+        for family in thing.families:
+            try:
+                drawing = families[family].draw(thing.hexcode, SIZE)
+            except KeyError:
+                raise ValueError(f"things.csv: families: {family} draws no {thing.emoji!r}") from None
+            atlas.paste(drawing, corner(row, family))
+    return Image.fromarray(rounded(np.asarray(atlas)))
+
+
+def rounded(pixels: np.ndarray) -> np.ndarray:
+    """RGBA of uint8, every channel at the nearest multiple of ``STEP`` (255 for 256), no colour where alpha is 0."""
+    nearest = np.minimum((pixels.astype(np.int64) + STEP // 2) // STEP * STEP, 255)
+    nearest[nearest[..., 3] == 0] = 0
+    return nearest.astype(np.uint8)
+
+
+def main() -> int:
+    """Runs the command; what is wrong is one line on standard error and exit code 2."""
+    try:
+        auto_cli(render, as_positional=False)
+    except ModuleNotFoundError as error:
+        print(f"atv: error: {error}; pip install 'atv[everyday-recipe]'", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print(f"atv: error: {error}", file=sys.stderr)
+    else:
+        return 0
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
