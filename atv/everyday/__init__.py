@@ -1,0 +1,1 @@
+"""The everyday model: two pretrained halves that answer questions about pictures of everyday things."""
