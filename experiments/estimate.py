@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from atv.loading import BUNDLED, model_folder
+from atv.loading import BUNDLED, EVERYDAY, model_folder
 
 # The paper's seconds for LLaVA-NeXT 8B, 128 samples, on a GPU that it does not name.
 PAPER_SECONDS = {"wanda": 73.7, "sparsegpt": 666.0, "amia": 1418.4, "atv": 99.6}
@@ -58,7 +58,7 @@ def size_of(model: str) -> Size | None:
     name = model.split("@")[0]
     if name in SIZES:
         return SIZES[name]
-    if model != BUNDLED and not Path(model).is_dir():
+    if model not in (BUNDLED, EVERYDAY) and not Path(model).is_dir():
         return None
     return Size(sum(map(_parameters, model_folder(model).glob("*.safetensors"))), 1000)
 

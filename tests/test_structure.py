@@ -26,7 +26,7 @@ LAYERS = [
     {"run_folder", "offload"},
     {"calibration", "pathways"},
     {"api"},
-    {"data", "bundled"},
+    {"data", "bundled", "everyday"},
     {"evaluation", "finetuning", "loading", "inspection", "output"},
     {"ablation", "cost"},
     {"reporting", "tracking"},

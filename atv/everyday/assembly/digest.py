@@ -1,7 +1,7 @@
 """One digest of all weights of a model, equal on every machine that has the same bits."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         state.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        state.update(tensor.view(-1).view(torch.uint8).numpy())
+        state.update(tensor.view(-1).view(torch.uint8).numpy().data)
     return state.hexdigest()
 
 
@@ -27,8 +27,3 @@ def file_digest(file: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def one_digest(parts: Iterable[str]) -> str:
-    """SHA-256 of several lines of text."""
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -32,7 +32,7 @@ class LanguageHalf:
     tokenizer: PreTrainedTokenizerBase
 
 
-def from_gguf(file: Path) -> LanguageHalf:
+def language_from_gguf(file: Path) -> LanguageHalf:
     """Reads a GGUF file, its quantized weights multiplied out in float32.
 
     Every weight is one product and one sum of stored numbers (gguf's ``dequantize``, in numpy), so all machines get the
@@ -50,7 +50,7 @@ def from_gguf(file: Path) -> LanguageHalf:
     return half
 
 
-def from_folder(folder: Path) -> LanguageHalf:
+def language_from_folder(folder: Path) -> LanguageHalf:
     """Reads a folder saved with ``save_pretrained``.
 
     Raises:
@@ -65,7 +65,8 @@ def _loaded(folder: Path, **options: Any) -> LanguageHalf:
     gguf = {key: value for key, value in options.items() if key == "gguf_file"}
     tokenizer = AutoTokenizer.from_pretrained(folder, **gguf, **shared)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options, **shared)
-    decoder, head = model.base_model, model.get_output_embeddings()
+    decoder: Any = model.base_model
+    head = model.get_output_embeddings()
     weights = {name: weight.detach() for name, weight in decoder.state_dict().items()}
     tied = head is None or model.config.tie_word_embeddings
     table = decoder.get_input_embeddings().weight

@@ -4,15 +4,16 @@ from typing import Any
 
 import torch
 from tokenizers import AddedToken
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
-    AutoModel,
     GenerationConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.initialization import no_init_weights
 from transformers.models.bit import BitImageProcessorPil
 
 from atv.everyday.assembly.language import LanguageHalf
@@ -52,18 +53,18 @@ def joined(
         ValueError: for a tower that gives neither the patches nor the patches and a class token, or a tokenizer
             without the marks of ChatML when no template is given.
     """
-    side = side or vision.config.image_size
-    extra = _tokens_beside_patches(vision, side)
-    image = _with_image_token(language.tokenizer)
-    config = _config(language, vision, image, side, "default" if extra else "full")
-    model = _filled(config, language, vision)
-    tokenizer = language.tokenizer
+    side, tokenizer = side or vision.config.image_size, language.tokenizer
+    template = template or _chatml(tokenizer)
+    model = _filled(_config(language, vision, _with_image_token(tokenizer), side), language, vision)
+    extra = _tokens_beside_patches(model.model.vision_tower, side)
+    model.config.vision_feature_select_strategy = "default" if extra else "full"
     model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
-    return model.eval(), _processor(tokenizer, vision, side, extra, template or _chatml(tokenizer))
+    return model, _processor(tokenizer, vision, side, extra, template)
 
 
-def _config(language: LanguageHalf, vision: VisionHalf, image: int, side: int, strategy: str) -> LlavaConfig:
-    text = language.config.to_dict() | {"vocab_size": max(language.config.vocab_size, image + 1)}
+def _config(language: LanguageHalf, vision: VisionHalf, image: int, side: int) -> LlavaConfig:
+    tied, rows = language.head is None, max(language.config.vocab_size, image + 1)
+    text = language.config.to_dict() | {"vocab_size": rows, "tie_word_embeddings": tied}
     text.pop("architectures", None)
     return LlavaConfig(
         vision_config=vision.config.to_dict(),
@@ -72,17 +73,17 @@ def _config(language: LanguageHalf, vision: VisionHalf, image: int, side: int, s
         image_seq_length=(side // vision.config.patch_size) ** 2,
         # The tower ends where it is to be read.
         vision_feature_layer=-1,
-        vision_feature_select_strategy=strategy,
-        tie_word_embeddings=language.head is None,
+        tie_word_embeddings=tied,
         dtype="float32",
     )
 
 
 def _filled(config: LlavaConfig, language: LanguageHalf, vision: VisionHalf) -> LlavaForConditionalGeneration:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = LlavaForConditionalGeneration(config)
-    rows = config.text_config.vocab_size
+    with torch.random.fork_rng(devices=[]), no_init_weights():
+        model = LlavaForConditionalGeneration(config).eval()
+    # Left out with the random start, and the head must follow the embeddings.
+    model.tie_weights()
+    rows = model.get_input_embeddings().num_embeddings
     weights = {LANGUAGE_PREFIX + name: weight for name, weight in language.weights.items()}
     weights |= {VISION_PREFIX + name: weight for name, weight in vision.weights.items()}
     weights[LANGUAGE_PREFIX + language.embeddings] = _grown(language.weights[language.embeddings], rows)
@@ -92,7 +93,16 @@ def _filled(config: LlavaConfig, language: LanguageHalf, vision: VisionHalf) -> 
     left = [name for name in missing if not name.startswith(PROJECTOR_PREFIX) and name != "lm_head.weight"]
     if left or unexpected:
         raise ValueError(f"language, vision: the halves do not fit LLaVA: {', '.join([*left, *unexpected][:4])}")
+    _draw_projector(model)
     return model
+
+
+def _draw_projector(model: LlavaForConditionalGeneration) -> None:
+    """As LLaVA begins, from a seed of its own."""
+    generator = torch.Generator().manual_seed(0)
+    for linear in (model.model.multi_modal_projector.linear_1, model.model.multi_modal_projector.linear_2):
+        nn.init.normal_(linear.weight, std=0.02, generator=generator)
+        nn.init.zeros_(linear.bias)
 
 
 def _grown(rows: Tensor, count: int) -> Tensor:
@@ -107,12 +117,11 @@ def _with_image_token(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 @torch.no_grad()
-def _tokens_beside_patches(vision: VisionHalf, side: int) -> int:
+def _tokens_beside_patches(tower: PreTrainedModel, side: int) -> int:
     """How many tokens a tower gives beside those of the patches, seen on a blank picture: none, or a class token."""
-    patch = vision.config.patch_size
+    patch = tower.config.patch_size
     if side % patch:
         raise ValueError(f"side: {side} pixels are no whole number of patches of {patch}")
-    tower = AutoModel.from_config(vision.config).eval()
     seen = tower(torch.zeros(1, 3, side, side), output_hidden_states=True).hidden_states[-1].shape[1]
     extra = seen - (side // patch) ** 2
     if extra not in (0, 1):

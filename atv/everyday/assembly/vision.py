@@ -14,10 +14,21 @@ from transformers import AutoConfig, AutoModel, Dinov2Config, PreTrainedConfig
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 # What an exported file calls the parts that transformers has renamed since.
-_RENAMED = (("attention.attention.query", "attention.q_proj"), ("attention.attention.key", "attention.k_proj"))
-_RENAMED += (("attention.attention.value", "attention.v_proj"), ("attention.output.dense", "attention.o_proj"))
+_RENAMED = {
+    "attention.attention.query": "attention.q_proj",
+    "attention.attention.key": "attention.k_proj",
+    "attention.attention.value": "attention.v_proj",
+    "attention.output.dense": "attention.o_proj",
+}
 # All sizes of DINOv2 have heads of so many channels; an exported graph says it only in reshapes.
 _HEAD = 64
+# The weights whose shapes say what kind of DINOv2 it is.
+_CLASS, _PATCHES, _POSITIONS, _WIDE = (
+    "embeddings.cls_token",
+    "embeddings.patch_embeddings.projection.weight",
+    "embeddings.position_embeddings",
+    "encoder.layer.0.mlp.fc1.bias",
+)
 # Mean and deviation of its pictures, by channel.
 IMAGENET = (tuple(IMAGENET_DEFAULT_MEAN), tuple(IMAGENET_DEFAULT_STD))
 
@@ -38,8 +49,8 @@ class VisionHalf:
     std: tuple[float, ...] = IMAGENET[1]
 
 
-def from_onnx(file: Path, blocks: int) -> VisionHalf:
-    """Reads the first ``blocks`` blocks of the DINOv2 backbone inside an ONNX file exported from transformers.
+def vision_from_onnx(file: Path, blocks: int | None) -> VisionHalf:
+    """Reads the DINOv2 inside an ONNX file exported from transformers, cut after ``blocks`` blocks (None: whole).
 
     Weights of Linears stand in the file transposed and under numbers, so each takes its name from the node that
     multiplies by it; position embeddings stand there as two constants, of the class token and of the patches.
@@ -48,13 +59,14 @@ def from_onnx(file: Path, blocks: int) -> VisionHalf:
         ValueError: for a file that is no ONNX, holds no DINOv2 or one of fewer blocks.
     """
     found = _named_weights(_graph(file))
-    if "embeddings.cls_token" not in found:
-        raise ValueError(f"vision: {str(file)!r} holds no DINOv2: no initializer ends in 'embeddings.cls_token'")
+    missing = [name for name in (_CLASS, _PATCHES, _POSITIONS, _WIDE) if name not in found]
+    if missing:
+        raise ValueError(f"vision: {str(file)!r} holds no DINOv2 with a class token: {missing[0]} is missing")
     config = _dinov2_config(found, blocks, file)
     return VisionHalf(config, _of_model(found, config, file))
 
 
-def from_folder(folder: Path, blocks: int | None) -> VisionHalf:
+def vision_from_folder(folder: Path, blocks: int | None) -> VisionHalf:
     """Reads the vision tower of a folder saved with ``save_pretrained``, cut after ``blocks`` blocks (None: whole).
 
     Raises:
@@ -96,7 +108,7 @@ def _named_weights(graph: Any) -> dict[str, np.ndarray]:
     from onnx import numpy_helper
 
     stored = {tensor.name: tensor for tensor in graph.initializer}
-    prefix = next((name.removesuffix("embeddings.cls_token") for name in stored if name.endswith("cls_token")), "")
+    prefix = next((name.removesuffix(_CLASS) for name in stored if name.endswith(_CLASS)), "")
     names = {name: (name, False) for name in stored if not name.startswith("onnx::")}
     positions: dict[str, str] = {}
     for node in graph.node:
@@ -113,26 +125,26 @@ def _named_weights(graph: Any) -> dict[str, np.ndarray]:
             found[_renamed(name.removeprefix(prefix))] = weight.T if transposed else weight
     if {"Concat", "Reshape"} <= positions.keys():
         parts = [numpy_helper.to_array(stored[positions[kind]]) for kind in ("Concat", "Reshape")]
-        found["embeddings.position_embeddings"] = np.concatenate(parts, axis=1)
+        found[_POSITIONS] = np.concatenate(parts, axis=1)
     return found
 
 
 def _renamed(name: str) -> str:
-    for old, new in _RENAMED:
+    for old, new in _RENAMED.items():
         name = name.replace(old, new)
     return name
 
 
-def _dinov2_config(found: Mapping[str, np.ndarray], blocks: int, file: Path) -> Dinov2Config:
+def _dinov2_config(found: Mapping[str, np.ndarray], blocks: int | None, file: Path) -> Dinov2Config:
     """What the shapes of the weights say."""
-    hidden, channels, patch, _ = found["embeddings.patch_embeddings.projection.weight"].shape
+    hidden, channels, patch, _ = found[_PATCHES].shape
     numbers = [int(match[1]) for name in found if (match := re.match(r"encoder\.layer\.(\d+)\.", name))]
-    side = round((found["embeddings.position_embeddings"].shape[1] - 1) ** 0.5)
+    side = round((found[_POSITIONS].shape[1] - 1) ** 0.5)
     whole = Dinov2Config(
         hidden_size=hidden,
         num_hidden_layers=max(numbers, default=-1) + 1,
         num_attention_heads=hidden // _HEAD,
-        mlp_ratio=found["encoder.layer.0.mlp.fc1.bias"].shape[0] // hidden,
+        mlp_ratio=found[_WIDE].shape[0] // hidden,
         image_size=side * patch,
         patch_size=patch,
         num_channels=channels,
@@ -160,6 +172,6 @@ def _of_model(found: Mapping[str, np.ndarray], config: Dinov2Config, file: Path)
     for name, like in expected.items():
         if name not in found or found[name].shape != tuple(like.shape):
             there = found[name].shape if name in found else "missing"
-            raise ValueError(f"vision: {name} in {str(file)!r} is {there}; DINOv2 has {tuple(like.shape)}")
+            raise ValueError(f"vision: in {str(file)!r} {name} is {there}; DINOv2's is {tuple(like.shape)}")
         weights[name] = torch.from_numpy(np.array(found[name], dtype=np.float32, order="C"))
     return weights
