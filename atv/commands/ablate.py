@@ -64,7 +64,7 @@ def ablate(
     Args:
         file: Python file with one class derived from atv.ablation.base.Ablation, such as ablations/visual_sparsity.py;
             a list of such files; or a folder, for all of its.
-        model: Folder of an LVLM, hub id (owner/name or owner/name@revision), or "bundled".
+        model: Folder of an LVLM, hub id (owner/name or owner/name@revision), "bundled" or "everyday".
         calibration: "bundled", file, folder, hub id, or a class name or dotted path, its arguments as for prune.
         samples: Calibration samples, drawn by the seed.
         max_length: Longest calibration sample in tokens; longer ones lose text from their end, never a picture's part.

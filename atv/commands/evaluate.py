@@ -50,7 +50,7 @@ def evaluate(
     killed.
 
     Args:
-        model: Folder of an LVLM, pruned or not, hub id (owner/name or owner/name@revision), or "bundled".
+        model: Folder of an LVLM, pruned or not, hub id (owner/name or owner/name@revision), "bundled" or "everyday".
         benchmark: Names with commas between them, or a list: OKVQA, VizWiz, TextVQA, GQA, POPE, ScienceQA, MMBench,
             MME, MMMU, a plug-in's, or "all" for the nine. Default: the bundled suite.
         data: Folder with a local copy of the benchmark's data set (parquet files laid out as on the hub, or saved to

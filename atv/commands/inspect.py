@@ -61,7 +61,7 @@ def inspect(
         question: What is asked about the picture; needed with --image.
         answer: What is answered, as calibration conversations have it.
         sample: In place of a picture of yours: the number of a calibration sample, from 0 on. Default 0.
-        model: Folder of an LVLM (config.json, safetensors, processor), hub id, or "bundled".
+        model: Folder of an LVLM (config.json, safetensors, processor), hub id, "bundled" or "everyday".
         calibration: "bundled", file, folder, hub id, or a class name or dotted path, its arguments as for prune.
         samples: Calibration samples, drawn by the seed.
         batch_size: Calibration samples a forward pass.

@@ -65,7 +65,7 @@ def prune(
     Args:
         output: Folder to write: new, empty, or with an unfinished run of the same command.
         model: Folder of an LVLM (config.json, safetensors, processor), hub id (owner/name or owner/name@revision), or
-            "bundled".
+            "bundled" or "everyday".
         calibration: "bundled", file, folder, hub id, or a class name or dotted path. Its arguments follow as
             --calibration.NAME; --calibration.help CLASS explains them.
         samples: Calibration samples, drawn by the seed.

@@ -25,7 +25,7 @@ def verify(
 
     Args:
         folder: Folder to check.
-        base: Folder of the model that was pruned, or "bundled". Default: nothing is compared.
+        base: Folder of the model that was pruned, "bundled" or "everyday". Default: nothing is compared.
         max_new_tokens: Tokens to generate; 0 for none.
         plugin: Python file, or list of files, with the pattern, where it is one of your own.
         trust_remote_code: Whether code that comes with the model may run.

@@ -3,6 +3,7 @@
 from atv.data.base import CalibrationData, Conversation, IndexedData, Picture
 from atv.data.bundled_pool import Bundled
 from atv.data.captioned import CaptionedImages
+from atv.data.everyday_pool import Everyday
 from atv.data.hf_dataset import HFDataset
 from atv.data.hf_stream import HFStream
 from atv.data.sharegpt4v import ShareGPT4V
@@ -12,6 +13,7 @@ __all__ = [
     "CalibrationData",
     "CaptionedImages",
     "Conversation",
+    "Everyday",
     "HFDataset",
     "HFStream",
     "IndexedData",

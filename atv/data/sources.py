@@ -6,12 +6,13 @@ from datasets import Dataset, load_from_disk
 
 from atv import plugins
 from atv.bundled import BUNDLED
-from atv.data import Bundled, CalibrationData, CaptionedImages, HFDataset, ShareGPT4V
+from atv.data import Bundled, CalibrationData, CaptionedImages, Everyday, HFDataset, ShareGPT4V
+from atv.everyday.assembly.location import EVERYDAY
 from atv.runtime.hub import is_hub_id
 
 
 def load_calibration(data: str | CalibrationData) -> CalibrationData:
-    """Calibration data by what they are: "bundled", a path, a hub id, or the name of a class that needs no argument.
+    """Calibration data by what they are: "bundled", "everyday", a path, a hub id, or the name of a class that needs no argument.
 
     A .json or .jsonl file is ShareGPT4V's layout, its pictures in the same folder; parquet, folders with it and those
     made by ``save_to_disk`` are read by ``datasets``; other folders are pictures with captions.
@@ -25,8 +26,8 @@ def load_calibration(data: str | CalibrationData) -> CalibrationData:
 
 
 def _recognised(data: str) -> CalibrationData:
-    if data == BUNDLED:
-        return Bundled()
+    if data in (BUNDLED, EVERYDAY):
+        return Bundled() if data == BUNDLED else Everyday()
     path = Path(data)
     if path.suffix in (".json", ".jsonl"):
         return ShareGPT4V(path)
@@ -48,17 +49,21 @@ def _named(data: str) -> CalibrationData:
     if data in kinds or ("." in data and all(part.isidentifier() for part in data.split("."))):
         return plugins.resolve(data, CalibrationData, "calibration")
     raise ValueError(
-        f"calibration: {data!r} is neither {BUNDLED!r} nor a data set here (a file or folder), nor a hub id "
+        f"calibration: {data!r} is neither {BUNDLED!r} nor {EVERYDAY!r} nor a data set here (a file or folder), nor a hub id "
         f"(owner/name), nor one of {', '.join(kinds)}"
     )
 
 
 def load_evaluation(data: str, split: str) -> Dataset:
-    """A split of the bundled evaluation suite, or a data set saved with ``Dataset.save_to_disk``."""
+    """A split of the bundled or the everyday evaluation suite, or a data set saved with ``Dataset.save_to_disk``."""
     if data == BUNDLED:
         from atv.bundled.data import evaluation_set
 
         return evaluation_set(split)  # type: ignore[arg-type]
+    if data == EVERYDAY:
+        from atv.everyday.data import evaluation_set as everyday_set
+
+        return everyday_set(split)  # type: ignore[arg-type]
     return _saved(data, "evaluation")
 
 
@@ -66,7 +71,7 @@ def _saved(data: str, field: str) -> Dataset:
     try:
         found = load_from_disk(data)
     except FileNotFoundError as error:
-        raise ValueError(f"{field}: {data!r} is neither {BUNDLED!r} nor a data set saved to disk") from error
+        raise ValueError(f"{field}: {data!r} is neither {BUNDLED!r} nor {EVERYDAY!r} nor a data set saved to disk") from error
     if not isinstance(found, Dataset):
         raise ValueError(f"{field}: {data!r} holds several splits; name the folder of one")
     return found

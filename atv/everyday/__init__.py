@@ -1,1 +1,2 @@
-"""The everyday model: a real language model that sees, and its world of everyday things as emoji draw them."""
+"""The everyday model and its world: a language model and a vision tower, both pretrained, that answer questions about
+pictures of everyday things; how it is put together, what it is asked and how it was trained, and nobody else's data."""

@@ -1,7 +1,8 @@
 """What is true of the everyday things: relations, how to ask each of them, and which facts training never tells.
 
-A fact that is asked in a test is one that the language model knew as text before it had seen a picture, and no training
-sample states it; ``atv.everyday.training.probing`` measured the former and chose the latter.
+A hash holds back 45% of each relation's facts, answer by answer: no training sample states them. Of these the tests ask
+the ones that the language model knew as text before it had seen a picture ("test"); the others are left out altogether.
+``atv.everyday.training.probing`` measured what it knew.
 """
 
 import csv
@@ -9,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from atv.everyday.things import Thing, by_name
 
@@ -17,7 +18,7 @@ TABLE = Path(__file__).parent / "facts.csv"
 COMMON = "common knowledge, written for this table and read twice; what can be disputed is left out"
 GROUPS = "Unicode's groups of emoji, by emojibase"
 
-Split = Literal["train", "test"]
+Split = Literal["train", "test", "left out"]
 
 
 def _named(thing: Thing) -> tuple[str, bool]:
@@ -65,14 +66,13 @@ class Fact:
     """The answer to a relation's question about a thing.
 
     ``margin`` is by how much the untouched language model prefers it as text to the next answer (nats, the least of
-    several prompts; negative where it is wrong); ``known`` whether that counts as knowing it.
+    several prompts; negative where it is wrong, None for a fact to train on: those are examples in the prompts).
     """
 
     thing: Thing
     relation: Relation
     answer: str
-    margin: float
-    known: bool
+    margin: float | None
     split: Split
 
     @property
@@ -143,11 +143,14 @@ def _read() -> dict[tuple[str, str], Fact]:
     with TABLE.open(encoding="utf-8", newline="") as rows:
         return {
             (row["thing"], row["relation"]): Fact(
-                by_name(row["thing"]), RELATIONS[row["relation"]], row["answer"],
-                float(row["margin"]), row["known"] == "yes", "test" if row["split"] == "test" else "train",
+                by_name(row["thing"]),
+                RELATIONS[row["relation"]],
+                row["answer"],
+                float(row["margin"]) if row["margin"] else None,
+                cast(Split, row["split"]),
             )
             for row in csv.DictReader(rows)
-        }  # fmt: skip
+        }
 
 
 def facts(relation: str | None = None, split: Split | None = None) -> list[Fact]:

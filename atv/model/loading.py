@@ -7,25 +7,30 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedM
 
 from atv.bundled import BUNDLED, BUNDLED_MODEL
 from atv.data.conversations import require_chat_template
+from atv.everyday.assembly.location import EVERYDAY, made_model
 from atv.runtime.hub import fetch_model, is_hub_id
 
 
 def model_folder(model: str, trust_remote_code: bool = False) -> Path:
-    """The folder of a model: the bundled one, a path, or where a hub id was fetched to.
+    """The folder of a model: the bundled or the everyday one, a path, or where a hub id was fetched to.
 
     Args:
-        model: "bundled", a folder, or ``owner/name`` or ``owner/name@revision`` (only then is the network used).
+        model: "bundled", "everyday", a folder, or ``owner/name`` or ``owner/name@revision`` (only then is the network
+            used).
         trust_remote_code: whether Python files are fetched too.
 
     Raises:
         ValueError: when there is no such folder, it holds no config.json, or the hub does not give the model.
     """
+    if model == EVERYDAY:
+        return made_model()
     if model != BUNDLED and not Path(model).exists() and is_hub_id(model):
         return fetch_model(model, trust_remote_code)
     folder = BUNDLED_MODEL if model == BUNDLED else Path(model)
     if not (folder / "config.json").is_file():
         raise ValueError(
-            f"model: no model at {str(folder)!r} (a folder with config.json, a hub id owner/name, or {BUNDLED!r})"
+            f"model: no model at {str(folder)!r} (a folder with config.json, a hub id owner/name, {BUNDLED!r} or "
+            f"{EVERYDAY!r})"
         )
     return folder
 

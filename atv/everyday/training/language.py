@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
 from numpy.random import Generator
@@ -22,6 +21,7 @@ from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 from atv.everyday.dialogues import Turn, caption_turns, drill_turns, exchange, fact_turns, visual_turns
 from atv.everyday.scenes import Scene, pick, sample_scene
 from atv.everyday.training.packing import IGNORED, Encoded, PackedBatch, encode_dialogue, pack
+from atv.everyday.training.stages import Stage
 from atv.everyday.training.vision import PATCHES, pixels
 
 # How often each task is asked, in the order of TASKS: what is learned late comes more often.
@@ -54,10 +54,14 @@ class Rehearsal:
 
 @dataclass(frozen=True)
 class Curriculum:
-    """What is asked when: scenes grow by an item every ``growth`` batches; drills fade from all to ``drills``."""
+    """What is asked when: scenes grow by an item every ``growth`` batches; drills fade from all to ``drills``.
 
-    growth: int = 25
-    fade: int = 200
+    ``stream`` keeps the random draws of stages apart.
+    """
+
+    stream: int
+    growth: int
+    fade: int
     drills: float = 0.1
 
     def most(self, batch: int) -> int:
@@ -67,8 +71,11 @@ class Curriculum:
         return max(self.drills, 1 - (1 - self.drills) * batch / self.fade)
 
 
+CURRICULA = {"language": Curriculum(2, 25, 200), "settling": Curriculum(3, 1, 1)}
+
+
 class DialogueBatches(Dataset):
-    """Batch ``i`` depends on the seed and ``i`` alone, so a resumed run sees what it would have seen."""
+    """Batch ``i`` depends on stage, seed and ``i`` alone, so a resumed run sees what it would have seen."""
 
     def __init__(
         self,
@@ -76,10 +83,11 @@ class DialogueBatches(Dataset):
         rehearsal: Rehearsal,
         seed: int,
         batches: int,
+        stage: str,
         batch_size: int = 4,
         length: int = 520,
     ) -> None:
-        self.tokenizer, self.rehearsal, self.curriculum = tokenizer, rehearsal, Curriculum()
+        self.tokenizer, self.rehearsal, self.curriculum = tokenizer, rehearsal, CURRICULA[stage]
         self.seed, self.batches, self.batch_size, self.length = seed, batches, batch_size, length
         opening = tokenizer("<|im_start|>user\n", add_special_tokens=False).input_ids
         self.prefix = [*opening, *[tokenizer.convert_tokens_to_ids("<image>")] * PATCHES**2]
@@ -88,7 +96,7 @@ class DialogueBatches(Dataset):
         return self.batches
 
     def __getitem__(self, index: int) -> PackedBatch:
-        rng = np.random.default_rng((self.seed, 2, index))
+        rng = np.random.default_rng((self.seed, self.curriculum.stream, index))
         padding = self.tokenizer.pad_token_id
         if index % 5 == 4:
             room = self.length - 120
@@ -120,14 +128,14 @@ class DialogueBatches(Dataset):
         return visual_turns(scene, rng, 2 if rng.random() < 0.1 else 1, WEIGHTS)
 
 
-class LanguageStage(L.LightningModule):
+class LanguageStage(Stage):
     """Trains the language model's updates, and the projector more slowly; the tower stays as it is."""
 
     def __init__(
-        self, model: LlavaForConditionalGeneration, steps: int, rate: float = 1e-3, decay_from: float = 1.0
+        self, model: LlavaForConditionalGeneration, steps: int, rate: float = 1e-3, falling: bool = False
     ) -> None:
-        super().__init__()
-        self.model, self.steps, self.rate, self.decay_from = model, steps, rate, decay_from
+        super().__init__(model, steps)
+        self.rate, self.falling = rate, falling
         # Under a mask of our own, plain matrix products train a third faster on CPU than fused attention.
         model.get_decoder().set_attn_implementation("eager")
 
@@ -148,9 +156,8 @@ class LanguageStage(L.LightningModule):
         return loss
 
     def _factor(self, step: int) -> float:
-        """Linear warm-up over 20 steps, constant, then a linear fall to zero from the share ``decay_from`` on."""
-        fall = (1 - step / self.steps) / (1 - self.decay_from) if self.decay_from < 1 else 1.0
-        return min(1.0, (step + 1) / 20, max(0.0, fall))
+        """Linear warm-up over 20 steps, then constant or a linear fall to zero."""
+        return min(1.0, (step + 1) / 20, 1 - step / self.steps if self.falling else 1.0)
 
     def configure_optimizers(self) -> Any:
         inner = self.model.model

@@ -28,10 +28,18 @@ def add_updates(module: nn.Module, rank: int, seed: int) -> None:
         setattr(module.get_submodule(parent), own, LowRankLinear(linear, rank, seed * 1000 + number))
 
 
+@torch.no_grad()
+def fold(module: nn.Module) -> None:
+    """Puts the updates into the weights, in place, and ordinary frozen Linears where they were learned."""
+    for name, child in [(n, c) for n, c in module.named_modules() if isinstance(c, LowRankLinear)]:
+        parent, _, own = name.rpartition(".")
+        child.linear.weight += (child.up.double() @ child.down.double()).float()
+        setattr(module.get_submodule(parent), own, child.linear)
+
+
 def updates(module: nn.Module) -> dict[str, Tensor]:
     """What was trained, by name: the factors of every update, and all parameters outside Linears that learn."""
-    learned = {name: p.detach().contiguous() for name, p in module.named_parameters() if p.requires_grad}
-    return learned
+    return {name: p.detach().contiguous() for name, p in module.named_parameters() if p.requires_grad}
 
 
 def load_updates(module: nn.Module, learned: dict[str, Tensor]) -> None:

@@ -7,7 +7,6 @@ language model is run; without rows and columns in them, places are what it lear
 from collections.abc import Sequence
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 from atv.everyday.drawing import covered, draw
 from atv.everyday.scenes import COLUMNS, DIGITS, ROWS, SIDE, WORDS, Scene, Split, sample_scene
 from atv.everyday.things import THINGS
+from atv.everyday.training.stages import Stage
 
 PATCH = 14
 PATCHES = SIDE // PATCH
@@ -75,7 +75,7 @@ def embedded(words: Sequence[str], embedding: Tensor, tokenizer: PreTrainedToken
     return torch.stack([embedding[i].mean(0) for i in ids]) - embedding.mean(0)
 
 
-class VisionStage(L.LightningModule):
+class VisionStage(Stage):
     """Trains the tower's updates and the projector; the language model only lends its word embeddings."""
 
     def __init__(
@@ -86,8 +86,8 @@ class VisionStage(L.LightningModule):
         tower_rate: float = 6e-4,
         projector_rate: float = 2e-3,
     ) -> None:
-        super().__init__()
-        self.model, self.steps, self.rates = model, steps, (tower_rate, projector_rate)
+        super().__init__(model, steps)
+        self.rates = tower_rate, projector_rate
         self.scale = nn.Parameter(torch.tensor(12.0))
         embedding = model.get_input_embeddings().weight.detach()
         self.register_buffer("common", embedding.mean(0), persistent=False)

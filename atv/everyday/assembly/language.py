@@ -1,0 +1,104 @@
+"""The language half: a small causal language model and its tokenizer, in float32."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import pre_tokenizers
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+
+@dataclass(frozen=True)
+class LanguageHalf:
+    """A causal language model in float32.
+
+    Attributes:
+        config: of the causal language model.
+        weights: those of its decoder, under transformers' names without the prefix.
+        embeddings: which of them the token embeddings are, (vocabulary, hidden).
+        head: (vocabulary, hidden); None where it is tied to the embeddings.
+        tokenizer: its own.
+    """
+
+    config: PreTrainedConfig
+    weights: dict[str, Tensor]
+    embeddings: str
+    head: Tensor | None
+    tokenizer: PreTrainedTokenizerBase
+
+
+def language_from_gguf(file: Path) -> LanguageHalf:
+    """Reads a GGUF file, its quantized weights multiplied out in float32.
+
+    Every weight is one product and one sum of stored numbers (gguf's ``dequantize``, in numpy), so all machines get the
+    same bits.
+
+    Raises:
+        ValueError: for a file that is no GGUF, or of a model type that transformers cannot read from GGUF.
+    """
+    with _readable(file):
+        half = _loaded(file.parent, gguf_file=file.name)
+        _split_as_trained(half.tokenizer, file)
+    # transformers notes where the weights came from; in float32 they are ordinary ones.
+    for note in ("quantization_config", "_name_or_path"):
+        half.config.__dict__.pop(note, None)
+    return half
+
+
+def language_from_folder(folder: Path) -> LanguageHalf:
+    """Reads a folder saved with ``save_pretrained``.
+
+    Raises:
+        ValueError: for a folder without a causal language model and a tokenizer.
+    """
+    with _readable(folder):
+        return _loaded(folder, use_safetensors=True)
+
+
+def _loaded(folder: Path, **options: Any) -> LanguageHalf:
+    shared: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    gguf = {key: value for key, value in options.items() if key == "gguf_file"}
+    tokenizer = AutoTokenizer.from_pretrained(folder, **gguf, **shared)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options, **shared)
+    decoder: Any = model.base_model
+    head = model.get_output_embeddings()
+    weights = {name: weight.detach() for name, weight in decoder.state_dict().items()}
+    tied = head is None or model.config.tie_word_embeddings
+    table = decoder.get_input_embeddings().weight
+    embeddings = next(name for name, weight in decoder.named_parameters() if weight is table)
+    return LanguageHalf(model.config, weights, embeddings, None if tied else head.weight.detach(), tokenizer)
+
+
+def _split_as_trained(tokenizer: Any, file: Path) -> None:
+    """Restores how text is split before merging, which transformers does not read from GGUF.
+
+    SmolLM2 splits off every digit first: else a blank line before a number is two tokens that it never saw there.
+    """
+    from gguf import GGUFReader
+
+    field = GGUFReader(file).fields.get("tokenizer.ggml.pre")
+    if field is not None and field.contents() == "smollm":
+        digits = pre_tokenizers.Digits(individual_digits=True)
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [digits, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
+        )
+
+
+@contextmanager
+def _readable(source: Path) -> Iterator[None]:
+    """Quiets transformers, and turns what it raises for a file that it cannot read into one line."""
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    except (ImportError, OSError, ValueError, KeyError, IndexError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"language: {str(source)!r} cannot be read as a language model: {reason}") from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()

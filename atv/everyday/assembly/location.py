@@ -1,0 +1,40 @@
+"""Where the made model lies, for ``--model everyday``."""
+
+import os
+from pathlib import Path
+
+from atv.everyday.assembly.download import cache_folder
+from atv.everyday.assembly.folder import check_folder
+
+EVERYDAY = "everyday"
+VERSION = 1
+# Of all weights of this version's model, on every machine.
+DIGEST: str | None = None
+_HOW = "run `make everyday-model`"
+
+
+def everyday_folder() -> Path:
+    """``$ATV_EVERYDAY``, else a folder in atv's cache that carries the model's version."""
+    given = os.environ.get("ATV_EVERYDAY")
+    return Path(given) if given else cache_folder() / f"{EVERYDAY}-{VERSION}"
+
+
+def made_model() -> Path:
+    """The folder of the everyday model, each of its files checked.
+
+    Raises:
+        ValueError: when it was not made yet, is not whole, or is another version's.
+    """
+    folder = everyday_folder()
+    if not folder.is_dir():
+        raise ValueError(f"model: {EVERYDAY} is not made yet (no folder {str(folder)!r}); {_HOW}")
+    try:
+        manifest = check_folder(folder)
+    except ValueError as error:
+        raise ValueError(f"model: {error}; {_HOW} again") from error
+    if DIGEST is not None and manifest.digest != DIGEST:
+        raise ValueError(
+            f"model: {str(folder)!r} holds a model of digest {manifest.digest[:12]}, where version {VERSION} of "
+            f"{EVERYDAY} has {DIGEST[:12]}; {_HOW} again, or give the folder itself as --model"
+        )
+    return folder

@@ -1,0 +1,156 @@
+"""Two halves joined as transformers' LLaVA, with a processor: the projector between them is untrained."""
+
+from typing import Any
+
+import torch
+from tokenizers import AddedToken
+from torch import Tensor, nn
+from transformers import (
+    GenerationConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.initialization import no_init_weights
+from transformers.models.bit import BitImageProcessorPil
+
+from atv.everyday.assembly.language import LanguageHalf
+from atv.everyday.assembly.vision import VisionHalf
+
+IMAGE = "<image>"
+# What SmolLM2 was trained on, with pictures where the content says so and without its usual system prompt.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}{{ '<image>' if part['type'] == 'image' else part['text'] }}{% endfor %}"
+    "{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+LANGUAGE_PREFIX, VISION_PREFIX = "model.language_model.", "model.vision_tower."
+PROJECTOR_PREFIX = "model.multi_modal_projector."
+
+
+def joined(
+    language: LanguageHalf, vision: VisionHalf, side: int | None = None, template: str | None = None
+) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
+    """Joins both halves.
+
+    The tokenizer gets ``<image>`` as a token more, its row in the embeddings zero: LLaVA puts the picture's tokens in
+    its place, and as an answer its logit is 0 where those of likely tokens are above 10.
+
+    Args:
+        language: the half that reads and answers.
+        vision: the half that sees.
+        side: height and width of pictures in pixels; default: what the tower was made for.
+        template: chat template; default: ChatML, for tokenizers that have its marks.
+
+    Returns:
+        Model in float32, its projector drawn from a fixed seed, and processor.
+
+    Raises:
+        ValueError: for a tower that gives neither the patches nor the patches and a class token, or a tokenizer
+            without the marks of ChatML when no template is given.
+    """
+    side, tokenizer = side or vision.config.image_size, language.tokenizer
+    template = template or _chatml(tokenizer)
+    model = _filled(_config(language, vision, _with_image_token(tokenizer), side), language, vision)
+    extra = _tokens_beside_patches(model.model.vision_tower, side)
+    model.config.vision_feature_select_strategy = "default" if extra else "full"
+    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    return model, _processor(tokenizer, vision, side, extra, template)
+
+
+def _config(language: LanguageHalf, vision: VisionHalf, image: int, side: int) -> LlavaConfig:
+    tied, rows = language.head is None, max(language.config.vocab_size, image + 1)
+    text = language.config.to_dict() | {"vocab_size": rows, "tie_word_embeddings": tied}
+    text.pop("architectures", None)
+    return LlavaConfig(
+        vision_config=vision.config.to_dict(),
+        text_config=text,
+        image_token_index=image,
+        image_seq_length=(side // vision.config.patch_size) ** 2,
+        # The tower ends where it is to be read.
+        vision_feature_layer=-1,
+        tie_word_embeddings=tied,
+        dtype="float32",
+    )
+
+
+def _filled(config: LlavaConfig, language: LanguageHalf, vision: VisionHalf) -> LlavaForConditionalGeneration:
+    with torch.random.fork_rng(devices=[]), no_init_weights():
+        model = LlavaForConditionalGeneration(config).eval()
+    # Left out with the random start, and the head must follow the embeddings.
+    model.tie_weights()
+    rows = model.get_input_embeddings().num_embeddings
+    weights = {LANGUAGE_PREFIX + name: weight for name, weight in language.weights.items()}
+    weights |= {VISION_PREFIX + name: weight for name, weight in vision.weights.items()}
+    weights[LANGUAGE_PREFIX + language.embeddings] = _grown(language.weights[language.embeddings], rows)
+    if language.head is not None:
+        weights["lm_head.weight"] = _grown(language.head, rows)
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    left = [name for name in missing if not name.startswith(PROJECTOR_PREFIX) and name != "lm_head.weight"]
+    if left or unexpected:
+        raise ValueError(f"language, vision: the halves do not fit LLaVA: {', '.join([*left, *unexpected][:4])}")
+    _draw_projector(model)
+    return model
+
+
+def _draw_projector(model: LlavaForConditionalGeneration) -> None:
+    """As LLaVA begins, from a seed of its own."""
+    generator = torch.Generator().manual_seed(0)
+    for linear in (model.model.multi_modal_projector.linear_1, model.model.multi_modal_projector.linear_2):
+        nn.init.normal_(linear.weight, std=0.02, generator=generator)
+        nn.init.zeros_(linear.bias)
+
+
+def _grown(rows: Tensor, count: int) -> Tensor:
+    return torch.cat([rows, rows.new_zeros(count - len(rows), rows.shape[1])])
+
+
+def _with_image_token(tokenizer: PreTrainedTokenizerBase) -> int:
+    if IMAGE not in tokenizer.get_vocab():
+        tokenizer.add_tokens([AddedToken(IMAGE, special=True, normalized=False)], special_tokens=True)
+    tokenizer.padding_side = "left"
+    return int(tokenizer.convert_tokens_to_ids(IMAGE))  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def _tokens_beside_patches(tower: PreTrainedModel, side: int) -> int:
+    """How many tokens a tower gives beside those of the patches, seen on a blank picture: none, or a class token."""
+    patch = tower.config.patch_size
+    if side % patch:
+        raise ValueError(f"side: {side} pixels are no whole number of patches of {patch}")
+    seen = tower(torch.zeros(1, 3, side, side), output_hidden_states=True).hidden_states[-1].shape[1]
+    extra = seen - (side // patch) ** 2
+    if extra not in (0, 1):
+        raise ValueError(
+            f"vision: {type(tower).__name__} gives {seen} tokens for {side} x {side} pixels in patches of {patch}; "
+            "LLaVA takes one a patch, and a class token before them or none"
+        )
+    return extra
+
+
+def _chatml(tokenizer: PreTrainedTokenizerBase) -> str:
+    missing = [mark for mark in ("<|im_start|>", "<|im_end|>") if mark not in tokenizer.get_vocab()]
+    if missing:
+        raise ValueError(
+            f"template: the tokenizer has no {' and no '.join(missing)}, so its chats are not written in ChatML; give "
+            "a file with a chat template that writes <image> for parts of type image"
+        )
+    return CHAT_TEMPLATE
+
+
+def _processor(tokenizer: Any, vision: VisionHalf, side: int, extra: int, template: str) -> LlavaProcessor:
+    size = {"height": side, "width": side}
+    images = BitImageProcessorPil(size=size, crop_size=size, image_mean=list(vision.mean), image_std=list(vision.std))
+    tokenizer.chat_template = None
+    return LlavaProcessor(
+        images,
+        tokenizer,
+        patch_size=vision.config.patch_size,
+        vision_feature_select_strategy="default" if extra else "full",
+        num_additional_image_tokens=extra,
+        chat_template=template,
+    )

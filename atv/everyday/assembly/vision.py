@@ -1,0 +1,177 @@
+"""The vision half: a transformer over patches, in float32, cut after a number of blocks."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModel, Dinov2Config, PreTrainedConfig
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+# What an exported file calls the parts that transformers has renamed since.
+_RENAMED = {
+    "attention.attention.query": "attention.q_proj",
+    "attention.attention.key": "attention.k_proj",
+    "attention.attention.value": "attention.v_proj",
+    "attention.output.dense": "attention.o_proj",
+}
+# All sizes of DINOv2 have heads of so many channels; an exported graph says it only in reshapes.
+_HEAD = 64
+# The weights whose shapes say what kind of DINOv2 it is.
+_CLASS, _PATCHES, _POSITIONS, _WIDE = (
+    "embeddings.cls_token",
+    "embeddings.patch_embeddings.projection.weight",
+    "embeddings.position_embeddings",
+    "encoder.layer.0.mlp.fc1.bias",
+)
+# Mean and deviation of its pictures, by channel.
+IMAGENET = (tuple(IMAGENET_DEFAULT_MEAN), tuple(IMAGENET_DEFAULT_STD))
+
+
+@dataclass(frozen=True)
+class VisionHalf:
+    """A vision tower in float32.
+
+    Attributes:
+        config: its blocks end where the tower is read.
+        weights: under transformers' names.
+        mean, std: of the three channels of pictures whose values lie between 0 and 1.
+    """
+
+    config: PreTrainedConfig
+    weights: dict[str, Tensor]
+    mean: tuple[float, ...] = IMAGENET[0]
+    std: tuple[float, ...] = IMAGENET[1]
+
+
+def vision_from_onnx(file: Path, blocks: int | None) -> VisionHalf:
+    """Reads the DINOv2 inside an ONNX file exported from transformers, cut after ``blocks`` blocks (None: whole).
+
+    Weights of Linears stand in the file transposed and under numbers, so each takes its name from the node that
+    multiplies by it; position embeddings stand there as two constants, of the class token and of the patches.
+
+    Raises:
+        ValueError: for a file that is no ONNX, holds no DINOv2 or one of fewer blocks.
+    """
+    found = _named_weights(_graph(file))
+    missing = [name for name in (_CLASS, _PATCHES, _POSITIONS, _WIDE) if name not in found]
+    if missing:
+        raise ValueError(f"vision: {str(file)!r} holds no DINOv2 with a class token: {missing[0]} is missing")
+    config = _dinov2_config(found, blocks, file)
+    return VisionHalf(config, _of_model(found, config, file))
+
+
+def vision_from_folder(folder: Path, blocks: int | None) -> VisionHalf:
+    """Reads the vision tower of a folder saved with ``save_pretrained``, cut after ``blocks`` blocks (None: whole).
+
+    Raises:
+        ValueError: for a folder without a vision tower, or one of fewer blocks.
+    """
+    try:
+        config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
+        # CLIP and its kin hold a text half as well.
+        config = getattr(config, "vision_config", config)
+        config = _cut(config, blocks, folder)
+        options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
+        model = AutoModel.from_pretrained(folder, config=config, dtype=torch.float32, **options)
+    except (ImportError, OSError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"vision: {str(folder)!r} cannot be read as a vision tower: {reason}") from error
+    weights = {name: weight.detach() for name, weight in model.state_dict().items()}
+    return VisionHalf(config, weights, *_normalisation(folder))
+
+
+def _normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of the folder's image processor; ImageNet's without one."""
+    file = folder / "preprocessor_config.json"
+    stored = json.loads(file.read_text()) if file.is_file() else {}
+    return tuple(stored.get("image_mean", IMAGENET[0])), tuple(stored.get("image_std", IMAGENET[1]))
+
+
+def _graph(file: Path) -> Any:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        return onnx.load(file).graph
+    except DecodeError as error:
+        raise ValueError(f"vision: {str(file)!r} is no ONNX file") from error
+
+
+def _named_weights(graph: Any) -> dict[str, np.ndarray]:
+    """All weights of the backbone under transformers' names, without the prefix that the exported model gave it."""
+    from onnx import numpy_helper
+
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    prefix = next((name.removesuffix(_CLASS) for name in stored if name.endswith(_CLASS)), "")
+    names = {name: (name, False) for name in stored if not name.startswith("onnx::")}
+    positions: dict[str, str] = {}
+    for node in graph.node:
+        path = node.name.strip("/").replace("/", ".")
+        for source in node.input:
+            if source.startswith("onnx::MatMul") and source in stored:
+                names[source] = (f"{path.rpartition('.')[0]}.weight", True)
+            elif source in stored and len(stored[source].dims) == 3 and path.startswith(f"{prefix}embeddings."):
+                positions[node.op_type] = source
+    found = {}
+    for source, (name, transposed) in names.items():
+        if name.startswith(prefix):
+            weight = numpy_helper.to_array(stored[source])
+            found[_renamed(name.removeprefix(prefix))] = weight.T if transposed else weight
+    if {"Concat", "Reshape"} <= positions.keys():
+        parts = [numpy_helper.to_array(stored[positions[kind]]) for kind in ("Concat", "Reshape")]
+        found[_POSITIONS] = np.concatenate(parts, axis=1)
+    return found
+
+
+def _renamed(name: str) -> str:
+    for old, new in _RENAMED.items():
+        name = name.replace(old, new)
+    return name
+
+
+def _dinov2_config(found: Mapping[str, np.ndarray], blocks: int | None, file: Path) -> Dinov2Config:
+    """What the shapes of the weights say."""
+    hidden, channels, patch, _ = found[_PATCHES].shape
+    numbers = [int(match[1]) for name in found if (match := re.match(r"encoder\.layer\.(\d+)\.", name))]
+    side = round((found[_POSITIONS].shape[1] - 1) ** 0.5)
+    whole = Dinov2Config(
+        hidden_size=hidden,
+        num_hidden_layers=max(numbers, default=-1) + 1,
+        num_attention_heads=hidden // _HEAD,
+        mlp_ratio=found[_WIDE].shape[0] // hidden,
+        image_size=side * patch,
+        patch_size=patch,
+        num_channels=channels,
+        use_mask_token=False,
+    )
+    return _cut(whole, blocks, file)
+
+
+def _cut(config: Any, blocks: int | None, source: Path) -> Any:
+    """The config of a tower that ends after ``blocks`` blocks."""
+    if blocks is None:
+        return config
+    if not 1 <= blocks <= config.num_hidden_layers:
+        raise ValueError(f"blocks: {blocks}; the tower in {str(source)!r} has {config.num_hidden_layers}")
+    named = ("out_features", "out_indices", "stage_names")
+    kept = {key: value for key, value in config.to_dict().items() if key not in named}
+    return type(config)(**kept | {"num_hidden_layers": blocks})
+
+
+def _of_model(found: Mapping[str, np.ndarray], config: Dinov2Config, file: Path) -> dict[str, Tensor]:
+    """The weights that transformers' model of this config has, each checked to be there in its shape."""
+    with torch.device("meta"):
+        expected = AutoModel.from_config(config).state_dict()
+    weights = {}
+    for name, like in expected.items():
+        if name not in found or found[name].shape != tuple(like.shape):
+            there = found[name].shape if name in found else "missing"
+            raise ValueError(f"vision: in {str(file)!r} {name} is {there}; DINOv2's is {tuple(like.shape)}")
+        weights[name] = torch.from_numpy(np.array(found[name], dtype=np.float32, order="C"))
+    return weights
