@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atv.everyday.assembly.digest import file_digest
-from atv.files import require_space, writable
+from atv.records.files import require_space, writable
 
 
 @dataclass(frozen=True)

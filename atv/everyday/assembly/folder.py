@@ -12,7 +12,7 @@ from typing import Any
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.everyday.assembly.digest import file_digest, model_digest
-from atv.files import require_space, writable
+from atv.records.files import require_space, writable
 
 FORMAT = 1
 MANIFEST = "manifest.json"

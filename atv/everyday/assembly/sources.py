@@ -12,7 +12,7 @@ from atv.everyday.assembly.folder import Source
 from atv.everyday.assembly.language import LanguageHalf, language_from_folder, language_from_gguf
 from atv.everyday.assembly.model import joined
 from atv.everyday.assembly.vision import VisionHalf, vision_from_folder, vision_from_onnx
-from atv.hub import fetch_model, is_hub_id
+from atv.runtime.hub import fetch_model, is_hub_id
 
 # Deeper blocks of the known tower were tuned for saliency: they tell fewer drawings apart.
 BLOCKS = 8

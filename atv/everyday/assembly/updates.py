@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from atv.everyday.assembly.digest import model_digest
 from atv.everyday.assembly.model import LANGUAGE_PREFIX, VISION_PREFIX
-from atv.files import atomic
+from atv.records.files import atomic
 
 FORMAT = "1"
 _DOWN, _UP = ".A", ".B"

@@ -76,9 +76,7 @@ def _calculation(scene: Scene, rng: Generator) -> tuple[str, str] | None:
 def _commonsense(scene: Scene, rng: Generator) -> tuple[str, str] | None:
     """A yes/no fact that is true of one thing and false of another."""
     asked = [(item, found) for item in scene.things for found in told(scene, item)]
-    claims = {
-        answer: [(item, found) for item, found in asked if found.answer == answer] for answer in ("yes", "no")
-    }
+    claims = {answer: [(item, found) for item, found in asked if found.answer == answer] for answer in ("yes", "no")}
     relations = {found.relation.name for _, found in claims["yes"]} & {found.relation.name for _, found in claims["no"]}
     if not relations:
         return None

@@ -62,7 +62,9 @@ class PatchBatches(Dataset):
         scenes = [sample_scene(rng, self.split, 7, 9) for _ in range(self.batch_size)]
         seeds = rng.integers(2**32, size=len(scenes))
         images = torch.stack([pixels(s, np.random.default_rng(seed)) for s, seed in zip(scenes, seeds, strict=True)])
-        names = torch.stack([patch_names(s, np.random.default_rng(seed)) for s, seed in zip(scenes, seeds, strict=True)])
+        names = torch.stack(
+            [patch_names(s, np.random.default_rng(seed)) for s, seed in zip(scenes, seeds, strict=True)]
+        )
         if self.split == "train":
             images = images * torch.from_numpy(rng.normal(1, 0.15, (len(scenes), 3, 1, 1))).float()
             images += torch.from_numpy(rng.normal(0, 0.2, (len(scenes), 3, 1, 1))).float()
@@ -107,7 +109,9 @@ class VisionStage(Stage):
         inner = self.model.model
         features = inner.vision_tower(images, output_hidden_states=True).hidden_states[-1][:, 1:].flatten(0, 1)
         first, second = inner.multi_modal_projector.linear_1, inner.multi_modal_projector.linear_2
-        first.weight.copy_(torch.randn_like(first.weight) / first.in_features**0.5 / (features - features.mean(0)).std())
+        first.weight.copy_(
+            torch.randn_like(first.weight) / first.in_features**0.5 / (features - features.mean(0)).std()
+        )
         first.bias.copy_(-first.weight @ features.mean(0))
         second.weight.copy_(torch.randn_like(second.weight) / second.in_features**0.5 / 2)
         second.bias.copy_(self.common)

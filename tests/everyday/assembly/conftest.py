@@ -24,9 +24,7 @@ def write_wheel(folder, project, inside, weights, licence):
     content = (folder / f"{stem}-py3-none-any.whl").read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     about = f"{project}'s makers"
-    return Wheel(
-        project, "1.0", f"{stem}-py3-none-any.whl", len(content), digest, inside, f"{info}/LICENSE", about
-    )
+    return Wheel(project, "1.0", f"{stem}-py3-none-any.whl", len(content), digest, inside, f"{info}/LICENSE", about)
 
 
 @pytest.fixture(scope="session")

@@ -109,7 +109,9 @@ def updates(untouched):
 
 def test_merging_changes_what_it_names_and_nothing_else(untouched, model, updates):
     merge(model, updates)
-    changed = {name for name, weight in model.named_parameters() if not torch.equal(weight, untouched.get_parameter(name))}
+    changed = {
+        name for name, weight in model.named_parameters() if not torch.equal(weight, untouched.get_parameter(name))
+    }
     assert changed == {f"{LINEAR}.weight", f"{TOWER_LINEAR}.weight", PROJECTOR}
     expected = merged_weight(untouched.get_parameter(f"{LINEAR}.weight"), updates.factors[LINEAR], 0.5)
     assert torch.equal(model.get_parameter(f"{LINEAR}.weight"), expected)
