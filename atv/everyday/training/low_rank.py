@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from atv.everyday.assembly.updates import Factors, merged_weight
+
 
 class LowRankLinear(nn.Module):
     """y = W x + B (A x): W (out, in) is frozen, ``up`` B (out, rank) begins at zero, ``down`` is A (rank, in)."""
@@ -30,10 +32,11 @@ def add_updates(module: nn.Module, rank: int, seed: int) -> None:
 
 @torch.no_grad()
 def fold(module: nn.Module) -> None:
-    """Puts the updates into the weights, in place, and ordinary frozen Linears where they were learned."""
-    for name, child in [(n, c) for n, c in module.named_modules() if isinstance(c, LowRankLinear)]:
+    """Puts the updates into the weights, rounded as they are shipped, and frozen Linears where they were learned."""
+    for name, child in [(name, child) for name, child in module.named_modules() if isinstance(child, LowRankLinear)]:
         parent, _, own = name.rpartition(".")
-        child.linear.weight += (child.up.double() @ child.down.double()).float()
+        factors = Factors(child.down.bfloat16(), child.up.bfloat16())
+        child.linear.weight.copy_(merged_weight(child.linear.weight, factors, 1.0))
         setattr(module.get_submodule(parent), own, child.linear)
 
 
