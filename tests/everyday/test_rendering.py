@@ -154,6 +154,7 @@ def test_a_missing_archive_is_one_line_with_the_command_that_fetches_all(tmp_pat
     assert not list((tmp_path / "out").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"no npm archives in {PUBLISHED}; EVERYDAY_PACKAGES names a folder")
 def test_the_published_packages_give_the_artwork_that_ships(tmp_path):
     pytest.importorskip("resvg_py")

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from jsonargparse import auto_cli
 from PIL import Image
+from rich.console import Console
+from rich.progress import track
 
 from atv.everyday.atlas import SIZE, THINGS_PER_ROW, corner
 from atv.everyday.rendering.families import Family, read_families
@@ -21,7 +23,7 @@ STEP = 8  # colours are rounded to its multiples: the file halves, and the eye s
 
 
 def render(packages: Path, output: Path = Path("atv/everyday/artwork")) -> None:
-    """Draw the everyday artwork anew: the same packages give the same pixels on every machine.
+    """Draw the everyday artwork anew; the same packages give the same artwork.
 
     Which things there are, their names and kinds, and which families draw them is read from the table of the
     installed atv; to add a thing, add a row with its emoji's English name and run this.
@@ -36,6 +38,7 @@ def render(packages: Path, output: Path = Path("atv/everyday/artwork")) -> None:
     with atomic(output / "atlas.webp") as file:
         atlas.save(file, "WEBP", lossless=True, exact=True, quality=60, method=3)
     write_table(things, output / "things.csv")
+    print(f"{len(things)} things in {output}")
 
 
 def draw_atlas(things: Sequence[Thing], families: Mapping[str, Family]) -> Image.Image:
@@ -46,7 +49,7 @@ def draw_atlas(things: Sequence[Thing], families: Mapping[str, Family]) -> Image
     """
     width = THINGS_PER_ROW * len(FAMILIES) * SIZE
     atlas = Image.new("RGBA", (width, -(-len(things) // THINGS_PER_ROW) * SIZE))
-    for row, thing in enumerate(things):
+    for row, thing in enumerate(track(things, "drawing", console=Console(stderr=True))):
         for family in thing.families:
             try:
                 drawing = families[family].draw(thing.hexcode, SIZE)
