@@ -74,10 +74,13 @@ def others(pool: Sequence[str], *taken: str) -> list[str]:
 
 
 def absent_thing(scene: Scene, rng: Generator) -> Thing:
-    """A thing that the scene does not show, half the time of a kind that it does."""
-    shown = {item.name for item in scene.items}
+    """A thing that the scene does not show, half the time of a kind that it does.
+
+    Nobody can say that there is no bear beside a polar bear, so names that end like one that is shown are left out.
+    """
+    shown = {item.name.split()[-1] for item in scene.items}
     kinds = {item.thing.kind for item in scene.things}
-    absent = [thing for thing in THINGS if thing.name not in shown]
+    absent = [thing for thing in THINGS if thing.name.split()[-1] not in shown]
     alike = [thing for thing in absent if thing.kind in kinds]
     return pick(rng, alike if alike and rng.random() < 0.5 else absent)
 
