@@ -1,0 +1,1 @@
+"""How the everyday model was made: run by hand, never imported by what ships."""
