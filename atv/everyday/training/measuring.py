@@ -1,0 +1,30 @@
+"""How much English a saved language model or LVLM knows: perplexity on plain English, and the text probes.
+
+python -m atv.everyday.training.measuring FOLDER
+"""
+
+import argparse
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
+
+from atv.everyday import plain_english, text_probes
+
+
+def main() -> None:
+    """Print both, source by source and group by group."""
+    parser = argparse.ArgumentParser(description="how much English a language model or an LVLM knows")
+    parser.add_argument("folder", help="the model's folder, as save_pretrained leaves it")
+    folder = parser.parse_args().folder
+    seeing = hasattr(AutoConfig.from_pretrained(folder), "vision_config")
+    automatic = AutoModelForImageTextToText if seeing else AutoModelForCausalLM
+    model = automatic.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    for name, perplexity in plain_english.perplexities(model, tokenizer).items():
+        print(f"perplexity of {name}: {perplexity:.2f}", flush=True)
+    for group, score in text_probes.scores(model, tokenizer).items():
+        print(f"text probes, {group}: {score}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Ask a language model, as text, the facts about everyday things that training never tells, and find which it knows.
+
+    python -m atv.everyday.training.probing FOLDER
+
+rewrites ``atv/everyday/facts.csv``: of the facts held back, those that the untouched model in FOLDER knows are "test",
+the others "left out"; the facts to train on stay as they are and serve as examples. A fact is known where the model
+prefers its answer in both prompts (questions with answers, and a list of things under one question, with other
+examples), in a relation of which it knows clearly more than chance. An answer's score is the log-probability of its
+first token, less that answer's prior in the relation: the mean over the answers' own things, so that a model that says
+"yes" to all knows nothing.
+"""
+
+import argparse
+import csv
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from atv.everyday.facts import RELATIONS, TABLE, Fact, Relation, facts
+from atv.files import atomic
+
+EXAMPLES = 16  # in a prompt, at least one an answer
+ABOVE_CHANCE = 0.2  # of the way from chance to all right, in a relation that may be asked
+BATCH = 32
+
+
+def _order(fact: Fact, purpose: str) -> bytes:
+    return hashlib.sha256(f"{purpose} {fact.relation.name} {fact.thing.name}".encode()).digest()
+
+
+def examples(relation: Relation, prompt: int) -> list[Fact]:
+    """The solved facts that open a prompt, out of those to train on: each answer as often, all of them mixed."""
+    rounds = max(1, EXAMPLES // len(relation.answers))
+    chosen = []
+    for answer in relation.answers:
+        own = [one for one in facts(relation.name, "train") if one.answer == answer]
+        own.sort(key=lambda one: _order(one, "example"))
+        turns = range(prompt * rounds, prompt * rounds + min(rounds, len(own)))
+        chosen += [own[turn % len(own)] for turn in turns]
+    return sorted(chosen, key=lambda one: _order(one, f"prompt {prompt}"))
+
+
+def _as_questions(solved: Sequence[Fact]) -> tuple[str, Callable[[Fact], str]]:
+    opening = "".join(f"Question: {one.question}\nAnswer: {one.answer}\n\n" for one in solved)
+    return opening + "Question:", lambda fact: f" {fact.question}\nAnswer:"
+
+
+def _as_list(solved: Sequence[Fact]) -> tuple[str, Callable[[Fact], str]]:
+    opening = solved[0].relation.about_the("it") + "\n\n"
+    opening += "".join(f"- {one.thing.name}: {one.answer}\n" for one in solved)
+    return opening + "-", lambda fact: f" {fact.thing.name}:"
+
+
+PROMPTS = (_as_questions, _as_list)
+
+
+def _first_tokens(tokenizer: PreTrainedTokenizerBase, answers: Sequence[str]) -> list[int]:
+    first = [tokenizer(f" {answer}", add_special_tokens=False).input_ids[0] for answer in answers]
+    if len(set(first)) < len(first):
+        raise ValueError(f"two of the answers {', '.join(answers)} begin with the same token")
+    return first
+
+
+@torch.inference_mode()
+def _scores(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, opening: str, endings: Sequence[str], first: list[int]
+) -> np.ndarray:
+    """Log-probability of each first token after ``opening`` and each ending, [endings, answers]."""
+    prefix = tokenizer(opening, add_special_tokens=False, return_tensors="pt").input_ids
+    cached = model(prefix, use_cache=True, logits_to_keep=1).past_key_values
+    tokens = [tokenizer(ending, add_special_tokens=False).input_ids for ending in endings]
+    scores = np.zeros((len(endings), len(first)))
+    for rows in _by_length(tokens):
+        batch = torch.tensor([tokens[row] for row in rows])
+        own = [(k.expand(len(rows), -1, -1, -1), v.expand(len(rows), -1, -1, -1)) for k, v in _pairs(cached)]
+        logits = model(batch, past_key_values=DynamicCache(own), logits_to_keep=1).logits[:, -1].double()
+        scores[rows] = logits.log_softmax(-1)[:, first].numpy()
+    return scores
+
+
+def _pairs(cache: DynamicCache) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    return [(layer.keys, layer.values) for layer in cache.layers]
+
+
+def _by_length(tokens: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Rows of equal length, at most ``BATCH`` at a time, so that nothing is padded."""
+    for length in sorted({len(one) for one in tokens}):
+        rows = [row for row, one in enumerate(tokens) if len(one) == length]
+        yield from (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))
+
+
+def margins(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: Sequence[Fact]) -> np.ndarray:
+    """By how much the answer of each fact of one relation is preferred to the next one, [facts, prompts] in nats."""
+    relation = asked[0].relation
+    right = np.array([relation.answers.index(one.answer) for one in asked])
+    row = np.arange(len(asked))
+    found = np.zeros((len(asked), len(PROMPTS)))
+    first = _first_tokens(tokenizer, relation.answers)
+    for number, prompt in enumerate(PROMPTS):
+        opening, ending = prompt(examples(relation, number))
+        scores = _scores(model, tokenizer, opening, list(map(ending, asked)), first)
+        scores -= np.mean([scores[right == answer].mean(0) for answer in set(right)], axis=0)
+        own = scores[row, right]
+        scores[row, right] = -np.inf
+        found[:, number] = own - scores.max(1)
+    return found
+
+
+def balanced_accuracy(asked: Sequence[Fact], right: np.ndarray) -> float:
+    """The mean over the answers of the share of their facts that are ``right``, [facts] of bool."""
+    answers = np.array([one.answer for one in asked])
+    return float(np.mean([right[answers == answer].mean() for answer in set(answers)]))
+
+
+def probed(asked: Sequence[Fact], found: np.ndarray) -> list[Fact]:
+    """The facts of one relation with their least margin of ``found``, [facts, prompts], and where they belong by it."""
+    chance = 1 / len({one.answer for one in asked})
+    counts = balanced_accuracy(asked, found.mean(1) > 0) >= chance + ABOVE_CHANCE * (1 - chance)
+    return [
+        replace(one, margin=round(float(least), 3), split="test" if counts and least > 0 else "left out")
+        for one, least in zip(asked, found.min(1), strict=True)
+    ]
+
+
+def _table(rows: Sequence[Fact]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["relation", "thing", "answer", "margin", "split"])
+    for one in rows:
+        margin = "" if one.margin is None else f"{one.margin:.3f}"
+        writer.writerow([one.relation.name, one.thing.name, one.answer, margin, one.split])
+    return text.getvalue()
+
+
+def main() -> None:
+    """Probe every relation and rewrite the table."""
+    parser = argparse.ArgumentParser(description="what an untouched language model knows of the everyday things")
+    parser.add_argument("folder", help="the language model's folder, as save_pretrained leaves it")
+    parser.add_argument("--relations", nargs="+", default=list(RELATIONS), help="the relations to ask; all by default")
+    options = parser.parse_args()
+    model = AutoModelForCausalLM.from_pretrained(options.folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(options.folder)
+    table = {(one.relation.name, one.thing.name): one for one in facts()}
+    for relation in options.relations:
+        asked = [one for one in facts(relation) if one.split != "train"]
+        found = margins(model, tokenizer, asked)
+        own = probed(asked, found)
+        shares = ", ".join(f"{balanced_accuracy(asked, right):.0%}" for right in (found > 0).T)
+        kept = sum(one.split == "test" for one in own)
+        print(f"{relation}: right by prompt {shares}; {kept} of {len(own)} kept for tests", flush=True)
+        table.update({(one.relation.name, one.thing.name): one for one in own})
+        with atomic(TABLE) as file:
+            file.write_text(_table(list(table.values())), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

