@@ -5,6 +5,7 @@
 
 import pytest
 import torch
+from PIL import Image
 
 from atv.everyday.assembly import download
 from atv.everyday.assembly.sources import untrained
@@ -24,7 +25,11 @@ SEEN = {
     100: [-0.1198, 0.05172, 0.08624, -0.15524, 0.12274, -0.01845, -0.08441, -0.20478],
     256: [-0.063, 0.08929, 0.0502, -0.00246, -0.15182, -0.16125, 0.02514, -0.20436],
 }
-DIGESTS = {"language": "", "vision": ""}
+# Of each half before any training, on every machine.
+DIGESTS = {
+    "language": "09dfd45eb905bc62a3f29a1bd49d12ce7c1c8c3cb8428f3457d1bf922a771990",
+    "vision": "55291caea691086fdaa10f8d1a9b1ebfcd565dd9cd7d8d197d4e9a19cbc680a4",
+}
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +44,8 @@ def pattern():
 
 
 def answer(model, processor, question):
-    chat = [{"role": "user", "content": question}]
-    inputs = processor.apply_chat_template(
-        chat, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
-    )
+    text = processor.apply_chat_template([{"role": "user", "content": question}], add_generation_prompt=True)
+    inputs = processor(text=text, add_special_tokens=False, return_tensors="pt")
     made = model.generate(**inputs, max_new_tokens=20, do_sample=False)
     return processor.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
@@ -55,7 +58,7 @@ def test_the_language_half_knows_what_it_knew(model_and_processor):
     model, processor = model_and_processor
     assert answer(model, processor, "What is the capital of France?") == "The capital of France is Paris."
     assert model.config.image_token_index == 49152
-    assert processor.tokenizer.tokenize("\n\n42 penguins") == ["ĊĊ", "4", "2", "Ġpengu", "ins"]
+    assert processor.tokenizer.tokenize("\n\n42 penguins") == ["ĊĊ", "4", "2", "Ġpenguins"]
 
 
 @torch.no_grad()
@@ -68,8 +71,6 @@ def test_the_vision_half_sees_what_it_saw(model_and_processor):
 
 
 def test_a_picture_is_144_tokens(model_and_processor):
-    from PIL import Image
-
     model, processor = model_and_processor
     inputs = processor(images=[Image.new("RGB", (168, 168))], text="<image>", return_tensors="pt")
     assert inputs["pixel_values"].shape == (1, 3, 168, 168)
