@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from atv.everyday.assembly.download import cache_folder
-from atv.everyday.assembly.folder import Manifest, check_folder, read_manifest
+from atv.everyday.assembly.made_folder import Manifest, check_folder, read_manifest
 
 EVERYDAY = "everyday"
 VERSION = 1

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from everyday.assembly import halves
+from everyday.assembly import tiny_halves
 
-from atv import loading
 from atv.everyday.assembly import __main__ as command
 from atv.everyday.assembly import download, location
 from atv.everyday.assembly.digest import model_digest
-from atv.everyday.assembly.folder import check_folder
-from atv.everyday.assembly.sources import untrained
-from atv.everyday.assembly.updates import Factors, Updates, base_digests, merge, write_updates
+from atv.everyday.assembly.halves import untrained
+from atv.everyday.assembly.made_folder import check_folder
+from atv.everyday.assembly.trained_updates import Factors, Updates, base_digests, merge, write_updates
+from atv.model import loading
 
 SMALL = ["--blocks", "2", "--side", "20"]
 LINEAR = "model.language_model.layers.0.self_attn.q_proj"
@@ -23,8 +23,8 @@ LINEAR = "model.language_model.layers.0.self_attn.q_proj"
 
 @pytest.fixture(autouse=True)
 def two_blocks(monkeypatch):
-    monkeypatch.setattr("atv.everyday.assembly.sources.BLOCKS", 2)
-    monkeypatch.setattr("atv.everyday.assembly.sources.SIDE", 20)
+    monkeypatch.setattr("atv.everyday.assembly.halves.BLOCKS", 2)
+    monkeypatch.setattr("atv.everyday.assembly.halves.SIDE", 20)
 
 
 @pytest.fixture(autouse=True)
@@ -151,8 +151,8 @@ def test_halves_of_ones_own(published, tmp_path, capsys):
     given = ["--language", str(published.gguf), "--vision", str(published.onnx), "--output", str(tmp_path / "own")]
     assert command.main([*given, "--blocks", "null", "--side", "null"]) == 0
     model, processor = loading.load_model(tmp_path / "own")
-    assert model.config.vision_config.num_hidden_layers == halves.TOWER_BLOCKS
-    assert processor.image_processor.size["height"] == halves.SIDE
+    assert model.config.vision_config.num_hidden_layers == tiny_halves.TOWER_BLOCKS
+    assert processor.image_processor.size["height"] == tiny_halves.SIDE
     assert [source["origin"] for source in check_folder(tmp_path / "own").sources] == ["tiny.gguf", "tiny.onnx"]
 
 
@@ -174,7 +174,7 @@ def test_choices_that_are_none(tiny_wheels, tmp_path, capsys, option, value, mes
 
 
 def test_updates_of_other_halves(published, tiny_wheels, trained, tmp_path, capsys):
-    halves.write_gguf(tmp_path / "other.gguf", halves.language_weights(seed=1))
+    tiny_halves.write_gguf(tmp_path / "other.gguf", tiny_halves.language_weights(seed=1))
     given = ["--language", tmp_path / "other.gguf", "--wheels", tiny_wheels, "--output", tmp_path / "own", *SMALL]
     assert refused(capsys, *given, "--updates", trained[0]).startswith("updates: trained on another language half")
     assert command.main([str(argument) for argument in given]) == 0

@@ -12,11 +12,11 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.models.bit import BitImageProcessorPil
 
-from atv import loading
 from atv.everyday.assembly import location
 from atv.everyday.assembly.digest import model_digest, tensors_digest
-from atv.everyday.assembly.folder import MANIFEST, Source, check_folder, write_folder
-from atv.everyday.assembly.model import joined
+from atv.everyday.assembly.joining import joined
+from atv.everyday.assembly.made_folder import MANIFEST, Source, check_folder, write_folder
+from atv.model import loading
 
 SOURCES = [Source("language", "tiny.gguf", "12ab", "its makers", "Free."), Source("vision", "tiny.onnx")]
 

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from atv.everyday.assembly import download
-from atv.everyday.assembly.sources import untrained
-from atv.everyday.assembly.updates import base_digests
+from atv.everyday.assembly.halves import untrained
+from atv.everyday.assembly.trained_updates import base_digests
 
 WHEELS = download.cache_folder() / "wheels"
 FETCHED = all((WHEELS / wheel.file).is_file() for wheel in (download.LANGUAGE, download.VISION))
