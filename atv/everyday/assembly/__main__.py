@@ -10,11 +10,11 @@ from pathlib import Path
 from jsonargparse import auto_cli
 
 from atv.everyday.assembly.digest import file_digest
-from atv.everyday.assembly.folder import Manifest, Source, read_manifest, require_own, write_folder
-from atv.everyday.assembly.location import DIGEST, everyday_folder, made_model
-from atv.everyday.assembly.model import joined
-from atv.everyday.assembly.sources import BLOCKS, SIDE, language_half, vision_half
-from atv.everyday.assembly.updates import merge, read_updates
+from atv.everyday.assembly.halves import BLOCKS, SIDE, language_half, vision_half
+from atv.everyday.assembly.joining import joined
+from atv.everyday.assembly.location import everyday_folder, made_already
+from atv.everyday.assembly.made_folder import Manifest, Source, require_own, write_folder
+from atv.everyday.assembly.trained_updates import merge, read_updates
 
 UPDATES = Path(__file__).parents[1] / "adapters" / "updates.safetensors"
 _DEFAULTS = (None, None, BLOCKS, SIDE, None, UPDATES)
@@ -45,7 +45,7 @@ def assemble(
     if output is None and (language, vision, blocks, side, template, updates) != _DEFAULTS:
         raise ValueError("output: a model of your own choices needs a folder of its own")
     folder = output or everyday_folder()
-    if output is None and (made := _made_already()):
+    if output is None and (made := made_already()):
         return _tell(folder, made)
     require_own(folder)
     # Ours were trained on our halves.
@@ -64,14 +64,6 @@ def assemble(
         sources.append(Source("updates", given.name, file_digest(given), "trained by atv's recipe, Apache-2.0"))
     _step(f"writing {folder}")
     _tell(folder, write_folder(model, processor, folder, sources))
-
-
-def _made_already() -> Manifest | None:
-    """The manifest of this version's model where it lies, whole, in its place."""
-    try:
-        return read_manifest(made_model()) if DIGEST else None
-    except ValueError:
-        return None
 
 
 def _step(what: str) -> None:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from atv.everyday.assembly.download import cache_folder
-from atv.everyday.assembly.folder import check_folder
+from atv.everyday.assembly.made_folder import Manifest, check_folder, read_manifest
 
 EVERYDAY = "everyday"
 VERSION = 1
@@ -38,3 +38,11 @@ def made_model() -> Path:
             f"{EVERYDAY} has {DIGEST[:12]}; {_HOW} again, or give the folder itself as --model"
         )
     return folder
+
+
+def made_already() -> Manifest | None:
+    """The manifest of this version's model, where it lies in its place and is whole."""
+    try:
+        return read_manifest(made_model()) if DIGEST else None
+    except ValueError:
+        return None

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
 from atv.everyday.assembly.digest import model_digest
-from atv.everyday.assembly.updates import Factors, Updates, base_digests, merge, write_updates
+from atv.everyday.assembly.trained_updates import Factors, Updates, base_digests, merge, write_updates
 
 
 def collected(learned: Mapping[str, Tensor]) -> tuple[dict[str, Factors], dict[str, Tensor]]:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atv.everyday.assembly.updates import Factors, merged_weight
+from atv.everyday.assembly.trained_updates import Factors, merged_weight
 
 
 class LowRankLinear(nn.Module):

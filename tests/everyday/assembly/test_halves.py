@@ -3,18 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from everyday.assembly import halves
+from everyday.assembly import tiny_halves
 from transformers import AutoModel, LlamaConfig, LlamaForCausalLM
 
-from atv.everyday.assembly.language import language_from_folder, language_from_gguf
-from atv.everyday.assembly.vision import vision_from_folder, vision_from_onnx
+from atv.everyday.assembly.language_half import language_from_folder, language_from_gguf
+from atv.everyday.assembly.vision_half import vision_from_folder, vision_from_onnx
 
 
 def test_quantized_weights_are_multiplied_out_exactly(language):
-    stored = halves.language_weights()
+    stored = tiny_halves.language_weights()
     assert language.weights.keys() == stored.keys()
     for name, weight in stored.items():
-        expected = weight if weight.ndim == 1 else halves.read_q4_1(weight)
+        expected = weight if weight.ndim == 1 else tiny_halves.read_q4_1(weight)
         assert language.weights[name].dtype == torch.float32
         np.testing.assert_array_equal(language.weights[name].numpy(), expected, err_msg=name)
 
@@ -22,14 +22,16 @@ def test_quantized_weights_are_multiplied_out_exactly(language):
 def test_the_head_is_tied_and_the_config_ordinary(language):
     half = language
     assert half.head is None and half.embeddings == "embed_tokens.weight"
-    assert half.config.num_key_value_heads == halves.KV_HEADS and half.config.rope_parameters["rope_theta"] == 10000.0
+    assert (
+        half.config.num_key_value_heads == tiny_halves.KV_HEADS and half.config.rope_parameters["rope_theta"] == 10000.0
+    )
     assert not hasattr(half.config, "quantization_config")
 
 
 @pytest.mark.parametrize(("split", "pieces"), [("smollm", ["ĊĊ", "1", "2"]), ("gpt-2", ["Ċ", "Ċ", "1", "2"])])
 def test_digits_are_split_off_as_the_file_says(tmp_path, split, pieces):
     file = tmp_path / "tiny.gguf"
-    halves.write_gguf(file, halves.language_weights(), split)
+    tiny_halves.write_gguf(file, tiny_halves.language_weights(), split)
     tokenizer = language_from_gguf(file).tokenizer
     assert tokenizer.convert_ids_to_tokens(tokenizer("\n\n12")["input_ids"]) == pieces
     assert tokenizer.decode(tokenizer("the café\n\n12")["input_ids"]) == "the café\n\n12"
@@ -55,8 +57,8 @@ def test_a_file_that_is_no_gguf(tmp_path):
 
 @pytest.mark.parametrize("blocks", [None, 2])
 def test_a_tower_out_of_an_exported_graph(tmp_path, blocks):
-    model = halves.tower()
-    halves.write_onnx(tmp_path / "tiny.onnx", model)
+    model = tiny_halves.tower()
+    tiny_halves.write_onnx(tmp_path / "tiny.onnx", model)
     half = vision_from_onnx(tmp_path / "tiny.onnx", blocks)
     own = AutoModel.from_config(half.config).eval()
     own.load_state_dict(half.weights)
@@ -64,25 +66,25 @@ def test_a_tower_out_of_an_exported_graph(tmp_path, blocks):
     with torch.no_grad():
         seen = own(pixels, output_hidden_states=True).hidden_states
         expected = model(pixels, output_hidden_states=True).hidden_states
-    assert len(seen) == 1 + (blocks or halves.TOWER_BLOCKS)
+    assert len(seen) == 1 + (blocks or tiny_halves.TOWER_BLOCKS)
     assert all(torch.equal(one, other) for one, other in zip(seen, expected, strict=False))
 
 
 @pytest.mark.parametrize("left_out", ["backbone.encoder.layer.1.norm2.bias", "onnx::Concat_7", "onnx::MatMul_1002"])
 def test_a_graph_that_lacks_a_weight(tmp_path, left_out):
-    halves.write_onnx(tmp_path / "tiny.onnx", halves.tower(), leave_out=[left_out])
+    tiny_halves.write_onnx(tmp_path / "tiny.onnx", tiny_halves.tower(), leave_out=[left_out])
     with pytest.raises(ValueError, match=r"^vision: .*tiny.onnx' .*(encoder|embeddings)[\w.]+ is missing"):
         vision_from_onnx(tmp_path / "tiny.onnx", 3)
 
 
 def test_a_graph_of_another_network(tmp_path):
-    halves.write_onnx(tmp_path / "tiny.onnx", halves.tower(), leave_out=["backbone.embeddings.cls_token"])
+    tiny_halves.write_onnx(tmp_path / "tiny.onnx", tiny_halves.tower(), leave_out=["backbone.embeddings.cls_token"])
     with pytest.raises(ValueError, match=r"^vision: .*tiny.onnx' holds no DINOv2 with"):
         vision_from_onnx(tmp_path / "tiny.onnx", 3)
 
 
 def test_more_blocks_than_there_are(tmp_path):
-    halves.write_onnx(tmp_path / "tiny.onnx", halves.tower())
+    tiny_halves.write_onnx(tmp_path / "tiny.onnx", tiny_halves.tower())
     with pytest.raises(ValueError, match=r"^blocks: 4; the tower in .* has 3"):
         vision_from_onnx(tmp_path / "tiny.onnx", 4)
 
@@ -94,9 +96,9 @@ def test_a_file_that_is_no_onnx(tmp_path):
 
 
 def test_a_tower_from_a_folder(tmp_path):
-    model = halves.tower()
+    model = tiny_halves.tower()
     model.save_pretrained(tmp_path)
     half = vision_from_folder(tmp_path, 2)
     assert half.config.num_hidden_layers == 2
-    assert half.weights.keys() == halves.tower(2).state_dict().keys()
+    assert half.weights.keys() == tiny_halves.tower(2).state_dict().keys()
     assert torch.equal(half.weights["encoder.layer.1.mlp.fc1.weight"], model.encoder.layer[1].mlp.fc1.weight)

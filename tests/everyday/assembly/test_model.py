@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from everyday.assembly import halves
+from everyday.assembly import tiny_halves
 from PIL import Image
 from transformers import AutoModel, LlamaForCausalLM
 
 from atv.data.conversations import encode, messages
-from atv.everyday.assembly.model import joined
+from atv.everyday.assembly.joining import joined
 from atv.finetuning.labels import labelled
 
 # 5 x 5 patches of 4 pixels.
@@ -33,8 +33,8 @@ def test_text_is_answered_as_by_the_language_half(model_and_processor, language)
     alone.model.load_state_dict(language.weights)
     ids = torch.arange(3, 60)[None]
     logits = model(input_ids=ids).logits
-    assert torch.equal(logits[..., : len(halves.TOKENS)], alone(input_ids=ids).logits)
-    assert logits.shape[-1] == len(halves.TOKENS) + 1 and not logits[..., -1].any()
+    assert torch.equal(logits[..., : len(tiny_halves.TOKENS)], alone(input_ids=ids).logits)
+    assert logits.shape[-1] == len(tiny_halves.TOKENS) + 1 and not logits[..., -1].any()
 
 
 @torch.no_grad()
@@ -46,7 +46,7 @@ def test_pictures_are_seen_as_by_the_vision_half(model_and_processor, vision):
     states = alone(**pixels, output_hidden_states=True).hidden_states[2][:, 1:]
     expected = model.model.multi_modal_projector(states)
     assert torch.equal(torch.stack(list(model.get_image_features(**pixels).pooler_output)), expected)
-    assert expected.shape == (1, TOKENS, halves.HIDDEN)
+    assert expected.shape == (1, TOKENS, tiny_halves.HIDDEN)
 
 
 def test_a_conversation_with_a_picture(model_and_processor):
@@ -75,7 +75,7 @@ def test_the_projector_starts_the_same_whatever_was_drawn_before(language, visio
 
 @torch.no_grad()
 def test_a_head_of_its_own_grows_with_the_embeddings(language, vision):
-    head = torch.randn(len(halves.TOKENS), halves.HIDDEN)
+    head = torch.randn(len(tiny_halves.TOKENS), tiny_halves.HIDDEN)
     model, _ = joined(replace(own_tokenizer(language), head=head), vision)
     assert torch.equal(model.lm_head.weight[:-1], head) and not model.lm_head.weight[-1].any()
     assert model.lm_head.weight is not model.get_input_embeddings().weight

@@ -7,13 +7,13 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from everyday.assembly import halves
+from everyday.assembly import tiny_halves
 from hypothesis import given
 from hypothesis import strategies as st
 
 from atv.everyday.assembly.digest import model_digest
-from atv.everyday.assembly.model import joined
-from atv.everyday.assembly.updates import (
+from atv.everyday.assembly.joining import joined
+from atv.everyday.assembly.trained_updates import (
     Factors,
     Updates,
     base_digests,
@@ -102,7 +102,7 @@ def model(untouched):
 
 @pytest.fixture
 def updates(untouched):
-    factors = {LINEAR: random_factors(halves.FFN, 64, 4), TOWER_LINEAR: random_factors(128, 64, 4, 1)}
+    factors = {LINEAR: random_factors(tiny_halves.FFN, 64, 4), TOWER_LINEAR: random_factors(128, 64, 4, 1)}
     whole = {PROJECTOR: torch.arange(64).to(torch.bfloat16)}
     return Updates(factors, whole, 0.5, base_digests(untouched), recipe={"steps": 3})
 
@@ -154,8 +154,8 @@ def test_another_projector_is_no_other_base(model, updates):
     merge(model, updates)
 
 
-FLOAT = Factors(torch.zeros(4, 64), torch.zeros(halves.FFN, 4))
-NARROW = random_factors(halves.FFN, 63, 4)
+FLOAT = Factors(torch.zeros(4, 64), torch.zeros(tiny_halves.FFN, 4))
+NARROW = random_factors(tiny_halves.FFN, 63, 4)
 BROKEN = Factors(torch.full((4, 64), float("nan"), dtype=torch.bfloat16), NARROW.up)
 
 
@@ -180,7 +180,7 @@ def test_files_that_are_none(tmp_path, updates, monkeypatch):
     file.write_bytes(b"half a file")
     with pytest.raises(ValueError, match=r"^updates: .* is damaged or not safetensors"):
         read_updates(file)
-    monkeypatch.setattr("atv.everyday.assembly.updates.FORMAT", "2")
+    monkeypatch.setattr("atv.everyday.assembly.trained_updates.FORMAT", "2")
     write_updates(updates, file)
     monkeypatch.undo()
     with pytest.raises(ValueError, match=r"^updates: .* is of format 2; this version reads 1"):

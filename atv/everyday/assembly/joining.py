@@ -16,8 +16,8 @@ from transformers import (
 from transformers.initialization import no_init_weights
 from transformers.models.bit import BitImageProcessorPil
 
-from atv.everyday.assembly.language import LanguageHalf
-from atv.everyday.assembly.vision import VisionHalf
+from atv.everyday.assembly.language_half import LanguageHalf
+from atv.everyday.assembly.vision_half import VisionHalf
 
 IMAGE = "<image>"
 # What SmolLM2 was trained on, with pictures where the content says so and without its usual system prompt.

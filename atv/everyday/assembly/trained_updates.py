@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from atv.everyday.assembly.digest import model_digest
-from atv.everyday.assembly.model import LANGUAGE_PREFIX, VISION_PREFIX
+from atv.everyday.assembly.joining import LANGUAGE_PREFIX, VISION_PREFIX
 from atv.records.files import atomic
 
 FORMAT = "1"
