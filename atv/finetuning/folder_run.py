@@ -1,4 +1,4 @@
-"""Fine-tuning from a pruned model's folder to another, whole: samples, training, checkpoints, and the finished model."""
+"""Fine-tuning from a pruned model's folder to another, whole: samples, training, checkpoints, the finished model."""
 
 import shutil
 import time

@@ -33,9 +33,10 @@ def card(report: PruningReport) -> str:
         f"---\n{_front_matter(base)}\n---\n",
         f"# {_short(base.model)}, {report.sparsity:.0%} of the decoder pruned\n",
         f"`{base.model}` ({base.kind}) with {report.sparsity:.2%} of its decoder's target weights, "
-        f"{report.whole_model_sparsity:.2%} of all its parameters, set to zero: scored by {plan['criterion']['class']} on "
-        f"the calibration tokens that {plan['selection']['class']} selects. Tensors are dense and hold the zeros, so "
-        "it loads as the base model does, and is as large and as fast. The licence is the base model's.\n",
+        f"{report.whole_model_sparsity:.2%} of all its parameters, set to zero: scored by "
+        f"{plan['criterion']['class']} on the calibration tokens that {plan['selection']['class']} selects. "
+        "Tensors are dense and hold the zeros, so it loads as the base model does, and is as large and as fast. "
+        "The licence is the base model's.\n",
         f"![Sparsity, drift and pool by block]({FIGURE})\n",
         "## How it was made\n",
         _settings(report, plan),
