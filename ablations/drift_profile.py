@@ -14,6 +14,7 @@ from atv.ablation.findings import Finding
 from atv.ablation.results import Results
 from atv.api import Pathway
 from atv.evaluation.scores import mean_estimate
+from atv.records.pruning_report import PruningReport
 
 
 class DriftProfile(Ablation):
@@ -76,15 +77,19 @@ class DriftProfile(Ablation):
 
 def _drifts(results: Results) -> np.ndarray:
     """(seeds, blocks)"""
-    reports = [done.report or {} for done in results.finished]
-    return np.array([[block["mean_drift"] for block in report["blocks"]] for report in reports])
+    return np.array([[block.mean_drift for block in report.blocks] for report in _reports(results)])
 
 
 def _selected(results: Results) -> np.ndarray:
     """(seeds, blocks), a sample's mean."""
+    samples = [done.record.samples for done in results.finished]
     return np.array(
         [
-            [block["selected"]["both"]["visual"] / done.record["samples"] for block in (done.report or {})["blocks"]]
-            for done in results.finished
+            [block.selected["both"]["visual"] / own for block in report.blocks]
+            for own, report in zip(samples, _reports(results), strict=True)
         ]
     )
+
+
+def _reports(results: Results) -> list[PruningReport]:
+    return [done.report for done in results.finished if done.report]

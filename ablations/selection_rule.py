@@ -59,8 +59,8 @@ class SelectionRule(Ablation):
     def _share(self, results: Results, sparsity: float, seed: int) -> float:
         """Visual over text tokens in the adaptive pool, all blocks together."""
         drift = results.of(rule="drift, adaptive", sparsity=sparsity)
-        blocks = next(done.report for done in drift if done.cell.seed == seed)["blocks"]  # type: ignore[index]
-        chosen = [block["selected"]["both"] for block in blocks]
+        (report,) = (done.report for done in drift if done.cell.seed == seed and done.report)
+        chosen = [block.selected["both"] for block in report.blocks]
         return sum(pool["visual"] for pool in chosen) / sum(pool["text"] for pool in chosen)
 
     def claimed(self, cell: Cell) -> bool:

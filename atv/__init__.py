@@ -1,7 +1,20 @@
 """ATV-Pruning and the decoupled text and visual pathways of Large Vision-Language Models."""
 
 from atv.allocation import DAS, DLP, OWL, Allocation, ByKind, DenseBatch, DenseStatistics, ECoFLaP, Uniform
-from atv.api import Pathway, decouple, prune
+from atv.api import (
+    FinetuningSettings,
+    Pathway,
+    calibration_batches,
+    decouple,
+    evaluate,
+    finetune,
+    load,
+    prune,
+    questions,
+    renew_card,
+    save,
+    verify,
+)
 from atv.criteria import RIA, Criterion, Magnitude, PoolStatistics, Pruned, SparseGPT, Wanda
 from atv.patterns import NOfM, Pattern, PerBlock, PerLayer, Unstructured
 from atv.records.masks import load_masks, save_masks
@@ -41,6 +54,7 @@ __all__ = [
     "DiversityTopK",
     "DriftTopK",
     "ECoFLaP",
+    "FinetuningSettings",
     "Magnitude",
     "NOfM",
     "Pathway",
@@ -63,8 +77,16 @@ __all__ = [
     "VisualOnly",
     "VisualRanking",
     "Wanda",
+    "calibration_batches",
     "decouple",
+    "evaluate",
+    "finetune",
+    "load",
     "load_masks",
     "prune",
+    "questions",
+    "renew_card",
+    "save",
     "save_masks",
+    "verify",
 ]

@@ -1,6 +1,5 @@
 """The grid's outcome beside the paper's."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import pandas as pd
 
 from atv.evaluation.predictions import read_answers
 from atv.evaluation.scores import Estimate, TaskScore, retention, task_scores
+from atv.records.evaluation_report import SCORES, EvaluationReport
 from atv.records.files import atomic
 from atv.records.markdown import markdown
 from experiments.runs import Run
@@ -67,7 +67,7 @@ def _scores(run: Run, like: Run | None = None) -> dict[str, TaskScore]:
 
 
 def _benchmarks(run: Run) -> dict[str, Any]:
-    return json.loads((run.scores / "scores.json").read_text())["benchmarks"]
+    return EvaluationReport.read(run.scores / SCORES).benchmarks
 
 
 def write_table(folder: Path, found: Sequence[Outcome]) -> str:

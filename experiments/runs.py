@@ -7,12 +7,12 @@ report.json, masks.safetensors, README.md, pruning.png   what is kept of it
 scores/                  scores.json and every answer
 """
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from atv.records.evaluation_report import SCORES, EvaluationReport
 from atv.records.files import atomic
 from experiments.devices import Commands, Device
 from experiments.grid import Variant
@@ -66,13 +66,13 @@ class Run:
 
     def evaluated(self) -> bool:
         """Whether everything that is asked was answered."""
-        file = self.scores / "scores.json"
+        file = self.scores / SCORES
         if not file.is_file():
             return False
-        there = json.loads(file.read_text())
+        there = EvaluationReport.read(file)
         data = None if self.asking.data is None else str(self.asking.data)
-        same = (there["limit"], there["data"]) == (self.asking.limit, data)
-        return same and {*self.asking.benchmarks} <= {*there["benchmarks"]}
+        same = (there.asked["limit"], there.asked["data"]) == (self.asking.limit, data)
+        return same and {*self.asking.benchmarks} <= {*there.benchmarks}
 
     def begin(self) -> None:
         """Writes config.yaml.

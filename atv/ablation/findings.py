@@ -1,7 +1,7 @@
 """A claim, the paper's number for it, ours, and the verdict."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from atv.evaluation.scores import Estimate
 
@@ -38,7 +38,3 @@ class Finding:
         if self.ours.high <= self.bound:
             return "not reproduced" if self.paper else "does not hold"
         return "undecided"
-
-    def as_dict(self) -> dict[str, Any]:
-        """What findings.json holds."""
-        return asdict(self) | {"verdict": self.verdict}

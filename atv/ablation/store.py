@@ -4,7 +4,6 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +13,11 @@ import pandas as pd
 
 from atv.ablation.bench import Bench
 from atv.ablation.cell import Cell
+from atv.ablation.cell_record import CELL, CELL_SCHEMA, CellRecord
 from atv.ablation.measuring import Measured
-from atv.records.files import write_json
-from atv.records.masks import PackedMasks, load_masks, save_masks
-from atv.records.provenance import git_revision, hardware, versions
-
-# Raised by hand when the same inputs would give other numbers; cells of another schema are left alone.
-CELL_SCHEMA = 2
+from atv.records.masks import PackedMasks, load_masks
+from atv.records.provenance import provenance
+from atv.records.pruning_report import BOTH, REPORT, PruningReport, masks_file
 
 
 @dataclass(frozen=True)
@@ -31,9 +28,9 @@ class FinishedCell:
     folder: Path
 
     @cached_property
-    def record(self) -> dict[str, Any]:
-        """cell.json: id, config, inputs, seconds, versions, git, hardware."""
-        return json.loads((self.folder / "cell.json").read_text())
+    def record(self) -> CellRecord:
+        """What the cell is, and what it took."""
+        return CellRecord.read(self.folder)
 
     @cached_property
     def rows(self) -> pd.DataFrame:
@@ -41,26 +38,27 @@ class FinishedCell:
         return pd.read_parquet(self.folder / "rows.parquet")
 
     @cached_property
-    def report(self) -> dict[str, Any] | None:
+    def report(self) -> PruningReport | None:
         """The pruning report, None for the dense model."""
-        file = self.folder / "report.json"
-        return json.loads(file.read_text()) if file.is_file() else None
+        return PruningReport.read(self.folder) if (self.folder / REPORT).is_file() else None
 
     @property
     def seconds(self) -> float:
         """Of all its parts together."""
-        return sum(self.record["seconds"].values())
+        return sum(self.record.seconds.values())
 
     @property
     def visual_tokens(self) -> float:
         """Visual tokens in a sample's pool, mean over blocks and samples."""
-        blocks = (self.report or {})["blocks"]
-        selected = sum(count["visual"] for block in blocks for count in block["selected"].values())
-        return selected / len(blocks) / self.record["samples"]
+        if self.report is None:
+            raise ValueError(f"{self.cell.title}: nothing was pruned, so no tokens were selected")
+        blocks = self.report.blocks
+        selected = sum(count["visual"] for block in blocks for count in block.selected.values())
+        return selected / len(blocks) / self.record.samples
 
-    def masks(self, pathway: str = "both") -> PackedMasks:
+    def masks(self, pathway: str = BOTH) -> PackedMasks:
         """The masks of a pathway."""
-        return load_masks(self.folder / _masks_file(pathway))
+        return load_masks(self.folder / masks_file(pathway))
 
     @property
     def mask_files(self) -> list[Path]:
@@ -93,7 +91,7 @@ class CellStore:
     def load(self, cell: Cell) -> FinishedCell | None:
         """The finished cell, or None; a cell that was left unasked does not serve one that is to be asked."""
         folder = self.folder / self.id_of(cell)
-        whole = (folder / "cell.json").is_file() and (not cell.asked or (folder / "rows.parquet").is_file())
+        whole = (folder / CELL).is_file() and (not cell.asked or (folder / "rows.parquet").is_file())
         return FinishedCell(cell, folder) if whole else None
 
     def save(self, cell: Cell, measured: Measured) -> None:
@@ -105,14 +103,10 @@ class CellStore:
             if measured.rows is not None:
                 measured.rows.to_parquet(hidden / "rows.parquet", index=False)
             if measured.report is not None:
-                write_json(hidden / "report.json", measured.report.as_dict())
-                for pathway, masks in _masks(measured).items():
-                    save_masks(hidden / _masks_file(pathway), masks)
-            identity = {"id": final.name, "cell_schema": CELL_SCHEMA, "inputs": self.inputs(cell)}
-            config: dict[str, Any] = {"config": cell.config(), "labels": dict(cell.labels), "seconds": measured.seconds}
-            config["samples"] = cell.samples or self.bench.samples
-            origin = {"versions": versions(), "git": git_revision(), "hardware": hardware()}
-            write_json(hidden / "cell.json", identity | config | origin)
+                measured.report.write(hidden)
+                measured.report.write_masks(hidden)
+            samples, asked = cell.samples or self.bench.samples, (cell.config(), dict(cell.labels), self.inputs(cell))
+            CellRecord(final.name, *asked, measured.seconds, samples, provenance()).write(hidden)
             shutil.rmtree(final, ignore_errors=True)
             hidden.rename(final)
         finally:
@@ -121,25 +115,15 @@ class CellStore:
     def strangers(self) -> dict[str, list[str]]:
         """Ids of cells that no cell of this run can be, by what sets them apart: schema, model or questions."""
         found: dict[str, list[str]] = {}
-        for file in sorted(self.folder.glob("*/cell.json")):
-            record = json.loads(file.read_text())
+        for file in sorted(self.folder.glob(f"*/{CELL}")):
+            record = CellRecord.read(file.parent)
             here = {"model": self.model, "questions": self.questions}
-            other = [f"other {name}" for name, value in here.items() if record["inputs"].get(name) != value]
-            if record["cell_schema"] != CELL_SCHEMA:
-                other = [f"schema {record['cell_schema']}, not {CELL_SCHEMA}"]
+            other = [f"other {name}" for name, value in here.items() if record.inputs.get(name) != value]
+            if record.schema != CELL_SCHEMA:
+                other = [f"schema {record.schema}, not {CELL_SCHEMA}"]
             if other:
                 found.setdefault(", ".join(other), []).append(file.parent.name)
         return found
-
-
-def _masks(measured: Measured) -> Mapping[str, PackedMasks]:
-    assert measured.report is not None
-    decoupled = {name: pathway.masks for name, pathway in measured.report.pathways.items()}
-    return decoupled or {"both": measured.report.masks}
-
-
-def _masks_file(pathway: str) -> str:
-    return "masks.safetensors" if pathway == "both" else f"masks.{pathway}.safetensors"
 
 
 def digest(*parts: Any) -> str:

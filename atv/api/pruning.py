@@ -9,15 +9,17 @@ from transformers import PreTrainedModel
 
 from atv.allocation import Allocation
 from atv.calibration.pathway_choice import Pathway
-from atv.calibration.pruning_run import BOTH, run
+from atv.calibration.pruning_run import run
 from atv.calibration.request import Request
 from atv.criteria import Criterion, Pruned
 from atv.model.lvlm import LVLM
 from atv.model.offload import is_offloaded
 from atv.model.targets import Target
+from atv.output.space import output_bytes
 from atv.pathways import decouple_target, route
 from atv.patterns import Pattern
-from atv.records.pruning_report import PruningReport
+from atv.records.files import require_space, writable
+from atv.records.pruning_report import BOTH, PruningReport
 from atv.selection import TokenSelection
 
 
@@ -40,9 +42,10 @@ def prune(
     """Prunes an LVLM's language model in place, block by block, by default as ATV-Pruning does.
 
     Args:
-        model: any transformers LVLM with a text decoder and an image token; one loaded with
-            ``atv.model.offload.load_offloaded`` leaves its pruned weights in shards in ``run_dir``.
-        batches: the dicts that its processor returns, one or several samples each, padded or not; read once.
+        model: any transformers LVLM with a text decoder and an image token; an offloaded one (``atv.load``) leaves its
+            pruned weights in shards in ``run_dir``.
+        batches: the dicts that its processor returns, one or several samples each, padded or not, such as
+            ``atv.calibration_batches`` makes; read once.
         selection: which tokens enter the calibration pool: an instance, a class name or a dotted path.
         criterion: how a weight is scored, likewise.
         pattern: "unstructured", "2:4", "4:8", an instance, a class name or a dotted path. N:M keeps N of every M inputs
@@ -54,8 +57,9 @@ def prune(
         seed: of whatever a rule draws; the same seed gives the same masks.
         trainer: runs the prediction loop; None makes one with a progress bar.
         run_dir: where each finished block, masks.safetensors and report.json are written, if given; the same call
-            goes on from the last finished block, a call that differs is refused.
-        calibration: which samples the batches are (as the ``record`` of ``calibration_batches``), kept in the report.
+            goes on from the last finished block, or takes all from the model that ``atv.save`` wrote there; a call that
+            differs is refused. Room for the model is checked first.
+        calibration: which samples the batches are, kept in the report; None is what the batches say themselves.
 
     Raises:
         ValueError: for any argument that does not fit, before calibration starts; for activations that are not
@@ -63,12 +67,14 @@ def prune(
     """
     lvlm = LVLM.of(model)
     chosen = lvlm.targets(targets)
-    plans = {BOTH: Pathway(selection, sparsity, criterion, pattern, allocation).plan(lvlm, chosen)}
+    plan = Pathway(selection, sparsity, criterion, pattern, allocation).plan(lvlm, chosen)
+    if run_dir is not None:
+        require_space(writable(run_dir, "run_dir"), output_bytes(lvlm, chosen, plan), "run_dir")
 
     def write(name: str, target: Target, pruned: Mapping[str, Pruned]) -> None:
         target.weight.data.copy_(pruned[BOTH].applied_to(target.weight.data))
 
-    request = Request(lvlm, chosen, plans, propagate, seed, calibration or {})
+    request = Request(lvlm, chosen, {BOTH: plan}, propagate, seed, calibration or {})
     return run(request, write, batches, trainer, run_dir)
 
 

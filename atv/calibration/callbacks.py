@@ -16,7 +16,6 @@ from atv.calibration.pathway_plan import Plan
 from atv.calibration.pool import BlockPool, Pool
 from atv.calibration.samples import Sample
 from atv.calibration.sums import SampleSums
-from atv.criteria import Pruned
 from atv.model.lvlm import LVLM
 from atv.model.targets import Target
 from atv.records.digests import tensors_digest
@@ -25,8 +24,6 @@ from atv.records.pruning_report import BlockReport
 from atv.records.run_folder import FinishedBlock
 from atv.runtime.ranks import agree
 from atv.selection import SetStatistics
-
-Install = Callable[[str, Target, Mapping[str, Pruned]], None]
 
 
 class BlockCallback(L.Callback, ABC):
@@ -97,26 +94,20 @@ class ActivationNorms(BlockCallback):
 
 
 class Pruning(BlockCallback):
-    """Makes each pathway's masks when a block is finished, and installs them before the next block is reached.
-
-    ``install`` is given the name of a target, the target, and what became of it on each pathway; ``keep`` is given
-    what a block came to.
-    """
+    """Makes each pathway's masks when a block was seen by all samples; ``finished`` is given what the block came to,
+    before the next block is reached."""
 
     def __init__(
         self,
         lvlm: LVLM,
         targets: Mapping[str, Target],
         plans: Mapping[str, Plan],
-        install: Install,
-        keep: Callable[[FinishedBlock], None],
+        finished: Callable[[FinishedBlock], None],
         drift: Drift,
         norms: ActivationNorms,
     ) -> None:
-        self.lvlm, self.targets, self.plans, self.install, self.keep = lvlm, targets, plans, install, keep
+        self.lvlm, self.targets, self.plans, self.finished = lvlm, targets, plans, finished
         self.drift, self.norms = drift, norms
-        self.masks = {pathway: PackedMasks() for pathway in plans}
-        self.blocks: list[BlockReport] = []
         self._pools = {pathway: Pool(plan.selection, plan.criterion.needs_gram) for pathway, plan in plans.items()}
         self._started = perf_counter()
 
@@ -145,25 +136,7 @@ class Pruning(BlockCallback):
         agree(tensors_digest([*(made.packed for made in masks.values()), weights]), f"masks of block {block}")
         for pool in pools.values():
             warn_of_starved(block, pool.experts)
-        finished = FinishedBlock(self._report(block, pools), masks, weights)
-        self.take(finished)
-        self.put(finished)
-        self.keep(finished)
-
-    def take(self, finished: FinishedBlock) -> None:
-        """Counts a block as done."""
-        self.blocks.append(finished.report)
-        for pathway, masks in finished.masks.items():
-            self.masks[pathway].update(masks)
-
-    def put(self, finished: FinishedBlock) -> None:
-        """Installs a block's masks and changed weights."""
-        for name in next(iter(finished.masks.values())):
-            made = {
-                pathway: Pruned(masks[name], finished.weights.get(f"{pathway}/{name}"))
-                for pathway, masks in finished.masks.items()
-            }
-            self.install(name, self.targets[name], made)
+        self.finished(FinishedBlock(self._report(block, pools), masks, weights))
 
     def _report(self, block: int, pools: Mapping[str, BlockPool]) -> BlockReport:
         started, self._started = self._started, perf_counter()

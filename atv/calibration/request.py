@@ -1,7 +1,7 @@
 """A checked call of ``prune`` or ``decouple``, and by what a folder knows it again."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from atv.allocation import Allocation
@@ -26,6 +26,10 @@ class Request:
     propagate: bool = True
     seed: int = 0
     calibration: Mapping[str, Any] = field(default_factory=dict)
+
+    def of_samples(self, batches: object) -> "Request":
+        """With what the batches, once they were read, record of their samples; where nobody said it."""
+        return self if self.calibration else replace(self, calibration=getattr(batches, "record", {}))
 
     def settings(self) -> dict[str, Any]:
         """Class names and arguments, for the report."""

@@ -6,25 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from transformers import ProcessorMixin
 
+import atv
 from atv.ablation.base import Ablation
-from atv.ablation.bench import Bench, Round
 from atv.ablation.from_files import load_ablations
-from atv.ablation.results import Results
-from atv.ablation.runner import Run, run_ablation
+from atv.ablation.grid import Grid
+from atv.ablation.runner import Run
 from atv.ablation.shard import Shard
-from atv.ablation.store import CellStore, model_digest
+from atv.ablation.store import CellStore
 from atv.ablation.tables import chosen_tasks
-from atv.ablation.writing import write_results
 from atv.bundled import BUNDLED
 from atv.data import CalibrationData
-from atv.data.pixel_cap import cap_pixels
-from atv.data.sources import load_calibration, load_evaluation
-from atv.evaluation.benchmarks.loaded import LoadedBenchmark, chosen_benchmarks, load_all
-from atv.evaluation.questions import question_batches
-from atv.model.loading import load_model, model_folder
-from atv.records.files import from_here, writable
 from atv.runtime.trainer import quiet_trainer
 from atv.tracking.log import LoggerName, chosen_loggers, log_ablation
 
@@ -87,57 +79,43 @@ def ablate(
         trainer: Options of lightning.Trainer, as --trainer.accelerator gpu.
         trust_remote_code: Whether code that comes with the model may run.
     """
-    ablations = load_ablations(file)
-    part = None if shard is None else Shard.parse(shard)
-    if seeds < 1:
-        raise ValueError(f"seeds: expected 1 or more, got {seeds}")
-    loggers = chosen_loggers(logger)
-    folder = model_folder(model, trust_remote_code)
-    pool = load_calibration(calibration)
-    loaded = [] if benchmark is None else load_all(chosen_benchmarks(benchmark), data, groups)
-    if data is not None and not loaded:
-        raise ValueError("data: holds benchmarks; name them with --benchmark")
-    writable(results, "results")
+    ablations, part, loggers = load_ablations(file), Shard.parse(shard) if shard else None, chosen_loggers(logger)
     runner = quiet_trainer(**({"enable_progress_bar": False} | (trainer or {})))
     console = Console(quiet=not runner.is_global_zero)
-    lvlm, processor = load_model(folder, trust_remote_code)
-    cap_pixels(processor, min_pixels, max_pixels)
     with console.status("reading questions"):
-        if loaded:
-            rounds = _benchmark_rounds(loaded, processor, max_new_tokens)
-        else:
-            suite = question_batches(processor, load_evaluation(evaluation, split), groups=groups)
-            rounds = [Round(suite, max_new_tokens or 8)]
-        bench = Bench(lvlm, processor, pool, rounds, samples, max_length)
-        chosen_tasks([question["task"] for question in bench.questions], columns)
-        store = CellStore(results / "cells", model_digest(folder), bench)
-    _tell_strangers(store, console)
-    origin: dict[str, Any] = {
-        "model": model,
-        "calibration": calibration if isinstance(calibration, str) else pool.record(),
-        "samples": samples,
-        "max_length": max_length,
-        "min_pixels": min_pixels,
-        "max_pixels": max_pixels,
-        "groups": groups,
-        "max_new_tokens": max_new_tokens,
-    }
-    origin |= _benchmarks_origin(loaded, data) if loaded else {"evaluation": evaluation, "split": split}
+        if benchmark is None and data is not None:
+            raise ValueError("data: holds benchmarks; name them with --benchmark")
+        asked = (
+            atv.questions(evaluation=evaluation, split=split, groups=groups)
+            if benchmark is None
+            else atv.questions(benchmark, data=data, limit=groups)
+        )
+        grid = Grid.prepared(
+            asked,
+            model,
+            calibration,
+            results=results,
+            samples=samples,
+            max_length=max_length,
+            min_pixels=min_pixels,
+            max_pixels=max_pixels,
+            groups=groups,
+            max_new_tokens=max_new_tokens,
+            seed=seed,
+            seeds=seeds,
+            trust_remote_code=trust_remote_code,
+        )
+    chosen_tasks(grid.tasks, columns)
+    _tell_strangers(grid.store, console)
     failed: dict[str, str] = {}
     for ablation in ablations:
         console.print(f"[bold]{ablation.question}[/bold]\n{inspect.getdoc(ablation)}")
-        drawn = range(seed, seed + max(seeds, ablation.seeds))
-        run = run_ablation(ablation, store, drawn, seeds, runner, part)
+        run = grid.run(ablation, runner, part)
         failed |= {f"{ablation.name}: {cell}": error for cell, error in run.failed.items()}
-        if run.whole and runner.is_global_zero:
-            made = origin | {
-                "seeds": list(drawn),
-                "whole_seeds": seeds,
-                "file": from_here(inspect.getfile(type(ablation))),
-            }
-            _publish(ablation, Results(run.finished), results, made, columns, loggers, console)
-        elif not run.whole:
+        if not run.whole:
             console.print(f"{ablation.name}: {_left(run)}; run it again for the tables")
+        elif runner.is_global_zero:
+            _publish(grid, ablation, run, columns, loggers, console)
     if failed:
         raise CellsFailed("\n".join(f"{cell}\n{error}" for cell, error in failed.items()))
 
@@ -150,33 +128,15 @@ def _tell_strangers(store: CellStore, console: Console) -> None:
 
 
 def _publish(
-    ablation: Ablation,
-    found: Results,
-    results: Path,
-    origin: dict[str, Any],
-    columns: list[str] | None,
-    loggers: Sequence[str],
-    console: Console,
+    grid: Grid, ablation: Ablation, run: Run, columns: list[str] | None, loggers: Sequence[str], console: Console
 ) -> None:
     """Writes the table and figure of a whole grid, then logs it."""
-    target = writable(results / ablation.name, "results")
-    table = write_results(ablation, found, target, origin, columns)
-    console.print(f"table and figure are in {target}")
+    record, results, folder = grid.write(ablation, run, columns)
+    console.print(f"table and figure are in {folder}")
     with console.status(f"logging to {', '.join(loggers)}"):
-        new = log_ablation(ablation, found, table, target, origin, loggers)
+        new = log_ablation(ablation, results, record, folder, grid.given(ablation), loggers)
     for name, runs in new.items():
-        console.print(f"{name}: {runs} new run{'' if runs == 1 else 's'} in {target / name}")
-
-
-def _benchmarks_origin(loaded: Sequence[LoadedBenchmark], data: Path | None) -> dict[str, Any]:
-    named = {each.benchmark.name: each.provenance() for each in loaded}
-    return {"benchmark": ",".join(named), "data": None if data is None else str(data), "benchmarks": named}
-
-
-def _benchmark_rounds(
-    loaded: Sequence[LoadedBenchmark], processor: ProcessorMixin, max_new_tokens: int | None
-) -> list[Round]:
-    return [Round(each.batches(processor), max_new_tokens or each.benchmark.max_new_tokens) for each in loaded]
+        console.print(f"{name}: {runs} new run{'' if runs == 1 else 's'} in {folder / name}")
 
 
 def _left(run: Run) -> str:

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from atv.output import sidecar
-from atv.output.model_card import leave_card, read_scores
+import atv
 
 
 def card(folder: Path, scores: Path | None = None) -> None:
@@ -16,8 +15,5 @@ def card(folder: Path, scores: Path | None = None) -> None:
         scores: The scores.json that atv evaluate wrote for it; retention is in it where the evaluation was told of
             the dense model's.
     """
-    report = sidecar.read(folder)
-    if scores is not None:
-        report["scores"] = read_scores(scores)
-    leave_card(folder, report)
+    atv.renew_card(folder, scores)
     Console().print(f"the card is in {folder / 'README.md'}")

@@ -1,27 +1,18 @@
 """``atv evaluate``"""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+import atv
 from atv.bundled import BUNDLED
-from atv.commands.evaluate_benchmarks import evaluate_benchmarks
-from atv.data.pixel_cap import cap_pixels
-from atv.data.sources import load_evaluation
-from atv.evaluation.benchmarks import NINE
-from atv.evaluation.benchmarks.dense_answers import dense_answers
-from atv.evaluation.benchmarks.loaded import chosen_benchmarks, load_all
-from atv.evaluation.generation import answer
+from atv.evaluation.benchmarks.loaded import ALL, chosen_benchmarks
 from atv.evaluation.lmms_eval import lmms_eval_command
-from atv.evaluation.picture_size import pin_pixels
-from atv.evaluation.questions import BATCH_SIZE, question_batches
-from atv.evaluation.scores import TaskScore, task_scores
-from atv.model.loading import load_model, model_folder
-from atv.records.files import atomic, writable, write_json
-from atv.records.provenance import git_revision, hardware, versions
+from atv.model.loading import model_folder
+from atv.records.evaluation_report import EvaluationReport
+from atv.records.files import writable
 from atv.runtime.trainer import quiet_trainer
 
 
@@ -71,50 +62,53 @@ def evaluate(
         trainer: Options of lightning.Trainer, as --trainer.accelerator gpu.
         trust_remote_code: Whether code that comes with the model may run.
     """
-    benchmarks = [] if benchmark is None else chosen_benchmarks(benchmark)
+    folder = model_folder(model, trust_remote_code)
     if print_lmms_eval:
-        print(lmms_eval_command(model_folder(model, trust_remote_code), benchmarks or [kind() for kind in NINE]))
+        print(lmms_eval_command(folder, chosen_benchmarks(benchmark or ALL)))
         return
-    if not benchmarks and (data, limit, dense) != (None, None, None):
-        raise ValueError("data, limit and dense are of benchmarks: name one with --benchmark")
     target = None if output is None else writable(output, "output")
     runner = quiet_trainer(**(trainer or {}))
-    folder = model_folder(model, trust_remote_code)
-    if benchmarks:
-        loaded = load_all(benchmarks, data, limit)
-        before = None if dense is None else dense_answers(dense, loaded)
-        origin = {"model": str(model), "data": None if data is None else str(data), "limit": limit}
-        lvlm, processor = load_model(folder, trust_remote_code)
-        pixels: Mapping[str, int | None] | None = {"min_pixels": min_pixels, "max_pixels": max_pixels}
-        if min_pixels is None and max_pixels is None:
-            pixels = pin_pixels(processor, lvlm.config.model_type)
-        else:
-            cap_pixels(processor, min_pixels, max_pixels)
-        options = (batch_size or 8, max_new_tokens, before, origin | {"pixels": pixels})
-        evaluate_benchmarks(loaded, lvlm, processor, runner, target, *options)
-        return
-    questions = load_evaluation(evaluation, split)
-    lvlm, processor = load_model(folder, trust_remote_code)
-    cap_pixels(processor, min_pixels, max_pixels)
-    batches = question_batches(processor, questions, batch_size or BATCH_SIZE, groups)
-    answers = answer(lvlm, processor, batches, max_new_tokens or 16, runner)
-    if not runner.is_global_zero:
-        return
-    scores = task_scores(answers)
-    _show(scores)
-    if target is not None:
-        with atomic(target / "answers.parquet") as path:
-            answers.to_parquet(path, index=False)
-        tasks = {name: {"score": s.score, "groups": s.groups, "questions": s.questions} for name, s in scores.items()}
-        origin = {"model": str(model), "evaluation": evaluation, "split": split}
-        made = {"versions": versions(), "git": git_revision(), "hardware": hardware()}
-        write_json(target / "scores.json", {"schema": 1, "tasks": tasks} | origin | made)
+    asked = atv.questions(
+        benchmark, data=data, limit=limit, dense=dense, evaluation=evaluation, split=split, groups=groups
+    )
+    loaded, processor = atv.load(model, trust_remote_code=trust_remote_code)
+    found = atv.evaluate(
+        loaded,
+        processor,
+        asked,
+        batch_size=batch_size,
+        max_new_tokens=max_new_tokens,
+        min_pixels=min_pixels,
+        max_pixels=max_pixels,
+        output=target,
+        trainer=runner,
+    )
+    if runner.is_global_zero:
+        Console().print(_tasks(found) if found.tasks else _benchmarks(found))
 
 
-def _show(scores: dict[str, TaskScore]) -> None:
+def _tasks(found: EvaluationReport) -> Table:
     table = Table("task", "score %", "groups", "questions")
-    for name, score in sorted(scores.items()):
-        table.add_row(name, f"{100 * score.score:.2f}", str(score.groups), str(score.questions))
-    average = 100 * sum(score.score for score in scores.values()) / len(scores)
-    table.add_row("average", f"{average:.2f}", "", str(sum(score.questions for score in scores.values())))
-    Console().print(table)
+    for name, row in sorted(found.tasks.items()):
+        table.add_row(name, f"{100 * row.score:.2f}", str(row.groups), str(row.questions))
+    average = 100 * sum(row.score for row in found.tasks.values()) / len(found.tasks)
+    table.add_row("average", f"{average:.2f}", "", str(sum(row.questions for row in found.tasks.values())))
+    return table
+
+
+def _benchmarks(found: EvaluationReport) -> Table:
+    kept = found.retention
+    table = Table("benchmark", "score", "right", "unread", "version", "parts", *(["retention %"] if kept else []))
+    for name, row in found.benchmarks.items():
+        parts = ", ".join(f"{part} {value:.4g}" for part, value in row["parts"].items())
+        score = f"{row['score']:.2f}" + (f" of {row['maximum']:.0f}" if row["maximum"] != 100 else "")
+        counts = f"{row['right']:.6g} of {row['of']}"
+        cells = [name, score, counts, str(row["unread"]), f"{row['version']} ({row['revision'][:12]})", parts]
+        table.add_row(*cells, *([_interval(kept.get(name))] if kept else []))
+    if kept:
+        table.add_row("average", *[""] * 5, _interval(kept["average"]))
+    return table
+
+
+def _interval(kept: dict[str, float] | None) -> str:
+    return "{value:.2f} [{low:.2f}, {high:.2f}]".format(**kept) if kept else "dense is 0"

@@ -1,36 +1,17 @@
 """``atv finetune``"""
 
-import shutil
-import time
-from collections.abc import Sequence, Sized
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import lightning as L
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
-from transformers import PreTrainedModel, ProcessorMixin
 
+import atv
 from atv.bundled import BUNDLED
 from atv.data.base import CalibrationData
-from atv.data.calibration_batches import Drawing
-from atv.data.sources import load_calibration
-from atv.finetuning.batches import ConversationBatches, Sample, batched, drawn, shuffled
-from atv.finetuning.fit_trainer import CHECKPOINTS, LogTo, last_checkpoint, training_trainer
-from atv.finetuning.settings import Settings
-from atv.finetuning.training_run import Outcome, finish, fit, prepare
-from atv.model.loading import load_model, model_folder
-from atv.model.lvlm import LVLM
-from atv.output import sidecar
-from atv.output.model_card import leave_card
-from atv.records.digests import tensors_digest, weights_digest
-from atv.records.files import saved_atomically, writable
-from atv.records.masks import load_masks
-from atv.records.provenance import git_revision, hardware, versions
-from atv.records.run_folder import RunFolder, is_run
-from atv.runtime.preemption import Preempted
+from atv.finetuning.fit_trainer import LogTo
+from atv.finetuning.training_run import Outcome
 
 
 def finetune(
@@ -87,109 +68,32 @@ def finetune(
             --trainer.accumulate_grad_batches 4.
         trust_remote_code: Whether code that comes with the model may run.
     """
-    base = model_folder(str(folder))
-    sidecar.read(base)
-    masks = load_masks(base / sidecar.MASKS)
-    data = load_calibration(calibration)
-    settings = Settings(
+    settings = atv.FinetuningSettings(
         epochs, batch_size, learning_rate, weight_decay, warmup, lora_rank, lora_alpha, tuple(train_also or ()), seed
     )
-    target = writable(output, "output")
-    if any(target.iterdir()) and not is_run(target):
-        raise ValueError(f"output: {str(target)!r} is not empty and holds no run of this command")
-    runner = training_trainer(target, checkpoint_every, log_to, trainer or {})
-    _require_samples(data, samples, validation)
-    model, processor = load_model(base, trust_remote_code)
-    lvlm = LVLM.of(model)
-    digest = weights_digest(model.named_parameters())
-    L.seed_everything(seed, verbose=False)
-    prepare(lvlm, masks, settings)
-    _set_up(lvlm, str(runner.precision), gradient_checkpointing)
-    console = Console(stderr=True, quiet=not runner.is_global_zero)
-    with console.status("reading samples"):
-        found = drawn(Drawing(processor, data, samples + validation, max_length, console), seed)
-    multiple = runner.world_size * runner.accumulate_grad_batches
-    batches, watched = _batches(found, processor, samples, settings, multiple)
-    told: dict[str, Any] = {
-        "settings": asdict(settings),
-        "precision": str(runner.precision),
-        "step": {"ranks": runner.world_size, "accumulated": runner.accumulate_grad_batches},
-        "data": {
-            "samples": samples,
-            "validation": validation,
-            "max_length": max_length,
-            "first batch": tensors_digest([batches[0]]),
-        },
-    }
-    run = RunFolder(target, {"command": "finetune", "model": digest} | told)
-    if (target / "config.json").is_file():
-        Console().print(f"this run was finished before; it is in {target}")
-        return
-    if runner.is_global_zero:
-        run.begin()
-    started = time.perf_counter()
-    try:
-        outcome = fit(lvlm, settings, batches, watched, runner, last_checkpoint(target), workers)
-    except SIGTERMException as stopped:
-        raise Preempted("stopped by SIGTERM; the same command goes on from the last checkpoint") from stopped
-    if not runner.is_global_zero:
-        return
-    # The model of the trainer is cast, and perhaps sharded; this one is as it was pruned.
-    tuned, _ = load_model(base, trust_remote_code)
-    finish(LVLM.of(tuned), masks, settings, outcome.weights)
-    origin = {"from": str(folder), "data": data.record(), "samples": samples, "validation": validation}
-    done = {"steps": outcome.steps, "losses": outcome.validation, "seconds": time.perf_counter() - started}
-    made = {"precision": str(runner.precision), **told["step"], **done}
-    _save(base, target, tuned, processor, origin | asdict(settings) | made)
-    _show(outcome, target)
+    outcome = atv.finetune(
+        folder,
+        output,
+        calibration,
+        samples=samples,
+        validation=validation,
+        max_length=max_length,
+        settings=settings,
+        gradient_checkpointing=gradient_checkpointing,
+        checkpoint_every=checkpoint_every,
+        workers=workers,
+        log_to=log_to,
+        trainer=trainer,
+        trust_remote_code=trust_remote_code,
+    )
+    console = Console(quiet=getattr(rank_zero_only, "rank", 0) != 0)
+    if outcome is None:
+        console.print(f"this run was finished before; it is in {output}")
+    else:
+        _show(outcome, output, console)
 
 
-def _require_samples(data: CalibrationData, samples: int, validation: int) -> None:
-    if samples < 1 or validation < 0 or (isinstance(data, Sized) and samples + validation > len(data)):
-        most = f"1 to {len(data)} (the data's samples)" if isinstance(data, Sized) else "at least 1"
-        raise ValueError(f"samples: expected {most} with those for validation, got {samples} and {validation}")
-
-
-def _batches(
-    found: Sequence[Sample], processor: ProcessorMixin, samples: int, settings: Settings, multiple: int
-) -> tuple[ConversationBatches, ConversationBatches | None]:
-    """Those to train on, from the first ``samples``, and those to watch, from the rest."""
-    pictured, size = [bool(sample.pictures) for sample in found], settings.batch_size
-    plan = shuffled(pictured[:samples], settings.epochs, size, multiple, settings.seed)
-    whole, rest = batched(range(samples, len(found)), pictured, size)
-    watched = ConversationBatches(found, processor, whole + rest) if whole + rest else None
-    return ConversationBatches(found, processor, plan), watched
-
-
-def _set_up(lvlm: LVLM, precision: str, gradient_checkpointing: bool) -> None:
-    """Float32 unless the precision is a true lower one; updates are far smaller than the steps of half precision."""
-    if precision not in ("bf16-true", "16-true"):
-        lvlm.model.float()
-    if gradient_checkpointing:
-        lvlm.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        # The blocks alone, which transformers asks for; nothing else is to behave otherwise.
-        lvlm.blocks.train()
-
-
-def _save(
-    base: Path, target: Path, model: PreTrainedModel, processor: ProcessorMixin, finetuning: dict[str, Any]
-) -> None:
-    """Writes what ``atv prune`` wrote, with the trained weights and ``finetuning`` in the report; config.json last."""
-    made = {"versions": versions(), "git": git_revision(), "hardware": hardware()}
-    report = {name: value for name, value in sidecar.read(base).items() if name != "scores"}
-
-    def write(into: Path) -> None:
-        model.save_pretrained(into)
-        processor.save_pretrained(into)
-        shutil.copy(base / sidecar.MASKS, into / sidecar.MASKS)
-        leave_card(into, report | {"finetuning": finetuning | made})
-
-    saved_atomically(target, write)
-    shutil.rmtree(target / CHECKPOINTS, ignore_errors=True)
-
-
-def _show(outcome: Outcome, target: Path) -> None:
-    console = Console()
+def _show(outcome: Outcome, target: Path, console: Console) -> None:
     if outcome.validation:
         table = Table("step", "validation loss")
         for seen in outcome.validation:

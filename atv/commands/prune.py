@@ -3,34 +3,21 @@
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 from jsonargparse import lazy_instance
 from rich.console import Console
 from rich.table import Table
-from transformers import PreTrainedModel, ProcessorMixin
 
 import atv
 from atv.allocation import Allocation, Uniform
 from atv.bundled import BUNDLED
-from atv.calibration.pathway_choice import Pathway
-from atv.calibration.pruning_run import BOTH
-from atv.calibration.request import Request
 from atv.criteria import Criterion, Wanda
 from atv.data import CalibrationData
-from atv.data.calibration_batches import calibration_batches
-from atv.data.pixel_cap import cap_pixels
 from atv.data.sources import load_calibration
-from atv.model.loading import load_model, load_processor, model_folder
-from atv.model.lvlm import LVLM
-from atv.model.offload import Offload, OffloadedBlocks, load_offloaded
-from atv.output import sidecar
-from atv.output.model_card import leave_card
-from atv.output.space import output_bytes
+from atv.model.offload import Offload
 from atv.output.upload import check_login, push
 from atv.patterns import Pattern
-from atv.records.files import require_space, saved_atomically, writable
-from atv.records.pruning_report import PruningReport
-from atv.records.run_folder import RunFolder, clear_blocks, is_run
+from atv.records.pruning_report import BOTH, PruningReport
+from atv.records.run_folder import run_folder
 from atv.runtime.trainer import quiet_trainer
 from atv.selection import DriftTopK, TokenSelection
 
@@ -93,72 +80,37 @@ def prune(
         trainer: Options of lightning.Trainer, as --trainer.accelerator gpu or --trainer.precision bf16-true.
         trust_remote_code: Whether code that comes with the model may run.
     """
-    target = writable(output, "output")
-    if any(target.iterdir()) and not is_run(target):
-        raise ValueError(f"output: {str(target)!r} is not empty and holds no run of this command")
-    runner = quiet_trainer(**(trainer or {}))
+    target = run_folder(output, "output")
+    runner, data = quiet_trainer(**(trainer or {})), load_calibration(calibration)
     if push_to_hub is not None:
         check_login(push_to_hub)
-    folder = model_folder(model, trust_remote_code)
-    data = load_calibration(calibration)
-    pruned, processor = _load(folder, offload, runner, target / ".offload", trust_remote_code)
-    cap_pixels(processor, min_pixels, max_pixels)
-    lvlm = LVLM.of(pruned)
-    # Everything that can be wrong with the plan is found before samples are read.
-    chosen = lvlm.targets(targets)
-    plan = Pathway(selection, sparsity, criterion, pattern, allocation).plan(lvlm, chosen)
-    require_space(target, output_bytes(lvlm, chosen, plan), "output")
-    batches = calibration_batches(processor, data, samples, seed, batch_size, max_length)
-    if (target / "config.json").is_file():
-        RunFolder(target, Request(lvlm, chosen, {BOTH: plan}, propagate, seed).identity(batches))
+    places: dict[str, Any] = {"device": runner.strategy.root_device, "scratch": target / ".offload"}
+    pixels: dict[str, Any] = {"min_pixels": min_pixels, "max_pixels": max_pixels}
+    dense, processor = atv.load(model, offload=offload, trust_remote_code=trust_remote_code, **pixels, **places)
+    batches = atv.calibration_batches(processor, data, samples, seed, batch_size, max_length)
+    finished_before = (target / "config.json").is_file()
+    report = atv.prune(
+        dense,
+        batches,
+        selection=selection,
+        criterion=criterion,
+        pattern=pattern,
+        sparsity=sparsity,
+        allocation=allocation,
+        targets=targets,
+        propagate=propagate,
+        seed=seed,
+        trainer=runner,
+        run_dir=target,
+    )
+    if not runner.is_global_zero:
+        return
+    if finished_before:
         Console().print(f"this run was finished before; it is in {target}")
     else:
-        report = atv.prune(
-            pruned,
-            batches,
-            selection=selection,
-            criterion=criterion,
-            pattern=pattern,
-            sparsity=sparsity,
-            allocation=allocation,
-            targets=targets,
-            propagate=propagate,
-            seed=seed,
-            trainer=runner,
-            run_dir=target,
-            calibration=batches.record,
-        )
-        if runner.is_global_zero:
-            origin = {"base": sidecar.base(model, lvlm)}
-            about = sidecar.complete(report, lvlm, origin, plan.criterion.updates_weights)
-            _save(target, lvlm, processor, about, offload)
-            _show(report, target)
-    if push_to_hub is not None and runner.is_global_zero:
+        _show(atv.save(target, dense, processor, report), target)
+    if push_to_hub is not None:
         push(target, push_to_hub)
-
-
-def _load(
-    folder: Path, offload: Offload | None, runner: L.Trainer, scratch: Path, trust_remote_code: bool
-) -> tuple[PreTrainedModel, ProcessorMixin]:
-    if offload is None:
-        return load_model(folder, trust_remote_code)
-    model = load_offloaded(folder, offload, runner.strategy.root_device, scratch, trust_remote_code)
-    return model, load_processor(folder, trust_remote_code)
-
-
-def _save(target: Path, lvlm: LVLM, processor: ProcessorMixin, report: dict[str, Any], offload: Offload | None) -> None:
-    """The finished folder; what only a run that goes on needs is removed."""
-
-    def write(into: Path) -> None:
-        if offload is None:
-            lvlm.model.save_pretrained(into)
-        processor.save_pretrained(into)
-        leave_card(into, report)
-
-    saved_atomically(target, write)
-    if offload is not None:
-        OffloadedBlocks(lvlm, target).leave()
-    clear_blocks(target)
 
 
 def _show(report: PruningReport, target: Path) -> None:

@@ -7,8 +7,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from atv.model.loading import model_folder
-from atv.verification.folder import Verification
+import atv
 
 
 def verify(
@@ -30,13 +29,14 @@ def verify(
         plugin: Python file, or list of files, with the pattern, where it is one of your own.
         trust_remote_code: Whether code that comes with the model may run.
     """
-    dense = None if base is None else model_folder(base)
     with Progress(console=Console(stderr=True)) as progress:
 
         def watch(names: Sequence[str]) -> Iterable[str]:
             return progress.track(names, description="reading tensors")
 
-        found = Verification(folder, dense, max_new_tokens, trust_remote_code, watch).run()
+        found = atv.verify(
+            folder, base, max_new_tokens=max_new_tokens, trust_remote_code=trust_remote_code, watch=watch
+        )
     console = Console()
     table = Table("check", "found")
     for check, result in found.items():

@@ -1,8 +1,9 @@
 """The calibration samples of a seed, encoded; what cannot be read is named and replaced."""
 
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
+from functools import cached_property
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
@@ -14,14 +15,9 @@ from atv.data.base import CalibrationData, Conversation
 from atv.data.conversations import encode_chats, messages, require_chat_template
 from atv.data.pictures import decode
 from atv.data.shortening import shortened
+from atv.data.sources import load_calibration
 
 MAX_BROKEN = 0.05
-
-
-class CalibrationBatches(list[dict[str, Any]]):
-    """The processor's tensors, batch by batch; ``record`` says for the report which samples they are, in order."""
-
-    record: dict[str, Any]
 
 
 class Ready(NamedTuple):
@@ -33,9 +29,50 @@ class Ready(NamedTuple):
     source: Conversation
 
 
+class CalibrationBatches(Sequence[dict[str, Any]]):
+    """Calibration samples as the processor's tensors, batch by batch; drawn and encoded when one is first asked for.
+
+    What can be wrong with a pruning run's options is thus known before samples are read.
+    """
+
+    def __init__(self, drawing: "Drawing", seed: int, batch_size: int) -> None:
+        self._drawing, self._seed, self._batch_size = drawing, seed, batch_size
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        return self._encoded[index]
+
+    def __len__(self) -> int:
+        return len(self._encoded)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Which samples they are, in order, for a report."""
+        assert self._encoded
+        data = {"data": self._drawing.data.record(), "seed": self._seed, "max_length": self._drawing.max_length}
+        return data | self._drawing.outcome()
+
+    @cached_property
+    def _encoded(self) -> list[dict[str, Any]]:
+        drawing, batches = self._drawing, []
+        console = drawing.console
+        with Progress(console=console, transient=True, disable=console.quiet or not console.is_terminal) as progress:
+            ready = progress.track(drawing.draw(self._seed), drawing.samples, description="calibration samples")
+            while part := list(islice(ready, self._batch_size)):
+                for group in ([one for one in part if one.pictures], [one for one in part if not one.pictures]):
+                    if group:
+                        ids, chats, pictures, _ = zip(*group, strict=True)
+                        drawing.ids += ids
+                        batches.append(encode_chats(drawing.processor, chats, pictures))
+        return batches
+
+
 def calibration_batches(
     processor: ProcessorMixin,
-    data: CalibrationData,
+    data: str | CalibrationData,
     samples: int = 128,
     seed: int = 0,
     batch_size: int = 8,
@@ -47,28 +84,20 @@ def calibration_batches(
     in all of its samples or in none. Only the first rank shows a progress bar and names what is broken.
 
     Args:
+        data: "bundled", file, folder, hub id, class name or dotted path, or an instance.
         max_length: longest sample in tokens, visual ones counted; longer ones lose text from their end.
 
     Raises:
-        ValueError: for fewer samples than asked, more than 5% broken ones, or a processor without chat template.
+        ValueError: for data that are not there, fewer samples than asked, or a processor without chat template; for
+            more than 5% broken samples when the batches are first asked for.
     """
     require_chat_template(processor)
-    if samples < 1 or (isinstance(data, Sized) and samples > len(data)):
-        most = f"1 to {len(data)} (the data's samples)" if isinstance(data, Sized) else "at least 1"
+    source = load_calibration(data) if isinstance(data, str) else data
+    if samples < 1 or (isinstance(source, Sized) and samples > len(source)):
+        most = f"1 to {len(source)} (the data's samples)" if isinstance(source, Sized) else "at least 1"
         raise ValueError(f"samples: expected {most}, got {samples}")
     console = Console(stderr=True, quiet=getattr(rank_zero_only, "rank", 0) != 0)
-    drawing = Drawing(processor, data, samples, max_length, console)
-    batches = CalibrationBatches()
-    with Progress(console=console, transient=True, disable=console.quiet or not console.is_terminal) as progress:
-        ready = progress.track(drawing.draw(seed), samples, description="calibration samples")
-        while part := list(islice(ready, batch_size)):
-            for group in ([one for one in part if one.pictures], [one for one in part if not one.pictures]):
-                if group:
-                    ids, chats, pictures, _ = zip(*group, strict=True)
-                    drawing.ids += ids
-                    batches.append(encode_chats(processor, chats, pictures))
-    batches.record = {"data": data.record(), "seed": seed, "max_length": max_length, **drawing.outcome()}
-    return batches
+    return CalibrationBatches(Drawing(processor, source, samples, max_length, console), seed, batch_size)
 
 
 class Drawing:

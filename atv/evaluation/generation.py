@@ -1,7 +1,6 @@
 """Greedy answers through Lightning's prediction loop."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -17,7 +16,7 @@ from atv.evaluation.questions import Prompts
 from atv.plugins import find
 from atv.runtime.preemption import StopBetweenBatches
 from atv.runtime.ranks import gathered, together
-from atv.runtime.trainer import quiet_trainer
+from atv.runtime.trainer import quiet_trainer, running
 
 Question = Mapping[str, Any]
 Step = tuple[Sequence[Question], dict[str, Any]]
@@ -87,19 +86,9 @@ def predict(
         Preempted: after the batch in hand, when SIGTERM was sent.
     """
     module, steps = GreedyAnswers(model, processor, max_new_tokens), _Steps(batches, trainer.world_size)
-    with together(trainer), _called(trainer, (*callbacks, StopBetweenBatches())):
+    with together(trainer), running(trainer, *callbacks, StopBetweenBatches()):
         own: Any = trainer.predict(module, DataLoader(steps, batch_size=None, collate_fn=lambda step: step))
         return [pair for made in gathered(own or []) for step in made for pair in step]
-
-
-@contextmanager
-def _called(trainer: L.Trainer, callbacks: Sequence[L.Callback]) -> Iterator[None]:
-    before = trainer.callbacks  # type: ignore[attr-defined]
-    trainer.callbacks = [*before, *callbacks]  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        trainer.callbacks = before  # type: ignore[attr-defined]
 
 
 def scored(predicted: Iterable[tuple[Question, str]]) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """The trainer of a fine-tuning run."""
 
-import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,9 +8,19 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressB
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.strategies import ModelParallelStrategy
 
-from atv.runtime.trainer import quiet_trainer
+from atv.runtime.trainer import quiet, quiet_trainer
 
 CHECKPOINTS = "checkpoints"
+# What Lightning warns of, and is as it should be.
+INTENDED = (
+    # The sampler knows where it was, and the folder of a killed run is not empty.
+    ".*your dataloader is not resumable.*",
+    ".*exists and is not empty.*",
+    # The model stays in evaluation mode, validation may be off, and every rank scores all of it.
+    ".*no `val_dataloader`. Skipping val loop.*",
+    ".*It is recommended to use `self.log.*sync_dist=True.*",
+    ".*in eval mode at the start of training.*",
+)
 LogTo = Literal["csv", "wandb"]
 
 
@@ -27,14 +36,6 @@ def training_trainer(folder: Path, every: int, log_to: LogTo | None, options: di
     """
     if every < 1:
         raise ValueError(f"checkpoint_every: expected 1 step or more, got {every}")
-    # The folder of a killed run is not empty, and should not be.
-    # The sampler knows where it was.
-    warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
-    # The model stays in evaluation mode, validation may be off, and every rank scores all of it.
-    warnings.filterwarnings("ignore", ".*no `val_dataloader`. Skipping val loop.*")
-    warnings.filterwarnings("ignore", ".*It is recommended to use `self.log.*sync_dist=True.*")
-    warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")
-    warnings.filterwarnings("ignore", ".*exists and is not empty.*")
     keeps = ModelCheckpoint(
         folder / CHECKPOINTS, save_last=True, save_top_k=0, every_n_train_steps=every, enable_version_counter=False
     )
@@ -52,7 +53,8 @@ def training_trainer(folder: Path, every: int, log_to: LogTo | None, options: di
         # The plan of batches is made for all ranks.
         "use_distributed_sampler": False,
     }
-    return quiet_trainer(**(settings | options | _sharding(options)))
+    with quiet(*INTENDED):
+        return quiet_trainer(**(settings | options | _sharding(options)))
 
 
 def _sharding(options: dict[str, Any]) -> dict[str, Any]:

@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from atv.finetuning.batches import Remaining, loader
+from atv.finetuning.fit_trainer import INTENDED
 from atv.finetuning.module import SparseFinetuning
 from atv.finetuning.settings import Settings
 from atv.finetuning.sites import Site, pruned_sites, still_zero
 from atv.finetuning.updates import merge, train_kept, train_low_rank
 from atv.model.lvlm import LVLM
+from atv.runtime.trainer import quiet
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,14 @@ def fit(
     module = SparseFinetuning(lvlm, settings, own // accumulated)
     sampler = Remaining(count, trainer.global_rank, trainer.world_size, lambda: trainer.global_step * accumulated)
     trainer.val_check_interval = own // settings.epochs
-    trainer.fit(
-        module,
-        loader(batches, sampler, workers),
-        None if held_out is None else loader(held_out, None, 0),
-        ckpt_path=checkpoint if checkpoint.is_file() else None,
-        weights_only=True,
-    )
+    with quiet(*INTENDED):
+        trainer.fit(
+            module,
+            loader(batches, sampler, workers),
+            None if held_out is None else loader(held_out, None, 0),
+            ckpt_path=checkpoint if checkpoint.is_file() else None,
+            weights_only=True,
+        )
     state = module.own(trainer.strategy.lightning_module_state_dict())
     weights = {name.removeprefix("model."): value.detach().cpu() for name, value in state.items()}
     return Outcome(weights, trainer.global_step, module.validation)

@@ -2,5 +2,18 @@
 
 from atv.inspection.sample_run import Inspection, inspect_sample, linear_of_blocks, modality_overlap
 from atv.inspection.subject import Subject, drawn_row, own_row
+from atv.inspection.whole import Shown, inspect_model
+from atv.inspection.written import Inspected
 
-__all__ = ["Inspection", "Subject", "drawn_row", "inspect_sample", "linear_of_blocks", "modality_overlap", "own_row"]
+__all__ = [
+    "Inspected",
+    "Inspection",
+    "Shown",
+    "Subject",
+    "drawn_row",
+    "inspect_model",
+    "inspect_sample",
+    "linear_of_blocks",
+    "modality_overlap",
+    "own_row",
+]

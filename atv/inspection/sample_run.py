@@ -16,6 +16,7 @@ from atv.inspection.sample_tokens import ChannelNorms, SampleTokens
 from atv.model.lvlm import LVLM
 from atv.records.masks import overlap
 from atv.records.pruning_report import PruningReport
+from atv.runtime.trainer import running
 from atv.selection import TokenSelection
 
 Batches = Sequence[Mapping[str, Any]]
@@ -86,12 +87,8 @@ def inspect_sample(
         trainer: runs the loop.
     """
     tokens, norms = SampleTokens(selection, sample, linears), ChannelNorms(linears)
-    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    trainer.callbacks = [*callbacks, tokens, norms]  # type: ignore[attr-defined]
-    try:
+    with running(trainer, tokens, norms):
         report = prune(copy.deepcopy(model), batches, selection=selection, trainer=trainer, **options)
-    finally:
-        trainer.callbacks = callbacks  # type: ignore[attr-defined]
     blocks = sorted(tokens.seen)
     visual = tokens.seen[blocks[0]].visual
     return Inspection(

@@ -1,4 +1,4 @@
-"""The model card, README.md and its figure, written from the sidecar, and the scores that it shows."""
+"""The model card, README.md and its figure, written from a pruning report."""
 
 import json
 from collections import defaultdict
@@ -10,34 +10,33 @@ from typing import Any
 from huggingface_hub import ModelCardData
 from matplotlib.figure import Figure
 
-from atv.output.sidecar import REPORT
-from atv.records.files import atomic, write_json
+from atv.records.files import atomic
 from atv.records.markdown import markdown
+from atv.records.pruning_report import BaseModel, PruningReport, ScoreRow
 
 FIGURE = "pruning.png"
 
 
-def leave_card(folder: Path, report: Mapping[str, Any]) -> None:
+def write_card(folder: Path, report: PruningReport) -> None:
     """Writes report.json, README.md and pruning.png."""
-    write_json(folder / REPORT, report)
+    report.write(folder)
     with atomic(folder / FIGURE) as path:
         draw(report).savefig(path, format="png", dpi=120)
     with atomic(folder / "README.md") as path:
         path.write_text(card(report), encoding="utf-8")
 
 
-def card(report: Mapping[str, Any]) -> str:
+def card(report: PruningReport) -> str:
     """The text, front matter of the Hugging Face hub first."""
-    base = report["base"]
-    (plan,) = report["settings"]["plans"].values()
-    sparsity = report["sparsity"]
+    base, (plan,) = _base(report), report.plans.values()
     parts = [
         f"---\n{_front_matter(base)}\n---\n",
-        f"# {_short(base['model'])}, {sparsity['target_linears']:.0%} of the decoder pruned\n",
-        f"`{base['model']}` ({base['class']}) with {sparsity['target_linears']:.2%} of its decoder's target weights, "
-        f"{sparsity['whole_model']:.2%} of all its parameters, set to zero: scored by {plan['criterion']['class']} on "
-        f"the calibration tokens that {plan['selection']['class']} selects. Tensors are dense and hold the zeros, so "
-        "it loads as the base model does, and is as large and as fast. The licence is the base model's.\n",
+        f"# {_short(base.model)}, {report.sparsity:.0%} of the decoder pruned\n",
+        f"`{base.model}` ({base.kind}) with {report.sparsity:.2%} of its decoder's target weights, "
+        f"{report.whole_model_sparsity:.2%} of all its parameters, set to zero: scored by "
+        f"{plan['criterion']['class']} on the calibration tokens that {plan['selection']['class']} selects. "
+        "Tensors are dense and hold the zeros, so it loads as the base model does, and is as large and as fast. "
+        "The licence is the base model's.\n",
         f"![Sparsity, drift and pool by block]({FIGURE})\n",
         "## How it was made\n",
         _settings(report, plan),
@@ -54,42 +53,47 @@ def card(report: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _front_matter(base: Mapping[str, Any]) -> str:
+def _base(report: PruningReport) -> BaseModel:
+    """Reports of earlier runs may not say what was pruned."""
+    return report.base or BaseModel("unknown", None, "unknown", "unknown")
+
+
+def _front_matter(base: BaseModel) -> str:
     # Only a name on the hub can be linked: one slash, and no folder's.
-    on_hub = base["model"].count("/") == 1 and not Path(base["model"]).exists() and base["model"][0] not in "./~"
+    on_hub = base.model.count("/") == 1 and not Path(base.model).exists() and base.model[0] not in "./~"
     data = ModelCardData(
-        base_model=base["model"] if on_hub else None,
+        base_model=base.model if on_hub else None,
         library_name="transformers",
         pipeline_tag="image-text-to-text",
-        tags=["atv", "pruning", "sparse", base["type"]],
+        tags=["atv", "pruning", "sparse", base.type],
     )
     return data.to_yaml().strip()
 
 
-def _settings(report: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
-    base = report["base"]
+def _settings(report: PruningReport, plan: Mapping[str, Any]) -> str:
+    base = _base(report)
     rows = {
-        "base model": base["model"],
-        "revision": base["revision"] or "unknown (a local folder)",
-        "calibration data": _calibration(report.get("calibration")),
+        "base model": base.model,
+        "revision": base.revision or "unknown (a local folder)",
+        "calibration data": _calibration(report.calibration),
         **{part: _words(plan[part]) for part in ("selection", "criterion", "pattern", "allocation")},
         "sparsity": plan["sparsity"],
-        "blocks calibrated on pruned predecessors": "yes" if report["settings"]["propagate"] else "no",
-        "seed": report["seed"],
-        "versions": ", ".join(f"{name} {version}" for name, version in report["versions"].items()),
-        "git revision": report["git"],
-        "hardware": report["hardware"],
+        "blocks calibrated on pruned predecessors": "yes" if report.settings["propagate"] else "no",
+        "seed": report.seed,
+        "versions": ", ".join(f"{name} {version}" for name, version in report.versions.items()),
+        "git revision": report.git,
+        "hardware": report.hardware,
     }
     return markdown(["", ""], rows.items())
 
 
-def _calibration(record: Mapping[str, Any] | None) -> str:
+def _calibration(record: Mapping[str, Any]) -> str:
     if not record:
         return "not recorded"
     return f"{record['data']['class']}, {len(record['ids'])} samples"
 
 
-def _sparsities(report: Mapping[str, Any]) -> str:
+def _sparsities(report: PruningReport) -> str:
     kinds, found = list(shares(report, "kind").items()), shares(report, "block", "kind")
     rows = [
         [block, *(f"{100 * found[block, kind]:.2f}" if (block, kind) in found else "" for kind, _ in kinds)]
@@ -99,34 +103,33 @@ def _sparsities(report: Mapping[str, Any]) -> str:
     return markdown(["block", *(kind for kind, _ in kinds)], rows)
 
 
-def _blocks(report: Mapping[str, Any]) -> str:
+def _blocks(report: PruningReport) -> str:
     rows = []
-    for block in report["blocks"]:
-        (chosen,) = block["selected"].values()
-        pools = (f"{chosen[modality]} of {block['tokens'][modality]}" for modality in ("visual", "text"))
-        rows.append([block["block"], f"{block['mean_drift']:.4f}", *pools])
+    for block in report.blocks:
+        (chosen,) = block.selected.values()
+        pools = (f"{chosen[modality]} of {block.tokens[modality]}" for modality in ("visual", "text"))
+        rows.append([block.block, f"{block.mean_drift:.4f}", *pools])
     return markdown(["block", "mean drift", "visual tokens in the pool", "text tokens in the pool"], rows)
 
 
-def _scores(report: Mapping[str, Any]) -> list[str]:
+def _scores(report: PruningReport) -> list[str]:
     """What it scores, and keeps of the dense model's score, once that was measured."""
-    if not (found := report.get("scores")):
+    if not report.scores:
         return []
     header = ["benchmark", "score", "of questions", "version", "retention %"]
-    rows = [[name, f"{row['score']:.2f}", row["of"], row["version"], _kept(row)] for name, row in found.items()]
+    rows = [[name, f"{row.score:.2f}", row.of, row.version, _kept(row)] for name, row in report.scores.items()]
     return ["\n## Scores\n", markdown(header, rows)]
 
 
-def _kept(row: Mapping[str, Any]) -> str:
-    kept = row["kept"]
-    return f"{kept['value']:.2f} [{kept['low']:.2f}, {kept['high']:.2f}]" if kept else ""
+def _kept(row: ScoreRow) -> str:
+    return "{value:.2f} [{low:.2f}, {high:.2f}]".format(**row.kept) if row.kept else ""
 
 
-def _finetuning(report: Mapping[str, Any]) -> list[str]:
+def _finetuning(report: PruningReport) -> list[str]:
     """How the kept weights were trained afterwards, if they were."""
-    if not (story := report.get("finetuning")):
+    if not report.finetuning:
         return []
-    rows = [(name, value) for name, value in story.items() if isinstance(value, str | int | float)]
+    rows = [(name, value) for name, value in report.finetuning.items() if isinstance(value, str | int | float)]
     return ["\n## Fine-tuning of the kept weights\n", markdown(["", ""], rows)]
 
 
@@ -139,31 +142,31 @@ def _short(model: str) -> str:
     return model.rstrip("/").rsplit("/", 1)[-1]
 
 
-def shares(report: Mapping[str, Any], *fields: str) -> dict[Any, float]:
+def shares(report: PruningReport, *fields: str) -> dict[Any, float]:
     """Share of the weights pruned by ``block``, ``kind`` or both: keys are values, or pairs of them."""
     pruned: dict[Any, float] = defaultdict(float)
     total: dict[Any, int] = defaultdict(int)
-    for name, row in report["targets"].items():
-        values = {"block": row["block"], "kind": name.rsplit(".", 1)[-1]}
+    for name, row in report.targets.items():
+        values = {"block": row.block, "kind": name.rsplit(".", 1)[-1]}
         key = tuple(values[field] for field in fields) if len(fields) > 1 else values[fields[0]]
-        pruned[key] += row["sparsity"] * prod(row["shape"])
-        total[key] += prod(row["shape"])
+        pruned[key] += row.sparsity * prod(row.shape)
+        total[key] += prod(row.shape)
     return {key: pruned[key] / total[key] for key in sorted(total)}
 
 
-def draw(report: Mapping[str, Any]) -> Figure:
-    """Three panels over the decoder's blocks, from a sidecar."""
+def draw(report: PruningReport) -> Figure:
+    """Three panels over the decoder's blocks."""
     # Not through pyplot, which would keep it.
     figure = Figure(figsize=(9, 2.6), layout="constrained")
     sparsity, drift, pool = figure.subplots(1, 3)
     by_block = {block: 100 * share for block, share in shares(report, "block").items()}
     sparsity.bar(list(by_block), list(by_block.values()), color="#1d4ed8")
     sparsity.set(ylabel="pruned, %", ylim=(0, 100))
-    at = [block["block"] for block in report["blocks"]]
-    drift.plot(at, [block["mean_drift"] for block in report["blocks"]], "o-", color="#b45309", markersize=3)
+    at = [block.block for block in report.blocks]
+    drift.plot(at, [block.mean_drift for block in report.blocks], "o-", color="#b45309", markersize=3)
     drift.set(ylabel="mean drift of visual tokens", ylim=(0, None))
     for modality, color in (("text", "0.6"), ("visual", "#b45309")):
-        counts = [sum(chosen[modality] for chosen in block["selected"].values()) for block in report["blocks"]]
+        counts = [sum(chosen[modality] for chosen in block.selected.values()) for block in report.blocks]
         pool.plot(at, counts, "o-", color=color, label=modality, markersize=3)
     pool.set(ylabel="tokens in the pool", ylim=(0, None))
     pool.legend(frameon=False)
@@ -172,28 +175,3 @@ def draw(report: Mapping[str, Any]) -> Figure:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-def read_scores(file: Path) -> dict[str, dict[str, Any]]:
-    """Benchmark -> its ``score`` as it is reported, ``of`` how many questions, ``version``, and what was ``kept``.
-
-    ``kept`` is None unless the evaluation was told of the dense model's. The bundled suite's tasks count as benchmarks.
-
-    Raises:
-        ValueError: for a file that is not there, or holds no scores.
-    """
-    if not file.is_file():
-        raise ValueError(f"scores: no such file {str(file)!r}; `atv evaluate --output` writes scores.json")
-    found = json.loads(file.read_text())
-    kept = found.get("retention", {})
-    rows = {
-        name: {"score": row["score"], "of": row["of"], "version": row["version"]}
-        for name, row in found.get("benchmarks", {}).items()
-    }
-    rows |= {
-        name: {"score": 100 * row["score"], "of": row["questions"], "version": f"bundled, {found['split']}"}
-        for name, row in found.get("tasks", {}).items()
-    }
-    if not rows:
-        raise ValueError(f"scores: {str(file)!r} holds none")
-    return {name: row | {"kept": kept.get(name)} for name, row in rows.items()}

@@ -31,6 +31,25 @@ def write_json(path: Path, content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
+def read_json(path: Path, schema: int) -> dict[str, Any]:
+    """An object that ``write_json`` wrote; one without a schema counts as the first.
+
+    Raises:
+        ValueError: for a file that is not there, is no JSON, holds no object, or is of a later schema.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"no such file {str(path)!r}") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds no JSON object")
+    if (there := found.get("schema", 1)) > schema:
+        raise ValueError(f"{path} is of schema {there}, this version of atv reads up to {schema}: update atv")
+    return found
+
+
 def from_here(file: str | Path) -> str:
     """Relative to the working folder where it lies in it, as in a checkout."""
     path, here = Path(file), Path.cwd()

@@ -4,10 +4,16 @@ import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 
 _PACKAGES = ("atv", "torch", "lightning", "transformers", "torchmetrics", "datasets", "wandb", "numpy")
+
+
+def provenance() -> dict[str, Any]:
+    """What a record says of its making: ``versions``, ``git`` and ``hardware``."""
+    return {"versions": versions(), "git": git_revision(), "hardware": hardware()}
 
 
 def versions() -> dict[str, str]:

@@ -1,12 +1,23 @@
-"""What a pruning run leaves behind: masks, what every block showed, and the sparsity that was reached."""
+"""``report.json`` and the masks beside it: what a pruning run was made from, what every block showed, what was reached.
 
+This alone writes and reads the file. A run leaves one, saving the model adds the rows of its targets, evaluation its
+scores, fine-tuning its story.
+"""
+
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
 
-from atv.records.masks import PackedMasks
+from atv.records.files import read_json, write_json
+from atv.records.masks import PackedMasks, load_masks, save_masks
 
+REPORT, MASKS = "report.json", "masks.safetensors"
+# Raised when a file that is written can no longer be read by what read the last one.
 SCHEMA = 1
+# The pathway of an ordinary model, whose tokens all take the same weights.
+BOTH = "both"
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,45 @@ class PathwayReport:
 
 
 @dataclass(frozen=True)
+class BaseModel:
+    """The model that was pruned: name and revision (None outside of the hub's cache), class, and type in its config."""
+
+    model: str
+    revision: str | None
+    kind: str
+    type: str
+
+    @classmethod
+    def of_json(cls, found: Mapping[str, Any]) -> Self:
+        return cls(found["model"], found["revision"], found["class"], found["type"])
+
+    def as_json(self) -> dict[str, Any]:
+        return {"model": self.model, "revision": self.revision, "class": self.kind, "type": self.type}
+
+
+@dataclass(frozen=True)
+class TargetReport:
+    """A pruned Linear or expert in the saved model: its block, shape (out, in), share pruned, and how many of the kept
+    weights are zero all the same."""
+
+    block: int
+    shape: list[int]
+    sparsity: float
+    kept_zeros: int
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """A benchmark's score of the saved model, out of how many questions (groups), the benchmark's version, and what was
+    kept of the dense model's: ``value``, ``low`` and ``high`` in percent, None where that is not known."""
+
+    score: float
+    of: int
+    version: str
+    kept: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
 class PruningReport:
     """The outcome of a run. ``masks`` is empty where pathways are decoupled: ``pathways`` has one set each.
 
@@ -58,7 +108,9 @@ class PruningReport:
     (which an offloaded model moves) and what the model's own frames refer to (which nothing can move).
     ``left_dense`` names the parameters of the decoder's blocks that atv does not prune, norms excepted, and the class
     of module that holds each: routers, convolutions, biases of experts, Linears that read no token of the decoder.
-    ``calibration`` says which samples the batches are, as the caller gave it.
+    ``calibration`` says which samples the batches are. ``updates_weights`` says that the criterion may have changed
+    kept weights. ``targets`` has a row for each mask once the model was saved, ``scores`` once they were added to its
+    card, ``finetuning`` how the kept weights were trained afterwards.
     """
 
     masks: PackedMasks
@@ -72,12 +124,17 @@ class PruningReport:
     waiting_bytes_per_token: float | None = None
     left_dense: dict[str, str] = field(default_factory=dict)
     calibration: Mapping[str, Any] = field(default_factory=dict)
+    base: BaseModel | None = None
+    git: str = "unknown"
+    hardware: str = "unknown"
+    updates_weights: bool = False
+    targets: dict[str, TargetReport] = field(default_factory=dict)
+    scores: dict[str, ScoreRow] = field(default_factory=dict)
+    finetuning: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def sparsity(self) -> float:
-        """Fraction of the *target Linears'* weights that were pruned; of decoupled pathways, the mean."""
-        if self.pathways:
-            return sum(pathway.sparsity for pathway in self.pathways.values()) / len(self.pathways)
+        """Fraction of the target Linears' weights that were pruned."""
         return self.masks.sparsity
 
     @property
@@ -85,11 +142,17 @@ class PruningReport:
         """Fraction of *all* parameters of the model, embeddings and vision tower included, that were pruned."""
         return self.masks.pruned / self.parameters
 
+    @property
+    def plans(self) -> dict[str, dict[str, Any]]:
+        """Pathway -> selection, criterion, pattern and allocation with their arguments, and the sparsity asked for."""
+        return self.settings["plans"]
+
     def as_dict(self) -> dict[str, Any]:
         """What report.json holds; masks are files of their own."""
         sparsity: dict[str, Any] = {"target_linears": self.sparsity, "whole_model": self.whole_model_sparsity}
         if self.pathways:
             sparsity = {name: {"target_linears": pathway.sparsity} for name, pathway in self.pathways.items()}
+        later: dict[str, dict[str, Any]] = {"targets": self.targets, "scores": self.scores}
         return {
             "schema": SCHEMA,
             "seed": self.seed,
@@ -102,4 +165,58 @@ class PruningReport:
             "waiting_bytes_per_token": self.waiting_bytes_per_token,
             "left_dense": self.left_dense,
             "blocks": [asdict(block) for block in self.blocks],
+            **({"base": self.base.as_json()} if self.base else {}),
+            "git": self.git,
+            "hardware": self.hardware,
+            "updates_weights": self.updates_weights,
+            **{key: {name: asdict(row) for name, row in rows.items()} for key, rows in later.items() if rows},
+            **({"finetuning": dict(self.finetuning)} if self.finetuning else {}),
         }
+
+    def write(self, folder: Path) -> None:
+        """Writes report.json, atomically."""
+        write_json(folder / REPORT, self.as_dict())
+
+    def write_masks(self, folder: Path) -> None:
+        """Writes masks.safetensors, or where pathways are decoupled a file a pathway."""
+        for name, masks in self._masks().items():
+            save_masks(folder / masks_file(name), masks)
+
+    def _masks(self) -> dict[str, PackedMasks]:
+        return {name: pathway.masks for name, pathway in self.pathways.items()} or {BOTH: self.masks}
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """What a folder holds, of this version or an earlier one.
+
+        Raises:
+            ValueError: for a report that is no JSON, of a later schema, or without what every one has; masks that are
+                not there or of another format.
+        """
+        found = read_json(folder / REPORT, SCHEMA)
+        if absent := [name for name in ("settings", "blocks", "parameters", "seed", "versions") if name not in found]:
+            raise ValueError(f"{folder / REPORT} has no {', '.join(absent)}; `atv prune` writes them")
+        try:
+            masks = {name: load_masks(folder / masks_file(name)) for name in found["settings"]["plans"]}
+            return cls(**_fields(found, masks))
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise ValueError(f"{folder / REPORT} is no report of a pruning run: {error!r}") from error
+
+
+def masks_file(pathway: str) -> str:
+    """What the file of a pathway's masks is called."""
+    return MASKS if pathway == BOTH else f"masks.{pathway}.safetensors"
+
+
+def _fields(found: Mapping[str, Any], masks: Mapping[str, PackedMasks]) -> dict[str, Any]:
+    """The arguments of a report; what earlier versions did not write keeps its default."""
+    plain = {one.name: found[one.name] for one in fields(PruningReport) if one.name in found}
+    typed: dict[str, Any] = {"blocks": [BlockReport(**block) for block in found["blocks"]]}
+    if "allocation" in found:
+        typed["allocation"] = AllocationReport(**found["allocation"])
+    if "base" in found:
+        typed["base"] = BaseModel.of_json(found["base"])
+    for name, row in (("targets", TargetReport), ("scores", ScoreRow)):
+        typed[name] = {key: row(**values) for key, values in found.get(name, {}).items()}
+    decoupled = {name: PathwayReport(own) for name, own in masks.items() if name != BOTH}
+    return plain | typed | {"masks": masks.get(BOTH, PackedMasks()), "pathways": decoupled}

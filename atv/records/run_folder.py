@@ -1,6 +1,6 @@
 """The folder of a pruning run: who it is, its finished blocks, and what it leaves behind.
 
-run.json                      settings, and digests of model and data; another run is not let in
+run.json                      settings, and digests of model and data; another run is not let in; the folder's schema
 allocation.json               what each Linear is to lose
 blocks/000.safetensors, .json a finished block's masks and changed weights; the json, written last, has the checksum
 masks.safetensors, report.json the outcome
@@ -19,9 +19,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from atv.records.files import atomic, writable, write_json
-from atv.records.masks import PackedMasks, save_masks
+from atv.records.files import atomic, read_json, writable, write_json
+from atv.records.masks import PackedMasks
 from atv.records.pruning_report import AllocationReport, BlockReport, PruningReport
+
+# Raised when a run that was begun can no longer go on.
+SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,13 @@ class RunFolder:
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         self.folder, self.identity = writable(folder, "run_dir"), _plain(identity)
         if is_run(self.folder):
-            there = json.loads((self.folder / "run.json").read_text())
+            there = read_json(self.folder / "run.json", SCHEMA)
             if differing := list(_differences(there["identity"], self.identity)):
                 raise ValueError(f"run_dir: {str(folder)!r} holds another run: {'; '.join(differing)}")
 
     def begin(self) -> None:
         """Marks the folder as this run's."""
-        write_json(self.folder / "run.json", {"schema": 1, "identity": self.identity})
+        write_json(self.folder / "run.json", {"schema": SCHEMA, "identity": self.identity})
 
     def allocation(self) -> AllocationReport | None:
         """What each Linear is to lose, if it was found before."""
@@ -94,12 +97,13 @@ class RunFolder:
 
     def leave(self, report: PruningReport) -> None:
         """Writes masks.safetensors (one a pathway where they are decoupled) and report.json."""
-        if report.pathways:
-            for name, pathway in report.pathways.items():
-                save_masks(self.folder / f"masks.{name}.safetensors", pathway.masks)
-        else:
-            save_masks(self.folder / "masks.safetensors", report.masks)
-        write_json(self.folder / "report.json", report.as_dict())
+        report.write_masks(self.folder)
+        report.write(self.folder)
+
+    @property
+    def saved(self) -> bool:
+        """Whether the whole model was written here: then its blocks are gone."""
+        return (self.folder / "config.json").is_file()
 
     def _file(self, block: int, kind: str) -> Path:
         return self.folder / "blocks" / f"{block:03d}.{kind}"
@@ -116,6 +120,18 @@ class RunFolder:
             }
             weights = {name: file.get_tensor(f"weight/{name}") for name in manifest["weights"]}
         return FinishedBlock(BlockReport(**manifest["report"]), masks, weights)
+
+
+def run_folder(folder: str | Path, field: str) -> Path:
+    """A folder, made if need be, that a run may write all of its outcome to.
+
+    Raises:
+        ValueError: when nothing can be written there, or what lies there is no run's.
+    """
+    folder = writable(folder, field)
+    if any(folder.iterdir()) and not is_run(folder):
+        raise ValueError(f"{field}: {str(folder)!r} is not empty and holds no run of this command")
+    return folder
 
 
 def is_run(folder: Path) -> bool:

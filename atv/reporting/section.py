@@ -1,7 +1,6 @@
 """What one ablation left in its folder, read back for the report, and the command line that runs it again."""
 
 import base64
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +12,11 @@ from typing import Any
 from PIL import Image
 
 from atv.ablation.findings import Finding
-from atv.evaluation.scores import Estimate
+from atv.ablation.record import AblationRecord
+from atv.ablation.shown_table import ShownTable
 from atv.records.files import from_here
-from atv.reporting.markdown_table import Table
 
-NEEDED = ("run.json", "findings.json", "table.md", "figure.png")
-DESCRIBED = ("name", "question", "paper", "about", "caption", "file", "seeds", "versions", "git", "hardware", "cells")
+FIGURE = "figure.png"
 
 
 @dataclass(frozen=True)
@@ -27,16 +25,12 @@ class Section:
 
     Attributes:
         folder: results/<name>/.
-        run: what run.json says.
-        findings: with the verdict of their own interval, whatever findings.json calls it.
-        table: as in table.md.
+        record: its table, findings, and how they came about.
         size: of the figure, width and height in pixels.
     """
 
     folder: Path
-    run: Mapping[str, Any]
-    findings: Sequence[Finding]
-    table: Table
+    record: AblationRecord
     size: tuple[int, int]
 
     @classmethod
@@ -46,52 +40,49 @@ class Section:
         Raises:
             ValueError: for a folder that is not an ablation's, or not whole, saying what is wrong.
         """
-        if missing := [name for name in NEEDED if not (folder / name).is_file()]:
-            raise ValueError(f"no {', '.join(missing)}")
-        run = _parsed(folder / "run.json")
-        if not isinstance(run, dict) or (absent := [name for name in DESCRIBED if name not in run]):
-            raise ValueError(f"run.json lacks {', '.join(absent if isinstance(run, dict) else DESCRIBED)}")
-        findings = _findings(_parsed(folder / "findings.json"))
-        return cls(folder, run, findings, Table.parse((folder / "table.md").read_text()), _size(folder / "figure.png"))
+        record = AblationRecord.read(folder)
+        if not (folder / FIGURE).is_file():
+            raise ValueError(f"no {FIGURE}")
+        return cls(folder, record, _size(folder / FIGURE))
 
     @property
     def name(self) -> str:
         return self.run["name"]
 
+    @property
+    def run(self) -> Mapping[str, Any]:
+        """What run.json says."""
+        return self.record.run
+
+    @property
+    def findings(self) -> Sequence[Finding]:
+        """What is claimed, with our numbers."""
+        return self.record.findings
+
+    @cached_property
+    def table(self) -> ShownTable:
+        """As a reader sees it."""
+        return self.record.shown
+
     @cached_property
     def figure(self) -> str:
         """The picture itself as an address."""
-        return "data:image/png;base64," + base64.b64encode((self.folder / "figure.png").read_bytes()).decode()
+        return "data:image/png;base64," + base64.b64encode((self.folder / FIGURE).read_bytes()).decode()
 
     @property
     def written(self) -> datetime | None:
         """When the tables were made, where run.json says it."""
-        return datetime.fromisoformat(self.run["written"]) if "written" in self.run else None
+        return self.record.written
 
     @property
     def seconds(self) -> dict[str, float]:
         """Cell -> what it took to prune and to ask."""
-        return {cell["id"]: cell["seconds"] for cell in self.run["cells"]}
+        return self.record.seconds
 
     @property
     def command(self) -> str:
         """That runs the ablation again."""
         return run_again(self.run, self.folder.parent)
-
-
-def _parsed(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text())
-    except ValueError as error:
-        raise ValueError(f"{file.name} is no JSON: {error}") from error
-
-
-def _findings(rows: Any) -> list[Finding]:
-    try:
-        given = [{name: value for name, value in row.items() if name != "verdict"} for row in rows]
-        return [Finding(**row | {"ours": Estimate(**row["ours"])}) for row in given]
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"findings.json holds something else than findings: {error}") from error
 
 
 def _size(file: Path) -> tuple[int, int]:

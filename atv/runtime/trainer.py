@@ -1,11 +1,16 @@
-"""The trainer of a prediction loop that nobody else has configured."""
+"""Lightning's trainer as this library uses it: how one is made, and how one runs a loop of ours."""
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+# The batches are in memory already: more workers would only copy them. The other is torch's to Lightning.
+_NO_NEWS = (".*does not have many workers.*", ".*LeafSpec.*")
 
 
 def quiet_trainer(**options: Any) -> L.Trainer:
@@ -16,11 +21,6 @@ def quiet_trainer(**options: Any) -> L.Trainer:
     Raises:
         ValueError: for an option that lightning.Trainer does not have, or cannot serve here.
     """
-    # The batches are in memory already: more workers would only copy them.
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    warnings.filterwarnings("ignore", ".*LeafSpec.*")
-    # Which devices are not used, and tips, are no news.
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     settings: dict[str, Any] = {
         "accelerator": "auto",
         "devices": 1,
@@ -30,6 +30,37 @@ def quiet_trainer(**options: Any) -> L.Trainer:
         "inference_mode": False,
     }
     try:
-        return L.Trainer(**(settings | options))
+        with quiet():
+            return L.Trainer(**(settings | options))
     except (TypeError, MisconfigurationException) as error:
         raise ValueError(f"trainer: {error}") from error
+
+
+@contextmanager
+def running(trainer: L.Trainer, *callbacks: L.Callback) -> Iterator[None]:
+    """Lets a trainer run a loop of ours, quietly, with ``callbacks`` behind its own; then it is as before."""
+    own = trainer.callbacks  # type: ignore[attr-defined]
+    trainer.callbacks = [*own, *callbacks]  # type: ignore[attr-defined]
+    try:
+        with quiet():
+            yield
+    finally:
+        trainer.callbacks = own  # type: ignore[attr-defined]
+
+
+@contextmanager
+def quiet(*messages: str) -> Iterator[None]:
+    """Holds back, inside the block alone, warnings that are no news here: ours, and those that ``messages`` match.
+
+    Which devices are not used, and Lightning's tips, are no news either.
+    """
+    log = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for message in (*_NO_NEWS, *messages):
+                warnings.filterwarnings("ignore", message)
+            yield
+    finally:
+        log.setLevel(level)

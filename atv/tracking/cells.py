@@ -40,7 +40,7 @@ class CellEntries:
             config=self._config(done) | described,
             curves=block_curves(done),
             points=_points(scores, kept, described),
-            summary=_counts(scores) | {f"seconds/{part}": took for part, took in done.record["seconds"].items()},
+            summary=_counts(scores) | {f"seconds/{part}": took for part, took in done.record.seconds.items()},
             tables=_tables(done, scores, kept),
             files=[*done.mask_files, done.folder / "report.json"] if done.mask_files else [],
         )
@@ -48,9 +48,9 @@ class CellEntries:
     def _config(self, done: FinishedCell) -> dict[str, Any]:
         """Labels on top, so that W&B can group and filter by them."""
         record = done.record
-        known = {name: record[name] for name in ("inputs", "versions", "git", "hardware")}
+        known = {"inputs": record.inputs, **record.made}
         run = {"ablation": self.ablation, "cell": done.folder.name, "origin": dict(self.origin)}
-        return dict(done.cell.labels) | record["config"] | known | run | {"samples": record["samples"]}
+        return dict(done.cell.labels) | dict(record.config) | known | run | {"samples": record.samples}
 
     def _scored(self, done: FinishedCell) -> tuple[dict[str, TaskScore], dict[str, Estimate]]:
         """Scores and retention by task; empty where no question was asked."""
@@ -67,7 +67,7 @@ class CellEntries:
 def _described(done: FinishedCell) -> dict[str, Any]:
     """What was pruned, as far as a report tells."""
     if done.report:
-        return keys.pruned(done.report["settings"]["plans"])
+        return keys.pruned(done.report.plans)
     return keys.pruned({}) if _dense(done) else {}
 
 

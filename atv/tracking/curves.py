@@ -1,12 +1,12 @@
 """What a finished cell's report and masks say of each decoder block."""
 
 import re
-from typing import Any
 
 import numpy as np
 
 from atv.ablation.store import FinishedCell
 from atv.records.masks import PackedMasks
+from atv.records.pruning_report import BlockReport
 from atv.tracking import keys
 
 
@@ -14,22 +14,22 @@ def block_curves(done: FinishedCell) -> list[dict[str, float]]:
     """One row a block; none for the dense model."""
     if done.report is None:
         return []
-    masks = {pathway: done.masks(pathway) for pathway in done.report["settings"]["plans"]}
-    return [_row(block, done.record["samples"]) | _sparsities(block, masks) for block in done.report["blocks"]]
+    masks = {pathway: done.masks(pathway) for pathway in done.report.plans}
+    return [_row(block, done.record.samples) | _sparsities(block, masks) for block in done.report.blocks]
 
 
-def _row(block: dict[str, Any], samples: int) -> dict[str, float]:
-    row = {keys.BLOCK: block["block"], keys.DRIFT: block["mean_drift"], keys.SECONDS: block["seconds"]}
+def _row(block: BlockReport, samples: int) -> dict[str, float]:
+    row: dict[str, float] = {keys.BLOCK: block.block, keys.DRIFT: block.mean_drift, keys.SECONDS: block.seconds}
     # W&B takes a dot in a key for a level of nesting.
-    for modality, sites in block["norms"].items():
+    for modality, sites in block.norms.items():
         row |= {keys.norm(modality, _split(site)[1].replace(".", "/")): value for site, value in sites.items()}
-    for pathway, counts in block["selected"].items():
+    for pathway, counts in block.selected.items():
         row |= {keys.selected(pathway, modality): count / samples for modality, count in counts.items()}
     return row
 
 
-def _sparsities(block: dict[str, Any], masks: dict[str, PackedMasks]) -> dict[str, float]:
-    own = {_split(site)[0] for sites in block["norms"].values() for site in sites}
+def _sparsities(block: BlockReport, masks: dict[str, PackedMasks]) -> dict[str, float]:
+    own = {_split(site)[0] for sites in block.norms.values() for site in sites}
     found = {}
     for pathway, packed in masks.items():
         names = [name for name in packed if _split(name)[0] in own]

@@ -5,9 +5,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-import pandas as pd
-
 from atv.ablation.base import Ablation
+from atv.ablation.record import AblationRecord
 from atv.ablation.results import Results
 from atv.tracking.base import Tracker
 from atv.tracking.cells import CellEntries
@@ -39,7 +38,7 @@ def chosen_loggers(names: Sequence[LoggerName] | LoggerName) -> list[str]:
 def log_ablation(
     ablation: Ablation,
     results: Results,
-    table: pd.DataFrame,
+    record: AblationRecord,
     folder: Path,
     origin: Mapping[str, Any],
     loggers: Sequence[str],
@@ -55,7 +54,7 @@ def log_ablation(
     """
     new: dict[str, int] = {}
     entries = CellEntries(ablation.name, results, origin)
-    summary = summary_entry(ablation, results, table, folder, origin)
+    summary = summary_entry(ablation, results, record, folder, origin)
     for name in loggers:
         tracker, new[name] = _TRACKERS[name](folder), 0
         for run_id, done in entries:

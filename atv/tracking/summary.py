@@ -1,46 +1,46 @@
 """An ablation's answer as one run: its table, its findings, its picture."""
 
 import hashlib
-import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from atv.ablation.base import Ablation
+from atv.ablation.record import AblationRecord
 from atv.ablation.results import Results
 from atv.ablation.store import digest
-from atv.records.provenance import git_revision, hardware, versions
+from atv.records.provenance import provenance
 from atv.tracking import keys
 from atv.tracking.entry import Entry
 
 
 def summary_entry(
-    ablation: Ablation, results: Results, table: pd.DataFrame, folder: Path, origin: Mapping[str, Any]
+    ablation: Ablation, results: Results, record: AblationRecord, folder: Path, origin: Mapping[str, Any]
 ) -> Entry:
-    """From the table and what ``write_results`` left in the ablation's folder."""
-    findings = json.loads((folder / "findings.json").read_text())
+    """From the record and the figure that ``write_results`` left in the ablation's folder."""
+    findings = [asdict(each) | {"verdict": each.verdict} for each in record.findings]
     picture = folder / "figure.png"
     verdicts = [finding["verdict"] for finding in findings]
     run = {"name": ablation.name, "question": ablation.question, "paper": ablation.paper, "caption": ablation.caption}
-    made = {"versions": versions(), "git": git_revision(), "hardware": hardware()}
-    model = results.finished[0].record["inputs"]["model"]
+    model = results.finished[0].record.inputs["model"]
     return Entry(
         id=digest(ablation.name, "summary", model),
         name=f"{ablation.name}: summary",
         group=ablation.name,
         kind="summary",
-        config={"ablation": ablation.name, "about": run, "origin": dict(origin)} | made,
+        config={"ablation": ablation.name, "about": run, "origin": dict(origin)} | provenance(),
         summary={
             "cells": len(results.finished),
             "seeds": len({done.cell.seed for done in results.finished}),
             "seconds/cells": sum(done.seconds for done in results.finished),
             **{f"findings/{verdict}": verdicts.count(verdict) for verdict in dict.fromkeys(verdicts)},
         },
-        tables={"table": table} | ({"findings": _flat(findings)} if findings else {}),
+        tables={"table": record.table} | ({"findings": _flat(findings)} if findings else {}),
         images={keys.figure(ablation.name): picture},
-        version=digest(table.to_csv(index=False), findings, hashlib.sha256(picture.read_bytes()).hexdigest()),
+        version=digest(record.table.to_csv(index=False), findings, hashlib.sha256(picture.read_bytes()).hexdigest()),
     )
 
 

@@ -2,4 +2,4 @@
 
 
 class VerificationError(ValueError):
-    """A folder is not what its sidecar or its base model says; the message names the first tensor that differs."""
+    """A folder is not what its report or its base model says; the message names the first tensor that differs."""

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from atv.model.loading import load_processor
-from atv.output import sidecar
-from atv.records.masks import PackedMasks, load_masks
+from atv.model.loading import load_processor, model_folder
+from atv.output.pruned_folder import read_pruned
+from atv.records.masks import PackedMasks
+from atv.records.pruning_report import PruningReport, TargetReport
 from atv.verification.answering import answer
 from atv.verification.compact import sizes
 from atv.verification.mask_checks import check_names, check_pattern, label, recorded_pattern
@@ -16,6 +16,33 @@ from atv.verification.saved_model import SavedModel, opened
 from atv.verification.weight_checks import BaseCheck, ZerosCheck, check_tensors
 
 Watch = Callable[[Sequence[str]], Iterable[str]]
+
+
+def verify(
+    folder: str | Path,
+    base: str | Path | None = None,
+    *,
+    max_new_tokens: int = 8,
+    trust_remote_code: bool = False,
+    watch: Watch = iter,
+) -> dict[str, str]:
+    """Checks the folder of a pruned model, tensor by tensor: zeros, pattern, report, base model, an answer.
+
+    Args:
+        base: the model that was pruned: a folder, hub id, or "bundled"; None compares nothing.
+        max_new_tokens: tokens to generate; 0 for none.
+        trust_remote_code: whether code that comes with the model may run.
+        watch: given the names of the tensors, gives them one by one, and may show how far they are.
+
+    Returns:
+        Check -> what was found.
+
+    Raises:
+        ValueError: for a folder that is no pruned model or cannot be loaded.
+        VerificationError: at the first check that fails, naming the tensor.
+    """
+    dense = None if base is None else model_folder(str(base))
+    return Verification(Path(folder), dense, max_new_tokens, trust_remote_code, watch).run()
 
 
 @dataclass(frozen=True)
@@ -38,32 +65,30 @@ class Verification:
             ValueError: for a folder that is no pruned model or cannot be loaded.
             VerificationError: at the first check that fails.
         """
-        report = sidecar.read(self.folder)
-        masks = load_masks(self.folder / sidecar.MASKS)
+        report = read_pruned(self.folder)
         with ExitStack() as stack:
             pruned = stack.enter_context(opened(self.folder, self.trust_remote_code))
             base = stack.enter_context(opened(self.base, self.trust_remote_code)) if self.base else None
-            found = self._masks(report, masks, pruned)
-            found |= self._tensors(report, masks, pruned, base)
-            return found | self._answer(pruned) | _sizes(pruned, masks)
+            found = self._masks(report, pruned)
+            found |= self._tensors(report, pruned, base)
+            return found | self._answer(pruned) | _sizes(pruned, report.masks)
 
-    def _masks(self, report: dict[str, Any], masks: PackedMasks, pruned: SavedModel) -> dict[str, str]:
-        check_names(masks, report["targets"], pruned.lvlm)
-        ((pathway, plan),) = report["settings"]["plans"].items()
+    def _masks(self, report: PruningReport, pruned: SavedModel) -> dict[str, str]:
+        masks = report.masks
+        check_names(masks, report.targets, pruned.lvlm)
+        ((pathway, plan),) = report.plans.items()
         pattern = recorded_pattern(plan["pattern"])
-        check_pattern(pattern, masks, report["allocation"]["sparsities"][pathway], pruned.lvlm)
+        check_pattern(pattern, masks, report.allocation.sparsities[pathway], pruned.lvlm)
         found = f"of {len(masks)} targets, {masks.sparsity:.2%} of their weights pruned"
         return {"masks": found, "pattern": f"{label(pattern)} holds in every mask"}
 
-    def _tensors(
-        self, report: dict[str, Any], masks: PackedMasks, pruned: SavedModel, base: SavedModel | None
-    ) -> dict[str, str]:
-        tuning = report.get("finetuning") or {}
-        updated = bool(report.get("updates_weights") or tuning)
+    def _tensors(self, report: PruningReport, pruned: SavedModel, base: SavedModel | None) -> dict[str, str]:
+        masks, tuning = report.masks, report.finetuning
+        updated = bool(report.updates_weights or tuning)
         compared = None if base is None else BaseCheck(base, masks, updated, tuning.get("train_also") or ())
         if compared is not None:
             compared.check_layout(pruned)
-        rows = None if tuning else report["targets"]
+        rows = None if tuning else report.targets
         dense, sparse = check_tensors(pruned, ZerosCheck(masks, rows), compared, self.watch(list(pruned.tensors)))
         found = {"zeros": "where the masks say" + (_kept_zeros(rows) if rows else "")}
         if compared is None:
@@ -85,6 +110,6 @@ def _sizes(pruned: SavedModel, masks: PackedMasks) -> dict[str, str]:
     return {"size": f"{size.dense / 1e6:.1f} MB dense with zeros; {compact}"}
 
 
-def _kept_zeros(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    count = sum(row["kept_zeros"] for row in rows.values())
+def _kept_zeros(rows: Mapping[str, TargetReport]) -> str:
+    count = sum(row.kept_zeros for row in rows.values())
     return f"; {count} more among the kept weights, as when it was written"

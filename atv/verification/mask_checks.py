@@ -1,4 +1,4 @@
-"""Whether masks are what a sidecar says: of the right targets and shapes, and chosen by the pattern."""
+"""Whether masks are what a report says: of the right targets and shapes, and chosen by the pattern."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -10,11 +10,12 @@ from atv.model.lvlm import LVLM
 from atv.patterns import Pattern
 from atv.plugins import find
 from atv.records.masks import PackedMasks
+from atv.records.pruning_report import TargetReport
 from atv.verification.errors import VerificationError
 
 
-def check_names(masks: PackedMasks, rows: Mapping[str, Mapping[str, Any]], lvlm: LVLM) -> None:
-    """Masks, rows of the sidecar and targets of the model are of one another, with equal shapes.
+def check_names(masks: PackedMasks, rows: Mapping[str, TargetReport], lvlm: LVLM) -> None:
+    """Masks, rows of the report and targets of the model are of one another, with equal shapes.
 
     Raises:
         VerificationError: naming the first that is not.

@@ -10,19 +10,20 @@ from torch import Tensor
 
 from atv.model.parameters import targets_by_parameter
 from atv.records.masks import PackedMasks
+from atv.records.pruning_report import TargetReport
 from atv.verification.errors import VerificationError
 from atv.verification.saved_model import SavedModel
 
 
 @dataclass(frozen=True)
 class ZerosCheck:
-    """A target's weights: zero where its mask says, and as many zeros among those kept as the sidecar counted.
+    """A target's weights: zero where its mask says, and as many zeros among those kept as the report counts.
 
     Without ``rows``, as after training, kept weights are not counted.
     """
 
     masks: PackedMasks
-    rows: Mapping[str, Mapping[str, Any]] | None
+    rows: Mapping[str, TargetReport] | None
 
     def check(self, name: str, weight: Tensor) -> None:
         """Raises VerificationError for ``weight`` (out, in) of the target called ``name``."""
@@ -31,7 +32,7 @@ class ZerosCheck:
             raise VerificationError(f"{name}: {_at(wrong)} is {float(weight[tuple(wrong[0])])}, and the mask prunes it")
         if self.rows is None:
             return
-        found, expected = int(((weight == 0) & mask).count_nonzero()), self.rows[name]["kept_zeros"]
+        found, expected = int(((weight == 0) & mask).count_nonzero()), self.rows[name].kept_zeros
         if found != expected:
             raise VerificationError(f"{name}: {found} kept weights are zero, {expected} were when it was written")
 

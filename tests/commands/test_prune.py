@@ -222,5 +222,7 @@ def test_help_explains_rules_and_options(capsys):
 def test_too_little_space_is_said_before_calibration(atv_command, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=13_000_000))
     code, _, err = atv_command("prune", "--output", tmp_path / "out", "--samples", 2)
-    assert code == 2 and f"output: '{tmp_path / 'out'}' needs 0.01 GB more and 0.01 GB are free" in err.splitlines()[-1]
+    assert (
+        code == 2 and f"run_dir: '{tmp_path / 'out'}' needs 0.01 GB more and 0.01 GB are free" in err.splitlines()[-1]
+    )
     assert not (tmp_path / "out" / "blocks").exists()

@@ -64,7 +64,7 @@ def test_a_broken_picture_is_named_and_replaced_by_the_next(processor, capsys):
 def test_other_ranks_are_quiet(processor, capsys, monkeypatch):
     monkeypatch.setattr(rank_zero_only, "rank", 1)
     drawn = calibration_batches(processor, good(60), 20).record["ids"]
-    calibration_batches(processor, good(60, broken=[int(drawn[0][1:])]), 20)
+    assert calibration_batches(processor, good(60, broken=[int(drawn[0][1:])]), 20).record["broken"]
     assert capsys.readouterr().err == ""
 
 
@@ -72,7 +72,7 @@ def test_more_than_five_percent_broken_is_an_error(processor):
     drawn = [int(id[1:]) for id in calibration_batches(processor, good(60), 40).record["ids"]]
     assert len(calibration_batches(processor, good(60, drawn[:2]), 40).record["broken"]) == 2
     with pytest.raises(ValueError, match=f"calibration: 3 of 40 samples .* more than 5%; the last one: 's{drawn[2]}'"):
-        calibration_batches(processor, good(60, drawn[:3]), 40)
+        list(calibration_batches(processor, good(60, drawn[:3]), 40))
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_more_than_five_percent_broken_is_an_error(processor):
 )
 def test_samples_that_make_no_sense_count_as_broken(processor, conversation, reason):
     with pytest.raises(ValueError, match="1 of 1 samples cannot be used") as error:
-        calibration_batches(processor, Listed([conversation]), 1)
+        list(calibration_batches(processor, Listed([conversation]), 1))
     assert "'x'" in str(error.value) and reason in str(error.value)
 
 

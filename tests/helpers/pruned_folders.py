@@ -3,21 +3,12 @@
 from safetensors.torch import load_file, save_file
 
 import atv
-from atv.model.lvlm import LVLM
-from atv.output.model_card import leave_card
-from atv.output.sidecar import base, complete
-from atv.plugins import resolve
 
 
 def save_pruned(model, batches, folder, **options):
-    """Prunes the model, saves it with its sidecar, and returns the report."""
-    lvlm = LVLM.of(model)
-    origin = {"base": base("tiny/dense", lvlm)}
-    report = atv.prune(model, batches, run_dir=folder, **options)
-    model.save_pretrained(folder)
-    criterion = resolve(options.get("criterion", "Wanda"), atv.Criterion, "criterion")
-    leave_card(folder, complete(report, lvlm, origin, criterion.updates_weights))
-    return report
+    """Prunes the model, saves it with its report, and returns that."""
+    model.name_or_path = "tiny/dense"
+    return atv.save(folder, model, None, atv.prune(model, batches, run_dir=folder, **options))
 
 
 def edit(folder, change, file="model.safetensors"):

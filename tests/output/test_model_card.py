@@ -1,10 +1,11 @@
-import json
+from dataclasses import replace
 
 import pytest
 import yaml
 from helpers.pruned_folders import save_pruned
 
 from atv.output.model_card import card, shares
+from atv.records.pruning_report import BaseModel, PruningReport, TargetReport
 
 
 @pytest.fixture
@@ -15,27 +16,22 @@ def folder(llava, batches, tmp_path):
 
 @pytest.fixture
 def report(folder):
-    return json.loads((folder / "report.json").read_text())
+    return PruningReport.read(folder)
 
 
-def test_the_sidecar_says_what_the_masks_are(folder, report):
+def test_the_report_says_what_the_masks_are(folder, report):
     from atv.records.masks import load_masks
 
     masks = load_masks(folder / "masks.safetensors")
-    assert report["targets"].keys() == masks.keys() and len(masks) == 5
-    for name, row in report["targets"].items():
-        assert row["shape"] == list(masks[name].shape) and f".layers.{row['block']}." in name
-        assert row["sparsity"] == (~masks[name]).double().mean() and row["kept_zeros"] == 0
-    assert report["base"] == {
-        "model": "tiny/dense",
-        "revision": None,
-        "class": "LlavaForConditionalGeneration",
-        "type": "llava",
-    }
-    assert report["updates_weights"] is False and {"git", "hardware", "versions", "seed"} <= report.keys()
+    assert report.targets.keys() == masks.keys() and len(masks) == 5
+    for name, row in report.targets.items():
+        assert row.shape == list(masks[name].shape) and f".layers.{row.block}." in name
+        assert row.sparsity == (~masks[name]).double().mean() and row.kept_zeros == 0
+    assert report.base == BaseModel("tiny/dense", None, "LlavaForConditionalGeneration", "llava")
+    assert report.updates_weights is False and "unknown" not in (report.git, report.hardware)
 
 
-def test_the_card_is_written_from_the_sidecar(folder, report):
+def test_the_card_is_written_from_the_report(folder, report):
     text = (folder / "README.md").read_text()
     assert text == card(report)
     _, front, body = text.split("---\n", 2)
@@ -43,30 +39,30 @@ def test_the_card_is_written_from_the_sidecar(folder, report):
     assert front["base_model"] == "tiny/dense" and front["library_name"] == "transformers"
     assert {"pruning", "llava"} <= set(front["tags"]) and front["pipeline_tag"] == "image-text-to-text"
     assert "| block | down_proj | q_proj |\n|---|---|---|\n| 0 | 25.00 | 25.00 |\n| 1 | 25.00 |  |" in body
-    for block in report["blocks"]:
-        drift, pool = f"{block['mean_drift']:.4f}", block["selected"]["both"]["visual"]
-        assert f"| {block['block']} | {drift} | {pool} of {block['tokens']['visual']} |" in body
+    for block in report.blocks:
+        drift, pool = f"{block.mean_drift:.4f}", block.selected["both"]["visual"]
+        assert f"| {block.block} | {drift} | {pool} of {block.tokens['visual']} |" in body
     assert "![Sparsity, drift and pool by block](pruning.png)" in body
     assert (folder / "pruning.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_folder_is_no_base_model_on_the_hub(report, tmp_path):
     for name in ("bundled", "./some/model", "/data/model", str(tmp_path)):
-        report["base"]["model"] = name
-        assert "base_model" not in card(report).split("---\n")[1]
+        assert "base_model" not in card(replace(report, base=BaseModel(name, None, "A", "a"))).split("---\n")[1]
 
 
 def test_fine_tuning_stands_in_the_card(report):
     assert "## Fine-tuning" not in card(report)
-    report["finetuning"] = {"learning_rate": 0.001, "steps": 30, "losses": [{"step": 0, "loss": 1.0}]}
-    assert "| learning_rate | 0.001 |\n| steps | 30 |\n" in card(report)
+    story = {"learning_rate": 0.001, "steps": 30, "losses": [{"step": 0, "loss": 1.0}]}
+    assert "| learning_rate | 0.001 |\n| steps | 30 |\n" in card(replace(report, finetuning=story))
 
 
 def test_shares_weigh_linears_by_their_size(report):
-    report["targets"] = {
-        "m.layers.0.a.up": {"block": 0, "shape": [2, 2], "sparsity": 0.5},
-        "m.layers.0.b.up": {"block": 0, "shape": [4, 3], "sparsity": 0.25},
-        "m.layers.1.a.down": {"block": 1, "shape": [1, 4], "sparsity": 1.0},
+    rows = {
+        "m.layers.0.a.up": TargetReport(0, [2, 2], 0.5, 0),
+        "m.layers.0.b.up": TargetReport(0, [4, 3], 0.25, 0),
+        "m.layers.1.a.down": TargetReport(1, [1, 4], 1.0, 0),
     }
+    report = replace(report, targets=rows)
     assert shares(report, "kind") == {"up": 5 / 16, "down": 1.0} and shares(report, "block") == {0: 5 / 16, 1: 1.0}
     assert shares(report, "block", "kind") == {(0, "up"): 5 / 16, (1, "down"): 1.0}

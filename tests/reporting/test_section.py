@@ -31,7 +31,8 @@ def test_a_verdict_is_the_intervals_whatever_the_file_calls_it(results):
         ("run.json", '{"name": "flat", "question": "?"}', "run.json lacks paper, about, caption, file"),
         ("findings.json", '[{"claim": "so"}]', "findings.json holds something else"),
         ("findings.json", "3", "findings.json holds something else"),
-        ("table.md", "# Title\n", "table.md holds no table"),
+        ("findings.json", "[", "findings.json is no JSON"),
+        ("table.csv", "", "table.csv holds no table"),
     ],
 )
 def test_what_is_not_whole_says_why(results, file, content, message):

@@ -1,12 +1,12 @@
 """What the dense model answered before, for a pruned model's retention."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark
 from atv.evaluation.predictions import read_answers
+from atv.records.evaluation_report import SCORES, EvaluationReport
 
 
 def dense_answers(folder: Path, loaded: Sequence[LoadedBenchmark]) -> dict[str, Any]:
@@ -15,8 +15,8 @@ def dense_answers(folder: Path, loaded: Sequence[LoadedBenchmark]) -> dict[str, 
     Raises:
         ValueError: when it did not answer one of the benchmarks, or other questions, or another version of one.
     """
-    file = folder / "scores.json"
-    there = json.loads(file.read_text()).get("benchmarks", {}) if file.is_file() else {}
+    file = folder / SCORES
+    there = EvaluationReport.read(file).benchmarks if file.is_file() else {}
     found = {}
     for each in loaded:
         name, own = each.benchmark.name, each.provenance()

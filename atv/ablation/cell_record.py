@@ -1,0 +1,46 @@
+"""``cell.json``: what a finished cell is, and what it took. This alone writes and reads the file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from atv.records.files import read_json, write_json
+
+CELL = "cell.json"
+# Raised by hand when the same inputs would give other numbers; cells of another schema are left alone.
+CELL_SCHEMA = 2
+_MADE = ("versions", "git", "hardware")
+
+
+@dataclass(frozen=True)
+class CellRecord:
+    """A cell's id, everything that moves its numbers (``config``, digests of its ``inputs``), its labels, seconds by
+    part, calibration samples, and what it was made with; ``schema`` is that of the program that ran it."""
+
+    id: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    samples: int = 0
+    made: Mapping[str, Any] = field(default_factory=dict)
+    schema: int = CELL_SCHEMA
+
+    def write(self, folder: Path) -> None:
+        """Writes cell.json, atomically."""
+        identity = {"id": self.id, "cell_schema": self.schema, "inputs": self.inputs}
+        config = {"config": self.config, "labels": self.labels, "seconds": self.seconds, "samples": self.samples}
+        write_json(folder / CELL, identity | config | dict(self.made))
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """What a cell's folder holds, of any schema.
+
+        Raises:
+            ValueError: for a file that is not there or is no JSON.
+        """
+        found = read_json(folder / CELL, CELL_SCHEMA)
+        made = {name: found[name] for name in _MADE if name in found}
+        known = {name: found[name] for name in ("config", "labels", "inputs", "seconds", "samples") if name in found}
+        return cls(found.get("id", folder.name), **known, made=made, schema=found.get("cell_schema", 1))

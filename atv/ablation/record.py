@@ -1,0 +1,101 @@
+"""What an ablation leaves in results/<name>/, but for its figure: table.csv and .md, findings.json, run.json.
+
+This alone writes and reads these files; run.json has the schema of all of them.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+from pandas.api.types import is_string_dtype
+
+from atv.ablation.findings import Finding
+from atv.ablation.shown_table import ShownTable
+from atv.evaluation.scores import Estimate
+from atv.records.files import atomic, read_json, write_json
+
+RUN, FINDINGS, TABLE = "run.json", "findings.json", "table.csv"
+# 2: the tasks that are shown and the columns of words stand in run.json; in 1 they could be read off table.md alone.
+SCHEMA = 2
+DESCRIBED = ("name", "question", "paper", "about", "caption", "file", "seeds", "versions", "git", "hardware", "cells")
+
+
+@dataclass(frozen=True)
+class AblationRecord:
+    """An ablation's results.
+
+    Attributes:
+        run: what it asks, what it was given, what made it, when, and its cells with their labels and seconds.
+        findings: with the verdict of their own interval.
+        table: the numbers; when read from a file every value is text.
+    """
+
+    run: Mapping[str, Any]
+    findings: Sequence[Finding]
+    table: pd.DataFrame
+
+    @property
+    def shown(self) -> ShownTable:
+        """The table as a reader sees it."""
+        return ShownTable.of(self.table, self.run.get("words", ()), self.run.get("columns"))
+
+    @property
+    def written(self) -> datetime | None:
+        """When the tables were made, where that was recorded."""
+        return datetime.fromisoformat(self.run["written"]) if "written" in self.run else None
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Cell -> what it took to prune and to ask."""
+        return {cell["id"]: cell["seconds"] for cell in self.run["cells"]}
+
+    def write(self, folder: Path, columns: Sequence[str] | None = None) -> None:
+        """Writes each file atomically, run.json last; ``columns`` are the tasks that table.md shows."""
+        with atomic(folder / TABLE) as path:
+            self.table.to_csv(path, index=False)
+        words = [name for name, values in self.table.items() if is_string_dtype(values.dropna())]
+        text = ShownTable.of(_as_text(folder / TABLE), words, columns).markdown()
+        with atomic(folder / "table.md") as path:
+            path.write_text(f"# {self.run['question']}\n\n{self.run['caption']}\n\n{text}\n")
+        write_json(folder / FINDINGS, [asdict(each) | {"verdict": each.verdict} for each in self.findings])
+        shown = {"columns": None if columns is None else list(columns), "words": words}
+        write_json(folder / RUN, dict(self.run) | shown | {"schema": SCHEMA})
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """What ``write`` wrote, of this version or an earlier one.
+
+        Raises:
+            ValueError: for a folder that is not an ablation's, or not whole, saying what is wrong.
+        """
+        if missing := [name for name in (RUN, FINDINGS, TABLE) if not (folder / name).is_file()]:
+            raise ValueError(f"no {', '.join(missing)}")
+        run = read_json(folder / RUN, SCHEMA)
+        if absent := [name for name in DESCRIBED if name not in run]:
+            raise ValueError(f"{RUN} lacks {', '.join(absent)}")
+        return cls(run, _findings(folder / FINDINGS), _as_text(folder / TABLE))
+
+
+def _as_text(file: Path) -> pd.DataFrame:
+    """Every value as it stands there, "" for none."""
+    try:
+        return pd.read_csv(file, dtype=str, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise ValueError(f"{file.name} holds no table: {error}") from error
+
+
+def _findings(file: Path) -> list[Finding]:
+    try:
+        rows = json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file.name} is no JSON: {error}") from error
+    try:
+        # The verdict is the interval's, whatever the file calls it.
+        given = [{name: value for name, value in row.items() if name != "verdict"} for row in rows]
+        return [Finding(**row | {"ours": Estimate(**row["ours"])}) for row in given]
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{file.name} holds something else than findings: {error}") from error

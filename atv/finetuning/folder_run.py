@@ -1,0 +1,210 @@
+"""Fine-tuning from a pruned model's folder to another, whole: samples, training, checkpoints, the finished model."""
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence, Sized
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.seed import isolate_rng
+from rich.console import Console
+from transformers import PreTrainedModel, ProcessorMixin
+
+from atv.bundled import BUNDLED
+from atv.data.base import CalibrationData
+from atv.data.calibration_batches import Drawing
+from atv.data.sources import load_calibration
+from atv.finetuning.batches import ConversationBatches, Sample, batched, drawn, shuffled
+from atv.finetuning.fit_trainer import CHECKPOINTS, LogTo, last_checkpoint, training_trainer
+from atv.finetuning.settings import Settings
+from atv.finetuning.training_run import Outcome, finish, fit, prepare
+from atv.model.loading import load_model, model_folder
+from atv.model.lvlm import LVLM
+from atv.output.pruned_folder import read_pruned, write_pruned
+from atv.records.digests import tensors_digest, weights_digest
+from atv.records.provenance import provenance
+from atv.records.pruning_report import PruningReport
+from atv.records.run_folder import RunFolder, run_folder
+from atv.runtime.preemption import Preempted
+
+
+def finetune(
+    folder: str | Path,
+    output: str | Path,
+    calibration: str | CalibrationData = BUNDLED,
+    *,
+    samples: int = 1920,
+    validation: int = 128,
+    max_length: int | None = None,
+    settings: Settings | None = None,
+    gradient_checkpointing: bool = False,
+    checkpoint_every: int = 100,
+    workers: int = 0,
+    log_to: LogTo | None = None,
+    trainer: Mapping[str, Any] | None = None,
+    trust_remote_code: bool = False,
+) -> Outcome | None:
+    """Trains a pruned model's kept weights on answers and writes the result; zeros stay zero, all else is frozen.
+
+    The same call goes on from the last checkpoint where it was killed.
+
+    Args:
+        folder: of a pruned model.
+        output: folder to write: new, empty, or with an unfinished run of the same call.
+        calibration: "bundled", file, folder, hub id, class name or dotted path, or an instance.
+        samples: to train on, drawn by the seed.
+        validation: samples held out, drawn after these; may be 0.
+        max_length: longest sample in tokens; longer ones lose text from their end.
+        settings: of the training itself; None is the defaults.
+        gradient_checkpointing: compute each block twice and keep less in memory.
+        checkpoint_every: optimizer steps between checkpoints.
+        workers: processes that read and encode samples ahead of time.
+        log_to: write losses to log/metrics.csv (csv) or to a W&B run (wandb).
+        trainer: options of lightning.Trainer.
+        trust_remote_code: whether code that comes with the model may run.
+
+    Returns:
+        What was trained; None where the run was finished before.
+
+    Raises:
+        ValueError: for a folder that is no pruned model, an output with something else, options or data that do not
+            fit; before training starts.
+        Preempted: when SIGTERM was sent.
+    """
+    source = model_folder(str(folder))
+    report, data, settings = read_pruned(source), load_calibration(calibration), settings or Settings()
+    target = run_folder(output, "output")
+    runner = training_trainer(target, checkpoint_every, log_to, dict(trainer or {}))
+    _require_samples(data, samples, validation)
+    base = _Base(str(folder), source, report, trust_remote_code)
+    with isolate_rng():
+        L.seed_everything(settings.seed, verbose=False)
+        lvlm = base.prepared(settings, str(runner.precision), gradient_checkpointing)
+        learned = _Lessons.drawn(base.processor, data, samples, validation, max_length, settings.seed, runner)
+        batches, watched = learned.batches(settings, runner.world_size * runner.accumulate_grad_batches)
+        run = RunFolder(target, _identity(base, settings, runner, learned, batches))
+        if run.saved:
+            return None
+        if runner.is_global_zero:
+            run.begin()
+        started = time.perf_counter()
+        try:
+            outcome = fit(lvlm, settings, batches, watched, runner, last_checkpoint(target), workers)
+        except SIGTERMException as stopped:
+            raise Preempted("stopped by SIGTERM; the same command goes on from the last checkpoint") from stopped
+    if runner.is_global_zero:
+        story = {"from": base.name, "data": data.record(), "samples": samples, "validation": validation}
+        done = {"steps": outcome.steps, "losses": outcome.validation, "seconds": time.perf_counter() - started}
+        base.write(target, settings, outcome, story | asdict(settings) | _precision(runner) | done | provenance())
+    return outcome
+
+
+@dataclass(frozen=True)
+class _Base:
+    """The pruned model that is trained: what it was called, its folder, and its report."""
+
+    name: str
+    folder: Path
+    report: PruningReport
+    trust_remote_code: bool
+
+    @cached_property
+    def _loaded(self) -> tuple[PreTrainedModel, ProcessorMixin]:
+        return load_model(self.folder, self.trust_remote_code)
+
+    @property
+    def processor(self) -> ProcessorMixin:
+        return self._loaded[1]
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the weights, before anything is made trainable."""
+        return weights_digest(self._loaded[0].named_parameters())
+
+    def prepared(self, settings: Settings, precision: str, gradient_checkpointing: bool) -> LVLM:
+        """The model made ready for training.
+
+        Float32 unless the precision is a true lower one: updates are far smaller than the steps of half precision.
+        """
+        lvlm = LVLM.of(self._loaded[0])
+        assert self.digest
+        prepare(lvlm, self.report.masks, settings)
+        if precision not in ("bf16-true", "16-true"):
+            lvlm.model.float()
+        if gradient_checkpointing:
+            lvlm.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            # The blocks alone, which transformers asks for; nothing else is to behave otherwise.
+            lvlm.blocks.train()
+        return lvlm
+
+    def write(self, target: Path, settings: Settings, outcome: Outcome, story: Mapping[str, Any]) -> None:
+        """Writes what pruning wrote, with the trained weights and the story in the report."""
+        # The model of the trainer is cast, and perhaps sharded; this one is as it was pruned.
+        tuned, _ = load_model(self.folder, self.trust_remote_code)
+        finish(LVLM.of(tuned), self.report.masks, settings, outcome.weights)
+        write_pruned(target, tuned, self.processor, replace(self.report, scores={}, finetuning=story))
+        shutil.rmtree(target / CHECKPOINTS, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Lessons:
+    """The samples that were drawn: the first ``samples`` to train on, the rest to watch."""
+
+    found: Sequence[Sample]
+    processor: ProcessorMixin
+    samples: int
+    max_length: int | None
+
+    @classmethod
+    def drawn(
+        cls,
+        processor: ProcessorMixin,
+        data: CalibrationData,
+        samples: int,
+        validation: int,
+        max_length: int | None,
+        seed: int,
+        trainer: L.Trainer,
+    ) -> "_Lessons":
+        console = Console(stderr=True, quiet=not trainer.is_global_zero)
+        with console.status("reading samples"):
+            found = drawn(Drawing(processor, data, samples + validation, max_length, console), seed)
+        return cls(found, processor, samples, max_length)
+
+    def batches(self, settings: Settings, multiple: int) -> tuple[ConversationBatches, ConversationBatches | None]:
+        """Those to train on, a multiple of ranks times accumulated batches, and those to watch."""
+        pictured, size = [bool(sample.pictures) for sample in self.found], settings.batch_size
+        plan = shuffled(pictured[: self.samples], settings.epochs, size, multiple, settings.seed)
+        whole, rest = batched(range(self.samples, len(self.found)), pictured, size)
+        watched = ConversationBatches(self.found, self.processor, whole + rest) if whole + rest else None
+        return ConversationBatches(self.found, self.processor, plan), watched
+
+
+def _identity(
+    base: _Base, settings: Settings, trainer: L.Trainer, learned: _Lessons, batches: ConversationBatches
+) -> dict[str, Any]:
+    """By what the run is known again."""
+    step = {"ranks": trainer.world_size, "accumulated": trainer.accumulate_grad_batches}
+    data = {
+        "samples": learned.samples,
+        "validation": len(learned.found) - learned.samples,
+        "max_length": learned.max_length,
+        "first batch": tensors_digest([batches[0]]),
+    }
+    asked = {"command": "finetune", "model": base.digest, "settings": asdict(settings)}
+    return asked | {"precision": str(trainer.precision), "step": step, "data": data}
+
+
+def _precision(trainer: L.Trainer) -> dict[str, Any]:
+    step = {"ranks": trainer.world_size, "accumulated": trainer.accumulate_grad_batches}
+    return {"precision": str(trainer.precision)} | step
+
+
+def _require_samples(data: CalibrationData, samples: int, validation: int) -> None:
+    if samples < 1 or validation < 0 or (isinstance(data, Sized) and samples + validation > len(data)):
+        most = f"1 to {len(data)} (the data's samples)" if isinstance(data, Sized) else "at least 1"
+        raise ValueError(f"samples: expected {most} with those for validation, got {samples} and {validation}")

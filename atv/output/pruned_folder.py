@@ -1,0 +1,115 @@
+"""The folder of a pruned model: its weights and processor with masks, report and card beside them, and back again."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+from transformers import PreTrainedModel, ProcessorMixin
+
+from atv.model.lvlm import LVLM
+from atv.model.offload import OffloadedBlocks, is_offloaded, stored
+from atv.model.parameters import targets_by_parameter
+from atv.output.model_card import write_card
+from atv.records.evaluation_report import EvaluationReport
+from atv.records.files import saved_atomically
+from atv.records.masks import PackedMasks
+from atv.records.pruning_report import MASKS, REPORT, PruningReport, ScoreRow, TargetReport
+from atv.records.run_folder import clear_blocks
+
+
+def read_pruned(folder: Path) -> PruningReport:
+    """The report of a pruned model's folder, masks included.
+
+    Raises:
+        ValueError: for a folder that is not a pruned model; the message says what it lacks.
+    """
+    missing = [name for name in ("config.json", MASKS, REPORT) if not (folder / name).is_file()]
+    if missing:
+        raise ValueError(f"folder: {str(folder)!r} is not a pruned model: it has no {', '.join(missing)}")
+    report = PruningReport.read(folder)
+    if not report.targets:
+        raise ValueError(
+            f"folder: {REPORT} of {str(folder)!r} has no targets: its model was not written by `atv prune` or atv.save"
+        )
+    return report
+
+
+def write_pruned(
+    folder: Path, model: PreTrainedModel, processor: ProcessorMixin | None, report: PruningReport
+) -> PruningReport:
+    """Writes all of a pruned model, config.json last, and clears away what a run kept there to go on from.
+
+    Returns:
+        The report with a row for each target.
+
+    Raises:
+        ValueError: for pathways that were decoupled, or a model that is not the one that the masks pruned.
+    """
+    if report.pathways:
+        raise ValueError("report: a model of decoupled pathways holds each weight twice; no from_pretrained loads it")
+    lvlm, offloaded = LVLM.of(model), is_offloaded(model)
+    if offloaded and not any(folder.glob("model-block-*.safetensors")):
+        raise ValueError(f"folder: an offloaded model is saved where its run_dir was; {str(folder)!r} has no shards")
+    report = replace(report, targets=target_rows(report.masks, lvlm))
+
+    def write(into: Path) -> None:
+        if not offloaded:
+            model.save_pretrained(into)
+        if processor is not None:
+            processor.save_pretrained(into)
+        report.write_masks(into)
+        write_card(into, report)
+
+    saved_atomically(folder, write)
+    if offloaded:
+        OffloadedBlocks(lvlm, folder).leave()
+    clear_blocks(folder)
+    return report
+
+
+def renew_card(folder: str | Path, scores: Path | None = None) -> PruningReport:
+    """Writes a pruned model's card anew from its report, with what it scores if ``scores`` is a scores.json.
+
+    Raises:
+        ValueError: for a folder that is not a pruned model, or a file that is not there or holds no scores.
+    """
+    report = read_pruned(Path(folder))
+    if scores is not None:
+        report = replace(report, scores=_scores(scores))
+    write_card(Path(folder), report)
+    return report
+
+
+def _scores(file: Path) -> dict[str, ScoreRow]:
+    if not file.is_file():
+        raise ValueError(f"scores: no such file {str(file)!r}; `atv evaluate --output` writes scores.json")
+    if not (rows := EvaluationReport.read(file).rows()):
+        raise ValueError(f"scores: {str(file)!r} holds none")
+    return rows
+
+
+def target_rows(masks: PackedMasks, lvlm: LVLM) -> dict[str, TargetReport]:
+    """A row a mask, in the order of the model's parameters; an offloaded model gives its weights one at a time.
+
+    Raises:
+        ValueError: for a mask that does not fit the model, or prunes a weight that is not zero.
+    """
+    rows: dict[str, TargetReport] = {}
+    for parameter, views in targets_by_parameter(lvlm).items():
+        if chosen := {name: view for name, view in views.items() if name in masks}:
+            values = stored(lvlm.model, parameter).detach()
+            rows |= {name: _row(lvlm.block_of(name), name, view(values), masks) for name, view in chosen.items()}
+    if absent := sorted(masks.keys() - rows.keys()):
+        raise ValueError(f"report: it has a mask of {absent[0]}, and the model no such Linear or expert")
+    return rows
+
+
+def _row(block: int, name: str, weight: Tensor, masks: PackedMasks) -> TargetReport:
+    mask = masks[name].to(weight.device)
+    if mask.shape != weight.shape:
+        raise ValueError(f"report: the mask of {name} is {list(mask.shape)}, the weight {list(weight.shape)}")
+    if weight[~mask].any():
+        raise ValueError(f"report: its mask of {name} prunes weights that are not zero; is it of this model?")
+    pruned = mask.numel() - int(mask.count_nonzero())
+    zeros = mask.numel() - int(weight.count_nonzero()) - pruned
+    return TargetReport(block, list(mask.shape), pruned / mask.numel(), zeros)

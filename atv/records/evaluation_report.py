@@ -1,0 +1,71 @@
+"""``scores.json``: what a model scored, and how it was asked. This alone writes and reads the file."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from atv.records.files import read_json, write_json
+from atv.records.pruning_report import ScoreRow
+
+SCORES = "scores.json"
+SCHEMA = 1
+_MADE = ("versions", "git", "hardware")
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """A task of the bundled suite: its score (0 to 1), over how many groups and questions."""
+
+    score: float
+    groups: int
+    questions: int
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """Of the suite ``tasks``, of benchmarks ``benchmarks`` and, where the dense model's answers were known,
+    ``retention``: value, low and high in percent by benchmark, "average" among them.
+
+    A benchmark's row has its score as it is reported and the maximum, ``right`` of ``of`` groups, questions, answers
+    that were ``unread``, parts, categories, the length of answers, and what pins the benchmark (version, hub id,
+    configuration, split, revision, digest of the questions). ``asked`` says of what model and with which options.
+    """
+
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    tasks: dict[str, TaskRow] = field(default_factory=dict)
+    benchmarks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    retention: dict[str, dict[str, float]] = field(default_factory=dict)
+    made: Mapping[str, Any] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        """Writes scores.json, atomically."""
+        if self.tasks:
+            scores: dict[str, Any] = {"tasks": {name: asdict(row) for name, row in self.tasks.items()}}
+        else:
+            scores = {"benchmarks": self.benchmarks, "retention": self.retention}
+        write_json(folder / SCORES, {"schema": SCHEMA} | scores | dict(self.asked) | dict(self.made))
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """What a scores.json holds, of this version or an earlier one.
+
+        Raises:
+            ValueError: for a file that is not there, is no JSON, of a later schema, or holds something else.
+        """
+        found = read_json(file, SCHEMA)
+        parts = {name: found.pop(name, {}) for name in ("tasks", "benchmarks", "retention")}
+        made = {name: found.pop(name) for name in _MADE if name in found}
+        found.pop("schema", None)
+        try:
+            tasks = {name: TaskRow(**row) for name, row in parts["tasks"].items()}
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"{file} holds something else than scores: {error}") from error
+        return cls(found, tasks, parts["benchmarks"], parts["retention"], made)
+
+    def rows(self) -> dict[str, ScoreRow]:
+        """Benchmark, or task of the suite -> its row for a model's card."""
+        found = {name: ScoreRow(row["score"], row["of"], row["version"]) for name, row in self.benchmarks.items()}
+        for name, task in self.tasks.items():
+            found[name] = ScoreRow(100 * task.score, task.questions, f"bundled, {self.asked['split']}")
+        return {name: ScoreRow(row.score, row.of, row.version, self.retention.get(name)) for name, row in found.items()}
