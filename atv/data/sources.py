@@ -12,7 +12,7 @@ from atv.runtime.hub import is_hub_id
 
 
 def load_calibration(data: str | CalibrationData) -> CalibrationData:
-    """Calibration data by what they are: "bundled", "everyday", a path, a hub id, or the name of a class that needs no argument.
+    """Calibration data by what they are: "bundled", "everyday", a path, a hub id, or a class that needs no argument.
 
     A .json or .jsonl file is ShareGPT4V's layout, its pictures in the same folder; parquet, folders with it and those
     made by ``save_to_disk`` are read by ``datasets``; other folders are pictures with captions.
@@ -49,8 +49,8 @@ def _named(data: str) -> CalibrationData:
     if data in kinds or ("." in data and all(part.isidentifier() for part in data.split("."))):
         return plugins.resolve(data, CalibrationData, "calibration")
     raise ValueError(
-        f"calibration: {data!r} is neither {BUNDLED!r} nor {EVERYDAY!r} nor a data set here (a file or folder), nor a hub id "
-        f"(owner/name), nor one of {', '.join(kinds)}"
+        f"calibration: {data!r} is neither {BUNDLED!r} nor {EVERYDAY!r} nor a data set here (a file or folder), nor a "
+        f"hub id (owner/name), nor one of {', '.join(kinds)}"
     )
 
 
@@ -71,7 +71,9 @@ def _saved(data: str, field: str) -> Dataset:
     try:
         found = load_from_disk(data)
     except FileNotFoundError as error:
-        raise ValueError(f"{field}: {data!r} is neither {BUNDLED!r} nor {EVERYDAY!r} nor a data set saved to disk") from error
+        raise ValueError(
+            f"{field}: {data!r} is neither {BUNDLED!r} nor {EVERYDAY!r} nor a data set saved to disk"
+        ) from error
     if not isinstance(found, Dataset):
         raise ValueError(f"{field}: {data!r} holds several splits; name the folder of one")
     return found

@@ -82,7 +82,9 @@ def _fact(scene, question):
     """A relation's question about one thing of the scene, or which of them has an answer."""
     for relation in RELATIONS.values():
         for answer, which in relation.which.items():
-            holders = [item for item in scene.things if (known := fact(item.thing, relation.name)) and known.answer == answer]
+            holders = [
+                item for item in scene.things if (known := fact(item.thing, relation.name)) and known.answer == answer
+            ]
             if question == which:
                 return holders[0].name if len(holders) == 1 else f"{len(holders)} hold"
             if question == which.replace("Which of these", "Where is the one that", 1):

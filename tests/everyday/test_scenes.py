@@ -26,7 +26,9 @@ def test_words_are_no_names_of_things_and_fit_their_signs():
 
 
 def test_handwriting_is_split_by_image():
-    images = {split: {i.tobytes() for digit in DIGITS for i in handwritten(split, digit)} for split in ("train", "test")}
+    images = {
+        split: {i.tobytes() for digit in DIGITS for i in handwritten(split, digit)} for split in ("train", "test")
+    }
     assert len(images["train"]) > 1000 and not images["train"] & images["test"]
 
 

@@ -2,17 +2,17 @@
 
 import numpy as np
 import pytest
+from everyday.solver import answer
 
 from atv.everyday.dialogues import calibration_turns, caption, drill_turns, fact_turns
 from atv.everyday.facts import RELATIONS, fact, facts
 from atv.everyday.scenes import sample_scene
 from atv.everyday.tasks import TASKS
-from everyday.solver import answer
 
 
 def asked(task, split, groups=60):
     """(scene, question) pairs of a task."""
-    rng = np.random.default_rng((list(map(ord, task.name + split))))
+    rng = np.random.default_rng(list(map(ord, task.name + split)))
     pairs = []
     while len(pairs) < groups:
         scene = sample_scene(rng, split)

@@ -30,7 +30,7 @@ class PackedBatch:
 
 
 def encode_dialogue(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], opened: bool) -> Encoded:
-    """(ids, labels): the loss is taken on answers and their end; ``opened`` where the picture has begun the first turn."""
+    """(ids, labels): the loss is taken on answers and their end; ``opened`` where a picture began the first turn."""
     ids, labels = [], []
     for number in range(0, len(turns), 2):
         prompt = PROMPT.format(turns[number]["text"])

@@ -46,9 +46,9 @@ def patch_names(scene: Scene, rng: np.random.Generator) -> Tensor:
 
 
 class PatchBatches(Dataset):
-    """Pictures (batch, 3, 168, 168) and names of their patches (batch, 144); batch ``i`` depends on seed and ``i`` alone.
+    """Pictures (batch, 3, 168, 168) and names of their patches (batch, 144).
 
-    Colours are varied in training, so that names do not hang on them.
+    Batch ``i`` depends on seed and ``i`` alone. Colours are varied in training, so that names do not hang on them.
     """
 
     def __init__(self, split: Split, seed: int, batches: int, batch_size: int) -> None:
