@@ -1,4 +1,4 @@
-"""Second stage: the language model learns to caption and to answer, on top of the trained tower, and forgets no English.
+"""Second stage: the language model learns to caption and answer, on top of the trained tower, and forgets no English.
 
 Every fifth batch has no pictures: plain English, what the untouched model itself answered, and facts asked by name.
 """
