@@ -113,7 +113,17 @@ def hashed_split(items: Sequence[Item]) -> Literal["train", "dev", "test"]:
     return {0: "dev", 1: "test"}.get(int.from_bytes(digest, "little") % 10, "train")  # type: ignore[return-value]
 
 
-def sample_scene(rng: Generator, split: Split, fewest: int = 2, most: int = 6) -> Scene:
+# How many of a scene's items are things, words and digits: half of the scenes show hardly anything but things.
+MIXTURES = ((0.95, 0.03, 0.02), (0.95, 0.03, 0.02), (0.5, 0.3, 0.2), (0.3, 0.3, 0.4))
+
+
+def sample_scene(
+    rng: Generator,
+    split: Split,
+    fewest: int = 2,
+    most: int = 6,
+    mixtures: Sequence[tuple[float, float, float]] = MIXTURES,
+) -> Scene:
     """A random scene of ``fewest`` to ``most`` items whose arrangement belongs to ``split``.
 
     Scenes of ``unseen`` are arrangements of ``test`` in drawings that training never shows; all others show known ones.
@@ -121,7 +131,7 @@ def sample_scene(rng: Generator, split: Split, fewest: int = 2, most: int = 6) -
     known = drawings("unseen" if split == "unseen" else "known")
     while True:
         areas = sorted(rng.permutation(9)[: int(rng.integers(fewest, most + 1))].tolist())
-        shares = pick(rng, ((0.95, 0.03, 0.02), (0.95, 0.03, 0.02), (0.5, 0.3, 0.2), (0.3, 0.3, 0.4)))
+        shares = pick(rng, mixtures)
         items: list[Item] = []
         for area in areas:
             items.append(_sample_item(rng, known, divmod(area, 3), shares, items))

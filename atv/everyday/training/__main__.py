@@ -24,6 +24,7 @@ def train(
     tower_rank: int = 32,
     language_rank: int = 16,
     vision_steps: int = 1200,
+    sharpening_steps: int = 1200,
     language_steps: int = 1600,
     settling_steps: int = 400,
     threads: int = 2,
@@ -38,6 +39,7 @@ def train(
         tower_rank: Rank of the updates of the vision tower.
         language_rank: Rank of the updates of the language model.
         vision_steps: Batches of 8 pictures for tower and projector.
+        sharpening_steps: Likewise, from there on once more, with more handwriting.
         language_steps: Batches of 4 pictures for the language model, at a constant rate.
         settling_steps: Likewise, at a falling rate.
         threads: Of torch.
@@ -50,11 +52,12 @@ def train(
     projector = model.model.multi_modal_projector.requires_grad_(True)
 
     add_updates(model.model.vision_tower, tower_rank, seed)
-    seeing = VisionStage(model, tokenizer, vision_steps)
-    pictures = PatchBatches("train", seed, vision_steps, 8)
-    if not (work / "vision" / "updates.safetensors").is_file():
-        seeing.match_scales(torch.cat([pictures[index][0] for index in range(4)]))
-    fit(seeing, pictures, [PatchBatches(split, seed, 4, 16) for split in ("dev", "unseen")], work / "vision")
+    dev = [PatchBatches(split, seed, 4, 16) for split in ("dev", "unseen")]
+    for name, steps in (("vision", vision_steps), ("sharpening", sharpening_steps)):
+        seeing, pictures = VisionStage(model, tokenizer, steps), PatchBatches("train", seed, steps, 8, name)
+        if name == "vision":
+            seeing.match_scales(torch.cat([pictures[index][0] for index in range(4)]))
+        fit(seeing, pictures, dev, work / name)
     fold(model.model.vision_tower)
 
     add_updates(model.model.language_model, language_rank, seed + 1)

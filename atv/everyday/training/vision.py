@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
 from atv.everyday.drawing import covered, draw
-from atv.everyday.scenes import COLUMNS, DIGITS, ROWS, SIDE, WORDS, Scene, Split, sample_scene
+from atv.everyday.scenes import COLUMNS, DIGITS, MIXTURES, ROWS, SIDE, WORDS, Scene, Split, sample_scene
 from atv.everyday.things import THINGS
 from atv.everyday.training.stages import Stage
 
@@ -27,6 +27,8 @@ NUMBER = {name: number for number, name in enumerate(NAMES)}
 # ImageNet's, as DINOv2 was trained.
 MEAN, DEVIATION = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
 PLACE_WEIGHT = 0.6
+# Keeps the random draws of stages apart. Handwriting is learned last, so the second stage shows more of it.
+STREAMS = {"vision": (1, MIXTURES), "sharpening": (4, ((0.9, 0.05, 0.05), (0.4, 0.25, 0.35)))}
 
 
 def pixels(scene: Scene, rng: np.random.Generator) -> Tensor:
@@ -51,15 +53,16 @@ class PatchBatches(Dataset):
     Batch ``i`` depends on seed and ``i`` alone. Colours are varied in training, so that names do not hang on them.
     """
 
-    def __init__(self, split: Split, seed: int, batches: int, batch_size: int) -> None:
+    def __init__(self, split: Split, seed: int, batches: int, batch_size: int, stage: str = "vision") -> None:
         self.split, self.seed, self.batches, self.batch_size = split, seed, batches, batch_size
+        self.stream, self.mixtures = STREAMS[stage]
 
     def __len__(self) -> int:
         return self.batches
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        rng = np.random.default_rng((self.seed, 1, index))
-        scenes = [sample_scene(rng, self.split, 7, 9) for _ in range(self.batch_size)]
+        rng = np.random.default_rng((self.seed, self.stream, index))
+        scenes = [sample_scene(rng, self.split, 7, 9, self.mixtures) for _ in range(self.batch_size)]
         seeds = rng.integers(2**32, size=len(scenes))
         images = torch.stack([pixels(s, np.random.default_rng(seed)) for s, seed in zip(scenes, seeds, strict=True)])
         names = torch.stack(
