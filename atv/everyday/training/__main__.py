@@ -4,68 +4,97 @@ python -m atv.everyday.training --base FOLDER --rehearsal FOLDER --work checkpoi
 """
 
 from pathlib import Path
+from typing import Literal
 
 import lightning as L
 import torch
 from jsonargparse import auto_cli
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from safetensors.torch import load_file
+from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForConditionalGeneration
+from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from atv.everyday.training.exporting import export, learned
 from atv.everyday.training.language import DialogueBatches, LanguageStage, Rehearsal
-from atv.everyday.training.low_rank import add_updates, fold
-from atv.everyday.training.stages import fit
+from atv.everyday.training.low_rank import add_updates, fold, load_updates
+from atv.everyday.training.stages import LEARNED, fit
 from atv.everyday.training.vision import PatchBatches, VisionStage
+
+TOWER, PROJECTOR, LANGUAGE = "model.vision_tower", "model.multi_modal_projector", "model.language_model"
+StageName = Literal["vision", "sharpening", "language", "settling"]
+SEEING: tuple[StageName, ...] = ("vision", "sharpening")
+SPEAKING: tuple[StageName, ...] = ("language", "settling")
+STEPS: dict[StageName, int] = {"vision": 1200, "sharpening": 1200, "language": 1600, "settling": 400}
 
 
 def train(
     base: Path,
     rehearsal: Path,
+    output: Path,
     work: Path = Path("checkpoints/everyday"),
+    start: Path | None = None,
+    stages: tuple[StageName, ...] = (*SEEING, *SPEAKING),
+    steps: dict[StageName, int] = STEPS,
     seed: int = 0,
     tower_rank: int = 32,
     language_rank: int = 16,
-    vision_steps: int = 1200,
-    sharpening_steps: int = 1200,
-    language_steps: int = 1600,
-    settling_steps: int = 400,
-    threads: int = 2,
+    threads: int | None = None,
 ) -> None:
     """Train what the everyday model adds to its pretrained halves; a killed run goes on from its last checkpoint.
 
     Args:
         base: Folder of the two halves put together, untrained.
         rehearsal: Folder with plain English (*.txt) and chats (chat.jsonl) that the language model is not to forget.
+        output: File for what was learned, such as atv/everyday/adapters/updates.safetensors.
         work: Folder for checkpoints and the training log.
+        start: File with what was learned before, to go on from. Default: nothing, as pretrained.
+        stages: Which stages are run, in their order: vision and sharpening train the tower and the projector, language
+            and settling the language model and, more slowly, the projector.
+        steps: Batches of each stage: of 8 pictures for the tower, of 4 for the language model.
         seed: Of scenes, dialogues and first weights.
         tower_rank: Rank of the updates of the vision tower.
         language_rank: Rank of the updates of the language model.
-        vision_steps: Batches of 8 pictures for tower and projector.
-        sharpening_steps: Likewise, from there on once more, with more handwriting.
-        language_steps: Batches of 4 pictures for the language model, at a constant rate.
-        settling_steps: Likewise, at a falling rate.
-        threads: Of torch.
+        threads: Of torch. Default: its own choice.
     """
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads or torch.get_num_threads())
     L.seed_everything(seed)
-    model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32)
+    model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32).requires_grad_(False)
     tokenizer = AutoProcessor.from_pretrained(base).tokenizer
-    model.requires_grad_(False)
-    projector = model.model.multi_modal_projector.requires_grad_(True)
-
     add_updates(model.model.vision_tower, tower_rank, seed)
-    dev = [PatchBatches(split, seed, 4, 16) for split in ("dev", "unseen")]
-    for name, steps in (("vision", vision_steps), ("sharpening", sharpening_steps)):
-        seeing, pictures = VisionStage(model, tokenizer, steps), PatchBatches("train", seed, steps, 8, name)
-        if name == "vision":
-            seeing.match_scales(torch.cat([pictures[index][0] for index in range(4)]))
-        fit(seeing, pictures, dev, work / name)
+    if start is not None:
+        load_updates(model, learned(start, TOWER) | learned(start, PROJECTOR))
+    _see(model, tokenizer, [name for name in SEEING if name in stages], steps, seed, work, begun=start is not None)
     fold(model.model.vision_tower)
-
     add_updates(model.model.language_model, language_rank, seed + 1)
+    if start is not None:
+        load_updates(model, learned(start, LANGUAGE))
     text = Rehearsal(rehearsal, tokenizer)
-    for name, steps, falling in (("language", language_steps, False), ("settling", settling_steps, True)):
-        projector.requires_grad_(True)
-        dialogues = DialogueBatches(tokenizer, text, seed, steps, stage=name)
-        fit(LanguageStage(model, steps, falling=falling), dialogues, [], work / name)
+    for name in (name for name in SPEAKING if name in stages):
+        dialogues = DialogueBatches(tokenizer, text, seed, steps[name], stage=name)
+        fit(LanguageStage(model, steps[name], falling=name == "settling"), dialogues, [], work / name)
+    parameters = {} if start is None else learned(start)
+    for name in (*SEEING, *SPEAKING):
+        if (work / name / LEARNED).is_file():
+            parameters |= load_file(work / name / LEARNED)
+    untrained = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32)
+    export(untrained, parameters, f"seed {seed}, stages {stages}, steps {steps}", output)
+
+
+def _see(
+    model: LlavaForConditionalGeneration,
+    tokenizer: Tokenizer,
+    stages: list[StageName],
+    steps: dict[StageName, int],
+    seed: int,
+    work: Path,
+    begun: bool,
+) -> None:
+    """The tower's stages."""
+    dev = [PatchBatches(split, seed, 4, 16) for split in ("dev", "unseen")]
+    for name in stages:
+        stage, pictures = VisionStage(model, tokenizer, steps[name]), PatchBatches("train", seed, steps[name], 8, name)
+        if name == "vision" and not begun:
+            stage.match_scales(torch.cat([pictures[index][0] for index in range(4)]))
+        fit(stage, pictures, dev, work / name)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
 from atv.everyday.assembly.digest import model_digest
-from atv.everyday.assembly.trained_updates import Factors, Updates, base_digests, merge, write_updates
+from atv.everyday.assembly.trained_updates import (
+    Factors,
+    Updates,
+    base_digests,
+    merge,
+    read_updates,
+    write_updates,
+)
 
 
 def collected(learned: Mapping[str, Tensor]) -> tuple[dict[str, Factors], dict[str, Tensor]]:
@@ -21,17 +26,22 @@ def collected(learned: Mapping[str, Tensor]) -> tuple[dict[str, Factors], dict[s
     return factors, whole
 
 
-def export(base: LlavaForConditionalGeneration, stages: list[Path], recipe: Mapping[str, Any], file: Path) -> None:
-    """Writes ``file`` with what the stages' updates.safetensors hold, later ones last, and merges it into ``base``.
+def learned(file: Path, part: str = "") -> dict[str, Tensor]:
+    """Out of a file that ships, in float32: what ``collected`` took apart, of names that begin with ``part``."""
+    made = read_updates(file)
+    parts = {f"{name}.{which}": value for name, own in made.factors.items() for which, value in vars(own).items()}
+    return {name: value.float() for name, value in (parts | dict(made.whole)).items() if name.startswith(part)}
+
+
+def export(base: LlavaForConditionalGeneration, parameters: Mapping[str, Tensor], recipe: str, file: Path) -> None:
+    """Writes the file that ships, and in it the digest of the model that it gives.
 
     Args:
-        base: the untrained model.
-        recipe: how it was trained, for people.
+        base: the untrained model; changed in place into the trained one.
+        parameters: what all stages learned, by name.
+        recipe: how, for people.
     """
-    learned: dict[str, Tensor] = {}
-    for stage in stages:
-        learned |= load_file(stage)
-    factors, whole = collected(learned)
-    made = Updates(factors, whole, 1.0, base_digests(base), None, recipe)
+    factors, whole = collected(parameters)
+    made = Updates(factors, whole, 1.0, base_digests(base), None, {"command": recipe})
     merge(base, made)
     write_updates(replace(made, merged=model_digest(base)), file)

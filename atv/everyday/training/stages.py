@@ -13,6 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 from atv.everyday.training.low_rank import load_updates, updates
 from atv.records.files import atomic
 
+# In the folder of a finished stage: all that it trained.
+LEARNED = "updates.safetensors"
+
 
 class Stage(L.LightningModule):
     """Part of a model learns; checkpoints hold that part alone, and not the frozen weights beside it.
@@ -34,12 +37,12 @@ class Stage(L.LightningModule):
 
 
 def fit(stage: Stage, train: Dataset, dev: Sequence[Dataset], folder: Path, checks: int = 8) -> None:
-    """Fits a stage, with checkpoints and a log in ``folder``; what it learned is left in updates.safetensors there.
+    """Fits a stage, with checkpoints and a log in ``folder``; what it learned is left there.
 
     Args:
         dev: data to validate on, ``checks`` times.
     """
-    finished = folder / "updates.safetensors"
+    finished = folder / LEARNED
     if finished.is_file():
         load_updates(stage.model, load_file(finished))
         return
