@@ -11,13 +11,8 @@ AVERAGE = ROW | {"task": "average", "score": "", "seed_low": "90.0", "seed_high"
 @pytest.fixture
 def retention():
     """Two methods; the first has no share."""
-    return pd.DataFrame(
-        [
-            {"method": name, "share": share} | row
-            for name, share in (("dense", ""), ("ATV", "0.50"))
-            for row in (ROW, AVERAGE)
-        ]
-    )
+    methods = [{"method": "dense", "share": ""}, {"method": "ATV", "share": "0.50"}]
+    return pd.DataFrame([labels | row for labels in methods for row in (ROW, AVERAGE)])
 
 
 def test_tasks_stand_side_by_side_with_their_small_print(retention):
@@ -31,7 +26,7 @@ def test_tasks_stand_side_by_side_with_their_small_print(retention):
 
 def test_columns_choose_tasks(retention):
     assert [head.text for head in ShownTable.of(retention, columns=["average"]).heads][3:] == ["average"]
-    with pytest.raises(ValueError, match="columns: unknown reeding. Choices: reading, average"):
+    with pytest.raises(ValueError, match=r"columns: unknown reeding\. Choices: reading, average"):
         ShownTable.of(retention, columns=["reeding"])
 
 
