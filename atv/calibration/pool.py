@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from atv.calibration.contracts import check_weights
 from atv.calibration.fallback import experts_seen, with_fallback
 from atv.calibration.inputs import ExpertInputs, LinearInputs, SiteInputs
 from atv.calibration.samples import Sample
@@ -63,7 +64,7 @@ class Pool:
         self._key_of |= {name: name if self.selection.per_linear else site for name, site in sample.site_of.items()}
         for view, tokens, inputs in self._views(sample):
             chosen = self.selection.select(tokens)
-            self._check(chosen, len(tokens.visual))
+            check_weights(self.selection, "select", chosen, len(tokens.visual))
             self._add(tokens.sample, inputs, chosen)
             self._count(view, tokens.sample, chosen, tokens.visual)
             candidates = self.selection.candidates(tokens)
@@ -79,7 +80,7 @@ class Pool:
         """
         for kept in self._undecided:
             weights = self.selection.decide(kept.candidates, kept.n_text, statistics)
-            self._check(weights, len(kept.candidates))
+            check_weights(self.selection, "decide", weights, len(kept.candidates))
             self._add(kept.sample, kept.inputs, weights)
             self._count(kept.view, kept.sample, weights, torch.ones_like(weights, dtype=torch.bool))
         counts, experts = self._counts.totals(), self._routed.totals()
@@ -132,10 +133,3 @@ class Pool:
         entered = weights != 0
         counts = [(entered & ~visual).sum(), (entered & visual).sum(), weights.double().sum()]
         self._counts.add(view, sample, torch.stack([count.double() for count in counts]))
-
-    def _check(self, weights: Tensor, length: int) -> None:
-        if weights.shape != (length,):
-            rule = type(self.selection).__name__
-            raise ValueError(f"selection: {rule} gave weights of shape {tuple(weights.shape)} for {length} tokens")
-        if weights.is_floating_point() and not (weights.isfinite().all() and (weights >= 0).all()):
-            raise ValueError(f"selection: {type(self.selection).__name__} gave weights that are negative or not finite")

@@ -20,6 +20,10 @@ def load_calibration(data: str | CalibrationData) -> CalibrationData:
         ValueError: for what is none of these, or cannot be read.
     """
     found = data if isinstance(data, CalibrationData) else _recognised(data)
+    try:
+        plugins.describe(found)
+    except plugins.ContractError as error:
+        raise ValueError(f"calibration: {error}") from error
     found.check()
     return found
 
@@ -58,7 +62,7 @@ def load_evaluation(data: str, split: str) -> Dataset:
     if data == BUNDLED:
         from atv.bundled.data import evaluation_set
 
-        return evaluation_set(split)  # type: ignore[arg-type]
+        return evaluation_set(split)  # type: ignore[arg-type]  # It names the choices itself.
     return _saved(data, "evaluation")
 
 
