@@ -59,9 +59,10 @@ def outcomes(dense: Run, runs: Sequence[Run]) -> list[Outcome]:
 
 def _scores(run: Run, like: Run | None = None) -> dict[str, TaskScore]:
     found, names = _benchmarks(run), run.asking.benchmarks
-    for name in names if like else ():
+    dense = _benchmarks(like) if like else found
+    for name in names:
         for field in ("version", "digest"):
-            if found[name][field] != (there := _benchmarks(like)[name][field]):  # type: ignore[arg-type]
+            if found[name][field] != (there := dense[name][field]):
                 raise ValueError(f"{run.name}: {name} has {field} {found[name][field]!r}, the dense model {there!r}")
     return {name: task_scores(read_answers(run.scores / name / "answers.jsonl"))[name] for name in names}
 

@@ -136,6 +136,5 @@ def model_digest(folder: Path) -> str:
     state = hashlib.blake2b(digest_size=8)
     for file in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
         with open(file, "rb") as stream:
-            while part := stream.read(1 << 24):
-                state.update(part)
+            hashlib.file_digest(stream, lambda: state)
     return state.hexdigest()
