@@ -24,9 +24,9 @@ def _ablation(file: Path) -> Ablation:
     if not file.is_file():
         near = ", ".join(str(path) for path in sorted(file.parent.glob("*.py")))
         raise ValueError(f"file: no such file {str(file)!r}" + (f". Choices: {near}" if near else ""))
-    before = set(plugins.subclasses(Ablation))  # type: ignore[type-abstract]
+    before = set(plugins.subclasses(Ablation))
     plugins.load_file(file)
-    found = [kind for kind in plugins.subclasses(Ablation) if kind not in before]  # type: ignore[type-abstract]
+    found = [kind for kind in plugins.subclasses(Ablation) if kind not in before]
     if len(found) != 1:
         raise ValueError(f"file: {str(file)!r} must define one Ablation, it defines {len(found)}")
     return found[0]()

@@ -79,6 +79,7 @@ def attention_calls() -> Iterator[list[AttentionCall]]:
 
         return attend
 
+    # transformers offers no hook where implementations are looked up, so the look-up itself is wrapped.
     AttentionInterface.get_interface = noting  # type: ignore[method-assign, assignment]
     try:
         yield calls

@@ -73,7 +73,7 @@ class WandbTracker(Tracker):
             job_type=entry.kind,
             tags=[entry.kind, *_tags(entry)],
             dir=str(self.folder.parent),
-            mode=wandb_mode(),  # type: ignore[arg-type]
+            mode=wandb_mode(),  # type: ignore[arg-type]  # WANDB_MODE may say anything, which wandb checks.
             settings=wandb.Settings(**_QUIET),
         )
 
