@@ -110,7 +110,7 @@ class Run:
     def _evaluation(self, model: str) -> list[str]:
         asked = self.asking
         options: dict[str, object] = {"model": model, "benchmark": ",".join(asked.benchmarks), "output": self.scores}
-        options |= {"data": asked.data, "limit": asked.limit, "batch_size": asked.batch_size, **self.pixels}
+        options |= {"data": asked.data, "groups": asked.limit, "batch_size": asked.batch_size, **self.pixels}
         given = {name: value for name, value in options.items() if value is not None}
         return ["evaluate", *(part for name, value in given.items() for part in (f"--{name}", str(value)))]
 

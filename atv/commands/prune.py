@@ -50,35 +50,15 @@ def prune(
     Every finished block is kept in the output folder: the same command goes on where it was killed.
 
     Args:
-        output: Folder to write: new, empty, or with an unfinished run of the same command.
-        model: Folder of an LVLM (config.json, safetensors, processor), hub id (owner/name or owner/name@revision), or
-            "bundled".
-        calibration: "bundled", file, folder, hub id, or a class name or dotted path. Its arguments follow as
-            --calibration.NAME; --calibration.help CLASS explains them.
-        samples: Calibration samples, drawn by the seed.
-        max_length: Longest calibration sample in tokens; longer ones lose text from their end, never a picture's part.
-        min_pixels: Smallest area of a picture, kept in the processor that is written (Qwen-VL's kind).
-        max_pixels: Largest area of a picture, likewise.
-        batch_size: Calibration samples a forward pass.
-        selection: Which tokens enter the calibration pool: a class name or dotted path. Its arguments follow as
-            --selection.NAME; --selection.help CLASS explains them.
-        criterion: How a weight is scored: a class name or dotted path.
-        pattern: "unstructured" (each row loses the same share), N:M such as 2:4, which keeps N of every M inputs, or
-            a class name or dotted path.
-        sparsity: Share of each row to prune, in [0, 1). Default 0.5, or what N:M implies.
-        allocation: How the sparsity is shared out over the Linears: a class name or dotted path.
+        output: Folder to write the pruned model to: new, empty, or with an unfinished run of the same command.
         targets: Names or shell patterns of the Linears to prune, such as q_proj or *.mlp.*. Default: all in the
             decoder's blocks.
-        propagate: Whether each block is calibrated on what its pruned predecessors give (else one-shot).
-        seed: Of the samples drawn and of rules that draw.
-        offload: Where the decoder blocks live while they are not pruned, for a model larger than the device's memory:
+        allocation: Rule that shares the sparsity out over the Linears: a class name or dotted path, its arguments as
+            for selection.
+        offload: Place of the decoder blocks while they are not pruned, for a model larger than the device's memory:
             cpu, or disk (memory-mapped). Waiting hidden states go there too.
-        plugin: Python file, or list of files, with rules, criteria, patterns, allocations or data of your own,
-            imported first.
-        push_to_hub: Name of a repository of the Hugging Face hub (user/name) to upload the finished folder to.
-            Default: nothing leaves this machine.
-        trainer: Options of lightning.Trainer, as --trainer.accelerator gpu or --trainer.precision bf16-true.
-        trust_remote_code: Whether code that comes with the model may run.
+        push_to_hub: Repository of the Hugging Face hub (user/name) to upload the finished folder to. Default: nothing
+            leaves this machine.
     """
     target = run_folder(output, "output")
     runner, data = quiet_trainer(**(trainer or {})), load_calibration(calibration)

@@ -16,7 +16,7 @@ def report(results: Path = Path("results"), output: Path = Path("results/report"
     the command that runs each ablation again.
 
     Args:
-        results: Folder that holds the folders of ablations, as atv ablate leaves it.
+        results: Folder above the folders of ablations, as atv ablate leaves it.
         output: Folder for the two files.
     """
     found = Collection.read(results, output)

@@ -23,11 +23,9 @@ def verify(
     model's bit for bit, and the model loads and generates. Tensors are read one at a time.
 
     Args:
-        folder: Folder to check.
-        base: Folder of the model that was pruned, or "bundled". Default: nothing is compared.
-        max_new_tokens: Tokens to generate; 0 for none.
-        plugin: Python file, or list of files, with the pattern, where it is one of your own.
-        trust_remote_code: Whether code that comes with the model may run.
+        base: Dense model that was pruned, a folder or "bundled", with which every other tensor is compared. Default:
+            nothing is compared.
+        max_new_tokens: Number of tokens to generate, to see that the model loads; 0 for none.
     """
     with Progress(console=Console(stderr=True)) as progress:
 
