@@ -114,7 +114,7 @@ class CellStore:
 
     def strangers(self) -> dict[str, list[str]]:
         """Ids of cells that no cell of this run can be, by what sets them apart: schema, model or questions."""
-        found: dict[str, list[str]] = {}
+        by_reason: dict[str, list[str]] = {}
         for file in sorted(self.folder.glob(f"*/{CELL}")):
             record = CellRecord.read(file.parent)
             here = {"model": self.model, "questions": self.questions}
@@ -122,8 +122,8 @@ class CellStore:
             if record.schema != CELL_SCHEMA:
                 other = [f"schema {record.schema}, not {CELL_SCHEMA}"]
             if other:
-                found.setdefault(", ".join(other), []).append(file.parent.name)
-        return found
+                by_reason.setdefault(", ".join(other), []).append(file.parent.name)
+        return by_reason
 
 
 def digest(*parts: Any) -> str:

@@ -48,10 +48,10 @@ class FinishedBlocks:
 
     def restore(self) -> list[FinishedBlock]:
         """Counts the blocks that an earlier start kept, and returns them; ``put_back`` has them in the model again."""
-        found = [] if self.folder is None else self.folder.finished()
-        for block in found:
+        earlier = [] if self.folder is None else self.folder.finished()
+        for block in earlier:
             self._count(block)
-        return found
+        return earlier
 
     def put_back(self, blocks: Sequence[FinishedBlock]) -> None:
         """Has blocks that an earlier start pruned in the model again."""

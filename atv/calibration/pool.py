@@ -86,30 +86,30 @@ class Pool:
         counts, experts = self._counts.totals(), self._routed.totals()
         if any(not total for _, _, total in counts.values()):
             raise ValueError(f"selection: {type(self.selection).__name__} picked no token of any calibration sample")
-        found = self._statistics(counts, experts, statistics.samples)
+        by_target = self._statistics(counts, experts, statistics.samples)
         # A rank without samples has seen no target called.
         key_of = {name: key for by_name in gathered(self._key_of) for name, key in by_name.items()}
         text, visual, _ = (round(count) for count in torch.stack(list(counts.values())).mean(0).tolist())
         layers = {site.rpartition(".")[0]: experts_seen(tokens) for site, tokens in experts.items()}
         self._clear()
-        return BlockPool({name: found[key] for name, key in key_of.items()}, text, visual, layers)
+        return BlockPool({name: by_target[key] for name, key in key_of.items()}, text, visual, layers)
 
     def _statistics(
         self, counts: Mapping[str, Tensor], experts: Mapping[str, Tensor], samples: int
     ) -> dict[str, PoolStatistics]:
         """By key, an expert's by its own name."""
-        found: dict[str, PoolStatistics] = {}
+        by_key: dict[str, PoolStatistics] = {}
         for key, squares in self._squares.totals().items():
             weight = float(counts[key if self.selection.per_linear else ""][2])
             mean = squares / (weight if self.selection.average == "tokens" else samples)
             if key in experts:
                 by_expert = with_fallback(mean, experts[key], common=not key.endswith(LAST))
-                norms = {expert_name(key, e): own.sqrt().float() for e, own in enumerate(by_expert)}
-                found |= {name: PoolStatistics(norm) for name, norm in norms.items()}
+                norms = {expert_name(key, e): sums.sqrt().float() for e, sums in enumerate(by_expert)}
+                by_key |= {name: PoolStatistics(norm) for name, norm in norms.items()}
             else:
                 gram = self._grams[key].total(len(mean)) / weight if self.gram else None
-                found[key] = PoolStatistics(mean.sqrt().float(), gram)
-        return found
+                by_key[key] = PoolStatistics(mean.sqrt().float(), gram)
+        return by_key
 
     def _views(self, sample: Sample) -> Iterator[tuple[str, Tokens, Mapping[str, SiteInputs]]]:
         """(view, what the rule sees, inputs by key)."""

@@ -57,7 +57,7 @@ def evaluate(
     runner = quiet_trainer(**(trainer or {}))
     asked = atv.questions(benchmark, data=data, dense=dense, evaluation=evaluation, split=split, groups=groups)
     loaded, processor = atv.load(model, trust_remote_code=trust_remote_code)
-    found = atv.evaluate(
+    report = atv.evaluate(
         loaded,
         processor,
         asked,
@@ -69,22 +69,22 @@ def evaluate(
         trainer=runner,
     )
     if runner.is_global_zero:
-        Console().print(_tasks(found) if found.tasks else _benchmarks(found))
+        Console().print(_tasks(report) if report.tasks else _benchmarks(report))
 
 
-def _tasks(found: EvaluationReport) -> Table:
+def _tasks(report: EvaluationReport) -> Table:
     table = Table("task", "score %", "groups", "questions")
-    for name, row in sorted(found.tasks.items()):
+    for name, row in sorted(report.tasks.items()):
         table.add_row(name, f"{100 * row.score:.2f}", str(row.groups), str(row.questions))
-    average = 100 * sum(row.score for row in found.tasks.values()) / len(found.tasks)
-    table.add_row("average", f"{average:.2f}", "", str(sum(row.questions for row in found.tasks.values())))
+    average = 100 * sum(row.score for row in report.tasks.values()) / len(report.tasks)
+    table.add_row("average", f"{average:.2f}", "", str(sum(row.questions for row in report.tasks.values())))
     return table
 
 
-def _benchmarks(found: EvaluationReport) -> Table:
-    kept = found.retention
+def _benchmarks(report: EvaluationReport) -> Table:
+    kept = report.retention
     table = Table("benchmark", "score", "right", "unread", "version", "parts", *(["retention %"] if kept else []))
-    for name, row in found.benchmarks.items():
+    for name, row in report.benchmarks.items():
         parts = ", ".join(f"{part} {value:.4g}" for part, value in row["parts"].items())
         score = f"{row['score']:.2f}" + (f" of {row['maximum']:.0f}" if row["maximum"] != 100 else "")
         counts = f"{row['right']:.6g} of {row['of']}"

@@ -61,7 +61,7 @@ def inspect(
     own_row(*shown, samples=samples)
     target, runner, data = writable(output, "output"), quiet_trainer(**(trainer or {})), load_calibration(calibration)
     loaded, processor = atv.load(model, trust_remote_code=trust_remote_code)
-    found = inspect_model(
+    inspected = inspect_model(
         loaded,
         processor,
         shown,
@@ -78,9 +78,9 @@ def inspect(
         trainer=runner,
     )
     if runner.is_global_zero:
-        found.write(target)
+        inspected.write(target)
         Console().print(
-            f"mean IoU of visual-only and text-only masks {found.mean_iou:.3f} (random {found.random_iou:.3f}); "
-            f"tokens, norms and overlap are in {target}, drawn and as numbers",
+            f"mean IoU of visual-only and text-only masks {inspected.mean_iou:.3f} "
+            f"(random {inspected.random_iou:.3f}); tokens, norms and overlap are in {target}, drawn and as numbers",
             soft_wrap=True,
         )

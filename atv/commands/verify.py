@@ -32,12 +32,12 @@ def verify(
         def watch(names: Sequence[str]) -> Iterable[str]:
             return progress.track(names, description="reading tensors")
 
-        found = atv.verify(
+        results = atv.verify(
             folder, base, max_new_tokens=max_new_tokens, trust_remote_code=trust_remote_code, watch=watch
         )
     console = Console()
     table = Table("check", "found")
-    for check, result in found.items():
+    for check, result in results.items():
         table.add_row(check, result)
     console.print(table)
     console.print(f"{folder} is what its masks and its report say")

@@ -19,13 +19,13 @@ def load_calibration(data: str | CalibrationData) -> CalibrationData:
     Raises:
         ValueError: for what is none of these, or cannot be read.
     """
-    found = data if isinstance(data, CalibrationData) else _recognised(data)
+    source = data if isinstance(data, CalibrationData) else _recognised(data)
     try:
-        plugins.describe(found)
+        plugins.describe(source)
     except plugins.ContractError as error:
         raise ValueError(f"calibration: {error}") from error
-    found.check()
-    return found
+    source.check()
+    return source
 
 
 def _recognised(data: str) -> CalibrationData:
@@ -68,9 +68,9 @@ def load_evaluation(data: str, split: str) -> Dataset:
 
 def _saved(data: str, field: str) -> Dataset:
     try:
-        found = load_from_disk(data)
+        dataset = load_from_disk(data)
     except FileNotFoundError as error:
         raise ValueError(f"{field}: {data!r} is neither {BUNDLED!r} nor a data set saved to disk") from error
-    if not isinstance(found, Dataset):
+    if not isinstance(dataset, Dataset):
         raise ValueError(f"{field}: {data!r} holds several splits; name the folder of one")
-    return found
+    return dataset

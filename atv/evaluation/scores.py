@@ -65,9 +65,9 @@ def over_seeds(scores: Sequence[Mapping[str, TaskScore]]) -> dict[str, TaskScore
     """The scores of one method, run with several seeds on the same questions, as one."""
     pooled = {}
     for task, first in scores[0].items():
-        every = [own[task] for own in scores]
-        values = np.concatenate([own.values for own in every])
-        pooled[task] = replace(first, score=float(np.mean([own.score for own in every])), values=values)
+        every = [by_task[task] for by_task in scores]
+        values = np.concatenate([score.values for score in every])
+        pooled[task] = replace(first, score=float(np.mean([score.score for score in every])), values=values)
     return pooled
 
 

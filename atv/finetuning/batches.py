@@ -45,7 +45,7 @@ class ConversationBatches(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         chats, pictures = zip(*(self.samples[number] for number in self.plan[index]), strict=True)
-        return labelled(self.processor, chats, [[decode(picture) for picture in own] for own in pictures])
+        return labelled(self.processor, chats, [[decode(picture) for picture in of_sample] for of_sample in pictures])
 
 
 def batched(order: Sequence[int], pictured: Sequence[bool], size: int) -> tuple[list[list[int]], list[list[int]]]:
@@ -92,13 +92,13 @@ class Remaining(Sampler[int]):
     """
 
     def __init__(self, batches: int, rank: int, ranks: int, done: Callable[[], int]) -> None:
-        self.own, self.done = range(rank, batches, ranks), done
+        self.mine, self.done = range(rank, batches, ranks), done
 
     def __len__(self) -> int:
-        return len(self.own)
+        return len(self.mine)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.own[self.done() :])
+        return iter(self.mine[self.done() :])
 
 
 def loader(batches: Dataset, sampler: Sampler[int] | None, workers: int) -> DataLoader:

@@ -59,11 +59,11 @@ def is_offloaded(model: nn.Module) -> bool:
 
 def stored(model: nn.Module, name: str) -> Tensor:
     """A weight by its full name, wherever it is."""
-    module, _, own = name.rpartition(".")
+    module, _, parameter = name.rpartition(".")
     value = model.get_parameter(name)
     if value.device.type != "meta":
         return value
-    return next(hook for _, hook in _hooks(model.get_submodule(module), deep=False)).weights_map[own]
+    return next(hook for _, hook in _hooks(model.get_submodule(module), deep=False)).weights_map[parameter]
 
 
 class OffloadedBlocks:

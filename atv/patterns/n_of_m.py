@@ -24,10 +24,10 @@ class NOfM(Pattern):
     @classmethod
     def parse(cls, text: str) -> "NOfM":
         """From text such as "2:4"."""
-        found = re.fullmatch(r"(\d+):(\d+)", text)
-        if not found:
+        matched = re.fullmatch(r"(\d+):(\d+)", text)
+        if not matched:
             raise ValueError(f"pattern: expected N:M such as '2:4', got {text!r}")
-        return cls(int(found[1]), int(found[2]))
+        return cls(int(matched[1]), int(matched[2]))
 
     @property
     def sparsity(self) -> float:

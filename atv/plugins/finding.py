@@ -43,11 +43,11 @@ def find(name: str, base: type[Kind], field: str) -> type[Kind]:
         ValueError: for a name that no class or several have, or a class that lacks a method of ``base``.
     """
     named = [kind for kind in _derived(base) if kind.__name__ == name]
-    found = [kind for kind in named if not inspect.isabstract(kind)] or named
-    if len(found) > 1:
-        paths = ", ".join(f"{kind.__module__}.{name}" for kind in found)
+    candidates = [kind for kind in named if not inspect.isabstract(kind)] or named
+    if len(candidates) > 1:
+        paths = ", ".join(f"{kind.__module__}.{name}" for kind in candidates)
         raise ValueError(f"{field}: {name!r} names several classes; give one's path: {paths}")
-    kind = found[0] if found else _imported(name, base, field)
+    kind = candidates[0] if candidates else _imported(name, base, field)
     if lacking := ", ".join(sorted(getattr(kind, "__abstractmethods__", ()))):
         raise ValueError(f"{field}: {kind.__name__} cannot be used, it does not define {lacking}")
     return kind

@@ -118,7 +118,7 @@ def run_again(run: Mapping[str, Any], results: Path) -> str:
 def _words(name: str, value: Any) -> list[str]:
     """A class by its name, and its arguments as options of their own."""
     if isinstance(value, dict):
-        arguments = {argument: own for argument, own in value.items() if argument != "class" and own is not None}
-        inner = [word for argument, own in arguments.items() for word in (f"--{name}.{argument}", str(own))]
+        arguments = {argument: given for argument, given in value.items() if argument != "class" and given is not None}
+        inner = [word for argument, given in arguments.items() for word in (f"--{name}.{argument}", str(given))]
         return [f"--{name}", value["class"], *inner]
     return [f"--{name}", "null" if value is None else str(value)]

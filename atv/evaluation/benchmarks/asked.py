@@ -33,12 +33,12 @@ def asked(benchmark: Benchmark, rows: Dataset, limit: int | None = None) -> list
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit: expected at least 1, got {limit}")
-    found = list(_asked(benchmark, rows))
-    if not found:
+    every = list(_asked(benchmark, rows))
+    if not every:
         raise ValueError(f"{benchmark.name}: the data hold no question of the benchmark")
-    first = list(dict.fromkeys(each.question["group"] for each in found))[:limit]
+    first = list(dict.fromkeys(each.question["group"] for each in every))[:limit]
     chosen = set(first)
-    return [each for each in found if each.question["group"] in chosen]
+    return [each for each in every if each.question["group"] in chosen]
 
 
 def _asked(benchmark: Benchmark, rows: Dataset) -> Iterator[Asked]:

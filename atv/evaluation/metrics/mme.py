@@ -32,6 +32,6 @@ class MMEPoints(PairedYesNo):
         values, strata = self.group_values(answers)
         # A group's value is the mean of two shares, its points the sum of two percentages.
         seen = {name: values[strata == stable_hash(name)] for name in PERCEPTION + COGNITION}
-        points = {name: 200 * float(own.mean()) for name, own in seen.items() if len(own)}
+        points = {name: 200 * float(of_category.mean()) for name, of_category in seen.items() if len(of_category)}
         sums = {"perception": PERCEPTION, "cognition": COGNITION}
         return points | {name: sum(points.get(each, 0) for each in members) for name, members in sums.items()}
