@@ -3,14 +3,14 @@
 import errno
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import getdoc, signature
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentGroup, ArgumentParser
+from jsonargparse import ArgumentParser
 
 from atv import plugins
 from atv.commands.ablate import CellsFailed, ablate
@@ -21,7 +21,7 @@ from atv.commands.evaluate import evaluate
 from atv.commands.finetune import finetune
 from atv.commands.inspect import inspect
 from atv.commands.models import models
-from atv.commands.options import Option, options_of, with_underscores
+from atv.commands.options import options_of, with_underscores
 from atv.commands.prune import prune
 from atv.commands.report import report
 from atv.commands.verify import verify
@@ -51,17 +51,17 @@ def parser() -> ArgumentParser:
     commands = top.add_subcommands(required=True, dest="command")
     for command in COMMANDS:
         summary = (getdoc(command) or "").split("\n\nArgs:")[0]
-        options = ArgumentParser(description=summary, epilog=_plugins_help() if command is prune else None)
-        options.add_argument("--config", action="config", help="YAML file with these options; later ones override it.")
-        for heading, group in groupby(options_of(command), key=lambda option: option.heading):
-            _add(options.add_argument_group(heading), command, list(group))
-        commands.add_subcommand(command.__name__, options, help=summary.split("\n")[0])
+        below = ArgumentParser(description=summary, epilog=_plugins_help() if command is prune else None)
+        below.add_argument("--config", action="config", help="YAML file with these options; later ones override it.")
+        for heading, options in groupby(options_of(command), key=lambda option: option.heading):
+            _add(below, heading, command, {option.name: option.help for option in options})
+        commands.add_subcommand(command.__name__, below, help=summary.split("\n")[0])
     return top
 
 
-def _add(group: ArgumentGroup, command: Callable[..., None], options: Sequence[Option]) -> None:
-    """Adds a command's options to a heading of its help."""
-    said = {option.name: option.help for option in options}
+def _add(parser: ArgumentParser, heading: str, command: Callable[..., None], said: Mapping[str, str]) -> None:
+    """Adds options of a command under a heading; ``said`` is their help by name."""
+    group = parser.add_argument_group(heading)
     # A command about one folder takes it without an option's name.
     if "folder" in said:
         group.add_argument("folder", type=Path, help=said["folder"])

@@ -8,8 +8,8 @@ from docstring_parser import parse
 
 # Headings in the order of --help; an option stands under one and the same in every command.
 HEADINGS: Mapping[str, tuple[str, ...]] = {
-    "Model": ("folder", "model", "base", "offload", "trust_remote_code"),
-    "Calibration data": ("calibration", "samples", "validation", "max_length", "min_pixels", "max_pixels"),
+    "Model": ("folder", "model", "base", "min_pixels", "max_pixels", "offload", "trust_remote_code"),
+    "Calibration data": ("calibration", "samples", "validation", "max_length"),
     "What is pruned, and how": (
         *("selection", "criterion", "pattern", "sparsity", "allocation", "targets", "propagate"),
     ),
