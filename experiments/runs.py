@@ -22,7 +22,7 @@ KEPT = ("report.json", "masks.safetensors", "README.md", "pruning.png")
 
 
 @dataclass(frozen=True)
-class Asking:
+class PaperQuestions:
     """What is asked of every model: benchmarks, a local copy of their data, how many questions of each."""
 
     benchmarks: Sequence[str]
@@ -32,13 +32,13 @@ class Asking:
 
 
 @dataclass(frozen=True)
-class Run:
+class PaperRun:
     """The dense model (``variant`` None) or a pruned one, in a folder of its own."""
 
     folder: Path
     base: str
     pixels: dict[str, int]
-    asking: Asking
+    asking: PaperQuestions
     variant: Variant | None = None
     keep_model: bool = False
 

@@ -18,7 +18,7 @@ from atv.bundled import BUNDLED
 from atv.data.base import CalibrationData
 from atv.data.calibration_batches import Drawing
 from atv.data.sources import load_calibration
-from atv.finetuning.batches import ConversationBatches, Sample, batched, drawn, shuffled
+from atv.finetuning.batches import ConversationBatches, TrainingSample, batched, drawn, shuffled
 from atv.finetuning.fit_trainer import CHECKPOINTS, LogTo, last_checkpoint, training_trainer
 from atv.finetuning.settings import Settings
 from atv.finetuning.training_run import Outcome, finish, fit, prepare
@@ -154,7 +154,7 @@ class _Base:
 class _Lessons:
     """The samples that were drawn: the first ``samples`` to train on, the rest to watch."""
 
-    found: Sequence[Sample]
+    found: Sequence[TrainingSample]
     processor: ProcessorMixin
     samples: int
     max_length: int | None

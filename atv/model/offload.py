@@ -80,7 +80,7 @@ class OffloadedBlocks:
                 hook.pre_forward(module)
                 hook.offload = False
 
-    def store(self, block: int) -> None:
+    def write_block(self, block: int) -> None:
         """Writes the shard of a block that is on the device."""
         weights = self.lvlm.blocks[block].state_dict(prefix=f"{self.lvlm.blocks_name}.{block}.")
         _write(self._shard(block), weights)
@@ -113,7 +113,7 @@ class OffloadedBlocks:
                 hook.offload = True
                 hook.post_forward(module, None)
 
-    def leave(self) -> None:
+    def write_rest(self) -> None:
         """Writes the weights outside of the blocks, the index of all shards, and the configs, config.json last."""
         model = self.lvlm.model
         for earlier in self.folder.glob(_REST.format(suffix="*")):

@@ -20,7 +20,7 @@ COLORS = {ATV: "#1d4ed8", FLOOR: "0.6"}
 
 
 @dataclass(frozen=True)
-class Results:
+class CostResults:
     """Everything that was measured, and where: ``facts`` has hardware, versions, git and the like."""
 
     date: str
@@ -36,7 +36,7 @@ class Results:
         return f"{self.date}-{hardware}"
 
 
-def write(folder: Path, results: Results) -> Path:
+def write(folder: Path, results: CostResults) -> Path:
     """Writes <date>-<hardware>.md, .json and .png, and returns the page's path."""
     page = folder / f"{results.stem}.md"
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def write(folder: Path, results: Results) -> Path:
     return page
 
 
-def markdown(results: Results) -> str:
+def markdown(results: CostResults) -> str:
     """The page."""
     facts = [f"- {name}: {_fact(value)}" for name, value in results.facts.items()]
     measured = table(["what", "seconds", "against", "ratio", "asked", "met"], map(cells, results.rows))

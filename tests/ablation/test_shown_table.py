@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from atv.ablation.shown_table import Entry, ShownTable
+from atv.ablation.shown_table import ShownTable, TableCell
 from atv.ablation.tables import RETENTION
 
 ROW = dict(zip(RETENTION, ("reading", "80.12", "150", "300", "2", "93.75", "92.2", "95.31", "", ""), strict=True))
@@ -19,8 +19,10 @@ def test_tasks_stand_side_by_side_with_their_small_print(retention):
     shown = ShownTable.of(retention)
     heads = ["method", "share", "seeds", "reading", "average"]
     assert [head.text for head in shown.heads] == heads and shown.heads[3].small == "(150 groups)"
-    kept, average = Entry("93.8", "[92.2, 95.3] (80.1)"), Entry("93.8", "[92.2, 95.3]")
-    assert shown.rows == [[*map(Entry, labels), kept, average] for labels in (("dense", "", "2"), ("ATV", "0.50", "2"))]
+    kept, average = TableCell("93.8", "[92.2, 95.3] (80.1)"), TableCell("93.8", "[92.2, 95.3]")
+    assert shown.rows == [
+        [*map(TableCell, labels), kept, average] for labels in (("dense", "", "2"), ("ATV", "0.50", "2"))
+    ]
     assert "| reading<br>(150 groups) |" in shown.markdown() and "| 93.8 [92.2, 95.3] (80.1) |" in shown.markdown()
 
 

@@ -13,7 +13,7 @@ from atv.records.digests import tensors_digest, weights_digest
 
 
 @dataclass(frozen=True)
-class Request:
+class PruningJob:
     """What is pruned (``targets``) and how (``plans`` by pathway); ``calibration`` is for the report alone."""
 
     lvlm: LVLM
@@ -23,7 +23,7 @@ class Request:
     seed: int = 0
     calibration: Mapping[str, Any] = field(default_factory=dict)
 
-    def of_samples(self, batches: object) -> "Request":
+    def of_samples(self, batches: object) -> "PruningJob":
         """With what the batches, once they were read, record of their samples; where nobody said it."""
         return self if self.calibration else replace(self, calibration=getattr(batches, "record", {}))
 
