@@ -8,7 +8,7 @@ from atv.ablation.base import Ablation
 
 
 def load_ablations(files: Sequence[Path] | Path) -> list[Ablation]:
-    """One of each file; of a folder, all of its.
+    """The ablations of Python files; a folder stands for all of its files.
 
     Raises:
         ValueError: for a file that is not there or does not define one ablation, naming it.

@@ -17,7 +17,8 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """
+        """The part that text such as "2/4" names.
+
         Raises:
             ValueError: for anything but i/n with 1 <= i <= n.
 

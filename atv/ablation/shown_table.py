@@ -18,20 +18,20 @@ class TableCell:
 
     @property
     def plain(self) -> str:
-        """In one line."""
+        """Both in one line."""
         return f"{self.text} {self.small}".rstrip()
 
 
 @dataclass(frozen=True)
 class ShownTable:
-    """Headings and rows."""
+    """A table as a reader sees it: headings and rows."""
 
     heads: list[TableCell]
     rows: list[list[TableCell]]
 
     @classmethod
     def of(cls, table: pd.DataFrame, words: Collection[str] = (), columns: Sequence[str] | None = None) -> "ShownTable":
-        """Of retention: one line a labelling and one column a task; of anything else: as it is, numbers shortened.
+        """The table to show: of retention, a line a labelling and a column a task; of all else, as it is, rounded.
 
         Args:
             table: every value as the CSV file has it, as text.
@@ -67,7 +67,7 @@ class ShownTable:
         return cls(heads, rows)
 
     def markdown(self) -> str:
-        """As Markdown; a heading's small print stands below it."""
+        """The table in Markdown; a heading's small print stands below it."""
         heads = [f"{head.text}<br>{head.small}" if head.small else head.text for head in self.heads]
         return markdown(heads, [[entry.plain for entry in row] for row in self.rows])
 

@@ -44,7 +44,7 @@ class FinishedCell:
 
     @property
     def seconds(self) -> float:
-        """Of all its parts together."""
+        """Wall-clock time of all its parts together."""
         return sum(self.record.seconds.values())
 
     @property
@@ -132,7 +132,7 @@ def digest(*parts: Any) -> str:
 
 
 def model_digest(folder: Path) -> str:
-    """Of the config and every weights file."""
+    """A digest of a model's folder: its config and every weights file."""
     state = hashlib.blake2b(digest_size=8)
     for file in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
         with open(file, "rb") as stream:

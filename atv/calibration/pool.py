@@ -97,7 +97,7 @@ class Pool:
     def _statistics(
         self, counts: Mapping[str, Tensor], experts: Mapping[str, Tensor], samples: int
     ) -> dict[str, PoolStatistics]:
-        """By key, an expert's by its own name."""
+        """The statistics by key, an expert's by its name."""
         by_key: dict[str, PoolStatistics] = {}
         for key, squares in self._squares.totals().items():
             weight = float(counts[key if self.selection.per_linear else ""][2])

@@ -24,7 +24,7 @@ class PruningJob:
     calibration: Mapping[str, Any] = field(default_factory=dict)
 
     def of_samples(self, batches: object) -> "PruningJob":
-        """With what the batches, once they were read, record of their samples; where nobody said it."""
+        """The job with what its batches, once read, record of their samples, unless the caller said it."""
         return self if self.calibration else replace(self, calibration=getattr(batches, "record", {}))
 
     def settings(self) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class Criterion(Plugin, ABC):
         return Pruned(pattern.mask(self.checked_score(weight, pool), sparsity) if mask is None else mask)
 
     def checked_score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:
-        """``score``.
+        """What ``score`` gives, checked.
 
         Raises:
             ContractError: for a score of another shape, in less than float32, or one that holds NaN.

@@ -64,7 +64,7 @@ class IndexedData(CalibrationData):
 
     @abstractmethod
     def read(self, index: int) -> Conversation:
-        """One of them, its pictures not decoded yet."""
+        """A conversation by its number, its pictures not decoded yet."""
 
     def draw(self, seed: int) -> Iterator[Conversation]:
         for index in np.random.default_rng(seed).permutation(len(self)).tolist():

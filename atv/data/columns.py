@@ -21,7 +21,7 @@ class Columns:
 
     @classmethod
     def of(cls, there: Sequence[str], conversation: str | None, image: str | None, id: str) -> "Columns":
-        """Those that are named, or else those with a usual name.
+        """The columns that are named, or else those with a usual name.
 
         Raises:
             ValueError: naming the missing columns and those that are there.

@@ -72,7 +72,7 @@ class KeepPredictions(L.Callback):
 
 
 def write_answers(path: Path, answers: pd.DataFrame) -> None:
-    """One JSON object a line, atomically."""
+    """Writes answers, one JSON object a line, atomically."""
     with atomic(path) as temporary:
         answers.to_json(temporary, orient="records", lines=True, force_ascii=False)
 

@@ -24,8 +24,8 @@ class TaskRow:
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """Of the suite ``tasks``, of benchmarks ``benchmarks`` and, where the dense model's answers were known,
-    ``retention``: value, low and high in percent by benchmark, "average" among them.
+    """What a model scored: of the suite ``tasks``, of benchmarks ``benchmarks`` and, where the dense model's answers
+    were known, ``retention``: value, low and high in percent by benchmark, "average" among them.
 
     A benchmark's row has its score as it is reported and the maximum, ``right`` of ``of`` groups, questions, answers
     that were ``unread``, parts, categories, the length of answers, and what pins the benchmark (version, hub id,

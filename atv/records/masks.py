@@ -33,7 +33,7 @@ class PackedMask:
 
     @classmethod
     def of_bits(cls, bits: Tensor, shape: list[int]) -> Self:
-        """From what ``bits`` and ``shape`` gave."""
+        """The mask that has these ``bits`` and this ``shape``."""
         mask = cls.__new__(cls)
         mask.bits, mask.shape = bits, shape
         return mask
@@ -87,7 +87,7 @@ class PackedMasks(Mapping[str, Tensor]):
 
     @classmethod
     def of_packed(cls, packed: Mapping[str, Tensor], shapes: Mapping[str, list[int]]) -> Self:
-        """From what ``packed`` and ``shapes`` gave."""
+        """The masks that have these bits and shapes, as ``packed`` and ``shapes`` give them."""
         masks = cls()
         masks._packed = {name: PackedMask.of_bits(packed[name], shape) for name, shape in shapes.items()}
         return masks
@@ -128,7 +128,7 @@ def random_overlap(kept: float) -> float:
 
 
 def _iou(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """Of packed bits; two masks that keep nothing are equal."""
+    """Intersection over union of packed bits; two masks that keep nothing are equal."""
     union = int(np.bitwise_count(a | b).sum())
     return int(np.bitwise_count(a & b).sum()) / union if union else 1.0
 

@@ -22,7 +22,7 @@ BOTH = "both"
 
 @dataclass(frozen=True)
 class BlockReport:
-    """One decoder block.
+    """What a run showed of one decoder block.
 
     ``mean_drift`` is over all visual tokens of the calibration set; ``tokens`` counts the set's tokens by modality;
     ``selected`` counts the pool's tokens by pathway and modality; ``norms`` is the root mean square activation by

@@ -151,7 +151,7 @@ def _checksum(file: Path) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON gives it back; objects by their class."""
+    """A value as JSON gives it back; objects by their class."""
     return json.loads(json.dumps(value, default=lambda other: type(other).__name__))
 
 

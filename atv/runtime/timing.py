@@ -34,7 +34,7 @@ def now() -> float:
 
 
 def elapsed(run: Callable[[], object]) -> float:
-    """Seconds of ``run``."""
+    """Seconds that a call of ``run`` takes."""
     started = now()
     run()
     return now() - started

@@ -11,7 +11,7 @@ from atv.tracking import keys
 
 
 def block_curves(done: FinishedCell) -> list[dict[str, float]]:
-    """One row a block; none for the dense model."""
+    """The curves of a run, one row a block; none for the dense model."""
     if done.report is None:
         return []
     masks = {pathway: done.masks(pathway) for pathway in done.report.plans}

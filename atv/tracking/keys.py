@@ -36,7 +36,7 @@ def retention(task: str, pathway: str | None = None) -> str:
 
 
 def score(task: str) -> str:
-    """In percent."""
+    """The key of a task's score, in percent."""
     return f"score/{task}"
 
 

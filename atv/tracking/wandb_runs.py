@@ -52,7 +52,8 @@ class WandbTracker(Tracker):
     package = "wandb"
 
     def write(self, entry: Entry) -> None:
-        """
+        """Writes a run, whole.
+
         Raises:
             ValueError: when W&B cannot be reached or refuses.
         """
@@ -79,7 +80,7 @@ class WandbTracker(Tracker):
 
 
 def _tags(entry: Entry) -> list[str]:
-    """By which runs are found without a query."""
+    """Words by which runs are found without a query."""
     named = {name: entry.config.get(name) for name in (keys.PATHWAY, keys.SOURCE)}
     return [f"{name.split('_')[0]}: {value}"[:64] for name, value in named.items() if value]
 

@@ -79,14 +79,14 @@ def _content(value: Any) -> Any:
 
 
 def digest(questions: Sequence[Asked]) -> str:
-    """Of what is asked and what is right, whatever the order of rows: 16 hexadecimal digits."""
+    """A digest of what is asked and what is right, whatever the order of rows: 16 hexadecimal digits."""
     lines = sorted(json.dumps(each.question, sort_keys=True) for each in questions)
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)
 class BenchmarkBatch:
-    """As ``QuestionBatch``, but pictures are read and encoded whenever ``inputs`` is asked for, and not kept."""
+    """A batch of questions whose pictures are read and encoded whenever ``inputs`` is asked for, and not kept."""
 
     benchmark: Benchmark
     rows: Dataset
@@ -95,7 +95,7 @@ class BenchmarkBatch:
 
     @property
     def questions(self) -> list[dict[str, Any]]:
-        """What is asked."""
+        """The questions, without pictures."""
         return [each.question for each in self.asked]
 
     @property

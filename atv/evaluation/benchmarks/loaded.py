@@ -71,5 +71,5 @@ def chosen_benchmarks(named: Sequence[str] | str) -> list[Benchmark]:
 
 
 def load_all(benchmarks: Sequence[Benchmark], data: Path | None, limit: int | None) -> list[LoadedBenchmark]:
-    """Their data, so that whatever is wrong with any is known before a model is loaded."""
+    """Benchmarks with their data, so that whatever is wrong with any is known before a model is loaded."""
     return [load_benchmark(benchmark, data, limit) for benchmark in benchmarks]
