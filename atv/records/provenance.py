@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-_PACKAGES = ("atv", "torch", "lightning", "transformers", "torchmetrics", "datasets", "wandb", "numpy")
+_PACKAGES = ("atv", "torch", "lightning", "transformers", "datasets", "wandb", "numpy")
 
 
 def provenance() -> dict[str, Any]:
