@@ -17,7 +17,7 @@ from atv.calibration.stopping import Preemption
 from atv.records.masks import PackedMasks
 from atv.records.provenance import provenance
 from atv.records.pruning_report import BOTH, AllocationReport, BaseModel, PathwayReport, PruningReport
-from atv.records.run_folder import RunFolder
+from atv.records.run_folder import RunFolder, plain
 from atv.runtime.trainer import quiet_trainer, running
 
 
@@ -107,10 +107,18 @@ def _base(job: PruningJob) -> BaseModel:
 
 
 def _saved(job: PruningJob, finished: FinishedBlocks, folder: RunFolder) -> PruningReport:
-    """The outcome of a run whose model was saved in its folder, with the saved weights in the model."""
+    """The outcome of a run whose model was saved in its folder, with the saved weights in the model.
+
+    Raises:
+        ValueError: when something else was saved there since.
+    """
+    report, model = PruningReport.read(folder.folder), job.lvlm.model
+    if (report.settings, report.seed) != (plain(job.settings()), job.seed):
+        raise ValueError(f"run_dir: the model of another run was saved in {str(folder.folder)!r}; name another folder")
     if finished.offloaded is not None:
         for block in range(len(job.lvlm.blocks)):
             finished.offloaded.point_to_shard(block)
     else:
-        job.lvlm.model.load_state_dict(type(job.lvlm.model).from_pretrained(folder.folder).state_dict())
-    return PruningReport.read(folder.folder)
+        files: dict[str, Any] = {"dtype": "auto", "use_safetensors": True, "local_files_only": True}
+        model.load_state_dict(type(model).from_pretrained(folder.folder, **files).state_dict())
+    return report

@@ -48,11 +48,13 @@ class RunFolder:
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
-        self.folder, self.identity = writable(folder, "run_dir"), _plain(identity)
+        self.folder, self.identity = writable(folder, "run_dir"), plain(identity)
         if is_run(self.folder):
             there = read_json(self.folder / "run.json", SCHEMA)
             if differing := list(_differences(there["identity"], self.identity)):
                 raise ValueError(f"run_dir: {str(folder)!r} holds another run: {'; '.join(differing)}")
+        elif self.saved:
+            raise ValueError(f"run_dir: {str(folder)!r} holds a model that no run left there; name another folder")
 
     def begin(self) -> None:
         """Marks the folder as this run's."""
@@ -140,8 +142,11 @@ def is_run(folder: Path) -> bool:
 
 
 def clear_blocks(folder: Path) -> None:
-    """Removes a run's finished blocks and scratch files, once the outcome and the model are written."""
-    for name in ("blocks", ".waiting", ".offload"):
+    """Removes a run's finished blocks and scratch files, once the outcome and the model are written.
+
+    In a folder that is no run's nothing is touched.
+    """
+    for name in ("blocks", ".waiting", ".offload") if is_run(folder) else ():
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
@@ -150,7 +155,7 @@ def _checksum(file: Path) -> str:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value as JSON gives it back; objects by their class."""
     return json.loads(json.dumps(value, default=lambda other: type(other).__name__))
 
