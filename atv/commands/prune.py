@@ -64,9 +64,9 @@ def prune(
     runner, data = quiet_trainer(**(trainer or {})), load_calibration(calibration)
     if push_to_hub is not None:
         check_login(push_to_hub)
-    places: dict[str, Any] = {"device": runner.strategy.root_device, "scratch": target / ".offload"}
-    pixels: dict[str, Any] = {"min_pixels": min_pixels, "max_pixels": max_pixels}
-    dense, processor = atv.load(model, offload=offload, trust_remote_code=trust_remote_code, **pixels, **places)
+    how: dict[str, Any] = {"min_pixels": min_pixels, "max_pixels": max_pixels, "offload": offload}
+    how |= {"device": runner.strategy.root_device, "scratch": target / ".offload"}
+    dense, processor = atv.load(model, trust_remote_code=trust_remote_code, **how)
     batches = atv.calibration_batches(processor, data, samples, seed, batch_size, max_length)
     finished_before = (target / "config.json").is_file()
     report = atv.prune(
@@ -85,21 +85,23 @@ def prune(
     )
     if not runner.is_global_zero:
         return
-    if finished_before:
-        Console().print(f"this run was finished before; it is in {target}")
-    else:
-        _show(atv.save(target, dense, processor, report), target)
+    if not finished_before:
+        report = atv.save(target, dense, processor, report)
+    _show(report, target, finished_before)
     if push_to_hub is not None:
         push(target, push_to_hub)
 
 
-def _show(report: PruningReport, target: Path) -> None:
+def _show(report: PruningReport, target: Path, finished_before: bool) -> None:
+    console = Console()
+    if finished_before:
+        console.print(f"this run was finished before; it is in {target}")
+        return
     table = Table("block", "mean drift", "visual tokens in the pool", "text tokens in the pool", "seconds")
     for block in report.blocks:
         chosen = block.selected[BOTH]
         share = f"{chosen['visual']} of {block.tokens['visual']}"
         table.add_row(str(block.block), f"{block.mean_drift:.4f}", share, str(chosen["text"]), f"{block.seconds:.2f}")
-    console = Console()
     console.print(table)
     if report.allocation.dense_seconds:
         console.print(f"allocation: measuring the dense model took {report.allocation.dense_seconds:.2f} seconds")
