@@ -93,11 +93,19 @@ report-check: install  ## the page in headless Chromium, installed by apt-get wh
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
 	CHROMIUM=$${CHROMIUM:-chromium} $(BIN)/python -m pytest tests/reporting $(ARGS)
 
+# The rooms that run on tensors or a random model of three blocks.
+QUICK = allocation api/test_prune.py ablation/test_cell_ids.py calibration criteria evaluation/test_metrics.py figures \
+	patterns plugins project/test_structure.py project/test_release.py records selection
+test-quick: install  ## rules, calibration, records and scores, in under 2 minutes on 2 cores
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(addprefix tests/,$(QUICK)) $(ARGS)
+
 test: install  ## the tests, in under 8 minutes on 2 cores; WORKERS=0 runs them in one process
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-slow: install  ## all tests, the slow ones too
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "slow or not slow" $(ARGS)
+
+nightly: test-slow docs  ## what CI need not do at every change: all tests, the wheel's too, and the documentation
 
 wandb-sync: install  ## upload what was logged offline (wandb login first)
 	$(BIN)/wandb sync results/*/wandb/offline-run-* $(ARGS)

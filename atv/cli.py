@@ -3,8 +3,9 @@
 import errno
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import getdoc, signature
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from atv.commands.evaluate import evaluate
 from atv.commands.finetune import finetune
 from atv.commands.inspect import inspect
 from atv.commands.models import models
+from atv.commands.options import options_of, with_underscores
 from atv.commands.prune import prune
 from atv.commands.report import report
 from atv.commands.verify import verify
@@ -40,7 +42,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 )
 KINDS: dict[str, type[Any]] = {**RULES, "calibration": CalibrationData}
 # Options that need no value.
-SWITCHES = {"print_lmms_eval": "Only print the lmms-eval command that scores the model's folder on the benchmarks."}
+SWITCHES = ("print_lmms_eval",)
 
 
 def parser() -> ArgumentParser:
@@ -49,18 +51,27 @@ def parser() -> ArgumentParser:
     commands = top.add_subcommands(required=True, dest="command")
     for command in COMMANDS:
         summary = (getdoc(command) or "").split("\n\nArgs:")[0]
-        own = ArgumentParser(description=summary, epilog=_plugins_help() if command is prune else None)
-        own.add_argument("--config", action="config", help="YAML file with these options; later options override it.")
-        # A command about one folder takes it without an option's name.
-        parameters = signature(command).parameters
-        switches = [name for name in SWITCHES if name in parameters]
-        own.add_function_arguments(command, as_positional=False, skip={"folder", *switches})
-        if "folder" in parameters:
-            own.add_argument("folder", type=Path, help="Folder that atv prune wrote.")
-        for switch in switches:
-            own.add_argument(f"--{switch.replace('_', '-')}", action="store_true", help=SWITCHES[switch])
-        commands.add_subcommand(command.__name__, own, help=summary.split("\n")[0])
+        below = ArgumentParser(description=summary, epilog=_plugins_help() if command is prune else None)
+        below.add_argument("--config", action="config", help="YAML file with these options; later ones override it.")
+        for heading, options in groupby(options_of(command), key=lambda option: option.heading):
+            _add(below, heading, command, {option.name: option.help for option in options})
+        commands.add_subcommand(command.__name__, below, help=summary.split("\n")[0])
     return top
+
+
+def _add(parser: ArgumentParser, heading: str, command: Callable[..., None], said: Mapping[str, str]) -> None:
+    """Adds options of a command under a heading; ``said`` is their help by name."""
+    group = parser.add_argument_group(heading)
+    # A command about one folder takes it without an option's name.
+    if "folder" in said:
+        group.add_argument("folder", type=Path, help=said["folder"])
+    for switch in said.keys() & set(SWITCHES):
+        group.add_argument(f"--{switch}", f"--{switch.replace('_', '-')}", action="store_true", help=said[switch])
+    others = set(signature(command).parameters) - said.keys()
+    group.add_function_arguments(command, as_group=False, skip={"folder", *SWITCHES, *others})
+    for action in group._group_actions:
+        if action.dest in said:
+            action.help = said[action.dest]
 
 
 def _plugins_help() -> str:
@@ -91,12 +102,12 @@ def _advice(error: BaseException) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; wrong input is one line on standard error and exit code 2, a stop by SIGTERM exit code 143."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    arguments = [with_underscores(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     commands = {command.__name__: command for command in COMMANDS}
     try:
         load_plugins(arguments)
         top = parser()
-        chosen = top.instantiate(top.parse_args(list(arguments)))
+        chosen = top.instantiate(top.parse_args(arguments))
         options = chosen[chosen.command].as_dict()
         options.pop("config", None)
         commands[chosen.command](**options)

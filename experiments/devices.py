@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import torch
 
@@ -51,13 +51,13 @@ class Commands:
             lines = log.read_text(errors="replace").strip().splitlines()
             raise CommandFailed(f"atv {arguments[0]} ended with {code}: {lines[-1] if lines else ''} ({log})")
 
-    def _start(self, arguments: Sequence[str], device: Device, stream: object) -> subprocess.Popen[bytes]:
+    def _start(self, arguments: Sequence[str], device: Device, stream: IO[bytes]) -> subprocess.Popen[bytes]:
         environment = os.environ | ({"CUDA_VISIBLE_DEVICES": device} if device else {})
         with self._lock:
             if self._stopped:
                 raise CommandFailed(f"atv {arguments[0]}: stopped before it began")
             command = [sys.executable, "-m", "atv.cli", *arguments]
-            process = subprocess.Popen(command, stdout=stream, stderr=stream, env=environment)  # type: ignore[call-overload]
+            process = subprocess.Popen(command, stdout=stream, stderr=stream, env=environment)
             self._running.add(process)
             return process
 

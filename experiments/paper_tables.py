@@ -12,7 +12,7 @@ from atv.evaluation.scores import Estimate, TaskScore, retention, task_scores
 from atv.records.evaluation_report import SCORES, EvaluationReport
 from atv.records.files import atomic
 from atv.records.markdown import markdown
-from experiments.runs import Run
+from experiments.runs import PaperRun
 
 # Average retention over the nine benchmarks, %: the poster's, and for Qwen2-VL notes on the paper.
 PAPER = {
@@ -33,10 +33,10 @@ PAPER = {
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PaperOutcome:
     """Retention of one run by benchmark, and their average, in %."""
 
-    run: Run
+    run: PaperRun
     kept: dict[str, Estimate]
 
     @property
@@ -47,30 +47,31 @@ class Outcome:
         return PAPER.get(variant.model_file.stem, {}).get(variant.method, {}).get(variant.setting)
 
 
-def outcomes(dense: Run, runs: Sequence[Run]) -> list[Outcome]:
+def outcomes(dense: PaperRun, runs: Sequence[PaperRun]) -> list[PaperOutcome]:
     """Of the runs that are finished.
 
     Raises:
         ValueError: when a run answered other questions than the dense model.
     """
     before = _scores(dense)
-    return [Outcome(run, retention(before, _scores(run, like=dense))) for run in runs if run.evaluated()]
+    return [PaperOutcome(run, retention(before, _scores(run, like=dense))) for run in runs if run.evaluated()]
 
 
-def _scores(run: Run, like: Run | None = None) -> dict[str, TaskScore]:
+def _scores(run: PaperRun, like: PaperRun | None = None) -> dict[str, TaskScore]:
     found, names = _benchmarks(run), run.asking.benchmarks
-    for name in names if like else ():
+    dense = _benchmarks(like) if like else found
+    for name in names:
         for field in ("version", "digest"):
-            if found[name][field] != (there := _benchmarks(like)[name][field]):  # type: ignore[arg-type]
+            if found[name][field] != (there := dense[name][field]):
                 raise ValueError(f"{run.name}: {name} has {field} {found[name][field]!r}, the dense model {there!r}")
     return {name: task_scores(read_answers(run.scores / name / "answers.jsonl"))[name] for name in names}
 
 
-def _benchmarks(run: Run) -> dict[str, Any]:
+def _benchmarks(run: PaperRun) -> dict[str, Any]:
     return EvaluationReport.read(run.scores / SCORES).benchmarks
 
 
-def write_table(folder: Path, found: Sequence[Outcome]) -> str:
+def write_table(folder: Path, found: Sequence[PaperOutcome]) -> str:
     """table.md, which is returned, and table.csv (a row a benchmark and run)."""
     names = list(found[0].kept)
     benchmarks = [name for name in names if name != "average"]
@@ -95,7 +96,7 @@ def _interval(kept: Estimate) -> str:
     return f"{kept.value:.2f} [{kept.low:.2f}, {kept.high:.2f}]"
 
 
-def _frame(found: Sequence[Outcome]) -> pd.DataFrame:
+def _frame(found: Sequence[PaperOutcome]) -> pd.DataFrame:
     rows = []
     for outcome in found:
         scores = _benchmarks(outcome.run)

@@ -10,14 +10,14 @@ from rich.table import Table
 from experiments import estimate
 from experiments.devices import Device
 from experiments.estimate import Size
-from experiments.runs import Run
+from experiments.runs import PaperRun
 
 # Parameters from which a CPU is worth a warning.
 LARGE = 1e9
 
 
 def show_plan(
-    console: Console, runs: Sequence[Run], size: Size | None, samples: int, devices: Sequence[Device]
+    console: Console, runs: Sequence[PaperRun], size: Size | None, samples: int, devices: Sequence[Device]
 ) -> None:
     """A row a run with its state and expected hours, then the sums, what they are based on, and warnings."""
     gpus = sum(map(bool, devices))
@@ -34,7 +34,7 @@ def show_plan(
         _sums(console, runs, size, samples, devices, hours)
 
 
-def _hours(run: Run, size: Size, samples: int, gpus: int) -> tuple[float, float]:
+def _hours(run: PaperRun, size: Size, samples: int, gpus: int) -> tuple[float, float]:
     rate = estimate.rate(gpus)
     evaluate = estimate.evaluation_hours(size, run.asking.benchmarks, run.asking.limit, rate)
     if run.variant is None:
@@ -43,7 +43,12 @@ def _hours(run: Run, size: Size, samples: int, gpus: int) -> tuple[float, float]
 
 
 def _sums(
-    console: Console, runs: Sequence[Run], size: Size, samples: int, devices: Sequence[Device], hours: Sequence[float]
+    console: Console,
+    runs: Sequence[PaperRun],
+    size: Size,
+    samples: int,
+    devices: Sequence[Device],
+    hours: Sequence[float],
 ) -> None:
     gpus = sum(map(bool, devices))
     left = [run for run in runs if run.state != "finished" and run.variant]
@@ -64,7 +69,7 @@ def _sums(
         console.print(f"[bold]disk[/bold]: {disk / 1e9:.0f} GB expected, {free / 1e9:.0f} GB are free", soft_wrap=True)
 
 
-def _basis(run: Run, size: Size, samples: int, gpus: int) -> str:
+def _basis(run: PaperRun, size: Size, samples: int, gpus: int) -> str:
     questions = estimate.questions(run.asking.benchmarks, run.asking.limit)
     return (
         f"A rule of thumb, not a measurement: {size.parameters / 1e9:.2f} B parameters. Pruning: the paper's seconds "

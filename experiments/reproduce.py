@@ -16,7 +16,7 @@ from experiments.estimate import QUESTIONS, size_of
 from experiments.grid import variants
 from experiments.paper_tables import outcomes, write_table
 from experiments.plan import show_plan
-from experiments.runs import DENSE, Asking, Run
+from experiments.runs import DENSE, PaperQuestions, PaperRun
 
 SWITCHES = {
     "keep_models": "Keep the pruned models. Default: deleted once evaluated, their reports and masks stay.",
@@ -61,11 +61,11 @@ def reproduce(
     if limit is not None and limit < 1:
         raise ValueError(f"limit: expected at least 1, got {limit}")
     folder = output or Path("results") / "reproduce" / chosen[0].model_file.stem
-    options, asking = chosen[0].options(), Asking(asked, data, limit, batch_size)
+    options, asking = chosen[0].options(), PaperQuestions(asked, data, limit, batch_size)
     pixels = {name: options[name] for name in ("min_pixels", "max_pixels") if options.get(name) is not None}
     common: dict[str, Any] = {"base": options["model"], "pixels": pixels, "asking": asking, "keep_model": keep_models}
-    dense = Run(folder / DENSE, **common)
-    runs = [dense, *(Run(folder / variant.name, **common, variant=variant) for variant in chosen)]
+    dense = PaperRun(folder / DENSE, **common)
+    runs = [dense, *(PaperRun(folder / variant.name, **common, variant=variant) for variant in chosen)]
     console, available = Console(), devices()
     show_plan(console, runs, size_of(options["model"]), options["samples"], available)
     if dry_run:
@@ -76,11 +76,11 @@ def reproduce(
     return _work(console, runs, available, folder)
 
 
-def _work(console: Console, runs: list[Run], available: list[Device], folder: Path) -> bool:
+def _work(console: Console, runs: list[PaperRun], available: list[Device], folder: Path) -> bool:
     """Runs what is left and prints the table; whether all went well."""
     left, commands = [run for run in runs if run.state != "finished"], Commands()
 
-    def work(run: Run, device: Device) -> None:
+    def work(run: PaperRun, device: Device) -> None:
         console.print(f"{run.name}: on {f'GPU {device}' if device else 'the CPU'}, logs in {run.folder}")
         run.run(commands, device)
         console.print(f"{run.name}: finished")

@@ -22,7 +22,7 @@ KEPT = ("report.json", "masks.safetensors", "README.md", "pruning.png")
 
 
 @dataclass(frozen=True)
-class Asking:
+class PaperQuestions:
     """What is asked of every model: benchmarks, a local copy of their data, how many questions of each."""
 
     benchmarks: Sequence[str]
@@ -32,13 +32,13 @@ class Asking:
 
 
 @dataclass(frozen=True)
-class Run:
+class PaperRun:
     """The dense model (``variant`` None) or a pruned one, in a folder of its own."""
 
     folder: Path
     base: str
     pixels: dict[str, int]
-    asking: Asking
+    asking: PaperQuestions
     variant: Variant | None = None
     keep_model: bool = False
 
@@ -110,7 +110,7 @@ class Run:
     def _evaluation(self, model: str) -> list[str]:
         asked = self.asking
         options: dict[str, object] = {"model": model, "benchmark": ",".join(asked.benchmarks), "output": self.scores}
-        options |= {"data": asked.data, "limit": asked.limit, "batch_size": asked.batch_size, **self.pixels}
+        options |= {"data": asked.data, "groups": asked.limit, "batch_size": asked.batch_size, **self.pixels}
         given = {name: value for name, value in options.items() if value is not None}
         return ["evaluate", *(part for name, value in given.items() for part in (f"--{name}", str(value)))]
 

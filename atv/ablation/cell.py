@@ -1,14 +1,11 @@
 """One run of an ablation's grid."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from atv.allocation import Allocation
 from atv.api import Pathway
-from atv.criteria import Criterion
-from atv.patterns import Pattern
-from atv.selection import TokenSelection
+from atv.plugins import Plugin, describe
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class Cell:
     def config(self) -> dict[str, Any]:
         """Everything that moves the cell's numbers; a rule given as an instance counts by its class and arguments."""
         return {
-            "pathways": {name: {k: _plain(v) for k, v in vars(p).items()} for name, p in self.pathways.items()},
+            "pathways": {name: _config(pathway) for name, pathway in self.pathways.items()},
             "targets": self.targets,
             "propagate": self.propagate,
             "seed": self.seed,
@@ -48,8 +45,6 @@ class Cell:
         return ", ".join(f"{name} {value}" for name, value in self.labels.items())
 
 
-def _plain(value: Any) -> Any:
-    if not isinstance(value, (TokenSelection, Criterion, Pattern, Allocation)):
-        return value
-    arguments = {name: _plain(argument) for name, argument in vars(value).items()}
-    return {"class": f"{type(value).__module__}.{type(value).__qualname__}", **arguments}
+def _config(pathway: Pathway) -> dict[str, Any]:
+    parts = {part.name: getattr(pathway, part.name) for part in fields(pathway)}
+    return {name: describe(part, dotted=True) if isinstance(part, Plugin) else part for name, part in parts.items()}

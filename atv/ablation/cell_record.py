@@ -40,7 +40,9 @@ class CellRecord:
         Raises:
             ValueError: for a file that is not there or is no JSON.
         """
-        found = read_json(folder / CELL, CELL_SCHEMA)
-        made = {name: found[name] for name in _MADE if name in found}
-        known = {name: found[name] for name in ("config", "labels", "inputs", "seconds", "samples") if name in found}
-        return cls(found.get("id", folder.name), **known, made=made, schema=found.get("cell_schema", 1))
+        content = read_json(folder / CELL, CELL_SCHEMA)
+        made = {name: content[name] for name in _MADE if name in content}
+        known = {
+            name: content[name] for name in ("config", "labels", "inputs", "seconds", "samples") if name in content
+        }
+        return cls(content.get("id", folder.name), **known, made=made, schema=content.get("cell_schema", 1))

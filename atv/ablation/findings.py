@@ -32,7 +32,7 @@ class Finding:
 
     @property
     def verdict(self) -> Verdict:
-        """By the interval: all of it above the bound, all of it at or below the bound, or neither."""
+        """What the interval says: all of it above the bound, all of it at or below the bound, or neither."""
         if self.ours.low > self.bound:
             return "reproduced" if self.paper else "holds"
         if self.ours.high <= self.bound:

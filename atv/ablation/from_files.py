@@ -8,13 +8,13 @@ from atv.ablation.base import Ablation
 
 
 def load_ablations(files: Sequence[Path] | Path) -> list[Ablation]:
-    """One of each file; of a folder, all of its.
+    """The ablations of Python files; a folder stands for all of its files.
 
     Raises:
         ValueError: for a file that is not there or does not define one ablation, naming it.
     """
     named = [files] if isinstance(files, Path) else list(files)
-    every = [found for path in named for found in (sorted(path.glob("*.py")) if path.is_dir() else [path])]
+    every = [python_file for path in named for python_file in (sorted(path.glob("*.py")) if path.is_dir() else [path])]
     if not every:
         raise ValueError(f"file: no ablation in {', '.join(map(str, named))}")
     return [_ablation(path) for path in every]
@@ -24,9 +24,9 @@ def _ablation(file: Path) -> Ablation:
     if not file.is_file():
         near = ", ".join(str(path) for path in sorted(file.parent.glob("*.py")))
         raise ValueError(f"file: no such file {str(file)!r}" + (f". Choices: {near}" if near else ""))
-    before = set(plugins.subclasses(Ablation))  # type: ignore[type-abstract]
+    before = set(plugins.subclasses(Ablation))
     plugins.load_file(file)
-    found = [kind for kind in plugins.subclasses(Ablation) if kind not in before]  # type: ignore[type-abstract]
-    if len(found) != 1:
-        raise ValueError(f"file: {str(file)!r} must define one Ablation, it defines {len(found)}")
-    return found[0]()
+    kinds = [kind for kind in plugins.subclasses(Ablation) if kind not in before]
+    if len(kinds) != 1:
+        raise ValueError(f"file: {str(file)!r} must define one Ablation, it defines {len(kinds)}")
+    return kinds[0]()

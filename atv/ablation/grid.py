@@ -89,7 +89,7 @@ class Grid:
 
     @property
     def tasks(self) -> list[str]:
-        """Of each question, its task."""
+        """The task of each question."""
         return [question["task"] for question in self.store.bench.questions]
 
     def run(self, ablation: Ablation, trainer: L.Trainer, shard: Shard | None = None) -> Run:

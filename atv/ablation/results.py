@@ -29,11 +29,11 @@ class Results:
         Raises:
             ValueError: when there is none.
         """
-        found = [done for done in self.finished if labels.items() <= done.cell.labels.items()]
-        if not found:
+        cells = [done for done in self.finished if labels.items() <= done.cell.labels.items()]
+        if not cells:
             known = "; ".join(done.cell.title for done in self.finished)
             raise ValueError(f"labels: no finished cell has {labels}; there are: {known}")
-        return found
+        return cells
 
     @cached_property
     def dense(self) -> dict[str, TaskScore]:
@@ -49,10 +49,10 @@ class Results:
 
     def scores(self, **labels: Any) -> dict[str, TaskScore]:
         """Task -> score over all seeds."""
-        found = self.of(**labels)
-        key = ", ".join(done.folder.name for done in found)
+        cells = self.of(**labels)
+        key = ", ".join(done.folder.name for done in cells)
         if key not in self._scores:
-            self._scores[key] = over_seeds([task_scores(done.rows) for done in found])
+            self._scores[key] = over_seeds([task_scores(done.rows) for done in cells])
         return self._scores[key]
 
     def retention(self, **labels: Any) -> dict[str, Estimate]:

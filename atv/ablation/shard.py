@@ -17,17 +17,18 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """
+        """The part that text such as "2/4" names.
+
         Raises:
             ValueError: for anything but i/n with 1 <= i <= n.
 
         >>> Shard.parse("2/4")
         Shard(number=2, of=4)
         """
-        found = re.fullmatch(r"(\d+)/(\d+)", text)
-        if not found or not 1 <= int(found[1]) <= int(found[2]):
+        matched = re.fullmatch(r"(\d+)/(\d+)", text)
+        if not matched or not 1 <= int(matched[1]) <= int(matched[2]):
             raise ValueError(f"shard: expected i/n with 1 <= i <= n, such as 1/4, got {text!r}")
-        return cls(int(found[1]), int(found[2]))
+        return cls(int(matched[1]), int(matched[2]))
 
     def cells(self, cells: Sequence[Cell]) -> Sequence[Cell]:
         """Every n-th cell: neighbours, which cost alike, go to different shards."""

@@ -10,7 +10,7 @@ from atv.records.markdown import markdown
 
 
 @dataclass(frozen=True)
-class Entry:
+class TableCell:
     """A heading or cell: what counts, and in small print behind it its interval or count."""
 
     text: str
@@ -18,20 +18,20 @@ class Entry:
 
     @property
     def plain(self) -> str:
-        """In one line."""
+        """Both in one line."""
         return f"{self.text} {self.small}".rstrip()
 
 
 @dataclass(frozen=True)
 class ShownTable:
-    """Headings and rows."""
+    """A table as a reader sees it: headings and rows."""
 
-    heads: list[Entry]
-    rows: list[list[Entry]]
+    heads: list[TableCell]
+    rows: list[list[TableCell]]
 
     @classmethod
     def of(cls, table: pd.DataFrame, words: Collection[str] = (), columns: Sequence[str] | None = None) -> "ShownTable":
-        """Of retention: one line a labelling and one column a task; of anything else: as it is, numbers shortened.
+        """The table to show: of retention, a line a labelling and a column a task; of all else, as it is, rounded.
 
         Args:
             table: every value as the CSV file has it, as text.
@@ -44,10 +44,10 @@ class ShownTable:
         if set(RETENTION) <= set(table):
             return cls._by_task(table, columns)
         rows = [
-            [Entry(value if name in words else _short(value)) for name, value in zip(table, row, strict=True)]
+            [TableCell(value if name in words else _short(value)) for name, value in zip(table, row, strict=True)]
             for row in table.itertuples(index=False)
         ]
-        return cls([Entry(str(name)) for name in table], rows)
+        return cls([TableCell(str(name)) for name in table], rows)
 
     @classmethod
     def _by_task(cls, table: pd.DataFrame, columns: Sequence[str] | None) -> "ShownTable":
@@ -57,20 +57,24 @@ class ShownTable:
         rows = []
         for values, part in table.groupby(labels, sort=False):
             by_task = part.set_index("task")
-            named = [Entry(value) for value in (*values, by_task["seeds"].iloc[0])]
+            named = [TableCell(value) for value in (*values, by_task["seeds"].iloc[0])]
             rows.append([*named, *(_kept(by_task.loc[task]) for task in tasks)])
-        heads = [*map(Entry, labels), Entry("seeds"), *(Entry(task, f"({counts[task]} groups)") for task in tasks)]
+        heads = [
+            *map(TableCell, labels),
+            TableCell("seeds"),
+            *(TableCell(task, f"({counts[task]} groups)") for task in tasks),
+        ]
         return cls(heads, rows)
 
     def markdown(self) -> str:
-        """As Markdown; a heading's small print stands below it."""
+        """The table in Markdown; a heading's small print stands below it."""
         heads = [f"{head.text}<br>{head.small}" if head.small else head.text for head in self.heads]
         return markdown(heads, [[entry.plain for entry in row] for row in self.rows])
 
 
-def _kept(row: pd.Series) -> Entry:
+def _kept(row: pd.Series) -> TableCell:
     score = f" ({float(row['score']):.1f})" if row["score"] else ""
-    return Entry(f"{float(row['retention']):.1f}", f"[{float(row['low']):.1f}, {float(row['high']):.1f}]{score}")
+    return TableCell(f"{float(row['retention']):.1f}", f"[{float(row['low']):.1f}, {float(row['high']):.1f}]{score}")
 
 
 def _short(value: str) -> str:

@@ -44,7 +44,7 @@ class FinishedCell:
 
     @property
     def seconds(self) -> float:
-        """Of all its parts together."""
+        """Wall-clock time of all its parts together."""
         return sum(self.record.seconds.values())
 
     @property
@@ -114,7 +114,7 @@ class CellStore:
 
     def strangers(self) -> dict[str, list[str]]:
         """Ids of cells that no cell of this run can be, by what sets them apart: schema, model or questions."""
-        found: dict[str, list[str]] = {}
+        by_reason: dict[str, list[str]] = {}
         for file in sorted(self.folder.glob(f"*/{CELL}")):
             record = CellRecord.read(file.parent)
             here = {"model": self.model, "questions": self.questions}
@@ -122,8 +122,8 @@ class CellStore:
             if record.schema != CELL_SCHEMA:
                 other = [f"schema {record.schema}, not {CELL_SCHEMA}"]
             if other:
-                found.setdefault(", ".join(other), []).append(file.parent.name)
-        return found
+                by_reason.setdefault(", ".join(other), []).append(file.parent.name)
+        return by_reason
 
 
 def digest(*parts: Any) -> str:
@@ -132,10 +132,9 @@ def digest(*parts: Any) -> str:
 
 
 def model_digest(folder: Path) -> str:
-    """Of the config and every weights file."""
+    """A digest of a model's folder: its config and every weights file."""
     state = hashlib.blake2b(digest_size=8)
     for file in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
         with open(file, "rb") as stream:
-            while part := stream.read(1 << 24):
-                state.update(part)
+            hashlib.file_digest(stream, lambda: state)
     return state.hexdigest()

@@ -10,7 +10,7 @@ RETENTION = ["task", "score", "groups", "questions", "seeds", "retention", "low"
 
 
 def retention_table(results: Results) -> pd.DataFrame:
-    """One row a labelling and task, "average" among the tasks.
+    """The table of retention: one row a labelling and task, "average" among the tasks.
 
     Columns: the labels, task, score (0..100, missing for the average), groups, questions, seeds, retention, low, high
     (95% bootstrap interval; all in percent of the dense score), seed_low and seed_high (least and greatest average

@@ -3,11 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 
 from atv.model.targets import Target
+from atv.plugins import Plugin
 
 
 @dataclass(frozen=True)
@@ -36,15 +37,15 @@ class DenseStatistics:
     totals: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-class Allocation(ABC):
+class Allocation(Plugin, ABC):
     """Shares a target sparsity out over the Linears and experts. Simple ones write ``allocate`` alone.
 
     An allocation that ``needs_dense`` measures every calibration batch on the dense model before anything is pruned,
     and is refused where there are experts. One that is ``by_block`` gives all Linears of a block the same sparsity.
     """
 
-    needs_dense: ClassVar[bool] = False
-    by_block: ClassVar[bool] = False
+    needs_dense: bool = False
+    by_block: bool = False
 
     @abstractmethod
     def allocate(self, linears: Mapping[str, Target], sparsity: float, dense: DenseStatistics) -> dict[str, float]:

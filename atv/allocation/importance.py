@@ -47,16 +47,16 @@ class DAS(_ByImportance):
     """
 
     def measure(self, model: nn.Module, linears: Mapping[str, nn.Linear], batch: DenseBatch) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
+        measured: dict[str, Tensor] = {}
 
         def add(name: str, inputs: Tensor, output: Tensor) -> None:
             rows = zip(output.reshape(*batch.valid.shape, -1), batch.visual, batch.valid, strict=True)
             diversities = [3 * (1 - density(cosines(row[keep]), visual[keep])) for row, visual, keep in rows]
-            found[name] = torch.stack(diversities)[:, None]
+            measured[name] = torch.stack(diversities)[:, None]
 
         with watching(linears, add):
             model(**batch.inputs, use_cache=False)
-        return found
+        return measured
 
 
 class ECoFLaP(_ByImportance):
@@ -81,7 +81,7 @@ class ECoFLaP(_ByImportance):
         self.eps = eps
 
     def measure(self, model: nn.Module, linears: Mapping[str, nn.Linear], batch: DenseBatch) -> dict[str, Tensor]:
-        found = {}
+        measured = {}
         for index, (name, linear) in enumerate(linears.items()):
             if linear.weight.device.type == "meta":
                 raise ValueError(
@@ -92,8 +92,8 @@ class ECoFLaP(_ByImportance):
             for signed in (step, -step):
                 with _moved(linear.weight, signed):
                     losses.append(text_loss(model, batch))
-            found[name] = (losses[0] - losses[1]).abs()[:, None] / (2 * self.eps)
-        return found
+            measured[name] = (losses[0] - losses[1]).abs()[:, None] / (2 * self.eps)
+        return measured
 
 
 def text_loss(model: nn.Module, batch: DenseBatch) -> Tensor:

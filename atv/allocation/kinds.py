@@ -1,10 +1,10 @@
 """Sparsity by kind of Linear."""
 
 from collections.abc import Mapping
-from fnmatch import fnmatch
 
 from atv.allocation.base import Allocation, DenseStatistics
 from atv.allocation.budget import sizes
+from atv.model.lvlm import matches
 from atv.model.targets import Target
 
 
@@ -39,4 +39,4 @@ class ByKind(Allocation):
         return {name: asked.get(name, rest) for name in linears}
 
     def _pattern(self, name: str) -> str | None:
-        return next((kind for kind in self.kinds if fnmatch(name, kind) or fnmatch(name, f"*.{kind}")), None)
+        return next((kind for kind in self.kinds if matches(name, kind)), None)

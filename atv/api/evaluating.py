@@ -20,7 +20,6 @@ def questions(
     benchmark: Sequence[str] | str | None = None,
     *,
     data: Path | None = None,
-    limit: int | None = None,
     dense: Path | None = None,
     evaluation: str = BUNDLED,
     split: str = "test",
@@ -31,21 +30,20 @@ def questions(
     Args:
         benchmark: names, in a list or with commas between them, "all" for the nine; None is the bundled suite.
         data: of benchmarks, a folder with a local copy of the data set, or of several; None downloads it.
-        limit: of benchmarks, only the first so many groups of questions (rotations and pairs are one).
         dense: of benchmarks, the output folder of the dense model's evaluation, for retention.
         evaluation: of the suite, "bundled" or the folder of a data set with the same columns.
         split: of the suite, dev or test.
-        groups: of the suite, only the first so many groups of each task.
+        groups: of each task or benchmark, only the first so many groups of questions (rotations and pairs are one).
 
     Raises:
         ValueError: for an unknown benchmark, data that are missing or lack columns, or options of the other kind.
     """
     if benchmark is None:
-        if (data, limit, dense) != (None, None, None):
-            raise ValueError("data, limit and dense are of benchmarks: name one with --benchmark")
+        if (data, dense) != (None, None):
+            raise ValueError("data and dense are of benchmarks: name one with --benchmark")
         return Suite(load_evaluation(evaluation, split), evaluation, split, groups)
-    loaded = load_all(chosen_benchmarks(benchmark), data, limit)
-    return Benchmarks(loaded, data, limit, None if dense is None else dense_answers(dense, loaded))
+    loaded = load_all(chosen_benchmarks(benchmark), data, groups)
+    return Benchmarks(loaded, data, groups, None if dense is None else dense_answers(dense, loaded))
 
 
 def evaluate(

@@ -9,8 +9,8 @@ from transformers import PreTrainedModel
 
 from atv.allocation import Allocation
 from atv.calibration.pathway_choice import Pathway
+from atv.calibration.pruning_job import PruningJob
 from atv.calibration.pruning_run import run
-from atv.calibration.request import Request
 from atv.criteria import Criterion, Pruned
 from atv.model.lvlm import LVLM
 from atv.model.offload import is_offloaded
@@ -74,8 +74,8 @@ def prune(
     def write(name: str, target: Target, pruned: Mapping[str, Pruned]) -> None:
         target.weight.data.copy_(pruned[BOTH].applied_to(target.weight.data))
 
-    request = Request(lvlm, chosen, {BOTH: plan}, propagate, seed, calibration or {})
-    return run(request, write, batches, trainer, run_dir)
+    job = PruningJob(lvlm, chosen, {BOTH: plan}, propagate, seed, calibration or {})
+    return run(job, write, batches, trainer, run_dir)
 
 
 def decouple(
@@ -115,5 +115,5 @@ def decouple(
         decouple_target(model, name, target, **pruned)
 
     route(lvlm)
-    request = Request(lvlm, chosen, plans, propagate, seed, calibration or {})
-    return run(request, replace, batches, trainer, run_dir)
+    job = PruningJob(lvlm, chosen, plans, propagate, seed, calibration or {})
+    return run(job, replace, batches, trainer, run_dir)

@@ -79,6 +79,7 @@ def attention_calls() -> Iterator[list[AttentionCall]]:
 
         return attend
 
+    # transformers offers no hook where implementations are looked up, so the look-up itself is wrapped.
     AttentionInterface.get_interface = noting  # type: ignore[method-assign, assignment]
     try:
         yield calls
@@ -88,7 +89,7 @@ def attention_calls() -> Iterator[list[AttentionCall]]:
 
 @dataclass
 class Recorded:
-    """Of one batch at one block: its attention call, and each Linear's output (batch, length, out)."""
+    """What a batch showed at a block: its attention call, and each Linear's output (batch, length, out)."""
 
     attention: AttentionCall | None = None
     outputs: dict[str, Tensor] = field(default_factory=dict)

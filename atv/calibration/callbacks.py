@@ -40,12 +40,13 @@ class BlockCallback(L.Callback, ABC):
     def on_predict_batch_end(
         self,
         trainer: L.Trainer,
-        pl_module: BlockwiseCalibration,  # type: ignore[override]
+        pl_module: L.LightningModule,
         outputs: Any,
         batch: CalibrationBatch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        assert isinstance(pl_module, BlockwiseCalibration)
         for sample in outputs:
             self.observe(sample)
         if batch_idx + 1 == trainer.num_predict_batches[dataloader_idx]:

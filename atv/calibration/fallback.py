@@ -36,7 +36,7 @@ def experts_seen(tokens: Tensor) -> dict[str, list[int]]:
 
 
 def warn_of_starved(block: int, layers: Mapping[str, Mapping[str, list[int]]]) -> None:
-    """One line for each layer with experts that had too few tokens."""
+    """Warns of each layer with experts that had too few tokens."""
     for name, layer in layers.items():
         if layer["starved"]:
             which = ", ".join(f"{expert} ({layer['tokens'][expert]} tokens)" for expert in layer["starved"])

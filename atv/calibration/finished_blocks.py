@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from atv.calibration.request import Request
+from atv.calibration.pruning_job import PruningJob
 from atv.criteria import Pruned
 from atv.model.lvlm import LVLM
 from atv.model.offload import OffloadedBlocks, is_offloaded
@@ -27,11 +27,11 @@ class FinishedBlocks:
         ValueError: for an offloaded model without a folder.
     """
 
-    def __init__(self, request: Request, install: Install, folder: RunFolder | None, writes: bool) -> None:
-        self.targets, self.install, self.folder, self.writes = request.targets, install, folder, writes
-        self.masks = {pathway: PackedMasks() for pathway in request.plans}
+    def __init__(self, job: PruningJob, install: Install, folder: RunFolder | None, writes: bool) -> None:
+        self.targets, self.install, self.folder, self.writes = job.targets, install, folder, writes
+        self.masks = {pathway: PackedMasks() for pathway in job.plans}
         self.reports: list[BlockReport] = []
-        self.offloaded = _offloaded(request.lvlm, folder)
+        self.offloaded = _offloaded(job.lvlm, folder)
 
     def add(self, block: FinishedBlock) -> None:
         """A block that was just pruned."""
@@ -40,20 +40,20 @@ class FinishedBlocks:
         index = block.report.block
         if self.writes:
             if self.offloaded is not None:
-                self.offloaded.store(index)
+                self.offloaded.write_block(index)
             if self.folder is not None:
-                self.folder.save(block)
+                self.folder.write_block(block)
         if self.offloaded is not None:
             self.offloaded.leave_device(index)
 
     def restore(self) -> list[FinishedBlock]:
-        """Counts the blocks that an earlier start kept, and returns them; ``put_back`` has them in the model again."""
-        found = [] if self.folder is None else self.folder.finished()
-        for block in found:
+        """Counts the blocks that an earlier start kept, and returns them; ``reinstall`` has them in the model again."""
+        earlier = [] if self.folder is None else self.folder.read_blocks()
+        for block in earlier:
             self._count(block)
-        return found
+        return earlier
 
-    def put_back(self, blocks: Sequence[FinishedBlock]) -> None:
+    def reinstall(self, blocks: Sequence[FinishedBlock]) -> None:
         """Has blocks that an earlier start pruned in the model again."""
         for block in blocks:
             if self.offloaded is not None:
@@ -75,7 +75,7 @@ class FinishedBlocks:
             self.install(name, self.targets[name], made)
 
 
-def begun(request: Request, inputs: Sequence[Mapping], run_dir: str | Path | None, writes: bool) -> RunFolder | None:
+def begun(job: PruningJob, inputs: Sequence[Mapping], run_dir: str | Path | None, writes: bool) -> RunFolder | None:
     """The folder of this run, marked as its own; None where nothing is to be kept.
 
     Raises:
@@ -83,7 +83,7 @@ def begun(request: Request, inputs: Sequence[Mapping], run_dir: str | Path | Non
     """
     if run_dir is None:
         return None
-    folder = RunFolder(Path(run_dir), request.identity(inputs))
+    folder = RunFolder(Path(run_dir), job.identity(inputs))
     if writes:
         folder.begin()
     return folder

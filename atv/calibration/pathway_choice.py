@@ -4,7 +4,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
+
 from atv.allocation import Allocation
+from atv.calibration.contracts import check_contracts
 from atv.calibration.dense_pass import dense_statistics
 from atv.calibration.pathway_plan import Plan
 from atv.criteria import Criterion
@@ -29,9 +32,9 @@ class Pathway:
         """Names resolved and everything checked against the targets, before any calibration.
 
         Raises:
-            ValueError: for an unknown name, a sparsity outside [0, 1), parts that contradict each other or cannot
-                serve experts, or a pattern that does not fit a target; the message names the argument, the value and
-                the choices.
+            ValueError: for an unknown name, a part that is not what its kind asks for, a sparsity outside [0, 1), parts
+                that contradict each other or cannot serve experts, or a pattern that does not fit a target; the
+                message names the argument, the value and the choices.
         """
         pattern = parse_pattern(self.pattern)
         plan = Plan(
@@ -41,6 +44,8 @@ class Pathway:
             resolve(self.allocation, Allocation, "allocation"),
             self._sparsity(pattern),
         )
+        dtype = next((target.weight.dtype for target in targets.values()), torch.float32)
+        check_contracts(plan.selection, plan.criterion, plan.pattern, plan.allocation, dtype)
         plan.check(targets)
         return plan if plan.allocation.needs_dense else plan.allotted(targets, dense_statistics(lvlm, targets))
 

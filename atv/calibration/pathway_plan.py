@@ -10,6 +10,7 @@ from atv.allocation import Allocation, DenseStatistics, Uniform
 from atv.criteria import Criterion, PoolStatistics, Pruned
 from atv.model.targets import Target
 from atv.patterns import Pattern
+from atv.plugins import ContractError
 from atv.selection import TokenSelection
 
 
@@ -49,9 +50,12 @@ class Plan:
         """
         for name, target in targets.items():
             try:
-                self.pattern.mask(torch.zeros(1, target.in_features), self.sparsity)
+                mask = self.pattern.mask(torch.zeros(1, target.in_features), self.sparsity)
             except ValueError as error:
                 raise ValueError(f"{error} ({name})") from error
+            if mask.shape != (1, target.in_features) or mask.dtype != torch.bool:
+                kind, made = type(self.pattern).__name__, f"{mask.dtype} {tuple(mask.shape)}"
+                raise ContractError(f"pattern: {kind}.mask gave {made} for scores of (1, {target.in_features}): {name}")
             if not isinstance(target, nn.Linear) and (part := self._for_linears()):
                 raise ValueError(f"{part} knows Linears alone, and {name} is an expert; name targets without experts")
 
@@ -70,6 +74,9 @@ class Plan:
             ValueError: for a sparsity outside [0, 1], or a Linear that the allocation leaves out.
         """
         shares = self.allocation.allocate(targets, self.sparsity, dense)
+        if not isinstance(shares, Mapping):
+            kind, given = type(self.allocation).__name__, type(shares).__name__
+            raise ContractError(f"allocation: {kind}.allocate gave a {given}; expected a dict of names to sparsities")
         for name in targets:
             if not 0 <= (share := shares.get(name, -1.0)) <= 1:
                 given = share if name in shares else "no sparsity"

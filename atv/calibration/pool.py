@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from atv.calibration.contracts import check_weights
 from atv.calibration.fallback import experts_seen, with_fallback
 from atv.calibration.inputs import ExpertInputs, LinearInputs, SiteInputs
 from atv.calibration.samples import Sample
@@ -63,7 +64,7 @@ class Pool:
         self._key_of |= {name: name if self.selection.per_linear else site for name, site in sample.site_of.items()}
         for view, tokens, inputs in self._views(sample):
             chosen = self.selection.select(tokens)
-            self._check(chosen, len(tokens.visual))
+            check_weights(self.selection, "select", chosen, len(tokens.visual))
             self._add(tokens.sample, inputs, chosen)
             self._count(view, tokens.sample, chosen, tokens.visual)
             candidates = self.selection.candidates(tokens)
@@ -79,36 +80,36 @@ class Pool:
         """
         for kept in self._undecided:
             weights = self.selection.decide(kept.candidates, kept.n_text, statistics)
-            self._check(weights, len(kept.candidates))
+            check_weights(self.selection, "decide", weights, len(kept.candidates))
             self._add(kept.sample, kept.inputs, weights)
             self._count(kept.view, kept.sample, weights, torch.ones_like(weights, dtype=torch.bool))
         counts, experts = self._counts.totals(), self._routed.totals()
         if any(not total for _, _, total in counts.values()):
             raise ValueError(f"selection: {type(self.selection).__name__} picked no token of any calibration sample")
-        found = self._statistics(counts, experts, statistics.samples)
+        by_target = self._statistics(counts, experts, statistics.samples)
         # A rank without samples has seen no target called.
         key_of = {name: key for by_name in gathered(self._key_of) for name, key in by_name.items()}
         text, visual, _ = (round(count) for count in torch.stack(list(counts.values())).mean(0).tolist())
         layers = {site.rpartition(".")[0]: experts_seen(tokens) for site, tokens in experts.items()}
         self._clear()
-        return BlockPool({name: found[key] for name, key in key_of.items()}, text, visual, layers)
+        return BlockPool({name: by_target[key] for name, key in key_of.items()}, text, visual, layers)
 
     def _statistics(
         self, counts: Mapping[str, Tensor], experts: Mapping[str, Tensor], samples: int
     ) -> dict[str, PoolStatistics]:
-        """By key, an expert's by its own name."""
-        found: dict[str, PoolStatistics] = {}
+        """The statistics by key, an expert's by its name."""
+        by_key: dict[str, PoolStatistics] = {}
         for key, squares in self._squares.totals().items():
             weight = float(counts[key if self.selection.per_linear else ""][2])
             mean = squares / (weight if self.selection.average == "tokens" else samples)
             if key in experts:
                 by_expert = with_fallback(mean, experts[key], common=not key.endswith(LAST))
-                norms = {expert_name(key, e): own.sqrt().float() for e, own in enumerate(by_expert)}
-                found |= {name: PoolStatistics(norm) for name, norm in norms.items()}
+                norms = {expert_name(key, e): sums.sqrt().float() for e, sums in enumerate(by_expert)}
+                by_key |= {name: PoolStatistics(norm) for name, norm in norms.items()}
             else:
                 gram = self._grams[key].total(len(mean)) / weight if self.gram else None
-                found[key] = PoolStatistics(mean.sqrt().float(), gram)
-        return found
+                by_key[key] = PoolStatistics(mean.sqrt().float(), gram)
+        return by_key
 
     def _views(self, sample: Sample) -> Iterator[tuple[str, Tokens, Mapping[str, SiteInputs]]]:
         """(view, what the rule sees, inputs by key)."""
@@ -132,10 +133,3 @@ class Pool:
         entered = weights != 0
         counts = [(entered & ~visual).sum(), (entered & visual).sum(), weights.double().sum()]
         self._counts.add(view, sample, torch.stack([count.double() for count in counts]))
-
-    def _check(self, weights: Tensor, length: int) -> None:
-        if weights.shape != (length,):
-            rule = type(self.selection).__name__
-            raise ValueError(f"selection: {rule} gave weights of shape {tuple(weights.shape)} for {length} tokens")
-        if weights.is_floating_point() and not (weights.isfinite().all() and (weights >= 0).all()):
-            raise ValueError(f"selection: {type(self.selection).__name__} gave weights that are negative or not finite")

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,21 +114,16 @@ def recording(targets: Mapping[str, Target], tokens: int, arguments: Mapping[str
     no token is for it, has read nothing.
     """
     noted = Recording()
-    handles = [
-        target.register_forward_pre_hook(_note_linear(noted, name, tokens))
-        for name, target in targets.items()
-        if isinstance(target, nn.Linear)
-    ]
-    for layer, parameters in _layers(targets).items():
-        _note_pairs(noted, layer, parameters, *_nothing(layer))
-        note = _note_experts(noted, layer, parameters, tokens, positions(layer, arguments))
-        handles.append(layer.module.register_forward_pre_hook(note, with_kwargs=True))
-    noted.site_of.update({name: name for name, target in targets.items() if isinstance(target, ExpertWeight)})
-    try:
+    with ExitStack() as hooks:
+        for name, target in targets.items():
+            if isinstance(target, nn.Linear):
+                hooks.enter_context(target.register_forward_pre_hook(_note_linear(noted, name, tokens)))
+        for layer, parameters in _layers(targets).items():
+            _note_pairs(noted, layer, parameters, *_nothing(layer))
+            note = _note_experts(noted, layer, parameters, tokens, positions(layer, arguments))
+            hooks.enter_context(layer.module.register_forward_pre_hook(note, with_kwargs=True))
+        noted.site_of.update({name: name for name, target in targets.items() if isinstance(target, ExpertWeight)})
         yield noted
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _note_linear(noted: Recording, name: str, tokens: int) -> Callable[..., None]:

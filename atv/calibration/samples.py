@@ -35,26 +35,26 @@ def samples(arrival: Arrival, visual: Tensor, valid: Tensor, first_sample: int, 
     for row in range(len(valid)):
         keep = valid[row]
         # A row without padding is read where it lies.
-        own = slice(None) if bool(keep.all()) else keep
+        unpadded = slice(None) if bool(keep.all()) else keep
         tokens = Tokens(
-            visual=visual[row][own],
+            visual=visual[row][unpadded],
             position=torch.arange(int(keep.sum()), device=keep.device),
-            input=arrival.input[row][own],
-            output=arrival.output[row][own],
+            input=arrival.input[row][unpadded],
+            output=arrival.output[row][unpadded],
             sample=first_sample + row,
             block=arrival.block,
             seed=seed,
-            last_attention=recorded.attention.last_query(row, keep)[own] if recorded.attention else None,
+            last_attention=recorded.attention.last_query(row, keep)[unpadded] if recorded.attention else None,
         )
         for name, values in (("input", tokens.input), ("output", tokens.output)):
             if not _finite(values):
                 where = f"block {arrival.block}, sample {first_sample + row}"
                 raise ValueError(f"calibration: the {name} of {where} holds NaN or infinite activations")
         inputs: dict[str, SiteInputs] = {
-            site: LinearInputs(x.reshape(*valid.shape, x.shape[-1])[row][own]) for site, x in noted.sites.items()
+            site: LinearInputs(x.reshape(*valid.shape, x.shape[-1])[row][unpadded]) for site, x in noted.sites.items()
         }
         inputs.update({site: _routed(x, valid, row) for site, x in noted.routed.items()})
-        outputs = {name: x.reshape(*valid.shape, x.shape[-1])[row][own] for name, x in recorded.outputs.items()}
+        outputs = {name: x.reshape(*valid.shape, x.shape[-1])[row][unpadded] for name, x in recorded.outputs.items()}
         yield Sample(tokens, inputs, noted.site_of, outputs)
 
 

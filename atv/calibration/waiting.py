@@ -26,7 +26,7 @@ class WaitingForward:
             self.parked = Parked(self.hidden, file)
 
     def unpark(self) -> None:
-        """Undoes ``park``."""
+        """Brings the hidden state back to its device."""
         if self.parked is not None:
             self.parked.restore()
         self.hidden = self.parked = None
@@ -55,13 +55,13 @@ class Parked:
         self._storage.resize_(0)
 
     def restore(self) -> None:
-        """Puts the memory back."""
+        """Brings the tensor's memory back."""
         self._storage.resize_(self._size)
         _bytes(self._storage).copy_(self._mapped() if self._content is None else self._content)
         self.forget()
 
     def forget(self) -> None:
-        """Removes the file."""
+        """Removes the file that holds the memory, if there is one."""
         if self._file is not None:
             self._file.unlink(missing_ok=True)
 
@@ -85,4 +85,5 @@ def held_bytes(forward: SuspendedForward, own: set[int]) -> int:
 
 
 def _bytes(storage: torch.UntypedStorage) -> Tensor:
+    # torch's stubs know typed storages alone.
     return torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)  # type: ignore[call-overload]

@@ -56,40 +56,26 @@ def ablate(
     Args:
         file: Python file with one class derived from atv.ablation.base.Ablation, such as ablations/visual_sparsity.py;
             a list of such files; or a folder, for all of its.
-        model: Folder of an LVLM, hub id (owner/name or owner/name@revision), "bundled" or "everyday".
-        calibration: "bundled", file, folder, hub id, or a class name or dotted path, its arguments as for prune.
-        samples: Calibration samples, drawn by the seed.
-        max_length: Longest calibration sample in tokens; longer ones lose text from their end, never a picture's part.
-        min_pixels: Smallest area of a picture, in calibration and evaluation (Qwen-VL's kind).
-        max_pixels: Largest area of a picture, likewise.
-        evaluation: Folder of a saved data set with the bundled columns, or "bundled".
-        split: Of the bundled suite: dev or test.
-        benchmark: Ask these in place of the suite: names with commas between them, or a list, as for evaluate.
-        data: Folder with a local copy of the benchmarks' data. Default: downloaded from the hub.
-        groups: Only the first so many groups of questions of each task; null for all.
-        max_new_tokens: Longest answer. Default: 8 for the suite, each benchmark's own.
-        seed: The first seed: of the samples drawn and of rules that draw.
-        seeds: Of every cell, counted from the first; an ablation takes more of the cells that it claims something of.
-        shard: i/n runs every n-th cell, from the i-th on, so that n processes or machines that share the results folder
-            run all of them in any order. Tables are written by whoever finds all cells finished.
+        min_pixels: Smallest area of a picture in pixels, in calibration and evaluation (Qwen-VL's kind of processor).
+        max_pixels: Largest area of a picture in pixels, in calibration and evaluation.
+        groups: Number of groups of questions of each task or benchmark, the first ones; null for all. A group is a
+            question with its rotations or its pair.
+        max_new_tokens: Longest answer in tokens. Default: 8 for the suite, each benchmark's own.
+        seed: Number that fixes every random draw, of the samples and inside rules; the first of several.
+        seeds: Number of seeds of every cell, counted from the first; an ablation takes more of the cells that it claims
+            something of.
+        shard: Part of the cells to run: i/n is every n-th one, from the i-th on, so that n processes or machines that
+            share the results folder run all of them in any order. Tables are written by whoever finds all finished.
         columns: Tasks that table.md shows, "average" among them. Default: all.
         results: Folder above the cells and all ablations' folders.
-        logger: wandb (offline unless you are logged in or WANDB_MODE says otherwise), csv, tensorboard, a list of
-            these, or none.
-        trainer: Options of lightning.Trainer, as --trainer.accelerator gpu.
-        trust_remote_code: Whether code that comes with the model may run.
+        logger: Where runs are logged: wandb (offline unless you are logged in or WANDB_MODE says otherwise), csv,
+            tensorboard, a list of these, or none.
     """
     ablations, part, loggers = load_ablations(file), Shard.parse(shard) if shard else None, chosen_loggers(logger)
     runner = quiet_trainer(**({"enable_progress_bar": False} | (trainer or {})))
     console = Console(quiet=not runner.is_global_zero)
     with console.status("reading questions"):
-        if benchmark is None and data is not None:
-            raise ValueError("data: holds benchmarks; name them with --benchmark")
-        asked = (
-            atv.questions(evaluation=evaluation, split=split, groups=groups)
-            if benchmark is None
-            else atv.questions(benchmark, data=data, limit=groups)
-        )
+        asked = atv.questions(benchmark, data=data, evaluation=evaluation, split=split, groups=groups)
         grid = Grid.prepared(
             asked,
             model,

@@ -45,8 +45,10 @@ def _early(arguments: Sequence[str]) -> dict[str, list[Any]]:
         early.add_argument(f"--{field}", f"--{field}.class_path", dest=field, action="append", default=[], nargs="?")
     known = vars(early.parse_known_args(list(arguments))[0])
     configs = [_config(path) for path in known.pop("config") if path]
-    found = {field: [_mapping(text, field) for text in texts if text] for field, texts in known.items()}
-    return {field: values + [named[field] for named in configs if named.get(field)] for field, values in found.items()}
+    by_field = {field: [_mapping(text, field) for text in texts if text] for field, texts in known.items()}
+    return {
+        field: values + [named[field] for named in configs if named.get(field)] for field, values in by_field.items()
+    }
 
 
 def _mapping(text: str, field: str) -> Any:

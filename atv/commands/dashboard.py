@@ -22,8 +22,8 @@ def dashboard(entity: str | None = None, project: str = "atv", output: Path | No
     Without an account its specification is written as JSON to standard output.
 
     Args:
-        entity: W&B user or team that owns the project.
-        project: W&B project that the runs are in.
+        entity: User or team of W&B that owns the project.
+        project: Project of W&B that the runs are in.
         output: JSON file for the specification; nothing is sent to W&B then.
     """
     if output is not None:

@@ -20,7 +20,6 @@ def evaluate(
     model: str = BUNDLED,
     benchmark: list[str] | str | None = None,
     data: Path | None = None,
-    limit: int | None = None,
     dense: Path | None = None,
     evaluation: str = BUNDLED,
     split: str = "test",
@@ -41,26 +40,14 @@ def evaluate(
     killed.
 
     Args:
-        model: Folder of an LVLM, pruned or not, hub id (owner/name or owner/name@revision), "bundled" or "everyday".
-        benchmark: Names with commas between them, or a list: OKVQA, VizWiz, TextVQA, GQA, POPE, ScienceQA, MMBench,
-            MME, MMMU, a plug-in's, or "all" for the nine. Default: the bundled suite.
-        data: Folder with a local copy of the benchmark's data set (parquet files laid out as on the hub, or saved to
-            disk), or with a folder for each benchmark. Default: downloaded from the hub.
-        limit: Only the first so many questions of each benchmark (rotations and pairs are one).
-        dense: Output folder of the dense model's evaluation, for the retention of each benchmark.
-        evaluation: Folder of a saved data set with the bundled columns, or "bundled".
-        split: Of the bundled suite: dev or test.
-        groups: Only the first so many groups of questions of each task of the suite (rotations and pairs are one).
-        batch_size: Questions generated at once. Default: 16 for the suite, 8 for benchmarks.
-        max_new_tokens: Longest answer. Default: 16 for the suite, each benchmark's own.
-        min_pixels: Smallest area of a picture. Default: on benchmarks what lmms-eval sets for the model's type, else
-            what a pruned folder was calibrated with.
-        max_pixels: Largest area of a picture, likewise.
+        batch_size: Questions answered at once. Default: 16 for the suite, 8 for benchmarks.
+        max_new_tokens: Longest answer in tokens. Default: 16 for the suite, each benchmark's own.
+        min_pixels: Smallest area of a picture in pixels. Default: on benchmarks what lmms-eval sets for the model's
+            type, else what a pruned folder was calibrated with.
+        max_pixels: Largest area of a picture in pixels. Default: as for min_pixels.
+        dense: Folder that --output of the dense model's evaluation named, for the retention of each benchmark.
         output: Folder for scores.json and every prediction (answers.parquet; answers.jsonl by benchmark).
-        print_lmms_eval: Only print the lmms-eval command that scores the folder.
-        plugin: Python file, or list of files, with benchmarks of your own, imported first.
-        trainer: Options of lightning.Trainer, as --trainer.accelerator gpu.
-        trust_remote_code: Whether code that comes with the model may run.
+        print_lmms_eval: Print the lmms-eval command that scores the model's folder on the benchmarks, and do no more.
     """
     folder = model_folder(model, trust_remote_code)
     if print_lmms_eval:
@@ -68,11 +55,9 @@ def evaluate(
         return
     target = None if output is None else writable(output, "output")
     runner = quiet_trainer(**(trainer or {}))
-    asked = atv.questions(
-        benchmark, data=data, limit=limit, dense=dense, evaluation=evaluation, split=split, groups=groups
-    )
+    asked = atv.questions(benchmark, data=data, dense=dense, evaluation=evaluation, split=split, groups=groups)
     loaded, processor = atv.load(model, trust_remote_code=trust_remote_code)
-    found = atv.evaluate(
+    report = atv.evaluate(
         loaded,
         processor,
         asked,
@@ -84,22 +69,22 @@ def evaluate(
         trainer=runner,
     )
     if runner.is_global_zero:
-        Console().print(_tasks(found) if found.tasks else _benchmarks(found))
+        Console().print(_tasks(report) if report.tasks else _benchmarks(report))
 
 
-def _tasks(found: EvaluationReport) -> Table:
+def _tasks(report: EvaluationReport) -> Table:
     table = Table("task", "score %", "groups", "questions")
-    for name, row in sorted(found.tasks.items()):
+    for name, row in sorted(report.tasks.items()):
         table.add_row(name, f"{100 * row.score:.2f}", str(row.groups), str(row.questions))
-    average = 100 * sum(row.score for row in found.tasks.values()) / len(found.tasks)
-    table.add_row("average", f"{average:.2f}", "", str(sum(row.questions for row in found.tasks.values())))
+    average = 100 * sum(row.score for row in report.tasks.values()) / len(report.tasks)
+    table.add_row("average", f"{average:.2f}", "", str(sum(row.questions for row in report.tasks.values())))
     return table
 
 
-def _benchmarks(found: EvaluationReport) -> Table:
-    kept = found.retention
+def _benchmarks(report: EvaluationReport) -> Table:
+    kept = report.retention
     table = Table("benchmark", "score", "right", "unread", "version", "parts", *(["retention %"] if kept else []))
-    for name, row in found.benchmarks.items():
+    for name, row in report.benchmarks.items():
         parts = ", ".join(f"{part} {value:.4g}" for part, value in row["parts"].items())
         score = f"{row['score']:.2f}" + (f" of {row['maximum']:.0f}" if row["maximum"] != 100 else "")
         counts = f"{row['right']:.6g} of {row['of']}"

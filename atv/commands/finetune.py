@@ -32,7 +32,7 @@ def finetune(
     gradient_checkpointing: bool = False,
     checkpoint_every: int = 100,
     workers: int = 0,
-    log_to: LogTo | None = None,
+    logger: LogTo | None = None,
     plugin: list[Path] | Path | None = None,
     seed: int = 0,
     trainer: dict[str, Any] | None = None,
@@ -44,29 +44,26 @@ def finetune(
     atv prune writes it. The same command goes on from the last checkpoint where it was killed.
 
     Args:
-        folder: Folder that atv prune wrote.
-        output: Folder to write: new, empty, or with an unfinished run of the same command.
-        calibration: "bundled", file, folder, hub id, or a class name or dotted path, as for atv prune.
-        samples: To train on, drawn by the seed; the first of them are those that atv prune draws.
-        validation: Samples held out, drawn after these; their loss is shown before and after every epoch. May be 0.
-        max_length: Longest sample in tokens; longer ones lose text from their end, never a picture's part.
-        epochs: How often every sample is seen.
-        batch_size: Samples a forward pass, on each rank.
-        learning_rate: The highest; it rises linearly and falls as a cosine to zero.
-        weight_decay: Of AdamW.
+        output: Folder to write the trained model to: new, empty, or with an unfinished run of the same command.
+        calibration: Conversations with pictures to learn from, named as for atv prune: "bundled", a file, a folder, a
+            hub id, or a class name or dotted path.
+        samples: Number of samples to train on, drawn by the seed; the first of them are those that atv prune draws.
+        validation: Number of samples held out, drawn after these; their loss is shown before and after every epoch. May
+            be 0.
+        epochs: Number of times that every sample is seen.
+        batch_size: Samples in one forward pass, on each rank.
+        learning_rate: Highest learning rate; it rises linearly and falls as a cosine to zero.
+        weight_decay: Decay of the weights by the optimizer, AdamW.
         warmup: Share of all steps in which the learning rate rises.
-        lora_rank: Train a masked low-rank update of each pruned weight instead of the weight, and merge it in the end.
-        lora_alpha: The update is multiplied by this over the rank.
-        train_also: Names or shell patterns of parameters to train beside, such as *multi_modal_projector*.
-        gradient_checkpointing: Compute each block twice and keep less in memory.
-        checkpoint_every: Optimizer steps between checkpoints.
-        workers: Processes that read and encode samples ahead of time.
-        log_to: Write losses to OUTPUT/log/metrics.csv (csv), or to a W&B run (wandb).
-        plugin: Python file, or list of files, with calibration data of your own, imported first.
-        seed: Of the samples drawn, their order and the adapters.
-        trainer: Options of lightning.Trainer, as --trainer.devices 8 --trainer.precision bf16-mixed or
-            --trainer.accumulate_grad_batches 4.
-        trust_remote_code: Whether code that comes with the model may run.
+        lora_rank: Rank of a masked low-rank update that is trained in place of each pruned weight and merged in the
+            end. Default: the weights themselves are trained.
+        lora_alpha: Factor of the low-rank update, over its rank.
+        train_also: Names or shell patterns of further parameters to train, such as *multi_modal_projector*.
+        gradient_checkpointing: Whether each block is computed twice, to keep less in memory.
+        checkpoint_every: Number of optimizer steps between checkpoints.
+        workers: Number of processes that read and encode samples ahead of time.
+        logger: Where losses are logged: csv (OUTPUT/log/metrics.csv) or wandb (a W&B run). Default: nowhere.
+        seed: Number that fixes every random draw: the samples, their order and the adapters.
     """
     settings = atv.FinetuningSettings(
         epochs, batch_size, learning_rate, weight_decay, warmup, lora_rank, lora_alpha, tuple(train_also or ()), seed
@@ -82,7 +79,7 @@ def finetune(
         gradient_checkpointing=gradient_checkpointing,
         checkpoint_every=checkpoint_every,
         workers=workers,
-        log_to=log_to,
+        log_to=logger,
         trainer=trainer,
         trust_remote_code=trust_remote_code,
     )

@@ -47,34 +47,21 @@ def inspect(
     text-only calibration by block and Linear), and inspect.json (how they were made). The model stays as it is.
 
     Args:
-        output: Folder to write.
-        image: Picture to inspect. It joins the calibration set as its last sample, so that a budget that depends on
-            the whole set is the one that pruning would give it.
-        question: What is asked about the picture; needed with --image.
-        answer: What is answered, as calibration conversations have it.
-        sample: In place of a picture of yours: the number of a calibration sample, from 0 on. Default 0.
-        model: Folder of an LVLM (config.json, safetensors, processor), hub id, "bundled" or "everyday".
-        calibration: "bundled", file, folder, hub id, or a class name or dotted path, its arguments as for prune.
-        samples: Calibration samples, drawn by the seed.
-        batch_size: Calibration samples a forward pass.
-        selection: Which tokens enter the calibration pool: a class name or dotted path.
-        criterion: How a weight is scored: a class name or dotted path.
-        pattern: "unstructured", N:M such as 2:4, or a class name or dotted path.
-        sparsity: Share of each row to prune, in [0, 1). Default 0.5, or what N:M implies.
+        output: Folder to write the figures and numbers to.
+        image: File of the picture to inspect. It joins the calibration set as its last sample, so that a budget that
+            depends on the whole set is the one that pruning would give it.
+        question: Text that is asked about the picture; needed with --image.
+        answer: Text that is answered, as calibration conversations have it.
+        sample: Number of a calibration sample, from 0 on, in place of a picture of yours. Default: 0.
         linear: Name or shell pattern of one Linear a block: its input's norms are drawn, and its tokens where a rule
             picks them for every Linear by itself.
-        propagate: Whether each block sees what its pruned predecessors give.
-        seed: Of the samples drawn and of rules that draw.
-        plugin: Python file, or list of files, with rules, criteria or patterns of your own, imported first.
-        trainer: Options of lightning.Trainer, as --trainer.accelerator gpu.
-        trust_remote_code: Whether code that comes with the model may run.
     """
     shown = Shown(image, question, answer, sample)
     # What is wrong with it is said before the model is loaded.
     own_row(*shown, samples=samples)
     target, runner, data = writable(output, "output"), quiet_trainer(**(trainer or {})), load_calibration(calibration)
     loaded, processor = atv.load(model, trust_remote_code=trust_remote_code)
-    found = inspect_model(
+    inspected = inspect_model(
         loaded,
         processor,
         shown,
@@ -91,9 +78,9 @@ def inspect(
         trainer=runner,
     )
     if runner.is_global_zero:
-        found.write(target)
+        inspected.write(target)
         Console().print(
-            f"mean IoU of visual-only and text-only masks {found.mean_iou:.3f} (random {found.random_iou:.3f}); "
-            f"tokens, norms and overlap are in {target}, drawn and as numbers",
+            f"mean IoU of visual-only and text-only masks {inspected.mean_iou:.3f} "
+            f"(random {inspected.random_iou:.3f}); tokens, norms and overlap are in {target}, drawn and as numbers",
             soft_wrap=True,
         )

@@ -17,17 +17,17 @@ def models() -> None:
 
     It is what the conformance suite found on tiny random models, with the release of transformers that it names.
     """
-    found = json.loads(TABLE.read_text())
+    support = json.loads(TABLE.read_text())
     tested = Table("type", "class", "passes", "notes")
-    for kind, row in found["types"].items():
+    for kind, row in support["types"].items():
         tested.add_row(kind, row["class"], passes(row), notes(row))
     refused = Table("refused type", "because")
-    for kind, reason in found["refused"].items():
+    for kind, reason in support["refused"].items():
         refused.add_row(kind, reason)
     console = Console()
     console.print(tested)
     console.print(refused)
-    console.print(f"Checks: {', '.join(found['checks'])}. Found with transformers {found['transformers']}.")
+    console.print(f"Checks: {', '.join(support['checks'])}. Found with transformers {support['transformers']}.")
 
 
 def passes(row: Mapping[str, Any]) -> str:

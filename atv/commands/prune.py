@@ -50,43 +50,23 @@ def prune(
     Every finished block is kept in the output folder: the same command goes on where it was killed.
 
     Args:
-        output: Folder to write: new, empty, or with an unfinished run of the same command.
-        model: Folder of an LVLM (config.json, safetensors, processor), hub id (owner/name or owner/name@revision), or
-            "bundled" or "everyday".
-        calibration: "bundled", file, folder, hub id, or a class name or dotted path. Its arguments follow as
-            --calibration.NAME; --calibration.help CLASS explains them.
-        samples: Calibration samples, drawn by the seed.
-        max_length: Longest calibration sample in tokens; longer ones lose text from their end, never a picture's part.
-        min_pixels: Smallest area of a picture, kept in the processor that is written (Qwen-VL's kind).
-        max_pixels: Largest area of a picture, likewise.
-        batch_size: Calibration samples a forward pass.
-        selection: Which tokens enter the calibration pool: a class name or dotted path. Its arguments follow as
-            --selection.NAME; --selection.help CLASS explains them.
-        criterion: How a weight is scored: a class name or dotted path.
-        pattern: "unstructured" (each row loses the same share), N:M such as 2:4, which keeps N of every M inputs, or
-            a class name or dotted path.
-        sparsity: Share of each row to prune, in [0, 1). Default 0.5, or what N:M implies.
-        allocation: How the sparsity is shared out over the Linears: a class name or dotted path.
+        output: Folder to write the pruned model to: new, empty, or with an unfinished run of the same command.
         targets: Names or shell patterns of the Linears to prune, such as q_proj or *.mlp.*. Default: all in the
             decoder's blocks.
-        propagate: Whether each block is calibrated on what its pruned predecessors give (else one-shot).
-        seed: Of the samples drawn and of rules that draw.
-        offload: Where the decoder blocks live while they are not pruned, for a model larger than the device's memory:
+        allocation: Rule that shares the sparsity out over the Linears: a class name or dotted path, its arguments as
+            for selection.
+        offload: Place of the decoder blocks while they are not pruned, for a model larger than the device's memory:
             cpu, or disk (memory-mapped). Waiting hidden states go there too.
-        plugin: Python file, or list of files, with rules, criteria, patterns, allocations or data of your own,
-            imported first.
-        push_to_hub: Name of a repository of the Hugging Face hub (user/name) to upload the finished folder to.
-            Default: nothing leaves this machine.
-        trainer: Options of lightning.Trainer, as --trainer.accelerator gpu or --trainer.precision bf16-true.
-        trust_remote_code: Whether code that comes with the model may run.
+        push_to_hub: Repository of the Hugging Face hub (user/name) to upload the finished folder to. Default: nothing
+            leaves this machine.
     """
     target = run_folder(output, "output")
     runner, data = quiet_trainer(**(trainer or {})), load_calibration(calibration)
     if push_to_hub is not None:
         check_login(push_to_hub)
-    places: dict[str, Any] = {"device": runner.strategy.root_device, "scratch": target / ".offload"}
-    pixels: dict[str, Any] = {"min_pixels": min_pixels, "max_pixels": max_pixels}
-    dense, processor = atv.load(model, offload=offload, trust_remote_code=trust_remote_code, **pixels, **places)
+    how: dict[str, Any] = {"min_pixels": min_pixels, "max_pixels": max_pixels, "offload": offload}
+    how |= {"device": runner.strategy.root_device, "scratch": target / ".offload"}
+    dense, processor = atv.load(model, trust_remote_code=trust_remote_code, **how)
     batches = atv.calibration_batches(processor, data, samples, seed, batch_size, max_length)
     finished_before = (target / "config.json").is_file()
     report = atv.prune(
@@ -105,21 +85,23 @@ def prune(
     )
     if not runner.is_global_zero:
         return
-    if finished_before:
-        Console().print(f"this run was finished before; it is in {target}")
-    else:
-        _show(atv.save(target, dense, processor, report), target)
+    if not finished_before:
+        report = atv.save(target, dense, processor, report)
+    _show(report, target, finished_before)
     if push_to_hub is not None:
         push(target, push_to_hub)
 
 
-def _show(report: PruningReport, target: Path) -> None:
+def _show(report: PruningReport, target: Path, finished_before: bool) -> None:
+    console = Console()
+    if finished_before:
+        console.print(f"this run was finished before; it is in {target}")
+        return
     table = Table("block", "mean drift", "visual tokens in the pool", "text tokens in the pool", "seconds")
     for block in report.blocks:
         chosen = block.selected[BOTH]
         share = f"{chosen['visual']} of {block.tokens['visual']}"
         table.add_row(str(block.block), f"{block.mean_drift:.4f}", share, str(chosen["text"]), f"{block.seconds:.2f}")
-    console = Console()
     console.print(table)
     if report.allocation.dense_seconds:
         console.print(f"allocation: measuring the dense model took {report.allocation.dense_seconds:.2f} seconds")

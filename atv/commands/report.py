@@ -16,14 +16,14 @@ def report(results: Path = Path("results"), output: Path = Path("results/report"
     the command that runs each ablation again.
 
     Args:
-        results: Folder that holds the folders of ablations, as atv ablate leaves it.
+        results: Folder above the folders of ablations, as atv ablate leaves it.
         output: Folder for the two files.
     """
-    found = Collection.read(results, output)
-    html = write_pages(found, writable(output, "output"))
+    collection = Collection.read(results, output)
+    html = write_pages(collection, writable(output, "output"))
     console = Console()
-    for name, reason in found.skipped.items():
+    for name, reason in collection.skipped.items():
         console.print(f"skipped: {results / name}: {reason}", soft_wrap=True, markup=False)
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in found.verdicts.items())
-    console.print(f"ablations: {len(found.sections)}; findings: {counts}", highlight=False)
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in collection.verdicts.items())
+    console.print(f"ablations: {len(collection.sections)}; findings: {counts}", highlight=False)
     console.print(f"report is in {html}", soft_wrap=True, markup=False)

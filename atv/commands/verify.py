@@ -23,23 +23,21 @@ def verify(
     model's bit for bit, and the model loads and generates. Tensors are read one at a time.
 
     Args:
-        folder: Folder to check.
-        base: Folder of the model that was pruned, "bundled" or "everyday". Default: nothing is compared.
-        max_new_tokens: Tokens to generate; 0 for none.
-        plugin: Python file, or list of files, with the pattern, where it is one of your own.
-        trust_remote_code: Whether code that comes with the model may run.
+        base: Dense model that was pruned, a folder, "bundled" or "everyday", with which every other tensor is compared. Default:
+            nothing is compared.
+        max_new_tokens: Number of tokens to generate, to see that the model loads; 0 for none.
     """
     with Progress(console=Console(stderr=True)) as progress:
 
         def watch(names: Sequence[str]) -> Iterable[str]:
             return progress.track(names, description="reading tensors")
 
-        found = atv.verify(
+        results = atv.verify(
             folder, base, max_new_tokens=max_new_tokens, trust_remote_code=trust_remote_code, watch=watch
         )
     console = Console()
     table = Table("check", "found")
-    for check, result in found.items():
+    for check, result in results.items():
         table.add_row(check, result)
     console.print(table)
     console.print(f"{folder} is what its masks and its report say")

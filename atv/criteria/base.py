@@ -2,11 +2,11 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 
 from atv.patterns import Pattern
+from atv.plugins import ContractError, Plugin
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Pruned:
         return kept.masked_fill(~self.mask.to(weight.device), 0)
 
 
-class Criterion(ABC):
+class Criterion(Plugin, ABC):
     """Scores weights; the lowest are pruned. Most criteria write ``score`` alone."""
 
-    needs_gram: ClassVar[bool] = False
+    needs_gram: bool = False
 
     @property
     def updates_weights(self) -> bool:
@@ -56,16 +56,16 @@ class Criterion(ABC):
         return Pruned(pattern.mask(self.checked_score(weight, pool), sparsity) if mask is None else mask)
 
     def checked_score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:
-        """``score``.
+        """What ``score`` gives, checked.
 
         Raises:
-            ValueError: for a score of another shape, or one that holds NaN.
+            ContractError: for a score of another shape, in less than float32, or one that holds NaN.
         """
-        score = self.score(weight, pool)
+        score, kind = self.score(weight, pool), type(self).__name__
         if score.shape != weight.shape:
-            raise ValueError(
-                f"criterion: {type(self).__name__} gave scores {tuple(score.shape)} for {tuple(weight.shape)}"
-            )
+            raise ContractError(f"criterion: {kind} gave scores {tuple(score.shape)} for {tuple(weight.shape)}")
+        if not score.is_floating_point() or score.dtype.itemsize < 4:
+            raise ContractError(f"criterion: {kind} gave scores in {score.dtype}; expected float32 or float64")
         if score.isnan().any():
-            raise ValueError(f"criterion: {type(self).__name__} gave a NaN score")
+            raise ContractError(f"criterion: {kind} gave a NaN score")
         return score

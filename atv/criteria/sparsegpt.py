@@ -46,11 +46,12 @@ class SparseGPT(Criterion):
         if mask is None and width is None:
             mask = pattern.mask((updated / root.diagonal()) ** 2, sparsity)
         kept = torch.ones_like(updated, dtype=torch.bool) if mask is None else mask.to(updated.device)
-        for start, end in self._blocks(updated.shape[1], width or 1):
+        group = width or 1
+        for start, end in self._blocks(updated.shape[1], group):
             errors = torch.zeros_like(updated[:, start:end])
             for column in range(start, end):
-                if mask is None and column % width == 0:  # type: ignore[operator]
-                    part = slice(column, min(column + width, end))  # type: ignore[operator]
+                if mask is None and column % group == 0:
+                    part = slice(column, min(column + group, end))
                     score = (updated[:, part] / root.diagonal()[part]) ** 2
                     kept[:, part] = pattern.columns_mask(score, sparsity, column)
                 lost = updated[:, column].masked_fill(kept[:, column], 0)

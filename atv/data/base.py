@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from atv.plugins import Plugin, describe
+
 # Read only when the conversation is drawn.
 Picture = Image.Image | Path | bytes
 
@@ -26,11 +28,11 @@ class Conversation:
     pictures: Sequence[Picture] = ()
 
 
-class CalibrationData(ABC):
+class CalibrationData(Plugin, ABC):
     """Where calibration samples come from.
 
-    A constructor only keeps its arguments, as attributes without a leading underscore, which the report shows; data are
-    read when they are first asked for.
+    A constructor only keeps its arguments, each as the attribute of its name; data are read when they are first asked
+    for.
     """
 
     @abstractmethod
@@ -46,10 +48,8 @@ class CalibrationData(ABC):
         """All conversations in the order that the seed gives; it is read as far as samples are needed."""
 
     def record(self) -> dict[str, Any]:
-        """Class name and arguments."""
-        arguments = {name: value for name, value in vars(self).items() if not name.startswith("_")}
-        plain = {name: str(value) if isinstance(value, Path) else value for name, value in arguments.items()}
-        return {"class": type(self).__name__, **plain}
+        """Class name and arguments, for the report."""
+        return describe(self)
 
 
 class IndexedData(CalibrationData):
@@ -64,7 +64,7 @@ class IndexedData(CalibrationData):
 
     @abstractmethod
     def read(self, index: int) -> Conversation:
-        """One of them, its pictures not decoded yet."""
+        """A conversation by its number, its pictures not decoded yet."""
 
     def draw(self, seed: int) -> Iterator[Conversation]:
         for index in np.random.default_rng(seed).permutation(len(self)).tolist():

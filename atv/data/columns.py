@@ -21,20 +21,20 @@ class Columns:
 
     @classmethod
     def of(cls, there: Sequence[str], conversation: str | None, image: str | None, id: str) -> "Columns":
-        """Those that are named, or else those with a usual name.
+        """The columns that are named, or else those with a usual name.
 
         Raises:
             ValueError: naming the missing columns and those that are there.
         """
         wanted = ((conversation, CONVERSATION), (image, IMAGE))
-        found = [_find(there, (name,) if name else usual) for name, usual in wanted]
-        missing = [name or usual[0] for (name, usual), column in zip(wanted, found, strict=True) if column is None]
+        columns = [_find(there, (name,) if name else usual) for name, usual in wanted]
+        missing = [name or usual[0] for (name, usual), column in zip(wanted, columns, strict=True) if column is None]
         if missing:
             raise ValueError(
                 f"calibration: missing columns {', '.join(missing)}; there are {', '.join(there)}. The options "
                 "conversation and image name others"
             )
-        return cls(str(found[0]), str(found[1]), id if id in there else None)
+        return cls(str(columns[0]), str(columns[1]), id if id in there else None)
 
     def conversation_of(self, row: Mapping[str, Any], number: int) -> Conversation:
         """A row's; without a column of ids, its number is its id."""
@@ -48,10 +48,10 @@ def task_rows(tasks: Sequence[str | None], task: str, column: str) -> list[int]:
     Raises:
         ValueError: when there is none; the message says which tasks there are.
     """
-    found = [number for number, own in enumerate(tasks) if own == task]
-    if not found:
+    numbers = [number for number, given in enumerate(tasks) if given == task]
+    if not numbers:
         raise ValueError(f"calibration: task {task!r} is not in {column}; there are {some_of(tasks)}")
-    return found
+    return numbers
 
 
 def some_of(values: Sequence[str | None]) -> str:

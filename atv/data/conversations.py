@@ -41,7 +41,7 @@ def encode(
 ) -> dict[str, Any]:
     """``encode_chats`` of turns with a picture each, or none."""
     pictures = [[] if image is None else [image.convert("RGB")] for image in images]
-    chats = [messages(turns, len(own)) for turns, own in zip(conversations, pictures, strict=True)]
+    chats = [messages(turns, len(shown)) for turns, shown in zip(conversations, pictures, strict=True)]
     return encode_chats(processor, chats, pictures, prompt)
 
 
@@ -54,7 +54,7 @@ def encode_chats(
     """The processor's tensors for a batch of chat messages, padded; ``prompt`` opens the assistant's turn."""
     template: Any = processor.apply_chat_template
     texts = [template(chat, add_generation_prompt=prompt) for chat in chats]
-    present = [list(own) for own in pictures if own]
+    present = [list(shown) for shown in pictures if shown]
     # Where the template writes the beginning of the sequence, the tokenizer must not write it again.
     begin = processor.tokenizer.bos_token
     options: dict[str, Any] = {"add_special_tokens": False} if begin and texts[0].startswith(begin) else {}

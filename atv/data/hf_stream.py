@@ -11,7 +11,7 @@ from atv.data.hf_dataset import load_rows, require, without_decoding
 
 
 class HFStream(CalibrationData):
-    """As HFDataset, streamed: only as much is fetched as is drawn. The seed shuffles files, and rows in a buffer.
+    """Rows as HFDataset reads them, streamed: what is drawn is fetched. The seed shuffles files and a buffer of rows.
 
     Args:
         path: hub id (``owner/name`` or ``owner/name@revision``), parquet file, or folder of parquet files.

@@ -20,9 +20,13 @@ def load_calibration(data: str | CalibrationData) -> CalibrationData:
     Raises:
         ValueError: for what is none of these, or cannot be read.
     """
-    found = data if isinstance(data, CalibrationData) else _recognised(data)
-    found.check()
-    return found
+    source = data if isinstance(data, CalibrationData) else _recognised(data)
+    try:
+        plugins.describe(source)
+    except plugins.ContractError as error:
+        raise ValueError(f"calibration: {error}") from error
+    source.check()
+    return source
 
 
 def _recognised(data: str) -> CalibrationData:
@@ -59,21 +63,22 @@ def load_evaluation(data: str, split: str) -> Dataset:
     if data == BUNDLED:
         from atv.bundled.data import evaluation_set
 
-        return evaluation_set(split)  # type: ignore[arg-type]
+        return evaluation_set(split)  # type: ignore[arg-type]  # It names the choices itself.
     if data == EVERYDAY:
         from atv.everyday.data import evaluation_set as everyday_set
 
-        return everyday_set(split)  # type: ignore[arg-type]
+        return everyday_set(split)  # type: ignore[arg-type]  # Likewise.
     return _saved(data, "evaluation")
 
 
 def _saved(data: str, field: str) -> Dataset:
     try:
-        found = load_from_disk(data)
+        dataset = load_from_disk(data)
     except FileNotFoundError as error:
-        raise ValueError(
-            f"{field}: {data!r} is neither {BUNDLED!r} nor {EVERYDAY!r} nor a data set saved to disk"
-        ) from error
-    if not isinstance(found, Dataset):
+        return evaluation_set(split)  # type: ignore[arg-type]  # It names the choices itself.
+    if data == EVERYDAY:
+        from atv.everyday.data import evaluation_set as everyday_set
+
+        return everyday_set(split)  # type: ignore[arg-type]  # Likewise.
         raise ValueError(f"{field}: {data!r} holds several splits; name the folder of one")
-    return found
+    return dataset

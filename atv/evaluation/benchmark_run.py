@@ -8,12 +8,12 @@ import lightning as L
 import pandas as pd
 from transformers import PreTrainedModel, ProcessorMixin
 
-from atv.evaluation import metrics
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark
 from atv.evaluation.generation import predict, scored
+from atv.evaluation.metrics import GroupedScore
 from atv.evaluation.predictions import KeepPredictions, Predictions, write_answers
 from atv.evaluation.scores import TaskScore, category_scores, task_scores
-from atv.plugins import find
+from atv.plugins import resolve
 from atv.records.digests import weights_digest
 from atv.records.run_folder import RunFolder
 from atv.runtime.ranks import gathered
@@ -42,14 +42,13 @@ class BenchmarkResult:
         }
         return (
             {"score": value, "maximum": maximum, **counts, "unread": int(self.answers["read"].isna().sum())}
-            | {"parts": self._parts(), "categories": by_category}
+            | {"parts": self._metric.parts(self.answers), "categories": by_category}
             | self.loaded.provenance()
         )
 
-    def _parts(self) -> dict[str, float]:
-        metric = find(self.loaded.benchmark.metric, metrics.GroupedScore, "metric")()  # type: ignore[type-abstract]
-        metric.update(self.answers["prediction"].tolist(), self.answers.to_dict("records"))
-        return metric.parts()
+    @property
+    def _metric(self) -> GroupedScore:
+        return resolve(self.loaded.benchmark.metric, GroupedScore, "metric")
 
 
 def ask_benchmark(

@@ -24,21 +24,21 @@ class Predictions:
 
     def read(self) -> dict[str, str]:
         """Question id -> prediction, of all ranks."""
-        found: dict[str, str] = {}
+        by_question: dict[str, str] = {}
         for file in sorted(self.folder.glob("rank-*.jsonl")):
             for line in _whole_lines(file.read_bytes()).splitlines():
                 row = json.loads(line)
-                found.setdefault(row["question_id"], row["prediction"])
-        return found
+                by_question.setdefault(row["question_id"], row["prediction"])
+        return by_question
 
     def append(self, rank: int, made: Iterable[tuple[Mapping[str, Any], str]]) -> None:
         """Adds a batch to a rank's file; it is on disk when this returns."""
         self.folder.mkdir(parents=True, exist_ok=True)
         rows = ({"question_id": question["question_id"], "prediction": text} for question, text in made)
         lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
-        own = self.folder / f"rank-{rank:03d}.jsonl"
-        _cut_torn_line(own)
-        with open(own, "ab") as file:
+        rank_file = self.folder / f"rank-{rank:03d}.jsonl"
+        _cut_torn_line(rank_file)
+        with open(rank_file, "ab") as file:
             file.write(lines)
             file.flush()
             os.fsync(file.fileno())
@@ -72,7 +72,7 @@ class KeepPredictions(L.Callback):
 
 
 def write_answers(path: Path, answers: pd.DataFrame) -> None:
-    """One JSON object a line, atomically."""
+    """Writes answers, one JSON object a line, atomically."""
     with atomic(path) as temporary:
         answers.to_json(temporary, orient="records", lines=True, force_ascii=False)
 

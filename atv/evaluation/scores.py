@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import bootstrap
 
 from atv.evaluation import metrics
-from atv.plugins import find
+from atv.plugins import resolve
 
 RESAMPLES = 2000
 
@@ -54,9 +54,8 @@ def task_scores(answers: pd.DataFrame) -> dict[str, TaskScore]:
     """Task -> score, from the rows that ``answer`` returns."""
     scores = {}
     for task, rows in answers.groupby("task", sort=False):
-        metric = find(rows["metric"].iloc[0], metrics.GroupedScore, "metric")()  # type: ignore[type-abstract]
-        metric.add(rows["credit"].tolist(), rows["group"].tolist(), rows["category"].tolist())
-        values, strata = metric.group_values()
+        metric = resolve(rows["metric"].iloc[0], metrics.GroupedScore, "metric")
+        values, strata = metric.group_values(rows)
         score, by_seed = float(metric.mean(values, strata)), values.numpy()[None]
         scores[str(task)] = TaskScore(score, len(values), len(rows), by_seed, strata.numpy(), metric.stratify)
     return scores
@@ -66,9 +65,9 @@ def over_seeds(scores: Sequence[Mapping[str, TaskScore]]) -> dict[str, TaskScore
     """The scores of one method, run with several seeds on the same questions, as one."""
     pooled = {}
     for task, first in scores[0].items():
-        every = [own[task] for own in scores]
-        values = np.concatenate([own.values for own in every])
-        pooled[task] = replace(first, score=float(np.mean([own.score for own in every])), values=values)
+        every = [by_task[task] for by_task in scores]
+        values = np.concatenate([score.values for score in every])
+        pooled[task] = replace(first, score=float(np.mean([score.score for score in every])), values=values)
     return pooled
 
 

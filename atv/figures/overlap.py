@@ -25,10 +25,10 @@ def by_block_and_linear(values: Mapping[str, float]) -> pd.DataFrame:
         raise ValueError("values: there are none to show")
     rows = []
     for name, value in values.items():
-        found = re.search(r"(?:^|\.)(\d+)\.(.+)", name)
-        if found is None:
+        matched = re.search(r"(?:^|\.)(\d+)\.(.+)", name)
+        if matched is None:
             raise ValueError(f"values: {name!r} has no block number in it")
-        rows.append({"block": int(found[1]), "linear": re.sub(r"\.\d+\.", ".*.", found[2]), "value": value})
+        rows.append({"block": int(matched[1]), "linear": re.sub(r"\.\d+\.", ".*.", matched[2]), "value": value})
     table = pd.DataFrame(rows)
     kinds = list(dict.fromkeys(table["linear"]))
     return table.pivot_table(index="block", columns="linear", values="value", aggfunc="mean")[kinds]

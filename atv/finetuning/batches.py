@@ -13,14 +13,14 @@ from atv.data.pictures import decode
 from atv.finetuning.labels import Chat, has_answer, labelled
 
 
-class Sample(NamedTuple):
+class TrainingSample(NamedTuple):
     """A conversation that was found readable; its pictures are decoded again when they are needed."""
 
     chat: Chat
     pictures: Sequence[Picture]
 
 
-def drawn(drawing: Drawing, seed: int) -> list[Sample]:
+def drawn(drawing: Drawing, seed: int) -> list[TrainingSample]:
     """All samples of a drawing, each read once to find broken ones before training does.
 
     Raises:
@@ -30,14 +30,16 @@ def drawn(drawing: Drawing, seed: int) -> list[Sample]:
     for ready in drawing.draw(seed):
         if not has_answer(ready.chat):
             raise ValueError(f"calibration: {ready.id!r} has no turn of the assistant, so there is nothing to learn")
-        samples.append(Sample(ready.chat, ready.source.pictures[: len(ready.pictures)]))
+        samples.append(TrainingSample(ready.chat, ready.source.pictures[: len(ready.pictures)]))
     return samples
 
 
 class ConversationBatches(Dataset):
     """Labelled batches, read and encoded when they are asked for; ``plan`` has the samples' numbers of each."""
 
-    def __init__(self, samples: Sequence[Sample], processor: ProcessorMixin, plan: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self, samples: Sequence[TrainingSample], processor: ProcessorMixin, plan: Sequence[Sequence[int]]
+    ) -> None:
         self.samples, self.processor, self.plan = samples, processor, plan
 
     def __len__(self) -> int:
@@ -45,7 +47,7 @@ class ConversationBatches(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         chats, pictures = zip(*(self.samples[number] for number in self.plan[index]), strict=True)
-        return labelled(self.processor, chats, [[decode(picture) for picture in own] for own in pictures])
+        return labelled(self.processor, chats, [[decode(picture) for picture in of_sample] for of_sample in pictures])
 
 
 def batched(order: Sequence[int], pictured: Sequence[bool], size: int) -> tuple[list[list[int]], list[list[int]]]:
@@ -92,13 +94,13 @@ class Remaining(Sampler[int]):
     """
 
     def __init__(self, batches: int, rank: int, ranks: int, done: Callable[[], int]) -> None:
-        self.own, self.done = range(rank, batches, ranks), done
+        self.mine, self.done = range(rank, batches, ranks), done
 
     def __len__(self) -> int:
-        return len(self.own)
+        return len(self.mine)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.own[self.done() :])
+        return iter(self.mine[self.done() :])
 
 
 def loader(batches: Dataset, sampler: Sampler[int] | None, workers: int) -> DataLoader:

@@ -18,7 +18,7 @@ from atv.bundled import BUNDLED
 from atv.data.base import CalibrationData
 from atv.data.calibration_batches import Drawing
 from atv.data.sources import load_calibration
-from atv.finetuning.batches import ConversationBatches, Sample, batched, drawn, shuffled
+from atv.finetuning.batches import ConversationBatches, TrainingSample, batched, drawn, shuffled
 from atv.finetuning.fit_trainer import CHECKPOINTS, LogTo, last_checkpoint, training_trainer
 from atv.finetuning.settings import Settings
 from atv.finetuning.training_run import Outcome, finish, fit, prepare
@@ -122,7 +122,7 @@ class _Base:
 
     @cached_property
     def digest(self) -> str:
-        """Of the weights, before anything is made trainable."""
+        """A digest of the weights, taken before anything is made trainable."""
         return weights_digest(self._loaded[0].named_parameters())
 
     def prepared(self, settings: Settings, precision: str, gradient_checkpointing: bool) -> LVLM:
@@ -154,7 +154,7 @@ class _Base:
 class _Lessons:
     """The samples that were drawn: the first ``samples`` to train on, the rest to watch."""
 
-    found: Sequence[Sample]
+    found: Sequence[TrainingSample]
     processor: ProcessorMixin
     samples: int
     max_length: int | None
@@ -176,7 +176,7 @@ class _Lessons:
         return cls(found, processor, samples, max_length)
 
     def batches(self, settings: Settings, multiple: int) -> tuple[ConversationBatches, ConversationBatches | None]:
-        """Those to train on, a multiple of ranks times accumulated batches, and those to watch."""
+        """The batches to train on, a multiple of ranks times accumulated batches, and those to watch."""
         pictured, size = [bool(sample.pictures) for sample in self.found], settings.batch_size
         plan = shuffled(pictured[: self.samples], settings.epochs, size, multiple, settings.seed)
         whole, rest = batched(range(self.samples, len(self.found)), pictured, size)
@@ -187,7 +187,7 @@ class _Lessons:
 def _identity(
     base: _Base, settings: Settings, trainer: L.Trainer, learned: _Lessons, batches: ConversationBatches
 ) -> dict[str, Any]:
-    """By what the run is known again."""
+    """What the run is known again by."""
     step = {"ranks": trainer.world_size, "accumulated": trainer.accumulate_grad_batches}
     data = {
         "samples": learned.samples,

@@ -49,13 +49,13 @@ def prepare(lvlm: LVLM, masks: Mapping[str, Tensor], settings: Settings) -> list
 def _further(model: nn.Module, patterns: Iterable[str]) -> list[nn.Parameter]:
     """The parameters whose names match a shell-style pattern."""
     named = dict(model.named_parameters())
-    found = []
+    chosen = []
     for pattern in patterns:
         matching = [parameter for name, parameter in named.items() if fnmatch(name, pattern)]
         if not matching:
             raise ValueError(f"train_also: {pattern!r} matches no parameter; one is called {next(iter(named))!r}")
-        found += matching
-    return found
+        chosen += matching
+    return chosen
 
 
 def fit(
@@ -74,10 +74,10 @@ def fit(
         held_out: labelled batches whose loss is shown before, after every epoch and so at the end.
     """
     count = len(batches)  # type: ignore[arg-type]
-    own, accumulated = count // trainer.world_size, trainer.accumulate_grad_batches
-    module = SparseFinetuning(lvlm, settings, own // accumulated)
+    on_this_rank, accumulated = count // trainer.world_size, trainer.accumulate_grad_batches
+    module = SparseFinetuning(lvlm, settings, on_this_rank // accumulated)
     sampler = Remaining(count, trainer.global_rank, trainer.world_size, lambda: trainer.global_step * accumulated)
-    trainer.val_check_interval = own // settings.epochs
+    trainer.val_check_interval = on_this_rank // settings.epochs
     with quiet(*INTENDED):
         trainer.fit(
             module,

@@ -7,31 +7,12 @@ optimizer that moves each entry by its own gradients (AdamW with weight decay an
 import math
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from atv.finetuning.sites import Site
-
-
-class PackedMask:
-    """A mask at one bit an entry, unpacked on the device where it is asked for."""
-
-    def __init__(self, kept: Tensor) -> None:
-        packed = np.packbits(kept.cpu().numpy(), axis=-1, bitorder="little")
-        self._bits, self._width = torch.from_numpy(packed), kept.shape[-1]
-
-    def pruned(self, device: torch.device) -> Tensor:
-        """Bool of the parameter's shape, True = pruned."""
-        # No buffer: DDP would broadcast it before every forward.
-        self._bits = self._bits.to(device)
-        bits = self._bits[..., None] >> torch.arange(8, dtype=torch.uint8, device=device) & 1
-        return bits.flatten(-2)[..., : self._width] == 0
-
-    def cleared(self, values: Tensor) -> Tensor:
-        """``values`` with exact zeros where the mask prunes, whatever stands there (NaN too)."""
-        return values.masked_fill(self.pruned(values.device), 0)
+from atv.records.masks import PackedMask
 
 
 class MaskedUpdate(nn.Module):
@@ -110,4 +91,4 @@ def _attach(sites: Sequence[Site], update: Callable[[Site], nn.Module]) -> None:
 
 
 def _original(site: Site) -> nn.Parameter:
-    return site.module.parametrizations[site.parameter].original  # type: ignore[union-attr, index, return-value]
+    return site.module.get_parameter(f"parametrizations.{site.parameter}.original")

@@ -48,15 +48,15 @@ def linear_of_blocks(lvlm: LVLM, pattern: str) -> dict[int, str]:
     Raises:
         ValueError: for a pattern that matches no Linear, or several of one block.
     """
-    found: dict[int, str] = {}
+    by_block: dict[int, str] = {}
     matches = {name for name, target in _matching(lvlm, pattern).items() if isinstance(target, nn.Linear)}
     for name in (name for name in lvlm.linears if name in matches):
-        if (block := lvlm.block_of(name)) in found:
-            raise ValueError(f"linear: {pattern!r} names {found[block]} and {name}; choose one a block")
-        found[block] = name
-    if not found:
+        if (block := lvlm.block_of(name)) in by_block:
+            raise ValueError(f"linear: {pattern!r} names {by_block[block]} and {name}; choose one a block")
+        by_block[block] = name
+    if not by_block:
         raise ValueError(f"linear: {pattern!r} names experts, whose inputs are not gathered by channel; name a Linear")
-    return found
+    return by_block
 
 
 def _matching(lvlm: LVLM, pattern: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Subject:
 
     @classmethod
     def of(cls, lvlm: LVLM, processor: ProcessorMixin, row: Mapping[str, Any]) -> "Subject":
-        """From a row with the columns image and conversation.
+        """The subject made of a row with the columns image and conversation.
 
         Raises:
             ValueError: for a row without a picture, or a model whose decoder gets no visual tokens of it.

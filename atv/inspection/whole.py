@@ -62,7 +62,7 @@ def inspect_model(
         ValueError: for options, a picture or a sample that do not fit; before samples are read where it can be known.
     """
     shown = shown or Shown()
-    own = own_row(*shown, samples=samples)
+    given_row = own_row(*shown, samples=samples)
     data, trainer = load_calibration(calibration), trainer or quiet_trainer()
     rule = resolve(selection, TokenSelection, "selection")  # type: ignore[type-abstract]
     lvlm = LVLM.of(model)
@@ -71,10 +71,10 @@ def inspect_model(
     Pathway(rule, sparsity, criterion, pattern).plan(lvlm, lvlm.targets(None))
     batches = calibration_batches(processor, data, samples, seed, batch_size)
     number = shown.sample or 0
-    subject = Subject.of(lvlm, processor, own or drawn_row(data, seed, batches.record["ids"][number]))
+    subject = Subject.of(lvlm, processor, given_row or drawn_row(data, seed, batches.record["ids"][number]))
     shared: dict[str, Any] = {"criterion": criterion, "pattern": pattern, "sparsity": sparsity}
     shared |= {"propagate": propagate, "seed": seed}
-    joined, index = ([*batches, subject.inputs], samples) if own else (batches, number)
+    joined, index = ([*batches, subject.inputs], samples) if given_row else (batches, number)
     seen = inspect_sample(model, joined, index, rule, linears, trainer, **shared)
     iou, kept = modality_overlap(model, batches, trainer, **shared)
     name = shown.image.name if shown.image else f"calibration sample {number}"

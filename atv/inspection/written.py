@@ -42,7 +42,7 @@ class Inspected:
 
     @property
     def mean_iou(self) -> float:
-        """Over all Linears."""
+        """The mean intersection over union, of all Linears."""
         return sum(self.iou.values()) / len(self.iou)
 
     @property

@@ -64,16 +64,16 @@ def visual_token_ids(model: PreTrainedModel) -> tuple[int, ...]:
     if takes(model, _CROSS_ATTENTION):
         return ()
     ids = (getattr(model.config, field, None) for field in VISUAL_TOKEN_FIELDS)
-    found = tuple(sorted({token for token in ids if token is not None}))
-    if not found and not takes(model, VISUAL_MASK):
+    tokens = tuple(sorted({token for token in ids if token is not None}))
+    if not tokens and not takes(model, VISUAL_MASK):
         raise ValueError(
             f"{type(model).__name__} has no image token: its config has none of {', '.join(VISUAL_TOKEN_FIELDS)}"
         )
-    return found
+    return tokens
 
 
 def _encoder_decoder(config: PreTrainedConfig) -> str | None:
     """The model type of the first config, from the innermost out, that is an encoder-decoder's."""
     inner = (getattr(config, name, None) for name in config.sub_configs)
-    found = next((kind for sub in inner if sub is not None and (kind := _encoder_decoder(sub))), None)
-    return found or (config.model_type if getattr(config, "is_encoder_decoder", False) else None)
+    innermost = next((kind for sub in inner if sub is not None and (kind := _encoder_decoder(sub))), None)
+    return innermost or (config.model_type if getattr(config, "is_encoder_decoder", False) else None)

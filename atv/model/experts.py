@@ -49,7 +49,7 @@ class FusedExperts:
     @property
     def modality(self) -> Literal["text", "visual"] | None:
         """The modality that the layer sees alone; ERNIE 4.5 VL has layers for each, all other types for both."""
-        return next((modality for own, modality in _MODALITIES.items() if self.name.endswith(own)), None)
+        return next((modality for ending, modality in _MODALITIES.items() if self.name.endswith(ending)), None)
 
     def weight(self, parameter: str, expert: int) -> Tensor:
         """An expert's slice as (out, in), a view of the parameter."""
@@ -94,8 +94,8 @@ def expert_name(site: str, expert: int) -> str:
 
 def fused_experts(blocks: nn.Module, prefix: str) -> list[FusedExperts]:
     """All layers of experts inside ``blocks``, in order."""
-    found = (FusedExperts.of(f"{prefix}.{name}", module) for name, module in blocks.named_modules())
-    return [experts for experts in found if experts is not None]
+    layers = (FusedExperts.of(f"{prefix}.{name}", module) for name, module in blocks.named_modules())
+    return [experts for experts in layers if experts is not None]
 
 
 def routers(layers: list[FusedExperts], model: nn.Module) -> list[str]:

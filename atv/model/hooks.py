@@ -1,7 +1,7 @@
 """What Linears read and make while a model runs."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,9 +14,7 @@ def watching(linears: Mapping[str, nn.Linear], see: Callable[[str, Tensor, Tenso
     def hook(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
         return lambda module, args, output: see(name, args[0], output)
 
-    handles = [linear.register_forward_hook(hook(name)) for name, linear in linears.items()]
-    try:
+    with ExitStack() as hooks:
+        for name, linear in linears.items():
+            hooks.enter_context(linear.register_forward_hook(hook(name)))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -117,12 +117,12 @@ class LVLM:
         if patterns is None:
             return dict(self.prunable)
         for pattern in patterns:
-            if not any(_matches(name, pattern) for name in self.prunable):
+            if not any(matches(name, pattern) for name in self.prunable):
                 kinds = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in self.prunable}))
-                dense = [name for name in self.routers if _matches(name, pattern)]
+                dense = [name for name in self.routers if matches(name, pattern)]
                 why = f"{dense[0]} is a router and stays dense" if dense else f"its Linears end in {kinds}"
                 raise ValueError(f"targets: {pattern!r} matches no Linear of the decoder; {why}")
-        return {name: target for name, target in self.prunable.items() if any(_matches(name, p) for p in patterns)}
+        return {name: target for name, target in self.prunable.items() if any(matches(name, p) for p in patterns)}
 
     def _in_router(self, name: str) -> bool:
         return any(f"{name}.".startswith(f"{router}.") for router in self.routers)
@@ -132,5 +132,6 @@ class LVLM:
         return int(name[len(self.blocks_name) + 1 :].split(".", 1)[0])
 
 
-def _matches(name: str, pattern: str) -> bool:
+def matches(name: str, pattern: str) -> bool:
+    """Whether a shell-style pattern names a weight, by its full name or the end of it after a dot."""
     return fnmatch(name, pattern) or fnmatch(name, f"*.{pattern}")

@@ -8,12 +8,13 @@ a shard of the output, from which the hooks fetch them from then on.
 import ctypes
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from accelerate.hooks import AlignDevicesHook, SequentialHook
+from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
@@ -23,6 +24,8 @@ from atv.records.files import atomic, write_json
 
 Offload = Literal["cpu", "disk"]
 _SHARD_BYTES = 2 << 30
+# The weights outside of the blocks.
+_REST = "model-rest{suffix}.safetensors"
 
 
 def load_offloaded(
@@ -56,11 +59,11 @@ def is_offloaded(model: nn.Module) -> bool:
 
 def stored(model: nn.Module, name: str) -> Tensor:
     """A weight by its full name, wherever it is."""
-    module, _, own = name.rpartition(".")
+    module, _, parameter = name.rpartition(".")
     value = model.get_parameter(name)
     if value.device.type != "meta":
         return value
-    return next(hook for _, hook in _hooks(model.get_submodule(module), deep=False)).weights_map[own]
+    return next(hook for _, hook in _hooks(model.get_submodule(module), deep=False)).weights_map[parameter]
 
 
 class OffloadedBlocks:
@@ -77,7 +80,7 @@ class OffloadedBlocks:
                 hook.pre_forward(module)
                 hook.offload = False
 
-    def store(self, block: int) -> None:
+    def write_block(self, block: int) -> None:
         """Writes the shard of a block that is on the device."""
         weights = self.lvlm.blocks[block].state_dict(prefix=f"{self.lvlm.blocks_name}.{block}.")
         _write(self._shard(block), weights)
@@ -110,11 +113,11 @@ class OffloadedBlocks:
                 hook.offload = True
                 hook.post_forward(module, None)
 
-    def leave(self) -> None:
+    def write_rest(self) -> None:
         """Writes the weights outside of the blocks, the index of all shards, and the configs, config.json last."""
         model = self.lvlm.model
-        for file in self.folder.glob("model-rest-*.safetensors"):
-            file.unlink()
+        for earlier in self.folder.glob(_REST.format(suffix="*")):
+            earlier.unlink()
         places = {
             name: self._shard(block).name
             for block, module in enumerate(self.lvlm.blocks)
@@ -122,12 +125,10 @@ class OffloadedBlocks:
         }
         tied = getattr(model, "all_tied_weights_keys", {})
         rest = {name: value for name, value in model.state_dict().items() if name not in places and name not in tied}
-        for number, names in enumerate(_shards(rest)):
-            file = self.folder / f"model-rest-{number:05d}.safetensors"
-            _write(
-                file, {name: rest[name] if rest[name].device.type != "meta" else stored(model, name) for name in names}
-            )
-            places |= dict.fromkeys(names, file.name)
+        shards = split_torch_state_dict_into_shards(rest, filename_pattern=_REST, max_shard_size=_SHARD_BYTES)
+        for file, names in shards.filename_to_tensors.items():
+            _write(self.folder / file, {name: _whole(model, name, rest[name]) for name in names})
+            places |= dict.fromkeys(names, file)
         write_json(self.folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": places})
         if model.generation_config is not None:
             model.generation_config.save_pretrained(self.folder)
@@ -173,17 +174,8 @@ def _hooks(root: nn.Module, deep: bool = True) -> Iterator[tuple[nn.Module, Alig
                 yield module, one
 
 
-def _shards(weights: dict[str, Tensor]) -> Iterable[list[str]]:
-    """Names of weights, a shard's worth each."""
-    shard: list[str] = []
-    size = 0
-    for name, value in weights.items():
-        if shard and size + value.nbytes > _SHARD_BYTES:
-            yield shard
-            shard, size = [], 0
-        shard, size = [*shard, name], size + value.nbytes
-    if shard:
-        yield shard
+def _whole(model: nn.Module, name: str, value: Tensor) -> Tensor:
+    return stored(model, name) if value.device.type == "meta" else value
 
 
 def _write(file: Path, weights: dict[str, Tensor]) -> None:

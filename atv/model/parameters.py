@@ -16,13 +16,13 @@ def targets_by_parameter(lvlm: LVLM) -> dict[str, Mapping[str, View]]:
 
     A Linear's weight holds one target, a fused parameter one an expert.
     """
-    found: dict[str, Mapping[str, View]] = {f"{name}.weight": {name: _whole} for name in lvlm.linears}
+    views: dict[str, Mapping[str, View]] = {f"{name}.weight": {name: _whole} for name in lvlm.linears}
     for layer in lvlm.experts:
         for parameter in layer.parameters:
             site = f"{layer.name}.{parameter}"
             experts = range(layer.count)
-            found[site] = {expert_name(site, expert): partial(layer.slice, expert=expert) for expert in experts}
-    return found
+            views[site] = {expert_name(site, expert): partial(layer.slice, expert=expert) for expert in experts}
+    return views
 
 
 def _whole(weight: Tensor) -> Tensor:

@@ -118,7 +118,7 @@ def _of_tower(config: Any, name: str) -> Any:
 
 
 def _size(value: Any) -> int:
-    """Of a config's number, or pair of equal ones; 0 for anything else."""
+    """The size that a config's number says, or pair of equal ones; 0 for anything else."""
     if isinstance(value, (list, tuple)):
         return value[0] if len(set(value)) == 1 else 0
     return value or 0

@@ -94,10 +94,10 @@ def _calibration(record: Mapping[str, Any]) -> str:
 
 
 def _sparsities(report: PruningReport) -> str:
-    kinds, found = list(shares(report, "kind").items()), shares(report, "block", "kind")
+    kinds, by_cell = list(shares(report, "kind").items()), shares(report, "block", "kind")
     rows = [
-        [block, *(f"{100 * found[block, kind]:.2f}" if (block, kind) in found else "" for kind, _ in kinds)]
-        for block in sorted({block for block, _ in found})
+        [block, *(f"{100 * by_cell[block, kind]:.2f}" if (block, kind) in by_cell else "" for kind, _ in kinds)]
+        for block in sorted({block for block, _ in by_cell})
     ]
     rows.append(["all", *(f"{100 * share:.2f}" for _, share in kinds)])
     return markdown(["block", *(kind for kind, _ in kinds)], rows)

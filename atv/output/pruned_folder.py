@@ -62,7 +62,7 @@ def write_pruned(
 
     saved_atomically(folder, write)
     if offloaded:
-        OffloadedBlocks(lvlm, folder).leave()
+        OffloadedBlocks(lvlm, folder).write_rest()
     clear_blocks(folder)
     return report
 

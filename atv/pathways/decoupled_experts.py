@@ -40,8 +40,8 @@ class DecoupledExperts(nn.Module):
         times, rest = divmod(len(text_product), visual.numel())
         if rest or not times:
             raise ValueError(f"decouple: experts were given {len(text_product)} rows for {visual.numel()} tokens")
-        own = visual.flatten().repeat(times)[:, None]
-        return torch.where(own, self.visual(hidden_states, *args, **kwargs), text_product)
+        visual_rows = visual.flatten().repeat(times)[:, None]
+        return torch.where(visual_rows, self.visual(hidden_states, *args, **kwargs), text_product)
 
 
 def decouple_target(model: nn.Module, name: str, target: Target, text: Pruned, visual: Pruned) -> None:

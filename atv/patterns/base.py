@@ -3,19 +3,20 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from atv.plugins import Plugin
 
-class Pattern(ABC):
+
+class Pattern(Plugin, ABC):
     """Turns scores into a mask, True = kept. Most patterns write ``sparsity`` and ``mask`` alone.
 
     ``joint`` says that the Linears of a block compete with one another: ``masks`` then decides them together.
     """
 
-    joint: ClassVar[bool] = False
+    joint: bool = False
 
     @property
     @abstractmethod

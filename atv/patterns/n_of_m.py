@@ -10,7 +10,7 @@ from atv.patterns.base import Pattern, lowest
 
 
 class NOfM(Pattern):
-    """Of every ``m`` consecutive inputs of a row, the ``n`` highest scores are kept ("2:4", "4:8").
+    """N:M sparsity: of every ``m`` consecutive inputs of a row, the ``n`` highest scores are kept ("2:4", "4:8").
 
     Raises:
         ValueError: unless 0 < n < m.
@@ -23,11 +23,11 @@ class NOfM(Pattern):
 
     @classmethod
     def parse(cls, text: str) -> "NOfM":
-        """From text such as "2:4"."""
-        found = re.fullmatch(r"(\d+):(\d+)", text)
-        if not found:
+        """The pattern that text such as "2:4" names."""
+        matched = re.fullmatch(r"(\d+):(\d+)", text)
+        if not matched:
             raise ValueError(f"pattern: expected N:M such as '2:4', got {text!r}")
-        return cls(int(found[1]), int(found[2]))
+        return cls(int(matched[1]), int(matched[2]))
 
     @property
     def sparsity(self) -> float:

@@ -9,20 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-Plugin = TypeVar("Plugin")
+Kind = TypeVar("Kind")
 
 
-def subclasses(base: type[Plugin]) -> Iterator[type[Plugin]]:
+def subclasses(base: type[Kind]) -> Iterator[type[Kind]]:
     """Every concrete class imported so far that derives from ``base``; a leading underscore hides a class."""
-    for child in base.__subclasses__():
-        # jsonargparse derives a class from each default of the command line.
-        hidden = child.__name__.startswith(("_", "LazyInstance_"))
-        if not inspect.isabstract(child) and not hidden:
-            yield child
-        yield from subclasses(child)
+    return (kind for kind in _derived(base) if not inspect.isabstract(kind))
 
 
-def resolve(value: Plugin | str, base: type[Plugin], field: str, **defaults: Any) -> Plugin:
+def resolve(value: Kind | str, base: type[Kind], field: str, **defaults: Any) -> Kind:
     """An instance of ``base``: ``value`` itself, or one made of the class that it names.
 
     Raises:
@@ -41,33 +36,47 @@ def resolve(value: Plugin | str, base: type[Plugin], field: str, **defaults: Any
     return kind(**defaults)
 
 
-def describe(plugin: Plugin, base: type[Plugin]) -> dict[str, Any]:
-    """Class name and arguments of a plug-in, and of those of its kind that it was given."""
-    arguments = {n: describe(value, base) if isinstance(value, base) else value for n, value in vars(plugin).items()}
-    return {"class": type(plugin).__name__, **arguments}
+def find(name: str, base: type[Kind], field: str) -> type[Kind]:
+    """The subclass of ``base`` called ``name``, or at the dotted path ``name``.
 
-
-def find(name: str, base: type[Plugin], field: str) -> type[Plugin]:
-    """The subclass of ``base`` called ``name``, or at the dotted path ``name``."""
-    found = [child for child in subclasses(base) if child.__name__ == name]
-    if len(found) > 1:
-        paths = ", ".join(f"{child.__module__}.{name}" for child in found)
+    Raises:
+        ValueError: for a name that no class or several have, or a class that lacks a method of ``base``.
+    """
+    named = [kind for kind in _derived(base) if kind.__name__ == name]
+    candidates = [kind for kind in named if not inspect.isabstract(kind)] or named
+    if len(candidates) > 1:
+        paths = ", ".join(f"{kind.__module__}.{name}" for kind in candidates)
         raise ValueError(f"{field}: {name!r} names several classes; give one's path: {paths}")
-    if found:
-        return found[0]
-    module, _, attribute = name.rpartition(".")
+    kind = candidates[0] if candidates else _imported(name, base, field)
+    if lacking := ", ".join(sorted(getattr(kind, "__abstractmethods__", ()))):
+        raise ValueError(f"{field}: {kind.__name__} cannot be used, it does not define {lacking}")
+    return kind
+
+
+def _derived(base: type[Kind]) -> Iterator[type[Kind]]:
+    """All classes that derive from ``base`` and are not hidden, those that lack a method too."""
+    for child in base.__subclasses__():
+        # jsonargparse derives a class from each default of the command line.
+        if not child.__name__.startswith(("_", "LazyInstance_")):
+            yield child
+        yield from _derived(child)
+
+
+def _imported(path: str, base: type[Kind], field: str) -> type[Kind]:
+    """The class at a dotted path; ValueError, with the choices, where there is none."""
+    module, _, attribute = path.rpartition(".")
     if module:
         try:
             named = getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
-            raise ValueError(f"{field}: cannot import {name!r}: {error}") from error
+            raise ValueError(f"{field}: cannot import {path!r}: {error}") from error
         if inspect.isclass(named) and issubclass(named, base):
             return named
-        raise ValueError(f"{field}: {name!r} is not a {base.__name__}")
-    known = sorted({child.__name__ for child in subclasses(base)})
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        raise ValueError(f"{field}: {path!r} is not a {base.__name__}")
+    known = sorted({kind.__name__ for kind in subclasses(base)})
+    near = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise ValueError(f"{field}: unknown {base.__name__} {name!r}{hint} Choices: {', '.join(known)}")
+    raise ValueError(f"{field}: unknown {base.__name__} {path!r}{hint} Choices: {', '.join(known)}")
 
 
 def load_file(path: str | Path) -> None:

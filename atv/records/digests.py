@@ -12,7 +12,7 @@ _PROBES = 1024
 
 
 def tensors_digest(batches: Iterable[Mapping[str, Any]]) -> str:
-    """Of every tensor of every batch, in order: 16 hexadecimal digits."""
+    """A digest of every tensor of every batch, in order: 16 hexadecimal digits."""
     state = hashlib.blake2b(digest_size=8)
     for batch in batches:
         for key in sorted(batch):
@@ -22,7 +22,7 @@ def tensors_digest(batches: Iterable[Mapping[str, Any]]) -> str:
 
 
 def weights_digest(weights: Iterable[tuple[str, Tensor]]) -> str:
-    """Of every weight's name, shape and dtype, and of values evenly spread over it: 16 hexadecimal digits."""
+    """A digest of every weight's name, shape and dtype, and values evenly spread over it: 16 hexadecimal digits."""
     state = hashlib.blake2b(digest_size=8)
     for name, weight in weights:
         state.update(f"{name}{tuple(weight.shape)}{weight.dtype}".encode())

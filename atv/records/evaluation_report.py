@@ -24,8 +24,8 @@ class TaskRow:
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """Of the suite ``tasks``, of benchmarks ``benchmarks`` and, where the dense model's answers were known,
-    ``retention``: value, low and high in percent by benchmark, "average" among them.
+    """What a model scored: of the suite ``tasks``, of benchmarks ``benchmarks`` and, where the dense model's answers
+    were known, ``retention``: value, low and high in percent by benchmark, "average" among them.
 
     A benchmark's row has its score as it is reported and the maximum, ``right`` of ``of`` groups, questions, answers
     that were ``unread``, parts, categories, the length of answers, and what pins the benchmark (version, hub id,
@@ -53,19 +53,19 @@ class EvaluationReport:
         Raises:
             ValueError: for a file that is not there, is no JSON, of a later schema, or holds something else.
         """
-        found = read_json(file, SCHEMA)
-        parts = {name: found.pop(name, {}) for name in ("tasks", "benchmarks", "retention")}
-        made = {name: found.pop(name) for name in _MADE if name in found}
-        found.pop("schema", None)
+        content = read_json(file, SCHEMA)
+        parts = {name: content.pop(name, {}) for name in ("tasks", "benchmarks", "retention")}
+        made = {name: content.pop(name) for name in _MADE if name in content}
+        content.pop("schema", None)
         try:
             tasks = {name: TaskRow(**row) for name, row in parts["tasks"].items()}
         except (TypeError, AttributeError) as error:
             raise ValueError(f"{file} holds something else than scores: {error}") from error
-        return cls(found, tasks, parts["benchmarks"], parts["retention"], made)
+        return cls(content, tasks, parts["benchmarks"], parts["retention"], made)
 
     def rows(self) -> dict[str, ScoreRow]:
         """Benchmark, or task of the suite -> its row for a model's card."""
-        found = {name: ScoreRow(row["score"], row["of"], row["version"]) for name, row in self.benchmarks.items()}
+        rows = {name: ScoreRow(row["score"], row["of"], row["version"]) for name, row in self.benchmarks.items()}
         for name, task in self.tasks.items():
-            found[name] = ScoreRow(100 * task.score, task.questions, f"bundled, {self.asked['split']}")
-        return {name: ScoreRow(row.score, row.of, row.version, self.retention.get(name)) for name, row in found.items()}
+            rows[name] = ScoreRow(100 * task.score, task.questions, f"bundled, {self.asked['split']}")
+        return {name: ScoreRow(row.score, row.of, row.version, self.retention.get(name)) for name, row in rows.items()}

@@ -38,16 +38,16 @@ def read_json(path: Path, schema: int) -> dict[str, Any]:
         ValueError: for a file that is not there, is no JSON, holds no object, or is of a later schema.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ValueError(f"no such file {str(path)!r}") from error
     except ValueError as error:
         raise ValueError(f"{path} is no JSON: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise ValueError(f"{path} holds no JSON object")
-    if (there := found.get("schema", 1)) > schema:
+    if (there := content.get("schema", 1)) > schema:
         raise ValueError(f"{path} is of schema {there}, this version of atv reads up to {schema}: update atv")
-    return found
+    return content
 
 
 def from_here(file: str | Path) -> str:

@@ -15,6 +15,39 @@ from torch import Tensor
 from atv.records.files import atomic
 
 MASK_FORMAT = "atv-masks/1"
+# The eight bits of every byte, the lowest first.
+_BITS = torch.tensor([[byte >> place & 1 for place in range(8)] for byte in range(256)], dtype=torch.bool)
+
+
+class PackedMask:
+    """A mask (..., in) at one bit an entry, True = kept, unpacked on the device where it is asked for.
+
+    Attributes:
+        bits: uint8 (..., ceil(in / 8)), little bit order, zero padded.
+        shape: of the mask.
+    """
+
+    def __init__(self, mask: Tensor) -> None:
+        packed = np.packbits(mask.cpu().contiguous().numpy(), axis=-1, bitorder="little")
+        self.bits, self.shape = torch.from_numpy(packed), list(mask.shape)
+
+    @classmethod
+    def of_bits(cls, bits: Tensor, shape: list[int]) -> Self:
+        """The mask that has these ``bits`` and this ``shape``."""
+        mask = cls.__new__(cls)
+        mask.bits, mask.shape = bits, shape
+        return mask
+
+    def kept(self) -> Tensor:
+        """The mask, bool, on the device where its bits lie."""
+        unpacked = _BITS.to(self.bits.device)[self.bits.long()].flatten(-2)
+        return unpacked[..., : self.shape[-1]].contiguous()
+
+    def cleared(self, values: Tensor) -> Tensor:
+        """``values`` with exact zeros where the mask prunes, whatever stands there (NaN too)."""
+        # Moved once, and no buffer of a module: DDP would broadcast it before every forward.
+        self.bits = self.bits.to(values.device)
+        return values.masked_fill(~self.kept(), 0)
 
 
 class PackedMasks(Mapping[str, Tensor]):
@@ -24,7 +57,7 @@ class PackedMasks(Mapping[str, Tensor]):
     """
 
     def __init__(self, masks: Mapping[str, Tensor] | None = None) -> None:
-        self._packed: dict[str, tuple[Tensor, list[int]]] = {}
+        self._packed: dict[str, PackedMask] = {}
         self.update(masks or {})
 
     def update(self, masks: Mapping[str, Tensor]) -> None:
@@ -32,13 +65,10 @@ class PackedMasks(Mapping[str, Tensor]):
         if isinstance(masks, PackedMasks):
             self._packed |= masks._packed
             return
-        for name, mask in masks.items():
-            packed = np.packbits(mask.cpu().contiguous().numpy(), axis=1, bitorder="little")
-            self._packed[name] = torch.from_numpy(packed), list(mask.shape)
+        self._packed |= {name: PackedMask(mask) for name, mask in masks.items()}
 
     def __getitem__(self, name: str) -> Tensor:
-        packed, (_, width) = self._packed[name]
-        return torch.from_numpy(np.unpackbits(packed.numpy(), axis=1, count=width, bitorder="little")).bool()
+        return self._packed[name].kept()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._packed)
@@ -49,17 +79,17 @@ class PackedMasks(Mapping[str, Tensor]):
     @property
     def packed(self) -> dict[str, Tensor]:
         """Name -> uint8 (out, ceil(in / 8)), little bit order, zero padded."""
-        return {name: packed for name, (packed, _) in self._packed.items()}
+        return {name: mask.bits for name, mask in self._packed.items()}
 
     @property
     def shapes(self) -> dict[str, list[int]]:
-        return {name: shape for name, (_, shape) in self._packed.items()}
+        return {name: mask.shape for name, mask in self._packed.items()}
 
     @classmethod
     def of_packed(cls, packed: Mapping[str, Tensor], shapes: Mapping[str, list[int]]) -> Self:
-        """From what ``packed`` and ``shapes`` gave."""
+        """The masks that have these bits and shapes, as ``packed`` and ``shapes`` give them."""
         masks = cls()
-        masks._packed = {name: (packed[name], shape) for name, shape in shapes.items()}
+        masks._packed = {name: PackedMask.of_bits(packed[name], shape) for name, shape in shapes.items()}
         return masks
 
     @property
@@ -98,7 +128,7 @@ def random_overlap(kept: float) -> float:
 
 
 def _iou(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """Of packed bits; two masks that keep nothing are equal."""
+    """Intersection over union of packed bits; two masks that keep nothing are equal."""
     union = int(np.bitwise_count(a | b).sum())
     return int(np.bitwise_count(a & b).sum()) / union if union else 1.0
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-_PACKAGES = ("atv", "torch", "lightning", "transformers", "torchmetrics", "datasets", "wandb", "numpy")
+_PACKAGES = ("atv", "torch", "lightning", "transformers", "datasets", "wandb", "numpy")
 
 
 def provenance() -> dict[str, Any]:
@@ -18,13 +18,13 @@ def provenance() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that move numbers."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            installed[package] = "not installed"
+    return installed
 
 
 def git_revision() -> str:

@@ -22,7 +22,7 @@ BOTH = "both"
 
 @dataclass(frozen=True)
 class BlockReport:
-    """One decoder block.
+    """What a run showed of one decoder block.
 
     ``mean_drift`` is over all visual tokens of the calibration set; ``tokens`` counts the set's tokens by modality;
     ``selected`` counts the pool's tokens by pathway and modality; ``norms`` is the root mean square activation by
@@ -71,8 +71,8 @@ class BaseModel:
     type: str
 
     @classmethod
-    def of_json(cls, found: Mapping[str, Any]) -> Self:
-        return cls(found["model"], found["revision"], found["class"], found["type"])
+    def of_json(cls, content: Mapping[str, Any]) -> Self:
+        return cls(content["model"], content["revision"], content["class"], content["type"])
 
     def as_json(self) -> dict[str, Any]:
         return {"model": self.model, "revision": self.revision, "class": self.kind, "type": self.type}
@@ -193,12 +193,12 @@ class PruningReport:
             ValueError: for a report that is no JSON, of a later schema, or without what every one has; masks that are
                 not there or of another format.
         """
-        found = read_json(folder / REPORT, SCHEMA)
-        if absent := [name for name in ("settings", "blocks", "parameters", "seed", "versions") if name not in found]:
+        content = read_json(folder / REPORT, SCHEMA)
+        if absent := [name for name in ("settings", "blocks", "parameters", "seed", "versions") if name not in content]:
             raise ValueError(f"{folder / REPORT} has no {', '.join(absent)}; `atv prune` writes them")
         try:
-            masks = {name: load_masks(folder / masks_file(name)) for name in found["settings"]["plans"]}
-            return cls(**_fields(found, masks))
+            masks = {name: load_masks(folder / masks_file(name)) for name in content["settings"]["plans"]}
+            return cls(**_fields(content, masks))
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"{folder / REPORT} is no report of a pruning run: {error!r}") from error
 
@@ -208,15 +208,15 @@ def masks_file(pathway: str) -> str:
     return MASKS if pathway == BOTH else f"masks.{pathway}.safetensors"
 
 
-def _fields(found: Mapping[str, Any], masks: Mapping[str, PackedMasks]) -> dict[str, Any]:
+def _fields(content: Mapping[str, Any], masks: Mapping[str, PackedMasks]) -> dict[str, Any]:
     """The arguments of a report; what earlier versions did not write keeps its default."""
-    plain = {one.name: found[one.name] for one in fields(PruningReport) if one.name in found}
-    typed: dict[str, Any] = {"blocks": [BlockReport(**block) for block in found["blocks"]]}
-    if "allocation" in found:
-        typed["allocation"] = AllocationReport(**found["allocation"])
-    if "base" in found:
-        typed["base"] = BaseModel.of_json(found["base"])
+    plain = {one.name: content[one.name] for one in fields(PruningReport) if one.name in content}
+    typed: dict[str, Any] = {"blocks": [BlockReport(**block) for block in content["blocks"]]}
+    if "allocation" in content:
+        typed["allocation"] = AllocationReport(**content["allocation"])
+    if "base" in content:
+        typed["base"] = BaseModel.of_json(content["base"])
     for name, row in (("targets", TargetReport), ("scores", ScoreRow)):
-        typed[name] = {key: row(**values) for key, values in found.get(name, {}).items()}
-    decoupled = {name: PathwayReport(own) for name, own in masks.items() if name != BOTH}
+        typed[name] = {key: row(**values) for key, values in content.get(name, {}).items()}
+    decoupled = {name: PathwayReport(packed) for name, packed in masks.items() if name != BOTH}
     return plain | typed | {"masks": masks.get(BOTH, PackedMasks()), "pathways": decoupled}

@@ -48,38 +48,40 @@ class RunFolder:
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
-        self.folder, self.identity = writable(folder, "run_dir"), _plain(identity)
+        self.folder, self.identity = writable(folder, "run_dir"), plain(identity)
         if is_run(self.folder):
             there = read_json(self.folder / "run.json", SCHEMA)
             if differing := list(_differences(there["identity"], self.identity)):
                 raise ValueError(f"run_dir: {str(folder)!r} holds another run: {'; '.join(differing)}")
+        elif self.saved:
+            raise ValueError(f"run_dir: {str(folder)!r} holds a model that no run left there; name another folder")
 
     def begin(self) -> None:
         """Marks the folder as this run's."""
         write_json(self.folder / "run.json", {"schema": SCHEMA, "identity": self.identity})
 
-    def allocation(self) -> AllocationReport | None:
+    def read_allocation(self) -> AllocationReport | None:
         """What each Linear is to lose, if it was found before."""
         file = self.folder / "allocation.json"
         return AllocationReport(**json.loads(file.read_text())) if file.is_file() else None
 
-    def save_allocation(self, allocation: AllocationReport) -> None:
+    def write_allocation(self, allocation: AllocationReport) -> None:
         """Keeps what each Linear is to lose."""
         write_json(self.folder / "allocation.json", asdict(allocation))
 
-    def finished(self) -> list[FinishedBlock]:
+    def read_blocks(self) -> list[FinishedBlock]:
         """The blocks from the first on that are whole; a file that is not is named in a warning."""
         blocks: list[FinishedBlock] = []
         while self._file(len(blocks), "json").is_file():
             try:
-                blocks.append(self._load(len(blocks)))
+                blocks.append(self._read(len(blocks)))
             except (ValueError, KeyError, OSError) as error:
                 corrupt = self._file(len(blocks), "safetensors")
                 warnings.warn(f"{corrupt} is corrupt ({error}): going on from the block before it", stacklevel=2)
                 break
         return blocks
 
-    def save(self, block: FinishedBlock) -> None:
+    def write_block(self, block: FinishedBlock) -> None:
         """Writes a finished block; it counts from the moment that its manifest has its name."""
         tensors = {f"weight/{name}": weight for name, weight in block.weights.items()}
         for pathway, masks in block.masks.items():
@@ -95,7 +97,7 @@ class RunFolder:
         }
         write_json(self._file(block.report.block, "json"), manifest)
 
-    def leave(self, report: PruningReport) -> None:
+    def write_outcome(self, report: PruningReport) -> None:
         """Writes masks.safetensors (one a pathway where they are decoupled) and report.json."""
         report.write_masks(self.folder)
         report.write(self.folder)
@@ -108,7 +110,7 @@ class RunFolder:
     def _file(self, block: int, kind: str) -> Path:
         return self.folder / "blocks" / f"{block:03d}.{kind}"
 
-    def _load(self, block: int) -> FinishedBlock:
+    def _read(self, block: int) -> FinishedBlock:
         manifest = json.loads(self._file(block, "json").read_text())
         content = self._file(block, "safetensors")
         if _checksum(content) != manifest["checksum"]:
@@ -140,8 +142,11 @@ def is_run(folder: Path) -> bool:
 
 
 def clear_blocks(folder: Path) -> None:
-    """Removes a run's finished blocks and scratch files, once the outcome and the model are written."""
-    for name in ("blocks", ".waiting", ".offload"):
+    """Removes a run's finished blocks and scratch files, once the outcome and the model are written.
+
+    In a folder that is no run's nothing is touched.
+    """
+    for name in ("blocks", ".waiting", ".offload") if is_run(folder) else ():
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
@@ -150,8 +155,8 @@ def _checksum(file: Path) -> str:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def _plain(value: Any) -> Any:
-    """As JSON gives it back; objects by their class."""
+def plain(value: Any) -> Any:
+    """A value as JSON gives it back; objects by their class."""
     return json.loads(json.dumps(value, default=lambda other: type(other).__name__))
 
 

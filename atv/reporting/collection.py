@@ -54,8 +54,8 @@ class Collection:
     def verdicts(self) -> dict[Verdict, int]:
         """How many findings have each verdict; 0 is told of the paper's."""
         counts = Counter(finding.verdict for section in self.sections for finding in section.findings)
-        own = ("holds", "does not hold")
-        return {verdict: counts[verdict] for verdict in get_args(Verdict) if counts[verdict] or verdict not in own}
+        papers = ("holds", "does not hold")
+        return {verdict: counts[verdict] for verdict in get_args(Verdict) if counts[verdict] or verdict not in papers}
 
     @property
     def seconds(self) -> dict[str, float]:

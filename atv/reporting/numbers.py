@@ -23,7 +23,7 @@ def ours(finding: Finding) -> tuple[str, str]:
 
 
 def number(value: float, digits: int | None = None) -> str:
-    """With a true minus sign; without ``digits`` as short as it goes.
+    """A number with a true minus sign; without ``digits`` as short as it goes.
 
     >>> number(1234.56, 1), number(0.0), number(float("nan"), 1)
     ('1,234.6', '0', 'not a number')
@@ -38,7 +38,8 @@ def number(value: float, digits: int | None = None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """
+    """A time in words.
+
     >>> duration(7384), duration(419), duration(4.2)
     ('2 h 3 min', '6 min 59 s', '4.2 s')
     """

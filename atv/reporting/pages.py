@@ -15,7 +15,7 @@ LONG = 15
 SIGNS = {"reproduced": "✓", "not reproduced": "✕", "undecided": "?", "holds": "✓", "does not hold": "✕"}
 
 
-def write_pages(found: Collection, output: Path) -> Path:
+def write_pages(collection: Collection, output: Path) -> Path:
     """report.html and report.md.
 
     Returns:
@@ -23,11 +23,11 @@ def write_pages(found: Collection, output: Path) -> Path:
     """
     for kind in ("md", "html"):
         with atomic(output / f"report.{kind}") as path:
-            path.write_text(page(found, output, kind), encoding="utf-8")
+            path.write_text(page(collection, output, kind), encoding="utf-8")
     return output / "report.html"
 
 
-def page(found: Collection, output: Path, kind: str) -> str:
+def page(collection: Collection, output: Path, kind: str) -> str:
     """The text of report.html or report.md (``kind`` is "html" or "md") that is to lie in ``output``."""
     environment = Environment(
         loader=PackageLoader("atv.reporting"),
@@ -39,10 +39,10 @@ def page(found: Collection, output: Path, kind: str) -> str:
     environment.filters |= {"ours": numbers.ours, "number": numbers.number, "duration": numbers.duration}
     environment.filters |= {"strip": numbers.strip, "setup": setup.setup, "inline": _inline}
     return environment.get_template(f"report.{kind}.jinja").render(
-        found=found,
-        findings=[(section, finding) for section in found.sections for finding in section.findings],
-        shared=setup.shared(found.sections),
-        differing=setup.differing(found.sections),
+        collection=collection,
+        findings=[(section, finding) for section in collection.sections for finding in section.findings],
+        shared=setup.shared(collection.sections),
+        differing=setup.differing(collection.sections),
         signs=SIGNS,
         long=LONG,
         relative=lambda file: Path(os.path.relpath(file, output)).as_posix(),

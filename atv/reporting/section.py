@@ -35,7 +35,7 @@ class Section:
 
     @classmethod
     def read(cls, folder: Path) -> "Section":
-        """From what ``atv.ablation.writing.write_results`` wrote.
+        """An ablation's results, read from what ``atv.ablation.writing.write_results`` wrote.
 
         Raises:
             ValueError: for a folder that is not an ablation's, or not whole, saying what is wrong.
@@ -51,7 +51,7 @@ class Section:
 
     @property
     def run(self) -> Mapping[str, Any]:
-        """What run.json says."""
+        """The content of run.json."""
         return self.record.run
 
     @property
@@ -61,7 +61,7 @@ class Section:
 
     @cached_property
     def table(self) -> ShownTable:
-        """As a reader sees it."""
+        """The table as a reader sees it."""
         return self.record.shown
 
     @cached_property
@@ -81,7 +81,7 @@ class Section:
 
     @property
     def command(self) -> str:
-        """That runs the ablation again."""
+        """The command line that runs the ablation again."""
         return run_again(self.run, self.folder.parent)
 
 
@@ -118,7 +118,7 @@ def run_again(run: Mapping[str, Any], results: Path) -> str:
 def _words(name: str, value: Any) -> list[str]:
     """A class by its name, and its arguments as options of their own."""
     if isinstance(value, dict):
-        arguments = {argument: own for argument, own in value.items() if argument != "class" and own is not None}
-        inner = [word for argument, own in arguments.items() for word in (f"--{name}.{argument}", str(own))]
+        arguments = {argument: given for argument, given in value.items() if argument != "class" and given is not None}
+        inner = [word for argument, given in arguments.items() for word in (f"--{name}.{argument}", str(given))]
         return [f"--{name}", value["class"], *inner]
     return [f"--{name}", "null" if value is None else str(value)]

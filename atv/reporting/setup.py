@@ -35,12 +35,12 @@ def differing(sections: Sequence[Section]) -> dict[str, dict[str, list[str]]]:
 
 
 def _values(sections: Sequence[Section]) -> dict[str, dict[str, list[str]]]:
-    found: dict[str, dict[str, list[str]]] = {heading: {} for heading in FIELDS.values()}
+    by_heading: dict[str, dict[str, list[str]]] = {heading: {} for heading in FIELDS.values()}
     for section in sections:
         described = setup(section.run)
-        for heading, by_value in found.items():
+        for heading, by_value in by_heading.items():
             by_value.setdefault(described.get(heading, "not recorded"), []).append(section.name)
-    return found
+    return by_heading
 
 
 def _worded(field: str, value: Any) -> str:
@@ -54,7 +54,9 @@ def _worded(field: str, value: Any) -> str:
         case "git":
             return f"{value[:-1]}, with changes that are not committed" if value.endswith("+") else value
         case "calibration" if isinstance(value, dict):
-            arguments = ", ".join(f"{name} {own}" for name, own in value.items() if name != "class" and own is not None)
+            arguments = ", ".join(
+                f"{name} {given}" for name, given in value.items() if name != "class" and given is not None
+            )
             return f"{value['class']} ({arguments})" if arguments else value["class"]
         case "versions":
             return ", ".join(f"{name} {version}" for name, version in value.items())

@@ -34,7 +34,7 @@ def now() -> float:
 
 
 def elapsed(run: Callable[[], object]) -> float:
-    """Seconds of ``run``."""
+    """Seconds that a call of ``run`` takes."""
     started = now()
     run()
     return now() - started
@@ -54,5 +54,5 @@ def interleaved(runs: Mapping[str, Callable[[], float]], repeats: int) -> dict[s
 
 def compare(seconds: Mapping[str, Sequence[float]], name: str, against: str, limit: float | None = None) -> Row:
     """The row of two entries of what ``interleaved`` measured."""
-    ratios = [own / other for own, other in zip(seconds[name], seconds[against], strict=True)]
+    ratios = [one / other for one, other in zip(seconds[name], seconds[against], strict=True)]
     return Row(name, against, ratios, seconds[name], limit)

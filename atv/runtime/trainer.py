@@ -39,13 +39,13 @@ def quiet_trainer(**options: Any) -> L.Trainer:
 @contextmanager
 def running(trainer: L.Trainer, *callbacks: L.Callback) -> Iterator[None]:
     """Lets a trainer run a loop of ours, quietly, with ``callbacks`` behind its own; then it is as before."""
-    own = trainer.callbacks  # type: ignore[attr-defined]
-    trainer.callbacks = [*own, *callbacks]  # type: ignore[attr-defined]
+    before = trainer.callbacks  # type: ignore[attr-defined]
+    trainer.callbacks = [*before, *callbacks]  # type: ignore[attr-defined]
     try:
         with quiet():
             yield
     finally:
-        trainer.callbacks = own  # type: ignore[attr-defined]
+        trainer.callbacks = before  # type: ignore[attr-defined]
 
 
 @contextmanager

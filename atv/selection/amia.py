@@ -71,8 +71,8 @@ class Discrepancy:
 def nearest(distance: Tensor, count: int) -> Tensor:
     """Indices of each row's ``count`` nearest others (fewer if there are no more), of equal ones the first: (n, k)."""
     left = distance.clone().fill_diagonal_(torch.inf)
-    found = distance.new_zeros(len(distance), min(count, len(distance) - 1), dtype=torch.long)
-    for place in range(found.shape[1]):
-        found[:, place] = left.argmin(1)
-        left.scatter_(1, found[:, place : place + 1], torch.inf)
-    return found
+    indices = distance.new_zeros(len(distance), min(count, len(distance) - 1), dtype=torch.long)
+    for place in range(indices.shape[1]):
+        indices[:, place] = left.argmin(1)
+        left.scatter_(1, indices[:, place : place + 1], torch.inf)
+    return indices

@@ -3,10 +3,12 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+from atv.plugins import ContractError, Plugin
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,10 @@ class Tokens:
         """How much the last query attends to each token, mean over heads: float32 (n,), the sum is 1.
 
         Raises:
-            ValueError: for a rule that did not ask for it.
+            ContractError: for a rule that did not ask for it.
         """
         if self.last_attention is None:
-            raise ValueError("selection: a rule that reads tokens.attention must say needs_attention = True")
+            raise ContractError("selection: a rule that reads tokens.attention must say needs_attention = True")
         return self.last_attention
 
     @property
@@ -46,10 +48,10 @@ class Tokens:
         """What the dense Linear called ``linear`` makes of each token, in the model's dtype: (n, out).
 
         Raises:
-            ValueError: for a rule that did not ask for it.
+            ContractError: for a rule that did not ask for it.
         """
         if self.dense_output is None:
-            raise ValueError("selection: a rule that reads tokens.linear_output must say per_linear = True")
+            raise ContractError("selection: a rule that reads tokens.linear_output must say per_linear = True")
         return self.dense_output
 
     @property
@@ -82,21 +84,21 @@ class SetStatistics:
     visual_tokens: int
 
 
-class TokenSelection(ABC):
+class TokenSelection(Plugin, ABC):
     """A rule that picks the calibration tokens of each sample. Most rules write ``select`` alone.
 
     A rule that must know the whole calibration set first (a budget by mean drift, say) names its undecided tokens
     in ``candidates``; their inputs are kept until all samples were observed, when ``decide`` weighs them.
 
-    What a rule needs beyond the tokens it says by class attributes; nothing is recorded for others. A rule with
+    What a rule needs beyond the tokens it says by attributes; nothing is recorded for others. A rule with
     ``needs_attention`` reads ``tokens.attention``; one that is ``per_linear`` is asked for every Linear by itself
     and reads ``tokens.linear`` and ``tokens.linear_output``. Squared norms are averaged over samples or tokens as
     ``average`` says, which moves only what compares Linears with one another.
     """
 
-    needs_attention: ClassVar[bool] = False
-    per_linear: ClassVar[bool] = False
-    average: ClassVar[Literal["samples", "tokens"]] = "samples"
+    needs_attention: bool = False
+    per_linear: bool = False
+    average: Literal["samples", "tokens"] = "samples"
 
     @abstractmethod
     def select(self, tokens: Tokens) -> Tensor:
@@ -108,4 +110,4 @@ class TokenSelection(ABC):
 
     def decide(self, candidates: Tensor, n_text: int, statistics: SetStatistics) -> Tensor:
         """Which candidates enter: bool (k,) or float weights (k,), in the order that ``candidates`` gave."""
-        raise TypeError(f"{type(self).__name__} names candidates but does not decide on them")
+        raise ContractError(f"selection: {type(self).__name__} names candidates but does not define decide")

@@ -61,7 +61,8 @@ class VisualRanking(TokenSelection):
         """K of a sample with ``n_text`` text tokens, before it is limited by its visual tokens."""
         if self.share is not None:
             return self._whole(self.share * n_text)
-        fraction = self.alpha * mean_drift  # type: ignore[operator]
+        assert self.alpha is not None
+        fraction = self.alpha * mean_drift
         return self._whole((min(1.0, fraction) if self.cap else fraction) * n_text)
 
     def _most(self, n_text: int, n_visual: int) -> int:

@@ -26,18 +26,8 @@ class TextFraction(TokenSelection):
         if not 0 <= fraction <= 1:
             raise ValueError(f"fraction: expected a number in [0, 1], got {fraction}")
         self.fraction, self.rule = fraction, rule or DriftTopK()
-
-    @property
-    def needs_attention(self) -> bool:  # type: ignore[override]
-        return self.rule.needs_attention
-
-    @property
-    def per_linear(self) -> bool:  # type: ignore[override]
-        return self.rule.per_linear
-
-    @property
-    def average(self) -> str:  # type: ignore[override]
-        return self.rule.average
+        self.needs_attention, self.per_linear = self.rule.needs_attention, self.rule.per_linear
+        self.average = self.rule.average
 
     def select(self, tokens: Tokens) -> Tensor:
         return self.rule.select(tokens) * (tokens.visual | self._drawn(tokens))

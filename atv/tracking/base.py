@@ -40,4 +40,4 @@ class Tracker(ABC):
 
     @abstractmethod
     def write(self, entry: Entry) -> None:
-        """The whole run."""
+        """Writes a run, whole."""

@@ -86,7 +86,7 @@ def _measured(done: FinishedCell) -> bool:
 def _points(
     scores: Mapping[str, TaskScore], kept: Mapping[str, Estimate], described: Mapping[str, Any]
 ) -> dict[str, float]:
-    points = {keys.score(task): 100 * own.score for task, own in scores.items()}
+    points = {keys.score(task): 100 * score.score for task, score in scores.items()}
     for task, estimate in kept.items():
         key = keys.retention(task)
         points |= {key: estimate.value, f"{key}/low": estimate.low, f"{key}/high": estimate.high}
@@ -100,8 +100,8 @@ def _counts(scores: Mapping[str, TaskScore]) -> dict[str, int]:
     if not scores:
         return {}
     return {
-        "questions": sum(own.questions for own in scores.values()),
-        "groups": sum(own.groups for own in scores.values()),
+        "questions": sum(score.questions for score in scores.values()),
+        "groups": sum(score.groups for score in scores.values()),
     }
 
 
@@ -112,8 +112,8 @@ def _tables(
     if not scores:
         return {"rows": done.rows} if _measured(done) else {}
     rows = [
-        {"task": task, "score": 100 * own.score, "groups": own.groups, "questions": own.questions}
+        {"task": task, "score": 100 * score.score, "groups": score.groups, "questions": score.questions}
         | ({"retention": kept[task].value, "low": kept[task].low, "high": kept[task].high} if task in kept else {})
-        for task, own in scores.items()
+        for task, score in scores.items()
     ]
     return {"tasks": pd.DataFrame(rows)}

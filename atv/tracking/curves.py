@@ -11,7 +11,7 @@ from atv.tracking import keys
 
 
 def block_curves(done: FinishedCell) -> list[dict[str, float]]:
-    """One row a block; none for the dense model."""
+    """The curves of a run, one row a block; none for the dense model."""
     if done.report is None:
         return []
     masks = {pathway: done.masks(pathway) for pathway in done.report.plans}
@@ -29,12 +29,12 @@ def _row(block: BlockReport, samples: int) -> dict[str, float]:
 
 
 def _sparsities(block: BlockReport, masks: dict[str, PackedMasks]) -> dict[str, float]:
-    own = {_split(site)[0] for sites in block.norms.values() for site in sites}
-    found = {}
+    seen_blocks = {_split(site)[0] for sites in block.norms.values() for site in sites}
+    shares = {}
     for pathway, packed in masks.items():
-        names = [name for name in packed if _split(name)[0] in own]
-        found[keys.block_sparsity(pathway)] = _pruned_share(packed, names)
-    return found
+        names = [name for name in packed if _split(name)[0] in seen_blocks]
+        shares[keys.block_sparsity(pathway)] = _pruned_share(packed, names)
+    return shares
 
 
 def _pruned_share(masks: PackedMasks, names: list[str]) -> float:
@@ -51,5 +51,5 @@ def _split(name: str) -> tuple[str, str]:
     >>> _split("model.language_model.layers.3.self_attn.q_proj")
     ('model.language_model.layers.3', 'self_attn.q_proj')
     """
-    found = re.fullmatch(r"(.*?\d+)\.(\D.*)", name)
-    return (found[1], found[2]) if found else ("", name)
+    matched = re.fullmatch(r"(.*?\d+)\.(\D.*)", name)
+    return (matched[1], matched[2]) if matched else ("", name)

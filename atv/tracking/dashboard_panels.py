@@ -30,21 +30,21 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Section:
+class PanelSection:
     """Panels under a heading."""
 
     name: str
     panels: tuple[Panel, ...]
 
 
-def sections() -> tuple[Section, ...]:
+def sections() -> tuple[PanelSection, ...]:
     """All of the dashboard, text beside visual."""
     return (
-        Section("Sparsity: how much may each pathway lose", _sparsity()),
-        Section("Calibration source: which tokens should calibrate each pathway", _source()),
-        Section("Activations by block, text against visual", _norms()),
-        Section("Drift and selected tokens by block", _selection()),
-        Section("Masks", _masks()),
+        PanelSection("Sparsity: how much may each pathway lose", _sparsity()),
+        PanelSection("Calibration source: which tokens should calibrate each pathway", _source()),
+        PanelSection("Activations by block, text against visual", _norms()),
+        PanelSection("Drift and selected tokens by block", _selection()),
+        PanelSection("Masks", _masks()),
     )
 
 

@@ -36,7 +36,7 @@ def retention(task: str, pathway: str | None = None) -> str:
 
 
 def score(task: str) -> str:
-    """In percent."""
+    """The key of a task's score, in percent."""
     return f"score/{task}"
 
 
@@ -51,10 +51,10 @@ def pruned(plans: dict[str, dict[str, Any]]) -> dict[str, Any]:
     The pruned pathway is ``both`` where one set of weights serves both modalities, ``text`` or ``visual`` where the
     other stays dense, ``text and visual`` where each is pruned by itself, ``none`` for the dense model.
     """
-    own = {name: plan for name, plan in plans.items() if plan["sparsity"] > 0}
-    pools = dict.fromkeys(plan["selection"]["class"] for plan in own.values())
+    sparse_plans = {name: plan for name, plan in plans.items() if plan["sparsity"] > 0}
+    pools = dict.fromkeys(plan["selection"]["class"] for plan in sparse_plans.values())
     return {
-        PATHWAY: " and ".join(own) or "none",
-        SPARSITY: sum(plan["sparsity"] for plan in own.values()) / max(len(own), 1),
+        PATHWAY: " and ".join(sparse_plans) or "none",
+        SPARSITY: sum(plan["sparsity"] for plan in sparse_plans.values()) / max(len(sparse_plans), 1),
         SOURCE: " and ".join(_SOURCES.get(pool, pool) for pool in pools) or "none",
     }

@@ -43,7 +43,7 @@ def log_ablation(
     origin: Mapping[str, Any],
     loggers: Sequence[str],
 ) -> dict[str, int]:
-    """One run a cell and one for the ablation, in each logger; what was logged before is skipped.
+    """Logs one run a cell and one for the ablation, in each logger; what was logged before is skipped.
 
     Args:
         folder: the ablation's, with what ``write_results`` left there.

@@ -20,7 +20,7 @@ from atv.tracking.entry import Entry
 def summary_entry(
     ablation: Ablation, results: Results, record: AblationRecord, folder: Path, origin: Mapping[str, Any]
 ) -> Entry:
-    """From the record and the figure that ``write_results`` left in the ablation's folder."""
+    """An entry made of the record and the figure that ``write_results`` left in the ablation's folder."""
     findings = [asdict(each) | {"verdict": each.verdict} for each in record.findings]
     picture = folder / "figure.png"
     verdicts = [finding["verdict"] for finding in findings]
@@ -45,7 +45,7 @@ def summary_entry(
 
 
 def _flat(findings: list[dict[str, Any]]) -> pd.DataFrame:
-    """One row a finding, its interval in columns of its own."""
+    """The findings as a table: one row each, its interval in columns of its own."""
     return pd.DataFrame(
         [{**finding, "ours": finding["ours"]["value"], **_interval(finding["ours"])} for finding in findings]
     )

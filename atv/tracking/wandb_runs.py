@@ -52,7 +52,8 @@ class WandbTracker(Tracker):
     package = "wandb"
 
     def write(self, entry: Entry) -> None:
-        """
+        """Writes a run, whole.
+
         Raises:
             ValueError: when W&B cannot be reached or refuses.
         """
@@ -73,13 +74,13 @@ class WandbTracker(Tracker):
             job_type=entry.kind,
             tags=[entry.kind, *_tags(entry)],
             dir=str(self.folder.parent),
-            mode=wandb_mode(),  # type: ignore[arg-type]
+            mode=wandb_mode(),  # type: ignore[arg-type]  # WANDB_MODE may say anything, which wandb checks.
             settings=wandb.Settings(**_QUIET),
         )
 
 
 def _tags(entry: Entry) -> list[str]:
-    """By which runs are found without a query."""
+    """Words by which runs are found without a query."""
     named = {name: entry.config.get(name) for name in (keys.PATHWAY, keys.SOURCE)}
     return [f"{name.split('_')[0]}: {value}"[:64] for name, value in named.items() if value]
 

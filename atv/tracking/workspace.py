@@ -5,12 +5,12 @@ from typing import Any
 
 import wandb
 
-from atv.tracking.dashboard_panels import NAME, Panel, Section
+from atv.tracking.dashboard_panels import NAME, Panel, PanelSection
 
 RUNS_SHOWN = 1000
 
 
-def save_workspace(entity: str, project: str, given: Sequence[Section]) -> str:
+def save_workspace(entity: str, project: str, given: Sequence[PanelSection]) -> str:
     """Saves the workspace as a new view of the project.
 
     Returns:
@@ -25,7 +25,7 @@ def save_workspace(entity: str, project: str, given: Sequence[Section]) -> str:
         raise ValueError(f"dashboard: W&B: {error} (--output FILE writes the specification)") from error
 
 
-def workspace(entity: str, project: str, given: Sequence[Section]) -> Any:
+def workspace(entity: str, project: str, given: Sequence[PanelSection]) -> Any:
     """A ``wandb_workspaces.workspaces.Workspace`` that nobody has saved yet; asks no server.
 
     Raises:
@@ -40,7 +40,7 @@ def workspace(entity: str, project: str, given: Sequence[Section]) -> Any:
         project=project,
         name=NAME,
         sections=[
-            ws.Section(name=section.name, panels=[_panel(panel) for panel in section.panels], is_open=True)
+            ws.PanelSection(name=section.name, panels=[_panel(panel) for panel in section.panels], is_open=True)
             for section in given
         ],
         settings=ws.WorkspaceSettings(max_runs=RUNS_SHOWN),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from atv.model.lvlm import LVLM
 from atv.patterns import Pattern
-from atv.plugins import find
+from atv.plugins import arguments, find
 from atv.records.masks import PackedMasks
 from atv.records.pruning_report import TargetReport
 from atv.verification.errors import VerificationError
@@ -34,14 +34,14 @@ def recorded_pattern(settings: Mapping[str, Any]) -> Pattern:
     """The pattern that a report's settings describe; a plug-in's file must have been imported.
 
     Raises:
-        ValueError: for a class that is not known, or cannot be made from its attributes.
+        ValueError: for a class that is not known, or cannot be made from these arguments.
     """
-    arguments = dict(settings)
-    kind = find(arguments.pop("class"), Pattern, "pattern")
+    given = dict(settings)
+    kind = find(given.pop("class"), Pattern, "pattern")
     try:
-        return kind(**arguments)
+        return kind(**given)
     except TypeError as error:
-        raise ValueError(f"pattern: {kind.__name__} cannot be made from {arguments}: {error}") from error
+        raise ValueError(f"pattern: {kind.__name__} cannot be made from {given}: {error}") from error
 
 
 def check_pattern(pattern: Pattern, masks: PackedMasks, sparsities: Mapping[str, float], lvlm: LVLM) -> None:
@@ -63,8 +63,8 @@ def check_pattern(pattern: Pattern, masks: PackedMasks, sparsities: Mapping[str,
 
 def label(pattern: Pattern) -> str:
     """Class and arguments in words."""
-    arguments = ", ".join(f"{name}={value}" for name, value in vars(pattern).items())
-    return f"{type(pattern).__name__}({arguments})" if arguments else type(pattern).__name__
+    given = ", ".join(f"{name}={value}" for name, value in arguments(pattern).items())
+    return f"{type(pattern).__name__}({given})" if given else type(pattern).__name__
 
 
 def _together(pattern: Pattern, masks: Mapping[str, Tensor], lvlm: LVLM) -> Iterator[list[str]]:

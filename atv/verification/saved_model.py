@@ -52,7 +52,7 @@ def opened(folder: Path, trust_remote_code: bool = False) -> Iterator[SavedModel
             )
         except (SafetensorError, RuntimeError) as error:
             raise ValueError(f"{folder}: its weights cannot be loaded: {error}") from error
-        model, found = loaded
-        if missing := sorted(found["missing_keys"]):
+        model, loading_info = loaded
+        if missing := sorted(loading_info["missing_keys"]):
             raise ValueError(f"{folder}: {missing[0]} is missing ({len(missing)} tensors are)")
         yield SavedModel(LVLM.of(model.eval()))

@@ -32,9 +32,9 @@ class ZerosCheck:
             raise VerificationError(f"{name}: {_at(wrong)} is {float(weight[tuple(wrong[0])])}, and the mask prunes it")
         if self.rows is None:
             return
-        found, expected = int(((weight == 0) & mask).count_nonzero()), self.rows[name].kept_zeros
-        if found != expected:
-            raise VerificationError(f"{name}: {found} kept weights are zero, {expected} were when it was written")
+        zeros, expected = int(((weight == 0) & mask).count_nonzero()), self.rows[name].kept_zeros
+        if zeros != expected:
+            raise VerificationError(f"{name}: {zeros} kept weights are zero, {expected} were when it was written")
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,13 @@ class BaseCheck:
         if ours != theirs:
             raise VerificationError(f"base: the pruned model is a {ours}, the base model a {theirs}")
         for name in [*pruned.tensors, *self.base.tensors]:
-            own, other = (model.tensors.get(name) for model in (pruned, self.base))
-            if own is None or other is None:
-                raise VerificationError(f"base: the {'base' if own is None else 'pruned'} model alone has {name}")
-            if own.shape != other.shape or own.dtype != other.dtype:
-                raise VerificationError(f"base: {name} is {_kind(other)} in the base model, {_kind(own)} when pruned")
+            tensor, other = (model.tensors.get(name) for model in (pruned, self.base))
+            if tensor is None or other is None:
+                raise VerificationError(f"base: the {'base' if tensor is None else 'pruned'} model alone has {name}")
+            if tensor.shape != other.shape or tensor.dtype != other.dtype:
+                raise VerificationError(
+                    f"base: {name} is {_kind(other)} in the base model, {_kind(tensor)} when pruned"
+                )
 
     def check(self, name: str, weight: Tensor, dense: Tensor) -> None:
         """Raises VerificationError unless the target's ``weight`` is ``dense`` (out, in) under its mask."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from inspect import Parameter, getdoc, signature
+from itertools import groupby
 from typing import Any
 
 from docstring_parser import parse
@@ -10,6 +11,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from atv.cli import COMMANDS, SWITCHES
+from atv.commands.options import options_of
 
 
 class Commands(SphinxDirective):
@@ -26,9 +28,11 @@ def _section(command: Callable[..., None]) -> Iterator[str]:
     yield f"## atv {command.__name__}\n"
     yield f"{doc.short_description}\n"
     yield f"{doc.long_description or ''}\n"
-    said = {entry.arg_name: " ".join((entry.description or "").split()) for entry in doc.params}
-    for name, parameter in signature(command).parameters.items():
-        yield f"{_head(name, parameter)}\n: {SWITCHES.get(name) or said[name]}\n"
+    parameters = signature(command).parameters
+    for heading, options in groupby(options_of(command), key=lambda option: option.heading):
+        yield f"**{heading}**\n"
+        for option in options:
+            yield f"{_head(option.name, parameters[option.name])}\n: {option.help}\n"
 
 
 def _head(name: str, parameter: Parameter) -> str:

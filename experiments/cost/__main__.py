@@ -47,7 +47,7 @@ def bench(
         "versions": versions(),
     }
     rows, remarks = [*compared, *made, *large], [*remarks, *gpu_remarks]
-    page = result_page.write(output, result_page.Results(date.today().isoformat(), facts, rows, grown, remarks))
+    page = result_page.write(output, result_page.CostResults(date.today().isoformat(), facts, rows, grown, remarks))
     print(page.read_text() + f"\nwritten to {page}")
 
 

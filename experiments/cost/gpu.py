@@ -9,12 +9,12 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaNextConfig, LlavaNe
 
 from atv.runtime.timing import Row
 from experiments.cost.floor import floor
-from experiments.cost.whole_models import ATV, FLOOR, Pruning
+from experiments.cost.whole_models import ATV, FLOOR, TimedPruning
 from experiments.cost.workload import Batch, random_ids, to
 
 
 @dataclass(frozen=True)
-class Measured:
+class GPUCost:
     """Seconds of ATV-Pruning and of the floor before and after it, and the peak of GPU memory in bytes (0: no GPU)."""
 
     pruning: float
@@ -67,7 +67,7 @@ def next_batches(config: LlavaNextConfig, samples: int, text: int) -> list[Batch
     ]
 
 
-def measure(config: LlavaNextConfig, samples: int, text: int, device: torch.device, dtype: torch.dtype) -> Measured:
+def measure(config: LlavaNextConfig, samples: int, text: int, device: torch.device, dtype: torch.dtype) -> GPUCost:
     """A random model is made on the device; the floor is run before and after pruning, once each."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
@@ -82,9 +82,9 @@ def measure(config: LlavaNextConfig, samples: int, text: int, device: torch.devi
     gpu = device.type == "cuda"
     if gpu:
         torch.cuda.reset_peak_memory_stats()
-    pruning = Pruning(model, batches, "DriftTopK").prune(model)
+    pruning = TimedPruning(model, batches, "DriftTopK").prune(model)
     peak = torch.cuda.max_memory_allocated() if gpu else 0
-    return Measured(pruning, (first, floor(model, batches)), peak)
+    return GPUCost(pruning, (first, floor(model, batches)), peak)
 
 
 def rows(samples: int = 128) -> tuple[list[Row], list[str]]:

@@ -20,6 +20,7 @@ from transformers import LlavaForConditionalGeneration
 
 from atv.model.lvlm import LVLM
 from atv.records.files import writable, write_json
+from atv.records.markdown import markdown as table
 from atv.records.masks import load_masks
 from atv.records.provenance import git_revision, hardware, versions
 from experiments.cost import memory_run
@@ -98,6 +99,11 @@ def _same_masks(one: Path, other: Path) -> bool:
 
 
 def _page(facts: dict[str, Any]) -> str:
+    rows = [
+        [how, f"{run['peak bytes'] / 1e9:.2f}", f"{run['share of the model']:.0%}"]
+        + [f"{run[number]:.0f}" for number in ("waiting bytes per token", "seconds")]
+        for how, run in facts["runs"].items()
+    ]
     lines = [
         f"# Peak memory, {date.today().isoformat()}",
         "",
@@ -106,14 +112,8 @@ def _page(facts: dict[str, Any]) -> str:
         f"{facts['hardware']}, {facts['memory']}, revision {facts['git']}.",
         "Peak is VmHWM, mapped pages included, less the process after its imports.",
         "",
-        "| blocks | peak GB | share of the model | bytes a waiting token | seconds |",
-        "|---|---|---|---|---|",
+        table(["blocks", "peak GB", "share of the model", "bytes a waiting token", "seconds"], rows),
     ]
-    for how, run in facts["runs"].items():
-        lines.append(
-            f"| {how} | {run['peak bytes'] / 1e9:.2f} | {run['share of the model']:.0%} | "
-            f"{run['waiting bytes per token']:.0f} | {run['seconds']:.0f} |"
-        )
     return "\n".join([*lines, "", f"Same masks: {'yes' if facts['same masks'] else 'NO'}.", ""])
 
 

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from atv.records.files import atomic, write_json
+from atv.records.markdown import markdown as table
 from atv.runtime.timing import Row
 from experiments.cost.scaling import Growth
 from experiments.cost.whole_models import ATV, FLOOR
@@ -19,7 +20,7 @@ COLORS = {ATV: "#1d4ed8", FLOOR: "0.6"}
 
 
 @dataclass(frozen=True)
-class Results:
+class CostResults:
     """Everything that was measured, and where: ``facts`` has hardware, versions, git and the like."""
 
     date: str
@@ -35,7 +36,7 @@ class Results:
         return f"{self.date}-{hardware}"
 
 
-def write(folder: Path, results: Results) -> Path:
+def write(folder: Path, results: CostResults) -> Path:
     """Writes <date>-<hardware>.md, .json and .png, and returns the page's path."""
     page = folder / f"{results.stem}.md"
     folder.mkdir(parents=True, exist_ok=True)
@@ -49,14 +50,12 @@ def write(folder: Path, results: Results) -> Path:
     return page
 
 
-def markdown(results: Results) -> str:
+def markdown(results: CostResults) -> str:
     """The page."""
     facts = [f"- {name}: {_fact(value)}" for name, value in results.facts.items()]
-    grown = [
-        f"| {growth.axis} | {growth.sizes[0]:.3g} to {growth.sizes[-1]:.3g} "
-        f"| {growth.r_squared(ATV):.4f} | {growth.r_squared(FLOOR):.4f} | {_ratios(growth)} |"
-        for growth in results.growths
-    ]
+    measured = table(["what", "seconds", "against", "ratio", "asked", "met"], map(cells, results.rows))
+    heads = ["grown", "from, to", f"R² of {ATV}", "R² of the floor", f"{ATV} / floor along the way"]
+    grown = table(heads, map(_growth, results.growths))
     return "\n".join(
         [
             f"# What pruning costs, {results.date}",
@@ -66,9 +65,7 @@ def markdown(results: Results) -> str:
             "Medians over interleaved repeats, with the smallest and largest in brackets; ratios are taken within a "
             "repeat. The floor is two dense forward passes a decoder block and nothing else.",
             "",
-            "| what | seconds | against | ratio | asked | met |",
-            "|---|---|---|---|---|---|",
-            *(line(row) for row in results.rows),
+            measured,
             "",
             *(f"- {remark}" for remark in results.remarks),
             "",
@@ -78,19 +75,17 @@ def markdown(results: Results) -> str:
             "",
             "R² is of the least-squares line. Attention is quadratic in tokens, for the floor as well.",
             "",
-            f"| grown | from, to | R² of {ATV} | R² of the floor | {ATV} / floor along the way |",
-            "|---|---|---|---|---|",
-            *grown,
+            grown,
             "",
         ]
     )
 
 
-def line(row: Row) -> str:
-    """A row of the table."""
+def cells(row: Row) -> list[str]:
+    """A row of the table: what, seconds, against, ratio, asked, met."""
     asked = "" if row.limit is None else f"≤ {row.limit}"
     met = {None: "", True: "yes", False: "no"}[row.met]
-    return f"| {row.name} | {_spread(row.seconds)} | {row.against} | {_spread(row.ratios)} | {asked} | {met} |"
+    return [row.name, _spread(row.seconds), row.against, _spread(row.ratios), asked, met]
 
 
 def plot(growths: Sequence[Growth]) -> Figure:
@@ -113,6 +108,11 @@ def _spread(values: Sequence[float]) -> str:
         return ""
     middle = f"{median(values):.3g}"
     return middle if min(values) == max(values) else f"{middle} [{min(values):.3g}, {max(values):.3g}]"
+
+
+def _growth(growth: Growth) -> list[str]:
+    fits = (f"{growth.r_squared(name):.4f}" for name in (ATV, FLOOR))
+    return [growth.axis, f"{growth.sizes[0]:.3g} to {growth.sizes[-1]:.3g}", *fits, _ratios(growth)]
 
 
 def _ratios(growth: Growth) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from atv.runtime.timing import interleaved
 from experiments.cost.floor import floor
-from experiments.cost.whole_models import ATV, FLOOR, Pruning
+from experiments.cost.whole_models import ATV, FLOOR, TimedPruning
 from experiments.cost.workload import Shape, random_batches, random_llava
 
 BASE = Shape(hidden=384, ffn=1152, blocks=3, samples=6, visual=144, text=16)
@@ -70,4 +70,6 @@ def _grow(axis: str, points: Sequence[tuple[float, Shape]], repeats: int) -> Gro
 
 def _measure(shape: Shape, repeats: int) -> dict[str, list[float]]:
     model, batches = random_llava(shape), random_batches(shape)
-    return interleaved({ATV: Pruning(model, batches, "DriftTopK").run, FLOOR: lambda: floor(model, batches)}, repeats)
+    return interleaved(
+        {ATV: TimedPruning(model, batches, "DriftTopK").run, FLOOR: lambda: floor(model, batches)}, repeats
+    )

@@ -17,9 +17,10 @@ from atv.bundled import BUNDLED
 from atv.model.loading import model_folder
 from atv.model.lvlm import LVLM
 from atv.patterns import NOfM
+from atv.records.markdown import markdown
 from atv.records.provenance import hardware
 from atv.runtime.timing import Row, compare, elapsed, interleaved
-from experiments.cost.result_page import line
+from experiments.cost.result_page import cells
 
 Shape = tuple[int, int]
 Compress = Callable[[Tensor], Tensor]
@@ -90,9 +91,9 @@ def bench(model: str = BUNDLED, tokens: Sequence[int] = (16, 256, 4096), repeats
     small = [shape for shape in shapes if shape[0] % _OUT or shape[1] % _IN]
     for out, width in small:
         print(f"- {out} x {width}: left out, the kernels take multiples of {_OUT} x {_IN}")
-    print(f"{hardware()}\n\n| out x in | seconds | against | ratio |\n|---|---|---|---|")
-    for row in measure([shape for shape in shapes if shape not in small], tokens, repeats, torch.device("cuda")):
-        print("|".join(line(row).split("|")[:5]) + "|")
+    rows = measure([shape for shape in shapes if shape not in small], tokens, repeats, torch.device("cuda"))
+    print(f"{hardware()}\n")
+    print(markdown(["out x in", "seconds", "against", "ratio"], (cells(row)[:4] for row in rows)))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from experiments.cost.workload import Batch, Shape, random_batches, random_llava
 FLOOR, WANDA, ATV, PEER = "floor", "Wanda", "ATV", "llm-compressor's Wanda"
 
 
-class Pruning:
+class TimedPruning:
     """Prunes a fresh copy of a model at 50%, unstructured, each time it is asked."""
 
     def __init__(self, model: PreTrainedModel, batches: Sequence[Batch], selection: str) -> None:
@@ -41,7 +41,7 @@ def rows(shape: Shape, repeats: int, threads: int, peer: Path) -> tuple[list[Row
     """The table's rows and remarks; without the environment of ``peer``, its Python, llm-compressor is left out."""
     model, batches = random_llava(shape), random_batches(shape)
     floor(model, batches[:2])
-    wanda, ours = Pruning(model, batches, "AllTokens"), Pruning(model, batches, "DriftTopK")
+    wanda, ours = TimedPruning(model, batches, "AllTokens"), TimedPruning(model, batches, "DriftTopK")
     runs = {FLOOR: lambda: floor(model, batches), WANDA: wanda.run, ATV: ours.run}
     saved = f"the second run of the last block is in the {FLOOR} and not in ours: 1 of {2 * shape.blocks} block passes"
     if not peer.is_file():

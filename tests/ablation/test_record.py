@@ -26,12 +26,8 @@ def test_published_results_are_read_from_their_data(folder):
 @pytest.fixture
 def record():
     run = {"name": "n", "question": "Is it so?", "paper": "", "about": "", "caption": "c", "file": "f", "seeds": [0]}
-    run |= {
-        "versions": {},
-        "git": "g",
-        "hardware": "h",
-        "cells": [{"id": "i", "labels": {}, "seed": 0, "seconds": 2.0}],
-    }
+    cells = [{"id": "i", "labels": {}, "seed": 0, "seconds": 2.0}]
+    run |= {"versions": {}, "git": "g", "hardware": "h", "cells": cells}
     table = pd.DataFrame({"rule": ["1.50", ""], "iou": [1 / 3, None], "seeds": [3, 4]})
     return AblationRecord(run, [Finding("So.", "1", Estimate(2.0, 1.0, 3.0), "points")], table)
 

@@ -204,8 +204,12 @@ def test_duplicating_the_set_moves_nothing(llava, batches):
 
 
 def test_text_only_samples_are_measured(llava):
+    size = {name: linear.weight.numel() for name, linear in LVLM.of(llava).linears.items()}
     for name in ("OWL", "DLP", "DAS", "ECoFLaP"):
-        allotted(llava, [make_batch([5, 9], 4, images=False)], name)
+        shares, _ = allotted(llava, [make_batch([5, 9], 4, images=False)], name)
+        assert len(set(shares.values())) > 1, name
+        mean = sum(shares[linear] * size[linear] for linear in size) / sum(size.values())
+        assert mean == pytest.approx(0.5, abs=1e-8), name
 
 
 def test_the_dense_pass_is_timed_apart_and_not_run_for_nothing(llava, batches):

@@ -62,7 +62,7 @@ def test_benchmarks_are_scored_with_counts_versions_and_retention(atv_command, d
 
 
 def test_all_nine_on_few_questions(atv_command, data, tmp_path):
-    code, _, err = evaluate(atv_command, data, "--benchmark", "all", "--limit", 1, "--output", tmp_path / "out")
+    code, _, err = evaluate(atv_command, data, "--benchmark", "all", "--groups", 1, "--output", tmp_path / "out")
     assert code == 0, err
     found = json.loads((tmp_path / "out" / "scores.json").read_text())["benchmarks"]
     assert len(found) == 9 and all(row["of"] == 1 for row in found.values())
@@ -74,7 +74,7 @@ def test_a_benchmark_of_ones_own(atv_command, data, tmp_path):
         "from atv.evaluation.benchmarks import POPE\n\n\nclass OwnPOPE(POPE):\n    hub = 'me/own'\n    version = '7'\n"
     )
     code, out, err = evaluate(
-        atv_command, data / "POPE", "--plugin", tmp_path / "own.py", "--benchmark", "OwnPOPE", "--limit", 2
+        atv_command, data / "POPE", "--plugin", tmp_path / "own.py", "--benchmark", "OwnPOPE", "--groups", 2
     )
     assert code == 0, err
     assert "OwnPOPE" in out and "7 (local)" in out
@@ -87,7 +87,7 @@ def test_the_command_of_lmms_eval(atv_command):
 
 def test_bad_input_of_benchmarks(atv_command, data, tmp_path):
     assert "did you mean 'MMBench'? Choices:" in atv_command("evaluate", "--benchmark", "MMBenchs")[2]
-    assert "name one with --benchmark" in atv_command("evaluate", "--limit", 3)[2]
+    assert "name one with --benchmark" in atv_command("evaluate", "--dense", "out")[2]
     assert "no folder" in atv_command("evaluate", "--benchmark", "MME", "--data", tmp_path / "nowhere")[2]
     shutil.rmtree(data / "MME")
     assert "holds no split 'test'" in evaluate(atv_command, data, "--benchmark", "MME")[2]
@@ -95,7 +95,7 @@ def test_bad_input_of_benchmarks(atv_command, data, tmp_path):
         "has no result of POPE; it has none"
         in evaluate(atv_command, data, "--benchmark", "POPE", "--dense", tmp_path / "nowhere")[2]
     )
-    code, _, err = evaluate(atv_command, data, "--benchmark", "POPE", "--limit", 2, "--output", tmp_path / "few")
+    code, _, err = evaluate(atv_command, data, "--benchmark", "POPE", "--groups", 2, "--output", tmp_path / "few")
     assert code == 0, err
     code, _, err = evaluate(atv_command, data, "--benchmark", "POPE", "--dense", tmp_path / "few")
     assert code == 2 and "dense: POPE has digest" in err

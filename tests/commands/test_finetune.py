@@ -33,7 +33,7 @@ def few(tmp_path_factory):
 
 
 def test_writes_a_pruned_folder_with_the_same_zeros(atv_command, sparse, few, tmp_path):
-    options = [*few, "--learning_rate", "1e-3", "--log_to", "csv"]
+    options = [*few, "--learning_rate", "1e-3", "--logger", "csv"]
     code, out, err = atv_command("finetune", sparse, "--output", tmp_path / "tuned", *options)
     assert code == 0, err
     assert "trained for 4 steps, zeros intact" in out

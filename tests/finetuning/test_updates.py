@@ -12,7 +12,7 @@ from transformers import get_cosine_schedule_with_warmup
 from atv.finetuning.fit_trainer import training_trainer
 from atv.finetuning.sites import pruned_sites, still_zero
 from atv.finetuning.training_run import finish, fit, prepare
-from atv.finetuning.updates import PackedMask, merge, train_kept, train_low_rank
+from atv.finetuning.updates import merge, train_kept, train_low_rank
 from atv.model.lvlm import LVLM
 
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
@@ -131,12 +131,6 @@ def test_an_adapter_begins_as_nothing_and_is_all_that_is_trained(llava):
     assert torch.equal(llava(**batch).logits, before)
     trained = {name.rsplit(".", 1)[-1] for name, p in llava.named_parameters() if p.requires_grad}
     assert trained == {"up", "down"}
-
-
-@pytest.mark.parametrize("shape", [(3, 8), (2, 5), (2, 3, 13)])
-def test_a_packed_mask_unpacks_to_itself(shape):
-    kept = torch.rand(shape) > 0.5
-    assert torch.equal(PackedMask(kept).pruned(torch.device("cpu")), ~kept)
 
 
 def test_what_is_asked_for_is_trained_beside(llava, tmp_path):

@@ -281,6 +281,6 @@ def test_offloaded_experts_have_the_same_masks_and_weights(kind, batches, tmp_pa
     model = load_offloaded(tmp_path / "dense", "disk", torch.device("cpu"), tmp_path / "scratch")
     offloaded = atv.prune(model, batches, run_dir=out).masks
     assert all(torch.equal(offloaded[name], mask) for name, mask in masks.items())
-    OffloadedBlocks(LVLM.of(model), out).leave()
+    OffloadedBlocks(LVLM.of(model), out).write_rest()
     loaded = type(whole).from_pretrained(out)
     assert all(torch.equal(loaded.state_dict()[name], weight) for name, weight in whole.state_dict().items())

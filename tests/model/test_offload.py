@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
 def pruned_on_disk(folder, into, **options):
     model = load_offloaded(folder, "disk", CPU, into / ".offload")
     report = atv.prune(model, BATCHES, run_dir=into, **options)
-    OffloadedBlocks(LVLM.of(model), into).leave()
+    OffloadedBlocks(LVLM.of(model), into).write_rest()
     return model, report
 
 

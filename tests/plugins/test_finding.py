@@ -16,8 +16,15 @@ def test_two_classes_of_one_name_need_a_path(tmp_path):
 
 
 def test_hidden_and_abstract_classes_are_no_choices():
-    with pytest.raises(ValueError, match="unknown TokenSelection 'VisualRanking'"):
-        find("VisualRanking", atv.TokenSelection, "selection")
+    with pytest.raises(ValueError, match="unknown TokenSelection '_Hidden'") as caught:
+        find("_Hidden", atv.TokenSelection, "selection")
+    assert "VisualRanking" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["VisualRanking", "atv.selection.ranking.VisualRanking"])
+def test_a_class_that_lacks_a_method_is_refused_with_its_name(name):
+    with pytest.raises(ValueError, match=r"selection: VisualRanking cannot be used, it does not define rank$"):
+        find(name, atv.TokenSelection, "selection")
 
 
 def test_other_kinds_are_refused():

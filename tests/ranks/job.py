@@ -14,7 +14,6 @@ from PIL import Image
 
 import atv
 from atv.bundled import BUNDLED_MODEL
-from atv.evaluation import metrics
 from atv.evaluation.benchmark_run import ask_benchmark
 from atv.evaluation.benchmarks.loaded import load_benchmark
 from atv.evaluation.generation import answer
@@ -91,18 +90,13 @@ def ask_bundled(trainer):
 
 
 def ask_benchmarks(trainer, folder):
-    """Scores of two benchmarks, and of a metric that every rank gave its own part of the answers."""
+    """What two benchmarks report of answers that the ranks shared out."""
     model, processor = load_model(BUNDLED_MODEL)
     scores = {}
     for name in ("POPE", "MME"):
         loaded = load_benchmark(name, folder / "data")
         done = ask_benchmark(loaded, model, processor, trainer, folder / name, batch_size=2, max_new_tokens=2)
-        metric = getattr(metrics, loaded.benchmark.metric)()
-        rows = done.answers.to_dict("records")[trainer.global_rank :: trainer.world_size]
-        metric.update([row["prediction"] for row in rows], rows)
-        synced = float(metric.compute())
-        with metric.sync_context():
-            scores[name] = [done.row(), synced, metric.parts(), int(metric.unread)]
+        scores[name] = done.row()
     return scores
 
 

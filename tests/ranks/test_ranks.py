@@ -63,7 +63,7 @@ def test_masks_and_answers_do_not_depend_on_the_number_of_ranks(ranks, one_rank,
 
 
 def _same_benchmarks(expected, found):
-    """Answers, scores, and scores of metrics that summed up over ranks; each question was asked once."""
+    """Answers and what is reported of them; each question was asked once."""
     assert json.loads((found / "scores.json").read_text()) == json.loads((expected / "scores.json").read_text())
     for name in ("POPE", "MME"):
         assert (found / name / "answers.jsonl").read_text() == (expected / name / "answers.jsonl").read_text()

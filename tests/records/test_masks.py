@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import atv
-from atv.records.masks import PackedMasks, overlap, random_overlap, save_masks
+from atv.records.masks import PackedMask, PackedMasks, overlap, random_overlap, save_masks
 
 MASKS = st.dictionaries(
     st.text("abc.019_", min_size=1, max_size=12),
@@ -37,6 +37,14 @@ def test_packed_masks_hold_one_bit_an_entry_and_nothing_in_their_padding(masks):
         assert bits.shape == (len(mask), 8 * -(-mask.shape[1] // 8))
         assert bits.sum() == int(mask.sum())
     assert packed.pruned == sum(int((~mask).sum()) for mask in masks.values())
+
+
+@given(arrays(bool, st.tuples(*[st.integers(1, 4)] * 2, st.integers(1, 20))).map(torch.from_numpy))
+def test_masks_of_experts_clear_what_they_prune(kept):
+    mask = PackedMask(kept)
+    assert mask.bits.shape == (*kept.shape[:-1], -(-kept.shape[-1] // 8)) and torch.equal(mask.kept(), kept)
+    cleared = mask.cleared(torch.where(kept, 2.0, torch.nan))
+    assert torch.equal(cleared, 2.0 * kept)
 
 
 def test_the_format_is_as_documented(tmp_path):

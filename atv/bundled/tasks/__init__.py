@@ -1,6 +1,6 @@
 """The nine bundled tasks, in the order of the paper's benchmarks that they mirror."""
 
-from atv.bundled.tasks.base import Question, Task
+from atv.bundled.tasks.base import Task, TaskQuestion
 from atv.bundled.tasks.circular import Circular
 from atv.bundled.tasks.diagrams import Diagrams
 from atv.bundled.tasks.knowledge import Knowledge
@@ -23,4 +23,4 @@ TASKS: tuple[Task, ...] = (
     MultiStep(),
 )
 
-__all__ = ["TASKS", "Question", "Task"]
+__all__ = ["TASKS", "Task", "TaskQuestion"]

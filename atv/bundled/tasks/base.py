@@ -13,7 +13,7 @@ LETTERS = ("A", "B", "C", "D")
 
 
 @dataclass(frozen=True)
-class Question:
+class TaskQuestion:
     """One question about one picture; ``answers`` are ten people's, where the score wants them."""
 
     text: str
@@ -34,7 +34,7 @@ class Task(ABC):
     metric: str
 
     @abstractmethod
-    def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
+    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
         """A group of questions about ``scene``; empty where the scene does not allow one."""
 
 
@@ -71,16 +71,16 @@ def others(pool: Sequence[str], *taken: str) -> list[str]:
     return [item for item in pool if item not in taken]
 
 
-def choice(rng: Generator, text: str, answer: str, pool: Sequence[str], count: int = 4) -> Question:
+def choice(rng: Generator, text: str, answer: str, pool: Sequence[str], count: int = 4) -> TaskQuestion:
     """A multiple-choice question whose wrong options come from ``pool``."""
     options = shuffled(rng, [answer, *shuffled(rng, others(pool, answer))[: count - 1]])
     return lettered(text, options, options.index(answer))
 
 
-def lettered(text: str, options: Sequence[str], right: int) -> Question:
+def lettered(text: str, options: Sequence[str], right: int) -> TaskQuestion:
     """The question with its options behind their letters."""
     listed = " ".join(f"{letter} {option}" for letter, option in zip(LETTERS, options, strict=False))
-    return Question(f"{text} {listed}", LETTERS[right], options=tuple(options))
+    return TaskQuestion(f"{text} {listed}", LETTERS[right], options=tuple(options))
 
 
 def absent_look(scene: Scene, rng: Generator) -> tuple[str, str]:

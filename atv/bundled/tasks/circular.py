@@ -3,7 +3,7 @@
 from numpy.random import Generator
 
 from atv.bundled.scenes import COLORS, DIGITS, SHAPES, Scene, pick
-from atv.bundled.tasks.base import PLACES, Question, Task, lettered, name, others, shuffled
+from atv.bundled.tasks.base import PLACES, Task, TaskQuestion, lettered, name, others, shuffled
 
 
 class Circular(Task):
@@ -13,7 +13,7 @@ class Circular(Task):
     mirrors = "MMBench"
     metric = "CircularChoice"
 
-    def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
+    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
         thing = pick(rng, scene.clear)
         own_name = name(scene, thing, rng)
         forms = [

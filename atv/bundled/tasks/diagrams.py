@@ -4,7 +4,7 @@ from numpy.random import Generator
 
 from atv.bundled.facts import BADGE, BY_COLOR, CONTINENT, CONTINENTS, OBJECT
 from atv.bundled.scenes import COLORS, DIGITS, SHAPES, Scene, Thing, pick
-from atv.bundled.tasks.base import PLACES, Question, Task, choice, name, reference
+from atv.bundled.tasks.base import PLACES, Task, TaskQuestion, choice, name, reference
 
 
 class Diagrams(Task):
@@ -14,7 +14,7 @@ class Diagrams(Task):
     mirrors = "ScienceQA-IMG"
     metric = "LetterChoice"
 
-    def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
+    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
         thing = pick(rng, scene.clear)
         count = int(rng.integers(3, 5))
         form = pick(rng, ("color", "kind", "place", "fact"))
@@ -28,7 +28,7 @@ class Diagrams(Task):
         return (choice(rng, f"what color is the thing at the {thing.place} ?", thing.color, COLORS, count),)
 
 
-def _fact(scene: Scene, thing: Thing, rng: Generator, count: int) -> Question:
+def _fact(scene: Scene, thing: Thing, rng: Generator, count: int) -> TaskQuestion:
     if thing.is_digit or rng.random() < 0.4:
         relation = pick(rng, tuple(BY_COLOR))
         answer, pool = BY_COLOR[relation][thing.color], tuple(BY_COLOR[relation].values())

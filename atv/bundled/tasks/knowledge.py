@@ -6,7 +6,7 @@ from numpy.random import Generator
 
 from atv.bundled.facts import BADGE, BY_COLOR, OBJECT, ROMAN, SIDES
 from atv.bundled.scenes import Scene, pick
-from atv.bundled.tasks.base import Question, Task, others, reference
+from atv.bundled.tasks.base import Task, TaskQuestion, others, reference
 
 
 class Knowledge(Task):
@@ -16,7 +16,7 @@ class Knowledge(Task):
     mirrors = "OK-VQA"
     metric = "VQAAccuracy"
 
-    def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
+    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
         thing = pick(rng, scene.clear)
         by_kind, by_color = reference(scene, thing, rng, "kind"), reference(scene, thing, rng, "color")
         relation = pick(rng, tuple(BY_COLOR))
@@ -32,4 +32,4 @@ class Knowledge(Task):
         text, answer, table = pick(rng, facts)
         agreeing = int(rng.integers(6, 11))
         doubts = [pick(rng, others(tuple(table.values()), answer)) for _ in range(10 - agreeing)]
-        return (Question(text, answer, answers=(answer,) * agreeing + tuple(doubts)),)
+        return (TaskQuestion(text, answer, answers=(answer,) * agreeing + tuple(doubts)),)

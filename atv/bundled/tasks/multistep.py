@@ -4,7 +4,7 @@ from numpy.random import Generator
 
 from atv.bundled.facts import BADGE, BY_COLOR, CAPITALS, DOUBLE, SIDES
 from atv.bundled.scenes import COLORS, Scene, pick
-from atv.bundled.tasks.base import Question, Task, choice, reference
+from atv.bundled.tasks.base import Task, TaskQuestion, choice, reference
 from atv.bundled.tasks.relations import related
 
 SUMS = tuple(str(n) for n in range(19))
@@ -17,13 +17,13 @@ class MultiStep(Task):
     mirrors = "MMMU"
     metric = "OpenOrChoice"
 
-    def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
+    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
         forms = (_sum, _larger, _beyond_relation, _capital, _double)
         steps = [step for form in forms if (step := form(scene, rng))]
         if not steps:
             return ()
         text, answer, pool = pick(rng, steps)
-        question = choice(rng, text, answer, pool) if rng.random() < 0.5 else Question(text, answer)
+        question = choice(rng, text, answer, pool) if rng.random() < 0.5 else TaskQuestion(text, answer)
         return (question,)
 
 

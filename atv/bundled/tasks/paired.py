@@ -4,7 +4,7 @@ from numpy.random import Generator
 
 from atv.bundled.facts import BY_COLOR
 from atv.bundled.scenes import COLORS, DIGITS, Scene, pick
-from atv.bundled.tasks.base import PLACES, Question, Task, absent_look, name, others, reference, shuffled
+from atv.bundled.tasks.base import PLACES, Task, TaskQuestion, absent_look, name, others, reference, shuffled
 
 PERCEPTION = ("existence", "count", "position", "color", "reading")
 COGNITION = ("calculation", "commonsense")
@@ -17,14 +17,16 @@ class Paired(Task):
     mirrors = "MME"
     metric = "PairedYesNo"
 
-    def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
+    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
         if scene.clear != scene.things:
             return ()
         category = pick(rng, PERCEPTION + COGNITION)
         claims = _claims(category, scene, rng)
         if claims is None:
             return ()
-        pair = [Question(text, answer, category=category) for text, answer in zip(claims, ("yes", "no"), strict=True)]
+        pair = [
+            TaskQuestion(text, answer, category=category) for text, answer in zip(claims, ("yes", "no"), strict=True)
+        ]
         return tuple(shuffled(rng, pair))
 
 

@@ -3,7 +3,7 @@
 from numpy.random import Generator
 
 from atv.bundled.scenes import COLORS, DIGITS, SHAPES, Scene, pick
-from atv.bundled.tasks.base import Question, Task, absent_look, others
+from atv.bundled.tasks.base import Task, TaskQuestion, absent_look, others
 
 
 class Presence(Task):
@@ -13,7 +13,7 @@ class Presence(Task):
     mirrors = "POPE"
     metric = "YesNo"
 
-    def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
+    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
         if scene.clear != scene.things:
             return ()
         form = pick(rng, ("look", "look", "kind", "color"))
@@ -27,4 +27,4 @@ class Presence(Task):
                 kind = pick(rng, others(SHAPES + DIGITS, *(t.kind for t in scene.things)))
             answer = "no"
         claim = {"look": f"{color} {kind}", "kind": kind, "color": f"{color} thing"}[form]
-        return (Question(f"is there a {claim} ?", answer, category=form),)
+        return (TaskQuestion(f"is there a {claim} ?", answer, category=form),)

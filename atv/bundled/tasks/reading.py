@@ -3,7 +3,7 @@
 from numpy.random import Generator
 
 from atv.bundled.scenes import ROWS, Scene, pick
-from atv.bundled.tasks.base import Question, Task
+from atv.bundled.tasks.base import Task, TaskQuestion
 
 
 class Reading(Task):
@@ -13,7 +13,7 @@ class Reading(Task):
     mirrors = "TextVQA"
     metric = "VQAAccuracy"
 
-    def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
+    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
         if not scene.digits:
             return ()
         thing = pick(rng, scene.digits)
@@ -25,4 +25,4 @@ class Reading(Task):
             text, answer = f"what is the {thing.color} number ?", thing.kind
         else:
             text, answer = f"what number is at the {thing.place} ?", thing.kind
-        return (Question(text, answer, answers=(answer,) * 10),)
+        return (TaskQuestion(text, answer, answers=(answer,) * 10),)

@@ -3,7 +3,7 @@
 from numpy.random import Generator
 
 from atv.bundled.scenes import Scene, Thing, pick
-from atv.bundled.tasks.base import Question, Task, name
+from atv.bundled.tasks.base import Task, TaskQuestion, name
 
 # Phrase -> where the thing is, seen from the anchor.
 STEPS = {"left of": (0, -1), "right of": (0, 1), "above": (-1, 0), "below": (1, 0)}
@@ -33,7 +33,7 @@ class Relations(Task):
     mirrors = "GQA"
     metric = "ExactMatch"
 
-    def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
+    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
         found = related(scene, rng)
         if found is None:
             return ()
@@ -42,7 +42,7 @@ class Relations(Task):
             thing = pick(rng, scene.clear)
             kind_is_unique = [t.kind for t in scene.clear].count(thing.kind) == 1
             phrase = f"the {thing.kind}" if kind_is_unique else f"the thing at the {thing.place}"
-            return (Question(f"what color is {phrase} ?", thing.color, category="attribute"),)
+            return (TaskQuestion(f"what color is {phrase} ?", thing.color, category="attribute"),)
         if rng.random() < 0.5:
-            return (Question(f"what color is {phrase} ?", thing.color, category="relation"),)
-        return (Question(f"what is {phrase} ?", thing.kind, category="relation"),)
+            return (TaskQuestion(f"what color is {phrase} ?", thing.color, category="relation"),)
+        return (TaskQuestion(f"what is {phrase} ?", thing.kind, category="relation"),)

@@ -3,7 +3,7 @@
 from numpy.random import Generator
 
 from atv.bundled.scenes import COLORS, DIGITS, SHAPES, Scene, pick
-from atv.bundled.tasks.base import PLACES, Question, Task, names, others
+from atv.bundled.tasks.base import PLACES, Task, TaskQuestion, names, others
 
 UNANSWERABLE = "unanswerable"
 
@@ -15,7 +15,7 @@ class Unanswerable(Task):
     mirrors = "VizWiz"
     metric = "VQAAccuracy"
 
-    def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
+    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
         asks_color = rng.random() < 0.5
         if rng.random() < 0.5:
             found = _missing(scene, rng, asks_color)
@@ -28,7 +28,9 @@ class Unanswerable(Task):
             text = f"what color is the thing {phrase} ?" if asks_color else f"what is {phrase} ?"
         else:
             text = f"what color is {phrase} ?" if asks_color else f"what is {phrase} ?"
-        return (Question(text, answer, category="other" if answer != UNANSWERABLE else answer, answers=(answer,) * 10),)
+        return (
+            TaskQuestion(text, answer, category="other" if answer != UNANSWERABLE else answer, answers=(answer,) * 10),
+        )
 
 
 def _missing(scene: Scene, rng: Generator, asks_color: bool) -> tuple[str, str]:

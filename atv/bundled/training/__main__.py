@@ -69,11 +69,11 @@ def _stage(stage: L.LightningModule, train: Dataset, dev: Dataset | None, work: 
     if finished.is_file():
         stage.model.load_state_dict(load_file(finished), strict=False)
         return
-    steps = len(train)  # type: ignore[arg-type]
+    steps = len(train)
     trainer = L.Trainer(
         # Both optimizers count as steps.
         max_steps=2 * steps,
-        precision=precision,  # type: ignore[arg-type]
+        precision=precision,
         logger=CSVLogger(work.parent, name=work.name, version=""),
         callbacks=[ModelCheckpoint(work, save_last=True, every_n_train_steps=200, save_top_k=0)],
         enable_model_summary=False,

@@ -33,12 +33,12 @@ def asked(benchmark: Benchmark, rows: Dataset, limit: int | None = None) -> list
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit: expected at least 1, got {limit}")
-    found = list(_asked(benchmark, rows))
-    if not found:
+    every = list(_asked(benchmark, rows))
+    if not every:
         raise ValueError(f"{benchmark.name}: the data hold no question of the benchmark")
-    first = list(dict.fromkeys(each.question["group"] for each in found))[:limit]
+    first = list(dict.fromkeys(each.question["group"] for each in every))[:limit]
     chosen = set(first)
-    return [each for each in found if each.question["group"] in chosen]
+    return [each for each in every if each.question["group"] in chosen]
 
 
 def _asked(benchmark: Benchmark, rows: Dataset) -> Iterator[Asked]:
@@ -79,14 +79,14 @@ def _content(value: Any) -> Any:
 
 
 def digest(questions: Sequence[Asked]) -> str:
-    """Of what is asked and what is right, whatever the order of rows: 16 hexadecimal digits."""
+    """A digest of what is asked and what is right, whatever the order of rows: 16 hexadecimal digits."""
     lines = sorted(json.dumps(each.question, sort_keys=True) for each in questions)
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)
 class BenchmarkBatch:
-    """As ``QuestionBatch``, but pictures are read and encoded whenever ``inputs`` is asked for, and not kept."""
+    """A batch of questions whose pictures are read and encoded whenever ``inputs`` is asked for, and not kept."""
 
     benchmark: Benchmark
     rows: Dataset
@@ -95,7 +95,7 @@ class BenchmarkBatch:
 
     @property
     def questions(self) -> list[dict[str, Any]]:
-        """What is asked."""
+        """The questions, without pictures."""
         return [each.question for each in self.asked]
 
     @property

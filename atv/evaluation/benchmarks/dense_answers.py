@@ -17,13 +17,13 @@ def dense_answers(folder: Path, loaded: Sequence[LoadedBenchmark]) -> dict[str, 
     """
     file = folder / SCORES
     there = EvaluationReport.read(file).benchmarks if file.is_file() else {}
-    found = {}
+    answers = {}
     for each in loaded:
-        name, own = each.benchmark.name, each.provenance()
+        name, here = each.benchmark.name, each.provenance()
         if name not in there:
             raise ValueError(f"dense: {str(folder)!r} has no result of {name}; it has {', '.join(there) or 'none'}")
         for field in ("version", "digest"):
-            if there[name][field] != own[field]:
-                raise ValueError(f"dense: {name} has {field} {there[name][field]!r} there and {own[field]!r} here")
-        found[name] = read_answers(folder / name / "answers.jsonl")
-    return found
+            if there[name][field] != here[field]:
+                raise ValueError(f"dense: {name} has {field} {there[name][field]!r} there and {here[field]!r} here")
+        answers[name] = read_answers(folder / name / "answers.jsonl")
+    return answers

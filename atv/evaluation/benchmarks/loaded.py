@@ -48,7 +48,7 @@ def load_benchmark(name: str | Benchmark, data: Path | None = None, limit: int |
     Raises:
         ValueError: for an unknown name (the message lists the choices), or data that are missing or lack columns.
     """
-    benchmark = resolve(name, Benchmark, "benchmark")  # type: ignore[type-abstract]
+    benchmark = resolve(name, Benchmark, "benchmark")
     hub = benchmark.hub
     source = Hub(hub) if data is None else Folder(data, benchmark.name, hub.split("/")[-1], hub.replace("/", "--"))
     rows = benchmark.load(source)
@@ -67,9 +67,9 @@ def chosen_benchmarks(named: Sequence[str] | str) -> list[Benchmark]:
     names = [name.strip() for name in (named.split(",") if isinstance(named, str) else named)]
     if names == [ALL]:
         return [kind() for kind in NINE]
-    return [resolve(name, Benchmark, "benchmark") for name in dict.fromkeys(names)]  # type: ignore[type-abstract]
+    return [resolve(name, Benchmark, "benchmark") for name in dict.fromkeys(names)]
 
 
 def load_all(benchmarks: Sequence[Benchmark], data: Path | None, limit: int | None) -> list[LoadedBenchmark]:
-    """Their data, so that whatever is wrong with any is known before a model is loaded."""
+    """Benchmarks with their data, so that whatever is wrong with any is known before a model is loaded."""
     return [load_benchmark(benchmark, data, limit) for benchmark in benchmarks]

@@ -62,8 +62,8 @@ class Folder(Source):
             raise ValueError(f"data: no folder {str(self.folder)!r}")
         places = [self.folder / config] if config else []
         for place in (*places, self.folder):
-            if (found := _saved(place, split)) is not None:
-                return with_pictures(found)
+            if (rows := _saved(place, split)) is not None:
+                return with_pictures(rows)
             if files := _parquet(place, split):
                 return with_pictures(load_dataset("parquet", data_files=files, split="train"))
         what = f"of {config} " if config else ""
@@ -74,8 +74,8 @@ class Folder(Source):
 
 def _saved(place: Path, split: str) -> Dataset | None:
     if (place / "state.json").is_file() or (place / "dataset_dict.json").is_file():
-        found = load_from_disk(str(place))
-        return found.get(split) if isinstance(found, DatasetDict) else found
+        rows = load_from_disk(str(place))
+        return rows.get(split) if isinstance(rows, DatasetDict) else rows
     return _saved(place / split, split) if (place / split / "state.json").is_file() else None
 
 

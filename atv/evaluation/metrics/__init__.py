@@ -1,4 +1,4 @@
-"""Scores of the nine benchmarks, as torchmetrics."""
+"""Scores of the nine benchmarks, one rule of reading an answer each."""
 
 from atv.evaluation.metrics.base import GroupedScore
 from atv.evaluation.metrics.choice import CircularChoice, LetterChoice, OpenOrChoice

@@ -61,10 +61,10 @@ def last_letter(prediction: str, options: Sequence[str]) -> str | None:
     said, texts = f" {_stripped(prediction)} ", dict(zip(LETTERS, options, strict=False))
     # As the original, "A " is found at a word's end too, but a letter by itself goes first.
     for form, place in (("({})", "({})"), ("{} ", " {} "), ("{}.", "{}.")):
-        if found := [each for each in texts if form.format(each) in said]:
-            return max(found, key=lambda each: said.rfind(place.format(each)))
-    found = [each for each, text in texts.items() if text.lower() in said.lower()]
-    return max(found, key=lambda each: said.lower().rfind(texts[each].lower()), default=None)
+        if letters := [each for each in texts if form.format(each) in said]:
+            return max(letters, key=lambda each: said.rfind(place.format(each)))
+    letters = [each for each, text in texts.items() if text.lower() in said.lower()]
+    return max(letters, key=lambda each: said.lower().rfind(texts[each].lower()), default=None)
 
 
 def _stripped(text: str) -> str:

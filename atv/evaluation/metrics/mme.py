@@ -1,5 +1,7 @@
 """MME in points."""
 
+import pandas as pd
+
 from atv.evaluation.metrics.base import stable_hash
 from atv.evaluation.metrics.yes_no import PairedYesNo
 
@@ -21,17 +23,15 @@ COGNITION = ("commonsense_reasoning", "numerical_calculation", "text_translation
 class MMEPoints(PairedYesNo):
     """MME's score over its maximum; its parts are acc% + acc+% of each category seen, and their two sums.
 
-    >>> metric = MMEPoints()
-    >>> asked = [{"answer": answer, "group": "1.png", "category": "count"} for answer in ("yes", "no")]
-    >>> metric.update(["Yes", "Yes."], asked)
-    >>> metric.parts()
+    >>> rows = pd.DataFrame({"credit": [1.0, 0.0], "group": "1.png", "category": "count"})
+    >>> MMEPoints().parts(rows)
     {'count': 50.0, 'perception': 50.0, 'cognition': 0}
     """
 
-    def parts(self) -> dict[str, float]:
-        values, strata = self.group_values()
+    def parts(self, answers: pd.DataFrame) -> dict[str, float]:
+        values, strata = self.group_values(answers)
         # A group's value is the mean of two shares, its points the sum of two percentages.
         seen = {name: values[strata == stable_hash(name)] for name in PERCEPTION + COGNITION}
-        points = {name: 200 * float(own.mean()) for name, own in seen.items() if len(own)}
+        points = {name: 200 * float(of_category.mean()) for name, of_category in seen.items() if len(of_category)}
         sums = {"perception": PERCEPTION, "cognition": COGNITION}
         return points | {name: sum(points.get(each, 0) for each in members) for name, members in sums.items()}

@@ -1,9 +1,9 @@
 """Yes/no answers: POPE's accuracy, and MME's accuracy with pairs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import torch
+import pandas as pd
 from torch import Tensor
 
 from atv.evaluation.metrics.base import GroupedScore
@@ -36,35 +36,17 @@ class YesNo(GroupedScore):
 
     lmms-eval leaves such an answer out of recall; here it is a miss, as in accuracy.
 
-    >>> metric = YesNo()
-    >>> asked = [{"answer": answer, "group": str(i), "category": ""} for i, answer in enumerate(("yes", "yes", "no"))]
-    >>> metric.update(["Yes", "Yes.", "yes"], asked)
-    >>> metric.parts(), int(metric.unread)
-    ({'precision': 0.5, 'recall': 0.5, 'f1': 0.5}, 1)
+    >>> rows = pd.DataFrame({"read": ["yes", None, "yes"], "answer": ["yes", "yes", "no"]})
+    >>> YesNo().parts(rows)
+    {'precision': 0.5, 'recall': 0.5, 'f1': 0.5}
     """
-
-    hits: Tensor
-    said_yes: Tensor
-    is_yes: Tensor
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        for state in ("hits", "said_yes", "is_yes"):
-            self.add_state(state, torch.tensor(0), dist_reduce_fx="sum")
 
     def read(self, prediction: str, question: Mapping[str, Any]) -> str | None:
         return strict_yes_no(prediction)
 
-    def update(self, predictions: Sequence[str], questions: Sequence[Mapping[str, Any]]) -> None:
-        super().update(predictions, questions)
-        for prediction, question in zip(predictions, questions, strict=True):
-            said, truth = self.read(prediction, question) == "yes", question["answer"] == "yes"
-            self.hits += said and truth
-            self.said_yes += said
-            self.is_yes += truth
-
-    def parts(self) -> dict[str, float]:
-        hits, said_yes, is_yes = int(self.hits), int(self.said_yes), int(self.is_yes)
+    def parts(self, answers: pd.DataFrame) -> dict[str, float]:
+        said, right = answers["read"] == "yes", answers["answer"] == "yes"
+        hits, said_yes, is_yes = int((said & right).sum()), int(said.sum()), int(right.sum())
         return {
             "precision": hits / max(said_yes, 1),
             "recall": hits / max(is_yes, 1),

@@ -77,9 +77,9 @@ def test_a_line_explains_what_grows_linearly():
 
 def test_the_table_says_what_was_asked_and_met():
     met = Row("Wanda", "floor", [1.0, 1.1, 1.02], [2.0, 2.2, 2.04], limit=1.05)
-    assert result_page.line(met) == "| Wanda | 2.04 [2, 2.2] | floor | 1.02 [1, 1.1] | ≤ 1.05 | yes |"
-    assert result_page.line(replace(met, limit=1.01)).endswith("| ≤ 1.01 | no |")
-    assert result_page.line(Row("a", "b", [0.5])) == "| a |  | b | 0.5 |  |  |"
+    assert result_page.cells(met) == ["Wanda", "2.04 [2, 2.2]", "floor", "1.02 [1, 1.1]", "≤ 1.05", "yes"]
+    assert result_page.cells(replace(met, limit=1.01))[-2:] == ["≤ 1.01", "no"]
+    assert result_page.cells(Row("a", "b", [0.5])) == ["a", "", "b", "0.5", "", ""]
 
 
 def test_the_whole_benchmark_on_a_tiny_model(tmp_path, capsys):

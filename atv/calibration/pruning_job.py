@@ -4,20 +4,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from atv.allocation import Allocation
 from atv.calibration.pathway_plan import Plan
-from atv.criteria import Criterion
 from atv.model.lvlm import LVLM
 from atv.model.offload import stored
 from atv.model.targets import Target
-from atv.patterns import Pattern
 from atv.plugins import describe
 from atv.records.digests import tensors_digest, weights_digest
-from atv.selection import TokenSelection
 
 
 @dataclass(frozen=True)
-class Request:
+class PruningJob:
     """What is pruned (``targets``) and how (``plans`` by pathway); ``calibration`` is for the report alone."""
 
     lvlm: LVLM
@@ -27,8 +23,8 @@ class Request:
     seed: int = 0
     calibration: Mapping[str, Any] = field(default_factory=dict)
 
-    def of_samples(self, batches: object) -> "Request":
-        """With what the batches, once they were read, record of their samples; where nobody said it."""
+    def of_samples(self, batches: object) -> "PruningJob":
+        """The job with what its batches, once read, record of their samples, unless the caller said it."""
         return self if self.calibration else replace(self, calibration=getattr(batches, "record", {}))
 
     def settings(self) -> dict[str, Any]:
@@ -46,9 +42,9 @@ class Request:
 
 def _describe(plan: Plan) -> dict[str, Any]:
     return {
-        "selection": describe(plan.selection, TokenSelection),
-        "criterion": describe(plan.criterion, Criterion),
-        "pattern": describe(plan.pattern, Pattern),
-        "allocation": describe(plan.allocation, Allocation),
+        "selection": describe(plan.selection),
+        "criterion": describe(plan.criterion),
+        "pattern": describe(plan.pattern),
+        "allocation": describe(plan.allocation),
         "sparsity": plan.sparsity,
     }

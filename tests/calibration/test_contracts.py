@@ -1,0 +1,131 @@
+"""Plug-ins that break their contract are told so before a sample is read; those that keep it are left alone."""
+
+import json
+
+import pytest
+import torch
+
+import atv
+
+
+class KeepsTensors(atv.TokenSelection):
+    """Text tokens; it keeps what it saw."""
+
+    def __init__(self) -> None:
+        self.seen = torch.zeros(3)
+        self.calls: list[int] = []
+
+    def select(self, tokens):
+        self.seen, self.calls = tokens.input, [*self.calls, tokens.sample]
+        return tokens.text
+
+
+def never_read():
+    pytest.fail("a sample was read")
+    yield
+
+
+def refused(llava, message, **rules):
+    with pytest.raises(ValueError, match=message) as caught:
+        atv.prune(llava, never_read(), **rules)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_rule_may_keep_what_it_likes_on_itself(llava, batches, tmp_path):
+    rule = KeepsTensors()
+    report = atv.prune(llava, batches, selection=rule, run_dir=tmp_path)
+    written = json.loads((tmp_path / "report.json").read_text())
+    assert written["settings"]["plans"]["both"]["selection"] == {"class": "KeepsTensors"}
+    # The trial saw a copy: every call is of a real sample, block by block.
+    assert rule.calls == [0, 1, 2, 3, 4] * len(report.blocks)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        (lambda tokens: tokens.text[:-1], r"selection: Bad\.select gave weights of shape \(63,\) for 64 tokens"),
+        (lambda tokens: tokens.position, r"selection: Bad\.select gave torch.int64; expected bools or floats"),
+        (lambda tokens: tokens.text.tolist(), r"selection: Bad\.select gave a list; expected a tensor"),
+        (lambda tokens: tokens.attention > 0, "must say needs_attention = True"),
+        (lambda tokens: tokens.visuals, "selection: Bad fails on made-up input: AttributeError: .*visuals"),
+    ],
+)
+def test_what_select_returns_is_tried(llava, chosen, message):
+    class Bad(atv.TokenSelection):
+        def select(self, tokens):
+            return chosen(tokens)
+
+    refused(llava, message, selection=Bad())
+
+
+def test_candidates_need_a_decision(llava):
+    class Undecided(atv.TextOnly):
+        def candidates(self, tokens):
+            return tokens.position[tokens.visual]
+
+    refused(llava, "selection: Undecided names candidates but does not define decide", selection=Undecided())
+
+    class Named(Undecided):
+        def candidates(self, tokens):
+            return tokens.visual
+
+    refused(llava, r"selection: Named\.candidates must give indices of tokens", selection=Named())
+
+
+def test_a_constructors_argument_must_be_kept(llava):
+    class Forgets(atv.Criterion):
+        def __init__(self, power=2.0):
+            self._power = power
+
+        def score(self, weight, pool):
+            return weight.float().abs() ** self._power
+
+    refused(llava, "criterion: Forgets keeps no attribute 'power'", criterion=Forgets())
+
+
+def test_scores_are_tried(llava):
+    class Half(atv.Criterion):
+        def score(self, weight, pool):
+            return weight.abs().half()
+
+    refused(llava, "criterion: Half gave scores in torch.float16; expected float32 or float64", criterion=Half())
+
+
+def test_masks_are_tried(llava):
+    class Indices(atv.Pattern):
+        sparsity = None
+
+        def mask(self, score, sparsity):
+            return score.argsort(-1)
+
+    refused(llava, r"pattern: Indices\.mask gave torch.int64 \(1, 32\)", pattern=Indices())
+
+
+def test_promised_methods_are_missed(llava):
+    class Dense(atv.Uniform):
+        needs_dense = True
+
+    class Joint(atv.Unstructured):
+        joint = True
+
+    refused(llava, "allocation: Dense promises the method measure and does not define it", allocation=Dense())
+    refused(llava, "pattern: Joint promises the method masks", pattern=Joint())
+
+    class Listed(atv.Uniform):
+        def allocate(self, linears, sparsity, dense):
+            return [sparsity] * len(linears)
+
+    refused(llava, r"allocation: Listed\.allocate gave a list", allocation=Listed())
+
+
+def test_made_up_input_that_a_rule_is_not_for_refuses_nothing(llava, batches):
+    class OfKnownSamples(atv.TokenSelection):
+        """Has an entry for each real sample, of its length."""
+
+        def select(self, tokens):
+            if len(tokens.visual) > 40:
+                raise IndexError("more tokens than any sample has")
+            return tokens.text
+
+    expected = atv.prune(llava, batches, selection=OfKnownSamples()).sparsity
+    assert expected == 0.5
