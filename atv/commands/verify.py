@@ -23,8 +23,8 @@ def verify(
     model's bit for bit, and the model loads and generates. Tensors are read one at a time.
 
     Args:
-        base: Dense model that was pruned, a folder, "bundled" or "everyday", with which every other tensor is compared. Default:
-            nothing is compared.
+        base: Dense model that was pruned, a folder, "bundled" or "everyday", with which every other tensor is compared.
+            Default: nothing is compared.
         max_new_tokens: Number of tokens to generate, to see that the model loads; 0 for none.
     """
     with Progress(console=Console(stderr=True)) as progress:

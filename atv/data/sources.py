@@ -75,10 +75,9 @@ def _saved(data: str, field: str) -> Dataset:
     try:
         dataset = load_from_disk(data)
     except FileNotFoundError as error:
-        return evaluation_set(split)  # type: ignore[arg-type]  # It names the choices itself.
-    if data == EVERYDAY:
-        from atv.everyday.data import evaluation_set as everyday_set
-
-        return everyday_set(split)  # type: ignore[arg-type]  # Likewise.
+        raise ValueError(
+            f"{field}: {data!r} is neither {BUNDLED!r} nor {EVERYDAY!r} nor a data set saved to disk"
+        ) from error
+    if not isinstance(dataset, Dataset):
         raise ValueError(f"{field}: {data!r} holds several splits; name the folder of one")
     return dataset
