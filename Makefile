@@ -156,6 +156,9 @@ $(VENV)/.everyday-installed: $(VENV)/.installed
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[everyday]' -c constraints.txt
 	@touch $@
 
+train-everyday: $(VENV)/.everyday-installed  ## train what the everyday model adds to its pretrained halves (hours; resumes; see docs/everyday-model.md)
+	$(BIN)/python -m atv.everyday.training $(ARGS)
+
 wheel: install  ## build dist/atv-*.whl, bundled model included
 	$(BIN)/python -m build --wheel
 
