@@ -22,7 +22,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from atv.everyday.facts import RELATIONS, TABLE, Fact, Relation, facts
-from atv.files import atomic
+from atv.records.files import atomic
 
 EXAMPLES = 16  # in a prompt, at least one an answer
 ABOVE_CHANCE = 0.2  # of the way from chance to all right, in a relation that may be asked

@@ -1,0 +1,100 @@
+import math
+import re
+
+import pytest
+from everyday.letters import Letters, log_probability
+from tiny import random_llava
+
+from atv.everyday import plain_english, text_probes
+from atv.everyday.facts import facts
+from atv.everyday.text_probes import Probe, Score, likelihoods, probes, scores
+
+# Each of these is at least one token to a byte-level tokenizer that keeps words apart, as GPT-2's and SmolLM2's do.
+WORD = re.compile(r"'(?:[sdmt]|ll|ve|re)| ?[^\W\d_]+| ?\d| ?[^\s\w]+")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return random_llava()
+
+
+def test_three_texts_of_ten_thousand_tokens_in_all():
+    texts = plain_english.texts()
+    assert len(texts) == 3
+    assert sum(len(WORD.findall(text)) for text in texts.values()) >= 10_000
+    attribution = (plain_english.FOLDER / "ATTRIBUTION.md").read_text(encoding="utf-8")
+    assert all(f"`{name}.txt`" in attribution for name in texts)
+
+
+def test_perplexity_is_the_formulas_window_by_window(model, monkeypatch):
+    monkeypatch.setattr(plain_english, "WINDOW", 8)
+    text = "it was a plain text, no?!"  # 8 + 8 + 8 + 1 letters: the last window predicts nothing
+    ids = Letters()(text).input_ids
+    losses = [
+        -log_probability(model, ids[start:place], ids[place])
+        for start in range(0, len(ids), 8)
+        for place in range(start + 1, min(start + 8, len(ids)))
+    ]
+    reading = plain_english.read(model, Letters(), text)
+    assert len(ids) == 25 and reading.tokens == len(losses) == 21
+    assert reading.perplexity == pytest.approx(math.exp(sum(losses) / 21), rel=1e-5)
+
+
+def test_perplexity_of_all_weighs_every_token_alike(model, monkeypatch):
+    monkeypatch.setattr(plain_english, "texts", lambda: {"one": "some words", "two": "a few other words of it"})
+    each = [plain_english.read(model, Letters(), text) for text in plain_english.texts().values()]
+    expected = math.exp(sum(one.loss for one in each) / sum(one.tokens for one in each))
+    found = plain_english.perplexities(model, Letters())
+    assert list(found) == ["one", "two", "all"] and found["all"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_probes_are_three_hundred_with_four_different_endings():
+    assert len(probes()) >= 300 and len({probe.prompt for probe in probes()}) == len(probes())
+    assert all(len(set(probe.endings)) == 4 and all(probe.endings) for probe in probes())
+
+
+def test_no_probe_asks_a_fact_of_an_everyday_thing():
+    for probe in probes():
+        words = set(re.findall(r"\w+", probe.prompt.lower()))
+        assert not [one for one in facts() if one.thing.name in words and one.answer == probe.endings[0]], probe
+
+
+def test_likelihoods_are_the_formulas(model):
+    asked = [
+        Probe("a", "up and", ("down", "dawn", "do", "downs")),
+        Probe("a", "in a", ("w", "x", "y", "zoo")),
+        Probe("b", "b", ("one", "two", "six", "ten")),
+    ]
+    found = likelihoods(model, Letters(), asked)
+    for row, probe in enumerate(asked):
+        prompt = Letters()(probe.prompt).input_ids
+        for column, ending in enumerate(probe.endings):
+            tokens = Letters()(f" {ending}").input_ids
+            expected = sum(log_probability(model, prompt + tokens[:n], tokens[n]) for n in range(len(tokens)))
+            assert found[row, column] == pytest.approx(expected, abs=1e-4)
+
+
+def test_scores_count_group_by_group(model, monkeypatch):
+    asked = (
+        Probe("a", "up and", ("down", "dawn", "do", "downs")),
+        Probe("a", "in a", ("w", "x", "y", "zoo")),
+        Probe("b", "b", ("one", "two", "six", "ten")),
+    )
+    # The likeliest ending of the first and the third goes first, that of the second last.
+    best = likelihoods(model, Letters(), asked).argmax(1)
+    order = [[best[row], *(set(range(4)) - {best[row]})] for row in range(3)]
+    order[1].reverse()
+    moved = tuple(
+        Probe(one.group, one.prompt, tuple(one.endings[i] for i in places))
+        for one, places in zip(asked, order, strict=True)
+    )
+    monkeypatch.setattr(text_probes, "probes", lambda: moved)
+    assert scores(model, Letters()) == {"a": Score(1, 2), "b": Score(1, 1), "all": Score(2, 3)}
+
+
+def test_interval_is_wilsons():
+    low, high = Score(75, 100).interval
+    z, share, n = 1.959964, 0.75, 100
+    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    assert (low, high) == pytest.approx((middle - half, middle + half), abs=1e-6)
