@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 from rich.console import Console
 
 import atv
@@ -71,13 +72,12 @@ def ablate(
         logger: Where runs are logged: wandb (offline unless you are logged in or WANDB_MODE says otherwise), csv,
             tensorboard, a list of these, or none.
     """
-    ablations, part, loggers = load_ablations(file), Shard.parse(shard) if shard else None, chosen_loggers(logger)
+    ablations, loggers, part = load_ablations(file), chosen_loggers(logger), Shard.parse(shard) if shard else None
     runner = quiet_trainer(**({"enable_progress_bar": False} | (trainer or {})))
     console = Console(quiet=not runner.is_global_zero)
     with console.status("reading questions"):
-        asked = atv.questions(benchmark, data=data, evaluation=evaluation, split=split, groups=groups)
         grid = Grid.prepared(
-            asked,
+            atv.questions(benchmark, data=data, evaluation=evaluation, split=split, groups=groups),
             model,
             calibration,
             results=results,
@@ -95,15 +95,22 @@ def ablate(
     _tell_strangers(grid.store, console)
     failed: dict[str, str] = {}
     for ablation in ablations:
-        console.print(f"[bold]{ablation.question}[/bold]\n{inspect.getdoc(ablation)}")
-        run = grid.run(ablation, runner, part)
+        run = _run(ablation, grid, runner, part, console)
         failed |= {f"{ablation.name}: {cell}": error for cell, error in run.failed.items()}
-        if not run.whole:
-            console.print(f"{ablation.name}: {_left(run)}; run it again for the tables")
-        elif runner.is_global_zero:
+        if run.whole and runner.is_global_zero:
             _publish(grid, ablation, run, columns, loggers, console)
     if failed:
         raise CellsFailed("\n".join(f"{cell}\n{error}" for cell, error in failed.items()))
+
+
+def _run(ablation: Ablation, grid: Grid, trainer: L.Trainer, shard: Shard | None, console: Console) -> Run:
+    """Runs an ablation's cells, and says what is left of them."""
+    console.print(f"[bold]{ablation.question}[/bold]\n{inspect.getdoc(ablation)}")
+    run = grid.run(ablation, trainer, shard)
+    if not run.whole:
+        left = f"{len(run.missing)} left to other shards, {len(run.failed)} failed"
+        console.print(f"{ablation.name}: {len(run.finished)} cells finished, {left}; run it again for the tables")
+    return run
 
 
 def _tell_strangers(store: CellStore, console: Console) -> None:
@@ -123,7 +130,3 @@ def _publish(
         new = log_ablation(ablation, results, record, folder, grid.given(ablation), loggers)
     for name, runs in new.items():
         console.print(f"{name}: {runs} new run{'' if runs == 1 else 's'} in {folder / name}")
-
-
-def _left(run: Run) -> str:
-    return f"{len(run.finished)} cells finished, {len(run.missing)} left to other shards, {len(run.failed)} failed"

@@ -79,7 +79,7 @@ def finetune(
         gradient_checkpointing=gradient_checkpointing,
         checkpoint_every=checkpoint_every,
         workers=workers,
-        log_to=logger,
+        logger=logger,
         trainer=trainer,
         trust_remote_code=trust_remote_code,
     )

@@ -67,11 +67,10 @@ def prune(
     how: dict[str, Any] = {"min_pixels": min_pixels, "max_pixels": max_pixels, "offload": offload}
     how |= {"device": runner.strategy.root_device, "scratch": target / ".offload"}
     dense, processor = atv.load(model, trust_remote_code=trust_remote_code, **how)
-    batches = atv.calibration_batches(processor, data, samples, seed, batch_size, max_length)
     finished_before = (target / "config.json").is_file()
     report = atv.prune(
         dense,
-        batches,
+        atv.calibration_batches(processor, data, samples, seed, batch_size, max_length),
         selection=selection,
         criterion=criterion,
         pattern=pattern,

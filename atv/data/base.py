@@ -48,7 +48,7 @@ class CalibrationData(Plugin, ABC):
         """All conversations in the order that the seed gives; it is read as far as samples are needed."""
 
     def record(self) -> dict[str, Any]:
-        """Class name and arguments, for the report."""
+        """Class name and arguments, for the report; override it where arguments are not what JSON can hold."""
         return describe(self)
 
 

@@ -22,7 +22,7 @@ def load_calibration(data: str | CalibrationData) -> CalibrationData:
     """
     source = data if isinstance(data, CalibrationData) else _recognised(data)
     try:
-        plugins.describe(source)
+        source.record()
     except plugins.ContractError as error:
         raise ValueError(f"calibration: {error}") from error
     source.check()

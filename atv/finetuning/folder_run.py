@@ -44,7 +44,7 @@ def finetune(
     gradient_checkpointing: bool = False,
     checkpoint_every: int = 100,
     workers: int = 0,
-    log_to: LogTo | None = None,
+    logger: LogTo | None = None,
     trainer: Mapping[str, Any] | None = None,
     trust_remote_code: bool = False,
 ) -> Outcome | None:
@@ -63,7 +63,7 @@ def finetune(
         gradient_checkpointing: compute each block twice and keep less in memory.
         checkpoint_every: optimizer steps between checkpoints.
         workers: processes that read and encode samples ahead of time.
-        log_to: write losses to log/metrics.csv (csv) or to a W&B run (wandb).
+        logger: write losses to log/metrics.csv (csv) or to a W&B run (wandb).
         trainer: options of lightning.Trainer.
         trust_remote_code: whether code that comes with the model may run.
 
@@ -78,7 +78,7 @@ def finetune(
     source = model_folder(str(folder))
     report, data, settings = read_pruned(source), load_calibration(calibration), settings or Settings()
     target = run_folder(output, "output")
-    runner = training_trainer(target, checkpoint_every, log_to, dict(trainer or {}))
+    runner = training_trainer(target, checkpoint_every, logger, dict(trainer or {}))
     _require_samples(data, samples, validation)
     base = _Base(str(folder), source, report, trust_remote_code)
     with isolate_rng():

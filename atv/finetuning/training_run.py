@@ -73,6 +73,7 @@ def fit(
         batches: of all epochs and ranks; their number is a multiple of ranks times accumulated batches times epochs.
         held_out: labelled batches whose loss is shown before, after every epoch and so at the end.
     """
+    # torch declares no length of a data set; these have one.
     count = len(batches)  # type: ignore[arg-type]
     on_this_rank, accumulated = count // trainer.world_size, trainer.accumulate_grad_batches
     module = SparseFinetuning(lvlm, settings, on_this_rank // accumulated)

@@ -64,7 +64,7 @@ def inspect_model(
     shown = shown or Shown()
     given_row = own_row(*shown, samples=samples)
     data, trainer = load_calibration(calibration), trainer or quiet_trainer()
-    rule = resolve(selection, TokenSelection, "selection")  # type: ignore[type-abstract]
+    rule = resolve(selection, TokenSelection, "selection")
     lvlm = LVLM.of(model)
     # Everything that can be wrong with the plan is found before samples are read.
     linears = linear_of_blocks(lvlm, linear)

@@ -39,6 +39,7 @@ def quiet_trainer(**options: Any) -> L.Trainer:
 @contextmanager
 def running(trainer: L.Trainer, *callbacks: L.Callback) -> Iterator[None]:
     """Lets a trainer run a loop of ours, quietly, with ``callbacks`` behind its own; then it is as before."""
+    # Lightning sets the attribute and does not declare it.
     before = trainer.callbacks  # type: ignore[attr-defined]
     trainer.callbacks = [*before, *callbacks]  # type: ignore[attr-defined]
     try:

@@ -3,12 +3,13 @@
 import os
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import torch
 from jsonargparse import auto_cli
 
 from atv.records.files import writable
-from atv.records.provenance import git_revision, hardware, versions
+from atv.records.provenance import provenance
 from experiments.cost import gpu, mask_making, result_page, scaling, whole_models
 from experiments.cost.workload import Shape
 
@@ -38,14 +39,7 @@ def bench(
     made = mask_making.rows(shape, 2 * repeats + 1)
     grown = scaling.growths(growth, repeats)
     large, gpu_remarks = gpu.rows()
-    facts = {
-        "hardware": hardware(),
-        "model": str(shape),
-        "repeats": repeats,
-        "load before": round(before, 2),
-        "git": git_revision(),
-        "versions": versions(),
-    }
+    facts: dict[str, Any] = {"model": str(shape), "repeats": repeats, "load before": round(before, 2)} | provenance()
     rows, remarks = [*compared, *made, *large], [*remarks, *gpu_remarks]
     page = result_page.write(output, result_page.CostResults(date.today().isoformat(), facts, rows, grown, remarks))
     print(page.read_text() + f"\nwritten to {page}")

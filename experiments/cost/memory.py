@@ -22,7 +22,7 @@ from atv.model.lvlm import LVLM
 from atv.records.files import writable, write_json
 from atv.records.markdown import markdown as table
 from atv.records.masks import load_masks
-from atv.records.provenance import git_revision, hardware, versions
+from atv.records.provenance import provenance
 from experiments.cost import memory_run
 from experiments.cost.workload import Shape, llava_config
 
@@ -43,17 +43,14 @@ def measure(output: Path = Path("docs/cost"), shape: Shape = LARGE) -> None:
         runs = {how: _run(folder, how, shape) for how in ("disk", "whole")}
         same = _same_masks(folder / "disk", folder / "whole")
     size = 2 * parameters
-    facts = {
+    facts: dict[str, Any] = {
         "parameters": parameters,
         "model bytes": size,
         "shape": str(shape),
         "same masks": same,
         "runs": {how: {**run, "share of the model": run["peak bytes"] / size} for how, run in runs.items()},
-        "hardware": hardware(),
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
-        "git": git_revision(),
-        "versions": versions(),
-    }
+    } | provenance()
     stem = f"{date.today().isoformat()}-memory"
     write_json(output / f"{stem}.json", facts)
     page = output / f"{stem}.md"

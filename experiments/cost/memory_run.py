@@ -33,7 +33,7 @@ def main(model: str, output: str, how: str, shape: str) -> None:
     trainer = quiet_trainer(accelerator="cpu", enable_progress_bar=False)
     report = atv.prune(lvlm, batches, trainer=trainer, run_dir=folder)
     if how == "disk":
-        OffloadedBlocks(LVLM.of(lvlm), folder).leave()
+        OffloadedBlocks(LVLM.of(lvlm), folder).write_rest()
     figures = {
         "peak bytes": status("VmHWM") - imported,
         "seconds": perf_counter() - started,

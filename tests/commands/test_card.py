@@ -10,7 +10,7 @@ def folder(llava, batches, tmp_path):
     return tmp_path / "sparse"
 
 
-def test_scores_and_retention_stand_in_card_and_sidecar(atv_command, folder, tmp_path):
+def test_scores_and_retention_stand_in_card_and_report(atv_command, folder, tmp_path):
     kept = {"value": 97.5, "low": 96.0, "high": 99.0}
     rows = {"GQA": {"score": 61.25, "of": 80, "version": "1"}, "MME": {"score": 1500.5, "of": 40, "version": "2"}}
     (tmp_path / "scores.json").write_text(json.dumps({"benchmarks": rows, "retention": {"GQA": kept}}))

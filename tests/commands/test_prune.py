@@ -203,7 +203,7 @@ def test_no_room_left_says_what_to_change(atv_command, tmp_path, monkeypatch, er
     def full(*_):
         raise error
 
-    monkeypatch.setattr("atv.records.run_folder.RunFolder.save", full)
+    monkeypatch.setattr("atv.records.run_folder.RunFolder.write_block", full)
     code, _, err = atv_command("prune", "--output", tmp_path / "out", "--samples", 2)
     assert code == 2 and message in err.splitlines()[-1]
     assert not (tmp_path / "out" / "config.json").exists()

@@ -20,13 +20,16 @@ class Listed(IndexedData):
     """Conversations given in a list."""
 
     def __init__(self, conversations):
-        self._conversations = conversations
+        self.conversations = conversations
 
     def __len__(self):
-        return len(self._conversations)
+        return len(self.conversations)
 
     def read(self, index):
-        return self._conversations[index]
+        return self.conversations[index]
+
+    def record(self):
+        return {"class": "Listed", "conversations": len(self.conversations)}
 
 
 def good(count, broken=()):

@@ -27,11 +27,13 @@ from atv.runtime.trainer import quiet_trainer
 class Stops(atv.TextOnly):
     """Raises, or is sent SIGTERM, in block 1 on one rank."""
 
-    def __init__(self, rank, how, trainer):
-        self.rank, self.how, self.trainer = rank, how, trainer
+    trainer = None
+
+    def __init__(self, rank, how):
+        self.rank, self.how = rank, how
 
     def select(self, tokens):
-        if self.trainer.global_rank == self.rank and tokens.block == 1:
+        if tokens.block == 1 and Stops.trainer.global_rank == self.rank:
             if self.how == "fails":
                 raise ValueError(f"rank {self.rank} cannot go on")
             os.kill(os.getpid(), signal.SIGTERM)
@@ -42,8 +44,10 @@ def main(ranks, folder, rank=None, how=None):
     trainer = quiet_trainer(accelerator="cpu", devices=int(ranks), enable_progress_bar=False)
     many = [make_batch([5, 8], 1), make_batch([6], 2), make_batch([12, 4], 3), make_batch([5], 4, images=False)]
     if rank is not None:
-        rule = Stops(int(rank), how, trainer)
-        atv.prune(random_llava(), many, selection=rule, trainer=trainer, run_dir=Path(folder) / "stopped")
+        Stops.trainer = trainer
+        atv.prune(
+            random_llava(), many, selection=Stops(int(rank), how), trainer=trainer, run_dir=Path(folder) / "stopped"
+        )
     runs = {
         "uneven": lambda model: atv.prune(model, many, trainer=trainer).masks,
         "one batch": lambda model: atv.prune(model, many[:1], pattern="2:4", trainer=trainer).masks,
