@@ -77,12 +77,14 @@ def _tell(folder: Path, manifest: Manifest) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Runs ``assemble``; wrong input, an index out of reach or a full disk is one line and exit code 2."""
     # So that what is half written is removed then as well.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         auto_cli(assemble, args=arguments, as_positional=False)
     except (ValueError, OSError) as error:
         print(f"everyday: error: {error}", file=sys.stderr)
         return 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
 
 

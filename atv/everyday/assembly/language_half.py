@@ -64,7 +64,12 @@ def _loaded(folder: Path, **options: Any) -> LanguageHalf:
     shared: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     gguf = {key: value for key, value in options.items() if key == "gguf_file"}
     tokenizer = AutoTokenizer.from_pretrained(folder, **gguf, **shared)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options, **shared)
+    model, said = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, output_loading_info=True, **options, **shared
+    )
+    # transformers would draw them at random.
+    if said["missing_keys"] or said["mismatched_keys"]:
+        raise ValueError(f"it lacks {', '.join(sorted(map(str, said['missing_keys'] or said['mismatched_keys']))[:3])}")
     decoder: Any = model.base_model
     head = model.get_output_embeddings()
     weights = {name: weight.detach() for name, weight in decoder.state_dict().items()}

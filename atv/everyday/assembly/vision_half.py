@@ -72,14 +72,18 @@ def vision_from_folder(folder: Path, blocks: int | None) -> VisionHalf:
     Raises:
         ValueError: for a folder without a vision tower, or one of fewer blocks.
     """
+    # CLIP and its kin hold a text half as well.
+    whole: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = _cut(getattr(whole, "vision_config", whole), blocks, folder)
     try:
-        config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
-        # CLIP and its kin hold a text half as well.
-        config = getattr(config, "vision_config", config)
-        config = _cut(config, blocks, folder)
         options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
-        model = AutoModel.from_pretrained(folder, config=config, dtype=torch.float32, **options)
-    except (ImportError, OSError, KeyError) as error:
+        model, said = AutoModel.from_pretrained(
+            folder, config=config, dtype=torch.float32, output_loading_info=True, **options
+        )
+        # transformers would draw them at random.
+        if lacks := sorted(map(str, said["missing_keys"] or said["mismatched_keys"])):
+            raise ValueError(f"it lacks {', '.join(lacks[:3])}")
+    except (ImportError, OSError, ValueError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"vision: {str(folder)!r} cannot be read as a vision tower: {reason}") from error
     weights = {name: weight.detach() for name, weight in model.state_dict().items()}

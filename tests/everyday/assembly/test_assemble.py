@@ -5,9 +5,11 @@ import os
 from collections import namedtuple
 from dataclasses import replace
 
+import httpx
 import pytest
 import torch
 from everyday.assembly import tiny_halves
+from transformers import LlamaForCausalLM
 
 from atv.everyday.assembly import __main__ as command
 from atv.everyday.assembly import download, location
@@ -154,6 +156,25 @@ def test_halves_of_ones_own(published, tmp_path, capsys):
     assert model.config.vision_config.num_hidden_layers == tiny_halves.TOWER_BLOCKS
     assert processor.image_processor.size["height"] == tiny_halves.SIDE
     assert [source["origin"] for source in check_folder(tmp_path / "own").sources] == ["tiny.gguf", "tiny.onnx"]
+
+
+def test_halves_from_the_hub(published, language, tmp_path, monkeypatch, capsys):
+    def snapshot(name, **_):
+        if name == "maker/gone":
+            raise httpx.ConnectError("no route")
+        return str(tmp_path / name)
+
+    monkeypatch.setattr("atv.runtime.hub.snapshot_download", snapshot)
+    words = LlamaForCausalLM(language.config)
+    words.save_pretrained(tmp_path / "maker/words")
+    language.tokenizer.save_pretrained(tmp_path / "maker/words")
+    tiny_halves.tower().save_pretrained(tmp_path / "maker/eyes")
+    given = ["--language", "maker/words", "--output", str(tmp_path / "own"), *SMALL]
+    assert "'maker/gone' is no path here, and the hub" in refused(capsys, *given, "--vision", "maker/gone")
+    assert command.main([*given, "--vision", "maker/eyes"]) == 0
+    model, _ = loading.load_model(tmp_path / "own")
+    assert torch.equal(model.get_input_embeddings().weight[:-1], words.get_input_embeddings().weight)
+    assert len(model.model.vision_tower.encoder.layer) == 2
 
 
 @pytest.mark.parametrize(

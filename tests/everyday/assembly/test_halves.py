@@ -1,10 +1,12 @@
 """Both halves read from published files are the weights that went into them."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from everyday.assembly import tiny_halves
-from transformers import AutoModel, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModel, CLIPConfig, CLIPModel, LlamaConfig, LlamaForCausalLM
 
 from atv.everyday.assembly.language_half import language_from_folder, language_from_gguf
 from atv.everyday.assembly.vision_half import vision_from_folder, vision_from_onnx
@@ -45,6 +47,14 @@ def test_a_language_model_from_a_folder(tmp_path, language):
     read = language_from_folder(tmp_path)
     assert torch.equal(read.head, model.lm_head.weight.float()) and read.head.dtype == torch.float32
     assert torch.equal(read.weights["norm.weight"], model.model.norm.weight.float())
+
+
+def test_a_gguf_that_lacks_a_weight(tmp_path):
+    weights = tiny_halves.language_weights()
+    del weights["layers.1.mlp.up_proj.weight"]
+    tiny_halves.write_gguf(tmp_path / "tiny.gguf", weights)
+    with pytest.raises(ValueError, match=r"^language: .*tiny.gguf' .*: it lacks model.layers.1.mlp.up_proj.weight"):
+        language_from_gguf(tmp_path / "tiny.gguf")
 
 
 def test_a_file_that_is_no_gguf(tmp_path):
@@ -102,3 +112,31 @@ def test_a_tower_from_a_folder(tmp_path):
     assert half.config.num_hidden_layers == 2
     assert half.weights.keys() == tiny_halves.tower(2).state_dict().keys()
     assert torch.equal(half.weights["encoder.layer.1.mlp.fc1.weight"], model.encoder.layer[1].mlp.fc1.weight)
+
+
+def test_a_tower_from_a_folder_of_clip(tmp_path):
+    """Its config and weights stand beside those of a text half."""
+    vision = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_hidden_layers": 3}
+    text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    vision |= {"image_size": 12, "patch_size": 4}
+    model = CLIPModel(CLIPConfig(text_config=text | {"vocab_size": 9}, vision_config=vision, projection_dim=8)).eval()
+    model.save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.1]}')
+    half = vision_from_folder(tmp_path, 2)
+    own = AutoModel.from_config(half.config).eval()
+    own.load_state_dict(half.weights)
+    pixels = torch.randn(1, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        seen = own(pixels, output_hidden_states=True).hidden_states
+        expected = model.vision_model(pixels, output_hidden_states=True).hidden_states
+    assert len(seen) == 3 and torch.equal(seen[2], expected[2])
+    assert half.mean == (0.5, 0.4, 0.3) and half.std == (0.2, 0.2, 0.1)
+
+
+def test_a_tower_that_lacks_weights(tmp_path):
+    tiny_halves.tower(2).save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    config = json.loads(file.read_text()) | {"num_hidden_layers": 3, "stage_names": None, "out_features": None}
+    file.write_text(json.dumps(config | {"out_indices": None}))
+    with pytest.raises(ValueError, match=r"^vision: .* cannot be read as a vision tower: it lacks encoder.layer.2"):
+        vision_from_folder(tmp_path, None)

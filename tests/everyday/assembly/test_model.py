@@ -7,10 +7,11 @@ import pytest
 import torch
 from everyday.assembly import tiny_halves
 from PIL import Image
-from transformers import AutoModel, LlamaForCausalLM
+from transformers import AutoModel, Dinov2WithRegistersConfig, LlamaForCausalLM, SiglipVisionConfig
 
 from atv.data.conversations import encode, messages
 from atv.everyday.assembly.joining import joined
+from atv.everyday.assembly.vision_half import VisionHalf
 from atv.finetuning.labels import labelled
 
 # 5 x 5 patches of 4 pixels.
@@ -79,6 +80,31 @@ def test_a_head_of_its_own_grows_with_the_embeddings(language, vision):
     model, _ = joined(replace(own_tokenizer(language), head=head), vision)
     assert torch.equal(model.lm_head.weight[:-1], head) and not model.lm_head.weight[-1].any()
     assert model.lm_head.weight is not model.get_input_embeddings().weight
+
+
+def half_of(config):
+    tower = AutoModel.from_config(config).eval()
+    return tower, VisionHalf(tower.config, {name: weight.detach() for name, weight in tower.state_dict().items()})
+
+
+TOWER = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 20, "patch_size": 4}
+
+
+@torch.no_grad()
+def test_a_tower_without_a_class_token_gives_every_token(language):
+    tower, half = half_of(SiglipVisionConfig(**TOWER, intermediate_size=64))
+    model, processor = joined(own_tokenizer(language), half)
+    inputs = processor(images=[Image.new("RGB", (20, 20), "red")], text="<image>", return_tensors="pt")
+    assert int((inputs["input_ids"] == model.config.image_token_index).sum()) == TOKENS
+    states = tower(inputs["pixel_values"], output_hidden_states=True).hidden_states[2]
+    expected = model.model.multi_modal_projector(states)
+    assert torch.equal(model.get_image_features(inputs["pixel_values"]).pooler_output[0], expected[0])
+
+
+def test_a_tower_with_more_tokens_beside_the_patches(language):
+    _, half = half_of(Dinov2WithRegistersConfig(**TOWER, num_register_tokens=3))
+    with pytest.raises(ValueError, match=r"^vision: Dinov2WithRegistersModel gives 29 tokens for 20 x 20 pixels"):
+        joined(own_tokenizer(language), half)
 
 
 def test_sides_that_patches_do_not_fill(language, vision):
