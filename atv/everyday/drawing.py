@@ -69,10 +69,9 @@ def _thing(item: Item, split: Split, rng: Generator) -> Image.Image:
     return tilted.resize((item.size, item.size), Image.Resampling.LANCZOS)
 
 
-def _card(rng: Generator, width: int, height: int) -> tuple[Image.Image, tuple[int, int, int]]:
+def _card(rng: Generator, width: int, height: int) -> tuple[Image.Image, tuple[int, ...]]:
     """A sign board and the colour of what is written on it: dark on light or light on dark."""
-    light = tuple(int(value) for value in rng.integers(205, 256, 3))
-    dark = tuple(int(value) for value in rng.integers(0, 110, 3))
+    light, dark = (tuple(int(value) for value in rng.integers(*bounds, 3)) for bounds in ((205, 256), (0, 110)))
     board, ink = (light, dark) if rng.random() < 0.6 else (dark, light)
     card = Image.new("RGBA", (width, height))
     ImageDraw.Draw(card).rounded_rectangle((0, 0, width - 1, height - 1), radius=3, fill=board, outline=ink)

@@ -64,9 +64,8 @@ def _loaded(folder: Path, **options: Any) -> LanguageHalf:
     shared: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     gguf = {key: value for key, value in options.items() if key == "gguf_file"}
     tokenizer = AutoTokenizer.from_pretrained(folder, **gguf, **shared)
-    model, said = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, output_loading_info=True, **options, **shared
-    )
+    read: Any = AutoModelForCausalLM.from_pretrained
+    model, said = read(folder, dtype=torch.float32, output_loading_info=True, **options, **shared)
     # transformers would draw them at random.
     if said["missing_keys"] or said["mismatched_keys"]:
         raise ValueError(f"it lacks {', '.join(sorted(map(str, said['missing_keys'] or said['mismatched_keys']))[:3])}")

@@ -13,6 +13,7 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -68,10 +69,11 @@ def answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: S
     """The model's own greedy answers, each cut after its last whole sentence if it does not end by itself."""
     for start in range(0, len(asked), BATCH):
         chats = [[{"role": "user", "content": request}] for request in asked[start : start + BATCH]]
-        prompt = tokenizer.apply_chat_template(
+        prompt: Any = tokenizer.apply_chat_template(
             chats, add_generation_prompt=True, padding=True, return_dict=True, return_tensors="pt"
         )
-        told = model.generate(**prompt, do_sample=False, max_new_tokens=LONGEST)[:, prompt["input_ids"].shape[1] :]
+        generate: Any = model.generate
+        told = generate(**prompt, do_sample=False, max_new_tokens=LONGEST)[:, prompt["input_ids"].shape[1] :]
         for text in tokenizer.batch_decode(told, skip_special_tokens=True):
             yield text.strip()
 
