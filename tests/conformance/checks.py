@@ -87,7 +87,7 @@ def saving(model, samples):
 
 
 def pathways(model, samples):
-    """With one weight a modality and full masks, the model is the dense one; of two copies, each token finds its own."""
+    """With one weight a modality and full masks, the model is the dense one; each token finds a copy of it, too."""
     full = decoupled(model)
     for batch in samples.batches():
         assert torch.equal(logits_of(full, batch), logits_of(model, batch))
