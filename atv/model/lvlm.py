@@ -63,7 +63,7 @@ class LVLM:
         if not plain or not takes(self.model, "mm_encoder_outputs"):
             return dict(inputs)
         see: Any = self.model.get_image_features
-        seen = see(pixel_values=inputs["pixel_values"].to(self.model.device), return_dict=True)
+        seen = see(pixel_values=inputs["pixel_values"].to(self.model.device, self.model.dtype), return_dict=True)
         features = BaseModelOutputWithPooling(pooler_output=seen.pooler_output)
         kept = {key: value for key, value in inputs.items() if key != "pixel_values"}
         return kept | {"mm_encoder_outputs": {"image": features}}

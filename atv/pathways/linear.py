@@ -35,5 +35,5 @@ class DecoupledLinear(nn.Module):
         rows = x.reshape(-1, x.shape[-1])
         made = x.new_empty(len(rows), len(self.text))
         for weight, own in ((self.text, modalities.text_rows), (self.visual, modalities.visual_rows)):
-            made[own] = F.linear(rows[own], weight, self.bias)
+            made.index_copy_(0, own, F.linear(rows.index_select(0, own), weight, self.bias))
         return made.view(*x.shape[:-1], -1)
