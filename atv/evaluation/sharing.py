@@ -11,7 +11,6 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicSlidingWindowLayer
 
-from atv.anatomy import PIXELS
 from atv.evaluation.decoding import (
     BY_TOKEN,
     PROMPT_ONLY,
@@ -25,7 +24,8 @@ from atv.evaluation.decoding import (
     unknown,
     whole_prompts,
 )
-from atv.lvlm import LVLM
+from atv.model.decoder import PIXELS
+from atv.model.lvlm import LVLM
 
 
 class NotShareable(ValueError):
