@@ -39,10 +39,8 @@ def rows(repeats: int, samples: int = 128, groups: int = 20) -> list[Row]:
     """
     model, processor = load_model(model_folder(BUNDLED))
     rounds = [Round(question_batches(processor, load_evaluation(BUNDLED, "test", groups), groups=groups), 8)]
-    bench, trainer = (
-        Bench(model, processor, load_calibration(BUNDLED), rounds, samples),
-        quiet_trainer(enable_progress_bar=False),
-    )
+    bench = Bench(model, processor, load_calibration(BUNDLED), rounds, samples)
+    trainer = quiet_trainer(enable_progress_bar=False)
     asked = [batch for own in bench.seen for batch in own.batches]
     calibration = bench.calibration(None, 0)
     runs = {FLOOR: lambda: floor(model, calibration) + elapsed(lambda: distinct(model, asked))}
