@@ -57,12 +57,17 @@ def _named(data: str) -> CalibrationData:
     )
 
 
-def load_evaluation(data: str, split: str) -> Dataset:
-    """A split of the bundled evaluation suite, or a data set saved with ``Dataset.save_to_disk``."""
-    if data == BUNDLED:
-        from atv.bundled.data import evaluation_set
+def load_evaluation(data: str, split: str, groups: int | None = None) -> Dataset:
+    """A split of the bundled evaluation suite, or a data set saved with ``Dataset.save_to_disk``.
 
-        return evaluation_set(split)  # type: ignore[arg-type]  # It names the choices itself.
+    Args:
+        groups: so many groups of questions of each task are enough; the suite draws no more, a saved one is whole.
+    """
+    if data == BUNDLED:
+        from atv.bundled.data import GROUPS_A_TASK, evaluation_set
+
+        most = GROUPS_A_TASK if groups is None else min(groups, GROUPS_A_TASK)
+        return evaluation_set(split, most)  # type: ignore[arg-type]  # It names the choices itself.
     return _saved(data, "evaluation")
 
 

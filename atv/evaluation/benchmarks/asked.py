@@ -99,6 +99,11 @@ class BenchmarkBatch:
         return [each.question for each in self.asked]
 
     @property
+    def pictures(self) -> None:
+        """Not known: two rows may hold one picture, but no row says so."""
+        return None
+
+    @property
     def inputs(self) -> dict[str, Any]:
         """Left-padded prompts.
 
