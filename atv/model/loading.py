@@ -6,7 +6,7 @@ from typing import Any
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 
 from atv.bundled import BUNDLED, BUNDLED_MODEL
-from atv.data.conversations import require_chat_template
+from atv.data.chat_template import require_chat_template
 from atv.runtime.hub import fetch_model, is_hub_id
 
 

@@ -86,7 +86,7 @@ def require_space(folder: Path, needed: int, field: str) -> None:
 
 
 def saved_atomically(folder: Path, write: Callable[[Path], None]) -> None:
-    """Lets ``write`` fill a fresh folder, then moves its files, with their sub-folders, into ``folder``; config.json last.
+    """Lets ``write`` fill a fresh folder, then moves its files and sub-folders into ``folder``, config.json last.
 
     A folder with a config.json is a whole model.
     """
