@@ -46,7 +46,7 @@ class Columns:
             root: folder of relative paths to pictures.
         """
         named = None if self.id is None else row.get(self.id)
-        id = f"row {number}" if named is None else str(named)
+        id = f"row {number}" if named in (None, "") else str(named)
         try:
             return Conversation(id, turns_of(row.get(self.conversation)), undecoded(row.get(self.image), root))
         except ValueError as error:

@@ -19,19 +19,23 @@ _WORDS = re.compile(r"[-_. ]+")
 
 
 def parquet_files(folder: Path, split: str, field: str) -> list[Path]:
-    """The split's parquet files in a folder and its sub-folders; all of them where no name says a split.
+    """The split's parquet files in a folder and its sub-folders, as ``split_files`` chooses them."""
+    return split_files(sorted(folder.rglob("*.parquet")), folder, split, field)
+
+
+def split_files(files: Sequence[Path], folder: Path, split: str, field: str) -> list[Path]:
+    """Those files in a folder that are the split's; all of them where no name says a split.
 
     A name says one as on the hub (train-00000-of-00002), in any of its words (my_test.parquet), or by a sub-folder.
 
     Raises:
         ValueError: where names say other splits and none this one; the message lists them.
     """
-    files = sorted(folder.rglob("*.parquet"))
     said = {file: _splits(file.relative_to(folder), split) for file in files}
     own = [file for file in files if split in said[file]]
     others = sorted({name for names in said.values() for name in names} - {split})
     if own or not others:
-        return own or files
+        return own or list(files)
     raise ValueError(
         f"{field}: {quoted(str(folder), 120)} holds no split {split!r} as parquet ({split}-*.parquet); there are "
         f"{short(', '.join(others))}"

@@ -19,17 +19,18 @@ _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\x00",
 _SHORTEST_BASE64 = 64
 
 
-def decode(picture: Any) -> Image.Image:
+def decode(picture: Any, root: Path | None = None) -> Image.Image:
     """The whole picture as RGB, upright (by its EXIF orientation) and in 8 bits (see ``eight_bit``).
 
     Args:
         picture: as ``Picture``, or whatever ``undecoded`` takes for one.
+        root: folder of relative paths, as there.
 
     Raises:
         ValueError: for a file that is missing, cut off, or no picture, and for a cell with none or several.
     """
     if not isinstance(picture, Image.Image | Path | bytes):
-        (picture,) = _only(undecoded(picture))
+        (picture,) = _only(undecoded(picture, root))
     try:
         opened: Any = io.BytesIO(picture) if isinstance(picture, bytes) else picture
         image = picture if isinstance(picture, Image.Image) else Image.open(opened)

@@ -41,7 +41,7 @@ class ShareGPT4V(IndexedData):
 
     def read(self, index: int) -> Conversation:
         row = self._rows[index]
-        id = f"row {index}" if row["id"] is None else str(row["id"])
+        id = f"row {index}" if row["id"] in (None, "") else str(row["id"])
         try:
             pictures = undecoded(row.get("image"), self.images)
             return Conversation(id, turns_of(row["conversations"]), pictures)

@@ -26,5 +26,6 @@ def quoted(value: Any, longest: int = 60) -> str:
 
 def reason(error: BaseException) -> str:
     """An exception as one short line: its message, with its class where that alone says what happened."""
-    said = short(str(error) or "no message")
+    # The file that an OSError repeats may have a name of megabytes, and is named by whoever tried to read it.
+    said = short((isinstance(error, OSError) and error.strerror) or str(error) or "no message")
     return said if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {said}"

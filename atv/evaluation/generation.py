@@ -67,9 +67,8 @@ class _Steps(Dataset[Step | None]):
         return max(len(self.batches), self.ranks)
 
     def __getitem__(self, index: int) -> Step | None:
-        if index >= len(self.batches):
-            return None
-        return self.batches[index].questions, self.batches[index].inputs
+        batch = self.batches[index].askable() if index < len(self.batches) else None
+        return None if batch is None else (batch.questions, batch.inputs)
 
 
 def predict(
@@ -95,7 +94,7 @@ def scored(predicted: Iterable[tuple[Question, str]]) -> pd.DataFrame:
     """One row a question, sorted by question_id, so that equal questions stand in equal rows for every model.
 
     Columns are the question's own with prediction, read (the answer as the score reads it, None where it cannot) and
-    credit (0 to 1).
+    credit (0 to 1). A question with a ``fault`` was not asked, and is wrong.
     """
     scores: dict[str, metrics.GroupedScore] = {}
     rows = []
@@ -105,6 +104,8 @@ def scored(predicted: Iterable[tuple[Question, str]]) -> pd.DataFrame:
             scores[name] if name in scores else scores.setdefault(name, find(name, metrics.GroupedScore, "metric")())
         )
         marks = {"read": score.read(text, question), "credit": score.credit(text, question)}
+        if question.get("fault"):
+            marks = {"read": None, "credit": 0.0}
         rows.append({**question, "prediction": text} | marks)
     return pd.DataFrame(rows).sort_values("question_id", ignore_index=True)
 

@@ -40,6 +40,9 @@ class Prompts(Protocol):
     def questions(self) -> list[dict[str, Any]]:
         """What they ask, without pictures."""
 
+    def askable(self) -> "QuestionBatch | None":
+        """The batch, made, without questions that turn out not to be askable; None where none is."""
+
 
 @dataclass(frozen=True)
 class QuestionBatch:
@@ -47,6 +50,10 @@ class QuestionBatch:
 
     inputs: dict[str, Any]
     questions: list[dict[str, Any]]
+
+    def askable(self) -> "QuestionBatch":
+        """Itself: it was made of questions that can be asked."""
+        return self
 
 
 def question_batches(

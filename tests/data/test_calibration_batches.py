@@ -1,10 +1,10 @@
 import pytest
 import torch
-from helpers.layouts import ANSWER, QUESTION, jpg, picture, turns
+from helpers.layouts import ANSWER, QUESTION, Listed, jpg, picture, turns
 from lightning.pytorch.utilities import rank_zero_only
 
 from atv.bundled.vocabulary import build_processor
-from atv.data import Bundled, Conversation, IndexedData
+from atv.data import Bundled, Conversation
 from atv.data.calibration_batches import calibration_batches
 
 IMAGE = 2
@@ -14,19 +14,6 @@ PATCHES = 81
 @pytest.fixture(scope="module")
 def processor():
     return build_processor()
-
-
-class Listed(IndexedData):
-    """Conversations given in a list."""
-
-    def __init__(self, conversations):
-        self._conversations = conversations
-
-    def __len__(self):
-        return len(self._conversations)
-
-    def read(self, index):
-        return self._conversations[index]
 
 
 def good(count, broken=()):

@@ -7,6 +7,8 @@ from datasets import Dataset, Features, Image, Value
 from datasets import List as ListOf
 from PIL import Image as Pictures
 
+from atv.data import IndexedData
+
 QUESTION, ANSWER = "what is there ?", "a red star"
 
 
@@ -51,3 +53,18 @@ def llava_next_rows(count, tasks=("sharegpt4v",), broken=()):
         ],
     }
     return Dataset.from_dict(rows, features=Features(features))
+
+
+class Listed(IndexedData):
+    """Conversations given in a list, or an error that reading one raises."""
+
+    def __init__(self, conversations):
+        self._conversations = conversations
+
+    def __len__(self):
+        return len(self._conversations)
+
+    def read(self, index):
+        if isinstance(found := self._conversations[index], Exception):
+            raise found
+        return found
