@@ -162,7 +162,10 @@ class BenchmarkBatch:
         return replace(self, asked=good).askable() if good else None
 
     def _pictures(self, each: Asked) -> dict[int, Picture]:
-        pictures = self.benchmark.pictures(self.rows[each.index])
+        try:
+            pictures = self.benchmark.pictures(self.rows[each.index])
+        except (OSError, SyntaxError) as error:
+            raise ValueError(f"its picture cannot be read: {reason(error)}") from error
         return {number: decode(picture, self.root) for number, picture in pictures.items()}
 
 

@@ -8,9 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.benchmark_data import mmbench, mme, mmmu, ok_vqa, pope, scienceqa
 
+from atv.bundled import BUNDLED_MODEL
 from atv.evaluation.benchmarks import POPE
 from atv.evaluation.benchmarks.loaded import load_benchmark
 from atv.evaluation.benchmarks.values import number, text, texts
+from atv.model.loading import load_processor
 
 MAKE = {"OKVQA": ok_vqa, "POPE": pope, "ScienceQA": scienceqa, "MMBench": mmbench, "MME": mme, "MMMU": mmmu}
 SPLITS = {"OKVQA": "val2014", "ScienceQA": "test", "MMBench": "dev", "MMMU": "validation"}
@@ -88,14 +90,16 @@ def test_what_says_something_else_is_named_before_any_is_asked(case, tmp_path):
     assert message in said and said.startswith(f"{name}: ") and len(said) < 500
 
 
-def test_paths_lie_beside_the_data(tmp_path):
+def test_paths_lie_beside_the_data(tmp_path, data):
     contents = [row["image"]["bytes"] for row in pope().to_pylist()]
     names = iter([f"{place}.png" for place in range(len(contents))])
     for place, content in enumerate(contents):
         (tmp_path / f"{place}.png").write_bytes(content)
     loaded = load_benchmark("POPE", altered(tmp_path, "POPE", image=lambda _: next(names)))
-    (batch,) = loaded.batches(None)
-    assert [batch._pictures(each)[1].getpixel((0, 0)) for each in batch.asked[:1]] == [(255, 0, 0)]
+    processor = load_processor(BUNDLED_MODEL)
+    shown = [batch.inputs["pixel_values"] for batch in loaded.batches(processor)]
+    plain = [batch.inputs["pixel_values"] for batch in load_benchmark("POPE", data).batches(processor)]
+    assert all(one.equal(other) for one, other in zip(shown, plain, strict=True))
 
 
 LISTS = [
