@@ -65,7 +65,7 @@ def test_calibration_draws_from_its_split_alone(kind, tmp_path):
     rows(3, 2).to_parquet(tmp_path / "test-00000-of-00001.parquet")
     drawn = {split: {one.id for one in kind(tmp_path, split=split).draw(0)} for split in ("train", "test")}
     assert drawn == {"train": {"s0", "s1", "s2"}, "test": {"s3", "s4"}}
-    with pytest.raises(ValueError, match="holds no split 'validation' as parquet .*; there are test, train"):
+    with pytest.raises(ValueError, match=r"holds no split 'validation' as parquet .*; there are test, train"):
         kind(tmp_path, split="validation").check()
 
 
