@@ -68,4 +68,4 @@ def test_no_pad_token_is_the_models_fault_and_no_samples():
     data = Listed([Conversation(str(number), turns(), [jpg(number)]) for number in range(4)])
     assert len(calibration_batches(processor, data, 4, batch_size=1)) == 4
     with pytest.raises(ValueError, match=r"^model: its tokenizer has no pad token"):
-        calibration_batches(processor, data, 4, batch_size=2)
+        list(calibration_batches(processor, data, 4, batch_size=2))

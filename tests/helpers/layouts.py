@@ -61,6 +61,9 @@ class Listed(IndexedData):
     def __init__(self, conversations):
         self._conversations = conversations
 
+    def record(self):
+        return {"class": "Listed"}
+
     def __len__(self):
         return len(self._conversations)
 
