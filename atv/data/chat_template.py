@@ -10,10 +10,15 @@ from atv.data.wording import reason
 Chat = Sequence[Mapping[str, Any]]
 # Words that no template writes by itself.
 _ASKED, _SAID = "zxasked", "zxsaid"
-_PROBE: Chat = [
-    {"role": "user", "content": [{"type": "text", "text": _ASKED}]},
-    {"role": "assistant", "content": [{"type": "text", "text": _SAID}]},
-]
+
+
+def _turn(role: str, text: str) -> Mapping[str, Any]:
+    return {"role": role, "content": [{"type": "text", "text": text}]}
+
+
+_EXCHANGE: Chat = [_turn("user", _ASKED), _turn("assistant", _SAID)]
+# Some templates want a system turn before all others; some know questions alone.
+_PROBES: Sequence[Chat] = (_EXCHANGE, [_turn("system", "Be brief."), *_EXCHANGE], _EXCHANGE[:1])
 # What a template leaves that prints parts as Python, or as JSON.
 _PRINTED = ("'type'", '"type"')
 
@@ -45,30 +50,36 @@ def written(processor: ProcessorMixin, chat: Chat, prompt: bool = False) -> str:
     Raises:
         Exception: whatever the template raises for this chat.
     """
-    return _render(processor, [_form(processor)(processor, message) for message in chat], prompt)
+    form, writes_answers = _form(processor)
+    text = _render(processor, [form(processor, message) for message in chat], prompt)
+    if not writes_answers and any(message["role"] == "assistant" for message in chat):
+        raise ValueError("the chat template leaves out what the assistant says")
+    return text
 
 
 Form = Callable[[ProcessorMixin, Mapping[str, Any]], Mapping[str, Any]]
 
 
-def _form(processor: ProcessorMixin) -> Form:
-    """The form of a message from which the template writes what both sides said.
+def _form(processor: ProcessorMixin) -> tuple[Form, bool]:
+    """The form of a message from which the template writes what is said, and whether it writes answers at all.
 
     Raises:
-        ValueError: when it writes it from none.
+        ValueError: when it writes no question in any.
     """
     why = "it leaves out what is said"
-    for form in (_as_parts, _as_texts, _answers_as_texts):
-        try:
-            text = _render(processor, [form(processor, message) for message in _PROBE])
-        except Exception as error:  # Templates raise whatever they like.
-            why = reason(error)
-            continue
-        if _ASKED in text and _SAID in text and not any(mark in text for mark in _PRINTED):
-            return form
+    for probe in _PROBES:
+        words = [word for word in (_ASKED, _SAID) if any(word in str(message) for message in probe)]
+        for form in (_as_parts, _as_texts, _answers_as_texts):
+            try:
+                text = _render(processor, [form(processor, message) for message in probe])
+            except Exception as error:  # Templates raise whatever they like.
+                why = reason(error)
+                continue
+            if all(word in text for word in words) and not any(mark in text for mark in _PRINTED):
+                return form, _SAID in words
     raise ValueError(
-        f"model: the chat template of its processor ({type(processor).__name__}) cannot write a question and an "
-        f"answer ({why}); put another into its folder as chat_template.jinja"
+        f"model: the chat template of its processor ({type(processor).__name__}) cannot write a question ({why}); put "
+        "another into its folder as chat_template.jinja"
     )
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 from atv.bundled.vocabulary import build_processor
 from atv.data import Conversation
 from atv.data.calibration_batches import calibration_batches
-from atv.data.chat_template import written
+from atv.data.chat_template import require_chat_template, written
 from atv.data.conversations import encode_chats, messages
 from atv.data.pictures import decode
 
@@ -69,3 +69,24 @@ def test_no_pad_token_is_the_models_fault_and_no_samples():
     assert len(calibration_batches(processor, data, 4, batch_size=1)) == 4
     with pytest.raises(ValueError, match=r"^model: its tokenizer has no pad token"):
         list(calibration_batches(processor, data, 4, batch_size=2))
+
+
+ODD = {
+    "a system turn first": "{% if messages[0]['role'] != 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    + PARTS,
+    "questions alone": "{% for m in messages if m['role'] == 'user' %}" + PARTS.split("%}", 1)[1],
+}
+
+
+def test_a_template_may_want_a_system_turn():
+    processor = with_template(SYSTEM_FIRST)
+    require_chat_template(processor)
+    assert "star" in written(processor, [{"role": "system", "content": [{"type": "text", "text": "hm"}]}, *CHAT])
+
+
+def test_a_template_of_questions_alone_can_be_asked_but_not_calibrated():
+    processor = with_template(QUESTIONS_ALONE)
+    require_chat_template(processor)
+    assert written(processor, CHAT[:1], prompt=True).split() == ["<user>", "<image>", *QUESTION.split()]
+    with pytest.raises(ValueError, match="leaves out what the assistant says"):
+        written(processor, CHAT)

@@ -55,10 +55,6 @@ BROKEN = {
     "a template that is none": ("chat_template.jinja", "{% for m in messages %}"),
     "a template that always raises": ("chat_template.jinja", "{{ raise_exception('no\nchat') }}"),
     "a template that prints nothing": ("chat_template.jinja", " "),
-    "a template that leaves out answers": (
-        "chat_template.jinja",
-        "{% for m in messages if m['role'] == 'user' %}{{ m['content'][0]['text'] }}{% endfor %}",
-    ),
 }
 
 
