@@ -71,11 +71,8 @@ def test_no_pad_token_is_the_models_fault_and_no_samples():
         list(calibration_batches(processor, data, 4, batch_size=2))
 
 
-ODD = {
-    "a system turn first": "{% if messages[0]['role'] != 'system' %}{{ raise_exception('no system') }}{% endif %}"
-    + PARTS,
-    "questions alone": "{% for m in messages if m['role'] == 'user' %}" + PARTS.split("%}", 1)[1],
-}
+SYSTEM_FIRST = "{% if messages[0]['role'] != 'system' %}{{ raise_exception('no system') }}{% endif %}" + PARTS
+QUESTIONS_ALONE = "{% for m in messages if m['role'] == 'user' %}" + PARTS.split("%}", 1)[1]
 
 
 def test_a_template_may_want_a_system_turn():
