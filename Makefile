@@ -106,6 +106,11 @@ test: install  ## the tests, in under 8 minutes on 2 cores; WORKERS=0 runs them 
 test-slow: install  ## all tests, the slow ones too
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "slow or not slow" $(ARGS)
 
+# Beside the environment, not in it: with torchvision, transformers makes other image processors of the same files.
+test-processors: install  ## transformers' own processors of seven types, which need the Python part of torchvision
+	$(BIN)/python -m pip install -q --no-deps --target $(VENV)/processors torchvision num2words docopt -c constraints.txt
+	PYTHONPATH=$(VENV)/processors $(BIN)/python -m pytest tests/processors $(ARGS)
+
 nightly: test-slow docs  ## what CI need not do at every change: all tests, the wheel's too, and the documentation
 
 wandb-sync: install  ## upload what was logged offline (wandb login first)

@@ -95,9 +95,9 @@ class _Steps(Dataset[Step | None]):
         return max(len(self.batches), self.ranks)
 
     def __getitem__(self, index: int) -> Step | None:
-        if index >= len(self.batches):
+        batch = self.batches[index].askable() if index < len(self.batches) else None
+        if batch is None:
             return None
-        batch = self.batches[index]
         pictures = batch.pictures
         return Step(batch.questions, batch.inputs, pictures.inputs if pictures else {}, pictures.of if pictures else [])
 
@@ -125,7 +125,7 @@ def scored(predicted: Iterable[tuple[Question, str]]) -> pd.DataFrame:
     """One row a question, sorted by question_id, so that equal questions stand in equal rows for every model.
 
     Columns are the question's own with prediction, read (the answer as the score reads it, None where it cannot) and
-    credit (0 to 1).
+    credit (0 to 1). A question with a ``fault`` was not asked, and is wrong.
     """
     scores: dict[str, metrics.GroupedScore] = {}
     rows = []
@@ -135,6 +135,8 @@ def scored(predicted: Iterable[tuple[Question, str]]) -> pd.DataFrame:
             scores[name] if name in scores else scores.setdefault(name, find(name, metrics.GroupedScore, "metric")())
         )
         marks = {"read": score.read(text, question), "credit": score.credit(text, question)}
+        if question.get("fault"):
+            marks = {"read": None, "credit": 0.0}
         rows.append({**question, "prediction": text} | marks)
     return pd.DataFrame(rows).sort_values("question_id", ignore_index=True)
 

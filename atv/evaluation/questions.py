@@ -47,9 +47,8 @@ class Prompts(Protocol):
     def questions(self) -> list[dict[str, Any]]:
         """What they ask, without pictures."""
 
-    @property
-    def pictures(self) -> Pictures | None:
-        """Each picture once, where several prompts are about it."""
+    def askable(self) -> "QuestionBatch | None":
+        """The batch, made, without questions that turn out not to be askable; None where none is."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,10 @@ class QuestionBatch:
     inputs: dict[str, Any]
     questions: list[dict[str, Any]]
     pictures: Pictures | None = None
+
+    def askable(self) -> "QuestionBatch":
+        """Itself: it was made of questions that can be asked."""
+        return self
 
 
 def question_batches(
