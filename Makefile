@@ -4,7 +4,7 @@ VENV ?= .venv
 PEERS ?= .venv-peers
 BIN := $(VENV)/bin
 ARGS ?=
-# Processes that share the cells of all ablations, one thread each.
+# Processes that share an ablation's cells, one thread each: on small models two do more than one with two threads.
 SHARDS ?= 2
 ABLATE = $(BIN)/atv ablate
 # Processes that share the test files.
@@ -13,14 +13,15 @@ export WANDB_SILENT ?= true
 export TOKENIZERS_PARALLELISM ?= false
 
 # The first shard is shown, the others write to results/shard-*.log; then all tables are made of what they left.
-ALL = OMP_NUM_THREADS=1 $(ABLATE) --file ablations
+SHARED = OMP_NUM_THREADS=1 $(ABLATE) --file
 define in-shards
 mkdir -p results
 trap 'kill $$(jobs -p) 2>/dev/null; exit 130' INT TERM; \
 for shard in $$(seq 2 $(SHARDS)); do \
-	$(ALL) $(1) $(ARGS) --shard $$shard/$(SHARDS) > results/shard-$$shard.log 2>&1 & \
-done; $(ALL) $(1) $(ARGS) --shard 1/$(SHARDS); wait
-$(ALL) $(1) $(ARGS)
+	$(SHARED) $(1) $(ARGS) --shard $$shard/$(SHARDS) > results/shard-$$shard.log 2>&1 & \
+done; $(SHARED) $(1) $(ARGS) --shard 1/$(SHARDS); \
+echo "waiting for the other processes, which tell of their cells in results/shard-*.log"; wait
+$(SHARED) $(1) $(ARGS)
 endef
 
 .DEFAULT_GOAL := help
@@ -38,50 +39,50 @@ $(VENV)/.installed: setup.cfg setup.py constraints.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]' -c constraints.txt
 	@touch $@
 
-ablation-visual-sparsity: install  ## the main job: how much may each pathway lose (about 5 minutes on 2 cores)
-	$(ABLATE) --file ablations/visual_sparsity.py $(ARGS)
+ablation-visual-sparsity: install  ## the main job: how much may each pathway lose (a few minutes on 2 cores)
+	$(call in-shards,ablations/visual_sparsity.py)
 
 ablation-calibration-source: install  ## which tokens should calibrate each pathway (Table 1)
-	$(ABLATE) --file ablations/calibration_source.py $(ARGS)
+	$(call in-shards,ablations/calibration_source.py)
 
 ablation-mask-overlap: install  ## do text and visual tokens want the same weights (Figure 1b)
-	$(ABLATE) --file ablations/mask_overlap.py $(ARGS)
+	$(call in-shards,ablations/mask_overlap.py)
 
 ablation-activation-geometry: install  ## where text and visual activations lie (Figure 1a)
-	$(ABLATE) --file ablations/activation_geometry.py $(ARGS)
+	$(call in-shards,ablations/activation_geometry.py)
 
 ablation-alpha: install  ## how many visual tokens the pool should hold (Figure 4)
-	$(ABLATE) --file ablations/alpha.py $(ARGS)
+	$(call in-shards,ablations/alpha.py)
 
 ablation-selection-rule: install  ## which visual tokens should enter the pool (Table 3)
-	$(ABLATE) --file ablations/selection_rule.py $(ARGS)
+	$(call in-shards,ablations/selection_rule.py)
 
 ablation-text-retention: install  ## does every text token matter (Figure 5)
-	$(ABLATE) --file ablations/text_retention.py $(ARGS)
+	$(call in-shards,ablations/text_retention.py)
 
 ablation-drift-profile: install  ## drift and K by block (Figure A6)
-	$(ABLATE) --file ablations/drift_profile.py $(ARGS)
+	$(call in-shards,ablations/drift_profile.py)
 
 ablation-main-results: install  ## every method at 50%, 60%, 70%, 2:4 and 4:8 (Tables 2 and A5)
-	$(ABLATE) --file ablations/main_results.py $(ARGS)
+	$(call in-shards,ablations/main_results.py)
 
 ablation-efficiency: install  ## what each method costs and brings (Table 4)
 	$(ABLATE) --file ablations/efficiency.py $(ARGS)
 
 ablation-calibration-size: install  ## how many calibration samples are enough
-	$(ABLATE) --file ablations/calibration_size.py $(ARGS)
+	$(call in-shards,ablations/calibration_size.py)
 
 ablation-propagation: install  ## do one-shot calibration, drift in bf16 or a K rounded down matter
-	$(ABLATE) --file ablations/propagation.py $(ARGS)
+	$(call in-shards,ablations/propagation.py)
 
 ablation-beyond-paper: install  ## other pools, patterns and budgets than ATV's
-	$(ABLATE) --file ablations/beyond_paper.py $(ARGS)
+	$(call in-shards,ablations/beyond_paper.py)
 
 ablations: install  ## all of them, quick: one seed unless a difference is claimed (under an hour on 2 cores)
-	$(call in-shards)
+	$(call in-shards,ablations)
 
 ablations-full: install  ## all of them with at least three seeds and more questions, as the report shows them
-	$(call in-shards,--seeds 3 --groups 80)
+	$(call in-shards,ablations --seeds 3 --groups 80)
 
 reproduce-paper: install  ## the paper's grid on a real model: MODEL=qwen2_5_vl_7b; ARGS=--dry-run prints hours and disk
 	$(BIN)/python -m experiments.reproduce --model "$(MODEL)" $(ARGS)
@@ -104,6 +105,11 @@ test: install  ## the tests, in under 8 minutes on 2 cores; WORKERS=0 runs them 
 
 test-slow: install  ## all tests, the slow ones too
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "slow or not slow" $(ARGS)
+
+# Beside the environment, not in it: with torchvision, transformers makes other image processors of the same files.
+test-processors: install  ## transformers' own processors of seven types, which need the Python part of torchvision
+	$(BIN)/python -m pip install -q --no-deps --target $(VENV)/processors torchvision num2words docopt -c constraints.txt
+	PYTHONPATH=$(VENV)/processors $(BIN)/python -m pytest tests/processors $(ARGS)
 
 nightly: test-slow docs  ## what CI need not do at every change: all tests, the wheel's too, and the documentation
 

@@ -26,8 +26,11 @@ from atv.commands.prune import prune
 from atv.commands.report import report
 from atv.commands.verify import verify
 from atv.data import CalibrationData
+from atv.data.wording import short
 from atv.runtime.preemption import Preempted
 
+# Characters of an error's line: our own are shorter, a library may quote all that a file holds.
+LONGEST_ERROR = 1000
 COMMANDS: tuple[Callable[..., None], ...] = (
     prune,
     evaluate,
@@ -112,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.pop("config", None)
         commands[chosen.command](**options)
     except (ValueError, OSError) as error:
-        print(f"atv: error: {error}{_advice(error)}", file=sys.stderr)
+        print(f"atv: error: {short(error, LONGEST_ERROR)}{_advice(error)}", file=sys.stderr)
         return 2
     except CellsFailed as error:
         print(f"atv: error: cells failed, the others are kept:\n{error}", file=sys.stderr)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.data import CalibrationData
@@ -45,7 +46,7 @@ class Bench:
         self.samples, self.max_length = samples, max_length
         self._pool = calibration
         self._batches: dict[tuple[int, int], CalibrationBatches] = {}
-        self._digests: dict[tuple[int | None, int], str] = {}
+        self._digests: dict[tuple[int, int], str] = {}
 
     @property
     def questions(self) -> list[dict[str, Any]]:
@@ -53,21 +54,24 @@ class Bench:
         return [question for own in self.rounds for batch in own.batches for question in batch.questions]
 
     def calibration(self, samples: int | None, seed: int) -> CalibrationBatches:
-        """The encoded samples that the seed draws.
+        """The samples that the seed draws, behind the vision tower where the model takes its output.
 
         Raises:
             ValueError: for more samples than there are.
         """
         drawn = self.samples if samples is None else samples, seed
         if drawn not in self._batches:
-            self._batches[drawn] = calibration_batches(self.processor, self._pool, *drawn, max_length=self.max_length)
+            made = calibration_batches(self.processor, self._pool, *drawn, max_length=self.max_length)
+            self._digests[drawn] = tensors_digest(made)
+            with torch.no_grad():
+                made[:] = [LVLM.of(self.model).encode_images(batch) for batch in made]
+            self._batches[drawn] = made
         return self._batches[drawn]
 
     def calibration_digest(self, samples: int | None, seed: int) -> str:
-        """By which the samples are known again."""
-        if (samples, seed) not in self._digests:
-            self._digests[samples, seed] = tensors_digest(self.calibration(samples, seed))
-        return self._digests[samples, seed]
+        """By which the samples are known again, their pictures as the processor made them."""
+        self.calibration(samples, seed)
+        return self._digests[self.samples if samples is None else samples, seed]
 
     @cached_property
     def seen(self) -> list[Round]:

@@ -41,7 +41,7 @@ def questions(
     if benchmark is None:
         if (data, dense) != (None, None):
             raise ValueError("data and dense are of benchmarks: name one with --benchmark")
-        return Suite(load_evaluation(evaluation, split), evaluation, split, groups)
+        return Suite(load_evaluation(evaluation, split, groups), evaluation, split, groups)
     loaded = load_all(chosen_benchmarks(benchmark), data, groups)
     return Benchmarks(loaded, data, groups, None if dense is None else dense_answers(dense, loaded))
 

@@ -86,4 +86,4 @@ def held_bytes(forward: SuspendedForward, own: set[int]) -> int:
 
 def _bytes(storage: torch.UntypedStorage) -> Tensor:
     # torch's stubs know typed storages alone.
-    return torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)  # type: ignore[call-overload]
+    return torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from atv.data.wording import reason
 from atv.plugins import Plugin, describe
 
 # Read only when the conversation is drawn.
@@ -20,12 +21,13 @@ class Conversation:
     """One sample: turns as its source has them, and the pictures for the ``<image>`` markers in them, in order.
 
     A turn is {from: human | gpt, value} (ShareGPT), {role, text} or {role, content} (chat messages). Pictures without
-    any marker come first in the first turn.
+    any marker come first in the first turn. ``fault`` says what kept the source from reading it, if anything did.
     """
 
     id: str
     turns: Sequence[Mapping[str, Any]]
     pictures: Sequence[Picture] = ()
+    fault: str | None = None
 
 
 class CalibrationData(Plugin, ABC):
@@ -45,7 +47,10 @@ class CalibrationData(Plugin, ABC):
 
     @abstractmethod
     def draw(self, seed: int) -> Iterator[Conversation]:
-        """All conversations in the order that the seed gives; it is read as far as samples are needed."""
+        """All conversations in the order that the seed gives; it is read as far as samples are needed.
+
+        One that cannot be read is yielded with its ``fault``, so that the next can take its place.
+        """
 
     def record(self) -> dict[str, Any]:
         """Class name and arguments, for the report; override it where arguments are not what JSON can hold."""
@@ -68,4 +73,10 @@ class IndexedData(CalibrationData):
 
     def draw(self, seed: int) -> Iterator[Conversation]:
         for index in np.random.default_rng(seed).permutation(len(self)).tolist():
-            yield self.read(index)
+            yield self._read(index)
+
+    def _read(self, index: int) -> Conversation:
+        try:
+            return self.read(index)
+        except Exception as error:  # What a row holds is not ours, and reading it raises accordingly.
+            return Conversation(f"row {index}", (), fault=reason(error))

@@ -1,6 +1,7 @@
 """The calibration samples of a seed, encoded; what cannot be read is named and replaced."""
 
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from typing import Any, NamedTuple, overload
@@ -12,16 +13,19 @@ from rich.progress import Progress
 from transformers import ProcessorMixin
 
 from atv.data.base import CalibrationData, Conversation
-from atv.data.conversations import encode_chats, messages, require_chat_template
+from atv.data.chat_template import require_chat_template
+from atv.data.conversations import encode_chats, messages
 from atv.data.pictures import decode
 from atv.data.shortening import shortened
 from atv.data.sources import load_calibration
+from atv.data.turns import pictures_in, turns_of
+from atv.data.wording import reason, short
 
 MAX_BROKEN = 0.05
 
 
 class Ready(NamedTuple):
-    """A conversation as chat messages, its pictures decoded."""
+    """A conversation as chat messages that the processor takes, its pictures decoded; ``source`` has them undecoded."""
 
     id: str
     chat: list[dict[str, Any]]
@@ -66,7 +70,7 @@ class CalibrationBatches(Sequence[dict[str, Any]]):
                     if group:
                         ids, chats, pictures, _ = zip(*group, strict=True)
                         drawing.ids += ids
-                        batches.append(encode_chats(drawing.processor, chats, pictures))
+                        batches.append(_together(drawing.processor, ids, chats, pictures))
         return batches
 
 
@@ -80,8 +84,9 @@ def calibration_batches(
 ) -> CalibrationBatches:
     """``samples`` conversations in the order of the seed, encoded in batches; the same for every method.
 
-    A sample that cannot be read is named, and the next one of the seed's order takes its place. A batch has pictures
-    in all of its samples or in none. Only the first rank shows a progress bar and names what is broken.
+    A sample that cannot be read, or that template, tokenizer or processor do not take, is named, and the next one of
+    the seed's order takes its place. A batch has pictures in all of its samples or in none. Only the first rank shows
+    a progress bar and names what is broken.
 
     Args:
         data: "bundled", file, folder, hub id, class name or dotted path, or an instance.
@@ -100,14 +105,42 @@ def calibration_batches(
     return CalibrationBatches(Drawing(processor, source, samples, max_length, console), seed, batch_size)
 
 
+def _together(
+    processor: ProcessorMixin,
+    ids: Sequence[str],
+    chats: Sequence[list[dict[str, Any]]],
+    pictures: Sequence[list[Image.Image]],
+) -> dict[str, Any]:
+    """The batch of samples that were each taken alone."""
+    try:
+        return encode_chats(processor, chats, pictures)
+    except Exception as error:  # Processors raise whatever padding or stacking leads them to.
+        if str(error).startswith("model: "):
+            raise
+        named = short(", ".join(map(repr, ids)))
+        raise ValueError(
+            f"calibration: {named} cannot be encoded together ({reason(error)}); use --batch_size 1"
+        ) from error
+
+
 class Drawing:
-    """Conversations made ready one by one, with an account of those drawn, shortened and broken."""
+    """Conversations made ready one by one, with an account of those drawn, shortened and broken.
+
+    Args:
+        require: raises ValueError for a sample that cannot be used for what they are drawn for.
+    """
 
     def __init__(
-        self, processor: ProcessorMixin, data: CalibrationData, samples: int, max_length: int | None, console: Console
+        self,
+        processor: ProcessorMixin,
+        data: CalibrationData,
+        samples: int,
+        max_length: int | None,
+        console: Console,
+        require: Callable[[Ready], None] | None = None,
     ) -> None:
         self.processor, self.data, self.samples = processor, data, samples
-        self.max_length, self.console = max_length, console
+        self.max_length, self.console, self.require = max_length, console, require
         self.ids: list[str] = []
         self.broken: list[dict[str, str]] = []
         self.found = self.shortened = 0
@@ -116,8 +149,8 @@ class Drawing:
         for conversation in self.data.draw(seed):
             try:
                 ready = self._ready(conversation)
-            except ValueError as error:
-                self._broken(conversation.id, str(error))
+            except Exception as error:  # A template raises what it likes, a processor what a picture leads it to.
+                self._broken(short(conversation.id), reason(error))
                 continue
             self.found += 1
             yield ready
@@ -130,19 +163,41 @@ class Drawing:
         return {"ids": self.ids, "shortened": self.shortened, "broken": self.broken}
 
     def _ready(self, conversation: Conversation) -> Ready:
-        pictures = [decode(picture) for picture in conversation.pictures]
-        chat = messages(conversation.turns, len(pictures))
-        if self.max_length is None:
-            return Ready(conversation.id, chat, pictures, conversation)
-        cut, seen = shortened(self.processor, chat, pictures, self.max_length)
+        source = readable(conversation)
+        pictures = [decode(picture) for picture in source.pictures]
+        chat = messages(source.turns, len(pictures))
+        cut, seen = (chat, pictures)
+        if self.max_length is not None:
+            cut, seen = shortened(self.processor, chat, pictures, self.max_length)
+        # Alone, so that a sample that template, tokenizer or processor do not take is known by its name.
+        if not encode_chats(self.processor, [cut], [seen])["input_ids"].numel():
+            raise ValueError("the chat template writes nothing for it")
+        ready = Ready(source.id, cut, seen, source)
+        if self.require is not None:
+            self.require(ready)
         self.shortened += cut != chat
-        return Ready(conversation.id, cut, seen, conversation)
+        return ready
 
-    def _broken(self, id: str, reason: str) -> None:
-        self.broken.append({"id": id, "reason": reason})
+    def _broken(self, id: str, why: str) -> None:
+        self.broken.append({"id": id, "reason": why})
         if len(self.broken) > MAX_BROKEN * self.samples:
             raise ValueError(
                 f"calibration: {len(self.broken)} of {self.samples} samples cannot be used, more than "
-                f"{MAX_BROKEN:.0%}; the last one: {id!r}: {reason}"
+                f"{MAX_BROKEN:.0%}; the last one: {id!r}: {why}"
             )
-        self.console.print(f"calibration: {id!r} cannot be used ({reason}); the next one takes its place")
+        said = f"calibration: {id!r} cannot be used ({why}); the next one takes its place"
+        # Brackets in it are the sample's, no markup.
+        self.console.print(said, markup=False, soft_wrap=True)
+
+
+def readable(conversation: Conversation) -> Conversation:
+    """The conversation with its turns as a list, and the pictures that turns bring where it has no others.
+
+    Raises:
+        ValueError: for one that its source could not read, or without turns.
+    """
+    if conversation.fault is not None:
+        raise ValueError(conversation.fault)
+    turns = turns_of(conversation.turns)
+    pictures = list(conversation.pictures) or pictures_in(turns)
+    return replace(conversation, id=short(conversation.id), turns=turns, pictures=pictures)

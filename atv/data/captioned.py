@@ -1,11 +1,16 @@
 """A folder of pictures with captions."""
 
+import io
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from atv.data.base import Conversation, IndexedData
+from atv.data.text_files import json_lines, read_text
+from atv.data.turns import plain_text
+from atv.data.wording import quoted, reason, short
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 METADATA = ("metadata.csv", "metadata.jsonl")
@@ -27,23 +32,33 @@ class CaptionedImages(IndexedData):
         self.folder, self.prompt, self.caption = Path(folder), prompt, caption
 
     @cached_property
-    def _captions(self) -> list[tuple[str, str]]:
-        """Names of the pictures, in order, each with its caption."""
+    def _captions(self) -> list[tuple[str, Any]]:
+        """Names of the pictures, in order, each with its caption, or the file that holds it."""
         if not self.folder.is_dir():
             raise ValueError(f"calibration.folder: no such folder {str(self.folder)!r}")
         listed = next((self.folder / name for name in METADATA if (self.folder / name).is_file()), None)
-        return sorted(_of_files(self.folder) if listed is None else _of_metadata(listed, self.caption))
+        if listed is None:
+            return _beside(self.folder)
+        try:
+            return sorted(_of_metadata(listed, self.caption), key=lambda row: row[0])
+        except ValueError as error:
+            raise ValueError(f"calibration.folder: {error}") from error
 
     def __len__(self) -> int:
         return len(self._captions)
 
     def read(self, index: int) -> Conversation:
         name, caption = self._captions[index]
-        turns = [{"role": "user", "text": self.prompt}, {"role": "assistant", "text": caption}]
+        try:
+            text = plain_text(read_text(caption).strip() if isinstance(caption, Path) else caption, "its caption")
+        except ValueError as error:
+            return Conversation(name, (), fault=str(error))
+        turns = [{"role": "user", "text": self.prompt}, {"role": "assistant", "text": text}]
         return Conversation(name, turns, [self.folder / name])
 
 
-def _of_files(folder: Path) -> list[tuple[str, str]]:
+def _beside(folder: Path) -> list[tuple[str, Path]]:
+    """The pictures of a folder, each with the file beside it that holds its caption."""
     pictures = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
     if not pictures:
         raise ValueError(f"calibration.folder: no picture in {str(folder)!r}; suffixes read: {', '.join(SUFFIXES)}")
@@ -53,17 +68,32 @@ def _of_files(folder: Path) -> list[tuple[str, str]]:
             f"calibration.folder: {len(bare)} of {len(pictures)} pictures have no caption, such as {bare[0].name!r}; "
             f"expected {bare[0].with_suffix('.txt').name!r} beside it, or one of {', '.join(METADATA)}"
         )
-    return [
-        (file.relative_to(folder).as_posix(), file.with_suffix(".txt").read_text(encoding="utf-8").strip())
-        for file in pictures
-    ]
+    return sorted((file.relative_to(folder).as_posix(), file.with_suffix(".txt")) for file in pictures)
 
 
-def _of_metadata(file: Path, caption: str) -> list[tuple[str, str]]:
-    table = pd.read_csv(file, dtype=str) if file.suffix == ".csv" else pd.read_json(file, lines=True, dtype=False)
-    if missing := [column for column in ("file_name", caption) if column not in table]:
+def _of_metadata(file: Path, caption: str) -> list[tuple[str, Any]]:
+    rows = _csv(file) if file.suffix == ".csv" else json_lines(file)
+    if odd := next((row for row in rows if not isinstance(row, dict)), None):
+        raise ValueError(f"{file.name} holds {quoted(odd)}; expected an object a line")
+    there = list(dict.fromkeys(name for row in rows for name in row))
+    if missing := [column for column in ("file_name", caption) if column not in there]:
         raise ValueError(
-            f"calibration.folder: missing columns {', '.join(missing)} in {file.name}; "
-            f"there are {', '.join(table)}. The option caption names another"
+            f"missing columns {', '.join(missing)} in {file.name}; "
+            f"there are {short(', '.join(map(str, there)))}. The option caption names another"
         )
-    return list(zip(table["file_name"], table[caption], strict=True))
+    if nameless := [number for number, row in enumerate(rows, 1) if not _is_name(row.get("file_name"))]:
+        raise ValueError(f"row {nameless[0]} of {file.name} has no file_name ({len(nameless)} rows have none)")
+    return [(row["file_name"], row.get(caption)) for row in rows]
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _csv(file: Path) -> list[dict[Any, Any]]:
+    """The rows, every cell a text: an empty one, "NA" and "null" are captions like others."""
+    try:
+        table = pd.read_csv(io.StringIO(read_text(file)), dtype=str, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise ValueError(f"{file.name} is no CSV: {reason(error)}") from error
+    return table.to_dict("records")

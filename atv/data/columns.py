@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from atv.data.base import Conversation
 from atv.data.pictures import undecoded
+from atv.data.turns import turns_of
+from atv.data.wording import short
 
 CONVERSATION = ("conversations", "conversation", "messages")
 IMAGE = ("image", "images")
@@ -36,10 +39,18 @@ class Columns:
             )
         return cls(str(columns[0]), str(columns[1]), id if id in there else None)
 
-    def conversation_of(self, row: Mapping[str, Any], number: int) -> Conversation:
-        """A row's; without a column of ids, its number is its id."""
-        id = f"row {number}" if self.id is None else str(row[self.id])
-        return Conversation(id, row[self.conversation], undecoded(row[self.image]))
+    def conversation_of(self, row: Mapping[str, Any], number: int, root: Path | None = None) -> Conversation:
+        """A row's; without an id, its number is its id.
+
+        Args:
+            root: folder of relative paths to pictures.
+        """
+        named = None if self.id is None else row.get(self.id)
+        id = f"row {number}" if named in (None, "") else str(named)
+        try:
+            return Conversation(id, turns_of(row.get(self.conversation)), undecoded(row.get(self.image), root))
+        except ValueError as error:
+            return Conversation(id, (), fault=str(error))
 
 
 def task_rows(tasks: Sequence[str | None], task: str, column: str) -> list[int]:
@@ -56,7 +67,7 @@ def task_rows(tasks: Sequence[str | None], task: str, column: str) -> list[int]:
 
 def some_of(values: Sequence[str | None]) -> str:
     """The values that occur, at most twenty."""
-    different = sorted({str(value) for value in values})
+    different = sorted({short(value, 60) for value in values})
     return ", ".join(different[:20]) + (", ..." if len(different) > 20 else "")
 
 

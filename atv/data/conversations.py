@@ -1,5 +1,6 @@
 """Conversations and pictures as the processor's own chat template wants them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,8 +8,12 @@ from datasets import Dataset
 from PIL import Image
 from transformers import ProcessorMixin
 
-MARKER = "<image>"
-ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+from atv.data.chat_template import written
+from atv.data.pictures import decode
+from atv.data.turns import MARKER, message
+
+# Names of the tokens that a processor or tokenizer keeps for pictures, clips and sounds.
+_MEDIA = re.compile(r"(image|img|boi|eoi|video|vision|audio|tile).*_(token|tag)$")
 
 
 def messages(turns: Sequence[Mapping[str, Any]], pictures: int) -> list[dict[str, Any]]:
@@ -21,10 +26,10 @@ def messages(turns: Sequence[Mapping[str, Any]], pictures: int) -> list[dict[str
     Raises:
         ValueError: for another number of markers than of pictures, or a turn that cannot be read.
     """
-    chat = [_message(turn) for turn in turns]
-    marked = sum(part["type"] == "image" for message in chat for part in message["content"])
+    chat = [message(turn) for turn in turns]
+    marked = sum(part["type"] == "image" for said in chat for part in said["content"])
     if not marked and pictures:
-        first = next((message for message in chat if message["role"] == "user"), None)
+        first = next((said for said in chat if said["role"] == "user"), None)
         if first is None:
             raise ValueError("no user turn to put the picture in")
         first["content"][:0] = [{"type": "image"}] * pictures
@@ -40,8 +45,8 @@ def encode(
     prompt: bool = False,
 ) -> dict[str, Any]:
     """``encode_chats`` of turns with a picture each, or none."""
-    pictures = [[] if image is None else [image.convert("RGB")] for image in images]
-    chats = [messages(turns, len(shown)) for turns, shown in zip(conversations, pictures, strict=True)]
+    pictures = [[] if image is None else [decode(image)] for image in images]
+    chats = [messages(turns, len(own)) for turns, own in zip(conversations, pictures, strict=True)]
     return encode_chats(processor, chats, pictures, prompt)
 
 
@@ -51,27 +56,50 @@ def encode_chats(
     pictures: Sequence[Sequence[Image.Image]],
     prompt: bool = False,
 ) -> dict[str, Any]:
-    """The processor's tensors for a batch of chat messages, padded; ``prompt`` opens the assistant's turn."""
-    template: Any = processor.apply_chat_template
-    texts = [template(chat, add_generation_prompt=prompt) for chat in chats]
-    present = [list(shown) for shown in pictures if shown]
-    # Where the template writes the beginning of the sequence, the tokenizer must not write it again.
-    begin = processor.tokenizer.bos_token
-    options: dict[str, Any] = {"add_special_tokens": False} if begin and texts[0].startswith(begin) else {}
-    return dict(processor(images=present or None, text=texts, padding=True, return_tensors="pt", **options))
-
-
-def require_chat_template(processor: ProcessorMixin) -> None:
-    """Checks that conversations can be formatted.
+    """The processor's tensors for a batch of chat messages, padded; ``prompt`` opens the assistant's turn.
 
     Raises:
-        ValueError: naming the processor and what to do.
+        ValueError: for several chats and a tokenizer without pad token, or a text that spells out an image token.
+        Exception: whatever template and processor raise for what they cannot take.
     """
-    if not getattr(processor, "chat_template", None):
+    _require_padding(processor, len(chats))
+    texts = [written(processor, _without_tokens(processor, chat), prompt) for chat in chats]
+    present = [list(own) for own in pictures if own]
+    # Where the template writes the beginning of the sequence, the tokenizer must not write it again.
+    options: dict[str, Any] = {"add_special_tokens": False} if _begins(processor, texts[0]) else {}
+    # A batch of one needs no padding, and so no pad token.
+    padding = len(texts) > 1
+    return dict(processor(images=present or None, text=texts, padding=padding, return_tensors="pt", **options))
+
+
+def _begins(processor: ProcessorMixin, text: str) -> bool:
+    """Whether the text already has what the tokenizer puts before every text."""
+    tokenizer: Any = processor.tokenizer
+    before = tokenizer("")["input_ids"][:1]
+    return bool(before) and tokenizer(text.lstrip()[:256], add_special_tokens=False)["input_ids"][:1] == before
+
+
+def _require_padding(processor: ProcessorMixin, size: int) -> None:
+    if size > 1 and processor.tokenizer.pad_token is None:
         raise ValueError(
-            f"model: its processor ({type(processor).__name__}) has no chat template; put one into its folder as "
-            "chat_template.jinja"
+            "model: its tokenizer has no pad token, which batches of several samples need; give tokenizer_config.json "
+            "a pad_token, or use --batch_size 1"
         )
+
+
+def _without_tokens(processor: ProcessorMixin, chat: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The chat, if no text in it would be read as a picture."""
+    tokens = media_tokens(processor)
+    for part in (part for said in chat for part in said["content"] if part["type"] == "text"):
+        if spelled := next((token for token in tokens if token in part["text"]), None):
+            raise ValueError(f"its text spells out {spelled!r}, which the processor would read as a picture")
+    return chat
+
+
+def media_tokens(processor: ProcessorMixin) -> list[str]:
+    """What stands for pictures, clips and sounds in the processor's texts, or brackets them."""
+    named: dict[str, Any] = {**processor.tokenizer.special_tokens_map, **vars(processor)}
+    return [token for name, token in named.items() if isinstance(token, str) and token and _MEDIA.search(name)]
 
 
 def require_columns(dataset: Dataset, columns: Sequence[str], field: str) -> None:
@@ -98,26 +126,3 @@ def read_row(dataset: Dataset, index: int) -> dict[str, Any]:
         return row
     except (OSError, SyntaxError) as error:
         raise ValueError(f"image: row {index} of the data set cannot be read: {error}") from error
-
-
-def _message(turn: Mapping[str, Any]) -> dict[str, Any]:
-    said = turn.get("from") or turn.get("role")
-    if said not in ROLES:
-        raise ValueError(f"a turn by {said!r}; known are {', '.join(ROLES)}")
-    text = next((turn[key] for key in ("value", "text", "content") if turn.get(key) is not None), None)
-    if isinstance(text, list):
-        text = "".join(MARKER if part["type"] == "image" else part["text"] for part in text)
-    if text is None:
-        raise ValueError(f"a turn of {said!r} without value, text or content")
-    return {"role": ROLES[said], "content": _parts(text)}
-
-
-def _parts(text: str) -> list[dict[str, Any]]:
-    """Text and pictures in their order; the template decides on the blanks between them."""
-    if MARKER not in text:
-        return [{"type": "text", "text": text}]
-    parts: list[dict[str, Any]] = []
-    for number, piece in enumerate(text.split(MARKER)):
-        parts += [{"type": "image"}] if number else []
-        parts += [{"type": "text", "text": piece.strip()}] if piece.strip() else []
-    return parts

@@ -4,11 +4,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, Image, load_dataset, load_from_disk
+from datasets import Dataset, DatasetDict, Image, load_dataset, load_from_disk
 from datasets import List as ListOf
+from datasets.exceptions import DatasetGenerationError
 
 from atv.data.base import Conversation, IndexedData
 from atv.data.columns import Columns, task_rows
+from atv.data.parquet_files import load_parquet, parquet_files
+from atv.data.wording import quoted, reason, short
 from atv.runtime.hub import hub_errors, is_hub_id, split_revision
 
 
@@ -18,7 +21,7 @@ class HFDataset(IndexedData):
     Args:
         path: hub id (``owner/name`` or ``owner/name@revision``; only then is the network used), parquet file, folder
             of parquet files, or folder made by ``save_to_disk``.
-        config: name of the data set's configuration.
+        config: name of the data set's configuration; in a folder, the sub-folder that holds it.
         split: of a data set that has several.
         task: only the rows with this in ``task_column``, such as sharegpt4v of LLaVA-NeXT-Data.
         task_column: where a row says its task.
@@ -57,24 +60,87 @@ class HFDataset(IndexedData):
 
     def read(self, index: int) -> Conversation:
         rows, columns = self._table
-        return columns.conversation_of(rows[index], index)
+        return columns.conversation_of(rows[index], index, folder_of(self.path))
+
+
+def folder_of(path: str) -> Path | None:
+    """Where relative paths to pictures begin: beside local data, nowhere for those of the hub."""
+    here = Path(path)
+    return here if here.is_dir() else here.parent if here.is_file() else None
 
 
 def load_rows(path: str, config: str | None, split: str, streaming: bool = False) -> Any:
-    """A split as ``datasets`` gives it: from disk where it is there, else from the hub."""
+    """A split as ``datasets`` gives it: from disk where it is there, else from the hub.
+
+    Raises:
+        ValueError: when it cannot be found or read; the message names path, configuration and split.
+    """
     here = Path(path)
-    if (here / "state.json").is_file() and not streaming:
-        return load_from_disk(path)
-    if (here / "dataset_dict.json").is_file():
-        raise ValueError(f"calibration: {path!r} holds several splits; name the folder of one")
-    files = [str(here)] if here.is_file() else sorted(str(file) for file in here.rglob("*.parquet"))
-    if files:
-        return load_dataset("parquet", data_files={split: files}, split=split, streaming=streaming)
+    if here.is_dir():
+        rows = _of_folder(_configured(here, config), split, streaming)
+        if rows is not None:
+            return rows
+    elif here.is_file():
+        if config is not None:
+            raise ValueError(f"calibration.config: {path!r} is a file, which has no configurations; leave config out")
+        return load_parquet([here], split, "calibration", streaming)
     if not is_hub_id(path):
         raise ValueError(f"calibration: {path!r} is no data set saved to disk, no parquet and no hub id (owner/name)")
     repository, revision = split_revision(path)
     with hub_errors("calibration", path):
-        return load_dataset(repository, config, split=split, revision=revision, streaming=streaming)
+        try:
+            return load_dataset(repository, config, split=split, revision=revision, streaming=streaming)
+        except (ValueError, DatasetGenerationError) as error:
+            which = f"{path!r} (config {config or 'default'}, split {split})"
+            raise ValueError(f"calibration: {which} cannot be read: {reason(error.__cause__ or error)}") from error
+
+
+def _configured(folder: Path, config: str | None) -> Path:
+    """The sub-folder of a configuration, as the hub's layout has it."""
+    if config is None or (folder / config).is_dir():
+        return folder / (config or "")
+    there = sorted(each.name for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+    raise ValueError(
+        f"calibration.config: {quoted(str(folder), 120)} has no sub-folder {config!r}; there are "
+        f"{short(', '.join(there)) or 'none'}. Leave config out to read the folder itself"
+    )
+
+
+def _of_folder(folder: Path, split: str, streaming: bool) -> Any:
+    """The rows of a folder saved to disk or of its parquet files; None where it holds neither."""
+    try:
+        saved = saved_split(folder, split, "calibration")
+    except OSError as error:
+        raise ValueError(f"calibration: {quoted(str(folder), 120)} cannot be read: {reason(error)}") from error
+    if saved is not None:
+        return saved.to_iterable_dataset() if streaming else saved
+    files = parquet_files(folder, split, "calibration")
+    return load_parquet(files, split, "calibration", streaming) if files else None
+
+
+def saved_split(folder: Path, split: str, field: str) -> Dataset | None:
+    """The split of what ``save_to_disk`` wrote; None where it wrote nothing there.
+
+    Raises:
+        ValueError: when what is there has other splits, or is another one.
+    """
+    if not any((folder / name).is_file() for name in ("state.json", "dataset_dict.json")):
+        return None
+    found = load_from_disk(str(folder))
+    there = list(found) if isinstance(found, DatasetDict) else [_named_split(found)]
+    if isinstance(found, DatasetDict) and split in found:
+        return found[split]
+    if isinstance(found, Dataset) and there[0] in (None, split):
+        return found
+    raise ValueError(
+        f"{field}: {quoted(str(folder), 120)} holds no split {split!r}; there are {short(', '.join(map(str, there)))}"
+    )
+
+
+def _named_split(rows: Dataset) -> str | None:
+    """The split that the rows say they are; ``datasets`` calls plain files "train" whatever they hold."""
+    plain = rows.info.dataset_name in (None, "parquet", "json", "csv", "arrow", "imagefolder", "generator")
+    return None if rows.split is None or (plain and str(rows.split) == "train") else str(rows.split)
 
 
 def without_decoding(rows: Any, image: str) -> Any:

@@ -2,20 +2,25 @@
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Any
 
+import pyarrow as pa
 from datasets import IterableDataset
+from datasets.exceptions import DatasetsError
 
 from atv.data.base import CalibrationData, Conversation
 from atv.data.columns import Columns
-from atv.data.hf_dataset import load_rows, require, without_decoding
+from atv.data.hf_dataset import folder_of, load_rows, require, without_decoding
+from atv.data.wording import reason
 
 
 class HFStream(CalibrationData):
     """Rows as HFDataset reads them, streamed: what is drawn is fetched. The seed shuffles files and a buffer of rows.
 
     Args:
-        path: hub id (``owner/name`` or ``owner/name@revision``), parquet file, or folder of parquet files.
-        config: name of the data set's configuration.
+        path: hub id (``owner/name`` or ``owner/name@revision``), parquet file, folder of parquet files, or folder made
+            by ``save_to_disk``.
+        config: name of the data set's configuration; in a folder, the sub-folder that holds it.
         split: of a data set that has several.
         task: only the rows with this in ``task_column``.
         task_column: where a row says its task.
@@ -57,6 +62,14 @@ class HFStream(CalibrationData):
         return rows, columns
 
     def draw(self, seed: int) -> Iterator[Conversation]:
-        rows, columns = self._table
-        for number, row in enumerate(rows.shuffle(seed=seed, buffer_size=self.buffer)):
-            yield columns.conversation_of(row, number)
+        (rows, columns), folder = self._table, folder_of(self.path)
+        shuffled = enumerate(rows.shuffle(seed=seed, buffer_size=self.buffer))
+        while (drawn := self._next(shuffled)) is not None:
+            number, row = drawn
+            yield columns.conversation_of(row, number, folder)
+
+    def _next(self, rows: Iterator[tuple[int, Any]]) -> tuple[int, Any] | None:
+        try:
+            return next(rows, None)
+        except (pa.ArrowException, DatasetsError, ValueError, TypeError) as error:
+            raise ValueError(f"calibration: {self.path!r} cannot be read on: {reason(error)}") from error

@@ -1,6 +1,5 @@
 """The raw layout of ShareGPT4V and LLaVA-NeXT-Data: a JSON list, and a folder of pictures."""
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,9 @@ from typing import Any
 from atv.data.base import Conversation, IndexedData
 from atv.data.columns import task_rows
 from atv.data.pictures import undecoded
+from atv.data.text_files import json_lines, json_value
+from atv.data.turns import turns_of
+from atv.data.wording import short
 
 
 class ShareGPT4V(IndexedData):
@@ -39,23 +41,26 @@ class ShareGPT4V(IndexedData):
 
     def read(self, index: int) -> Conversation:
         row = self._rows[index]
-        named: Any = undecoded(row.get("image"))
-        return Conversation(str(row["id"]), row["conversations"], [self.images / name for name in named])
+        id = f"row {index}" if row["id"] in (None, "") else str(row["id"])
+        try:
+            pictures = undecoded(row.get("image"), self.images)
+            return Conversation(id, turns_of(row["conversations"]), pictures)
+        except ValueError as error:
+            return Conversation(id, (), fault=str(error))
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
     if not file.is_file():
         raise ValueError(f"calibration.annotations: no such file {str(file)!r}")
     try:
-        text = file.read_text(encoding="utf-8")
-        rows = [json.loads(line) for line in text.splitlines() if line] if file.suffix == ".jsonl" else json.loads(text)
+        rows = json_lines(file) if file.suffix == ".jsonl" else json_value(file)
     except ValueError as error:
-        raise ValueError(f"calibration.annotations: {str(file)!r} is no JSON: {error}") from error
-    if not isinstance(rows, list) or not rows or not isinstance(rows[0], dict):
+        raise ValueError(f"calibration.annotations: {error}") from error
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"calibration.annotations: {str(file)!r} holds no list of rows")
     for number, row in enumerate(rows):
         if missing := [column for column in ("id", "conversations") if column not in row]:
-            there = ", ".join(row)
+            there = short(", ".join(row))
             raise ValueError(
                 f"calibration.annotations: missing columns {', '.join(missing)} in row {number}; there are {there}"
             )

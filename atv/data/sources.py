@@ -1,6 +1,8 @@
 """Data from files, folders, the hub or the package itself, by what they are called."""
 
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset, load_from_disk
 
@@ -58,16 +60,16 @@ def _named(data: str) -> CalibrationData:
     )
 
 
-def load_evaluation(data: str, split: str) -> Dataset:
-    """A split of the bundled or the everyday evaluation suite, or a data set saved with ``Dataset.save_to_disk``."""
-    if data == BUNDLED:
-        from atv.bundled.data import evaluation_set
+def load_evaluation(data: str, split: str, groups: int | None = None) -> Dataset:
+    """A split of the bundled or the everyday evaluation suite, or a data set saved with ``Dataset.save_to_disk``.
 
-        return evaluation_set(split)  # type: ignore[arg-type]  # It names the choices itself.
-    if data == EVERYDAY:
-        from atv.everyday.data import evaluation_set as everyday_set
-
-        return everyday_set(split)  # type: ignore[arg-type]  # Likewise.
+    Args:
+        groups: so many groups of questions of each task are enough; the suite draws no more, a saved one is whole.
+    """
+    if data in (BUNDLED, EVERYDAY):
+        world: Any = import_module(f"atv.{data}.data")
+        most = world.GROUPS_A_TASK if groups is None else min(groups, world.GROUPS_A_TASK)
+        return world.evaluation_set(split, most)
     return _saved(data, "evaluation")
 
 

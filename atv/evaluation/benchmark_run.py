@@ -1,11 +1,13 @@
 """One benchmark, asked and scored: resumable where it has a folder."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import pandas as pd
+from rich.console import Console
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark
@@ -17,6 +19,9 @@ from atv.plugins import resolve
 from atv.records.digests import weights_digest
 from atv.records.run_folder import RunFolder
 from atv.runtime.ranks import gathered
+
+# Questions that are tried before the first is asked, and faults that are printed one by one.
+TRIED = 8
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,8 @@ class BenchmarkResult:
         return cls(loaded, answers, task_scores(answers)[loaded.benchmark.name])
 
     def row(self) -> dict[str, Any]:
-        """Score, counts, answers that could not be read, parts, categories, and what pins the benchmark."""
+        """Score, counts, answers that could not be read, questions that could not be asked, parts, categories, and what
+        pins the benchmark."""
         value, maximum = self.loaded.benchmark.total(self.score.score)
         counts = {"right": self.score.right, "of": self.score.groups, "questions": self.score.questions}
         by_category = {
@@ -42,9 +48,15 @@ class BenchmarkResult:
         }
         return (
             {"score": value, "maximum": maximum, **counts, "unread": int(self.answers["read"].isna().sum())}
-            | {"parts": self._metric.parts(self.answers), "categories": by_category}
+            | {"faulty": self._faulty(), "parts": self._metric.parts(self.answers), "categories": by_category}
             | self.loaded.provenance()
         )
+
+    def _faulty(self) -> list[dict[str, str]]:
+        if "fault" not in self.answers:
+            return []
+        faulty = self.answers[self.answers["fault"].notna()]
+        return [{"question_id": row["question_id"], "reason": row["fault"]} for row in faulty.to_dict("records")]
 
     @property
     def _metric(self) -> GroupedScore:
@@ -67,7 +79,8 @@ def ask_benchmark(
         max_new_tokens: default: the benchmark's own.
 
     Raises:
-        ValueError: when the folder holds another run: another model, version, length of answers or size of pictures.
+        ValueError: when the folder holds another run: another model, version, length of answers or size of pictures;
+            when no question can be asked. A question that cannot be, among others, is named and counts as wrong.
     """
     benchmark = loaded.benchmark
     longest = max_new_tokens or benchmark.max_new_tokens
@@ -82,12 +95,37 @@ def ask_benchmark(
             run.begin()
     questions = {each.question["question_id"]: each.question for each in loaded.questions}
     predicted: list[tuple[Any, str]] = [(questions[name], text) for name, text in before.items() if name in questions]
-    if batches := loaded.batches(processor, batch_size, before):
+    faults: dict[str, str] = {}
+    if batches := loaded.batches(processor, batch_size, before, faults):
+        _require_askable(loaded, processor, before)
         predicted += predict(model, processor, batches, longest, trainer, *callbacks)
+    found = {name: why for of_rank in gathered(faults) for name, why in of_rank.items()}
+    predicted += [(questions[name] | {"fault": why}, "") for name, why in sorted(found.items())]
+    if trainer.is_global_zero:
+        _tell(benchmark.name, found)
     result = BenchmarkResult.of(loaded, scored(predicted))
     if folder is not None and trainer.is_global_zero:
         write_answers(folder / "answers.jsonl", result.answers)
     return result
+
+
+def _require_askable(loaded: LoadedBenchmark, processor: ProcessorMixin, before: Collection[str]) -> None:
+    """Checks, before any is asked, that the first questions are not all refused by template or processor."""
+    faults: dict[str, str] = {}
+    for batch in loaded.batches(processor, 1, before, faults)[:TRIED]:
+        if batch.askable() is not None:
+            return
+    name, why = next(iter(faults.items()))
+    raise ValueError(f"{loaded.benchmark.name}: no question can be asked; the first, {name!r}: {why}")
+
+
+def _tell(benchmark: str, faults: Mapping[str, str]) -> None:
+    console = Console(stderr=True)
+    for name, why in list(faults.items())[:TRIED]:
+        said = f"{benchmark}: question {name!r} cannot be asked ({why}); it counts as wrong"
+        console.print(said, markup=False, soft_wrap=True)
+    if len(faults) > TRIED:
+        console.print(f"{benchmark}: {len(faults)} questions in all cannot be asked and count as wrong", markup=False)
 
 
 def _identity(

@@ -1,7 +1,8 @@
 """Greedy answers through Lightning's prediction loop."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import lightning as L
 import pandas as pd
@@ -12,27 +13,48 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.evaluation import metrics
+from atv.evaluation.decoding import decodes, greedy, whole_prompts
 from atv.evaluation.questions import Prompts
+from atv.evaluation.sharing import Pictures, Sharing
 from atv.plugins import find
 from atv.runtime.preemption import StopBetweenBatches
 from atv.runtime.ranks import gathered, together
 from atv.runtime.trainer import quiet_trainer, running
 
 Question = Mapping[str, Any]
-Step = tuple[Sequence[Question], dict[str, Any]]
 COLUMNS = ("task", "metric", "question_id", "group", "category", "answer", "prediction", "read", "credit")
 
 
+class Step(NamedTuple):
+    """A batch of questions, left-padded, with each picture once where several questions are about it."""
+
+    questions: Sequence[Question]
+    inputs: dict[str, Any]
+    pictures: dict[str, Any]
+    of: list[int]
+
+
 class GreedyAnswers(L.LightningModule):
-    """Generates the answer to each prompt of a left-padded batch, with a KV cache."""
+    """Generates the answer to each prompt of a left-padded batch, with a KV cache.
+
+    What all questions about a picture begin with is run once for them where that is sure to change nothing.
+    """
 
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, max_new_tokens: int) -> None:
         super().__init__()
         self.model, self.processor, self.max_new_tokens = model, processor, max_new_tokens
 
+    @cached_property
+    def sharing(self) -> Sharing:
+        """What is known of this model; made at the first batch, on the device that answers."""
+        return Sharing(self.model, self.generate, self.max_new_tokens)
+
     def transfer_batch_to_device(self, batch: Step | None, device: torch.device, dataloader_idx: int) -> Step | None:
         # Lightning's own transfer cannot rebuild the model outputs that stand in for pixels.
-        return batch and (batch[0], tree_map(lambda value: self._moved(value, device), batch[1]))
+        return batch and batch._replace(
+            inputs=tree_map(lambda value: self._moved(value, device), batch.inputs),
+            pictures=tree_map(lambda value: self._moved(value, device), batch.pictures),
+        )
 
     def _moved(self, value: Any, device: torch.device) -> Any:
         if not isinstance(value, Tensor):
@@ -43,18 +65,24 @@ class GreedyAnswers(L.LightningModule):
     def predict_step(self, batch: Step | None, batch_idx: int) -> list[tuple[Question, str]]:
         if batch is None:
             return []
-        questions, inputs = batch
+        shared = Pictures(batch.pictures, batch.of) if batch.of else None
+        prefill, inputs = self.sharing.prefill(batch.inputs, shared) if shared else (whole_prompts, batch.inputs)
+        made = self.generate(inputs, greedy(prefill) if decodes(self.model) else None)
+        new = made[:, inputs["input_ids"].shape[1] :]
+        return list(zip(batch.questions, self.processor.batch_decode(new, skip_special_tokens=True), strict=True))
+
+    def generate(self, inputs: Mapping[str, Any], loop: Callable[..., Tensor] | None) -> Tensor:
+        """What transformers makes of the prompts with a decoding loop, by default its own."""
         generate: Any = self.model.generate
-        made = generate(
+        return generate(
             **inputs,
             do_sample=False,
             num_beams=1,
             use_cache=True,
             max_new_tokens=self.max_new_tokens,
             pad_token_id=self.processor.tokenizer.pad_token_id,
+            custom_generate=loop,
         )
-        new = made[:, inputs["input_ids"].shape[1] :]
-        return list(zip(questions, self.processor.batch_decode(new, skip_special_tokens=True), strict=True))
 
 
 class _Steps(Dataset[Step | None]):
@@ -67,9 +95,11 @@ class _Steps(Dataset[Step | None]):
         return max(len(self.batches), self.ranks)
 
     def __getitem__(self, index: int) -> Step | None:
-        if index >= len(self.batches):
+        batch = self.batches[index].askable() if index < len(self.batches) else None
+        if batch is None:
             return None
-        return self.batches[index].questions, self.batches[index].inputs
+        pictures = batch.pictures
+        return Step(batch.questions, batch.inputs, pictures.inputs if pictures else {}, pictures.of if pictures else [])
 
 
 def predict(
@@ -95,7 +125,7 @@ def scored(predicted: Iterable[tuple[Question, str]]) -> pd.DataFrame:
     """One row a question, sorted by question_id, so that equal questions stand in equal rows for every model.
 
     Columns are the question's own with prediction, read (the answer as the score reads it, None where it cannot) and
-    credit (0 to 1).
+    credit (0 to 1). A question with a ``fault`` was not asked, and is wrong.
     """
     scores: dict[str, metrics.GroupedScore] = {}
     rows = []
@@ -105,6 +135,8 @@ def scored(predicted: Iterable[tuple[Question, str]]) -> pd.DataFrame:
             scores[name] if name in scores else scores.setdefault(name, find(name, metrics.GroupedScore, "metric")())
         )
         marks = {"read": score.read(text, question), "credit": score.credit(text, question)}
+        if question.get("fault"):
+            marks = {"read": None, "credit": 0.0}
         rows.append({**question, "prediction": text} | marks)
     return pd.DataFrame(rows).sort_values("question_id", ignore_index=True)
 

@@ -1,14 +1,17 @@
 """An evaluation set made ready for generation, once for all models that share a vision tower."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, Image
 from transformers import ProcessorMixin
 
 from atv.data.conversations import encode, read_row, require_columns
+from atv.evaluation.sharing import Pictures
 from atv.model.lvlm import LVLM
 
 EVALUATION_COLUMNS = (
@@ -27,6 +30,10 @@ EVALUATION_COLUMNS = (
 
 # On CPUs the temporaries of larger ones outgrow what the allocator keeps, and are mapped anew at every operation.
 BATCH_SIZE = 16
+# Questions that may be asked at once about as many pictures as a batch has prompts: they are short.
+QUESTIONS_A_PICTURE = 4
+# So few pictures are asked about first, since their questions are answered both ways, to see that it is the same.
+FIRST_PICTURES = 2
 
 
 class Prompts(Protocol):
@@ -40,34 +47,88 @@ class Prompts(Protocol):
     def questions(self) -> list[dict[str, Any]]:
         """What they ask, without pictures."""
 
+    def askable(self) -> "QuestionBatch | None":
+        """The batch, made, without questions that turn out not to be askable; None where none is."""
+
 
 @dataclass(frozen=True)
 class QuestionBatch:
-    """Left-padded prompts, and the questions that they ask (without their pictures)."""
+    """Left-padded prompts, the questions that they ask (without their pictures), and pictures that they share."""
 
     inputs: dict[str, Any]
     questions: list[dict[str, Any]]
+    pictures: Pictures | None = None
+
+    def askable(self) -> "QuestionBatch":
+        """Itself: it was made of questions that can be asked."""
+        return self
 
 
 def question_batches(
     processor: ProcessorMixin, dataset: Dataset, batch_size: int = BATCH_SIZE, groups: int | None = None
 ) -> list[QuestionBatch]:
-    """The questions in batches of like length, for little padding.
+    """The questions in batches of like length, for little padding; all about one picture together.
 
     Args:
         dataset: see ``EVALUATION_COLUMNS``; the bundled sets have them.
+        batch_size: pictures at once; of each several questions may be asked.
         groups: of each task, only the first so many groups.
 
     Raises:
         ValueError: for missing columns or a picture that cannot be read.
     """
     require_columns(dataset, EVALUATION_COLUMNS, "evaluation data")
-    chosen = _first_groups(dataset, groups)
-    lengths = {index: len(text.split()) for index, text in zip(chosen, dataset.select(chosen)["question"], strict=True)}
-    chosen.sort(key=lambda index: lengths[index])
+    chosen = dataset.select(_first_groups(dataset, groups))
     processor.tokenizer.padding_side = "left"
-    parts = [chosen[start : start + batch_size] for start in range(0, len(chosen), batch_size)]
-    return [_batch(processor, [read_row(dataset, index) for index in part]) for part in parts]
+    parts = parted([len(text.split()) for text in chosen["question"]], _pictures(chosen), batch_size)
+    return [_batch(processor, [read_row(chosen, index) for index in rows], of) for rows, of in parts]
+
+
+def parted(
+    lengths: Sequence[int], pictures: Sequence[str | None], batch_size: int
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Batches of questions: their places, and which of the batch's pictures each is about, where any is shared.
+
+    Args:
+        lengths: of the questions, in any unit.
+        pictures: by what to know each question's picture again, None where it has none.
+    """
+    asked: Counter[str | None] = Counter(picture for picture in pictures if picture is not None)
+    order = sorted(range(len(lengths)), key=lambda place: lengths[place])
+    alone = [place for place in order if asked[pictures[place]] < 2]
+    yield from ((alone[start : start + batch_size], []) for start in range(0, len(alone), batch_size))
+    together: dict[str | None, list[int]] = {}
+    for place in order:
+        if asked[pictures[place]] > 1:
+            together.setdefault(pictures[place], []).append(place)
+    for batch in _filled(sorted(together.values(), key=lambda places: lengths[places[-1]]), batch_size):
+        yield [place for places in batch for place in places], [n for n, places in enumerate(batch) for _ in places]
+
+
+def _filled(together: Sequence[list[int]], batch_size: int) -> Iterator[list[list[int]]]:
+    """Batches of pictures, each with the places of its questions."""
+    rows, most = QUESTIONS_A_PICTURE * batch_size, min(FIRST_PICTURES, batch_size)
+    parts = [places[start : start + rows] for places in together for start in range(0, len(places), rows)]
+    batch: list[list[int]] = []
+    for places in parts:
+        if batch and (len(batch) == most or sum(map(len, batch)) + len(places) > rows):
+            yield batch
+            batch, most = [], batch_size
+        batch.append(places)
+    if batch:
+        yield batch
+
+
+def _pictures(dataset: Dataset) -> list[str | None]:
+    """What tells the pictures apart, without decoding them; None where there is none, or it is not known."""
+    if not isinstance(dataset.features["image"], Image):
+        return [None] * len(dataset)
+    stored = dataset.cast_column("image", Image(decode=False))["image"]
+    return [None if one is None else _digest(one["bytes"] or str(one["path"]).encode()) for one in stored]
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _first_groups(dataset: Dataset, groups: int | None) -> list[int]:
@@ -81,13 +142,28 @@ def _first_groups(dataset: Dataset, groups: int | None) -> list[int]:
     return chosen
 
 
-def _batch(processor: ProcessorMixin, rows: Sequence[Mapping[str, Any]]) -> QuestionBatch:
+def _batch(processor: ProcessorMixin, rows: Sequence[Mapping[str, Any]], of: list[int]) -> QuestionBatch:
+    inputs = _encoded(processor, rows)
+    questions = [{key: value for key, value in row.items() if key != "image"} for row in rows]
+    if not of:
+        return QuestionBatch(inputs, questions)
+    first = [rows[of.index(picture)] for picture in sorted(set(of))]
+    return QuestionBatch(inputs, questions, Pictures(_encoded(processor, first), of))
+
+
+def _encoded(processor: ProcessorMixin, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     turns = [[{"role": "user", "text": row["question"]}] for row in rows]
-    inputs = encode(processor, turns, [row["image"] for row in rows], prompt=True)
-    return QuestionBatch(inputs, [{key: value for key, value in row.items() if key != "image"} for row in rows])
+    return encode(processor, turns, [row["image"] for row in rows], prompt=True)
 
 
 @torch.no_grad()
 def see_once(lvlm: LVLM, batches: Sequence[QuestionBatch]) -> list[QuestionBatch]:
     """The batches with the vision tower's outputs in place of pixels, for models that differ in the decoder alone."""
-    return [QuestionBatch(lvlm.encode_images(batch.inputs), batch.questions) for batch in batches]
+    return [_seen(lvlm, batch) for batch in batches]
+
+
+def _seen(lvlm: LVLM, batch: QuestionBatch) -> QuestionBatch:
+    if batch.pictures is None:
+        return replace(batch, inputs=lvlm.encode_images(batch.inputs))
+    pictures = replace(batch.pictures, inputs=lvlm.encode_images(batch.pictures.inputs))
+    return replace(batch, inputs=lvlm.shown_again(batch.inputs, pictures.inputs, pictures.of), pictures=pictures)

@@ -1,6 +1,7 @@
 """The everyday data sets: a calibration pool, and nine evaluation tasks in three disjoint splits."""
 
 from collections import Counter
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -9,7 +10,7 @@ from datasets import Dataset
 from atv.bundled.data import CALIBRATION_FEATURES, EVALUATION_FEATURES
 from atv.everyday.dialogues import calibration_turns
 from atv.everyday.drawing import draw
-from atv.everyday.scenes import sample_scene
+from atv.everyday.scenes import Scene, Split, sample_scene
 from atv.everyday.tasks import TASKS, Question, Task
 
 POOL_SIZE = 2048
@@ -30,34 +31,45 @@ def calibration_pool(size: int = POOL_SIZE) -> Dataset:
 
 
 def evaluation_set(split: Literal["dev", "test", "unseen"], groups: int = GROUPS_A_TASK) -> Dataset:
-    """``groups`` questions of each task (rotations and pairs count once), five or more of them about each picture.
+    """``groups`` questions of each task (rotations and pairs count once), mostly five or more of them about a picture.
 
-    A picture is asked by every task that it allows and that has not asked enough; all of its questions carry its number
-    in their ids: "test-17-presence-0" is the first question of ``presence`` about picture 17.
+    All questions about a picture carry its number in their ids: "test-17-presence-0" is the first question of
+    ``presence`` about picture 17. The first groups are the same whatever ``groups`` is.
 
     Raises:
         ValueError: for another split.
     """
     if split not in SPLITS:
         raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
-    rng = np.random.default_rng((EVALUATION_SEED, SPLITS.index(split)))
     rows: dict[str, list[Any]] = {column: [] for column in EVALUATION_FEATURES}
-    asked: Counter[str] = Counter()
-    number = 0
-    while min(asked[task.name] for task in TASKS) < groups:
-        scene = sample_scene(rng, split)
-        open_tasks = [task for task in TASKS if asked[task.name] < groups]
-        found = [(task, group) for task in open_tasks if (group := task.ask(scene, rng))]
-        if len(found) < min(5, len(open_tasks)):
-            continue
-        image = draw(scene, rng)
-        for task, group in found:
-            asked[task.name] += 1
+    chosen: Counter[str] = Counter()
+    for number, (scene, look, asked) in enumerate(_plan(split)):
+        wanted = [(task, group) for task, group in asked if chosen[task.name] < groups]
+        image = draw(scene, np.random.default_rng(look)) if wanted else None
+        for task, group in wanted:
+            chosen[task.name] += 1
             for row in _rows(f"{split}-{number}", task, group):
                 for column, value in ({"image": image} | row).items():
                     rows[column].append(value)
-        number += 1
     return Dataset.from_dict(rows, features=EVALUATION_FEATURES)
+
+
+@cache
+def _plan(split: Split) -> list[tuple[Scene, int, list[tuple[Task, tuple[Question, ...]]]]]:
+    """Pictures of the whole set, not drawn yet: scene, seed of its look, and the groups of questions about it.
+
+    A picture is asked by every task that it allows and that has not asked enough.
+    """
+    rng = np.random.default_rng((EVALUATION_SEED, SPLITS.index(split)))
+    plan: list[tuple[Scene, int, list[tuple[Task, tuple[Question, ...]]]]] = []
+    count: Counter[str] = Counter()
+    while open_tasks := [task for task in TASKS if count[task.name] < GROUPS_A_TASK]:
+        scene = sample_scene(rng, split)
+        asked = [(task, group) for task in open_tasks if (group := task.ask(scene, rng))]
+        if len(asked) >= min(5, len(open_tasks)):
+            plan.append((scene, int(rng.integers(2**32)), asked))
+            count.update(task.name for task, _ in asked)
+    return plan
 
 
 def _rows(picture: str, task: Task, group: tuple[Question, ...]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import ProcessorMixin
 
 from atv.data.base import Picture
-from atv.data.calibration_batches import Drawing
+from atv.data.calibration_batches import Drawing, Ready
 from atv.data.pictures import decode
 from atv.finetuning.labels import Chat, has_answer, labelled
 
@@ -24,14 +24,19 @@ def drawn(drawing: Drawing, seed: int) -> list[TrainingSample]:
     """All samples of a drawing, each read once to find broken ones before training does.
 
     Raises:
-        ValueError: as calibration's drawing does, and for a conversation without an answer.
+        ValueError: as calibration's drawing does.
     """
-    samples = []
-    for ready in drawing.draw(seed):
-        if not has_answer(ready.chat):
-            raise ValueError(f"calibration: {ready.id!r} has no turn of the assistant, so there is nothing to learn")
-        samples.append(TrainingSample(ready.chat, ready.source.pictures[: len(ready.pictures)]))
-    return samples
+    return [TrainingSample(ready.chat, ready.source.pictures[: len(ready.pictures)]) for ready in drawing.draw(seed)]
+
+
+def require_answer(ready: Ready) -> None:
+    """Checks that there is something to learn.
+
+    Raises:
+        ValueError: for a sample without a turn of the assistant.
+    """
+    if not has_answer(ready.chat):
+        raise ValueError("it has no turn of the assistant, so there is nothing to learn")
 
 
 class ConversationBatches(Dataset):

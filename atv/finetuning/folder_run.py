@@ -18,7 +18,7 @@ from atv.bundled import BUNDLED
 from atv.data.base import CalibrationData
 from atv.data.calibration_batches import Drawing
 from atv.data.sources import load_calibration
-from atv.finetuning.batches import ConversationBatches, TrainingSample, batched, drawn, shuffled
+from atv.finetuning.batches import ConversationBatches, TrainingSample, batched, drawn, require_answer, shuffled
 from atv.finetuning.fit_trainer import CHECKPOINTS, LogTo, last_checkpoint, training_trainer
 from atv.finetuning.settings import Settings
 from atv.finetuning.training_run import Outcome, finish, fit, prepare
@@ -172,7 +172,7 @@ class _Lessons:
     ) -> "_Lessons":
         console = Console(stderr=True, quiet=not trainer.is_global_zero)
         with console.status("reading samples"):
-            found = drawn(Drawing(processor, data, samples + validation, max_length, console), seed)
+            found = drawn(Drawing(processor, data, samples + validation, max_length, console, require_answer), seed)
         return cls(found, processor, samples, max_length)
 
     def batches(self, settings: Settings, multiple: int) -> tuple[ConversationBatches, ConversationBatches | None]:

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import ProcessorMixin
 
+from atv.data.chat_template import written
 from atv.data.conversations import encode_chats
 
 IGNORED = -100
@@ -42,7 +43,7 @@ def _answers(processor: ProcessorMixin, chat: Chat, ids: Tensor) -> Tensor:
     The processor writes many tokens for a picture where the template has one. All others are there in both, in the
     same order, so aligning the two finds the answers whatever a processor does with pictures.
     """
-    text = _written(processor, chat)
+    text = written(processor, chat)
     plain: Any = processor.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     spans = list(_answer_spans(processor, chat, text))
     matched = SequenceMatcher(None, plain["input_ids"], ids.tolist(), autojunk=False).get_matching_blocks()
@@ -60,13 +61,8 @@ def _answer_spans(processor: ProcessorMixin, chat: Chat, text: str) -> Iterator[
     for index, message in enumerate(chat):
         if message["role"] != "assistant":
             continue
-        opening = _written(processor, chat[:index], add_generation_prompt=True)
-        closed = _written(processor, chat[: index + 1])
+        opening = written(processor, chat[:index], prompt=True)
+        closed = written(processor, chat[: index + 1])
         if not (text.startswith(opening) and text.startswith(closed)):
             raise ValueError("processor: its chat template does not write a conversation turn after turn")
         yield len(opening), len(closed.rstrip())
-
-
-def _written(processor: ProcessorMixin, chat: Chat, **options: bool) -> str:
-    template: Any = processor.apply_chat_template
-    return template(list(chat), **options)

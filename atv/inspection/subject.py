@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from transformers import ProcessorMixin
 
 from atv.data import CalibrationData
-from atv.data.conversations import MARKER, encode, messages
+from atv.data.calibration_batches import readable
+from atv.data.conversations import encode, messages
 from atv.data.pictures import decode
+from atv.data.turns import MARKER
+from atv.data.wording import short
 from atv.model.lvlm import LVLM
 from atv.model.visual_grid import VisualGrid, seen_picture, visual_grid
 
@@ -46,7 +48,7 @@ class Subject:
         normal = getattr(processor, "image_processor", None)
         mean, std = (getattr(normal, name, None) for name in ("image_mean", "image_std"))
         seen = seen_picture(inputs, grid, mean, std)
-        return cls(turns, inputs, np.asarray(row["image"].convert("RGB")) if seen is None else seen, grid)
+        return cls(turns, inputs, np.asarray(decode(row["image"])) if seen is None else seen, grid)
 
 
 def drawn_row(data: CalibrationData, seed: int, id: str) -> dict[str, Any]:
@@ -55,7 +57,7 @@ def drawn_row(data: CalibrationData, seed: int, id: str) -> dict[str, Any]:
     Raises:
         ValueError: for a sample with several pictures.
     """
-    drawn = next(conversation for conversation in data.draw(seed) if conversation.id == id)
+    drawn = readable(next(conversation for conversation in data.draw(seed) if short(conversation.id) == id))
     if len(drawn.pictures) > 1:
         raise ValueError(f"sample: {id!r} has {len(drawn.pictures)} pictures; choose one with a single picture")
     turns = [
@@ -87,9 +89,8 @@ def own_row(
     if not question:
         raise ValueError(f"question: what is asked about {str(image)!r}?")
     try:
-        with Image.open(image) as opened:
-            picture = opened.convert("RGB")
-    except OSError as error:
+        picture = decode(image)
+    except ValueError as error:
         raise ValueError(f"image: cannot read {str(image)!r}: {error}") from error
     turns = [{"role": "user", "text": question}, *([{"role": "assistant", "text": answer}] if answer else [])]
     return {"image": picture, "conversation": turns}

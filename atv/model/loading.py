@@ -6,8 +6,10 @@ from typing import Any
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 
 from atv.bundled import BUNDLED, BUNDLED_MODEL
-from atv.data.conversations import require_chat_template
+from atv.data.chat_template import require_chat_template
+from atv.data.wording import reason
 from atv.everyday.assembly.location import EVERYDAY, made_model
+from atv.model.processor_fit import require_fit
 from atv.runtime.hub import fetch_model, is_hub_id
 
 
@@ -36,11 +38,16 @@ def model_folder(model: str, trust_remote_code: bool = False) -> Path:
 
 
 def load_model(folder: Path, trust_remote_code: bool = False) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """Model (in the dtype that its config names, safetensors only) and processor of a folder."""
+    """Model (in the dtype that its config names, safetensors only) and processor of a folder.
+
+    Raises:
+        ValueError: for a processor that cannot be used, or does not fit the model.
+    """
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": True}
     # First, because it is small: what is wrong with it is known before gigabytes are read.
     processor = load_processor(folder, trust_remote_code)
     model = AutoModelForImageTextToText.from_pretrained(folder, use_safetensors=True, dtype="auto", **options)
+    require_fit(processor, model)
     return model.eval(), processor
 
 
@@ -52,8 +59,12 @@ def load_processor(folder: Path, trust_remote_code: bool = False) -> ProcessorMi
     """
     try:
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
-    except ImportError as error:
-        # Those that read videos need torchvision.
-        raise ValueError(f"model: its processor cannot be made: {' '.join(str(error).split())}") from error
+    except Exception as error:  # Files of a folder are not ours; those that read videos need torchvision.
+        raise ValueError(f"model: its processor ({str(folder)!r}) cannot be made: {reason(error)}") from error
+    if not isinstance(processor, ProcessorMixin):
+        raise ValueError(
+            f"model: {str(folder)!r} holds a {type(processor).__name__} and no processor of pictures; add its "
+            "processor_config.json and preprocessor_config.json"
+        )
     require_chat_template(processor)
     return processor

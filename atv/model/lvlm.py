@@ -63,8 +63,23 @@ class LVLM:
         if not plain or not takes(self.model, "mm_encoder_outputs"):
             return dict(inputs)
         see: Any = self.model.get_image_features
-        seen = see(pixel_values=inputs["pixel_values"].to(self.model.device), return_dict=True)
+        seen = see(pixel_values=inputs["pixel_values"].to(self.model.device, self.model.dtype), return_dict=True)
         features = BaseModelOutputWithPooling(pooler_output=seen.pooler_output)
+        kept = {key: value for key, value in inputs.items() if key != "pixel_values"}
+        return kept | {"mm_encoder_outputs": {"image": features}}
+
+    @staticmethod
+    def shown_again(inputs: Mapping[str, Any], encoded: Mapping[str, Any], of: Sequence[int]) -> dict[str, Any]:
+        """``inputs``, a row for each entry of ``of``, with what ``encode_images`` made of the pictures named there.
+
+        Args:
+            encoded: a row for each picture; without the vision tower's output, ``inputs`` stay as they are.
+        """
+        if "mm_encoder_outputs" not in encoded:
+            return dict(inputs)
+        seen = encoded["mm_encoder_outputs"]["image"].pooler_output
+        rows: Any = [seen[picture] for picture in of]
+        features = BaseModelOutputWithPooling(pooler_output=rows)
         kept = {key: value for key, value in inputs.items() if key != "pixel_values"}
         return kept | {"mm_encoder_outputs": {"image": features}}
 

@@ -11,14 +11,14 @@ from atv.criteria import Pruned
 from atv.model.experts import ExpertWeight
 from atv.model.targets import Target
 from atv.pathways.linear import DecoupledLinear
-from atv.pathways.routing import current_visual
+from atv.pathways.routing import current_modalities
 
 
 class DecoupledExperts(nn.Module):
     """Replaces a layer of experts; both pathways start from its weights and share the router (as attention is shared).
 
-    Where both modalities are present both products are computed and the token's own is taken, as in
-    ``DecoupledLinear``.
+    Where both modalities are present both products are computed and the token's own is taken, which is exact for any
+    kernel: how a layer lays out its rows differs between types, so they are not taken apart.
     """
 
     def __init__(self, experts: nn.Module) -> None:
@@ -33,10 +33,11 @@ class DecoupledExperts(nn.Module):
         Raises:
             ValueError: when the rows are not all the forward's tokens, in order, once or once an expert.
         """
-        visual = current_visual()
+        modalities = current_modalities()
         text_product = self.text(hidden_states, *args, **kwargs)
-        if visual is None:
+        if modalities is None:
             return text_product
+        visual = modalities.visual
         times, rest = divmod(len(text_product), visual.numel())
         if rest or not times:
             raise ValueError(f"decouple: experts were given {len(text_product)} rows for {visual.numel()} tokens")

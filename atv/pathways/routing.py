@@ -3,6 +3,8 @@
 import inspect
 from collections.abc import Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,21 +12,38 @@ from torch import Tensor, nn
 from atv.model.lvlm import LVLM
 
 _OUTSIDE = object()
-# bool (batch, length), or None where every token is text. A context variable, not a module's attribute: while
-# pathways are calibrated, forwards of several batches are under way at once, each in a greenlet with its own context.
-_visual: ContextVar[Any] = ContextVar("visual", default=_OUTSIDE)
+# Modalities, or None where every token is text. A context variable, not a module's attribute: while pathways are
+# calibrated, forwards of several batches are under way at once, each in a greenlet with its own context.
+_modalities: ContextVar[Any] = ContextVar("modalities", default=_OUTSIDE)
 
 
-def current_visual() -> Tensor | None:
-    """The visual mask of the running forward.
+@dataclass(frozen=True)
+class Modalities:
+    """Which tokens of a forward are visual: bool (batch, length), some of them True."""
+
+    visual: Tensor
+
+    @cached_property
+    def text_rows(self) -> Tensor:
+        """Places of the text tokens among all, laid flat: int64 (tokens,)."""
+        return (~self.visual).flatten().nonzero().squeeze(1)
+
+    @cached_property
+    def visual_rows(self) -> Tensor:
+        """Places of the visual tokens, likewise."""
+        return self.visual.flatten().nonzero().squeeze(1)
+
+
+def current_modalities() -> Modalities | None:
+    """The modalities of the running forward's tokens; None where all are text.
 
     Raises:
         RuntimeError: outside a forward of the whole model.
     """
-    visual = _visual.get()
-    if visual is _OUTSIDE:
+    modalities = _modalities.get()
+    if modalities is _OUTSIDE:
         raise RuntimeError("a decoupled Linear ran outside a forward of the LVLM, so no token has a modality")
-    return visual
+    return modalities
 
 
 def visual_mask(lvlm: LVLM, inputs: Mapping[str, Any]) -> Tensor | None:
@@ -50,10 +69,11 @@ def route(lvlm: LVLM) -> None:
 
     def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         named = inspect.signature(module.forward).bind_partial(*args).arguments
-        _visual.set(visual_mask(lvlm, named | kwargs))
+        visual = visual_mask(lvlm, named | kwargs)
+        _modalities.set(None if visual is None else Modalities(visual))
 
     def leave(module: nn.Module, args: tuple[Any, ...], result: Any) -> None:
-        _visual.set(_OUTSIDE)
+        _modalities.set(_OUTSIDE)
 
     lvlm.model.register_forward_pre_hook(enter, with_kwargs=True)
     lvlm.model.register_forward_hook(leave, always_call=True)

@@ -86,7 +86,7 @@ def require_space(folder: Path, needed: int, field: str) -> None:
 
 
 def saved_atomically(folder: Path, write: Callable[[Path], None]) -> None:
-    """Lets ``write`` fill a fresh folder, then moves each of its files into ``folder``, config.json last.
+    """Lets ``write`` fill a fresh folder, then moves its files and sub-folders into ``folder``, config.json last.
 
     A folder with a config.json is a whole model.
     """
@@ -96,9 +96,14 @@ def saved_atomically(folder: Path, write: Callable[[Path], None]) -> None:
     fresh.mkdir()
     try:
         write(fresh)
-        for file in sorted(fresh.iterdir(), key=lambda file: (file.name == "config.json", file.name)):
-            _readable(file)
-            os.replace(file, folder / file.name)
+        last = fresh / "config.json"
+        for file in sorted(fresh.rglob("*"), key=lambda file: (file == last, file)):
+            place = folder / file.relative_to(fresh)
+            if file.is_dir():
+                place.mkdir(exist_ok=True)
+            else:
+                _readable(file)
+                os.replace(file, place)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 

@@ -40,7 +40,7 @@ def workspace(entity: str, project: str, given: Sequence[PanelSection]) -> Any:
         project=project,
         name=NAME,
         sections=[
-            ws.PanelSection(name=section.name, panels=[_panel(panel) for panel in section.panels], is_open=True)
+            ws.Section(name=section.name, panels=[_panel(panel) for panel in section.panels], is_open=True)
             for section in given
         ],
         settings=ws.WorkspaceSettings(max_runs=RUNS_SHOWN),

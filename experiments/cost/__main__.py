@@ -10,7 +10,7 @@ from jsonargparse import auto_cli
 
 from atv.records.files import writable
 from atv.records.provenance import provenance
-from experiments.cost import gpu, mask_making, result_page, scaling, whole_models
+from experiments.cost import cells, gpu, mask_making, result_page, scaling, whole_models
 from experiments.cost.workload import Shape
 
 
@@ -36,7 +36,7 @@ def bench(
     torch.set_num_threads(threads)
     before = os.getloadavg()[0]
     compared, remarks = whole_models.rows(shape, repeats, threads, peer)
-    made = mask_making.rows(shape, 2 * repeats + 1)
+    made = [*mask_making.rows(shape, 2 * repeats + 1), *cells.rows(repeats)]
     grown = scaling.growths(growth, repeats)
     large, gpu_remarks = gpu.rows()
     facts: dict[str, Any] = {"model": str(shape), "repeats": repeats, "load before": round(before, 2)} | provenance()

@@ -42,7 +42,7 @@ def test_benchmarks_are_scored_with_counts_versions_and_retention(atv_command, d
     found = json.loads((tmp_path / "dense" / "scores.json").read_text())["benchmarks"]
     assert list(found) == ["POPE", "MMBench", "MME"]
     pope = found["POPE"]
-    assert (pope["of"], pope["questions"], pope["version"], pope["hub"]) == (6, 6, "1", "lmms-lab/POPE")
+    assert (pope["of"], pope["questions"], pope["version"], pope["hub"]) == (6, 6, "2", "lmms-lab-encoder/POPE")
     assert f"{pope['right']:.6g} of 6" in out and set(pope["parts"]) == {"precision", "recall", "f1"}
     assert found["MME"]["maximum"] == 2800 and found["MMBench"]["max_new_tokens"] == 3
     lines = read_lines(tmp_path / "dense" / "MMBench" / "answers.jsonl")

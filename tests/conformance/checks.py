@@ -11,7 +11,7 @@ from transformers import AutoModelForImageTextToText
 import atv
 from atv.calibration.suspension import SuspendedForward, doors
 from atv.model.lvlm import LVLM
-from atv.pathways import decouple_target, route
+from atv.pathways import DecoupledLinear, decouple_target, route
 from atv.runtime.trainer import quiet_trainer
 
 # Other pictures to try until every visual token has moved; codes of a codebook (Chameleon, Emu3) often stay.
@@ -87,10 +87,15 @@ def saving(model, samples):
 
 
 def pathways(model, samples):
-    """With one weight a modality and full masks, the model is the dense one."""
+    """With one weight a modality and full masks, the model is the dense one; each token finds a copy of it, too."""
     full = decoupled(model)
     for batch in samples.batches():
         assert torch.equal(logits_of(full, batch), logits_of(model, batch))
+    for module in full.modules():
+        if isinstance(module, DecoupledLinear):
+            module.visual = copy.deepcopy(module.text)
+    for batch in samples.batches():
+        torch.testing.assert_close(logits_of(full, batch), logits_of(model, batch), rtol=1e-4, atol=1e-4)
 
 
 def generation(model, samples):

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from helpers.layouts import ANSWER, QUESTION, jpg, picture, turns
+from helpers.layouts import ANSWER, QUESTION, Listed, jpg, picture, turns
 from lightning.pytorch.utilities import rank_zero_only
 
 from atv.bundled.vocabulary import build_processor
-from atv.data import Bundled, Conversation, IndexedData
+from atv.data import Bundled, Conversation
 from atv.data.calibration_batches import calibration_batches
 
 IMAGE = 2
@@ -14,22 +14,6 @@ PATCHES = 81
 @pytest.fixture(scope="module")
 def processor():
     return build_processor()
-
-
-class Listed(IndexedData):
-    """Conversations given in a list."""
-
-    def __init__(self, conversations):
-        self.conversations = conversations
-
-    def __len__(self):
-        return len(self.conversations)
-
-    def read(self, index):
-        return self.conversations[index]
-
-    def record(self):
-        return {"class": "Listed", "conversations": len(self.conversations)}
 
 
 def good(count, broken=()):

@@ -61,7 +61,7 @@ def test_a_result_row_has_counts_and_what_pins_the_benchmark(whole):
     assert (row["of"], row["questions"], row["maximum"]) == (3, 9, 100)
     assert row["score"] == pytest.approx(100 * row["right"] / 3)
     assert row["unread"] == whole.answers["read"].isna().sum()
-    assert (row["version"], row["hub"], row["config"], row["split"]) == ("1", "lmms-lab/MMBench", "en", "dev")
+    assert (row["version"], row["hub"], row["config"], row["split"]) == ("2", "lmms-lab-encoder/MMBench", "en", "dev")
     assert (row["revision"], len(row["digest"]), set(row["categories"])) == ("local", 16, {"coarse", "fine"})
 
 

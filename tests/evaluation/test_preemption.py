@@ -16,6 +16,8 @@ from atv.runtime.trainer import quiet_trainer
 class Interrupting:
     """A batch in whose making the process is sent SIGTERM; counts how often it was asked for."""
 
+    pictures = None
+
     def __init__(self, batch: QuestionBatch, send: bool) -> None:
         self.questions, self._inputs, self._send, self.asked = batch.questions, batch.inputs, send, 0
 

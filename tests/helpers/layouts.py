@@ -7,6 +7,8 @@ from datasets import Dataset, Features, Image, Value
 from datasets import List as ListOf
 from PIL import Image as Pictures
 
+from atv.data import IndexedData
+
 QUESTION, ANSWER = "what is there ?", "a red star"
 
 
@@ -51,3 +53,21 @@ def llava_next_rows(count, tasks=("sharegpt4v",), broken=()):
         ],
     }
     return Dataset.from_dict(rows, features=Features(features))
+
+
+class Listed(IndexedData):
+    """Conversations given in a list, or an error that reading one raises."""
+
+    def __init__(self, conversations):
+        self.conversations = conversations
+
+    def record(self):
+        return {"class": "Listed"}
+
+    def __len__(self):
+        return len(self.conversations)
+
+    def read(self, index):
+        if isinstance(found := self.conversations[index], Exception):
+            raise found
+        return found

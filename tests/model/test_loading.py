@@ -15,5 +15,7 @@ def test_a_processor_that_needs_a_missing_library(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2_vl"}))
     kinds = {"image_processor_type": "Qwen2VLImageProcessor", "processor_class": "Qwen2VLProcessor"}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(kinds))
-    with pytest.raises(ValueError, match=r"model: its processor cannot be made: .* requires the Torchvision library"):
+    with pytest.raises(
+        ValueError, match=r"model: its processor \('.*'\) cannot be made: .* requires the Torchvision library"
+    ):
         load_processor(tmp_path)

@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 from helpers.tiny import IMAGE, make_batch
+from torch.nn import functional as F
 
 import atv
 from atv.model.lvlm import LVLM
@@ -37,6 +38,27 @@ def test_equal_masks_are_the_pruned_model_exactly(llava, batches):
     for batch in batches:
         assert torch.equal(both(**batch).logits, pruned(**batch).logits)
         assert torch.equal(both.generate(**batch, max_new_tokens=4), pruned.generate(**batch, max_new_tokens=4))
+
+
+@torch.no_grad()
+def test_both_products_and_a_choice_give_the_same_up_to_rounding(llava, batches):
+    generator = torch.Generator().manual_seed(0)
+    model = decoupled(llava, lambda _, linear: torch.rand(2, *linear.weight.shape, generator=generator) < 0.5)
+    visual, compared = None, 0
+
+    def compare(layer, args, result):
+        nonlocal compared
+        text, other = (F.linear(args[0], weight, layer.bias) for weight in (layer.text, layer.visual))
+        torch.testing.assert_close(result, torch.where(visual[..., None], other, text), rtol=1e-5, atol=1e-5)
+        compared += not torch.allclose(text, other)
+
+    for module in model.modules():
+        if isinstance(module, DecoupledLinear):
+            module.register_forward_hook(compare)
+    for batch in batches:
+        visual = batch["input_ids"] == IMAGE
+        model(**batch)
+    assert compared == len(batches) * len(LVLM.of(llava).linears)
 
 
 @torch.no_grad()

@@ -25,3 +25,18 @@ def test_a_saved_folder_has_ordinary_modes_and_nothing_of_a_killed_run(tmp_path)
     (tmp_path / "ordinary").write_text("")
     assert sorted(os.listdir(tmp_path)) == ["ordinary", "private"]
     assert (tmp_path / "private").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
+def test_sub_folders_can_be_entered_and_filled_again(tmp_path):
+    def write(into):
+        (into / "chat_templates" / "deep").mkdir(parents=True)
+        for name in ("config.json", "chat_templates/tool.jinja", "chat_templates/deep/rag.jinja"):
+            (into / name).write_text(name)
+
+    for _ in range(2):
+        saved_atomically(tmp_path, write)
+    (tmp_path / "ordinary").mkdir()
+    ordinary = (tmp_path / "ordinary").stat().st_mode
+    assert {(tmp_path / name).stat().st_mode for name in ("chat_templates", "chat_templates/deep")} == {ordinary}
+    assert (tmp_path / "chat_templates" / "deep" / "rag.jinja").read_text() == "chat_templates/deep/rag.jinja"
+    assert not (tmp_path / ".writing").exists()

@@ -5,14 +5,21 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, Image
 from PIL.Image import Image as Picture
 from transformers import ProcessorMixin
 
+from atv.data.conversations import encode_chats
+from atv.data.pictures import decode
+from atv.data.wording import quoted, reason, short
 from atv.evaluation.benchmarks.base import Benchmark
+from atv.evaluation.metrics import GroupedScore
+from atv.evaluation.questions import QuestionBatch
+from atv.plugins import resolve
 
 _MARK = re.compile(r"<image (\d+)>")
 
@@ -29,7 +36,8 @@ def asked(benchmark: Benchmark, rows: Dataset, limit: int | None = None) -> list
     """All questions, or those of the first ``limit`` groups (rotations and pairs are one); no picture is decoded.
 
     Raises:
-        ValueError: for a limit under 1, or when there is no question.
+        ValueError: for a limit under 1, when there is no question, or for a row that cannot be asked or scored: the
+            message names it and the column.
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit: expected at least 1, got {limit}")
@@ -43,17 +51,31 @@ def asked(benchmark: Benchmark, rows: Dataset, limit: int | None = None) -> list
 
 def _asked(benchmark: Benchmark, rows: Dataset) -> Iterator[Asked]:
     seen: Counter[str] = Counter()
+    score = resolve(benchmark.metric, GroupedScore, "metric")
     for index, row in enumerate(_undecoded(benchmark, rows)):
-        if not benchmark.keep(row):
-            continue
-        name = _identity(row, benchmark.identity)
-        seen[name] += 1
-        # Rows that are alike in everything that tells rows apart.
-        name = f"{name}#{seen[name]}" if seen[name] > 1 else name
-        fields = asdict(benchmark.ask(row))
-        fields |= {"question_id": name, "group": fields["group"] or name, "question": fields.pop("text")}
-        fields |= {"options": list(fields["options"]), "answers": list(fields["answers"])}
-        yield Asked(index, fields | {"task": benchmark.name, "metric": benchmark.metric})
+        try:
+            if not benchmark.keep(row):
+                continue
+            name = _identity(row, benchmark.identity)
+            seen[name] += 1
+            # Rows that are alike in everything that tells rows apart.
+            name = f"{name}#{seen[name]}" if seen[name] > 1 else name
+            question = _fields(benchmark, row, name)
+            # Whatever cannot be scored is found now, not when all questions were asked.
+            score.credit("", question)
+        except Exception as error:  # What a row holds is not ours, and a benchmark may be a plug-in's.
+            raise ValueError(f"{benchmark.name}: row {index} cannot be asked: {reason(error)}") from error
+        yield Asked(index, question)
+
+
+def _fields(benchmark: Benchmark, row: Mapping[str, Any], name: str) -> dict[str, Any]:
+    fields = asdict(benchmark.ask(row))
+    fields |= {"question_id": name, "group": fields["group"] or name, "question": fields.pop("text")}
+    fields |= {"options": list(fields["options"]), "answers": list(fields["answers"])}
+    for key, value in fields.items():
+        if not all(isinstance(each, str) for each in (value if isinstance(value, list) else [value])):
+            raise ValueError(f"its {key} is {quoted(value)}; expected text")
+    return fields | {"task": benchmark.name, "metric": benchmark.metric}
 
 
 def _undecoded(benchmark: Benchmark, rows: Dataset) -> Dataset:
@@ -67,6 +89,8 @@ def _undecoded(benchmark: Benchmark, rows: Dataset) -> Dataset:
 
 
 def _identity(row: Mapping[str, Any], columns: Sequence[str]) -> str:
+    if all(row[column] is None for column in columns):
+        raise ValueError(f"column {columns[0]!r} is null, and tells rows apart")
     values = [_content(row[column]) for column in columns]
     if all(isinstance(value, str | int) for value in values):
         return "/".join(map(str, values))
@@ -75,7 +99,7 @@ def _identity(row: Mapping[str, Any], columns: Sequence[str]) -> str:
 
 def _content(value: Any) -> Any:
     """A picture counts by its bytes: its file may be called differently in another copy."""
-    return value["bytes"] or value["path"] if isinstance(value, dict) else value
+    return value["bytes"] or value["path"] if isinstance(value, dict) and value.keys() == {"bytes", "path"} else value
 
 
 def digest(questions: Sequence[Asked]) -> str:
@@ -86,12 +110,18 @@ def digest(questions: Sequence[Asked]) -> str:
 
 @dataclass(frozen=True)
 class BenchmarkBatch:
-    """A batch of questions whose pictures are read and encoded whenever ``inputs`` is asked for, and not kept."""
+    """A batch of questions whose pictures are read and encoded whenever ``inputs`` is asked for, and not kept.
+
+    ``root`` is the folder of relative paths to pictures; ``faults`` says why a question could not be asked, by its id,
+    and is shared by all batches of a benchmark.
+    """
 
     benchmark: Benchmark
     rows: Dataset
     asked: tuple[Asked, ...]
     processor: ProcessorMixin
+    root: Path | None = None
+    faults: dict[str, str] = field(default_factory=dict)
 
     @property
     def questions(self) -> list[dict[str, Any]]:
@@ -103,22 +133,40 @@ class BenchmarkBatch:
         """Left-padded prompts.
 
         Raises:
-            ValueError: for a picture that cannot be read, naming its question.
+            Exception: whatever a picture, template or processor raises for one of them.
         """
-        chats = [user_turn(each.question["question"], self._pictures(each)) for each in self.asked]
         self.processor.tokenizer.padding_side = "left"
-        turns: list[Any] = [[{"role": "user", "content": parts}] for parts, _ in chats]
-        texts = [self.processor.apply_chat_template(turn, add_generation_prompt=True) for turn in turns]
-        shown = [pictures for _, pictures in chats if pictures]
-        return dict(self.processor(images=shown or None, text=texts, padding=True, return_tensors="pt"))
+        turns = [user_turn(each.question["question"], self._pictures(each)) for each in self.asked]
+        chats = [[{"role": "user", "content": parts}] for parts, _ in turns]
+        return encode_chats(self.processor, chats, [pictures for _, pictures in turns], prompt=True)
+
+    def askable(self) -> QuestionBatch | None:
+        """The batch, encoded, without the questions that cannot be asked, which ``faults`` then names; None for none.
+
+        Raises:
+            ValueError: for what is wrong with the model's folder, not with a question.
+        """
+        try:
+            return QuestionBatch(self.inputs, self.questions)
+        except Exception as error:  # Templates and processors raise whatever they like.
+            if str(error).startswith("model: "):
+                raise
+            if len(self.asked) == 1:
+                self.faults[self.asked[0].question["question_id"]] = reason(error)
+                return None
+        alone = [replace(self, asked=(each,)) for each in self.asked]
+        good = tuple(batch.asked[0] for batch in alone if batch.askable() is not None)
+        if len(good) == len(self.asked):
+            names = short(", ".join(repr(each.question["question_id"]) for each in self.asked))
+            raise ValueError(f"{self.benchmark.name}: {names} cannot be asked together; use --batch_size 1")
+        return replace(self, asked=good).askable() if good else None
 
     def _pictures(self, each: Asked) -> dict[int, Picture]:
         try:
             pictures = self.benchmark.pictures(self.rows[each.index])
-            return {number: picture.convert("RGB") for number, picture in pictures.items()}
         except (OSError, SyntaxError) as error:
-            name = each.question["question_id"]
-            raise ValueError(f"{self.benchmark.name}: the picture of question {name!r} is broken: {error}") from error
+            raise ValueError(f"its picture cannot be read: {reason(error)}") from error
+        return {number: decode(picture, self.root) for number, picture in pictures.items()}
 
 
 def user_turn(text: str, pictures: Mapping[int, Picture]) -> tuple[list[dict[str, str]], list[Picture]]:

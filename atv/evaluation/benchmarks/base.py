@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from datasets import Dataset
-from PIL import Image
 
 from atv.data.conversations import require_columns
 from atv.evaluation.benchmarks.source import Source
@@ -35,21 +34,25 @@ class Question:
 class Benchmark(ABC):
     """Derive from this in one short file; ``atv evaluate --benchmark NAME`` finds it by its class name.
 
-    ``hub``, ``config`` and ``split`` say where the data set is, ``columns`` what it must have, ``identity`` which of
-    them tell rows apart, ``metric`` the class of ``atv.evaluation.metrics``, ``max_new_tokens`` how long an answer may
-    get, ``lmms_eval`` the name of the same task there, if there is one. ``version`` is raised when a prompt or a
-    score changes, so that results of different versions are never compared.
+    ``hub``, ``config`` and ``split`` say where the data set is (``former_hub``: its name before it moved), ``columns``
+    what it must have, ``identity`` which of them tell rows apart, ``picture_columns`` which hold pictures, ``metric``
+    the class of ``atv.evaluation.metrics``, ``max_new_tokens`` how long an answer may get, ``lmms_eval`` the name of
+    the same task there, if there is one. ``version`` is raised when a prompt or a score changes, so that results of
+    different versions are never compared. Every question needs a picture unless ``needs_picture`` is False.
     """
 
     hub: str
+    former_hub: str | None = None
     config: str | None = None
     split: str
     columns: tuple[str, ...]
     identity: tuple[str, ...]
+    picture_columns: tuple[str, ...] = ("image",)
+    needs_picture: bool = True
     metric: str
     max_new_tokens: int
     lmms_eval: str = ""
-    version: str = "1"
+    version: str = "2"
 
     @property
     def name(self) -> str:
@@ -59,8 +62,8 @@ class Benchmark(ABC):
     def ask(self, row: Row) -> Question:
         """The question of a row; ``row`` has no pictures (but those named by ``identity``, undecoded)."""
 
-    def pictures(self, row: Row) -> dict[int, Image.Image]:
-        """The row's pictures by number, from 1 on."""
+    def pictures(self, row: Row) -> dict[int, Any]:
+        """The row's pictures by number, from 1 on: decoded, or whatever ``atv.data.pictures.undecoded`` takes."""
         return {} if row["image"] is None else {1: row["image"]}
 
     def keep(self, row: Row) -> bool:
@@ -71,7 +74,7 @@ class Benchmark(ABC):
         """The rows of the benchmark's split.
 
         Raises:
-            ValueError: for data that cannot be found, or lack columns.
+            ValueError: for data that cannot be found or read, or lack columns.
         """
         rows = source.read(self.config, self.split)
         require_columns(rows, self.columns, self.name)

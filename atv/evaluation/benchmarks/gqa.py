@@ -6,7 +6,9 @@ from datasets import Dataset
 
 from atv.data.conversations import require_columns
 from atv.evaluation.benchmarks.base import BRIEFLY, Benchmark, Question, Row
+from atv.evaluation.benchmarks.picture_check import faulty_pictures
 from atv.evaluation.benchmarks.source import Source
+from atv.evaluation.benchmarks.values import text
 
 PICTURES = "testdev_balanced_images"
 
@@ -14,7 +16,8 @@ PICTURES = "testdev_balanced_images"
 class GQA(Benchmark):
     """Open questions; exact match (12,578 rows). Pictures are a data set of their own: imageId is its id."""
 
-    hub, config, split = "lmms-lab/GQA", "testdev_balanced_instructions", "testdev"
+    hub, former_hub = "lmms-lab-encoder/GQA", "lmms-lab/GQA"
+    config, split = "testdev_balanced_instructions", "testdev"
     columns = ("id", "imageId", "question", "answer")
     identity = ("id",)
     metric, max_new_tokens = "ExactMatch", 16
@@ -29,6 +32,9 @@ class GQA(Benchmark):
         questions, pictures = super().load(source), source.read(PICTURES, self.split)
         require_columns(pictures, ("id", "image"), f"{self.name} ({PICTURES})")
         place = {name: index for index, name in enumerate(pictures["id"])}
+        used = dict.fromkeys(place[name] for name in questions["imageId"] if name in place)
+        if faulty := next(faulty_pictures(pictures, self.picture_columns, used, source.root), None):
+            raise ValueError(f"GQA: picture {pictures[:]['id'][faulty[0]]!r} of {PICTURES} is broken: {faulty[1]}")
         if absent := sorted(set(questions["imageId"]) - place.keys()):
             raise ValueError(f"GQA: {PICTURES} lacks {len(absent)} pictures of questions, the first is {absent[0]!r}")
 
@@ -38,4 +44,4 @@ class GQA(Benchmark):
         return questions.with_transform(join)
 
     def ask(self, row: Row) -> Question:
-        return Question(f"{row['question']}{BRIEFLY}", row["answer"])
+        return Question(f"{text(row, 'question')}{BRIEFLY}", text(row, "answer"))

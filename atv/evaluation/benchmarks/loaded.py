@@ -10,6 +10,7 @@ from transformers import ProcessorMixin
 
 from atv.evaluation.benchmarks import NINE, Benchmark
 from atv.evaluation.benchmarks.asked import Asked, BenchmarkBatch, asked, digest
+from atv.evaluation.benchmarks.picture_check import faulty_pictures
 from atv.evaluation.benchmarks.source import Folder, Hub
 from atv.plugins import resolve
 
@@ -22,15 +23,40 @@ class LoadedBenchmark:
     rows: Dataset
     questions: Sequence[Asked]
     revision: str
+    root: Path | None = None
 
     def batches(
-        self, processor: ProcessorMixin, batch_size: int = 8, without: Collection[str] = ()
+        self,
+        processor: ProcessorMixin,
+        batch_size: int = 8,
+        without: Collection[str] = (),
+        faults: dict[str, str] | None = None,
     ) -> list[BenchmarkBatch]:
-        """What ``answer`` asks: batches of like length, for little padding, of all questions but those ``without``."""
+        """What ``answer`` asks: batches of like length, for little padding, of all questions but those ``without``.
+
+        Args:
+            faults: takes in the ids of questions that turn out not to be askable, with the reasons.
+        """
+        faults = {} if faults is None else faults
         left = [each for each in self.questions if each.question["question_id"] not in without]
         left.sort(key=lambda each: (len(each.question["question"].split()), each.question["question_id"]))
         parts = [tuple(left[start : start + batch_size]) for start in range(0, len(left), batch_size)]
-        return [BenchmarkBatch(self.benchmark, self.rows, part, processor) for part in parts]
+        return [BenchmarkBatch(self.benchmark, self.rows, part, processor, self.root, faults) for part in parts]
+
+    def require_pictures(self) -> None:
+        """Checks the pictures of the questions by their headers, before any is asked.
+
+        Raises:
+            ValueError: naming the first question whose picture is missing or broken, and how many are.
+        """
+        kind, places = self.benchmark, {each.index: each.question["question_id"] for each in self.questions}
+        faulty = list(faulty_pictures(self.rows, kind.picture_columns, places, self.root, kind.needs_picture))
+        if faulty:
+            index, why = faulty[0]
+            raise ValueError(
+                f"{kind.name}: the picture of question {places[index]!r} is broken: {why} "
+                f"({len(faulty)} of {len(places)} questions have such pictures)"
+            )
 
     def provenance(self) -> dict[str, Any]:
         """Version, hub id, configuration, split, revision and digest of the questions."""
@@ -46,13 +72,18 @@ def load_benchmark(name: str | Benchmark, data: Path | None = None, limit: int |
         limit: only the first so many groups of questions (rotations and pairs are one).
 
     Raises:
-        ValueError: for an unknown name (the message lists the choices), or data that are missing or lack columns.
+        ValueError: for an unknown name (the message lists the choices), or data that are missing, lack columns, or
+            hold a row that cannot be asked or a picture that cannot be opened.
     """
     benchmark = resolve(name, Benchmark, "benchmark")
     hub = benchmark.hub
-    source = Hub(hub) if data is None else Folder(data, benchmark.name, hub.split("/")[-1], hub.replace("/", "--"))
+    names = [hub] if benchmark.former_hub is None else [hub, benchmark.former_hub]
+    folders = (hub.split("/")[-1], *(name.replace("/", "--") for name in names))
+    source = Hub(*names) if data is None else Folder(data, benchmark.name, *folders)
     rows = benchmark.load(source)
-    return LoadedBenchmark(benchmark, rows, asked(benchmark, rows, limit), source.revision)
+    loaded = LoadedBenchmark(benchmark, rows, asked(benchmark, rows, limit), source.revision, source.root)
+    loaded.require_pictures()
+    return loaded
 
 
 ALL = "all"

@@ -1,33 +1,34 @@
 """MMBench: multiple choice in all rotations of the options."""
 
 from atv.evaluation.benchmarks.base import BY_LETTER, Benchmark, Question, Row
+from atv.evaluation.benchmarks.values import number, one_of, text
 
 # Rotations of question i have the index i + k * ROTATION.
 ROTATION = 1_000_000
+# What stands for an option or hint that is not there, beside null.
+ABSENT = ("", "nan")
 
 
 class MMBench(Benchmark):
     """English dev; a question counts only if all its rotations are right (4,329 rows, 1,164 questions)."""
 
-    hub, config, split = "lmms-lab/MMBench", "en", "dev"
+    hub, former_hub = "lmms-lab-encoder/MMBench", "lmms-lab/MMBench"
+    config, split = "en", "dev"
     columns = ("index", "question", "hint", "answer", "A", "B", "C", "D", "category", "image", "L2-category")
     identity = ("index",)
     metric, max_new_tokens = "CircularChoice", 1024
     lmms_eval = "mmbench_en_dev"
 
     def ask(self, row: Row) -> Question:
-        options = {letter: row[letter] for letter in "ABCD" if _present(row[letter])}
-        listed = "\n".join(f"{letter}. {text}" for letter, text in options.items())
-        hint = f"{row['hint']} " if _present(row["hint"]) else ""
+        given = {letter: text(row, letter, "") for letter in "ABCD"}
+        options = {letter: option for letter, option in given.items() if option not in ABSENT}
+        listed = "\n".join(f"{letter}. {option}" for letter, option in options.items())
+        hint = text(row, "hint", "")
         return Question(
-            f"{hint}{row['question']} There are several options:\n{listed}\n\n{BY_LETTER}",
-            row["answer"],
-            group=str(row["index"] % ROTATION),
-            category=row["L2-category"],
+            f"{'' if hint in ABSENT else f'{hint} '}{text(row, 'question')} There are several options:\n{listed}\n\n"
+            f"{BY_LETTER}",
+            one_of(text(row, "answer"), tuple(options), "answer"),
+            group=str(number(row, "index") % ROTATION),
+            category=text(row, "L2-category", ""),
             options=tuple(options.values()),
         )
-
-
-def _present(text: str | None) -> bool:
-    """Absent options and hints are None, empty or the text "nan"."""
-    return text not in (None, "", "nan")

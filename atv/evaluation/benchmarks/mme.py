@@ -1,6 +1,7 @@
 """MME: a pair of yes/no questions a picture, in fourteen categories."""
 
 from atv.evaluation.benchmarks.base import BRIEFLY, Benchmark, Question, Row
+from atv.evaluation.benchmarks.values import one_of, text
 
 POINTS = 2800
 _OWN_PROMPT = " Please answer yes or no."
@@ -9,7 +10,8 @@ _OWN_PROMPT = " Please answer yes or no."
 class MME(Benchmark):
     """Perception and cognition; acc% + acc+% by category, 2,800 points in all (2,374 rows, 1,187 pictures)."""
 
-    hub, split = "lmms-lab/MME", "test"
+    hub, former_hub = "lmms-lab-encoder/MME", "lmms-lab/MME"
+    split = "test"
     columns = ("question_id", "image", "question", "answer", "category")
     # Both questions of a picture have the same id.
     identity = ("category", "question_id", "question")
@@ -17,9 +19,10 @@ class MME(Benchmark):
     lmms_eval = "mme"
 
     def ask(self, row: Row) -> Question:
-        text = row["question"].strip().replace(_OWN_PROMPT, "") + BRIEFLY
-        answer = row["answer"].lower().strip().replace(".", "")
-        return Question(text, answer, group=f"{row['category']}/{row['question_id']}", category=row["category"])
+        asked = text(row, "question").strip().replace(_OWN_PROMPT, "") + BRIEFLY
+        answer = one_of(text(row, "answer").lower().strip().replace(".", ""), ("yes", "no"), "answer")
+        category = text(row, "category")
+        return Question(asked, answer, group=f"{category}/{row['question_id']}", category=category)
 
     def total(self, score: float) -> tuple[float, float]:
         return POINTS * score, POINTS

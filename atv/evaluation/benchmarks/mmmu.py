@@ -1,10 +1,9 @@
 """MMMU: questions of college level, with up to seven pictures."""
 
-import ast
-
-from PIL import Image
+from typing import Any
 
 from atv.evaluation.benchmarks.base import BRIEFLY, BY_LETTER, Benchmark, Question, Row
+from atv.evaluation.benchmarks.values import one_of, text, texts
 from atv.evaluation.metrics.choice import LETTERS
 
 
@@ -14,21 +13,24 @@ class MMMU(Benchmark):
     Pictures stand where question and options name them ("<image 1>").
     """
 
-    hub, split = "lmms-lab/MMMU", "validation"
-    columns = ("id", "question", "options", "answer", "question_type", *(f"image_{i}" for i in range(1, 8)))
+    hub, former_hub = "lmms-lab-encoder/MMMU", "lmms-lab/MMMU"
+    split = "validation"
+    picture_columns = tuple(f"image_{i}" for i in range(1, 8))
+    columns = ("id", "question", "options", "answer", "question_type", *picture_columns)
     identity = ("id",)
     metric, max_new_tokens = "OpenMatchOrChoice", 128
     lmms_eval = "mmmu_val"
 
     def ask(self, row: Row) -> Question:
         # "validation_Art_Theory_12"
-        subject = row["id"].split("_", 1)[-1].rsplit("_", 1)[0]
-        if row["question_type"] != "multiple-choice":
-            return Question(f"{row['question']}\n{BRIEFLY}", row["answer"], category=subject)
-        options = tuple(ast.literal_eval(row["options"]))
-        listed = "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, options, strict=False))
-        text = f"{row['question']}\n{listed}\n\n{BY_LETTER}"
-        return Question(text, row["answer"], category=subject, options=options)
+        subject = text(row, "id").split("_", 1)[-1].rsplit("_", 1)[0]
+        if text(row, "question_type") != "multiple-choice":
+            return Question(f"{text(row, 'question')}\n{BRIEFLY}", text(row, "answer"), category=subject)
+        options = texts(row, "options")
+        listed = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
+        asked = f"{text(row, 'question')}\n{listed}\n\n{BY_LETTER}"
+        answer = one_of(text(row, "answer"), tuple(LETTERS[: len(options)]), "answer")
+        return Question(asked, answer, category=subject, options=options)
 
-    def pictures(self, row: Row) -> dict[int, Image.Image]:
+    def pictures(self, row: Row) -> dict[int, Any]:
         return {number: row[f"image_{number}"] for number in range(1, 8) if row[f"image_{number}"] is not None}

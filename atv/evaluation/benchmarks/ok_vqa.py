@@ -1,6 +1,7 @@
 """OK-VQA: questions that need knowledge of the world."""
 
 from atv.evaluation.benchmarks.base import BRIEFLY, Benchmark, Question, Row
+from atv.evaluation.benchmarks.values import text, texts
 
 ANSWERABLE = "\nWhen the provided information is insufficient, respond with 'Unanswerable'."
 
@@ -8,12 +9,13 @@ ANSWERABLE = "\nWhen the provided information is insufficient, respond with 'Una
 class OKVQA(Benchmark):
     """Open questions with ten people's answers; leave-one-out VQA accuracy (5,046 rows)."""
 
-    hub, split = "lmms-lab/OK-VQA", "val2014"
+    hub, former_hub = "lmms-lab-encoder/OK-VQA", "lmms-lab/OK-VQA"
+    split = "val2014"
     columns = ("question_id", "image", "question", "answers", "question_type", "answer_type")
     identity = ("question_id",)
     metric, max_new_tokens = "VQAAccuracy", 128
     lmms_eval = "ok_vqa_val2014"
 
     def ask(self, row: Row) -> Question:
-        text = f"{row['question']}{ANSWERABLE}{BRIEFLY}"
-        return Question(text, category=row["answer_type"] or "", answers=tuple(row["answers"]))
+        asked = f"{text(row, 'question')}{ANSWERABLE}{BRIEFLY}"
+        return Question(asked, category=text(row, "answer_type", ""), answers=texts(row, "answers"))

@@ -1,12 +1,14 @@
 """POPE: is an object there, or made up?"""
 
 from atv.evaluation.benchmarks.base import BRIEFLY, Benchmark, Question, Row
+from atv.evaluation.benchmarks.values import one_of, text
 
 
 class POPE(Benchmark):
     """Yes/no in three ways to draw absent objects; accuracy, precision, recall, F1 (9,000 rows)."""
 
-    hub, split = "lmms-lab/POPE", "test"
+    hub, former_hub = "lmms-lab-encoder/POPE", "lmms-lab/POPE"
+    split = "test"
     columns = ("id", "question_id", "question", "answer", "image_source", "image", "category")
     # Question ids start anew in every category.
     identity = ("category", "question_id")
@@ -14,5 +16,5 @@ class POPE(Benchmark):
     lmms_eval = "pope"
 
     def ask(self, row: Row) -> Question:
-        answer = row["answer"].lower().strip()
-        return Question(f"{row['question'].strip()}{BRIEFLY}", answer, category=row["category"])
+        answer = one_of(text(row, "answer").lower().strip(), ("yes", "no"), "answer")
+        return Question(f"{text(row, 'question').strip()}{BRIEFLY}", answer, category=text(row, "category", ""))

@@ -1,6 +1,8 @@
 """ScienceQA-IMG: school questions about a picture, with choices."""
 
+from atv.data.pictures import undecoded
 from atv.evaluation.benchmarks.base import BY_LETTER, Benchmark, Question, Row
+from atv.evaluation.benchmarks.values import number, one_of, text, texts
 from atv.evaluation.metrics.choice import LETTERS
 
 
@@ -10,17 +12,20 @@ class ScienceQA(Benchmark):
     Rows have no id: their content tells them apart.
     """
 
-    hub, config, split = "lmms-lab/ScienceQA", "ScienceQA-IMG", "test"
+    hub, former_hub = "lmms-lab-encoder/ScienceQA", "lmms-lab/ScienceQA"
+    config, split = "ScienceQA-IMG", "test"
     columns = ("image", "question", "choices", "answer", "hint", "subject", "topic")
     identity = ("question", "choices", "hint", "image")
     metric, max_new_tokens = "LetterChoice", 16
     lmms_eval = "scienceqa_img"
 
     def keep(self, row: Row) -> bool:
-        return row["image"] is not None
+        return bool(undecoded(row["image"]))
 
     def ask(self, row: Row) -> Question:
-        context = f"Context: {row['hint']}\n" if row["hint"] else ""
-        choices = "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, row["choices"], strict=False))
-        text = f"{context}{row['question']}\n{choices}\n{BY_LETTER}"
-        return Question(text, LETTERS[row["answer"]], category=row["subject"] or "", options=tuple(row["choices"]))
+        hint, choices, right = text(row, "hint", ""), texts(row, "choices"), number(row, "answer")
+        context = f"Context: {hint}\n" if hint else ""
+        listed = "\n".join(f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False))
+        asked = f"{context}{text(row, 'question')}\n{listed}\n{BY_LETTER}"
+        one_of(str(right), [str(place) for place in range(len(choices))], "answer")
+        return Question(asked, LETTERS[right], category=text(row, "subject", ""), options=choices)

@@ -6,13 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from datasets import Dataset, DatasetDict, Image, load_dataset, load_from_disk
+from datasets import Dataset, Image, load_dataset
+from datasets.exceptions import DatasetsError
+
+from atv.data.hf_dataset import saved_split
+from atv.data.parquet_files import load_parquet, split_files
+from atv.data.wording import reason
 
 
 class Source(ABC):
     """Reads splits of one data set; ``revision`` is known once something was read."""
 
     revision: str = "unknown"
+    # Where relative paths to pictures begin.
+    root: Path | None = None
 
     @abstractmethod
     def read(self, config: str | None, split: str) -> Dataset:
@@ -24,23 +31,30 @@ class Source(ABC):
 
 
 class Hub(Source):
-    """The data set on the hub, downloaded when it is read."""
+    """The data set on the hub, downloaded when it is read, under the first of its names that the hub gives."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, *names: str) -> None:
+        self.names = names
 
     def read(self, config: str | None, split: str) -> Dataset:
-        try:
-            rows = load_dataset(self.name, config, split=split)
-        except (OSError, ValueError, RuntimeError, httpx.HTTPError) as error:
-            what = f"{self.name} ({config or 'default'}, {split})"
-            raise ValueError(
-                f"data: cannot fetch {what} from the hub: {error}. Offline, name a local copy with --data FOLDER; "
-                "for a gated data set accept its terms on the hub and log in (hf auth login)"
-            ) from error
-        commits = re.findall(r"@([0-9a-f]{40})/", " ".join(rows.info.download_checksums or {}))
-        self.revision = commits[0] if commits else "unknown"
-        return with_pictures(rows)
+        first: Exception | None = None
+        for name in self.names:
+            try:
+                rows = load_dataset(name, config, split=split)
+            except (OSError, ValueError, RuntimeError, httpx.HTTPError, DatasetsError) as error:
+                first = first or error
+                continue
+            commits = re.findall(r"@([0-9a-f]{40})/", " ".join(rows.info.download_checksums or {}))
+            self.revision = commits[0] if commits else "unknown"
+            # The rest of the data set is under the same name.
+            self.names = (name,)
+            return with_pictures(rows)
+        assert first is not None
+        what = f"{' or '.join(self.names)} ({config or 'default'}, {split})"
+        raise ValueError(
+            f"data: cannot fetch {what} from the hub: {reason(first)}. Offline, name a local copy with --data FOLDER; "
+            "for a gated data set accept its terms on the hub and log in (hf auth login)"
+        ) from first
 
 
 class Folder(Source):
@@ -55,36 +69,34 @@ class Folder(Source):
 
     def __init__(self, folder: Path, *names: str) -> None:
         inner = [folder / name for name in names if (folder / name).is_dir()]
-        self.folder = inner[0] if inner else folder
+        self.folder = self.root = inner[0] if inner else folder
 
     def read(self, config: str | None, split: str) -> Dataset:
         if not self.folder.is_dir():
             raise ValueError(f"data: no folder {str(self.folder)!r}")
-        places = [self.folder / config] if config else []
-        for place in (*places, self.folder):
-            if (rows := _saved(place, split)) is not None:
-                return with_pictures(rows)
-            if files := _parquet(place, split):
-                return with_pictures(load_dataset("parquet", data_files=files, split="train"))
-        what = f"of {config} " if config else ""
-        raise ValueError(
-            f"data: {str(self.folder)!r} holds no split {split!r} {what}as parquet ({split}-*.parquet) or saved to disk"
-        )
+        # The folder of the configuration, where there is one, is the only place of its rows.
+        place = self.folder / config if config and (self.folder / config).is_dir() else self.folder
+        rows = _read(place, split)
+        if rows is None:
+            what = f"of {config} " if config else ""
+            raise ValueError(
+                f"data: {str(self.folder)!r} holds no split {split!r} {what}as parquet ({split}-*.parquet) or saved "
+                "to disk"
+            )
+        return with_pictures(rows)
 
 
-def _saved(place: Path, split: str) -> Dataset | None:
-    if (place / "state.json").is_file() or (place / "dataset_dict.json").is_file():
-        rows = load_from_disk(str(place))
-        return rows.get(split) if isinstance(rows, DatasetDict) else rows
-    return _saved(place / split, split) if (place / split / "state.json").is_file() else None
-
-
-def _parquet(place: Path, split: str) -> list[str]:
-    """The split's files, where the hub's layouts have them; a folder of other names counts whole."""
-    for pattern in (f"{split}-*.parquet", f"{split}.parquet", f"data/{split}-*.parquet", "*.parquet"):
-        if files := sorted(map(str, place.glob(pattern))):
-            return files
-    return []
+def _read(place: Path, split: str) -> Dataset | None:
+    try:
+        for saved in (place, place / split):
+            if (found := saved_split(saved, split, "data")) is not None:
+                return found
+    except OSError as error:
+        raise ValueError(f"data: {str(place)!r} cannot be read: {reason(error)}") from error
+    # Not deeper: a folder beside may be another data set.
+    found = [file for pattern in ("*.parquet", "data/*.parquet", f"{split}/*.parquet") for file in place.glob(pattern)]
+    files = split_files(sorted(found), place, split, "data")
+    return load_parquet(files, "train", "data") if files else None
 
 
 def with_pictures(rows: Dataset) -> Dataset:

@@ -1,9 +1,12 @@
 """Prompts with their pictures."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from datasets import Dataset
 from helpers.benchmark_data import COLORS, pope
+from tokenizers.processors import TemplateProcessing
 
 from atv.bundled import BUNDLED_MODEL
 from atv.evaluation.benchmarks.asked import user_turn
@@ -50,15 +53,51 @@ def test_batches_hold_every_question_once_but_those_left_out(data):
     assert sorted(names) == sorted(everything - {"0", "1000001"})
 
 
-def test_a_broken_picture_is_named(data):
+def with_rows(loaded, change):
+    """The benchmark on rows that ``change`` altered, checked as if they had been loaded."""
     rows = pope().to_pylist()
-    rows[4]["image"]["bytes"] = rows[4]["image"]["bytes"][:40]
-    loaded = load_benchmark("POPE", data)
-    broken = Dataset.from_list(rows).cast(loaded.rows.features)
-    batches = type(loaded)(loaded.benchmark, broken, loaded.questions, "local").batches(
-        load_processor(BUNDLED_MODEL), 1
+    for number, row in enumerate(rows):
+        change(number, row)
+    altered = Dataset.from_list(rows).cast(loaded.rows.features)
+    return replace(loaded, rows=altered)
+
+
+@pytest.mark.parametrize("left", [0, 5])
+def test_a_picture_without_header_is_named_before_any_is_asked(data, left):
+    def cut(number, row):
+        if number in (3, 4):
+            row["image"]["bytes"] = row["image"]["bytes"][:left] if left else None
+            row["image"]["path"] = None
+
+    loaded = with_rows(load_benchmark("POPE", data), cut)
+    with pytest.raises(ValueError, match=r"POPE: the picture of question 'popular/1' is broken: .* \(2 of 6 questions"):
+        loaded.require_pictures()
+
+
+def test_a_picture_cut_off_in_the_middle_costs_its_question_alone(data):
+    def cut(number, row):
+        if number == 4:
+            row["image"]["bytes"] = row["image"]["bytes"][:60]
+
+    loaded, faults = with_rows(load_benchmark("POPE", data), cut), {}
+    loaded.require_pictures()
+    batches = [batch.askable() for batch in loaded.batches(load_processor(BUNDLED_MODEL), 4, faults=faults)]
+    assert sum(len(batch.questions) for batch in batches) == len(COLORS) - 1
+    assert all(len(batch.inputs["input_ids"]) == len(batch.questions) for batch in batches)
+    assert all(torch.is_tensor(batch.inputs["pixel_values"]) for batch in batches)
+    (name,) = faults
+    assert name == "popular/2" and "cannot be read" in faults[name]
+
+
+def test_the_beginning_of_the_sequence_is_written_once(data):
+    processor = load_processor(BUNDLED_MODEL)
+    tokenizer = processor.tokenizer
+    tokenizer.add_special_tokens({"bos_token": "<begin>"})
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<begin> $A", special_tokens=[("<begin>", tokenizer.bos_token_id)]
     )
-    inputs = [batch.inputs for batch in batches if batch.questions[0]["question_id"] != "popular/2"]
-    assert len(inputs) == len(COLORS) - 1 and all(torch.is_tensor(each["pixel_values"]) for each in inputs)
-    with pytest.raises(ValueError, match="POPE: the picture of question 'popular/2' is broken"):
-        next(batch.inputs for batch in batches if batch.questions[0]["question_id"] == "popular/2")
+    template = processor.chat_template
+    for beginning in ("", "<begin>", "\n <begin>"):
+        processor.chat_template = beginning + template
+        (batch,) = load_benchmark("MMMU", data).batches(processor)
+        assert ((batch.inputs["input_ids"] == tokenizer.bos_token_id).sum(1) == 1).all()

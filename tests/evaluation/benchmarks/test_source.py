@@ -9,6 +9,7 @@ from datasets.exceptions import DatasetNotFoundError
 from helpers.benchmark_data import mmbench, pope
 
 from atv.evaluation.benchmarks.asked import asked, digest
+from atv.evaluation.benchmarks.gqa import PICTURES
 from atv.evaluation.benchmarks.loaded import load_benchmark
 
 
@@ -18,9 +19,17 @@ def write(table, file):
     return file.parent
 
 
-@pytest.mark.parametrize(
-    "place", ["test-0.parquet", "data/test-0.parquet", "POPE/any.parquet", "lmms-lab--POPE/test.parquet"]
+PLACES = (
+    "test-0.parquet",
+    "data/test-0.parquet",
+    "POPE/any.parquet",
+    "lmms-lab--POPE/test.parquet",
+    "lmms-lab-encoder--POPE/data/test-00000-of-00001.parquet",
+    "test/0000.parquet",
 )
+
+
+@pytest.mark.parametrize("place", PLACES)
 def test_parquet_wherever_a_copy_has_it(place, data, tmp_path):
     write(pope(), tmp_path / place)
     assert load_benchmark("POPE", tmp_path).provenance() == load_benchmark("POPE", data).provenance()
@@ -83,7 +92,8 @@ def test_a_hub_out_of_reach_or_a_gated_data_set(error, monkeypatch):
         raise error
 
     monkeypatch.setattr("atv.evaluation.benchmarks.source.load_dataset", refuse)
-    with pytest.raises(ValueError, match=r"lmms-lab/MME \(default, test\).*--data FOLDER.*log in") as raised:
+    where = r"lmms-lab-encoder/MME or lmms-lab/MME \(default, test\)"
+    with pytest.raises(ValueError, match=rf"{where}.*--data FOLDER.*log in") as raised:
         load_benchmark("MME")
     assert str(error) in str(raised.value)
 
@@ -99,4 +109,52 @@ def test_the_hub_is_asked_for_the_configuration_and_tells_its_commit(data, monke
 
     monkeypatch.setattr("atv.evaluation.benchmarks.source.load_dataset", fetch)
     found = load_benchmark("MMBench").provenance()
-    assert requests == [("lmms-lab/MMBench", "en", "dev")] and found["revision"] == commit
+    assert requests == [("lmms-lab-encoder/MMBench", "en", "dev")] and found["revision"] == commit
+
+
+def test_the_former_name_is_tried_where_the_new_one_is_not_there(data, monkeypatch):
+    requests = []
+
+    def fetch(name, config, split):
+        requests.append(name)
+        if name.startswith("lmms-lab-encoder/"):
+            raise DatasetNotFoundError(f"Dataset '{name}' doesn't exist on the Hub or cannot be accessed.")
+        folder = "testdev_balanced_images" if config == PICTURES else "testdev_balanced_instructions"
+        return load_dataset("parquet", data_files=str(data / f"GQA/{folder}/*.parquet"), split="train")
+
+    monkeypatch.setattr("atv.evaluation.benchmarks.source.load_dataset", fetch)
+    assert len(load_benchmark("GQA").questions) == 6
+    assert requests == ["lmms-lab-encoder/GQA", "lmms-lab/GQA", "lmms-lab/GQA"]
+
+
+OTHERS = {
+    "another split": ("train-00000-of-00001.parquet", "holds no split 'test' as parquet .*; there are train"),
+    "another split's folder": ("data/validation-0.parquet", "there are validation"),
+    "a split of another maker": ("val2014-00000-of-00001.parquet", "there are val2014"),
+    "a name with a split in it": ("pope_train.parquet", "there are train"),
+    "another data set beside": ("MME/data/test-00000-of-00001.parquet", "holds no split 'test'"),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_rows_of_another_split_are_never_asked(case, tmp_path):
+    file, message = OTHERS[case]
+    write(pope(), tmp_path / file)
+    with pytest.raises(ValueError, match=message):
+        load_benchmark("POPE", tmp_path)
+
+
+def test_only_the_wanted_split_is_asked(tmp_path):
+    write(pope().slice(0, 2), tmp_path / "test-00000-of-00001.parquet")
+    write(pope(), tmp_path / "train-00000-of-00001.parquet")
+    write(pope(), tmp_path / "notes.parquet")
+    assert len(load_benchmark("POPE", tmp_path).questions) == 2
+
+
+def test_a_saved_data_set_of_another_split_is_refused(tmp_path):
+    rows = load_dataset("parquet", data_files={"val": str(write(pope(), tmp_path / "a.parquet") / "a.parquet")})
+    rows.save_to_disk(tmp_path / "splits")
+    rows["val"].save_to_disk(tmp_path / "one")
+    for folder in ("splits", "one"):
+        with pytest.raises(ValueError, match="holds no split 'test'; there are val"):
+            load_benchmark("POPE", tmp_path / folder)

@@ -1,0 +1,116 @@
+"""Greedy decoding from which answers leave as they end, so that a step costs what is left of the batch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Cache, GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
+from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
+from transformers.generation.utils import MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL, GenerationMixin
+
+Prepared = dict[str, Any]
+# Runs the prompts, given their ids and what ``generate`` prepared beside them, and returns the model's output with
+# what the next step is given.
+Prefill = Callable[[PreTrainedModel, Tensor, Prepared], tuple[Any, Prepared]]
+
+# Follow the tokens: (..., batch, length).
+BY_TOKEN = ("attention_mask", "position_ids", "token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids")
+# Read by the first forward alone.
+PROMPT_ONLY = MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL
+_SETTINGS = ("past_key_values", "use_cache", "logits_to_keep")
+# Kinds of cache whose rows are rows of tensors and nothing else.
+_PLAIN_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
+
+
+def decodes(model: PreTrainedModel) -> bool:
+    """Whether ``generate`` takes a decoding loop; a type's own ``generate`` may do what a loop cannot know."""
+    return getattr(type(model), "generate", None) is GenerationMixin.generate
+
+
+def greedy(prefill: Prefill) -> Callable[..., Tensor]:
+    """A loop for ``generate(custom_generate=...)``, which prepares ids, positions, masks and criteria as ever.
+
+    Answers are those of transformers' own greedy search; rows that have ended leave where it is known how to take them
+    out of all that the model carries along.
+    """
+
+    def loop(
+        model: PreTrainedModel,
+        input_ids: Tensor,
+        logits_processor: LogitsProcessorList,
+        stopping_criteria: StoppingCriteriaList,
+        generation_config: GenerationConfig,
+        **prepared: Any,
+    ) -> Tensor:
+        prompts, prompt_length = input_ids, input_ids.shape[1]
+        longest = int(generation_config.max_length or 0) - prompt_length
+        made = prompts.new_full((len(prompts), longest), int(generation_config.pad_token_id or 0))  # type: ignore[call-overload]
+        rows = torch.arange(len(prompts), device=prompts.device)
+        going = torch.ones_like(rows, dtype=torch.bool)
+        output, prepared = prefill(model, input_ids, prepared)
+        step = 0
+        while True:
+            scores = logits_processor(input_ids, output.logits[:, -1].float())  # type: ignore[arg-type]
+            token = scores.argmax(-1)
+            made[rows[going], step] = token[going]
+            input_ids = torch.cat([input_ids, token[:, None]], dim=1)
+            going &= ~stopping_criteria(input_ids, scores)
+            step += 1
+            if not going.any():
+                return torch.cat([prompts, made[:, :step]], dim=1)
+            if not logits_processor and not going.all() and rows_can_leave(prepared):
+                input_ids, rows, prepared = input_ids[going], rows[going], only_rows(prepared, going)
+                going = going[going]
+            output, prepared = next_step(model, input_ids, prepared)
+
+    return loop
+
+
+def whole_prompts(model: PreTrainedModel, input_ids: Tensor, prepared: Prepared) -> tuple[Any, Prepared]:
+    """The prefill of ordinary generation: every prompt in one forward."""
+    output = forward(model, input_ids, prepared, is_first_iteration=True)
+    return output, carried_on(model, output, prepared)
+
+
+def next_step(model: PreTrainedModel, input_ids: Tensor, prepared: Prepared) -> tuple[Any, Prepared]:
+    """Runs the last token of each row."""
+    output = forward(model, input_ids, prepared, next_sequence_length=1)
+    return output, carried_on(model, output, prepared)
+
+
+def forward(model: PreTrainedModel, input_ids: Tensor, prepared: Prepared, **how: Any) -> Any:
+    """One forward of the model, its inputs made by the model's own preparation."""
+    inputs = model.prepare_inputs_for_generation(input_ids, **how, **prepared)  # type: ignore[operator]
+    return model(**inputs, return_dict=True)
+
+
+def carried_on(model: PreTrainedModel, output: Any, prepared: Prepared) -> Prepared:
+    """``prepared`` with room for the next token."""
+    update: Any = model._update_model_kwargs_for_generation  # type: ignore[operator]
+    return update(output, dict(prepared), is_encoder_decoder=False)
+
+
+def unknown(prepared: Prepared) -> set[str]:
+    """Names of what is handed from step to step, of which it is not known how it belongs to rows."""
+    given = {name for name, value in prepared.items() if value is not None}
+    return given - {*BY_TOKEN, *PROMPT_ONLY, *_SETTINGS}
+
+
+def rows_can_leave(prepared: Prepared) -> bool:
+    """Whether everything that goes on to the next step is known, and is plain rows."""
+    positions = prepared.get("position_ids") is not None
+    return positions and not unknown(prepared) and plain(prepared.get("past_key_values"))
+
+
+def plain(cache: Any) -> bool:
+    """Whether a cache holds keys and values by row, and no state that rows share or that padding moves."""
+    return isinstance(cache, Cache) and all(type(layer) in _PLAIN_LAYERS for layer in cache.layers)
+
+
+def only_rows(prepared: Prepared, kept: Tensor) -> Prepared:
+    """What the next step is given, for the rows that stay: bool (batch,). The cache is changed in place."""
+    places = kept.nonzero().squeeze(1)
+    prepared["past_key_values"].batch_select_indices(places)
+    by_token = {name: prepared[name] for name in BY_TOKEN if prepared.get(name) is not None}
+    return prepared | {name: value.index_select(-2, places) for name, value in by_token.items()}

@@ -1,0 +1,86 @@
+"""Whether a processor and a model mean the same: image token, sizes of patches, tokens a picture."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers import PreTrainedModel, ProcessorMixin
+
+from atv.data.conversations import encode
+from atv.data.wording import reason
+from atv.model.decoder import VISUAL_MASK, visual_token_ids
+
+FILE = "processor_config.json"
+_TURN = [{"role": "user", "text": "What is in the picture?"}]
+# A processor's fields, and the model's that must be equal, where both have them.
+_EQUAL = (
+    ("image_seq_length", "mm_tokens_per_image"),
+    ("image_processor.patch_size", "vision_config.patch_size"),
+    ("image_processor.merge_size", "vision_config.spatial_merge_size"),
+    ("image_processor.temporal_patch_size", "vision_config.temporal_patch_size"),
+)
+# The same for LLaVA's kind, whose processors count tokens from the patches of a vision tower.
+_OF_LLAVA = (
+    ("patch_size", "vision_config.patch_size"),
+    ("vision_feature_select_strategy", "vision_feature_select_strategy"),
+)
+
+
+def require_fit(processor: ProcessorMixin, model: PreTrainedModel) -> None:
+    """Checks fields that both have, and encodes a question about a picture to see its visual tokens.
+
+    Raises:
+        ValueError: naming the file, the field and both values.
+    """
+    for said, own, field, expected in _differences(processor, model.config):
+        found = f"{said} is {own!r}" if own is not None else f"{said} is missing"
+        raise ValueError(
+            f"model: in {FILE}, {found}, and config.json has {field} {expected!r}, so that pictures and their tokens "
+            f"do not match; set it to {expected!r}"
+        )
+    ids = visual_token_ids(model)
+    try:
+        inputs = encode(processor, [_TURN], [Image.linear_gradient("L")], prompt=True)
+    except Exception as error:  # Processors raise whatever a field of the wrong kind leads them to.
+        if str(error).startswith("model: "):
+            raise
+        raise ValueError(f"model: {_cannot(processor)}: {reason(error)}{_tokens(processor, ids)}") from error
+    if ids and VISUAL_MASK not in inputs and not torch.isin(inputs["input_ids"], torch.tensor(ids)).any():
+        raise ValueError(f"model: {_cannot(processor)}: it writes no visual token{_tokens(processor, ids)}")
+
+
+def _tokens(processor: ProcessorMixin, ids: tuple[int, ...]) -> str:
+    """Which image token either names, where they differ."""
+    token, own = _value(processor, "image_token"), _value(processor, "image_token_id")
+    if own is None or own in ids:
+        return ""
+    return f"; its image token is {token!r} (id {own}), and config.json names id {', '.join(map(str, ids))}"
+
+
+def _cannot(processor: ProcessorMixin) -> str:
+    """What is wrong in general; fields that are null are often why."""
+    nulls = [name for name, value in vars(processor).items() if value is None and name.endswith(("_size", "_strategy"))]
+    missing = f", in which {', '.join(nulls)} is missing" if nulls else ""
+    return f"its processor ({type(processor).__name__}, {FILE}{missing}) cannot encode a picture for it"
+
+
+def _differences(processor: ProcessorMixin, config: Any) -> Iterator[tuple[str, Any, str, Any]]:
+    """Field of the processor, its value, field of the config, its value, where they contradict each other."""
+    of_llava = hasattr(processor, "num_additional_image_tokens")
+    for said, field in (*_EQUAL, *(_OF_LLAVA if of_llava else ())):
+        own, expected = _value(processor, said), _value(config, field)
+        there = own is not None or (of_llava and said in vars(processor))
+        if there and expected is not None and own != expected:
+            yield said, own, field, expected
+    if of_llava and _value(config, "vision_config.model_type") == "clip_vision_model":
+        # CLIP's tower has a class token beside the patches.
+        own = _value(processor, "num_additional_image_tokens")
+        if own != 1:
+            yield "num_additional_image_tokens", own, "vision_config.model_type clip_vision_model, which needs", 1
+
+
+def _value(held: Any, path: str) -> Any:
+    for name in path.split("."):
+        held = getattr(held, name, None)
+    return held

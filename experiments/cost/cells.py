@@ -1,0 +1,76 @@
+"""A whole cell of an ablation, pruned and asked, against the forward passes that it cannot do without."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedModel
+
+from atv.ablation.bench import Bench, Round
+from atv.ablation.cell import Cell
+from atv.ablation.measuring import prune_and_ask
+from atv.api import Pathway
+from atv.bundled import BUNDLED
+from atv.data.sources import load_calibration, load_evaluation
+from atv.evaluation.questions import Prompts, question_batches
+from atv.evaluation.sharing import Prefixes
+from atv.model.loading import load_model, model_folder
+from atv.model.lvlm import LVLM
+from atv.runtime.timing import Row, compare, elapsed, interleaved
+from atv.runtime.trainer import quiet_trainer
+from experiments.cost.floor import floor
+
+FLOOR = "floor of a cell"
+HALF, DENSE = Pathway("VisualOnly", sparsity=0.5), Pathway("AllTokens", sparsity=0.0)
+CELLS = {
+    "cell, ATV 50%": Cell({}, {"both": Pathway("DriftTopK", sparsity=0.5)}),
+    "cell, visual pathway 50%": Cell({}, {"text": DENSE, "visual": HALF}),
+}
+
+
+def rows(repeats: int, samples: int = 128, groups: int = 20) -> list[Row]:
+    """Cells of the bundled model against their floor, all timed in turns.
+
+    Args:
+        samples: calibration samples, as many as an ablation takes.
+        groups: of questions a task.
+    """
+    model, processor = load_model(model_folder(BUNDLED))
+    rounds = [Round(question_batches(processor, load_evaluation(BUNDLED, "test", groups), groups=groups), 8)]
+    bench = Bench(model, processor, load_calibration(BUNDLED), rounds, samples)
+    trainer = quiet_trainer(enable_progress_bar=False)
+    asked = [batch for own in bench.seen for batch in own.batches]
+    calibration = bench.calibration(None, 0)
+    runs = {FLOOR: lambda: floor(model, calibration) + elapsed(lambda: distinct(model, asked))}
+    for name, cell in CELLS.items():
+        runs[name] = lambda cell=cell: elapsed(lambda: prune_and_ask(cell, bench, trainer))
+    seconds = interleaved(runs, repeats)
+    return [compare(seconds, FLOOR, FLOOR), *(compare(seconds, name, FLOOR, 1.5) for name in CELLS)]
+
+
+@torch.no_grad()
+def distinct(model: PreTrainedModel, batches: Sequence[Prompts]) -> None:
+    """Plain forward passes over the distinct tokens of questions, each picture's prefix once; nothing is generated."""
+    for batch in batches:
+        if batch.pictures is None:
+            _forward(model, batch.inputs)
+            continue
+        prefixes = Prefixes.find(LVLM.of(model), batch.inputs, batch.pictures)
+        texts = [
+            ids[own] for ids, own in zip(batch.inputs["input_ids"], batch.inputs["attention_mask"].bool(), strict=True)
+        ]
+        first = [texts[row][:length] for row, length in zip(prefixes.first, prefixes.lengths, strict=True)]
+        _forward(model, _padded(first) | prefixes.inputs)
+        _forward(model, _padded([text[-rest:] for text, rest in zip(texts, prefixes.rest, strict=True)]))
+
+
+def _forward(model: PreTrainedModel, inputs: Mapping[str, Any]) -> None:
+    model(**inputs, use_cache=False, logits_to_keep=1)
+
+
+def _padded(texts: Sequence[Tensor]) -> dict[str, Any]:
+    ones = [torch.ones_like(text) for text in texts]
+    ids, mask = (pad_sequence(rows, batch_first=True, padding_side="left") for rows in (list(texts), ones))
+    return {"input_ids": ids, "attention_mask": mask}

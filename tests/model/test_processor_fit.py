@@ -1,0 +1,86 @@
+"""A processor that does not fit its model is refused when both are loaded, by file, field and value."""
+
+import json
+import shutil
+
+import pytest
+
+from atv.bundled import BUNDLED_MODEL
+from atv.data.chat_template import require_chat_template
+from atv.model.loading import load_model, load_processor
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return shutil.copytree(BUNDLED_MODEL, tmp_path / "model")
+
+
+def change(folder, file="processor_config.json", **fields):
+    path = folder / file
+    content = json.loads(path.read_text())
+    for name, value in fields.items():
+        if value is None:
+            content.pop(name, None)
+        else:
+            content[name] = value
+    path.write_text(json.dumps(content))
+
+
+FIELDS = {
+    "no patch size": ({"patch_size": None}, "patch_size is missing, and config.json has vision_config.patch_size 6"),
+    "another patch size": ({"patch_size": 9}, "patch_size is 9, and config.json has vision_config.patch_size 6"),
+    "a patch size in words": ({"patch_size": "six"}, "patch_size is 'six'"),
+    "no class token": ({"num_additional_image_tokens": 0}, "num_additional_image_tokens is 0"),
+    "all features": ({"vision_feature_select_strategy": "full"}, "vision_feature_select_strategy is 'full'"),
+    "another image token": ({"image_token": "star"}, "; its image token is 'star' (id "),
+    "a list for a number": ({"patch_size": [6]}, "patch_size is [6]"),
+}
+
+
+@pytest.mark.parametrize("case", FIELDS)
+def test_fields_that_do_not_fit(case, folder):
+    fields, message = FIELDS[case]
+    change(folder, **fields)
+    with pytest.raises(ValueError, match=r"^model: ") as error:
+        load_model(folder)
+    said = str(error.value)
+    assert message in said and "processor_config.json" in said and "\n" not in said
+
+
+BROKEN = {
+    "no JSON": ("processor_config.json", "{"),
+    "a list": ("processor_config.json", "[]"),
+    "an unknown class": ("processor_config.json", '{"processor_class": "NoSuchProcessor"}'),
+    "a tokenizer of words": ("tokenizer.json", '{"version": "1.0"}'),
+    "a template that is none": ("chat_template.jinja", "{% for m in messages %}"),
+    "a template that always raises": ("chat_template.jinja", "{{ raise_exception('no\nchat') }}"),
+    "a template that prints nothing": ("chat_template.jinja", " "),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_files_that_cannot_be_used(case, folder):
+    file, content = BROKEN[case]
+    (folder / file).write_text(content)
+    with pytest.raises(ValueError, match=r"^model: ") as error:
+        load_model(folder)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500
+
+
+def test_named_templates_without_a_default(folder):
+    (folder / "chat_templates").mkdir()
+    for name in ("rag", "tool_use"):
+        (folder / "chat_templates" / f"{name}.jinja").write_text((folder / "chat_template.jinja").read_text())
+    load_model(folder)
+    processor = load_processor(folder)
+    processor.chat_template.pop("default")
+    with pytest.raises(ValueError, match="has the chat templates rag, tool_use and none called default"):
+        require_chat_template(processor)
+
+
+def test_a_folder_without_a_picture_processor(folder):
+    for name in ("processor_config.json", "preprocessor_config.json"):
+        (folder / name).unlink(missing_ok=True)
+    with pytest.raises(ValueError, match=r"^model: ") as error:
+        load_model(folder)
+    assert "processor" in str(error.value) and "\n" not in str(error.value)
