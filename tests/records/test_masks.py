@@ -107,4 +107,4 @@ def test_equal_masks_are_equal_bytes(tmp_path):
     for number in range(8):
         save_masks(tmp_path / str(number), masks)
     assert len({(tmp_path / str(number)).read_bytes() for number in range(8)}) == 1
-    assert all(torch.equal(load_masks(tmp_path / "0")[name], mask) for name, mask in masks.items())
+    assert all(torch.equal(atv.load_masks(tmp_path / "0")[name], mask) for name, mask in masks.items())
