@@ -81,7 +81,8 @@ def _calibrate(
     pruning = Pruning(job.lvlm, job.targets, plans, finished.add, drift, norms)
     recorder = Recorder(job.lvlm, [plan.selection for plan in plans.values()])
     loop = BlockwiseCalibration(job.lvlm, job.seed, len(earlier), finished.offloaded, recorder)
-    with running(trainer, drift, norms, pruning, Preemption()):
+    stop = Preemption(len(batches), kept=finished.folder is not None)
+    with running(trainer, drift, norms, pruning, stop):
         loop.run(trainer, batches, job.targets, job.propagate)
     if not job.propagate:
         finished.reinstall(earlier)

@@ -29,7 +29,7 @@ from atv.records.digests import tensors_digest, weights_digest
 from atv.records.provenance import provenance
 from atv.records.pruning_report import PruningReport
 from atv.records.run_folder import RunFolder, run_folder
-from atv.runtime.preemption import Preempted
+from atv.runtime.preemption import NOTHING, Preempted
 
 
 def finetune(
@@ -95,7 +95,8 @@ def finetune(
         try:
             outcome = fit(lvlm, settings, batches, watched, runner, last_checkpoint(target), workers)
         except SIGTERMException as stopped:
-            raise Preempted("stopped by SIGTERM; the same command goes on from the last checkpoint") from stopped
+            kept = "the same command goes on from the last checkpoint" if last_checkpoint(target).exists() else NOTHING
+            raise Preempted(f"stopped by SIGTERM; {kept}") from stopped
     if runner.is_global_zero:
         story = {"from": base.name, "data": data.record(), "samples": samples, "validation": validation}
         done = {"steps": outcome.steps, "losses": outcome.validation, "seconds": time.perf_counter() - started}
