@@ -12,8 +12,8 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark
 from atv.evaluation.generation import predict, scored
-from atv.evaluation.metrics import GroupedScore
 from atv.evaluation.identity import answering
+from atv.evaluation.metrics import GroupedScore
 from atv.evaluation.predictions import KeepPredictions, Predictions, write_answers
 from atv.evaluation.scores import TaskScore, category_scores, task_scores
 from atv.plugins import resolve
