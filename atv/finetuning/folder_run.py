@@ -25,7 +25,7 @@ from atv.finetuning.training_run import Outcome, finish, fit, prepare
 from atv.model.loading import load_model, model_folder
 from atv.model.lvlm import LVLM
 from atv.output.pruned_folder import read_pruned, write_pruned
-from atv.records.digests import tensors_digest, weights_digest
+from atv.records.digests import content_digest, tensors_digest, weights_digest
 from atv.records.provenance import provenance
 from atv.records.pruning_report import PruningReport
 from atv.records.run_folder import RunFolder, run_folder
@@ -194,6 +194,8 @@ def _identity(
         "samples": learned.samples,
         "validation": len(learned.found) - learned.samples,
         "max_length": learned.max_length,
+        # Of all of them what is said, and of the first batch everything: pictures, template and processor move it.
+        "conversations": content_digest([sample.chat for sample in learned.found]),
         "first batch": tensors_digest([batches[0]]),
     }
     asked = {"command": "finetune", "model": base.digest, "settings": asdict(settings)}
