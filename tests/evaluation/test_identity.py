@@ -3,6 +3,7 @@
 import copy
 import json
 
+import pandas as pd
 import pytest
 from datasets import Dataset
 from helpers.benchmark_data import write_benchmarks
@@ -12,9 +13,11 @@ from tokenizers import AddedToken
 from atv.bundled import BUNDLED_MODEL
 from atv.evaluation.benchmark_run import ask_benchmark
 from atv.evaluation.benchmarks.asked import asked
+from atv.evaluation.benchmarks.dense_answers import DenseAnswers, check_asked_alike
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark, load_benchmark
 from atv.evaluation.benchmarks.seen import picture_digest, seen
 from atv.evaluation.identity import answering, asking
+from atv.evaluation.question_sets import Benchmarks
 from atv.model.loading import load_model, load_processor
 from atv.records.evaluation_report import EvaluationReport
 from atv.runtime.trainer import quiet_trainer
@@ -191,3 +194,23 @@ def test_scores_of_another_model_are_not_mixed(tmp_path):
     (tmp_path / "scores.json").write_text("{")
     with pytest.raises(ValueError, match="is no JSON"):
         EvaluationReport.check_folder(tmp_path, "a", ["POPE"])
+
+
+def test_models_that_were_asked_in_another_way_are_not_compared(processor):
+    here = {"max_new_tokens": 16, **asking(processor)}
+    there = DenseAnswers(pd.DataFrame(), json.loads(json.dumps(here)))
+    check_asked_alike({"POPE": there}, {"POPE": here})
+    normalisation(processor)
+    for change, message in (
+        ({"max_new_tokens": 8}, "max_new_tokens is 16 there and 8 here"),
+        (asking(processor), r"pictures.image_processor.image_mean is \[.*\] there and \[0.1, 0.2, 0.3\] here"),
+    ):
+        with pytest.raises(ValueError, match=f"^dense: POPE was asked in another way: {message}"):
+            check_asked_alike({"POPE": there}, {"POPE": here | change})
+
+
+def test_a_dense_score_of_zero_loses_no_answer():
+    rows = pd.DataFrame({"task": "POPE", "metric": "ExactMatch", "credit": [0.0, 0.0], "group": ["a", "b"]})
+    asked_before = {"POPE": DenseAnswers(rows.assign(category=""), {})}
+    with pytest.warns(UserWarning, match="the dense model scores 0 on every benchmark"):
+        assert Benchmarks([], dense=asked_before)._retention({}) == {}
