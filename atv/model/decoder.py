@@ -49,8 +49,8 @@ def decoder_blocks(model: PreTrainedModel) -> nn.ModuleList:
     """
     kind = type(model).__name__
     language = _encoder_decoder(model.config)
-    if language is None and takes(model, "decoder_input_ids"):
-        # Diffusion Gemma does not say so in its config.
+    if language is None and takes(model, "decoder_position_ids"):
+        # Diffusion Gemma does not say so in its config; BLIP-2, whose decoder may be of either kind, takes ids alone.
         language = model.config.model_type
     if language is not None:
         raise ValueError(

@@ -133,3 +133,8 @@ def test_attention_with_a_bias_of_its_own_is_refused_with_its_reason(llava, batc
         ValueError, match=r"AttentionTopK .* block 0 .* has attention with position_bias, which moves its"
     ):
         atv.prune(llava, batches, selection="AttentionTopK")
+
+
+@pytest.mark.parametrize("kind", ["blip-2", "instructblip"])
+def test_a_decoder_that_takes_ids_of_its_own_is_not_taken_for_half_of_an_encoder_decoder(kind):
+    assert LVLM.of(build(kind)).blocks
