@@ -76,7 +76,6 @@ def route(lvlm: LVLM) -> None:
         named = inspect.signature(module.forward).bind_partial(*args).arguments
         visual = visual_mask(lvlm, named | kwargs)
         _modalities.set(None if visual is None else Modalities(visual))
-
         return args, _every_position(named, kwargs) if drops_positions else kwargs
 
     def leave(module: nn.Module, args: tuple[Any, ...], result: Any) -> None:

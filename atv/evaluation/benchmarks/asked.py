@@ -17,7 +17,7 @@ from atv.data.conversations import encode_chats
 from atv.data.pictures import decode
 from atv.data.wording import quoted, reason, short
 from atv.evaluation.benchmarks.base import Benchmark
-from atv.evaluation.benchmarks.seen import seen
+from atv.evaluation.benchmarks.seen import PICTURE_DIGEST, seen
 from atv.evaluation.metrics import GroupedScore
 from atv.evaluation.questions import QuestionBatch
 from atv.plugins import resolve
@@ -50,7 +50,8 @@ def asked(benchmark: Benchmark, rows: Dataset, limit: int | None = None) -> list
         raise ValueError(f"{benchmark.name}: the data hold no question of the benchmark")
     first = set(list(dict.fromkeys(each.question["group"] for each in every))[:limit])
     chosen = [each for each in every if each.question["group"] in first]
-    digests = seen(rows, [each.index for each in chosen], [each.question["question"] for each in chosen])
+    places, texts = [each.index for each in chosen], [each.question["question"] for each in chosen]
+    digests = seen(rows, places, texts, (*benchmark.picture_columns, PICTURE_DIGEST))
     return [Asked(each.index, each.question | {"seen": own}) for each, own in zip(chosen, digests, strict=True)]
 
 

@@ -12,16 +12,17 @@ from datasets import Dataset, Image
 PICTURE_DIGEST = "picture_digest"
 
 
-def seen(rows: Dataset, places: Sequence[int], texts: Sequence[str]) -> list[str]:
+def seen(rows: Dataset, places: Sequence[int], texts: Sequence[str], columns: Sequence[str] = ()) -> list[str]:
     """A digest for each question: of its text, and of the bytes of every picture in its row, none decoded.
 
     Args:
         rows: of the benchmark.
         places: the question's row.
         texts: the question's turn.
+        columns: that hold pictures of whatever form, beside those of pictures by their type.
     """
     plain = rows.with_format(None)
-    pictured = [name for name, feature in plain.features.items() if _is_picture(name, feature)]
+    pictured = [name for name, feature in plain.features.items() if isinstance(feature, Image) or name in columns]
     for name in pictured:
         if isinstance(plain.features[name], Image):
             plain = plain.cast_column(name, Image(decode=False))
@@ -39,10 +40,6 @@ def picture_digest(cell: Any) -> bytes:
         cell = Path(cell).read_bytes()
     content = cell if isinstance(cell, bytes) else repr(cell).encode(errors="surrogatepass")
     return hashlib.blake2b(content, digest_size=8).digest()
-
-
-def _is_picture(name: str, feature: Any) -> bool:
-    return isinstance(feature, Image) or name.lower().startswith(("image", "picture"))
 
 
 def _digest(text: str, row: Mapping[str, Any]) -> str:
