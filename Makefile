@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 PEERS ?= .venv-peers
+LOWEST ?= .venv-lowest
 BIN := $(VENV)/bin
 ARGS ?=
 # Processes that share an ablation's cells, one thread each: on small models two do more than one with two threads.
@@ -113,6 +114,16 @@ test-processors: install  ## transformers' own processors of seven types, which 
 
 nightly: test-slow docs  ## what CI need not do at every change: all tests, the wheel's too, and the documentation
 
+test-lowest: $(LOWEST)/.installed  ## the quick tests with the lowest versions that setup.cfg allows, in .venv-lowest
+	$(LOWEST)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+# Constraints take no extras.
+$(LOWEST)/.installed: setup.cfg
+	$(PYTHON) -m venv $(LOWEST)
+	sed -n '/^install_requires/,/^$$/s/^ *\([a-z_-]*\)\(\[.*\]\)*>=/\1==/p' setup.cfg > $(LOWEST)/lowest.txt
+	$(LOWEST)/bin/python -m pip install -q --disable-pip-version-check -e '.[dev]' -c $(LOWEST)/lowest.txt
+	@touch $@
+
 wandb-sync: install  ## upload what was logged offline (wandb login first)
 	$(BIN)/wandb sync results/*/wandb/offline-run-* $(ARGS)
 
@@ -169,4 +180,4 @@ wheel: install  ## build dist/atv-*.whl, bundled model included
 	$(BIN)/python -m build --wheel
 
 clean:  ## remove what make made, results excepted
-	rm -rf $(VENV) $(PEERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) $(LOWEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

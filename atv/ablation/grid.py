@@ -21,9 +21,11 @@ from atv.api import load
 from atv.bundled import BUNDLED
 from atv.data import CalibrationData
 from atv.data.sources import load_calibration
+from atv.evaluation.identity import answering
 from atv.evaluation.question_sets import Benchmarks, Questions, Suite
 from atv.evaluation.questions import question_batches
 from atv.model.loading import model_folder
+from atv.records.digests import content_digest
 from atv.records.files import from_here, writable
 
 
@@ -84,7 +86,8 @@ class Grid:
         origin |= {"calibration": calibration if isinstance(calibration, str) else pool.record()}
         origin |= {"samples": samples, "max_length": max_length, **pixels, "groups": groups}
         origin |= {"max_new_tokens": max_new_tokens, **origin_of(asked)}
-        store = CellStore(results / "cells", model_digest(model_folder(model, trust_remote_code)), bench)
+        files = model_digest(model_folder(model, trust_remote_code))
+        store = CellStore(results / "cells", content_digest([files, answering(lvlm, processor)]), bench)
         return cls(store, results, origin, seed, seeds)
 
     @property

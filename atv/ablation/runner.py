@@ -120,7 +120,10 @@ def _attempt(
             store.save(cell, measured)
         trainer.strategy.barrier()
         return store.load(cell), ""
-    except (Preempted, OSError):  # a full disk would fail every cell
+    except Preempted as stopped:
+        what = f"{ablation.name}: {_name(cell)}"
+        raise Preempted(f"stopped by SIGTERM in {what}; finished cells are kept, the same command goes on") from stopped
+    except OSError:  # a full disk would fail every cell
         raise
     except Exception as error:
         if trainer.world_size > 1:  # the other ranks wait: only the launcher can end them all

@@ -61,20 +61,29 @@ def _additive(seen: Tensor) -> Tensor:
     return torch.zeros_like(seen, dtype=torch.float32).masked_fill(~seen, -torch.inf)
 
 
+@dataclass
+class AttentionCalls:
+    """What self-attention was called with, and the options of calls whose weights cannot be computed here."""
+
+    known: list[AttentionCall] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+
 @contextmanager
-def attention_calls() -> Iterator[list[AttentionCall]]:
+def attention_calls() -> Iterator[AttentionCalls]:
     """Notes every self-attention that goes through transformers' AttentionInterface; the model's own one still runs."""
-    calls: list[AttentionCall] = []
+    calls = AttentionCalls()
     choose = AttentionInterface.get_interface
 
     def noting(interface: AttentionInterface, name: str, default: Callable[..., Any]) -> Callable[..., Any]:
         implementation = choose(interface, name, default)
 
         def attend(module: Any, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
-            known = all(kwargs.get(option) is None for option in _UNKNOWN)
-            if known and query.shape[2] == key.shape[2]:
+            unknown = [option for option in _UNKNOWN if kwargs.get(option) is not None]
+            calls.unknown += unknown
+            if not unknown and query.shape[2] == key.shape[2]:
                 mask = args[0] if args else kwargs.get("attention_mask")
-                calls.append(AttentionCall(query, key, mask, kwargs.get("scaling"), kwargs))
+                calls.known.append(AttentionCall(query, key, mask, kwargs.get("scaling"), kwargs))
             return implementation(module, query, key, value, *args, **kwargs)
 
         return attend
@@ -113,14 +122,17 @@ class Recorder:
         """
         recorded = Recorded()
         with ExitStack() as stack:
-            calls = stack.enter_context(attention_calls()) if self._attention else []
+            calls = stack.enter_context(attention_calls()) if self._attention else AttentionCalls()
             if self._outputs:
                 linears = {name: target for name, target in targets.items() if isinstance(target, nn.Linear)}
                 stack.enter_context(watching(linears, lambda name, _, output: recorded.outputs.update({name: output})))
             yield recorded
-        if self._attention and not calls:
+        if self._attention and not calls.known:
+            why = "has no self-attention that goes through transformers' AttentionInterface"
+            if calls.unknown:
+                why = f"has attention with {calls.unknown[0]}, which moves its weights in a way that is not known here"
             raise ValueError(
                 f"selection: {self._attention[0]} needs the last query's attention, but block {block} of {self._model} "
-                "has no self-attention that goes through transformers' AttentionInterface"
+                f"{why}; choose another rule"
             )
-        recorded.attention = calls[0] if calls else None
+        recorded.attention = calls.known[0] if calls.known else None

@@ -107,7 +107,8 @@ class Pruning(BlockCallback):
         drift: Drift,
         norms: ActivationNorms,
     ) -> None:
-        self.lvlm, self.targets, self.plans, self.finished = lvlm, targets, plans, finished
+        self.plans, self.finished = plans, finished
+        self._inside = lvlm.by_block(targets)
         self.drift, self.norms = drift, norms
         self._pools = {pathway: Pool(plan.selection, plan.criterion.needs_gram) for pathway, plan in plans.items()}
         self._started = perf_counter()
@@ -120,9 +121,7 @@ class Pruning(BlockCallback):
         self._started = perf_counter()
 
     def finish(self, block: int) -> None:
-        dense = {
-            name: target.weight.detach() for name, target in self.targets.items() if self.lvlm.block_of(name) == block
-        }
+        dense = {name: target.weight.detach() for name, target in self._inside[block].items()}
         pools: dict[str, BlockPool] = {}
         masks: dict[str, PackedMasks] = {}
         weights: dict[str, Tensor] = {}

@@ -17,6 +17,7 @@ from atv.model.lvlm import LVLM
 from atv.model.offload import is_offloaded, stored
 from atv.model.targets import Target
 from atv.records.pruning_report import AllocationReport
+from atv.runtime.preemption import StopBetweenBatches
 from atv.runtime.ranks import padded, together
 from atv.runtime.trainer import running
 
@@ -82,7 +83,7 @@ def _measured(
 ) -> dict[str, dict[str, Tensor]]:
     """Pathway -> Linear -> sum over all samples, equal on every rank."""
     steps: Any = padded(batches, trainer)
-    with together(trainer), running(trainer):
+    with together(trainer), running(trainer, StopBetweenBatches()):
         loader = DataLoader(steps, batch_size=None, collate_fn=lambda batch: batch)
         trainer.predict(dense, loader, return_predictions=False)
         return {pathway: sums.totals() for pathway, sums in dense.sums.items()}

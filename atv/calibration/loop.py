@@ -96,7 +96,7 @@ class BlockwiseCalibration(L.LightningModule):
         if batch.inputs is not None:
             self.held_bytes += held_bytes(waiting.forward, self._own)
             self.held_tokens += int(waiting.valid.sum())
-        waiting.hidden = arrival.input
+        waiting.hidden = arrival.waiting
         return seen
 
     def on_predict_batch_end(

@@ -9,7 +9,7 @@ from atv.model.lvlm import LVLM
 from atv.model.offload import stored
 from atv.model.targets import Target
 from atv.plugins import describe
-from atv.records.digests import tensors_digest, weights_digest
+from atv.records.digests import content_digest, telling, tensors_digest, weights_digest
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class PruningJob:
         """Settings, and digests of model and data."""
         model = self.lvlm.model
         weights = ((name, stored(model, name)) for name, _ in model.named_parameters())
-        digests = {"model": weights_digest(weights), "calibration data": tensors_digest(batches)}
+        digests = {"model": weights_digest(weights), "config": content_digest(telling(model.config.to_dict()))}
+        digests["calibration data"] = tensors_digest(batches)
         return {**self.settings(), "seed": self.seed, **digests}
 
 

@@ -14,6 +14,7 @@ from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch, number
 from atv.calibration.pathway_plan import Plan
 from atv.calibration.pruning_job import PruningJob
 from atv.calibration.stopping import Preemption
+from atv.model.checkpoint import load_whole
 from atv.records.masks import PackedMasks
 from atv.records.provenance import provenance
 from atv.records.pruning_report import BOTH, AllocationReport, BaseModel, PathwayReport, PruningReport
@@ -81,7 +82,8 @@ def _calibrate(
     pruning = Pruning(job.lvlm, job.targets, plans, finished.add, drift, norms)
     recorder = Recorder(job.lvlm, [plan.selection for plan in plans.values()])
     loop = BlockwiseCalibration(job.lvlm, job.seed, len(earlier), finished.offloaded, recorder)
-    with running(trainer, drift, norms, pruning, Preemption()):
+    stop = Preemption(len(batches), kept=finished.folder is not None)
+    with running(trainer, drift, norms, pruning, stop):
         loop.run(trainer, batches, job.targets, job.propagate)
     if not job.propagate:
         finished.reinstall(earlier)
@@ -119,6 +121,5 @@ def _saved(job: PruningJob, finished: FinishedBlocks, folder: RunFolder) -> Prun
         for block in range(len(job.lvlm.blocks)):
             finished.offloaded.point_to_shard(block)
     else:
-        files: dict[str, Any] = {"dtype": "auto", "use_safetensors": True, "local_files_only": True}
-        model.load_state_dict(type(model).from_pretrained(folder.folder, **files).state_dict())
+        model.load_state_dict(load_whole(folder.folder).state_dict())
     return report

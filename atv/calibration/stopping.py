@@ -7,19 +7,25 @@ from typing import Any
 import lightning as L
 
 from atv.calibration.callbacks import BlockCallback
+from atv.calibration.loop import BlockwiseCalibration
 from atv.calibration.samples import Sample
 from atv.runtime.preemption import Preempted
 from atv.runtime.ranks import gathered
 
 
 class Preemption(BlockCallback):
-    """Stops all ranks after the block in hand, once any was sent SIGTERM.
+    """Stops all ranks before the next batch, or after a finished block, once any was sent SIGTERM.
 
     Comes after the callback that saves blocks. Lightning's own handler speaks to the other ranks from within the
     signal, in the middle of their collectives; this one takes its place until Lightning restores the original.
+
+    Args:
+        batches: of the whole calibration set.
+        kept: whether finished blocks are kept in a folder.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, batches: int, kept: bool) -> None:
+        self._batches, self._kept = batches, kept
         self._asked = False
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -29,9 +35,29 @@ class Preemption(BlockCallback):
     def _ask(self, *_: Any) -> None:
         self._asked = True
 
+    def on_predict_batch_start(
+        self,
+        trainer: L.Trainer,
+        pl_module: BlockwiseCalibration,  # type: ignore[override]
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        # Some ranks have a batch more than others, and all must be asked as often.
+        if batch_idx < max(1, self._batches // trainer.world_size):
+            self._stop_if_asked(pl_module.first_block + dataloader_idx)
+
     def observe(self, sample: Sample) -> None:
         pass
 
     def finish(self, block: int) -> None:
-        if any(gathered(self._asked)):
-            raise Preempted(f"stopped by SIGTERM after block {block}; the same command goes on from there")
+        self._stop_if_asked(block + 1)
+
+    def _stop_if_asked(self, finished: int) -> None:
+        """``finished`` counts the blocks that are pruned."""
+        if not any(gathered(self._asked)):
+            return
+        done = f"stopped by SIGTERM with {finished} block{'' if finished == 1 else 's'} finished"
+        if self._kept:
+            raise Preempted(f"{done}; what is finished is kept, the same command goes on from there")
+        raise Preempted(f"{done}; nothing is kept without a run_dir: load the model and begin anew")

@@ -25,7 +25,9 @@ from atv.model.targets import Target
 class Arrival:
     """A batch at the door of a block: what the dense block made of it, and what its targets read meanwhile.
 
-    ``input`` and ``output`` are (batch, length, hidden). ``recorded`` is what selection rules asked for besides.
+    ``input`` and ``output`` are (batch, length, hidden), where a decoder has several residual streams (batch, length,
+    streams x width); ``waiting`` is the input as the forward holds it. ``recorded`` is what selection rules asked for
+    besides.
     """
 
     block: int
@@ -33,11 +35,13 @@ class Arrival:
     output: Tensor
     recording: Recording
     recorded: Recorded = field(default_factory=Recorded)
+    waiting: Tensor | None = None
 
 
 class _Forward(greenlet.greenlet):
-    """A forward, the block that it should come to next, and what it brings from there."""
+    """A forward of tokens in the shape (batch, length), the block that it should come to next, and what it brings."""
 
+    shape: torch.Size
     wanted = 0
     arrival: Arrival | None = None
 
@@ -47,6 +51,7 @@ class SuspendedForward:
 
     def __init__(self, model: nn.Module, inputs: Mapping[str, Any]) -> None:
         self._greenlet = _Forward(lambda: model(**inputs, use_cache=False))
+        self._greenlet.shape = inputs["input_ids"].shape[:2]
 
     def advance(self, block: int) -> Arrival | None:
         """Resumes until the door of ``block``; None where the forward skips it, as Mllama does with text alone.
@@ -94,10 +99,10 @@ def doors(
     # Hooks that move weights have put a forward of their own into a block's dict.
     before = [block.__dict__.get("forward") for block in lvlm.blocks]
     repeatable: set[tuple[str, ...]] = set()
+    inside = lvlm.by_block(targets)
     try:
         for index, block in enumerate(lvlm.blocks[first_block:], start=first_block):
-            inside = {name: target for name, target in targets.items() if lvlm.block_of(name) == index}
-            block.forward = _door(index, block, inside, propagate, repeatable, recorder or Recorder(lvlm))
+            block.forward = _door(index, block, inside[index], propagate, repeatable, recorder or Recorder(lvlm))
         yield
     finally:
         for block, forward in zip(lvlm.blocks, before, strict=True):
@@ -117,21 +122,23 @@ def _door(
     forward = block.forward
     kind = (type(block).__name__, *(name for name, _ in block.named_children()))
 
-    def observed(*args: Any, **kwargs: Any) -> tuple[Arrival, Any]:
+    def observed(shape: torch.Size, *args: Any, **kwargs: Any) -> tuple[Arrival, Any]:
         hidden = args[0] if args else kwargs["hidden_states"]
-        with recording(targets, hidden.shape[:2].numel(), kwargs) as noted, recorder(index, targets) as recorded:
+        entered = token_states(hidden, shape, f"{kind[0]} {index}")
+        with recording(targets, shape.numel(), kwargs) as noted, recorder(index, targets) as recorded:
             result = forward(*args, **kwargs)
-        output = _output(result)
+        output = token_states(_output(result), shape, f"{kind[0]} {index}")
         if propagate and kind not in repeatable:
-            _check_again(f"{kind[0]} {index}", output, _output(forward(*args, **kwargs)))
+            again = token_states(_output(forward(*args, **kwargs)), shape, f"{kind[0]} {index}")
+            _check_again(f"{kind[0]} {index}", output, again)
             repeatable.add(kind)
-        return Arrival(index, hidden, output, noted, recorded), None if propagate else result
+        return Arrival(index, entered, output, noted, recorded, hidden), None if propagate else result
 
     def door(*args: Any, **kwargs: Any) -> Any:
         here = greenlet.getcurrent()
         while here.wanted < index:
             here.parent.switch()
-        here.arrival, dense = observed(*args, **kwargs)
+        here.arrival, dense = observed(here.shape, *args, **kwargs)
         here.parent.switch()
         return forward(*args, **kwargs) if propagate else dense
 
@@ -140,6 +147,31 @@ def _door(
 
 def _output(result: Any) -> Tensor:
     return result if isinstance(result, Tensor) else result[0]
+
+
+def token_states(hidden: Tensor, shape: torch.Size, block: str) -> Tensor:
+    """What a block takes or gives as one vector a token: (batch, length, hidden).
+
+    Decoders with several residual streams hand on (batch, length, streams, width) or (streams, batch, length, width);
+    a token's streams are then laid end to end, so that drift is of all of them together.
+
+    Args:
+        hidden: as the block has it.
+        shape: (batch, length) of the forward's tokens.
+        block: for the message.
+
+    Raises:
+        ValueError: where tokens are on neither place, or could be on both.
+    """
+    if hidden.dim() == 3 and hidden.shape[:2] == shape:
+        return hidden
+    last, first = hidden.shape[:2] == shape, hidden.shape[1:3] == shape
+    if hidden.dim() == 4 and last != first:
+        return (hidden if last else hidden.movedim(0, 2)).flatten(2)
+    raise ValueError(
+        f"calibration: the hidden states of block {block} are {tuple(hidden.shape)}; expected {(*shape, 'width')} of "
+        f"{shape[0]} x {shape[1]} tokens, with streams before it or before the width if there are several"
+    )
 
 
 def _check_again(block: str, first: Tensor, second: Tensor) -> None:

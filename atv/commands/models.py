@@ -13,7 +13,7 @@ TABLE = Path(__file__).with_name("models.json")
 
 
 def models() -> None:
-    """Print the model types that were tested, which checks each passes, and the types that are refused.
+    """Print the model types that were tested, which checks each passes, the types that are refused, and all others.
 
     It is what the conformance suite found on tiny random models, with the release of transformers that it names.
     """
@@ -24,9 +24,12 @@ def models() -> None:
     refused = Table("refused type", "because")
     for kind, reason in support["refused"].items():
         refused.add_row(kind, reason)
+    untried = Table("type that was not tried", "what is known of it")
+    for kind, known in support["untried"].items():
+        untried.add_row(kind, known)
     console = Console()
-    console.print(tested)
-    console.print(refused)
+    for table in (tested, refused, untried):
+        console.print(table)
     console.print(f"Checks: {', '.join(support['checks'])}. Found with transformers {support['transformers']}.")
 
 

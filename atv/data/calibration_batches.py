@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any, NamedTuple, overload
 
@@ -39,7 +39,7 @@ class CalibrationBatches(Sequence[dict[str, Any]]):
     What can be wrong with a pruning run's options is thus known before samples are read.
     """
 
-    def __init__(self, drawing: "Drawing", seed: int, batch_size: int) -> None:
+    def __init__(self, drawing: Callable[[], "Drawing"], seed: int, batch_size: int) -> None:
         self._drawing, self._seed, self._batch_size = drawing, seed, batch_size
 
     @overload
@@ -47,21 +47,22 @@ class CalibrationBatches(Sequence[dict[str, Any]]):
     @overload
     def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
     def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
-        return self._encoded[index]
+        return self._encoded[0][index]
 
     def __len__(self) -> int:
-        return len(self._encoded)
+        return len(self._encoded[0])
 
     @property
     def record(self) -> dict[str, Any]:
         """Which samples they are, in order, for a report."""
-        assert self._encoded
-        data = {"data": self._drawing.data.record(), "seed": self._seed, "max_length": self._drawing.max_length}
-        return data | self._drawing.outcome()
+        _, drawing = self._encoded
+        given = {"data": drawing.data.record(), "seed": self._seed, "max_length": drawing.max_length}
+        return given | drawing.outcome()
 
     @cached_property
-    def _encoded(self) -> list[dict[str, Any]]:
-        drawing, batches = self._drawing, []
+    def _encoded(self) -> tuple[list[dict[str, Any]], "Drawing"]:
+        # Begun anew, should an earlier attempt have failed half way.
+        drawing, batches = self._drawing(), []
         console = drawing.console
         with Progress(console=console, transient=True, disable=console.quiet or not console.is_terminal) as progress:
             ready = progress.track(drawing.draw(self._seed), drawing.samples, description="calibration samples")
@@ -71,7 +72,7 @@ class CalibrationBatches(Sequence[dict[str, Any]]):
                         ids, chats, pictures, _ = zip(*group, strict=True)
                         drawing.ids += ids
                         batches.append(_together(drawing.processor, ids, chats, pictures))
-        return batches
+        return batches, drawing
 
 
 def calibration_batches(
@@ -102,7 +103,8 @@ def calibration_batches(
         most = f"1 to {len(source)} (the data's samples)" if isinstance(source, Sized) else "at least 1"
         raise ValueError(f"samples: expected {most}, got {samples}")
     console = Console(stderr=True, quiet=getattr(rank_zero_only, "rank", 0) != 0)
-    return CalibrationBatches(Drawing(processor, source, samples, max_length, console), seed, batch_size)
+    drawing = partial(Drawing, processor, source, samples, max_length, console)
+    return CalibrationBatches(drawing, seed, batch_size)
 
 
 def _together(

@@ -12,12 +12,14 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark
 from atv.evaluation.generation import predict, scored
+from atv.evaluation.identity import answering
 from atv.evaluation.metrics import GroupedScore
 from atv.evaluation.predictions import KeepPredictions, Predictions, write_answers
 from atv.evaluation.scores import TaskScore, category_scores, task_scores
 from atv.plugins import resolve
 from atv.records.digests import weights_digest
 from atv.records.run_folder import RunFolder
+from atv.runtime.preemption import NOTHING
 from atv.runtime.ranks import gathered
 
 # Questions that are tried before the first is asked, and faults that are printed one by one.
@@ -79,18 +81,21 @@ def ask_benchmark(
         max_new_tokens: default: the benchmark's own.
 
     Raises:
-        ValueError: when the folder holds another run: another model, version, length of answers or size of pictures;
-            when no question can be asked. A question that cannot be, among others, is named and counts as wrong.
+        ValueError: when the folder holds another run: another model, version or length of answers, other questions or
+            pictures behind the same ids, another chat template, processor or generation config; when no question can
+            be asked. A question that cannot be, among others, is named and counts as wrong.
     """
     benchmark = loaded.benchmark
     longest = max_new_tokens or benchmark.max_new_tokens
     before: dict[str, str] = {}
     callbacks = []
     if folder is not None:
-        run, kept = RunFolder(folder, _identity(loaded, model, processor, longest)), Predictions(folder / "predictions")
-        callbacks.append(KeepPredictions(kept))
+        run = RunFolder(folder, _identity(loaded, model, processor, longest))
+        made = Predictions(folder / "predictions")
+        callbacks.append(KeepPredictions(made))
+        made.check_seen({each.question["question_id"]: each.question for each in loaded.questions})
         # The first rank's word counts: another may look when the first one has begun.
-        before = gathered(kept.read())[0]
+        before = gathered(made.read())[0]
         if trainer.is_global_zero:
             run.begin()
     questions = {each.question["question_id"]: each.question for each in loaded.questions}
@@ -98,7 +103,8 @@ def ask_benchmark(
     faults: dict[str, str] = {}
     if batches := loaded.batches(processor, batch_size, before, faults):
         _require_askable(loaded, processor, before)
-        predicted += predict(model, processor, batches, longest, trainer, *callbacks)
+        kept = "answers so far are kept, the same command goes on" if folder is not None else NOTHING
+        predicted += predict(model, processor, batches, longest, trainer, *callbacks, kept=kept)
     found = {name: why for of_rank in gathered(faults) for name, why in of_rank.items()}
     predicted += [(questions[name] | {"fault": why}, "") for name, why in sorted(found.items())]
     if trainer.is_global_zero:
@@ -132,11 +138,10 @@ def _identity(
     loaded: LoadedBenchmark, model: PreTrainedModel, processor: ProcessorMixin, max_new_tokens: int
 ) -> dict[str, Any]:
     """What moves the answers: limits and batch sizes do not."""
-    size = getattr(getattr(processor, "image_processor", None), "size", None)
     return {
         "benchmark": loaded.benchmark.name,
         **loaded.benchmark.provenance(),
         "model": weights_digest(model.named_parameters()),
         "max_new_tokens": max_new_tokens,
-        "pictures": str(size),
+        **answering(model, processor),
     }

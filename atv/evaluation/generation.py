@@ -17,7 +17,7 @@ from atv.evaluation.decoding import decodes, greedy, whole_prompts
 from atv.evaluation.questions import Prompts
 from atv.evaluation.sharing import Pictures, Sharing
 from atv.plugins import find
-from atv.runtime.preemption import StopBetweenBatches
+from atv.runtime.preemption import NOTHING, StopBetweenBatches
 from atv.runtime.ranks import gathered, together
 from atv.runtime.trainer import quiet_trainer, running
 
@@ -74,14 +74,20 @@ class GreedyAnswers(L.LightningModule):
     def generate(self, inputs: Mapping[str, Any], loop: Callable[..., Tensor] | None) -> Tensor:
         """What transformers makes of the prompts with a decoding loop, by default its own."""
         generate: Any = self.model.generate
+        # The only part of a generation config that wants the tokenizer.
+        stops = getattr(self.model.generation_config, "stop_strings", None)
+        wanted = {"tokenizer": self.processor.tokenizer} if stops else {}
         return generate(
             **inputs,
             do_sample=False,
             num_beams=1,
+            num_return_sequences=1,
+            return_dict_in_generate=False,
             use_cache=True,
             max_new_tokens=self.max_new_tokens,
             pad_token_id=self.processor.tokenizer.pad_token_id,
             custom_generate=loop,
+            **wanted,
         )
 
 
@@ -109,14 +115,18 @@ def predict(
     max_new_tokens: int,
     trainer: L.Trainer,
     *callbacks: L.Callback,
+    kept: str = NOTHING,
 ) -> list[tuple[Question, str]]:
     """Questions with their answers, in no order; the ranks share the batches out, and each has all in the end.
+
+    Args:
+        kept: what is left of the answers when the run is stopped, for the message.
 
     Raises:
         Preempted: after the batch in hand, when SIGTERM was sent.
     """
     module, steps = GreedyAnswers(model, processor, max_new_tokens), _Steps(batches, trainer.world_size)
-    with together(trainer), running(trainer, *callbacks, StopBetweenBatches()):
+    with together(trainer), running(trainer, *callbacks, StopBetweenBatches(kept)):
         own: Any = trainer.predict(module, DataLoader(steps, batch_size=None, collate_fn=lambda step: step))
         return [pair for made in gathered(own or []) for step in made for pair in step]
 

@@ -13,7 +13,7 @@ from atv.records.files import atomic
 
 
 class Predictions:
-    """A folder of rank-000.jsonl, ...; each line has question_id and prediction.
+    """A folder of rank-000.jsonl, ...; each line has question_id, prediction, and what was ``seen``, by its digest.
 
     A batch is written at once. A line that a killed run left torn does not count and is cut off by the next write; of
     lines with the same question the first counts.
@@ -24,17 +24,36 @@ class Predictions:
 
     def read(self) -> dict[str, str]:
         """Question id -> prediction, of all ranks."""
-        by_question: dict[str, str] = {}
+        return {name: row["prediction"] for name, row in self._rows().items()}
+
+    def check_seen(self, questions: Mapping[str, Mapping[str, Any]]) -> None:
+        """Whether the questions of these ids are those that were answered.
+
+        Raises:
+            ValueError: naming the first that has another text or picture now.
+        """
+        for name, row in self._rows().items():
+            if name in questions and row.get("seen") != questions[name].get("seen"):
+                raise ValueError(
+                    f"output: {str(self.folder.parent)!r} holds answers to other questions: {name[:80]!r} has another "
+                    "text or picture now; choose another folder"
+                )
+
+    def _rows(self) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
         for file in sorted(self.folder.glob("rank-*.jsonl")):
             for line in _whole_lines(file.read_bytes()).splitlines():
                 row = json.loads(line)
-                by_question.setdefault(row["question_id"], row["prediction"])
-        return by_question
+                found.setdefault(row["question_id"], row)
+        return found
 
     def append(self, rank: int, made: Iterable[tuple[Mapping[str, Any], str]]) -> None:
         """Adds a batch to a rank's file; it is on disk when this returns."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        rows = ({"question_id": question["question_id"], "prediction": text} for question, text in made)
+        rows = (
+            {"question_id": question["question_id"], "prediction": text, "seen": question.get("seen")}
+            for question, text in made
+        )
         lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
         rank_file = self.folder / f"rank-{rank:03d}.jsonl"
         _cut_torn_line(rank_file)

@@ -1,25 +1,29 @@
 """What a model can be asked, with the data at hand: the bundled suite, or benchmarks. Each asks and scores."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import lightning as L
-import pandas as pd
 from datasets import Dataset
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.data.pixel_cap import cap_pixels
 from atv.evaluation.benchmark_run import BenchmarkResult, ask_benchmark
+from atv.evaluation.benchmarks.dense_answers import DenseAnswers, check_asked_alike
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark
 from atv.evaluation.generation import answer
+from atv.evaluation.identity import answering
 from atv.evaluation.picture_size import pin_pixels
 from atv.evaluation.questions import BATCH_SIZE, question_batches
 from atv.evaluation.scores import retention, task_scores
+from atv.records.digests import weights_digest
 from atv.records.evaluation_report import EvaluationReport, TaskRow
 from atv.records.files import atomic
 from atv.records.provenance import provenance
+from atv.records.run_folder import plain
 
 
 class Asking(NamedTuple):
@@ -53,6 +57,7 @@ class Suite:
     def ask(self, model: PreTrainedModel, processor: ProcessorMixin, how: Asking) -> EvaluationReport:
         """Asks every question; answers go to answers.parquet."""
         cap_pixels(processor, how.min_pixels, how.max_pixels)
+        digest = _checked(model, how, None)
         batches = question_batches(processor, self.rows, how.batch_size or BATCH_SIZE, self.groups)
         answers = answer(model, processor, batches, how.max_new_tokens or 16, how.trainer)
         if how.output is not None and how.trainer.is_global_zero:
@@ -60,7 +65,12 @@ class Suite:
                 answers.to_parquet(path, index=False)
         scores = task_scores(answers)
         tasks = {name: TaskRow(score.score, score.groups, score.questions) for name, score in scores.items()}
-        asked = {"model": model.name_or_path, "evaluation": self.evaluation, "split": self.split}
+        asked = {
+            "model": model.name_or_path,
+            "model_digest": digest,
+            "evaluation": self.evaluation,
+            "split": self.split,
+        }
         return EvaluationReport(asked, tasks=tasks, made=provenance())
 
 
@@ -71,15 +81,24 @@ class Benchmarks:
     loaded: Sequence[LoadedBenchmark]
     data: Path | None = None
     limit: int | None = None
-    dense: Mapping[str, pd.DataFrame] | None = None
+    dense: Mapping[str, DenseAnswers] | None = None
 
     def ask(self, model: PreTrainedModel, processor: ProcessorMixin, how: Asking) -> EvaluationReport:
         """Asks each; a benchmark's answers are kept in a folder of its name as they are made."""
         pixels = self._pixels(model, processor, how)
+        names = [each.benchmark.name for each in self.loaded]
+        digest = _checked(model, how, names)
+        asked_with = dict(zip(names, self._asked_with(model, processor, how), strict=True))
+        if self.dense is not None:
+            check_asked_alike(self.dense, asked_with)
         results = {each.benchmark.name: self._result(each, model, processor, how) for each in self.loaded}
-        rows = {name: result.row() | {"max_new_tokens": _length(result, how)} for name, result in results.items()}
         data = None if self.data is None else str(self.data)
-        asked = {"model": model.name_or_path, "data": data, "limit": self.limit, "pixels": pixels}
+        own = {"data": data, "limit": self.limit, "pixels": pixels}
+        rows = {
+            name: result.row() | own | {"max_new_tokens": _length(result.loaded, how), "asked_with": asked_with[name]}
+            for name, result in results.items()
+        }
+        asked = {"model": model.name_or_path, "model_digest": digest} | own
         return EvaluationReport(asked, benchmarks=rows, retention=self._retention(results), made=provenance())
 
     def _pixels(
@@ -91,6 +110,12 @@ class Benchmarks:
         cap_pixels(processor, how.min_pixels, how.max_pixels)
         return {"min_pixels": how.min_pixels, "max_pixels": how.max_pixels}
 
+    def _asked_with(self, model: PreTrainedModel, processor: ProcessorMixin, how: Asking) -> Iterator[dict[str, Any]]:
+        """What must be alike for two models' answers to be compared, a benchmark each."""
+        alike = {name: value for name, value in answering(model, processor).items() if name != "config"}
+        for each in self.loaded:
+            yield plain({"max_new_tokens": _length(each, how), **alike})
+
     def _result(
         self, each: LoadedBenchmark, model: PreTrainedModel, processor: ProcessorMixin, how: Asking
     ) -> BenchmarkResult:
@@ -100,10 +125,21 @@ class Benchmarks:
     def _retention(self, results: Mapping[str, BenchmarkResult]) -> dict[str, dict[str, Any]]:
         if self.dense is None:
             return {}
-        before = {name: task_scores(answers)[name] for name, answers in self.dense.items()}
+        before = {name: task_scores(dense.answers)[name] for name, dense in self.dense.items()}
+        if not any(score.score > 0 for score in before.values()):
+            rank_zero_warn("retention: the dense model scores 0 on every benchmark, so there is nothing to keep")
+            return {}
         kept = retention(before, {name: result.score for name, result in results.items()})
         return {name: asdict(estimate) for name, estimate in kept.items()}
 
 
-def _length(result: BenchmarkResult, how: Asking) -> int:
-    return how.max_new_tokens or result.loaded.benchmark.max_new_tokens
+def _length(loaded: LoadedBenchmark, how: Asking) -> int:
+    return how.max_new_tokens or loaded.benchmark.max_new_tokens
+
+
+def _checked(model: PreTrainedModel, how: Asking, again: Sequence[str] | None) -> str:
+    """The digest of the model's weights, whose results may lie in the folder."""
+    digest = weights_digest(model.named_parameters())
+    if how.output is not None:
+        EvaluationReport.check_folder(how.output, digest, again)
+    return digest

@@ -144,7 +144,9 @@ def _first_groups(dataset: Dataset, groups: int | None) -> list[int]:
 
 def _batch(processor: ProcessorMixin, rows: Sequence[Mapping[str, Any]], of: list[int]) -> QuestionBatch:
     inputs = _encoded(processor, rows)
-    questions = [{key: value for key, value in row.items() if key != "image"} for row in rows]
+    questions = [
+        {key: value for key, value in row.items() if key != "image"} | {"seen": _seen(row["image"])} for row in rows
+    ]
     if not of:
         return QuestionBatch(inputs, questions)
     first = [rows[of.index(picture)] for picture in sorted(set(of))]
@@ -154,6 +156,12 @@ def _batch(processor: ProcessorMixin, rows: Sequence[Mapping[str, Any]], of: lis
 def _encoded(processor: ProcessorMixin, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     turns = [[{"role": "user", "text": row["question"]}] for row in rows]
     return encode(processor, turns, [row["image"] for row in rows], prompt=True)
+
+
+def _seen(image: Any) -> str:
+    """A digest of a picture, or of none: its question's id and text do not tell it."""
+    content = b"" if image is None else f"{image.mode}{image.size}".encode() + image.tobytes()
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 @torch.no_grad()

@@ -25,11 +25,11 @@ from atv.finetuning.training_run import Outcome, finish, fit, prepare
 from atv.model.loading import load_model, model_folder
 from atv.model.lvlm import LVLM
 from atv.output.pruned_folder import read_pruned, write_pruned
-from atv.records.digests import tensors_digest, weights_digest
+from atv.records.digests import content_digest, tensors_digest, weights_digest
 from atv.records.provenance import provenance
 from atv.records.pruning_report import PruningReport
 from atv.records.run_folder import RunFolder, run_folder
-from atv.runtime.preemption import Preempted
+from atv.runtime.preemption import NOTHING, Preempted
 
 
 def finetune(
@@ -95,7 +95,8 @@ def finetune(
         try:
             outcome = fit(lvlm, settings, batches, watched, runner, last_checkpoint(target), workers)
         except SIGTERMException as stopped:
-            raise Preempted("stopped by SIGTERM; the same command goes on from the last checkpoint") from stopped
+            kept = "the same command goes on from the last checkpoint" if last_checkpoint(target).exists() else NOTHING
+            raise Preempted(f"stopped by SIGTERM; {kept}") from stopped
     if runner.is_global_zero:
         story = {"from": base.name, "data": data.record(), "samples": samples, "validation": validation}
         done = {"steps": outcome.steps, "losses": outcome.validation, "seconds": time.perf_counter() - started}
@@ -193,6 +194,8 @@ def _identity(
         "samples": learned.samples,
         "validation": len(learned.found) - learned.samples,
         "max_length": learned.max_length,
+        # Of all of them what is said, and of the first batch everything: pictures, template and processor move it.
+        "conversations": content_digest([sample.chat for sample in learned.found]),
         "first batch": tensors_digest([batches[0]]),
     }
     asked = {"command": "finetune", "model": base.digest, "settings": asdict(settings)}

@@ -21,6 +21,9 @@ PIXELS = ("pixel_values", "image_patches", "flattened_patches", "image_embeds", 
 # Mllama's visual tokens are read by cross-attention and never enter the decoder.
 _CROSS_ATTENTION = "cross_attention_states"
 _READS_NO_TOKEN = ("*.cross_attn.k_proj", "*.cross_attn.v_proj")
+# Sparse attention's choice of the tokens that are attended to, and AltUp's mixing of residual streams: as with routers,
+# few weights decide where much larger ones are of use, and a wrong choice costs more than they save.
+_STEERS = ("*.indexer.*", "*.altup.*")
 
 
 def takes(model: nn.Module, *names: str) -> bool:
@@ -33,6 +36,11 @@ def reads_tokens(name: str) -> bool:
     return not any(fnmatch(name, pattern) for pattern in _READS_NO_TOKEN)
 
 
+def steers(name: str) -> bool:
+    """Whether a Linear called ``name`` inside a block chooses which tokens are attended to, or mixes the streams."""
+    return any(fnmatch(name, pattern) for pattern in _STEERS)
+
+
 def decoder_blocks(model: PreTrainedModel) -> nn.ModuleList:
     """The decoder's blocks, some wrappers deeper for causal language models such as OPT's and Kosmos-2's.
 
@@ -40,7 +48,11 @@ def decoder_blocks(model: PreTrainedModel) -> nn.ModuleList:
         ValueError: for an encoder-decoder, or a model without a text decoder.
     """
     kind = type(model).__name__
-    if (language := _encoder_decoder(model.config)) is not None:
+    language = _encoder_decoder(model.config)
+    if language is None and takes(model, "decoder_position_ids"):
+        # Diffusion Gemma does not say so in its config; BLIP-2, whose decoder may be of either kind, takes ids alone.
+        language = model.config.model_type
+    if language is not None:
         raise ValueError(
             f"{kind} is an encoder-decoder ({language}): its visual tokens enter the encoder, and the decoder, which "
             "atv prunes, sees text alone"

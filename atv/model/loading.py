@@ -1,14 +1,14 @@
 """Models and processors from folders, the hub, or the package itself."""
 
 from pathlib import Path
-from typing import Any
 
-from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers import AutoProcessor, PreTrainedModel, ProcessorMixin
 
 from atv.bundled import BUNDLED, BUNDLED_MODEL
 from atv.data.chat_template import require_chat_template
 from atv.data.wording import reason
 from atv.everyday.assembly.location import EVERYDAY, made_model
+from atv.model.checkpoint import check_folder, load_whole
 from atv.model.processor_fit import require_fit
 from atv.runtime.hub import fetch_model, is_hub_id
 
@@ -41,14 +41,15 @@ def load_model(folder: Path, trust_remote_code: bool = False) -> tuple[PreTraine
     """Model (in the dtype that its config names, safetensors only) and processor of a folder.
 
     Raises:
-        ValueError: for a processor that cannot be used, or does not fit the model.
+        ValueError: for a folder whose model is quantized, not whole, or none that can be loaded, or a processor that
+            cannot be used or does not fit the model.
     """
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": True}
+    check_folder(folder, trust_remote_code)
     # First, because it is small: what is wrong with it is known before gigabytes are read.
     processor = load_processor(folder, trust_remote_code)
-    model = AutoModelForImageTextToText.from_pretrained(folder, use_safetensors=True, dtype="auto", **options)
+    model = load_whole(folder, trust_remote_code)
     require_fit(processor, model)
-    return model.eval(), processor
+    return model, processor
 
 
 def load_processor(folder: Path, trust_remote_code: bool = False) -> ProcessorMixin:

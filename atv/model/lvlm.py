@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from atv.model.decoder import PIXELS, VISUAL_MASK, decoder_blocks, reads_tokens, takes, visual_token_ids
+from atv.model.checkpoint import require_floats
+from atv.model.decoder import PIXELS, VISUAL_MASK, decoder_blocks, reads_tokens, steers, takes, visual_token_ids
 from atv.model.experts import FusedExperts, fused_experts, routers
 from atv.model.targets import Target
 
@@ -35,6 +36,7 @@ class LVLM:
     @classmethod
     def of(cls, model: PreTrainedModel) -> "LVLM":
         """Finds the blocks through ``model.get_decoder()`` and the visual token ids in the config."""
+        require_floats(model)
         blocks, ids = decoder_blocks(model), visual_token_ids(model)
         name = next(name for name, module in model.named_modules() if module is blocks)
         return cls(model, blocks, name, ids)
@@ -85,12 +87,16 @@ class LVLM:
 
     @cached_property
     def linears(self) -> dict[str, nn.Linear]:
-        """Full name -> Linear, for every Linear of the blocks that reads the decoder's tokens and is no router's."""
+        """Full name -> Linear, for every Linear of the blocks that reads the decoder's tokens and steers none of them.
+
+        What steers is a router, what chooses the tokens that are attended to, or what mixes residual streams.
+        """
         return {
             name: module
             for short, module in self.blocks.named_modules()
             if isinstance(module, nn.Linear)
             and reads_tokens(short)
+            and not steers(short)
             and not self._in_router(name := f"{self.blocks_name}.{short}")
         }
 
@@ -103,6 +109,12 @@ class LVLM:
     def routers(self) -> list[str]:
         """Names of what tells tokens their experts; it stays dense: a wrong route costs more than its weights save."""
         return routers(self.experts, self.model)
+
+    @property
+    def steering(self) -> list[str]:
+        """Names of routers, and of Linears that choose the tokens that are attended to or mix residual streams."""
+        inside = ((name, module) for name, module in self.blocks.named_modules() if isinstance(module, nn.Linear))
+        return [*self.routers, *(f"{self.blocks_name}.{name}" for name, _ in inside if steers(name))]
 
     @cached_property
     def left_dense(self) -> dict[str, str]:
@@ -134,8 +146,8 @@ class LVLM:
         for pattern in patterns:
             if not any(matches(name, pattern) for name in self.prunable):
                 kinds = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in self.prunable}))
-                dense = [name for name in self.routers if matches(name, pattern)]
-                why = f"{dense[0]} is a router and stays dense" if dense else f"its Linears end in {kinds}"
+                dense = [name for name in self.steering if matches(name, pattern)]
+                why = f"{dense[0]} steers tokens and stays dense" if dense else f"its Linears end in {kinds}"
                 raise ValueError(f"targets: {pattern!r} matches no Linear of the decoder; {why}")
         return {name: target for name, target in self.prunable.items() if any(matches(name, p) for p in patterns)}
 
@@ -145,6 +157,13 @@ class LVLM:
     def block_of(self, name: str) -> int:
         """Index of the block that holds the target called ``name``."""
         return int(name[len(self.blocks_name) + 1 :].split(".", 1)[0])
+
+    def by_block(self, targets: Mapping[str, Target]) -> list[dict[str, Target]]:
+        """The targets of every block, in order."""
+        found: list[dict[str, Target]] = [{} for _ in self.blocks]
+        for name, target in targets.items():
+            found[self.block_of(name)][name] = target
+        return found
 
 
 def matches(name: str, pattern: str) -> bool:

@@ -15,10 +15,12 @@ from typing import Any, Literal
 import torch
 from accelerate.hooks import AlignDevicesHook, SequentialHook
 from huggingface_hub import split_torch_state_dict_into_shards
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
+from transformers import AutoModelForImageTextToText, PreTrainedModel
 
+from atv.model.checkpoint import check_folder, load_whole
 from atv.model.lvlm import LVLM
 from atv.records.files import atomic, write_json
 
@@ -36,20 +38,36 @@ def load_offloaded(
     Weights that transformers converts while it loads (fused experts, say) are written to ``scratch``.
 
     Raises:
-        ValueError: for offloading to the CPU where that is the device already.
+        ValueError: for offloading to the CPU where that is the device already, or a folder whose model is quantized,
+            not whole, or none that can be loaded.
     """
     if offload == "cpu" and device.type == "cpu":
         raise ValueError("offload: blocks are on the CPU already; choices here: disk, or none")
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": True}
-    config = AutoConfig.from_pretrained(folder, **options)
+    config = check_folder(folder, trust_remote_code)
     with torch.device("meta"):
         skeleton = AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
     blocks = LVLM.of(skeleton).blocks_name
     places: dict[str, Any] = {**dict.fromkeys(_beside(skeleton, blocks), str(device)), blocks: offload}
-    loaded = AutoModelForImageTextToText.from_pretrained(
-        folder, use_safetensors=True, dtype="auto", device_map=places, offload_folder=scratch, **options
-    )
-    return loaded.eval()
+    return load_mapped(folder, places, scratch, trust_remote_code)
+
+
+def load_mapped(
+    folder: Path, places: dict[str, str], scratch: Path, trust_remote_code: bool = False
+) -> PreTrainedModel:
+    """The model of a folder with its modules at their ``places``, "disk" for memory-mapped; see ``load_whole``.
+
+    Raises:
+        ValueError: also for a memory-mapped weight of another shape than the model's, which transformers lets pass.
+    """
+    model = load_whole(folder, trust_remote_code, device_map=places, offload_folder=scratch)
+    for module, hook in _hooks(model):
+        for name, weight in module.named_parameters(recurse=False):
+            if weight.device.type == "meta" and (shape := _stored_shape(hook, name)) not in (None, list(weight.shape)):
+                full = f"{hook.weights_map.prefix}{name}"
+                raise ValueError(
+                    f"model: {full} is {shape} in {str(folder)!r}, its config.json says {list(weight.shape)}"
+                )
+    return model
 
 
 def is_offloaded(model: nn.Module) -> bool:
@@ -142,6 +160,15 @@ class OffloadedBlocks:
         maps = {id(hook.weights_map): hook.weights_map for _, hook in _hooks(self.lvlm.blocks[block])}
         loaders = {id(prefixed.dataset): prefixed.dataset for prefixed in maps.values() if prefixed is not None}
         yield from loaders.values()
+
+
+def _stored_shape(hook: AlignDevicesHook, name: str) -> list[int] | None:
+    """Of a weight that lies in a safetensors file."""
+    place = getattr(hook.weights_map.dataset, "index", {}).get(f"{hook.weights_map.prefix}{name}", {})
+    if "safetensors_file" not in place:
+        return None
+    with safe_open(place["safetensors_file"], "pt") as file:
+        return list(file.get_slice(place["weight_name"]).get_shape())
 
 
 def _trim_heap() -> None:

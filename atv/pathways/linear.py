@@ -27,6 +27,14 @@ class DecoupledLinear(nn.Module):
         self.visual = self.text if torch.equal(weight, other) else nn.Parameter(other, requires_grad=False)
         self.bias = linear.bias
 
+    @property
+    def weight(self) -> Tensor:
+        """Dtype and device, which some models ask of a Linear, and no numbers: shape (0,).
+
+        Whoever computes with a weight past the module would use one pathway's for both, and gets an error.
+        """
+        return self.text.new_empty(0)
+
     def forward(self, x: Tensor) -> Tensor:
         """(batch, length, in) -> (batch, length, out); batch and length may be one dimension (OPT, experts)."""
         modalities = current_modalities()

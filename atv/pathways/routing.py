@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from atv.model.lvlm import LVLM
@@ -67,13 +68,31 @@ def visual_mask(lvlm: LVLM, inputs: Mapping[str, Any]) -> Tensor | None:
 def route(lvlm: LVLM) -> None:
     """Hooks the model so that each forward of it sets the visual mask, and clears it at the end."""
 
-    def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    config = lvlm.model.config
+    parts = [config, *(getattr(config, name, None) for name in config.sub_configs)]
+    drops_positions = any(getattr(part, "num_kv_shared_layers", 0) for part in parts)
+
+    def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         named = inspect.signature(module.forward).bind_partial(*args).arguments
         visual = visual_mask(lvlm, named | kwargs)
         _modalities.set(None if visual is None else Modalities(visual))
+        return args, _every_position(named, kwargs) if drops_positions else kwargs
 
     def leave(module: nn.Module, args: tuple[Any, ...], result: Any) -> None:
         _modalities.set(_OUTSIDE)
 
     lvlm.model.register_forward_pre_hook(enter, with_kwargs=True)
     lvlm.model.register_forward_hook(leave, always_call=True)
+
+
+def _every_position(named: Mapping[str, Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments, with the positions to keep named one by one where the model would drop others on the way.
+
+    Gemma 4's last blocks, where they share keys and values, are given only the last ``logits_to_keep`` positions if
+    that is a number; a decoupled Linear could not tell whose they are.
+    """
+    kept, ids = kwargs.get("logits_to_keep"), {**named, **kwargs}["input_ids"]
+    if not isinstance(kept, int) or not kept:
+        return kwargs
+    length = ids.shape[1]
+    return kwargs | {"logits_to_keep": torch.arange(max(length - kept, 0), length, device=ids.device)}

@@ -1,6 +1,7 @@
 """Short digests by which a run recognises its data, its model and its masks."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,6 +10,10 @@ from torch import Tensor
 
 # So many values of each parameter are read: a 70 B model takes seconds, and a model trained further differs everywhere.
 _PROBES = 1024
+# Where a model was saved, and by which release, moves no answer.
+_ORIGIN = frozenset(
+    {"_name_or_path", "name_or_path", "_commit_hash", "_from_model_config", "architectures", "transformers_version"}
+)
 
 
 def tensors_digest(batches: Iterable[Mapping[str, Any]]) -> str:
@@ -29,6 +34,21 @@ def weights_digest(weights: Iterable[tuple[str, Tensor]]) -> str:
         flat = weight.detach().reshape(-1)
         state.update(_bytes(flat[:: max(1, len(flat) // _PROBES)]))
     return state.hexdigest()
+
+
+def content_digest(content: Any) -> str:
+    """Of anything that JSON can hold; other objects count by how they are written. 16 hexadecimal digits."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
+
+
+def telling(settings: Mapping[str, Any], without: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Settings without where they come from, at any depth, and at the first without some more."""
+    return {
+        name: telling(value) if isinstance(value, Mapping) else value
+        for name, value in settings.items()
+        if name not in _ORIGIN | without
+    }
 
 
 def _bytes(tensor: Tensor) -> bytes:

@@ -1,6 +1,6 @@
 """``scores.json``: what a model scored, and how it was asked. This alone writes and reads the file."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -10,6 +10,7 @@ from atv.records.pruning_report import ScoreRow
 
 SCORES = "scores.json"
 SCHEMA = 1
+_AVERAGE = "average"
 _MADE = ("versions", "git", "hardware")
 
 
@@ -29,7 +30,8 @@ class EvaluationReport:
 
     A benchmark's row has its score as it is reported and the maximum, ``right`` of ``of`` groups, questions, answers
     that were ``unread``, parts, categories, the length of answers, and what pins the benchmark (version, hub id,
-    configuration, split, revision, digest of the questions). ``asked`` says of what model and with which options.
+    configuration, split, revision, digest of the questions) and the asking (``asked_with``). ``asked`` says of what
+    model and with which options, of the last command where a folder has results of several.
     """
 
     asked: Mapping[str, Any] = field(default_factory=dict)
@@ -39,12 +41,41 @@ class EvaluationReport:
     made: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
-        """Writes scores.json, atomically."""
-        if self.tasks:
-            scores: dict[str, Any] = {"tasks": {name: asdict(row) for name, row in self.tasks.items()}}
-        else:
-            scores = {"benchmarks": self.benchmarks, "retention": self.retention}
-        write_json(folder / SCORES, {"schema": SCHEMA} | scores | dict(self.asked) | dict(self.made))
+        """Writes scores.json, atomically, beside what the folder's earlier one has of other questions."""
+        before = self.read(folder / SCORES) if (folder / SCORES).is_file() else EvaluationReport()
+        tasks, benchmarks = before.tasks | self.tasks, before.benchmarks | self.benchmarks
+        scores: dict[str, Any] = {"tasks": {name: asdict(row) for name, row in tasks.items()}} if tasks else {}
+        if benchmarks:
+            scores |= {"benchmarks": benchmarks, "retention": self._retention_beside(before)}
+        asked = {**before.asked, **self.asked}
+        write_json(folder / SCORES, {"schema": SCHEMA} | scores | asked | dict(self.made))
+
+    def _retention_beside(self, before: "EvaluationReport") -> dict[str, dict[str, float]]:
+        """Of all benchmarks; an average stands only where it is of all of them."""
+        old = {name: kept for name, kept in before.retention.items() if name not in {_AVERAGE, *self.benchmarks}}
+        if not self.benchmarks:
+            return before.retention
+        return old | {name: kept for name, kept in self.retention.items() if name != _AVERAGE or not old}
+
+    @classmethod
+    def check_folder(cls, folder: Path, model: str, again: Collection[str] | None) -> None:
+        """Whether results of a model, by the digest of its weights, may lie beside those that a folder has.
+
+        Args:
+            again: the benchmarks that are to be asked, whose results are replaced; None for the suite.
+
+        Raises:
+            ValueError: for results that would stay and are another model's, or a file that cannot be read.
+        """
+        if not (folder / SCORES).is_file():
+            return
+        there = cls.read(folder / SCORES)
+        stays = [*there.benchmarks] if again is None else [*there.tasks, *(there.benchmarks.keys() - set(again))]
+        if stays and there.asked.get("model_digest") != model:
+            raise ValueError(
+                f"output: {str(folder)!r} holds scores of another model ({stays[0]}), or "
+                "of an earlier version of atv; choose another folder"
+            )
 
     @classmethod
     def read(cls, file: Path) -> Self:

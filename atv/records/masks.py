@@ -138,6 +138,20 @@ def save_masks(path: str | Path, masks: Mapping[str, Tensor]) -> None:
     masks = PackedMasks(masks)
     with atomic(Path(path)) as temporary:
         save_file(masks.packed, temporary, {"format": MASK_FORMAT, "shapes": json.dumps(masks.shapes)})
+        _order_header(temporary)
+
+
+def _order_header(file: Path) -> None:
+    """Orders a safetensors file's metadata, which are written in any order, so that equal masks are equal bytes."""
+    with open(file, "r+b") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        # The same text in another order; the rest of the header is spaces.
+        if len(ordered) <= size:
+            stream.seek(8)
+            stream.write(ordered.ljust(size))
 
 
 def load_masks(path: str | Path) -> PackedMasks:

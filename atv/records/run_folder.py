@@ -51,7 +51,7 @@ class RunFolder:
         self.folder, self.identity = writable(folder, "run_dir"), plain(identity)
         if is_run(self.folder):
             there = read_json(self.folder / "run.json", SCHEMA)
-            if differing := list(_differences(there["identity"], self.identity)):
+            if differing := list(differences(there["identity"], self.identity)):
                 raise ValueError(f"run_dir: {str(folder)!r} holds another run: {'; '.join(differing)}")
         elif self.saved:
             raise ValueError(f"run_dir: {str(folder)!r} holds a model that no run left there; name another folder")
@@ -160,9 +160,15 @@ def plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=lambda other: type(other).__name__))
 
 
-def _differences(there: Any, here: Any, at: str = "") -> Iterator[str]:
+def differences(there: Any, here: Any, at: str = "") -> Iterator[str]:
+    """One phrase for each field, at any depth, in which two sets of settings differ."""
     if isinstance(there, dict) and isinstance(here, dict):
         for key in sorted(there.keys() | here.keys()):
-            yield from _differences(there.get(key), here.get(key), f"{at}.{key}" if at else key)
+            yield from differences(there.get(key), here.get(key), f"{at}.{key}" if at else key)
     elif there != here:
-        yield f"{at} is {there!r} there and {here!r} here"
+        yield f"{at} is {_brief(there)} there and {_brief(here)} here"
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."

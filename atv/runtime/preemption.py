@@ -4,14 +4,27 @@ from typing import Any
 
 import lightning as L
 
+NOTHING = "nothing of it is kept, the same command begins anew"
 
-class Preempted(Exception):
-    """The run was asked to stop and did; what it had finished is kept."""
+
+class Preempted(BaseException):
+    """The run was asked to stop and did; the message says what is kept.
+
+    No Exception, as KeyboardInterrupt is none: a loop over runs that reports which failed, and goes on with the next,
+    ends as well.
+    """
 
 
 class StopBetweenBatches(L.Callback):
-    """Ends a prediction loop after the batch in hand; Lightning's own loop notes SIGTERM and goes on to the end."""
+    """Ends a prediction loop after the batch in hand; Lightning's own loop notes SIGTERM and goes on to the end.
+
+    Args:
+        kept: what is left of the run, for the message.
+    """
+
+    def __init__(self, kept: str = NOTHING) -> None:
+        self.kept = kept
 
     def on_predict_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         if trainer.received_sigterm:
-            raise Preempted("stopped by SIGTERM; what was finished is kept, the same command goes on")
+            raise Preempted(f"stopped by SIGTERM; {self.kept}")

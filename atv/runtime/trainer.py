@@ -19,7 +19,8 @@ def quiet_trainer(**options: Any) -> L.Trainer:
     Gradients are off but tensors stay ordinary ones (no inference mode), so that pruned weights can be trained later.
 
     Raises:
-        ValueError: for an option that lightning.Trainer does not have, or cannot serve here.
+        ValueError: for an option that lightning.Trainer does not have, or cannot serve here, or a job of SLURM whose
+            tasks do not fit.
     """
     settings: dict[str, Any] = {
         "accelerator": "auto",
@@ -32,8 +33,8 @@ def quiet_trainer(**options: Any) -> L.Trainer:
     try:
         with quiet():
             return L.Trainer(**(settings | options))
-    except (TypeError, MisconfigurationException) as error:
-        raise ValueError(f"trainer: {error}") from error
+    except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
+        raise ValueError(f"trainer: {' '.join(str(error).split())}") from error
 
 
 @contextmanager

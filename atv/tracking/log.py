@@ -12,7 +12,7 @@ from atv.tracking.base import Tracker
 from atv.tracking.cells import CellEntries
 from atv.tracking.local import CSVTracker, TensorBoardTracker
 from atv.tracking.summary import summary_entry
-from atv.tracking.wandb_runs import WandbTracker, wandb_mode
+from atv.tracking.wandb_runs import WandbTracker, check_environment, wandb_mode
 
 LoggerName = Literal["wandb", "csv", "tensorboard", "none"]
 _TRACKERS: dict[str, type[Tracker]] = {"wandb": WandbTracker, "csv": CSVTracker, "tensorboard": TensorBoardTracker}
@@ -32,6 +32,8 @@ def chosen_loggers(names: Sequence[LoggerName] | LoggerName) -> list[str]:
     for name in asked:
         if find_spec(package := _TRACKERS[name].package) is None:
             raise ValueError(f"logger: {package} is not installed; pip install {package}")
+    if "wandb" in asked:
+        check_environment()
     return [name for name in asked if not (name == "wandb" and wandb_mode() == "disabled")]
 
 

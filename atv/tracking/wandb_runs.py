@@ -32,6 +32,24 @@ def wandb_mode() -> str:
     return os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
 
 
+def check_environment() -> None:
+    """Whether W&B can read its variables in the environment, which it does when the first run is logged.
+
+    Raises:
+        ValueError: naming a variable that it cannot read, and why.
+    """
+    for name, value in os.environ.items():
+        if name.startswith("WANDB_"):
+            try:
+                wandb.Settings().update_from_env_vars({name: value})
+            except ValueError as error:
+                said = [line.strip() for line in str(error).splitlines()]
+                why = (said[2] if len(said) > 2 else said[0]).split(" [type=")[0]
+                raise ValueError(
+                    f"logger: {name}={value[:60]!r} in the environment: {why}; unset it or correct it"
+                ) from error
+
+
 def logged_in() -> bool:
     """Whether a key is in the environment or where ``wandb login`` leaves it."""
     if os.environ.get("WANDB_API_KEY"):

@@ -6,14 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForImageTextToText
 
 from atv.model.lvlm import LVLM
-from atv.model.offload import stored
+from atv.model.offload import load_mapped, stored
 
 
 @dataclass(frozen=True)
@@ -43,16 +40,5 @@ def opened(folder: Path, trust_remote_code: bool = False) -> Iterator[SavedModel
     Raises:
         ValueError: for files that cannot be read, or that lack a tensor: the message names the first.
     """
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": True}
     with tempfile.TemporaryDirectory(prefix="atv-") as scratch:
-        places: dict[str, Any] = {"device_map": {"": "disk"}, "offload_folder": scratch, "output_loading_info": True}
-        try:
-            loaded: Any = AutoModelForImageTextToText.from_pretrained(
-                folder, use_safetensors=True, dtype="auto", **places, **options
-            )
-        except (SafetensorError, RuntimeError) as error:
-            raise ValueError(f"{folder}: its weights cannot be loaded: {error}") from error
-        model, loading_info = loaded
-        if missing := sorted(loading_info["missing_keys"]):
-            raise ValueError(f"{folder}: {missing[0]} is missing ({len(missing)} tensors are)")
-        yield SavedModel(LVLM.of(model.eval()))
+        yield SavedModel(LVLM.of(load_mapped(folder, {"": "disk"}, Path(scratch), trust_remote_code)))

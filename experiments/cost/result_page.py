@@ -54,7 +54,7 @@ def markdown(results: CostResults) -> str:
     """The page."""
     facts = [f"- {name}: {_fact(value)}" for name, value in results.facts.items()]
     measured = table(["what", "seconds", "against", "ratio", "asked", "met"], map(cells, results.rows))
-    heads = ["grown", "from, to", f"R² of {ATV}", "R² of the floor", f"{ATV} / floor along the way"]
+    heads = ["grown", "from, to", f"R² of {ATV}", "R² of the floor", f"{ATV} / floor along the way", "of the slopes"]
     grown = table(heads, map(_growth, results.growths))
     return "\n".join(
         [
@@ -73,7 +73,9 @@ def markdown(results: CostResults) -> str:
             "",
             f"![Seconds against samples, tokens, weights and blocks]({results.stem}.png)",
             "",
-            "R² is of the least-squares line. Attention is quadratic in tokens, for the floor as well.",
+            "R² is of the least-squares line. Attention is quadratic in tokens, for the floor as well. Ratios along "
+            "the way tend to that of the slopes: the more there is of what grows, the less weighs what both sides do "
+            "once (vision tower, embeddings), and the one block pass that the floor makes and ATV-Pruning saves.",
             "",
             grown,
             "",
@@ -112,7 +114,8 @@ def _spread(values: Sequence[float]) -> str:
 
 def _growth(growth: Growth) -> list[str]:
     fits = (f"{growth.r_squared(name):.4f}" for name in (ATV, FLOOR))
-    return [growth.axis, f"{growth.sizes[0]:.3g} to {growth.sizes[-1]:.3g}", *fits, _ratios(growth)]
+    slopes = growth.line(ATV)[0] / growth.line(FLOOR)[0]
+    return [growth.axis, f"{growth.sizes[0]:.3g} to {growth.sizes[-1]:.3g}", *fits, _ratios(growth), f"{slopes:.2f}"]
 
 
 def _ratios(growth: Growth) -> str:

@@ -43,14 +43,23 @@ def rows(shape: Shape, repeats: int, threads: int, peer: Path) -> tuple[list[Row
     floor(model, batches[:2])
     wanda, ours = TimedPruning(model, batches, "AllTokens"), TimedPruning(model, batches, "DriftTopK")
     runs = {FLOOR: lambda: floor(model, batches), WANDA: wanda.run, ATV: ours.run}
+    compared = (
+        "masks are compared in block 0, where both sides read the same inputs; what differs there by rounding is "
+        "doubled from block to block by a random model"
+    )
     saved = f"the second run of the last block is in the {FLOOR} and not in ours: 1 of {2 * shape.blocks} block passes"
     if not peer.is_file():
         missing = f"{PEER}: skipped, there is no {peer}; `make bench-setup` makes it"
         return _ours(interleaved(runs, repeats)), [saved, missing]
     with TemporaryDirectory() as folder, LlmCompressor(peer, Path(folder), model, batches, threads) as other:
         seconds = interleaved({**runs, PEER: other.run}, repeats)
-        differing = share_differing(wanda.masks, other.masks())
-    return _ours(seconds) + _beside(seconds, differing), [saved, f"{PEER}: {other.versions}"]
+        differing = share_differing(first_block(wanda.masks), first_block(other.masks()))
+    return _ours(seconds) + _beside(seconds, differing), [saved, compared, f"{PEER}: {other.versions}"]
+
+
+def first_block(masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The masks of block 0, which no earlier block's pruning has moved."""
+    return {name: masks[name] for name in masks if ".layers.0." in name}
 
 
 def share_differing(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> float:
@@ -78,5 +87,5 @@ def _beside(seconds: Mapping[str, Sequence[float]], differing: float) -> list[Ro
     return [
         compare(seconds, PEER, FLOOR),
         compare(seconds, WANDA, PEER, 0.85),
-        Row("mask entries that differ", PEER, [differing], limit=0.001),
+        Row("mask entries of block 0 that differ", PEER, [differing], limit=0.001),
     ]

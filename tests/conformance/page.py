@@ -6,8 +6,8 @@ HEAD = """# Models
 
 Which image-text-to-text types of transformers {transformers} work. Made by `make models` from the conformance suite
 (`tests/conformance/`), which builds a tiny random model of each type from its config class and gives it the inputs
-that its processor would return; `atv models` prints the same. {passing} of {tested} types pass every check. A type that
-is not listed was not tried: it may work as it is, and one short entry in `tests/conformance/families/` tells.
+that its processor would return; `atv models` prints the same. Of {all} types {tested} were tried, of which {passing}
+pass every check, {refused} are refused, and {untried} were [not tried](#not-tried).
 
 {checks}
 
@@ -33,6 +33,16 @@ without any picture is an error.
 linear attention), routers and gates of shared experts, and what reads no token. `report.json` lists it in full under
 `left_dense`. Norms are never pruned and never listed.
 
+Two more kinds of Linears stay dense as routers do, and for the same reason, that few weights decide where much larger
+ones are of use: the **indexers** of sparse attention, which choose the tokens that are attended to, and **AltUp**,
+which mixes residual streams.
+
+**Residual streams** (Gemma 3n, GLM 5): where a decoder hands on several vectors a token, they are seen as if they lay
+end to end, whichever way it lays them; drift is then of all of them together.
+
+**Shared keys and values** (Gemma 4): with decoupled pathways, the last blocks are given every position of a prompt,
+where `generate` would give them only the last ones. The answers are the same.
+
 **Clips** are videos with tokens of their own. Types without the note take videos as pictures, or not at all. Audio
 counts as text.
 
@@ -47,6 +57,15 @@ the decoupled Linears which tokens are visual, and they say so. Ordinary pruning
 |---|---|
 """
 
+NOT_TRIED = """
+## Not tried
+
+These have no tiny twin in the suite. They may work as they are; one short entry in `tests/conformance/families/` tells.
+
+| type | what is known |
+|---|---|
+"""
+
 
 def page(found):
     """The whole page, as markdown."""
@@ -55,11 +74,15 @@ def page(found):
         transformers=found["transformers"],
         passing=sum(not row["failed"] for row in types.values()),
         tested=len(types),
+        all=len(types.keys() | found["refused"].keys() | found["untried"].keys()),
+        refused=len(found["refused"]),
+        untried=len(found["untried"]),
         checks="\n".join(f"- **{name}**: {text}" for name, text in checks.items()),
         names=" | ".join(checks),
         bars="|".join("---" for _ in checks),
     )
-    return head + "".join(line(kind, row, checks) for kind, row in types.items()) + TAIL + refusals(found["refused"])
+    rows = "".join(line(kind, row, checks) for kind, row in types.items())
+    return head + rows + TAIL + reasons(found["refused"]) + NOT_TRIED + reasons(found["untried"])
 
 
 def line(kind, row, checks):
@@ -67,5 +90,5 @@ def line(kind, row, checks):
     return f"| {kind} | {row['class']} | {marks} | {notes(row)} |\n"
 
 
-def refusals(refused):
-    return "".join(f"| {kind} | {reason} |\n" for kind, reason in refused.items())
+def reasons(by_kind):
+    return "".join(f"| {kind} | {reason} |\n" for kind, reason in by_kind.items())

@@ -6,7 +6,7 @@ import pytest
 from conformance.checks import CHECKS
 from conformance.make import PAGE
 from conformance.page import page
-from conformance.support import REFUSED, facts, refusal
+from conformance.support import REFUSED, facts, refusal, untried
 from conformance.table import TYPES, build, usual_samples
 
 from atv.commands.models import TABLE
@@ -38,6 +38,11 @@ def test_the_table_has_every_type_and_at_least_thirty_that_pass_everything():
     assert list(STORED["types"]) == list(TYPES) and list(STORED["refused"]) == list(REFUSED), RENEW
     assert list(STORED["checks"]) == [check.__name__ for check in CHECKS], RENEW
     assert sum(not row["failed"] for row in STORED["types"].values()) >= 30
+
+
+def test_every_type_of_transformers_is_in_the_table():
+    assert STORED["untried"] == untried(), RENEW
+    assert not STORED["untried"].keys() & (STORED["types"].keys() | STORED["refused"].keys())
 
 
 def test_the_page_is_made_of_the_table():

@@ -34,7 +34,7 @@ def test_sigterm_ends_the_questions_after_the_batch_in_hand_and_restores_the_han
     batches = question_batches(processor, load_evaluation("bundled", "dev"), batch_size=1, groups=1)[:4]
     asked = [Interrupting(batch, send=number == 1) for number, batch in enumerate(batches)]
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Preempted, match="stopped by SIGTERM; what was finished is kept"):
+    with pytest.raises(Preempted, match="stopped by SIGTERM; nothing of it is kept"):
         predict(model, processor, asked, 2, quiet_trainer())
     # A loader may have the next batch ready.
     assert [each.asked for each in asked[:2]] == [1, 1] and asked[3].asked == 0

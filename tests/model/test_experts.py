@@ -213,7 +213,7 @@ def test_targets_name_experts_and_never_routers(batches):
     assert len(lvlm.targets(["gate_up_proj"])) == 8
     assert {name.split(".")[3] for name in lvlm.targets(["*.experts.2.*"])} == {"0", "1"}
     assert not any("router" in name for name in lvlm.targets(None))
-    with pytest.raises(ValueError, match=r"'router' .*layers.0.feed_forward.router is a router and stays dense"):
+    with pytest.raises(ValueError, match=r"'router' .*layers.0.feed_forward.router steers tokens and stays dense"):
         lvlm.targets(["router"])
 
 

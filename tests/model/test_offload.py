@@ -67,7 +67,7 @@ def test_two_blocks_at_most_are_on_the_device(folder, tmp_path, monkeypatch):
 
 def test_a_stopped_run_goes_on_from_its_shards(folder, tmp_path, monkeypatch):
     stopped = OSError("disk full")
-    store = OffloadedBlocks.store
+    store = OffloadedBlocks.write_block
 
     def fails(self, block):
         if block == 2:

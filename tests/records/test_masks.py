@@ -100,3 +100,11 @@ def test_sets_that_do_not_match_have_no_overlap():
         overlap({"a": one, "b": one}, {"a": one})
     with pytest.raises(ValueError, match=r"a is of shape \[1, 3\] in one set and \[1, 4\] in the other"):
         overlap({"a": one}, {"a": wide})
+
+
+def test_equal_masks_are_equal_bytes(tmp_path):
+    masks = {f"layers.{index}.up": torch.rand(3, 21) > 0.5 for index in range(3)}
+    for number in range(8):
+        save_masks(tmp_path / str(number), masks)
+    assert len({(tmp_path / str(number)).read_bytes() for number in range(8)}) == 1
+    assert all(torch.equal(atv.load_masks(tmp_path / "0")[name], mask) for name, mask in masks.items())

@@ -59,12 +59,37 @@ class Asked(atv.DriftTopK):
         return super().select(tokens)
 
 
-def test_sigterm_ends_the_run_after_the_block_in_hand(tmp_path, whole):
-    with pytest.raises(Preempted, match="after block 1; the same command goes on"):
+def test_sigterm_ends_the_run_within_a_block(tmp_path, whole):
+    with pytest.raises(Preempted, match="with 1 block finished; what is finished is kept, the same command goes on"):
         atv.prune(random_llava(), BATCHES, selection=Asked(), run_dir=tmp_path)
-    assert len(list((tmp_path / "blocks").glob("*.json"))) == 2
+    assert len(list((tmp_path / "blocks").glob("*.json"))) == 1
     assert same(atv.prune(random_llava(), BATCHES, selection=Asked(), run_dir=tmp_path).masks, whole.masks)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_loop_that_reports_failures_and_goes_on_is_ended_too(monkeypatch):
+    monkeypatch.setattr(Asked, "signals", [signal.SIGTERM])
+    begun = []
+    with pytest.raises(Preempted, match="with 1 block finished; nothing is kept without a run_dir"):
+        for cell in range(3):
+            try:
+                begun.append(cell)
+                atv.prune(random_llava(), BATCHES, selection=Asked())
+            except Exception:
+                continue
+    assert begun == [0] and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_sigterm_while_the_dense_model_is_measured_says_that_nothing_is_kept(monkeypatch, tmp_path):
+    measure = atv.OWL.measure
+
+    def interrupted(self, *args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return measure(self, *args)
+
+    monkeypatch.setattr(atv.OWL, "measure", interrupted)
+    with pytest.raises(Preempted, match="stopped by SIGTERM; nothing of it is kept"):
+        atv.prune(random_llava(), BATCHES, allocation="OWL", run_dir=tmp_path)
 
 
 def test_one_shot_and_decoupled_runs_go_on_too(tmp_path, monkeypatch):

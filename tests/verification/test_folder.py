@@ -164,14 +164,14 @@ def test_masks_of_other_targets_are_named(sparse):
 
 def test_a_tensor_that_is_gone_is_named(sparse):
     edit(sparse, lambda tensors: tensors.pop(UP))
-    with pytest.raises(ValueError, match=rf"{IN_MEMORY}.weight is missing \(1 tensors are\)"):
+    with pytest.raises(ValueError, match=rf"lacks 1 tensor of .*: {IN_MEMORY}.weight$"):
         verified(sparse)
 
 
 def test_a_file_cut_short_is_an_error(sparse):
     file = sparse / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="its weights cannot be loaded"):
+    with pytest.raises(ValueError, match=r"model.safetensors is no whole safetensors file"):
         verified(sparse)
 
 

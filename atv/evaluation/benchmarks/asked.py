@@ -17,6 +17,7 @@ from atv.data.conversations import encode_chats
 from atv.data.pictures import decode
 from atv.data.wording import quoted, reason, short
 from atv.evaluation.benchmarks.base import Benchmark
+from atv.evaluation.benchmarks.seen import PICTURE_DIGEST, seen
 from atv.evaluation.metrics import GroupedScore
 from atv.evaluation.questions import QuestionBatch
 from atv.plugins import resolve
@@ -26,7 +27,10 @@ _MARK = re.compile(r"<image (\d+)>")
 
 @dataclass(frozen=True)
 class Asked:
-    """A question in the columns of ``EVALUATION_COLUMNS``, without its pictures, and its row's place."""
+    """A question in the columns of ``EVALUATION_COLUMNS``, without its pictures, and its row's place.
+
+    ``seen`` among the columns is a digest of what the model is given: text and pictures.
+    """
 
     index: int
     question: dict[str, Any]
@@ -44,22 +48,24 @@ def asked(benchmark: Benchmark, rows: Dataset, limit: int | None = None) -> list
     every = list(_asked(benchmark, rows))
     if not every:
         raise ValueError(f"{benchmark.name}: the data hold no question of the benchmark")
-    first = list(dict.fromkeys(each.question["group"] for each in every))[:limit]
-    chosen = set(first)
-    return [each for each in every if each.question["group"] in chosen]
+    first = set(list(dict.fromkeys(each.question["group"] for each in every))[:limit])
+    chosen = [each for each in every if each.question["group"] in first]
+    places, texts = [each.index for each in chosen], [each.question["question"] for each in chosen]
+    digests = seen(rows, places, texts, (*benchmark.picture_columns, PICTURE_DIGEST))
+    return [Asked(each.index, each.question | {"seen": own}) for each, own in zip(chosen, digests, strict=True)]
 
 
 def _asked(benchmark: Benchmark, rows: Dataset) -> Iterator[Asked]:
-    seen: Counter[str] = Counter()
+    times: Counter[str] = Counter()
     score = resolve(benchmark.metric, GroupedScore, "metric")
     for index, row in enumerate(_undecoded(benchmark, rows)):
         try:
             if not benchmark.keep(row):
                 continue
             name = _identity(row, benchmark.identity)
-            seen[name] += 1
+            times[name] += 1
             # Rows that are alike in everything that tells rows apart.
-            name = f"{name}#{seen[name]}" if seen[name] > 1 else name
+            name = f"{name}#{times[name]}" if times[name] > 1 else name
             question = _fields(benchmark, row, name)
             # Whatever cannot be scored is found now, not when all questions were asked.
             score.credit("", question)

@@ -3,10 +3,12 @@
 from typing import Any
 
 from datasets import Dataset
+from datasets import Image as PictureColumn
 
 from atv.data.conversations import require_columns
 from atv.evaluation.benchmarks.base import BRIEFLY, Benchmark, Question, Row
 from atv.evaluation.benchmarks.picture_check import faulty_pictures
+from atv.evaluation.benchmarks.seen import PICTURE_DIGEST, picture_digest
 from atv.evaluation.benchmarks.source import Source
 from atv.evaluation.benchmarks.values import text
 
@@ -37,6 +39,10 @@ class GQA(Benchmark):
             raise ValueError(f"GQA: picture {pictures[:]['id'][faulty[0]]!r} of {PICTURES} is broken: {faulty[1]}")
         if absent := sorted(set(questions["imageId"]) - place.keys()):
             raise ValueError(f"GQA: {PICTURES} lacks {len(absent)} pictures of questions, the first is {absent[0]!r}")
+
+        raw = pictures.with_format(None).cast_column("image", PictureColumn(decode=False))
+        digests = {name: picture_digest(raw[place[name]]["image"]).hex() for name in set(questions["imageId"])}
+        questions = questions.add_column(PICTURE_DIGEST, [digests[name] for name in questions["imageId"]])
 
         def join(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
             return batch | {"image": [pictures[place[name]]["image"] for name in batch["imageId"]]}

@@ -59,6 +59,9 @@ def test_turns_are_interleaved_and_ratios_are_taken_within_a_turn():
 def test_masks_are_compared_entry_by_entry():
     ours = {"x": torch.tensor([[True, False, True, True]])}
     assert whole_models.share_differing(ours, {"x": torch.tensor([[True, True, True, True]])}) == 0.25
+    # A difference in block 0 moves what block 1 reads.
+    named = {f"model.layers.{block}.mlp.up_proj": ours["x"] for block in (0, 1, 10)}
+    assert list(whole_models.first_block(named)) == ["model.layers.0.mlp.up_proj"]
     with pytest.raises(ValueError, match=r"different Linears: \['x', 'y'\]"):
         whole_models.share_differing(ours, {"y": ours["x"]})
 
@@ -127,5 +130,5 @@ PEER = Path(__file__).parents[3] / ".venv-peers" / "bin" / "python"
 @pytest.mark.skipif(not PEER.is_file(), reason="make bench-setup was not run")
 def test_llm_compressor_makes_the_same_masks():
     rows, remarks = whole_models.rows(TINY, repeats=1, threads=1, peer=PEER)
-    differing = next(row for row in rows if row.name == "mask entries that differ")
+    differing = next(row for row in rows if row.name == "mask entries of block 0 that differ")
     assert differing.met and remarks[1].startswith("llm-compressor's Wanda: llmcompressor 0.14")

@@ -1,0 +1,49 @@
+"""What a model is given of a question, by a digest: its text and its pictures, which ids do not tell."""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, Image
+
+# Where the pictures are a data set of their own, a benchmark leaves each row's digest in this column.
+PICTURE_DIGEST = "picture_digest"
+
+
+def seen(rows: Dataset, places: Sequence[int], texts: Sequence[str], columns: Sequence[str] = ()) -> list[str]:
+    """A digest for each question: of its text, and of the bytes of every picture in its row, none decoded.
+
+    Args:
+        rows: of the benchmark.
+        places: the question's row.
+        texts: the question's turn.
+        columns: that hold pictures of whatever form, beside those of pictures by their type.
+    """
+    plain = rows.with_format(None)
+    pictured = [name for name, feature in plain.features.items() if isinstance(feature, Image) or name in columns]
+    for name in pictured:
+        if isinstance(plain.features[name], Image):
+            plain = plain.cast_column(name, Image(decode=False))
+    parts = plain.select(places).select_columns(pictured) if pictured else [{} for _ in places]
+    return [_digest(text, row) for text, row in zip(texts, parts, strict=True)]
+
+
+def picture_digest(cell: Any) -> bytes:
+    """Of a picture as a cell holds it: bytes, a path, a struct of both, or text; lists of these count in order."""
+    if isinstance(cell, Mapping):
+        cell = cell.get("bytes") or cell.get("path")
+    if isinstance(cell, list | tuple):
+        cell = b"".join(picture_digest(each) for each in cell)
+    if isinstance(cell, str) and os.path.isfile(cell):
+        cell = Path(cell).read_bytes()
+    content = cell if isinstance(cell, bytes) else repr(cell).encode(errors="surrogatepass")
+    return hashlib.blake2b(content, digest_size=8).digest()
+
+
+def _digest(text: str, row: Mapping[str, Any]) -> str:
+    state = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8)
+    for name in sorted(row):
+        state.update(name.encode() + picture_digest(row[name]))
+    return state.hexdigest()

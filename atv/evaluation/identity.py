@@ -1,0 +1,51 @@
+"""By what answers are known again: everything that moves them besides the weights and the questions."""
+
+import json
+from typing import Any
+
+from transformers import PreTrainedModel, ProcessorMixin
+
+from atv.records.digests import content_digest, telling
+
+# What every call of generate says anew, and what greedy decoding does not ask for.
+_OVERRULED = frozenset(
+    {"do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p", "num_beams", "use_cache", "pad_token_id"}
+    | {"max_new_tokens", "max_length", "return_dict_in_generate", "num_return_sequences"}
+)
+_PICTURES = ("image_processor", "video_processor", "feature_extractor")
+
+
+def answering(model: PreTrainedModel, processor: ProcessorMixin) -> dict[str, Any]:
+    """What a model computes and decodes by, and what its processor makes of words and pictures.
+
+    Short settings as they are, so that a difference can be named; config, chat template and tokenizer by digests.
+    """
+    generation = {} if model.generation_config is None else model.generation_config.to_diff_dict()
+    return {
+        "config": content_digest(telling(model.config.to_dict())),
+        "generation config": telling(generation, _OVERRULED),
+        **asking(processor),
+    }
+
+
+def asking(processor: ProcessorMixin) -> dict[str, Any]:
+    """What a processor makes of words and pictures: by it questions to two models are the same."""
+    tokenizer: Any = getattr(processor, "tokenizer", processor)
+    template = getattr(processor, "chat_template", None) or getattr(tokenizer, "chat_template", None)
+    parts = {name: part for name in _PICTURES if (part := getattr(processor, name, None)) is not None}
+    own = {name: value for name, value in vars(processor).items() if isinstance(value, str | int | float | list)}
+    return {
+        "chat template": content_digest(template),
+        "tokenizer": content_digest(_tokens(tokenizer)),
+        "processor": telling(own, frozenset({"chat_template"})),
+        "pictures": {name: telling(part.to_dict()) for name, part in parts.items()},
+    }
+
+
+def _tokens(tokenizer: Any) -> Any:
+    """Vocabulary, merges, special tokens and what is written around a text."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    # How the last batch was padded stays in the tokenizer.
+    last = frozenset({"padding", "truncation"})
+    inside = tokenizer.get_vocab() if backend is None else telling(json.loads(backend.to_str()), last)
+    return {"inside": inside, "special": tokenizer.special_tokens_map}

@@ -1,0 +1,218 @@
+"""Whether a folder holds the model that its config describes: whole, not quantized, and nothing besides.
+
+transformers fills what a checkpoint lacks with random numbers and drops what it has no place for, with a warning at
+most. Here either is an error, and so is a quantized weight, whose numbers mean nothing without its scales.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoModelForImageTextToText,
+    PreTrainedConfig,
+    PreTrainedModel,
+    __version__,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+from atv.data.wording import short
+
+_INSTEAD = "cannot be pruned; give the model that it was made from, with weights in bfloat16, float16 or float32"
+# How the tensors are called that quantizers put in a weight's place, or beside it.
+_QUANTIZED_NAMES = frozenset(
+    [
+        "qweight",
+        "qzeros",
+        "weight_packed",
+        "weight_scale",
+        "weight_scale_inv",
+        "weight_scale_2",
+        "weight_zero_point",
+        "absmax",
+        "SCB",
+    ]
+)
+_FLOATS = ("F64", "F32", "BF16", "F16")
+# What older releases of transformers wrote of a model, and newer ones compute.
+_COMPUTED = frozenset({"inv_freq", "position_ids"})
+_INDEX = "model.safetensors.index.json"
+# How transformers reports a tensor of another shape.
+_SHAPES = re.compile(r"(\S+) *\|[^\n]*ckpt: *torch\.Size\(([^)]*)\) vs model: *torch\.Size\(([^)]*)\)")
+
+
+def check_folder(folder: Path, trust_remote_code: bool = False) -> PreTrainedConfig:
+    """The config of a folder; the headers of its weights' files are read, too.
+
+    Raises:
+        ValueError: for a config that is broken, quantized or not of an LVLM, a file of weights that is missing or
+            broken, or a quantized tensor; the message names file, field or tensor.
+    """
+    _check_config(folder / "config.json", trust_remote_code)
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
+    except Exception as error:
+        raise ValueError(f"model: {folder / 'config.json'} cannot be read: {short(error)}") from error
+    for file in _weight_files(folder):
+        for name, dtype in _header(file):
+            if dtype.startswith(("F8", "F6", "F4")) or name.rsplit(".", 1)[-1] in _QUANTIZED_NAMES:
+                raise ValueError(f"model: {file}: {name} ({dtype}) is of a quantized checkpoint, which {_INSTEAD}")
+            if name.endswith(".weight") and dtype not in _FLOATS:
+                raise ValueError(f"model: {file}: {name} holds {dtype}: a quantized checkpoint {_INSTEAD}")
+    return config
+
+
+def load_whole(folder: Path, trust_remote_code: bool = False, **options: Any) -> PreTrainedModel:
+    """The model of a folder in the dtype that its config names, safetensors only; ``options`` as ``from_pretrained``'s.
+
+    Raises:
+        ValueError: for a folder that ``check_folder`` refuses, that lacks a tensor of the model or has one too many, or
+            that cannot be loaded.
+    """
+    check_folder(folder, trust_remote_code)
+    settings: dict[str, Any] = {"use_safetensors": True, "dtype": "auto", "local_files_only": True}
+    settings |= {"trust_remote_code": trust_remote_code, "output_loading_info": True}
+    with _reported() as report:
+        try:
+            loaded: Any = AutoModelForImageTextToText.from_pretrained(folder, **settings | options)
+        except Exception as error:
+            if _of_the_machine(error):
+                raise
+            reason = _other_shape(report) or short(f"{type(error).__name__}: {error}")
+            raise ValueError(f"model: {str(folder)!r} cannot be loaded: {reason}") from error
+    model, found = loaded
+    kind = type(model).__name__
+    _refuse(found["missing_keys"], f"model: {str(folder)!r} lacks", f"of {kind}; its download or save was cut short")
+    own = _COMPUTED | {name.rsplit(".", 1)[-1] for name in _computed_buffers(model)}
+    extra = [name for name in found["unexpected_keys"] if name.rsplit(".", 1)[-1] not in own]
+    _refuse(extra, f"model: {str(folder)!r} holds", f"that {kind} has no place for")
+    require_floats(model)
+    return model.eval()
+
+
+def require_floats(model: PreTrainedModel) -> None:
+    """Checks that no weight is quantized.
+
+    Raises:
+        ValueError: naming the quantizer, or the first parameter whose numbers have fewer than 16 bits.
+    """
+    method = getattr(getattr(model, "hf_quantizer", None), "quantization_config", None)
+    if method is not None:
+        raise ValueError(f"model: it is quantized ({type(method).__name__}) and {_INSTEAD}")
+    for name, parameter in model.named_parameters():
+        if parameter.is_floating_point() and torch.finfo(parameter.dtype).bits >= 16:
+            continue
+        # A Linear of a quantizing library keeps whole numbers; other parameters of whole numbers are counts or codes.
+        if parameter.dim() > 1:
+            dtype = str(parameter.dtype).removeprefix("torch.")
+            raise ValueError(f"model: {name} is {dtype}: a quantized model {_INSTEAD}")
+
+
+def _check_config(file: Path, trust_remote_code: bool) -> None:
+    try:
+        config = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (ValueError, OSError) as error:
+        raise ValueError(f"model: {file} cannot be read: {short(error)}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"model: {file} must map names to values, it holds a {type(config).__name__}")
+    for field, settings in _quantizations(config):
+        method = settings.get("quant_method") or settings.get("format") or "some method"
+        raise ValueError(f"model: {file}: {field} says that its weights are quantized ({method}), so it {_INSTEAD}")
+    kind = config.get("model_type")
+    known = kind in CONFIG_MAPPING and kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    if not known and not (trust_remote_code and config.get("auto_map")):
+        raise ValueError(
+            f"model: {file}: model_type {short(repr(kind), 60)} is no image-text-to-text type of transformers "
+            f"{__version__}; `atv models` lists what was tried"
+        )
+
+
+def _quantizations(config: dict[str, Any], at: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every field that says how weights are quantized, in the config and the configs in it."""
+    for name, value in config.items():
+        if isinstance(value, dict) and value:
+            if name in ("quantization_config", "compression_config"):
+                yield f"{at}{name}", value
+            else:
+                yield from _quantizations(value, f"{at}{name}.")
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The files that are loaded; none where transformers must say itself what is missing."""
+    if (whole := folder / "model.safetensors").is_file():
+        return [whole]
+    index = folder / _INDEX
+    if not index.is_file():
+        return []
+    try:
+        shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ValueError(f"model: {index} cannot be read: {short(error)}") from error
+    for shard in shards:
+        if not (folder / shard).is_file():
+            raise ValueError(f"model: {index} names {shard}, which is not there; fetch it again")
+    return [folder / shard for shard in shards]
+
+
+def _header(file: Path) -> list[tuple[str, str]]:
+    """Name and dtype of every tensor."""
+    try:
+        with safe_open(file, "pt") as tensors:
+            return [(name, tensors.get_slice(name).get_dtype()) for name in tensors.keys()]  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(
+            f"model: {file} is no whole safetensors file ({short(error)}); a download cut short, or a Git LFS "
+            "pointer? Fetch it again"
+        ) from error
+
+
+def _computed_buffers(model: PreTrainedModel) -> Iterator[str]:
+    """Buffers that a model makes itself and does not save."""
+    saved = model.state_dict().keys()
+    return (name for name, _ in model.named_buffers() if name not in saved)
+
+
+def _refuse(names: Iterable[str], what: str, why: str) -> None:
+    if named := sorted(names):
+        count = f"{len(named)} tensor{'s' if len(named) > 1 else ''}"
+        raise ValueError(f"{what} {count} {why}: {short(named[0], 120)}{', ...' if len(named) > 1 else ''}")
+
+
+def _of_the_machine(error: Exception) -> bool:
+    """Whether memory or disk gave out, which is no fault of the folder."""
+    if isinstance(error, OSError):
+        return error.errno is not None
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+
+
+@contextmanager
+def _reported() -> Iterator[list[str]]:
+    """Holds back the tables of missing, unexpected and mismatched tensors that transformers logs, and collects them."""
+    report: list[str] = []
+
+    def passes(record: logging.LogRecord) -> bool:
+        said = record.getMessage()
+        if "LOAD REPORT" in said:
+            report.append(said)
+        return "LOAD REPORT" not in said
+
+    log = logging.getLogger("transformers.modeling_utils")
+    log.addFilter(passes)
+    try:
+        yield report
+    finally:
+        log.removeFilter(passes)
+
+
+def _other_shape(report: Sequence[str]) -> str:
+    """The first tensor of another shape than the model's, in words; empty where there is none."""
+    found = _SHAPES.search("\n".join(report))
+    return "{} is {}, its config.json says {}".format(*found.groups()) if found else ""

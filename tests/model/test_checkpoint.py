@@ -1,0 +1,167 @@
+"""Checkpoints that are not what they seem: refused by name, whole or memory-mapped, and never filled with noise."""
+
+import json
+
+import pytest
+import torch
+from helpers.pruned_folders import edit
+from torch import nn
+
+import atv
+from atv.model.checkpoint import check_folder, load_whole
+from atv.model.offload import load_offloaded
+from atv.verification.saved_model import opened
+
+UP = "language_model.model.layers.1.mlp.up_proj.weight"
+HEAD, VECTOR = "language_model.lm_head.weight", "vision_tower.pre_layrnorm.bias"
+
+
+@pytest.fixture
+def folder(llava, tmp_path):
+    llava.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def tensors(change):
+    return lambda folder: edit(folder, change)
+
+
+def config(change, file="config.json"):
+    def alter(folder):
+        content = json.loads((folder / file).read_text())
+        change(content)
+        (folder / file).write_text(json.dumps(content))
+
+    return alter
+
+
+def renamed(found):
+    for name in list(found):
+        found[f"module.{name}"] = found.pop(name)
+
+
+def fewer_blocks(found):
+    found["text_config"]["num_hidden_layers"] -= 1
+
+
+def more_blocks(found):
+    found["text_config"]["num_hidden_layers"] += 1
+
+
+def as_dtype(dtype):
+    return lambda found: found.update({UP: found[UP].to(dtype)})
+
+
+def beside(name):
+    return lambda found: found.update({UP.removesuffix("weight") + name: torch.ones(48)})
+
+
+def quantized(**settings):
+    return lambda found: found.update(quantization_config=settings)
+
+
+def quantized_text(found):
+    found["text_config"]["quantization_config"] = {"quant_method": "awq"}
+
+
+NOT_WHOLE = {
+    "a weight is gone": (tensors(lambda found: found.pop(UP)), "lacks 1 tensor of Llava.*layers.1.mlp.up_proj.weight"),
+    "the head is gone": (tensors(lambda found: found.pop(HEAD)), "lacks 1 tensor of .*lm_head.weight"),
+    "a vector is gone": (tensors(lambda found: found.pop(VECTOR)), "lacks 1 tensor of .*pre_layrnorm.bias"),
+    "foreign names": (tensors(renamed), r"lacks \d+ tensors of LlavaForConditionalGeneration.*, \.\.\.$"),
+    "a block more in the config": (config(more_blocks), r"lacks 9 tensors"),
+    "a block less in the config": (config(fewer_blocks), r"holds 9 tensors that Llava.* has no place for"),
+    "a tensor too many": (tensors(lambda found: found.update({"adapter.w": torch.ones(2)})), "holds 1 .*: adapter.w$"),
+    "a bias too many": (tensors(beside("bias")), "holds 1 tensor that .*up_proj.bias"),
+    "another shape": (
+        tensors(lambda found: found.update({UP: found[UP][:-1].clone()})),
+        r"up_proj.weight is \[47, 32\](, its config.json says \[48, 32\]| in )",
+    ),
+    "float8": (tensors(as_dtype(torch.float8_e4m3fn)), r"up_proj.weight \(F8_E4M3\) is of a quantized checkpoint"),
+    "int8": (tensors(as_dtype(torch.int8)), "up_proj.weight holds I8: a quantized checkpoint cannot be pruned"),
+    "packed": (tensors(as_dtype(torch.uint8)), "up_proj.weight holds U8: a quantized checkpoint"),
+    "scales": (tensors(beside("weight_scale_inv")), r"up_proj.weight_scale_inv \(F32\) is of a quantized checkpoint"),
+    "gptq": (tensors(beside("qweight")), "up_proj.qweight .* give the model that it was made from"),
+    "fp8 config": (config(quantized(quant_method="fp8")), r"quantization_config says .* quantized \(fp8\)"),
+    "bitsandbytes": (config(quantized(quant_method="bitsandbytes", load_in_4bit=True)), r"quantized \(bitsandbytes\)"),
+    "the text's config": (config(quantized_text), r"text_config.quantization_config says .* \(awq\)"),
+    "text model": (
+        config(lambda found: found.update(model_type="llama")),
+        "model_type 'llama' is no image-text-to-text",
+    ),
+    "unknown type": (config(lambda found: found.update(model_type="x" * 5000)), "no image-text-to-text type"),
+    "no type": (config(lambda found: found.pop("model_type")), "model_type None is no image-text-to-text"),
+    "wrong value": (
+        config(lambda found: found["text_config"].update(hidden_size="wide")),
+        "config.json cannot be read: .*'hidden_size' expected int",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NOT_WHOLE)
+def test_what_is_not_the_model_that_its_config_describes_is_refused(what, folder, tmp_path):
+    change, message = NOT_WHOLE[what]
+    change(folder)
+    ways = (
+        lambda: load_whole(folder),
+        lambda: load_offloaded(folder, "disk", torch.device("cpu"), tmp_path / "scratch"),
+        lambda: opened(folder).__enter__(),
+    )
+    for load in ways:
+        with pytest.raises(ValueError, match=message) as error:
+            load()
+        assert len(str(error.value)) < 700 and "\n" not in str(error.value)
+
+
+def files(change):
+    return lambda folder: change(folder / "model.safetensors")
+
+
+NO_FILES = {
+    "cut short": (files(lambda file: file.write_bytes(file.read_bytes()[:-10])), "is no whole safetensors file"),
+    "empty": (files(lambda file: file.write_bytes(b"")), "is no whole safetensors file"),
+    "a pointer": (files(lambda file: file.write_text("version https://git-lfs.github.com/spec/v1\n")), "Git LFS"),
+    "gone": (files(lambda file: file.unlink()), "cannot be loaded: .*model.safetensors"),
+    "a config cut short": (lambda folder: (folder / "config.json").write_text("{"), "config.json cannot be read"),
+    "a config of another kind": (lambda folder: (folder / "config.json").write_text("[]"), "it holds a list"),
+    "a shard that is not there": (
+        lambda folder: (
+            (folder / "model.safetensors").unlink(),
+            (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-1.safetensors"}}'),
+        ),
+        "names model-1.safetensors, which is not there",
+    ),
+    "a broken index": (
+        lambda folder: (
+            (folder / "model.safetensors").unlink(),
+            (folder / "model.safetensors.index.json").write_text("[1]"),
+        ),
+        "index.json cannot be read",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NO_FILES)
+def test_files_that_are_broken_are_named(what, folder):
+    change, message = NO_FILES[what]
+    change(folder)
+    with pytest.raises(ValueError, match=message):
+        load_whole(folder)
+
+
+def test_what_older_releases_wrote_and_newer_ones_compute_is_no_tensor_too_many(folder):
+    old = {"language_model.model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)}
+    old["vision_tower.vision_model.embeddings.position_ids"] = torch.arange(10)[None]
+    edit(folder, lambda found: found.update(old))
+    check_folder(folder)
+    assert load_whole(folder).lm_head.weight.isfinite().all()
+
+
+def test_a_model_that_was_quantized_in_memory_is_refused(llava, batches):
+    linear = llava.model.language_model.layers[0].mlp.up_proj
+    linear.weight = nn.Parameter(linear.weight.detach().to(torch.int8), requires_grad=False)
+    with pytest.raises(ValueError, match=r"up_proj.weight is int8: a quantized model cannot be pruned"):
+        atv.prune(llava, batches)
+    linear.weight = nn.Parameter(torch.zeros(48, 32).to(torch.float8_e5m2), requires_grad=False)
+    with pytest.raises(ValueError, match=r"up_proj.weight is float8_e5m2"):
+        atv.prune(llava, batches)
