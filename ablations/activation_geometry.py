@@ -110,7 +110,7 @@ def _tokens(bench: Bench, cell: Cell) -> list[pd.DataFrame]:
     lvlm, rng = LVLM.of(bench.model), np.random.default_rng(cell.seed)
     drawn: list[list[dict[str, object]]] = [[] for _ in lvlm.blocks]
     sample = 0
-    for batch in bench.calibration(cell.samples, cell.seed):
+    for batch in bench.calibration(cell.samples, cell.seed).batches:
         outputs = _outputs(lvlm, batch)
         visual, valid = lvlm.visual(batch), lvlm.valid(batch)
         for row in range(len(visual)):

@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.data import CalibrationData
-from atv.data.calibration_batches import CalibrationBatches, calibration_batches
+from atv.data.calibration_batches import calibration_batches
 from atv.evaluation.questions import Prompts, QuestionBatch, see_once
 from atv.model.lvlm import LVLM
 from atv.records.digests import tensors_digest
@@ -21,6 +21,21 @@ class Round:
 
     batches: Sequence[Prompts]
     max_new_tokens: int
+
+
+@dataclass(frozen=True)
+class CalibrationSamples:
+    """What a cell is calibrated on.
+
+    Attributes:
+        batches: behind the vision tower, which no cell changes, where the model takes its output.
+        record: which samples they are.
+        digest: by which they are known again, their pictures as the processor made them.
+    """
+
+    batches: list[dict[str, Any]]
+    record: dict[str, Any]
+    digest: str
 
 
 class Bench:
@@ -45,33 +60,31 @@ class Bench:
         self.model, self.processor, self.rounds = model, processor, rounds
         self.samples, self.max_length = samples, max_length
         self._pool = calibration
-        self._batches: dict[tuple[int, int], CalibrationBatches] = {}
-        self._digests: dict[tuple[int, int], str] = {}
+        self._drawn: dict[tuple[int, int], CalibrationSamples] = {}
 
     @property
     def questions(self) -> list[dict[str, Any]]:
         """All that is asked."""
         return [question for own in self.rounds for batch in own.batches for question in batch.questions]
 
-    def calibration(self, samples: int | None, seed: int) -> CalibrationBatches:
-        """The samples that the seed draws, behind the vision tower where the model takes its output.
+    def calibration(self, samples: int | None, seed: int) -> CalibrationSamples:
+        """The samples that the seed draws.
 
         Raises:
             ValueError: for more samples than there are.
         """
         drawn = self.samples if samples is None else samples, seed
-        if drawn not in self._batches:
+        if drawn not in self._drawn:
             made = calibration_batches(self.processor, self._pool, *drawn, max_length=self.max_length)
-            self._digests[drawn] = tensors_digest(made)
+            digest = tensors_digest(made)
             with torch.no_grad():
-                made[:] = [LVLM.of(self.model).encode_images(batch) for batch in made]
-            self._batches[drawn] = made
-        return self._batches[drawn]
+                seen = [LVLM.of(self.model).encode_images(batch) for batch in made]
+            self._drawn[drawn] = CalibrationSamples(seen, made.record, digest)
+        return self._drawn[drawn]
 
     def calibration_digest(self, samples: int | None, seed: int) -> str:
-        """By which the samples are known again, their pictures as the processor made them."""
-        self.calibration(samples, seed)
-        return self._digests[self.samples if samples is None else samples, seed]
+        """By which the samples are known again."""
+        return self.calibration(samples, seed).digest
 
     @cached_property
     def seen(self) -> list[Round]:

@@ -30,13 +30,13 @@ def pruned_copy(cell: Cell, bench: Bench, trainer: L.Trainer) -> tuple[PreTraine
     if not cell.pathways:
         return bench.model, None
     model = copy.deepcopy(bench.model)
-    batches = bench.calibration(cell.samples, cell.seed)
+    samples = bench.calibration(cell.samples, cell.seed)
     shared: dict[str, Any] = {"targets": cell.targets, "propagate": cell.propagate, "seed": cell.seed}
-    shared["calibration"] = batches.record
+    shared["calibration"] = samples.record
     if "both" in cell.pathways:
-        return model, prune(model, batches, **vars(cell.pathways["both"]), **shared, trainer=trainer)
+        return model, prune(model, samples.batches, **vars(cell.pathways["both"]), **shared, trainer=trainer)
     text, visual = cell.pathways["text"], cell.pathways["visual"]
-    return model, decouple(model, batches, text=text, visual=visual, **shared, trainer=trainer)
+    return model, decouple(model, samples.batches, text=text, visual=visual, **shared, trainer=trainer)
 
 
 def prune_and_ask(cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:

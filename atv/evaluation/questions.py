@@ -145,7 +145,8 @@ def _first_groups(dataset: Dataset, groups: int | None) -> list[int]:
 def _batch(processor: ProcessorMixin, rows: Sequence[Mapping[str, Any]], of: list[int]) -> QuestionBatch:
     inputs = _encoded(processor, rows)
     questions = [
-        {key: value for key, value in row.items() if key != "image"} | {"seen": _seen(row["image"])} for row in rows
+        {key: value for key, value in row.items() if key != "image"} | {"seen": _picture_digest(row["image"])}
+        for row in rows
     ]
     if not of:
         return QuestionBatch(inputs, questions)
@@ -158,7 +159,7 @@ def _encoded(processor: ProcessorMixin, rows: Sequence[Mapping[str, Any]]) -> di
     return encode(processor, turns, [row["image"] for row in rows], prompt=True)
 
 
-def _seen(image: Any) -> str:
+def _picture_digest(image: Any) -> str:
     """A digest of a picture, or of none: its question's id and text do not tell it."""
     content = b"" if image is None else f"{image.mode}{image.size}".encode() + image.tobytes()
     return hashlib.blake2b(content, digest_size=8).hexdigest()

@@ -42,7 +42,7 @@ def rows(repeats: int, samples: int = 128, groups: int = 20) -> list[Row]:
     bench = Bench(model, processor, load_calibration(BUNDLED), rounds, samples)
     trainer = quiet_trainer(enable_progress_bar=False)
     asked = [batch for own in bench.seen for batch in own.batches]
-    calibration = bench.calibration(None, 0)
+    calibration = bench.calibration(None, 0).batches
     runs = {FLOOR: lambda: floor(model, calibration) + elapsed(lambda: distinct(model, asked))}
     for name, cell in CELLS.items():
         runs[name] = lambda cell=cell: elapsed(lambda: prune_and_ask(cell, bench, trainer))

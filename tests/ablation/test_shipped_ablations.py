@@ -80,9 +80,9 @@ def test_runs_from_cells_to_findings(name, ablations, bench, tmp_path):
         c.title for c in again
     }
     results = Results(run.finished)
-    table = write_results(kind(), results, tmp_path / name, {})
+    record = write_results(kind(), results, tmp_path / name, {})
     plt.close("all")
-    assert len(table) and (tmp_path / name / "figure.png").stat().st_size > 8_000
+    assert len(record.table) and (tmp_path / name / "figure.png").stat().st_size > 8_000
     for finding in kind().findings(results):
         assert finding.verdict in get_args(Verdict)
         assert np.isfinite([finding.ours.low, finding.ours.value, finding.ours.high]).all()

@@ -81,7 +81,7 @@ def test_benchmarks_stand_in_for_the_suite(atv_command, tmp_path):
     assert set(table["task"]) <= {"POPE", "MME", "average"} and "average" in set(table["task"])
     made = json.loads((tmp_path / "results" / "pair" / "run.json").read_text())
     assert made["benchmarks"]["POPE"]["hub"] == "lmms-lab-encoder/POPE"
-    assert "name them with --benchmark" in atv_command("ablate", "--file", FILE, "--data", data)[2]
+    assert "name one with --benchmark" in atv_command("ablate", "--file", FILE, "--data", data)[2]
 
 
 PAIR = """

@@ -99,6 +99,6 @@ def test_bad_input_of_benchmarks(atv_command, data, tmp_path):
     assert code == 0, err
     code, _, err = evaluate(atv_command, data, "--benchmark", "POPE", "--dense", tmp_path / "few")
     assert code == 2 and "dense: POPE has digest" in err
-    few = ("--limit", 2, "--max_new_tokens", 5, "--dense", tmp_path / "few")
+    few = ("--groups", 2, "--max_new_tokens", 5, "--dense", tmp_path / "few")
     code, _, err = atv_command("evaluate", "--data", data, "--benchmark", "POPE", *few)
     assert code == 2 and "dense: POPE was asked in another way: max_new_tokens is 3 there and 5 here" in err

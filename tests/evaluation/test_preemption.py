@@ -16,17 +16,14 @@ from atv.runtime.trainer import quiet_trainer
 class Interrupting:
     """A batch in whose making the process is sent SIGTERM; counts how often it was asked for."""
 
-    pictures = None
-
     def __init__(self, batch: QuestionBatch, send: bool) -> None:
-        self.questions, self._inputs, self._send, self.asked = batch.questions, batch.inputs, send, 0
+        self._batch, self._send, self.asked = batch, send, 0
 
-    @property
-    def inputs(self):
+    def askable(self):
         self.asked += 1
         if self._send:
             os.kill(os.getpid(), signal.SIGTERM)
-        return self._inputs
+        return self._batch
 
 
 def test_sigterm_ends_the_questions_after_the_batch_in_hand_and_restores_the_handler():
