@@ -11,6 +11,7 @@ from transformers import ProcessorMixin
 
 from atv.ablation.base import Ablation
 from atv.ablation.bench import Bench, Round
+from atv.ablation.language import require_english
 from atv.ablation.record import AblationRecord
 from atv.ablation.results import Results
 from atv.ablation.runner import Run, run_ablation
@@ -20,7 +21,7 @@ from atv.ablation.writing import write_results
 from atv.api import load
 from atv.bundled import BUNDLED
 from atv.data import CalibrationData
-from atv.data.sources import load_calibration
+from atv.data.sources import load_calibration, own_data
 from atv.evaluation.identity import answering
 from atv.evaluation.question_sets import Benchmarks, Questions, Suite
 from atv.evaluation.questions import question_batches
@@ -52,7 +53,7 @@ class Grid:
         cls,
         asked: Questions,
         model: str = BUNDLED,
-        calibration: str | CalibrationData = BUNDLED,
+        calibration: str | CalibrationData | None = None,
         *,
         results: Path = Path("results"),
         samples: int = 128,
@@ -61,6 +62,7 @@ class Grid:
         max_pixels: int | None = None,
         groups: int | None = None,
         max_new_tokens: int | None = None,
+        language: bool = False,
         seed: int = 0,
         seeds: int = 1,
         trust_remote_code: bool = False,
@@ -76,58 +78,18 @@ class Grid:
         """
         if seeds < 1:
             raise ValueError(f"seeds: expected 1 or more, got {seeds}")
+        calibration = own_data(model) if calibration is None else calibration
         pool = load_calibration(calibration)
         writable(results, "results")
         pixels: dict[str, Any] = {"min_pixels": min_pixels, "max_pixels": max_pixels}
         lvlm, processor = load(model, trust_remote_code=trust_remote_code, **pixels)
+        if language:
+            require_english(processor.tokenizer)
         rounds = rounds_of(asked, processor, max_new_tokens)
-        bench = Bench(lvlm, processor, pool, rounds, samples, max_length)
+        bench = Bench(lvlm, processor, pool, rounds, samples, max_length, language)
         origin: dict[str, Any] = {"model": model}
         origin |= {"calibration": calibration if isinstance(calibration, str) else pool.record()}
         origin |= {"samples": samples, "max_length": max_length, **pixels, "groups": groups}
-        origin |= {"max_new_tokens": max_new_tokens, **origin_of(asked)}
+        origin |= {"max_new_tokens": max_new_tokens, "language": language or None, **origin_of(asked)}
         files = model_digest(model_folder(model, trust_remote_code))
         store = CellStore(results / "cells", content_digest([files, answering(lvlm, processor)]), bench)
-        return cls(store, results, origin, seed, seeds)
-
-    @property
-    def tasks(self) -> list[str]:
-        """The task of each question."""
-        return [question["task"] for question in self.store.bench.questions]
-
-    def run(self, ablation: Ablation, trainer: L.Trainer, shard: Shard | None = None) -> Run:
-        """All cells of an ablation, or those of a shard; finished ones come from disk."""
-        return run_ablation(ablation, self.store, self._drawn(ablation), self.seeds, trainer, shard)
-
-    def write(
-        self, ablation: Ablation, run: Run, columns: Sequence[str] | None = None
-    ) -> tuple[AblationRecord, Results, Path]:
-        """Writes the table and figure of a whole run; returns their record, the results, and the folder."""
-        results, folder = Results(run.finished), writable(self.results / ablation.name, "results")
-        return write_results(ablation, results, folder, self.given(ablation), columns), results, folder
-
-    def given(self, ablation: Ablation) -> dict[str, Any]:
-        """How the ablation's cells came about, for the record."""
-        file = from_here(inspect.getfile(type(ablation)))
-        return self.origin | {"seeds": list(self._drawn(ablation)), "whole_seeds": self.seeds, "file": file}
-
-    def _drawn(self, ablation: Ablation) -> range:
-        return range(self.seed, self.seed + max(self.seeds, ablation.seeds))
-
-
-def rounds_of(asked: Questions, processor: ProcessorMixin, max_new_tokens: int | None) -> list[Round]:
-    """The questions as rounds whose answers may have the same length."""
-    if isinstance(asked, Suite):
-        return [Round(question_batches(processor, asked.rows, groups=asked.groups), max_new_tokens or 8)]
-    assert isinstance(asked, Benchmarks)
-    return [Round(each.batches(processor), max_new_tokens or each.benchmark.max_new_tokens) for each in asked.loaded]
-
-
-def origin_of(asked: Questions) -> dict[str, Any]:
-    """What the questions are, for the record."""
-    if isinstance(asked, Suite):
-        return {"evaluation": asked.evaluation, "split": asked.split}
-    assert isinstance(asked, Benchmarks)
-    named = {each.benchmark.name: each.provenance() for each in asked.loaded}
-    data = None if asked.data is None else str(asked.data)
-    return {"benchmark": ",".join(named), "data": data, "benchmarks": named}
