@@ -45,8 +45,8 @@ PAPER = {
 }
 # By how much the visual pathway pruned alone keeps more than the textual one.
 PAPER_PARTED = {"50%": 1.11, "60%": 14.60}
-# Pairs that the paper gives no number for: which keeps more than which.
-UNPRINTED = (("Wanda", "Magnitude"), ("ATV", "text only"), ("PerBlock, ATV", "ATV"))
+# Of which keeps more than which the paper gives no number, or does not speak.
+UNPRINTED = {("ATV", "text only"): "no number", ("Wanda", "Magnitude"): "", ("PerBlock, ATV", "ATV"): ""}
 
 
 class Pilot(Ablation):
@@ -104,11 +104,11 @@ class Pilot(Ablation):
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
-        def over(one: str, other: str, setting: str, paper: float | None = None) -> Finding:
+        def over(one: str, other: str, setting: str, paper: str) -> Finding:
             pair = ({"method": method, "setting": setting} for method in (one, other))
             return Finding(
                 f"At {setting}, {one!r} keeps more than {other!r}.",
-                "no number" if paper is None else f"{paper:.2f} points",
+                paper,
                 results.difference(*pair),
                 "points of retention",
                 count=results.count(method=one, setting=setting),
@@ -116,15 +116,21 @@ class Pilot(Ablation):
 
         shares = [percent(sparsity) for sparsity in self.levels.hardest]
         printed = [
-            over("ATV", other, setting, PAPER.get(setting, {}).get(other))
+            over("ATV", other, setting, _points(PAPER.get(setting, {}).get(other)))
             for setting in (*shares, *self._halves)
             for other in ("Wanda", "SparseGPT", "AMIA")
         ]
-        unprinted = [over(*pair, setting) for setting in shares for pair in UNPRINTED]
-        parted = [over("visual pathway", "text pathway", setting, PAPER_PARTED.get(setting)) for setting in shares]
+        unprinted = [over(*pair, setting, said) for setting in shares for pair, said in UNPRINTED.items()]
+        parted = [
+            over("visual pathway", "text pathway", setting, _points(PAPER_PARTED.get(setting))) for setting in shares
+        ]
         return [*printed, *unprinted, *parted]
 
     @property
     def _halves(self) -> list[str]:
         """Patterns under which half of the weights go, or more."""
         return [pattern for pattern in self.levels.patterns if NOfM.parse(pattern).sparsity >= 0.5]
+
+
+def _points(printed: float | None) -> str:
+    return "no number" if printed is None else f"{printed:.2f} points"

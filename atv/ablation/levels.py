@@ -114,7 +114,7 @@ def percent(sparsity: float) -> str:
 
 
 def _listed(given: Sequence[Any] | str, option: str) -> list[Any]:
-    found = given.split(",") if isinstance(given, str) else list(given)
+    found = list(given) if isinstance(given, (list, tuple)) else str(given).split(",")
     if not found:
         raise ValueError(f"{option}: expected at least one, got none")
     return found
