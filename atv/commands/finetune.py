@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 
 import atv
-from atv.bundled import BUNDLED
 from atv.data.base import CalibrationData
 from atv.finetuning.fit_trainer import LogTo
 from atv.finetuning.training_run import Outcome
