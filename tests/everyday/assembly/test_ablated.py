@@ -30,17 +30,16 @@ def made(language, vision, tmp_path_factory):
 
 @pytest.fixture
 def little(made, monkeypatch):
-    """The tiny model in the everyday model's place, eight calibration samples, one question a task, short texts.
+    """The tiny model in the everyday model's place, eight calibration samples, short texts.
 
     Random weights answer nothing right, and nothing could be kept of that: any answer counts.
     """
     answer = measuring.answer
     monkeypatch.setattr(measuring, "answer", lambda *given: answer(*given).assign(credit=1.0))
     monkeypatch.setenv("ATV_EVERYDAY", str(made))
-    pool, questions = atv.everyday.data.calibration_pool, atv.everyday.data.evaluation_set
+    pool = atv.everyday.data.calibration_pool
     monkeypatch.setattr(atv.data.everyday_pool, "calibration_pool", lambda: pool(8))
     monkeypatch.setattr(atv.data.everyday_pool, "POOL_SIZE", 8)
-    monkeypatch.setattr(atv.everyday.data, "evaluation_set", lambda split: questions(split, 1))
     monkeypatch.setattr(plain_english, "texts", lambda: {"one": "the cat is on the mat", "two": "a dog"})
     return made
 
