@@ -66,7 +66,7 @@ class Bench:
             made = calibration_batches(self.processor, self._pool, *drawn, max_length=self.max_length)
             self._digests[drawn] = tensors_digest(made)
             with torch.no_grad():
-                made[:] = [LVLM.of(self.model).encode_images(batch) for batch in made]
+                made.change(LVLM.of(self.model).encode_images)
             self._batches[drawn] = made
         return self._batches[drawn]
 

@@ -93,3 +93,47 @@ class Grid:
         origin |= {"max_new_tokens": max_new_tokens, "language": language or None, **origin_of(asked)}
         files = model_digest(model_folder(model, trust_remote_code))
         store = CellStore(results / "cells", content_digest([files, answering(lvlm, processor)]), bench)
+        return cls(store, results, origin, seed, seeds)
+
+    @property
+    def tasks(self) -> list[str]:
+        """The task of each question."""
+        return [question["task"] for question in self.store.bench.questions]
+
+    def run(self, ablation: Ablation, trainer: L.Trainer, shard: Shard | None = None) -> Run:
+        """All cells of an ablation, or those of a shard; finished ones come from disk."""
+        return run_ablation(ablation, self.store, self._drawn(ablation), self.seeds, trainer, shard)
+
+    def write(
+        self, ablation: Ablation, run: Run, columns: Sequence[str] | None = None
+    ) -> tuple[AblationRecord, Results, Path]:
+        """Writes the table and figure of a whole run; returns their record, the results, and the folder."""
+        results, folder = Results(run.finished), writable(self.results / ablation.name, "results")
+        return write_results(ablation, results, folder, self.given(ablation), columns), results, folder
+
+    def given(self, ablation: Ablation) -> dict[str, Any]:
+        """How the ablation's cells came about, for the record."""
+        file = from_here(inspect.getfile(type(ablation)))
+        seeds = {"seeds": list(self._drawn(ablation)), "whole_seeds": self.seeds}
+        return self.origin | ablation.levels.record() | seeds | {"file": file}
+
+    def _drawn(self, ablation: Ablation) -> range:
+        return range(self.seed, self.seed + max(self.seeds, ablation.seeds))
+
+
+def rounds_of(asked: Questions, processor: ProcessorMixin, max_new_tokens: int | None) -> list[Round]:
+    """The questions as rounds whose answers may have the same length."""
+    if isinstance(asked, Suite):
+        return [Round(question_batches(processor, asked.rows, groups=asked.groups), max_new_tokens or 8)]
+    assert isinstance(asked, Benchmarks)
+    return [Round(each.batches(processor), max_new_tokens or each.benchmark.max_new_tokens) for each in asked.loaded]
+
+
+def origin_of(asked: Questions) -> dict[str, Any]:
+    """What the questions are, for the record."""
+    if isinstance(asked, Suite):
+        return {"evaluation": asked.evaluation, "split": asked.split}
+    assert isinstance(asked, Benchmarks)
+    named = {each.benchmark.name: each.provenance() for each in asked.loaded}
+    data = None if asked.data is None else str(asked.data)
+    return {"benchmark": ",".join(named), "data": data, "benchmarks": named}

@@ -59,6 +59,11 @@ class CalibrationBatches(Sequence[dict[str, Any]]):
         given = {"data": drawing.data.record(), "seed": self._seed, "max_length": drawing.max_length}
         return given | drawing.outcome()
 
+    def change(self, to: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        """Puts what ``to`` makes of each batch in its place."""
+        batches, _ = self._encoded
+        batches[:] = map(to, batches)
+
     @cached_property
     def _encoded(self) -> tuple[list[dict[str, Any]], "Drawing"]:
         # Begun anew, should an earlier attempt have failed half way.
