@@ -79,6 +79,9 @@ ablation-propagation: install  ## do one-shot calibration, drift in bf16 or a K 
 ablation-beyond-paper: install  ## other pools, patterns and budgets than ATV's
 	$(call in-shards,ablations/beyond_paper.py)
 
+pilot: everyday-model  ## at most 60 cells of all ablations on the everyday model (hours on 2 cores; goes on where it was killed)
+	$(ABLATE) --file ablations/pilot.py --model everyday --samples 64 --groups 23 --language true --results results/everyday $(ARGS)
+
 ablations: install  ## all of them, quick: one seed unless a difference is claimed (under an hour on 2 cores)
 	$(call in-shards,ablations)
 

@@ -10,12 +10,14 @@ from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.charts import PALETTE, averages, counts, curve
 from atv.ablation.findings import Finding
+from atv.ablation.levels import percent
 from atv.ablation.results import Results
 from atv.api import Pathway
 from atv.selection import DriftTopK
 
 ALPHAS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
-SPARSITIES = (0.5, 0.7)
+# At 50%: alpha -> by how much alpha 1 keeps more.
+PAPER = {0.0: "0.48 points", 8.0: "1.20 points"}
 NOTE = (
     "Visual tokens can only help where pruning harms the visual pathway; the bundled model's keeps nearly all at 50%, "
     "and the textual one gives way first at 70%."
@@ -32,7 +34,7 @@ class Alpha(Ablation):
 
     def cells(self, seed: int) -> Sequence[Cell]:
         grid = [Cell({"alpha": "dense", "sparsity": 0.0})]
-        for sparsity in SPARSITIES:
+        for sparsity in self.levels.ends:
             for alpha in ALPHAS:
                 pool = Pathway(DriftTopK(alpha, cap=False), sparsity)
                 grid.append(Cell({"alpha": str(alpha), "sparsity": sparsity}, {"both": pool}, seed=seed))
@@ -51,9 +53,9 @@ class Alpha(Ablation):
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
         figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
-        for sparsity, color in zip(SPARSITIES, PALETTE, strict=False):
+        for sparsity, color in zip(self.levels.ends, PALETTE, strict=False):
             rows = average[average["sparsity"] == sparsity]
-            curve(axes, range(len(rows)), rows, f"{sparsity:.0%} sparsity", color)
+            curve(axes, range(len(rows)), rows, f"{percent(sparsity)} sparsity", color)
         names = [f"{row['alpha']}\n({row['visual tokens']:.0f})" for row in rows.to_dict("records")]
         axes.set_xticks(range(len(names)), names)
         axes.set(xlabel="alpha (visual tokens a sample)", ylabel="average retention (%)")
@@ -62,15 +64,12 @@ class Alpha(Ablation):
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
-        def compare(claim: str, paper: str, other: float, sparsity: float) -> Finding:
+        def compare(claim: str, other: float, sparsity: float) -> Finding:
             one, two = ({"alpha": str(alpha), "sparsity": sparsity} for alpha in (1.0, other))
-            ours = results.difference(one, two)
-            note = NOTE if other == 0 else ""
+            claim = f"{claim}: alpha 1 keeps more than alpha {other:g} at {percent(sparsity)}."
+            paper = PAPER[other] if sparsity == 0.5 else "no number"
+            ours, note = results.difference(one, two), self.levels.note(NOTE) if other == 0 else ""
             return Finding(claim, paper, ours, "points of retention", count=results.count(**one), note=note)
 
-        return [
-            compare("Some visual tokens help: alpha 1 keeps more than alpha 0 at 50%.", "0.48 points", 0.0, 0.5),
-            compare("Too many hurt: alpha 1 keeps more than alpha 8 at 50%.", "1.20 points", 8.0, 0.5),
-            compare("Some visual tokens help: alpha 1 keeps more than alpha 0 at 70%.", "no number", 0.0, 0.7),
-            compare("Too many hurt: alpha 1 keeps more than alpha 8 at 70%.", "no number", 8.0, 0.7),
-        ]
+        claims = {0.0: "Some visual tokens help", 8.0: "Too many hurt"}
+        return [compare(claim, other, sparsity) for sparsity in self.levels.ends for other, claim in claims.items()]

@@ -12,13 +12,12 @@ from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.charts import averages, points
 from atv.ablation.findings import Finding
+from atv.ablation.levels import percent
 from atv.ablation.results import Results
 from atv.allocation import ByKind
 from atv.api import Pathway
 from atv.criteria import Criterion, PoolStatistics, SparseGPT
 from atv.selection import DriftTopK, Tokens, TokenSelection
-
-SPARSITIES = (0.6, 0.7)
 
 
 class WeightedByDrift(TokenSelection):
@@ -122,7 +121,7 @@ class BeyondPaper(Ablation):
 
     def cells(self, seed: int) -> Sequence[Cell]:
         grid = [Cell({"method": "dense", "sparsity": 0.0})]
-        for sparsity in SPARSITIES:
+        for sparsity in self.levels.hardest:
             for method, parts in METHODS.items():
                 pruned = {"both": pathway(sparsity, **parts)}
                 grid.append(Cell({"method": method, "sparsity": sparsity}, pruned, seed=seed))
@@ -133,24 +132,28 @@ class BeyondPaper(Ablation):
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
-        figure, panels = plt.subplots(1, len(SPARSITIES), figsize=(10, 7), sharey=True, layout="constrained")
-        for axes, sparsity in zip(panels, SPARSITIES, strict=True):
+        figure, panels = plt.subplots(
+            1, len(self.levels.hardest), figsize=(10, 7), sharey=True, squeeze=False, layout="constrained"
+        )
+        for axes, sparsity in zip(panels[0], self.levels.hardest, strict=True):
             rows = average[average["sparsity"] == sparsity]
             points(axes, rows, list(METHODS), "method")
             atv = rows.loc[rows["method"] == "ATV", "retention"].item()
             axes.axvline(atv, color="0.6", linewidth=0.8, linestyle=":")
-            axes.set(title=f"{sparsity:.0%} sparsity", xlabel="average retention (%)")
+            axes.set(title=f"{percent(sparsity)} sparsity", xlabel="average retention (%)")
         questions = int(average["questions"].iloc[0])
         figure.suptitle(f"{self.question} {questions:,} questions a point, 95% intervals", fontsize=10)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
         others = ("ATV", "PerBlock, TextOnly")
-        return [_better("PerBlock, ATV", other, sparsity, results) for sparsity in SPARSITIES for other in others]
+        return [
+            _better("PerBlock, ATV", other, sparsity, results) for sparsity in self.levels.hardest for other in others
+        ]
 
 
 def _better(method: str, other: str, sparsity: float, results: Results) -> Finding:
     one, two = ({"method": name, "sparsity": sparsity} for name in (method, other))
-    claim = f"At {sparsity:.0%}, {method!r} keeps more than {other!r}."
+    claim = f"At {percent(sparsity)}, {method!r} keeps more than {other!r}."
     gain = results.difference(one, two)
     return Finding(claim, "", gain, "points of retention", count=results.count(**one))

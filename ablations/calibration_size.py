@@ -12,12 +12,12 @@ from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.charts import PALETTE, averages, counts, curve, finish
 from atv.ablation.findings import Finding
+from atv.ablation.levels import percent
 from atv.ablation.results import Results
 from atv.api import Pathway
 from atv.records.masks import overlap
 
 SIZES = (4, 8, 16, 32, 64, 128, 256)
-SPARSITY = 0.6
 
 
 class CalibrationSize(Ablation):
@@ -28,7 +28,7 @@ class CalibrationSize(Ablation):
     seeds = 5
 
     def cells(self, seed: int) -> Sequence[Cell]:
-        pool = {"both": Pathway("DriftTopK", SPARSITY)}
+        pool = {"both": Pathway("DriftTopK", self.levels.middle)}
         return [Cell({"samples": 0})] + [Cell({"samples": n}, pool, seed=seed, samples=n) for n in SIZES]
 
     def table(self, results: Results) -> pd.DataFrame:
@@ -51,7 +51,7 @@ class CalibrationSize(Ablation):
             axes.set(xlabel="calibration samples", xticks=SIZES)
             axes.set_xticklabels([str(size) for size in SIZES])
             finish(axes)
-        figure.suptitle(f"{SPARSITY:.0%}, {counts(rows)}; grey: least to greatest seed", fontsize=10)
+        figure.suptitle(f"{percent(self.levels.middle)}, {counts(rows)}; grey: least to greatest seed", fontsize=10)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:

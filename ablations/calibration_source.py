@@ -10,14 +10,18 @@ from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.charts import averages, counts, points
 from atv.ablation.findings import Finding
+from atv.ablation.levels import percent
 from atv.ablation.results import Results
 from atv.api import Pathway
 
 SOURCES = {"text": "TextOnly", "visual": "VisualOnly", "mixed": "AllTokens"}
-SPARSITIES = (0.5, 0.6, 0.7)
 DENSE = Pathway("AllTokens", sparsity=0.0)
-# The paper's averages: (pathway, source) -> retention at 50% and 60%.
-PAPER = {("text", "text"): (98.26, 84.65), ("text", "visual"): (94.33, 50.92), ("text", "mixed"): (95.86, 64.97)}
+# The paper's averages of the textual pathway: sparsity -> source -> retention; of the visual one at 50%.
+PAPER = {
+    0.5: {"text": 98.26, "visual": 94.33, "mixed": 95.86},
+    0.6: {"text": 84.65, "visual": 50.92, "mixed": 64.97},
+}
+PAPER_VISUAL = {"text": 100.27, "visual": 99.37, "mixed": 100.14}
 
 
 class CalibrationSource(Ablation):
@@ -30,7 +34,7 @@ class CalibrationSource(Ablation):
 
     def cells(self, seed: int) -> Sequence[Cell]:
         grid = [Cell({"pathway": "none", "calibration": "-", "sparsity": 0.0})]
-        for sparsity in SPARSITIES:
+        for sparsity in self.levels.compared:
             for pathway, other in (("text", "visual"), ("visual", "text")):
                 for source, selection in SOURCES.items():
                     labels = {"pathway": pathway, "calibration": source, "sparsity": sparsity}
@@ -39,19 +43,19 @@ class CalibrationSource(Ablation):
         return grid
 
     def claimed(self, cell: Cell) -> bool:
-        return cell.labels["pathway"] == "text" or cell.labels["sparsity"] == 0.5
+        return cell.labels["pathway"] == "text" or cell.labels["sparsity"] in self.levels.asked(0.5, self.levels.mild)
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
-        lines = len(SPARSITIES)
+        lines = len(self.levels.compared)
         figure, panels = plt.subplots(
-            lines, 2, sharey=True, sharex="row", figsize=(9, 2.2 * lines), layout="constrained"
+            lines, 2, sharey=True, sharex="row", figsize=(9, 2.2 * lines), layout="constrained", squeeze=False
         )
-        for line, sparsity in zip(panels, SPARSITIES, strict=True):
+        for line, sparsity in zip(panels, self.levels.compared, strict=True):
             for axes, pathway in zip(line, ("text", "visual"), strict=True):
                 rows = average[(average["pathway"] == pathway) & (average["sparsity"] == sparsity)]
                 points(axes, rows, list(SOURCES), "calibration")
-                axes.set_title(f"{pathway} pathway at {sparsity:.0%}, the other dense", fontsize=9)
+                axes.set_title(f"{pathway} pathway at {percent(sparsity)}, the other dense", fontsize=9)
                 axes.axvline(100, color="0.6", linewidth=0.8, linestyle=":")
         for axes in panels[-1]:
             axes.set_xlabel("average retention (%)")
@@ -60,34 +64,29 @@ class CalibrationSource(Ablation):
 
     def findings(self, results: Results) -> Sequence[Finding]:
         sources = [
-            self._better(results, other, sparsity, paper)
-            for sparsity, column in ((0.5, 0), (0.6, 1), (0.7, None))
-            for other in ("visual", "mixed")
-            for paper in ("no number" if column is None else f"{_margin(other, column):.2f} points",)
+            self._better(results, other, sparsity) for sparsity in self.levels.compared for other in ("visual", "mixed")
         ]
         return sources + [
             Finding(
-                f"The visual pathway at 50% keeps more than 98%, calibrated on {source}.",
-                f"{printed}%",
-                results.retention(pathway="visual", calibration=source, sparsity=0.5)["average"],
+                f"The visual pathway at {percent(sparsity)} keeps more than 98%, calibrated on {source}.",
+                f"{printed}%" if sparsity == 0.5 else "no number",
+                results.retention(pathway="visual", calibration=source, sparsity=sparsity)["average"],
                 "% of the dense score",
                 bound=98.0,
-                count=results.count(pathway="visual", calibration=source, sparsity=0.5),
+                count=results.count(pathway="visual", calibration=source, sparsity=sparsity),
             )
-            for source, printed in (("text", 100.27), ("visual", 99.37), ("mixed", 100.14))
+            for sparsity in self.levels.asked(0.5, self.levels.mild)
+            for source, printed in PAPER_VISUAL.items()
         ]
 
-    def _better(self, results: Results, other: str, sparsity: float, paper: str) -> Finding:
+    def _better(self, results: Results, other: str, sparsity: float) -> Finding:
+        kept, note = PAPER.get(sparsity), "The bundled model loses hardly anything at 50%, whatever calibrates it."
         one, two = ({"pathway": "text", "calibration": own, "sparsity": sparsity} for own in ("text", other))
         return Finding(
-            f"The textual pathway at {sparsity:.0%} keeps more calibrated on text than on {other} tokens.",
-            paper,
+            f"The textual pathway at {percent(sparsity)} keeps more calibrated on text than on {other} tokens.",
+            f"{kept['text'] - kept[other]:.2f} points" if kept else "no number",
             results.difference(one, two),
             "points of retention",
             count=results.count(**one),
-            note="The bundled model loses hardly anything at 50%, whatever calibrates it." if sparsity == 0.5 else "",
+            note=self.levels.note(note) if sparsity == 0.5 else "",
         )
-
-
-def _margin(other: str, column: int) -> float:
-    return PAPER["text", "text"][column] - PAPER["text", other][column]

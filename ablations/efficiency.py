@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import lightning as L
 import matplotlib.pyplot as plt
@@ -14,18 +15,20 @@ from atv.ablation.bench import Bench
 from atv.ablation.cell import Cell
 from atv.ablation.charts import PALETTE, finish
 from atv.ablation.findings import Finding
+from atv.ablation.levels import SUITED, Levels, percent
 from atv.ablation.measuring import Measured, pruned_copy
 from atv.ablation.results import Results
 from atv.api import Pathway
+from atv.bundled import BUNDLED
 from atv.evaluation.scores import Estimate
 from atv.runtime.timing import elapsed, interleaved
 
-SPARSITY, REPEATS = 0.6, 5
-METHODS = {
-    "Wanda": Pathway("AllTokens", SPARSITY),
-    "SparseGPT": Pathway("AllTokens", SPARSITY, criterion="SparseGPT"),
-    "AMIA": Pathway("AMIA", SPARSITY),
-    "ATV": Pathway("DriftTopK", SPARSITY),
+REPEATS = 5
+METHODS: dict[str, dict[str, Any]] = {
+    "Wanda": {"selection": "AllTokens"},
+    "SparseGPT": {"selection": "AllTokens", "criterion": "SparseGPT"},
+    "AMIA": {"selection": "AMIA"},
+    "ATV": {"selection": "DriftTopK"},
 }
 # Wall-clock over Wanda's.
 PAPER = {"SparseGPT": 9.04, "AMIA": 19.25, "ATV": 1.35}
@@ -37,14 +40,18 @@ class Efficiency(Ablation):
     name = "efficiency"
     question = "What does each method cost, and what does it bring over Wanda?"
     paper = "Table 4"
-    caption = (
-        f"Whole decoder at {SPARSITY:.0%}. Seconds to calibrate and prune: medians of {REPEATS} turns a seed of all "
-        "methods, and ratios to Wanda within a turn (median, least, greatest). Gain: points of retention over Wanda, "
-        "paired, with 95% intervals."
-    )
+
+    def __init__(self, levels: Levels = SUITED[BUNDLED]) -> None:
+        super().__init__(levels)
+        self.pathways = {name: Pathway(sparsity=levels.middle, **parts) for name, parts in METHODS.items()}
+        self.caption = (
+            f"Whole decoder at {percent(levels.middle)}. Seconds to calibrate and prune: medians of {REPEATS} turns a "
+            "seed of all methods, and ratios to Wanda within a turn (median, least, greatest). Gain: points of "
+            "retention over Wanda, paired, with 95% intervals."
+        )
 
     def cells(self, seed: int) -> Sequence[Cell]:
-        asked = [Cell({"method": name}, {"both": pathway}, seed=seed) for name, pathway in METHODS.items()]
+        asked = [Cell({"method": name}, {"both": pathway}, seed=seed) for name, pathway in self.pathways.items()]
         return [Cell({"method": "dense"}), *asked, Cell({"method": "all, timed"}, seed=seed, measure="seconds")]
 
     def measure(self, cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:
@@ -52,8 +59,8 @@ class Efficiency(Ablation):
             once = Cell({}, {"both": pathway}, seed=cell.seed)
             return elapsed(lambda: pruned_copy(once, bench, trainer))
 
-        prune(METHODS["Wanda"])  # the first run of a process pays for what is loaded late
-        seconds = interleaved({name: partial(prune, pathway) for name, pathway in METHODS.items()}, REPEATS)
+        prune(self.pathways["Wanda"])  # the first run of a process pays for what is loaded late
+        seconds = interleaved({name: partial(prune, pathway) for name, pathway in self.pathways.items()}, REPEATS)
         return Measured(pd.DataFrame(seconds))
 
     def table(self, results: Results) -> pd.DataFrame:
@@ -65,7 +72,9 @@ class Efficiency(Ablation):
             cost = {"seconds": seconds[name].median(), "x Wanda": ratios[name].median()}
             spread = {"least": ratios[name].min(), "greatest": ratios[name].max(), "paper": PAPER.get(name, 1.0)}
             gained = {"gain": gain.value, "gain low": gain.low, "gain high": gain.high}
-            rows.append({"method": name} | cost | spread | {"retention": kept.value} | gained)
+            rows.append(
+                {"method": name} | cost | spread | {"retention": kept.value} | gained | results.language(method=name)
+            )
         return pd.DataFrame(rows)
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:

@@ -1,4 +1,4 @@
-"""Every method at 50%, 60%, 2:4 and 4:8, all else equal. (The paper's Tables 2 and A5.)"""
+"""Every method at several sparsities, 2:4 and 4:8, all else equal. (The paper's Tables 2 and A5.)"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,16 +11,10 @@ from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.charts import averages, counts, points
 from atv.ablation.findings import Finding
+from atv.ablation.levels import percent
 from atv.ablation.results import Results
 from atv.api import Pathway
 
-SETTINGS: dict[str, dict[str, Any]] = {
-    "50%": {"sparsity": 0.5},
-    "60%": {"sparsity": 0.6},
-    "70%": {"sparsity": 0.7},
-    "2:4": {"pattern": "2:4"},
-    "4:8": {"pattern": "4:8"},
-}
 METHODS: dict[str, dict[str, Any]] = {
     "Magnitude": {"selection": "AllTokens", "criterion": "Magnitude"},
     "Wanda": {"selection": "AllTokens"},
@@ -60,20 +54,27 @@ class MainResults(Ablation):
 
     def cells(self, seed: int) -> Sequence[Cell]:
         grid = [Cell({"method": "dense", "setting": "0%"})]
-        for setting, options in SETTINGS.items():
+        for setting, options in self._settings.items():
             methods = METHODS if "pattern" in options else METHODS | ALLOCATED
             for method, parts in methods.items():
                 pathway = Pathway(**parts, **options)
                 grid.append(Cell({"method": method, "setting": setting}, {"both": pathway}, seed=seed))
         return grid
 
+    @property
+    def _settings(self) -> dict[str, dict[str, Any]]:
+        shares: dict[str, dict[str, Any]] = {percent(share): {"sparsity": share} for share in self.levels.compared}
+        return shares | {pattern: {"pattern": pattern} for pattern in self.levels.patterns}
+
     def claimed(self, cell: Cell) -> bool:
         return cell.labels["method"] in PAPER
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
-        average = averages(table)
-        figure, panels = plt.subplots(1, len(SETTINGS), figsize=(14, 4.6), sharey=True, layout="constrained")
-        for axes, setting in zip(panels, SETTINGS, strict=True):
+        average, settings = averages(table), list(self._settings)
+        figure, panels = plt.subplots(
+            1, len(settings), figsize=(2.8 * len(settings), 4.6), sharey=True, squeeze=False, layout="constrained"
+        )
+        for axes, setting in zip(panels[0], settings, strict=True):
             points(axes, average[average["setting"] == setting], [*METHODS, *ALLOCATED], "method")
             axes.axvline(100, color="0.6", linewidth=0.8, linestyle=":")
             axes.set(title=setting, xlabel="average retention (%)")
@@ -91,7 +92,7 @@ class MainResults(Ablation):
                 count=results.count(**one),
             )
 
-        return [beats(other, setting) for setting in SETTINGS for other in PAPER if other != "ATV"]
+        return [beats(other, setting) for setting in self._settings for other in PAPER if other != "ATV"]
 
 
 def _margin(other: str, setting: str) -> str:

@@ -9,13 +9,14 @@ from matplotlib.figure import Figure
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.findings import Finding
+from atv.ablation.levels import SUITED, Levels, percent
 from atv.ablation.results import Results
 from atv.api import Pathway
+from atv.bundled import BUNDLED
 from atv.evaluation.scores import mean_estimate
 from atv.figures import overlap_heatmap
 from atv.records.masks import overlap, random_overlap
 
-SPARSITY = 0.5
 # Of the paper's 224 Linears, by IoU from .60 in steps of .05.
 PAPER_HISTOGRAM = (1, 7, 17, 18, 27, 32, 120, 2)
 PAPER_MEAN = sum(count * (0.625 + 0.05 * place) for place, count in enumerate(PAPER_HISTOGRAM)) / sum(PAPER_HISTOGRAM)
@@ -28,16 +29,21 @@ class MaskOverlap(Ablation):
     question = "Do the textual and the visual pathway want the same weights?"
     paper = "Figure 1b"
     seeds = 3
-    caption = (
-        f"Intersection over union of the weights kept at {SPARSITY:.0%} after visual-only and text-only calibration, "
-        f"mean over seeds with the least and the greatest; two random masks share {random_overlap(SPARSITY):.3f}. "
-        "'other samples' compares two text-only calibrations with other samples."
-    )
+
+    def __init__(self, levels: Levels = SUITED[BUNDLED]) -> None:
+        super().__init__(levels)
+        self.sparsity = levels.nearest(0.5)
+        self.random = random_overlap(self.sparsity)
+        self.caption = (
+            f"Intersection over union of the weights kept at {percent(self.sparsity)} after visual-only and text-only "
+            f"calibration, mean over seeds with the least and the greatest; two random masks share {self.random:.3f}. "
+            "'other samples' compares two text-only calibrations with other samples."
+        )
 
     def cells(self, seed: int) -> Sequence[Cell]:
         pools = {"visual": "VisualOnly", "text": "TextOnly"}
         return [
-            Cell({"calibration": name}, {"both": Pathway(pool, SPARSITY)}, seed=seed, asked=False)
+            Cell({"calibration": name}, {"both": Pathway(pool, self.sparsity)}, seed=seed, asked=False)
             for name, pool in pools.items()
         ]
 
@@ -59,7 +65,7 @@ class MaskOverlap(Ablation):
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         iou = dict(zip(table["linear"], table["iou"], strict=True))
-        return overlap_heatmap(iou, random_overlap(SPARSITY), note=f"{int(table['seeds'].iloc[0])} seeds")
+        return overlap_heatmap(iou, self.random, note=f"{int(table['seeds'].iloc[0])} seeds")
 
     def findings(self, results: Results) -> Sequence[Finding]:
         between, within = _between(results), _within(results)
@@ -73,7 +79,7 @@ class MaskOverlap(Ablation):
                 f"mean IoU {PAPER_MEAN:.2f} over 224 Linears",
                 mean_estimate(means),
                 "mean IoU over Linears",
-                bound=random_overlap(SPARSITY),
+                bound=self.random,
                 count=count,
             ),
             Finding(

@@ -13,12 +13,11 @@ from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.charts import averages, counts, points
 from atv.ablation.findings import Finding
+from atv.ablation.levels import percent
 from atv.ablation.results import Results
 from atv.api import Pathway
 from atv.records.masks import overlap
 from atv.selection import DriftTopK, Tokens
-
-SPARSITIES = (0.6, 0.7)
 
 
 class CoarseDrift(DriftTopK):
@@ -52,7 +51,7 @@ class Propagation(Ablation):
                 propagate=propagate,
                 seed=seed,
             )
-            for sparsity in SPARSITIES
+            for sparsity in self.levels.hardest
             for name, (rule, propagate) in VARIANTS.items()
         ]
 
@@ -65,10 +64,12 @@ class Propagation(Ablation):
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
-        figure, panels = plt.subplots(1, len(SPARSITIES), figsize=(10, 2.8), sharey=True, layout="constrained")
-        for axes, sparsity in zip(panels, SPARSITIES, strict=True):
+        figure, panels = plt.subplots(
+            1, len(self.levels.hardest), figsize=(10, 2.8), sharey=True, squeeze=False, layout="constrained"
+        )
+        for axes, sparsity in zip(panels[0], self.levels.hardest, strict=True):
             points(axes, average[average["sparsity"] == sparsity], list(VARIANTS), "variant")
-            axes.set(title=f"{sparsity:.0%} sparsity", xlabel="average retention (%)")
+            axes.set(title=f"{percent(sparsity)} sparsity", xlabel="average retention (%)")
         figure.suptitle(counts(average), fontsize=10)
         return figure
 
@@ -77,11 +78,11 @@ class Propagation(Ablation):
             one, two = {"variant": STANDARD, "sparsity": sparsity}, {"variant": variant, "sparsity": sparsity}
             ours = results.difference(one, two) if bound == 0 else results.difference(two, one)
             count = results.count(**one)
-            return Finding(f"{claim} ({sparsity:.0%})", "", ours, "points of retention", bound, count)
+            return Finding(f"{claim} ({percent(sparsity)})", "", ours, "points of retention", bound, count)
 
         return [
             finding
-            for sparsity in SPARSITIES
+            for sparsity in self.levels.hardest
             for finding in (
                 against("one-shot", sparsity, "Blocks calibrated on pruned predecessors keep more than one-shot.", 0.0),
                 against("drift in bf16", sparsity, "Drift in bf16 costs less than a point.", -1.0),

@@ -10,11 +10,11 @@ from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.charts import averages, counts, points
 from atv.ablation.findings import Finding
+from atv.ablation.levels import percent
 from atv.ablation.results import Results
 from atv.api import Pathway
 from atv.selection import AMIA, AttentionTopK, DiversityTopK, DriftTopK, RandomVisual, TokenSelection
 
-SPARSITIES = (0.5, 0.7)
 ADAPTIVE: dict[str, TokenSelection] = {
     "drift, adaptive": DriftTopK(),
     "attention, adaptive": AttentionTopK(),
@@ -42,14 +42,16 @@ class SelectionRule(Ablation):
     seeds = 3
 
     def cells(self, seed: int) -> Sequence[Cell]:
-        rules = [self._cell(name, rule, sparsity, seed) for sparsity in SPARSITIES for name, rule in ADAPTIVE.items()]
+        rules = [
+            self._cell(name, rule, sparsity, seed) for sparsity in self.levels.ends for name, rule in ADAPTIVE.items()
+        ]
         return [Cell({"rule": "dense", "sparsity": 0.0}), *rules]
 
     def later(self, seed: int, results: Results) -> Sequence[Cell]:
         """The same K in every block, the total that the adaptive run took."""
         return [
             self._cell(name, kind(share=self._share(results, sparsity, seed)), sparsity, seed)
-            for sparsity in SPARSITIES
+            for sparsity in self.levels.ends
             for name, kind in EQUAL.items()
         ]
 
@@ -76,11 +78,13 @@ class SelectionRule(Ablation):
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
-        figure, panels = plt.subplots(1, len(SPARSITIES), figsize=(10, 3.8), sharey=True, layout="constrained")
-        for axes, sparsity in zip(panels, SPARSITIES, strict=True):
+        figure, panels = plt.subplots(
+            1, len(self.levels.ends), figsize=(10, 3.8), sharey=True, squeeze=False, layout="constrained"
+        )
+        for axes, sparsity in zip(panels[0], self.levels.ends, strict=True):
             names = [name for name in [*ADAPTIVE, *EQUAL] if name in set(average["rule"])]
             points(axes, average[average["sparsity"] == sparsity], names, "rule")
-            axes.set(title=f"{sparsity:.0%} sparsity", xlabel="average retention (%)")
+            axes.set(title=f"{percent(sparsity)} sparsity", xlabel="average retention (%)")
         figure.suptitle(counts(average), fontsize=10)
         return figure
 
@@ -89,13 +93,13 @@ class SelectionRule(Ablation):
             one, two = ({"rule": rule, "sparsity": sparsity} for rule in ("drift, adaptive", other))
             printed = f"{PAPER['drift, adaptive'] - PAPER[other]:.2f} points" if sparsity == 0.5 else "no number"
             return Finding(
-                f"Drift with an adaptive K keeps more than {other} at {sparsity:.0%}.",
+                f"Drift with an adaptive K keeps more than {other} at {percent(sparsity)}.",
                 printed,
                 results.difference(one, two),
                 "points of retention",
                 count=results.count(**one),
-                note="The paper's margins, 0.15 to 1.06 points, are narrower than these intervals.",
+                note=self.levels.note("The paper's margins, 0.15 to 1.06 points, are narrower than these intervals."),
             )
 
         others = [rule for rule in PAPER if rule != "drift, adaptive"]
-        return [over(other, sparsity) for sparsity in SPARSITIES for other in others]
+        return [over(other, sparsity) for sparsity in self.levels.ends for other in others]

@@ -10,12 +10,12 @@ from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.charts import PALETTE, averages, counts, curve
 from atv.ablation.findings import Finding
+from atv.ablation.levels import percent
 from atv.ablation.results import Results
 from atv.api import Pathway
 from atv.selection import TextFraction
 
 KEPT = (1.0, 0.8, 0.6, 0.4, 0.2)
-SPARSITIES = (0.5, 0.7)
 
 
 class TextRetention(Ablation):
@@ -28,7 +28,7 @@ class TextRetention(Ablation):
 
     def cells(self, seed: int) -> Sequence[Cell]:
         grid = [Cell({"text kept": 0.0, "sparsity": 0.0})]
-        for sparsity in SPARSITIES:
+        for sparsity in self.levels.ends:
             for kept in KEPT:
                 pool = Pathway(TextFraction(kept), sparsity)
                 grid.append(Cell({"text kept": kept, "sparsity": sparsity}, {"both": pool}, seed=seed))
@@ -37,9 +37,9 @@ class TextRetention(Ablation):
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
         figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
-        for sparsity, color in zip(SPARSITIES, PALETTE, strict=False):
+        for sparsity, color in zip(self.levels.ends, PALETTE, strict=False):
             rows = average[average["sparsity"] == sparsity].sort_values("text kept")
-            curve(axes, 100 * rows["text kept"], rows, f"{sparsity:.0%} sparsity", color)
+            curve(axes, 100 * rows["text kept"], rows, f"{percent(sparsity)} sparsity", color)
         axes.set(xlabel="text tokens kept in the pool (%)", ylabel="average retention (%)")
         axes.set_title(counts(average), fontsize=9)
         axes.legend(frameon=False)
@@ -49,11 +49,11 @@ class TextRetention(Ablation):
         def hurts(kept: float, sparsity: float) -> Finding:
             one, two = ({"text kept": share, "sparsity": sparsity} for share in (1.0, kept))
             return Finding(
-                f"Dropping text tokens hurts: all keep more than {kept:.0%} of them at {sparsity:.0%} sparsity.",
+                f"Dropping text tokens hurts: all keep more than {kept:.0%} of them at {percent(sparsity)} sparsity.",
                 "always, no number",
                 results.difference(one, two),
                 "points of retention",
                 count=results.count(**one),
             )
 
-        return [hurts(kept, sparsity) for sparsity in SPARSITIES for kept in (0.8, 0.2)]
+        return [hurts(kept, sparsity) for sparsity in self.levels.ends for kept in (0.8, 0.2)]

@@ -10,10 +10,10 @@ from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.charts import TEXT, VISUAL, averages, counts, finish
 from atv.ablation.findings import Finding
+from atv.ablation.levels import percent
 from atv.ablation.results import Results
 from atv.api import Pathway
 
-SPARSITIES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
 DENSE = Pathway("AllTokens", sparsity=0.0)
 
 
@@ -27,7 +27,7 @@ class VisualSparsity(Ablation):
 
     def cells(self, seed: int) -> Sequence[Cell]:
         grid = [Cell({"pathway": "none", "sparsity": 0.0})]
-        for sparsity in SPARSITIES:
+        for sparsity in self.levels.curve:
             visual = Pathway("VisualOnly", sparsity=sparsity)
             text = Pathway("TextOnly", sparsity=sparsity)
             grid.append(Cell({"pathway": "visual", "sparsity": sparsity}, {"text": DENSE, "visual": visual}, seed=seed))
@@ -35,7 +35,15 @@ class VisualSparsity(Ablation):
         return grid
 
     def claimed(self, cell: Cell) -> bool:
-        return cell.labels["sparsity"] in (0.5, 0.6)
+        return cell.labels["sparsity"] in (*self._permitted, *self._parted)
+
+    @property
+    def _permitted(self) -> tuple[float, ...]:
+        return self.levels.asked(0.5, self.levels.mild)
+
+    @property
+    def _parted(self) -> tuple[float, ...]:
+        return self.levels.asked(0.6, self.levels.middle)
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
@@ -50,32 +58,34 @@ class VisualSparsity(Ablation):
             axes.annotate(f"{pathway} pathway pruned", label, color=color, fontweight="bold", va="center")
         axes.axhline(100, color="0.6", linewidth=0.8, linestyle=":")
         axes.set(xlabel="sparsity of the pruned pathway (%)", ylabel="average retention over all tasks (%)")
-        axes.set_xlim(-1, 130)
-        axes.spines["bottom"].set_bounds(0, 90)
+        axes.set_xlim(-1, 100 * self.levels.curve[-1] + 40)
+        axes.spines["bottom"].set_bounds(0, 100 * self.levels.curve[-1])
         axes.set_ylim(bottom=0)
-        axes.set_xticks([0, *(int(100 * sparsity) for sparsity in SPARSITIES)])
+        axes.set_xticks([0, *(round(100 * sparsity) for sparsity in self.levels.curve)])
         axes.set_title(f"One pathway pruned, the other dense ({counts(average)})", fontsize=9)
         finish(axes)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
-        half = results.retention(pathway="visual", sparsity=0.5)["average"]
-        parted = results.difference({"pathway": "visual", "sparsity": 0.6}, {"pathway": "text", "sparsity": 0.6})
-        count = results.count(pathway="visual", sparsity=0.5)
-        return (
-            Finding(
-                "The visual pathway permits 50% sparsity: it keeps more than 98%.",
-                "99.37%",
-                half,
+        def permits(sparsity: float) -> Finding:
+            visual = {"pathway": "visual", "sparsity": sparsity}
+            return Finding(
+                f"The visual pathway permits {percent(sparsity)} sparsity: it keeps more than 98%.",
+                "99.37%" if sparsity == 0.5 else "no number",
+                results.retention(**visual)["average"],
                 "% of the dense score",
                 bound=98.0,
-                count=count,
-            ),
-            Finding(
-                "At 60% the visual pathway keeps more than the textual one.",
-                "14.6 points (99.25% against 84.65%)",
-                parted,
+                count=results.count(**visual),
+            )
+
+        def parted(sparsity: float) -> Finding:
+            visual, text = ({"pathway": pathway, "sparsity": sparsity} for pathway in ("visual", "text"))
+            return Finding(
+                f"At {percent(sparsity)} the visual pathway keeps more than the textual one.",
+                "14.6 points (99.25% against 84.65%)" if sparsity == 0.6 else "no number",
+                results.difference(visual, text),
                 "points of retention",
-                count=count,
-            ),
-        )
+                count=results.count(**visual),
+            )
+
+        return [*map(permits, self._permitted), *map(parted, self._parted)]

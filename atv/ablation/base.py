@@ -10,9 +10,11 @@ from matplotlib.figure import Figure
 from atv.ablation.bench import Bench
 from atv.ablation.cell import Cell
 from atv.ablation.findings import Finding
+from atv.ablation.levels import SUITED, Levels
 from atv.ablation.measuring import Measured
 from atv.ablation.results import Results
 from atv.ablation.tables import retention_table
+from atv.bundled import BUNDLED
 
 
 class Ablation(ABC):
@@ -24,6 +26,7 @@ class Ablation(ABC):
         paper: which table, figure or section it repeats; empty for questions that the paper does not ask.
         seeds: how many seeds a quick run takes of the cells that something is claimed of; of others it takes one.
         caption: what the numbers of the table are, for its heading.
+        levels: the sparsities and patterns that suit the model.
     """
 
     name: str
@@ -34,6 +37,9 @@ class Ablation(ABC):
         "Retention in % of the dense score, with 95% bootstrap confidence intervals over groups of questions and "
         "seeds (dense and pruned resampled together); in brackets behind it the score in %."
     )
+
+    def __init__(self, levels: Levels = SUITED[BUNDLED]) -> None:
+        self.levels = levels
 
     @abstractmethod
     def cells(self, seed: int) -> Sequence[Cell]:

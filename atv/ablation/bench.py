@@ -46,6 +46,7 @@ class Bench:
         rounds: what every cell is asked.
         samples: calibration samples of a cell that names no number.
         max_length: longest calibration sample in tokens; None for any.
+        language: whether a cell that is asked reads plain English, too.
     """
 
     def __init__(
@@ -56,9 +57,10 @@ class Bench:
         rounds: Sequence[Round],
         samples: int,
         max_length: int | None = None,
+        language: bool = False,
     ) -> None:
         self.model, self.processor, self.rounds = model, processor, rounds
-        self.samples, self.max_length = samples, max_length
+        self.samples, self.max_length, self.language = samples, max_length, language
         self._pool = calibration
         self._drawn: dict[tuple[int, int], CalibrationSamples] = {}
 

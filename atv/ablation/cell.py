@@ -31,6 +31,11 @@ class Cell:
     asked: bool = True
     measure: str = ""
 
+    @property
+    def answers(self) -> bool:
+        """Whether the cell's model answers questions."""
+        return self.asked and not self.measure
+
     def config(self) -> dict[str, Any]:
         """Everything that moves the cell's numbers; a rule given as an instance counts by its class and arguments."""
         return {

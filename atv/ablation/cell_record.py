@@ -11,12 +11,14 @@ CELL = "cell.json"
 # Raised by hand when the same inputs would give other numbers; cells of another schema are left alone.
 CELL_SCHEMA = 2
 _MADE = ("versions", "git", "hardware")
+_KNOWN = ("config", "labels", "inputs", "seconds", "samples", "perplexity")
 
 
 @dataclass(frozen=True)
 class CellRecord:
     """A cell's id, everything that moves its numbers (``config``, digests of its ``inputs``), its labels, seconds by
-    part, calibration samples, and what it was made with; ``schema`` is that of the program that ran it."""
+    part, calibration samples, what it was made with, and the perplexity of plain English by text where that was
+    measured; ``schema`` is that of the program that ran it."""
 
     id: str
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -25,13 +27,15 @@ class CellRecord:
     seconds: Mapping[str, float] = field(default_factory=dict)
     samples: int = 0
     made: Mapping[str, Any] = field(default_factory=dict)
+    perplexity: Mapping[str, float] = field(default_factory=dict)
     schema: int = CELL_SCHEMA
 
     def write(self, folder: Path) -> None:
         """Writes cell.json, atomically."""
         identity = {"id": self.id, "cell_schema": self.schema, "inputs": self.inputs}
         config = {"config": self.config, "labels": self.labels, "seconds": self.seconds, "samples": self.samples}
-        write_json(folder / CELL, identity | config | dict(self.made))
+        read = {"perplexity": dict(self.perplexity)} if self.perplexity else {}
+        write_json(folder / CELL, identity | config | read | dict(self.made))
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -42,7 +46,5 @@ class CellRecord:
         """
         content = read_json(folder / CELL, CELL_SCHEMA)
         made = {name: content[name] for name in _MADE if name in content}
-        known = {
-            name: content[name] for name in ("config", "labels", "inputs", "seconds", "samples") if name in content
-        }
+        known = {name: content[name] for name in _KNOWN if name in content}
         return cls(content.get("id", folder.name), **known, made=made, schema=content.get("cell_schema", 1))

@@ -5,10 +5,12 @@ from pathlib import Path
 
 from atv import plugins
 from atv.ablation.base import Ablation
+from atv.ablation.levels import SUITED, Levels
+from atv.bundled import BUNDLED
 
 
-def load_ablations(files: Sequence[Path] | Path) -> list[Ablation]:
-    """The ablations of Python files; a folder stands for all of its files.
+def load_ablations(files: Sequence[Path] | Path, levels: Levels = SUITED[BUNDLED]) -> list[Ablation]:
+    """The ablations of Python files, at these levels; a folder stands for all of its files.
 
     Raises:
         ValueError: for a file that is not there or does not define one ablation, naming it.
@@ -17,10 +19,10 @@ def load_ablations(files: Sequence[Path] | Path) -> list[Ablation]:
     every = [python_file for path in named for python_file in (sorted(path.glob("*.py")) if path.is_dir() else [path])]
     if not every:
         raise ValueError(f"file: no ablation in {', '.join(map(str, named))}")
-    return [_ablation(path) for path in every]
+    return [_ablation(path)(levels) for path in every]
 
 
-def _ablation(file: Path) -> Ablation:
+def _ablation(file: Path) -> type[Ablation]:
     if not file.is_file():
         near = ", ".join(str(path) for path in sorted(file.parent.glob("*.py")))
         raise ValueError(f"file: no such file {str(file)!r}" + (f". Choices: {near}" if near else ""))
@@ -29,4 +31,4 @@ def _ablation(file: Path) -> Ablation:
     kinds = [kind for kind in plugins.subclasses(Ablation) if kind not in before]
     if len(kinds) != 1:
         raise ValueError(f"file: {str(file)!r} must define one Ablation, it defines {len(kinds)}")
-    return kinds[0]()
+    return kinds[0]

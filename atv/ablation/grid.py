@@ -11,6 +11,7 @@ from transformers import ProcessorMixin
 
 from atv.ablation.base import Ablation
 from atv.ablation.bench import Bench, Round
+from atv.ablation.language import require_english
 from atv.ablation.record import AblationRecord
 from atv.ablation.results import Results
 from atv.ablation.runner import Run, run_ablation
@@ -20,7 +21,7 @@ from atv.ablation.writing import write_results
 from atv.api import load
 from atv.bundled import BUNDLED
 from atv.data import CalibrationData
-from atv.data.sources import load_calibration
+from atv.data.sources import load_calibration, own_data
 from atv.evaluation.identity import answering
 from atv.evaluation.question_sets import Benchmarks, Questions, Suite
 from atv.evaluation.questions import question_batches
@@ -52,7 +53,7 @@ class Grid:
         cls,
         asked: Questions,
         model: str = BUNDLED,
-        calibration: str | CalibrationData = BUNDLED,
+        calibration: str | CalibrationData | None = None,
         *,
         results: Path = Path("results"),
         samples: int = 128,
@@ -61,6 +62,7 @@ class Grid:
         max_pixels: int | None = None,
         groups: int | None = None,
         max_new_tokens: int | None = None,
+        language: bool = False,
         seed: int = 0,
         seeds: int = 1,
         trust_remote_code: bool = False,
@@ -76,16 +78,19 @@ class Grid:
         """
         if seeds < 1:
             raise ValueError(f"seeds: expected 1 or more, got {seeds}")
+        calibration = own_data(model) if calibration is None else calibration
         pool = load_calibration(calibration)
         writable(results, "results")
         pixels: dict[str, Any] = {"min_pixels": min_pixels, "max_pixels": max_pixels}
         lvlm, processor = load(model, trust_remote_code=trust_remote_code, **pixels)
+        if language:
+            require_english(processor.tokenizer)
         rounds = rounds_of(asked, processor, max_new_tokens)
-        bench = Bench(lvlm, processor, pool, rounds, samples, max_length)
+        bench = Bench(lvlm, processor, pool, rounds, samples, max_length, language)
         origin: dict[str, Any] = {"model": model}
         origin |= {"calibration": calibration if isinstance(calibration, str) else pool.record()}
         origin |= {"samples": samples, "max_length": max_length, **pixels, "groups": groups}
-        origin |= {"max_new_tokens": max_new_tokens, **origin_of(asked)}
+        origin |= {"max_new_tokens": max_new_tokens, "language": language or None, **origin_of(asked)}
         files = model_digest(model_folder(model, trust_remote_code))
         store = CellStore(results / "cells", content_digest([files, answering(lvlm, processor)]), bench)
         return cls(store, results, origin, seed, seeds)
@@ -109,7 +114,8 @@ class Grid:
     def given(self, ablation: Ablation) -> dict[str, Any]:
         """How the ablation's cells came about, for the record."""
         file = from_here(inspect.getfile(type(ablation)))
-        return self.origin | {"seeds": list(self._drawn(ablation)), "whole_seeds": self.seeds, "file": file}
+        seeds = {"seeds": list(self._drawn(ablation)), "whole_seeds": self.seeds}
+        return self.origin | ablation.levels.record() | seeds | {"file": file}
 
     def _drawn(self, ablation: Ablation) -> range:
         return range(self.seed, self.seed + max(self.seeds, ablation.seeds))

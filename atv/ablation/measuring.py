@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from atv.ablation.bench import Bench
 from atv.ablation.cell import Cell
+from atv.ablation.language import plain_english
 from atv.api import decouple, prune
 from atv.evaluation.generation import answer
 from atv.records.pruning_report import PruningReport
@@ -18,11 +19,13 @@ from atv.records.pruning_report import PruningReport
 
 @dataclass(frozen=True)
 class Measured:
-    """What a cell came to: rows (of answers, by default), the pruning report with its masks, seconds by part."""
+    """What a cell came to: rows (of answers, by default), the pruning report with its masks, seconds by part, and the
+    perplexity of plain English by text where that was asked for."""
 
     rows: pd.DataFrame | None = None
     report: PruningReport | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    perplexity: dict[str, float] = field(default_factory=dict)
 
 
 def pruned_copy(cell: Cell, bench: Bench, trainer: L.Trainer) -> tuple[PreTrainedModel, PruningReport | None]:
@@ -48,4 +51,8 @@ def prune_and_ask(cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:
         return Measured(None, report, {"prune": pruned - started})
     asked = [answer(model, bench.processor, own.batches, own.max_new_tokens, trainer) for own in bench.seen]
     answers = pd.concat(asked, ignore_index=True)
-    return Measured(answers, report, {"prune": pruned - started, "evaluate": perf_counter() - pruned})
+    seconds, evaluated = {"prune": pruned - started, "evaluate": perf_counter() - pruned}, perf_counter()
+    if not bench.language:
+        return Measured(answers, report, seconds)
+    read = plain_english(model, bench.processor.tokenizer, trainer.strategy.root_device)
+    return Measured(answers, report, seconds | {"read": perf_counter() - evaluated}, read)

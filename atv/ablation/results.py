@@ -5,7 +5,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from atv.ablation.language import only_repeats
 from atv.ablation.store import FinishedCell
 from atv.evaluation.scores import Estimate, TaskScore, difference, over_seeds, retention, task_scores
 
@@ -67,6 +69,24 @@ class Results:
     def difference(self, one: Labels, other: Labels, task: str = "average") -> Estimate:
         """By how many points of retention ``one`` exceeds ``other``, on the same questions (paired)."""
         return difference(self.dense, self.scores(**one), self.scores(**other))[task]
+
+    @cached_property
+    def reads(self) -> bool:
+        """Whether every cell that was asked read plain English, too."""
+        asked = [done for done in self.finished if done.cell.answers]
+        return bool(asked) and all(done.record.perplexity for done in asked)
+
+    def language(self, **labels: Any) -> dict[str, float]:
+        """Columns of a table: perplexity of plain English (mean of the seeds), and what share of the answers did not
+        end or only repeat themselves, in %; none where it was not measured."""
+        if not self.reads:
+            return {}
+        found = self.of(**labels)
+        rows = pd.concat([done.rows for done in found])
+        read = float(np.mean([done.record.perplexity["all"] for done in found]))
+        repeated = rows["prediction"].map(only_repeats)
+        shares = {"unended %": 100 * (~rows["ended"]).mean(), "repeating %": 100 * repeated.mean()}
+        return {"perplexity": round(read, 2)} | {name: round(float(share), 1) for name, share in shares.items()}
 
     def visual_tokens(self, **labels: Any) -> float:
         """Visual tokens in a sample's pool, mean over samples, blocks and seeds."""

@@ -89,10 +89,12 @@ class CellStore:
         return digest(CELL_SCHEMA, cell.config(), self.inputs(cell))
 
     def load(self, cell: Cell) -> FinishedCell | None:
-        """The finished cell, or None; a cell that was left unasked does not serve one that is to be asked."""
-        folder = self.folder / self.id_of(cell)
-        whole = (folder / CELL).is_file() and (not cell.asked or (folder / "rows.parquet").is_file())
-        return FinishedCell(cell, folder) if whole else None
+        """The finished cell, or None; one that was left unasked does not serve one that is to be asked, nor one that
+        read nothing one that is to read plain English."""
+        done = FinishedCell(cell, self.folder / self.id_of(cell))
+        if not (done.folder / CELL).is_file() or (cell.asked and not (done.folder / "rows.parquet").is_file()):
+            return None
+        return done if done.record.perplexity or not (self.bench.language and cell.answers) else None
 
     def save(self, cell: Cell, measured: Measured) -> None:
         """Writes all files in a hidden folder first, which then takes the cell's name."""
@@ -106,7 +108,8 @@ class CellStore:
                 measured.report.write(hidden)
                 measured.report.write_masks(hidden)
             samples, asked = cell.samples or self.bench.samples, (cell.config(), dict(cell.labels), self.inputs(cell))
-            CellRecord(final.name, *asked, measured.seconds, samples, provenance()).write(hidden)
+            made = (measured.seconds, samples, provenance(), measured.perplexity)
+            CellRecord(final.name, *asked, *made).write(hidden)
             shutil.rmtree(final, ignore_errors=True)
             hidden.rename(final)
         finally:

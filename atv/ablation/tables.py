@@ -12,19 +12,20 @@ RETENTION = ["task", "score", "groups", "questions", "seeds", "retention", "low"
 def retention_table(results: Results) -> pd.DataFrame:
     """The table of retention: one row a labelling and task, "average" among the tasks.
 
-    Columns: the labels, task, score (0..100, missing for the average), groups, questions, seeds, retention, low, high
-    (95% bootstrap interval; all in percent of the dense score), seed_low and seed_high (least and greatest average
-    retention of one seed).
+    Columns: the labels, those of ``Results.language`` where it was measured, task, score (0..100, missing for the
+    average), groups, questions, seeds, retention, low, high (95% bootstrap interval; all in percent of the dense
+    score), seed_low and seed_high (least and greatest average retention of one seed).
     """
     rows = []
     for labels in results.methods():
         scores, alone = results.scores(**labels), results.by_seed(**labels)
+        described = labels | results.language(**labels)
         for task, kept in results.retention(**labels).items():
             own = scores.get(task)
             counted = [own] if own else list(scores.values())
             rows.append(
                 {
-                    **labels,
+                    **described,
                     "task": task,
                     "score": 100 * own.score if own else None,
                     "groups": sum(score.groups for score in counted),

@@ -12,12 +12,14 @@ import atv
 from atv.ablation.base import Ablation
 from atv.ablation.from_files import load_ablations
 from atv.ablation.grid import Grid
+from atv.ablation.levels import Levels
 from atv.ablation.runner import Run
 from atv.ablation.shard import Shard
 from atv.ablation.store import CellStore
 from atv.ablation.tables import chosen_tasks
 from atv.bundled import BUNDLED
 from atv.data import CalibrationData
+from atv.data.sources import own_data
 from atv.runtime.trainer import quiet_trainer
 from atv.tracking.log import LoggerName, chosen_loggers, log_ablation
 
@@ -29,17 +31,20 @@ class CellsFailed(RuntimeError):
 def ablate(
     file: list[Path] | Path,
     model: str = BUNDLED,
-    calibration: str | CalibrationData = BUNDLED,
+    calibration: str | CalibrationData | None = None,
     samples: int = 128,
     max_length: int | None = None,
     min_pixels: int | None = None,
     max_pixels: int | None = None,
-    evaluation: str = BUNDLED,
+    evaluation: str | None = None,
     split: str = "test",
     benchmark: list[str] | str | None = None,
     data: Path | None = None,
     groups: int | None = 50,
     max_new_tokens: int | None = None,
+    language: bool = False,
+    sparsities: list[float] | str | None = None,
+    patterns: list[str] | str | None = None,
     seed: int = 0,
     seeds: int = 1,
     shard: str | None = None,
@@ -62,6 +67,12 @@ def ablate(
         groups: Number of groups of questions of each task or benchmark, the first ones; null for all. A group is a
             question with its rotations or its pair.
         max_new_tokens: Longest answer in tokens. Default: 8 for the suite, each benchmark's own.
+        language: Whether cells also tell what is left of the language: perplexity of plain English, and how many
+            answers did not end or only repeat themselves.
+        sparsities: Shares of the weights to prune, with commas between them or as a list, in place of those that suit
+            the model. Default: 0.2 to 0.5 for everyday, else 0.5 to 0.7; one pathway alone up to 0.9 for bundled.
+        patterns: N:M patterns to prune by, with commas between them or as a list. Default: 2:4,4:8, and for everyday
+            6:8, too.
         seed: Number that fixes every random draw, of the samples and inside rules; the first of several.
         seeds: Number of seeds of every cell, counted from the first; an ablation takes more of the cells that it claims
             something of.
@@ -72,12 +83,13 @@ def ablate(
         logger: Where runs are logged: wandb (offline unless you are logged in or WANDB_MODE says otherwise), csv,
             tensorboard, a list of these, or none.
     """
-    ablations, loggers, part = load_ablations(file), chosen_loggers(logger), Shard.parse(shard) if shard else None
+    ablations = load_ablations(file, Levels.suited(model, sparsities, patterns))
+    loggers, part = chosen_loggers(logger), Shard.parse(shard) if shard else None
     runner = quiet_trainer(**({"enable_progress_bar": False} | (trainer or {})))
     console = Console(quiet=not runner.is_global_zero)
     with console.status("reading questions"):
         grid = Grid.prepared(
-            atv.questions(benchmark, data=data, evaluation=evaluation, split=split, groups=groups),
+            atv.questions(benchmark, data=data, evaluation=evaluation or own_data(model), split=split, groups=groups),
             model,
             calibration,
             results=results,
@@ -87,6 +99,7 @@ def ablate(
             max_pixels=max_pixels,
             groups=groups,
             max_new_tokens=max_new_tokens,
+            language=language,
             seed=seed,
             seeds=seeds,
             trust_remote_code=trust_remote_code,

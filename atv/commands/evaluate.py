@@ -8,6 +8,7 @@ from rich.table import Table
 
 import atv
 from atv.bundled import BUNDLED
+from atv.data.sources import own_data
 from atv.evaluation.benchmarks.loaded import ALL, chosen_benchmarks
 from atv.evaluation.lmms_eval import lmms_eval_command
 from atv.model.loading import model_folder
@@ -21,7 +22,7 @@ def evaluate(
     benchmark: list[str] | str | None = None,
     data: Path | None = None,
     dense: Path | None = None,
-    evaluation: str = BUNDLED,
+    evaluation: str | None = None,
     split: str = "test",
     groups: int | None = None,
     batch_size: int | None = None,
@@ -56,7 +57,8 @@ def evaluate(
         return
     target = None if output is None else writable(output, "output")
     runner = quiet_trainer(**(trainer or {}))
-    asked = atv.questions(benchmark, data=data, dense=dense, evaluation=evaluation, split=split, groups=groups)
+    suite = evaluation or own_data(model)
+    asked = atv.questions(benchmark, data=data, dense=dense, evaluation=suite, split=split, groups=groups)
     loaded, processor = atv.load(model, trust_remote_code=trust_remote_code)
     report = atv.evaluate(
         loaded,

@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 
 import atv
-from atv.bundled import BUNDLED
 from atv.data.base import CalibrationData
 from atv.finetuning.fit_trainer import LogTo
 from atv.finetuning.training_run import Outcome
@@ -17,7 +16,7 @@ from atv.finetuning.training_run import Outcome
 def finetune(
     folder: Path,
     output: Path,
-    calibration: str | CalibrationData = BUNDLED,
+    calibration: str | CalibrationData | None = None,
     samples: int = 1920,
     validation: int = 128,
     max_length: int | None = None,
@@ -45,8 +44,9 @@ def finetune(
 
     Args:
         output: Folder to write the trained model to: new, empty, or with an unfinished run of the same command.
-        calibration: Conversations with pictures to learn from, named as for atv prune: "bundled", a file, a folder, a
-            hub id, or a class name or dotted path.
+        calibration: Conversations with pictures to learn from, named as for atv prune: a file, a folder, a hub id, a
+            class name or dotted path, "bundled" or "everyday". Default: "everyday" for what was pruned from the
+            everyday model, else "bundled".
         samples: Number of samples to train on, drawn by the seed; the first of them are those that atv prune draws.
         validation: Number of samples held out, drawn after these; their loss is shown before and after every epoch. May
             be 0.

@@ -26,7 +26,7 @@ def inspect(
     answer: str | None = None,
     sample: int | None = None,
     model: str = BUNDLED,
-    calibration: str | CalibrationData = BUNDLED,
+    calibration: str | CalibrationData | None = None,
     samples: int = 128,
     batch_size: int = 8,
     selection: TokenSelection = lazy_instance(DriftTopK),
@@ -59,7 +59,8 @@ def inspect(
     shown = Shown(image, question, answer, sample)
     # What is wrong with it is said before the model is loaded.
     own_row(*shown, samples=samples)
-    target, runner, data = writable(output, "output"), quiet_trainer(**(trainer or {})), load_calibration(calibration)
+    target, runner = writable(output, "output"), quiet_trainer(**(trainer or {}))
+    data = load_calibration(calibration, model)
     loaded, processor = atv.load(model, trust_remote_code=trust_remote_code)
     inspected = inspect_model(
         loaded,

@@ -19,7 +19,7 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
         *("epochs", "learning_rate", "weight_decay", "warmup", "lora_rank", "lora_alpha", "train_also"),
         *("gradient_checkpointing", "checkpoint_every"),
     ),
-    "Ablations": ("file", "seeds", "shard", "columns"),
+    "Ablations": ("file", "sparsities", "patterns", "language", "seeds", "shard", "columns"),
     "Results": (*("output", "results", "logger", "scores", "push_to_hub", "entity", "project", "print_lmms_eval"),),
     "Run": ("seed", "batch_size", "workers", "plugin", "trainer"),
 }
@@ -34,7 +34,8 @@ Args:
         `make everyday-model` puts together.
     calibration: Conversations with pictures whose activations say which weights matter: a file, a folder, a hub id, the
         name or dotted path of a class, "bundled" or "everyday". The arguments of a class follow as --calibration.NAME;
-        --calibration.help CLASS explains them.
+        --calibration.help CLASS explains them. Default: "everyday" for the everyday model and what was pruned from it,
+        else "bundled".
     samples: Number of calibration samples, drawn by the seed.
     max_length: Longest sample in tokens; a longer one loses text from its end, never a part of a picture.
     min_pixels: Smallest area of a picture in pixels; smaller ones are enlarged (Qwen-VL's kind of processor, which is
@@ -50,12 +51,13 @@ Args:
     propagate: Whether a block is calibrated on what the pruned blocks before it give; false calibrates all blocks on
         the dense model (one-shot).
     batch_size: Calibration samples in one forward pass.
-    benchmark: Public benchmarks to ask in place of the bundled suite, with commas between them or as a list: OKVQA,
+    benchmark: Public benchmarks to ask in place of the suite, with commas between them or as a list: OKVQA,
         VizWiz, TextVQA, GQA, POPE, ScienceQA, MMBench, MME, MMMU, a class of a plug-in, or "all" for these nine.
     data: Folder with a local copy of a benchmark's data set (parquet files laid out as on the hub, or saved to disk),
         or with a folder for each benchmark. Default: downloaded from the hub.
     evaluation: Questions to ask: "bundled" or "everyday" (a suite of nine tasks each), or the folder of a saved data
-        set with the same columns.
+        set with the same columns. Default: "everyday" for the everyday model and what was pruned from it, else
+        "bundled".
     split: Part of the suite: dev or test; of the everyday one also unseen, drawings that training never showed.
     groups: Number of groups of questions of each task or benchmark, the first ones; a group is a question with its
         rotations or its pair. Default: all.

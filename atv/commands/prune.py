@@ -25,7 +25,7 @@ from atv.selection import DriftTopK, TokenSelection
 def prune(
     output: Path,
     model: str = BUNDLED,
-    calibration: str | CalibrationData = BUNDLED,
+    calibration: str | CalibrationData | None = None,
     samples: int = 128,
     max_length: int | None = None,
     min_pixels: int | None = None,
@@ -61,7 +61,7 @@ def prune(
             leaves this machine.
     """
     target = run_folder(output, "output")
-    runner, data = quiet_trainer(**(trainer or {})), load_calibration(calibration)
+    runner, data = quiet_trainer(**(trainer or {})), load_calibration(calibration, model)
     if push_to_hub is not None:
         check_login(push_to_hub)
     how: dict[str, Any] = {"min_pixels": min_pixels, "max_pixels": max_pixels, "offload": offload}

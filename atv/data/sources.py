@@ -1,5 +1,6 @@
 """Data from files, folders, the hub or the package itself, by what they are called."""
 
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,30 @@ from atv import plugins
 from atv.bundled import BUNDLED
 from atv.data import Bundled, CalibrationData, CaptionedImages, Everyday, HFDataset, ShareGPT4V
 from atv.everyday.assembly.location import EVERYDAY
+from atv.everyday.assembly.made_folder import read_manifest
+from atv.records.files import read_json
+from atv.records.pruning_report import REPORT, SCHEMA
 from atv.runtime.hub import is_hub_id
 
 
-def load_calibration(data: str | CalibrationData) -> CalibrationData:
+def own_data(model: str) -> str:
+    """What calibrates and questions a model unless something else is asked for: "everyday" for the everyday model,
+    wherever its folder lies, and for what was pruned from it; "bundled" for all others."""
+    if model == EVERYDAY:
+        return EVERYDAY
+    with suppress(ValueError, OSError):
+        read_manifest(Path(model))
+        return EVERYDAY
+    with suppress(ValueError, OSError):
+        dense = read_json(Path(model) / REPORT, SCHEMA).get("base") or {}
+        return BUNDLED if dense.get("model") in (None, model) else own_data(dense["model"])
+    return BUNDLED
+
+
+def load_calibration(data: str | CalibrationData | None, model: str = BUNDLED) -> CalibrationData:
     """Calibration data by what they are: "bundled", "everyday", a path, a hub id, or a class that needs no argument.
+
+    None stands for a model's own.
 
     A .json or .jsonl file is ShareGPT4V's layout, its pictures in the same folder; parquet, folders with it and those
     made by ``save_to_disk`` are read by ``datasets``; other folders are pictures with captions.
@@ -22,7 +42,7 @@ def load_calibration(data: str | CalibrationData) -> CalibrationData:
     Raises:
         ValueError: for what is none of these, or cannot be read.
     """
-    source = data if isinstance(data, CalibrationData) else _recognised(data)
+    source = data if isinstance(data, CalibrationData) else _recognised(own_data(model) if data is None else data)
     try:
         source.record()
     except plugins.ContractError as error:

@@ -22,7 +22,7 @@ from atv.runtime.ranks import gathered, together
 from atv.runtime.trainer import quiet_trainer, running
 
 Question = Mapping[str, Any]
-COLUMNS = ("task", "metric", "question_id", "group", "category", "answer", "prediction", "read", "credit")
+COLUMNS = ("task", "metric", "question_id", "group", "category", "answer", "prediction", "read", "credit", "ended")
 
 
 class Step(NamedTuple):
@@ -37,7 +37,8 @@ class Step(NamedTuple):
 class GreedyAnswers(L.LightningModule):
     """Generates the answer to each prompt of a left-padded batch, with a KV cache.
 
-    What all questions about a picture begin with is run once for them where that is sure to change nothing.
+    What all questions about a picture begin with is run once for them where that is sure to change nothing. A step
+    gives each question with "ended" beside its own fields: whether the model ended its answer before it was cut.
     """
 
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, max_new_tokens: int) -> None:
@@ -69,7 +70,15 @@ class GreedyAnswers(L.LightningModule):
         prefill, inputs = self.sharing.prefill(batch.inputs, shared) if shared else (whole_prompts, batch.inputs)
         made = self.generate(inputs, greedy(prefill) if decodes(self.model) else None)
         new = made[:, inputs["input_ids"].shape[1] :]
-        return list(zip(batch.questions, self.processor.batch_decode(new, skip_special_tokens=True), strict=True))
+        asked = [{**question, "ended": end} for question, end in zip(batch.questions, self._ended(new), strict=True)]
+        return list(zip(asked, self.processor.batch_decode(new, skip_special_tokens=True), strict=True))
+
+    def _ended(self, new: Tensor) -> list[bool]:
+        """Of each row of new tokens, whether an end is among them."""
+        configured: Any = self.model.generation_config
+        ends = configured.eos_token_id
+        known = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
+        return torch.isin(new, new.new_tensor(known)).any(dim=1).tolist()
 
     def generate(self, inputs: Mapping[str, Any], loop: Callable[..., Tensor] | None) -> Tensor:
         """What transformers makes of the prompts with a decoding loop, by default its own."""

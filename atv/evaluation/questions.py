@@ -168,10 +168,10 @@ def _picture_digest(image: Any) -> str:
 @torch.no_grad()
 def see_once(lvlm: LVLM, batches: Sequence[QuestionBatch]) -> list[QuestionBatch]:
     """The batches with the vision tower's outputs in place of pixels, for models that differ in the decoder alone."""
-    return [_seen(lvlm, batch) for batch in batches]
+    return [_behind_the_tower(lvlm, batch) for batch in batches]
 
 
-def _seen(lvlm: LVLM, batch: QuestionBatch) -> QuestionBatch:
+def _behind_the_tower(lvlm: LVLM, batch: QuestionBatch) -> QuestionBatch:
     if batch.pictures is None:
         return replace(batch, inputs=lvlm.encode_images(batch.inputs))
     pictures = replace(batch.pictures, inputs=lvlm.encode_images(batch.pictures.inputs))

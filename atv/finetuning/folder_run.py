@@ -14,7 +14,6 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from rich.console import Console
 from transformers import PreTrainedModel, ProcessorMixin
 
-from atv.bundled import BUNDLED
 from atv.data.base import CalibrationData
 from atv.data.calibration_batches import Drawing
 from atv.data.sources import load_calibration
@@ -35,7 +34,7 @@ from atv.runtime.preemption import NOTHING, Preempted
 def finetune(
     folder: str | Path,
     output: str | Path,
-    calibration: str | CalibrationData = BUNDLED,
+    calibration: str | CalibrationData | None = None,
     *,
     samples: int = 1920,
     validation: int = 128,
@@ -55,7 +54,8 @@ def finetune(
     Args:
         folder: of a pruned model.
         output: folder to write: new, empty, or with an unfinished run of the same call.
-        calibration: "bundled", file, folder, hub id, class name or dotted path, or an instance.
+        calibration: "bundled", "everyday", file, folder, hub id, class name or dotted path, or an instance; None is
+            "everyday" for what was pruned from the everyday model, else "bundled".
         samples: to train on, drawn by the seed.
         validation: samples held out, drawn after these; may be 0.
         max_length: longest sample in tokens; longer ones lose text from their end.
@@ -76,7 +76,7 @@ def finetune(
         Preempted: when SIGTERM was sent.
     """
     source = model_folder(str(folder))
-    report, data, settings = read_pruned(source), load_calibration(calibration), settings or Settings()
+    report, data, settings = read_pruned(source), load_calibration(calibration, str(source)), settings or Settings()
     target = run_folder(output, "output")
     runner = training_trainer(target, checkpoint_every, logger, dict(trainer or {}))
     _require_samples(data, samples, validation)

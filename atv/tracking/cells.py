@@ -40,7 +40,7 @@ class CellEntries:
             config=self._config(done) | described,
             curves=block_curves(done),
             points=_points(scores, kept, described),
-            summary=_counts(scores) | {f"seconds/{part}": took for part, took in done.record.seconds.items()},
+            summary=_counts(scores) | _measured_beside(done),
             tables=_tables(done, scores, kept),
             files=[*done.mask_files, done.folder / "report.json"] if done.mask_files else [],
         )
@@ -94,6 +94,12 @@ def _points(
         points[keys.SPARSITY] = described[keys.SPARSITY]
         points[keys.retention("average", described[keys.PATHWAY].replace(" ", "_"))] = kept["average"].value
     return points
+
+
+def _measured_beside(done: FinishedCell) -> dict[str, float]:
+    """Seconds by part, and the perplexity of plain English by text where it was measured."""
+    took = {f"seconds/{part}": seconds for part, seconds in done.record.seconds.items()}
+    return took | {f"perplexity/{text}": value for text, value in done.record.perplexity.items()}
 
 
 def _counts(scores: Mapping[str, TaskScore]) -> dict[str, int]:

@@ -1,0 +1,136 @@
+"""Does what one model shows carry over to another? A few cells of the other ablations in one small grid."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from atv.ablation.base import Ablation
+from atv.ablation.cell import Cell
+from atv.ablation.charts import averages, counts, points
+from atv.ablation.findings import Finding
+from atv.ablation.levels import percent
+from atv.ablation.results import Results
+from atv.api import Pathway
+from atv.patterns import NOfM
+
+DENSE = Pathway("AllTokens", sparsity=0.0)
+METHODS: dict[str, dict[str, Any]] = {
+    "Magnitude": {"selection": "AllTokens", "criterion": "Magnitude"},
+    "Wanda": {"selection": "AllTokens"},
+    "RIA": {"selection": "AllTokens", "criterion": "RIA"},
+    "SparseGPT": {"selection": "AllTokens", "criterion": "SparseGPT"},
+    "AMIA": {"selection": "AMIA"},
+    "text only": {"selection": "TextOnly"},
+    "ATV": {"selection": "DriftTopK"},
+}
+# What a fixed N:M leaves no room for, and the other rules for visual tokens.
+SHARES_ONLY: dict[str, dict[str, Any]] = {
+    "TAMP": {"selection": "AMIA", "allocation": "DAS"},
+    "PerBlock, ATV": {"selection": "DriftTopK", "pattern": "PerBlock"},
+    "attention": {"selection": "AttentionTopK"},
+    "diversity": {"selection": "DiversityTopK"},
+    "random": {"selection": "RandomVisual"},
+}
+# At the milder sparsities and patterns, where methods differ little.
+FEW = ("Wanda", "SparseGPT", "text only", "ATV")
+# By how much ATV keeps more, on LLaVA-NeXT 8B.
+PAPER = {
+    "50%": {"Wanda": 5.64, "SparseGPT": 2.26, "AMIA": 1.33},
+    "60%": {"Wanda": 12.56, "SparseGPT": 0.77, "AMIA": 3.26},
+    "2:4": {"Wanda": 3.67, "SparseGPT": 5.43, "AMIA": 1.39},
+    "4:8": {"Wanda": 4.02, "SparseGPT": 2.97, "AMIA": 1.97},
+}
+# By how much the visual pathway pruned alone keeps more than the textual one.
+PAPER_PARTED = {"50%": 1.11, "60%": 14.60}
+# Of which keeps more than which the paper gives no number, or does not speak.
+UNPRINTED = {("ATV", "text only"): "no number", ("Wanda", "Magnitude"): "", ("PerBlock, ATV", "ATV"): ""}
+
+
+class Pilot(Ablation):
+    """Each pathway alone; every method at the two hardest sparsities, a few at the milder ones; N:M patterns.
+
+    Never more than 60 cells a seed.
+    """
+
+    name = "pilot"
+    question = "Does what one model shows carry over to another?"
+    paper = "parts of Tables 1, 2 and 3"
+
+    def cells(self, seed: int) -> Sequence[Cell]:
+        pathways = [
+            cell
+            for sparsity in self.levels.compared
+            for cell in (
+                self._alone("visual", "text", "VisualOnly", sparsity, seed),
+                self._alone("text", "visual", "TextOnly", sparsity, seed),
+            )
+        ]
+        whole = [
+            Cell({"method": method, "setting": setting}, {"both": Pathway(**parts, **options)}, seed=seed)
+            for setting, options in self._settings.items()
+            for method, parts in self._methods(setting).items()
+        ]
+        return [Cell({"method": "dense", "setting": "0%"}), *pathways, *whole]
+
+    def _alone(self, pruned: str, other: str, selection: str, sparsity: float, seed: int) -> Cell:
+        labels = {"method": f"{pruned} pathway", "setting": percent(sparsity)}
+        return Cell(labels, {pruned: Pathway(selection, sparsity), other: DENSE}, seed=seed)
+
+    @property
+    def _settings(self) -> dict[str, dict[str, Any]]:
+        shares: dict[str, dict[str, Any]] = {percent(share): {"sparsity": share} for share in self.levels.compared}
+        return shares | {pattern: {"pattern": pattern} for pattern in self.levels.patterns}
+
+    def _methods(self, setting: str) -> dict[str, dict[str, Any]]:
+        """All where differences are to be seen, else a few."""
+        if setting in map(percent, self.levels.hardest):
+            return METHODS | SHARES_ONLY
+        return METHODS if setting in self._halves else {name: METHODS[name] for name in FEW}
+
+    def figure(self, table: pd.DataFrame, results: Results) -> Figure:
+        average, settings = averages(table), list(self._settings)
+        figure, panels = plt.subplots(
+            1, len(settings), figsize=(2.4 * len(settings), 4.8), sharey=True, squeeze=False, layout="constrained"
+        )
+        names = ["visual pathway", "text pathway", *METHODS, *SHARES_ONLY]
+        for axes, setting in zip(panels[0], settings, strict=True):
+            points(axes, average[average["setting"] == setting], names, "method")
+            axes.axvline(100, color="0.6", linewidth=0.8, linestyle=":")
+            axes.set(title=setting, xlabel="average retention (%)")
+        figure.suptitle(f"One pathway alone, or the whole decoder, pruned; {counts(average)}", fontsize=10)
+        return figure
+
+    def findings(self, results: Results) -> Sequence[Finding]:
+        def over(one: str, other: str, setting: str, paper: str) -> Finding:
+            pair = ({"method": method, "setting": setting} for method in (one, other))
+            return Finding(
+                f"At {setting}, {one!r} keeps more than {other!r}.",
+                paper,
+                results.difference(*pair),
+                "points of retention",
+                count=results.count(method=one, setting=setting),
+            )
+
+        shares = [percent(sparsity) for sparsity in self.levels.hardest]
+        printed = [
+            over("ATV", other, setting, _points(PAPER.get(setting, {}).get(other)))
+            for setting in (*shares, *self._halves)
+            for other in ("Wanda", "SparseGPT", "AMIA")
+        ]
+        unprinted = [over(*pair, setting, said) for setting in shares for pair, said in UNPRINTED.items()]
+        parted = [
+            over("visual pathway", "text pathway", setting, _points(PAPER_PARTED.get(setting))) for setting in shares
+        ]
+        return [*printed, *unprinted, *parted]
+
+    @property
+    def _halves(self) -> list[str]:
+        """Patterns under which half of the weights go, or more."""
+        return [pattern for pattern in self.levels.patterns if NOfM.parse(pattern).sparsity >= 0.5]
+
+
+def _points(printed: float | None) -> str:
+    return "no number" if printed is None else f"{printed:.2f} points"
