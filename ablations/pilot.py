@@ -105,11 +105,11 @@ class Pilot(Ablation):
 
     def findings(self, results: Results) -> Sequence[Finding]:
         def over(one: str, other: str, setting: str, paper: str) -> Finding:
-            pair = ({"method": method, "setting": setting} for method in (one, other))
+            first, second = ({"method": method, "setting": setting} for method in (one, other))
             return Finding(
                 f"At {setting}, {one!r} keeps more than {other!r}.",
                 paper,
-                results.difference(*pair),
+                results.difference(first, second),
                 "points of retention",
                 count=results.count(method=one, setting=setting),
             )

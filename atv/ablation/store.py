@@ -107,9 +107,16 @@ class CellStore:
             if measured.report is not None:
                 measured.report.write(hidden)
                 measured.report.write_masks(hidden)
-            samples, asked = cell.samples or self.bench.samples, (cell.config(), dict(cell.labels), self.inputs(cell))
-            made = (measured.seconds, samples, provenance(), measured.perplexity)
-            CellRecord(final.name, *asked, *made).write(hidden)
+            CellRecord(
+                final.name,
+                cell.config(),
+                cell.labels,
+                self.inputs(cell),
+                seconds=measured.seconds,
+                samples=cell.samples or self.bench.samples,
+                made=provenance(),
+                perplexity=measured.perplexity,
+            ).write(hidden)
             shutil.rmtree(final, ignore_errors=True)
             hidden.rename(final)
         finally:

@@ -96,7 +96,7 @@ def _as_texts(processor: ProcessorMixin, message: Mapping[str, Any]) -> Mapping[
     token = getattr(processor, "image_token", None)
     if token is None and any(part["type"] == "image" for part in message["content"]):
         raise ValueError(f"the chat template takes texts, and {type(processor).__name__} has no image token for them")
-    pieces = (token if part["type"] == "image" else part["text"] for part in message["content"])
+    pieces = (str(token) if part["type"] == "image" else part["text"] for part in message["content"])
     return {**message, "content": "\n".join(pieces)}
 
 

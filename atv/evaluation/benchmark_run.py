@@ -104,9 +104,9 @@ def ask_benchmark(
     if batches := loaded.batches(processor, batch_size, before, faults):
         _require_askable(loaded, processor, before)
         kept = "answers so far are kept, the same command goes on" if folder is not None else NOTHING
-        made = predict(model, processor, batches, longest, trainer, *callbacks, kept=kept)
+        answered = predict(model, processor, batches, longest, trainer, *callbacks, kept=kept)
         # Not known of answers that an earlier run kept.
-        predicted += [({name: own for name, own in asked.items() if name != "ended"}, text) for asked, text in made]
+        predicted += [({name: own for name, own in asked.items() if name != "ended"}, text) for asked, text in answered]
     found = {name: why for of_rank in gathered(faults) for name, why in of_rank.items()}
     predicted += [(questions[name] | {"fault": why}, "") for name, why in sorted(found.items())]
     if trainer.is_global_zero:

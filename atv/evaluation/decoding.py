@@ -87,7 +87,7 @@ def forward(model: PreTrainedModel, input_ids: Tensor, prepared: Prepared, **how
 
 def carried_on(model: PreTrainedModel, output: Any, prepared: Prepared) -> Prepared:
     """``prepared`` with room for the next token."""
-    update: Any = model._update_model_kwargs_for_generation  # type: ignore[operator]
+    update: Any = model._update_model_kwargs_for_generation
     return update(output, dict(prepared), is_encoder_decoder=False)
 
 

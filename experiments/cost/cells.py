@@ -1,6 +1,7 @@
 """A whole cell of an ablation, pruned and asked, against the forward passes that it cannot do without."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from atv.ablation.measuring import prune_and_ask
 from atv.api import Pathway
 from atv.bundled import BUNDLED
 from atv.data.sources import load_calibration, load_evaluation
-from atv.evaluation.questions import Prompts, question_batches
+from atv.evaluation.questions import QuestionBatch, question_batches
 from atv.evaluation.sharing import Prefixes
 from atv.model.loading import load_model, model_folder
 from atv.model.lvlm import LVLM
@@ -41,17 +42,19 @@ def rows(repeats: int, samples: int = 128, groups: int = 20) -> list[Row]:
     rounds = [Round(question_batches(processor, load_evaluation(BUNDLED, "test", groups), groups=groups), 8)]
     bench = Bench(model, processor, load_calibration(BUNDLED), rounds, samples)
     trainer = quiet_trainer(enable_progress_bar=False)
-    asked = [batch for own in bench.seen for batch in own.batches]
+    asked = [made for own in bench.seen for batch in own.batches if (made := batch.askable())]
     calibration = bench.calibration(None, 0).batches
-    runs = {FLOOR: lambda: floor(model, calibration) + elapsed(lambda: distinct(model, asked))}
+    runs: dict[str, Callable[[], float]] = {
+        FLOOR: lambda: floor(model, calibration) + elapsed(lambda: distinct(model, asked))
+    }
     for name, cell in CELLS.items():
-        runs[name] = lambda cell=cell: elapsed(lambda: prune_and_ask(cell, bench, trainer))
+        runs[name] = partial(elapsed, partial(prune_and_ask, cell, bench, trainer))
     seconds = interleaved(runs, repeats)
     return [compare(seconds, FLOOR, FLOOR), *(compare(seconds, name, FLOOR, 1.5) for name in CELLS)]
 
 
 @torch.no_grad()
-def distinct(model: PreTrainedModel, batches: Sequence[Prompts]) -> None:
+def distinct(model: PreTrainedModel, batches: Sequence[QuestionBatch]) -> None:
     """Plain forward passes over the distinct tokens of questions, each picture's prefix once; nothing is generated."""
     for batch in batches:
         if batch.pictures is None:
@@ -62,7 +65,7 @@ def distinct(model: PreTrainedModel, batches: Sequence[Prompts]) -> None:
             ids[own] for ids, own in zip(batch.inputs["input_ids"], batch.inputs["attention_mask"].bool(), strict=True)
         ]
         first = [texts[row][:length] for row, length in zip(prefixes.first, prefixes.lengths, strict=True)]
-        _forward(model, _padded(first) | prefixes.inputs)
+        _forward(model, _padded(first) | dict(prefixes.inputs))
         _forward(model, _padded([text[-rest:] for text, rest in zip(texts, prefixes.rest, strict=True)]))
 
 
