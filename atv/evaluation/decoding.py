@@ -45,7 +45,7 @@ def greedy(prefill: Prefill) -> Callable[..., Tensor]:
     ) -> Tensor:
         prompts, prompt_length = input_ids, input_ids.shape[1]
         longest = int(generation_config.max_length or 0) - prompt_length
-        made = prompts.new_full((len(prompts), longest), int(generation_config.pad_token_id or 0))  # type: ignore[call-overload]
+        made = prompts.new_full((len(prompts), longest), int(generation_config.pad_token_id or 0))
         rows = torch.arange(len(prompts), device=prompts.device)
         going = torch.ones_like(rows, dtype=torch.bool)
         output, prepared = prefill(model, input_ids, prepared)
