@@ -11,7 +11,7 @@ from transformers import ProcessorMixin
 
 from atv.ablation.base import Ablation
 from atv.ablation.bench import Bench, Round
-from atv.ablation.language import require_english
+from atv.ablation.language_left import require_english
 from atv.ablation.record import AblationRecord
 from atv.ablation.results import Results
 from atv.ablation.runner import Run, run_ablation

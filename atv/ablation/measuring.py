@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from atv.ablation.bench import Bench
 from atv.ablation.cell import Cell
-from atv.ablation.language import plain_english
+from atv.ablation.language_left import plain_english
 from atv.api import decouple, prune
 from atv.evaluation.generation import answer
 from atv.records.pruning_report import PruningReport

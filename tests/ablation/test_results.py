@@ -3,10 +3,11 @@ import pandas as pd
 import pytest
 
 from atv.ablation.cell import Cell
+from atv.ablation.cell_record import CellRecord
 from atv.ablation.findings import Finding
 from atv.ablation.measuring import Measured
 from atv.ablation.results import Results
-from atv.ablation.store import CellStore
+from atv.ablation.store import CellStore, FinishedCell
 from atv.api import Pathway
 from atv.evaluation.scores import Estimate
 from atv.selection import DriftTopK
@@ -17,7 +18,7 @@ GROUPS = 40
 class FakeBench:
     """Stands for encoded data: a store asks for digests alone."""
 
-    questions, rounds, samples = (), (), 128
+    questions, rounds, samples, language = (), (), 128, False
 
     def calibration_digest(self, samples, seed):
         return f"{samples or self.samples} samples of seed {seed}"
@@ -131,3 +132,21 @@ def test_a_cell_left_unasked_does_not_serve_one_that_is_asked(store):
     assert store.load(unasked) and store.load(cell) is None
     store.save(cell, Measured(answers([1, 0])))
     assert store.load(cell) and store.load(unasked)
+
+
+def test_language_is_told_where_every_asked_cell_read(tmp_path):
+    given = pd.DataFrame({"prediction": ["a cat", "no no no", "in in in"], "ended": [True, False, True]})
+    read = {"one": 10.0, "all": 20.0}
+    cells = [Cell({"method": name}) for name in ("dense", "other")]
+
+    def finished(cell, perplexity):
+        folder = tmp_path / cell.labels["method"]
+        folder.mkdir(exist_ok=True)
+        given.to_parquet(folder / "rows.parquet")
+        CellRecord(folder.name, perplexity=perplexity).write(folder)
+        return FinishedCell(cell, folder)
+
+    both = Results([finished(cell, read) for cell in cells])
+    assert both.language(method="dense") == {"perplexity": 20.0, "unended %": 33.3, "repeating %": 66.7}
+    half = Results([finished(cell, perplexity) for cell, perplexity in zip(cells, (read, {}), strict=True)])
+    assert half.language(method="dense") == {}
