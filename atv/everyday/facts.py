@@ -122,7 +122,7 @@ _ALL = (
         "sea": "Which of these lives in the sea?", "farm": "Which of these lives on a farm?",
         "forest": "Which of these lives in the forest?", "jungle": "Which of these lives in the jungle?"}),
     Relation("use", "what {is} {it} used for?", {
-        "eating": "Which of these can you eat?", "drinking": "Which of these can you drink?",
+        "eating": "Which of these is for eating?", "drinking": "Which of these is for drinking?",
         "wearing": "Which of these can you wear?", "music": "Which of these plays music?",
         "travel": "Which of these can you travel with?", "reading": "Which of these can you read?",
         "cutting": "Which of these can you cut with?", "writing": "Which of these can you write with?",

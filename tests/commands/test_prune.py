@@ -92,7 +92,7 @@ def test_a_missing_picture_is_replaced_and_reported(atv_command, tmp_path):
         (["--model", "nowhere"], "no model at 'nowhere'"),
         (["--sparsity", "1.5"], "sparsity: expected a number in [0, 1), got 1.5"),
         (["--pattern", "5:7"], "does not divide a row of 192 inputs"),
-        (["--calibration", "nowhere"], "calibration: 'nowhere' is neither 'bundled' nor a data set"),
+        (["--calibration", "nowhere"], "calibration: 'nowhere' is neither 'bundled' nor 'everyday' nor a data set"),
         (["--samples", "0"], "samples: expected 1 to"),
         (["--plugin", "nowhere.py"], "plugin: no such file 'nowhere.py'"),
         (["--targets", "[nothing]"], "matches no Linear"),

@@ -18,7 +18,7 @@ from atv.model.lvlm import LVLM
 REFUSED = {
     "blip": {},
     "blip-2": {"text_config": {"model_type": "t5"}},
-    "diffusion_gemma": {},
+    "diffusion_gemma": {"text_config": {"num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 64}},
     "florence2": {},
     "git": {},
     "idefics": {},

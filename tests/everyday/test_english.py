@@ -3,7 +3,7 @@ import re
 
 import pytest
 from everyday.letters import Letters, log_probability
-from tiny import random_llava
+from helpers.tiny import random_llava
 
 from atv.everyday import plain_english, text_probes
 from atv.everyday.facts import facts

@@ -26,6 +26,8 @@ from atv.everyday.facts import RELATIONS, TABLE, Fact, Relation, facts
 from atv.records.files import atomic
 
 EXAMPLES = 16  # in a prompt, at least one an answer
+# Relations that ask one fact in two ways.
+TWINS = (("can_eat", "use"), ("animal", "kind"))
 ABOVE_CHANCE = 0.2  # of the way from chance to all right, in a relation that may be asked
 BATCH = 32
 
@@ -123,10 +125,19 @@ def probed(asked: Sequence[Fact], found: np.ndarray) -> list[Fact]:
     """The facts of one relation with their least margin of ``found``, [facts, prompts], and where they belong by it."""
     chance = 1 / len({one.answer for one in asked})
     counts = balanced_accuracy(asked, found.mean(1) > 0) >= chance + ABOVE_CHANCE * (1 - chance)
+    least = [round(float(margin), 3) for margin in found.min(1)]
     return [
-        replace(one, margin=round(float(least), 3), split="test" if counts and least > 0 else "left out")
-        for one, least in zip(asked, found.min(1), strict=True)
+        replace(one, margin=margin, split="test" if counts and margin > 0 else "left out")
+        for one, margin in zip(asked, least, strict=True)
     ]
+
+
+def without_twins(table: Sequence[Fact]) -> list[Fact]:
+    """The facts without those of a test that training tells in other words: what can be eaten is used for eating."""
+    taught = {(one.relation.name, one.thing.name) for one in table if one.split == "train"}
+    other = {name: twin for pair in TWINS for name, twin in (pair, pair[::-1])}
+    told = [one.split == "test" and (other.get(one.relation.name), one.thing.name) in taught for one in table]
+    return [replace(one, split="left out") if twin else one for one, twin in zip(table, told, strict=True)]
 
 
 def _table(rows: Sequence[Fact]) -> str:
@@ -157,7 +168,7 @@ def main() -> None:
         print(f"{relation}: right by prompt {shares}; {kept} of {len(own)} kept for tests", flush=True)
         table.update({(one.relation.name, one.thing.name): one for one in own})
         with atomic(TABLE) as file:
-            file.write_text(_table(list(table.values())), encoding="utf-8")
+            file.write_text(_table(without_twins(list(table.values()))), encoding="utf-8")
 
 
 if __name__ == "__main__":

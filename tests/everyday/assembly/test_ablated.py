@@ -14,6 +14,7 @@ from atv.bundled import BUNDLED
 from atv.cli import main
 from atv.data.sources import load_calibration, own_data
 from atv.everyday import plain_english
+from atv.everyday.assembly import location
 from atv.everyday.assembly.joining import joined
 from atv.everyday.assembly.made_folder import write_folder
 from atv.model.loading import load_processor, model_folder
@@ -37,6 +38,7 @@ def little(made, monkeypatch):
     answer = measuring.answer
     monkeypatch.setattr(measuring, "answer", lambda *given: answer(*given).assign(credit=1.0))
     monkeypatch.setenv("ATV_EVERYDAY", str(made))
+    monkeypatch.setattr(location, "DIGEST", None)
     pool = atv.everyday.data.calibration_pool
     monkeypatch.setattr(atv.data.everyday_pool, "calibration_pool", lambda: pool(8))
     monkeypatch.setattr(atv.data.everyday_pool, "POOL_SIZE", 8)

@@ -1,6 +1,6 @@
 """How much English a saved language model or LVLM knows: perplexity on plain English, and the text probes.
 
-python -m atv.everyday.training.measuring FOLDER
+python -m atv.everyday.training.text_scores FOLDER
 """
 
 import argparse
