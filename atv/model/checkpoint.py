@@ -6,8 +6,7 @@ most. Here either is an error, and so is a quantized weight, whose numbers mean 
 
 import json
 import logging
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,8 +44,6 @@ _FLOATS = ("F64", "F32", "BF16", "F16")
 # What older releases of transformers wrote of a model, and newer ones compute.
 _COMPUTED = frozenset({"inv_freq", "position_ids"})
 _INDEX = "model.safetensors.index.json"
-# How transformers reports a tensor of another shape.
-_SHAPES = re.compile(r"(\S+) *\|[^\n]*ckpt: *torch\.Size\(([^)]*)\) vs model: *torch\.Size\(([^)]*)\)")
 
 
 def check_folder(folder: Path, trust_remote_code: bool = False) -> PreTrainedConfig:
@@ -79,17 +76,19 @@ def load_whole(folder: Path, trust_remote_code: bool = False, **options: Any) ->
     """
     check_folder(folder, trust_remote_code)
     settings: dict[str, Any] = {"use_safetensors": True, "dtype": "auto", "local_files_only": True}
-    settings |= {"trust_remote_code": trust_remote_code, "output_loading_info": True}
-    with _reported() as report:
+    settings |= {"trust_remote_code": trust_remote_code, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    with _quiet():
         try:
             loaded: Any = AutoModelForImageTextToText.from_pretrained(folder, **settings | options)
         except Exception as error:
             if _of_the_machine(error):
                 raise
-            reason = _other_shape(report) or short(f"{type(error).__name__}: {error}")
+            reason = short(f"{type(error).__name__}: {error}")
             raise ValueError(f"model: {str(folder)!r} cannot be loaded: {reason}") from error
     model, found = loaded
     kind = type(model).__name__
+    for name, stored, wanted in sorted(found["mismatched_keys"], key=str):
+        raise ValueError(f"model: {name} is {list(stored)} in {str(folder)!r}, its config.json says {list(wanted)}")
     _refuse(found["missing_keys"], f"model: {str(folder)!r} lacks", f"of {kind}; its download or save was cut short")
     own = _COMPUTED | {name.rsplit(".", 1)[-1] for name in _computed_buffers(model)}
     extra = [name for name in found["unexpected_keys"] if name.rsplit(".", 1)[-1] not in own]
@@ -194,25 +193,15 @@ def _of_the_machine(error: Exception) -> bool:
 
 
 @contextmanager
-def _reported() -> Iterator[list[str]]:
-    """Holds back the tables of missing, unexpected and mismatched tensors that transformers logs, and collects them."""
-    report: list[str] = []
+def _quiet() -> Iterator[None]:
+    """Holds back the tables of missing, unexpected and mismatched tensors that transformers logs."""
 
     def passes(record: logging.LogRecord) -> bool:
-        said = record.getMessage()
-        if "LOAD REPORT" in said:
-            report.append(said)
-        return "LOAD REPORT" not in said
+        return "LOAD REPORT" not in record.getMessage()
 
     log = logging.getLogger("transformers.modeling_utils")
     log.addFilter(passes)
     try:
-        yield report
+        yield
     finally:
         log.removeFilter(passes)
-
-
-def _other_shape(report: Sequence[str]) -> str:
-    """The first tensor of another shape than the model's, in words; empty where there is none."""
-    found = _SHAPES.search("\n".join(report))
-    return "{} is {}, its config.json says {}".format(*found.groups()) if found else ""
