@@ -1,7 +1,7 @@
 """What a model can be asked, with the data at hand: the bundled suite, or benchmarks. Each asks and scores."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -130,7 +130,7 @@ class Benchmarks:
             rank_zero_warn("retention: the dense model scores 0 on every benchmark, so there is nothing to keep")
             return {}
         kept = retention(before, {name: result.score for name, result in results.items()})
-        return {name: asdict(estimate) for name, estimate in kept.items()}
+        return {name: {"value": own.value, "low": own.low, "high": own.high} for name, own in kept.items()}
 
 
 def _length(loaded: LoadedBenchmark, how: Asking) -> int:

@@ -11,7 +11,7 @@ MINUS = "\N{MINUS SIGN}"
 def ours(finding: Finding) -> tuple[str, str]:
     """Our number and its interval, both to two digits of the interval's width.
 
-    >>> from atv.evaluation.scores import Estimate
+    >>> from atv.evaluation.estimates import Estimate
     >>> ours(Finding("", "", Estimate(12.3456, 9.0, 15.4), "points"))
     ('12.3', '[9.0, 15.4]')
     """
