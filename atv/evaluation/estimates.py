@@ -153,6 +153,10 @@ class TaskPart:
     pulls: NDArray[np.float64]
     strata: NDArray[np.int64]
 
+    def __sub__(self, other: "TaskPart") -> "TaskPart":
+        """The difference on the same groups, seed by seed; a part of one seed goes with every seed of the other."""
+        return TaskPart(self.by_seed - other.by_seed, self.pulls - other.pulls, self.strata)
+
     @property
     def scattered(self) -> NDArray[np.float64]:
         """Pulls about their category's mean, so scaled that their squares add up to an unbiased variance.

@@ -130,12 +130,27 @@ def difference(
         ValueError: when the dense model scores 0 on every task, or one answered other questions.
     """
     ones, others = _kept(dense, one), _kept(dense, other)
-    return _estimates(
-        {
-            task: TaskPart(kept.by_seed - others[task].by_seed, kept.pulls - others[task].pulls, kept.strata)
-            for task, kept in ones.items()
-        }
-    )
+    return _estimates({task: kept - others[task] for task, kept in ones.items()})
+
+
+def kept_share(
+    dense: NDArray[np.float64],
+    pruned: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    categories: NDArray[np.int64],
+) -> TaskPart:
+    """Pruned score / dense score in percent, made linear in the groups (the delta method).
+
+    Args:
+        dense: the groups' values (..., groups).
+        pruned: likewise, by seed (..., seeds, groups).
+        weights: what each group counts in the score (groups,), 1 in sum.
+        categories: of each group (groups,).
+    """
+    base = np.asarray(dense @ weights)[..., None]
+    share = pruned @ weights / base
+    pulls = weights * (pruned - share[..., None] * dense[..., None, :]) / base[..., None]
+    return TaskPart(100 * share, 100 * pulls, categories)
 
 
 def _kept(dense: Mapping[str, TaskScore], pruned: Mapping[str, TaskScore]) -> dict[str, TaskPart]:
@@ -146,9 +161,7 @@ def _kept(dense: Mapping[str, TaskScore], pruned: Mapping[str, TaskScore]) -> di
         if not np.array_equal(before.names, after.names):
             raise ValueError(f"retention: the two models answered other questions of {task}")
         if before.score > 0:
-            base, ratio = before.values[0], after.values @ before.weights / before.score
-            pulls = before.weights * (after.values - ratio[:, None] * base) / before.score
-            kept[task] = TaskPart(100 * ratio, 100 * pulls, before.categories)
+            kept[task] = kept_share(before.values[0], after.values, before.weights, before.categories)
     if not kept:
         raise ValueError("retention: the dense model scores 0 on every task, so there is nothing to keep")
     return kept
