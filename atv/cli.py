@@ -22,6 +22,7 @@ from atv.commands.finetune import finetune
 from atv.commands.inspect import inspect
 from atv.commands.models import models
 from atv.commands.options import options_of, with_underscores
+from atv.commands.power import power
 from atv.commands.prune import prune
 from atv.commands.report import report
 from atv.commands.verify import verify
@@ -36,6 +37,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     evaluate,
     finetune,
     ablate,
+    power,
     inspect,
     report,
     verify,

@@ -38,6 +38,7 @@ def _run(ablation: Ablation, results: Results, origin: Mapping[str, Any]) -> dic
     described |= {"about": inspect.getdoc(ablation) or "", "caption": ablation.caption}
     cells = [
         {"id": done.folder.name, "labels": dict(done.cell.labels), "seed": done.cell.seed, "seconds": done.seconds}
+        | {"pruned": done.record.seconds.get("prune", 0.0)}
         for done in results.finished
     ]
     written = {"written": datetime.now(UTC).isoformat(timespec="seconds")}

@@ -51,8 +51,8 @@ def test_several_seeds_split_the_variance_as_an_analysis_of_variance_does():
     }
     told = np.array([spread.questions, spread.drawn, spread.both]) * seeds * groups
     assert told == pytest.approx([square["groups"], square["seeds"], square["both"]])
-    reach = t.isf(0.025, groups - 1) ** 2 * spread.questions
-    reach += t.isf(0.025, seeds - 1) ** 2 * max(spread.drawn - spread.both, 0)
+    reach = t.isf(0.025, groups - 1) ** 2 * max(spread.questions - spread.both, 0)
+    reach += t.isf(0.025, seeds - 1) ** 2 * spread.drawn
     assert value == pytest.approx(values.mean()) and spread.half() == pytest.approx(np.sqrt(reach))
 
 
@@ -93,12 +93,6 @@ def test_p_is_that_of_the_interval_that_reaches_so_far():
     assert spread.p(float(spread.half(0.9))) == pytest.approx(0.1)
     assert spread.p(float(spread.half(1 - 1e-6))) == pytest.approx(1e-6)
     assert spread.p(1e12) == 0 and spread.p(-1) == 1
-
-
-def test_two_seeds_count_in_full():
-    """One degree of freedom tells nothing of what in it is the questions'."""
-    two, three = Spread(80, 2, 1.0, 300.0, 0.5, 0.5), Spread(80, 3, 1.0, 300.0, 0.5, 0.5)
-    assert two.seeds_alone == 0.5 and three.seeds_alone == 0
 
 
 def test_more_groups_and_seeds_are_planned_by_what_each_of_them_mends():
