@@ -10,8 +10,9 @@ from rich.console import Console
 
 import atv
 from atv.ablation.base import Ablation
+from atv.ablation.deciding import Decided
 from atv.ablation.from_files import load_ablations
-from atv.ablation.grid import Grid
+from atv.ablation.grid import Grid, Written, first_look
 from atv.ablation.levels import Levels
 from atv.ablation.runner import Run
 from atv.ablation.shard import Shard
@@ -48,6 +49,8 @@ def ablate(
     seed: int = 0,
     seeds: int = 1,
     shard: str | None = None,
+    decide: bool = False,
+    budget: float | None = None,
     columns: list[str] | None = None,
     results: Path = Path("results"),
     logger: list[LoggerName] | LoggerName = "wandb",
@@ -78,6 +81,10 @@ def ablate(
             something of.
         shard: Part of the cells to run: i/n is every n-th one, from the i-th on, so that n processes or machines that
             share the results folder run all of them in any order. Tables are written by whoever finds all finished.
+        decide: Whether to ask no more than verdicts need: a fifth of the groups with 3 seeds, then half with 4, then all
+            with 5, each time only the cells that an undecided finding rests on. A verdict must be surer at an early
+            look, so that stopping there makes no more of them wrong. Only cells that a finding rests on are run.
+        budget: With decide: hours that all cells may take together, finished ones included. Default: no limit.
         columns: Tasks that table.md shows, "average" among them. Default: all.
         results: Folder above the cells and all ablations' folders.
         logger: Where runs are logged: wandb (offline unless you are logged in or WANDB_MODE says otherwise), csv,
@@ -87,9 +94,13 @@ def ablate(
     loggers, part = chosen_loggers(logger), Shard.parse(shard) if shard else None
     runner = quiet_trainer(**({"enable_progress_bar": False} | (trainer or {})))
     console = Console(quiet=not runner.is_global_zero)
+    if budget is not None and (not decide or budget <= 0):
+        raise ValueError(f"budget: expected hours above 0, together with decide; got {budget} and decide {decide}")
     with console.status("reading questions"):
+        evaluation = evaluation or own_data(model)
+        asked = atv.questions(benchmark, data=data, evaluation=evaluation, split=split, groups=groups)
         grid = Grid.prepared(
-            atv.questions(benchmark, data=data, evaluation=evaluation or own_data(model), split=split, groups=groups),
+            first_look(asked) if decide else asked,
             model,
             calibration,
             results=results,
@@ -106,24 +117,29 @@ def ablate(
         )
     chosen_tasks(grid.tasks, columns)
     _tell_strangers(grid.store, console)
+    decider = grid.decider(asked, runner, budget and 3600 * budget) if decide else None
     failed: dict[str, str] = {}
     for ablation in ablations:
-        run = _run(ablation, grid, runner, part, console)
+        console.print(f"[bold]{ablation.question}[/bold]\n{inspect.getdoc(ablation)}")
+        decided = decider.decide(ablation, part) if decider else None
+        run = decided.run if decided else grid.run(ablation, runner, part)
+        _tell_left(ablation, run, decided, console)
         failed |= {f"{ablation.name}: {cell}": error for cell, error in run.failed.items()}
-        if run.whole and runner.is_global_zero:
-            _publish(grid, ablation, run, columns, loggers, console)
+        if run.whole and run.finished and runner.is_global_zero:
+            written = grid.write_decided(ablation, decided, columns) if decided else grid.write(ablation, run, columns)
+            _publish(grid, ablation, written, loggers, console)
     if failed:
         raise CellsFailed("\n".join(f"{cell}\n{error}" for cell, error in failed.items()))
 
 
-def _run(ablation: Ablation, grid: Grid, trainer: L.Trainer, shard: Shard | None, console: Console) -> Run:
-    """Runs an ablation's cells, and says what is left of them."""
-    console.print(f"[bold]{ablation.question}[/bold]\n{inspect.getdoc(ablation)}")
-    run = grid.run(ablation, trainer, shard)
+def _tell_left(ablation: Ablation, run: Run, decided: Decided | None, console: Console) -> None:
+    """Says what is left of an ablation's cells, or of its findings."""
     if not run.whole:
         left = f"{len(run.missing)} left to other shards, {len(run.failed)} failed"
         console.print(f"{ablation.name}: {len(run.finished)} cells finished, {left}; run it again for the tables")
-    return run
+    if decided and decided.undecided:
+        why = decided.stopped or "all questions and seeds are asked"
+        console.print(f"{ablation.name}: {len(decided.undecided)} findings are undecided: {why}", soft_wrap=True)
 
 
 def _tell_strangers(store: CellStore, console: Console) -> None:
@@ -134,10 +150,10 @@ def _tell_strangers(store: CellStore, console: Console) -> None:
 
 
 def _publish(
-    grid: Grid, ablation: Ablation, run: Run, columns: list[str] | None, loggers: Sequence[str], console: Console
+    grid: Grid, ablation: Ablation, written: Written, loggers: Sequence[str], console: Console
 ) -> None:
-    """Writes the table and figure of a whole grid, then logs it."""
-    record, results, folder = grid.write(ablation, run, columns)
+    """Logs what was written of a whole grid."""
+    record, results, folder = written
     console.print(f"table and figure are in {folder}")
     with console.status(f"logging to {', '.join(loggers)}"):
         new = log_ablation(ablation, results, record, folder, grid.given(ablation), loggers)

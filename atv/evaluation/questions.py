@@ -78,7 +78,7 @@ def question_batches(
         ValueError: for missing columns or a picture that cannot be read.
     """
     require_columns(dataset, EVALUATION_COLUMNS, "evaluation data")
-    chosen = dataset.select(_first_groups(dataset, groups))
+    chosen = dataset.select(first_groups(dataset, groups))
     processor.tokenizer.padding_side = "left"
     parts = parted([len(text.split()) for text in chosen["question"]], _pictures(chosen), batch_size)
     return [_batch(processor, [read_row(chosen, index) for index in rows], of) for rows, of in parts]
@@ -131,7 +131,8 @@ def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def _first_groups(dataset: Dataset, groups: int | None) -> list[int]:
+def first_groups(dataset: Dataset, groups: int | None) -> list[int]:
+    """The rows of the first so many groups of each task; None is all."""
     seen: dict[str, dict[str, None]] = {}
     chosen = []
     for index, (task, group) in enumerate(zip(dataset["task"], dataset["group"], strict=True)):

@@ -34,7 +34,7 @@ class World:
     gap: float = 0.0
 
     def drawn(self, rng, repetitions, seeds, groups):
-        """Weights, categories and answers by task: dense (repetitions, groups), both methods (repetitions, seeds, groups)."""
+        """Categories and answers by task: dense (repetitions, groups), both methods (repetitions, seeds, groups)."""
         lost = self._lost(rng, (2, repetitions, seeds, 1))
         for task in range(TASKS):
             categories = np.resize(REAL["strata"][task], groups)
@@ -42,7 +42,7 @@ class World:
             answers = [np.where(order, *pair) for pair in self._answers(rng, task, place, seeds)]
             kept = [given * (rng.random(given.shape, np.float32) >= share) for given, share in zip(answers, lost, strict=True)]
             kept[1] = kept[1] * (rng.random(kept[1].shape, np.float32) >= self._extra)
-            yield _weights(categories), categories, REAL["dense"][task][place], kept
+            yield categories, REAL["dense"][task][place], kept
 
     def _places(self, rng, task, categories, repetitions):
         """Which real group stands where (repetitions, groups), and whose answers are whose."""
@@ -84,9 +84,14 @@ def _weights(categories):
     return 1 / (len(sizes) * sizes[place])
 
 
-def differences(drawn):
-    """The average difference and its spread, as ``atv.evaluation.scores.difference`` has them: (repetitions,)."""
+def differences(drawn, seeds=None, groups=None):
+    """The average difference and its spread, as ``atv.evaluation.scores.difference`` has them: (repetitions,).
+
+    ``seeds`` and ``groups`` take the first so many.
+    """
     parts = []
-    for weights, categories, dense, (first, second) in drawn:
-        parts.append(kept_share(dense, first, weights, categories) - kept_share(dense, second, weights, categories))
+    for categories, dense, answers in drawn:
+        own, weights = categories[:groups], _weights(categories[:groups])
+        one, other = (kept_share(dense[:, :groups], each[:, :seeds, :groups], weights, own) for each in answers)
+        parts.append(one - other)
     return mean_over(parts)
