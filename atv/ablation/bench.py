@@ -66,9 +66,7 @@ class Bench:
 
     def asking(self, rounds: Sequence[Round]) -> "Bench":
         """The same model and calibration samples with other questions."""
-        other = Bench(
-            self.model, self.processor, self._pool, rounds, self.samples, self.max_length, self.language
-        )
+        other = Bench(self.model, self.processor, self._pool, rounds, self.samples, self.max_length, self.language)
         other._drawn = self._drawn
         return other
 

@@ -68,7 +68,7 @@ class Finding:
 
     @property
     def remark(self) -> str:
-        """What the verdict's word leaves open: a difference that matters little, or the paper's own below the margin."""
+        """What the verdict's word leaves open: a difference too small to matter, or the paper's below the margin."""
         if self.margin is None or not self.within:
             return ""
         if self.verdict != "practically equal":

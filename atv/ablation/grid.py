@@ -114,9 +114,7 @@ class Grid:
         """All cells of an ablation, or those of a shard; finished ones come from disk."""
         return run_ablation(ablation, self.store, self._drawn(ablation), self.seeds, trainer, shard)
 
-    def write(
-        self, ablation: Ablation, run: Run, columns: Sequence[str] | None = None
-    ) -> Written:
+    def write(self, ablation: Ablation, run: Run, columns: Sequence[str] | None = None) -> Written:
         """Writes the table and figure of a whole run."""
         results, folder = Results(run.finished), writable(self.results / ablation.name, "results")
         return Written(write_results(ablation, results, folder, self.given(ablation), columns), results, folder)
@@ -140,9 +138,7 @@ class Grid:
 
         return Decider(planned, store, self.seed, trainer, budget)
 
-    def write_decided(
-        self, ablation: Ablation, decided: Decided, columns: Sequence[str] | None = None
-    ) -> Written:
+    def write_decided(self, ablation: Ablation, decided: Decided, columns: Sequence[str] | None = None) -> Written:
         """As ``write``, of what was looked at; each finding with the interval that decided it."""
         assert decided.results is not None and decided.look is not None
         folder = writable(self.results / ablation.name, "results")

@@ -11,9 +11,9 @@ class Look:
     """Verdicts after so many groups of each task and seeds.
 
     Attributes:
-        share: of the 5% of wrong verdicts. The shares of all looks add up to 5%, so whoever stops at the first look that
-            decides is wrong no more often than who looks once (Bonferroni); most is kept for the last look, so that
-            going on to the end costs little (as O'Brien and Fleming have it).
+        share: of the 5% of wrong verdicts. The shares of all looks add up to 5%, so that whoever stops at the first
+            look that decides is wrong no more often than who looks once (Bonferroni); most is kept for the last look,
+            so that going on to the end costs little (as O'Brien and Fleming have it).
     """
 
     groups: int

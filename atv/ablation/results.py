@@ -82,7 +82,7 @@ class Results:
         return [kept["average"].value for kept in alone]
 
     def difference(self, one: Labels, other: Labels, task: str = "average") -> Estimate:
-        """By how many points of retention ``one`` exceeds ``other``, on the questions and seeds that both have (paired).
+        """By how many points of retention ``one`` exceeds ``other``, on the questions and seeds of both (paired).
 
         Raises:
             ValueError: when they have no seed in common.

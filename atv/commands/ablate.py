@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 from rich.console import Console
 
 import atv
@@ -81,9 +80,9 @@ def ablate(
             something of.
         shard: Part of the cells to run: i/n is every n-th one, from the i-th on, so that n processes or machines that
             share the results folder run all of them in any order. Tables are written by whoever finds all finished.
-        decide: Whether to ask no more than verdicts need: a fifth of the groups with 3 seeds, then half with 4, then all
-            with 5, each time only the cells that an undecided finding rests on. A verdict must be surer at an early
-            look, so that stopping there makes no more of them wrong. Only cells that a finding rests on are run.
+        decide: Whether to ask no more than verdicts need: a fifth of the groups with 3 seeds, then half with 4, then
+            all with 5, each time only the cells that an undecided finding rests on. A verdict must be surer at an
+            early look, so that stopping there makes no more of them wrong. Takes a suite, and no --seeds.
         budget: With decide: hours that all cells may take together, finished ones included. Default: no limit.
         columns: Tasks that table.md shows, "average" among them. Default: all.
         results: Folder above the cells and all ablations' folders.
@@ -149,9 +148,7 @@ def _tell_strangers(store: CellStore, console: Console) -> None:
         console.print(f"left alone: {len(ids)} cell{'s' if len(ids) > 1 else ''} ({reason}): {named}", soft_wrap=True)
 
 
-def _publish(
-    grid: Grid, ablation: Ablation, written: Written, loggers: Sequence[str], console: Console
-) -> None:
+def _publish(grid: Grid, ablation: Ablation, written: Written, loggers: Sequence[str], console: Console) -> None:
     """Logs what was written of a whole grid."""
     record, results, folder = written
     console.print(f"table and figure are in {folder}")

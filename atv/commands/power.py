@@ -50,7 +50,9 @@ def _add(table: Table, section: Section, effect: float, power: float, groups: in
     undecided, plans = [], []
     for finding in filter(can_be_planned, section.findings):
         plan = cheapest(finding, section.record, effect, power, groups, seeds)
-        need = ("more", "than these", "") if plan is None else (str(plan.groups), str(plan.seeds), duration(plan.seconds))
+        need = ("more than there are", "", "")
+        if plan is not None:
+            need = (str(plan.groups), str(plan.seeds), duration(plan.seconds))
         half = number((finding.ours.high - finding.ours.low) / 2, 2)
         table.add_row(section.name, finding.claim, finding.verdict, half, *need)
         if plan is not None and finding.verdict == "undecided":

@@ -80,9 +80,8 @@ class Spread:
         both = self.both * asked * drawn
         questions = self.groups_alone * asked + both
         of_seeds = np.maximum(self.drawn - self.both, 0) * drawn + both
-        return replace(
-            self, groups=groups, seeds=seeds, questions=questions, freedom=self.freedom / asked, drawn=of_seeds, both=both
-        )
+        freedom = self.freedom / asked
+        return type(self)(groups, seeds, questions, freedom, of_seeds, both)
 
 
 @dataclass(frozen=True)

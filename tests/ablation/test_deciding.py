@@ -19,7 +19,7 @@ from atv.api import Pathway
 from atv.evaluation.estimates import Estimate, Spread
 
 LOOKS = looks(100)
-RIGHT = {"dense": 1.0, "far": 0.5, "near": 0.9, "same": 0.9}
+RIGHT = {"dense": 1.0, "far": 0.1, "near": 0.9, "same": 0.9}
 
 
 class Claims(Ablation):
@@ -42,7 +42,7 @@ class Claims(Ablation):
 
 
 def test_looks_share_five_percent_and_a_fifth_half_and_all_of_the_groups():
-    assert LOOKS == [Look(20, 3, 0.005), Look(50, 4, 0.015), Look(100, 5, 0.03)]
+    assert [Look(20, 3, 0.005), Look(50, 4, 0.015), Look(100, 5, 0.03)] == LOOKS
     assert sum(look.share for look in LOOKS) == pytest.approx(0.05)
     with pytest.raises(ValueError, match="at least 8 groups of questions of each task, got 7"):
         looks(7)
@@ -108,13 +108,12 @@ def test_going_on_from_disk_decides_the_same(asked):
 
 def test_a_budget_ends_it_before_the_look_that_would_be_too_dear(asked):
     """The first look takes 10 cells of 30 seconds; the next one's two cells and the dense one cost what is told."""
-    decider = Decider(LOOKS, parts, 0, None, budget=1000.0)
+    decider = Decider(LOOKS, parts, 0, None, budget=300 + 380 - 1.0)
     decided = decider.decide(Claims())
     assert decider.spent == pytest.approx(300) and decided.look == LOOKS[0] and decided.undecided
     # Two cells: 4 * 50 - 3 * 20 groups at a second each, and 2 * 4 - 3 prunings of 10 seconds.
-    assert decided.stopped == "0.1 hours are spent, the next look would take 0.1 more" or len(asked) > 10
-    further = Decider(LOOKS, parts, 0, None, budget=300.0 + 2 * (140 + 50) + 1)
-    assert further.decide(Claims()).look == LOOKS[1]
+    assert decided.stopped == "0.1 hours are spent, the next look would take 0.1 more"
+    assert Decider(LOOKS, parts, 0, None, budget=300 + 380 + 1.0).decide(Claims()).look == LOOKS[1]
 
 
 def judge(world, groups, repetitions):
@@ -158,4 +157,5 @@ def test_looking_as_often_at_95_percent_would():
     for look in looks(60):
         values, spread = differences(drawn, look.seeds, look.groups)
         wrong |= abs(values) > Spread(look.groups, 1, spread.questions, spread.freedom).half()
-    assert wrong.mean() > 0.07
+    shared = judge(world, 60, repetitions)
+    assert wrong.mean() > 0.06 > 0.05 > shared.get("holds", 0) + shared.get("does not hold", 0)

@@ -38,7 +38,12 @@ def test_equality_is_said_only_of_what_has_a_margin_and_near_the_bound():
     [
         (0.1, 0.9, 0.5, "But by less than the margin of 1."),
         (-0.9, 0.9, None, "Any difference is below the margin of 1."),
-        (-0.9, 0.9, 0.48, "own difference, 0.48, is below the margin of 1, too: this neither repeats nor contradicts it."),
+        (
+            -0.9,
+            0.9,
+            0.48,
+            "own difference, 0.48, is below the margin of 1, too: this neither repeats nor contradicts it.",
+        ),
         (-0.9, 0.9, 5.64, "own difference, 5.64, is not below the margin of 1: so great a one is not found here."),
         (-0.9, 1.9, 5.64, ""),
         (1.1, 1.9, 5.64, ""),

@@ -65,7 +65,7 @@ def test_cells_that_findings_share_are_run_once():
 def test_what_rests_on_no_question_is_not_planned():
     counted = Finding("So it is.", "", mean_estimate([1.0, 2.0]), "Linears")
     assert not can_be_planned(counted) and can_be_planned(finding())
-    with pytest.raises(ValueError, match="So it is.: no question was asked"):
+    with pytest.raises(ValueError, match=r"So it is\.: no question was asked"):
         cheapest(counted, RECORD, effect=1.0)
-    with pytest.raises(ValueError, match="got 0 and 0.8"):
+    with pytest.raises(ValueError, match=r"got 0 and 0\.8"):
         cheapest(finding(), RECORD, effect=0)

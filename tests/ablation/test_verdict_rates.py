@@ -1,4 +1,4 @@
-"""How often verdicts are wrong where the truth is known: answers drawn from real ones, questions and seeds anew each time."""
+"""How often verdicts are wrong where the truth is known: answers drawn from real ones, each time anew."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,11 @@ def judged(world, seeds, groups, repetitions, confidence=0.95):
         for value, width in zip(values, half, strict=True)
     ]
     wrong = sum(verdict in ("holds", "does not hold") for verdict in verdicts)
-    return np.mean(abs(values - world.gap) <= half), wrong / repetitions, verdicts.count("practically equal") / repetitions
+    return (
+        np.mean(abs(values - world.gap) <= half),
+        wrong / repetitions,
+        verdicts.count("practically equal") / repetitions,
+    )
 
 
 def not_above(rate, limit, repetitions):

@@ -1,9 +1,9 @@
 """Answers of two pruned models drawn from real ones, with a difference that is known.
 
-``real_answers.npz`` has what the bundled model answered to the first 40 groups of each task of ``test``: dense, and pruned
-to 60% (ATV and text only) and to 70% (ATV and Wanda), each calibrated with three seeds' 128 samples. A group is drawn with
-all of its answers, so that its difficulty, what dense and pruned models share, and how answers move with the seed
-are the real ones; categories keep their shares.
+``real_answers.npz`` has what the bundled model answered to the first 40 groups of each task of ``test``: dense, and
+pruned to 60% (ATV and text only) and to 70% (ATV and Wanda), each calibrated with three seeds' 128 samples. A group is
+drawn with all of its answers, so that its difficulty, what dense and pruned models share, and how answers move with the
+seed are the real ones; categories keep their shares.
 """
 
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ TASKS = len(REAL["tasks"])
 class World:
     """Two methods that keep the same, or of which the first keeps ``gap`` points more, whatever questions and seeds.
 
-    For no difference each group's answers are given to the two methods in an order of its own. Seeds differ as answers do
-    between the real seeds and, beyond it, by ``scatter`` (points of average retention, standard deviation of one seed of
-    one method): a share of right answers that is lost, normal about its mean, in all tasks alike.
+    For no difference each group's answers are given to the two methods in an order of its own. Seeds differ as answers
+    do between the real seeds and, beyond it, by ``scatter`` (points of average retention, standard deviation of one
+    seed of one method): a share of right answers that is lost, normal about its mean, in all tasks alike.
     """
 
     pair: tuple[str, str]
@@ -40,7 +40,10 @@ class World:
             categories = np.resize(REAL["strata"][task], groups)
             place, order = self._places(rng, task, categories, repetitions)
             answers = [np.where(order, *pair) for pair in self._answers(rng, task, place, seeds)]
-            kept = [given * (rng.random(given.shape, np.float32) >= share) for given, share in zip(answers, lost, strict=True)]
+            kept = [
+                given * (rng.random(given.shape, np.float32) >= share)
+                for given, share in zip(answers, lost, strict=True)
+            ]
             kept[1] = kept[1] * (rng.random(kept[1].shape, np.float32) >= self._extra)
             yield categories, REAL["dense"][task][place], kept
 
@@ -53,7 +56,9 @@ class World:
     def _answers(self, rng, task, place, seeds):
         """Of the two methods, as they are and exchanged: each seed's answer is one of the three real seeds'."""
         shape = (len(place), seeds, place.shape[1])
-        first, second = (REAL[name][task][rng.integers(3, size=shape, dtype=np.int8), place[:, None]] for name in self.pair)
+        first, second = (
+            REAL[name][task][rng.integers(3, size=shape, dtype=np.int8), place[:, None]] for name in self.pair
+        )
         return (first, second), (second, first)
 
     def _lost(self, rng, shape):

@@ -37,7 +37,9 @@ def test_each_finding_has_its_numbers_beside_the_papers_and_a_verdict(pages):
 
 
 def test_a_finding_says_its_margin_and_what_its_word_leaves_open(pages):
-    remark = "The paper&#39;s own difference, 0.15, is below the margin of 1, too: this neither repeats nor contradicts it."
+    remark = (
+        "The paper&#39;s own difference, 0.15, is below the margin of 1, too: this neither repeats nor contradicts it."
+    )
     assert remark in pages["html"] and html.unescape(remark) in pages["md"]
     for text in pages.values():
         assert text.count("practically equal if it is within 1 of that") == 2
