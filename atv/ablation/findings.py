@@ -40,10 +40,12 @@ class Finding:
     @property
     def verdict(self) -> Verdict:
         """What the interval says: all of it above the bound, all of it at or below the bound, or else all of it within
-        the margin; none of these is undecided. The claim is one of direction, so direction comes first."""
+        the margin; none of these is undecided. The claim is one of direction, so direction comes first, but for answers
+        that differ nowhere: an interval that is the bound itself has none."""
         if self.ours.low > self.bound:
             return "reproduced" if self.paper else "holds"
-        if self.ours.high <= self.bound:
+        alike = self.within and self.ours.low == self.bound == self.ours.high
+        if self.ours.high <= self.bound and not alike:
             return "not reproduced" if self.paper else "does not hold"
         return "practically equal" if self.within else "undecided"
 

@@ -20,6 +20,8 @@ def finding(low, high, margin=POINT, paper="1 point", **given):
         # Direction comes before equality.
         (0.1, 0.9, "reproduced"),
         (-0.9, 0, "not reproduced"),
+        # Answers that differ nowhere.
+        (0, 0, "practically equal"),
     ],
 )
 def test_the_interval_gives_the_verdict(low, high, verdict):
