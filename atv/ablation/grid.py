@@ -162,7 +162,7 @@ def first_look(asked: Questions) -> Suite:
     """The part of the questions that the first of several looks takes.
 
     Raises:
-        ValueError: for benchmarks, or fewer than 8 groups a task.
+        ValueError: for benchmarks, or fewer than 50 groups a task.
     """
     if not isinstance(asked, Suite):
         raise ValueError("decide: expected a suite of tasks, whose questions can be asked part by part, got benchmarks")

@@ -36,6 +36,8 @@ class Look:
 PARTS = (0.2, 0.5, 1.0)
 SEEDS = (3, 4, 5)
 SHARES = (0.005, 0.015, 0.03)
+# Of a handful of groups no answer may differ by chance, and an interval without any width decides everything.
+FEWEST = 50
 
 
 def looks(groups: int) -> Sequence[Look]:
@@ -44,7 +46,7 @@ def looks(groups: int) -> Sequence[Look]:
     Raises:
         ValueError: for too few groups to be parted.
     """
+    if groups < FEWEST:
+        raise ValueError(f"decide: expected at least {FEWEST} groups of questions of each task, got {groups}")
     counts = [round(part * groups) for part in PARTS]
-    if counts[0] < 2:
-        raise ValueError(f"decide: expected at least 8 groups of questions of each task, got {groups}")
     return [Look(*look) for look in zip(counts, SEEDS, SHARES, strict=True)]

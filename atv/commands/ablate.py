@@ -89,12 +89,12 @@ def ablate(
         logger: Where runs are logged: wandb (offline unless you are logged in or WANDB_MODE says otherwise), csv,
             tensorboard, a list of these, or none.
     """
+    if budget is not None and (not decide or budget <= 0):
+        raise ValueError(f"budget: expected hours above 0, together with decide; got {budget} and decide {decide}")
     ablations = load_ablations(file, Levels.suited(model, sparsities, patterns))
     loggers, part = chosen_loggers(logger), Shard.parse(shard) if shard else None
     runner = quiet_trainer(**({"enable_progress_bar": False} | (trainer or {})))
     console = Console(quiet=not runner.is_global_zero)
-    if budget is not None and (not decide or budget <= 0):
-        raise ValueError(f"budget: expected hours above 0, together with decide; got {budget} and decide {decide}")
     with console.status("reading questions"):
         evaluation = evaluation or own_data(model)
         asked = atv.questions(benchmark, data=data, evaluation=evaluation, split=split, groups=groups)

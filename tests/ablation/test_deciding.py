@@ -44,8 +44,8 @@ class Claims(Ablation):
 def test_looks_share_five_percent_and_a_fifth_half_and_all_of_the_groups():
     assert [Look(20, 3, 0.005), Look(50, 4, 0.015), Look(100, 5, 0.03)] == LOOKS
     assert sum(look.share for look in LOOKS) == pytest.approx(0.05)
-    with pytest.raises(ValueError, match="at least 8 groups of questions of each task, got 7"):
-        looks(7)
+    with pytest.raises(ValueError, match="at least 50 groups of questions of each task, got 49"):
+        looks(49)
 
 
 @pytest.fixture
