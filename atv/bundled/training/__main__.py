@@ -21,6 +21,7 @@ from atv.bundled.training.optimization import Schedule
 from atv.bundled.training.vision import CellBatches, VisionStage
 from atv.bundled.vocabulary import build_processor
 from atv.records.files import atomic, saved_atomically, writable
+from atv.runtime.remaining import Remaining
 
 
 def train(
@@ -81,9 +82,10 @@ def _stage(stage: L.LightningModule, train: Dataset, dev: Dataset | None, work: 
         check_val_every_n_epoch=None,
         limit_val_batches=0 if dev is None else 1.0,
     )
+    remaining = Remaining(steps, 0, 1, lambda: trainer.global_step // 2)
     trainer.fit(
         stage,
-        DataLoader(train, batch_size=None),
+        DataLoader(train, batch_size=None, sampler=remaining),
         None if dev is None else DataLoader(dev, batch_size=None),
         ckpt_path="last" if (work / "last.ckpt").is_file() else None,
     )
