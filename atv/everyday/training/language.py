@@ -89,7 +89,7 @@ class Curriculum:
 CURRICULA = {
     "language": Curriculum(2, growth=25, fade=200),
     "choosing": Curriculum(4, weights=CHOOSING, contrasts=0.5),
-    "settling": Curriculum(3),
+    "settling": Curriculum(3, contrasts=0.25),
 }
 
 
