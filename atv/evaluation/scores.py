@@ -98,10 +98,8 @@ def retention(dense: Mapping[str, TaskScore], pruned: Mapping[str, TaskScore]) -
     """Percent of the dense score kept, by task, and the mean over tasks as "average".
 
     The bootstrap resamples groups of questions, dense and pruned together, and the seeds of the pruned model. Tasks
-    whose dense score is 0 have no retention and are left out.
-
-    Raises:
-        ValueError: when the dense model scores 0 on every task.
+    whose dense score is 0 have no retention and are left out; where all are, the average is not a number, and a warning
+    says why.
     """
     return _estimates(_kept(dense, pruned))
 
@@ -109,10 +107,8 @@ def retention(dense: Mapping[str, TaskScore], pruned: Mapping[str, TaskScore]) -
 def difference(
     dense: Mapping[str, TaskScore], one: Mapping[str, TaskScore], other: Mapping[str, TaskScore]
 ) -> dict[str, Estimate]:
-    """By how many points ``one``'s retention exceeds ``other``'s; both are resampled together (paired).
-
-    Raises:
-        ValueError: when the dense model scores 0 on every task.
+    """By how many points ``one``'s retention exceeds ``other``'s; both are resampled together (paired). As of
+    ``retention``, tasks and an average may be missing.
     """
     ones, others = _kept(dense, one), _kept(dense, other)
     return _estimates({task: kept - others[task] for task, kept in ones.items()})
@@ -133,12 +129,16 @@ def _kept(dense: Mapping[str, TaskScore], pruned: Mapping[str, TaskScore]) -> di
             drawn = after.of(rows, weights) / np.where(base > 0, base, np.nan)
             kept[task] = 100 * np.concatenate([[after.score / before.score], drawn])
     if not kept:
-        raise ValueError("retention: the dense model scores 0 on every task, so there is nothing to keep")
+        warnings.warn("retention: the dense model scores 0 on every task, so there is nothing to keep", stacklevel=3)
+        return {"average": np.full(RESAMPLES + 1, np.nan)}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
         return kept | {"average": np.nanmean(list(kept.values()), axis=0)}
 
 
 def _estimates(draws: Mapping[str, NDArray[np.float64]]) -> dict[str, Estimate]:
-    bounds = {task: np.nanpercentile(drawn[1:], (2.5, 97.5)) for task, drawn in draws.items()}
+    bounds = {
+        task: np.full(2, np.nan) if np.isnan(drawn).all() else np.nanpercentile(drawn[1:], (2.5, 97.5))
+        for task, drawn in draws.items()
+    }
     return {task: Estimate(float(drawn[0]), *map(float, bounds[task])) for task, drawn in draws.items()}

@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,9 @@ from atv.ablation.cell_record import CellRecord
 from atv.ablation.findings import Finding
 from atv.ablation.measuring import Measured
 from atv.ablation.results import Results
+from atv.ablation.shown_table import ShownTable
 from atv.ablation.store import CellStore, FinishedCell
+from atv.ablation.tables import retention_table
 from atv.api import Pathway
 from atv.evaluation.scores import Estimate
 from atv.selection import DriftTopK
@@ -91,6 +95,24 @@ def test_draws_without_a_dense_score_are_left_out(store):
         finished.append(store.load(cell))
     kept = Results(finished).retention(m="A")["average"]
     assert kept.value == pytest.approx(200) and kept.high <= 300
+
+
+def test_a_dense_model_that_is_always_wrong_leaves_nothing_to_keep_and_tables_are_written_all_the_same(store):
+    finished = []
+    for cell in (Cell({"m": "dense"}), Cell({"m": "A"}, {"both": Pathway("TextOnly")})):
+        store.save(cell, Measured(answers([0, 0, 0])))
+        finished.append(store.load(cell))
+    results = Results(finished)
+    with pytest.warns(UserWarning, match="the dense model scores 0 on every task, so there is nothing to keep"):
+        table = retention_table(results)
+        ours = results.difference({"m": "A"}, {"m": "dense"})
+    assert table["task"].tolist() == ["average", "average"] and table["retention"].isna().all()
+    assert np.isnan(ours.value) and Finding("A beats B", "", ours, "points").verdict == "undecided"
+    text = pd.read_csv(io.StringIO(table.to_csv(index=False)), dtype=str, keep_default_na=False)
+    assert [[cell.plain for cell in row] for row in ShownTable.of(text).rows] == [
+        ["dense", "1", "none"],
+        ["A", "1", "none"],
+    ]
 
 
 def test_unknown_labels_name_the_choices(results):
