@@ -51,7 +51,7 @@ def train(
     L.seed_everything(seed)
     model = build_model()
     cells = CellBatches("train", seed, vision_steps, 64), CellBatches("dev", seed, 4, 128)
-    vision = VisionStage(model, Schedule(vision_steps, vision_steps // 50), muon_lr=0.02, adam_lr=2e-3)
+    vision = VisionStage(model, Schedule(vision_steps, max(1, vision_steps // 50)), muon_lr=0.02, adam_lr=2e-3)
     _stage(vision, *cells, work / "vision", precision)
     vision.match_scales(cells[1][0][0])
     rates = {"muon_lr": 0.01, "adam_lr": 1e-3}

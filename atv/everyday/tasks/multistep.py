@@ -2,9 +2,11 @@
 
 from numpy.random import Generator
 
+from atv.bundled.scenes import DIGITS, pick
+from atv.bundled.tasks.base import Task, TaskQuestion
 from atv.everyday.facts import fact
-from atv.everyday.scenes import DIGITS, PLACES, Scene, pick
-from atv.everyday.tasks.base import Question, Task, choice, neighbors, unique
+from atv.everyday.scenes import PLACES, Scene
+from atv.everyday.tasks.base import choice, neighbors, unique
 from atv.everyday.tasks.knowledge import singled_out, told
 
 Step = tuple[str, str, tuple[str, ...]]
@@ -25,12 +27,12 @@ class MultiStep(Task):
     mirrors = "MMMU"
     metric = "OpenOrChoice"
 
-    def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
+    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
         steps = [step for form in (_count, _sum, _beyond_relation, _beyond_fact) if (step := form(scene, rng))]
         if not steps:
             return ()
         text, answer, pool = pick(rng, steps)
-        question = choice(rng, text, answer, pool) if rng.random() < 0.5 else Question(text, answer)
+        question = choice(rng, text, answer, pool) if rng.random() < 0.5 else TaskQuestion(text, answer)
         return (question,)
 
 
