@@ -90,7 +90,17 @@ def alone(model, inputs):
     return made[:, inputs["input_ids"].shape[1] :].tolist() if decodes(model) else made.tolist()
 
 
-@pytest.mark.parametrize("kind", TYPES)
+# One for each way of marking pictures and each reason to ask alone; the slow tests have all types.
+QUICK = ("blip-2", "gemma3", "gemma4", "idefics3", "internvl", "kosmos-2", "lfm2_vl", "llava", "llava_next", "mistral3")
+QUICK += ("mllama", "paligemma", "perception_lm", "qwen2_5_vl", "qwen3_5", "qwen3_vl", "video_llava")
+KINDS = [kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in TYPES]
+
+
+def test_the_quick_types_are_of_every_reason():
+    assert set(QUICK) <= set(TYPES) and {ALONE.get(kind) for kind in QUICK} == {None, *ALONE.values()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_answers_are_those_given_alone(kind, capsys):
     model, (inputs, pictures) = build(kind), questions(kind)
     sharing = Sharing(model, generator(model), NEW_TOKENS)
