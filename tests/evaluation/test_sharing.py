@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from conformance.layout import FIRST_WORD, PAD, VOCABULARY, make_row, pad
+from conformance.layout import FIRST_WORD, PAD, VOCABULARY, collated, make_row
 from conformance.table import TYPES, build
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,13 +61,6 @@ def questions(kind, asked=ASKED):
             rows.append((ids + words.tolist(), kinds + [0] * length, visuals))
             of.append(picture)
     return collated(layout, rows), Pictures(collated(layout, [rows[of.index(p)] for p in sorted(set(of))]), of)
-
-
-def collated(layout, rows):
-    sequences, kinds, visuals = zip(*rows, strict=True)
-    ids, kind = pad(sequences, PAD, "left"), pad(kinds, 0, "left")
-    mask = pad([[1] * len(sequence) for sequence in sequences], 0, "left")
-    return {"input_ids": ids, "attention_mask": mask} | layout.collate(visuals) | layout.beside(ids, kind)
 
 
 def generator(model):
