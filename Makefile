@@ -136,7 +136,7 @@ test-lowest: $(LOWEST)/.installed  ## the quick tests with the lowest versions t
 # Constraints take no extras.
 $(LOWEST)/.installed: setup.cfg
 	$(PYTHON) -m venv $(LOWEST)
-	sed -n '/^install_requires/,/^$$/s/^ *\([a-z_-]*\)\(\[.*\]\)*>=/\1==/p' setup.cfg > $(LOWEST)/lowest.txt
+	sed -n '/^install_requires/,/^$$/s/^ *\([a-z0-9_-]*\)\(\[.*\]\)*>=/\1==/p' setup.cfg > $(LOWEST)/lowest.txt
 	$(LOWEST)/bin/python -m pip install -q --disable-pip-version-check -e '.[dev]' -c $(LOWEST)/lowest.txt
 	@touch $@
 

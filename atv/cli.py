@@ -4,7 +4,7 @@ import errno
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from inspect import getdoc, signature
+from inspect import getdoc
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from atv.commands.evaluate import evaluate
 from atv.commands.finetune import finetune
 from atv.commands.inspect import inspect
 from atv.commands.models import models
-from atv.commands.options import options_of, with_underscores
+from atv.commands.options import gathered, options_of, parameters_of, parts_of, with_underscores
 from atv.commands.power import power
 from atv.commands.prune import prune
 from atv.commands.report import report
@@ -72,8 +72,10 @@ def _add(parser: ArgumentParser, heading: str, command: Callable[..., None], sai
         group.add_argument("folder", type=Path, help=said["folder"])
     for switch in said.keys() & set(SWITCHES):
         group.add_argument(f"--{switch}", f"--{switch.replace('_', '-')}", action="store_true", help=said[switch])
-    others = set(signature(command).parameters) - said.keys()
-    group.add_function_arguments(command, as_group=False, skip={"folder", *SWITCHES, *others})
+    parts, others = parts_of(command), parameters_of(command).keys() - said.keys()
+    for part in parts.values():
+        group.add_class_arguments(part, as_group=False, skip=others)
+    group.add_function_arguments(command, as_group=False, skip={"folder", *SWITCHES, *others, *parts})
     for action in group._group_actions:
         if action.dest in said:
             action.help = said[action.dest]
@@ -115,7 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = top.instantiate(top.parse_args(arguments))
         options = chosen[chosen.command].as_dict()
         options.pop("config", None)
-        commands[chosen.command](**options)
+        command = commands[chosen.command]
+        command(**gathered(command, options))
     except (ValueError, OSError) as error:
         print(f"atv: error: {short(error, LONGEST_ERROR)}{_advice(error)}", file=sys.stderr)
         return 2

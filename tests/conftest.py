@@ -4,10 +4,12 @@ import os
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from helpers.tiny import make_batch, random_llava
 from hypothesis import settings
+from transformers.utils import logging
 
 # Machines differ in speed, examples do not.
 settings.register_profile("atv", deadline=None, max_examples=50)
@@ -15,6 +17,17 @@ settings.load_profile("atv")
 
 # Tiny models gain nothing from threads, and waiting threads are dear where cores are shared.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _the_process_as_it_was():
+    """No outcome depends on the order of the tests: draws begin anew, what a test changes of the process is undone."""
+    torch.manual_seed(0)
+    verbosity, threads = logging.get_verbosity(), torch.get_num_threads()
+    yield
+    logging.set_verbosity(verbosity)
+    torch.set_num_threads(threads)
+    plt.close("all")
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +45,13 @@ def llava(_random_llava):
 def batches():
     """Five samples in three batches: padded on either side, and one without padding."""
     return [make_batch([5, 8], 1), make_batch([6], 2), make_batch([12, 4], 3, side="right")]
+
+
+@pytest.fixture(scope="session")
+def small_pool(tmp_path_factory):
+    """A folder with eight rows of the bundled calibration data: drawing all of them takes seconds."""
+    from atv.bundled.data import calibration_pool
+
+    folder = tmp_path_factory.mktemp("pool")
+    calibration_pool(8).save_to_disk(folder)
+    return folder

@@ -20,7 +20,7 @@ from atv.ablation.runner import Run, run_ablation
 from atv.ablation.shard import Shard
 from atv.ablation.store import CellStore, model_digest
 from atv.ablation.writing import write_results
-from atv.api import load
+from atv.api import load, questions
 from atv.bundled import BUNDLED
 from atv.data import CalibrationData
 from atv.data.sources import load_calibration, own_data
@@ -38,6 +38,53 @@ class Written(NamedTuple):
     record: AblationRecord
     results: Results
     folder: Path
+
+
+@dataclass(frozen=True)
+class GridSettings:
+    """What every cell of a grid is given and asked, and where cells are kept.
+
+    Attributes:
+        min_pixels: Smallest area of a picture in pixels, in calibration and evaluation (Qwen-VL's kind of processor).
+        max_pixels: Largest area of a picture in pixels, in calibration and evaluation.
+        groups: Number of groups of questions of each task or benchmark, the first ones; null for all. A group is a
+            question with its rotations or its pair.
+        max_new_tokens: Longest answer in tokens. Default: 8 for the suite, each benchmark's own.
+        language: Whether cells also tell what is left of the language: perplexity of plain English, and how many
+            answers did not end or only repeat themselves.
+        seed: Number that fixes every random draw, of the samples and inside rules; the first of several.
+        seeds: Number of seeds of every cell, counted from the first; an ablation takes more of the cells that it claims
+            something of.
+        results: Folder above the cells and all ablations' folders.
+    """
+
+    model: str = BUNDLED
+    calibration: str | CalibrationData | None = None
+    samples: int = 128
+    max_length: int | None = None
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    evaluation: str | None = None
+    split: str = "test"
+    benchmark: list[str] | str | None = None
+    data: Path | None = None
+    groups: int | None = 50
+    max_new_tokens: int | None = None
+    language: bool = False
+    seed: int = 0
+    seeds: int = 1
+    results: Path = Path("results")
+    trust_remote_code: bool = False
+
+    def asked(self) -> Questions:
+        """What every cell is asked.
+
+        Raises:
+            ValueError: as ``atv.questions`` does.
+        """
+        suite = self.evaluation or own_data(self.model)
+        how: dict[str, Any] = {"data": self.data, "evaluation": suite, "split": self.split, "groups": self.groups}
+        return questions(self.benchmark, **how)
 
 
 @dataclass(frozen=True)
@@ -59,51 +106,31 @@ class Grid:
     seeds: int = 1
 
     @classmethod
-    def prepared(
-        cls,
-        asked: Questions,
-        model: str = BUNDLED,
-        calibration: str | CalibrationData | None = None,
-        *,
-        results: Path = Path("results"),
-        samples: int = 128,
-        max_length: int | None = None,
-        min_pixels: int | None = None,
-        max_pixels: int | None = None,
-        groups: int | None = None,
-        max_new_tokens: int | None = None,
-        language: bool = False,
-        seed: int = 0,
-        seeds: int = 1,
-        trust_remote_code: bool = False,
-    ) -> "Grid":
-        """Loads the model and makes the questions ready.
-
-        Args:
-            asked: what every cell is asked, from ``atv.questions``; ``groups`` says how much of it, for the record.
-            others: as ``atv ablate`` has them.
+    def prepared(cls, given: GridSettings, asked: Questions | None = None) -> "Grid":
+        """Loads the model and makes the questions ready; ``asked`` stands in for all that the settings name.
 
         Raises:
             ValueError: for a model, data or options that do not fit.
         """
-        if seeds < 1:
-            raise ValueError(f"seeds: expected 1 or more, got {seeds}")
-        calibration = own_data(model) if calibration is None else calibration
+        if given.seeds < 1:
+            raise ValueError(f"seeds: expected 1 or more, got {given.seeds}")
+        asked = given.asked() if asked is None else asked
+        calibration = own_data(given.model) if given.calibration is None else given.calibration
         pool = load_calibration(calibration)
-        writable(results, "results")
-        pixels: dict[str, Any] = {"min_pixels": min_pixels, "max_pixels": max_pixels}
-        lvlm, processor = load(model, trust_remote_code=trust_remote_code, **pixels)
-        if language:
+        writable(given.results, "results")
+        pixels: dict[str, Any] = {"min_pixels": given.min_pixels, "max_pixels": given.max_pixels}
+        lvlm, processor = load(given.model, trust_remote_code=given.trust_remote_code, **pixels)
+        if given.language:
             require_english(processor.tokenizer)
-        rounds = rounds_of(asked, processor, max_new_tokens)
-        bench = Bench(lvlm, processor, pool, rounds, samples, max_length, language)
-        origin: dict[str, Any] = {"model": model}
+        rounds = rounds_of(asked, processor, given.max_new_tokens)
+        bench = Bench(lvlm, processor, pool, rounds, given.samples, given.max_length, given.language)
+        origin: dict[str, Any] = {"model": given.model}
         origin |= {"calibration": calibration if isinstance(calibration, str) else pool.record()}
-        origin |= {"samples": samples, "max_length": max_length, **pixels, "groups": groups}
-        origin |= {"max_new_tokens": max_new_tokens, "language": language or None, **origin_of(asked)}
-        files = model_digest(model_folder(model, trust_remote_code))
-        store = CellStore(results / "cells", content_digest([files, answering(lvlm, processor)]), bench)
-        return cls(store, results, origin, seed, seeds)
+        origin |= {"samples": given.samples, "max_length": given.max_length, **pixels, "groups": given.groups}
+        origin |= {"max_new_tokens": given.max_new_tokens, "language": given.language or None, **origin_of(asked)}
+        files = model_digest(model_folder(given.model, given.trust_remote_code))
+        store = CellStore(given.results / "cells", content_digest([files, answering(lvlm, processor)]), bench)
+        return cls(store, given.results, origin, given.seed, given.seeds)
 
     @property
     def tasks(self) -> list[str]:
@@ -143,7 +170,7 @@ class Grid:
         assert decided.results is not None and decided.look is not None
         folder = writable(self.results / ablation.name, "results")
         seeds = list(range(self.seed, self.seed + decided.look.seeds))
-        origin = self.given(ablation) | {"seeds": seeds, "groups": decided.look.groups, "decide": True}
+        origin = self.given(ablation) | {"seeds": seeds, "decide": True}
         findings = list(decided.findings.values())
         record = write_results(ablation, decided.results, folder, origin, columns, findings)
         return Written(record, decided.results, folder)

@@ -74,6 +74,8 @@ class ShownTable:
 
 def _kept(row: pd.Series) -> TableCell:
     score = f" ({float(row['score']):.1f})" if row["score"] else ""
+    if not row["retention"]:
+        return TableCell("none", score.strip())
     return TableCell(f"{float(row['retention']):.1f}", f"[{float(row['low']):.1f}, {float(row['high']):.1f}]{score}")
 
 

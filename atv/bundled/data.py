@@ -1,15 +1,17 @@
 """The bundled data sets: a calibration pool, and nine evaluation tasks in two disjoint splits."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+import PIL.Image
 from datasets import Dataset, Features, Image, Value
 from datasets import List as ListOf
 
 from atv.bundled.dialogues import calibration_turns
 from atv.bundled.drawing import draw
 from atv.bundled.scenes import sample_scene
-from atv.bundled.tasks import TASKS
+from atv.bundled.tasks import TASKS, Task, TaskQuestion
 
 POOL_SIZE = 2048
 GROUPS_A_TASK = 400
@@ -59,24 +61,31 @@ def evaluation_set(split: Literal["dev", "test"], groups: int = GROUPS_A_TASK) -
     for number, task in enumerate(TASKS):
         rng = np.random.default_rng((EVALUATION_SEED, split == "test", number))
         for index in range(groups):
-            asked: tuple[Any, ...] = ()
+            asked: tuple[TaskQuestion, ...] = ()
             while not asked:
                 scene = sample_scene(rng, split)
                 asked = task.ask(scene, rng)
-            image = draw(scene, rng)
-            for turn, question in enumerate(asked):
-                row = {
-                    "question_id": f"{split}-{task.name}-{index}-{turn}",
-                    "group": f"{split}-{task.name}-{index}",
-                    "task": task.name,
-                    "metric": task.metric,
-                    "category": question.category,
-                    "image": image,
-                    "question": question.text,
-                    "options": list(question.options),
-                    "answer": question.answer,
-                    "answers": list(question.answers),
-                }
-                for column, value in row.items():
-                    rows[column].append(value)
+            add_group(rows, f"{split}-{task.name}-{index}", task, asked, draw(scene, rng))
     return Dataset.from_dict(rows, features=EVALUATION_FEATURES)
+
+
+def add_group(
+    rows: Mapping[str, list[Any]], group: str, task: Task, asked: Sequence[TaskQuestion], image: PIL.Image.Image
+) -> None:
+    """Adds a group's questions to the columns of an evaluation set."""
+    for turn, question in enumerate(asked):
+        alike = [question.answer] * 10 if task.metric == "VQAAccuracy" else []
+        row = {
+            "question_id": f"{group}-{turn}",
+            "group": group,
+            "task": task.name,
+            "metric": task.metric,
+            "category": question.category,
+            "image": image,
+            "question": question.text,
+            "options": list(question.options),
+            "answer": question.answer,
+            "answers": list(question.answers) or alike,
+        }
+        for column, value in row.items():
+            rows[column].append(value)

@@ -7,19 +7,15 @@ from typing import Any
 
 from rich.console import Console
 
-import atv
 from atv.ablation.base import Ablation
 from atv.ablation.deciding import Decided
 from atv.ablation.from_files import load_ablations
-from atv.ablation.grid import Grid, Written, first_look
+from atv.ablation.grid import Grid, GridSettings, Written, first_look
 from atv.ablation.levels import Levels
 from atv.ablation.runner import Run
 from atv.ablation.shard import Shard
 from atv.ablation.store import CellStore
 from atv.ablation.tables import chosen_tasks
-from atv.bundled import BUNDLED
-from atv.data import CalibrationData
-from atv.data.sources import own_data
 from atv.runtime.trainer import quiet_trainer
 from atv.tracking.log import LoggerName, chosen_loggers, log_ablation
 
@@ -30,31 +26,15 @@ class CellsFailed(RuntimeError):
 
 def ablate(
     file: list[Path] | Path,
-    model: str = BUNDLED,
-    calibration: str | CalibrationData | None = None,
-    samples: int = 128,
-    max_length: int | None = None,
-    min_pixels: int | None = None,
-    max_pixels: int | None = None,
-    evaluation: str | None = None,
-    split: str = "test",
-    benchmark: list[str] | str | None = None,
-    data: Path | None = None,
-    groups: int | None = 50,
-    max_new_tokens: int | None = None,
-    language: bool = False,
+    settings: GridSettings = GridSettings(),
     sparsities: list[float] | str | None = None,
     patterns: list[str] | str | None = None,
-    seed: int = 0,
-    seeds: int = 1,
     shard: str | None = None,
     decide: bool = False,
     budget: float | None = None,
     columns: list[str] | None = None,
-    results: Path = Path("results"),
     logger: list[LoggerName] | LoggerName = "wandb",
     trainer: dict[str, Any] | None = None,
-    trust_remote_code: bool = False,
 ) -> None:
     """Run the grids of one or several ablations; finished cells are not run again, a killed run goes on.
 
@@ -64,20 +44,10 @@ def ablate(
     Args:
         file: Python file with one class derived from atv.ablation.base.Ablation, such as ablations/visual_sparsity.py;
             a list of such files; or a folder, for all of its.
-        min_pixels: Smallest area of a picture in pixels, in calibration and evaluation (Qwen-VL's kind of processor).
-        max_pixels: Largest area of a picture in pixels, in calibration and evaluation.
-        groups: Number of groups of questions of each task or benchmark, the first ones; null for all. A group is a
-            question with its rotations or its pair.
-        max_new_tokens: Longest answer in tokens. Default: 8 for the suite, each benchmark's own.
-        language: Whether cells also tell what is left of the language: perplexity of plain English, and how many
-            answers did not end or only repeat themselves.
         sparsities: Shares of the weights to prune, with commas between them or as a list, in place of those that suit
             the model. Default: 0.2 to 0.5 for everyday, else 0.5 to 0.7; one pathway alone up to 0.9 for bundled.
         patterns: N:M patterns to prune by, with commas between them or as a list. Default: 2:4,4:8, and for everyday
             6:8, too.
-        seed: Number that fixes every random draw, of the samples and inside rules; the first of several.
-        seeds: Number of seeds of every cell, counted from the first; an ablation takes more of the cells that it claims
-            something of.
         shard: Part of the cells to run: i/n is every n-th one, from the i-th on, so that n processes or machines that
             share the results folder run all of them in any order. Tables are written by whoever finds all finished.
         decide: Whether to ask no more than verdicts need: a fifth of the groups with 3 seeds, then half with 4, then
@@ -85,35 +55,18 @@ def ablate(
             early look, so that stopping there makes no more of them wrong. Takes a suite, and no --seeds.
         budget: With decide: hours that all cells may take together, finished ones included. Default: no limit.
         columns: Tasks that table.md shows, "average" among them. Default: all.
-        results: Folder above the cells and all ablations' folders.
         logger: Where runs are logged: wandb (offline unless you are logged in or WANDB_MODE says otherwise), csv,
             tensorboard, a list of these, or none.
     """
     if budget is not None and (not decide or budget <= 0):
         raise ValueError(f"budget: expected hours above 0, together with decide; got {budget} and decide {decide}")
-    ablations = load_ablations(file, Levels.suited(model, sparsities, patterns))
+    ablations = load_ablations(file, Levels.suited(settings.model, sparsities, patterns))
     loggers, part = chosen_loggers(logger), Shard.parse(shard) if shard else None
     runner = quiet_trainer(**({"enable_progress_bar": False} | (trainer or {})))
     console = Console(quiet=not runner.is_global_zero)
     with console.status("reading questions"):
-        evaluation = evaluation or own_data(model)
-        asked = atv.questions(benchmark, data=data, evaluation=evaluation, split=split, groups=groups)
-        grid = Grid.prepared(
-            first_look(asked) if decide else asked,
-            model,
-            calibration,
-            results=results,
-            samples=samples,
-            max_length=max_length,
-            min_pixels=min_pixels,
-            max_pixels=max_pixels,
-            groups=groups,
-            max_new_tokens=max_new_tokens,
-            language=language,
-            seed=seed,
-            seeds=seeds,
-            trust_remote_code=trust_remote_code,
-        )
+        asked = settings.asked()
+        grid = Grid.prepared(settings, first_look(asked) if decide else asked)
     chosen_tasks(grid.tasks, columns)
     _tell_strangers(grid.store, console)
     decider = grid.decider(asked, runner, budget and 3600 * budget) if decide else None

@@ -10,6 +10,7 @@ from rich.table import Table
 import atv
 from atv.data.base import CalibrationData
 from atv.finetuning.fit_trainer import LogTo
+from atv.finetuning.settings import Settings
 from atv.finetuning.training_run import Outcome
 
 
@@ -20,20 +21,12 @@ def finetune(
     samples: int = 1920,
     validation: int = 128,
     max_length: int | None = None,
-    epochs: int = 3,
-    batch_size: int = 16,
-    learning_rate: float = 1e-4,
-    weight_decay: float = 0.0,
-    warmup: float = 0.05,
-    lora_rank: int | None = None,
-    lora_alpha: float = 16.0,
-    train_also: list[str] | None = None,
+    settings: Settings = Settings(),
     gradient_checkpointing: bool = False,
     checkpoint_every: int = 100,
     workers: int = 0,
     logger: LogTo | None = None,
     plugin: list[Path] | Path | None = None,
-    seed: int = 0,
     trainer: dict[str, Any] | None = None,
     trust_remote_code: bool = False,
 ) -> None:
@@ -50,24 +43,11 @@ def finetune(
         samples: Number of samples to train on, drawn by the seed; the first of them are those that atv prune draws.
         validation: Number of samples held out, drawn after these; their loss is shown before and after every epoch. May
             be 0.
-        epochs: Number of times that every sample is seen.
-        batch_size: Samples in one forward pass, on each rank.
-        learning_rate: Highest learning rate; it rises linearly and falls as a cosine to zero.
-        weight_decay: Decay of the weights by the optimizer, AdamW.
-        warmup: Share of all steps in which the learning rate rises.
-        lora_rank: Rank of a masked low-rank update that is trained in place of each pruned weight and merged in the
-            end. Default: the weights themselves are trained.
-        lora_alpha: Factor of the low-rank update, over its rank.
-        train_also: Names or shell patterns of further parameters to train, such as *multi_modal_projector*.
         gradient_checkpointing: Whether each block is computed twice, to keep less in memory.
         checkpoint_every: Number of optimizer steps between checkpoints.
         workers: Number of processes that read and encode samples ahead of time.
         logger: Where losses are logged: csv (OUTPUT/log/metrics.csv) or wandb (a W&B run). Default: nowhere.
-        seed: Number that fixes every random draw: the samples, their order and the adapters.
     """
-    settings = atv.FinetuningSettings(
-        epochs, batch_size, learning_rate, weight_decay, warmup, lora_rank, lora_alpha, tuple(train_also or ()), seed
-    )
     outcome = atv.finetune(
         folder,
         output,

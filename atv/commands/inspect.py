@@ -3,36 +3,26 @@
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import lazy_instance
 from rich.console import Console
 
 import atv
 from atv.bundled import BUNDLED
-from atv.criteria import Criterion, Wanda
+from atv.commands.rules import Rules
 from atv.data import CalibrationData
 from atv.data.sources import load_calibration
 from atv.inspection import Shown, inspect_model
-from atv.inspection.subject import own_row
-from atv.patterns import Pattern
 from atv.records.files import writable
 from atv.runtime.trainer import quiet_trainer
-from atv.selection import DriftTopK, TokenSelection
 
 
 def inspect(
     output: Path,
-    image: Path | None = None,
-    question: str | None = None,
-    answer: str | None = None,
-    sample: int | None = None,
+    shown: Shown = Shown(),
     model: str = BUNDLED,
     calibration: str | CalibrationData | None = None,
     samples: int = 128,
     batch_size: int = 8,
-    selection: TokenSelection = lazy_instance(DriftTopK),
-    criterion: Criterion = lazy_instance(Wanda),
-    pattern: str | Pattern = "unstructured",
-    sparsity: float | None = None,
+    rules: Rules = Rules(),
     linear: str = "q_proj",
     propagate: bool = True,
     seed: int = 0,
@@ -48,17 +38,11 @@ def inspect(
 
     Args:
         output: Folder to write the figures and numbers to.
-        image: File of the picture to inspect. It joins the calibration set as its last sample, so that a budget that
-            depends on the whole set is the one that pruning would give it.
-        question: Text that is asked about the picture; needed with --image.
-        answer: Text that is answered, as calibration conversations have it.
-        sample: Number of a calibration sample, from 0 on, in place of a picture of yours. Default: 0.
         linear: Name or shell pattern of one Linear a block: its input's norms are drawn, and its tokens where a rule
             picks them for every Linear by itself.
     """
-    shown = Shown(image, question, answer, sample)
     # What is wrong with it is said before the model is loaded.
-    own_row(*shown, samples=samples)
+    shown.row(samples)
     target, runner = writable(output, "output"), quiet_trainer(**(trainer or {}))
     data = load_calibration(calibration, model)
     loaded, processor = atv.load(model, trust_remote_code=trust_remote_code)
@@ -69,10 +53,7 @@ def inspect(
         data,
         samples=samples,
         batch_size=batch_size,
-        selection=selection,
-        criterion=criterion,
-        pattern=pattern,
-        sparsity=sparsity,
+        **vars(rules),
         linear=linear,
         propagate=propagate,
         seed=seed,

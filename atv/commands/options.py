@@ -1,8 +1,9 @@
 """The options of all commands: under which heading ``--help`` lists each, and the help of those that commands share."""
 
 from collections.abc import Callable, Iterator, Mapping
-from inspect import getdoc, signature
-from typing import NamedTuple
+from dataclasses import fields, is_dataclass
+from inspect import Parameter, getdoc, signature
+from typing import Any, NamedTuple
 
 from docstring_parser import parse
 
@@ -74,20 +75,45 @@ Args:
 
 
 class Option(NamedTuple):
-    """An option's name, its heading, and its help."""
+    """An option's name, its heading, its help, and its default (``Parameter.empty`` where it is required)."""
 
     name: str
     heading: str
     help: str
+    default: Any
+
+
+def parts_of(command: Callable[..., None]) -> dict[str, type[Any]]:
+    """The arguments of a command that are dataclasses: each of their fields is an option by itself."""
+    kinds = {name: parameter.annotation for name, parameter in signature(command).parameters.items()}
+    return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and is_dataclass(kind)}
+
+
+def parameters_of(command: Callable[..., None]) -> dict[str, Parameter]:
+    """What can be given to a command, a dataclass's fields in its place."""
+    found: dict[str, Parameter] = {}
+    for name, parameter in signature(command).parameters.items():
+        kind = parts_of(command).get(name)
+        found |= {name: parameter} if kind is None else dict(signature(kind).parameters)
+    return found
 
 
 def options_of(command: Callable[..., None]) -> Iterator[Option]:
     """The options of a command, by heading, and under one in the order of its signature."""
-    said = _arguments(SHARED) | _arguments(getdoc(command) or "")
+    said = _arguments(SHARED)
+    for described in (*parts_of(command).values(), command):
+        said |= _arguments(getdoc(described) or "")
     for heading, names in HEADINGS.items():
-        for name in signature(command).parameters:
+        for name, parameter in parameters_of(command).items():
             if name in names:
-                yield Option(name, heading, said[name])
+                yield Option(name, heading, said[name], parameter.default)
+
+
+def gathered(command: Callable[..., None], options: dict[str, Any]) -> dict[str, Any]:
+    """A command's arguments, made of its options."""
+    for name, kind in parts_of(command).items():
+        options[name] = kind(**{each.name: options.pop(each.name) for each in fields(kind)})
+    return options
 
 
 def _arguments(doc: str) -> dict[str, str]:

@@ -10,16 +10,14 @@ from rich.table import Table
 import atv
 from atv.allocation import Allocation, Uniform
 from atv.bundled import BUNDLED
-from atv.criteria import Criterion, Wanda
+from atv.commands.rules import Rules
 from atv.data import CalibrationData
 from atv.data.sources import load_calibration
 from atv.model.offload import Offload
 from atv.output.upload import check_login, push
-from atv.patterns import Pattern
 from atv.records.pruning_report import BOTH, PruningReport
 from atv.records.run_folder import run_folder
 from atv.runtime.trainer import quiet_trainer
-from atv.selection import DriftTopK, TokenSelection
 
 
 def prune(
@@ -31,10 +29,7 @@ def prune(
     min_pixels: int | None = None,
     max_pixels: int | None = None,
     batch_size: int = 8,
-    selection: TokenSelection = lazy_instance(DriftTopK),
-    criterion: Criterion = lazy_instance(Wanda),
-    pattern: str | Pattern = "unstructured",
-    sparsity: float | None = None,
+    rules: Rules = Rules(),
     allocation: Allocation = lazy_instance(Uniform),
     targets: list[str] | None = None,
     propagate: bool = True,
@@ -53,8 +48,7 @@ def prune(
         output: Folder to write the pruned model to: new, empty, or with an unfinished run of the same command.
         targets: Names or shell patterns of the Linears to prune, such as q_proj or *.mlp.*. Default: all in the
             decoder's blocks.
-        allocation: Rule that shares the sparsity out over the Linears: a class name or dotted path, its arguments as
-            for selection.
+        allocation: Rule that shares the sparsity out over the Linears, named as selection is.
         offload: Place of the decoder blocks while they are not pruned, for a model larger than the device's memory:
             cpu, or disk (memory-mapped). Waiting hidden states go there too.
         push_to_hub: Repository of the Hugging Face hub (user/name) to upload the finished folder to. Default: nothing
@@ -71,10 +65,7 @@ def prune(
     report = atv.prune(
         dense,
         atv.calibration_batches(processor, data, samples, seed, batch_size, max_length),
-        selection=selection,
-        criterion=criterion,
-        pattern=pattern,
-        sparsity=sparsity,
+        **vars(rules),
         allocation=allocation,
         targets=targets,
         propagate=propagate,

@@ -1,7 +1,7 @@
 """A processor's chat template: whether it can be used, in which form it takes what is said, and what it writes."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from transformers import ProcessorMixin
 
@@ -17,8 +17,10 @@ def _turn(role: str, text: str) -> Mapping[str, Any]:
 
 
 _EXCHANGE: Chat = [_turn("user", _ASKED), _turn("assistant", _SAID)]
+# What is put before a chat whose template wants a system turn first: one that says nothing.
+_SILENT = _turn("system", "")
 # Some templates want a system turn before all others; some know questions alone.
-_PROBES: Sequence[Chat] = (_EXCHANGE, [_turn("system", "Be brief."), *_EXCHANGE], _EXCHANGE[:1])
+_PROBES: Sequence[Chat] = (_EXCHANGE, [_SILENT, *_EXCHANGE], _EXCHANGE[:1], [_SILENT, *_EXCHANGE[:1]])
 # What a template leaves that prints parts as Python, or as JSON.
 _PRINTED = ("'type'", '"type"')
 
@@ -45,23 +47,32 @@ def require_chat_template(processor: ProcessorMixin) -> None:
 def written(processor: ProcessorMixin, chat: Chat, prompt: bool = False) -> str:
     """What the template makes of a chat whose contents are lists of parts; ``prompt`` opens the assistant's turn.
 
-    A template that takes texts is given texts, with the image token where a picture stands.
+    A template that takes texts is given texts, with the image token where a picture stands; one that wants a system
+    turn is given an empty one where the chat has none.
 
     Raises:
         Exception: whatever the template raises for this chat.
     """
-    form, writes_answers = _form(processor)
-    text = _render(processor, [form(processor, message) for message in chat], prompt)
-    if not writes_answers and any(message["role"] == "assistant" for message in chat):
+    form = _form(processor)
+    if form.wants_system and [message["role"] for message in chat[:1]] != ["system"]:
+        chat = [_SILENT, *chat]
+    text = _render(processor, [form.write(processor, message) for message in chat], prompt)
+    if not form.writes_answers and any(message["role"] == "assistant" for message in chat):
         raise ValueError("the chat template leaves out what the assistant says")
     return text
 
 
-Form = Callable[[ProcessorMixin, Mapping[str, Any]], Mapping[str, Any]]
+class _Form(NamedTuple):
+    """How a message must look for the template to write what is said, whether it writes answers at all, and whether it
+    wants a system turn first."""
+
+    write: Callable[[ProcessorMixin, Mapping[str, Any]], Mapping[str, Any]]
+    writes_answers: bool
+    wants_system: bool
 
 
-def _form(processor: ProcessorMixin) -> tuple[Form, bool]:
-    """The form of a message from which the template writes what is said, and whether it writes answers at all.
+def _form(processor: ProcessorMixin) -> _Form:
+    """The form in which the template writes what is said.
 
     Raises:
         ValueError: when it writes no question in any.
@@ -76,7 +87,7 @@ def _form(processor: ProcessorMixin) -> tuple[Form, bool]:
                 why = reason(error)
                 continue
             if all(word in text for word in words) and not any(mark in text for mark in _PRINTED):
-                return form, _SAID in words
+                return _Form(form, _SAID in words, probe[0] is _SILENT)
     raise ValueError(
         f"model: the chat template of its processor ({type(processor).__name__}) cannot write a question ({why}); put "
         "another into its folder as chat_template.jinja"

@@ -10,6 +10,7 @@ from datasets.exceptions import DatasetGenerationError
 
 from atv.data.base import Conversation, IndexedData
 from atv.data.columns import Columns, task_rows
+from atv.data.dataset_card import configurations, declared_files
 from atv.data.parquet_files import load_parquet, parquet_files
 from atv.data.wording import quoted, reason, short
 from atv.runtime.hub import hub_errors, is_hub_id, split_revision
@@ -21,7 +22,7 @@ class HFDataset(IndexedData):
     Args:
         path: hub id (``owner/name`` or ``owner/name@revision``; only then is the network used), parquet file, folder
             of parquet files, or folder made by ``save_to_disk``.
-        config: name of the data set's configuration; in a folder, the sub-folder that holds it.
+        config: name of the data set's configuration; in a folder, one that its README.md has, or a sub-folder.
         split: of a data set that has several.
         task: only the rows with this in ``task_column``, such as sharegpt4v of LLaVA-NeXT-Data.
         task_column: where a row says its task.
@@ -77,7 +78,7 @@ def load_rows(path: str, config: str | None, split: str, streaming: bool = False
     """
     here = Path(path)
     if here.is_dir():
-        rows = _of_folder(_configured(here, config), split, streaming)
+        rows = _of_folder(here, config, split, streaming)
         if rows is not None:
             return rows
     elif here.is_file():
@@ -99,15 +100,19 @@ def _configured(folder: Path, config: str | None) -> Path:
     """The sub-folder of a configuration, as the hub's layout has it."""
     if config is None or (folder / config).is_dir():
         return folder / (config or "")
-    there = sorted(each.name for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+    there = {each.name for each in folder.iterdir() if each.is_dir() and not each.name.startswith(".")}
+    there |= configurations(folder, "calibration").keys()
     raise ValueError(
-        f"calibration.config: {quoted(str(folder), 120)} has no sub-folder {config!r}; there are "
-        f"{short(', '.join(there)) or 'none'}. Leave config out to read the folder itself"
+        f"calibration.config: {quoted(str(folder), 120)} has no configuration or sub-folder {config!r}; there are "
+        f"{short(', '.join(sorted(there))) or 'none'}. Leave config out to read the folder itself"
     )
 
 
-def _of_folder(folder: Path, split: str, streaming: bool) -> Any:
+def _of_folder(whole: Path, config: str | None, split: str, streaming: bool) -> Any:
     """The rows of a folder saved to disk or of its parquet files; None where it holds neither."""
+    if declared := declared_files(whole, config, split, "calibration"):
+        return load_parquet(declared, split, "calibration", streaming)
+    folder = _configured(whole, config)
     try:
         saved = saved_split(folder, split, "calibration")
     except OSError as error:

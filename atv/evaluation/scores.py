@@ -1,5 +1,6 @@
 """From answered questions to scores, retention, differences between models, and their confidence intervals."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -111,10 +112,11 @@ def retention(dense: Mapping[str, TaskScore], pruned: Mapping[str, TaskScore]) -
     """Percent of the dense score kept, by task, and the mean over tasks as "average".
 
     Intervals are of other groups of questions, the same ones for both models, and of other seeds of the pruned model
-    where there are several. Tasks whose dense score is 0 have no retention and are left out.
+    where there are several. Tasks whose dense score is 0 have no retention and are left out; where all are, the average
+    is not a number, and a warning says why.
 
     Raises:
-        ValueError: when the dense model scores 0 on every task, or answered other questions.
+        ValueError: when the dense model answered other questions.
     """
     return _estimates(_kept(dense, pruned))
 
@@ -124,10 +126,11 @@ def difference(
 ) -> dict[str, Estimate]:
     """By how many points ``one``'s retention exceeds ``other``'s, question by question and seed by seed (paired).
 
-    Both have the same seeds in the same order, or one of them has a single row that holds for every seed.
+    Both have the same seeds in the same order, or one of them has a single row that holds for every seed. As of
+    ``retention``, tasks and an average may be missing.
 
     Raises:
-        ValueError: when the dense model scores 0 on every task, or one answered other questions.
+        ValueError: when one answered other questions.
     """
     ones, others = _kept(dense, one), _kept(dense, other)
     return _estimates({task: kept - others[task] for task, kept in ones.items()})
@@ -163,11 +166,13 @@ def _kept(dense: Mapping[str, TaskScore], pruned: Mapping[str, TaskScore]) -> di
         if before.score > 0:
             kept[task] = kept_share(before.values[0], after.values, before.weights, before.categories)
     if not kept:
-        raise ValueError("retention: the dense model scores 0 on every task, so there is nothing to keep")
+        warnings.warn("retention: the dense model scores 0 on every task, so there is nothing to keep", stacklevel=3)
     return kept
 
 
 def _estimates(parts: Mapping[str, TaskPart]) -> dict[str, Estimate]:
-    """Of each task, and of their mean."""
+    """Of each task, and of their mean; of no task the mean is not a number."""
+    if not parts:
+        return {"average": Estimate(np.nan, np.nan, np.nan)}
     told = {task: mean_over([part]) for task, part in parts.items()} | {"average": mean_over(list(parts.values()))}
     return {task: Estimate.of(float(value), spread) for task, (value, spread) in told.items()}

@@ -7,11 +7,11 @@ from typing import Any, Literal
 import numpy as np
 from datasets import Dataset
 
-from atv.bundled.data import CALIBRATION_FEATURES, EVALUATION_FEATURES
+from atv.bundled.data import CALIBRATION_FEATURES, EVALUATION_FEATURES, add_group
 from atv.everyday.dialogues import calibration_turns
 from atv.everyday.drawing import draw
 from atv.everyday.scenes import Scene, Split, sample_scene
-from atv.everyday.tasks import TASKS, Question, Task
+from atv.everyday.tasks import TASKS, Task, TaskQuestion
 
 POOL_SIZE = 2048
 GROUPS_A_TASK = 400
@@ -45,23 +45,23 @@ def evaluation_set(split: Literal["dev", "test", "unseen"], groups: int = GROUPS
     chosen: Counter[str] = Counter()
     for number, (scene, look, asked) in enumerate(_plan(split)):
         wanted = [(task, group) for task, group in asked if chosen[task.name] < groups]
-        image = draw(scene, np.random.default_rng(look)) if wanted else None
+        if not wanted:
+            continue
+        image = draw(scene, np.random.default_rng(look))
         for task, group in wanted:
             chosen[task.name] += 1
-            for row in _rows(f"{split}-{number}", task, group):
-                for column, value in ({"image": image} | row).items():
-                    rows[column].append(value)
+            add_group(rows, f"{split}-{number}-{task.name}", task, group, image)
     return Dataset.from_dict(rows, features=EVALUATION_FEATURES)
 
 
 @cache
-def _plan(split: Split) -> list[tuple[Scene, int, list[tuple[Task, tuple[Question, ...]]]]]:
+def _plan(split: Split) -> list[tuple[Scene, int, list[tuple[Task, tuple[TaskQuestion, ...]]]]]:
     """Pictures of the whole set, not drawn yet: scene, seed of its look, and the groups of questions about it.
 
     A picture is asked by every task that it allows and that has not asked enough.
     """
     rng = np.random.default_rng((EVALUATION_SEED, SPLITS.index(split)))
-    plan: list[tuple[Scene, int, list[tuple[Task, tuple[Question, ...]]]]] = []
+    plan: list[tuple[Scene, int, list[tuple[Task, tuple[TaskQuestion, ...]]]]] = []
     count: Counter[str] = Counter()
     while open_tasks := [task for task in TASKS if count[task.name] < GROUPS_A_TASK]:
         scene = sample_scene(rng, split)
@@ -70,20 +70,3 @@ def _plan(split: Split) -> list[tuple[Scene, int, list[tuple[Task, tuple[Questio
             plan.append((scene, int(rng.integers(2**32)), asked))
             count.update(task.name for task, _ in asked)
     return plan
-
-
-def _rows(picture: str, task: Task, group: tuple[Question, ...]) -> list[dict[str, Any]]:
-    return [
-        {
-            "question_id": f"{picture}-{task.name}-{turn}",
-            "group": f"{picture}-{task.name}",
-            "task": task.name,
-            "metric": task.metric,
-            "category": question.category,
-            "question": question.text,
-            "options": list(question.options),
-            "answer": question.answer,
-            "answers": [question.answer] * 10 if task.metric == "VQAAccuracy" else [],
-        }
-        for turn, question in enumerate(group)
-    ]

@@ -1,26 +1,16 @@
 """Captions and dialogues about everyday scenes: what the everyday model learns from and is calibrated on."""
 
 from collections.abc import Sequence
-from typing import Literal, TypedDict
 
 from numpy.random import Generator
 
+from atv.bundled.dialogues import Turn, exchange
+from atv.bundled.scenes import pick, shuffled
+from atv.bundled.tasks.base import TaskQuestion
 from atv.everyday.facts import facts
-from atv.everyday.scenes import Item, Scene, pick, shuffled
+from atv.everyday.scenes import Item, Scene
 from atv.everyday.tasks import TASKS
 from atv.everyday.tasks.base import absent_thing, at, choice, unique, with_article
-
-
-class Turn(TypedDict):
-    """One turn of a dialogue."""
-
-    role: Literal["user", "assistant"]
-    text: str
-
-
-def exchange(question: str, answer: str) -> list[Turn]:
-    """A question and its answer as two turns."""
-    return [{"role": "user", "text": question}, {"role": "assistant", "text": answer}]
 
 
 def described(item: Item) -> str:
@@ -47,13 +37,22 @@ def caption_turns(scene: Scene, rng: Generator) -> list[Turn]:
 
 def visual_turns(scene: Scene, rng: Generator, count: int, weights: Sequence[float] | None = None) -> list[Turn]:
     """``count`` questions of the tasks about ``scene`` with their answers, one of a group only."""
-    turns: list[Turn] = []
-    while len(turns) < 2 * count:
+    asked = [pick(rng, _group(scene, rng, weights)) for _ in range(count)]
+    return [turn for question in asked for turn in exchange(question.text, question.answer)]
+
+
+def contrasting_turns(scene: Scene, rng: Generator, weights: Sequence[float] | None = None) -> list[list[Turn]]:
+    """Two questions of one group as dialogues of their own, alike in words and not in answer; or the only one."""
+    group = _group(scene, rng, weights)
+    return [exchange(question.text, question.answer) for question in shuffled(rng, group)[:2]]
+
+
+def _group(scene: Scene, rng: Generator, weights: Sequence[float] | None) -> tuple[TaskQuestion, ...]:
+    """Questions of a task that finds something to ask about ``scene``."""
+    while True:
         group = TASKS[int(rng.choice(len(TASKS), p=weights))].ask(scene, rng)
         if group:
-            question = pick(rng, group)
-            turns += exchange(question.text, question.answer)
-    return turns
+            return group
 
 
 def drill_turns(scene: Scene, rng: Generator) -> list[Turn]:

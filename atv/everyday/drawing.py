@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from sklearn.datasets import load_digits
 
+from atv.bundled.scenes import pick
 from atv.everyday.atlas import picture
-from atv.everyday.scenes import CELL, SIDE, Item, Scene, Split, pick
+from atv.everyday.scenes import CELL, SIDE, Item, Scene, Split
 from atv.everyday.things import Drawing
 
 FONTS = ("DejaVuSans-Bold.ttf", "DejaVuSans.ttf", "DejaVuSerif-Bold.ttf", "DejaVuSansMono-Bold.ttf")

@@ -114,8 +114,9 @@ _ALL = (
     _each("color", "what color {is} {it} usually?", "Which of these is usually {}?",
           "red yellow green orange brown white black pink blue gray purple"),
     _each("material", "what {is} {it} made of?", "Which of these is made of {}?", "metal wood glass paper cloth"),
-    _each("who", "who uses {it}?", "Which of these is used by a {}?",
-          "doctor musician athlete carpenter scientist student painter cook"),
+    Relation("who", "who uses {it}?", {
+        user: f"Which of these is used by {'an' if user == 'athlete' else 'a'} {user}?"
+        for user in ["doctor", "musician", "athlete", "carpenter", "scientist", "student", "painter", "cook"]}),
     _each("kind", "what kind of thing {is} {it}?", "Which of these is a kind of {}?",
           "animal bird insect plant fruit vegetable food drink vehicle building tool clothing instrument", GROUPS),
     Relation("home", "where {does} {it} live?", {

@@ -3,16 +3,14 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 from numpy.random import Generator
 
+from atv.bundled.scenes import COLUMNS, DIGITS, ROWS, pick
 from atv.everyday.things import Drawing, Thing, by_name, drawings
 
-ROWS = ("top", "middle", "bottom")
-COLUMNS = ("left", "center", "right")
 PLACES = tuple(f"{row} {column}".replace("middle center", "center") for row in ROWS for column in COLUMNS)
-DIGITS = tuple("0123456789")
 # On signs: three to six letters, none of them the name of a thing.
 _ON_SIGNS = """
     art bank bar best big books cafe cash city cold dance exit farm fast film food fresh games gold green gym hello
@@ -25,17 +23,6 @@ CELL = 56
 SIDE = 3 * CELL
 
 Split = Literal["train", "dev", "test", "unseen"]
-T = TypeVar("T")
-
-
-def pick(rng: Generator, items: Sequence[T]) -> T:
-    """One of ``items``, drawn uniformly."""
-    return items[int(rng.integers(len(items)))]
-
-
-def shuffled(rng: Generator, items: Sequence[T]) -> list[T]:
-    """``items`` in random order."""
-    return [items[index] for index in rng.permutation(len(items))]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Who sees which sample when: decided before training, by the seed alone."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,24 +88,6 @@ def shuffled(pictured: Sequence[bool], epochs: int, batch_size: int, multiple: i
         step = batch_size * multiple
         raise ValueError(f"samples: {len(pictured)} do not fill one step of {step} (batch size, accumulation, ranks)")
     return plan
-
-
-class Remaining(Sampler[int]):
-    """This rank's batches from the first that was not trained on.
-
-    Args:
-        batches: of all ranks, a multiple of their number.
-        done: how many this rank has had, asked for when training starts.
-    """
-
-    def __init__(self, batches: int, rank: int, ranks: int, done: Callable[[], int]) -> None:
-        self.mine, self.done = range(rank, batches, ranks), done
-
-    def __len__(self) -> int:
-        return len(self.mine)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.mine[self.done() :])
 
 
 def loader(batches: Dataset, sampler: Sampler[int] | None, workers: int) -> DataLoader:

@@ -2,7 +2,8 @@
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -48,24 +49,20 @@ def finetune(
     trust_remote_code: bool = False,
 ) -> Outcome | None:
     """Trains a pruned model's kept weights on answers and writes the result; zeros stay zero, all else is frozen.
-
     The same call goes on from the last checkpoint where it was killed.
 
     Args:
         folder: of a pruned model.
         output: folder to write: new, empty, or with an unfinished run of the same call.
-        calibration: "bundled", "everyday", file, folder, hub id, class name or dotted path, or an instance; None is
-            "everyday" for what was pruned from the everyday model, else "bundled".
-        samples: to train on, drawn by the seed.
-        validation: samples held out, drawn after these; may be 0.
+        calibration: as ``atv.calibration_batches`` takes them; None is what suits the model that was pruned.
+        samples, validation: how many to train on, and how many (or 0) to hold out after these, drawn by the seed.
         max_length: longest sample in tokens; longer ones lose text from their end.
         settings: of the training itself; None is the defaults.
         gradient_checkpointing: compute each block twice and keep less in memory.
         checkpoint_every: optimizer steps between checkpoints.
         workers: processes that read and encode samples ahead of time.
         logger: write losses to log/metrics.csv (csv) or to a W&B run (wandb).
-        trainer: options of lightning.Trainer.
-        trust_remote_code: whether code that comes with the model may run.
+        trainer, trust_remote_code: options of lightning.Trainer; whether code that comes with the model may run.
 
     Returns:
         What was trained; None where the run was finished before.
@@ -75,32 +72,25 @@ def finetune(
             fit; before training starts.
         Preempted: when SIGTERM was sent.
     """
-    source = model_folder(str(folder))
-    report, data, settings = read_pruned(source), load_calibration(calibration, str(source)), settings or Settings()
+    base, settings = _Base.of(folder, trust_remote_code), settings or Settings()
+    data = load_calibration(calibration, str(base.folder))
     target = run_folder(output, "output")
     runner = training_trainer(target, checkpoint_every, logger, dict(trainer or {}))
     _require_samples(data, samples, validation)
-    base = _Base(str(folder), source, report, trust_remote_code)
-    with isolate_rng():
-        L.seed_everything(settings.seed, verbose=False)
+    with _seeded(settings.seed):
         lvlm = base.prepared(settings, str(runner.precision), gradient_checkpointing)
         learned = _Lessons.drawn(base.processor, data, samples, validation, max_length, settings.seed, runner)
         batches, watched = learned.batches(settings, runner.world_size * runner.accumulate_grad_batches)
-        run = RunFolder(target, _identity(base, settings, runner, learned, batches))
-        if run.saved:
+        if (run := RunFolder(target, _identity(base, settings, runner, learned, batches))).saved:
             return None
         if runner.is_global_zero:
             run.begin()
         started = time.perf_counter()
-        try:
+        with _told_when_stopped(target):
             outcome = fit(lvlm, settings, batches, watched, runner, last_checkpoint(target), workers)
-        except SIGTERMException as stopped:
-            kept = "the same command goes on from the last checkpoint" if last_checkpoint(target).exists() else NOTHING
-            raise Preempted(f"stopped by SIGTERM; {kept}") from stopped
     if runner.is_global_zero:
-        story = {"from": base.name, "data": data.record(), "samples": samples, "validation": validation}
-        done = {"steps": outcome.steps, "losses": outcome.validation, "seconds": time.perf_counter() - started}
-        base.write(target, settings, outcome, story | asdict(settings) | _precision(runner) | done | provenance())
+        done = _done(settings, runner, outcome, time.perf_counter() - started)
+        base.write(target, settings, outcome, learned.record() | done)
     return outcome
 
 
@@ -112,6 +102,16 @@ class _Base:
     folder: Path
     report: PruningReport
     trust_remote_code: bool
+
+    @classmethod
+    def of(cls, folder: str | Path, trust_remote_code: bool) -> "_Base":
+        """The model of a folder or hub id.
+
+        Raises:
+            ValueError: for one that is no pruned model.
+        """
+        source = model_folder(str(folder))
+        return cls(str(folder), source, read_pruned(source), trust_remote_code)
 
     @cached_property
     def _loaded(self) -> tuple[PreTrainedModel, ProcessorMixin]:
@@ -147,7 +147,8 @@ class _Base:
         # The model of the trainer is cast, and perhaps sharded; this one is as it was pruned.
         tuned, _ = load_model(self.folder, self.trust_remote_code)
         finish(LVLM.of(tuned), self.report.masks, settings, outcome.weights)
-        write_pruned(target, tuned, self.processor, replace(self.report, scores={}, finetuning=story))
+        told = {"from": self.name} | dict(story)
+        write_pruned(target, tuned, self.processor, replace(self.report, scores={}, finetuning=told))
         shutil.rmtree(target / CHECKPOINTS, ignore_errors=True)
 
 
@@ -156,6 +157,7 @@ class _Lessons:
     """The samples that were drawn: the first ``samples`` to train on, the rest to watch."""
 
     found: Sequence[TrainingSample]
+    data: CalibrationData
     processor: ProcessorMixin
     samples: int
     max_length: int | None
@@ -174,7 +176,15 @@ class _Lessons:
         console = Console(stderr=True, quiet=not trainer.is_global_zero)
         with console.status("reading samples"):
             found = drawn(Drawing(processor, data, samples + validation, max_length, console, require_answer), seed)
-        return cls(found, processor, samples, max_length)
+        return cls(found, data, processor, samples, max_length)
+
+    @property
+    def validation(self) -> int:
+        return len(self.found) - self.samples
+
+    def record(self) -> dict[str, Any]:
+        """Where they are from and how many they are, for the report."""
+        return {"data": self.data.record(), "samples": self.samples, "validation": self.validation}
 
     def batches(self, settings: Settings, multiple: int) -> tuple[ConversationBatches, ConversationBatches | None]:
         """The batches to train on, a multiple of ranks times accumulated batches, and those to watch."""
@@ -192,7 +202,7 @@ def _identity(
     step = {"ranks": trainer.world_size, "accumulated": trainer.accumulate_grad_batches}
     data = {
         "samples": learned.samples,
-        "validation": len(learned.found) - learned.samples,
+        "validation": learned.validation,
         "max_length": learned.max_length,
         # Of all of them what is said, and of the first batch everything: pictures, template and processor move it.
         "conversations": content_digest([sample.chat for sample in learned.found]),
@@ -202,9 +212,29 @@ def _identity(
     return asked | {"precision": str(trainer.precision), "step": step, "data": data}
 
 
-def _precision(trainer: L.Trainer) -> dict[str, Any]:
-    step = {"ranks": trainer.world_size, "accumulated": trainer.accumulate_grad_batches}
-    return {"precision": str(trainer.precision)} | step
+def _done(settings: Settings, trainer: L.Trainer, outcome: Outcome, seconds: float) -> dict[str, Any]:
+    """How the training went, for the report."""
+    how = {"precision": str(trainer.precision), "ranks": trainer.world_size}
+    how |= {"accumulated": trainer.accumulate_grad_batches, "steps": outcome.steps, "losses": outcome.validation}
+    return asdict(settings) | how | {"seconds": seconds} | provenance()
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Every generator begins at the seed, and goes on afterwards where it was."""
+    with isolate_rng():
+        L.seed_everything(seed, verbose=False)
+        yield
+
+
+@contextmanager
+def _told_when_stopped(target: Path) -> Iterator[None]:
+    """Says what is kept when SIGTERM ends the training."""
+    try:
+        yield
+    except SIGTERMException as stopped:
+        kept = "the same command goes on from the last checkpoint" if last_checkpoint(target).exists() else NOTHING
+        raise Preempted(f"stopped by SIGTERM; {kept}") from stopped
 
 
 def _require_samples(data: CalibrationData, samples: int, validation: int) -> None:

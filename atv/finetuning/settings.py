@@ -5,19 +5,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Settings:
-    """Options of the training itself; ``atv finetune --help`` explains them.
+    """Options of the training itself.
 
     Attributes:
-        epochs: how often every sample is seen.
-        batch_size: samples a forward pass, on each rank.
-        learning_rate: the highest; it rises linearly and falls as a cosine to zero.
-        weight_decay: of AdamW.
-        warmup: share of all steps in which the learning rate rises.
-        lora_rank: of a masked low-rank update of each pruned weight, trained instead of the weight and merged in the
-            end; None trains the weights.
-        lora_alpha: the update is multiplied by this over the rank.
-        train_also: names or shell patterns of parameters to train beside.
-        seed: of the samples drawn, their order and the adapters.
+        epochs: Number of times that every sample is seen.
+        batch_size: Samples in one forward pass, on each rank.
+        learning_rate: Highest learning rate; it rises linearly and falls as a cosine to zero.
+        weight_decay: Decay of the weights by the optimizer, AdamW.
+        warmup: Share of all steps in which the learning rate rises.
+        lora_rank: Rank of a masked low-rank update that is trained in place of each pruned weight and merged in the
+            end. Default: the weights themselves are trained.
+        lora_alpha: Factor of the low-rank update, over its rank.
+        train_also: Names or shell patterns of further parameters to train, such as *multi_modal_projector*.
+        seed: Number that fixes every random draw: the samples, their order and the adapters.
 
     Raises:
         ValueError: for a value out of range; the message names it.

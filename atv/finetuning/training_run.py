@@ -9,13 +9,14 @@ import lightning as L
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from atv.finetuning.batches import Remaining, loader
+from atv.finetuning.batches import loader
 from atv.finetuning.fit_trainer import INTENDED
 from atv.finetuning.module import SparseFinetuning
 from atv.finetuning.settings import Settings
 from atv.finetuning.sites import Site, pruned_sites, still_zero
 from atv.finetuning.updates import merge, train_kept, train_low_rank
 from atv.model.lvlm import LVLM
+from atv.runtime.remaining import Remaining
 from atv.runtime.trainer import quiet
 
 

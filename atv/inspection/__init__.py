@@ -1,8 +1,8 @@
 """What calibration and pruning do to one picture, as numbers; the figures made of them are in ``atv.figures``."""
 
 from atv.inspection.sample_run import Inspection, inspect_sample, linear_of_blocks, modality_overlap
-from atv.inspection.subject import Subject, drawn_row, own_row
-from atv.inspection.whole import Shown, inspect_model
+from atv.inspection.subject import Shown, Subject, drawn_row
+from atv.inspection.whole import inspect_model
 from atv.inspection.written import Inspected
 
 __all__ = [
@@ -15,5 +15,4 @@ __all__ = [
     "inspect_sample",
     "linear_of_blocks",
     "modality_overlap",
-    "own_row",
 ]

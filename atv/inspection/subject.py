@@ -70,27 +70,45 @@ def drawn_row(data: CalibrationData, seed: int, id: str) -> dict[str, Any]:
     return {"image": decode(drawn.pictures[0]) if drawn.pictures else None, "conversation": turns}
 
 
-def own_row(
-    image: Path | None, question: str | None, answer: str | None, sample: int | None, samples: int
-) -> dict[str, Any] | None:
-    """A row made of a picture and what is said about it; None where a calibration sample is meant.
+@dataclass(frozen=True)
+class Shown:
+    """What is inspected: a picture with its question and answer, or a calibration sample by its number.
 
-    Raises:
-        ValueError: for a picture that cannot be read or has no question, and for options that contradict each other.
+    Attributes:
+        image: File of the picture to inspect. It joins the calibration set as its last sample, so that a budget that
+            depends on the whole set is the one that pruning would give it.
+        question: Text that is asked about the picture; needed with --image.
+        answer: Text that is answered, as calibration conversations have it.
+        sample: Number of a calibration sample, from 0 on, in place of a picture of yours. Default: 0.
     """
-    if image is None:
-        if question is not None or answer is not None:
-            raise ValueError("image: --question and --answer are about a picture; name its file")
-        if not 0 <= (sample or 0) < samples:
-            raise ValueError(f"sample: expected 0 to {samples - 1} (the calibration samples drawn), got {sample}")
-        return None
-    if sample is not None:
-        raise ValueError(f"sample: give either a picture or a calibration sample, got {str(image)!r} and {sample}")
-    if not question:
-        raise ValueError(f"question: what is asked about {str(image)!r}?")
-    try:
-        picture = decode(image)
-    except ValueError as error:
-        raise ValueError(f"image: cannot read {str(image)!r}: {error}") from error
-    turns = [{"role": "user", "text": question}, *([{"role": "assistant", "text": answer}] if answer else [])]
-    return {"image": picture, "conversation": turns}
+
+    image: Path | None = None
+    question: str | None = None
+    answer: str | None = None
+    sample: int | None = None
+
+    def row(self, samples: int) -> dict[str, Any] | None:
+        """The picture and what is said about it; None where one of the ``samples`` that are drawn is meant.
+
+        Raises:
+            ValueError: for a picture that cannot be read or has no question, and for options that contradict each
+                other.
+        """
+        if self.image is None:
+            if self.question is not None or self.answer is not None:
+                raise ValueError("image: --question and --answer are about a picture; name its file")
+            if not 0 <= (self.sample or 0) < samples:
+                most = f"0 to {samples - 1} (the calibration samples drawn)"
+                raise ValueError(f"sample: expected {most}, got {self.sample}")
+            return None
+        named = repr(str(self.image))
+        if self.sample is not None:
+            raise ValueError(f"sample: give either a picture or a calibration sample, got {named} and {self.sample}")
+        if not self.question:
+            raise ValueError(f"question: what is asked about {named}?")
+        try:
+            picture = decode(self.image)
+        except ValueError as error:
+            raise ValueError(f"image: cannot read {named}: {error}") from error
+        said = [{"role": "assistant", "text": self.answer}] if self.answer else []
+        return {"image": picture, "conversation": [{"role": "user", "text": self.question}, *said]}

@@ -1,7 +1,6 @@
 """An inspection from a model and its data to numbers, whole."""
 
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning as L
 from transformers import PreTrainedModel, ProcessorMixin
@@ -12,22 +11,13 @@ from atv.criteria import Criterion
 from atv.data import CalibrationData
 from atv.data.sources import load_calibration
 from atv.inspection.sample_run import inspect_sample, linear_of_blocks, modality_overlap
-from atv.inspection.subject import Subject, drawn_row, own_row
+from atv.inspection.subject import Shown, Subject, drawn_row
 from atv.inspection.written import Inspected
 from atv.model.lvlm import LVLM
 from atv.patterns import Pattern
 from atv.plugins import resolve
 from atv.runtime.trainer import quiet_trainer
 from atv.selection import TokenSelection
-
-
-class Shown(NamedTuple):
-    """What is inspected: a picture with its question and answer, or a calibration sample by its number."""
-
-    image: Path | None = None
-    question: str | None = None
-    answer: str | None = None
-    sample: int | None = None
 
 
 def inspect_model(
@@ -62,7 +52,7 @@ def inspect_model(
         ValueError: for options, a picture or a sample that do not fit; before samples are read where it can be known.
     """
     shown = shown or Shown()
-    given_row = own_row(*shown, samples=samples)
+    given_row = shown.row(samples)
     data, trainer = load_calibration(calibration), trainer or quiet_trainer()
     rule = resolve(selection, TokenSelection, "selection")
     lvlm = LVLM.of(model)

@@ -1,7 +1,7 @@
 """The directive ``atv-commands``: every command of ``atv`` with its options, from signatures and docstrings."""
 
 from collections.abc import Callable, Iterator
-from inspect import Parameter, getdoc, signature
+from inspect import Parameter, getdoc
 from itertools import groupby
 from typing import Any
 
@@ -11,7 +11,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from atv.cli import COMMANDS, SWITCHES
-from atv.commands.options import options_of
+from atv.commands.options import Option, options_of
 
 
 class Commands(SphinxDirective):
@@ -28,21 +28,20 @@ def _section(command: Callable[..., None]) -> Iterator[str]:
     yield f"## atv {command.__name__}\n"
     yield f"{doc.short_description}\n"
     yield f"{doc.long_description or ''}\n"
-    parameters = signature(command).parameters
     for heading, options in groupby(options_of(command), key=lambda option: option.heading):
         yield f"**{heading}**\n"
         for option in options:
-            yield f"{_head(option.name, parameters[option.name])}\n: {option.help}\n"
+            yield f"{_head(option)}\n: {option.help}\n"
 
 
-def _head(name: str, parameter: Parameter) -> str:
-    if name == "folder":
+def _head(option: Option) -> str:
+    if option.name == "folder":
         return "`FOLDER`"
-    if name in SWITCHES:
-        return f"`--{name.replace('_', '-')}`"
-    if parameter.default is Parameter.empty:
-        return f"`--{name}` (required)"
-    return f"`--{name}`{_default(parameter.default)}"
+    if option.name in SWITCHES:
+        return f"`--{option.name.replace('_', '-')}`"
+    if option.default is Parameter.empty:
+        return f"`--{option.name}` (required)"
+    return f"`--{option.name}`{_default(option.default)}"
 
 
 def _default(value: Any) -> str:

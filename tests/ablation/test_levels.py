@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from atv import plugins
-from atv.ablation.base import Ablation
 from atv.ablation.levels import PAPER, SUITED, Levels
 from atv.bundled import BUNDLED
 from atv.evaluation.estimates import Estimate
@@ -39,16 +37,6 @@ class AnyResults:
 
     def count(self, **labels):
         return "300 questions, 1 seed"
-
-
-@pytest.fixture(scope="module")
-def kinds():
-    found = {}
-    for file in FILES:
-        before = set(plugins.subclasses(Ablation))
-        plugins.load_file(file)
-        (found[file.stem],) = set(plugins.subclasses(Ablation)) - before
-    return found
 
 
 def written(name, file):

@@ -1,12 +1,17 @@
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from atv.ablation.cell import Cell
 from atv.ablation.cell_record import CellRecord
+from atv.ablation.findings import Finding
 from atv.ablation.measuring import Measured
 from atv.ablation.results import Results
+from atv.ablation.shown_table import ShownTable
 from atv.ablation.store import CellStore, FinishedCell
+from atv.ablation.tables import retention_table
 from atv.api import Pathway
 from atv.selection import DriftTopK
 
@@ -83,12 +88,6 @@ def saved(store, cell, credits):
     return store.load(cell)
 
 
-def test_a_dense_score_of_nothing_keeps_nothing(store):
-    dense, pruned = Cell({"m": "dense"}), Cell({"m": "A"}, {"both": Pathway("TextOnly")})
-    with pytest.raises(ValueError, match="nothing to keep"):
-        Results([saved(store, dense, [0, 0]), saved(store, pruned, [1, 1])]).retention(m="A")
-
-
 def test_only_shared_questions_and_seeds_are_compared(store):
     """A was asked three questions with seeds 0 and 1, B the first two with seeds 1 and 2."""
     pools = {"A": {"both": Pathway("TextOnly")}, "B": {"both": Pathway("AllTokens")}}
@@ -105,6 +104,24 @@ def test_only_shared_questions_and_seeds_are_compared(store):
         Results([*finished[:2], finished[-1]]).difference({"m": "A"}, {"m": "B"})
     with pytest.raises(ValueError, match="expected one method, got m dense; m A"):
         results.retention()
+
+
+def test_a_dense_model_that_is_always_wrong_leaves_nothing_to_keep_and_tables_are_written_all_the_same(store):
+    finished = []
+    for cell in (Cell({"m": "dense"}), Cell({"m": "A"}, {"both": Pathway("TextOnly")})):
+        store.save(cell, Measured(answers([0, 0, 0])))
+        finished.append(store.load(cell))
+    results = Results(finished)
+    with pytest.warns(UserWarning, match="the dense model scores 0 on every task, so there is nothing to keep"):
+        table = retention_table(results)
+        ours = results.difference({"m": "A"}, {"m": "dense"})
+    assert table["task"].tolist() == ["average", "average"] and table["retention"].isna().all()
+    assert np.isnan(ours.value) and Finding("A beats B", "", ours, "points").verdict == "undecided"
+    text = pd.read_csv(io.StringIO(table.to_csv(index=False)), dtype=str, keep_default_na=False)
+    assert [[cell.plain for cell in row] for row in ShownTable.of(text).rows] == [
+        ["dense", "1", "none"],
+        ["A", "1", "none"],
+    ]
 
 
 def test_unknown_labels_name_the_choices(results):

@@ -5,8 +5,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from atv import plugins
-from atv.ablation.base import Ablation
 from atv.ablation.bench import Bench, Round
 from atv.ablation.findings import Verdict
 from atv.ablation.results import Results
@@ -25,21 +23,10 @@ FILES = sorted((Path(__file__).parents[2] / "ablations").glob("*.py"))
 QUICK = {"drift_profile", "mask_overlap"}
 
 
-@pytest.fixture(scope="module")
-def ablations():
-    found = {}
-    for file in FILES:
-        before = set(plugins.subclasses(Ablation))
-        plugins.load_file(file)
-        (kind,) = set(plugins.subclasses(Ablation)) - before
-        found[file.stem] = kind
-    return found
-
-
 @pytest.fixture(params=FILES, ids=lambda file: file.stem)
-def ablation(request, ablations):
-    assert ablations[request.param.stem].name == request.param.stem
-    return ablations[request.param.stem]()
+def ablation(request, kinds):
+    assert kinds[request.param.stem].name == request.param.stem
+    return kinds[request.param.stem]()
 
 
 def test_cells_differ_and_fit_a_model(ablation, llava):
@@ -61,15 +48,15 @@ def test_says_what_it_asks(ablation):
 @pytest.fixture(scope="module")
 def bench():
     model, processor = load_model(BUNDLED_MODEL)
-    rounds = [Round(question_batches(processor, load_evaluation("bundled", "dev"), groups=1), 4)]
+    rounds = [Round(question_batches(processor, load_evaluation("bundled", "dev", 1), groups=1), 4)]
     return Bench(model, processor, load_calibration("bundled"), rounds, samples=4)
 
 
 @pytest.mark.parametrize(
     "name", [pytest.param(file.stem, marks=() if file.stem in QUICK else pytest.mark.slow) for file in FILES]
 )
-def test_runs_from_cells_to_findings(name, ablations, bench, tmp_path):
-    kind = ablations[name]
+def test_runs_from_cells_to_findings(name, kinds, bench, tmp_path):
+    kind = kinds[name]
     store = CellStore(tmp_path / "cells", "bundled", bench)
     trainer = quiet_trainer(enable_progress_bar=False)
     run = run_ablation(kind(), store, range(2), 1, trainer)

@@ -159,7 +159,7 @@ def test_ecoflap_leaves_the_model_as_it_was(llava, batches):
 def test_targets_are_met_within_the_bounds(llava, batches, allocation, reach, sparsity):
     if isinstance(allocation, atv.ByKind):
         allocation = atv.ByKind({"*_attn.*": sparsity})
-    shares, report = allotted(llava, batches[:2], allocation, sparsity)
+    shares, report = allotted(llava, batches[1:2], allocation, sparsity)
     size = {name: linear.weight.numel() for name, linear in LVLM.of(llava).linears.items()}
     mean = sum(shares[name] * size[name] for name in size) / sum(size.values())
     assert mean == pytest.approx(sparsity, abs=1e-8)
@@ -194,7 +194,7 @@ def test_padding_batching_and_seeds(llava, batches):
         together, _ = allotted(llava, batches, name)
         alone, _ = allotted(llava, singles(batches), name, seed=5)
         assert together == pytest.approx(alone, abs=1e-5)
-    first, again, other = (allotted(llava, batches, "ECoFLaP", seed=seed)[0] for seed in (0, 0, 1))
+    first, again, other = (allotted(llava, batches[1:2], "ECoFLaP", seed=seed)[0] for seed in (0, 0, 1))
     assert first == again != other
 
 

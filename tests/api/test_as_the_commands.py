@@ -9,16 +9,13 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import atv
 from atv.bundled import BUNDLED_MODEL
-from atv.bundled.data import calibration_pool
 from atv.cli import main
 from atv.verification.errors import VerificationError
 
 
 @pytest.fixture(scope="module")
-def pool(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data") / "pool"
-    calibration_pool(8).save_to_disk(folder)
-    return str(folder)
+def pool(small_pool):
+    return str(small_pool)
 
 
 @pytest.fixture(scope="module")

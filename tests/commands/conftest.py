@@ -13,13 +13,3 @@ def atv_command(capsys):
         return code, captured.out, captured.err
 
     return run
-
-
-@pytest.fixture(scope="session")
-def small_pool(tmp_path_factory):
-    """A folder with eight rows of the bundled calibration data: drawing all of them takes seconds."""
-    from atv.bundled.data import calibration_pool
-
-    folder = tmp_path_factory.mktemp("pool")
-    calibration_pool(8).save_to_disk(folder)
-    return folder

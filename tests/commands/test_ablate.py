@@ -171,15 +171,16 @@ def test_bad_options_are_refused_before_any_cell(atv_command, tmp_path, options,
     assert code == 2 and message in err and "seed 0" not in out
 
 
-def test_a_saved_data_set_and_model_folder_stand_in(atv_command, tmp_path):
+def test_a_saved_data_set_and_model_folder_stand_in(atv_command, small_pool, tmp_path):
     from atv.bundled import BUNDLED_MODEL
-    from atv.bundled.data import calibration_pool, evaluation_set
+    from atv.bundled.data import evaluation_set
 
-    calibration_pool(8).save_to_disk(tmp_path / "pool")
+    (tmp_path / "pair.py").write_text(PAIR)
     evaluation_set("dev", 1).save_to_disk(tmp_path / "questions")
-    data = ["--calibration", tmp_path / "pool", "--evaluation", tmp_path / "questions", "--model", BUNDLED_MODEL]
+    data = ["--calibration", small_pool, "--evaluation", tmp_path / "questions", "--model", BUNDLED_MODEL]
     code, _, err = atv_command(
-        "ablate", "--file", FILE, "--samples", 4, "--results", tmp_path / "results", "--logger", "none", *data
+        *("ablate", "--file", tmp_path / "pair.py", "--samples", 4, "--results", tmp_path / "results"),
+        *("--logger", "none", *data),
     )
     assert code == 0, err
 

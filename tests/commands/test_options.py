@@ -1,18 +1,17 @@
 """Each option has one heading and a help text that says what it is; hyphens in its name count as underscores."""
 
 from collections import defaultdict
-from inspect import signature
 
 import pytest
 
 from atv.cli import COMMANDS, main, parser
-from atv.commands.options import HEADINGS, options_of, with_underscores
+from atv.commands.options import HEADINGS, options_of, parameters_of, with_underscores
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__)
 def test_every_option_is_explained(command):
     explained = {option.name: option.help for option in options_of(command)}
-    assert explained.keys() == signature(command).parameters.keys()
+    assert explained.keys() == parameters_of(command).keys()
     for name, text in explained.items():
         first = text.split()[0]
         assert first[0].isupper() and first not in ("Of", "See", "The", "As") and text.endswith("."), f"{name}: {text}"
@@ -24,7 +23,7 @@ def test_an_option_has_one_heading():
         for name in names:
             headings[name].append(heading)
     assert all(len(found) == 1 for found in headings.values())
-    used = {name for command in COMMANDS for name in signature(command).parameters}
+    used = {name for command in COMMANDS for name in parameters_of(command)}
     assert headings.keys() == used
 
 

@@ -80,6 +80,11 @@ def make_batch(layout, rows, words=0, pixels=0, side="left"):
     rows are padded.
     """
     made = [make_row(layout, row, words + index, pixels + index) for index, row in enumerate(rows)]
+    return collated(layout, made, side)
+
+
+def collated(layout, made, side="left"):
+    """The batch of rows as ``make_row`` makes them."""
     sequences, kinds, visuals = zip(*made, strict=True)
     ids, kind = pad(sequences, PAD, side), pad(kinds, 0, side)
     mask = pad([[1] * len(sequence) for sequence in sequences], 0, side)

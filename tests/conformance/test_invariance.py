@@ -10,7 +10,7 @@ import warnings
 
 import pytest
 import torch
-from conformance.layout import PAD, make_row, pad
+from conformance.layout import collated, make_row
 from conformance.table import TYPES, build
 
 QUICK = ("gemma3", "idefics3", "internvl", "llava", "qwen2_5_vl")
@@ -23,10 +23,7 @@ def encoded(kind, places, side="left"):
     """Rows in the order of ``places``, each with the words and pixels that it has alone."""
     layout = TYPES[kind].layout
     made = [make_row(layout, ROWS[place], words=10 * place, pixels=10 * place) for place in places]
-    sequences, kinds, visuals = zip(*made, strict=True)
-    ids, modalities = pad(sequences, PAD, side), pad(kinds, 0, side)
-    mask = pad([[1] * len(sequence) for sequence in sequences], 0, side)
-    return {"input_ids": ids, "attention_mask": mask} | layout.collate(visuals) | layout.beside(ids, modalities)
+    return collated(layout, made, side)
 
 
 @torch.no_grad()

@@ -31,10 +31,14 @@ def model_of():
     return lambda kind: made.setdefault(kind, build(kind))
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
+def quickly(kinds, of=KINDS):
+    """These types in the quick tests, the others in the slow ones."""
+    return [kind if kind in kinds else pytest.param(kind, marks=pytest.mark.slow) for kind in of]
+
+
 @pytest.mark.parametrize("what", ROWS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_samples_of_all_kinds(model_of, kind, what, side):
+def test_samples_of_all_kinds(model_of, kind, what, side="left"):
     model, samples = model_of(kind), Samples(TYPES[kind].layout, [ROWS[what]], side)
     for check in (logits, visual_mask, pathways):
         check(model, samples)
@@ -44,7 +48,14 @@ def test_samples_of_all_kinds(model_of, kind, what, side):
     assert all(block.tokens == {"text": text, "visual": visual} for block in quick(model, [batch]).blocks)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# Of a tower's plain tokens, and of one whose positions have three parts.
+@pytest.mark.parametrize("what", ROWS)
+@pytest.mark.parametrize("kind", quickly(("llava", "qwen2_5_vl")))
+def test_samples_padded_on_the_right(model_of, kind, what):
+    test_samples_of_all_kinds(model_of, kind, what, "right")
+
+
+@pytest.mark.parametrize("kind", quickly(("llava", "qwen2_5_vl", "idefics3")))
 def test_padding_and_batching_move_at_most_a_thousandth_of_the_masks(model_of, kind):
     layout, rows = TYPES[kind].layout, [row for what in ROWS for row in ROWS[what]]
     alone = quick(model_of(kind), Samples(layout, [[row] for row in rows]).batches()).masks

@@ -78,7 +78,12 @@ QUESTIONS_ALONE = "{% for m in messages if m['role'] == 'user' %}" + PARTS.split
 def test_a_template_may_want_a_system_turn():
     processor = with_template(SYSTEM_FIRST)
     require_chat_template(processor)
-    assert "star" in written(processor, [{"role": "system", "content": [{"type": "text", "text": "hm"}]}, *CHAT])
+    said = [{"role": "system", "content": [{"type": "text", "text": "hm"}]}, *CHAT]
+    assert written(processor, said).split()[:2] == ["<system>", "hm"]
+    # An empty one where there is none, in calibration and in questions.
+    plain = with_template(PARTS)
+    assert written(processor, CHAT).split() == ["<system>", *written(plain, CHAT).split()]
+    assert written(processor, CHAT[:1], prompt=True).split() == ["<system>", *written(plain, CHAT[:1]).split()]
 
 
 def test_a_template_of_questions_alone_can_be_asked_but_not_calibrated():

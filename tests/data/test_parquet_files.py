@@ -84,7 +84,9 @@ def test_a_configuration_is_a_folder(tmp_path):
         (tmp_path / config).mkdir()
         rows(number, 1).to_parquet(tmp_path / config / "train-00000-of-00001.parquet")
     assert [one.id for one in HFDataset(tmp_path, config="cn").draw(0)] == ["s1"]
-    with pytest.raises(ValueError, match=r"calibration.config: .* has no sub-folder 'fr'; there are cn, en"):
+    with pytest.raises(
+        ValueError, match=r"calibration.config: .* has no configuration or sub-folder 'fr'; there are cn, en"
+    ):
         HFDataset(tmp_path, config="fr").check()
     with pytest.raises(ValueError, match="is a file, which has no configurations"):
         HFDataset(tmp_path / "en" / "train-00000-of-00001.parquet", config="en").check()

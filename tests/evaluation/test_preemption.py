@@ -28,7 +28,7 @@ class Interrupting:
 
 def test_sigterm_ends_the_questions_after_the_batch_in_hand_and_restores_the_handler():
     model, processor = load_model(model_folder("bundled"))
-    batches = question_batches(processor, load_evaluation("bundled", "dev"), batch_size=1, groups=1)[:4]
+    batches = question_batches(processor, load_evaluation("bundled", "dev", 1), batch_size=1, groups=1)[:4]
     asked = [Interrupting(batch, send=number == 1) for number, batch in enumerate(batches)]
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Preempted, match="stopped by SIGTERM; nothing of it is kept"):

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from conformance.layout import FIRST_WORD, PAD, VOCABULARY, make_row, pad
+from conformance.layout import FIRST_WORD, PAD, VOCABULARY, collated, make_row
 from conformance.table import TYPES, build
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,13 +63,6 @@ def questions(kind, asked=ASKED):
     return collated(layout, rows), Pictures(collated(layout, [rows[of.index(p)] for p in sorted(set(of))]), of)
 
 
-def collated(layout, rows):
-    sequences, kinds, visuals = zip(*rows, strict=True)
-    ids, kind = pad(sequences, PAD, "left"), pad(kinds, 0, "left")
-    mask = pad([[1] * len(sequence) for sequence in sequences], 0, "left")
-    return {"input_ids": ids, "attention_mask": mask} | layout.collate(visuals) | layout.beside(ids, kind)
-
-
 def generator(model):
     options = {"do_sample": False, "max_new_tokens": NEW_TOKENS, "pad_token_id": PAD, "eos_token_id": ENDS}
 
@@ -90,7 +83,17 @@ def alone(model, inputs):
     return made[:, inputs["input_ids"].shape[1] :].tolist() if decodes(model) else made.tolist()
 
 
-@pytest.mark.parametrize("kind", TYPES)
+# One for each way of marking pictures and each reason to ask alone; the slow tests have all types.
+QUICK = ("blip-2", "gemma3", "gemma4", "idefics3", "internvl", "kosmos-2", "lfm2_vl", "llava", "llava_next", "mistral3")
+QUICK += ("mllama", "paligemma", "perception_lm", "qwen2_5_vl", "qwen3_5", "qwen3_vl", "video_llava")
+KINDS = [kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in TYPES]
+
+
+def test_the_quick_types_are_of_every_reason():
+    assert set(QUICK) <= set(TYPES) and {ALONE.get(kind) for kind in QUICK} == {None, *ALONE.values()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_answers_are_those_given_alone(kind, capsys):
     model, (inputs, pictures) = build(kind), questions(kind)
     sharing = Sharing(model, generator(model), NEW_TOKENS)

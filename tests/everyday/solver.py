@@ -4,6 +4,7 @@ import re
 
 from atv.everyday.facts import RELATIONS, fact
 from atv.everyday.scenes import PLACES
+from atv.everyday.tasks.multistep import where_is
 from atv.everyday.things import THINGS
 
 STEPS = {"to the left of": (0, -1), "to the right of": (0, 1), "above": (-1, 0), "below": (1, 0)}
@@ -87,7 +88,7 @@ def _fact(scene, question):
             ]
             if question == which:
                 return holders[0].name if len(holders) == 1 else f"{len(holders)} hold"
-            if question == which.replace("Which of these", "Where is the one that", 1):
+            if question == where_is(which):
                 return holders[0].place if len(holders) == 1 else f"{len(holders)} hold"
         for reference, item in _references(scene):
             if question == relation.about_the(reference):

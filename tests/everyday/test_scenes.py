@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from atv.bundled.scenes import DIGITS
 from atv.everyday.drawing import covered, draw, handwritten
-from atv.everyday.scenes import DIGITS, WORDS, hashed_split, sample_scene
+from atv.everyday.scenes import WORDS, hashed_split, sample_scene
 from atv.everyday.things import THINGS, Drawing, drawings
 
 

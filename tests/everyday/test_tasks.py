@@ -8,6 +8,7 @@ from atv.everyday.dialogues import calibration_turns, caption, drill_turns, fact
 from atv.everyday.facts import RELATIONS, fact, facts
 from atv.everyday.scenes import sample_scene
 from atv.everyday.tasks import TASKS
+from atv.everyday.tasks.multistep import where_is
 
 
 def asked(task, split, groups=60):
@@ -38,7 +39,7 @@ def test_training_never_asks_a_fact_of_the_test():
                 if known and known.split == "test":
                     place = f"the thing {'in' if item.place == 'center' else 'at'} the {item.place}"
                     states = {relation.about_the(place), *relation.which.values()}
-                    states |= {which.replace("Which of these", "Where is the one that", 1) for which in states}
+                    states |= {where_is(which) for which in relation.which.values()}
                     assert not states & set(questions), (states & set(questions), scene)
 
 
@@ -64,3 +65,12 @@ def test_calibration_samples_hold_a_caption_and_two_questions():
     rng = np.random.default_rng(6)
     turns = calibration_turns(sample_scene(rng, "train"), rng)
     assert [turn["role"] for turn in turns] == ["user", "assistant"] * 3
+
+
+def test_where_something_is_is_asked_in_plain_english():
+    assert where_is("Which of these can you not eat?") == "Where is the one you cannot eat?"
+    assert where_is("Which of these do you find in the sea?") == "Where is the one you find in the sea?"
+    assert where_is("Which of these lays eggs?") == "Where is the one that lays eggs?"
+    assert where_is("The body of which of these is covered by fur?") == "Where is the one whose body is covered by fur?"
+    questions = [where_is(which) for relation in RELATIONS.values() for which in relation.which.values()]
+    assert not [asked for asked in questions if " of these" in asked or "one that can you" in asked]

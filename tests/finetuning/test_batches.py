@@ -2,7 +2,7 @@ from itertools import chain
 
 import pytest
 
-from atv.finetuning.batches import Remaining, batched, shuffled
+from atv.finetuning.batches import batched, shuffled
 
 
 def test_an_epoch_shows_each_sample_once_in_an_order_of_its_own():
@@ -18,10 +18,3 @@ def test_an_epoch_shows_each_sample_once_in_an_order_of_its_own():
 def test_a_batch_has_pictures_in_all_samples_or_in_none():
     pictured = [True, False, True, True, False, False, False]
     assert batched(range(7), pictured, 2) == ([[0, 2], [1, 4], [5, 6]], [[3]])
-
-
-@pytest.mark.parametrize("done", [0, 2])
-def test_ranks_share_what_remains(done):
-    shares = [list(Remaining(12, rank, 3, lambda: done)) for rank in range(3)]
-    assert sorted(chain(*shares)) == list(range(3 * done, 12))
-    assert all(len(Remaining(12, rank, 3, lambda: done)) == 4 for rank in range(3))

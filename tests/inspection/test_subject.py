@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from atv.bundled import BUNDLED_MODEL
-from atv.inspection import Subject, own_row
+from atv.inspection import Shown, Subject
 from atv.model.loading import load_model
 from atv.model.lvlm import LVLM
 from atv.model.visual_grid import VisualGrid
@@ -19,7 +19,7 @@ def test_the_picture_is_what_the_model_sees(bundled, tmp_path):
     wide = np.zeros((54, 108, 3), np.uint8)
     wide[:, :20] = 255
     Image.fromarray(wide).save(tmp_path / "wide.png")
-    subject = Subject.of(*bundled, own_row(tmp_path / "wide.png", "how many ?", None, None, 1))
+    subject = Subject.of(*bundled, Shown(tmp_path / "wide.png", "how many ?").row(1))
     assert subject.picture.shape == (54, 54, 3) and subject.grid == VisualGrid(9, 9)
     pixels = subject.inputs["pixel_values"][0].permute(1, 2, 0).numpy()
     assert np.allclose(subject.picture, (pixels + 1) / 2, atol=1e-6)
@@ -29,7 +29,7 @@ def test_the_picture_is_what_the_model_sees(bundled, tmp_path):
 def test_an_answer_ends_the_conversation(bundled, tmp_path):
     Image.new("RGB", (54, 54)).save(tmp_path / "x.png")
     open_, closed = (
-        Subject.of(*bundled, own_row(tmp_path / "x.png", "how many ?", answer, None, 1)) for answer in (None, "2")
+        Subject.of(*bundled, Shown(tmp_path / "x.png", "how many ?", answer).row(1)) for answer in (None, "2")
     )
     decode = bundled[1].tokenizer.decode
     assert decode(open_.inputs["input_ids"][0]).strip().endswith("<assistant>")

@@ -35,6 +35,7 @@ def prune_and_evaluate(python, folder, **options):
     assert "average" in run(python, "-m", "atv.cli", *scored, cwd=folder, **options)
 
 
+@pytest.mark.slow
 def test_carries_the_bundled_model(wheel, tmp_path):
     assert wheel.stat().st_size < 19e6
     # Type checkers of other projects then read the annotations.

@@ -13,16 +13,21 @@ import pandas as pd
 import pytest
 from helpers.benchmark_data import read_lines, write_benchmarks
 from helpers.tiny import random_llava
+from ranks import job
 
 from atv.records.masks import load_masks
 from atv.runtime.ranks import agree, together
 
-JOB = Path(__file__).with_name("job.py")
+JOB = Path(job.__file__)
+
+
+def prepare(folder):
+    random_llava().save_pretrained(folder / "dense")
+    write_benchmarks(folder / "data")
 
 
 def start(ranks, folder, *arguments):
-    random_llava().save_pretrained(folder / "dense")
-    write_benchmarks(folder / "data")
+    prepare(folder)
     places = os.pathsep.join([str(JOB.parents[1]), str(JOB.parents[2])])
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": places}
     command = [sys.executable, str(JOB), *map(str, (ranks, folder, *arguments))]
@@ -31,13 +36,14 @@ def start(ranks, folder, *arguments):
 
 @pytest.fixture(scope="module")
 def one_rank(tmp_path_factory):
+    """What one rank leaves; it needs no process of its own."""
     folder = tmp_path_factory.mktemp("one")
-    done = start(1, folder)
-    assert done.returncode == 0, done.stderr
+    prepare(folder)
+    job.main(1, folder)
     return folder
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_masks_and_answers_do_not_depend_on_the_number_of_ranks(ranks, one_rank, tmp_path):
     shutil.copytree(one_rank / "run", tmp_path / "run")
     (tmp_path / "run" / "blocks" / "001.json").unlink()
@@ -71,7 +77,7 @@ def _same_benchmarks(expected, found):
         assert len(lines) == len({line["question_id"] for line in lines}) == 6
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_rank_that_fails_ends_all_with_its_own_message(rank, tmp_path):
     started = time.perf_counter()
     done = start(2, tmp_path, rank, "fails")

@@ -1,8 +1,9 @@
-"""What a bundled task is, and the phrases that tasks share."""
+"""What a task is, in either world, and the phrases that bundled tasks share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from numpy.random import Generator
 
@@ -14,7 +15,7 @@ LETTERS = ("A", "B", "C", "D")
 
 @dataclass(frozen=True)
 class TaskQuestion:
-    """One question about one picture; ``answers`` are ten people's, where the score wants them."""
+    """One question about one picture; ``answers`` are ten people's, where the score wants them and they differ."""
 
     text: str
     answer: str
@@ -34,8 +35,8 @@ class Task(ABC):
     metric: str
 
     @abstractmethod
-    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
-        """A group of questions about ``scene``; empty where the scene does not allow one."""
+    def ask(self, scene: Any, rng: Generator) -> tuple[TaskQuestion, ...]:
+        """A group of questions about a scene of the task's world; empty where the scene does not allow one."""
 
 
 def names(scene: Scene, thing: Thing, hide: str = "") -> Iterator[str]:

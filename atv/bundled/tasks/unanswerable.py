@@ -28,9 +28,7 @@ class Unanswerable(Task):
             text = f"what color is the thing {phrase} ?" if asks_color else f"what is {phrase} ?"
         else:
             text = f"what color is {phrase} ?" if asks_color else f"what is {phrase} ?"
-        return (
-            TaskQuestion(text, answer, category="other" if answer != UNANSWERABLE else answer, answers=(answer,) * 10),
-        )
+        return (TaskQuestion(text, answer, category="other" if answer != UNANSWERABLE else answer),)
 
 
 def _missing(scene: Scene, rng: Generator, asks_color: bool) -> tuple[str, str]:

@@ -21,6 +21,7 @@ from atv.bundled.training.optimization import Schedule
 from atv.bundled.training.vision import CellBatches, VisionStage
 from atv.bundled.vocabulary import build_processor
 from atv.records.files import atomic, saved_atomically, writable
+from atv.runtime.remaining import Remaining
 
 
 def train(
@@ -50,7 +51,7 @@ def train(
     L.seed_everything(seed)
     model = build_model()
     cells = CellBatches("train", seed, vision_steps, 64), CellBatches("dev", seed, 4, 128)
-    vision = VisionStage(model, Schedule(vision_steps, vision_steps // 50), muon_lr=0.02, adam_lr=2e-3)
+    vision = VisionStage(model, Schedule(vision_steps, max(1, vision_steps // 50)), muon_lr=0.02, adam_lr=2e-3)
     _stage(vision, *cells, work / "vision", precision)
     vision.match_scales(cells[1][0][0])
     rates = {"muon_lr": 0.01, "adam_lr": 1e-3}
@@ -81,9 +82,10 @@ def _stage(stage: L.LightningModule, train: Dataset, dev: Dataset | None, work: 
         check_val_every_n_epoch=None,
         limit_val_batches=0 if dev is None else 1.0,
     )
+    remaining = Remaining(steps, 0, 1, lambda: trainer.global_step // 2)
     trainer.fit(
         stage,
-        DataLoader(train, batch_size=None),
+        DataLoader(train, batch_size=None, sampler=remaining),
         None if dev is None else DataLoader(dev, batch_size=None),
         ckpt_path="last" if (work / "last.ckpt").is_file() else None,
     )

@@ -8,18 +8,16 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import Dataset
 from transformers import LlavaForConditionalGeneration
 
 from atv.bundled.dialogues import Turn, caption, choice_turns, drill_turns, exchange, fact_turns, visual_turns
 from atv.bundled.scenes import Scene, sample_scene
 from atv.bundled.training.optimization import Schedule, descend, optimizers, split_parameters
+from atv.bundled.training.packing import IGNORED, Encoded, PackedBatch, answer_loss, pack
 from atv.bundled.training.vision import PATCHES_A_SIDE, pixels
 from atv.bundled.vocabulary import words
 
-IGNORED = -100
 # How often each task is asked, in the order of TASKS: what is learned late comes more often.
 BROAD = (1.3, 1.6, 0.8, 2.0, 1.5, 1.0, 1.2, 1.5, 2.0)
 HARD = (0.6, 0.6, 2.5, 2.5, 0.6, 1.0, 2.0, 1.5, 2.0)
@@ -60,21 +58,6 @@ CHOOSING = Curriculum(stream=3, growth=1, fade=700, drills=(0.1, 0.05), choices=
 POLISHING = Curriculum(stream=4, growth=1, fade=1, drills=(0.05, 0.05), choices=(0.15, 0.15), weights=HARD)
 
 
-@dataclass
-class Batch:
-    """Packed dialogues about one picture a row.
-
-    ``ids``, ``labels`` (-100 where no loss is taken), ``positions`` are (batch, length); ``mask`` is bool
-    (batch, 1, length, length), True where a token may look; ``images`` are (batch, 3, 54, 54) or None.
-    """
-
-    ids: Tensor
-    labels: Tensor
-    positions: Tensor
-    mask: Tensor
-    images: Tensor | None
-
-
 class DialogueBatches(Dataset):
     """Several short dialogues behind each picture, which is paid for once; every sixth batch has no pictures.
 
@@ -92,22 +75,22 @@ class DialogueBatches(Dataset):
     def __len__(self) -> int:
         return self.batches
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> PackedBatch:
         rng = np.random.default_rng((self.seed, self.curriculum.stream, index))
         if index % 6 == 5:
             room = self.length - PATCHES_A_SIDE**2
-            return self.pack(
-                [self.row(lambda: fact_turns(rng, 1), room, False) for _ in range(2 * self.batch_size)], None
-            )
+            rows = [self.row(lambda: fact_turns(rng, 1), room, False) for _ in range(2 * self.batch_size)]
+            return pack(rows, [], self.id_of["<pad>"], None)
         scenes = [sample_scene(rng, "train", self.curriculum.most(index)) for _ in range(self.batch_size)]
         shares = self.curriculum.shares(index)
         rows = [self.row(partial(self.dialogue, scene, rng, *shares), self.length, True) for scene in scenes]
-        return self.pack(rows, torch.stack([pixels(scene, rng) for scene in scenes]))
+        prefix = [self.id_of["<user>"], *[self.id_of["<image>"]] * PATCHES_A_SIDE**2]
+        return pack(rows, prefix, self.id_of["<pad>"], torch.stack([pixels(scene, rng) for scene in scenes]))
 
-    def row(self, draw: Callable[[], list[Turn]], length: int, image: bool) -> list[tuple[list[int], list[int]]]:
+    def row(self, draw: Callable[[], list[Turn]], length: int, image: bool) -> list[Encoded]:
         """Encoded dialogues, as many as fit into ``length`` tokens with the picture before them."""
         room = length - image * (1 + PATCHES_A_SIDE**2)
-        row: list[tuple[list[int], list[int]]] = []
+        row: list[Encoded] = []
         while True:
             ids, labels = self.encode(draw(), image)
             room -= len(ids)
@@ -133,7 +116,7 @@ class DialogueBatches(Dataset):
             turns += visual_turns(scene, rng, 1, self.weights)
         return turns
 
-    def encode(self, turns: Sequence[Turn], image: bool) -> tuple[list[int], list[int]]:
+    def encode(self, turns: Sequence[Turn], image: bool) -> Encoded:
         """(ids, labels) behind the first "<user>" and the picture; the loss is taken on answers and their end."""
         ids, labels = [], []
         for i in range(0, len(turns), 2):
@@ -143,33 +126,6 @@ class DialogueBatches(Dataset):
             ids += prompt + target
             labels += [IGNORED] * len(prompt) + target
         return ids, labels
-
-    def pack(self, rows: Sequence[Sequence[tuple[list[int], list[int]]]], images: Tensor | None) -> Batch:
-        """One row a picture, padded on the right."""
-        prefix = [] if images is None else [self.id_of["<user>"], *[self.id_of["<image>"]] * PATCHES_A_SIDE**2]
-        length = len(prefix) + max(sum(len(ids) for ids, _ in row) for row in rows)
-        batch = {"ids": self.id_of["<pad>"], "labels": IGNORED, "positions": 0, "segment": -1}
-        tensors = {name: torch.full((len(rows), length), filler) for name, filler in batch.items()}
-        for r, row in enumerate(rows):
-            self._write(tensors, r, 0, prefix, [IGNORED] * len(prefix), 0, 0)
-            start = len(prefix)
-            for segment, (ids, labels) in enumerate(row, start=1):
-                self._write(tensors, r, start, ids, labels, len(prefix), segment)
-                start += len(ids)
-        segments = tensors.pop("segment")
-        keys, queries = segments[:, None, None, :], segments[:, None, :, None]
-        causal = torch.ones(length, length, dtype=torch.bool).tril()
-        # Padding looks at itself, so that no row of the attention is empty.
-        return Batch(**tensors, mask=causal & ((keys == 0) | (keys == queries)), images=images)
-
-    @staticmethod
-    def _write(
-        tensors: dict[str, Tensor], row: int, start: int, ids: list[int], labels: list[int], position: int, segment: int
-    ) -> None:
-        place = (row, slice(start, start + len(ids)))
-        tensors["ids"][place], tensors["labels"][place] = torch.tensor(ids), torch.tensor(labels)
-        tensors["positions"][place] = torch.arange(position, position + len(ids))
-        tensors["segment"][place] = segment
 
 
 class LanguageStage(L.LightningModule):
@@ -185,22 +141,11 @@ class LanguageStage(L.LightningModule):
         # Under a mask of our own, plain matrix products train a third faster on CPU than fused attention.
         model.get_decoder().set_attn_implementation("eager")
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: PackedBatch, batch_idx: int) -> None:
         self.model.model.vision_tower.requires_grad_(self.tower and 3 * batch_idx >= 2 * self.schedule.steps)
 
-    def loss(self, batch: Batch) -> Tensor:
-        """Mean cross-entropy over answer tokens."""
-        bias = torch.zeros_like(batch.mask, dtype=torch.float32).masked_fill(
-            ~batch.mask, torch.finfo(torch.float32).min
-        )
-        inputs = {"input_ids": batch.ids, "attention_mask": bias, "position_ids": batch.positions}
-        hidden = self.model.model(**inputs, pixel_values=batch.images, use_cache=False).last_hidden_state
-        predicts = batch.labels[:, 1:] != IGNORED
-        logits = self.model.lm_head(hidden[:, :-1][predicts])
-        return F.cross_entropy(logits.float(), batch.labels[:, 1:][predicts])
-
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        loss = self.loss(batch)
+    def training_step(self, batch: PackedBatch, batch_idx: int) -> None:
+        loss = answer_loss(self.model, batch)
         descend(self, loss)
         kind = "facts" if batch.images is None else "pictures"
         self.log(f"language/loss_{kind}", loss, prog_bar=True)

@@ -9,6 +9,7 @@ import httpx
 from datasets import Dataset, Image, load_dataset
 from datasets.exceptions import DatasetsError
 
+from atv.data.dataset_card import declared_files
 from atv.data.hf_dataset import saved_split
 from atv.data.parquet_files import load_parquet, split_files
 from atv.data.wording import reason
@@ -76,7 +77,8 @@ class Folder(Source):
             raise ValueError(f"data: no folder {str(self.folder)!r}")
         # The folder of the configuration, where there is one, is the only place of its rows.
         place = self.folder / config if config and (self.folder / config).is_dir() else self.folder
-        rows = _read(place, split)
+        declared = declared_files(self.folder, config, split, "data")
+        rows = load_parquet(declared, "train", "data") if declared else _read(place, split)
         if rows is None:
             what = f"of {config} " if config else ""
             raise ValueError(

@@ -1,6 +1,6 @@
 """The nine tasks about everyday scenes, in the order of the paper's benchmarks that they mirror."""
 
-from atv.everyday.tasks.base import Question, Task
+from atv.bundled.tasks.base import Task, TaskQuestion
 from atv.everyday.tasks.circular import Circular
 from atv.everyday.tasks.diagrams import Diagrams
 from atv.everyday.tasks.knowledge import Knowledge
@@ -23,4 +23,4 @@ TASKS: tuple[Task, ...] = (
     MultiStep(),
 )
 
-__all__ = ["TASKS", "Question", "Task"]
+__all__ = ["TASKS", "Task", "TaskQuestion"]

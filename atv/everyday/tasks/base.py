@@ -1,42 +1,16 @@
-"""What a task about everyday scenes is, and the phrases that tasks share."""
+"""The phrases that tasks about everyday scenes share."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from numpy.random import Generator
 
-from atv.everyday.scenes import PLACES, Item, Scene, pick, shuffled
+from atv.bundled.scenes import pick, shuffled
+from atv.bundled.tasks.base import LETTERS, TaskQuestion, others
+from atv.everyday.scenes import PLACES, Item, Scene
 from atv.everyday.things import THINGS, Thing
 
-LETTERS = ("A", "B", "C", "D")
 # Phrase -> where what is asked for stands, seen from the thing that is named.
 STEPS = {"to the left of": (0, -1), "to the right of": (0, 1), "above": (-1, 0), "below": (1, 0)}
-
-
-@dataclass(frozen=True)
-class Question:
-    """One question about one picture."""
-
-    text: str
-    answer: str
-    category: str = ""
-    options: tuple[str, ...] = ()
-
-
-class Task(ABC):
-    """Asks one kind of question. A group of questions (rotations, pairs) is scored together.
-
-    ``mirrors`` names the paper's benchmark that asks alike, ``metric`` the class of ``atv.evaluation.metrics``.
-    """
-
-    name: str
-    mirrors: str
-    metric: str
-
-    @abstractmethod
-    def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
-        """A group of questions about ``scene``; empty where the scene does not allow one."""
 
 
 def at(place: str) -> str:
@@ -68,11 +42,6 @@ def phrases(scene: Scene, item: Item, by_name: bool = True) -> list[str]:
     return found
 
 
-def others(pool: Sequence[str], *taken: str) -> list[str]:
-    """The pool without what is taken."""
-    return [item for item in pool if item not in taken]
-
-
 def absent_thing(scene: Scene, rng: Generator) -> Thing:
     """A thing that the scene does not show, half the time of a kind that it does.
 
@@ -90,13 +59,13 @@ def with_article(thing: Thing) -> str:
     return f"{thing.article} {thing.name}"
 
 
-def lettered(text: str, options: Sequence[str], right: int) -> Question:
+def lettered(text: str, options: Sequence[str], right: int) -> TaskQuestion:
     """The question with one option a line behind its letter; the answer is a letter."""
     listed = "".join(f"\n{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
-    return Question(f"{text}{listed}", LETTERS[right], options=tuple(options))
+    return TaskQuestion(f"{text}{listed}", LETTERS[right], options=tuple(options))
 
 
-def choice(rng: Generator, text: str, answer: str, wrong: Sequence[str], count: int = 4) -> Question:
+def choice(rng: Generator, text: str, answer: str, wrong: Sequence[str], count: int = 4) -> TaskQuestion:
     """A multiple-choice question of ``count`` options at most, its wrong ones out of ``wrong``."""
     options = shuffled(rng, [answer, *shuffled(rng, others(wrong, answer))[: count - 1]])
     return lettered(text, options, options.index(answer))

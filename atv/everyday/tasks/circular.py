@@ -2,8 +2,10 @@
 
 from numpy.random import Generator
 
-from atv.everyday.scenes import PLACES, Scene, pick, shuffled
-from atv.everyday.tasks.base import Question, Task, at, lettered, others, unique, wrong_names
+from atv.bundled.scenes import pick, shuffled
+from atv.bundled.tasks.base import Task, TaskQuestion, others
+from atv.everyday.scenes import PLACES, Scene
+from atv.everyday.tasks.base import at, lettered, unique, wrong_names
 
 
 class Circular(Task):
@@ -13,7 +15,7 @@ class Circular(Task):
     mirrors = "MMBench"
     metric = "CircularChoice"
 
-    def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
+    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
         if not scene.things:
             return ()
         item = pick(rng, scene.things)

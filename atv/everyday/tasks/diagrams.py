@@ -2,8 +2,10 @@
 
 from numpy.random import Generator
 
-from atv.everyday.scenes import PLACES, Scene, pick
-from atv.everyday.tasks.base import Question, Task, at, choice, phrases, unique, wrong_names
+from atv.bundled.scenes import pick
+from atv.bundled.tasks.base import Task, TaskQuestion
+from atv.everyday.scenes import PLACES, Scene
+from atv.everyday.tasks.base import at, choice, phrases, unique, wrong_names
 from atv.everyday.tasks.knowledge import singled_out, told
 
 
@@ -14,7 +16,7 @@ class Diagrams(Task):
     mirrors = "ScienceQA-IMG"
     metric = "LetterChoice"
 
-    def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
+    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
         count = int(rng.integers(2, 5))
         which = [(f.relation.which[f.answer], i, [o.name for o in scene.things]) for f, i in singled_out(scene)]
         facts = [(f, item) for item in scene.things for f in told(scene, item) if len(f.relation.answers) > 2]

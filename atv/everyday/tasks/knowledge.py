@@ -4,9 +4,11 @@ from collections.abc import Iterator
 
 from numpy.random import Generator
 
+from atv.bundled.scenes import pick
+from atv.bundled.tasks.base import Task, TaskQuestion
 from atv.everyday.facts import RELATIONS, Fact, fact
-from atv.everyday.scenes import Item, Scene, pick
-from atv.everyday.tasks.base import Question, Task, phrases
+from atv.everyday.scenes import Item, Scene
+from atv.everyday.tasks.base import phrases
 
 
 def told(scene: Scene, item: Item) -> list[Fact]:
@@ -37,14 +39,14 @@ class Knowledge(Task):
     mirrors = "OK-VQA"
     metric = "VQAAccuracy"
 
-    def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
+    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
         which = list(singled_out(scene))
         if which and rng.random() < 0.4:
             found, item = pick(rng, which)
-            return (Question(found.relation.which[found.answer], item.name, category="which"),)
+            return (TaskQuestion(found.relation.which[found.answer], item.name, category="which"),)
         asked = [(found, item) for item in scene.things for found in told(scene, item)]
         if not asked:
             return ()
         found, item = pick(rng, asked)
         reference = pick(rng, phrases(scene, item, by_name=False))
-        return (Question(found.relation.about_the(reference), found.answer, category=found.relation.name),)
+        return (TaskQuestion(found.relation.about_the(reference), found.answer, category=found.relation.name),)

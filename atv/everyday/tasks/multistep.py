@@ -2,12 +2,22 @@
 
 from numpy.random import Generator
 
+from atv.bundled.scenes import DIGITS, pick
+from atv.bundled.tasks.base import Task, TaskQuestion
 from atv.everyday.facts import fact
-from atv.everyday.scenes import DIGITS, PLACES, Scene, pick
-from atv.everyday.tasks.base import Question, Task, choice, neighbors, unique
+from atv.everyday.scenes import PLACES, Scene
+from atv.everyday.tasks.base import choice, neighbors, unique
 from atv.everyday.tasks.knowledge import singled_out, told
 
 Step = tuple[str, str, tuple[str, ...]]
+# How a question for one of several things begins, and what it becomes behind "Where is the one".
+_BEGINNINGS = {
+    "Which of these do you": "you",
+    "Which of these can you not": "you cannot",
+    "Which of these can you": "you can",
+    "Which of these": "that",
+    "The body of which of these": "whose body",
+}
 
 
 class MultiStep(Task):
@@ -17,12 +27,12 @@ class MultiStep(Task):
     mirrors = "MMMU"
     metric = "OpenOrChoice"
 
-    def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
+    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
         steps = [step for form in (_count, _sum, _beyond_relation, _beyond_fact) if (step := form(scene, rng))]
         if not steps:
             return ()
         text, answer, pool = pick(rng, steps)
-        question = choice(rng, text, answer, pool) if rng.random() < 0.5 else Question(text, answer)
+        question = choice(rng, text, answer, pool) if rng.random() < 0.5 else TaskQuestion(text, answer)
         return (question,)
 
 
@@ -63,4 +73,12 @@ def _beyond_fact(scene: Scene, rng: Generator) -> Step | None:
     if not found:
         return None
     text, item = pick(rng, found)
-    return text.replace("Which of these", "Where is the one that", 1), item.place, PLACES
+    return where_is(text), item.place, PLACES
+
+
+def where_is(which: str) -> str:
+    """Where that stands which ``which`` asks for: "Which of these can you wear?", "Where is the one you can wear?"."""
+    for beginning, instead in _BEGINNINGS.items():
+        if which.startswith(beginning):
+            return f"Where is the one {instead}{which.removeprefix(beginning)}"
+    raise ValueError(f"which: {which!r} begins with none of {', '.join(_BEGINNINGS)}")

@@ -2,8 +2,10 @@
 
 from numpy.random import Generator
 
-from atv.everyday.scenes import DIGITS, PLACES, WORDS, Scene, pick, shuffled
-from atv.everyday.tasks.base import Question, Task, absent_thing, at, others, phrases, unique, with_article
+from atv.bundled.scenes import DIGITS, pick, shuffled
+from atv.bundled.tasks.base import Task, TaskQuestion, others
+from atv.everyday.scenes import PLACES, WORDS, Scene
+from atv.everyday.tasks.base import absent_thing, at, phrases, unique, with_article
 from atv.everyday.tasks.knowledge import told
 
 CATEGORIES = ("existence", "count", "position", "identity", "reading", "commonsense", "calculation")
@@ -17,12 +19,14 @@ class Paired(Task):
     mirrors = "MME"
     metric = "PairedYesNo"
 
-    def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
+    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
         category = pick(rng, CATEGORIES)
         claims = _claims(category, scene, rng)
         if claims is None:
             return ()
-        pair = [Question(text, answer, category=category) for text, answer in zip(claims, ("yes", "no"), strict=True)]
+        pair = [
+            TaskQuestion(text, answer, category=category) for text, answer in zip(claims, ("yes", "no"), strict=True)
+        ]
         return tuple(shuffled(rng, pair))
 
 

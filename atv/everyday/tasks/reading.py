@@ -2,8 +2,10 @@
 
 from numpy.random import Generator
 
-from atv.everyday.scenes import Scene, pick
-from atv.everyday.tasks.base import Question, Task, at, neighbors, unique
+from atv.bundled.scenes import pick
+from atv.bundled.tasks.base import Task, TaskQuestion
+from atv.everyday.scenes import Scene
+from atv.everyday.tasks.base import at, neighbors, unique
 
 
 class Reading(Task):
@@ -13,7 +15,7 @@ class Reading(Task):
     mirrors = "TextVQA"
     metric = "VQAAccuracy"
 
-    def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
+    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
         written = [*scene.words, *scene.digits]
         if not written:
             return ()
@@ -24,4 +26,4 @@ class Reading(Task):
             forms.append(f"What {kind} is in the picture?")
         for anchor in unique(scene):
             forms += [f"What {kind} is {phrase}?" for phrase, near in neighbors(scene, anchor) if near is item]
-        return (Question(pick(rng, forms), item.name, category=kind),)
+        return (TaskQuestion(pick(rng, forms), item.name, category=kind),)

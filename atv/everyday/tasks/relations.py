@@ -2,8 +2,10 @@
 
 from numpy.random import Generator
 
-from atv.everyday.scenes import Scene, pick
-from atv.everyday.tasks.base import Question, Task, neighbors, unique
+from atv.bundled.scenes import pick
+from atv.bundled.tasks.base import Task, TaskQuestion
+from atv.everyday.scenes import Scene
+from atv.everyday.tasks.base import neighbors, unique
 
 
 class Relations(Task):
@@ -13,7 +15,7 @@ class Relations(Task):
     mirrors = "GQA"
     metric = "ExactMatch"
 
-    def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
+    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
         alone = unique(scene)
         forms = [
             (f"What is {phrase}?", neighbor.name, "neighbor")
@@ -23,15 +25,15 @@ class Relations(Task):
         ]
         if alone and (not forms or rng.random() < 0.3):
             item = pick(rng, alone)
-            return (Question(f"Where is the {item.name}?", item.place, category="place"),)
+            return (TaskQuestion(f"Where is the {item.name}?", item.place, category="place"),)
         if len(alone) > 1 and rng.random() < 0.4:
             first, second = (alone[index] for index in rng.permutation(len(alone))[:2])
             if first.row != second.row:
                 side, text = ("above" if first.row < second.row else "below"), "above or below"
             else:
                 side, text = ("left" if first.column < second.column else "right"), "left or right of"
-            return (Question(f"Is the {first.name} {text} the {second.name}?", side, category="side"),)
+            return (TaskQuestion(f"Is the {first.name} {text} the {second.name}?", side, category="side"),)
         if not forms:
             return ()
         text, answer, category = pick(rng, forms)
-        return (Question(text, answer, category=category),)
+        return (TaskQuestion(text, answer, category=category),)

@@ -2,8 +2,10 @@
 
 from numpy.random import Generator
 
-from atv.everyday.scenes import Scene, pick
-from atv.everyday.tasks.base import STEPS, Question, Task, absent_thing, at, empty_places, neighbors, unique
+from atv.bundled.scenes import pick
+from atv.bundled.tasks.base import Task, TaskQuestion
+from atv.everyday.scenes import Scene
+from atv.everyday.tasks.base import STEPS, absent_thing, at, empty_places, neighbors, unique
 
 UNANSWERABLE = "unanswerable"
 
@@ -15,9 +17,9 @@ class Unanswerable(Task):
     mirrors = "VizWiz"
     metric = "VQAAccuracy"
 
-    def ask(self, scene: Scene, rng: Generator) -> tuple[Question, ...]:
+    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
         if rng.random() < 0.5:
-            return (Question(_missing(scene, rng), UNANSWERABLE, category=UNANSWERABLE),)
+            return (TaskQuestion(_missing(scene, rng), UNANSWERABLE, category=UNANSWERABLE),)
         item = pick(rng, scene.clear)
         asked = {"thing": "What is", "word": "What word is", "digit": "What number is"}[item.form]
         found = [(f"{asked} {at(item.place)}?", item.name)]
@@ -28,7 +30,7 @@ class Unanswerable(Task):
             if neighbor.form == "thing"
         ]
         text, answer = pick(rng, found)
-        return (Question(text, answer, category="other"),)
+        return (TaskQuestion(text, answer, category="other"),)
 
 
 def _missing(scene: Scene, rng: Generator) -> str:

@@ -20,10 +20,10 @@ from atv.everyday.training.stages import LEARNED, fit
 from atv.everyday.training.vision import PatchBatches, VisionStage
 
 TOWER, PROJECTOR, LANGUAGE = "model.vision_tower", "model.multi_modal_projector", "model.language_model"
-StageName = Literal["vision", "sharpening", "language", "settling"]
+StageName = Literal["vision", "sharpening", "language", "choosing", "settling"]
 SEEING: tuple[StageName, ...] = ("vision", "sharpening")
-SPEAKING: tuple[StageName, ...] = ("language", "settling")
-STEPS: dict[StageName, int] = {"vision": 1200, "sharpening": 1200, "language": 1600, "settling": 400}
+SPEAKING: tuple[StageName, ...] = ("language", "choosing", "settling")
+STEPS: dict[StageName, int] = {"vision": 1200, "sharpening": 1200, "language": 250, "choosing": 250, "settling": 100}
 
 
 def train(
@@ -47,8 +47,8 @@ def train(
         output: File for what was learned, such as atv/everyday/adapters/updates.safetensors.
         work: Folder for checkpoints and the training log.
         start: File with what was learned before, to go on from. Default: nothing, as pretrained.
-        stages: Which stages are run, in their order: vision and sharpening train the tower and the projector, language
-            and settling the language model and, more slowly, the projector.
+        stages: Which stages are run, in their order: vision and sharpening train the tower and the projector;
+            language, choosing and settling the language model and, more slowly, the projector.
         steps: Batches of each stage: of 8 pictures for the tower, of 4 for the language model.
         seed: Of scenes, dialogues and first weights.
         tower_rank: Rank of the updates of the vision tower.

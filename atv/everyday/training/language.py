@@ -14,18 +14,36 @@ import numpy as np
 import torch
 from numpy.random import Generator
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import Dataset
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
-from atv.everyday.dialogues import Turn, caption_turns, drill_turns, exchange, fact_turns, visual_turns
-from atv.everyday.scenes import Scene, pick, sample_scene
-from atv.everyday.training.packing import IGNORED, Encoded, PackedBatch, encode_dialogue, pack
+from atv.bundled.dialogues import Turn, exchange
+from atv.bundled.scenes import pick
+from atv.bundled.training.packing import IGNORED, Encoded, PackedBatch, answer_loss, pack
+from atv.everyday.dialogues import caption_turns, contrasting_turns, drill_turns, fact_turns, visual_turns
+from atv.everyday.scenes import Scene, sample_scene
 from atv.everyday.training.stages import Stage
 from atv.everyday.training.vision import PATCHES, pixels
 
 # How often each task is asked, in the order of TASKS: what is learned late comes more often.
 WEIGHTS = tuple(np.array((1.2, 1.0, 0.8, 1.5, 1.0, 1.5, 1.5, 1.3, 1.5)) / 11.3)
+# Letters for options come last of all, and two questions that differ in the letter alone teach them.
+CHOOSING = tuple(np.array((1.2, 0.8, 0.6, 1.4, 0.4, 2.0, 3.0, 1.0, 1.6)) / 12)
+PROMPT, ANSWER, END = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n", "{}<|im_end|>", "\n"
+
+
+def encode_dialogue(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], opened: bool) -> Encoded:
+    """(ids, labels): the loss is taken on answers and their end; ``opened`` where a picture began the first turn."""
+    ids, labels = [], []
+    for number in range(0, len(turns), 2):
+        prompt = PROMPT.format(turns[number]["text"])
+        if opened and number == 0:
+            prompt = prompt.removeprefix("<|im_start|>user\n")
+        asked = tokenizer((END if number else "") + prompt, add_special_tokens=False).input_ids
+        told = tokenizer(ANSWER.format(turns[number + 1]["text"]), add_special_tokens=False).input_ids
+        ids += asked + told
+        labels += [IGNORED] * len(asked) + told
+    return ids, labels
 
 
 class Rehearsal:
@@ -56,13 +74,18 @@ class Rehearsal:
 class Curriculum:
     """What is asked when: scenes grow by an item every ``growth`` batches; drills fade from all to ``drills``.
 
-    ``stream`` keeps the random draws of stages apart.
+    Attributes:
+        stream: keeps the random draws of stages apart.
+        weights: how often each task is asked.
+        contrasts: share of questions that come with another of their group.
     """
 
     stream: int
-    growth: int
-    fade: int
+    growth: int = 1
+    fade: int = 1
     drills: float = 0.1
+    weights: tuple[float, ...] = WEIGHTS
+    contrasts: float = 0.0
 
     def most(self, batch: int) -> int:
         return min(6, 2 + batch // self.growth)
@@ -71,7 +94,11 @@ class Curriculum:
         return max(self.drills, 1 - (1 - self.drills) * batch / self.fade)
 
 
-CURRICULA = {"language": Curriculum(2, 25, 200), "settling": Curriculum(3, 1, 1)}
+CURRICULA = {
+    "language": Curriculum(2, growth=25, fade=200),
+    "choosing": Curriculum(4, weights=CHOOSING, contrasts=0.5),
+    "settling": Curriculum(3, contrasts=0.25),
+}
 
 
 class DialogueBatches(Dataset):
@@ -101,57 +128,51 @@ class DialogueBatches(Dataset):
         if index % 5 == 4:
             room = self.length - 120
             rows = [self.rehearsal.window(rng, room), self.rehearsal.window(rng, room)]
-            rows += [self._row(partial(self.rehearsal.turns, rng), room, False) for _ in range(2)]
+            rows += [self._row(lambda: [self.rehearsal.turns(rng)], room, False) for _ in range(2)]
             return pack(rows, [], padding, None)
         scenes = [sample_scene(rng, "train", 2, self.curriculum.most(index)) for _ in range(self.batch_size)]
         share, room = self.curriculum.share(index), self.length - len(self.prefix)
         rows = []
         for scene in scenes:
             first = encode_dialogue(self.tokenizer, caption_turns(scene, rng), True)
-            rest = self._row(partial(self._dialogue, scene, rng, share), room - len(first[0]), True)
+            rest = self._row(partial(self._dialogues, scene, rng, share), room - len(first[0]), True)
             rows.append([first, *rest])
         return pack(rows, self.prefix, padding, torch.stack([pixels(scene, rng) for scene in scenes]))
 
-    def _row(self, draw: Callable[[], Sequence[Turn]], room: int, opened: bool) -> list[Encoded]:
+    def _row(self, draw: Callable[[], Sequence[Sequence[Turn]]], room: int, opened: bool) -> list[Encoded]:
         """As many dialogues as fit into ``room`` tokens."""
         row: list[Encoded] = []
         while True:
-            encoded = encode_dialogue(self.tokenizer, draw(), opened)
-            room -= len(encoded[0])
-            if room < 0 and row:
-                return row
-            row.append(encoded)
+            for turns in draw():
+                encoded = encode_dialogue(self.tokenizer, turns, opened)
+                room -= len(encoded[0])
+                if room < 0 and row:
+                    return row
+                row.append(encoded)
 
-    def _dialogue(self, scene: Scene, rng: Generator, drills: float) -> list[Turn]:
+    def _dialogues(self, scene: Scene, rng: Generator, drills: float) -> list[list[Turn]]:
+        weights, contrasts = self.curriculum.weights, self.curriculum.contrasts
         if rng.random() < drills:
-            return drill_turns(scene, rng)
-        return visual_turns(scene, rng, 2 if rng.random() < 0.1 else 1, WEIGHTS)
+            return [drill_turns(scene, rng)]
+        if contrasts and rng.random() < contrasts:
+            return contrasting_turns(scene, rng, weights)
+        return [visual_turns(scene, rng, 2 if rng.random() < 0.1 else 1, weights)]
 
 
 class LanguageStage(Stage):
     """Trains the language model's updates, and the projector more slowly; the tower stays as it is."""
 
     def __init__(
-        self, model: LlavaForConditionalGeneration, steps: int, rate: float = 1e-3, falling: bool = False
+        self, model: LlavaForConditionalGeneration, steps: int, rate: float = 2e-3, falling: bool = False
     ) -> None:
         super().__init__(model, steps)
         self.rate, self.falling = rate, falling
+        model.model.multi_modal_projector.requires_grad_(True)
         # Under a mask of our own, plain matrix products train a third faster on CPU than fused attention.
         model.get_decoder().set_attn_implementation("eager")
 
-    def loss(self, batch: PackedBatch) -> Tensor:
-        """Mean cross-entropy over answer tokens."""
-        bias = torch.zeros_like(batch.mask, dtype=torch.float32).masked_fill(
-            ~batch.mask, torch.finfo(torch.float32).min
-        )
-        inputs = {"input_ids": batch.ids, "attention_mask": bias, "position_ids": batch.positions}
-        hidden = self.model.model(**inputs, pixel_values=batch.images, use_cache=False).last_hidden_state
-        predicts = batch.labels[:, 1:] != IGNORED
-        logits = self.model.lm_head(hidden[:, :-1][predicts])
-        return F.cross_entropy(logits.float(), batch.labels[:, 1:][predicts])
-
     def training_step(self, batch: PackedBatch, batch_idx: int) -> Tensor:
-        loss = self.loss(batch)
+        loss = answer_loss(self.model, batch)
         self.log(f"language/loss_{'text' if batch.images is None else 'pictures'}", loss, prog_bar=True)
         return loss
 
@@ -164,7 +185,7 @@ class LanguageStage(Stage):
         updates = [p for p in inner.language_model.parameters() if p.requires_grad]
         groups = [
             {"params": updates, "lr": self.rate},
-            {"params": list(inner.multi_modal_projector.parameters()), "lr": self.rate / 4},
+            {"params": list(inner.multi_modal_projector.parameters()), "lr": self.rate / 5},
         ]
         optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._factor)

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from atv.everyday.training.low_rank import load_updates, updates
 from atv.records.files import atomic
+from atv.runtime.remaining import Remaining
 
 # In the folder of a finished stage: all that it trained.
 LEARNED = "updates.safetensors"
@@ -48,7 +49,7 @@ def fit(stage: Stage, train: Dataset, dev: Sequence[Dataset], folder: Path, chec
         return
     trainer = L.Trainer(
         max_steps=stage.steps,
-        logger=CSVLogger(folder.parent, name=folder.name, version="", flush_logs_every_n_steps=10),
+        logger=CSVLogger(folder.parent, name=folder.name, flush_logs_every_n_steps=10),
         log_every_n_steps=10,
         callbacks=[ModelCheckpoint(folder, save_last=True, every_n_train_steps=50, save_top_k=0)],
         enable_model_summary=False,
@@ -58,9 +59,10 @@ def fit(stage: Stage, train: Dataset, dev: Sequence[Dataset], folder: Path, chec
         num_sanity_val_steps=0,
         limit_val_batches=1.0 if dev else 0,
     )
+    remaining = Remaining(stage.steps, 0, 1, lambda: trainer.global_step)
     trainer.fit(
         stage,
-        DataLoader(train, batch_size=None),
+        DataLoader(train, batch_size=None, sampler=remaining),
         [DataLoader(split, batch_size=None) for split in dev] or None,
         ckpt_path="last" if (folder / "last.ckpt").is_file() else None,
     )

@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
+from atv.bundled.scenes import COLUMNS, DIGITS, ROWS
 from atv.everyday.drawing import covered, draw
-from atv.everyday.scenes import COLUMNS, DIGITS, MIXTURES, ROWS, SIDE, WORDS, Scene, Split, sample_scene
+from atv.everyday.scenes import MIXTURES, SIDE, WORDS, Scene, Split, sample_scene
 from atv.everyday.things import THINGS
 from atv.everyday.training.stages import Stage
 

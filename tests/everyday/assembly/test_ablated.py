@@ -6,7 +6,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import atv.data.everyday_pool
 import atv.everyday.data
 from atv.ablation import measuring
 from atv.ablation.language_left import require_english
@@ -40,8 +39,8 @@ def little(made, monkeypatch):
     monkeypatch.setenv("ATV_EVERYDAY", str(made))
     monkeypatch.setattr(location, "DIGEST", None)
     pool = atv.everyday.data.calibration_pool
-    monkeypatch.setattr(atv.data.everyday_pool, "calibration_pool", lambda: pool(8))
-    monkeypatch.setattr(atv.data.everyday_pool, "POOL_SIZE", 8)
+    monkeypatch.setattr(atv.everyday.data, "calibration_pool", lambda: pool(8))
+    monkeypatch.setattr(atv.everyday.data, "POOL_SIZE", 8)
     monkeypatch.setattr(plain_english, "texts", lambda: {"one": "the cat is on the mat", "two": "a dog"})
     return made
 

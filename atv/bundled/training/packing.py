@@ -5,12 +5,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
-
-from atv.everyday.dialogues import Turn
+from torch.nn import functional as F
+from transformers import LlavaForConditionalGeneration
 
 IGNORED = -100
-PROMPT, ANSWER, END = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n", "{}<|im_end|>", "\n"
 Encoded = tuple[list[int], list[int]]
 
 
@@ -27,20 +25,6 @@ class PackedBatch:
     positions: Tensor
     mask: Tensor
     images: Tensor | None
-
-
-def encode_dialogue(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], opened: bool) -> Encoded:
-    """(ids, labels): the loss is taken on answers and their end; ``opened`` where a picture began the first turn."""
-    ids, labels = [], []
-    for number in range(0, len(turns), 2):
-        prompt = PROMPT.format(turns[number]["text"])
-        if opened and number == 0:
-            prompt = prompt.removeprefix("<|im_start|>user\n")
-        asked = tokenizer((END if number else "") + prompt, add_special_tokens=False).input_ids
-        told = tokenizer(ANSWER.format(turns[number + 1]["text"]), add_special_tokens=False).input_ids
-        ids += asked + told
-        labels += [IGNORED] * len(asked) + told
-    return ids, labels
 
 
 def pack(rows: Sequence[Sequence[Encoded]], prefix: Sequence[int], padding: int, images: Tensor | None) -> PackedBatch:
@@ -67,3 +51,13 @@ def pack(rows: Sequence[Sequence[Encoded]], prefix: Sequence[int], padding: int,
     causal = torch.ones(length, length, dtype=torch.bool).tril()
     # Padding looks at itself, so that no row of the attention is empty.
     return PackedBatch(ids, labels, positions, causal & ((keys == 0) | (keys == queries)), images)
+
+
+def answer_loss(model: LlavaForConditionalGeneration, batch: PackedBatch) -> Tensor:
+    """Mean cross-entropy over answer tokens."""
+    bias = torch.zeros_like(batch.mask, dtype=torch.float32).masked_fill(~batch.mask, torch.finfo(torch.float32).min)
+    inputs = {"input_ids": batch.ids, "attention_mask": bias, "position_ids": batch.positions}
+    hidden = model.model(**inputs, pixel_values=batch.images, use_cache=False).last_hidden_state
+    predicts = batch.labels[:, 1:] != IGNORED
+    logits = model.lm_head(hidden[:, :-1][predicts])
+    return F.cross_entropy(logits.float(), batch.labels[:, 1:][predicts])

@@ -1,0 +1,81 @@
+"""What a data set's README.md says about its files: ``configs`` with their ``data_files``, as the hub reads them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import metadata_load
+
+from atv.data.wording import quoted, reason, short
+
+CARD = "README.md"
+
+
+def declared_files(folder: Path, config: str | None, split: str, field: str) -> list[Path] | None:
+    """The split's files in a folder whose README.md names those of ``config``; None where it does not.
+
+    Without ``config`` it is the one that is marked as the default or called so, or the only one.
+
+    Raises:
+        ValueError: for several configurations without a default, an unknown split (the message lists them), and files
+            that are not there or no parquet.
+    """
+    configs = configurations(folder, field)
+    if not configs or (config is not None and config not in configs):
+        return None
+    where = f"{CARD} of {quoted(str(folder), 120)}"
+    patterns = dict(_patterns(configs[config or _default(configs, f"{field}.config: {where}")]))
+    if not patterns:
+        return None
+    if split not in patterns:
+        raise ValueError(f"{field}: {where} has no split {split!r}; there are {short(', '.join(patterns))}")
+    return _matching(folder, patterns[split], f"{field}: {where}")
+
+
+def configurations(folder: Path, field: str) -> dict[str, Mapping[str, Any]]:
+    """Name -> configuration, in the order of the file.
+
+    Raises:
+        ValueError: for a README.md whose head is no YAML.
+    """
+    card = folder / CARD
+    try:
+        listed = (metadata_load(card) or {}).get("configs") if card.is_file() else None
+    except Exception as error:  # Of a YAML library's own kinds.
+        raise ValueError(f"{field}: {quoted(str(card), 120)} cannot be read: {reason(error)}") from error
+    known = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
+    return {str(one.get("config_name", "default")): one for one in known}
+
+
+def _default(configs: Mapping[str, Mapping[str, Any]], where: str) -> str:
+    marked = [name for name, one in configs.items() if one.get("default") is True or name == "default"]
+    if not marked and len(configs) > 1:
+        raise ValueError(f"{where} has several configurations and no default; name one of {short(', '.join(configs))}")
+    return (marked or list(configs))[0]
+
+
+def _patterns(config: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """(split, patterns of its files); what names no split is train, as for ``datasets``."""
+    files = config.get("data_files") or []
+    files = [files] if isinstance(files, (str, Mapping)) else list(files)
+    if plain := [str(one) for one in files if not isinstance(one, Mapping)]:
+        yield "train", plain
+    for one in files:
+        if isinstance(one, Mapping):
+            paths = one.get("path") or []
+            yield str(one.get("split", "train")), [paths] if isinstance(paths, str) else [str(path) for path in paths]
+
+
+def _matching(folder: Path, patterns: Sequence[str], where: str) -> list[Path]:
+    found: list[Path] = []
+    for pattern in patterns:
+        try:
+            files = sorted(file for file in folder.glob(pattern) if file.is_file())
+        except (ValueError, NotImplementedError) as error:
+            raise ValueError(f"{where} names {quoted(pattern)}, which is no path inside of it") from error
+        if not files:
+            raise ValueError(f"{where} names {quoted(pattern)}, and there is no such file")
+        if other := [file.name for file in files if file.suffix != ".parquet"]:
+            raise ValueError(f"{where} names {quoted(other[0])}; only parquet is read")
+        found += files
+    return list(dict.fromkeys(found))
