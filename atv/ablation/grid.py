@@ -189,10 +189,9 @@ def first_look(asked: Questions) -> Suite:
     """The part of the questions that the first of several looks takes.
 
     Raises:
-        ValueError: for benchmarks, or fewer than 50 groups a task.
+        ValueError: for fewer than 50 groups a task.
     """
-    if not isinstance(asked, Suite):
-        raise ValueError("decide: expected a suite of tasks, whose questions can be asked part by part, got benchmarks")
+    assert isinstance(asked, Suite)
     return asked.part(0, looks(asked.size)[0].groups)
 
 

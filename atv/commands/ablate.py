@@ -60,6 +60,8 @@ def ablate(
     """
     if budget is not None and (not decide or budget <= 0):
         raise ValueError(f"budget: expected hours above 0, together with decide; got {budget} and decide {decide}")
+    if decide and settings.benchmark is not None:
+        raise ValueError("decide: expected a suite of tasks, whose questions can be asked part by part, got benchmarks")
     ablations = load_ablations(file, Levels.suited(settings.model, sparsities, patterns))
     loggers, part = chosen_loggers(logger), Shard.parse(shard) if shard else None
     runner = quiet_trainer(**({"enable_progress_bar": False} | (trainer or {})))

@@ -89,6 +89,7 @@ def test_benchmarks_stand_in_for_the_suite(atv_command, tmp_path):
     [
         (["--budget", 1], "budget: expected hours above 0, together with decide; got 1.0 and decide False"),
         (["--decide", "true", "--budget", -1], "budget: expected hours above 0"),
+        (["--decide", "true", "--benchmark", "POPE"], "decide: expected a suite of tasks"),
         (["--decide", "true", "--groups", 7], "at least 50 groups of questions of each task, got 7"),
     ],
 )
