@@ -77,7 +77,7 @@ class Decider:
 
     def decide(self, ablation: Ablation, shard: Shard | None = None) -> Decided:
         """Looks until every finding is decided, all is asked, or the next look would cost more than is left."""
-        decided, known = Decided(), {}
+        decided, known = Decided(), dict[tuple[str, int], FinishedCell]()
         wanted: Callable[[Cell], bool] = lambda cell: _dense(cell) or ablation.claimed(cell)  # noqa: E731
         for number, look in enumerate(self.looks):
             decided.stopped = self._too_dear(number, decided, known)

@@ -6,7 +6,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from atv.ablation.power import can_be_planned, cheapest, together
+from atv.ablation.planning import can_be_planned, cheapest, together
 from atv.reporting.collection import Collection
 from atv.reporting.numbers import duration, number
 from atv.reporting.section import Section

@@ -68,7 +68,7 @@ class Spread:
 
         What is below 1e-15 is told as 0.
         """
-        if distance <= 0:
+        if distance <= 0 or np.isinf(self.variance):
             return 1.0
         if self._half(10**LEAST / 2) <= distance:
             return 0.0
@@ -105,8 +105,8 @@ class Estimate:
     @classmethod
     def of(cls, value: float, spread: Spread, confidence: float = CONFIDENCE) -> Self:
         """The number with the interval that its spread, of single numbers, gives."""
-        counts = {name: int(number) for name, number in asdict(spread).items() if name in ("groups", "seeds")}
-        spread = Spread(**{name: float(number) for name, number in asdict(spread).items()} | counts)
+        parts = (spread.questions, spread.freedom, spread.drawn, spread.both)
+        spread = Spread(spread.groups, spread.seeds, *map(float, parts))
         half = float(spread.half(confidence))
         return cls(value, value - half, value + half, spread, confidence)
 

@@ -65,9 +65,8 @@ class TaskScore:
         inside = np.isin(self.names, names)
         if inside.all():
             return self
-        fewer = {"values": self.values[:, inside], "strata": self.strata[inside]}
-        fewer |= {"names": self.names[inside], "sizes": self.sizes[inside]}
-        kept = replace(self, **fewer)
+        values, strata, sizes = self.values[:, inside], self.strata[inside], self.sizes[inside]
+        kept = replace(self, values=values, strata=strata, names=self.names[inside], sizes=sizes)
         return replace(kept, score=float((kept.values @ kept.weights).mean()))
 
 

@@ -92,7 +92,7 @@ def test_p_is_that_of_the_interval_that_reaches_so_far():
     spread = Spread(80, 3, 1.0, 300.0, 0.5, 0.2)
     assert spread.p(float(spread.half(0.9))) == pytest.approx(0.1)
     assert spread.p(float(spread.half(1 - 1e-6))) == pytest.approx(1e-6)
-    assert spread.p(1e12) == 0 and spread.p(-1) == 1
+    assert spread.p(1e12) == 0 and spread.p(-1) == 1 and Spread(1, 1, np.inf, 1.0).p(3.0) == 1
 
 
 def test_more_groups_and_seeds_are_planned_by_what_each_of_them_mends():

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from atv.ablation.findings import POINT, Finding
-from atv.ablation.power import Plan, can_be_planned, cheapest, costs, together
+from atv.ablation.planning import Plan, can_be_planned, cheapest, costs, together
 from atv.ablation.record import AblationRecord
 from atv.evaluation.estimates import Estimate, Spread, mean_estimate
 
