@@ -15,6 +15,7 @@ LAYERS = [
     {"calibration", "pathways"},
     {"evaluation", "finetuning", "output"},
     {"verification"},
+    {"comparison"},
     {"api"},
     {"ablation", "inspection"},
     {"reporting", "tracking"},
