@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from atv.ablation.language_left import only_repeats
 from atv.ablation.store import FinishedCell
+from atv.evaluation.repetition import only_repeats
 from atv.evaluation.scores import Estimate, TaskScore, difference, over_seeds, retention, task_scores
 
 Labels = dict[str, Any]

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from atv.ablation.cell import Cell
-from atv.ablation.cell_record import CellRecord
 from atv.ablation.findings import Finding
 from atv.ablation.measuring import Measured
 from atv.ablation.results import Results
@@ -14,6 +13,7 @@ from atv.ablation.store import CellStore, FinishedCell
 from atv.ablation.tables import retention_table
 from atv.api import Pathway
 from atv.evaluation.scores import Estimate
+from atv.records.cell_record import CellRecord
 from atv.selection import DriftTopK
 
 GROUPS = 40
