@@ -3,6 +3,7 @@
 Nothing here parses a command line or prints, and no rule is implemented here.
 """
 
+from atv.api.comparing import compare
 from atv.api.evaluating import evaluate, questions
 from atv.api.model_files import load, save
 from atv.api.pruning import Pathway, decouple, prune
@@ -16,6 +17,7 @@ __all__ = [
     "FinetuningSettings",
     "Pathway",
     "calibration_batches",
+    "compare",
     "decouple",
     "evaluate",
     "finetune",

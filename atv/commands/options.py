@@ -21,6 +21,7 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
         *("gradient_checkpointing", "checkpoint_every"),
     ),
     "Ablations": ("file", "sparsities", "patterns", "language", "seeds", "shard", "columns"),
+    "Answers": ("folders", "flips"),
     "Results": (*("output", "results", "logger", "scores", "push_to_hub", "entity", "project", "print_lmms_eval"),),
     "Run": ("seed", "batch_size", "workers", "plugin", "trainer"),
 }

@@ -1,0 +1,100 @@
+"""``atv compare``"""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import atv
+from atv.comparison.compared import Compared, Comparison
+from atv.comparison.outcome import PAGE, count, probability, share, signed
+
+
+def compare(
+    folders: list[str],
+    benchmark: list[str] | str | None = None,
+    data: Path | None = None,
+    evaluation: str | None = None,
+    split: str = "test",
+    groups: int | None = None,
+    flips: int = 100,
+    output: Path | None = None,
+    plugin: list[Path] | Path | None = None,
+) -> None:
+    """Compare models' answers to the same questions, question by question, with the first one's.
+
+    Tells the difference of scores with its interval and p-value, which answers got worse and better, how many stayed
+    the same, and how many did not end or only repeat. Nothing is asked or downloaded. Models that were asked other
+    questions, or in another way, are refused with what differs.
+
+    Args:
+        folders: Answers to compare, the first model's first: folders of atv evaluate (--output), cells of atv ablate
+            (results/cells/ID), JSONL files of other engines, or folders of lmms-eval's logged samples. Folders with
+            commas between them are the seeds of one model.
+        benchmark: Benchmarks to compare on, where not all that the folders have are meant.
+        data: Folder with a local copy of the benchmarks' data, for pictures and for lmms-eval's samples. Default: what
+            the first folder was asked, if that is still there.
+        evaluation: Suite that was asked, for pictures and for JSONL without a folder of atv: "bundled", "everyday", or
+            the folder of a saved data set. Default: what the first folder says.
+        groups: Number of groups of questions of each task or benchmark that were asked. Default: what the first folder
+            says.
+        flips: Number of questions on the page, at most: those that a model answers better or worse than the first.
+        output: Folder for comparison.json, differences.png, and comparison.html, which shows flipped answers with
+            their pictures.
+    """
+    models = [names.split(",") for names in folders]
+    comparison = atv.compare(
+        *models,
+        benchmark=benchmark,
+        data=data,
+        evaluation=evaluation,
+        split=split,
+        groups=groups,
+        flips=flips,
+        output=output,
+    )
+    console = Console()
+    console.print(_models(comparison))
+    console.print(_tasks(comparison))
+    for name in comparison.unrecorded:
+        said = f"how {name} was asked is not recorded: prompts, pictures and length of answers may differ"
+        console.print(said, soft_wrap=True, markup=False, highlight=False)
+    if output is not None:
+        console.print(f"flipped answers are in {output / PAGE}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _models(comparison: Comparison) -> Table:
+    first, averages = comparison.models[0], comparison.of_kind("averages")
+    heads = ("model", "score %", "difference [95%]", "p (Holm)", "lost", "gained", "same answer %")
+    table = Table(*heads, "did not end %", "only repeats %")
+    _add(table, first.name, f"{averages[0].first:.2f}", *[""] * 5, *_fluency(comparison, first.name))
+    for row in averages:
+        _add(table, row.model, f"{row.second:.2f}", *_numbers(row), *_fluency(comparison, row.model))
+    return table
+
+
+def _tasks(comparison: Comparison) -> Table:
+    table = Table(
+        "task", "model", "first %", "model %", "difference [95%]", "p (Holm)", "lost", "gained", "same answer %"
+    )
+    for row in sorted(comparison.of_kind("tasks"), key=lambda row: row.task):
+        _add(table, row.task, row.model, f"{row.first:.2f}", f"{row.second:.2f}", *_numbers(row))
+    return table
+
+
+def _add(table: Table, *cells: str) -> None:
+    """Adds a row of plain text: names of models and tasks are no markup."""
+    table.add_row(*map(Text, cells))
+
+
+def _numbers(row: Compared) -> list[str]:
+    effect = row.effect
+    difference = f"{signed(effect.value)} [{signed(effect.low)}, {signed(effect.high)}]"
+    changed = [count(row.flips.lost), count(row.flips.gained), share(row.flips.agreement)]
+    return [difference, probability(row.corrected), *changed]
+
+
+def _fluency(comparison: Comparison, model: str) -> list[str]:
+    told = comparison.fluency[model]
+    return [share(told.unended), share(told.repeating)]
