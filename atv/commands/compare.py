@@ -3,12 +3,14 @@
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 import atv
 from atv.comparison.compared import Compared, Comparison
 from atv.comparison.outcome import PAGE, count, probability, share, signed
+
+_HEADS = ("difference [95%]", "p (Holm)", "lost/\ngained", "same %")
 
 
 def compare(
@@ -55,8 +57,9 @@ def compare(
         output=output,
     )
     console = Console()
-    console.print(_models(comparison))
-    console.print(_tasks(comparison))
+    tables = [_tasks(comparison, model.name) for model in comparison.models[1:]]
+    for table in (_models(comparison), _fluency(comparison), *tables):
+        console.print(table, end="\n\n")
     for name in comparison.unrecorded:
         said = f"how {name} was asked is not recorded: prompts, pictures and length of answers may differ"
         console.print(said, soft_wrap=True, markup=False, highlight=False)
@@ -66,20 +69,34 @@ def compare(
 
 def _models(comparison: Comparison) -> Table:
     first, averages = comparison.models[0], comparison.of_kind("averages")
-    heads = ("model", "score %", "difference [95%]", "p (Holm)", "lost", "gained", "same answer %")
-    table = Table(*heads, "did not end %", "only repeats %")
-    _add(table, first.name, f"{averages[0].first:.2f}", *[""] * 5, *_fluency(comparison, first.name))
+    table = _table("model", "score %", *_HEADS)
+    _add(table, first.name, f"{averages[0].first:.2f}")
     for row in averages:
-        _add(table, row.model, f"{row.second:.2f}", *_numbers(row), *_fluency(comparison, row.model))
+        _add(table, row.model, f"{row.second:.2f}", *_numbers(row))
     return table
 
 
-def _tasks(comparison: Comparison) -> Table:
-    table = Table(
-        "task", "model", "first %", "model %", "difference [95%]", "p (Holm)", "lost", "gained", "same answer %"
-    )
-    for row in sorted(comparison.of_kind("tasks"), key=lambda row: row.task):
-        _add(table, row.task, row.model, f"{row.first:.2f}", f"{row.second:.2f}", *_numbers(row))
+def _fluency(comparison: Comparison) -> Table:
+    table = _table("model", "did not end %", "only repeats %")
+    for model, told in comparison.fluency.items():
+        _add(table, model, share(told.unended), share(told.repeating))
+    return table
+
+
+def _tasks(comparison: Comparison, model: str) -> Table:
+    table = _table("task", "first %", "this %", *_HEADS)
+    table.title = Text(model)
+    for row in comparison.of_kind("tasks"):
+        if row.model == model:
+            _add(table, row.task, f"{row.first:.2f}", f"{row.second:.2f}", *_numbers(row))
+    return table
+
+
+def _table(name: str, *heads: str) -> Table:
+    """A table that fits a terminal of 80 columns: names are folded, numbers are not."""
+    table = Table(Column(name, overflow="fold"), box=None, title_justify="left", padding=(0, 1, 0, 0))
+    for head in heads:
+        table.add_column(head, no_wrap=True, justify="right")
     return table
 
 
@@ -91,10 +108,5 @@ def _add(table: Table, *cells: str) -> None:
 def _numbers(row: Compared) -> list[str]:
     effect = row.effect
     difference = f"{signed(effect.value)} [{signed(effect.low)}, {signed(effect.high)}]"
-    changed = [count(row.flips.lost), count(row.flips.gained), share(row.flips.agreement)]
-    return [difference, probability(row.corrected), *changed]
-
-
-def _fluency(comparison: Comparison, model: str) -> list[str]:
-    told = comparison.fluency[model]
-    return [share(told.unended), share(told.repeating)]
+    changed = f"{count(row.flips.lost)}/{count(row.flips.gained)}"
+    return [difference, probability(row.corrected), changed, share(row.flips.agreement)]

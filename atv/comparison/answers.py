@@ -107,7 +107,9 @@ def _of_cell(folder: Path) -> Answers:
 
 def _of_evaluation(folder: Path) -> Answers:
     report = EvaluationReport.read(folder / SCORES)
-    parts, asked_with, suite = [], {}, {}
+    parts: list[pd.DataFrame] = []
+    asked_with: dict[str, Mapping[str, Any]] = {}
+    suite: dict[str, Any] = {}
     if report.tasks:
         file = folder / "answers.parquet"
         if not file.is_file():

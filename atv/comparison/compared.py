@@ -196,8 +196,8 @@ class _Changed:
         return cls(*(np.stack([mark[name].to_numpy() for mark in marks]) for name in ("lost", "gained", "same")))
 
     def within(self, asked: Mask) -> Flips:
-        counts = (float(part[:, asked].sum(1).mean()) for part in (self.lost, self.gained))
-        return Flips(*counts, float(self.same[:, asked].mean()))
+        lost, gained = (float(part[:, asked].sum(1).mean()) for part in (self.lost, self.gained))
+        return Flips(lost, gained, float(self.same[:, asked].mean()))
 
 
 def changes(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
