@@ -62,26 +62,30 @@ class Bench:
         self.model, self.processor, self.rounds = model, processor, rounds
         self.samples, self.max_length, self.language = samples, max_length, language
         self._pool = calibration
-        self._drawn: dict[tuple[int, int], CalibrationSamples] = {}
+        self._drawn: dict[tuple[int, int, bool], CalibrationSamples] = {}
 
     @property
     def questions(self) -> list[dict[str, Any]]:
         """All that is asked."""
         return [question for own in self.rounds for batch in own.batches for question in batch.questions]
 
-    def calibration(self, samples: int | None, seed: int) -> CalibrationSamples:
-        """The samples that the seed draws.
+    def calibration(self, samples: int | None, seed: int, answers: bool = False) -> CalibrationSamples:
+        """The samples that the seed draws; ``answers`` says which of their tokens are answers, too.
 
         Raises:
             ValueError: for more samples than there are.
         """
-        drawn = self.samples if samples is None else samples, seed
-        if drawn not in self._drawn:
-            made = calibration_batches(self.processor, self._pool, *drawn, max_length=self.max_length)
-            digest = tensors_digest(made)
+        count = self.samples if samples is None else samples
+        if (drawn := (count, seed, answers)) not in self._drawn:
+            kept: dict[str, Any] = {"max_length": self.max_length, "answers": answers}
+            made = calibration_batches(self.processor, self._pool, count, seed, **kept)
+            # Labels say nothing of the samples that the samples do not say, and are no input of the vision tower.
+            inputs = [{key: value for key, value in batch.items() if key != "labels"} for batch in made]
             with torch.no_grad():
-                seen = [LVLM.of(self.model).encode_images(batch) for batch in made]
-            self._drawn[drawn] = CalibrationSamples(seen, made.record, digest)
+                seen = [LVLM.of(self.model).encode_images(batch) for batch in inputs]
+            labels = [{"labels": batch["labels"]} if answers else {} for batch in made]
+            batches = [batch | own for batch, own in zip(seen, labels, strict=True)]
+            self._drawn[drawn] = CalibrationSamples(batches, made.record, tensors_digest(inputs))
         return self._drawn[drawn]
 
     def calibration_digest(self, samples: int | None, seed: int) -> str:

@@ -12,7 +12,8 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
     "Model": ("folder", "model", "base", "min_pixels", "max_pixels", "offload", "trust_remote_code"),
     "Calibration data": ("calibration", "samples", "validation", "max_length"),
     "What is pruned, and how": (
-        *("selection", "criterion", "pattern", "sparsity", "allocation", "targets", "propagate"),
+        *("selection", "criterion", "refine", "reconstruct", "pattern", "sparsity", "allocation"),
+        *("targets", "propagate"),
     ),
     "Picture": ("image", "question", "answer", "sample", "linear"),
     "Questions": ("benchmark", "data", "evaluation", "split", "groups", "max_new_tokens", "dense"),

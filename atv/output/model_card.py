@@ -15,6 +15,7 @@ from atv.records.markdown import markdown
 from atv.records.pruning_report import BaseModel, PruningReport, ScoreRow
 
 FIGURE = "pruning.png"
+_PARTS = ("selection", "criterion", "refine", "reconstruct", "pattern", "allocation")
 
 
 def write_card(folder: Path, report: PruningReport) -> None:
@@ -76,7 +77,7 @@ def _settings(report: PruningReport, plan: Mapping[str, Any]) -> str:
         "base model": base.model,
         "revision": base.revision or "unknown (a local folder)",
         "calibration data": _calibration(report.calibration),
-        **{part: _words(plan[part]) for part in ("selection", "criterion", "pattern", "allocation")},
+        **{part: _words(plan[part]) for part in _PARTS if part in plan},
         "sparsity": plan["sparsity"],
         "blocks calibrated on pruned predecessors": "yes" if report.settings["propagate"] else "no",
         "seed": report.seed,

@@ -11,7 +11,7 @@ LAYERS = [
     {"plugins", "records", "runtime"},
     {"data", "bundled", "everyday"},
     {"model"},
-    {"figures", "selection", "criteria", "patterns", "allocation"},
+    {"figures", "selection", "criteria", "patterns", "allocation", "refinement"},
     {"calibration", "pathways"},
     {"evaluation", "finetuning", "output"},
     {"verification"},
