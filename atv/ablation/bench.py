@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
+from atv.ablation.cell import Cell
 from atv.data import CalibrationData
 from atv.data.calibration_batches import calibration_batches
+from atv.evaluation.benchmarks.as_calibration import refuse_overlap
 from atv.evaluation.questions import Prompts, QuestionBatch, see_once
 from atv.model.lvlm import LVLM
 from atv.records.digests import tensors_digest
@@ -62,31 +64,34 @@ class Bench:
         self.model, self.processor, self.rounds = model, processor, rounds
         self.samples, self.max_length, self.language = samples, max_length, language
         self._pool = calibration
-        self._drawn: dict[tuple[int, int], CalibrationSamples] = {}
+        self._drawn: dict[tuple[int, int, str], CalibrationSamples] = {}
 
     @property
     def questions(self) -> list[dict[str, Any]]:
         """All that is asked."""
         return [question for own in self.rounds for batch in own.batches for question in batch.questions]
 
-    def calibration(self, samples: int | None, seed: int) -> CalibrationSamples:
-        """The samples that the seed draws.
+    def calibration(self, samples: int | None, seed: int, data: CalibrationData | None = None) -> CalibrationSamples:
+        """The samples that the seed draws, from the run's data or a cell's own.
 
         Raises:
-            ValueError: for more samples than there are.
+            ValueError: for more samples than there are, and data that hold what the run asks.
         """
-        drawn = self.samples if samples is None else samples, seed
+        pool, count = data or self._pool, self.samples if samples is None else samples
+        drawn = count, seed, repr(pool.record())
         if drawn not in self._drawn:
-            made = calibration_batches(self.processor, self._pool, *drawn, max_length=self.max_length)
+            pool.check()
+            refuse_overlap(pool, self.questions)
+            made = calibration_batches(self.processor, pool, count, seed, max_length=self.max_length)
             digest = tensors_digest(made)
             with torch.no_grad():
                 seen = [LVLM.of(self.model).encode_images(batch) for batch in made]
             self._drawn[drawn] = CalibrationSamples(seen, made.record, digest)
         return self._drawn[drawn]
 
-    def calibration_digest(self, samples: int | None, seed: int) -> str:
-        """By which the samples are known again."""
-        return self.calibration(samples, seed).digest
+    def calibration_digest(self, cell: Cell) -> str:
+        """By which the cell's samples are known again."""
+        return self.calibration(cell.samples, cell.seed, cell.calibration).digest
 
     @cached_property
     def seen(self) -> list[Round]:

@@ -33,7 +33,7 @@ def pruned_copy(cell: Cell, bench: Bench, trainer: L.Trainer) -> tuple[PreTraine
     if not cell.pathways:
         return bench.model, None
     model = copy.deepcopy(bench.model)
-    samples = bench.calibration(cell.samples, cell.seed)
+    samples = bench.calibration(cell.samples, cell.seed, cell.calibration)
     shared: dict[str, Any] = {"targets": cell.targets, "propagate": cell.propagate, "seed": cell.seed}
     shared["calibration"] = samples.record
     if "both" in cell.pathways:

@@ -78,7 +78,7 @@ def question_batches(
         ValueError: for missing columns or a picture that cannot be read.
     """
     require_columns(dataset, EVALUATION_COLUMNS, "evaluation data")
-    chosen = dataset.select(_first_groups(dataset, groups))
+    chosen = dataset.select(first_groups(dataset, groups))
     processor.tokenizer.padding_side = "left"
     parts = parted([len(text.split()) for text in chosen["question"]], _pictures(chosen), batch_size)
     return [_batch(processor, [read_row(chosen, index) for index in rows], of) for rows, of in parts]
@@ -131,7 +131,8 @@ def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def _first_groups(dataset: Dataset, groups: int | None) -> list[int]:
+def first_groups(dataset: Dataset, groups: int | None) -> list[int]:
+    """Rows of the first so many groups of each task; None is all."""
     seen: dict[str, dict[str, None]] = {}
     chosen = []
     for index, (task, group) in enumerate(zip(dataset["task"], dataset["group"], strict=True)):
@@ -145,7 +146,7 @@ def _first_groups(dataset: Dataset, groups: int | None) -> list[int]:
 def _batch(processor: ProcessorMixin, rows: Sequence[Mapping[str, Any]], of: list[int]) -> QuestionBatch:
     inputs = _encoded(processor, rows)
     questions = [
-        {key: value for key, value in row.items() if key != "image"} | {"seen": _picture_digest(row["image"])}
+        {key: value for key, value in row.items() if key != "image"} | {"seen": seen_picture(row["image"])}
         for row in rows
     ]
     if not of:
@@ -159,7 +160,7 @@ def _encoded(processor: ProcessorMixin, rows: Sequence[Mapping[str, Any]]) -> di
     return encode(processor, turns, [row["image"] for row in rows], prompt=True)
 
 
-def _picture_digest(image: Any) -> str:
+def seen_picture(image: Any) -> str:
     """A digest of a picture, or of none: its question's id and text do not tell it."""
     content = b"" if image is None else f"{image.mode}{image.size}".encode() + image.tobytes()
     return hashlib.blake2b(content, digest_size=8).hexdigest()

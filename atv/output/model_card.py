@@ -90,7 +90,20 @@ def _settings(report: PruningReport, plan: Mapping[str, Any]) -> str:
 def _calibration(record: Mapping[str, Any]) -> str:
     if not record:
         return "not recorded"
-    return f"{record['data']['class']}, {len(record['ids'])} samples"
+    data, samples = record["data"], f"{len(record['ids'])} samples"
+    if "counts" not in record:
+        return f"{_source(data)}, {samples}"
+    counts = [*record["counts"], *[0] * (len(data["sources"]) - len(record["counts"]))]
+    rows = zip(data["sources"], data["weights"], counts, strict=True)
+    return f"{samples}: " + "; ".join(f"{count} of {_source(each)}, weight {weight:g}" for each, weight, count in rows)
+
+
+def _source(data: Mapping[str, Any]) -> str:
+    """A source's class with what it was given, such as "BenchmarkQuestions (of MMMU, split dev)"."""
+    given = {name: value for name, value in data.items() if name != "class" and value is not None}
+    inner = {name: _source(value) if isinstance(value, Mapping) else value for name, value in given.items()}
+    listed = ", ".join(f"{name} {value}" for name, value in inner.items())
+    return f"{data['class']} ({listed})" if listed else data["class"]
 
 
 def _sparsities(report: PruningReport) -> str:
