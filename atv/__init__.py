@@ -2,6 +2,8 @@
 
 from atv.allocation import DAS, DLP, OWL, Allocation, ByKind, DenseBatch, DenseStatistics, ECoFLaP, Uniform
 from atv.api import (
+    BenchmarkAnswers,
+    BenchmarkQuestions,
     FinetuningSettings,
     Pathway,
     calibration_batches,
@@ -45,6 +47,8 @@ __all__ = [
     "RIA",
     "AllTokens",
     "Allocation",
+    "BenchmarkAnswers",
+    "BenchmarkQuestions",
     "AttentionTopK",
     "BlockReport",
     "ByKind",
