@@ -39,8 +39,8 @@ class CellEntries:
             kind="cell",
             config=self._config(done) | described,
             curves=block_curves(done),
-            points=_points(scores, kept, described),
-            summary=_counts(scores) | _measured_beside(done),
+            points=_points(kept, described),
+            summary=_by_task(scores, kept) | _counts(scores) | _measured_beside(done),
             tables=_tables(done, scores, kept),
             files=[*done.mask_files, done.folder / "report.json"] if done.mask_files else [],
         )
@@ -83,17 +83,25 @@ def _measured(done: FinishedCell) -> bool:
     return (done.folder / "rows.parquet").is_file()
 
 
-def _points(
-    scores: Mapping[str, TaskScore], kept: Mapping[str, Estimate], described: Mapping[str, Any]
-) -> dict[str, float]:
-    points = {keys.score(task): 100 * score.score for task, score in scores.items()}
+def _points(kept: Mapping[str, Estimate], described: Mapping[str, Any]) -> dict[str, float]:
+    """Average retention by sparsity, once for all runs and once for those that prune the same pathway."""
+    if not (kept and described):
+        return {}
+    pathway = described[keys.PATHWAY].replace(" ", "_")
+    average = kept["average"].value
+    return {
+        keys.SPARSITY: described[keys.SPARSITY],
+        keys.AVERAGE: average,
+        keys.retention("average", pathway): average,
+    }
+
+
+def _by_task(scores: Mapping[str, TaskScore], kept: Mapping[str, Estimate]) -> dict[str, float]:
+    found = {keys.score(task): 100 * score.score for task, score in scores.items()}
     for task, estimate in kept.items():
         key = keys.retention(task)
-        points |= {key: estimate.value, f"{key}/low": estimate.low, f"{key}/high": estimate.high}
-    if kept and described:
-        points[keys.SPARSITY] = described[keys.SPARSITY]
-        points[keys.retention("average", described[keys.PATHWAY].replace(" ", "_"))] = kept["average"].value
-    return points
+        found |= {key: estimate.value, f"{key}/low": estimate.low, f"{key}/high": estimate.high}
+    return found
 
 
 def _measured_beside(done: FinishedCell) -> dict[str, float]:

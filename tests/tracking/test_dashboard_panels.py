@@ -6,6 +6,7 @@ import re
 import pytest
 from helpers.tracked_runs import read_all
 
+from atv.tracking import keys
 from atv.tracking.dashboard_panels import sections, specification
 from atv.tracking.workspace import workspace
 
@@ -42,7 +43,8 @@ def test_axes_are_those_that_the_runs_define(logged, panels):
         own = [key for key in keys if key in panel.metrics or (panel.pattern and re.search(panel.pattern, key))]
         for key in own:
             globs = [glob for glob in run.axes if key == glob or (glob.endswith("*") and key.startswith(glob[:-1]))]
-            assert [run.axes[glob] for glob in globs] == [panel.x], key
+            # The step needs no axis of its own.
+            assert [run.axes[glob] or keys.BLOCK for glob in globs] == [panel.x], key
 
 
 def test_text_and_visual_are_compared_by_sparsity_source_block_and_masks(panels):
@@ -50,7 +52,7 @@ def test_text_and_visual_are_compared_by_sparsity_source_block_and_masks(panels)
     assert len(set(titles)) == len(titles)
     for phrase in ("by sparsity, one line a pruned pathway", "Text pathway pruned", "Visual pathway pruned", "Overlap"):
         assert any(phrase in title for title in titles)
-    by_block = [panel.title for panel in panels if panel.x == "block"]
+    by_block = [panel.title for panel in panels if panel.x == keys.BLOCK]
     for phrase in ("activation of text", "activation of visual", "drift", "K: visual tokens"):
         assert any(phrase in title for title in by_block)
 

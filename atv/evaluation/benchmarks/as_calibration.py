@@ -1,6 +1,7 @@
 """Questions of benchmarks and suites as calibration data, and whether an evaluation asks the same ones."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from statistics import mode
@@ -20,8 +21,11 @@ from atv.evaluation.benchmarks.loaded import LoadedBenchmark, load_benchmark
 from atv.evaluation.questions import EVALUATION_COLUMNS, first_groups, seen_picture
 from atv.everyday.assembly.location import EVERYDAY
 from atv.plugins import resolve
+from atv.records.files import read_json
+from atv.records.pruning_report import REPORT, SCHEMA
 
 SUITES = {BUNDLED: "test", EVERYDAY: "test"}  # with the split that an evaluation asks unless told otherwise
+OWN_SPLIT = "dev"  # of a suite
 
 
 class BenchmarkQuestions(IndexedData):
@@ -100,7 +104,7 @@ class BenchmarkQuestions(IndexedData):
 
     @property
     def _own_split(self) -> str:
-        return self.split or ("dev" if self._is_suite else self._kind.split)
+        return self.split or (OWN_SPLIT if self._is_suite else self._kind.split)
 
     @property
     def _kind(self) -> Benchmark:
@@ -181,3 +185,36 @@ def refuse_overlap(data: CalibrationData, questions: Sequence[Mapping[str, Any]]
                 f"calibration: {len(again):,} of the {len(source):,} questions of {source.benchmark} are asked in the "
                 f"evaluation, too, such as {again[0]!r}; take another split, or set overlap to true"
             )
+
+
+def refuse_calibrated_on(folder: Path, evaluation: str, split: str) -> None:
+    """Checks that a pruned model was not calibrated on the split of a suite that it is to be asked.
+
+    Args:
+        folder: the model's; one without a report passes.
+
+    Raises:
+        ValueError: when it was, and its source did not admit it.
+    """
+    data: Any = {}
+    with suppress(ValueError, OSError):
+        data = read_json(folder / REPORT, SCHEMA).get("calibration", {}).get("data", {})
+    kinds = {kind.__name__ for kind in (BenchmarkQuestions, BenchmarkAnswers)}
+    for source in _records(data):
+        if source.get("class") not in kinds or source["overlap"]:
+            continue
+        if (source["benchmark"], source["split"] or OWN_SPLIT) == (evaluation, split):
+            raise ValueError(
+                f"split: {str(folder)!r} was calibrated on questions of {evaluation}, {split}; ask another split, or "
+                "prune it with --calibration.overlap true"
+            )
+
+
+def _records(data: Any) -> Iterator[Mapping[str, Any]]:
+    """A source as a report has it, and those that it is made of."""
+    if isinstance(data, list):
+        for each in data:
+            yield from _records(each)
+    elif isinstance(data, Mapping):
+        yield data
+        yield from _records(list(data.values()))

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from helpers.benchmark_data import write_benchmarks
 
@@ -6,7 +8,7 @@ from atv.bundled.vocabulary import build_processor
 from atv.data import Mixture, TextAlone
 from atv.data.conversations import messages
 from atv.data.sources import load_calibration, load_evaluation
-from atv.evaluation.benchmarks.as_calibration import refuse_overlap
+from atv.evaluation.benchmarks.as_calibration import refuse_calibrated_on, refuse_overlap
 from atv.evaluation.benchmarks.loaded import load_benchmark
 from atv.evaluation.questions import question_batches
 
@@ -75,6 +77,19 @@ def test_a_suite_gives_the_questions_of_the_tasks_that_are_named():
     ids = [source.read(index).id for index in range(len(source))]
     assert {id.split("-")[1] for id in ids} == {"presence", "reading"} and all(id.startswith("dev-") for id in ids)
     assert len(source.read(0).pictures) == 1
+
+
+def test_a_pruned_folder_is_not_asked_what_it_was_calibrated_on(tmp_path):
+    source = TextAlone(BenchmarkAnswers("bundled", groups=1))
+    record = {"schema": 1, "calibration": {"data": Mixture([source]).record()}}
+    (tmp_path / "report.json").write_text(json.dumps(record))
+    refuse_calibrated_on(tmp_path, "bundled", "test")
+    refuse_calibrated_on(tmp_path / "nowhere", "bundled", "dev")
+    with pytest.raises(ValueError, match=r"split: .* was calibrated on questions of bundled, dev; ask another split"):
+        refuse_calibrated_on(tmp_path, "bundled", "dev")
+    source.source.overlap = True
+    (tmp_path / "report.json").write_text(json.dumps(record | {"calibration": {"data": source.record()}}))
+    refuse_calibrated_on(tmp_path, "bundled", "dev")
 
 
 @pytest.mark.parametrize(
