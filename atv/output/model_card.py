@@ -10,6 +10,7 @@ from typing import Any
 from huggingface_hub import ModelCardData
 from matplotlib.figure import Figure
 
+from atv.data.source_words import in_words
 from atv.records.files import atomic
 from atv.records.markdown import markdown
 from atv.records.pruning_report import BaseModel, PruningReport, ScoreRow
@@ -90,20 +91,7 @@ def _settings(report: PruningReport, plan: Mapping[str, Any]) -> str:
 def _calibration(record: Mapping[str, Any]) -> str:
     if not record:
         return "not recorded"
-    data, samples = record["data"], f"{len(record['ids'])} samples"
-    if "counts" not in record:
-        return f"{_source(data)}, {samples}"
-    counts = [*record["counts"], *[0] * (len(data["sources"]) - len(record["counts"]))]
-    rows = zip(data["sources"], data["weights"], counts, strict=True)
-    return f"{samples}: " + "; ".join(f"{count} of {_source(each)}, weight {weight:g}" for each, weight, count in rows)
-
-
-def _source(data: Mapping[str, Any]) -> str:
-    """A source's class with what it was given, such as "BenchmarkQuestions (of MMMU, split dev)"."""
-    given = {name: value for name, value in data.items() if name != "class" and value is not None}
-    inner = {name: _source(value) if isinstance(value, Mapping) else value for name, value in given.items()}
-    listed = ", ".join(f"{name} {value}" for name, value in inner.items())
-    return f"{data['class']} ({listed})" if listed else data["class"]
+    return f"{in_words(record['data'], record.get('counts', ()))}, {len(record['ids'])} samples"
 
 
 def _sparsities(report: PruningReport) -> str:
