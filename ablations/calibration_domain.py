@@ -81,7 +81,7 @@ class CalibrationDomain(Ablation):
         return [
             _over(results, "Answers help", "answers", "questions"),
             _over(results, "Pictures help", "captions", "facts"),
-            *(_over(results, f"Of {task}", f"{task} alone", f"all but {task}", task) for task in OWN_TASKS),
+            *(_over(results, f"On {task}", f"{task} alone", f"all but {task}", task) for task in OWN_TASKS),
             *(_over(results, "A mixture is as good", "captions + answers", one, bound=-1.0) for one in _HALVES),
             Finding(
                 "Data matter more than the method: captions exceed facts by more than ATV-Pruning exceeds Wanda.",
