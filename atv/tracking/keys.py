@@ -2,9 +2,9 @@
 
 from typing import Any
 
-BLOCK = "_step"  # the x axis of curves: the step of W&B, so that no chart shows the block against itself
+BLOCK = "x_block"  # the x axis of curves; wherever charts are in the order of the alphabet, its own comes last
 SPARSITY = "sparsity"  # the x axis of retention: of the pruned pathway, 0..1
-# Charts are in the order of the alphabet: what matters most comes first.
+# What matters most comes first.
 AVERAGE = "average_retention"
 DRIFT = "drift"
 SECONDS = "block_seconds"

@@ -4,16 +4,18 @@ import os
 import re
 import shutil
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 FOLDER = "leet"
+DAY = datetime(2000, 1, 1)
 
 
 def write_view(folder: Path, named: Iterable[tuple[str, str]]) -> Path | None:
     """Links the offline runs of ``folder / "wandb"``; None where none lies there, as for who logs online.
 
     ``wandb leet`` lists folders whose names are a date, a time and an id, the latest first, and shows these names and
-    no other. So the id is the cell's name, and the time says the order.
+    no other. So the id is the cell's name, and the time, counted from a fixed day, says the order alone.
 
     Args:
         folder: the ablation's.
@@ -25,7 +27,7 @@ def write_view(folder: Path, named: Iterable[tuple[str, str]]) -> Path | None:
     for number, (run_id, name) in enumerate(there):
         for run in (folder / "wandb").glob(f"offline-run-*-{run_id}"):
             own = re.sub(r"[^\w ,.+%=:()-]", "-", name)[:80]
-            place = view / f"run-00000000_{len(there) - number:06d}-{own}"
+            place = view / f"run-{DAY + timedelta(seconds=len(there) - number):%Y%m%d_%H%M%S}-{own}"
             place.mkdir(parents=True)
             _link(run / f"run-{run_id}.wandb", place / f"run-{own}.wandb")
             _link(run / "files", place / "files")

@@ -106,12 +106,13 @@ def _tags(entry: Entry) -> list[str]:
 def _fill(run: wandb.Run, entry: Entry) -> None:
     logger = WandbLogger(experiment=run)
     logger.log_hyperparams(entry.config)
+    run.define_metric(keys.BLOCK, hidden=True, summary="none")
     for curve in keys.CURVES:
-        run.define_metric(curve, summary="none")
+        run.define_metric(curve, step_metric=keys.BLOCK, summary="none")
     for family in (keys.AVERAGE, "retention"):
         run.define_metric(f"{family}*", step_metric=keys.SPARSITY)
     for row in entry.curves:
-        run.log({key: value for key, value in row.items() if key != keys.BLOCK}, step=int(row[keys.BLOCK]))
+        run.log(row)
     if entry.points:
         run.log(entry.points)
     _draw_lines(run, entry.lines)

@@ -43,8 +43,7 @@ def test_axes_are_those_that_the_runs_define(logged, panels):
         own = [key for key in keys if key in panel.metrics or (panel.pattern and re.search(panel.pattern, key))]
         for key in own:
             globs = [glob for glob in run.axes if key == glob or (glob.endswith("*") and key.startswith(glob[:-1]))]
-            # The step needs no axis of its own.
-            assert [run.axes[glob] or keys.BLOCK for glob in globs] == [panel.x], key
+            assert [run.axes[glob] for glob in globs] == [panel.x], key
 
 
 def test_text_and_visual_are_compared_by_sparsity_source_block_and_masks(panels):

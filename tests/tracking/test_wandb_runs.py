@@ -70,7 +70,7 @@ def test_curves_are_those_of_the_report(logged, runs, part):
         expected = {b["block"]: b["selected"][pathway][modality] / 4 for b in blocks}
         assert run.curve(f"selected/{pathway}/{modality}") == pytest.approx(expected)
     for key in ("drift", "block_seconds", "norm/*", "selected/*", "block_sparsity/*"):
-        assert run.axes[key] == ""
+        assert run.axes[key] == "x_block"
 
 
 def test_sparsity_by_block_is_that_of_the_masks(logged, runs):
@@ -179,9 +179,9 @@ def test_a_folder_shows_the_runs_under_the_names_of_their_cells_the_summary_firs
         assert read(view / name).id == expected.id
 
 
-def test_what_matters_comes_first_and_no_block_is_drawn_against_itself(runs):
+def test_what_matters_comes_first_and_the_axis_of_curves_last(runs):
     charts = sorted({key for row in runs[CELLS["both"]].history for key in row if not key.startswith("_")})
-    assert charts[0] == "average_retention" and "block" not in charts
+    assert charts[0] == "average_retention" and charts[-1] == "x_block" and "block" not in charts
     assert not any(chart.startswith(("retention/", "score/")) for chart in charts)
 
 
