@@ -5,14 +5,15 @@ import re
 import shutil
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 FOLDER = "leet"
 DAY = datetime(2000, 1, 1)
 
 
-def write_view(folder: Path, named: Iterable[tuple[str, str]]) -> Path | None:
-    """Links the offline runs of ``folder / "wandb"``; None where none lies there, as for who logs online.
+def write_view(folder: Path, named: Iterable[tuple[str, str]]) -> None:
+    """Links the offline runs of ``folder / "wandb"``; there are none of who logs online.
 
     ``wandb leet`` lists folders whose names are a date, a time and an id, the latest first, and shows these names and
     no other. So the id is the cell's name, and the time, counted from a fixed day, says the order alone.
@@ -31,7 +32,13 @@ def write_view(folder: Path, named: Iterable[tuple[str, str]]) -> Path | None:
             place.mkdir(parents=True)
             _link(run / f"run-{run_id}.wandb", place / f"run-{own}.wandb")
             _link(run / "files", place / "files")
-    return view if view.is_dir() else None
+
+
+def command(folder: Path) -> str | None:
+    """The line that shows the view of an ablation's folder; None where there is none, or wandb is too old for it."""
+    view = folder / FOLDER
+    # LEET without WANDB_MODE=offline tells W&B that it is used.
+    return f"WANDB_MODE=offline wandb leet {view}" if view.is_dir() and find_spec("wandb.cli.leet") else None
 
 
 def _link(target: Path, link: Path) -> None:

@@ -148,6 +148,7 @@ def test_a_logged_cell_is_not_logged_again_and_another_figure_replaces_the_summa
     assert main(options) == 0
     said, after = capsys.readouterr().out, sorted(folder.glob("wandb/offline-run-*"))
     assert "wandb: 1 new run in" in said and "csv: 0 new runs in" in said
+    assert f"WANDB_MODE=offline wandb leet {folder / 'leet'}" in said
     assert len(after) == len(before) == 5 and [run for run in before if run not in after] == [
         run for run in before if run.name.endswith(summary.id)
     ]
