@@ -57,7 +57,8 @@ class Suite:
 
     def ask(self, model: PreTrainedModel, processor: ProcessorMixin, how: Asking) -> EvaluationReport:
         """Asks every question; answers go to answers.parquet."""
-        refuse_calibrated_on(Path(model.name_or_path), self.evaluation, self.split)
+        if model.name_or_path:
+            refuse_calibrated_on(Path(model.name_or_path), self.evaluation, self.split)
         cap_pixels(processor, how.min_pixels, how.max_pixels)
         digest = _checked(model, how, None)
         batches = question_batches(processor, self.rows, how.batch_size or BATCH_SIZE, self.groups)
