@@ -15,6 +15,7 @@ from atv.ablation.results import Results
 from atv.ablation.store import digest
 from atv.records.provenance import provenance
 from atv.tracking import keys
+from atv.tracking.cells import answered, is_dense
 from atv.tracking.entry import Entry
 
 # Labels that may hold a sparsity; 2:4 is another setting.
@@ -52,9 +53,11 @@ def summary_entry(
 def _lines(results: Results) -> dict[str, dict[float, float]]:
     """Method -> sparsity -> average retention, where there are several sparsities; a method is all other labels."""
     lines: dict[str, dict[float, float]] = {}
+    if not any(is_dense(done) and answered(done) for done in results.finished):
+        return lines
     for labels in results.methods():
         done = results.of(**labels)[0]
-        if done.report is None or "credit" not in done.rows:
+        if done.report is None or not answered(done):
             continue
         sparsity = keys.pruned(done.report.plans)[keys.SPARSITY]
         said = {label for label in _SPARSITIES if labels.get(label) in (sparsity, percent(sparsity))}
