@@ -13,6 +13,8 @@ from atv.allocation import (
     Uniform,
 )
 from atv.api import (
+    BenchmarkAnswers,
+    BenchmarkQuestions,
     FinetuningSettings,
     Pathway,
     calibration_batches,
@@ -64,6 +66,8 @@ __all__ = [
     "Allocation",
     "AlphaPruning",
     "AttentionTopK",
+    "BenchmarkAnswers",
+    "BenchmarkQuestions",
     "BlockReport",
     "ByKind",
     "Criterion",

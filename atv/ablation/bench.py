@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
+from atv.ablation.cell import Cell
 from atv.data import CalibrationData
 from atv.data.calibration_batches import calibration_batches
+from atv.evaluation.benchmarks.as_calibration import refuse_overlap
 from atv.evaluation.questions import Prompts, QuestionBatch, see_once
 from atv.model.lvlm import LVLM
 from atv.records.digests import tensors_digest
@@ -62,23 +64,31 @@ class Bench:
         self.model, self.processor, self.rounds = model, processor, rounds
         self.samples, self.max_length, self.language = samples, max_length, language
         self._pool = calibration
-        self._drawn: dict[tuple[int, int, bool], CalibrationSamples] = {}
+        self._drawn: dict[tuple[int, int, str, bool], CalibrationSamples] = {}
 
     @property
     def questions(self) -> list[dict[str, Any]]:
         """All that is asked."""
         return [question for own in self.rounds for batch in own.batches for question in batch.questions]
 
-    def calibration(self, samples: int | None, seed: int, answers: bool = False) -> CalibrationSamples:
-        """The samples that the seed draws; ``answers`` says which of their tokens are answers, too.
+    def calibration(
+        self, samples: int | None, seed: int, data: CalibrationData | None = None, answers: bool = False
+    ) -> CalibrationSamples:
+        """The samples that the seed draws, from the run's data or a cell's own.
+
+        Args:
+            answers: whether the samples say which of their tokens are answers, too.
 
         Raises:
-            ValueError: for more samples than there are.
+            ValueError: for more samples than there are, and data that hold what the run asks.
         """
-        count = self.samples if samples is None else samples
-        if (drawn := (count, seed, answers)) not in self._drawn:
+        pool, count = data or self._pool, self.samples if samples is None else samples
+        drawn = count, seed, repr(pool.record()), answers
+        if drawn not in self._drawn:
+            pool.check()
+            refuse_overlap(pool, self.questions)
             kept: dict[str, Any] = {"max_length": self.max_length, "answers": answers}
-            made = calibration_batches(self.processor, self._pool, count, seed, **kept)
+            made = calibration_batches(self.processor, pool, count, seed, **kept)
             # Labels say nothing of the samples that the samples do not say, and are no input of the vision tower.
             inputs = [{key: value for key, value in batch.items() if key != "labels"} for batch in made]
             with torch.no_grad():
@@ -88,9 +98,9 @@ class Bench:
             self._drawn[drawn] = CalibrationSamples(batches, made.record, tensors_digest(inputs))
         return self._drawn[drawn]
 
-    def calibration_digest(self, samples: int | None, seed: int) -> str:
-        """By which the samples are known again."""
-        return self.calibration(samples, seed).digest
+    def calibration_digest(self, cell: Cell) -> str:
+        """By which the cell's samples are known again."""
+        return self.calibration(cell.samples, cell.seed, cell.calibration).digest
 
     @cached_property
     def seen(self) -> list[Round]:

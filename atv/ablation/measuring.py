@@ -36,7 +36,8 @@ def pruned_copy(cell: Cell, bench: Bench, trainer: L.Trainer) -> tuple[PreTraine
         return bench.model, None
     model = copy.deepcopy(bench.model)
     rules = [resolve(pathway.selection, TokenSelection, "selection") for pathway in cell.pathways.values()]
-    samples = bench.calibration(cell.samples, cell.seed, any(rule.needs_answers for rule in rules))
+    answers = any(rule.needs_answers for rule in rules)
+    samples = bench.calibration(cell.samples, cell.seed, cell.calibration, answers)
     shared: dict[str, Any] = {"targets": cell.targets, "propagate": cell.propagate, "seed": cell.seed}
     shared["calibration"] = samples.record
     if "both" in cell.pathways:

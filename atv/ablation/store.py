@@ -97,7 +97,7 @@ class CellStore:
         lengths = ",".join(str(own.max_new_tokens) for own in self.bench.rounds)
         given = {"model": self.model, "questions": self.questions, "max_new_tokens": lengths}
         if cell.pathways or cell.measure:
-            given["calibration"] = self.bench.calibration_digest(cell.samples, cell.seed)
+            given["calibration"] = self.bench.calibration_digest(cell)
         return given
 
     def id_of(self, cell: Cell) -> str:

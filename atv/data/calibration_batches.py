@@ -1,5 +1,6 @@
 """The calibration samples of a seed, encoded; what cannot be read is named and replaced."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import replace
 from functools import cached_property, partial
@@ -150,6 +151,7 @@ class Drawing:
         self.max_length, self.console, self.require = max_length, console, require
         self.answers = answers
         self.ids: list[str] = []
+        self.parts: Counter[int] = Counter()
         self.broken: list[dict[str, str]] = []
         self.found = self.shortened = 0
 
@@ -161,6 +163,8 @@ class Drawing:
                 self._broken(short(conversation.id), reason(error))
                 continue
             self.found += 1
+            if conversation.part is not None:
+                self.parts[conversation.part] += 1
             yield ready
             if self.found == self.samples:
                 return
@@ -168,7 +172,14 @@ class Drawing:
         raise ValueError(f"samples: {self.samples} were asked for, the data have {found}")
 
     def outcome(self) -> dict[str, Any]:
-        return {"ids": self.ids, "shortened": self.shortened, "broken": self.broken}
+        """Ids of the samples, how many were shortened, the broken ones; of a mixture also the count of each source."""
+        counts = [self.parts[place] for place in range(max(self.parts, default=-1) + 1)]
+        return {
+            "ids": self.ids,
+            **({"counts": counts} if counts else {}),
+            "shortened": self.shortened,
+            "broken": self.broken,
+        }
 
     def _ready(self, conversation: Conversation) -> Ready:
         source = readable(conversation)

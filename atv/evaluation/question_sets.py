@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.data.pixel_cap import cap_pixels
 from atv.evaluation.benchmark_run import BenchmarkResult, ask_benchmark
+from atv.evaluation.benchmarks.as_calibration import refuse_calibrated_on
 from atv.evaluation.benchmarks.dense_answers import DenseAnswers, check_asked_alike
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark
 from atv.evaluation.generation import answer
@@ -55,6 +56,8 @@ class Suite:
 
     def ask(self, model: PreTrainedModel, processor: ProcessorMixin, how: Asking) -> EvaluationReport:
         """Asks every question; answers go to answers.parquet."""
+        if model.name_or_path:
+            refuse_calibrated_on(Path(model.name_or_path), self.evaluation, self.split)
         cap_pixels(processor, how.min_pixels, how.max_pixels)
         digest = _checked(model, how, None)
         batches = question_batches(processor, self.rows, how.batch_size or BATCH_SIZE, self.groups)

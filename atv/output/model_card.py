@@ -10,6 +10,7 @@ from typing import Any
 from huggingface_hub import ModelCardData
 from matplotlib.figure import Figure
 
+from atv.data.source_words import in_words
 from atv.records.files import atomic
 from atv.records.markdown import markdown
 from atv.records.pruning_report import BaseModel, PruningReport, ScoreRow
@@ -91,7 +92,7 @@ def _settings(report: PruningReport, plan: Mapping[str, Any]) -> str:
 def _calibration(record: Mapping[str, Any]) -> str:
     if not record:
         return "not recorded"
-    return f"{record['data']['class']}, {len(record['ids'])} samples"
+    return f"{in_words(record['data'], record.get('counts', ()))}, {len(record['ids'])} samples"
 
 
 def _sparsities(report: PruningReport) -> str:

@@ -24,8 +24,8 @@ class FakeBench:
 
     questions, rounds, samples, language = (), (), 128, False
 
-    def calibration_digest(self, samples, seed):
-        return f"{samples or self.samples} samples of seed {seed}"
+    def calibration_digest(self, cell):
+        return f"{cell.samples or self.samples} samples of seed {cell.seed}"
 
 
 def answers(credits):
