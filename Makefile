@@ -100,6 +100,19 @@ reproduce-paper: install  ## the paper's grid on a real model: MODEL=qwen2_5_vl_
 replicate-cosmos-edge: install  ## a public replication's table on Cosmos3-Edge (needs a GPU); ARGS=--dry-run prints hours and disk
 	$(BIN)/python -m experiments.replication $(ARGS)
 
+DECIDE = --groups null --decide true $(if $(HOURS),--budget $(HOURS))
+ablations-decide: install  ## all of them, asked part by part until each finding is decided: HOURS=10 is the most that cells may take
+	mkdir -p results
+	for look in 1 2 3; do \
+		for shard in $$(seq $(SHARDS)); do \
+			$(SHARED) ablations $(DECIDE) $(ARGS) --shard $$shard/$(SHARDS) > results/shard-$$shard.log 2>&1 & \
+		done; wait; \
+	done
+	$(SHARED) ablations $(DECIDE) $(ARGS)
+
+power: install  ## what would decide each finding of results/, in questions, seeds and hours (ARGS="--effect 2")
+	$(BIN)/atv power $(ARGS)
+
 report: install  ## one page of all ablations' results, results/report/report.html
 	$(BIN)/atv report $(ARGS)
 

@@ -22,7 +22,7 @@ from atv.ablation.charts import TEXT, VISUAL
 from atv.ablation.findings import Finding
 from atv.ablation.measuring import Measured
 from atv.ablation.results import Results
-from atv.evaluation.scores import mean_estimate
+from atv.evaluation.estimates import mean_estimate
 from atv.model.lvlm import LVLM
 
 SAMPLES, TOKENS = 64, 8

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.charts import PALETTE, averages, counts, curve
-from atv.ablation.findings import Finding
+from atv.ablation.findings import POINT, Finding
 from atv.ablation.levels import percent
 from atv.ablation.results import Results
 from atv.api import Pathway
@@ -17,7 +17,7 @@ from atv.selection import DriftTopK
 
 ALPHAS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 # At 50%: alpha -> by how much alpha 1 keeps more.
-PAPER = {0.0: "0.48 points", 8.0: "1.20 points"}
+PAPER = {0.0: 0.48, 8.0: 1.20}
 NOTE = (
     "Visual tokens can only help where pruning harms the visual pathway; the bundled model's keeps nearly all at 50%, "
     "and the textual one gives way first at 70%."
@@ -67,9 +67,17 @@ class Alpha(Ablation):
         def compare(claim: str, other: float, sparsity: float) -> Finding:
             one, two = ({"alpha": str(alpha), "sparsity": sparsity} for alpha in (1.0, other))
             claim = f"{claim}: alpha 1 keeps more than alpha {other:g} at {percent(sparsity)}."
-            paper = PAPER[other] if sparsity == 0.5 else "no number"
-            ours, note = results.difference(one, two), self.levels.note(NOTE) if other == 0 else ""
-            return Finding(claim, paper, ours, "points of retention", count=results.count(**one), note=note)
+            printed = PAPER[other] if sparsity == 0.5 else None
+            return Finding(
+                claim,
+                "no number" if printed is None else f"{printed:.2f} points",
+                results.difference(one, two),
+                "points of retention",
+                count=results.count(**one),
+                note=self.levels.note(NOTE) if other == 0 else "",
+                margin=POINT,
+                printed=printed,
+            )
 
         claims = {0.0: "Some visual tokens help", 8.0: "Too many hurt"}
         return [compare(claim, other, sparsity) for sparsity in self.levels.ends for other, claim in claims.items()]

@@ -11,7 +11,7 @@ from torch import Tensor
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.charts import averages, points
-from atv.ablation.findings import Finding
+from atv.ablation.findings import POINT, Finding
 from atv.ablation.levels import percent
 from atv.ablation.results import Results
 from atv.allocation import ByKind
@@ -156,4 +156,4 @@ def _better(method: str, other: str, sparsity: float, results: Results) -> Findi
     one, two = ({"method": name, "sparsity": sparsity} for name in (method, other))
     claim = f"At {percent(sparsity)}, {method!r} keeps more than {other!r}."
     gain = results.difference(one, two)
-    return Finding(claim, "", gain, "points of retention", count=results.count(**one))
+    return Finding(claim, "", gain, "points of retention", count=results.count(**one), margin=POINT)

@@ -16,7 +16,8 @@ from atv.ablation.results import Labels, Results
 from atv.api import Pathway
 from atv.bundled.tasks import TASKS
 from atv.data import BundledScenes, CalibrationData, EverydayScenes, Mixture
-from atv.evaluation.scores import Estimate, TaskScore, difference
+from atv.evaluation.estimates import Estimate
+from atv.evaluation.scores import TaskScore, difference
 from atv.everyday.assembly.location import EVERYDAY
 
 METHODS = {"ATV": "DriftTopK", "Wanda": "AllTokens"}

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.charts import averages, counts, points
-from atv.ablation.findings import Finding
+from atv.ablation.findings import POINT, Finding
 from atv.ablation.levels import percent
 from atv.ablation.results import Results
 from atv.api import Pathway
@@ -74,19 +74,24 @@ class CalibrationSource(Ablation):
                 "% of the dense score",
                 bound=98.0,
                 count=results.count(pathway="visual", calibration=source, sparsity=sparsity),
+                printed=printed if sparsity == 0.5 else None,
             )
             for sparsity in self.levels.asked(0.5, self.levels.mild)
             for source, printed in PAPER_VISUAL.items()
         ]
 
     def _better(self, results: Results, other: str, sparsity: float) -> Finding:
-        kept, note = PAPER.get(sparsity), "The bundled model loses hardly anything at 50%, whatever calibrates it."
+        note = "The bundled model loses hardly anything at 50%, whatever calibrates it."
+        kept = PAPER.get(sparsity)
+        printed = kept["text"] - kept[other] if kept else None
         one, two = ({"pathway": "text", "calibration": own, "sparsity": sparsity} for own in ("text", other))
         return Finding(
             f"The textual pathway at {percent(sparsity)} keeps more calibrated on text than on {other} tokens.",
-            f"{kept['text'] - kept[other]:.2f} points" if kept else "no number",
+            "no number" if printed is None else f"{printed:.2f} points",
             results.difference(one, two),
             "points of retention",
             count=results.count(**one),
             note=self.levels.note(note) if sparsity == 0.5 else "",
+            margin=POINT,
+            printed=printed,
         )

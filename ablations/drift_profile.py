@@ -13,7 +13,7 @@ from atv.ablation.charts import TEXT, VISUAL, finish
 from atv.ablation.findings import Finding
 from atv.ablation.results import Results
 from atv.api import Pathway
-from atv.evaluation.scores import mean_estimate
+from atv.evaluation.estimates import mean_estimate
 from atv.records.pruning_report import PruningReport
 
 

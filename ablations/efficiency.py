@@ -20,7 +20,7 @@ from atv.ablation.measuring import Measured, pruned_copy
 from atv.ablation.results import Results
 from atv.api import Pathway
 from atv.bundled import BUNDLED
-from atv.evaluation.scores import Estimate
+from atv.evaluation.estimates import Estimate
 from atv.runtime.timing import elapsed, interleaved
 
 REPEATS = 5
@@ -93,14 +93,15 @@ class Efficiency(Ablation):
         seconds = pd.concat([done.rows for done in results.of(method="all, timed")])
 
         def saved(other: str) -> Finding:
-            ratio = seconds[other] / seconds["ATV"]
+            ratio, printed = seconds[other] / seconds["ATV"], PAPER[other] / PAPER["ATV"]
             return Finding(
                 f"ATV-Pruning takes less time than {other}.",
-                f"{PAPER[other] / PAPER['ATV']:.1f} times less",
+                f"{printed:.1f} times less",
                 Estimate(ratio.median(), ratio.min(), ratio.max()),
                 "times ATV-Pruning's seconds (least to greatest of the turns)",
                 bound=1.0,
                 count=f"{len(ratio)} turns",
+                printed=printed,
             )
 
         return [saved("SparseGPT"), saved("AMIA")]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.charts import averages, counts, points
-from atv.ablation.findings import Finding
+from atv.ablation.findings import POINT, Finding
 from atv.ablation.levels import percent
 from atv.ablation.results import Results
 from atv.api import Pathway
@@ -84,19 +84,23 @@ class MainResults(Ablation):
     def findings(self, results: Results) -> Sequence[Finding]:
         def beats(other: str, setting: str) -> Finding:
             one, two = ({"method": method, "setting": setting} for method in ("ATV", other))
+            printed = _printed(other, setting)
             return Finding(
                 f"ATV-Pruning keeps more than {other} at {setting}.",
-                _margin(other, setting),
+                "no number" if printed is None else f"{printed:.2f} points",
                 results.difference(one, two),
                 "points of retention",
                 count=results.count(**one),
+                margin=POINT,
+                printed=printed,
             )
 
         return [beats(other, setting) for setting in self._settings for other in PAPER if other != "ATV"]
 
 
-def _margin(other: str, setting: str) -> str:
+def _printed(other: str, setting: str) -> float | None:
+    """By how much the paper's ATV-Pruning keeps more."""
     if setting not in PAPER_SETTINGS:
-        return "no number"
+        return None
     column = PAPER_SETTINGS.index(setting)
-    return f"{PAPER['ATV'][column] - PAPER[other][column]:.2f} points"
+    return PAPER["ATV"][column] - PAPER[other][column]

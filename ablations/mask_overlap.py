@@ -13,7 +13,7 @@ from atv.ablation.levels import SUITED, Levels, percent
 from atv.ablation.results import Results
 from atv.api import Pathway
 from atv.bundled import BUNDLED
-from atv.evaluation.scores import mean_estimate
+from atv.evaluation.estimates import mean_estimate
 from atv.figures import overlap_heatmap
 from atv.records.masks import overlap, random_overlap
 
@@ -81,6 +81,7 @@ class MaskOverlap(Ablation):
                 "mean IoU over Linears",
                 bound=self.random,
                 count=count,
+                printed=PAPER_MEAN,
             ),
             Finding(
                 "They differ by more than other calibration samples of one modality do.",

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.charts import averages, counts, points
-from atv.ablation.findings import Finding
+from atv.ablation.findings import POINT, Finding
 from atv.ablation.levels import percent
 from atv.ablation.results import Results
 from atv.api import Pathway
@@ -104,7 +104,7 @@ class Pilot(Ablation):
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
-        def over(one: str, other: str, setting: str, paper: str) -> Finding:
+        def over(one: str, other: str, setting: str, paper: str, printed: float | None = None) -> Finding:
             first, second = ({"method": method, "setting": setting} for method in (one, other))
             return Finding(
                 f"At {setting}, {one!r} keeps more than {other!r}.",
@@ -112,25 +112,24 @@ class Pilot(Ablation):
                 results.difference(first, second),
                 "points of retention",
                 count=results.count(method=one, setting=setting),
+                margin=POINT,
+                printed=printed,
             )
+
+        def beside(one: str, other: str, setting: str, printed: float | None) -> Finding:
+            return over(one, other, setting, "no number" if printed is None else f"{printed:.2f} points", printed)
 
         shares = [percent(sparsity) for sparsity in self.levels.hardest]
         printed = [
-            over("ATV", other, setting, _points(PAPER.get(setting, {}).get(other)))
+            beside("ATV", other, setting, PAPER.get(setting, {}).get(other))
             for setting in (*shares, *self._halves)
             for other in ("Wanda", "SparseGPT", "AMIA")
         ]
         unprinted = [over(*pair, setting, said) for setting in shares for pair, said in UNPRINTED.items()]
-        parted = [
-            over("visual pathway", "text pathway", setting, _points(PAPER_PARTED.get(setting))) for setting in shares
-        ]
+        parted = [beside("visual pathway", "text pathway", setting, PAPER_PARTED.get(setting)) for setting in shares]
         return [*printed, *unprinted, *parted]
 
     @property
     def _halves(self) -> list[str]:
         """Patterns under which half of the weights go, or more."""
         return [pattern for pattern in self.levels.patterns if NOfM.parse(pattern).sparsity >= 0.5]
-
-
-def _points(printed: float | None) -> str:
-    return "no number" if printed is None else f"{printed:.2f} points"

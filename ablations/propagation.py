@@ -12,7 +12,7 @@ from torch import Tensor
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.charts import averages, counts, points
-from atv.ablation.findings import Finding
+from atv.ablation.findings import POINT, Finding
 from atv.ablation.levels import percent
 from atv.ablation.results import Results
 from atv.api import Pathway
@@ -77,8 +77,10 @@ class Propagation(Ablation):
         def against(variant: str, sparsity: float, claim: str, bound: float) -> Finding:
             one, two = {"variant": STANDARD, "sparsity": sparsity}, {"variant": variant, "sparsity": sparsity}
             ours = results.difference(one, two) if bound == 0 else results.difference(two, one)
-            count = results.count(**one)
-            return Finding(f"{claim} ({percent(sparsity)})", "", ours, "points of retention", bound, count)
+            # "Costs less than a point" has its margin in the bound.
+            margin = POINT if bound == 0 else None
+            count, named = results.count(**one), f"{claim} ({percent(sparsity)})"
+            return Finding(named, "", ours, "points of retention", bound, count, margin=margin)
 
         return [
             finding

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.charts import averages, counts, points
-from atv.ablation.findings import Finding
+from atv.ablation.findings import POINT, Finding
 from atv.ablation.levels import percent
 from atv.ablation.results import Results
 from atv.api import Pathway
@@ -91,14 +91,16 @@ class SelectionRule(Ablation):
     def findings(self, results: Results) -> Sequence[Finding]:
         def over(other: str, sparsity: float) -> Finding:
             one, two = ({"rule": rule, "sparsity": sparsity} for rule in ("drift, adaptive", other))
-            printed = f"{PAPER['drift, adaptive'] - PAPER[other]:.2f} points" if sparsity == 0.5 else "no number"
+            printed = PAPER["drift, adaptive"] - PAPER[other] if sparsity == 0.5 else None
             return Finding(
                 f"Drift with an adaptive K keeps more than {other} at {percent(sparsity)}.",
-                printed,
+                "no number" if printed is None else f"{printed:.2f} points",
                 results.difference(one, two),
                 "points of retention",
                 count=results.count(**one),
                 note=self.levels.note("The paper's margins, 0.15 to 1.06 points, are narrower than these intervals."),
+                margin=POINT,
+                printed=printed,
             )
 
         others = [rule for rule in PAPER if rule != "drift, adaptive"]

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.charts import PALETTE, averages, counts, curve
-from atv.ablation.findings import Finding
+from atv.ablation.findings import POINT, Finding
 from atv.ablation.levels import percent
 from atv.ablation.results import Results
 from atv.api import Pathway
@@ -54,6 +54,7 @@ class TextRetention(Ablation):
                 results.difference(one, two),
                 "points of retention",
                 count=results.count(**one),
+                margin=POINT,
             )
 
         return [hurts(kept, sparsity) for sparsity in self.levels.ends for kept in (0.8, 0.2)]

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.charts import TEXT, VISUAL, averages, counts, finish
-from atv.ablation.findings import Finding
+from atv.ablation.findings import POINT, Finding
 from atv.ablation.levels import percent
 from atv.ablation.results import Results
 from atv.api import Pathway
@@ -76,6 +76,7 @@ class VisualSparsity(Ablation):
                 "% of the dense score",
                 bound=98.0,
                 count=results.count(**visual),
+                printed=99.37 if sparsity == 0.5 else None,
             )
 
         def parted(sparsity: float) -> Finding:
@@ -86,6 +87,8 @@ class VisualSparsity(Ablation):
                 results.difference(visual, text),
                 "points of retention",
                 count=results.count(**visual),
+                margin=POINT,
+                printed=14.6 if sparsity == 0.6 else None,
             )
 
         return [*map(permits, self._permitted), *map(parted, self._parted)]

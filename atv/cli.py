@@ -23,6 +23,7 @@ from atv.commands.finetune import finetune
 from atv.commands.inspect import inspect
 from atv.commands.models import models
 from atv.commands.options import gathered, options_of, parameters_of, parts_of, with_underscores
+from atv.commands.power import power
 from atv.commands.prune import prune
 from atv.commands.report import report
 from atv.commands.verify import verify
@@ -37,6 +38,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     evaluate,
     finetune,
     ablate,
+    power,
     inspect,
     compare,
     report,

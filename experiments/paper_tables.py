@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from atv.evaluation.estimates import Estimate
 from atv.evaluation.predictions import read_answers
-from atv.evaluation.scores import Estimate, TaskScore, retention, task_scores
+from atv.evaluation.scores import TaskScore, retention, task_scores
 from atv.records.evaluation_report import SCORES, EvaluationReport
 from atv.records.files import atomic
 from atv.records.markdown import markdown

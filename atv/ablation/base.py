@@ -34,8 +34,8 @@ class Ablation(ABC):
     paper: str = ""
     seeds: int = 1
     caption: str = (
-        "Retention in % of the dense score, with 95% bootstrap confidence intervals over groups of questions and "
-        "seeds (dense and pruned resampled together); in brackets behind it the score in %."
+        "Retention in % of the dense score, with 95% confidence intervals over groups of questions and seeds "
+        "(Student's t, dense and pruned on the same questions); in brackets behind it the score in %."
     )
 
     def __init__(self, levels: Levels = SUITED[BUNDLED]) -> None:

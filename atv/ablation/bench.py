@@ -66,6 +66,12 @@ class Bench:
         self._pool = calibration
         self._drawn: dict[tuple[int, int, str, bool], CalibrationSamples] = {}
 
+    def asking(self, rounds: Sequence[Round]) -> "Bench":
+        """The same model and calibration samples with other questions."""
+        other = Bench(self.model, self.processor, self._pool, rounds, self.samples, self.max_length, self.language)
+        other._drawn = self._drawn
+        return other
+
     @property
     def questions(self) -> list[dict[str, Any]]:
         """All that is asked."""

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from atv.evaluation.scores import Estimate
+from atv.evaluation.estimates import CONFIDENCE, Estimate
 
-Verdict = Literal["reproduced", "not reproduced", "undecided", "holds", "does not hold"]
+Verdict = Literal["reproduced", "not reproduced", "practically equal", "undecided", "holds", "does not hold"]
+# Points of retention that are taken for none, unless a claim says otherwise.
+POINT = 1.0
 
 
 @dataclass(frozen=True)
@@ -16,10 +18,13 @@ class Finding:
         claim: one sentence.
         paper: the paper's number with its unit, or "no number"; empty for a claim that the paper does not make.
         ours: our number with its interval.
-        unit: of our number and of the bound, such as "points of retention".
+        unit: of our number, the bound and the margin, such as "points of retention".
         bound: what our number must exceed.
         count: what stands behind our number, such as "1,300 questions, 3 seeds".
         note: the likely reason where the claim does not hold, or what differs from the paper's set-up.
+        margin: how far from the bound is practically on it, ``POINT`` for differences of retention; None where the
+            claim is no comparison, so that being equal would say nothing.
+        printed: the paper's number in our unit, where it has one.
     """
 
     claim: str
@@ -29,12 +34,50 @@ class Finding:
     bound: float = 0.0
     count: str = ""
     note: str = ""
+    margin: float | None = None
+    printed: float | None = None
 
     @property
     def verdict(self) -> Verdict:
-        """What the interval says: all of it above the bound, all of it at or below the bound, or neither."""
+        """What the interval says: all of it above the bound, all of it at or below the bound, or else all of it within
+        the margin; none of these is undecided. The claim is one of direction, so direction comes first, but for answers
+        that differ nowhere: an interval that is the bound itself has none."""
         if self.ours.low > self.bound:
             return "reproduced" if self.paper else "holds"
-        if self.ours.high <= self.bound:
+        alike = self.within and self.ours.low == self.bound == self.ours.high
+        if self.ours.high <= self.bound and not alike:
             return "not reproduced" if self.paper else "does not hold"
-        return "undecided"
+        return "practically equal" if self.within else "undecided"
+
+    @property
+    def within(self) -> bool:
+        """Whether all of the interval is nearer to the bound than the margin."""
+        return self.margin is not None and max(self.bound - self.ours.low, self.ours.high - self.bound) < self.margin
+
+    @property
+    def p(self) -> float | None:
+        """1 - the highest confidence at which the interval says the same; of an undecided one, at which it would say
+        more or less. None for bounds that are no confidence interval, or of an earlier version.
+
+        Of an interval wider than 95%, such as an early look's, as much greater as its share of the 5% is less.
+        """
+        if self.ours.spread is None:
+            return None
+        away = abs(self.ours.value - self.bound)
+        equal = self.verdict == "practically equal" and self.margin is not None
+        found = self.ours.spread.p(self.margin - away if equal and self.margin is not None else away)
+        return min(found * (1 - CONFIDENCE) / (1 - self.ours.confidence), 1.0)
+
+    @property
+    def remark(self) -> str:
+        """What the verdict's word leaves open: a difference too small to matter, or the paper's below the margin."""
+        if self.margin is None or not self.within:
+            return ""
+        if self.verdict != "practically equal":
+            return f"But by less than the margin of {self.margin:g}."
+        if self.printed is None:
+            return f"Any difference is below the margin of {self.margin:g}."
+        own = f"The paper's own difference, {abs(self.printed - self.bound):g}, is"
+        if abs(self.printed - self.bound) < self.margin:
+            return f"{own} below the margin of {self.margin:g}, too: this neither repeats nor contradicts it."
+        return f"{own} not below the margin of {self.margin:g}: so great a one is not found here."

@@ -4,14 +4,16 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 from transformers import ProcessorMixin
 
 from atv.ablation.base import Ablation
 from atv.ablation.bench import Bench, Round
+from atv.ablation.deciding import Decided, Decider
 from atv.ablation.language_left import require_english
+from atv.ablation.looks import looks
 from atv.ablation.record import AblationRecord
 from atv.ablation.results import Results
 from atv.ablation.runner import Run, run_ablation
@@ -28,6 +30,14 @@ from atv.evaluation.questions import question_batches
 from atv.model.loading import model_folder
 from atv.records.digests import content_digest
 from atv.records.files import from_here, writable
+
+
+class Written(NamedTuple):
+    """What was written of an ablation: the record, the results that it was made of, and the folder."""
+
+    record: AblationRecord
+    results: Results
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -96,15 +106,15 @@ class Grid:
     seeds: int = 1
 
     @classmethod
-    def prepared(cls, given: GridSettings) -> "Grid":
-        """Loads the model and makes the questions ready.
+    def prepared(cls, given: GridSettings, asked: Questions | None = None) -> "Grid":
+        """Loads the model and makes the questions ready; ``asked`` stands in for all that the settings name.
 
         Raises:
             ValueError: for a model, data or options that do not fit.
         """
         if given.seeds < 1:
             raise ValueError(f"seeds: expected 1 or more, got {given.seeds}")
-        asked = given.asked()
+        asked = given.asked() if asked is None else asked
         calibration = own_data(given.model) if given.calibration is None else given.calibration
         pool = load_calibration(calibration)
         writable(given.results, "results")
@@ -132,12 +142,39 @@ class Grid:
         """All cells of an ablation, or those of a shard; finished ones come from disk."""
         return run_ablation(ablation, self.store, self._drawn(ablation), self.seeds, trainer, shard)
 
-    def write(
-        self, ablation: Ablation, run: Run, columns: Sequence[str] | None = None
-    ) -> tuple[AblationRecord, Results, Path]:
-        """Writes the table and figure of a whole run; returns their record, the results, and the folder."""
+    def write(self, ablation: Ablation, run: Run, columns: Sequence[str] | None = None) -> Written:
+        """Writes the table and figure of a whole run."""
         results, folder = Results(run.finished), writable(self.results / ablation.name, "results")
-        return write_results(ablation, results, folder, self.given(ablation), columns), results, folder
+        return Written(write_results(ablation, results, folder, self.given(ablation), columns), results, folder)
+
+    def decider(self, asked: Questions, trainer: L.Trainer, budget: float | None = None) -> Decider:
+        """Looks at growing parts of a suite's questions, with this grid's model and calibration data.
+
+        Args:
+            asked: all that may be asked, of which the grid was given ``first_look``.
+            budget: seconds that all cells may take together; None is no limit.
+        """
+        assert isinstance(asked, Suite)
+        planned, bench = looks(asked.size), self.store.bench
+        (length,) = {own.max_new_tokens for own in bench.rounds}
+
+        def store(number: int) -> CellStore:
+            part = asked.part(planned[number - 1].groups if number else 0, planned[number].groups)
+            return CellStore(
+                self.store.folder, self.store.model, bench.asking(rounds_of(part, bench.processor, length))
+            )
+
+        return Decider(planned, store, self.seed, trainer, budget)
+
+    def write_decided(self, ablation: Ablation, decided: Decided, columns: Sequence[str] | None = None) -> Written:
+        """As ``write``, of what was looked at; each finding with the interval that decided it."""
+        assert decided.results is not None and decided.look is not None
+        folder = writable(self.results / ablation.name, "results")
+        seeds = list(range(self.seed, self.seed + decided.look.seeds))
+        origin = self.given(ablation) | {"seeds": seeds, "decide": True}
+        findings = list(decided.findings.values())
+        record = write_results(ablation, decided.results, folder, origin, columns, findings)
+        return Written(record, decided.results, folder)
 
     def given(self, ablation: Ablation) -> dict[str, Any]:
         """How the ablation's cells came about, for the record."""
@@ -147,6 +184,16 @@ class Grid:
 
     def _drawn(self, ablation: Ablation) -> range:
         return range(self.seed, self.seed + max(self.seeds, ablation.seeds))
+
+
+def first_look(asked: Questions) -> Suite:
+    """The part of the questions that the first of several looks takes.
+
+    Raises:
+        ValueError: for fewer than 50 groups a task.
+    """
+    assert isinstance(asked, Suite)
+    return asked.part(0, looks(asked.size)[0].groups)
 
 
 def rounds_of(asked: Questions, processor: ProcessorMixin, max_new_tokens: int | None) -> list[Round]:

@@ -15,12 +15,14 @@ from pandas.api.types import is_string_dtype
 
 from atv.ablation.findings import Finding
 from atv.ablation.shown_table import ShownTable
-from atv.evaluation.scores import Estimate
+from atv.evaluation.estimates import Estimate
 from atv.records.files import atomic, read_json, write_json
 
 RUN, FINDINGS, TABLE = "run.json", "findings.json", "table.csv"
 # 2: the tasks that are shown and the columns of words stand in run.json; in 1 they could be read off table.md alone.
 SCHEMA = 2
+# Of a finding, what follows from the rest.
+JUDGED = ("verdict", "p", "remark")
 DESCRIBED = ("name", "question", "paper", "about", "caption", "file", "seeds", "versions", "git", "hardware", "cells")
 
 
@@ -61,7 +63,7 @@ class AblationRecord:
         text = ShownTable.of(_as_text(folder / TABLE), words, columns).markdown()
         with atomic(folder / "table.md") as path:
             path.write_text(f"# {self.run['question']}\n\n{self.run['caption']}\n\n{text}\n")
-        write_json(folder / FINDINGS, [asdict(each) | {"verdict": each.verdict} for each in self.findings])
+        write_json(folder / FINDINGS, [_recorded(each) for each in self.findings])
         shown = {"columns": None if columns is None else list(columns), "words": words}
         write_json(folder / RUN, dict(self.run) | shown | {"schema": SCHEMA})
 
@@ -88,6 +90,10 @@ def _as_text(file: Path) -> pd.DataFrame:
         raise ValueError(f"{file.name} holds no table: {error}") from error
 
 
+def _recorded(finding: Finding) -> dict[str, Any]:
+    return asdict(finding) | {"ours": finding.ours.record()} | {name: getattr(finding, name) for name in JUDGED}
+
+
 def _findings(file: Path) -> list[Finding]:
     try:
         rows = json.loads(file.read_text())
@@ -95,7 +101,7 @@ def _findings(file: Path) -> list[Finding]:
         raise ValueError(f"{file.name} is no JSON: {error}") from error
     try:
         # The verdict is the interval's, whatever the file calls it.
-        given = [{name: value for name, value in row.items() if name != "verdict"} for row in rows]
-        return [Finding(**row | {"ours": Estimate(**row["ours"])}) for row in given]
+        given = [{name: value for name, value in row.items() if name not in JUDGED} for row in rows]
+        return [Finding(**row | {"ours": Estimate.read(row["ours"])}) for row in given]
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{file.name} holds something else than findings: {error}") from error

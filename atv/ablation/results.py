@@ -1,6 +1,7 @@
 """An ablation's finished cells, those that differ in nothing but the seed taken together."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -8,8 +9,16 @@ import numpy as np
 import pandas as pd
 
 from atv.ablation.store import FinishedCell
+from atv.evaluation.estimates import Estimate
 from atv.evaluation.repetition import only_repeats
-from atv.evaluation.scores import Estimate, TaskScore, difference, over_seeds, retention, task_scores
+from atv.evaluation.scores import (
+    TaskScore,
+    difference,
+    on_shared_groups,
+    over_seeds,
+    retention,
+    task_scores,
+)
 
 Labels = dict[str, Any]
 
@@ -51,7 +60,11 @@ class Results:
 
     def scores(self, **labels: Any) -> dict[str, TaskScore]:
         """Task -> score over all seeds."""
-        cells = self.of(**labels)
+        return self._pooled(self.of(**labels))
+
+    def _pooled(self, cells: Sequence[FinishedCell]) -> dict[str, TaskScore]:
+        if len({done.cell.title for done in cells}) > 1:
+            raise ValueError(f"labels: expected one method, got {'; '.join(done.cell.title for done in cells)}")
         key = ", ".join(done.folder.name for done in cells)
         if key not in self._scores:
             self._scores[key] = over_seeds([task_scores(done.rows) for done in cells])
@@ -59,16 +72,35 @@ class Results:
 
     def retention(self, **labels: Any) -> dict[str, Estimate]:
         """Task -> percent of the dense score kept, "average" among them."""
-        return retention(self.dense, self.scores(**labels))
+        cells = self.of(**labels)
+        kept = retention(*on_shared_groups(self.dense, self._pooled(cells)))
+        return {task: replace(own, runs=_titles(cells)) for task, own in kept.items()}
 
     def by_seed(self, **labels: Any) -> list[float]:
         """Average retention of each seed by itself."""
-        alone = [retention(self.dense, task_scores(done.rows)) for done in self.of(**labels)]
+        alone = [retention(*on_shared_groups(self.dense, task_scores(done.rows))) for done in self.of(**labels)]
         return [kept["average"].value for kept in alone]
 
     def difference(self, one: Labels, other: Labels, task: str = "average") -> Estimate:
-        """By how many points of retention ``one`` exceeds ``other``, on the same questions (paired)."""
-        return difference(self.dense, self.scores(**one), self.scores(**other))[task]
+        """By how many points of retention ``one`` exceeds ``other``, on the questions and seeds of both (paired).
+
+        Raises:
+            ValueError: when they have no seed in common.
+        """
+        pair = self._paired(one, other)
+        gap = difference(*on_shared_groups(self.dense, *map(self._pooled, pair)))[task]
+        return replace(gap, runs=_titles([*pair[0], *pair[1]]))
+
+    def _paired(self, one: Labels, other: Labels) -> tuple[list[FinishedCell], list[FinishedCell]]:
+        """Their cells of the same seeds, in the same order; the dense model's only one goes with any."""
+        first, second = self.of(**one), self.of(**other)
+        if not all(done.cell.pathways for done in (*first, *second)):
+            return first, second
+        seeds = [done.cell.seed for done in first if done.cell.seed in {found.cell.seed for found in second}]
+        if not seeds:
+            raise ValueError(f"difference: {one} and {other} have no seed in common")
+        by_seed = [{done.cell.seed: done for done in cells} for cells in (first, second)]
+        return [by_seed[0][seed] for seed in seeds], [by_seed[1][seed] for seed in seeds]
 
     @cached_property
     def reads(self) -> bool:
@@ -95,6 +127,10 @@ class Results:
 
     def count(self, **labels: Any) -> str:
         """What stands behind a number of these labels, in words."""
-        questions = sum(score.questions for score in self.dense.values())
+        questions = sum(score.questions for score in self.scores(**labels).values())
         seeds = len(self.of(**labels))
         return f"{questions:,} questions, {seeds} seed{'s' if seeds > 1 else ''}"
+
+
+def _titles(cells: Sequence[FinishedCell]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(done.cell.title for done in cells))

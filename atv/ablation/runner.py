@@ -39,6 +39,7 @@ def run_ablation(
     whole_seeds: int,
     trainer: L.Trainer,
     shard: Shard | None = None,
+    claimed: Callable[[Cell], bool] | None = None,
 ) -> Run:
     """All cells of the grid for every seed, finished ones from disk; one line a cell.
 
@@ -47,11 +48,13 @@ def run_ablation(
 
     Args:
         whole_seeds: of the seeds after so many, only the cells that something is claimed of.
+        claimed: which these are; None is as the ablation says.
     """
+    chosen = ablation.claimed if claimed is None else claimed
 
     def wanted(made: Callable[[int], Sequence[Cell]]) -> list[Cell]:
         first = [cell for seed in seeds[:whole_seeds] for cell in made(seed)]
-        return first + [cell for seed in seeds[whole_seeds:] for cell in made(seed) if ablation.claimed(cell)]
+        return first + [cell for seed in seeds[whole_seeds:] for cell in made(seed) if chosen(cell)]
 
     run = Run()
     console = Console(quiet=not trainer.is_global_zero)

@@ -26,10 +26,14 @@ from atv.records.pruning_report import BOTH, REPORT, PruningReport, masks_file
 
 @dataclass(frozen=True)
 class FinishedCell:
-    """A cell and the folder that holds what it came to; everything is read when it is asked for."""
+    """A cell and the folder that holds what it came to; everything is read when it is asked for.
+
+    ``further`` are the same cell's, asked more questions.
+    """
 
     cell: Cell
     folder: Path
+    further: tuple["FinishedCell", ...] = ()
 
     @cached_property
     def record(self) -> CellRecord:
@@ -39,7 +43,8 @@ class FinishedCell:
     @cached_property
     def rows(self) -> pd.DataFrame:
         """The answers, one row a question; or what else the ablation measured."""
-        return pd.read_parquet(self.folder / "rows.parquet")
+        own = pd.read_parquet(self.folder / "rows.parquet")
+        return pd.concat([own, *(part.rows for part in self.further)], ignore_index=True) if self.further else own
 
     @cached_property
     def report(self) -> PruningReport | None:
@@ -49,7 +54,7 @@ class FinishedCell:
     @property
     def seconds(self) -> float:
         """Wall-clock time of all its parts together."""
-        return sum(self.record.seconds.values())
+        return sum(self.record.seconds.values()) + sum(part.seconds for part in self.further)
 
     @property
     def visual_tokens(self) -> float:

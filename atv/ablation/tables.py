@@ -13,7 +13,7 @@ def retention_table(results: Results) -> pd.DataFrame:
     """The table of retention: one row a labelling and task, "average" among the tasks.
 
     Columns: the labels, those of ``Results.language`` where it was measured, task, score (0..100, missing for the
-    average), groups, questions, seeds, retention, low, high (95% bootstrap interval; all in percent of the dense
+    average), groups, questions, seeds, retention, low, high (95% interval; all in percent of the dense
     score), seed_low and seed_high (least and greatest average retention of one seed).
     """
     rows = []

@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 
 from atv.ablation.base import Ablation
+from atv.ablation.findings import Finding
 from atv.ablation.record import AblationRecord
 from atv.ablation.results import Results
 from atv.records.files import atomic
@@ -16,9 +17,16 @@ from atv.records.provenance import provenance
 
 
 def write_results(
-    ablation: Ablation, results: Results, folder: Path, origin: Mapping[str, Any], columns: Sequence[str] | None = None
+    ablation: Ablation,
+    results: Results,
+    folder: Path,
+    origin: Mapping[str, Any],
+    columns: Sequence[str] | None = None,
+    findings: Sequence[Finding] | None = None,
 ) -> AblationRecord:
     """Writes figure.png and the record's files, each atomically; ``origin`` tells how the cells came about.
+
+    ``findings`` are those of earlier looks at the results, where there were several; None is the ablation's own.
 
     Returns:
         The record.
@@ -28,7 +36,8 @@ def write_results(
     with atomic(folder / "figure.png") as path:
         figure.savefig(path, dpi=160, format="png")
     plt.close(figure)
-    record = AblationRecord(_run(ablation, results, origin), ablation.findings(results), table)
+    told = ablation.findings(results) if findings is None else findings
+    record = AblationRecord(_run(ablation, results, origin), told, table)
     record.write(folder, columns)
     return record
 
@@ -38,6 +47,7 @@ def _run(ablation: Ablation, results: Results, origin: Mapping[str, Any]) -> dic
     described |= {"about": inspect.getdoc(ablation) or "", "caption": ablation.caption}
     cells = [
         {"id": done.folder.name, "labels": dict(done.cell.labels), "seed": done.cell.seed, "seconds": done.seconds}
+        | {"pruned": done.record.seconds.get("prune", 0.0)}
         for done in results.finished
     ]
     written = {"written": datetime.now(UTC).isoformat(timespec="seconds")}

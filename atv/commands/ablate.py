@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 from rich.console import Console
 
 from atv.ablation.base import Ablation
+from atv.ablation.deciding import Decided
 from atv.ablation.from_files import load_ablations
-from atv.ablation.grid import Grid, GridSettings
+from atv.ablation.grid import Grid, GridSettings, Written, first_look
 from atv.ablation.levels import Levels
 from atv.ablation.runner import Run
 from atv.ablation.shard import Shard
@@ -31,6 +31,8 @@ def ablate(
     sparsities: list[float] | str | None = None,
     patterns: list[str] | str | None = None,
     shard: str | None = None,
+    decide: bool = False,
+    budget: float | None = None,
     columns: list[str] | None = None,
     logger: list[LoggerName] | LoggerName = "wandb",
     trainer: dict[str, Any] | None = None,
@@ -49,36 +51,50 @@ def ablate(
             6:8, too.
         shard: Part of the cells to run: i/n is every n-th one, from the i-th on, so that n processes or machines that
             share the results folder run all of them in any order. Tables are written by whoever finds all finished.
+        decide: Whether to ask no more than verdicts need: a fifth of the groups with 3 seeds, then half with 4, then
+            all with 5, each time only the cells that an undecided finding rests on. A verdict must be surer at an
+            early look, so that stopping there makes no more of them wrong. Takes a suite, and no --seeds.
+        budget: With decide: hours that all cells may take together, finished ones included. Default: no limit.
         columns: Tasks that table.md shows, "average" among them. Default: all.
         logger: Where runs are logged: wandb (offline unless you are logged in or WANDB_MODE says otherwise), csv,
             tensorboard, a list of these, or none.
     """
+    if budget is not None and (not decide or budget <= 0):
+        raise ValueError(f"budget: expected hours above 0, together with decide; got {budget} and decide {decide}")
+    if decide and settings.benchmark is not None:
+        raise ValueError("decide: expected a suite of tasks, whose questions can be asked part by part, got benchmarks")
     ablations = load_ablations(file, Levels.suited(settings.model, sparsities, patterns))
     loggers, part = chosen_loggers(logger), Shard.parse(shard) if shard else None
     runner = quiet_trainer(**({"enable_progress_bar": False} | (trainer or {})))
     console = Console(quiet=not runner.is_global_zero)
     with console.status("reading questions"):
-        grid = Grid.prepared(settings)
+        asked = settings.asked()
+        grid = Grid.prepared(settings, first_look(asked) if decide else asked)
     chosen_tasks(grid.tasks, columns)
     _tell_strangers(grid.store, console)
+    decider = grid.decider(asked, runner, budget and 3600 * budget) if decide else None
     failed: dict[str, str] = {}
     for ablation in ablations:
-        run = _run(ablation, grid, runner, part, console)
+        console.print(f"[bold]{ablation.question}[/bold]\n{inspect.getdoc(ablation)}")
+        decided = decider.decide(ablation, part) if decider else None
+        run = decided.run if decided else grid.run(ablation, runner, part)
+        _tell_left(ablation, run, decided, console)
         failed |= {f"{ablation.name}: {cell}": error for cell, error in run.failed.items()}
-        if run.whole and runner.is_global_zero:
-            _publish(grid, ablation, run, columns, loggers, console)
+        if run.whole and run.finished and runner.is_global_zero:
+            written = grid.write_decided(ablation, decided, columns) if decided else grid.write(ablation, run, columns)
+            _publish(grid, ablation, written, loggers, console)
     if failed:
         raise CellsFailed("\n".join(f"{cell}\n{error}" for cell, error in failed.items()))
 
 
-def _run(ablation: Ablation, grid: Grid, trainer: L.Trainer, shard: Shard | None, console: Console) -> Run:
-    """Runs an ablation's cells, and says what is left of them."""
-    console.print(f"[bold]{ablation.question}[/bold]\n{inspect.getdoc(ablation)}")
-    run = grid.run(ablation, trainer, shard)
+def _tell_left(ablation: Ablation, run: Run, decided: Decided | None, console: Console) -> None:
+    """Says what is left of an ablation's cells, or of its findings."""
     if not run.whole:
         left = f"{len(run.missing)} left to other shards, {len(run.failed)} failed"
         console.print(f"{ablation.name}: {len(run.finished)} cells finished, {left}; run it again for the tables")
-    return run
+    if decided and decided.undecided:
+        why = decided.stopped or "all questions and seeds are asked"
+        console.print(f"{ablation.name}: {len(decided.undecided)} findings are undecided: {why}", soft_wrap=True)
 
 
 def _tell_strangers(store: CellStore, console: Console) -> None:
@@ -88,11 +104,9 @@ def _tell_strangers(store: CellStore, console: Console) -> None:
         console.print(f"left alone: {len(ids)} cell{'s' if len(ids) > 1 else ''} ({reason}): {named}", soft_wrap=True)
 
 
-def _publish(
-    grid: Grid, ablation: Ablation, run: Run, columns: list[str] | None, loggers: Sequence[str], console: Console
-) -> None:
-    """Writes the table and figure of a whole grid, then logs it."""
-    record, results, folder = grid.write(ablation, run, columns)
+def _publish(grid: Grid, ablation: Ablation, written: Written, loggers: Sequence[str], console: Console) -> None:
+    """Logs what was written of a whole grid."""
+    record, results, folder = written
     console.print(f"table and figure are in {folder}")
     with console.status(f"logging to {', '.join(loggers)}"):
         new = log_ablation(ablation, results, record, folder, grid.given(ablation), loggers)

@@ -21,7 +21,10 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
         *("epochs", "learning_rate", "weight_decay", "warmup", "lora_rank", "lora_alpha", "train_also"),
         *("gradient_checkpointing", "checkpoint_every"),
     ),
-    "Ablations": ("file", "sparsities", "patterns", "language", "seeds", "shard", "columns"),
+    "Ablations": (
+        *("file", "sparsities", "patterns", "language", "seeds", "shard", "decide", "budget", "columns", "effect"),
+        "power",
+    ),
     "Answers": ("folders", "flips"),
     "Results": (*("output", "results", "logger", "scores", "push_to_hub", "entity", "project", "print_lmms_eval"),),
     "Run": ("seed", "batch_size", "workers", "plugin", "trainer"),

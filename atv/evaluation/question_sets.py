@@ -1,7 +1,8 @@
 """What a model can be asked, with the data at hand: the bundled suite, or benchmarks. Each asks and scores."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -18,7 +19,7 @@ from atv.evaluation.benchmarks.loaded import LoadedBenchmark
 from atv.evaluation.generation import answer
 from atv.evaluation.identity import asked_with
 from atv.evaluation.picture_size import pin_pixels
-from atv.evaluation.questions import BATCH_SIZE, question_batches
+from atv.evaluation.questions import BATCH_SIZE, first_groups, question_batches
 from atv.evaluation.scores import retention, task_scores
 from atv.records.digests import weights_digest
 from atv.records.evaluation_report import EvaluationReport, TaskRow
@@ -53,6 +54,18 @@ class Suite:
     evaluation: str
     split: str
     groups: int | None = None
+
+    @property
+    def size(self) -> int:
+        """Groups of the task that has the fewest."""
+        pairs = set(zip(self.rows["task"], self.rows["group"], strict=True))
+        there = min(Counter(task for task, _ in pairs).values())
+        return there if self.groups is None else min(there, self.groups)
+
+    def part(self, start: int, end: int) -> "Suite":
+        """The groups of each task from ``start`` up to ``end``, counted from 0."""
+        first, last = first_groups(self.rows, start), first_groups(self.rows, end)
+        return replace(self, rows=self.rows.select(sorted(set(last) - set(first))), groups=None)
 
     def ask(self, model: PreTrainedModel, processor: ProcessorMixin, how: Asking) -> EvaluationReport:
         """Asks every question; answers go to answers.parquet."""
@@ -133,7 +146,7 @@ class Benchmarks:
             rank_zero_warn("retention: the dense model scores 0 on every benchmark, so there is nothing to keep")
             return {}
         kept = retention(before, {name: result.score for name, result in results.items()})
-        return {name: asdict(estimate) for name, estimate in kept.items()}
+        return {name: {"value": own.value, "low": own.low, "high": own.high} for name, own in kept.items()}
 
 
 def _length(loaded: LoadedBenchmark, how: Asking) -> int:

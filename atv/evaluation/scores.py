@@ -3,51 +3,72 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
-from scipy.stats import bootstrap
+from numpy.typing import NDArray
 
 from atv.evaluation import metrics
+from atv.evaluation.estimates import Estimate, TaskPart, mean_over
+from atv.evaluation.metrics.base import stable_hash
 from atv.plugins import resolve
-
-RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
 class TaskScore:
     """A task's score (0..1) with the counts behind it.
 
-    ``values`` (seeds, groups) and ``strata`` (groups,) are ordered alike for every model that answered the same
-    questions; a score of several seeds is the mean of theirs.
+    ``values`` (seeds, groups), ``strata`` (groups,) and ``names`` (groups,), the hashes of the groups, are ordered by
+    the latter, and ``sizes`` (groups,), their questions; a score of several seeds is the mean of theirs.
     """
 
     score: float
-    groups: int
-    questions: int
     values: NDArray[np.float64]
     strata: NDArray[np.int64]
+    names: NDArray[np.int64]
+    sizes: NDArray[np.int64]
     stratify: bool
+
+    @property
+    def groups(self) -> int:
+        return len(self.names)
+
+    @property
+    def questions(self) -> int:
+        return int(self.sizes.sum())
 
     @property
     def right(self) -> float:
         """The groups that are right, in part or whole, out of ``groups``; the mean of the seeds."""
         return float(self.values.mean(0).sum())
 
-    def of(self, rows: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The score of resampled groups and seeds.
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """What each group counts in the score (groups,), 1 in sum."""
+        _, category, sizes = np.unique(self.categories, return_inverse=True, return_counts=True)
+        return 1 / (len(sizes) * sizes[category])
 
-        Args:
-            rows: indices of groups (resamples, groups).
-            weights: of the seeds (resamples, seeds), 1 in sum.
+    @property
+    def categories(self) -> NDArray[np.int64]:
+        """The category of each group where the score is a mean over categories, else one for all."""
+        return self.strata if self.stratify else np.zeros_like(self.strata)
+
+    def on(self, names: NDArray[np.int64]) -> "TaskScore":
+        """The score on these groups alone.
+
+        Raises:
+            ValueError: for no group.
         """
-        drawn = np.take_along_axis(weights @ self.values, rows, axis=1)
-        if not self.stratify:
-            return drawn.mean(1)
-        members = [self.strata[rows] == stratum for stratum in np.unique(self.strata)]
-        means = [(drawn * inside).sum(1) / np.maximum(inside.sum(1), 1) for inside in members]
-        return np.mean(means, axis=0)
+        if not len(names):
+            raise ValueError("scores: the models were asked no group of questions in common")
+        inside = np.isin(self.names, names)
+        if inside.all():
+            return self
+        fewer = {"values": self.values[:, inside], "strata": self.strata[inside]}
+        fewer |= {"names": self.names[inside], "sizes": self.sizes[inside]}
+        kept = replace(self, **fewer)
+        return replace(kept, score=float((kept.values @ kept.weights).mean()))
 
 
 def task_scores(answers: pd.DataFrame) -> dict[str, TaskScore]:
@@ -56,8 +77,9 @@ def task_scores(answers: pd.DataFrame) -> dict[str, TaskScore]:
     for task, rows in answers.groupby("task", sort=False):
         metric = resolve(rows["metric"].iloc[0], metrics.GroupedScore, "metric")
         values, strata = metric.group_values(rows)
+        names, sizes = np.unique([stable_hash(group) for group in rows["group"]], return_counts=True)
         score, by_seed = float(metric.mean(values, strata)), values.numpy()[None]
-        scores[str(task)] = TaskScore(score, len(values), len(rows), by_seed, strata.numpy(), metric.stratify)
+        scores[str(task)] = TaskScore(score, by_seed, strata.numpy(), names, sizes, metric.stratify)
     return scores
 
 
@@ -71,35 +93,30 @@ def over_seeds(scores: Sequence[Mapping[str, TaskScore]]) -> dict[str, TaskScore
     return pooled
 
 
+def on_shared_groups(*models: Mapping[str, TaskScore]) -> list[dict[str, TaskScore]]:
+    """The scores of several models on the groups that all of them were asked.
+
+    Raises:
+        ValueError: when there are none of a task.
+    """
+    names = {task: reduce(np.intersect1d, [scores[task].names for scores in models]) for task in models[0]}
+    return [{task: scores[task].on(names[task]) for task in names} for scores in models]
+
+
 def category_scores(answers: pd.DataFrame) -> dict[str, TaskScore]:
     """Category -> score, of one task's rows."""
     return {str(category): next(iter(task_scores(rows).values())) for category, rows in answers.groupby("category")}
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its 95% bootstrap confidence interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-def mean_estimate(values: ArrayLike) -> Estimate:
-    """The mean of independent values, its interval by resampling them; a single value has no width."""
-    each = np.asarray(values, dtype=np.float64)
-    if len(each) == 1 or np.ptp(each) == 0:
-        return Estimate(float(each.mean()), float(each.mean()), float(each.mean()))
-    drawn = bootstrap((each,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=0)
-    return Estimate(float(each.mean()), float(drawn.confidence_interval.low), float(drawn.confidence_interval.high))
-
-
 def retention(dense: Mapping[str, TaskScore], pruned: Mapping[str, TaskScore]) -> dict[str, Estimate]:
     """Percent of the dense score kept, by task, and the mean over tasks as "average".
 
-    The bootstrap resamples groups of questions, dense and pruned together, and the seeds of the pruned model. Tasks
-    whose dense score is 0 have no retention and are left out; where all are, the average is not a number, and a warning
-    says why.
+    Intervals are of other groups of questions, the same ones for both models, and of other seeds of the pruned model
+    where there are several. Tasks whose dense score is 0 have no retention and are left out; where all are, the average
+    is not a number, and a warning says why.
+
+    Raises:
+        ValueError: when the dense model answered other questions.
     """
     return _estimates(_kept(dense, pruned))
 
@@ -107,38 +124,55 @@ def retention(dense: Mapping[str, TaskScore], pruned: Mapping[str, TaskScore]) -
 def difference(
     dense: Mapping[str, TaskScore], one: Mapping[str, TaskScore], other: Mapping[str, TaskScore]
 ) -> dict[str, Estimate]:
-    """By how many points ``one``'s retention exceeds ``other``'s; both are resampled together (paired). As of
+    """By how many points ``one``'s retention exceeds ``other``'s, question by question and seed by seed (paired).
+
+    Both have the same seeds in the same order, or one of them has a single row that holds for every seed. As of
     ``retention``, tasks and an average may be missing.
+
+    Raises:
+        ValueError: when one answered other questions.
     """
     ones, others = _kept(dense, one), _kept(dense, other)
     return _estimates({task: kept - others[task] for task, kept in ones.items()})
 
 
-def _kept(dense: Mapping[str, TaskScore], pruned: Mapping[str, TaskScore]) -> dict[str, NDArray[np.float64]]:
-    """Task -> retention: the point estimate, then the bootstrap's draws; the same draws for any model."""
-    seeds = {len(score.values) for score in pruned.values()}.pop()
-    weights = np.random.default_rng(1).multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
-    rng = np.random.default_rng(0)
+def kept_share(
+    dense: NDArray[np.float64],
+    pruned: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    categories: NDArray[np.int64],
+) -> TaskPart:
+    """Pruned score / dense score in percent, made linear in the groups (the delta method).
+
+    Args:
+        dense: the groups' values (..., groups).
+        pruned: likewise, by seed (..., seeds, groups).
+        weights: what each group counts in the score (groups,), 1 in sum.
+        categories: of each group (groups,).
+    """
+    base = np.asarray(dense @ weights)[..., None]
+    share = pruned @ weights / base
+    pulls = weights * (pruned - share[..., None] * dense[..., None, :]) / base[..., None]
+    return TaskPart(100 * share, 100 * pulls, categories)
+
+
+def _kept(dense: Mapping[str, TaskScore], pruned: Mapping[str, TaskScore]) -> dict[str, TaskPart]:
+    """Task -> retention in percent, as a ratio made linear in the groups."""
     kept = {}
     for task, before in dense.items():
-        rows = rng.integers(before.groups, size=(RESAMPLES, before.groups))
+        after = pruned[task]
+        if not np.array_equal(before.names, after.names):
+            raise ValueError(f"retention: the two models answered other questions of {task}")
         if before.score > 0:
-            after = pruned[task]
-            base = before.of(rows, np.ones((RESAMPLES, 1)))
-            # A draw in which the dense model scores 0 has no retention.
-            drawn = after.of(rows, weights) / np.where(base > 0, base, np.nan)
-            kept[task] = 100 * np.concatenate([[after.score / before.score], drawn])
+            kept[task] = kept_share(before.values[0], after.values, before.weights, before.categories)
     if not kept:
         warnings.warn("retention: the dense model scores 0 on every task, so there is nothing to keep", stacklevel=3)
-        return {"average": np.full(RESAMPLES + 1, np.nan)}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
-        return kept | {"average": np.nanmean(list(kept.values()), axis=0)}
+    return kept
 
 
-def _estimates(draws: Mapping[str, NDArray[np.float64]]) -> dict[str, Estimate]:
-    bounds = {
-        task: np.full(2, np.nan) if np.isnan(drawn).all() else np.nanpercentile(drawn[1:], (2.5, 97.5))
-        for task, drawn in draws.items()
-    }
-    return {task: Estimate(float(drawn[0]), *map(float, bounds[task])) for task, drawn in draws.items()}
+def _estimates(parts: Mapping[str, TaskPart]) -> dict[str, Estimate]:
+    """Of each task, and of their mean; of no task the mean is not a number."""
+    if not parts:
+        return {"average": Estimate(np.nan, np.nan, np.nan)}
+    told = {task: mean_over([part]) for task, part in parts.items()} | {"average": mean_over(list(parts.values()))}
+    return {task: Estimate.of(float(value), spread) for task, (value, spread) in told.items()}

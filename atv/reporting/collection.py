@@ -4,14 +4,19 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import get_args
 
-from atv.ablation.findings import Verdict
+from scipy.stats import false_discovery_control
+
+from atv.ablation.findings import Finding, Verdict
 from atv.reporting.section import Section
 
 # Finished cells, which are read through the ablations that took them.
 CELLS = "cells"
+# Of all decided verdicts, the share that may be wrong when the report is taken as a whole.
+FALSE_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,21 @@ class Collection:
         counts = Counter(finding.verdict for section in self.sections for finding in section.findings)
         papers = ("holds", "does not hold")
         return {verdict: counts[verdict] for verdict in get_args(Verdict) if counts[verdict] or verdict not in papers}
+
+    @cached_property
+    def corrected(self) -> dict[Finding, float]:
+        """Finding -> its p-value corrected for all findings of the report (Benjamini and Hochberg); without those that
+        have no p-value, such as findings of an earlier version."""
+        tested = [(finding, finding.p) for section in self.sections for finding in section.findings]
+        told = [(finding, p) for finding, p in tested if p is not None]
+        adjusted = false_discovery_control([p for _, p in told]) if told else []
+        return {finding: float(q) for (finding, _), q in zip(told, adjusted, strict=True)}
+
+    @property
+    def standing(self) -> dict[Finding, bool]:
+        """Decided finding -> whether its verdict stands when corrected."""
+        decided = {finding: q for finding, q in self.corrected.items() if finding.verdict != "undecided"}
+        return {finding: q <= FALSE_SHARE for finding, q in decided.items()}
 
     @property
     def seconds(self) -> dict[str, float]:

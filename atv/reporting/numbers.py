@@ -4,14 +4,15 @@ import math
 from collections.abc import Mapping
 
 from atv.ablation.findings import Finding
+from atv.evaluation.estimates import CONFIDENCE
 
 MINUS = "\N{MINUS SIGN}"
 
 
 def ours(finding: Finding) -> tuple[str, str]:
-    """Our number and its interval, both to two digits of the interval's width.
+    """Our number and its interval, both to two digits of the interval's width, with its confidence unless 95%.
 
-    >>> from atv.evaluation.scores import Estimate
+    >>> from atv.evaluation.estimates import Estimate
     >>> ours(Finding("", "", Estimate(12.3456, 9.0, 15.4), "points"))
     ('12.3', '[9.0, 15.4]')
     """
@@ -19,7 +20,8 @@ def ours(finding: Finding) -> tuple[str, str]:
     width = estimate.high - estimate.low
     digits = min(max(1 - math.floor(math.log10(width)), 0), 6) if 0 < width < math.inf else 2
     value, low, high = (number(value, digits) for value in (estimate.value, estimate.low, estimate.high))
-    return value, f"[{low}, {high}]"
+    wider = "" if estimate.confidence == CONFIDENCE else f" at {100 * estimate.confidence:g}%"
+    return value, f"[{low}, {high}]{wider}"
 
 
 def number(value: float, digits: int | None = None) -> str:
@@ -35,6 +37,15 @@ def number(value: float, digits: int | None = None) -> str:
     if not text.strip("-0.,"):
         text = text.lstrip("-")
     return text.replace("-", MINUS)
+
+
+def chance(p: float) -> str:
+    """A p-value as a reader needs it.
+
+    >>> chance(0.0417), chance(0.0), chance(1.0)
+    ('0.042', 'below 0.001', '1')
+    """
+    return "below 0.001" if p < 0.001 else f"{p:.2g}"
 
 
 def duration(seconds: float) -> str:

@@ -12,7 +12,14 @@ from atv.reporting.collection import Collection
 # Longer tables are folded.
 LONG = 15
 # A verdict is told by its words and its sign, never by its colour alone.
-SIGNS = {"reproduced": "✓", "not reproduced": "✕", "undecided": "?", "holds": "✓", "does not hold": "✕"}
+SIGNS = {
+    "reproduced": "✓",
+    "not reproduced": "✕",
+    "practically equal": "≈",
+    "undecided": "?",
+    "holds": "✓",
+    "does not hold": "✕",
+}
 
 
 def write_pages(collection: Collection, output: Path) -> Path:
@@ -37,6 +44,7 @@ def page(collection: Collection, output: Path, kind: str) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"ours": numbers.ours, "number": numbers.number, "duration": numbers.duration}
+    environment.filters["chance"] = numbers.chance
     environment.filters |= {"strip": numbers.strip, "setup": setup.setup, "inline": _inline}
     return environment.get_template(f"report.{kind}.jinja").render(
         collection=collection,

@@ -8,7 +8,7 @@ import pytest
 
 from atv.ablation.levels import PAPER, SUITED, Levels
 from atv.bundled import BUNDLED
-from atv.evaluation.scores import Estimate
+from atv.evaluation.estimates import Estimate
 from atv.everyday.assembly.location import EVERYDAY
 from atv.patterns import NOfM
 

@@ -8,7 +8,7 @@ import pytest
 
 from atv.ablation.findings import Finding
 from atv.ablation.record import AblationRecord
-from atv.evaluation.scores import Estimate
+from atv.evaluation.estimates import Estimate
 from atv.records.files import write_json
 
 PUBLISHED = sorted(file.parent for file in (Path(__file__).parents[2] / "docs" / "results").glob("*/run.json"))

@@ -12,7 +12,6 @@ from atv.ablation.shown_table import ShownTable
 from atv.ablation.store import CellStore, FinishedCell
 from atv.ablation.tables import retention_table
 from atv.api import Pathway
-from atv.evaluation.scores import Estimate
 from atv.records.cell_record import CellRecord
 from atv.selection import DriftTopK
 
@@ -72,29 +71,39 @@ def test_a_difference_is_paired(results):
     assert (same.low, same.value, same.high) == (0, 0, 0)
 
 
-def test_bootstrap_agrees_with_an_independent_one(results):
+def test_the_part_of_the_questions_agrees_with_a_bootstrap(results):
     rng = np.random.default_rng(5)
     dense = (np.arange(GROUPS) < 36).astype(float)
-    seeds = np.stack([(np.arange(GROUPS) < count).astype(float) for count in (30, 28)])
-    drawn = []
-    for _ in range(4000):
-        rows, which = rng.integers(GROUPS, size=GROUPS), rng.integers(2, size=2)
-        drawn.append(100 * seeds[which][:, rows].mean() / dense[rows].mean())
+    both = np.stack([(np.arange(GROUPS) < count).astype(float) for count in (30, 28)]).mean(0)
+    rows = rng.integers(GROUPS, size=(4000, GROUPS))
+    drawn = 100 * both[rows].mean(1) / dense[rows].mean(1)
     kept = results.retention(method="A")["average"]
-    assert (kept.low, kept.high) == pytest.approx(tuple(np.percentile(drawn, (2.5, 97.5))), abs=1.5)
+    assert np.sqrt(kept.spread.questions) == pytest.approx(drawn.std(), rel=0.05)
+    assert (kept.spread.groups, kept.spread.seeds) == (GROUPS, 2)
+    assert kept.spread.drawn == pytest.approx(np.var([100 * 30 / 36, 100 * 28 / 36], ddof=1) / 2)
 
 
-def test_draws_without_a_dense_score_are_left_out(store):
-    """Of three questions the dense model answers one: a third of all draws have nothing to keep."""
-    finished = []
-    for cell, credits in (
-        (Cell({"m": "dense"}), [1, 0, 0]),
-        (Cell({"m": "A"}, {"both": Pathway("TextOnly")}), [1, 1, 0]),
-    ):
-        store.save(cell, Measured(answers(credits)))
-        finished.append(store.load(cell))
-    kept = Results(finished).retention(m="A")["average"]
-    assert kept.value == pytest.approx(200) and kept.high <= 300
+def saved(store, cell, credits):
+    store.save(cell, Measured(answers(credits)))
+    return store.load(cell)
+
+
+def test_only_shared_questions_and_seeds_are_compared(store):
+    """A was asked three questions with seeds 0 and 1, B the first two with seeds 1 and 2."""
+    pools = {"A": {"both": Pathway("TextOnly")}, "B": {"both": Pathway("AllTokens")}}
+    given = {("A", 0): [1, 1, 1], ("A", 1): [0, 1, 0], ("B", 1): [1, 1], ("B", 2): [0, 0]}
+    finished = [saved(store, Cell({"m": "dense"}), [1, 1, 1])]
+    finished += [saved(store, Cell({"m": m}, pools[m], seed=seed), right) for (m, seed), right in given.items()]
+    results = Results(finished)
+    ours = results.difference({"m": "A"}, {"m": "B"})
+    assert ours.value == pytest.approx(-50) and ours.runs == ("m A", "m B")
+    assert (ours.spread.groups, ours.spread.seeds) == (2, 1)
+    assert results.difference({"m": "A"}, {"m": "dense"}).value == pytest.approx(-100 / 3)
+    assert results.count(m="B") == "2 questions, 2 seeds"
+    with pytest.raises(ValueError, match="no seed in common"):
+        Results([*finished[:2], finished[-1]]).difference({"m": "A"}, {"m": "B"})
+    with pytest.raises(ValueError, match="expected one method, got m dense; m A"):
+        results.retention()
 
 
 def test_a_dense_model_that_is_always_wrong_leaves_nothing_to_keep_and_tables_are_written_all_the_same(store):
@@ -118,15 +127,6 @@ def test_a_dense_model_that_is_always_wrong_leaves_nothing_to_keep_and_tables_ar
 def test_unknown_labels_name_the_choices(results):
     with pytest.raises(ValueError, match=r"no finished cell has \{'method': 'C'\}; there are: method dense; method A"):
         results.retention(method="C")
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "verdict"),
-    [(0.1, 2, "reproduced"), (-1, 2, "undecided"), (-2, 0, "not reproduced"), (-2, -1, "not reproduced")],
-)
-def test_the_interval_gives_the_verdict(low, high, verdict):
-    finding = Finding("A beats B", "1 point", Estimate((low + high) / 2, low, high), "points", bound=0.0)
-    assert finding.verdict == verdict
 
 
 def test_a_cell_is_named_by_what_moves_its_numbers(store):

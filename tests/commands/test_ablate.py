@@ -84,6 +84,22 @@ def test_benchmarks_stand_in_for_the_suite(atv_command, tmp_path):
     assert "name one with --benchmark" in atv_command("ablate", "--file", FILE, "--data", data)[2]
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--budget", 1], "budget: expected hours above 0, together with decide; got 1.0 and decide False"),
+        (["--decide", "true", "--budget", -1], "budget: expected hours above 0"),
+        (["--decide", "true", "--benchmark", "POPE"], "decide: expected a suite of tasks"),
+        (["--decide", "true", "--groups", 7], "at least 50 groups of questions of each task, got 7"),
+    ],
+)
+def test_what_cannot_be_decided_is_refused_before_anything_is_loaded(atv_command, tmp_path, options, message):
+    (tmp_path / "pair.py").write_text(PAIR)
+    given = ["--file", tmp_path / "pair.py", "--results", tmp_path / "results", "--logger", "none"]
+    code, _, err = atv_command("ablate", *given, *options)
+    assert code == 2 and message in err and not (tmp_path / "results").exists()
+
+
 PAIR = """
 from matplotlib.figure import Figure
 

@@ -7,7 +7,7 @@ def test_writes_both_files_and_says_what_it_left_out(atv_command, tmp_path):
     write(results, Flat())
     (results / "notes").mkdir()
     code, out, _ = atv_command("report", "--results", results, "--output", results / "report")
-    assert code == 0 and "ablations: 1; findings: 1 reproduced, 1 not reproduced, 1 undecided" in out
+    assert code == 0 and "ablations: 1; findings: 1 reproduced, 1 not reproduced, 1 practically equal, 1" in out
     assert f"skipped: {results / 'notes'}: no run.json" in out
     first = {file.name: file.read_bytes() for file in (results / "report").iterdir()}
     assert first.keys() == {"report.html", "report.md"}

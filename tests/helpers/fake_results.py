@@ -12,7 +12,7 @@ from atv.ablation.results import Results
 from atv.ablation.store import FinishedCell
 from atv.ablation.tables import RETENTION
 from atv.ablation.writing import write_results
-from atv.evaluation.scores import Estimate
+from atv.evaluation.estimates import Estimate
 
 TASKS = ["circular", "diagrams", "knowledge", "multistep", "paired", "presence", "reading", "relations", "average"]
 
@@ -42,11 +42,13 @@ class Flat(Ablation):
     def findings(self, results):
         above = "Text tokens calibrate the textual pathway better than visual ones at 60%."
         below, open_ = "Half of the visual pathway's weights may go.", "Mixed tokens | all of them | lie between both."
+        equal = "Text tokens with a few visual ones calibrate as well as all of them."
         unit = "points of retention"
         return [
             Finding(above, "33.73 points", Estimate(21.34, 18.1, 24.8), unit, count="1,350 questions, 3 seeds"),
             Finding(below, "no number", Estimate(-3.2, -4.4, -1.96), unit, bound=-1, note="The model is small."),
-            Finding(open_, "14.05 points", Estimate(0.4, -1.04, 1.9), unit),
+            Finding(open_, "14.05 points", Estimate(0.4, -1.04, 1.9), unit, margin=1.0),
+            Finding(equal, "0.15 points", Estimate(0.1, -0.61, 0.83), unit, margin=1.0, printed=0.15),
         ]
 
 

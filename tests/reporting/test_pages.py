@@ -28,11 +28,21 @@ def test_each_finding_has_its_numbers_beside_the_papers_and_a_verdict(pages):
             "not reproduced",
         ),
         ("lie between both", "14.05 points", "0.4", "[\N{MINUS SIGN}1.0, 1.9]", "undecided"),
+        ("a few visual ones", "0.15 points", "0.1", "[\N{MINUS SIGN}0.6, 0.8]", "practically equal"),
     ):
         row = next(row for row in summary.split("<tr") if claim in row)
         assert all(part in row for part in (paper, value, interval, f"</span> {verdict}</span>"))
         line = next(line for line in pages["md"].splitlines() if claim in line)
         assert f"| {paper} | {value} {interval} | points of retention |" in line and line.endswith(f" {verdict} |")
+
+
+def test_a_finding_says_its_margin_and_what_its_word_leaves_open(pages):
+    remark = (
+        "The paper&#39;s own difference, 0.15, is below the margin of 1, too: this neither repeats nor contradicts it."
+    )
+    assert remark in pages["html"] and html.unescape(remark) in pages["md"]
+    for text in pages.values():
+        assert text.count("practically equal if it is within 1 of that") == 2
 
 
 def test_text_is_text_and_never_markup(pages):

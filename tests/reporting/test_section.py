@@ -7,7 +7,12 @@ from atv.reporting.section import Section
 
 def test_reads_back_what_an_ablation_wrote(results):
     section = Section.read(results / "flat")
-    assert [finding.verdict for finding in section.findings] == ["reproduced", "not reproduced", "undecided"]
+    assert [finding.verdict for finding in section.findings] == [
+        "reproduced",
+        "not reproduced",
+        "undecided",
+        "practically equal",
+    ]
     assert section.findings[0].ours.low == 18.1 and section.findings[0].paper == "33.73 points"
     assert section.size == (1120, 640) and section.figure.startswith("data:image/png;base64,iVBOR")
     assert [row[0].plain for row in section.table.rows] == ["none", "text", "visual"]

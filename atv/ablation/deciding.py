@@ -1,0 +1,154 @@
+"""Runs no more cells than verdicts need: look by look, those alone that an undecided finding rests on."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+
+import lightning as L
+
+from atv.ablation.base import Ablation
+from atv.ablation.cell import Cell
+from atv.ablation.findings import Finding
+from atv.ablation.looks import Look
+from atv.ablation.results import Results
+from atv.ablation.runner import Run, run_ablation
+from atv.ablation.shard import Shard
+from atv.ablation.store import CellStore, FinishedCell
+
+
+@dataclass
+class Decided:
+    """How far an ablation came.
+
+    Attributes:
+        findings: each with the interval of the look that decided it, or of the last.
+        results: all that was asked of every cell.
+        look: the last that was reached.
+        runs: what became of the cells, by look and part of the questions.
+        stopped: why there was no further look, where some finding is undecided.
+    """
+
+    findings: dict[str, Finding] = field(default_factory=dict)
+    results: Results | None = None
+    look: Look | None = None
+    runs: list[Run] = field(default_factory=list)
+    stopped: str = ""
+
+    @property
+    def undecided(self) -> list[Finding]:
+        """Findings that more questions may still decide."""
+        return [finding for finding in self.findings.values() if finding.verdict == "undecided" and finding.ours.runs]
+
+    @property
+    def run(self) -> Run:
+        """What became of all cells."""
+        finished = [done for run in self.runs for done in run.finished]
+        failed = {cell: error for run in self.runs for cell, error in run.failed.items()}
+        return Run(finished, failed, [cell for run in self.runs for cell in run.missing])
+
+
+class Decider:
+    """Takes ablations in turn; what all of them may cost together is one budget.
+
+    Args:
+        looks: fixed before anything is run.
+        store: the cells of a look's new questions, those that the look before did not ask; by the look's number.
+        seed: the first.
+        budget: seconds of all cells, finished ones from disk too, so that a killed run decides as a whole one; None is
+            no limit.
+    """
+
+    def __init__(
+        self,
+        looks: Sequence[Look],
+        store: Callable[[int], CellStore],
+        seed: int,
+        trainer: L.Trainer,
+        budget: float | None = None,
+    ) -> None:
+        self.looks, self.seed, self.trainer, self.budget = looks, seed, trainer, budget
+        self._store = cache(store)
+        self._seconds: dict[str, float] = {}
+
+    @property
+    def spent(self) -> float:
+        """Seconds of all cells so far, shared ones once."""
+        return sum(self._seconds.values())
+
+    def decide(self, ablation: Ablation, shard: Shard | None = None) -> Decided:
+        """Looks until every finding is decided, all is asked, or the next look would cost more than is left."""
+        decided, known = Decided(), {}
+        wanted: Callable[[Cell], bool] = lambda cell: _dense(cell) or ablation.claimed(cell)  # noqa: E731
+        for number, look in enumerate(self.looks):
+            decided.stopped = self._too_dear(number, decided, known)
+            if decided.stopped:
+                break
+            runs = self._asked(ablation, number, wanted, shard)
+            decided.runs += runs
+            if not decided.run.whole:
+                break
+            known |= _together(runs)
+            decided.results, decided.look = Results(list(known.values())), look
+            _take(decided, [look.judged(finding) for finding in ablation.findings(decided.results)])
+            if not decided.undecided:
+                break
+            wanted = _needed(ablation, decided.undecided)
+        return decided
+
+    def _asked(self, ablation: Ablation, number: int, wanted: Callable[[Cell], bool], shard: Shard | None) -> list[Run]:
+        """Runs the wanted cells with the look's seeds on the questions of this look and all before it."""
+        seeds = range(self.seed, self.seed + self.looks[number].seeds)
+        stores = [self._store(part) for part in range(number + 1)]
+        runs = [run_ablation(ablation, store, seeds, 0, self.trainer, shard, wanted) for store in stores]
+        self._seconds |= {done.folder.name: done.seconds for run in runs for done in run.finished}
+        return runs
+
+    def _too_dear(self, number: int, decided: Decided, known: dict[tuple[str, int], FinishedCell]) -> str:
+        """Why the look is not to be had for what is left of the budget; empty where it is."""
+        if self.budget is None:
+            return ""
+        further = self._cost(number, decided, known) if number else 0.0
+        if self.spent + further <= self.budget:
+            return ""
+        return f"{self.spent / 3600:.1f} hours are spent, the next look would take {further / 3600:.1f} more"
+
+    def _cost(self, number: int, decided: Decided, known: dict[tuple[str, int], FinishedCell]) -> float:
+        """Seconds that the look is expected to take, from those of the cells that the look before asked."""
+        before, look = self.looks[number - 1], self.looks[number]
+        seconds = 0.0
+        for title in {run for finding in decided.undecided for run in finding.ours.runs}:
+            cells = [done for (name, _), done in known.items() if name == title]
+            pruned = sum(done.record.seconds.get("prune", 0.0) for done in cells) / len(cells)
+            asked = (sum(done.seconds for done in cells) / len(cells) - number * pruned) / before.groups
+            seconds += asked * (look.groups * look.seeds - before.groups * before.seeds)
+            seconds += pruned * ((number + 1) * look.seeds - number * before.seeds)
+        return seconds
+
+
+def _dense(cell: Cell) -> bool:
+    return not (cell.pathways or cell.measure)
+
+
+def _needed(ablation: Ablation, undecided: Sequence[Finding]) -> Callable[[Cell], bool]:
+    """The cells that they rest on; all that are claimed where later cells follow from earlier ones."""
+    if type(ablation).later is not Ablation.later:
+        return lambda cell: _dense(cell) or (ablation.claimed(cell) and not cell.measure)
+    titles = {run for finding in undecided for run in finding.ours.runs}
+    return lambda cell: _dense(cell) or cell.title in titles
+
+
+def _together(runs: Sequence[Run]) -> dict[tuple[str, int], FinishedCell]:
+    """A cell's answers to all questions that it was asked, by title and seed."""
+    by_cell: dict[tuple[str, int], list[FinishedCell]] = {}
+    for run in runs:
+        for done in run.finished:
+            by_cell.setdefault((done.cell.title, done.cell.seed), []).append(done)
+    return {key: replace(parts[0], further=tuple(parts[1:])) for key, parts in by_cell.items()}
+
+
+def _take(decided: Decided, findings: Sequence[Finding]) -> None:
+    """What was decided stays as it was; all else is as it now is."""
+    for finding in findings:
+        earlier = decided.findings.get(finding.claim)
+        if earlier is None or earlier.verdict == "undecided":
+            decided.findings[finding.claim] = finding

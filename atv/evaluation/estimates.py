@@ -1,0 +1,215 @@
+"""A number of ours with its interval: Student's t over the questions and seeds that it was measured on."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
+from scipy.stats import t as student
+
+CONFIDENCE = 0.95
+# Power of ten of the least p-value that is looked for.
+LEAST = -15
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The variance of a mean over groups of questions and seeds, each drawn by itself and every seed asked all groups.
+
+    All fields but the counts may be arrays of one shape, a number each.
+
+    Attributes:
+        groups: how many were asked (of each task), or how many values a mean was taken over.
+        seeds: how many there were; with one the number is conditional on it.
+        questions: variance that other groups would give to the mean over these seeds.
+        freedom: degrees of freedom of ``questions``.
+        drawn: variance that other seeds would give to the mean over these groups.
+        both: what stands in each of these two, for groups and seeds only have it together.
+
+    With one seed ``drawn`` and ``both`` are 0.
+    """
+
+    groups: int
+    seeds: int
+    questions: Any
+    freedom: Any
+    drawn: Any = 0.0
+    both: Any = 0.0
+
+    @property
+    def groups_alone(self) -> Any:
+        """What groups add to ``drawn``."""
+        return np.maximum(self.questions - self.both, 0)
+
+    @property
+    def variance(self) -> Any:
+        """Of the number, when groups and seeds are both drawn anew."""
+        return self.groups_alone + self.drawn
+
+    def half(self, confidence: float = CONFIDENCE) -> Any:
+        """Half the width of the interval: t over groups and t over seeds, each times its error, as a root of squares.
+
+        Source: Graybill and Wang (1980) for limits of sums of variances. What groups and seeds have together counts
+        with the seeds, few as they are: counted with the groups, or with one t after Satterthwaite, three seeds that
+        differ give more false differences than 5% (measured in the lab book, held by the slow tests).
+        """
+        return self._half((1 - confidence) / 2)
+
+    def _half(self, tail: float) -> Any:
+        squares = np.square(student.isf(tail, self.freedom)) * self.groups_alone
+        if self.seeds > 1:
+            squares = squares + np.square(student.isf(tail, self.seeds - 1)) * self.drawn
+        return np.sqrt(squares)
+
+    def p(self, distance: float) -> float:
+        """1 - the confidence whose interval reaches just so far: the two-sided p-value of a number so far away.
+
+        What is below 1e-15 is told as 0.
+        """
+        if distance <= 0:
+            return 1.0
+        if self._half(10**LEAST / 2) <= distance:
+            return 0.0
+        return float(10 ** brentq(lambda power: self._half(10**power / 2) - distance, LEAST, 0))
+
+    def planned(self, groups: int, seeds: int) -> Self:
+        """What is to be expected of so many groups and seeds."""
+        asked, drawn = self.groups / groups, self.seeds / seeds
+        both = self.both * asked * drawn
+        questions = self.groups_alone * asked + both
+        of_seeds = np.maximum(self.drawn - self.both, 0) * drawn + both
+        freedom = self.freedom / asked
+        return type(self)(groups, seeds, questions, freedom, of_seeds, both)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its confidence interval.
+
+    Attributes:
+        value, low, high: the number and the interval's bounds, infinite where one value tells of no spread.
+        spread: what the interval was made of; None for bounds of another kind, such as the least and the greatest.
+        confidence: of the interval.
+        runs: what it was measured on, by name.
+    """
+
+    value: float
+    low: float
+    high: float
+    spread: Spread | None = None
+    confidence: float = CONFIDENCE
+    runs: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, value: float, spread: Spread, confidence: float = CONFIDENCE) -> Self:
+        """The number with the interval that its spread, of single numbers, gives."""
+        counts = {name: int(number) for name, number in asdict(spread).items() if name in ("groups", "seeds")}
+        spread = Spread(**{name: float(number) for name, number in asdict(spread).items()} | counts)
+        half = float(spread.half(confidence))
+        return cls(value, value - half, value + half, spread, confidence)
+
+    def at(self, confidence: float) -> Self:
+        """The same number with an interval of another confidence.
+
+        Raises:
+            ValueError: for bounds that were made of no spread.
+        """
+        if self.spread is None:
+            raise ValueError("interval: bounds without a spread have no other confidence")
+        return replace(type(self).of(self.value, self.spread, confidence), runs=self.runs)
+
+    def record(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self) | {"runs": list(self.runs)}
+
+    @classmethod
+    def read(cls, stored: dict[str, Any]) -> Self:
+        """What ``record`` made, of this version or an earlier one.
+
+        Raises:
+            TypeError: for something else.
+        """
+        spread = stored.get("spread")
+        parts = {"spread": Spread(**spread) if spread else None, "runs": tuple(stored.get("runs", ()))}
+        return cls(**stored | parts)
+
+
+def mean_estimate(values: ArrayLike) -> Estimate:
+    """The mean of independent values, with t over them; one value alone has no bounds."""
+    each = np.asarray(values, dtype=np.float64)
+    if len(each) == 1:
+        return Estimate(float(each[0]), -np.inf, np.inf)
+    return Estimate.of(float(each.mean()), Spread(len(each), 1, float(each.var(ddof=1) / len(each)), len(each) - 1))
+
+
+@dataclass(frozen=True)
+class TaskPart:
+    """What one task gives to a number that is linear in its groups, or was made so (the delta method).
+
+    Attributes:
+        by_seed: the task's number by seed (..., seeds).
+        pulls: what each group adds to it (..., seeds, groups), 0 in sum: its weight times its distance from the mean.
+        strata: the category of each group (groups,) where categories have a fixed share, else all alike.
+    """
+
+    by_seed: NDArray[np.float64]
+    pulls: NDArray[np.float64]
+    strata: NDArray[np.int64]
+
+    def __sub__(self, other: "TaskPart") -> "TaskPart":
+        """The difference on the same groups, seed by seed; a part of one seed goes with every seed of the other."""
+        return TaskPart(self.by_seed - other.by_seed, self.pulls - other.pulls, self.strata)
+
+    @property
+    def scattered(self) -> NDArray[np.float64]:
+        """Pulls about their category's mean, so scaled that their squares add up to an unbiased variance.
+
+        A category of one group keeps its distance from the mean of all: by itself it tells of no spread.
+        """
+        made = np.array(self.pulls)
+        for stratum in np.unique(self.strata):
+            inside = self.strata == stratum
+            if (count := int(inside.sum())) > 1:
+                own = self.pulls[..., inside]
+                made[..., inside] = (own - own.mean(-1, keepdims=True)) * np.sqrt(count / (count - 1))
+        return made
+
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom: groups less categories, or less one where a category has one group."""
+        sizes = np.unique(self.strata, return_counts=True)[1]
+        return int(sizes.sum() - (len(sizes) if sizes.min() > 1 else 1))
+
+
+def mean_over(tasks: Sequence[TaskPart]) -> tuple[NDArray[np.float64], Spread]:
+    """The mean over tasks and seeds (...), and its spread.
+
+    Source: Owen and Eckles, Bootstrapping data arrays of arbitrary order (2012), for the variance of a mean over two
+    crossed factors.
+
+    A task of one group tells of no spread: with it the variance has no bound.
+    """
+    seeds, share = tasks[0].by_seed.shape[-1], 1 / len(tasks)
+    scattered = [share * task.scattered for task in tasks]
+    means = [each.mean(-2, keepdims=True) for each in scattered]
+    by_task = [np.square(mean).sum((-2, -1)) for mean in means]
+    by_seed = share * np.sum([task.by_seed for task in tasks], axis=0)
+    questions = np.sum(by_task, axis=0)
+    freedom = _satterthwaite(by_task, [task.freedom for task in tasks])
+    if not all(task.freedom for task in tasks):
+        questions = np.full_like(questions, np.inf)
+    groups = min(task.pulls.shape[-1] for task in tasks)
+    if seeds == 1:
+        return by_seed.mean(-1), Spread(groups, 1, questions, freedom)
+    left = [np.square(each - mean).sum((-2, -1)) for each, mean in zip(scattered, means, strict=True)]
+    drawn, both = by_seed.var(-1, ddof=1) / seeds, np.sum(left, axis=0) / (seeds - 1) / seeds
+    return by_seed.mean(-1), Spread(groups, seeds, questions, freedom, drawn, both)
+
+
+def _satterthwaite(variances: Sequence[NDArray[np.float64]], freedoms: Sequence[int]) -> NDArray[np.float64]:
+    """Degrees of freedom of a sum of variances; of a sum of nothing, those of its parts together."""
+    squared = np.sum([own**2 / max(freedom, 1) for own, freedom in zip(variances, freedoms, strict=True)], axis=0)
+    joint = np.sum(variances, axis=0) ** 2 / np.where(squared > 0, squared, 1)
+    return np.where(squared > 0, joint, max(sum(freedoms), 1))

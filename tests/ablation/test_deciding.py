@@ -1,0 +1,161 @@
+"""Looks at growing results: what is asked, what is kept, and how often verdicts are wrong."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.drawn_answers import World, differences
+from matplotlib.figure import Figure
+
+from atv.ablation import deciding
+from atv.ablation.base import Ablation
+from atv.ablation.cell import Cell
+from atv.ablation.deciding import Decider
+from atv.ablation.findings import POINT, Finding
+from atv.ablation.looks import Look, looks
+from atv.ablation.runner import Run
+from atv.ablation.store import FinishedCell
+from atv.api import Pathway
+from atv.evaluation.estimates import Estimate, Spread
+from atv.records.cell_record import CellRecord
+
+LOOKS = looks(100)
+RIGHT = {"dense": 1.0, "far": 0.1, "near": 0.9, "same": 0.9}
+
+
+class Claims(Ablation):
+    """Of three methods, one far below the others."""
+
+    name = question = "claims"
+
+    def cells(self, seed):
+        grid = [Cell({"m": "dense"})]
+        return grid + [Cell({"m": m}, {"both": Pathway("TextOnly")}, seed=seed) for m in RIGHT if m != "dense"]
+
+    def figure(self, table, results):
+        return Figure()
+
+    def findings(self, results):
+        return [
+            Finding(f"near over {other}", "", results.difference({"m": "near"}, {"m": other}), "points", margin=POINT)
+            for other in ("far", "same")
+        ]
+
+
+def test_looks_share_five_percent_and_a_fifth_half_and_all_of_the_groups():
+    assert [Look(20, 3, 0.005), Look(50, 4, 0.015), Look(100, 5, 0.03)] == LOOKS
+    assert sum(look.share for look in LOOKS) == pytest.approx(0.05)
+    with pytest.raises(ValueError, match="at least 50 groups of questions of each task, got 49"):
+        looks(49)
+
+
+@pytest.fixture
+def asked(monkeypatch, tmp_path):
+    """Stands for running cells: answers are drawn; returns what was asked, a line a cell."""
+    lines = []
+
+    def run(ablation, store, seeds, whole_seeds, trainer, shard, wanted):
+        start, end = store
+        finished = []
+        cells = {cell.title + str(cell.seed): cell for seed in seeds for cell in ablation.cells(seed) if wanted(cell)}
+        for cell in cells.values():
+            folder = tmp_path / f"{cell.labels['m']}-{cell.seed}-{start}"
+            if not folder.exists():
+                lines.append((cell.labels["m"], cell.seed, end))
+                folder.mkdir()
+                _answers(cell, start, end).to_parquet(folder / "rows.parquet")
+                CellRecord(folder.name, seconds={"prune": 10.0, "evaluate": end - start}).write(folder)
+            finished.append(FinishedCell(cell, folder))
+        return Run(finished)
+
+    monkeypatch.setattr(deciding, "run_ablation", run)
+    return lines
+
+
+def _answers(cell, start, end):
+    method = cell.labels["m"]
+    rng = np.random.default_rng((cell.seed, start, list(RIGHT).index(method)))
+    names = [f"g{index}" for index in range(start, end)]
+    right = (rng.random(end - start) < RIGHT[method]).astype(float)
+    shared = {"task": "reading", "metric": "ExactMatch", "category": "all"}
+    return pd.DataFrame({"question_id": names, "group": names, "credit": right}).assign(**shared)
+
+
+def parts(number):
+    return (0, 20, 50)[number], LOOKS[number].groups
+
+
+def test_only_cells_of_undecided_findings_are_asked_more(asked):
+    decided = Decider(LOOKS, parts, 0, None).decide(Claims())
+    far, same = decided.findings.values()
+    assert far.verdict == "holds" and far.ours.confidence == 0.995
+    assert (far.ours.spread.groups, far.ours.spread.seeds) == (20, 3)
+    assert same.verdict == "undecided" and same.ours.confidence == 0.97
+    assert (same.ours.spread.groups, same.ours.spread.seeds) == (100, 5)
+    assert {end for method, _, end in asked if method == "far"} == {20}
+    assert sorted({(seed, end) for method, seed, end in asked if method == "near"}) == [
+        (seed, end) for seed in range(5) for end in (20, 50, 100)
+    ]
+    assert [end for method, _, end in asked if method == "dense"] == [20, 50, 100]
+    assert decided.undecided == [same] and not decided.stopped
+    assert len(decided.results.of(m="near")[0].rows) == 100 and len(decided.results.of(m="far")[0].rows) == 20
+
+
+def test_going_on_from_disk_decides_the_same(asked):
+    first = Decider(LOOKS, parts, 0, None).decide(Claims())
+    count = len(asked)
+    assert Decider(LOOKS, parts, 0, None).decide(Claims()).findings == first.findings and len(asked) == count
+
+
+def test_a_budget_ends_it_before_the_look_that_would_be_too_dear(asked):
+    """The first look takes 10 cells of 30 seconds; the next one's two cells and the dense one cost what is told."""
+    decider = Decider(LOOKS, parts, 0, None, budget=300 + 380 - 1.0)
+    decided = decider.decide(Claims())
+    assert decider.spent == pytest.approx(300) and decided.look == LOOKS[0] and decided.undecided
+    # Two cells: 4 * 50 - 3 * 20 groups at a second each, and 2 * 4 - 3 prunings of 10 seconds.
+    assert decided.stopped == "0.1 hours are spent, the next look would take 0.1 more"
+    assert Decider(LOOKS, parts, 0, None, budget=300 + 380 + 1.0).decide(Claims()).look == LOOKS[1]
+
+
+def judge(world, groups, repetitions):
+    """The verdict of whoever stops at the first look that decides, as ``decide`` does."""
+    planned = looks(groups)
+    drawn = list(world.drawn(np.random.default_rng(0), repetitions, planned[-1].seeds, groups))
+    verdicts = ["undecided"] * repetitions
+    for look in planned:
+        values, spread = differences(drawn, look.seeds, look.groups)
+        for index, (value, half) in enumerate(zip(values, spread.half(look.confidence), strict=True)):
+            if verdicts[index] == "undecided":
+                ours = Estimate(value, value - half, value + half)
+                verdicts[index] = Finding("A keeps more.", "", ours, "points", margin=POINT).verdict
+    return {verdict: verdicts.count(verdict) / repetitions for verdict in set(verdicts)}
+
+
+def check(pair, scatter, groups, repetitions):
+    alike = judge(World(pair, scatter), groups, repetitions)
+    apart = judge(World(pair, scatter, gap=POINT), groups, repetitions)
+    wrong, equal = alike.get("holds", 0) + alike.get("does not hold", 0), apart.get("practically equal", 0)
+    print(f"{pair[0]}, scatter {scatter}: false differences {wrong:.1%}, false equality {equal:.1%}; "
+          f"no difference {alike}; a point {apart}")  # fmt: skip
+    assert wrong <= 0.05 and equal <= 0.05
+
+
+def test_stopping_early_makes_no_more_verdicts_wrong():
+    check(("atv_60", "text_60"), 0.3, groups=60, repetitions=200)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scatter", [0.0, 0.3, 1.2])
+def test_stopping_early_makes_no_more_verdicts_wrong_with_all_questions(scatter):
+    check(("atv_60", "text_60"), scatter, groups=400, repetitions=500)
+
+
+def test_looking_as_often_at_95_percent_would():
+    """What the shares of the looks are there for."""
+    world, repetitions = World(("atv_60", "text_60"), 0.0), 400
+    drawn = list(world.drawn(np.random.default_rng(0), repetitions, 5, 60))
+    wrong = np.zeros(repetitions, bool)
+    for look in looks(60):
+        values, spread = differences(drawn, look.seeds, look.groups)
+        wrong |= abs(values) > Spread(look.groups, 1, spread.questions, spread.freedom).half()
+    shared = judge(world, 60, repetitions)
+    assert wrong.mean() > 0.06 > 0.05 > shared.get("holds", 0) + shared.get("does not hold", 0)

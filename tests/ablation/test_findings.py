@@ -1,0 +1,79 @@
+import pytest
+
+from atv.ablation.findings import POINT, Finding
+from atv.evaluation.estimates import Estimate, Spread
+
+
+def finding(low, high, margin=POINT, paper="1 point", **given):
+    return Finding("A beats B", paper, Estimate((low + high) / 2, low, high), "points", margin=margin, **given)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (0.1, 2, "reproduced"),
+        (-1.5, 0.9, "undecided"),
+        (-2, 0, "not reproduced"),
+        (-2, -1, "not reproduced"),
+        (-0.9, 0.9, "practically equal"),
+        (-0.9, 1.0, "undecided"),
+        # Direction comes before equality.
+        (0.1, 0.9, "reproduced"),
+        (-0.9, 0, "not reproduced"),
+        # Answers that differ nowhere.
+        (0, 0, "practically equal"),
+    ],
+)
+def test_the_interval_gives_the_verdict(low, high, verdict):
+    assert finding(low, high).verdict == verdict
+
+
+def test_equality_is_said_only_of_what_has_a_margin_and_near_the_bound():
+    assert finding(-0.9, 0.9, margin=None).verdict == "undecided"
+    assert finding(97.2, 98.9, bound=98.0).verdict == "practically equal"
+    assert finding(0.1, 0.2, paper="").verdict == "holds" and finding(-0.2, 0, paper="").verdict == "does not hold"
+    assert finding(-0.2, 0.1, paper="").verdict == "practically equal"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "printed", "remark"),
+    [
+        (0.1, 0.9, 0.5, "But by less than the margin of 1."),
+        (-0.9, 0.9, None, "Any difference is below the margin of 1."),
+        (
+            -0.9,
+            0.9,
+            0.48,
+            "own difference, 0.48, is below the margin of 1, too: this neither repeats nor contradicts it.",
+        ),
+        (-0.9, 0.9, 5.64, "own difference, 5.64, is not below the margin of 1: so great a one is not found here."),
+        (-0.9, 1.9, 5.64, ""),
+        (1.1, 1.9, 5.64, ""),
+    ],
+)
+def test_a_remark_says_what_the_word_leaves_open(low, high, printed, remark):
+    assert finding(low, high, printed=printed).remark.endswith(remark) and (remark or not finding(low, high).remark)
+
+
+def measured(value, confidence=0.95):
+    spread = Spread(80, 3, 0.04, 700.0, 0.01, 0.005)
+    return Finding("A beats B", "", Estimate.of(value, spread, confidence), "points", margin=POINT)
+
+
+@pytest.mark.parametrize("value", [1.2, -1.2, 0.05, 0.45])
+def test_p_is_what_confidence_the_verdict_bears(value):
+    """At 1 - p the interval touches the bound that decides it."""
+    ours = measured(value)
+    low, high = (lambda own: (own.low, own.high))(ours.ours.at(1 - ours.p))
+    touched = {"holds": low, "does not hold": high, "practically equal": 1 - max(high, -low), "undecided": low}
+    assert touched[ours.verdict] == pytest.approx(0, abs=1e-9)
+    assert (ours.p < 0.05) == (ours.verdict != "undecided")
+
+
+def test_p_of_an_early_look_counts_its_share_of_the_five_percent():
+    ours, early = measured(1.2), measured(1.2, confidence=0.99)
+    assert early.p == pytest.approx(5 * ours.p) and measured(0.01, confidence=0.999999).p == 1
+
+
+def test_bounds_of_another_kind_have_no_p():
+    assert finding(0.1, 0.2).p is None
