@@ -76,6 +76,12 @@ ablation-calibration-size: install  ## how many calibration samples are enough
 ablation-propagation: install  ## do one-shot calibration, drift in bf16 or a K rounded down matter
 	$(call in-shards,ablations/propagation.py)
 
+ablation-calibration-domain: install  ## on what to calibrate: captions, questions, answers, facts, one task, mixtures
+	$(call in-shards,ablations/calibration_domain.py)
+
+ablation-text-stream: install  ## text tokens beside a picture, or the same text without it
+	$(call in-shards,ablations/text_stream.py)
+
 ablation-beyond-paper: install  ## other pools, patterns and budgets than ATV's
 	$(call in-shards,ablations/beyond_paper.py)
 
@@ -90,6 +96,9 @@ ablations-full: install  ## all of them with at least three seeds and more quest
 
 reproduce-paper: install  ## the paper's grid on a real model: MODEL=qwen2_5_vl_7b; ARGS=--dry-run prints hours and disk
 	$(BIN)/python -m experiments.reproduce --model "$(MODEL)" $(ARGS)
+
+replicate-cosmos-edge: install  ## a public replication's table on Cosmos3-Edge (needs a GPU); ARGS=--dry-run prints hours and disk
+	$(BIN)/python -m experiments.replication $(ARGS)
 
 DECIDE = --groups null --decide true $(if $(HOURS),--budget $(HOURS))
 ablations-decide: install  ## all of them, asked part by part until each finding is decided: HOURS=10 is the most that cells may take

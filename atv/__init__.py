@@ -1,10 +1,24 @@
 """ATV-Pruning and the decoupled text and visual pathways of Large Vision-Language Models."""
 
-from atv.allocation import DAS, DLP, OWL, Allocation, ByKind, DenseBatch, DenseStatistics, ECoFLaP, Uniform
+from atv.allocation import (
+    DAS,
+    DLP,
+    OWL,
+    Allocation,
+    AlphaPruning,
+    ByKind,
+    DenseBatch,
+    DenseStatistics,
+    ECoFLaP,
+    Uniform,
+)
 from atv.api import (
+    BenchmarkAnswers,
+    BenchmarkQuestions,
     FinetuningSettings,
     Pathway,
     calibration_batches,
+    compare,
     decouple,
     evaluate,
     finetune,
@@ -15,10 +29,11 @@ from atv.api import (
     save,
     verify,
 )
-from atv.criteria import RIA, Criterion, Magnitude, PoolStatistics, Pruned, SparseGPT, Wanda
+from atv.criteria import ADMM, ALPS, RIA, Criterion, Magnitude, PoolStatistics, Pruned, SparseGPT, Wanda
 from atv.patterns import NOfM, Pattern, PerBlock, PerLayer, Unstructured
 from atv.records.masks import load_masks, save_masks
 from atv.records.pruning_report import BlockReport, PathwayReport, PruningReport
+from atv.refinement import DSnoT, LeastSquares, Reconstruction, Refinement, SparseSwaps
 from atv.selection import (
     AMIA,
     AllTokens,
@@ -33,11 +48,15 @@ from atv.selection import (
     TokenSelection,
     VisualOnly,
     VisualRanking,
+    WeightedPools,
+    WholeSet,
 )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ADMM",
+    "ALPS",
     "AMIA",
     "DAS",
     "DLP",
@@ -45,16 +64,21 @@ __all__ = [
     "RIA",
     "AllTokens",
     "Allocation",
+    "AlphaPruning",
     "AttentionTopK",
+    "BenchmarkAnswers",
+    "BenchmarkQuestions",
     "BlockReport",
     "ByKind",
     "Criterion",
+    "DSnoT",
     "DenseBatch",
     "DenseStatistics",
     "DiversityTopK",
     "DriftTopK",
     "ECoFLaP",
     "FinetuningSettings",
+    "LeastSquares",
     "Magnitude",
     "NOfM",
     "Pathway",
@@ -66,8 +90,11 @@ __all__ = [
     "Pruned",
     "PruningReport",
     "RandomVisual",
+    "Reconstruction",
+    "Refinement",
     "SetStatistics",
     "SparseGPT",
+    "SparseSwaps",
     "TextFraction",
     "TextOnly",
     "TokenSelection",
@@ -77,7 +104,10 @@ __all__ = [
     "VisualOnly",
     "VisualRanking",
     "Wanda",
+    "WeightedPools",
+    "WholeSet",
     "calibration_batches",
+    "compare",
     "decouple",
     "evaluate",
     "finetune",

@@ -16,6 +16,7 @@ from atv import plugins
 from atv.commands.ablate import CellsFailed, ablate
 from atv.commands.before_parsing import RULES, load_plugins
 from atv.commands.card import card
+from atv.commands.compare import compare
 from atv.commands.dashboard import dashboard
 from atv.commands.evaluate import evaluate
 from atv.commands.finetune import finetune
@@ -39,6 +40,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     ablate,
     power,
     inspect,
+    compare,
     report,
     verify,
     card,
@@ -70,12 +72,14 @@ def _add(parser: ArgumentParser, heading: str, command: Callable[..., None], sai
     # A command about one folder takes it without an option's name.
     if "folder" in said:
         group.add_argument("folder", type=Path, help=said["folder"])
+    if "folders" in said:
+        group.add_argument("folders", nargs="+", type=str, help=said["folders"])
     for switch in said.keys() & set(SWITCHES):
         group.add_argument(f"--{switch}", f"--{switch.replace('_', '-')}", action="store_true", help=said[switch])
     parts, others = parts_of(command), parameters_of(command).keys() - said.keys()
     for part in parts.values():
         group.add_class_arguments(part, as_group=False, skip=others)
-    group.add_function_arguments(command, as_group=False, skip={"folder", *SWITCHES, *others, *parts})
+    group.add_function_arguments(command, as_group=False, skip={"folder", "folders", *SWITCHES, *others, *parts})
     for action in group._group_actions:
         if action.dest in said:
             action.help = said[action.dest]

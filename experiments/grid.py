@@ -92,12 +92,17 @@ def variants(model: str, methods: str | None = None, settings: str | None = None
     """
     file = model_file(model)
     whole = model in PAPER or model not in models()
-    chosen = _chosen(methods or (ALL if whole else "atv"), METHODS, "methods")
-    amounts = _chosen(settings or (ALL if whole else "50"), SETTINGS, "settings")
-    return [Variant(file, method, setting) for setting in amounts for method in chosen]
+    named = chosen(methods or (ALL if whole else "atv"), METHODS, "methods")
+    amounts = chosen(settings or (ALL if whole else "50"), SETTINGS, "settings")
+    return [Variant(file, method, setting) for setting in amounts for method in named]
 
 
-def _chosen(named: str, choices: Sequence[str], field: str) -> list[str]:
+def chosen(named: str, choices: Sequence[str], field: str) -> list[str]:
+    """The names in a text with commas between them, or all of the choices.
+
+    Raises:
+        ValueError: for an unknown name; the message lists the choices.
+    """
     names = list(choices) if named == ALL else [name.strip() for name in named.split(",")]
     if unknown := [name for name in names if name not in choices]:
         raise ValueError(f"{field}: unknown {', '.join(map(repr, unknown))}. Choices: {', '.join(choices)}, or {ALL}")

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +74,15 @@ def reproduce(
     writable(folder, "output")
     for run in runs:
         run.begin()
-    return _work(console, runs, available, folder)
+    whole = run_all(console, runs, available)
+    if runs[0].evaluated() and (found := outcomes(runs[0], runs[1:])):
+        console.print(write_table(folder, found), soft_wrap=True)
+        console.print(f"the paper's averages are over all nine benchmarks; this table is in {folder / 'table.md'}")
+    return whole
 
 
-def _work(console: Console, runs: list[PaperRun], available: list[Device], folder: Path) -> bool:
-    """Runs what is left and prints the table; whether all went well."""
+def run_all(console: Console, runs: Sequence[PaperRun], available: Sequence[Device]) -> bool:
+    """Runs what is left, and names what failed; whether all went well."""
     left, commands = [run for run in runs if run.state != "finished"], Commands()
 
     def work(run: PaperRun, device: Device) -> None:
@@ -88,9 +93,6 @@ def _work(console: Console, runs: list[PaperRun], available: list[Device], folde
     failed = on_devices(left, available, work, commands)
     for index, reason in failed.items():
         console.print(f"[bold]{left[index].name} failed[/bold]: {reason}", soft_wrap=True)
-    if runs[0].evaluated() and (found := outcomes(runs[0], runs[1:])):
-        console.print(write_table(folder, found), soft_wrap=True)
-        console.print(f"the paper's averages are over all nine benchmarks; this table is in {folder / 'table.md'}")
     return not failed
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
+from atv.ablation.cell import Cell
 from atv.data import CalibrationData
 from atv.data.calibration_batches import calibration_batches
+from atv.evaluation.benchmarks.as_calibration import refuse_overlap
 from atv.evaluation.questions import Prompts, QuestionBatch, see_once
 from atv.model.lvlm import LVLM
 from atv.records.digests import tensors_digest
@@ -62,7 +64,7 @@ class Bench:
         self.model, self.processor, self.rounds = model, processor, rounds
         self.samples, self.max_length, self.language = samples, max_length, language
         self._pool = calibration
-        self._drawn: dict[tuple[int, int], CalibrationSamples] = {}
+        self._drawn: dict[tuple[int, int, str, bool], CalibrationSamples] = {}
 
     def asking(self, rounds: Sequence[Round]) -> "Bench":
         """The same model and calibration samples with other questions."""
@@ -75,24 +77,36 @@ class Bench:
         """All that is asked."""
         return [question for own in self.rounds for batch in own.batches for question in batch.questions]
 
-    def calibration(self, samples: int | None, seed: int) -> CalibrationSamples:
-        """The samples that the seed draws.
+    def calibration(
+        self, samples: int | None, seed: int, data: CalibrationData | None = None, answers: bool = False
+    ) -> CalibrationSamples:
+        """The samples that the seed draws, from the run's data or a cell's own.
+
+        Args:
+            answers: whether the samples say which of their tokens are answers, too.
 
         Raises:
-            ValueError: for more samples than there are.
+            ValueError: for more samples than there are, and data that hold what the run asks.
         """
-        drawn = self.samples if samples is None else samples, seed
+        pool, count = data or self._pool, self.samples if samples is None else samples
+        drawn = count, seed, repr(pool.record()), answers
         if drawn not in self._drawn:
-            made = calibration_batches(self.processor, self._pool, *drawn, max_length=self.max_length)
-            digest = tensors_digest(made)
+            pool.check()
+            refuse_overlap(pool, self.questions)
+            kept: dict[str, Any] = {"max_length": self.max_length, "answers": answers}
+            made = calibration_batches(self.processor, pool, count, seed, **kept)
+            # Labels say nothing of the samples that the samples do not say, and are no input of the vision tower.
+            inputs = [{key: value for key, value in batch.items() if key != "labels"} for batch in made]
             with torch.no_grad():
-                seen = [LVLM.of(self.model).encode_images(batch) for batch in made]
-            self._drawn[drawn] = CalibrationSamples(seen, made.record, digest)
+                seen = [LVLM.of(self.model).encode_images(batch) for batch in inputs]
+            labels = [{"labels": batch["labels"]} if answers else {} for batch in made]
+            batches = [batch | own for batch, own in zip(seen, labels, strict=True)]
+            self._drawn[drawn] = CalibrationSamples(batches, made.record, tensors_digest(inputs))
         return self._drawn[drawn]
 
-    def calibration_digest(self, samples: int | None, seed: int) -> str:
-        """By which the samples are known again."""
-        return self.calibration(samples, seed).digest
+    def calibration_digest(self, cell: Cell) -> str:
+        """By which the cell's samples are known again."""
+        return self.calibration(cell.samples, cell.seed, cell.calibration).digest
 
     @cached_property
     def seen(self) -> list[Round]:

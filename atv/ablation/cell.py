@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from atv.api import Pathway
+from atv.data import CalibrationData
 from atv.plugins import Plugin, describe
 
 
@@ -18,6 +19,7 @@ class Cell:
             decoupled pathways.
         targets, propagate, seed: as for ``atv.prune``; the seed draws the calibration samples, too.
         samples: calibration samples; None is the run's number.
+        calibration: where they are drawn from; None is the run's data.
         asked: False where masks and report are enough, and no question need be answered.
         measure: names a measurement that the ablation's ``measure`` makes in place of pruning and asking.
     """
@@ -28,6 +30,7 @@ class Cell:
     propagate: bool = True
     seed: int = 0
     samples: int | None = None
+    calibration: CalibrationData | None = None
     asked: bool = True
     measure: str = ""
 
@@ -43,7 +46,12 @@ class Cell:
             "targets": self.targets,
             "propagate": self.propagate,
             "seed": self.seed,
-        } | ({"measure": self.measure} if self.measure else {})
+        } | self._own()
+
+    def _own(self) -> dict[str, Any]:
+        """What most cells leave to the run; cells of earlier runs know nothing of it."""
+        own = {"measure": self.measure} if self.measure else {}
+        return own if self.calibration is None else own | {"calibration": self.calibration.record()}
 
     @property
     def title(self) -> str:
@@ -52,4 +60,6 @@ class Cell:
 
 def _config(pathway: Pathway) -> dict[str, Any]:
     parts = {part.name: getattr(pathway, part.name) for part in fields(pathway)}
+    # Steps that a pathway does without are left out, so that cells from before there were any keep their names.
+    parts = {name: part for name, part in parts.items() if part is not None or name not in ("refine", "reconstruct")}
     return {name: describe(part, dotted=True) if isinstance(part, Plugin) else part for name, part in parts.items()}

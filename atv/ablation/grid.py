@@ -129,7 +129,8 @@ class Grid:
         origin |= {"samples": given.samples, "max_length": given.max_length, **pixels, "groups": given.groups}
         origin |= {"max_new_tokens": given.max_new_tokens, "language": given.language or None, **origin_of(asked)}
         files = model_digest(model_folder(given.model, given.trust_remote_code))
-        store = CellStore(given.results / "cells", content_digest([files, answering(lvlm, processor)]), bench)
+        model = content_digest([files, answering(lvlm, processor)])
+        store = CellStore(given.results / "cells", model, bench, asked_from(asked))
         return cls(store, given.results, origin, given.seed, given.seeds)
 
     @property
@@ -201,6 +202,14 @@ def rounds_of(asked: Questions, processor: ProcessorMixin, max_new_tokens: int |
         return [Round(question_batches(processor, asked.rows, groups=asked.groups), max_new_tokens or 8)]
     assert isinstance(asked, Benchmarks)
     return [Round(each.batches(processor), max_new_tokens or each.benchmark.max_new_tokens) for each in asked.loaded]
+
+
+def asked_from(asked: Questions) -> dict[str, Any]:
+    """Where the questions are found again: evaluation and split, or the data's folder by benchmark (None: the hub)."""
+    if isinstance(asked, Suite):
+        return {"evaluation": asked.evaluation, "split": asked.split}
+    assert isinstance(asked, Benchmarks)
+    return {"data": {each.benchmark.name: None if asked.data is None else str(asked.data) for each in asked.loaded}}
 
 
 def origin_of(asked: Questions) -> dict[str, Any]:

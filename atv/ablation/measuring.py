@@ -14,7 +14,9 @@ from atv.ablation.cell import Cell
 from atv.ablation.language_left import plain_english
 from atv.api import decouple, prune
 from atv.evaluation.generation import answer
+from atv.plugins import resolve
 from atv.records.pruning_report import PruningReport
+from atv.selection import TokenSelection
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,9 @@ def pruned_copy(cell: Cell, bench: Bench, trainer: L.Trainer) -> tuple[PreTraine
     if not cell.pathways:
         return bench.model, None
     model = copy.deepcopy(bench.model)
-    samples = bench.calibration(cell.samples, cell.seed)
+    rules = [resolve(pathway.selection, TokenSelection, "selection") for pathway in cell.pathways.values()]
+    answers = any(rule.needs_answers for rule in rules)
+    samples = bench.calibration(cell.samples, cell.seed, cell.calibration, answers)
     shared: dict[str, Any] = {"targets": cell.targets, "propagate": cell.propagate, "seed": cell.seed}
     shared["calibration"] = samples.record
     if "both" in cell.pathways:

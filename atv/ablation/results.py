@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from atv.ablation.language_left import only_repeats
 from atv.ablation.store import FinishedCell
 from atv.evaluation.estimates import Estimate
+from atv.evaluation.repetition import only_repeats
 from atv.evaluation.scores import (
     TaskScore,
     difference,

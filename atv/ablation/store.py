@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +14,11 @@ import pandas as pd
 
 from atv.ablation.bench import Bench
 from atv.ablation.cell import Cell
-from atv.ablation.cell_record import CELL, CELL_SCHEMA, CellRecord
 from atv.ablation.measuring import Measured
+from atv.evaluation.identity import asked_with
+from atv.evaluation.questions import PICTURE_ALONE
+from atv.records.cell_record import CELL, CELL_SCHEMA, CellRecord
+from atv.records.digests import telling
 from atv.records.masks import PackedMasks, load_masks
 from atv.records.provenance import provenance
 from atv.records.pruning_report import BOTH, REPORT, PruningReport, masks_file
@@ -76,18 +80,29 @@ class CellStore:
     Args:
         folder: above the cells.
         model: digest of the dense model.
+        asked_from: where the questions are found again, for the record.
     """
 
-    def __init__(self, folder: Path, model: str, bench: Bench) -> None:
-        self.folder, self.model, self.bench = folder, model, bench
-        self.questions = digest(sorted(bench.questions, key=lambda question: question["question_id"]))
+    def __init__(self, folder: Path, model: str, bench: Bench, asked_from: Mapping[str, Any] | None = None) -> None:
+        self.folder, self.model, self.bench, self.asked_from = folder, model, bench, asked_from or {}
+        asked = [telling(question, PICTURE_ALONE) for question in bench.questions]
+        self.questions = digest(sorted(asked, key=lambda question: question["question_id"]))
+
+    @cached_property
+    def asked_with(self) -> dict[str, Any]:
+        """How every cell is asked, the length of answers by task."""
+        rounds = self.bench.rounds
+        lengths = {
+            own["task"]: each.max_new_tokens for each in rounds for part in each.batches for own in part.questions
+        }
+        return asked_with(self.bench.model, self.bench.processor, lengths) if lengths else {}
 
     def inputs(self, cell: Cell) -> dict[str, str]:
         """Digests of what the cell is given; the dense model that is merely asked is not calibrated."""
         lengths = ",".join(str(own.max_new_tokens) for own in self.bench.rounds)
         given = {"model": self.model, "questions": self.questions, "max_new_tokens": lengths}
         if cell.pathways or cell.measure:
-            given["calibration"] = self.bench.calibration_digest(cell.samples, cell.seed)
+            given["calibration"] = self.bench.calibration_digest(cell)
         return given
 
     def id_of(self, cell: Cell) -> str:
@@ -121,6 +136,8 @@ class CellStore:
                 samples=cell.samples or self.bench.samples,
                 made=provenance(),
                 perplexity=measured.perplexity,
+                asked_with=self.asked_with if cell.answers else {},
+                asked_from=self.asked_from if cell.answers else {},
             ).write(hidden)
             shutil.rmtree(final, ignore_errors=True)
             hidden.rename(final)

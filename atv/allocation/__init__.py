@@ -4,6 +4,18 @@ from atv.allocation.base import Allocation, DenseBatch, DenseStatistics
 from atv.allocation.importance import DAS, ECoFLaP
 from atv.allocation.kinds import ByKind
 from atv.allocation.outliers import DLP, OWL
+from atv.allocation.spectrum import AlphaPruning
 from atv.allocation.uniform import Uniform
 
-__all__ = ["DAS", "DLP", "OWL", "Allocation", "ByKind", "DenseBatch", "DenseStatistics", "ECoFLaP", "Uniform"]
+__all__ = [
+    "DAS",
+    "DLP",
+    "OWL",
+    "Allocation",
+    "AlphaPruning",
+    "ByKind",
+    "DenseBatch",
+    "DenseStatistics",
+    "ECoFLaP",
+    "Uniform",
+]

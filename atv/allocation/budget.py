@@ -38,6 +38,26 @@ def shifted(
     return clipped(above)
 
 
+def scaled(wanted: Mapping[str, float], size: Mapping[str, int], target: float) -> dict[str, float]:
+    """The wanted shares, all multiplied by one number and cut off at 1, so that their weighted mean is the target.
+
+    Shares are above 0, and ``target`` lies in [0, 1].
+    """
+
+    def cut(factor: float) -> dict[str, float]:
+        return {name: min(share * factor, 1.0) for name, share in wanted.items()}
+
+    # Where nothing is cut off, one division does it.
+    exact = target / mean(wanted, size)
+    if exact * max(wanted.values()) <= 1:
+        return cut(exact)
+    below, above = 0.0, 1 / min(wanted.values())
+    while above - below > _PRECISION * above:
+        middle = (below + above) / 2
+        below, above = (middle, above) if mean(cut(middle), size) < target else (below, middle)
+    return cut(above)
+
+
 def proportional(
     importance: Mapping[str, float], size: Mapping[str, int], target: float, floor: float
 ) -> dict[str, float]:

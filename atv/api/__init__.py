@@ -3,19 +3,24 @@
 Nothing here parses a command line or prints, and no rule is implemented here.
 """
 
+from atv.api.comparing import compare
 from atv.api.evaluating import evaluate, questions
 from atv.api.model_files import load, save
 from atv.api.pruning import Pathway, decouple, prune
 from atv.data.calibration_batches import calibration_batches
+from atv.evaluation.benchmarks.as_calibration import BenchmarkAnswers, BenchmarkQuestions
 from atv.finetuning.folder_run import finetune
 from atv.finetuning.settings import Settings as FinetuningSettings
 from atv.output.pruned_folder import renew_card
 from atv.verification.folder import verify
 
 __all__ = [
+    "BenchmarkAnswers",
+    "BenchmarkQuestions",
     "FinetuningSettings",
     "Pathway",
     "calibration_batches",
+    "compare",
     "decouple",
     "evaluate",
     "finetune",

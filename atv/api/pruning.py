@@ -20,6 +20,7 @@ from atv.pathways import decouple_target, route
 from atv.patterns import Pattern
 from atv.records.files import require_space, writable
 from atv.records.pruning_report import BOTH, PruningReport
+from atv.refinement import Reconstruction, Refinement
 from atv.selection import TokenSelection
 
 
@@ -32,6 +33,8 @@ def prune(
     pattern: Pattern | str = "unstructured",
     sparsity: float | None = None,
     allocation: Allocation | str = "Uniform",
+    refine: Refinement | str | None = None,
+    reconstruct: Reconstruction | str | None = None,
     targets: Sequence[str] | None = None,
     propagate: bool = True,
     seed: int = 0,
@@ -52,6 +55,8 @@ def prune(
             of a row.
         sparsity: fraction of each row that is pruned; None is 0.5, or what N:M implies.
         allocation: how the sparsity is shared out over the Linears: an instance, a class name or a dotted path.
+        refine: which pruned and kept weights change places afterwards, likewise; None leaves the criterion's mask.
+        reconstruct: what the kept weights become, likewise; None leaves them as the criterion does.
         targets: shell-style patterns of names; None is every Linear and expert of the decoder's blocks but routers.
         propagate: whether a block sees its predecessors pruned; False is one-shot pruning.
         seed: of whatever a rule draws; the same seed gives the same masks.
@@ -67,7 +72,7 @@ def prune(
     """
     lvlm = LVLM.of(model)
     chosen = lvlm.targets(targets)
-    plan = Pathway(selection, sparsity, criterion, pattern, allocation).plan(lvlm, chosen)
+    plan = Pathway(selection, sparsity, criterion, pattern, allocation, refine, reconstruct).plan(lvlm, chosen)
     if run_dir is not None:
         require_space(writable(run_dir, "run_dir"), output_bytes(lvlm, chosen, plan), "run_dir")
 

@@ -23,7 +23,7 @@ from atv.records.masks import PackedMasks
 from atv.records.pruning_report import BlockReport
 from atv.records.run_folder import FinishedBlock
 from atv.runtime.ranks import agree
-from atv.selection import SetStatistics
+from atv.selection import SetStatistics, WholeSet
 
 
 class BlockCallback(L.Callback, ABC):
@@ -54,10 +54,14 @@ class BlockCallback(L.Callback, ABC):
 
 
 class Drift(BlockCallback):
-    """The mean drift of all visual tokens of the calibration set, weighted by token (ATV-Pruning, step 3)."""
+    """The mean drift of all visual tokens of the calibration set, weighted by token (ATV-Pruning, step 3).
 
-    def __init__(self) -> None:
+    ``whole``, the set's tokens, is handed on to rules that ask for it.
+    """
+
+    def __init__(self, whole: WholeSet | None = None) -> None:
         self.statistics: SetStatistics
+        self.whole = whole
         self._sums = SampleSums()
 
     def observe(self, sample: Sample) -> None:
@@ -71,7 +75,8 @@ class Drift(BlockCallback):
         if not totals:
             raise ValueError(f"batches: no sample came to block {block}; cross-attention needs some with pictures")
         drift, visual, text, count = totals["counts"].tolist()
-        self.statistics = SetStatistics(drift / visual if visual else 0.0, int(count), int(text), int(visual))
+        mean = drift / visual if visual else 0.0
+        self.statistics = SetStatistics(mean, int(count), int(text), int(visual), self.whole)
 
 
 class ActivationNorms(BlockCallback):
@@ -110,7 +115,9 @@ class Pruning(BlockCallback):
         self.plans, self.finished = plans, finished
         self._inside = lvlm.by_block(targets)
         self.drift, self.norms = drift, norms
-        self._pools = {pathway: Pool(plan.selection, plan.criterion.needs_gram) for pathway, plan in plans.items()}
+        self._pools = {
+            pathway: Pool(plan.selection, plan.needs_gram, plan.needs_moments) for pathway, plan in plans.items()
+        }
         self._started = perf_counter()
 
     def observe(self, sample: Sample) -> None:
@@ -125,20 +132,21 @@ class Pruning(BlockCallback):
         pools: dict[str, BlockPool] = {}
         masks: dict[str, PackedMasks] = {}
         weights: dict[str, Tensor] = {}
+        steps: dict[str, dict[str, float]] = {}
         for pathway, plan in self.plans.items():
             pools[pathway] = pool = self._pools[pathway].finish(self.drift.statistics)
             if missing := dense.keys() - pool.statistics.keys():
                 raise ValueError(f"targets: block {block} never calls {min(missing)}")
-            pruned = plan.prune(dense, pool.statistics)
+            pruned = plan.prune(dense, pool.statistics, steps.setdefault(pathway, {}))
             masks[pathway] = PackedMasks({name: made.mask for name, made in pruned.items()})
             changed = {name: made.applied_to(dense[name]) for name, made in pruned.items() if made.weight is not None}
             weights |= {f"{pathway}/{name}": weight for name, weight in changed.items()}
         agree(tensors_digest([*(made.packed for made in masks.values()), weights]), f"masks of block {block}")
         for pool in pools.values():
             warn_of_starved(block, pool.experts)
-        self.finished(FinishedBlock(self._report(block, pools), masks, weights))
+        self.finished(FinishedBlock(self._report(block, pools, steps), masks, weights))
 
-    def _report(self, block: int, pools: Mapping[str, BlockPool]) -> BlockReport:
+    def _report(self, block: int, pools: Mapping[str, BlockPool], steps: dict[str, dict[str, float]]) -> BlockReport:
         started, self._started = self._started, perf_counter()
         statistics = self.drift.statistics
         tokens = {"text": statistics.text_tokens, "visual": statistics.visual_tokens}
@@ -150,6 +158,7 @@ class Pruning(BlockCallback):
             norms={m: {site: _rms(n, tokens[m]) for site, n in by.items()} for m, by in self.norms.norms.items()},
             seconds=self._started - started,
             experts={name: pool.experts for name, pool in pools.items() if pool.experts},
+            step_seconds=steps,
         )
 
 

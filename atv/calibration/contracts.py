@@ -11,7 +11,8 @@ from atv.allocation import Allocation
 from atv.criteria import Criterion, PoolStatistics
 from atv.patterns import Pattern
 from atv.plugins import ContractError, Plugin, describe
-from atv.selection import SetStatistics, Tokens, TokenSelection
+from atv.refinement import Reconstruction, Refinement
+from atv.selection import SetStatistics, Tokens, TokenSelection, WholeSet
 
 _TEXT, _VISUAL, _WIDTH = 24, 40, 64
 
@@ -44,6 +45,35 @@ def check_contracts(
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         _on_a_copy("selection", selection, _try_selection)
         _on_a_copy("criterion", criterion, lambda tried: tried.checked_score(*_weight_and_pool(tried, dtype)))
+
+
+def check_steps(refine: Refinement | None, reconstruct: Reconstruction | None, dtype: torch.dtype) -> None:
+    """Checks what follows the criterion, tried as copies, as ``check_contracts`` does.
+
+    Raises:
+        ContractError: naming the option, the class and what is wrong.
+    """
+    for option, step in (("refine", refine), ("reconstruct", reconstruct)):
+        if step is None:
+            continue
+        try:
+            describe(step)
+        except ContractError as error:
+            raise ContractError(f"{option}: {error}") from error
+        with torch.no_grad():
+            _on_a_copy(option, step, lambda tried: _try_step(tried, dtype))
+
+
+def _try_step(step: Refinement | Reconstruction, dtype: torch.dtype) -> None:
+    weight, pool = _weight_and_pool(step, dtype)
+    mask = torch.arange(weight.shape[1]).expand_as(weight) % 2 == 0
+    if isinstance(step, Refinement):
+        made, option = step.refine(weight, mask, pool, weight.shape[1]), "refine"
+    else:
+        made, option = step.reconstruct(weight, mask, pool), "reconstruct"
+    if made.shape != weight.shape:
+        kind = type(step).__name__
+        raise ContractError(f"{option}: {kind} gave {tuple(made.shape)} for a weight of {tuple(weight.shape)}")
 
 
 def check_weights(rule: TokenSelection, method: str, weights: Any, length: int) -> None:
@@ -86,6 +116,7 @@ def _try_selection(rule: TokenSelection) -> None:
     length = _TEXT + _VISUAL
     before, after, outputs = torch.randn(3, length, _WIDTH, generator=torch.Generator().manual_seed(0))
     visual, position = torch.arange(length) >= _TEXT, torch.arange(length)
+    whole = WholeSet(position, visual, ~visual & (position % 2 == 0), torch.zeros_like(position))
     tokens = Tokens(
         visual,
         position,
@@ -96,17 +127,23 @@ def _try_selection(rule: TokenSelection) -> None:
         seed=0,
         last_attention=torch.full((length,), 1 / length) if rule.needs_attention else None,
         dense_output=outputs if rule.per_linear else None,
+        ids=position,
+        labelled=~visual & (position % 2 == 0) if rule.needs_answers else None,
+        calibration_set=whole if rule.needs_whole else None,
     )
     check_weights(rule, "select", rule.select(tokens), length)
     candidates: Any = rule.candidates(tokens)
     if not isinstance(candidates, Tensor) or candidates.dtype != torch.long or candidates.dim() != 1:
         raise ContractError(f"selection: {type(rule).__name__}.candidates must give indices of tokens, int64 (k,)")
     if len(candidates):
-        weights = rule.decide(candidates, _TEXT, SetStatistics(0.5, 1, _TEXT, _VISUAL))
+        weights = rule.decide(candidates, _TEXT, SetStatistics(0.5, 1, _TEXT, _VISUAL, whole))
         check_weights(rule, "decide", weights, len(candidates))
 
 
-def _weight_and_pool(criterion: Criterion, dtype: torch.dtype) -> tuple[Tensor, PoolStatistics]:
+def _weight_and_pool(
+    step: Criterion | Refinement | Reconstruction, dtype: torch.dtype
+) -> tuple[Tensor, PoolStatistics]:
     weight, inputs = torch.randn(2, _WIDTH, _WIDTH, generator=torch.Generator().manual_seed(0))
-    gram = inputs.double().T @ inputs.double() / len(inputs) if criterion.needs_gram else None
-    return weight.to(dtype), PoolStatistics(inputs.square().mean(0).sqrt(), gram)
+    gram = inputs.double().T @ inputs.double() / len(inputs) if step.needs_gram else None
+    moments = (inputs.double().mean(0), inputs.double().var(0)) if step.needs_moments else (None, None)
+    return weight.to(dtype), PoolStatistics(inputs.square().mean(0).sqrt(), gram, *moments)

@@ -4,24 +4,36 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import lightning as L
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from atv.calibration.attention_and_outputs import Recorder
 from atv.calibration.samples import Sample, samples
 from atv.calibration.suspension import SuspendedForward, doors
 from atv.calibration.waiting import WaitingForward, addresses, held_bytes
+from atv.data.labels import IGNORED
 from atv.model.lvlm import LVLM
 from atv.model.offload import OffloadedBlocks
 from atv.model.targets import Target
 from atv.runtime.ranks import padded, together
+from atv.selection import WholeSet
 
 
 class CalibrationBatch(NamedTuple):
-    """A batch with its number, the index of its first sample in the whole set, and, for block 0, its inputs."""
+    """A batch with its number, the index of its first sample in the whole set, and, for block 0, its inputs.
+
+    ``answer`` (batch, length) says which tokens are answers, where the batch brought labels.
+    """
 
     number: int
     first_sample: int
     inputs: dict[str, Any] | None
+    answer: Tensor | None = None
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """All that the batch brought, by which a run is known again."""
+        return {**(self.inputs or {}), **({} if self.answer is None else {"answer": self.answer})}
 
 
 def number(batches: Iterator[Mapping[str, Any]]) -> list[CalibrationBatch]:
@@ -35,7 +47,11 @@ def number(batches: Iterator[Mapping[str, Any]]) -> list[CalibrationBatch]:
     for index, inputs in enumerate(batches):
         if "input_ids" not in inputs:
             raise ValueError(f"batches: batch {index} has no input_ids; its keys are {', '.join(inputs)}")
-        numbered.append(CalibrationBatch(index, first_sample, dict(inputs)))
+        given = dict(inputs)
+        # With labels a model would compute a loss that nobody reads.
+        labels = given.pop("labels", None)
+        answer = None if labels is None else labels != IGNORED
+        numbered.append(CalibrationBatch(index, first_sample, given, answer))
         first_sample += len(inputs["input_ids"])
     if not numbered:
         raise ValueError("batches: there is no calibration batch")
@@ -47,7 +63,7 @@ def loaders(batches: Sequence[CalibrationBatch | None], blocks: int) -> list[Dat
 
     A batch is never split or regrouped, whatever the number of ranks; None is a step without one.
     """
-    resumed = [batch and batch._replace(inputs=None) for batch in batches]
+    resumed = [batch and batch._replace(inputs=None, answer=None) for batch in batches]
     lists: list[Any] = [resumed if block else batches for block in range(blocks)]
     return [DataLoader(given, batch_size=None, collate_fn=lambda batch: batch) for given in lists]
 
@@ -66,10 +82,11 @@ class BlockwiseCalibration(L.LightningModule):
         first_block: int = 0,
         offloaded: OffloadedBlocks | None = None,
         recorder: Recorder | None = None,
+        whole: WholeSet | None = None,
     ) -> None:
         super().__init__()
         self.lvlm, self.seed, self.first_block = lvlm, seed, first_block
-        self.offloaded, self.recorder = offloaded, recorder
+        self.offloaded, self.recorder, self.whole = offloaded, recorder, whole
         if offloaded is None:
             # Lightning moves what it knows of to its device; an offloaded model moves itself.
             self.model = lvlm.model
@@ -92,7 +109,8 @@ class BlockwiseCalibration(L.LightningModule):
         arrival = waiting.forward.advance(block)
         if arrival is None:
             return []
-        seen = list(samples(arrival, waiting.visual, waiting.valid, batch.first_sample, self.seed))
+        masks, first = (waiting.visual, waiting.valid), batch.first_sample
+        seen = list(samples(arrival, *masks, first, self.seed, waiting.ids, waiting.answer, self.whole))
         if batch.inputs is not None:
             self.held_bytes += held_bytes(waiting.forward, self._own)
             self.held_tokens += int(waiting.valid.sum())
@@ -108,9 +126,9 @@ class BlockwiseCalibration(L.LightningModule):
 
     def _start(self, batch: CalibrationBatch) -> WaitingForward:
         assert batch.inputs is not None
-        forward = SuspendedForward(self.lvlm.model, batch.inputs)
+        forward, inputs = SuspendedForward(self.lvlm.model, batch.inputs), batch.inputs
         self._waiting[batch.number] = WaitingForward(
-            forward, self.lvlm.visual(batch.inputs), self.lvlm.valid(batch.inputs)
+            forward, self.lvlm.visual(inputs), self.lvlm.valid(inputs), inputs["input_ids"], batch.answer
         )
         return self._waiting[batch.number]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from atv.allocation import Allocation
-from atv.calibration.contracts import check_contracts
+from atv.calibration.contracts import check_contracts, check_steps
 from atv.calibration.dense_pass import dense_statistics
 from atv.calibration.pathway_plan import Plan
 from atv.criteria import Criterion
@@ -15,6 +15,7 @@ from atv.model.lvlm import LVLM
 from atv.model.targets import Target
 from atv.patterns import Pattern, parse_pattern
 from atv.plugins import resolve
+from atv.refinement import Reconstruction, Refinement
 from atv.selection import TokenSelection
 
 
@@ -27,6 +28,8 @@ class Pathway:
     criterion: Criterion | str = "Wanda"
     pattern: Pattern | str = "unstructured"
     allocation: Allocation | str = "Uniform"
+    refine: Refinement | str | None = None
+    reconstruct: Reconstruction | str | None = None
 
     def plan(self, lvlm: LVLM, targets: Mapping[str, Target]) -> Plan:
         """Names resolved and everything checked against the targets, before any calibration.
@@ -43,9 +46,12 @@ class Pathway:
             pattern,
             resolve(self.allocation, Allocation, "allocation"),
             self._sparsity(pattern),
+            refine=None if self.refine is None else resolve(self.refine, Refinement, "refine"),
+            reconstruct=None if self.reconstruct is None else resolve(self.reconstruct, Reconstruction, "reconstruct"),
         )
         dtype = next((target.weight.dtype for target in targets.values()), torch.float32)
         check_contracts(plan.selection, plan.criterion, plan.pattern, plan.allocation, dtype)
+        check_steps(plan.refine, plan.reconstruct, dtype)
         plan.check(targets)
         return plan if plan.allocation.needs_dense else plan.allotted(targets, dense_statistics(lvlm, targets))
 

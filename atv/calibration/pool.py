@@ -46,15 +46,17 @@ class Pool:
     """Gathers what a criterion needs of the tokens that ``selection`` picks from each sample of a block.
 
     A rule looks at a sample once, or, where it is ``per_linear``, once a Linear: each is a *view*. Statistics are
-    kept by *key*: a site that several targets share or, then, a Linear. ``gram`` asks for X^T X as well.
+    kept by *key*: a site that several targets share or, then, a Linear. ``gram`` asks for X^T X as well, ``moments``
+    for mean and variance of each channel.
     """
 
-    def __init__(self, selection: TokenSelection, gram: bool = False) -> None:
-        self.selection, self.gram = selection, gram
+    def __init__(self, selection: TokenSelection, gram: bool = False, moments: bool = False) -> None:
+        self.selection, self.gram, self.moments = selection, gram, moments
         self._clear()
 
     def _clear(self) -> None:
         self._squares, self._counts, self._routed = SampleSums(), SampleSums(), SampleSums()
+        self._sums = SampleSums()
         self._grams: dict[str, GramSum] = defaultdict(GramSum)
         self._undecided: list[_Undecided] = []
         self._key_of: dict[str, str] = {}
@@ -99,6 +101,7 @@ class Pool:
     ) -> dict[str, PoolStatistics]:
         """The statistics by key, an expert's by its name."""
         by_key: dict[str, PoolStatistics] = {}
+        sums = self._sums.totals()
         for key, squares in self._squares.totals().items():
             weight = float(counts[key if self.selection.per_linear else ""][2])
             mean = squares / (weight if self.selection.average == "tokens" else samples)
@@ -108,7 +111,9 @@ class Pool:
                 by_key |= {name: PoolStatistics(norm) for name, norm in norms.items()}
             else:
                 gram = self._grams[key].total(len(mean)) / weight if self.gram else None
-                by_key[key] = PoolStatistics(mean.sqrt().float(), gram)
+                average = sums[key] / weight if key in sums else None
+                variance = None if average is None else (squares / weight - average.square()).clamp(min=0)
+                by_key[key] = PoolStatistics(mean.sqrt().float(), gram, average, variance)
         return by_key
 
     def _views(self, sample: Sample) -> Iterator[tuple[str, Tokens, Mapping[str, SiteInputs]]]:
@@ -125,8 +130,11 @@ class Pool:
             self._squares.add(key, sample, values.square_sums(weights[None])[0])
             if isinstance(values, ExpertInputs):
                 self._routed.add(key, sample, values.counts(weights))
-            elif self.gram and isinstance(values, LinearInputs):
-                self._grams[key].add(values.values, weights)
+            elif isinstance(values, LinearInputs):
+                if self.gram:
+                    self._grams[key].add(values.values, weights)
+                if self.moments:
+                    self._sums.add(key, sample, weights.float() @ values.values.float())
 
     def _count(self, view: str, sample: int, weights: Tensor, visual: Tensor) -> None:
         """Text tokens, visual tokens, and the sum of the weights."""

@@ -48,4 +48,7 @@ def _describe(plan: Plan) -> dict[str, Any]:
         "pattern": describe(plan.pattern),
         "allocation": describe(plan.allocation),
         "sparsity": plan.sparsity,
+        # Only where there is one, so that folders of runs without are known again.
+        **({"refine": describe(plan.refine)} if plan.refine else {}),
+        **({"reconstruct": describe(plan.reconstruct)} if plan.reconstruct else {}),
     }

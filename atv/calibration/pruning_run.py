@@ -14,6 +14,7 @@ from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch, number
 from atv.calibration.pathway_plan import Plan
 from atv.calibration.pruning_job import PruningJob
 from atv.calibration.stopping import Preemption
+from atv.calibration.whole_set import whole_set
 from atv.model.checkpoint import load_whole
 from atv.records.masks import PackedMasks
 from atv.records.provenance import provenance
@@ -41,7 +42,7 @@ def run(
     trainer = trainer or quiet_trainer()
     # Decoupled parameters multiply and offloaded ones leave as blocks finish: counted before either.
     parameters = sum(parameter.numel() for parameter in job.lvlm.model.parameters())
-    folder = begun(job, [batch.inputs or {} for batch in numbered], run_dir, trainer.is_global_zero)
+    folder = begun(job, [batch.content for batch in numbered], run_dir, trainer.is_global_zero)
     finished = FinishedBlocks(job, install, folder, trainer.is_global_zero)
     if folder is not None and folder.saved:
         return _saved(job, finished, folder)
@@ -59,7 +60,7 @@ def run(
         left_dense=job.lvlm.left_dense,
         calibration=job.calibration,
         base=_base(job),
-        updates_weights=any(plan.criterion.updates_weights for plan in plans.values()),
+        updates_weights=any(plan.updates_weights for plan in plans.values()),
         **provenance(),
     )
     if folder is not None and trainer.is_global_zero:
@@ -78,10 +79,12 @@ def _calibrate(
     earlier = finished.restore()
     if job.propagate:
         finished.reinstall(earlier)
-    drift, norms = Drift(), ActivationNorms()
+    rules = [plan.selection for plan in plans.values()]
+    whole = whole_set(job.lvlm, batches, rules)
+    drift, norms = Drift(whole), ActivationNorms()
     pruning = Pruning(job.lvlm, job.targets, plans, finished.add, drift, norms)
-    recorder = Recorder(job.lvlm, [plan.selection for plan in plans.values()])
-    loop = BlockwiseCalibration(job.lvlm, job.seed, len(earlier), finished.offloaded, recorder)
+    recorder = Recorder(job.lvlm, rules)
+    loop = BlockwiseCalibration(job.lvlm, job.seed, len(earlier), finished.offloaded, recorder, whole)
     stop = Preemption(len(batches), kept=finished.folder is not None)
     with running(trainer, drift, norms, pruning, stop):
         loop.run(trainer, batches, job.targets, job.propagate)

@@ -9,7 +9,7 @@ from torch import Tensor
 from atv.calibration.inputs import ExpertInputs, LinearInputs, SiteInputs
 from atv.calibration.recording import RoutedInputs
 from atv.calibration.suspension import Arrival
-from atv.selection import Tokens
+from atv.selection import Tokens, WholeSet
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,17 @@ class Sample:
     outputs: dict[str, Tensor] = field(default_factory=dict)
 
 
-def samples(arrival: Arrival, visual: Tensor, valid: Tensor, first_sample: int, seed: int) -> Iterator[Sample]:
-    """The samples of a batch; ``visual`` and ``valid`` are bool (batch, length).
+def samples(
+    arrival: Arrival,
+    visual: Tensor,
+    valid: Tensor,
+    first_sample: int,
+    seed: int,
+    ids: Tensor | None = None,
+    answer: Tensor | None = None,
+    whole: WholeSet | None = None,
+) -> Iterator[Sample]:
+    """The samples of a batch; ``visual`` and ``valid`` are bool (batch, length), ``ids`` and ``answer`` likewise.
 
     Raises:
         ValueError: for activations that are not finite, naming block and sample.
@@ -45,6 +54,9 @@ def samples(arrival: Arrival, visual: Tensor, valid: Tensor, first_sample: int, 
             block=arrival.block,
             seed=seed,
             last_attention=recorded.attention.last_query(row, keep)[unpadded] if recorded.attention else None,
+            ids=None if ids is None else ids[row][unpadded],
+            labelled=None if answer is None else answer[row][unpadded],
+            calibration_set=whole,
         )
         for name, values in (("input", tokens.input), ("output", tokens.output)):
             if not _finite(values):

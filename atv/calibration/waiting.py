@@ -12,11 +12,13 @@ from atv.calibration.suspension import SuspendedForward
 
 @dataclass
 class WaitingForward:
-    """One batch's forward, its masks (batch, length), and the hidden state at its door, which may be parked."""
+    """One batch's forward, its masks and ids (batch, length), and the hidden state at its door, which may be parked."""
 
     forward: SuspendedForward
     visual: Tensor
     valid: Tensor
+    ids: Tensor
+    answer: Tensor | None = None
     hidden: Tensor | None = None
     parked: "Parked | None" = None
 

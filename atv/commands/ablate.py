@@ -18,6 +18,7 @@ from atv.ablation.store import CellStore
 from atv.ablation.tables import chosen_tasks
 from atv.runtime.trainer import quiet_trainer
 from atv.tracking.log import LoggerName, chosen_loggers, log_ablation
+from atv.tracking.terminal_view import command
 
 
 class CellsFailed(RuntimeError):
@@ -111,3 +112,5 @@ def _publish(grid: Grid, ablation: Ablation, written: Written, loggers: Sequence
         new = log_ablation(ablation, results, record, folder, grid.given(ablation), loggers)
     for name, runs in new.items():
         console.print(f"{name}: {runs} new run{'' if runs == 1 else 's'} in {folder / name}")
+    if "wandb" in loggers and (line := command(folder)):
+        console.print(f"to see them in this terminal, without an account: {line}", soft_wrap=True)

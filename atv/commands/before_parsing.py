@@ -10,6 +10,7 @@ from atv import plugins
 from atv.allocation import Allocation
 from atv.criteria import Criterion
 from atv.patterns import Pattern, parse_pattern
+from atv.refinement import Reconstruction, Refinement
 from atv.selection import TokenSelection
 
 RULES: dict[str, type[Any]] = {
@@ -17,6 +18,8 @@ RULES: dict[str, type[Any]] = {
     "criterion": Criterion,
     "pattern": Pattern,
     "allocation": Allocation,
+    "refine": Refinement,
+    "reconstruct": Reconstruction,
 }
 
 

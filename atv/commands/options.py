@@ -12,7 +12,8 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
     "Model": ("folder", "model", "base", "min_pixels", "max_pixels", "offload", "trust_remote_code"),
     "Calibration data": ("calibration", "samples", "validation", "max_length"),
     "What is pruned, and how": (
-        *("selection", "criterion", "pattern", "sparsity", "allocation", "targets", "propagate"),
+        *("selection", "criterion", "refine", "reconstruct", "pattern", "sparsity", "allocation"),
+        *("targets", "propagate"),
     ),
     "Picture": ("image", "question", "answer", "sample", "linear"),
     "Questions": ("benchmark", "data", "evaluation", "split", "groups", "max_new_tokens", "dense"),
@@ -24,6 +25,7 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
         *("file", "sparsities", "patterns", "language", "seeds", "shard", "decide", "budget", "columns", "effect"),
         "power",
     ),
+    "Answers": ("folders", "flips"),
     "Results": (*("output", "results", "logger", "scores", "push_to_hub", "entity", "project", "print_lmms_eval"),),
     "Run": ("seed", "batch_size", "workers", "plugin", "trainer"),
 }
@@ -38,8 +40,9 @@ Args:
         `make everyday-model` puts together.
     calibration: Conversations with pictures whose activations say which weights matter: a file, a folder, a hub id, the
         name or dotted path of a class, "bundled" or "everyday". The arguments of a class follow as --calibration.NAME;
-        --calibration.help CLASS explains them. Default: "everyday" for the everyday model and what was pruned from it,
-        else "bundled".
+        --calibration.help CLASS explains them. CLASS:ARGUMENT is a class with its first one, such as
+        BenchmarkQuestions:bundled; "3*SOURCE + SOURCE" mixes several by weights. Default: "everyday" for the everyday
+        model and what was pruned from it, else "bundled".
     samples: Number of calibration samples, drawn by the seed.
     max_length: Longest sample in tokens; a longer one loses text from its end, never a part of a picture.
     min_pixels: Smallest area of a picture in pixels; smaller ones are enlarged (Qwen-VL's kind of processor, which is

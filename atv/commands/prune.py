@@ -17,6 +17,7 @@ from atv.model.offload import Offload
 from atv.output.upload import check_login, push
 from atv.records.pruning_report import BOTH, PruningReport
 from atv.records.run_folder import run_folder
+from atv.refinement import Reconstruction, Refinement
 from atv.runtime.trainer import quiet_trainer
 
 
@@ -31,6 +32,8 @@ def prune(
     batch_size: int = 8,
     rules: Rules = Rules(),
     allocation: Allocation = lazy_instance(Uniform),
+    refine: Refinement | None = None,
+    reconstruct: Reconstruction | None = None,
     targets: list[str] | None = None,
     propagate: bool = True,
     seed: int = 0,
@@ -49,6 +52,10 @@ def prune(
         targets: Names or shell patterns of the Linears to prune, such as q_proj or *.mlp.*. Default: all in the
             decoder's blocks.
         allocation: Rule that shares the sparsity out over the Linears, named as selection is.
+        refine: Rule by which pruned and kept weights change places once the criterion has chosen, named as selection
+            is. Default: they stay where they are.
+        reconstruct: Rule that gives the kept weights new values, so that they make up for those that went, named as
+            selection is. Default: they stay as the criterion leaves them.
         offload: Place of the decoder blocks while they are not pruned, for a model larger than the device's memory:
             cpu, or disk (memory-mapped). Waiting hidden states go there too.
         push_to_hub: Repository of the Hugging Face hub (user/name) to upload the finished folder to. Default: nothing
@@ -64,9 +71,11 @@ def prune(
     finished_before = (target / "config.json").is_file()
     report = atv.prune(
         dense,
-        atv.calibration_batches(processor, data, samples, seed, batch_size, max_length),
+        atv.calibration_batches(processor, data, samples, seed, batch_size, max_length, rules.selection.needs_answers),
         **vars(rules),
         allocation=allocation,
+        refine=refine,
+        reconstruct=reconstruct,
         targets=targets,
         propagate=propagate,
         seed=seed,

@@ -14,12 +14,35 @@ class PoolStatistics:
     """What a criterion may know of a Linear's inputs over the calibration pool.
 
     ``norm`` is the L2 norm of each input channel, squared norms averaged over samples, float32 (in,). ``gram`` is
-    X^T X divided by the number of pool tokens X (their weights' sum), float64 (in, in); None unless the criterion
-    says ``needs_gram``.
+    X^T X divided by the number of pool tokens X (their weights' sum), float64 (in, in); None unless the criterion, or
+    what follows it, says ``needs_gram``. ``mean`` and ``variance`` of each channel over the pool's tokens are float64
+    (in,); None unless one says ``needs_moments``.
     """
 
     norm: Tensor
     gram: Tensor | None = None
+    mean: Tensor | None = None
+    variance: Tensor | None = None
+
+    def x_x(self, asked_by: str) -> Tensor:
+        """X^T X / n, float64 (in, in).
+
+        Raises:
+            ValueError: naming the class that asks, where it was not gathered.
+        """
+        if self.gram is None:
+            raise ValueError(f"criterion: {asked_by} needs X^T X of the pool, and these statistics hold norms alone")
+        return self.gram
+
+    def moments(self, asked_by: str) -> tuple[Tensor, Tensor]:
+        """Mean and variance of each channel, float64 (in,).
+
+        Raises:
+            ValueError: naming the class that asks, where they were not gathered.
+        """
+        if self.mean is None or self.variance is None:
+            raise ValueError(f"refine: {asked_by} needs means of the pool, and these statistics hold none")
+        return self.mean, self.variance
 
 
 @dataclass(frozen=True)
@@ -39,6 +62,7 @@ class Criterion(Plugin, ABC):
     """Scores weights; the lowest are pruned. Most criteria write ``score`` alone."""
 
     needs_gram: bool = False
+    needs_moments: bool = False
 
     @property
     def updates_weights(self) -> bool:

@@ -5,17 +5,26 @@ from atv.data.captioned import CaptionedImages
 from atv.data.drawn_pools import Bundled, Everyday
 from atv.data.hf_dataset import HFDataset
 from atv.data.hf_stream import HFStream
+from atv.data.mixture import Mixture
+from atv.data.prose import PlainText
 from atv.data.sharegpt4v import ShareGPT4V
+from atv.data.text_alone import TextAlone
+from atv.data.told_scenes import BundledScenes, EverydayScenes
 
 __all__ = [
     "Bundled",
+    "BundledScenes",
     "CalibrationData",
     "CaptionedImages",
     "Conversation",
     "Everyday",
+    "EverydayScenes",
     "HFDataset",
     "HFStream",
     "IndexedData",
+    "Mixture",
     "Picture",
+    "PlainText",
     "ShareGPT4V",
+    "TextAlone",
 ]

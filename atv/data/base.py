@@ -21,13 +21,15 @@ class Conversation:
     """One sample: turns as its source has them, and the pictures for the ``<image>`` markers in them, in order.
 
     A turn is {from: human | gpt, value} (ShareGPT), {role, text} or {role, content} (chat messages). Pictures without
-    any marker come first in the first turn. ``fault`` says what kept the source from reading it, if anything did.
+    any marker come first in the first turn. ``fault`` says what kept the source from reading it, if anything did;
+    ``part`` which of a mixture's sources it is of, counted from 0.
     """
 
     id: str
     turns: Sequence[Mapping[str, Any]]
     pictures: Sequence[Picture] = ()
     fault: str | None = None
+    part: int | None = None
 
 
 class CalibrationData(Plugin, ABC):
@@ -55,6 +57,10 @@ class CalibrationData(Plugin, ABC):
     def record(self) -> dict[str, Any]:
         """Class name and arguments, for the report; override it where arguments are not what JSON can hold."""
         return describe(self)
+
+    def origins(self) -> Iterator["CalibrationData"]:
+        """What samples come from in the end: itself, or those that it is made of."""
+        yield self
 
 
 class IndexedData(CalibrationData):

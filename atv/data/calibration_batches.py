@@ -1,5 +1,6 @@
 """The calibration samples of a seed, encoded; what cannot be read is named and replaced."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import replace
 from functools import cached_property, partial
@@ -15,6 +16,7 @@ from transformers import ProcessorMixin
 from atv.data.base import CalibrationData, Conversation
 from atv.data.chat_template import require_chat_template
 from atv.data.conversations import encode_chats, messages
+from atv.data.labels import labelled
 from atv.data.pictures import decode
 from atv.data.shortening import shortened
 from atv.data.sources import load_calibration
@@ -71,7 +73,7 @@ class CalibrationBatches(Sequence[dict[str, Any]]):
                     if group:
                         ids, chats, pictures, _ = zip(*group, strict=True)
                         drawing.ids += ids
-                        batches.append(_together(drawing.processor, ids, chats, pictures))
+                        batches.append(_together(drawing, ids, chats, pictures))
         return batches, drawing
 
 
@@ -82,6 +84,7 @@ def calibration_batches(
     seed: int = 0,
     batch_size: int = 8,
     max_length: int | None = None,
+    answers: bool = False,
 ) -> CalibrationBatches:
     """``samples`` conversations in the order of the seed, encoded in batches; the same for every method.
 
@@ -92,6 +95,7 @@ def calibration_batches(
     Args:
         data: "bundled", file, folder, hub id, class name or dotted path, or an instance.
         max_length: longest sample in tokens, visual ones counted; longer ones lose text from their end.
+        answers: whether batches say in ``labels`` which tokens are answers, for rules that need it.
 
     Raises:
         ValueError: for data that are not there, fewer samples than asked, or a processor without chat template; for
@@ -103,21 +107,21 @@ def calibration_batches(
         most = f"1 to {len(source)} (the data's samples)" if isinstance(source, Sized) else "at least 1"
         raise ValueError(f"samples: expected {most}, got {samples}")
     console = Console(stderr=True, quiet=getattr(rank_zero_only, "rank", 0) != 0)
-    drawing = partial(Drawing, processor, source, samples, max_length, console)
+    drawing = partial(Drawing, processor, source, samples, max_length, console, answers=answers)
     return CalibrationBatches(drawing, seed, batch_size)
 
 
 def _together(
-    processor: ProcessorMixin,
+    drawing: "Drawing",
     ids: Sequence[str],
     chats: Sequence[list[dict[str, Any]]],
     pictures: Sequence[list[Image.Image]],
 ) -> dict[str, Any]:
     """The batch of samples that were each taken alone."""
     try:
-        return encode_chats(processor, chats, pictures)
+        return (labelled if drawing.answers else encode_chats)(drawing.processor, chats, pictures)
     except Exception as error:  # Processors raise whatever padding or stacking leads them to.
-        if str(error).startswith("model: "):
+        if str(error).startswith(("model: ", "processor: ")):
             raise
         named = short(", ".join(map(repr, ids)))
         raise ValueError(
@@ -130,6 +134,7 @@ class Drawing:
 
     Args:
         require: raises ValueError for a sample that cannot be used for what they are drawn for.
+        answers: whether its batches are labelled.
     """
 
     def __init__(
@@ -140,10 +145,13 @@ class Drawing:
         max_length: int | None,
         console: Console,
         require: Callable[[Ready], None] | None = None,
+        answers: bool = False,
     ) -> None:
         self.processor, self.data, self.samples = processor, data, samples
         self.max_length, self.console, self.require = max_length, console, require
+        self.answers = answers
         self.ids: list[str] = []
+        self.parts: Counter[int] = Counter()
         self.broken: list[dict[str, str]] = []
         self.found = self.shortened = 0
 
@@ -155,6 +163,8 @@ class Drawing:
                 self._broken(short(conversation.id), reason(error))
                 continue
             self.found += 1
+            if conversation.part is not None:
+                self.parts[conversation.part] += 1
             yield ready
             if self.found == self.samples:
                 return
@@ -162,7 +172,14 @@ class Drawing:
         raise ValueError(f"samples: {self.samples} were asked for, the data have {found}")
 
     def outcome(self) -> dict[str, Any]:
-        return {"ids": self.ids, "shortened": self.shortened, "broken": self.broken}
+        """Ids of the samples, how many were shortened, the broken ones; of a mixture also the count of each source."""
+        counts = [self.parts[place] for place in range(max(self.parts, default=-1) + 1)]
+        return {
+            "ids": self.ids,
+            **({"counts": counts} if counts else {}),
+            "shortened": self.shortened,
+            "broken": self.broken,
+        }
 
     def _ready(self, conversation: Conversation) -> Ready:
         source = readable(conversation)

@@ -1,5 +1,7 @@
 """Data from files, folders, the hub or the package itself, by what they are called."""
 
+import inspect
+import re
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -9,7 +11,7 @@ from datasets import Dataset, load_from_disk
 
 from atv import plugins
 from atv.bundled import BUNDLED
-from atv.data import Bundled, CalibrationData, CaptionedImages, Everyday, HFDataset, ShareGPT4V
+from atv.data import Bundled, CalibrationData, CaptionedImages, Everyday, HFDataset, Mixture, ShareGPT4V
 from atv.everyday.assembly.location import EVERYDAY
 from atv.everyday.assembly.made_folder import read_manifest
 from atv.records.files import read_json
@@ -37,7 +39,11 @@ def load_calibration(data: str | CalibrationData | None, model: str = BUNDLED) -
     None stands for a model's own.
 
     A .json or .jsonl file is ShareGPT4V's layout, its pictures in the same folder; parquet, folders with it and those
-    made by ``save_to_disk`` are read by ``datasets``; other folders are pictures with captions.
+    made by ``save_to_disk`` are read by ``datasets``; other folders are pictures with captions. ``Class:argument`` is a
+    class with its first argument. Several with " + " between them are mixed, each with its weight and "*" before it.
+
+    >>> load_calibration("3*bundled + BundledScenes:facts").record()["weights"]
+    [3.0, 1.0]
 
     Raises:
         ValueError: for what is none of these, or cannot be read.
@@ -55,13 +61,41 @@ def _recognised(data: str) -> CalibrationData:
     if data in (BUNDLED, EVERYDAY):
         return Bundled() if data == BUNDLED else Everyday()
     path = Path(data)
+    if " + " in data and not path.exists():
+        return _mixed(data.split(" + "))
     if path.suffix in (".json", ".jsonl"):
         return ShareGPT4V(path)
     if path.is_dir() and not _of_datasets(path):
         return CaptionedImages(path)
     if path.exists() or path.suffix == ".parquet" or is_hub_id(data):
         return HFDataset(data)
-    return _named(data)
+    return _with_argument(data) or _named(data)
+
+
+def _mixed(parts: list[str]) -> Mixture:
+    """Sources, each with its weight before it, or 1."""
+    sources, weights = [], []
+    for part in parts:
+        weight, source = re.fullmatch(r"(?:([\d.]+)\s*\*)?(.*)", part.strip(), re.DOTALL).groups()  # type: ignore[union-attr]
+        try:
+            weights.append(1.0 if weight is None else float(weight))
+        except ValueError as error:
+            raise ValueError(f"calibration: {part.strip()!r} begins with no weight such as 0.5*") from error
+        sources.append(_recognised(source.strip()))
+    return Mixture(sources, weights)
+
+
+def _with_argument(data: str) -> CalibrationData | None:
+    """A class with its first argument behind a colon; None for other texts."""
+    name, colon, argument = data.partition(":")
+    if not colon or name not in {kind.__name__ for kind in plugins.subclasses(CalibrationData)}:
+        return None
+    kind = plugins.find(name, CalibrationData, "calibration")
+    parameters = list(inspect.signature(kind).parameters.values())
+    if not parameters:
+        raise ValueError(f"calibration: {name} takes no argument, got {argument!r}")
+    value = _recognised(argument) if parameters[0].annotation is CalibrationData else argument
+    return plugins.resolve(name, CalibrationData, "calibration", **{parameters[0].name: value})
 
 
 def _of_datasets(folder: Path) -> bool:

@@ -88,6 +88,7 @@ def ask_benchmark(
     benchmark = loaded.benchmark
     longest = max_new_tokens or benchmark.max_new_tokens
     before: dict[str, str] = {}
+    ended: dict[str, bool | None] = {}
     callbacks = []
     if folder is not None:
         run = RunFolder(folder, _identity(loaded, model, processor, longest))
@@ -95,20 +96,19 @@ def ask_benchmark(
         callbacks.append(KeepPredictions(made))
         made.check_seen({each.question["question_id"]: each.question for each in loaded.questions})
         # The first rank's word counts: another may look when the first one has begun.
-        before = gathered(made.read())[0]
+        before, ended = gathered((made.read(), made.ended()))[0]
         if trainer.is_global_zero:
             run.begin()
     questions = {each.question["question_id"]: each.question for each in loaded.questions}
-    predicted: list[tuple[Any, str]] = [(questions[name], text) for name, text in before.items() if name in questions]
+    known = {name: text for name, text in before.items() if name in questions}
+    predicted: list[tuple[Any, str]] = [(questions[name] | {"ended": ended[name]}, known[name]) for name in known]
     faults: dict[str, str] = {}
     if batches := loaded.batches(processor, batch_size, before, faults):
         _require_askable(loaded, processor, before)
         kept = "answers so far are kept, the same command goes on" if folder is not None else NOTHING
-        answered = predict(model, processor, batches, longest, trainer, *callbacks, kept=kept)
-        # Not known of answers that an earlier run kept.
-        predicted += [({name: own for name, own in asked.items() if name != "ended"}, text) for asked, text in answered]
+        predicted += predict(model, processor, batches, longest, trainer, *callbacks, kept=kept)
     found = {name: why for of_rank in gathered(faults) for name, why in of_rank.items()}
-    predicted += [(questions[name] | {"fault": why}, "") for name, why in sorted(found.items())]
+    predicted += [(questions[name] | {"ended": None, "fault": why}, "") for name, why in sorted(found.items())]
     if trainer.is_global_zero:
         _tell(benchmark.name, found)
     result = BenchmarkResult.of(loaded, scored(predicted))

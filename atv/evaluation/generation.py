@@ -22,7 +22,10 @@ from atv.runtime.ranks import gathered, together
 from atv.runtime.trainer import quiet_trainer, running
 
 Question = Mapping[str, Any]
-COLUMNS = ("task", "metric", "question_id", "group", "category", "answer", "prediction", "read", "credit", "ended")
+COLUMNS = (
+    *("task", "metric", "question_id", "group", "category", "question", "options", "answer", "answers"),
+    *("seen", "picture", "prediction", "read", "credit", "ended"),
+)
 
 
 class Step(NamedTuple):

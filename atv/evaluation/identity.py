@@ -6,6 +6,7 @@ from typing import Any
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.records.digests import content_digest, telling
+from atv.records.run_folder import plain
 
 # What every call of generate says anew, and what greedy decoding does not ask for.
 _OVERRULED = frozenset(
@@ -26,6 +27,16 @@ def answering(model: PreTrainedModel, processor: ProcessorMixin) -> dict[str, An
         "generation config": telling(generation, _OVERRULED),
         **asking(processor),
     }
+
+
+def asked_with(model: PreTrainedModel, processor: ProcessorMixin, max_new_tokens: Any) -> dict[str, Any]:
+    """What must be alike for two models' answers to be compared, as JSON gives it back.
+
+    Args:
+        max_new_tokens: the longest answer, or by task.
+    """
+    alike = {name: value for name, value in answering(model, processor).items() if name != "config"}
+    return plain({"max_new_tokens": max_new_tokens, **alike})
 
 
 def asking(processor: ProcessorMixin) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from atv.records.files import atomic
 
 
 class Predictions:
-    """A folder of rank-000.jsonl, ...; each line has question_id, prediction, and what was ``seen``, by its digest.
+    """A folder of rank-000.jsonl, ...; each line has question_id, prediction, what was ``seen``, by its digest, and
+    whether the answer ``ended`` before it was cut.
 
     A batch is written at once. A line that a killed run left torn does not count and is cut off by the next write; of
     lines with the same question the first counts.
@@ -25,6 +26,10 @@ class Predictions:
     def read(self) -> dict[str, str]:
         """Question id -> prediction, of all ranks."""
         return {name: row["prediction"] for name, row in self._rows().items()}
+
+    def ended(self) -> dict[str, bool | None]:
+        """Question id -> whether its answer ended; None where an earlier version did not say."""
+        return {name: row.get("ended") for name, row in self._rows().items()}
 
     def check_seen(self, questions: Mapping[str, Mapping[str, Any]]) -> None:
         """Whether the questions of these ids are those that were answered.
@@ -51,7 +56,8 @@ class Predictions:
         """Adds a batch to a rank's file; it is on disk when this returns."""
         self.folder.mkdir(parents=True, exist_ok=True)
         rows = (
-            {"question_id": question["question_id"], "prediction": text, "seen": question.get("seen")}
+            {"question_id": question["question_id"], "prediction": text}
+            | {name: question.get(name) for name in ("seen", "ended")}
             for question, text in made
         )
         lines = "".join(json.dumps(row) + "\n" for row in rows).encode()

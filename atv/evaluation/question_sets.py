@@ -13,10 +13,11 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.data.pixel_cap import cap_pixels
 from atv.evaluation.benchmark_run import BenchmarkResult, ask_benchmark
+from atv.evaluation.benchmarks.as_calibration import refuse_calibrated_on
 from atv.evaluation.benchmarks.dense_answers import DenseAnswers, check_asked_alike
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark
 from atv.evaluation.generation import answer
-from atv.evaluation.identity import answering
+from atv.evaluation.identity import asked_with
 from atv.evaluation.picture_size import pin_pixels
 from atv.evaluation.questions import BATCH_SIZE, first_groups, question_batches
 from atv.evaluation.scores import retention, task_scores
@@ -24,7 +25,6 @@ from atv.records.digests import weights_digest
 from atv.records.evaluation_report import EvaluationReport, TaskRow
 from atv.records.files import atomic
 from atv.records.provenance import provenance
-from atv.records.run_folder import plain
 
 
 class Asking(NamedTuple):
@@ -69,10 +69,13 @@ class Suite:
 
     def ask(self, model: PreTrainedModel, processor: ProcessorMixin, how: Asking) -> EvaluationReport:
         """Asks every question; answers go to answers.parquet."""
+        if model.name_or_path:
+            refuse_calibrated_on(Path(model.name_or_path), self.evaluation, self.split)
         cap_pixels(processor, how.min_pixels, how.max_pixels)
         digest = _checked(model, how, None)
         batches = question_batches(processor, self.rows, how.batch_size or BATCH_SIZE, self.groups)
-        answers = answer(model, processor, batches, how.max_new_tokens or 16, how.trainer)
+        longest = how.max_new_tokens or 16
+        answers = answer(model, processor, batches, longest, how.trainer)
         if how.output is not None and how.trainer.is_global_zero:
             with atomic(how.output / "answers.parquet") as path:
                 answers.to_parquet(path, index=False)
@@ -83,6 +86,7 @@ class Suite:
             "model_digest": digest,
             "evaluation": self.evaluation,
             "split": self.split,
+            "asked_with": asked_with(model, processor, longest),
         }
         return EvaluationReport(asked, tasks=tasks, made=provenance())
 
@@ -101,14 +105,14 @@ class Benchmarks:
         pixels = self._pixels(model, processor, how)
         names = [each.benchmark.name for each in self.loaded]
         digest = _checked(model, how, names)
-        asked_with = dict(zip(names, self._asked_with(model, processor, how), strict=True))
+        alike = dict(zip(names, self._asked_with(model, processor, how), strict=True))
         if self.dense is not None:
-            check_asked_alike(self.dense, asked_with)
+            check_asked_alike(self.dense, alike)
         results = {each.benchmark.name: self._result(each, model, processor, how) for each in self.loaded}
         data = None if self.data is None else str(self.data)
         own = {"data": data, "limit": self.limit, "pixels": pixels}
         rows = {
-            name: result.row() | own | {"max_new_tokens": _length(result.loaded, how), "asked_with": asked_with[name]}
+            name: result.row() | own | {"max_new_tokens": _length(result.loaded, how), "asked_with": alike[name]}
             for name, result in results.items()
         }
         asked = {"model": model.name_or_path, "model_digest": digest} | own
@@ -125,9 +129,8 @@ class Benchmarks:
 
     def _asked_with(self, model: PreTrainedModel, processor: ProcessorMixin, how: Asking) -> Iterator[dict[str, Any]]:
         """What must be alike for two models' answers to be compared, a benchmark each."""
-        alike = {name: value for name, value in answering(model, processor).items() if name != "config"}
         for each in self.loaded:
-            yield plain({"max_new_tokens": _length(each, how), **alike})
+            yield asked_with(model, processor, _length(each, how))
 
     def _result(
         self, each: LoadedBenchmark, model: PreTrainedModel, processor: ProcessorMixin, how: Asking

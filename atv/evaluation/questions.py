@@ -28,6 +28,9 @@ EVALUATION_COLUMNS = (
 )
 
 
+# A question's field by which others about its picture are found; what a model is given is in ``seen``, which counts.
+PICTURE_ALONE = frozenset({"picture"})
+
 # On CPUs the temporaries of larger ones outgrow what the allocator keeps, and are mapped anew at every operation.
 BATCH_SIZE = 16
 # Questions that may be asked at once about as many pictures as a batch has prompts: they are short.
@@ -132,7 +135,7 @@ def _digest(content: bytes) -> str:
 
 
 def first_groups(dataset: Dataset, groups: int | None) -> list[int]:
-    """The rows of the first so many groups of each task; None is all."""
+    """Rows of the first so many groups of each task; None is all."""
     seen: dict[str, dict[str, None]] = {}
     chosen = []
     for index, (task, group) in enumerate(zip(dataset["task"], dataset["group"], strict=True)):
@@ -145,10 +148,7 @@ def first_groups(dataset: Dataset, groups: int | None) -> list[int]:
 
 def _batch(processor: ProcessorMixin, rows: Sequence[Mapping[str, Any]], of: list[int]) -> QuestionBatch:
     inputs = _encoded(processor, rows)
-    questions = [
-        {key: value for key, value in row.items() if key != "image"} | {"seen": _picture_digest(row["image"])}
-        for row in rows
-    ]
+    questions = [{key: value for key, value in row.items() if key != "image"} | seen(row["image"]) for row in rows]
     if not of:
         return QuestionBatch(inputs, questions)
     first = [rows[of.index(picture)] for picture in sorted(set(of))]
@@ -160,10 +160,16 @@ def _encoded(processor: ProcessorMixin, rows: Sequence[Mapping[str, Any]]) -> di
     return encode(processor, turns, [row["image"] for row in rows], prompt=True)
 
 
-def _picture_digest(image: Any) -> str:
+def seen_picture(image: Any) -> str:
     """A digest of a picture, or of none: its question's id and text do not tell it."""
     content = b"" if image is None else f"{image.mode}{image.size}".encode() + image.tobytes()
     return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def seen(image: Any) -> dict[str, str]:
+    """A question's fields of what is shown with it: ``seen``, and ``picture``, which is "" for none."""
+    digest = seen_picture(image)
+    return {"seen": digest, "picture": "" if image is None else digest}
 
 
 @torch.no_grad()

@@ -9,8 +9,8 @@ from transformers import ProcessorMixin
 
 from atv.data.base import Picture
 from atv.data.calibration_batches import Drawing, Ready
+from atv.data.labels import Chat, has_answer, labelled
 from atv.data.pictures import decode
-from atv.finetuning.labels import Chat, has_answer, labelled
 
 
 class TrainingSample(NamedTuple):

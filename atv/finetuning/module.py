@@ -9,7 +9,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.optim import AdamW
 from transformers import get_cosine_schedule_with_warmup
 
-from atv.finetuning.labels import IGNORED
+from atv.data.labels import IGNORED
 from atv.finetuning.settings import Settings
 from atv.model.lvlm import LVLM
 

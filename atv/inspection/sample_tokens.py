@@ -12,7 +12,7 @@ from atv.calibration.samples import Sample
 from atv.calibration.sums import SampleSums
 from atv.records.pruning_report import BlockReport
 from atv.runtime.ranks import gathered
-from atv.selection import SetStatistics, TokenSelection
+from atv.selection import SetStatistics, TokenSelection, WholeSet
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,14 @@ class SampleTokens(BlockCallback):
         self.selection, self.sample, self.linears = selection, sample, linears
         self.seen: dict[int, SampleBlock] = {}
         self.samples = 0
+        self._whole: WholeSet | None = None
         self._here: SampleBlock | None = None
         self._count = 0
 
     def observe(self, sample: Sample) -> None:
         self._count += 1
         tokens = sample.tokens
+        self._whole = tokens.calibration_set
         if tokens.sample != self.sample:
             return
         if self.selection.per_linear:
@@ -72,7 +74,7 @@ class SampleTokens(BlockCallback):
     def weights(self, report: BlockReport) -> Tensor:
         """How much each of the sample's tokens counts in the pool of the block that a run reports on: (n,)."""
         tokens = report.tokens
-        statistics = SetStatistics(report.mean_drift, self.samples, tokens["text"], tokens["visual"])
+        statistics = SetStatistics(report.mean_drift, self.samples, tokens["text"], tokens["visual"], self._whole)
         return self.seen[report.block].weights(self.selection, statistics)
 
 

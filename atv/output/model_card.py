@@ -10,11 +10,13 @@ from typing import Any
 from huggingface_hub import ModelCardData
 from matplotlib.figure import Figure
 
+from atv.data.source_words import in_words
 from atv.records.files import atomic
 from atv.records.markdown import markdown
 from atv.records.pruning_report import BaseModel, PruningReport, ScoreRow
 
 FIGURE = "pruning.png"
+_PARTS = ("selection", "criterion", "refine", "reconstruct", "pattern", "allocation")
 
 
 def write_card(folder: Path, report: PruningReport) -> None:
@@ -76,7 +78,7 @@ def _settings(report: PruningReport, plan: Mapping[str, Any]) -> str:
         "base model": base.model,
         "revision": base.revision or "unknown (a local folder)",
         "calibration data": _calibration(report.calibration),
-        **{part: _words(plan[part]) for part in ("selection", "criterion", "pattern", "allocation")},
+        **{part: _words(plan[part]) for part in _PARTS if part in plan},
         "sparsity": plan["sparsity"],
         "blocks calibrated on pruned predecessors": "yes" if report.settings["propagate"] else "no",
         "seed": report.seed,
@@ -90,7 +92,7 @@ def _settings(report: PruningReport, plan: Mapping[str, Any]) -> str:
 def _calibration(record: Mapping[str, Any]) -> str:
     if not record:
         return "not recorded"
-    return f"{record['data']['class']}, {len(record['ids'])} samples"
+    return f"{in_words(record['data'], record.get('counts', ()))}, {len(record['ids'])} samples"
 
 
 def _sparsities(report: PruningReport) -> str:

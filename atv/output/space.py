@@ -17,5 +17,5 @@ def output_bytes(lvlm: LVLM, targets: Mapping[str, Target], plan: Plan) -> int:
     model = sum(value.numel() * value.itemsize for _, value in state)
     weights = [target.weight for target in targets.values()]
     masks = sum(weight.shape[0] * -(-weight.shape[1] // 8) for weight in weights)
-    updated = sum(weight.numel() * weight.itemsize for weight in weights) if plan.criterion.updates_weights else 0
+    updated = sum(weight.numel() * weight.itemsize for weight in weights) if plan.updates_weights else 0
     return model + 2 * masks + updated

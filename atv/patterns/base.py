@@ -42,6 +42,13 @@ class Pattern(Plugin, ABC):
         """
         return None
 
+    def swap_width(self, columns: int) -> int | None:
+        """Within how many consecutive inputs a pruned and a kept weight of a row may change places.
+
+        ``columns`` is the length of the row. None: it is not known which may without breaking the pattern.
+        """
+        return None
+
     def columns_mask(self, score: Tensor, sparsity: float, done: int) -> Tensor:
         """The mask of some columns (out, width) when ``done`` columns on their left were decided before."""
         raise TypeError(f"{type(self).__name__} does not decide columns by themselves")

@@ -36,6 +36,9 @@ class NOfM(Pattern):
     def sweep_width(self, block: int) -> int:
         return self.m
 
+    def swap_width(self, columns: int) -> int:
+        return self.m
+
     def columns_mask(self, score: Tensor, sparsity: float, done: int) -> Tensor:
         return self.mask(score, sparsity)
 

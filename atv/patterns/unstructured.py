@@ -20,6 +20,9 @@ class _Free(Pattern):
     def sweep_width(self, block: int) -> int:
         return block
 
+    def swap_width(self, columns: int) -> int:
+        return columns
+
     @abstractmethod
     def columns_mask(self, score: Tensor, sparsity: float, done: int) -> Tensor: ...
 
@@ -48,6 +51,9 @@ class PerBlock(Pattern):
 
     joint = True
     sparsity = None
+
+    def swap_width(self, columns: int) -> int:
+        return columns
 
     def mask(self, score: Tensor, sparsity: float) -> Tensor:
         return self.masks({"": score}, {"": sparsity})[""]

@@ -9,7 +9,8 @@ from atv.records.files import read_json, write_json
 from atv.records.pruning_report import ScoreRow
 
 SCORES = "scores.json"
-SCHEMA = 1
+# 2: the suite says how it was asked, and its answers hold the questions; benchmarks' answers say whether they ended.
+SCHEMA = 2
 _AVERAGE = "average"
 _MADE = ("versions", "git", "hardware")
 
@@ -31,7 +32,8 @@ class EvaluationReport:
     A benchmark's row has its score as it is reported and the maximum, ``right`` of ``of`` groups, questions, answers
     that were ``unread``, parts, categories, the length of answers, and what pins the benchmark (version, hub id,
     configuration, split, revision, digest of the questions) and the asking (``asked_with``). ``asked`` says of what
-    model and with which options, of the last command where a folder has results of several.
+    model and with which options, of the last command where a folder has results of several; ``asked_with`` in it is the
+    suite's.
     """
 
     asked: Mapping[str, Any] = field(default_factory=dict)

@@ -28,7 +28,8 @@ class BlockReport:
     ``selected`` counts the pool's tokens by pathway and modality; ``norms`` is the root mean square activation by
     modality and site (the first Linear that reads an input); ``seconds`` is wall-clock time; ``experts`` has,
     by pathway and layer of experts, the pool's ``tokens`` that each expert was given, and which experts were
-    ``starved``: given too few for statistics of their own.
+    ``starved``: given too few for statistics of their own; ``step_seconds`` has, by pathway, those of the criterion
+    and of what followed it (refine, reconstruct), which are a part of ``seconds``.
     """
 
     block: int
@@ -38,6 +39,7 @@ class BlockReport:
     norms: dict[str, dict[str, float]]
     seconds: float
     experts: dict[str, dict[str, dict[str, list[int]]]] = field(default_factory=dict)
+    step_seconds: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,9 +110,9 @@ class PruningReport:
     (which an offloaded model moves) and what the model's own frames refer to (which nothing can move).
     ``left_dense`` names the parameters of the decoder's blocks that atv does not prune, norms excepted, and the class
     of module that holds each: routers, convolutions, biases of experts, Linears that read no token of the decoder.
-    ``calibration`` says which samples the batches are. ``updates_weights`` says that the criterion may have changed
-    kept weights. ``targets`` has a row for each mask once the model was saved, ``scores`` once they were added to its
-    card, ``finetuning`` how the kept weights were trained afterwards.
+    ``calibration`` says which samples the batches are. ``updates_weights`` says that the criterion, or what followed
+    it, may have changed kept weights. ``targets`` has a row for each mask once the model was saved, ``scores`` once
+    they were added to its card, ``finetuning`` how the kept weights were trained afterwards.
     """
 
     masks: PackedMasks
@@ -164,7 +166,7 @@ class PruningReport:
             "allocation": asdict(self.allocation),
             "waiting_bytes_per_token": self.waiting_bytes_per_token,
             "left_dense": self.left_dense,
-            "blocks": [asdict(block) for block in self.blocks],
+            "blocks": [_block(block) for block in self.blocks],
             **({"base": self.base.as_json()} if self.base else {}),
             "git": self.git,
             "hardware": self.hardware,
@@ -201,6 +203,12 @@ class PruningReport:
             return cls(**_fields(content, masks))
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"{folder / REPORT} is no report of a pruning run: {error!r}") from error
+
+
+def _block(block: BlockReport) -> dict[str, Any]:
+    """A block as report.json has it; earlier versions did not tell the seconds of steps."""
+    told = asdict(block)
+    return told if told["step_seconds"] else {key: value for key, value in told.items() if key != "step_seconds"}
 
 
 def masks_file(pathway: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from atv.data.source_words import in_words
 from atv.reporting.section import Section
 
 FIELDS = {
@@ -54,10 +55,7 @@ def _worded(field: str, value: Any) -> str:
         case "git":
             return f"{value[:-1]}, with changes that are not committed" if value.endswith("+") else value
         case "calibration" if isinstance(value, dict):
-            arguments = ", ".join(
-                f"{name} {given}" for name, given in value.items() if name != "class" and given is not None
-            )
-            return f"{value['class']} ({arguments})" if arguments else value["class"]
+            return in_words(value)
         case "versions":
             return ", ".join(f"{name} {version}" for name, version in value.items())
     return str(value)

@@ -5,13 +5,14 @@ How their statistics are gathered is for ``atv.calibration``.
 
 from atv.selection.amia import AMIA
 from atv.selection.attention import AttentionTopK
-from atv.selection.base import SetStatistics, Tokens, TokenSelection
+from atv.selection.base import SetStatistics, Tokens, TokenSelection, WholeSet
 from atv.selection.diversity import DiversityTopK
 from atv.selection.drift import DriftTopK
 from atv.selection.pools import AllTokens, TextOnly, VisualOnly
 from atv.selection.random import RandomVisual
 from atv.selection.ranking import VisualRanking
 from atv.selection.text_fraction import TextFraction
+from atv.selection.weighted import WeightedPools
 
 __all__ = [
     "AMIA",
@@ -27,4 +28,6 @@ __all__ = [
     "Tokens",
     "VisualOnly",
     "VisualRanking",
+    "WeightedPools",
+    "WholeSet",
 ]

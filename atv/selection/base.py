@@ -12,13 +12,45 @@ from atv.plugins import ContractError, Plugin
 
 
 @dataclass(frozen=True)
+class WholeSet:
+    """All tokens of the calibration set, sample after sample, without padding (N tokens), on the CPU.
+
+    ``ids`` are their numbers in the vocabulary, int64 (N,); ``visual`` and ``answer`` are bool (N,), the latter without
+    any where the batches do not say; ``sample`` is the index of each token's sample, int64 (N,).
+    """
+
+    ids: Tensor
+    visual: Tensor
+    answer: Tensor
+    sample: Tensor
+
+    @property
+    def text(self) -> Tensor:
+        """bool (N,): every token that is not visual."""
+        return ~self.visual
+
+    @cached_property
+    def by_sample(self) -> tuple[Tensor, Tensor]:
+        """Text tokens and visual tokens of each sample: int64 (samples,) twice."""
+        text, visual = (torch.bincount(self.sample, kind.long()).long() for kind in (self.text, self.visual))
+        return text, visual
+
+    @cached_property
+    def pictured(self) -> Tensor:
+        """bool (N,): tokens of samples that have visual tokens."""
+        return (self.by_sample[1] > 0)[self.sample]
+
+
+@dataclass(frozen=True)
 class Tokens:
     """One sample at one decoder block, without its padding (n tokens, in order).
 
     ``visual`` is bool (n,); ``position`` counts from 0 (n,); ``input`` is the block's input (n, hidden) in the
     model's dtype; ``output`` the dense block's output, likewise; ``sample`` is the sample's index in the whole
     calibration set, whatever batch or rank it came from. ``last_attention`` (float32, n) is there for rules with
-    ``needs_attention``; ``linear`` and ``dense_output`` (n, out) for rules that are ``per_linear``.
+    ``needs_attention``; ``linear`` and ``dense_output`` (n, out) for rules that are ``per_linear``; ``labelled`` (bool,
+    n) for those with ``needs_answers`` and ``calibration_set`` for those with ``needs_whole``. ``ids`` are the tokens'
+    numbers in the vocabulary, int64 (n,).
     """
 
     visual: Tensor
@@ -31,6 +63,9 @@ class Tokens:
     last_attention: Tensor | None = None
     linear: str = ""
     dense_output: Tensor | None = None
+    ids: Tensor | None = None
+    labelled: Tensor | None = None
+    calibration_set: WholeSet | None = None
 
     @property
     def attention(self) -> Tensor:
@@ -55,6 +90,28 @@ class Tokens:
         return self.dense_output
 
     @property
+    def answer(self) -> Tensor:
+        """bool (n,): which tokens the assistant says.
+
+        Raises:
+            ContractError: for a rule that did not ask for it.
+        """
+        if self.labelled is None:
+            raise ContractError("selection: a rule that reads tokens.answer must say needs_answers = True")
+        return self.labelled
+
+    @property
+    def whole(self) -> WholeSet:
+        """All tokens of the calibration set.
+
+        Raises:
+            ContractError: for a rule that did not ask for it.
+        """
+        if self.calibration_set is None:
+            raise ContractError("selection: a rule that reads tokens.whole must say needs_whole = True")
+        return self.calibration_set
+
+    @property
     def text(self) -> Tensor:
         """bool (n,): every token that is not visual."""
         return ~self.visual
@@ -76,12 +133,16 @@ def token_drift(before: Tensor, after: Tensor, dtype: torch.dtype = torch.float3
 
 @dataclass(frozen=True)
 class SetStatistics:
-    """What is known of a block once every calibration sample was observed."""
+    """What is known of a block once every calibration sample was observed.
+
+    ``whole`` has all tokens of the set, for a rule with ``needs_whole``.
+    """
 
     mean_drift: float
     samples: int
     text_tokens: int
     visual_tokens: int
+    whole: WholeSet | None = None
 
 
 class TokenSelection(Plugin, ABC):
@@ -91,12 +152,15 @@ class TokenSelection(Plugin, ABC):
     in ``candidates``; their inputs are kept until all samples were observed, when ``decide`` weighs them.
 
     What a rule needs beyond the tokens it says by attributes; nothing is recorded for others. A rule with
-    ``needs_attention`` reads ``tokens.attention``; one that is ``per_linear`` is asked for every Linear by itself
-    and reads ``tokens.linear`` and ``tokens.linear_output``. Squared norms are averaged over samples or tokens as
-    ``average`` says, which moves only what compares Linears with one another.
+    ``needs_attention`` reads ``tokens.attention``, one with ``needs_answers`` reads ``tokens.answer``, one with
+    ``needs_whole`` reads ``tokens.whole``, the tokens of all samples; one that is ``per_linear`` is asked for every
+    Linear by itself and reads ``tokens.linear`` and ``tokens.linear_output``. Squared norms are averaged over samples
+    or tokens (their weights' sum) as ``average`` says, which moves only what compares Linears with one another.
     """
 
     needs_attention: bool = False
+    needs_answers: bool = False
+    needs_whole: bool = False
     per_linear: bool = False
     average: Literal["samples", "tokens"] = "samples"
 

@@ -27,6 +27,7 @@ class TextFraction(TokenSelection):
             raise ValueError(f"fraction: expected a number in [0, 1], got {fraction}")
         self.fraction, self.rule = fraction, rule or DriftTopK()
         self.needs_attention, self.per_linear = self.rule.needs_attention, self.rule.per_linear
+        self.needs_answers, self.needs_whole = self.rule.needs_answers, self.rule.needs_whole
         self.average = self.rule.average
 
     def select(self, tokens: Tokens) -> Tensor:

@@ -26,7 +26,7 @@ class CellEntries:
 
     def __iter__(self) -> Iterator[tuple[str, FinishedCell]]:
         """Each cell with its run's id, by which a logged one is known before anything is read."""
-        dense = next((done.folder.name for done in self.results.finished if _dense(done)), "")
+        dense = next((done.folder.name for done in self.results.finished if is_dense(done)), "")
         for done in self.results.finished:
             yield digest(self.ablation, dense, done.folder.name, done.cell.title), done
 
@@ -40,8 +40,8 @@ class CellEntries:
             kind="cell",
             config=self._config(done) | described,
             curves=block_curves(done),
-            points=_points(scores, kept, described),
-            summary=_counts(scores) | _measured_beside(done),
+            points=_points(kept, described),
+            summary=_by_task(scores, kept) | _counts(scores) | _measured_beside(done),
             tables=_tables(done, scores, kept),
             files=[*done.mask_files, done.folder / "report.json"] if done.mask_files else [],
         )
@@ -55,28 +55,30 @@ class CellEntries:
 
     def _scored(self, done: FinishedCell) -> tuple[dict[str, TaskScore], dict[str, Estimate]]:
         """Scores and retention by task; empty where no question was asked."""
-        if not _answered(done):
+        if not answered(done):
             return {}, {}
         scores = task_scores(done.rows)
         return scores, retention(self.results.dense, scores) if self._has_dense else {}
 
     @property
     def _has_dense(self) -> bool:
-        return any(_dense(done) and _answered(done) for done in self.results.finished)
+        return any(is_dense(done) and answered(done) for done in self.results.finished)
 
 
 def _described(done: FinishedCell) -> dict[str, Any]:
     """What was pruned, as far as a report tells."""
     if done.report:
         return keys.pruned(done.report.plans)
-    return keys.pruned({}) if _dense(done) else {}
+    return keys.pruned({}) if is_dense(done) else {}
 
 
-def _dense(done: FinishedCell) -> bool:
+def is_dense(done: FinishedCell) -> bool:
+    """Whether it is the dense model that was asked."""
     return not (done.cell.pathways or done.cell.measure)
 
 
-def _answered(done: FinishedCell) -> bool:
+def answered(done: FinishedCell) -> bool:
+    """Whether questions were asked; of others there are no rows, or those of another measurement."""
     return _measured(done) and "credit" in done.rows
 
 
@@ -84,17 +86,25 @@ def _measured(done: FinishedCell) -> bool:
     return (done.folder / "rows.parquet").is_file()
 
 
-def _points(
-    scores: Mapping[str, TaskScore], kept: Mapping[str, Estimate], described: Mapping[str, Any]
-) -> dict[str, float]:
-    points = {keys.score(task): 100 * score.score for task, score in scores.items()}
+def _points(kept: Mapping[str, Estimate], described: Mapping[str, Any]) -> dict[str, float]:
+    """Average retention by sparsity, once for all runs and once for those that prune the same pathway."""
+    if not (kept and described):
+        return {}
+    pathway = described[keys.PATHWAY].replace(" ", "_")
+    average = kept["average"].value
+    return {
+        keys.SPARSITY: described[keys.SPARSITY],
+        keys.AVERAGE: average,
+        keys.retention("average", pathway): average,
+    }
+
+
+def _by_task(scores: Mapping[str, TaskScore], kept: Mapping[str, Estimate]) -> dict[str, float]:
+    found = {keys.score(task): 100 * score.score for task, score in scores.items()}
     for task, estimate in kept.items():
         key = keys.retention(task)
-        points |= {key: estimate.value, f"{key}/low": estimate.low, f"{key}/high": estimate.high}
-    if kept and described:
-        points[keys.SPARSITY] = described[keys.SPARSITY]
-        points[keys.retention("average", described[keys.PATHWAY].replace(" ", "_"))] = kept["average"].value
-    return points
+        found |= {key: estimate.value, f"{key}/low": estimate.low, f"{key}/high": estimate.high}
+    return found
 
 
 def _measured_beside(done: FinishedCell) -> dict[str, float]:

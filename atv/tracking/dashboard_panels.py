@@ -54,7 +54,7 @@ def specification() -> dict[str, Any]:
 
 
 def _sparsity() -> tuple[Panel, ...]:
-    average = (keys.retention("average"),)
+    average = (keys.AVERAGE,)
     return (
         Panel("line", "Retention (%) by sparsity, one line a pruned pathway", average, keys.SPARSITY, keys.PATHWAY),
         Panel("bar", "Retention (%) by pruned pathway, mean over sparsities", average, by=keys.PATHWAY),

@@ -18,9 +18,10 @@ class Entry:
         group: the ablation's name.
         kind: W&B's job type.
         config: what was run, on what.
-        curves: one row a block; ``block`` is among the keys.
-        points: further numbers, of which retention is drawn against ``sparsity``.
-        summary: counts and times.
+        curves: one row a block; its number is ``keys.BLOCK``.
+        points: numbers that are drawn against ``sparsity``, which is among them.
+        lines: of a summary, method -> sparsity -> average retention.
+        summary: what is not drawn: retention and scores by task, counts, times.
         tables, images: by name.
         files: masks and report.
         version: of the content; one that changed is logged again, in the earlier one's place.
@@ -33,6 +34,7 @@ class Entry:
     config: dict[str, Any]
     curves: Sequence[dict[str, float]] = ()
     points: dict[str, float] = field(default_factory=dict)
+    lines: dict[str, dict[float, float]] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     images: dict[str, Path] = field(default_factory=dict)

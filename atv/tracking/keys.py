@@ -2,8 +2,10 @@
 
 from typing import Any
 
-BLOCK = "block"  # the x axis of curves
+BLOCK = "x_block"  # the x axis of curves; wherever charts are in the order of the alphabet, its own comes last
 SPARSITY = "sparsity"  # the x axis of retention: of the pruned pathway, 0..1
+# What matters most comes first.
+AVERAGE = "average_retention"
 DRIFT = "drift"
 SECONDS = "block_seconds"
 CURVES = (DRIFT, SECONDS, "norm/*", "selected/*", "block_sparsity/*")
@@ -33,6 +35,12 @@ def block_sparsity(pathway: str) -> str:
 def retention(task: str, pathway: str | None = None) -> str:
     """Percent of the dense score; with a pathway, only runs that prune this one log it."""
     return f"retention/{task}" if pathway is None else f"retention_pruning_{pathway}/{task}"
+
+
+def line(name: str) -> str:
+    """Average retention of one method, by sparsity, in an ablation's summary."""
+    # W&B takes a dot in a key for a level of nesting.
+    return f"{AVERAGE}/{name.replace('.', '_')}"
 
 
 def score(task: str) -> str:

@@ -8,10 +8,12 @@ from typing import Any, Literal
 from atv.ablation.base import Ablation
 from atv.ablation.record import AblationRecord
 from atv.ablation.results import Results
+from atv.ablation.store import FinishedCell
 from atv.tracking.base import Tracker
 from atv.tracking.cells import CellEntries
 from atv.tracking.local import CSVTracker, TensorBoardTracker
 from atv.tracking.summary import summary_entry
+from atv.tracking.terminal_view import write_view
 from atv.tracking.wandb_runs import WandbTracker, check_environment, wandb_mode
 
 LoggerName = Literal["wandb", "csv", "tensorboard", "none"]
@@ -66,4 +68,11 @@ def log_ablation(
         if not tracker.has(summary.id, summary.version):
             tracker.log(summary)
             new[name] += 1
+    if WandbTracker.name in loggers:
+        write_view(folder, [(summary.id, "summary"), *((run_id, _short(done)) for run_id, done in entries)])
     return new
+
+
+def _short(done: FinishedCell) -> str:
+    """A cell in as few letters as tell it apart, for lists show the first ones alone."""
+    return ", ".join([*map(str, done.cell.labels.values()), f"seed {done.cell.seed}"])

@@ -9,12 +9,17 @@ from typing import Any
 import pandas as pd
 
 from atv.ablation.base import Ablation
+from atv.ablation.levels import percent
 from atv.ablation.record import AblationRecord
 from atv.ablation.results import Results
 from atv.ablation.store import digest
 from atv.records.provenance import provenance
 from atv.tracking import keys
+from atv.tracking.cells import answered, is_dense
 from atv.tracking.entry import Entry
+
+# Labels that may hold a sparsity; 2:4 is another setting.
+_SPARSITIES = ("sparsity", "setting")
 
 
 def summary_entry(
@@ -38,10 +43,27 @@ def summary_entry(
             "seconds/cells": sum(done.seconds for done in results.finished),
             **{f"findings/{verdict}": verdicts.count(verdict) for verdict in dict.fromkeys(verdicts)},
         },
+        lines=_lines(results),
         tables={"table": record.table} | ({"findings": _flat(findings)} if findings else {}),
         images={keys.figure(ablation.name): picture},
         version=digest(record.table.to_csv(index=False), findings, hashlib.sha256(picture.read_bytes()).hexdigest()),
     )
+
+
+def _lines(results: Results) -> dict[str, dict[float, float]]:
+    """Method -> sparsity -> average retention, where there are several sparsities; a method is all other labels."""
+    lines: dict[str, dict[float, float]] = {}
+    if not any(is_dense(done) and answered(done) for done in results.finished):
+        return lines
+    for labels in results.methods():
+        done = results.of(**labels)[0]
+        if done.report is None or not answered(done):
+            continue
+        sparsity = keys.pruned(done.report.plans)[keys.SPARSITY]
+        said = {label for label in _SPARSITIES if labels.get(label) in (sparsity, percent(sparsity))}
+        name = ", ".join(str(value) for label, value in labels.items() if label not in said)
+        lines.setdefault(name, {})[sparsity] = results.retention(**labels)["average"].value
+    return {name: dict(sorted(line.items())) for name, line in lines.items() if len(line) > 1}
 
 
 def _flat(findings: list[dict[str, Any]]) -> pd.DataFrame:

@@ -109,18 +109,30 @@ def _fill(run: wandb.Run, entry: Entry) -> None:
     run.define_metric(keys.BLOCK, hidden=True, summary="none")
     for curve in keys.CURVES:
         run.define_metric(curve, step_metric=keys.BLOCK, summary="none")
-    for family in ("retention", "score"):
+    for family in (keys.AVERAGE, "retention"):
         run.define_metric(f"{family}*", step_metric=keys.SPARSITY)
     for row in entry.curves:
-        logger.log_metrics(row)
+        run.log(row)
     if entry.points:
-        logger.log_metrics(entry.points)
+        run.log(entry.points)
+    _draw_lines(run, entry.lines)
     for name, table in entry.tables.items():
         logger.log_table(name, dataframe=table)
     for name, image in entry.images.items():
         logger.log_image(name, [str(image)])
     run.summary.update(entry.points | entry.summary)
     _attach(run, entry)
+
+
+def _draw_lines(run: wandb.Run, lines: dict[str, dict[float, float]]) -> None:
+    """A chart a method, and one of all of them, which the web shows."""
+    for sparsity in sorted({sparsity for line in lines.values() for sparsity in line}):
+        there = {keys.line(name): line[sparsity] for name, line in lines.items() if sparsity in line}
+        run.log({keys.SPARSITY: sparsity} | there)
+    if lines:
+        xs, ys = [list(line) for line in lines.values()], [list(line.values()) for line in lines.values()]
+        title = "Average retention (%) by sparsity, one line a method"
+        run.log({"retention_by_sparsity": wandb.plot.line_series(xs, ys, [*lines], title, keys.SPARSITY)})
 
 
 def _attach(run: wandb.Run, entry: Entry) -> None:

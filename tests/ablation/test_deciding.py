@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from atv.ablation import deciding
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
-from atv.ablation.cell_record import CellRecord
 from atv.ablation.deciding import Decider
 from atv.ablation.findings import POINT, Finding
 from atv.ablation.looks import Look, looks
@@ -17,6 +16,7 @@ from atv.ablation.runner import Run
 from atv.ablation.store import FinishedCell
 from atv.api import Pathway
 from atv.evaluation.estimates import Estimate, Spread
+from atv.records.cell_record import CellRecord
 
 LOOKS = looks(100)
 RIGHT = {"dense": 1.0, "far": 0.1, "near": 0.9, "same": 0.9}

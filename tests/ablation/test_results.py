@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from atv.ablation.cell import Cell
-from atv.ablation.cell_record import CellRecord
 from atv.ablation.findings import Finding
 from atv.ablation.measuring import Measured
 from atv.ablation.results import Results
@@ -13,6 +12,7 @@ from atv.ablation.shown_table import ShownTable
 from atv.ablation.store import CellStore, FinishedCell
 from atv.ablation.tables import retention_table
 from atv.api import Pathway
+from atv.records.cell_record import CellRecord
 from atv.selection import DriftTopK
 
 GROUPS = 40
@@ -23,8 +23,8 @@ class FakeBench:
 
     questions, rounds, samples, language = (), (), 128, False
 
-    def calibration_digest(self, samples, seed):
-        return f"{samples or self.samples} samples of seed {seed}"
+    def calibration_digest(self, cell):
+        return f"{cell.samples or self.samples} samples of seed {cell.seed}"
 
 
 def answers(credits):

@@ -28,8 +28,9 @@ class LaterMore(atv.Allocation):
 
 
 RULES = ("AllTokens", "TextOnly", "VisualOnly", "RandomVisual", "DriftTopK", "AttentionTopK", "DiversityTopK", "AMIA")
+RULES += ("WeightedPools",)
 SELECTIONS = {rule: getattr(atv, rule) for rule in RULES} | {"TextFraction": lambda: atv.TextFraction(0.6)}
-CRITERIA = {name: getattr(atv, name) for name in ("Magnitude", "Wanda", "RIA", "SparseGPT")}
+CRITERIA = {name: getattr(atv, name) for name in ("Magnitude", "Wanda", "RIA", "SparseGPT", "ADMM", "ALPS")}
 PATTERNS = {
     "Unstructured": atv.Unstructured,
     "PerLayer": atv.PerLayer,
@@ -38,7 +39,7 @@ PATTERNS = {
     "5:8": lambda: atv.NOfM(5, 8),
     "own": EvenColumns,
 }
-ALLOCATIONS = {name: getattr(atv, name) for name in ("Uniform", "OWL", "DLP", "DAS", "ECoFLaP")}
+ALLOCATIONS = {name: getattr(atv, name) for name in ("Uniform", "OWL", "DLP", "DAS", "ECoFLaP", "AlphaPruning")}
 ALLOCATIONS |= {"ByKind": lambda: atv.ByKind({"*_attn.*": 0.4}), "own": LaterMore}
 FACTORS = (SELECTIONS, CRITERIA, PATTERNS, ALLOCATIONS)
 
@@ -48,7 +49,7 @@ def permitted(combination):
     _, _, pattern, allocation = combination
     if pattern in ("2:4", "5:8", "own"):
         return allocation == "Uniform"
-    return pattern != "PerBlock" or allocation in ("Uniform", "OWL", "DLP", "own")
+    return pattern != "PerBlock" or allocation in ("Uniform", "OWL", "DLP", "AlphaPruning", "own")
 
 
 ALL = [combination for combination in itertools.product(*FACTORS) if permitted(combination)]
@@ -85,7 +86,7 @@ def check(combination, llava, batches):
         assert tensor.isfinite().all()
         if mask is None:
             assert torch.equal(tensor, before[name])
-        elif parts["criterion"] == "SparseGPT":
+        elif parts["criterion"] in ("SparseGPT", "ADMM", "ALPS"):
             assert not tensor[~mask].any() and not torch.equal(tensor[mask], before[name][mask])
         else:
             assert torch.equal(tensor, before[name] * mask)

@@ -18,6 +18,8 @@ KIND_OF = {
     "Criterion": "criterion",
     "Pattern": "pattern",
     "Allocation": "allocation",
+    "Refinement": "refine",
+    "Reconstruction": "reconstruct",
 }
 RULES = classes("README") | classes("extending")
 

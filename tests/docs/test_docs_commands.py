@@ -20,7 +20,7 @@ LESS = {
     "finetune": ["--samples", "4"],
 }
 # What needs several devices, the hub or a benchmark's data is run by the tests of those.
-NOT_HERE = ("--trainer.", "--benchmark", "lmms-lab/", "--print-lmms-eval", "--plugin captions.py")
+NOT_HERE = ("--trainer.", "--benchmark", "lmms-lab/", "--print-lmms-eval", "--plugin captions.py", "vllm.jsonl")
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,7 @@ def run(command, paths):
         pytest.param("extending", marks=pytest.mark.slow),
         pytest.param("outputs", marks=pytest.mark.slow),
         pytest.param("prune", marks=pytest.mark.slow),
+        pytest.param("compare", marks=pytest.mark.slow),
     ],
 )
 def test_commands_of_a_page_run_in_order(page, place, paths):

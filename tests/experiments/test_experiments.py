@@ -27,6 +27,7 @@ TWINS = {
     "internvl3_5_8b": ("internvl", {"text_config": text("qwen3")}),
     "gemma3_12b": ("gemma3", {}),
     "smolvlm_2b": ("smolvlm", {}),
+    "cosmos3_edge": ("cosmos3_edge", {}),
 }
 RULES = {
     "wanda": ("AllTokens", "Wanda"),
@@ -53,7 +54,7 @@ def test_the_grid_is_the_papers_and_one_run_for_todays_models():
     for model in models():
         names = {(variant.method, variant.setting) for variant in variants(model)}
         assert names == ({*product(METHODS, SETTINGS)} if model in PAPER else {("atv", "50")})
-    assert len(RUNS) == 4 * 16 + 4
+    assert len(RUNS) == 4 * 16 + 5
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +132,7 @@ def test_every_models_size_is_known():
 
 
 def test_unknown_names_list_the_choices():
-    with pytest.raises(ValueError, match="'gpt' is no YAML file and none of the models: gemma3_12b, internvl3_5_8b"):
+    with pytest.raises(ValueError, match="'gpt' is no YAML file and none of the models: cosmos3_edge, gemma3_12b"):
         variants("gpt")
     with pytest.raises(ValueError, match=r"methods: unknown 'magnitude'\. Choices: sparsegpt, wanda, amia, atv"):
         variants("gemma3_12b", methods="atv,magnitude")

@@ -96,7 +96,7 @@ def test_a_large_model_without_a_gpu_is_warned_of(monkeypatch, capsys):
 
 def test_bad_input(capsys):
     assert main(["--model", "llava"]) == 2
-    assert "none of the models: gemma3_12b, internvl3_5_8b, llava_next_8b" in capsys.readouterr().err
+    assert "none of the models: cosmos3_edge, gemma3_12b, internvl3_5_8b" in capsys.readouterr().err
     assert main(["--model", "llava_next_8b", "--benchmarks", "POP"]) == 2
     assert "did you mean 'POPE'?" in capsys.readouterr().err
 

@@ -23,7 +23,7 @@ class OfflineRun:
 
     def curve(self, key):
         """Block -> value."""
-        return {row["block"]: row[key] for row in self.history if key in row and "block" in row}
+        return {row["x_block"]: row[key] for row in self.history if key in row and "x_block" in row}
 
 
 def read(folder):

@@ -17,6 +17,7 @@ OPTIONS = [
     {"pattern": "2:4", "propagate": False},
     {"targets": ["mlp.*"]},
     {"criterion": "SparseGPT", "selection": "AttentionTopK"},
+    {"refine": "SparseSwaps", "reconstruct": "LeastSquares", "selection": "WeightedPools"},
     {"allocation": "OWL", "pattern": "PerBlock"},
     {"allocation": "DAS", "selection": "AMIA"},
 ]

@@ -59,6 +59,16 @@ def main(ranks, folder, rank=None, how=None):
         "experts of one batch": lambda _: atv.prune(moe_llava("qwen3_moe"), many[:1], trainer=trainer).masks,
         "measured": lambda model: atv.prune(model, many, selection="AMIA", allocation="OWL", trainer=trainer).masks,
         "SparseGPT": lambda model: atv.prune(model, many, criterion="SparseGPT", trainer=trainer).masks,
+        "refined": lambda model: (
+            atv.prune(
+                model,
+                many,
+                selection="WeightedPools",
+                refine="SparseSwaps",
+                reconstruct="LeastSquares",
+                trainer=trainer,
+            ).masks
+        ),
     }
     for name, run in runs.items():
         masks = run(random_llava())

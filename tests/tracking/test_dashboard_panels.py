@@ -6,6 +6,7 @@ import re
 import pytest
 from helpers.tracked_runs import read_all
 
+from atv.tracking import keys
 from atv.tracking.dashboard_panels import sections, specification
 from atv.tracking.workspace import workspace
 
@@ -50,7 +51,7 @@ def test_text_and_visual_are_compared_by_sparsity_source_block_and_masks(panels)
     assert len(set(titles)) == len(titles)
     for phrase in ("by sparsity, one line a pruned pathway", "Text pathway pruned", "Visual pathway pruned", "Overlap"):
         assert any(phrase in title for title in titles)
-    by_block = [panel.title for panel in panels if panel.x == "block"]
+    by_block = [panel.title for panel in panels if panel.x == keys.BLOCK]
     for phrase in ("activation of text", "activation of visual", "drift", "K: visual tokens"):
         assert any(phrase in title for title in by_block)
 

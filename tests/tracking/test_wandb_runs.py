@@ -1,14 +1,16 @@
 """Offline run files are read back and compared with what the cells left on disk."""
 
 import json
+import re
 
 import pandas as pd
 import pytest
-from helpers.tracked_runs import read_all
+from helpers.tracked_runs import read, read_all
 from tracking.conftest import SECRET
 
 from atv.records.masks import load_masks
-from atv.tracking.wandb_runs import wandb_mode
+from atv.tracking.entry import Entry
+from atv.tracking.wandb_runs import WandbTracker, wandb_mode
 
 CELLS = {part: f"part {part}, seed 0" for part in ("none", "text", "visual", "both")}
 
@@ -68,7 +70,7 @@ def test_curves_are_those_of_the_report(logged, runs, part):
         expected = {b["block"]: b["selected"][pathway][modality] / 4 for b in blocks}
         assert run.curve(f"selected/{pathway}/{modality}") == pytest.approx(expected)
     for key in ("drift", "block_seconds", "norm/*", "selected/*", "block_sparsity/*"):
-        assert run.axes[key] == "block"
+        assert run.axes[key] == "x_block"
 
 
 def test_sparsity_by_block_is_that_of_the_masks(logged, runs):
@@ -93,8 +95,9 @@ def test_scores_retention_and_counts_are_those_of_the_table(logged, runs, part):
     assert run.summary["questions"] == rows.loc["average", "questions"]
     assert run.summary["groups"] == rows.loc["average", "groups"]
     assert run.summary[f"retention_pruning_{part}/average"] == pytest.approx(rows.loc["average", "retention"])
-    (point,) = [row for row in run.history if "retention/average" in row]
-    assert point["sparsity"] == run.config["sparsity"] and run.axes["retention*"] == "sparsity"
+    (point,) = [row for row in run.history if "average_retention" in row]
+    assert point["average_retention"] == pytest.approx(rows.loc["average", "retention"])
+    assert point["sparsity"] == run.config["sparsity"] and run.axes["average_retention*"] == "sparsity"
     (tasks,) = [row for row in run.history if row.get("tasks/_type") == "table-file"]
     assert tasks["tasks/nrows"] == 9
     seconds = json.loads((cell_of(logged, run) / "cell.json").read_text())["seconds"]
@@ -145,6 +148,7 @@ def test_a_logged_cell_is_not_logged_again_and_another_figure_replaces_the_summa
     assert main(options) == 0
     said, after = capsys.readouterr().out, sorted(folder.glob("wandb/offline-run-*"))
     assert "wandb: 1 new run in" in said and "csv: 0 new runs in" in said
+    assert f"WANDB_MODE=offline wandb leet {folder / 'leet'}" in said
     assert len(after) == len(before) == 5 and [run for run in before if run not in after] == [
         run for run in before if run.name.endswith(summary.id)
     ]
@@ -162,3 +166,35 @@ def test_online_only_for_a_logged_in_user(monkeypatch, tmp_path, host):
     assert wandb_mode() == "online"
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert wandb_mode() == "disabled"
+
+
+def test_a_folder_shows_the_runs_under_the_names_of_their_cells_the_summary_first(logged, runs):
+    view = logged[0] / "leet"
+    names = sorted((folder.name for folder in view.iterdir()), reverse=True)
+    shown = [re.fullmatch(r"run-\d{8}_\d{6}-(.*)", name)[1] for name in names]
+    assert shown == ["summary", "none, seed 0", "text, seed 0", "visual, seed 0", "both, seed 0"]
+    for name, own in zip(names, shown, strict=True):
+        (found,) = view.glob(f"{name}/run-*.wandb")
+        assert found.name == f"run-{own}.wandb" and found.read_bytes() and (view / name / "files").is_dir()
+        expected = runs["mask_overlap: summary" if own == "summary" else f"part {own}"]
+        assert read(view / name).id == expected.id
+
+
+def test_what_matters_comes_first_and_the_axis_of_curves_last(runs):
+    charts = sorted({key for row in runs[CELLS["both"]].history for key in row if not key.startswith("_")})
+    assert charts[0] == "average_retention" and charts[-1] == "x_block" and "block" not in charts
+    assert not any(chart.startswith(("retention/", "score/")) for chart in charts)
+
+
+def test_the_summary_has_a_line_a_method(monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "staging"))
+    lines = {"ATV": {0.5: 96.0, 0.6: 80.0}, "alpha 0.5": {0.6: 70.0}}
+    WandbTracker(tmp_path).log(Entry("0" * 16, "main: summary", "main", "summary", {}, lines=lines))
+    (run,) = read_all(tmp_path).values()
+    drawn = [{key: row[key] for key in row if not key.startswith("_")} for row in run.history[:2]]
+    assert drawn == [
+        {"sparsity": 0.5, "average_retention/ATV": 96.0},
+        {"sparsity": 0.6, "average_retention/ATV": 80.0, "average_retention/alpha 0_5": 70.0},
+    ]
+    assert run.axes["average_retention*"] == "sparsity"
+    assert any("retention_by_sparsity" in key for row in run.history for key in row)

@@ -19,8 +19,9 @@ from atv.data.wording import quoted, reason, short
 from atv.evaluation.benchmarks.base import Benchmark
 from atv.evaluation.benchmarks.seen import PICTURE_DIGEST, seen
 from atv.evaluation.metrics import GroupedScore
-from atv.evaluation.questions import QuestionBatch
+from atv.evaluation.questions import PICTURE_ALONE, QuestionBatch
 from atv.plugins import resolve
+from atv.records.digests import telling
 
 _MARK = re.compile(r"<image (\d+)>")
 
@@ -29,7 +30,8 @@ _MARK = re.compile(r"<image (\d+)>")
 class Asked:
     """A question in the columns of ``EVALUATION_COLUMNS``, without its pictures, and its row's place.
 
-    ``seen`` among the columns is a digest of what the model is given: text and pictures.
+    ``seen`` among the columns is a digest of what the model is given, text and pictures; ``picture`` of the pictures
+    alone, "" for none.
     """
 
     index: int
@@ -52,7 +54,7 @@ def asked(benchmark: Benchmark, rows: Dataset, limit: int | None = None) -> list
     chosen = [each for each in every if each.question["group"] in first]
     places, texts = [each.index for each in chosen], [each.question["question"] for each in chosen]
     digests = seen(rows, places, texts, (*benchmark.picture_columns, PICTURE_DIGEST))
-    return [Asked(each.index, each.question | {"seen": own}) for each, own in zip(chosen, digests, strict=True)]
+    return [Asked(each.index, each.question | own) for each, own in zip(chosen, digests, strict=True)]
 
 
 def _asked(benchmark: Benchmark, rows: Dataset) -> Iterator[Asked]:
@@ -110,7 +112,7 @@ def _content(value: Any) -> Any:
 
 def digest(questions: Sequence[Asked]) -> str:
     """A digest of what is asked and what is right, whatever the order of rows: 16 hexadecimal digits."""
-    lines = sorted(json.dumps(each.question, sort_keys=True) for each in questions)
+    lines = sorted(json.dumps(telling(each.question, PICTURE_ALONE), sort_keys=True) for each in questions)
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
 
 

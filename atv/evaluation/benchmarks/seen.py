@@ -12,8 +12,11 @@ from datasets import Dataset, Image
 PICTURE_DIGEST = "picture_digest"
 
 
-def seen(rows: Dataset, places: Sequence[int], texts: Sequence[str], columns: Sequence[str] = ()) -> list[str]:
-    """A digest for each question: of its text, and of the bytes of every picture in its row, none decoded.
+def seen(
+    rows: Dataset, places: Sequence[int], texts: Sequence[str], columns: Sequence[str] = ()
+) -> list[dict[str, str]]:
+    """Digests for each question: ``seen`` of its text and of the bytes of every picture in its row, none decoded;
+    ``picture`` of the pictures alone, "" where there is none.
 
     Args:
         rows: of the benchmark.
@@ -27,7 +30,10 @@ def seen(rows: Dataset, places: Sequence[int], texts: Sequence[str], columns: Se
         if isinstance(plain.features[name], Image):
             plain = plain.cast_column(name, Image(decode=False))
     parts = plain.select(places).select_columns(pictured) if pictured else [{} for _ in places]
-    return [_digest(text, row) for text, row in zip(texts, parts, strict=True)]
+    return [
+        {"seen": _digest(text, row), "picture": _digest("", row) if any(row.values()) else ""}
+        for text, row in zip(texts, parts, strict=True)
+    ]
 
 
 def picture_digest(cell: Any) -> bytes:

@@ -10,9 +10,9 @@ from PIL import Image
 from transformers import AutoModel, Dinov2WithRegistersConfig, LlamaForCausalLM, SiglipVisionConfig
 
 from atv.data.conversations import encode, messages
+from atv.data.labels import labelled
 from atv.everyday.assembly.joining import joined
 from atv.everyday.assembly.vision_half import VisionHalf
-from atv.finetuning.labels import labelled
 
 # 5 x 5 patches of 4 pixels.
 TOKENS = 25

@@ -11,14 +11,19 @@ CELL = "cell.json"
 # Raised by hand when the same inputs would give other numbers; cells of another schema are left alone.
 CELL_SCHEMA = 2
 _MADE = ("versions", "git", "hardware")
-_KNOWN = ("config", "labels", "inputs", "seconds", "samples", "perplexity")
+_KNOWN = ("config", "labels", "inputs", "seconds", "samples", "perplexity", "asked_with", "asked_from")
 
 
 @dataclass(frozen=True)
 class CellRecord:
     """A cell's id, everything that moves its numbers (``config``, digests of its ``inputs``), its labels, seconds by
     part, calibration samples, what it was made with, and the perplexity of plain English by text where that was
-    measured; ``schema`` is that of the program that ran it."""
+    measured.
+
+    ``asked_with`` says how it was asked (``identity.asked_with``, with the length of answers by task), ``asked_from``
+    what (evaluation and split, or data by benchmark); earlier versions told neither. ``schema`` is that of the program
+    that ran it.
+    """
 
     id: str
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -28,6 +33,8 @@ class CellRecord:
     samples: int = 0
     made: Mapping[str, Any] = field(default_factory=dict)
     perplexity: Mapping[str, float] = field(default_factory=dict)
+    asked_with: Mapping[str, Any] = field(default_factory=dict)
+    asked_from: Mapping[str, Any] = field(default_factory=dict)
     schema: int = CELL_SCHEMA
 
     def write(self, folder: Path) -> None:
@@ -35,7 +42,9 @@ class CellRecord:
         identity = {"id": self.id, "cell_schema": self.schema, "inputs": self.inputs}
         config = {"config": self.config, "labels": self.labels, "seconds": self.seconds, "samples": self.samples}
         read = {"perplexity": dict(self.perplexity)} if self.perplexity else {}
-        write_json(folder / CELL, identity | config | read | dict(self.made))
+        told = {"asked_with": dict(self.asked_with), "asked_from": dict(self.asked_from)}
+        asked = {name: said for name, said in told.items() if said}
+        write_json(folder / CELL, identity | config | read | asked | dict(self.made))
 
     @classmethod
     def read(cls, folder: Path) -> Self:

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from atv.bundled import BUNDLED_MODEL
 from atv.data.conversations import messages
-from atv.finetuning.labels import labelled
+from atv.data.labels import labelled
 from atv.model.loading import load_model
 
 PICTURE = Image.new("RGB", (54, 54), "white")

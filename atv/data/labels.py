@@ -1,4 +1,4 @@
-"""Which tokens of a conversation are answers: the loss is taken on these."""
+"""Which tokens of a conversation are answers: the loss is taken on these, and a rule may weigh them apart."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher

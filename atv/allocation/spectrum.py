@@ -1,0 +1,98 @@
+"""An allocation by block, from how heavy the tails of the weights' spectra are."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from atv.allocation.base import Allocation, DenseStatistics
+from atv.allocation.budget import scaled, sizes
+from atv.model.targets import Target
+
+_BINS = 100
+
+
+class AlphaPruning(Allocation):
+    """Blocks whose weights have heavier-tailed spectra keep more (arXiv 2410.10912); no calibration data are needed.
+
+    The squared singular values of each Linear are fitted by a power law with exponent alpha; a block's alpha_b is the
+    mean of its Linears'. The block loses S in proportion to 1 - spread + 2 * spread * (alpha_b - min) / (max - min),
+    multiplied so that the target is met; what is cut off at 1 the others make up for.
+
+    Args:
+        spread: epsilon of the paper, which varies it from 0.1 to 0.3.
+
+    Raises:
+        ValueError: for a spread outside [0, 1).
+    """
+
+    by_block = True
+
+    def __init__(self, spread: float = 0.2) -> None:
+        if not 0 <= spread < 1:
+            raise ValueError(f"spread: expected a number in [0, 1), got {spread}")
+        self.spread = spread
+
+    def allocate(self, linears: Mapping[str, Target], sparsity: float, dense: DenseStatistics) -> dict[str, float]:
+        """Raises ValueError for a Linear of zeros, or experts of an offloaded model."""
+        alphas: dict[int, list[float]] = defaultdict(list)
+        for name, target in linears.items():
+            alphas[dense.block_of[name]].append(tail_exponent(_weight(name, target, dense), name))
+        by_block = {block: sum(values) / len(values) for block, values in alphas.items()}
+        low, high = min(by_block.values()), max(by_block.values())
+        wanted = {
+            name: 1 - self.spread + 2 * self.spread * (by_block[dense.block_of[name]] - low) / ((high - low) or 1)
+            for name in linears
+        }
+        return scaled(wanted, sizes(linears), sparsity)
+
+
+def _weight(name: str, target: Target, dense: DenseStatistics) -> Tensor:
+    if target.weight.device.type != "meta":
+        return target.weight.detach()
+    if not isinstance(target, torch.nn.Linear):
+        raise ValueError(f"allocation: AlphaPruning reads weights, and {name} is offloaded; load the model whole")
+    return dense.weight(name)
+
+
+def tail_exponent(weight: Tensor, name: str = "") -> float:
+    """The exponent alpha of a power law p(x) ~ x^-alpha through the tail of a weight's squared singular values.
+
+    Hill's estimator, 1 + n / sum of log(x_i / x_min), over the n values from x_min on. x_min is sought near the peak of
+    the values' logarithms (histogram of 100 bins), from 0.95 to 1.5 times the peak, where the fit's distance of
+    Kolmogorov and Smirnov is least. The authors' code begins that window at the logarithm of its lower end.
+
+    Args:
+        weight: (out, in).
+        name: for the message.
+
+    Raises:
+        ValueError: for a weight with fewer than two singular values above zero.
+    """
+    short = weight.double() if weight.shape[0] <= weight.shape[1] else weight.double().T
+    values = torch.linalg.eigvalsh(short @ short.T)
+    values = values[values > 1e-12 * values[-1]]
+    if len(values) < 2:
+        raise ValueError(f"allocation: AlphaPruning cannot fit the spectrum of {name or 'a weight'}: it has no tail")
+    logs = values.log()
+    tens = logs / torch.log(torch.tensor(10.0).double())
+    low, high = float(tens[0]), float(tens[-1])
+    peak = 10 ** (low + int(torch.histc(tens, _BINS, low, high).argmax()) * (high - low) / _BINS)
+    near = ((values >= 0.95 * peak) & (values <= 1.5 * peak)).nonzero()[:, 0]
+    fits = [_fit(values, logs, start) for start in near.tolist() if start < len(values) - 1]
+    # Values further apart than the window: from the first that is not below the peak.
+    first = min(int(torch.searchsorted(values, peak)), len(values) - 2)
+    return min(fits or [_fit(values, logs, first)])[1]
+
+
+def _fit(values: Tensor, logs: Tensor, start: int) -> tuple[float, float]:
+    """(distance of Kolmogorov and Smirnov, alpha) of the power law through ``values[start:]``."""
+    count = len(values) - start
+    total = float((logs[start:] - logs[start]).sum())
+    if not total:
+        return float("inf"), float("inf")
+    alpha = 1 + count / total
+    model = 1 - (values[start:] / values[start]) ** (1 - alpha)
+    empirical = torch.arange(count, dtype=values.dtype, device=values.device) / count
+    return float((model - empirical).abs().max()), alpha

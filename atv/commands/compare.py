@@ -1,0 +1,112 @@
+"""``atv compare``"""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+import atv
+from atv.comparison.compared import Compared, Comparison
+from atv.comparison.outcome import PAGE, count, probability, share, signed
+
+_HEADS = ("difference [95%]", "p (Holm)", "lost/\ngained", "same %")
+
+
+def compare(
+    folders: list[str],
+    benchmark: list[str] | str | None = None,
+    data: Path | None = None,
+    evaluation: str | None = None,
+    split: str = "test",
+    groups: int | None = None,
+    flips: int = 100,
+    output: Path | None = None,
+    plugin: list[Path] | Path | None = None,
+) -> None:
+    """Compare models' answers to the same questions, question by question, with the first one's.
+
+    Tells the difference of scores with its interval and p-value, which answers got worse and better, how many stayed
+    the same, and how many did not end or only repeat. Nothing is asked or downloaded. Models that were asked other
+    questions, or in another way, are refused with what differs.
+
+    Args:
+        folders: Answers to compare, the first model's first: folders of atv evaluate (--output), cells of atv ablate
+            (results/cells/ID), JSONL files of other engines, or folders of lmms-eval's logged samples. Folders with
+            commas between them are the seeds of one model.
+        benchmark: Benchmarks to compare on, where not all that the folders have are meant.
+        data: Folder with a local copy of the benchmarks' data, for pictures and for lmms-eval's samples. Default: what
+            the first folder was asked, if that is still there.
+        evaluation: Suite that was asked, for pictures and for JSONL without a folder of atv: "bundled", "everyday", or
+            the folder of a saved data set. Default: what the first folder says.
+        groups: Number of groups of questions of each task or benchmark that were asked. Default: what the first folder
+            says.
+        flips: Number of questions on the page, at most: those that a model answers better or worse than the first.
+        output: Folder for comparison.json, differences.png, and comparison.html, which shows flipped answers with
+            their pictures.
+    """
+    models = [names.split(",") for names in folders]
+    comparison = atv.compare(
+        *models,
+        benchmark=benchmark,
+        data=data,
+        evaluation=evaluation,
+        split=split,
+        groups=groups,
+        flips=flips,
+        output=output,
+    )
+    console = Console()
+    tables = [_tasks(comparison, model.name) for model in comparison.models[1:]]
+    for table in (_models(comparison), _fluency(comparison), *tables):
+        console.print(table, end="\n\n")
+    for name in comparison.unrecorded:
+        said = f"how {name} was asked is not recorded: prompts, pictures and length of answers may differ"
+        console.print(said, soft_wrap=True, markup=False, highlight=False)
+    if output is not None:
+        console.print(f"flipped answers are in {output / PAGE}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _models(comparison: Comparison) -> Table:
+    first, averages = comparison.models[0], comparison.of_kind("averages")
+    table = _table("model", "score %", *_HEADS)
+    _add(table, first.name, f"{averages[0].first:.2f}")
+    for row in averages:
+        _add(table, row.model, f"{row.second:.2f}", *_numbers(row))
+    return table
+
+
+def _fluency(comparison: Comparison) -> Table:
+    table = _table("model", "did not end %", "only repeats %")
+    for model, told in comparison.fluency.items():
+        _add(table, model, share(told.unended), share(told.repeating))
+    return table
+
+
+def _tasks(comparison: Comparison, model: str) -> Table:
+    table = _table("task", "first %", "this %", *_HEADS)
+    table.title = Text(model)
+    for row in comparison.of_kind("tasks"):
+        if row.model == model:
+            _add(table, row.task, f"{row.first:.2f}", f"{row.second:.2f}", *_numbers(row))
+    return table
+
+
+def _table(name: str, *heads: str) -> Table:
+    """A table that fits a terminal of 80 columns: names are folded, numbers are not."""
+    table = Table(Column(name, overflow="fold"), box=None, title_justify="left", padding=(0, 1, 0, 0))
+    for head in heads:
+        table.add_column(head, no_wrap=True, justify="right")
+    return table
+
+
+def _add(table: Table, *cells: str) -> None:
+    """Adds a row of plain text: names of models and tasks are no markup."""
+    table.add_row(*map(Text, cells))
+
+
+def _numbers(row: Compared) -> list[str]:
+    effect = row.effect
+    difference = f"{signed(effect.value)} [{signed(effect.low)}, {signed(effect.high)}]"
+    changed = f"{count(row.flips.lost)}/{count(row.flips.gained)}"
+    return [difference, probability(row.corrected), changed, share(row.flips.agreement)]

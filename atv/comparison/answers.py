@@ -1,0 +1,179 @@
+"""What a model answered, question by question, read from any folder that atv writes answers to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from atv.evaluation.predictions import read_answers
+from atv.records.cell_record import CELL, CellRecord
+from atv.records.evaluation_report import SCORES, EvaluationReport
+
+KEY = ["task", "question_id"]
+# Every table of answers has these; question, options, answers, seen, picture and ended where they were recorded.
+NEEDED = (*KEY, "metric", "group", "category", "answer", "prediction", "read", "credit")
+OWN = ("prediction", "read", "credit", "ended", "fault")
+# What of a cell's inputs says that two cells were asked alike, whatever else they tell.
+_ALIKE = ("model", "questions", "max_new_tokens")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one model answered.
+
+    Attributes:
+        name: what to call the model.
+        sources: the folder or file of each seed.
+        by_seed: for each seed a row a question, sorted by task and question (``NEEDED``).
+        seeds: that the model was pruned with; None where it was not, or another engine does not say.
+        asked_with: how, by task; a task is not there where that was not recorded.
+        inputs: of cells, the digests by which they know that they were asked alike.
+        suite: the question set that pictures are found in: evaluation and split, or data by benchmark.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    by_seed: tuple[pd.DataFrame, ...]
+    seeds: tuple[int | None, ...] = (None,)
+    asked_with: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    suite: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """The first seed's."""
+        return self.by_seed[0]
+
+    @property
+    def tasks(self) -> list[str]:
+        return sorted(set(self.rows["task"]))
+
+    def of(self, tasks: Sequence[str]) -> "Answers":
+        """Its answers to the questions of some tasks.
+
+        Raises:
+            ValueError: for a task that was not asked.
+        """
+        if missing := sorted(set(tasks) - set(self.tasks)):
+            raise ValueError(f"{self.name}: was not asked {', '.join(missing)}; it was asked {', '.join(self.tasks)}")
+        kept = tuple(rows[rows["task"].isin(tasks)].reset_index(drop=True) for rows in self.by_seed)
+        return replace(self, by_seed=kept)
+
+
+def holds_answers(folder: Path) -> bool:
+    """Whether atv wrote answers to a folder."""
+    return any((folder / name).is_file() for name in (CELL, SCORES))
+
+
+def read_folder(folder: Path) -> Answers:
+    """The answers in a folder of ``atv evaluate`` or of a cell of ``atv ablate``.
+
+    Raises:
+        ValueError: for a folder that holds none, or none that can be compared.
+    """
+    if (folder / CELL).is_file():
+        return _of_cell(folder)
+    if (folder / SCORES).is_file():
+        return _of_evaluation(folder)
+    what = "no such folder or file" if not folder.exists() else "no answers there"
+    if (folder / "findings.json").is_file():
+        what = "an ablation's tables, whose answers are in its cells (run.json lists their ids)"
+    raise ValueError(
+        f"{str(folder)!r}: {what}; expected what atv evaluate --output wrote (scores.json), a cell of atv ablate "
+        "(results/cells/ID), or another engine's answers (JSONL)"
+    )
+
+
+def _of_cell(folder: Path) -> Answers:
+    record, file = CellRecord.read(folder), folder / "rows.parquet"
+    rows = pd.read_parquet(file) if file.is_file() else pd.DataFrame()
+    if "credit" not in rows:
+        raise ValueError(f"{str(folder)!r}: the cell was asked no questions")
+    told = dict(record.asked_with)
+    lengths = told.pop("max_new_tokens", {})
+    return Answers(
+        ", ".join(f"{name} {value}" for name, value in record.labels.items()) or folder.name,
+        (str(folder),),
+        (table(rows, str(folder)),),
+        (record.config.get("seed") if record.config.get("pathways") else None,),
+        {task: told | {"max_new_tokens": length} for task, length in lengths.items()},
+        {name: record.inputs[name] for name in _ALIKE if name in record.inputs},
+        record.asked_from,
+    )
+
+
+def _of_evaluation(folder: Path) -> Answers:
+    report = EvaluationReport.read(folder / SCORES)
+    parts: list[pd.DataFrame] = []
+    asked_with: dict[str, Mapping[str, Any]] = {}
+    suite: dict[str, Any] = {}
+    if report.tasks:
+        file = folder / "answers.parquet"
+        if not file.is_file():
+            raise ValueError(f"{str(folder)!r}: has scores and no answers.parquet")
+        parts.append(pd.read_parquet(file))
+        asked_with |= dict.fromkeys(report.tasks, _told(report.asked, folder, "the suite"))
+        suite |= {name: report.asked[name] for name in ("evaluation", "split") if name in report.asked}
+    for name, row in report.benchmarks.items():
+        parts.append(read_answers(folder / name / "answers.jsonl"))
+        asked_with[name] = {**_told(row, folder, name), "version": row["version"]}
+        suite.setdefault("data", {})[name] = row.get("data")
+    if not parts:
+        raise ValueError(f"{str(folder)!r}: its scores.json has no scores")
+    rows = table(pd.concat(parts, ignore_index=True), str(folder))
+    return Answers(str(folder), (str(folder),), (rows,), asked_with=asked_with, suite=suite)
+
+
+def _told(record: Mapping[str, Any], folder: Path, what: str) -> Mapping[str, Any]:
+    if "asked_with" not in record:
+        raise ValueError(
+            f"{str(folder)!r}: an earlier version of atv wrote the answers to {what}, and not how they were asked for; "
+            "evaluate again"
+        )
+    told: Mapping[str, Any] = record["asked_with"]
+    return told
+
+
+def table(rows: pd.DataFrame, source: str) -> pd.DataFrame:
+    """A table of answers as all are compared: sorted, with None for what was not recorded.
+
+    Raises:
+        ValueError: for missing columns, or a question that was answered twice.
+    """
+    if missing := [name for name in NEEDED if name not in rows]:
+        raise ValueError(f"{source!r}: its answers lack {', '.join(missing)}")
+    rows = rows.assign(category=rows["category"].fillna(""), question_id=rows["question_id"].astype(str))
+    if twice := rows.duplicated(KEY).sum():
+        name = rows.loc[rows.duplicated(KEY), "question_id"].iloc[0]
+        raise ValueError(f"{source!r}: {twice} questions are answered twice, such as {name!r}")
+    plain = {
+        name: rows[name].astype(object).where(rows[name].notna(), None) for name in ("read", "ended") if name in rows
+    }
+    return rows.assign(**plain).sort_values(KEY, ignore_index=True)
+
+
+def with_seeds(parts: Sequence[Answers], name: str | None = None) -> Answers:
+    """The answers of one model, or method, with several seeds as one.
+
+    Raises:
+        ValueError: for a seed that comes twice.
+    """
+    first, seeds = parts[0], tuple(seed for part in parts for seed in part.seeds)
+    known = [seed for seed in seeds if seed is not None]
+    if len(set(known)) < len(known):
+        raise ValueError(f"{first.name}: the same seed comes twice ({', '.join(map(str, known))})")
+    return replace(
+        first,
+        name=name or first.name,
+        sources=tuple(source for part in parts for source in part.sources),
+        by_seed=tuple(rows for part in parts for rows in part.by_seed),
+        seeds=seeds,
+    )
+
+
+def as_lists(value: Any) -> Any:
+    """Arrays, as parquet gives them, as lists."""
+    return value.tolist() if isinstance(value, np.ndarray) else value

@@ -1,0 +1,229 @@
+"""Models beside the first of them: differences of scores, changed answers, and how sure both are."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from atv.comparison.alike import check_alike
+from atv.comparison.answers import Answers
+from atv.comparison.paired_scores import Effect, holm, paired
+from atv.comparison.units import Units, belonging
+from atv.evaluation.repetition import only_repeats
+
+Mask = NDArray[np.bool_]
+_EPSILON = 1e-9
+
+
+@dataclass(frozen=True)
+class Flips:
+    """Answers that changed, each number a mean over the pairs of seeds.
+
+    Attributes:
+        lost, gained: questions whose credit fell, and rose.
+        agreement: share of the questions with the same answer as the first model's, as the score reads it.
+    """
+
+    lost: float
+    gained: float
+    agreement: float
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A model beside the first, on all tasks (``task`` is "average"), on one, or on one category of it.
+
+    Attributes:
+        first, second: scores in percent; the mean over tasks for the average.
+        effect: second less first, in points.
+        corrected: p-value after Holm, over all rows of this call of the same kind: averages, tasks, or categories.
+        groups, questions: how many were asked.
+    """
+
+    model: str
+    task: str
+    category: str
+    first: float
+    second: float
+    effect: Effect
+    corrected: float
+    groups: int
+    questions: int
+    flips: Flips
+
+
+@dataclass(frozen=True)
+class Fluency:
+    """Shares of a model's answers: that did not end before they were cut (None: not recorded), that only repeat."""
+
+    unended: float | None
+    repeating: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What ``atv.compare`` found.
+
+    Attributes:
+        models: the first, and those that are compared with it.
+        rows: for each model after the first its average, tasks, and categories of tasks that have several.
+    """
+
+    models: Sequence[Answers]
+    rows: Sequence[Compared]
+
+    @classmethod
+    def of(cls, models: Sequence[Answers]) -> Self:
+        """
+        Raises:
+            ValueError: for fewer than two models, or models that were not asked alike.
+        """
+        if len(models) < 2:
+            raise ValueError("folders: expected two or more to compare")
+        for other in models[1:]:
+            check_alike(models[0], other)
+        named = _named(models)
+        units = Units.of(named, belonging(named[0].rows))
+        beside = [_Beside(named[0], other, place, units) for place, other in enumerate(named) if place]
+        rows = [row for each in beside for row in each.rows()]
+        return cls(named, _corrected(rows))
+
+    @cached_property
+    def fluency(self) -> dict[str, Fluency]:
+        """Model -> how its answers end."""
+        return {model.name: _fluency(model) for model in self.models}
+
+    @property
+    def unrecorded(self) -> list[str]:
+        """Models of which nothing says how they were asked."""
+        return [model.name for model in self.models if not (model.asked_with or model.inputs)]
+
+    @property
+    def pictured(self) -> bool:
+        """Whether questions about one picture are known to be."""
+        return "picture" in self.models[0].rows
+
+    def of_kind(self, kind: str) -> list[Compared]:
+        """The rows of averages, tasks or categories."""
+        return [row for row in self.rows if _kind(row) == kind]
+
+
+def _named(models: Sequence[Answers]) -> list[Answers]:
+    """The models under names that tell them apart."""
+    names = [model.name for model in models]
+    if len(set(names)) < len(names):
+        names = [", ".join(model.sources) for model in models]
+    if len(set(names)) < len(names):
+        raise ValueError(f"folders: {max(names, key=names.count)!r} comes twice")
+    return [replace(model, name=name) for model, name in zip(models, names, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """A model beside the first; ``place`` is its own among the scores of the units."""
+
+    first: Answers
+    other: Answers
+    place: int
+    units: Units
+
+    def rows(self) -> Iterator[Compared]:
+        """The average, each task, and its categories where there are several."""
+        table, rows = self.units.table, self.first.rows
+        yield self._row("average", "", np.ones(len(table), bool), np.ones(len(rows), bool))
+        for task in self.first.tasks:
+            inside, asked = (table["task"] == task).to_numpy(), (rows["task"] == task).to_numpy()
+            yield self._row(task, "", inside, asked)
+            categories = sorted(set(table.loc[inside, "category"]))
+            for category in categories if len(categories) > 1 else ():
+                within = inside & (table["category"] == category).to_numpy()
+                yield self._row(task, category, within, asked & (rows["category"] == category).to_numpy())
+
+    def _row(self, task: str, category: str, inside: Mask, asked: Mask) -> Compared:
+        """
+        Args:
+            inside: which groups count (groups,).
+            asked: which questions these are (questions,).
+        """
+        own = self.units.part(inside)
+        design, before, after = own.design, 100 * own.scores[0], 100 * own.scores[self.place]
+        effect = paired(before, after, design, same_seeds=same_seeds(self.first, self.other))
+        return Compared(
+            model=self.other.name,
+            task=task,
+            category=category,
+            first=design.number(before),
+            second=design.number(after),
+            effect=effect,
+            corrected=effect.p,
+            groups=len(own.table),
+            questions=int(asked.sum()),
+            flips=self._changed.within(asked),
+        )
+
+    @cached_property
+    def _changed(self) -> "_Changed":
+        return _Changed.of(self.first, self.other)
+
+
+def same_seeds(first: Answers, other: Answers) -> bool:
+    """Whether both were pruned with the same seeds, in the same order."""
+    return len(first.seeds) > 1 and None not in first.seeds and first.seeds == other.seeds
+
+
+def seed_pairs(first: Answers, other: Answers) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Answers that are compared one by one: of equal seeds, or of all with all."""
+    together = zip if same_seeds(first, other) else product
+    return list(together(first.by_seed, other.by_seed))
+
+
+@dataclass(frozen=True)
+class _Changed:
+    """Of each pair of seeds and question, whether it was lost, gained, or answered the same: (pairs, questions)."""
+
+    lost: Mask
+    gained: Mask
+    same: Mask
+
+    @classmethod
+    def of(cls, first: Answers, other: Answers) -> Self:
+        marks = [changes(before, after) for before, after in seed_pairs(first, other)]
+        return cls(*(np.stack([mark[name].to_numpy() for mark in marks]) for name in ("lost", "gained", "same")))
+
+    def within(self, asked: Mask) -> Flips:
+        lost, gained = (float(part[:, asked].sum(1).mean()) for part in (self.lost, self.gained))
+        return Flips(lost, gained, float(self.same[:, asked].mean()))
+
+
+def changes(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+    """Columns lost, gained and same, of two tables of answers to the same questions."""
+    gap = after["credit"] - before["credit"]
+    read = before["read"].notna() & (before["read"] == after["read"])
+    said = before["prediction"].str.strip() == after["prediction"].str.strip()
+    return pd.DataFrame({"lost": gap < -_EPSILON, "gained": gap > _EPSILON, "same": read | said})
+
+
+def _fluency(model: Answers) -> Fluency:
+    rows = pd.concat(model.by_seed, ignore_index=True)
+    repeating = float(rows["prediction"].map(only_repeats).mean())
+    if "ended" not in rows or rows["ended"].isna().all():
+        return Fluency(None, repeating)
+    known = rows["ended"].dropna().astype(bool)
+    return Fluency(float((~known).mean()), repeating)
+
+
+def _kind(row: Compared) -> str:
+    return "categories" if row.category else "averages" if row.task == "average" else "tasks"
+
+
+def _corrected(rows: Sequence[Compared]) -> list[Compared]:
+    corrected: dict[int, float] = {}
+    for kind in ("averages", "tasks", "categories"):
+        places = [place for place, row in enumerate(rows) if _kind(row) == kind]
+        corrected |= dict(zip(places, holm([rows[place].effect.p for place in places]), strict=True))
+    return [replace(row, corrected=corrected[place]) for place, row in enumerate(rows)]

@@ -1,0 +1,189 @@
+"""Answers that another engine gave, read from JSONL and scored by the metrics of this package."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from atv.comparison.answers import Answers, holds_answers, table
+from atv.comparison.known_questions import KnownQuestions
+from atv.data.wording import quoted, reason, short
+from atv.evaluation.benchmarks.loaded import LoadedBenchmark
+from atv.evaluation.generation import scored
+
+# What lmms-eval calls the file of a task's samples.
+LOGGED = re.compile(r"_samples_(?P<task>.+)\.jsonl$")
+_PICTURE = re.compile(r"<image(?: \d+)?>")
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Said:
+    """One answer: to which question (task, id), its text, whether it ended (None: not known), and why it is none."""
+
+    key: Key
+    text: str
+    ended: bool | None = None
+    fault: str | None = None
+
+
+def is_other(path: Path) -> bool:
+    """Whether a path is a JSONL file, or a folder with lmms-eval's logged samples and no answers of atv's."""
+    return path.is_file() or not (holds_answers(path) or next(_logs(path), None) is None)
+
+
+def read_other(path: Path, known: KnownQuestions) -> Answers:
+    """Answers of another engine, a question each.
+
+    A line is one of: ``question_id`` and ``prediction`` (and, where it is known, ``task`` and ``ended``); a sample as
+    lmms-eval logs it, whose ``doc_id`` is the row of the data set; a line of a batch's output as vLLM and OpenAI write
+    it, whose ``custom_id`` is the question's.
+
+    Args:
+        path: the file, or the folder of lmms-eval's logs.
+
+    Raises:
+        ValueError: for a line that is none of these, another prompt than ours, an unknown question, or a missing one.
+    """
+    said = [one for file in _files(path) for one in _read(file, known)]
+    by_key = {one.key: one for one in said}
+    if len(by_key) < len(said):
+        twice = next(one.key[1] for one in said if by_key[one.key] is not one)
+        raise ValueError(f"{str(path)!r}: question {short(twice, 80)!r} is answered twice")
+    tasks = {task for task, _ in by_key}
+    if strange := [key for key in by_key if key not in known.by_key]:
+        raise ValueError(
+            f"{str(path)!r}: answers {len(strange):,} questions that are not among those that are compared, such as "
+            f"{short(strange[0][1], 80)!r} of {strange[0][0]}"
+        )
+    wanted = [key for key in known.by_key if key[0] in tasks]
+    if missing := [key for key in wanted if key not in by_key]:
+        raise ValueError(
+            f"{str(path)!r}: lacks answers to {len(missing):,} of {len(wanted):,} questions, such as "
+            f"{short(missing[0][1], 80)!r} of {missing[0][0]}"
+        )
+    rows = scored((known.by_key[key] | _marks(by_key[key]), by_key[key].text) for key in wanted)
+    return Answers(str(path), (str(path),), (table(rows, str(path)),))
+
+
+def _marks(said: Said) -> dict[str, Any]:
+    return {"ended": said.ended, "fault": said.fault}
+
+
+def _logs(folder: Path) -> Iterator[Path]:
+    return (file for file in sorted(folder.rglob("*.jsonl")) if LOGGED.search(file.name))
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    by_task: dict[str, list[Path]] = defaultdict(list)
+    for file in _logs(path):
+        match = LOGGED.search(file.name)
+        assert match is not None
+        by_task[match["task"]].append(file)
+    for task, files in by_task.items():
+        if len(files) > 1:
+            raise ValueError(f"{str(path)!r}: holds {len(files)} logs of {task}; name one of them, or another folder")
+    return [file for (file,) in by_task.values()]
+
+
+def _read(file: Path, known: KnownQuestions) -> Iterator[Said]:
+    ids: dict[str, list[Key]] = defaultdict(list)
+    for key in known.by_key:
+        ids[key[1]].append(key)
+    logged: dict[int, dict[str, Any]] | None = None
+    for place, line in _objects(file):
+        try:
+            if "doc_id" in line and ("filtered_resps" in line or "resps" in line):
+                logged = _by_row(file, known) if logged is None else logged
+                yield _logged(line, logged)
+            elif "custom_id" in line and "response" in line:
+                yield _of_batch(line, _known(ids, line["custom_id"], line))
+            elif "question_id" in line and "prediction" in line:
+                text, ended = line["prediction"], line.get("ended")
+                if not isinstance(text, str) or ended not in (None, True, False):
+                    raise ValueError(
+                        f"prediction is {quoted(text)}, ended {quoted(ended)}; expected text, true or false"
+                    )
+                yield Said(_known(ids, line["question_id"], line), text, ended)
+            else:
+                raise ValueError(
+                    f"has {short(', '.join(map(str, line)) or 'nothing')}; expected question_id and prediction, doc_id "
+                    "and filtered_resps (lmms-eval), or custom_id and response (a batch's output)"
+                )
+        except ValueError as error:
+            raise ValueError(f"{file}, line {place}: {error}") from error
+
+
+def _objects(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    # Not splitlines, which also breaks at the line separators that answers may hold.
+    with open(file, encoding="utf-8") as lines:
+        for place, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                content = json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"{file}, line {place}: is no JSON: {reason(error)}") from error
+            if not isinstance(content, dict):
+                raise ValueError(f"{file}, line {place}: is {quoted(content)}; expected an object")
+            yield place, content
+
+
+def _known(ids: Mapping[str, list[Key]], name: Any, line: Mapping[str, Any]) -> Key:
+    found = [key for key in ids.get(str(name), ()) if line.get("task") in (None, key[0])]
+    if not found:
+        raise ValueError(f"question {quoted(name, 80)} is not among those that are compared")
+    if len(found) > 1:
+        raise ValueError(
+            f"question {quoted(name, 80)} is one of {', '.join(task for task, _ in found)}; add a field task"
+        )
+    return found[0]
+
+
+def _of_batch(line: Mapping[str, Any], key: Key) -> Said:
+    """A line of the output of a batch, as vLLM's run_batch and OpenAI's batches write it."""
+    try:
+        choice = line["response"]["body"]["choices"][0]
+        text = choice["message"]["content"]
+    except (TypeError, KeyError, IndexError):
+        return Said(key, "", fault=f"the engine gave no answer: {short(line.get('error') or 'no choices')}")
+    return Said(key, text or "", choice.get("finish_reason") == "stop")
+
+
+def _by_row(file: Path, known: KnownQuestions) -> dict[int, dict[str, Any]]:
+    """Row of the data set -> question, of the benchmark whose samples the file holds."""
+    match = LOGGED.search(file.name)
+    named: dict[str, LoadedBenchmark] = {each.benchmark.lmms_eval: each for each in known.benchmarks.values()}
+    if match is None or match["task"] not in named:
+        raise ValueError(
+            "is a sample of lmms-eval; name its benchmark with --benchmark and the data with --data (of the file "
+            f"..._samples_TASK.jsonl, TASK is one of {', '.join(named) or 'those of the benchmarks'})"
+        )
+    return {each.index: each.question for each in named[match["task"]].questions}
+
+
+def _logged(line: Mapping[str, Any], questions: Mapping[int, Mapping[str, Any]]) -> Said:
+    """A sample of lmms-eval, whose prompt must be ours: else its rows may be others, or its answers to other words."""
+    question = questions.get(line["doc_id"])
+    if question is None:
+        raise ValueError(f"doc_id {quoted(line['doc_id'])} is no question of the benchmark's data")
+    there = line.get("input")
+    if not isinstance(there, str):
+        raise ValueError("does not say what was asked (no text in input)")
+    if _words(there) != _words(question["question"]):
+        raise ValueError(f"was asked {short(there, 120)!r}, and here it is {short(question['question'], 120)!r}")
+    said = line.get("resps", line.get("filtered_resps"))
+    while isinstance(said, list) and said:
+        said = said[0]
+    if not isinstance(said, str):
+        raise ValueError(f"its answer is {quoted(said)}; expected text")
+    return Said((question["task"], question["question_id"]), said)
+
+
+def _words(text: str) -> list[str]:
+    return _PICTURE.sub(" ", text).split()

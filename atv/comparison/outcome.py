@@ -1,0 +1,123 @@
+"""What a comparison leaves in a folder: comparison.json, differences.png and comparison.html."""
+
+import base64
+import io
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from atv.comparison.compared import Comparison
+from atv.comparison.differences_figure import differences_figure
+from atv.comparison.known_questions import KnownQuestions
+from atv.comparison.paired_scores import RESAMPLES, SWAPS
+from atv.comparison.shown_flips import Flip, chosen_flips, count_flips
+from atv.data.wording import short
+from atv.records.files import atomic, write_json
+from atv.records.provenance import provenance
+
+JSON, FIGURE, PAGE = "comparison.json", "differences.png", "comparison.html"
+SCHEMA = 1
+# Characters of an answer on the page.
+LONGEST = 600
+MINUS = "\N{MINUS SIGN}"
+
+
+def write_comparison(comparison: Comparison, folder: Path, known: KnownQuestions, flips: int) -> Path:
+    """Writes the three files, each atomically.
+
+    Args:
+        known: where the questions' pictures are.
+        flips: questions that flipped on the page, at most.
+
+    Returns:
+        The page.
+    """
+    write_json(folder / JSON, as_json(comparison))
+    picture = io.BytesIO()
+    differences_figure(comparison).savefig(picture, dpi=160, format="png")
+    with atomic(folder / FIGURE) as path:
+        path.write_bytes(picture.getvalue())
+    text = page(comparison, chosen_flips(comparison, known, flips), picture.getvalue())
+    with atomic(folder / PAGE) as path:
+        path.write_text(text, encoding="utf-8")
+    return folder / PAGE
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """Everything but the questions: models, and a row for each model's average, tasks and categories."""
+    models = [
+        {"name": model.name, "sources": model.sources, "seeds": model.seeds}
+        | {"asked_with_recorded": model.name not in comparison.unrecorded}
+        | {"unended": comparison.fluency[model.name].unended, "repeating": comparison.fluency[model.name].repeating}
+        for model in comparison.models
+    ]
+    rows = []
+    for row in comparison.rows:
+        flat = asdict(row)
+        effect, flips = flat.pop("effect"), flat.pop("flips")
+        rows.append(flat | {"difference": effect.pop("value")} | effect | flips)
+    drawn = {"resamples": RESAMPLES, "swaps": SWAPS, "pictures_known": comparison.pictured}
+    return {"schema": SCHEMA, "models": models, "rows": rows} | drawn | provenance()
+
+
+def page(comparison: Comparison, flips: dict[str, list[Flip]], figure: bytes) -> str:
+    """The text of comparison.html, which needs no other file.
+
+    Args:
+        figure: the content of a PNG file.
+    """
+    environment = Environment(
+        loader=PackageLoader("atv.comparison"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"signed": signed, "probability": probability, "count": count, "share": share}
+    return environment.get_template("comparison.html.jinja").render(
+        comparison=comparison,
+        flips=flips,
+        shown=sum(map(len, flips.values())),
+        flipped=count_flips(comparison),
+        figure="data:image/png;base64," + base64.b64encode(figure).decode(),
+        said=lambda text: short(text, LONGEST),
+    )
+
+
+def signed(value: float) -> str:
+    """Points with their sign.
+
+    >>> signed(1.234), signed(-0.001)
+    ('+1.23', '0.00')
+    """
+    text = f"{value:+.2f}"
+    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", MINUS)
+
+
+def probability(value: float) -> str:
+    """A p-value.
+
+    >>> probability(0.0002), probability(0.0312), probability(1.0)
+    ('<0.001', '0.031', '1.000')
+    """
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def count(value: float) -> str:
+    """A count, or the mean of several seeds' counts.
+
+    >>> count(12.0), count(12.5), count(1200.0)
+    ('12', '12.5', '1,200')
+    """
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
+
+
+def share(value: float | None) -> str:
+    """A share in percent, or what is said of one that was not recorded.
+
+    >>> share(0.123), share(None)
+    ('12.3', 'not recorded')
+    """
+    return "not recorded" if value is None else f"{100 * value:.1f}"

@@ -1,0 +1,86 @@
+"""Answers as arrays: a score for each group of questions, and what belongs together."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from atv.comparison.answers import Answers
+from atv.comparison.paired_scores import Design, Floats
+from atv.evaluation import metrics
+from atv.evaluation.metrics.base import stable_hash
+from atv.plugins import resolve
+
+# Between two names, in none of them.
+_AND = "\x1f"
+
+
+@dataclass(frozen=True)
+class Units:
+    """Groups of questions, and what several models scored in each.
+
+    Attributes:
+        table: a row a group: task, category, cluster, and the stratum whose mean it counts in ("" but for scores that
+            are means over categories).
+        scores: by model (seeds, groups), 0 to 1.
+    """
+
+    table: pd.DataFrame
+    scores: tuple[Floats, ...]
+
+    @classmethod
+    def of(cls, models: list[Answers], clusters: NDArray[np.int64]) -> Self:
+        """
+        Args:
+            models: that answered the same questions.
+            clusters: of each row of the first's answers.
+        """
+        tables: list[pd.DataFrame] = []
+        scores: list[list[Floats]] = [[] for _ in models]
+        rows = models[0].rows.assign(cluster=clusters)
+        for task in models[0].tasks:
+            own = rows[rows["task"] == task]
+            metric = resolve(own["metric"].iloc[0], metrics.GroupedScore, "metric")
+            first = own.drop_duplicates("group").set_index("group")
+            # In the order of ``group_values``.
+            first = first.loc[sorted(first.index, key=stable_hash)]
+            stratum = first["category"] if metric.stratify else ""
+            tables.append(first.assign(task=task, stratum=stratum)[["task", "category", "cluster", "stratum"]])
+            for model, values in zip(models, scores, strict=True):
+                by_seed = [metric.group_values(each[each["task"] == task])[0].numpy() for each in model.by_seed]
+                values.append(np.stack(by_seed))
+        joined = tuple(np.concatenate(values, axis=1) for values in scores)
+        return cls(pd.concat(tables, ignore_index=True), joined)
+
+    def part(self, inside: NDArray[np.bool_]) -> "Units":
+        """Those groups alone."""
+        return Units(self.table[inside].reset_index(drop=True), tuple(values[:, inside] for values in self.scores))
+
+    @property
+    def design(self) -> Design:
+        """The mean over tasks of their scores."""
+        parts, found = pd.factorize(self.table["task"] + _AND + self.table["stratum"], sort=True)
+        tasks = [name.split(_AND)[0] for name in found]
+        return Design.of(self.table["cluster"], parts, [1 / tasks.count(task) for task in tasks])
+
+
+def belonging(rows: pd.DataFrame) -> NDArray[np.int64]:
+    """The cluster of each question: those of one group belong together, and those about one picture.
+
+    Args:
+        rows: with the columns task, group, and picture where pictures are known by digests ("" for none).
+    """
+    groups, _ = pd.factorize(rows["task"] + _AND + rows["group"])
+    if "picture" not in rows:
+        return groups
+    about = rows["picture"].fillna("").reset_index(drop=True)
+    pictures, _ = pd.factorize(about.where(about != "", pd.Series(groups).map("no picture: {}".format)))
+    pictures = pictures + groups.max() + 1
+    size = pictures.max() + 1
+    graph = coo_array((np.ones(len(rows)), (groups, pictures)), shape=(size, size))
+    _, component = connected_components(graph, directed=False)
+    return component[groups]

@@ -1,0 +1,78 @@
+"""Several sources as one."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from atv.data.base import CalibrationData, Conversation
+
+
+class Mixture(CalibrationData):
+    """Several sources, each with its share of the samples.
+
+    They take turns: the next sample is of the source that is farthest behind its share, the first of several. Each is
+    drawn from by a seed of its own, made of the run's seed and the source's place, so nothing depends on ranks.
+
+    Args:
+        sources: calibration data of any kinds.
+        weights: one a source, in any unit: 3 and 1 are three samples to one. Default: equal ones.
+    """
+
+    def __init__(self, sources: list[CalibrationData], weights: list[float] | None = None) -> None:
+        self.sources = sources
+        self.weights = [1.0] * len(sources) if weights is None else weights
+
+    def check(self) -> None:
+        """
+        Raises:
+            ValueError: for no source, another number of weights, one that is not above 0, or what a source finds wrong.
+        """
+        if not self.sources:
+            raise ValueError("calibration.sources: a mixture has at least one source, got none")
+        if len(self.weights) != len(self.sources):
+            given = f"{len(self.weights)} weights for {len(self.sources)} sources"
+            raise ValueError(f"calibration.weights: expected one a source, got {given}")
+        if wrong := [weight for weight in self.weights if not (math.isfinite(weight) and weight > 0)]:
+            raise ValueError(f"calibration.weights: expected numbers above 0, got {wrong[0]}")
+        for source in self.sources:
+            source.check()
+
+    def draw(self, seed: int) -> Iterator[Conversation]:
+        drawn = [source.draw(_own_seed(seed, place)) for place, source in enumerate(self.sources)]
+        for place in self._turns():
+            conversation = next(drawn[place], None)
+            if conversation is None:
+                raise ValueError(
+                    f"calibration: source {place + 1} of the mixture ({self.sources[place].record()}) has fewer "
+                    "samples than its weight asks for; lower the weight, or ask for fewer samples"
+                )
+            yield replace(conversation, part=place)
+
+    def _turns(self) -> Iterator[int]:
+        """Whose turn it is, without end."""
+        shares = np.asarray(self.weights, dtype=np.float64) / sum(self.weights)
+        given = np.zeros(len(shares))
+        while True:
+            # Rounded, so that sources of equal weights are equally far behind.
+            place = int(np.argmax(np.round(shares * (given.sum() + 1) - given, 9)))
+            given[place] += 1
+            yield place
+
+    def record(self) -> dict[str, Any]:
+        return {
+            "class": type(self).__name__,
+            "sources": [source.record() for source in self.sources],
+            "weights": list(self.weights),
+        }
+
+    def origins(self) -> Iterator[CalibrationData]:
+        for source in self.sources:
+            yield from source.origins()
+
+
+def _own_seed(seed: int, place: int) -> int:
+    """Sources of one kind must not draw the same rows."""
+    return int(np.random.SeedSequence((seed, place)).generate_state(1)[0])

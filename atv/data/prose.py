@@ -1,0 +1,37 @@
+"""Plain text as calibration data."""
+
+from functools import cached_property
+from pathlib import Path
+
+from atv.data.base import Conversation, IndexedData
+from atv.data.text_files import read_text
+
+
+class PlainText(IndexedData):
+    """Paragraphs of a text file, each as a user's turn without a picture; a line without words ends a paragraph.
+
+    Args:
+        file: UTF-8, or UTF-16 with its byte order mark.
+        words: shortest paragraph that is taken; shorter ones, such as headings, are left out.
+    """
+
+    def __init__(self, file: Path | str, words: int = 20) -> None:
+        self.file, self.words = Path(file), words
+
+    @cached_property
+    def _paragraphs(self) -> list[str]:
+        try:
+            lines = read_text(self.file).splitlines()
+        except ValueError as error:
+            raise ValueError(f"calibration.file: {error}") from error
+        marked = "\n".join(line if line.strip() else "\0" for line in lines).split("\0")
+        found = [" ".join(part.split()) for part in marked]
+        if not (long := [part for part in found if len(part.split()) >= max(self.words, 1)]):
+            raise ValueError(f"calibration.file: {str(self.file)!r} has no paragraph of {self.words} words or more")
+        return long
+
+    def __len__(self) -> int:
+        return len(self._paragraphs)
+
+    def read(self, index: int) -> Conversation:
+        return Conversation(f"paragraph {index}", [{"role": "user", "text": self._paragraphs[index]}])

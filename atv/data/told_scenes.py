@@ -1,0 +1,136 @@
+"""Scenes of the two models' training, one thing said of each: what domains of calibration data are compared with."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, get_args
+
+import numpy as np
+from numpy.random import Generator
+from PIL import Image
+
+from atv.bundled import dialogues as bundled_dialogues
+from atv.bundled.drawing import draw as draw_bundled
+from atv.bundled.scenes import pick, shuffled
+from atv.bundled.scenes import sample_scene as sample_bundled
+from atv.bundled.tasks import TASKS as BUNDLED_TASKS
+from atv.data.base import Conversation, IndexedData
+from atv.everyday import dialogues as everyday_dialogues
+from atv.everyday.drawing import draw as draw_everyday
+from atv.everyday.scenes import sample_scene as sample_everyday
+from atv.everyday.tasks import TASKS as EVERYDAY_TASKS
+
+Said = Literal["captions", "questions", "answers", "facts"]
+Turns = Sequence[Any]
+SIZE = 2048
+FACTS = 4
+
+
+class _ToldScenes(IndexedData):
+    """What both worlds have in common: scenes of the training split that are the same whatever is said of them."""
+
+    # Of both worlds' tasks, which have the same names.
+    tasks_there: ClassVar[Sequence[Any]]
+    seed: ClassVar[int]
+
+    def __init__(self, said: Said, tasks: list[str] | None = None) -> None:
+        self.said, self.tasks = said, tasks
+
+    @abstractmethod
+    def _scene(self, rng: Generator) -> Any:
+        """A scene of the training split."""
+
+    @abstractmethod
+    def _picture(self, scene: Any, rng: Generator) -> Image.Image:
+        """The scene, drawn."""
+
+    @abstractmethod
+    def _caption(self, scene: Any, rng: Generator) -> Turns:
+        """A request for a caption, and the caption."""
+
+    @abstractmethod
+    def _facts(self, rng: Generator) -> Turns:
+        """``FACTS`` questions and answers without a picture."""
+
+    def check(self) -> None:
+        """
+        Raises:
+            ValueError: for something else to say, or an unknown task.
+        """
+        if self.said not in get_args(Said):
+            raise ValueError(f"calibration.said: expected one of {', '.join(get_args(Said))}, got {self.said!r}")
+        names = [task.name for task in self.tasks_there]
+        if self.tasks is not None and (not self.tasks or set(self.tasks) - set(names)):
+            raise ValueError(f"calibration.tasks: expected some of {', '.join(names)}, got {self.tasks}")
+
+    def __len__(self) -> int:
+        return SIZE
+
+    def read(self, index: int) -> Conversation:
+        scenes, look, words = np.random.default_rng((self.seed, index)).spawn(3)
+        if self.said == "facts":
+            return Conversation(f"scene {index}", self._facts(words))
+        while True:
+            scene = self._scene(scenes)
+            # A scene that allows no question of these tasks makes place for another.
+            if turns := self._turns(scene, words):
+                return Conversation(f"scene {index}", turns, [self._picture(scene, look)])
+
+    def _turns(self, scene: Any, rng: Generator) -> Turns:
+        """What is said of the scene; nothing where it allows no question of the tasks."""
+        if self.said == "captions":
+            return self._caption(scene, rng)
+        asking = [task for task in self.tasks_there if self.tasks is None or task.name in self.tasks]
+        for task in shuffled(rng, asking):
+            if group := task.ask(scene, rng):
+                question = pick(rng, group)
+                turns = bundled_dialogues.exchange(question.text, question.answer)
+                return turns if self.said == "answers" else turns[:1]
+        return []
+
+
+class BundledScenes(_ToldScenes):
+    """Scenes of the bundled model's training with one thing said of each; a scene is the same whatever is said of it.
+
+    Args:
+        said: captions; questions, alone; answers, which are the same questions answered; or facts, four of them without
+            a picture.
+        tasks: names of the tasks that ask; default: all nine.
+    """
+
+    tasks_there, seed = BUNDLED_TASKS, 13
+
+    def _scene(self, rng: Generator) -> Any:
+        return sample_bundled(rng, "train")
+
+    def _picture(self, scene: Any, rng: Generator) -> Image.Image:
+        return draw_bundled(scene, rng)
+
+    def _caption(self, scene: Any, rng: Generator) -> Turns:
+        return bundled_dialogues.exchange("describe the picture .", bundled_dialogues.caption(scene, rng))
+
+    def _facts(self, rng: Generator) -> Turns:
+        return bundled_dialogues.fact_turns(rng, FACTS)
+
+
+class EverydayScenes(_ToldScenes):
+    """Scenes of the everyday model's training with one thing said of each; a scene is the same whatever is said of it.
+
+    Args:
+        said: captions; questions, alone; answers, which are the same questions answered; or facts, four of them without
+            a picture.
+        tasks: names of the tasks that ask; default: all nine.
+    """
+
+    tasks_there, seed = EVERYDAY_TASKS, 23
+
+    def _scene(self, rng: Generator) -> Any:
+        return sample_everyday(rng, "train")
+
+    def _picture(self, scene: Any, rng: Generator) -> Image.Image:
+        return draw_everyday(scene, rng)
+
+    def _caption(self, scene: Any, rng: Generator) -> Turns:
+        return everyday_dialogues.caption_turns(scene, rng)
+
+    def _facts(self, rng: Generator) -> Turns:
+        return [turn for _ in range(FACTS) for turn in everyday_dialogues.fact_turns(rng)]

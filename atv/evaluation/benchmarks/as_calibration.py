@@ -1,0 +1,220 @@
+"""Questions of benchmarks and suites as calibration data, and whether an evaluation asks the same ones."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from statistics import mode
+from typing import Any
+
+from datasets import Dataset
+
+from atv.bundled import BUNDLED
+from atv.data import CalibrationData, Conversation, IndexedData, Picture
+from atv.data.conversations import require_columns
+from atv.data.pictures import decode
+from atv.data.sources import load_evaluation
+from atv.data.turns import MARKER
+from atv.evaluation.benchmarks.asked import user_turn
+from atv.evaluation.benchmarks.base import Benchmark
+from atv.evaluation.benchmarks.loaded import LoadedBenchmark, load_benchmark
+from atv.evaluation.questions import EVALUATION_COLUMNS, first_groups, seen_picture
+from atv.everyday.assembly.location import EVERYDAY
+from atv.plugins import resolve
+from atv.records.files import read_json
+from atv.records.pruning_report import REPORT, SCHEMA
+
+SUITES = {BUNDLED: "test", EVERYDAY: "test"}  # with the split that an evaluation asks unless told otherwise
+OWN_SPLIT = "dev"  # of a suite
+
+
+class BenchmarkQuestions(IndexedData):
+    """Questions of a benchmark or a suite with their pictures, as the model is asked them, and no answers.
+
+    Args:
+        benchmark: a class such as MMBench, "bundled", "everyday", or the folder of a data set with a suite's columns.
+        split: of the data. Default: dev of a suite; of a benchmark the one that an evaluation asks.
+        data: of a benchmark, the folder with a local copy of its data. Default: downloaded from the hub.
+        tasks: of a suite, only the questions of these tasks.
+        groups: of each task or benchmark, only the first so many groups of questions.
+        overlap: whether questions may be taken that an evaluation asks, too.
+    """
+
+    answered = False
+
+    def __init__(
+        self,
+        benchmark: str,
+        split: str | None = None,
+        data: Path | str | None = None,
+        tasks: list[str] | None = None,
+        groups: int | None = None,
+        overlap: bool = False,
+    ) -> None:
+        self.benchmark, self.split, self.data = benchmark, split, data
+        self.tasks, self.groups, self.overlap = tasks, groups, overlap
+
+    def check(self) -> None:
+        """
+        Raises:
+            ValueError: for the split that an evaluation asks, unless ``overlap`` admits it; for options of the other
+                kind; and for data that cannot be found or read.
+        """
+        wrong = ("data", self.data) if self._is_suite else ("tasks", self.tasks)
+        if wrong[1] is not None:
+            kind = "a suite" if self._is_suite else "a benchmark"
+            raise ValueError(f"calibration.{wrong[0]}: {self.benchmark!r} is {kind}, which takes none")
+        evaluated = SUITES.get(self.benchmark) if self._is_suite else self._kind.split
+        if not self.overlap and evaluated is not None and self._own_split == evaluated:
+            raise ValueError(
+                f"calibration.split: {evaluated!r} of {self.benchmark} is what an evaluation asks; name another split, "
+                "or say --calibration.overlap true"
+            )
+        super().check()
+
+    def __len__(self) -> int:
+        return len(self._questions)
+
+    def read(self, index: int) -> Conversation:
+        question = self._questions[index]
+        text, pictures = self._shown(index)
+        turns = [{"role": "user", "text": text}]
+        if self.answered:
+            turns.append({"role": "assistant", "text": _answer(question)})
+        return Conversation(question["question_id"], turns, pictures)
+
+    def asked_again(self, questions: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Ids of its questions that are among these: in the same words about the same picture.
+
+        Args:
+            questions: as an evaluation asks them, ``seen`` the digest of what is shown.
+        """
+        asked: dict[str, set[str]] = {}
+        for question in questions:
+            asked.setdefault(question["question"], set()).add(question.get("seen", ""))
+        return [
+            own["question_id"]
+            for index, own in enumerate(self._questions)
+            if own["question"] in asked and self._seen(index) in asked[own["question"]]
+        ]
+
+    @property
+    def _is_suite(self) -> bool:
+        return self.benchmark in SUITES or Path(self.benchmark).is_dir()
+
+    @property
+    def _own_split(self) -> str:
+        return self.split or (OWN_SPLIT if self._is_suite else self._kind.split)
+
+    @property
+    def _kind(self) -> Benchmark:
+        return resolve(self.benchmark, Benchmark, "calibration.benchmark")
+
+    @cached_property
+    def _loaded(self) -> LoadedBenchmark:
+        kind = self._kind
+        kind.split = self._own_split
+        return load_benchmark(kind, None if self.data is None else Path(self.data), self.groups)
+
+    @cached_property
+    def _suite(self) -> Dataset:
+        rows = load_evaluation(self.benchmark, self._own_split, self.groups)
+        require_columns(rows, EVALUATION_COLUMNS, f"calibration.benchmark: {self.benchmark!r}")
+        rows = rows.select(first_groups(rows, self.groups))
+        if self.tasks is None:
+            return rows
+        if unknown := sorted(set(self.tasks) - set(rows["task"])):
+            there = ", ".join(dict.fromkeys(rows["task"]))
+            raise ValueError(f"calibration.tasks: unknown {', '.join(unknown)}. Choices: {there}")
+        return rows.select([place for place, task in enumerate(rows["task"]) if task in self.tasks])
+
+    @cached_property
+    def _questions(self) -> list[dict[str, Any]]:
+        """In the columns of ``EVALUATION_COLUMNS`` without the picture."""
+        if self._is_suite:
+            return self._suite.remove_columns("image").to_list()
+        return [each.question for each in self._loaded.questions]
+
+    def _shown(self, index: int) -> tuple[str, list[Picture]]:
+        """The user's turn, a marker where a picture stands, and the pictures."""
+        if self._is_suite:
+            row = self._suite[index]
+            return row["question"], [] if row["image"] is None else [row["image"]]
+        loaded, each = self._loaded, self._loaded.questions[index]
+        own = loaded.benchmark.pictures(loaded.rows[each.index])
+        decoded = {number: decode(picture, loaded.root) for number, picture in own.items()}
+        parts, shown = user_turn(each.question["question"], decoded)
+        return "".join(MARKER if part["type"] == "image" else part["text"] for part in parts), list(shown)
+
+    def _seen(self, index: int) -> str:
+        return seen_picture(self._suite[index]["image"]) if self._is_suite else self._questions[index]["seen"]
+
+
+class BenchmarkAnswers(BenchmarkQuestions):
+    """Questions of a benchmark or a suite with their pictures, each with its right answer, or people's most frequent.
+
+    Args:
+        benchmark: a class such as MMBench, "bundled", "everyday", or the folder of a data set with a suite's columns.
+        split: of the data. Default: dev of a suite; of a benchmark the one that an evaluation asks.
+        data: of a benchmark, the folder with a local copy of its data. Default: downloaded from the hub.
+        tasks: of a suite, only the questions of these tasks.
+        groups: of each task or benchmark, only the first so many groups of questions.
+        overlap: whether questions may be taken that an evaluation asks, too.
+    """
+
+    answered = True
+
+
+def _answer(question: Mapping[str, Any]) -> str:
+    if question["answer"] or question["answers"]:
+        return question["answer"] or mode(question["answers"])
+    raise ValueError("the data say no answer to it")
+
+
+def refuse_overlap(data: CalibrationData, questions: Sequence[Mapping[str, Any]]) -> None:
+    """Checks that no question is both calibrated on and asked, unless its source admits it.
+
+    Raises:
+        ValueError: naming the source, how many of its questions are asked, and the first.
+    """
+    for source in data.origins():
+        if not isinstance(source, BenchmarkQuestions) or source.overlap:
+            continue
+        if again := source.asked_again(questions):
+            raise ValueError(
+                f"calibration: {len(again):,} of the {len(source):,} questions of {source.benchmark} are asked in the "
+                f"evaluation, too, such as {again[0]!r}; take another split, or set overlap to true"
+            )
+
+
+def refuse_calibrated_on(folder: Path, evaluation: str, split: str) -> None:
+    """Checks that a pruned model was not calibrated on the split of a suite that it is to be asked.
+
+    Args:
+        folder: the model's; one without a report passes.
+
+    Raises:
+        ValueError: when it was, and its source did not admit it.
+    """
+    data: Any = {}
+    with suppress(ValueError, OSError):
+        data = read_json(folder / REPORT, SCHEMA).get("calibration", {}).get("data", {})
+    kinds = {kind.__name__ for kind in (BenchmarkQuestions, BenchmarkAnswers)}
+    for source in _records(data):
+        if source.get("class") not in kinds or source["overlap"]:
+            continue
+        if (source["benchmark"], source["split"] or OWN_SPLIT) == (evaluation, split):
+            raise ValueError(
+                f"split: {str(folder)!r} was calibrated on questions of {evaluation}, {split}; ask another split, or "
+                "prune it with --calibration.overlap true"
+            )
+
+
+def _records(data: Any) -> Iterator[Mapping[str, Any]]:
+    """A source as a report has it, and those that it is made of."""
+    if isinstance(data, list):
+        for each in data:
+            yield from _records(each)
+    elif isinstance(data, Mapping):
+        yield data
+        yield from _records(list(data.values()))

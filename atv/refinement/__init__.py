@@ -1,0 +1,11 @@
+"""What is done once a mask was chosen, one rule a file: weights that change places, and new values of those that stay.
+
+How a weight is scored is for criteria, which places may be zero for patterns.
+"""
+
+from atv.refinement.base import Reconstruction, Refinement
+from atv.refinement.dsnot import DSnoT
+from atv.refinement.least_squares import LeastSquares
+from atv.refinement.swaps import SparseSwaps
+
+__all__ = ["DSnoT", "LeastSquares", "Reconstruction", "Refinement", "SparseSwaps"]

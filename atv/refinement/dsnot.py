@@ -1,0 +1,78 @@
+"""Pruning and growing by the mean of a row's error."""
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from atv.criteria import PoolStatistics
+from atv.refinement.base import Refinement
+
+# The published threshold is of errors summed over calibration sequences of this length.
+_SEQUENCE = 2048
+# Weights whose float64 copies are held at a time.
+_ENTRIES = 1 << 23
+
+
+class DSnoT(Refinement):
+    """Dynamic sparse no training: prunes and grows until a row's expected error is small (arXiv 2310.08915).
+
+    A row's error is e = sum over its pruned weights of w_j E[x_j]. In a cycle the pruned weight with the greatest
+    w_j E[x_j] / Var[x_j]^power of e's sign is put back, and the kept one with the least |w_j| ||x_j|| whose w_j E[x_j]
+    is of the other sign is pruned (under N:M the least of the same group, if e keeps its sign). A row stops when |e| is
+    at most the threshold, or nothing of that kind is left. No weight moves twice. The authors' code leaves the FFN of
+    some models out; here every Linear takes part.
+
+    Args:
+        cycles: at most so many.
+        threshold: of the error, as published: summed over a sequence of 2,048 tokens.
+        power: of the variance.
+
+    Raises:
+        ValueError: for an argument out of range.
+    """
+
+    needs_moments = True
+
+    def __init__(self, cycles: int = 50, threshold: float = 0.1, power: float = 1.0) -> None:
+        for name, value in (("cycles", cycles), ("threshold", threshold), ("power", power)):
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"{name}: expected a number of at least 0, got {value}")
+        self.cycles, self.threshold, self.power = cycles, threshold, power
+
+    def refine(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, width: int) -> Tensor:
+        mean, variance = (part.to(weight.device) for part in pool.moments(type(self).__name__))
+        rows = max(_ENTRIES // weight.shape[1], 1)
+        parts = zip(weight.split(rows), mask.to(weight.device).split(rows), strict=True)
+        return torch.cat([self._grown(part.double(), kept.clone(), mean, variance, width) for part, kept in parts])
+
+    def _grown(self, dense: Tensor, kept: Tensor, mean: Tensor, variance: Tensor, width: int) -> Tensor:
+        """The new masks of some rows."""
+        columns, share = dense.shape[1], dense * mean
+        gain = share / variance.clamp(min=torch.finfo(variance.dtype).tiny) ** self.power
+        size = dense.abs() * (variance + mean.square()).sqrt()
+        error = (share * ~kept).sum(1)
+        begun, moved, going = error.sign(), torch.zeros_like(kept), torch.ones_like(error, dtype=torch.bool)
+        for _ in range(self.cycles):
+            sign = error.sign()[:, None]
+            grow = torch.where(kept | moved, -torch.inf, gain * sign)
+            best, u = grow.max(1)
+            loses = kept & ~moved & (share * sign < 0 if width == columns else _near(u, columns, width))
+            least, p = torch.where(loses, size, torch.inf).min(1)
+            change = (share.gather(1, p[:, None]) - share.gather(1, u[:, None]))[:, 0]
+            going &= (error.abs() * _SEQUENCE > self.threshold) & (best > 0) & least.isfinite()
+            if width < columns:
+                going &= (error + change).sign() == begun
+            row = going.nonzero()[:, 0]
+            if not len(row):
+                break
+            kept[row, u[row]], kept[row, p[row]] = True, False
+            moved[row, u[row]] = moved[row, p[row]] = True
+            error = torch.where(going, error + change, error)
+        return kept
+
+
+def _near(column: Tensor, columns: int, width: int) -> Tensor:
+    """bool (rows, columns): the group of ``width`` inputs that each row's ``column`` is in."""
+    group = torch.zeros(len(column), columns // width, dtype=torch.bool, device=column.device)
+    group.scatter_(1, (column // width)[:, None], True)
+    return rearrange(group[:, :, None].expand(-1, -1, width), "row g m -> row (g m)")

@@ -1,0 +1,112 @@
+"""Swaps of pruned and kept weights that lower a row's error."""
+
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from atv.criteria import PoolStatistics
+from atv.refinement.base import Refinement
+
+# Elements of the largest temporary: what a processor's cache holds, and what keeps a GPU busy.
+_ENTRIES = {"cpu": 1 << 19, "cuda": 1 << 24}
+
+
+class _Swap(NamedTuple):
+    """By row: what swapping ``back`` in for ``out`` adds to the error, and the two columns (rows,)."""
+
+    change: Tensor
+    back: Tensor
+    out: Tensor
+
+
+class SparseSwaps(Refinement):
+    """Swaps, one after the other, whatever lowers the row's error (w - w') G (w - w')^T most (arXiv 2512.10922).
+
+    With c = G ((1 - m) o w), putting a pruned weight u back and pruning a kept p changes the error by
+    w_u^2 G_uu - 2 w_u c_u + w_p^2 G_pp + 2 w_p c_p - 2 w_u w_p G_up. A row is done when no swap that is looked at
+    lowers its error; the error never rises, and rows and N:M groups keep their counts.
+
+    Args:
+        swaps: of a row, at most so many.
+        candidates: how many pruned weights that would lower the error most by themselves are looked at with every kept
+            one, and how many kept ones that would raise it least with every pruned one. As many as there are finds the
+            best swap of all. N:M groups are looked at whole.
+
+    Raises:
+        ValueError: for an argument under 1.
+    """
+
+    needs_gram = True
+
+    def __init__(self, swaps: int = 100, candidates: int = 8) -> None:
+        for name, value in (("swaps", swaps), ("candidates", candidates)):
+            if value < 1:
+                raise ValueError(f"{name}: expected at least 1, got {value}")
+        self.swaps, self.candidates = swaps, candidates
+
+    def refine(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, width: int) -> Tensor:
+        gram, dense = pool.x_x(type(self).__name__).to(weight.device), weight.double()
+        columns = weight.shape[1]
+        a_row = columns * (min(self.candidates, columns) if width == columns else width)
+        rows = max(_ENTRIES.get(weight.device.type, _ENTRIES["cuda"]) // a_row, 1)
+        parts = zip(dense.split(rows), mask.to(weight.device).split(rows), strict=True)
+        return torch.cat([self._swapped(part, kept.clone(), gram, width) for part, kept in parts])
+
+    def _swapped(self, weight: Tensor, kept: Tensor, gram: Tensor, width: int) -> Tensor:
+        """The new masks of some rows."""
+        own, pull = weight.square() * gram.diagonal(), (weight * ~kept) @ gram
+        # Less than this is rounding: sums of as many float64 products as a row has weights.
+        least = 1e-12 * (weight * (weight @ gram)).sum(1).abs()
+        found, left = kept.clone(), torch.arange(len(weight), device=weight.device)
+        for _ in range(self.swaps):
+            cross = 2 * weight * pull
+            back = torch.where(kept, torch.inf, own - cross)
+            out = torch.where(kept, own + cross, torch.inf)
+            grouped = width < weight.shape[1]
+            best = _within(weight, back, out, gram, width) if grouped else self._across(weight, back, out, gram)
+            lower = best.change < -least
+            found[left[~lower]] = kept[~lower]
+            weight, kept, own, pull, left, least, u, p = (
+                part[lower] for part in (weight, kept, own, pull, left, least, best.back, best.out)
+            )
+            if not len(left):
+                return found
+            row = torch.arange(len(left), device=left.device)
+            kept[row, u], kept[row, p] = True, False
+            pull += weight[row, p, None] * gram[p] - weight[row, u, None] * gram[u]
+        found[left] = kept
+        return found
+
+    def _across(self, weight: Tensor, back: Tensor, out: Tensor, gram: Tensor) -> _Swap:
+        """The best swap of each row between its candidates and all others."""
+        count, columns = min(self.candidates, weight.shape[1]), weight.shape[1]
+        sides = []
+        for mine, others in ((back, out), (out, back)):
+            cost, chosen = mine.topk(count, dim=1, largest=False)
+            change = gram[chosen].mul_(weight[:, None, :]).mul_(-2 * weight.gather(1, chosen)[:, :, None])
+            change += others[:, None, :]
+            change += cost[:, :, None]
+            least, place = change.flatten(1).min(1)
+            candidate = chosen.gather(1, (place // columns)[:, None])[:, 0]
+            sides.append((least, candidate, place % columns))
+        (change, back_in, taken), (other, taken_too, back_too) = sides
+        first = change <= other
+        return _Swap(
+            torch.where(first, change, other),
+            torch.where(first, back_in, back_too),
+            torch.where(first, taken, taken_too),
+        )
+
+
+def _within(weight: Tensor, back: Tensor, out: Tensor, gram: Tensor, width: int) -> _Swap:
+    """The best swap of each row between two weights of one group of ``width`` inputs."""
+    groups = weight.shape[1] // width
+    index = torch.arange(weight.shape[1], device=gram.device).view(groups, width)
+    inside = gram[index[:, :, None], index[:, None, :]]
+    w, back, out = (rearrange(part, "row (g m) -> row g m", m=width) for part in (weight, back, out))
+    change = back[..., :, None] + out[..., None, :] - 2 * w[..., :, None] * w[..., None, :] * inside
+    least, place = change.flatten(1).min(1)
+    start = place // width**2 * width
+    return _Swap(least, start + place // width % width, start + place % width)

@@ -1,0 +1,58 @@
+"""The replication's runs: common.yaml, the model's file, then one file each of methods/ and calibration/."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.grid import Variant, chosen, complete, model_file
+
+HERE = Path(__file__).parent
+# In the order of its table; "_text" forwards the words alone, without their pictures.
+TEXT = "_text"
+METHODS = ("atv", f"atv{TEXT}", "tamp", f"tamp{TEXT}", "wanda", "sparsegpt")
+CALIBRATIONS = {"mmbench": "MMBench", "mmmu": "MMMU", "ok_vqa": "OKVQA"}
+BENCHMARKS = tuple(CALIBRATIONS.values())
+
+
+@dataclass(frozen=True)
+class Replica(Variant):
+    """One run: ``setting`` is the benchmark whose questions calibrate, ``data`` a local copy of it."""
+
+    stream: str = ""
+    data: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """Such as atv_text_mmbench."""
+        return f"{self.method}{self.stream}_{self.setting}"
+
+    def options(self) -> dict[str, Any]:
+        """Every option of ``atv prune`` but the output."""
+        parts = (HERE / "methods" / f"{self.method}.yaml", HERE / "calibration" / f"{self.setting}.yaml")
+        options = complete(HERE / "common.yaml", self.model_file, *parts)
+        source = options["calibration"]
+        if self.data is not None:
+            source["init_args"]["data"] = str(self.data)
+        if self.stream == TEXT:
+            options["calibration"] = {"class_path": "atv.data.TextAlone", "init_args": {"source": source}}
+        return options
+
+
+def replicas(
+    model: str, methods: str = "all", calibrations: str = "all", data: Path | None = None
+) -> Sequence[Replica]:
+    """The runs of a model.
+
+    Args:
+        methods, calibrations: names with commas between them, or "all".
+
+    Raises:
+        ValueError: for an unknown name; the message lists the choices.
+    """
+    file = model_file(model)
+    return [
+        Replica(file, method.removesuffix(TEXT), calibration, TEXT if method.endswith(TEXT) else "", data)
+        for method in chosen(methods, METHODS, "methods")
+        for calibration in chosen(calibrations, tuple(CALIBRATIONS), "calibrations")
+    ]

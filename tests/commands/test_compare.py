@@ -1,0 +1,88 @@
+import json
+
+import pytest
+from helpers.answered import cell_folder, mostly, suite, suite_folder
+
+from atv.bundled.data import evaluation_set
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    place, questions = tmp_path_factory.mktemp("answers"), suite(1)
+    questions.save_to_disk(place / "questions")
+    for name, wrong in (("dense", ()), ("one", (1, 2)), ("two", (1,))):
+        suite_folder(place / name, mostly(*wrong), questions, place / "questions")
+    return place
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+
+
+def test_models_are_told_beside_the_first(atv_command, folders):
+    code, out, err = atv_command("compare", folders / "dense", folders / "one", folders / "two")
+    assert code == 0, err
+    line = next(line for line in out.splitlines() if str(folders / "one") in line)
+    assert line.split()[-2:] == ["2/0", "84.6"] and line.split()[2].startswith("\N{MINUS SIGN}")
+    assert any(line.split() == [str(folders / "one"), "0.0", "15.4"] for line in out.splitlines())
+    assert "recorded" not in out and not (folders / "comparison.html").exists()
+
+
+def test_tables_fit_a_terminal(atv_command, folders, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, err = atv_command("compare", folders / "dense", folders / "one")
+    assert code == 0 and "…" not in out and "unanswerable" in out, err
+    assert all(len(line) <= 80 for line in out.splitlines())
+
+
+def test_seeds_stand_with_commas_between_them(atv_command, tmp_path):
+    questions = suite(1)
+    cells = [
+        cell_folder(tmp_path / f"{method}{seed}", mostly(*range(wrong)), questions, {"method": method}, seed)
+        for method, seed, wrong in (("A", 0, 1), ("A", 1, 3), ("B", 0, 0))
+    ]
+    code, out, err = atv_command("compare", cells[2], f"{cells[0]},{cells[1]}")
+    assert code == 0, err
+    line = next(line for line in out.splitlines() if "method A" in line)
+    assert line.split()[-2] == "2/0"
+
+
+def test_pages_and_numbers_are_written(atv_command, folders, tmp_path):
+    code, out, err = atv_command("compare", folders / "dense", folders / "one", "--output", tmp_path, "--flips", 1)
+    assert code == 0, err
+    assert f"flipped answers are in {tmp_path / 'comparison.html'}" in out
+    assert (tmp_path / "comparison.html").read_text().count("<article>") == 1
+    assert json.loads((tmp_path / "comparison.json").read_text())["models"][1]["name"] == str(folders / "one")
+
+
+def test_bad_input_is_one_line(atv_command, folders, tmp_path):
+    for words, message in (
+        ([folders / "dense"], "folders: expected two or more to compare"),
+        ([folders / "dense", tmp_path], "no answers there; expected what atv evaluate --output wrote"),
+        ([folders / "dense", folders / "dense"], "comes twice"),
+        ([folders / "dense", folders / "one", "--data", tmp_path], "name one with --benchmark"),
+        ([folders / "dense", folders / "one", "--flips", -1], "flips: expected 0 or more, got -1"),
+    ):
+        code, _, err = atv_command("compare", *words)
+        assert code == 2 and message in err.splitlines()[-1], err
+    (tmp_path / "theirs.jsonl").write_text("{}\n")
+    code, _, err = atv_command("compare", folders / "dense", tmp_path / "theirs.jsonl")
+    assert code == 2 and "theirs.jsonl, line 1: has nothing; expected question_id and prediction" in err
+
+
+def test_what_was_really_pruned_and_asked(atv_command, small_pool, tmp_path):
+    evaluation_set("dev", 2).save_to_disk(tmp_path / "questions")
+    pruned = ["--output", tmp_path / "sparse", "--samples", 4, "--calibration", small_pool, "--sparsity", 0.9]
+    assert atv_command("prune", *pruned)[0] == 0
+    for model, name in (("bundled", "before"), (tmp_path / "sparse", "after")):
+        asked = ["--model", model, "--evaluation", tmp_path / "questions", "--output", tmp_path / name]
+        assert atv_command("evaluate", *asked)[0] == 0
+    code, _, err = atv_command("compare", tmp_path / "before", tmp_path / "after", "--output", tmp_path / "out")
+    assert code == 0, err
+    told = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    average, scores = told["rows"][0], json.loads((tmp_path / "after" / "scores.json").read_text())
+    assert average["second"] == pytest.approx(100 * sum(task["score"] for task in scores["tasks"].values()) / 9)
+    assert average["difference"] < 0 < average["lost"] and average["agreement"] < 1
+    text = (tmp_path / "out" / "comparison.html").read_text()
+    assert text.count("data:image/png") > 1 and "No picture" not in text
