@@ -65,7 +65,11 @@ def test_every_step_follows_every_pattern(llava, batches, pattern, steps):
     assert 0 < sum(seconds.values()) < report.blocks[0].seconds
 
 
-@pytest.mark.parametrize("selection", ["TextOnly", "AMIA", atv.WeightedPools(picks=atv.DriftTopK(2.0))], ids=str)
+@pytest.mark.parametrize(
+    "selection",
+    ["TextOnly", "AMIA", atv.WeightedPools(picks=atv.DriftTopK(2.0))],
+    ids=["TextOnly", "AMIA", "WeightedPools"],
+)
 def test_after_sparsegpt_on_any_pool(llava, batches, selection):
     before = copy.deepcopy(llava)
     options = {"selection": selection, "criterion": "SparseGPT", "refine": "DSnoT", "reconstruct": "LeastSquares"}
