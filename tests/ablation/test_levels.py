@@ -50,7 +50,9 @@ def test_the_bundled_models_tables_are_as_ever(kinds, name):
     labels = [dict(cell.labels) for cell in ablation.cells(0)]
     # Those that depend on others come last.
     assert shown[: len(labels)] == labels
-    assert ablation.caption == run["caption"] and ablation.question == run["question"]
+    # How intervals are made changed after some of these were published.
+    ours, before = (caption.split(" with 95%")[0] for caption in (ablation.caption, run["caption"]))
+    assert ours == before and ablation.question == run["question"]
     seeds = {(json.dumps(cell["labels"]), cell["seed"]) for cell in run["cells"]}
     later = range(run["whole_seeds"], len(run["seeds"]))
     claimed = {json.dumps(dict(cell.labels)) for cell in ablation.cells(0) if ablation.claimed(cell) and cell.pathways}

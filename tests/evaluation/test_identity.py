@@ -124,12 +124,20 @@ def pictures(*shades):
 
 
 def test_a_question_is_known_by_its_text_and_its_pictures():
-    first = seen(pictures(1, 2), [0, 1], ["a", "a"])
+    def digests(*asked):
+        return [each["seen"] for each in seen(*asked)]
+
+    first = digests(pictures(1, 2), [0, 1], ["a", "a"])
     assert len(set(first)) == 2
-    assert seen(pictures(1, 2), [1, 0], ["a", "a"]) == first[::-1]
-    assert seen(pictures(1, 3), [0, 1], ["a", "a"])[0] == first[0]
-    assert seen(pictures(1, 3), [0, 1], ["a", "a"])[1] != first[1]
-    assert seen(pictures(1, 2), [0, 1], ["a", "b"])[1] != first[1]
+    assert digests(pictures(1, 2), [1, 0], ["a", "a"]) == first[::-1]
+    assert digests(pictures(1, 3), [0, 1], ["a", "a"])[0] == first[0]
+    assert digests(pictures(1, 3), [0, 1], ["a", "a"])[1] != first[1]
+    assert digests(pictures(1, 2), [0, 1], ["a", "b"])[1] != first[1]
+
+
+def test_a_picture_is_known_apart_from_the_text():
+    one, other = seen(pictures(1, 1), [0, 1], ["a", "b"])
+    assert one["picture"] == other["picture"] != "" and one["seen"] != other["seen"]
 
 
 def test_a_picture_counts_by_its_bytes_wherever_they_lie(tmp_path):
