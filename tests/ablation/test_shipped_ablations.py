@@ -48,7 +48,7 @@ def test_says_what_it_asks(ablation):
 @pytest.fixture(scope="module")
 def bench():
     model, processor = load_model(BUNDLED_MODEL)
-    rounds = [Round(question_batches(processor, load_evaluation("bundled", "dev", 1), groups=1), 4)]
+    rounds = [Round(question_batches(processor, load_evaluation("bundled", "dev", 2), groups=2), 4)]
     return Bench(model, processor, load_calibration("bundled"), rounds, samples=4)
 
 
