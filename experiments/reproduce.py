@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,19 +96,25 @@ def run_all(console: Console, runs: Sequence[PaperRun], available: Sequence[Devi
     return not failed
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Wrong input is one line on standard error and exit code 2; a run that failed is 1."""
+def run_command(program: str, work: Callable[..., bool], arguments: list[str] | None) -> int:
+    """Calls ``work`` with a command line's options; wrong input is one line on standard error and exit code 2; a run
+    that failed is 1."""
     logging.set_verbosity_error()
-    top = ArgumentParser(prog="reproduce")
-    top.add_function_arguments(reproduce, skip={*SWITCHES})
+    top = ArgumentParser(prog=program)
+    top.add_function_arguments(work, skip={*SWITCHES})
     for switch, meaning in SWITCHES.items():
         top.add_argument(f"--{switch.replace('_', '-')}", action="store_true", help=meaning)
     options = top.instantiate(top.parse_args(arguments)).as_dict()
     try:
-        return 0 if reproduce(**options) else 1
+        return 0 if work(**options) else 1
     except (ValueError, OSError) as error:
-        print(f"reproduce: error: {error}", file=sys.stderr)
+        print(f"{program}: error: {error}", file=sys.stderr)
         return 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command ``reproduce``."""
+    return run_command("reproduce", reproduce, arguments)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,11 @@
-"""``make replicate-cosmos3-edge``: a public replication's table on its model, on as many GPUs as there are."""
+"""``make replicate-cosmos-edge``: a public replication's table on its model, on as many GPUs as there are."""
 
 import signal
 import sys
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser
 from rich.console import Console
-from transformers.utils import logging
 
 from atv.records.files import writable
 from experiments.devices import devices
@@ -15,7 +13,7 @@ from experiments.estimate import size_of
 from experiments.plan import show_plan
 from experiments.replication.grid import BENCHMARKS, replicas
 from experiments.replication.table import write_table
-from experiments.reproduce import SWITCHES, run_all
+from experiments.reproduce import run_all, run_command
 from experiments.runs import DENSE, PaperQuestions, PaperRun
 
 
@@ -70,18 +68,8 @@ def replicate(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Wrong input is one line on standard error and exit code 2; a run that failed is 1."""
-    logging.set_verbosity_error()
-    top = ArgumentParser(prog="replication")
-    top.add_function_arguments(replicate, skip={*SWITCHES})
-    for switch, meaning in SWITCHES.items():
-        top.add_argument(f"--{switch.replace('_', '-')}", action="store_true", help=meaning)
-    options = top.instantiate(top.parse_args(arguments)).as_dict()
-    try:
-        return 0 if replicate(**options) else 1
-    except (ValueError, OSError) as error:
-        print(f"replication: error: {error}", file=sys.stderr)
-        return 2
+    """The command ``replication``."""
+    return run_command("replication", replicate, arguments)
 
 
 if __name__ == "__main__":

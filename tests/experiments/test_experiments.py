@@ -70,16 +70,6 @@ def twin_of():
     return twin
 
 
-@pytest.fixture(scope="module")
-def parse():
-    top = parser()
-
-    def parsed(file):
-        return top.instantiate(top.parse_args(["prune", "--config", str(file), "--output", "out"])).prune.as_dict()
-
-    return parsed
-
-
 @pytest.mark.filterwarnings("ignore:.*X.T X.*")
 @pytest.mark.parametrize("run", RUNS)
 def test_every_run_is_one_complete_file_and_prunes_the_models_tiny_twin(run, parse, twin_of, tmp_path):

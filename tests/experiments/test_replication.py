@@ -10,7 +10,6 @@ from helpers.benchmark_data import read_lines, write_benchmarks
 import atv
 from atv.api import BenchmarkQuestions
 from atv.cli import main as atv_main
-from atv.cli import parser
 from atv.data import TextAlone
 from atv.runtime.trainer import quiet_trainer
 from experiments.devices import CommandFailed, Commands
@@ -24,16 +23,6 @@ RULES = {
     "wanda": ("AllTokens", "Wanda", "Uniform"),
     "sparsegpt": ("AllTokens", "SparseGPT", "Uniform"),
 }
-
-
-@pytest.fixture(scope="module")
-def parse():
-    top = parser()
-
-    def parsed(file):
-        return top.instantiate(top.parse_args(["prune", "--config", str(file), "--output", "out"])).prune.as_dict()
-
-    return parsed
 
 
 def test_every_run_of_the_table_is_one_complete_file(parse, tmp_path):
