@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser
 
 from atv import plugins
 from atv.commands.ablate import CellsFailed, ablate
@@ -27,6 +26,7 @@ from atv.commands.power import power
 from atv.commands.prune import prune
 from atv.commands.report import report
 from atv.commands.verify import verify
+from atv.commands.wrong_options import Parser
 from atv.data import CalibrationData
 from atv.data.wording import short
 from atv.runtime.preemption import Preempted
@@ -52,13 +52,13 @@ KINDS: dict[str, type[Any]] = {**RULES, "calibration": CalibrationData}
 SWITCHES = ("print_lmms_eval",)
 
 
-def parser() -> ArgumentParser:
+def parser() -> Parser:
     """The parser of all commands; plug-ins must have been imported before."""
-    top = ArgumentParser(prog="atv", description="Prune and decouple Large Vision-Language Models.")
+    top = Parser(prog="atv", description="Prune and decouple Large Vision-Language Models.")
     commands = top.add_subcommands(required=True, dest="command")
     for command in COMMANDS:
         summary = (getdoc(command) or "").split("\n\nArgs:")[0]
-        below = ArgumentParser(description=summary, epilog=_plugins_help() if command is prune else None)
+        below = Parser(description=summary, epilog=_plugins_help() if command is prune else None)
         below.add_argument("--config", action="config", help="YAML file with these options; later ones override it.")
         for heading, options in groupby(options_of(command), key=lambda option: option.heading):
             _add(below, heading, command, {option.name: option.help for option in options})
@@ -66,7 +66,7 @@ def parser() -> ArgumentParser:
     return top
 
 
-def _add(parser: ArgumentParser, heading: str, command: Callable[..., None], said: Mapping[str, str]) -> None:
+def _add(parser: Parser, heading: str, command: Callable[..., None], said: Mapping[str, str]) -> None:
     """Adds options of a command under a heading; ``said`` is their help by name."""
     group = parser.add_argument_group(heading)
     # A command about one folder takes it without an option's name.

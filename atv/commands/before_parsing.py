@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -9,6 +10,7 @@ import yaml
 from atv import plugins
 from atv.allocation import Allocation
 from atv.criteria import Criterion
+from atv.data.text_files import read_text
 from atv.patterns import Pattern, parse_pattern
 from atv.refinement import Reconstruction, Refinement
 from atv.selection import TokenSelection
@@ -61,8 +63,10 @@ def _mapping(text: str, field: str) -> Any:
 
 def _config(path: str) -> dict[str, Any]:
     """A YAML file's options."""
-    with open(path) as stream:
-        named = _from_yaml(stream.read(), f"config: {path!r}") or {}
+    try:
+        named = _from_yaml(read_text(Path(path)), f"config: {path!r}") or {}
+    except ValueError as error:
+        raise ValueError(f"config: {str(error).removeprefix('config: ')}") from error
     if not isinstance(named, dict):
         raise ValueError(f"config: {path!r} must map options to values, it holds {named!r}")
     return named

@@ -106,6 +106,9 @@ def calibration_batches(
     if samples < 1 or (isinstance(source, Sized) and samples > len(source)):
         most = f"1 to {len(source)} (the data's samples)" if isinstance(source, Sized) else "at least 1"
         raise ValueError(f"samples: expected {most}, got {samples}")
+    for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0), ("max_length", max_length, 1)):
+        if value is not None and value < least:
+            raise ValueError(f"{name}: expected {least} or more, got {value}")
     console = Console(stderr=True, quiet=getattr(rank_zero_only, "rank", 0) != 0)
     drawing = partial(Drawing, processor, source, samples, max_length, console, answers=answers)
     return CalibrationBatches(drawing, seed, batch_size)

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from atv.data.base import Conversation, IndexedData
-from atv.data.columns import task_rows
-from atv.data.pictures import undecoded
+from atv.data.columns import CONVERSATION, IMAGE, Columns, task_rows
 from atv.data.text_files import json_lines, json_value
-from atv.data.turns import turns_of
-from atv.data.wording import short
+from atv.data.wording import quoted, short
 
 
 class ShareGPT4V(IndexedData):
     """A JSON list of {id, image, conversations: [{from: human | gpt, value}]} and the folder that ``image`` is in.
+
+    ``messages`` and ``images`` may stand for ``conversations`` and ``image``, and {role, content} for {from, value}.
 
     Args:
         annotations: JSON file, or JSONL with a row a line. Rows without ``image`` are text; ``image`` may be a list.
@@ -27,41 +27,46 @@ class ShareGPT4V(IndexedData):
         self.task = task
 
     @cached_property
-    def _rows(self) -> list[dict[str, Any]]:
+    def _rows(self) -> list[Any]:
+        rows = _read(self.annotations)
         if not self.images.is_dir():
             raise ValueError(f"calibration.images: no such folder {str(self.images)!r}")
-        rows = _read(self.annotations)
         if self.task is None:
             return rows
-        tasks = [row.get("data_source") for row in rows]
+        tasks = [row.get("data_source") if isinstance(row, dict) else None for row in rows]
         return [rows[number] for number in task_rows(tasks, self.task, "data_source")]
 
+    @cached_property
+    def _columns(self) -> Columns:
+        there = dict.fromkeys(name for row in self._rows if isinstance(row, dict) for name in row)
+        if not there.keys() & set(CONVERSATION):
+            raise ValueError(
+                f"calibration.annotations: missing columns {CONVERSATION[0]}; there are {short(', '.join(there))}"
+            )
+        # Without any picture the rows are text.
+        return Columns.of([*there, *(() if there.keys() & set(IMAGE) else IMAGE[:1])], None, None, "id")
+
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._rows) if self._columns else 0
 
     def read(self, index: int) -> Conversation:
         row = self._rows[index]
-        id = f"row {index}" if row["id"] in (None, "") else str(row["id"])
-        try:
-            pictures = undecoded(row.get("image"), self.images)
-            return Conversation(id, turns_of(row["conversations"]), pictures)
-        except ValueError as error:
-            return Conversation(id, (), fault=str(error))
+        if not isinstance(row, dict):
+            return Conversation(f"row {index}", (), fault=f"it is {quoted(row)}; expected an object")
+        return self._columns.conversation_of(row, index, self.images)
 
 
-def _read(file: Path) -> list[dict[str, Any]]:
+def _read(file: Path) -> list[Any]:
+    """The rows of a JSON list, or of a file with a JSON value a line, whatever its suffix."""
     if not file.is_file():
         raise ValueError(f"calibration.annotations: no such file {str(file)!r}")
     try:
         rows = json_lines(file) if file.suffix == ".jsonl" else json_value(file)
     except ValueError as error:
-        raise ValueError(f"calibration.annotations: {error}") from error
-    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
-        raise ValueError(f"calibration.annotations: {str(file)!r} holds no list of rows")
-    for number, row in enumerate(rows):
-        if missing := [column for column in ("id", "conversations") if column not in row]:
-            there = short(", ".join(row))
-            raise ValueError(
-                f"calibration.annotations: missing columns {', '.join(missing)} in row {number}; there are {there}"
-            )
+        if "Extra data" not in str(error):
+            raise ValueError(f"calibration.annotations: {error}") from error
+        rows = json_lines(file)
+    if not isinstance(rows, list) or not any(isinstance(row, dict) for row in rows):
+        held = f" but an object of {short(', '.join(rows))}" if isinstance(rows, dict) else ""
+        raise ValueError(f"calibration.annotations: {str(file)!r} holds no list of rows{held}")
     return rows

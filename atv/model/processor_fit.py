@@ -46,7 +46,13 @@ def require_fit(processor: ProcessorMixin, model: PreTrainedModel) -> None:
         if str(error).startswith("model: "):
             raise
         raise ValueError(f"model: {_cannot(processor)}: {reason(error)}{_tokens(processor, ids)}") from error
-    if ids and VISUAL_MASK not in inputs and not torch.isin(inputs["input_ids"], torch.tensor(ids)).any():
+    own, written = _value(processor, "image_token_id"), inputs["input_ids"]
+    if ids and VISUAL_MASK not in inputs and own not in (None, *ids) and (written == own).any():
+        raise ValueError(
+            f"model: in config.json, the image token has id {', '.join(map(str, ids))}, and the processor ({FILE}, "
+            f"tokenizer) writes id {own} ({_value(processor, 'image_token')!r}) for pictures; set one to the other"
+        )
+    if ids and VISUAL_MASK not in inputs and not torch.isin(written, torch.tensor(ids)).any():
         raise ValueError(f"model: {_cannot(processor)}: it writes no visual token{_tokens(processor, ids)}")
 
 

@@ -43,6 +43,30 @@ def test_hyphens_and_underscores_name_the_same_option(tmp_path):
     assert first == second and first.max_length == 9 and first.output == tmp_path / "a-b"
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--samples", "1e3"], "samples: expected a whole number, got 1000.0"),
+        (["--sparsity", "50%"], "sparsity: expected a number or null, got 50%"),
+        (["--offload", "gpu"], "offload: expected cpu, disk or null, got gpu"),
+        (["--selection.alpha", "much"], "selection.alpha: expected a number or null, got much"),
+        (["--selection", "DriftTopK", "--selection.alpa", "1"], "selection: DriftTopK has no alpa"),
+        (["--sparcity", "0.5"], "no such option: --sparcity 0.5 (did you mean --sparsity?)"),
+    ],
+)
+def test_a_wrong_option_is_said_in_a_line(words, said, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["prune", "--output", "out", *words])
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"atv prune: error: {said}; atv prune --help lists all options"
+
+
+def test_a_config_that_is_not_there(capsys):
+    assert main(["prune", "--config", "nowhere.yaml"]) == 2
+    assert capsys.readouterr().err == "atv: error: config: 'nowhere.yaml' cannot be read: No such file or directory\n"
+
+
 def test_the_command_line_takes_hyphens(capsys, tmp_path):
     with pytest.raises(SystemExit):
         main(["prune", "--output", str(tmp_path / "out"), "--max-length", "none-such"])

@@ -83,6 +83,12 @@ def test_more_samples_than_there_are(processor, samples):
         calibration_batches(processor, good(3), samples)
 
 
+@pytest.mark.parametrize(("field", "value", "least"), [("batch_size", 0, 1), ("seed", -1, 0), ("max_length", 0, 1)])
+def test_numbers_that_are_too_small(processor, field, value, least):
+    with pytest.raises(ValueError, match=f"^{field}: expected {least} or more, got {value}$"):
+        calibration_batches(processor, good(3), 2, **{field: value})
+
+
 def test_pictures_of_every_number_in_every_place(processor):
     two = [*turns("<image> "), {"from": "human", "value": f"{QUESTION} <image>"}, {"from": "gpt", "value": "star"}]
     rows = [Conversation("none", turns("")), Conversation("two", two, [picture(1), jpg(250)])]

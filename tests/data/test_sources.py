@@ -35,6 +35,17 @@ def test_rows_without_picture_with_several_and_lines_of_json(tmp_path):
     assert list(second.pictures) == [tmp_path / "x.jpg", tmp_path / "y.jpg"]
 
 
+def test_rows_as_other_tools_write_them(tmp_path):
+    """Lines of JSON in a file called .json, OpenAI's names, and a row that is none."""
+    talk = [{"role": "user", "content": "<image>what?"}, {"role": "assistant", "content": "a cat"}]
+    rows = [{"messages": talk, "images": ["x.jpg"]}, None]
+    (tmp_path / "rows.json").write_text("\n".join(json.dumps(row) for row in rows))
+    data = ShareGPT4V(tmp_path / "rows.json")
+    good, bad = data.read(0), data.read(1)
+    assert good.id == "row 0" and list(good.turns) == talk and list(good.pictures) == [tmp_path / "x.jpg"]
+    assert (bad.id, bad.fault) == ("row 1", "it is None; expected an object")
+
+
 def saved(folder):
     llava_next_rows(6, ("a", "b")).save_to_disk(folder / "saved")
     return folder / "saved"
@@ -134,7 +145,7 @@ BAD = {
     "columns missing in JSON": (
         lambda folder: (folder / "a.json").write_text('[{"id": 1, "talk": []}]'),
         lambda folder: ShareGPT4V(folder / "a.json"),
-        "missing columns conversations in row 0; there are id, talk",
+        "missing columns conversations; there are id, talk",
     ),
     "columns missing in metadata": (
         lambda folder: metadata(folder, "file_name,words\na.jpg,x\n", "csv"),
@@ -159,7 +170,7 @@ BAD = {
     "JSON that is no list": (
         lambda folder: (folder / "a.json").write_text('{"id": 1}'),
         lambda folder: ShareGPT4V(folder / "a.json"),
-        "holds no list of rows",
+        "holds no list of rows but an object of id",
     ),
     "no folder of pictures": (
         lambda folder: sharegpt4v(folder, 1),

@@ -122,6 +122,18 @@ def test_a_tensor_of_another_shape_is_named_where_transformers_is_told_to_be_sil
         load_whole(folder)
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_numbers_that_are_none_are_named(folder, number):
+    edit(folder, lambda found: found[UP][3].fill_(number))
+    with pytest.raises(ValueError, match=r"layers.1.mlp.up_proj.weight in .* holds NaN or infinite numbers"):
+        load_whole(folder)
+
+
+def test_weights_in_double_precision_are_no_quantized_ones(folder):
+    edit(folder, lambda found: found.update({name: value.double() for name, value in found.items()}))
+    assert load_whole(folder).dtype == torch.float32
+
+
 def files(change):
     return lambda folder: change(folder / "model.safetensors")
 
@@ -133,6 +145,13 @@ NO_FILES = {
     "gone": (files(lambda file: file.unlink()), "cannot be loaded: .*model.safetensors"),
     "a config cut short": (lambda folder: (folder / "config.json").write_text("{"), "config.json cannot be read"),
     "a config of another kind": (lambda folder: (folder / "config.json").write_text("[]"), "it holds a list"),
+    "a shard elsewhere": (
+        lambda folder: (
+            (folder / "model.safetensors").rename(folder.parent / "other.safetensors"),
+            (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../other.safetensors"}}'),
+        ),
+        "names ../other.safetensors, which lies outside",
+    ),
     "a shard that is not there": (
         lambda folder: (
             (folder / "model.safetensors").unlink(),

@@ -83,3 +83,10 @@ def test_a_folder_without_a_picture_processor(folder):
     with pytest.raises(ValueError, match=r"^model: ") as error:
         load_model(folder)
     assert "processor" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_an_image_token_that_is_a_word(folder):
+    """Visual tokens would be wherever the word is, and not where the picture is."""
+    change(folder, "config.json", image_token_index=3, image_token_id=3)
+    with pytest.raises(ValueError, match=r"in config.json, the image token has id 3, and the processor .* writes id"):
+        load_model(folder)

@@ -1,0 +1,55 @@
+"""A parser of options that says what is wrong with one in a line, as every other error is said."""
+
+import re
+import sys
+from difflib import get_close_matches
+from typing import NoReturn
+
+from jsonargparse import ArgumentParser
+
+from atv.data.wording import short
+
+# What a person calls the types of options.
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "list": "a list"}
+_KINDS |= {"dict": "names with values", "NoneType": "null"}
+
+
+class Parser(ArgumentParser):
+    """Ends with exit code 2 and one line that names the option, what was expected and what was given."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if not self.exit_on_error:
+            super().error(message, ex)  # Raises, for whoever tries several readings of one value.
+        asked = getattr(ex, "subcommand_parser", None) or self
+        options = [option for action in asked._actions for option in action.option_strings]
+        command = asked.prog.replace(" [options]", "")
+        print(f"{command}: error: {plainly(message, options)}; {command} --help lists all options", file=sys.stderr)
+        sys.exit(2)
+
+
+def plainly(message: str, options: list[str]) -> str:
+    """A message of jsonargparse in one line.
+
+    >>> plainly('Parser key "samples":\\n  Expected a <class \\'int\\'>. Got value: 1000.0', [])
+    'samples: expected a whole number, got 1000.0'
+    >>> plainly("unrecognized arguments: --sparcity 0.5", ["--sparsity"])
+    'no such option: --sparcity 0.5 (did you mean --sparsity?)'
+
+    Args:
+        options: what the parser knows, to say which may have been meant.
+    """
+    if unknown := re.match(r"unrecognized arguments: (.*)|.*does not accept option '(.*)'", message):
+        words = unknown[1] or f"--{unknown[2]}"
+        close = get_close_matches(words.split()[0], options, 1, cutoff=0.75)
+        return f"no such option: {short(words)}" + (f" (did you mean {close[0]}?)" if close else "")
+    if required := re.match(r"the following arguments are required: \w+\.(.*)", message):
+        return f"{required[1]} is required"
+    field = ".".join(re.findall(r'Parser key "([^"]+)"', message))
+    kinds = re.findall(r"Expected (?:an? )?(?:<class '(\w+)'>|typing\.Literal\[(.*)\])", message)
+    given = re.search(r"(?:Given value|Got value): (.*)", message)
+    if field and kinds and given:
+        expected = dict.fromkeys(_KINDS.get(kind, kind) or choices.replace("'", "") for kind, choices in kinds)
+        return f"{field}: expected {' or '.join(expected)}, got {short(given[1])}"
+    said = re.sub(r"Parser key \"[^\"]+\":|Problem with given class_path '[\w.]+\.(\w+)':", r"\1", message)
+    said = re.sub(r"Option '(\w+)' is not accepted", r"has no \1", said)
+    return short(f"{field}: {said}" if field else said)
