@@ -1,6 +1,6 @@
 """Second stage: the language model learns to caption and answer, on top of the trained tower, and forgets no English.
 
-Every fifth batch has no pictures: plain English, what the untouched model itself answered, and facts asked by name.
+Every tenth batch has no pictures: plain English, what the untouched model itself answered, and facts asked by name.
 """
 
 import json
@@ -28,7 +28,7 @@ from atv.everyday.training.vision import PATCHES, pixels
 # How often each task is asked, in the order of TASKS: what is learned late comes more often.
 WEIGHTS = tuple(np.array((1.2, 1.0, 0.8, 1.5, 1.0, 1.5, 1.5, 1.3, 1.5)) / 11.3)
 # Letters for options come last of all, and two questions that differ in the letter alone teach them.
-CHOOSING = tuple(np.array((1.2, 0.8, 0.6, 1.4, 0.4, 2.0, 3.0, 1.0, 1.6)) / 12)
+CHOOSING = tuple(np.array((1.5, 0.8, 0.5, 1.4, 0.4, 1.6, 2.6, 1.4, 1.8)) / 12)
 PROMPT, ANSWER, END = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n", "{}<|im_end|>", "\n"
 
 
@@ -97,7 +97,7 @@ class Curriculum:
 CURRICULA = {
     "language": Curriculum(2, growth=25, fade=200),
     "choosing": Curriculum(4, weights=CHOOSING, contrasts=0.5),
-    "settling": Curriculum(3, contrasts=0.25),
+    "settling": Curriculum(3, weights=CHOOSING, contrasts=0.25),
 }
 
 
@@ -125,7 +125,7 @@ class DialogueBatches(Dataset):
     def __getitem__(self, index: int) -> PackedBatch:
         rng = np.random.default_rng((self.seed, self.curriculum.stream, index))
         padding = self.tokenizer.pad_token_id
-        if index % 5 == 4:
+        if index % 10 == 9:
             room = self.length - 120
             rows = [self.rehearsal.window(rng, room), self.rehearsal.window(rng, room)]
             rows += [self._row(lambda: [self.rehearsal.turns(rng)], room, False) for _ in range(2)]
