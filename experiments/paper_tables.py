@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from atv.evaluation.estimates import Estimate
 from atv.evaluation.predictions import read_answers
 from atv.evaluation.scores import TaskScore, retention, task_scores
 from atv.records.evaluation_report import SCORES, EvaluationReport
 from atv.records.files import atomic
 from atv.records.markdown import markdown
+from atv.statistics.estimates import Estimate
 from experiments.runs import PaperRun
 
 # Average retention over the nine benchmarks, %: the poster's, and for Qwen2-VL notes on the paper.
