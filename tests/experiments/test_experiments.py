@@ -36,6 +36,8 @@ RULES = {
     "atv": ("DriftTopK", "Wanda"),
 }
 RUNS = {f"{model}/{variant.name}": (model, variant) for model, variant in every()}
+# Every run of one model, and one of each of the others; the slow run has all of them.
+QUICK = {name for name in RUNS if name.startswith("qwen2_5_vl_7b/") or name.endswith("/atv_50")}
 
 
 def test_there_are_experiments():
@@ -71,7 +73,7 @@ def twin_of():
 
 
 @pytest.mark.filterwarnings("ignore:.*X.T X.*")
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("run", [pytest.param(run, marks=() if run in QUICK else pytest.mark.slow) for run in RUNS])
 def test_every_run_is_one_complete_file_and_prunes_the_models_tiny_twin(run, parse, twin_of, tmp_path):
     model, variant = RUNS[run]
     file = tmp_path / "run.yaml"
