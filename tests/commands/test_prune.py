@@ -119,17 +119,19 @@ def tells(error, field, message, choices):
 
 
 @pytest.mark.parametrize(
-    "form", ["--{field}={name}", "--{field}.class_path={name}", "--{field}={{class_path: {name}}}"]
+    ("field", "form"),
+    [(field, "--{field}={name}") for field in UNKNOWN]
+    + [("selection", "--{field}.class_path={name}"), ("pattern", "--{field}={{class_path: {name}}}")],
 )
-@pytest.mark.parametrize("field", UNKNOWN)
 def test_an_unknown_rule_names_the_nearest_and_the_choices(atv_command, tmp_path, field, form):
     name, *told = UNKNOWN[field]
     code, _, err = atv_command("prune", "--output", tmp_path / "out", form.format(field=field, name=name))
     assert code == 2 and tells(err, field, *told) and not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("form", ["{field}: {name}", "{field}:\n  class_path: {name}"])
-@pytest.mark.parametrize("field", UNKNOWN)
+@pytest.mark.parametrize(
+    ("field", "form"), [("criterion", "{field}: {name}"), ("allocation", "{field}:\n  class_path: {name}")]
+)
 def test_an_unknown_rule_in_a_yaml_file_too(atv_command, tmp_path, field, form):
     name, *told = UNKNOWN[field]
     (tmp_path / "run.yaml").write_text(form.format(field=field, name=name))
