@@ -180,16 +180,6 @@ def test_a_finished_run_is_not_run_again(atv_command, tmp_path):
     assert code == 2 and "holds another run: plans.both.sparsity is 0.5 there and 0.6 here" in err
 
 
-def test_blocks_on_disk_give_the_same_model(atv_command, tmp_path):
-    options = ["--samples", 4, "--selection", "TextOnly"]
-    assert atv_command("prune", "--output", tmp_path / "whole", *options)[0] == 0
-    code, _, err = atv_command("prune", "--output", tmp_path / "streamed", "--offload", "disk", *options)
-    assert code == 0, err
-    whole, streamed = (AutoModelForImageTextToText.from_pretrained(tmp_path / n) for n in ("whole", "streamed"))
-    assert all(torch.equal(streamed.state_dict()[name], weight) for name, weight in whole.state_dict().items())
-    assert not (tmp_path / "streamed" / "blocks").exists() and not (tmp_path / "streamed" / ".waiting").exists()
-
-
 @pytest.mark.parametrize(
     ("error", "message"),
     [
