@@ -40,6 +40,21 @@ $(VENV)/.installed: setup.cfg setup.py constraints.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]' -c constraints.txt
 	@touch $@
 
+# torch is left out: which of its builds suits depends on the machine.
+install-hashed:  ## install, with each file but torch's checked against its hash in requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r requirements.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check torch -c constraints.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(VENV)/.installed
+
+# The last three are of make test-processors alone; torchvision is built for one torch.
+hashes:  ## renew requirements.txt: what constraints.txt pins, with the hashes of its files
+	$(PYTHON) -m venv build/hashes
+	build/hashes/bin/python -m pip install -q --disable-pip-version-check uv
+	grep -vE '^(torch|torchvision|num2words|docopt)==' constraints.txt | build/hashes/bin/uv pip compile -q - \
+		--no-deps --generate-hashes --no-header --no-annotate | sed -z 's/ \\\n    / /g' > requirements.txt
+
 ablation-visual-sparsity: install  ## the main job: how much may each pathway lose (a few minutes on 2 cores)
 	$(call in-shards,ablations/visual_sparsity.py)
 

@@ -22,8 +22,8 @@ from atv.ablation.charts import TEXT, VISUAL
 from atv.ablation.findings import Finding
 from atv.ablation.measuring import Measured
 from atv.ablation.results import Results
-from atv.evaluation.estimates import mean_estimate
 from atv.model.lvlm import LVLM
+from atv.statistics.estimates import mean_estimate
 
 SAMPLES, TOKENS = 64, 8
 

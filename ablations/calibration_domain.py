@@ -16,9 +16,9 @@ from atv.ablation.results import Labels, Results
 from atv.api import Pathway
 from atv.bundled.tasks import TASKS
 from atv.data import BundledScenes, CalibrationData, EverydayScenes, Mixture
-from atv.evaluation.estimates import Estimate
 from atv.evaluation.scores import TaskScore, difference
 from atv.everyday.assembly.location import EVERYDAY
+from atv.statistics.estimates import Estimate
 
 METHODS = {"ATV": "DriftTopK", "Wanda": "AllTokens"}
 # The run's own data: captions and questions in one dialogue.

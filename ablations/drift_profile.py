@@ -13,8 +13,8 @@ from atv.ablation.charts import TEXT, VISUAL, finish
 from atv.ablation.findings import Finding
 from atv.ablation.results import Results
 from atv.api import Pathway
-from atv.evaluation.estimates import mean_estimate
 from atv.records.pruning_report import PruningReport
+from atv.statistics.estimates import mean_estimate
 
 
 class DriftProfile(Ablation):

@@ -20,8 +20,8 @@ from atv.ablation.measuring import Measured, pruned_copy
 from atv.ablation.results import Results
 from atv.api import Pathway
 from atv.bundled import BUNDLED
-from atv.evaluation.estimates import Estimate
 from atv.runtime.timing import elapsed, interleaved
+from atv.statistics.estimates import Estimate
 
 REPEATS = 5
 METHODS: dict[str, dict[str, Any]] = {

@@ -13,9 +13,9 @@ from atv.ablation.levels import SUITED, Levels, percent
 from atv.ablation.results import Results
 from atv.api import Pathway
 from atv.bundled import BUNDLED
-from atv.evaluation.estimates import mean_estimate
 from atv.figures import overlap_heatmap
 from atv.records.masks import overlap, random_overlap
+from atv.statistics.estimates import mean_estimate
 
 # Of the paper's 224 Linears, by IoU from .60 in steps of .05.
 PAPER_HISTOGRAM = (1, 7, 17, 18, 27, 32, 120, 2)

@@ -52,18 +52,27 @@ KINDS: dict[str, type[Any]] = {**RULES, "calibration": CalibrationData}
 SWITCHES = ("print_lmms_eval",)
 
 
-def parser() -> Parser:
-    """The parser of all commands; plug-ins must have been imported before."""
+def parser(asked: str | None = None) -> Parser:
+    """The parser of all commands; plug-ins must have been imported before.
+
+    Args:
+        asked: the command whose options alone are added, since those of all take a while; None adds all.
+    """
     top = Parser(prog="atv", description="Prune and decouple Large Vision-Language Models.")
     commands = top.add_subcommands(required=True, dest="command")
     for command in COMMANDS:
         summary = (getdoc(command) or "").split("\n\nArgs:")[0]
         below = Parser(description=summary, epilog=_plugins_help() if command is prune else None)
-        below.add_argument("--config", action="config", help="YAML file with these options; later ones override it.")
-        for heading, options in groupby(options_of(command), key=lambda option: option.heading):
-            _add(below, heading, command, {option.name: option.help for option in options})
+        if asked in (None, command.__name__):
+            _add_options(below, command)
         commands.add_subcommand(command.__name__, below, help=summary.split("\n")[0])
     return top
+
+
+def _add_options(parser: Parser, command: Callable[..., None]) -> None:
+    parser.add_argument("--config", action="config", help="YAML file with these options; later ones override it.")
+    for heading, options in groupby(options_of(command), key=lambda option: option.heading):
+        _add(parser, heading, command, {option.name: option.help for option in options})
 
 
 def _add(parser: Parser, heading: str, command: Callable[..., None], said: Mapping[str, str]) -> None:
@@ -117,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = {command.__name__: command for command in COMMANDS}
     try:
         load_plugins(arguments)
-        top = parser()
+        top = parser(next((word for word in arguments if word in commands), None))
         chosen = top.instantiate(top.parse_args(arguments))
         options = chosen[chosen.command].as_dict()
         options.pop("config", None)

@@ -58,7 +58,7 @@ def complete(*files: Path) -> dict[str, Any]:
 
 @cache
 def _parser() -> ArgumentParser:
-    top = parser()
+    top = parser("prune")
     top.exit_on_error = False
     return top
 

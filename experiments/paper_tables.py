@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from atv.evaluation.estimates import Estimate
 from atv.evaluation.predictions import read_answers
 from atv.evaluation.scores import TaskScore, retention, task_scores
 from atv.records.evaluation_report import SCORES, EvaluationReport
 from atv.records.files import atomic
 from atv.records.markdown import markdown
+from atv.statistics.estimates import Estimate
 from experiments.runs import PaperRun
 
 # Average retention over the nine benchmarks, %: the poster's, and for Qwen2-VL notes on the paper.
@@ -72,8 +72,11 @@ def _benchmarks(run: PaperRun) -> dict[str, Any]:
     return EvaluationReport.read(run.scores / SCORES).benchmarks
 
 
-def write_table(folder: Path, found: Sequence[PaperOutcome]) -> str:
-    """table.md, which is returned, and table.csv (a row a benchmark and run)."""
+def write_table(folder: Path, dense: PaperRun, runs: Sequence[PaperRun]) -> str:
+    """table.md, which is returned, and table.csv (a row a benchmark and run); nothing before a run is finished."""
+    found = outcomes(dense, runs)
+    if not found:
+        return ""
     names = list(found[0].kept)
     benchmarks = [name for name in names if name != "average"]
     header = ["method", "setting", "average retention %", "paper", *benchmarks]
@@ -85,7 +88,7 @@ def write_table(folder: Path, found: Sequence[PaperOutcome]) -> str:
         rows.append(
             [*cells, "" if paper is None else f"{paper:.2f}", *(f"{outcome.kept[b].value:.2f}" for b in benchmarks)]
         )
-    text = markdown(header, rows) + "\n"
+    text = f"{markdown(header, rows)}\n\nThe paper's averages are over all nine benchmarks.\n"
     with atomic(folder / "table.md") as path:
         path.write_text(text, encoding="utf-8")
     with atomic(folder / "table.csv") as path:

@@ -14,8 +14,8 @@ from atv.evaluation.benchmarks.loaded import chosen_benchmarks
 from atv.records.files import writable
 from experiments.devices import Commands, Device, devices, on_devices
 from experiments.estimate import QUESTIONS, size_of
-from experiments.grid import variants
-from experiments.paper_tables import outcomes, write_table
+from experiments.grid import Variant, variants
+from experiments.paper_tables import write_table
 from experiments.plan import show_plan
 from experiments.runs import DENSE, PaperQuestions, PaperRun
 
@@ -59,25 +59,37 @@ def reproduce(
     asked = [benchmark.name for benchmark in chosen_benchmarks(benchmarks)]
     if unknown := [name for name in asked if name not in QUESTIONS]:
         raise ValueError(f"benchmarks: {', '.join(unknown)} is none of the nine: {', '.join(QUESTIONS)}")
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit: expected at least 1, got {limit}")
+    asking = PaperQuestions(asked, data, limit, batch_size)
     folder = output or Path("results") / "reproduce" / chosen[0].model_file.stem
-    options, asking = chosen[0].options(), PaperQuestions(asked, data, limit, batch_size)
+    return run_table(chosen, asking, folder, keep_models, dry_run, write_table)
+
+
+def run_table(
+    chosen: Sequence[Variant],
+    asking: PaperQuestions,
+    folder: Path,
+    keep_models: bool,
+    dry_run: bool,
+    write: Callable[[Path, PaperRun, Sequence[PaperRun]], str],
+) -> bool:
+    """Says what the dense model and its variants cost, runs what is left of them, and shows the table that ``write``
+    makes of the folder, the dense run and the others; whether every run is finished."""
+    options = chosen[0].options()
     pixels = {name: options[name] for name in ("min_pixels", "max_pixels") if options.get(name) is not None}
     common: dict[str, Any] = {"base": options["model"], "pixels": pixels, "asking": asking, "keep_model": keep_models}
     dense = PaperRun(folder / DENSE, **common)
-    runs = [dense, *(PaperRun(folder / variant.name, **common, variant=variant) for variant in chosen)]
+    pruned = [PaperRun(folder / variant.name, **common, variant=variant) for variant in chosen]
     console, available = Console(), devices()
-    show_plan(console, runs, size_of(options["model"]), options["samples"], available)
+    show_plan(console, [dense, *pruned], size_of(options["model"]), options["samples"], available)
     if dry_run:
         return True
     writable(folder, "output")
-    for run in runs:
+    for run in pruned:
         run.begin()
-    whole = run_all(console, runs, available)
-    if runs[0].evaluated() and (found := outcomes(runs[0], runs[1:])):
-        console.print(write_table(folder, found), soft_wrap=True)
-        console.print(f"the paper's averages are over all nine benchmarks; this table is in {folder / 'table.md'}")
+    whole = run_all(console, [dense, *pruned], available)
+    if dense.evaluated() and (table := write(folder, dense, pruned)):
+        console.print(table, soft_wrap=True)
+        console.print(f"this table is in {folder / 'table.md'}")
     return whole
 
 

@@ -23,12 +23,20 @@ KEPT = ("report.json", "masks.safetensors", "README.md", "pruning.png")
 
 @dataclass(frozen=True)
 class PaperQuestions:
-    """What is asked of every model: benchmarks, a local copy of their data, how many questions of each."""
+    """What is asked of every model: benchmarks, a local copy of their data, how many questions of each.
+
+    Raises:
+        ValueError: for a limit below 1.
+    """
 
     benchmarks: Sequence[str]
     data: Path | None = None
     limit: int | None = None
     batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit: expected at least 1, got {self.limit}")
 
 
 @dataclass(frozen=True)
@@ -75,13 +83,12 @@ class PaperRun:
         return same and {*self.asking.benchmarks} <= {*there.benchmarks}
 
     def begin(self) -> None:
-        """Writes config.yaml.
+        """Writes config.yaml of a pruned model's run.
 
         Raises:
             ValueError: when the folder holds a run with other options.
         """
-        if self.variant is None:
-            return
+        assert self.variant is not None
         file, own = self.folder / "config.yaml", self.variant.yaml()
         if file.is_file() and file.read_text(encoding="utf-8") != own:
             raise ValueError(f"output: {str(file)!r} has other options than this run; name another --output")

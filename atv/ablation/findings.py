@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from atv.evaluation.estimates import CONFIDENCE, Estimate
+from atv.statistics.estimates import CONFIDENCE, Estimate
 
 Verdict = Literal["reproduced", "not reproduced", "practically equal", "undecided", "holds", "does not hold"]
 # Points of retention that are taken for none, unless a claim says otherwise.

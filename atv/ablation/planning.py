@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from atv.ablation.findings import Finding
 from atv.ablation.record import AblationRecord
-from atv.evaluation.estimates import Spread
+from atv.statistics.estimates import Spread
 
 # Groups beyond which no number of questions is looked for.
 MANY_GROUPS = 1_000_000

@@ -15,8 +15,8 @@ from pandas.api.types import is_string_dtype
 
 from atv.ablation.findings import Finding
 from atv.ablation.shown_table import ShownTable
-from atv.evaluation.estimates import Estimate
 from atv.records.files import atomic, read_json, write_json
+from atv.statistics.estimates import Estimate
 
 RUN, FINDINGS, TABLE = "run.json", "findings.json", "table.csv"
 # 2: the tasks that are shown and the columns of words stand in run.json; in 1 they could be read off table.md alone.

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from atv.ablation.store import FinishedCell
-from atv.evaluation.estimates import Estimate
 from atv.evaluation.repetition import only_repeats
 from atv.evaluation.scores import (
     TaskScore,
@@ -19,6 +18,7 @@ from atv.evaluation.scores import (
     retention,
     task_scores,
 )
+from atv.statistics.estimates import Estimate
 
 Labels = dict[str, Any]
 

@@ -8,7 +8,8 @@ from rich.text import Text
 
 import atv
 from atv.comparison.compared import Compared, Comparison
-from atv.comparison.outcome import PAGE, count, probability, share, signed
+from atv.comparison.outcome import PAGE, count, share, signed
+from atv.statistics.p_values import written_p
 
 _HEADS = ("difference [95%]", "p (Holm)", "lost/\ngained", "same %")
 
@@ -109,4 +110,4 @@ def _numbers(row: Compared) -> list[str]:
     effect = row.effect
     difference = f"{signed(effect.value)} [{signed(effect.low)}, {signed(effect.high)}]"
     changed = f"{count(row.flips.lost)}/{count(row.flips.gained)}"
-    return [difference, probability(row.corrected), changed, share(row.flips.agreement)]
+    return [difference, written_p(row.corrected), changed, share(row.flips.agreement)]

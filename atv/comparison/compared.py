@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from atv.comparison.alike import check_alike
 from atv.comparison.answers import Answers
-from atv.comparison.paired_scores import Effect, holm, paired
 from atv.comparison.units import Units, belonging
 from atv.evaluation.repetition import only_repeats
+from atv.statistics.p_values import corrected
+from atv.statistics.paired_scores import Effect, paired
 
 Mask = NDArray[np.bool_]
 _EPSILON = 1e-9
@@ -222,8 +223,9 @@ def _kind(row: Compared) -> str:
 
 
 def _corrected(rows: Sequence[Compared]) -> list[Compared]:
-    corrected: dict[int, float] = {}
+    by_place: dict[int, float] = {}
     for kind in ("averages", "tasks", "categories"):
         places = [place for place, row in enumerate(rows) if _kind(row) == kind]
-        corrected |= dict(zip(places, holm([rows[place].effect.p for place in places]), strict=True))
-    return [replace(row, corrected=corrected[place]) for place, row in enumerate(rows)]
+        own = corrected([rows[place].effect.p for place in places], "any false one")
+        by_place |= dict(zip(places, own, strict=True))
+    return [replace(row, corrected=by_place[place]) for place, row in enumerate(rows)]

@@ -3,6 +3,7 @@
 import base64
 import io
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from atv.comparison.compared import Comparison
 from atv.comparison.differences_figure import differences_figure
 from atv.comparison.known_questions import KnownQuestions
-from atv.comparison.paired_scores import RESAMPLES, SWAPS
 from atv.comparison.shown_flips import Flip, chosen_flips, count_flips
 from atv.data.wording import short
 from atv.records.files import atomic, write_json
 from atv.records.provenance import provenance
+from atv.statistics.p_values import written_p
+from atv.statistics.paired_scores import RESAMPLES, SWAPS
 
 JSON, FIGURE, PAGE = "comparison.json", "differences.png", "comparison.html"
 SCHEMA = 1
@@ -57,6 +59,8 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     for row in comparison.rows:
         flat = asdict(row)
         effect, flips = flat.pop("effect"), flat.pop("flips")
+        # JSON has no number for a bound that is not there.
+        effect |= {bound: effect[bound] if isfinite(effect[bound]) else None for bound in ("low", "high")}
         rows.append(flat | {"difference": effect.pop("value")} | effect | flips)
     drawn = {"resamples": RESAMPLES, "swaps": SWAPS, "pictures_known": comparison.pictured}
     return {"schema": SCHEMA, "models": models, "rows": rows} | drawn | provenance()
@@ -75,7 +79,7 @@ def page(comparison: Comparison, flips: dict[str, list[Flip]], figure: bytes) ->
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"signed": signed, "probability": probability, "count": count, "share": share}
+    environment.filters |= {"signed": signed, "p_value": written_p, "count": count, "share": share}
     return environment.get_template("comparison.html.jinja").render(
         comparison=comparison,
         flips=flips,
@@ -89,20 +93,11 @@ def page(comparison: Comparison, flips: dict[str, list[Flip]], figure: bytes) ->
 def signed(value: float) -> str:
     """Points with their sign.
 
-    >>> signed(1.234), signed(-0.001)
-    ('+1.23', '0.00')
+    >>> signed(1.234), signed(-0.001), signed(float("inf"))
+    ('+1.23', '0.00', '+inf')
     """
     text = f"{value:+.2f}"
     return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", MINUS)
-
-
-def probability(value: float) -> str:
-    """A p-value.
-
-    >>> probability(0.0002), probability(0.0312), probability(1.0)
-    ('<0.001', '0.031', '1.000')
-    """
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def count(value: float) -> str:

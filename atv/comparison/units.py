@@ -10,10 +10,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from atv.comparison.answers import Answers
-from atv.comparison.paired_scores import Design, Floats
 from atv.evaluation import metrics
 from atv.evaluation.metrics.base import stable_hash
 from atv.plugins import resolve
+from atv.statistics.paired_scores import Design, Floats
 
 # Between two names, in none of them.
 _AND = "\x1f"

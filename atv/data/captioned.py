@@ -36,11 +36,11 @@ class CaptionedImages(IndexedData):
         """Names of the pictures, in order, each with its caption, or the file that holds it."""
         if not self.folder.is_dir():
             raise ValueError(f"calibration.folder: no such folder {str(self.folder)!r}")
-        listed = next((self.folder / name for name in METADATA if (self.folder / name).is_file()), None)
-        if listed is None:
+        metadata = listed(self.folder)
+        if metadata is None:
             return _beside(self.folder)
         try:
-            return sorted(_of_metadata(listed, self.caption), key=lambda row: row[0])
+            return sorted(_of_metadata(metadata, self.caption), key=lambda row: row[0])
         except ValueError as error:
             raise ValueError(f"calibration.folder: {error}") from error
 
@@ -57,9 +57,23 @@ class CaptionedImages(IndexedData):
         return Conversation(name, turns, [self.folder / name])
 
 
+def listed(folder: Path) -> Path | None:
+    """The metadata of a folder, if it has any."""
+    return next((folder / name for name in METADATA if (folder / name).is_file()), None)
+
+
+def captioned(folder: Path) -> bool:
+    """Whether a folder says anything of its pictures."""
+    return listed(folder) is not None or any(file.with_suffix(".txt").is_file() for file in _pictures(folder))
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+
+
 def _beside(folder: Path) -> list[tuple[str, Path]]:
     """The pictures of a folder, each with the file beside it that holds its caption."""
-    pictures = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    pictures = _pictures(folder)
     if not pictures:
         raise ValueError(f"calibration.folder: no picture in {str(folder)!r}; suffixes read: {', '.join(SUFFIXES)}")
     bare = [file for file in pictures if not file.with_suffix(".txt").is_file()]

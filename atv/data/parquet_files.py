@@ -37,8 +37,9 @@ def split_files(files: Sequence[Path], folder: Path, split: str, field: str) -> 
     others = sorted({name for names in said.values() for name in names} - {split})
     if own or not others:
         return own or list(files)
+    kind = files[0].suffix
     raise ValueError(
-        f"{field}: {quoted(str(folder), 120)} holds no split {split!r} as parquet ({split}-*.parquet); there are "
+        f"{field}: {quoted(str(folder), 120)} holds no split {split!r} as {kind[1:]} ({split}-*{kind}); there are "
         f"{short(', '.join(others))}"
     )
 

@@ -12,11 +12,16 @@ from datasets import Dataset, load_from_disk
 from atv import plugins
 from atv.bundled import BUNDLED
 from atv.data import Bundled, CalibrationData, CaptionedImages, Everyday, HFDataset, Mixture, ShareGPT4V
+from atv.data.captioned import captioned, listed
+from atv.data.parquet_files import split_files
+from atv.data.wording import quoted, short
 from atv.everyday.assembly.location import EVERYDAY
 from atv.everyday.assembly.made_folder import read_manifest
 from atv.records.files import read_json
 from atv.records.pruning_report import REPORT, SCHEMA
 from atv.runtime.hub import is_hub_id
+
+TRAIN = "train"
 
 
 def own_data(model: str) -> str:
@@ -39,8 +44,9 @@ def load_calibration(data: str | CalibrationData | None, model: str = BUNDLED) -
     None stands for a model's own.
 
     A .json or .jsonl file is ShareGPT4V's layout, its pictures in the same folder; parquet, folders with it and those
-    made by ``save_to_disk`` are read by ``datasets``; other folders are pictures with captions. ``Class:argument`` is a
-    class with its first argument. Several with " + " between them are mixed, each with its weight and "*" before it.
+    made by ``save_to_disk`` are read by ``datasets``; other folders are pictures with captions (an ``imagefolder``), or
+    such a file with its pictures. ``Class:argument`` is a class with its first argument. Several with " + " between
+    them are mixed, each with its weight and "*" before it.
 
     >>> load_calibration("3*bundled + BundledScenes:facts").record()["weights"]
     [3.0, 1.0]
@@ -66,7 +72,7 @@ def _recognised(data: str) -> CalibrationData:
     if path.suffix in (".json", ".jsonl"):
         return ShareGPT4V(path)
     if path.is_dir() and not _of_datasets(path):
-        return CaptionedImages(path)
+        return _of_plain_files(path)
     if path.exists() or path.suffix == ".parquet" or is_hub_id(data):
         return HFDataset(data)
     return _with_argument(data) or _named(data)
@@ -102,6 +108,19 @@ def _of_datasets(folder: Path) -> bool:
     """Whether the folder was saved by ``datasets`` (one split or several) or holds parquet."""
     saved = any((folder / name).is_file() for name in ("state.json", "dataset_dict.json"))
     return saved or next(folder.rglob("*.parquet"), None) is not None
+
+
+def _of_plain_files(folder: Path) -> CalibrationData:
+    """Pictures with captions or, where none has one, rows of JSON beside their pictures; of several splits "train"."""
+    place = folder / TRAIN if not listed(folder) and listed(folder / TRAIN) else folder
+    rows = sorted(file for suffix in ("json", "jsonl") for file in folder.glob(f"*.{suffix}"))
+    if not rows or captioned(place):
+        return CaptionedImages(place)
+    own = split_files(rows, folder, TRAIN, "calibration")
+    if len(own) > 1:
+        names = short(", ".join(file.name for file in own))
+        raise ValueError(f"calibration: {quoted(str(folder), 120)} holds several files of rows; name one of {names}")
+    return ShareGPT4V(own[0])
 
 
 def _named(data: str) -> CalibrationData:

@@ -1,7 +1,7 @@
 """Scenes of the two models' training, one thing said of each: what domains of calibration data are compared with."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -31,17 +31,12 @@ class _ToldScenes(IndexedData):
     # Of both worlds' tasks, which have the same names.
     tasks_there: ClassVar[Sequence[Any]]
     seed: ClassVar[int]
+    # A scene of a split, and its picture.
+    sampled: ClassVar[Callable[..., Any]]
+    drawn: ClassVar[Callable[..., Image.Image]]
 
     def __init__(self, said: Said, tasks: list[str] | None = None) -> None:
         self.said, self.tasks = said, tasks
-
-    @abstractmethod
-    def _scene(self, rng: Generator) -> Any:
-        """A scene of the training split."""
-
-    @abstractmethod
-    def _picture(self, scene: Any, rng: Generator) -> Image.Image:
-        """The scene, drawn."""
 
     @abstractmethod
     def _caption(self, scene: Any, rng: Generator) -> Turns:
@@ -70,10 +65,10 @@ class _ToldScenes(IndexedData):
         if self.said == "facts":
             return Conversation(f"scene {index}", self._facts(words))
         while True:
-            scene = self._scene(scenes)
+            scene = type(self).sampled(scenes, "train")
             # A scene that allows no question of these tasks makes place for another.
             if turns := self._turns(scene, words):
-                return Conversation(f"scene {index}", turns, [self._picture(scene, look)])
+                return Conversation(f"scene {index}", turns, [type(self).drawn(scene, look)])
 
     def _turns(self, scene: Any, rng: Generator) -> Turns:
         """What is said of the scene; nothing where it allows no question of the tasks."""
@@ -98,12 +93,7 @@ class BundledScenes(_ToldScenes):
     """
 
     tasks_there, seed = BUNDLED_TASKS, 13
-
-    def _scene(self, rng: Generator) -> Any:
-        return sample_bundled(rng, "train")
-
-    def _picture(self, scene: Any, rng: Generator) -> Image.Image:
-        return draw_bundled(scene, rng)
+    sampled, drawn = sample_bundled, draw_bundled
 
     def _caption(self, scene: Any, rng: Generator) -> Turns:
         return bundled_dialogues.exchange("describe the picture .", bundled_dialogues.caption(scene, rng))
@@ -122,12 +112,7 @@ class EverydayScenes(_ToldScenes):
     """
 
     tasks_there, seed = EVERYDAY_TASKS, 23
-
-    def _scene(self, rng: Generator) -> Any:
-        return sample_everyday(rng, "train")
-
-    def _picture(self, scene: Any, rng: Generator) -> Image.Image:
-        return draw_everyday(scene, rng)
+    sampled, drawn = sample_everyday, draw_everyday
 
     def _caption(self, scene: Any, rng: Generator) -> Turns:
         return everyday_dialogues.caption_turns(scene, rng)

@@ -9,6 +9,8 @@ from transformers import Cache, GenerationConfig, LogitsProcessorList, PreTraine
 from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 from transformers.generation.utils import MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL, GenerationMixin
 
+from atv.model.decoder import CACHES, cache_of
+
 Prepared = dict[str, Any]
 # Runs the prompts, given their ids and what ``generate`` prepared beside them, and returns the model's output with
 # what the next step is given.
@@ -18,7 +20,7 @@ Prefill = Callable[[PreTrainedModel, Tensor, Prepared], tuple[Any, Prepared]]
 BY_TOKEN = ("attention_mask", "position_ids", "token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids")
 # Read by the first forward alone.
 PROMPT_ONLY = MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL
-_SETTINGS = ("past_key_values", "use_cache", "logits_to_keep")
+_SETTINGS = (*CACHES, "use_cache", "logits_to_keep")
 # Kinds of cache whose rows are rows of tensors and nothing else.
 _PLAIN_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
 
@@ -100,7 +102,7 @@ def unknown(prepared: Prepared) -> set[str]:
 def rows_can_leave(prepared: Prepared) -> bool:
     """Whether everything that goes on to the next step is known, and is plain rows."""
     positions = prepared.get("position_ids") is not None
-    return positions and not unknown(prepared) and plain(prepared.get("past_key_values"))
+    return positions and not unknown(prepared) and plain(cache_of(prepared))
 
 
 def plain(cache: Any) -> bool:
@@ -111,6 +113,6 @@ def plain(cache: Any) -> bool:
 def only_rows(prepared: Prepared, kept: Tensor) -> Prepared:
     """What the next step is given, for the rows that stay: bool (batch,). The cache is changed in place."""
     places = kept.nonzero().squeeze(1)
-    prepared["past_key_values"].batch_select_indices(places)
+    cache_of(prepared).batch_select_indices(places)
     by_token = {name: prepared[name] for name in BY_TOKEN if prepared.get(name) is not None}
     return prepared | {name: value.index_select(-2, places) for name, value in by_token.items()}

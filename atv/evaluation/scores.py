@@ -10,9 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from atv.evaluation import metrics
-from atv.evaluation.estimates import Estimate, TaskPart, mean_over
 from atv.evaluation.metrics.base import stable_hash
 from atv.plugins import resolve
+from atv.statistics.estimates import Estimate, TaskPart, mean_over
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from atv.evaluation.decoding import (
     unknown,
     whole_prompts,
 )
-from atv.model.decoder import PIXELS
+from atv.model.decoder import PIXELS, cache_of
 from atv.model.lvlm import LVLM
 
 
@@ -105,7 +105,7 @@ class Prefixes:
         head = ends[self.first][:, None] + torch.arange(-int(self.lengths.max()), 0, device=input_ids.device)
         seen = head >= (ends - self.lengths[self.of])[self.first][:, None]
         ids, given = _cut(input_ids, prepared, self.first[:, None], head, seen)
-        cache = given["past_key_values"]
+        cache = cache_of(given)
         forward(model, ids, given | {"attention_mask": seen.to(ids), **self.inputs}, is_first_iteration=True)
         if not plain(cache):
             raise NotShareable("its cache keeps more than keys and values")
@@ -196,7 +196,7 @@ class _Probe:
     ) -> Tensor:
         first, prepared = self.prefill(model, input_ids, prepared)
         second, prepared = next_step(model, torch.cat([input_ids, input_ids[:, -1:]], dim=1), prepared)
-        layers = getattr(prepared["past_key_values"], "layers", ())
+        layers = getattr(cache_of(prepared), "layers", ())
         windows = [layer.sliding_window for layer in layers if isinstance(layer, DynamicSlidingWindowLayer)]
         self.window = min(windows, default=None)
         return torch.stack([first.logits[:, -1], second.logits[:, -1]])

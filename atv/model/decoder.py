@@ -1,6 +1,7 @@
 """Where transformers keeps a model's decoder, and how its inputs mark visual tokens: what differs between types."""
 
 import inspect
+from collections.abc import Mapping
 from fnmatch import fnmatch
 from typing import Any
 
@@ -18,6 +19,8 @@ VISUAL_TOKEN_FIELDS = (
 VISUAL_MASK = "image_embeds_position_mask"
 # How the keys of inputs begin that bring pictures or clips, or what a vision tower made of them.
 PIXELS = ("pixel_values", "image_patches", "flattened_patches", "image_embeds", "mm_encoder_outputs")
+# What transformers calls a forward's keys and values, since 5.24 and before.
+CACHES = ("cache", "past_key_values")
 # Mllama's visual tokens are read by cross-attention and never enter the decoder.
 _CROSS_ATTENTION = "cross_attention_states"
 _READS_NO_TOKEN = ("*.cross_attn.k_proj", "*.cross_attn.v_proj")
@@ -29,6 +32,11 @@ _STEERS = ("*.indexer.*", "*.altup.*")
 def takes(model: nn.Module, *names: str) -> bool:
     """Whether the model's forward has a parameter of one of these names."""
     return any(name in inspect.signature(model.forward).parameters for name in names)
+
+
+def cache_of(given: Mapping[str, Any]) -> Any:
+    """The keys and values among what a forward is given; None without any."""
+    return next((given[name] for name in CACHES if given.get(name) is not None), None)
 
 
 def reads_tokens(name: str) -> bool:

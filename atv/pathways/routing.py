@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from atv.model.decoder import cache_of
 from atv.model.lvlm import LVLM
 
 _OUTSIDE = object()
@@ -57,7 +58,7 @@ def visual_mask(lvlm: LVLM, inputs: Mapping[str, Any]) -> Tensor | None:
     """
     if inputs.get("input_ids") is None:
         raise ValueError("decoupled pathways need input_ids: inputs_embeds alone do not tell visual tokens from text")
-    cache = inputs.get("past_key_values")
+    cache = cache_of(inputs)
     continues = cache is not None and cache.get_seq_length() > 0
     if continues and not lvlm.brings_pixels(inputs):
         return None

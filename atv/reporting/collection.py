@@ -8,10 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import get_args
 
-from scipy.stats import false_discovery_control
-
 from atv.ablation.findings import Finding, Verdict
 from atv.reporting.section import Section
+from atv.statistics.p_values import corrected
 
 # Finished cells, which are read through the ablations that took them.
 CELLS = "cells"
@@ -68,8 +67,8 @@ class Collection:
         have no p-value, such as findings of an earlier version."""
         tested = [(finding, finding.p) for section in self.sections for finding in section.findings]
         told = [(finding, p) for finding, p in tested if p is not None]
-        adjusted = false_discovery_control([p for _, p in told]) if told else []
-        return {finding: float(q) for (finding, _), q in zip(told, adjusted, strict=True)}
+        adjusted = corrected([p for _, p in told], "a share of false ones")
+        return {finding: q for (finding, _), q in zip(told, adjusted, strict=True)}
 
     @property
     def standing(self) -> dict[Finding, bool]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from atv.ablation.findings import Finding
-from atv.evaluation.estimates import CONFIDENCE
+from atv.statistics.estimates import CONFIDENCE
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -12,7 +12,7 @@ MINUS = "\N{MINUS SIGN}"
 def ours(finding: Finding) -> tuple[str, str]:
     """Our number and its interval, both to two digits of the interval's width, with its confidence unless 95%.
 
-    >>> from atv.evaluation.estimates import Estimate
+    >>> from atv.statistics.estimates import Estimate
     >>> ours(Finding("", "", Estimate(12.3456, 9.0, 15.4), "points"))
     ('12.3', '[9.0, 15.4]')
     """
@@ -37,15 +37,6 @@ def number(value: float, digits: int | None = None) -> str:
     if not text.strip("-0.,"):
         text = text.lstrip("-")
     return text.replace("-", MINUS)
-
-
-def chance(p: float) -> str:
-    """A p-value as a reader needs it.
-
-    >>> chance(0.0417), chance(0.0), chance(1.0)
-    ('0.042', 'below 0.001', '1')
-    """
-    return "below 0.001" if p < 0.001 else f"{p:.2g}"
 
 
 def duration(seconds: float) -> str:

@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from atv.records.files import atomic
 from atv.reporting import numbers, setup
 from atv.reporting.collection import Collection
+from atv.statistics.p_values import written_p
 
 # Longer tables are folded.
 LONG = 15
@@ -44,7 +45,7 @@ def page(collection: Collection, output: Path, kind: str) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"ours": numbers.ours, "number": numbers.number, "duration": numbers.duration}
-    environment.filters["chance"] = numbers.chance
+    environment.filters["chance"] = written_p
     environment.filters |= {"strip": numbers.strip, "setup": setup.setup, "inline": _inline}
     return environment.get_template(f"report.{kind}.jinja").render(
         collection=collection,

@@ -7,8 +7,8 @@ import pandas as pd
 
 from atv.ablation.results import Results
 from atv.ablation.store import FinishedCell, digest
-from atv.evaluation.estimates import Estimate
 from atv.evaluation.scores import TaskScore, retention, task_scores
+from atv.statistics.estimates import Estimate
 from atv.tracking import keys
 from atv.tracking.curves import block_curves
 from atv.tracking.entry import Entry

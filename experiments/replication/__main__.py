@@ -3,18 +3,11 @@
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
-from rich.console import Console
-
-from atv.records.files import writable
-from experiments.devices import devices
-from experiments.estimate import size_of
-from experiments.plan import show_plan
 from experiments.replication.grid import BENCHMARKS, replicas
 from experiments.replication.table import write_table
-from experiments.reproduce import run_all, run_command
-from experiments.runs import DENSE, PaperQuestions, PaperRun
+from experiments.reproduce import run_command, run_table
+from experiments.runs import PaperQuestions
 
 
 def replicate(
@@ -44,27 +37,9 @@ def replicate(
         dry_run: See above.
     """
     chosen = replicas(model, methods, calibrations, data)
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit: expected at least 1, got {limit}")
-    options = chosen[0].options()
-    folder = output or Path("results") / "replication" / chosen[0].model_file.stem
-    pixels = {name: options[name] for name in ("min_pixels", "max_pixels") if options.get(name) is not None}
     asking = PaperQuestions(BENCHMARKS, data, limit, batch_size)
-    common: dict[str, Any] = {"base": options["model"], "pixels": pixels, "asking": asking, "keep_model": keep_models}
-    runs = [PaperRun(folder / DENSE, **common)]
-    runs += [PaperRun(folder / variant.name, **common, variant=variant) for variant in chosen]
-    console, available = Console(), devices()
-    show_plan(console, runs, size_of(options["model"]), options["samples"], available)
-    if dry_run:
-        return True
-    writable(folder, "output")
-    for run in runs:
-        run.begin()
-    whole = run_all(console, runs, available)
-    if runs[0].evaluated():
-        console.print(write_table(folder, runs[0], runs[1:]), soft_wrap=True)
-        console.print(f"this table is in {folder / 'table.md'}")
-    return whole
+    folder = output or Path("results") / "replication" / chosen[0].model_file.stem
+    return run_table(chosen, asking, folder, keep_models, dry_run, write_table)
 
 
 def main(arguments: list[str] | None = None) -> int:

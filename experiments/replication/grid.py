@@ -1,4 +1,4 @@
-"""The replication's runs: common.yaml, the model's file, then one file each of methods/ and calibration/."""
+"""The replication's runs: common.yaml, the model's and the method's file, and whose questions calibrate."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,14 +29,13 @@ class Replica(Variant):
 
     def options(self) -> dict[str, Any]:
         """Every option of ``atv prune`` but the output."""
-        parts = (HERE / "methods" / f"{self.method}.yaml", HERE / "calibration" / f"{self.setting}.yaml")
-        options = complete(HERE / "common.yaml", self.model_file, *parts)
-        source = options["calibration"]
-        if self.data is not None:
-            source["init_args"]["data"] = str(self.data)
-        if self.stream == TEXT:
-            options["calibration"] = {"class_path": "atv.data.TextAlone", "init_args": {"source": source}}
-        return options
+        files = (HERE / "common.yaml", self.model_file, HERE.parent / "methods" / f"{self.method}.yaml")
+        options = complete(*files)
+        # Questions without answers, of the split that is asked, as the replication takes them.
+        asked = {"benchmark": CALIBRATIONS[self.setting], "data": None if self.data is None else str(self.data)}
+        source = {"class_path": "atv.BenchmarkQuestions", "init_args": asked | {"overlap": True}}
+        alone = {"class_path": "atv.data.TextAlone", "init_args": {"source": source}}
+        return options | {"calibration": alone if self.stream == TEXT else source}
 
 
 def replicas(

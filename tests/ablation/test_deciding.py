@@ -15,8 +15,8 @@ from atv.ablation.looks import Look, looks
 from atv.ablation.runner import Run
 from atv.ablation.store import FinishedCell
 from atv.api import Pathway
-from atv.evaluation.estimates import Estimate, Spread
 from atv.records.cell_record import CellRecord
+from atv.statistics.estimates import Estimate, Spread
 
 LOOKS = looks(100)
 RIGHT = {"dense": 1.0, "far": 0.1, "near": 0.9, "same": 0.9}

@@ -1,7 +1,7 @@
 import pytest
 
 from atv.ablation.findings import POINT, Finding
-from atv.evaluation.estimates import Estimate, Spread
+from atv.statistics.estimates import Estimate, Spread
 
 
 def finding(low, high, margin=POINT, paper="1 point", **given):

@@ -8,9 +8,9 @@ import pytest
 
 from atv.ablation.levels import PAPER, SUITED, Levels
 from atv.bundled import BUNDLED
-from atv.evaluation.estimates import Estimate
 from atv.everyday.assembly.location import EVERYDAY
 from atv.patterns import NOfM
+from atv.statistics.estimates import Estimate
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "ablations").glob("*.py"))

@@ -5,7 +5,7 @@ import pytest
 from atv.ablation.findings import POINT, Finding
 from atv.ablation.planning import Plan, can_be_planned, cheapest, costs, together
 from atv.ablation.record import AblationRecord
-from atv.evaluation.estimates import Estimate, Spread, mean_estimate
+from atv.statistics.estimates import Estimate, Spread, mean_estimate
 
 CELLS = [
     {"id": f"{method}{seed}", "labels": {"method": method}, "seed": seed, "seconds": 50.0 + 20 * seed, "pruned": 10.0}

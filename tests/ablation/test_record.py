@@ -8,8 +8,8 @@ import pytest
 
 from atv.ablation.findings import Finding
 from atv.ablation.record import AblationRecord
-from atv.evaluation.estimates import Estimate
 from atv.records.files import write_json
+from atv.statistics.estimates import Estimate
 
 PUBLISHED = sorted(file.parent for file in (Path(__file__).parents[2] / "docs" / "results").glob("*/run.json"))
 

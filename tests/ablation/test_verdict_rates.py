@@ -6,7 +6,7 @@ from helpers.drawn_answers import World, differences
 from scipy.stats import binomtest
 
 from atv.ablation.findings import POINT, Finding
-from atv.evaluation.estimates import Estimate, Spread
+from atv.statistics.estimates import Estimate, Spread
 
 MILD, HARD = ("atv_60", "text_60"), ("atv_70", "wanda_70")
 # One seed's standard deviation in points: what answers alone give, published runs at 60%, at 70%, and Wanda's at 70%.

@@ -50,6 +50,7 @@ def test_the_first_stage_learns_where_things_are(tmp_path):
     assert log["vision/row_accuracy"].dropna().iloc[-1] > 0.9
 
 
+@pytest.mark.slow
 def test_the_recipe_makes_a_model_and_goes_on_where_it_stopped(tmp_path):
     options = {**STEPS, "vision_steps": 1}
     train(tmp_path / "model", tmp_path / "work", **options)

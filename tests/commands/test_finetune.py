@@ -59,6 +59,7 @@ def test_writes_a_pruned_folder_with_the_same_zeros(atv_command, sparse, few, tm
     assert code == 2 and "holds another run: settings.learning_rate is 0.001 there and 0.0001 here" in err
 
 
+@pytest.mark.slow
 def test_a_masked_adapter_with_recomputed_blocks(atv_command, sparse, few, tmp_path):
     options = ["--lora_rank", 4, "--gradient_checkpointing", "true", "--trainer.precision", "bf16-mixed"]
     code, _, err = atv_command("finetune", sparse, "--output", tmp_path / "tuned", *few, *options)

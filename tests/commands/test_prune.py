@@ -119,17 +119,19 @@ def tells(error, field, message, choices):
 
 
 @pytest.mark.parametrize(
-    "form", ["--{field}={name}", "--{field}.class_path={name}", "--{field}={{class_path: {name}}}"]
+    ("field", "form"),
+    [(field, "--{field}={name}") for field in UNKNOWN]
+    + [("selection", "--{field}.class_path={name}"), ("pattern", "--{field}={{class_path: {name}}}")],
 )
-@pytest.mark.parametrize("field", UNKNOWN)
 def test_an_unknown_rule_names_the_nearest_and_the_choices(atv_command, tmp_path, field, form):
     name, *told = UNKNOWN[field]
     code, _, err = atv_command("prune", "--output", tmp_path / "out", form.format(field=field, name=name))
     assert code == 2 and tells(err, field, *told) and not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("form", ["{field}: {name}", "{field}:\n  class_path: {name}"])
-@pytest.mark.parametrize("field", UNKNOWN)
+@pytest.mark.parametrize(
+    ("field", "form"), [("criterion", "{field}: {name}"), ("allocation", "{field}:\n  class_path: {name}")]
+)
 def test_an_unknown_rule_in_a_yaml_file_too(atv_command, tmp_path, field, form):
     name, *told = UNKNOWN[field]
     (tmp_path / "run.yaml").write_text(form.format(field=field, name=name))
@@ -176,16 +178,6 @@ def test_a_finished_run_is_not_run_again(atv_command, tmp_path):
     assert (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns == written
     code, _, err = atv_command("prune", *options, "--sparsity", 0.6)
     assert code == 2 and "holds another run: plans.both.sparsity is 0.5 there and 0.6 here" in err
-
-
-def test_blocks_on_disk_give_the_same_model(atv_command, tmp_path):
-    options = ["--samples", 4, "--selection", "TextOnly"]
-    assert atv_command("prune", "--output", tmp_path / "whole", *options)[0] == 0
-    code, _, err = atv_command("prune", "--output", tmp_path / "streamed", "--offload", "disk", *options)
-    assert code == 0, err
-    whole, streamed = (AutoModelForImageTextToText.from_pretrained(tmp_path / n) for n in ("whole", "streamed"))
-    assert all(torch.equal(streamed.state_dict()[name], weight) for name, weight in whole.state_dict().items())
-    assert not (tmp_path / "streamed" / "blocks").exists() and not (tmp_path / "streamed" / ".waiting").exists()
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ def test_blocks_that_were_streamed_to_disk(atv_command, small_pool, tmp_path):
     code, out, err = atv_command("verify", tmp_path / "out", "--base", "bundled")
     assert code == 0 and "89 tensors equal" in out, err
     assert "bundled" in (tmp_path / "out" / "README.md").read_text() and (tmp_path / "out" / "pruning.png").is_file()
+    assert not (tmp_path / "out" / "blocks").exists() and not (tmp_path / "out" / ".waiting").exists()
 
 
 def test_the_first_tensor_that_differs_is_named(atv_command, written, tmp_path):

@@ -9,9 +9,9 @@ from helpers.benchmark_data import write_benchmarks
 import atv
 from atv.comparison.answers import Answers, table
 from atv.comparison.compared import Comparison
-from atv.comparison.paired_scores import holm
 from atv.comparison.units import Units, belonging
 from atv.evaluation.scores import task_scores
+from atv.statistics.p_values import corrected
 
 
 def question(task, metric, number, group="", category="", picture="", answer="A", **more):
@@ -102,7 +102,9 @@ def test_p_values_are_corrected_over_all_comparisons_of_a_kind(comparison):
     for kind, count in (("averages", 2), ("tasks", 6), ("categories", 4)):
         rows = comparison.of_kind(kind)
         assert len(rows) == count
-        assert [row.corrected for row in rows] == pytest.approx(holm([row.effect.p for row in rows]))
+        assert [row.corrected for row in rows] == pytest.approx(
+            corrected([row.effect.p for row in rows], "any false one")
+        )
 
 
 def test_questions_of_one_right_or_wrong_answer_are_tested_exactly():

@@ -126,6 +126,32 @@ def test_a_plain_string_is_recognised(tmp_path):
     assert [type(load_calibration(str(path))) for path in found] == kinds
 
 
+def test_a_folder_of_rows_in_json_is_recognised_by_its_split(tmp_path):
+    file, _ = sharegpt4v(tmp_path, 2)
+    (tmp_path / "coco").symlink_to(tmp_path / "images" / "coco")
+    assert load_calibration(str(tmp_path)).annotations == file
+    file.rename(tmp_path / "my_train.json")
+    (tmp_path / "my_test.json").write_text("[]")
+    data = load_calibration(str(tmp_path))
+    assert data.annotations.name == "my_train.json" and reds(data.read(1)) == pytest.approx([1], abs=2)
+    (tmp_path / "rows_train.jsonl").touch()
+    with pytest.raises(ValueError, match=r"^calibration: .* name one of my_train.json, rows_train.jsonl"):
+        load_calibration(str(tmp_path))
+    for name in ("my_train.json", "rows_train.jsonl"):
+        (tmp_path / name).unlink()
+    with pytest.raises(ValueError, match=r"^calibration: .* holds no split 'train' as json .*; there are test"):
+        load_calibration(str(tmp_path))
+
+
+def test_the_training_split_of_an_imagefolder_is_recognised(tmp_path):
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        metadata(tmp_path / split, f"file_name,text\na.jpg,{split}\n", "csv")
+    (tmp_path / "about.json").write_text("{}")
+    data = load_calibration(str(tmp_path))
+    assert len(data) == 1 and data.read(0).turns[1]["text"] == "train"
+
+
 BAD = {
     "columns missing": (
         lambda folder: llava_next_rows(2).rename_column("conversations", "talk").save_to_disk(folder / "rows"),

@@ -79,7 +79,7 @@ def test_commands_of_the_docs_parse(page, paths, tmp_path, monkeypatch):
         (tmp_path / "run.yaml").write_text(code)
         assert number == 0
     for command in commands(page):
-        parser().parse_args(without_plugins(command, paths))
+        parser(command[0]).parse_args(without_plugins(command, paths))
 
 
 def test_links_lead_somewhere():

@@ -91,6 +91,7 @@ class Here(Commands):
             raise CommandFailed(f"atv {arguments[0]} failed")
 
 
+@pytest.mark.slow
 def test_the_whole_command_on_the_bundled_model(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("experiments.reproduce.Commands", Here)
     data, out = write_benchmarks(tmp_path / "data"), tmp_path / "out"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from atv.evaluation.estimates import mean_over
 from atv.evaluation.scores import kept_share
+from atv.statistics.estimates import mean_over
 
 REAL = dict(np.load(Path(__file__).parent / "real_answers.npz", allow_pickle=False))
 # So many standard deviations from its mean, no more, is a seed's share of lost answers: then it is never below 0.

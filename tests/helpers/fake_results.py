@@ -12,7 +12,7 @@ from atv.ablation.results import Results
 from atv.ablation.store import FinishedCell
 from atv.ablation.tables import RETENTION
 from atv.ablation.writing import write_results
-from atv.evaluation.estimates import Estimate
+from atv.statistics.estimates import Estimate
 
 TASKS = ["circular", "diagrams", "knowledge", "multistep", "paired", "presence", "reading", "relations", "average"]
 

@@ -126,7 +126,8 @@ def test_generated_image_ids_are_text_and_embeddings_alone_are_refused(llava):
             return 4
 
     ids = torch.tensor([[IMAGE]])
-    assert visual_mask(LVLM.of(llava), {"input_ids": ids, "past_key_values": Filled()}) is None
+    for name in ("cache", "past_key_values"):
+        assert visual_mask(LVLM.of(llava), {"input_ids": ids, name: Filled()}) is None
     assert visual_mask(LVLM.of(llava), {"input_ids": ids}).all()
     with pytest.raises(ValueError, match="inputs_embeds alone"):
         visual_mask(LVLM.of(llava), {"inputs_embeds": torch.zeros(1, 1, 4)})

@@ -36,6 +36,20 @@ def test_files_that_are_named_exist(file):
     assert (ROOT / file).is_file()
 
 
+def test_every_pinned_version_but_torchs_has_its_hashes():
+    pinned = set((ROOT / "constraints.txt").read_text().splitlines())
+    hashed = [line.split() for line in (ROOT / "requirements.txt").read_text().splitlines()]
+    left_out = {line for line in pinned if line.split("==")[0] in ("torch", "torchvision", "num2words", "docopt")}
+
+    def plain(pins):
+        return {pin.lower().replace("_", "-") for pin in pins}
+
+    assert plain(pin for pin, *_ in hashed) == plain(pinned - left_out)
+    assert all(
+        hashes and all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", own) for own in hashes) for _, *hashes in hashed
+    )
+
+
 def test_hooks_before_a_commit_fetch_nothing():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     assert [repository["repo"] for repository in hooks] == ["local"]

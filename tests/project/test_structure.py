@@ -8,7 +8,7 @@ import pytest
 
 ATV = Path(__file__).parents[2] / "atv"
 LAYERS = [
-    {"plugins", "records", "runtime"},
+    {"plugins", "records", "runtime", "statistics"},
     {"data", "bundled", "everyday"},
     {"model"},
     {"figures", "selection", "criteria", "patterns", "allocation", "refinement"},

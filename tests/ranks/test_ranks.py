@@ -86,6 +86,7 @@ def test_a_rank_that_fails_ends_all_with_its_own_message(rank, tmp_path):
     assert time.perf_counter() - started < 100
 
 
+@pytest.mark.slow
 def test_sigterm_to_one_rank_ends_all_within_a_block(tmp_path):
     done = start(2, tmp_path, 1, "is-preempted")
     assert done.returncode != 0 and "stopped by SIGTERM with 1 block finished" in done.stderr

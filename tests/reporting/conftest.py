@@ -4,7 +4,7 @@ import pytest
 from helpers.fake_results import Flat, Quiet, write
 
 from atv.ablation.findings import Finding
-from atv.evaluation.estimates import Estimate
+from atv.statistics.estimates import Estimate
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,9 @@ from helpers.fake_results import Flat, write
 from scipy.stats import t
 
 from atv.ablation.findings import Finding
-from atv.evaluation.estimates import Estimate, Spread
 from atv.reporting.collection import Collection
 from atv.reporting.pages import page
+from atv.statistics.estimates import Estimate, Spread
 
 
 class Later(Flat):
@@ -49,7 +49,7 @@ def test_verdicts_are_corrected_for_all_findings_of_the_report(results, tmp_path
     assert list(found.standing.values()) == [False, True, True]
     text = page(found, tmp_path, "md")
     assert "one report of 4 findings" in text and "2 of 3 decided verdicts stand" in text
-    assert "Corrected p: 0.061." in text and "Corrected p: below 0.001." in text
+    assert "Corrected p: 0.061." in text and "Corrected p: <0.001." in text
     html = page(found, tmp_path, "html")
     assert "2 of 3 decided verdicts stand" in html and "corrected p 0.061" in html
 

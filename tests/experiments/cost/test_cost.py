@@ -85,6 +85,7 @@ def test_the_table_says_what_was_asked_and_met():
     assert result_page.cells(Row("a", "b", [0.5])) == ["a", "", "b", "0.5", "", ""]
 
 
+@pytest.mark.slow
 def test_the_whole_benchmark_on_a_tiny_model(tmp_path, capsys):
     from experiments.cost.__main__ import bench
 

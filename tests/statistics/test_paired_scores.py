@@ -5,10 +5,10 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import ttest_1samp
+from scipy.stats import t, ttest_1samp
 from statsmodels.stats.contingency_tables import mcnemar
 
-from atv.comparison.paired_scores import Design, differences_drawn, holm, paired, swapped
+from atv.statistics.paired_scores import Design, paired, swapped
 
 RNG = np.random.default_rng(3)
 
@@ -30,26 +30,16 @@ def looped(values, clusters, parts, weights, drawn):
     return float((means * shares).sum() / shares.sum())
 
 
-def test_numbers_are_those_of_units_that_are_really_repeated():
+def test_a_number_is_the_weighted_mean_of_its_parts():
     design, values = Design.of(CLUSTERS, PARTS, [3, 1]), scores()
-    drawn = RNG.integers(0, 3, size=(30, 6))
-    drawn[0] = [0, 0, 0, 0, 0, 2]  # A cluster of one part alone: the other part is left out.
-    found = design.numbers(values, drawn)
-    assert found.shape == (30, 2)
-    for row, counts in enumerate(drawn):
-        if counts.sum():
-            named = dict(zip("abcdef", counts, strict=True))
-            expected = [looped(own, CLUSTERS, PARTS, [3, 1], named) for own in values]
-            assert found[row] == pytest.approx(expected)
-    assert design.number(values) == pytest.approx(
-        np.mean([0.75 * own[PARTS == 0].mean() + 0.25 * own[PARTS == 1].mean() for own in values])
-    )
+    expected = [0.75 * own[PARTS == 0].mean() + 0.25 * own[PARTS == 1].mean() for own in values]
+    assert design.number(values) == pytest.approx(np.mean(expected))
 
 
 def test_clusters_add_up_to_the_difference():
-    design, gap = Design.of(CLUSTERS, PARTS), scores() - scores()
+    design, gap = Design.of(CLUSTERS, PARTS), scores()[0] - scores()[1]
     assert design.shifts(gap).shape == (6,)
-    assert design.shifts(gap).sum() == pytest.approx(design.number(gap))
+    assert design.shifts(gap).sum() == pytest.approx(design.number(gap[None]))
 
 
 def test_a_p_value_counts_every_swap_of_clusters():
@@ -87,12 +77,11 @@ def test_the_interval_is_that_of_all_resamples():
     for chosen in product(range(4), repeat=4):
         named = dict(enumerate(np.bincount(chosen, minlength=4)))
         every.append(looped(second[0] - first[0], clusters, parts, [1, 1], named))
-    drawn = differences_drawn(first, second, design)
-    assert drawn.mean() == pytest.approx(np.mean(every), abs=4 * np.std(every) / np.sqrt(2000))
-    assert drawn.std() == pytest.approx(np.std(every), rel=0.06)
     effect = paired(first, second, design)
-    reached = [np.mean(np.array(every) <= bound) for bound in (effect.low, effect.high)]
-    assert reached[0] == pytest.approx(0.025, abs=0.015) and reached[1] == pytest.approx(0.975, abs=0.015)
+    for bound, share in ((effect.low, 0.025), (effect.high, 0.975)):
+        # Many of the 256 resamples are alike.
+        below, reached = (np.mean(np.array(every) < bound + small) for small in (-1e-9, 1e-9))
+        assert below - 0.015 < share < reached + 0.015
 
 
 def test_whole_clusters_are_drawn_and_repeats_of_a_question_buy_nothing():
@@ -105,25 +94,33 @@ def test_whole_clusters_are_drawn_and_repeats_of_a_question_buy_nothing():
     assert alone.high - alone.low < 0.6 * (once.high - once.low)
 
 
-def test_seeds_are_drawn_with_the_variance_of_their_mean():
+def test_seeds_reach_as_far_as_t_over_them_says():
     design, level = Design.of(np.arange(5)), np.array([0.1, 0.4, 0.9])
     first, second = np.zeros((1, 5)), np.tile(level[:, None], 5)
+
+    def reaches(*models, **same):
+        effect = paired(*models, design, **same)
+        return pytest.approx(effect.value - effect.low), effect.high - effect.value
+
     # Questions are all alike: seeds alone make the interval.
-    drawn = differences_drawn(first, second, design)
-    assert drawn.var() == pytest.approx(level.var(ddof=1) / 3, rel=0.1)
-    together = differences_drawn(second - 0.2, second, design, same_seeds=True)
-    assert np.ptp(together) < 1e-12 and together[0] == pytest.approx(0.2)
-    apart = differences_drawn(second - 0.2, second, design)
-    assert apart.var() == pytest.approx(2 * level.var(ddof=1) / 3, rel=0.1)
+    alone = t.isf(0.025, 2) * level.std(ddof=1) / np.sqrt(3)
+    assert reaches(first, second) == (alone, pytest.approx(alone))
+    assert reaches(second - 0.2, second) == (alone * np.sqrt(2), pytest.approx(alone * np.sqrt(2)))
+    assert reaches(second - 0.2, second, same_seeds=True) == (pytest.approx(0), pytest.approx(0))
 
 
-def test_holm_is_the_formula():
-    p = [0.01, 0.04, 0.03, 0.005]
-    order, expected, running = np.argsort(p), np.empty(4), 0.0
-    for rank, place in enumerate(order):
-        running = max(running, min(1.0, (4 - rank) * p[place]))
-        expected[place] = running
-    assert holm(p) == pytest.approx(expected.tolist()) and holm([]) == []
+def test_seeds_and_clusters_add_up_as_squares():
+    design, first, second = Design.of(CLUSTERS, PARTS), scores(1), scores(3)
+    seeds = [design.number(own[None]) for own in second]
+    alone, effect = paired(first, second.mean(0), design), paired(first, second, design)
+    squared = (t.isf(0.025, 2) * np.std(seeds, ddof=1)) ** 2 / 3
+    assert (effect.value - effect.low) ** 2 == pytest.approx((alone.value - alone.low) ** 2 + squared)
+    assert (effect.high - effect.value) ** 2 == pytest.approx((alone.high - alone.value) ** 2 + squared)
+
+
+def test_one_cluster_tells_of_no_spread():
+    effect = paired(scores(1), scores(1), Design.of(np.zeros(12)))
+    assert (effect.low, effect.high, effect.p) == (-np.inf, np.inf, 1)
 
 
 def test_two_calls_give_the_same_and_what_does_not_fit_is_refused():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap, t, ttest_1samp
 
-from atv.evaluation.estimates import Estimate, Spread, TaskPart, mean_estimate, mean_over
+from atv.statistics.estimates import Estimate, Spread, TaskPart, mean_estimate, mean_over
 
 RNG = np.random.default_rng(3)
 

@@ -1,13 +1,14 @@
 """Paired statistics of two models' scores on the same questions: plain arrays in, one effect out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest, permutation_test
-from statsmodels.stats.multitest import multipletests
+from scipy.stats import binomtest, bootstrap, permutation_test
+
+from atv.statistics.estimates import mean_estimate
 
 Floats = NDArray[np.float64]
 Test = Literal["exact", "permutation"]
@@ -66,34 +67,29 @@ class Design:
         """Of clusters."""
         return int(self.clusters.max()) + 1
 
-    def sums(self, scores: Floats) -> Floats:
-        """Scores (seeds, units) added up by cluster and part: (seeds, clusters, parts)."""
-        shape = (self.count, len(self.weights))
-        place = self.clusters * shape[1] + self.parts
-        added = [np.bincount(place, weights=row, minlength=shape[0] * shape[1]) for row in scores]
-        return np.reshape(added, (len(scores), *shape))
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Units of each part (parts,)."""
+        return np.bincount(self.parts)
 
-    def numbers(self, scores: Floats, drawn: NDArray[np.int64]) -> Floats:
-        """The number that scores make where every cluster counts so many times: (resamples, seeds).
-
-        Args:
-            scores: (seeds, units).
-            drawn: how often each cluster counts (resamples, clusters). A part of which none was drawn is left out.
-        """
-        size = drawn @ self.sums(np.ones((1, len(self.parts))))[0]
-        total = np.einsum("rc,scp->rsp", drawn, self.sums(scores), optimize=True)
-        there = np.where(size > 0, self.weights, 0)
-        means = total / np.maximum(size, 1)[:, None]
-        return np.einsum("rsp,rp->rs", means, there / there.sum(1, keepdims=True))
+    def by_seed(self, scores: Floats) -> Floats:
+        """The number that each seed's scores (seeds, units) make: (seeds,)."""
+        means = [np.bincount(self.parts, weights=own) / self.sizes for own in scores]
+        return np.stack(means) @ self.weights
 
     def number(self, scores: Floats) -> float:
         """The number that scores (seeds, units) make, the mean of the seeds."""
-        return float(self.numbers(scores, np.ones((1, self.count), np.int64)).mean())
+        return float(self.by_seed(scores).mean())
 
     def shifts(self, scores: Floats) -> Floats:
-        """What each cluster adds to the number, mean of the seeds: (clusters,)."""
-        size = np.bincount(self.parts, minlength=len(self.weights))
-        return self.sums(scores).mean(0) @ (self.weights / size)
+        """What each cluster adds to the number of scores (units,): (clusters,)."""
+        return self.sums(scores) @ (self.weights / self.sizes)
+
+    def sums(self, scores: Floats) -> Floats:
+        """Scores (units,) added up by cluster and part: (clusters, parts)."""
+        added = np.zeros((self.count, len(self.weights)))
+        np.add.at(added, (self.clusters, self.parts), scores)
+        return added
 
 
 @dataclass(frozen=True)
@@ -101,7 +97,9 @@ class Effect:
     """By how much a second model's number exceeds the first's.
 
     Attributes:
-        value, low, high: the difference and its 95% bootstrap interval.
+        value, low, high: the difference and its 95% interval: a bootstrap over clusters, and t over seeds where there
+            are several, their distances from the value added as squares (Graybill and Wang, 1980). With one seed it is
+            the interval of other questions, not of other seeds.
         p: of no difference, two-sided.
         test: "exact" where all ways to swap the two models' answers were counted, else "permutation".
         clusters: how many were resampled.
@@ -120,36 +118,53 @@ def paired(first: ArrayLike, second: ArrayLike, design: Design, *, same_seeds: b
 
     Args:
         first, second: scores (seeds, units), each with its own number of seeds; (units,) is one seed.
-        same_seeds: whether row i of both was made with the same seed, so that seeds are drawn together.
+        same_seeds: whether row i of both was made with the same seed.
 
     Raises:
         ValueError: for scores that do not fit the design, or no numbers.
     """
     before, after = (_scores(values, design) for values in (first, second))
-    drawn = differences_drawn(before, after, design, same_seeds=same_seeds)
-    low, high = np.percentile(drawn, (2.5, 97.5))
-    gap = after.mean(0, keepdims=True) - before.mean(0, keepdims=True)
+    gap = after.mean(0) - before.mean(0)
+    value, (low, high) = design.number(gap[None]), resampled(gap, design)
+    by_seed = [after - before] if same_seeds else [after, before]
+    reach = _reach_of_seeds([design.by_seed(scores) for scores in by_seed])
     p, test = swapped(design.shifts(gap))
-    return Effect(design.number(gap), float(low), float(high), p, test, design.count)
+    low, high = value - np.hypot(value - low, reach), value + np.hypot(high - value, reach)
+    return Effect(value, float(low), float(high), p, test, design.count)
 
 
-def differences_drawn(first: Floats, second: Floats, design: Design, *, same_seeds: bool = False) -> Floats:
-    """The difference in each bootstrap resample of clusters, and of seeds where there are several: (resamples,).
+def resampled(scores: Floats, design: Design) -> tuple[float, float]:
+    """The 95% interval of the number that scores (units,) make, by bootstrap of the clusters.
 
-    Of n seeds n - 1 are drawn, which gives the mean of n its variance (Rao and Wu, 1988). Of one seed nothing is
-    drawn: the interval is that of other questions, not of other seeds.
+    A part of which none is drawn is left out of a resample. One cluster alone tells of no spread, and has no bounds.
+    """
+    if design.count == 1:
+        return -np.inf, np.inf
+    sums, sizes = design.sums(scores), design.sums(np.ones_like(scores))
+
+    def numbers(drawn: NDArray[np.int64], axis: int) -> Floats:
+        places = drawn + design.count * np.arange(len(drawn))[:, None]
+        often = np.bincount(places.ravel(), minlength=places.size).reshape(drawn.shape)
+        size = often @ sizes
+        there = np.where(size > 0, design.weights, 0)
+        return (often @ sums / np.maximum(size, 1) * there).sum(-1) / there.sum(-1)
+
+    clusters = (np.arange(design.count),)
+    made = bootstrap(
+        clusters, numbers, n_resamples=RESAMPLES, batch=_BATCH, vectorized=True, method="percentile", rng=0
+    )
+    low, high = made.confidence_interval
+    return float(low), float(high)
+
+
+def _reach_of_seeds(numbers: Sequence[Floats]) -> float:
+    """By how much other seeds move a sum of means: t over each, squares added; one seed alone adds nothing.
 
     Args:
-        first, second, same_seeds: as for ``paired``.
+        numbers: of each mean, the number by seed (seeds,).
     """
-    rng = np.random.default_rng(0)
-    parts = []
-    for drawn in _clusters_drawn(design.count, rng):
-        before, after = design.numbers(first, drawn), design.numbers(second, drawn)
-        of_second = _seeds_drawn(len(second), len(drawn), rng)
-        of_first = of_second if same_seeds else _seeds_drawn(len(first), len(drawn), rng)
-        parts.append((after * of_second).sum(1) - (before * of_first).sum(1))
-    return np.concatenate(parts)
+    means = [mean_estimate(by_seed) for by_seed in numbers if len(by_seed) > 1]
+    return float(np.sqrt(sum((mean.high - mean.value) ** 2 for mean in means)))
 
 
 def swapped(shifts: Floats) -> tuple[float, Test]:
@@ -166,15 +181,16 @@ def swapped(shifts: Floats) -> tuple[float, Test]:
         return 1.0, "exact"
     if np.ptp(np.abs(moved)) <= _NOTHING:
         return float(binomtest(int((moved > 0).sum()), len(moved)).pvalue), "exact"
+    moved = moved / np.abs(moved).max()
+
+    def total(swapped: Floats, axis: int) -> Floats:
+        # Sums that are alike are so however they are added up.
+        return np.round(swapped.sum(axis), 9)
+
     found = permutation_test(
-        (moved,), np.sum, permutation_type="samples", n_resamples=SWAPS, vectorized=True, batch=_BATCH, rng=0
+        (moved,), total, permutation_type="samples", n_resamples=SWAPS, vectorized=True, batch=_BATCH, rng=0
     )
     return min(float(found.pvalue), 1.0), "exact" if 2 ** len(moved) <= SWAPS else "permutation"
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """The p-values of several comparisons, corrected together (Holm, 1979)."""
-    return [float(value) for value in multipletests(p, method="holm")[1]] if len(p) else []
 
 
 def _scores(values: ArrayLike, design: Design) -> Floats:
@@ -184,18 +200,3 @@ def _scores(values: ArrayLike, design: Design) -> Floats:
     if not np.isfinite(scores).all():
         raise ValueError("expected scores that are numbers")
     return scores
-
-
-def _clusters_drawn(count: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """How often each cluster is drawn: (resamples, clusters) in batches."""
-    for start in range(0, RESAMPLES, _BATCH):
-        rows = min(_BATCH, RESAMPLES - start)
-        chosen = rng.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]
-        yield np.bincount(chosen.ravel(), minlength=rows * count).reshape(rows, count)
-
-
-def _seeds_drawn(seeds: int, resamples: int, rng: np.random.Generator) -> Floats:
-    """The weight of each seed: (resamples, seeds), 1 in sum."""
-    if seeds == 1:
-        return np.ones((resamples, 1))
-    return rng.multinomial(seeds - 1, np.full(seeds, 1 / seeds), resamples) / (seeds - 1)
