@@ -29,8 +29,8 @@ from atv.api import (
     save,
     verify,
 )
-from atv.criteria import ADMM, ALPS, RIA, Criterion, Magnitude, PoolStatistics, Pruned, SparseGPT, Wanda
-from atv.patterns import NOfM, Pattern, PerBlock, PerLayer, Unstructured
+from atv.criteria import ADMM, ALPS, RIA, Criterion, Fluctuation, Magnitude, PoolStatistics, Pruned, SparseGPT, Wanda
+from atv.patterns import AttentionHeads, FFNChannels, NOfM, Pattern, PerBlock, PerLayer, Unstructured
 from atv.records.masks import load_masks, save_masks
 from atv.records.pruning_report import BlockReport, PathwayReport, PruningReport
 from atv.refinement import DSnoT, LeastSquares, Reconstruction, Refinement, SparseSwaps
@@ -65,6 +65,7 @@ __all__ = [
     "AllTokens",
     "Allocation",
     "AlphaPruning",
+    "AttentionHeads",
     "AttentionTopK",
     "BenchmarkAnswers",
     "BenchmarkQuestions",
@@ -77,7 +78,9 @@ __all__ = [
     "DiversityTopK",
     "DriftTopK",
     "ECoFLaP",
+    "FFNChannels",
     "FinetuningSettings",
+    "Fluctuation",
     "LeastSquares",
     "Magnitude",
     "NOfM",

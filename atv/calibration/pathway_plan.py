@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from atv.allocation import Allocation, DenseStatistics, Uniform
 from atv.criteria import Criterion, PoolStatistics, Pruned
+from atv.model.lvlm import LVLM
 from atv.model.targets import Target
 from atv.patterns import Pattern
 from atv.plugins import ContractError
@@ -71,20 +72,14 @@ class Plan:
         """Whether kept weights may change."""
         return self.criterion.updates_weights or self.reconstruct is not None
 
-    def check(self, targets: Mapping[str, Target]) -> None:
+    def check(self, lvlm: LVLM, targets: Mapping[str, Target]) -> None:
         """Whether every part can serve every target.
 
         Raises:
             ValueError: for a target that the pattern does not fit, or an expert where a part knows Linears alone.
         """
+        self.pattern.check(lvlm, targets, self.sparsity)
         for name, target in targets.items():
-            try:
-                mask = self.pattern.mask(torch.zeros(1, target.in_features), self.sparsity)
-            except ValueError as error:
-                raise ValueError(f"{error} ({name})") from error
-            if mask.shape != (1, target.in_features) or mask.dtype != torch.bool:
-                kind, made = type(self.pattern).__name__, f"{mask.dtype} {tuple(mask.shape)}"
-                raise ContractError(f"pattern: {kind}.mask gave {made} for scores of (1, {target.in_features}): {name}")
             if self.refine is not None and self.pattern.swap_width(target.in_features) is None:
                 step, kind = type(self.refine).__name__, type(self.pattern).__name__
                 raise ValueError(

@@ -41,7 +41,7 @@ class PoolStatistics:
             ValueError: naming the class that asks, where they were not gathered.
         """
         if self.mean is None or self.variance is None:
-            raise ValueError(f"refine: {asked_by} needs means of the pool, and these statistics hold none")
+            raise ValueError(f"{asked_by} needs means of the pool, and these statistics hold none")
         return self.mean, self.variance
 
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atv.model.loading import load_processor, model_folder
-from atv.output.pruned_folder import read_pruned
+from atv.output.pruned_folder import masks_of, read_pruned, removal_of
+from atv.patterns import recorded_pattern
 from atv.records.masks import PackedMasks
 from atv.records.pruning_report import PruningReport, TargetReport
 from atv.verification.answering import answer
 from atv.verification.compact import sizes
-from atv.verification.mask_checks import check_names, check_pattern, label, recorded_pattern
-from atv.verification.saved_model import SavedModel, opened
+from atv.verification.mask_checks import check_names, check_pattern, label
+from atv.verification.saved_model import SavedModel, WhatIsLeft, opened
 from atv.verification.weight_checks import BaseCheck, ZerosCheck, check_tensors
 
 Watch = Callable[[Sequence[str]], Iterable[str]]
@@ -69,21 +70,26 @@ class Verification:
         with ExitStack() as stack:
             pruned = stack.enter_context(opened(self.folder, self.trust_remote_code))
             base = stack.enter_context(opened(self.base, self.trust_remote_code)) if self.base else None
+            if base is not None and (removal := removal_of(report, pruned.lvlm)) is not None:
+                base = WhatIsLeft(base.lvlm, removal)
             found = self._masks(report, pruned)
-            found |= self._tensors(report, pruned, base)
-            return found | self._answer(pruned) | _sizes(pruned, report.masks)
+            masks = masks_of(report, pruned.lvlm)
+            found |= self._tensors(report, masks, pruned, base)
+            return found | self._answer(pruned) | _sizes(pruned, masks)
 
     def _masks(self, report: PruningReport, pruned: SavedModel) -> dict[str, str]:
         masks = report.masks
-        check_names(masks, report.targets, pruned.lvlm)
+        check_names(masks, masks_of(report, pruned.lvlm).shapes, report.targets, pruned.lvlm)
         ((pathway, plan),) = report.plans.items()
-        pattern = recorded_pattern(plan["pattern"])
+        pattern = recorded_pattern(plan["pattern"]).fitted(pruned.lvlm)
         check_pattern(pattern, masks, report.allocation.sparsities[pathway], pruned.lvlm)
         found = f"of {len(masks)} targets, {masks.sparsity:.2%} of their weights pruned"
         return {"masks": found, "pattern": f"{label(pattern)} holds in every mask"}
 
-    def _tensors(self, report: PruningReport, pruned: SavedModel, base: SavedModel | None) -> dict[str, str]:
-        masks, tuning = report.masks, report.finetuning
+    def _tensors(
+        self, report: PruningReport, masks: PackedMasks, pruned: SavedModel, base: SavedModel | None
+    ) -> dict[str, str]:
+        tuning = report.finetuning
         updated = bool(report.updates_weights or tuning)
         compared = None if base is None else BaseCheck(base, masks, updated, tuning.get("train_also") or ())
         if compared is not None:

@@ -1,47 +1,36 @@
 """Whether masks are what a report says: of the right targets and shapes, and chosen by the pattern."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor
 
 from atv.model.lvlm import LVLM
 from atv.patterns import Pattern
-from atv.plugins import arguments, find
+from atv.plugins import arguments
 from atv.records.masks import PackedMasks
 from atv.records.pruning_report import TargetReport
 from atv.verification.errors import VerificationError
 
 
-def check_names(masks: PackedMasks, rows: Mapping[str, TargetReport], lvlm: LVLM) -> None:
+def check_names(
+    masks: PackedMasks, left: Mapping[str, Sequence[int]], rows: Mapping[str, TargetReport], lvlm: LVLM
+) -> None:
     """Masks, rows of the report and targets of the model are of one another, with equal shapes.
+
+    ``left`` are the masks' shapes in this model, which is smaller where structures were taken out whole.
 
     Raises:
         VerificationError: naming the first that is not.
     """
     for name in sorted(masks.keys() ^ rows.keys()):
         raise VerificationError(f"{name} is {'a mask' if name in masks else 'in the report'} alone")
-    for name, shape in masks.shapes.items():
+    for name, shape in left.items():
         target = lvlm.prunable.get(name)
         if target is None:
             raise VerificationError(f"{name} has a mask, and the model no such Linear or expert")
         if list(target.weight.shape) != shape:
             raise VerificationError(f"{name}: the mask is {shape}, the weight {list(target.weight.shape)}")
-
-
-def recorded_pattern(settings: Mapping[str, Any]) -> Pattern:
-    """The pattern that a report's settings describe; a plug-in's file must have been imported.
-
-    Raises:
-        ValueError: for a class that is not known, or cannot be made from these arguments.
-    """
-    given = dict(settings)
-    kind = find(given.pop("class"), Pattern, "pattern")
-    try:
-        return kind(**given)
-    except TypeError as error:
-        raise ValueError(f"pattern: {kind.__name__} cannot be made from {given}: {error}") from error
 
 
 def check_pattern(pattern: Pattern, masks: PackedMasks, sparsities: Mapping[str, float], lvlm: LVLM) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from atv.model.lvlm import LVLM
 from atv.model.offload import load_mapped, stored
+from atv.model.removal import Removal
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,26 @@ class SavedModel:
         """The values, read from the files now."""
         value = self.tensors[name]
         return stored(self.lvlm.model, name) if value.device.type == "meta" else value
+
+
+@dataclass(frozen=True)
+class WhatIsLeft(SavedModel):
+    """A saved model as structures that went whole leave it: tensors are cut as they are read."""
+
+    removal: Removal
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """As of any saved model; those that are cut as empty ones of the shapes that are left."""
+        return {name: self._left(name, value) for name, value in super().tensors.items()}
+
+    def tensor(self, name: str) -> Tensor:
+        """What is left of the values, read from the files now."""
+        return self.removal.cut(name, SavedModel(self.lvlm).tensor(name))
+
+    def _left(self, name: str, value: Tensor) -> Tensor:
+        shape = self.removal.shape(name, value.shape)
+        return value if shape == list(value.shape) else value.new_empty(shape, device="meta")
 
 
 @contextmanager
