@@ -148,6 +148,11 @@ class PruningReport:
         return self.masks.pruned / self.parameters
 
     @property
+    def sizes(self) -> str:
+        """What is smaller in the saved model's config, in words: "intermediate_size 1536 -> 1088"."""
+        return ", ".join(f"{name} {before} -> {after}" for name, (before, after) in self.smaller.items())
+
+    @property
     def plans(self) -> dict[str, dict[str, Any]]:
         """Pathway -> selection, criterion, pattern and allocation with their arguments, and the sparsity asked for."""
         return self.settings["plans"]

@@ -75,7 +75,7 @@ class Verification:
             found = self._masks(report, pruned)
             masks = masks_of(report, pruned.lvlm)
             found |= self._tensors(report, masks, pruned, base)
-            return found | self._answer(pruned) | _sizes(pruned, masks)
+            return found | self._answer(pruned) | _sizes(pruned, masks, report.sizes)
 
     def _masks(self, report: PruningReport, pruned: SavedModel) -> dict[str, str]:
         masks = report.masks
@@ -110,8 +110,10 @@ class Verification:
         return {"generation": repr(answer(pruned, processor, self.tokens))}
 
 
-def _sizes(pruned: SavedModel, masks: PackedMasks) -> dict[str, str]:
+def _sizes(pruned: SavedModel, masks: PackedMasks, smaller: str) -> dict[str, str]:
     size = sizes(pruned, masks)
+    if smaller:
+        return {"size": f"{size.dense / 1e6:.1f} MB, a smaller model ({smaller})"}
     compact = f"{size.compact / 1e6:.1f} MB with bit-packed masks and compacted values ({size.share:.1%})"
     return {"size": f"{size.dense / 1e6:.1f} MB dense with zeros; {compact}"}
 

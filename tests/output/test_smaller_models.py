@@ -1,0 +1,263 @@
+"""Structures that went whole: the saved model is an ordinary smaller one, and says the same."""
+
+import copy
+import json
+
+import pytest
+import torch
+from conformance.families.pictures import CLIP
+from conformance.layout import IMAGE, Pictures
+from conformance.sizes import text
+from conformance.table import Samples, build, usual_samples
+from helpers.moe import moe_llava
+from helpers.pruned_folders import edit, save_pruned
+from helpers.tiny import make_batch, random_llava
+from helpers.tuning import SETTINGS
+from transformers import CONFIG_MAPPING, AutoModelForImageTextToText
+
+import atv
+from atv.finetuning.training_run import finish, prepare
+from atv.model.lvlm import LVLM
+from atv.model.offload import load_offloaded
+from atv.output.pruned_folder import masks_of
+from atv.records.pruning_report import PruningReport
+from atv.verification.errors import VerificationError
+from atv.verification.folder import Verification
+
+PATTERNS = {"channels": atv.FFNChannels(8), "heads": atv.AttentionHeads()}
+DOWN = "model.language_model.layers.1.mlp.down_proj"
+# LVLM types, and decoders as the language model of a LLaVA.
+TYPES = ["gemma3", "internvl", "mistral3", "paligemma", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"]
+DECODERS = {"gemma": {}, "gemma2": {}, "llama": {"attention_bias": True, "mlp_bias": True}, "qwen3": {}}
+# Their heads are as wide as the hidden size divided by the number of heads.
+HIDDEN_BY_HEADS = ["qwen2_vl", "qwen2_5_vl"]
+CASES = [(kind, pattern) for kind in [*TYPES, *DECODERS] for pattern in PATTERNS]
+CASES = [(kind, pattern) for kind, pattern in CASES if kind not in HIDDEN_BY_HEADS or pattern == "channels"]
+
+
+def never_read():
+    pytest.fail("a sample was read")
+    yield
+
+
+def around(decoder, **more):
+    """A LLaVA around a decoder, every parameter moved from where it starts."""
+    torch.manual_seed(0)
+    sizes = text(decoder, **DECODERS.get(decoder, {}) | more)
+    config = CONFIG_MAPPING["llava"](text_config=sizes, vision_config=CLIP, image_token_index=IMAGE)
+    model = AutoModelForImageTextToText.from_config(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.2 * torch.randn_like(parameter)
+    return model
+
+
+def made(kind):
+    if kind in DECODERS:
+        return around(kind), Samples(Pictures(), [[[3, "image", 4], [2, "image", 7]], [[1, "image", 5]]]).batches()
+    return build(kind), usual_samples(kind).batches()
+
+
+def close(one, other, batches):
+    with torch.no_grad():
+        for batch in batches:
+            expected = other(**batch).logits
+            assert (one(**batch).logits - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+@pytest.mark.parametrize(("kind", "pattern"), CASES)
+def test_the_smaller_model_says_what_the_masked_one_says(kind, pattern, tmp_path):
+    model, batches = made(kind)
+    before = model.num_parameters()
+    report = save_pruned(model, batches, tmp_path, pattern=PATTERNS[pattern], sparsity=0.5)
+    smaller = AutoModelForImageTextToText.from_pretrained(tmp_path).eval()
+    decoder = smaller.config.get_text_config()
+    if pattern == "channels":
+        assert report.smaller == {"intermediate_size": [48, 24]} and decoder.intermediate_size == 24
+    else:
+        heads = (decoder.num_key_value_heads, decoder.num_attention_heads, decoder.head_dim)
+        assert heads == (1, 2, 8) and report.smaller == {"num_key_value_heads": [2, 1], "num_attention_heads": [4, 2]}
+    # Biases come on top.
+    assert 0 <= before - smaller.num_parameters() - report.masks.pruned <= 2 * 2 * 48
+    close(smaller, model, batches)
+
+
+class Noted(atv.Wanda):
+    """Wanda; keeps each weight and X^T X."""
+
+    needs_gram = True
+    updates_weights = False
+    seen: dict = {}
+
+    def prune(self, weight, pool, pattern, sparsity, mask=None):
+        Noted.seen[weight.data_ptr()] = weight.double(), pool.gram
+        return super().prune(weight, pool, pattern, sparsity, mask)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_what_reads_the_structure_makes_up_for_it(llava, batches, tmp_path, pattern):
+    """The reader's kept columns solve the damped normal equations, all other Linears keep their bits."""
+    Noted.seen = {}
+    names = {module.weight.data_ptr(): name for name, module in llava.named_modules() if hasattr(module, "weight")}
+    dense = copy.deepcopy(llava).state_dict()
+    options = {"pattern": PATTERNS[pattern], "reconstruct": "LeastSquares", "sparsity": 0.5, "propagate": False}
+    report = save_pruned(llava, batches, tmp_path, criterion=Noted(), **options)
+    for pointer, (weight, gram) in Noted.seen.items():
+        name = names[pointer]
+        mask, now = report.masks[name], llava.get_submodule(name).weight.detach().double()
+        if not name.endswith(("down_proj", "o_proj")):
+            assert torch.equal(now[mask], dense[f"{name}.weight"].double()[mask])
+            continue
+        hessian = gram + 0.01 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+        kept = mask[0]
+        solved = torch.linalg.solve(hessian[kept][:, kept], (hessian @ weight.T)[kept]).T
+        assert torch.allclose(now[:, kept], solved, rtol=1e-2, atol=1e-3 * float(solved.abs().max()))
+        assert not torch.allclose(now[:, kept], weight[:, kept], rtol=1e-2)
+    close(AutoModelForImageTextToText.from_pretrained(tmp_path).eval(), llava, batches)
+
+
+def test_blocks_that_keep_fewer_are_filled_up_with_zeros(llava, batches, tmp_path):
+    class LaterMore(atv.Allocation):
+        by_block = True
+
+        def allocate(self, linears, sparsity, dense):
+            return {name: sparsity + 0.25 * (dense.block_of[name] - 1) for name in linears}
+
+    report = save_pruned(llava, batches, tmp_path, pattern=atv.FFNChannels(4), sparsity=0.5, allocation=LaterMore())
+    left = [int(report.masks[DOWN.replace(".1.", f".{block}.")].any(0).sum()) for block in range(3)]
+    assert left == [36, 24, 12] and report.smaller == {"intermediate_size": [48, 36]}
+    smaller = AutoModelForImageTextToText.from_pretrained(tmp_path).eval()
+    close(smaller, llava, batches)
+    assert int((smaller.get_submodule(DOWN).weight != 0).any(0).sum()) == 24
+    Verification(tmp_path, tokens=0).run()
+
+
+def test_a_killed_run_goes_on_and_a_finished_one_gives_its_weights_back(llava, batches, tmp_path):
+    options = {"pattern": atv.FFNChannels(8), "reconstruct": "LeastSquares"}
+    resumed, finished = copy.deepcopy(llava), copy.deepcopy(llava)
+    atv.prune(llava, batches, run_dir=tmp_path, **options)
+    (tmp_path / "blocks" / "002.json").unlink()
+    atv.save(tmp_path, resumed, None, atv.prune(resumed, batches, run_dir=tmp_path, **options))
+    again = atv.prune(finished, batches, run_dir=tmp_path, **options)
+    assert again.smaller == {"intermediate_size": [48, 24]}
+    for name, tensor in llava.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]) and torch.equal(tensor, finished.state_dict()[name])
+
+
+def test_an_offloaded_models_shards_are_cut(batches, tmp_path):
+    random_llava().save_pretrained(tmp_path / "dense")
+    model = load_offloaded(tmp_path / "dense", "disk", torch.device("cpu"), tmp_path / "sparse" / ".offload")
+    whole, options = random_llava(), {"pattern": atv.AttentionHeads(), "sparsity": 0.5}
+    save_pruned(model, batches, tmp_path / "sparse", **options)
+    save_pruned(whole, batches, tmp_path / "whole", **options)
+    names = sorted(file.name for file in (tmp_path / "sparse").glob("model-block*"))
+    assert names == [f"model-block-{block:05d}-smaller.safetensors" for block in range(3)]
+    ours, theirs = (AutoModelForImageTextToText.from_pretrained(tmp_path / name) for name in ("sparse", "whole"))
+    assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in ours.state_dict().items())
+    Verification(tmp_path / "sparse", tmp_path / "dense", tokens=0).run()
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("smaller")
+    random_llava().save_pretrained(folder / "dense")
+    save_pruned(random_llava(), [make_batch([5, 8], 1)], folder / "sparse", pattern=atv.FFNChannels(8))
+    return folder
+
+
+def test_a_smaller_folder_is_verified_and_what_was_changed_is_named(folders, tmp_path):
+    import shutil
+
+    sparse = shutil.copytree(folders / "sparse", tmp_path / "sparse")
+    found = Verification(sparse, folders / "dense", tokens=0).run()
+    assert "kept weights of 9 equal its bit for bit" in found["base"]
+    assert "intermediate_size 48 -> 24" in found["size"] and "FFNChannels" in found["pattern"]
+    edit(sparse, lambda tensors: tensors["language_model.model.layers.1.mlp.down_proj.weight"][3, 5].mul_(1.001))
+    with pytest.raises(VerificationError, match=rf"{DOWN} differs from .* where it was kept: first at entry \(3, 5\)"):
+        Verification(sparse, folders / "dense", tokens=0).run()
+    edit(sparse, lambda masks: masks[DOWN][4].fill_(255), "masks.safetensors")
+    with pytest.raises(VerificationError, match=f"{DOWN}: the mask breaks FFNChannels"):
+        Verification(sparse, tokens=0).run()
+
+
+def test_a_smaller_folder_is_trained_whole(folders, tmp_path):
+    smaller = AutoModelForImageTextToText.from_pretrained(folders / "sparse").eval()
+    report = PruningReport.read(folders / "sparse")
+    lvlm = LVLM.of(smaller)
+    masks = masks_of(report, lvlm)
+    assert masks.sparsity == 0 and masks.shapes[DOWN] == [32, 24]
+    prepare(lvlm, masks, SETTINGS)
+    trained = {name for name, parameter in smaller.named_parameters() if parameter.requires_grad}
+    assert len(trained) == 9 and all(".mlp." in name for name in trained)
+    smaller = AutoModelForImageTextToText.from_pretrained(folders / "sparse").eval()
+    finish(LVLM.of(smaller), masks, SETTINGS, {})
+    written = atv.save(tmp_path, smaller, None, report)
+    assert written.targets == report.targets and written.targets[DOWN].shape == [32, 48]
+    assert AutoModelForImageTextToText.from_pretrained(tmp_path).config.text_config.intermediate_size == 24
+
+
+def test_the_card_says_that_the_model_is_smaller(folders):
+    card = (folders / "sparse" / "README.md").read_text()
+    assert "intermediate_size 48 -> 24" in card and "an ordinary smaller model" in card and "zeros" not in card
+    assert json.loads((folders / "sparse" / "report.json").read_text())["smaller"] == {"intermediate_size": [48, 24]}
+
+
+def test_pathways_lose_structures_of_their_own_by_masks_alone(llava, batches):
+    text, visual = (atv.Pathway(rule, 0.5, pattern=atv.FFNChannels(8)) for rule in ("TextOnly", "VisualOnly"))
+    report = atv.decouple(llava, batches, text=text, visual=visual)
+    gone = {name: ~pathway.masks[DOWN].any(0) for name, pathway in report.pathways.items()}
+    assert gone["text"].sum() == gone["visual"].sum() == 24 and not torch.equal(gone["text"], gone["visual"])
+    assert all(name.split(".")[-2] == "mlp" for name in report.pathways["text"].masks) and not report.smaller
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        (
+            lambda: build("cohere2_vision"),
+            {"pattern": "FFNChannels"},
+            "FFN channels of the decoder type cohere2 cannot be removed; types .* gemma, gemma2",
+        ),
+        (
+            lambda: moe_llava("qwen3_moe"),
+            {"pattern": "FFNChannels"},
+            "FFN channels of the decoder type qwen3_moe cannot be removed",
+        ),
+        (
+            lambda: build("qwen2_5_vl"),
+            {"pattern": "AttentionHeads"},
+            "no Qwen2_5_VLForConditionalGeneration with num_key_value_heads 1, num_attention_heads 2, head_dim 8 can be "
+            r"made: hidden_size must be divisible by num_heads \(got `hidden_size`: 32 and `num_heads`: 2\)",
+        ),
+        (
+            random_llava,
+            {"pattern": "AttentionHeads", "sparsity": 0.25},
+            r"sparsity: 0.25 leaves 3 of 4 key-value heads, and the model's config does not take them \(.*hidden size "
+            r"\(32\) is not a multiple .* heads \(3\)\.\); it takes 1, 2, 4$",
+        ),
+        (
+            random_llava,
+            {"pattern": "FFNChannels", "sparsity": 0.1},
+            "sparsity: 0.1 of 48 FFN channels is none by FFNChannels's rounding; ask for more",
+        ),
+        (
+            random_llava,
+            {"pattern": "FFNChannels", "targets": ["*.0.mlp.*"]},
+            r"targets: FFNChannels removes FFN channels from all blocks alike, and these leave out .*layers\.1\.mlp",
+        ),
+        (
+            random_llava,
+            {"pattern": "FFNChannels", "allocation": "DAS"},
+            "DAS says what each Linear loses, but under the pattern FFNChannels the Linears of a block compete",
+        ),
+        (
+            random_llava,
+            {"pattern": "FFNChannels", "refine": "SparseSwaps"},
+            "SparseSwaps moves zeros, and the pattern FFNChannels does not say where they may go",
+        ),
+    ],
+    ids=["type", "mixture", "heads of the hidden size", "heads", "rounding", "targets", "allocation", "refine"],
+)
+def test_what_cannot_be_is_refused_before_a_sample_is_read(model, options, message):
+    with pytest.raises(ValueError, match=message):
+        atv.prune(model(), never_read(), **{"sparsity": 0.5} | options)
