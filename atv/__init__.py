@@ -6,6 +6,7 @@ from atv.allocation import (
     OWL,
     Allocation,
     AlphaPruning,
+    BlockInfluence,
     ByKind,
     DenseBatch,
     DenseStatistics,
@@ -30,7 +31,7 @@ from atv.api import (
     verify,
 )
 from atv.criteria import ADMM, ALPS, RIA, Criterion, Fluctuation, Magnitude, PoolStatistics, Pruned, SparseGPT, Wanda
-from atv.patterns import AttentionHeads, FFNChannels, NOfM, Pattern, PerBlock, PerLayer, Unstructured
+from atv.patterns import AttentionHeads, FFNChannels, NOfM, Pattern, PerBlock, PerLayer, Unstructured, WholeBlocks
 from atv.records.masks import load_masks, save_masks
 from atv.records.pruning_report import BlockReport, PathwayReport, PruningReport
 from atv.refinement import DSnoT, LeastSquares, Reconstruction, Refinement, SparseSwaps
@@ -69,6 +70,7 @@ __all__ = [
     "AttentionTopK",
     "BenchmarkAnswers",
     "BenchmarkQuestions",
+    "BlockInfluence",
     "BlockReport",
     "ByKind",
     "Criterion",
@@ -108,6 +110,7 @@ __all__ = [
     "VisualRanking",
     "Wanda",
     "WeightedPools",
+    "WholeBlocks",
     "WholeSet",
     "calibration_batches",
     "compare",

@@ -42,6 +42,11 @@ class Plan:
                 f"allocation: the pattern {pattern} fixes the sparsity of every Linear, so {kind} has nothing to share "
                 "out; choose Uniform"
             )
+        if self.pattern.by_block and not self.allocation.chooses_blocks:
+            raise ValueError(
+                f"allocation: under the pattern {pattern} a block goes whole or stays, and {kind} does not choose "
+                "blocks; choose BlockInfluence"
+            )
         if self.pattern.joint and not self.allocation.by_block:
             raise ValueError(
                 f"allocation: {kind} says what each Linear loses, but under the pattern {pattern} the Linears of a "

@@ -1,7 +1,8 @@
-"""A model with structures taken out: which rows and columns stay, its config, and its tensors."""
+"""A model with structures taken out: which rows, columns and blocks stay, its config, and its tensors."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -11,15 +12,102 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from atv.data.wording import short
 from atv.model.lvlm import LVLM
-from atv.model.structures import Structure, decoder_config, members
+from atv.model.structures import Structure, block_lists, decoder_config, members
+
+
+class Removal(ABC):
+    """What stays of a model once structures were taken out; names and tensors are the dense model's unless said."""
+
+    @property
+    @abstractmethod
+    def fields(self) -> dict[str, Any]:
+        """What fields of the decoder's config are in the smaller model."""
+
+    @abstractmethod
+    def changes(self, dense: PreTrainedConfig) -> dict[str, list[int]]:
+        """Field of the decoder's config -> what it is in the dense model, and in the smaller one."""
+
+    @abstractmethod
+    def is_done(self, config: PreTrainedConfig) -> bool:
+        """Whether this is the smaller model's config already."""
+
+    @abstractmethod
+    def place(self, name: str, dims: int) -> tuple[int, Tensor] | None:
+        """The dimension in which a tensor of so many is cut, and what stays there; None for one that is not cut."""
+
+    def names(self, names: Iterable[str]) -> dict[str, str]:
+        """Of modules or tensors: what the smaller model calls those that stay -> their names."""
+        return {name: name for name in names}
+
+    def cut(self, name: str, tensor: Tensor) -> Tensor:
+        """What stays of a parameter or buffer, or of a mask that is named as its weight."""
+        if (place := self.place(name, tensor.dim())) is None:
+            return tensor
+        dim, index = place
+        return tensor.index_select(dim, index.to(tensor.device))
+
+    def shape(self, name: str, shape: Sequence[int]) -> list[int]:
+        """The shape of what stays of a tensor of this ``shape``."""
+        place = self.place(name, len(shape))
+        return [len(place[1]) if place and dim == place[0] else size for dim, size in enumerate(shape)]
+
+    def masks(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What stays of masks, by the smaller model's names: all kept, but for what stays although it is zero."""
+        return {ours: self.cut(f"{name}.weight", masks[name]) for ours, name in self.names(masks).items()}
+
+    def config(self, dense: PreTrainedConfig) -> PreTrainedConfig:
+        """The config of the smaller model."""
+        return resized(dense, self.fields)
+
+    def model(self, dense: PreTrainedModel) -> PreTrainedModel:
+        """The smaller model, for saving: it shares what was not cut, and buffers that are not saved stay empty."""
+        made, state = self._skeleton(dense), dense.state_dict()
+        left = {ours: self.cut(name, state[name]) for ours, name in self.names(state).items()}
+        made.load_state_dict(left, assign=True)
+        made.tie_weights()
+        made.generation_config = dense.generation_config
+        # By it transformers gives tensors the names and forms that the checkpoint had.
+        made._weight_conversions = getattr(dense, "_weight_conversions", None)
+        return made
+
+    def put_back(self, dense: nn.Module, smaller: Mapping[str, Tensor]) -> None:
+        """Writes the tensors of the smaller model to their places in the dense one; all else stays as it is."""
+        own = dense.state_dict()
+        for ours, name in self.names(own).items():
+            if (place := self.place(name, own[name].dim())) is None:
+                own[name].copy_(smaller[ours])
+            else:
+                own[name].index_copy_(place[0], place[1].to(own[name].device), smaller[ours].to(own[name]))
+
+    def check(self, dense: PreTrainedModel) -> None:
+        """Whether the class, given the smaller sizes, makes tensors of the shapes that are left.
+
+        Raises:
+            ValueError: where it does not, or makes none at all.
+        """
+        kind, sizes = type(dense).__name__, ", ".join(f"{name} {value}" for name, value in self.fields.items())
+        try:
+            made = {name: list(value.shape) for name, value in self._skeleton(dense).state_dict().items()}
+        except Exception as error:  # Classes check their configs each in its own way.
+            raise ValueError(f"pattern: no {kind} with {sizes} can be made: {short(error)}") from error
+        state = dense.state_dict()
+        for ours, name in self.names(state).items():
+            if made.get(ours) != (left := self.shape(name, state[name].shape)):
+                raise ValueError(
+                    f"pattern: a {kind} with {sizes} has {ours} of shape {made.get(ours)}, what is left is {left}"
+                )
+
+    def _skeleton(self, dense: PreTrainedModel) -> PreTrainedModel:
+        with torch.device("meta"):
+            made: Any = type(dense)(self.config(dense.config))
+        return made.eval()
 
 
 @dataclass(frozen=True)
-class Removal:
-    """What stays of each Linear that has a part in a structure, once ``count`` structures are left in every block.
+class RemovedParts(Removal):
+    """Rows and columns were taken out: ``count`` structures are left in every block.
 
     ``kept`` maps the module that holds a structure's Linears to the structures that stay, int64 (count,), ascending.
-    All names and tensors are those of the dense model.
     """
 
     structure: Structure
@@ -28,7 +116,7 @@ class Removal:
 
     @classmethod
     def of(cls, lvlm: LVLM, structure: Structure, masks: Mapping[str, Tensor]) -> Self:
-        """What masks of the dense model, or of the one that was made smaller by them, leave.
+        """What masks of the dense model leave; ``lvlm`` is that, or the one that was made smaller by them.
 
         A config has one size for all blocks: that of the block that keeps most, or the next that the config takes.
         Blocks that keep fewer keep some that are zero, the first ones.
@@ -45,66 +133,21 @@ class Removal:
 
     @classmethod
     def trial(cls, lvlm: LVLM, structure: Structure, count: int) -> Self:
-        """The first ``count`` structures of every block stay.
-
-        Raises:
-            ValueError: where the model's class makes no model of these sizes.
-        """
+        """The first ``count`` structures of every block stay."""
         some = torch.arange(count)
-        made = cls(structure, {_module(name): some for name in members(lvlm, structure)}, count)
-        made._check(lvlm.model)
-        return made
+        return cls(structure, {_module(name): some for name in members(lvlm, structure)}, count)
 
-    def cut(self, name: str, tensor: Tensor) -> Tensor:
-        """What stays of a parameter or buffer, or of a mask that is named as its weight."""
-        if (place := self._place(name, tensor.dim())) is None:
-            return tensor
-        dim, index = place
-        return tensor.index_select(dim, index.to(tensor.device))
-
-    def shape(self, name: str, shape: Sequence[int]) -> list[int]:
-        """The shape of what stays of a tensor of this ``shape``."""
-        place = self._place(name, len(shape))
-        return [len(place[1]) if place and dim == place[0] else size for dim, size in enumerate(shape)]
-
-    def masks(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What stays of masks: all kept, but for structures that stay because other blocks keep more."""
-        return {name: self.cut(f"{name}.weight", mask) for name, mask in masks.items()}
+    @property
+    def fields(self) -> dict[str, Any]:
+        return self.structure.config_fields(self.count)
 
     def changes(self, dense: PreTrainedConfig) -> dict[str, list[int]]:
-        """Field of the decoder's config -> what it is in the dense model, and in the smaller one."""
-        after = self.structure.config_fields(self.count)
-        return {name: [getattr(decoder_config(dense), name), after[name]] for name in self.structure.fields}
+        return {name: [getattr(decoder_config(dense), name), self.fields[name]] for name in self.structure.fields}
 
     def is_done(self, config: PreTrainedConfig) -> bool:
-        """Whether this is the smaller model's config already."""
         return self.structure.count(config) == self.count
 
-    def config(self, dense: PreTrainedConfig) -> PreTrainedConfig:
-        """The config of the smaller model."""
-        return _resized(dense, self.structure, self.count)
-
-    def model(self, dense: PreTrainedModel) -> PreTrainedModel:
-        """The smaller model, for saving: it shares what was not cut, and buffers that are not saved stay empty."""
-        made = self._skeleton(dense)
-        made.load_state_dict({name: self.cut(name, value) for name, value in dense.state_dict().items()}, assign=True)
-        made.tie_weights()
-        made.generation_config = dense.generation_config
-        # By it transformers gives tensors the names and forms that the checkpoint had.
-        made._weight_conversions = getattr(dense, "_weight_conversions", None)
-        return made
-
-    def put_back(self, dense: nn.Module, smaller: Mapping[str, Tensor]) -> None:
-        """Writes the tensors of the smaller model to their places in the dense one; all else stays as it is."""
-        own = dense.state_dict()
-        for name, value in smaller.items():
-            if (place := self._place(name, value.dim())) is None:
-                own[name].copy_(value)
-            else:
-                own[name].index_copy_(place[0], place[1].to(own[name].device), value.to(own[name]))
-
-    def _place(self, name: str, dims: int) -> tuple[int, Tensor] | None:
-        """The dimension of a tensor that is cut, and what stays there; None for one that is not cut."""
+    def place(self, name: str, dims: int) -> tuple[int, Tensor] | None:
         owner = name.rpartition(".")[0]
         side = self.structure.side(owner)
         # A bias has rows alone.
@@ -113,46 +156,66 @@ class Removal:
         within = torch.arange(side.width)
         return side.dim, (self.kept[_module(owner)][:, None] * side.width + within).flatten()
 
-    def _skeleton(self, dense: PreTrainedModel) -> PreTrainedModel:
-        with torch.device("meta"):
-            made: Any = type(dense)(self.config(dense.config))
-        return made.eval()
 
-    def _check(self, dense: PreTrainedModel) -> None:
-        """Whether the class, given the smaller sizes, makes tensors of the shapes that are left."""
-        kind = type(dense).__name__
-        try:
-            made = {name: list(value.shape) for name, value in self._skeleton(dense).state_dict().items()}
-        except Exception as error:  # Classes check their configs each in its own way.
-            raise ValueError(f"pattern: no {kind} with {self._sizes()} can be made: {short(error)}") from error
-        for name, value in dense.state_dict().items():
-            if made.get(name) != (left := self.shape(name, value.shape)):
-                raise ValueError(
-                    f"pattern: a {kind} with {self._sizes()} has {name} of shape {made.get(name)}, what is left is "
-                    f"{left}"
-                )
+@dataclass(frozen=True)
+class RemovedBlocks(Removal):
+    """Whole blocks were taken out: ``kept`` are the indices of those that stay, of ``count``, ascending."""
 
-    def _sizes(self) -> str:
-        fields = self.structure.config_fields(self.count)
-        return ", ".join(f"{name} {value}" for name, value in fields.items())
+    blocks_name: str
+    kept: tuple[int, ...]
+    count: int
+    lists: Mapping[str, list[Any]]
+
+    @classmethod
+    def of(cls, lvlm: LVLM, kept: Sequence[int], count: int) -> Self:
+        """``lvlm`` is the dense model, or the one that was made smaller."""
+        lists = block_lists(lvlm.model.config)
+        if len(lvlm.blocks) == count:
+            lists = {name: [values[block] for block in kept] for name, values in lists.items()}
+        return cls(lvlm.blocks_name, tuple(kept), count, lists)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        return {"num_hidden_layers": len(self.kept), **self.lists}
+
+    def changes(self, dense: PreTrainedConfig) -> dict[str, list[int]]:
+        return {"num_hidden_layers": [self.count, len(self.kept)]}
+
+    def is_done(self, config: PreTrainedConfig) -> bool:
+        return int(decoder_config(config).num_hidden_layers) == len(self.kept)
+
+    def place(self, name: str, dims: int) -> tuple[int, Tensor] | None:
+        return None
+
+    def names(self, names: Iterable[str]) -> dict[str, str]:
+        prefix = f"{self.blocks_name}."
+        now = {block: place for place, block in enumerate(self.kept)}
+        found: dict[str, str] = {}
+        for name in names:
+            block, _, rest = name.removeprefix(prefix).partition(".")
+            if not name.startswith(prefix):
+                found[name] = name
+            elif int(block) in now:
+                found[f"{prefix}{now[int(block)]}.{rest}"] = name
+        return found
 
 
 def refusal(config: PreTrainedConfig, structure: Structure, count: int) -> str | None:
     """Why the config cannot have ``count`` structures in every block, by its own check; None where it can."""
     try:
-        _resized(config, structure, count)
-    except Exception as error:  # As above.
+        resized(config, structure.config_fields(count))
+    except Exception as error:  # As in ``Removal.check``.
         return short(str(error).splitlines()[-1].strip())
     return None
 
 
-def _resized(config: PreTrainedConfig, structure: Structure, count: int) -> PreTrainedConfig:
-    resized = copy.deepcopy(config)
-    for name, value in structure.config_fields(count).items():
-        setattr(decoder_config(resized), name, value)
-    # Checks it as loading it from a file does.
-    type(resized).from_dict(resized.to_dict())
-    return resized
+def resized(config: PreTrainedConfig, fields: Mapping[str, Any]) -> PreTrainedConfig:
+    """A model's config with other values in its decoder's, checked as loading it from a file does."""
+    made = copy.deepcopy(config)
+    for name, value in fields.items():
+        setattr(decoder_config(made), name, value)
+    type(made).from_dict(made.to_dict())
+    return made
 
 
 def _module(linear: str) -> str:

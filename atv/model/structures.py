@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from torch import nn
 from transformers import PreTrainedConfig
 
 from atv.model.lvlm import LVLM
@@ -12,6 +14,11 @@ KNOWN = (
     *("gemma", "gemma2", "gemma3_text", "llama", "mistral", "qwen2", "qwen2_5_vl_text", "qwen2_vl_text", "qwen3"),
     "qwen3_vl_text",
 )
+
+# Features of pictures are added after the first blocks, whichever these are, so that a block has a place of its own.
+_PLACED = ("qwen3_vl_text",)
+# Fields with an entry a block.
+_LISTS = ("layer_types",)
 
 
 @dataclass(frozen=True)
@@ -92,18 +99,44 @@ def attention_heads(lvlm: LVLM) -> Structure:
     return _found(lvlm, Structure("key-value heads", "self_attn", sides, fields, {"head_dim": size}))
 
 
+def block_lists(config: PreTrainedConfig) -> dict[str, list[Any]]:
+    """Fields of the decoder's config that have an entry a block."""
+    values = {name: getattr(decoder_config(config), name, None) for name in _LISTS}
+    return {name: list(value) for name, value in values.items() if value is not None}
+
+
+def check_blocks(lvlm: LVLM) -> None:
+    """Whether blocks can be taken out one by one: each whose Linears are zero hands on what it was given.
+
+    Raises:
+        ValueError: naming a decoder of which that is not known, or a bias that stays.
+    """
+    _known(lvlm, "blocks")
+    if (kind := decoder_config(lvlm.model.config).model_type) in _PLACED:
+        raise ValueError(
+            f"pattern: blocks of {kind} cannot be removed, since features of pictures enter by their place"
+        )
+    for name, linear in lvlm.linears.items():
+        if name.endswith((".o_proj", ".down_proj")) and isinstance(linear, nn.Linear) and linear.bias is not None:
+            raise ValueError(f"pattern: no block can be removed, since {name} has a bias, which zero weights leave")
+
+
 def members(lvlm: LVLM, structure: Structure) -> list[str]:
     """Full names of all Linears that have a part in the structure."""
     return [name for name in lvlm.linears if structure.side(name)]
 
 
-def _found(lvlm: LVLM, structure: Structure) -> Structure:
+def _known(lvlm: LVLM, what: str) -> None:
     kind = decoder_config(lvlm.model.config).model_type
     if kind not in KNOWN:
         raise ValueError(
-            f"pattern: {structure.name} of the decoder type {kind} cannot be removed; types whose smaller models were "
-            f"tried: {', '.join(KNOWN)}"
+            f"pattern: {what} of the decoder type {kind} cannot be removed; types whose smaller models were tried: "
+            f"{', '.join(KNOWN)}"
         )
+
+
+def _found(lvlm: LVLM, structure: Structure) -> Structure:
+    _known(lvlm, structure.name)
     for block in range(len(lvlm.blocks)):
         for name in structure.sides:
             if (full := f"{lvlm.blocks_name}.{block}.{structure.module}.{name}") not in lvlm.linears:

@@ -54,7 +54,7 @@ def write_pruned(
     done = removal is None or removal.is_done(model.config)
     if offloaded and not any(folder.glob("model-block-*.safetensors")):
         raise ValueError(f"folder: an offloaded model is saved where its run_dir was; {str(folder)!r} has no shards")
-    report = replace(report, targets=target_rows(report.masks, lvlm, masks_of(report, lvlm)))
+    report = replace(report, targets=target_rows(report, lvlm))
 
     def write(into: Path) -> None:
         if not offloaded:
@@ -108,25 +108,38 @@ def _scores(file: Path) -> dict[str, ScoreRow]:
     return rows
 
 
-def target_rows(masks: PackedMasks, lvlm: LVLM, seen: PackedMasks) -> dict[str, TargetReport]:
+def target_rows(report: PruningReport, lvlm: LVLM) -> dict[str, TargetReport]:
     """A row a mask, in the order of the model's parameters; an offloaded model gives its weights one at a time.
 
-    ``seen`` are the masks in the model's shapes, where it is smaller than the one that they pruned.
+    The model is the one that was pruned, or the smaller one that was saved of it.
 
     Raises:
         ValueError: for a mask that does not fit the model, or prunes a weight that is not zero.
     """
-    rows: dict[str, TargetReport] = {}
+    left = masks_of(report, lvlm)
+    pruned_as, zeros = _names(report, lvlm), {}
     for parameter, views in targets_by_parameter(lvlm).items():
-        if chosen := {name: view for name, view in views.items() if name in masks}:
+        if chosen := {name: view for name, view in views.items() if name in left}:
             values = stored(lvlm.model, parameter).detach()
-            for name, view in chosen.items():
-                zeros, mask = _kept_zeros(name, view(values), seen[name]), masks[name]
-                share = (mask.numel() - int(mask.count_nonzero())) / mask.numel()
-                rows[name] = TargetReport(lvlm.block_of(name), masks.shapes[name], share, zeros)
-    if absent := sorted(masks.keys() - rows.keys()):
+            zeros |= {pruned_as[name]: _kept_zeros(name, view(values), left[name]) for name, view in chosen.items()}
+    if absent := sorted(pruned_as.values() - zeros.keys()):
         raise ValueError(f"report: it has a mask of {absent[0]}, and the model no such Linear or expert")
-    return rows
+    # Of a block that is gone nothing is left to count.
+    rows = zeros | dict.fromkeys(report.masks.keys() - zeros.keys(), 0)
+    return {name: _row(lvlm.block_of(name), report.masks[name], count) for name, count in rows.items()}
+
+
+def _names(report: PruningReport, lvlm: LVLM) -> dict[str, str]:
+    """What this model calls the targets that are in it -> the names of their masks."""
+    removal = removal_of(report, lvlm)
+    if removal is None or not removal.is_done(lvlm.model.config):
+        return {name: name for name in report.masks}
+    return removal.names(report.masks)
+
+
+def _row(block: int, mask: Tensor, kept_zeros: int) -> TargetReport:
+    pruned = mask.numel() - int(mask.count_nonzero())
+    return TargetReport(block, list(mask.shape), pruned / mask.numel(), kept_zeros)
 
 
 def _kept_zeros(name: str, weight: Tensor, mask: Tensor) -> int:

@@ -8,6 +8,7 @@ from atv.patterns.base import Pattern
 from atv.patterns.n_of_m import NOfM
 from atv.patterns.structured import AttentionHeads, FFNChannels
 from atv.patterns.unstructured import PerBlock, PerLayer, Unstructured
+from atv.patterns.whole_blocks import WholeBlocks
 from atv.plugins import find, resolve
 
 
@@ -51,6 +52,7 @@ __all__ = [
     "PerBlock",
     "PerLayer",
     "Unstructured",
+    "WholeBlocks",
     "parse_pattern",
     "recorded_pattern",
 ]

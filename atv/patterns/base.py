@@ -18,9 +18,11 @@ class Pattern(Plugin, ABC):
     """Turns scores into a mask, True = kept. Most patterns write ``sparsity`` and ``mask`` alone.
 
     ``joint`` says that the Linears of a block compete with one another: ``masks`` then decides them together.
+    ``by_block`` says that a block goes whole or stays, so that the allocation must choose among blocks.
     """
 
     joint: bool = False
+    by_block: bool = False
 
     @property
     @abstractmethod

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from atv.model.lvlm import LVLM
-from atv.model.removal import Removal, refusal
+from atv.model.removal import Removal, RemovedParts, refusal
 from atv.model.structures import Structure, attention_heads, ffn_channels, members
 from atv.model.targets import Target
 from atv.patterns.base import Pattern, lowest, share
@@ -74,8 +74,8 @@ class Structured(Pattern):
         left = self.left(count, sparsity)
         if sparsity and left == count:
             raise ValueError(
-                f"sparsity: {sparsity} of {count} {structure.name} is none by {type(self).__name__}'s rounding; ask for "
-                "more"
+                f"sparsity: {sparsity} of {count} {structure.name} is none by {type(self).__name__}'s rounding; "
+                "ask for more"
             )
         if why := refusal(config, structure, left):
             possible = ", ".join(str(n) for n in range(1, count + 1) if refusal(config, structure, n) is None)
@@ -83,7 +83,7 @@ class Structured(Pattern):
                 f"sparsity: {sparsity} leaves {left} of {count} {structure.name}, and the model's config does not take "
                 f"them ({why}); it takes {possible}"
             )
-        Removal.trial(lvlm, structure, left)
+        RemovedParts.trial(lvlm, structure, left).check(lvlm.model)
 
     def mask(self, score: Tensor, sparsity: float) -> Tensor:
         """A Linear by itself holds no whole structure: all of it stays."""
@@ -101,7 +101,7 @@ class Structured(Pattern):
         return {name: self._mask(name, score, kept[name.rpartition(".")[0]]) for name, score in scores.items()}
 
     def removal(self, lvlm: LVLM, masks: Mapping[str, Tensor]) -> Removal | None:
-        return Removal.of(lvlm, self._of_the_model, masks)
+        return RemovedParts.of(lvlm, self._of_the_model, masks)
 
     @property
     def _of_the_model(self) -> Structure:

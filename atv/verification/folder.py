@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from atv.model.loading import load_processor, model_folder
 from atv.output.pruned_folder import masks_of, read_pruned, removal_of
 from atv.patterns import recorded_pattern
-from atv.records.masks import PackedMasks
 from atv.records.pruning_report import PruningReport, TargetReport
 from atv.verification.answering import answer
 from atv.verification.compact import sizes
@@ -70,12 +69,13 @@ class Verification:
         with ExitStack() as stack:
             pruned = stack.enter_context(opened(self.folder, self.trust_remote_code))
             base = stack.enter_context(opened(self.base, self.trust_remote_code)) if self.base else None
-            if base is not None and (removal := removal_of(report, pruned.lvlm)) is not None:
-                base = WhatIsLeft(base.lvlm, removal)
-            found = self._masks(report, pruned)
-            masks = masks_of(report, pruned.lvlm)
-            found |= self._tensors(report, masks, pruned, base)
-            return found | self._answer(pruned) | _sizes(pruned, masks, report.sizes)
+            found, removal = self._masks(report, pruned), removal_of(report, pruned.lvlm)
+            if removal is not None:
+                base = base and WhatIsLeft(base.lvlm, removal)
+                rows = {ours: report.targets[name] for ours, name in removal.names(report.targets).items()}
+                report = replace(report, masks=masks_of(report, pruned.lvlm), targets=rows)
+            found |= self._tensors(report, pruned, base)
+            return found | self._answer(pruned) | _sizes(pruned, report)
 
     def _masks(self, report: PruningReport, pruned: SavedModel) -> dict[str, str]:
         masks = report.masks
@@ -86,10 +86,8 @@ class Verification:
         found = f"of {len(masks)} targets, {masks.sparsity:.2%} of their weights pruned"
         return {"masks": found, "pattern": f"{label(pattern)} holds in every mask"}
 
-    def _tensors(
-        self, report: PruningReport, masks: PackedMasks, pruned: SavedModel, base: SavedModel | None
-    ) -> dict[str, str]:
-        tuning = report.finetuning
+    def _tensors(self, report: PruningReport, pruned: SavedModel, base: SavedModel | None) -> dict[str, str]:
+        masks, tuning = report.masks, report.finetuning
         updated = bool(report.updates_weights or tuning)
         compared = None if base is None else BaseCheck(base, masks, updated, tuning.get("train_also") or ())
         if compared is not None:
@@ -110,10 +108,10 @@ class Verification:
         return {"generation": repr(answer(pruned, processor, self.tokens))}
 
 
-def _sizes(pruned: SavedModel, masks: PackedMasks, smaller: str) -> dict[str, str]:
-    size = sizes(pruned, masks)
-    if smaller:
-        return {"size": f"{size.dense / 1e6:.1f} MB, a smaller model ({smaller})"}
+def _sizes(pruned: SavedModel, report: PruningReport) -> dict[str, str]:
+    size = sizes(pruned, report.masks)
+    if report.smaller:
+        return {"size": f"{size.dense / 1e6:.1f} MB, a smaller model ({report.sizes})"}
     compact = f"{size.compact / 1e6:.1f} MB with bit-packed masks and compacted values ({size.share:.1%})"
     return {"size": f"{size.dense / 1e6:.1f} MB dense with zeros; {compact}"}
 

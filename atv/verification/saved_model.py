@@ -40,12 +40,18 @@ class WhatIsLeft(SavedModel):
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
-        """As of any saved model; those that are cut as empty ones of the shapes that are left."""
-        return {name: self._left(name, value) for name, value in super().tensors.items()}
+        """As of any saved model, by the smaller one's names; what is cut as empty tensors of what is left."""
+        dense = SavedModel(self.lvlm).tensors
+        return {ours: self._left(name, dense[name]) for ours, name in self.removal.names(dense).items()}
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        return self.removal.names(SavedModel(self.lvlm).tensors)
 
     def tensor(self, name: str) -> Tensor:
         """What is left of the values, read from the files now."""
-        return self.removal.cut(name, SavedModel(self.lvlm).tensor(name))
+        dense = self._names[name]
+        return self.removal.cut(dense, SavedModel(self.lvlm).tensor(dense))
 
     def _left(self, name: str, value: Tensor) -> Tensor:
         shape = self.removal.shape(name, value.shape)

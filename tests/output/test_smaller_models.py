@@ -226,8 +226,8 @@ def test_pathways_lose_structures_of_their_own_by_masks_alone(llava, batches):
         (
             lambda: build("qwen2_5_vl"),
             {"pattern": "AttentionHeads"},
-            "no Qwen2_5_VLForConditionalGeneration with num_key_value_heads 1, num_attention_heads 2, head_dim 8 can be "
-            r"made: hidden_size must be divisible by num_heads \(got `hidden_size`: 32 and `num_heads`: 2\)",
+            "no Qwen2_5_VLForConditionalGeneration with num_key_value_heads 1, num_attention_heads 2, head_dim 8 can "
+            r"be made: .*hidden_size must be divisible by num_heads",
         ),
         (
             random_llava,
