@@ -30,8 +30,30 @@ from atv.api import (
     save,
     verify,
 )
-from atv.criteria import ADMM, ALPS, RIA, Criterion, Fluctuation, Magnitude, PoolStatistics, Pruned, SparseGPT, Wanda
-from atv.patterns import AttentionHeads, FFNChannels, NOfM, Pattern, PerBlock, PerLayer, Unstructured, WholeBlocks
+from atv.criteria import (
+    ADMM,
+    ALPS,
+    REAP,
+    RIA,
+    Criterion,
+    Fluctuation,
+    Magnitude,
+    PoolStatistics,
+    Pruned,
+    SparseGPT,
+    Wanda,
+)
+from atv.patterns import (
+    AttentionHeads,
+    FFNChannels,
+    NOfM,
+    Pattern,
+    PerBlock,
+    PerLayer,
+    Unstructured,
+    WholeBlocks,
+    WholeExperts,
+)
 from atv.records.masks import load_masks, save_masks
 from atv.records.pruning_report import BlockReport, PathwayReport, PruningReport
 from atv.refinement import DSnoT, LeastSquares, Reconstruction, Refinement, SparseSwaps
@@ -62,6 +84,7 @@ __all__ = [
     "DAS",
     "DLP",
     "OWL",
+    "REAP",
     "RIA",
     "AllTokens",
     "Allocation",
@@ -111,6 +134,7 @@ __all__ = [
     "Wanda",
     "WeightedPools",
     "WholeBlocks",
+    "WholeExperts",
     "WholeSet",
     "calibration_batches",
     "compare",

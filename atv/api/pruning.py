@@ -80,6 +80,7 @@ def prune(
 
     def write(name: str, target: Target, pruned: Mapping[str, Pruned]) -> None:
         target.weight.data.copy_(pruned[BOTH].applied_to(target.weight.data))
+        plan.pattern.settle(lvlm, target, pruned[BOTH].mask)
 
     job = PruningJob(lvlm, chosen, {BOTH: plan}, propagate, seed, calibration or {})
     return run(job, write, batches, trainer, run_dir)
@@ -117,6 +118,13 @@ def decouple(
     lvlm = LVLM.of(model)
     chosen = visual.targets(lvlm, text.targets(lvlm, lvlm.targets(targets)))
     plans = {"text": text.plan(lvlm, chosen), "visual": visual.plan(lvlm, chosen)}
+
+    for plan in plans.values():
+        if plan.pattern.reroutes:
+            raise ValueError(
+                f"pattern: {type(plan.pattern).__name__} sends tokens to other experts, and decoupled pathways share "
+                "their router"
+            )
 
     def replace(name: str, target: Target, pruned: Mapping[str, Pruned]) -> None:
         decouple_target(model, name, target, **pruned)

@@ -47,6 +47,16 @@ class Plan:
                 f"allocation: under the pattern {pattern} a block goes whole or stays, and {kind} does not choose "
                 "blocks; choose BlockInfluence"
             )
+        if self.pattern.reroutes and not isinstance(self.allocation, Uniform):
+            raise ValueError(
+                f"allocation: the pattern {pattern} leaves as many experts in every block, so {kind} has nothing to "
+                "share out; choose Uniform"
+            )
+        if self.criterion.needs_saliency and not self.pattern.reroutes:
+            raise ValueError(
+                f"criterion: {type(self.criterion).__name__} scores whole experts, and {pattern} takes none out; "
+                "choose the pattern WholeExperts"
+            )
         if self.pattern.joint and not self.allocation.by_block:
             raise ValueError(
                 f"allocation: {kind} says what each Linear loses, but under the pattern {pattern} the Linears of a "

@@ -147,4 +147,5 @@ def _put_back(job: PruningJob, report: PruningReport, saved: PreTrainedModel) ->
     for name, mask in report.masks.items():
         weight = job.targets[name].weight.data
         weight.masked_fill_(~mask.to(weight.device), 0)
+        job.plans[BOTH].pattern.settle(job.lvlm, job.targets[name], mask)
     removal.put_back(job.lvlm.model, saved.state_dict())

@@ -8,6 +8,7 @@ from atv.criteria.alps import ALPS
 from atv.criteria.base import Criterion, PoolStatistics, Pruned
 from atv.criteria.fluctuation import Fluctuation
 from atv.criteria.magnitude import Magnitude
+from atv.criteria.reap import REAP
 from atv.criteria.ria import RIA
 from atv.criteria.sparsegpt import SparseGPT
 from atv.criteria.wanda import Wanda
@@ -15,6 +16,7 @@ from atv.criteria.wanda import Wanda
 __all__ = [
     "ADMM",
     "ALPS",
+    "REAP",
     "RIA",
     "Criterion",
     "Fluctuation",

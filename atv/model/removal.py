@@ -1,4 +1,4 @@
-"""A model with structures taken out: which rows, columns and blocks stay, its config, and its tensors."""
+"""A model with structures taken out: which rows, columns, blocks and experts stay, its config, and its tensors."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -197,6 +197,58 @@ class RemovedBlocks(Removal):
                 found[name] = name
             elif int(block) in now:
                 found[f"{prefix}{now[int(block)]}.{rest}"] = name
+        return found
+
+
+@dataclass(frozen=True)
+class RemovedExperts(Removal):
+    """Experts were taken out, as many of every layer.
+
+    ``kept`` maps a layer of experts to those that stay, int64 (count,), ascending; ``layer_of`` a router to its layer.
+    """
+
+    kept: Mapping[str, Tensor]
+    layer_of: Mapping[str, str]
+    count: int
+
+    @classmethod
+    def of(cls, lvlm: LVLM, kept: Mapping[str, Sequence[int]]) -> Self:
+        """``lvlm`` is the dense model, or the one that was made smaller.
+
+        Raises:
+            ValueError: for a layer without a router that is known.
+        """
+        layer_of: dict[str, str] = {}
+        for layer in lvlm.experts:
+            if (router := layer.router(lvlm.model)) is None:
+                raise ValueError(f"pattern: experts of {layer.name} cannot be removed: its router is not known")
+            layer_of[router] = layer.name
+        (count,) = {len(experts) for experts in kept.values()}
+        return cls({name: torch.tensor(experts) for name, experts in kept.items()}, layer_of, count)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        return {"num_experts": self.count}
+
+    def changes(self, dense: PreTrainedConfig) -> dict[str, list[int]]:
+        return {"num_experts": [decoder_config(dense).num_experts, self.count]}
+
+    def is_done(self, config: PreTrainedConfig) -> bool:
+        return int(decoder_config(config).num_experts) == self.count
+
+    def place(self, name: str, dims: int) -> tuple[int, Tensor] | None:
+        owner = name.rpartition(".")[0]
+        kept = self.kept.get(self.layer_of.get(owner, owner))
+        return None if kept is None else (0, kept)
+
+    def names(self, names: Iterable[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for name in names:
+            layer, expert, parameter = ("", "", *name.rsplit(".", 2))[-3:]
+            if layer not in self.kept or not expert.isdigit():
+                found[name] = name
+            elif len(place := (self.kept[layer] == int(expert)).nonzero()):
+                found[f"{layer}.{int(place)}.{parameter}"] = name
         return found
 
 

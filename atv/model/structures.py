@@ -1,6 +1,6 @@
 """What can be taken out of a decoder whole, and which fields of its config count it: what differs between types."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,8 @@ KNOWN = (
 
 # Features of pictures are added after the first blocks, whichever these are, so that a block has a place of its own.
 _PLACED = ("qwen3_vl_text",)
+# Mixtures whose routers have a row of weights an expert, and choose by it alone.
+MIXTURES = ("gpt_oss", "mixtral", "qwen3_moe", "qwen3_vl_moe_text")
 # Fields with an entry a block.
 _LISTS = ("layer_types",)
 
@@ -111,7 +113,7 @@ def check_blocks(lvlm: LVLM) -> None:
     Raises:
         ValueError: naming a decoder of which that is not known, or a bias that stays.
     """
-    _known(lvlm, "blocks")
+    require_type(lvlm, "blocks", KNOWN)
     if (kind := decoder_config(lvlm.model.config).model_type) in _PLACED:
         raise ValueError(
             f"pattern: blocks of {kind} cannot be removed, since features of pictures enter by their place"
@@ -126,17 +128,22 @@ def members(lvlm: LVLM, structure: Structure) -> list[str]:
     return [name for name in lvlm.linears if structure.side(name)]
 
 
-def _known(lvlm: LVLM, what: str) -> None:
+def require_type(lvlm: LVLM, what: str, types: Sequence[str]) -> None:
+    """Checks that the decoder is of one of the types that were tried.
+
+    Raises:
+        ValueError: naming its type, and these.
+    """
     kind = decoder_config(lvlm.model.config).model_type
-    if kind not in KNOWN:
+    if kind not in types:
         raise ValueError(
             f"pattern: {what} of the decoder type {kind} cannot be removed; types whose smaller models were tried: "
-            f"{', '.join(KNOWN)}"
+            f"{', '.join(types)}"
         )
 
 
 def _found(lvlm: LVLM, structure: Structure) -> Structure:
-    _known(lvlm, structure.name)
+    require_type(lvlm, structure.name, KNOWN)
     for block in range(len(lvlm.blocks)):
         for name in structure.sides:
             if (full := f"{lvlm.blocks_name}.{block}.{structure.module}.{name}") not in lvlm.linears:

@@ -9,6 +9,7 @@ from atv.patterns.n_of_m import NOfM
 from atv.patterns.structured import AttentionHeads, FFNChannels
 from atv.patterns.unstructured import PerBlock, PerLayer, Unstructured
 from atv.patterns.whole_blocks import WholeBlocks
+from atv.patterns.whole_experts import WholeExperts
 from atv.plugins import find, resolve
 
 
@@ -53,6 +54,7 @@ __all__ = [
     "PerLayer",
     "Unstructured",
     "WholeBlocks",
+    "WholeExperts",
     "parse_pattern",
     "recorded_pattern",
 ]

@@ -18,11 +18,13 @@ class Pattern(Plugin, ABC):
     """Turns scores into a mask, True = kept. Most patterns write ``sparsity`` and ``mask`` alone.
 
     ``joint`` says that the Linears of a block compete with one another: ``masks`` then decides them together.
-    ``by_block`` says that a block goes whole or stays, so that the allocation must choose among blocks.
+    ``by_block`` says that a block goes whole or stays, so that the allocation must choose among blocks; ``reroutes``
+    that experts go whole, as many in every block, and their tokens to others.
     """
 
     joint: bool = False
     by_block: bool = False
+    reroutes: bool = False
 
     @property
     @abstractmethod
@@ -63,6 +65,10 @@ class Pattern(Plugin, ABC):
             if mask.shape != (1, target.in_features) or mask.dtype != torch.bool:
                 kind, made = type(self).__name__, f"{mask.dtype} {tuple(mask.shape)}"
                 raise ContractError(f"pattern: {kind}.mask gave {made} for scores of (1, {target.in_features}): {name}")
+
+    def settle(self, lvlm: LVLM, target: Target, mask: Tensor) -> None:
+        """What a mask asks of the running model beside the zeros; here nothing."""
+        return None
 
     def removal(self, lvlm: LVLM, masks: Mapping[str, Tensor]) -> Removal | None:
         """What its masks take out whole, so that the saved model is smaller; None where zeros stay."""
