@@ -23,17 +23,22 @@ class Removal(ABC):
     def fields(self) -> dict[str, Any]:
         """What fields of the decoder's config are in the smaller model."""
 
+    @property
     @abstractmethod
-    def changes(self, dense: PreTrainedConfig) -> dict[str, list[int]]:
-        """Field of the decoder's config -> what it is in the dense model, and in the smaller one."""
-
-    @abstractmethod
-    def is_done(self, config: PreTrainedConfig) -> bool:
-        """Whether this is the smaller model's config already."""
+    def counts(self) -> Iterable[str]:
+        """Those of the fields that count what was taken out."""
 
     @abstractmethod
     def place(self, name: str, dims: int) -> tuple[int, Tensor] | None:
         """The dimension in which a tensor of so many is cut, and what stays there; None for one that is not cut."""
+
+    def changes(self, config: PreTrainedConfig) -> dict[str, list[int]]:
+        """Field that counts what was taken out -> what it is in this model's config, and in the smaller one's."""
+        return {name: [int(getattr(decoder_config(config), name)), self.fields[name]] for name in self.counts}
+
+    def is_done(self, config: PreTrainedConfig) -> bool:
+        """Whether this is the smaller model's config already."""
+        return all(here == left for here, left in self.changes(config).values())
 
     def names(self, names: Iterable[str]) -> dict[str, str]:
         """Of modules or tensors: what the smaller model calls those that stay -> their names."""
@@ -141,11 +146,9 @@ class RemovedParts(Removal):
     def fields(self) -> dict[str, Any]:
         return self.structure.config_fields(self.count)
 
-    def changes(self, dense: PreTrainedConfig) -> dict[str, list[int]]:
-        return {name: [getattr(decoder_config(dense), name), self.fields[name]] for name in self.structure.fields}
-
-    def is_done(self, config: PreTrainedConfig) -> bool:
-        return self.structure.count(config) == self.count
+    @property
+    def counts(self) -> Iterable[str]:
+        return self.structure.fields
 
     def place(self, name: str, dims: int) -> tuple[int, Tensor] | None:
         owner = name.rpartition(".")[0]
@@ -159,30 +162,30 @@ class RemovedParts(Removal):
 
 @dataclass(frozen=True)
 class RemovedBlocks(Removal):
-    """Whole blocks were taken out: ``kept`` are the indices of those that stay, of ``count``, ascending."""
+    """Whole blocks were taken out: ``kept`` are the indices of those that stay, ascending.
+
+    ``lists`` are fields of the config that have an entry a block, as the smaller model has them.
+    """
 
     blocks_name: str
     kept: tuple[int, ...]
-    count: int
     lists: Mapping[str, list[Any]]
 
     @classmethod
     def of(cls, lvlm: LVLM, kept: Sequence[int], count: int) -> Self:
-        """``lvlm`` is the dense model, or the one that was made smaller."""
+        """``lvlm`` is the dense model of ``count`` blocks, or the one that was made smaller."""
         lists = block_lists(lvlm.model.config)
         if len(lvlm.blocks) == count:
             lists = {name: [values[block] for block in kept] for name, values in lists.items()}
-        return cls(lvlm.blocks_name, tuple(kept), count, lists)
+        return cls(lvlm.blocks_name, tuple(kept), lists)
 
     @property
     def fields(self) -> dict[str, Any]:
         return {"num_hidden_layers": len(self.kept), **self.lists}
 
-    def changes(self, dense: PreTrainedConfig) -> dict[str, list[int]]:
-        return {"num_hidden_layers": [self.count, len(self.kept)]}
-
-    def is_done(self, config: PreTrainedConfig) -> bool:
-        return int(decoder_config(config).num_hidden_layers) == len(self.kept)
+    @property
+    def counts(self) -> Iterable[str]:
+        return ("num_hidden_layers",)
 
     def place(self, name: str, dims: int) -> tuple[int, Tensor] | None:
         return None
@@ -230,11 +233,9 @@ class RemovedExperts(Removal):
     def fields(self) -> dict[str, Any]:
         return {"num_experts": self.count}
 
-    def changes(self, dense: PreTrainedConfig) -> dict[str, list[int]]:
-        return {"num_experts": [decoder_config(dense).num_experts, self.count]}
-
-    def is_done(self, config: PreTrainedConfig) -> bool:
-        return int(decoder_config(config).num_experts) == self.count
+    @property
+    def counts(self) -> Iterable[str]:
+        return self.fields
 
     def place(self, name: str, dims: int) -> tuple[int, Tensor] | None:
         owner = name.rpartition(".")[0]

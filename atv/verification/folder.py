@@ -11,7 +11,7 @@ from atv.patterns import recorded_pattern
 from atv.records.pruning_report import PruningReport, TargetReport
 from atv.verification.answering import answer
 from atv.verification.compact import sizes
-from atv.verification.mask_checks import check_names, check_pattern, label
+from atv.verification.mask_checks import check_names, check_pattern, check_removal, label
 from atv.verification.saved_model import SavedModel, WhatIsLeft, opened
 from atv.verification.weight_checks import BaseCheck, ZerosCheck, check_tensors
 
@@ -69,7 +69,10 @@ class Verification:
         with ExitStack() as stack:
             pruned = stack.enter_context(opened(self.folder, self.trust_remote_code))
             base = stack.enter_context(opened(self.base, self.trust_remote_code)) if self.base else None
-            found, removal = self._masks(report, pruned), removal_of(report, pruned.lvlm)
+            removal = removal_of(report, pruned.lvlm)
+            if removal is not None:
+                check_removal(removal, pruned.lvlm)
+            found = self._masks(report, pruned)
             if removal is not None:
                 base = base and WhatIsLeft(base.lvlm, removal)
                 rows = {ours: report.targets[name] for ours, name in removal.names(report.targets).items()}

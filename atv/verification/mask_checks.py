@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from torch import Tensor
 
 from atv.model.lvlm import LVLM
+from atv.model.removal import Removal
 from atv.patterns import Pattern
 from atv.plugins import arguments
 from atv.records.masks import PackedMasks
@@ -31,6 +32,17 @@ def check_names(
             raise VerificationError(f"{name} has a mask, and the model no such Linear or expert")
         if list(target.weight.shape) != shape:
             raise VerificationError(f"{name}: the mask is {shape}, the weight {list(target.weight.shape)}")
+
+
+def check_removal(removal: Removal, lvlm: LVLM) -> None:
+    """What masks leave of the structures that they took out is what the smaller model has.
+
+    Raises:
+        VerificationError: naming the field of its config that says otherwise.
+    """
+    for name, (has, left) in removal.changes(lvlm.model.config).items():
+        if has != left:
+            raise VerificationError(f"the masks leave {name} {left}, and the model has {has}")
 
 
 def check_pattern(pattern: Pattern, masks: PackedMasks, sparsities: Mapping[str, float], lvlm: LVLM) -> None:

@@ -36,8 +36,11 @@ def test_a_smaller_folder_is_verified_and_what_was_changed_is_named(folders, tmp
     edit(sparse, lambda tensors: tensors["language_model.model.layers.1.mlp.down_proj.weight"][3, 5].mul_(1.001))
     with pytest.raises(VerificationError, match=rf"{DOWN} differs from .* where it was kept: first at entry \(3, 5\)"):
         Verification(sparse, folders / "dense", tokens=0).run()
+    edit(sparse, lambda masks: masks[DOWN][4].fill_(0), "masks.safetensors")
+    with pytest.raises(VerificationError, match=rf"{DOWN}: the mask breaks FFNChannels\(.*\) in row 4"):
+        Verification(sparse, tokens=0).run()
     edit(sparse, lambda masks: masks[DOWN][4].fill_(255), "masks.safetensors")
-    with pytest.raises(VerificationError, match=f"{DOWN}: the mask breaks FFNChannels"):
+    with pytest.raises(VerificationError, match="the masks leave intermediate_size 48, and the model has 24"):
         Verification(sparse, tokens=0).run()
 
 
