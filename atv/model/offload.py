@@ -107,7 +107,9 @@ class OffloadedBlocks:
     def point_to_shard(self, block: int) -> None:
         """Lets a stored block be fetched from its shard; of a smaller one its forward will say that it does not fit."""
         prefix = f"{self.lvlm.blocks_name}.{block}."
-        shard = next(file for file in (self._shard(block), self._smaller(block)) if file.is_file())
+        # Another rank may be writing the shard still; a smaller one takes its place once the model was saved.
+        saved = self._smaller(block).is_file() and not self._shard(block).is_file()
+        shard = self._smaller(block) if saved else self._shard(block)
         for name, value in self.lvlm.blocks[block].state_dict(prefix=prefix).items():
             place = {"safetensors_file": str(shard), "weight_name": name}
             for loader in self._loaders(block):

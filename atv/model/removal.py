@@ -66,7 +66,8 @@ class Removal(ABC):
 
     def model(self, dense: PreTrainedModel) -> PreTrainedModel:
         """The smaller model, for saving: it shares what was not cut, and buffers that are not saved stay empty."""
-        made, state = self._skeleton(dense), dense.state_dict()
+        made: Any = self._skeleton(dense)
+        state = dense.state_dict()
         left = {ours: self.cut(name, state[name]) for ours, name in self.names(state).items()}
         made.load_state_dict(left, assign=True)
         made.tie_weights()
@@ -104,8 +105,7 @@ class Removal(ABC):
 
     def _skeleton(self, dense: PreTrainedModel) -> PreTrainedModel:
         with torch.device("meta"):
-            made: Any = type(dense)(self.config(dense.config))
-        return made.eval()
+            return type(dense)(self.config(dense.config)).eval()
 
 
 @dataclass(frozen=True)

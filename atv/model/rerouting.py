@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 
-def leave_out(router: nn.Module, expert: int) -> None:
-    """Lets a router choose among all experts but this one, and those left out before.
+def leave_out(router: Any, expert: int) -> None:
+    """Lets a router, a module with a row of weights an expert, choose among all but this one and those left out before.
 
     Its rows for them stay where they are: while it runs it has the others' alone, and the indices that it gives are
     then made those of all experts again.
@@ -16,7 +16,7 @@ def leave_out(router: nn.Module, expert: int) -> None:
         router.left_out = set()
         router.register_forward_pre_hook(_narrow)
         router.register_forward_hook(_widen, always_call=True)
-    router.left_out.add(expert)  # type: ignore[operator, union-attr]
+    router.left_out.add(expert)
 
 
 def _staying(router: Any) -> Tensor:

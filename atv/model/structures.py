@@ -70,7 +70,7 @@ class Structure:
         return {name: each * count for name, each in self.fields.items()} | dict(self.fixed)
 
 
-def decoder_config(config: PreTrainedConfig) -> PreTrainedConfig:
+def decoder_config(config: PreTrainedConfig) -> Any:
     """The config of the decoder, inside a model's config or the same."""
     return config.get_text_config(decoder=True)
 
@@ -115,9 +115,7 @@ def check_blocks(lvlm: LVLM) -> None:
     """
     require_type(lvlm, "blocks", KNOWN)
     if (kind := decoder_config(lvlm.model.config).model_type) in _PLACED:
-        raise ValueError(
-            f"pattern: blocks of {kind} cannot be removed, since features of pictures enter by their place"
-        )
+        raise ValueError(f"pattern: blocks of {kind} cannot be removed, since what enters between them goes by place")
     for name, linear in lvlm.linears.items():
         if name.endswith((".o_proj", ".down_proj")) and isinstance(linear, nn.Linear) and linear.bias is not None:
             raise ValueError(f"pattern: no block can be removed, since {name} has a bias, which zero weights leave")

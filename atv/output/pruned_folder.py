@@ -116,8 +116,8 @@ def target_rows(report: PruningReport, lvlm: LVLM) -> dict[str, TargetReport]:
     Raises:
         ValueError: for a mask that does not fit the model, or prunes a weight that is not zero.
     """
-    left = masks_of(report, lvlm)
-    pruned_as, zeros = _names(report, lvlm), {}
+    left, pruned_as = masks_of(report, lvlm), _names(report, lvlm)
+    zeros: dict[str, int] = {}
     for parameter, views in targets_by_parameter(lvlm).items():
         if chosen := {name: view for name, view in views.items() if name in left}:
             values = stored(lvlm.model, parameter).detach()
