@@ -43,6 +43,7 @@ def made(kind, batches):
 def saliency(model, batches, whose):
     """By hand: layer -> expert -> mean of gate * ||expert(x)|| over its tokens of that kind; NaN for none."""
     found = {}
+    model.requires_grad_(False)
     for name, moe in layers(model).items():
         seen, kinds = [], []
         handle = moe.experts.register_forward_pre_hook(lambda _, args, seen=seen: seen.append(args))
@@ -79,8 +80,9 @@ def test_the_experts_that_add_least_to_the_tokens_of_the_pool_go(batches, whose)
 @pytest.mark.parametrize("kind", ["gpt_oss", "mixtral", "qwen3_moe", "qwen3_vl_moe"])
 def test_the_smaller_model_says_what_the_masked_one_says(kind, batches, tmp_path):
     model, batches = made(kind, batches)
+    # Saving a model notes things in its config.
     dense = copy.deepcopy(model)
-    dense.save_pretrained(tmp_path / "dense")
+    copy.deepcopy(model).save_pretrained(tmp_path / "dense")
     report = save_pruned(model, batches, tmp_path / "sparse", **WHOLE)
     assert report.smaller == {"num_experts": [4, 2]} and report.sparsity == 0.5
     smaller = AutoModelForImageTextToText.from_pretrained(tmp_path / "sparse").eval()
