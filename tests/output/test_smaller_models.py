@@ -24,8 +24,13 @@ TYPES = ["gemma3", "internvl", "mistral3", "paligemma", "qwen2_vl", "qwen2_5_vl"
 DECODERS = {"gemma": {}, "gemma2": {}, "llama": {"attention_bias": True, "mlp_bias": True}, "qwen3": {}}
 # Their heads are as wide as the hidden size divided by the number of heads.
 HIDDEN_BY_HEADS = ["qwen2_vl", "qwen2_5_vl"]
-CASES = [(kind, pattern) for kind in [*TYPES, *DECODERS] for pattern in PATTERNS]
-CASES = [(kind, pattern) for kind, pattern in CASES if kind not in HIDDEN_BY_HEADS or pattern == "channels"]
+QUICK = ["gemma3", "llama", "qwen3_vl"]
+CASES = [
+    pytest.param(kind, pattern, marks=() if kind in QUICK else pytest.mark.slow)
+    for kind in [*TYPES, *DECODERS]
+    for pattern in PATTERNS
+    if kind not in HIDDEN_BY_HEADS or pattern == "channels"
+]
 
 
 def never_read():

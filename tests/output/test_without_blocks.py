@@ -59,7 +59,10 @@ def test_the_block_that_moves_its_tokens_least_goes(llava, batches, whose):
     assert report.smaller == {"num_hidden_layers": [3, 2]} and report.sparsity == pytest.approx(1 / 3)
 
 
-@pytest.mark.parametrize("kind", ["gemma3", "internvl", "llava_next", "qwen2_5_vl"])
+@pytest.mark.parametrize(
+    "kind",
+    ["gemma3", "internvl", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("llava_next", "qwen2_5_vl"))],
+)
 def test_the_smaller_model_says_what_the_masked_one_says(kind, tmp_path):
     model, batches = build(kind), usual_samples(kind).batches()
     report = save_pruned(model, batches, tmp_path, sparsity=0.5, **WHOLE)

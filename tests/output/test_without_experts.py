@@ -77,7 +77,9 @@ def test_the_experts_that_add_least_to_the_tokens_of_the_pool_go(batches, whose)
         assert gone == {e for e in range(4) if not report.masks[f"{name}.experts.{e}.gate_up_proj"].any()}
 
 
-@pytest.mark.parametrize("kind", ["gpt_oss", "mixtral", "qwen3_moe", "qwen3_vl_moe"])
+@pytest.mark.parametrize(
+    "kind", ["gpt_oss", pytest.param("mixtral", marks=pytest.mark.slow), "qwen3_moe", "qwen3_vl_moe"]
+)
 def test_the_smaller_model_says_what_the_masked_one_says(kind, batches, tmp_path):
     model, batches = made(kind, batches)
     # Saving a model notes things in its config.
