@@ -6,6 +6,7 @@ from atv.allocation import (
     OWL,
     Allocation,
     AlphaPruning,
+    BlockInfluence,
     ByKind,
     DenseBatch,
     DenseStatistics,
@@ -29,8 +30,30 @@ from atv.api import (
     save,
     verify,
 )
-from atv.criteria import ADMM, ALPS, RIA, Criterion, Magnitude, PoolStatistics, Pruned, SparseGPT, Wanda
-from atv.patterns import NOfM, Pattern, PerBlock, PerLayer, Unstructured
+from atv.criteria import (
+    ADMM,
+    ALPS,
+    REAP,
+    RIA,
+    Criterion,
+    Fluctuation,
+    Magnitude,
+    PoolStatistics,
+    Pruned,
+    SparseGPT,
+    Wanda,
+)
+from atv.patterns import (
+    AttentionHeads,
+    FFNChannels,
+    NOfM,
+    Pattern,
+    PerBlock,
+    PerLayer,
+    Unstructured,
+    WholeBlocks,
+    WholeExperts,
+)
 from atv.records.masks import load_masks, save_masks
 from atv.records.pruning_report import BlockReport, PathwayReport, PruningReport
 from atv.refinement import DSnoT, LeastSquares, Reconstruction, Refinement, SparseSwaps
@@ -61,13 +84,16 @@ __all__ = [
     "DAS",
     "DLP",
     "OWL",
+    "REAP",
     "RIA",
     "AllTokens",
     "Allocation",
     "AlphaPruning",
+    "AttentionHeads",
     "AttentionTopK",
     "BenchmarkAnswers",
     "BenchmarkQuestions",
+    "BlockInfluence",
     "BlockReport",
     "ByKind",
     "Criterion",
@@ -77,7 +103,9 @@ __all__ = [
     "DiversityTopK",
     "DriftTopK",
     "ECoFLaP",
+    "FFNChannels",
     "FinetuningSettings",
+    "Fluctuation",
     "LeastSquares",
     "Magnitude",
     "NOfM",
@@ -105,6 +133,8 @@ __all__ = [
     "VisualRanking",
     "Wanda",
     "WeightedPools",
+    "WholeBlocks",
+    "WholeExperts",
     "WholeSet",
     "calibration_batches",
     "compare",

@@ -1,6 +1,7 @@
 """Allocations, one rule a file: how much each Linear loses. Which of its weights go is for criteria and patterns."""
 
 from atv.allocation.base import Allocation, DenseBatch, DenseStatistics
+from atv.allocation.block_influence import BlockInfluence
 from atv.allocation.importance import DAS, ECoFLaP
 from atv.allocation.kinds import ByKind
 from atv.allocation.outliers import DLP, OWL
@@ -13,6 +14,7 @@ __all__ = [
     "OWL",
     "Allocation",
     "AlphaPruning",
+    "BlockInfluence",
     "ByKind",
     "DenseBatch",
     "DenseStatistics",

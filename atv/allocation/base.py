@@ -41,11 +41,13 @@ class Allocation(Plugin, ABC):
     """Shares a target sparsity out over the Linears and experts. Simple ones write ``allocate`` alone.
 
     An allocation that ``needs_dense`` measures every calibration batch on the dense model before anything is pruned,
-    and is refused where there are experts. One that is ``by_block`` gives all Linears of a block the same sparsity.
+    and is refused where there are experts. One that is ``by_block`` gives all Linears of a block the same sparsity;
+    one that ``chooses_blocks`` takes all of some blocks and nothing of the others.
     """
 
     needs_dense: bool = False
     by_block: bool = False
+    chooses_blocks: bool = False
 
     @abstractmethod
     def allocate(self, linears: Mapping[str, Target], sparsity: float, dense: DenseStatistics) -> dict[str, float]:

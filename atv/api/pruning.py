@@ -52,12 +52,13 @@ def prune(
         selection: which tokens enter the calibration pool: an instance, a class name or a dotted path.
         criterion: how a weight is scored, likewise.
         pattern: "unstructured", "2:4", "4:8", an instance, a class name or a dotted path. N:M keeps N of every M inputs
-            of a row.
+            of a row; of FFNChannels and AttentionHeads, which go whole, ``atv.save`` makes a smaller model.
         sparsity: fraction of each row that is pruned; None is 0.5, or what N:M implies.
         allocation: how the sparsity is shared out over the Linears: an instance, a class name or a dotted path.
         refine: which pruned and kept weights change places afterwards, likewise; None leaves the criterion's mask.
         reconstruct: what the kept weights become, likewise; None leaves them as the criterion does.
-        targets: shell-style patterns of names; None is every Linear and expert of the decoder's blocks but routers.
+        targets: shell-style patterns of names; None is every Linear and expert of the decoder's blocks but routers, or
+            those that the pattern is about.
         propagate: whether a block sees its predecessors pruned; False is one-shot pruning.
         seed: of whatever a rule draws; the same seed gives the same masks.
         trainer: runs the prediction loop; None makes one with a progress bar.
@@ -71,13 +72,15 @@ def prune(
             finite, at the first block and sample that shows them.
     """
     lvlm = LVLM.of(model)
-    chosen = lvlm.targets(targets)
-    plan = Pathway(selection, sparsity, criterion, pattern, allocation, refine, reconstruct).plan(lvlm, chosen)
+    pathway = Pathway(selection, sparsity, criterion, pattern, allocation, refine, reconstruct)
+    chosen = pathway.targets(lvlm, lvlm.targets(targets))
+    plan = pathway.plan(lvlm, chosen)
     if run_dir is not None:
         require_space(writable(run_dir, "run_dir"), output_bytes(lvlm, chosen, plan), "run_dir")
 
     def write(name: str, target: Target, pruned: Mapping[str, Pruned]) -> None:
         target.weight.data.copy_(pruned[BOTH].applied_to(target.weight.data))
+        plan.pattern.settle(lvlm, target, pruned[BOTH].mask)
 
     job = PruningJob(lvlm, chosen, {BOTH: plan}, propagate, seed, calibration or {})
     return run(job, write, batches, trainer, run_dir)
@@ -113,8 +116,15 @@ def decouple(
     if is_offloaded(model):
         raise ValueError("model: pathways of an offloaded model cannot be decoupled; load it whole")
     lvlm = LVLM.of(model)
-    chosen = lvlm.targets(targets)
+    chosen = visual.targets(lvlm, text.targets(lvlm, lvlm.targets(targets)))
     plans = {"text": text.plan(lvlm, chosen), "visual": visual.plan(lvlm, chosen)}
+
+    for plan in plans.values():
+        if plan.pattern.reroutes:
+            raise ValueError(
+                f"pattern: {type(plan.pattern).__name__} sends tokens to other experts, and decoupled pathways share "
+                "their router"
+            )
 
     def replace(name: str, target: Target, pruned: Mapping[str, Pruned]) -> None:
         decouple_target(model, name, target, **pruned)

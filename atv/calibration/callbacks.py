@@ -116,7 +116,8 @@ class Pruning(BlockCallback):
         self._inside = lvlm.by_block(targets)
         self.drift, self.norms = drift, norms
         self._pools = {
-            pathway: Pool(plan.selection, plan.needs_gram, plan.needs_moments) for pathway, plan in plans.items()
+            pathway: Pool(plan.selection, plan.needs_gram, plan.needs_moments, plan.criterion.needs_saliency)
+            for pathway, plan in plans.items()
         }
         self._started = perf_counter()
 

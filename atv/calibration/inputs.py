@@ -7,6 +7,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from atv.model.experts import FusedExperts
+
 
 class SiteInputs(ABC):
     """The inputs of one sample (n tokens) at a site."""
@@ -42,7 +44,7 @@ class ExpertInputs(SiteInputs):
     """What a layer of experts reads: ``values`` (rows, in), a row for each token that was routed to an expert.
 
     ``token`` and ``expert`` are int64 (rows,), the latter ascending; of the sample's ``tokens`` and the layer's
-    ``experts``, some may have no row.
+    ``experts``, some may have no row. ``gate`` (rows,) is what the ``layer`` multiplies an expert's output by.
     """
 
     values: Tensor
@@ -50,6 +52,8 @@ class ExpertInputs(SiteInputs):
     expert: Tensor
     tokens: int
     experts: int
+    gate: Tensor | None = None
+    layer: FusedExperts | None = None
 
     def square_sums(self, weights: Tensor) -> Tensor:
         return torch.stack([self._by_expert(self._squares * row[self.token, None]) for row in weights.float()])
@@ -63,7 +67,20 @@ class ExpertInputs(SiteInputs):
         place[tokens] = torch.arange(len(tokens), device=tokens.device)
         token = place[self.token]
         kept = token >= 0
-        return ExpertInputs(self.values[kept], token[kept], self.expert[kept], len(tokens), self.experts)
+        gate = None if self.gate is None else self.gate[kept]
+        inputs = self.values[kept], token[kept], self.expert[kept], len(tokens), self.experts
+        return ExpertInputs(*inputs, gate, self.layer)
+
+    def saliency_sums(self, weights: Tensor) -> Tensor:
+        """Of what the last projections of experts read: sums of gate * ||output||, and of the weights alone.
+
+        Weights (n,) -> float32 (experts, 2).
+        """
+        assert self.layer is not None and self.gate is not None
+        rows = self.values.split(torch.bincount(self.expert, minlength=self.experts).tolist())
+        norms = [self.layer.last(x, expert).float().norm(dim=1) for expert, x in enumerate(rows)]
+        by_row = weights.float()[self.token, None]
+        return self._by_expert(torch.cat([by_row * (torch.cat(norms) * self.gate.float())[:, None], by_row], dim=1))
 
     @cached_property
     def _squares(self) -> Tensor:

@@ -31,6 +31,14 @@ class Pathway:
     refine: Refinement | str | None = None
     reconstruct: Reconstruction | str | None = None
 
+    def targets(self, lvlm: LVLM, targets: Mapping[str, Target]) -> dict[str, Target]:
+        """Of these targets, those that the pattern is about.
+
+        Raises:
+            ValueError: for a pattern that cannot be had of this model or these targets.
+        """
+        return parse_pattern(self.pattern).about(lvlm, targets)
+
     def plan(self, lvlm: LVLM, targets: Mapping[str, Target]) -> Plan:
         """Names resolved and everything checked against the targets, before any calibration.
 
@@ -39,7 +47,7 @@ class Pathway:
                 that contradict each other or cannot serve experts, or a pattern that does not fit a target; the
                 message names the argument, the value and the choices.
         """
-        pattern = parse_pattern(self.pattern)
+        pattern = parse_pattern(self.pattern).fitted(lvlm)
         plan = Plan(
             resolve(self.selection, TokenSelection, "selection"),
             resolve(self.criterion, Criterion, "criterion"),
@@ -52,7 +60,7 @@ class Pathway:
         dtype = next((target.weight.dtype for target in targets.values()), torch.float32)
         check_contracts(plan.selection, plan.criterion, plan.pattern, plan.allocation, dtype)
         check_steps(plan.refine, plan.reconstruct, dtype)
-        plan.check(targets)
+        plan.check(lvlm, targets)
         return plan if plan.allocation.needs_dense else plan.allotted(targets, dense_statistics(lvlm, targets))
 
     def _sparsity(self, pattern: Pattern) -> float:

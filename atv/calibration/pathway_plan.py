@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from atv.allocation import Allocation, DenseStatistics, Uniform
 from atv.criteria import Criterion, PoolStatistics, Pruned
+from atv.model.lvlm import LVLM
 from atv.model.targets import Target
 from atv.patterns import Pattern
 from atv.plugins import ContractError
@@ -41,6 +42,21 @@ class Plan:
                 f"allocation: the pattern {pattern} fixes the sparsity of every Linear, so {kind} has nothing to share "
                 "out; choose Uniform"
             )
+        if self.pattern.by_block and not self.allocation.chooses_blocks:
+            raise ValueError(
+                f"allocation: under the pattern {pattern} a block goes whole or stays, and {kind} does not choose "
+                "blocks; choose BlockInfluence"
+            )
+        if self.pattern.reroutes and not isinstance(self.allocation, Uniform):
+            raise ValueError(
+                f"allocation: the pattern {pattern} leaves as many experts in every block, so {kind} has nothing to "
+                "share out; choose Uniform"
+            )
+        if self.criterion.needs_saliency and not self.pattern.reroutes:
+            raise ValueError(
+                f"criterion: {type(self.criterion).__name__} scores whole experts, and {pattern} takes none out; "
+                "choose the pattern WholeExperts"
+            )
         if self.pattern.joint and not self.allocation.by_block:
             raise ValueError(
                 f"allocation: {kind} says what each Linear loses, but under the pattern {pattern} the Linears of a "
@@ -71,20 +87,14 @@ class Plan:
         """Whether kept weights may change."""
         return self.criterion.updates_weights or self.reconstruct is not None
 
-    def check(self, targets: Mapping[str, Target]) -> None:
+    def check(self, lvlm: LVLM, targets: Mapping[str, Target]) -> None:
         """Whether every part can serve every target.
 
         Raises:
             ValueError: for a target that the pattern does not fit, or an expert where a part knows Linears alone.
         """
+        self.pattern.check(lvlm, targets, self.sparsity)
         for name, target in targets.items():
-            try:
-                mask = self.pattern.mask(torch.zeros(1, target.in_features), self.sparsity)
-            except ValueError as error:
-                raise ValueError(f"{error} ({name})") from error
-            if mask.shape != (1, target.in_features) or mask.dtype != torch.bool:
-                kind, made = type(self.pattern).__name__, f"{mask.dtype} {tuple(mask.shape)}"
-                raise ContractError(f"pattern: {kind}.mask gave {made} for scores of (1, {target.in_features}): {name}")
             if self.refine is not None and self.pattern.swap_width(target.in_features) is None:
                 step, kind = type(self.refine).__name__, type(self.pattern).__name__
                 raise ValueError(

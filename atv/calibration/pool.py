@@ -47,11 +47,13 @@ class Pool:
 
     A rule looks at a sample once, or, where it is ``per_linear``, once a Linear: each is a *view*. Statistics are
     kept by *key*: a site that several targets share or, then, a Linear. ``gram`` asks for X^T X as well, ``moments``
-    for mean and variance of each channel.
+    for mean and variance of each channel, ``saliency`` for what each expert adds.
     """
 
-    def __init__(self, selection: TokenSelection, gram: bool = False, moments: bool = False) -> None:
-        self.selection, self.gram, self.moments = selection, gram, moments
+    def __init__(
+        self, selection: TokenSelection, gram: bool = False, moments: bool = False, saliency: bool = False
+    ) -> None:
+        self.selection, self.gram, self.moments, self.saliency = selection, gram, moments, saliency
         self._clear()
 
     def _clear(self) -> None:
@@ -108,7 +110,11 @@ class Pool:
             if key in experts:
                 by_expert = with_fallback(mean, experts[key], common=not key.endswith(LAST))
                 norms = {expert_name(key, e): sums.sqrt().float() for e, sums in enumerate(by_expert)}
-                by_key |= {name: PoolStatistics(norm) for name, norm in norms.items()}
+                adds = _means(sums[key]) if key in sums else [None] * len(norms)
+                by_key |= {
+                    name: PoolStatistics(norm, saliency=added)
+                    for (name, norm), added in zip(norms.items(), adds, strict=True)
+                }
             else:
                 gram = self._grams[key].total(len(mean)) / weight if self.gram else None
                 average = sums[key] / weight if key in sums else None
@@ -130,6 +136,8 @@ class Pool:
             self._squares.add(key, sample, values.square_sums(weights[None])[0])
             if isinstance(values, ExpertInputs):
                 self._routed.add(key, sample, values.counts(weights))
+                if self.saliency and key.endswith(LAST):
+                    self._sums.add(key, sample, values.saliency_sums(weights))
             elif isinstance(values, LinearInputs):
                 if self.gram:
                     self._grams[key].add(values.values, weights)
@@ -141,3 +149,8 @@ class Pool:
         entered = weights != 0
         counts = [(entered & ~visual).sum(), (entered & visual).sum(), weights.double().sum()]
         self._counts.add(view, sample, torch.stack([count.double() for count in counts]))
+
+
+def _means(sums: Tensor) -> list[float]:
+    """Of sums and weights by expert (experts, 2); 0 for an expert without weight."""
+    return torch.where(sums[:, 1] > 0, sums[:, 0] / sums[:, 1].clamp(min=1e-30), 0.0).tolist()

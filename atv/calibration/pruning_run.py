@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from transformers import PreTrainedModel
 
 from atv.calibration.attention_and_outputs import Recorder
 from atv.calibration.callbacks import ActivationNorms, Drift, Pruning
@@ -61,6 +62,7 @@ def run(
         calibration=job.calibration,
         base=_base(job),
         updates_weights=any(plan.updates_weights for plan in plans.values()),
+        smaller=_smaller(job, finished.masks),
         **provenance(),
     )
     if folder is not None and trainer.is_global_zero:
@@ -111,18 +113,39 @@ def _base(job: PruningJob) -> BaseModel:
     return BaseModel(model.name_or_path or "unknown", revision, type(model).__name__, model.config.model_type)
 
 
+def _smaller(job: PruningJob, masks: Mapping[str, PackedMasks]) -> dict[str, list[int]]:
+    """Fields of the decoder's config, as they are and as they are once the model is saved; none where zeros stay."""
+    if BOTH not in masks:
+        return {}
+    removal = job.plans[BOTH].pattern.removal(job.lvlm, masks[BOTH])
+    return {} if removal is None else removal.changes(job.lvlm.model.config)
+
+
 def _saved(job: PruningJob, finished: FinishedBlocks, folder: RunFolder) -> PruningReport:
     """The outcome of a run whose model was saved in its folder, with the saved weights in the model.
 
     Raises:
         ValueError: when something else was saved there since.
     """
-    report, model = PruningReport.read(folder.folder), job.lvlm.model
+    report = PruningReport.read(folder.folder)
     if (report.settings, report.seed) != (plain(job.settings()), job.seed):
         raise ValueError(f"run_dir: the model of another run was saved in {str(folder.folder)!r}; name another folder")
     if finished.offloaded is not None:
         for block in range(len(job.lvlm.blocks)):
             finished.offloaded.point_to_shard(block)
     else:
-        model.load_state_dict(load_whole(folder.folder).state_dict())
+        _put_back(job, report, load_whole(folder.folder))
     return report
+
+
+def _put_back(job: PruningJob, report: PruningReport, saved: PreTrainedModel) -> None:
+    """Has the weights of a saved model in the one that is pruned; what was taken out whole is zero there."""
+    removal = job.plans[BOTH].pattern.removal(job.lvlm, report.masks)
+    if removal is None:
+        job.lvlm.model.load_state_dict(saved.state_dict())
+        return
+    for name, mask in report.masks.items():
+        weight = job.targets[name].weight.data
+        weight.masked_fill_(~mask.to(weight.device), 0)
+        job.plans[BOTH].pattern.settle(job.lvlm, job.targets[name], mask)
+    removal.put_back(job.lvlm.model, saved.state_dict())

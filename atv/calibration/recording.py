@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,12 +18,14 @@ from atv.model.targets import Target
 class Routing:
     """The pairs of token and expert that a router made, by expert and then by token; all int64 (pairs,).
 
-    ``row`` is the pair's row in the layer's hidden states, ``token`` the token's index in the batch laid flat.
+    ``row`` is the pair's row in the layer's hidden states, ``token`` the token's index in the batch laid flat; ``gate``
+    (pairs,) is what the expert's output is multiplied by, None where inputs are scaled instead.
     """
 
     row: Tensor
     token: Tensor
     expert: Tensor
+    gate: Tensor | None = None
 
 
 def route(layer: FusedExperts, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Tensor, Routing]:
@@ -42,7 +44,8 @@ def route(layer: FusedExperts, args: tuple[Any, ...], kwargs: Mapping[str, Any])
     # An index beyond the last expert stands for none (expert parallelism, or experts that compute nothing).
     known = int((expert < layer.count).sum())
     row = order[:known] // index.shape[1]
-    return hidden, Routing(row, row, expert[:known])
+    gate = rest[1].reshape(-1)[order[:known]] if len(rest) > 1 and rest[1].shape == rest[0].shape else None
+    return hidden, Routing(row, row, expert[:known], gate)
 
 
 def positions(layer: FusedExperts, arguments: Mapping[str, Any]) -> Tensor | None:
@@ -83,13 +86,13 @@ def _gated(layer: FusedExperts, x: Tensor, expert: int) -> Tensor:
 class RoutedInputs:
     """What a layer of experts read at one of its parameters: pair i of ``routing`` read ``values[row[i]]``.
 
-    ``row`` is int64 (pairs,); ``experts`` counts all.
+    ``row`` is int64 (pairs,).
     """
 
     values: Tensor
     row: Tensor
     routing: Routing
-    experts: int
+    layer: FusedExperts
 
 
 @dataclass(frozen=True)
@@ -163,16 +166,16 @@ def _note_experts(
         if len(hidden) not in (rows, rows * layer.count):
             raise ValueError(f"targets: {layer.name} was given {len(hidden)} rows for {rows} tokens; whose is unknown")
         token = routing.token if given is None else given[routing.token]
-        _note_pairs(noted, layer, parameters, hidden, Routing(routing.row, token, routing.expert))
+        _note_pairs(noted, layer, parameters, hidden, replace(routing, token=token))
 
     return hook
 
 
 def _note_pairs(noted: Recording, layer: FusedExperts, parameters: set[str], hidden: Tensor, routing: Routing) -> None:
     if layer.first in parameters:
-        first = RoutedInputs(hidden, routing.row, routing, layer.count)
+        first = RoutedInputs(hidden, routing.row, routing, layer)
         noted.routed[f"{layer.name}.{layer.first}"] = first
     if LAST in parameters:
         each = torch.arange(len(routing.row), device=hidden.device)
         values = inner(layer, hidden, routing)
-        noted.routed[f"{layer.name}.{LAST}"] = RoutedInputs(values, each, routing, layer.count)
+        noted.routed[f"{layer.name}.{LAST}"] = RoutedInputs(values, each, routing, layer)

@@ -81,7 +81,9 @@ def _routed(inputs: RoutedInputs, valid: Tensor, row: int) -> ExpertInputs:
         token=place[flat[kept] % length],
         expert=inputs.routing.expert[kept],
         tokens=int(valid[row].sum()),
-        experts=inputs.experts,
+        experts=inputs.layer.count,
+        gate=None if inputs.routing.gate is None else inputs.routing.gate[kept],
+        layer=inputs.layer,
     )
 
 

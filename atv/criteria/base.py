@@ -16,13 +16,16 @@ class PoolStatistics:
     ``norm`` is the L2 norm of each input channel, squared norms averaged over samples, float32 (in,). ``gram`` is
     X^T X divided by the number of pool tokens X (their weights' sum), float64 (in, in); None unless the criterion, or
     what follows it, says ``needs_gram``. ``mean`` and ``variance`` of each channel over the pool's tokens are float64
-    (in,); None unless one says ``needs_moments``.
+    (in,); None unless one says ``needs_moments``. ``saliency`` is, of an expert's last projection, the mean over the
+    pool's tokens that the expert is given of its gate times the norm of its output; None unless one says
+    ``needs_saliency``.
     """
 
     norm: Tensor
     gram: Tensor | None = None
     mean: Tensor | None = None
     variance: Tensor | None = None
+    saliency: float | None = None
 
     def x_x(self, asked_by: str) -> Tensor:
         """X^T X / n, float64 (in, in).
@@ -41,7 +44,7 @@ class PoolStatistics:
             ValueError: naming the class that asks, where they were not gathered.
         """
         if self.mean is None or self.variance is None:
-            raise ValueError(f"refine: {asked_by} needs means of the pool, and these statistics hold none")
+            raise ValueError(f"{asked_by} needs means of the pool, and these statistics hold none")
         return self.mean, self.variance
 
 
@@ -63,6 +66,7 @@ class Criterion(Plugin, ABC):
 
     needs_gram: bool = False
     needs_moments: bool = False
+    needs_saliency: bool = False
 
     @property
     def updates_weights(self) -> bool:

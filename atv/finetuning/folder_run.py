@@ -24,7 +24,7 @@ from atv.finetuning.settings import Settings
 from atv.finetuning.training_run import Outcome, finish, fit, prepare
 from atv.model.loading import load_model, model_folder
 from atv.model.lvlm import LVLM
-from atv.output.pruned_folder import read_pruned, write_pruned
+from atv.output.pruned_folder import masks_of, read_pruned, write_pruned
 from atv.records.digests import content_digest, tensors_digest, weights_digest
 from atv.records.provenance import provenance
 from atv.records.pruning_report import PruningReport
@@ -133,7 +133,7 @@ class _Base:
         """
         lvlm = LVLM.of(self._loaded[0])
         assert self.digest
-        prepare(lvlm, self.report.masks, settings)
+        prepare(lvlm, masks_of(self.report, lvlm), settings)
         if precision not in ("bf16-true", "16-true"):
             lvlm.model.float()
         if gradient_checkpointing:
@@ -146,7 +146,8 @@ class _Base:
         """Writes what pruning wrote, with the trained weights and the story in the report."""
         # The model of the trainer is cast, and perhaps sharded; this one is as it was pruned.
         tuned, _ = load_model(self.folder, self.trust_remote_code)
-        finish(LVLM.of(tuned), self.report.masks, settings, outcome.weights)
+        lvlm = LVLM.of(tuned)
+        finish(lvlm, masks_of(self.report, lvlm), settings, outcome.weights)
         told = {"from": self.name} | dict(story)
         write_pruned(target, tuned, self.processor, replace(self.report, scores={}, finetuning=told))
         shutil.rmtree(target / CHECKPOINTS, ignore_errors=True)

@@ -58,7 +58,8 @@ def inspect_model(
     lvlm = LVLM.of(model)
     # Everything that can be wrong with the plan is found before samples are read.
     linears = linear_of_blocks(lvlm, linear)
-    Pathway(rule, sparsity, criterion, pattern).plan(lvlm, lvlm.targets(None))
+    pathway = Pathway(rule, sparsity, criterion, pattern)
+    pathway.plan(lvlm, pathway.targets(lvlm, lvlm.targets(None)))
     batches = calibration_batches(processor, data, samples, seed, batch_size, answers=rule.needs_answers)
     number = shown.sample or 0
     subject = Subject.of(lvlm, processor, given_row or drawn_row(data, seed, batches.record["ids"][number]))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 LAST = "down_proj"
 FIRST = ("gate_up_proj", "up_proj")
@@ -58,6 +59,17 @@ class FusedExperts:
     def slice(self, stack: Tensor, expert: int) -> Tensor:
         """An expert's slice as (out, in), a view of values that one of the parameters has, or had."""
         return stack[expert].mT if self.transposed else stack[expert]
+
+    def last(self, x: Tensor, expert: int) -> Tensor:
+        """What an expert's last projection makes of its inputs: (n, inner) -> (n, hidden)."""
+        bias = getattr(self.module, f"{LAST}_bias", None)
+        return F.linear(x, self.weight(LAST, expert), None if bias is None else bias[expert])
+
+    def router(self, model: nn.Module) -> str | None:
+        """Full name of the module beside it that gives tokens to its experts, a row of weights each."""
+        modules, beside = dict(model.named_modules()), self.name.rpartition(".")[0]
+        names = (f"{beside}.{name}" for name in ("gate", "router"))
+        return next((name for name in names if len(getattr(modules.get(name), "weight", ())) == self.count), None)
 
     def targets(self) -> "dict[str, ExpertWeight]":
         """Name -> weight of every expert, such as ``...mlp.experts.3.gate_up_proj``."""

@@ -22,6 +22,7 @@ from transformers import AutoModelForImageTextToText, PreTrainedModel
 
 from atv.model.checkpoint import check_folder, load_whole
 from atv.model.lvlm import LVLM
+from atv.model.removal import Removal
 from atv.records.files import atomic, write_json
 
 Offload = Literal["cpu", "disk"]
@@ -104,10 +105,13 @@ class OffloadedBlocks:
         _write(self._shard(block), weights)
 
     def point_to_shard(self, block: int) -> None:
-        """Lets a stored block be fetched from its shard."""
+        """Lets a stored block be fetched from its shard; of a smaller one its forward will say that it does not fit."""
         prefix = f"{self.lvlm.blocks_name}.{block}."
+        # Another rank may be writing the shard still; a smaller one takes its place once the model was saved.
+        saved = self._smaller(block).is_file() and not self._shard(block).is_file()
+        shard = self._smaller(block) if saved else self._shard(block)
         for name, value in self.lvlm.blocks[block].state_dict(prefix=prefix).items():
-            place = {"safetensors_file": str(self._shard(block)), "weight_name": name}
+            place = {"safetensors_file": str(shard), "weight_name": name}
             for loader in self._loaders(block):
                 loader.state_dict.pop(name, None)
                 loader.index[name] = place | {"dtype": str(value.dtype).removeprefix("torch.")}
@@ -131,13 +135,18 @@ class OffloadedBlocks:
                 hook.offload = True
                 hook.post_forward(module, None)
 
-    def write_rest(self) -> None:
-        """Writes the weights outside of the blocks, the index of all shards, and the configs, config.json last."""
-        model = self.lvlm.model
+    def write_rest(self, removal: Removal | None = None) -> None:
+        """Writes the weights outside of the blocks, the index of all shards, and the configs, config.json last.
+
+        With a removal, blocks get smaller shards, and the others go in the end.
+        """
+        model, shards_of = self.lvlm.model, [self._shard(block) for block in range(len(self.lvlm.blocks))]
+        if removal is not None:
+            shards_of = [self._cut(block, removal) for block in range(len(self.lvlm.blocks))]
         for earlier in self.folder.glob(_REST.format(suffix="*")):
             earlier.unlink()
         places = {
-            name: self._shard(block).name
+            name: shards_of[block].name
             for block, module in enumerate(self.lvlm.blocks)
             for name in module.state_dict(prefix=f"{self.lvlm.blocks_name}.{block}.")
         }
@@ -150,8 +159,23 @@ class OffloadedBlocks:
         write_json(self.folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": places})
         if model.generation_config is not None:
             model.generation_config.save_pretrained(self.folder)
-        config = json.loads(model.config.to_json_string()) | {"architectures": [type(model).__name__]}
-        write_json(self.folder / "config.json", config)
+        config = model.config if removal is None else removal.config(model.config)
+        content = json.loads(config.to_json_string()) | {"architectures": [type(model).__name__]}
+        write_json(self.folder / "config.json", content)
+        for block, shard in enumerate(shards_of):
+            if shard != self._shard(block):
+                self._shard(block).unlink(missing_ok=True)
+
+    def _cut(self, block: int, removal: Removal) -> Path:
+        """The shard of what is left of a block."""
+        if self._shard(block).is_file():
+            with safe_open(self._shard(block), "pt") as file:
+                left = {name: removal.cut(name, file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+            _write(self._smaller(block), left)
+        return self._smaller(block)
+
+    def _smaller(self, block: int) -> Path:
+        return self.folder / f"model-block-{block:05d}-smaller.safetensors"
 
     def _shard(self, block: int) -> Path:
         return self.folder / f"model-block-{block:05d}.safetensors"

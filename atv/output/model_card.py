@@ -35,10 +35,9 @@ def card(report: PruningReport) -> str:
         f"---\n{_front_matter(base)}\n---\n",
         f"# {_short(base.model)}, {report.sparsity:.0%} of the decoder pruned\n",
         f"`{base.model}` ({base.kind}) with {report.sparsity:.2%} of its decoder's target weights, "
-        f"{report.whole_model_sparsity:.2%} of all its parameters, set to zero: scored by "
+        f"{report.whole_model_sparsity:.2%} of all its parameters, {_gone(report)}: scored by "
         f"{plan['criterion']['class']} on the calibration tokens that {plan['selection']['class']} selects. "
-        "Tensors are dense and hold the zeros, so it loads as the base model does, and is as large and as fast. "
-        "The licence is the base model's.\n",
+        f"{_form(report)} The licence is the base model's.\n",
         f"![Sparsity, drift and pool by block]({FIGURE})\n",
         "## How it was made\n",
         _settings(report, plan),
@@ -53,6 +52,17 @@ def card(report: PruningReport) -> str:
         "`atv verify FOLDER --base MODEL` checks that they are true of the weights.\n",
     ]
     return "\n".join(parts)
+
+
+def _gone(report: PruningReport) -> str:
+    return "removed" if report.smaller else "set to zero"
+
+
+def _form(report: PruningReport) -> str:
+    """What the pruned weights leave behind."""
+    if not report.smaller:
+        return "Tensors are dense and hold the zeros, so it loads as the base model does, and is as large and as fast."
+    return f"It is an ordinary smaller model ({report.sizes}), and loads as the base model does."
 
 
 def _base(report: PruningReport) -> BaseModel:

@@ -9,7 +9,9 @@ from transformers import PreTrainedModel, ProcessorMixin
 from atv.model.lvlm import LVLM
 from atv.model.offload import OffloadedBlocks, is_offloaded, stored
 from atv.model.parameters import targets_by_parameter
+from atv.model.removal import Removal
 from atv.output.model_card import write_card
+from atv.patterns import recorded_pattern
 from atv.records.evaluation_report import EvaluationReport
 from atv.records.files import saved_atomically
 from atv.records.masks import PackedMasks
@@ -48,13 +50,15 @@ def write_pruned(
     if report.pathways:
         raise ValueError("report: a model of decoupled pathways holds each weight twice; no from_pretrained loads it")
     lvlm, offloaded = LVLM.of(model), is_offloaded(model)
+    removal = removal_of(report, lvlm)
+    done = removal is None or removal.is_done(model.config)
     if offloaded and not any(folder.glob("model-block-*.safetensors")):
         raise ValueError(f"folder: an offloaded model is saved where its run_dir was; {str(folder)!r} has no shards")
-    report = replace(report, targets=target_rows(report.masks, lvlm))
+    report = replace(report, targets=target_rows(report, lvlm))
 
     def write(into: Path) -> None:
         if not offloaded:
-            model.save_pretrained(into)
+            (model if removal is None or done else removal.model(model)).save_pretrained(into)
         if processor is not None:
             processor.save_pretrained(into)
         report.write_masks(into)
@@ -62,9 +66,25 @@ def write_pruned(
 
     saved_atomically(folder, write)
     if offloaded:
-        OffloadedBlocks(lvlm, folder).write_rest()
+        OffloadedBlocks(lvlm, folder).write_rest(removal)
     clear_blocks(folder)
     return report
+
+
+def removal_of(report: PruningReport, lvlm: LVLM) -> Removal | None:
+    """What was taken out whole of the model that a report is of, so that its folder holds a smaller one; else None."""
+    if not report.smaller:
+        return None
+    (plan,) = report.plans.values()
+    return recorded_pattern(plan["pattern"]).fitted(lvlm).removal(lvlm, report.masks)
+
+
+def masks_of(report: PruningReport, lvlm: LVLM) -> PackedMasks:
+    """The masks in the shapes that this model has: the one that was pruned, or the smaller one that was saved of it."""
+    removal = removal_of(report, lvlm)
+    if removal is None or not removal.is_done(lvlm.model.config):
+        return report.masks
+    return PackedMasks(removal.masks(report.masks))
 
 
 def renew_card(folder: str | Path, scores: Path | None = None) -> PruningReport:
@@ -88,28 +108,45 @@ def _scores(file: Path) -> dict[str, ScoreRow]:
     return rows
 
 
-def target_rows(masks: PackedMasks, lvlm: LVLM) -> dict[str, TargetReport]:
+def target_rows(report: PruningReport, lvlm: LVLM) -> dict[str, TargetReport]:
     """A row a mask, in the order of the model's parameters; an offloaded model gives its weights one at a time.
+
+    The model is the one that was pruned, or the smaller one that was saved of it.
 
     Raises:
         ValueError: for a mask that does not fit the model, or prunes a weight that is not zero.
     """
-    rows: dict[str, TargetReport] = {}
+    left, pruned_as = masks_of(report, lvlm), _names(report, lvlm)
+    zeros: dict[str, int] = {}
     for parameter, views in targets_by_parameter(lvlm).items():
-        if chosen := {name: view for name, view in views.items() if name in masks}:
+        if chosen := {name: view for name, view in views.items() if name in left}:
             values = stored(lvlm.model, parameter).detach()
-            rows |= {name: _row(lvlm.block_of(name), name, view(values), masks) for name, view in chosen.items()}
-    if absent := sorted(masks.keys() - rows.keys()):
+            zeros |= {pruned_as[name]: _kept_zeros(name, view(values), left[name]) for name, view in chosen.items()}
+    if absent := sorted(pruned_as.values() - zeros.keys()):
         raise ValueError(f"report: it has a mask of {absent[0]}, and the model no such Linear or expert")
-    return rows
+    # Of a block that is gone nothing is left to count.
+    rows = zeros | dict.fromkeys(report.masks.keys() - zeros.keys(), 0)
+    return {name: _row(lvlm.block_of(name), report.masks[name], count) for name, count in rows.items()}
 
 
-def _row(block: int, name: str, weight: Tensor, masks: PackedMasks) -> TargetReport:
-    mask = masks[name].to(weight.device)
+def _names(report: PruningReport, lvlm: LVLM) -> dict[str, str]:
+    """What this model calls the targets that are in it -> the names of their masks."""
+    removal = removal_of(report, lvlm)
+    if removal is None or not removal.is_done(lvlm.model.config):
+        return {name: name for name in report.masks}
+    return removal.names(report.masks)
+
+
+def _row(block: int, mask: Tensor, kept_zeros: int) -> TargetReport:
+    pruned = mask.numel() - int(mask.count_nonzero())
+    return TargetReport(block, list(mask.shape), pruned / mask.numel(), kept_zeros)
+
+
+def _kept_zeros(name: str, weight: Tensor, mask: Tensor) -> int:
+    """How many weights are zero among those that a mask keeps."""
+    mask = mask.to(weight.device)
     if mask.shape != weight.shape:
         raise ValueError(f"report: the mask of {name} is {list(mask.shape)}, the weight {list(weight.shape)}")
     if weight[~mask].any():
         raise ValueError(f"report: its mask of {name} prunes weights that are not zero; is it of this model?")
-    pruned = mask.numel() - int(mask.count_nonzero())
-    zeros = mask.numel() - int(weight.count_nonzero()) - pruned
-    return TargetReport(block, list(mask.shape), pruned / mask.numel(), zeros)
+    return int(mask.count_nonzero()) - int(weight.count_nonzero())

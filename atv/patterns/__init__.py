@@ -1,10 +1,15 @@
 """Sparsity patterns, one rule a file: which of the scored weights are kept; scores are the criterion's."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from atv.patterns.base import Pattern
 from atv.patterns.n_of_m import NOfM
+from atv.patterns.structured import AttentionHeads, FFNChannels
 from atv.patterns.unstructured import PerBlock, PerLayer, Unstructured
+from atv.patterns.whole_blocks import WholeBlocks
+from atv.patterns.whole_experts import WholeExperts
 from atv.plugins import find, resolve
 
 
@@ -26,4 +31,30 @@ def parse_pattern(pattern: Pattern | str) -> Pattern:
     return resolve(pattern, Pattern, "pattern")
 
 
-__all__ = ["NOfM", "Pattern", "PerBlock", "PerLayer", "Unstructured", "parse_pattern"]
+def recorded_pattern(settings: Mapping[str, Any]) -> Pattern:
+    """The pattern that a report's settings describe; a plug-in's file must have been imported.
+
+    Raises:
+        ValueError: for a class that is not known, or cannot be made from these arguments.
+    """
+    given = dict(settings)
+    kind = find(given.pop("class"), Pattern, "pattern")
+    try:
+        return kind(**given)
+    except TypeError as error:
+        raise ValueError(f"pattern: {kind.__name__} cannot be made from {given}: {error}") from error
+
+
+__all__ = [
+    "AttentionHeads",
+    "FFNChannels",
+    "NOfM",
+    "Pattern",
+    "PerBlock",
+    "PerLayer",
+    "Unstructured",
+    "WholeBlocks",
+    "WholeExperts",
+    "parse_pattern",
+    "recorded_pattern",
+]

@@ -3,20 +3,28 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from fractions import Fraction
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from atv.plugins import Plugin
+from atv.model.lvlm import LVLM
+from atv.model.removal import Removal
+from atv.model.targets import Target
+from atv.plugins import ContractError, Plugin
 
 
 class Pattern(Plugin, ABC):
     """Turns scores into a mask, True = kept. Most patterns write ``sparsity`` and ``mask`` alone.
 
     ``joint`` says that the Linears of a block compete with one another: ``masks`` then decides them together.
+    ``by_block`` says that a block goes whole or stays, so that the allocation must choose among blocks; ``reroutes``
+    that experts go whole, as many in every block, and their tokens to others.
     """
 
     joint: bool = False
+    by_block: bool = False
+    reroutes: bool = False
 
     @property
     @abstractmethod
@@ -34,6 +42,37 @@ class Pattern(Plugin, ABC):
     def masks(self, scores: Mapping[str, Tensor], sparsities: Mapping[str, float]) -> dict[str, Tensor]:
         """The masks of several Linears by name, here each by itself."""
         return {name: self.mask(score, sparsities[name]) for name, score in scores.items()}
+
+    def about(self, lvlm: LVLM, targets: Mapping[str, Target]) -> dict[str, Target]:
+        """Of the targets that were asked for, those that the pattern is about; here all."""
+        return dict(targets)
+
+    def fitted(self, lvlm: LVLM) -> Self:
+        """The pattern as it serves this model; here it is the same for all."""
+        return self
+
+    def check(self, lvlm: LVLM, targets: Mapping[str, Target], sparsity: float) -> None:
+        """Whether the pattern serves every target.
+
+        Raises:
+            ValueError: naming the first that it does not fit.
+        """
+        for name, target in targets.items():
+            try:
+                mask = self.mask(torch.zeros(1, target.in_features), sparsity)
+            except ValueError as error:
+                raise ValueError(f"{error} ({name})") from error
+            if mask.shape != (1, target.in_features) or mask.dtype != torch.bool:
+                kind, made = type(self).__name__, f"{mask.dtype} {tuple(mask.shape)}"
+                raise ContractError(f"pattern: {kind}.mask gave {made} for scores of (1, {target.in_features}): {name}")
+
+    def settle(self, lvlm: LVLM, target: Target, mask: Tensor) -> None:
+        """What a mask asks of the running model beside the zeros; here nothing."""
+        return None
+
+    def removal(self, lvlm: LVLM, masks: Mapping[str, Tensor]) -> Removal | None:
+        """What its masks take out whole, so that the saved model is smaller; None where zeros stay."""
+        return None
 
     def sweep_width(self, block: int) -> int | None:
         """How many columns a sweep from left to right decides at a time (SparseGPT's, in blocks of ``block``).

@@ -111,8 +111,10 @@ class PruningReport:
     ``left_dense`` names the parameters of the decoder's blocks that atv does not prune, norms excepted, and the class
     of module that holds each: routers, convolutions, biases of experts, Linears that read no token of the decoder.
     ``calibration`` says which samples the batches are. ``updates_weights`` says that the criterion, or what followed
-    it, may have changed kept weights. ``targets`` has a row for each mask once the model was saved, ``scores`` once
-    they were added to its card, ``finetuning`` how the kept weights were trained afterwards.
+    it, may have changed kept weights. ``smaller`` has, where the pattern takes structures out whole, each field of the
+    decoder's config that changes in the saved model: what it was and what it is. Masks, and the shapes of ``targets``,
+    are then still those of the model that was pruned. ``targets`` has a row for each mask once the model was saved,
+    ``scores`` once they were added to its card, ``finetuning`` how the kept weights were trained afterwards.
     """
 
     masks: PackedMasks
@@ -130,6 +132,7 @@ class PruningReport:
     git: str = "unknown"
     hardware: str = "unknown"
     updates_weights: bool = False
+    smaller: dict[str, list[int]] = field(default_factory=dict)
     targets: dict[str, TargetReport] = field(default_factory=dict)
     scores: dict[str, ScoreRow] = field(default_factory=dict)
     finetuning: Mapping[str, Any] = field(default_factory=dict)
@@ -143,6 +146,11 @@ class PruningReport:
     def whole_model_sparsity(self) -> float:
         """Fraction of *all* parameters of the model, embeddings and vision tower included, that were pruned."""
         return self.masks.pruned / self.parameters
+
+    @property
+    def sizes(self) -> str:
+        """What is smaller in the saved model's config, in words: "intermediate_size 1536 -> 1088"."""
+        return ", ".join(f"{name} {before} -> {after}" for name, (before, after) in self.smaller.items())
 
     @property
     def plans(self) -> dict[str, dict[str, Any]]:
@@ -171,6 +179,7 @@ class PruningReport:
             "git": self.git,
             "hardware": self.hardware,
             "updates_weights": self.updates_weights,
+            **({"smaller": self.smaller} if self.smaller else {}),
             **{key: {name: asdict(row) for name, row in rows.items()} for key, rows in later.items() if rows},
             **({"finetuning": dict(self.finetuning)} if self.finetuning else {}),
         }

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from atv.model.loading import load_processor, model_folder
-from atv.output.pruned_folder import read_pruned
-from atv.records.masks import PackedMasks
+from atv.output.pruned_folder import masks_of, read_pruned, removal_of
+from atv.patterns import recorded_pattern
 from atv.records.pruning_report import PruningReport, TargetReport
 from atv.verification.answering import answer
 from atv.verification.compact import sizes
-from atv.verification.mask_checks import check_names, check_pattern, label, recorded_pattern
-from atv.verification.saved_model import SavedModel, opened
+from atv.verification.mask_checks import check_names, check_pattern, check_removal, label
+from atv.verification.saved_model import SavedModel, WhatIsLeft, opened
 from atv.verification.weight_checks import BaseCheck, ZerosCheck, check_tensors
 
 Watch = Callable[[Sequence[str]], Iterable[str]]
@@ -69,15 +69,22 @@ class Verification:
         with ExitStack() as stack:
             pruned = stack.enter_context(opened(self.folder, self.trust_remote_code))
             base = stack.enter_context(opened(self.base, self.trust_remote_code)) if self.base else None
+            removal = removal_of(report, pruned.lvlm)
+            if removal is not None:
+                check_removal(removal, pruned.lvlm)
             found = self._masks(report, pruned)
+            if removal is not None:
+                base = base and WhatIsLeft(base.lvlm, removal)
+                rows = {ours: report.targets[name] for ours, name in removal.names(report.targets).items()}
+                report = replace(report, masks=masks_of(report, pruned.lvlm), targets=rows)
             found |= self._tensors(report, pruned, base)
-            return found | self._answer(pruned) | _sizes(pruned, report.masks)
+            return found | self._answer(pruned) | _sizes(pruned, report)
 
     def _masks(self, report: PruningReport, pruned: SavedModel) -> dict[str, str]:
         masks = report.masks
-        check_names(masks, report.targets, pruned.lvlm)
+        check_names(masks, masks_of(report, pruned.lvlm).shapes, report.targets, pruned.lvlm)
         ((pathway, plan),) = report.plans.items()
-        pattern = recorded_pattern(plan["pattern"])
+        pattern = recorded_pattern(plan["pattern"]).fitted(pruned.lvlm)
         check_pattern(pattern, masks, report.allocation.sparsities[pathway], pruned.lvlm)
         found = f"of {len(masks)} targets, {masks.sparsity:.2%} of their weights pruned"
         return {"masks": found, "pattern": f"{label(pattern)} holds in every mask"}
@@ -104,8 +111,10 @@ class Verification:
         return {"generation": repr(answer(pruned, processor, self.tokens))}
 
 
-def _sizes(pruned: SavedModel, masks: PackedMasks) -> dict[str, str]:
-    size = sizes(pruned, masks)
+def _sizes(pruned: SavedModel, report: PruningReport) -> dict[str, str]:
+    size = sizes(pruned, report.masks)
+    if report.smaller:
+        return {"size": f"{size.dense / 1e6:.1f} MB, a smaller model ({report.sizes})"}
     compact = f"{size.compact / 1e6:.1f} MB with bit-packed masks and compacted values ({size.share:.1%})"
     return {"size": f"{size.dense / 1e6:.1f} MB dense with zeros; {compact}"}
 

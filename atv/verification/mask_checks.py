@@ -1,28 +1,32 @@
 """Whether masks are what a report says: of the right targets and shapes, and chosen by the pattern."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor
 
 from atv.model.lvlm import LVLM
+from atv.model.removal import Removal
 from atv.patterns import Pattern
-from atv.plugins import arguments, find
+from atv.plugins import arguments
 from atv.records.masks import PackedMasks
 from atv.records.pruning_report import TargetReport
 from atv.verification.errors import VerificationError
 
 
-def check_names(masks: PackedMasks, rows: Mapping[str, TargetReport], lvlm: LVLM) -> None:
+def check_names(
+    masks: PackedMasks, left: Mapping[str, Sequence[int]], rows: Mapping[str, TargetReport], lvlm: LVLM
+) -> None:
     """Masks, rows of the report and targets of the model are of one another, with equal shapes.
+
+    ``left`` are the masks' shapes in this model, which is smaller where structures were taken out whole.
 
     Raises:
         VerificationError: naming the first that is not.
     """
     for name in sorted(masks.keys() ^ rows.keys()):
         raise VerificationError(f"{name} is {'a mask' if name in masks else 'in the report'} alone")
-    for name, shape in masks.shapes.items():
+    for name, shape in left.items():
         target = lvlm.prunable.get(name)
         if target is None:
             raise VerificationError(f"{name} has a mask, and the model no such Linear or expert")
@@ -30,18 +34,15 @@ def check_names(masks: PackedMasks, rows: Mapping[str, TargetReport], lvlm: LVLM
             raise VerificationError(f"{name}: the mask is {shape}, the weight {list(target.weight.shape)}")
 
 
-def recorded_pattern(settings: Mapping[str, Any]) -> Pattern:
-    """The pattern that a report's settings describe; a plug-in's file must have been imported.
+def check_removal(removal: Removal, lvlm: LVLM) -> None:
+    """What masks leave of the structures that they took out is what the smaller model has.
 
     Raises:
-        ValueError: for a class that is not known, or cannot be made from these arguments.
+        VerificationError: naming the field of its config that says otherwise.
     """
-    given = dict(settings)
-    kind = find(given.pop("class"), Pattern, "pattern")
-    try:
-        return kind(**given)
-    except TypeError as error:
-        raise ValueError(f"pattern: {kind.__name__} cannot be made from {given}: {error}") from error
+    for name, (has, left) in removal.changes(lvlm.model.config).items():
+        if has != left:
+            raise VerificationError(f"the masks leave {name} {left}, and the model has {has}")
 
 
 def check_pattern(pattern: Pattern, masks: PackedMasks, sparsities: Mapping[str, float], lvlm: LVLM) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from atv.model.lvlm import LVLM
 from atv.model.offload import load_mapped, stored
+from atv.model.removal import Removal
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,32 @@ class SavedModel:
         """The values, read from the files now."""
         value = self.tensors[name]
         return stored(self.lvlm.model, name) if value.device.type == "meta" else value
+
+
+@dataclass(frozen=True)
+class WhatIsLeft(SavedModel):
+    """A saved model as structures that went whole leave it: tensors are cut as they are read."""
+
+    removal: Removal
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """As of any saved model, by the smaller one's names; what is cut as empty tensors of what is left."""
+        dense = SavedModel(self.lvlm).tensors
+        return {ours: self._left(name, dense[name]) for ours, name in self.removal.names(dense).items()}
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        return self.removal.names(SavedModel(self.lvlm).tensors)
+
+    def tensor(self, name: str) -> Tensor:
+        """What is left of the values, read from the files now."""
+        dense = self._names[name]
+        return self.removal.cut(dense, SavedModel(self.lvlm).tensor(dense))
+
+    def _left(self, name: str, value: Tensor) -> Tensor:
+        shape = self.removal.shape(name, value.shape)
+        return value if shape == list(value.shape) else value.new_empty(shape, device="meta")
 
 
 @contextmanager

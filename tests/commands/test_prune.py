@@ -23,6 +23,17 @@ def test_writes_a_folder_that_from_pretrained_loads(atv_command, tmp_path):
         assert torch.equal(weight != 0, mask & (weight != 0)) and (~mask).float().mean() > 0.59
 
 
+def test_what_goes_whole_leaves_a_smaller_model_that_answers(atv_command, tmp_path):
+    options = ["--pattern", "FFNChannels", "--pattern.multiple", 64, "--sparsity", 0.3, "--samples", 4]
+    code, _, err = atv_command("prune", "--output", tmp_path / "out", *options)
+    assert code == 0, err
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path / "out")
+    # 512 - 153 = 359 is nearer to 384 than to 320.
+    assert model.config.text_config.intermediate_size == 384
+    code, out, err = atv_command("verify", tmp_path / "out", "--base", "bundled", "--max_new_tokens", 2)
+    assert code == 0 and "intermediate_size 512 -> 384" in " ".join(out.split()), err
+
+
 def test_a_rule_from_a_file(atv_command, tmp_path):
     rule = tmp_path / "my_rule.py"
     rule.write_text(

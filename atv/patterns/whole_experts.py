@@ -1,0 +1,84 @@
+"""Whole experts of mixtures."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from atv.model.experts import ExpertWeight
+from atv.model.lvlm import LVLM
+from atv.model.offload import is_offloaded
+from atv.model.removal import Removal, RemovedExperts
+from atv.model.rerouting import leave_out
+from atv.model.structures import MIXTURES, decoder_config, require_type
+from atv.model.targets import Target
+from atv.patterns.base import Pattern, lowest, share
+
+
+class WholeExperts(Pattern):
+    """The experts of each layer with the lowest scores in sum go: of n floor(n * sparsity).
+
+    Routers choose among the others from then on, and the saved model is without them and their rows of the routers.
+    """
+
+    joint = True
+    reroutes = True
+    sparsity = None
+
+    def about(self, lvlm: LVLM, targets: Mapping[str, Target]) -> dict[str, Target]:
+        require_type(lvlm, "experts", MIXTURES)
+        own = [name for layer in lvlm.experts for name in layer.targets()]
+        if lacking := [name for name in own if name not in targets]:
+            raise ValueError(f"targets: WholeExperts removes experts of all layers alike; these leave out {lacking[0]}")
+        return {name: targets[name] for name in own}
+
+    def check(self, lvlm: LVLM, targets: Mapping[str, Target], sparsity: float) -> None:
+        config = decoder_config(lvlm.model.config)
+        count, chosen = int(config.num_experts), int(config.num_experts_per_tok)
+        left = count - share(count, sparsity)
+        if is_offloaded(lvlm.model):
+            raise ValueError("pattern: WholeExperts of an offloaded model cannot be removed; load it whole")
+        if sparsity and left == count:
+            raise ValueError(f"sparsity: {sparsity} of {count} experts is none; ask for more")
+        if left < chosen:
+            raise ValueError(f"sparsity: {sparsity} leaves {left} of {count} experts, and every token takes {chosen}")
+        RemovedExperts.of(lvlm, {layer.name: range(left) for layer in lvlm.experts}).check(lvlm.model)
+
+    def mask(self, score: Tensor, sparsity: float) -> Tensor:
+        """A weight by itself is no whole expert: all of it stays."""
+        return torch.ones_like(score, dtype=torch.bool)
+
+    def masks(self, scores: Mapping[str, Tensor], sparsities: Mapping[str, float]) -> dict[str, Tensor]:
+        sums: dict[str, dict[int, Tensor]] = defaultdict(dict)
+        for name, score in scores.items():
+            layer, expert = _expert(name)
+            total = score.sum(dtype=torch.float64)
+            sums[layer][expert] = sums[layer].get(expert, torch.zeros_like(total)) + total
+        stays: dict[tuple[str, int], bool] = {}
+        for layer, by_expert in sums.items():
+            sparsity = next(sparsities[name] for name in scores if _expert(name)[0] == layer)
+            total = torch.stack([by_expert[expert] for expert in range(len(by_expert))])
+            kept = ~lowest(total, share(len(total), sparsity))
+            stays |= {(layer, expert): bool(kept[expert]) for expert in by_expert}
+        return {name: torch.full_like(score, stays[_expert(name)], dtype=torch.bool) for name, score in scores.items()}
+
+    def settle(self, lvlm: LVLM, target: Target, mask: Tensor) -> None:
+        assert isinstance(target, ExpertWeight)
+        router = target.layer.router(lvlm.model)
+        if router is not None and not mask.any():
+            leave_out(lvlm.model.get_submodule(router), target.expert)
+
+    def removal(self, lvlm: LVLM, masks: Mapping[str, Tensor]) -> Removal | None:
+        kept: dict[str, list[int]] = defaultdict(list)
+        for name, mask in masks.items():
+            layer, expert = _expert(name)
+            if mask.any() and expert not in kept[layer]:
+                kept[layer].append(expert)
+        return RemovedExperts.of(lvlm, {layer: sorted(experts) for layer, experts in kept.items()})
+
+
+def _expert(name: str) -> tuple[str, int]:
+    """The layer and the number of the expert that a target is of."""
+    layer, expert, _ = name.rsplit(".", 2)
+    return layer, int(expert)
