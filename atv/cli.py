@@ -20,6 +20,7 @@ from atv.commands.dashboard import dashboard
 from atv.commands.evaluate import evaluate
 from atv.commands.finetune import finetune
 from atv.commands.inspect import inspect
+from atv.commands.masks_to_publish import masks_apply, masks_diff, masks_pack
 from atv.commands.models import models
 from atv.commands.options import gathered, options_of, parameters_of, parts_of, with_underscores
 from atv.commands.power import power
@@ -44,9 +45,14 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     report,
     verify,
     card,
+    masks_pack,
+    masks_apply,
+    masks_diff,
     dashboard,
     models,
 )
+# Commands of two words: the functions of masks_pack and the like.
+GROUPS = {"masks": "Masks as something to publish: pack them, put them on a fresh base model, compare two sets."}
 KINDS: dict[str, type[Any]] = {**RULES, "calibration": CalibrationData}
 # Options that need no value.
 SWITCHES = ("print_lmms_eval",)
@@ -55,15 +61,25 @@ SWITCHES = ("print_lmms_eval",)
 def parser() -> Parser:
     """The parser of all commands; plug-ins must have been imported before."""
     top = Parser(prog="atv", description="Prune and decouple Large Vision-Language Models.")
-    commands = top.add_subcommands(required=True, dest="command")
+    commands = {"": top.add_subcommands(required=True, dest="command")}
     for command in COMMANDS:
         summary = (getdoc(command) or "").split("\n\nArgs:")[0]
         below = Parser(description=summary, epilog=_plugins_help() if command is prune else None)
         below.add_argument("--config", action="config", help="YAML file with these options; later ones override it.")
         for heading, options in groupby(options_of(command), key=lambda option: option.heading):
             _add(below, heading, command, {option.name: option.help for option in options})
-        commands.add_subcommand(command.__name__, below, help=summary.split("\n")[0])
+        group, _, name = command.__name__.rpartition("_")
+        if group not in commands:
+            commands[group] = _add_group(commands[""], group)
+        commands[group].add_subcommand(name, below, help=summary.split("\n")[0])
     return top
+
+
+def _add_group(commands: Any, name: str) -> Any:
+    """Adds a word that stands before several commands, and returns what these are added to."""
+    group = Parser(description=GROUPS[name])
+    commands.add_subcommand(name, group, help=GROUPS[name])
+    return group.add_subcommands(required=True, dest="command")
 
 
 def _add(parser: Parser, heading: str, command: Callable[..., None], said: Mapping[str, str]) -> None:
@@ -119,9 +135,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         load_plugins(arguments)
         top = parser()
         chosen = top.instantiate(top.parse_args(arguments))
-        options = chosen[chosen.command].as_dict()
+        words, given = [chosen.command], chosen[chosen.command]
+        if words[0] in GROUPS:
+            words, given = [*words, given.command], given[given.command]
+        options = given.as_dict()
         options.pop("config", None)
-        command = commands[chosen.command]
+        command = commands["_".join(words)]
         command(**gathered(command, options))
     except (ValueError, OSError) as error:
         print(f"atv: error: {short(error, LONGEST_ERROR)}{_advice(error)}", file=sys.stderr)

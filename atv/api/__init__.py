@@ -12,6 +12,9 @@ from atv.evaluation.benchmarks.as_calibration import BenchmarkAnswers, Benchmark
 from atv.finetuning.folder_run import finetune
 from atv.finetuning.settings import Settings as FinetuningSettings
 from atv.output.pruned_folder import renew_card
+from atv.publishing.applying import apply_masks
+from atv.publishing.difference import diff_masks
+from atv.publishing.packing import pack_masks
 from atv.verification.folder import verify
 
 __all__ = [
@@ -19,12 +22,15 @@ __all__ = [
     "BenchmarkQuestions",
     "FinetuningSettings",
     "Pathway",
+    "apply_masks",
     "calibration_batches",
     "compare",
     "decouple",
+    "diff_masks",
     "evaluate",
     "finetune",
     "load",
+    "pack_masks",
     "prune",
     "questions",
     "renew_card",

@@ -9,7 +9,7 @@ from docstring_parser import parse
 
 # Headings in the order of --help; an option stands under one and the same in every command.
 HEADINGS: Mapping[str, tuple[str, ...]] = {
-    "Model": ("folder", "model", "base", "min_pixels", "max_pixels", "offload", "trust_remote_code"),
+    "Model": ("folder", "folders", "model", "base", "min_pixels", "max_pixels", "offload", "trust_remote_code"),
     "Calibration data": ("calibration", "samples", "validation", "max_length"),
     "What is pruned, and how": (
         *("selection", "criterion", "refine", "reconstruct", "pattern", "sparsity", "allocation"),
@@ -25,7 +25,7 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
         *("file", "sparsities", "patterns", "language", "seeds", "shard", "decide", "budget", "columns", "effect"),
         "power",
     ),
-    "Answers": ("folders", "flips"),
+    "Answers": ("flips",),
     "Results": (*("output", "results", "logger", "scores", "push_to_hub", "entity", "project", "print_lmms_eval"),),
     "Run": ("seed", "batch_size", "workers", "plugin", "trainer"),
 }

@@ -15,7 +15,7 @@ LAYERS = [
     {"calibration", "pathways"},
     {"evaluation", "finetuning", "output"},
     {"verification"},
-    {"comparison"},
+    {"comparison", "publishing"},
     {"api"},
     {"ablation", "inspection"},
     {"reporting", "tracking"},
