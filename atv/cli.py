@@ -25,6 +25,7 @@ from atv.commands.models import models
 from atv.commands.options import gathered, options_of, parameters_of, parts_of, with_underscores
 from atv.commands.power import power
 from atv.commands.prune import prune
+from atv.commands.quantize import quantize
 from atv.commands.report import report
 from atv.commands.verify import verify
 from atv.commands.wrong_options import Parser
@@ -36,6 +37,7 @@ from atv.runtime.preemption import Preempted
 LONGEST_ERROR = 1000
 COMMANDS: tuple[Callable[..., None], ...] = (
     prune,
+    quantize,
     evaluate,
     finetune,
     ablate,
@@ -64,7 +66,8 @@ def parser() -> Parser:
     commands = {"": top.add_subcommands(required=True, dest="command")}
     for command in COMMANDS:
         summary = (getdoc(command) or "").split("\n\nArgs:")[0]
-        below = Parser(description=summary, epilog=_plugins_help() if command is prune else None)
+        rules = _plugins_help(command) if command in (prune, quantize) else None
+        below = Parser(description=summary, epilog=rules)
         below.add_argument("--config", action="config", help="YAML file with these options; later ones override it.")
         for heading, options in groupby(options_of(command), key=lambda option: option.heading):
             _add(below, heading, command, {option.name: option.help for option in options})
@@ -101,11 +104,12 @@ def _add(parser: Parser, heading: str, command: Callable[..., None], said: Mappi
             action.help = said[action.dest]
 
 
-def _plugins_help() -> str:
-    """Every rule with the first line of its docstring."""
-    parts = []
-    for field, base in KINDS.items():
-        kinds = (f"{kind.__name__}: {(getdoc(kind) or '').splitlines()[0]}" for kind in plugins.subclasses(base))
+def _plugins_help(command: Callable[..., None]) -> str:
+    """Every rule that a command takes, with the first line of its docstring."""
+    parts, taken = [], parameters_of(command)
+    for field in filter(taken.__contains__, KINDS):
+        rules = plugins.subclasses(KINDS[field])
+        kinds = (f"{kind.__name__}: {(getdoc(kind) or '').splitlines()[0]}" for kind in rules)
         parts.append(f"{field} - " + "  ".join(kinds))
     return " ".join(parts)
 

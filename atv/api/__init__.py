@@ -15,6 +15,7 @@ from atv.output.pruned_folder import renew_card
 from atv.publishing.applying import apply_masks
 from atv.publishing.difference import diff_masks
 from atv.publishing.packing import pack_masks
+from atv.quantization.quantization_run import quantize
 from atv.verification.folder import verify
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "load",
     "pack_masks",
     "prune",
+    "quantize",
     "questions",
     "renew_card",
     "save",

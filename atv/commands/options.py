@@ -15,6 +15,7 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
         *("selection", "criterion", "refine", "reconstruct", "pattern", "sparsity", "allocation"),
         *("targets", "propagate"),
     ),
+    "Quantization": ("method", "bits", "group_size"),
     "Picture": ("image", "question", "answer", "sample", "linear"),
     "Questions": ("benchmark", "data", "evaluation", "split", "groups", "max_new_tokens", "dense"),
     "Training": (
@@ -55,6 +56,11 @@ Args:
     pattern: Where zeros may lie: "unstructured" (each row of a weight loses the same share), N:M such as 2:4 (N of
         every M inputs of a row stay), or a class name or dotted path.
     sparsity: Share of the weights to prune, in [0, 1). Default: 0.5, or what N:M implies.
+    method: Rule by which weights are rounded: Nearest, GPTQ, AWQ, or a class of a plug-in, its arguments as for
+        selection.
+    bits: Bits of a weight: 3, 4 or 8.
+    group_size: Number of consecutive inputs of a row that share a scale, or "row" for all of them. Default: 128, or
+        whole rows where that does not divide the inputs of every Linear.
     propagate: Whether a block is calibrated on what the pruned blocks before it give; false calibrates all blocks on
         the dense model (one-shot).
     batch_size: Calibration samples in one forward pass.

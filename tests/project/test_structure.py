@@ -13,7 +13,7 @@ LAYERS = [
     {"model"},
     {"figures", "selection", "criteria", "patterns", "allocation", "refinement"},
     {"calibration", "pathways"},
-    {"evaluation", "finetuning", "output"},
+    {"evaluation", "finetuning", "output", "quantization"},
     {"verification"},
     {"comparison", "publishing"},
     {"api"},
