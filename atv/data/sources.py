@@ -29,11 +29,11 @@ def own_data(model: str) -> str:
         read_manifest(Path(model))
         return EVERYDAY
     with suppress(ValueError, OSError):
-        whole = QuantizationRecord.read(Path(model)).model
-        return BUNDLED if whole == model else own_data(whole)
-    with suppress(ValueError, OSError):
         dense = read_json(Path(model) / REPORT, SCHEMA).get("base") or {}
         return BUNDLED if dense.get("model") in (None, model) else own_data(dense["model"])
+    with suppress(ValueError, OSError):
+        whole = QuantizationRecord.read(Path(model)).model
+        return BUNDLED if whole == model else own_data(whole)
     return BUNDLED
 
 

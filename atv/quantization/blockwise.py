@@ -140,10 +140,8 @@ class _Rounding(BlockCallback):
         tokens = {"text": statistics.text_tokens, "visual": statistics.visual_tokens}
         chosen = {BOTH: {"text": pool.text, "visual": pool.visual}}
         started, self._started = self._started, perf_counter()
-        seconds = self._started - started
-        self.finished(
-            FinishedBlock(BlockReport(block, statistics.mean_drift, tokens, chosen, {}, seconds), {}, changed)
-        )
+        report = BlockReport(block, statistics.mean_drift, tokens, chosen, {}, self._started - started)
+        self.finished(FinishedBlock(report, {}, changed))
 
     def _scaled(self, feed: Feed, known: dict[str, PoolStatistics]) -> dict[str, Tensor]:
         """Moves scales of channels from the readers into what feeds them; ``known`` follows."""
