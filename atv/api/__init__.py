@@ -14,7 +14,7 @@ from atv.finetuning.settings import Settings as FinetuningSettings
 from atv.output.pruned_folder import renew_card
 from atv.publishing.applying import apply_masks
 from atv.publishing.difference import diff_masks
-from atv.publishing.packing import pack_masks
+from atv.publishing.packed_masks import pack_masks
 from atv.quantization.quantization_run import quantize
 from atv.verification.folder import verify
 

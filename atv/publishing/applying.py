@@ -10,7 +10,7 @@ from atv.model.lvlm import LVLM
 from atv.model.parameters import targets_by_parameter
 from atv.output.pruned_folder import write_pruned
 from atv.publishing.delta import patched
-from atv.publishing.packing import DELTA, DELTA_FORMAT, PROCESSOR, kept_places
+from atv.publishing.packed_masks import DELTA, DELTA_FORMAT, PROCESSOR, kept_places
 from atv.records.digests import whole_digest
 from atv.records.files import empty_folder
 from atv.records.masks import PackedMasks, masks_origin

@@ -6,7 +6,7 @@ How pools are gathered and blocks are reached is calibration's; which weights ar
 from atv.quantization.awq import AWQ
 from atv.quantization.base import Quantizer
 from atv.quantization.gptq import GPTQ
-from atv.quantization.grid import Grid, Quantized
 from atv.quantization.nearest import Nearest
+from atv.quantization.whole_numbers import Grid, Quantized
 
 __all__ = ["AWQ", "GPTQ", "Grid", "Nearest", "Quantized", "Quantizer"]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from atv.criteria import PoolStatistics
 from atv.quantization.base import Quantizer, lost
-from atv.quantization.grid import Grid, Quantized, exact, storable
+from atv.quantization.whole_numbers import Grid, Quantized, exact, storable
 
 
 class AWQ(Quantizer):

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from atv.criteria import PoolStatistics
 from atv.plugins import Plugin
-from atv.quantization.grid import Grid, Quantized
+from atv.quantization.whole_numbers import Grid, Quantized
 
 
 class Quantizer(Plugin, ABC):

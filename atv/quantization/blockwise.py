@@ -21,7 +21,7 @@ from atv.model.lvlm import LVLM
 from atv.plugins import ContractError
 from atv.quantization.base import Quantizer, lost
 from atv.quantization.feeding import Feed, feeds
-from atv.quantization.grid import Grid, Quantized
+from atv.quantization.whole_numbers import Grid, Quantized
 from atv.records.digests import tensors_digest
 from atv.records.pruning_report import BOTH, BlockReport
 from atv.records.run_folder import FinishedBlock, RunFolder

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from atv.criteria import PoolStatistics
 from atv.quantization.base import Quantizer
-from atv.quantization.grid import Grid, Quantized, exact
+from atv.quantization.whole_numbers import Grid, Quantized, exact
 
 
 class Nearest(Quantizer):

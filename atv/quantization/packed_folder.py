@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.output.model_card import FIGURE
-from atv.quantization.grid import Grid, Quantized
+from atv.quantization.whole_numbers import Grid, Quantized
 from atv.records.files import saved_atomically, write_json
 from atv.records.markdown import markdown
 from atv.records.pruning_report import MASKS, REPORT

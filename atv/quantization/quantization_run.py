@@ -16,8 +16,8 @@ from atv.output.pruned_folder import read_pruned
 from atv.plugins import describe, resolve
 from atv.quantization.base import Quantizer
 from atv.quantization.blockwise import Outcome, Plan, quantize_blocks
-from atv.quantization.grid import GroupSize, decided, grids
 from atv.quantization.packed_folder import packed_state, quantization_config, require_library, write_quantized
+from atv.quantization.whole_numbers import GroupSize, decided, grids
 from atv.records.digests import tensors_digest, weights_digest
 from atv.records.masks import PackedMasks
 from atv.records.provenance import provenance

@@ -15,7 +15,7 @@ from atv.evaluation.identity import asking
 from atv.model.loading import load_processor
 from atv.model.lvlm import LVLM
 from atv.publishing.applying import install, require_origin
-from atv.publishing.packing import DELTA_FORMAT, updates_of
+from atv.publishing.packed_masks import DELTA_FORMAT, updates_of
 from atv.records.digests import whole_digest
 from atv.records.masks import masks_origin
 from atv.verification.saved_model import SavedModel

@@ -15,8 +15,8 @@ from atv.model.lvlm import LVLM
 from atv.quantization import AWQ, Nearest, Quantized
 from atv.quantization.blockwise import Plan, quantize_blocks
 from atv.quantization.feeding import feeds
-from atv.quantization.grid import decided, grids
 from atv.quantization.quantization_run import linears_of
+from atv.quantization.whole_numbers import decided, grids
 from atv.runtime.trainer import quiet_trainer
 from atv.selection import AllTokens
 
@@ -60,7 +60,7 @@ def test_transformers_loads_the_folder_with_the_logits_of_its_whole_numbers(prun
     for name, mask in masks.items():
         stored = name.replace("model.language_model.", "language_model.model.")
         whole = unpack_from_int32(tensors[f"{stored}.weight_packed"], 4, torch.Size(mask.shape))
-        assert not whole[~mask].any() and whole.abs().max() == 7
+        assert not whole[~mask].any() and whole.min() >= -8 and whole.unique().numel() > 8
         made = Quantized(whole, tensors[f"{stored}.weight_scale"])
         assert made.scale.shape == (len(mask), mask.shape[1] // 64)
         model.get_submodule(name).weight.data.copy_(made.weight)
@@ -172,7 +172,7 @@ def test_a_method_that_fills_zeros_is_stopped(llava, batches):
 
 
 def test_experts_are_refused_by_name():
-    with pytest.raises(ValueError, match=r"experts.0.gate_up_proj is an expert of a fused layer"):
+    with pytest.raises(ValueError, match=r"experts\.0\.down_proj is an expert of a fused layer"):
         linears_of(LVLM.of(moe_llava("qwen3_moe")), None)
 
 
