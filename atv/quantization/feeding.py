@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from atv.model.decoder import takes
 from atv.model.hooks import watching
 from atv.model.lvlm import LVLM
 
@@ -36,14 +37,14 @@ class Feed:
 @torch.no_grad()
 def feeds(lvlm: LVLM, targets: Mapping[str, nn.Linear], inputs: Mapping[str, Any]) -> list[list[Feed]]:
     """The feeds of every block, in order, found by trying: with channels scaled by powers of two, which round nothing,
-    the model's logits must stay the same bits.
+    what the last block gives must stay the same bits.
 
     Args:
         targets: Linears that may read, or feed.
         inputs: a batch on the model's device.
     """
     found: list[list[Feed]] = [[] for _ in lvlm.blocks]
-    expected = _logits(lvlm, inputs)
+    expected = _outcome(lvlm, inputs)
     for readers, blocks in _readers(lvlm, targets, inputs).items():
         for feeder in _candidates(lvlm, targets, blocks[0], readers):
             tried = [_named(lvlm, block, feeder, readers) for block in blocks]
@@ -60,7 +61,7 @@ def _readers(
     """Names within a block of the targets that read one tensor -> the blocks where they do."""
     read: dict[str, Tensor] = {}
     with watching(targets, lambda name, values, _: read.update({name: values})):
-        _logits(lvlm, inputs)
+        _outcome(lvlm, inputs)
     together: dict[tuple[int, int], list[str]] = {}
     for name, values in read.items():
         together.setdefault((lvlm.block_of(name), values.data_ptr()), []).append(name)
@@ -99,7 +100,7 @@ def _same(lvlm: LVLM, tried: list[Feed], inputs: Mapping[str, Any], expected: Te
             feed.scale(
                 lvlm.model, 2.0 ** torch.randint(-2, 3, (width,), generator=torch.Generator().manual_seed(number))
             )
-        return torch.equal(_logits(lvlm, inputs), expected)
+        return torch.equal(_outcome(lvlm, inputs), expected)
     finally:
         for name, values in kept.items():
             lvlm.model.get_parameter(name).data.copy_(values)
@@ -115,5 +116,10 @@ def _exists(model: nn.Module, name: str) -> bool:
     return own in dict(model.get_submodule(parent).named_children())
 
 
-def _logits(lvlm: LVLM, inputs: Mapping[str, Any]) -> Tensor:
-    return lvlm.model(**inputs, use_cache=False).logits
+def _outcome(lvlm: LVLM, inputs: Mapping[str, Any]) -> Tensor:
+    """What the last block gives (batch, length, hidden); logits would be many times as large."""
+    seen: list[Any] = []
+    few = {"logits_to_keep": 1} if takes(lvlm.model, "logits_to_keep") else {}
+    with lvlm.blocks[-1].register_forward_hook(lambda module, args, output: seen.append(output)):
+        lvlm.model(**inputs, **few, use_cache=False)
+    return seen[0] if isinstance(seen[0], Tensor) else seen[0][0]

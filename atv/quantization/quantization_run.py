@@ -17,7 +17,7 @@ from atv.plugins import describe, resolve
 from atv.quantization.base import Quantizer
 from atv.quantization.blockwise import Outcome, Plan, quantize_blocks
 from atv.quantization.packed_folder import packed_state, quantization_config, require_library, write_quantized
-from atv.quantization.whole_numbers import GroupSize, decided, grids
+from atv.quantization.whole_numbers import GroupSize, decided, grids, require_bits
 from atv.records.digests import tensors_digest, weights_digest
 from atv.records.masks import PackedMasks
 from atv.records.provenance import provenance
@@ -73,6 +73,7 @@ def quantize(
             calibration starts.
     """
     require_library()
+    require_bits(bits)
     rule, rounding = resolve(selection, TokenSelection, "selection"), resolve(method, Quantizer, "method")
     source, runner = model_folder(str(folder), trust_remote_code), trainer or quiet_trainer()
     data, target = load_calibration(calibration, str(source)), run_folder(output, "output")

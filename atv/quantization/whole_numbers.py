@@ -70,6 +70,16 @@ def storable(scale: Tensor, dtype: torch.dtype) -> Tensor:
     return stored.masked_fill(stored == 0, torch.finfo(dtype).tiny)
 
 
+def require_bits(bits: int) -> None:
+    """Checks how many bits a weight is to have.
+
+    Raises:
+        ValueError: for a number that is not offered.
+    """
+    if bits not in BITS:
+        raise ValueError(f"bits: expected one of {', '.join(map(str, BITS))}, got {bits}")
+
+
 def decided(targets: Mapping[str, Target], group_size: GroupSize) -> int | Literal["row"]:
     """How many inputs share a scale: as asked, else 128, or whole rows where that does not divide every width.
 
@@ -92,12 +102,6 @@ def decided(targets: Mapping[str, Target], group_size: GroupSize) -> int | Liter
 
 
 def grids(targets: Mapping[str, Target], bits: int, group_size: int | Literal["row"]) -> dict[str, Grid]:
-    """The grid of each target.
-
-    Raises:
-        ValueError: for bits that are not offered.
-    """
-    if bits not in BITS:
-        raise ValueError(f"bits: expected one of {', '.join(map(str, BITS))}, got {bits}")
+    """The grid of each target."""
     widths = {name: target.in_features for name, target in targets.items()}
     return {name: Grid(bits, width if group_size == "row" else group_size) for name, width in widths.items()}
