@@ -77,7 +77,7 @@ def quantize_blocks(
     """
     numbered = number(iter(batches))
     device = trainer.strategy.root_device
-    lvlm.model.to(device)
+    lvlm.model.to(device)  # type: ignore[arg-type]
     found: list[list[Feed]] = [[] for _ in lvlm.blocks]
     if plan.method.scales_channels:
         first = {name: _moved(value, device) for name, value in (numbered[0].inputs or {}).items()}
@@ -194,7 +194,7 @@ def _install(lvlm: LVLM, block: FinishedBlock) -> None:
     outcome = Outcome()
     _count(block, outcome)
     for name, made in outcome.weights.items():
-        lvlm.model.get_submodule(name).weight.data.copy_(made.weight)
+        lvlm.linears[name].weight.data.copy_(made.weight)
     for name, values in block.weights.items():
         if name.rpartition(".")[2] not in (WHOLE, SCALE, ERROR):
             lvlm.model.get_parameter(name).data.copy_(values)

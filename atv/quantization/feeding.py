@@ -29,7 +29,7 @@ class Feed:
             values.copy_(values.float() / (own[:, None] if values.dim() == 2 else own))
             changed.append(f"{self.feeder}.{name}")
         for reader in self.readers:
-            weight = model.get_submodule(reader).weight.data
+            weight = model.get_parameter(f"{reader}.weight").data
             weight.copy_(weight.float() * scale.to(weight.device))
         return changed
 
@@ -96,7 +96,7 @@ def _same(lvlm: LVLM, tried: list[Feed], inputs: Mapping[str, Any], expected: Te
     }
     try:
         for number, feed in enumerate(tried):
-            width = lvlm.model.get_submodule(feed.readers[0]).in_features
+            width = lvlm.linears[feed.readers[0]].in_features
             feed.scale(
                 lvlm.model, 2.0 ** torch.randint(-2, 3, (width,), generator=torch.Generator().manual_seed(number))
             )

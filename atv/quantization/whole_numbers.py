@@ -92,7 +92,7 @@ def decided(targets: Mapping[str, Target], group_size: GroupSize) -> int | Liter
     if isinstance(group_size, int) and group_size < 2:
         raise ValueError(f"group_size: expected at least 2 inputs, or row, got {group_size}")
     for name, width in widths.items():
-        if group_size != "row" and width % group_size:
+        if isinstance(group_size, int) and width % group_size:
             fitting = [size for size in _SIZES if not any(width % size for width in widths.values())]
             choices = ", ".join(map(str, [*fitting, "row"]))
             raise ValueError(
@@ -104,4 +104,4 @@ def decided(targets: Mapping[str, Target], group_size: GroupSize) -> int | Liter
 def grids(targets: Mapping[str, Target], bits: int, group_size: int | Literal["row"]) -> dict[str, Grid]:
     """The grid of each target."""
     widths = {name: target.in_features for name, target in targets.items()}
-    return {name: Grid(bits, width if group_size == "row" else group_size) for name, width in widths.items()}
+    return {name: Grid(bits, group_size if isinstance(group_size, int) else width) for name, width in widths.items()}
