@@ -66,7 +66,7 @@ def diff_masks(first: str | Path, second: str | Path) -> MaskDifference:
     iou = overlap(a, b)
     total = sum(out * width for out, width in a.shapes.values())
     return MaskDifference(
-        (str(first), str(second)),
+        (Path(first).name, Path(second).name),
         iou,
         (_count(a, a, np.bitwise_and) / total, _count(b, b, np.bitwise_and) / total),
         1 - _count(a, b, np.bitwise_xor) / total,

@@ -96,6 +96,7 @@ def test_a_folder_without_an_origin_and_an_output_that_is_not_empty_are_refused(
         atv.apply_masks(packed, pruned, "bundled")
 
 
+@pytest.mark.slow
 def test_another_processor_is_packed(pruned, packed, tmp_path):
     folder = shutil.copytree(pruned, tmp_path / "sparse")
     file = folder / "processor_config.json"

@@ -103,7 +103,7 @@ def test_bad_options_are_one_line(pruned, tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("method", ["GPTQ", "AWQ"])
+@pytest.mark.parametrize("method", ["AWQ", pytest.param("GPTQ", marks=pytest.mark.slow)])
 def test_a_killed_run_goes_on(method, batches, tmp_path, monkeypatch):
     """What an earlier start finished is taken as it was, the scales that AWQ moved into norms included."""
     from atv.plugins import resolve
