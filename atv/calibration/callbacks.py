@@ -12,7 +12,7 @@ from torch import Tensor
 from atv.calibration.fallback import warn_of_starved
 from atv.calibration.inputs import LinearInputs
 from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch
-from atv.calibration.pathway_plan import Plan
+from atv.calibration.pathway_plan import Plan, StepsTaken
 from atv.calibration.pool import BlockPool, Pool
 from atv.calibration.samples import Sample
 from atv.calibration.sums import SampleSums
@@ -132,21 +132,21 @@ class Pruning(BlockCallback):
         pools: dict[str, BlockPool] = {}
         masks: dict[str, PackedMasks] = {}
         weights: dict[str, Tensor] = {}
-        steps: dict[str, dict[str, float]] = {}
+        taken = {pathway: StepsTaken() for pathway in self.plans}
         for pathway, plan in self.plans.items():
             pools[pathway] = pool = self._pools[pathway].finish(self.drift.statistics)
             if missing := dense.keys() - pool.statistics.keys():
                 raise ValueError(f"targets: block {block} never calls {min(missing)}")
-            pruned = plan.prune(dense, pool.statistics, steps.setdefault(pathway, {}))
+            pruned = plan.prune(dense, pool.statistics, taken[pathway])
             masks[pathway] = PackedMasks({name: made.mask for name, made in pruned.items()})
             changed = {name: made.applied_to(dense[name]) for name, made in pruned.items() if made.weight is not None}
             weights |= {f"{pathway}/{name}": weight for name, weight in changed.items()}
         agree(tensors_digest([*(made.packed for made in masks.values()), weights]), f"masks of block {block}")
         for pool in pools.values():
             warn_of_starved(block, pool.experts)
-        self.finished(FinishedBlock(self._report(block, pools, steps), masks, weights))
+        self.finished(FinishedBlock(self._report(block, pools, taken), masks, weights))
 
-    def _report(self, block: int, pools: Mapping[str, BlockPool], steps: dict[str, dict[str, float]]) -> BlockReport:
+    def _report(self, block: int, pools: Mapping[str, BlockPool], taken: Mapping[str, StepsTaken]) -> BlockReport:
         started, self._started = self._started, perf_counter()
         statistics = self.drift.statistics
         tokens = {"text": statistics.text_tokens, "visual": statistics.visual_tokens}
@@ -158,7 +158,8 @@ class Pruning(BlockCallback):
             norms={m: {site: _rms(n, tokens[m]) for site, n in by.items()} for m, by in self.norms.norms.items()},
             seconds=self._started - started,
             experts={name: pool.experts for name, pool in pools.items() if pool.experts},
-            step_seconds=steps,
+            step_seconds={name: dict(steps.seconds) for name, steps in taken.items()},
+            step_errors={name: steps.mean_errors() for name, steps in taken.items() if steps.errors},
         )
 
 

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from atv.patterns import Pattern
@@ -33,6 +34,21 @@ class PoolStatistics:
         if self.gram is None:
             raise ValueError(f"criterion: {asked_by} needs X^T X of the pool, and these statistics hold norms alone")
         return self.gram
+
+    def share_lost(self, weight: Tensor, updated: Tensor) -> float:
+        """||X (W - W')^T||^2 / ||X W^T||^2 of a weight (out, in) and what became of it; 0 where X W^T is nothing.
+
+        Norms alone tell it as if channels were uncorrelated.
+        """
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        known = (self.norm.square() if self.gram is None else self.gram).to(weight.device, dtype)
+
+        def size(rows: Tensor) -> float:
+            rows = rows.to(dtype)
+            return float((rows * (rows * known if self.gram is None else rows @ known)).sum(dtype=torch.float64))
+
+        whole = size(weight)
+        return size(weight - updated) / whole if whole > 0 else 0.0
 
     def moments(self, asked_by: str) -> tuple[Tensor, Tensor]:
         """Mean and variance of each channel, float64 (in,).
