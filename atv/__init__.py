@@ -7,7 +7,6 @@ from atv.allocation import (
     Allocation,
     AlphaPruning,
     ByKind,
-    DenseBatch,
     DenseStatistics,
     ECoFLaP,
     Uniform,
@@ -30,6 +29,7 @@ from atv.api import (
     verify,
 )
 from atv.criteria import ADMM, ALPS, RIA, Criterion, Magnitude, PoolStatistics, Pruned, SparseGPT, Wanda
+from atv.model.dense_batch import DenseBatch
 from atv.patterns import NOfM, Pattern, PerBlock, PerLayer, Unstructured
 from atv.records.masks import load_masks, save_masks
 from atv.records.pruning_report import BlockReport, PathwayReport, PruningReport
@@ -38,8 +38,12 @@ from atv.selection import (
     AMIA,
     AllTokens,
     AttentionTopK,
+    BalancedPools,
     DiversityTopK,
     DriftTopK,
+    GradientRatio,
+    ObservedBlock,
+    PartedSelection,
     RandomVisual,
     SetStatistics,
     TextFraction,
@@ -66,6 +70,7 @@ __all__ = [
     "Allocation",
     "AlphaPruning",
     "AttentionTopK",
+    "BalancedPools",
     "BenchmarkAnswers",
     "BenchmarkQuestions",
     "BlockReport",
@@ -78,9 +83,12 @@ __all__ = [
     "DriftTopK",
     "ECoFLaP",
     "FinetuningSettings",
+    "GradientRatio",
     "LeastSquares",
     "Magnitude",
     "NOfM",
+    "ObservedBlock",
+    "PartedSelection",
     "Pathway",
     "PathwayReport",
     "Pattern",

@@ -1,6 +1,6 @@
 """Allocations, one rule a file: how much each Linear loses. Which of its weights go is for criteria and patterns."""
 
-from atv.allocation.base import Allocation, DenseBatch, DenseStatistics
+from atv.allocation.base import Allocation, DenseStatistics
 from atv.allocation.importance import DAS, ECoFLaP
 from atv.allocation.kinds import ByKind
 from atv.allocation.outliers import DLP, OWL
@@ -14,7 +14,6 @@ __all__ = [
     "Allocation",
     "AlphaPruning",
     "ByKind",
-    "DenseBatch",
     "DenseStatistics",
     "ECoFLaP",
     "Uniform",

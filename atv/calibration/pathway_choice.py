@@ -21,7 +21,7 @@ from atv.selection import TokenSelection
 
 @dataclass(frozen=True)
 class Pathway:
-    """How one pathway of a decoupled model is pruned; ``sparsity=0`` leaves it dense. Several ``refine`` go in order."""
+    """How one pathway of a decoupled model is pruned; ``sparsity=0`` leaves it dense; ``refine`` may be several."""
 
     selection: TokenSelection | str
     sparsity: float | None = None

@@ -15,7 +15,7 @@ from atv.patterns import Pattern
 from atv.plugins import ContractError
 from atv.refinement import Reconstruction, Refinement
 from atv.runtime.timing import now
-from atv.selection import TokenSelection
+from atv.selection import PartedSelection, TokenSelection
 
 
 class StepsTaken:
@@ -45,6 +45,8 @@ class StepsTaken:
 class Plan:
     """The parts, the global sparsity, and each Linear's ``sparsities`` once the allocation is known.
 
+    ``measured`` is what the selection measured of the dense model, where it needs to.
+
     Raises:
         ValueError: for parts that contradict each other.
     """
@@ -57,6 +59,7 @@ class Plan:
     sparsities: Mapping[str, float] = field(default_factory=dict)
     refine: tuple[Refinement, ...] = ()
     reconstruct: Reconstruction | None = None
+    measured: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         kind, pattern = type(self.allocation).__name__, type(self.pattern).__name__
@@ -72,8 +75,8 @@ class Plan:
             )
         if self.refine and self.criterion.updates_weights and self.reconstruct is None:
             raise ValueError(
-                f"refine: {type(self.refine[0]).__name__} moves zeros, and {type(self.criterion).__name__} updates kept "
-                "weights for where they were; choose a reconstruct as well, such as LeastSquares"
+                f"refine: {type(self.refine[0]).__name__} moves zeros, and {type(self.criterion).__name__} updates "
+                "kept weights for where they were; choose a reconstruct as well, such as LeastSquares"
             )
 
     @property
@@ -119,7 +122,7 @@ class Plan:
 
     def _for_linears(self) -> str | None:
         """The first part that needs what is not gathered of experts."""
-        if self.selection.per_linear:
+        if self.selection.per_linear or isinstance(self.selection, PartedSelection):
             return f"selection: {type(self.selection).__name__}"
         for step in (self.criterion, *self.following):
             if step.needs_gram or step.needs_moments:
@@ -160,9 +163,7 @@ class Plan:
             masks = self.pattern.masks(scores, self.sparsities)
         return {name: self._one(name, weight, pools[name], masks.get(name), taken) for name, weight in weights.items()}
 
-    def _one(
-        self, name: str, weight: Tensor, pool: PoolStatistics, mask: Tensor | None, taken: "StepsTaken"
-    ) -> Pruned:
+    def _one(self, name: str, weight: Tensor, pool: PoolStatistics, mask: Tensor | None, taken: StepsTaken) -> Pruned:
         try:
             with taken.timed("criterion"):
                 made = self.criterion.prune(weight, pool, self.pattern, self.sparsities[name], mask)

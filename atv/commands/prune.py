@@ -103,7 +103,7 @@ def _show(report: PruningReport, target: Path, finished_before: bool) -> None:
         table.add_row(str(block.block), f"{block.mean_drift:.4f}", share, str(chosen["text"]), f"{block.seconds:.2f}")
     console.print(table)
     if report.allocation.dense_seconds:
-        console.print(f"allocation: measuring the dense model took {report.allocation.dense_seconds:.2f} seconds")
+        console.print(f"measuring the dense model took {report.allocation.dense_seconds:.2f} seconds")
     console.print(
         f"pruned {report.sparsity:.2%} of the target Linears, {report.whole_model_sparsity:.2%} of the whole model; "
         f"written to {target}"

@@ -1,7 +1,9 @@
 """How the weights of a Linear are scored, and what becomes of those that stay."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -24,6 +26,23 @@ class PoolStatistics:
     gram: Tensor | None = None
     mean: Tensor | None = None
     variance: Tensor | None = None
+
+    @classmethod
+    def mixed(cls, parts: Sequence["PoolStatistics"], weights: Sequence[float]) -> Self:
+        """Of a pool that holds several, each by its weight over the sum of all, where norms are means over tokens."""
+
+        def mean(terms: Iterable[Tensor | None]) -> Tensor | None:
+            pairs = zip(weights, terms, strict=True)
+            given = [weight / sum(weights) * term for weight, term in pairs if term is not None]
+            return sum(given[1:], given[0]) if given else None
+
+        norm, average = mean(part.norm.double().square() for part in parts), mean(part.mean for part in parts)
+        assert norm is not None
+        square = mean(
+            None if part.mean is None or part.variance is None else part.variance + part.mean.square() for part in parts
+        )
+        variance = None if square is None or average is None else (square - average.square()).clamp(min=0)
+        return cls(norm.sqrt().float(), mean(part.gram for part in parts), average, variance)
 
     def x_x(self, asked_by: str) -> Tensor:
         """X^T X / n, float64 (in, in).

@@ -31,7 +31,8 @@ class BlockReport:
     ``starved``: given too few for statistics of their own; ``step_seconds`` has, by pathway, those of the criterion
     and of what followed it (refine, reconstruct; "refine 1", "refine 2" where there are several), which are a part of
     ``seconds``; ``step_errors``, likewise, the share of a Linear's squared output over the pool that is lost after the
-    step, mean over the block's Linears: only where something followed the criterion and X^T X was gathered.
+    step, mean over the block's Linears: only where something followed the criterion and X^T X was gathered;
+    ``pool_weights``, by pathway, the weights that a rule of several parts gave them, mean over the block's Linears.
     """
 
     block: int
@@ -43,6 +44,7 @@ class BlockReport:
     experts: dict[str, dict[str, dict[str, list[int]]]] = field(default_factory=dict)
     step_seconds: dict[str, dict[str, float]] = field(default_factory=dict)
     step_errors: dict[str, dict[str, float]] = field(default_factory=dict)
+    pool_weights: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -211,7 +213,8 @@ class PruningReport:
 def _block(block: BlockReport) -> dict[str, Any]:
     """A block as report.json has it; what a run has nothing to tell of is left out."""
     told = asdict(block)
-    return {key: value for key, value in told.items() if value or key not in ("step_seconds", "step_errors")}
+    optional = ("step_seconds", "step_errors", "pool_weights")
+    return {key: value for key, value in told.items() if value or key not in optional}
 
 
 def masks_file(pathway: str) -> str:
