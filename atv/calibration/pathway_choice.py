@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -56,7 +57,7 @@ class Pathway:
         return plan if plan.allocation.needs_dense else plan.allotted(targets, dense_statistics(lvlm, targets))
 
     def _refinements(self) -> tuple[Refinement, ...]:
-        given = self.refine if isinstance(self.refine, list | tuple) else (self.refine,)
+        given: Sequence[Any] = self.refine if isinstance(self.refine, list | tuple) else (self.refine,)
         return tuple(resolve(step, Refinement, "refine") for step in given if step is not None)
 
     def _sparsity(self, pattern: Pattern) -> float:
