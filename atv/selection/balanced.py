@@ -7,13 +7,13 @@ from atv.selection.parts import ObservedBlock, PartedSelection
 
 
 class BalancedPools(PartedSelection):
-    """Text, and visual tokens with the weight under which both modalities' hidden states lose least, block by block.
+    """Text, and visual tokens with the weight under which the modality that loses most loses least, block by block.
 
     A weight b means X^T X of text / n_text + b times that of visual tokens / n_visual. Each b is tried with Wanda's
     mask of one half of the samples; the other half tells what share of its squared outputs a Linear then loses on text
     and on visual tokens, e_text and e_visual (from norms, as if channels were uncorrelated). Chosen is the b with the
-    least d_text e_text + d_visual e_visual, the smallest of equal ones, where d is a modality's mean drift: where a
-    block hardly turns tokens, little of them can be lost. It takes no pass more than other rules.
+    least max(d_text e_text, d_visual e_visual), the smallest of equal ones, where d is a modality's mean drift: of
+    tokens that a block hardly turns, it can lose little. It takes no pass more than other rules.
 
     Args:
         weights: what is tried.
@@ -32,8 +32,8 @@ class BalancedPools(PartedSelection):
     def weigh(self, block: ObservedBlock) -> Mapping[str, tuple[float, ...]]:
         drift = block.statistics.text_drift, block.statistics.mean_drift
 
-        def loss(weight: float) -> float:
-            return sum(turned * lost for turned, lost in zip(drift, block.held_out(weight), strict=True))
+        def worst(weight: float) -> float:
+            return max(turned * lost for turned, lost in zip(drift, block.held_out(weight), strict=True))
 
-        best = min(sorted(self.weights), key=loss)
+        best = min(sorted(self.weights), key=worst)
         return dict.fromkeys(block.targets, (1.0, best))

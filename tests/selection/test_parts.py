@@ -90,7 +90,7 @@ def test_the_weight_is_that_of_the_least_error_on_held_out_samples(llava, labell
         lost = [held_out(weights, read, visual, halves, b, 0.5) for b in grid]
         drift = [_drift(dense, labelled, block, kind) for kind in (False, True)]
         assert told.mean_drift == pytest.approx(drift[1], rel=1e-4)
-        best = grid[int(np.argmin([np.dot(drift, each) for each in lost]))]
+        best = grid[int(np.argmin([np.multiply(drift, each).max() for each in lost]))]
         assert told.pool_weights["both"] == {"text": 1.0, "visual": pytest.approx(best)}
         assert told.selected["both"] == {"text": sum((~v).sum() for v in visual), "visual": 45 * (best > 0)}
         chosen.append(best)
@@ -100,7 +100,7 @@ def test_the_weight_is_that_of_the_least_error_on_held_out_samples(llava, labell
             found = pools[name]
             np.testing.assert_allclose(found.gram.numpy(), gram, rtol=1e-4, atol=1e-5 * np.abs(gram).max())
             np.testing.assert_allclose(found.norm.numpy(), np.sqrt(np.diag(gram)), rtol=1e-4)
-    assert len(set(chosen)) > 1 or 0 < chosen[0] < 2
+    assert len(set(chosen)) > 1
 
 
 @torch.no_grad()
