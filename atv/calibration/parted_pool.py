@@ -46,7 +46,7 @@ class PartedPool:
         mixed = {
             name: PoolStatistics.mixed([pool.statistics[name] for pool in pools], each) for name, each in chosen.items()
         }
-        means = torch.tensor(list(chosen.values()), dtype=torch.float64).mean(0).tolist()
+        means = [round(sum(each) / len(chosen), 9) for each in zip(*chosen.values(), strict=True)]
         entered = [pool for pool, mean in zip(pools, means, strict=True) if mean > 0]
         text, visual = (sum(getattr(pool, kind) for pool in entered) for kind in ("text", "visual"))
         return BlockPool(mixed, text, visual, {}, pools[0].site_of, dict(zip(self.rule.parts, means, strict=True)))
