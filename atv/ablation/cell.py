@@ -62,4 +62,10 @@ def _config(pathway: Pathway) -> dict[str, Any]:
     parts = {part.name: getattr(pathway, part.name) for part in fields(pathway)}
     # Steps that a pathway does without are left out, so that cells from before there were any keep their names.
     parts = {name: part for name, part in parts.items() if part is not None or name not in ("refine", "reconstruct")}
-    return {name: describe(part, dotted=True) if isinstance(part, Plugin) else part for name, part in parts.items()}
+    return {name: _described(part) for name, part in parts.items()}
+
+
+def _described(part: Any) -> Any:
+    if isinstance(part, list | tuple):
+        return [_described(step) for step in part]
+    return describe(part, dotted=True) if isinstance(part, Plugin) else part

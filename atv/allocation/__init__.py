@@ -1,6 +1,6 @@
 """Allocations, one rule a file: how much each Linear loses. Which of its weights go is for criteria and patterns."""
 
-from atv.allocation.base import Allocation, DenseBatch, DenseStatistics
+from atv.allocation.base import Allocation, DenseStatistics
 from atv.allocation.block_influence import BlockInfluence
 from atv.allocation.importance import DAS, ECoFLaP
 from atv.allocation.kinds import ByKind
@@ -16,7 +16,6 @@ __all__ = [
     "AlphaPruning",
     "BlockInfluence",
     "ByKind",
-    "DenseBatch",
     "DenseStatistics",
     "ECoFLaP",
     "Uniform",

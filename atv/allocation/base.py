@@ -3,25 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import Tensor, nn
 
+from atv.model.dense_batch import DenseBatch
 from atv.model.targets import Target
 from atv.plugins import Plugin
-
-
-@dataclass(frozen=True)
-class DenseBatch:
-    """A calibration batch for the dense model: its inputs, and which positions (batch, length) are visual and valid.
-
-    ``seed`` is the run's, with the index of the batch's first sample in the whole set.
-    """
-
-    inputs: Mapping[str, Any]
-    visual: Tensor
-    valid: Tensor
-    seed: tuple[int, int]
 
 
 @dataclass(frozen=True)

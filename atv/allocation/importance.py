@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atv.allocation.base import Allocation, DenseBatch, DenseStatistics
+from atv.allocation.base import Allocation, DenseStatistics
 from atv.allocation.budget import proportional, sizes
+from atv.model.dense_batch import DenseBatch
 from atv.model.hooks import watching
 from atv.model.targets import Target
 from atv.selection.similarity import cosines, density

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from atv.allocation.base import Allocation, DenseBatch, DenseStatistics
+from atv.allocation.base import Allocation, DenseStatistics
 from atv.allocation.budget import mean, shifted, sizes
+from atv.model.dense_batch import DenseBatch
 from atv.model.hooks import watching
 from atv.model.targets import Target
 

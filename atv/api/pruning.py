@@ -33,7 +33,7 @@ def prune(
     pattern: Pattern | str = "unstructured",
     sparsity: float | None = None,
     allocation: Allocation | str = "Uniform",
-    refine: Refinement | str | None = None,
+    refine: Refinement | str | Sequence[Refinement | str] | None = None,
     reconstruct: Reconstruction | str | None = None,
     targets: Sequence[str] | None = None,
     propagate: bool = True,
@@ -55,7 +55,8 @@ def prune(
             of a row; of FFNChannels and AttentionHeads, which go whole, ``atv.save`` makes a smaller model.
         sparsity: fraction of each row that is pruned; None is 0.5, or what N:M implies.
         allocation: how the sparsity is shared out over the Linears: an instance, a class name or a dotted path.
-        refine: which pruned and kept weights change places afterwards, likewise; None leaves the criterion's mask.
+        refine: which pruned and kept weights change places afterwards, likewise, or several such steps in order; None
+            leaves the criterion's mask.
         reconstruct: what the kept weights become, likewise; None leaves them as the criterion does.
         targets: shell-style patterns of names; None is every Linear and expert of the decoder's blocks but routers, or
             those that the pattern is about.

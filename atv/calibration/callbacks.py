@@ -12,7 +12,8 @@ from torch import Tensor
 from atv.calibration.fallback import warn_of_starved
 from atv.calibration.inputs import LinearInputs
 from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch
-from atv.calibration.pathway_plan import Plan
+from atv.calibration.parted_pool import PartedPool
+from atv.calibration.pathway_plan import Plan, StepsTaken
 from atv.calibration.pool import BlockPool, Pool
 from atv.calibration.samples import Sample
 from atv.calibration.sums import SampleSums
@@ -23,7 +24,7 @@ from atv.records.masks import PackedMasks
 from atv.records.pruning_report import BlockReport
 from atv.records.run_folder import FinishedBlock
 from atv.runtime.ranks import agree
-from atv.selection import SetStatistics, WholeSet
+from atv.selection import PartedSelection, SetStatistics, WholeSet
 
 
 class BlockCallback(L.Callback, ABC):
@@ -66,37 +67,49 @@ class Drift(BlockCallback):
 
     def observe(self, sample: Sample) -> None:
         tokens = sample.tokens
-        drift = tokens.drift[tokens.visual].double().sum()
-        counts = [drift, tokens.visual.sum(), tokens.text.sum(), torch.ones_like(drift)]
+        visual, text = (tokens.drift[kind].double().sum() for kind in (tokens.visual, tokens.text))
+        counts = [visual, text, tokens.visual.sum(), tokens.text.sum(), torch.ones_like(visual)]
         self._sums.add("counts", tokens.sample, torch.stack([count.double() for count in counts]))
 
     def finish(self, block: int) -> None:
         totals, self._sums = self._sums.totals(), SampleSums()
         if not totals:
             raise ValueError(f"batches: no sample came to block {block}; cross-attention needs some with pictures")
-        drift, visual, text, count = totals["counts"].tolist()
-        mean = drift / visual if visual else 0.0
-        self.statistics = SetStatistics(mean, int(count), int(text), int(visual), self.whole)
+        drift, text_drift, visual, text, count = totals["counts"].tolist()
+        mean, text_mean = drift / max(visual, 1), text_drift / max(text, 1)
+        self.statistics = SetStatistics(mean, int(count), int(text), int(visual), self.whole, text_mean)
 
 
 class ActivationNorms(BlockCallback):
-    """L2 norm of each input channel of each Linear, text and visual tokens apart; experts are left out."""
+    """L2 norm of each input channel of each Linear, text and visual tokens apart; experts are left out.
 
-    def __init__(self) -> None:
+    ``halves`` has the mean squares of a token, (2, in) by site, text first: of all samples, or of either half where the
+    whole set is known.
+    """
+
+    def __init__(self, whole: WholeSet | None = None) -> None:
         self.norms: dict[str, dict[str, Tensor]] = {}
-        self._sums = SampleSums()
+        self.halves: list[dict[str, Tensor]] = []
+        self._half_of = None if whole is None else whole.half.tolist()
+        self._sums = [SampleSums() for _ in range(1 if whole is None else 2)]
 
     def observe(self, sample: Sample) -> None:
-        modalities = torch.stack([sample.tokens.text, sample.tokens.visual])
+        modalities, index = torch.stack([sample.tokens.text, sample.tokens.visual]), sample.tokens.sample
+        sums = self._sums[0 if self._half_of is None else self._half_of[index]]
+        sums.add("", index, modalities.sum(1).float())
         for site, inputs in sample.inputs.items():
             if isinstance(inputs, LinearInputs):
-                self._sums.add(site, sample.tokens.sample, inputs.square_sums(modalities))
+                sums.add(site, index, inputs.square_sums(modalities))
 
     def finish(self, block: int) -> None:
+        totals = [sums.totals() for sums in self._sums]
+        tokens = [total.pop("", torch.zeros(2)).clamp(min=1)[:, None] for total in totals]
+        self.halves = [{site: t / n for site, t in total.items()} for total, n in zip(totals, tokens, strict=True)]
         self.norms = {"text": {}, "visual": {}}
-        for site, total in self._sums.totals().items():
-            self.norms["text"][site], self.norms["visual"][site] = total.sqrt()
-        self._sums = SampleSums()
+        for site in dict.fromkeys(site for total in totals for site in total):
+            squares = torch.stack([total[site] for total in totals if site in total]).sum(0)
+            self.norms["text"][site], self.norms["visual"][site] = squares.sqrt()
+        self._sums = [SampleSums() for _ in totals]
 
 
 class Pruning(BlockCallback):
@@ -115,10 +128,7 @@ class Pruning(BlockCallback):
         self.plans, self.finished = plans, finished
         self._inside = lvlm.by_block(targets)
         self.drift, self.norms = drift, norms
-        self._pools = {
-            pathway: Pool(plan.selection, plan.needs_gram, plan.needs_moments, plan.criterion.needs_saliency)
-            for pathway, plan in plans.items()
-        }
+        self._pools = {pathway: _pool(plan) for pathway, plan in plans.items()}
         self._started = perf_counter()
 
     def observe(self, sample: Sample) -> None:
@@ -133,21 +143,26 @@ class Pruning(BlockCallback):
         pools: dict[str, BlockPool] = {}
         masks: dict[str, PackedMasks] = {}
         weights: dict[str, Tensor] = {}
-        steps: dict[str, dict[str, float]] = {}
+        taken = {pathway: StepsTaken() for pathway in self.plans}
         for pathway, plan in self.plans.items():
-            pools[pathway] = pool = self._pools[pathway].finish(self.drift.statistics)
+            gathered, statistics = self._pools[pathway], self.drift.statistics
+            if isinstance(gathered, PartedPool):
+                pool = gathered.finish(statistics, self.norms.halves, dense)
+            else:
+                pool = gathered.finish(statistics)
+            pools[pathway] = pool
             if missing := dense.keys() - pool.statistics.keys():
                 raise ValueError(f"targets: block {block} never calls {min(missing)}")
-            pruned = plan.prune(dense, pool.statistics, steps.setdefault(pathway, {}))
+            pruned = plan.prune(dense, pool.statistics, taken[pathway])
             masks[pathway] = PackedMasks({name: made.mask for name, made in pruned.items()})
             changed = {name: made.applied_to(dense[name]) for name, made in pruned.items() if made.weight is not None}
             weights |= {f"{pathway}/{name}": weight for name, weight in changed.items()}
         agree(tensors_digest([*(made.packed for made in masks.values()), weights]), f"masks of block {block}")
         for pool in pools.values():
             warn_of_starved(block, pool.experts)
-        self.finished(FinishedBlock(self._report(block, pools, steps), masks, weights))
+        self.finished(FinishedBlock(self._report(block, pools, taken), masks, weights))
 
-    def _report(self, block: int, pools: Mapping[str, BlockPool], steps: dict[str, dict[str, float]]) -> BlockReport:
+    def _report(self, block: int, pools: Mapping[str, BlockPool], taken: Mapping[str, StepsTaken]) -> BlockReport:
         started, self._started = self._started, perf_counter()
         statistics = self.drift.statistics
         tokens = {"text": statistics.text_tokens, "visual": statistics.visual_tokens}
@@ -159,8 +174,16 @@ class Pruning(BlockCallback):
             norms={m: {site: _rms(n, tokens[m]) for site, n in by.items()} for m, by in self.norms.norms.items()},
             seconds=self._started - started,
             experts={name: pool.experts for name, pool in pools.items() if pool.experts},
-            step_seconds=steps,
+            step_seconds={name: dict(steps.seconds) for name, steps in taken.items()},
+            pool_weights={name: dict(pool.weights) for name, pool in pools.items() if pool.weights},
+            step_errors={name: steps.mean_errors() for name, steps in taken.items() if steps.errors},
         )
+
+
+def _pool(plan: Plan) -> Pool | PartedPool:
+    if isinstance(plan.selection, PartedSelection):
+        return PartedPool(plan.selection, plan)
+    return Pool(plan.selection, plan.needs_gram, plan.needs_moments, plan.criterion.needs_saliency)
 
 
 def _rms(norm: Tensor, tokens: int) -> float:

@@ -1,18 +1,19 @@
-"""A pass of its own over the dense model, for allocations that measure it before anything is pruned."""
+"""A pass of its own over the dense model, for rules that measure it before anything is pruned."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeGuard
 
 import lightning as L
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from atv.allocation import DenseBatch, DenseStatistics
+from atv.allocation import Allocation, DenseStatistics
 from atv.calibration.loop import CalibrationBatch
 from atv.calibration.pathway_plan import Plan
 from atv.calibration.sums import SampleSums
+from atv.model.dense_batch import DenseBatch
 from atv.model.lvlm import LVLM
 from atv.model.offload import is_offloaded, stored
 from atv.model.targets import Target
@@ -20,28 +21,35 @@ from atv.records.pruning_report import AllocationReport
 from atv.runtime.preemption import StopBetweenBatches
 from atv.runtime.ranks import padded, together
 from atv.runtime.trainer import running
+from atv.selection import PartedSelection, TokenSelection
 
 
 class DensePass(L.LightningModule):
-    """Each step lets the plans' allocations measure one batch."""
+    """Each step lets the rules of all pathways measure one batch."""
 
-    def __init__(self, lvlm: LVLM, targets: Mapping[str, Target], plans: Mapping[str, Plan], seed: int) -> None:
+    def __init__(
+        self,
+        lvlm: LVLM,
+        targets: Mapping[str, Target],
+        rules: Mapping[str, Allocation | PartedSelection],
+        seed: int,
+    ) -> None:
         super().__init__()
-        self.lvlm, self.plans, self.seed = lvlm, plans, seed
+        self.lvlm, self.rules, self.seed = lvlm, rules, seed
         self.linears = {name: target for name, target in targets.items() if isinstance(target, nn.Linear)}
         if not is_offloaded(lvlm.model):
             # Lightning moves what it knows of to its device; an offloaded model moves itself.
             self.model = lvlm.model
-        self.sums = {pathway: SampleSums() for pathway in plans}
+        self.sums = {pathway: SampleSums() for pathway in rules}
 
     def predict_step(self, batch: CalibrationBatch | None, batch_idx: int) -> int:
         """Returns how many samples were measured."""
         if batch is None or batch.inputs is None:
             return 0
         visual, valid = self.lvlm.visual(batch.inputs), self.lvlm.valid(batch.inputs)
-        dense = DenseBatch(batch.inputs, visual & valid, valid, (self.seed, batch.first_sample))
-        for pathway, plan in self.plans.items():
-            for name, rows in plan.allocation.measure(self.lvlm.model, self.linears, dense).items():
+        dense = DenseBatch(batch.inputs, visual & valid, valid, (self.seed, batch.first_sample), batch.answer)
+        for pathway, rule in self.rules.items():
+            for name, rows in rule.measure(self.lvlm.model, self.linears, dense).items():
                 for row, term in enumerate(rows):
                     self.sums[pathway].add(name, batch.first_sample + row, term)
         return len(valid)
@@ -56,18 +64,39 @@ def allotted(
     seed: int,
     known: AllocationReport | None = None,
 ) -> tuple[dict[str, Plan], AllocationReport]:
-    """The plans with every Linear's sparsity, measured on the dense model where an allocation needs it.
+    """The plans with every Linear's sparsity, and what selections ask of the dense model, measured where needed.
 
-    ``known`` is what an earlier start of the same run found.
+    ``known`` is what an earlier start of the same run found of the former.
+
+    Raises:
+        ValueError: where a selection measures an offloaded model.
     """
     started = perf_counter()
+    rules = {name: plan.selection for name, plan in plans.items() if _measures(plan.selection, lvlm)}
+    seen = _measured(DensePass(lvlm, targets, rules, seed), batches, trainer) if rules else {}
     measuring = {pathway: plan for pathway, plan in plans.items() if plan.allocation.needs_dense}
     if known is None and measuring:
-        for pathway, totals in _measured(DensePass(lvlm, targets, measuring, seed), batches, trainer).items():
+        sharing = {pathway: plan.allocation for pathway, plan in measuring.items()}
+        for pathway, totals in _measured(DensePass(lvlm, targets, sharing, seed), batches, trainer).items():
             measuring[pathway] = measuring[pathway].allotted(targets, dense_statistics(lvlm, targets, totals))
-        known = AllocationReport(_sparsities({**plans, **measuring}), perf_counter() - started)
-    report = known or AllocationReport(_sparsities(plans))
-    return {name: replace(plan, sparsities=report.sparsities[name]) for name, plan in plans.items()}, report
+    if known is None:
+        seconds = perf_counter() - started if rules or measuring else 0.0
+        known = AllocationReport(_sparsities({**plans, **measuring}), seconds)
+    made = {
+        name: replace(plan, sparsities=known.sparsities[name], measured=seen.get(name, {}))
+        for name, plan in plans.items()
+    }
+    return made, known
+
+
+def _measures(rule: TokenSelection, lvlm: LVLM) -> TypeGuard[PartedSelection]:
+    """Whether a rule runs the dense model by itself."""
+    if not (isinstance(rule, PartedSelection) and rule.needs_dense):
+        return False
+    if is_offloaded(lvlm.model):
+        kind = type(rule).__name__
+        raise ValueError(f"selection: {kind} runs the dense model backward, which an offloaded one cannot")
+    return True
 
 
 def dense_statistics(

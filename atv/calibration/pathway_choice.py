@@ -1,8 +1,9 @@
 """What is asked of one pathway: selection, criterion, pattern, allocation and sparsity, by name or as instances."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -21,14 +22,14 @@ from atv.selection import TokenSelection
 
 @dataclass(frozen=True)
 class Pathway:
-    """How one pathway of a decoupled model is pruned; ``sparsity=0`` leaves it dense."""
+    """How one pathway of a decoupled model is pruned; ``sparsity=0`` leaves it dense; ``refine`` may be several."""
 
     selection: TokenSelection | str
     sparsity: float | None = None
     criterion: Criterion | str = "Wanda"
     pattern: Pattern | str = "unstructured"
     allocation: Allocation | str = "Uniform"
-    refine: Refinement | str | None = None
+    refine: Refinement | str | Sequence[Refinement | str] | None = None
     reconstruct: Reconstruction | str | None = None
 
     def targets(self, lvlm: LVLM, targets: Mapping[str, Target]) -> dict[str, Target]:
@@ -54,14 +55,18 @@ class Pathway:
             pattern,
             resolve(self.allocation, Allocation, "allocation"),
             self._sparsity(pattern),
-            refine=None if self.refine is None else resolve(self.refine, Refinement, "refine"),
+            refine=self._refinements(),
             reconstruct=None if self.reconstruct is None else resolve(self.reconstruct, Reconstruction, "reconstruct"),
         )
         dtype = next((target.weight.dtype for target in targets.values()), torch.float32)
         check_contracts(plan.selection, plan.criterion, plan.pattern, plan.allocation, dtype)
-        check_steps(plan.refine, plan.reconstruct, dtype)
+        check_steps(plan.following, dtype)
         plan.check(lvlm, targets)
         return plan if plan.allocation.needs_dense else plan.allotted(targets, dense_statistics(lvlm, targets))
+
+    def _refinements(self) -> tuple[Refinement, ...]:
+        given: Sequence[Any] = self.refine if isinstance(self.refine, list | tuple) else (self.refine,)
+        return tuple(resolve(step, Refinement, "refine") for step in given if step is not None)
 
     def _sparsity(self, pattern: Pattern) -> float:
         implied, asked = pattern.sparsity, self.sparsity

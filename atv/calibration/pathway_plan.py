@@ -1,5 +1,6 @@
 """How one pathway is pruned."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,12 +16,37 @@ from atv.patterns import Pattern
 from atv.plugins import ContractError
 from atv.refinement import Reconstruction, Refinement
 from atv.runtime.timing import now
-from atv.selection import TokenSelection
+from atv.selection import PartedSelection, TokenSelection
+
+
+class StepsTaken:
+    """What the steps of a block took and came to: ``seconds`` of each, and ``errors`` by Linear after each."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.errors: dict[str, list[float]] = defaultdict(list)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        started = now()
+        yield
+        self.seconds[step] += now() - started
+
+    def lost(self, step: str, weight: Tensor, made: Pruned, pool: PoolStatistics) -> None:
+        """Notes the share of a Linear's squared output that is lost after a step, where X^T X was gathered."""
+        if pool.gram is not None:
+            self.errors[step].append(pool.share_lost(weight, made.applied_to(weight)))
+
+    def mean_errors(self) -> dict[str, float]:
+        """The mean over Linears, by step."""
+        return {step: sum(errors) / len(errors) for step, errors in self.errors.items()}
 
 
 @dataclass(frozen=True)
 class Plan:
     """The parts, the global sparsity, and each Linear's ``sparsities`` once the allocation is known.
+
+    ``measured`` is what the selection measured of the dense model, where it needs to.
 
     Raises:
         ValueError: for parts that contradict each other.
@@ -32,8 +58,9 @@ class Plan:
     allocation: Allocation
     sparsity: float
     sparsities: Mapping[str, float] = field(default_factory=dict)
-    refine: Refinement | None = None
+    refine: tuple[Refinement, ...] = ()
     reconstruct: Reconstruction | None = None
+    measured: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         kind, pattern = type(self.allocation).__name__, type(self.pattern).__name__
@@ -62,25 +89,24 @@ class Plan:
                 f"allocation: {kind} says what each Linear loses, but under the pattern {pattern} the Linears of a "
                 "block compete; choose one by block, such as Uniform, OWL or DLP"
             )
-        if self.refine is not None and self.criterion.updates_weights and self.reconstruct is None:
+        if self.refine and self.criterion.updates_weights and self.reconstruct is None:
             raise ValueError(
-                f"refine: {type(self.refine).__name__} moves zeros, and {type(self.criterion).__name__} updates kept "
-                "weights for where they were; choose a reconstruct as well, such as LeastSquares"
+                f"refine: {type(self.refine[0]).__name__} moves zeros, and {type(self.criterion).__name__} updates "
+                "kept weights for where they were; choose a reconstruct as well, such as LeastSquares"
             )
 
     @property
-    def steps(self) -> tuple[Criterion | Refinement | Reconstruction, ...]:
-        """What uses the pool's statistics, in order."""
-        following = (self.refine, self.reconstruct)
-        return (self.criterion, *(step for step in following if step is not None))
+    def following(self) -> tuple[Refinement | Reconstruction, ...]:
+        """The steps after the criterion, in order."""
+        return self.refine if self.reconstruct is None else (*self.refine, self.reconstruct)
 
     @property
     def needs_gram(self) -> bool:
-        return any(step.needs_gram for step in self.steps)
+        return any(step.needs_gram for step in (self.criterion, *self.following))
 
     @property
     def needs_moments(self) -> bool:
-        return any(step.needs_moments for step in self.steps)
+        return any(step.needs_moments for step in (self.criterion, *self.following))
 
     @property
     def updates_weights(self) -> bool:
@@ -95,8 +121,8 @@ class Plan:
         """
         self.pattern.check(lvlm, targets, self.sparsity)
         for name, target in targets.items():
-            if self.refine is not None and self.pattern.swap_width(target.in_features) is None:
-                step, kind = type(self.refine).__name__, type(self.pattern).__name__
+            if self.refine and self.pattern.swap_width(target.in_features) is None:
+                step, kind = type(self.refine[0]).__name__, type(self.pattern).__name__
                 raise ValueError(
                     f"refine: {step} moves zeros, and the pattern {kind} does not say where they may go (swap_width); "
                     "choose another pattern"
@@ -106,11 +132,11 @@ class Plan:
 
     def _for_linears(self) -> str | None:
         """The first part that needs what is not gathered of experts."""
-        if self.selection.per_linear:
+        if self.selection.per_linear or isinstance(self.selection, PartedSelection):
             return f"selection: {type(self.selection).__name__}"
-        for option, step in (("criterion", self.criterion), ("refine", self.refine), ("reconstruct", self.reconstruct)):
-            if step is not None and (step.needs_gram or step.needs_moments):
-                return f"{option}: {type(step).__name__}"
+        for step in (self.criterion, *self.following):
+            if step.needs_gram or step.needs_moments:
+                return f"{_option(step)}: {type(step).__name__}"
         return f"allocation: {type(self.allocation).__name__}" if self.allocation.needs_dense else None
 
     def allotted(self, targets: Mapping[str, Target], dense: DenseStatistics) -> "Plan":
@@ -134,31 +160,34 @@ class Plan:
         self,
         weights: Mapping[str, Tensor],
         pools: Mapping[str, PoolStatistics],
-        seconds: dict[str, float] | None = None,
+        taken: StepsTaken | None = None,
     ) -> dict[str, Pruned]:
         """The Linears of a block, each by itself or, where the pattern is joint, with masks decided together.
 
-        What each step took is added to ``seconds`` by its option, if given.
+        What each step took, and what it came to, is added to ``taken``, if given.
         """
-        taken = {} if seconds is None else seconds
+        taken = taken or StepsTaken()
         masks: dict[str, Tensor] = {}
         if self.pattern.joint:
             scores = {name: self.criterion.checked_score(weight, pools[name]) for name, weight in weights.items()}
             masks = self.pattern.masks(scores, self.sparsities)
         return {name: self._one(name, weight, pools[name], masks.get(name), taken) for name, weight in weights.items()}
 
-    def _one(
-        self, name: str, weight: Tensor, pool: PoolStatistics, mask: Tensor | None, taken: dict[str, float]
-    ) -> Pruned:
+    def _one(self, name: str, weight: Tensor, pool: PoolStatistics, mask: Tensor | None, taken: StepsTaken) -> Pruned:
         try:
-            with _timed(taken, "criterion"):
+            with taken.timed("criterion"):
                 made = self.criterion.prune(weight, pool, self.pattern, self.sparsities[name], mask)
-            if self.refine is not None:
-                with _timed(taken, "refine"):
-                    made = Pruned(self._refined(self.refine, weight, made.mask, pool))
-            if self.reconstruct is not None:
-                with _timed(taken, "reconstruct"):
-                    made = Pruned(made.mask, self.reconstruct.reconstruct(weight, made.mask, pool))
+            if self.following:
+                taken.lost("criterion", weight, made, pool)
+            for place, step in enumerate(self.following, start=1):
+                # Several refinements are told apart by their places.
+                called = f"refine {place}" if len(self.refine) > 1 and place <= len(self.refine) else _option(step)
+                with taken.timed(called):
+                    if isinstance(step, Refinement):
+                        made = Pruned(self._refined(step, weight, made.mask, pool))
+                    else:
+                        made = Pruned(made.mask, step.reconstruct(weight, made.mask, pool))
+                taken.lost(called, weight, made, pool)
         except ValueError as error:
             raise ValueError(f"{error} ({name})") from error
         return made
@@ -174,8 +203,6 @@ class Plan:
         return refined
 
 
-@contextmanager
-def _timed(taken: dict[str, float], step: str) -> Iterator[None]:
-    started = now()
-    yield
-    taken[step] = taken.get(step, 0.0) + now() - started
+def _option(step: Criterion | Refinement | Reconstruction) -> str:
+    kinds = {Criterion: "criterion", Refinement: "refine", Reconstruction: "reconstruct"}
+    return next(option for kind, option in kinds.items() if isinstance(step, kind))

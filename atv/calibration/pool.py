@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -33,13 +33,17 @@ class _Undecided:
 class BlockPool:
     """The pool of a block: statistics by target, tokens by modality, and what each layer of experts saw.
 
-    Where targets have pools of their own, tokens are their mean, to the nearest integer.
+    Where targets have pools of their own, tokens are their mean, to the nearest integer. ``site_of`` is the key by
+    which a target's statistics were gathered; ``weights`` are those of a rule's parts, where it has several, mean over
+    targets.
     """
 
     statistics: dict[str, PoolStatistics]
     text: int
     visual: int
     experts: dict[str, dict[str, list[int]]]
+    site_of: Mapping[str, str] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 class Pool:
@@ -96,7 +100,7 @@ class Pool:
         text, visual, _ = (round(count) for count in torch.stack(list(counts.values())).mean(0).tolist())
         layers = {site.rpartition(".")[0]: experts_seen(tokens) for site, tokens in experts.items()}
         self._clear()
-        return BlockPool({name: by_target[key] for name, key in key_of.items()}, text, visual, layers)
+        return BlockPool({name: by_target[key] for name, key in key_of.items()}, text, visual, layers, key_of)
 
     def _statistics(
         self, counts: Mapping[str, Tensor], experts: Mapping[str, Tensor], samples: int

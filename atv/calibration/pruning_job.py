@@ -42,6 +42,7 @@ class PruningJob:
 
 
 def _describe(plan: Plan) -> dict[str, Any]:
+    refine = [describe(step) for step in plan.refine]
     return {
         "selection": describe(plan.selection),
         "criterion": describe(plan.criterion),
@@ -49,6 +50,6 @@ def _describe(plan: Plan) -> dict[str, Any]:
         "allocation": describe(plan.allocation),
         "sparsity": plan.sparsity,
         # Only where there is one, so that folders of runs without are known again.
-        **({"refine": describe(plan.refine)} if plan.refine else {}),
+        **({"refine": refine[0] if len(refine) == 1 else refine} if refine else {}),
         **({"reconstruct": describe(plan.reconstruct)} if plan.reconstruct else {}),
     }

@@ -22,6 +22,7 @@ from atv.records.provenance import provenance
 from atv.records.pruning_report import BOTH, AllocationReport, BaseModel, PathwayReport, PruningReport
 from atv.records.run_folder import RunFolder, plain
 from atv.runtime.trainer import quiet_trainer, running
+from atv.selection import WholeSet
 
 
 def run(
@@ -47,8 +48,10 @@ def run(
     finished = FinishedBlocks(job, install, folder, trainer.is_global_zero)
     if folder is not None and folder.saved:
         return _saved(job, finished, folder)
+    # Before any forward: a rule that cannot be served by these batches is refused here.
+    whole = whole_set(job.lvlm, numbered, [plan.selection for plan in job.plans.values()])
     plans, allocation = _allotted(job, numbered, trainer, folder)
-    held = _calibrate(job, plans, finished, numbered, trainer)
+    held = _calibrate(job, plans, finished, numbered, trainer, whole)
     report = PruningReport(
         masks=finished.masks.get(BOTH, PackedMasks()),
         blocks=finished.reports,
@@ -76,16 +79,15 @@ def _calibrate(
     finished: FinishedBlocks,
     batches: Sequence[CalibrationBatch],
     trainer: L.Trainer,
+    whole: WholeSet | None,
 ) -> float | None:
     """Prunes the blocks that are not finished; returns the bytes that a waiting token's forward held."""
     earlier = finished.restore()
     if job.propagate:
         finished.reinstall(earlier)
-    rules = [plan.selection for plan in plans.values()]
-    whole = whole_set(job.lvlm, batches, rules)
-    drift, norms = Drift(whole), ActivationNorms()
+    drift, norms = Drift(whole), ActivationNorms(whole)
     pruning = Pruning(job.lvlm, job.targets, plans, finished.add, drift, norms)
-    recorder = Recorder(job.lvlm, rules)
+    recorder = Recorder(job.lvlm, [plan.selection for plan in plans.values()])
     loop = BlockwiseCalibration(job.lvlm, job.seed, len(earlier), finished.offloaded, recorder, whole)
     stop = Preemption(len(batches), kept=finished.folder is not None)
     with running(trainer, drift, norms, pruning, stop):

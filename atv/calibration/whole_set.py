@@ -6,15 +6,17 @@ import torch
 
 from atv.calibration.loop import CalibrationBatch
 from atv.model.lvlm import LVLM
-from atv.selection import TokenSelection, WholeSet
+from atv.selection import PartedSelection, TokenSelection, WholeSet
 
 
 def whole_set(lvlm: LVLM, batches: Sequence[CalibrationBatch], rules: Iterable[TokenSelection]) -> WholeSet | None:
     """The tokens of the batches, if a rule asks for them. Every rank reads all batches, so nothing is communicated.
 
     Raises:
-        ValueError: where a rule asks which tokens are answers, and a batch has no labels.
+        ValueError: where a rule asks which tokens are answers, and a batch has no labels; where a rule of several parts
+            has one without tokens, or too few samples to hold some out.
     """
+    rules = list(rules)
     for rule in rules:
         if rule.needs_answers:
             _require_labels(rule, batches)
@@ -29,7 +31,20 @@ def whole_set(lvlm: LVLM, batches: Sequence[CalibrationBatch], rules: Iterable[T
         # Row by row, as samples come.
         for part, values in zip(parts, (ids, lvlm.visual(batch.inputs), answer, sample), strict=True):
             part.append(values[valid.to(values.device)].cpu())
-    return WholeSet(*(torch.cat(part) for part in parts))
+    whole = WholeSet(*(torch.cat(part) for part in parts))
+    for rule in rules:
+        if isinstance(rule, PartedSelection):
+            _require_parts(rule, whole)
+    return whole
+
+
+def _require_parts(rule: PartedSelection, whole: WholeSet) -> None:
+    kind = type(rule).__name__
+    for part in rule.parts:
+        if not getattr(whole, part).any():
+            raise ValueError(f"selection: {kind} weighs {part} tokens, and the calibration set has none")
+    if rule.holds_out and (count := int((whole.by_sample[1] > 0).sum())) < 2:
+        raise ValueError(f"selection: {kind} holds samples with pictures out, and the calibration set has {count}")
 
 
 def _require_labels(rule: TokenSelection, batches: Sequence[CalibrationBatch]) -> None:

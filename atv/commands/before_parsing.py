@@ -39,10 +39,11 @@ def load_plugins(arguments: Sequence[str]) -> None:
             plugins.load_file(file)
     for field, values in given.items():
         for value in values:
-            if field == "pattern" and isinstance(value, str):
-                parse_pattern(value)
-            elif isinstance(name := value.get("class_path") if isinstance(value, dict) else value, str):
-                plugins.find(name, RULES[field], field)
+            for rule in value if isinstance(value, list) else [value]:
+                if field == "pattern" and isinstance(rule, str):
+                    parse_pattern(rule)
+                elif isinstance(name := rule.get("class_path") if isinstance(rule, dict) else rule, str):
+                    plugins.find(name, RULES[field], field)
 
 
 def _early(arguments: Sequence[str]) -> dict[str, list[Any]]:
@@ -59,8 +60,8 @@ def _early(arguments: Sequence[str]) -> dict[str, list[Any]]:
 
 
 def _mapping(text: str, field: str) -> Any:
-    """A rule's class and arguments written in braces; other text as it is, since YAML reads 2:16 as a number."""
-    return _from_yaml(text, field) if text.startswith("{") else text
+    """A rule's class and arguments in braces, or a list; other text as it is, since YAML reads 2:16 as a number."""
+    return _from_yaml(text, field) if text.startswith(("{", "[")) else text
 
 
 def _config(path: str) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def prune(
     batch_size: int = 8,
     rules: Rules = Rules(),
     allocation: Allocation = lazy_instance(Uniform),
-    refine: Refinement | None = None,
+    refine: Refinement | list[Refinement] | None = None,
     reconstruct: Reconstruction | None = None,
     targets: list[str] | None = None,
     propagate: bool = True,
@@ -53,7 +53,7 @@ def prune(
             decoder's blocks.
         allocation: Rule that shares the sparsity out over the Linears, named as selection is.
         refine: Rule by which pruned and kept weights change places once the criterion has chosen, named as selection
-            is. Default: they stay where they are.
+            is; or several in order, such as [DSnoT,SparseSwaps]. Default: they stay where they are.
         reconstruct: Rule that gives the kept weights new values, so that they make up for those that went, named as
             selection is. Default: they stay as the criterion leaves them.
         offload: Place of the decoder blocks while they are not pruned, for a model larger than the device's memory:
@@ -103,7 +103,7 @@ def _show(report: PruningReport, target: Path, finished_before: bool) -> None:
         table.add_row(str(block.block), f"{block.mean_drift:.4f}", share, str(chosen["text"]), f"{block.seconds:.2f}")
     console.print(table)
     if report.allocation.dense_seconds:
-        console.print(f"allocation: measuring the dense model took {report.allocation.dense_seconds:.2f} seconds")
+        console.print(f"measuring the dense model took {report.allocation.dense_seconds:.2f} seconds")
     console.print(
         f"pruned {report.sparsity:.2%} of the target Linears, {report.whole_model_sparsity:.2%} of the whole model; "
         f"written to {target}"

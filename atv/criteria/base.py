@@ -1,8 +1,11 @@
 """How the weights of a Linear are scored, and what becomes of those that stay."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
+import torch
 from torch import Tensor
 
 from atv.patterns import Pattern
@@ -27,6 +30,23 @@ class PoolStatistics:
     variance: Tensor | None = None
     saliency: float | None = None
 
+    @classmethod
+    def mixed(cls, parts: Sequence["PoolStatistics"], weights: Sequence[float]) -> Self:
+        """Of a pool that holds several, each by its weight over the sum of all, where norms are means over tokens."""
+
+        def mean(terms: Iterable[Tensor | None]) -> Tensor | None:
+            pairs = zip(weights, terms, strict=True)
+            given = [weight / sum(weights) * term for weight, term in pairs if term is not None]
+            return sum(given[1:], given[0]) if given else None
+
+        norm, average = mean(part.norm.double().square() for part in parts), mean(part.mean for part in parts)
+        assert norm is not None
+        square = mean(
+            None if part.mean is None or part.variance is None else part.variance + part.mean.square() for part in parts
+        )
+        variance = None if square is None or average is None else (square - average.square()).clamp(min=0)
+        return cls(norm.sqrt().float(), mean(part.gram for part in parts), average, variance)
+
     def x_x(self, asked_by: str) -> Tensor:
         """X^T X / n, float64 (in, in).
 
@@ -36,6 +56,21 @@ class PoolStatistics:
         if self.gram is None:
             raise ValueError(f"criterion: {asked_by} needs X^T X of the pool, and these statistics hold norms alone")
         return self.gram
+
+    def share_lost(self, weight: Tensor, updated: Tensor) -> float:
+        """||X (W - W')^T||^2 / ||X W^T||^2 of a weight (out, in) and what became of it; 0 where X W^T is nothing.
+
+        Norms alone tell it as if channels were uncorrelated.
+        """
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        known = (self.norm.square() if self.gram is None else self.gram).to(weight.device, dtype)
+
+        def size(rows: Tensor) -> float:
+            rows = rows.to(dtype)
+            return float((rows * (rows * known if self.gram is None else rows @ known)).sum(dtype=torch.float64))
+
+        whole = size(weight)
+        return size(weight - updated) / whole if whole > 0 else 0.0
 
     def moments(self, asked_by: str) -> tuple[Tensor, Tensor]:
         """Mean and variance of each channel, float64 (in,).

@@ -10,24 +10,27 @@ from atv.calibration.callbacks import BlockCallback
 from atv.calibration.inputs import LinearInputs
 from atv.calibration.samples import Sample
 from atv.calibration.sums import SampleSums
-from atv.records.pruning_report import BlockReport
+from atv.records.pruning_report import BOTH, BlockReport
 from atv.runtime.ranks import gathered
-from atv.selection import SetStatistics, TokenSelection, WholeSet
+from atv.selection import PartedSelection, SetStatistics, TokenSelection, WholeSet
 
 
 @dataclass(frozen=True)
 class SampleBlock:
     """One sample at one block (n tokens): which tokens are visual, how far the block turns each, what entered at once
-    (bool or float weights), and the undecided tokens, best first (k,). All on the CPU."""
+    (bool or float weights, a row a part of the rule), and the undecided tokens, best first (k,). All on the CPU."""
 
     visual: Tensor
     drift: Tensor
     at_once: Tensor
     candidates: Tensor
 
-    def weights(self, rule: TokenSelection, statistics: SetStatistics) -> Tensor:
-        """How much each token counts in the block's pool, once the whole set is known: float32 (n,)."""
-        weights = self.at_once.float()
+    def weights(self, rule: TokenSelection, statistics: SetStatistics, parts: Tensor) -> Tensor:
+        """How much each token counts in the block's pool, once the whole set is known: float32 (n,).
+
+        ``parts`` is what a token of each part weighs.
+        """
+        weights = parts @ self.at_once.float()
         if len(self.candidates):
             decided = rule.decide(self.candidates, int((~self.visual).sum()), statistics)
             weights[self.candidates] += decided.float()
@@ -45,6 +48,7 @@ class SampleTokens(BlockCallback):
 
     def __init__(self, selection: TokenSelection, sample: int, linears: Mapping[int, str]) -> None:
         self.selection, self.sample, self.linears = selection, sample, linears
+        self._rules = selection.rules if isinstance(selection, PartedSelection) else [selection]
         self.seen: dict[int, SampleBlock] = {}
         self.samples = 0
         self._whole: WholeSet | None = None
@@ -61,7 +65,8 @@ class SampleTokens(BlockCallback):
             if (name := self.linears.get(tokens.block, "")) not in sample.outputs:
                 return
             tokens = replace(tokens, linear=name, dense_output=sample.outputs[name])
-        noted = (tokens.visual, tokens.drift, self.selection.select(tokens), self.selection.candidates(tokens))
+        parts = torch.stack([rule.select(tokens) for rule in self._rules])
+        noted = (tokens.visual, tokens.drift, parts, self.selection.candidates(tokens))
         self._here = SampleBlock(*(values.detach().cpu().clone() for values in noted))
 
     def finish(self, block: int) -> None:
@@ -75,7 +80,13 @@ class SampleTokens(BlockCallback):
         """How much each of the sample's tokens counts in the pool of the block that a run reports on: (n,)."""
         tokens = report.tokens
         statistics = SetStatistics(report.mean_drift, self.samples, tokens["text"], tokens["visual"], self._whole)
-        return self.seen[report.block].weights(self.selection, statistics)
+        parts = torch.ones(1)
+        if isinstance(self.selection, PartedSelection):
+            assert self._whole is not None
+            counts = (int(getattr(self._whole, part).sum()) for part in self.selection.parts)
+            shares = report.pool_weights[BOTH].values()
+            parts = torch.tensor([share / count for share, count in zip(shares, counts, strict=True)])
+        return self.seen[report.block].weights(self.selection, statistics, parts)
 
 
 class ChannelNorms(BlockCallback):

@@ -169,7 +169,9 @@ def _finetuning(report: PruningReport) -> list[str]:
     return ["\n## Fine-tuning of the kept weights\n", markdown(["", ""], rows)]
 
 
-def _words(part: Mapping[str, Any]) -> str:
+def _words(part: Mapping[str, Any] | list[Mapping[str, Any]]) -> str:
+    if isinstance(part, list):
+        return ", then ".join(_words(step) for step in part)
     arguments = ", ".join(f"{name}={json.dumps(value)}" for name, value in part.items() if name != "class")
     return f"{part['class']}({arguments})" if arguments else part["class"]
 

@@ -29,7 +29,10 @@ class BlockReport:
     modality and site (the first Linear that reads an input); ``seconds`` is wall-clock time; ``experts`` has,
     by pathway and layer of experts, the pool's ``tokens`` that each expert was given, and which experts were
     ``starved``: given too few for statistics of their own; ``step_seconds`` has, by pathway, those of the criterion
-    and of what followed it (refine, reconstruct), which are a part of ``seconds``.
+    and of what followed it (refine, reconstruct; "refine 1", "refine 2" where there are several), which are a part of
+    ``seconds``; ``step_errors``, likewise, the share of a Linear's squared output over the pool that is lost after the
+    step, mean over the block's Linears: only where something followed the criterion and X^T X was gathered;
+    ``pool_weights``, by pathway, the weights that a rule of several parts gave them, mean over the block's Linears.
     """
 
     block: int
@@ -40,6 +43,8 @@ class BlockReport:
     seconds: float
     experts: dict[str, dict[str, dict[str, list[int]]]] = field(default_factory=dict)
     step_seconds: dict[str, dict[str, float]] = field(default_factory=dict)
+    step_errors: dict[str, dict[str, float]] = field(default_factory=dict)
+    pool_weights: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -215,9 +220,10 @@ class PruningReport:
 
 
 def _block(block: BlockReport) -> dict[str, Any]:
-    """A block as report.json has it; earlier versions did not tell the seconds of steps."""
+    """A block as report.json has it; what a run has nothing to tell of is left out."""
     told = asdict(block)
-    return told if told["step_seconds"] else {key: value for key, value in told.items() if key != "step_seconds"}
+    optional = ("step_seconds", "step_errors", "pool_weights")
+    return {key: value for key, value in told.items() if value or key not in optional}
 
 
 def masks_file(pathway: str) -> str:

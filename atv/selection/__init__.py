@@ -5,9 +5,12 @@ How their statistics are gathered is for ``atv.calibration``.
 
 from atv.selection.amia import AMIA
 from atv.selection.attention import AttentionTopK
+from atv.selection.balanced import BalancedPools
 from atv.selection.base import SetStatistics, Tokens, TokenSelection, WholeSet
 from atv.selection.diversity import DiversityTopK
 from atv.selection.drift import DriftTopK
+from atv.selection.gradient_ratio import GradientRatio
+from atv.selection.parts import ObservedBlock, PartedSelection
 from atv.selection.pools import AllTokens, TextOnly, VisualOnly
 from atv.selection.random import RandomVisual
 from atv.selection.ranking import VisualRanking
@@ -18,8 +21,12 @@ __all__ = [
     "AMIA",
     "AllTokens",
     "AttentionTopK",
+    "BalancedPools",
     "DiversityTopK",
     "DriftTopK",
+    "GradientRatio",
+    "ObservedBlock",
+    "PartedSelection",
     "RandomVisual",
     "SetStatistics",
     "TextFraction",

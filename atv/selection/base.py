@@ -36,6 +36,12 @@ class WholeSet:
         return text, visual
 
     @cached_property
+    def half(self) -> Tensor:
+        """int64 (samples,): 0 and 1 in turn, among the samples with visual tokens and among those without."""
+        pictured = self.by_sample[1] > 0
+        return (torch.where(pictured, pictured.cumsum(0), (~pictured).cumsum(0)) - 1) % 2
+
+    @cached_property
     def pictured(self) -> Tensor:
         """bool (N,): tokens of samples that have visual tokens."""
         return (self.by_sample[1] > 0)[self.sample]
@@ -135,7 +141,8 @@ def token_drift(before: Tensor, after: Tensor, dtype: torch.dtype = torch.float3
 class SetStatistics:
     """What is known of a block once every calibration sample was observed.
 
-    ``whole`` has all tokens of the set, for a rule with ``needs_whole``.
+    ``whole`` has all tokens of the set, for a rule with ``needs_whole``; ``mean_drift`` is of visual tokens,
+    ``text_drift`` the same of text tokens.
     """
 
     mean_drift: float
@@ -143,6 +150,7 @@ class SetStatistics:
     text_tokens: int
     visual_tokens: int
     whole: WholeSet | None = None
+    text_drift: float = 0.0
 
 
 class TokenSelection(Plugin, ABC):

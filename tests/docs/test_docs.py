@@ -15,6 +15,7 @@ from atv.plugins import find
 KIND_OF = {
     "TokenSelection": "selection",
     "VisualRanking": "selection",
+    "PartedSelection": "selection",
     "Criterion": "criterion",
     "Pattern": "pattern",
     "Allocation": "allocation",

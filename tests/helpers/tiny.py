@@ -63,6 +63,8 @@ def singles(batches):
             one["attention_mask"] = torch.ones_like(one["input_ids"])
             if "pixel_values" in batch:
                 one["pixel_values"] = batch["pixel_values"][row][None]
+            if "labels" in batch:
+                one["labels"] = batch["labels"][row][keep][None]
             result.append(one)
     return result
 

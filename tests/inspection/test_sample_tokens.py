@@ -9,7 +9,7 @@ from atv.inspection import linear_of_blocks
 from atv.inspection.sample_tokens import ChannelNorms, SampleTokens
 from atv.model.lvlm import LVLM
 from atv.runtime.trainer import quiet_trainer
-from atv.selection import AMIA, AllTokens, DriftTopK, TextFraction, TokenSelection
+from atv.selection import AMIA, AllTokens, BalancedPools, DriftTopK, TextFraction, TokenSelection
 
 BLOCKS = 3
 
@@ -53,7 +53,7 @@ def watch(llava, batches, rule, callbacks, **options):
 
 
 @pytest.mark.parametrize(
-    "rule", [DriftTopK(alpha=3), DriftTopK(share=0.5), AllTokens(), TextFraction(0.5), AMIA(), _Soft()]
+    "rule", [DriftTopK(alpha=3), DriftTopK(share=0.5), AllTokens(), TextFraction(0.5), AMIA(), _Soft(), BalancedPools()]
 )
 def test_the_tokens_noted_are_those_of_the_pool(llava, batches, rule):
     linears, samples = linear_of_blocks(LVLM.of(llava), "q_proj"), range(5)

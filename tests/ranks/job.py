@@ -43,6 +43,7 @@ class Stops(atv.TextOnly):
 def main(ranks, folder, rank=None, how=None):
     trainer = quiet_trainer(accelerator="cpu", devices=int(ranks), enable_progress_bar=False)
     many = [make_batch([5, 8], 1), make_batch([6], 2), make_batch([12, 4], 3), make_batch([5], 4, images=False)]
+    labelled = [batch | {"labels": batch["input_ids"].masked_fill(batch["input_ids"] < 10, -100)} for batch in many]
     if rank is not None:
         Stops.trainer = trainer
         atv.prune(
@@ -59,6 +60,10 @@ def main(ranks, folder, rank=None, how=None):
         "experts of one batch": lambda _: atv.prune(moe_llava("qwen3_moe"), many[:1], trainer=trainer).masks,
         "measured": lambda model: atv.prune(model, many, selection="AMIA", allocation="OWL", trainer=trainer).masks,
         "SparseGPT": lambda model: atv.prune(model, many, criterion="SparseGPT", trainer=trainer).masks,
+        "balanced": lambda model: (
+            atv.prune(model, many, selection="BalancedPools", refine=["DSnoT", "SparseSwaps"], trainer=trainer).masks
+        ),
+        "gradients": lambda model: atv.prune(model, labelled, selection="GradientRatio", trainer=trainer).masks,
         "refined": lambda model: (
             atv.prune(
                 model,

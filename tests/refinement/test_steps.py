@@ -8,6 +8,7 @@ import torch
 from helpers.moe import moe_llava
 
 import atv
+from atv.cli import parser
 from atv.commands.before_parsing import load_plugins
 
 STEPS = [("SparseSwaps", None), ("DSnoT", None), (None, "LeastSquares"), ("SparseSwaps", "LeastSquares")]
@@ -63,6 +64,41 @@ def test_every_step_follows_every_pattern(llava, batches, pattern, steps):
         {"reconstruct"} if steps[1] else set()
     )
     assert 0 < sum(seconds.values()) < report.blocks[0].seconds
+
+
+def test_several_refinements_go_in_order_and_each_tells_its_seconds_and_error(llava, batches):
+    Noted.seen, before = {}, copy.deepcopy(llava)
+    steps = ["DSnoT", atv.SparseSwaps(3)]
+    report = atv.prune(llava, batches, criterion=Noted(), refine=steps, reconstruct="LeastSquares", propagate=False)
+    block = report.blocks[0]
+    told = ["criterion", "refine 1", "refine 2", "reconstruct"]
+    assert list(block.step_seconds["both"]) == list(block.step_errors["both"]) == told
+    names = [name for name in report.masks if ".layers.0." in name]
+    share = dict.fromkeys(told, 0.0)
+    for name in names:
+        pointer = llava.get_submodule(name).weight.data_ptr()
+        weight, gram, mask = Noted.seen[pointer]
+        # Wanda's mask and what SparseSwaps makes of another are told apart by the pool's own X^T X.
+        whole = float(lost(weight, torch.zeros_like(weight), gram).sum())
+        after = {"criterion": weight * mask, "reconstruct": llava.get_submodule(name).weight.detach()}
+        after["refine 2"] = before.get_submodule(name).weight.detach() * report.masks[name]
+        for step, updated in after.items():
+            share[step] += float(lost(weight, updated, gram).sum()) / whole / len(names)
+    for step in ("criterion", "refine 2", "reconstruct"):
+        assert block.step_errors["both"][step] == pytest.approx(share[step], rel=1e-4)
+    errors = block.step_errors["both"]
+    assert errors["refine 1"] > errors["refine 2"] > errors["reconstruct"]
+    assert "step_errors" in report.as_dict()["blocks"][0]
+    plan = report.plans["both"]["refine"]
+    assert [step["class"] for step in plan] == ["DSnoT", "SparseSwaps"] and plan[1]["swaps"] == 3
+    with_one = atv.prune(before, batches, criterion=Noted(), refine=steps[1:], propagate=False)
+    assert with_one.plans["both"]["refine"]["class"] == "SparseSwaps"
+    assert any(not torch.equal(with_one.masks[name], report.masks[name]) for name in report.masks)
+
+
+def test_errors_are_told_only_where_they_are_known(llava, batches):
+    report = atv.prune(llava, batches, refine="DSnoT")
+    assert report.blocks[0].step_errors == {} and "step_errors" not in report.as_dict()["blocks"][0]
 
 
 @pytest.mark.parametrize(
@@ -128,6 +164,7 @@ def never_read():
     ("options", "message"),
     [
         ({"refine": "SparseSwap"}, "unknown Refinement 'SparseSwap'; did you mean 'SparseSwaps'"),
+        ({"refine": ["DSnoT", "SparseSwap"]}, "unknown Refinement 'SparseSwap'; did you mean 'SparseSwaps'"),
         ({"reconstruct": "SparseSwaps"}, "unknown Reconstruction 'SparseSwaps'"),
         (
             {"refine": "SparseSwaps", "criterion": "SparseGPT"},
@@ -161,3 +198,14 @@ def test_the_command_line_finds_a_step_by_its_name_and_suggests_one():
     load_plugins(["prune", "--refine", "DSnoT", "--reconstruct", "LeastSquares"])
     with pytest.raises(ValueError, match=r"refine: .*did you mean 'DSnoT'"):
         load_plugins(["prune", "--refine", "DSnot"])
+    load_plugins(["prune", "--refine", "[DSnoT, {class_path: SparseSwaps, init_args: {swaps: 9}}]"])
+    with pytest.raises(ValueError, match=r"refine: .*did you mean 'SparseSwaps'"):
+        load_plugins(["prune", "--refine", "[DSnoT, SparseSwap]"])
+
+
+def test_the_command_line_takes_several_in_order():
+    given = parser().parse_args(["prune", "--output", "out", "--refine", "[DSnoT,SparseSwaps]"])
+    steps = parser().instantiate(given).prune.refine
+    assert [type(step) for step in steps] == [atv.DSnoT, atv.SparseSwaps]
+    given = parser().parse_args(["prune", "--output", "out", "--refine", "SparseSwaps", "--refine.swaps", "7"])
+    assert parser().instantiate(given).prune.refine.swaps == 7
