@@ -18,7 +18,7 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
     "Picture": ("image", "question", "answer", "sample", "linear"),
     "Questions": ("benchmark", "data", "evaluation", "split", "groups", "max_new_tokens", "dense"),
     "Training": (
-        *("epochs", "learning_rate", "weight_decay", "warmup", "lora_rank", "lora_alpha", "train_also"),
+        *("teacher", "epochs", "learning_rate", "weight_decay", "warmup", "lora_rank", "lora_alpha", "train_also"),
         *("gradient_checkpointing", "checkpoint_every"),
     ),
     "Ablations": (
