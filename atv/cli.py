@@ -20,6 +20,7 @@ from atv.commands.dashboard import dashboard
 from atv.commands.evaluate import evaluate
 from atv.commands.finetune import finetune
 from atv.commands.inspect import inspect
+from atv.commands.measure import measure
 from atv.commands.models import models
 from atv.commands.options import gathered, options_of, parameters_of, parts_of, with_underscores
 from atv.commands.power import power
@@ -41,6 +42,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     power,
     inspect,
     compare,
+    measure,
     report,
     verify,
     card,

@@ -25,6 +25,7 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
         *("file", "sparsities", "patterns", "language", "seeds", "shard", "decide", "budget", "columns", "effect"),
         "power",
     ),
+    "Speed": ("prompt_tokens", "new_tokens", "repeats"),
     "Answers": ("folders", "flips"),
     "Results": (*("output", "results", "logger", "scores", "push_to_hub", "entity", "project", "print_lmms_eval"),),
     "Run": ("seed", "batch_size", "workers", "plugin", "trainer"),
