@@ -97,6 +97,10 @@ ablation-calibration-domain: install  ## on what to calibrate: captions, questio
 ablation-text-stream: install  ## text tokens beside a picture, or the same text without it
 	$(call in-shards,ablations/text_stream.py)
 
+# Not in shards: they would time one another.
+ablation-what-pays: install  ## what each way of making a model smaller buys, in bytes and time, and at what loss
+	$(ABLATE) --file ablations/what_pays.py $(ARGS)
+
 ablation-beyond-paper: install  ## other pools, patterns and budgets than ATV's
 	$(call in-shards,ablations/beyond_paper.py)
 
