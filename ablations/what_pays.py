@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import matplotlib.pyplot as plt
@@ -16,25 +16,35 @@ from atv.ablation.base import Ablation
 from atv.ablation.bench import Bench
 from atv.ablation.cell import Cell
 from atv.ablation.charts import PALETTE, finish
+from atv.ablation.findings import Finding
 from atv.ablation.levels import SUITED, Levels
 from atv.ablation.measuring import Measured, answers_of, pruned_copy
 from atv.ablation.results import Results
 from atv.api import FinetuningSettings, Pathway, finetune, load, measure, save
 from atv.bundled import BUNDLED
+from atv.evaluation.estimates import Estimate
 from atv.evaluation.speed import Speed
 from atv.everyday.assembly.location import EVERYDAY
+from atv.model.lvlm import LVLM
 
 REPEATS = 7
-METHODS: dict[str, dict[str, Any]] = {
-    "unstructured 50%": {"sparsity": 0.5},
-    "2:4": {"pattern": "2:4"},
+COSTS = ("parameters", "bytes", "prefill", "decode")
+
+
+class Way(NamedTuple):
+    """How a model is made smaller: arguments of its pathway, and whether it learns the dense model's outputs then."""
+
+    parts: Mapping[str, Any]
+    recovered: bool = False
+
+
+WAYS = {
+    "unstructured 50%": Way({"sparsity": 0.5}),
+    "unstructured 50%, recovered": Way({"sparsity": 0.5}, recovered=True),
+    "2:4": Way({"pattern": "2:4"}),
 }
-RECOVERED = ("2:4",)
 # Of the recovery: samples for each that calibrates, and the rate; models of billions want a lower one.
 SAMPLES, RATES, RATE = 8, {BUNDLED: 5e-4, EVERYDAY: 1e-4}, 2e-5
-
-
-COSTS = ("parameters", "bytes", "prefill", "decode")
 
 
 class WhatPays(Ablation):
@@ -45,7 +55,6 @@ class WhatPays(Ablation):
 
     def __init__(self, levels: Levels = SUITED[BUNDLED]) -> None:
         super().__init__(levels)
-        self.pathways = {name: Pathway("DriftTopK", **parts) for name, parts in METHODS.items()}
         self.caption = (
             "All numbers but retention are ratios to the dense model: parameters of the loaded model, bytes of its "
             "files of weights, tokens a second of prefill and decode (times as fast, medians of "
@@ -54,14 +63,13 @@ class WhatPays(Ablation):
         )
 
     def cells(self, seed: int) -> Sequence[Cell]:
-        made: list[Cell] = [Cell({"method": "dense", "of": "answers"})]
-        for name, pathway in self.pathways.items():
-            labels = {"method": name}
-            made.append(Cell(labels | {"of": "answers"}, {"both": pathway}, seed=seed))
-            made.append(Cell(labels | {"of": "speed"}, {"both": pathway}, seed=seed, measure="speed"))
-        for name in RECOVERED:
-            labels = {"method": _recovered(name), "of": "answers"}
-            made.append(Cell(labels, {"both": self.pathways[name]}, seed=seed, measure="recovery"))
+        made = [Cell({"method": "dense", "of": "answers"})]
+        for name, way in WAYS.items():
+            pathways = {"both": Pathway("DriftTopK", **way.parts)}
+            asked = "recovered" if way.recovered else ""
+            made.append(Cell({"method": name, "of": "answers"}, pathways, seed=seed, measure=asked))
+            if not way.recovered:
+                made.append(Cell({"method": name, "of": "speed"}, pathways, seed=seed, measure="speed"))
         return made
 
     def measure(self, cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:
@@ -78,9 +86,12 @@ class WhatPays(Ablation):
             return Measured(answers_of(load(recovered)[0], bench, trainer))
 
     def _recovered(self, cell: Cell, bench: Bench, smaller: Path, dense: Path) -> Path:
-        """The folder of the model after an epoch of the dense one's outputs."""
+        """The folder of the model whose decoder blocks learned the dense one's outputs for an epoch."""
         samples, rate = SAMPLES * (cell.samples or bench.samples), RATES.get(self.levels.model, RATE)
-        settings = FinetuningSettings(epochs=1, batch_size=min(16, samples), learning_rate=rate, seed=cell.seed)
+        blocks = f"{LVLM.of(bench.model).blocks_name}.*"
+        settings = FinetuningSettings(
+            epochs=1, batch_size=min(16, samples), learning_rate=rate, train_also=(blocks,), seed=cell.seed
+        )
         finetune(
             *(smaller, smaller.with_name("recovered"), bench.data),
             teacher=dense,
@@ -94,23 +105,29 @@ class WhatPays(Ablation):
 
     def table(self, results: Results) -> pd.DataFrame:
         rows = [{"method": "dense"} | dict.fromkeys(COSTS, 1.0) | _kept(results, "dense")]
-        for name in METHODS:
-            cost = _cost(results, name)
-            named = [name, _recovered(name)] if name in RECOVERED else [name]
-            rows += [{"method": own} | cost | _kept(results, own) for own in named]
+        for name in WAYS:
+            medians = _turns(results, name).median()
+            rows.append({"method": name} | {cost: float(medians[cost]) for cost in COSTS} | _kept(results, name))
         return pd.DataFrame(rows)
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         figure, (time, size) = plt.subplots(1, 2, figsize=(9, 4), sharey=True, layout="constrained")
         for color, row in zip(_colors(table), table.to_dict("records"), strict=True):
             decode = 1 / _turns(results, row["method"])["decode"]
-            low, middle, high = decode.min(), decode.median(), decode.max()
-            _point(time, middle, [[middle - low], [high - middle]], row, color)
+            middle = decode.median()
+            _point(time, middle, [[middle - decode.min()], [decode.max() - middle]], row, color)
             _point(size, row["bytes"], None, row, color)
         time.set(xlabel="time to decode a token, over the dense model's", ylabel="retention (%)")
         size.set(xlabel="bytes of its files, over the dense model's")
-        figure.suptitle("What pays is on the left, what is kept on top", fontsize=10)
+        for axes in (time, size):
+            axes.margins(x=0.3)
+        figure.suptitle(
+            "The further left, the cheaper; the higher, the more is kept (hollow: after recovery)", fontsize=10
+        )
         return figure
+
+    def findings(self, results: Results) -> Sequence[Finding]:
+        return [_faster(results, "unstructured 50%", "Unstructured zeros in dense files decode faster", 1.0, 0.05)]
 
 
 def _ratios(dense: Speed, own: Speed) -> pd.DataFrame:
@@ -122,21 +139,16 @@ def _ratios(dense: Speed, own: Speed) -> pd.DataFrame:
     )
 
 
-def _recovered(name: str) -> str:
-    return f"{name}, recovered"
+def _pruned(method: str) -> str:
+    """The method without the recovery, which moves neither size nor speed."""
+    return method.removesuffix(", recovered")
 
 
 def _turns(results: Results, method: str) -> pd.DataFrame:
-    """Ratios to the dense model of all turns; recovery moves none of them."""
+    """Ratios to the dense model of all turns."""
     if method == "dense":
         return pd.DataFrame([dict.fromkeys(COSTS, 1.0)])
-    name = method.removesuffix(_recovered(""))
-    return pd.concat([done.rows for done in results.of(method=name, of="speed")])
-
-
-def _cost(results: Results, method: str) -> dict[str, float]:
-    medians = _turns(results, method).median()
-    return {name: float(medians[name]) for name in COSTS}
+    return pd.concat([done.rows for done in results.of(method=_pruned(method), of="speed")])
 
 
 def _kept(results: Results, method: str) -> dict[str, float]:
@@ -144,17 +156,25 @@ def _kept(results: Results, method: str) -> dict[str, float]:
     return {"retention": kept.value, "low": kept.low, "high": kept.high} | results.language(method=method, of="answers")
 
 
+def _faster(results: Results, method: str, claim: str, bound: float, margin: float | None = None) -> Finding:
+    """That a method decodes more than ``bound`` times as fast as the dense model."""
+    ratio = _turns(results, method)["decode"]
+    ours = Estimate(float(ratio.median()), float(ratio.min()), float(ratio.max()))
+    unit = "times the dense model's tokens a second (least to greatest of the turns)"
+    return Finding(f"{claim} than the dense model.", "", ours, unit, bound, f"{len(ratio)} turns", margin=margin)
+
+
 def _colors(table: pd.DataFrame) -> list[str]:
     """One a method, a recovered one that of its method."""
-    names = [name.removesuffix(_recovered("")) for name in table["method"]]
+    names = [_pruned(name) for name in table["method"]]
     places = {name: place for place, name in enumerate(dict.fromkeys(names))}
     return [PALETTE[places[name] % len(PALETTE)] for name in names]
 
 
 def _point(axes: Axes, x: float, spread: Any, row: Mapping[str, Any], color: str) -> None:
-    """A method's point with its intervals; a filled one where nothing was trained, else a hollow one."""
+    """A method's point with its intervals; a hollow one after recovery."""
     up = np.array([[row["retention"] - row["low"]], [row["high"] - row["retention"]]])
-    fill = "white" if row["method"].endswith(_recovered("")) else color
-    axes.errorbar(x, row["retention"], xerr=spread, yerr=up, fmt="o", color=color, mfc=fill, capsize=3)
+    fill = color if _pruned(row["method"]) == row["method"] else "white"
+    axes.errorbar(x, row["retention"], xerr=spread, yerr=up, fmt="o", color=color, markerfacecolor=fill, capsize=3)
     axes.annotate(f" {row['method']}", (x, row["retention"]), color=color, va="bottom", fontsize=8)
     finish(axes)
