@@ -113,17 +113,16 @@ class WhatPays(Ablation):
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         figure, (time, size) = plt.subplots(1, 2, figsize=(9, 4), sharey=True, layout="constrained")
         for color, row in zip(_colors(table), table.to_dict("records"), strict=True):
-            decode = 1 / _turns(results, row["method"])["decode"]
-            middle = decode.median()
-            _point(time, middle, [[middle - decode.min()], [decode.max() - middle]], row, color)
+            low, middle, high = np.quantile(1 / _turns(results, row["method"])["decode"], [0.25, 0.5, 0.75])
+            _point(time, middle, [[middle - low], [high - middle]], row, color)
             _point(size, row["bytes"], None, row, color)
-        time.set(xlabel="time to decode a token, over the dense model's", ylabel="retention (%)")
-        size.set(xlabel="bytes of its files, over the dense model's")
-        for axes in (time, size):
-            axes.margins(x=0.3)
-        figure.suptitle(
-            "The further left, the cheaper; the higher, the more is kept (hollow: after recovery)", fontsize=10
+        time.set(
+            xlabel="time to decode a token, over the dense model's\n(bars: half of the turns)", ylabel="retention (%)"
         )
+        size.set(xlabel="bytes of its files, over the dense model's")
+        handles, names = size.get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside right center", fontsize=8, frameon=False)
+        figure.suptitle("Left is cheaper, above is better; hollow: after recovery", fontsize=10)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
@@ -175,6 +174,6 @@ def _point(axes: Axes, x: float, spread: Any, row: Mapping[str, Any], color: str
     """A method's point with its intervals; a hollow one after recovery."""
     up = np.array([[row["retention"] - row["low"]], [row["high"] - row["retention"]]])
     fill = color if _pruned(row["method"]) == row["method"] else "white"
-    axes.errorbar(x, row["retention"], xerr=spread, yerr=up, fmt="o", color=color, markerfacecolor=fill, capsize=3)
-    axes.annotate(f" {row['method']}", (x, row["retention"]), color=color, va="bottom", fontsize=8)
+    style = {"fmt": "o", "color": color, "markerfacecolor": fill, "capsize": 3}
+    axes.errorbar(x, row["retention"], xerr=spread, yerr=up, label=row["method"], **style)
     finish(axes)
