@@ -104,7 +104,7 @@ class WhatPays(Ablation):
         return smaller.with_name("recovered")
 
     def table(self, results: Results) -> pd.DataFrame:
-        rows = [{"method": "dense"} | dict.fromkeys(COSTS, 1.0) | _kept(results, "dense")]
+        rows: list[dict[str, Any]] = [{"method": "dense"} | dict.fromkeys(COSTS, 1.0) | _kept(results, "dense")]
         for name in WAYS:
             medians = _turns(results, name).median()
             rows.append({"method": name} | {cost: float(medians[cost]) for cost in COSTS} | _kept(results, name))
@@ -150,7 +150,7 @@ def _turns(results: Results, method: str) -> pd.DataFrame:
     return pd.concat([done.rows for done in results.of(method=_pruned(method), of="speed")])
 
 
-def _kept(results: Results, method: str) -> dict[str, float]:
+def _kept(results: Results, method: str) -> dict[str, Any]:
     kept = results.retention(method=method, of="answers")["average"]
     return {"retention": kept.value, "low": kept.low, "high": kept.high} | results.language(method=method, of="answers")
 
@@ -174,6 +174,6 @@ def _point(axes: Axes, x: float, spread: Any, row: Mapping[str, Any], color: str
     """A method's point with its intervals; a hollow one after recovery."""
     up = np.array([[row["retention"] - row["low"]], [row["high"] - row["retention"]]])
     fill = color if _pruned(row["method"]) == row["method"] else "white"
-    style = {"fmt": "o", "color": color, "markerfacecolor": fill, "capsize": 3}
+    style: dict[str, Any] = {"fmt": "o", "color": color, "markerfacecolor": fill, "capsize": 3}
     axes.errorbar(x, row["retention"], xerr=spread, yerr=up, label=row["method"], **style)
     finish(axes)
