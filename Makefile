@@ -100,6 +100,10 @@ ablation-text-stream: install  ## text tokens beside a picture, or the same text
 ablation-quantization-pool: install  ## which tokens should calibrate GPTQ and AWQ at 3 bits
 	$(call in-shards,ablations/quantization_pool.py)
 
+# Not in shards: they would time one another.
+ablation-what-pays: install  ## what each way of making a model smaller buys, in bytes and time, and at what loss
+	$(ABLATE) --file ablations/what_pays.py $(ARGS)
+
 ablation-beyond-paper: install  ## other pools, patterns and budgets than ATV's
 	$(call in-shards,ablations/beyond_paper.py)
 

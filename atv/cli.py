@@ -21,6 +21,7 @@ from atv.commands.evaluate import evaluate
 from atv.commands.finetune import finetune
 from atv.commands.inspect import inspect
 from atv.commands.masks_to_publish import masks_apply, masks_diff, masks_pack
+from atv.commands.measure import measure
 from atv.commands.models import models
 from atv.commands.options import gathered, options_of, parameters_of, parts_of, with_underscores
 from atv.commands.power import power
@@ -44,6 +45,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     power,
     inspect,
     compare,
+    measure,
     report,
     verify,
     card,

@@ -63,12 +63,12 @@ class Bench:
     ) -> None:
         self.model, self.processor, self.rounds = model, processor, rounds
         self.samples, self.max_length, self.language = samples, max_length, language
-        self._pool = calibration
+        self.data = calibration
         self._drawn: dict[tuple[int, int, str, bool], CalibrationSamples] = {}
 
     def asking(self, rounds: Sequence[Round]) -> "Bench":
         """The same model and calibration samples with other questions."""
-        other = Bench(self.model, self.processor, self._pool, rounds, self.samples, self.max_length, self.language)
+        other = Bench(self.model, self.processor, self.data, rounds, self.samples, self.max_length, self.language)
         other._drawn = self._drawn
         return other
 
@@ -88,7 +88,7 @@ class Bench:
         Raises:
             ValueError: for more samples than there are, and data that hold what the run asks.
         """
-        pool, count = data or self._pool, self.samples if samples is None else samples
+        pool, count = data or self.data, self.samples if samples is None else samples
         drawn = count, seed, repr(pool.record()), answers
         if drawn not in self._drawn:
             pool.check()

@@ -53,10 +53,15 @@ def prune_and_ask(cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:
     pruned = perf_counter()
     if not cell.asked:
         return Measured(None, report, {"prune": pruned - started})
-    asked = [answer(model, bench.processor, own.batches, own.max_new_tokens, trainer) for own in bench.seen]
-    answers = pd.concat(asked, ignore_index=True)
+    answers = answers_of(model, bench, trainer)
     seconds, evaluated = {"prune": pruned - started, "evaluate": perf_counter() - pruned}, perf_counter()
     if not bench.language:
         return Measured(answers, report, seconds)
     read = plain_english(model, bench.processor.tokenizer, trainer.strategy.root_device)
     return Measured(answers, report, seconds | {"read": perf_counter() - evaluated}, read)
+
+
+def answers_of(model: PreTrainedModel, bench: Bench, trainer: L.Trainer) -> pd.DataFrame:
+    """What a model with the dense one's vision tower answers to every question, one a row."""
+    asked = [answer(model, bench.processor, own.batches, own.max_new_tokens, trainer) for own in bench.seen]
+    return pd.concat(asked, ignore_index=True)

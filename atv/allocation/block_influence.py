@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from atv.allocation.base import Allocation, DenseBatch, DenseStatistics
+from atv.allocation.base import Allocation, DenseStatistics
+from atv.model.dense_batch import DenseBatch
 from atv.model.lvlm import LVLM
 from atv.model.targets import Target
 from atv.patterns.base import share

@@ -9,6 +9,7 @@ from atv.api.model_files import load, save
 from atv.api.pruning import Pathway, decouple, prune
 from atv.data.calibration_batches import calibration_batches
 from atv.evaluation.benchmarks.as_calibration import BenchmarkAnswers, BenchmarkQuestions
+from atv.evaluation.speed import measure
 from atv.finetuning.folder_run import finetune
 from atv.finetuning.settings import Settings as FinetuningSettings
 from atv.output.pruned_folder import renew_card
@@ -31,6 +32,7 @@ __all__ = [
     "evaluate",
     "finetune",
     "load",
+    "measure",
     "pack_masks",
     "prune",
     "quantize",

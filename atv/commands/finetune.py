@@ -18,6 +18,7 @@ def finetune(
     folder: Path,
     output: Path,
     calibration: str | CalibrationData | None = None,
+    teacher: str | None = None,
     samples: int = 1920,
     validation: int = 128,
     max_length: int | None = None,
@@ -30,7 +31,7 @@ def finetune(
     trainer: dict[str, Any] | None = None,
     trust_remote_code: bool = False,
 ) -> None:
-    """Train a pruned model's kept weights on answers; its zeros stay zero.
+    """Train a pruned model's kept weights on answers or on the dense model's outputs; its zeros stay zero.
 
     The kept weights of the pruned Linears and experts are trained, all else is frozen. The output is a folder as
     atv prune writes it. The same command goes on from the last checkpoint where it was killed.
@@ -40,6 +41,10 @@ def finetune(
         calibration: Conversations with pictures to learn from, named as for atv prune: a file, a folder, a hub id, a
             class name or dotted path, "bundled" or "everyday". Default: "everyday" for what was pruned from the
             everyday model, else "bundled".
+        teacher: Dense model whose outputs at the samples' text tokens are learned in place of their answers, which are
+            not needed then: "base", the model that was pruned, by the name in report.json; or a folder, hub id,
+            "bundled" or "everyday" as for atv prune. It is held in memory beside the one that is trained. Default:
+            none.
         samples: Number of samples to train on, drawn by the seed; the first of them are those that atv prune draws.
         validation: Number of samples held out, drawn after these; their loss is shown before and after every epoch. May
             be 0.
@@ -52,6 +57,7 @@ def finetune(
         folder,
         output,
         calibration,
+        teacher=teacher,
         samples=samples,
         validation=validation,
         max_length=max_length,

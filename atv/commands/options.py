@@ -19,13 +19,14 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
     "Picture": ("image", "question", "answer", "sample", "linear"),
     "Questions": ("benchmark", "data", "evaluation", "split", "groups", "max_new_tokens", "dense"),
     "Training": (
-        *("epochs", "learning_rate", "weight_decay", "warmup", "lora_rank", "lora_alpha", "train_also"),
+        *("teacher", "epochs", "learning_rate", "weight_decay", "warmup", "lora_rank", "lora_alpha", "train_also"),
         *("gradient_checkpointing", "checkpoint_every"),
     ),
     "Ablations": (
         *("file", "sparsities", "patterns", "language", "seeds", "shard", "decide", "budget", "columns", "effect"),
         "power",
     ),
+    "Speed": ("prompt_tokens", "new_tokens", "repeats"),
     "Answers": ("flips",),
     "Results": (*("output", "results", "logger", "scores", "push_to_hub", "entity", "project", "print_lmms_eval"),),
     "Run": ("seed", "batch_size", "workers", "plugin", "trainer"),

@@ -1,16 +1,20 @@
 """Who sees which sample when: decided before training, by the seed alone."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from rich.console import Console
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import ProcessorMixin
 
-from atv.data.base import Picture
+from atv.data.base import CalibrationData, Picture
 from atv.data.calibration_batches import Drawing, Ready
+from atv.data.conversations import encode_chats
 from atv.data.labels import Chat, has_answer, labelled
 from atv.data.pictures import decode
+from atv.finetuning.settings import Settings
 
 
 class TrainingSample(NamedTuple):
@@ -40,19 +44,82 @@ def require_answer(ready: Ready) -> None:
 
 
 class ConversationBatches(Dataset):
-    """Labelled batches, read and encoded when they are asked for; ``plan`` has the samples' numbers of each."""
+    """Batches, read and encoded when they are asked for, labelled where they were drawn for their answers.
 
-    def __init__(
-        self, samples: Sequence[TrainingSample], processor: ProcessorMixin, plan: Sequence[Sequence[int]]
-    ) -> None:
-        self.samples, self.processor, self.plan = samples, processor, plan
+    Args:
+        plan: the samples' numbers of each.
+    """
+
+    def __init__(self, samples: Sequence[TrainingSample], drawing: Drawing, plan: Sequence[Sequence[int]]) -> None:
+        self.samples, self.processor, self.plan = samples, drawing.processor, plan
+        self.encode = labelled if drawing.answers else encode_chats
 
     def __len__(self) -> int:
         return len(self.plan)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        chats, pictures = zip(*(self.samples[number] for number in self.plan[index]), strict=True)
-        return labelled(self.processor, chats, [[decode(picture) for picture in of_sample] for of_sample in pictures])
+        chats, undecoded = zip(*(self.samples[number] for number in self.plan[index]), strict=True)
+        return self.encode(self.processor, chats, [[decode(picture) for picture in own] for own in undecoded])
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Samples that were drawn: the first ``samples`` to train on, the rest to watch."""
+
+    found: Sequence[TrainingSample]
+    drawing: Drawing
+    samples: int
+
+    @classmethod
+    def drawn(
+        cls,
+        processor: ProcessorMixin,
+        data: CalibrationData,
+        samples: int,
+        validation: int,
+        max_length: int | None,
+        answers: bool,
+        seed: int,
+        console: Console,
+    ) -> "Lessons":
+        """The samples of a seed; ``answers`` says that they are to have some, which batches then label.
+
+        Raises:
+            ValueError: as ``drawn`` does.
+        """
+        require = require_answer if answers else None
+        drawing = Drawing(processor, data, samples + validation, max_length, console, require, answers)
+        with console.status("reading samples"):
+            return cls(drawn(drawing, seed), drawing, samples)
+
+    @property
+    def validation(self) -> int:
+        return len(self.found) - self.samples
+
+    def record(self) -> dict[str, Any]:
+        """Where they are from and how many they are, for the report."""
+        return {"data": self.drawing.data.record(), "samples": self.samples, "validation": self.validation}
+
+    def batches(self, settings: Settings, multiple: int) -> tuple[ConversationBatches, ConversationBatches | None]:
+        """The batches to train on, a multiple of ranks times accumulated batches, and those to watch."""
+        pictured, size = [bool(sample.pictures) for sample in self.found], settings.batch_size
+        plan = shuffled(pictured[: self.samples], settings.epochs, size, multiple, settings.seed)
+        whole, rest = batched(range(self.samples, len(self.found)), pictured, size)
+        return self._of(plan), self._of(whole + rest) if whole + rest else None
+
+    def _of(self, plan: Sequence[Sequence[int]]) -> ConversationBatches:
+        return ConversationBatches(self.found, self.drawing, plan)
+
+
+def require_samples(data: CalibrationData, samples: int, validation: int) -> None:
+    """Checks that the data have so many, where they say how many they have.
+
+    Raises:
+        ValueError: otherwise.
+    """
+    if samples < 1 or validation < 0 or (isinstance(data, Sized) and samples + validation > len(data)):
+        most = f"1 to {len(data)} (the data's samples)" if isinstance(data, Sized) else "at least 1"
+        raise ValueError(f"samples: expected {most} with those for validation, got {samples} and {validation}")
 
 
 def batched(order: Sequence[int], pictured: Sequence[bool], size: int) -> tuple[list[list[int]], list[list[int]]]:

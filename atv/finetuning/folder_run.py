@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -16,11 +16,12 @@ from rich.console import Console
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.data.base import CalibrationData
-from atv.data.calibration_batches import Drawing
 from atv.data.sources import load_calibration
-from atv.finetuning.batches import ConversationBatches, TrainingSample, batched, drawn, require_answer, shuffled
+from atv.finetuning.batches import ConversationBatches, Lessons, require_samples
 from atv.finetuning.fit_trainer import CHECKPOINTS, LogTo, last_checkpoint, training_trainer
+from atv.finetuning.objectives import Answers, DenseOutputs
 from atv.finetuning.settings import Settings
+from atv.finetuning.teacher import Teacher
 from atv.finetuning.training_run import Outcome, finish, fit, prepare
 from atv.model.loading import load_model, model_folder
 from atv.model.lvlm import LVLM
@@ -37,6 +38,7 @@ def finetune(
     output: str | Path,
     calibration: str | CalibrationData | None = None,
     *,
+    teacher: str | Path | None = None,
     samples: int = 1920,
     validation: int = 128,
     max_length: int | None = None,
@@ -48,13 +50,15 @@ def finetune(
     trainer: Mapping[str, Any] | None = None,
     trust_remote_code: bool = False,
 ) -> Outcome | None:
-    """Trains a pruned model's kept weights on answers and writes the result; zeros stay zero, all else is frozen.
+    """Trains a pruned model's kept weights and writes the result; zeros stay zero, all else is frozen.
     The same call goes on from the last checkpoint where it was killed.
 
     Args:
         folder: of a pruned model.
         output: folder to write: new, empty, or with an unfinished run of the same call.
         calibration: as ``atv.calibration_batches`` takes them; None is what suits the model that was pruned.
+        teacher: dense model whose outputs at the samples' text tokens are learned in place of their answers: a folder,
+            hub id, "bundled" or "everyday", or "base" for the one that the folder's report names.
         samples, validation: how many to train on, and how many (or 0) to hold out after these, drawn by the seed.
         max_length: longest sample in tokens; longer ones lose text from their end.
         settings: of the training itself; None is the defaults.
@@ -76,21 +80,26 @@ def finetune(
     data = load_calibration(calibration, str(base.folder))
     target = run_folder(output, "output")
     runner = training_trainer(target, checkpoint_every, logger, dict(trainer or {}))
-    _require_samples(data, samples, validation)
+    require_samples(data, samples, validation)
     with _seeded(settings.seed):
         lvlm = base.prepared(settings, str(runner.precision), gradient_checkpointing)
-        learned = _Lessons.drawn(base.processor, data, samples, validation, max_length, settings.seed, runner)
+        dense = None if teacher is None else base.teacher(str(teacher))
+        learned = Lessons.drawn(
+            *(base.processor, data, samples, validation, max_length, dense is None, settings.seed),
+            Console(stderr=True, quiet=not runner.is_global_zero),
+        )
         batches, watched = learned.batches(settings, runner.world_size * runner.accumulate_grad_batches)
-        if (run := RunFolder(target, _identity(base, settings, runner, learned, batches))).saved:
+        if (run := RunFolder(target, _identity(base, dense, settings, runner, learned, batches))).saved:
             return None
         if runner.is_global_zero:
             run.begin()
         started = time.perf_counter()
         with _told_when_stopped(target):
-            outcome = fit(lvlm, settings, batches, watched, runner, last_checkpoint(target), workers)
+            objective = Answers() if dense is None else DenseOutputs(dense.lvlm)
+            outcome = fit(lvlm, objective, settings, batches, watched, runner, last_checkpoint(target), workers)
     if runner.is_global_zero:
         done = _done(settings, runner, outcome, time.perf_counter() - started)
-        base.write(target, settings, outcome, learned.record() | done)
+        base.write(target, settings, outcome, _teacher(dense) | learned.record() | done)
     return outcome
 
 
@@ -126,6 +135,10 @@ class _Base:
         """A digest of the weights, taken before anything is made trainable."""
         return weights_digest(self._loaded[0].named_parameters())
 
+    def teacher(self, name: str) -> Teacher:
+        """The model of that name, or for "base" the one that the report names."""
+        return Teacher.of(name, self.report.base, *self._loaded, self.trust_remote_code)
+
     def prepared(self, settings: Settings, precision: str, gradient_checkpointing: bool) -> LVLM:
         """The model made ready for training.
 
@@ -153,64 +166,31 @@ class _Base:
         shutil.rmtree(target / CHECKPOINTS, ignore_errors=True)
 
 
-@dataclass(frozen=True)
-class _Lessons:
-    """The samples that were drawn: the first ``samples`` to train on, the rest to watch."""
-
-    found: Sequence[TrainingSample]
-    data: CalibrationData
-    processor: ProcessorMixin
-    samples: int
-    max_length: int | None
-
-    @classmethod
-    def drawn(
-        cls,
-        processor: ProcessorMixin,
-        data: CalibrationData,
-        samples: int,
-        validation: int,
-        max_length: int | None,
-        seed: int,
-        trainer: L.Trainer,
-    ) -> "_Lessons":
-        console = Console(stderr=True, quiet=not trainer.is_global_zero)
-        with console.status("reading samples"):
-            found = drawn(Drawing(processor, data, samples + validation, max_length, console, require_answer), seed)
-        return cls(found, data, processor, samples, max_length)
-
-    @property
-    def validation(self) -> int:
-        return len(self.found) - self.samples
-
-    def record(self) -> dict[str, Any]:
-        """Where they are from and how many they are, for the report."""
-        return {"data": self.data.record(), "samples": self.samples, "validation": self.validation}
-
-    def batches(self, settings: Settings, multiple: int) -> tuple[ConversationBatches, ConversationBatches | None]:
-        """The batches to train on, a multiple of ranks times accumulated batches, and those to watch."""
-        pictured, size = [bool(sample.pictures) for sample in self.found], settings.batch_size
-        plan = shuffled(pictured[: self.samples], settings.epochs, size, multiple, settings.seed)
-        whole, rest = batched(range(self.samples, len(self.found)), pictured, size)
-        watched = ConversationBatches(self.found, self.processor, whole + rest) if whole + rest else None
-        return ConversationBatches(self.found, self.processor, plan), watched
-
-
 def _identity(
-    base: _Base, settings: Settings, trainer: L.Trainer, learned: _Lessons, batches: ConversationBatches
+    base: _Base,
+    teacher: Teacher | None,
+    settings: Settings,
+    trainer: L.Trainer,
+    learned: Lessons,
+    batches: ConversationBatches,
 ) -> dict[str, Any]:
     """What the run is known again by."""
     step = {"ranks": trainer.world_size, "accumulated": trainer.accumulate_grad_batches}
     data = {
         "samples": learned.samples,
         "validation": learned.validation,
-        "max_length": learned.max_length,
+        "max_length": learned.drawing.max_length,
         # Of all of them what is said, and of the first batch everything: pictures, template and processor move it.
         "conversations": content_digest([sample.chat for sample in learned.found]),
         "first batch": tensors_digest([batches[0]]),
     }
-    asked = {"command": "finetune", "model": base.digest, "settings": asdict(settings)}
+    asked = {"command": "finetune", "model": base.digest, **_teacher(teacher), "settings": asdict(settings)}
     return asked | {"precision": str(trainer.precision), "step": step, "data": data}
+
+
+def _teacher(teacher: Teacher | None) -> dict[str, str]:
+    """Whose outputs are learned; nothing where answers are."""
+    return {} if teacher is None else {"teacher": teacher.name, "teacher_digest": teacher.digest}
 
 
 def _done(settings: Settings, trainer: L.Trainer, outcome: Outcome, seconds: float) -> dict[str, Any]:
@@ -236,9 +216,3 @@ def _told_when_stopped(target: Path) -> Iterator[None]:
     except SIGTERMException as stopped:
         kept = "the same command goes on from the last checkpoint" if last_checkpoint(target).exists() else NOTHING
         raise Preempted(f"stopped by SIGTERM; {kept}") from stopped
-
-
-def _require_samples(data: CalibrationData, samples: int, validation: int) -> None:
-    if samples < 1 or validation < 0 or (isinstance(data, Sized) and samples + validation > len(data)):
-        most = f"1 to {len(data)} (the data's samples)" if isinstance(data, Sized) else "at least 1"
-        raise ValueError(f"samples: expected {most} with those for validation, got {samples} and {validation}")

@@ -5,11 +5,12 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from torch.optim import AdamW
 from transformers import get_cosine_schedule_with_warmup
 
-from atv.data.labels import IGNORED
+from atv.finetuning.objectives import Objective
 from atv.finetuning.settings import Settings
 from atv.model.lvlm import LVLM
 
@@ -21,12 +22,13 @@ class SparseFinetuning(L.LightningModule):
     trained parameters alone.
 
     Args:
+        objective: what is lowered.
         steps: optimizer steps of the whole run.
     """
 
-    def __init__(self, lvlm: LVLM, settings: Settings, steps: int) -> None:
+    def __init__(self, lvlm: LVLM, objective: Objective, settings: Settings, steps: int) -> None:
         super().__init__()
-        self.model, self.settings, self.steps = lvlm.model, settings, steps
+        self.model, self.objective, self.settings, self.steps = lvlm.model, objective, settings, steps
         self._blocks = tuple(lvlm.blocks)
         self.strict_loading = False
         self.trained = {f"model.{name}" for name, parameter in lvlm.model.named_parameters() if parameter.requires_grad}
@@ -35,20 +37,26 @@ class SparseFinetuning(L.LightningModule):
 
     def configure_model(self) -> None:
         """Shards the parameters block by block (FSDP2), where the strategy has a mesh for it."""
-        if self.device_mesh is not None:
-            mesh = self.device_mesh["data_parallel"]
+        if self._mesh is not None:
             for module in (*self._blocks, self.model):
-                fully_shard(module, mesh=mesh)
+                fully_shard(module, mesh=self._mesh)
+
+    @property
+    def _mesh(self) -> DeviceMesh | None:
+        return None if self.device_mesh is None else self.device_mesh["data_parallel"]
+
+    def on_fit_start(self) -> None:
+        self.objective.place(self.device, self._mesh)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Mean cross-entropy over the batch's answer tokens, as transformers computes it."""
-        loss = self.model(**batch, use_cache=False).loss
+        """The objective, over the batch's tokens that count."""
+        loss, _ = self.objective.loss(self.model, batch)
         self.log("loss", loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Every rank sees all batches, so nothing is exchanged."""
-        loss, tokens = self.model(**batch, use_cache=False).loss, answer_tokens(batch)
+        loss, tokens = self.objective.loss(self.model, batch)
         self._sums = [self._sums[0] + float(loss) * tokens, self._sums[1] + tokens]
 
     def on_validation_epoch_end(self) -> None:
@@ -76,8 +84,3 @@ class SparseFinetuning(L.LightningModule):
     def own(self, state: dict[str, Any]) -> dict[str, Any]:
         """The trained parameters of a state dict."""
         return {name: value for name, value in state.items() if name in self.trained}
-
-
-def answer_tokens(batch: dict[str, Any]) -> int:
-    """How many tokens the loss of a batch is the mean of; a row's first token is predicted by none."""
-    return int((batch["labels"][:, 1:] != IGNORED).sum())

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from atv.finetuning.batches import loader
 from atv.finetuning.fit_trainer import INTENDED
 from atv.finetuning.module import SparseFinetuning
+from atv.finetuning.objectives import Objective
 from atv.finetuning.settings import Settings
 from atv.finetuning.sites import Site, pruned_sites, still_zero
 from atv.finetuning.updates import merge, train_kept, train_low_rank
@@ -61,6 +62,7 @@ def _further(model: nn.Module, patterns: Iterable[str]) -> list[nn.Parameter]:
 
 def fit(
     lvlm: LVLM,
+    objective: Objective,
     settings: Settings,
     batches: Dataset,
     held_out: Dataset | None,
@@ -68,16 +70,17 @@ def fit(
     checkpoint: Path,
     workers: int = 0,
 ) -> Outcome:
-    """Trains a prepared model on every labelled batch once, in order; goes on from ``checkpoint`` where there is one.
+    """Trains a prepared model on every batch once, in order; goes on from ``checkpoint`` where there is one.
 
     Args:
         batches: of all epochs and ranks; their number is a multiple of ranks times accumulated batches times epochs.
-        held_out: labelled batches whose loss is shown before, after every epoch and so at the end.
+            They have what the objective needs.
+        held_out: batches whose loss is shown before, after every epoch and so at the end.
     """
     # torch declares no length of a data set; these have one.
     count = len(batches)  # type: ignore[arg-type]
     on_this_rank, accumulated = count // trainer.world_size, trainer.accumulate_grad_batches
-    module = SparseFinetuning(lvlm, settings, on_this_rank // accumulated)
+    module = SparseFinetuning(lvlm, objective, settings, on_this_rank // accumulated)
     sampler = Remaining(count, trainer.global_rank, trainer.world_size, lambda: trainer.global_step * accumulated)
     trainer.val_check_interval = on_this_rank // settings.epochs
     with quiet(*INTENDED):

@@ -60,7 +60,7 @@ def check_folder(folder: Path, trust_remote_code: bool = False) -> PreTrainedCon
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
     except Exception as error:
         raise ValueError(f"model: {folder / 'config.json'} cannot be read: {short(error)}") from error
-    for file in _weight_files(folder):
+    for file in weight_files(folder):
         for name, dtype in _header(file):
             if dtype.startswith(("F8", "F6_", "F4")) or name.rsplit(".", 1)[-1] in _QUANTIZED_NAMES:
                 raise ValueError(f"model: {file}: {name} ({dtype}) is of a quantized checkpoint, which {_INSTEAD}")
@@ -183,7 +183,7 @@ def _quantizations(config: dict[str, Any], at: str = "") -> Iterator[tuple[str, 
                 yield from _quantizations(value, f"{at}{name}.")
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     """The files that are loaded; none where transformers must say itself what is missing."""
     if (whole := folder / "model.safetensors").is_file():
         return [whole]

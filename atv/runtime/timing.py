@@ -4,8 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter
+from typing import TypeVar
 
 import torch
+
+Timing = TypeVar("Timing")
 
 
 @dataclass(frozen=True)
@@ -40,16 +43,17 @@ def elapsed(run: Callable[[], object]) -> float:
     return now() - started
 
 
-def interleaved(runs: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each run, one a repeat; a repeat does all of them, every second one in the opposite order.
+def interleaved(runs: Mapping[str, Callable[[], Timing]], repeats: int) -> dict[str, list[Timing]]:
+    """What each run took, one a repeat; a repeat does all of them, every second one in the opposite order.
 
-    ``runs`` return their own seconds. What slows the machine down for a while then slows all of them.
+    ``runs`` return their own seconds, or what was made of them. What slows the machine down for a while then slows all
+    of them.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    taken: dict[str, list[Timing]] = {name: [] for name in runs}
     for repeat in range(repeats):
         for name in list(runs)[:: 1 if repeat % 2 == 0 else -1]:
-            seconds[name].append(runs[name]())
-    return seconds
+            taken[name].append(runs[name]())
+    return taken
 
 
 def compare(seconds: Mapping[str, Sequence[float]], name: str, against: str, limit: float | None = None) -> Row:

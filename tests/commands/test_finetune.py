@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 
 import pytest
@@ -123,3 +124,55 @@ def test_data_without_answers_are_refused(atv_command, sparse, tmp_path):
     options = ["--calibration", tmp_path / "data", *SHORT]
     code, _, err = atv_command("finetune", sparse, "--output", tmp_path / "out", *options)
     assert code == 2 and "no turn of the assistant" in err
+
+
+def test_the_dense_models_outputs_are_learned_without_an_answer(atv_command, sparse, tmp_path):
+    turns = [[{"role": "user", "text": "describe the picture ."}]] * 12
+    rows = Dataset.from_dict({"image": [Picture.new("RGB", (54, 54))] * 12, "conversation": turns})
+    rows.cast_column("image", Image()).save_to_disk(tmp_path / "data")
+    options = ["--calibration", tmp_path / "data", *SHORT, "--teacher", "base", "--learning_rate", "1e-3"]
+    code, _, err = atv_command("finetune", sparse, "--output", tmp_path / "tuned", *options)
+    assert code == 0, err
+    told = json.loads((tmp_path / "tuned" / "report.json").read_text())["finetuning"]
+    assert told["teacher"] == "bundled" and told["losses"][-1]["loss"] < told["losses"][0]["loss"]
+    assert "| teacher | bundled |" in (tmp_path / "tuned" / "README.md").read_text()
+    masks = atv.load_masks(sparse / "masks.safetensors")
+    after = AutoModelForImageTextToText.from_pretrained(tmp_path / "tuned")
+    assert not any(after.get_submodule(name).weight[~mask].any() for name, mask in masks.items())
+    code, out, _ = atv_command("finetune", sparse, "--output", tmp_path / "tuned", *options)
+    assert code == 0 and "was finished before" in out
+
+
+@pytest.fixture(scope="module")
+def another(tmp_path_factory):
+    """Copies of the bundled model's folder in which the config or the tokenizer says something else."""
+
+    def made(file, old, new):
+        folder = tmp_path_factory.mktemp("another") / "model"
+        shutil.copytree(BUNDLED_MODEL, folder)
+        text = (folder / file).read_text()
+        assert old in text
+        (folder / file).write_text(text.replace(old, new))
+        return folder
+
+    return made
+
+
+def test_a_teacher_of_other_words_or_another_type_is_refused(atv_command, sparse, few, another, tmp_path):
+    def told(teacher):
+        code, _, err = atv_command("finetune", sparse, "--output", tmp_path / "out", *few, "--teacher", teacher)
+        assert code == 2
+        return err.splitlines()[-1]
+
+    assert "error: teacher: 'nowhere' cannot be learned from: model: no model at 'nowhere'" in told("nowhere")
+    assert "its tokenizer has other tokens" in told(another("tokenizer.json", '"circle"', '"circles"'))
+    assert "its type is 'llava_next', that of the model to train 'llava'" in told(
+        another("config.json", '"model_type": "llava"', '"model_type": "llava_next"')
+    )
+    wider = told(another("config.json", '"vocab_size": ', '"vocab_size": 1'))
+    assert "its vocabulary's size is 1" in wider
+    elsewhere = shutil.copytree(sparse, tmp_path / "moved")
+    report = json.loads((sparse / "report.json").read_text())
+    (elsewhere / "report.json").write_text(json.dumps(report | {"base": report["base"] | {"model": "gone"}}))
+    code, _, err = atv_command("finetune", elsewhere, "--output", tmp_path / "out", *few, "--teacher", "base")
+    assert code == 2 and "no model at 'gone'" in err and "report.json names it: name another with --teacher" in err

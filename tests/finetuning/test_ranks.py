@@ -17,26 +17,31 @@ from atv.model.lvlm import LVLM
 JOB = Path(__file__).parents[1] / "ranks" / "finetuning.py"
 
 
-def trained(strategy, folder):
+def trained(strategy, learns, folder):
     places = os.pathsep.join([str(JOB.parents[1]), str(JOB.parents[2])])
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": places}
-    command = [sys.executable, str(JOB), "2", strategy, str(folder)]
+    command = [sys.executable, str(JOB), "2", strategy, learns, str(folder)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     return [load_file(folder / str(rank)) for rank in range(2) if (folder / str(rank)).is_file()]
 
 
+@pytest.fixture(scope="module", params=["answers", "dense outputs"])
+def learns(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def one_rank(tmp_path_factory):
+def one_rank(learns, tmp_path_factory):
     folder = tmp_path_factory.mktemp("one")
-    main(1, "auto", folder)
+    main(1, "auto", learns, folder)
     return load_file(folder / "0")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_two_ranks_train_the_same_weights_and_hold_the_zeros(strategy, one_rank, tmp_path):
-    own = trained(strategy, tmp_path)
+def test_two_ranks_train_the_same_weights_and_hold_the_zeros(strategy, learns, one_rank, tmp_path):
+    own = trained(strategy, learns, tmp_path)
     assert len(own) == (2 if strategy == "ddp" else 1)
     masks = pruned(LVLM.of(random_llava()))
     for weights in own:

@@ -7,6 +7,7 @@ from helpers.tiny import random_llava
 from helpers.tuning import SETTINGS, answers, pruned
 
 from atv.finetuning.fit_trainer import last_checkpoint, training_trainer
+from atv.finetuning.objectives import Answers
 from atv.finetuning.training_run import fit, prepare
 from atv.model.lvlm import LVLM
 
@@ -34,7 +35,7 @@ def run(folder, killed_after=None, accumulated=1):
     if killed_after is not None:
         trainer.callbacks.append(KilledAfter(killed_after))
     batches = answers(8)
-    return fit(lvlm, SETTINGS, batches, batches[:2], trainer, last_checkpoint(folder))
+    return fit(lvlm, Answers(), SETTINGS, batches, batches[:2], trainer, last_checkpoint(folder))
 
 
 @pytest.mark.parametrize(("steps", "accumulated"), [(3, 1), (4, 1), (1, 2)])

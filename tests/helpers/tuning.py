@@ -37,3 +37,8 @@ def answers(count):
         labels[:, :-4] = -100
         batch["labels"] = labels
     return batches
+
+
+def unlabelled(batches):
+    """The same batches for those who learn no answers."""
+    return [{key: value for key, value in batch.items() if key != "labels"} for batch in batches]

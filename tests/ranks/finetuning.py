@@ -1,26 +1,29 @@
-"""What one rank of a fine-tuning test runs: python finetuning.py RANKS STRATEGY FOLDER"""
+"""What one rank of a fine-tuning test runs: python finetuning.py RANKS STRATEGY LEARNS FOLDER"""
 
 import sys
 from pathlib import Path
 
 import torch
 from helpers.tiny import random_llava
-from helpers.tuning import SETTINGS, answers, pruned
+from helpers.tuning import SETTINGS, answers, pruned, unlabelled
 from safetensors.torch import save_file
 
 from atv.finetuning.fit_trainer import training_trainer
+from atv.finetuning.objectives import Answers, DenseOutputs
 from atv.finetuning.training_run import fit, prepare
 from atv.model.lvlm import LVLM
 
 
-def main(ranks, strategy, folder):
+def main(ranks, strategy, learns, folder):
     """Four steps of two batches each, whatever the number of ranks; each rank leaves its own trained weights."""
     lvlm = LVLM.of(random_llava())
     prepare(lvlm, pruned(lvlm), SETTINGS)
     options = {"accelerator": "cpu", "devices": ranks, "strategy": strategy, "enable_progress_bar": False}
     trainer = training_trainer(folder, 2, None, options | {"accumulate_grad_batches": 2 // ranks})
-    batches = answers(8)
-    outcome = fit(lvlm, SETTINGS, batches, batches[:2], trainer, folder / "none")
+    batches, objective = answers(8), Answers()
+    if learns == "dense outputs":
+        batches, objective = unlabelled(batches), DenseOutputs(LVLM.of(random_llava()))
+    outcome = fit(lvlm, objective, SETTINGS, batches, batches[:2], trainer, folder / "none")
     # Under FSDP the first rank gathers the shards of all.
     if strategy != "fsdp" or trainer.is_global_zero:
         save_file(
@@ -30,4 +33,4 @@ def main(ranks, strategy, folder):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3], Path(sys.argv[4]))

@@ -1,0 +1,179 @@
+"""What does each way of making a model smaller buy: parameters, bytes, time, and at what loss?"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import lightning as L
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from atv.evaluation.estimates import Estimate
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from atv.ablation.base import Ablation
+from atv.ablation.bench import Bench
+from atv.ablation.cell import Cell
+from atv.ablation.charts import PALETTE, finish
+from atv.ablation.findings import Finding
+from atv.ablation.levels import SUITED, Levels
+from atv.ablation.measuring import Measured, answers_of, pruned_copy
+from atv.ablation.results import Results
+from atv.api import FinetuningSettings, Pathway, finetune, load, measure, save
+from atv.bundled import BUNDLED
+from atv.evaluation.speed import Speed
+from atv.everyday.assembly.location import EVERYDAY
+from atv.model.lvlm import LVLM
+
+REPEATS = 7
+COSTS = ("parameters", "bytes", "prefill", "decode")
+
+
+class Way(NamedTuple):
+    """How a model is made smaller: arguments of its pathway, and whether it learns the dense model's outputs then."""
+
+    parts: Mapping[str, Any]
+    recovered: bool = False
+
+
+WAYS = {
+    "unstructured 50%": Way({"sparsity": 0.5}),
+    "unstructured 50%, recovered": Way({"sparsity": 0.5}, recovered=True),
+    "2:4": Way({"pattern": "2:4"}),
+}
+# Of the recovery: samples for each that calibrates, and the rate; models of billions want a lower one.
+SAMPLES, RATES, RATE = 8, {BUNDLED: 5e-4, EVERYDAY: 1e-4}, 2e-5
+
+
+class WhatPays(Ablation):
+    """Each method's saved folder beside the dense one: weighed, timed in turns, and asked; some after recovery."""
+
+    name = "what_pays"
+    question = "What does each way of making a model smaller buy, and at what loss?"
+
+    def __init__(self, levels: Levels = SUITED[BUNDLED]) -> None:
+        super().__init__(levels)
+        self.caption = (
+            "All numbers but retention are ratios to the dense model: parameters of the loaded model, bytes of its "
+            "files of weights, tokens a second of prefill and decode (times as fast, medians of "
+            f"{REPEATS} turns a seed of this model and the dense one). Recovered: trained to give the dense model's "
+            "outputs on calibration data, without answers. Retention in % of the dense score, with 95% intervals."
+        )
+
+    def cells(self, seed: int) -> Sequence[Cell]:
+        made = [Cell({"method": "dense", "of": "answers"})]
+        for name, way in WAYS.items():
+            pathways = {"both": Pathway("DriftTopK", **way.parts)}
+            asked = "recovered" if way.recovered else ""
+            made.append(Cell({"method": name, "of": "answers"}, pathways, seed=seed, measure=asked))
+            if not way.recovered:
+                made.append(Cell({"method": name, "of": "speed"}, pathways, seed=seed, measure="speed"))
+        return made
+
+    def measure(self, cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:
+        with TemporaryDirectory() as place:
+            dense, smaller = Path(place, "dense"), Path(place, "smaller")
+            bench.model.save_pretrained(dense)
+            bench.processor.save_pretrained(dense)
+            model, report = pruned_copy(cell, bench, trainer)
+            assert report is not None
+            save(smaller, model, bench.processor, report)
+            if cell.measure == "speed":
+                return Measured(_ratios(*measure(dense, smaller, repeats=REPEATS).values()))
+            recovered = self._recovered(cell, bench, smaller, dense)
+            return Measured(answers_of(load(recovered)[0], bench, trainer))
+
+    def _recovered(self, cell: Cell, bench: Bench, smaller: Path, dense: Path) -> Path:
+        """The folder of the model whose decoder blocks learned the dense one's outputs for an epoch."""
+        samples, rate = SAMPLES * (cell.samples or bench.samples), RATES.get(self.levels.model, RATE)
+        blocks = f"{LVLM.of(bench.model).blocks_name}.*"
+        settings = FinetuningSettings(
+            epochs=1, batch_size=min(16, samples), learning_rate=rate, train_also=(blocks,), seed=cell.seed
+        )
+        finetune(
+            *(smaller, smaller.with_name("recovered"), bench.data),
+            teacher=dense,
+            samples=samples,
+            validation=0,
+            max_length=bench.max_length,
+            settings=settings,
+            trainer={"enable_progress_bar": False},
+        )
+        return smaller.with_name("recovered")
+
+    def table(self, results: Results) -> pd.DataFrame:
+        rows: list[dict[str, Any]] = [{"method": "dense"} | dict.fromkeys(COSTS, 1.0) | _kept(results, "dense")]
+        for name in WAYS:
+            medians = _turns(results, name).median()
+            rows.append({"method": name} | {cost: float(medians[cost]) for cost in COSTS} | _kept(results, name))
+        return pd.DataFrame(rows)
+
+    def figure(self, table: pd.DataFrame, results: Results) -> Figure:
+        figure, (time, size) = plt.subplots(1, 2, figsize=(9, 4), sharey=True, layout="constrained")
+        for color, row in zip(_colors(table), table.to_dict("records"), strict=True):
+            low, middle, high = np.quantile(1 / _turns(results, row["method"])["decode"], [0.25, 0.5, 0.75])
+            _point(time, middle, [[middle - low], [high - middle]], row, color)
+            _point(size, row["bytes"], None, row, color)
+        time.set(
+            xlabel="time to decode a token, over the dense model's\n(bars: half of the turns)", ylabel="retention (%)"
+        )
+        size.set(xlabel="bytes of its files, over the dense model's")
+        handles, names = size.get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside right center", fontsize=8, frameon=False)
+        figure.suptitle("Left is cheaper, above is better; hollow: after recovery", fontsize=10)
+        return figure
+
+    def findings(self, results: Results) -> Sequence[Finding]:
+        return [_faster(results, "unstructured 50%", "Unstructured zeros in dense files decode faster", 1.0, 0.05)]
+
+
+def _ratios(dense: Speed, own: Speed) -> pd.DataFrame:
+    """One row a turn: what a model weighs, and how many times as fast it is, over the dense one."""
+    sizes = {"parameters": own.parameters / dense.parameters, "bytes": own.bytes / dense.bytes}
+    turns = zip(own.turns, dense.turns, strict=True)
+    return pd.DataFrame(
+        [sizes | {"prefill": one.prefill / other.prefill, "decode": one.decode / other.decode} for one, other in turns]
+    )
+
+
+def _pruned(method: str) -> str:
+    """The method without the recovery, which moves neither size nor speed."""
+    return method.removesuffix(", recovered")
+
+
+def _turns(results: Results, method: str) -> pd.DataFrame:
+    """Ratios to the dense model of all turns."""
+    if method == "dense":
+        return pd.DataFrame([dict.fromkeys(COSTS, 1.0)])
+    return pd.concat([done.rows for done in results.of(method=_pruned(method), of="speed")])
+
+
+def _kept(results: Results, method: str) -> dict[str, Any]:
+    kept = results.retention(method=method, of="answers")["average"]
+    return {"retention": kept.value, "low": kept.low, "high": kept.high} | results.language(method=method, of="answers")
+
+
+def _faster(results: Results, method: str, claim: str, bound: float, margin: float | None = None) -> Finding:
+    """That a method decodes more than ``bound`` times as fast as the dense model."""
+    ratio = _turns(results, method)["decode"]
+    ours = Estimate(float(ratio.median()), float(ratio.min()), float(ratio.max()))
+    unit = "times the dense model's tokens a second (least to greatest of the turns)"
+    return Finding(f"{claim} than the dense model.", "", ours, unit, bound, f"{len(ratio)} turns", margin=margin)
+
+
+def _colors(table: pd.DataFrame) -> list[str]:
+    """One a method, a recovered one that of its method."""
+    names = [_pruned(name) for name in table["method"]]
+    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    return [PALETTE[places[name] % len(PALETTE)] for name in names]
+
+
+def _point(axes: Axes, x: float, spread: Any, row: Mapping[str, Any], color: str) -> None:
+    """A method's point with its intervals; a hollow one after recovery."""
+    up = np.array([[row["retention"] - row["low"]], [row["high"] - row["retention"]]])
+    fill = color if _pruned(row["method"]) == row["method"] else "white"
+    style: dict[str, Any] = {"fmt": "o", "color": color, "markerfacecolor": fill, "capsize": 3}
+    axes.errorbar(x, row["retention"], xerr=spread, yerr=up, label=row["method"], **style)
+    finish(axes)

@@ -1,0 +1,49 @@
+"""``atv measure``"""
+
+import atv
+from atv.evaluation.speed import Speed
+from atv.records.markdown import markdown
+from atv.records.provenance import hardware
+
+
+def measure(
+    folders: list[str],
+    prompt_tokens: int = 256,
+    new_tokens: int = 32,
+    repeats: int = 5,
+    trust_remote_code: bool = False,
+) -> None:
+    """Time models side by side on this machine: tokens a second, parameters, bytes.
+
+    Each model reads a picture with a question (prefill) and writes an answer (decode), in turns with all others, which
+    are held in memory together: on the GPU, or on the CPU where there is none, in the dtype of their files.
+
+    Args:
+        folders: Models to time, the first of which the others are compared with: folders, hub ids, "bundled" or
+            "everyday", as for atv prune.
+        prompt_tokens: Number of tokens of the prompt, at least; those of the picture count.
+        new_tokens: Number of tokens to write.
+        repeats: Number of turns; medians of all turns are shown, with the least and the greatest.
+    """
+    speeds = atv.measure(
+        *folders,
+        prompt_tokens=prompt_tokens,
+        new_tokens=new_tokens,
+        repeats=repeats,
+        trust_remote_code=trust_remote_code,
+    )
+    first = next(iter(speeds.values()))
+    header = ("model", "parameters", "not zero", "MB", "prefill tokens/s", "x first", "decode tokens/s", "x first")
+    print(markdown(header, (_row(name, own, first) for name, own in speeds.items())))
+    print(f"{hardware()}; prompts of {first.prompt} tokens, answers of {new_tokens}, {repeats} turns")
+
+
+def _row(name: str, own: Speed, first: Speed) -> list[str]:
+    weighed = [f"{own.parameters:,}", f"{own.nonzero / own.parameters:.1%}", f"{own.bytes / 1e6:.1f}"]
+    return [name, *weighed, *_timed(own, first, "prefill"), *_timed(own, first, "decode")]
+
+
+def _timed(own: Speed, first: Speed, part: str) -> tuple[str, str]:
+    """Tokens a second, and how many times as fast as the first model, with the least and the greatest of the turns."""
+    ratio, least, greatest = own.over(first, part)
+    return f"{own.median(part):.1f}", "1" if own is first else f"{ratio:.2f} ({least:.2f} to {greatest:.2f})"
