@@ -53,7 +53,8 @@ def prune_and_ask(cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:
     pruned = perf_counter()
     if not cell.asked:
         return Measured(None, report, {"prune": pruned - started})
-    asked = [answer(model, bench.processor, own.batches, own.max_new_tokens, trainer) for own in bench.seen]
+    rounds = bench.of(cell).seen
+    asked = [answer(model, bench.processor, own.batches, own.max_new_tokens, trainer) for own in rounds]
     answers = pd.concat(asked, ignore_index=True)
     seconds, evaluated = {"prune": pruned - started, "evaluate": perf_counter() - pruned}, perf_counter()
     if not bench.language:
