@@ -140,7 +140,7 @@ class Results:
         """
         dense, pair = self._dense_cell(None).record, self._paired(one, other)
         kept = [[100 * dense.perplexity["all"] / done.record.perplexity["all"] for done in cells] for cells in pair]
-        return mean_estimate(np.subtract(*kept))
+        return mean_estimate(np.subtract(kept[0], kept[1]))
 
     def visual_tokens(self, **labels: Any) -> float:
         """Visual tokens in a sample's pool, mean over samples, blocks and seeds."""
