@@ -25,6 +25,23 @@ echo "waiting for the other processes, which tell of their cells in results/shar
 $(SHARED) $(1) $(ARGS)
 endef
 
+# What follows from the cells of a stage before: all shards run a stage, then the next.
+define in-stages
+mkdir -p results
+for stage in $(2); do \
+	for shard in $$(seq $(SHARDS)); do \
+		$(SHARED) $(1) $(ARGS) --shard $$shard/$(SHARDS) > results/shard-$$shard.log 2>&1 & \
+	done; wait; \
+done
+$(SHARED) $(1) $(ARGS)
+endef
+
+# All ablations but the search, which asks for its own time, and may look at test once alone.
+empty :=
+space := $(empty) $(empty)
+comma := ,
+EVERY = "[$(subst $(space),$(comma),$(filter-out ablations/recipes.py,$(wildcard ablations/*.py)))]"
+
 .DEFAULT_GOAL := help
 .PHONY: $(shell grep -oE '^[a-z][a-z-]*:' $(MAKEFILE_LIST) | tr -d :)
 
@@ -107,14 +124,17 @@ ablation-what-pays: install  ## what each way of making a model smaller buys, in
 ablation-beyond-paper: install  ## other pools, patterns and budgets than ATV's
 	$(call in-shards,ablations/beyond_paper.py)
 
+ablation-recipes: install  ## which recipe keeps more than every method, all tuned alike on dev, told once on test (hours)
+	$(call in-stages,ablations/recipes.py,dense 1 2 3 test)
+
 pilot: everyday-model  ## at most 60 cells of all ablations on the everyday model (hours on 2 cores; goes on where it was killed)
 	$(ABLATE) --file ablations/pilot.py --model everyday --samples 64 --groups 23 --language true --results results/everyday $(ARGS)
 
 ablations: install  ## all of them, quick: one seed unless a difference is claimed (under an hour on 2 cores)
-	$(call in-shards,ablations)
+	$(call in-shards,$(EVERY))
 
 ablations-full: install  ## all of them with at least three seeds and more questions, as the report shows them
-	$(call in-shards,ablations --seeds 3 --groups 80)
+	$(call in-shards,$(EVERY) --seeds 3 --groups 80)
 
 reproduce-paper: install  ## the paper's grid on a real model: MODEL=qwen2_5_vl_7b; ARGS=--dry-run prints hours and disk
 	$(BIN)/python -m experiments.reproduce --model "$(MODEL)" $(ARGS)
@@ -124,13 +144,7 @@ replicate-cosmos-edge: install  ## a public replication's table on Cosmos3-Edge 
 
 DECIDE = --groups null --decide true $(if $(HOURS),--budget $(HOURS))
 ablations-decide: install  ## all of them, asked part by part until each finding is decided: HOURS=10 is the most that cells may take
-	mkdir -p results
-	for look in 1 2 3; do \
-		for shard in $$(seq $(SHARDS)); do \
-			$(SHARED) ablations $(DECIDE) $(ARGS) --shard $$shard/$(SHARDS) > results/shard-$$shard.log 2>&1 & \
-		done; wait; \
-	done
-	$(SHARED) ablations $(DECIDE) $(ARGS)
+	$(call in-stages,$(EVERY) $(DECIDE),1 2 3)
 
 power: install  ## what would decide each finding of results/, in questions, seeds and hours (ARGS="--effect 2")
 	$(BIN)/atv power $(ARGS)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.charts import PALETTE, averages, counts, points
-from atv.ablation.findings import Finding
+from atv.ablation.findings import POINT, Finding
 from atv.ablation.levels import percent
 from atv.ablation.results import Labels, Results
 from atv.api import Pathway
@@ -90,6 +90,7 @@ class CalibrationDomain(Ablation):
                 _more_by_data(results),
                 "points of retention",
                 count=results.count(**_labels(POOL)),
+                margin=POINT,
             ),
         ]
 
@@ -111,6 +112,8 @@ def _over(results: Results, why: str, one: str, other: str, task: str = "average
         "points of retention",
         bound=bound,
         count=results.count(**_labels(one)),
+        # "To within a point" has its margin in the bound.
+        margin=None if bound else POINT,
     )
 
 

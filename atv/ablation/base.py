@@ -50,7 +50,8 @@ class Ablation(ABC):
         return True
 
     def later(self, seed: int, results: Results) -> Sequence[Cell]:
-        """Cells that need numbers of the grid first, such as a budget to be matched."""
+        """Cells that need numbers of others first, such as a budget to be matched; asked for again with their numbers
+        until there are no new ones."""
         return ()
 
     def measure(self, cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:

@@ -12,7 +12,8 @@ from atv.ablation.cell import Cell
 from atv.data import CalibrationData
 from atv.data.calibration_batches import calibration_batches
 from atv.evaluation.benchmarks.as_calibration import refuse_overlap
-from atv.evaluation.questions import Prompts, QuestionBatch, see_once
+from atv.evaluation.question_sets import Benchmarks, Questions, Suite
+from atv.evaluation.questions import Prompts, QuestionBatch, question_batches, see_once
 from atv.model.lvlm import LVLM
 from atv.records.digests import tensors_digest
 
@@ -23,6 +24,14 @@ class Round:
 
     batches: Sequence[Prompts]
     max_new_tokens: int
+
+
+def rounds_of(asked: Questions, processor: ProcessorMixin, max_new_tokens: int | None = None) -> list[Round]:
+    """The questions as rounds whose answers may have the same length."""
+    if isinstance(asked, Suite):
+        return [Round(question_batches(processor, asked.rows, groups=asked.groups), max_new_tokens or 8)]
+    assert isinstance(asked, Benchmarks)
+    return [Round(each.batches(processor), max_new_tokens or each.benchmark.max_new_tokens) for each in asked.loaded]
 
 
 @dataclass(frozen=True)
@@ -65,12 +74,21 @@ class Bench:
         self.samples, self.max_length, self.language = samples, max_length, language
         self.data = calibration
         self._drawn: dict[tuple[int, int, str, bool], CalibrationSamples] = {}
+        self._own: dict[Suite, Bench] = {}
 
     def asking(self, rounds: Sequence[Round]) -> "Bench":
         """The same model and calibration samples with other questions."""
         other = Bench(self.model, self.processor, self.data, rounds, self.samples, self.max_length, self.language)
-        other._drawn = self._drawn
+        other._drawn, other._own = self._drawn, self._own
         return other
+
+    def of(self, cell: Cell) -> "Bench":
+        """The bench that asks what the cell is asked."""
+        if cell.suite is None:
+            return self
+        if cell.suite not in self._own:
+            self._own[cell.suite] = self.asking(rounds_of(cell.suite, self.processor))
+        return self._own[cell.suite]
 
     @property
     def questions(self) -> list[dict[str, Any]]:

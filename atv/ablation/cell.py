@@ -6,6 +6,7 @@ from typing import Any
 
 from atv.api import Pathway
 from atv.data import CalibrationData
+from atv.evaluation.question_sets import Suite
 from atv.plugins import Plugin, describe
 
 
@@ -20,6 +21,7 @@ class Cell:
         targets, propagate, seed: as for ``atv.prune``; the seed draws the calibration samples, too.
         samples: calibration samples; None is the run's number.
         calibration: where they are drawn from; None is the run's data.
+        suite: what it is asked; None is what the run asks.
         asked: False where masks and report are enough, and no question need be answered.
         measure: names a measurement that the ablation's ``measure`` makes in place of pruning and asking.
     """
@@ -31,6 +33,7 @@ class Cell:
     seed: int = 0
     samples: int | None = None
     calibration: CalibrationData | None = None
+    suite: Suite | None = None
     asked: bool = True
     measure: str = ""
 

@@ -139,11 +139,13 @@ def _needed(ablation: Ablation, undecided: Sequence[Finding]) -> Callable[[Cell]
 
 def _together(runs: Sequence[Run]) -> dict[tuple[str, int], FinishedCell]:
     """A cell's answers to all questions that it was asked, by title and seed."""
-    by_cell: dict[tuple[str, int], list[FinishedCell]] = {}
+    by_cell: dict[tuple[str, int], dict[str, FinishedCell]] = {}
     for run in runs:
         for done in run.finished:
-            by_cell.setdefault((done.cell.title, done.cell.seed), []).append(done)
-    return {key: replace(parts[0], further=tuple(parts[1:])) for key, parts in by_cell.items()}
+            # What a cell of its own suite was asked is the same in every part.
+            by_cell.setdefault((done.cell.title, done.cell.seed), {})[done.folder.name] = done
+    found = {key: list(parts.values()) for key, parts in by_cell.items()}
+    return {key: replace(parts[0], further=tuple(parts[1:])) for key, parts in found.items()}
 
 
 def _take(decided: Decided, findings: Sequence[Finding]) -> None:

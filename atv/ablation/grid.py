@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
-from transformers import ProcessorMixin
 
 from atv.ablation.base import Ablation
-from atv.ablation.bench import Bench, Round
+from atv.ablation.bench import Bench, rounds_of
 from atv.ablation.deciding import Decided, Decider
 from atv.ablation.language_left import require_english
 from atv.ablation.looks import looks
@@ -26,7 +25,6 @@ from atv.data import CalibrationData
 from atv.data.sources import load_calibration, own_data
 from atv.evaluation.identity import answering
 from atv.evaluation.question_sets import Benchmarks, Questions, Suite
-from atv.evaluation.questions import question_batches
 from atv.model.loading import model_folder
 from atv.records.digests import content_digest
 from atv.records.files import from_here, writable
@@ -194,14 +192,6 @@ def first_look(asked: Questions) -> Suite:
     """
     assert isinstance(asked, Suite)
     return asked.part(0, looks(asked.size)[0].groups)
-
-
-def rounds_of(asked: Questions, processor: ProcessorMixin, max_new_tokens: int | None) -> list[Round]:
-    """The questions as rounds whose answers may have the same length."""
-    if isinstance(asked, Suite):
-        return [Round(question_batches(processor, asked.rows, groups=asked.groups), max_new_tokens or 8)]
-    assert isinstance(asked, Benchmarks)
-    return [Round(each.batches(processor), max_new_tokens or each.benchmark.max_new_tokens) for each in asked.loaded]
 
 
 def asked_from(asked: Questions) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def prune_and_ask(cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:
     pruned = perf_counter()
     if not cell.asked:
         return Measured(None, report, {"prune": pruned - started})
-    answers = answers_of(model, bench, trainer)
+    answers = answers_of(model, bench.of(cell), trainer)
     seconds, evaluated = {"prune": pruned - started, "evaluate": perf_counter() - pruned}, perf_counter()
     if not bench.language:
         return Measured(answers, report, seconds)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from atv.ablation.store import FinishedCell
+from atv.evaluation.question_sets import Suite
 from atv.evaluation.repetition import only_repeats
 from atv.evaluation.scores import (
     TaskScore,
@@ -18,7 +19,7 @@ from atv.evaluation.scores import (
     retention,
     task_scores,
 )
-from atv.statistics.estimates import Estimate
+from atv.statistics.estimates import Estimate, mean_estimate
 
 Labels = dict[str, Any]
 
@@ -46,16 +47,27 @@ class Results:
             raise ValueError(f"labels: no finished cell has {labels}; there are: {known}")
         return cells
 
-    @cached_property
+    @property
     def dense(self) -> dict[str, TaskScore]:
-        """The dense model's scores.
+        """The dense model's scores on what the run asks.
 
         Raises:
             ValueError: when no cell is the dense model.
         """
+        return self.dense_on(None)
+
+    def dense_on(self, suite: Suite | None) -> dict[str, TaskScore]:
+        """The dense model's scores on what the cells are asked that name this suite.
+
+        Raises:
+            ValueError: when no cell is the dense model there.
+        """
+        return self._pooled([self._dense_cell(suite)])
+
+    def _dense_cell(self, suite: Suite | None) -> FinishedCell:
         for done in self.finished:
-            if not done.cell.pathways and not done.cell.measure:
-                return task_scores(done.rows)
+            if not done.cell.pathways and not done.cell.measure and done.cell.suite is suite:
+                return done
         raise ValueError("cells: retention refers to the dense model, and no cell is dense")
 
     def scores(self, **labels: Any) -> dict[str, TaskScore]:
@@ -73,7 +85,8 @@ class Results:
     def retention(self, **labels: Any) -> dict[str, Estimate]:
         """Task -> percent of the dense score kept, "average" among them."""
         cells = self.of(**labels)
-        kept = retention(*on_shared_groups(self.dense, self._pooled(cells)))
+        dense = self.dense_on(cells[0].cell.suite)
+        kept = retention(*on_shared_groups(dense, self._pooled(cells)))
         return {task: replace(own, runs=_titles(cells)) for task, own in kept.items()}
 
     def by_seed(self, **labels: Any) -> list[float]:
@@ -119,6 +132,15 @@ class Results:
         repeated = rows["prediction"].map(only_repeats)
         shares = {"unended %": 100 * (~rows["ended"]).mean(), "repeating %": 100 * repeated.mean()}
         return {"perplexity": round(read, 2)} | {name: round(float(share), 1) for name, share in shares.items()}
+
+    def english(self, one: Labels, other: Labels) -> Estimate:
+        """By how many points ``one`` keeps more of plain English, seed by seed (paired), on the texts that were read.
+
+        Kept is 100 * the dense model's perplexity / the pruned one's: what is left of the probability of a token.
+        """
+        dense, pair = self._dense_cell(None).record, self._paired(one, other)
+        kept = [[100 * dense.perplexity["all"] / done.record.perplexity["all"] for done in cells] for cells in pair]
+        return mean_estimate(np.subtract(kept[0], kept[1]))
 
     def visual_tokens(self, **labels: Any) -> float:
         """Visual tokens in a sample's pool, mean over samples, blocks and seeds."""

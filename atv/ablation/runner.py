@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import perf_counter
 
 import lightning as L
@@ -67,11 +68,18 @@ def run_ablation(
     )
     with Progress(*columns, console=console) as progress:
         _run_stage(ablation, _once(store, wanted(ablation.cells)), store, trainer, shard, progress, run)
-        if run.whole:
-            results = Results(run.finished)
-            after = wanted(lambda seed: ablation.later(seed, results))
-            _run_stage(ablation, _once(store, after), store, trainer, shard, progress, run)
+        while run.whole and (after := _further(ablation, wanted, store, run)):
+            _run_stage(ablation, after, store, trainer, shard, progress, run)
     return run
+
+
+def _further(
+    ablation: Ablation, wanted: Callable[[Callable[[int], Sequence[Cell]]], list[Cell]], store: CellStore, run: Run
+) -> list[Cell]:
+    """The cells that follow from those that are finished."""
+    known = {(done.folder.name, done.cell.title) for done in run.finished}
+    after = wanted(partial(ablation.later, results=Results(run.finished)))
+    return [cell for cell in _once(store, after) if (store.id_of(cell), cell.title) not in known]
 
 
 def _once(store: CellStore, cells: Sequence[Cell]) -> list[Cell]:

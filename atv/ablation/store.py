@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -85,22 +85,25 @@ class CellStore:
 
     def __init__(self, folder: Path, model: str, bench: Bench, asked_from: Mapping[str, Any] | None = None) -> None:
         self.folder, self.model, self.bench, self.asked_from = folder, model, bench, asked_from or {}
-        asked = [telling(question, PICTURE_ALONE) for question in bench.questions]
-        self.questions = digest(sorted(asked, key=lambda question: question["question_id"]))
+        self._questions = cache(_questions_digest)
+        self.questions = self._questions(bench)
 
-    @cached_property
-    def asked_with(self) -> dict[str, Any]:
-        """How every cell is asked, the length of answers by task."""
-        rounds = self.bench.rounds
+    def asked(self, cell: Cell) -> dict[str, Any]:
+        """How the cell is asked, the length of answers by task, and where its questions are found again."""
+        rounds = self.bench.of(cell).rounds
         lengths = {
             own["task"]: each.max_new_tokens for each in rounds for part in each.batches for own in part.questions
         }
-        return asked_with(self.bench.model, self.bench.processor, lengths) if lengths else {}
+        suite = cell.suite
+        found = self.asked_from if suite is None else {"evaluation": suite.evaluation, "split": suite.split}
+        how = asked_with(self.bench.model, self.bench.processor, lengths) if lengths else {}
+        return {"asked_with": how, "asked_from": found}
 
     def inputs(self, cell: Cell) -> dict[str, str]:
         """Digests of what the cell is given; the dense model that is merely asked is not calibrated."""
-        lengths = ",".join(str(own.max_new_tokens) for own in self.bench.rounds)
-        given = {"model": self.model, "questions": self.questions, "max_new_tokens": lengths}
+        bench = self.bench.of(cell)
+        lengths = ",".join(str(own.max_new_tokens) for own in bench.rounds)
+        given = {"model": self.model, "questions": self._questions(bench), "max_new_tokens": lengths}
         if cell.pathways or cell.measure:
             given["calibration"] = self.bench.calibration_digest(cell)
         return given
@@ -136,8 +139,7 @@ class CellStore:
                 samples=cell.samples or self.bench.samples,
                 made=provenance(),
                 perplexity=measured.perplexity,
-                asked_with=self.asked_with if cell.answers else {},
-                asked_from=self.asked_from if cell.answers else {},
+                **(self.asked(cell) if cell.answers else {}),
             ).write(hidden)
             shutil.rmtree(final, ignore_errors=True)
             hidden.rename(final)
@@ -161,6 +163,11 @@ class CellStore:
 def digest(*parts: Any) -> str:
     """16 hexadecimal digits of JSON-able parts."""
     return hashlib.blake2b(json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=8).hexdigest()
+
+
+def _questions_digest(bench: Bench) -> str:
+    asked = [telling(question, PICTURE_ALONE) for question in bench.questions]
+    return digest(sorted(asked, key=lambda question: question["question_id"]))
 
 
 def model_digest(folder: Path) -> str:

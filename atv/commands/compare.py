@@ -7,6 +7,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 import atv
+from atv.ablation.named_cells import models_of
 from atv.comparison.compared import Compared, Comparison
 from atv.comparison.outcome import PAGE, count, share, signed
 from atv.statistics.p_values import written_p
@@ -32,9 +33,10 @@ def compare(
     questions, or in another way, are refused with what differs.
 
     Args:
-        folders: Answers to compare, the first model's first: folders of atv evaluate (--output), cells of atv ablate
-            (results/cells/ID), JSONL files of other engines, or folders of lmms-eval's logged samples. Folders with
-            commas between them are the seeds of one model.
+        folders: Answers to compare, the first model's first: folders of atv evaluate (--output); an ablation's results
+            (results/NAME for all of its methods, "results/NAME/METHOD" for one with its seeds, called as the cell's
+            line says), or single cells (results/cells/ID); JSONL files of other engines; or folders of lmms-eval's
+            logged samples. Folders with commas between them are the seeds of one model.
         benchmark: Benchmarks to compare on, where not all that the folders have are meant.
         data: Folder with a local copy of the benchmarks' data, for pictures and for lmms-eval's samples. Default: what
             the first folder was asked, if that is still there.
@@ -46,9 +48,8 @@ def compare(
         output: Folder for comparison.json, differences.png, and comparison.html, which shows flipped answers with
             their pictures.
     """
-    models = [names.split(",") for names in folders]
     comparison = atv.compare(
-        *models,
+        *models_of(folders),
         benchmark=benchmark,
         data=data,
         evaluation=evaluation,

@@ -28,7 +28,10 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
     ),
     "Speed": ("prompt_tokens", "new_tokens", "repeats"),
     "Answers": ("flips",),
-    "Results": (*("output", "results", "logger", "scores", "push_to_hub", "entity", "project", "print_lmms_eval"),),
+    "Results": (
+        *("output", "results", "beside", "logger", "scores", "push_to_hub", "entity", "project"),
+        "print_lmms_eval",
+    ),
     "Run": ("seed", "batch_size", "workers", "plugin", "trainer"),
 }
 

@@ -9,18 +9,21 @@ from atv.reporting.collection import Collection
 from atv.reporting.pages import write_pages
 
 
-def report(results: Path = Path("results"), output: Path = Path("results/report")) -> None:
+def report(results: Path = Path("results"), output: Path = Path("results/report"), beside: Path | None = None) -> None:
     """Make one page of all ablations' results: report.html, which needs no other file, and report.md.
 
-    Shows each finding of the paper, our number beside the paper's with its interval, the verdict, tables, figures, and
-    the command that runs each ablation again.
+    Begins with a figure of all findings; shows each finding of the paper, our number beside the paper's with its
+    interval, the verdict, tables, figures, and the command that runs each ablation again.
 
     Args:
         results: Folder above the folders of ablations, as atv ablate leaves it.
-        output: Folder for the two files.
+        output: Folder for the two files, and the figure of all findings.
+        beside: Folder above another model's ablations, whose findings stand beside these, with what carries over from
+            one model to the other. Default: none.
     """
     collection = Collection.read(results, output)
-    html = write_pages(collection, writable(output, "output"))
+    other = None if beside is None else Collection.read(beside, output)
+    html = write_pages(collection, writable(output, "output"), other)
     console = Console()
     for name, reason in collection.skipped.items():
         console.print(f"skipped: {results / name}: {reason}", soft_wrap=True, markup=False)

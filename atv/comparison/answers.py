@@ -80,7 +80,7 @@ def read_folder(folder: Path) -> Answers:
         return _of_evaluation(folder)
     what = "no such folder or file" if not folder.exists() else "no answers there"
     if (folder / "findings.json").is_file():
-        what = "an ablation's tables, whose answers are in its cells (run.json lists their ids)"
+        what = "an ablation's tables, whose answers are in its cells (atv.ablation.named_cells finds them)"
     raise ValueError(
         f"{str(folder)!r}: {what}; expected what atv evaluate --output wrote (scores.json), a cell of atv ablate "
         "(results/cells/ID), or another engine's answers (JSONL)"

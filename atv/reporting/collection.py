@@ -55,6 +55,11 @@ class Collection:
         return cls(sorted(sections, key=_place), skipped)
 
     @property
+    def model(self) -> str:
+        """What the ablations were run on."""
+        return ", ".join(dict.fromkeys(section.run.get("model", "not recorded") for section in self.sections))
+
+    @property
     def verdicts(self) -> dict[Verdict, int]:
         """How many findings have each verdict; 0 is told of the paper's."""
         counts = Counter(finding.verdict for section in self.sections for finding in section.findings)

@@ -1,5 +1,7 @@
 """The report as HTML, with everything in one file, and as Markdown, with the figures beside it."""
 
+import base64
+import io
 import os
 from pathlib import Path
 
@@ -7,9 +9,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from atv.records.files import atomic
 from atv.reporting import numbers, setup
+from atv.reporting.carry_over import counted, pairs
 from atv.reporting.collection import Collection
+from atv.reporting.forest import forest_figure
 from atv.statistics.p_values import written_p
 
+FOREST = "forest.png"
 # Longer tables are folded.
 LONG = 15
 # A verdict is told by its words and its sign, never by its colour alone.
@@ -20,23 +25,53 @@ SIGNS = {
     "undecided": "?",
     "holds": "✓",
     "does not hold": "✕",
+    "carried over": "✓",
+    "not carried over": "✕",
+    "open": "?",
+    "one model alone": "·",
 }
 
 
-def write_pages(collection: Collection, output: Path) -> Path:
-    """report.html and report.md.
+def write_pages(collection: Collection, output: Path, beside: Collection | None = None) -> Path:
+    """report.html, report.md, and for the latter forest.png, where there are findings.
+
+    Args:
+        beside: another model's results, whose findings stand beside the collection's.
 
     Returns:
         The HTML file.
     """
+    picture = forest(collection, beside)
+    if picture:
+        with atomic(output / FOREST) as path:
+            path.write_bytes(picture)
     for kind in ("md", "html"):
         with atomic(output / f"report.{kind}") as path:
-            path.write_text(page(collection, output, kind), encoding="utf-8")
+            path.write_text(page(collection, output, kind, beside, picture), encoding="utf-8")
     return output / "report.html"
 
 
-def page(collection: Collection, output: Path, kind: str) -> str:
-    """The text of report.html or report.md (``kind`` is "html" or "md") that is to lie in ``output``."""
+def forest(collection: Collection, beside: Collection | None = None) -> bytes:
+    """The figure of all findings as PNG; empty where there are none."""
+    found = pairs(collection, beside)
+    if not found:
+        return b""
+    models = [each.model for each in (collection, beside) if each]
+    picture = io.BytesIO()
+    forest_figure(found, models).savefig(picture, dpi=160, format="png")
+    return picture.getvalue()
+
+
+def page(
+    collection: Collection, output: Path, kind: str, beside: Collection | None = None, picture: bytes = b""
+) -> str:
+    """The text of report.html or report.md (``kind`` is "html" or "md") that is to lie in ``output``.
+
+    Args:
+        beside: as for ``write_pages``.
+        picture: what ``forest`` gave.
+    """
+    found = pairs(collection, beside)
     environment = Environment(
         loader=PackageLoader("atv.reporting"),
         autoescape=kind == "html",
@@ -52,6 +87,11 @@ def page(collection: Collection, output: Path, kind: str) -> str:
         findings=[(section, finding) for section in collection.sections for finding in section.findings],
         shared=setup.shared(collection.sections),
         differing=setup.differing(collection.sections),
+        beside=beside,
+        pairs=found,
+        carried=counted(found),
+        forest="data:image/png;base64," + base64.b64encode(picture).decode() if picture else "",
+        forest_name=FOREST,
         signs=SIGNS,
         long=LONG,
         relative=lambda file: Path(os.path.relpath(file, output)).as_posix(),

@@ -58,7 +58,7 @@ class CellEntries:
         if not answered(done):
             return {}, {}
         scores = task_scores(done.rows)
-        return scores, retention(self.results.dense, scores) if self._has_dense else {}
+        return scores, retention(self.results.dense_on(done.cell.suite), scores) if self._has_dense else {}
 
     @property
     def _has_dense(self) -> bool:

@@ -39,6 +39,7 @@ CELLS = {
     "activation_geometry": "4bca2bbf109e239c",
     "alpha": "25c1bd95aea8cfec",
     "beyond_paper": "aa27641dda17c355",
+    "calibration_domain": "121e7958d1b85c10",
     "calibration_size": "ebc9e11a50eb0529",
     "calibration_source": "0b33df01cc0dbdb5",
     "drift_profile": "d15a9994af3f256c",
@@ -47,9 +48,13 @@ CELLS = {
     "mask_overlap": "cfa7958ec6547417",
     "propagation": "3ae62a5c1e9716ae",
     "selection_rule": "6f6fe22fbeded6f8",
+    "text_stream": "77252670f9c2cc90",
     "text_retention": "1fdddb723619982a",
     "visual_sparsity": "291542af67e50b31",
 }
+
+# Of a grid that has grown since, the cells that were there; newer ones follow.
+BEFORE = {"main_results": 65}
 
 RULES = {
     "AllTokens": {"selection": atv.AllTokens()},
@@ -92,4 +97,5 @@ def test_a_rules_arguments_name_its_cells_as_ever(name):
 
 @pytest.mark.parametrize("name", CELLS)
 def test_cells_of_shipped_ablations_are_named_as_ever(kinds, name):
-    assert digest([cell.config() for cell in kinds[name]().cells(3)]) == CELLS[name]
+    cells = kinds[name]().cells(3)[: BEFORE.get(name)]
+    assert digest([cell.config() for cell in cells]) == CELLS[name]

@@ -23,6 +23,9 @@ class FakeBench:
 
     questions, rounds, samples, language = (), (), 128, False
 
+    def of(self, cell):
+        return self
+
     def calibration_digest(self, cell):
         return f"{cell.samples or self.samples} samples of seed {cell.seed}"
 

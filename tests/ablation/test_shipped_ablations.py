@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -7,11 +8,12 @@ import pytest
 
 from atv.ablation.bench import Bench, Round
 from atv.ablation.findings import Verdict
+from atv.ablation.levels import Levels
 from atv.ablation.results import Results
 from atv.ablation.runner import run_ablation
 from atv.ablation.store import CellStore
 from atv.ablation.writing import write_results
-from atv.bundled import BUNDLED_MODEL
+from atv.bundled import BUNDLED, BUNDLED_MODEL
 from atv.data.sources import load_calibration, load_evaluation
 from atv.evaluation.questions import question_batches
 from atv.model.loading import load_model
@@ -52,11 +54,25 @@ def bench():
     return Bench(model, processor, load_calibration("bundled"), rounds, samples=4)
 
 
+def few_recipes(kind, monkeypatch):
+    """A recipe and a rival of one variant each, on two kinds of data, searched by two questions a task."""
+    own = kind.findings.__globals__
+    few = {"RECIPES": ("update", "SparseGPT, words alike"), "RIVALS": ("ATV", "alpha 1")}
+    for field, (method, variant) in few.items():
+        monkeypatch.setitem(own, field, {method: {variant: own[field][method][variant]}})
+    monkeypatch.setitem(own, "BEATS", {"update": ("ATV",)})
+    monkeypatch.setitem(own, "COST", {"update": ("ATV", 2.0)})
+    monkeypatch.setitem(own, "RUNGS", (2,))
+    return partial(kind, Levels.suited(BUNDLED, "0.6", "4:8"))
+
+
 @pytest.mark.parametrize(
     "name", [pytest.param(file.stem, marks=() if file.stem in QUICK else pytest.mark.slow) for file in FILES]
 )
-def test_runs_from_cells_to_findings(name, kinds, bench, tmp_path):
+def test_runs_from_cells_to_findings(name, kinds, bench, tmp_path, monkeypatch):
     kind = kinds[name]
+    if name == "recipes":
+        kind = few_recipes(kind, monkeypatch)
     store = CellStore(tmp_path / "cells", "bundled", bench)
     trainer = quiet_trainer(enable_progress_bar=False)
     run = run_ablation(kind(), store, range(2), 1, trainer)

@@ -1,8 +1,10 @@
 import json
 
+import pandas as pd
 import pytest
 from helpers.answered import cell_folder, mostly, suite, suite_folder
 
+from atv.ablation.record import AblationRecord
 from atv.bundled.data import evaluation_set
 
 
@@ -46,6 +48,28 @@ def test_seeds_stand_with_commas_between_them(atv_command, tmp_path):
     assert code == 0, err
     line = next(line for line in out.splitlines() if "method A" in line)
     assert line.split()[-2] == "2/0"
+
+
+def test_an_ablations_results_are_compared_by_their_names(atv_command, tmp_path):
+    questions, cells = suite(1), []
+    for method, seed, wrong in (("dense", 0, 0), ("A, twice", 0, 1), ("A, twice", 1, 3), ("B", 0, 2)):
+        labels = {"method": method, "sparsity": 0.5}
+        cell_folder(tmp_path / "cells" / f"{len(cells)}", mostly(*range(wrong)), questions, labels, seed)
+        cells.append({"id": f"{len(cells)}", "labels": labels, "seed": seed, "seconds": 1.0})
+    described = dict.fromkeys(("name", "question", "paper", "about", "caption", "file", "git", "hardware"), "x")
+    run = described | {"seeds": [0, 1], "versions": {}, "cells": cells}
+    AblationRecord(run, [], pd.DataFrame({"x": [1]})).write(tmp_path / "some")
+    code, out, err = atv_command("compare", tmp_path / "some")
+    assert code == 0, err
+    seen = {line.split(", sparsity")[0].strip() for line in out.splitlines() if ", sparsity 0.5" in line}
+    assert seen == {"method dense", "method A, twice", "method B"}
+    first, other = (tmp_path / "some" / f"method {name}, sparsity 0.5" for name in ("dense", "A, twice"))
+    code, out, err = atv_command("compare", first, other)
+    assert code == 0 and "method B" not in out, err
+    line = next(line for line in out.splitlines() if "method A, twice" in line)
+    assert line.split()[-2] == "2/0"  # one and three, the mean of both seeds
+    code, _, err = atv_command("compare", first, tmp_path / "some" / "method C")
+    assert code == 2 and "has no 'method C'. Choices: method dense, sparsity 0.5; method A, twice" in err
 
 
 def test_pages_and_numbers_are_written(atv_command, folders, tmp_path):

@@ -10,7 +10,7 @@ def test_writes_both_files_and_says_what_it_left_out(atv_command, tmp_path):
     assert code == 0 and "ablations: 1; findings: 1 reproduced, 1 not reproduced, 1 practically equal, 1" in out
     assert f"skipped: {results / 'notes'}: no run.json" in out
     first = {file.name: file.read_bytes() for file in (results / "report").iterdir()}
-    assert first.keys() == {"report.html", "report.md"}
+    assert first.keys() == {"forest.png", "report.html", "report.md"}
     atv_command("report", "--results", results, "--output", results / "report")
     assert {file.name: file.read_bytes() for file in (results / "report").iterdir()} == first
 

@@ -1,4 +1,5 @@
 import copy
+import re
 from itertools import product
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from atv.selection import TokenSelection
 from experiments.estimate import SIZES
 from experiments.grid import METHODS, PAPER, SETTINGS, every, model_file, models, variants, write
 
-FILES = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted((ROOT / "experiments" / "recipes").glob("*.yaml"))
+FILES = [*sorted((ROOT / "experiments").glob("*.yaml")), *RECIPES]
 # Model type, and the decoder where the type's tiny model has another.
 TWINS = {
     "llava_next_8b": ("llava_next", {}),
@@ -47,6 +50,16 @@ def test_there_are_experiments():
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_every_experiment_parses_and_instantiates(file, parse):
     assert isinstance(parse(file)["selection"], TokenSelection)
+
+
+def test_every_recipe_is_advised_with_its_numbers_and_a_command():
+    advice = (ROOT / "docs" / "methods.md").read_text().partition("## Which recipe")[2]
+    assert set(re.findall(r"`(\w+\.yaml)`", advice)) == {file.name for file in RECIPES}
+    for file in RECIPES:
+        assert f"atv prune --config experiments/recipes/{file.name} " in file.read_text()
+        named = yaml.safe_load(file.read_text()).keys()
+        # A recipe leaves model and data to its user, unless it is meant for one model alone.
+        assert named.isdisjoint({"model", "calibration"}) or file.name.startswith("bundled_")
 
 
 def test_the_grid_is_the_papers_and_one_run_for_todays_models():

@@ -1,12 +1,14 @@
 import html
+import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
 from helpers.fake_results import Flat
 
 from atv.reporting.collection import Collection
-from atv.reporting.pages import page
+from atv.reporting.pages import forest, page, write_pages
 
 
 @pytest.fixture
@@ -99,3 +101,48 @@ def test_the_command_is_there_to_be_copied(results, pages):
 
 def test_figures_alternative_names_the_question(pages):
     assert any(Flat.question in alt for alt in Outline(pages["html"]).alts)
+
+
+def test_the_first_figure_is_of_all_findings(results):
+    found, output = Collection.read(results, results / "report"), results / "report"
+    write_pages(found, output)
+    text, lines = (output / "report.html").read_text(), (output / "report.md").read_text()
+    assert Outline(text).alts[0].startswith("Figure: every finding") and len(Outline(text).sources) == 3
+    assert re.findall(r"!\[.*\]\((.*)\)", lines)[0] == "forest.png"
+    assert (output / "forest.png").read_bytes().startswith(b"\x89PNG")
+    assert "carries over" not in text + lines
+
+
+def test_a_results_folder_without_findings_has_no_such_figure(results):
+    shutil.rmtree(results / "flat")
+    found = Collection.read(results, results / "report")
+    assert forest(found) == b"" and "forest" not in page(found, results / "report", "md", picture=forest(found))
+
+
+def test_another_models_findings_stand_beside(results, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(results / "flat", other / "flat")
+    for name, change in (("run.json", {"model": "everyday"}), ("findings.json", None)):
+        file = other / "flat" / name
+        told = json.loads(file.read_text())
+        if change is None:
+            told = [told[0] | {"claim": told[0]["claim"].replace("60%", "40%")}, *told[2:]]
+            told[1]["ours"] |= {"low": 0.2}
+        file.write_text(json.dumps(told | change if change else told))
+    beside, found = Collection.read(other, other / "report"), Collection.read(results, results / "report")
+    text, lines = (page(found, results / "report", kind, beside) for kind in ("html", "md"))
+    assert "What carries over from bundled to everyday" in text and "from bundled to everyday" in lines
+    for shown in (text, lines):
+        assert "carried over" in shown and "no such finding" in shown and "at 40%" in shown
+    rows = [
+        line
+        for line in lines.partition("### What carries over")[2].partition("###")[0].splitlines()
+        if line.startswith("| flat |")
+    ]
+    assert [row.rsplit("|")[-2].strip() for row in rows] == [
+        "✓ carried over",
+        "· one model alone",
+        "? open",
+        "✓ carried over",
+    ]
+    assert "**2** carried over" in lines

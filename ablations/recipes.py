@@ -1,0 +1,268 @@
+"""Which recipe keeps more, of tasks and plain English, than each known method? Searched on dev, told once on test."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from atv.evaluation.estimates import Estimate
+from matplotlib.figure import Figure
+
+from atv.ablation.base import Ablation
+from atv.ablation.cell import Cell
+from atv.ablation.charts import GREY, TEXT, averages, counts, finish, points
+from atv.ablation.findings import POINT, Finding
+from atv.ablation.levels import percent
+from atv.ablation.results import Labels, Results
+from atv.allocation import DAS
+from atv.api import Pathway, questions
+from atv.bundled import BUNDLED
+from atv.criteria import RIA, SparseGPT
+from atv.data import Bundled, BundledScenes, CalibrationData, Everyday, EverydayScenes, Mixture
+from atv.evaluation.question_sets import Suite
+from atv.everyday.assembly.location import EVERYDAY
+from atv.selection import AMIA, DriftTopK, WeightedPools
+
+Parts = dict[str, Any]
+ATV, ALL = {"selection": "DriftTopK"}, {"selection": "AllTokens"}
+# Four variants each, so that all are tuned alike; every variant is tried on each kind of calibration data.
+RECIPES: dict[str, dict[str, Parts]] = {
+    "update": {
+        "SparseGPT": ATV | {"criterion": "SparseGPT"},
+        "ADMM": ATV | {"criterion": "ADMM"},
+        "Wanda, least squares": ATV | {"reconstruct": "LeastSquares"},
+        "SparseGPT, words alike": {
+            "selection": WeightedPools(visual=0.3, words=True, picks=DriftTopK()),
+            "criterion": "SparseGPT",
+        },
+    },
+    "masks": {
+        "RIA": ATV | {"criterion": "RIA"},
+        "pools weighed": {"selection": WeightedPools(visual=0.3, picks=DriftTopK())},
+        "words alike": {"selection": WeightedPools(visual=0.3, words=True, picks=DriftTopK())},
+        "answers apart": {"selection": WeightedPools(visual=0.3, answers=1.0, picks=DriftTopK())},
+    },
+}
+RIVALS: dict[str, dict[str, Parts]] = {
+    "ATV": {f"alpha {alpha:g}": {"selection": DriftTopK(alpha=alpha)} for alpha in (1.0, 0.5, 2.0, 4.0)},
+    "Wanda": {
+        "by row": ALL,
+        "by layer": ALL | {"pattern": "PerLayer"},
+        "OWL": ALL | {"allocation": "OWL"},
+        "AlphaPruning": ALL | {"allocation": "AlphaPruning"},
+    },
+    "SparseGPT": {f"damping {share:g}": ALL | {"criterion": SparseGPT(share)} for share in (0.01, 0.001, 0.1, 1.0)},
+    "AMIA": {f"tolerance {share:g}": {"selection": AMIA(tolerance=share)} for share in (0.1, 0.05, 0.2, 0.4)},
+    "RIA": {f"power {power:g}": ALL | {"criterion": RIA(power)} for power in (0.5, 0.25, 0.75, 1.0)},
+    "TAMP": {f"slack {slack:g}": {"selection": AMIA(), "allocation": DAS(slack)} for slack in (0.1, 0.05, 0.15, 0.2)},
+    "PerBlock": {
+        pool: {"selection": pool, "pattern": "PerBlock"} for pool in ("DriftTopK", "TextOnly", "AllTokens", "AMIA")
+    },
+}
+# Whom each recipe is to beat, and how many of whose seconds it may take.
+BEATS = {"update": tuple(RIVALS), "masks": ("ATV", "Wanda")}
+COST = {"update": ("SparseGPT", 2.0), "masks": ("ATV", 1.1)}
+TASKS, ENGLISH = "the tasks", "plain English"
+# A fixed N:M leaves these nothing to share out; of other methods' variants it takes all but what shares out.
+SHARING = ("TAMP", "PerBlock")
+DATA = ("own", "own + facts")
+# Groups of each task of dev that are asked of all variants, of the better half of each method's, and of a quarter.
+RUNGS = (10, 20, 40)
+# Draws other calibration samples than the seeds of test do.
+SEARCH_SEED = 1000
+
+
+class Recipes(Ablation):
+    """Every method has the same eight variants' worth of tuning: four of its own, on two kinds of calibration data.
+
+    On `dev`, at one sparsity, half of each method's variants go on to twice as many questions, then half of these; the
+    better of the last two is told on `test`, with three seeds, at three sparsities and one N:M. Variants are ranked by
+    the mean retention of the tasks and, where it is read, of plain English.
+    """
+
+    name = "recipes"
+    question = "Which recipe keeps more than every known method, all tuned alike?"
+    seeds = 3
+
+    @cached_property
+    def _rungs(self) -> list[Suite]:
+        """Growing parts of dev."""
+        suite = EVERYDAY if self.levels.model == EVERYDAY else BUNDLED
+        asked = [questions(evaluation=suite, split="dev", groups=groups) for groups in RUNGS]
+        return [each for each in asked if isinstance(each, Suite)]
+
+    @cached_property
+    def _data(self) -> dict[str, CalibrationData | None]:
+        everyday = self.levels.model == EVERYDAY
+        own, scenes = (Everyday(), EverydayScenes) if everyday else (Bundled(), BundledScenes)
+        return dict(zip(DATA, (None, Mixture([own, scenes("facts")], [3, 1])), strict=True))
+
+    def cells(self, seed: int) -> Sequence[Cell]:
+        return [Cell(_labels("dense", "-", "0%", "test"))]
+
+    def later(self, seed: int, results: Results) -> Sequence[Cell]:
+        """One rung of the search after the other, then test."""
+        known = {done.cell.title for done in results.finished}
+        for number, suite in enumerate(self._rungs):
+            asked = [cell for cell in self._searched(number, suite, results) if cell.title not in known]
+            if asked:
+                return asked
+        return self._told(seed, results)
+
+    def _searched(self, number: int, suite: Suite, results: Results) -> list[Cell]:
+        dense = Cell(_labels("dense", "-", "0%", _rung(number)), suite=suite)
+        setting = percent(self.levels.middle)
+        return [dense] + [
+            self._cell(method, variant, setting, _rung(number), SEARCH_SEED, suite)
+            for method in (*RECIPES, *RIVALS)
+            for variant in self.standing(method, number, results)
+        ]
+
+    def standing(self, method: str, rung: int, results: Results) -> list[str]:
+        """The variants of a method that reach a rung of the search, best first; behind the last rung one is left."""
+        if rung == 0:
+            return [f"{name}, {data}" for data in DATA for name in _variants(method)]
+        before = self.standing(method, rung - 1, results)
+        setting, asked = percent(self.levels.middle), _rung(rung - 1)
+        ranked = sorted(before, key=lambda variant: -kept(_labels(method, variant, setting, asked), results))
+        return ranked[: len(before) // 2]
+
+    def _told(self, seed: int, results: Results) -> list[Cell]:
+        methods = (*RECIPES, *RIVALS)
+        chosen = {method: self.standing(method, len(self._rungs), results)[0] for method in methods}
+        return [
+            self._cell(method, variant, setting, "test", seed)
+            for setting in self._settings
+            for method, variant in chosen.items()
+            if _fits(method, setting)
+        ]
+
+    def _cell(self, method: str, variant: str, setting: str, asked: str, seed: int, suite: Suite | None = None) -> Cell:
+        name, data = variant.rsplit(", ", 1)
+        parts, options = dict(_variants(method)[name]), self._settings[setting]
+        if "pattern" in options:
+            parts.pop("allocation", None)
+        pruned = {"both": Pathway(**parts | options)}
+        labels = _labels(method, variant, setting, asked)
+        return Cell(labels, pruned, seed=seed, calibration=self._data[data], suite=suite)
+
+    @property
+    def _settings(self) -> dict[str, Parts]:
+        shares: dict[str, Parts] = {percent(share): {"sparsity": share} for share in self.levels.compared[-3:]}
+        return shares | {pattern: {"pattern": pattern} for pattern in self.levels.patterns[-1:]}
+
+    def table(self, results: Results) -> pd.DataFrame:
+        """What was told on test, with the seconds that pruning took and what the search had seen."""
+        told = _on_test(results)
+        table = super().table(told).drop(columns="asked")
+        seconds, seen = [], []
+        for method, variant, setting in zip(table["method"], table["variant"], table["setting"], strict=True):
+            pruned = [done.record.seconds["prune"] for done in told.of(method=method, setting=setting)]
+            seconds.append(round(sum(pruned) / len(pruned), 1))
+            last = _labels(method, variant, percent(self.levels.middle), _rung(len(self._rungs) - 1))
+            seen.append(None if method == "dense" else round(kept(last, results), 1))
+        table.insert(3, "pruned in s", seconds)
+        table.insert(4, "kept on dev", seen)
+        return table
+
+    def figure(self, table: pd.DataFrame, results: Results) -> Figure:
+        average, settings = averages(table), list(self._settings)
+        figure, (search, *panels) = plt.subplots(
+            1, len(settings) + 1, figsize=(3 * len(settings) + 3, 4), sharey=True, layout="constrained"
+        )
+        methods = [*RECIPES, *RIVALS]
+        for axes, setting in zip(panels, settings, strict=True):
+            rows = average[average["setting"] == setting]
+            points(axes, rows, methods, "method")
+            axes.set(title=setting, xlabel="average retention on test (%)")
+        for rung, color in zip(range(len(self._rungs)), ("0.8", GREY, TEXT), strict=False):
+            for place, method in enumerate(reversed(methods)):
+                setting = percent(self.levels.middle)
+                found = [
+                    kept(_labels(method, variant, setting, _rung(rung)), results)
+                    for variant in self.standing(method, rung, results)
+                ]
+                label = f"{RUNGS[rung]} groups a task" if not place else None
+                search.plot(found, [place] * len(found), "o", color=color, markersize=4, label=label)
+        search.set(title=f"search on dev, {percent(self.levels.middle)}", xlabel="kept (%)")
+        search.legend(frameon=False, fontsize=7)
+        finish(search)
+        figure.suptitle(f"Every method's best of {len(DATA) * 4} variants, {counts(average)}", fontsize=10)
+        return figure
+
+    def findings(self, results: Results) -> Sequence[Finding]:
+        told = _on_test(results)
+        compared = [
+            _over(told, kept_of, recipe, rival, setting)
+            for kept_of in ((TASKS, ENGLISH) if told.reads else (TASKS,))
+            for recipe, rivals in BEATS.items()
+            for setting in self._settings
+            for rival in rivals
+            if _fits(rival, setting)
+        ]
+        return [*compared, *(_cost(told, recipe) for recipe in COST)]
+
+
+def _labels(method: str, variant: str, setting: str, asked: str) -> Labels:
+    return {"method": method, "variant": variant, "setting": setting, "asked": asked}
+
+
+def _rung(number: int) -> str:
+    return f"dev, {RUNGS[number]} groups"
+
+
+def _variants(method: str) -> dict[str, Parts]:
+    return (RECIPES | RIVALS)[method]
+
+
+def _fits(method: str, setting: str) -> bool:
+    return ":" not in setting or method not in SHARING
+
+
+def _on_test(results: Results) -> Results:
+    return Results([done for done in results.finished if done.cell.labels["asked"] == "test"])
+
+
+def kept(labels: Labels, results: Results) -> float:
+    """Percent of the dense model's tasks and, where it is read, plain English that is kept: the mean of both."""
+    tasks = results.retention(**labels)["average"].value
+    if not results.reads:
+        return tasks
+    (cell,) = results.of(**labels)
+    (dense,) = results.of(method="dense", asked=labels["asked"])
+    return (tasks + 100 * dense.record.perplexity["all"] / cell.record.perplexity["all"]) / 2
+
+
+def _over(told: Results, kept_of: str, recipe: str, rival: str, setting: str) -> Finding:
+    one, other = ({"method": method, "setting": setting} for method in (recipe, rival))
+    read = kept_of == ENGLISH
+    return Finding(
+        f"At {setting}, the recipe {recipe!r} keeps more of {kept_of} than {rival}.",
+        "",
+        told.english(one, other) if read else told.difference(one, other),
+        "points of a token's probability, the dense model's = 100" if read else "points of retention",
+        count=f"3 texts, {len(told.of(**one))} seeds" if read else told.count(**one),
+        margin=POINT,
+    )
+
+
+def _cost(told: Results, recipe: str) -> Finding:
+    """Told of the least and greatest ratio of one setting and seed."""
+    rival, most = COST[recipe]
+    seconds = {
+        method: {
+            (done.cell.labels["setting"], done.cell.seed): done.record.seconds["prune"]
+            for done in told.of(method=method)
+        }
+        for method in (recipe, rival)
+    }
+    ratios = pd.Series({key: seconds[rival][key] / own for key, own in seconds[recipe].items()})
+    return Finding(
+        f"The recipe {recipe!r} takes less than {most:g} times {rival}'s seconds.",
+        "",
+        Estimate(ratios.median(), ratios.min(), ratios.max()),
+        f"{rival}'s seconds over the recipe's (least to greatest of settings and seeds)",
+        bound=1 / most,
+        count=f"{len(ratios)} prunings",
+    )

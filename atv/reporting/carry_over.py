@@ -1,0 +1,105 @@
+"""Findings of two models side by side, and which of them carry over from one to the other."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from atv.ablation.findings import Finding, Verdict
+from atv.reporting.collection import Collection
+
+Carried = Literal["carried over", "not carried over", "open", "one model alone"]
+# A share of the weights in a claim, such as 60%; what a claim exceeds ("more than 98%") is none.
+_SHARE = re.compile(r"(?<!than )(?<![\d.])(\d+(?:\.\d+)?)%")
+# What a claim's verdict says, whether the paper makes the claim or not.
+_SAID: Mapping[Verdict, str] = {
+    "reproduced": "yes",
+    "holds": "yes",
+    "not reproduced": "no",
+    "does not hold": "no",
+    "practically equal": "equal",
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A finding of each of two models, or of one where the other has none.
+
+    Attributes:
+        ablation: the name of the ablation that both are of.
+        question: what it asks.
+    """
+
+    ablation: str
+    question: str
+    first: Finding | None
+    second: Finding | None = None
+
+    @property
+    def finding(self) -> Finding:
+        """The first model's, else the second's."""
+        found = self.first or self.second
+        assert found is not None
+        return found
+
+    @property
+    def carried(self) -> Carried:
+        """Whether both models say the same; open where one of them leaves it undecided."""
+        if self.first is None or self.second is None:
+            return "one model alone"
+        said = [_SAID.get(finding.verdict) for finding in (self.first, self.second)]
+        if None in said:
+            return "open"
+        return "carried over" if said[0] == said[1] else "not carried over"
+
+
+def pairs(first: Collection, second: Collection | None = None) -> list[Pair]:
+    """Every finding of both, the first's in its order, ablation by ablation, then what the second has alone.
+
+    Findings of the same ablation belong together when they claim the same. Where claims differ in the share of weights
+    that goes, because models are pruned at levels that suit them, the hardest share of one goes with the hardest of
+    the other, and so on downwards; N:M patterns go with themselves.
+    """
+    beside = {section.name: section for section in second.sections} if second else {}
+    made = []
+    for section in first.sections:
+        other = beside.pop(section.name, None)
+        own, others = _keyed(section.findings), _keyed(other.findings if other else ())
+        keys = [*own, *(key for key in others if key not in own)]
+        made += [Pair(section.name, section.run["question"], own.get(key), others.get(key)) for key in keys]
+    for section in beside.values():
+        made += [Pair(section.name, section.run["question"], None, finding) for finding in section.findings]
+    return made
+
+
+def counted(found: Sequence[Pair]) -> dict[Carried, int]:
+    """How many pairs carry over, do not, and cannot be told."""
+    words: tuple[Carried, ...] = ("carried over", "not carried over", "open", "one model alone")
+    return {word: sum(pair.carried == word for pair in found) for word in words}
+
+
+def _keyed(findings: Sequence[Finding]) -> dict[tuple[str, int], Finding]:
+    """Claim without its share, and how many shares of the same claim are harder -> the finding; in the given order."""
+    shares: dict[str, list[float]] = defaultdict(list)
+    for claim, share in _parted(findings):
+        shares[claim].append(share)
+    ranks = {claim: sorted(own, reverse=True) for claim, own in shares.items()}
+    return {
+        (claim, ranks[claim].index(share)): finding
+        for (claim, share), finding in zip(_parted(findings), findings, strict=True)
+    }
+
+
+def _parted(findings: Sequence[Finding]) -> Iterator[tuple[str, float]]:
+    yield from ((_SHARE.sub("#", finding.claim), pruned_share(finding.claim)) for finding in findings)
+
+
+def pruned_share(claim: str) -> float:
+    """The share of the weights that a claim speaks of, in percent; 0 where it speaks of none.
+
+    >>> pruned_share("It permits 50% sparsity: it keeps more than 98%."), pruned_share("Text is one tight cluster.")
+    (50.0, 0.0)
+    """
+    found = _SHARE.search(claim)
+    return float(found[1]) if found else 0.0

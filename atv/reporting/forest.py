@@ -1,0 +1,131 @@
+"""All findings as one figure: our number with its interval, of one model or two, and the paper's number as a mark."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from atv.ablation.charts import TEXT, VISUAL, finish
+from atv.ablation.findings import POINT, Finding
+from atv.reporting.carry_over import Pair, pruned_share
+from atv.reporting.numbers import number
+
+# Inches of a line of text, and of what surrounds a panel.
+LINE, AROUND = 0.14, 0.5
+CHARACTERS = 66
+# Lines that one of text takes.
+SPACED = 1.4
+# Points up to which the axis is linear; beyond it is logarithmic, so that 0.5 and 50 points are both to be seen.
+LINEAR = 2.0
+TICKS = (-50, -20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20, 50)
+COLORS, MARKERS = (VISUAL, TEXT), ("o", "s")
+PAPERS: dict[str, Any] = {"color": "black", "markerfacecolor": "none", "markersize": 4.5, "markeredgewidth": 0.9}
+POINTS = "points"
+
+
+def forest_figure(pairs: Sequence[Pair], models: Sequence[str]) -> Figure:
+    """A line a finding, grouped by ablation: how far our number lies from the bound that the claim sets.
+
+    Numbers in points or percent share an axis; every other unit has one of its own. A finding that is undecided is
+    hollow.
+
+    Args:
+        pairs: at least one.
+        models: names of the first model and, where there is one, the second.
+    """
+    by_unit: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        by_unit.setdefault(_scale(pair.finding), []).append(pair)
+    rows = {unit: _rows(own, models) for unit, own in by_unit.items()}
+    heights = [LINE * sum(text.count("\n") + SPACED for text, _ in own) + AROUND for own in rows.values()]
+    figure = Figure(figsize=(7.4, sum(heights) + 0.5), layout="constrained")
+    panels = figure.subplots(len(rows), 1, squeeze=False, height_ratios=heights)
+    for axes, (unit, own) in zip(panels[:, 0], rows.items(), strict=True):
+        _panel(axes, unit, own, len(models))
+    _legend(figure, panels[0, 0], models, any(_paper(pair.finding) is not None for pair in pairs))
+    return figure
+
+
+def _scale(finding: Finding) -> str:
+    """The unit that an axis is of."""
+    return POINTS if finding.unit.startswith(("points", "%")) else finding.unit
+
+
+def _rows(pairs: Sequence[Pair], models: Sequence[str]) -> list[tuple[str, Pair | None]]:
+    """The text of each line, and its findings; a question before those of its ablation has none."""
+    rows: list[tuple[str, Pair | None]] = []
+    for place, pair in enumerate(pairs):
+        if not place or pairs[place - 1].ablation != pair.ablation:
+            rows.append((_wrapped(pair.question), None))
+        both = pair.first and pair.second and pair.first.claim != pair.second.claim
+        # They differ in the share alone.
+        other = f" ({models[1]}: {pruned_share(pair.second.claim):g}%)" if both and pair.second else ""
+        rows.append((_wrapped(pair.finding.claim + other), pair))
+    return rows
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(" ".join(text.split()), CHARACTERS).replace("$", r"\$")
+
+
+def _panel(axes: Axes, unit: str, rows: Sequence[tuple[str, Pair | None]], models: int) -> None:
+    tall, places = 0.0, []
+    for text, pair in rows:
+        lines = text.count("\n") + SPACED
+        places.append(-(tall + lines / 2))
+        tall += lines
+        if pair is not None:
+            _drawn(axes, pair, places[-1], models)
+    axes.axvline(0, color="0.35", linewidth=0.8)
+    if unit == POINTS:
+        axes.axvspan(-POINT, POINT, color="0.93", zorder=0, linewidth=0)
+        axes.set_xscale("symlog", linthresh=LINEAR)
+        low, high = axes.get_xlim()
+        axes.xaxis.set_major_locator(FixedLocator([tick for tick in TICKS if low <= tick <= high]))
+        axes.xaxis.set_minor_locator(NullLocator())
+        unit = "points beyond the claim's bound (grey: within a point)"
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(round(value, 6))))
+    axes.set_xlabel(unit if unit.startswith(POINTS) else f"beyond the bound: {textwrap.fill(unit, 45)}", fontsize=7)
+    axes.set_ylim(-tall, 0)
+    axes.set_yticks(places, [text for text, _ in rows], fontsize=7)
+    for label, (_, pair) in zip(axes.get_yticklabels(), rows, strict=True):
+        label.set_fontweight("normal" if pair else "bold")
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=7)
+    finish(axes)
+    axes.spines["left"].set_visible(False)
+
+
+def _drawn(axes: Axes, pair: Pair, place: float, models: int) -> None:
+    for which, finding in enumerate((pair.first, pair.second)):
+        if finding is None or not math.isfinite(finding.ours.value):
+            continue
+        ours, shift = finding.ours, 0.5 * (0.5 - which) if models > 1 else 0.0
+        color, hollow = COLORS[which], finding.verdict == "undecided"
+        at = ours.value - finding.bound
+        if math.isfinite(ours.low) and math.isfinite(ours.high):
+            ends = [ours.low - finding.bound, ours.high - finding.bound]
+            axes.plot(ends, [place + shift] * 2, color=color, linewidth=1.4, solid_capstyle="butt")
+        face = "white" if hollow else color
+        axes.plot(at, place + shift, MARKERS[which], color=color, markerfacecolor=face, markersize=4, zorder=3)
+    if (said := _paper(pair.finding)) is not None:
+        axes.plot(said, place, "D", **PAPERS, zorder=4)
+
+
+def _paper(finding: Finding) -> float | None:
+    """The paper's number beyond the bound, where the record has it in our unit."""
+    return None if finding.printed is None else finding.printed - finding.bound
+
+
+def _legend(figure: Figure, axes: Axes, models: Sequence[str], paper: bool) -> None:
+    marks = []
+    for model, color, marker in zip(models, COLORS, MARKERS, strict=False):
+        label = f"{model}, 95% interval (hollow: undecided)"
+        marks += axes.plot([], [], f"{marker}-", color=color, markersize=4, label=label)
+    if paper:
+        marks += axes.plot([], [], "D", **PAPERS, label="the paper")
+    figure.legend(handles=marks, loc="outside upper left", fontsize=7, frameon=False, ncols=2)

@@ -1,0 +1,33 @@
+"""Claims, bounds and margins are written down before cells are run: none is removed, turned or widened silently.
+
+A claim that is new, or meant to change, is written by ``PYTHONPATH=tests python -m helpers.any_results``, and so stands
+in the commit that changes it.
+"""
+
+import json
+
+import pytest
+from helpers.any_results import CLAIMS, stated
+
+from atv.ablation.findings import POINT
+from atv.ablation.levels import SUITED
+
+WRITTEN = json.loads(CLAIMS.read_text())
+NAMES = [(model, name) for model, by_name in WRITTEN.items() for name in by_name]
+
+
+@pytest.mark.parametrize(("model", "name"), NAMES)
+def test_claims_and_margins_are_as_written_down(kinds, model, name):
+    assert stated(kinds[name], SUITED[model]) == WRITTEN[model][name]
+
+
+def test_every_ablation_is_written_down(kinds):
+    for model, levels in SUITED.items():
+        assert {name for name, kind in kinds.items() if stated(kind, levels)} == WRITTEN[model].keys()
+
+
+def test_differences_of_retention_have_a_margin_of_a_point_or_a_bound_that_is_one():
+    for model, name in NAMES:
+        for claim, (bound, margin, unit) in WRITTEN[model][name].items():
+            if unit == "points of retention":
+                assert (bound, margin) in ((0.0, POINT), (-1.0, None)), claim

@@ -1,0 +1,88 @@
+"""What shipped ablations claim, read off them without running a cell.
+
+PYTHONPATH=tests python -m helpers.any_results   # writes tests/ablation/claims.json
+"""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
+
+import numpy as np
+import pandas as pd
+from atv.evaluation.estimates import Estimate
+
+from atv import plugins
+from atv.ablation.base import Ablation
+from atv.ablation.levels import SUITED
+
+ROOT = Path(__file__).parents[2]
+CLAIMS = ROOT / "tests" / "ablation" / "claims.json"
+SOME = Estimate(1.0, 0.5, 1.5)
+# What findings are made of where it is no retention.
+MEASURED = {
+    "drift_profile": {"_drifts": lambda results: np.ones((3, 6))},
+    "mask_overlap": dict.fromkeys(("_between", "_within"), lambda results: [{"a": 0.7, "b": 0.8}] * 2),
+    "calibration_domain": {"_more_by_data": lambda results: SOME},
+    "recipes": {"_on_test": lambda results: results},
+}
+
+
+class AnyResults:
+    """Of every cell the same; remembers which were asked for."""
+
+    reads = True
+
+    def __init__(self):
+        self.read = []
+        columns = ("Wanda", "SparseGPT", "AMIA", "ATV", "told", "radius", "tokens")
+        rows = pd.DataFrame({name: [1.0] * 8 for name in columns})
+        rows = rows.assign(sample=[0, 0, 1, 1] * 2, modality=["text", "visual"] * 4, block=0)
+        cell = SimpleNamespace(labels={"setting": "50%"}, seed=0)
+        self.finished = [SimpleNamespace(rows=rows, cell=cell, record=SimpleNamespace(seconds={"prune": 2.0}))]
+
+    def of(self, **labels):
+        return self.finished
+
+    def retention(self, **labels):
+        self.read.append(labels)
+        return {"average": Estimate(99.0, 98.5, 99.5)}
+
+    def difference(self, one, other, task="average"):
+        self.read += [one, other]
+        return SOME
+
+    def english(self, one, other):
+        return self.difference(one, other)
+
+    def count(self, **labels):
+        return "300 questions, 1 seed"
+
+
+def stated(kind, levels):
+    """Claim -> bound, margin and unit of an ablation of a model."""
+    with patch.dict(kind.findings.__globals__, MEASURED.get(kind.name, {})):
+        found = kind(levels).findings(AnyResults())
+    return {finding.claim: [finding.bound, finding.margin, finding.unit] for finding in found}
+
+
+def all_stated(kinds):
+    """What every ablation claims of each of the two models."""
+    return {
+        model: {name: claims for name, kind in kinds.items() if (claims := stated(kind, levels))}
+        for model, levels in SUITED.items()
+    }
+
+
+def shipped():
+    """The classes of all shipped ablations, by the names of their files."""
+    found = {}
+    for file in sorted((ROOT / "ablations").glob("*.py")):
+        before = set(plugins.subclasses(Ablation))
+        plugins.load_file(file)
+        (found[file.stem],) = set(plugins.subclasses(Ablation)) - before
+    return found
+
+
+if __name__ == "__main__":
+    CLAIMS.write_text(json.dumps(all_stated(shipped()), indent=1) + "\n")

@@ -1,0 +1,104 @@
+"""Findings of two models are set beside each other, and drawn together."""
+
+import pytest
+from atv.evaluation.estimates import Estimate
+
+from atv.ablation.findings import Finding
+from atv.reporting.carry_over import Pair, counted, pairs
+from atv.reporting.forest import COLORS, forest_figure
+
+
+class Kept:
+    """Stands for an ablation's section: its name, question and findings."""
+
+    def __init__(self, name, *findings):
+        self.name, self.run, self.findings = name, {"question": f"{name}?"}, findings
+
+
+class Held:
+    """Stands for a results folder."""
+
+    def __init__(self, *sections):
+        self.sections = sections
+
+
+def finding(claim, low=0.5, high=1.5, **given):
+    given = {"unit": "points of retention", "paper": "", "margin": 1.0} | given
+    return Finding(claim, ours=Estimate((low + high) / 2, low, high), **given)
+
+
+def over(setting, **given):
+    return finding(f"ATV keeps more than Wanda at {setting}.", **given)
+
+
+def test_the_hardest_share_goes_with_the_hardest_and_a_pattern_with_itself():
+    tiny = Held(Kept("main", *map(over, ("50%", "60%", "70%", "2:4"))), Kept("alone", finding("So it is.")))
+    real = Held(Kept("main", *map(over, ("20%", "30%", "40%", "50%", "6:8", "2:4"))), Kept("further", over("40%")))
+    said = [tuple(each and each.claim.split()[-1] for each in (pair.first, pair.second)) for pair in pairs(tiny, real)]
+    assert said == [
+        *(("50%.", "30%."), ("60%.", "40%."), ("70%.", "50%."), ("2:4.", "2:4.")),
+        *((None, "20%."), (None, "6:8."), ("is.", None), (None, "40%.")),
+    ]
+    assert [pair.ablation for pair in pairs(tiny, real)] == ["main"] * 6 + ["alone", "further"]
+    assert all(pair.second is None for pair in pairs(tiny))
+
+
+def test_what_a_claim_exceeds_is_no_share_of_the_weights():
+    first, second = (f"All keep more than 80% of them at {share}, more than 98%." for share in ("70%", "50%"))
+    (pair,) = pairs(Held(Kept("text", finding(first))), Held(Kept("text", finding(second))))
+    assert (pair.first.claim, pair.second.claim) == (first, second)
+    fewer = finding("All keep more than 20% of them at 50%, more than 98%.")
+    assert len(pairs(Held(Kept("text", finding(first))), Held(Kept("text", fewer)))) == 2
+
+
+YES, NO, EQUAL, OPEN = (0.5, 1.5), (-1.5, -0.5), (-0.5, 0.5), (-2, 2)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "carried"),
+    [
+        (YES, YES, "carried over"),
+        (NO, NO, "carried over"),
+        (EQUAL, EQUAL, "carried over"),
+        (YES, NO, "not carried over"),
+        (YES, EQUAL, "not carried over"),
+        (YES, OPEN, "open"),
+        (OPEN, OPEN, "open"),
+        (YES, None, "one model alone"),
+    ],
+)
+def test_a_finding_carries_over_where_both_verdicts_say_the_same(one, other, carried):
+    # The paper makes the claim of one model: "reproduced" says what "holds" does.
+    pair = Pair("a", "?", finding("So.", *one, paper="2 points"), finding("So.", *other) if other else None)
+    assert pair.carried == carried and counted([pair])[carried] == 1
+
+
+def test_every_number_is_drawn_where_it_lies_beyond_its_bound():
+    made = [
+        Pair("a", "One?", over("50%", printed=5.64), over("30%", low=-3.0, high=1.0)),
+        Pair("b", "Two?", finding("Much.", 97.0, 99.5, bound=98.0, unit="% of the dense score")),
+        Pair("b", "Two?", None, finding("Some.", 0.7, 0.8, bound=0.3, unit="mean IoU")),
+    ]
+    figure = forest_figure(made, ["bundled", "everyday"])
+    points, other = figure.axes
+
+    def drawn(axes, color):
+        return [tuple(round(float(x), 6) for x in line.get_xdata()) for line in axes.lines if line.get_color() == color]
+
+    first, second = COLORS
+    # An interval, then its value.
+    assert drawn(points, first)[:4] == [(0.5, 1.5), (1.0,), (-1.0, 1.5), (0.25,)]
+    assert drawn(points, second)[:2] == [(-3.0, 1.0), (-1.0,)] and drawn(points, "black")[0] == (5.64,)
+    assert drawn(other, second) == [(0.4, 0.5), (0.45,)] and not drawn(other, first)
+    hollow = [line.get_markerfacecolor() == "white" for line in points.lines if line.get_marker() in ("o", "s")]
+    assert hollow[:3] == [False, True, True]
+    labels = [label.get_text() for label in points.get_yticklabels()]
+    assert labels == ["One?", "ATV keeps more than Wanda at 50%. (everyday: 30%)", "Two?", "Much."]
+    assert [text.get_text() for text in figure.legends[0].get_texts()][-1] == "the paper"
+
+
+def test_numbers_without_bounds_are_drawn_as_what_they_are():
+    endless = Finding("So.", "", Estimate(1.0, float("-inf"), float("inf")), "points")
+    figure = forest_figure([Pair("a", "?", endless), Pair("a", "?", over("50%"))], ["bundled"])
+    assert [len(line.get_xdata()) for line in figure.axes[0].lines if line.get_marker() == "o"][:2] == [1, 1]
+    figure.savefig("/dev/null", format="png", dpi=20)
