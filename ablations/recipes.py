@@ -6,7 +6,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from atv.evaluation.estimates import Estimate
 from matplotlib.figure import Figure
 
 from atv.ablation.base import Ablation
@@ -23,6 +22,7 @@ from atv.data import Bundled, BundledScenes, CalibrationData, Everyday, Everyday
 from atv.evaluation.question_sets import Suite
 from atv.everyday.assembly.location import EVERYDAY
 from atv.selection import AMIA, DriftTopK, WeightedPools
+from atv.statistics.estimates import Estimate
 
 Parts = dict[str, Any]
 ATV, ALL = {"selection": "DriftTopK"}, {"selection": "AllTokens"}

@@ -9,7 +9,6 @@ import lightning as L
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from atv.evaluation.estimates import Estimate
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -26,6 +25,7 @@ from atv.bundled import BUNDLED
 from atv.evaluation.speed import Speed
 from atv.everyday.assembly.location import EVERYDAY
 from atv.model.lvlm import LVLM
+from atv.statistics.estimates import Estimate
 
 REPEATS = 7
 COSTS = ("parameters", "bytes", "prefill", "decode")

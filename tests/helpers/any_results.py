@@ -10,11 +10,11 @@ from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
-from atv.evaluation.estimates import Estimate
 
 from atv import plugins
 from atv.ablation.base import Ablation
 from atv.ablation.levels import SUITED
+from atv.statistics.estimates import Estimate
 
 ROOT = Path(__file__).parents[2]
 CLAIMS = ROOT / "tests" / "ablation" / "claims.json"

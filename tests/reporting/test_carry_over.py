@@ -1,11 +1,11 @@
 """Findings of two models are set beside each other, and drawn together."""
 
 import pytest
-from atv.evaluation.estimates import Estimate
 
 from atv.ablation.findings import Finding
 from atv.reporting.carry_over import Pair, counted, pairs
 from atv.reporting.forest import COLORS, forest_figure
+from atv.statistics.estimates import Estimate
 
 
 class Kept:
