@@ -99,7 +99,7 @@ def _base(report: PruningReport) -> BaseModel:
     return report.base or BaseModel("unknown", None, "unknown", "unknown")
 
 
-def _front_matter(base: BaseModel, **fields: str) -> str:
+def _front_matter(base: BaseModel, **fields: Any) -> str:
     # Only a name on the hub can be linked: one slash, and no folder's.
     on_hub = base.model.count("/") == 1 and not Path(base.model).exists() and base.model[0] not in "./~"
     tags = ["atv", "pruning", "sparse", base.type]
