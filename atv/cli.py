@@ -66,7 +66,8 @@ def parser(asked: str | None = None) -> Parser:
     """The parser of all commands; plug-ins must have been imported before.
 
     Args:
-        asked: the command whose options alone are added, since those of all take a while; None adds all.
+        asked: the command, or the first word of several, whose options alone are added, since those of all take a
+            while; None adds all.
     """
     top = Parser(prog="atv", description="Prune and decouple Large Vision-Language Models.")
     commands = {"": top.add_subcommands(required=True, dest="command")}
@@ -74,13 +75,17 @@ def parser(asked: str | None = None) -> Parser:
         summary = (getdoc(command) or "").split("\n\nArgs:")[0]
         rules = _plugins_help(command) if command in (prune, quantize) else None
         below = Parser(description=summary, epilog=rules)
-        if asked in (None, command.__name__):
+        if asked in (None, _first_word(command)):
             _add_options(below, command)
         group, _, name = command.__name__.rpartition("_")
         if group not in commands:
             commands[group] = _add_group(commands[""], group)
         commands[group].add_subcommand(name, below, help=summary.split("\n")[0])
     return top
+
+
+def _first_word(command: Callable[..., None]) -> str:
+    return command.__name__.partition("_")[0]
 
 
 def _add_options(parser: Parser, command: Callable[..., None]) -> None:
@@ -148,7 +153,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = {command.__name__: command for command in COMMANDS}
     try:
         load_plugins(arguments)
-        top = parser(next((word for word in arguments if word in commands), None))
+        first = {_first_word(command) for command in COMMANDS}
+        top = parser(next((word for word in arguments if word in first), None))
         chosen = top.instantiate(top.parse_args(arguments))
         words, given = [chosen.command], chosen[chosen.command]
         if words[0] in GROUPS:

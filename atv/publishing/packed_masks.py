@@ -43,11 +43,14 @@ def pack_masks(
         File -> its bytes.
 
     Raises:
-        ValueError: for a folder that is no pruned model, or an output that is not empty.
+        ValueError: for a folder that is no pruned model, or a smaller one of which structures were taken out whole, or
+            an output that is not empty.
         VerificationError: where it is not what its masks and its base model say, naming the tensor.
     """
     source, dense, target = Path(folder), model_folder(str(base)), empty_folder(output, "output")
     report = read_pruned(source)
+    if report.smaller:
+        raise ValueError(f"folder: {str(source)!r} is a smaller model ({report.sizes}), to be published whole")
     Verification(source, dense, 0, trust_remote_code).run()
     with opened(source, trust_remote_code) as pruned, opened(dense, trust_remote_code) as fresh:
         dense_digest, digest = (whole_digest(model.tensors, model.tensor) for model in (fresh, pruned))

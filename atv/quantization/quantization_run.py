@@ -12,7 +12,7 @@ from atv.data.calibration_batches import CalibrationBatches, calibration_batches
 from atv.data.sources import load_calibration
 from atv.model.loading import load_model, model_folder
 from atv.model.lvlm import LVLM
-from atv.output.pruned_folder import read_pruned
+from atv.output.pruned_folder import masks_of, read_pruned
 from atv.plugins import describe, resolve
 from atv.quantization.base import Quantizer
 from atv.quantization.blockwise import Outcome, Plan, quantize_blocks
@@ -77,9 +77,9 @@ def quantize(
     rule, rounding = resolve(selection, TokenSelection, "selection"), resolve(method, Quantizer, "method")
     source, runner = model_folder(str(folder), trust_remote_code), trainer or quiet_trainer()
     data, target = load_calibration(calibration, str(source)), run_folder(output, "output")
-    masks = read_pruned(source).masks if (source / REPORT).is_file() else PackedMasks()
     model, processor = load_model(source, trust_remote_code)
     lvlm = LVLM.of(model)
+    masks = masks_of(read_pruned(source), lvlm) if (source / REPORT).is_file() else PackedMasks()
     linears = linears_of(lvlm, targets)
     size = decided(linears, group_size)
     plan = Plan(linears, masks, grids(linears, bits, size), rounding, rule, seed)
