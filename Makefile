@@ -97,6 +97,9 @@ ablation-calibration-domain: install  ## on what to calibrate: captions, questio
 ablation-text-stream: install  ## text tokens beside a picture, or the same text without it
 	$(call in-shards,ablations/text_stream.py)
 
+ablation-quantization-pool: install  ## which tokens should calibrate GPTQ and AWQ at 3 bits
+	$(call in-shards,ablations/quantization_pool.py)
+
 ablation-beyond-paper: install  ## other pools, patterns and budgets than ATV's
 	$(call in-shards,ablations/beyond_paper.py)
 

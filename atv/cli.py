@@ -20,10 +20,12 @@ from atv.commands.dashboard import dashboard
 from atv.commands.evaluate import evaluate
 from atv.commands.finetune import finetune
 from atv.commands.inspect import inspect
+from atv.commands.masks_to_publish import masks_apply, masks_diff, masks_pack
 from atv.commands.models import models
 from atv.commands.options import gathered, options_of, parameters_of, parts_of, with_underscores
 from atv.commands.power import power
 from atv.commands.prune import prune
+from atv.commands.quantize import quantize
 from atv.commands.report import report
 from atv.commands.verify import verify
 from atv.commands.wrong_options import Parser
@@ -35,6 +37,7 @@ from atv.runtime.preemption import Preempted
 LONGEST_ERROR = 1000
 COMMANDS: tuple[Callable[..., None], ...] = (
     prune,
+    quantize,
     evaluate,
     finetune,
     ablate,
@@ -44,9 +47,14 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     report,
     verify,
     card,
+    masks_pack,
+    masks_apply,
+    masks_diff,
     dashboard,
     models,
 )
+# Commands of two words: the functions of masks_pack and the like.
+GROUPS = {"masks": "Masks as something to publish: pack them, put them on a fresh base model, compare two sets."}
 KINDS: dict[str, type[Any]] = {**RULES, "calibration": CalibrationData}
 # Options that need no value.
 SWITCHES = ("print_lmms_eval",)
@@ -56,17 +64,33 @@ def parser(asked: str | None = None) -> Parser:
     """The parser of all commands; plug-ins must have been imported before.
 
     Args:
-        asked: the command whose options alone are added, since those of all take a while; None adds all.
+        asked: the command, or the first word of several, whose options alone are added, since those of all take a
+            while; None adds all.
     """
     top = Parser(prog="atv", description="Prune and decouple Large Vision-Language Models.")
-    commands = top.add_subcommands(required=True, dest="command")
+    commands = {"": top.add_subcommands(required=True, dest="command")}
     for command in COMMANDS:
         summary = (getdoc(command) or "").split("\n\nArgs:")[0]
-        below = Parser(description=summary, epilog=_plugins_help() if command is prune else None)
-        if asked in (None, command.__name__):
+        rules = _plugins_help(command) if command in (prune, quantize) else None
+        below = Parser(description=summary, epilog=rules)
+        if asked in (None, _first_word(command)):
             _add_options(below, command)
-        commands.add_subcommand(command.__name__, below, help=summary.split("\n")[0])
+        group, _, name = command.__name__.rpartition("_")
+        if group not in commands:
+            commands[group] = _add_group(commands[""], group)
+        commands[group].add_subcommand(name, below, help=summary.split("\n")[0])
     return top
+
+
+def _first_word(command: Callable[..., None]) -> str:
+    return command.__name__.partition("_")[0]
+
+
+def _add_group(commands: Any, name: str) -> Any:
+    """Adds a word that stands before several commands, and returns what these are added to."""
+    group = Parser(description=GROUPS[name])
+    commands.add_subcommand(name, group, help=GROUPS[name])
+    return group.add_subcommands(required=True, dest="command")
 
 
 def _add_options(parser: Parser, command: Callable[..., None]) -> None:
@@ -94,11 +118,12 @@ def _add(parser: Parser, heading: str, command: Callable[..., None], said: Mappi
             action.help = said[action.dest]
 
 
-def _plugins_help() -> str:
-    """Every rule with the first line of its docstring."""
-    parts = []
-    for field, base in KINDS.items():
-        kinds = (f"{kind.__name__}: {(getdoc(kind) or '').splitlines()[0]}" for kind in plugins.subclasses(base))
+def _plugins_help(command: Callable[..., None]) -> str:
+    """Every rule that a command takes, with the first line of its docstring."""
+    parts, taken = [], parameters_of(command)
+    for field in filter(taken.__contains__, KINDS):
+        rules = plugins.subclasses(KINDS[field])
+        kinds = (f"{kind.__name__}: {(getdoc(kind) or '').splitlines()[0]}" for kind in rules)
         parts.append(f"{field} - " + "  ".join(kinds))
     return " ".join(parts)
 
@@ -126,11 +151,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = {command.__name__: command for command in COMMANDS}
     try:
         load_plugins(arguments)
-        top = parser(next((word for word in arguments if word in commands), None))
+        first = {_first_word(command) for command in COMMANDS}
+        top = parser(next((word for word in arguments if word in first), None))
         chosen = top.instantiate(top.parse_args(arguments))
-        options = chosen[chosen.command].as_dict()
+        words, given = [chosen.command], chosen[chosen.command]
+        if words[0] in GROUPS:
+            words, given = [*words, given.command], given[given.command]
+        options = given.as_dict()
         options.pop("config", None)
-        command = commands[chosen.command]
+        command = commands["_".join(words)]
         command(**gathered(command, options))
     except (ValueError, OSError) as error:
         print(f"atv: error: {short(error, LONGEST_ERROR)}{_advice(error)}", file=sys.stderr)

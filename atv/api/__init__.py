@@ -12,6 +12,10 @@ from atv.evaluation.benchmarks.as_calibration import BenchmarkAnswers, Benchmark
 from atv.finetuning.folder_run import finetune
 from atv.finetuning.settings import Settings as FinetuningSettings
 from atv.output.pruned_folder import renew_card
+from atv.publishing.applying import apply_masks
+from atv.publishing.difference import diff_masks
+from atv.publishing.packed_masks import pack_masks
+from atv.quantization.quantization_run import quantize
 from atv.verification.folder import verify
 
 __all__ = [
@@ -19,13 +23,17 @@ __all__ = [
     "BenchmarkQuestions",
     "FinetuningSettings",
     "Pathway",
+    "apply_masks",
     "calibration_batches",
     "compare",
     "decouple",
+    "diff_masks",
     "evaluate",
     "finetune",
     "load",
+    "pack_masks",
     "prune",
+    "quantize",
     "questions",
     "renew_card",
     "save",

@@ -24,6 +24,7 @@ def load(
     offload: Offload | None = None,
     device: torch.device | None = None,
     scratch: Path | None = None,
+    quantized: bool = False,
     trust_remote_code: bool = False,
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     """An LVLM and its processor, as every command loads them: in the dtype of its config, from safetensors alone.
@@ -34,6 +35,8 @@ def load(
         offload: "cpu" or "disk": where the decoder's blocks live while they are not pruned.
         device: where an offloaded model runs; None is what Lightning chooses.
         scratch: a folder for what an offloaded model writes while it loads.
+        quantized: whether a folder that ``quantize`` wrote may be loaded, with floats for weights: it can be asked, and
+            is not to be pruned.
         trust_remote_code: whether code that comes with the model may run.
 
     Raises:
@@ -41,7 +44,7 @@ def load(
     """
     folder = model_folder(str(model), trust_remote_code)
     if offload is None:
-        loaded, processor = load_model(folder, trust_remote_code)
+        loaded, processor = load_model(folder, trust_remote_code, quantized)
     else:
         if scratch is None:
             raise ValueError("scratch: an offloaded model needs a folder to write to while it loads")

@@ -12,6 +12,7 @@ from atv.allocation import Allocation
 from atv.criteria import Criterion
 from atv.data.text_files import read_text
 from atv.patterns import Pattern, parse_pattern
+from atv.quantization import Quantizer
 from atv.refinement import Reconstruction, Refinement
 from atv.selection import TokenSelection
 
@@ -22,6 +23,7 @@ RULES: dict[str, type[Any]] = {
     "allocation": Allocation,
     "refine": Refinement,
     "reconstruct": Reconstruction,
+    "method": Quantizer,
 }
 
 

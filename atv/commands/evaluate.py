@@ -59,7 +59,7 @@ def evaluate(
     runner = quiet_trainer(**(trainer or {}))
     suite = evaluation or own_data(model)
     asked = atv.questions(benchmark, data=data, dense=dense, evaluation=suite, split=split, groups=groups)
-    loaded, processor = atv.load(model, trust_remote_code=trust_remote_code)
+    loaded, processor = atv.load(model, quantized=True, trust_remote_code=trust_remote_code)
     report = atv.evaluate(
         loaded,
         processor,

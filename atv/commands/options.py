@@ -9,12 +9,13 @@ from docstring_parser import parse
 
 # Headings in the order of --help; an option stands under one and the same in every command.
 HEADINGS: Mapping[str, tuple[str, ...]] = {
-    "Model": ("folder", "model", "base", "min_pixels", "max_pixels", "offload", "trust_remote_code"),
+    "Model": ("folder", "folders", "model", "base", "min_pixels", "max_pixels", "offload", "trust_remote_code"),
     "Calibration data": ("calibration", "samples", "validation", "max_length"),
     "What is pruned, and how": (
         *("selection", "criterion", "refine", "reconstruct", "pattern", "sparsity", "allocation"),
         *("targets", "propagate"),
     ),
+    "Quantization": ("method", "bits", "group_size"),
     "Picture": ("image", "question", "answer", "sample", "linear"),
     "Questions": ("benchmark", "data", "evaluation", "split", "groups", "max_new_tokens", "dense"),
     "Training": (
@@ -25,7 +26,7 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
         *("file", "sparsities", "patterns", "language", "seeds", "shard", "decide", "budget", "columns", "effect"),
         "power",
     ),
-    "Answers": ("folders", "flips"),
+    "Answers": ("flips",),
     "Results": (*("output", "results", "logger", "scores", "push_to_hub", "entity", "project", "print_lmms_eval"),),
     "Run": ("seed", "batch_size", "workers", "plugin", "trainer"),
 }
@@ -55,6 +56,11 @@ Args:
     pattern: Where zeros may lie: "unstructured" (each row of a weight loses the same share), N:M such as 2:4 (N of
         every M inputs of a row stay), or a class name or dotted path.
     sparsity: Share of the weights to prune, in [0, 1). Default: 0.5, or what N:M implies.
+    method: Rule by which weights are rounded: Nearest, GPTQ, AWQ, or a class of a plug-in, its arguments as for
+        selection.
+    bits: Bits of a weight: 3, 4 or 8.
+    group_size: Number of consecutive inputs of a row that share a scale, or "row" for all of them. Default: 128, or
+        whole rows where that does not divide the inputs of every Linear.
     propagate: Whether a block is calibrated on what the pruned blocks before it give; false calibrates all blocks on
         the dense model (one-shot).
     batch_size: Calibration samples in one forward pass.

@@ -74,7 +74,7 @@ class SparseGPT(Criterion):
         return weight.to(dtype, copy=True).masked_fill_(dead, 0), inverse_root(hessian, self.damping).to(dtype)
 
 
-def inverse_root(hessian: Tensor, damping: float, tries: int = 10) -> Tensor:
+def inverse_root(hessian: Tensor, damping: float, asked_by: str = "SparseGPT", tries: int = 10) -> Tensor:
     """U, upper triangular, with U^T U = (H + damping * mean(diag H) * I)^-1: float64 (n, n).
 
     A damped H that is not positive definite is tried again with ten times the damping, and a warning says so.
@@ -92,5 +92,5 @@ def inverse_root(hessian: Tensor, damping: float, tries: int = 10) -> Tensor:
             identity = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
             return torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True)
         raised = f"damping raised to {damping * 10 ** (power + 1):g}"
-        warnings.warn(f"SparseGPT: X^T X is not positive definite, {raised}", stacklevel=2)
-    raise ValueError(f"criterion: SparseGPT found no damping up to {damping * 10**tries:g} that lets X^T X be inverted")
+        warnings.warn(f"{asked_by}: X^T X is not positive definite, {raised}", stacklevel=2)
+    raise ValueError(f"{asked_by} found no damping up to {damping * 10**tries:g} that lets X^T X be inverted")

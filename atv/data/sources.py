@@ -19,6 +19,7 @@ from atv.everyday.assembly.location import EVERYDAY
 from atv.everyday.assembly.made_folder import read_manifest
 from atv.records.files import read_json
 from atv.records.pruning_report import REPORT, SCHEMA
+from atv.records.quantization_record import QuantizationRecord
 from atv.runtime.hub import is_hub_id
 
 TRAIN = "train"
@@ -26,7 +27,7 @@ TRAIN = "train"
 
 def own_data(model: str) -> str:
     """What calibrates and questions a model unless something else is asked for: "everyday" for the everyday model,
-    wherever its folder lies, and for what was pruned from it; "bundled" for all others."""
+    wherever its folder lies, and for what was made from it; "bundled" for all others."""
     if model == EVERYDAY:
         return EVERYDAY
     with suppress(ValueError, OSError):
@@ -35,6 +36,9 @@ def own_data(model: str) -> str:
     with suppress(ValueError, OSError):
         dense = read_json(Path(model) / REPORT, SCHEMA).get("base") or {}
         return BUNDLED if dense.get("model") in (None, model) else own_data(dense["model"])
+    with suppress(ValueError, OSError):
+        whole = QuantizationRecord.read(Path(model)).model
+        return BUNDLED if whole == model else own_data(whole)
     return BUNDLED
 
 

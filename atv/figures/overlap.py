@@ -35,7 +35,10 @@ def by_block_and_linear(values: Mapping[str, float]) -> pd.DataFrame:
 
 
 def overlap_heatmap(
-    iou: Mapping[str, float], random: float, pools: tuple[str, str] = ("visual-only", "text-only"), note: str = ""
+    iou: Mapping[str, float],
+    random: float,
+    pools: tuple[str, str] = ("visual-only", "text-only calibration"),
+    note: str = "",
 ) -> Figure:
     """Block x Linear, coloured by IoU from the random baseline (dark) to equal masks (bright).
 
@@ -43,7 +46,7 @@ def overlap_heatmap(
         iou: full name of a Linear -> IoU, as ``atv.records.masks.overlap`` gives it.
         random: what two random masks would share, see ``atv.records.masks.random_overlap``; the colour bar begins
             there.
-        pools: what the two calibrations are called.
+        pools: what the two sets of masks are called.
         note: what else the title should say, such as how many samples.
     """
     table = by_block_and_linear(iou)
@@ -67,7 +70,7 @@ def overlap_heatmap(
     ticks = [tick for tick in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0) if tick >= lowest and abs(tick - random) > 0.05]
     bar.ax.set_yticks([random, *ticks], [f"{random:.2f}\nrandom", *(f"{tick:.1f}" for tick in ticks)])
     axes.set_title(
-        f"Masks of {pools[0]} and {pools[1]} calibration{note and ', '}{note}\n"
+        f"Masks of {pools[0]} and {pools[1]}{note and ', '}{note}\n"
         f"{len(iou)} weights, mean IoU {sum(iou.values()) / len(iou):.3f} (two random masks: {random:.3f})",
         fontsize=10,
         loc="left",

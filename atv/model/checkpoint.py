@@ -6,6 +6,7 @@ most. Here either is an error, and so is a quantized weight, whose numbers mean 
 
 import json
 import logging
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
     AutoModelForImageTextToText,
+    CompressedTensorsConfig,
     PreTrainedConfig,
     PreTrainedModel,
     __version__,
@@ -75,6 +77,29 @@ def load_whole(folder: Path, trust_remote_code: bool = False, **options: Any) ->
             that holds NaN or infinite numbers, or that cannot be loaded.
     """
     check_folder(folder, trust_remote_code)
+    return _loaded(folder, trust_remote_code, options)
+
+
+def load_dequantized(folder: Path, trust_remote_code: bool = False) -> PreTrainedModel:
+    """The model of a folder that ``atv quantize`` wrote, each weight what its whole number and scale come to.
+
+    Raises:
+        ValueError: for a folder in another format, or one that lacks a tensor of the model or cannot be loaded.
+    """
+    said = _config_of(folder / "config.json").get("quantization_config") or {}
+    if (found := (said.get("quant_method"), said.get("format"))) != ("compressed-tensors", "pack-quantized"):
+        raise ValueError(f"model: {str(folder)!r} is quantized as {found}; only what `atv quantize` writes is read")
+    with warnings.catch_warnings():
+        # That config.json has such a field as well.
+        warnings.filterwarnings("ignore", message="You passed `quantization_config`")
+        try:
+            how = CompressedTensorsConfig(dequantize=True)
+        except ImportError as error:
+            raise ValueError("model: it needs compressed-tensors: pip install 'atv[quantization]'") from error
+        return _loaded(folder, trust_remote_code, {"quantization_config": how})
+
+
+def _loaded(folder: Path, trust_remote_code: bool, options: dict[str, Any]) -> PreTrainedModel:
     settings: dict[str, Any] = {"use_safetensors": True, "dtype": "auto", "local_files_only": True}
     settings |= {"trust_remote_code": trust_remote_code, "output_loading_info": True, "ignore_mismatched_sizes": True}
     with _quiet():
@@ -124,13 +149,18 @@ def _require_finite(model: PreTrainedModel, folder: Path) -> None:
         raise ValueError(f"model: {name} in {str(folder)!r} holds NaN or infinite numbers; fetch or save it again")
 
 
-def _check_config(file: Path, trust_remote_code: bool) -> None:
+def _config_of(file: Path) -> dict[str, Any]:
     try:
         config = json.loads(file.read_text(encoding="utf-8-sig"))
     except (ValueError, OSError) as error:
         raise ValueError(f"model: {file} cannot be read: {short(error)}") from error
     if not isinstance(config, dict):
         raise ValueError(f"model: {file} must map names to values, it holds a {type(config).__name__}")
+    return config
+
+
+def _check_config(file: Path, trust_remote_code: bool) -> None:
+    config = _config_of(file)
     for field, settings in _quantizations(config):
         method = settings.get("quant_method") or settings.get("format") or "some method"
         raise ValueError(f"model: {file}: {field} says that its weights are quantized ({method}), so it {_INSTEAD}")

@@ -8,8 +8,9 @@ from atv.bundled import BUNDLED, BUNDLED_MODEL
 from atv.data.chat_template import require_chat_template
 from atv.data.wording import reason
 from atv.everyday.assembly.location import EVERYDAY, made_model
-from atv.model.checkpoint import check_folder, load_whole
+from atv.model.checkpoint import check_folder, load_dequantized, load_whole
 from atv.model.processor_fit import require_fit
+from atv.records.quantization_record import QUANTIZATION
 from atv.runtime.hub import fetch_model, is_hub_id
 
 
@@ -37,17 +38,23 @@ def model_folder(model: str, trust_remote_code: bool = False) -> Path:
     return folder
 
 
-def load_model(folder: Path, trust_remote_code: bool = False) -> tuple[PreTrainedModel, ProcessorMixin]:
+def load_model(
+    folder: Path, trust_remote_code: bool = False, quantized: bool = False
+) -> tuple[PreTrainedModel, ProcessorMixin]:
     """Model (in the dtype that its config names, safetensors only) and processor of a folder.
+
+    ``quantized`` says that one which ``atv quantize`` wrote may be loaded as well, with floats for weights.
 
     Raises:
         ValueError: for a folder whose model is quantized, not whole, or none that can be loaded, or a processor that
             cannot be used or does not fit the model.
     """
-    check_folder(folder, trust_remote_code)
+    few_bits = quantized and (folder / QUANTIZATION).is_file()
+    if not few_bits:
+        check_folder(folder, trust_remote_code)
     # First, because it is small: what is wrong with it is known before gigabytes are read.
     processor = load_processor(folder, trust_remote_code)
-    model = load_whole(folder, trust_remote_code)
+    model = (load_dequantized if few_bits else load_whole)(folder, trust_remote_code)
     require_fit(processor, model)
     return model, processor
 

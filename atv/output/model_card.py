@@ -32,7 +32,7 @@ def card(report: PruningReport) -> str:
     """The text, front matter of the Hugging Face hub first."""
     base, (plan,) = _base(report), report.plans.values()
     parts = [
-        f"---\n{_front_matter(base)}\n---\n",
+        f"---\n{_front_matter(base, library_name='transformers', pipeline_tag='image-text-to-text')}\n---\n",
         f"# {_short(base.model)}, {report.sparsity:.0%} of the decoder pruned\n",
         f"`{base.model}` ({base.kind}) with {report.sparsity:.2%} of its decoder's target weights, "
         f"{report.whole_model_sparsity:.2%} of all its parameters, {_gone(report)}: scored by "
@@ -65,21 +65,45 @@ def _form(report: PruningReport) -> str:
     return f"It is an ordinary smaller model ({report.sizes}), and loads as the base model does."
 
 
+def write_masks_card(folder: Path, report: PruningReport, digest: str, updated: bool) -> None:
+    """Writes README.md of published masks; ``digest`` is the base model's SHA-256."""
+    with atomic(folder / "README.md") as path:
+        path.write_text(masks_card(report, digest, updated), encoding="utf-8")
+
+
+def masks_card(report: PruningReport, digest: str, updated: bool) -> str:
+    """The text of published masks' card; ``updated`` says that kept weights are not the base model's."""
+    base, (plan,) = _base(report), report.plans.values()
+    kept = "`delta.safetensors` has what the kept weights became." if updated else "Kept weights are the base model's."
+    parts = [
+        f"---\n{_front_matter(base, library_name='atv')}\n---\n",
+        f"# Masks for {_short(base.model)}, {report.sparsity:.0%} of the decoder\n",
+        f"Which weights of `{base.model}` ({base.kind}) to set to zero, one bit a weight: {report.sparsity:.2%} of its "
+        f"decoder's target weights, {report.whole_model_sparsity:.2%} of all its parameters. {kept} No other weight of "
+        "the base model is here; its licence is its own.\n",
+        "```bash\natv masks apply FOLDER --base MODEL --output PRUNED\n```\n",
+        "writes the pruned model as it was, bit for bit. MODEL is the base model, whose weights have the SHA-256 "
+        f"`{digest}`; another one is refused.\n",
+        "## How they were made\n",
+        _settings(report, plan),
+        "\n## Sparsity by kind of Linear and block, %\n",
+        _sparsities(report),
+        *_scores(report),
+        *_finetuning(report),
+    ]
+    return "\n".join(parts) + "\n"
+
+
 def _base(report: PruningReport) -> BaseModel:
     """Reports of earlier runs may not say what was pruned."""
     return report.base or BaseModel("unknown", None, "unknown", "unknown")
 
 
-def _front_matter(base: BaseModel) -> str:
+def _front_matter(base: BaseModel, **fields: str) -> str:
     # Only a name on the hub can be linked: one slash, and no folder's.
     on_hub = base.model.count("/") == 1 and not Path(base.model).exists() and base.model[0] not in "./~"
-    data = ModelCardData(
-        base_model=base.model if on_hub else None,
-        library_name="transformers",
-        pipeline_tag="image-text-to-text",
-        tags=["atv", "pruning", "sparse", base.type],
-    )
-    return data.to_yaml().strip()
+    tags = ["atv", "pruning", "sparse", base.type]
+    return ModelCardData(base_model=base.model if on_hub else None, **fields, tags=tags).to_yaml().strip()
 
 
 def _settings(report: PruningReport, plan: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -33,6 +33,16 @@ def weights_digest(weights: Iterable[tuple[str, Tensor]]) -> str:
         state.update(f"{name}{tuple(weight.shape)}{weight.dtype}".encode())
         flat = weight.detach().reshape(-1)
         state.update(_bytes(flat[:: max(1, len(flat) // _PROBES)]))
+    return state.hexdigest()
+
+
+def whole_digest(names: Iterable[str], tensor: Callable[[str], Tensor]) -> str:
+    """SHA-256, in hexadecimal, of every tensor's name, dtype, shape and bytes, in the names' order, one at a time."""
+    state = hashlib.sha256()
+    for name in sorted(names):
+        value = tensor(name).detach().cpu().contiguous()
+        state.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
+        state.update(value.view(-1).view(torch.uint8).numpy().data)
     return state.hexdigest()
 
 

@@ -71,6 +71,19 @@ def writable(folder: str | Path, field: str) -> Path:
         raise ValueError(f"{field}: cannot write to {str(folder)!r}: {error}") from error
 
 
+def empty_folder(folder: str | Path, field: str) -> Path:
+    """The folder, made if need be.
+
+    Raises:
+        ValueError: when nothing can be written there, or something lies there.
+    """
+    target = writable(folder, field)
+    # A killed command may have left hidden ones of its own.
+    if any(not file.name.startswith(".") for file in target.iterdir()):
+        raise ValueError(f"{field}: {str(folder)!r} is not empty; name another folder")
+    return target
+
+
 def require_space(folder: Path, needed: int, field: str) -> None:
     """Checks that ``needed`` bytes fit, those that the folder holds already included.
 

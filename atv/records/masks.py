@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -122,9 +122,14 @@ def overlap(masks_a: Mapping[str, Tensor], masks_b: Mapping[str, Tensor]) -> dic
     return {name: _iou(packed.numpy(), second[name].numpy()) for name, packed in first.items()}
 
 
-def random_overlap(kept: float) -> float:
-    """The IoU to expect of two random masks that each keep this share of the entries: 1/3 for a half."""
-    return kept / (2 - kept)
+def random_overlap(kept: float, other: float | None = None) -> float:
+    """The IoU to expect of two random masks that each keep this share of the entries: 1/3 for a half.
+
+    Where the second keeps another share, ``other`` is it.
+    """
+    second = kept if other is None else other
+    either = kept + second - kept * second
+    return kept * second / either if either else 1.0
 
 
 def _iou(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
@@ -133,11 +138,13 @@ def _iou(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     return int(np.bitwise_count(a & b).sum()) / union if union else 1.0
 
 
-def save_masks(path: str | Path, masks: Mapping[str, Tensor]) -> None:
-    """Writes ``PackedMasks.packed`` of bool masks (out, in); the shapes are in the metadata."""
+def save_masks(path: str | Path, masks: Mapping[str, Tensor], origin: Mapping[str, str] | None = None) -> None:
+    """Writes ``PackedMasks.packed`` of bool masks (out, in); the shapes are in the metadata, and ``origin``, if given:
+    what the masks were made on."""
     masks = PackedMasks(masks)
+    told = {} if origin is None else {"origin": json.dumps(dict(origin))}
     with atomic(Path(path)) as temporary:
-        save_file(masks.packed, temporary, {"format": MASK_FORMAT, "shapes": json.dumps(masks.shapes)})
+        save_file(masks.packed, temporary, {"format": MASK_FORMAT, "shapes": json.dumps(masks.shapes)} | told)
         _order_header(temporary)
 
 
@@ -161,8 +168,22 @@ def load_masks(path: str | Path) -> PackedMasks:
         ValueError: for a file of another format.
     """
     with safe_open(path, "pt") as file:
-        metadata = file.metadata() or {}
-        if metadata.get("format") != MASK_FORMAT:
-            raise ValueError(f"{path}: expected format {MASK_FORMAT}, got {metadata.get('format')!r}")
-        shapes = json.loads(metadata["shapes"])
+        shapes = json.loads(_metadata(path, file)["shapes"])
         return PackedMasks.of_packed({name: file.get_tensor(name) for name in shapes}, shapes)
+
+
+def masks_origin(path: str | Path) -> dict[str, str]:
+    """What the masks of a file were made on, as ``save_masks`` was told; empty where it was not.
+
+    Raises:
+        ValueError: for a file of another format.
+    """
+    with safe_open(path, "pt") as file:
+        return dict(json.loads(_metadata(path, file).get("origin", "{}")))
+
+
+def _metadata(path: str | Path, file: Any) -> dict[str, str]:
+    metadata = file.metadata() or {}
+    if metadata.get("format") != MASK_FORMAT:
+        raise ValueError(f"{path}: expected format {MASK_FORMAT}, got {metadata.get('format')!r}")
+    return metadata

@@ -73,9 +73,14 @@ class BaseCheck:
 
     def check_equal(self, name: str, ours: Tensor, theirs: Tensor, where: str = "") -> None:
         """Raises VerificationError unless both are the same bits."""
-        if not torch.equal(_bits(ours), _bits(theirs)):
-            differing = (_bits(ours) != _bits(theirs)).view(*ours.shape, -1).any(-1).nonzero()
-            raise VerificationError(f"{name} differs from the base model's{where}: first at {_at(differing)}")
+        check_same_bits(name, ours, theirs, f"the base model's{where}")
+
+
+def check_same_bits(name: str, ours: Tensor, theirs: Tensor, others: str = "what was packed of it") -> None:
+    """Raises VerificationError unless both are the same bits; the message calls the second ``others``."""
+    if not torch.equal(_bits(ours), _bits(theirs)):
+        differing = (_bits(ours) != _bits(theirs)).view(*ours.shape, -1).any(-1).nonzero()
+        raise VerificationError(f"{name} differs from {others}: first at {_at(differing)}")
 
 
 def check_tensors(

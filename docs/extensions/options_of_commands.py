@@ -25,7 +25,7 @@ class Commands(SphinxDirective):
 
 def _section(command: Callable[..., None]) -> Iterator[str]:
     doc = parse(getdoc(command) or "")
-    yield f"## atv {command.__name__}\n"
+    yield f"## atv {command.__name__.replace('_', ' ')}\n"
     yield f"{doc.short_description}\n"
     yield f"{doc.long_description or ''}\n"
     for heading, options in groupby(options_of(command), key=lambda option: option.heading):

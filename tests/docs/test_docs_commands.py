@@ -18,6 +18,7 @@ LESS = {
     "inspect": ["--samples", "10"],
     "evaluate": ["--evaluation", "questions"],
     "finetune": ["--samples", "4"],
+    "quantize": ["--samples", "4"],
 }
 # What needs several devices, the hub or a benchmark's data is run by the tests of those.
 NOT_HERE = ("--trainer.", "--benchmark", "lmms-lab/", "--print-lmms-eval", "--plugin captions.py", "vllm.jsonl")
@@ -66,6 +67,7 @@ def run(command, paths):
         pytest.param("extending", marks=pytest.mark.slow),
         pytest.param("outputs", marks=pytest.mark.slow),
         pytest.param("prune", marks=pytest.mark.slow),
+        pytest.param("quantization", marks=pytest.mark.slow),
         pytest.param("compare", marks=pytest.mark.slow),
     ],
 )

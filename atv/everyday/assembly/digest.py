@@ -4,18 +4,14 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
+
+from atv.records.digests import whole_digest
 
 
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256, in hexadecimal, of every tensor's name, dtype, shape and bytes, in the names' order."""
-    state = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        state.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        state.update(tensor.view(-1).view(torch.uint8).numpy().data)
-    return state.hexdigest()
+    return whole_digest(tensors, tensors.__getitem__)
 
 
 def model_digest(model: nn.Module, prefix: str = "") -> str:

@@ -1,0 +1,87 @@
+"""Which tokens should calibrate quantization? (A public report says that pictures help GPTQ and hurt AWQ.)"""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from atv.ablation.base import Ablation
+from atv.ablation.cell import Cell
+from atv.ablation.charts import PALETTE, averages, counts, points
+from atv.ablation.findings import Finding
+from atv.ablation.results import Results
+from atv.api import Pathway
+from atv.criteria import PoolStatistics
+from atv.quantization import AWQ, GPTQ, Grid, Quantizer
+from atv.refinement import Reconstruction
+from atv.selection import AllTokens, DriftTopK, TextOnly, TokenSelection, VisualOnly, WeightedPools
+
+POOLS: Mapping[str, TokenSelection] = {
+    "text": TextOnly(),
+    "visual": VisualOnly(),
+    "mixed": AllTokens(),
+    "ATV": DriftTopK(),
+    "answers + 0.3 visual": WeightedPools(text=0, visual=0.3, answers=1),
+}
+METHODS: Mapping[str, Quantizer] = {"GPTQ": GPTQ(), "AWQ": AWQ()}
+# Off the grid of the everyday model's own weights, which are of 4 bits in groups of 32.
+BITS = 3
+
+
+class Rounded(Reconstruction):
+    """Weights as quantization leaves them, a scale a row; AWQ's scales of channels are undone in each Linear by itself.
+
+    Args:
+        method: how they are rounded.
+        bits: of a weight.
+    """
+
+    needs_gram = True
+
+    def __init__(self, method: Quantizer, bits: int) -> None:
+        self.method, self.bits = method, bits
+
+    def reconstruct(self, weight: Tensor, mask: Tensor, pool: PoolStatistics) -> Tensor:
+        grid, kept = Grid(self.bits, weight.shape[1]), mask.to(weight.device)
+        if not self.method.scales_channels:
+            return self.method.quantize(weight, kept, pool, grid).weight
+        scale = self.method.channel_scale({"": weight}, {"": kept}, pool, grid).to(weight.device)
+        scaled = PoolStatistics(pool.norm / scale.to(pool.norm), pool.x_x("AWQ") / scale / scale[:, None])
+        return self.method.quantize(weight * scale, kept, scaled, grid).weight / scale
+
+
+class QuantizationPool(Ablation):
+    """GPTQ and AWQ at 3 bits a weight and a scale a row, of the dense model, calibrated on text tokens, visual tokens,
+    both, ATV's pool, and answers with visual tokens that weigh 0.3 together."""
+
+    name = "quantization_pool"
+    question = "Which tokens should calibrate quantization, and are they the same for GPTQ and AWQ?"
+    seeds = 3
+
+    def cells(self, seed: int) -> Sequence[Cell]:
+        grid = [Cell({"method": "dense", "pool": "-"})]
+        for name, method in METHODS.items():
+            for pool, selection in POOLS.items():
+                rounded = Pathway(selection, 0.0, criterion="Magnitude", reconstruct=Rounded(method, BITS))
+                grid.append(Cell({"method": name, "pool": pool}, {"both": rounded}, seed=seed))
+        return grid
+
+    def figure(self, table: pd.DataFrame, results: Results) -> Figure:
+        average = averages(table)
+        figure, panels = plt.subplots(1, 2, figsize=(9, 3), sharex=True, sharey=True, layout="constrained")
+        for axes, name, color in zip(panels, METHODS, PALETTE, strict=False):
+            points(axes, average[average["method"] == name], list(POOLS), "pool", color)
+            axes.set(title=name, xlabel="average retention (%)")
+        figure.suptitle(f"{BITS} bits by calibration pool, {counts(average)}", fontsize=10)
+        return figure
+
+    def findings(self, results: Results) -> Sequence[Finding]:
+        def over(method: str, one: str, two: str) -> Finding:
+            first, second = ({"method": method, "pool": pool} for pool in (one, two))
+            gain, count = results.difference(first, second), results.count(**first)
+            claim = f"{method}: calibrated on {one} tokens it keeps more than on {two} tokens."
+            return Finding(claim, "", gain, "points of retention", count=count)
+
+        return [over("GPTQ", "mixed", "text"), over("AWQ", "text", "mixed"), over("GPTQ", "ATV", "mixed")]

@@ -1,0 +1,70 @@
+"""``atv masks pack``, ``atv masks apply`` and ``atv masks diff``"""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+import atv
+
+
+def masks_pack(folder: Path, base: str, output: Path, trust_remote_code: bool = False) -> None:
+    """Pack what is to be published of a pruned model: its masks, one bit a weight, with a card.
+
+    Writes masks.safetensors, which says which model the masks were made on, report.json, a card, where kept weights
+    were updated or trained what they became (compressed), and the processor where it is not the base model's. The
+    folder is verified against its base model first. Nothing leaves this machine.
+
+    Args:
+        base: Dense model that was pruned: a folder, a hub id, "bundled" or "everyday".
+        output: Folder to write to: new or empty.
+    """
+    files = atv.pack_masks(folder, output, base, trust_remote_code=trust_remote_code)
+    console = Console()
+    table = Table("file", "bytes")
+    for name, size in files.items():
+        table.add_row(name, f"{size:,}")
+    console.print(table)
+    console.print(f"packed into {output}", soft_wrap=True, highlight=False)
+
+
+def masks_apply(folder: Path, base: str, output: Path, trust_remote_code: bool = False) -> None:
+    """Make the pruned model of published masks and their base model, every tensor as it was, bit for bit.
+
+    Args:
+        folder: Folder of published masks, as atv masks pack writes it.
+        base: Model that the masks were made on: a folder, a hub id, "bundled" or "everyday". Another one is refused.
+        output: Folder to write the pruned model to: new or empty.
+    """
+    report = atv.apply_masks(folder, output, base, trust_remote_code=trust_remote_code)
+    done = f"{report.sparsity:.2%} of the target Linears are zero, as when they were packed; written to {output}"
+    Console().print(done, soft_wrap=True, highlight=False)
+
+
+def masks_diff(folders: list[str], output: Path | None = None) -> None:
+    """Compare two sets of masks: the overlap of what they keep, by block and kind of Linear.
+
+    Overlap is the intersection over the union of the weights that both keep: 1 for equal masks.
+
+    Args:
+        folders: Two folders with masks.safetensors, pruned models or published masks, or two such files.
+        output: Folder for overlap.csv and overlap.png. Default: nothing is written.
+    """
+    if len(folders) != 2:
+        raise ValueError(f"folders: expected two folders or files with masks, got {len(folders)}")
+    difference = atv.diff_masks(*folders)
+    console = Console()
+    table = Table("block", *(str(kind) for kind in difference.table.columns))
+    for block, row in difference.table.iterrows():
+        table.add_row(str(block), *("" if value != value else f"{value:.3f}" for value in row))
+    console.print(table)
+    first, second = difference.kept
+    console.print(
+        f"mean overlap {difference.mean:.3f} (random masks: {difference.random:.3f}); {difference.same:.2%} of the "
+        f"weights alike; kept: {first:.2%} and {second:.2%}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    if output is not None:
+        difference.write(output)
+        console.print(f"overlap.csv and overlap.png are in {output}", soft_wrap=True, highlight=False)

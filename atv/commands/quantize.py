@@ -1,0 +1,73 @@
+"""``atv quantize``"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonargparse import lazy_instance
+from rich.console import Console
+from rich.table import Table
+
+import atv
+from atv.data import CalibrationData
+from atv.quantization import GPTQ, Quantizer
+from atv.records.quantization_record import QuantizationRecord
+from atv.runtime.trainer import quiet_trainer
+from atv.selection import DriftTopK, TokenSelection
+
+
+def quantize(
+    folder: Path,
+    output: Path,
+    calibration: str | CalibrationData | None = None,
+    samples: int = 128,
+    max_length: int | None = None,
+    batch_size: int = 8,
+    selection: TokenSelection = lazy_instance(DriftTopK),
+    method: Quantizer = lazy_instance(GPTQ),
+    bits: int = 4,
+    group_size: int | Literal["row"] | None = None,
+    targets: list[str] | None = None,
+    seed: int = 0,
+    plugin: list[Path] | Path | None = None,
+    trainer: dict[str, Any] | None = None,
+    trust_remote_code: bool = False,
+) -> None:
+    """Round a pruned model's weights to few bits; what pruning set to zero stays exactly zero.
+
+    The Linears of the decoder become whole numbers with scales (compressed-tensors, pack-quantized), in a folder that
+    from_pretrained loads. The same command goes on from the last finished block where it was killed.
+
+    Args:
+        folder: Folder of a pruned model, as atv prune writes it, or of any other model.
+        output: Folder to write the quantized model to: new, empty, or with an unfinished run of the same command.
+        targets: Names or shell patterns of the Linears to round, such as q_proj or *.mlp.*. Default: all in the
+            decoder's blocks.
+    """
+    runner = quiet_trainer(**(trainer or {}))
+    record = atv.quantize(
+        folder,
+        output,
+        calibration,
+        samples=samples,
+        max_length=max_length,
+        batch_size=batch_size,
+        selection=selection,
+        method=method,
+        bits=bits,
+        group_size=group_size,
+        targets=targets,
+        seed=seed,
+        trainer=runner,
+        trust_remote_code=trust_remote_code,
+    )
+    if runner.is_global_zero:
+        _show(record, output)
+
+
+def _show(record: QuantizationRecord, output: Path) -> None:
+    console, table = Console(), Table("kind of Linear", "error of its outputs, % of their squares")
+    for kind, error in record.by_kind().items():
+        table.add_row(kind, f"{100 * error:.3f}")
+    console.print(table)
+    before, after = (record.bytes[when] / 1e6 for when in ("before", "after"))
+    console.print(f"{before:.1f} MB are {after:.1f} MB now; written to {output}", soft_wrap=True, highlight=False)

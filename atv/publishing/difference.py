@@ -1,0 +1,92 @@
+"""How two sets of masks differ."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from safetensors import SafetensorError
+
+from atv.figures.overlap import by_block_and_linear, overlap_heatmap
+from atv.records.files import atomic, writable
+from atv.records.masks import PackedMasks, load_masks, overlap, random_overlap
+from atv.records.pruning_report import MASKS
+
+
+@dataclass(frozen=True)
+class MaskDifference:
+    """What two sets of masks share.
+
+    Attributes:
+        names: what the two are called.
+        iou: Linear or expert -> intersection over union of the weights that the two keep, in [0, 1].
+        kept: share of all weights that each keeps.
+        same: share of all weights of which both say the same.
+    """
+
+    names: tuple[str, str]
+    iou: dict[str, float]
+    kept: tuple[float, float]
+    same: float
+
+    @property
+    def mean(self) -> float:
+        """The IoU, mean over Linears and experts."""
+        return sum(self.iou.values()) / len(self.iou)
+
+    @property
+    def random(self) -> float:
+        """The IoU to expect of two random masks that keep as many."""
+        return random_overlap(*self.kept)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """IoU with a row a block and a column a kind of Linear."""
+        return by_block_and_linear(self.iou)
+
+    def write(self, folder: str | Path) -> None:
+        """Writes overlap.csv and overlap.png."""
+        target = writable(folder, "output")
+        with atomic(target / "overlap.csv") as path:
+            self.table.to_csv(path)
+        with atomic(target / "overlap.png") as path:
+            overlap_heatmap(self.iou, self.random, self.names).savefig(path, format="png", dpi=120)
+
+
+def diff_masks(first: str | Path, second: str | Path) -> MaskDifference:
+    """Compares two sets of masks: mask files, or folders with masks.safetensors (pruned models, published masks).
+
+    Raises:
+        ValueError: for a path without masks, or masks of other weights.
+    """
+    a, b = _masks(Path(first)), _masks(Path(second))
+    if not a.keys() & b.keys():
+        raise ValueError(f"folders: {str(first)!r} and {str(second)!r} have masks of different weights")
+    iou = overlap(a, b)
+    total = sum(out * width for out, width in a.shapes.values())
+    return MaskDifference(
+        (Path(first).name, Path(second).name),
+        iou,
+        (_count(a, a, np.bitwise_and) / total, _count(b, b, np.bitwise_and) / total),
+        1 - _count(a, b, np.bitwise_xor) / total,
+    )
+
+
+def _masks(path: Path) -> PackedMasks:
+    file = path / MASKS if path.is_dir() else path
+    if not file.is_file():
+        raise ValueError(f"folders: no such file {str(file)!r}; name a mask file, or a folder with {MASKS}")
+    try:
+        return load_masks(file)
+    except SafetensorError as error:
+        raise ValueError(f"folders: {str(file)!r} is no whole mask file: {error}") from error
+
+
+def _count(a: PackedMasks, b: PackedMasks, joined: Callable[..., np.ndarray]) -> int:
+    """How many bits are set in what two sets of masks make together; padding is zero in both."""
+
+    second = b.packed
+    return sum(
+        int(np.bitwise_count(joined(bits.numpy(), second[name].numpy())).sum()) for name, bits in a.packed.items()
+    )

@@ -1,0 +1,97 @@
+"""What is published of a pruned model: its masks, and what else a fresh base model needs to become it again."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from atv.evaluation.identity import asking
+from atv.model.loading import load_processor, model_folder
+from atv.model.parameters import View, targets_by_parameter
+from atv.output.model_card import write_masks_card
+from atv.output.pruned_folder import read_pruned
+from atv.publishing.delta import delta, patched
+from atv.records.digests import whole_digest
+from atv.records.files import atomic, empty_folder
+from atv.records.masks import PackedMasks, save_masks
+from atv.records.pruning_report import MASKS, BaseModel
+from atv.verification.folder import Verification
+from atv.verification.saved_model import SavedModel, opened
+from atv.verification.weight_checks import check_same_bits
+
+DELTA, DELTA_FORMAT, PROCESSOR = "delta.safetensors", "atv-delta/1", "processor"
+
+
+def pack_masks(
+    folder: str | Path, output: str | Path, base: str | Path, *, trust_remote_code: bool = False
+) -> dict[str, int]:
+    """Writes what is to be published of a pruned model: its masks, and what a fresh base model needs to become it.
+
+    masks.safetensors has one bit a weight, and in its metadata name, revision and SHA-256 of the base model, and the
+    SHA-256 of what it becomes. Where kept weights were updated or trained, delta.safetensors has what they became,
+    compressed; where the processor is not the base model's, processor/ has it. The folder is verified first.
+
+    Args:
+        folder: of a pruned model.
+        output: folder to write: new or empty.
+        base: the model that was pruned: a folder, hub id, or "bundled".
+        trust_remote_code: whether code that comes with the model may run.
+
+    Returns:
+        File -> its bytes.
+
+    Raises:
+        ValueError: for a folder that is no pruned model, or a smaller one of which structures were taken out whole, or
+            an output that is not empty.
+        VerificationError: where it is not what its masks and its base model say, naming the tensor.
+    """
+    source, dense, target = Path(folder), model_folder(str(base)), empty_folder(output, "output")
+    report = read_pruned(source)
+    if report.smaller:
+        raise ValueError(f"folder: {str(source)!r} is a smaller model ({report.sizes}), to be published whole")
+    Verification(source, dense, 0, trust_remote_code).run()
+    with opened(source, trust_remote_code) as pruned, opened(dense, trust_remote_code) as fresh:
+        dense_digest, digest = (whole_digest(model.tensors, model.tensor) for model in (fresh, pruned))
+        updates = updates_of(pruned, fresh, report.masks) if report.updates_weights or report.finetuning else {}
+        told = report.base or BaseModel(str(base), None, type(fresh.lvlm.model).__name__, "unknown")
+    origin = {"model": told.model, "revision": told.revision or "", "class": told.kind}
+    save_masks(target / MASKS, report.masks, origin | {"digest": dense_digest, "becomes": digest})
+    if updates:
+        with atomic(target / DELTA) as path:
+            save_file(updates, path, {"format": DELTA_FORMAT})
+    _pack_processor(source, dense, target, trust_remote_code)
+    report.write(target)
+    write_masks_card(target, report, dense_digest, bool(updates))
+    return {str(file.relative_to(target)): file.stat().st_size for file in sorted(target.rglob("*")) if file.is_file()}
+
+
+def updates_of(pruned: SavedModel, fresh: SavedModel, masks: PackedMasks) -> dict[str, Tensor]:
+    """Tensor -> what the values that masks keep became, of those that changed; each is unpacked again and compared."""
+    views, found = targets_by_parameter(fresh.lvlm), {}
+    for name in pruned.tensors:
+        ours, theirs = pruned.tensor(name), fresh.tensor(name)
+        kept = kept_places(theirs, views.get(name, {}), masks)
+        new, old = ours[kept], theirs[kept]
+        if not torch.equal(new.view(torch.uint8), old.view(torch.uint8)):
+            found[name] = delta(new, old)
+            old = patched(old, found[name])
+        check_same_bits(name, ours, torch.zeros_like(theirs).masked_scatter_(kept, old))
+    return found
+
+
+def kept_places(values: Tensor, views: Mapping[str, View], masks: PackedMasks) -> Tensor:
+    """Where masks prune nothing of a parameter: bool, of its shape, False for what a target's mask prunes."""
+    kept = torch.ones_like(values, dtype=torch.bool)
+    for target, view in views.items():
+        if target in masks:
+            view(kept).copy_(masks[target])
+    return kept
+
+
+def _pack_processor(source: Path, dense: Path, target: Path, trust_remote_code: bool) -> None:
+    """Writes the processor where it reads words or pictures otherwise than the base model's, as under --max_pixels."""
+    processor = load_processor(source, trust_remote_code)
+    if asking(processor) != asking(load_processor(dense, trust_remote_code)):
+        processor.save_pretrained(target / PROCESSOR)

@@ -1,0 +1,71 @@
+"""Rounding to nearest, of channels scaled by how active they are."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from atv.criteria import PoolStatistics
+from atv.quantization.base import Quantizer, lost
+from atv.quantization.whole_numbers import Grid, Quantized, exact, storable
+
+
+class AWQ(Quantizer):
+    """AWQ (arXiv 2306.00978): channels times s_j = x_j^a / sqrt(max s min s), what feeds them divided by s; then clips.
+
+    x_j is the root mean square of channel j over the pool, which it holds, where the authors take the mean of absolute
+    values; a is the one of a grid in [0, 1) whose scales lose least on the pool's outputs, tr(D G D^T) with
+    D = Q(W s) / s - W, over all weights that read the channels. Then each group's scale is lowered by the share, down
+    to a half, that loses least within the group; the authors leave queries and keys out of this, here all take part.
+    Zeros stay zeros under s.
+
+    Args:
+        exponents: how many a are tried.
+        clips: how many shares are tried; 1 clips nothing.
+
+    Raises:
+        ValueError: for an argument out of range.
+    """
+
+    scales_channels = True
+
+    def __init__(self, exponents: int = 20, clips: int = 10) -> None:
+        for name, value in (("exponents", exponents), ("clips", clips)):
+            if value < 1:
+                raise ValueError(f"{name}: expected at least 1, got {value}")
+        self.exponents, self.clips = exponents, clips
+
+    def channel_scale(
+        self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], pool: PoolStatistics, grid: Grid
+    ) -> Tensor:
+        gram = pool.x_x(type(self).__name__)
+        least, best = float("inf"), torch.ones_like(pool.norm)
+        for step in range(self.exponents):
+            scale = (pool.norm / pool.norm.max().clamp(min=1e-30)).clamp(min=1e-4) ** (step / self.exponents)
+            scale = scale / (scale.max() * scale.min()).sqrt()
+            loss = sum(self._loss(weight, masks[name], gram, scale, grid) for name, weight in weights.items())
+            if loss < least:
+                least, best = loss, scale
+        return best
+
+    def _loss(self, weight: Tensor, mask: Tensor, gram: Tensor, scale: Tensor, grid: Grid) -> float:
+        own = scale.to(weight.device)
+        dense = exact(weight).masked_fill(~mask, 0)
+        scaled = dense * own
+        rounded = grid.rounded(scaled, grid.scales(scaled, weight.dtype), mask).weight
+        return lost(exact(rounded) / own - dense, gram)
+
+    def quantize(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, grid: Grid) -> Quantized:
+        dense = exact(weight).masked_fill(~mask, 0)
+        gram = pool.x_x(type(self).__name__).to(dense)
+        inside = gram.view(len(gram) // grid.width, grid.width, -1, grid.width).diagonal(dim1=0, dim2=2)
+        whole = grid.scales(dense, dense.dtype)
+        best = storable(whole, weight.dtype)
+        least = torch.full_like(whole, torch.inf)
+        for step in range(self.clips):
+            scale = storable(whole * (1 - step / (2 * self.clips)), weight.dtype)
+            difference = grid.grouped(exact(grid.rounded(dense, scale, mask).weight) - dense)
+            loss = torch.einsum("ogi,ijg,ogj->og", difference, inside, difference)
+            best = torch.where(loss < least, scale, best)
+            least = torch.minimum(loss, least)
+        return grid.rounded(dense, best, mask)

@@ -1,0 +1,204 @@
+"""Quantization block by block: each is rounded by what the rounded blocks before it give, as pruning does."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from atv.calibration.attention_and_outputs import Recorder
+from atv.calibration.callbacks import BlockCallback, Drift
+from atv.calibration.loop import BlockwiseCalibration, number
+from atv.calibration.pool import Pool
+from atv.calibration.samples import Sample
+from atv.calibration.stopping import Preemption
+from atv.calibration.whole_set import whole_set
+from atv.criteria import PoolStatistics
+from atv.model.lvlm import LVLM
+from atv.plugins import ContractError
+from atv.quantization.base import Quantizer, lost
+from atv.quantization.feeding import Feed, feeds
+from atv.quantization.whole_numbers import Grid, Quantized
+from atv.records.digests import tensors_digest
+from atv.records.pruning_report import BOTH, BlockReport
+from atv.records.run_folder import FinishedBlock, RunFolder
+from atv.runtime.ranks import agree
+from atv.runtime.trainer import running
+from atv.selection import TokenSelection
+
+WHOLE, SCALE, ERROR = "weight_whole", "weight_scale", "error"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is quantized, and how: Linears, the masks of those that were pruned, the grid of each, rule and method."""
+
+    targets: Mapping[str, nn.Linear]
+    masks: Mapping[str, Tensor]
+    grids: Mapping[str, Grid]
+    method: Quantizer
+    selection: TokenSelection
+    seed: int = 0
+
+    def mask(self, name: str) -> Tensor:
+        """bool (out, in) on the weight's device, True = kept."""
+        weight = self.targets[name].weight
+        if name in self.masks:
+            return self.masks[name].to(weight.device)
+        return torch.ones_like(weight, dtype=torch.bool)
+
+
+@dataclass
+class Outcome:
+    """What became of the Linears, the relative squared error of each one's outputs, and what took scales."""
+
+    weights: dict[str, Quantized] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
+    scaled: dict[str, list[str]] = field(default_factory=dict)
+
+
+def quantize_blocks(
+    lvlm: LVLM,
+    plan: Plan,
+    batches: Iterable[Mapping[str, Any]],
+    trainer: L.Trainer,
+    folder: RunFolder | None = None,
+) -> Outcome:
+    """Quantizes in place; the model then computes with what its whole numbers and scales come to.
+
+    Args:
+        folder: of a run that may have been begun before, whose finished blocks are taken from there.
+
+    Raises:
+        ValueError: for activations that are not finite, or a method that needs scales where nothing can take them.
+    """
+    numbered = number(iter(batches))
+    device = trainer.strategy.root_device
+    lvlm.model.to(device)  # type: ignore[arg-type]
+    found: list[list[Feed]] = [[] for _ in lvlm.blocks]
+    if plan.method.scales_channels:
+        first = {name: _moved(value, device) for name, value in (numbered[0].inputs or {}).items()}
+        found = feeds(lvlm, plan.targets, first)
+        if not any(found):
+            kind = type(plan.method).__name__
+            raise ValueError(f"method: nothing in {type(lvlm.model).__name__} can take the scales of {kind}")
+    outcome = Outcome(scaled={feed.feeder: list(feed.readers) for block in found for feed in block})
+    writes = folder if trainer.is_global_zero else None
+
+    def finished(block: FinishedBlock) -> None:
+        if writes is not None:
+            writes.write_block(block)
+        _count(block, outcome)
+
+    earlier = [] if folder is None else folder.read_blocks()
+    for block in earlier:
+        _install(lvlm, block)
+        _count(block, outcome)
+    whole = whole_set(lvlm, numbered, [plan.selection])
+    drift = Drift(whole)
+    rounding = _Rounding(lvlm, plan, found, drift, finished)
+    loop = BlockwiseCalibration(lvlm, plan.seed, len(earlier), None, Recorder(lvlm, [plan.selection]), whole)
+    with running(trainer, drift, rounding, Preemption(len(numbered), kept=folder is not None)):
+        loop.run(trainer, numbered, plan.targets, propagate=True)
+    return outcome
+
+
+class _Rounding(BlockCallback):
+    """Rounds a block's Linears when all samples have been observed there."""
+
+    def __init__(
+        self,
+        lvlm: LVLM,
+        plan: Plan,
+        found: Sequence[Sequence[Feed]],
+        drift: Drift,
+        finished: Callable[[FinishedBlock], None],
+    ) -> None:
+        self.lvlm, self.plan, self.found, self.drift, self.finished = lvlm, plan, found, drift, finished
+        self._inside = lvlm.by_block(plan.targets)
+        self._pool = Pool(plan.selection, plan.method.needs_gram)
+        self._started = perf_counter()
+
+    def observe(self, sample: Sample) -> None:
+        self._pool.observe(sample)
+
+    def finish(self, block: int) -> None:
+        statistics = self.drift.statistics
+        pool = self._pool.finish(statistics)
+        if missing := self._inside[block].keys() - pool.statistics.keys():
+            raise ValueError(f"targets: block {block} never calls {min(missing)}")
+        changed: dict[str, Tensor] = {}
+        known = dict(pool.statistics)
+        for feed in self.found[block]:
+            changed |= self._scaled(feed, known)
+        for name in self._inside[block]:
+            changed |= self._rounded(name, known[name])
+        agree(tensors_digest([changed]), f"rounded weights of block {block}")
+        tokens = {"text": statistics.text_tokens, "visual": statistics.visual_tokens}
+        chosen = {BOTH: {"text": pool.text, "visual": pool.visual}}
+        started, self._started = self._started, perf_counter()
+        report = BlockReport(block, statistics.mean_drift, tokens, chosen, {}, self._started - started)
+        self.finished(FinishedBlock(report, {}, changed))
+
+    def _scaled(self, feed: Feed, known: dict[str, PoolStatistics]) -> dict[str, Tensor]:
+        """Moves scales of channels from the readers into what feeds them; ``known`` follows."""
+        plan, first = self.plan, feed.readers[0]
+        weights = {name: plan.targets[name].weight.detach() for name in feed.readers}
+        masks = {name: plan.mask(name) for name in feed.readers}
+        scale = plan.method.channel_scale(weights, masks, known[first], plan.grids[first])
+        changed = feed.scale(self.lvlm.model, scale)
+        for name in feed.readers:
+            known[name] = _after(known[name], scale)
+        # A Linear's weight is rounded and kept as such; its bias, and all of a norm, are kept as they are.
+        own = {f"{name}.weight" for name in plan.targets}
+        return {name: self.lvlm.model.get_parameter(name).detach() for name in changed if name not in own}
+
+    def _rounded(self, name: str, pool: PoolStatistics) -> dict[str, Tensor]:
+        plan, weight = self.plan, self.plan.targets[name].weight.detach()
+        mask = plan.mask(name)
+        made = plan.method.quantize(weight, mask, pool, plan.grids[name])
+        if made.whole.dtype != torch.int8 or made.whole.shape != weight.shape or bool(made.whole[~mask].any()):
+            raise ContractError(f"method: {type(plan.method).__name__} filled zeros of {name}, or changed its shape")
+        rounded = made.weight
+        told = {}
+        if pool.gram is not None:
+            own = lost(weight.masked_fill(~mask, 0), pool.gram)
+            share = lost(rounded.double() - weight.masked_fill(~mask, 0).double(), pool.gram) / own if own else 0.0
+            told[f"{name}.{ERROR}"] = torch.tensor(share, dtype=torch.float64)
+        weight.copy_(rounded)
+        return {f"{name}.{WHOLE}": made.whole, f"{name}.{SCALE}": made.scale, **told}
+
+
+def _after(pool: PoolStatistics, scale: Tensor) -> PoolStatistics:
+    """The statistics of channels that are divided by ``scale`` (in,)."""
+    norm = pool.norm / scale.to(pool.norm)
+    if pool.gram is None:
+        return replace(pool, norm=norm)
+    exact = scale.to(pool.gram)
+    return replace(pool, norm=norm, gram=pool.gram / exact / exact[:, None])
+
+
+def _count(block: FinishedBlock, outcome: Outcome) -> None:
+    for name in (key.removesuffix(f".{WHOLE}") for key in block.weights if key.endswith(f".{WHOLE}")):
+        parts = (block.weights[f"{name}.{part}"].cpu() for part in (WHOLE, SCALE))
+        outcome.weights[name] = Quantized(*parts)
+        if (error := block.weights.get(f"{name}.{ERROR}")) is not None:
+            outcome.errors[name] = float(error)
+
+
+def _install(lvlm: LVLM, block: FinishedBlock) -> None:
+    """Has a block that an earlier start rounded in the model again."""
+    outcome = Outcome()
+    _count(block, outcome)
+    for name, made in outcome.weights.items():
+        lvlm.linears[name].weight.data.copy_(made.weight)
+    for name, values in block.weights.items():
+        if name.rpartition(".")[2] not in (WHOLE, SCALE, ERROR):
+            lvlm.model.get_parameter(name).data.copy_(values)
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    return value.to(device) if isinstance(value, Tensor) else value

@@ -1,0 +1,125 @@
+"""What can take the scales of channels: a norm or a Linear whose outputs, divided by them, undo them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from atv.model.decoder import takes
+from atv.model.hooks import watching
+from atv.model.lvlm import LVLM
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A module that makes the channels which some Linears read, and nothing else does, by their full names."""
+
+    feeder: str
+    readers: tuple[str, ...]
+
+    def scale(self, model: nn.Module, scale: Tensor) -> list[str]:
+        """Multiplies the readers' channels by ``scale`` (channels,) and divides the feeder's; names what it changed of
+        the feeder."""
+        module = model.get_submodule(self.feeder)
+        changed = []
+        for name, parameter in module.named_parameters(recurse=False):
+            values, own = parameter.data, scale.to(parameter.device)
+            values.copy_(values.float() / (own[:, None] if values.dim() == 2 else own))
+            changed.append(f"{self.feeder}.{name}")
+        for reader in self.readers:
+            weight = model.get_parameter(f"{reader}.weight").data
+            weight.copy_(weight.float() * scale.to(weight.device))
+        return changed
+
+
+@torch.no_grad()
+def feeds(lvlm: LVLM, targets: Mapping[str, nn.Linear], inputs: Mapping[str, Any]) -> list[list[Feed]]:
+    """The feeds of every block, in order, found by trying: with channels scaled by powers of two, which round nothing,
+    what the last block gives must stay the same bits.
+
+    Args:
+        targets: Linears that may read, or feed.
+        inputs: a batch on the model's device.
+    """
+    found: list[list[Feed]] = [[] for _ in lvlm.blocks]
+    expected = _outcome(lvlm, inputs)
+    for readers, blocks in _readers(lvlm, targets, inputs).items():
+        for feeder in _candidates(lvlm, targets, blocks[0], readers):
+            tried = [_named(lvlm, block, feeder, readers) for block in blocks]
+            if all(_exists(lvlm.model, feed.feeder) for feed in tried) and _same(lvlm, tried, inputs, expected):
+                for block, feed in zip(blocks, tried, strict=True):
+                    found[block].append(feed)
+                break
+    return found
+
+
+def _readers(
+    lvlm: LVLM, targets: Mapping[str, nn.Linear], inputs: Mapping[str, Any]
+) -> dict[tuple[str, ...], list[int]]:
+    """Names within a block of the targets that read one tensor -> the blocks where they do."""
+    read: dict[str, Tensor] = {}
+    with watching(targets, lambda name, values, _: read.update({name: values})):
+        _outcome(lvlm, inputs)
+    together: dict[tuple[int, int], list[str]] = {}
+    for name, values in read.items():
+        together.setdefault((lvlm.block_of(name), values.data_ptr()), []).append(name)
+    kinds: dict[tuple[str, ...], list[int]] = {}
+    for (block, _), names in together.items():
+        prefix = f"{lvlm.blocks_name}.{block}."
+        kinds.setdefault(tuple(name.removeprefix(prefix) for name in names), []).append(block)
+    return kinds
+
+
+def _candidates(lvlm: LVLM, targets: Mapping[str, nn.Linear], block: int, readers: tuple[str, ...]) -> Iterator[str]:
+    """Modules of a block with as many outputs as the readers have inputs: norms, then Linears."""
+    prefix = f"{lvlm.blocks_name}.{block}."
+    width = targets[prefix + readers[0]].in_features
+    for name, module in lvlm.blocks[block].named_modules():
+        weight = getattr(module, "weight", None)
+        if "norm" in type(module).__name__.lower() and weight is not None and tuple(weight.shape) == (width,):
+            yield name
+    for name, target in targets.items():
+        local = name.removeprefix(prefix)
+        if name.startswith(prefix) and target.out_features == width and local not in readers:
+            yield local
+
+
+def _same(lvlm: LVLM, tried: list[Feed], inputs: Mapping[str, Any], expected: Tensor) -> bool:
+    """Whether the model computes the same with all of these scaled; its weights are as before afterwards."""
+    modules = {name for feed in tried for name in (feed.feeder, *feed.readers)}
+    kept = {
+        name: parameter.data.clone()
+        for name, parameter in lvlm.model.named_parameters()
+        if name.rpartition(".")[0] in modules
+    }
+    try:
+        for number, feed in enumerate(tried):
+            width = lvlm.linears[feed.readers[0]].in_features
+            feed.scale(
+                lvlm.model, 2.0 ** torch.randint(-2, 3, (width,), generator=torch.Generator().manual_seed(number))
+            )
+        return torch.equal(_outcome(lvlm, inputs), expected)
+    finally:
+        for name, values in kept.items():
+            lvlm.model.get_parameter(name).data.copy_(values)
+
+
+def _named(lvlm: LVLM, block: int, feeder: str, readers: tuple[str, ...]) -> Feed:
+    prefix = f"{lvlm.blocks_name}.{block}."
+    return Feed(prefix + feeder, tuple(prefix + reader for reader in readers))
+
+
+def _exists(model: nn.Module, name: str) -> bool:
+    parent, _, own = name.rpartition(".")
+    return own in dict(model.get_submodule(parent).named_children())
+
+
+def _outcome(lvlm: LVLM, inputs: Mapping[str, Any]) -> Tensor:
+    """What the last block gives (batch, length, hidden); logits would be many times as large."""
+    seen: list[Any] = []
+    few = {"logits_to_keep": 1} if takes(lvlm.model, "logits_to_keep") else {}
+    with lvlm.blocks[-1].register_forward_hook(lambda module, args, output: seen.append(output)):
+        lvlm.model(**inputs, **few, use_cache=False)
+    return seen[0] if isinstance(seen[0], Tensor) else seen[0][0]

@@ -1,0 +1,117 @@
+"""The folder of a quantized model: whole numbers packed into words, as the library compressed-tensors reads them."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, ProcessorMixin
+
+from atv.output.model_card import FIGURE
+from atv.quantization.whole_numbers import Grid, Quantized
+from atv.records.files import saved_atomically, write_json
+from atv.records.markdown import markdown
+from atv.records.pruning_report import MASKS, REPORT
+from atv.records.quantization_record import QuantizationRecord
+
+LIBRARY = "compressed_tensors"
+FORMAT = "pack-quantized"
+
+
+def require_library() -> None:
+    """Checks that the library which packs whole numbers is there.
+
+    Raises:
+        ValueError: saying how to install it.
+    """
+    if find_spec(LIBRARY) is None:
+        raise ValueError("quantize: the format needs the library compressed-tensors: pip install 'atv[quantization]'")
+
+
+def packed_state(
+    model: PreTrainedModel, weights: Mapping[str, Quantized], grids: Mapping[str, Grid]
+) -> dict[str, Tensor]:
+    """The model's tensors by their names in memory, with words, scales and shapes in place of the quantized weights."""
+    from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
+
+    state = dict(model.state_dict())
+    for name, made in weights.items():
+        del state[f"{name}.weight"]
+        state[f"{name}.weight_packed"] = pack_to_int32(made.whole, grids[name].bits)
+        state[f"{name}.weight_scale"] = made.scale
+        state[f"{name}.weight_shape"] = torch.tensor(made.whole.shape)
+    return state
+
+
+def quantization_config(grids: Mapping[str, Grid], by_row: bool) -> dict[str, Any]:
+    """What config.json says of the weights: which Linears, by their names in memory, and their grid."""
+    (bits,) = {grid.bits for grid in grids.values()}
+    weights: dict[str, Any] = {"num_bits": bits, "type": "int", "symmetric": True, "dynamic": False}
+    if by_row:
+        weights |= {"strategy": "channel"}
+    else:
+        (width,) = {grid.width for grid in grids.values()}
+        weights |= {"strategy": "group", "group_size": width}
+    group = {"targets": list(grids), "weights": weights, "input_activations": None, "output_activations": None}
+    return {
+        "quant_method": "compressed-tensors",
+        "format": FORMAT,
+        "quantization_status": "compressed",
+        "config_groups": {"group_0": group | {"format": FORMAT}},
+        "ignore": [],
+    }
+
+
+def write_quantized(
+    folder: Path,
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    state: dict[str, Tensor],
+    config: dict[str, Any],
+    record: QuantizationRecord,
+    source: Path,
+) -> None:
+    """Writes all of a quantized model, config.json last; masks and report of a pruned ``source`` come along."""
+
+    def write(into: Path) -> None:
+        model.save_pretrained(into, state_dict=state)
+        said = json.loads((into / "config.json").read_text())
+        write_json(into / "config.json", said | {"quantization_config": config})
+        processor.save_pretrained(into)
+        for name in (MASKS, REPORT, FIGURE):
+            if (source / name).is_file():
+                shutil.copyfile(source / name, into / name)
+        record.write(into)
+        (into / "README.md").write_text(card(record), encoding="utf-8")
+
+    saved_atomically(folder, write)
+
+
+def card(record: QuantizationRecord) -> str:
+    """The text of README.md."""
+    how = record.settings
+    size = how["group_size"]
+    rows = {
+        "made from": record.model,
+        "bits a weight": how["bits"],
+        "weights that share a scale": "a row" if size == "row" else f"{size} of a row",
+        "method": json.dumps(how["method"]),
+        "tokens that calibrated it": json.dumps(how["selection"]),
+        "bytes of all tensors": f"{record.bytes['after']:,} (before: {record.bytes['before']:,})",
+    }
+    errors = [(kind, f"{100 * error:.3f}") for kind, error in record.by_kind().items()]
+    parts = [
+        "---\nlibrary_name: transformers\npipeline_tag: image-text-to-text",
+        "tags: [atv, quantized, compressed-tensors]\n---\n",
+        f"# {record.model.rstrip('/').rpartition('/')[2]} in {how['bits']} bits\n",
+        "The Linears of its decoder are whole numbers with scales (compressed-tensors, pack-quantized), which "
+        "transformers loads where compressed-tensors is installed. What pruning set to zero is exactly zero.\n",
+        markdown(["", ""], rows.items()),
+        "\n## Error of the outputs on the calibration pool, % of their squares\n",
+        markdown(["kind of Linear", "mean"], errors),
+    ]
+    return "\n".join(parts) + "\n"

@@ -1,0 +1,143 @@
+"""Quantization from a model's folder to another, whole: masks, samples, blocks, the packed model."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from torch import nn
+
+from atv.data.base import CalibrationData
+from atv.data.calibration_batches import CalibrationBatches, calibration_batches
+from atv.data.sources import load_calibration
+from atv.model.loading import load_model, model_folder
+from atv.model.lvlm import LVLM
+from atv.output.pruned_folder import masks_of, read_pruned
+from atv.plugins import describe, resolve
+from atv.quantization.base import Quantizer
+from atv.quantization.blockwise import Outcome, Plan, quantize_blocks
+from atv.quantization.packed_folder import packed_state, quantization_config, require_library, write_quantized
+from atv.quantization.whole_numbers import GroupSize, decided, grids, require_bits
+from atv.records.digests import tensors_digest, weights_digest
+from atv.records.masks import PackedMasks
+from atv.records.provenance import provenance
+from atv.records.pruning_report import REPORT
+from atv.records.quantization_record import QuantizationRecord
+from atv.records.run_folder import RunFolder, clear_blocks, run_folder
+from atv.runtime.trainer import quiet_trainer
+from atv.selection import TokenSelection
+
+
+def quantize(
+    folder: str | Path,
+    output: str | Path,
+    calibration: str | CalibrationData | None = None,
+    *,
+    samples: int = 128,
+    max_length: int | None = None,
+    batch_size: int = 8,
+    selection: TokenSelection | str = "DriftTopK",
+    method: Quantizer | str = "GPTQ",
+    bits: int = 4,
+    group_size: GroupSize = None,
+    targets: Sequence[str] | None = None,
+    seed: int = 0,
+    trainer: L.Trainer | None = None,
+    trust_remote_code: bool = False,
+) -> QuantizationRecord:
+    """Rounds the Linears of a model's decoder to few bits, block by block, and writes a folder that transformers loads.
+
+    What a pruned model's masks prune stays exactly zero. The same call goes on from the last finished block where it
+    was killed.
+
+    Args:
+        folder: of a pruned model, or of any other, whose weights then all count as kept.
+        output: folder to write: new, empty, or with an unfinished run of the same call.
+        calibration: as ``atv.calibration_batches`` takes them; None is what suits the model.
+        samples, max_length, batch_size: of calibration, drawn by the seed.
+        selection: which tokens enter the calibration pool, as for ``atv.prune``.
+        method: how weights are rounded: an instance, a class name or a dotted path.
+        bits: of a weight: 3, 4 or 8.
+        group_size: consecutive inputs of a row that share a scale, or "row"; None is 128, or whole rows where that
+            does not divide every Linear's inputs.
+        targets: shell-style patterns of names; None is every Linear of the decoder's blocks but routers.
+        seed: of samples and whatever a rule draws.
+        trainer: runs the prediction loop; None makes one with a progress bar.
+        trust_remote_code: whether code that comes with the model may run.
+
+    Returns:
+        What quantization.json holds.
+
+    Raises:
+        ValueError: for options that do not fit, experts among the targets, or an output with something else; before
+            calibration starts.
+    """
+    require_library()
+    require_bits(bits)
+    rule, rounding = resolve(selection, TokenSelection, "selection"), resolve(method, Quantizer, "method")
+    source, runner = model_folder(str(folder), trust_remote_code), trainer or quiet_trainer()
+    data, target = load_calibration(calibration, str(source)), run_folder(output, "output")
+    model, processor = load_model(source, trust_remote_code)
+    lvlm = LVLM.of(model)
+    masks = masks_of(read_pruned(source), lvlm) if (source / REPORT).is_file() else PackedMasks()
+    linears = linears_of(lvlm, targets)
+    size = decided(linears, group_size)
+    plan = Plan(linears, masks, grids(linears, bits, size), rounding, rule, seed)
+    settings = {"method": describe(rounding), "selection": describe(rule), "bits": bits, "group_size": size}
+    settings |= {"targets": list(linears), "seed": seed}
+    batches = calibration_batches(processor, data, samples, seed, batch_size, max_length, rule.needs_answers)
+    run = RunFolder(target, _identity(lvlm, plan, settings, batches))
+    if run.saved:
+        return QuantizationRecord.read(target)
+    if runner.is_global_zero:
+        run.begin()
+    before = _bytes(model.state_dict())
+    outcome = quantize_blocks(lvlm, plan, batches, runner, run)
+    model.cpu()
+    state = packed_state(model, outcome.weights, plan.grids)
+    record = _record(str(folder), settings, batches, outcome, {"before": before, "after": _bytes(state)})
+    if runner.is_global_zero:
+        config = quantization_config(plan.grids, size == "row")
+        write_quantized(target, model, processor, state, config, record, source)
+        clear_blocks(target)
+    return record
+
+
+def linears_of(lvlm: LVLM, patterns: Sequence[str] | None) -> dict[str, nn.Linear]:
+    """The Linears to quantize.
+
+    Raises:
+        ValueError: for experts among them: the format has no place for fused ones.
+    """
+    chosen = lvlm.targets(patterns)
+    linears = {name: target for name, target in chosen.items() if isinstance(target, nn.Linear)}
+    if experts := sorted(chosen.keys() - linears.keys()):
+        raise ValueError(
+            f"targets: {experts[0]} is an expert of a fused layer, which the format has no place for; name targets "
+            "without experts, such as '*_attn.*'"
+        )
+    return linears
+
+
+def _identity(lvlm: LVLM, plan: Plan, settings: Mapping[str, Any], batches: CalibrationBatches) -> dict[str, Any]:
+    """What the run is known again by."""
+    digests = {"model": weights_digest(lvlm.model.named_parameters())}
+    digests |= {"masks": tensors_digest([PackedMasks(plan.masks).packed])}
+    return {"command": "quantize", **settings, **digests, "calibration data": tensors_digest(batches)}
+
+
+def _record(
+    model: str,
+    settings: dict[str, Any],
+    batches: CalibrationBatches,
+    outcome: Outcome,
+    sizes: dict[str, int],
+) -> QuantizationRecord:
+    return QuantizationRecord(
+        model, settings, batches.record, outcome.errors, sizes, scaled=outcome.scaled, provenance=provenance()
+    )
+
+
+def _bytes(state: Mapping[str, Any]) -> int:
+    """Of all tensors, those that share memory once."""
+    return sum({value.data_ptr(): value.nbytes for value in state.values()}.values())

@@ -1,0 +1,107 @@
+"""The values that a quantized weight can have: whole numbers times the scale of their group, zero among them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from atv.model.targets import Target
+
+BITS = (3, 4, 8)
+GroupSize = int | Literal["row"] | None
+# What most kernels are made for.
+_USUAL = 128
+_SIZES = (16, 32, 64, 128, 256)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Whole numbers of ``bits`` bits, symmetric around zero, with a scale for each ``width`` consecutive inputs of a
+    row."""
+
+    bits: int
+    width: int
+
+    @property
+    def highest(self) -> int:
+        return 2 ** (self.bits - 1) - 1
+
+    def scales(self, values: Tensor, dtype: torch.dtype) -> Tensor:
+        """One scale a group (out, groups), by which its largest value is the highest whole number, in ``dtype``."""
+        return storable(self.grouped(values).abs().amax(2) / self.highest, dtype)
+
+    def rounded(self, values: Tensor, scale: Tensor, mask: Tensor) -> "Quantized":
+        """The nearest to ``values`` (out, in) under these scales (out, groups), 0 where the mask prunes."""
+        whole = (self.grouped(values) / scale.to(values.dtype)[:, :, None]).round()
+        whole = whole.clamp(-self.highest - 1, self.highest).flatten(1)
+        return Quantized(whole.masked_fill(~mask, 0).to(torch.int8), scale)
+
+    def grouped(self, values: Tensor) -> Tensor:
+        """(out, in) as (out, groups, width)."""
+        return rearrange(values, "out (group width) -> out group width", width=self.width)
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A weight in whole numbers, int8 (out, in), and scales (out, groups) in the model's dtype."""
+
+    whole: Tensor
+    scale: Tensor
+
+    @property
+    def weight(self) -> Tensor:
+        """What a model computes with, (out, in) in the scales' dtype: one product, rounded once."""
+        width = self.whole.shape[1] // self.scale.shape[1]
+        grouped = rearrange(self.whole.to(self.scale.dtype), "out (group width) -> out group width", width=width)
+        return (grouped * self.scale[:, :, None]).flatten(1)
+
+
+def exact(weight: Tensor) -> Tensor:
+    """The weight in at least float32."""
+    return weight.to(torch.promote_types(weight.dtype, torch.float32))
+
+
+def storable(scale: Tensor, dtype: torch.dtype) -> Tensor:
+    """Scales as the model's dtype holds them; 0, of a group of zeros, becomes the least that can divide."""
+    stored = scale.to(dtype)
+    return stored.masked_fill(stored == 0, torch.finfo(dtype).tiny)
+
+
+def require_bits(bits: int) -> None:
+    """Checks how many bits a weight is to have.
+
+    Raises:
+        ValueError: for a number that is not offered.
+    """
+    if bits not in BITS:
+        raise ValueError(f"bits: expected one of {', '.join(map(str, BITS))}, got {bits}")
+
+
+def decided(targets: Mapping[str, Target], group_size: GroupSize) -> int | Literal["row"]:
+    """How many inputs share a scale: as asked, else 128, or whole rows where that does not divide every width.
+
+    Raises:
+        ValueError: for a size that does not divide a target's inputs.
+    """
+    widths = {name: target.in_features for name, target in targets.items()}
+    if group_size is None:
+        return "row" if any(width % _USUAL for width in widths.values()) else _USUAL
+    if isinstance(group_size, int) and group_size < 2:
+        raise ValueError(f"group_size: expected at least 2 inputs, or row, got {group_size}")
+    for name, width in widths.items():
+        if isinstance(group_size, int) and width % group_size:
+            fitting = [size for size in _SIZES if not any(width % size for width in widths.values())]
+            choices = ", ".join(map(str, [*fitting, "row"]))
+            raise ValueError(
+                f"group_size: {group_size} does not divide the {width} inputs of {name}; choices: {choices}"
+            )
+    return group_size
+
+
+def grids(targets: Mapping[str, Target], bits: int, group_size: int | Literal["row"]) -> dict[str, Grid]:
+    """The grid of each target."""
+    widths = {name: target.in_features for name, target in targets.items()}
+    return {name: Grid(bits, group_size if isinstance(group_size, int) else width) for name, width in widths.items()}

@@ -1,0 +1,186 @@
+"""From a pruned folder to a quantized one that transformers loads, with the logits of what it was rounded to."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from helpers.moe import moe_llava
+from helpers.tiny import make_batch, random_llava
+from safetensors.torch import load_file
+from torch import nn
+
+import atv
+from atv.model.lvlm import LVLM
+from atv.quantization import AWQ, Nearest, Quantized
+from atv.quantization.blockwise import Plan, quantize_blocks
+from atv.quantization.feeding import feeds
+from atv.quantization.quantization_run import linears_of
+from atv.quantization.whole_numbers import decided, grids
+from atv.runtime.trainer import quiet_trainer
+from atv.selection import AllTokens
+
+pytest.importorskip("compressed_tensors")
+PREFIX = "model.language_model.layers.0."
+
+
+@pytest.fixture(scope="module")
+def pruned(tmp_path_factory, small_pool):
+    from atv.cli import main
+
+    folder = tmp_path_factory.mktemp("pruned") / "sparse"
+    options = ["--samples", "2", "--calibration", str(small_pool), "--selection", "TextOnly"]
+    assert main(["prune", "--output", str(folder), *options]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory, small_pool, pruned):
+    from atv.cli import main
+
+    folder = tmp_path_factory.mktemp("quantized") / "int4"
+    options = ["--samples", "2", "--calibration", str(small_pool), "--group-size", "64", "--selection", "TextOnly"]
+    assert main(["quantize", str(pruned), "--output", str(folder), *options]) == 0
+    return folder
+
+
+def logits(model):
+    ids = torch.arange(12)[None] + 20
+    with torch.no_grad():
+        return model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+
+
+def test_transformers_loads_the_folder_with_the_logits_of_its_whole_numbers(pruned, quantized):
+    from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
+    from transformers import AutoModelForImageTextToText
+
+    tensors, masks = load_file(quantized / "model.safetensors"), atv.load_masks(quantized / "masks.safetensors")
+    model, _ = atv.load(pruned)
+    assert len(masks) == 42
+    for name, mask in masks.items():
+        stored = name.replace("model.language_model.", "language_model.model.")
+        whole = unpack_from_int32(tensors[f"{stored}.weight_packed"], 4, torch.Size(mask.shape))
+        assert not whole[~mask].any() and whole.min() >= -8 and whole.unique().numel() > 8
+        made = Quantized(whole, tensors[f"{stored}.weight_scale"])
+        assert made.scale.shape == (len(mask), mask.shape[1] // 64)
+        model.get_submodule(name).weight.data.copy_(made.weight)
+    expected = logits(model)
+    for loaded in (AutoModelForImageTextToText.from_pretrained(quantized), atv.load(quantized, quantized=True)[0]):
+        assert torch.equal(logits(loaded), expected)
+    assert not torch.allclose(expected, logits(atv.load(pruned)[0]), atol=1e-3)
+
+
+def test_the_record_says_what_it_cost(quantized):
+    record = json.loads((quantized / "quantization.json").read_text())
+    assert record["settings"]["bits"] == 4 and record["settings"]["group_size"] == 64
+    assert 0 < max(record["errors"].values()) < 0.1 and len(record["errors"]) == 42
+    size = sum(tensor.nbytes for tensor in load_file(quantized / "model.safetensors").values())
+    assert record["bytes"]["after"] == size < 0.45 * record["bytes"]["before"]
+    assert "in 4 bits" in (quantized / "README.md").read_text()
+
+
+def test_it_is_asked_but_not_pruned(quantized, tmp_path):
+    with pytest.raises(ValueError, match=r"its weights are quantized \(compressed-tensors\), so it cannot be pruned"):
+        atv.load(quantized)
+    other = shutil.copytree(quantized, tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    config["quantization_config"]["format"] = "marlin-24"
+    (other / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="only what `atv quantize` writes is read"):
+        atv.load(other, quantized=True)
+
+
+def test_bad_options_are_one_line(pruned, tmp_path, capsys):
+    from atv.cli import main
+
+    given = ["quantize", str(pruned), "--output", str(tmp_path / "out")]
+    for options, message in (
+        (["--group_size", "100"], "group_size: 100 does not divide the 192 inputs of model.language_model.layers.0"),
+        (["--bits", "5"], "bits: expected one of 3, 4, 8, got 5"),
+        (["--method", "GTPQ"], "method: unknown Quantizer 'GTPQ'; did you mean 'GPTQ'?"),
+    ):
+        assert main([*given, *options]) == 2
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["AWQ", pytest.param("GPTQ", marks=pytest.mark.slow)])
+def test_a_killed_run_goes_on(method, batches, tmp_path, monkeypatch):
+    """What an earlier start finished is taken as it was, the scales that AWQ moved into norms included."""
+    from atv.plugins import resolve
+    from atv.quantization import Quantizer
+    from atv.records.run_folder import RunFolder
+
+    def run(folder):
+        lvlm = LVLM.of(random_llava())
+        linears = linears_of(lvlm, None)
+        plan = Plan(linears, {}, grids(linears, 4, 16), resolve(method, Quantizer, "method"), AllTokens())
+        made = quantize_blocks(lvlm, plan, batches, quiet_trainer(enable_progress_bar=False), RunFolder(folder, {}))
+        return made, lvlm.model
+
+    whole, model = run(tmp_path / "whole")
+    for part in ("002.json", "002.safetensors"):
+        (tmp_path / "whole" / "blocks" / part).unlink()
+    again, other = run(tmp_path / "whole")
+    assert again.weights.keys() == whole.weights.keys() and again.errors == whole.errors
+    state = other.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+
+
+def test_awq_finds_what_takes_its_scales_and_moves_them_there(llava):
+    lvlm, batch = LVLM.of(llava), make_batch([5, 8], 1)
+    linears = linears_of(lvlm, None)
+    with torch.no_grad():
+        before = llava(**batch).logits
+    found = feeds(lvlm, linears, batch)
+    named = {feed.feeder.removeprefix(PREFIX): [one.removeprefix(PREFIX) for one in feed.readers] for feed in found[0]}
+    assert named == {
+        "input_layernorm": ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+        "self_attn.v_proj": ["self_attn.o_proj"],
+        "post_attention_layernorm": ["mlp.gate_proj", "mlp.up_proj"],
+        "mlp.up_proj": ["mlp.down_proj"],
+    }
+    with torch.no_grad():
+        assert torch.equal(llava(**batch).logits, before)
+        for feed in found[1]:
+            feed.scale(llava, torch.rand(linears[feed.readers[0]].in_features) + 0.5)
+        assert torch.allclose(llava(**batch).logits, before, atol=1e-4)
+
+
+def test_a_norm_that_something_else_reads_takes_no_scales(llava, batches):
+    """As where a router, or a Linear that is not rounded, reads it too."""
+    lvlm = LVLM.of(llava)
+    linears = lvlm.targets(["q_proj", "k_proj", "gate_proj"])
+    assert not any(feeds(lvlm, linears, batches[0]))
+    plan = Plan(linears, {}, grids(linears, 4, 16), AWQ(), AllTokens())
+    with pytest.raises(ValueError, match="nothing in LlavaForConditionalGeneration can take the scales of AWQ"):
+        quantize_blocks(lvlm, plan, batches, quiet_trainer(enable_progress_bar=False))
+
+
+def test_a_method_that_fills_zeros_is_stopped(llava, batches):
+    class Filling(Nearest):
+        """Forgets the mask."""
+
+        def quantize(self, weight, mask, pool, grid):
+            return super().quantize(weight + 1, torch.ones_like(mask), pool, grid)
+
+    lvlm = LVLM.of(llava)
+    linears = linears_of(lvlm, ["q_proj"])
+    masks = {name: torch.rand_like(linear.weight) > 0.5 for name, linear in linears.items()}
+    plan = Plan(linears, masks, grids(linears, 4, 16), Filling(), AllTokens())
+    with pytest.raises(ValueError, match=r"Filling filled zeros of model\.language_model.layers.0.self_attn.q_proj"):
+        quantize_blocks(lvlm, plan, batches, quiet_trainer(enable_progress_bar=False))
+
+
+def test_experts_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"experts\.0\.down_proj is an expert of a fused layer"):
+        linears_of(LVLM.of(moe_llava("qwen3_moe")), None)
+
+
+def test_the_size_of_a_group():
+    widths = {"a": nn.Linear(256, 1), "b": nn.Linear(384, 1)}
+    assert decided(widths, None) == 128 and decided(widths | {"c": nn.Linear(192, 1)}, None) == "row"
+    assert {grid.width for grid in grids(widths, 4, "row").values()} == {256, 384}
+    with pytest.raises(
+        ValueError, match="group_size: 256 does not divide the 384 inputs of b; choices: 16, 32, 64, 128"
+    ):
+        decided(widths, 256)
