@@ -10,7 +10,7 @@ from torch import Tensor
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.charts import PALETTE, averages, counts, points
-from atv.ablation.findings import Finding
+from atv.ablation.findings import POINT, Finding
 from atv.ablation.results import Results
 from atv.api import Pathway
 from atv.criteria import PoolStatistics
@@ -82,6 +82,6 @@ class QuantizationPool(Ablation):
             first, second = ({"method": method, "pool": pool} for pool in (one, two))
             gain, count = results.difference(first, second), results.count(**first)
             claim = f"{method}: calibrated on {one} tokens it keeps more than on {two} tokens."
-            return Finding(claim, "", gain, "points of retention", count=count)
+            return Finding(claim, "", gain, "points of retention", count=count, margin=POINT)
 
         return [over("GPTQ", "mixed", "text"), over("AWQ", "text", "mixed"), over("GPTQ", "ATV", "mixed")]

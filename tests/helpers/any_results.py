@@ -35,7 +35,7 @@ class AnyResults:
 
     def __init__(self):
         self.read = []
-        columns = ("Wanda", "SparseGPT", "AMIA", "ATV", "told", "radius", "tokens")
+        columns = ("Wanda", "SparseGPT", "AMIA", "ATV", "told", "radius", "tokens", "decode")
         rows = pd.DataFrame({name: [1.0] * 8 for name in columns})
         rows = rows.assign(sample=[0, 0, 1, 1] * 2, modality=["text", "visual"] * 4, block=0)
         cell = SimpleNamespace(labels={"setting": "50%"}, seed=0)
