@@ -18,9 +18,9 @@ from atv.ablation.cell import Cell
 from atv.ablation.charts import PALETTE, finish
 from atv.ablation.findings import Finding
 from atv.ablation.levels import SUITED, Levels
-from atv.ablation.measuring import Measured, answers_of, pruned_copy
+from atv.ablation.measuring import Measured, answers_of, language_of, pruned_copy
 from atv.ablation.results import Results
-from atv.api import FinetuningSettings, Pathway, finetune, load, measure, save
+from atv.api import FinetuningSettings, Pathway, finetune, load, measure, quantize, save
 from atv.bundled import BUNDLED
 from atv.evaluation.speed import Speed
 from atv.everyday.assembly.location import EVERYDAY
@@ -32,10 +32,17 @@ COSTS = ("parameters", "bytes", "prefill", "decode")
 
 
 class Way(NamedTuple):
-    """How a model is made smaller: arguments of its pathway, and whether it learns the dense model's outputs then."""
+    """How a model is made smaller, in this order: arguments of its pathway, without which it stays dense; whether it
+    learns the dense model's outputs then; and to how many bits GPTQ rounds its weights in the end."""
 
     parts: Mapping[str, Any]
     recovered: bool = False
+    bits: int | None = None
+
+    @property
+    def after(self) -> str:
+        """What follows the pruning, by which a cell is told apart."""
+        return ", ".join((["recovered"] if self.recovered else []) + ([f"{self.bits} bits"] if self.bits else []))
 
 
 HALF: dict[str, Any] = {"sparsity": 0.5}
@@ -48,7 +55,11 @@ WAYS = {
     "FFN channels 30%, recovered": Way(NARROW | {"sparsity": 0.3}, recovered=True),
     "FFN channels 50%": Way(NARROW | HALF),
     "FFN channels 50%, recovered": Way(NARROW | HALF, recovered=True),
+    "8 bits": Way({}, bits=8),
+    "4 bits": Way({}, bits=4),
+    "unstructured 50%, 8 bits": Way(HALF, bits=8),
 }
+MARKERS = {None: "o", 8: "s", 4: "^"}
 # Of the recovery: samples for each that calibrates, and the rate; models of billions want a lower one.
 SAMPLES, RATES, RATE = 8, {BUNDLED: 5e-4, EVERYDAY: 1e-4}, 2e-5
 
@@ -65,31 +76,41 @@ class WhatPays(Ablation):
             "All numbers but retention are ratios to the dense model: parameters of the loaded model, bytes of its "
             "files of weights, tokens a second of prefill and decode (times as fast, medians of "
             f"{REPEATS} turns a seed of this model and the dense one). Recovered: trained to give the dense model's "
-            "outputs on calibration data, without answers. Retention in % of the dense score, with 95% intervals."
+            "outputs on calibration data, without answers. 8 and 4 bits: rounded by GPTQ, weighed as packed, but timed "
+            "as the floats that transformers makes of them. Retention in % of the dense score, with 95% intervals."
         )
 
     def cells(self, seed: int) -> Sequence[Cell]:
         made = [Cell({"method": "dense", "of": "answers"})]
         for name, way in WAYS.items():
-            pathways = {"both": Pathway("DriftTopK", **way.parts)}
-            asked = "recovered" if way.recovered else ""
-            made.append(Cell({"method": name, "of": "answers"}, pathways, seed=seed, measure=asked))
+            pathways = {"both": Pathway("DriftTopK", **way.parts)} if way.parts else {}
+            made.append(Cell({"method": name, "of": "answers"}, pathways, seed=seed, measure=way.after))
             if not way.recovered:
-                made.append(Cell({"method": name, "of": "speed"}, pathways, seed=seed, measure="speed"))
+                timed = f"speed, {way.after}" if way.after else "speed"
+                made.append(Cell({"method": name, "of": "speed"}, pathways, seed=seed, measure=timed))
         return made
 
     def measure(self, cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:
         with TemporaryDirectory() as place:
-            dense, smaller = Path(place, "dense"), Path(place, "smaller")
+            dense = Path(place, "dense")
             bench.model.save_pretrained(dense)
             bench.processor.save_pretrained(dense)
-            model, report = pruned_copy(cell, bench, trainer)
-            assert report is not None
-            save(smaller, model, bench.processor, report)
-            if cell.measure == "speed":
+            smaller = self._made(cell, bench, dense, trainer)
+            if cell.labels["of"] == "speed":
                 return Measured(_ratios(*measure(dense, smaller, repeats=REPEATS).values()))
-            recovered = self._recovered(cell, bench, smaller, dense)
-            return Measured(answers_of(load(recovered)[0], bench, trainer))
+            model, _ = load(smaller, quantized=True)
+            return Measured(answers_of(model, bench, trainer), perplexity=language_of(model, bench, trainer))
+
+    def _made(self, cell: Cell, bench: Bench, dense: Path, trainer: L.Trainer) -> Path:
+        """The folder of the cell's model, beside the dense one's."""
+        way, folder = WAYS[cell.labels["method"]], dense
+        model, report = pruned_copy(cell, bench, trainer)
+        if report is not None:
+            folder = dense.with_name("pruned")
+            save(folder, model, bench.processor, report)
+        if way.recovered:
+            folder = self._recovered(cell, bench, folder, dense)
+        return _rounded(folder, way.bits, cell, bench, trainer) if way.bits else folder
 
     def _recovered(self, cell: Cell, bench: Bench, smaller: Path, dense: Path) -> Path:
         """The folder of the model whose decoder blocks learned the dense one's outputs for an epoch."""
@@ -128,7 +149,9 @@ class WhatPays(Ablation):
         size.set(xlabel="bytes of its files, over the dense model's")
         handles, names = size.get_legend_handles_labels()
         figure.legend(handles, names, loc="outside right center", fontsize=8, frameon=False)
-        figure.suptitle("Left is cheaper, above is better; hollow: after recovery", fontsize=10)
+        figure.suptitle(
+            "Left is cheaper, above is better; hollow: recovered; squares: 8 bits; triangles: 4", fontsize=10
+        )
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
@@ -138,6 +161,18 @@ class WhatPays(Ablation):
             _faster(results, "unstructured 50%", zeros, 1.0, 0.05),
             _faster(results, "FFN channels 50%", narrow, 1.3),
         ]
+
+
+def _rounded(folder: Path, bits: int, cell: Cell, bench: Bench, trainer: L.Trainer) -> Path:
+    """The folder of a model in few bits, calibrated on the cell's samples."""
+    output = folder.with_name("rounded")
+    drawn: dict[str, Any] = {
+        "samples": cell.samples or bench.samples,
+        "max_length": bench.max_length,
+        "seed": cell.seed,
+    }
+    quantize(folder, output, bench.data, bits=bits, trainer=trainer, **drawn)
+    return output
 
 
 def _ratios(dense: Speed, own: Speed) -> pd.DataFrame:
@@ -175,16 +210,20 @@ def _faster(results: Results, method: str, claim: str, bound: float, margin: flo
 
 
 def _colors(table: pd.DataFrame) -> list[str]:
-    """One a method, a recovered one that of its method."""
-    names = [_pruned(name) for name in table["method"]]
-    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
-    return [PALETTE[places[name] % len(PALETTE)] for name in names]
+    """One a way of pruning, whatever follows it."""
+    pruned = [_way(name).parts for name in table["method"]]
+    different = [parts for place, parts in enumerate(pruned) if parts not in pruned[:place]]
+    return [PALETTE[different.index(parts)] for parts in pruned]
+
+
+def _way(method: str) -> Way:
+    return WAYS.get(method, Way({}))
 
 
 def _point(axes: Axes, x: float, spread: Any, row: Mapping[str, Any], color: str) -> None:
-    """A method's point with its intervals; a hollow one after recovery."""
-    up = np.array([[row["retention"] - row["low"]], [row["high"] - row["retention"]]])
-    fill = color if _pruned(row["method"]) == row["method"] else "white"
-    style: dict[str, Any] = {"fmt": "o", "color": color, "markerfacecolor": fill, "capsize": 3}
+    """A method's point with its intervals: hollow after recovery, its shape that of its bits."""
+    way, up = _way(row["method"]), np.array([[row["retention"] - row["low"]], [row["high"] - row["retention"]]])
+    fill = "white" if way.recovered else color
+    style: dict[str, Any] = {"fmt": MARKERS[way.bits], "color": color, "markerfacecolor": fill, "capsize": 3}
     axes.errorbar(x, row["retention"], xerr=spread, yerr=up, label=row["method"], **style)
     finish(axes)

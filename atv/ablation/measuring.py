@@ -55,13 +55,19 @@ def prune_and_ask(cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:
         return Measured(None, report, {"prune": pruned - started})
     answers = answers_of(model, bench.of(cell), trainer)
     seconds, evaluated = {"prune": pruned - started, "evaluate": perf_counter() - pruned}, perf_counter()
-    if not bench.language:
-        return Measured(answers, report, seconds)
-    read = plain_english(model, bench.processor.tokenizer, trainer.strategy.root_device)
-    return Measured(answers, report, seconds | {"read": perf_counter() - evaluated}, read)
+    if read := language_of(model, bench, trainer):
+        seconds |= {"read": perf_counter() - evaluated}
+    return Measured(answers, report, seconds, read)
 
 
 def answers_of(model: PreTrainedModel, bench: Bench, trainer: L.Trainer) -> pd.DataFrame:
     """What a model with the dense one's vision tower answers to every question, one a row."""
     asked = [answer(model, bench.processor, own.batches, own.max_new_tokens, trainer) for own in bench.seen]
     return pd.concat(asked, ignore_index=True)
+
+
+def language_of(model: PreTrainedModel, bench: Bench, trainer: L.Trainer) -> dict[str, float]:
+    """The perplexity of plain English by text; none where the run does not ask for it."""
+    if not bench.language:
+        return {}
+    return plain_english(model, bench.processor.tokenizer, trainer.strategy.root_device)

@@ -124,9 +124,10 @@ class Results:
     def language(self, **labels: Any) -> dict[str, float]:
         """Columns of a table: perplexity of plain English (mean of the seeds), and what share of the answers did not
         end or only repeat themselves, in %; none where it was not measured."""
-        if not self.reads:
-            return {}
         found = self.of(**labels)
+        # Cells that an earlier run measured, without reading, serve one that reads.
+        if not self.reads or not all(done.record.perplexity for done in found):
+            return {}
         rows = pd.concat([done.rows for done in found])
         read = float(np.mean([done.record.perplexity["all"] for done in found]))
         repeated = rows["prediction"].map(only_repeats)

@@ -16,7 +16,8 @@ def measure(
     """Time models side by side on this machine: tokens a second, parameters, bytes.
 
     Each model reads a picture with a question (prefill) and writes an answer (decode), in turns with all others, which
-    are held in memory together: on the GPU, or on the CPU where there is none, in the dtype of their files.
+    are held in memory together: on the GPU, or on the CPU where there is none, in the dtype of their files. Models that
+    atv quantize wrote become floats when they are loaded: their bytes are fewer, and they are no faster.
 
     Args:
         folders: Models to time, the first of which the others are compared with: folders, hub ids, "bundled" or

@@ -65,9 +65,10 @@ def measure(
     """Weighs models and times them in turns on the GPU, or the CPU where there is none, all of them held in memory.
 
     Each is given one picture and a question that is repeated until the prompt is long enough, alone in its batch, in
-    the dtype of its files. A turn lets every model see the picture and read the prompt (prefill) and then write
-    ``new_tokens`` one by one with a cache of keys and values (decode), whatever they are; every second turn goes
-    through the models backwards. A first turn is thrown away.
+    the dtype of its files; what ``quantize`` wrote becomes floats when it is loaded, so it is no faster. A turn lets
+    every model see the picture and read the prompt (prefill) and then write ``new_tokens`` one by one with a cache of
+    keys and values (decode), whatever they are; every second turn goes through the models backwards. A first turn is
+    thrown away.
 
     Args:
         models: folders, hub ids, "bundled" or "everyday".
@@ -107,7 +108,7 @@ class _Runner:
     @classmethod
     def of(cls, name: str, prompt: int, new_tokens: int, device: torch.device, trust_remote_code: bool) -> "_Runner":
         folder = model_folder(name, trust_remote_code)
-        model, processor = load_model(folder, trust_remote_code)
+        model, processor = load_model(folder, trust_remote_code, quantized=True)
         if not decodes(model):
             raise ValueError(f"model: {type(model).__name__} ({name!r}) decodes in a way of its own, and is not timed")
         model.to(device)  # type: ignore[arg-type]

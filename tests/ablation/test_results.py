@@ -173,5 +173,8 @@ def test_language_is_told_where_every_asked_cell_read(tmp_path):
 
     both = Results([finished(cell, read) for cell in cells])
     assert both.language(method="dense") == {"perplexity": 20.0, "unended %": 33.3, "repeating %": 66.7}
+    measured = Cell({"method": "measured"}, measure="measured")
+    beside = Results([*both.finished, finished(measured, {})])
+    assert beside.language(method="dense") and beside.language(method="measured") == {}
     half = Results([finished(cell, perplexity) for cell, perplexity in zip(cells, (read, {}), strict=True)])
     assert half.language(method="dense") == {}

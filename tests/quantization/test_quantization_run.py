@@ -79,6 +79,12 @@ def test_the_record_says_what_it_cost(quantized):
     assert "in 4 bits" in (quantized / "README.md").read_text()
 
 
+def test_it_is_measured_by_its_packed_bytes_and_with_floats_for_weights(pruned, quantized):
+    sparse, own = atv.measure(pruned, quantized, prompt_tokens=1, new_tokens=1, repeats=1).values()
+    assert own.parameters == sparse.parameters and own.nonzero <= sparse.nonzero
+    assert own.bytes == (quantized / "model.safetensors").stat().st_size < 0.45 * sparse.bytes
+
+
 def test_it_is_asked_but_not_pruned(quantized, tmp_path):
     with pytest.raises(ValueError, match=r"its weights are quantized \(compressed-tensors\), so it cannot be pruned"):
         atv.load(quantized)
