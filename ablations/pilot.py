@@ -92,9 +92,8 @@ class Pilot(Ablation):
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average, settings = averages(table), list(self._settings)
-        figure, panels = plt.subplots(
-            1, len(settings), figsize=(2.4 * len(settings), 4.8), sharey=True, squeeze=False, layout="constrained"
-        )
+        size = (max(6.4, 2.4 * len(settings)), 4.8)
+        figure, panels = plt.subplots(1, len(settings), figsize=size, sharey=True, squeeze=False, layout="constrained")
         names = ["visual pathway", "text pathway", *METHODS, *SHARES_ONLY]
         for axes, setting in zip(panels[0], settings, strict=True):
             points(axes, average[average["setting"] == setting], names, "method")
