@@ -99,7 +99,7 @@ class Pilot(Ablation):
             points(axes, average[average["setting"] == setting], names, "method")
             axes.axvline(100, color="0.6", linewidth=0.8, linestyle=":")
             axes.set(title=setting, xlabel="average retention (%)")
-        figure.suptitle(f"One pathway alone, or the whole decoder, pruned; {counts(average)}", fontsize=10)
+        figure.suptitle(f"One pathway alone, or the whole decoder, pruned;\n{counts(average)}", fontsize=10)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
