@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from atv.allocation.base import Allocation, DenseStatistics
+from atv.model.decoder import decoder_blocks
 from atv.model.dense_batch import DenseBatch
-from atv.model.lvlm import LVLM
+from atv.model.hooks import first_output
 from atv.model.targets import Target
 from atv.patterns.base import share
 from atv.selection.base import token_drift
@@ -48,14 +49,14 @@ class BlockInfluence(Allocation):
         def hook(block: int) -> Callable[..., None]:
             def see(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
                 before = args[0] if args else kwargs["hidden_states"]
-                drift = token_drift(before, output if isinstance(output, Tensor) else output[0])
+                drift = token_drift(before, first_output(output))
                 counted = (whose, drift.masked_fill(~whose, 0))
                 sums[_key(block)] = torch.stack([part.double().sum(1) for part in counted], dim=1)
 
             return see
 
         with ExitStack() as hooks:
-            for index, block in enumerate(LVLM.of(model).blocks):
+            for index, block in enumerate(decoder_blocks(model)):
                 hooks.enter_context(block.register_forward_hook(hook(index), with_kwargs=True))
             model(**batch.inputs, use_cache=False)
         return sums

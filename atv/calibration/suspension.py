@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from atv.calibration.attention_and_outputs import Recorded, Recorder
 from atv.calibration.recording import Recording, recording
+from atv.model.hooks import first_output
 from atv.model.lvlm import LVLM
 from atv.model.targets import Target
 
@@ -127,9 +128,9 @@ def _door(
         entered = token_states(hidden, shape, f"{kind[0]} {index}")
         with recording(targets, shape.numel(), kwargs) as noted, recorder(index, targets) as recorded:
             result = forward(*args, **kwargs)
-        output = token_states(_output(result), shape, f"{kind[0]} {index}")
+        output = token_states(first_output(result), shape, f"{kind[0]} {index}")
         if propagate and kind not in repeatable:
-            again = token_states(_output(forward(*args, **kwargs)), shape, f"{kind[0]} {index}")
+            again = token_states(first_output(forward(*args, **kwargs)), shape, f"{kind[0]} {index}")
             _check_again(f"{kind[0]} {index}", output, again)
             repeatable.add(kind)
         return Arrival(index, entered, output, noted, recorded, hidden), None if propagate else result
@@ -143,10 +144,6 @@ def _door(
         return forward(*args, **kwargs) if propagate else dense
 
     return door
-
-
-def _output(result: Any) -> Tensor:
-    return result if isinstance(result, Tensor) else result[0]
 
 
 def token_states(hidden: Tensor, shape: torch.Size, block: str) -> Tensor:

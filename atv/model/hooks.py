@@ -1,10 +1,15 @@
-"""What Linears read and make while a model runs."""
+"""What modules read and make while a model runs."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from torch import Tensor, nn
+
+
+def first_output(output: Any) -> Tensor:
+    """What a module gives, or the first of several things: hidden states, before weights of attention or a cache."""
+    return output if isinstance(output, Tensor) else output[0]
 
 
 @contextmanager

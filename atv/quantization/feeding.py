@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from atv.model.decoder import takes
-from atv.model.hooks import watching
+from atv.model.hooks import first_output, watching
 from atv.model.lvlm import LVLM
 
 
@@ -122,4 +122,4 @@ def _outcome(lvlm: LVLM, inputs: Mapping[str, Any]) -> Tensor:
     few = {"logits_to_keep": 1} if takes(lvlm.model, "logits_to_keep") else {}
     with lvlm.blocks[-1].register_forward_hook(lambda module, args, output: seen.append(output)):
         lvlm.model(**inputs, **few, use_cache=False)
-    return seen[0] if isinstance(seen[0], Tensor) else seen[0][0]
+    return first_output(seen[0])

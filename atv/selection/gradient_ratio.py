@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atv.model.dense_batch import DenseBatch
+from atv.model.hooks import first_output
 from atv.selection.parts import ObservedBlock, PartedSelection
 
 
@@ -97,7 +98,7 @@ def _outputs(model: nn.Module, names: set[str]) -> Iterator[dict[str, Tensor]]:
 
     def note(name: str) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
-            made = output if isinstance(output, Tensor) else output[0]
+            made = first_output(output)
             # The first output is made of no gradient at all, and begins the graph.
             seen[name] = made if made.requires_grad else made.requires_grad_()
 
