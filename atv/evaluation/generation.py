@@ -8,7 +8,6 @@ import lightning as L
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, ProcessorMixin
 
@@ -16,6 +15,7 @@ from atv.evaluation import metrics
 from atv.evaluation.decoding import decodes, greedy, whole_prompts
 from atv.evaluation.questions import Prompts
 from atv.evaluation.sharing import Pictures, Sharing
+from atv.model.on_device import on_device
 from atv.plugins import find
 from atv.runtime.preemption import NOTHING, StopBetweenBatches
 from atv.runtime.ranks import gathered, together
@@ -56,15 +56,9 @@ class GreedyAnswers(L.LightningModule):
     def transfer_batch_to_device(self, batch: Step | None, device: torch.device, dataloader_idx: int) -> Step | None:
         # Lightning's own transfer cannot rebuild the model outputs that stand in for pixels.
         return batch and batch._replace(
-            inputs=tree_map(lambda value: self._moved(value, device), batch.inputs),
-            pictures=tree_map(lambda value: self._moved(value, device), batch.pictures),
+            inputs=on_device(batch.inputs, device, self.model.dtype),
+            pictures=on_device(batch.pictures, device, self.model.dtype),
         )
-
-    def _moved(self, value: Any, device: torch.device) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        # Processors give pixels in float32, whatever the model's dtype.
-        return value.to(device, self.model.dtype if value.is_floating_point() else None)
 
     def predict_step(self, batch: Step | None, batch_idx: int) -> list[tuple[Question, str]]:
         if batch is None:

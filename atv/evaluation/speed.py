@@ -15,6 +15,7 @@ from atv.data.conversations import encode
 from atv.evaluation.decoding import decodes, next_step, whole_prompts
 from atv.model.checkpoint import weight_files
 from atv.model.loading import load_model, model_folder
+from atv.model.on_device import on_device
 from atv.runtime.timing import interleaved, now
 
 QUESTION = "What is in the picture?"
@@ -112,7 +113,7 @@ class _Runner:
         if not decodes(model):
             raise ValueError(f"model: {type(model).__name__} ({name!r}) decodes in a way of its own, and is not timed")
         model.to(device)  # type: ignore[arg-type]
-        return cls(folder, model, _on(device, model.dtype, _prompt(processor, prompt)), new_tokens)
+        return cls(folder, model, on_device(_prompt(processor, prompt), device, model.dtype), new_tokens)
 
     def turn(self) -> Turn:
         """One prompt, all that comes before its first token, and its answer."""
@@ -167,12 +168,3 @@ def _prompt(processor: ProcessorMixin, tokens: int) -> dict[str, Any]:
 
     once, twice = (encoded(times)["input_ids"].shape[1] for times in (1, 2))
     return encoded(1 + max(0, -(-(tokens - once) // (twice - once))))
-
-
-def _on(device: torch.device, dtype: torch.dtype, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Inputs on a device, numbers in the model's dtype: processors give pixels in float32."""
-
-    def moved(value: Any) -> Any:
-        return value.to(device, dtype if value.is_floating_point() else None) if isinstance(value, Tensor) else value
-
-    return {key: moved(value) for key, value in inputs.items()}

@@ -10,6 +10,7 @@ from torch.nn.functional import kl_div, log_softmax
 
 from atv.data.labels import IGNORED
 from atv.model.lvlm import LVLM
+from atv.model.on_device import on_device
 
 
 class Objective(Protocol):
@@ -63,12 +64,7 @@ class DenseOutputs:
     def expected(self, batch: dict[str, Any]) -> Tensor:
         """The dense model's logits (batch, length, vocabulary), computed in the dtype of its files."""
         own: Any = self.teacher.model
-        # Processors give pixels in float32.
-        inputs = {
-            key: value.to(own.dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
-            for key, value in batch.items()
-        }
-        return own(**inputs, use_cache=False).logits
+        return own(**on_device(batch, None, own.dtype), use_cache=False).logits
 
 
 def divergence(logits: Tensor, expected: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from atv.calibration.stopping import Preemption
 from atv.calibration.whole_set import whole_set
 from atv.criteria import PoolStatistics
 from atv.model.lvlm import LVLM
+from atv.model.on_device import on_device
 from atv.plugins import ContractError
 from atv.quantization.base import Quantizer, lost
 from atv.quantization.feeding import Feed, feeds
@@ -80,8 +81,7 @@ def quantize_blocks(
     lvlm.model.to(device)  # type: ignore[arg-type]
     found: list[list[Feed]] = [[] for _ in lvlm.blocks]
     if plan.method.scales_channels:
-        first = {name: _moved(value, device) for name, value in (numbered[0].inputs or {}).items()}
-        found = feeds(lvlm, plan.targets, first)
+        found = feeds(lvlm, plan.targets, on_device(numbered[0].inputs or {}, device))
         if not any(found):
             kind = type(plan.method).__name__
             raise ValueError(f"method: nothing in {type(lvlm.model).__name__} can take the scales of {kind}")
@@ -198,7 +198,3 @@ def _install(lvlm: LVLM, block: FinishedBlock) -> None:
     for name, values in block.weights.items():
         if name.rpartition(".")[2] not in (WHOLE, SCALE, ERROR):
             lvlm.model.get_parameter(name).data.copy_(values)
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    return value.to(device) if isinstance(value, Tensor) else value
