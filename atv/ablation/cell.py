@@ -8,6 +8,7 @@ from atv.api import Pathway
 from atv.data import CalibrationData
 from atv.evaluation.question_sets import Suite
 from atv.plugins import Plugin, describe
+from atv.records.cell_record import titled
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Cell:
 
     @property
     def title(self) -> str:
-        return ", ".join(f"{name} {value}" for name, value in self.labels.items())
+        return titled(self.labels)
 
 
 def _config(pathway: Pathway) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from atv.ablation.record import RUN, AblationRecord
+from atv.records.cell_record import titled
 
 
 def named_cells(source: str) -> list[list[Path]]:
@@ -26,8 +27,7 @@ def named_cells(source: str) -> list[list[Path]]:
         return []
     by_title: dict[str, list[Path]] = {}
     for cell in AblationRecord.read(folder).run["cells"]:
-        title = ", ".join(f"{name} {value}" for name, value in cell["labels"].items())
-        by_title.setdefault(title, []).append(folder.parent / "cells" / cell["id"])
+        by_title.setdefault(titled(cell["labels"]), []).append(folder.parent / "cells" / cell["id"])
     if method and method not in by_title:
         raise ValueError(f"folders: {str(folder)!r} has no {method!r}. Choices: {'; '.join(by_title)}")
     return [by_title[method]] if method else list(by_title.values())

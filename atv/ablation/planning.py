@@ -9,6 +9,7 @@ from scipy.stats import norm
 
 from atv.ablation.findings import Finding
 from atv.ablation.record import AblationRecord
+from atv.records.cell_record import titled
 from atv.statistics.estimates import Spread
 
 # Groups beyond which no number of questions is looked for.
@@ -43,8 +44,7 @@ def costs(record: AblationRecord, groups: int) -> dict[str, CellCost]:
     """
     found: dict[str, list[Mapping[str, Any]]] = {}
     for cell in record.run["cells"]:
-        title = ", ".join(f"{name} {value}" for name, value in cell["labels"].items())
-        found.setdefault(title, []).append(cell)
+        found.setdefault(titled(cell["labels"]), []).append(cell)
     made = {}
     for title, cells in found.items():
         pruned = float(np.mean([cell.get("pruned", 0.0) for cell in cells]))

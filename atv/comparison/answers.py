@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from atv.evaluation.predictions import read_answers
-from atv.records.cell_record import CELL, CellRecord
+from atv.records.cell_record import CELL, CellRecord, titled
 from atv.records.evaluation_report import SCORES, EvaluationReport
 
 KEY = ["task", "question_id"]
@@ -95,7 +95,7 @@ def _of_cell(folder: Path) -> Answers:
     told = dict(record.asked_with)
     lengths = told.pop("max_new_tokens", {})
     return Answers(
-        ", ".join(f"{name} {value}" for name, value in record.labels.items()) or folder.name,
+        titled(record.labels) or folder.name,
         (str(folder),),
         (table(rows, str(folder)),),
         (record.config.get("seed") if record.config.get("pathways") else None,),

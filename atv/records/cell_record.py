@@ -14,6 +14,11 @@ _MADE = ("versions", "git", "hardware")
 _KNOWN = ("config", "labels", "inputs", "seconds", "samples", "perplexity", "asked_with", "asked_from")
 
 
+def titled(labels: Mapping[str, Any]) -> str:
+    """What a cell of these labels is called: "method ATV, sparsity 0.5"."""
+    return ", ".join(f"{name} {value}" for name, value in labels.items())
+
+
 @dataclass(frozen=True)
 class CellRecord:
     """A cell's id, everything that moves its numbers (``config``, digests of its ``inputs``), its labels, seconds by
