@@ -178,10 +178,7 @@ def _rounded(folder: Path, bits: int, cell: Cell, bench: Bench, trainer: L.Train
 def _ratios(dense: Speed, own: Speed) -> pd.DataFrame:
     """One row a turn: what a model weighs, and how many times as fast it is, over the dense one."""
     sizes = {"parameters": own.parameters / dense.parameters, "bytes": own.bytes / dense.bytes}
-    turns = zip(own.turns, dense.turns, strict=True)
-    return pd.DataFrame(
-        [sizes | {"prefill": one.prefill / other.prefill, "decode": one.decode / other.decode} for one, other in turns]
-    )
+    return pd.DataFrame(sizes | {part: own.ratios(dense, part) for part in ("prefill", "decode")})
 
 
 def _pruned(method: str) -> str:
