@@ -48,8 +48,7 @@ class Rounded(Reconstruction):
         if not self.method.scales_channels:
             return self.method.quantize(weight, kept, pool, grid).weight
         scale = self.method.channel_scale({"": weight}, {"": kept}, pool, grid).to(weight.device)
-        scaled = PoolStatistics(pool.norm / scale.to(pool.norm), pool.x_x("AWQ") / scale / scale[:, None])
-        return self.method.quantize(weight * scale, kept, scaled, grid).weight / scale
+        return self.method.quantize(weight * scale, kept, pool.divided(scale), grid).weight / scale
 
 
 class QuantizationPool(Ablation):

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -71,6 +71,11 @@ class PoolStatistics:
 
         whole = size(weight)
         return size(weight - updated) / whole if whole > 0 else 0.0
+
+    def divided(self, scale: Tensor) -> Self:
+        """Of channels that are divided by ``scale`` (in,); their moments are left out."""
+        gram = None if self.gram is None else self.gram / scale.to(self.gram) / scale.to(self.gram)[:, None]
+        return replace(self, norm=self.norm / scale.to(self.norm), gram=gram, mean=None, variance=None)
 
     def moments(self, asked_by: str) -> tuple[Tensor, Tensor]:
         """Mean and variance of each channel, float64 (in,).

@@ -27,10 +27,7 @@ class SparseGPT(Criterion):
     needs_gram = True
 
     def __init__(self, damping: float = 0.01, block: int = 128) -> None:
-        if not 0 < damping < float("inf"):
-            raise ValueError(f"damping: expected a number above 0, got {damping}")
-        if block < 1:
-            raise ValueError(f"block: expected at least 1 column, got {block}")
+        require_sweep(damping, block)
         self.damping, self.block = damping, block
 
     def score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:
@@ -72,6 +69,18 @@ class SparseGPT(Criterion):
         hessian[dead, dead] = 1
         dtype = torch.promote_types(weight.dtype, torch.float32)
         return weight.to(dtype, copy=True).masked_fill_(dead, 0), inverse_root(hessian, self.damping).to(dtype)
+
+
+def require_sweep(damping: float, block: int) -> None:
+    """Checks how a sweep from left to right is to go.
+
+    Raises:
+        ValueError: for an argument out of range.
+    """
+    if not 0 < damping < float("inf"):
+        raise ValueError(f"damping: expected a number above 0, got {damping}")
+    if block < 1:
+        raise ValueError(f"block: expected at least 1 column, got {block}")
 
 
 def inverse_root(hessian: Tensor, damping: float, asked_by: str = "SparseGPT", tries: int = 10) -> Tensor:

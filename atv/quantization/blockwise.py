@@ -1,7 +1,7 @@
 """Quantization block by block: each is rounded by what the rounded blocks before it give, as pruning does."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
@@ -20,7 +20,7 @@ from atv.criteria import PoolStatistics
 from atv.model.lvlm import LVLM
 from atv.model.on_device import on_device
 from atv.plugins import ContractError
-from atv.quantization.base import Quantizer, lost
+from atv.quantization.base import Quantizer
 from atv.quantization.feeding import Feed, feeds
 from atv.quantization.whole_numbers import Grid, Quantized
 from atv.records.digests import tensors_digest
@@ -151,7 +151,7 @@ class _Rounding(BlockCallback):
         scale = plan.method.channel_scale(weights, masks, known[first], plan.grids[first])
         changed = feed.scale(self.lvlm.model, scale)
         for name in feed.readers:
-            known[name] = _after(known[name], scale)
+            known[name] = known[name].divided(scale)
         # A Linear's weight is rounded and kept as such; its bias, and all of a norm, are kept as they are.
         own = {f"{name}.weight" for name in plan.targets}
         return {name: self.lvlm.model.get_parameter(name).detach() for name in changed if name not in own}
@@ -165,20 +165,10 @@ class _Rounding(BlockCallback):
         rounded = made.weight
         told = {}
         if pool.gram is not None:
-            own = lost(weight.masked_fill(~mask, 0), pool.gram)
-            share = lost(rounded.double() - weight.masked_fill(~mask, 0).double(), pool.gram) / own if own else 0.0
+            share = pool.share_lost(weight.masked_fill(~mask, 0).double(), rounded.double())
             told[f"{name}.{ERROR}"] = torch.tensor(share, dtype=torch.float64)
         weight.copy_(rounded)
         return {f"{name}.{WHOLE}": made.whole, f"{name}.{SCALE}": made.scale, **told}
-
-
-def _after(pool: PoolStatistics, scale: Tensor) -> PoolStatistics:
-    """The statistics of channels that are divided by ``scale`` (in,)."""
-    norm = pool.norm / scale.to(pool.norm)
-    if pool.gram is None:
-        return replace(pool, norm=norm)
-    exact = scale.to(pool.gram)
-    return replace(pool, norm=norm, gram=pool.gram / exact / exact[:, None])
 
 
 def _count(block: FinishedBlock, outcome: Outcome) -> None:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from atv.criteria import PoolStatistics
-from atv.criteria.sparsegpt import inverse_root
+from atv.criteria.sparsegpt import inverse_root, require_sweep
 from atv.quantization.base import Quantizer
 from atv.quantization.whole_numbers import Grid, Quantized, exact
 
@@ -26,10 +26,7 @@ class GPTQ(Quantizer):
     """
 
     def __init__(self, damping: float = 0.01, block: int = 128) -> None:
-        if not 0 < damping < float("inf"):
-            raise ValueError(f"damping: expected a number above 0, got {damping}")
-        if block < 1:
-            raise ValueError(f"block: expected at least 1 column, got {block}")
+        require_sweep(damping, block)
         self.damping, self.block = damping, block
 
     def quantize(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, grid: Grid) -> Quantized:
