@@ -81,10 +81,18 @@ def removal_of(report: PruningReport, lvlm: LVLM) -> Removal | None:
 
 def masks_of(report: PruningReport, lvlm: LVLM) -> PackedMasks:
     """The masks in the shapes that this model has: the one that was pruned, or the smaller one that was saved of it."""
+    return left_of(report, _done(report, lvlm))
+
+
+def left_of(report: PruningReport, removal: Removal | None) -> PackedMasks:
+    """The masks in the shapes that a model has of which ``removal`` was taken out; None is the one that was pruned."""
+    return report.masks if removal is None else PackedMasks(removal.masks(report.masks))
+
+
+def _done(report: PruningReport, lvlm: LVLM) -> Removal | None:
+    """What this model is without, if it is the smaller one; None for the one that was pruned."""
     removal = removal_of(report, lvlm)
-    if removal is None or not removal.is_done(lvlm.model.config):
-        return report.masks
-    return PackedMasks(removal.masks(report.masks))
+    return removal if removal is not None and removal.is_done(lvlm.model.config) else None
 
 
 def renew_card(folder: str | Path, scores: Path | None = None) -> PruningReport:
@@ -116,7 +124,10 @@ def target_rows(report: PruningReport, lvlm: LVLM) -> dict[str, TargetReport]:
     Raises:
         ValueError: for a mask that does not fit the model, or prunes a weight that is not zero.
     """
-    left, pruned_as = masks_of(report, lvlm), _names(report, lvlm)
+    removal = _done(report, lvlm)
+    left = left_of(report, removal)
+    # What this model calls the targets that are in it -> the names of their masks.
+    pruned_as = {name: name for name in report.masks} if removal is None else removal.names(report.masks)
     zeros: dict[str, int] = {}
     for parameter, views in targets_by_parameter(lvlm).items():
         if chosen := {name: view for name, view in views.items() if name in left}:
@@ -127,14 +138,6 @@ def target_rows(report: PruningReport, lvlm: LVLM) -> dict[str, TargetReport]:
     # Of a block that is gone nothing is left to count.
     rows = zeros | dict.fromkeys(report.masks.keys() - zeros.keys(), 0)
     return {name: _row(lvlm.block_of(name), report.masks[name], count) for name, count in rows.items()}
-
-
-def _names(report: PruningReport, lvlm: LVLM) -> dict[str, str]:
-    """What this model calls the targets that are in it -> the names of their masks."""
-    removal = removal_of(report, lvlm)
-    if removal is None or not removal.is_done(lvlm.model.config):
-        return {name: name for name in report.masks}
-    return removal.names(report.masks)
 
 
 def _row(block: int, mask: Tensor, kept_zeros: int) -> TargetReport:

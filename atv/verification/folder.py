@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from atv.model.loading import load_processor, model_folder
-from atv.output.pruned_folder import masks_of, read_pruned, removal_of
+from atv.output.pruned_folder import left_of, read_pruned, removal_of
 from atv.patterns import recorded_pattern
+from atv.records.masks import PackedMasks
 from atv.records.pruning_report import PruningReport, TargetReport
 from atv.verification.answering import answer
 from atv.verification.compact import sizes
@@ -72,17 +73,18 @@ class Verification:
             removal = removal_of(report, pruned.lvlm)
             if removal is not None:
                 check_removal(removal, pruned.lvlm)
-            found = self._masks(report, pruned)
+            left = left_of(report, removal)
+            found = self._masks(report, left, pruned)
             if removal is not None:
                 base = base and WhatIsLeft(base.lvlm, removal)
                 rows = {ours: report.targets[name] for ours, name in removal.names(report.targets).items()}
-                report = replace(report, masks=masks_of(report, pruned.lvlm), targets=rows)
+                report = replace(report, masks=left, targets=rows)
             found |= self._tensors(report, pruned, base)
             return found | self._answer(pruned) | _sizes(pruned, report)
 
-    def _masks(self, report: PruningReport, pruned: SavedModel) -> dict[str, str]:
+    def _masks(self, report: PruningReport, left: PackedMasks, pruned: SavedModel) -> dict[str, str]:
         masks = report.masks
-        check_names(masks, masks_of(report, pruned.lvlm).shapes, report.targets, pruned.lvlm)
+        check_names(masks, left.shapes, report.targets, pruned.lvlm)
         ((pathway, plan),) = report.plans.items()
         pattern = recorded_pattern(plan["pattern"]).fitted(pruned.lvlm)
         check_pattern(pattern, masks, report.allocation.sparsities[pathway], pruned.lvlm)
