@@ -67,9 +67,10 @@ def _mapping(text: str, field: str) -> Any:
 def _config(path: str) -> dict[str, Any]:
     """A YAML file's options."""
     try:
-        named = _from_yaml(read_text(Path(path)), f"config: {path!r}") or {}
+        text = read_text(Path(path))
     except ValueError as error:
-        raise ValueError(f"config: {str(error).removeprefix('config: ')}") from error
+        raise ValueError(f"config: {error}") from error
+    named = _from_yaml(text, f"config: {path!r}") or {}
     if not isinstance(named, dict):
         raise ValueError(f"config: {path!r} must map options to values, it holds {named!r}")
     return named

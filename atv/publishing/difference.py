@@ -85,7 +85,6 @@ def _masks(path: Path) -> PackedMasks:
 
 def _count(a: PackedMasks, b: PackedMasks, joined: Callable[..., np.ndarray]) -> int:
     """How many bits are set in what two sets of masks make together; padding is zero in both."""
-
     second = b.packed
     return sum(
         int(np.bitwise_count(joined(bits.numpy(), second[name].numpy())).sum()) for name, bits in a.packed.items()
