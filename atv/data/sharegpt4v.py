@@ -6,7 +6,7 @@ from typing import Any
 
 from atv.data.base import Conversation, IndexedData
 from atv.data.columns import CONVERSATION, IMAGE, Columns, task_rows
-from atv.data.text_files import json_lines, json_value
+from atv.data.text_files import json_rows
 from atv.data.wording import quoted, short
 
 
@@ -38,16 +38,12 @@ class ShareGPT4V(IndexedData):
 
     @cached_property
     def _columns(self) -> Columns:
-        there = dict.fromkeys(name for row in self._rows if isinstance(row, dict) for name in row)
-        if not there.keys() & set(CONVERSATION):
-            raise ValueError(
-                f"calibration.annotations: missing columns {CONVERSATION[0]}; there are {short(', '.join(there))}"
-            )
+        there = _named(self._rows)
         # Without any picture the rows are text.
         return Columns.of([*there, *(() if there.keys() & set(IMAGE) else IMAGE[:1])], None, None, "id")
 
     def __len__(self) -> int:
-        return len(self._rows) if self._columns else 0
+        return len(self._rows)
 
     def read(self, index: int) -> Conversation:
         row = self._rows[index]
@@ -61,12 +57,19 @@ def _read(file: Path) -> list[Any]:
     if not file.is_file():
         raise ValueError(f"calibration.annotations: no such file {str(file)!r}")
     try:
-        rows = json_lines(file) if file.suffix == ".jsonl" else json_value(file)
+        rows = json_rows(file)
     except ValueError as error:
-        if "Extra data" not in str(error):
-            raise ValueError(f"calibration.annotations: {error}") from error
-        rows = json_lines(file)
+        raise ValueError(f"calibration.annotations: {error}") from error
     if not isinstance(rows, list) or not any(isinstance(row, dict) for row in rows):
         held = f" but an object of {short(', '.join(rows))}" if isinstance(rows, dict) else ""
         raise ValueError(f"calibration.annotations: {str(file)!r} holds no list of rows{held}")
+    if not (there := _named(rows)).keys() & set(CONVERSATION):
+        raise ValueError(
+            f"calibration.annotations: missing columns {CONVERSATION[0]}; there are {short(', '.join(there))}"
+        )
     return rows
+
+
+def _named(rows: list[Any]) -> dict[str, None]:
+    """What any row has, in order."""
+    return dict.fromkeys(name for row in rows if isinstance(row, dict) for name in row)

@@ -53,6 +53,22 @@ def json_value(file: Path) -> Any:
         raise ValueError(f"{str(file)!r} is no JSON: {reason(error)}") from error
 
 
+def json_rows(file: Path) -> Any:
+    """The values of a file with one a line, by its suffix or by what is in it; else the one value that it holds.
+
+    Raises:
+        ValueError: as ``json_lines`` and ``json_value`` do.
+    """
+    if file.suffix == ".jsonl":
+        return json_lines(file)
+    try:
+        return json_value(file)
+    except ValueError as error:
+        if isinstance(error.__cause__, json.JSONDecodeError) and error.__cause__.msg == "Extra data":
+            return json_lines(file)
+        raise
+
+
 def _value(file: Path, number: int, line: str) -> Any:
     try:
         return json.loads(line)

@@ -193,6 +193,11 @@ BAD = {
         lambda folder: ShareGPT4V(folder / "a.json"),
         "is no JSON",
     ),
+    "more than JSON": (
+        lambda folder: (folder / "a.json").write_text("[] and more"),
+        lambda folder: ShareGPT4V(folder / "a.json"),
+        "is no JSON in line 1 ('[] and more')",
+    ),
     "JSON that is no list": (
         lambda folder: (folder / "a.json").write_text('{"id": 1}'),
         lambda folder: ShareGPT4V(folder / "a.json"),
