@@ -6,12 +6,12 @@ import lightning as L
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import fully_shard
 from torch.optim import AdamW
 from transformers import get_cosine_schedule_with_warmup
 
 from atv.finetuning.objectives import Objective
 from atv.finetuning.settings import Settings
+from atv.finetuning.sharding import shard
 from atv.model.lvlm import LVLM
 
 
@@ -29,7 +29,7 @@ class SparseFinetuning(L.LightningModule):
     def __init__(self, lvlm: LVLM, objective: Objective, settings: Settings, steps: int) -> None:
         super().__init__()
         self.model, self.objective, self.settings, self.steps = lvlm.model, objective, settings, steps
-        self._blocks = tuple(lvlm.blocks)
+        self._lvlm = lvlm
         self.strict_loading = False
         self.trained = {f"model.{name}" for name, parameter in lvlm.model.named_parameters() if parameter.requires_grad}
         self.validation: list[dict[str, float]] = []
@@ -38,8 +38,7 @@ class SparseFinetuning(L.LightningModule):
     def configure_model(self) -> None:
         """Shards the parameters block by block (FSDP2), where the strategy has a mesh for it."""
         if self._mesh is not None:
-            for module in (*self._blocks, self.model):
-                fully_shard(module, mesh=self._mesh)
+            shard(self._lvlm, self._mesh)
 
     @property
     def _mesh(self) -> DeviceMesh | None:

@@ -5,10 +5,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import fully_shard
 from torch.nn.functional import kl_div, log_softmax
 
 from atv.data.labels import IGNORED
+from atv.finetuning.sharding import shard
 from atv.model.lvlm import LVLM
 from atv.model.on_device import on_device
 
@@ -50,9 +50,8 @@ class DenseOutputs:
         """The whole dense model on the device, or block by block in shards."""
         if mesh is None:
             self.teacher.model.to(device)  # type: ignore[arg-type]
-            return
-        for module in (*self.teacher.blocks, self.teacher.model):
-            fully_shard(module, mesh=mesh)
+        else:
+            shard(self.teacher, mesh)
 
     def loss(self, model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, int]:
         """The mean over the batch's text tokens."""

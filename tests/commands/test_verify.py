@@ -2,16 +2,12 @@ import json
 import shutil
 
 import pytest
-from helpers.pruned_folders import edit
+from helpers.pruned_folders import edit, prune_by_command
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory, small_pool):
-    from atv.cli import main
-
-    folder = tmp_path_factory.mktemp("bundled") / "sparse"
-    assert main(["prune", "--output", str(folder), "--samples", "4", "--calibration", str(small_pool)]) == 0
-    return folder
+    return prune_by_command(tmp_path_factory.mktemp("bundled") / "sparse", small_pool, "--samples", "4")
 
 
 def test_says_what_it_found(atv_command, written, monkeypatch):

@@ -11,6 +11,14 @@ def save_pruned(model, batches, folder, **options):
     return atv.save(folder, model, None, atv.prune(model, batches, run_dir=folder, **options))
 
 
+def prune_by_command(folder, pool, *options):
+    """What ``atv prune`` writes of the bundled model, calibrated on a folder of samples."""
+    from atv.cli import main
+
+    assert main(["prune", "--output", str(folder), "--calibration", str(pool), *options]) == 0
+    return folder
+
+
 def edit(folder, change, file="model.safetensors"):
     """Lets ``change`` alter the tensors of a file; the file's metadata stay."""
     from safetensors import safe_open

@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 from helpers.moe import moe_llava
-from helpers.pruned_folders import edit
+from helpers.pruned_folders import edit, prune_by_command
 from safetensors.torch import load_file, save_file
 
 import atv
@@ -26,12 +26,8 @@ TOKENIZER = {"tokenizer.json", "tokenizer_config.json"}
 
 @pytest.fixture(scope="module")
 def pruned(tmp_path_factory, small_pool):
-    from atv.cli import main
-
     folder = tmp_path_factory.mktemp("pruned") / "sparse"
-    options = ["--samples", "4", "--calibration", str(small_pool), "--selection", "TextOnly"]
-    assert main(["prune", "--output", str(folder), *options]) == 0
-    return folder
+    return prune_by_command(folder, small_pool, "--samples", "4", "--selection", "TextOnly")
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from helpers.moe import moe_llava
+from helpers.pruned_folders import prune_by_command
 from helpers.tiny import make_batch, random_llava
 from safetensors.torch import load_file
 from torch import nn
@@ -26,12 +27,8 @@ PREFIX = "model.language_model.layers.0."
 
 @pytest.fixture(scope="module")
 def pruned(tmp_path_factory, small_pool):
-    from atv.cli import main
-
     folder = tmp_path_factory.mktemp("pruned") / "sparse"
-    options = ["--samples", "2", "--calibration", str(small_pool), "--selection", "TextOnly"]
-    assert main(["prune", "--output", str(folder), *options]) == 0
-    return folder
+    return prune_by_command(folder, small_pool, "--samples", "2", "--selection", "TextOnly")
 
 
 @pytest.fixture(scope="module")
