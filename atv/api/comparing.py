@@ -43,7 +43,7 @@ def compare(
         split: of that suite.
         groups: of each task or benchmark only the first so many groups were asked; None is what the first folder says.
         flips: questions whose answers flipped on the page, at most.
-        output: folder for comparison.json, differences.png and comparison.html.
+        output: folder for comparison.json, differences.png, answers.png and comparison.html.
 
     Raises:
         ValueError: for folders without answers, and for models that were asked other questions, or in another way:

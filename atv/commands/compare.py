@@ -45,8 +45,8 @@ def compare(
         groups: Number of groups of questions of each task or benchmark that were asked. Default: what the first folder
             says.
         flips: Number of questions on the page, at most: those that a model answers better or worse than the first.
-        output: Folder for comparison.json, differences.png, and comparison.html, which shows flipped answers with
-            their pictures.
+        output: Folder for comparison.json, differences.png, answers.png (a few pictures with what each model says),
+            and comparison.html, which shows flipped answers with their pictures.
     """
     comparison = atv.compare(
         *models_of(folders),

@@ -1,4 +1,4 @@
-"""What a comparison leaves in a folder: comparison.json, differences.png and comparison.html."""
+"""What a comparison leaves in a folder: comparison.json, differences.png, answers.png and comparison.html."""
 
 import base64
 import io
@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
 
+from atv.comparison.answers_figure import answers_figure
 from atv.comparison.compared import Comparison
 from atv.comparison.differences_figure import differences_figure
 from atv.comparison.known_questions import KnownQuestions
@@ -19,7 +21,7 @@ from atv.records.provenance import provenance
 from atv.statistics.p_values import written_p
 from atv.statistics.paired_scores import RESAMPLES, SWAPS
 
-JSON, FIGURE, PAGE = "comparison.json", "differences.png", "comparison.html"
+JSON, FIGURE, PICTURES, PAGE = "comparison.json", "differences.png", "answers.png", "comparison.html"
 SCHEMA = 1
 # Characters of an answer on the page.
 LONGEST = 600
@@ -27,7 +29,7 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def write_comparison(comparison: Comparison, folder: Path, known: KnownQuestions, flips: int) -> Path:
-    """Writes the three files, each atomically.
+    """Writes the four files, each atomically; no answers.png where no picture with a flipped answer is at hand.
 
     Args:
         known: where the questions' pictures are.
@@ -37,14 +39,24 @@ def write_comparison(comparison: Comparison, folder: Path, known: KnownQuestions
         The page.
     """
     write_json(folder / JSON, as_json(comparison))
-    picture = io.BytesIO()
-    differences_figure(comparison).savefig(picture, dpi=160, format="png")
-    with atomic(folder / FIGURE) as path:
-        path.write_bytes(picture.getvalue())
-    text = page(comparison, chosen_flips(comparison, known, flips), picture.getvalue())
+    differences = _write_figure(differences_figure(comparison), folder / FIGURE)
+    if (told := answers_figure(comparison, known)) is None:
+        (folder / PICTURES).unlink(missing_ok=True)
+    else:
+        _write_figure(told, folder / PICTURES)
+    text = page(comparison, chosen_flips(comparison, known, flips), differences)
     with atomic(folder / PAGE) as path:
         path.write_text(text, encoding="utf-8")
     return folder / PAGE
+
+
+def _write_figure(figure: Figure, file: Path) -> bytes:
+    """Writes a figure as a PNG file, and returns its content."""
+    content = io.BytesIO()
+    figure.savefig(content, dpi=160, format="png")
+    with atomic(file) as path:
+        path.write_bytes(content.getvalue())
+    return content.getvalue()
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:

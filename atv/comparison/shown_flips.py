@@ -60,7 +60,8 @@ def chosen_flips(comparison: Comparison, known: KnownQuestions, most: int) -> di
     first = comparison.models[0]
     marks = [changes(first.rows, other.rows) for other in comparison.models[1:]]
     lost, gained = (pd.concat([mark[name] for mark in marks], axis=1).any(axis=1) for name in ("lost", "gained"))
-    flipped = first.rows[lost | gained].assign(lost=lost)
+    # Marked first: an empty table would take on the rows of what is assigned to it.
+    flipped = first.rows.assign(lost=lost)[lost | gained]
     turn = flipped.groupby(["task", "lost"]).cumcount()
     flipped = flipped.assign(turn=turn).sort_values(["turn", "lost"], ascending=[True, False], kind="stable")
     by_task: dict[str, list[Flip]] = {task: [] for task in first.tasks}

@@ -3,8 +3,10 @@
 import base64
 import io
 import json
+import shutil
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
 from helpers.answered import benchmark_folder, mostly, suite, suite_folder
@@ -12,6 +14,9 @@ from helpers.benchmark_data import write_benchmarks
 from PIL import Image
 
 import atv
+from atv.comparison.answers_figure import answers_figure
+from atv.comparison.known_questions import KnownQuestions
+from atv.evaluation.question_sets import Suite
 
 VOID = {"meta", "img", "link", "br"}
 
@@ -104,6 +109,35 @@ def test_the_numbers_are_in_json_too(place, found):
     assert (first["difference"], first["low"], first["p"]) == (row.effect.value, row.effect.low, row.effect.p)
     assert (first["task"], first["corrected"], first["agreement"]) == ("average", row.corrected, row.flips.agreement)
     assert Image.open(place / "out" / "differences.png").size[0] > 600
+
+
+def test_a_figure_shows_pictures_with_what_each_model_said(place, found):
+    assert Image.open(place / "out" / "answers.png").size[0] > 600
+    asked = suite(2)
+    known = KnownQuestions(Suite(asked, "bundled", "dev", 2), found.models[0])
+    figure = answers_figure(found, known)
+    pictures, tables = figure.axes[::2], [axes.tables[0].get_celld() for axes in figure.axes[1::2]]
+    shown = {np.asarray(picture.convert("RGB")).tobytes() for picture in asked["image"]}
+    assert len(pictures) == 3 and all(axes.images[0].get_array().tobytes() in shown for axes in pictures)
+    first, second = (model.rows.set_index("question") for model in found.models)
+    for cells in tables:
+        for row in range(1, max(row for row, _ in cells) + 1):
+            text = [cells[row, column].get_text().get_text() for column in range(4)]
+            (question,) = [each for each in first.index if " ".join(each.split()) == " ".join(text[0].split())]
+            # Answers are cut into lines, so that they fit.
+            assert text[2].split() == first["prediction"][question].split(), question
+            colours = [cells[row, column].get_facecolor() for column in (2, 3)]
+            same = first["credit"][question] == second["credit"][question]
+            assert (colours[0] == colours[1]) == same
+    assert any("<script>" in cell.get_text().get_text() for cells in tables for cell in cells.values())
+
+
+def test_models_that_say_the_same_leave_no_such_figure(place):
+    (place / "alike").mkdir()
+    (place / "alike" / "answers.png").write_bytes(b"of an earlier call")
+    shutil.copytree(place / "dense", place / "twin")
+    atv.compare(place / "dense", place / "twin", output=place / "alike")
+    assert not (place / "alike" / "answers.png").exists()
 
 
 def test_other_pictures_than_were_asked_are_not_shown(place, tmp_path):
