@@ -28,7 +28,7 @@ def visual_grid(model: nn.Module, inputs: Mapping[str, Any], tokens: int) -> Vis
     """The grid of a sample with one picture, or None where it is not known.
 
     Known are towers of a fixed size, with or without pooling (LLaVA, Gemma 3), those that keep the picture's shape
-    (Qwen-VL, Pixtral), and tiles with the whole picture before (LLaVA-NeXT) or after them (InternVL, Idefics 3). A
+    (Qwen-VL, Pixtral) or take any size (DINOv2), and tiles with the whole picture before (LLaVA-NeXT) or after them (InternVL, Idefics 3). A
     resampler's tokens (Idefics 2, Kosmos-2) have no place.
 
     Args:
@@ -36,7 +36,12 @@ def visual_grid(model: nn.Module, inputs: Mapping[str, Any], tokens: int) -> Vis
         inputs: its processor's tensors for the sample alone.
         tokens: the sample's visual tokens.
     """
-    rules: tuple[Callable[[Any, Mapping[str, Any], int], VisualGrid | None], ...] = (_patch_counts, _pixels, _square)
+    rules: tuple[Callable[[Any, Mapping[str, Any], int], VisualGrid | None], ...] = (
+        _patch_counts,
+        _pixels,
+        _seen,
+        _square,
+    )
     config = getattr(model, "config", None)
     return next((grid for rule in rules if (grid := rule(config, inputs, tokens)) is not None), None)
 
@@ -77,6 +82,15 @@ def _pixels(config: Any, inputs: Mapping[str, Any], tokens: int) -> VisualGrid |
         return None
     side = patch * (getattr(config, "spatial_merge_size", None) or 1)
     rows, columns = (int(size) // side for size in sizes[0])
+    return VisualGrid(rows, columns) if rows * columns == tokens else None
+
+
+def _seen(config: Any, inputs: Mapping[str, Any], tokens: int) -> VisualGrid | None:
+    """One picture of any size before a tower that fits its positions to it (DINOv2), whatever size the config names."""
+    pixels, patch = inputs.get("pixel_values"), _size(_of_tower(config, "patch_size"))
+    if not isinstance(pixels, Tensor) or pixels.dim() < 4 or not patch or _tiles(inputs) != 1:
+        return None
+    rows, columns = (size // patch for size in pixels.shape[-2:])
     return VisualGrid(rows, columns) if rows * columns == tokens else None
 
 

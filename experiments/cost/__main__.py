@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from jsonargparse import auto_cli
 
+from atv.bundled import BUNDLED
 from atv.records.files import writable
 from atv.records.provenance import provenance
 from experiments.cost import cells, gpu, mask_making, result_page, scaling, whole_models
@@ -21,6 +22,7 @@ def bench(
     peer: Path = Path(".venv-peers/bin/python"),
     shape: Shape = Shape(),  # noqa: B008
     growth: Shape = scaling.BASE,
+    asked: str = BUNDLED,
 ) -> None:
     """Measure what pruning costs and write a page named by date and hardware.
 
@@ -31,12 +33,13 @@ def bench(
         peer: Python of an environment with llm-compressor; the comparison is skipped where there is none.
         shape: The model and samples of the main table.
         growth: The smallest model and samples of the growth curves.
+        asked: Model whose ablation cells are timed, "bundled" or "everyday".
     """
     writable(output, "output")
     torch.set_num_threads(threads)
     before = os.getloadavg()[0]
     compared, remarks = whole_models.rows(shape, repeats, threads, peer)
-    made = [*mask_making.rows(shape, 2 * repeats + 1), *cells.rows(repeats)]
+    made = [*mask_making.rows(shape, 2 * repeats + 1), *cells.rows(repeats, asked)]
     grown = scaling.growths(growth, repeats)
     large, gpu_remarks = gpu.rows()
     facts: dict[str, Any] = {"model": str(shape), "repeats": repeats, "load before": round(before, 2)} | provenance()

@@ -31,26 +31,27 @@ CELLS = {
 }
 
 
-def rows(repeats: int, samples: int = 128, groups: int = 20) -> list[Row]:
-    """Cells of the bundled model against their floor, all timed in turns.
+def rows(repeats: int, name: str = BUNDLED, samples: int = 128, groups: int = 20) -> list[Row]:
+    """Cells of a model against their floor, all timed in turns.
 
     Args:
+        name: of a model that has its own questions and calibration set, "bundled" or "everyday".
         samples: calibration samples, as many as an ablation takes.
         groups: of questions a task.
     """
-    model, processor = load_model(model_folder(BUNDLED))
-    rounds = [Round(question_batches(processor, load_evaluation(BUNDLED, "test", groups), groups=groups), 8)]
-    bench = Bench(model, processor, load_calibration(BUNDLED), rounds, samples)
+    model, processor = load_model(model_folder(name))
+    rounds = [Round(question_batches(processor, load_evaluation(name, "test", groups), groups=groups), 8)]
+    bench = Bench(model, processor, load_calibration(name), rounds, samples)
     trainer = quiet_trainer(enable_progress_bar=False)
     asked = [made for own in bench.seen for batch in own.batches if (made := batch.askable())]
     calibration = bench.calibration(None, 0).batches
     runs: dict[str, Callable[[], float]] = {
         FLOOR: lambda: floor(model, calibration) + elapsed(lambda: distinct(model, asked))
     }
-    for name, cell in CELLS.items():
-        runs[name] = partial(elapsed, partial(prune_and_ask, cell, bench, trainer))
+    for what, cell in CELLS.items():
+        runs[what] = partial(elapsed, partial(prune_and_ask, cell, bench, trainer))
     seconds = interleaved(runs, repeats)
-    return [compare(seconds, FLOOR, FLOOR), *(compare(seconds, name, FLOOR, 1.5) for name in CELLS)]
+    return [compare(seconds, FLOOR, FLOOR), *(compare(seconds, what, FLOOR, 1.5) for what in CELLS)]
 
 
 @torch.no_grad()

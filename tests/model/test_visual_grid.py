@@ -53,6 +53,14 @@ def test_counts_that_do_not_fit_have_no_grid():
 
 
 @torch.no_grad()
+def test_a_tower_may_take_smaller_pictures_than_its_config_names():
+    model = build("llava")
+    model.config.vision_config.image_size, model.config.vision_config.patch_size = 518, 14
+    inputs = {"pixel_values": torch.zeros(1, 3, 56, 84)}
+    assert visual_grid(model, inputs, 24) == VisualGrid(4, 6)
+    assert visual_grid(model, inputs, 25) is None
+
+
 def test_a_patch_moves_the_token_on_it_most():
     model, inputs = random_llava(), make_batch([4], 0)
     grid = visual_grid(model, inputs, 9)
