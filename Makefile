@@ -121,6 +121,9 @@ ablation-quantization-pool: install  ## which tokens should calibrate GPTQ and A
 ablation-what-pays: install  ## what each way of making a model smaller buys, in bytes and time, and at what loss
 	$(ABLATE) --file ablations/what_pays.py $(ARGS)
 
+ablation-weight-update: install  ## do new values for the kept weights keep more, and of which tokens should they be made
+	$(call in-shards,ablations/weight_update.py)
+
 ablation-beyond-paper: install  ## other pools, patterns and budgets than ATV's
 	$(call in-shards,ablations/beyond_paper.py)
 

@@ -1,0 +1,74 @@
+"""Do new values for the kept weights keep more, and of which tokens should they be made?"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from atv.ablation.base import Ablation
+from atv.ablation.cell import Cell
+from atv.ablation.charts import PALETTE, averages, counts, points
+from atv.ablation.findings import POINT, Finding
+from atv.ablation.levels import percent
+from atv.ablation.results import Results
+from atv.api import Pathway
+
+UPDATES: Mapping[str, dict[str, Any]] = {
+    "none": {},
+    "least squares": {"reconstruct": "LeastSquares"},
+    "SparseGPT": {"criterion": "SparseGPT"},
+}
+POOLS = {"all tokens": "AllTokens", "ATV": "DriftTopK", "text": "TextOnly"}
+
+
+class WeightUpdate(Ablation):
+    """Wanda's mask with the weights as they were, the same mask with their best values by least squares, and
+    SparseGPT, which chooses and updates in turns; each by all tokens, by ATV's pool and by text alone."""
+
+    name = "weight_update"
+    question = "Do new values for the kept weights keep more, and of which tokens should they be made?"
+    seeds = 3
+
+    def cells(self, seed: int) -> Sequence[Cell]:
+        grid = [Cell({"update": "dense", "pool": "-"})]
+        for update, parts in UPDATES.items():
+            for pool, selection in POOLS.items():
+                pathway = Pathway(selection, self.levels.hard, **parts)
+                grid.append(Cell({"update": update, "pool": pool}, {"both": pathway}, seed=seed))
+        return grid
+
+    def figure(self, table: pd.DataFrame, results: Results) -> Figure:
+        average = averages(table)
+        figure, panels = plt.subplots(
+            1, len(UPDATES), figsize=(10, 2.8), sharex=True, sharey=True, layout="constrained"
+        )
+        for axes, update, color in zip(panels, UPDATES, PALETTE, strict=False):
+            points(axes, average[average["update"] == update], list(POOLS), "pool", color)
+            axes.set(title=f"update: {update}", xlabel="average retention (%)")
+        figure.suptitle(f"{percent(self.levels.hard)}, {counts(average)}", fontsize=10)
+        return figure
+
+    def findings(self, results: Results) -> Sequence[Finding]:
+        def over(one: tuple[str, str], two: tuple[str, str]) -> list[Finding]:
+            """That the first, an update by a pool, keeps more than the second."""
+            first, second = ({"update": update, "pool": pool} for update, pool in (one, two))
+            names = [f"{update!r} by {pool!r}" for update, pool in (one, two)]
+            count = results.count(**first)
+            tasks = results.difference(first, second)
+            claim, unit = f"{names[0]} keeps more than {names[1]}.", "points of retention"
+            made = [Finding(claim, "", tasks, unit, count=count, margin=POINT)]
+            if results.reads:
+                claim = f"{names[0]} keeps more of plain English than {names[1]}."
+                made.append(Finding(claim, "", results.english(first, second), "points", count=count, margin=POINT))
+            return made
+
+        pairs = (
+            (("least squares", "ATV"), ("none", "ATV")),
+            (("SparseGPT", "ATV"), ("none", "ATV")),
+            (("SparseGPT", "ATV"), ("SparseGPT", "all tokens")),
+            (("SparseGPT", "text"), ("SparseGPT", "all tokens")),
+            (("SparseGPT", "ATV"), ("least squares", "ATV")),
+        )
+        return [finding for pair in pairs for finding in over(*pair)]
