@@ -16,7 +16,7 @@ from atv.ablation.results import Results
 from atv.api import Pathway
 
 UPDATES: Mapping[str, dict[str, Any]] = {
-    "none": {},
+    "no update": {},
     "least squares": {"reconstruct": "LeastSquares"},
     "SparseGPT": {"criterion": "SparseGPT"},
 }
@@ -46,7 +46,7 @@ class WeightUpdate(Ablation):
         )
         for axes, update, color in zip(panels, UPDATES, PALETTE, strict=False):
             points(axes, average[average["update"] == update], list(POOLS), "pool", color)
-            axes.set(title=f"update: {update}", xlabel="average retention (%)")
+            axes.set(title=update, xlabel="average retention (%)")
         figure.suptitle(f"{percent(self.levels.hard)}, {counts(average)}", fontsize=10)
         return figure
 
@@ -54,7 +54,7 @@ class WeightUpdate(Ablation):
         def over(one: tuple[str, str], two: tuple[str, str]) -> list[Finding]:
             """That the first, an update by a pool, keeps more than the second."""
             first, second = ({"update": update, "pool": pool} for update, pool in (one, two))
-            names = [f"{update!r} by {pool!r}" for update, pool in (one, two)]
+            names = [f"{update} on {pool}" for update, pool in (one, two)]
             count = results.count(**first)
             tasks = results.difference(first, second)
             claim, unit = f"{names[0]} keeps more than {names[1]}.", "points of retention"
@@ -65,8 +65,8 @@ class WeightUpdate(Ablation):
             return made
 
         pairs = (
-            (("least squares", "ATV"), ("none", "ATV")),
-            (("SparseGPT", "ATV"), ("none", "ATV")),
+            (("least squares", "ATV"), ("no update", "ATV")),
+            (("SparseGPT", "ATV"), ("no update", "ATV")),
             (("SparseGPT", "ATV"), ("SparseGPT", "all tokens")),
             (("SparseGPT", "text"), ("SparseGPT", "all tokens")),
             (("SparseGPT", "ATV"), ("least squares", "ATV")),
