@@ -114,7 +114,8 @@ def percent(sparsity: float) -> str:
 
 
 def _listed(given: Sequence[Any] | str, option: str) -> list[Any]:
-    found = list(given) if isinstance(given, (list, tuple)) else str(given).split(",")
+    # A list of patterns without quotes, [2:4,4:8], comes as text.
+    found = list(given) if isinstance(given, (list, tuple)) else str(given).strip("[]").split(",")
     if not found:
         raise ValueError(f"{option}: expected at least one, got none")
     return found
