@@ -34,7 +34,7 @@ class Levels:
 
         Args:
             sparsities: of the curve and of comparisons; in a list, or with commas between them.
-            patterns: likewise.
+            patterns: likewise; "none" for none.
 
         Raises:
             ValueError: for a sparsity outside of (0, 1), or a pattern that is not N:M.
@@ -44,8 +44,8 @@ class Levels:
             asked = tuple(sorted({_sparsity(each) for each in _listed(sparsities, "sparsities")}))
             own = replace(own, curve=asked, compared=asked)
         if patterns is not None:
-            asked_patterns = dict.fromkeys(_listed(patterns, "patterns"))
-            own = replace(own, patterns=tuple(_pattern(each) for each in asked_patterns))
+            named = [] if patterns in (NO_PATTERNS, [NO_PATTERNS]) else _listed(patterns, "patterns")
+            own = replace(own, patterns=tuple(_pattern(each) for each in dict.fromkeys(named)))
         return own
 
     @property
@@ -93,6 +93,8 @@ class Levels:
         return {"sparsities": _joined(sparsities), "patterns": _joined(patterns)}
 
 
+# What stands for no N:M pattern.
+NO_PATTERNS = "none"
 # Two tables compare methods at 50% and 60%.
 PAPER = Levels("", curve=(0.5, 0.6, 0.7), compared=(0.5, 0.6))
 SUITED = {
@@ -140,4 +142,4 @@ def _pattern(given: Any) -> str:
 
 
 def _joined(given: Sequence[Any] | None) -> str | None:
-    return None if given is None else ",".join(map(str, given))
+    return None if given is None else ",".join(map(str, given)) or NO_PATTERNS

@@ -126,6 +126,8 @@ def test_levels_of_ones_own_stand_in_and_are_recorded(given):
     assert SUITED[EVERYDAY].record() == {"sparsities": None, "patterns": None}
     assert own.nearest(0.5) == 0.3 and own.asked(0.5, own.mild) == (0.2,)
     assert Levels.suited(EVERYDAY, patterns="[2:4, 4:8]").patterns == ("2:4", "4:8")
+    without = Levels.suited(EVERYDAY, patterns="none")
+    assert without.patterns == () and Levels.suited(EVERYDAY, **without.record()) == without
     alone = Levels.suited("other", "0.4")
     assert alone.ends == alone.hardest == (0.4,) == (alone.mild,)
 
