@@ -47,8 +47,8 @@ def ablate(
             a list of such files; or a folder, for all of its.
         sparsities: Shares of the weights to prune, with commas between them or as a list, in place of those that suit
             the model. Default: 0.2 to 0.5 for everyday, else 0.5 to 0.7; one pathway alone up to 0.9 for bundled.
-        patterns: N:M patterns to prune by, with commas between them or as a list; "none" for none. Default: 2:4,4:8, and
-            for everyday 6:8, too.
+        patterns: N:M patterns to prune by, with commas between them or as a list; "none" for none. Default: 2:4,4:8,
+            and for everyday 6:8, too.
         shard: Part of the cells to run: i/n is every n-th one, from the i-th on, so that n processes or machines that
             share the results folder run all of them in any order. Tables are written by whoever finds all finished.
         decide: Whether to ask no more than verdicts need: a fifth of the groups with 3 seeds, then half with 4, then

@@ -28,8 +28,8 @@ def visual_grid(model: nn.Module, inputs: Mapping[str, Any], tokens: int) -> Vis
     """The grid of a sample with one picture, or None where it is not known.
 
     Known are towers of a fixed size, with or without pooling (LLaVA, Gemma 3), those that keep the picture's shape
-    (Qwen-VL, Pixtral) or take any size (DINOv2), and tiles with the whole picture before (LLaVA-NeXT) or after them (InternVL, Idefics 3). A
-    resampler's tokens (Idefics 2, Kosmos-2) have no place.
+    (Qwen-VL, Pixtral) or take any size (DINOv2), and tiles with the whole picture before (LLaVA-NeXT) or after them
+    (InternVL, Idefics 3). A resampler's tokens (Idefics 2, Kosmos-2) have no place.
 
     Args:
         model: an LVLM of transformers.
