@@ -4,12 +4,17 @@ import os
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")
 
-import matplotlib.pyplot as plt
-import pytest
-import torch
-from helpers.tiny import make_batch, random_llava
-from hypothesis import settings
-from transformers.utils import logging
+from helpers.torchvision_operators import importable
+
+# Where torchvision is there, transformers imports it with whatever is first asked of it.
+importable()
+
+import matplotlib.pyplot as plt  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from helpers.tiny import make_batch, random_llava  # noqa: E402
+from hypothesis import settings  # noqa: E402
+from transformers.utils import logging  # noqa: E402
 
 # Machines differ in speed, examples do not.
 settings.register_profile("atv", deadline=None, max_examples=50)

@@ -8,6 +8,7 @@ from transformers.utils import CHAT_TEMPLATE_DIR
 
 from atv.bundled import BUNDLED_MODEL
 from atv.model.loading import load_model
+from atv.model.processor_fit import require_fit
 
 
 @pytest.fixture
@@ -90,3 +91,11 @@ def test_an_image_token_that_is_a_word(folder):
     change(folder, "config.json", image_token_index=3, image_token_id=3)
     with pytest.raises(ValueError, match=r"in config.json, the image token has id 3, and the processor .* writes id"):
         load_model(folder)
+
+
+def test_what_opens_a_picture_may_be_called_the_image_token():
+    """As Gemma's processors do: the token of the config stands behind it, once a patch."""
+    model, processor = load_model(BUNDLED_MODEL)
+    question = processor.tokenizer("What is in the picture?", add_special_tokens=False)["input_ids"]
+    processor.image_token_id = question[0]
+    require_fit(processor, model)

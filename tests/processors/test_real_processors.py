@@ -10,18 +10,16 @@ import torch
 from conformance.table import build
 from helpers.benchmark_data import pope, read_lines
 from helpers.layouts import QUESTION
+from helpers.real_processors import PROCESSORS
 from helpers.torchvision_operators import importable
 from PIL import Image
 
+from atv.cli import main
 from atv.data.conversations import encode
 from atv.model.loading import load_model
 from atv.model.lvlm import LVLM
 
 pytestmark = pytest.mark.skipif(not importable(), reason="processors of clips need torchvision")
-
-from helpers.real_processors import PROCESSORS  # noqa: E402
-
-from atv.cli import main  # noqa: E402
 
 SIZES = [(20, 30), (40, 12), (16, 16), (9, 33), (64, 8)]
 
