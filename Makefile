@@ -179,12 +179,12 @@ test-processors: install  ## transformers' own processors of seven types, which 
 nightly: test-slow docs  ## what CI need not do at every change: all tests, the wheel's too, and the documentation
 
 test-lowest: $(LOWEST)/.installed  ## the quick tests with the lowest versions that setup.cfg allows, in .venv-lowest
-	$(LOWEST)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(LOWEST)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(addprefix tests/,$(QUICK)) $(ARGS)
 
-# Constraints take no extras.
+# Constraints take no extras. Those of extras are lowest versions, too.
 $(LOWEST)/.installed: setup.cfg
 	$(PYTHON) -m venv $(LOWEST)
-	sed -n '/^install_requires/,/^$$/s/^ *\([a-z0-9_-]*\)\(\[.*\]\)*>=/\1==/p' setup.cfg > $(LOWEST)/lowest.txt
+	sed -n 's/^ *\([a-z0-9_-]*\)\(\[.*\]\)*>=/\1==/p' setup.cfg | sort -u > $(LOWEST)/lowest.txt
 	$(LOWEST)/bin/python -m pip install -q --disable-pip-version-check -e '.[dev]' -c $(LOWEST)/lowest.txt
 	@touch $@
 

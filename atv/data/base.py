@@ -67,7 +67,8 @@ class IndexedData(CalibrationData):
     """Data that can be read in any order; the seed permutes them."""
 
     def check(self) -> None:
-        len(self)
+        if not len(self):
+            raise ValueError("calibration: there is no sample in it")
 
     @abstractmethod
     def __len__(self) -> int:

@@ -1,16 +1,15 @@
 """A folder of pictures with captions."""
 
-import io
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from atv.data.base import Conversation, IndexedData
-from atv.data.text_files import json_lines, read_text
-from atv.data.turns import plain_text
-from atv.data.wording import quoted, reason, short
+from atv.data.columns import PROMPT
+from atv.data.row_files import files_of
+from atv.data.text_files import json_lines, read_text, table_of_texts
+from atv.data.turns import captioned
+from atv.data.wording import quoted, short
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 METADATA = ("metadata.csv", "metadata.jsonl")
@@ -28,7 +27,7 @@ class CaptionedImages(IndexedData):
         caption: column of the metadata.
     """
 
-    def __init__(self, folder: Path | str, prompt: str = "Describe this picture.", caption: str = "text") -> None:
+    def __init__(self, folder: Path | str, prompt: str = PROMPT, caption: str = "text") -> None:
         self.folder, self.prompt, self.caption = Path(folder), prompt, caption
 
     @cached_property
@@ -50,10 +49,9 @@ class CaptionedImages(IndexedData):
     def read(self, index: int) -> Conversation:
         name, caption = self._captions[index]
         try:
-            text = plain_text(read_text(caption).strip() if isinstance(caption, Path) else caption, "its caption")
+            turns = captioned(self.prompt, read_text(caption).strip() if isinstance(caption, Path) else caption)
         except ValueError as error:
             return Conversation(name, (), fault=str(error))
-        turns = [{"role": "user", "text": self.prompt}, {"role": "assistant", "text": text}]
         return Conversation(name, turns, [self.folder / name])
 
 
@@ -62,13 +60,13 @@ def listed(folder: Path) -> Path | None:
     return next((folder / name for name in METADATA if (folder / name).is_file()), None)
 
 
-def captioned(folder: Path) -> bool:
+def says_captions(folder: Path) -> bool:
     """Whether a folder says anything of its pictures."""
     return listed(folder) is not None or any(file.with_suffix(".txt").is_file() for file in _pictures(folder))
 
 
 def _pictures(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    return files_of(folder, *SUFFIXES)
 
 
 def _beside(folder: Path) -> list[tuple[str, Path]]:
@@ -86,7 +84,7 @@ def _beside(folder: Path) -> list[tuple[str, Path]]:
 
 
 def _of_metadata(file: Path, caption: str) -> list[tuple[str, Any]]:
-    rows = _csv(file) if file.suffix == ".csv" else json_lines(file)
+    rows = _csv_rows(file) if file.suffix == ".csv" else json_lines(file)
     if odd := next((row for row in rows if not isinstance(row, dict)), None):
         raise ValueError(f"{file.name} holds {quoted(odd)}; expected an object a line")
     there = list(dict.fromkeys(name for row in rows for name in row))
@@ -104,10 +102,6 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def _csv(file: Path) -> list[dict[Any, Any]]:
-    """The rows, every cell a text: an empty one, "NA" and "null" are captions like others."""
-    try:
-        table = pd.read_csv(io.StringIO(read_text(file)), dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{file.name} is no CSV: {reason(error)}") from error
-    return table.to_dict("records")
+def _csv_rows(file: Path) -> list[dict[str, Any]]:
+    table = table_of_texts(file)
+    return [dict(zip(table, cells, strict=True)) for cells in zip(*table.values(), strict=True)]

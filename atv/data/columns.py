@@ -7,37 +7,56 @@ from typing import Any
 
 from atv.data.base import Conversation
 from atv.data.pictures import undecoded
-from atv.data.turns import turns_of
+from atv.data.turns import captioned, turns_of
 from atv.data.wording import short
 
 CONVERSATION = ("conversations", "conversation", "messages")
-IMAGE = ("image", "images")
+CAPTION = ("caption", "text")
+IMAGE = ("image", "images", "file_name")
+PROMPT = "Describe this picture."
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns of conversations, pictures and ids; ``id`` is None where there is none."""
+    """Names of the columns of what is said, of pictures and ids; ``id`` is None where there is none.
 
-    conversation: str
+    What is said are turns or, where there is a ``prompt`` for it to answer, a caption.
+    """
+
+    said: str
     image: str
     id: str | None
+    prompt: str | None = None
 
     @classmethod
-    def of(cls, there: Sequence[str], conversation: str | None, image: str | None, id: str) -> "Columns":
-        """The columns that are named, or else those with a usual name.
+    def of(
+        cls,
+        there: Sequence[str],
+        conversation: str | None,
+        image: str | None,
+        id: str,
+        caption: str | None = None,
+        prompt: str | None = None,
+    ) -> "Columns":
+        """The columns that are named, or else those with a usual name; a caption where no turns are named or there.
+
+        Args:
+            prompt: what captions answer; None where only turns are read.
 
         Raises:
             ValueError: naming the missing columns and those that are there.
         """
-        wanted = ((conversation, CONVERSATION), (image, IMAGE))
-        columns = [_find(there, (name,) if name else usual) for name, usual in wanted]
-        missing = [name or usual[0] for (name, usual), column in zip(wanted, columns, strict=True) if column is None]
-        if missing:
+        turns = None if caption else _find(there, (conversation,) if conversation else CONVERSATION)
+        captions = None if turns or conversation or not prompt else _find(there, (caption,) if caption else CAPTION)
+        shown = _find(there, (image,) if image else IMAGE)
+        wanted = {conversation or caption or CONVERSATION[0]: turns or captions, image or IMAGE[0]: shown}
+        if missing := [name for name, column in wanted.items() if column is None]:
+            others = "conversation, caption and image" if prompt else "conversation and image"
             raise ValueError(
-                f"calibration: missing columns {', '.join(missing)}; there are {', '.join(there)}. The options "
-                "conversation and image name others"
+                f"calibration: missing columns {', '.join(missing)}; there are {short(', '.join(there))}. The options "
+                f"{others} name others"
             )
-        return cls(str(columns[0]), str(columns[1]), id if id in there else None)
+        return cls(str(turns or captions), str(shown), id if id in there else None, prompt if captions else None)
 
     def conversation_of(self, row: Mapping[str, Any], number: int, root: Path | None = None) -> Conversation:
         """A row's; without an id, its number is its id.
@@ -48,9 +67,17 @@ class Columns:
         named = None if self.id is None else row.get(self.id)
         id = f"row {number}" if named in (None, "") else str(named)
         try:
-            return Conversation(id, turns_of(row.get(self.conversation)), undecoded(row.get(self.image), root))
+            pictures = undecoded(row.get(self.image), root)
+            return Conversation(id, self._turns(row.get(self.said), bool(pictures)), pictures)
         except ValueError as error:
             return Conversation(id, (), fault=str(error))
+
+    def _turns(self, said: Any, shown: bool) -> list[Mapping[str, Any]]:
+        if self.prompt is None:
+            return turns_of(said)
+        if not shown:
+            raise ValueError(f"it has a caption and no picture in {self.image}")
+        return captioned(self.prompt, said)
 
 
 def task_rows(tasks: Sequence[str | None], task: str, column: str) -> list[int]:

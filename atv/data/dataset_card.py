@@ -6,6 +6,7 @@ from typing import Any
 
 from huggingface_hub import metadata_load
 
+from atv.data.row_files import SUFFIXES
 from atv.data.wording import quoted, reason, short
 
 CARD = "README.md"
@@ -18,7 +19,7 @@ def declared_files(folder: Path, config: str | None, split: str, field: str) -> 
 
     Raises:
         ValueError: for several configurations without a default, an unknown split (the message lists them), and files
-            that are not there or no parquet.
+            that are not there or hold no rows.
     """
     configs = configurations(folder, field)
     if not configs or (config is not None and config not in configs):
@@ -75,7 +76,7 @@ def _matching(folder: Path, patterns: Sequence[str], where: str) -> list[Path]:
             raise ValueError(f"{where} names {quoted(pattern)}, which is no path inside of it") from error
         if not files:
             raise ValueError(f"{where} names {quoted(pattern)}, and there is no such file")
-        if other := [file.name for file in files if file.suffix != ".parquet"]:
-            raise ValueError(f"{where} names {quoted(other[0])}; only parquet is read")
+        if other := [file.name for file in files if file.suffix.lower() not in SUFFIXES]:
+            raise ValueError(f"{where} names {quoted(other[0])}; what is read is {', '.join(SUFFIXES)}")
         found += files
     return list(dict.fromkeys(found))

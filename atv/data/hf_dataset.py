@@ -9,26 +9,28 @@ from datasets import List as ListOf
 from datasets.exceptions import DatasetGenerationError
 
 from atv.data.base import Conversation, IndexedData
-from atv.data.columns import Columns, task_rows
+from atv.data.columns import PROMPT, Columns, task_rows
 from atv.data.dataset_card import configurations, declared_files
-from atv.data.parquet_files import load_parquet, parquet_files
+from atv.data.row_files import SUFFIXES, load_files, row_files
 from atv.data.wording import quoted, reason, short
 from atv.runtime.hub import hub_errors, is_hub_id, split_revision
 
 
 class HFDataset(IndexedData):
-    """A data set of the hub, parquet files, or one saved to disk; LLaVA-NeXT-Data's columns work as they are.
+    """A data set of the hub, files of rows, or one saved to disk; LLaVA-NeXT-Data's columns work as they are.
 
     Args:
-        path: hub id (``owner/name`` or ``owner/name@revision``; only then is the network used), parquet file, folder
-            of parquet files, or folder made by ``save_to_disk``.
+        path: hub id (``owner/name`` or ``owner/name@revision``; only then is the network used), a parquet, Arrow, CSV
+            or TSV file, a folder of them, or one made by ``save_to_disk``.
         config: name of the data set's configuration; in a folder, one that its README.md has, or a sub-folder.
         split: of a data set that has several.
         task: only the rows with this in ``task_column``, such as sharegpt4v of LLaVA-NeXT-Data.
         task_column: where a row says its task.
         conversation: column of the turns; default: conversations, conversation or messages.
-        image: column of a picture, a list of them, or null; default: image or images.
+        image: column of a picture, a list of them, or null; default: image, images or file_name.
         id: column of ids; without it, a row's number is its id.
+        caption: column of captions; default, where no turns are named or there: caption or text.
+        prompt: what the user asks about a picture that has a caption.
     """
 
     def __init__(
@@ -41,15 +43,19 @@ class HFDataset(IndexedData):
         conversation: str | None = None,
         image: str | None = None,
         id: str = "id",
+        caption: str | None = None,
+        prompt: str = PROMPT,
     ) -> None:
         self.path, self.config, self.split = str(path), config, split
         self.task, self.task_column = task, task_column
         self.conversation, self.image, self.id = conversation, image, id
+        self.caption, self.prompt = caption, prompt
 
     @cached_property
     def _table(self) -> tuple[Dataset, Columns]:
         rows = load_rows(self.path, self.config, self.split)
-        columns = Columns.of(rows.column_names, self.conversation, self.image, self.id)
+        named = (self.conversation, self.image, self.id, self.caption, self.prompt)
+        columns = Columns.of(rows.column_names, *named)
         rows = without_decoding(rows, columns.image)
         if self.task is not None:
             tasks = rows.select_columns([require(rows, self.task_column)])[:][self.task_column]
@@ -84,9 +90,12 @@ def load_rows(path: str, config: str | None, split: str, streaming: bool = False
     elif here.is_file():
         if config is not None:
             raise ValueError(f"calibration.config: {path!r} is a file, which has no configurations; leave config out")
-        return load_parquet([here], split, "calibration", streaming)
-    if not is_hub_id(path):
-        raise ValueError(f"calibration: {path!r} is no data set saved to disk, no parquet and no hub id (owner/name)")
+        return load_files([here], split, "calibration", streaming)
+    if here.suffix.lower() in SUFFIXES or not is_hub_id(path):
+        kinds = ", ".join(SUFFIXES)
+        raise ValueError(
+            f"calibration: {path!r} is no data set saved to disk, no file of {kinds} and no hub id (owner/name)"
+        )
     repository, revision = split_revision(path)
     with hub_errors("calibration", path):
         try:
@@ -109,9 +118,9 @@ def _configured(folder: Path, config: str | None) -> Path:
 
 
 def _of_folder(whole: Path, config: str | None, split: str, streaming: bool) -> Any:
-    """The rows of a folder saved to disk or of its parquet files; None where it holds neither."""
+    """The rows of a folder saved to disk or of its files; None where it holds neither."""
     if declared := declared_files(whole, config, split, "calibration"):
-        return load_parquet(declared, split, "calibration", streaming)
+        return load_files(declared, split, "calibration", streaming)
     folder = _configured(whole, config)
     try:
         saved = saved_split(folder, split, "calibration")
@@ -119,8 +128,8 @@ def _of_folder(whole: Path, config: str | None, split: str, streaming: bool) -> 
         raise ValueError(f"calibration: {quoted(str(folder), 120)} cannot be read: {reason(error)}") from error
     if saved is not None:
         return saved.to_iterable_dataset() if streaming else saved
-    files = parquet_files(folder, split, "calibration")
-    return load_parquet(files, split, "calibration", streaming) if files else None
+    files = row_files(folder, split, "calibration")
+    return load_files(files, split, "calibration", streaming) if files else None
 
 
 def saved_split(folder: Path, split: str, field: str) -> Dataset | None:

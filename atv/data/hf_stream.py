@@ -9,7 +9,7 @@ from datasets import IterableDataset
 from datasets.exceptions import DatasetsError
 
 from atv.data.base import CalibrationData, Conversation
-from atv.data.columns import Columns
+from atv.data.columns import PROMPT, Columns
 from atv.data.hf_dataset import folder_of, load_rows, require, without_decoding
 from atv.data.wording import reason
 
@@ -18,16 +18,18 @@ class HFStream(CalibrationData):
     """Rows as HFDataset reads them, streamed: what is drawn is fetched. The seed shuffles files and a buffer of rows.
 
     Args:
-        path: hub id (``owner/name`` or ``owner/name@revision``), parquet file, folder of parquet files, or folder made
-            by ``save_to_disk``.
+        path: hub id (``owner/name`` or ``owner/name@revision``), a parquet, Arrow, CSV or TSV file, a folder of them,
+            or one made by ``save_to_disk``.
         config: name of the data set's configuration; in a folder, the sub-folder that holds it.
         split: of a data set that has several.
         task: only the rows with this in ``task_column``.
         task_column: where a row says its task.
         conversation: column of the turns; default: conversations, conversation or messages.
-        image: column of a picture, a list of them, or null; default: image or images.
+        image: column of a picture, a list of them, or null; default: image, images or file_name.
         id: column of ids; without it, a row's number in the shuffled stream is its id.
         buffer: rows held at once, among which the next is drawn.
+        caption: column of captions; default, where no turns are named or there: caption or text.
+        prompt: what the user asks about a picture that has a caption.
     """
 
     def __init__(
@@ -40,11 +42,14 @@ class HFStream(CalibrationData):
         conversation: str | None = None,
         image: str | None = None,
         id: str = "id",
+        caption: str | None = None,
+        prompt: str = PROMPT,
         buffer: int = 1000,
     ) -> None:
         self.path, self.config, self.split = str(path), config, split
         self.task, self.task_column, self.buffer = task, task_column, buffer
         self.conversation, self.image, self.id = conversation, image, id
+        self.caption, self.prompt = caption, prompt
 
     def check(self) -> None:
         _ = self._table
@@ -54,7 +59,8 @@ class HFStream(CalibrationData):
         rows = load_rows(self.path, self.config, self.split, streaming=True)
         if rows.features is None:
             rows = rows._resolve_features()
-        columns = Columns.of(rows.column_names, self.conversation, self.image, self.id)
+        named = (self.conversation, self.image, self.id, self.caption, self.prompt)
+        columns = Columns.of(rows.column_names, *named)
         rows = without_decoding(rows, columns.image)
         if self.task is not None:
             column = require(rows, self.task_column)

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from atv.data.base import Picture
+from atv.data.text_files import parsed
 from atv.data.wording import quoted, reason
 
 # How files of each kind begin: JPEG, PNG, GIF, WebP, BMP, TIFF.
@@ -60,7 +61,8 @@ def header(picture: Picture) -> tuple[int, int]:
 def undecoded(value: Any, root: Path | None = None) -> list[Picture]:
     """The pictures of a cell of a data set whose pictures are not decoded: none, one, or a list.
 
-    A picture is bytes, a path, base64 (bare, or a data URL), a struct of bytes and path, or decoded already.
+    A picture is bytes, a path, base64 (bare, or a data URL), a struct of bytes and path, or decoded already; a list may
+    be JSON in a text.
 
     Args:
         root: folder of relative paths; default: the working folder.
@@ -72,6 +74,8 @@ def undecoded(value: Any, root: Path | None = None) -> list[Picture]:
         return []
     if isinstance(value, Mapping):
         return undecoded(_of_struct(value), root)
+    if isinstance(value, str) and value.startswith("[") and isinstance(listed := parsed(value), list):
+        return undecoded(listed, root)
     if isinstance(value, str):
         return [_of_text(value, root)] if value.strip() else []
     if isinstance(value, bytes | bytearray | memoryview):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from atv.data.base import Conversation, IndexedData
+from atv.data.captioned import SUFFIXES
 from atv.data.columns import CONVERSATION, IMAGE, Columns, task_rows
 from atv.data.text_files import json_rows
 from atv.data.wording import quoted, short
@@ -67,7 +68,18 @@ def _read(file: Path) -> list[Any]:
         raise ValueError(
             f"calibration.annotations: missing columns {CONVERSATION[0]}; there are {short(', '.join(there))}"
         )
+    if not there.keys() & set(IMAGE) and (column := _of_pictures(rows)):
+        raise ValueError(
+            f"calibration.annotations: missing columns {IMAGE[0]}, and {column!r} seems to name pictures; call it "
+            f"{IMAGE[0]}"
+        )
     return rows
+
+
+def _of_pictures(rows: list[Any]) -> str | None:
+    """A column that holds names of pictures, whatever it is called: without one, rows are text."""
+    cells = ((name, cell) for row in rows if isinstance(row, dict) for name, cell in row.items() if name != "id")
+    return next((name for name, cell in cells if isinstance(cell, str) and cell.lower().endswith(SUFFIXES)), None)
 
 
 def _named(rows: list[Any]) -> dict[str, None]:

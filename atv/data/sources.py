@@ -12,8 +12,8 @@ from datasets import Dataset, load_from_disk
 from atv import plugins
 from atv.bundled import BUNDLED
 from atv.data import Bundled, CalibrationData, CaptionedImages, Everyday, HFDataset, Mixture, ShareGPT4V
-from atv.data.captioned import captioned, listed
-from atv.data.parquet_files import split_files
+from atv.data.captioned import listed, says_captions
+from atv.data.row_files import SUFFIXES, files_of, split_files
 from atv.data.wording import quoted, short
 from atv.everyday.assembly.location import EVERYDAY
 from atv.everyday.assembly.made_folder import read_manifest
@@ -47,10 +47,10 @@ def load_calibration(data: str | CalibrationData | None, model: str = BUNDLED) -
 
     None stands for a model's own.
 
-    A .json or .jsonl file is ShareGPT4V's layout, its pictures in the same folder; parquet, folders with it and those
-    made by ``save_to_disk`` are read by ``datasets``; other folders are pictures with captions (an ``imagefolder``), or
-    such a file with its pictures. ``Class:argument`` is a class with its first argument. Several with " + " between
-    them are mixed, each with its weight and "*" before it.
+    A .json or .jsonl file is ShareGPT4V's layout, its pictures in the same folder; parquet, Arrow, CSV and TSV files,
+    folders with parquet and those made by ``save_to_disk`` are HFDataset's; other folders are pictures with captions
+    (an ``imagefolder``), or files of rows with their pictures. ``Class:argument`` is a class with its first argument.
+    Several with " + " between them are mixed, each with its weight and "*" before it.
 
     >>> load_calibration("3*bundled + BundledScenes:facts").record()["weights"]
     [3.0, 1.0]
@@ -77,7 +77,7 @@ def _recognised(data: str) -> CalibrationData:
         return ShareGPT4V(path)
     if path.is_dir() and not _of_datasets(path):
         return _of_plain_files(path)
-    if path.exists() or path.suffix == ".parquet" or is_hub_id(data):
+    if path.exists() or path.suffix.lower() in SUFFIXES or is_hub_id(data):
         return HFDataset(data)
     return _with_argument(data) or _named(data)
 
@@ -111,15 +111,17 @@ def _with_argument(data: str) -> CalibrationData | None:
 def _of_datasets(folder: Path) -> bool:
     """Whether the folder was saved by ``datasets`` (one split or several) or holds parquet."""
     saved = any((folder / name).is_file() for name in ("state.json", "dataset_dict.json"))
-    return saved or next(folder.rglob("*.parquet"), None) is not None
+    return saved or bool(files_of(folder, ".parquet"))
 
 
 def _of_plain_files(folder: Path) -> CalibrationData:
-    """Pictures with captions or, where none has one, rows of JSON beside their pictures; of several splits "train"."""
+    """Pictures with captions or, where none has one, files of rows beside their pictures; of several splits "train"."""
     place = folder / TRAIN if not listed(folder) and listed(folder / TRAIN) else folder
     rows = sorted(file for suffix in ("json", "jsonl") for file in folder.glob(f"*.{suffix}"))
-    if not rows or captioned(place):
+    if says_captions(place):
         return CaptionedImages(place)
+    if not rows:
+        return HFDataset(str(folder)) if files_of(folder, *SUFFIXES) else CaptionedImages(place)
     own = split_files(rows, folder, TRAIN, "calibration")
     if len(own) > 1:
         names = short(", ".join(file.name for file in own))

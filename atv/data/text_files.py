@@ -1,11 +1,19 @@
 """Text files as people have them: with byte order marks, blank lines, and separators that are no line ends."""
 
+import ast
 import codecs
+import io
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from atv.data.wording import quoted, reason
+
+# What stands between the cells of a line, by the suffix of the file.
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
@@ -67,6 +75,37 @@ def json_rows(file: Path) -> Any:
         if isinstance(error.__cause__, json.JSONDecodeError) and error.__cause__.msg == "Extra data":
             return json_lines(file)
         raise
+
+
+def table_of_texts(file: Path) -> dict[str, list[str | None]]:
+    """The columns of a CSV or TSV file, every cell a text as it stands; None where a line ends before it.
+
+    Empty cells, "NA" and "null" are texts like others.
+
+    Raises:
+        ValueError: naming the file that cannot be read, and for lines with more cells than the first has names.
+    """
+    options: dict[str, Any] = {"sep": SEPARATORS[file.suffix.lower()], "dtype": str, "keep_default_na": False}
+    try:
+        with warnings.catch_warnings():
+            # Without index_col, pandas takes the first cells of lines that are all too long for names of the lines;
+            # with it, it warns that it drops the last ones.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(io.StringIO(read_text(file)), index_col=False, **options).astype(object)
+    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
+        long = " (lines have more cells than the first has names)" if isinstance(error, Warning) else ""
+        raise ValueError(f"{file.name} is no {file.suffix[1:].upper()}: {reason(error)}{long}") from error
+    return {str(name): column.where(column.notna(), None).tolist() for name, column in table.items()}
+
+
+def parsed(text: str) -> Any:
+    """What a text spells in JSON or as Python writes it; the text itself where it spells nothing."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    return text
 
 
 def _value(file: Path, number: int, line: str) -> Any:

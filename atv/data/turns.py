@@ -1,12 +1,12 @@
 """The turns of a conversation, whatever its source calls and nests them, as chat messages with parts."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atv.data.base import Picture
 from atv.data.pictures import undecoded
+from atv.data.text_files import parsed
 from atv.data.wording import quoted
 
 MARKER = "<image>"
@@ -19,12 +19,12 @@ Message = dict[str, Any]
 
 
 def turns_of(value: Any) -> list[Mapping[str, Any]]:
-    """The turns in a cell: a list of them, the same as JSON, or a struct of lists.
+    """The turns in a cell: a list of them, the same in JSON or as Python writes it, or a struct of lists.
 
     Raises:
         ValueError: for anything else, and for no turn at all.
     """
-    turns = _from_json(value) if isinstance(value, str) else value
+    turns = parsed(value) if isinstance(value, str) else value
     if isinstance(turns, Mapping):
         turns = _from_columns(turns)
     if not isinstance(turns, Sequence) or not all(isinstance(turn, Mapping) for turn in turns):
@@ -32,6 +32,15 @@ def turns_of(value: Any) -> list[Mapping[str, Any]]:
     if not turns:
         raise ValueError("it has no turns")
     return list(turns)
+
+
+def captioned(prompt: str, caption: Any) -> list[Mapping[str, Any]]:
+    """The turns of a picture with a caption, which answers the prompt.
+
+    Raises:
+        ValueError: for a caption that is no text.
+    """
+    return [{"role": "user", "text": prompt}, {"role": "assistant", "text": plain_text(caption, "its caption")}]
 
 
 def message(turn: Mapping[str, Any]) -> Message:
@@ -106,13 +115,6 @@ def _parts(text: str) -> list[dict[str, Any]]:
         parts += [{"type": "image"}] if number else []
         parts += [{"type": "text", "text": piece.strip()}] if piece.strip() else []
     return parts
-
-
-def _from_json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
 
 
 def _from_columns(turns: Mapping[str, Any]) -> Any:

@@ -68,7 +68,7 @@ def test_a_card_that_names_no_files_changes_nothing(folder, text):
         ),
         ({"default": ""}, (None, "train"), r"several configurations and no default; name one of faces, cats"),
         ({"cats": "gone/*.parquet"}, ("cats", "train"), r"names 'gone/\*.parquet', and there is no such file"),
-        ({"cats": "README.md"}, ("cats", "train"), r"names 'README.md'; only parquet is read"),
+        ({"cats": "README.md"}, ("cats", "train"), r"names 'README.md'; what is read is .parquet, .arrow, .csv, .tsv"),
         ({"cats": "/etc/*.parquet"}, ("cats", "train"), r"which is no path inside of it"),
         ({"cats": "[unclosed"}, ("cats", "train"), r"README.md' cannot be read: "),
     ],

@@ -72,6 +72,7 @@ METADATA = {
     "latin-1": ("csv", "file_name,text\n0.jpg,café\n".encode("latin-1"), "metadata.csv' is not UTF-8"),
     "nothing": ("csv", b"", "metadata.csv is no CSV"),
     "too many cells": ("csv", b"file_name,text\n0.jpg,a,b\n0.jpg,a\n1.jpg,a,b,c,d\n", "metadata.csv is no CSV"),
+    "too many cells in all lines": ("csv", b"file_name,text\n0.jpg,a,b\n1.jpg,a,b\n", "metadata.csv is no CSV"),
     "another separator": ("csv", b"file_name;text\n0.jpg;a\n", "missing columns file_name, text in metadata.csv"),
     "no name": ("csv", b"file_name,text\n,a\n", "row 1 of metadata.csv has no file_name"),
     "a list": ("jsonl", b'["0.jpg", "a"]\n', "metadata.jsonl holds ['0.jpg', 'a']; expected an object a line"),

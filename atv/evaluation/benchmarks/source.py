@@ -11,7 +11,7 @@ from datasets.exceptions import DatasetsError
 
 from atv.data.dataset_card import declared_files
 from atv.data.hf_dataset import saved_split
-from atv.data.parquet_files import load_parquet, split_files
+from atv.data.row_files import load_files, split_files
 from atv.data.wording import reason
 
 
@@ -78,7 +78,7 @@ class Folder(Source):
         # The folder of the configuration, where there is one, is the only place of its rows.
         place = self.folder / config if config and (self.folder / config).is_dir() else self.folder
         declared = declared_files(self.folder, config, split, "data")
-        rows = load_parquet(declared, "train", "data") if declared else _read(place, split)
+        rows = load_files(declared, "train", "data") if declared else _read(place, split)
         if rows is None:
             what = f"of {config} " if config else ""
             raise ValueError(
@@ -98,7 +98,7 @@ def _read(place: Path, split: str) -> Dataset | None:
     # Not deeper: a folder beside may be another data set.
     found = [file for pattern in ("*.parquet", "data/*.parquet", f"{split}/*.parquet") for file in place.glob(pattern)]
     files = split_files(sorted(found), place, split, "data")
-    return load_parquet(files, "train", "data") if files else None
+    return load_files(files, "train", "data") if files else None
 
 
 def with_pictures(rows: Dataset) -> Dataset:

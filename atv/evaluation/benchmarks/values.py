@@ -1,10 +1,9 @@
 """Cells of a benchmark's rows, in the types that copies of its data set have: texts, lists of texts, numbers."""
 
-import ast
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from atv.data.text_files import parsed
 from atv.data.turns import plain_text
 from atv.data.wording import quoted
 
@@ -39,7 +38,7 @@ def texts(row: Mapping[str, Any], column: str) -> tuple[str, ...]:
         ValueError: naming the column and what it holds.
     """
     value = row[column]
-    read = _parsed(value) if isinstance(value, str) else value
+    read = parsed(value) if isinstance(value, str) else value
     if isinstance(read, Mapping):
         read = _of_struct(read)
     if isinstance(read, str | bytes) or not isinstance(read, Sequence) or not read:
@@ -72,16 +71,6 @@ def one_of(said: str, choices: Sequence[str], column: str) -> str:
     if said not in choices:
         raise ValueError(f"column {column!r} holds {quoted(said)}; expected one of {', '.join(choices) or 'none'}")
     return said
-
-
-def _parsed(value: str) -> Any:
-    """What a text spells in JSON or as Python writes it; the text itself where it spells nothing."""
-    for read in (json.loads, ast.literal_eval):
-        try:
-            return read(value)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-    return value
 
 
 def _of_struct(value: Mapping[str, Any]) -> Any:

@@ -10,7 +10,7 @@ from datasets import Dataset, DatasetDict
 from helpers.layouts import jpg, llava_next_rows, turns
 
 from atv.data import HFDataset, HFStream
-from atv.data.parquet_files import parquet_files
+from atv.data.row_files import row_files
 
 
 @pytest.fixture(autouse=True)
@@ -45,14 +45,14 @@ def test_the_files_of_a_split(case, tmp_path):
     names, split, chosen = CHOSEN[case]
     files = [f"{name}.parquet" for name in names]
     touch(tmp_path, *files)
-    assert parquet_files(tmp_path, split, "data") == sorted(tmp_path / files[place] for place in chosen)
+    assert row_files(tmp_path, split, "data") == sorted(tmp_path / files[place] for place in chosen)
 
 
 @pytest.mark.parametrize("names", [["test-0"], ["my_test"], ["test/0000", "notes"], ["val-0", "dev-0", "testing"]])
 def test_other_splits_are_no_substitute(names, tmp_path):
     touch(tmp_path, *(f"{name}.parquet" for name in names))
     with pytest.raises(ValueError, match=r"^data: .* holds no split 'train' as parquet .*; there are "):
-        parquet_files(tmp_path, "train", "data")
+        row_files(tmp_path, "train", "data")
 
 
 def rows(first, count):

@@ -1,0 +1,134 @@
+"""Files with a data set's rows: which of a folder's are a split's, and what is wrong where they cannot be read."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Dataset, load_dataset
+from datasets.exceptions import DatasetsError
+
+from atv.data.text_files import SEPARATORS, table_of_texts
+from atv.data.wording import quoted, reason, short
+
+# Kinds of files, the first that a folder has is read.
+SUFFIXES = (".parquet", ".arrow", *SEPARATORS)
+
+# Words that name a split, with what makers of benchmarks add to them (val2014, testdev).
+_SPLIT = re.compile(
+    r"(train|training|trainval|val|minival|valid|validation|dev|test|testing|eval|evaluation)(dev|std|\d{4})?"
+)
+_WORDS = re.compile(r"[-_. ]+")
+
+
+def row_files(folder: Path, split: str, field: str) -> list[Path]:
+    """The split's files in a folder and its sub-folders, as ``split_files`` chooses them; none where there is no file.
+
+    They are of the first kind of ``SUFFIXES`` that is there.
+    """
+    there = files_of(folder, *SUFFIXES)
+    first = next((suffix for suffix in SUFFIXES if any(file.suffix.lower() == suffix for file in there)), None)
+    return split_files([file for file in there if file.suffix.lower() == first], folder, split, field)
+
+
+def files_of(folder: Path, *suffixes: str) -> list[Path]:
+    """The files with these suffixes in a folder and its sub-folders, in order; hidden ones (._a.jpg) are none."""
+    return sorted(
+        file for file in folder.rglob("*") if file.suffix.lower() in suffixes and not file.name.startswith(".")
+    )
+
+
+def split_files(files: Sequence[Path], folder: Path, split: str, field: str) -> list[Path]:
+    """Those files in a folder that are the split's; all of them where no name says a split.
+
+    A name says one as on the hub (train-00000-of-00002), in any of its words (my_test.parquet), or by a sub-folder.
+
+    Raises:
+        ValueError: where names say other splits and none this one; the message lists them.
+    """
+    said = {file: _splits(file.relative_to(folder), split) for file in files}
+    own = [file for file in files if split in said[file]]
+    others = sorted({name for names in said.values() for name in names} - {split})
+    if own or not others:
+        return own or list(files)
+    kind = files[0].suffix
+    raise ValueError(
+        f"{field}: {quoted(str(folder), 120)} holds no split {split!r} as {kind[1:]} ({split}-*{kind}); there are "
+        f"{short(', '.join(others))}"
+    )
+
+
+def _splits(file: Path, wanted: str) -> set[str]:
+    """What splits the path of a file names; the nearest name to the file counts."""
+    for part in (file.with_suffix("").name, *reversed(file.parent.parts)):
+        plain = re.sub(r"([-_.]\d+(-of-\d+)?)+$", "", part)
+        if wanted in (plain, part) or re.match(rf"{re.escape(wanted)}[-_.]", part):
+            return {wanted}
+        named = {word for word in _WORDS.split(part.lower()) if _SPLIT.fullmatch(word)}
+        if named:
+            return named
+    return set()
+
+
+def load_files(files: Sequence[Path], split: str, field: str, streaming: bool = False) -> Any:
+    """The rows of files of one kind, as ``datasets`` gives them; cells of CSV are texts.
+
+    Raises:
+        ValueError: naming the file that cannot be read, is of another kind, or has other columns than the first.
+    """
+    kind = files[0].suffix.lower()
+    if other := [file for file in files if file.suffix.lower() != kind or kind not in SUFFIXES]:
+        among = f"; expected files of one kind, one of {', '.join(SUFFIXES)}"
+        raise ValueError(f"{field}: {quoted(str(files[0]), 120)} and {quoted(other[0].name)} are named{among}")
+    if kind in SEPARATORS:
+        texts = _texts(files, field)
+        return texts.to_iterable_dataset() if streaming else texts
+    _require_one_layout([(file, _names(file, field)) for file in files], field)
+    names = [str(file) for file in files]
+    try:
+        return load_dataset(kind[1:], data_files={split: names}, split=split, streaming=streaming)
+    except (pa.ArrowException, DatasetsError, ValueError, TypeError, OSError, RuntimeError) as error:
+        first = error.__cause__ or error
+        where = quoted(names[0], 120) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+        raise ValueError(f"{field}: {where} cannot be read: {reason(first)}") from error
+
+
+def _texts(files: Sequence[Path], field: str) -> Dataset:
+    try:
+        tables = [table_of_texts(file) for file in files]
+    except ValueError as error:
+        raise ValueError(f"{field}: {error}") from error
+    _require_one_layout([(file, list(table)) for file, table in zip(files, tables, strict=True)], field)
+    return Dataset.from_dict({name: [cell for table in tables for cell in table[name]] for name in tables[0]})
+
+
+def _names(file: Path, field: str) -> list[str]:
+    """The columns of a file."""
+    try:
+        if file.suffix.lower() == ".parquet":
+            return list(pq.read_schema(file).names)
+        with pa.memory_map(str(file)) as mapped:
+            return list(_arrow_schema(mapped).names)
+    except (pa.ArrowException, OSError) as error:
+        kind = file.suffix[1:].lower()
+        raise ValueError(f"{field}: {quoted(str(file), 120)} is no {kind} file: {reason(error)}") from error
+
+
+def _arrow_schema(mapped: Any) -> pa.Schema:
+    try:
+        return pa.ipc.open_stream(mapped).schema
+    except pa.ArrowInvalid:
+        mapped.seek(0)
+        return pa.ipc.open_file(mapped).schema
+
+
+def _require_one_layout(columns: Sequence[tuple[Path, list[str]]], field: str) -> None:
+    first, names = columns[0]
+    for file, own in columns[1:]:
+        if odd := sorted(set(names) ^ set(own)):
+            raise ValueError(
+                f"{field}: {quoted(str(file), 120)} and {first.name!r} differ in the columns "
+                f"{short(', '.join(odd))}; give them the same columns, or name one of them"
+            )
