@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.evaluation import metrics
-from atv.evaluation.decoding import decodes, greedy, whole_prompts
+from atv.evaluation.decoding import decodes, greedy, require_positions, whole_prompts
 from atv.evaluation.questions import Prompts
 from atv.evaluation.sharing import Pictures, Sharing
 from atv.model.on_device import on_device
@@ -79,6 +79,7 @@ class GreedyAnswers(L.LightningModule):
 
     def generate(self, inputs: Mapping[str, Any], loop: Callable[..., Tensor] | None) -> Tensor:
         """What transformers makes of the prompts with a decoding loop, by default its own."""
+        require_positions(self.model, inputs)
         generate: Any = self.model.generate
         # The only part of a generation config that wants the tokenizer.
         stops = getattr(self.model.generation_config, "stop_strings", None)
