@@ -11,6 +11,7 @@ from atv import plugins
 from atv.allocation import Allocation
 from atv.criteria import Criterion
 from atv.data.text_files import read_text
+from atv.data.wording import quoted, short
 from atv.patterns import Pattern, parse_pattern
 from atv.quantization import Quantizer
 from atv.refinement import Reconstruction, Refinement
@@ -35,7 +36,9 @@ def load_plugins(arguments: Sequence[str]) -> None:
     """
     given = _early(arguments)
     for value in given.pop("plugin"):
-        for file in [value] if isinstance(value, str) else value:
+        for file in value if isinstance(value, list) else [value]:
+            if not isinstance(file, str):
+                raise ValueError(f"plugin: expected a Python file or a list of them, got {quoted(file)}")
             plugins.load_file(file)
     for field, values in given.items():
         for value in values:
@@ -72,12 +75,12 @@ def _config(path: str) -> dict[str, Any]:
         raise ValueError(f"config: {error}") from error
     named = _from_yaml(text, f"config: {path!r}") or {}
     if not isinstance(named, dict):
-        raise ValueError(f"config: {path!r} must map options to values, it holds {named!r}")
+        raise ValueError(f"config: {path!r} must map options to values, it holds {quoted(named)}")
     return named
 
 
 def _from_yaml(text: str, field: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{field} is not YAML: {' '.join(str(error).split())}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"{field} is not YAML: {short(error)}") from error

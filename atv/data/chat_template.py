@@ -57,6 +57,8 @@ def written(processor: ProcessorMixin, chat: Chat, prompt: bool = False) -> str:
     if form.wants_system and [message["role"] for message in chat[:1]] != ["system"]:
         chat = [_SILENT, *chat]
     text = _render(processor, [form.write(processor, message) for message in chat], prompt)
+    if lost := _left_out(chat, text):
+        raise ValueError(f"the chat template leaves out what the {lost} says")
     if not form.writes_answers and any(message["role"] == "assistant" for message in chat):
         raise ValueError("the chat template leaves out what the assistant says")
     return text
@@ -92,6 +94,13 @@ def _form(processor: ProcessorMixin) -> _Form:
         f"model: the chat template of its processor ({type(processor).__name__}) cannot write a question ({why}); put "
         "another into its folder as chat_template.jinja"
     )
+
+
+def _left_out(chat: Chat, text: str) -> str | None:
+    """The role whose words are not in the text, blanks aside; of answers templates may leave out the reasoning."""
+    there = "".join(text.split())
+    said = ((message["role"], part["text"]) for message in chat for part in message["content"] if "text" in part)
+    return next((role for role, words in said if role != "assistant" and "".join(words.split()) not in there), None)
 
 
 def _render(processor: ProcessorMixin, chat: Sequence[Mapping[str, Any]], prompt: bool = False) -> str:

@@ -79,9 +79,12 @@ def load_files(files: Sequence[Path], split: str, field: str, streaming: bool = 
         ValueError: naming the file that cannot be read, is of another kind, or has other columns than the first.
     """
     kind = files[0].suffix.lower()
-    if other := [file for file in files if file.suffix.lower() != kind or kind not in SUFFIXES]:
-        among = f"; expected files of one kind, one of {', '.join(SUFFIXES)}"
-        raise ValueError(f"{field}: {quoted(str(files[0]), 120)} and {quoted(other[0].name)} are named{among}")
+    if kind not in SUFFIXES:
+        raise ValueError(
+            f"{field}: {quoted(str(files[0]), 120)} is no file of rows, which end in {', '.join(SUFFIXES)}"
+        )
+    if other := [file.name for file in files if file.suffix.lower() != kind]:
+        raise ValueError(f"{field}: {quoted(str(files[0]), 120)} and {quoted(other[0])} are of different kinds")
     if kind in SEPARATORS:
         texts = _texts(files, field)
         return texts.to_iterable_dataset() if streaming else texts

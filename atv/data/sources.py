@@ -116,7 +116,7 @@ def _of_datasets(folder: Path) -> bool:
 
 def _of_plain_files(folder: Path) -> CalibrationData:
     """Pictures with captions or, where none has one, files of rows beside their pictures; of several splits "train"."""
-    place = folder / TRAIN if not listed(folder) and listed(folder / TRAIN) else folder
+    place = folder / TRAIN if not listed(folder) and _is_split(folder) else folder
     rows = sorted(file for suffix in ("json", "jsonl") for file in folder.glob(f"*.{suffix}"))
     if says_captions(place):
         return CaptionedImages(place)
@@ -127,6 +127,12 @@ def _of_plain_files(folder: Path) -> CalibrationData:
         names = short(", ".join(file.name for file in own))
         raise ValueError(f"calibration: {quoted(str(folder), 120)} holds several files of rows; name one of {names}")
     return ShareGPT4V(own[0])
+
+
+def _is_split(folder: Path) -> bool:
+    """Whether the sub-folder train is a split: it says captions itself, or has another split beside it."""
+    beside = any((folder / name).is_dir() for name in ("test", "val", "valid", "validation", "dev", "eval"))
+    return bool(listed(folder / TRAIN)) or (beside and says_captions(folder / TRAIN))
 
 
 def _named(data: str) -> CalibrationData:

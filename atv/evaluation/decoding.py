@@ -5,8 +5,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Cache, GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
-from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
+from transformers import (
+    Cache,
+    GenerationConfig,
+    LogitsProcessorList,
+    PreTrainedModel,
+    StoppingCriteriaList,
+    cache_utils,
+)
 from transformers.generation.utils import MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL, GenerationMixin
 
 from atv.model.decoder import CACHES, cache_of
@@ -23,8 +29,9 @@ PROMPT_ONLY = MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL
 _SETTINGS = (*CACHES, "use_cache", "logits_to_keep")
 # Types whose decoding steps, in transformers 5.23, place a token behind the whole row, its padding counted.
 COUNTS_PADDING = ("kosmos-2.5",)
-# Kinds of cache whose rows are rows of tensors and nothing else.
-_PLAIN_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
+# Kinds of cache whose rows are rows of tensors and nothing else; the last is there since 5.23.
+_PLAIN = ("DynamicLayer", "DynamicSlidingWindowLayer", "DummyLayer")
+_PLAIN_LAYERS = tuple(getattr(cache_utils, name) for name in _PLAIN if hasattr(cache_utils, name))
 
 
 def decodes(model: PreTrainedModel) -> bool:

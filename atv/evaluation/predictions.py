@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 import pandas as pd
 
+from atv.data.wording import reason
 from atv.records.files import atomic
 
 
@@ -47,9 +48,13 @@ class Predictions:
     def _rows(self) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
         for file in sorted(self.folder.glob("rank-*.jsonl")):
-            for line in _whole_lines(file.read_bytes()).splitlines():
-                row = json.loads(line)
-                found.setdefault(row["question_id"], row)
+            for number, line in enumerate(_whole_lines(file.read_bytes()).splitlines(), 1):
+                try:
+                    row = json.loads(line)
+                    found.setdefault(row["question_id"], row)
+                except (ValueError, LookupError, TypeError) as error:
+                    why = f"line {number} is no answer ({reason(error)}); take the line away, or choose another folder"
+                    raise ValueError(f"output: {str(file)!r} is damaged: {why}") from error
         return found
 
     def append(self, rank: int, made: Iterable[tuple[Mapping[str, Any], str]]) -> None:

@@ -46,16 +46,28 @@ _FLOATS = ("F64", "F32", "BF16", "F16")
 # What older releases of transformers wrote of a model, and newer ones compute.
 _COMPUTED = frozenset({"inv_freq", "position_ids"})
 _INDEX = "model.safetensors.index.json"
+_ADAPTER = "adapter_config.json"
+# What transformers reads beside the weights, and takes for missing, or half of it, where it cannot be read.
+_READ = ("generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 
 def check_folder(folder: Path, trust_remote_code: bool = False) -> PreTrainedConfig:
     """The config of a folder; the headers of its weights' files are read, too.
 
     Raises:
-        ValueError: for a config that is broken, quantized or not of an LVLM, a file of weights that is missing or
-            broken, or a quantized tensor; the message names file, field or tensor.
+        ValueError: for a config that is broken, quantized or not of an LVLM, an adapter beside the model, a file of
+            weights that is missing or broken, two sets of them, or a quantized tensor; the message names file, field or
+            tensor.
     """
     _check_config(folder / "config.json", trust_remote_code)
+    for name in _READ:
+        if (folder / name).is_file():
+            _config_of(folder / name)
+    if (folder / _ADAPTER).is_file():
+        raise ValueError(
+            f"model: {str(folder)!r} holds an adapter ({_ADAPTER}) beside the model, which would be left out; merge it "
+            "into the weights, or take its files away"
+        )
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
     except Exception as error:
@@ -74,7 +86,7 @@ def load_whole(folder: Path, trust_remote_code: bool = False, **options: Any) ->
 
     Raises:
         ValueError: for a folder that ``check_folder`` refuses, that lacks a tensor of the model or has one too many,
-            that holds NaN or infinite numbers, or that cannot be loaded.
+            whose tied tensors differ, that holds NaN or infinite numbers, or that cannot be loaded.
     """
     check_folder(folder, trust_remote_code)
     return _loaded(folder, trust_remote_code, options)
@@ -119,6 +131,7 @@ def _loaded(folder: Path, trust_remote_code: bool, options: dict[str, Any]) -> P
     extra = [name for name in found["unexpected_keys"] if name.rsplit(".", 1)[-1] not in own]
     _refuse(extra, f"model: {str(folder)!r} holds", f"that {kind} has no place for")
     require_floats(model)
+    _require_tied(model, folder)
     _require_finite(model, folder)
     return model.eval()
 
@@ -139,6 +152,18 @@ def require_floats(model: PreTrainedModel) -> None:
         if parameter.dim() > 1:
             dtype = str(parameter.dtype).removeprefix("torch.")
             raise ValueError(f"model: {name} is {dtype}: a quantized model {_INSTEAD}")
+
+
+def _require_tied(model: PreTrainedModel, folder: Path) -> None:
+    """Tensors that are one by the config, and two in the file: transformers keeps both, other engines drop one."""
+    for one, other in model.get_expanded_tied_weights_keys(all_submodels=True).items():
+        pair = model.get_parameter(one), model.get_parameter(other)
+        there = all(weight.device.type != "meta" for weight in pair)
+        if pair[0] is not pair[1] and there and not torch.equal(*pair):
+            raise ValueError(
+                f"model: by its config.json (tie_word_embeddings) {one} is {other}, and {str(folder)!r} holds two that "
+                "differ; set tie_word_embeddings to false if they are meant to"
+            )
 
 
 def _require_finite(model: PreTrainedModel, folder: Path) -> None:
@@ -185,11 +210,9 @@ def _quantizations(config: dict[str, Any], at: str = "") -> Iterator[tuple[str, 
 
 def weight_files(folder: Path) -> list[Path]:
     """The files that are loaded; none where transformers must say itself what is missing."""
-    if (whole := folder / "model.safetensors").is_file():
-        return [whole]
-    index = folder / _INDEX
+    whole, index = folder / "model.safetensors", folder / _INDEX
     if not index.is_file():
-        return []
+        return [whole] if whole.is_file() else []
     try:
         shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
     except (ValueError, KeyError, AttributeError, TypeError) as error:
@@ -199,6 +222,10 @@ def weight_files(folder: Path) -> list[Path]:
             raise ValueError(f"model: {index} names {shard}, which lies outside of the model's folder")
         if not (folder / shard).is_file():
             raise ValueError(f"model: {index} names {shard}, which is not there; fetch it again")
+    if whole.is_file() and shards != [whole.name]:
+        raise ValueError(
+            f"model: {str(folder)!r} holds two sets of weights, {whole.name} and what {_INDEX} names; take one away"
+        )
     return [folder / shard for shard in shards]
 
 

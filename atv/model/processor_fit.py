@@ -8,7 +8,7 @@ from PIL import Image
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.data.conversations import encode
-from atv.data.wording import reason
+from atv.data.wording import quoted, reason
 from atv.model.decoder import VISUAL_MASK, visual_token_ids
 
 FILE = "processor_config.json"
@@ -31,7 +31,7 @@ def require_fit(processor: ProcessorMixin, model: PreTrainedModel) -> None:
     """Checks fields that both have, and encodes a question about a picture to see its visual tokens.
 
     Raises:
-        ValueError: naming the file, the field and both values.
+        ValueError: naming the file, the field and both values, or the token.
     """
     for said, own, field, expected in _differences(processor, model.config):
         found = f"{said} is {own!r}" if own is not None else f"{said} is missing"
@@ -40,6 +40,7 @@ def require_fit(processor: ProcessorMixin, model: PreTrainedModel) -> None:
             f"do not match; set it to {expected!r}"
         )
     ids = visual_token_ids(model)
+    _require_rows(processor, model, ids)
     try:
         inputs = encode(processor, [_TURN], [Image.linear_gradient("L")], prompt=True)
     except Exception as error:  # Processors raise whatever a field of the wrong kind leads them to.
@@ -56,6 +57,17 @@ def require_fit(processor: ProcessorMixin, model: PreTrainedModel) -> None:
         )
     if ids and VISUAL_MASK not in inputs and not seen:
         raise ValueError(f"model: {_cannot(processor)}: it writes no visual token{_tokens(processor, ids)}")
+
+
+def _require_rows(processor: ProcessorMixin, model: PreTrainedModel, ids: tuple[int, ...]) -> None:
+    """Visual tokens need no row: what the model saw takes their place."""
+    vocabulary: dict[str, int] = processor.tokenizer.get_vocab()
+    rows = model.get_input_embeddings().weight.shape[0]  # type: ignore[union-attr, index]
+    if lost := sorted(token for token, id in vocabulary.items() if id >= rows and id not in ids):
+        raise ValueError(
+            f"model: its tokenizer has {len(lost)} tokens that the model has no row for, such as "
+            f"{quoted(lost[0])} (id {vocabulary[lost[0]]} of {rows} rows); is the tokenizer another model's?"
+        )
 
 
 def _tokens(processor: ProcessorMixin, ids: tuple[int, ...]) -> str:

@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -68,7 +69,7 @@ def _imported(path: str, base: type[Kind], field: str) -> type[Kind]:
     if module:
         try:
             named = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
+        except Exception as error:  # A module raises what it likes while it is imported.
             raise ValueError(f"{field}: cannot import {path!r}: {error}") from error
         if inspect.isclass(named) and issubclass(named, base):
             return named
@@ -83,14 +84,24 @@ def load_file(path: str | Path) -> None:
     """Imports a Python file from anywhere on disk, so that its classes can be named.
 
     Raises:
-        ValueError: when there is no such file.
+        ValueError: when there is no such file, or it cannot be imported; the message names the line.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"plugin: no such file {str(path)!r}")
+    if not path.is_file() or path.suffix != ".py":
+        raise ValueError(f"plugin: no such Python file {str(path)!r}")
     name = f"atv_plugin_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"plugin: {str(path)!r} cannot be imported{_line(error, path)}: {error!r}") from error
+
+
+def _line(error: BaseException, path: Path) -> str:
+    """Which line of the file an error is about."""
+    raised = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    number = error.lineno if isinstance(error, SyntaxError) else raised[-1] if raised else None
+    return f" (line {number})" if number else ""

@@ -43,10 +43,10 @@ end to end, whichever way it lays them; drift is then of all of them together.
 **Shared keys and values** (Gemma 4): with decoupled pathways, the last blocks are given every position of a prompt,
 where `generate` would give them only the last ones. The answers are the same.
 
-**Batches** (Kosmos-2.5): its decoding steps count the padding of a row, so that answers in a batch of prompts of several
-lengths would not be those of asking alone; `atv evaluate` refuses such a batch and wants `--batch_size 1`. Of all other types
-answers are the same whatever the batch, the order of its rows and the side of the padding; without a cache, too, but for
-ERNIE 4.5 VL, which then fails.
+**Batches** (Kosmos-2.5): its decoding steps count the padding of a row, so that answers in a batch of prompts of
+several lengths would not be those of asking alone; `atv evaluate` refuses such a batch and wants `--batch_size 1`. Of
+all other types answers are the same whatever the batch, the order of its rows and the side of the padding; without a
+cache, too, but for ERNIE 4.5 VL, which then fails.
 
 **Clips** are videos with tokens of their own. Types without the note take videos as pictures, or not at all. Audio
 counts as text.

@@ -86,6 +86,28 @@ def test_a_template_may_want_a_system_turn():
     assert written(processor, CHAT[:1], prompt=True).split() == ["<system>", *written(plain, CHAT[:1]).split()]
 
 
+BESIDE_A_PICTURE = {
+    "a question": (
+        "{% for m in messages %}<{{ m['role'] }}> {% if m['content'][0]['type'] == 'image' %}<image> "
+        "{% else %}{{ m['content'][0]['text'] }} {% endif %}{% endfor %}",
+        CHAT,
+        "user",
+    ),
+    "a system turn": (
+        PARTS.replace("in messages %}", "in messages if m['role'] != 'system' %}", 1),
+        [{"role": "system", "content": [{"type": "text", "text": "Be brief."}]}, *CHAT],
+        "system",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BESIDE_A_PICTURE)
+def test_a_template_that_leaves_out_what_is_said_is_never_used(case):
+    template, chat, who = BESIDE_A_PICTURE[case]
+    with pytest.raises(ValueError, match=f"the chat template leaves out what the {who} says"):
+        written(with_template(template), chat)
+
+
 def test_a_template_of_questions_alone_can_be_asked_but_not_calibrated():
     processor = with_template(QUESTIONS_ALONE)
     require_chat_template(processor)

@@ -152,6 +152,16 @@ def test_the_training_split_of_an_imagefolder_is_recognised(tmp_path):
     assert len(data) == 1 and data.read(0).turns[1]["text"] == "train"
 
 
+def test_the_training_split_of_pictures_with_captions_beside_them(tmp_path):
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        captions_beside(tmp_path / split)
+    assert load_calibration(str(tmp_path)).folder == tmp_path / "train"
+    # A folder of trains among those of other things is no split.
+    (tmp_path / "test").rename(tmp_path / "car")
+    assert len(load_calibration(str(tmp_path))) == 4
+
+
 BAD = {
     "columns missing": (
         lambda folder: llava_next_rows(2).rename_column("conversations", "talk").save_to_disk(folder / "rows"),

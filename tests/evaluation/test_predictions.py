@@ -1,6 +1,7 @@
 import json
 
 import pandas as pd
+import pytest
 
 from atv.evaluation.predictions import Predictions, read_answers, write_answers
 
@@ -27,6 +28,14 @@ def test_a_torn_line_does_not_count_and_is_cut_off(tmp_path):
     predictions.append(0, made("b"))
     assert list(predictions.read()) == ["a", "b"]
     assert [json.loads(line)["question_id"] for line in file.read_text().splitlines()] == ["a", "b"]
+
+
+def test_a_line_that_is_no_answer_is_named(tmp_path):
+    Predictions(tmp_path).append(0, [({"question_id": "a"}, "yes")])
+    with open(tmp_path / "rank-000.jsonl", "ab") as file:
+        file.write(b"\0\0\0\n")
+    with pytest.raises(ValueError, match=r"^output: .*rank-000.jsonl' is damaged: line 2 is no answer"):
+        Predictions(tmp_path).read()
 
 
 def test_of_two_answers_to_a_question_the_first_counts(tmp_path):

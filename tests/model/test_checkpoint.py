@@ -159,6 +159,25 @@ NO_FILES = {
         ),
         "names model-1.safetensors, which is not there",
     ),
+    "two sets of weights": (
+        lambda folder: (
+            (folder / "old.safetensors").write_bytes((folder / "model.safetensors").read_bytes()),
+            (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "old.safetensors"}}'),
+        ),
+        "holds two sets of weights, model.safetensors and what model.safetensors.index.json names",
+    ),
+    "an adapter beside it": (
+        lambda folder: (folder / "adapter_config.json").write_text("{}"),
+        "holds an adapter .adapter_config.json. beside the model, which would be left out",
+    ),
+    "a generation config cut short": (
+        lambda folder: (folder / "generation_config.json").write_text('{"eos_token_id": 2,'),
+        "generation_config.json cannot be read",
+    ),
+    "tokens of another kind": (
+        lambda folder: (folder / "added_tokens.json").write_text("[]"),
+        "added_tokens.json must map names to values, it holds a list",
+    ),
     "a broken index": (
         lambda folder: (
             (folder / "model.safetensors").unlink(),
@@ -175,6 +194,24 @@ def test_files_that_are_broken_are_named(what, folder):
     change(folder)
     with pytest.raises(ValueError, match=message):
         load_whole(folder)
+
+
+def test_two_tensors_that_the_config_calls_one_are_refused(folder, tmp_path):
+    """transformers keeps both; engines that tie drop one."""
+    config(lambda found: found.update(tie_word_embeddings=True))(folder)
+    config(lambda found: found["text_config"].update(tie_word_embeddings=True))(folder)
+    message = r"\(tie_word_embeddings\) lm_head.weight is .*embed_tokens.weight, and .* holds two that differ"
+    with pytest.raises(ValueError, match=message):
+        load_whole(folder)
+    with pytest.raises(ValueError, match=message):
+        load_offloaded(folder, "disk", torch.device("cpu"), tmp_path / "scratch")
+    edit(folder, lambda found: found.update({HEAD: found["language_model.model.embed_tokens.weight"].clone()}))
+    load_whole(folder)
+
+
+def test_a_whole_file_may_have_an_index(folder):
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model.safetensors"}}')
+    load_whole(folder)
 
 
 def test_what_older_releases_wrote_and_newer_ones_compute_is_no_tensor_too_many(folder):

@@ -93,6 +93,12 @@ def test_an_image_token_that_is_a_word(folder):
         load_model(folder)
 
 
+def test_tokens_that_the_model_has_no_row_for(folder):
+    change(folder, "tokenizer_config.json", extra_special_tokens=["<image>", "<user>", "<assistant>", "<more>"])
+    with pytest.raises(ValueError, match=r"^model: its tokenizer has 1 tokens .* such as '<more>' \(id \d+ of"):
+        load_model(folder)
+
+
 def test_what_opens_a_picture_may_be_called_the_image_token():
     """As Gemma's processors do: the token of the config stands behind it, once a patch."""
     model, processor = load_model(BUNDLED_MODEL)

@@ -32,3 +32,26 @@ def test_other_kinds_are_refused():
         resolve(3, atv.Criterion, "criterion")
     with pytest.raises(ValueError, match=r"'pathlib\.Path' is not a Criterion"):
         find("pathlib.Path", atv.Criterion, "criterion")
+
+
+FILES = {
+    "no Python": ("rule.txt", "x = 1\n", "no such Python file"),
+    "no syntax": ("one.py", "x = 1\ndef f(:\n", r"one.py' cannot be imported \(line 2\): SyntaxError"),
+    "an unknown name": ("two.py", "import atv\n\nnothing\n", r"two.py' cannot be imported \(line 3\): NameError"),
+    "a script": ("three.py", "import sys\nsys.exit(0)\n", r"three.py' cannot be imported \(line 2\): SystemExit"),
+    "another encoding": ("four.py", b"x = '\xff'\n", r"four.py' cannot be imported.*: SyntaxError"),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_files_that_cannot_be_imported_are_named_with_the_line(case, tmp_path):
+    name, content, message = FILES[case]
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=f"^plugin: .*{message}"):
+        load_file(tmp_path / name)
+
+
+@pytest.mark.parametrize("path", ["..Foo", "math.", "atv.nothing.Foo"])
+def test_paths_that_lead_nowhere_are_named(path):
+    with pytest.raises(ValueError, match=f"^selection: cannot import '{path}'"):
+        find(path, atv.TokenSelection, "selection")
