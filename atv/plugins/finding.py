@@ -87,8 +87,10 @@ def load_file(path: str | Path) -> None:
         ValueError: when there is no such file, or it cannot be imported; the message names the line.
     """
     path = Path(path)
-    if not path.is_file() or path.suffix != ".py":
-        raise ValueError(f"plugin: no such Python file {str(path)!r}")
+    if not path.is_file():
+        raise ValueError(f"plugin: no such file {str(path)!r}")
+    if path.suffix != ".py":
+        raise ValueError(f"plugin: {str(path)!r} is no Python file (.py)")
     name = f"atv_plugin_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec and spec.loader

@@ -35,7 +35,7 @@ def test_other_kinds_are_refused():
 
 
 FILES = {
-    "no Python": ("rule.txt", "x = 1\n", "no such Python file"),
+    "no Python": ("rule.txt", "x = 1\n", "is no Python file"),
     "no syntax": ("one.py", "x = 1\ndef f(:\n", r"one.py' cannot be imported \(line 2\): SyntaxError"),
     "an unknown name": ("two.py", "import atv\n\nnothing\n", r"two.py' cannot be imported \(line 3\): NameError"),
     "a script": ("three.py", "import sys\nsys.exit(0)\n", r"three.py' cannot be imported \(line 2\): SystemExit"),
