@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 import pandas as pd
 
+from atv.data.text_files import json_lines
 from atv.data.wording import reason
 from atv.records.files import atomic
 
@@ -111,10 +112,8 @@ def read_answers(path: Path) -> pd.DataFrame:
     """What ``write_answers`` wrote.
 
     Raises:
-        ValueError: when there is no such file.
+        ValueError: when there is no such file, or a line of it is no JSON.
     """
     if not path.is_file():
         raise ValueError(f"no answers at {str(path)!r}")
-    # Not splitlines, which also breaks at the line separators that answers may hold.
-    with open(path, encoding="utf-8") as lines:
-        return pd.DataFrame([json.loads(line) for line in lines])
+    return pd.DataFrame(json_lines(path))

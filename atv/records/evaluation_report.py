@@ -92,7 +92,9 @@ class EvaluationReport:
         content.pop("schema", None)
         try:
             tasks = {name: TaskRow(**row) for name, row in parts["tasks"].items()}
-        except (TypeError, AttributeError) as error:
+            for name, row in parts["benchmarks"].items():
+                _ = row["score"], row["of"], row["version"], parts["retention"].get(name)
+        except (TypeError, AttributeError, LookupError) as error:
             raise ValueError(f"{file} holds something else than scores: {error}") from error
         return cls(content, tasks, parts["benchmarks"], parts["retention"], made)
 

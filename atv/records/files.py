@@ -41,11 +41,13 @@ def read_json(path: Path, schema: int) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ValueError(f"no such file {str(path)!r}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no JSON object")
-    if (there := content.get("schema", 1)) > schema:
+    if not isinstance(there := content.get("schema", 1), int):
+        raise ValueError(f"{path} holds another file's fields: its schema is {there!r:.60}")
+    if there > schema:
         raise ValueError(f"{path} is of schema {there}, this version of atv reads up to {schema}: update atv")
     return content
 

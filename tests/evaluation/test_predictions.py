@@ -54,3 +54,9 @@ def test_answers_come_back_as_they_were(tmp_path):
     back = read_answers(tmp_path / "answers.jsonl").to_dict("records")
     assert back[0]["options"] == ["x", "y"] and back[1]["read"] == "B\u2028"
     assert abs(back[0]["credit"] - 0.3) < 1e-9 and pd.isna(back[0]["read"])
+
+
+def test_an_answer_that_is_cut_off_is_named(tmp_path):
+    (tmp_path / "answers.jsonl").write_text('{"question_id": "a"}\n{"question_')
+    with pytest.raises(ValueError, match=r"answers.jsonl' is no JSON in line 2"):
+        read_answers(tmp_path / "answers.jsonl")

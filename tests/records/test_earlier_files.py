@@ -71,3 +71,13 @@ def test_scores_of_either_kind_are_read(tmp_path):
     assert found.rows()["reading"].score == 50.0 and found.asked["split"] == "dev"
     found.write(tmp_path)
     assert (tmp_path / "scores.json").read_text() == json.dumps(suite | {"schema": 2}, indent=2) + "\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"schema": "2"}', '{"benchmarks": []}', '{"benchmarks": {"POPE": {}}}', '{"tasks": {"a": 1}}', "[" * 100_000],
+)
+def test_what_is_no_file_of_scores_is_named(tmp_path, text):
+    (tmp_path / "scores.json").write_text(text)
+    with pytest.raises(ValueError, match=r"scores.json (is no JSON|holds)"):
+        EvaluationReport.read(tmp_path / "scores.json")

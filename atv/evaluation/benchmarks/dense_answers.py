@@ -33,8 +33,8 @@ def dense_answers(folder: Path, loaded: Sequence[LoadedBenchmark]) -> dict[str, 
         if name not in there:
             raise ValueError(f"dense: {str(folder)!r} has no result of {name}; it has {', '.join(there) or 'none'}")
         for field in ("version", "digest"):
-            if there[name][field] != here[field]:
-                raise ValueError(f"dense: {name} has {field} {there[name][field]!r} there and {here[field]!r} here")
+            if (before := there[name].get(field)) != here[field]:
+                raise ValueError(f"dense: {name} has {field} {before!r} there and {here[field]!r} here")
         if "asked_with" not in there[name]:
             raise ValueError(f"dense: {str(folder)!r} does not say how {name} was asked; ask the dense model again")
         answers[name] = DenseAnswers(read_answers(folder / name / "answers.jsonl"), there[name]["asked_with"])
