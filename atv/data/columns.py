@@ -47,7 +47,9 @@ class Columns:
             ValueError: naming the missing columns and those that are there.
         """
         turns = None if caption else _find(there, (conversation,) if conversation else CONVERSATION)
-        captions = None if turns or conversation or not prompt else _find(there, (caption,) if caption else CAPTION)
+        # Beside a question, a text may be anything.
+        usual = () if "question" in there else CAPTION
+        captions = None if turns or conversation or not prompt else _find(there, (caption,) if caption else usual)
         shown = _find(there, (image,) if image else IMAGE)
         wanted = {conversation or caption or CONVERSATION[0]: turns or captions, image or IMAGE[0]: shown}
         if missing := [name for name, column in wanted.items() if column is None]:

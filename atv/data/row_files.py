@@ -34,10 +34,10 @@ def row_files(folder: Path, split: str, field: str) -> list[Path]:
 
 
 def files_of(folder: Path, *suffixes: str) -> list[Path]:
-    """The files with these suffixes in a folder and its sub-folders, in order; hidden ones (._a.jpg) are none."""
-    return sorted(
-        file for file in folder.rglob("*") if file.suffix.lower() in suffixes and not file.name.startswith(".")
-    )
+    """The files with these suffixes in a folder and its sub-folders, in order, but for hidden ones (._a.jpg) and those of
+    hidden folders (.ipynb_checkpoints)."""
+    found = (file for file in folder.rglob("*") if file.suffix.lower() in suffixes)
+    return sorted(file for file in found if not any(part[0] == "." for part in file.relative_to(folder).parts))
 
 
 def split_files(files: Sequence[Path], folder: Path, split: str, field: str) -> list[Path]:

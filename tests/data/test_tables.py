@@ -98,6 +98,10 @@ WRONG = {
         {"rows.csv": "photo,words\na,b\n"},
         "missing columns conversations, image; there are photo, words",
     ),
+    "questions": (
+        {"rows.csv": "image,question,answer,text\na,b,c,d\n"},
+        "missing columns conversations; there are image, question, answer, text. The options conversation, caption",
+    ),
     "long lines": ({"rows.csv": "image,caption\na.jpg,red, and round\n"}, "rows.csv is no CSV"),
     "no lines": ({"rows.csv": "image,caption\n"}, "there is no sample in it"),
     "nothing": ({"rows.tsv": ""}, "rows.tsv is no TSV"),
@@ -136,7 +140,8 @@ def test_hidden_files_are_none(tmp_path):
     """As macOS leaves them beside every file of an archive."""
     pictures(tmp_path, "a.jpg")
     separated(tmp_path / "rows.csv", [{"image": "pictures/a.jpg", "caption": ANSWER}])
-    for name in ("._rows.csv", "._rows.parquet", "pictures/._a.jpg"):
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    for name in ("._rows.csv", "._rows.parquet", "pictures/._a.jpg", ".ipynb_checkpoints/rows-checkpoint.csv"):
         (tmp_path / name).write_bytes(b"\0\5\x16\7")
     (read,) = load_calibration(str(tmp_path)).draw(0)
     assert read.pictures == [tmp_path / "pictures" / "a.jpg"]
