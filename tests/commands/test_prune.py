@@ -160,12 +160,24 @@ def test_an_unknown_rule_may_be_one_of_your_own(atv_command, tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("samples: [8\n", "is not YAML"), ("- samples\n", "must map options to values, it holds ['samples']")],
+    [
+        ("samples: [8\n", "is not YAML"),
+        ("samples: " + "[" * 3000, "is not YAML"),
+        ("samples: 2024-13-45\n", "is not YAML: month must be in 1..12"),
+        ("- samples\n", "must map options to values, it holds ['samples']"),
+    ],
 )
 def test_a_config_that_holds_no_options(atv_command, tmp_path, text, message):
     (tmp_path / "run.yaml").write_text(text)
     code, _, err = atv_command("prune", "--config", tmp_path / "run.yaml")
     assert code == 2 and err.startswith("atv: error: config: ") and message in err
+
+
+@pytest.mark.parametrize("plugin", ["5", "[3]", "{a: b}"])
+def test_a_config_whose_plugin_is_no_file(atv_command, tmp_path, plugin):
+    (tmp_path / "run.yaml").write_text(f"plugin: {plugin}\n")
+    code, _, err = atv_command("prune", "--config", tmp_path / "run.yaml")
+    assert code == 2 and err.startswith("atv: error: plugin: expected a Python file or a list of them, got ")
 
 
 def test_unknown_options_stop(atv_command, tmp_path):
