@@ -71,6 +71,10 @@ def _config(path: str) -> dict[str, Any]:
     """A YAML file's options."""
     try:
         text = read_text(Path(path))
+        # The parser of options, which reads the file again, takes nothing else.
+        Path(path).read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"config: {path!r} is not UTF-8; save it as UTF-8") from error
     except ValueError as error:
         raise ValueError(f"config: {error}") from error
     named = _from_yaml(text, f"config: {path!r}") or {}

@@ -34,8 +34,10 @@ def row_files(folder: Path, split: str, field: str) -> list[Path]:
 
 
 def files_of(folder: Path, *suffixes: str) -> list[Path]:
-    """The files with these suffixes in a folder and its sub-folders, in order; hidden ones (._a.jpg), and those of hidden
-    folders (.ipynb_checkpoints), are none."""
+    """The files with these suffixes in a folder and its sub-folders, in order.
+
+    Hidden ones (._a.jpg), and those of hidden folders (.ipynb_checkpoints), are none.
+    """
     found = (file for file in folder.rglob("*") if file.suffix.lower() in suffixes)
     return sorted(file for file in found if not any(part[0] == "." for part in file.relative_to(folder).parts))
 

@@ -162,7 +162,7 @@ def test_an_unknown_rule_may_be_one_of_your_own(atv_command, tmp_path):
     ("text", "message"),
     [
         ("samples: [8\n", "is not YAML"),
-        ("samples: " + "[" * 3000, "is not YAML"),
+        ("samples: " + "[" * 1000, "is not YAML"),
         ("samples: 2024-13-45\n", "is not YAML: month must be in 1..12"),
         ("- samples\n", "must map options to values, it holds ['samples']"),
     ],
@@ -171,6 +171,12 @@ def test_a_config_that_holds_no_options(atv_command, tmp_path, text, message):
     (tmp_path / "run.yaml").write_text(text)
     code, _, err = atv_command("prune", "--config", tmp_path / "run.yaml")
     assert code == 2 and err.startswith("atv: error: config: ") and message in err
+
+
+def test_a_config_in_another_encoding(atv_command, tmp_path):
+    (tmp_path / "run.yaml").write_text("samples: 3\n", encoding="utf-16")
+    code, _, err = atv_command("prune", "--config", tmp_path / "run.yaml")
+    assert code == 2 and "run.yaml' is not UTF-8; save it as UTF-8" in err
 
 
 @pytest.mark.parametrize("plugin", ["5", "[3]", "{a: b}"])
