@@ -69,8 +69,9 @@ def writable(folder: str | Path, field: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder
-    except OSError as error:
-        raise ValueError(f"{field}: cannot write to {str(folder)!r}: {error}") from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ValueError(f"{field}: cannot write to {str(folder)!r:.200}: {why}") from error
 
 
 def empty_folder(folder: str | Path, field: str) -> Path:
