@@ -70,6 +70,9 @@ def load_calibration(data: str | CalibrationData | None, model: str = BUNDLED) -
 def _recognised(data: str) -> CalibrationData:
     if data in (BUNDLED, EVERYDAY):
         return Bundled() if data == BUNDLED else Everyday()
+    if not data.strip():
+        # As a path it would be the working folder: a shell's variable that is not set, perhaps.
+        raise ValueError(f"calibration: {data!r} names no data")
     path = Path(data)
     if " + " in data and not path.exists():
         return _mixed(data.split(" + "))

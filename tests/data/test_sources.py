@@ -236,6 +236,13 @@ def test_bad_data_are_refused_before_a_model_is_loaded(tmp_path, case):
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["", " ", "bundled + ", "PlainText:"])
+def test_an_empty_name_is_not_the_working_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(captions_beside(tmp_path))
+    with pytest.raises(ValueError, match=r"^calibration: .* names no data|^calibration.file: .* cannot be read"):
+        load_calibration(name)
+
+
 @pytest.mark.parametrize("name", ["nowhere", "./nowhere", "nowhere.parquet", "nowhere.json", "ShareGPT4V"])
 def test_what_is_nothing_here_is_named(name):
     with pytest.raises(ValueError, match=r"^calibration") as error:
