@@ -62,7 +62,7 @@ def require_fit(processor: ProcessorMixin, model: PreTrainedModel) -> None:
 def _require_rows(processor: ProcessorMixin, model: PreTrainedModel, ids: tuple[int, ...]) -> None:
     """Visual tokens need no row: what the model saw takes their place."""
     vocabulary: dict[str, int] = processor.tokenizer.get_vocab()
-    rows = model.get_input_embeddings().weight.shape[0]  # type: ignore[union-attr, index]
+    rows = model.get_input_embeddings().weight.shape[0]  # type: ignore[index]
     if lost := sorted(token for token, id in vocabulary.items() if id >= rows and id not in ids):
         raise ValueError(
             f"model: its tokenizer has {len(lost)} tokens that the model has no row for, such as "
