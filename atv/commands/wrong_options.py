@@ -34,6 +34,8 @@ def plainly(message: str, options: list[str]) -> str:
     'samples: expected a whole number, got 1000.0'
     >>> plainly("unrecognized arguments: --sparcity 0.5", ["--sparsity"])
     'no such option: --sparcity 0.5 (did you mean --sparsity?)'
+    >>> plainly('Parser key "calibration":\\n  Got value: NestedArg(key=\\'caption\\', val=\\'x\\')', [])
+    'calibration.caption: only a class has options; name one: --calibration CLASS --calibration.caption VALUE'
 
     Args:
         options: what the parser knows, to say which may have been meant.
@@ -46,6 +48,9 @@ def plainly(message: str, options: list[str]) -> str:
         return f"{required[1]} is required"
     field = ".".join(re.findall(r'Parser key "([^"]+)"', message))
     kinds = re.findall(r"Expected (?:an? )?(?:<class '(\w+)'>|typing\.Literal\[(.*)\])", message)
+    if nested := re.search(r"NestedArg\(key='(\w+)'", message):
+        option = f"{field}.{nested[1]}"
+        return f"{option}: only a class has options; name one: --{field} CLASS --{option} VALUE"
     given = re.search(r"(?:Given value|Got value): (.*)", message)
     if field and kinds and given:
         expected = dict.fromkeys(_KINDS.get(kind, kind) or choices.replace("'", "") for kind, choices in kinds)
