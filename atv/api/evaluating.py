@@ -36,8 +36,10 @@ def questions(
         groups: of each task or benchmark, only the first so many groups of questions (rotations and pairs are one).
 
     Raises:
-        ValueError: for an unknown benchmark, data that are missing or lack columns, or options of the other kind.
+        ValueError: for an unknown benchmark, data that are missing or lack columns, options of the other kind, or groups
+            under 1.
     """
+    _require_some(groups=groups)
     if benchmark is None:
         if (data, dense) != (None, None):
             raise ValueError("data and dense are of benchmarks: name one with --benchmark")
@@ -70,11 +72,19 @@ def evaluate(
         trainer: runs the prediction loop; None makes one with a progress bar.
 
     Raises:
-        ValueError: when nothing can be written there or another run is there, or for a picture that cannot be read.
+        ValueError: when nothing can be written there or another run is there, for a picture that cannot be read, or a
+            number under 1.
     """
+    _require_some(batch_size=batch_size, max_new_tokens=max_new_tokens)
     folder = None if output is None else writable(output, "output")
     how = Asking(batch_size, max_new_tokens, min_pixels, max_pixels, trainer or quiet_trainer(), folder)
     report = (asked or questions()).ask(model, processor, how)
     if folder is not None and how.trainer.is_global_zero:
         report.write(folder)
     return report
+
+
+def _require_some(**numbers: int | None) -> None:
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise ValueError(f"{name}: expected 1 or more, got {number}")

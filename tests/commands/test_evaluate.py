@@ -24,6 +24,8 @@ def test_bad_input(atv_command):
     assert atv_command("evaluate", "--split", "train")[0] == 2
     assert "neither 'bundled' nor" in atv_command("evaluate", "--evaluation", "nowhere")[2]
     assert "Trainer" in atv_command("evaluate", "--trainer.device", "2")[2]
+    for option in ("groups", "batch_size", "max_new_tokens"):
+        assert f"{option}: expected 1 or more, got 0" in atv_command("evaluate", f"--{option}", 0)[2]
 
 
 @pytest.fixture
