@@ -36,8 +36,8 @@ def questions(
         groups: of each task or benchmark, only the first so many groups of questions (rotations and pairs are one).
 
     Raises:
-        ValueError: for an unknown benchmark, data that are missing or lack columns, options of the other kind, or groups
-            under 1.
+        ValueError: for an unknown benchmark, data that are missing or lack columns, options of the other kind, or
+            groups under 1.
     """
     _require_some(groups=groups)
     if benchmark is None:
