@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, ProcessorMixin
 
-from atv.everyday.assembly.digest import file_digest, model_digest
+from atv.records.digests import file_digest, model_digest
 from atv.records.files import require_space, writable
 
 FORMAT = 1

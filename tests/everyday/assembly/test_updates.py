@@ -11,7 +11,6 @@ from everyday.assembly import tiny_halves
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atv.everyday.assembly.digest import model_digest
 from atv.everyday.assembly.joining import joined
 from atv.everyday.assembly.trained_updates import (
     Factors,
@@ -22,6 +21,7 @@ from atv.everyday.assembly.trained_updates import (
     read_updates,
     write_updates,
 )
+from atv.records.digests import model_digest
 
 LINEAR = "model.language_model.layers.1.mlp.up_proj"
 TOWER_LINEAR = "model.vision_tower.encoder.layer.0.mlp.fc1"
