@@ -15,7 +15,7 @@ from transformers import CONFIG_MAPPING, AutoModelForImageTextToText
 
 import atv
 from atv.model.offload import load_offloaded
-from atv.verification.folder import Verification
+from atv.verification.folder import verify
 
 PATTERNS = {"channels": atv.FFNChannels(8), "heads": atv.AttentionHeads()}
 DOWN = "model.language_model.layers.1.mlp.down_proj"
@@ -127,7 +127,7 @@ def test_blocks_that_keep_fewer_are_filled_up_with_zeros(llava, batches, tmp_pat
     smaller = AutoModelForImageTextToText.from_pretrained(tmp_path).eval()
     close(smaller, llava, batches)
     assert int((smaller.get_submodule(DOWN).weight != 0).any(0).sum()) == 24
-    Verification(tmp_path, tokens=0).run()
+    verify(tmp_path, max_new_tokens=0)
 
 
 def test_a_killed_run_goes_on_and_a_finished_one_gives_its_weights_back(llava, batches, tmp_path):
@@ -152,7 +152,7 @@ def test_an_offloaded_models_shards_are_cut(batches, tmp_path):
     assert names == [f"model-block-{block:05d}-smaller.safetensors" for block in range(3)]
     ours, theirs = (AutoModelForImageTextToText.from_pretrained(tmp_path / name) for name in ("sparse", "whole"))
     assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in ours.state_dict().items())
-    Verification(tmp_path / "sparse", tmp_path / "dense", tokens=0).run()
+    verify(tmp_path / "sparse", tmp_path / "dense", max_new_tokens=0)
 
 
 def test_pathways_lose_structures_of_their_own_by_masks_alone(llava, batches):

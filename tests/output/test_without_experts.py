@@ -17,7 +17,7 @@ from transformers import CONFIG_MAPPING, AutoModelForImageTextToText
 
 import atv
 from atv.model.experts import FusedExperts
-from atv.verification.folder import Verification
+from atv.verification.folder import verify
 
 pytestmark = pytest.mark.filterwarnings("ignore:block .* fewer than")
 WHOLE = {"pattern": "WholeExperts", "criterion": "REAP", "selection": "AllTokens", "sparsity": 0.5}
@@ -97,7 +97,7 @@ def test_the_smaller_model_says_what_the_masked_one_says(kind, batches, tmp_path
             assert not torch.allclose(dense(**batch).logits, expected, rtol=1e-3)
             assert (smaller(**batch).logits - expected).abs().max() <= 1e-5 * expected.abs().max()
             assert torch.equal(again(**batch).logits, expected)
-    assert "bit for bit" in Verification(tmp_path / "sparse", tmp_path / "dense", tokens=0).run()["base"]
+    assert "bit for bit" in verify(tmp_path / "sparse", tmp_path / "dense", max_new_tokens=0)["base"]
 
 
 def test_the_fused_output_of_an_expert_is_its_last_projection():
