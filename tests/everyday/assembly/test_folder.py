@@ -1,11 +1,9 @@
 """Made folders are whole or absent."""
 
-import copy
 import errno
 import json
 import shutil
 from collections import namedtuple
-from dataclasses import replace
 
 import pytest
 import torch
@@ -13,17 +11,11 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.models.bit import BitImageProcessorPil
 
 from atv.everyday.assembly import location
-from atv.everyday.assembly.joining import joined
 from atv.everyday.assembly.made_folder import MANIFEST, Source, check_folder, write_folder
 from atv.model import loading
 from atv.records.digests import model_digest, whole_digest
 
 SOURCES = [Source("language", "tiny.gguf", "12ab", "its makers", "Free."), Source("vision", "tiny.onnx")]
-
-
-@pytest.fixture(scope="module")
-def model_and_processor(language, vision):
-    return joined(replace(language, tokenizer=copy.deepcopy(language.tokenizer)), vision)
 
 
 @pytest.fixture(scope="module")
