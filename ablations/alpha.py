@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.charts import PALETTE, averages, counts, curve
-from atv.ablation.findings import POINT, Finding
+from atv.ablation.findings import Finding
 from atv.ablation.levels import percent
 from atv.ablation.results import Results
 from atv.api import Pathway
@@ -68,16 +68,8 @@ class Alpha(Ablation):
             one, two = ({"alpha": str(alpha), "sparsity": sparsity} for alpha in (1.0, other))
             claim = f"{claim}: alpha 1 keeps more than alpha {other:g} at {percent(sparsity)}."
             printed = PAPER[other] if sparsity == 0.5 else None
-            return Finding(
-                claim,
-                "no number" if printed is None else f"{printed:.2f} points",
-                results.difference(one, two),
-                "points of retention",
-                count=results.count(**one),
-                note=self.levels.note(NOTE) if other == 0 else "",
-                margin=POINT,
-                printed=printed,
-            )
+            note = self.levels.note(NOTE) if other == 0 else ""
+            return results.keeps_more(claim, one, two, printed=printed, note=note)
 
         claims = {0.0: "Some visual tokens help", 8.0: "Too many hurt"}
         return [compare(claim, other, sparsity) for sparsity in self.levels.ends for other, claim in claims.items()]

@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
-from atv.ablation.charts import averages, points
-from atv.ablation.findings import POINT, Finding
+from atv.ablation.charts import averages, panels
+from atv.ablation.findings import Finding
 from atv.ablation.levels import percent
 from atv.ablation.results import Results
 from atv.allocation import ByKind
@@ -132,15 +131,12 @@ class BeyondPaper(Ablation):
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
-        figure, panels = plt.subplots(
-            1, len(self.levels.hardest), figsize=(10, 7), sharey=True, squeeze=False, layout="constrained"
-        )
-        for axes, sparsity in zip(panels[0], self.levels.hardest, strict=True):
+        titles = {sparsity: f"{percent(sparsity)} sparsity" for sparsity in self.levels.hardest}
+        figure, every = panels(average, "sparsity", titles, list(METHODS), "method", (10, 7))
+        for axes, sparsity in zip(every, titles, strict=True):
             rows = average[average["sparsity"] == sparsity]
-            points(axes, rows, list(METHODS), "method")
             atv = rows.loc[rows["method"] == "ATV", "retention"].item()
             axes.axvline(atv, color="0.6", linewidth=0.8, linestyle=":")
-            axes.set(title=f"{percent(sparsity)} sparsity", xlabel="average retention (%)")
         questions = int(average["questions"].iloc[0])
         figure.suptitle(f"{self.question} {questions:,} questions a point, 95% intervals", fontsize=10)
         return figure
@@ -154,6 +150,4 @@ class BeyondPaper(Ablation):
 
 def _better(method: str, other: str, sparsity: float, results: Results) -> Finding:
     one, two = ({"method": name, "sparsity": sparsity} for name in (method, other))
-    claim = f"At {percent(sparsity)}, {method!r} keeps more than {other!r}."
-    gain = results.difference(one, two)
-    return Finding(claim, "", gain, "points of retention", count=results.count(**one), margin=POINT)
+    return results.keeps_more(f"At {percent(sparsity)}, {method!r} keeps more than {other!r}.", one, two, "")

@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
-from atv.ablation.charts import PALETTE, averages, counts, points
+from atv.ablation.charts import PALETTE, averages, counts, panels
 from atv.ablation.findings import POINT, Finding
 from atv.ablation.levels import percent
 from atv.ablation.results import Labels, Results
@@ -71,10 +70,8 @@ class CalibrationDomain(Ablation):
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
-        figure, panels = plt.subplots(1, 2, figsize=(10, 4.8), sharex=True, sharey=True, layout="constrained")
-        for axes, method, color in zip(panels, METHODS, PALETTE, strict=False):
-            points(axes, average[average["method"] == method], list(self._domains()), "calibration", color)
-            axes.set(title=method, xlabel="average retention (%)")
+        titles = {method: method for method in METHODS}
+        figure, _ = panels(average, "method", titles, list(self._domains()), "calibration", (10, 4.8), PALETTE)
         figure.suptitle(f"{percent(self.levels.middle)} sparsity by calibration data, {counts(average)}", fontsize=10)
         return figure
 

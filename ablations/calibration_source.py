@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.charts import averages, counts, points
-from atv.ablation.findings import POINT, Finding
+from atv.ablation.findings import Finding
 from atv.ablation.levels import percent
 from atv.ablation.results import Results
 from atv.api import Pathway
@@ -85,13 +85,6 @@ class CalibrationSource(Ablation):
         kept = PAPER.get(sparsity)
         printed = kept["text"] - kept[other] if kept else None
         one, two = ({"pathway": "text", "calibration": own, "sparsity": sparsity} for own in ("text", other))
-        return Finding(
-            f"The textual pathway at {percent(sparsity)} keeps more calibrated on text than on {other} tokens.",
-            "no number" if printed is None else f"{printed:.2f} points",
-            results.difference(one, two),
-            "points of retention",
-            count=results.count(**one),
-            note=self.levels.note(note) if sparsity == 0.5 else "",
-            margin=POINT,
-            printed=printed,
-        )
+        claim = f"The textual pathway at {percent(sparsity)} keeps more calibrated on text than on {other} tokens."
+        note = self.levels.note(note) if sparsity == 0.5 else ""
+        return results.keeps_more(claim, one, two, printed=printed, note=note)

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
-from atv.ablation.charts import averages, counts, points
-from atv.ablation.findings import POINT, Finding
+from atv.ablation.charts import averages, counts, panels
+from atv.ablation.findings import Finding
 from atv.ablation.levels import percent
 from atv.ablation.results import Results
 from atv.api import Pathway
@@ -81,29 +80,18 @@ class MainResults(Ablation):
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average, settings = averages(table), list(self._settings)
-        figure, panels = plt.subplots(
-            1, len(settings), figsize=(2.8 * len(settings), 6), sharey=True, squeeze=False, layout="constrained"
-        )
-        for axes, setting in zip(panels[0], settings, strict=True):
-            points(axes, average[average["setting"] == setting], [*METHODS, *ALLOCATED, *NEWER], "method")
+        names, size = [*METHODS, *ALLOCATED, *NEWER], (2.8 * len(settings), 6)
+        figure, every = panels(average, "setting", {name: name for name in settings}, names, "method", size)
+        for axes in every:
             axes.axvline(100, color="0.6", linewidth=0.8, linestyle=":")
-            axes.set(title=setting, xlabel="average retention (%)")
         figure.suptitle(f"Whole decoder pruned, {counts(average)}", fontsize=10)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
         def beats(other: str, setting: str) -> Finding:
             one, two = ({"method": method, "setting": setting} for method in ("ATV", other))
-            printed = _printed(other, setting)
-            return Finding(
-                f"ATV-Pruning keeps more than {other} at {setting}.",
-                "no number" if printed is None else f"{printed:.2f} points",
-                results.difference(one, two),
-                "points of retention",
-                count=results.count(**one),
-                margin=POINT,
-                printed=printed,
-            )
+            claim = f"ATV-Pruning keeps more than {other} at {setting}."
+            return results.keeps_more(claim, one, two, printed=_printed(other, setting))
 
         return [beats(other, setting) for setting in self._settings for other in PAPER if other != "ATV"]
 

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
-from atv.ablation.charts import averages, counts, points
-from atv.ablation.findings import POINT, Finding
+from atv.ablation.charts import averages, counts, panels
+from atv.ablation.findings import Finding
 from atv.ablation.levels import percent
 from atv.ablation.results import Results
 from atv.api import Pathway
@@ -93,39 +92,27 @@ class Pilot(Ablation):
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average, settings = averages(table), list(self._settings)
         size = (max(6.4, 2.4 * len(settings)), 4.8)
-        figure, panels = plt.subplots(1, len(settings), figsize=size, sharey=True, squeeze=False, layout="constrained")
         names = ["visual pathway", "text pathway", *METHODS, *SHARES_ONLY]
-        for axes, setting in zip(panels[0], settings, strict=True):
-            points(axes, average[average["setting"] == setting], names, "method")
+        figure, every = panels(average, "setting", {name: name for name in settings}, names, "method", size)
+        for axes in every:
             axes.axvline(100, color="0.6", linewidth=0.8, linestyle=":")
-            axes.set(title=setting, xlabel="average retention (%)")
         figure.suptitle(f"One pathway alone, or the whole decoder, pruned;\n{counts(average)}", fontsize=10)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
-        def over(one: str, other: str, setting: str, paper: str, printed: float | None = None) -> Finding:
+        def over(one: str, other: str, setting: str, printed: float | None = None, paper: str | None = None) -> Finding:
             first, second = ({"method": method, "setting": setting} for method in (one, other))
-            return Finding(
-                f"At {setting}, {one!r} keeps more than {other!r}.",
-                paper,
-                results.difference(first, second),
-                "points of retention",
-                count=results.count(method=one, setting=setting),
-                margin=POINT,
-                printed=printed,
-            )
-
-        def beside(one: str, other: str, setting: str, printed: float | None) -> Finding:
-            return over(one, other, setting, "no number" if printed is None else f"{printed:.2f} points", printed)
+            claim = f"At {setting}, {one!r} keeps more than {other!r}."
+            return results.keeps_more(claim, first, second, paper, printed)
 
         shares = [percent(sparsity) for sparsity in self.levels.hardest]
         printed = [
-            beside("ATV", other, setting, PAPER.get(setting, {}).get(other))
+            over("ATV", other, setting, PAPER.get(setting, {}).get(other))
             for setting in (*shares, *self._halves)
             for other in ("Wanda", "SparseGPT", "AMIA")
         ]
-        unprinted = [over(*pair, setting, said) for setting in shares for pair, said in UNPRINTED.items()]
-        parted = [beside("visual pathway", "text pathway", setting, PAPER_PARTED.get(setting)) for setting in shares]
+        unprinted = [over(*pair, setting, paper=said) for setting in shares for pair, said in UNPRINTED.items()]
+        parted = [over("visual pathway", "text pathway", setting, PAPER_PARTED.get(setting)) for setting in shares]
         return [*printed, *unprinted, *parted]
 
     @property

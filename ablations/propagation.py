@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
-from atv.ablation.charts import averages, counts, points
+from atv.ablation.charts import averages, counts, panels
 from atv.ablation.findings import POINT, Finding
 from atv.ablation.levels import percent
 from atv.ablation.results import Results
@@ -64,12 +63,8 @@ class Propagation(Ablation):
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
-        figure, panels = plt.subplots(
-            1, len(self.levels.hardest), figsize=(10, 2.8), sharey=True, squeeze=False, layout="constrained"
-        )
-        for axes, sparsity in zip(panels[0], self.levels.hardest, strict=True):
-            points(axes, average[average["sparsity"] == sparsity], list(VARIANTS), "variant")
-            axes.set(title=f"{percent(sparsity)} sparsity", xlabel="average retention (%)")
+        titles = {sparsity: f"{percent(sparsity)} sparsity" for sparsity in self.levels.hardest}
+        figure, _ = panels(average, "sparsity", titles, list(VARIANTS), "variant", (10, 2.8))
         figure.suptitle(counts(average), fontsize=10)
         return figure
 

@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
-from atv.ablation.charts import PALETTE, averages, counts, points
-from atv.ablation.findings import POINT, Finding
+from atv.ablation.charts import PALETTE, averages, counts, panels
+from atv.ablation.findings import Finding
 from atv.ablation.results import Results
 from atv.api import Pathway
 from atv.criteria import PoolStatistics
@@ -69,18 +68,15 @@ class QuantizationPool(Ablation):
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
-        figure, panels = plt.subplots(1, 2, figsize=(9, 3), sharex=True, sharey=True, layout="constrained")
-        for axes, name, color in zip(panels, METHODS, PALETTE, strict=False):
-            points(axes, average[average["method"] == name], list(POOLS), "pool", color)
-            axes.set(title=name, xlabel="average retention (%)")
+        titles = {name: name for name in METHODS}
+        figure, _ = panels(average, "method", titles, list(POOLS), "pool", (9, 3), PALETTE)
         figure.suptitle(f"{BITS} bits by calibration pool, {counts(average)}", fontsize=10)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
         def over(method: str, one: str, two: str) -> Finding:
             first, second = ({"method": method, "pool": pool} for pool in (one, two))
-            gain, count = results.difference(first, second), results.count(**first)
             claim = f"{method}: calibrated on {one} tokens it keeps more than on {two} tokens."
-            return Finding(claim, "", gain, "points of retention", count=count, margin=POINT)
+            return results.keeps_more(claim, first, second, "")
 
         return [over("GPTQ", "mixed", "text"), over("AWQ", "text", "mixed"), over("GPTQ", "ATV", "mixed")]

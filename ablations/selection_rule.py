@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
-from atv.ablation.charts import averages, counts, points
-from atv.ablation.findings import POINT, Finding
+from atv.ablation.charts import averages, counts, panels
+from atv.ablation.findings import Finding
 from atv.ablation.levels import percent
 from atv.ablation.results import Results
 from atv.api import Pathway
@@ -78,13 +77,9 @@ class SelectionRule(Ablation):
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
-        figure, panels = plt.subplots(
-            1, len(self.levels.ends), figsize=(10, 3.8), sharey=True, squeeze=False, layout="constrained"
-        )
-        for axes, sparsity in zip(panels[0], self.levels.ends, strict=True):
-            names = [name for name in [*ADAPTIVE, *EQUAL] if name in set(average["rule"])]
-            points(axes, average[average["sparsity"] == sparsity], names, "rule")
-            axes.set(title=f"{percent(sparsity)} sparsity", xlabel="average retention (%)")
+        names = [name for name in [*ADAPTIVE, *EQUAL] if name in set(average["rule"])]
+        titles = {sparsity: f"{percent(sparsity)} sparsity" for sparsity in self.levels.ends}
+        figure, _ = panels(average, "sparsity", titles, names, "rule", (10, 3.8))
         figure.suptitle(counts(average), fontsize=10)
         return figure
 
@@ -92,16 +87,9 @@ class SelectionRule(Ablation):
         def over(other: str, sparsity: float) -> Finding:
             one, two = ({"rule": rule, "sparsity": sparsity} for rule in ("drift, adaptive", other))
             printed = PAPER["drift, adaptive"] - PAPER[other] if sparsity == 0.5 else None
-            return Finding(
-                f"Drift with an adaptive K keeps more than {other} at {percent(sparsity)}.",
-                "no number" if printed is None else f"{printed:.2f} points",
-                results.difference(one, two),
-                "points of retention",
-                count=results.count(**one),
-                note=self.levels.note("The paper's margins, 0.15 to 1.06 points, are narrower than these intervals."),
-                margin=POINT,
-                printed=printed,
-            )
+            claim = f"Drift with an adaptive K keeps more than {other} at {percent(sparsity)}."
+            note = self.levels.note("The paper's margins, 0.15 to 1.06 points, are narrower than these intervals.")
+            return results.keeps_more(claim, one, two, printed=printed, note=note)
 
         others = [rule for rule in PAPER if rule != "drift, adaptive"]
         return [over(other, sparsity) for sparsity in self.levels.ends for other in others]

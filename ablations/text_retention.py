@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.charts import PALETTE, averages, counts, curve
-from atv.ablation.findings import POINT, Finding
+from atv.ablation.findings import Finding
 from atv.ablation.levels import percent
 from atv.ablation.results import Results
 from atv.api import Pathway
@@ -48,13 +48,7 @@ class TextRetention(Ablation):
     def findings(self, results: Results) -> Sequence[Finding]:
         def hurts(kept: float, sparsity: float) -> Finding:
             one, two = ({"text kept": share, "sparsity": sparsity} for share in (1.0, kept))
-            return Finding(
-                f"Dropping text tokens hurts: all keep more than {kept:.0%} of them at {percent(sparsity)} sparsity.",
-                "always, no number",
-                results.difference(one, two),
-                "points of retention",
-                count=results.count(**one),
-                margin=POINT,
-            )
+            claim = f"Dropping text tokens hurts: all keep more than {kept:.0%} of them at {percent(sparsity)} sparsity"
+            return results.keeps_more(f"{claim}.", one, two, "always, no number")
 
         return [hurts(kept, sparsity) for sparsity in self.levels.ends for kept in (0.8, 0.2)]

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.charts import averages, counts, points
-from atv.ablation.findings import POINT, Finding
+from atv.ablation.findings import Finding
 from atv.ablation.levels import percent
 from atv.ablation.results import Results
 from atv.api import Pathway
@@ -70,8 +70,6 @@ class TextStream(Ablation):
         def over(name: str, sparsity: float) -> Finding:
             one, two = ({"stream": stream, "calibration": name, "sparsity": sparsity} for stream in (JOINT, ALONE))
             claim = f"At {percent(sparsity)}, the text tokens of a joint forward keep more than the same text alone"
-            gain, count = results.difference(one, two), results.count(**one)
-            told = f"{claim} (calibrated on {name})."
-            return Finding(told, "", gain, "points of retention", count=count, margin=POINT)
+            return results.keeps_more(f"{claim} (calibrated on {name}).", one, two, "")
 
         return [over(name, sparsity) for sparsity in self.levels.ends for name in DATA]

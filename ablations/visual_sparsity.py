@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.charts import TEXT, VISUAL, averages, counts, finish
-from atv.ablation.findings import POINT, Finding
+from atv.ablation.findings import Finding
 from atv.ablation.levels import percent
 from atv.ablation.results import Results
 from atv.api import Pathway
@@ -81,14 +81,9 @@ class VisualSparsity(Ablation):
 
         def parted(sparsity: float) -> Finding:
             visual, text = ({"pathway": pathway, "sparsity": sparsity} for pathway in ("visual", "text"))
-            return Finding(
-                f"At {percent(sparsity)} the visual pathway keeps more than the textual one.",
-                "14.6 points (99.25% against 84.65%)" if sparsity == 0.6 else "no number",
-                results.difference(visual, text),
-                "points of retention",
-                count=results.count(**visual),
-                margin=POINT,
-                printed=14.6 if sparsity == 0.6 else None,
-            )
+            claim = f"At {percent(sparsity)} the visual pathway keeps more than the textual one."
+            if sparsity != 0.6:
+                return results.keeps_more(claim, visual, text)
+            return results.keeps_more(claim, visual, text, "14.6 points (99.25% against 84.65%)", printed=14.6)
 
         return [*map(permits, self._permitted), *map(parted, self._parted)]

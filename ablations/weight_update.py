@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
-from atv.ablation.charts import PALETTE, averages, counts, points
+from atv.ablation.charts import PALETTE, averages, counts, panels
 from atv.ablation.findings import POINT, Finding
 from atv.ablation.levels import percent
 from atv.ablation.results import Results
@@ -41,12 +40,8 @@ class WeightUpdate(Ablation):
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
-        figure, panels = plt.subplots(
-            1, len(UPDATES), figsize=(10, 2.8), sharex=True, sharey=True, layout="constrained"
-        )
-        for axes, update, color in zip(panels, UPDATES, PALETTE, strict=False):
-            points(axes, average[average["update"] == update], list(POOLS), "pool", color)
-            axes.set(title=update, xlabel="average retention (%)")
+        titles = {update: update for update in UPDATES}
+        figure, _ = panels(average, "update", titles, list(POOLS), "pool", (10, 2.8), PALETTE)
         figure.suptitle(f"{percent(self.levels.hard)}, {counts(average)}", fontsize=10)
         return figure
 
@@ -55,12 +50,9 @@ class WeightUpdate(Ablation):
             """That the first, an update by a pool, keeps more than the second."""
             first, second = ({"update": update, "pool": pool} for update, pool in (one, two))
             names = [f"{update} on {pool}" for update, pool in (one, two)]
-            count = results.count(**first)
-            tasks = results.difference(first, second)
-            claim, unit = f"{names[0]} keeps more than {names[1]}.", "points of retention"
-            made = [Finding(claim, "", tasks, unit, count=count, margin=POINT)]
+            made = [results.keeps_more(f"{names[0]} keeps more than {names[1]}.", first, second, "")]
             if results.reads:
-                claim = f"{names[0]} keeps more of plain English than {names[1]}."
+                claim, count = f"{names[0]} keeps more of plain English than {names[1]}.", results.count(**first)
                 made.append(Finding(claim, "", results.english(first, second), "points", count=count, margin=POINT))
             return made
 

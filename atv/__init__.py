@@ -1,170 +1,24 @@
 """ATV-Pruning and the decoupled text and visual pathways of Large Vision-Language Models."""
 
-from atv.allocation import (
-    DAS,
-    DLP,
-    OWL,
-    Allocation,
-    AlphaPruning,
-    BlockInfluence,
-    ByKind,
-    DenseStatistics,
-    ECoFLaP,
-    Uniform,
-)
-from atv.api import (
-    BenchmarkAnswers,
-    BenchmarkQuestions,
-    FinetuningSettings,
-    Pathway,
-    apply_masks,
-    calibration_batches,
-    compare,
-    decouple,
-    diff_masks,
-    evaluate,
-    finetune,
-    load,
-    measure,
-    pack_masks,
-    prune,
-    quantize,
-    questions,
-    renew_card,
-    save,
-    verify,
-)
-from atv.criteria import (
-    ADMM,
-    ALPS,
-    REAP,
-    RIA,
-    Criterion,
-    Fluctuation,
-    Magnitude,
-    PoolStatistics,
-    Pruned,
-    SparseGPT,
-    Wanda,
-)
+from atv import allocation, api, criteria, patterns, refinement, selection
+
+# What these rooms export is public here, too.
+from atv.allocation import *  # noqa: F403
+from atv.api import *  # noqa: F403
+from atv.criteria import *  # noqa: F403
 from atv.model.dense_batch import DenseBatch
-from atv.patterns import (
-    AttentionHeads,
-    FFNChannels,
-    NOfM,
-    Pattern,
-    PerBlock,
-    PerLayer,
-    Unstructured,
-    WholeBlocks,
-    WholeExperts,
-)
+from atv.patterns import *  # noqa: F403
 from atv.records.masks import load_masks, save_masks
 from atv.records.pruning_report import BlockReport, PathwayReport, PruningReport
-from atv.refinement import DSnoT, LeastSquares, Reconstruction, Refinement, SparseSwaps
-from atv.selection import (
-    AMIA,
-    AllTokens,
-    AttentionTopK,
-    BalancedPools,
-    DiversityTopK,
-    DriftTopK,
-    GradientRatio,
-    ObservedBlock,
-    PartedSelection,
-    RandomVisual,
-    SetStatistics,
-    TextFraction,
-    TextOnly,
-    Tokens,
-    TokenSelection,
-    VisualOnly,
-    VisualRanking,
-    WeightedPools,
-    WholeSet,
-)
+from atv.refinement import *  # noqa: F403
+from atv.selection import *  # noqa: F403
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "ADMM",
-    "ALPS",
-    "AMIA",
-    "DAS",
-    "DLP",
-    "OWL",
-    "REAP",
-    "RIA",
-    "AllTokens",
-    "Allocation",
-    "AlphaPruning",
-    "AttentionHeads",
-    "AttentionTopK",
-    "BalancedPools",
-    "BenchmarkAnswers",
-    "BenchmarkQuestions",
-    "BlockInfluence",
-    "BlockReport",
-    "ByKind",
-    "Criterion",
-    "DSnoT",
-    "DenseBatch",
-    "DenseStatistics",
-    "DiversityTopK",
-    "DriftTopK",
-    "ECoFLaP",
-    "FFNChannels",
-    "FinetuningSettings",
-    "Fluctuation",
-    "GradientRatio",
-    "LeastSquares",
-    "Magnitude",
-    "NOfM",
-    "ObservedBlock",
-    "PartedSelection",
-    "Pathway",
-    "PathwayReport",
-    "Pattern",
-    "PerBlock",
-    "PerLayer",
-    "PoolStatistics",
-    "Pruned",
-    "PruningReport",
-    "RandomVisual",
-    "Reconstruction",
-    "Refinement",
-    "SetStatistics",
-    "SparseGPT",
-    "SparseSwaps",
-    "TextFraction",
-    "TextOnly",
-    "TokenSelection",
-    "Tokens",
-    "Uniform",
-    "Unstructured",
-    "VisualOnly",
-    "VisualRanking",
-    "Wanda",
-    "WeightedPools",
-    "WholeBlocks",
-    "WholeExperts",
-    "WholeSet",
-    "apply_masks",
-    "calibration_batches",
-    "compare",
-    "decouple",
-    "diff_masks",
-    "evaluate",
-    "finetune",
-    "load",
-    "load_masks",
-    "measure",
-    "pack_masks",
-    "prune",
-    "quantize",
-    "questions",
-    "renew_card",
-    "save",
-    "save_masks",
-    "verify",
-]
+__all__ = ["BlockReport", "DenseBatch", "PathwayReport", "PruningReport", "load_masks", "save_masks"]
+__all__ += allocation.__all__
+__all__ += api.__all__
+__all__ += criteria.__all__
+__all__ += patterns.__all__
+__all__ += refinement.__all__
+__all__ += selection.__all__

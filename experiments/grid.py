@@ -11,7 +11,7 @@ import yaml
 from jsonargparse import ArgumentParser, auto_cli
 
 from atv.cli import parser
-from atv.records.files import atomic, writable
+from atv.records.files import writable, write_text
 
 HERE = Path(__file__).parent
 # In the order of the paper's tables.
@@ -123,8 +123,7 @@ def write(output: Path) -> None:
     """
     folder = writable(output, "output")
     for model, variant in every():
-        with atomic(folder / model / f"{variant.name}.yaml") as path:
-            path.write_text(variant.yaml(), encoding="utf-8")
+        write_text(folder / model / f"{variant.name}.yaml", variant.yaml())
     print(f"{sum(1 for _ in every())} runs are in {folder}")
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from atv.evaluation.predictions import read_answers
 from atv.evaluation.scores import TaskScore, retention, task_scores
 from atv.records.evaluation_report import SCORES, EvaluationReport
-from atv.records.files import atomic
+from atv.records.files import atomic, write_text
 from atv.records.markdown import markdown
 from atv.statistics.estimates import Estimate
 from experiments.runs import PaperRun
@@ -89,8 +89,7 @@ def write_table(folder: Path, dense: PaperRun, runs: Sequence[PaperRun]) -> str:
             [*cells, "" if paper is None else f"{paper:.2f}", *(f"{outcome.kept[b].value:.2f}" for b in benchmarks)]
         )
     text = f"{markdown(header, rows)}\n\nThe paper's averages are over all nine benchmarks.\n"
-    with atomic(folder / "table.md") as path:
-        path.write_text(text, encoding="utf-8")
+    write_text(folder / "table.md", text)
     with atomic(folder / "table.csv") as path:
         _frame(found).to_csv(path, index=False)
     return text

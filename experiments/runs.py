@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atv.records.evaluation_report import SCORES, EvaluationReport
-from atv.records.files import atomic
+from atv.records.files import write_text
 from experiments.devices import Commands, Device
 from experiments.grid import Variant
 
@@ -92,8 +92,7 @@ class PaperRun:
         file, own = self.folder / "config.yaml", self.variant.yaml()
         if file.is_file() and file.read_text(encoding="utf-8") != own:
             raise ValueError(f"output: {str(file)!r} has other options than this run; name another --output")
-        with atomic(file) as path:
-            path.write_text(own, encoding="utf-8")
+        write_text(file, own)
 
     def run(self, commands: Commands, device: Device) -> None:
         """Every command that is left, in order."""

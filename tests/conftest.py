@@ -53,6 +53,14 @@ def batches():
 
 
 @pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """A folder with small copies of the nine benchmarks' data sets, only to be read."""
+    from helpers.benchmark_data import write_benchmarks
+
+    return write_benchmarks(tmp_path_factory.mktemp("benchmarks"))
+
+
+@pytest.fixture(scope="session")
 def small_pool(tmp_path_factory):
     """A folder with eight rows of the bundled calibration data: drawing all of them takes seconds."""
     from atv.bundled.data import calibration_pool

@@ -1,9 +1,12 @@
 """Charts that several ablations draw alike."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 TEXT, VISUAL, MIXED, GREY = "#c2410c", "#1d4ed8", "#6d28d9", "#6b7280"
 # Okabe and Ito's, told apart by the colour-blind.
@@ -21,6 +24,29 @@ def points(axes: Axes, rows: pd.DataFrame, names: Sequence[str], by: str, color:
     spread = [rows["retention"] - rows["low"], rows["high"] - rows["retention"]]
     axes.errorbar(rows["retention"], [str(name) for name in rows.index], xerr=spread, fmt="o", color=color, capsize=3)
     finish(axes)
+
+
+def panels(
+    rows: pd.DataFrame,
+    by: str,
+    titles: Mapping[Any, str],
+    names: Sequence[str],
+    line: str,
+    size: tuple[float, float],
+    colors: Sequence[str] = (),
+) -> tuple[Figure, Sequence[Axes]]:
+    """Points of retention, a panel for each value of ``by`` with its title, in it a line for each of the names.
+
+    Panels of colours of their own, where ``colors`` are given, have one scale.
+    """
+    figure, grid = plt.subplots(
+        1, len(titles), figsize=size, sharex=bool(colors), sharey=True, squeeze=False, layout="constrained"
+    )
+    for place, (value, title) in enumerate(titles.items()):
+        axes = grid[0, place]
+        points(axes, rows[rows[by] == value], names, line, colors[place] if colors else VISUAL)
+        axes.set(title=title, xlabel="average retention (%)")
+    return figure, list(grid[0])
 
 
 def curve(axes: Axes, x: Sequence[float] | pd.Series, rows: pd.DataFrame, label: str, color: str) -> None:

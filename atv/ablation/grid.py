@@ -17,7 +17,7 @@ from atv.ablation.record import AblationRecord
 from atv.ablation.results import Results
 from atv.ablation.runner import Run, run_ablation
 from atv.ablation.shard import Shard
-from atv.ablation.store import CellStore, model_digest
+from atv.ablation.store import CellStore, folder_digest
 from atv.ablation.writing import write_results
 from atv.api import load, questions
 from atv.bundled import BUNDLED
@@ -126,7 +126,7 @@ class Grid:
         origin |= {"calibration": calibration if isinstance(calibration, str) else pool.record()}
         origin |= {"samples": given.samples, "max_length": given.max_length, **pixels, "groups": given.groups}
         origin |= {"max_new_tokens": given.max_new_tokens, "language": given.language or None, **origin_of(asked)}
-        files = model_digest(model_folder(given.model, given.trust_remote_code))
+        files = folder_digest(model_folder(given.model, given.trust_remote_code))
         model = content_digest([files, answering(lvlm, processor)])
         store = CellStore(given.results / "cells", model, bench, asked_from(asked))
         return cls(store, given.results, origin, given.seed, given.seeds)

@@ -15,7 +15,7 @@ from pandas.api.types import is_string_dtype
 
 from atv.ablation.findings import Finding
 from atv.ablation.shown_table import ShownTable
-from atv.records.files import atomic, read_json, write_json
+from atv.records.files import atomic, read_json, write_json, write_text
 from atv.statistics.estimates import Estimate
 
 RUN, FINDINGS, TABLE = "run.json", "findings.json", "table.csv"
@@ -61,8 +61,7 @@ class AblationRecord:
             self.table.to_csv(path, index=False)
         words = [name for name, values in self.table.items() if is_string_dtype(values.dropna())]
         text = ShownTable.of(_as_text(folder / TABLE), words, columns).markdown()
-        with atomic(folder / "table.md") as path:
-            path.write_text(f"# {self.run['question']}\n\n{self.run['caption']}\n\n{text}\n")
+        write_text(folder / "table.md", f"# {self.run['question']}\n\n{self.run['caption']}\n\n{text}\n")
         write_json(folder / FINDINGS, [_recorded(each) for each in self.findings])
         shown = {"columns": None if columns is None else list(columns), "words": words}
         write_json(folder / RUN, dict(self.run) | shown | {"schema": SCHEMA})

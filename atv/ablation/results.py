@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from atv.ablation.findings import POINT, Finding
 from atv.ablation.store import FinishedCell
 from atv.evaluation.question_sets import Suite
 from atv.evaluation.repetition import only_repeats
@@ -103,6 +104,33 @@ class Results:
         pair = self._paired(one, other)
         gap = difference(*on_shared_groups(self.dense, *map(self._pooled, pair)))[task]
         return replace(gap, runs=_titles([*pair[0], *pair[1]]))
+
+    def keeps_more(
+        self,
+        claim: str,
+        one: Labels,
+        other: Labels,
+        paper: str | None = None,
+        printed: float | None = None,
+        note: str = "",
+    ) -> Finding:
+        """The finding that ``one`` keeps more than ``other``, where less than a point of retention is no difference.
+
+        Args:
+            paper: as of a ``Finding``. Default: ``printed`` in words.
+            printed: the paper's own difference in points, where it has one.
+        """
+        said = "no number" if printed is None else f"{printed:.2f} points"
+        return Finding(
+            claim,
+            said if paper is None else paper,
+            self.difference(one, other),
+            "points of retention",
+            count=self.count(**one),
+            note=note,
+            margin=POINT,
+            printed=printed,
+        )
 
     def _paired(self, one: Labels, other: Labels) -> tuple[list[FinishedCell], list[FinishedCell]]:
         """Their cells of the same seeds, in the same order; the dense model's only one goes with any."""

@@ -1,7 +1,6 @@
 """Finished cells on disk: results/cells/<id>/{cell.json, rows.parquet, report.json, masks*.safetensors}."""
 
 import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from atv.ablation.measuring import Measured
 from atv.evaluation.identity import asked_with
 from atv.evaluation.questions import PICTURE_ALONE
 from atv.records.cell_record import CELL, CELL_SCHEMA, CellRecord
-from atv.records.digests import telling
+from atv.records.digests import content_digest, telling
 from atv.records.masks import PackedMasks, load_masks
 from atv.records.provenance import provenance
 from atv.records.pruning_report import BOTH, REPORT, PruningReport, masks_file
@@ -109,7 +108,7 @@ class CellStore:
         return given
 
     def id_of(self, cell: Cell) -> str:
-        return digest(CELL_SCHEMA, cell.config(), self.inputs(cell))
+        return content_digest([CELL_SCHEMA, cell.config(), self.inputs(cell)])
 
     def load(self, cell: Cell) -> FinishedCell | None:
         """The finished cell, or None; one that was left unasked does not serve one that is to be asked, nor one that
@@ -160,17 +159,12 @@ class CellStore:
         return by_reason
 
 
-def digest(*parts: Any) -> str:
-    """16 hexadecimal digits of JSON-able parts."""
-    return hashlib.blake2b(json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=8).hexdigest()
-
-
 def _questions_digest(bench: Bench) -> str:
     asked = [telling(question, PICTURE_ALONE) for question in bench.questions]
-    return digest(sorted(asked, key=lambda question: question["question_id"]))
+    return content_digest([sorted(asked, key=lambda question: question["question_id"])])
 
 
-def model_digest(folder: Path) -> str:
+def folder_digest(folder: Path) -> str:
     """A digest of a model's folder: its config and every weights file."""
     state = hashlib.blake2b(digest_size=8)
     for file in sorted([folder / "config.json", *folder.glob("*.safetensors")]):

@@ -1,7 +1,10 @@
 """The word-level tokenizer and the processor of the bundled model."""
 
+import json
+from pathlib import Path
+
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlavaProcessor, PreTrainedTokenizerFast
+from transformers import LlavaProcessor, PreTrainedTokenizerFast, ProcessorMixin
 from transformers.models.clip import CLIPImageProcessorPil
 
 from atv.bundled.drawing import SIDE
@@ -55,3 +58,12 @@ def build_processor() -> LlavaProcessor:
         num_additional_image_tokens=1,
         chat_template=CHAT_TEMPLATE,
     )
+
+
+def save_processor(processor: ProcessorMixin, folder: Path) -> None:
+    """Its PIL backend with it: transformers drops that from the class name, and would pick torchvision where it is."""
+    processor.save_pretrained(folder)
+    file = folder / "processor_config.json"
+    config = json.loads(file.read_text())
+    config["image_processor"]["image_processor_type"] = type(processor.image_processor).__name__
+    file.write_text(json.dumps(config, indent=2) + "\n")

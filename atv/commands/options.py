@@ -105,8 +105,9 @@ def parts_of(command: Callable[..., None]) -> dict[str, type[Any]]:
 def parameters_of(command: Callable[..., None]) -> dict[str, Parameter]:
     """What can be given to a command, a dataclass's fields in its place."""
     found: dict[str, Parameter] = {}
+    parts = parts_of(command)
     for name, parameter in signature(command).parameters.items():
-        kind = parts_of(command).get(name)
+        kind = parts.get(name)
         found |= {name: parameter} if kind is None else dict(signature(kind).parameters)
     return found
 

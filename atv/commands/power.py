@@ -49,7 +49,7 @@ def _add(table: Table, section: Section, effect: float, power: float, groups: in
     """Adds a line a finding; returns the seconds of those that are undecided."""
     undecided, plans = [], []
     for finding in filter(can_be_planned, section.findings):
-        plan = cheapest(finding, section.record, effect, power, groups, seeds)
+        plan = cheapest(finding, section, effect, power, groups, seeds)
         need = ("more than there are", "", "")
         if plan is not None:
             need = (str(plan.groups), str(plan.seeds), duration(plan.seconds))
@@ -58,4 +58,4 @@ def _add(table: Table, section: Section, effect: float, power: float, groups: in
         if plan is not None and finding.verdict == "undecided":
             undecided.append(finding)
             plans.append(plan)
-    return together(undecided, plans, section.record)
+    return together(undecided, plans, section)

@@ -16,7 +16,7 @@ from atv.comparison.differences_figure import differences_figure
 from atv.comparison.known_questions import KnownQuestions
 from atv.comparison.shown_flips import Flip, chosen_flips, count_flips
 from atv.data.wording import short
-from atv.records.files import atomic, write_json
+from atv.records.files import atomic, write_json, write_text
 from atv.records.provenance import provenance
 from atv.statistics.p_values import written_p
 from atv.statistics.paired_scores import RESAMPLES, SWAPS
@@ -45,8 +45,7 @@ def write_comparison(comparison: Comparison, folder: Path, known: KnownQuestions
     else:
         _write_figure(told, folder / PICTURES)
     text = page(comparison, chosen_flips(comparison, known, flips), differences)
-    with atomic(folder / PAGE) as path:
-        path.write_text(text, encoding="utf-8")
+    write_text(folder / PAGE, text)
     return folder / PAGE
 
 

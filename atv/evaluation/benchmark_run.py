@@ -87,6 +87,7 @@ def ask_benchmark(
     """
     benchmark = loaded.benchmark
     longest = max_new_tokens or benchmark.max_new_tokens
+    questions = {each.question["question_id"]: each.question for each in loaded.questions}
     before: dict[str, str] = {}
     ended: dict[str, bool | None] = {}
     callbacks = []
@@ -94,12 +95,11 @@ def ask_benchmark(
         run = RunFolder(folder, _identity(loaded, model, processor, longest))
         made = Predictions(folder / "predictions")
         callbacks.append(KeepPredictions(made))
-        made.check_seen({each.question["question_id"]: each.question for each in loaded.questions})
+        made.check_seen(questions)
         # The first rank's word counts: another may look when the first one has begun.
         before, ended = gathered((made.read(), made.ended()))[0]
         if trainer.is_global_zero:
             run.begin()
-    questions = {each.question["question_id"]: each.question for each in loaded.questions}
     known = {name: text for name, text in before.items() if name in questions}
     predicted: list[tuple[Any, str]] = [(questions[name] | {"ended": ended[name]}, known[name]) for name in known]
     faults: dict[str, str] = {}

@@ -11,7 +11,7 @@ from huggingface_hub import ModelCardData
 from matplotlib.figure import Figure
 
 from atv.data.source_words import in_words
-from atv.records.files import atomic
+from atv.records.files import atomic, write_text
 from atv.records.markdown import markdown
 from atv.records.pruning_report import BaseModel, PruningReport, ScoreRow
 
@@ -24,8 +24,7 @@ def write_card(folder: Path, report: PruningReport) -> None:
     report.write(folder)
     with atomic(folder / FIGURE) as path:
         draw(report).savefig(path, format="png", dpi=120)
-    with atomic(folder / "README.md") as path:
-        path.write_text(card(report), encoding="utf-8")
+    write_text(folder / "README.md", card(report))
 
 
 def card(report: PruningReport) -> str:
@@ -67,8 +66,7 @@ def _form(report: PruningReport) -> str:
 
 def write_masks_card(folder: Path, report: PruningReport, digest: str, updated: bool) -> None:
     """Writes README.md of published masks; ``digest`` is the base model's SHA-256."""
-    with atomic(folder / "README.md") as path:
-        path.write_text(masks_card(report, digest, updated), encoding="utf-8")
+    write_text(folder / "README.md", masks_card(report, digest, updated))
 
 
 def masks_card(report: PruningReport, digest: str, updated: bool) -> str:

@@ -55,6 +55,4 @@ __all__ = [
     "Unstructured",
     "WholeBlocks",
     "WholeExperts",
-    "parse_pattern",
-    "recorded_pattern",
 ]

@@ -17,7 +17,7 @@ from atv.records.digests import whole_digest
 from atv.records.files import atomic, empty_folder
 from atv.records.masks import PackedMasks, save_masks
 from atv.records.pruning_report import MASKS, BaseModel
-from atv.verification.folder import Verification
+from atv.verification.folder import verify
 from atv.verification.saved_model import SavedModel, opened
 from atv.verification.weight_checks import check_same_bits
 
@@ -51,7 +51,7 @@ def pack_masks(
     report = read_pruned(source)
     if report.smaller:
         raise ValueError(f"folder: {str(source)!r} is a smaller model ({report.sizes}), to be published whole")
-    Verification(source, dense, 0, trust_remote_code).run()
+    verify(source, dense, max_new_tokens=0, trust_remote_code=trust_remote_code)
     with opened(source, trust_remote_code) as pruned, opened(dense, trust_remote_code) as fresh:
         dense_digest, digest = (whole_digest(model.tensors, model.tensor) for model in (fresh, pruned))
         updates = updates_of(pruned, fresh, report.masks) if report.updates_weights or report.finetuning else {}

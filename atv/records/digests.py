@@ -3,10 +3,11 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 # So many values of each parameter are read: a 70 B model takes seconds, and a model trained further differs everywhere.
 _PROBES = 1024
@@ -44,6 +45,18 @@ def whole_digest(names: Iterable[str], tensor: Callable[[str], Tensor]) -> str:
         state.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
         state.update(value.view(-1).view(torch.uint8).numpy().data)
     return state.hexdigest()
+
+
+def model_digest(model: nn.Module, prefix: str = "") -> str:
+    """``whole_digest`` of a model's parameters, or of those whose names begin with ``prefix``; tied ones count once."""
+    weights = {name: weight for name, weight in model.named_parameters() if name.startswith(prefix)}
+    return whole_digest(weights, weights.__getitem__)
+
+
+def file_digest(file: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def content_digest(content: Any) -> str:

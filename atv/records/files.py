@@ -25,10 +25,15 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: Path, content: str) -> None:
+    """Atomically, as UTF-8."""
+    with atomic(path) as temporary:
+        temporary.write_text(content, encoding="utf-8")
+
+
 def write_json(path: Path, content: Any) -> None:
     """Atomically, indented, floats in full."""
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def read_json(path: Path, schema: int) -> dict[str, Any]:

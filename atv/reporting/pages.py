@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from atv.records.files import atomic
+from atv.records.files import atomic, write_text
 from atv.reporting import numbers, setup
 from atv.reporting.carry_over import counted, pairs
 from atv.reporting.collection import Collection
@@ -46,8 +46,7 @@ def write_pages(collection: Collection, output: Path, beside: Collection | None 
         with atomic(output / FOREST) as path:
             path.write_bytes(picture)
     for kind in ("md", "html"):
-        with atomic(output / f"report.{kind}") as path:
-            path.write_text(page(collection, output, kind, beside, picture), encoding="utf-8")
+        write_text(output / f"report.{kind}", page(collection, output, kind, beside, picture))
     return output / "report.html"
 
 

@@ -2,39 +2,34 @@
 
 import base64
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from PIL import Image
 
-from atv.ablation.findings import Finding
 from atv.ablation.record import AblationRecord
-from atv.ablation.shown_table import ShownTable
 from atv.records.files import from_here
 
 FIGURE = "figure.png"
 
 
 @dataclass(frozen=True)
-class Section:
+class Section(AblationRecord):
     """An ablation's results.
 
     Attributes:
         folder: results/<name>/.
-        record: its table, findings, and how they came about.
         size: of the figure, width and height in pixels.
     """
 
     folder: Path
-    record: AblationRecord
     size: tuple[int, int]
 
     @classmethod
-    def read(cls, folder: Path) -> "Section":
+    def read(cls, folder: Path) -> Self:
         """An ablation's results, read from what ``atv.ablation.writing.write_results`` wrote.
 
         Raises:
@@ -43,41 +38,16 @@ class Section:
         record = AblationRecord.read(folder)
         if not (folder / FIGURE).is_file():
             raise ValueError(f"no {FIGURE}")
-        return cls(folder, record, _size(folder / FIGURE))
+        return cls(**vars(record), folder=folder, size=_size(folder / FIGURE))
 
     @property
     def name(self) -> str:
         return self.run["name"]
 
-    @property
-    def run(self) -> Mapping[str, Any]:
-        """The content of run.json."""
-        return self.record.run
-
-    @property
-    def findings(self) -> Sequence[Finding]:
-        """What is claimed, with our numbers."""
-        return self.record.findings
-
-    @cached_property
-    def table(self) -> ShownTable:
-        """The table as a reader sees it."""
-        return self.record.shown
-
     @cached_property
     def figure(self) -> str:
         """The picture itself as an address."""
         return "data:image/png;base64," + base64.b64encode((self.folder / FIGURE).read_bytes()).decode()
-
-    @property
-    def written(self) -> datetime | None:
-        """When the tables were made, where run.json says it."""
-        return self.record.written
-
-    @property
-    def seconds(self) -> dict[str, float]:
-        """Cell -> what it took to prune and to ask."""
-        return self.record.seconds
 
     @property
     def command(self) -> str:

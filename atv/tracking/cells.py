@@ -6,8 +6,9 @@ from typing import Any
 import pandas as pd
 
 from atv.ablation.results import Results
-from atv.ablation.store import FinishedCell, digest
+from atv.ablation.store import FinishedCell
 from atv.evaluation.scores import TaskScore, retention, task_scores
+from atv.records.digests import content_digest
 from atv.statistics.estimates import Estimate
 from atv.tracking import keys
 from atv.tracking.curves import block_curves
@@ -28,7 +29,7 @@ class CellEntries:
         """Each cell with its run's id, by which a logged one is known before anything is read."""
         dense = next((done.folder.name for done in self.results.finished if is_dense(done)), "")
         for done in self.results.finished:
-            yield digest(self.ablation, dense, done.folder.name, done.cell.title), done
+            yield content_digest([self.ablation, dense, done.folder.name, done.cell.title]), done
 
     def entry(self, run_id: str, done: FinishedCell) -> Entry:
         scores, kept = self._scored(done)

@@ -1,6 +1,5 @@
 """An ablation's answer as one run: its table, its findings, its picture."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ from atv.ablation.base import Ablation
 from atv.ablation.levels import percent
 from atv.ablation.record import AblationRecord
 from atv.ablation.results import Results
-from atv.ablation.store import digest
+from atv.records.digests import content_digest, file_digest
 from atv.records.provenance import provenance
 from atv.tracking import keys
 from atv.tracking.cells import answered, is_dense
@@ -32,7 +31,7 @@ def summary_entry(
     run = {"name": ablation.name, "question": ablation.question, "paper": ablation.paper, "caption": ablation.caption}
     model = results.finished[0].record.inputs["model"]
     return Entry(
-        id=digest(ablation.name, "summary", model),
+        id=content_digest([ablation.name, "summary", model]),
         name=f"{ablation.name}: summary",
         group=ablation.name,
         kind="summary",
@@ -46,7 +45,7 @@ def summary_entry(
         lines=_lines(results),
         tables={"table": record.table} | ({"findings": _flat(findings)} if findings else {}),
         images={keys.figure(ablation.name): picture},
-        version=digest(record.table.to_csv(index=False), findings, hashlib.sha256(picture.read_bytes()).hexdigest()),
+        version=content_digest([record.table.to_csv(index=False), findings, file_digest(picture)]),
     )
 
 

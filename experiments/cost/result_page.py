@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from atv.records.files import atomic, write_json
+from atv.records.files import atomic, write_json, write_text
 from atv.records.markdown import markdown as table
 from atv.runtime.timing import Row
 from experiments.cost.scaling import Growth
@@ -45,8 +45,7 @@ def write(folder: Path, results: CostResults) -> Path:
         figure = plot(results.growths)
         figure.savefig(path, format="png", dpi=120)
         plt.close(figure)
-    with atomic(page) as path:
-        path.write_text(markdown(results))
+    write_text(page, markdown(results))
     return page
 
 

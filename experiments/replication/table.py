@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from atv.evaluation.predictions import read_answers
-from atv.records.files import atomic
+from atv.records.files import atomic, write_text
 from atv.records.markdown import markdown
 from experiments.replication.grid import BENCHMARKS, TEXT, Replica
 from experiments.runs import PaperRun
@@ -80,8 +80,7 @@ def write_table(folder: Path, dense: PaperRun, runs: Sequence[PaperRun]) -> str:
     wins, of = joint_wins(found)
     compared = f"\nATV: joint wins {wins} of {of} (9 of 9 in the replication).\n" if of else ""
     text = f"{markdown(heads, rows)}\n{compared}"
-    with atomic(folder / "table.md") as path:
-        path.write_text(text, encoding="utf-8")
+    write_text(folder / "table.md", text)
     with atomic(folder / "table.csv") as path:
         pd.DataFrame(rows, columns=heads).to_csv(path, index=False)
     return text

@@ -4,7 +4,7 @@ import pytest
 
 import atv
 from atv.ablation.cell import Cell
-from atv.ablation.store import digest
+from atv.records.digests import content_digest
 
 RECORDED = {
     "AllTokens": "84edcca291148cc6",
@@ -92,10 +92,10 @@ def config_of(rules):
 
 @pytest.mark.parametrize("name", RULES)
 def test_a_rules_arguments_name_its_cells_as_ever(name):
-    assert digest(config_of(RULES[name])) == RECORDED[name]
+    assert content_digest([config_of(RULES[name])]) == RECORDED[name]
 
 
 @pytest.mark.parametrize("name", CELLS)
 def test_cells_of_shipped_ablations_are_named_as_ever(kinds, name):
     cells = kinds[name]().cells(3)[: BEFORE.get(name)]
-    assert digest([cell.config() for cell in cells]) == CELLS[name]
+    assert content_digest([[cell.config() for cell in cells]]) == CELLS[name]

@@ -61,10 +61,11 @@ def pairs(combination):
 
 def covering(combinations):
     """Greedily, few combinations that hold every pair of choices that any of them holds."""
-    left, chosen = set().union(*map(pairs, combinations)), []
+    held = {combination: pairs(combination) for combination in combinations}
+    left, chosen = set().union(*held.values()), []
     while left:
-        chosen.append(max(combinations, key=lambda combination: len(pairs(combination) & left)))
-        left -= pairs(chosen[-1])
+        chosen.append(max(combinations, key=lambda combination: len(held[combination] & left)))
+        left -= held[chosen[-1]]
     return chosen
 
 

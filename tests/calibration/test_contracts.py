@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from helpers.tiny import never_read
 
 import atv
 
@@ -18,11 +19,6 @@ class KeepsTensors(atv.TokenSelection):
     def select(self, tokens):
         self.seen, self.calls = tokens.input, [*self.calls, tokens.sample]
         return tokens.text
-
-
-def never_read():
-    pytest.fail("a sample was read")
-    yield
 
 
 def refused(llava, message, **rules):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from helpers.benchmark_data import write_benchmarks
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "ablations" / "visual_sparsity.py"
@@ -70,9 +69,8 @@ def test_a_failing_cell_is_reported_and_the_others_go_on(atv_command, tmp_path):
     assert atv_command("ablate", "--file", file, *options)[1].count("from disk") == 2
 
 
-def test_benchmarks_stand_in_for_the_suite(atv_command, tmp_path):
+def test_benchmarks_stand_in_for_the_suite(atv_command, data, tmp_path):
     (tmp_path / "pair.py").write_text(PAIR)
-    data = write_benchmarks(tmp_path / "data")
     asked = ["--benchmark", "POPE,MME", "--data", data, "--max_new_tokens", 2]
     options = ["--samples", 4, "--results", tmp_path / "results", "--logger", "none"]
     code, _, err = atv_command("ablate", "--file", tmp_path / "pair.py", *asked, *options)

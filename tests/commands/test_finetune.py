@@ -6,23 +6,22 @@ import signal
 import pytest
 import torch
 from datasets import Dataset, Image
+from helpers.pruned_folders import prune_by_command
 from PIL import Image as Picture
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import atv
 from atv.bundled import BUNDLED_MODEL
 from atv.bundled.data import calibration_pool
-from atv.cli import main
 from atv.finetuning.module import SparseFinetuning
 
 SHORT = ["--samples", 8, "--validation", 4, "--epochs", 2, "--batch_size", 4, "--trainer.enable_progress_bar", "false"]
 
 
 @pytest.fixture(scope="module")
-def sparse(tmp_path_factory):
+def sparse(tmp_path_factory, small_pool):
     folder = tmp_path_factory.mktemp("pruned") / "sparse"
-    assert main(["prune", "--output", str(folder), "--samples", "2", "--sparsity", "0.7"]) == 0
-    return folder
+    return prune_by_command(folder, small_pool, "--samples", "2", "--sparsity", "0.7")
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +30,15 @@ def few(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     calibration_pool(12).save_to_disk(folder)
     return ["--calibration", folder, *SHORT]
+
+
+@pytest.fixture(scope="module")
+def unanswered(tmp_path_factory):
+    """A folder of twelve samples in which nobody answers."""
+    folder, turns = tmp_path_factory.mktemp("unanswered"), [[{"role": "user", "text": "describe the picture ."}]] * 12
+    rows = Dataset.from_dict({"image": [Picture.new("RGB", (54, 54))] * 12, "conversation": turns})
+    rows.cast_column("image", Image()).save_to_disk(folder)
+    return folder
 
 
 def test_writes_a_pruned_folder_with_the_same_zeros(atv_command, sparse, few, tmp_path):
@@ -117,20 +125,14 @@ def test_sigterm_ends_the_run_in_one_line_and_the_same_command_goes_on(atv_comma
     assert code == 0 and "trained for 4 steps" in out
 
 
-def test_data_without_answers_are_refused(atv_command, sparse, tmp_path):
-    turns = [[{"role": "user", "text": "describe the picture ."}]] * 12
-    rows = Dataset.from_dict({"image": [Picture.new("RGB", (54, 54))] * 12, "conversation": turns})
-    rows.cast_column("image", Image()).save_to_disk(tmp_path / "data")
-    options = ["--calibration", tmp_path / "data", *SHORT]
+def test_data_without_answers_are_refused(atv_command, sparse, unanswered, tmp_path):
+    options = ["--calibration", unanswered, *SHORT]
     code, _, err = atv_command("finetune", sparse, "--output", tmp_path / "out", *options)
     assert code == 2 and "no turn of the assistant" in err
 
 
-def test_the_dense_models_outputs_are_learned_without_an_answer(atv_command, sparse, tmp_path):
-    turns = [[{"role": "user", "text": "describe the picture ."}]] * 12
-    rows = Dataset.from_dict({"image": [Picture.new("RGB", (54, 54))] * 12, "conversation": turns})
-    rows.cast_column("image", Image()).save_to_disk(tmp_path / "data")
-    options = ["--calibration", tmp_path / "data", *SHORT, "--teacher", "base", "--learning_rate", "1e-3"]
+def test_the_dense_models_outputs_are_learned_without_an_answer(atv_command, sparse, unanswered, tmp_path):
+    options = ["--calibration", unanswered, *SHORT, "--teacher", "base", "--learning_rate", "1e-3"]
     code, _, err = atv_command("finetune", sparse, "--output", tmp_path / "tuned", *options)
     assert code == 0, err
     told = json.loads((tmp_path / "tuned" / "report.json").read_text())["finetuning"]

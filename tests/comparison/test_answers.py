@@ -5,7 +5,6 @@ import json
 import pandas as pd
 import pytest
 from helpers.answered import benchmark_folder, cell_folder, mostly, suite, suite_folder
-from helpers.benchmark_data import write_benchmarks
 
 import atv
 from atv.comparison.alike import check_alike
@@ -15,11 +14,6 @@ from atv.comparison.answers import NEEDED, read_folder
 @pytest.fixture(scope="module")
 def questions():
     return suite(1)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_benchmarks(tmp_path_factory.mktemp("data"))
 
 
 def test_every_kind_of_folder_is_read(questions, data, tmp_path):

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.answered import HOW, answers, benchmark_folder, cell_folder, mostly, suite
-from helpers.benchmark_data import write_benchmarks
 
 import atv
 from atv.comparison.answers import Answers, table
@@ -155,8 +154,7 @@ def test_answers_that_do_not_end_or_only_repeat_are_counted(tmp_path):
     assert fluency["method one"].repeating == pytest.approx(2 / 13)
 
 
-def test_benchmarks_whose_questions_share_pictures_know_it(tmp_path):
-    data = write_benchmarks(tmp_path / "data")
+def test_benchmarks_whose_questions_share_pictures_know_it(data, tmp_path):
     folders = [
         benchmark_folder(tmp_path / name, mostly(*wrong), data, "GQA") for name, wrong in (("a", ()), ("b", (1,)))
     ]

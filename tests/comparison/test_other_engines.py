@@ -4,15 +4,10 @@ import json
 
 import pytest
 from helpers.answered import benchmark_folder, mostly, suite, suite_folder
-from helpers.benchmark_data import read_lines, write_benchmarks
+from helpers.benchmark_data import read_lines
 
 import atv
 from atv.evaluation.benchmarks.loaded import load_benchmark
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_benchmarks(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture

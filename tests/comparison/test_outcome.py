@@ -14,8 +14,10 @@ from helpers.benchmark_data import write_benchmarks
 from PIL import Image
 
 import atv
+from atv.comparison import outcome
 from atv.comparison.answers_figure import answers_figure
 from atv.comparison.known_questions import KnownQuestions
+from atv.comparison.shown_flips import chosen_flips
 from atv.evaluation.question_sets import Suite
 
 VOID = {"meta", "img", "link", "br"}
@@ -72,6 +74,12 @@ def found(place):
 
 
 @pytest.fixture(scope="module")
+def known(found):
+    """Where the pictures are."""
+    return KnownQuestions(Suite(suite(2), "bundled", "dev", 2), found.models[0])
+
+
+@pytest.fixture(scope="module")
 def page(found, place):
     return (place / "out" / "comparison.html").read_text()
 
@@ -93,12 +101,10 @@ def test_answers_are_text_and_never_markup(page):
     assert "<script" not in page and "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in page
 
 
-def test_so_many_questions_are_shown_as_were_asked_for(place):
-    atv.compare(place / "dense", place / "sparse", flips=3, output=place / "few")
-    text = (place / "few" / "comparison.html").read_text()
-    assert text.count("<article>") == 3 and text.count("<details") == 3
-    atv.compare(place / "dense", place / "sparse", flips=0, output=place / "none")
-    assert "<article>" not in (place / "none" / "comparison.html").read_text()
+def test_so_many_questions_are_shown_as_were_asked_for(found, known):
+    few, none = (outcome.page(found, chosen_flips(found, known, flips), b"") for flips in (3, 0))
+    assert few.count("<article>") == 3 and few.count("<details") == 3
+    assert "<article>" not in none
 
 
 def test_the_numbers_are_in_json_too(place, found):
@@ -111,13 +117,11 @@ def test_the_numbers_are_in_json_too(place, found):
     assert Image.open(place / "out" / "differences.png").size[0] > 600
 
 
-def test_a_figure_shows_pictures_with_what_each_model_said(place, found):
+def test_a_figure_shows_pictures_with_what_each_model_said(place, found, known):
     assert Image.open(place / "out" / "answers.png").size[0] > 600
-    asked = suite(2)
-    known = KnownQuestions(Suite(asked, "bundled", "dev", 2), found.models[0])
     figure = answers_figure(found, known)
     pictures, tables = figure.axes[::2], [axes.tables[0].get_celld() for axes in figure.axes[1::2]]
-    shown = {np.asarray(picture.convert("RGB")).tobytes() for picture in asked["image"]}
+    shown = {np.asarray(picture.convert("RGB")).tobytes() for picture in suite(2)["image"]}
     assert len(pictures) == 3 and all(axes.images[0].get_array().tobytes() in shown for axes in pictures)
     first, second = (model.rows.set_index("question") for model in found.models)
     for cells in tables:

@@ -4,19 +4,28 @@ from dataclasses import dataclass
 
 import torch
 from conformance.families import bridged, experts, grids, pictures, tiles
-from conformance.layout import Pictures, make_batch
+from conformance.layout import IMAGE, Pictures, make_batch
+from conformance.sizes import text
 from transformers import CONFIG_MAPPING, AutoModelForImageTextToText
 
 TYPES = dict(sorted((pictures.TYPES | grids.TYPES | tiles.TYPES | bridged.TYPES | experts.TYPES).items()))
 
 
 def build(kind, **other):
-    """Every parameter is moved from where it starts: zeros (gates, projections) would hide what pixels do.
+    """The model of a type; ``other`` are arguments of the config class that replace the type's own."""
+    return _moved(CONFIG_MAPPING[kind](**TYPES[kind].config | other))
 
-    ``other`` are arguments of the config class that replace the type's own.
-    """
+
+def around(decoder, **sizes):
+    """A LLaVA whose language model is of the given type."""
+    config = CONFIG_MAPPING["llava"]
+    return _moved(config(text_config=text(decoder, **sizes), vision_config=pictures.CLIP, image_token_index=IMAGE))
+
+
+def _moved(config):
+    """Every parameter is moved from where it starts: zeros (gates, projections) would hide what pixels do."""
     torch.manual_seed(0)
-    model = AutoModelForImageTextToText.from_config(CONFIG_MAPPING[kind](**TYPES[kind].config | other))
+    model = AutoModelForImageTextToText.from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.2 * torch.randn_like(parameter)
@@ -38,6 +47,10 @@ class Samples:
             make_batch(self.layout, rows, seed, pixels + seed, self.side)
             for rows, seed in zip(self.rows, seeds, strict=True)
         ]
+
+
+# Of a LLaVA ``around`` a decoder.
+AROUND = Samples(Pictures(), [[[3, "image", 4], [2, "image", 7]], [[1, "image", 5]]])
 
 
 def usual_samples(kind):

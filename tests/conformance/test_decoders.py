@@ -5,12 +5,8 @@ import copy
 import pytest
 import torch
 from conformance.checks import CHECKS, decoupled, generation, logits, pathways, pruning
-from conformance.families.pictures import CLIP
 from conformance.families.tiles import GEMMA4
-from conformance.layout import IMAGE, Pictures
-from conformance.sizes import text
-from conformance.table import TYPES, Samples, build, usual_samples
-from transformers import CONFIG_MAPPING, AutoModelForImageTextToText
+from conformance.table import AROUND, TYPES, Samples, around, build, usual_samples
 
 import atv
 from atv.model.lvlm import LVLM
@@ -34,7 +30,6 @@ DECODERS = {
     "hy_v4": dict(hc_mult=3, mlp_layer_types=["dense", "dense"], moe_intermediate_size=16, **MLA, **INDEXED),
     "deepseek_v32": dict(mlp_layer_types=["dense", "dense"], moe_intermediate_size=16, **MLA, **INDEXED),
 }
-SAMPLES = Samples(Pictures(), [[[3, "image", 4], [2, "image", 7]], [[1, "image", 5]]])
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +39,7 @@ def made():
 
     def of(kind):
         if kind not in models:
-            torch.manual_seed(0)
-            config = CONFIG_MAPPING["llava"](
-                text_config=text(kind, **DECODERS[kind]), vision_config=CLIP, image_token_index=IMAGE
-            )
-            model = AutoModelForImageTextToText.from_config(config).eval()
-            with torch.no_grad():
-                for parameter in model.parameters():
-                    parameter += 0.2 * torch.randn_like(parameter)
-            models[kind] = model
+            models[kind] = around(kind, **DECODERS[kind])
         return models[kind]
 
     return of
@@ -61,15 +48,15 @@ def made():
 @pytest.mark.parametrize("check", [logits, pruning, pathways], ids=lambda check: check.__name__)
 @pytest.mark.parametrize("kind", DECODERS)
 def test_a_decoder_of_another_build_passes(kind, check, made):
-    check(made(kind), SAMPLES)
+    check(made(kind), AROUND)
 
 
 @pytest.mark.parametrize("kind", ["gemma3n_text", "hy_v4"])
 def test_drift_of_several_streams_is_a_cosine(kind, made):
     model = copy.deepcopy(made(kind))
-    report = atv.prune(model, SAMPLES.batches(), trainer=quiet_trainer(enable_progress_bar=False))
+    report = atv.prune(model, AROUND.batches(), trainer=quiet_trainer(enable_progress_bar=False))
     assert all(0 < block.mean_drift <= 2 for block in report.blocks)
-    visual = sum(int(LVLM.of(model).visual(batch).sum()) for batch in SAMPLES.batches())
+    visual = sum(int(LVLM.of(model).visual(batch).sum()) for batch in AROUND.batches())
     assert all(block.tokens["visual"] == visual for block in report.blocks)
 
 

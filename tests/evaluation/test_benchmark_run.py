@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from helpers.benchmark_data import read_lines, write_benchmarks
+from helpers.benchmark_data import read_lines
 
 from atv.bundled import BUNDLED_MODEL
 from atv.evaluation.benchmark_run import ask_benchmark
@@ -19,8 +19,8 @@ def bundled():
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory):
-    return load_benchmark("MMBench", write_benchmarks(tmp_path_factory.mktemp("data")))
+def loaded(data):
+    return load_benchmark("MMBench", data)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import json
 import pandas as pd
 import pytest
 from datasets import Dataset
-from helpers.benchmark_data import write_benchmarks
 from PIL import Image
 from tokenizers import AddedToken
 
@@ -157,8 +156,8 @@ def test_a_picture_counts_by_its_bytes_wherever_they_lie(tmp_path):
 
 
 @pytest.mark.parametrize("what", ["text", "picture"])
-def test_answers_to_other_questions_of_the_same_ids_are_refused(what, bundled, tmp_path):
-    loaded = load_benchmark("POPE", write_benchmarks(tmp_path / "data"), 2)
+def test_answers_to_other_questions_of_the_same_ids_are_refused(what, bundled, data, tmp_path):
+    loaded = load_benchmark("POPE", data, 2)
     options = {"max_new_tokens": 1, "trainer": quiet_trainer(enable_progress_bar=False), "folder": tmp_path / "out"}
     ask_benchmark(loaded, *bundled, **options)
     ask_benchmark(loaded, *bundled, **options)

@@ -9,6 +9,11 @@ from atv.everyday import plain_english, text_probes
 from atv.everyday.facts import facts
 from atv.everyday.text_probes import Probe, Score, likelihoods, probes, scores
 
+ASKED = (
+    Probe("a", "up and", ("down", "dawn", "do", "downs")),
+    Probe("a", "in a", ("w", "x", "y", "zoo")),
+    Probe("b", "b", ("one", "two", "six", "ten")),
+)
 # Each of these is at least one token to a byte-level tokenizer that keeps words apart, as GPT-2's and SmolLM2's do.
 WORD = re.compile(r"'(?:[sdmt]|ll|ve|re)| ?[^\W\d_]+| ?\d| ?[^\s\w]+")
 
@@ -60,13 +65,8 @@ def test_no_probe_asks_a_fact_of_an_everyday_thing():
 
 
 def test_likelihoods_are_the_formulas(model):
-    asked = [
-        Probe("a", "up and", ("down", "dawn", "do", "downs")),
-        Probe("a", "in a", ("w", "x", "y", "zoo")),
-        Probe("b", "b", ("one", "two", "six", "ten")),
-    ]
-    found = likelihoods(model, Letters(), asked)
-    for row, probe in enumerate(asked):
+    found = likelihoods(model, Letters(), ASKED)
+    for row, probe in enumerate(ASKED):
         prompt = Letters()(probe.prompt).input_ids
         for column, ending in enumerate(probe.endings):
             tokens = Letters()(f" {ending}").input_ids
@@ -75,18 +75,13 @@ def test_likelihoods_are_the_formulas(model):
 
 
 def test_scores_count_group_by_group(model, monkeypatch):
-    asked = (
-        Probe("a", "up and", ("down", "dawn", "do", "downs")),
-        Probe("a", "in a", ("w", "x", "y", "zoo")),
-        Probe("b", "b", ("one", "two", "six", "ten")),
-    )
     # The likeliest ending of the first and the third goes first, that of the second last.
-    best = likelihoods(model, Letters(), asked).argmax(1)
+    best = likelihoods(model, Letters(), ASKED).argmax(1)
     order = [[best[row], *(set(range(4)) - {best[row]})] for row in range(3)]
     order[1].reverse()
     moved = tuple(
         Probe(one.group, one.prompt, tuple(one.endings[i] for i in places))
-        for one, places in zip(asked, order, strict=True)
+        for one, places in zip(ASKED, order, strict=True)
     )
     monkeypatch.setattr(text_probes, "probes", lambda: moved)
     assert scores(model, Letters()) == {"a": Score(1, 2), "b": Score(1, 1), "all": Score(2, 3)}

@@ -5,7 +5,7 @@ import pytest
 from conformance.layout import make_batch
 from conformance.sizes import MROPE, text
 from conformance.table import TYPES, build, usual_samples
-from helpers.benchmark_data import read_lines, write_benchmarks
+from helpers.benchmark_data import read_lines
 
 import atv
 from atv.api import BenchmarkQuestions
@@ -92,9 +92,9 @@ class Here(Commands):
 
 
 @pytest.mark.slow
-def test_the_whole_command_on_the_bundled_model(tmp_path, monkeypatch, capsys):
+def test_the_whole_command_on_the_bundled_model(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("experiments.reproduce.Commands", Here)
-    data, out = write_benchmarks(tmp_path / "data"), tmp_path / "out"
+    out = tmp_path / "out"
     (tmp_path / "small.yaml").write_text("model: bundled\nsamples: 4\nbatch_size: 4\n")
     call = ["--model", tmp_path / "small.yaml", "--output", out, "--data", data]
     call = [str(part) for part in [*call, "--methods", "atv,atv_text", "--calibrations", "mmbench"]]

@@ -2,7 +2,7 @@ import json
 import threading
 
 import pytest
-from helpers.benchmark_data import read_lines, write_benchmarks
+from helpers.benchmark_data import read_lines
 
 from atv.cli import main as atv_main
 from experiments import estimate
@@ -26,9 +26,8 @@ class Here(Commands):
 
 
 @pytest.fixture
-def small(tmp_path):
+def small(data, tmp_path):
     """A grid of one run on the bundled model, asked POPE's six questions of the tests."""
-    data = write_benchmarks(tmp_path / "data")
     (tmp_path / "small.yaml").write_text("model: bundled\ncalibration: bundled\nsamples: 4\nbatch_size: 4\n")
     options = ["--model", tmp_path / "small.yaml", "--output", tmp_path / "out", "--data", data]
     options += ["--benchmarks", "POPE", "--methods", "atv", "--settings", "2_4"]

@@ -14,6 +14,7 @@ import pandas as pd
 from atv import plugins
 from atv.ablation.base import Ablation
 from atv.ablation.levels import SUITED
+from atv.ablation.results import Results
 from atv.statistics.estimates import Estimate
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +33,7 @@ class AnyResults:
     """Of every cell the same; remembers which were asked for."""
 
     reads = True
+    keeps_more = Results.keeps_more
 
     def __init__(self):
         self.read = []

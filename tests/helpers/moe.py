@@ -1,15 +1,12 @@
 """Tiny random LVLMs with a mixture of experts in their decoder: two blocks, four experts, two (or one) a token."""
 
 import torch
-from helpers.tiny import IMAGE, PATCHES, make_batch
+from helpers.tiny import IMAGE, llava_around, make_batch
 from transformers import (
-    CLIPVisionConfig,
     Ernie4_5_VLMoeConfig,
     Ernie4_5_VLMoeForConditionalGeneration,
     GptOssConfig,
     Llama4TextConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
     Qwen3MoeConfig,
 )
 
@@ -55,20 +52,9 @@ def llama4():
 TEXTS = {"qwen3_moe": qwen3_moe, "gpt_oss": gpt_oss, "llama4_text": llama4}
 
 
-def moe_llava(kind, seed=0):
+def moe_llava(kind):
     """A LLaVA around one of TEXTS; its batches are those of ``tiny.make_batch``."""
-    torch.manual_seed(seed)
-    vision = CLIPVisionConfig(
-        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=12, patch_size=4
-    )
-    config = LlavaConfig(
-        vision_config=vision,
-        text_config=TEXTS[kind](),
-        image_token_index=IMAGE,
-        vision_feature_layer=-1,
-        image_seq_length=PATCHES,
-    )
-    model = LlavaForConditionalGeneration(config).eval()
+    model = llava_around(TEXTS[kind]())
     for name, parameter in model.named_parameters():
         if name.endswith("bias") and ".language_model." in name:
             torch.nn.init.normal_(parameter, std=0.3)

@@ -1,5 +1,6 @@
 """The random LLaVA of the tests, and batches for it."""
 
+import pytest
 import torch
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
@@ -12,10 +13,6 @@ MIXED = [0, 1, 1, 1, 1, 0, 0, 1, 1, 0]
 
 def random_llava():
     """A LLaVA of three blocks, the same at every call."""
-    torch.manual_seed(0)
-    vision = CLIPVisionConfig(
-        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=12, patch_size=4
-    )
     text = LlamaConfig(
         vocab_size=50,
         hidden_size=32,
@@ -26,6 +23,15 @@ def random_llava():
         pad_token_id=0,
         bos_token_id=None,
         eos_token_id=49,
+    )
+    return llava_around(text)
+
+
+def llava_around(text):
+    """A random LLaVA whose language model is of the given config."""
+    torch.manual_seed(0)
+    vision = CLIPVisionConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=12, patch_size=4
     )
     config = LlavaConfig(
         vision_config=vision,
@@ -52,6 +58,19 @@ def make_batch(lengths, seed, side="left", images=True):
     if images:
         batch["pixel_values"] = torch.randn(len(lengths), 3, 12, 12, generator=generator)
     return batch
+
+
+def never_read():
+    """Batches for what is to be refused before a sample is read."""
+    pytest.fail("a sample was read")
+    yield
+
+
+def same_logits(one, other, batches):
+    """Whether two models say the same, up to rounding."""
+    with torch.no_grad():
+        pairs = [(one(**batch).logits, other(**batch).logits) for batch in batches]
+    return all((own - expected).abs().max() <= 1e-5 * expected.abs().max() for own, expected in pairs)
 
 
 def singles(batches):

@@ -4,18 +4,15 @@ import copy
 
 import pytest
 import torch
-from conformance.families.pictures import CLIP
-from conformance.layout import IMAGE, Pictures
-from conformance.sizes import text
-from conformance.table import Samples, build, usual_samples
+from conformance.table import AROUND, around, build, usual_samples
 from helpers.moe import moe_llava
 from helpers.pruned_folders import save_pruned
-from helpers.tiny import random_llava
-from transformers import CONFIG_MAPPING, AutoModelForImageTextToText
+from helpers.tiny import never_read, random_llava, same_logits
+from transformers import AutoModelForImageTextToText
 
 import atv
 from atv.model.offload import load_offloaded
-from atv.verification.folder import Verification
+from atv.verification.folder import verify
 
 PATTERNS = {"channels": atv.FFNChannels(8), "heads": atv.AttentionHeads()}
 DOWN = "model.language_model.layers.1.mlp.down_proj"
@@ -33,34 +30,10 @@ CASES = [
 ]
 
 
-def never_read():
-    pytest.fail("a sample was read")
-    yield
-
-
-def around(decoder, **more):
-    """A LLaVA around a decoder, every parameter moved from where it starts."""
-    torch.manual_seed(0)
-    sizes = text(decoder, **DECODERS.get(decoder, {}) | more)
-    config = CONFIG_MAPPING["llava"](text_config=sizes, vision_config=CLIP, image_token_index=IMAGE)
-    model = AutoModelForImageTextToText.from_config(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += 0.2 * torch.randn_like(parameter)
-    return model
-
-
 def made(kind):
     if kind in DECODERS:
-        return around(kind), Samples(Pictures(), [[[3, "image", 4], [2, "image", 7]], [[1, "image", 5]]]).batches()
+        return around(kind, **DECODERS[kind]), AROUND.batches()
     return build(kind), usual_samples(kind).batches()
-
-
-def close(one, other, batches):
-    with torch.no_grad():
-        for batch in batches:
-            expected = other(**batch).logits
-            assert (one(**batch).logits - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
 @pytest.mark.parametrize(("kind", "pattern"), CASES)
@@ -77,7 +50,7 @@ def test_the_smaller_model_says_what_the_masked_one_says(kind, pattern, tmp_path
         assert heads == (1, 2, 8) and report.smaller == {"num_key_value_heads": [2, 1], "num_attention_heads": [4, 2]}
     # Biases come on top.
     assert 0 <= before - smaller.num_parameters() - report.masks.pruned <= 2 * 2 * 48
-    close(smaller, model, batches)
+    assert same_logits(smaller, model, batches)
 
 
 class Noted(atv.Wanda):
@@ -111,7 +84,7 @@ def test_what_reads_the_structure_makes_up_for_it(llava, batches, tmp_path, patt
         solved = torch.linalg.solve(hessian[kept][:, kept], (hessian @ weight.T)[kept]).T
         assert torch.allclose(now[:, kept], solved, atol=1e-4 * float(solved.abs().max()))
         assert not torch.allclose(now[:, kept], weight[:, kept], rtol=1e-2)
-    close(AutoModelForImageTextToText.from_pretrained(tmp_path).eval(), llava, batches)
+    assert same_logits(AutoModelForImageTextToText.from_pretrained(tmp_path).eval(), llava, batches)
 
 
 def test_blocks_that_keep_fewer_are_filled_up_with_zeros(llava, batches, tmp_path):
@@ -125,9 +98,9 @@ def test_blocks_that_keep_fewer_are_filled_up_with_zeros(llava, batches, tmp_pat
     left = [int(report.masks[DOWN.replace(".1.", f".{block}.")].any(0).sum()) for block in range(3)]
     assert left == [36, 24, 12] and report.smaller == {"intermediate_size": [48, 36]}
     smaller = AutoModelForImageTextToText.from_pretrained(tmp_path).eval()
-    close(smaller, llava, batches)
+    assert same_logits(smaller, llava, batches)
     assert int((smaller.get_submodule(DOWN).weight != 0).any(0).sum()) == 24
-    Verification(tmp_path, tokens=0).run()
+    verify(tmp_path, max_new_tokens=0)
 
 
 def test_a_killed_run_goes_on_and_a_finished_one_gives_its_weights_back(llava, batches, tmp_path):
@@ -152,7 +125,7 @@ def test_an_offloaded_models_shards_are_cut(batches, tmp_path):
     assert names == [f"model-block-{block:05d}-smaller.safetensors" for block in range(3)]
     ours, theirs = (AutoModelForImageTextToText.from_pretrained(tmp_path / name) for name in ("sparse", "whole"))
     assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in ours.state_dict().items())
-    Verification(tmp_path / "sparse", tmp_path / "dense", tokens=0).run()
+    verify(tmp_path / "sparse", tmp_path / "dense", max_new_tokens=0)
 
 
 def test_pathways_lose_structures_of_their_own_by_masks_alone(llava, batches):

@@ -7,7 +7,7 @@ import torch
 from conformance.table import build, usual_samples
 from helpers.moe import moe_llava
 from helpers.pruned_folders import edit, save_pruned
-from helpers.tiny import IMAGE, random_llava
+from helpers.tiny import IMAGE, never_read, random_llava, same_logits
 from transformers import AutoModelForImageTextToText
 
 import atv
@@ -15,7 +15,7 @@ from atv.model.lvlm import LVLM
 from atv.output.pruned_folder import masks_of
 from atv.records.pruning_report import PruningReport
 from atv.verification.errors import VerificationError
-from atv.verification.folder import Verification
+from atv.verification.folder import verify
 
 WHOLE = {"pattern": "WholeBlocks", "allocation": "BlockInfluence"}
 
@@ -71,17 +71,14 @@ def test_the_smaller_model_says_what_the_masked_one_says(kind, tmp_path):
     types = getattr(model.config.get_text_config(), "layer_types", None)
     assert len(smaller.get_decoder().layers) == smaller.config.get_text_config().num_hidden_layers == 1
     assert types is None or smaller.config.get_text_config().layer_types == [types[kept]]
-    with torch.no_grad():
-        for batch in batches:
-            expected = model(**batch).logits
-            assert (smaller(**batch).logits - expected).abs().max() <= 1e-5 * expected.abs().max()
+    assert same_logits(smaller, model, batches)
 
 
 def test_a_folder_without_a_block_is_verified_saved_again_and_gives_its_weights_back(llava, batches, tmp_path):
     random_llava().save_pretrained(tmp_path / "dense")
     finished = copy.deepcopy(llava)
     report = save_pruned(llava, batches, tmp_path / "sparse", sparsity=0.34, **WHOLE)
-    assert "bit for bit" in Verification(tmp_path / "sparse", tmp_path / "dense", tokens=0).run()["base"]
+    assert "bit for bit" in verify(tmp_path / "sparse", tmp_path / "dense", max_new_tokens=0)["base"]
     atv.prune(finished, batches, run_dir=tmp_path / "sparse", sparsity=0.34, **WHOLE)
     assert all(torch.equal(value, finished.state_dict()[name]) for name, value in llava.state_dict().items())
     smaller = AutoModelForImageTextToText.from_pretrained(tmp_path / "sparse")
@@ -90,12 +87,7 @@ def test_a_folder_without_a_block_is_verified_saved_again_and_gives_its_weights_
     assert again.targets == report.targets and len(again.targets) == 21
     edit(tmp_path / "again", lambda tensors: tensors["language_model.model.layers.1.mlp.up_proj.weight"][2, 3].add_(1))
     with pytest.raises(VerificationError, match=r"layers.1.mlp.up_proj differs from .* first at entry \(2, 3\)"):
-        Verification(tmp_path / "again", tmp_path / "dense", tokens=0).run()
-
-
-def never_read():
-    pytest.fail("a sample was read")
-    yield
+        verify(tmp_path / "again", tmp_path / "dense", max_new_tokens=0)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ def test_reads_back_what_an_ablation_wrote(results):
     ]
     assert section.findings[0].ours.low == 18.1 and section.findings[0].paper == "33.73 points"
     assert section.size == (1120, 640) and section.figure.startswith("data:image/png;base64,iVBOR")
-    assert [row[0].plain for row in section.table.rows] == ["none", "text", "visual"]
+    assert [row[0].plain for row in section.shown.rows] == ["none", "text", "visual"]
     assert sum(section.seconds.values()) == 6 and section.written is not None
 
 

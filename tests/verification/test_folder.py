@@ -10,7 +10,7 @@ from helpers.tiny import random_llava
 
 import atv
 from atv.verification.errors import VerificationError
-from atv.verification.folder import Verification
+from atv.verification.folder import verify
 
 UP = "language_model.model.layers.1.mlp.up_proj.weight"
 EMBEDDING = "language_model.model.embed_tokens.weight"
@@ -40,7 +40,7 @@ def sparse(written, tmp_path):
 
 
 def verified(folder, base=None):
-    return Verification(folder, base, tokens=0).run()
+    return verify(folder, base, max_new_tokens=0)
 
 
 @pytest.mark.parametrize(
@@ -221,4 +221,4 @@ def test_a_model_that_cannot_speak(sparse):
 
     load_processor(BUNDLED_MODEL).save_pretrained(sparse)
     with pytest.raises(VerificationError, match="the model does not generate: "):
-        Verification(sparse, tokens=2).run()
+        verify(sparse, max_new_tokens=2)

@@ -15,7 +15,7 @@ from atv.model.lvlm import LVLM
 from atv.output.pruned_folder import masks_of
 from atv.records.pruning_report import PruningReport
 from atv.verification.errors import VerificationError
-from atv.verification.folder import Verification
+from atv.verification.folder import verify
 
 DOWN = "model.language_model.layers.1.mlp.down_proj"
 
@@ -30,18 +30,18 @@ def folders(tmp_path_factory):
 
 def test_a_smaller_folder_is_verified_and_what_was_changed_is_named(folders, tmp_path):
     sparse = shutil.copytree(folders / "sparse", tmp_path / "sparse")
-    found = Verification(sparse, folders / "dense", tokens=0).run()
+    found = verify(sparse, folders / "dense", max_new_tokens=0)
     assert "kept weights of 9 equal its bit for bit" in found["base"]
     assert "intermediate_size 48 -> 24" in found["size"] and "FFNChannels" in found["pattern"]
     edit(sparse, lambda tensors: tensors["language_model.model.layers.1.mlp.down_proj.weight"][3, 5].mul_(1.001))
     with pytest.raises(VerificationError, match=rf"{DOWN} differs from .* where it was kept: first at entry \(3, 5\)"):
-        Verification(sparse, folders / "dense", tokens=0).run()
+        verify(sparse, folders / "dense", max_new_tokens=0)
     edit(sparse, lambda masks: masks[DOWN][4].fill_(0), "masks.safetensors")
     with pytest.raises(VerificationError, match=rf"{DOWN}: the mask breaks FFNChannels\(.*\) in row 4"):
-        Verification(sparse, tokens=0).run()
+        verify(sparse, max_new_tokens=0)
     edit(sparse, lambda masks: masks[DOWN][4].fill_(255), "masks.safetensors")
     with pytest.raises(VerificationError, match="the masks leave intermediate_size 48, and the model has 24"):
-        Verification(sparse, tokens=0).run()
+        verify(sparse, max_new_tokens=0)
 
 
 def test_a_smaller_folder_is_trained_whole(folders, tmp_path):

@@ -72,16 +72,26 @@ def others(pool: Sequence[str], *taken: str) -> list[str]:
     return [item for item in pool if item not in taken]
 
 
-def choice(rng: Generator, text: str, answer: str, pool: Sequence[str], count: int = 4) -> TaskQuestion:
-    """A multiple-choice question whose wrong options come from ``pool``."""
+def choice(
+    rng: Generator, text: str, answer: str, pool: Sequence[str], count: int = 4, form: str = " {} {}"
+) -> TaskQuestion:
+    """A question of ``count`` options at most, its wrong ones out of ``pool``; ``form`` is how an option is written."""
     options = shuffled(rng, [answer, *shuffled(rng, others(pool, answer))[: count - 1]])
-    return lettered(text, options, options.index(answer))
+    return lettered(text, options, options.index(answer), form)
 
 
-def lettered(text: str, options: Sequence[str], right: int) -> TaskQuestion:
-    """The question with its options behind their letters."""
-    listed = " ".join(f"{letter} {option}" for letter, option in zip(LETTERS, options, strict=False))
-    return TaskQuestion(f"{text} {listed}", LETTERS[right], options=tuple(options))
+def rotations(
+    rng: Generator, text: str, answer: str, pool: Sequence[str], form: str = " {} {}"
+) -> tuple[TaskQuestion, ...]:
+    """A question of four options, asked with each of them first."""
+    options = [answer, *shuffled(rng, others(pool, answer))[:3]]
+    return tuple(lettered(text, options[-turn:] + options[:-turn], turn, form) for turn in range(4))
+
+
+def lettered(text: str, options: Sequence[str], right: int, form: str) -> TaskQuestion:
+    """The question with its options behind their letters; the answer is a letter."""
+    listed = "".join(form.format(letter, option) for letter, option in zip(LETTERS, options, strict=False))
+    return TaskQuestion(text + listed, LETTERS[right], options=tuple(options))
 
 
 def absent_look(scene: Scene, rng: Generator) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from numpy.random import Generator
 
 from atv.bundled.scenes import COLORS, DIGITS, SHAPES, Scene, pick
-from atv.bundled.tasks.base import PLACES, Task, TaskQuestion, lettered, name, others, shuffled
+from atv.bundled.tasks.base import PLACES, Task, TaskQuestion, name, rotations
 
 
 class Circular(Task):
@@ -25,6 +25,4 @@ class Circular(Task):
         if scene.clear == scene.things:
             forms.append(("how many things are there ?", str(len(scene.things)), DIGITS[1:6]))
         text, answer, pool = pick(rng, forms)
-        options = [answer, *shuffled(rng, others(pool, answer))[:3]]
-        rotations = [options[-turn:] + options[:-turn] for turn in range(4)]
-        return tuple(lettered(text, rotation, turn) for turn, rotation in enumerate(rotations))
+        return rotations(rng, text, answer, pool)

@@ -3,7 +3,6 @@
 python -m atv.bundled.training --output atv/bundled/model --work checkpoints/tiny
 """
 
-import json
 from pathlib import Path
 
 import lightning as L
@@ -19,7 +18,7 @@ from atv.bundled.architecture import build_model
 from atv.bundled.training.language import CHOOSING, LOOKING, POLISHING, DialogueBatches, LanguageStage
 from atv.bundled.training.optimization import Schedule
 from atv.bundled.training.vision import CellBatches, VisionStage
-from atv.bundled.vocabulary import build_processor
+from atv.bundled.vocabulary import build_processor, save_processor
 from atv.records.files import atomic, saved_atomically, writable
 from atv.runtime.remaining import Remaining
 
@@ -103,17 +102,9 @@ def save(model: LlavaForConditionalGeneration, output: Path) -> None:
 
     def write(into: Path) -> None:
         model.to(torch.float32).save_pretrained(into)
-        processor.save_pretrained(into)
-        _pin_pil(into / "processor_config.json")
+        save_processor(processor, into)
 
     saved_atomically(output, write)
-
-
-def _pin_pil(file: Path) -> None:
-    """transformers drops the backend from the class name, and would pick torchvision where there is one."""
-    config = json.loads(file.read_text())
-    config["image_processor"]["image_processor_type"] = "CLIPImageProcessorPil"
-    file.write_text(json.dumps(config, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from jsonargparse import auto_cli
 
-from atv.everyday.assembly.digest import file_digest
 from atv.everyday.assembly.halves import BLOCKS, SIDE, language_half, vision_half
 from atv.everyday.assembly.joining import joined
 from atv.everyday.assembly.location import everyday_folder, made_already
 from atv.everyday.assembly.made_folder import Manifest, Source, require_own, write_folder
 from atv.everyday.assembly.trained_updates import merge, read_updates
+from atv.records.digests import file_digest
 
 UPDATES = Path(__file__).parents[1] / "adapters" / "updates.safetensors"
 _DEFAULTS = (None, None, BLOCKS, SIDE, None, UPDATES)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from atv.everyday.assembly.digest import file_digest
+from atv.records.digests import file_digest
 from atv.records.files import require_space, writable
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from atv.everyday.assembly import download
-from atv.everyday.assembly.digest import file_digest
 from atv.everyday.assembly.download import Wheel, fetched, unpacked, wheel_in
 from atv.everyday.assembly.joining import joined
 from atv.everyday.assembly.language_half import LanguageHalf, language_from_folder, language_from_gguf
 from atv.everyday.assembly.made_folder import Source
 from atv.everyday.assembly.vision_half import VisionHalf, vision_from_folder, vision_from_onnx
+from atv.records.digests import file_digest
 from atv.runtime.hub import fetch_model, is_hub_id
 
 # Deeper blocks of the known tower were tuned for saliency: they tell fewer drawings apart.

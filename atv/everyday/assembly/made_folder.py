@@ -11,7 +11,8 @@ from typing import Any
 
 from transformers import PreTrainedModel, ProcessorMixin
 
-from atv.everyday.assembly.digest import file_digest, model_digest
+from atv.bundled.vocabulary import save_processor
+from atv.records.digests import file_digest, model_digest
 from atv.records.files import require_space, writable
 
 FORMAT = 1
@@ -72,8 +73,7 @@ def write_folder(
         weights = sum(weight.numel() * weight.itemsize for weight in model.parameters())
         require_space(fresh, weights + _SMALL_FILES, "output")
         model.save_pretrained(fresh)
-        processor.save_pretrained(fresh)
-        _pin_pil(fresh / "processor_config.json")
+        save_processor(processor, fresh)
         for source in sources:
             if source.licence is not None:
                 (fresh / f"LICENSE-{source.part}").write_text(source.licence)
@@ -161,10 +161,3 @@ def _synced(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def _pin_pil(file: Path) -> None:
-    """transformers drops the backend from the class name, and would pick torchvision where there is one."""
-    config = json.loads(file.read_text())
-    config["image_processor"]["image_processor_type"] = "BitImageProcessorPil"
-    file.write_text(json.dumps(config, indent=2) + "\n")

@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from atv.everyday.assembly.digest import model_digest
 from atv.everyday.assembly.joining import LANGUAGE_PREFIX, VISION_PREFIX
+from atv.records.digests import model_digest
 from atv.records.files import atomic
 
 FORMAT = "1"

@@ -1,16 +1,21 @@
 """The phrases that tasks about everyday scenes share."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 
 from numpy.random import Generator
 
 from atv.bundled.scenes import pick, shuffled
-from atv.bundled.tasks.base import LETTERS, TaskQuestion, others
+from atv.bundled.tasks import base
+from atv.bundled.tasks.base import others
 from atv.everyday.scenes import PLACES, Item, Scene
 from atv.everyday.things import THINGS, Thing
 
 # Phrase -> where what is asked for stands, seen from the thing that is named.
 STEPS = {"to the left of": (0, -1), "to the right of": (0, 1), "above": (-1, 0), "below": (1, 0)}
+# Every option on a line of its own.
+LISTED = "\n{}. {}"
+choice = partial(base.choice, form=LISTED)
 
 
 def at(place: str) -> str:
@@ -57,18 +62,6 @@ def absent_thing(scene: Scene, rng: Generator) -> Thing:
 def with_article(thing: Thing) -> str:
     """ "a cat", "an apple", "some glasses"."""
     return f"{thing.article} {thing.name}"
-
-
-def lettered(text: str, options: Sequence[str], right: int) -> TaskQuestion:
-    """The question with one option a line behind its letter; the answer is a letter."""
-    listed = "".join(f"\n{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
-    return TaskQuestion(f"{text}{listed}", LETTERS[right], options=tuple(options))
-
-
-def choice(rng: Generator, text: str, answer: str, wrong: Sequence[str], count: int = 4) -> TaskQuestion:
-    """A multiple-choice question of ``count`` options at most, its wrong ones out of ``wrong``."""
-    options = shuffled(rng, [answer, *shuffled(rng, others(wrong, answer))[: count - 1]])
-    return lettered(text, options, options.index(answer))
 
 
 def wrong_names(scene: Scene, rng: Generator, right: Item) -> list[str]:

@@ -2,10 +2,10 @@
 
 from numpy.random import Generator
 
-from atv.bundled.scenes import pick, shuffled
-from atv.bundled.tasks.base import Task, TaskQuestion, others
+from atv.bundled.scenes import pick
+from atv.bundled.tasks.base import Task, TaskQuestion, rotations
 from atv.everyday.scenes import PLACES, Scene
-from atv.everyday.tasks.base import at, lettered, unique, wrong_names
+from atv.everyday.tasks.base import LISTED, at, unique, wrong_names
 
 
 class Circular(Task):
@@ -22,6 +22,4 @@ class Circular(Task):
         text, answer, wrong = f"What is {at(item.place)}?", item.name, wrong_names(scene, rng, item)
         if item in unique(scene) and rng.random() < 0.4:
             text, answer, wrong = f"Where is the {item.name}?", item.place, list(PLACES)
-        options = [answer, *shuffled(rng, others(list(dict.fromkeys(wrong)), answer))[:3]]
-        rotations = [options[-turn:] + options[:-turn] for turn in range(4)]
-        return tuple(lettered(text, rotation, turn) for turn, rotation in enumerate(rotations))
+        return rotations(rng, text, answer, list(dict.fromkeys(wrong)), LISTED)

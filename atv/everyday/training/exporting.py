@@ -7,7 +7,6 @@ from pathlib import Path
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
-from atv.everyday.assembly.digest import model_digest
 from atv.everyday.assembly.trained_updates import (
     Factors,
     Updates,
@@ -16,6 +15,7 @@ from atv.everyday.assembly.trained_updates import (
     read_updates,
     write_updates,
 )
+from atv.records.digests import model_digest
 
 
 def collected(learned: Mapping[str, Tensor]) -> tuple[dict[str, Factors], dict[str, Tensor]]:

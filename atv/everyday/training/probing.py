@@ -23,7 +23,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from atv.everyday.facts import RELATIONS, TABLE, Fact, Relation, facts
-from atv.records.files import atomic
+from atv.records.files import write_text
 
 EXAMPLES = 16  # in a prompt, at least one an answer
 # Relations that ask one fact in two ways.
@@ -167,8 +167,7 @@ def main() -> None:
         kept = sum(one.split == "test" for one in own)
         print(f"{relation}: right by prompt {shares}; {kept} of {len(own)} kept for tests", flush=True)
         table.update({(one.relation.name, one.thing.name): one for one in own})
-        with atomic(TABLE) as file:
-            file.write_text(_table(without_twins(list(table.values()))), encoding="utf-8")
+        write_text(TABLE, _table(without_twins(list(table.values()))))
 
 
 if __name__ == "__main__":

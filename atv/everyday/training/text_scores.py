@@ -3,19 +3,19 @@
 python -m atv.everyday.training.text_scores FOLDER
 """
 
-import argparse
-
 import torch
+from jsonargparse import auto_cli
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
 
 from atv.everyday import plain_english, text_probes
 
 
-def main() -> None:
-    """Print both, source by source and group by group."""
-    parser = argparse.ArgumentParser(description="how much English a language model or an LVLM knows")
-    parser.add_argument("folder", help="the model's folder, as save_pretrained leaves it")
-    folder = parser.parse_args().folder
+def show(folder: str) -> None:
+    """Print both, source by source and group by group.
+
+    Args:
+        folder: The model's folder, as save_pretrained leaves it.
+    """
     seeing = hasattr(AutoConfig.from_pretrained(folder), "vision_config")
     automatic = AutoModelForImageTextToText if seeing else AutoModelForCausalLM
     model = automatic.from_pretrained(folder, dtype=torch.float32).eval()
@@ -27,4 +27,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    auto_cli(show)

@@ -1,7 +1,6 @@
 import json
 
 import pytest
-from helpers.benchmark_data import write_benchmarks
 
 from atv.api import BenchmarkAnswers, BenchmarkQuestions
 from atv.bundled.vocabulary import build_processor
@@ -11,12 +10,6 @@ from atv.data.sources import load_calibration, load_evaluation
 from atv.evaluation.benchmarks.as_calibration import refuse_calibrated_on, refuse_overlap
 from atv.evaluation.benchmarks.loaded import load_benchmark
 from atv.evaluation.questions import question_batches
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_benchmarks(tmp_path_factory.mktemp("data"))
-
 
 NINE = ("OKVQA", "VizWiz", "TextVQA", "GQA", "POPE", "ScienceQA", "MMBench", "MME", "MMMU")
 

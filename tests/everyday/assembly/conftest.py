@@ -1,5 +1,7 @@
+import copy
 import hashlib
 import zipfile
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -7,6 +9,7 @@ from everyday.assembly import tiny_halves
 
 from atv.everyday.assembly import download
 from atv.everyday.assembly.download import Wheel
+from atv.everyday.assembly.joining import joined
 from atv.everyday.assembly.language_half import language_from_gguf
 from atv.everyday.assembly.vision_half import vision_from_onnx
 
@@ -48,6 +51,12 @@ def language(published):
 @pytest.fixture(scope="session")
 def vision(published):
     return vision_from_onnx(published.onnx, 2)
+
+
+@pytest.fixture(scope="session")
+def model_and_processor(language, vision):
+    """Both halves joined."""
+    return joined(replace(language, tokenizer=copy.deepcopy(language.tokenizer)), vision)
 
 
 @pytest.fixture

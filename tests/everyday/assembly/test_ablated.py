@@ -14,7 +14,6 @@ from atv.cli import main
 from atv.data.sources import load_calibration, own_data
 from atv.everyday import plain_english
 from atv.everyday.assembly import location
-from atv.everyday.assembly.joining import joined
 from atv.everyday.assembly.made_folder import write_folder
 from atv.model.loading import load_processor, model_folder
 
@@ -22,9 +21,9 @@ FILE = Path(__file__).parents[3] / "ablations" / "visual_sparsity.py"
 
 
 @pytest.fixture(scope="module")
-def made(language, vision, tmp_path_factory):
+def made(model_and_processor, tmp_path_factory):
     folder = tmp_path_factory.mktemp("made") / "everyday"
-    write_folder(*joined(language, vision), folder, [])
+    write_folder(*model_and_processor, folder, [])
     return folder
 
 

@@ -13,11 +13,11 @@ from transformers import LlamaForCausalLM
 
 from atv.everyday.assembly import __main__ as command
 from atv.everyday.assembly import download, location
-from atv.everyday.assembly.digest import model_digest
 from atv.everyday.assembly.halves import untrained
 from atv.everyday.assembly.made_folder import check_folder
 from atv.everyday.assembly.trained_updates import Factors, Updates, base_digests, merge, write_updates
 from atv.model import loading
+from atv.records.digests import model_digest
 
 SMALL = ["--blocks", "2", "--side", "20"]
 LINEAR = "model.language_model.layers.0.self_attn.q_proj"

@@ -1,11 +1,9 @@
 """Made folders are whole or absent."""
 
-import copy
 import errno
 import json
 import shutil
 from collections import namedtuple
-from dataclasses import replace
 
 import pytest
 import torch
@@ -13,17 +11,11 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.models.bit import BitImageProcessorPil
 
 from atv.everyday.assembly import location
-from atv.everyday.assembly.digest import model_digest, tensors_digest
-from atv.everyday.assembly.joining import joined
 from atv.everyday.assembly.made_folder import MANIFEST, Source, check_folder, write_folder
 from atv.model import loading
+from atv.records.digests import model_digest, whole_digest
 
 SOURCES = [Source("language", "tiny.gguf", "12ab", "its makers", "Free."), Source("vision", "tiny.onnx")]
-
-
-@pytest.fixture(scope="module")
-def model_and_processor(language, vision):
-    return joined(replace(language, tokenizer=copy.deepcopy(language.tokenizer)), vision)
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +59,8 @@ def test_the_manifest_says_what_it_is_made_of(written):
 
 def test_one_digest_of_names_shapes_and_bits():
     weights = {"a": torch.tensor([[1.0, 2.0]]), "b": torch.tensor([0.0])}
-    digest = tensors_digest(weights)
-    assert digest == tensors_digest(dict(reversed(weights.items())))
+    digest = whole_digest(weights, weights.get)
+    assert digest == whole_digest(reversed(weights), weights.get)
     for other in (
         {"a": weights["a"], "c": weights["b"]},
         {"a": weights["a"].T, "b": weights["b"]},
@@ -76,7 +68,7 @@ def test_one_digest_of_names_shapes_and_bits():
         {"a": weights["a"].view(torch.int32), "b": weights["b"]},
         {"a": weights["b"], "b": weights["a"]},
     ):
-        assert tensors_digest(other) != digest
+        assert whole_digest(other, other.get) != digest
 
 
 def test_a_missing_and_a_changed_file(made):

@@ -65,17 +65,21 @@ def test_a_file_that_is_no_gguf(tmp_path):
     assert "\n" not in str(raised.value)
 
 
+@torch.no_grad()
+def states(half, tower):
+    """What the half, and the tower that it was read from, make of noise: their hidden states."""
+    own = AutoModel.from_config(half.config).eval()
+    own.load_state_dict(half.weights)
+    pixels = torch.randn(1, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    return [model(pixels, output_hidden_states=True).hidden_states for model in (own, tower)]
+
+
 @pytest.mark.parametrize("blocks", [None, 2])
 def test_a_tower_out_of_an_exported_graph(tmp_path, blocks):
     model = tiny_halves.tower()
     tiny_halves.write_onnx(tmp_path / "tiny.onnx", model)
     half = vision_from_onnx(tmp_path / "tiny.onnx", blocks)
-    own = AutoModel.from_config(half.config).eval()
-    own.load_state_dict(half.weights)
-    pixels = torch.randn(1, 3, 12, 12, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        seen = own(pixels, output_hidden_states=True).hidden_states
-        expected = model(pixels, output_hidden_states=True).hidden_states
+    seen, expected = states(half, model)
     assert len(seen) == 1 + (blocks or tiny_halves.TOWER_BLOCKS)
     assert all(torch.equal(one, other) for one, other in zip(seen, expected, strict=False))
 
@@ -123,12 +127,7 @@ def test_a_tower_from_a_folder_of_clip(tmp_path):
     model.save_pretrained(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.1]}')
     half = vision_from_folder(tmp_path, 2)
-    own = AutoModel.from_config(half.config).eval()
-    own.load_state_dict(half.weights)
-    pixels = torch.randn(1, 3, 12, 12, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        seen = own(pixels, output_hidden_states=True).hidden_states
-        expected = model.vision_model(pixels, output_hidden_states=True).hidden_states
+    seen, expected = states(half, model.vision_model)
     assert len(seen) == 3 and torch.equal(seen[2], expected[2])
     assert half.mean == (0.5, 0.4, 0.3) and half.std == (0.2, 0.2, 0.1)
 

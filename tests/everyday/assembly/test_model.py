@@ -22,11 +22,6 @@ def own_tokenizer(language):
     return replace(language, tokenizer=copy.deepcopy(language.tokenizer))
 
 
-@pytest.fixture(scope="module")
-def model_and_processor(language, vision):
-    return joined(own_tokenizer(language), vision)
-
-
 @torch.no_grad()
 def test_text_is_answered_as_by_the_language_half(model_and_processor, language):
     model, _ = model_and_processor

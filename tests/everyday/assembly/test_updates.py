@@ -11,8 +11,6 @@ from everyday.assembly import tiny_halves
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atv.everyday.assembly.digest import model_digest
-from atv.everyday.assembly.joining import joined
 from atv.everyday.assembly.trained_updates import (
     Factors,
     Updates,
@@ -22,6 +20,7 @@ from atv.everyday.assembly.trained_updates import (
     read_updates,
     write_updates,
 )
+from atv.records.digests import model_digest
 
 LINEAR = "model.language_model.layers.1.mlp.up_proj"
 TOWER_LINEAR = "model.vision_tower.encoder.layer.0.mlp.fc1"
@@ -90,9 +89,9 @@ def test_bits_do_not_depend_on_threads_or_memory():
     assert all(torch.equal(results[0].view(torch.int32), other.view(torch.int32)) for other in results[1:])
 
 
-@pytest.fixture(scope="module")
-def untouched(language, vision):
-    return joined(replace(language, tokenizer=copy.deepcopy(language.tokenizer)), vision)[0]
+@pytest.fixture
+def untouched(model_and_processor):
+    return model_and_processor[0]
 
 
 @pytest.fixture
