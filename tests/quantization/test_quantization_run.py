@@ -6,7 +6,6 @@ import shutil
 import pytest
 import torch
 from helpers.moe import moe_llava
-from helpers.pruned_folders import prune_by_command
 from helpers.tiny import make_batch, random_llava
 from safetensors.torch import load_file
 from torch import nn
@@ -18,27 +17,12 @@ from atv.quantization.blockwise import Plan, quantize_blocks
 from atv.quantization.feeding import feeds
 from atv.quantization.quantization_run import linears_of
 from atv.quantization.whole_numbers import decided, grids
+from atv.records.run_folder import RunFolder
 from atv.runtime.trainer import quiet_trainer
 from atv.selection import AllTokens
 
 pytest.importorskip("compressed_tensors")
 PREFIX = "model.language_model.layers.0."
-
-
-@pytest.fixture(scope="module")
-def pruned(tmp_path_factory, small_pool):
-    folder = tmp_path_factory.mktemp("pruned") / "sparse"
-    return prune_by_command(folder, small_pool, "--samples", "2", "--selection", "TextOnly")
-
-
-@pytest.fixture(scope="module")
-def quantized(tmp_path_factory, small_pool, pruned):
-    from atv.cli import main
-
-    folder = tmp_path_factory.mktemp("quantized") / "int4"
-    options = ["--samples", "2", "--calibration", str(small_pool), "--group-size", "64", "--selection", "TextOnly"]
-    assert main(["quantize", str(pruned), "--output", str(folder), *options]) == 0
-    return folder
 
 
 def logits(model):
@@ -111,7 +95,6 @@ def test_a_killed_run_goes_on(method, batches, tmp_path, monkeypatch):
     """What an earlier start finished is taken as it was, the scales that AWQ moved into norms included."""
     from atv.plugins import resolve
     from atv.quantization import Quantizer
-    from atv.records.run_folder import RunFolder
 
     def run(folder):
         lvlm = LVLM.of(random_llava())
