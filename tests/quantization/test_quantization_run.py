@@ -12,6 +12,7 @@ from torch import nn
 
 import atv
 from atv.model.lvlm import LVLM
+from atv.model.offload import load_offloaded
 from atv.quantization import AWQ, Nearest, Quantized
 from atv.quantization.blockwise import Plan, quantize_blocks
 from atv.quantization.feeding import feeds
@@ -75,6 +76,15 @@ def test_it_is_asked_but_not_pruned(quantized, tmp_path):
     (other / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="only what `atv quantize` writes is read"):
         atv.load(other, quantized=True)
+
+
+def test_channels_of_blocks_on_disk_take_no_scales(batches, tmp_path):
+    random_llava().save_pretrained(tmp_path / "dense")
+    lvlm = LVLM.of(load_offloaded(tmp_path / "dense", "disk", torch.device("cpu"), tmp_path / ".offload"))
+    linears = linears_of(lvlm, None)
+    plan = Plan(linears, {}, grids(linears, 4, 16), AWQ(), AllTokens())
+    with pytest.raises(ValueError, match="AWQ tries scales in all blocks at once, and these are offloaded"):
+        quantize_blocks(lvlm, plan, batches, quiet_trainer(enable_progress_bar=False), RunFolder(tmp_path / "out", {}))
 
 
 def test_bad_options_are_one_line(pruned, tmp_path, capsys):

@@ -1,16 +1,28 @@
-"""The folder of a quantized model: held against what it promises."""
+"""The folder of a quantized model: made with blocks on disk too, and held against what it promises."""
 
 import json
 import shutil
 
 import pytest
 import torch
-from helpers.pruned_folders import edit
+from helpers.pruned_folders import edit, quantize_by_command
 
 import atv
 
 pytest.importorskip("compressed_tensors")
 STORED = "language_model.model.layers.1.mlp.up_proj"
+
+
+def test_blocks_on_disk_are_rounded_to_the_same(pruned, quantized, small_pool, tmp_path):
+    folder = quantize_by_command(pruned, tmp_path / "int4", small_pool, "--offload", "disk")
+    ours, theirs = (atv.load(one, quantized=True)[0].state_dict() for one in (folder, quantized))
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
+    records = [json.loads((one / "quantization.json").read_text()) for one in (folder, quantized)]
+    assert records[0]["errors"] == records[1]["errors"] and records[0]["bytes"] == records[1]["bytes"]
+    assert "42 Linears in 4 bits" in atv.verify(folder, "bundled", max_new_tokens=0)["quantization"]
+    left = {file.name for file in folder.iterdir() if file.suffix == ".safetensors" or file.is_dir()}
+    shards = {f"model-block-{block:05d}-smaller.safetensors" for block in range(6)}
+    assert left == shards | {"model-rest.safetensors", "masks.safetensors"}
 
 
 def fill(tensors):
