@@ -61,7 +61,7 @@ from atv.patterns import (
 )
 from atv.records.masks import load_masks, save_masks
 from atv.records.pruning_report import BlockReport, PathwayReport, PruningReport
-from atv.refinement import DSnoT, LeastSquares, Reconstruction, Refinement, SparseSwaps
+from atv.refinement import DSnoT, LeastSquares, MeanToBias, Reconstruction, Refinement, SparseSwaps
 from atv.selection import (
     AMIA,
     AllTokens,
@@ -119,6 +119,7 @@ __all__ = [
     "GradientRatio",
     "LeastSquares",
     "Magnitude",
+    "MeanToBias",
     "NOfM",
     "ObservedBlock",
     "PartedSelection",

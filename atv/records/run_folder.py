@@ -23,6 +23,8 @@ from atv.records.files import atomic, read_json, writable, write_json
 from atv.records.masks import PackedMasks
 from atv.records.pruning_report import AllocationReport, BlockReport, PruningReport
 
+# What a Linear's bias takes is kept beside its weight, under its name and this.
+SHIFT = "shift"
 # Raised when a run that was begun can no longer go on.
 SCHEMA = 1
 

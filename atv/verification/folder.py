@@ -103,7 +103,8 @@ class Verification:
     ) -> dict[str, str]:
         masks, tuning = report.masks, report.finetuning
         updated = bool(report.updates_weights or tuning)
-        apart = [*(tuning.get("train_also") or ()), *rounded]
+        biases = [f"{name}.bias" for name in report.targets] if report.updates_biases else []
+        apart = [*(tuning.get("train_also") or ()), *rounded, *biases]
         compared = None if base is None else BaseCheck(base, masks, updated, apart)
         if compared is not None:
             compared.check_layout(pruned)
