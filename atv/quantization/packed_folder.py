@@ -50,12 +50,13 @@ def packed(
 
 def packed_bytes(weights: Mapping[str, Tensor], grids: Mapping[str, Grid]) -> int:
     """What words, scales and shapes take of weights (out, in)."""
-    return sum(_bytes(*weight.shape, weight.itemsize, grids[name]) for name, weight in weights.items())
+    return sum(_bytes(weight, grids[name]) for name, weight in weights.items())
 
 
-def _bytes(out: int, width: int, itemsize: int, grid: Grid) -> int:
-    words, scales, shape = 4 * -(-width * grid.bits // 32), itemsize * (width // grid.width), 2 * 8
-    return out * (words + scales) + shape
+def _bytes(weight: Tensor, grid: Grid) -> int:
+    out, width = weight.shape
+    words, scales, shape = 4 * -(-width * grid.bits // 32), weight.itemsize * (width // grid.width), 2 * 8
+    return int(out * (words + scales) + shape)
 
 
 def quantization_config(grids: Mapping[str, Grid], by_row: bool) -> dict[str, Any]:

@@ -72,6 +72,7 @@ def quantize(
             does not divide every Linear's inputs.
         targets: shell-style patterns of names; None is every Linear of the decoder's blocks but routers.
         seed: of samples and whatever a rule draws.
+        offload: "cpu" or "disk": where the decoder's blocks live while they are not rounded; not with AWQ.
         trainer: runs the prediction loop; None makes one with a progress bar.
         trust_remote_code: whether code that comes with the model may run.
 
@@ -79,8 +80,8 @@ def quantize(
         What quantization.json holds.
 
     Raises:
-        ValueError: for options that do not fit, experts among the targets, or an output with something else; before
-            calibration starts.
+        ValueError: for options that do not fit, experts among the targets, a method that scales channels of offloaded
+            blocks, or an output with something else; before calibration starts.
     """
     require_library()
     require_bits(bits)
