@@ -216,6 +216,12 @@ bench-memory: install  ## peak memory of a 2 B model, its blocks on disk against
 bench-sparse: install  ## time of 2:4 matrix products for a model's shapes (needs a GPU)
 	$(BIN)/python -m experiments.cost.semi_structured $(ARGS)
 
+# Beside the environment, not in it: what these need is there already.
+bench-engines: install  ## pruned folders in ONNX Runtime or OpenVINO: the same answers, and how fast (ARGS="--models [bundled,out/sparse]")
+	$(BIN)/python -m pip install -q --no-deps --target $(VENV)/engines onnxruntime==1.32.0 flatbuffers==25.12.19 \
+		onnxscript==0.7.2 onnx-ir==1.1.0 openvino==2026.4.1 openvino-telemetry==2025.2.0
+	PYTHONPATH=$(VENV)/engines $(BIN)/python -m experiments.engines $(ARGS)
+
 bench-setup: $(PEERS)/.installed  ## make the environment of llm-compressor for `make bench`
 
 $(PEERS)/.installed: constraints.txt

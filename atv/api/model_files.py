@@ -7,9 +7,8 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.bundled import BUNDLED
 from atv.data.pixel_cap import cap_pixels
-from atv.model.loading import load_model, load_processor, model_folder
-from atv.model.offload import Offload, load_offloaded
-from atv.model.processor_fit import require_fit
+from atv.model.loading import load_model, load_offloaded_model, model_folder
+from atv.model.offload import Offload
 from atv.output.pruned_folder import write_pruned
 from atv.records.files import writable
 from atv.records.pruning_report import PruningReport
@@ -49,9 +48,7 @@ def load(
         if scratch is None:
             raise ValueError("scratch: an offloaded model needs a folder to write to while it loads")
         device = device or quiet_trainer().strategy.root_device
-        processor = load_processor(folder, trust_remote_code)
-        loaded = load_offloaded(folder, offload, device, scratch, trust_remote_code)
-        require_fit(processor, loaded)
+        loaded, processor = load_offloaded_model(folder, offload, device, scratch, trust_remote_code)
     loaded.name_or_path = str(model)
     cap_pixels(processor, min_pixels, max_pixels)
     return loaded, processor

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from torch import nn
 from transformers import PreTrainedModel
 
 from atv.allocation import Allocation
@@ -81,6 +82,9 @@ def prune(
 
     def write(name: str, target: Target, pruned: Mapping[str, Pruned]) -> None:
         target.weight.data.copy_(pruned[BOTH].applied_to(target.weight.data))
+        if (shift := pruned[BOTH].shift) is not None:
+            assert isinstance(target, nn.Linear)
+            target.bias.data.add_(shift.to(target.bias))
         plan.pattern.settle(lvlm, target, pruned[BOTH].mask)
 
     job = PruningJob(lvlm, chosen, {BOTH: plan}, propagate, seed, calibration or {})
@@ -126,6 +130,8 @@ def decouple(
                 f"pattern: {type(plan.pattern).__name__} sends tokens to other experts, and decoupled pathways share "
                 "their router"
             )
+        if plan.updates_biases:
+            raise ValueError(f"reconstruct: {type(plan.reconstruct).__name__} moves biases, which pathways share")
 
     def replace(name: str, target: Target, pruned: Mapping[str, Pruned]) -> None:
         decouple_target(model, name, target, **pruned)

@@ -22,7 +22,7 @@ from atv.model.targets import Target
 from atv.records.digests import tensors_digest
 from atv.records.masks import PackedMasks
 from atv.records.pruning_report import BlockReport
-from atv.records.run_folder import FinishedBlock
+from atv.records.run_folder import SHIFT, FinishedBlock
 from atv.runtime.ranks import agree
 from atv.selection import PartedSelection, SetStatistics, WholeSet
 
@@ -157,6 +157,8 @@ class Pruning(BlockCallback):
             masks[pathway] = PackedMasks({name: made.mask for name, made in pruned.items()})
             changed = {name: made.applied_to(dense[name]) for name, made in pruned.items() if made.weight is not None}
             weights |= {f"{pathway}/{name}": weight for name, weight in changed.items()}
+            shifts = {name: made.shift for name, made in pruned.items() if made.shift is not None}
+            weights |= {f"{pathway}/{name}.{SHIFT}": shift for name, shift in shifts.items()}
         agree(tensors_digest([*(made.packed for made in masks.values()), weights]), f"masks of block {block}")
         for pool in pools.values():
             warn_of_starved(block, pool.experts)

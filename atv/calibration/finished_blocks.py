@@ -10,7 +10,7 @@ from atv.model.offload import OffloadedBlocks, is_offloaded
 from atv.model.targets import Target
 from atv.records.masks import PackedMasks
 from atv.records.pruning_report import BlockReport
-from atv.records.run_folder import FinishedBlock, RunFolder
+from atv.records.run_folder import SHIFT, FinishedBlock, RunFolder
 
 Install = Callable[[str, Target, Mapping[str, Pruned]], None]
 
@@ -69,7 +69,11 @@ class FinishedBlocks:
     def _put(self, block: FinishedBlock) -> None:
         for name in next(iter(block.masks.values())):
             made = {
-                pathway: Pruned(masks[name], block.weights.get(f"{pathway}/{name}"))
+                pathway: Pruned(
+                    masks[name],
+                    block.weights.get(f"{pathway}/{name}"),
+                    block.weights.get(f"{pathway}/{name}.{SHIFT}"),
+                )
                 for pathway, masks in block.masks.items()
             }
             self.install(name, self.targets[name], made)

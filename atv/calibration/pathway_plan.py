@@ -33,8 +33,9 @@ class StepsTaken:
         self.seconds[step] += now() - started
 
     def lost(self, step: str, weight: Tensor, made: Pruned, pool: PoolStatistics) -> None:
-        """Notes the share of a Linear's squared output that is lost after a step, where X^T X was gathered."""
-        if pool.gram is not None:
+        """Notes the share of a Linear's squared output that is lost after a step, where X^T X tells it: not with a bias
+        that moved."""
+        if pool.gram is not None and made.shift is None:
             self.errors[step].append(pool.share_lost(weight, made.applied_to(weight)))
 
     def mean_errors(self) -> dict[str, float]:
@@ -113,11 +114,17 @@ class Plan:
         """Whether kept weights may change."""
         return self.criterion.updates_weights or self.reconstruct is not None
 
+    @property
+    def updates_biases(self) -> bool:
+        """Whether the targets' biases may change."""
+        return self.reconstruct is not None and self.reconstruct.needs_bias
+
     def check(self, lvlm: LVLM, targets: Mapping[str, Target]) -> None:
         """Whether every part can serve every target.
 
         Raises:
-            ValueError: for a target that the pattern does not fit, or an expert where a part knows Linears alone.
+            ValueError: for a target that the pattern does not fit, one without a bias where that is to move, or an
+                expert where a part knows Linears alone.
         """
         self.pattern.check(lvlm, targets, self.sparsity)
         for name, target in targets.items():
@@ -126,6 +133,12 @@ class Plan:
                 raise ValueError(
                     f"refine: {step} moves zeros, and the pattern {kind} does not say where they may go (swap_width); "
                     "choose another pattern"
+                )
+            if self.updates_biases and getattr(target, "bias", None) is None:
+                kind = type(self.reconstruct).__name__
+                raise ValueError(
+                    f"reconstruct: {kind} moves what is lost into biases, and {name} has none; name targets that have "
+                    "one, or choose LeastSquares"
                 )
             if not isinstance(target, nn.Linear) and (part := self._for_linears()):
                 raise ValueError(f"{part} knows Linears alone, and {name} is an expert; name targets without experts")
@@ -186,11 +199,15 @@ class Plan:
                     if isinstance(step, Refinement):
                         made = Pruned(self._refined(step, weight, made.mask, pool))
                     else:
-                        made = Pruned(made.mask, step.reconstruct(weight, made.mask, pool))
+                        made = self._reconstructed(step, weight, made.mask, pool)
                 taken.lost(called, weight, made, pool)
         except ValueError as error:
             raise ValueError(f"{error} ({name})") from error
         return made
+
+    def _reconstructed(self, step: Reconstruction, weight: Tensor, mask: Tensor, pool: PoolStatistics) -> Pruned:
+        shift = step.shift(weight, mask, pool) if step.needs_bias else None
+        return Pruned(mask, step.reconstruct(weight, mask, pool), shift)
 
     def _refined(self, step: Refinement, weight: Tensor, mask: Tensor, pool: PoolStatistics) -> Tensor:
         """The refined mask, checked to have as many pruned weights in each group of a row as before."""

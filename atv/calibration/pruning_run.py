@@ -65,6 +65,7 @@ def run(
         calibration=job.calibration,
         base=_base(job),
         updates_weights=any(plan.updates_weights for plan in plans.values()),
+        updates_biases=any(plan.updates_biases for plan in plans.values()),
         smaller=_smaller(job, finished.masks),
         **provenance(),
     )

@@ -9,6 +9,7 @@ from rich.table import Table
 
 import atv
 from atv.data import CalibrationData
+from atv.model.offload import Offload
 from atv.quantization import GPTQ, Quantizer
 from atv.records.quantization_record import QuantizationRecord
 from atv.runtime.trainer import quiet_trainer
@@ -28,6 +29,7 @@ def quantize(
     group_size: int | Literal["row"] | None = None,
     targets: list[str] | None = None,
     seed: int = 0,
+    offload: Offload | None = None,
     plugin: list[Path] | Path | None = None,
     trainer: dict[str, Any] | None = None,
     trust_remote_code: bool = False,
@@ -42,6 +44,8 @@ def quantize(
         output: Folder to write the quantized model to: new, empty, or with an unfinished run of the same command.
         targets: Names or shell patterns of the Linears to round, such as q_proj or *.mlp.*. Default: all in the
             decoder's blocks.
+        offload: Place of the decoder blocks while they are not rounded, for a model larger than the device's memory:
+            cpu, or disk (memory-mapped). Waiting hidden states go there too. Not with AWQ.
     """
     runner = quiet_trainer(**(trainer or {}))
     record = atv.quantize(
@@ -57,6 +61,7 @@ def quantize(
         group_size=group_size,
         targets=targets,
         seed=seed,
+        offload=offload,
         trainer=runner,
         trust_remote_code=trust_remote_code,
     )

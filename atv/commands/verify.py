@@ -17,10 +17,12 @@ def verify(
     plugin: list[Path] | Path | None = None,
     trust_remote_code: bool = False,
 ) -> None:
-    """Check a folder that atv prune wrote; the first tensor that is not as it should be is named (exit code 2).
+    """Check a folder that atv prune wrote, or atv quantize; the first tensor that is not as it should be is named
+    (exit code 2).
 
     Zeros are exactly where the masks say, the pattern holds in every group, every other tensor equals the base
-    model's bit for bit, and the model loads and generates. Tensors are read one at a time.
+    model's bit for bit, and the model loads and generates. Tensors are read one at a time. Of a quantized folder words
+    and scales are as its record says, and what rounding may change is not compared.
 
     Args:
         base: Dense model that was pruned, a folder, "bundled" or "everyday", with which every other tensor is compared.

@@ -90,10 +90,12 @@ class PoolStatistics:
 
 @dataclass(frozen=True)
 class Pruned:
-    """One Linear's outcome: its mask (out, in), True = kept, and its new weight where kept weights were updated."""
+    """One Linear's outcome: its mask (out, in), True = kept, its new weight where kept weights were updated, and what
+    its bias (out,) takes besides."""
 
     mask: Tensor
     weight: Tensor | None = None
+    shift: Tensor | None = None
 
     def applied_to(self, weight: Tensor) -> Tensor:
         """The sparse weight, in the dense one's dtype and on its device."""

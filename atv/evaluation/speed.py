@@ -116,7 +116,7 @@ class _Runner:
         if not decodes(model):
             raise ValueError(f"model: {type(model).__name__} ({name!r}) decodes in a way of its own, and is not timed")
         model.to(device)  # type: ignore[arg-type]
-        return cls(folder, model, on_device(_prompt(processor, prompt), device, model.dtype), new_tokens)
+        return cls(folder, model, on_device(picture_prompt(processor, prompt), device, model.dtype), new_tokens)
 
     def turn(self) -> Turn:
         """One prompt, all that comes before its first token, and its answer."""
@@ -162,7 +162,7 @@ class _Watch:
         return input_ids
 
 
-def _prompt(processor: ProcessorMixin, tokens: int) -> dict[str, Any]:
+def picture_prompt(processor: ProcessorMixin, tokens: int) -> dict[str, Any]:
     """A picture with a question of at least so many tokens."""
 
     def encoded(times: int) -> dict[str, Any]:

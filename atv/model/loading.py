@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from transformers import AutoProcessor, PreTrainedModel, ProcessorMixin
 
 from atv.bundled import BUNDLED, BUNDLED_MODEL
@@ -9,6 +10,7 @@ from atv.data.chat_template import require_chat_template
 from atv.data.wording import reason
 from atv.everyday.assembly.location import EVERYDAY, made_model
 from atv.model.checkpoint import check_folder, load_dequantized, load_whole
+from atv.model.offload import Offload, load_offloaded
 from atv.model.processor_fit import require_fit
 from atv.records.quantization_record import QUANTIZATION
 from atv.runtime.hub import fetch_model, is_hub_id
@@ -55,6 +57,20 @@ def load_model(
     # First, because it is small: what is wrong with it is known before gigabytes are read.
     processor = load_processor(folder, trust_remote_code)
     model = (load_dequantized if few_bits else load_whole)(folder, trust_remote_code)
+    require_fit(processor, model)
+    return model, processor
+
+
+def load_offloaded_model(
+    folder: Path, offload: Offload, device: torch.device, scratch: Path, trust_remote_code: bool = False
+) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """Model and processor of a folder, the decoder's blocks on the CPU or on disk; see ``load_offloaded``.
+
+    Raises:
+        ValueError: as ``load_model`` and ``load_offloaded`` do.
+    """
+    processor = load_processor(folder, trust_remote_code)
+    model = load_offloaded(folder, offload, device, scratch, trust_remote_code)
     require_fit(processor, model)
     return model, processor
 

@@ -8,7 +8,7 @@ a shard of the output, from which the hooks fetch them from then on.
 import ctypes
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,14 +18,14 @@ from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import AutoModelForImageTextToText, PreTrainedModel
+from transformers import AutoModelForImageTextToText, PreTrainedConfig, PreTrainedModel
 
 from atv.model.checkpoint import check_folder, load_whole
 from atv.model.lvlm import LVLM
-from atv.model.removal import Removal
 from atv.records.files import atomic, write_json
 
 Offload = Literal["cpu", "disk"]
+Changed = Callable[[int, dict[str, Tensor]], dict[str, Tensor]]
 _SHARD_BYTES = 2 << 30
 # The weights outside of the blocks.
 _REST = "model-rest{suffix}.safetensors"
@@ -135,23 +135,22 @@ class OffloadedBlocks:
                 hook.offload = True
                 hook.post_forward(module, None)
 
-    def write_rest(self, removal: Removal | None = None) -> None:
+    def write_rest(self, config: PreTrainedConfig | None = None, changed: Changed | None = None) -> None:
         """Writes the weights outside of the blocks, the index of all shards, and the configs, config.json last.
 
-        With a removal, blocks get smaller shards, and the others go in the end.
+        Args:
+            config: the model's, where it is no longer its own.
+            changed: what blocks hold instead, given a block and its tensors; they get shards of their own, and the
+                others go in the end.
         """
-        model, shards_of = self.lvlm.model, [self._shard(block) for block in range(len(self.lvlm.blocks))]
-        if removal is not None:
-            shards_of = [self._cut(block, removal) for block in range(len(self.lvlm.blocks))]
+        model, blocks = self.lvlm.model, range(len(self.lvlm.blocks))
+        shards_of = [self._shard(block) if changed is None else self._changed(block, changed) for block in blocks]
         for earlier in self.folder.glob(_REST.format(suffix="*")):
             earlier.unlink()
-        places = {
-            name: shards_of[block].name
-            for block, module in enumerate(self.lvlm.blocks)
-            for name in module.state_dict(prefix=f"{self.lvlm.blocks_name}.{block}.")
-        }
+        places = {name: shard.name for shard in shards_of for name in _tensors(shard)}
+        own = {name for block in blocks for name in self._names(block)}
         tied = getattr(model, "all_tied_weights_keys", {})
-        rest = {name: value for name, value in model.state_dict().items() if name not in places and name not in tied}
+        rest = {name: value for name, value in model.state_dict().items() if name not in own and name not in tied}
         shards = split_torch_state_dict_into_shards(rest, filename_pattern=_REST, max_shard_size=_SHARD_BYTES)
         for file, names in shards.filename_to_tensors.items():
             _write(self.folder / file, {name: _whole(model, name, rest[name]) for name in names})
@@ -159,20 +158,22 @@ class OffloadedBlocks:
         write_json(self.folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": places})
         if model.generation_config is not None:
             model.generation_config.save_pretrained(self.folder)
-        config = model.config if removal is None else removal.config(model.config)
-        content = json.loads(config.to_json_string()) | {"architectures": [type(model).__name__]}
+        content = json.loads((config or model.config).to_json_string()) | {"architectures": [type(model).__name__]}
         write_json(self.folder / "config.json", content)
         for block, shard in enumerate(shards_of):
             if shard != self._shard(block):
                 self._shard(block).unlink(missing_ok=True)
 
-    def _cut(self, block: int, removal: Removal) -> Path:
-        """The shard of what is left of a block."""
+    def _changed(self, block: int, changed: Changed) -> Path:
+        """The shard of what a block holds instead."""
         if self._shard(block).is_file():
             with safe_open(self._shard(block), "pt") as file:
-                left = {name: removal.cut(name, file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-            _write(self._smaller(block), left)
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            _write(self._smaller(block), changed(block, tensors))
         return self._smaller(block)
+
+    def _names(self, block: int) -> Iterable[str]:
+        return self.lvlm.blocks[block].state_dict(prefix=f"{self.lvlm.blocks_name}.{block}.")
 
     def _smaller(self, block: int) -> Path:
         return self.folder / f"model-block-{block:05d}-smaller.safetensors"
@@ -227,6 +228,11 @@ def _hooks(root: nn.Module, deep: bool = True) -> Iterator[tuple[nn.Module, Alig
 
 def _whole(model: nn.Module, name: str, value: Tensor) -> Tensor:
     return stored(model, name) if value.device.type == "meta" else value
+
+
+def _tensors(shard: Path) -> list[str]:
+    with safe_open(shard, "pt") as file:
+        return list(file.keys())
 
 
 def _write(file: Path, weights: dict[str, Tensor]) -> None:

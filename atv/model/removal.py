@@ -51,6 +51,10 @@ class Removal(ABC):
         dim, index = place
         return tensor.index_select(dim, index.to(tensor.device))
 
+    def left(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What stays of tensors, by the smaller model's names."""
+        return {ours: self.cut(name, tensors[name]) for ours, name in self.names(tensors).items()}
+
     def shape(self, name: str, shape: Sequence[int]) -> list[int]:
         """The shape of what stays of a tensor of this ``shape``."""
         place = self.place(name, len(shape))
@@ -67,9 +71,7 @@ class Removal(ABC):
     def model(self, dense: PreTrainedModel) -> PreTrainedModel:
         """The smaller model, for saving: it shares what was not cut, and buffers that are not saved stay empty."""
         made: Any = self._skeleton(dense)
-        state = dense.state_dict()
-        left = {ours: self.cut(name, state[name]) for ours, name in self.names(state).items()}
-        made.load_state_dict(left, assign=True)
+        made.load_state_dict(self.left(dense.state_dict()), assign=True)
         made.tie_weights()
         made.generation_config = dense.generation_config
         # By it transformers gives tensors the names and forms that the checkpoint had.

@@ -66,7 +66,10 @@ def write_pruned(
 
     saved_atomically(folder, write)
     if offloaded:
-        OffloadedBlocks(lvlm, folder).write_rest(removal)
+        if removal is None:
+            OffloadedBlocks(lvlm, folder).write_rest()
+        else:
+            OffloadedBlocks(lvlm, folder).write_rest(removal.config(model.config), lambda block, own: removal.left(own))
     clear_blocks(folder)
     return report
 

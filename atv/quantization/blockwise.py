@@ -18,6 +18,7 @@ from atv.calibration.stopping import Preemption
 from atv.calibration.whole_set import whole_set
 from atv.criteria import PoolStatistics
 from atv.model.lvlm import LVLM
+from atv.model.offload import OffloadedBlocks, is_offloaded
 from atv.model.on_device import on_device
 from atv.plugins import ContractError
 from atv.quantization.base import Quantizer
@@ -71,36 +72,42 @@ def quantize_blocks(
     """Quantizes in place; the model then computes with what its whole numbers and scales come to.
 
     Args:
-        folder: of a run that may have been begun before, whose finished blocks are taken from there.
+        folder: of a run that may have been begun before, whose finished blocks are taken from there. An offloaded
+            model, which needs one, leaves its blocks there, in floats; the outcome is then without weights.
 
     Raises:
         ValueError: for activations that are not finite, or a method that needs scales where nothing can take them.
     """
     numbered = number(iter(batches))
-    device = trainer.strategy.root_device
-    lvlm.model.to(device)  # type: ignore[arg-type]
+    offloaded = _offloaded(lvlm, folder)
+    if offloaded is None:
+        lvlm.model.to(trainer.strategy.root_device)  # type: ignore[arg-type]
     found: list[list[Feed]] = [[] for _ in lvlm.blocks]
     if plan.method.scales_channels:
-        found = feeds(lvlm, plan.targets, on_device(numbered[0].inputs or {}, device))
-        if not any(found):
-            kind = type(plan.method).__name__
-            raise ValueError(f"method: nothing in {type(lvlm.model).__name__} can take the scales of {kind}")
+        found = _takers(lvlm, plan, on_device(numbered[0].inputs or {}, trainer.strategy.root_device))
     outcome = Outcome(scaled={feed.feeder: list(feed.readers) for block in found for feed in block})
-    writes = folder if trainer.is_global_zero else None
 
     def finished(block: FinishedBlock) -> None:
-        if writes is not None:
-            writes.write_block(block)
-        _count(block, outcome)
+        index = block.report.block
+        if folder is not None and trainer.is_global_zero:
+            if offloaded is not None:
+                offloaded.write_block(index)
+            folder.write_block(block)
+        _count(block, outcome, offloaded is None)
+        if offloaded is not None:
+            offloaded.leave_device(index)
 
     earlier = [] if folder is None else folder.read_blocks()
     for block in earlier:
-        _install(lvlm, block)
-        _count(block, outcome)
+        if offloaded is None:
+            _install(lvlm, block)
+        else:
+            offloaded.point_to_shard(block.report.block)
+        _count(block, outcome, offloaded is None)
     whole = whole_set(lvlm, numbered, [plan.selection])
     drift = Drift(whole)
     rounding = _Rounding(lvlm, plan, found, drift, finished)
-    loop = BlockwiseCalibration(lvlm, plan.seed, len(earlier), None, Recorder(lvlm, [plan.selection]), whole)
+    loop = BlockwiseCalibration(lvlm, plan.seed, len(earlier), offloaded, Recorder(lvlm, [plan.selection]), whole)
     with running(trainer, drift, rounding, Preemption(len(numbered), kept=folder is not None)):
         loop.run(trainer, numbered, plan.targets, propagate=True)
     return outcome
@@ -171,19 +178,42 @@ class _Rounding(BlockCallback):
         return {f"{name}.{WHOLE}": made.whole, f"{name}.{SCALE}": made.scale, **told}
 
 
-def _count(block: FinishedBlock, outcome: Outcome) -> None:
-    for name in (key.removesuffix(f".{WHOLE}") for key in block.weights if key.endswith(f".{WHOLE}")):
-        parts = (block.weights[f"{name}.{part}"].cpu() for part in (WHOLE, SCALE))
-        outcome.weights[name] = Quantized(*parts)
-        if (error := block.weights.get(f"{name}.{ERROR}")) is not None:
-            outcome.errors[name] = float(error)
+def rounded_weights(block: FinishedBlock) -> dict[str, Quantized]:
+    """What a finished block's Linears were rounded to, on the CPU."""
+    names = [key.removesuffix(f".{WHOLE}") for key in block.weights if key.endswith(f".{WHOLE}")]
+    return {name: Quantized(*(block.weights[f"{name}.{part}"].cpu() for part in (WHOLE, SCALE))) for name in names}
+
+
+def _count(block: FinishedBlock, outcome: Outcome, weights: bool) -> None:
+    if weights:
+        outcome.weights |= rounded_weights(block)
+    for key, error in block.weights.items():
+        if key.endswith(f".{ERROR}"):
+            outcome.errors[key.removesuffix(f".{ERROR}")] = float(error)
+
+
+def _offloaded(lvlm: LVLM, folder: RunFolder | None) -> OffloadedBlocks | None:
+    if not is_offloaded(lvlm.model):
+        return None
+    if folder is None:
+        raise ValueError("folder: an offloaded model needs one, its rounded blocks are written there")
+    return OffloadedBlocks(lvlm, folder.folder)
+
+
+def _takers(lvlm: LVLM, plan: Plan, inputs: Mapping[str, Any]) -> list[list[Feed]]:
+    """What takes the scales that the method moves, by block."""
+    kind = type(plan.method).__name__
+    if is_offloaded(lvlm.model):
+        raise ValueError(f"method: {kind} tries scales in all blocks at once, and these are offloaded; load it whole")
+    found = feeds(lvlm, plan.targets, inputs)
+    if not any(found):
+        raise ValueError(f"method: nothing in {type(lvlm.model).__name__} can take the scales of {kind}")
+    return found
 
 
 def _install(lvlm: LVLM, block: FinishedBlock) -> None:
     """Has a block that an earlier start rounded in the model again."""
-    outcome = Outcome()
-    _count(block, outcome)
-    for name, made in outcome.weights.items():
+    for name, made in rounded_weights(block).items():
         lvlm.linears[name].weight.data.copy_(made.weight)
     for name, values in block.weights.items():
         if name.rpartition(".")[2] not in (WHOLE, SCALE, ERROR):

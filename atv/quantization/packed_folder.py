@@ -32,19 +32,31 @@ def require_library() -> None:
         raise ValueError("quantize: the format needs the library compressed-tensors: pip install 'atv[quantization]'")
 
 
-def packed_state(
-    model: PreTrainedModel, weights: Mapping[str, Quantized], grids: Mapping[str, Grid]
+def packed(
+    tensors: Mapping[str, Tensor], weights: Mapping[str, Quantized], grids: Mapping[str, Grid]
 ) -> dict[str, Tensor]:
-    """The model's tensors by their names in memory, with words, scales and shapes in place of the quantized weights."""
+    """A model's or a block's tensors by their names in memory, with words, scales and shapes in place of the quantized
+    weights."""
     from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
 
-    state = dict(model.state_dict())
+    state = dict(tensors)
     for name, made in weights.items():
         del state[f"{name}.weight"]
         state[f"{name}.weight_packed"] = pack_to_int32(made.whole, grids[name].bits)
         state[f"{name}.weight_scale"] = made.scale
         state[f"{name}.weight_shape"] = torch.tensor(made.whole.shape)
     return state
+
+
+def packed_bytes(weights: Mapping[str, Tensor], grids: Mapping[str, Grid]) -> int:
+    """What words, scales and shapes take of weights (out, in)."""
+    return sum(_bytes(weight, grids[name]) for name, weight in weights.items())
+
+
+def _bytes(weight: Tensor, grid: Grid) -> int:
+    out, width = weight.shape
+    words, scales, shape = 4 * -(-width * grid.bits // 32), weight.itemsize * (width // grid.width), 2 * 8
+    return int(out * (words + scales) + shape)
 
 
 def quantization_config(grids: Mapping[str, Grid], by_row: bool) -> dict[str, Any]:
@@ -70,17 +82,21 @@ def write_quantized(
     folder: Path,
     model: PreTrainedModel,
     processor: ProcessorMixin,
-    state: dict[str, Tensor],
     config: dict[str, Any],
     record: QuantizationRecord,
     source: Path,
+    state: dict[str, Tensor] | None,
 ) -> None:
-    """Writes all of a quantized model, config.json last; masks and report of a pruned ``source`` come along."""
+    """Writes all of a quantized model, config.json last; masks and report of a pruned ``source`` come along.
+
+    ``state`` are its tensors; None leaves them, and config.json, to what writes a model whose blocks are elsewhere.
+    """
 
     def write(into: Path) -> None:
-        model.save_pretrained(into, state_dict=state)
-        said = json.loads((into / "config.json").read_text())
-        write_json(into / "config.json", said | {"quantization_config": config})
+        if state is not None:
+            model.save_pretrained(into, state_dict=state)
+            said = json.loads((into / "config.json").read_text())
+            write_json(into / "config.json", said | {"quantization_config": config})
         processor.save_pretrained(into)
         for name in (MASKS, REPORT, FIGURE):
             if (source / name).is_file():

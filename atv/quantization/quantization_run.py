@@ -1,22 +1,31 @@
 """Quantization from a model's folder to another, whole: masks, samples, blocks, the packed model."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from torch import nn
+from torch import Tensor, nn
+from transformers import ProcessorMixin
 
 from atv.data.base import CalibrationData
 from atv.data.calibration_batches import CalibrationBatches, calibration_batches
 from atv.data.sources import load_calibration
-from atv.model.loading import load_model, model_folder
+from atv.model.loading import load_model, load_offloaded_model, model_folder
 from atv.model.lvlm import LVLM
+from atv.model.offload import Offload, OffloadedBlocks, is_offloaded, stored
 from atv.output.pruned_folder import masks_of, read_pruned
 from atv.plugins import describe, resolve
 from atv.quantization.base import Quantizer
-from atv.quantization.blockwise import Outcome, Plan, quantize_blocks
-from atv.quantization.packed_folder import packed_state, quantization_config, require_library, write_quantized
+from atv.quantization.blockwise import Outcome, Plan, quantize_blocks, rounded_weights
+from atv.quantization.packed_folder import (
+    packed,
+    packed_bytes,
+    quantization_config,
+    require_library,
+    write_quantized,
+)
 from atv.quantization.whole_numbers import GroupSize, decided, grids, require_bits
 from atv.records.digests import tensors_digest, weights_digest
 from atv.records.masks import PackedMasks
@@ -42,6 +51,7 @@ def quantize(
     group_size: GroupSize = None,
     targets: Sequence[str] | None = None,
     seed: int = 0,
+    offload: Offload | None = None,
     trainer: L.Trainer | None = None,
     trust_remote_code: bool = False,
 ) -> QuantizationRecord:
@@ -62,6 +72,7 @@ def quantize(
             does not divide every Linear's inputs.
         targets: shell-style patterns of names; None is every Linear of the decoder's blocks but routers.
         seed: of samples and whatever a rule draws.
+        offload: "cpu" or "disk": where the decoder's blocks live while they are not rounded; not with AWQ.
         trainer: runs the prediction loop; None makes one with a progress bar.
         trust_remote_code: whether code that comes with the model may run.
 
@@ -69,15 +80,19 @@ def quantize(
         What quantization.json holds.
 
     Raises:
-        ValueError: for options that do not fit, experts among the targets, or an output with something else; before
-            calibration starts.
+        ValueError: for options that do not fit, experts among the targets, a method that scales channels of offloaded
+            blocks, or an output with something else; before calibration starts.
     """
     require_library()
     require_bits(bits)
     rule, rounding = resolve(selection, TokenSelection, "selection"), resolve(method, Quantizer, "method")
     source, runner = model_folder(str(folder), trust_remote_code), trainer or quiet_trainer()
     data, target = load_calibration(calibration, str(source)), run_folder(output, "output")
-    model, processor = load_model(source, trust_remote_code)
+    if offload is None:
+        model, processor = load_model(source, trust_remote_code)
+    else:
+        device, scratch = runner.strategy.root_device, target / ".offload"
+        model, processor = load_offloaded_model(source, offload, device, scratch, trust_remote_code)
     lvlm = LVLM.of(model)
     masks = masks_of(read_pruned(source), lvlm) if (source / REPORT).is_file() else PackedMasks()
     linears = linears_of(lvlm, targets)
@@ -91,16 +106,39 @@ def quantize(
         return QuantizationRecord.read(target)
     if runner.is_global_zero:
         run.begin()
-    before = _bytes(model.state_dict())
+    sizes = _sizes(lvlm, plan)
     outcome = quantize_blocks(lvlm, plan, batches, runner, run)
-    model.cpu()
-    state = packed_state(model, outcome.weights, plan.grids)
-    record = _record(str(folder), settings, batches, outcome, {"before": before, "after": _bytes(state)})
+    record = _record(str(folder), settings, batches, outcome, sizes)
     if runner.is_global_zero:
-        config = quantization_config(plan.grids, size == "row")
-        write_quantized(target, model, processor, state, config, record, source)
+        _write(run, lvlm, processor, plan, outcome, quantization_config(plan.grids, size == "row"), record, source)
         clear_blocks(target)
     return record
+
+
+def _write(
+    run: RunFolder,
+    lvlm: LVLM,
+    processor: ProcessorMixin,
+    plan: Plan,
+    outcome: Outcome,
+    config: dict[str, Any],
+    record: QuantizationRecord,
+    source: Path,
+) -> None:
+    """Writes the folder; blocks that are elsewhere are packed one at a time."""
+    model = lvlm.model
+    if not is_offloaded(model):
+        state = packed(model.cpu().state_dict(), outcome.weights, plan.grids)
+        write_quantized(run.folder, model, processor, config, record, source, state)
+        return
+
+    def packed_block(block: int, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return packed(tensors, rounded_weights(run.read_block(block)), plan.grids)
+
+    write_quantized(run.folder, model, processor, config, record, source, None)
+    said = copy.deepcopy(model.config)
+    said.quantization_config = config
+    OffloadedBlocks(lvlm, run.folder).write_rest(said, packed_block)
 
 
 def linears_of(lvlm: LVLM, patterns: Sequence[str] | None) -> dict[str, nn.Linear]:
@@ -121,7 +159,8 @@ def linears_of(lvlm: LVLM, patterns: Sequence[str] | None) -> dict[str, nn.Linea
 
 def _identity(lvlm: LVLM, plan: Plan, settings: Mapping[str, Any], batches: CalibrationBatches) -> dict[str, Any]:
     """What the run is known again by."""
-    digests = {"model": weights_digest(lvlm.model.named_parameters())}
+    model = lvlm.model
+    digests = {"model": weights_digest((name, stored(model, name)) for name, _ in model.named_parameters())}
     digests |= {"masks": tensors_digest([PackedMasks(plan.masks).packed])}
     return {"command": "quantize", **settings, **digests, "calibration data": tensors_digest(batches)}
 
@@ -138,6 +177,12 @@ def _record(
     )
 
 
-def _bytes(state: Mapping[str, Any]) -> int:
-    """Of all tensors, those that share memory once."""
-    return sum({value.data_ptr(): value.nbytes for value in state.values()}.values())
+def _sizes(lvlm: LVLM, plan: Plan) -> dict[str, int]:
+    """Bytes of all tensors, shared ones once, as they are and with the targets' weights packed."""
+    tied = getattr(lvlm.model, "all_tied_weights_keys", {})
+    before = sum(value.nbytes for name, value in lvlm.model.state_dict().items() if name not in tied)
+    weights = {name: target.weight for name, target in plan.targets.items()}
+    return {
+        "before": before,
+        "after": before - sum(w.nbytes for w in weights.values()) + packed_bytes(weights, plan.grids),
+    }

@@ -116,10 +116,11 @@ class PruningReport:
     ``left_dense`` names the parameters of the decoder's blocks that atv does not prune, norms excepted, and the class
     of module that holds each: routers, convolutions, biases of experts, Linears that read no token of the decoder.
     ``calibration`` says which samples the batches are. ``updates_weights`` says that the criterion, or what followed
-    it, may have changed kept weights. ``smaller`` has, where the pattern takes structures out whole, each field of the
-    decoder's config that changes in the saved model: what it was and what it is. Masks, and the shapes of ``targets``,
-    are then still those of the model that was pruned. ``targets`` has a row for each mask once the model was saved,
-    ``scores`` once they were added to its card, ``finetuning`` how the kept weights were trained afterwards.
+    it, may have changed kept weights, ``updates_biases`` that biases of targets moved. ``smaller`` has, where the
+    pattern takes structures out whole, each field of the decoder's config that changes in the saved model: what it was
+    and what it is. Masks, and the shapes of ``targets``, are then still those of the model that was pruned. ``targets``
+    has a row for each mask once the model was saved, ``scores`` once they were added to its card, ``finetuning`` how
+    the kept weights were trained afterwards.
     """
 
     masks: PackedMasks
@@ -137,6 +138,7 @@ class PruningReport:
     git: str = "unknown"
     hardware: str = "unknown"
     updates_weights: bool = False
+    updates_biases: bool = False
     smaller: dict[str, list[int]] = field(default_factory=dict)
     targets: dict[str, TargetReport] = field(default_factory=dict)
     scores: dict[str, ScoreRow] = field(default_factory=dict)
@@ -184,6 +186,7 @@ class PruningReport:
             "git": self.git,
             "hardware": self.hardware,
             "updates_weights": self.updates_weights,
+            **({"updates_biases": True} if self.updates_biases else {}),
             **({"smaller": self.smaller} if self.smaller else {}),
             **{key: {name: asdict(row) for name, row in rows.items()} for key, rows in later.items() if rows},
             **({"finetuning": dict(self.finetuning)} if self.finetuning else {}),

@@ -23,6 +23,8 @@ from atv.records.files import atomic, read_json, writable, write_json
 from atv.records.masks import PackedMasks
 from atv.records.pruning_report import AllocationReport, BlockReport, PruningReport
 
+# What a Linear's bias takes is kept beside its weight, under its name and this.
+SHIFT = "shift"
 # Raised when a run that was begun can no longer go on.
 SCHEMA = 1
 
@@ -74,12 +76,30 @@ class RunFolder:
         blocks: list[FinishedBlock] = []
         while self._file(len(blocks), "json").is_file():
             try:
-                blocks.append(self._read(len(blocks)))
+                blocks.append(self.read_block(len(blocks)))
             except (ValueError, KeyError, OSError) as error:
                 corrupt = self._file(len(blocks), "safetensors")
                 warnings.warn(f"{corrupt} is corrupt ({error}): going on from the block before it", stacklevel=2)
                 break
         return blocks
+
+    def read_block(self, block: int) -> FinishedBlock:
+        """A block that was kept.
+
+        Raises:
+            ValueError, KeyError, OSError: for files that are not whole.
+        """
+        manifest = json.loads(self._file(block, "json").read_text())
+        content = self._file(block, "safetensors")
+        if _checksum(content) != manifest["checksum"]:
+            raise ValueError("its checksum is not its manifest's")
+        with safe_open(content, "pt") as file:
+            masks = {
+                pathway: PackedMasks.of_packed({name: file.get_tensor(f"{pathway}/{name}") for name in shapes}, shapes)
+                for pathway, shapes in manifest["shapes"].items()
+            }
+            weights = {name: file.get_tensor(f"weight/{name}") for name in manifest["weights"]}
+        return FinishedBlock(BlockReport(**manifest["report"]), masks, weights)
 
     def write_block(self, block: FinishedBlock) -> None:
         """Writes a finished block; it counts from the moment that its manifest has its name."""
@@ -109,19 +129,6 @@ class RunFolder:
 
     def _file(self, block: int, kind: str) -> Path:
         return self.folder / "blocks" / f"{block:03d}.{kind}"
-
-    def _read(self, block: int) -> FinishedBlock:
-        manifest = json.loads(self._file(block, "json").read_text())
-        content = self._file(block, "safetensors")
-        if _checksum(content) != manifest["checksum"]:
-            raise ValueError("its checksum is not its manifest's")
-        with safe_open(content, "pt") as file:
-            masks = {
-                pathway: PackedMasks.of_packed({name: file.get_tensor(f"{pathway}/{name}") for name in shapes}, shapes)
-                for pathway, shapes in manifest["shapes"].items()
-            }
-            weights = {name: file.get_tensor(f"weight/{name}") for name in manifest["weights"]}
-        return FinishedBlock(BlockReport(**manifest["report"]), masks, weights)
 
 
 def run_folder(folder: str | Path, field: str) -> Path:

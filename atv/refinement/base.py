@@ -35,6 +35,8 @@ class Reconstruction(Plugin, ABC):
 
     needs_gram: bool = False
     needs_moments: bool = False
+    # Whether ``shift`` is asked; Linears without a bias are then refused.
+    needs_bias: bool = False
 
     @abstractmethod
     def reconstruct(self, weight: Tensor, mask: Tensor, pool: PoolStatistics) -> Tensor:
@@ -45,3 +47,7 @@ class Reconstruction(Plugin, ABC):
             mask: bool (out, in), True = kept.
             pool: what is known of the inputs.
         """
+
+    def shift(self, weight: Tensor, mask: Tensor, pool: PoolStatistics) -> Tensor:
+        """What the Linear's bias (out,) takes besides, at least float32; arguments as for ``reconstruct``."""
+        raise NotImplementedError(f"{type(self).__name__} moves no bias")

@@ -1,6 +1,6 @@
 """All checks of a pruned model's folder, in order; the first that fails ends them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,14 +9,17 @@ from atv.model.loading import load_processor, model_folder
 from atv.output.pruned_folder import left_of, read_pruned, removal_of
 from atv.patterns import recorded_pattern
 from atv.records.masks import PackedMasks
-from atv.records.pruning_report import PruningReport, TargetReport
+from atv.records.pruning_report import REPORT, PruningReport, TargetReport
 from atv.verification.answering import answer
 from atv.verification.compact import sizes
 from atv.verification.mask_checks import check_names, check_pattern, check_removal, label
+from atv.verification.quantized_checks import QuantizedChecks
 from atv.verification.saved_model import SavedModel, WhatIsLeft, opened
 from atv.verification.weight_checks import BaseCheck, ZerosCheck, check_tensors
 
 Watch = Callable[[Sequence[str]], Iterable[str]]
+# What stands for the report of a folder that was quantized and not pruned: no mask, no target.
+_NEVER_PRUNED = PruningReport(PackedMasks(), [], 0, 0, {"plans": {}}, {})
 
 
 def verify(
@@ -27,7 +30,7 @@ def verify(
     trust_remote_code: bool = False,
     watch: Watch = iter,
 ) -> dict[str, str]:
-    """Checks the folder of a pruned model, tensor by tensor: zeros, pattern, report, base model, an answer.
+    """Checks a pruned or quantized model's folder, tensor by tensor: zeros, pattern, report, base model, an answer.
 
     Args:
         base: the model that was pruned: a folder, hub id, or "bundled"; None compares nothing.
@@ -39,7 +42,7 @@ def verify(
         Check -> what was found.
 
     Raises:
-        ValueError: for a folder that is no pruned model or cannot be loaded.
+        ValueError: for a folder that is neither, or cannot be loaded.
         VerificationError: at the first check that fails, naming the tensor.
     """
     dense = None if base is None else model_folder(str(base))
@@ -63,24 +66,28 @@ class Verification:
         """Check -> what was found.
 
         Raises:
-            ValueError: for a folder that is no pruned model or cannot be loaded.
+            ValueError: for a folder that is neither pruned nor quantized, or cannot be loaded.
             VerificationError: at the first check that fails.
         """
-        report = read_pruned(self.folder)
+        quantized = QuantizedChecks.of(self.folder)
+        unpruned = quantized is not None and not (self.folder / REPORT).is_file()
+        report = _NEVER_PRUNED if unpruned else read_pruned(self.folder)
         with ExitStack() as stack:
-            pruned = stack.enter_context(opened(self.folder, self.trust_remote_code))
+            pruned = stack.enter_context(opened(self.folder, self.trust_remote_code, quantized is not None))
             base = stack.enter_context(opened(self.base, self.trust_remote_code)) if self.base else None
             removal = removal_of(report, pruned.lvlm)
             if removal is not None:
                 check_removal(removal, pruned.lvlm)
             left = left_of(report, removal)
-            found = self._masks(report, left, pruned)
+            found = {} if quantized is None else {"quantization": quantized.check(pruned.lvlm)}
+            found |= {} if unpruned else self._masks(report, left, pruned)
             if removal is not None:
                 base = base and WhatIsLeft(base.lvlm, removal)
                 rows = {ours: report.targets[name] for ours, name in removal.names(report.targets).items()}
                 report = replace(report, masks=left, targets=rows)
-            found |= self._tensors(report, pruned, base)
-            return found | self._answer(pruned) | _sizes(pruned, report)
+            found |= self._tensors(report, pruned, base, quantized.changed(pruned.lvlm) if quantized else frozenset())
+            size = _sizes(pruned, report) if quantized is None else {"size": quantized.size}
+            return found | self._answer(pruned) | size
 
     def _masks(self, report: PruningReport, left: PackedMasks, pruned: SavedModel) -> dict[str, str]:
         masks = report.masks
@@ -91,18 +98,26 @@ class Verification:
         found = f"of {len(masks)} targets, {masks.sparsity:.2%} of their weights pruned"
         return {"masks": found, "pattern": f"{label(pattern)} holds in every mask"}
 
-    def _tensors(self, report: PruningReport, pruned: SavedModel, base: SavedModel | None) -> dict[str, str]:
+    def _tensors(
+        self, report: PruningReport, pruned: SavedModel, base: SavedModel | None, rounded: Set[str]
+    ) -> dict[str, str]:
         masks, tuning = report.masks, report.finetuning
         updated = bool(report.updates_weights or tuning)
-        compared = None if base is None else BaseCheck(base, masks, updated, tuning.get("train_also") or ())
+        biases = [f"{name}.bias" for name in report.targets] if report.updates_biases else []
+        apart = [*(tuning.get("train_also") or ()), *rounded, *biases]
+        compared = None if base is None else BaseCheck(base, masks, updated, apart)
         if compared is not None:
             compared.check_layout(pruned)
-        rows = None if tuning else report.targets
+        rows = None if tuning or rounded else report.targets
         dense, sparse = check_tensors(pruned, ZerosCheck(masks, rows), compared, self.watch(list(pruned.tensors)))
-        found = {"zeros": "where the masks say" + (_kept_zeros(rows) if rows else "")}
+        found = {"zeros": "where the masks say" + (_kept_zeros(rows) if rows else "")} if masks else {}
         if compared is None:
             return found | {"base": "not compared: name it with --base"}
         how = "fine-tuned" if tuning else "updated by the criterion"
+        if rounded:
+            also = f" and kept weights that were {how}" if updated else ""
+            but = f"{len(rounded)} tensors that rounding changes{also}"
+            return found | {"base": f"all tensors equal its bit for bit but for {but}"}
         kept = f"were {how}, and are not compared" if updated else "equal its bit for bit"
         return found | {"base": f"{dense} tensors equal its bit for bit; the kept weights of {sparse} {kept}"}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from atv.model.checkpoint import load_dequantized
 from atv.model.lvlm import LVLM
 from atv.model.offload import load_mapped, stored
 from atv.model.removal import Removal
@@ -59,13 +60,17 @@ class WhatIsLeft(SavedModel):
 
 
 @contextmanager
-def opened(folder: Path, trust_remote_code: bool = False) -> Iterator[SavedModel]:
+def opened(folder: Path, trust_remote_code: bool = False, quantized: bool = False) -> Iterator[SavedModel]:
     """Loads as ``from_pretrained`` does, every weight memory-mapped; the model can run, slowly.
 
-    Experts that transformers fuses while it loads are written to a scratch folder (TMPDIR) that goes in the end.
+    Experts that transformers fuses while it loads are written to a scratch folder (TMPDIR) that goes in the end. What
+    `atv quantize` wrote is held in memory, with floats for weights.
 
     Raises:
         ValueError: for files that cannot be read, or that lack a tensor: the message names the first.
     """
+    if quantized:
+        yield SavedModel(LVLM.of(load_dequantized(folder, trust_remote_code)))
+        return
     with tempfile.TemporaryDirectory(prefix="atv-") as scratch:
         yield SavedModel(LVLM.of(load_mapped(folder, {"": "disk"}, Path(scratch), trust_remote_code)))

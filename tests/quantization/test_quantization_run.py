@@ -6,39 +6,24 @@ import shutil
 import pytest
 import torch
 from helpers.moe import moe_llava
-from helpers.pruned_folders import prune_by_command
 from helpers.tiny import make_batch, random_llava
 from safetensors.torch import load_file
 from torch import nn
 
 import atv
 from atv.model.lvlm import LVLM
+from atv.model.offload import load_offloaded
 from atv.quantization import AWQ, Nearest, Quantized
 from atv.quantization.blockwise import Plan, quantize_blocks
 from atv.quantization.feeding import feeds
 from atv.quantization.quantization_run import linears_of
 from atv.quantization.whole_numbers import decided, grids
+from atv.records.run_folder import RunFolder
 from atv.runtime.trainer import quiet_trainer
 from atv.selection import AllTokens
 
 pytest.importorskip("compressed_tensors")
 PREFIX = "model.language_model.layers.0."
-
-
-@pytest.fixture(scope="module")
-def pruned(tmp_path_factory, small_pool):
-    folder = tmp_path_factory.mktemp("pruned") / "sparse"
-    return prune_by_command(folder, small_pool, "--samples", "2", "--selection", "TextOnly")
-
-
-@pytest.fixture(scope="module")
-def quantized(tmp_path_factory, small_pool, pruned):
-    from atv.cli import main
-
-    folder = tmp_path_factory.mktemp("quantized") / "int4"
-    options = ["--samples", "2", "--calibration", str(small_pool), "--group-size", "64", "--selection", "TextOnly"]
-    assert main(["quantize", str(pruned), "--output", str(folder), *options]) == 0
-    return folder
 
 
 def logits(model):
@@ -93,6 +78,15 @@ def test_it_is_asked_but_not_pruned(quantized, tmp_path):
         atv.load(other, quantized=True)
 
 
+def test_channels_of_blocks_on_disk_take_no_scales(batches, tmp_path):
+    random_llava().save_pretrained(tmp_path / "dense")
+    lvlm = LVLM.of(load_offloaded(tmp_path / "dense", "disk", torch.device("cpu"), tmp_path / ".offload"))
+    linears = linears_of(lvlm, None)
+    plan = Plan(linears, {}, grids(linears, 4, 16), AWQ(), AllTokens())
+    with pytest.raises(ValueError, match="AWQ tries scales in all blocks at once, and these are offloaded"):
+        quantize_blocks(lvlm, plan, batches, quiet_trainer(enable_progress_bar=False), RunFolder(tmp_path / "out", {}))
+
+
 def test_bad_options_are_one_line(pruned, tmp_path, capsys):
     from atv.cli import main
 
@@ -111,7 +105,6 @@ def test_a_killed_run_goes_on(method, batches, tmp_path, monkeypatch):
     """What an earlier start finished is taken as it was, the scales that AWQ moved into norms included."""
     from atv.plugins import resolve
     from atv.quantization import Quantizer
-    from atv.records.run_folder import RunFolder
 
     def run(folder):
         lvlm = LVLM.of(random_llava())
