@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from atv.calibration.attention_and_outputs import Recorder
+from atv.calibration.block_gradients import BackwardPass
 from atv.calibration.samples import Sample, samples
 from atv.calibration.suspension import SuspendedForward, doors
 from atv.calibration.waiting import WaitingForward, addresses, held_bytes
@@ -83,10 +84,12 @@ class BlockwiseCalibration(L.LightningModule):
         offloaded: OffloadedBlocks | None = None,
         recorder: Recorder | None = None,
         whole: WholeSet | None = None,
+        backward: BackwardPass | None = None,
     ) -> None:
         super().__init__()
         self.lvlm, self.seed, self.first_block = lvlm, seed, first_block
         self.offloaded, self.recorder, self.whole = offloaded, recorder, whole
+        self.backward = backward or BackwardPass()
         if offloaded is None:
             # Lightning moves what it knows of to its device; an offloaded model moves itself.
             self.model = lvlm.model
@@ -110,6 +113,9 @@ class BlockwiseCalibration(L.LightningModule):
         if arrival is None:
             return []
         masks, first = (waiting.visual, waiting.valid), batch.first_sample
+        linears = {name: self.lvlm.linears[name] for name in arrival.recording.site_of if name in self.lvlm.linears}
+        drawn = [(self.seed, block, first + row) for row in range(len(waiting.valid))]
+        self.backward(arrival, self.lvlm.blocks[block], linears, waiting.valid, drawn)
         seen = list(samples(arrival, *masks, first, self.seed, waiting.ids, waiting.answer, self.whole))
         if batch.inputs is not None:
             self.held_bytes += held_bytes(waiting.forward, self._own)

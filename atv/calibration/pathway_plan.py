@@ -135,7 +135,7 @@ class Plan:
         if self.selection.per_linear or isinstance(self.selection, PartedSelection):
             return f"selection: {type(self.selection).__name__}"
         for step in (self.criterion, *self.following):
-            if step.needs_gram or step.needs_moments:
+            if step.needs_gram or step.needs_moments or step is self.criterion and self.criterion.needs_gradient:
                 return f"{_option(step)}: {type(step).__name__}"
         return f"allocation: {type(self.allocation).__name__}" if self.allocation.needs_dense else None
 
