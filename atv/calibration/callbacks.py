@@ -11,6 +11,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from atv.calibration.block_training import WaitingBlock, trained
 from atv.calibration.fallback import warn_of_starved
 from atv.calibration.inputs import LinearInputs
 from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch
@@ -25,6 +26,7 @@ from atv.records.digests import tensors_digest
 from atv.records.masks import PackedMasks
 from atv.records.pruning_report import BlockReport
 from atv.records.run_folder import FinishedBlock
+from atv.refinement import BlockReconstruction
 from atv.runtime.ranks import agree
 from atv.selection import PartedSelection, SetStatistics, TokenSelection, WholeSet
 
@@ -160,8 +162,9 @@ class Pruning(BlockCallback):
         drift: Drift,
         norms: ActivationNorms,
         gradients: RegionalGradients,
+        loop: BlockwiseCalibration,
     ) -> None:
-        self.plans, self.finished = plans, finished
+        self.plans, self.finished, self.loop = plans, finished, loop
         self._inside = lvlm.by_block(targets)
         self.drift, self.norms, self.gradients = drift, norms, gradients
         self._pools = {pathway: _pool(plan) for pathway, plan in plans.items()}
@@ -190,6 +193,9 @@ class Pruning(BlockCallback):
             if missing := dense.keys() - pool.statistics.keys():
                 raise ValueError(f"targets: block {block} never calls {min(missing)}")
             pruned = plan.prune(dense, pool.statistics, taken[pathway])
+            if isinstance(plan.reconstruct, BlockReconstruction):
+                waiting = WaitingBlock(block, self.loop, self._inside[block])
+                pruned = trained(plan.reconstruct, waiting, dense, pruned, taken[pathway])
             masks[pathway] = PackedMasks({name: made.mask for name, made in pruned.items()})
             changed = {name: made.applied_to(dense[name]) for name, made in pruned.items() if made.weight is not None}
             weights |= {f"{pathway}/{name}": weight for name, weight in changed.items()}

@@ -91,10 +91,10 @@ def _calibrate(
     backward = BackwardPass(
         any(plan.criterion.needs_gradient for plan in plans.values()), any(rule.needs_sensitivity for rule in rules)
     )
-    gradients = RegionalGradients(job.lvlm, job.targets)
-    pruning = Pruning(job.lvlm, job.targets, plans, finished.add, drift, norms, gradients)
     recorder = Recorder(job.lvlm, rules)
     loop = BlockwiseCalibration(job.lvlm, job.seed, len(earlier), finished.offloaded, recorder, whole, backward)
+    gradients = RegionalGradients(job.lvlm, job.targets)
+    pruning = Pruning(job.lvlm, job.targets, plans, finished.add, drift, norms, gradients, loop)
     stop = Preemption(len(batches), kept=finished.folder is not None)
     with running(trainer, drift, norms, *([gradients] if backward.norm else []), pruning, stop):
         loop.run(trainer, batches, job.targets, job.propagate)

@@ -47,6 +47,7 @@ class _Forward(greenlet.greenlet):
     shape: torch.Size
     wanted = 0
     arrival: Arrival | None = None
+    again: Callable[[], Tensor] | None = None
 
 
 class SuspendedForward:
@@ -72,6 +73,11 @@ class SuspendedForward:
         if arrival is not None and arrival.block != block:
             raise RuntimeError(f"the model's forward came to block {arrival.block} in place of {block}")
         return arrival
+
+    @property
+    def again(self) -> Callable[[], Tensor] | None:
+        """Runs the block that the forward waits at once more, as it is by then; None where it waits before none."""
+        return self._greenlet.again
 
     def frames(self) -> Iterator[FrameType]:
         """The frames of the forward while it waits, innermost first."""
@@ -146,7 +152,9 @@ def _door(
         while here.wanted < index:
             here.parent.switch()
         here.arrival, dense = observed(here.shape, *args, **kwargs)
+        here.again = here.arrival.again
         here.parent.switch()
+        here.again = None
         return forward(*args, **kwargs) if propagate else dense
 
     return door

@@ -21,8 +21,8 @@ class PoolStatistics:
     what follows it, says ``needs_gram``. ``mean`` and ``variance`` of each channel over the pool's tokens are float64
     (in,); None unless one says ``needs_moments``. ``saliency`` is, of an expert's last projection, the mean over the
     pool's tokens that the expert is given of its gate times the norm of its output; None unless one says
-    ``needs_saliency``. ``gradient`` is the root mean square over samples of d||block(x)||_2 / dW, of all tokens, float32
-    (out, in); None unless one says ``needs_gradient``.
+    ``needs_saliency``. ``gradient`` is the root mean square over samples of d||block(x)||_2 / dW, of all tokens,
+    float32 (out, in); None unless one says ``needs_gradient``.
     """
 
     norm: Tensor

@@ -1,7 +1,7 @@
 """Callbacks that look on while a model is calibrated: what a rule picks of one sample, and norms by channel."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor

@@ -4,8 +4,17 @@ How a weight is scored is for criteria, which places may be zero for patterns.
 """
 
 from atv.refinement.base import Reconstruction, Refinement
+from atv.refinement.block_reconstruction import BlockReconstruction, PrunedBlock
 from atv.refinement.dsnot import DSnoT
 from atv.refinement.least_squares import LeastSquares
 from atv.refinement.swaps import SparseSwaps
 
-__all__ = ["DSnoT", "LeastSquares", "Reconstruction", "Refinement", "SparseSwaps"]
+__all__ = [
+    "BlockReconstruction",
+    "DSnoT",
+    "LeastSquares",
+    "PrunedBlock",
+    "Reconstruction",
+    "Refinement",
+    "SparseSwaps",
+]

@@ -101,8 +101,8 @@ class Tokens:
     def sensitivity(self) -> Tensor:
         """How much the block's output moves with what the Linear called ``linear`` makes of each token: float32 (n,).
 
-        The squared length of what ``u`` becomes by one backward pass from the block's output to the Linear's; ``u`` is 1
-        or -1 at every token and channel, a product of signs of tokens and of channels that are drawn from the run's
+        The squared length of what ``u`` becomes by one backward pass from the block's output to the Linear's; ``u`` is
+        1 or -1 at every token and channel, a product of signs of tokens and of channels that are drawn from the run's
         seed, the block and the sample. Over such draws it has the mean ||d block(x) / d output_t||^2, all entries
         squared and summed.
 
