@@ -41,7 +41,7 @@ class BackwardPass:
         Raises:
             ValueError: for a block that cannot be run backward, or gradients that are not finite.
         """
-        if not (self.norm or self.sensitivity):
+        if not linears or not (self.norm or self.sensitivity):
             return
         assert arrival.again is not None
         recorded, kind = arrival.recorded, f"block {arrival.block} ({type(block).__name__})"

@@ -193,7 +193,7 @@ class Pruning(BlockCallback):
             if missing := dense.keys() - pool.statistics.keys():
                 raise ValueError(f"targets: block {block} never calls {min(missing)}")
             pruned = plan.prune(dense, pool.statistics, taken[pathway])
-            if isinstance(plan.reconstruct, BlockReconstruction):
+            if pruned and isinstance(plan.reconstruct, BlockReconstruction):
                 waiting = WaitingBlock(block, self.loop, self._inside[block])
                 pruned = trained(plan.reconstruct, waiting, dense, pruned, taken[pathway])
             masks[pathway] = PackedMasks({name: made.mask for name, made in pruned.items()})

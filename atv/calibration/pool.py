@@ -97,7 +97,9 @@ class Pool:
         by_target = self._statistics(counts, experts, statistics.samples)
         # A rank without samples has seen no target called.
         key_of = {name: key for by_name in gathered(self._key_of) for name, key in by_name.items()}
-        text, visual, _ = (round(count) for count in torch.stack(list(counts.values())).mean(0).tolist())
+        # A rule that is asked for every Linear has seen nothing of a block without any.
+        seen = torch.stack(list(counts.values())) if counts else torch.zeros(1, 3)
+        text, visual, _ = (round(count) for count in seen.mean(0).tolist())
         layers = {site.rpartition(".")[0]: experts_seen(tokens) for site, tokens in experts.items()}
         self._clear()
         return BlockPool({name: by_target[key] for name, key in key_of.items()}, text, visual, layers, key_of)

@@ -43,8 +43,8 @@ class BlockReconstruction(Reconstruction):
     x what the pruned blocks before it make of the samples. With ``RMSprop`` it is Wanda++'s regional optimizer (arXiv
     2503.04992) under a mask that stays, with ``AdamW`` the reconstruction of arXiv 2510.14444. Weights that do not
     lower the block's error over all samples are not taken. An epoch costs a forward and a backward of each block, and
-    the error before and after three forwards besides; memory is that of one batch's graph, of four float32 copies of
-    the block's Linears (five with ``AdamW``), and of its outputs for all samples.
+    the error before and after three forwards besides; memory is that of one batch's graph, of three float32 copies of
+    the block's Linears (four with ``AdamW``), and of its outputs for all samples.
 
     Args:
         optimizer: ``AdamW`` with a rate that falls to 0 by equal steps, or ``RMSprop`` with one that stays.

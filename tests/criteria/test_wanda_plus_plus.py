@@ -32,10 +32,8 @@ def dense_run(model, batches):
             gradients = torch.autograd.grad(output.norm(), weights, retain_graph=True)
             for name, gradient in zip(inside, gradients, strict=True):
                 found.setdefault(name, []).append((read[name].square().sum(0).numpy(), gradient.numpy()))
-    return {
-        name: (linears[name].weight.detach().numpy(), *map(np.array, zip(*found[name], strict=True)))
-        for name in linears
-    }
+    parts = {name: map(np.array, zip(*samples, strict=True)) for name, samples in found.items()}
+    return {name: (linears[name].weight.detach().numpy(), *both) for name, both in parts.items()}
 
 
 def test_masks_are_those_of_the_formula(llava, batches):
