@@ -1,6 +1,7 @@
 """One backward pass through a block: how its output moves with what its Linears make of the tokens."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,23 +46,35 @@ class BackwardPass:
             return
         assert arrival.again is not None
         recorded, kind = arrival.recorded, f"block {arrival.block} ({type(block).__name__})"
-        try:
-            with differentiable_outputs(block, linears) as made:
-                output = arrival.again()
-                if self.norm:
-                    recorded.gradients = _pulled(output, made, unit_outputs(output, valid), keep=self.sensitivity)
-                if self.sensitivity:
-                    pulled = _pulled(output, made, signs(output, valid, drawn))
-                    sizes = {name: part.float().square().sum(-1) for name, part in pulled.items()}
-                    recorded.sensitivity = {name: size.reshape(valid.shape) for name, size in sizes.items()}
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            why = str(error).splitlines()[0]
-            raise ValueError(f"calibration: {kind} cannot be run backward, which was asked for: {why}") from error
+        with differentiable(kind), differentiable_outputs(block, linears) as made:
+            output = arrival.again()
+            if overwritten := [name for name, own in made.items() if own._version]:
+                raise ValueError(f"calibration: {kind} overwrites what {overwritten[0]} gave, whose gradient is lost")
+            if self.norm:
+                recorded.gradients = _pulled(output, made, unit_outputs(output, valid), keep=self.sensitivity)
+            if self.sensitivity:
+                pulled = _pulled(output, made, signs(output, valid, drawn))
+                sizes = {name: part.float().square().sum(-1) for name, part in pulled.items()}
+                recorded.sensitivity = {name: size.reshape(valid.shape) for name, size in sizes.items()}
         for name, part in (*recorded.gradients.items(), *recorded.sensitivity.items()):
             if not part.reshape(*valid.shape, -1)[valid].isfinite().all():
                 raise ValueError(f"calibration: gradients of {kind} at {name} hold NaN or infinite values")
+
+
+@contextmanager
+def differentiable(block: str) -> Iterator[None]:
+    """Has the block's name in what torch says where it cannot be run backward.
+
+    Raises:
+        ValueError: in place of a RuntimeError, but for a lack of memory.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        why = str(error).splitlines()[0]
+        raise ValueError(f"calibration: {block} cannot be run backward, which was asked for: {why}") from error
 
 
 def _pulled(output: Tensor, made: Mapping[str, Tensor], vector: Tensor, keep: bool = False) -> dict[str, Tensor]:

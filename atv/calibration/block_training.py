@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from atv.calibration.block_gradients import differentiable
 from atv.calibration.loop import BlockwiseCalibration
 from atv.calibration.pathway_plan import StepsTaken
 from atv.criteria import Pruned
@@ -92,12 +93,13 @@ class WaitingBlock(PrunedBlock):
         self._install(weights)
         found = {name: torch.zeros_like(weights[name]) for name in self._weights}
         if batch in self._here:
-            with torch.enable_grad():
-                for weight in self._weights.values():
+            own, kind = list(self._weights.values()), f"block {self.index} ({type(self.module).__name__})"
+            with differentiable(kind), torch.enable_grad():
+                for weight in own:
                     weight.requires_grad_(True)
-                made = torch.autograd.grad(self._error(batch).mean(), list(self._weights.values()), allow_unused=True)
-                for weight in self._weights.values():
-                    weight.requires_grad_(False)
+                made = torch.autograd.grad(self._error(batch).mean(), own, allow_unused=True)
+            for weight in own:
+                weight.requires_grad_(False)
             pairs = zip(self._weights, made, strict=True)
             found |= {name: gradient.to(weights[name]) for name, gradient in pairs if gradient is not None}
         if dist.is_available() and dist.is_initialized():

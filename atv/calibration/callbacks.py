@@ -117,7 +117,7 @@ class ActivationNorms(BlockCallback):
 
 
 class RegionalGradients(BlockCallback):
-    """By Linear, the sum over samples of (d||block(x)||_2 / dW)^2, entry by entry: ``squares``, float64 (out, in).
+    """By Linear, the sum over samples of (d||block(x)||_2 / dW)^2, entry by entry: ``squares``, float32 (out, in).
 
     Of the block that was seen last, where one was.
     """
@@ -138,13 +138,13 @@ class RegionalGradients(BlockCallback):
 
     def finish(self, block: int) -> None:
         shapes = {name: target.weight.shape for name, target in self._inside[block].items()}
-        self.squares = {name: self._sums[name].total(*shape) for name, shape in shapes.items()}
+        self.squares = {name: self._sums[name].total(*shape).float() for name, shape in shapes.items()}
         self._sums.clear()
 
     def into(self, pool: BlockPool, rule: TokenSelection, statistics: SetStatistics) -> BlockPool:
         """The pool with root mean squares, if there are any: over what its norms are means over, samples or tokens."""
         over = statistics.samples if rule.average == "samples" else statistics.text_tokens + statistics.visual_tokens
-        found = {name: (squares / over).sqrt().float() for name, squares in self.squares.items()}
+        found = {name: (squares / over).sqrt() for name, squares in self.squares.items()}
         known = pool.statistics.items()
         return replace(pool, statistics={name: replace(each, gradient=found.get(name)) for name, each in known})
 

@@ -90,7 +90,7 @@ class BlockwiseCalibration(L.LightningModule):
         super().__init__()
         self.lvlm, self.seed, self.first_block = lvlm, seed, first_block
         self.offloaded, self.recorder, self.whole = offloaded, recorder, whole
-        self.backward = backward or BackwardPass()
+        self.backward_pass = backward or BackwardPass()
         if offloaded is None:
             # Lightning moves what it knows of to its device; an offloaded model moves itself.
             self.model = lvlm.model
@@ -116,7 +116,7 @@ class BlockwiseCalibration(L.LightningModule):
         masks, first = (waiting.visual, waiting.valid), batch.first_sample
         linears = {name: self.lvlm.linears[name] for name in arrival.recording.site_of if name in self.lvlm.linears}
         drawn = [(self.seed, block, first + row) for row in range(len(waiting.valid))]
-        self.backward(arrival, self.lvlm.blocks[block], linears, waiting.valid, drawn)
+        self.backward_pass(arrival, self.lvlm.blocks[block], linears, waiting.valid, drawn)
         seen = list(samples(arrival, *masks, first, self.seed, waiting.ids, waiting.answer, self.whole))
         if batch.inputs is not None:
             self.held_bytes += held_bytes(waiting.forward, self._own)

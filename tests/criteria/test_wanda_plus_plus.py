@@ -109,6 +109,12 @@ def test_what_has_no_gradient_is_refused(llava, batches):
         atv.WandaPlusPlus(-1)
     with pytest.raises(ValueError, match="WandaPlusPlus needs gradients of the block, and these statistics hold none"):
         atv.WandaPlusPlus().score(torch.ones(2, 2), atv.PoolStatistics(torch.ones(2)))
+    gate = llava.model.language_model.layers[2].mlp
+    given = gate.forward
+    gate.forward = lambda x: gate.down_proj(gate.act_fn(gate.gate_proj(x)) * gate.up_proj(x).mul_(1))
+    with pytest.raises(ValueError, match=r"block 2 \(LlamaDecoderLayer\) overwrites what .*up_proj gave"):
+        atv.prune(llava, batches, criterion="WandaPlusPlus")
+    gate.forward = given
     forward = llava.model.language_model.layers[1].mlp.forward
     llava.model.language_model.layers[1].mlp.forward = lambda x: torch.from_numpy(forward(x).numpy())
     with pytest.raises(ValueError, match=r"calibration: block 1 \(LlamaDecoderLayer\) cannot be run backward, .*numpy"):
