@@ -73,6 +73,8 @@ class BlockReconstruction(Reconstruction):
         if isinstance(first, BlockReconstruction):
             raise ValueError("first: BlockReconstruction cannot come before itself; raise epochs")
         self.optimizer, self.rate, self.epochs, self.first = optimizer, rate, epochs, first
+        if first is not None:
+            self.needs_gram, self.needs_moments = first.needs_gram, first.needs_moments
 
     def reconstruct(self, weight: Tensor, mask: Tensor, pool: PoolStatistics) -> Tensor:
         """The first values of one Linear; the dense ones without ``first``."""
