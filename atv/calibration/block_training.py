@@ -86,8 +86,8 @@ class WaitingBlock(PrunedBlock):
             whole = dense.to(error.device, torch.float64)[valid].square().sum()
             sums[number] = (float(error.sum(dtype=torch.float64)), float(whole))
         every = {number: pair for rank in gathered(sums) for number, pair in rank.items()}
-        lost, whole = (sum(every[number][part] for number in self.batches) for part in (0, 1))
-        return lost / whole if whole > 0 else 0.0
+        wrong, all_in_all = (sum(every[number][part] for number in self.batches) for part in (0, 1))
+        return wrong / all_in_all if all_in_all > 0 else 0.0
 
     def gradients(self, batch: int, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         self._install(weights)

@@ -147,6 +147,6 @@ def _weight_and_pool(
 ) -> tuple[Tensor, PoolStatistics]:
     weight, inputs = torch.randn(2, _WIDTH, _WIDTH, generator=torch.Generator().manual_seed(0))
     gram = inputs.double().T @ inputs.double() / len(inputs) if step.needs_gram else None
-    moments = (inputs.double().mean(0), inputs.double().var(0)) if step.needs_moments else (None, None)
+    mean, variance = (inputs.double().mean(0), inputs.double().var(0)) if step.needs_moments else (None, None)
     gradient = weight.abs() if isinstance(step, Criterion) and step.needs_gradient else None
-    return weight.to(dtype), PoolStatistics(inputs.square().mean(0).sqrt(), gram, *moments, gradient=gradient)
+    return weight.to(dtype), PoolStatistics(inputs.square().mean(0).sqrt(), gram, mean, variance, gradient=gradient)
