@@ -43,6 +43,14 @@ NEWER: dict[str, dict[str, Any]] = {
     "ATV, least squares": {"selection": "DriftTopK", "reconstruct": "LeastSquares"},
     "AlphaPruning": {"selection": "AllTokens", "allocation": "AlphaPruning"},
 }
+# Weights that a run finds itself, and what learns from a block's outputs; again at the end.
+MEASURED: dict[str, dict[str, Any]] = {
+    "balanced pools": {"selection": "BalancedPools"},
+    "MBQ's weights, SparseGPT": {"selection": "GradientRatio", "criterion": "SparseGPT"},
+    "VLMQ's weights, SparseGPT": {"selection": "TokenSensitivity", "criterion": "SparseGPT"},
+    "Wanda++": {"selection": "AllTokens", "criterion": "WandaPlusPlus"},
+    "Wanda, blocks trained": {"selection": "AllTokens", "reconstruct": "BlockReconstruction"},
+}
 # Average retention of LLaVA-NeXT 8B at 50%, 60%, 2:4, 4:8.
 PAPER = {
     "SparseGPT": (91.74, 76.24, 70.86, 82.57),
@@ -64,7 +72,7 @@ class MainResults(Ablation):
     def cells(self, seed: int) -> Sequence[Cell]:
         return [Cell({"method": "dense", "setting": "0%"})] + [
             Cell({"method": method, "setting": setting}, {"both": Pathway(**parts, **options)}, seed=seed)
-            for methods in (METHODS | ALLOCATED, NEWER)
+            for methods in (METHODS | ALLOCATED, NEWER, MEASURED)
             for setting, options in self._settings.items()
             for method, parts in methods.items()
             if not ("pattern" in options and "allocation" in parts)
@@ -80,7 +88,7 @@ class MainResults(Ablation):
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average, settings = averages(table), list(self._settings)
-        names, size = [*METHODS, *ALLOCATED, *NEWER], (2.8 * len(settings), 6)
+        names, size = [*METHODS, *ALLOCATED, *NEWER, *MEASURED], (2.8 * len(settings), 6)
         figure, every = panels(average, "setting", {name: name for name in settings}, names, "method", size)
         for axes in every:
             axes.axvline(100, color="0.6", linewidth=0.8, linestyle=":")

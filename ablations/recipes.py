@@ -43,6 +43,12 @@ RECIPES: dict[str, dict[str, Parts]] = {
         "words alike": {"selection": WeightedPools(visual=0.3, words=True, picks=DriftTopK())},
         "answers apart": {"selection": WeightedPools(visual=0.3, answers=1.0, picks=DriftTopK())},
     },
+    "measured": {
+        "balanced pools": {"selection": "BalancedPools", "criterion": "SparseGPT"},
+        "MBQ's weights": {"selection": "GradientRatio", "criterion": "SparseGPT"},
+        "VLMQ's weights": {"selection": "TokenSensitivity", "criterion": "SparseGPT"},
+        "Wanda++, blocks trained": ATV | {"criterion": "WandaPlusPlus", "reconstruct": "BlockReconstruction"},
+    },
 }
 RIVALS: dict[str, dict[str, Parts]] = {
     "ATV": {f"alpha {alpha:g}": {"selection": DriftTopK(alpha=alpha)} for alpha in (1.0, 0.5, 2.0, 4.0)},
@@ -61,8 +67,8 @@ RIVALS: dict[str, dict[str, Parts]] = {
     },
 }
 # Whom each recipe is to beat, and how many of whose seconds it may take.
-BEATS = {"update": tuple(RIVALS), "masks": ("ATV", "Wanda")}
-COST = {"update": ("SparseGPT", 2.0), "masks": ("ATV", 1.1)}
+BEATS = {"update": tuple(RIVALS), "masks": ("ATV", "Wanda"), "measured": ("ATV", "Wanda", "SparseGPT")}
+COST = {"update": ("SparseGPT", 2.0), "masks": ("ATV", 1.1), "measured": ("SparseGPT", 2.0)}
 TASKS, ENGLISH = "the tasks", "plain English"
 # A fixed N:M leaves these nothing to share out; of other methods' variants it takes all but what shares out.
 SHARING = ("TAMP", "PerBlock")

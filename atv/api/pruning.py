@@ -21,7 +21,7 @@ from atv.pathways import decouple_target, route
 from atv.patterns import Pattern
 from atv.records.files import require_space, writable
 from atv.records.pruning_report import BOTH, PruningReport
-from atv.refinement import Reconstruction, Refinement
+from atv.refinement import BlockReconstruction, Reconstruction, Refinement
 from atv.selection import TokenSelection
 
 
@@ -125,6 +125,11 @@ def decouple(
     plans = {"text": text.plan(lvlm, chosen), "visual": visual.plan(lvlm, chosen)}
 
     for plan in plans.values():
+        if isinstance(plan.reconstruct, BlockReconstruction):
+            raise ValueError(
+                f"reconstruct: {type(plan.reconstruct).__name__} trains a block as one, and decoupled pathways have "
+                "weights of their own; choose another, such as LeastSquares"
+            )
         if plan.pattern.reroutes:
             raise ValueError(
                 f"pattern: {type(plan.pattern).__name__} sends tokens to other experts, and decoupled pathways share "

@@ -98,10 +98,16 @@ def attention_calls() -> Iterator[AttentionCalls]:
 
 @dataclass
 class Recorded:
-    """What a batch showed at a block: its attention call, and each Linear's output (batch, length, out)."""
+    """What a batch showed at a block: its attention call, and by Linear its output (batch, length, out).
+
+    ``gradients`` (as ``outputs``) and ``sensitivity`` (batch, length) are what a backward pass found, where one was
+    asked for.
+    """
 
     attention: AttentionCall | None = None
     outputs: dict[str, Tensor] = field(default_factory=dict)
+    gradients: dict[str, Tensor] = field(default_factory=dict)
+    sensitivity: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Recorder:

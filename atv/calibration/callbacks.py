@@ -1,7 +1,9 @@
 """What the prediction loop gathers of every block, and what it does when a block was seen by all samples."""
 
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -9,6 +11,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from atv.calibration.block_training import WaitingBlock, trained
 from atv.calibration.fallback import warn_of_starved
 from atv.calibration.inputs import LinearInputs
 from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch
@@ -16,15 +19,16 @@ from atv.calibration.parted_pool import PartedPool
 from atv.calibration.pathway_plan import Plan, StepsTaken
 from atv.calibration.pool import BlockPool, Pool
 from atv.calibration.samples import Sample
-from atv.calibration.sums import SampleSums
+from atv.calibration.sums import MatrixSum, SampleSums
 from atv.model.lvlm import LVLM
 from atv.model.targets import Target
 from atv.records.digests import tensors_digest
 from atv.records.masks import PackedMasks
 from atv.records.pruning_report import BlockReport
 from atv.records.run_folder import SHIFT, FinishedBlock
+from atv.refinement import BlockReconstruction
 from atv.runtime.ranks import agree
-from atv.selection import PartedSelection, SetStatistics, WholeSet
+from atv.selection import PartedSelection, SetStatistics, TokenSelection, WholeSet
 
 
 class BlockCallback(L.Callback, ABC):
@@ -112,6 +116,39 @@ class ActivationNorms(BlockCallback):
         self._sums = [SampleSums() for _ in totals]
 
 
+class RegionalGradients(BlockCallback):
+    """By Linear, the sum over samples of (d||block(x)||_2 / dW)^2, entry by entry: ``squares``, float32 (out, in).
+
+    Of the block that was seen last, where one was.
+    """
+
+    def __init__(self, lvlm: LVLM, targets: Mapping[str, Target]) -> None:
+        self.squares: dict[str, Tensor] = {}
+        self._inside = lvlm.by_block(targets)
+        self._sums: dict[str, MatrixSum] = defaultdict(MatrixSum)
+
+    def observe(self, sample: Sample) -> None:
+        # Gradients are of the norm times the root of as many.
+        count = sample.tokens.output.numel()
+        for name, gradient in sample.gradients.items():
+            inputs = sample.inputs[sample.site_of[name]]
+            assert isinstance(inputs, LinearInputs)
+            product = gradient.float().T @ inputs.values.float()
+            self._sums[name].add(product.double().square_().div_(count))
+
+    def finish(self, block: int) -> None:
+        shapes = {name: target.weight.shape for name, target in self._inside[block].items()}
+        self.squares = {name: self._sums[name].total(*shape).float() for name, shape in shapes.items()}
+        self._sums.clear()
+
+    def into(self, pool: BlockPool, rule: TokenSelection, statistics: SetStatistics) -> BlockPool:
+        """The pool with root mean squares, if there are any: over what its norms are means over, samples or tokens."""
+        over = statistics.samples if rule.average == "samples" else statistics.text_tokens + statistics.visual_tokens
+        found = {name: (squares / over).sqrt() for name, squares in self.squares.items()}
+        known = pool.statistics.items()
+        return replace(pool, statistics={name: replace(each, gradient=found.get(name)) for name, each in known})
+
+
 class Pruning(BlockCallback):
     """Makes each pathway's masks when a block was seen by all samples; ``finished`` is given what the block came to,
     before the next block is reached."""
@@ -124,10 +161,12 @@ class Pruning(BlockCallback):
         finished: Callable[[FinishedBlock], None],
         drift: Drift,
         norms: ActivationNorms,
+        gradients: RegionalGradients,
+        loop: BlockwiseCalibration,
     ) -> None:
-        self.plans, self.finished = plans, finished
+        self.plans, self.finished, self.loop = plans, finished, loop
         self._inside = lvlm.by_block(targets)
-        self.drift, self.norms = drift, norms
+        self.drift, self.norms, self.gradients = drift, norms, gradients
         self._pools = {pathway: _pool(plan) for pathway, plan in plans.items()}
         self._started = perf_counter()
 
@@ -150,10 +189,13 @@ class Pruning(BlockCallback):
                 pool = gathered.finish(statistics, self.norms.halves, dense)
             else:
                 pool = gathered.finish(statistics)
-            pools[pathway] = pool
+            pools[pathway] = pool = self.gradients.into(pool, plan.selection, statistics)
             if missing := dense.keys() - pool.statistics.keys():
                 raise ValueError(f"targets: block {block} never calls {min(missing)}")
             pruned = plan.prune(dense, pool.statistics, taken[pathway])
+            if pruned and isinstance(plan.reconstruct, BlockReconstruction):
+                waiting = WaitingBlock(block, self.loop, self._inside[block])
+                pruned = trained(plan.reconstruct, waiting, dense, pruned, taken[pathway])
             masks[pathway] = PackedMasks({name: made.mask for name, made in pruned.items()})
             changed = {name: made.applied_to(dense[name]) for name, made in pruned.items() if made.weight is not None}
             weights |= {f"{pathway}/{name}": weight for name, weight in changed.items()}

@@ -128,6 +128,7 @@ def _try_selection(rule: TokenSelection) -> None:
         seed=0,
         last_attention=torch.full((length,), 1 / length) if rule.needs_attention else None,
         dense_output=outputs if rule.per_linear else None,
+        output_sensitivity=outputs.square().sum(-1) if rule.needs_sensitivity and rule.per_linear else None,
         ids=position,
         labelled=~visual & (position % 2 == 0) if rule.needs_answers else None,
         calibration_set=whole if rule.needs_whole else None,
@@ -146,5 +147,6 @@ def _weight_and_pool(
 ) -> tuple[Tensor, PoolStatistics]:
     weight, inputs = torch.randn(2, _WIDTH, _WIDTH, generator=torch.Generator().manual_seed(0))
     gram = inputs.double().T @ inputs.double() / len(inputs) if step.needs_gram else None
-    moments = (inputs.double().mean(0), inputs.double().var(0)) if step.needs_moments else (None, None)
-    return weight.to(dtype), PoolStatistics(inputs.square().mean(0).sqrt(), gram, *moments)
+    mean, variance = (inputs.double().mean(0), inputs.double().var(0)) if step.needs_moments else (None, None)
+    gradient = weight.abs() if isinstance(step, Criterion) and step.needs_gradient else None
+    return weight.to(dtype), PoolStatistics(inputs.square().mean(0).sqrt(), gram, mean, variance, gradient=gradient)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from atv.calibration.attention_and_outputs import Recorder
+from atv.calibration.block_gradients import BackwardPass
 from atv.calibration.samples import Sample, samples
 from atv.calibration.suspension import SuspendedForward, doors
 from atv.calibration.waiting import WaitingForward, addresses, held_bytes
@@ -72,7 +73,8 @@ class BlockwiseCalibration(L.LightningModule):
     """Wraps an LVLM; each step takes one waiting forward to its next block and observes it there.
 
     Callbacks receive the step's samples and prune a block once all its batches were seen; the dataloader's index
-    counts from ``first_block``, before which all blocks are finished and have no doors.
+    counts from ``first_block``, before which all blocks are finished and have no doors. ``waiting`` has this rank's
+    forwards by the numbers of their batches.
     """
 
     def __init__(
@@ -83,16 +85,18 @@ class BlockwiseCalibration(L.LightningModule):
         offloaded: OffloadedBlocks | None = None,
         recorder: Recorder | None = None,
         whole: WholeSet | None = None,
+        backward: BackwardPass | None = None,
     ) -> None:
         super().__init__()
         self.lvlm, self.seed, self.first_block = lvlm, seed, first_block
         self.offloaded, self.recorder, self.whole = offloaded, recorder, whole
+        self.backward_pass = backward or BackwardPass()
         if offloaded is None:
             # Lightning moves what it knows of to its device; an offloaded model moves itself.
             self.model = lvlm.model
         self.held_bytes, self.held_tokens = 0, 0
         self._own: set[int] = set()
-        self._waiting: dict[int, WaitingForward] = {}
+        self.waiting: dict[int, WaitingForward] = {}
 
     def on_predict_start(self) -> None:
         # Once, and only now: Lightning has moved the model to its device.
@@ -104,12 +108,15 @@ class BlockwiseCalibration(L.LightningModule):
             self.offloaded.bring(block)
         if batch is None:
             return []
-        waiting = self._waiting.get(batch.number) or self._start(batch)
+        waiting = self.waiting.get(batch.number) or self._start(batch)
         waiting.unpark()
         arrival = waiting.forward.advance(block)
         if arrival is None:
             return []
         masks, first = (waiting.visual, waiting.valid), batch.first_sample
+        linears = {name: self.lvlm.linears[name] for name in arrival.recording.site_of if name in self.lvlm.linears}
+        drawn = [(self.seed, block, first + row) for row in range(len(waiting.valid))]
+        self.backward_pass(arrival, self.lvlm.blocks[block], linears, waiting.valid, drawn)
         seen = list(samples(arrival, *masks, first, self.seed, waiting.ids, waiting.answer, self.whole))
         if batch.inputs is not None:
             self.held_bytes += held_bytes(waiting.forward, self._own)
@@ -122,15 +129,15 @@ class BlockwiseCalibration(L.LightningModule):
     ) -> None:
         # After the callbacks, whose samples are views of the hidden state.
         if batch is not None and self.offloaded is not None:
-            self._waiting[batch.number].park(self.offloaded.waiting_file(batch.number))
+            self.waiting[batch.number].park(self.offloaded.waiting_file(batch.number))
 
     def _start(self, batch: CalibrationBatch) -> WaitingForward:
         assert batch.inputs is not None
         forward, inputs = SuspendedForward(self.lvlm.model, batch.inputs), batch.inputs
-        self._waiting[batch.number] = WaitingForward(
+        self.waiting[batch.number] = WaitingForward(
             forward, self.lvlm.visual(inputs), self.lvlm.valid(inputs), inputs["input_ids"], batch.answer
         )
-        return self._waiting[batch.number]
+        return self.waiting[batch.number]
 
     def run(
         self, trainer: L.Trainer, batches: Sequence[CalibrationBatch], targets: Mapping[str, Target], propagate: bool
@@ -144,6 +151,6 @@ class BlockwiseCalibration(L.LightningModule):
                 given = loaders(padded(batches, trainer), left)
                 trainer.predict(self, given, return_predictions=False)
         finally:
-            for waiting in self._waiting.values():
+            for waiting in self.waiting.values():
                 waiting.close()
-            self._waiting.clear()
+            self.waiting.clear()

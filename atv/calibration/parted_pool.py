@@ -40,6 +40,8 @@ class PartedPool:
         """
         pools = [pool.finish(statistics) for pool in self._pools]
         called = {name: weight for name, weight in weights.items() if name in pools[0].site_of}
+        if not called:
+            return BlockPool({}, 0, 0, {})
         trial = HeldOut(self.plan, halves, pools[0].site_of, called)
         block = ObservedBlock(tuple(called), statistics, trial.lost, self.plan.measured)
         chosen = self._checked(self.rule.weigh(block), called)

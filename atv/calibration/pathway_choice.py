@@ -60,7 +60,7 @@ class Pathway:
         )
         dtype = next((target.weight.dtype for target in targets.values()), torch.float32)
         check_contracts(plan.selection, plan.criterion, plan.pattern, plan.allocation, dtype)
-        check_steps(plan.following, dtype)
+        check_steps(plan.following if plan.reconstruct is None else (*plan.refine, plan.reconstruct), dtype)
         plan.check(lvlm, targets)
         return plan if plan.allocation.needs_dense else plan.allotted(targets, dense_statistics(lvlm, targets))
 

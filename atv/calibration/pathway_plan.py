@@ -14,7 +14,7 @@ from atv.model.lvlm import LVLM
 from atv.model.targets import Target
 from atv.patterns import Pattern
 from atv.plugins import ContractError
-from atv.refinement import Reconstruction, Refinement
+from atv.refinement import BlockReconstruction, Reconstruction, Refinement
 from atv.runtime.timing import now
 from atv.selection import PartedSelection, TokenSelection
 
@@ -95,11 +95,17 @@ class Plan:
                 f"refine: {type(self.refine[0]).__name__} moves zeros, and {type(self.criterion).__name__} updates "
                 "kept weights for where they were; choose a reconstruct as well, such as LeastSquares"
             )
+        if self.pattern.by_block and isinstance(self.reconstruct, BlockReconstruction):
+            raise ValueError(
+                f"reconstruct: {type(self.reconstruct).__name__} trains what is left of a block, and under the pattern "
+                f"{pattern} nothing is, or all; choose another pattern"
+            )
 
     @property
     def following(self) -> tuple[Refinement | Reconstruction, ...]:
-        """The steps after the criterion, in order."""
-        return self.refine if self.reconstruct is None else (*self.refine, self.reconstruct)
+        """The steps after the criterion that take each Linear by itself, in order."""
+        step = self.reconstruct.first if isinstance(self.reconstruct, BlockReconstruction) else self.reconstruct
+        return self.refine if step is None else (*self.refine, step)
 
     @property
     def needs_gram(self) -> bool:
@@ -148,8 +154,10 @@ class Plan:
         if self.selection.per_linear or isinstance(self.selection, PartedSelection):
             return f"selection: {type(self.selection).__name__}"
         for step in (self.criterion, *self.following):
-            if step.needs_gram or step.needs_moments:
+            if step.needs_gram or step.needs_moments or (step is self.criterion and self.criterion.needs_gradient):
                 return f"{_option(step)}: {type(step).__name__}"
+        if isinstance(self.reconstruct, BlockReconstruction):
+            return f"reconstruct: {type(self.reconstruct).__name__}"
         return f"allocation: {type(self.allocation).__name__}" if self.allocation.needs_dense else None
 
     def allotted(self, targets: Mapping[str, Target], dense: DenseStatistics) -> "Plan":

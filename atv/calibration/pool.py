@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from atv.calibration.contracts import check_weights
 from atv.calibration.fallback import experts_seen, with_fallback
 from atv.calibration.inputs import ExpertInputs, LinearInputs, SiteInputs
 from atv.calibration.samples import Sample
-from atv.calibration.sums import GramSum, SampleSums
+from atv.calibration.sums import MatrixSum, SampleSums, weighted_gram
 from atv.criteria import PoolStatistics
 from atv.model.experts import LAST, expert_name
 from atv.runtime.ranks import gathered
@@ -63,7 +63,7 @@ class Pool:
     def _clear(self) -> None:
         self._squares, self._counts, self._routed = SampleSums(), SampleSums(), SampleSums()
         self._sums = SampleSums()
-        self._grams: dict[str, GramSum] = defaultdict(GramSum)
+        self._grams: dict[str, MatrixSum] = defaultdict(MatrixSum)
         self._undecided: list[_Undecided] = []
         self._key_of: dict[str, str] = {}
 
@@ -97,7 +97,9 @@ class Pool:
         by_target = self._statistics(counts, experts, statistics.samples)
         # A rank without samples has seen no target called.
         key_of = {name: key for by_name in gathered(self._key_of) for name, key in by_name.items()}
-        text, visual, _ = (round(count) for count in torch.stack(list(counts.values())).mean(0).tolist())
+        # A rule that is asked for every Linear has seen nothing of a block without any.
+        seen = torch.stack(list(counts.values())) if counts else torch.zeros(1, 3)
+        text, visual, _ = (round(count) for count in seen.mean(0).tolist())
         layers = {site.rpartition(".")[0]: experts_seen(tokens) for site, tokens in experts.items()}
         self._clear()
         return BlockPool({name: by_target[key] for name, key in key_of.items()}, text, visual, layers, key_of)
@@ -120,7 +122,7 @@ class Pool:
                     for (name, norm), added in zip(norms.items(), adds, strict=True)
                 }
             else:
-                gram = self._grams[key].total(len(mean)) / weight if self.gram else None
+                gram = self._grams[key].total(len(mean), len(mean)) / weight if self.gram else None
                 average = sums[key] / weight if key in sums else None
                 variance = None if average is None else (squares / weight - average.square()).clamp(min=0)
                 by_key[key] = PoolStatistics(mean.sqrt().float(), gram, average, variance)
@@ -132,8 +134,7 @@ class Pool:
             yield "", sample.tokens, sample.inputs
             return
         for name, site in sample.site_of.items():
-            seen = replace(sample.tokens, linear=name, dense_output=sample.outputs[name])
-            yield name, seen, {name: sample.inputs[site]}
+            yield name, sample.at(name), {name: sample.inputs[site]}
 
     def _add(self, sample: int, inputs: Mapping[str, SiteInputs], weights: Tensor) -> None:
         for key, values in inputs.items():
@@ -144,7 +145,7 @@ class Pool:
                     self._sums.add(key, sample, values.saliency_sums(weights))
             elif isinstance(values, LinearInputs):
                 if self.gram:
-                    self._grams[key].add(values.values, weights)
+                    self._grams[key].add(weighted_gram(values.values, weights))
                 if self.moments:
                     self._sums.add(key, sample, weights.float() @ values.values.float())
 

@@ -8,7 +8,8 @@ import lightning as L
 from transformers import PreTrainedModel
 
 from atv.calibration.attention_and_outputs import Recorder
-from atv.calibration.callbacks import ActivationNorms, Drift, Pruning
+from atv.calibration.block_gradients import BackwardPass
+from atv.calibration.callbacks import ActivationNorms, Drift, Pruning, RegionalGradients
 from atv.calibration.dense_pass import allotted
 from atv.calibration.finished_blocks import FinishedBlocks, Install, begun
 from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch, number
@@ -87,11 +88,16 @@ def _calibrate(
     if job.propagate:
         finished.reinstall(earlier)
     drift, norms = Drift(whole), ActivationNorms(whole)
-    pruning = Pruning(job.lvlm, job.targets, plans, finished.add, drift, norms)
-    recorder = Recorder(job.lvlm, [plan.selection for plan in plans.values()])
-    loop = BlockwiseCalibration(job.lvlm, job.seed, len(earlier), finished.offloaded, recorder, whole)
+    rules = [plan.selection for plan in plans.values()]
+    backward = BackwardPass(
+        any(plan.criterion.needs_gradient for plan in plans.values()), any(rule.needs_sensitivity for rule in rules)
+    )
+    recorder = Recorder(job.lvlm, rules)
+    loop = BlockwiseCalibration(job.lvlm, job.seed, len(earlier), finished.offloaded, recorder, whole, backward)
+    gradients = RegionalGradients(job.lvlm, job.targets)
+    pruning = Pruning(job.lvlm, job.targets, plans, finished.add, drift, norms, gradients, loop)
     stop = Preemption(len(batches), kept=finished.folder is not None)
-    with running(trainer, drift, norms, pruning, stop):
+    with running(trainer, drift, norms, *([gradients] if backward.norm else []), pruning, stop):
         loop.run(trainer, batches, job.targets, job.propagate)
     if not job.propagate:
         finished.reinstall(earlier)

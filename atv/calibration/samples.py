@@ -1,7 +1,7 @@
 """An arrived batch taken apart into its samples, padding left behind."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -16,13 +16,21 @@ from atv.selection import Tokens, WholeSet
 class Sample:
     """One sample at one block: its tokens, what they bring to each site, and the site of each target.
 
-    ``outputs`` is what the dense Linears make of the tokens, by Linear (n, out), where a rule asked for it.
+    By Linear, where it was asked for: ``outputs``, what the dense one makes of the tokens (n, out); ``gradients``, how
+    the norm of the block's output moves with that (n, out); ``sensitivity``, of each token (n,).
     """
 
     tokens: Tokens
     inputs: dict[str, SiteInputs]
     site_of: dict[str, str]
     outputs: dict[str, Tensor] = field(default_factory=dict)
+    gradients: dict[str, Tensor] = field(default_factory=dict)
+    sensitivity: dict[str, Tensor] = field(default_factory=dict)
+
+    def at(self, linear: str) -> Tokens:
+        """The tokens as a rule sees them that is asked for every Linear by itself."""
+        moved = self.sensitivity.get(linear)
+        return replace(self.tokens, linear=linear, dense_output=self.outputs[linear], output_sensitivity=moved)
 
 
 def samples(
@@ -66,8 +74,12 @@ def samples(
             site: LinearInputs(x.reshape(*valid.shape, x.shape[-1])[row][unpadded]) for site, x in noted.sites.items()
         }
         inputs.update({site: _routed(x, valid, row) for site, x in noted.routed.items()})
-        outputs = {name: x.reshape(*valid.shape, x.shape[-1])[row][unpadded] for name, x in recorded.outputs.items()}
-        yield Sample(tokens, inputs, noted.site_of, outputs)
+        outputs, gradients = (
+            {name: x.reshape(*valid.shape, x.shape[-1])[row][unpadded] for name, x in by_linear.items()}
+            for by_linear in (recorded.outputs, recorded.gradients)
+        )
+        sensitivity = {name: moved[row][unpadded] for name, moved in recorded.sensitivity.items()}
+        yield Sample(tokens, inputs, noted.site_of, outputs, gradients, sensitivity)
 
 
 def _routed(inputs: RoutedInputs, valid: Tensor, row: int) -> ExpertInputs:

@@ -14,6 +14,7 @@ from typing import Any
 import greenlet
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from atv.calibration.attention_and_outputs import Recorded, Recorder
 from atv.calibration.recording import Recording, recording
@@ -28,7 +29,7 @@ class Arrival:
 
     ``input`` and ``output`` are (batch, length, hidden), where a decoder has several residual streams (batch, length,
     streams x width); ``waiting`` is the input as the forward holds it. ``recorded`` is what selection rules asked for
-    besides.
+    besides; ``again`` runs the block once more on what it was given, as often as wanted.
     """
 
     block: int
@@ -37,6 +38,7 @@ class Arrival:
     recording: Recording
     recorded: Recorded = field(default_factory=Recorded)
     waiting: Tensor | None = None
+    again: Callable[[], Tensor] | None = None
 
 
 class _Forward(greenlet.greenlet):
@@ -45,6 +47,7 @@ class _Forward(greenlet.greenlet):
     shape: torch.Size
     wanted = 0
     arrival: Arrival | None = None
+    again: Callable[[], Tensor] | None = None
 
 
 class SuspendedForward:
@@ -70,6 +73,11 @@ class SuspendedForward:
         if arrival is not None and arrival.block != block:
             raise RuntimeError(f"the model's forward came to block {arrival.block} in place of {block}")
         return arrival
+
+    @property
+    def again(self) -> Callable[[], Tensor] | None:
+        """Runs the block that the forward waits at once more, as it is by then; None where it waits before none."""
+        return self._greenlet.again
 
     def frames(self) -> Iterator[FrameType]:
         """The frames of the forward while it waits, innermost first."""
@@ -124,26 +132,37 @@ def _door(
     kind = (type(block).__name__, *(name for name, _ in block.named_children()))
 
     def observed(shape: torch.Size, *args: Any, **kwargs: Any) -> tuple[Arrival, Any]:
+        def again() -> Tensor:
+            given, named = tree_map(_ordinary, (args, kwargs))
+            return token_states(first_output(forward(*given, **named)), shape, f"{kind[0]} {index}")
+
         hidden = args[0] if args else kwargs["hidden_states"]
         entered = token_states(hidden, shape, f"{kind[0]} {index}")
         with recording(targets, shape.numel(), kwargs) as noted, recorder(index, targets) as recorded:
             result = forward(*args, **kwargs)
         output = token_states(first_output(result), shape, f"{kind[0]} {index}")
         if propagate and kind not in repeatable:
-            again = token_states(first_output(forward(*args, **kwargs)), shape, f"{kind[0]} {index}")
-            _check_again(f"{kind[0]} {index}", output, again)
+            _check_again(f"{kind[0]} {index}", output, again())
             repeatable.add(kind)
-        return Arrival(index, entered, output, noted, recorded, hidden), None if propagate else result
+        arrival = Arrival(index, entered, output, noted, recorded, hidden, again)
+        return arrival, None if propagate else result
 
     def door(*args: Any, **kwargs: Any) -> Any:
         here = greenlet.getcurrent()
         while here.wanted < index:
             here.parent.switch()
         here.arrival, dense = observed(here.shape, *args, **kwargs)
+        here.again = here.arrival.again
         here.parent.switch()
+        here.again = None
         return forward(*args, **kwargs) if propagate else dense
 
     return door
+
+
+def _ordinary(value: Any) -> Any:
+    """A tensor that backward passes may keep, where a trainer has made it in inference mode."""
+    return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
 
 
 def token_states(hidden: Tensor, shape: torch.Size, block: str) -> Tensor:

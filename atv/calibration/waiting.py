@@ -1,5 +1,7 @@
 """Forwards that wait at a door: what they hold, and where it may wait."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +35,18 @@ class WaitingForward:
             self.parked.restore()
         self.hidden = self.parked = None
 
+    @contextmanager
+    def awake(self) -> Iterator[None]:
+        """Has the hidden state on its device meanwhile."""
+        parked, self.parked = self.parked, None
+        if parked is not None:
+            parked.restore()
+        try:
+            yield
+        finally:
+            if parked is not None:
+                self.park(parked.file)
+
     def close(self) -> None:
         """Ends the forward where it waits."""
         self.forward.close()
@@ -47,7 +61,7 @@ class Parked:
     """
 
     def __init__(self, tensor: Tensor, file: Path | None) -> None:
-        self._storage, self._file = tensor.untyped_storage(), file
+        self._storage, self.file = tensor.untyped_storage(), file
         self._size = self._storage.nbytes()
         content = _bytes(self._storage)
         self._content = content.cpu() if file is None else None
@@ -64,11 +78,11 @@ class Parked:
 
     def forget(self) -> None:
         """Removes the file that holds the memory, if there is one."""
-        if self._file is not None:
-            self._file.unlink(missing_ok=True)
+        if self.file is not None:
+            self.file.unlink(missing_ok=True)
 
     def _mapped(self) -> Tensor:
-        return torch.from_file(str(self._file), shared=True, size=self._size, dtype=torch.uint8)
+        return torch.from_file(str(self.file), shared=True, size=self._size, dtype=torch.uint8)
 
 
 def addresses(model: nn.Module) -> set[int]:

@@ -12,6 +12,7 @@ from atv.criteria.reap import REAP
 from atv.criteria.ria import RIA
 from atv.criteria.sparsegpt import SparseGPT
 from atv.criteria.wanda import Wanda
+from atv.criteria.wanda_plus_plus import WandaPlusPlus
 
 __all__ = [
     "ADMM",
@@ -25,4 +26,5 @@ __all__ = [
     "Pruned",
     "SparseGPT",
     "Wanda",
+    "WandaPlusPlus",
 ]

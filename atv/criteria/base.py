@@ -21,7 +21,8 @@ class PoolStatistics:
     what follows it, says ``needs_gram``. ``mean`` and ``variance`` of each channel over the pool's tokens are float64
     (in,); None unless one says ``needs_moments``. ``saliency`` is, of an expert's last projection, the mean over the
     pool's tokens that the expert is given of its gate times the norm of its output; None unless one says
-    ``needs_saliency``.
+    ``needs_saliency``. ``gradient`` is the root mean square over samples of d||block(x)||_2 / dW, of all tokens,
+    float32 (out, in); None unless one says ``needs_gradient``.
     """
 
     norm: Tensor
@@ -29,6 +30,7 @@ class PoolStatistics:
     mean: Tensor | None = None
     variance: Tensor | None = None
     saliency: float | None = None
+    gradient: Tensor | None = None
 
     @classmethod
     def mixed(cls, parts: Sequence["PoolStatistics"], weights: Sequence[float]) -> Self:
@@ -73,9 +75,9 @@ class PoolStatistics:
         return size(weight - updated) / whole if whole > 0 else 0.0
 
     def divided(self, scale: Tensor) -> Self:
-        """Of channels that are divided by ``scale`` (in,); their moments are left out."""
+        """Of channels that are divided by ``scale`` (in,); their moments and gradients are left out."""
         gram = None if self.gram is None else self.gram / scale.to(self.gram) / scale.to(self.gram)[:, None]
-        return replace(self, norm=self.norm / scale.to(self.norm), gram=gram, mean=None, variance=None)
+        return replace(self, norm=self.norm / scale.to(self.norm), gram=gram, mean=None, variance=None, gradient=None)
 
     def moments(self, asked_by: str) -> tuple[Tensor, Tensor]:
         """Mean and variance of each channel, float64 (in,).
@@ -86,6 +88,16 @@ class PoolStatistics:
         if self.mean is None or self.variance is None:
             raise ValueError(f"{asked_by} needs means of the pool, and these statistics hold none")
         return self.mean, self.variance
+
+    def regional_gradient(self, asked_by: str) -> Tensor:
+        """The gradient, float32 (out, in).
+
+        Raises:
+            ValueError: naming the class that asks, where it was not gathered.
+        """
+        if self.gradient is None:
+            raise ValueError(f"criterion: {asked_by} needs gradients of the block, and these statistics hold none")
+        return self.gradient
 
 
 @dataclass(frozen=True)
@@ -109,6 +121,7 @@ class Criterion(Plugin, ABC):
     needs_gram: bool = False
     needs_moments: bool = False
     needs_saliency: bool = False
+    needs_gradient: bool = False
 
     @property
     def updates_weights(self) -> bool:

@@ -1,7 +1,7 @@
 """Callbacks that look on while a model is calibrated: what a rule picks of one sample, and norms by channel."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -64,7 +64,7 @@ class SampleTokens(BlockCallback):
         if self.selection.per_linear:
             if (name := self.linears.get(tokens.block, "")) not in sample.outputs:
                 return
-            tokens = replace(tokens, linear=name, dense_output=sample.outputs[name])
+            tokens = sample.at(name)
         parts = torch.stack([rule.select(tokens) for rule in self._rules])
         noted = (tokens.visual, tokens.drift, parts, self.selection.candidates(tokens))
         self._here = SampleBlock(*(values.detach().cpu().clone() for values in noted))

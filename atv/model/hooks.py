@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -23,3 +24,26 @@ def watching(linears: Mapping[str, nn.Linear], see: Callable[[str, Tensor, Tenso
         for name, linear in linears.items():
             hooks.enter_context(linear.register_forward_hook(hook(name)))
         yield
+
+
+@contextmanager
+def differentiable_outputs(root: nn.Module, modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """The outputs of ``root``'s modules by name, in the order of their calls, with gradients; its weights have none."""
+    seen: dict[str, Tensor] = {}
+
+    def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            made = first_output(output)
+            # The first output is made of no gradient at all, and begins the graph.
+            seen[name] = made if made.requires_grad else made.requires_grad_()
+
+        return hook
+
+    learned = [parameter for parameter in root.parameters() if parameter.requires_grad]
+    with ExitStack() as undo, torch.inference_mode(False), torch.enable_grad():
+        for parameter in learned:
+            undo.callback(parameter.requires_grad_, True)
+            parameter.requires_grad_(False)
+        for name, module in modules.items():
+            undo.enter_context(module.register_forward_hook(note(name)))
+        yield seen

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from atv.calibration.attention_and_outputs import Recorder
+from atv.calibration.block_gradients import BackwardPass
 from atv.calibration.callbacks import BlockCallback, Drift
 from atv.calibration.loop import BlockwiseCalibration, number
 from atv.calibration.pool import Pool
@@ -107,7 +108,8 @@ def quantize_blocks(
     whole = whole_set(lvlm, numbered, [plan.selection])
     drift = Drift(whole)
     rounding = _Rounding(lvlm, plan, found, drift, finished)
-    loop = BlockwiseCalibration(lvlm, plan.seed, len(earlier), offloaded, Recorder(lvlm, [plan.selection]), whole)
+    recorder, backward = Recorder(lvlm, [plan.selection]), BackwardPass(sensitivity=plan.selection.needs_sensitivity)
+    loop = BlockwiseCalibration(lvlm, plan.seed, len(earlier), offloaded, recorder, whole, backward)
     with running(trainer, drift, rounding, Preemption(len(numbered), kept=folder is not None)):
         loop.run(trainer, numbered, plan.targets, propagate=True)
     return outcome

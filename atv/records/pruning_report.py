@@ -29,9 +29,11 @@ class BlockReport:
     modality and site (the first Linear that reads an input); ``seconds`` is wall-clock time; ``experts`` has,
     by pathway and layer of experts, the pool's ``tokens`` that each expert was given, and which experts were
     ``starved``: given too few for statistics of their own; ``step_seconds`` has, by pathway, those of the criterion
-    and of what followed it (refine, reconstruct; "refine 1", "refine 2" where there are several), which are a part of
-    ``seconds``; ``step_errors``, likewise, the share of a Linear's squared output over the pool that is lost after the
-    step, mean over the block's Linears: only where something followed the criterion and X^T X was gathered;
+    and of what followed it (refine, reconstruct, train; "refine 1", "refine 2" where there are several), which are a
+    part of ``seconds``; ``step_errors``, likewise, the share of a Linear's squared output over the pool that is lost
+    after the step, mean over the block's Linears: only where something followed the criterion and X^T X was gathered;
+    of a block that was trained also "block" and "trained block", the share of its own output that is lost before and
+    after;
     ``pool_weights``, by pathway, the weights that a rule of several parts gave them, mean over the block's Linears.
     """
 

@@ -14,6 +14,7 @@ from atv.selection.parts import ObservedBlock, PartedSelection
 from atv.selection.pools import AllTokens, TextOnly, VisualOnly
 from atv.selection.random import RandomVisual
 from atv.selection.ranking import VisualRanking
+from atv.selection.sensitivity import TokenSensitivity
 from atv.selection.text_fraction import TextFraction
 from atv.selection.weighted import WeightedPools
 
@@ -32,6 +33,7 @@ __all__ = [
     "TextFraction",
     "TextOnly",
     "TokenSelection",
+    "TokenSensitivity",
     "Tokens",
     "VisualOnly",
     "VisualRanking",

@@ -54,9 +54,10 @@ class Tokens:
     ``visual`` is bool (n,); ``position`` counts from 0 (n,); ``input`` is the block's input (n, hidden) in the
     model's dtype; ``output`` the dense block's output, likewise; ``sample`` is the sample's index in the whole
     calibration set, whatever batch or rank it came from. ``last_attention`` (float32, n) is there for rules with
-    ``needs_attention``; ``linear`` and ``dense_output`` (n, out) for rules that are ``per_linear``; ``labelled`` (bool,
-    n) for those with ``needs_answers`` and ``calibration_set`` for those with ``needs_whole``. ``ids`` are the tokens'
-    numbers in the vocabulary, int64 (n,).
+    ``needs_attention``; ``linear`` and ``dense_output`` (n, out) for rules that are ``per_linear``, and with them
+    ``output_sensitivity`` (float32, n) for those with ``needs_sensitivity``; ``labelled`` (bool, n) for those with
+    ``needs_answers`` and ``calibration_set`` for those with ``needs_whole``. ``ids`` are the tokens' numbers in the
+    vocabulary, int64 (n,).
     """
 
     visual: Tensor
@@ -72,6 +73,7 @@ class Tokens:
     ids: Tensor | None = None
     labelled: Tensor | None = None
     calibration_set: WholeSet | None = None
+    output_sensitivity: Tensor | None = None
 
     @property
     def attention(self) -> Tensor:
@@ -94,6 +96,24 @@ class Tokens:
         if self.dense_output is None:
             raise ContractError("selection: a rule that reads tokens.linear_output must say per_linear = True")
         return self.dense_output
+
+    @property
+    def sensitivity(self) -> Tensor:
+        """How much the block's output moves with what the Linear called ``linear`` makes of each token: float32 (n,).
+
+        The squared length of what ``u`` becomes by one backward pass from the block's output to the Linear's; ``u`` is
+        1 or -1 at every token and channel, a product of signs of tokens and of channels that are drawn from the run's
+        seed, the block and the sample. Over such draws it has the mean ||d block(x) / d output_t||^2, all entries
+        squared and summed.
+
+        Raises:
+            ContractError: for a rule that did not ask for it.
+        """
+        if self.output_sensitivity is None:
+            raise ContractError(
+                "selection: a rule that reads tokens.sensitivity must say needs_sensitivity and per_linear = True"
+            )
+        return self.output_sensitivity
 
     @property
     def answer(self) -> Tensor:
@@ -162,7 +182,8 @@ class TokenSelection(Plugin, ABC):
     What a rule needs beyond the tokens it says by attributes; nothing is recorded for others. A rule with
     ``needs_attention`` reads ``tokens.attention``, one with ``needs_answers`` reads ``tokens.answer``, one with
     ``needs_whole`` reads ``tokens.whole``, the tokens of all samples; one that is ``per_linear`` is asked for every
-    Linear by itself and reads ``tokens.linear`` and ``tokens.linear_output``. Squared norms are averaged over samples
+    Linear by itself and reads ``tokens.linear`` and ``tokens.linear_output``, and with ``needs_sensitivity``
+    ``tokens.sensitivity``, which costs a forward and a backward of each block. Squared norms are averaged over samples
     or tokens (their weights' sum) as ``average`` says, which moves only what compares Linears with one another.
     """
 
@@ -170,6 +191,7 @@ class TokenSelection(Plugin, ABC):
     needs_answers: bool = False
     needs_whole: bool = False
     per_linear: bool = False
+    needs_sensitivity: bool = False
     average: Literal["samples", "tokens"] = "samples"
 
     @abstractmethod

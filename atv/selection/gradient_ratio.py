@@ -1,17 +1,15 @@
 """Visual tokens weighed by how much the loss feels them."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from statistics import median
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atv.model.dense_batch import DenseBatch
-from atv.model.hooks import first_output
+from atv.model.hooks import differentiable_outputs
 from atv.selection.parts import ObservedBlock, PartedSelection
 
 
@@ -46,7 +44,8 @@ class GradientRatio(PartedSelection):
         answer = batch.answer & batch.valid
         kinds = torch.stack([batch.visual, answer])
         counts = kinds.sum(-1)
-        with _outputs(model, {_holder(name) for name in linears}) as seen, torch.enable_grad():
+        holders = {name: model.get_submodule(name) for name in map(_holder, linears)}
+        with differentiable_outputs(model, holders) as seen:
             logits = model(**batch.inputs, use_cache=False).logits
             loss = answers_loss(logits, batch.inputs["input_ids"], answer)
             gradients = dict(zip(seen, torch.autograd.grad(loss, list(seen.values())), strict=True))
@@ -89,26 +88,3 @@ def _ratio(name: str, sums: Tensor) -> float:
     if answer == 0:
         raise ValueError(f"selection: GradientRatio found no gradient of answer tokens at {name} to compare with")
     return (visual / with_visual) / (answer / with_answer)
-
-
-@contextmanager
-def _outputs(model: nn.Module, names: set[str]) -> Iterator[dict[str, Tensor]]:
-    """The outputs of modules by name, with gradients, while weights have none."""
-    seen: dict[str, Tensor] = {}
-
-    def note(name: str) -> Any:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
-            made = first_output(output)
-            # The first output is made of no gradient at all, and begins the graph.
-            seen[name] = made if made.requires_grad else made.requires_grad_()
-
-        return hook
-
-    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    with ExitStack() as undo, torch.inference_mode(False):
-        for parameter in learned:
-            undo.callback(parameter.requires_grad_, True)
-            parameter.requires_grad_(False)
-        for name in names:
-            undo.enter_context(model.get_submodule(name).register_forward_hook(note(name)))
-        yield seen

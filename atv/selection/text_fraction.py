@@ -28,7 +28,7 @@ class TextFraction(TokenSelection):
         self.fraction, self.rule = fraction, rule or DriftTopK()
         self.needs_attention, self.per_linear = self.rule.needs_attention, self.rule.per_linear
         self.needs_answers, self.needs_whole = self.rule.needs_answers, self.rule.needs_whole
-        self.average = self.rule.average
+        self.needs_sensitivity, self.average = self.rule.needs_sensitivity, self.rule.average
 
     def select(self, tokens: Tokens) -> Tensor:
         return self.rule.select(tokens) * (tokens.visual | self._drawn(tokens))

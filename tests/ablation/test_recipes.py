@@ -56,7 +56,7 @@ def test_every_method_gets_as_many_cells_of_the_search_and_half_go_on(stages):
     assert [cell.labels["method"] for cell in dense] == ["dense"] and len(rungs) == 3
     for rung, count, suite in zip(rungs, (8, 4, 2), ("first", "second", "third"), strict=True):
         by_method = Counter(cell.labels["method"] for cell in rung)
-        assert by_method.pop("dense") == 1 and set(by_method.values()) == {count} and len(by_method) == 9
+        assert by_method.pop("dense") == 1 and set(by_method.values()) == {count} and len(by_method) == 10
         assert {cell.suite for cell in rung} == {suite}
         assert {cell.seed for cell in rung if cell.pathways}.isdisjoint(range(10))
         # Each method sees both kinds of data.
@@ -84,10 +84,10 @@ def test_tables_and_findings_are_of_test_alone(recipes, stages):
     atv = table[(table["method"] == "ATV") & (table["task"] == "average")]
     assert set(atv["kept on dev"]) == {70.0} and set(atv["retention"]) == {40.0} and set(atv["pruned in s"]) == {3.0}
     findings = recipes.findings(results)
-    assert len({each.claim for each in findings}) == len(findings) == 3 * 7 + 5 + 4 * 2 + 2
-    tasks, costs = findings[:-2], findings[-2:]
+    assert len({each.claim for each in findings}) == len(findings) == 3 * 7 + 5 + 4 * 2 + 4 * 3 + 3
+    tasks, costs = findings[:-3], findings[-3:]
     assert {each.verdict for each in tasks} == {"practically equal"}
-    assert [(each.bound, each.ours.value) for each in costs] == [(0.5, 0.75), (pytest.approx(1 / 1.1), 1.0)]
+    assert [(each.bound, each.ours.value) for each in costs] == [(0.5, 0.75), (pytest.approx(1 / 1.1), 1.0), (0.5, 1.0)]
     assert recipes.figure(table, results)
 
 
@@ -101,13 +101,13 @@ def test_plain_english_counts_where_it_is_read(recipes, stages):
     gap = again.english({"method": "update", "setting": "50%", "asked": "test"}, {"method": "ATV", "setting": "50%"})
     assert gap.value == pytest.approx(((80 - 50) + (100 * 20 / 26 - 100 * 20 / 41)) / 2)
     claims = [each.claim for each in recipes.findings(again)]
-    assert "At 50%, the recipe 'update' keeps more of plain English than ATV." in claims and len(claims) == 70
+    assert "At 50%, the recipe 'update' keeps more of plain English than ATV." in claims and len(claims) == 95
 
 
 @pytest.mark.parametrize("setting", ["50%", "4:8"])
 def test_every_variant_can_be_pruned_by(recipes, llava, setting):
     lvlm = LVLM.of(llava)
-    for method in ("update", "masks", "ATV", "Wanda", "SparseGPT", "AMIA", "RIA", "TAMP", "PerBlock"):
+    for method in ("update", "masks", "measured", "ATV", "Wanda", "SparseGPT", "AMIA", "RIA", "TAMP", "PerBlock"):
         if setting == "4:8" and method in ("TAMP", "PerBlock"):
             continue
         for variant in recipes.standing(method, 0, None):

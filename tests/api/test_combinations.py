@@ -31,6 +31,7 @@ RULES = ("AllTokens", "TextOnly", "VisualOnly", "RandomVisual", "DriftTopK", "At
 RULES += ("WeightedPools",)
 SELECTIONS = {rule: getattr(atv, rule) for rule in RULES} | {"TextFraction": lambda: atv.TextFraction(0.6)}
 CRITERIA = {name: getattr(atv, name) for name in ("Magnitude", "Wanda", "RIA", "SparseGPT", "ADMM", "ALPS")}
+CRITERIA |= {"WandaPlusPlus": atv.WandaPlusPlus}
 PATTERNS = {
     "Unstructured": atv.Unstructured,
     "PerLayer": atv.PerLayer,
@@ -116,7 +117,14 @@ def test_all_others_are_refused(llava, batches):
 
 @pytest.mark.parametrize(
     ("part", "choice"),
-    [("selection", "AMIA"), ("criterion", "SparseGPT"), ("allocation", "OWL"), ("allocation", "DAS")],
+    [
+        ("selection", "AMIA"),
+        ("selection", "TokenSensitivity"),
+        ("criterion", "SparseGPT"),
+        ("criterion", "WandaPlusPlus"),
+        ("allocation", "OWL"),
+        ("allocation", "DAS"),
+    ],
 )
 def test_what_knows_linears_alone_is_refused_where_there_are_experts(part, choice, batches):
     model = moe_llava("qwen3_moe")

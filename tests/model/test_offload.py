@@ -20,6 +20,7 @@ OPTIONS = [
     {"refine": "SparseSwaps", "reconstruct": "LeastSquares", "selection": "WeightedPools"},
     {"allocation": "OWL", "pattern": "PerBlock"},
     {"allocation": "DAS", "selection": "AMIA"},
+    {"criterion": "WandaPlusPlus", "selection": "TokenSensitivity", "reconstruct": "BlockReconstruction"},
 ]
 
 

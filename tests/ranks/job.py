@@ -64,6 +64,16 @@ def main(ranks, folder, rank=None, how=None):
             atv.prune(model, many, selection="BalancedPools", refine=["DSnoT", "SparseSwaps"], trainer=trainer).masks
         ),
         "gradients": lambda model: atv.prune(model, labelled, selection="GradientRatio", trainer=trainer).masks,
+        "trained": lambda model: (
+            atv.prune(
+                model,
+                many,
+                selection="TokenSensitivity",
+                criterion="WandaPlusPlus",
+                reconstruct=atv.BlockReconstruction(rate=1e-3),
+                trainer=trainer,
+            ).masks
+        ),
         "refined": lambda model: (
             atv.prune(
                 model,
