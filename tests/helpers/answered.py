@@ -57,8 +57,10 @@ def benchmark_folder(folder, say, data, *names, **how):
     rows = {}
     for name in names:
         loaded = load_benchmark(name, data)
-        write_answers(folder / name / "answers.jsonl", answers([each.question for each in loaded.questions], say))
-        rows[name] = loaded.provenance() | {"asked_with": HOW | how, "data": str(data)}
+        given = answers([each.question for each in loaded.questions], say)
+        write_answers(folder / name / "answers.jsonl", given)
+        score = {"score": 100 * float(given["credit"].mean()), "of": len(given)}
+        rows[name] = score | loaded.provenance() | {"asked_with": HOW | how, "data": str(data)}
     EvaluationReport({"model": "made-up"}, benchmarks=rows).write(folder)
     return folder
 

@@ -54,7 +54,7 @@ def test_masks_and_answers_do_not_depend_on_the_number_of_ranks(ranks, one_rank,
     done = start(ranks, tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"MEMBER: {ranks}/{ranks}" in done.stderr
-    assert len(list(one_rank.glob("*.safetensors"))) == 13
+    assert len(list(one_rank.glob("*.safetensors"))) == 14
     for file in one_rank.glob("*.safetensors"):
         expected, masks = load_masks(file), load_masks(tmp_path / file.name)
         assert masks.keys() == expected.keys()
