@@ -1,6 +1,7 @@
 """W&B offline runs as the tests read them: what was written to disk, nothing of ours in between."""
 
 import json
+import time
 from dataclasses import dataclass, field
 
 from helpers.wandb_file import records
@@ -30,7 +31,7 @@ def read(folder):
     """A run by its folder."""
     run = OfflineRun()
     (file,) = folder.glob("run-*.wandb")
-    for record in records(file):
+    for record in _whole(file):
         kind = record.WhichOneof("record_type")
         if kind == "run":
             own = record.run
@@ -48,6 +49,16 @@ def read(folder):
             files = {entry.path: entry.local_path for entry in record.artifact.manifest.contents}
             run.artifacts[record.artifact.type] = (record.artifact.name, files)
     return run
+
+
+def _whole(file, seconds=30):
+    """All records of a run that ended: on a busy machine W&B's own process writes the last a moment after the run."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = list(records(file))
+        if any(record.WhichOneof("record_type") == "exit" for record in found) or time.monotonic() > deadline:
+            return found
+        time.sleep(0.1)
 
 
 def read_all(ablation_folder):
