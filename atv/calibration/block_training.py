@@ -14,7 +14,7 @@ from atv.calibration.pathway_plan import StepsTaken
 from atv.criteria import Pruned
 from atv.model.targets import Target
 from atv.refinement import BlockReconstruction, PrunedBlock
-from atv.runtime.ranks import gathered
+from atv.runtime.ranks import distributed, gathered
 
 
 def trained(
@@ -102,7 +102,7 @@ class WaitingBlock(PrunedBlock):
                 weight.requires_grad_(False)
             pairs = zip(self._weights, made, strict=True)
             found |= {name: gradient.to(weights[name]) for name, gradient in pairs if gradient is not None}
-        if dist.is_available() and dist.is_initialized():
+        if distributed():
             for gradient in found.values():
                 dist.all_reduce(gradient)
         return found

@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from atv.runtime.ranks import gathered
+from atv.runtime.ranks import distributed, gathered
 
 
 class SampleSums:
@@ -53,11 +53,11 @@ class MatrixSum:
 
     def total(self, rows: int, columns: int) -> Tensor:
         """The sum over all ranks, equal on each; the shape is for a rank that has no term."""
-        distributed = dist.is_available() and dist.is_initialized()
+        several = distributed()
         if self._sum is None:
-            device = "cuda" if distributed and dist.get_backend() == "nccl" else "cpu"
+            device = "cuda" if several and dist.get_backend() == "nccl" else "cpu"
             self._sum = torch.zeros(rows, columns, dtype=torch.float64, device=device)
-        if distributed:
+        if several:
             dist.all_reduce(self._sum)
         return self._sum
 

@@ -6,13 +6,12 @@ from textwrap import fill
 from typing import Any
 
 import matplotlib.style
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL.Image import Image
 
 from atv.comparison.answers import Answers
-from atv.comparison.compared import Comparison, changes
+from atv.comparison.compared import Comparison
 from atv.comparison.known_questions import KnownQuestions
 from atv.data.wording import short
 
@@ -68,8 +67,7 @@ def _chosen(comparison: Comparison, known: KnownQuestions) -> list[_Asked]:
     rows = comparison.models[0].rows
     if not {"picture", "question"} <= set(rows):
         return []
-    marks = [changes(rows, other.rows)[["lost", "gained"]].any(axis=1) for other in comparison.models[1:]]
-    table = rows[["picture", "group", "question"]].assign(flipped=pd.concat(marks, axis=1).any(axis=1))
+    table = rows[["picture", "group"]].assign(flipped=comparison.flipped)
     table = table[table["picture"].astype(bool)].sort_values("flipped", ascending=False, kind="stable")
     table = table.drop_duplicates(["picture", "group"])
     most = table.groupby("picture")["flipped"].sum().sort_values(ascending=False, kind="stable")

@@ -109,6 +109,14 @@ class Comparison:
         """Whether questions about one picture are known to be."""
         return "picture" in self.models[0].rows
 
+    @cached_property
+    def flipped(self) -> pd.Series:
+        """Whether some model answered a question better or worse than the first, a row a question; of several seeds the
+        first's."""
+        first = self.models[0]
+        marks = [changes(first.rows, other.rows)[["lost", "gained"]] for other in self.models[1:]]
+        return pd.concat(marks, axis=1).any(axis=1)
+
     def of_kind(self, kind: str) -> list[Compared]:
         """The rows of averages, tasks or categories."""
         return [row for row in self.rows if _kind(row) == kind]

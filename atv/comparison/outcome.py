@@ -14,7 +14,7 @@ from atv.comparison.answers_figure import answers_figure
 from atv.comparison.compared import Comparison
 from atv.comparison.differences_figure import differences_figure
 from atv.comparison.known_questions import KnownQuestions
-from atv.comparison.shown_flips import Flip, chosen_flips, count_flips
+from atv.comparison.shown_flips import Flip, chosen_flips
 from atv.data.wording import short
 from atv.records.files import atomic, write_json, write_text
 from atv.records.provenance import provenance
@@ -95,7 +95,7 @@ def page(comparison: Comparison, flips: dict[str, list[Flip]], figure: bytes) ->
         comparison=comparison,
         flips=flips,
         shown=sum(map(len, flips.values())),
-        flipped=count_flips(comparison),
+        flipped=int(comparison.flipped.sum()),
         figure="data:image/png;base64," + base64.b64encode(figure).decode(),
         said=lambda text: short(text, LONGEST),
     )

@@ -59,22 +59,15 @@ def chosen_flips(comparison: Comparison, known: KnownQuestions, most: int) -> di
     """
     first = comparison.models[0]
     marks = [changes(first.rows, other.rows) for other in comparison.models[1:]]
-    lost, gained = (pd.concat([mark[name] for mark in marks], axis=1).any(axis=1) for name in ("lost", "gained"))
+    lost = pd.concat([mark["lost"] for mark in marks], axis=1).any(axis=1)
     # Marked first: an empty table would take on the rows of what is assigned to it.
-    flipped = first.rows.assign(lost=lost)[lost | gained]
+    flipped = first.rows.assign(lost=lost)[comparison.flipped]
     turn = flipped.groupby(["task", "lost"]).cumcount()
     flipped = flipped.assign(turn=turn).sort_values(["turn", "lost"], ascending=[True, False], kind="stable")
     by_task: dict[str, list[Flip]] = {task: [] for task in first.tasks}
     for place, row in flipped.head(most).iterrows():
         by_task[row["task"]].append(_flip(row.to_dict(), place, comparison, marks, known))
     return {task: flips for task, flips in by_task.items() if flips}
-
-
-def count_flips(comparison: Comparison) -> int:
-    """How many questions some model's first seed answered better or worse than the first's."""
-    first = comparison.models[0]
-    marks = [changes(first.rows, other.rows) for other in comparison.models[1:]]
-    return int(pd.concat([mark[["lost", "gained"]] for mark in marks], axis=1).any(axis=1).sum())
 
 
 def _flip(

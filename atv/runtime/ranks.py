@@ -13,9 +13,14 @@ from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher, _Su
 Item = TypeVar("Item")
 
 
+def distributed() -> bool:
+    """Whether this process is one of several that may talk to each other."""
+    return dist.is_available() and dist.is_initialized()
+
+
 def gathered(value: Item) -> list[Item]:
     """The value of every rank, in the order of ranks."""
-    if not (dist.is_available() and dist.is_initialized()):
+    if not distributed():
         return [value]
     values: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
