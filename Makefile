@@ -6,35 +6,14 @@ LOWEST ?= .venv-lowest
 BIN := $(VENV)/bin
 ARGS ?=
 # Processes that share an ablation's cells, one thread each: on small models two do more than one with two threads.
-SHARDS ?= 2
+PROCESSES ?= 2
 ABLATE = $(BIN)/atv ablate
 # Processes that share the test files.
 WORKERS ?= 2
 export WANDB_SILENT ?= true
 export TOKENIZERS_PARALLELISM ?= false
 
-# The first shard is shown, the others write to results/shard-*.log; then all tables are made of what they left.
-SHARED = OMP_NUM_THREADS=1 $(ABLATE) --file
-define in-shards
-mkdir -p results
-trap 'kill $$(jobs -p) 2>/dev/null; exit 130' INT TERM; \
-for shard in $$(seq 2 $(SHARDS)); do \
-	$(SHARED) $(1) $(ARGS) --shard $$shard/$(SHARDS) > results/shard-$$shard.log 2>&1 & \
-done; $(SHARED) $(1) $(ARGS) --shard 1/$(SHARDS); \
-echo "waiting for the other processes, which tell of their cells in results/shard-*.log"; wait
-$(SHARED) $(1) $(ARGS)
-endef
-
-# What follows from the cells of a stage before: all shards run a stage, then the next.
-define in-stages
-mkdir -p results
-for stage in $(2); do \
-	for shard in $$(seq $(SHARDS)); do \
-		$(SHARED) $(1) $(ARGS) --shard $$shard/$(SHARDS) > results/shard-$$shard.log 2>&1 & \
-	done; wait; \
-done
-$(SHARED) $(1) $(ARGS)
-endef
+SHARED = $(ABLATE) --processes $(PROCESSES) --file
 
 # All ablations but the search, which asks for its own time, and may look at test once alone.
 empty :=
@@ -73,71 +52,71 @@ hashes:  ## renew requirements.txt: what constraints.txt pins, with the hashes o
 		--no-deps --generate-hashes --no-header --no-annotate | sed -z 's/ \\\n    / /g' > requirements.txt
 
 ablation-visual-sparsity: install  ## the main job: how much may each pathway lose (a few minutes on 2 cores)
-	$(call in-shards,ablations/visual_sparsity.py)
+	$(SHARED) ablations/visual_sparsity.py $(ARGS)
 
 ablation-calibration-source: install  ## which tokens should calibrate each pathway (Table 1)
-	$(call in-shards,ablations/calibration_source.py)
+	$(SHARED) ablations/calibration_source.py $(ARGS)
 
 ablation-mask-overlap: install  ## do text and visual tokens want the same weights (Figure 1b)
-	$(call in-shards,ablations/mask_overlap.py)
+	$(SHARED) ablations/mask_overlap.py $(ARGS)
 
 ablation-activation-geometry: install  ## where text and visual activations lie (Figure 1a)
-	$(call in-shards,ablations/activation_geometry.py)
+	$(SHARED) ablations/activation_geometry.py $(ARGS)
 
 ablation-alpha: install  ## how many visual tokens the pool should hold (Figure 4)
-	$(call in-shards,ablations/alpha.py)
+	$(SHARED) ablations/alpha.py $(ARGS)
 
 ablation-selection-rule: install  ## which visual tokens should enter the pool (Table 3)
-	$(call in-shards,ablations/selection_rule.py)
+	$(SHARED) ablations/selection_rule.py $(ARGS)
 
 ablation-text-retention: install  ## does every text token matter (Figure 5)
-	$(call in-shards,ablations/text_retention.py)
+	$(SHARED) ablations/text_retention.py $(ARGS)
 
 ablation-drift-profile: install  ## drift and K by block (Figure A6)
-	$(call in-shards,ablations/drift_profile.py)
+	$(SHARED) ablations/drift_profile.py $(ARGS)
 
 ablation-main-results: install  ## every method at 50%, 60%, 70%, 2:4 and 4:8 (Tables 2 and A5)
-	$(call in-shards,ablations/main_results.py)
+	$(SHARED) ablations/main_results.py $(ARGS)
 
 ablation-efficiency: install  ## what each method costs and brings (Table 4)
 	$(ABLATE) --file ablations/efficiency.py $(ARGS)
 
 ablation-calibration-size: install  ## how many calibration samples are enough
-	$(call in-shards,ablations/calibration_size.py)
+	$(SHARED) ablations/calibration_size.py $(ARGS)
 
 ablation-propagation: install  ## do one-shot calibration, drift in bf16 or a K rounded down matter
-	$(call in-shards,ablations/propagation.py)
+	$(SHARED) ablations/propagation.py $(ARGS)
 
 ablation-calibration-domain: install  ## on what to calibrate: captions, questions, answers, facts, one task, mixtures
-	$(call in-shards,ablations/calibration_domain.py)
+	$(SHARED) ablations/calibration_domain.py $(ARGS)
 
 ablation-text-stream: install  ## text tokens beside a picture, or the same text without it
-	$(call in-shards,ablations/text_stream.py)
+	$(SHARED) ablations/text_stream.py $(ARGS)
 
 ablation-quantization-pool: install  ## which tokens should calibrate GPTQ and AWQ at 3 bits
-	$(call in-shards,ablations/quantization_pool.py)
+	$(SHARED) ablations/quantization_pool.py $(ARGS)
 
 # Not in shards: they would time one another.
 ablation-what-pays: install  ## what each way of making a model smaller buys, in bytes and time, and at what loss
 	$(ABLATE) --file ablations/what_pays.py $(ARGS)
 
 ablation-weight-update: install  ## do new values for the kept weights keep more, and of which tokens should they be made
-	$(call in-shards,ablations/weight_update.py)
+	$(SHARED) ablations/weight_update.py $(ARGS)
 
 ablation-beyond-paper: install  ## other pools, patterns and budgets than ATV's
-	$(call in-shards,ablations/beyond_paper.py)
+	$(SHARED) ablations/beyond_paper.py $(ARGS)
 
 ablation-recipes: install  ## which recipe keeps more than every method, all tuned alike on dev, told once on test (hours)
-	$(call in-stages,ablations/recipes.py,dense 1 2 3 test)
+	$(SHARED) ablations/recipes.py $(ARGS)
 
 pilot: everyday-model  ## at most 60 cells of all ablations on the everyday model (hours on 2 cores; goes on where it was killed)
-	$(ABLATE) --file ablations/pilot.py --model everyday --samples 64 --groups 23 --language true --results results/everyday $(ARGS)
+	$(SHARED) ablations/pilot.py --model everyday --samples 64 --groups 23 --language true --results results/everyday $(ARGS)
 
 ablations: install  ## all of them, quick: one seed unless a difference is claimed (under an hour on 2 cores)
-	$(call in-shards,$(EVERY))
+	$(SHARED) $(EVERY) $(ARGS)
 
 ablations-full: install  ## all of them with at least three seeds and more questions, as the report shows them
-	$(call in-shards,$(EVERY) --seeds 3 --groups 80)
+	$(SHARED) $(EVERY) --seeds 3 --groups 80 $(ARGS)
 
 reproduce-paper: install  ## the paper's grid on a real model: MODEL=qwen2_5_vl_7b; ARGS=--dry-run prints hours and disk
 	$(BIN)/python -m experiments.reproduce --model "$(MODEL)" $(ARGS)
@@ -147,7 +126,7 @@ replicate-cosmos-edge: install  ## a public replication's table on Cosmos3-Edge 
 
 DECIDE = --groups null --decide true $(if $(HOURS),--budget $(HOURS))
 ablations-decide: install  ## all of them, asked part by part until each finding is decided: HOURS=10 is the most that cells may take
-	$(call in-stages,$(EVERY) $(DECIDE),1 2 3)
+	$(SHARED) $(EVERY) $(DECIDE) $(ARGS)
 
 power: install  ## what would decide each finding of results/, in questions, seeds and hours (ARGS="--effect 2")
 	$(BIN)/atv power $(ARGS)

@@ -13,7 +13,7 @@ import torch
 
 from atv import plugins
 from atv.commands.ablate import CellsFailed, ablate
-from atv.commands.before_parsing import RULES, load_plugins
+from atv.commands.before_parsing import RULES, WORDS, load_plugins
 from atv.commands.card import card
 from atv.commands.compare import compare
 from atv.commands.dashboard import dashboard
@@ -151,6 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; wrong input is one line on standard error and exit code 2, a stop by SIGTERM exit code 143."""
     arguments = [with_underscores(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     commands = {command.__name__: command for command in COMMANDS}
+    WORDS.set(arguments)
     try:
         load_plugins(arguments)
         first = {_first_word(command) for command in COMMANDS}

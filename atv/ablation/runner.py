@@ -102,7 +102,7 @@ def _run_stage(
     own = {id(cell) for cell in (cells if shard is None else shard.cells(cells))}
     if not cells:
         return
-    task = progress.add_task(ablation.name, total=len(own))
+    task = progress.add_task(ablation.name, total=len(own), visible=bool(own))
     for cell in cells:
         done, note = store.load(cell), "from disk"
         if done is None and id(cell) in own:

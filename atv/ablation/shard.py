@@ -10,7 +10,7 @@ from atv.ablation.cell import Cell
 
 @dataclass(frozen=True)
 class Shard:
-    """The ``number``-th of ``of`` equal parts, counted from 1."""
+    """The ``number``-th of ``of`` equal parts, counted from 1; of 0 parts none has a cell."""
 
     number: int
     of: int
@@ -32,4 +32,8 @@ class Shard:
 
     def cells(self, cells: Sequence[Cell]) -> Sequence[Cell]:
         """Every n-th cell: neighbours, which cost alike, go to different shards."""
-        return cells[self.number - 1 :: self.of]
+        return cells[self.number - 1 :: self.of] if self.of else []
+
+
+# For a look at what is finished.
+NONE = Shard(0, 0)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from atv.ablation.base import Ablation
@@ -12,10 +13,12 @@ from atv.ablation.deciding import Decided
 from atv.ablation.from_files import load_ablations
 from atv.ablation.grid import Grid, GridSettings, Written, first_look
 from atv.ablation.levels import Levels
+from atv.ablation.processes import share_out
 from atv.ablation.runner import Run
 from atv.ablation.shard import Shard
 from atv.ablation.store import CellStore
 from atv.ablation.tables import chosen_tasks
+from atv.commands.before_parsing import WORDS
 from atv.runtime.trainer import quiet_trainer
 from atv.tracking.log import LoggerName, chosen_loggers, log_ablation
 from atv.tracking.terminal_view import command
@@ -30,6 +33,7 @@ def ablate(
     settings: GridSettings = GridSettings(),
     sparsities: list[float] | str | None = None,
     patterns: list[str] | str | None = None,
+    processes: int = 1,
     shard: str | None = None,
     decide: bool = False,
     budget: float | None = None,
@@ -49,6 +53,9 @@ def ablate(
             the model. Default: 0.2 to 0.5 for everyday, else 0.5 to 0.7; one pathway alone up to 0.9 for bundled.
         patterns: N:M patterns to prune by, with commas between them or as a list; "none" for none. Default: 2:4,4:8,
             and for everyday 6:8, too.
+        processes: Processes of this machine that share the cells, one thread each: on small models two do more than
+            one with two threads. This one is shown and writes the tables, the others print to results/shard-2.log
+            and so on.
         shard: Part of the cells to run: i/n is every n-th one, from the i-th on, so that n processes or machines that
             share the results folder run all of them in any order. Tables are written by whoever finds all finished.
         decide: Whether to ask no more than verdicts need: a fifth of the groups with 3 seeds, then half with 4, then
@@ -63,9 +70,15 @@ def ablate(
         raise ValueError(f"budget: expected hours above 0, together with decide; got {budget} and decide {decide}")
     if decide and settings.benchmark is not None:
         raise ValueError("decide: expected a suite of tasks, whose questions can be asked part by part, got benchmarks")
+    if processes < 1 or (processes > 1 and shard):
+        raise ValueError(f"processes: expected 1 or more, and no shard beside several; got {processes}")
+    if processes > 1:
+        torch.set_num_threads(1)
     ablations = load_ablations(file, Levels.suited(settings.model, sparsities, patterns))
     loggers, part = chosen_loggers(logger), Shard.parse(shard) if shard else None
     runner = quiet_trainer(**({"enable_progress_bar": False} | (trainer or {})))
+    if processes > 1 and runner.world_size > 1:
+        raise ValueError(f"processes: expected 1 where the trainer has several devices, got {processes}")
     console = Console(quiet=not runner.is_global_zero)
     with console.status("reading questions"):
         asked = settings.asked()
@@ -73,11 +86,18 @@ def ablate(
     chosen_tasks(grid.tasks, columns)
     _tell_strangers(grid.store, console)
     decider = grid.decider(asked, runner, budget and 3600 * budget) if decide else None
+
+    def run_part(ablation: Ablation, part: Shard | None) -> tuple[Run, Decided | None]:
+        decided = decider.decide(ablation, part) if decider else None
+        return (decided.run if decided else grid.run(ablation, runner, part)), decided
+
+    if processes > 1:
+        each = lambda part: [run_part(ablation, part)[0] for ablation in ablations]  # noqa: E731
+        share_out(processes, WORDS.get(), settings.results, each)
     failed: dict[str, str] = {}
     for ablation in ablations:
         console.print(f"[bold]{ablation.question}[/bold]\n{inspect.getdoc(ablation)}")
-        decided = decider.decide(ablation, part) if decider else None
-        run = decided.run if decided else grid.run(ablation, runner, part)
+        run, decided = run_part(ablation, part)
         _tell_left(ablation, run, decided, console)
         failed |= {f"{ablation.name}: {cell}": error for cell, error in run.failed.items()}
         if run.whole and run.finished and runner.is_global_zero:

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from atv.quantization import Quantizer
 from atv.refinement import Reconstruction, Refinement
 from atv.selection import TokenSelection
 
+# The command line after ``atv``, for a command that is run in further processes.
+WORDS: ContextVar[Sequence[str]] = ContextVar("WORDS")
 RULES: dict[str, type[Any]] = {
     "selection": TokenSelection,
     "criterion": Criterion,

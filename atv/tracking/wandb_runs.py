@@ -14,6 +14,7 @@ from atv.tracking.base import Tracker
 from atv.tracking.entry import Entry
 
 # Neither the environment nor the command line, the user's name or mail, git remotes, code or console output is kept.
+# Which versions made a cell is in its configuration.
 _QUIET: dict[str, Any] = {
     "silent": True,
     "console": "off",
@@ -23,6 +24,7 @@ _QUIET: dict[str, Any] = {
     "x_disable_meta": True,
     "x_disable_machine_info": True,
     "x_disable_stats": True,
+    "x_save_requirements": False,
     "reinit": "create_new",
 }
 

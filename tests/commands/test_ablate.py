@@ -58,6 +58,17 @@ def test_a_finished_cell_is_not_run_again_and_a_missing_one_is(first_run, capsys
     pd.testing.assert_frame_equal(pd.read_csv(results / "visual_sparsity" / "table.csv"), before)
 
 
+def test_two_processes_share_the_cells(first_run, atv_command, tmp_path):
+    results, (file, path, *options) = first_run
+    code, out, err = atv_command("ablate", file, path, *options[:-2], "--results", tmp_path, "--processes", 2)
+    assert code == 0, err
+    # What this process ran, and then the whole from disk; the other one ran each second cell.
+    assert out.count("from disk") == 7 and out.count("questions") == 4 + 7
+    assert (tmp_path / "shard-2.log").read_text().count("questions") == 3
+    tables = [pd.read_csv(folder / "visual_sparsity" / "table.csv") for folder in (results, tmp_path)]
+    pd.testing.assert_frame_equal(*tables)
+
+
 def test_a_failing_cell_is_reported_and_the_others_go_on(atv_command, tmp_path):
     file = tmp_path / "broken.py"
     file.write_text(BROKEN)

@@ -1,0 +1,56 @@
+"""Further processes of this machine that take their share of a run's cells."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from atv.ablation.runner import Run
+from atv.ablation.shard import NONE, Shard
+
+
+def share_out(processes: int, words: Sequence[str], logs: Path, run: Callable[[Shard], list[Run]]) -> None:
+    """Has all processes run their shards of what is missing, stage after stage, until no more comes to be finished.
+
+    What is left then (a failed cell, or a single one, which is not worth starting a process for) is the caller's.
+
+    Args:
+        processes: how many there are, this one included.
+        words: the command line after ``atv``, which the others run with a shard of their own and no logger.
+        logs: folder for what the others print, ``shard-2.log`` and so on.
+        run: runs a shard of each ablation in this process.
+    """
+    before = -1
+    while True:
+        looked_at = run(NONE)
+        finished, missing = (sum(len(getattr(each, what)) for each in looked_at) for what in ("finished", "missing"))
+        if missing < 2 or finished == before:
+            return
+        before = finished
+        with _others(processes, words, logs) as others:
+            run(Shard(1, processes))
+            for other in others:
+                other.wait()
+
+
+@contextmanager
+def _others(processes: int, words: Sequence[str], logs: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """The other processes, one thread each; they are stopped where this one ends early."""
+    started: list[subprocess.Popen[bytes]] = []
+    logs.mkdir(parents=True, exist_ok=True)
+    try:
+        for number in range(2, processes + 1):
+            own = [f"--shard={number}/{processes}", "--processes=1", "--logger=none"]
+            with open(logs / f"shard-{number}.log", "wb") as log:
+                command = [sys.executable, "-m", "atv.cli", *words, *own]
+                one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+                started.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=one_thread))
+        yield started
+    finally:
+        for other in started:
+            if other.poll() is None:
+                other.terminate()
+        for other in started:
+            other.wait()
