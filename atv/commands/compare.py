@@ -9,7 +9,7 @@ from rich.text import Text
 import atv
 from atv.ablation.named_cells import models_of
 from atv.comparison.compared import Compared, Comparison
-from atv.comparison.outcome import PAGE, count, share, signed
+from atv.comparison.outcome import PAGE, count, difference, share
 from atv.statistics.p_values import written_p
 
 _HEADS = ("difference [95%]", "p (Holm)", "lost/\ngained", "same %")
@@ -108,7 +108,5 @@ def _add(table: Table, *cells: str) -> None:
 
 
 def _numbers(row: Compared) -> list[str]:
-    effect = row.effect
-    difference = f"{signed(effect.value)} [{signed(effect.low)}, {signed(effect.high)}]"
     changed = f"{count(row.flips.lost)}/{count(row.flips.gained)}"
-    return [difference, written_p(row.corrected), changed, share(row.flips.agreement)]
+    return [difference(row.effect), written_p(row.corrected), changed, share(row.flips.agreement)]

@@ -19,7 +19,7 @@ from atv.data.wording import short
 from atv.records.files import atomic, write_json, write_text
 from atv.records.provenance import provenance
 from atv.statistics.p_values import written_p
-from atv.statistics.paired_scores import RESAMPLES, SWAPS
+from atv.statistics.paired_scores import RESAMPLES, SWAPS, Effect
 
 JSON, FIGURE, PICTURES, PAGE = "comparison.json", "differences.png", "answers.png", "comparison.html"
 SCHEMA = 1
@@ -90,7 +90,7 @@ def page(comparison: Comparison, flips: dict[str, list[Flip]], figure: bytes) ->
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"signed": signed, "p_value": written_p, "count": count, "share": share}
+    environment.filters |= {"difference": difference, "p_value": written_p, "count": count, "share": share}
     return environment.get_template("comparison.html.jinja").render(
         comparison=comparison,
         flips=flips,
@@ -101,11 +101,17 @@ def page(comparison: Comparison, flips: dict[str, list[Flip]], figure: bytes) ->
     )
 
 
+def difference(effect: Effect) -> str:
+    """A difference with its interval, as tables show it; one group of questions alone tells of no spread."""
+    interval = f"[{signed(effect.low)}, {signed(effect.high)}]" if isfinite(effect.low) else "(one group)"
+    return f"{signed(effect.value)} {interval}"
+
+
 def signed(value: float) -> str:
     """Points with their sign.
 
-    >>> signed(1.234), signed(-0.001), signed(float("inf"))
-    ('+1.23', '0.00', '+inf')
+    >>> signed(1.234), signed(-0.001)
+    ('+1.23', '0.00')
     """
     text = f"{value:+.2f}"
     return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", MINUS)

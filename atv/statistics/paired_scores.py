@@ -83,13 +83,18 @@ class Design:
 
     def shifts(self, scores: Floats) -> Floats:
         """What each cluster adds to the number of scores (units,): (clusters,)."""
-        return self.sums(scores) @ (self.weights / self.sizes)
+        own = scores * (self.weights / self.sizes)[self.parts]
+        return np.bincount(self.clusters, weights=own, minlength=self.count)
 
-    def sums(self, scores: Floats) -> Floats:
-        """Scores (units,) added up by cluster and part: (clusters, parts)."""
-        added = np.zeros((self.count, len(self.weights)))
-        np.add.at(added, (self.clusters, self.parts), scores)
-        return added
+    def pulls(self, scores: Floats) -> Floats:
+        """How far each cluster pulls the number of scores (units,) from where it is, 0 in sum: (clusters,).
+
+        A unit pulls by its distance from its part's mean. One that is a part alone would not, though another might
+        well have stood there: it keeps its distance from the mean of all.
+        """
+        means = np.bincount(self.parts, weights=scores) / self.sizes
+        made = self.shifts(scores - np.where(self.sizes > 1, means, scores.mean())[self.parts])
+        return made - made.mean()
 
 
 @dataclass(frozen=True)
@@ -136,25 +141,15 @@ def paired(first: ArrayLike, second: ArrayLike, design: Design, *, same_seeds: b
 def resampled(scores: Floats, design: Design) -> tuple[float, float]:
     """The 95% interval of the number that scores (units,) make, by bootstrap of the clusters.
 
-    A part of which none is drawn is left out of a resample. One cluster alone tells of no spread, and has no bounds.
+    Resampled is what each cluster adds (the delta method): parts keep their weights, also where few units of one, or
+    none, are drawn. One cluster alone tells of no spread, and has no bounds.
     """
     if design.count == 1:
         return -np.inf, np.inf
-    sums, sizes = design.sums(scores), design.sums(np.ones_like(scores))
-
-    def numbers(drawn: NDArray[np.int64], axis: int) -> Floats:
-        places = drawn + design.count * np.arange(len(drawn))[:, None]
-        often = np.bincount(places.ravel(), minlength=places.size).reshape(drawn.shape)
-        size = often @ sizes
-        there = np.where(size > 0, design.weights, 0)
-        return (often @ sums / np.maximum(size, 1) * there).sum(-1) / there.sum(-1)
-
-    clusters = (np.arange(design.count),)
-    made = bootstrap(
-        clusters, numbers, n_resamples=RESAMPLES, batch=_BATCH, vectorized=True, method="percentile", rng=0
-    )
+    pulls, value = design.pulls(scores), design.number(scores[None])
+    made = bootstrap((pulls,), np.sum, n_resamples=RESAMPLES, batch=_BATCH, method="percentile", rng=0)
     low, high = made.confidence_interval
-    return float(low), float(high)
+    return value + float(low), value + float(high)
 
 
 def _reach_of_seeds(numbers: Sequence[Floats]) -> float:

@@ -22,12 +22,16 @@ PARTS = np.array([0, 0, 1, 0, 1, 1, 0, 1, 0, 0, 1, 1])
 
 
 def looped(values, clusters, parts, weights, drawn):
-    """The number of units repeated as often as their cluster was drawn, by groupby."""
+    """The number plus what units drawn more or less than once add, each about its part's mean, one by one."""
     rows = pd.DataFrame({"cluster": clusters, "part": parts, "value": values})
-    rows = rows.loc[rows.index.repeat(rows["cluster"].map(drawn))]
-    means = rows.groupby("part")["value"].mean()
-    shares = pd.Series(dict(enumerate(weights)))[means.index]
-    return float((means * shares).sum() / shares.sum())
+    parted = rows.groupby("part")["value"]
+    number = sum(weight * mean for weight, mean in zip(weights, parted.mean(), strict=True)) / sum(weights)
+    for row in rows.itertuples():
+        inside = parted.get_group(row.part)
+        about = inside.mean() if len(inside) > 1 else rows["value"].mean()
+        share = weights[row.part] / sum(weights) / len(inside)
+        number += (drawn[row.cluster] - 1) * share * (row.value - about)
+    return float(number)
 
 
 def test_a_number_is_the_weighted_mean_of_its_parts():
@@ -82,6 +86,15 @@ def test_the_interval_is_that_of_all_resamples():
         # Many of the 256 resamples are alike.
         below, reached = (np.mean(np.array(every) < bound + small) for small in (-1e-9, 1e-9))
         assert below - 0.015 < share < reached + 0.015
+
+
+def test_a_part_that_is_seldom_drawn_pulls_no_interval_to_one_side():
+    """A mean over categories, one of them of a single question that alone got worse."""
+    parts, gap = np.array([0] * 20 + [1]), np.zeros((1, 21))
+    gap[0, 20] = -1
+    effect = paired(np.zeros((1, 21)), gap, Design.of(np.arange(21), parts))
+    # Resampled as it stands, without the category where it is not drawn, the number would be -0.5 or 0.
+    assert effect.value == -0.5 and effect.low < -0.9 and effect.high == pytest.approx(-0.025, abs=0.03)
 
 
 def test_whole_clusters_are_drawn_and_repeats_of_a_question_buy_nothing():
