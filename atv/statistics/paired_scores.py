@@ -84,7 +84,7 @@ class Design:
     def shifts(self, scores: Floats) -> Floats:
         """What each cluster adds to the number of scores (units,): (clusters,)."""
         own = scores * (self.weights / self.sizes)[self.parts]
-        return np.bincount(self.clusters, weights=own, minlength=self.count)
+        return np.bincount(self.clusters, weights=own, minlength=self.count).astype(np.float64)
 
     def pulls(self, scores: Floats) -> Floats:
         """How far each cluster pulls the number of scores (units,) from where it is, 0 in sum: (clusters,).
