@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from rich.console import Console
+
 from atv.ablation.runner import Run
 from atv.ablation.shard import NONE, Shard
 
@@ -31,8 +33,9 @@ def share_out(processes: int, words: Sequence[str], logs: Path, run: Callable[[S
         before = finished
         with _others(processes, words, logs) as others:
             run(Shard(1, processes))
-            for other in others:
-                other.wait()
+            with Console().status(f"waiting for the other processes, which tell of their cells in {logs}/shard-*.log"):
+                for other in others:
+                    other.wait()
 
 
 @contextmanager
