@@ -148,8 +148,8 @@ def resampled(scores: Floats, design: Design) -> tuple[float, float]:
         return -np.inf, np.inf
     pulls, value = design.pulls(scores), design.number(scores[None])
     made = bootstrap((pulls,), np.sum, n_resamples=RESAMPLES, batch=_BATCH, method="percentile", rng=0)
-    low, high = made.confidence_interval
-    return value + float(low), value + float(high)
+    low, high = np.round(value + np.array(made.confidence_interval), 12)
+    return float(low), float(high)
 
 
 def _reach_of_seeds(numbers: Sequence[Floats]) -> float:

@@ -23,10 +23,15 @@ def lines(file, rows):
 
 
 def samples(data, name="MMBench"):
-    """What lmms-eval 0.7 logs, in the data's order; the picture stands in the prompt."""
+    """What lmms-eval 0.7.3 logs, in the data's order, one answer as text; the picture stands in the prompt."""
     return [
         {"doc_id": each.index, "target": each.question["answer"], "input": "<image>\n" + each.question["question"]}
-        | {"filtered_resps": [each.question["answer"] + "."], "doc_hash": "x", "mmbench_en_dev": 1.0}
+        | {
+            "filtered_resps": each.question["answer"] + ".",
+            "token_counts": [None],
+            "doc_hash": "x",
+            "mmbench_en_dev": 1.0,
+        }
         for each in load_benchmark(name, data).questions
     ]
 
