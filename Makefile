@@ -186,7 +186,7 @@ lint: install  ## ruff and mypy
 models: install  ## renew the table of model types (atv models, docs/models.md) from the conformance suite
 	PYTHONPATH=tests $(BIN)/python tests/conformance/make.py
 
-bench: install  ## what pruning costs, beside the floor and llm-compressor (under 15 minutes on 2 cores)
+bench: install  ## what pruning costs, beside the floor and llm-compressor (under half an hour on 2 cores)
 	$(BIN)/python -m experiments.cost --peer $(PEERS)/bin/python $(ARGS)
 
 bench-memory: install  ## peak memory of a 2 B model, its blocks on disk against whole (8 GB of disk)

@@ -11,7 +11,7 @@ from jsonargparse import auto_cli
 from atv.bundled import BUNDLED
 from atv.records.files import writable
 from atv.records.provenance import provenance
-from experiments.cost import cells, gpu, mask_making, result_page, scaling, whole_models
+from experiments.cost import cells, gpu, mask_making, new_values, result_page, scaling, whole_models
 from experiments.cost.workload import Shape
 
 
@@ -39,11 +39,12 @@ def bench(
     torch.set_num_threads(threads)
     before = os.getloadavg()[0]
     compared, remarks = whole_models.rows(shape, repeats, threads, peer)
-    made = [*mask_making.rows(shape, 2 * repeats + 1), *cells.rows(repeats, asked)]
+    updated, more = new_values.rows(shape, 1, threads, peer)
+    made = [*updated, *mask_making.rows(shape, 2 * repeats + 1), *cells.rows(repeats, asked)]
     grown = scaling.growths(growth, repeats)
     large, gpu_remarks = gpu.rows()
     facts: dict[str, Any] = {"model": str(shape), "repeats": repeats, "load before": round(before, 2)} | provenance()
-    rows, remarks = [*compared, *made, *large], [*remarks, *gpu_remarks]
+    rows, remarks = [*compared, *made, *large], [*remarks, *more, *gpu_remarks]
     page = result_page.write(output, result_page.CostResults(date.today().isoformat(), facts, rows, grown, remarks))
     print(page.read_text() + f"\nwritten to {page}")
 

@@ -1,8 +1,9 @@
 """The worker behind ``experiments.cost.peer``; it runs in llm-compressor's environment, where atv is not installed.
 
 python llm_compressor.py FOLDER PIPE, with a model, its tokenizer and batches.pt in the folder. For each line on
-standard input it prunes a fresh copy of the model, leaves masks.safetensors in the folder and writes the seconds that
-took to PIPE, an open file descriptor; standard output has llm-compressor's own messages.
+standard input, the name of a modifier, it prunes a fresh copy of the model, leaves masks.safetensors and the first
+block's weights.safetensors in the folder and writes the seconds that took to PIPE, an open file descriptor; standard
+output has llm-compressor's own messages.
 """
 
 import json
@@ -24,7 +25,7 @@ BLOCK = "LlamaDecoderLayer"
 def main(folder: Path, pipe: int) -> None:
     """Loads everything, says what is installed, then prunes whenever it is asked to."""
     from llmcompressor import oneshot
-    from llmcompressor.modifiers.pruning import WandaPruningModifier
+    from llmcompressor.modifiers import pruning
 
     answers = os.fdopen(pipe, "w", buffering=1)
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
@@ -33,24 +34,27 @@ def main(folder: Path, pipe: int) -> None:
     batches = torch.load(folder / "batches.pt", weights_only=True)
     installed = [f"{name} {version(name)}" for name in ("llmcompressor", "torch", "transformers")]
     print(json.dumps(", ".join(installed)), file=answers)
-    for _ in sys.stdin:
+    for name in sys.stdin:
         fresh = deepcopy(model)
         ignored = ["re:.*lm_head", "re:.*vision_tower.*", "re:.*multi_modal_projector.*"]
-        wanda = WandaPruningModifier(sparsity=0.5, mask_structure="0:0", targets=[BLOCK], ignore=ignored)
+        modifier = getattr(pruning, name.strip())
+        step = modifier(sparsity=0.5, mask_structure="0:0", targets=[BLOCK], ignore=ignored)
         dataset = DataLoader(batches, batch_size=None)
         started = perf_counter()
         oneshot(
             model=fresh,
             processor=processor,
             dataset=dataset,
-            recipe=[wanda],
+            recipe=[step],
             pipeline="sequential",
             sequential_targets=[BLOCK],
         )
         seconds = perf_counter() - started
         linears = {n: m for n, m in fresh.named_modules() if isinstance(m, torch.nn.Linear) and ".layers." in n}
-        decoder = {name: linear.weight != 0 for name, linear in linears.items() if "language_model" in name}
-        save_file(decoder, folder / "masks.safetensors")
+        decoder = {name: linear.weight.detach() for name, linear in linears.items() if "language_model" in name}
+        save_file({name: weight != 0 for name, weight in decoder.items()}, folder / "masks.safetensors")
+        first = {name: weight for name, weight in decoder.items() if ".layers.0." in name}
+        save_file(first, folder / "weights.safetensors")
         print(seconds, file=answers)
 
 

@@ -52,16 +52,20 @@ class LlmCompressor:
         self._answers = os.fdopen(answers)
         self.versions = self._answer()
 
-    def run(self) -> float:
-        """Seconds that one pruning took."""
+    def run(self, modifier: str) -> float:
+        """Seconds that one pruning took, by the class of llm-compressor's that is named."""
         assert self._process.stdin is not None
-        self._process.stdin.write("prune\n")
+        self._process.stdin.write(f"{modifier}\n")
         self._process.stdin.flush()
         return float(self._answer())
 
     def masks(self) -> dict[str, Tensor]:
         """Of the last run: Linear name -> bool (out, in), True = kept."""
         return load_file(self.folder / "masks.safetensors")
+
+    def weights(self) -> dict[str, Tensor]:
+        """Of the last run's first block: Linear name -> float (out, in)."""
+        return load_file(self.folder / "weights.safetensors")
 
     def _answer(self) -> Any:
         line = self._answers.readline()

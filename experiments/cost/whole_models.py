@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -19,22 +20,31 @@ FLOOR, WANDA, ATV, PEER = "floor", "Wanda", "ATV", "llm-compressor's Wanda"
 
 
 class TimedPruning:
-    """Prunes a fresh copy of a model at 50%, unstructured, each time it is asked."""
+    """Prunes a fresh copy of a model at 50%, unstructured, each time it is asked.
 
-    def __init__(self, model: PreTrainedModel, batches: Sequence[Batch], selection: str) -> None:
-        self.model, self.batches, self.selection = model, batches, selection
+    Attributes:
+        masks, weights: of the last run, by Linear; weights of block 0 alone.
+    """
+
+    def __init__(self, model: PreTrainedModel, batches: Sequence[Batch], selection: str, **rules: Any) -> None:
+        self.model, self.batches, self.rules = model, batches, {"selection": selection, **rules}
         self.masks: Mapping[str, Tensor] = {}
+        self.weights: Mapping[str, Tensor] = {}
 
     def run(self) -> float:
-        """Seconds that one pruning took; ``masks`` are its masks."""
+        """Seconds that one pruning took."""
         return self.prune(deepcopy(self.model))
 
     def prune(self, model: PreTrainedModel) -> float:
         """Prunes ``model`` in place."""
         trainer = quiet_trainer(enable_progress_bar=False)
         started = now()
-        self.masks = atv.prune(model, self.batches, selection=self.selection, trainer=trainer).masks
-        return now() - started
+        self.masks = atv.prune(model, self.batches, **self.rules, trainer=trainer).masks
+        seconds = now() - started
+        self.weights = {
+            name: model.get_parameter(f"{name}.weight").detach().clone() for name in first_block(self.masks)
+        }
+        return seconds
 
 
 def rows(shape: Shape, repeats: int, threads: int, peer: Path) -> tuple[list[Row], list[str]]:
@@ -52,7 +62,7 @@ def rows(shape: Shape, repeats: int, threads: int, peer: Path) -> tuple[list[Row
         missing = f"{PEER}: skipped, there is no {peer}; `make bench-setup` makes it"
         return _ours(interleaved(runs, repeats)), [saved, missing]
     with TemporaryDirectory() as folder, LlmCompressor(peer, Path(folder), model, batches, threads) as other:
-        seconds = interleaved({**runs, PEER: other.run}, repeats)
+        seconds = interleaved({**runs, PEER: lambda: other.run("WandaPruningModifier")}, repeats)
         differing = share_differing(first_block(wanda.masks), first_block(other.masks()))
     return _ours(seconds) + _beside(seconds, differing), [saved, compared, f"{PEER}: {other.versions}"]
 

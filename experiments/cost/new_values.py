@@ -1,0 +1,65 @@
+"""What making new values for the kept weights costs, against the floor, and SparseGPT's against llm-compressor's."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from atv.runtime.timing import Row, compare, interleaved
+from experiments.cost.floor import floor
+from experiments.cost.peer import LlmCompressor
+from experiments.cost.whole_models import FLOOR, TimedPruning
+from experiments.cost.workload import Batch, Shape, random_batches, random_llava
+
+SPARSE_GPT, PEER = "SparseGPT", "llm-compressor's SparseGPT"
+# The rules of pruning, each with all tokens.
+METHODS: dict[str, dict[str, Any]] = {
+    SPARSE_GPT: {"criterion": "SparseGPT"},
+    "ADMM": {"criterion": "ADMM"},
+    "ALPS": {"criterion": "ALPS"},
+    "Wanda, least squares": {"reconstruct": "LeastSquares"},
+    "Wanda, SparseSwaps": {"refine": "SparseSwaps"},
+    "Wanda++'s regional gradients": {"criterion": "WandaPlusPlus"},
+    "Wanda, blocks trained": {"reconstruct": "BlockReconstruction"},
+}
+# They read the same inputs, which no pruning has moved.
+ALIKE = [f"layers.0.self_attn.{name}_proj" for name in "qkv"]
+
+
+def rows(shape: Shape, repeats: int, threads: int, peer: Path) -> tuple[list[Row], list[str]]:
+    """The table's rows and remarks; without the environment of ``peer``, its Python, llm-compressor is left out."""
+    model, batches = random_llava(shape), random_batches(shape)
+    floor(model, batches[:2])
+    timed = {name: TimedPruning(model, batches, "AllTokens", **rules) for name, rules in METHODS.items()}
+    runs = {FLOOR: lambda: floor(model, batches)} | {name: pruning.run for name, pruning in timed.items()}
+    if not peer.is_file():
+        seconds = interleaved(runs, repeats)
+        return [compare(seconds, name, FLOOR) for name in METHODS], [f"{PEER}: skipped, there is no {peer}"]
+    with TemporaryDirectory() as folder, LlmCompressor(peer, Path(folder), model, batches, threads) as other:
+        seconds = interleaved({**runs, PEER: lambda: other.run("SparseGPTModifier")}, repeats)
+        error = _error(model, batches, timed[SPARSE_GPT].weights) / _error(model, batches, other.weights())
+    beside = [compare(seconds, PEER, FLOOR), compare(seconds, SPARSE_GPT, PEER, 1.0)]
+    errors = Row("error of SparseGPT's outputs in block 0", PEER, [error], limit=1.0)
+    what = "outputs are those of q, k and v of block 0, their error squared and summed over the calibration tokens"
+    return [compare(seconds, name, FLOOR) for name in METHODS] + [*beside, errors], [what]
+
+
+@torch.no_grad()
+def _error(model: PreTrainedModel, batches: Sequence[Batch], pruned: Mapping[str, Tensor]) -> float:
+    """Squared error that pruned weights make in the outputs of q, k and v of block 0, added up over all tokens."""
+    dense = {name: linear for name, linear in model.named_modules() if name.endswith(tuple(ALIKE))}
+    lost = torch.cat([(pruned[name].float() - linear.weight).double() for name, linear in dense.items()])
+    added: list[Tensor] = []
+    read = next(iter(dense.values())).register_forward_pre_hook(
+        lambda linear, given: added.append((given[0].flatten(0, -2).double() @ lost.T).square().sum())
+    )
+    try:
+        for batch in batches:
+            model(**batch, use_cache=False, logits_to_keep=1)
+    finally:
+        read.remove()
+    return float(torch.stack(added).sum())
