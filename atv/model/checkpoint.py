@@ -26,6 +26,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from atv.data.wording import short
+from atv.model.dequantizing import parted_weights_as_floats
 
 _INSTEAD = "cannot be pruned; give the model that it was made from, with weights in bfloat16, float16 or float32"
 # How the tensors are called that quantizers put in a weight's place, or beside it.
@@ -101,7 +102,7 @@ def load_dequantized(folder: Path, trust_remote_code: bool = False) -> PreTraine
     said = _config_of(folder / "config.json").get("quantization_config") or {}
     if (found := (said.get("quant_method"), said.get("format"))) != ("compressed-tensors", "pack-quantized"):
         raise ValueError(f"model: {str(folder)!r} is quantized as {found}; only what `atv quantize` writes is read")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), parted_weights_as_floats():
         # That config.json has such a field as well.
         warnings.filterwarnings("ignore", message="You passed `quantization_config`")
         try:

@@ -1,5 +1,6 @@
 """From a pruned folder to a quantized one that transformers loads, with the logits of what it was rounded to."""
 
+import copy
 import json
 import shutil
 
@@ -9,13 +10,16 @@ from helpers.moe import moe_llava
 from helpers.tiny import make_batch, random_llava
 from safetensors.torch import load_file
 from torch import nn
+from transformers import Dinov2Config, LlavaForConditionalGeneration
 
 import atv
+from atv.model.checkpoint import load_dequantized
 from atv.model.lvlm import LVLM
 from atv.model.offload import load_offloaded
 from atv.quantization import AWQ, Nearest, Quantized
 from atv.quantization.blockwise import Plan, quantize_blocks
 from atv.quantization.feeding import feeds
+from atv.quantization.packed_folder import packed, quantization_config
 from atv.quantization.quantization_run import linears_of
 from atv.quantization.whole_numbers import decided, grids
 from atv.records.run_folder import RunFolder
@@ -50,6 +54,30 @@ def test_transformers_loads_the_folder_with_the_logits_of_its_whole_numbers(prun
     for loaded in (AutoModelForImageTextToText.from_pretrained(quantized), atv.load(quantized, quantized=True)[0]):
         assert torch.equal(logits(loaded), expected)
     assert not torch.allclose(expected, logits(atv.load(pruned)[0]), atol=1e-3)
+
+
+def test_a_tower_whose_tensors_are_parted_stays_in_floats(tmp_path):
+    """DINOv2's gate and up are one tensor in its files."""
+    config = copy.deepcopy(random_llava().config)
+    size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 12, "patch_size": 4}
+    config.vision_config = Dinov2Config(**size, use_swiglu_ffn=True)
+    model = LlavaForConditionalGeneration(config)
+    linears = linears_of(LVLM.of(model), None)
+    grid = grids(linears, 4, 16)
+    weights = {
+        name: grid[name].rounded(own.weight, grid[name].scales(own.weight, own.weight.dtype), own.weight != 0)
+        for name, own in linears.items()
+    }
+    model.save_pretrained(tmp_path, state_dict=packed(model.state_dict(), weights, grid))
+    edited = json.loads((tmp_path / "config.json").read_text()) | {
+        "quantization_config": quantization_config(grid, False)
+    }
+    (tmp_path / "config.json").write_text(json.dumps(edited))
+    assert any("mlp.weights_in.weight" in name for name in load_file(tmp_path / "model.safetensors"))
+    loaded = load_dequantized(tmp_path).state_dict()
+    expected = model.state_dict() | {f"{name}.weight": made.weight for name, made in weights.items()}
+    assert loaded.keys() == expected.keys() and len(weights) == 21
+    assert all(torch.equal(value, expected[name]) for name, value in loaded.items())
 
 
 def test_the_record_says_what_it_cost(quantized):
