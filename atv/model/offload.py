@@ -8,7 +8,7 @@ a shard of the output, from which the hooks fetch them from then on.
 import ctypes
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ from atv.records.files import atomic, write_json
 
 Offload = Literal["cpu", "disk"]
 Changed = Callable[[int, dict[str, Tensor]], dict[str, Tensor]]
-_SHARD_BYTES = 2 << 30
+SHARD_BYTES = 2 << 30
 # The weights outside of the blocks.
 _REST = "model-rest{suffix}.safetensors"
 
@@ -83,6 +83,13 @@ def stored(model: nn.Module, name: str) -> Tensor:
     if value.device.type != "meta":
         return value
     return next(hook for _, hook in _hooks(model.get_submodule(module), deep=False)).weights_map[parameter]
+
+
+def read_as(model: nn.Module, change: Callable[[str, Tensor], Tensor]) -> None:
+    """Has every weight that is elsewhere read as ``change`` makes it of its full name and values, whoever reads it."""
+    for _, hook in _hooks(model):
+        if hook.weights_map is not None and not isinstance(hook.weights_map.dataset, _Changed):
+            hook.weights_map.dataset = _Changed(hook.weights_map.dataset, change)
 
 
 class OffloadedBlocks:
@@ -151,7 +158,7 @@ class OffloadedBlocks:
         own = {name for block in blocks for name in self._names(block)}
         tied = getattr(model, "all_tied_weights_keys", {})
         rest = {name: value for name, value in model.state_dict().items() if name not in own and name not in tied}
-        shards = split_torch_state_dict_into_shards(rest, filename_pattern=_REST, max_shard_size=_SHARD_BYTES)
+        shards = split_torch_state_dict_into_shards(rest, filename_pattern=_REST, max_shard_size=SHARD_BYTES)
         for file, names in shards.filename_to_tensors.items():
             _write(self.folder / file, {name: _whole(model, name, rest[name]) for name in names})
             places |= dict.fromkeys(names, file)
@@ -163,6 +170,8 @@ class OffloadedBlocks:
         for block, shard in enumerate(shards_of):
             if shard != self._shard(block):
                 self._shard(block).unlink(missing_ok=True)
+            if not _tensors(shard):
+                shard.unlink()
 
     def _changed(self, block: int, changed: Changed) -> Path:
         """The shard of what a block holds instead."""
@@ -185,6 +194,22 @@ class OffloadedBlocks:
         maps = {id(hook.weights_map): hook.weights_map for _, hook in _hooks(self.lvlm.blocks[block])}
         loaders = {id(prefixed.dataset): prefixed.dataset for prefixed in maps.values() if prefixed is not None}
         yield from loaders.values()
+
+
+class _Changed(Mapping[str, Tensor]):
+    """Weights by name, each changed as it is read."""
+
+    def __init__(self, weights: Mapping[str, Tensor], change: Callable[[str, Tensor], Tensor]) -> None:
+        self.weights, self.change = weights, change
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.change(name, self.weights[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.weights)
+
+    def __len__(self) -> int:
+        return len(self.weights)
 
 
 def _stored_shape(hook: AlignDevicesHook, name: str) -> list[int] | None:

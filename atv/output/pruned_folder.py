@@ -1,5 +1,6 @@
 """The folder of a pruned model: its weights and processor with masks, report and card beside them, and back again."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.model.lvlm import LVLM
-from atv.model.offload import OffloadedBlocks, is_offloaded, stored
+from atv.model.offload import SHARD_BYTES, OffloadedBlocks, is_offloaded, stored
 from atv.model.parameters import targets_by_parameter
 from atv.model.removal import Removal
 from atv.output.model_card import write_card
@@ -45,33 +46,46 @@ def write_pruned(
         The report with a row for each target.
 
     Raises:
-        ValueError: for pathways that were decoupled, or a model that is not the one that the masks pruned.
+        ValueError: for pathways that were decoupled, a model that is not the one that the masks pruned, or an offloaded
+            one of which structures go whole and whose blocks were pruned in another folder.
     """
     if report.pathways:
         raise ValueError("report: a model of decoupled pathways holds each weight twice; no from_pretrained loads it")
     lvlm, offloaded = LVLM.of(model), is_offloaded(model)
     removal = removal_of(report, lvlm)
     done = removal is None or removal.is_done(model.config)
-    if offloaded and not any(folder.glob("model-block-*.safetensors")):
-        raise ValueError(f"folder: an offloaded model is saved where its run_dir was; {str(folder)!r} has no shards")
+    streamed = offloaded and any(folder.glob("model-block-*.safetensors"))
+    if offloaded and not streamed and not done:
+        raise ValueError(
+            f"folder: an offloaded model that becomes smaller is saved where its run_dir was; {str(folder)!r} has no "
+            "shards"
+        )
     report = replace(report, targets=target_rows(report, lvlm))
 
     def write(into: Path) -> None:
-        if not offloaded:
-            (model if removal is None or done else removal.model(model)).save_pretrained(into)
+        if not streamed:
+            _write_weights(into, model if removal is None or done else removal.model(model))
         if processor is not None:
             processor.save_pretrained(into)
         report.write_masks(into)
         write_card(into, report)
 
     saved_atomically(folder, write)
-    if offloaded:
+    if streamed:
         if removal is None:
             OffloadedBlocks(lvlm, folder).write_rest()
         else:
             OffloadedBlocks(lvlm, folder).write_rest(removal.config(model.config), lambda block, own: removal.left(own))
     clear_blocks(folder)
     return report
+
+
+def _write_weights(folder: Path, model: PreTrainedModel) -> None:
+    """Writes weights and config; of weights that are elsewhere a shard at a time is in memory."""
+    with warnings.catch_warnings():
+        # That a shard must fit into memory.
+        warnings.filterwarnings("ignore", message="Attempting to save a model with offloaded modules")
+        model.save_pretrained(folder, max_shard_size=SHARD_BYTES if is_offloaded(model) else "50GB")
 
 
 def removal_of(report: PruningReport, lvlm: LVLM) -> Removal | None:

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from atv.model.lvlm import LVLM
-from atv.model.offload import is_offloaded
 from atv.model.removal import Removal, RemovedBlocks
 from atv.model.structures import check_blocks
 from atv.model.targets import Target
@@ -30,8 +29,6 @@ class WholeBlocks(Pattern):
     def check(self, lvlm: LVLM, targets: Mapping[str, Target], sparsity: float) -> None:
         check_blocks(lvlm)
         count = len(lvlm.blocks)
-        if is_offloaded(lvlm.model):
-            raise ValueError("pattern: WholeBlocks of an offloaded model cannot be removed; load it whole")
         if sparsity and not share(count, sparsity):
             raise ValueError(f"sparsity: {sparsity} of {count} blocks is none; ask for more")
         RemovedBlocks.of(lvlm, range(count - share(count, sparsity)), count).check(lvlm.model)

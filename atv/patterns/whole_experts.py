@@ -38,7 +38,10 @@ class WholeExperts(Pattern):
         count, chosen = int(config.num_experts), int(config.num_experts_per_tok)
         left = count - share(count, sparsity)
         if is_offloaded(lvlm.model):
-            raise ValueError("pattern: WholeExperts of an offloaded model cannot be removed; load it whole")
+            raise ValueError(
+                "pattern: WholeExperts of an offloaded model cannot be removed: routers that are fetched anew would "
+                "choose removed experts; load it whole"
+            )
         if sparsity and left == count:
             raise ValueError(f"sparsity: {sparsity} of {count} experts is none; ask for more")
         if left < chosen:

@@ -1,13 +1,16 @@
 """Published masks on a fresh base model, whose folder is then the pruned one."""
 
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
-from atv.model.loading import load_model, load_processor, model_folder
-from atv.model.lvlm import LVLM
-from atv.model.parameters import targets_by_parameter
+from atv.model.loading import load_processor, model_folder
+from atv.model.offload import read_as
+from atv.model.parameters import View, targets_by_parameter
 from atv.output.pruned_folder import write_pruned
 from atv.publishing.delta import patched
 from atv.publishing.packed_masks import DELTA, DELTA_FORMAT, PROCESSOR, kept_places
@@ -15,7 +18,7 @@ from atv.records.digests import whole_digest
 from atv.records.files import empty_folder
 from atv.records.masks import PackedMasks, masks_origin
 from atv.records.pruning_report import MASKS, REPORT, PruningReport
-from atv.verification.saved_model import SavedModel
+from atv.verification.saved_model import SavedModel, opened
 
 
 def apply_masks(
@@ -26,7 +29,8 @@ def apply_masks(
     Args:
         folder: of published masks, as ``pack_masks`` writes it.
         output: folder to write: new or empty.
-        base: the model that the masks were made on: a folder, hub id, or "bundled". It is loaded whole.
+        base: the model that the masks were made on: a folder, hub id, or "bundled". A shard of it at a time is in
+            memory.
         trust_remote_code: whether code that comes with the model may run.
 
     Returns:
@@ -35,20 +39,19 @@ def apply_masks(
     Raises:
         ValueError: for a folder without masks or their origin, another base model, or an output that is not empty.
     """
-    source, target = Path(folder), empty_folder(output, "output")
+    source, dense, target = Path(folder), model_folder(str(base)), empty_folder(output, "output")
     origin, report = _origin(source), PruningReport.read(source)
-    model, processor = load_model(model_folder(str(base)), trust_remote_code)
-    lvlm = LVLM.of(model)
-    require_origin(lvlm, origin, str(base))
-    install(lvlm, report.masks, source / DELTA)
-    if _digest(lvlm) != origin["becomes"]:
-        raise ValueError(f"folder: {str(source)!r} does not make the model that it was packed from; fetch it again")
-    if (source / PROCESSOR).is_dir():
-        processor = load_processor(source / PROCESSOR, trust_remote_code)
-    return write_pruned(target, model, processor, report)
+    own = source / PROCESSOR
+    processor = load_processor(own if own.is_dir() else dense, trust_remote_code)
+    with opened(dense, trust_remote_code) as fresh:
+        require_origin(fresh, origin, str(base))
+        install(fresh, report.masks, source / DELTA)
+        if whole_digest(fresh.tensors, fresh.tensor) != origin["becomes"]:
+            raise ValueError(f"folder: {str(source)!r} does not make the model that it was packed from; fetch it again")
+        return write_pruned(target, fresh.lvlm.model, processor, report)
 
 
-def require_origin(lvlm: LVLM, origin: dict[str, str], base: str) -> None:
+def require_origin(model: SavedModel, origin: dict[str, str], base: str) -> None:
     """Checks that masks were made on this model.
 
     Raises:
@@ -56,9 +59,9 @@ def require_origin(lvlm: LVLM, origin: dict[str, str], base: str) -> None:
     """
     revision = f" at revision {origin['revision']}" if origin["revision"] else ""
     wanted = f"the masks were made on {origin['model']!r}{revision}"
-    if (kind := type(lvlm.model).__name__) != origin["class"]:
+    if (kind := type(model.lvlm.model).__name__) != origin["class"]:
         raise ValueError(f"base: {base!r} is a {kind}, and {wanted}, a {origin['class']}")
-    if (digest := _digest(lvlm)) != origin["digest"]:
+    if (digest := whole_digest(model.tensors, model.tensor)) != origin["digest"]:
         raise ValueError(
             f"base: {base!r} is another model: the SHA-256 of its weights begins with {digest[:12]}, and {wanted}, "
             f"whose SHA-256 begins with {origin['digest'][:12]}"
@@ -66,32 +69,54 @@ def require_origin(lvlm: LVLM, origin: dict[str, str], base: str) -> None:
 
 
 @torch.no_grad()
-def install(lvlm: LVLM, masks: PackedMasks, updates: Path) -> None:
-    """Makes the base model the pruned one, in place; ``updates`` is its delta, if there is such a file.
+def install(model: SavedModel, masks: PackedMasks, updates: Path) -> None:
+    """Makes the base model the pruned one: in memory in place, weights in files as they are read from now on.
+
+    ``updates`` is its delta, if there is such a file.
 
     Raises:
         ValueError: for a delta of another format, broken, or of another model.
     """
-    views, state = targets_by_parameter(lvlm), lvlm.model.state_dict()
-    for name in views:
-        if any(target in masks for target in views[name]):
-            state[name].masked_fill_(~kept_places(state[name], views[name], masks), 0)
+    pruning = _Pruning(targets_by_parameter(model.lvlm), masks, updates, _updated(updates, model.tensors))
+    read_as(model.lvlm.model, pruning.of)
+    for name, value in model.tensors.items():
+        if value.device.type != "meta":
+            value.copy_(pruning.of(name, value))
+
+
+@dataclass(frozen=True)
+class _Pruning:
+    """What becomes of a base model's weights; ``updated`` names those that the delta in ``updates`` changes."""
+
+    views: Mapping[str, Mapping[str, View]]
+    masks: PackedMasks
+    updates: Path
+    updated: frozenset[str]
+
+    def of(self, name: str, value: Tensor) -> Tensor:
+        """The pruned model's values of a weight, of the same shape."""
+        kept = kept_places(value, self.views.get(name, {}), self.masks)
+        pruned = value.masked_fill(~kept, 0)
+        if name not in self.updated:
+            return pruned
+        with safe_open(self.updates, "pt") as file:
+            return pruned.masked_scatter(kept, patched(value[kept], file.get_tensor(name)))
+
+
+def _updated(updates: Path, known: Container[str]) -> frozenset[str]:
+    """The names in a delta; none where there is no such file."""
     if not updates.is_file():
-        return
+        return frozenset()
     try:
         with safe_open(updates, "pt") as file:
-            if (found := (file.metadata() or {}).get("format")) != DELTA_FORMAT:
-                raise ValueError(f"{updates}: expected format {DELTA_FORMAT}, got {found!r}")
-            for name in file.keys():  # noqa: SIM118
-                kept = kept_places(state[name], views.get(name, {}), masks)
-                state[name].masked_scatter_(kept, patched(state[name][kept], file.get_tensor(name)))
-    except (SafetensorError, KeyError) as error:
-        raise ValueError(f"{updates} is broken, or of another model: {error}") from error
-
-
-def _digest(lvlm: LVLM) -> str:
-    model = SavedModel(lvlm)
-    return whole_digest(model.tensors, model.tensor)
+            found, names = (file.metadata() or {}).get("format"), frozenset(file.keys())
+    except SafetensorError as error:
+        raise ValueError(f"{updates} is broken: {error}") from error
+    if found != DELTA_FORMAT:
+        raise ValueError(f"{updates}: expected format {DELTA_FORMAT}, got {found!r}")
+    if strange := sorted(name for name in names if name not in known):
+        raise ValueError(f"{updates} is of another model: the base model has no {strange[0]}")
+    return names
 
 
 def _origin(folder: Path) -> dict[str, str]:

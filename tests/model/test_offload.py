@@ -50,6 +50,16 @@ def test_masks_and_weights_are_those_of_the_whole_model(options, folder, tmp_pat
         assert torch.equal(model(**BATCHES[1]).logits, whole(**BATCHES[1]).logits)
 
 
+def test_an_offloaded_model_is_saved_in_another_folder_too(folder, tmp_path):
+    model = load_offloaded(folder, "disk", CPU, tmp_path / "run" / ".offload")
+    report = atv.prune(model, BATCHES, run_dir=tmp_path / "run")
+    atv.save(tmp_path / "out", model, None, report)
+    whole = random_llava()
+    atv.prune(whole, BATCHES)
+    loaded = AutoModelForImageTextToText.from_pretrained(tmp_path / "out").state_dict()
+    assert all(torch.equal(loaded[name], weight) for name, weight in whole.state_dict().items())
+
+
 def test_two_blocks_at_most_are_on_the_device(folder, tmp_path, monkeypatch):
     loaded = []
 

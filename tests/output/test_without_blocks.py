@@ -12,6 +12,7 @@ from transformers import AutoModelForImageTextToText
 
 import atv
 from atv.model.lvlm import LVLM
+from atv.model.offload import load_offloaded
 from atv.output.pruned_folder import masks_of
 from atv.records.pruning_report import PruningReport
 from atv.verification.errors import VerificationError
@@ -88,6 +89,18 @@ def test_a_folder_without_a_block_is_verified_saved_again_and_gives_its_weights_
     edit(tmp_path / "again", lambda tensors: tensors["language_model.model.layers.1.mlp.up_proj.weight"][2, 3].add_(1))
     with pytest.raises(VerificationError, match=r"layers.1.mlp.up_proj differs from .* first at entry \(2, 3\)"):
         verify(tmp_path / "again", tmp_path / "dense", max_new_tokens=0)
+
+
+def test_an_offloaded_model_loses_its_block_as_a_whole_one_does(batches, tmp_path):
+    random_llava().save_pretrained(tmp_path / "dense")
+    model = load_offloaded(tmp_path / "dense", "disk", torch.device("cpu"), tmp_path / "sparse" / ".offload")
+    for name, dense in (("sparse", model), ("whole", random_llava())):
+        save_pruned(dense, batches, tmp_path / name, sparsity=0.34, **WHOLE)
+    assert len(list((tmp_path / "sparse").glob("model-block*"))) == 2
+    ours, theirs = (AutoModelForImageTextToText.from_pretrained(tmp_path / name) for name in ("sparse", "whole"))
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in ours.state_dict().items())
+    verify(tmp_path / "sparse", tmp_path / "dense", max_new_tokens=0)
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,13 @@ import atv
 from atv.evaluation.identity import asking
 from atv.model.loading import load_processor
 from atv.model.lvlm import LVLM
+from atv.output import pruned_folder
+from atv.publishing import applying
 from atv.publishing.applying import install, require_origin
 from atv.publishing.packed_masks import DELTA_FORMAT, updates_of
 from atv.records.digests import whole_digest
 from atv.records.masks import masks_origin
-from atv.verification.saved_model import SavedModel
+from atv.verification.saved_model import SavedModel, opened
 
 FROM_RUN = {"run.json", "allocation.json"}
 TOKENIZER = {"tokenizer.json", "tokenizer_config.json"}
@@ -49,6 +51,24 @@ def test_the_folder_comes_back_file_by_file(pruned, packed, tmp_path):
     assert {name for name in files.keys() | again.keys() if files.get(name) != again.get(name)} <= TOKENIZER
     before, after = (load_processor(folder) for folder in (pruned, tmp_path / "again"))
     assert asking(before) == asking(after)
+
+
+def test_a_shard_at_a_time_is_in_memory(pruned, packed, tmp_path, monkeypatch):
+    written = []
+
+    def noting(folder, model, *rest):
+        written.append({weight.device.type for weight in model.parameters()})
+        return pruned_folder.write_pruned(folder, model, *rest)
+
+    monkeypatch.setattr(applying, "write_pruned", noting)
+    monkeypatch.setattr(pruned_folder, "SHARD_BYTES", 1 << 20)
+    atv.apply_masks(packed, tmp_path / "again", "bundled")
+    assert written == [{"meta"}]
+    shards = list((tmp_path / "again").glob("model-*.safetensors"))
+    again = {name: value for shard in shards for name, value in load_file(shard).items()}
+    expected = load_file(pruned / "model.safetensors")
+    assert len(shards) > 2 and again.keys() == expected.keys()
+    assert all(torch.equal(again[name], value) for name, value in expected.items())
 
 
 def test_what_is_published_says_what_it_was_made_on(packed):
@@ -119,17 +139,25 @@ def test_what_kept_weights_became_is_a_delta(kind, llava, batches, tmp_path):
     updates = updates_of(sparse, base, masks)
     assert any("projector" in name for name in updates) and (len(updates) == 22) == (kind == "linears")
     save_file(updates, tmp_path / "delta", {"format": DELTA_FORMAT})
-    install(base.lvlm, masks, tmp_path / "delta")
-    assert whole_digest(base.tensors, base.tensor) == whole_digest(sparse.tensors, sparse.tensor)
+    dense.save_pretrained(tmp_path / "dense")
+    install(base, masks, tmp_path / "delta")
+    expected = whole_digest(sparse.tensors, sparse.tensor)
+    assert whole_digest(base.tensors, base.tensor) == expected
+    with opened(tmp_path / "dense") as mapped:
+        install(mapped, masks, tmp_path / "delta")
+        assert whole_digest(mapped.tensors, mapped.tensor) == expected
     save_file(load_file(tmp_path / "delta"), tmp_path / "other", {"format": "x"})
     with pytest.raises(ValueError, match="expected format atv-delta/1, got 'x'"):
-        install(base.lvlm, masks, tmp_path / "other")
+        install(base, masks, tmp_path / "other")
+    save_file({"norm": torch.zeros(1)}, tmp_path / "strange", {"format": DELTA_FORMAT})
+    with pytest.raises(ValueError, match="strange is of another model: the base model has no norm"):
+        install(base, masks, tmp_path / "strange")
 
 
 def test_a_model_of_another_class_is_named(llava):
     origin = {"model": "a/b", "revision": "c0ffee", "class": "MllamaForConditionalGeneration", "digest": ""}
     with pytest.raises(ValueError, match=r"'x' is a Llava.*made on 'a/b' at revision c0ffee, a Mllama"):
-        require_origin(LVLM.of(llava), origin, "x")
+        require_origin(SavedModel(LVLM.of(llava)), origin, "x")
 
 
 def test_two_sets_of_masks_are_compared(tmp_path):
