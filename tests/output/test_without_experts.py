@@ -13,6 +13,7 @@ from transformers import AutoModelForImageTextToText
 
 import atv
 from atv.model.experts import FusedExperts
+from atv.model.offload import load_offloaded
 from atv.verification.folder import verify
 
 pytestmark = pytest.mark.filterwarnings("ignore:block .* fewer than")
@@ -117,3 +118,10 @@ def test_pathways_share_a_router(batches):
     pathway = atv.Pathway("AllTokens", 0.5, pattern="WholeExperts")
     with pytest.raises(ValueError, match="WholeExperts sends tokens to other experts, and decoupled pathways share"):
         atv.decouple(moe_llava("qwen3_moe"), batches, text=pathway, visual=pathway)
+
+
+def test_routers_that_are_fetched_anew_are_refused(tmp_path):
+    moe_llava("qwen3_moe").save_pretrained(tmp_path / "dense")
+    model = load_offloaded(tmp_path / "dense", "disk", torch.device("cpu"), tmp_path / ".offload")
+    with pytest.raises(ValueError, match="WholeExperts of an offloaded model cannot be removed: routers"):
+        atv.prune(model, never_read(), run_dir=tmp_path / "out", **WHOLE)
