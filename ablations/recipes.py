@@ -8,12 +8,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation.base import Ablation
-from atv.ablation.cell import Cell
+from atv.ablation import POINT, Ablation, Cell, Finding, Labels, Results, percent
 from atv.ablation.charts import GREY, TEXT, averages, counts, finish, points
-from atv.ablation.findings import POINT, Finding
-from atv.ablation.levels import percent
-from atv.ablation.results import Labels, Results
 from atv.allocation import DAS
 from atv.api import Pathway, questions
 from atv.bundled import BUNDLED

@@ -59,7 +59,7 @@ class ADMM(Criterion):
 
     def _scaled(self, weight: Tensor, pool: PoolStatistics) -> tuple[Tensor, Tensor, Tensor]:
         """The weight and the Gram in channels scaled by their norms, and these (in,)."""
-        gram = pool.x_x("ADMM").to(weight.device)
+        gram = pool.gathered("gram", self).to(weight.device)
         norm = gram.diagonal().sqrt()
         # A channel that is never active counts as nearly nothing, as in the authors' code.
         norm = norm.clamp(min=1e-8 * (float(norm.max()) or 1.0))

@@ -87,7 +87,7 @@ class ALPS(Criterion):
 
     def _scaled(self, weight: Tensor, pool: PoolStatistics) -> tuple[Tensor, Tensor, Tensor]:
         """The weight and H in channels scaled by the root of H's diagonal, and that (in,)."""
-        hessian = damped(pool.x_x("ALPS").to(weight.device), self.ridge)
+        hessian = damped(pool.gathered("gram", self).to(weight.device), self.ridge)
         scale = hessian.diagonal().sqrt()
         dtype = torch.promote_types(weight.dtype, torch.float32)
         return weight.to(dtype) * scale.to(dtype), hessian / scale / scale[:, None], scale.to(dtype)

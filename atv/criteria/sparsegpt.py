@@ -64,7 +64,7 @@ class SparseGPT(Criterion):
 
     def _prepared(self, weight: Tensor, pool: PoolStatistics) -> tuple[Tensor, Tensor]:
         """The weight without its dead columns, at least float32, and U: upper triangular, U^T U = H^-1."""
-        hessian = 2 * pool.x_x("SparseGPT").to(weight.device, torch.float64)
+        hessian = 2 * pool.gathered("gram", self).to(weight.device, torch.float64)
         dead = hessian.diagonal() == 0
         hessian[dead, dead] = 1
         dtype = torch.promote_types(weight.dtype, torch.float32)

@@ -28,5 +28,5 @@ class WandaPlusPlus(Criterion):
         self.scale = scale
 
     def score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:
-        gradient = pool.regional_gradient(type(self).__name__).to(weight.device)
+        gradient = pool.gathered("gradient", self).to(weight.device)
         return weight.float().abs() * (pool.norm.to(weight.device) + self.scale * gradient)

@@ -38,7 +38,7 @@ class AWQ(Quantizer):
     def channel_scale(
         self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], pool: PoolStatistics, grid: Grid
     ) -> Tensor:
-        gram = pool.x_x(type(self).__name__)
+        gram = pool.gathered("gram", self)
         least, best = float("inf"), torch.ones_like(pool.norm)
         for step in range(self.exponents):
             scale = (pool.norm / pool.norm.max().clamp(min=1e-30)).clamp(min=1e-4) ** (step / self.exponents)
@@ -57,7 +57,7 @@ class AWQ(Quantizer):
 
     def quantize(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, grid: Grid) -> Quantized:
         dense = exact(weight).masked_fill(~mask, 0)
-        gram = pool.x_x(type(self).__name__).to(dense)
+        gram = pool.gathered("gram", self).to(dense)
         inside = gram.view(len(gram) // grid.width, grid.width, -1, grid.width).diagonal(dim1=0, dim2=2)
         whole = grid.scales(dense, dense.dtype)
         best = storable(whole, weight.dtype)

@@ -54,7 +54,7 @@ class GPTQ(Quantizer):
         return Quantized(torch.cat([one.whole for one in made], 1), scales)
 
     def _root(self, pool: PoolStatistics) -> Tensor:
-        hessian = pool.x_x(type(self).__name__).clone()
+        hessian = pool.gathered("gram", self).clone()
         diagonal = hessian.diagonal()
         dead = diagonal == 0
         diagonal[dead] = diagonal.mean() / (~dead).double().mean() if bool((~dead).any()) else 1.0

@@ -40,7 +40,9 @@ class DSnoT(Refinement):
         self.cycles, self.threshold, self.power = cycles, threshold, power
 
     def refine(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, width: int) -> Tensor:
-        mean, variance = (part.to(weight.device) for part in pool.moments(type(self).__name__))
+        mean, variance = (
+            part.to(weight.device) for part in (pool.gathered("mean", self), pool.gathered("variance", self))
+        )
         rows = max(_ENTRIES // weight.shape[1], 1)
         parts = zip(weight.split(rows), mask.to(weight.device).split(rows), strict=True)
         return torch.cat([self._grown(part.double(), kept.clone(), mean, variance, width) for part, kept in parts])

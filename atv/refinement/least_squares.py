@@ -36,7 +36,7 @@ class LeastSquares(Reconstruction):
         self.damping, self.tolerance, self.iterations = damping, tolerance, iterations
 
     def reconstruct(self, weight: Tensor, mask: Tensor, pool: PoolStatistics) -> Tensor:
-        hessian = damped(pool.x_x(type(self).__name__).to(weight.device), self.damping)
+        hessian = damped(pool.gathered("gram", self).to(weight.device), self.damping)
         dense = weight.to(torch.promote_types(weight.dtype, torch.float32))
         kept = mask.to(weight.device)
         started = dense.masked_fill(~kept, 0)

@@ -47,7 +47,7 @@ class SparseSwaps(Refinement):
         self.swaps, self.candidates = swaps, candidates
 
     def refine(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, width: int) -> Tensor:
-        gram, dense = pool.x_x(type(self).__name__).to(weight.device), weight.double()
+        gram, dense = pool.gathered("gram", self).to(weight.device), weight.double()
         columns = weight.shape[1]
         a_row = columns * (min(self.candidates, columns) if width == columns else width)
         rows = max(_ENTRIES.get(weight.device.type, _ENTRIES["cuda"]) // a_row, 1)

@@ -164,5 +164,5 @@ def test_bad_arguments():
     ):
         with pytest.raises(ValueError, match=message):
             kind(**given)
-    with pytest.raises(ValueError, match="ALPS needs X\\^T X of the pool"):
+    with pytest.raises(ValueError, match="ALPS needs the pool's gram"):
         atv.ALPS().prune(torch.ones(2, 4), atv.PoolStatistics(torch.ones(4)), atv.Unstructured(), 0.5)

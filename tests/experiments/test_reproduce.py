@@ -1,5 +1,6 @@
 import json
 import threading
+from functools import partial
 
 import pytest
 from helpers.benchmark_data import read_lines
@@ -8,8 +9,9 @@ from atv.cli import main as atv_main
 from experiments import estimate
 from experiments.devices import CommandFailed, Commands, devices, on_devices
 from experiments.estimate import SIZES, Size
-from experiments.reproduce import main
+from experiments.reproduce import reproduce, run_command
 
+main = partial(run_command, "reproduce", reproduce)
 NEXT = SIZES["llava-hf/llama3-llava-next-8b-hf"]
 
 
