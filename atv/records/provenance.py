@@ -31,7 +31,7 @@ def versions() -> dict[str, str]:
 
 @cache
 def git_revision() -> str:
-    """The commit of the checkout that atv runs from, with "+" where it was changed, or "unknown": as first asked for."""
+    """The commit of the checkout that atv runs from when first asked, with "+" where it was changed, or "unknown"."""
     folder = Path(__file__).parent
     try:
         command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
