@@ -7,6 +7,7 @@ from atv.criteria.base import Criterion, PoolStatistics, Pruned
 from atv.criteria.normal_equations import damped
 from atv.patterns import Pattern
 from atv.patterns.base import lowest
+from atv.plugins import above_zero
 
 
 class ADMM(Criterion):
@@ -29,8 +30,7 @@ class ADMM(Criterion):
     needs_gram = True
 
     def __init__(self, damping: float = 0.1, iterations: int = 20, growing: int = 15) -> None:
-        if not 0 < damping < float("inf"):
-            raise ValueError(f"damping: expected a number above 0, got {damping}")
+        above_zero(damping=damping)
         if not 1 <= growing <= iterations:
             raise ValueError(f"growing: expected 1 to {iterations} (iterations), got {growing}")
         self.damping, self.iterations, self.growing = damping, iterations, growing

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from atv.criteria import PoolStatistics
+from atv.plugins import at_least
 from atv.quantization.base import Quantizer, lost
 from atv.quantization.whole_numbers import Grid, Quantized, exact, storable
 
@@ -30,9 +31,7 @@ class AWQ(Quantizer):
     scales_channels = True
 
     def __init__(self, exponents: int = 20, clips: int = 10) -> None:
-        for name, value in (("exponents", exponents), ("clips", clips)):
-            if value < 1:
-                raise ValueError(f"{name}: expected at least 1, got {value}")
+        at_least(1, exponents=exponents, clips=clips)
         self.exponents, self.clips = exponents, clips
 
     def channel_scale(

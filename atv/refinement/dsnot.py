@@ -5,6 +5,7 @@ from einops import rearrange
 from torch import Tensor
 
 from atv.criteria import PoolStatistics
+from atv.plugins import at_least
 from atv.refinement.base import Refinement
 
 # The published threshold is of errors summed over calibration sequences of this length.
@@ -34,9 +35,7 @@ class DSnoT(Refinement):
     needs_moments = True
 
     def __init__(self, cycles: int = 50, threshold: float = 0.1, power: float = 1.0) -> None:
-        for name, value in (("cycles", cycles), ("threshold", threshold), ("power", power)):
-            if not 0 <= value < float("inf"):
-                raise ValueError(f"{name}: expected a number of at least 0, got {value}")
+        at_least(0, cycles=cycles, threshold=threshold, power=power)
         self.cycles, self.threshold, self.power = cycles, threshold, power
 
     def refine(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, width: int) -> Tensor:

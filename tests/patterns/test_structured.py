@@ -82,7 +82,7 @@ def test_what_is_left_is_the_nearest_multiple(count, sparsity, multiple, left):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: atv.FFNChannels(0), "multiple: expected at least 1, got 0"),
+        (lambda: atv.FFNChannels(0), "multiple: expected 1 or more, got 0"),
         (lambda: atv.AttentionHeads("rows"), "scored: expected 'structure' or 'reader', got 'rows'"),
     ],
 )
