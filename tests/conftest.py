@@ -76,3 +76,12 @@ def small_pool(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pool")
     calibration_pool(8).save_to_disk(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def pruned(tmp_path_factory, small_pool):
+    """The bundled model as ``atv prune`` leaves it, calibrated on the text of a few samples; only to be read."""
+    from helpers.pruned_folders import prune_by_command
+
+    folder = tmp_path_factory.mktemp("pruned") / "sparse"
+    return prune_by_command(folder, small_pool, "--samples", "4", "--selection", "TextOnly")
