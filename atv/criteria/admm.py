@@ -11,7 +11,7 @@ from atv.plugins import above_zero
 
 
 class ADMM(Criterion):
-    """ADMM with a mask that grows (Boza, arXiv 2401.02938): |W + U| decides, step by step, what goes.
+    """ADMM with a mask that grows (Boza, arXiv 2401.02938): ``|W + U|`` decides, step by step, what goes.
 
     In channels scaled by s_j = sqrt(G_jj), so that W is W s and G has a diagonal of ones, with H = G + damping * I and
     a penalty of 1: Z = (W + U) o M, U += W - Z, W = (H W0 + Z - U) (H + I)^-1. In the first ``growing`` steps, t = 1

@@ -17,11 +17,11 @@ _ENTRIES = 1 << 23
 class DSnoT(Refinement):
     """Dynamic sparse no training: prunes and grows until a row's expected error is small (arXiv 2310.08915).
 
-    A row's error is e = sum over its pruned weights of w_j E[x_j]. In a cycle the pruned weight with the greatest
-    w_j E[x_j] / Var[x_j]^power of e's sign is put back, and the kept one with the least |w_j| ||x_j|| whose w_j E[x_j]
-    is of the other sign is pruned (under N:M the least of the same group, if e keeps its sign). A row stops when |e| is
-    at most the threshold, or nothing of that kind is left. No weight moves twice. The authors' code leaves the FFN of
-    some models out; here every Linear takes part.
+    A row's error is e = sum over its pruned weights of w_j E[x_j]. In a cycle the pruned weight with the greatest w_j
+    E[x_j] / Var[x_j]^power of e's sign is put back, and the kept one with the least ``|w_j| ||x_j||`` whose w_j E[x_j]
+    is of the other sign is pruned (under N:M the least of the same group, if e keeps its sign). A row stops when
+    ``|e|`` is at most the threshold, or nothing of that kind is left. No weight moves twice. The authors' code leaves
+    the FFN of some models out; here every Linear takes part.
 
     Args:
         cycles: at most so many.
