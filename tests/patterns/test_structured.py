@@ -1,6 +1,5 @@
 """FFN channels and attention heads: which go, by sums written from the definition."""
 
-
 import pytest
 import torch
 from conformance.families.pictures import CLIP
