@@ -28,9 +28,9 @@ class Here(Commands):
 
 
 @pytest.fixture
-def small(data, tmp_path):
+def small(data, small_pool, tmp_path):
     """A grid of one run on the bundled model, asked POPE's six questions of the tests."""
-    (tmp_path / "small.yaml").write_text("model: bundled\ncalibration: bundled\nsamples: 4\nbatch_size: 4\n")
+    (tmp_path / "small.yaml").write_text(f"model: bundled\ncalibration: {small_pool}\nsamples: 4\nbatch_size: 4\n")
     options = ["--model", tmp_path / "small.yaml", "--output", tmp_path / "out", "--data", data]
     options += ["--benchmarks", "POPE", "--methods", "atv", "--settings", "2_4"]
     return [str(option) for option in options]
