@@ -15,13 +15,8 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from atv.ablation.base import Ablation
-from atv.ablation.bench import Bench
-from atv.ablation.cell import Cell
+from atv.ablation import Ablation, Bench, Cell, Finding, Measured, Results
 from atv.ablation.charts import TEXT, VISUAL
-from atv.ablation.findings import Finding
-from atv.ablation.measuring import Measured
-from atv.ablation.results import Results
 from atv.model.lvlm import LVLM
 from atv.statistics.estimates import mean_estimate
 

@@ -7,12 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from atv.ablation.base import Ablation
-from atv.ablation.cell import Cell
+from atv.ablation import Ablation, Cell, Finding, Results, percent
 from atv.ablation.charts import averages, panels
-from atv.ablation.findings import Finding
-from atv.ablation.levels import percent
-from atv.ablation.results import Results
 from atv.allocation import ByKind
 from atv.api import Pathway
 from atv.criteria import Criterion, PoolStatistics, SparseGPT

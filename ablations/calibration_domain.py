@@ -6,12 +6,8 @@ from dataclasses import replace
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation.base import Ablation
-from atv.ablation.cell import Cell
+from atv.ablation import POINT, Ablation, Cell, Finding, Labels, Results, percent
 from atv.ablation.charts import PALETTE, averages, counts, panels
-from atv.ablation.findings import POINT, Finding
-from atv.ablation.levels import percent
-from atv.ablation.results import Labels, Results
 from atv.api import Pathway
 from atv.bundled.tasks import TASKS
 from atv.data import BundledScenes, CalibrationData, EverydayScenes, Mixture

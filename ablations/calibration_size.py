@@ -8,12 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation.base import Ablation
-from atv.ablation.cell import Cell
+from atv.ablation import Ablation, Cell, Finding, Results, percent
 from atv.ablation.charts import PALETTE, averages, counts, curve, finish
-from atv.ablation.findings import Finding
-from atv.ablation.levels import percent
-from atv.ablation.results import Results
 from atv.api import Pathway
 from atv.records.masks import overlap
 

@@ -7,11 +7,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation.base import Ablation
-from atv.ablation.cell import Cell
+from atv.ablation import Ablation, Cell, Finding, Results
 from atv.ablation.charts import TEXT, VISUAL, finish
-from atv.ablation.findings import Finding
-from atv.ablation.results import Results
 from atv.api import Pathway
 from atv.records.pruning_report import PruningReport
 from atv.statistics.estimates import mean_estimate

@@ -10,14 +10,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation.base import Ablation
-from atv.ablation.bench import Bench
-from atv.ablation.cell import Cell
+from atv.ablation import SUITED, Ablation, Bench, Cell, Finding, Levels, Measured, Results, percent, pruned_copy
 from atv.ablation.charts import PALETTE, finish
-from atv.ablation.findings import Finding
-from atv.ablation.levels import SUITED, Levels, percent
-from atv.ablation.measuring import Measured, pruned_copy
-from atv.ablation.results import Results
 from atv.api import Pathway
 from atv.bundled import BUNDLED
 from atv.runtime.timing import elapsed, interleaved

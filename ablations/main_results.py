@@ -6,12 +6,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation.base import Ablation
-from atv.ablation.cell import Cell
+from atv.ablation import Ablation, Cell, Finding, Results
 from atv.ablation.charts import averages, counts, panels
-from atv.ablation.findings import Finding
-from atv.ablation.levels import percent
-from atv.ablation.results import Results
 from atv.api import Pathway
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -73,21 +69,16 @@ class MainResults(Ablation):
         return [Cell({"method": "dense", "setting": "0%"})] + [
             Cell({"method": method, "setting": setting}, {"both": Pathway(**parts, **options)}, seed=seed)
             for methods in (METHODS | ALLOCATED, NEWER, MEASURED)
-            for setting, options in self._settings.items()
+            for setting, options in self.levels.settings.items()
             for method, parts in methods.items()
             if not ("pattern" in options and "allocation" in parts)
         ]
-
-    @property
-    def _settings(self) -> dict[str, dict[str, Any]]:
-        shares: dict[str, dict[str, Any]] = {percent(share): {"sparsity": share} for share in self.levels.compared}
-        return shares | {pattern: {"pattern": pattern} for pattern in self.levels.patterns}
 
     def claimed(self, cell: Cell) -> bool:
         return cell.labels["method"] in PAPER
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
-        average, settings = averages(table), list(self._settings)
+        average, settings = averages(table), list(self.levels.settings)
         names, size = [*METHODS, *ALLOCATED, *NEWER, *MEASURED], (2.8 * len(settings), 6)
         figure, every = panels(average, "setting", {name: name for name in settings}, names, "method", size)
         for axes in every:
@@ -101,7 +92,7 @@ class MainResults(Ablation):
             claim = f"ATV-Pruning keeps more than {other} at {setting}."
             return results.keeps_more(claim, one, two, printed=_printed(other, setting))
 
-        return [beats(other, setting) for setting in self._settings for other in PAPER if other != "ATV"]
+        return [beats(other, setting) for setting in self.levels.settings for other in PAPER if other != "ATV"]
 
 
 def _printed(other: str, setting: str) -> float | None:

@@ -6,11 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation.base import Ablation
-from atv.ablation.cell import Cell
-from atv.ablation.findings import Finding
-from atv.ablation.levels import SUITED, Levels, percent
-from atv.ablation.results import Results
+from atv.ablation import SUITED, Ablation, Cell, Finding, Levels, Results, percent
 from atv.api import Pathway
 from atv.bundled import BUNDLED
 from atv.figures import overlap_heatmap

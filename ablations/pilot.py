@@ -6,12 +6,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation.base import Ablation
-from atv.ablation.cell import Cell
+from atv.ablation import Ablation, Cell, Finding, Results, percent
 from atv.ablation.charts import averages, counts, panels
-from atv.ablation.findings import Finding
-from atv.ablation.levels import percent
-from atv.ablation.results import Results
 from atv.api import Pathway
 from atv.patterns import NOfM
 
@@ -69,7 +65,7 @@ class Pilot(Ablation):
         ]
         whole = [
             Cell({"method": method, "setting": setting}, {"both": Pathway(**parts, **options)}, seed=seed)
-            for setting, options in self._settings.items()
+            for setting, options in self.levels.settings.items()
             for method, parts in self._methods(setting).items()
         ]
         return [Cell({"method": "dense", "setting": "0%"}), *pathways, *whole]
@@ -78,11 +74,6 @@ class Pilot(Ablation):
         labels = {"method": f"{pruned} pathway", "setting": percent(sparsity)}
         return Cell(labels, {pruned: Pathway(selection, sparsity), other: DENSE}, seed=seed)
 
-    @property
-    def _settings(self) -> dict[str, dict[str, Any]]:
-        shares: dict[str, dict[str, Any]] = {percent(share): {"sparsity": share} for share in self.levels.compared}
-        return shares | {pattern: {"pattern": pattern} for pattern in self.levels.patterns}
-
     def _methods(self, setting: str) -> dict[str, dict[str, Any]]:
         """All where differences are to be seen, else a few."""
         if setting in map(percent, self.levels.hardest):
@@ -90,7 +81,7 @@ class Pilot(Ablation):
         return METHODS if setting in self._halves else {name: METHODS[name] for name in FEW}
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
-        average, settings = averages(table), list(self._settings)
+        average, settings = averages(table), list(self.levels.settings)
         size = (max(6.4, 2.4 * len(settings)), 4.8)
         names = ["visual pathway", "text pathway", *METHODS, *SHARES_ONLY]
         figure, every = panels(average, "setting", {name: name for name in settings}, names, "method", size)

@@ -8,12 +8,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from atv.ablation.base import Ablation
-from atv.ablation.cell import Cell
+from atv.ablation import POINT, Ablation, Cell, Finding, Results, percent
 from atv.ablation.charts import averages, counts, panels
-from atv.ablation.findings import POINT, Finding
-from atv.ablation.levels import percent
-from atv.ablation.results import Results
 from atv.api import Pathway
 from atv.records.masks import overlap
 from atv.selection import DriftTopK, Tokens

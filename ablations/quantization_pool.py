@@ -6,11 +6,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from atv.ablation.base import Ablation
-from atv.ablation.cell import Cell
+from atv.ablation import Ablation, Cell, Finding, Results
 from atv.ablation.charts import PALETTE, averages, counts, panels
-from atv.ablation.findings import Finding
-from atv.ablation.results import Results
 from atv.api import Pathway
 from atv.criteria import PoolStatistics
 from atv.quantization import AWQ, GPTQ, Grid, Quantizer

@@ -1,6 +1,7 @@
 """Which recipe keeps more, of tasks and plain English, than each known method? Searched on dev, told once on test."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -8,12 +9,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation.base import Ablation
-from atv.ablation.cell import Cell
+from atv.ablation import POINT, Ablation, Cell, Finding, Labels, Results, percent
 from atv.ablation.charts import GREY, TEXT, averages, counts, finish, points
-from atv.ablation.findings import POINT, Finding
-from atv.ablation.levels import percent
-from atv.ablation.results import Labels, Results
 from atv.allocation import DAS
 from atv.api import Pathway, questions
 from atv.bundled import BUNDLED
@@ -155,8 +152,7 @@ class Recipes(Ablation):
 
     @property
     def _settings(self) -> dict[str, Parts]:
-        shares: dict[str, Parts] = {percent(share): {"sparsity": share} for share in self.levels.compared[-3:]}
-        return shares | {pattern: {"pattern": pattern} for pattern in self.levels.patterns[-1:]}
+        return replace(self.levels, compared=self.levels.compared[-3:], patterns=self.levels.patterns[-1:]).settings
 
     def table(self, results: Results) -> pd.DataFrame:
         """What was told on test, with the seconds that pruning took and what the search had seen."""

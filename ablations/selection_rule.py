@@ -5,12 +5,8 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation.base import Ablation
-from atv.ablation.cell import Cell
+from atv.ablation import Ablation, Cell, Finding, Results, percent
 from atv.ablation.charts import averages, counts, panels
-from atv.ablation.findings import Finding
-from atv.ablation.levels import percent
-from atv.ablation.results import Results
 from atv.api import Pathway
 from atv.selection import AMIA, AttentionTopK, DiversityTopK, DriftTopK, RandomVisual, TokenSelection
 

@@ -6,12 +6,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation.base import Ablation
-from atv.ablation.cell import Cell
+from atv.ablation import Ablation, Cell, Finding, Results, percent
 from atv.ablation.charts import averages, counts, points
-from atv.ablation.findings import Finding
-from atv.ablation.levels import percent
-from atv.ablation.results import Results
 from atv.api import Pathway
 from atv.data import Bundled, BundledScenes, CalibrationData, Everyday, EverydayScenes, TextAlone
 from atv.everyday.assembly.location import EVERYDAY

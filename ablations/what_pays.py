@@ -12,14 +12,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from atv.ablation.base import Ablation
-from atv.ablation.bench import Bench
-from atv.ablation.cell import Cell
+from atv.ablation import SUITED, Ablation, Bench, Cell, Finding, Levels, Measured, Results, pruned_copy
 from atv.ablation.charts import PALETTE, finish
-from atv.ablation.findings import Finding
-from atv.ablation.levels import SUITED, Levels
-from atv.ablation.measuring import Measured, answers_of, language_of, pruned_copy
-from atv.ablation.results import Results
+from atv.ablation.measuring import answers_of, language_of
 from atv.api import FinetuningSettings, Pathway, finetune, load, measure, quantize, save
 from atv.bundled import BUNDLED
 from atv.evaluation.speed import Speed

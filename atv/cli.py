@@ -4,7 +4,6 @@ import errno
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from inspect import getdoc
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from atv.commands.inspect import inspect
 from atv.commands.masks_to_publish import masks_apply, masks_diff, masks_pack
 from atv.commands.measure import measure
 from atv.commands.models import models
-from atv.commands.options import gathered, options_of, parameters_of, parts_of, with_underscores
+from atv.commands.options import gathered, options_of, paragraphs, parameters_of, parts_of, with_underscores
 from atv.commands.power import power
 from atv.commands.prune import prune
 from atv.commands.quantize import quantize
@@ -72,15 +71,15 @@ def parser(asked: str | None = None) -> Parser:
     top = Parser(prog="atv", description="Prune and decouple Large Vision-Language Models.")
     commands = {"": top.add_subcommands(required=True, dest="command")}
     for command in COMMANDS:
-        summary = (getdoc(command) or "").split("\n\nArgs:")[0]
+        said = paragraphs(command)
         rules = _plugins_help(command) if command in (prune, quantize) else None
-        below = Parser(description=summary, epilog=rules)
+        below = Parser(description="\n\n".join(said), epilog=rules)
         if asked in (None, _first_word(command)):
             _add_options(below, command)
         group, _, name = command.__name__.rpartition("_")
         if group not in commands:
             commands[group] = _add_group(commands[""], group)
-        commands[group].add_subcommand(name, below, help=summary.split("\n")[0])
+        commands[group].add_subcommand(name, below, help=said[0])
     return top
 
 
@@ -121,13 +120,13 @@ def _add(parser: Parser, heading: str, command: Callable[..., None], said: Mappi
 
 
 def _plugins_help(command: Callable[..., None]) -> str:
-    """Every rule that a command takes, with the first line of its docstring."""
-    parts, taken = [], parameters_of(command)
-    for field in filter(taken.__contains__, KINDS):
+    """Every rule that a command takes, with what it does."""
+    taken = [field for field in KINDS if field in parameters_of(command)]
+    lines = [f"What can be named; --{taken[0]}.help CLASS, and so on, explains the arguments of a class:"]
+    for field in taken:
         rules = plugins.subclasses(KINDS[field])
-        kinds = (f"{kind.__name__}: {(getdoc(kind) or '').splitlines()[0]}" for kind in rules)
-        parts.append(f"{field} - " + "  ".join(kinds))
-    return " ".join(parts)
+        lines += ["", f"{field}:", *(f"  {kind.__name__}: {paragraphs(kind)[0]}" for kind in rules)]
+    return "\n".join(lines)
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -4,7 +4,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 from rich.console import Console
@@ -108,7 +108,7 @@ def run_all(console: Console, runs: Sequence[PaperRun], available: Sequence[Devi
     return not failed
 
 
-def run_command(program: str, work: Callable[..., bool], arguments: list[str] | None) -> int:
+def run_command(program: str, work: Callable[..., bool], arguments: list[str] | None = None) -> int:
     """Calls ``work`` with a command line's options; wrong input is one line on standard error and exit code 2; a run
     that failed is 1."""
     logging.set_verbosity_error()
@@ -124,12 +124,11 @@ def run_command(program: str, work: Callable[..., bool], arguments: list[str] | 
         return 2
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command ``reproduce``."""
-    return run_command("reproduce", reproduce, arguments)
+def run_program(program: str, work: Callable[..., bool]) -> NoReturn:
+    """``run_command`` as a process of its own: SIGTERM is an exception, so that the commands under way are stopped."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    sys.exit(run_command(program, work))
 
 
 if __name__ == "__main__":
-    # An exception, so that the commands under way are stopped too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    raise SystemExit(main())
+    run_program("reproduce", reproduce)

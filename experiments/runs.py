@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from atv.plugins import at_least
 from atv.records.evaluation_report import SCORES, EvaluationReport
 from atv.records.files import write_text
 from experiments.devices import Commands, Device
@@ -35,8 +36,7 @@ class PaperQuestions:
     batch_size: int = 8
 
     def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit: expected at least 1, got {self.limit}")
+        at_least(1, limit=self.limit)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
 import copy
+import functools
 import os
 
 os.environ.setdefault("WANDB_MODE", "offline")
@@ -14,6 +15,8 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from helpers.tiny import make_batch, random_llava  # noqa: E402
 from hypothesis import settings  # noqa: E402
+from lightning.fabric.utilities import registry  # noqa: E402
+from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: E402
 from transformers.utils import logging  # noqa: E402
 
 # Machines differ in speed, examples do not.
@@ -22,6 +25,11 @@ settings.load_profile("atv")
 
 # Tiny models gain nothing from threads, and waiting threads are dear where cores are shared.
 torch.set_num_threads(1)
+
+# Every trainer asks all installed packages for callbacks, which takes a fifth of pruning a tiny model.
+registry.entry_points = functools.cache(registry.entry_points)
+# Half of what a figure takes is to lay its parts out, and nobody looks at these.
+ConstrainedLayoutEngine.execute = lambda self, figure: None
 
 
 @pytest.fixture(autouse=True)
@@ -68,3 +76,12 @@ def small_pool(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pool")
     calibration_pool(8).save_to_disk(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def pruned(tmp_path_factory, small_pool):
+    """The bundled model as ``atv prune`` leaves it, calibrated on the text of a few samples; only to be read."""
+    from helpers.pruned_folders import prune_by_command
+
+    folder = tmp_path_factory.mktemp("pruned") / "sparse"
+    return prune_by_command(folder, small_pool, "--samples", "4", "--selection", "TextOnly")

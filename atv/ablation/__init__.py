@@ -2,3 +2,27 @@
 
 The page over all ablations is in ``atv.reporting``, loggers in ``atv.tracking``.
 """
+
+# What an ablation's file is written with; charts are in ``atv.ablation.charts``.
+from atv.ablation.base import Ablation
+from atv.ablation.bench import Bench
+from atv.ablation.cell import Cell
+from atv.ablation.findings import POINT, Finding
+from atv.ablation.levels import SUITED, Levels, percent
+from atv.ablation.measuring import Measured, pruned_copy
+from atv.ablation.results import Labels, Results
+
+__all__ = [
+    "POINT",
+    "SUITED",
+    "Ablation",
+    "Bench",
+    "Cell",
+    "Finding",
+    "Labels",
+    "Levels",
+    "Measured",
+    "Results",
+    "percent",
+    "pruned_copy",
+]

@@ -26,6 +26,7 @@ from atv.data.sources import load_calibration, own_data
 from atv.evaluation.identity import answering
 from atv.evaluation.question_sets import Benchmarks, Questions, Suite
 from atv.model.loading import model_folder
+from atv.plugins import at_least
 from atv.records.digests import content_digest
 from atv.records.files import from_here, writable
 
@@ -110,8 +111,7 @@ class Grid:
         Raises:
             ValueError: for a model, data or options that do not fit.
         """
-        if given.seeds < 1:
-            raise ValueError(f"seeds: expected 1 or more, got {given.seeds}")
+        at_least(1, seeds=given.seeds)
         asked = given.asked() if asked is None else asked
         calibration = own_data(given.model) if given.calibration is None else given.calibration
         pool = load_calibration(calibration)

@@ -73,6 +73,12 @@ class Levels:
         """``middle`` and ``hard``, each once."""
         return self.compared[-2:]
 
+    @property
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Each compared sparsity and pattern as tables call it, with the option of a pathway that asks for it."""
+        shares: dict[str, dict[str, Any]] = {percent(share): {"sparsity": share} for share in self.compared}
+        return shares | {pattern: {"pattern": pattern} for pattern in self.patterns}
+
     def asked(self, paper: float, own: float) -> tuple[float, ...]:
         """Where a claim is made: at the paper's sparsity, if the model is pruned so, and at one of its own."""
         return tuple(dict.fromkeys(level for level in (paper, own) if level in self.curve))

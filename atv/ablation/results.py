@@ -31,6 +31,7 @@ class Results:
     def __init__(self, finished: Sequence[FinishedCell]) -> None:
         self.finished = list(finished)
         self._scores: dict[str, dict[str, TaskScore]] = {}
+        self._kept: dict[str, dict[str, Estimate]] = {}
 
     def methods(self) -> Iterator[Labels]:
         """The labels, each set once, in the order of the grid."""
@@ -78,17 +79,17 @@ class Results:
     def _pooled(self, cells: Sequence[FinishedCell]) -> dict[str, TaskScore]:
         if len({done.cell.title for done in cells}) > 1:
             raise ValueError(f"labels: expected one method, got {'; '.join(done.cell.title for done in cells)}")
-        key = ", ".join(done.folder.name for done in cells)
-        if key not in self._scores:
+        if (key := _key(cells)) not in self._scores:
             self._scores[key] = over_seeds([task_scores(done.rows) for done in cells])
         return self._scores[key]
 
     def retention(self, **labels: Any) -> dict[str, Estimate]:
         """Task -> percent of the dense score kept, "average" among them."""
         cells = self.of(**labels)
-        dense = self.dense_on(cells[0].cell.suite)
-        kept = retention(*on_shared_groups(dense, self._pooled(cells)))
-        return {task: replace(own, runs=_titles(cells)) for task, own in kept.items()}
+        if (key := _key(cells)) not in self._kept:
+            kept = retention(*on_shared_groups(self.dense_on(cells[0].cell.suite), self._pooled(cells)))
+            self._kept[key] = {task: replace(own, runs=_titles(cells)) for task, own in kept.items()}
+        return self._kept[key]
 
     def by_seed(self, **labels: Any) -> list[float]:
         """Average retention of each seed by itself."""
@@ -181,6 +182,10 @@ class Results:
         questions = sum(score.questions for score in self.scores(**labels).values())
         seeds = len(self.of(**labels))
         return f"{questions:,} questions, {seeds} seed{'s' if seeds > 1 else ''}"
+
+
+def _key(cells: Sequence[FinishedCell]) -> str:
+    return ", ".join(done.folder.name for done in cells)
 
 
 def _titles(cells: Sequence[FinishedCell]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from atv.allocation.budget import proportional, sizes
 from atv.model.dense_batch import DenseBatch
 from atv.model.hooks import watching
 from atv.model.targets import Target
+from atv.plugins import above_zero
 from atv.selection.similarity import cosines, density
 
 
@@ -77,8 +78,7 @@ class ECoFLaP(_ByImportance):
 
     def __init__(self, eps: float = 1e-3, slack: float = 0.1) -> None:
         super().__init__(slack)
-        if not 0 < eps < float("inf"):
-            raise ValueError(f"eps: expected a number above 0, got {eps}")
+        above_zero(eps=eps)
         self.eps = eps
 
     def measure(self, model: nn.Module, linears: Mapping[str, nn.Linear], batch: DenseBatch) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from atv.allocation.budget import mean, shifted, sizes
 from atv.model.dense_batch import DenseBatch
 from atv.model.hooks import watching
 from atv.model.targets import Target
+from atv.plugins import at_least
 
 
 class _ByWandaScores(Allocation):
@@ -71,7 +72,8 @@ class OWL(_ByWandaScores):
     """
 
     def __init__(self, threshold: float = 5.0, spread: float = 0.08) -> None:
-        self.threshold, self.spread = _positive("threshold", threshold), _positive("spread", spread)
+        at_least(0, threshold=threshold, spread=spread)
+        self.threshold, self.spread = threshold, spread
 
     def rate(self, blocks: Mapping[int, Sequence[Tensor]]) -> dict[int, float]:
         return {block: self._outliers(scores) for block, scores in blocks.items()}
@@ -95,7 +97,8 @@ class DLP(_ByWandaScores):
     """
 
     def __init__(self, spread: float = 0.15) -> None:
-        self.spread = _positive("spread", spread)
+        at_least(0, spread=spread)
+        self.spread = spread
 
     def rate(self, blocks: Mapping[int, Sequence[Tensor]]) -> dict[int, float]:
         medians = {
@@ -103,9 +106,3 @@ class DLP(_ByWandaScores):
         }
         total = sum(medians.values()) or 1.0
         return {block: 1 - median / total for block, median in medians.items()}
-
-
-def _positive(name: str, value: float) -> float:
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"{name}: expected a number of at least 0, got {value}")
-    return value

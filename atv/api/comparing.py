@@ -12,6 +12,7 @@ from atv.comparison.other_engines import is_other, read_other
 from atv.comparison.outcome import write_comparison
 from atv.evaluation.benchmarks.loaded import chosen_benchmarks, load_benchmark
 from atv.evaluation.question_sets import Benchmarks, Questions
+from atv.plugins import at_least
 from atv.records.files import writable
 
 Source = str | Path
@@ -49,8 +50,7 @@ def compare(
         ValueError: for folders without answers, and for models that were asked other questions, or in another way:
             the message says what differs.
     """
-    if flips < 0:
-        raise ValueError(f"flips: expected 0 or more, got {flips}")
+    at_least(0, flips=flips)
     folder = None if output is None else writable(output, "output")
     sources = [[model] if isinstance(model, str | Path) else list(model) for model in models]
     paths = [[Path(source) for source in each] for each in sources]

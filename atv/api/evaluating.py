@@ -11,6 +11,7 @@ from atv.data.sources import load_evaluation
 from atv.evaluation.benchmarks.dense_answers import dense_answers
 from atv.evaluation.benchmarks.loaded import chosen_benchmarks, load_all
 from atv.evaluation.question_sets import Asking, Benchmarks, Questions, Suite
+from atv.plugins import at_least
 from atv.records.evaluation_report import EvaluationReport
 from atv.records.files import writable
 from atv.runtime.trainer import quiet_trainer
@@ -39,7 +40,7 @@ def questions(
         ValueError: for an unknown benchmark, data that are missing or lack columns, options of the other kind, or
             groups under 1.
     """
-    _require_some(groups=groups)
+    at_least(1, groups=groups)
     if benchmark is None:
         if (data, dense) != (None, None):
             raise ValueError("data and dense are of benchmarks: name one with --benchmark")
@@ -75,16 +76,10 @@ def evaluate(
         ValueError: when nothing can be written there or another run is there, for a picture that cannot be read, or a
             number under 1.
     """
-    _require_some(batch_size=batch_size, max_new_tokens=max_new_tokens)
+    at_least(1, batch_size=batch_size, max_new_tokens=max_new_tokens)
     folder = None if output is None else writable(output, "output")
     how = Asking(batch_size, max_new_tokens, min_pixels, max_pixels, trainer or quiet_trainer(), folder)
     report = (asked or questions()).ask(model, processor, how)
     if folder is not None and how.trainer.is_global_zero:
         report.write(folder)
     return report
-
-
-def _require_some(**numbers: int | None) -> None:
-    for name, number in numbers.items():
-        if number is not None and number < 1:
-            raise ValueError(f"{name}: expected 1 or more, got {number}")

@@ -1,6 +1,6 @@
 """One backward pass through a block: how its output moves with what its Linears make of the tokens."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ class BackwardPass:
         block: nn.Module,
         linears: Mapping[str, nn.Linear],
         valid: Tensor,
-        drawn: Sequence[Sequence[int]],
+        seed: tuple[int, int, int],
     ) -> None:
         """Adds what was found to ``arrival.recorded``.
 
@@ -37,7 +37,7 @@ class BackwardPass:
             block: the module, dense.
             linears: those of the block that are asked about, by name.
             valid: bool (batch, length).
-            drawn: what the signs of each sample are drawn from.
+            seed: what the first sample's signs are drawn from: the run's, the block, and the sample, which counts on.
 
         Raises:
             ValueError: for a block that cannot be run backward, or gradients that are not finite.
@@ -53,7 +53,7 @@ class BackwardPass:
             if self.norm:
                 recorded.gradients = _pulled(output, made, unit_outputs(output, valid), keep=self.sensitivity)
             if self.sensitivity:
-                pulled = _pulled(output, made, signs(output, valid, drawn))
+                pulled = _pulled(output, made, signs(output, valid, *seed))
                 sizes = {name: part.float().square().sum(-1) for name, part in pulled.items()}
                 recorded.sensitivity = {name: size.reshape(valid.shape) for name, size in sizes.items()}
         for name, part in (*recorded.gradients.items(), *recorded.sensitivity.items()):
@@ -98,11 +98,12 @@ def unit_outputs(output: Tensor, valid: Tensor) -> Tensor:
     return (exact / mean.clamp(min=torch.finfo(mean.dtype).tiny).sqrt()[:, None, None]).to(output.dtype)
 
 
-def signs(output: Tensor, valid: Tensor, drawn: Sequence[Sequence[int]]) -> Tensor:
+def signs(output: Tensor, valid: Tensor, seed: int, block: int, first_sample: int) -> Tensor:
     """1 or -1 for each sample's valid outputs, others 0: (batch, length, width); see ``Tokens.sensitivity``."""
     made = torch.zeros_like(output)
-    for row, seed in enumerate(drawn):
+    for row in range(len(valid)):
         length, width = int(valid[row].sum()), output.shape[-1]
-        sign = torch.from_numpy(np.random.default_rng(seed).integers(0, 2, length + width) * 2 - 1).to(made)
+        drawn = np.random.default_rng((seed, block, first_sample + row)).integers(0, 2, length + width)
+        sign = torch.from_numpy(drawn * 2 - 1).to(made)
         made[row, valid[row]] = sign[:length, None] * sign[None, length:]
     return made

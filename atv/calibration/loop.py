@@ -115,8 +115,7 @@ class BlockwiseCalibration(L.LightningModule):
             return []
         masks, first = (waiting.visual, waiting.valid), batch.first_sample
         linears = {name: self.lvlm.linears[name] for name in arrival.recording.site_of if name in self.lvlm.linears}
-        drawn = [(self.seed, block, first + row) for row in range(len(waiting.valid))]
-        self.backward_pass(arrival, self.lvlm.blocks[block], linears, waiting.valid, drawn)
+        self.backward_pass(arrival, self.lvlm.blocks[block], linears, waiting.valid, (self.seed, block, first))
         seen = list(samples(arrival, *masks, first, self.seed, waiting.ids, waiting.answer, self.whole))
         if batch.inputs is not None:
             self.held_bytes += held_bytes(waiting.forward, self._own)

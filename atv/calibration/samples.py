@@ -70,14 +70,12 @@ def samples(
             if not _finite(values):
                 where = f"block {arrival.block}, sample {first_sample + row}"
                 raise ValueError(f"calibration: the {name} of {where} holds NaN or infinite activations")
-        inputs: dict[str, SiteInputs] = {
-            site: LinearInputs(x.reshape(*valid.shape, x.shape[-1])[row][unpadded]) for site, x in noted.sites.items()
-        }
-        inputs.update({site: _routed(x, valid, row) for site, x in noted.routed.items()})
-        outputs, gradients = (
-            {name: x.reshape(*valid.shape, x.shape[-1])[row][unpadded] for name, x in by_linear.items()}
-            for by_linear in (recorded.outputs, recorded.gradients)
+        sites, outputs, gradients = (
+            {name: x.reshape(*valid.shape, x.shape[-1])[row][unpadded] for name, x in by_name.items()}
+            for by_name in (noted.sites, recorded.outputs, recorded.gradients)
         )
+        inputs: dict[str, SiteInputs] = {site: LinearInputs(x) for site, x in sites.items()}
+        inputs |= {site: _routed(x, valid, row) for site, x in noted.routed.items()}
         sensitivity = {name: moved[row][unpadded] for name, moved in recorded.sensitivity.items()}
         yield Sample(tokens, inputs, noted.site_of, outputs, gradients, sensitivity)
 

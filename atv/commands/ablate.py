@@ -47,7 +47,7 @@ def ablate(
     results/<ablation>/. Cells are kept in results/cells/ and shared by all ablations.
 
     Args:
-        file: Python file with one class derived from atv.ablation.base.Ablation, such as ablations/visual_sparsity.py;
+        file: Python file with one class derived from atv.ablation.Ablation, such as ablations/visual_sparsity.py;
             a list of such files; or a folder, for all of its.
         sparsities: Shares of the weights to prune, with commas between them or as a list, in place of those that suit
             the model. Default: 0.2 to 0.5 for everyday, else 0.5 to 0.7; one pathway alone up to 0.9 for bundled.

@@ -130,6 +130,12 @@ def gathered(command: Callable[..., None], options: dict[str, Any]) -> dict[str,
     return options
 
 
+def paragraphs(documented: object) -> list[str]:
+    """What a docstring says before its sections, each paragraph in one line."""
+    said = (getdoc(documented) or "").split("\n\nArgs:")[0].split("\n\nRaises:")[0]
+    return [" ".join(part.split()) for part in said.split("\n\n")]
+
+
 def _arguments(doc: str) -> dict[str, str]:
     """Name -> description, of a docstring's arguments."""
     return {entry.arg_name: " ".join((entry.description or "").split()) for entry in parse(doc).params}

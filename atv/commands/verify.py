@@ -25,6 +25,7 @@ def verify(
     and scales are as its record says, and what rounding may change is not compared.
 
     Args:
+        folder: Folder of a pruned model, as atv prune writes it, or of a quantized one.
         base: Dense model that was pruned, a folder, "bundled" or "everyday", with which every other tensor is compared.
             Default: nothing is compared.
         max_new_tokens: Number of tokens to generate, to see that the model loads; 0 for none.

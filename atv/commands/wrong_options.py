@@ -3,10 +3,11 @@
 import re
 import sys
 from difflib import get_close_matches
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
+from atv.commands.help_page import HelpPage
 from atv.data.wording import short
 
 # What a person calls the types of options.
@@ -16,6 +17,9 @@ _KINDS |= {"dict": "names with values", "NoneType": "null"}
 
 class Parser(ArgumentParser):
     """Ends with exit code 2 and one line that names the option, what was expected and what was given."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{"formatter_class": HelpPage} | options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:

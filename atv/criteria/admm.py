@@ -7,10 +7,11 @@ from atv.criteria.base import Criterion, PoolStatistics, Pruned
 from atv.criteria.normal_equations import damped
 from atv.patterns import Pattern
 from atv.patterns.base import lowest
+from atv.plugins import above_zero
 
 
 class ADMM(Criterion):
-    """ADMM with a mask that grows (Boza, arXiv 2401.02938): |W + U| decides, step by step, what goes.
+    """ADMM with a mask that grows (Boza, arXiv 2401.02938): ``|W + U|`` decides, step by step, what goes.
 
     In channels scaled by s_j = sqrt(G_jj), so that W is W s and G has a diagonal of ones, with H = G + damping * I and
     a penalty of 1: Z = (W + U) o M, U += W - Z, W = (H W0 + Z - U) (H + I)^-1. In the first ``growing`` steps, t = 1
@@ -29,8 +30,7 @@ class ADMM(Criterion):
     needs_gram = True
 
     def __init__(self, damping: float = 0.1, iterations: int = 20, growing: int = 15) -> None:
-        if not 0 < damping < float("inf"):
-            raise ValueError(f"damping: expected a number above 0, got {damping}")
+        above_zero(damping=damping)
         if not 1 <= growing <= iterations:
             raise ValueError(f"growing: expected 1 to {iterations} (iterations), got {growing}")
         self.damping, self.iterations, self.growing = damping, iterations, growing
@@ -59,7 +59,7 @@ class ADMM(Criterion):
 
     def _scaled(self, weight: Tensor, pool: PoolStatistics) -> tuple[Tensor, Tensor, Tensor]:
         """The weight and the Gram in channels scaled by their norms, and these (in,)."""
-        gram = pool.x_x("ADMM").to(weight.device)
+        gram = pool.gathered("gram", self).to(weight.device)
         norm = gram.diagonal().sqrt()
         # A channel that is never active counts as nearly nothing, as in the authors' code.
         norm = norm.clamp(min=1e-8 * (float(norm.max()) or 1.0))

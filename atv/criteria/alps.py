@@ -8,6 +8,7 @@ from torch import Tensor
 from atv.criteria.base import Criterion, PoolStatistics, Pruned
 from atv.criteria.normal_equations import conjugate_gradients, damped
 from atv.patterns import Pattern
+from atv.plugins import above_zero, at_least
 
 # The authors' code looks at the support every third step, and may end after so many.
 _EVERY, _EARLIEST = 3, 30
@@ -36,12 +37,8 @@ class ALPS(Criterion):
     needs_gram = True
 
     def __init__(self, ridge: float = 0.01, penalty: float = 0.1, iterations: int = 300, polish: int = 10) -> None:
-        for name, value in (("ridge", ridge), ("penalty", penalty)):
-            if not 0 < value < float("inf"):
-                raise ValueError(f"{name}: expected a number above 0, got {value}")
-        for name, count in (("iterations", iterations), ("polish", polish)):
-            if count < 1:
-                raise ValueError(f"{name}: expected at least 1, got {count}")
+        above_zero(ridge=ridge, penalty=penalty)
+        at_least(1, iterations=iterations, polish=polish)
         self.ridge, self.penalty, self.iterations, self.polish = ridge, penalty, iterations, polish
 
     def score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:
@@ -87,7 +84,7 @@ class ALPS(Criterion):
 
     def _scaled(self, weight: Tensor, pool: PoolStatistics) -> tuple[Tensor, Tensor, Tensor]:
         """The weight and H in channels scaled by the root of H's diagonal, and that (in,)."""
-        hessian = damped(pool.x_x("ALPS").to(weight.device), self.ridge)
+        hessian = damped(pool.gathered("gram", self).to(weight.device), self.ridge)
         scale = hessian.diagonal().sqrt()
         dtype = torch.promote_types(weight.dtype, torch.float32)
         return weight.to(dtype) * scale.to(dtype), hessian / scale / scale[:, None], scale.to(dtype)

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -49,15 +49,15 @@ class PoolStatistics:
         variance = None if square is None or average is None else (square - average.square()).clamp(min=0)
         return cls(norm.sqrt().float(), mean(part.gram for part in parts), average, variance)
 
-    def x_x(self, asked_by: str) -> Tensor:
-        """X^T X / n, float64 (in, in).
+    def gathered(self, name: Literal["gram", "mean", "variance", "gradient"], step: Plugin) -> Tensor:
+        """One of these, for a step that needs it.
 
         Raises:
-            ValueError: naming the class that asks, where it was not gathered.
+            ValueError: naming the step's class, where it was not gathered.
         """
-        if self.gram is None:
-            raise ValueError(f"criterion: {asked_by} needs X^T X of the pool, and these statistics hold norms alone")
-        return self.gram
+        if (found := getattr(self, name)) is None:
+            raise ValueError(f"{type(step).__name__} needs the pool's {name}, which was not gathered")
+        return found
 
     def share_lost(self, weight: Tensor, updated: Tensor) -> float:
         """||X (W - W')^T||^2 / ||X W^T||^2 of a weight (out, in) and what became of it; 0 where X W^T is nothing.
@@ -78,26 +78,6 @@ class PoolStatistics:
         """Of channels that are divided by ``scale`` (in,); their moments and gradients are left out."""
         gram = None if self.gram is None else self.gram / scale.to(self.gram) / scale.to(self.gram)[:, None]
         return replace(self, norm=self.norm / scale.to(self.norm), gram=gram, mean=None, variance=None, gradient=None)
-
-    def moments(self, asked_by: str) -> tuple[Tensor, Tensor]:
-        """Mean and variance of each channel, float64 (in,).
-
-        Raises:
-            ValueError: naming the class that asks, where they were not gathered.
-        """
-        if self.mean is None or self.variance is None:
-            raise ValueError(f"{asked_by} needs means of the pool, and these statistics hold none")
-        return self.mean, self.variance
-
-    def regional_gradient(self, asked_by: str) -> Tensor:
-        """The gradient, float32 (out, in).
-
-        Raises:
-            ValueError: naming the class that asks, where it was not gathered.
-        """
-        if self.gradient is None:
-            raise ValueError(f"criterion: {asked_by} needs gradients of the block, and these statistics hold none")
-        return self.gradient
 
 
 @dataclass(frozen=True)

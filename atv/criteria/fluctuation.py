@@ -14,5 +14,4 @@ class Fluctuation(Criterion):
     needs_moments = True
 
     def score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:
-        _, variance = pool.moments(type(self).__name__)
-        return weight.float().square() * variance.to(weight.device).float()
+        return weight.float().square() * pool.gathered("variance", self).to(weight.device).float()

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from atv.criteria.base import Criterion, PoolStatistics
+from atv.plugins import at_least
 
 
 class RIA(Criterion):
@@ -17,8 +18,7 @@ class RIA(Criterion):
     """
 
     def __init__(self, power: float = 0.5) -> None:
-        if not 0 <= power < float("inf"):
-            raise ValueError(f"power: expected a number of at least 0, got {power}")
+        at_least(0, power=power)
         self.power = power
 
     def score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:

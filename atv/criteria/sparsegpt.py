@@ -8,6 +8,7 @@ from torch import Tensor
 
 from atv.criteria.base import Criterion, PoolStatistics, Pruned
 from atv.patterns import Pattern
+from atv.plugins import above_zero, at_least
 
 
 class SparseGPT(Criterion):
@@ -27,7 +28,8 @@ class SparseGPT(Criterion):
     needs_gram = True
 
     def __init__(self, damping: float = 0.01, block: int = 128) -> None:
-        require_sweep(damping, block)
+        above_zero(damping=damping)
+        at_least(1, block=block)
         self.damping, self.block = damping, block
 
     def score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:
@@ -64,23 +66,11 @@ class SparseGPT(Criterion):
 
     def _prepared(self, weight: Tensor, pool: PoolStatistics) -> tuple[Tensor, Tensor]:
         """The weight without its dead columns, at least float32, and U: upper triangular, U^T U = H^-1."""
-        hessian = 2 * pool.x_x("SparseGPT").to(weight.device, torch.float64)
+        hessian = 2 * pool.gathered("gram", self).to(weight.device, torch.float64)
         dead = hessian.diagonal() == 0
         hessian[dead, dead] = 1
         dtype = torch.promote_types(weight.dtype, torch.float32)
         return weight.to(dtype, copy=True).masked_fill_(dead, 0), inverse_root(hessian, self.damping).to(dtype)
-
-
-def require_sweep(damping: float, block: int) -> None:
-    """Checks how a sweep from left to right is to go.
-
-    Raises:
-        ValueError: for an argument out of range.
-    """
-    if not 0 < damping < float("inf"):
-        raise ValueError(f"damping: expected a number above 0, got {damping}")
-    if block < 1:
-        raise ValueError(f"block: expected at least 1 column, got {block}")
 
 
 def inverse_root(hessian: Tensor, damping: float, asked_by: str = "SparseGPT", tries: int = 10) -> Tensor:

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from atv.criteria.base import Criterion, PoolStatistics
+from atv.plugins import at_least
 
 
 class WandaPlusPlus(Criterion):
@@ -23,10 +24,9 @@ class WandaPlusPlus(Criterion):
     needs_gradient = True
 
     def __init__(self, scale: float = 100.0) -> None:
-        if not 0 <= scale < float("inf"):
-            raise ValueError(f"scale: expected a number of at least 0, got {scale}")
+        at_least(0, scale=scale)
         self.scale = scale
 
     def score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:
-        gradient = pool.regional_gradient(type(self).__name__).to(weight.device)
+        gradient = pool.gathered("gradient", self).to(weight.device)
         return weight.float().abs() * (pool.norm.to(weight.device) + self.scale * gradient)

@@ -22,6 +22,7 @@ from atv.data.shortening import shortened
 from atv.data.sources import load_calibration
 from atv.data.turns import pictures_in, turns_of
 from atv.data.wording import reason, short
+from atv.plugins import at_least
 
 MAX_BROKEN = 0.05
 
@@ -106,9 +107,8 @@ def calibration_batches(
     if samples < 1 or (isinstance(source, Sized) and samples > len(source)):
         most = f"1 to {len(source)} (the data's samples)" if isinstance(source, Sized) else "at least 1"
         raise ValueError(f"samples: expected {most}, got {samples}")
-    for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0), ("max_length", max_length, 1)):
-        if value is not None and value < least:
-            raise ValueError(f"{name}: expected {least} or more, got {value}")
+    at_least(1, batch_size=batch_size, max_length=max_length)
+    at_least(0, seed=seed)
     console = Console(stderr=True, quiet=getattr(rank_zero_only, "rank", 0) != 0)
     drawing = partial(Drawing, processor, source, samples, max_length, console, answers=answers)
     return CalibrationBatches(drawing, seed, batch_size)

@@ -26,7 +26,13 @@ FACTS = 4
 
 
 class _ToldScenes(IndexedData):
-    """What both worlds have in common: scenes of the training split that are the same whatever is said of them."""
+    """What both worlds have in common: scenes of the training split that are the same whatever is said of them.
+
+    Args:
+        said: captions; questions, alone; answers, which are the same questions answered; or facts, four of them without
+            a picture.
+        tasks: names of the tasks that ask; default: all nine.
+    """
 
     # Of both worlds' tasks, which have the same names.
     tasks_there: ClassVar[Sequence[Any]]
@@ -84,13 +90,7 @@ class _ToldScenes(IndexedData):
 
 
 class BundledScenes(_ToldScenes):
-    """Scenes of the bundled model's training with one thing said of each; a scene is the same whatever is said of it.
-
-    Args:
-        said: captions; questions, alone; answers, which are the same questions answered; or facts, four of them without
-            a picture.
-        tasks: names of the tasks that ask; default: all nine.
-    """
+    """Scenes of the bundled model's training with one thing said of each, the same scenes whatever is said."""
 
     tasks_there, seed = BUNDLED_TASKS, 13
     sampled, drawn = sample_bundled, draw_bundled
@@ -103,13 +103,7 @@ class BundledScenes(_ToldScenes):
 
 
 class EverydayScenes(_ToldScenes):
-    """Scenes of the everyday model's training with one thing said of each; a scene is the same whatever is said of it.
-
-    Args:
-        said: captions; questions, alone; answers, which are the same questions answered; or facts, four of them without
-            a picture.
-        tasks: names of the tasks that ask; default: all nine.
-    """
+    """Scenes of the everyday model's training with one thing said of each, the same scenes whatever is said."""
 
     tasks_there, seed = EVERYDAY_TASKS, 23
     sampled, drawn = sample_everyday, draw_everyday

@@ -16,6 +16,7 @@ from atv.evaluation.decoding import decodes, next_step, whole_prompts
 from atv.model.checkpoint import weight_files
 from atv.model.loading import load_model, model_folder
 from atv.model.on_device import on_device
+from atv.plugins import at_least
 from atv.runtime.timing import interleaved, now
 
 QUESTION = "What is in the picture?"
@@ -86,9 +87,7 @@ def measure(
         ValueError: for a model that is named twice, cannot be loaded, or whose type decodes in a way of its own, and
             for numbers below 1.
     """
-    for name, value in (("prompt_tokens", prompt_tokens), ("new_tokens", new_tokens), ("repeats", repeats)):
-        if value < 1:
-            raise ValueError(f"{name}: expected 1 or more, got {value}")
+    at_least(1, prompt_tokens=prompt_tokens, new_tokens=new_tokens, repeats=repeats)
     names = [str(model) for model in models]
     if len(set(names)) < len(names):
         raise ValueError(f"models: each is to be named once, got {', '.join(names)}")

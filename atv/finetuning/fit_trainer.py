@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressB
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.strategies import ModelParallelStrategy
 
+from atv.plugins import at_least
 from atv.runtime.trainer import quiet, quiet_trainer
 
 CHECKPOINTS = "checkpoints"
@@ -34,8 +35,7 @@ def training_trainer(folder: Path, every: int, log_to: LogTo | None, options: di
     Raises:
         ValueError: for an option that lightning.Trainer does not have.
     """
-    if every < 1:
-        raise ValueError(f"checkpoint_every: expected 1 step or more, got {every}")
+    at_least(1, checkpoint_every=every)
     keeps = ModelCheckpoint(
         folder / CHECKPOINTS, save_last=True, save_top_k=0, every_n_train_steps=every, enable_version_counter=False
     )

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from atv.plugins import above_zero, at_least
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -34,10 +36,8 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "learning_rate", "lora_alpha"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: expected more than 0, got {getattr(self, name)}")
-        if not self.weight_decay >= 0:
-            raise ValueError(f"weight_decay: expected 0 or more, got {self.weight_decay}")
+        above_zero(epochs=self.epochs, batch_size=self.batch_size)
+        above_zero(learning_rate=self.learning_rate, lora_alpha=self.lora_alpha)
+        at_least(0, weight_decay=self.weight_decay)
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup: expected a share of all steps in [0, 1), got {self.warmup}")

@@ -14,6 +14,7 @@ from atv.model.removal import Removal, RemovedParts, refusal
 from atv.model.structures import Structure, attention_heads, ffn_channels, members
 from atv.model.targets import Target
 from atv.patterns.base import Pattern, lowest, share
+from atv.plugins import at_least
 
 Scored = Literal["structure", "reader"]
 
@@ -139,8 +140,7 @@ class FFNChannels(Structured):
 
     def __init__(self, multiple: int = 32, scored: Scored = "structure") -> None:
         super().__init__(scored)
-        if multiple < 1:
-            raise ValueError(f"multiple: expected at least 1, got {multiple}")
+        at_least(1, multiple=multiple)
         self.multiple = multiple
 
     def structure(self, lvlm: LVLM) -> Structure:

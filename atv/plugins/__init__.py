@@ -2,5 +2,17 @@
 
 from atv.plugins.arguments import ContractError, Plugin, arguments, describe
 from atv.plugins.finding import find, load_file, resolve, subclasses
+from atv.plugins.ranges import above_zero, at_least
 
-__all__ = ["ContractError", "Plugin", "arguments", "describe", "find", "load_file", "resolve", "subclasses"]
+__all__ = [
+    "ContractError",
+    "Plugin",
+    "above_zero",
+    "arguments",
+    "at_least",
+    "describe",
+    "find",
+    "load_file",
+    "resolve",
+    "subclasses",
+]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from atv.criteria import PoolStatistics
+from atv.plugins import at_least
 from atv.quantization.base import Quantizer, lost
 from atv.quantization.whole_numbers import Grid, Quantized, exact, storable
 
@@ -30,15 +31,13 @@ class AWQ(Quantizer):
     scales_channels = True
 
     def __init__(self, exponents: int = 20, clips: int = 10) -> None:
-        for name, value in (("exponents", exponents), ("clips", clips)):
-            if value < 1:
-                raise ValueError(f"{name}: expected at least 1, got {value}")
+        at_least(1, exponents=exponents, clips=clips)
         self.exponents, self.clips = exponents, clips
 
     def channel_scale(
         self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], pool: PoolStatistics, grid: Grid
     ) -> Tensor:
-        gram = pool.x_x(type(self).__name__)
+        gram = pool.gathered("gram", self)
         least, best = float("inf"), torch.ones_like(pool.norm)
         for step in range(self.exponents):
             scale = (pool.norm / pool.norm.max().clamp(min=1e-30)).clamp(min=1e-4) ** (step / self.exponents)
@@ -57,7 +56,7 @@ class AWQ(Quantizer):
 
     def quantize(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, grid: Grid) -> Quantized:
         dense = exact(weight).masked_fill(~mask, 0)
-        gram = pool.x_x(type(self).__name__).to(dense)
+        gram = pool.gathered("gram", self).to(dense)
         inside = gram.view(len(gram) // grid.width, grid.width, -1, grid.width).diagonal(dim1=0, dim2=2)
         whole = grid.scales(dense, dense.dtype)
         best = storable(whole, weight.dtype)

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from atv.criteria import PoolStatistics
-from atv.criteria.sparsegpt import inverse_root, require_sweep
+from atv.criteria.sparsegpt import inverse_root
+from atv.plugins import above_zero, at_least
 from atv.quantization.base import Quantizer
 from atv.quantization.whole_numbers import Grid, Quantized, exact
 
@@ -26,7 +27,8 @@ class GPTQ(Quantizer):
     """
 
     def __init__(self, damping: float = 0.01, block: int = 128) -> None:
-        require_sweep(damping, block)
+        above_zero(damping=damping)
+        at_least(1, block=block)
         self.damping, self.block = damping, block
 
     def quantize(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, grid: Grid) -> Quantized:
@@ -54,7 +56,7 @@ class GPTQ(Quantizer):
         return Quantized(torch.cat([one.whole for one in made], 1), scales)
 
     def _root(self, pool: PoolStatistics) -> Tensor:
-        hessian = pool.x_x(type(self).__name__).clone()
+        hessian = pool.gathered("gram", self).clone()
         diagonal = hessian.diagonal()
         dead = diagonal == 0
         diagonal[dead] = diagonal.mean() / (~dead).double().mean() if bool((~dead).any()) else 1.0

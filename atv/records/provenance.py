@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ _PACKAGES = ("atv", "torch", "lightning", "transformers", "datasets", "wandb", "
 
 def provenance() -> dict[str, Any]:
     """What a record says of its making: ``versions``, ``git`` and ``hardware``."""
-    return {"versions": versions(), "git": git_revision(), "hardware": hardware()}
+    return {"versions": dict(versions()), "git": git_revision(), "hardware": hardware()}
 
 
+@cache
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that move numbers."""
     installed = {"python": platform.python_version()}
@@ -27,8 +29,9 @@ def versions() -> dict[str, str]:
     return installed
 
 
+@cache
 def git_revision() -> str:
-    """The commit of the checkout that atv runs from, with "+" where it was changed, or "unknown"."""
+    """The commit of the checkout that atv runs from when first asked, with "+" where it was changed, or "unknown"."""
     folder = Path(__file__).parent
     try:
         command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
@@ -45,6 +48,7 @@ def hardware() -> str:
     return f"{_processor()}, {threads} thread{'s' if threads > 1 else ''}"
 
 
+@cache
 def _processor() -> str:
     """The processor's name where Linux tells it, else its architecture."""
     try:

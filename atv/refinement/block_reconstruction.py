@@ -1,6 +1,5 @@
 """Kept weights of a block trained against the dense block's outputs."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Literal
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from atv.criteria import PoolStatistics
+from atv.plugins import above_zero, at_least
 from atv.refinement.base import Reconstruction
 
 # As published, with whether the rate falls to 0 by equal steps: arXiv 2503.04992 and 2510.14444.
@@ -66,10 +66,8 @@ class BlockReconstruction(Reconstruction):
     ) -> None:
         if optimizer not in _PUBLISHED:
             raise ValueError(f"optimizer: expected AdamW or RMSprop, got {optimizer!r}")
-        if rate is not None and not (math.isfinite(rate) and rate > 0):
-            raise ValueError(f"rate: expected a number above 0, got {rate}")
-        if epochs < 1:
-            raise ValueError(f"epochs: expected at least 1, got {epochs}")
+        above_zero(rate=rate)
+        at_least(1, epochs=epochs)
         if isinstance(first, BlockReconstruction):
             raise ValueError("first: BlockReconstruction cannot come before itself; raise epochs")
         self.optimizer, self.rate, self.epochs, self.first = optimizer, rate, epochs, first

@@ -5,6 +5,7 @@ from einops import rearrange
 from torch import Tensor
 
 from atv.criteria import PoolStatistics
+from atv.plugins import at_least
 from atv.refinement.base import Refinement
 
 # The published threshold is of errors summed over calibration sequences of this length.
@@ -16,11 +17,11 @@ _ENTRIES = 1 << 23
 class DSnoT(Refinement):
     """Dynamic sparse no training: prunes and grows until a row's expected error is small (arXiv 2310.08915).
 
-    A row's error is e = sum over its pruned weights of w_j E[x_j]. In a cycle the pruned weight with the greatest
-    w_j E[x_j] / Var[x_j]^power of e's sign is put back, and the kept one with the least |w_j| ||x_j|| whose w_j E[x_j]
-    is of the other sign is pruned (under N:M the least of the same group, if e keeps its sign). A row stops when |e| is
-    at most the threshold, or nothing of that kind is left. No weight moves twice. The authors' code leaves the FFN of
-    some models out; here every Linear takes part.
+    A row's error is e = sum over its pruned weights of w_j E[x_j]. In a cycle the pruned weight with the greatest w_j
+    E[x_j] / Var[x_j]^power of e's sign is put back, and the kept one with the least ``|w_j| ||x_j||`` whose w_j E[x_j]
+    is of the other sign is pruned (under N:M the least of the same group, if e keeps its sign). A row stops when
+    ``|e|`` is at most the threshold, or nothing of that kind is left. No weight moves twice. The authors' code leaves
+    the FFN of some models out; here every Linear takes part.
 
     Args:
         cycles: at most so many.
@@ -34,13 +35,13 @@ class DSnoT(Refinement):
     needs_moments = True
 
     def __init__(self, cycles: int = 50, threshold: float = 0.1, power: float = 1.0) -> None:
-        for name, value in (("cycles", cycles), ("threshold", threshold), ("power", power)):
-            if not 0 <= value < float("inf"):
-                raise ValueError(f"{name}: expected a number of at least 0, got {value}")
+        at_least(0, cycles=cycles, threshold=threshold, power=power)
         self.cycles, self.threshold, self.power = cycles, threshold, power
 
     def refine(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, width: int) -> Tensor:
-        mean, variance = (part.to(weight.device) for part in pool.moments(type(self).__name__))
+        mean, variance = (
+            part.to(weight.device) for part in (pool.gathered("mean", self), pool.gathered("variance", self))
+        )
         rows = max(_ENTRIES // weight.shape[1], 1)
         parts = zip(weight.split(rows), mask.to(weight.device).split(rows), strict=True)
         return torch.cat([self._grown(part.double(), kept.clone(), mean, variance, width) for part, kept in parts])

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from atv.criteria import PoolStatistics
 from atv.criteria.normal_equations import by_factors, conjugate_gradients, damped
+from atv.plugins import above_zero, at_least
 from atv.refinement.base import Reconstruction
 
 
@@ -28,15 +29,12 @@ class LeastSquares(Reconstruction):
     needs_gram = True
 
     def __init__(self, damping: float = 0.01, tolerance: float = 1e-3, iterations: int = 200) -> None:
-        for name, value in (("damping", damping), ("tolerance", tolerance)):
-            if not 0 < value < float("inf"):
-                raise ValueError(f"{name}: expected a number above 0, got {value}")
-        if iterations < 0:
-            raise ValueError(f"iterations: expected at least 0, got {iterations}")
+        above_zero(damping=damping, tolerance=tolerance)
+        at_least(0, iterations=iterations)
         self.damping, self.tolerance, self.iterations = damping, tolerance, iterations
 
     def reconstruct(self, weight: Tensor, mask: Tensor, pool: PoolStatistics) -> Tensor:
-        hessian = damped(pool.x_x(type(self).__name__).to(weight.device), self.damping)
+        hessian = damped(pool.gathered("gram", self).to(weight.device), self.damping)
         dense = weight.to(torch.promote_types(weight.dtype, torch.float32))
         kept = mask.to(weight.device)
         started = dense.masked_fill(~kept, 0)

@@ -19,5 +19,5 @@ class MeanToBias(Reconstruction):
         return weight.float()
 
     def shift(self, weight: Tensor, mask: Tensor, pool: PoolStatistics) -> Tensor:
-        mean, _ = pool.moments(type(self).__name__)
+        mean = pool.gathered("mean", self)
         return weight.double().masked_fill(mask.to(weight.device), 0) @ mean.to(weight.device)

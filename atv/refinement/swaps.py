@@ -7,6 +7,7 @@ from einops import rearrange
 from torch import Tensor
 
 from atv.criteria import PoolStatistics
+from atv.plugins import at_least
 from atv.refinement.base import Refinement
 
 # Elements of the largest temporary: what a processor's cache holds, and what keeps a GPU busy.
@@ -41,13 +42,11 @@ class SparseSwaps(Refinement):
     needs_gram = True
 
     def __init__(self, swaps: int = 100, candidates: int = 8) -> None:
-        for name, value in (("swaps", swaps), ("candidates", candidates)):
-            if value < 1:
-                raise ValueError(f"{name}: expected at least 1, got {value}")
+        at_least(1, swaps=swaps, candidates=candidates)
         self.swaps, self.candidates = swaps, candidates
 
     def refine(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, width: int) -> Tensor:
-        gram, dense = pool.x_x(type(self).__name__).to(weight.device), weight.double()
+        gram, dense = pool.gathered("gram", self).to(weight.device), weight.double()
         columns = weight.shape[1]
         a_row = columns * (min(self.candidates, columns) if width == columns else width)
         rows = max(_ENTRIES.get(weight.device.type, _ENTRIES["cuda"]) // a_row, 1)

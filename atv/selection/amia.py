@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from atv.plugins import at_least
 from atv.selection.base import Tokens, TokenSelection
 from atv.selection.similarity import cosines, density
 
@@ -29,9 +30,7 @@ class AMIA(TokenSelection):
     average = "tokens"
 
     def __init__(self, neighbors: int = 3, decay: float = 0.2, tolerance: float = 0.1) -> None:
-        for name, value in (("neighbors", neighbors), ("decay", decay), ("tolerance", tolerance)):
-            if not 0 <= value < float("inf"):
-                raise ValueError(f"{name}: expected a number of at least 0, got {value}")
+        at_least(0, neighbors=neighbors, decay=decay, tolerance=tolerance)
         self.neighbors, self.decay, self.tolerance = neighbors, decay, tolerance
 
     def select(self, tokens: Tokens) -> Tensor:

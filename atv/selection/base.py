@@ -3,12 +3,14 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from atv.plugins import ContractError, Plugin
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,10 @@ class Tokens:
     ``output_sensitivity`` (float32, n) for those with ``needs_sensitivity``; ``labelled`` (bool, n) for those with
     ``needs_answers`` and ``calibration_set`` for those with ``needs_whole``. ``ids`` are the tokens' numbers in the
     vocabulary, int64 (n,).
+
+    Raises:
+        ContractError: from ``attention``, ``linear_output``, ``sensitivity``, ``answer`` or ``whole``, to a rule that
+            did not say that it needs it.
     """
 
     visual: Tensor
@@ -77,25 +83,13 @@ class Tokens:
 
     @property
     def attention(self) -> Tensor:
-        """How much the last query attends to each token, mean over heads: float32 (n,), the sum is 1.
-
-        Raises:
-            ContractError: for a rule that did not ask for it.
-        """
-        if self.last_attention is None:
-            raise ContractError("selection: a rule that reads tokens.attention must say needs_attention = True")
-        return self.last_attention
+        """How much the last query attends to each token, mean over heads: float32 (n,), the sum is 1."""
+        return _asked_for(self.last_attention, "attention", "needs_attention")
 
     @property
     def linear_output(self) -> Tensor:
-        """What the dense Linear called ``linear`` makes of each token, in the model's dtype: (n, out).
-
-        Raises:
-            ContractError: for a rule that did not ask for it.
-        """
-        if self.dense_output is None:
-            raise ContractError("selection: a rule that reads tokens.linear_output must say per_linear = True")
-        return self.dense_output
+        """What the dense Linear called ``linear`` makes of each token, in the model's dtype: (n, out)."""
+        return _asked_for(self.dense_output, "linear_output", "per_linear")
 
     @property
     def sensitivity(self) -> Tensor:
@@ -105,37 +99,18 @@ class Tokens:
         1 or -1 at every token and channel, a product of signs of tokens and of channels that are drawn from the run's
         seed, the block and the sample. Over such draws it has the mean ||d block(x) / d output_t||^2, all entries
         squared and summed.
-
-        Raises:
-            ContractError: for a rule that did not ask for it.
         """
-        if self.output_sensitivity is None:
-            raise ContractError(
-                "selection: a rule that reads tokens.sensitivity must say needs_sensitivity and per_linear = True"
-            )
-        return self.output_sensitivity
+        return _asked_for(self.output_sensitivity, "sensitivity", "needs_sensitivity and per_linear")
 
     @property
     def answer(self) -> Tensor:
-        """bool (n,): which tokens the assistant says.
-
-        Raises:
-            ContractError: for a rule that did not ask for it.
-        """
-        if self.labelled is None:
-            raise ContractError("selection: a rule that reads tokens.answer must say needs_answers = True")
-        return self.labelled
+        """bool (n,): which tokens the assistant says."""
+        return _asked_for(self.labelled, "answer", "needs_answers")
 
     @property
     def whole(self) -> WholeSet:
-        """All tokens of the calibration set.
-
-        Raises:
-            ContractError: for a rule that did not ask for it.
-        """
-        if self.calibration_set is None:
-            raise ContractError("selection: a rule that reads tokens.whole must say needs_whole = True")
-        return self.calibration_set
+        """All tokens of the calibration set."""
+        return _asked_for(self.calibration_set, "whole", "needs_whole")
 
     @property
     def text(self) -> Tensor:
@@ -150,6 +125,13 @@ class Tokens:
     def drift(self) -> Tensor:
         """How far the block turns each token, 1 - cos(input, output): float32 (n,) (ATV-Pruning, step 2)."""
         return token_drift(self.input, self.output)
+
+
+def _asked_for(value: T | None, name: str, needed: str) -> T:
+    """What was recorded for a rule that said ``needed``."""
+    if value is None:
+        raise ContractError(f"selection: a rule that reads tokens.{name} must say {needed} = True")
+    return value
 
 
 def token_drift(before: Tensor, after: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

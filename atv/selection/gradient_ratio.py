@@ -17,8 +17,8 @@ class GradientRatio(PartedSelection):
     """Answers, and visual tokens with the ratio of their gradients: G_answer / n_answer + r G_visual / n_visual.
 
     The weights of MBQ (modality-balanced quantization, arXiv 2412.19509): for the attention and the FFN of each block,
-    r = mean |gradient at its output| over visual tokens / the same over answer tokens, of the answers' next-token loss
-    of the dense model, means of samples; r is at least its median over blocks. Prompts are in no pool. It costs a
+    r = mean ``|gradient at its output|`` over visual tokens / the same over answer tokens, of the answers' next-token
+    loss of the dense model, means of samples; r is at least its median over blocks. Prompts are in no pool. It costs a
     forward and a backward over the dense model beforehand, and holds the graph of one batch; weights get no gradient.
     An attention or FFN is the module that holds the Linears.
 

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from atv.plugins import at_least
 from atv.selection.base import SetStatistics, Tokens, TokenSelection
 
 
@@ -34,9 +35,7 @@ class VisualRanking(TokenSelection):
             raise ValueError(f"{type(self).__name__} takes either alpha or share, got alpha={alpha} and share={share}")
         if share is None:
             alpha = 1.0 if alpha is None else alpha
-        for name, value in (("alpha", alpha), ("share", share)):
-            if value is not None and not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name}: expected a number of at least 0, got {value}")
+        at_least(0, alpha=alpha, share=share)
         if rounding not in ("round", "floor"):
             raise ValueError(f"rounding: expected 'round' or 'floor', got {rounding!r}")
         self.alpha, self.share, self.cap, self.rounding = alpha, share, cap, rounding

@@ -1,12 +1,11 @@
 """Text, pictures, answers and plain text, each with a weight of its own."""
 
-import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from atv.plugins import ContractError
+from atv.plugins import ContractError, at_least
 from atv.selection.base import SetStatistics, Tokens, TokenSelection, WholeSet
 from atv.selection.ranking import VisualRanking
 
@@ -43,9 +42,7 @@ class WeightedPools(TokenSelection):
         words: bool = False,
         by_count: bool = True,
     ) -> None:
-        for name, weight in (("text", text), ("visual", visual), ("answers", answers), ("plain", plain)):
-            if weight is not None and not (math.isfinite(weight) and weight >= 0):
-                raise ValueError(f"{name}: expected a weight of at least 0, got {weight}")
+        at_least(0, text=text, visual=visual, answers=answers, plain=plain)
         self.text, self.visual, self.answers, self.plain = text, visual, answers, plain
         self.picks, self.words, self.by_count = picks, words, by_count
         self.needs_answers, self.needs_attention = answers is not None, picks is not None and picks.needs_attention

@@ -1,17 +1,16 @@
 """The directive ``atv-commands``: every command of ``atv`` with its options, from signatures and docstrings."""
 
 from collections.abc import Callable, Iterator
-from inspect import Parameter, getdoc
+from inspect import Parameter
 from itertools import groupby
 from typing import Any
 
-from docstring_parser import parse
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from atv.cli import COMMANDS, SWITCHES
-from atv.commands.options import Option, options_of
+from atv.commands.options import Option, options_of, paragraphs
 
 
 class Commands(SphinxDirective):
@@ -24,10 +23,8 @@ class Commands(SphinxDirective):
 
 
 def _section(command: Callable[..., None]) -> Iterator[str]:
-    doc = parse(getdoc(command) or "")
     yield f"## atv {command.__name__.replace('_', ' ')}\n"
-    yield f"{doc.short_description}\n"
-    yield f"{doc.long_description or ''}\n"
+    yield from (f"{paragraph}\n" for paragraph in paragraphs(command))
     for heading, options in groupby(options_of(command), key=lambda option: option.heading):
         yield f"**{heading}**\n"
         for option in options:

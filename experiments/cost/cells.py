@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from atv.ablation.bench import Bench, Round
-from atv.ablation.cell import Cell
+from atv.ablation import Bench, Cell
+from atv.ablation.bench import Round
 from atv.ablation.measuring import prune_and_ask
 from atv.api import Pathway
 from atv.bundled import BUNDLED

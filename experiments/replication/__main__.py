@@ -1,12 +1,10 @@
 """``make replicate-cosmos-edge``: a public replication's table on its model, on as many GPUs as there are."""
 
-import signal
-import sys
 from pathlib import Path
 
 from experiments.replication.grid import BENCHMARKS, replicas
 from experiments.replication.table import write_table
-from experiments.reproduce import run_command, run_table
+from experiments.reproduce import run_program, run_table
 from experiments.runs import PaperQuestions
 
 
@@ -42,12 +40,5 @@ def replicate(
     return run_table(chosen, asking, folder, keep_models, dry_run, write_table)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command ``replication``."""
-    return run_command("replication", replicate, arguments)
-
-
 if __name__ == "__main__":
-    # An exception, so that the commands under way are stopped too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    raise SystemExit(main())
+    run_program("replication", replicate)

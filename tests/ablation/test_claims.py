@@ -9,8 +9,7 @@ import json
 import pytest
 from helpers.any_results import CLAIMS, stated
 
-from atv.ablation.findings import POINT
-from atv.ablation.levels import SUITED
+from atv.ablation import POINT, SUITED
 
 WRITTEN = json.loads(CLAIMS.read_text())
 NAMES = [(model, name) for model, by_name in WRITTEN.items() for name in by_name]

@@ -6,11 +6,8 @@ import pytest
 from helpers.drawn_answers import World, differences
 from matplotlib.figure import Figure
 
-from atv.ablation import deciding
-from atv.ablation.base import Ablation
-from atv.ablation.cell import Cell
+from atv.ablation import POINT, Ablation, Cell, Finding, deciding
 from atv.ablation.deciding import Decider
-from atv.ablation.findings import POINT, Finding
 from atv.ablation.looks import Look, looks
 from atv.ablation.runner import Run
 from atv.ablation.store import FinishedCell

@@ -1,6 +1,6 @@
 import pytest
 
-from atv.ablation.findings import POINT, Finding
+from atv.ablation import POINT, Finding
 from atv.statistics.estimates import Estimate, Spread
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from helpers.any_results import AnyResults
 
-from atv.ablation.levels import PAPER, SUITED, Levels
+from atv.ablation import SUITED, Levels
+from atv.ablation.levels import PAPER
 from atv.bundled import BUNDLED
 from atv.everyday.assembly.location import EVERYDAY
 from atv.patterns import NOfM

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from atv.ablation.findings import POINT, Finding
+from atv.ablation import POINT, Finding
 from atv.ablation.planning import Plan, can_be_planned, cheapest, costs, together
 from atv.ablation.record import AblationRecord
 from atv.statistics.estimates import Estimate, Spread, mean_estimate

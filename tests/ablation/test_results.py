@@ -4,10 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from atv.ablation.cell import Cell
-from atv.ablation.findings import Finding
-from atv.ablation.measuring import Measured
-from atv.ablation.results import Results
+from atv.ablation import Cell, Finding, Measured, Results
 from atv.ablation.shown_table import ShownTable
 from atv.ablation.store import CellStore, FinishedCell
 from atv.ablation.tables import retention_table

@@ -6,10 +6,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from atv.ablation.bench import Bench, Round
+from atv.ablation import Bench, Levels, Results
+from atv.ablation.bench import Round
 from atv.ablation.findings import Verdict
-from atv.ablation.levels import Levels
-from atv.ablation.results import Results
 from atv.ablation.runner import run_ablation
 from atv.ablation.store import CellStore
 from atv.ablation.writing import write_results

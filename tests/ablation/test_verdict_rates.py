@@ -5,7 +5,7 @@ import pytest
 from helpers.drawn_answers import World, differences
 from scipy.stats import binomtest
 
-from atv.ablation.findings import POINT, Finding
+from atv.ablation import POINT, Finding
 from atv.statistics.estimates import Estimate, Spread
 
 MILD, HARD = ("atv_60", "text_60"), ("atv_70", "wanda_70")

@@ -56,13 +56,15 @@ def permitted(combination):
 ALL = [combination for combination in itertools.product(*FACTORS) if permitted(combination)]
 
 
-def pairs(combination):
-    return set(itertools.combinations(enumerate(combination), 2))
+def meeting(combination):
+    """The choices, numbered, that meet in one step: scores and their pattern, that and its shares."""
+    selection, criterion, pattern, allocation = enumerate(combination)
+    return {(selection,), (criterion, pattern), (pattern, allocation)}
 
 
 def covering(combinations):
-    """Greedily, few combinations that hold every pair of choices that any of them holds."""
-    held = {combination: pairs(combination) for combination in combinations}
+    """Greedily, few combinations that hold all that meets in any of them."""
+    held = {combination: meeting(combination) for combination in combinations}
     left, chosen = set().union(*held.values()), []
     while left:
         chosen.append(max(combinations, key=lambda combination: len(held[combination] & left)))
@@ -98,7 +100,7 @@ def check(combination, llava, batches):
 
 
 @pytest.mark.parametrize("combination", FEW, ids="-".join)
-def test_every_pair_of_choices_prunes(combination, llava, batches):
+def test_all_that_meets_prunes(combination, llava, batches):
     check(combination, llava, batches)
 
 

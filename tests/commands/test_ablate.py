@@ -112,8 +112,7 @@ def test_what_cannot_be_decided_is_refused_before_anything_is_loaded(atv_command
 PAIR = """
 from matplotlib.figure import Figure
 
-from atv.ablation.base import Ablation
-from atv.ablation.cell import Cell
+from atv.ablation import Ablation, Cell
 from atv.api import Pathway
 
 
@@ -130,8 +129,7 @@ class Pair(Ablation):
 
 
 BROKEN = """
-from atv.ablation.base import Ablation
-from atv.ablation.cell import Cell
+from atv.ablation import Ablation, Cell
 from atv.api import Pathway
 from atv.selection import TextOnly
 

@@ -85,7 +85,7 @@ def test_a_masked_adapter_with_recomputed_blocks(atv_command, sparse, few, tmp_p
         (["--batch_size", "0"], "batch_size: expected more than 0, got 0"),
         (["--epochs", "-1"], "epochs: expected more than 0, got -1"),
         (["--lora_rank", "1000"], "lora_rank: expected 1 to"),
-        (["--checkpoint_every", "0"], "checkpoint_every: expected 1 step or more, got 0"),
+        (["--checkpoint_every", "0"], "checkpoint_every: expected 1 or more, got 0"),
         (["--train_also", "[nothing]"], "train_also: 'nothing' matches no parameter"),
         (["--calibration", "nowhere"], "calibration: 'nowhere'"),
         (["--trainer.prescision", "16"], "trainer: "),

@@ -1,26 +1,20 @@
 import json
 import shutil
 
-import pytest
-from helpers.pruned_folders import edit, prune_by_command
+from helpers.pruned_folders import edit
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory, small_pool):
-    return prune_by_command(tmp_path_factory.mktemp("bundled") / "sparse", small_pool, "--samples", "4")
-
-
-def test_says_what_it_found(atv_command, written, monkeypatch):
+def test_says_what_it_found(atv_command, pruned, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    code, out, err = atv_command("verify", written, "--base", "bundled")
+    code, out, err = atv_command("verify", pruned, "--base", "bundled")
     assert code == 0, err
     assert "of 42 targets, 50.00% of their weights pruned" in out and "Unstructured holds" in out
     assert "89 tensors equal its bit for bit; the kept weights of 42 equal its bit for bit" in out
     assert "13.8 MB dense with zeros; 8.9 MB" in out and "is what its masks and its report say" in out
 
 
-def test_without_a_base_model_nothing_is_compared(atv_command, written):
-    code, out, _ = atv_command("verify", written, "--max_new_tokens", 0)
+def test_without_a_base_model_nothing_is_compared(atv_command, pruned):
+    code, out, _ = atv_command("verify", pruned, "--max_new_tokens", 0)
     assert code == 0 and "not compared" in out and "skipped" in out
 
 
@@ -33,8 +27,8 @@ def test_blocks_that_were_streamed_to_disk(atv_command, small_pool, tmp_path):
     assert not (tmp_path / "out" / "blocks").exists() and not (tmp_path / "out" / ".waiting").exists()
 
 
-def test_the_first_tensor_that_differs_is_named(atv_command, written, tmp_path):
-    folder = shutil.copytree(written, tmp_path / "sparse")
+def test_the_first_tensor_that_differs_is_named(atv_command, pruned, tmp_path):
+    folder = shutil.copytree(pruned, tmp_path / "sparse")
     edit(folder, lambda tensors: tensors["language_model.model.norm.weight"][3].add_(1e-6))
     assert atv_command("verify", folder)[0] == 0
     code, out, err = atv_command("verify", folder, "--base", "bundled")
@@ -42,12 +36,12 @@ def test_the_first_tensor_that_differs_is_named(atv_command, written, tmp_path):
     assert "language_model.norm.weight differs from the base model's: first at entry (3,)" in err.splitlines()[-1]
 
 
-def test_bad_input_is_one_line(atv_command, written, tmp_path):
+def test_bad_input_is_one_line(atv_command, pruned, tmp_path):
     assert "is not a pruned model: it has no config.json" in atv_command("verify", tmp_path)[2]
-    assert "no model at 'nowhere'" in atv_command("verify", written, "--base", "nowhere")[2]
-    report = json.loads((written / "report.json").read_text())
+    assert "no model at 'nowhere'" in atv_command("verify", pruned, "--base", "nowhere")[2]
+    report = json.loads((pruned / "report.json").read_text())
     report["settings"]["plans"]["both"]["pattern"] = {"class": "MyPattern"}
-    folder = shutil.copytree(written, tmp_path / "sparse")
+    folder = shutil.copytree(pruned, tmp_path / "sparse")
     (folder / "report.json").write_text(json.dumps(report))
     code, _, err = atv_command("verify", folder)
     assert code == 2 and "unknown Pattern 'MyPattern'" in err.splitlines()[-1]

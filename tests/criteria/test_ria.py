@@ -25,5 +25,5 @@ def test_the_scale_of_the_whole_weight_does_not_matter():
 
 
 def test_a_negative_power_is_refused():
-    with pytest.raises(ValueError, match="power: expected a number of at least 0, got -1"):
+    with pytest.raises(ValueError, match="power: expected 0 or more, got -1"):
         atv.RIA(power=-1)

@@ -185,7 +185,7 @@ def test_values_that_are_not_finite_are_refused():
 
 
 def test_statistics_without_a_gram_are_refused():
-    with pytest.raises(ValueError, match="SparseGPT needs X\\^T X of the pool, and these statistics hold norms alone"):
+    with pytest.raises(ValueError, match="SparseGPT needs the pool's gram, which was not gathered"):
         atv.SparseGPT().prune(torch.ones(2, 4), atv.PoolStatistics(torch.ones(4)), atv.Unstructured(), 0.5)
 
 

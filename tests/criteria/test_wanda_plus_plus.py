@@ -105,9 +105,9 @@ def test_a_killed_run_goes_on(llava, batches, tmp_path):
 def test_what_has_no_gradient_is_refused(llava, batches):
     with pytest.raises(ValueError, match=r"criterion: WandaPlusPlus knows Linears alone, and .* is an expert"):
         atv.prune(moe_llava("qwen3_moe"), batches, criterion="WandaPlusPlus")
-    with pytest.raises(ValueError, match="scale: expected a number of at least 0, got -1"):
+    with pytest.raises(ValueError, match="scale: expected 0 or more, got -1"):
         atv.WandaPlusPlus(-1)
-    with pytest.raises(ValueError, match="WandaPlusPlus needs gradients of the block, and these statistics hold none"):
+    with pytest.raises(ValueError, match="WandaPlusPlus needs the pool's gradient, which was not gathered"):
         atv.WandaPlusPlus().score(torch.ones(2, 2), atv.PoolStatistics(torch.ones(2)))
     gate = llava.model.language_model.layers[2].mlp
     given = gate.forward

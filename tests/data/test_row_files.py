@@ -2,7 +2,6 @@
 
 import json
 
-import datasets.config
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -11,12 +10,6 @@ from helpers.layouts import jpg, llava_next_rows, turns
 
 from atv.data import HFDataset, HFStream
 from atv.data.row_files import row_files
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
-    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0)
 
 
 def touch(folder, *files):

@@ -1,18 +1,11 @@
 import json
 
-import datasets.config
 import pytest
 from helpers.layouts import ANSWER, QUESTION, jpg, llava_next_rows, sharegpt4v, turns
 
 from atv.data import CaptionedImages, HFDataset, HFStream, ShareGPT4V
 from atv.data.pictures import decode
 from atv.data.sources import load_calibration
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
-    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0)
 
 
 def reds(conversation):

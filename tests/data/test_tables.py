@@ -3,7 +3,6 @@
 import csv
 import json
 
-import datasets.config
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,12 +12,6 @@ from atv.data import HFDataset, HFStream
 from atv.data.sources import load_calibration
 
 ASKED = "Describe this picture."
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
-    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0)
 
 
 def separated(file, rows):

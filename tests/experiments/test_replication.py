@@ -1,5 +1,6 @@
 import copy
 import json
+from functools import partial
 
 import pytest
 from conformance.layout import make_batch
@@ -13,10 +14,12 @@ from atv.cli import main as atv_main
 from atv.data import TextAlone
 from atv.runtime.trainer import quiet_trainer
 from experiments.devices import CommandFailed, Commands
-from experiments.replication.__main__ import main
+from experiments.replication.__main__ import replicate
 from experiments.replication.grid import BENCHMARKS, METHODS, replicas
 from experiments.replication.table import DENSE_PRINTED, PRINTED, joint_wins, retention
+from experiments.reproduce import run_command
 
+main = partial(run_command, "replication", replicate)
 RULES = {
     "atv": ("DriftTopK", "Wanda", "Uniform"),
     "tamp": ("AMIA", "Wanda", "DAS"),

@@ -1,5 +1,6 @@
 import json
 import threading
+from functools import partial
 
 import pytest
 from helpers.benchmark_data import read_lines
@@ -8,8 +9,9 @@ from atv.cli import main as atv_main
 from experiments import estimate
 from experiments.devices import CommandFailed, Commands, devices, on_devices
 from experiments.estimate import SIZES, Size
-from experiments.reproduce import main
+from experiments.reproduce import reproduce, run_command
 
+main = partial(run_command, "reproduce", reproduce)
 NEXT = SIZES["llava-hf/llama3-llava-next-8b-hf"]
 
 
@@ -26,9 +28,9 @@ class Here(Commands):
 
 
 @pytest.fixture
-def small(data, tmp_path):
+def small(data, small_pool, tmp_path):
     """A grid of one run on the bundled model, asked POPE's six questions of the tests."""
-    (tmp_path / "small.yaml").write_text("model: bundled\ncalibration: bundled\nsamples: 4\nbatch_size: 4\n")
+    (tmp_path / "small.yaml").write_text(f"model: bundled\ncalibration: {small_pool}\nsamples: 4\nbatch_size: 4\n")
     options = ["--model", tmp_path / "small.yaml", "--output", tmp_path / "out", "--data", data]
     options += ["--benchmarks", "POPE", "--methods", "atv", "--settings", "2_4"]
     return [str(option) for option in options]

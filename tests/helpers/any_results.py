@@ -12,9 +12,7 @@ import numpy as np
 import pandas as pd
 
 from atv import plugins
-from atv.ablation.base import Ablation
-from atv.ablation.levels import SUITED
-from atv.ablation.results import Results
+from atv.ablation import SUITED, Ablation, Results
 from atv.statistics.estimates import Estimate
 
 ROOT = Path(__file__).parents[2]

@@ -5,10 +5,7 @@ import json
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation.base import Ablation
-from atv.ablation.cell import Cell
-from atv.ablation.findings import Finding
-from atv.ablation.results import Results
+from atv.ablation import Ablation, Cell, Finding, Results
 from atv.ablation.store import FinishedCell
 from atv.ablation.tables import RETENTION
 from atv.ablation.writing import write_results

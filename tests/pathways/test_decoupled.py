@@ -24,23 +24,6 @@ def decoupled(llava, masks):
 
 
 @torch.no_grad()
-def test_full_masks_are_the_dense_model_exactly(llava, batches):
-    full = decoupled(llava, lambda _, linear: [torch.ones_like(linear.weight, dtype=torch.bool)] * 2)
-    for batch in batches:
-        assert torch.equal(full(**batch).logits, llava(**batch).logits)
-
-
-@torch.no_grad()
-def test_equal_masks_are_the_pruned_model_exactly(llava, batches):
-    pruned = copy.deepcopy(llava)
-    masks = atv.prune(pruned, batches).masks
-    both = decoupled(llava, lambda name, _: [masks[name]] * 2)
-    for batch in batches:
-        assert torch.equal(both(**batch).logits, pruned(**batch).logits)
-        assert torch.equal(both.generate(**batch, max_new_tokens=4), pruned.generate(**batch, max_new_tokens=4))
-
-
-@torch.no_grad()
 def test_both_products_and_a_choice_give_the_same_up_to_rounding(llava, batches):
     generator = torch.Generator().manual_seed(0)
     model = decoupled(llava, lambda _, linear: torch.rand(2, *linear.weight.shape, generator=generator) < 0.5)
@@ -104,13 +87,6 @@ def test_a_dense_text_pathway_leaves_text_only_forwards_alone(llava, batches):
     with torch.no_grad():
         assert torch.equal(llava(**text_only).logits, dense(**text_only).logits)
         assert not torch.equal(llava(**batches[0]).logits, dense(**batches[0]).logits)
-
-
-def test_masks_equal_those_of_ordinary_pruning_in_one_shot(llava, batches):
-    ordinary = atv.prune(copy.deepcopy(llava), batches, selection="TextOnly", propagate=False)
-    text = atv.Pathway("TextOnly")
-    report = atv.decouple(llava, batches, text=text, visual=DENSE, propagate=False)
-    assert all(torch.equal(ordinary.masks[n], report.pathways["text"].masks[n]) for n in ordinary.masks)
 
 
 def test_o_proj_can_stay_shared(llava, batches):

@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 from helpers.moe import TEXTS, ernie, ernie_batch, layers, moe_llava
-from helpers.tiny import make_batch
+from helpers.tiny import make_batch, random_llava
 
 import atv
 from atv.model.lvlm import LVLM
@@ -12,6 +12,12 @@ from atv.pathways import DecoupledExperts, decouple_target, route
 DENSE = atv.Pathway("AllTokens", sparsity=0.0)
 pytestmark = pytest.mark.filterwarnings("ignore:block .* fewer than")
 every_kind = pytest.mark.parametrize("kind", list(TEXTS))
+# The same holds without experts.
+any_kind = pytest.mark.parametrize("kind", ["llama", *TEXTS])
+
+
+def made(kind):
+    return random_llava() if kind == "llama" else moe_llava(kind)
 
 
 def decoupled(dense, masks):
@@ -26,18 +32,18 @@ def decoupled(dense, masks):
 
 
 @torch.no_grad()
-@every_kind
+@any_kind
 def test_full_masks_are_the_dense_model_exactly(kind, batches):
-    dense = moe_llava(kind)
+    dense = made(kind)
     full = decoupled(dense, lambda _, target: [torch.ones_like(target.weight, dtype=torch.bool)] * 2)
     for batch in batches:
         assert torch.equal(full(**batch).logits, dense(**batch).logits)
 
 
 @torch.no_grad()
-@every_kind
+@any_kind
 def test_equal_masks_are_the_pruned_model_exactly(kind, batches):
-    dense, pruned = moe_llava(kind), moe_llava(kind)
+    dense, pruned = made(kind), made(kind)
     masks = atv.prune(pruned, batches).masks
     both = decoupled(dense, lambda name, _: [masks[name]] * 2)
     for batch in batches:
@@ -59,11 +65,11 @@ def test_a_visual_pathway_leaves_text_only_forwards_alone(kind, batches):
     assert not torch.equal(model(**batches[0]).logits, dense(**batches[0]).logits)
 
 
-@every_kind
+@any_kind
 def test_masks_equal_those_of_ordinary_pruning_in_one_shot(kind, batches):
-    ordinary = atv.prune(moe_llava(kind), batches, selection="TextOnly", propagate=False)
+    ordinary = atv.prune(made(kind), batches, selection="TextOnly", propagate=False)
     text = atv.Pathway("TextOnly")
-    report = atv.decouple(moe_llava(kind), batches, text=text, visual=DENSE, propagate=False)
+    report = atv.decouple(made(kind), batches, text=text, visual=DENSE, propagate=False)
     assert all(torch.equal(ordinary.masks[n], report.pathways["text"].masks[n]) for n in ordinary.masks)
 
 

@@ -1,7 +1,5 @@
 """FFN channels and attention heads: which go, by sums written from the definition."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from conformance.families.pictures import CLIP
@@ -82,7 +80,7 @@ def test_what_is_left_is_the_nearest_multiple(count, sparsity, multiple, left):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: atv.FFNChannels(0), "multiple: expected at least 1, got 0"),
+        (lambda: atv.FFNChannels(0), "multiple: expected 1 or more, got 0"),
         (lambda: atv.AttentionHeads("rows"), "scored: expected 'structure' or 'reader', got 'rows'"),
     ],
 )
@@ -96,6 +94,6 @@ def test_fluctuation_is_the_variance_of_a_channel_times_the_squared_weight():
     mean = inputs.mean(0)
     variance = torch.stack([sum((x - mean) ** 2 for x in inputs) / len(inputs)])[0]
     weight = torch.randn(4, 6, generator=torch.Generator().manual_seed(1))
-    pool = SimpleNamespace(moments=lambda asked_by: (mean.double(), variance.double()))
+    pool = atv.PoolStatistics(torch.ones(6), mean=mean.double(), variance=variance.double())
     score = atv.Fluctuation().score(weight, pool)
     assert torch.allclose(score.sum(0), variance * weight.square().sum(0), rtol=1e-5)

@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 from helpers.moe import moe_llava
-from helpers.pruned_folders import edit, prune_by_command
+from helpers.pruned_folders import edit
 from safetensors.torch import load_file, save_file
 
 import atv
@@ -24,12 +24,6 @@ from atv.verification.saved_model import SavedModel, opened
 
 FROM_RUN = {"run.json", "allocation.json"}
 TOKENIZER = {"tokenizer.json", "tokenizer_config.json"}
-
-
-@pytest.fixture(scope="module")
-def pruned(tmp_path_factory, small_pool):
-    folder = tmp_path_factory.mktemp("pruned") / "sparse"
-    return prune_by_command(folder, small_pool, "--samples", "4", "--selection", "TextOnly")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What one rank of the tests runs: python job.py RANKS FOLDER [RANK fails|is-preempted]"""
+"""What one rank of the tests runs: python job.py RANKS FOLDER [RANK fails|is-preempted|fails-at-last]"""
 
 import json
 import os
@@ -34,7 +34,7 @@ class Stops(atv.TextOnly):
 
     def select(self, tokens):
         if tokens.block == 1 and Stops.trainer.global_rank == self.rank:
-            if self.how == "fails":
+            if self.how != "is-preempted":
                 raise ValueError(f"rank {self.rank} cannot go on")
             os.kill(os.getpid(), signal.SIGTERM)
         return super().select(tokens)
@@ -44,11 +44,8 @@ def main(ranks, folder, rank=None, how=None):
     trainer = quiet_trainer(accelerator="cpu", devices=int(ranks), enable_progress_bar=False)
     many = [make_batch([5, 8], 1), make_batch([6], 2), make_batch([12, 4], 3), make_batch([5], 4, images=False)]
     labelled = [batch | {"labels": batch["input_ids"].masked_fill(batch["input_ids"] < 10, -100)} for batch in many]
-    if rank is not None:
-        Stops.trainer = trainer
-        atv.prune(
-            random_llava(), many, selection=Stops(int(rank), how), trainer=trainer, run_dir=Path(folder) / "stopped"
-        )
+    if how in ("fails", "is-preempted"):
+        stopped(many, trainer, folder, int(rank), how)
     runs = {
         "uneven": lambda model: atv.prune(model, many, trainer=trainer).masks,
         "one batch": lambda model: atv.prune(model, many[:1], pattern="2:4", trainer=trainer).masks,
@@ -94,6 +91,13 @@ def main(ranks, folder, rank=None, how=None):
     if trainer.is_global_zero:
         answers.to_parquet(Path(folder) / "answers.parquet")
         (Path(folder) / "scores.json").write_text(json.dumps(scores))
+    if how == "fails-at-last":
+        stopped(many, trainer, folder, int(rank), how)
+
+
+def stopped(batches, trainer, folder, rank, how):
+    Stops.trainer = trainer
+    atv.prune(random_llava(), batches, selection=Stops(rank, how), trainer=trainer, run_dir=Path(folder) / "stopped")
 
 
 def decoupled(model, batches, trainer):

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import lightning as L
@@ -43,29 +42,34 @@ def one_rank(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
-def test_masks_and_answers_do_not_depend_on_the_number_of_ranks(ranks, one_rank, tmp_path):
-    shutil.copytree(one_rank / "run", tmp_path / "run")
-    (tmp_path / "run" / "blocks" / "001.json").unlink()
+@pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.slow)])
+def several(request, one_rank, tmp_path_factory):
+    """What more ranks say and leave, the second of which fails when all is done."""
+    folder = tmp_path_factory.mktemp("several")
+    shutil.copytree(one_rank / "run", folder / "run")
+    (folder / "run" / "blocks" / "001.json").unlink()
     # POPE was killed after its first batch, of which the second line is torn.
-    shutil.copytree(one_rank / "POPE" / "predictions", tmp_path / "POPE" / "predictions")
-    shard = tmp_path / "POPE" / "predictions" / "rank-000.jsonl"
+    shutil.copytree(one_rank / "POPE" / "predictions", folder / "POPE" / "predictions")
+    shard = folder / "POPE" / "predictions" / "rank-000.jsonl"
     shard.write_bytes(b"".join(shard.read_bytes().splitlines(keepends=True)[:2])[:-3])
-    done = start(ranks, tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert f"MEMBER: {ranks}/{ranks}" in done.stderr
+    return request.param, start(request.param, folder, 1, "fails-at-last"), folder
+
+
+def test_masks_and_answers_do_not_depend_on_the_number_of_ranks(several, one_rank):
+    ranks, done, folder = several
+    assert f"MEMBER: {ranks}/{ranks}" in done.stderr and (folder / "scores.json").is_file(), done.stderr
     assert len(list(one_rank.glob("*.safetensors"))) == 14
     for file in one_rank.glob("*.safetensors"):
-        expected, masks = load_masks(file), load_masks(tmp_path / file.name)
+        expected, masks = load_masks(file), load_masks(folder / file.name)
         assert masks.keys() == expected.keys()
         differing = sum(int((masks[linear] != expected[linear]).sum()) for linear in expected)
         # Ranks add X^T X in another order.
         allowed = 1e-4 * sum(mask.numel() for mask in expected.values()) if file.stem in ("SparseGPT", "refined") else 0
         assert differing <= allowed, file.name
-    answers = [pd.read_parquet(folder / "answers.parquet") for folder in (one_rank, tmp_path)]
+    answers = [pd.read_parquet(place / "answers.parquet") for place in (one_rank, folder)]
     pd.testing.assert_frame_equal(*answers)
     assert len(answers[0]) == 5
-    _same_benchmarks(one_rank, tmp_path)
+    _same_benchmarks(one_rank, folder)
 
 
 def _same_benchmarks(expected, found):
@@ -77,13 +81,15 @@ def _same_benchmarks(expected, found):
         assert len(lines) == len({line["question_id"] for line in lines}) == 6
 
 
-@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
-def test_a_rank_that_fails_ends_all_with_its_own_message(rank, tmp_path):
-    started = time.perf_counter()
-    done = start(2, tmp_path, rank, "fails")
-    assert done.returncode != 0
-    assert f"rank {rank} cannot go on" in done.stderr
-    assert time.perf_counter() - started < 100
+def test_a_rank_that_fails_ends_all_with_its_own_message(several):
+    _, done, _ = several
+    assert done.returncode != 0 and "rank 1 cannot go on" in done.stderr
+
+
+@pytest.mark.slow
+def test_so_does_the_first(tmp_path):
+    done = start(2, tmp_path, 0, "fails")
+    assert done.returncode != 0 and "rank 0 cannot go on" in done.stderr
 
 
 @pytest.mark.slow

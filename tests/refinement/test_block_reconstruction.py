@@ -125,8 +125,8 @@ def test_what_cannot_be_trained_is_refused(llava, batches):
         atv.prune(llava, batches, reconstruct="BlockReconstruction", **options)
     for arguments, message in (
         ({"optimizer": "SGD"}, "optimizer: expected AdamW or RMSprop, got 'SGD'"),
-        ({"rate": 0}, "rate: expected a number above 0, got 0"),
-        ({"epochs": 0}, "epochs: expected at least 1, got 0"),
+        ({"rate": 0}, "rate: expected more than 0, got 0"),
+        ({"epochs": 0}, "epochs: expected 1 or more, got 0"),
         ({"first": atv.BlockReconstruction()}, "first: BlockReconstruction cannot come before itself"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -74,8 +74,8 @@ def test_a_wide_threshold_leaves_the_mask_alone():
 
 
 def test_what_is_missing_or_wrong_is_said():
-    with pytest.raises(ValueError, match="DSnoT needs means of the pool"):
+    with pytest.raises(ValueError, match="DSnoT needs the pool's mean"):
         mask = torch.ones(2, 4, dtype=torch.bool)
         atv.DSnoT().refine(torch.ones(2, 4), mask, atv.PoolStatistics(torch.ones(4)), 4)
-    with pytest.raises(ValueError, match="threshold: expected a number of at least 0, got -1"):
+    with pytest.raises(ValueError, match="threshold: expected 0 or more, got -1"):
         atv.DSnoT(threshold=-1)

@@ -113,5 +113,5 @@ def test_every_linear_has_a_pool_of_its_own(llava, batches):
 
 @pytest.mark.parametrize("name", ["neighbors", "decay", "tolerance"])
 def test_bad_arguments(name):
-    with pytest.raises(ValueError, match=f"{name}: expected a number of at least 0, got -1"):
+    with pytest.raises(ValueError, match=f"{name}: expected 0 or more, got -1"):
         atv.AMIA(**{name: -1})

@@ -69,7 +69,7 @@ def test_drift_in_the_models_dtype_is_coarser():
     ("arguments", "message"),
     [
         ({"alpha": 1.0, "share": 0.5}, "either alpha or share"),
-        ({"alpha": -1.0}, "alpha: expected a number of at least 0"),
+        ({"alpha": -1.0}, "alpha: expected 0 or more"),
         ({"share": float("inf")}, "share: expected"),
         ({"rounding": "up"}, "rounding: expected 'round' or 'floor'"),
         ({"drift_dtype": "float16"}, "drift_dtype: expected"),

@@ -70,7 +70,7 @@ def test_the_gram_and_the_norms_are_weighed_by_the_formula(llava, batches):
 def test_signs_give_the_squared_jacobian_in_the_mean():
     jacobian = torch.randn(4, 6, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     valid, shaped = torch.tensor([[False, True, True, True, True]]), torch.zeros(1, 5, 6, dtype=torch.float64)
-    drawn = torch.cat([signs(shaped, valid, [(seed, 0, 0)]) for seed in range(1000)])
+    drawn = torch.cat([signs(shaped, valid, seed, 0, 0) for seed in range(1000)])
     assert not drawn[:, 0].any() and (drawn[:, 1:].abs() == 1).all()
     pulled = torch.einsum("nto,toi->ni", drawn[:, 1:], jacobian).square().sum(1).mean()
     assert float(pulled) == pytest.approx(float(jacobian.square().sum()), rel=0.08)

@@ -4,9 +4,7 @@ import pytest
 
 ABLATION = """
 import matplotlib.pyplot as plt
-from atv.ablation.base import Ablation
-from atv.ablation.cell import Cell
-from atv.ablation.findings import Finding
+from atv.ablation import Ablation, Cell, Finding
 from atv.api import Pathway
 
 DENSE = Pathway("AllTokens", sparsity=0.0)

@@ -151,16 +151,7 @@ class BenchmarkQuestions(IndexedData):
 
 
 class BenchmarkAnswers(BenchmarkQuestions):
-    """Questions of a benchmark or a suite with their pictures, each with its right answer, or people's most frequent.
-
-    Args:
-        benchmark: a class such as MMBench, "bundled", "everyday", or the folder of a data set with a suite's columns.
-        split: of the data. Default: dev of a suite; of a benchmark the one that an evaluation asks.
-        data: of a benchmark, the folder with a local copy of its data. Default: downloaded from the hub.
-        tasks: of a suite, only the questions of these tasks.
-        groups: of each task or benchmark, only the first so many groups of questions.
-        overlap: whether questions may be taken that an evaluation asks, too.
-    """
+    """As ``BenchmarkQuestions``, each with its right answer, or people's most frequent."""
 
     answered = True
 

@@ -20,7 +20,7 @@ from atv.evaluation.benchmarks.base import Benchmark
 from atv.evaluation.benchmarks.seen import PICTURE_DIGEST, seen
 from atv.evaluation.metrics import GroupedScore
 from atv.evaluation.questions import PICTURE_ALONE, QuestionBatch
-from atv.plugins import resolve
+from atv.plugins import at_least, resolve
 from atv.records.digests import telling
 
 _MARK = re.compile(r"<image (\d+)>")
@@ -45,8 +45,7 @@ def asked(benchmark: Benchmark, rows: Dataset, limit: int | None = None) -> list
         ValueError: for a limit under 1, when there is no question, or for a row that cannot be asked or scored: the
             message names it and the column.
     """
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit: expected at least 1, got {limit}")
+    at_least(1, limit=limit)
     every = list(_asked(benchmark, rows))
     if not every:
         raise ValueError(f"{benchmark.name}: the data hold no question of the benchmark")

@@ -24,10 +24,8 @@ class Paired(Task):
         claims = _claims(category, scene, rng)
         if claims is None:
             return ()
-        pair = [
-            TaskQuestion(text, answer, category=category) for text, answer in zip(claims, ("yes", "no"), strict=True)
-        ]
-        return tuple(shuffled(rng, pair))
+        pair = (TaskQuestion(text, answer, category) for text, answer in zip(claims, ("yes", "no"), strict=True))
+        return tuple(shuffled(rng, list(pair)))
 
 
 def _claims(category: str, scene: Scene, rng: Generator) -> tuple[str, str] | None:

@@ -74,7 +74,7 @@ def test_a_folder_without_the_data(tmp_path):
 
 def test_limits_count_groups(data):
     assert len(load_benchmark("MMBench", data, limit=2).questions) == 6
-    with pytest.raises(ValueError, match="limit: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match="limit: expected 1 or more, got 0"):
         load_benchmark("MMBench", data, limit=0)
 
 
