@@ -23,6 +23,8 @@ def bench(
     shape: Shape = Shape(),  # noqa: B008
     growth: Shape = scaling.BASE,
     asked: str = BUNDLED,
+    samples: int = 128,
+    groups: int = 20,
 ) -> None:
     """Measure what pruning costs and write a page named by date and hardware.
 
@@ -34,16 +36,23 @@ def bench(
         shape: The model and samples of the main table.
         growth: The smallest model and samples of the growth curves.
         asked: Model whose ablation cells are timed, "bundled" or "everyday".
+        samples: Calibration samples of these cells; 32 are enough for the everyday model, whose cells take minutes.
+        groups: Of questions that each task asks in these cells.
     """
     writable(output, "output")
     torch.set_num_threads(threads)
     before = os.getloadavg()[0]
     compared, remarks = whole_models.rows(shape, repeats, threads, peer)
     updated, more = new_values.rows(shape, 1, threads, peer)
-    made = [*updated, *mask_making.rows(shape, 2 * repeats + 1), *cells.rows(repeats, asked)]
+    made = [*updated, *mask_making.rows(shape, 2 * repeats + 1), *cells.rows(repeats, asked, samples, groups)]
     grown = scaling.growths(growth, repeats)
     large, gpu_remarks = gpu.rows()
-    facts: dict[str, Any] = {"model": str(shape), "repeats": repeats, "load before": round(before, 2)} | provenance()
+    facts: dict[str, Any] = {
+        "model": str(shape),
+        "repeats": repeats,
+        "asked": f"{asked}, {samples} samples, {groups} groups a task",
+        "load before": round(before, 2),
+    } | provenance()
     rows, remarks = [*compared, *made, *large], [*remarks, *more, *gpu_remarks]
     page = result_page.write(output, result_page.CostResults(date.today().isoformat(), facts, rows, grown, remarks))
     print(page.read_text() + f"\nwritten to {page}")

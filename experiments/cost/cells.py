@@ -13,7 +13,6 @@ from atv.ablation import Bench, Cell
 from atv.ablation.bench import Round
 from atv.ablation.measuring import prune_and_ask
 from atv.api import Pathway
-from atv.bundled import BUNDLED
 from atv.data.sources import load_calibration, load_evaluation
 from atv.evaluation.questions import QuestionBatch, question_batches
 from atv.evaluation.sharing import Prefixes
@@ -31,12 +30,12 @@ CELLS = {
 }
 
 
-def rows(repeats: int, name: str = BUNDLED, samples: int = 128, groups: int = 20) -> list[Row]:
+def rows(repeats: int, name: str, samples: int, groups: int) -> list[Row]:
     """Cells of a model against their floor, all timed in turns.
 
     Args:
         name: of a model that has its own questions and calibration set, "bundled" or "everyday".
-        samples: calibration samples, as many as an ablation takes.
+        samples: calibration samples.
         groups: of questions a task.
     """
     model, processor = load_model(model_folder(name))
