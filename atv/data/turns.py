@@ -47,7 +47,7 @@ def message(turn: Mapping[str, Any]) -> Message:
     """A turn as {role, content: [{type: text, text} or {type: image}]}.
 
     Raises:
-        ValueError: for an unknown speaker, or words that are none.
+        ValueError: for an unknown speaker, words that are none, or the marker of a picture in the assistant's.
     """
     said = turn.get("from") or turn.get("role")
     if not isinstance(said, str) or said not in ROLES:
@@ -55,6 +55,9 @@ def message(turn: Mapping[str, Any]) -> Message:
     words = next((turn[key] for key in ("value", "text", "content") if turn.get(key) is not None), None)
     if words is None:
         raise ValueError(f"a turn of {said!r} without value, text or content")
+    # What may be words there would move the picture; where parts say that one is meant, it is.
+    if isinstance(words, str) and MARKER in words and ROLES[said] == "assistant":
+        raise ValueError(f"a turn of {said!r} spells out {MARKER!r}, which marks a picture in what the user says")
     if isinstance(words, Mapping):
         words = [words]
     if isinstance(words, Sequence) and not isinstance(words, str | bytes):

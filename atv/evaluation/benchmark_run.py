@@ -1,6 +1,6 @@
 """One benchmark, asked and scored: resumable where it has a folder."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,8 @@ def ask_benchmark(
     predicted: list[tuple[Any, str]] = [(questions[name] | {"ended": ended[name]}, known[name]) for name in known]
     faults: dict[str, str] = {}
     if batches := loaded.batches(processor, batch_size, before, faults):
-        _require_askable(loaded, processor, before)
+        if not known:
+            _require_askable(loaded, processor)
         kept = "answers so far are kept, the same command goes on" if folder is not None else NOTHING
         predicted += predict(model, processor, batches, longest, trainer, *callbacks, kept=kept)
     found = {name: why for of_rank in gathered(faults) for name, why in of_rank.items()}
@@ -117,14 +118,16 @@ def ask_benchmark(
     return result
 
 
-def _require_askable(loaded: LoadedBenchmark, processor: ProcessorMixin, before: Collection[str]) -> None:
-    """Checks, before any is asked, that the first questions are not all refused by template or processor."""
+def _require_askable(loaded: LoadedBenchmark, processor: ProcessorMixin) -> None:
+    """Checks, before any is asked, that questions from all of them are not all refused by template or processor."""
     faults: dict[str, str] = {}
-    for batch in loaded.batches(processor, 1, before, faults)[:TRIED]:
+    batches = loaded.batches(processor, 1, faults=faults)
+    # Those that come one after the other may share a picture.
+    for batch in batches[:: max(1, len(batches) // TRIED)]:
         if batch.askable() is not None:
             return
     name, why = next(iter(faults.items()))
-    raise ValueError(f"{loaded.benchmark.name}: no question can be asked; the first, {name!r}: {why}")
+    raise ValueError(f"{loaded.benchmark.name}: no question can be asked; one of them, {name!r}: {why}")
 
 
 def _tell(benchmark: str, faults: Mapping[str, str]) -> None:

@@ -86,10 +86,14 @@ def empty_folder(folder: str | Path, field: str) -> Path:
         ValueError: when nothing can be written there, or something lies there.
     """
     target = writable(folder, field)
-    # A killed command may have left hidden ones of its own.
-    if any(not file.name.startswith(".") for file in target.iterdir()):
+    if not is_empty(target):
         raise ValueError(f"{field}: {str(folder)!r} is not empty; name another folder")
     return target
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether nothing lies there but hidden files, as a killed or refused command may have left some of its own."""
+    return all(file.name.startswith(".") for file in folder.iterdir())
 
 
 def require_space(folder: Path, needed: int, field: str) -> None:

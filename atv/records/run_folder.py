@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from atv.records.files import atomic, read_json, writable, write_json
+from atv.records.files import atomic, is_empty, read_json, writable, write_json
 from atv.records.masks import PackedMasks
 from atv.records.pruning_report import AllocationReport, BlockReport, PruningReport
 
@@ -138,7 +138,7 @@ def run_folder(folder: str | Path, field: str) -> Path:
         ValueError: when nothing can be written there, or what lies there is no run's.
     """
     folder = writable(folder, field)
-    if any(folder.iterdir()) and not is_run(folder):
+    if not is_empty(folder) and not is_run(folder):
         raise ValueError(f"{field}: {str(folder)!r} is not empty and holds no run of this command")
     return folder
 

@@ -58,3 +58,12 @@ def test_the_beginning_of_the_sequence_is_written_once(processor):
 def test_missing_columns_are_named(processor):
     with pytest.raises(ValueError, match="evaluation data: missing columns question_id"):
         question_batches(processor, Dataset.from_dict({"image": [None]}))
+
+
+def test_without_a_pad_token_questions_about_one_picture_are_batches_of_their_own():
+    from helpers.answered import suite
+
+    bare, questions = build_processor(), suite(1)
+    bare.tokenizer.pad_token = None
+    batches = question_batches(bare, questions, batch_size=1)
+    assert len(batches) == len(questions) > len(question_batches(build_processor(), questions, batch_size=1))

@@ -42,6 +42,7 @@ FAULTS = {
     "not a number": (Conversation("x", said(float("nan"))), "is nan; expected text"),
     "half a surrogate pair": (Conversation("x", said("a \ud83d star")), "half a surrogate pair (U+D83D)"),
     "a null part": (Conversation("x", said([{"type": "text", "text": None}])), "the text of a part is None"),
+    "a marker in an answer": (Conversation("x", said(QUESTION, "an <image> token"), [jpg(1)]), "spells out '<image>'"),
     "a clip": (Conversation("x", said([{"type": "video", "video": "a.mp4"}])), "a part of kind 'video'"),
     "a URL": (
         Conversation("x", said([{"type": "image_url", "image_url": {"url": "https://a.org/b.jpg"}}])),

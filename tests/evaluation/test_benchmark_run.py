@@ -2,10 +2,11 @@
 
 import pandas as pd
 import pytest
+from datasets import Dataset, Image
 from helpers.benchmark_data import read_lines
 
 from atv.bundled import BUNDLED_MODEL
-from atv.evaluation.benchmark_run import ask_benchmark
+from atv.evaluation.benchmark_run import TRIED, ask_benchmark
 from atv.evaluation.benchmarks.asked import asked
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark, load_benchmark
 from atv.evaluation.generation import GreedyAnswers
@@ -31,7 +32,7 @@ def asked_of(monkeypatch):
     def noting(self, batch, index):
         if stop and index >= stop[0]:
             raise KeyboardInterrupt
-        ids.extend(question["question_id"] for question in batch[0])
+        ids.extend(question["question_id"] for question in (batch[0] if batch else ()))
         return step(self, batch, index)
 
     monkeypatch.setattr(GreedyAnswers, "predict_step", noting)
@@ -79,6 +80,22 @@ def test_a_killed_run_goes_on_and_asks_nothing_twice(loaded, bundled, whole, ask
     assert len(ids) == 9
     lines = read_lines(tmp_path / "answers.jsonl")
     assert [line["question_id"] for line in lines] == whole.answers["question_id"].tolist()
+
+
+def test_a_question_that_cannot_be_asked_is_told_again_and_ends_nothing(data, bundled, asked_of, tmp_path):
+    """Not even where it is all that was left, or where one picture is that of the shortest questions."""
+    rows = load_benchmark("POPE", data).rows.cast_column("image", Image(decode=False)).to_list()
+    rows = [row | {"id": str(number), "question_id": str(number)} for number, row in enumerate(rows * 4)]
+    for number, row in enumerate(rows):
+        if number < TRIED:
+            row |= {"image": row["image"] | {"bytes": row["image"]["bytes"][:60]}, "question": "What ?"}
+    kind = load_benchmark("POPE", data).benchmark
+    table = Dataset.from_list(rows)
+    loaded = LoadedBenchmark(kind, table, asked(kind, table), "local")
+    results = [ask(loaded, bundled, tmp_path, max_new_tokens=1) for _ in range(2)]
+    assert [len(result.row()["faulty"]) for result in results] == [TRIED, TRIED]
+    assert len(asked_of[0]) == len(rows) - TRIED
+    assert results[0].row() == results[1].row()
 
 
 def test_a_limited_run_can_be_widened(loaded, bundled, whole, asked_of, tmp_path):

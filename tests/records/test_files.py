@@ -3,6 +3,7 @@ import os
 import pytest
 
 from atv.records.files import atomic, saved_atomically
+from atv.records.run_folder import run_folder
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
@@ -40,3 +41,11 @@ def test_sub_folders_can_be_entered_and_filled_again(tmp_path):
     assert {(tmp_path / name).stat().st_mode for name in ("chat_templates", "chat_templates/deep")} == {ordinary}
     assert (tmp_path / "chat_templates" / "deep" / "rag.jinja").read_text() == "chat_templates/deep/rag.jinja"
     assert not (tmp_path / ".writing").exists()
+
+
+def test_a_folder_with_what_a_refused_command_left_can_be_used(tmp_path):
+    (tmp_path / ".offload").mkdir()
+    assert run_folder(tmp_path, "output") == tmp_path
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"^output: .* is not empty and holds no run of this command"):
+        run_folder(tmp_path, "output")
