@@ -16,6 +16,7 @@ from pandas.api.types import is_string_dtype
 from atv.ablation.findings import Finding
 from atv.ablation.shown_table import ShownTable
 from atv.records.files import atomic, read_json, write_json, write_text
+from atv.records.typed import typed
 from atv.statistics.estimates import Estimate
 
 RUN, FINDINGS, TABLE = "run.json", "findings.json", "table.csv"
@@ -23,7 +24,37 @@ RUN, FINDINGS, TABLE = "run.json", "findings.json", "table.csv"
 SCHEMA = 2
 # Of a finding, what follows from the rest.
 JUDGED = ("verdict", "p", "remark")
-DESCRIBED = ("name", "question", "paper", "about", "caption", "file", "seeds", "versions", "git", "hardware", "cells")
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """What run.json says of a cell."""
+
+    id: str
+    labels: dict[str, Any]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What of run.json its readers rely on."""
+
+    name: str
+    question: str
+    paper: str
+    about: str
+    caption: str
+    file: str
+    seeds: list[int]
+    versions: dict[str, str]
+    git: str
+    hardware: str
+    cells: list[_Cell]
+    model: str | None = None
+    groups: int | None = None
+    written: datetime | None = None
+    words: list[str] | None = None
+    columns: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,8 +107,7 @@ class AblationRecord:
         if missing := [name for name in (RUN, FINDINGS, TABLE) if not (folder / name).is_file()]:
             raise ValueError(f"no {', '.join(missing)}")
         run = read_json(folder / RUN, SCHEMA)
-        if absent := [name for name in DESCRIBED if name not in run]:
-            raise ValueError(f"{RUN} lacks {', '.join(absent)}")
+        typed(_Run, run, folder / RUN)
         return cls(run, _findings(folder / FINDINGS), _as_text(folder / TABLE))
 
 
@@ -101,6 +131,6 @@ def _findings(file: Path) -> list[Finding]:
     try:
         # The verdict is the interval's, whatever the file calls it.
         given = [{name: value for name, value in row.items() if name not in JUDGED} for row in rows]
-        return [Finding(**row | {"ours": Estimate.read(row["ours"])}) for row in given]
+        return [typed(Finding, row | {"ours": Estimate.read(row["ours"])}, file) for row in given]
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{file.name} holds something else than findings: {error}") from error

@@ -15,6 +15,7 @@ from atv.ablation.bench import Bench
 from atv.ablation.cell import Cell
 from atv.ablation.measuring import Measured
 from atv.evaluation.identity import asked_with
+from atv.evaluation.predictions import read_rows
 from atv.evaluation.questions import PICTURE_ALONE
 from atv.records.cell_record import CELL, CELL_SCHEMA, CellRecord
 from atv.records.digests import content_digest, telling
@@ -42,7 +43,7 @@ class FinishedCell:
     @cached_property
     def rows(self) -> pd.DataFrame:
         """The answers, one row a question; or what else the ablation measured."""
-        own = pd.read_parquet(self.folder / "rows.parquet")
+        own = read_rows(self.folder / "rows.parquet")
         return pd.concat([own, *(part.rows for part in self.further)], ignore_index=True) if self.further else own
 
     @cached_property

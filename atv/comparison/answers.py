@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from atv.evaluation.predictions import read_answers
+from atv.evaluation.predictions import read_answers, read_rows
 from atv.records.cell_record import CELL, CellRecord, titled
 from atv.records.evaluation_report import SCORES, EvaluationReport
 
@@ -89,7 +89,7 @@ def read_folder(folder: Path) -> Answers:
 
 def _of_cell(folder: Path) -> Answers:
     record, file = CellRecord.read(folder), folder / "rows.parquet"
-    rows = pd.read_parquet(file) if file.is_file() else pd.DataFrame()
+    rows = read_rows(file) if file.is_file() else pd.DataFrame()
     if "credit" not in rows:
         raise ValueError(f"{str(folder)!r}: the cell was asked no questions")
     told = dict(record.asked_with)
@@ -114,7 +114,7 @@ def _of_evaluation(folder: Path) -> Answers:
         file = folder / "answers.parquet"
         if not file.is_file():
             raise ValueError(f"{str(folder)!r}: has scores and no answers.parquet")
-        parts.append(pd.read_parquet(file))
+        parts.append(read_rows(file))
         asked_with |= dict.fromkeys(report.tasks, _told(report.asked, folder, "the suite"))
         suite |= {name: report.asked[name] for name in ("evaluation", "split") if name in report.asked}
     for name, row in report.benchmarks.items():

@@ -1,6 +1,5 @@
 """Answers that another engine gave, read from JSONL and scored by the metrics of this package."""
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -10,7 +9,9 @@ from typing import Any
 
 from atv.comparison.answers import Answers, holds_answers, table
 from atv.comparison.known_questions import KnownQuestions
-from atv.data.wording import quoted, reason, short
+from atv.data.text_files import numbered_lines
+from atv.data.turns import plain_text
+from atv.data.wording import quoted, short
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark
 from atv.evaluation.generation import scored
 
@@ -104,12 +105,9 @@ def _read(file: Path, known: KnownQuestions) -> Iterator[Said]:
             elif "custom_id" in line and "response" in line:
                 yield _of_batch(line, _known(ids, line["custom_id"], line))
             elif "question_id" in line and "prediction" in line:
-                text, ended = line["prediction"], line.get("ended")
-                if not isinstance(text, str) or ended not in (None, True, False):
-                    raise ValueError(
-                        f"prediction is {quoted(text)}, ended {quoted(ended)}; expected text, true or false"
-                    )
-                yield Said(_known(ids, line["question_id"], line), text, ended)
+                if (ended := line.get("ended")) not in (None, True, False):
+                    raise ValueError(f"ended is {quoted(ended)}; expected true or false")
+                yield Said(_known(ids, line["question_id"], line), _said(line["prediction"], "prediction"), ended)
             else:
                 raise ValueError(
                     f"has {short(', '.join(map(str, line)) or 'nothing')}; expected question_id and prediction, doc_id "
@@ -120,18 +118,13 @@ def _read(file: Path, known: KnownQuestions) -> Iterator[Said]:
 
 
 def _objects(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    # Not splitlines, which also breaks at the line separators that answers may hold.
-    with open(file, encoding="utf-8") as lines:
-        for place, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                content = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"{file}, line {place}: is no JSON: {reason(error)}") from error
-            if not isinstance(content, dict):
-                raise ValueError(f"{file}, line {place}: is {quoted(content)}; expected an object")
-            yield place, content
+    values = numbered_lines(file)
+    if not values:
+        raise ValueError(f"{str(file)!r} holds no answer")
+    for place, content in values:
+        if not isinstance(content, dict):
+            raise ValueError(f"{file}, line {place}: is {quoted(content)}; expected an object")
+        yield place, content
 
 
 def _known(ids: Mapping[str, list[Key]], name: Any, line: Mapping[str, Any]) -> Key:
@@ -152,7 +145,13 @@ def _of_batch(line: Mapping[str, Any], key: Key) -> Said:
         text = choice["message"]["content"]
     except (TypeError, KeyError, IndexError):
         return Said(key, "", fault=f"the engine gave no answer: {short(line.get('error') or 'no choices')}")
-    return Said(key, text or "", choice.get("finish_reason") == "stop")
+    return Said(key, _said(text or "", "content"), choice.get("finish_reason") == "stop")
+
+
+def _said(text: Any, field: str) -> str:
+    if not isinstance(text, str):
+        raise ValueError(f"{field} is {quoted(text)}; expected text")
+    return plain_text(text, field)
 
 
 def _by_row(file: Path, known: KnownQuestions) -> dict[int, dict[str, Any]]:
@@ -169,7 +168,7 @@ def _by_row(file: Path, known: KnownQuestions) -> dict[int, dict[str, Any]]:
 
 def _logged(line: Mapping[str, Any], questions: Mapping[int, Mapping[str, Any]]) -> Said:
     """A sample of lmms-eval, whose prompt must be ours: else its rows may be others, or its answers to other words."""
-    question = questions.get(line["doc_id"])
+    question = questions.get(line["doc_id"]) if type(line["doc_id"]) is int else None
     if question is None:
         raise ValueError(f"doc_id {quoted(line['doc_id'])} is no question of the benchmark's data")
     there = line.get("input")
@@ -180,9 +179,7 @@ def _logged(line: Mapping[str, Any], questions: Mapping[int, Mapping[str, Any]])
     said = line.get("resps", line.get("filtered_resps"))
     while isinstance(said, list) and said:
         said = said[0]
-    if not isinstance(said, str):
-        raise ValueError(f"its answer is {quoted(said)}; expected text")
-    return Said((question["task"], question["question_id"]), said)
+    return Said((question["task"], question["question_id"]), _said(said, "its answer"))
 
 
 def _words(text: str) -> list[str]:

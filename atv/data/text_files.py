@@ -43,9 +43,14 @@ def json_lines(file: Path) -> list[Any]:
     Raises:
         ValueError: naming the file and the line that is no JSON.
     """
+    return [value for _, value in numbered_lines(file)]
+
+
+def numbered_lines(file: Path) -> list[tuple[int, Any]]:
+    """``json_lines``, each with the number of its line, from 1 on."""
     # Not splitlines, which also breaks at the separators that strings may hold (U+2028, U+0085 and others).
     lines = enumerate(read_text(file).replace("\r\n", "\n").split("\n"), 1)
-    return [_value(file, number, line) for number, line in lines if line.strip()]
+    return [(number, _value(file, number, line)) for number, line in lines if line.strip()]
 
 
 def json_value(file: Path) -> Any:

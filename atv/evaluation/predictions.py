@@ -117,3 +117,15 @@ def read_answers(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise ValueError(f"no answers at {str(path)!r}")
     return pd.DataFrame(json_lines(path))
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """A table that was written as parquet.
+
+    Raises:
+        ValueError: naming the file, where it is not there or no whole parquet file.
+    """
+    try:
+        return pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} is no whole parquet file: {reason(error)}") from error

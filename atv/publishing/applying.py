@@ -127,7 +127,8 @@ def _origin(folder: Path) -> dict[str, str]:
     """
     if missing := [name for name in (MASKS, REPORT) if not (folder / name).is_file()]:
         raise ValueError(f"folder: {str(folder)!r} holds no published masks: it has no {', '.join(missing)}")
-    if not (origin := masks_origin(folder / MASKS)):
+    origin = masks_origin(folder / MASKS)
+    if not {"model", "revision", "class", "digest", "becomes"} <= origin.keys():
         raise ValueError(
             f"folder: {str(folder / MASKS)!r} does not say which model its masks were made on; `atv masks pack` writes "
             "masks that do"

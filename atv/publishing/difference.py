@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from safetensors import SafetensorError
 
 from atv.figures.overlap import by_block_and_linear, overlap_heatmap
 from atv.records.files import atomic, writable
@@ -77,10 +76,7 @@ def _masks(path: Path) -> PackedMasks:
     file = path / MASKS if path.is_dir() else path
     if not file.is_file():
         raise ValueError(f"folders: no such file {str(file)!r}; name a mask file, or a folder with {MASKS}")
-    try:
-        return load_masks(file)
-    except SafetensorError as error:
-        raise ValueError(f"folders: {str(file)!r} is no whole mask file: {error}") from error
+    return load_masks(file)
 
 
 def _count(a: PackedMasks, b: PackedMasks, joined: Callable[..., np.ndarray]) -> int:

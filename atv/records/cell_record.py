@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from atv.records.files import read_json, write_json
+from atv.records.typed import typed
 
 CELL = "cell.json"
 # Raised by hand when the same inputs would give other numbers; cells of another schema are left alone.
@@ -56,9 +57,10 @@ class CellRecord:
         """What a cell's folder holds, of any schema.
 
         Raises:
-            ValueError: for a file that is not there or is no JSON.
+            ValueError: for a file that is not there, is no JSON, or holds a value of another type.
         """
         content = read_json(folder / CELL, CELL_SCHEMA)
         made = {name: content[name] for name in _MADE if name in content}
         known = {name: content[name] for name in _KNOWN if name in content}
-        return cls(content.get("id", folder.name), **known, made=made, schema=content.get("cell_schema", 1))
+        own = {"id": content.get("id", folder.name), "made": made, "schema": content.get("cell_schema", 1)}
+        return typed(cls, known | own, folder / CELL)

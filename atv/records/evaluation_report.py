@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from atv.records.files import read_json, write_json
 from atv.records.pruning_report import ScoreRow
+from atv.records.typed import typed
 
 SCORES = "scores.json"
 # 2: the suite says how it was asked, and its answers hold the questions; benchmarks' answers say whether they ended.
@@ -91,12 +92,11 @@ class EvaluationReport:
         made = {name: content.pop(name) for name in _MADE if name in content}
         content.pop("schema", None)
         try:
-            tasks = {name: TaskRow(**row) for name, row in parts["tasks"].items()}
             for name, row in parts["benchmarks"].items():
                 _ = row["score"], row["of"], row["version"], parts["retention"].get(name)
         except (TypeError, AttributeError, LookupError) as error:
             raise ValueError(f"{file} holds something else than scores: {error}") from error
-        return cls(content, tasks, parts["benchmarks"], parts["retention"], made)
+        return typed(cls, parts | {"asked": content, "made": made}, file)
 
     def rows(self) -> dict[str, ScoreRow]:
         """Benchmark, or task of the suite -> its row for a model's card."""

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -165,25 +166,35 @@ def load_masks(path: str | Path) -> PackedMasks:
     """The masks that ``save_masks`` wrote.
 
     Raises:
-        ValueError: for a file of another format.
+        ValueError: for a file that is not whole, of another format, or whose masks have other shapes than it says.
     """
-    with safe_open(path, "pt") as file:
-        shapes = json.loads(_metadata(path, file)["shapes"])
-        return PackedMasks.of_packed({name: file.get_tensor(name) for name in shapes}, shapes)
+    with _opened(path) as (file, metadata):
+        shapes = json.loads(metadata["shapes"])
+        packed = {name: file.get_tensor(name) for name in shapes}
+        for name, (rows, width) in shapes.items():
+            if packed[name].dtype != torch.uint8 or list(packed[name].shape) != [rows, -(-width // 8)]:
+                raise ValueError(f"the mask of {name} is not of the shape {shapes[name]} that its metadata say")
+        return PackedMasks.of_packed(packed, shapes)
 
 
 def masks_origin(path: str | Path) -> dict[str, str]:
     """What the masks of a file were made on, as ``save_masks`` was told; empty where it was not.
 
     Raises:
-        ValueError: for a file of another format.
+        ValueError: for a file that is not whole, or of another format.
     """
-    with safe_open(path, "pt") as file:
-        return dict(json.loads(_metadata(path, file).get("origin", "{}")))
+    with _opened(path) as (_, metadata):
+        return dict(json.loads(metadata.get("origin", "{}")))
 
 
-def _metadata(path: str | Path, file: Any) -> dict[str, str]:
-    metadata = file.metadata() or {}
-    if metadata.get("format") != MASK_FORMAT:
-        raise ValueError(f"{path}: expected format {MASK_FORMAT}, got {metadata.get('format')!r}")
-    return metadata
+@contextmanager
+def _opened(path: str | Path) -> Iterator[tuple[Any, dict[str, str]]]:
+    """A file of masks and its metadata; whatever is wrong with it is said of the file."""
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != MASK_FORMAT:
+                raise ValueError(f"expected format {MASK_FORMAT}, got {metadata.get('format')!r:.60}")
+            yield file, metadata
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no whole file of masks: {error}") from error

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from atv.records.files import read_json, write_json
 from atv.records.masks import PackedMasks, load_masks, save_masks
+from atv.records.typed import ANY_TYPE, typed
 
 REPORT, MASKS = "report.json", "masks.safetensors"
 # Raised when a file that is written can no longer be read by what read the last one.
@@ -62,6 +63,7 @@ class AllocationReport:
 class PathwayReport:
     """The masks of one pathway: Linear name -> bool (out, in), True = kept."""
 
+    __pydantic_config__ = ANY_TYPE
     masks: PackedMasks
 
     @property
@@ -78,10 +80,6 @@ class BaseModel:
     revision: str | None
     kind: str
     type: str
-
-    @classmethod
-    def of_json(cls, content: Mapping[str, Any]) -> Self:
-        return cls(content["model"], content["revision"], content["class"], content["type"])
 
     def as_json(self) -> dict[str, Any]:
         return {"model": self.model, "revision": self.revision, "class": self.kind, "type": self.type}
@@ -125,6 +123,7 @@ class PruningReport:
     the kept weights were trained afterwards.
     """
 
+    __pydantic_config__ = ANY_TYPE
     masks: PackedMasks
     blocks: list[BlockReport]
     parameters: int
@@ -219,7 +218,7 @@ class PruningReport:
             raise ValueError(f"{folder / REPORT} has no {', '.join(absent)}; `atv prune` writes them")
         try:
             masks = {name: load_masks(folder / masks_file(name)) for name in content["settings"]["plans"]}
-            return cls(**_fields(content, masks))
+            return typed(cls, _fields(content, masks), folder / REPORT)
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"{folder / REPORT} is no report of a pruning run: {error!r}") from error
 
@@ -239,12 +238,7 @@ def masks_file(pathway: str) -> str:
 def _fields(content: Mapping[str, Any], masks: Mapping[str, PackedMasks]) -> dict[str, Any]:
     """The arguments of a report; what earlier versions did not write keeps its default."""
     plain = {one.name: content[one.name] for one in fields(PruningReport) if one.name in content}
-    typed: dict[str, Any] = {"blocks": [BlockReport(**block) for block in content["blocks"]]}
-    if "allocation" in content:
-        typed["allocation"] = AllocationReport(**content["allocation"])
     if "base" in content:
-        typed["base"] = BaseModel.of_json(content["base"])
-    for name, row in (("targets", TargetReport), ("scores", ScoreRow)):
-        typed[name] = {key: row(**values) for key, values in content.get(name, {}).items()}
+        plain["base"] = content["base"] | {"kind": content["base"]["class"]}
     decoupled = {name: PathwayReport(packed) for name, packed in masks.items() if name != BOTH}
-    return plain | typed | {"masks": masks.get(BOTH, PackedMasks()), "pathways": decoupled}
+    return plain | {"masks": masks.get(BOTH, PackedMasks()), "pathways": decoupled}

@@ -50,6 +50,7 @@ def test_logged_samples_are_scored_by_our_metric(mmbench, data, tmp_path):
     [
         ({"input": "Another question"}, r"line 1: was asked 'Another question', and here it is"),
         ({"input": None}, "does not say what was asked"),
+        ({"doc_id": [1]}, r"doc_id \[1\] is no question"),
         ({"doc_id": 900}, "doc_id 900 is no question of the benchmark's data"),
         ({"filtered_resps": [[]]}, "its answer is .*; expected text"),
     ],
@@ -113,16 +114,25 @@ def test_two_files_are_compared_on_a_suite_that_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "line 1: is no JSON"),
+        ("{", r"theirs.jsonl' is no JSON in line 1"),
+        ("[" * 100_000, r"theirs.jsonl' is no JSON in line 1"),
+        ("", r"theirs.jsonl' holds no answer"),
+        (b'{"question_id": "\xe9"}', r"theirs.jsonl' is not UTF-8 \(byte 0xe9 in line 1\)"),
+        ('{"question_id": "1", "prediction": "\\ud83d"}', r"prediction holds half a surrogate pair"),
+        ('{"question_id": "1", "prediction": "A", "ended": "stop"}', "ended is 'stop'; expected true or false"),
+        (
+            '{"custom_id": "1", "response": {"body": {"choices": [{"message": {"content": [3]}}]}}}',
+            r"line 1: content is \[3\]; expected text",
+        ),
         ("[1]", r"line 1: is \[1\]; expected an object"),
         ('{"id": 3, "text": "A"}', r"line 1: has id, text; expected question_id and prediction"),
         ('{"question_id": "nowhere", "prediction": "A"}', "question 'nowhere' is not among those"),
-        ('{"question_id": "1", "prediction": 3}', "prediction is 3, ended None; expected text, true or false"),
+        ('{"question_id": "1", "prediction": 3}', "prediction is 3; expected text"),
         ('{"question_id": "1", "prediction": "A"}', "lacks answers to 8 of 9 questions, such as '0' of MMBench"),
         ('{"question_id": "1", "prediction": "A"}\n' * 2, "question '1' is answered twice"),
     ],
 )
 def test_lines_that_cannot_be_read_are_named(content, message, mmbench, tmp_path):
-    (tmp_path / "theirs.jsonl").write_text(content + "\n")
+    (tmp_path / "theirs.jsonl").write_bytes(content if isinstance(content, bytes) else f"{content}\n".encode())
     with pytest.raises(ValueError, match=message):
         atv.compare(mmbench, tmp_path / "theirs.jsonl")

@@ -13,6 +13,7 @@ import torch
 from atv.ablation.cell import Cell
 from atv.ablation.store import FinishedCell
 from atv.output.model_card import card
+from atv.records.cell_record import CellRecord
 from atv.records.evaluation_report import EvaluationReport
 from atv.records.pruning_report import PruningReport
 
@@ -51,7 +52,18 @@ def test_a_cell_is_read():
             r"report.json is of schema 2, this version of atv reads up to 1: update atv",
         ),
         (lambda told: told.pop("blocks"), r"report.json has no blocks; `atv prune` writes them"),
-        (lambda told: told["blocks"][0].pop("seconds"), "is no report of a pruning run: .*seconds"),
+        (lambda told: told["blocks"][0].pop("seconds"), r"report.json has no blocks.0.seconds"),
+        (
+            lambda told: told["blocks"][0].update(mean_drift="x"),
+            "blocks.0.mean_drift is 'x': Input should",
+        ),
+        (
+            lambda told: told.update(parameters=[[1]]),
+            r"report.json: parameters is \[\[1\]\]: Input",
+        ),
+        (lambda told: told.update(blocks={"a": 1}), r"report.json: blocks is \{'a': 1\}: Input should be a valid list"),
+        (lambda told: told.update(settings="x"), "is no report of a pruning run"),
+        (lambda told: told.update(base=[1]), "is no report of a pruning run"),
     ],
 )
 def test_a_report_that_cannot_be_read_says_why(tmp_path, change, message):
@@ -61,6 +73,14 @@ def test_a_report_that_cannot_be_read_says_why(tmp_path, change, message):
     (folder / "report.json").write_text(json.dumps(told))
     with pytest.raises(ValueError, match=message):
         PruningReport.read(folder)
+
+
+@pytest.mark.parametrize(("field", "value"), [("config", None), ("labels", [1]), ("seconds", {"prune": "long"})])
+def test_a_cell_of_other_values_is_named(tmp_path, field, value):
+    told = json.loads((CELL / "cell.json").read_text()) | {field: value}
+    (tmp_path / "cell.json").write_text(json.dumps(told))
+    with pytest.raises(ValueError, match=rf"cell.json: {field}.* is .*: Input should be"):
+        CellRecord.read(tmp_path)
 
 
 def test_scores_of_either_kind_are_read(tmp_path):
@@ -75,9 +95,16 @@ def test_scores_of_either_kind_are_read(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ['{"schema": "2"}', '{"benchmarks": []}', '{"benchmarks": {"POPE": {}}}', '{"tasks": {"a": 1}}', "[" * 100_000],
+    [
+        '{"schema": "2"}',
+        '{"benchmarks": []}',
+        '{"benchmarks": {"POPE": {}}}',
+        '{"tasks": {"a": 1}}',
+        '{"tasks": {"a": {"score": "x"}}}',
+        "[" * 100_000,
+    ],
 )
 def test_what_is_no_file_of_scores_is_named(tmp_path, text):
     (tmp_path / "scores.json").write_text(text)
-    with pytest.raises(ValueError, match=r"scores.json (is no JSON|holds)"):
+    with pytest.raises(ValueError, match=r"scores.json( is no JSON| holds|: tasks.a)"):
         EvaluationReport.read(tmp_path / "scores.json")

@@ -54,10 +54,34 @@ def test_the_format_is_as_documented(tmp_path):
         assert file.get_tensor("x").tolist() == [[1, 3]]
 
 
-def test_other_formats_are_refused(tmp_path):
-    save_file({"x": torch.zeros(1)}, tmp_path / "m")
-    with pytest.raises(ValueError, match="expected format atv-masks/1, got None"):
+def metadata(**said):
+    return lambda file: save_file({"x": torch.zeros(2, 1, dtype=torch.uint8)}, file, {"format": "atv-masks/1"} | said)
+
+
+NO_MASKS = {
+    "another format": (lambda file: save_file({"x": torch.zeros(1)}, file), "expected format atv-masks/1, got None"),
+    "a later format": (metadata(format="atv-masks/2"), "expected format atv-masks/1, got 'atv-masks/2'"),
+    "cut short": (lambda file: file.write_bytes(file.read_bytes()[:-1]), "incomplete metadata"),
+    "a pointer": (lambda file: file.write_text("version https://git-lfs.github.com/spec/v1\n"), "header too large"),
+    "empty": (lambda file: file.write_bytes(b""), "header too small"),
+    "a folder": (lambda file: (file.unlink(), file.mkdir()), "m is no whole file of masks"),
+    "no shapes": (metadata(), "'shapes'"),
+    "shapes of another kind": (metadata(shapes="[1]"), "is no whole file of masks"),
+    "shapes that are no JSON": (metadata(shapes="x"), "Expecting value"),
+    "a shape that is none": (metadata(shapes='{"x": "wide"}'), "is no whole file of masks"),
+    "another shape": (metadata(shapes='{"x": [3, 5]}'), r"mask of x is not of the shape \[3, 5\]"),
+    "a mask that is not there": (metadata(shapes='{"y": [2, 5]}'), "y"),
+}
+
+
+@pytest.mark.parametrize("what", NO_MASKS)
+def test_what_is_no_file_of_masks_is_named(what, tmp_path):
+    change, message = NO_MASKS[what]
+    save_masks(tmp_path / "m", {"x": torch.ones(2, 5, dtype=torch.bool)})
+    change(tmp_path / "m")
+    with pytest.raises(ValueError, match=message) as error:
         atv.load_masks(tmp_path / "m")
+    assert str(tmp_path / "m") in str(error.value) and "\n" not in str(error.value)
 
 
 def test_packed_masks_are_a_mapping_that_counts():

@@ -59,7 +59,7 @@ def test_other_folders_are_named_and_the_cells_and_the_report_are_not(results):
     (results / "report").mkdir()
     (results / "quiet" / "run.json").write_text(json.dumps({"name": "quiet"}))
     found = Collection.read(results, results / "report")
-    assert found.skipped.keys() == {"notes", "quiet"} and "run.json lacks question" in found.skipped["quiet"]
+    assert found.skipped.keys() == {"notes", "quiet"} and "run.json has no question" in found.skipped["quiet"]
     assert found.skipped["notes"] == "no run.json, findings.json, table.csv"
 
 

@@ -33,7 +33,7 @@ def test_a_verdict_is_the_intervals_whatever_the_file_calls_it(results):
         ("figure.png", None, "no figure.png"),
         ("figure.png", "no picture", "figure.png is no picture"),
         ("run.json", '{"name": "flat"', "run.json is no JSON"),
-        ("run.json", '{"name": "flat", "question": "?"}', "run.json lacks paper, about, caption, file"),
+        ("run.json", '{"name": "flat", "question": "?"}', "run.json has no paper"),
         ("findings.json", '[{"claim": "so"}]', "findings.json holds something else"),
         ("findings.json", "3", "findings.json holds something else"),
         ("findings.json", "[", "findings.json is no JSON"),
@@ -44,4 +44,15 @@ def test_what_is_not_whole_says_why(results, file, content, message):
     path = results / "flat" / file
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(ValueError, match=message):
+        Section.read(results / "flat")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("question", -1), ("seeds", 5), ("cells", [True]), ("versions", "x"), ("written", []), ("git", {})],
+)
+def test_a_value_of_another_type_is_named(results, field, value):
+    path = results / "flat" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    with pytest.raises(ValueError, match=rf"run.json: {field}.* is .*: Input should be"):
         Section.read(results / "flat")

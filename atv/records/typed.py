@@ -1,0 +1,27 @@
+"""What a file of records holds, each value of the type that its reader expects."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+T = TypeVar("T")
+# The ``__pydantic_config__`` of a dataclass with fields that no file holds as they are.
+ANY_TYPE = ConfigDict(arbitrary_types_allowed=True)
+
+
+def typed(kind: type[T], content: Mapping[str, Any], file: Path) -> T:
+    """A dataclass, or a typed dictionary, of a file's content; values that it has no place for are left out.
+
+    Raises:
+        ValueError: naming the file, the first field that is missing or of another type, and what it holds.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        if first["type"] == "missing":
+            raise ValueError(f"{file} has no {field}") from error
+        raise ValueError(f"{file}: {field} is {first['input']!r:.60}: {first['msg']}") from error
