@@ -43,7 +43,7 @@ def bench(
     torch.set_num_threads(threads)
     before = os.getloadavg()[0]
     compared, remarks = whole_models.rows(shape, repeats, threads, peer)
-    updated, more = new_values.rows(shape, 1, threads, peer)
+    updated, more = new_values.rows(repeats, threads, peer)
     made = [*updated, *mask_making.rows(shape, 2 * repeats + 1), *cells.rows(repeats, asked, samples, groups)]
     grown = scaling.growths(growth, repeats)
     large, gpu_remarks = gpu.rows()

@@ -26,19 +26,22 @@ METHODS: dict[str, dict[str, Any]] = {
     "Wanda++'s regional gradients": {"criterion": "WandaPlusPlus"},
     "Wanda, blocks trained": {"reconstruct": "BlockReconstruction"},
 }
+# Swaps of a row are tried in pairs: at the main table's width they take a quarter of an hour by a processor.
+SHAPE = Shape(hidden=384, ffn=1024, blocks=2, samples=12, visual=256)
 # They read the same inputs, which no pruning has moved.
 ALIKE = tuple(f"self_attn.{name}_proj" for name in "qkv")
 
 
-def rows(shape: Shape, repeats: int, threads: int, peer: Path) -> tuple[list[Row], list[str]]:
+def rows(repeats: int, threads: int, peer: Path, shape: Shape = SHAPE) -> tuple[list[Row], list[str]]:
     """The table's rows and remarks; without the environment of ``peer``, its Python, llm-compressor is left out."""
     model, batches = random_llava(shape), random_batches(shape)
+    size = f"{', '.join(METHODS)}: {shape}"
     floor(model, batches[:2])
     timed = {name: TimedPruning(model, batches, "AllTokens", **rules) for name, rules in METHODS.items()}
     runs = {FLOOR: lambda: floor(model, batches)} | {name: pruning.run for name, pruning in timed.items()}
     if not peer.is_file():
         seconds = interleaved(runs, repeats)
-        return [compare(seconds, name, FLOOR) for name in METHODS], [f"{PEER}: skipped, there is no {peer}"]
+        return [compare(seconds, name, FLOOR) for name in METHODS], [size, f"{PEER}: skipped, there is no {peer}"]
     with TemporaryDirectory() as folder, LlmCompressor(peer, Path(folder), model, batches, threads) as other:
         seconds = interleaved({**runs, PEER: lambda: other.run("SparseGPTModifier")}, repeats)
         error = _error(model, batches, timed[SPARSE_GPT].weights) / _error(model, batches, other.weights())
@@ -48,7 +51,7 @@ def rows(shape: Shape, repeats: int, threads: int, peer: Path) -> tuple[list[Row
         "outputs are those of q, k and v of block 0, their error squared and summed over the calibration tokens; "
         "llm-compressor shares zeros out over all rows of 128 columns, ours takes as many from each row"
     )
-    return [compare(seconds, name, FLOOR) for name in METHODS] + [*beside, errors], [what]
+    return [compare(seconds, name, FLOOR) for name in METHODS] + [*beside, errors], [size, what]
 
 
 @torch.no_grad()
