@@ -110,8 +110,8 @@ def difference(effect: Effect) -> str:
 def signed(value: float) -> str:
     """Points with their sign.
 
-    >>> signed(1.234), signed(-0.001)
-    ('+1.23', '0.00')
+    >>> signed(1.234), signed(-0.001), signed(float("inf"))
+    ('+1.23', '0.00', '+inf')
     """
     text = f"{value:+.2f}"
     return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", MINUS)

@@ -1,12 +1,15 @@
 """What a file of records holds, each value of the type that its reader expects."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 T = TypeVar("T")
+# Made once a type: that takes milliseconds, and a run reads hundreds of files of one.
+_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 # The ``__pydantic_config__`` of a dataclass with fields that no file holds as they are.
 ANY_TYPE = ConfigDict(arbitrary_types_allowed=True)
 
@@ -18,7 +21,8 @@ def typed(kind: type[T], content: Mapping[str, Any], file: Path) -> T:
         ValueError: naming the file, the first field that is missing or of another type, and what it holds.
     """
     try:
-        return TypeAdapter(kind).validate_python(content)
+        made: T = _adapter(kind).validate_python(content)
+        return made
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
