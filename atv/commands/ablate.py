@@ -13,7 +13,7 @@ from atv.ablation.deciding import Decided
 from atv.ablation.from_files import load_ablations
 from atv.ablation.grid import Grid, GridSettings, Written, first_look
 from atv.ablation.levels import Levels
-from atv.ablation.processes import Processes
+from atv.ablation.processes import share_out
 from atv.ablation.runner import Run
 from atv.ablation.shard import Shard
 from atv.ablation.store import CellStore
@@ -80,19 +80,20 @@ def ablate(
     if processes > 1 and runner.world_size > 1:
         raise ValueError(f"processes: expected 1 where the trainer has several devices, got {processes}")
     console = Console(quiet=not runner.is_global_zero)
-    with Processes(processes, WORDS.get(()), settings.results).started() as others:
-        with console.status("reading questions"):
-            asked = settings.asked()
-            grid = Grid.prepared(settings, first_look(asked) if decide else asked)
-        chosen_tasks(grid.tasks, columns)
-        _tell_strangers(grid.store, console)
-        decider = grid.decider(asked, runner, budget and 3600 * budget) if decide else None
+    with console.status("reading questions"):
+        asked = settings.asked()
+        grid = Grid.prepared(settings, first_look(asked) if decide else asked)
+    chosen_tasks(grid.tasks, columns)
+    _tell_strangers(grid.store, console)
+    decider = grid.decider(asked, runner, budget and 3600 * budget) if decide else None
 
-        def run_part(ablation: Ablation, part: Shard | None) -> tuple[Run, Decided | None]:
-            decided = decider.decide(ablation, part) if decider else None
-            return (decided.run if decided else grid.run(ablation, runner, part)), decided
+    def run_part(ablation: Ablation, part: Shard | None) -> tuple[Run, Decided | None]:
+        decided = decider.decide(ablation, part) if decider else None
+        return (decided.run if decided else grid.run(ablation, runner, part)), decided
 
-        others.share(lambda part: [run_part(ablation, part)[0] for ablation in ablations])
+    if processes > 1:
+        each = lambda part: [run_part(ablation, part)[0] for ablation in ablations]  # noqa: E731
+        share_out(processes, WORDS.get(), settings.results, each)
     failed: dict[str, str] = {}
     for ablation in ablations:
         console.print(f"[bold]{ablation.question}[/bold]\n{inspect.getdoc(ablation)}")
