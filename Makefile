@@ -100,6 +100,9 @@ ablation-quantization-pool: install  ## which tokens should calibrate GPTQ and A
 ablation-what-pays: install  ## what each way of making a model smaller buys, in bytes and time, and at what loss
 	$(ABLATE) --file ablations/what_pays.py $(ARGS)
 
+ablation-structured-pathways: install  ## do text and vision need whole channels, heads and blocks as they need single weights
+	$(SHARED) ablations/structured_pathways.py $(ARGS)
+
 ablation-weight-update: install  ## do new values for the kept weights keep more, and of which tokens should they be made
 	$(SHARED) ablations/weight_update.py $(ARGS)
 

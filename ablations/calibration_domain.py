@@ -1,7 +1,6 @@
 """What should a model be calibrated on? (In a public replication the data alone move ATV-Pruning by 7 points.)"""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -11,9 +10,7 @@ from atv.ablation.charts import PALETTE, averages, counts, panels
 from atv.api import Pathway
 from atv.bundled.tasks import TASKS
 from atv.data import BundledScenes, CalibrationData, EverydayScenes, Mixture
-from atv.evaluation.scores import TaskScore, difference
 from atv.everyday.assembly.location import EVERYDAY
-from atv.statistics.estimates import Estimate
 
 METHODS = {"ATV": "DriftTopK", "Wanda": "AllTokens"}
 # The run's own data: captions and questions in one dialogue.
@@ -80,7 +77,7 @@ class CalibrationDomain(Ablation):
             Finding(
                 "Data matter more than the method: captions exceed facts by more than ATV-Pruning exceeds Wanda.",
                 "",
-                _more_by_data(results),
+                results.gaps_apart((_labels("captions"), _labels("facts")), (_labels(POOL), _labels(POOL, "Wanda"))),
                 "points of retention",
                 count=results.count(**_labels(POOL)),
                 margin=POINT,
@@ -108,17 +105,3 @@ def _over(results: Results, why: str, one: str, other: str, task: str = "average
         # "To within a point" has its margin in the bound.
         margin=None if bound else POINT,
     )
-
-
-def _more_by_data(results: Results) -> Estimate:
-    """(captions - facts) - (ATV - Wanda), all resampled together: scores are linear in what groups of questions got."""
-    gain = _sum(results.scores(**_labels("captions")), results.scores(**_labels(POOL, "Wanda")))
-    loss = _sum(results.scores(**_labels("facts")), results.scores(**_labels(POOL)))
-    return difference(results.dense, gain, loss)["average"]
-
-
-def _sum(one: Mapping[str, TaskScore], other: Mapping[str, TaskScore]) -> dict[str, TaskScore]:
-    return {
-        task: replace(score, score=score.score + other[task].score, values=score.values + other[task].values)
-        for task, score in one.items()
-    }

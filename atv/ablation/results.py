@@ -15,6 +15,7 @@ from atv.evaluation.repetition import only_repeats
 from atv.evaluation.scores import (
     TaskScore,
     difference,
+    gaps_apart,
     on_shared_groups,
     over_seeds,
     retention,
@@ -106,6 +107,17 @@ class Results:
         gap = difference(*on_shared_groups(self.dense, *map(self._pooled, pair)))[task]
         return replace(gap, runs=_titles([*pair[0], *pair[1]]))
 
+    def gaps_apart(self, wide: tuple[Labels, Labels], narrow: tuple[Labels, Labels]) -> Estimate:
+        """By how many points the first of ``wide`` exceeds its second more than the first of ``narrow`` does its own.
+
+        Raises:
+            ValueError: when the four have no seed in common.
+        """
+        cells = self._paired(*wide, *narrow)
+        dense, *scores = on_shared_groups(self.dense, *map(self._pooled, cells))
+        gap = gaps_apart(dense, scores[:2], scores[2:])["average"]
+        return replace(gap, runs=_titles([done for found in cells for done in found]))
+
     def keeps_more(
         self,
         claim: str,
@@ -133,16 +145,16 @@ class Results:
             printed=printed,
         )
 
-    def _paired(self, one: Labels, other: Labels) -> tuple[list[FinishedCell], list[FinishedCell]]:
-        """Their cells of the same seeds, in the same order; the dense model's only one goes with any."""
-        first, second = self.of(**one), self.of(**other)
-        if not all(done.cell.pathways for done in (*first, *second)):
-            return first, second
-        seeds = [done.cell.seed for done in first if done.cell.seed in {found.cell.seed for found in second}]
+    def _paired(self, *compared: Labels) -> list[list[FinishedCell]]:
+        """The cells of each that have a seed of all, in the same order; the dense model's only one goes with any."""
+        found = [self.of(**labels) for labels in compared]
+        if not all(done.cell.pathways for cells in found for done in cells):
+            return found
+        by_seed = [{done.cell.seed: done for done in cells} for cells in found]
+        seeds = [seed for seed in by_seed[0] if all(seed in cells for cells in by_seed)]
         if not seeds:
-            raise ValueError(f"difference: {one} and {other} have no seed in common")
-        by_seed = [{done.cell.seed: done for done in cells} for cells in (first, second)]
-        return [by_seed[0][seed] for seed in seeds], [by_seed[1][seed] for seed in seeds]
+            raise ValueError(f"difference: {' and '.join(map(str, compared))} have no seed in common")
+        return [[cells[seed] for seed in seeds] for cells in by_seed]
 
     @cached_property
     def reads(self) -> bool:

@@ -135,6 +135,22 @@ def difference(
     return _estimates({task: kept - others[task] for task, kept in ones.items()})
 
 
+def gaps_apart(
+    dense: Mapping[str, TaskScore], wide: Sequence[Mapping[str, TaskScore]], narrow: Sequence[Mapping[str, TaskScore]]
+) -> dict[str, Estimate]:
+    """By how many points the difference between two retentions exceeds that between two others, all paired.
+
+    Args:
+        wide: scores of the two whose difference, the first less the second, is expected to be the greater one.
+        narrow: likewise, of the two others.
+
+    Raises:
+        ValueError: as ``difference`` does.
+    """
+    one, other, third, fourth = (_kept(dense, scores) for scores in (*wide, *narrow))
+    return _estimates({task: (kept - other[task]) - (third[task] - fourth[task]) for task, kept in one.items()})
+
+
 def kept_share(
     dense: NDArray[np.float64],
     pruned: NDArray[np.float64],

@@ -71,6 +71,26 @@ def test_a_difference_is_paired(results):
     assert (same.low, same.value, same.high) == (0, 0, 0)
 
 
+def test_how_far_apart_two_gaps_are_is_paired_too(store):
+    """Wide: 6 and 4 right of A with two seeds, 2 and 2 of B; narrow: 5 and 3 of C, 4 and 4 of D; dense 8 of 8."""
+    right = {"A": (6, 4), "B": (2, 2), "C": (5, 3), "D": (4, 4)}
+    pool = {"both": Pathway("TextOnly")}
+    finished = [saved(store, Cell({"m": "dense"}), np.ones(8))]
+    for method, counts in right.items():
+        for seed, count in enumerate(counts):
+            cell = Cell({"m": method}, pool | {method: Pathway("AllTokens")}, seed=seed)
+            finished.append(saved(store, cell, np.arange(8) < count))
+    results = Results(finished)
+    (a, b, c, d) = ({"m": method} for method in right)
+    ours = results.gaps_apart((a, b), (c, d))
+    assert ours.value == pytest.approx(100 / 8 * np.mean([6 - 2 - (5 - 4), 4 - 2 - (3 - 4)]))
+    # (A - B) - (C - D) differs with the seed by nothing: 3 and 3.
+    assert ours.spread.drawn == pytest.approx(0) and ours.spread.seeds == 2
+    assert ours.runs == ("m A", "m B", "m C", "m D")
+    none = results.gaps_apart((a, b), (a, b))
+    assert (none.low, none.value, none.high) == (0, 0, 0)
+
+
 def test_the_part_of_the_questions_agrees_with_a_bootstrap(results):
     rng = np.random.default_rng(5)
     dense = (np.arange(GROUPS) < 36).astype(float)

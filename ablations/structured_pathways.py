@@ -1,0 +1,113 @@
+"""Does structure feel text and vision as weights do? (The paper asks of weights alone.)"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from atv.ablation import POINT, Ablation, Cell, Finding, Labels, Results, percent
+from atv.ablation.charts import TEXT, VISUAL, averages, counts, finish, panels, points
+from atv.allocation import BlockInfluence
+from atv.api import Pathway
+
+DENSE = Pathway("AllTokens", sparsity=0.0)
+SELECTION = {"visual": "VisualOnly", "text": "TextOnly"}
+BLOCKS = {"visual": BlockInfluence("visual"), "text": BlockInfluence("text")}
+
+
+class Part(NamedTuple):
+    """What one pathway loses: of which Linears, by which pattern, and the weights that it is compared with."""
+
+    targets: tuple[str, ...] | None
+    pattern: str
+    weights: str = ""
+
+
+FFN, ATTENTION = ("*.mlp.*",), ("*.self_attn.*",)
+PARTS = {
+    "FFN weights": Part(FFN, "unstructured"),
+    "FFN channels": Part(None, "FFNChannels", "FFN weights"),
+    "attention weights": Part(ATTENTION, "unstructured"),
+    "attention heads": Part(None, "AttentionHeads", "attention weights"),
+    "all weights": Part(None, "unstructured"),
+    "whole blocks": Part(None, "WholeBlocks", "all weights"),
+}
+
+
+class StructuredPathways(Ablation):
+    """One pathway loses weights, FFN channels, attention heads or blocks, chosen by its own tokens; the other stays
+    dense.
+
+    Tokens of the pathway go without the structure, and no smaller model comes of it: this asks what each modality
+    needs. Of a head that visual tokens lose, text tokens see keys and values that are zero.
+    """
+
+    name = "structured_pathways"
+    question = "Does a structure that goes whole part text and vision as single weights do?"
+    seeds = 3
+
+    @property
+    def _levels(self) -> tuple[float, ...]:
+        return tuple(dict.fromkeys((self.levels.nearest(0.5), self.levels.hard)))
+
+    def cells(self, seed: int) -> Sequence[Cell]:
+        pruned = [
+            self._cell(part, pathway, sparsity, seed)
+            for sparsity in self._levels
+            for part in PARTS
+            for pathway in SELECTION
+        ]
+        return [Cell({"part": "none", "pathway": "none", "sparsity": 0.0}), *pruned]
+
+    def _cell(self, part: str, pathway: str, sparsity: float, seed: int) -> Cell:
+        targets, pattern, _ = PARTS[part]
+        # Whole blocks go by how little they move the pathway's tokens.
+        allocation = BLOCKS[pathway] if pattern == "WholeBlocks" else "Uniform"
+        own = Pathway(SELECTION[pathway], sparsity, pattern=pattern, allocation=allocation)
+        pathways = {"text": DENSE, "visual": DENSE} | {pathway: own}
+        return Cell(_labels(part, pathway, sparsity), pathways, targets=targets, seed=seed)
+
+    def figure(self, table: pd.DataFrame, results: Results) -> Figure:
+        average, titles = averages(table), {sparsity: f"{percent(sparsity)} gone" for sparsity in self._levels}
+        visual, text = (average[average["pathway"] == pathway] for pathway in SELECTION)
+        figure, every = panels(
+            visual, "sparsity", titles, list(PARTS), "part", (4.2 * len(titles) + 1, 3.6), [VISUAL] * 2
+        )
+        for sparsity, axes in zip(titles, every, strict=True):
+            points(axes, text[text["sparsity"] == sparsity], list(PARTS), "part", TEXT)
+            finish(axes)
+        figure.suptitle(f"Lost by the visual pathway (blue) or the textual one (orange), {counts(average)}", fontsize=9)
+        return figure
+
+    def findings(self, results: Results) -> Sequence[Finding]:
+        def parted(part: str, sparsity: float) -> Finding:
+            claim = (
+                f"Without {percent(sparsity)} of its {part} the visual pathway keeps more than the textual one does."
+            )
+            return results.keeps_more(claim, *_both(part, sparsity))
+
+        def further(part: str, weights: str, sparsity: float) -> Finding:
+            """Of the two pathways' distance."""
+            return Finding(
+                f"Without {percent(sparsity)} of their {part} the two pathways lie further apart than without "
+                f"{percent(sparsity)} of their {weights}.",
+                "",
+                results.gaps_apart(_both(part, sparsity), _both(weights, sparsity)),
+                "points of retention",
+                count=results.count(**_both(part, sparsity)[0]),
+                margin=POINT,
+            )
+
+        compared = [(name, part.weights) for name, part in PARTS.items() if part.weights]
+        return [parted(part, sparsity) for sparsity in self._levels for part in PARTS] + [
+            further(part, weights, sparsity) for sparsity in self._levels for part, weights in compared
+        ]
+
+
+def _labels(part: str, pathway: str, sparsity: float) -> Labels:
+    return {"part": part, "pathway": pathway, "sparsity": sparsity}
+
+
+def _both(part: str, sparsity: float) -> tuple[Labels, Labels]:
+    return _labels(part, "visual", sparsity), _labels(part, "text", sparsity)
