@@ -96,11 +96,15 @@ class Decider:
         return decided
 
     def _asked(self, ablation: Ablation, number: int, wanted: Callable[[Cell], bool], shard: Shard | None) -> list[Run]:
-        """Runs the wanted cells with the look's seeds on the questions of this look and all before it."""
+        """Runs the wanted cells with the look's seeds on the questions of this look and all before it.
+
+        At the first look finished cells of a run that asked the same are there to be seen, too, at no cost.
+        """
         seeds = range(self.seed, self.seed + self.looks[number].seeds)
         stores = [self._store(part) for part in range(number + 1)]
-        runs = [run_ablation(ablation, store, seeds, 0, self.trainer, shard, wanted) for store in stores]
-        self._seconds |= {done.folder.name: done.seconds for run in runs for done in run.finished}
+        seen = (lambda cell: wanted(cell) or stores[0].load(cell) is not None) if number == 0 else wanted
+        runs = [run_ablation(ablation, store, seeds, 0, self.trainer, shard, seen) for store in stores]
+        self._seconds |= {done.folder.name: done.seconds for run in runs for done in run.finished if wanted(done.cell)}
         return runs
 
     def _too_dear(self, number: int, decided: Decided, known: dict[tuple[str, int], FinishedCell]) -> str:

@@ -1,5 +1,7 @@
 """Looks at growing results: what is asked, what is kept, and how often verdicts are wrong."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -51,7 +53,7 @@ def asked(monkeypatch, tmp_path):
     lines = []
 
     def run(ablation, store, seeds, whole_seeds, trainer, shard, wanted):
-        start, end = store
+        start, end, _ = store
         finished = []
         cells = {cell.title + str(cell.seed): cell for seed in seeds for cell in ablation.cells(seed) if wanted(cell)}
         for cell in cells.values():
@@ -77,8 +79,19 @@ def _answers(cell, start, end):
     return pd.DataFrame({"question_id": names, "group": names, "credit": right}).assign(**shared)
 
 
+class Part(NamedTuple):
+    """Stands for the cells of some groups of questions."""
+
+    start: int
+    end: int
+    there: tuple[tuple[str, int], ...] = ()
+
+    def load(self, cell):
+        return True if (cell.labels["m"], cell.seed) in self.there else None
+
+
 def parts(number):
-    return (0, 20, 50)[number], LOOKS[number].groups
+    return Part((0, 20, 50)[number], LOOKS[number].groups)
 
 
 def test_only_cells_of_undecided_findings_are_asked_more(asked):
@@ -101,6 +114,26 @@ def test_going_on_from_disk_decides_the_same(asked):
     first = Decider(LOOKS, parts, 0, None).decide(Claims())
     count = len(asked)
     assert Decider(LOOKS, parts, 0, None).decide(Claims()).findings == first.findings and len(asked) == count
+
+
+def test_what_an_earlier_run_asked_of_the_first_questions_is_shown_beside_and_costs_nothing(asked):
+    class OneClaimed(Claims):
+        name = "one_claimed"
+
+        def claimed(self, cell):
+            return cell.labels["m"] != "far"
+
+        def findings(self, results):
+            gap = results.difference({"m": "near"}, {"m": "same"})
+            return [Finding("near over same", "", gap, "points", margin=POINT)]
+
+    before = parts(0)._replace(there=(("far", 0), ("far", 7)))
+    decider = Decider(LOOKS, lambda number: before if number == 0 else parts(number), 0, None)
+    decided = decider.decide(OneClaimed())
+    assert [(done.cell.seed, len(done.rows)) for done in decided.results.of(m="far")] == [(0, 20)]
+    assert {method for method, _, end in asked if end > 20} == {"dense", "near", "same"}
+    alone = Decider(LOOKS, parts, 0, None)
+    assert alone.decide(OneClaimed()).findings == decided.findings and alone.spent == decider.spent
 
 
 def test_a_budget_ends_it_before_the_look_that_would_be_too_dear(asked):
