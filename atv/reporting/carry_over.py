@@ -2,8 +2,8 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from atv.ablation.findings import Finding, Verdict
@@ -57,20 +57,40 @@ class Pair:
 def pairs(first: Collection, second: Collection | None = None) -> list[Pair]:
     """Every finding of both, the first's in its order, ablation by ablation, then what the second has alone.
 
-    Findings of the same ablation belong together when they claim the same. Where claims differ in the share of weights
-    that goes, because models are pruned at levels that suit them, the hardest share of one goes with the hardest of
-    the other, and so on downwards; N:M patterns go with themselves.
+    Findings of the same ablation belong together when they claim the same, those of different ones when they compare
+    the same cells. Where they differ in the share of weights that goes, because models are pruned at levels that suit
+    them, the hardest share of one goes with the hardest of the other, and so on downwards; N:M patterns go with
+    themselves.
     """
     beside = {section.name: section for section in second.sections} if second else {}
-    made = []
+    made: list[tuple[int, Pair]] = []
     for section in first.sections:
         other = beside.pop(section.name, None)
         own, others = _keyed(section.findings), _keyed(other.findings if other else ())
         keys = [*own, *(key for key in others if key not in own)]
-        made += [Pair(section.name, section.run["question"], own.get(key), others.get(key)) for key in keys]
+        made += [(key[1], Pair(section.name, section.run["question"], own.get(key), others.get(key))) for key in keys]
     for section in beside.values():
-        made += [Pair(section.name, section.run["question"], None, finding) for finding in section.findings]
-    return made
+        for (_, rank), finding in _keyed(section.findings).items():
+            made.append((rank, Pair(section.name, section.run["question"], None, finding)))
+    return _across_ablations(made)
+
+
+def _across_ablations(made: Sequence[tuple[int, Pair]]) -> list[Pair]:
+    """The pairs, those of one model alone joined where they compare the same cells at shares of the same rank."""
+    lonely = {_compared(pair, rank): pair for rank, pair in made if pair.second is None and pair.finding.ours.runs}
+    joined: dict[int, Pair | None] = {}
+    for rank, pair in made:
+        if pair.first is None and (mate := lonely.pop(_compared(pair, rank), None)):
+            joined[id(mate)] = replace(mate, second=pair.second)
+            joined[id(pair)] = None
+    found = (joined.get(id(pair), pair) for _, pair in made)
+    return [pair for pair in found if pair is not None]
+
+
+def _compared(pair: Pair, rank: int) -> tuple[Hashable, ...]:
+    """What a finding is of: cells without their share, unit, bound, and how many shares of the claim are harder."""
+    finding = pair.finding
+    return (*(_SHARE.sub("#", run) for run in finding.ours.runs), finding.unit, finding.bound, rank)
 
 
 def counted(found: Sequence[Pair]) -> dict[Carried, int]:

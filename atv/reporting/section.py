@@ -10,10 +10,15 @@ from typing import Any, Self
 
 from PIL import Image
 
+from atv.ablation.findings import POINT, Finding
+from atv.ablation.planning import can_be_planned, cheapest
 from atv.ablation.record import AblationRecord
 from atv.records.files import from_here
+from atv.reporting.numbers import duration
 
 FIGURE = "figure.png"
+# Chance that what would decide a finding does.
+POWER = 0.8
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,20 @@ class Section(AblationRecord):
     def figure(self) -> str:
         """The picture itself as an address."""
         return "data:image/png;base64," + base64.b64encode((self.folder / FIGURE).read_bytes()).decode()
+
+    def would_decide(self, finding: Finding) -> str:
+        """What an undecided finding of these needs, if it lies its margin (else a point) from its bound; else empty."""
+        if finding.verdict != "undecided" or not can_be_planned(finding):
+            return ""
+        effect = finding.margin or POINT
+        plan = cheapest(finding, self, effect, POWER)
+        if plan is None:
+            return f"Seeds differ too much to tell a difference of {effect:g} by any number of questions."
+        seeds = f"{plan.seeds} seed{'s' if plan.seeds > 1 else ''}"
+        return (
+            f"A difference of {effect:g} would be told, with a chance of {POWER:.0%}, by {plan.groups:,} groups of "
+            f"each task and {seeds}: {duration(plan.seconds)} of cells."
+        )
 
     @property
     def command(self) -> str:

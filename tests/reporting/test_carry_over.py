@@ -43,6 +43,27 @@ def test_the_hardest_share_goes_with_the_hardest_and_a_pattern_with_itself():
     assert all(pair.second is None for pair in pairs(tiny))
 
 
+def test_findings_of_different_ablations_belong_together_where_they_compare_the_same_cells():
+    def compared(claim, one, other, setting):
+        runs = tuple(f"method {method}, setting {setting}" for method in (one, other))
+        return Finding(claim, "", Estimate(1.0, 0.5, 1.5, runs=runs), "points", margin=1.0)
+
+    settings = ("60%", "70%", "2:4")
+    tiny = Kept("main", *(compared(f"ATV exceeds Wanda at {own}.", "ATV", "Wanda", own) for own in settings))
+    real = Kept(
+        "pilot",
+        *(compared(f"At {own}, ATV beats Wanda.", "ATV", "Wanda", own) for own in ("50%", "2:4")),
+        compared("At 50%, Wanda beats ATV.", "Wanda", "ATV", "50%"),
+    )
+    said = [tuple(each and each.claim for each in (pair.first, pair.second)) for pair in pairs(Held(tiny), Held(real))]
+    assert said == [
+        ("ATV exceeds Wanda at 60%.", None),
+        ("ATV exceeds Wanda at 70%.", "At 50%, ATV beats Wanda."),
+        ("ATV exceeds Wanda at 2:4.", "At 2:4, ATV beats Wanda."),
+        (None, "At 50%, Wanda beats ATV."),
+    ]
+
+
 def test_what_a_claim_exceeds_is_no_share_of_the_weights():
     first, second = (f"All keep more than 80% of them at {share}, more than 98%." for share in ("70%", "50%"))
     (pair,) = pairs(Held(Kept("text", finding(first))), Held(Kept("text", finding(second))))

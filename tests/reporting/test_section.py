@@ -1,8 +1,13 @@
 import json
+from dataclasses import replace
 
 import pytest
 
+from atv.ablation.findings import Finding
+from atv.ablation.planning import cheapest
+from atv.reporting.numbers import duration
 from atv.reporting.section import Section
+from atv.statistics.estimates import Estimate, Spread
 
 
 def test_reads_back_what_an_ablation_wrote(results):
@@ -56,3 +61,21 @@ def test_a_value_of_another_type_is_named(results, field, value):
     path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
     with pytest.raises(ValueError, match=rf"run.json: {field}.* is .*: Input should be"):
         Section.read(results / "flat")
+
+
+def test_an_undecided_finding_says_what_would_decide_it(results):
+    section = Section.read(results / "flat")
+
+    def open_finding(**spread):
+        ours = Estimate.of(0.3, Spread(100, 3, 1.0, 800.0, **spread))
+        return Finding("So.", "", replace(ours, runs=("calibration text",)), "points", margin=1.0)
+
+    plan = cheapest(open_finding(), section, 1.0, 0.8)
+    assert section.would_decide(open_finding()) == (
+        f"A difference of 1 would be told, with a chance of 80%, by {plan.groups:,} groups of each task and 3 seeds: "
+        f"{duration(plan.seconds)} of cells."
+    )
+    assert plan.groups > 100 and plan.seconds > 3 * 2
+    assert "Seeds differ too much" in section.would_decide(open_finding(drawn=9.0))
+    # Decided, and without a spread.
+    assert not any(map(section.would_decide, section.findings))
