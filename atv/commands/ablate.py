@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from rich.console import Console
 
@@ -66,19 +67,10 @@ def ablate(
         logger: Where runs are logged: wandb (offline unless you are logged in or WANDB_MODE says otherwise), csv,
             tensorboard, a list of these, or none.
     """
-    if budget is not None and (not decide or budget <= 0):
-        raise ValueError(f"budget: expected hours above 0, together with decide; got {budget} and decide {decide}")
-    if decide and settings.benchmark is not None:
-        raise ValueError("decide: expected a suite of tasks, whose questions can be asked part by part, got benchmarks")
-    if processes < 1 or (processes > 1 and shard):
-        raise ValueError(f"processes: expected 1 or more, and no shard beside several; got {processes}")
-    if processes > 1:
-        torch.set_num_threads(1)
+    _check(settings, processes, shard, decide, budget)
     ablations = load_ablations(file, Levels.suited(settings.model, sparsities, patterns))
     loggers, part = chosen_loggers(logger), Shard.parse(shard) if shard else None
-    runner = quiet_trainer(**({"enable_progress_bar": False} | (trainer or {})))
-    if processes > 1 and runner.world_size > 1:
-        raise ValueError(f"processes: expected 1 where the trainer has several devices, got {processes}")
+    runner = _trainer(trainer, processes)
     console = Console(quiet=not runner.is_global_zero)
     with console.status("reading questions"):
         asked = settings.asked()
@@ -105,6 +97,26 @@ def ablate(
             _publish(grid, ablation, written, loggers, console)
     if failed:
         raise CellsFailed("\n".join(f"{cell}\n{error}" for cell, error in failed.items()))
+
+
+def _check(settings: GridSettings, processes: int, shard: str | None, decide: bool, budget: float | None) -> None:
+    """Refuses options that contradict one another, before anything is read."""
+    if budget is not None and (not decide or budget <= 0):
+        raise ValueError(f"budget: expected hours above 0, together with decide; got {budget} and decide {decide}")
+    if decide and settings.benchmark is not None:
+        raise ValueError("decide: expected a suite of tasks, whose questions can be asked part by part, got benchmarks")
+    if processes < 1 or (processes > 1 and shard):
+        raise ValueError(f"processes: expected 1 or more, and no shard beside several; got {processes}")
+
+
+def _trainer(options: dict[str, Any] | None, processes: int) -> L.Trainer:
+    """What runs cells, one thread a process where there are several."""
+    if processes > 1:
+        torch.set_num_threads(1)
+    runner = quiet_trainer(**({"enable_progress_bar": False} | (options or {})))
+    if processes > 1 and runner.world_size > 1:
+        raise ValueError(f"processes: expected 1 where the trainer has several devices, got {processes}")
+    return runner
 
 
 def _tell_left(ablation: Ablation, run: Run, decided: Decided | None, console: Console) -> None:
