@@ -93,6 +93,10 @@ class Decider:
             if not decided.undecided:
                 break
             wanted = _needed(ablation, decided.undecided)
+            if shard and any(run.made for run in runs) and look != self.looks[-1]:
+                # The next look is for all shards to share: whoever is the slowest would take it alone.
+                decided.runs.append(Run(missing=[cell for cell in ablation.cells(self.seed) if wanted(cell)]))
+                break
         return decided
 
     def _asked(self, ablation: Ablation, number: int, wanted: Callable[[Cell], bool], shard: Shard | None) -> list[Run]:

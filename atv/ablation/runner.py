@@ -22,11 +22,12 @@ from atv.runtime.preemption import Preempted
 @dataclass
 class Run:
     """What became of an ablation's cells: finished ones, those that failed with their errors, and those left to
-    other shards."""
+    other shards; and how many of them were run, not found."""
 
     finished: list[FinishedCell] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     missing: list[Cell] = field(default_factory=list)
+    made: int = 0
 
     @property
     def whole(self) -> bool:
@@ -45,7 +46,8 @@ def run_ablation(
     """All cells of the grid for every seed, finished ones from disk; one line a cell.
 
     A cell counts as finished once its folder has its name, so a killed run goes on where it stopped. One that raises
-    is reported, and the others go on.
+    is reported, and the others go on. A shard that had cells to run leaves what follows from them to the next call,
+    lest the slowest of several runs all of that alone.
 
     Args:
         whole_seeds: of the seeds after so many, only the cells that something is claimed of.
@@ -69,6 +71,9 @@ def run_ablation(
     with Progress(*columns, console=console) as progress:
         _run_stage(ablation, _once(store, wanted(ablation.cells)), store, trainer, shard, progress, run)
         while run.whole and (after := _further(ablation, wanted, store, run)):
+            if shard and run.made:
+                run.missing += after
+                break
             _run_stage(ablation, after, store, trainer, shard, progress, run)
     return run
 
@@ -108,6 +113,7 @@ def _run_stage(
         if done is None and id(cell) in own:
             progress.update(task, description=f"{ablation.name}: {_name(cell)}")
             done, note = _attempt(ablation, cell, store, trainer, run)
+            run.made += 1
         if done is not None:
             run.finished.append(done)
         elif _name(cell) not in run.failed:

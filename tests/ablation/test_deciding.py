@@ -12,6 +12,7 @@ from atv.ablation import POINT, Ablation, Cell, Finding, deciding
 from atv.ablation.deciding import Decider
 from atv.ablation.looks import Look, looks
 from atv.ablation.runner import Run
+from atv.ablation.shard import Shard
 from atv.ablation.store import FinishedCell
 from atv.api import Pathway
 from atv.records.cell_record import CellRecord
@@ -54,7 +55,7 @@ def asked(monkeypatch, tmp_path):
 
     def run(ablation, store, seeds, whole_seeds, trainer, shard, wanted):
         start, end, _ = store
-        finished = []
+        finished, before = [], len(lines)
         cells = {cell.title + str(cell.seed): cell for seed in seeds for cell in ablation.cells(seed) if wanted(cell)}
         for cell in cells.values():
             folder = tmp_path / f"{cell.labels['m']}-{cell.seed}-{start}"
@@ -64,7 +65,7 @@ def asked(monkeypatch, tmp_path):
                 _answers(cell, start, end).to_parquet(folder / "rows.parquet")
                 CellRecord(folder.name, seconds={"prune": 10.0, "evaluate": end - start}).write(folder)
             finished.append(FinishedCell(cell, folder))
-        return Run(finished)
+        return Run(finished, made=len(lines) - before)
 
     monkeypatch.setattr(deciding, "run_ablation", run)
     return lines
@@ -134,6 +135,16 @@ def test_what_an_earlier_run_asked_of_the_first_questions_is_shown_beside_and_co
     assert {method for method, _, end in asked if end > 20} == {"dense", "near", "same"}
     alone = Decider(LOOKS, parts, 0, None)
     assert alone.decide(OneClaimed()).findings == decided.findings and alone.spent == decider.spent
+
+
+def test_a_shard_leaves_the_next_look_to_be_shared(asked):
+    """One that had cells to run: the slowest of several would otherwise take the look alone."""
+    looked = [Decider(LOOKS, parts, 0, None).decide(Claims(), Shard(1, 1)) for _ in LOOKS]
+    assert [each.look for each in looked] == LOOKS
+    assert [each.run.whole for each in looked] == [False, False, True]
+    assert {cell.labels["m"] for cell in looked[0].run.missing} == {"dense", "near", "same"}
+    whole = Decider(LOOKS, parts, 0, None).decide(Claims())
+    assert whole.findings == looked[-1].findings and not any(run.made for run in whole.runs)
 
 
 def test_a_budget_ends_it_before_the_look_that_would_be_too_dear(asked):
