@@ -15,11 +15,13 @@ export TOKENIZERS_PARALLELISM ?= false
 
 SHARED = $(ABLATE) --processes $(PROCESSES) --file
 
-# All ablations but the search, which asks for its own time, and may look at test once alone.
+# Of what the bundled model has none: experts.
+MIXTURE ?= out/mixture
+# All ablations but that of mixtures, and the search, which asks for its own time, and may look at test once alone.
 empty :=
 space := $(empty) $(empty)
 comma := ,
-EVERY = "[$(subst $(space),$(comma),$(filter-out ablations/recipes.py,$(wildcard ablations/*.py)))]"
+EVERY = "[$(subst $(space),$(comma),$(filter-out ablations/expert_modality.py ablations/recipes.py,$(wildcard ablations/*.py)))]"
 
 .DEFAULT_GOAL := help
 .PHONY: $(shell grep -oE '^[a-z][a-z-]*:' $(MAKEFILE_LIST) | tr -d :)
@@ -102,6 +104,14 @@ ablation-what-pays: install  ## what each way of making a model smaller buys, in
 
 ablation-structured-pathways: install  ## do text and vision need whole channels, heads and blocks as they need single weights
 	$(SHARED) ablations/structured_pathways.py $(ARGS)
+
+ablation-expert-modality: $(MIXTURE)/config.json  ## whose experts go first, those of text or of pictures (of a mixture: MIXTURE=FOLDER)
+	$(SHARED) ablations/expert_modality.py --model $(MIXTURE) --results $(MIXTURE)-results $(ARGS)
+
+mixture: $(MIXTURE)/config.json  ## a mixture of experts of the bundled model, trained on (half an hour on 2 cores)
+
+$(MIXTURE)/config.json: | install
+	$(BIN)/python -m experiments.mixture --output $(MIXTURE)
 
 ablation-weight-update: install  ## do new values for the kept weights keep more, and of which tokens should they be made
 	$(SHARED) ablations/weight_update.py $(ARGS)

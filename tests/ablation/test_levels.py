@@ -59,7 +59,8 @@ def test_a_model_is_pruned_at_its_own_levels(kinds, file, model):
     cells, own = ablation.cells(0), ablation.levels
     pruned = [pathway for cell in cells for pathway in cell.pathways.values()]
     # What goes whole has shares of its own: it is asked for what it buys.
-    weights = [pathway for pathway in pruned if pathway.pattern not in ("AttentionHeads", "FFNChannels", "WholeBlocks")]
+    whole = ("AttentionHeads", "FFNChannels", "WholeBlocks", "WholeExperts")
+    weights = [pathway for pathway in pruned if pathway.pattern not in whole]
     assert {pathway.sparsity for pathway in weights if pathway.sparsity} <= set(own.curve)
     assert len({cell.title for cell in cells}) == len(cells)
     assert {pathway.pattern for pathway in weights} <= {*own.patterns, "unstructured", "PerBlock", "PerLayer"}

@@ -5,6 +5,7 @@ from typing import get_args
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from conformance.table import around
 
 from atv.ablation import Bench, Levels, Results
 from atv.ablation.bench import Round
@@ -18,10 +19,12 @@ from atv.evaluation.questions import question_batches
 from atv.model.loading import load_model
 from atv.model.lvlm import LVLM
 from atv.runtime.trainer import quiet_trainer
+from experiments.mixture import upcycled
 
 FILES = sorted((Path(__file__).parents[2] / "ablations").glob("*.py"))
 # Asked nothing, so quick; the others run from end to end in the slow run.
 QUICK = {"drift_profile", "mask_overlap"}
+OF_MIXTURES = {"expert_modality"}
 
 
 @pytest.fixture(params=FILES, ids=lambda file: file.stem)
@@ -36,7 +39,8 @@ def test_cells_differ_and_fit_a_model(ablation, llava):
     assert all(cell.seed == 3 for cell in cells if cell.pathways)
     asked = [cell for cell in cells if cell.asked and not cell.measure]
     assert not asked or not asked[0].pathways, "retention refers to the dense model"
-    lvlm = LVLM.of(llava)
+    mixture = {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": None}
+    lvlm = LVLM.of(around("mixtral", **mixture) if ablation.name in OF_MIXTURES else llava)
     for cell in cells:
         for pathway in cell.pathways.values():
             pathway.plan(lvlm, lvlm.targets(cell.targets))
@@ -72,6 +76,9 @@ def test_runs_from_cells_to_findings(name, kinds, bench, tmp_path, monkeypatch):
     kind = kinds[name]
     if name == "recipes":
         kind = few_recipes(kind, monkeypatch)
+    if name in OF_MIXTURES:
+        mixture = upcycled(bench.model, experts=4, chosen=2)
+        bench = Bench(mixture, bench.processor, bench.data, bench.rounds, bench.samples)
     store = CellStore(tmp_path / "cells", "bundled", bench)
     trainer = quiet_trainer(enable_progress_bar=False)
     run = run_ablation(kind(), store, range(2), 1, trainer)

@@ -22,6 +22,7 @@ SOME = Estimate(1.0, 0.5, 1.5)
 MEASURED = {
     "drift_profile": {"_drifts": lambda results: np.ones((3, 6))},
     "mask_overlap": dict.fromkeys(("_between", "_within"), lambda results: [{"a": 0.7, "b": 0.8}] * 2),
+    "expert_modality": {"_more_visual": lambda results, share: SOME},
     "recipes": {"_on_test": lambda results: results},
 }
 

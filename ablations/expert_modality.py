@@ -1,0 +1,107 @@
+"""Whose experts go first? (Users report: under text calibration a mixture loses the experts that pictures need.)"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from atv.ablation import Ablation, Cell, Finding, Labels, Results, percent
+from atv.ablation.charts import PALETTE, averages, counts, panels
+from atv.ablation.store import FinishedCell
+from atv.api import Pathway
+from atv.statistics.estimates import Estimate, mean_estimate
+
+POOLS = {"text": "TextOnly", "visual": "VisualOnly", "all": "AllTokens", "ATV": "DriftTopK"}
+SHARES = (0.25, 0.5)
+Counts = NDArray[np.float64]
+
+
+class ExpertModality(Ablation):
+    """A share of the experts of each layer goes, by what they add to the tokens of a pool (REAP).
+
+    Of a mixture alone: ``make mixture`` trains a small one, and ``--model`` names it, or another.
+    """
+
+    name = "expert_modality"
+    question = "Whose experts go first, by the tokens that calibrate?"
+    seeds = 3
+
+    def cells(self, seed: int) -> Sequence[Cell]:
+        dense = Cell({"pool": "none", "gone": 0.0})
+        routed = [self._cell(pool, 0.0, seed, asked=False) for pool in ("text", "visual")]
+        return [dense, *routed, *(self._cell(pool, share, seed) for share in SHARES for pool in POOLS)]
+
+    def _cell(self, pool: str, share: float, seed: int, asked: bool = True) -> Cell:
+        pathway = Pathway(POOLS[pool], share, criterion="REAP", pattern="WholeExperts")
+        return Cell(_labels(pool, share), {"both": pathway}, seed=seed, asked=asked)
+
+    def table(self, results: Results) -> pd.DataFrame:
+        asked = Results([done for done in results.finished if done.cell.asked])
+        return super().table(asked)
+
+    def figure(self, table: pd.DataFrame, results: Results) -> Figure:
+        average, titles = averages(table), {share: f"{percent(share)} of the experts gone" for share in SHARES}
+        figure, _ = panels(average, "gone", titles, list(POOLS), "pool", (9, 2.8), PALETTE)
+        figure.suptitle(f"Experts go by a pool's tokens, {counts(average)}", fontsize=10)
+        return figure
+
+    def findings(self, results: Results) -> Sequence[Finding]:
+        return [finding for share in SHARES for finding in (_pictures_first(results, share), *_kept(results, share))]
+
+
+def _pictures_first(results: Results, share: float) -> Finding:
+    return Finding(
+        f"Calibrated on text, the {percent(share)} of the experts that go have a greater share of visual tokens than "
+        "those that stay.",
+        "",
+        _more_visual(results, share),
+        "points of visual tokens among an expert's",
+    )
+
+
+def _kept(results: Results, share: float) -> Sequence[Finding]:
+    return [
+        results.keeps_more(
+            f"Without {percent(share)} of its experts it keeps more calibrated on all tokens than on {other} alone.",
+            _labels("all", share),
+            _labels(other, share),
+        )
+        for other in ("text", "visual")
+    ]
+
+
+def _labels(pool: str, share: float) -> Labels:
+    return {"pool": pool, "gone": share}
+
+
+def _more_visual(results: Results, share: float) -> Estimate:
+    """Share of visual tokens of the experts that go less that of those that stay, in points: mean over layers, with t
+    over seeds."""
+    by_seed = []
+    for pruned in results.of(**_labels("text", share)):
+        text, visual = (_given(results, pool, pruned.cell.seed) for pool in ("text", "visual"))
+        apart = []
+        for layer, gone in _gone(pruned).items():
+            visual_share = 100 * visual[layer] / np.maximum(text[layer] + visual[layer], 1)
+            apart.append(visual_share[gone].mean() - visual_share[~gone].mean())
+        by_seed.append(float(np.mean(apart)))
+    return mean_estimate(by_seed)
+
+
+def _given(results: Results, pool: str, seed: int) -> dict[str, Counts]:
+    """By layer, how many of the pool's tokens the dense model gives to each expert (experts,)."""
+    (done,) = (each for each in results.of(**_labels(pool, 0.0)) if each.cell.seed == seed)
+    assert done.report is not None
+    layers = [block.experts["both"] for block in done.report.blocks]
+    return {name: np.array(given["tokens"], float) for layer in layers for name, given in layer.items()}
+
+
+def _gone(pruned: FinishedCell) -> dict[str, NDArray[np.bool_]]:
+    """By layer, which experts went, bool (experts,)."""
+    stays: dict[str, dict[int, bool]] = {}
+    for name, mask in pruned.masks().items():
+        layer, expert, _ = name.rsplit(".", 2)
+        stays.setdefault(layer, {})[int(expert)] = bool(mask.any())
+    return {layer: np.array([not own[number] for number in sorted(own)]) for layer, own in stays.items()}

@@ -1,0 +1,92 @@
+"""A mixture of experts small enough to be trained here: the bundled model, each FFN copied into several experts.
+
+python -m experiments.mixture --output out/mixture
+
+No pretrained mixture is small. Copies of one FFN behind a router that is drawn at random compute what the FFN did
+(sparse upcycling, Komatsuzaki et al., arXiv 2212.05055), and part while they are trained on: which tokens an expert
+serves is learned, not set.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from jsonargparse import auto_cli
+from lightning.pytorch.loggers import CSVLogger
+from torch import nn
+from torch.utils.data import DataLoader
+from transformers import LlavaForConditionalGeneration, MixtralConfig
+
+from atv.api import load
+from atv.bundled.training.language import POLISHING, DialogueBatches, LanguageStage
+from atv.bundled.training.optimization import Schedule
+from atv.records.files import saved_atomically, writable
+
+# Of a router's weights: tokens of different words and patches begin with different experts.
+SPREAD = 0.05
+# Fields of a Llama's config that a Mixtral's has, too.
+KEPT = (
+    *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim"),
+    *("num_key_value_heads", "max_position_embeddings", "rms_norm_eps", "rope_parameters", "tie_word_embeddings"),
+    *("pad_token_id", "bos_token_id", "eos_token_id", "initializer_range"),
+)
+
+
+def make(
+    output: Path, experts: int = 4, chosen: int = 2, steps: int = 400, seed: int = 0, threads: int | None = None
+) -> None:
+    """Put the mixture together, train it on the bundled model's scenes, and write it as an ordinary folder.
+
+    Args:
+        output: Folder for model and processor.
+        experts: Of each block.
+        chosen: Experts that a token is given.
+        steps: Batches of 16 pictures with dialogues.
+        seed: Of the routers and of what is drawn for training.
+        threads: Of torch. Default: its own choice.
+    """
+    writable(output, "output")
+    torch.set_num_threads(threads or torch.get_num_threads())
+    L.seed_everything(seed)
+    dense, processor = load("bundled")
+    assert isinstance(dense, LlavaForConditionalGeneration)
+    model = upcycled(dense, experts, chosen)
+    stage = LanguageStage(model, Schedule(steps, warmup=20, hold=0.3), muon_lr=3e-3, adam_lr=1e-3, tower=False)
+    dialogues = DialogueBatches(POLISHING, seed + 1, steps, 16, 184)
+    logger = CSVLogger(output.parent, name=f"{output.name}-training", version="")
+    # Both optimizers count as steps.
+    trainer = L.Trainer(max_steps=2 * steps, logger=logger, enable_checkpointing=False, enable_model_summary=False)
+    trainer.fit(stage, DataLoader(dialogues, batch_size=None))
+    model.set_attn_implementation("sdpa")
+
+    def write(folder: Path) -> None:
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+
+    saved_atomically(output, write)
+
+
+def upcycled(dense: LlavaForConditionalGeneration, experts: int, chosen: int) -> LlavaForConditionalGeneration:
+    """The LLaVA with every FFN of its Llama as that many equal experts, of which a token is given ``chosen``.
+
+    It computes what ``dense`` does, since the weights of the chosen experts add up to one.
+    """
+    config = type(dense.config).from_dict(dense.config.to_dict())
+    mixed: dict[str, Any] = {"num_local_experts": experts, "num_experts_per_tok": chosen, "sliding_window": None}
+    config.text_config = MixtralConfig(**{name: getattr(dense.config.text_config, name) for name in KEPT}, **mixed)
+    model = LlavaForConditionalGeneration(config)
+    weights = dense.state_dict()
+    model.load_state_dict({name: weights[name] for name in model.state_dict() if name in weights}, strict=False)
+    for block, made in zip(dense.get_decoder().layers, model.get_decoder().layers, strict=True):
+        into, gate_up = made.mlp.experts, torch.cat([block.mlp.gate_proj.weight, block.mlp.up_proj.weight])
+        with torch.no_grad():
+            into.gate_up_proj.copy_(gate_up.expand_as(into.gate_up_proj))
+            into.down_proj.copy_(block.mlp.down_proj.weight.expand_as(into.down_proj))
+            nn.init.normal_(made.mlp.gate.weight, std=SPREAD)
+    model.generation_config = dense.generation_config
+    return model
+
+
+if __name__ == "__main__":
+    auto_cli(make, as_positional=False)
