@@ -89,9 +89,10 @@ class StructuredPathways(Ablation):
 
         def further(part: str, weights: str, sparsity: float) -> Finding:
             """Of the two pathways' distance."""
+            share, whole, single = percent(sparsity), _said(part), _said(weights)
             return Finding(
-                f"Without {percent(sparsity)} of their {part} the two pathways lie further apart than without "
-                f"{percent(sparsity)} of their {weights}.",
+                f"Without {share} of their {whole} the two pathways lie further apart than without {share} of their "
+                f"{single}.",
                 "",
                 results.gaps_apart(_both(part, sparsity), _both(weights, sparsity)),
                 "points of retention",
@@ -103,6 +104,11 @@ class StructuredPathways(Ablation):
         return [parted(part, sparsity) for sparsity in self._levels for part in PARTS] + [
             further(part, weights, sparsity) for sparsity in self._levels for part, weights in compared
         ]
+
+
+def _said(part: str) -> str:
+    """What is lost, in a claim that names its share."""
+    return part.removeprefix("all ").removeprefix("whole ")
 
 
 def _labels(part: str, pathway: str, sparsity: float) -> Labels:
