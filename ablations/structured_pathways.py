@@ -82,10 +82,10 @@ class StructuredPathways(Ablation):
 
     def findings(self, results: Results) -> Sequence[Finding]:
         def parted(part: str, sparsity: float) -> Finding:
-            claim = (
-                f"Without {percent(sparsity)} of its {part} the visual pathway keeps more than the textual one does."
-            )
-            return results.keeps_more(claim, *_both(part, sparsity))
+            gone = f"{percent(sparsity)} of its {_said(part)}"
+            claim = f"Without {gone} the visual pathway keeps more than the textual one does."
+            # The paper speaks of weights alone.
+            return results.keeps_more(claim, *_both(part, sparsity), "" if PARTS[part].weights else "no number")
 
         def further(part: str, weights: str, sparsity: float) -> Finding:
             """Of the two pathways' distance."""
