@@ -4,7 +4,7 @@ import re
 
 from atv.everyday.facts import RELATIONS, fact
 from atv.everyday.scenes import PLACES
-from atv.everyday.tasks.multistep import where_is
+from atv.everyday.tasks.choices import where_is
 from atv.everyday.things import THINGS
 
 STEPS = {"to the left of": (0, -1), "to the right of": (0, 1), "above": (-1, 0), "below": (1, 0)}

@@ -8,7 +8,7 @@ from atv.everyday.dialogues import calibration_turns, caption, drill_turns, fact
 from atv.everyday.facts import RELATIONS, fact, facts
 from atv.everyday.scenes import sample_scene
 from atv.everyday.tasks import TASKS
-from atv.everyday.tasks.multistep import where_is
+from atv.everyday.tasks.choices import where_is
 
 
 def asked(task, split, groups=60):

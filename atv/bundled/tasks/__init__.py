@@ -1,15 +1,9 @@
 """The nine bundled tasks, in the order of the paper's benchmarks that they mirror."""
 
 from atv.bundled.tasks.base import Task, TaskQuestion
-from atv.bundled.tasks.circular import Circular
-from atv.bundled.tasks.diagrams import Diagrams
-from atv.bundled.tasks.knowledge import Knowledge
-from atv.bundled.tasks.multistep import MultiStep
-from atv.bundled.tasks.paired import Paired
-from atv.bundled.tasks.presence import Presence
-from atv.bundled.tasks.reading import Reading
-from atv.bundled.tasks.relations import Relations
-from atv.bundled.tasks.unanswerable import Unanswerable
+from atv.bundled.tasks.choices import Circular, Diagrams, MultiStep
+from atv.bundled.tasks.in_words import Knowledge, Reading, Relations, Unanswerable
+from atv.bundled.tasks.yes_or_no import Paired, Presence
 
 TASKS: tuple[Task, ...] = (
     Knowledge(),

@@ -25,14 +25,16 @@ class TaskQuestion:
 
 
 class Task(ABC):
-    """Asks one kind of question. A group of questions (rotations, pairs) is scored together.
+    """Asks one kind of question, as one of the paper's benchmarks does; a group (rotations, a pair) is scored together.
 
-    ``mirrors`` names the paper's benchmark that asks alike, ``metric`` the class of ``atv.evaluation.metrics``.
+    ``metric`` names the class of ``atv.evaluation.metrics``.
     """
 
-    name: str
-    mirrors: str
     metric: str
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__.lower()
 
     @abstractmethod
     def ask(self, scene: Any, rng: Generator) -> tuple[TaskQuestion, ...]:

@@ -1,20 +1,41 @@
-"""Paired yes/no questions on perception and cognition, as in MME."""
+"""Tasks that are answered with yes or no: presence with balanced negatives, and pairs of a true and a false claim."""
 
 from numpy.random import Generator
 
 from atv.bundled.facts import BY_COLOR
-from atv.bundled.scenes import COLORS, DIGITS, Scene, pick
+from atv.bundled.scenes import COLORS, DIGITS, SHAPES, Scene, pick
 from atv.bundled.tasks.base import PLACES, Task, TaskQuestion, absent_look, name, others, reference, shuffled
+
+
+class Presence(Task):
+    """As in POPE: "is there a red star ?": half are absent, and half of those mix what is seen on different things."""
+
+    metric = "YesNo"
+
+    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
+        if scene.clear != scene.things:
+            return ()
+        form = pick(rng, ("look", "look", "kind", "color"))
+        if rng.random() < 0.5:
+            thing = pick(rng, scene.things)
+            color, kind, answer = thing.color, thing.kind, "yes"
+        else:
+            color, kind = absent_look(scene, rng)
+            if form != "look":
+                color = pick(rng, others(COLORS, *(t.color for t in scene.things)))
+                kind = pick(rng, others(SHAPES + DIGITS, *(t.kind for t in scene.things)))
+            answer = "no"
+        claim = {"look": f"{color} {kind}", "kind": kind, "color": f"{color} thing"}[form]
+        return (TaskQuestion(f"is there a {claim} ?", answer, category=form),)
+
 
 PERCEPTION = ("existence", "count", "position", "color", "reading")
 COGNITION = ("calculation", "commonsense")
 
 
 class Paired(Task):
-    """Two questions an image, one to be answered yes and one no; acc+ counts pairs with both right."""
+    """As in MME: two questions an image, one to be answered yes and one no; acc+ counts pairs with both right."""
 
-    name = "paired"
-    mirrors = "MME"
     metric = "PairedYesNo"
 
     def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:

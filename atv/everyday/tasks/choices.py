@@ -1,13 +1,55 @@
-"""Questions that take several steps, as in MMMU: half multiple choice, half open."""
+"""Tasks with options behind letters: diagrams, circular choice, and questions of several steps, half of them open."""
 
 from numpy.random import Generator
 
 from atv.bundled.scenes import DIGITS, pick
-from atv.bundled.tasks.base import Task, TaskQuestion
+from atv.bundled.tasks.base import Task, TaskQuestion, rotations
 from atv.everyday.facts import fact
 from atv.everyday.scenes import PLACES, Scene
-from atv.everyday.tasks.base import choice, neighbors, unique
-from atv.everyday.tasks.knowledge import singled_out, told
+from atv.everyday.tasks.base import LISTED, at, choice, neighbors, phrases, unique, wrong_names
+from atv.everyday.tasks.in_words import singled_out, told
+
+
+class Diagrams(Task):
+    """As in ScienceQA-IMG: two to four options about one thing: what it is, where it is, or a fact about it."""
+
+    metric = "LetterChoice"
+
+    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
+        count = int(rng.integers(2, 5))
+        which = [(f.relation.which[f.answer], i, [o.name for o in scene.things]) for f, i in singled_out(scene)]
+        facts = [(f, item) for item in scene.things for f in told(scene, item) if len(f.relation.answers) > 2]
+        form = pick(rng, ("what", "where", "which", "fact"))
+        if form == "which" and which:
+            text, item, names = pick(rng, which)
+            return (choice(rng, text, item.name, names, count),)
+        if form == "fact" and facts:
+            found, item = pick(rng, facts)
+            text = found.relation.about_the(pick(rng, phrases(scene, item, by_name=False)))
+            return (choice(rng, text, found.answer, found.relation.answers, count),)
+        if form == "where" and unique(scene):
+            item = pick(rng, unique(scene))
+            return (choice(rng, f"Where is the {item.name}?", item.place, PLACES, count),)
+        if not scene.things:
+            return ()
+        item = pick(rng, scene.things)
+        return (choice(rng, f"What is {at(item.place)}?", item.name, wrong_names(scene, rng, item), count),)
+
+
+class Circular(Task):
+    """As in MMBench: four options in all four rotations; a question counts only if every rotation is right."""
+
+    metric = "CircularChoice"
+
+    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
+        if not scene.things:
+            return ()
+        item = pick(rng, scene.things)
+        text, answer, wrong = f"What is {at(item.place)}?", item.name, wrong_names(scene, rng, item)
+        if item in unique(scene) and rng.random() < 0.4:
+            text, answer, wrong = f"Where is the {item.name}?", item.place, list(PLACES)
+        return rotations(rng, text, answer, list(dict.fromkeys(wrong)), LISTED)
+
 
 Step = tuple[str, str, tuple[str, ...]]
 # How a question for one of several things begins, and what it becomes behind "Where is the one".
@@ -21,10 +63,8 @@ _BEGINNINGS = {
 
 
 class MultiStep(Task):
-    """See, find and then reason: count a kind, add two numbers, follow a relation or a fact to another."""
+    """As in MMMU: see, find and then reason: count a kind, add two numbers, follow a relation or a fact to another."""
 
-    name = "multistep"
-    mirrors = "MMMU"
     metric = "OpenOrChoice"
 
     def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:

@@ -1,4 +1,4 @@
-"""Paired yes/no questions on perception and cognition, as in MME."""
+"""Tasks that are answered with yes or no: presence with balanced negatives, and pairs of a true and a false claim."""
 
 from numpy.random import Generator
 
@@ -6,17 +6,35 @@ from atv.bundled.scenes import DIGITS, pick, shuffled
 from atv.bundled.tasks.base import Task, TaskQuestion, others
 from atv.everyday.scenes import PLACES, WORDS, Scene
 from atv.everyday.tasks.base import absent_thing, at, phrases, unique, with_article
-from atv.everyday.tasks.knowledge import told
+from atv.everyday.tasks.in_words import told
+
+
+class Presence(Task):
+    """As in POPE: "Is there a cat in the picture?": half are absent, and half of those are of a kind that is seen."""
+
+    metric = "YesNo"
+
+    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
+        if not scene.things:
+            return ()
+        present = rng.random() < 0.5
+        thing = pick(rng, scene.things).thing if present else absent_thing(scene, rng)
+        category = "present" if present else "alike" if _alike(scene, thing.kind) else "random"
+        text = f"Is there {with_article(thing)} in the picture?".replace("Is there some", "Are there any")
+        return (TaskQuestion(text, "yes" if present else "no", category=category),)
+
+
+def _alike(scene: Scene, kind: str) -> bool:
+    return any(item.thing.kind == kind for item in scene.things)
+
 
 CATEGORIES = ("existence", "count", "position", "identity", "reading", "commonsense", "calculation")
 NUMBERS = ("one", "two", "three", "four", "five", "six")
 
 
 class Paired(Task):
-    """Two questions a picture, one to be answered yes and one no; acc+ counts pairs with both right."""
+    """As in MME: two questions a picture, one to be answered yes and one no; acc+ counts pairs with both right."""
 
-    name = "paired"
-    mirrors = "MME"
     metric = "PairedYesNo"
 
     def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:

@@ -1,0 +1,129 @@
+"""Tasks that are answered in words: knowledge, what cannot be answered, reading, relations."""
+
+from collections.abc import Mapping
+
+from numpy.random import Generator
+
+from atv.bundled.facts import BADGE, BY_COLOR, OBJECT, ROMAN, SIDES
+from atv.bundled.scenes import COLORS, DIGITS, ROWS, SHAPES, Scene, Thing, pick
+from atv.bundled.tasks.base import PLACES, Task, TaskQuestion, name, names, others, reference
+
+
+class Knowledge(Task):
+    """As in OK-VQA: facts that the picture only points to: "what country has the badge of ...", "how many sides has ..."."""
+
+    metric = "VQAAccuracy"
+
+    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
+        thing = pick(rng, scene.clear)
+        by_kind, by_color = reference(scene, thing, rng, "kind"), reference(scene, thing, rng, "color")
+        relation = pick(rng, tuple(BY_COLOR))
+        fact = (f"what {relation} has the color of {by_color} ?", BY_COLOR[relation][thing.color], BY_COLOR[relation])
+        facts: list[tuple[str, str, Mapping]] = [fact]
+        if thing.is_digit:
+            facts.append((f"what is the roman numeral of {by_kind} ?", ROMAN[thing.kind], ROMAN))
+        else:
+            facts.append((f"how many sides has {by_kind} ?", SIDES[thing.kind], SIDES))
+            facts.append((f"what object has the shape of {by_kind} ?", OBJECT[thing.kind], OBJECT))
+            badge = reference(scene, thing, rng, "both")
+            facts += 2 * [(f"what country has the badge of {badge} ?", BADGE[thing.color, thing.kind], BADGE)]
+        text, answer, table = pick(rng, facts)
+        agreeing = int(rng.integers(6, 11))
+        doubts = [pick(rng, others(tuple(table.values()), answer)) for _ in range(10 - agreeing)]
+        return (TaskQuestion(text, answer, answers=(answer,) * agreeing + tuple(doubts)),)
+
+
+UNANSWERABLE = "unanswerable"
+
+
+class Unanswerable(Task):
+    """As in VizWiz: half ask for what is absent, smudged or in an empty cell; right is then "unanswerable"."""
+
+    metric = "VQAAccuracy"
+
+    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
+        asks_color = rng.random() < 0.5
+        if rng.random() < 0.5:
+            found = _missing(scene, rng, asks_color)
+        else:
+            thing = pick(rng, scene.clear)
+            phrases = [f"at the {thing.place}", *names(scene, thing, "color" if asks_color else "kind")]
+            found = pick(rng, phrases), thing.color if asks_color else thing.kind
+        phrase, answer = found
+        if phrase.startswith("at"):
+            text = f"what color is the thing {phrase} ?" if asks_color else f"what is {phrase} ?"
+        else:
+            text = f"what color is {phrase} ?" if asks_color else f"what is {phrase} ?"
+        return (TaskQuestion(text, answer, category="other" if answer != UNANSWERABLE else answer),)
+
+
+def _missing(scene: Scene, rng: Generator, asks_color: bool) -> tuple[str, str]:
+    taken = {thing.place for thing in scene.clear}
+    phrases = [f"at the {pick(rng, others(PLACES, *taken))}"]
+    phrases += [f"at the {thing.place}" for thing in scene.things if thing.smudged]
+    if asks_color:
+        phrases.append(f"the {pick(rng, others(SHAPES + DIGITS, *(t.kind for t in scene.clear)))}")
+    else:
+        phrases.append(f"the {pick(rng, others(COLORS, *(t.color for t in scene.clear)))} thing")
+    return pick(rng, phrases), UNANSWERABLE
+
+
+class Reading(Task):
+    """As in TextVQA: one handwritten digit, named by place or colour, or all digits of a row from left to right."""
+
+    metric = "VQAAccuracy"
+
+    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
+        if not scene.digits:
+            return ()
+        thing = pick(rng, scene.digits)
+        row = [digit.kind for digit in scene.digits if digit.row == thing.row]
+        numbers = [digit.color for digit in scene.digits]
+        if len(row) > 1 and rng.random() < 0.7:
+            text, answer = f"what is written in the {ROWS[thing.row]} row ?", " ".join(row)
+        elif numbers.count(thing.color) == 1 and rng.random() < 0.5:
+            text, answer = f"what is the {thing.color} number ?", thing.kind
+        else:
+            text, answer = f"what number is at the {thing.place} ?", thing.kind
+        return (TaskQuestion(text, answer),)
+
+
+# Phrase -> where the thing is, seen from the anchor.
+STEPS = {"left of": (0, -1), "right of": (0, 1), "above": (-1, 0), "below": (1, 0)}
+
+
+def neighbors(scene: Scene, anchor: Thing) -> list[tuple[str, Thing]]:
+    """(relation, thing) for every clear thing in a cell next to ``anchor``."""
+    found = [(step, scene.at(anchor.row + dr, anchor.column + dc)) for step, (dr, dc) in STEPS.items()]
+    return [(step, thing) for step, thing in found if thing is not None and not thing.smudged]
+
+
+def related(scene: Scene, rng: Generator) -> tuple[str, Thing] | None:
+    """A phrase such as "the thing left of the star", and the thing that it means."""
+    candidates = [
+        (f"the thing {step} {anchor_name}", thing)
+        for anchor in scene.clear
+        if (anchor_name := name(scene, anchor, rng))
+        for step, thing in neighbors(scene, anchor)
+    ]
+    return pick(rng, candidates) if candidates else None
+
+
+class Relations(Task):
+    """As in GQA: the colour or kind of a thing known by its neighbour, or by its own kind or colour."""
+
+    metric = "ExactMatch"
+
+    def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
+        found = related(scene, rng)
+        if found is None:
+            return ()
+        phrase, thing = found
+        if rng.random() < 0.4:
+            thing = pick(rng, scene.clear)
+            kind_is_unique = [t.kind for t in scene.clear].count(thing.kind) == 1
+            phrase = f"the {thing.kind}" if kind_is_unique else f"the thing at the {thing.place}"
+            return (TaskQuestion(f"what color is {phrase} ?", thing.color, category="attribute"),)
+        if rng.random() < 0.5:
+            return (TaskQuestion(f"what color is {phrase} ?", thing.color, category="relation"),)
+        return (TaskQuestion(f"what is {phrase} ?", thing.kind, category="relation"),)
