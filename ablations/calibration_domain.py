@@ -10,7 +10,7 @@ from atv.ablation.charts import PALETTE, averages, counts, panels
 from atv.api import Pathway
 from atv.bundled.tasks import TASKS
 from atv.data import BundledScenes, CalibrationData, EverydayScenes, Mixture
-from atv.everyday.assembly.location import EVERYDAY
+from atv.everyday.assembly.made_folder import EVERYDAY
 
 METHODS = {"ATV": "DriftTopK", "Wanda": "AllTokens"}
 # The run's own data: captions and questions in one dialogue.

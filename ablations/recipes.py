@@ -17,7 +17,7 @@ from atv.bundled import BUNDLED
 from atv.criteria import RIA, SparseGPT
 from atv.data import Bundled, BundledScenes, CalibrationData, Everyday, EverydayScenes, Mixture
 from atv.evaluation.question_sets import Suite
-from atv.everyday.assembly.location import EVERYDAY
+from atv.everyday.assembly.made_folder import EVERYDAY
 from atv.selection import AMIA, DriftTopK, WeightedPools
 from atv.statistics.estimates import Estimate
 

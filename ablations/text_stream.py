@@ -10,7 +10,7 @@ from atv.ablation import Ablation, Cell, Finding, Results, percent
 from atv.ablation.charts import averages, counts, points
 from atv.api import Pathway
 from atv.data import Bundled, BundledScenes, CalibrationData, Everyday, EverydayScenes, TextAlone
-from atv.everyday.assembly.location import EVERYDAY
+from atv.everyday.assembly.made_folder import EVERYDAY
 
 JOINT, ALONE, ATV = "text tokens, joint", "text alone", "ATV, joint"
 DATA = ("dialogues", "captions", "answers")

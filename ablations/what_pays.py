@@ -18,7 +18,7 @@ from atv.ablation.measuring import answers_of, language_of
 from atv.api import FinetuningSettings, Pathway, finetune, load, measure, quantize, save
 from atv.bundled import BUNDLED
 from atv.evaluation.speed import Speed
-from atv.everyday.assembly.location import EVERYDAY
+from atv.everyday.assembly.made_folder import EVERYDAY
 from atv.model.lvlm import LVLM
 from atv.statistics.estimates import Estimate
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from atv.bundled import BUNDLED
-from atv.everyday.assembly.location import EVERYDAY
+from atv.everyday.assembly.made_folder import EVERYDAY
 from atv.model.loading import model_folder
 
 # The paper's seconds for LLaVA-NeXT 8B, 128 samples, on a GPU that it does not name; DAS's own pass is not counted.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from atv.bundled import BUNDLED
-from atv.everyday.assembly.location import EVERYDAY
+from atv.everyday.assembly.made_folder import EVERYDAY
 from atv.patterns import NOfM
 
 

@@ -11,12 +11,12 @@ import pandas as pd
 from atv.ablation.findings import POINT, Finding
 from atv.ablation.store import FinishedCell
 from atv.evaluation.question_sets import Suite
-from atv.evaluation.repetition import only_repeats
 from atv.evaluation.scores import (
     TaskScore,
     difference,
     gaps_apart,
     on_shared_groups,
+    only_repeats,
     over_seeds,
     retention,
     task_scores,

@@ -16,7 +16,7 @@ from atv.criteria import Criterion, Pruned
 from atv.model.lvlm import LVLM
 from atv.model.offload import is_offloaded
 from atv.model.targets import Target
-from atv.output.space import output_bytes
+from atv.output.pruned_folder import output_bytes
 from atv.pathways import decouple_target, route
 from atv.patterns import Pattern
 from atv.records.files import require_space, writable

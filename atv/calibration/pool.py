@@ -9,8 +9,7 @@ from torch import Tensor
 
 from atv.calibration.contracts import check_weights
 from atv.calibration.fallback import experts_seen, with_fallback
-from atv.calibration.inputs import ExpertInputs, LinearInputs, SiteInputs
-from atv.calibration.samples import Sample
+from atv.calibration.samples import ExpertInputs, LinearInputs, Sample, SiteInputs
 from atv.calibration.sums import MatrixSum, SampleSums, weighted_gram
 from atv.criteria import PoolStatistics
 from atv.model.experts import LAST, expert_name

@@ -10,7 +10,7 @@ import atv
 from atv.ablation.named_cells import models_of
 from atv.comparison.compared import Compared, Comparison
 from atv.comparison.outcome import PAGE, count, difference, share
-from atv.statistics.p_values import written_p
+from atv.statistics.paired_scores import written_p
 
 _HEADS = ("difference [95%]", "p (Holm)", "lost/\ngained", "same %")
 

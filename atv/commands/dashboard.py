@@ -5,9 +5,8 @@ import sys
 from pathlib import Path
 
 from atv.records.files import write_json
-from atv.tracking.dashboard_panels import sections, specification
+from atv.tracking.dashboard_panels import save_workspace, sections, specification
 from atv.tracking.wandb_runs import wandb_mode
-from atv.tracking.workspace import save_workspace
 
 HINT = """nothing was sent to W&B. With an account:
   wandb login

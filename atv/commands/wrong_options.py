@@ -2,16 +2,35 @@
 
 import re
 import sys
+from argparse import Action
 from difflib import get_close_matches
+from textwrap import fill
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-from atv.commands.help_page import HelpPage
 from atv.data.wording import short
 
 # What a person calls the types of options.
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "list": "a list"}
+
+
+class HelpPage(DefaultHelpFormatter):
+    """Wraps each line of a description by itself; one that is indented goes on further in."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines = []
+        for line in text.splitlines():
+            own = line[: len(line) - len(line.lstrip())]
+            start, further = indent + own, indent + (own and own + "  ")
+            lines.append(fill(line.strip(), width, initial_indent=start, subsequent_indent=further))
+        return "\n".join(lines)
+
+    def _get_type_str(self, action: Action) -> str | None:
+        told = super()._get_type_str(action)
+        return told and re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", told)
+
+
 _KINDS |= {"dict": "names with values", "NoneType": "null"}
 
 

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from atv.comparison.alike import check_alike
 from atv.comparison.answers import Answers
 from atv.comparison.units import Units, belonging
-from atv.evaluation.repetition import only_repeats
-from atv.statistics.p_values import corrected
-from atv.statistics.paired_scores import Effect, paired
+from atv.evaluation.scores import only_repeats
+from atv.statistics.paired_scores import Effect, corrected, paired
 
 Mask = NDArray[np.bool_]
 _EPSILON = 1e-9

@@ -7,19 +7,18 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import matplotlib.style
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from atv.comparison.answers_figure import answers_figure
 from atv.comparison.compared import Comparison
-from atv.comparison.differences_figure import differences_figure
 from atv.comparison.known_questions import KnownQuestions
 from atv.comparison.shown_flips import Flip, chosen_flips
 from atv.data.wording import short
 from atv.records.files import atomic, write_json, write_text
 from atv.records.provenance import provenance
-from atv.statistics.p_values import written_p
-from atv.statistics.paired_scores import RESAMPLES, SWAPS, Effect
+from atv.statistics.paired_scores import RESAMPLES, SWAPS, Effect, written_p
 
 JSON, FIGURE, PICTURES, PAGE = "comparison.json", "differences.png", "answers.png", "comparison.html"
 SCHEMA = 1
@@ -133,3 +132,27 @@ def share(value: float | None) -> str:
     ('12.3', 'not recorded')
     """
     return "not recorded" if value is None else f"{100 * value:.1f}"
+
+
+def differences_figure(comparison: Comparison) -> Figure:
+    """By how many points each model's score differs from the first's, with its 95% interval; the average on top."""
+    tasks = list(dict.fromkeys(row.task for row in comparison.rows))
+    others = comparison.models[1:]
+    # Told apart by the colour-blind.
+    with matplotlib.style.context("tableau-colorblind10"):
+        height = 1.2 + len(tasks) * (0.25 + 0.17 * len(others)) + 0.2 * len(others)
+        figure = Figure(figsize=(7, height), layout="constrained")
+        axes = figure.subplots()
+        for number, model in enumerate(others):
+            rows = [row for row in comparison.rows if row.model == model.name and not row.category]
+            # Models of one task lie close together, the first on top.
+            places = [-tasks.index(row.task) - 0.7 * (number + 0.5 - len(others) / 2) / len(others) for row in rows]
+            effects = [row.effect for row in rows]
+            spread = [[each.value - each.low for each in effects], [each.high - each.value for each in effects]]
+            axes.errorbar([each.value for each in effects], places, xerr=spread, fmt="o", capsize=3, label=model.name)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks([-place for place in range(len(tasks))], tasks)
+    axes.set_xlabel(f"points of score beside {comparison.models[0].name}, with 95% intervals")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper left", fontsize="small")
+    return figure

@@ -15,8 +15,7 @@ from atv.data import Bundled, CalibrationData, CaptionedImages, Everyday, HFData
 from atv.data.captioned import listed, says_captions
 from atv.data.row_files import SUFFIXES, files_of, split_files
 from atv.data.wording import quoted, short
-from atv.everyday.assembly.location import EVERYDAY
-from atv.everyday.assembly.made_folder import read_manifest
+from atv.everyday.assembly.made_folder import EVERYDAY, read_manifest
 from atv.records.files import read_json
 from atv.records.pruning_report import REPORT, SCHEMA
 from atv.records.quantization_record import QuantizationRecord

@@ -1,13 +1,17 @@
-"""The command that scores a model's folder with lmms-eval, which this package's scores follow."""
+"""As lmms-eval, which this package's scores follow: how large pictures are, and the command that scores a folder."""
 
 import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from transformers import ProcessorMixin
 
 from atv.evaluation.benchmarks import Benchmark
-from atv.evaluation.picture_size import PIXELS
 
+# Least and most pixels by model type, as lmms-eval sets them.
+PIXELS = {"qwen2_vl": (56 * 56, 602_112), "qwen2_5_vl": (256 * 28 * 28, 1_605_632)}
 VERSION = "0.7.3"
 # What lmms-eval calls the class that runs a model type; any other runs in its plain transformers class.
 _RUNNERS = {
@@ -20,6 +24,16 @@ _RUNNERS = {
     "internvl": "internvl_hf",
     "gemma3": "gemma3",
 }
+
+
+def pin_pixels(processor: ProcessorMixin, model_type: str) -> dict[str, int] | None:
+    """Sets a processor's limits to those that published scores were made with; None where nothing is to be set."""
+    if model_type not in PIXELS:
+        return None
+    least, most = PIXELS[model_type]
+    limits: dict[str, Any] = {"shortest_edge": least, "longest_edge": most}
+    processor.image_processor.size = limits
+    return {"min_pixels": least, "max_pixels": most}
 
 
 def lmms_eval_command(folder: Path, benchmarks: Sequence[Benchmark], ranks: int = 1) -> str:

@@ -18,7 +18,7 @@ from atv.evaluation.benchmarks.dense_answers import DenseAnswers, check_asked_al
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark
 from atv.evaluation.generation import answer
 from atv.evaluation.identity import asked_with
-from atv.evaluation.picture_size import pin_pixels
+from atv.evaluation.lmms_eval import pin_pixels
 from atv.evaluation.questions import BATCH_SIZE, first_groups, question_batches
 from atv.evaluation.scores import retention, task_scores
 from atv.records.digests import weights_digest

@@ -191,3 +191,17 @@ def _estimates(parts: Mapping[str, TaskPart]) -> dict[str, Estimate]:
         return {"average": Estimate(np.nan, np.nan, np.nan)}
     told = {task: mean_over([part]) for task, part in parts.items()} | {"average": mean_over(list(parts.values()))}
     return {task: Estimate.of(float(value), spread) for task, (value, spread) in told.items()}
+
+
+def only_repeats(text: str) -> bool:
+    """Whether a text is one piece of it over and over: twice, and at least the beginning of a third time.
+
+    A number is no repetition. Takes time in the square of the text's length: made for short answers.
+
+    >>> [only_repeats(text) for text in ("a cat, a cat, a c", "no no no", "no no", "a cat", "111", "")]
+    [True, True, False, False, False, False]
+    """
+    said = text.strip()
+    if said.isdigit():
+        return False
+    return any(said[length:] == said[:-length] for length in range(1, (len(said) + 1) // 2))

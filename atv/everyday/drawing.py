@@ -12,9 +12,8 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from sklearn.datasets import load_digits
 
 from atv.bundled.scenes import pick
-from atv.everyday.atlas import picture
 from atv.everyday.scenes import CELL, SIDE, Item, Scene, Split
-from atv.everyday.things import Drawing
+from atv.everyday.things import Drawing, picture
 
 FONTS = ("DejaVuSans-Bold.ttf", "DejaVuSans.ttf", "DejaVuSerif-Bold.ttf", "DejaVuSansMono-Bold.ttf")
 BACKGROUNDS = ("plain", "fade", "stripes", "checks", "landscape", "blotches")

@@ -1,4 +1,4 @@
-"""The everyday things that a picture may show: their names, what they are, and which drawings are kept unseen."""
+"""The everyday things that a picture may show: their names, what they are, and their drawings, some kept unseen."""
 
 import csv
 import hashlib
@@ -7,12 +7,18 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from PIL import Image
+
 FAMILIES = ("noto", "flat", "three_d", "twemoji")
 ARTISTS = (("noto",), ("flat", "three_d"), ("twemoji",))  # Fluent's two families show the same drawing
 WIDER = {"bird": "animal", "sea animal": "animal", "insect": "animal", "fruit": "food", "vegetable": "food"}
 TABLE = Path(__file__).parent / "artwork" / "things.csv"
 
 Split = Literal["known", "unseen"]
+FILE = Path(__file__).parent / "artwork" / "atlas.webp"
+SIZE = 56  # pixels a side
+THINGS_PER_ROW = 4  # a WebP picture is at most 16,383 pixels high
 
 
 @dataclass(frozen=True)
@@ -83,3 +89,31 @@ def drawings(split: Split) -> tuple[Drawing, ...]:
         for family in thing.families
         if (family in thing.unseen) == (split == "unseen")
     )
+
+
+def corner(row: int, family: str) -> tuple[int, int]:
+    """Left and top pixel in the atlas of the drawing by ``family`` of the thing in the table's ``row``."""
+    column = row % THINGS_PER_ROW * len(FAMILIES) + FAMILIES.index(family)
+    return column * SIZE, row // THINGS_PER_ROW * SIZE
+
+
+@cache
+def _atlas() -> Image.Image:
+    with Image.open(FILE) as picture:
+        return picture.convert("RGBA")
+
+
+@cache
+def _rows() -> dict[str, int]:
+    return {thing.name: row for row, thing in enumerate(THINGS)}
+
+
+@cache
+def picture(drawing: Drawing) -> np.ndarray:
+    """The drawing in RGBA, [SIZE, SIZE, 4] of uint8, read-only; KeyError if that family does not draw the thing."""
+    if drawing.family not in drawing.thing.families:
+        raise KeyError(f"no drawing of {drawing.thing.name!r} by {drawing.family!r}")
+    left, top = corner(_rows()[drawing.thing.name], drawing.family)
+    pixels = np.array(_atlas().crop((left, top, left + SIZE, top + SIZE)))
+    pixels.setflags(write=False)
+    return pixels

@@ -9,9 +9,8 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.optim import AdamW
 from transformers import get_cosine_schedule_with_warmup
 
-from atv.finetuning.objectives import Objective
+from atv.finetuning.objectives import Objective, shard
 from atv.finetuning.settings import Settings
-from atv.finetuning.sharding import shard
 from atv.model.lvlm import LVLM
 
 

@@ -5,10 +5,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard
 from torch.nn.functional import kl_div, log_softmax
 
 from atv.data.labels import IGNORED
-from atv.finetuning.sharding import shard
 from atv.model.lvlm import LVLM
 from atv.model.on_device import on_device
 
@@ -74,3 +74,9 @@ def divergence(logits: Tensor, expected: Tensor) -> Tensor:
     """
     own, dense = log_softmax(logits.float(), dim=-1), log_softmax(expected.float(), dim=-1)
     return kl_div(own, dense, reduction="batchmean", log_target=True)
+
+
+def shard(lvlm: LVLM, mesh: DeviceMesh) -> None:
+    """Shards the parameters block by block, then all others, so that a rank holds one whole block at a time."""
+    for module in (*lvlm.blocks, lvlm.model):
+        fully_shard(module, mesh=mesh)

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from atv.calibration.callbacks import BlockCallback
-from atv.calibration.inputs import LinearInputs
-from atv.calibration.samples import Sample
+from atv.calibration.samples import LinearInputs, Sample
 from atv.calibration.sums import SampleSums
 from atv.records.pruning_report import BOTH, BlockReport
 from atv.runtime.ranks import gathered

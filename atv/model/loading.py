@@ -8,7 +8,7 @@ from transformers import AutoProcessor, PreTrainedModel, ProcessorMixin
 from atv.bundled import BUNDLED, BUNDLED_MODEL
 from atv.data.chat_template import require_chat_template
 from atv.data.wording import reason
-from atv.everyday.assembly.location import EVERYDAY, made_model
+from atv.everyday.assembly.made_folder import EVERYDAY, made_model
 from atv.model.checkpoint import check_folder, load_dequantized, load_whole
 from atv.model.offload import Offload, load_offloaded
 from atv.model.processor_fit import require_fit

@@ -1,9 +1,9 @@
 """What this project needs to know of any LVLM."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -13,8 +13,10 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from atv.model.checkpoint import require_floats
 from atv.model.decoder import PIXELS, VISUAL_MASK, decoder_blocks, reads_tokens, steers, takes, visual_token_ids
-from atv.model.experts import FusedExperts, fused_experts, routers
+from atv.model.experts import FusedExperts, expert_name, fused_experts, routers
 from atv.model.targets import Target
+
+View = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -169,3 +171,21 @@ class LVLM:
 def matches(name: str, pattern: str) -> bool:
     """Whether a shell-style pattern names a weight, by its full name or the end of it after a dot."""
     return fnmatch(name, pattern) or fnmatch(name, f"*.{pattern}")
+
+
+def targets_by_parameter(lvlm: LVLM) -> dict[str, Mapping[str, View]]:
+    """Parameter -> target -> what makes the target's weight (out, in), a view, of the parameter's values.
+
+    A Linear's weight holds one target, a fused parameter one an expert.
+    """
+    views: dict[str, Mapping[str, View]] = {f"{name}.weight": {name: _whole} for name in lvlm.linears}
+    for layer in lvlm.experts:
+        for parameter in layer.parameters:
+            site = f"{layer.name}.{parameter}"
+            experts = range(layer.count)
+            views[site] = {expert_name(site, expert): partial(layer.slice, expert=expert) for expert in experts}
+    return views
+
+
+def _whole(weight: Tensor) -> Tensor:
+    return weight

@@ -1,16 +1,18 @@
 """The folder of a pruned model: its weights and processor with masks, report and card beside them, and back again."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
-from atv.model.lvlm import LVLM
+from atv.calibration.pathway_plan import Plan
+from atv.model.lvlm import LVLM, targets_by_parameter
 from atv.model.offload import SHARD_BYTES, OffloadedBlocks, is_offloaded, stored
-from atv.model.parameters import targets_by_parameter
 from atv.model.removal import Removal
+from atv.model.targets import Target
 from atv.output.model_card import write_card
 from atv.patterns import recorded_pattern
 from atv.records.evaluation_report import EvaluationReport
@@ -170,3 +172,17 @@ def _kept_zeros(name: str, weight: Tensor, mask: Tensor) -> int:
     if weight[~mask].any():
         raise ValueError(f"report: its mask of {name} prunes weights that are not zero; is it of this model?")
     return int(mask.count_nonzero()) - int(weight.count_nonzero())
+
+
+def output_bytes(lvlm: LVLM, targets: Mapping[str, Target], plan: Plan) -> int:
+    """Bytes of the written model, its masks, and the finished blocks that are kept until it is written.
+
+    Hidden states that wait on disk (``--offload disk``) come on top: they depend on the data.
+    """
+    tied = getattr(lvlm.model, "all_tied_weights_keys", {})
+    state = ((name, value) for name, value in lvlm.model.state_dict().items() if name not in tied)
+    model = sum(value.numel() * value.itemsize for _, value in state)
+    weights = [target.weight for target in targets.values()]
+    masks = sum(weight.shape[0] * -(-weight.shape[1] // 8) for weight in weights)
+    updated = sum(weight.numel() * weight.itemsize for weight in weights) if plan.updates_weights else 0
+    return model + 2 * masks + updated

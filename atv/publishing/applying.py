@@ -9,8 +9,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from atv.model.loading import load_processor, model_folder
+from atv.model.lvlm import View, targets_by_parameter
 from atv.model.offload import read_as
-from atv.model.parameters import View, targets_by_parameter
 from atv.output.pruned_folder import write_pruned
 from atv.publishing.delta import patched
 from atv.publishing.packed_masks import DELTA, DELTA_FORMAT, PROCESSOR, kept_places

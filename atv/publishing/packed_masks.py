@@ -9,7 +9,7 @@ from torch import Tensor
 
 from atv.evaluation.identity import asking
 from atv.model.loading import load_processor, model_folder
-from atv.model.parameters import View, targets_by_parameter
+from atv.model.lvlm import View, targets_by_parameter
 from atv.output.model_card import write_masks_card
 from atv.output.pruned_folder import read_pruned
 from atv.publishing.delta import delta, patched

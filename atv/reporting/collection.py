@@ -10,7 +10,7 @@ from typing import get_args
 
 from atv.ablation.findings import Finding, Verdict
 from atv.reporting.section import Section
-from atv.statistics.p_values import corrected
+from atv.statistics.paired_scores import corrected
 
 # Finished cells, which are read through the ablations that took them.
 CELLS = "cells"

@@ -12,7 +12,7 @@ from atv.reporting import numbers, setup
 from atv.reporting.carry_over import counted, pairs
 from atv.reporting.collection import Collection
 from atv.reporting.forest import forest_figure
-from atv.statistics.p_values import written_p
+from atv.statistics.paired_scores import written_p
 
 FOREST = "forest.png"
 # Longer tables are folded.

@@ -7,6 +7,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest, bootstrap, permutation_test
+from statsmodels.stats.multitest import multipletests
 
 from atv.statistics.estimates import mean_estimate
 
@@ -195,3 +196,23 @@ def _scores(values: ArrayLike, design: Design) -> Floats:
     if not np.isfinite(scores).all():
         raise ValueError("expected scores that are numbers")
     return scores
+
+
+def corrected(p: Sequence[float], against: Literal["any false one", "a share of false ones"]) -> list[float]:
+    """The p-values of several comparisons, in their order.
+
+    Args:
+        against: "any false one" holds the chance of one or more (Holm, 1979), "a share of false ones" the false
+            discovery rate (Benjamini and Hochberg, 1995).
+    """
+    method = {"any false one": "holm", "a share of false ones": "fdr_bh"}[against]
+    return [float(value) for value in multipletests(p, method=method)[1]] if len(p) else []
+
+
+def written_p(p: float) -> str:
+    """A p-value as a reader needs it.
+
+    >>> written_p(0.0002), written_p(0.0312), written_p(1.0)
+    ('<0.001', '0.031', '1.000')
+    """
+    return "<0.001" if p < 0.001 else f"{p:.3f}"

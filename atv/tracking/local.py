@@ -8,8 +8,7 @@ from lightning.pytorch.loggers.logger import Logger
 from PIL import Image
 
 from atv.tracking import keys
-from atv.tracking.base import Tracker
-from atv.tracking.entry import Entry
+from atv.tracking.base import Entry, Tracker
 
 
 class CSVTracker(Tracker):

@@ -14,8 +14,8 @@ from atv.ablation.results import Results
 from atv.records.digests import content_digest, file_digest
 from atv.records.provenance import provenance
 from atv.tracking import keys
+from atv.tracking.base import Entry
 from atv.tracking.cells import answered, is_dense
-from atv.tracking.entry import Entry
 
 # Labels that may hold a sparsity; 2:4 is another setting.
 _SPARSITIES = ("sparsity", "setting")

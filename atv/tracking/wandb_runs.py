@@ -10,8 +10,7 @@ import wandb
 from lightning.pytorch.loggers import WandbLogger
 
 from atv.tracking import keys
-from atv.tracking.base import Tracker
-from atv.tracking.entry import Entry
+from atv.tracking.base import Entry, Tracker
 
 # Neither the environment nor the command line, the user's name or mail, git remotes, code or console output is kept.
 # Which versions made a cell is in its configuration.

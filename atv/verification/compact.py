@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from atv.model.parameters import targets_by_parameter
+from atv.model.lvlm import targets_by_parameter
 from atv.records.files import atomic
 from atv.records.masks import PackedMasks, load_masks, save_masks
 from atv.verification.saved_model import SavedModel

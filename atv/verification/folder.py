@@ -10,11 +10,10 @@ from atv.output.pruned_folder import left_of, read_pruned, removal_of
 from atv.patterns import recorded_pattern
 from atv.records.masks import PackedMasks
 from atv.records.pruning_report import REPORT, PruningReport, TargetReport
-from atv.verification.answering import answer
 from atv.verification.compact import sizes
 from atv.verification.mask_checks import check_names, check_pattern, check_removal, label
 from atv.verification.quantized_checks import QuantizedChecks
-from atv.verification.saved_model import SavedModel, WhatIsLeft, opened
+from atv.verification.saved_model import SavedModel, WhatIsLeft, answer, opened
 from atv.verification.weight_checks import BaseCheck, ZerosCheck, check_tensors
 
 Watch = Callable[[Sequence[str]], Iterable[str]]

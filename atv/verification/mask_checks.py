@@ -11,7 +11,7 @@ from atv.patterns import Pattern
 from atv.plugins import arguments
 from atv.records.masks import PackedMasks
 from atv.records.pruning_report import TargetReport
-from atv.verification.errors import VerificationError
+from atv.verification.saved_model import VerificationError
 
 
 def check_names(

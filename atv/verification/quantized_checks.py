@@ -15,7 +15,7 @@ from atv.model.lvlm import LVLM
 from atv.quantization.packed_folder import quantization_config
 from atv.quantization.whole_numbers import grids
 from atv.records.quantization_record import QUANTIZATION, QuantizationRecord
-from atv.verification.errors import VerificationError
+from atv.verification.saved_model import VerificationError
 
 _WORDS, _SCALE, _SHAPE = "weight_packed", "weight_scale", "weight_shape"
 

@@ -1,4 +1,4 @@
-"""A saved model whose weights stay in its files until one is asked for."""
+"""A saved model whose weights stay in its files until one is asked for, whether it answers, and what is said if not."""
 
 import tempfile
 from collections.abc import Iterator
@@ -7,12 +7,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import torch
+from PIL import Image
 from torch import Tensor
+from transformers import ProcessorMixin
 
+from atv.data.conversations import encode
 from atv.model.checkpoint import load_dequantized
 from atv.model.lvlm import LVLM
 from atv.model.offload import load_mapped, stored
 from atv.model.removal import Removal
+
+QUESTION = "What is in the picture?"
 
 
 @dataclass(frozen=True)
@@ -74,3 +80,35 @@ def opened(folder: Path, trust_remote_code: bool = False, quantized: bool = Fals
         return
     with tempfile.TemporaryDirectory(prefix="atv-") as scratch:
         yield SavedModel(LVLM.of(load_mapped(folder, {"": "disk"}, Path(scratch), trust_remote_code)))
+
+
+class VerificationError(ValueError):
+    """A folder is not what its report or its base model says; the message names the first tensor that differs."""
+
+
+def answer(model: SavedModel, processor: ProcessorMixin, tokens: int) -> str:
+    """Greedy decoding of at most ``tokens`` tokens after a picture (a grey ramp) and a question.
+
+    Raises:
+        VerificationError: when generation fails, gives no token, or logits that are not finite.
+    """
+    turn = [[{"role": "user", "content": QUESTION, "text": QUESTION}]]
+    ramp = Image.linear_gradient("L").convert("RGB")
+    try:
+        inputs = encode(processor, turn, [ramp], prompt=True)
+        with torch.no_grad():
+            # generate()'s types do not know the options' names.
+            made = model.lvlm.model.generate(  # type: ignore[operator]
+                **inputs,
+                max_new_tokens=tokens,
+                do_sample=False,
+                num_beams=1,
+                return_dict_in_generate=True,
+                output_logits=True,
+            )
+    except Exception as error:
+        raise VerificationError(f"the model does not generate: {type(error).__name__}: {error}") from error
+    new = made.sequences[0, inputs["input_ids"].shape[1] :]
+    if not len(new) or not all(step.isfinite().all() for step in made.logits):
+        raise VerificationError("the model gives no token, or logits that are not finite")
+    return str(processor.decode(new, skip_special_tokens=True))

@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atv.model.parameters import targets_by_parameter
+from atv.model.lvlm import targets_by_parameter
 from atv.records.masks import PackedMasks
 from atv.records.pruning_report import TargetReport
-from atv.verification.errors import VerificationError
-from atv.verification.saved_model import SavedModel
+from atv.verification.saved_model import SavedModel, VerificationError
 
 
 @dataclass(frozen=True)

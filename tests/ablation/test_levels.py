@@ -10,7 +10,7 @@ from helpers.any_results import AnyResults
 from atv.ablation import SUITED, Levels
 from atv.ablation.levels import PAPER
 from atv.bundled import BUNDLED
-from atv.everyday.assembly.location import EVERYDAY
+from atv.everyday.assembly.made_folder import EVERYDAY
 from atv.patterns import NOfM
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 import atv
 from atv.bundled import BUNDLED_MODEL
 from atv.cli import main
-from atv.verification.errors import VerificationError
+from atv.verification.saved_model import VerificationError
 
 
 @pytest.fixture(scope="module")

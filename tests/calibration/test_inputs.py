@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from atv.calibration.fallback import FEWEST_TOKENS, experts_seen, with_fallback
-from atv.calibration.inputs import ExpertInputs
+from atv.calibration.samples import ExpertInputs
 
 TOKENS, EXPERTS, WIDTH = 12, 5, 3
 

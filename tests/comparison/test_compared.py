@@ -10,7 +10,7 @@ from atv.comparison.answers import Answers, table
 from atv.comparison.compared import Comparison
 from atv.comparison.units import Units, belonging
 from atv.evaluation.scores import task_scores
-from atv.statistics.p_values import corrected
+from atv.statistics.paired_scores import corrected
 
 
 def question(task, metric, number, group="", category="", picture="", answer="A", **more):

@@ -4,8 +4,7 @@ import shlex
 import pytest
 
 from atv.evaluation.benchmarks import MME, NINE, Benchmark
-from atv.evaluation.lmms_eval import lmms_eval_command
-from atv.evaluation.picture_size import pin_pixels
+from atv.evaluation.lmms_eval import lmms_eval_command, pin_pixels
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atv.everyday.atlas import FILE, SIZE, THINGS_PER_ROW, corner, picture
-from atv.everyday.things import ARTISTS, FAMILIES, KINDS, THINGS, WIDER, Drawing, by_name, drawings
+from atv.everyday.things import (
+    ARTISTS,
+    FAMILIES,
+    FILE,
+    KINDS,
+    SIZE,
+    THINGS,
+    THINGS_PER_ROW,
+    WIDER,
+    Drawing,
+    by_name,
+    corner,
+    drawings,
+    picture,
+)
 
 ATTRIBUTION = (FILE.parent / "ATTRIBUTION.md").read_text()
 

@@ -11,12 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atv.everyday.atlas import FILE, SIZE, corner
 from atv.everyday.rendering import __main__ as recipe
 from atv.everyday.rendering import table
-from atv.everyday.rendering.families import Pictures, Vectors, plain
-from atv.everyday.rendering.packages import PACKAGES, Package
-from atv.everyday.things import TABLE, THINGS
+from atv.everyday.rendering.families import PACKAGES, Package, Pictures, Vectors, plain
+from atv.everyday.things import FILE, SIZE, TABLE, THINGS, corner
 
 PUBLISHED = Path(os.environ.get("EVERYDAY_PACKAGES", "checkpoints/everyday/packages"))
 RED_SQUARE = '<path fill="#f00" d="M2 2h8v8H2z"/>'

@@ -11,7 +11,7 @@ from conformance.table import build, usual_samples
 import atv
 from atv.cli import parser
 from atv.data import HFStream
-from atv.evaluation.picture_size import PIXELS
+from atv.evaluation.lmms_eval import PIXELS
 from atv.runtime.trainer import quiet_trainer
 from atv.selection import TokenSelection
 from experiments.estimate import SIZES

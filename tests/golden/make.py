@@ -8,9 +8,8 @@ import torch
 
 import atv
 from atv.bundled.data import evaluation_set
-from atv.calibration.inputs import LinearInputs
 from atv.calibration.pool import Pool
-from atv.calibration.samples import Sample
+from atv.calibration.samples import LinearInputs, Sample
 from atv.data import Bundled
 from atv.data.calibration_batches import calibration_batches
 from atv.evaluation.generation import answer

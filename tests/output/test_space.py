@@ -5,7 +5,7 @@ import pytest
 
 from atv.calibration.pathway_choice import Pathway
 from atv.model.lvlm import LVLM
-from atv.output.space import output_bytes
+from atv.output.pruned_folder import output_bytes
 from atv.records.files import require_space
 
 

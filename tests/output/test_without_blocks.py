@@ -15,8 +15,8 @@ from atv.model.lvlm import LVLM
 from atv.model.offload import load_offloaded
 from atv.output.pruned_folder import masks_of
 from atv.records.pruning_report import PruningReport
-from atv.verification.errors import VerificationError
 from atv.verification.folder import verify
+from atv.verification.saved_model import VerificationError
 
 WHOLE = {"pattern": "WholeBlocks", "allocation": "BlockInfluence"}
 

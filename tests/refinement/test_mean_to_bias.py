@@ -10,7 +10,7 @@ from helpers.tiny import make_batch, random_llava
 from transformers import AutoModelForImageTextToText, LlavaForConditionalGeneration
 
 import atv
-from atv.verification.errors import VerificationError
+from atv.verification.saved_model import VerificationError
 
 BATCHES = [make_batch([5, 8], 1), make_batch([6], 2)]
 DOWN = "model.language_model.layers.0.mlp.down_proj"

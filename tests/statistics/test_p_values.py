@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from atv.statistics.p_values import corrected
+from atv.statistics.paired_scores import corrected
 
 P = [0.01, 0.04, 0.03, 0.005]
 ORDER = np.argsort(P)

@@ -7,8 +7,7 @@ import pytest
 from helpers.tracked_runs import read_all
 
 from atv.tracking import keys
-from atv.tracking.dashboard_panels import sections, specification
-from atv.tracking.workspace import workspace
+from atv.tracking.dashboard_panels import sections, specification, workspace
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from helpers.tracked_runs import read, read_all
 from tracking.conftest import SECRET
 
 from atv.records.masks import load_masks
-from atv.tracking.entry import Entry
+from atv.tracking.base import Entry
 from atv.tracking.wandb_runs import WandbTracker, wandb_mode
 
 CELLS = {part: f"part {part}, seed 0" for part in ("none", "text", "visual", "both")}

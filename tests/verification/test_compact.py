@@ -4,7 +4,7 @@ import torch
 from helpers.moe import moe_llava
 from helpers.pruned_folders import save_pruned
 
-from atv.model.parameters import targets_by_parameter
+from atv.model.lvlm import targets_by_parameter
 from atv.records.masks import load_masks
 from atv.verification.compact import load_target, save_compact, sizes
 from atv.verification.saved_model import opened

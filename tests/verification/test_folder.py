@@ -9,8 +9,8 @@ from helpers.pruned_folders import edit, save_pruned
 from helpers.tiny import random_llava
 
 import atv
-from atv.verification.errors import VerificationError
 from atv.verification.folder import verify
+from atv.verification.saved_model import VerificationError
 
 UP = "language_model.model.layers.1.mlp.up_proj.weight"
 EMBEDDING = "language_model.model.embed_tokens.weight"

@@ -14,8 +14,8 @@ from atv.finetuning.training_run import finish, prepare
 from atv.model.lvlm import LVLM
 from atv.output.pruned_folder import masks_of
 from atv.records.pruning_report import PruningReport
-from atv.verification.errors import VerificationError
 from atv.verification.folder import verify
+from atv.verification.saved_model import VerificationError
 
 DOWN = "model.language_model.layers.1.mlp.down_proj"
 

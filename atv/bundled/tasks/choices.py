@@ -7,6 +7,9 @@ from atv.bundled.scenes import COLORS, DIGITS, SHAPES, Scene, Thing, pick
 from atv.bundled.tasks.base import PLACES, Task, TaskQuestion, choice, name, reference, rotations
 from atv.bundled.tasks.in_words import related
 
+SUMS = tuple(str(n) for n in range(19))
+Step = tuple[str, str, tuple[str, ...]]
+
 
 class Diagrams(Task):
     """As in ScienceQA-IMG: three or four options about one thing: its colour, kind, place, or a fact about it."""
@@ -61,9 +64,6 @@ class Circular(Task):
         return rotations(rng, text, answer, pool)
 
 
-SUMS = tuple(str(n) for n in range(19))
-
-
 class MultiStep(Task):
     """As in MMMU: see, find and then reason: add two numbers, follow a relation to a fact, a badge to a capital."""
 
@@ -77,9 +77,6 @@ class MultiStep(Task):
         text, answer, pool = pick(rng, steps)
         question = choice(rng, text, answer, pool) if rng.random() < 0.5 else TaskQuestion(text, answer)
         return (question,)
-
-
-Step = tuple[str, str, tuple[str, ...]]
 
 
 def _sum(scene: Scene, rng: Generator) -> Step | None:

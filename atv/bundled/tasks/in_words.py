@@ -8,9 +8,13 @@ from atv.bundled.facts import BADGE, BY_COLOR, OBJECT, ROMAN, SIDES
 from atv.bundled.scenes import COLORS, DIGITS, ROWS, SHAPES, Scene, Thing, pick
 from atv.bundled.tasks.base import PLACES, Task, TaskQuestion, name, names, others, reference
 
+UNANSWERABLE = "unanswerable"
+# Phrase -> where the thing is, seen from the anchor.
+STEPS = {"left of": (0, -1), "right of": (0, 1), "above": (-1, 0), "below": (1, 0)}
+
 
 class Knowledge(Task):
-    """As in OK-VQA: facts that the picture only points to: "what country has the badge of ...", "how many sides has ..."."""
+    """As in OK-VQA: facts that the picture only points to: "what country has the badge of ...", "how many sides"."""
 
     metric = "VQAAccuracy"
 
@@ -31,9 +35,6 @@ class Knowledge(Task):
         agreeing = int(rng.integers(6, 11))
         doubts = [pick(rng, others(tuple(table.values()), answer)) for _ in range(10 - agreeing)]
         return (TaskQuestion(text, answer, answers=(answer,) * agreeing + tuple(doubts)),)
-
-
-UNANSWERABLE = "unanswerable"
 
 
 class Unanswerable(Task):
@@ -86,10 +87,6 @@ class Reading(Task):
         else:
             text, answer = f"what number is at the {thing.place} ?", thing.kind
         return (TaskQuestion(text, answer),)
-
-
-# Phrase -> where the thing is, seen from the anchor.
-STEPS = {"left of": (0, -1), "right of": (0, 1), "above": (-1, 0), "below": (1, 0)}
 
 
 def neighbors(scene: Scene, anchor: Thing) -> list[tuple[str, Thing]]:

@@ -6,6 +6,9 @@ from atv.bundled.facts import BY_COLOR
 from atv.bundled.scenes import COLORS, DIGITS, SHAPES, Scene, pick
 from atv.bundled.tasks.base import PLACES, Task, TaskQuestion, absent_look, name, others, reference, shuffled
 
+PERCEPTION = ("existence", "count", "position", "color", "reading")
+COGNITION = ("calculation", "commonsense")
+
 
 class Presence(Task):
     """As in POPE: "is there a red star ?": half are absent, and half of those mix what is seen on different things."""
@@ -27,10 +30,6 @@ class Presence(Task):
             answer = "no"
         claim = {"look": f"{color} {kind}", "kind": kind, "color": f"{color} thing"}[form]
         return (TaskQuestion(f"is there a {claim} ?", answer, category=form),)
-
-
-PERCEPTION = ("existence", "count", "position", "color", "reading")
-COGNITION = ("calculation", "commonsense")
 
 
 class Paired(Task):

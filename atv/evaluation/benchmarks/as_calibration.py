@@ -19,7 +19,7 @@ from atv.evaluation.benchmarks.asked import user_turn
 from atv.evaluation.benchmarks.base import Benchmark
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark, load_benchmark
 from atv.evaluation.questions import EVALUATION_COLUMNS, first_groups, seen_picture
-from atv.everyday.assembly.location import EVERYDAY
+from atv.everyday.assembly.made_folder import EVERYDAY
 from atv.plugins import resolve
 from atv.records.files import read_json
 from atv.records.pruning_report import REPORT, SCHEMA

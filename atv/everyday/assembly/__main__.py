@@ -11,8 +11,7 @@ from jsonargparse import auto_cli
 
 from atv.everyday.assembly.halves import BLOCKS, SIDE, language_half, vision_half
 from atv.everyday.assembly.joining import joined
-from atv.everyday.assembly.location import everyday_folder, made_already
-from atv.everyday.assembly.made_folder import Manifest, Source, require_own, write_folder
+from atv.everyday.assembly.made_folder import Manifest, Source, everyday_folder, made_already, require_own, write_folder
 from atv.everyday.assembly.trained_updates import merge, read_updates
 from atv.records.digests import file_digest
 

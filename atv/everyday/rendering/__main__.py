@@ -13,10 +13,9 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from atv.everyday.atlas import SIZE, THINGS_PER_ROW, corner
 from atv.everyday.rendering.families import Family, read_families
 from atv.everyday.rendering.table import looked_up, write_table
-from atv.everyday.things import FAMILIES, THINGS, Thing
+from atv.everyday.things import FAMILIES, SIZE, THINGS, THINGS_PER_ROW, Thing, corner
 from atv.records.files import atomic, writable
 
 STEP = 8  # colours are rounded to its multiples: the file halves, and the eye sees no difference

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from atv.everyday.rendering.families import plain
-from atv.everyday.rendering.packages import EMOJIBASE
+from atv.everyday.rendering.families import EMOJIBASE, plain
 from atv.everyday.things import Thing
 from atv.records.files import atomic
 

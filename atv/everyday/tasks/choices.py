@@ -9,6 +9,16 @@ from atv.everyday.scenes import PLACES, Scene
 from atv.everyday.tasks.base import LISTED, at, choice, neighbors, phrases, unique, wrong_names
 from atv.everyday.tasks.in_words import singled_out, told
 
+Step = tuple[str, str, tuple[str, ...]]
+# How a question for one of several things begins, and what it becomes behind "Where is the one".
+_BEGINNINGS = {
+    "Which of these do you": "you",
+    "Which of these can you not": "you cannot",
+    "Which of these can you": "you can",
+    "Which of these": "that",
+    "The body of which of these": "whose body",
+}
+
 
 class Diagrams(Task):
     """As in ScienceQA-IMG: two to four options about one thing: what it is, where it is, or a fact about it."""
@@ -49,17 +59,6 @@ class Circular(Task):
         if item in unique(scene) and rng.random() < 0.4:
             text, answer, wrong = f"Where is the {item.name}?", item.place, list(PLACES)
         return rotations(rng, text, answer, list(dict.fromkeys(wrong)), LISTED)
-
-
-Step = tuple[str, str, tuple[str, ...]]
-# How a question for one of several things begins, and what it becomes behind "Where is the one".
-_BEGINNINGS = {
-    "Which of these do you": "you",
-    "Which of these can you not": "you cannot",
-    "Which of these can you": "you can",
-    "Which of these": "that",
-    "The body of which of these": "whose body",
-}
 
 
 class MultiStep(Task):

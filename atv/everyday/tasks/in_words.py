@@ -10,6 +10,8 @@ from atv.everyday.facts import RELATIONS, Fact, fact
 from atv.everyday.scenes import Item, Scene
 from atv.everyday.tasks.base import STEPS, absent_thing, at, empty_places, neighbors, phrases, unique
 
+UNANSWERABLE = "unanswerable"
+
 
 def told(scene: Scene, item: Item) -> list[Fact]:
     """The facts that may be asked of a thing in the scene: in training those of training, elsewhere all others."""
@@ -48,9 +50,6 @@ class Knowledge(Task):
         found, item = pick(rng, asked)
         reference = pick(rng, phrases(scene, item, by_name=False))
         return (TaskQuestion(found.relation.about_the(reference), found.answer, category=found.relation.name),)
-
-
-UNANSWERABLE = "unanswerable"
 
 
 class Unanswerable(Task):

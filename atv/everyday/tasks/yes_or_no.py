@@ -8,6 +8,9 @@ from atv.everyday.scenes import PLACES, WORDS, Scene
 from atv.everyday.tasks.base import absent_thing, at, phrases, unique, with_article
 from atv.everyday.tasks.in_words import told
 
+CATEGORIES = ("existence", "count", "position", "identity", "reading", "commonsense", "calculation")
+NUMBERS = ("one", "two", "three", "four", "five", "six")
+
 
 class Presence(Task):
     """As in POPE: "Is there a cat in the picture?": half are absent, and half of those are of a kind that is seen."""
@@ -26,10 +29,6 @@ class Presence(Task):
 
 def _alike(scene: Scene, kind: str) -> bool:
     return any(item.thing.kind == kind for item in scene.things)
-
-
-CATEGORIES = ("existence", "count", "position", "identity", "reading", "commonsense", "calculation")
-NUMBERS = ("one", "two", "three", "four", "five", "six")
 
 
 class Paired(Task):

@@ -13,9 +13,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForConditionalGeneration
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from atv.everyday.training.exporting import export, learned
 from atv.everyday.training.language import DialogueBatches, LanguageStage, Rehearsal
-from atv.everyday.training.low_rank import add_updates, fold, load_updates
+from atv.everyday.training.low_rank import add_updates, export, fold, learned, load_updates
 from atv.everyday.training.stages import LEARNED, fit
 from atv.everyday.training.vision import PatchBatches, VisionStage
 

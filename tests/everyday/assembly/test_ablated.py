@@ -13,7 +13,7 @@ from atv.bundled import BUNDLED
 from atv.cli import main
 from atv.data.sources import load_calibration, own_data
 from atv.everyday import plain_english
-from atv.everyday.assembly import location
+from atv.everyday.assembly import made_folder
 from atv.everyday.assembly.made_folder import write_folder
 from atv.model.loading import load_processor, model_folder
 
@@ -36,7 +36,7 @@ def little(made, monkeypatch):
     answer = measuring.answer
     monkeypatch.setattr(measuring, "answer", lambda *given: answer(*given).assign(credit=1.0))
     monkeypatch.setenv("ATV_EVERYDAY", str(made))
-    monkeypatch.setattr(location, "DIGEST", None)
+    monkeypatch.setattr(made_folder, "DIGEST", None)
     pool = atv.everyday.data.calibration_pool
     monkeypatch.setattr(atv.everyday.data, "calibration_pool", lambda: pool(8))
     monkeypatch.setattr(atv.everyday.data, "POOL_SIZE", 8)

@@ -12,7 +12,7 @@ from everyday.assembly import tiny_halves
 from transformers import LlamaForCausalLM
 
 from atv.everyday.assembly import __main__ as command
-from atv.everyday.assembly import download, location
+from atv.everyday.assembly import download, made_folder
 from atv.everyday.assembly.halves import untrained
 from atv.everyday.assembly.made_folder import check_folder
 from atv.everyday.assembly.trained_updates import Factors, Updates, base_digests, merge, write_updates
@@ -205,7 +205,7 @@ def test_a_model_that_is_made_already_is_left(tiny_wheels, trained, cache, monke
     file, expected = trained
     monkeypatch.setattr(command, "UPDATES", file)
     monkeypatch.setattr(command, "_DEFAULTS", (None, None, 2, 20, None, file))
-    monkeypatch.setattr(location, "DIGEST", model_digest(expected))
+    monkeypatch.setattr(made_folder, "DIGEST", model_digest(expected))
     command.assemble(None, tiny_wheels, blocks=2, side=20, updates=file)
     first = (cache / "everyday-1" / "manifest.json").stat().st_mtime_ns
     command.assemble(None, None, blocks=2, side=20, updates=file)

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.models.bit import BitImageProcessorPil
 
-from atv.everyday.assembly import location
+from atv.everyday.assembly import made_folder
 from atv.everyday.assembly.made_folder import MANIFEST, Source, check_folder, write_folder
 from atv.model import loading
 from atv.records.digests import model_digest, whole_digest
@@ -150,7 +150,7 @@ def test_the_name_everyday_is_where_the_model_lies(made, cache, monkeypatch):
         loading.model_folder("everyday")
     cache.mkdir(parents=True)
     in_cache = shutil.copytree(made, cache / "everyday-1")
-    monkeypatch.setattr(location, "DIGEST", check_folder(made).digest)
+    monkeypatch.setattr(made_folder, "DIGEST", check_folder(made).digest)
     assert loading.model_folder("everyday") == in_cache
     monkeypatch.setenv("ATV_EVERYDAY", str(made))
     assert loading.model_folder("everyday") == made
@@ -158,7 +158,7 @@ def test_the_name_everyday_is_where_the_model_lies(made, cache, monkeypatch):
 
 def test_the_name_everyday_refuses_other_models_and_halves_of_one(made, monkeypatch):
     monkeypatch.setenv("ATV_EVERYDAY", str(made))
-    monkeypatch.setattr(location, "DIGEST", "ab" * 32)
+    monkeypatch.setattr(made_folder, "DIGEST", "ab" * 32)
     with pytest.raises(ValueError, match=r"^model: .* has abababababab; run `make everyday-model` again"):
         loading.model_folder("everyday")
     (made / "config.json").unlink()

@@ -1,7 +1,7 @@
 """The updates that ship: small, of this version's model, and what makes its one digest."""
 
 from atv.everyday.assembly.__main__ import UPDATES
-from atv.everyday.assembly.location import DIGEST
+from atv.everyday.assembly.made_folder import DIGEST
 from atv.everyday.assembly.trained_updates import read_updates
 
 
