@@ -1,12 +1,14 @@
 """Learning the dense model's outputs."""
 
 import math
+from itertools import chain
 
 import pytest
 import torch
 from helpers.tiny import IMAGE, make_batch, random_llava
 from helpers.tuning import SETTINGS, answers, pruned, unlabelled
 
+from atv.finetuning.batches import batched, shuffled
 from atv.finetuning.fit_trainer import last_checkpoint, training_trainer
 from atv.finetuning.objectives import DenseOutputs, divergence
 from atv.finetuning.training_run import fit, prepare
@@ -66,3 +68,18 @@ def test_outputs_are_learned_and_checkpoints_hold_no_dense_model(llava, tmp_path
     assert {name.removeprefix("model.") for name in kept} == outcome.weights.keys()
     for name, mask in masks.items():
         assert not outcome.weights[f"{name}.parametrizations.weight.original"][~mask].any()
+
+
+def test_an_epoch_shows_each_sample_once_in_an_order_of_its_own():
+    plan = shuffled([True] * 10, epochs=3, batch_size=2, multiple=2, seed=0)
+    assert len(plan) == 12
+    epochs = [list(chain(*plan[start : start + 4])) for start in (0, 4, 8)]
+    assert all(len(set(epoch)) == 8 for epoch in epochs) and epochs[0] != epochs[1]
+    assert plan == shuffled([True] * 10, epochs=3, batch_size=2, multiple=2, seed=0)
+    with pytest.raises(ValueError, match="3 do not fill one step of 4"):
+        shuffled([True] * 3, epochs=1, batch_size=2, multiple=2, seed=0)
+
+
+def test_a_batch_has_pictures_in_all_samples_or_in_none():
+    pictured = [True, False, True, True, False, False, False]
+    assert batched(range(7), pictured, 2) == ([[0, 2], [1, 4], [5, 6]], [[3]])

@@ -1,6 +1,8 @@
 """Checkpoints that are not what they seem: refused by name, whole or memory-mapped, and never filled with noise."""
 
+import importlib.util
 import json
+import shutil
 
 import pytest
 import torch
@@ -9,7 +11,9 @@ from helpers.pruned_folders import edit
 from torch import nn
 
 import atv
+from atv.bundled import BUNDLED_MODEL
 from atv.model.checkpoint import check_folder, load_whole
+from atv.model.loading import load_processor
 from atv.model.offload import load_offloaded
 from atv.verification.saved_model import opened
 
@@ -230,3 +234,16 @@ def test_a_model_that_was_quantized_in_memory_is_refused(llava, batches):
     linear.weight = nn.Parameter(torch.zeros(48, 32).to(torch.float8_e5m2), requires_grad=False)
     with pytest.raises(ValueError, match=r"up_proj.weight is float8_e5m2"):
         atv.prune(llava, batches)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchvision") is not None, reason="torchvision is installed")
+def test_a_processor_that_needs_a_missing_library(tmp_path):
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(BUNDLED_MODEL / name, tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2_vl"}))
+    kinds = {"image_processor_type": "Qwen2VLImageProcessor", "processor_class": "Qwen2VLProcessor"}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(kinds))
+    with pytest.raises(
+        ValueError, match=r"model: its processor \('.*'\) cannot be made: .* requires the Torchvision library"
+    ):
+        load_processor(tmp_path)

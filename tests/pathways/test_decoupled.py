@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 from helpers.tiny import IMAGE, make_batch
+from torch import nn
 from torch.nn import functional as F
 
 import atv
@@ -107,3 +108,11 @@ def test_generated_image_ids_are_text_and_embeddings_alone_are_refused(llava):
     assert visual_mask(LVLM.of(llava), {"input_ids": ids}).all()
     with pytest.raises(ValueError, match="inputs_embeds alone"):
         visual_mask(LVLM.of(llava), {"inputs_embeds": torch.zeros(1, 1, 4)})
+
+
+def test_a_decoupled_linear_tells_dtype_and_device_and_no_numbers():
+    mask = torch.rand(3, 4) > 0.5
+    linear = DecoupledLinear(nn.Linear(4, 3).to(torch.bfloat16), atv.Pruned(mask), atv.Pruned(~mask))
+    assert (linear.weight.dtype, linear.weight.device.type) == (torch.bfloat16, "cpu")
+    with pytest.raises(RuntimeError):
+        nn.functional.linear(torch.ones(2, 4, dtype=torch.bfloat16), linear.weight)

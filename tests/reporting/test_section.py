@@ -1,12 +1,18 @@
 import json
+import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from helpers.fake_results import Flat, write
 
 from atv.ablation.findings import Finding
 from atv.ablation.planning import cheapest
-from atv.reporting.numbers import duration
-from atv.reporting.section import Section
+from atv.cli import parser
+from atv.reporting.collection import Collection
+from atv.reporting.numbers import duration, ours, strip
+from atv.reporting.section import Section, run_again
+from atv.reporting.setup import differing, setup, shared
 from atv.statistics.estimates import Estimate, Spread
 
 
@@ -79,3 +85,71 @@ def test_an_undecided_finding_says_what_would_decide_it(results):
     assert "Seeds differ too much" in section.would_decide(open_finding(drawn=9.0))
     # Decided, and without a spread.
     assert not any(map(section.would_decide, section.findings))
+
+
+RUN = {"file": "my rules/it's one.py", "model": "models/a b", "calibration": "bundled", "samples": 16, "split": "dev"}
+
+
+@pytest.mark.parametrize("groups", [None, 3])
+def test_the_real_parser_reads_back_what_was_run(groups):
+    run = RUN | {"evaluation": "bundled", "groups": groups, "seeds": [4, 5, 6], "whole_seeds": 2, "max_new_tokens": 5}
+    program, *words = shlex.split(run_again(run, Path("out/our results")))
+    given = parser().parse_args(words).ablate
+    assert program == "atv" and (given.seed, given.seeds) == (4, 2)
+    assert str(given.file) == run["file"] and given.results == Path("out/our results")
+    named = ("model", "calibration", "samples", "evaluation", "split", "groups", "max_new_tokens")
+    assert {name: given[name] for name in named} == {name: run[name] for name in named}
+
+
+def test_a_file_of_this_checkout_is_named_from_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = RUN | {"file": str(tmp_path / "ablations" / "alpha.py"), "seeds": [0], "whole_seeds": 1}
+    assert "--file ablations/alpha.py " in run_again(run, Path("results"))
+    assert "--seeds 2 " in run_again({**RUN, "seeds": [0, 1]}, Path("results"))  # as older results recorded it
+    assert "--file /elsewhere/alpha.py " in run_again(run | {"file": "/elsewhere/alpha.py"}, Path("results"))
+
+
+class Other(Flat):
+    """On another model."""
+
+    name = "other"
+
+
+def test_what_differs_names_its_sections_and_the_rest_is_shared(results, tmp_path):
+    write(results, Other(), model="llava")
+    sections = Collection.read(results, tmp_path).sections
+    # Whether a checkout was changed is told as well, and may change while tests run.
+    assert {name: own for name, own in differing(sections).items() if name != "Revision"} == {
+        "Model": {"bundled": ["flat", "quiet"], "llava": ["other"]},
+        "Groups a task": {"first 150": ["flat", "other"], "all": ["quiet"]},
+        "Seeds": {"0": ["flat", "other"], "0, 1": ["quiet"]},
+    }
+    assert shared(sections)["Calibration samples"] == "128" and "torch 2" in shared(sections)["Versions"]
+    assert not shared(sections).keys() & differing(sections).keys()
+
+
+def test_a_changed_checkout_is_said_in_words():
+    assert setup({"git": "bd2ac998b107+"}) == {"Revision": "bd2ac998b107, with changes that are not committed"}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "shown"),
+    [
+        ((0.61234, 0.6021, 0.6234), ("0.612", "[0.602, 0.623]")),
+        ((1234.5, 1000, 1500), ("1,234", "[1,000, 1,500]")),
+        ((-0.04, -1.02, 0.94), ("0.0", "[\N{MINUS SIGN}1.0, 0.9]")),
+        ((5.0, 5.0, 5.0), ("5.00", "[5.00, 5.00]")),
+        ((float("nan"), float("nan"), float("nan")), ("not a number", "[not a number, not a number]")),
+        ((3.0, 1.0, float("inf")), ("3.00", "[1.00, inf]")),
+    ],
+)
+def test_two_digits_of_the_interval(finding, numbers, shown):
+    assert ours(finding(*numbers)) == shown
+
+
+def test_places_keep_their_order_and_proportions(finding):
+    at = strip(finding(2.0, 1.0, 4.0, bound=0.0))
+    assert at["bound"] < at["low"] < at["value"] < at["high"]
+    assert (at["high"] - at["bound"]) / (at["low"] - at["bound"]) == pytest.approx(4, rel=1e-3)
+    assert set(strip(finding(1.0, 1.0, 1.0, bound=1.0)).values()) == {50}
+    assert strip(finding(1.0, 0.0, float("inf"))) is None

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import t, ttest_1samp
 from statsmodels.stats.contingency_tables import mcnemar
 
-from atv.statistics.paired_scores import Design, paired, swapped
+from atv.statistics.paired_scores import Design, corrected, paired, swapped
 
 RNG = np.random.default_rng(3)
 
@@ -147,3 +147,24 @@ def test_two_calls_give_the_same_and_what_does_not_fit_is_refused():
         Design.of(CLUSTERS, PARTS, [1, 1, 1])
     with pytest.raises(ValueError, match="got 0 and 0"):
         Design.of([])
+
+
+P = [0.01, 0.04, 0.03, 0.005]
+ORDER = np.argsort(P)
+
+
+def test_any_false_one_is_held_by_holms_formula():
+    expected, running = np.empty(4), 0.0
+    for rank, place in enumerate(ORDER):
+        running = max(running, min(1.0, (4 - rank) * P[place]))
+        expected[place] = running
+    assert corrected(P, "any false one") == pytest.approx(expected.tolist())
+
+
+def test_a_share_of_false_ones_is_held_by_benjamini_and_hochbergs_formula():
+    expected, running = np.empty(4), 1.0
+    for rank in (3, 2, 1, 0):
+        running = min(running, 4 / (rank + 1) * P[ORDER[rank]])
+        expected[ORDER[rank]] = running
+    assert corrected(P, "a share of false ones") == pytest.approx(expected.tolist())
+    assert corrected([], "a share of false ones") == []

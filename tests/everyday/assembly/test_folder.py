@@ -11,7 +11,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.models.bit import BitImageProcessorPil
 
 from atv.everyday.assembly import made_folder
-from atv.everyday.assembly.made_folder import MANIFEST, Source, check_folder, write_folder
+from atv.everyday.assembly.__main__ import UPDATES
+from atv.everyday.assembly.made_folder import DIGEST, MANIFEST, Source, check_folder, write_folder
+from atv.everyday.assembly.trained_updates import read_updates
 from atv.model import loading
 from atv.records.digests import model_digest, whole_digest
 
@@ -164,3 +166,16 @@ def test_the_name_everyday_refuses_other_models_and_halves_of_one(made, monkeypa
     (made / "config.json").unlink()
     with pytest.raises(ValueError, match=r"^model: .* is not whole: config.json is missing; run `make everyday-model`"):
         loading.model_folder("everyday")
+
+
+def test_they_make_the_model_of_this_version():
+    updates = read_updates(UPDATES)
+    assert updates.merged == DIGEST
+    assert set(updates.base) == {"language", "vision"} and updates.recipe["command"]
+
+
+def test_they_are_small_and_finite():
+    assert UPDATES.stat().st_size < 25e6
+    updates = read_updates(UPDATES)
+    assert all(part.isfinite().all() for factors in updates.factors.values() for part in vars(factors).values())
+    assert all(value.isfinite().all() for value in updates.whole.values())

@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from atv.bundled import BUNDLED_MODEL
 from atv.model.lvlm import LVLM
 from atv.runtime.timing import Row, compare, interleaved
 from experiments.cost import gpu, mask_making, result_page, scaling, whole_models
 from experiments.cost.floor import floor
+from experiments.cost.semi_structured import NO_GPU, bench, measure, supported, target_shapes
 from experiments.cost.workload import Shape, random_batches, random_llava
 
 TINY = Shape(hidden=64, ffn=96, blocks=2, samples=3, visual=16, text=8)
@@ -133,3 +135,36 @@ def test_llm_compressor_makes_the_same_masks():
     rows, remarks = whole_models.rows(TINY, repeats=1, threads=1, peer=PEER)
     differing = next(row for row in rows if row.name == "mask entries of block 0 that differ")
     assert differing.met and remarks[1].startswith("llm-compressor's Wanda: llmcompressor 0.14")
+
+
+def test_the_shapes_are_those_of_the_targets():
+    assert target_shapes(BUNDLED_MODEL) == [(192, 192), (192, 512), (512, 192)]
+
+
+def test_rows_compare_compressed_with_dense_products():
+    compressed = []
+
+    def compress(weight):
+        compressed.append(weight)
+        return weight.clone()
+
+    rows = measure([(32, 64)], [4, 8], 3, torch.device("cpu"), torch.float32, compress)
+    assert [row.name for row in rows] == ["32 x 64, 4 tokens", "32 x 64, 8 tokens"]
+    assert all(len(row.ratios) == len(row.seconds) == 3 and min(row.seconds) > 0 for row in rows)
+    assert all((weight.unflatten(1, (-1, 4)) != 0).sum(-1).eq(2).all() for weight in compressed)
+
+
+@pytest.mark.skipif(supported(), reason="there is a GPU")
+def test_without_a_gpu_it_says_so(capsys):
+    bench("bundled")
+    assert capsys.readouterr().out.strip() == NO_GPU
+
+
+@pytest.mark.skipif(not supported(), reason=NO_GPU)
+def test_a_compressed_weight_gives_the_dense_product():
+    from torch.sparse import to_sparse_semi_structured
+
+    dense = torch.tensor([0.0, 1, 2, 0]).repeat(128, 32).to("cuda", torch.bfloat16)
+    x = torch.randn(16, 128, device="cuda", dtype=torch.bfloat16)
+    product = torch.nn.functional.linear(x, to_sparse_semi_structured(dense))
+    torch.testing.assert_close(product, x @ dense.T, rtol=1e-2, atol=1e-1)

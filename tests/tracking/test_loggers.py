@@ -2,14 +2,18 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import yaml
 from helpers.tracked_runs import read, read_all
 from tracking.conftest import SECRET
 
 from atv.records.masks import load_masks
+from atv.tracking import log
 from atv.tracking.base import Entry
+from atv.tracking.summary import _lines
 from atv.tracking.wandb_runs import WandbTracker, wandb_mode
 
 CELLS = {part: f"part {part}, seed 0" for part in ("none", "text", "visual", "both")}
@@ -198,3 +202,89 @@ def test_the_summary_has_a_line_a_method(monkeypatch, tmp_path):
     ]
     assert run.axes["average_retention*"] == "sparsity"
     assert any("retention_by_sparsity" in key for row in run.history for key in row)
+
+
+def report_of(logged, part):
+    for file in logged[0].parent.glob("cells/*/cell.json"):
+        if json.loads(file.read_text())["labels"] == {"part": part}:
+            return json.loads((file.parent / "report.json").read_text())
+
+
+def test_csv_holds_curves_scores_and_config(logged):
+    (folder,) = logged[0].glob("csv/part-visual-seed-0-*")
+    metrics = pd.read_csv(folder / "metrics.csv").set_index("step")
+    report = report_of(logged, "visual")
+    assert metrics["drift"].dropna().tolist() == pytest.approx([b["mean_drift"] for b in report["blocks"]])
+    table = pd.read_csv(logged[0] / "table.csv").set_index(["part", "task"])
+    assert metrics["retention/average"].dropna().tolist() == [
+        pytest.approx(table.loc[("visual", "average"), "retention"])
+    ]
+    config = yaml.safe_load((folder / "hparams.yaml").read_text())
+    assert config["pruned_pathway"] == "visual" and config["seed"] == 0 and config["versions"]["torch"]
+
+
+def test_tensorboard_holds_the_same_and_the_figure(logged):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    (folder,) = logged[0].glob("tensorboard/part-visual-seed-0-*")
+    scalars = events.EventAccumulator(str(folder)).Reload()
+    drift = [(event.step, event.value) for event in scalars.Scalars("drift")]
+    expected = [(b["block"], pytest.approx(b["mean_drift"])) for b in report_of(logged, "visual")["blocks"]]
+    assert drift == expected
+    (summary,) = logged[0].glob("tensorboard/mask-overlap-summary-*")
+    assert events.EventAccumulator(str(summary)).Reload().Tags()["images"] == ["figure/mask_overlap"]
+
+
+def test_each_logger_once_none_alone_and_missing_ones_named(monkeypatch):
+    assert log.chosen_loggers("csv") == ["csv"] and log.chosen_loggers(["csv", "wandb", "csv"]) == ["csv", "wandb"]
+    assert log.chosen_loggers("none") == []
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert log.chosen_loggers(["wandb", "csv"]) == ["csv"]
+    monkeypatch.setattr(log, "find_spec", lambda package: None)
+    with pytest.raises(ValueError, match=r"tensorboard is not installed; pip install tensorboard"):
+        log.chosen_loggers("tensorboard")
+
+
+@pytest.fixture
+def known(tmp_path):
+    """Makes results of cells given as labels, sparsity (None is dense) and retention (None is not asked)."""
+    for place in ("asked", "unasked"):
+        (tmp_path / place).mkdir()
+    (tmp_path / "asked" / "rows.parquet").touch()
+
+    def made(*cells):
+        def finished(sparsity, kept):
+            plan = {"both": {"sparsity": sparsity, "selection": {"class": "AllTokens"}}}
+            report = None if sparsity is None else SimpleNamespace(plans=plan)
+            cell = SimpleNamespace(pathways={} if sparsity is None else plan, measure="")
+            folder = tmp_path / ("unasked" if kept is None else "asked")
+            return SimpleNamespace(report=report, rows=pd.DataFrame({"credit": [1.0]}), folder=folder, cell=cell)
+
+        by_labels = {tuple(labels.items()): (finished(*numbers), numbers[1]) for labels, *numbers in cells}
+        return SimpleNamespace(
+            finished=[done for done, _ in by_labels.values()],
+            methods=lambda: map(dict, by_labels),
+            of=lambda **labels: [by_labels[tuple(labels.items())][0]],
+            retention=lambda **labels: {"average": SimpleNamespace(value=by_labels[tuple(labels.items())][1])},
+        )
+
+    return made
+
+
+DENSE = ({"method": "dense", "setting": "0%"}, None, 100.0)
+
+
+def test_methods_at_several_sparsities_are_lines_and_patterns_are_not_mixed_with_them(known):
+    cells = [({"method": "ATV", "setting": f"{share}%"}, share / 100, 140.0 - share) for share in (60, 50)]
+    cells += [({"method": "ATV", "setting": "2:4"}, 0.5, 70.0), ({"method": "Wanda", "setting": "50%"}, 0.5, 60.0)]
+    assert _lines(known(DENSE, *cells)) == {"ATV": {0.5: 90.0, 0.6: 80.0}}
+
+
+def test_a_label_that_happens_to_be_the_sparsity_still_tells_cells_apart(known):
+    cells = [({"kept": kept, "sparsity": share}, share, 100 * kept) for kept in (0.5, 0.6) for share in (0.5, 0.6)]
+    assert _lines(known(DENSE, *cells)) == {"0.5": {0.5: 50.0, 0.6: 50.0}, "0.6": {0.5: 60.0, 0.6: 60.0}}
+
+
+def test_cells_that_were_asked_nothing_and_grids_without_the_dense_model_draw_none(known):
+    unasked = [({"method": "ATV", "sparsity": share}, share, None) for share in (0.5, 0.6)]
+    asked = [({"method": "ATV", "sparsity": share}, share, 90.0) for share in (0.5, 0.6)]
+    assert _lines(known(DENSE, *unasked)) == {} == _lines(known(*asked))

@@ -1,0 +1,114 @@
+import json
+
+import pytest
+import torch
+from helpers.fake_results import Flat, write
+from helpers.pruned_folders import save_pruned
+from transformers import AutoModelForImageTextToText
+
+import atv
+from atv.bundled import BUNDLED_MODEL
+from atv.commands.models import TABLE
+
+
+def test_writes_both_files_and_says_what_it_left_out(atv_command, tmp_path):
+    results = tmp_path / "results"
+    write(results, Flat())
+    (results / "notes").mkdir()
+    code, out, _ = atv_command("report", "--results", results, "--output", results / "report")
+    assert code == 0 and "ablations: 1; findings: 1 reproduced, 1 not reproduced, 1 practically equal, 1" in out
+    assert f"skipped: {results / 'notes'}: no run.json" in out
+    first = {file.name: file.read_bytes() for file in (results / "report").iterdir()}
+    assert first.keys() == {"forest.png", "report.html", "report.md"}
+    atv_command("report", "--results", results, "--output", results / "report")
+    assert {file.name: file.read_bytes() for file in (results / "report").iterdir()} == first
+
+
+@pytest.mark.parametrize(("made", "message"), [(False, "no folder"), (True, "no ablation's results in")])
+def test_without_results_nothing_is_written(atv_command, tmp_path, made, message):
+    results = tmp_path / "results"
+    if made:
+        results.mkdir()
+    code, _, err = atv_command("report", "--results", results, "--output", tmp_path / "report")
+    assert code == 2 and err.count("\n") == 1 and f"atv: error: results: {message}" in err
+    assert not (tmp_path / "report").exists()
+
+
+def test_the_command_weighs_and_times_models_side_by_side(atv_command, tmp_path):
+    model, processor = atv.load("bundled")
+    with torch.no_grad():
+        model.get_decoder().layers[0].mlp.up_proj.weight.zero_()
+    model.save_pretrained(tmp_path / "sparse")
+    processor.save_pretrained(tmp_path / "sparse")
+    options = ["--prompt_tokens", 100, "--new_tokens", 2, "--repeats", 1]
+    code, out, err = atv_command("measure", "bundled", tmp_path / "sparse", *options)
+    assert code == 0, err
+    dense = AutoModelForImageTextToText.from_pretrained(BUNDLED_MODEL)
+    assert f"{dense.num_parameters():,}" in out and "answers of 2, 1 turns" in out
+    spared = 100 * (1 - 192 * 512 / dense.num_parameters())
+    assert f"{spared:.1f}%" in out
+    assert f"{(BUNDLED_MODEL / 'model.safetensors').stat().st_size / 1e6:.1f}" in out
+    code, _, err = atv_command("measure", "bundled", "bundled")
+    assert code == 2 and "each is to be named once" in err
+    code, _, err = atv_command("measure", "bundled", "--new_tokens", 0)
+    assert code == 2 and "new_tokens: expected 1 or more, got 0" in err
+
+
+@pytest.fixture
+def printed(atv_command, monkeypatch):
+    """The cells of each line of a table, and the last line."""
+    monkeypatch.setenv("COLUMNS", "300")
+    code, out, _ = atv_command("models")
+    assert code == 0
+    *lines, last = out.splitlines()
+    return [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if line.startswith("│")], last
+
+
+def test_prints_every_type_and_every_refusal(printed):
+    cells, last = printed
+    found = json.loads(TABLE.read_text())
+    tested = {line[0]: line for line in cells if len(line) == 4}
+    for kind, row in found["types"].items():
+        assert tested[kind][1] == row["class"]
+        assert tested[kind][2] == (f"all but {', '.join(row['failed'])}" if row["failed"] else "all")
+    assert {line[0]: line[1] for line in cells if len(line) == 2} == found["refused"] | found["untried"]
+    assert found["transformers"] in last
+
+
+def test_says_what_is_particular_about_a_type(printed):
+    notes = {line[0]: line[3] for line in printed[0] if len(line) == 4}
+    assert "linear_attn.conv1d.weight" in notes["qwen3_5"] and "clips" in notes["qwen3_5"]
+    assert "cross-attention" in notes["mllama"] and "row ends" in notes["llava_next"] and not notes["llava"]
+
+
+@pytest.fixture
+def folder(llava, batches, tmp_path):
+    save_pruned(llava, batches, tmp_path / "sparse")
+    return tmp_path / "sparse"
+
+
+def test_scores_and_retention_stand_in_card_and_report(atv_command, folder, tmp_path):
+    kept = {"value": 97.5, "low": 96.0, "high": 99.0}
+    rows = {"GQA": {"score": 61.25, "of": 80, "version": "1"}, "MME": {"score": 1500.5, "of": 40, "version": "2"}}
+    (tmp_path / "scores.json").write_text(json.dumps({"benchmarks": rows, "retention": {"GQA": kept}}))
+    before = (folder / "README.md").read_text()
+    assert "## Scores" not in before
+    assert atv_command("card", folder, "--scores", tmp_path / "scores.json")[0] == 0
+    text = (folder / "README.md").read_text()
+    assert "| GQA | 61.25 | 80 | 1 | 97.50 [96.00, 99.00] |\n| MME | 1500.50 | 40 | 2 |  |" in text
+    assert json.loads((folder / "report.json").read_text())["scores"]["GQA"]["kept"] == kept
+    assert atv_command("card", folder)[0] == 0 and (folder / "README.md").read_text() == text
+
+
+def test_scores_of_the_bundled_suite(atv_command, folder, tmp_path):
+    tasks = {"reading": {"score": 0.5, "groups": 2, "questions": 4}}
+    (tmp_path / "scores.json").write_text(json.dumps({"tasks": tasks, "split": "dev"}))
+    assert atv_command("card", folder, "--scores", tmp_path / "scores.json")[0] == 0
+    assert "| reading | 50.00 | 4 | bundled, dev |  |" in (folder / "README.md").read_text()
+
+
+def test_bad_input_is_one_line(atv_command, folder, tmp_path):
+    assert "is not a pruned model" in atv_command("card", tmp_path)[2]
+    assert "scores: no such file" in atv_command("card", folder, "--scores", tmp_path / "none.json")[2]
+    (tmp_path / "scores.json").write_text("{}")
+    assert "holds none" in atv_command("card", folder, "--scores", tmp_path / "scores.json")[2]
