@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from atv.calibration.block_training import WaitingBlock, trained
-from atv.calibration.fallback import warn_of_starved
 from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch
 from atv.calibration.parted_pool import PartedPool
 from atv.calibration.pathway_plan import Plan, StepsTaken
-from atv.calibration.pool import BlockPool, Pool
+from atv.calibration.pool import BlockPool, Pool, warn_of_starved
 from atv.calibration.samples import LinearInputs, Sample
 from atv.calibration.sums import MatrixSum, SampleSums
 from atv.model.lvlm import LVLM

@@ -7,7 +7,7 @@ from rich.console import Console
 
 import atv
 from atv.bundled import BUNDLED
-from atv.commands.rules import Rules
+from atv.commands.options import Rules
 from atv.data import CalibrationData
 from atv.data.sources import load_calibration
 from atv.inspection import Shown, inspect_model

@@ -1,11 +1,16 @@
-"""The options of all commands: under which heading ``--help`` lists each, and the help of those that commands share."""
+"""The options of all commands: under which heading ``--help`` lists each, and what those that commands share mean."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from inspect import Parameter, getdoc, signature
 from typing import Any, NamedTuple
 
 from docstring_parser import parse
+from jsonargparse import lazy_instance
+
+from atv.criteria import Criterion, Wanda
+from atv.patterns import Pattern
+from atv.selection import DriftTopK, TokenSelection
 
 # Headings in the order of --help; an option stands under one and the same in every command.
 HEADINGS: Mapping[str, tuple[str, ...]] = {
@@ -151,3 +156,13 @@ def with_underscores(argument: str) -> str:
         return argument
     name, equals, value = argument[2:].partition("=")
     return f"--{name.replace('-', '_')}{equals}{value}"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Which tokens count, how a weight is scored, where zeros lie, and how many."""
+
+    selection: TokenSelection = lazy_instance(DriftTopK)
+    criterion: Criterion = lazy_instance(Wanda)
+    pattern: str | Pattern = "unstructured"
+    sparsity: float | None = None

@@ -10,7 +10,7 @@ from rich.table import Table
 import atv
 from atv.allocation import Allocation, Uniform
 from atv.bundled import BUNDLED
-from atv.commands.rules import Rules
+from atv.commands.options import Rules
 from atv.data import CalibrationData
 from atv.data.sources import load_calibration
 from atv.model.offload import Offload

@@ -11,10 +11,9 @@ import matplotlib.style
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from atv.comparison.answers_figure import answers_figure
 from atv.comparison.compared import Comparison
 from atv.comparison.known_questions import KnownQuestions
-from atv.comparison.shown_flips import Flip, chosen_flips
+from atv.comparison.shown_flips import Flip, answers_figure, chosen_flips
 from atv.data.wording import short
 from atv.records.files import atomic, write_json, write_text
 from atv.records.provenance import provenance

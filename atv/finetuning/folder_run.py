@@ -19,9 +19,8 @@ from atv.data.base import CalibrationData
 from atv.data.sources import load_calibration
 from atv.finetuning.batches import ConversationBatches, Lessons, require_samples
 from atv.finetuning.fit_trainer import CHECKPOINTS, LogTo, last_checkpoint, training_trainer
-from atv.finetuning.objectives import Answers, DenseOutputs
+from atv.finetuning.objectives import Answers, DenseOutputs, Teacher
 from atv.finetuning.settings import Settings
-from atv.finetuning.teacher import Teacher
 from atv.finetuning.training_run import Outcome, finish, fit, prepare
 from atv.model.loading import load_model, model_folder
 from atv.model.lvlm import LVLM

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from atv.model.experts import ExpertWeight
+from atv.model.experts import ExpertWeight, leave_out
 from atv.model.lvlm import LVLM
 from atv.model.offload import is_offloaded
 from atv.model.removal import Removal, RemovedExperts
-from atv.model.rerouting import leave_out
 from atv.model.structures import MIXTURES, decoder_config, require_type
 from atv.model.targets import Target
 from atv.patterns.base import Pattern, lowest, share

@@ -1,22 +1,70 @@
-"""Logs an ablation with the loggers that were asked for."""
+"""Logs an ablation with the loggers that were asked for: W&B, or files that need no service."""
 
+import re
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers.logger import Logger
+from PIL import Image
+
 from atv.ablation.base import Ablation
 from atv.ablation.record import AblationRecord
 from atv.ablation.results import Results
 from atv.ablation.store import FinishedCell
-from atv.tracking.base import Tracker
+from atv.tracking import keys
+from atv.tracking.base import Entry, Tracker
 from atv.tracking.cells import CellEntries
-from atv.tracking.local import CSVTracker, TensorBoardTracker
 from atv.tracking.summary import summary_entry
 from atv.tracking.terminal_view import write_view
 from atv.tracking.wandb_runs import WandbTracker, check_environment, wandb_mode
 
 LoggerName = Literal["wandb", "csv", "tensorboard", "none"]
+
+
+class CSVTracker(Tracker):
+    """``csv/<run>/``: metrics.csv (curves by step = block, then one row with all else) and hparams.yaml."""
+
+    name = "csv"
+    package = "lightning"
+
+    def write(self, entry: Entry) -> None:
+        logger = CSVLogger(self.folder, name="", version=_run_folder(entry))
+        _log_numbers(logger, entry)
+        logger.save()
+
+
+class TensorBoardTracker(Tracker):
+    """``tensorboard/<run>/``: the same as scalars, hyperparameters, and pictures."""
+
+    name = "tensorboard"
+    package = "tensorboard"
+
+    def write(self, entry: Entry) -> None:
+        logger = TensorBoardLogger(self.folder, name="", version=_run_folder(entry), default_hp_metric=False)
+        _log_numbers(logger, entry)
+        for name, file in entry.images.items():
+            logger.experiment.add_image(name, np.asarray(Image.open(file).convert("RGB")), dataformats="HWC")
+        logger.finalize("success")
+
+
+def _log_numbers(logger: Logger, entry: Entry) -> None:
+    logger.log_hyperparams(entry.config)
+    for row in entry.curves:
+        block = row[keys.BLOCK]
+        logger.log_metrics({key: value for key, value in row.items() if key != keys.BLOCK}, step=int(block))
+    if last := entry.points | entry.summary:
+        logger.log_metrics(last, step=len(entry.curves))
+
+
+def _run_folder(entry: Entry) -> str:
+    """Readable, and unique by the id."""
+    return f"{re.sub(r'[^A-Za-z0-9.]+', '-', entry.name).strip('-')[:80]}-{entry.id[:8]}"
+
+
 _TRACKERS: dict[str, type[Tracker]] = {"wandb": WandbTracker, "csv": CSVTracker, "tensorboard": TensorBoardTracker}
 
 

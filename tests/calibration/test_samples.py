@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from atv.calibration.fallback import FEWEST_TOKENS, experts_seen, with_fallback
+from atv.calibration.pool import FEWEST_TOKENS, experts_seen, with_fallback
 from atv.calibration.recording import Recording
 from atv.calibration.samples import ExpertInputs, samples
 from atv.calibration.sums import SampleSums

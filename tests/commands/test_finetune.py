@@ -13,7 +13,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 import atv
 from atv.bundled import BUNDLED_MODEL
 from atv.bundled.data import calibration_pool
-from atv.finetuning.module import SparseFinetuning
+from atv.finetuning.training_run import SparseFinetuning
 
 SHORT = ["--samples", 8, "--validation", 4, "--epochs", 2, "--batch_size", 4, "--trainer.enable_progress_bar", "false"]
 

@@ -15,9 +15,8 @@ from PIL import Image
 
 import atv
 from atv.comparison import outcome
-from atv.comparison.answers_figure import answers_figure
 from atv.comparison.known_questions import KnownQuestions
-from atv.comparison.shown_flips import chosen_flips
+from atv.comparison.shown_flips import answers_figure, chosen_flips
 from atv.evaluation.question_sets import Suite
 
 VOID = {"meta", "img", "link", "br"}

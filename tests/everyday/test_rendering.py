@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from atv.everyday.rendering import __main__ as recipe
-from atv.everyday.rendering import table
 from atv.everyday.rendering.families import PACKAGES, Package, Pictures, Vectors, plain
 from atv.everyday.things import FILE, SIZE, TABLE, THINGS, corner
 
@@ -131,15 +130,15 @@ def test_the_table_is_looked_up_in_emojibase(tmp_path, monkeypatch):
     }
     emoji = {"label": "cat", "hexcode": "1F408-FE0F", "group": 3, "subgroup": 5}
     files = {"en/data.json": json.dumps([emoji]).encode(), "en/messages.json": json.dumps(words).encode()}
-    monkeypatch.setattr(table, "EMOJIBASE", packed(tmp_path, "emojibase-data", files))
+    monkeypatch.setattr(recipe, "EMOJIBASE", packed(tmp_path, "emojibase-data", files))
     cat = next(thing for thing in THINGS if thing.name == "cat")
-    assert table.looked_up([replace(cat, hexcode="", group="", subgroup="")], tmp_path) == [cat]
+    assert recipe.looked_up([replace(cat, hexcode="", group="", subgroup="")], tmp_path) == [cat]
     with pytest.raises(ValueError, match=r"things\.csv: emoji: .* knows no 'catt'"):
-        table.looked_up([replace(cat, emoji="catt")], tmp_path)
+        recipe.looked_up([replace(cat, emoji="catt")], tmp_path)
 
 
 def test_the_table_is_written_as_it_was_read(tmp_path):
-    table.write_table(THINGS, tmp_path / "things.csv")
+    recipe.write_table(THINGS, tmp_path / "things.csv")
     assert (tmp_path / "things.csv").read_bytes() == TABLE.read_bytes()
 
 

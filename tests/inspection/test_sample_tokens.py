@@ -6,7 +6,7 @@ from helpers.tiny import singles
 
 import atv
 from atv.inspection import linear_of_blocks
-from atv.inspection.sample_tokens import ChannelNorms, SampleTokens
+from atv.inspection.sample_run import ChannelNorms, SampleTokens
 from atv.model.lvlm import LVLM
 from atv.runtime.trainer import quiet_trainer
 from atv.selection import AMIA, AllTokens, BalancedPools, DriftTopK, TextFraction, TokenSelection

@@ -9,7 +9,7 @@ from helpers.moe import TEXTS, ernie, ernie_batch, layers, moe_llava
 from helpers.tiny import IMAGE, make_batch, singles
 
 import atv
-from atv.calibration.fallback import FEWEST_TOKENS
+from atv.calibration.pool import FEWEST_TOKENS
 from atv.calibration.suspension import SuspendedForward, doors
 from atv.model.lvlm import LVLM
 from atv.model.offload import OffloadedBlocks, load_offloaded

@@ -11,8 +11,8 @@ from atv.ablation.planning import cheapest
 from atv.cli import parser
 from atv.reporting.collection import Collection
 from atv.reporting.numbers import duration, ours, strip
+from atv.reporting.pages import differing, setup, shared
 from atv.reporting.section import Section, run_again
-from atv.reporting.setup import differing, setup, shared
 from atv.statistics.estimates import Estimate, Spread
 
 

@@ -13,7 +13,7 @@ from transformers import LlamaForCausalLM
 
 from atv.everyday.assembly import __main__ as command
 from atv.everyday.assembly import download, made_folder
-from atv.everyday.assembly.halves import untrained
+from atv.everyday.assembly.__main__ import untrained
 from atv.everyday.assembly.made_folder import check_folder
 from atv.everyday.assembly.trained_updates import Factors, Updates, base_digests, merge, write_updates
 from atv.model import loading
@@ -25,8 +25,8 @@ LINEAR = "model.language_model.layers.0.self_attn.q_proj"
 
 @pytest.fixture(autouse=True)
 def two_blocks(monkeypatch):
-    monkeypatch.setattr("atv.everyday.assembly.halves.BLOCKS", 2)
-    monkeypatch.setattr("atv.everyday.assembly.halves.SIDE", 20)
+    monkeypatch.setattr("atv.everyday.assembly.__main__.BLOCKS", 2)
+    monkeypatch.setattr("atv.everyday.assembly.__main__.SIDE", 20)
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from atv.everyday.assembly import download
-from atv.everyday.assembly.halves import untrained
+from atv.everyday.assembly.__main__ import untrained
 from atv.everyday.assembly.trained_updates import base_digests
 
 WHEELS = download.cache_folder() / "wheels"
