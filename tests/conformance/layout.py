@@ -13,6 +13,8 @@ from torch.nn import functional as F
 
 PAD, BOS, EOS, START, END, IMAGE, VIDEO, ROW, IMAGE_WORD = range(9)
 FIRST_WORD, VOCABULARY = 16, 64
+# A picture between two words of its own.
+FRAMED = dict(before=(START,), after=(END,))
 SIDE = 12
 
 

@@ -10,10 +10,13 @@ MROPE = dict(rope_parameters=dict(rope_type="default", rope_theta=10_000.0, mrop
 
 
 class Tiny:
-    """A model type: how its processor lays out pictures, the arguments of its config class, and what to note."""
+    """A model type: how its processor lays out pictures, the configs of decoder and tower, other arguments of its own
+    config class, and what to note."""
 
-    def __init__(self, layout: Pictures, note: str = "", **config: Any) -> None:
-        self.layout, self.note, self.config = layout, note, config
+    def __init__(self, layout: Pictures, text: Any = None, vision: Any = None, note: str = "", **config: Any) -> None:
+        self.layout, self.note = layout, note
+        parts = {"text_config": text, "vision_config": vision}
+        self.config = {name: part for name, part in parts.items() if part is not None} | config
 
 
 def text(kind, **more):

@@ -6,6 +6,7 @@ import torch
 from conformance.layout import (
     END,
     FIRST_WORD,
+    FRAMED,
     IMAGE,
     IMAGE_WORD,
     ROW,
@@ -140,17 +141,17 @@ TYPES = {
     "blip-2": Tiny(Pictures(3), **BLIP, image_token_index=IMAGE),
     "instructblip": Tiny(Asked(3), **BLIP, image_token_index=IMAGE),
     "instructblipvideo": Tiny(AskedClips(3), **BLIP, video_token_index=VIDEO),
-    "kosmos-2": Tiny(Marked(3), text_config=KOSMOS, vision_config=vision("kosmos_2_vision_model"), latent_query_num=3),
-    "kosmos-2.5": Tiny(MarkedPatches(3), text_config=KOSMOS, vision_config=KOSMOS25_VISION, latent_query_num=3),
+    "kosmos-2": Tiny(Marked(3), KOSMOS, vision("kosmos_2_vision_model"), latent_query_num=3),
+    "kosmos-2.5": Tiny(MarkedPatches(3), KOSMOS, KOSMOS25_VISION, latent_query_num=3),
     "chameleon": Tiny(
-        Pictures(before=(START,), after=(END,)),
+        Pictures(**FRAMED),
         **CHAMELEON,
         vq_config=CODEBOOK | dict(num_embeddings=8, resolution=12),
         vocabulary_map={"<image>": IMAGE} | {f"IMGIMG{'ABCDEFGH'[n]}Z": code for n, code in enumerate(CODES)},
     ),
     "emu3": Tiny(
-        Codes(12, before=(START,), after=(END,)),
-        text_config=text("emu3_text_model"),
+        Codes(12, **FRAMED),
+        text("emu3_text_model"),
         vq_config=CODEBOOK
         | dict(
             codebook_size=8,
@@ -164,8 +165,8 @@ TYPES = {
     ),
     "mllama": Tiny(
         Tiles(),
-        text_config=text("mllama_text_model", num_hidden_layers=3, cross_attention_layers=[1]),
-        vision_config=MLLAMA_VISION,
+        text("mllama_text_model", num_hidden_layers=3, cross_attention_layers=[1]),
+        MLLAMA_VISION,
         image_token_index=IMAGE,
     ),
 }

@@ -62,35 +62,32 @@ ERNIE_IDS = GLM_IDS | dict(video_start_token_id=START, video_end_token_id=END)
 TYPES = {
     "qwen3_vl_moe": Tiny(
         Grid(frames_apart=True),
-        text_config=text("qwen3_vl_moe_text", **MROPE, **FOUR),
-        vision_config=tower("qwen3_vl_moe_vision", **DEEPSTACK),
+        text("qwen3_vl_moe_text", **MROPE, **FOUR),
+        tower("qwen3_vl_moe_vision", **DEEPSTACK),
         **QWEN_IDS,
     ),
     "qwen3_5_moe": Tiny(
         Grid(frames_apart=True),
-        text_config=QWEN35 | FOUR | dict(model_type="qwen3_5_moe_text", shared_expert_intermediate_size=24),
-        vision_config=tower("qwen3_5_moe_vision", num_position_embeddings=16),
+        QWEN35 | FOUR | dict(model_type="qwen3_5_moe_text", shared_expert_intermediate_size=24),
+        tower("qwen3_5_moe_vision", num_position_embeddings=16),
         **QWEN_IDS,
     ),
     "glm4v_moe": Tiny(
-        Grid(frames_apart=True, clip_token=IMAGE),
-        text_config=GLM,
-        vision_config=tower("glm4v_moe_vision", image_size=16),
-        **GLM_IDS,
+        Grid(frames_apart=True, clip_token=IMAGE), GLM, tower("glm4v_moe_vision", image_size=16), **GLM_IDS
     ),
-    "llama4": Tiny(Pictures(4, side=16), text_config=LLAMA4, vision_config=LLAMA4_VISION, image_token_index=IMAGE),
+    "llama4": Tiny(Pictures(4, side=16), LLAMA4, LLAMA4_VISION, image_token_index=IMAGE),
     "aria": Tiny(
         Pictures(4, side=8),
-        text_config=text("aria_text", moe_num_experts=4, moe_topk=2, moe_num_shared_experts=1),
-        vision_config=vision("idefics3_vision", image_size=8),
+        text("aria_text", moe_num_experts=4, moe_topk=2, moe_num_shared_experts=1),
+        vision("idefics3_vision", image_size=8),
         projector_patch_to_query_dict={4: 4},
         image_token_index=IMAGE,
     ),
     "ernie4_5_vl_moe": Tiny(
         TwoKinds(),
+        ERNIE,
+        dict(depth=2, hidden_size=16, intermediate_size=32, num_heads=2, patch_size=4),
         note="experts of one modality each",
-        text_config=ERNIE,
-        vision_config=dict(depth=2, hidden_size=16, intermediate_size=32, num_heads=2, patch_size=4),
         **ERNIE_IDS,
     ),
 }

@@ -102,91 +102,69 @@ SLIDING_THEN_FULL = dict(layer_types=["sliding_attention", "full_attention"], sl
 TYPES = {
     "qwen2_vl": Tiny(
         Grid(),
-        text_config=text("qwen2_vl_text", **MROPE),
-        vision_config=dict(depth=2, embed_dim=16, hidden_size=32, mlp_ratio=2, num_heads=2, patch_size=4),
+        text("qwen2_vl_text", **MROPE),
+        dict(depth=2, embed_dim=16, hidden_size=32, mlp_ratio=2, num_heads=2, patch_size=4),
         **QWEN_IDS,
     ),
-    "qwen2_5_vl": Tiny(
-        Timed(), text_config=text("qwen2_5_vl_text", **MROPE), vision_config=tower("qwen2_5_vl", **WINDOWS), **QWEN_IDS
-    ),
+    "qwen2_5_vl": Tiny(Timed(), text("qwen2_5_vl_text", **MROPE), tower("qwen2_5_vl", **WINDOWS), **QWEN_IDS),
     "qwen3_vl": Tiny(
-        Grid(frames_apart=True),
-        text_config=text("qwen3_vl_text", **MROPE),
-        vision_config=tower("qwen3_vl_vision", **DEEPSTACK),
-        **QWEN_IDS,
+        Grid(frames_apart=True), text("qwen3_vl_text", **MROPE), tower("qwen3_vl_vision", **DEEPSTACK), **QWEN_IDS
     ),
     "cosmos3_omni": Tiny(
-        Grid(frames_apart=True),
-        text_config=text("qwen3_vl_text", **MROPE),
-        vision_config=tower("qwen3_vl_vision", **DEEPSTACK),
-        **QWEN_IDS,
+        Grid(frames_apart=True), text("qwen3_vl_text", **MROPE), tower("qwen3_vl_vision", **DEEPSTACK), **QWEN_IDS
     ),
-    "qwen3_5": Tiny(
-        Grid(frames_apart=True),
-        text_config=QWEN35,
-        vision_config=tower("qwen3_5_vision", num_position_embeddings=16),
-        **QWEN_IDS,
-    ),
+    "qwen3_5": Tiny(Grid(frames_apart=True), QWEN35, tower("qwen3_5_vision", num_position_embeddings=16), **QWEN_IDS),
     "glm4v": Tiny(
         Grid(frames_apart=True, clip_token=IMAGE),
-        text_config=text("glm4v_text", **MROPE),
-        vision_config=tower("glm4v_vision", image_size=16),
+        text("glm4v_text", **MROPE),
+        tower("glm4v_vision", image_size=16),
         **GLM_IDS,
     ),
     "glm46v": Tiny(
         Grid(frames_apart=True, clip_token=IMAGE),
-        text_config=text("glm4v_text", **MROPE),
-        vision_config=tower("glm4v_vision", image_size=16),
+        text("glm4v_text", **MROPE),
+        tower("glm4v_vision", image_size=16),
         **GLM_IDS,
     ),
     "glm_ocr": Tiny(
         Grid(frames_apart=True, clip_token=IMAGE),
-        text_config=text("glm_ocr_text", **MROPE),
-        vision_config=tower("glm_ocr_vision", image_size=16),
+        text("glm_ocr_text", **MROPE),
+        tower("glm_ocr_vision", image_size=16),
         **GLM_IDS,
     ),
     "exaone4_5": Tiny(
         Grid(token_types=None),
-        text_config=text("exaone4", layer_types=["full_attention"] * 2),
-        vision_config=tower("exaone4_5_vision", num_key_value_heads=1, **WINDOWS),
+        text("exaone4", layer_types=["full_attention"] * 2),
+        tower("exaone4_5_vision", num_key_value_heads=1, **WINDOWS),
         **PAIR,
     ),
     "hyperclovax_vision_v2": Tiny(
-        Grid(token_types=None),
-        text_config=text("hyperclovax"),
-        vision_config=tower("qwen2_5_vl_vision", **WINDOWS),
-        **PAIR,
+        Grid(token_types=None), text("hyperclovax"), tower("qwen2_5_vl_vision", **WINDOWS), **PAIR
     ),
     "paddleocr_vl": Tiny(
-        Squares(temporal=1),
-        text_config=text("paddleocr_vl_text", **MROPE),
-        vision_config=vision("paddleocr_vl_vision"),
-        **QWEN_IDS,
+        Squares(temporal=1), text("paddleocr_vl_text", **MROPE), vision("paddleocr_vl_vision"), **QWEN_IDS
     ),
     "video_llama_3": Tiny(
-        Merged(token_types=None, before=(), after=(), temporal=1),
-        text_config=text("qwen2"),
-        vision_config=vision("video_llama_3_vision"),
-        **PAIR,
+        Merged(token_types=None, before=(), after=(), temporal=1), text("qwen2"), vision("video_llama_3_vision"), **PAIR
     ),
     "cosmos3_edge": Tiny(
         Grid(frames_apart=True, temporal=1),
-        text_config=text("cosmos3_edge_text", **MROPE),
-        vision_config=vision("cosmos3_edge_vision", num_patches=16),
+        text("cosmos3_edge_text", **MROPE),
+        vision("cosmos3_edge_vision", num_patches=16),
         projector_hidden_size=32,
         **QWEN_IDS,
     ),
     "lfm3_vl": Tiny(
         Grid(token_types=None, frames_apart=True),
-        text_config=text("lfm3", **CONV_THEN_ATTENTION),
-        vision_config=vision("lfm3_vl_vision", num_key_value_heads=1, **CONV_THEN_ATTENTION),
+        text("lfm3", **CONV_THEN_ATTENTION),
+        vision("lfm3_vl_vision", num_key_value_heads=1, **CONV_THEN_ATTENTION),
         projector_hidden_size=32,
         **QWEN_IDS,
     ),
     "muse_glimmer": Tiny(
         Grid(token_types=None),
-        text_config=text("muse_glimmer_text", **SLIDING_THEN_FULL),
-        vision_config=MUSE_VISION,
+        text("muse_glimmer_text", **SLIDING_THEN_FULL),
+        MUSE_VISION,
         out_hidden_size=64,
         projector_hidden_size=32,
         **PAIR,

@@ -1,7 +1,7 @@
 """Types whose pictures are all of one size."""
 
 import torch
-from conformance.layout import END, IMAGE, IMAGE_WORD, START, VIDEO, Pictures, Visual, noise
+from conformance.layout import END, FRAMED, IMAGE, IMAGE_WORD, START, VIDEO, Pictures, Visual, noise
 from conformance.sizes import CLIP, SIGLIP, Tiny, text, vision
 
 LLAMA, QWEN2 = text("llama"), text("qwen2")
@@ -84,99 +84,71 @@ class VideoLlava(Pictures):
 
 
 TYPES = {
-    "llava": Tiny(Pictures(), text_config=LLAMA, vision_config=CLIP, image_token_index=IMAGE),
-    "vipllava": Tiny(
-        Pictures(), text_config=LLAMA, vision_config=CLIP, image_token_index=IMAGE, vision_feature_layers=[-2, -1]
-    ),
-    "video_llava": Tiny(
-        VideoLlava(), text_config=LLAMA, vision_config=CLIP, image_token_index=IMAGE, video_token_index=VIDEO
-    ),
-    "aya_vision": Tiny(
-        Pictures(4, side=16), text_config=text("cohere2"), vision_config=SIGLIP_16, image_token_index=IMAGE
-    ),
+    "llava": Tiny(Pictures(), LLAMA, CLIP, image_token_index=IMAGE),
+    "vipllava": Tiny(Pictures(), LLAMA, CLIP, image_token_index=IMAGE, vision_feature_layers=[-2, -1]),
+    "video_llava": Tiny(VideoLlava(), LLAMA, CLIP, image_token_index=IMAGE, video_token_index=VIDEO),
+    "aya_vision": Tiny(Pictures(4, side=16), text("cohere2"), SIGLIP_16, image_token_index=IMAGE),
     "cohere2_vision": Tiny(
-        Pictures(4, side=16),
-        text_config=text("cohere2"),
-        vision_config=SIGLIP_16,
-        image_token_id=IMAGE,
-        alignment_intermediate_size=32,
+        Pictures(4, side=16), text("cohere2"), SIGLIP_16, image_token_id=IMAGE, alignment_intermediate_size=32
     ),
     "internvl": Tiny(
-        Pictures(4, side=16, before=(START,), after=(END,)),
-        text_config=QWEN2,
-        vision_config=vision("internvl_vision", **INTERNVIT),
+        Pictures(4, side=16, **FRAMED),
+        QWEN2,
+        vision("internvl_vision", **INTERNVIT),
         image_token_id=IMAGE,
         image_seq_length=4,
     ),
     "qianfan_ocr": Tiny(
-        Pictures(4, side=16, before=(START,), after=(END,)),
-        text_config=text("qwen3"),
-        vision_config=vision("qianfan_ocr_vision", **INTERNVIT),
+        Pictures(4, side=16, **FRAMED),
+        text("qwen3"),
+        vision("qianfan_ocr_vision", **INTERNVIT),
         image_token_id=IMAGE,
         image_seq_length=4,
     ),
     "gemma3": Tiny(
-        Pictures(4, side=16, token_types="token_type_ids", before=(START,), after=(END,)),
-        text_config=GEMMA3,
-        vision_config=SIGLIP_16,
+        Pictures(4, side=16, token_types="token_type_ids", **FRAMED),
+        GEMMA3,
+        SIGLIP_16,
         mm_tokens_per_image=4,
         image_token_index=IMAGE,
         boi_token_index=START,
         eoi_token_index=END,
     ),
-    "paligemma": Tiny(
-        Prefixed(), text_config=text("gemma"), vision_config=SIGLIP, image_token_index=IMAGE, projection_dim=32
-    ),
-    "deepseek_vl": Tiny(Pictures(), text_config=LLAMA, vision_config=SIGLIP, image_token_id=IMAGE),
+    "paligemma": Tiny(Prefixed(), text("gemma"), SIGLIP, image_token_index=IMAGE, projection_dim=32),
+    "deepseek_vl": Tiny(Pictures(), LLAMA, SIGLIP, image_token_id=IMAGE),
     "deepseek_vl_hybrid": Tiny(
         HighAndLow(),
-        text_config=LLAMA,
-        vision_config=SIGLIP,
+        LLAMA,
+        SIGLIP,
         high_res_vision_config=HYBRID_SAM | dict(global_attn_indexes=[0, 1]),
         image_token_id=IMAGE,
     ),
-    "janus": Tiny(
-        Pictures(before=(START,), after=(END,)),
-        text_config=LLAMA,
-        vision_config=JANUS_VISION,
-        vq_config=JANUS_VQ,
-        image_token_id=IMAGE,
-    ),
-    "got_ocr2": Tiny(
-        Pictures(4, side=128, before=(START,), after=(END,)),
-        text_config=QWEN2,
-        vision_config=GOT_SAM,
-        image_token_index=IMAGE,
-        image_seq_length=4,
-    ),
+    "janus": Tiny(Pictures(**FRAMED), LLAMA, JANUS_VISION, vq_config=JANUS_VQ, image_token_id=IMAGE),
+    "got_ocr2": Tiny(Pictures(4, side=128, **FRAMED), QWEN2, GOT_SAM, image_token_index=IMAGE, image_seq_length=4),
     "pp_chart2table": Tiny(
-        Pictures(4, side=128, before=(START,), after=(END,)),
-        text_config=QWEN2,
-        vision_config=GOT_SAM,
-        image_token_index=IMAGE,
-        image_seq_length=4,
+        Pictures(4, side=128, **FRAMED), QWEN2, GOT_SAM, image_token_index=IMAGE, image_seq_length=4
     ),
     "ovis2": Tiny(
         Pictures(before=(IMAGE_WORD,), after=(IMAGE_WORD + 1, IMAGE_WORD + 4)),
-        text_config=QWEN2,
-        vision_config=vision("ovis2_vision", vocab_size=20, num_visual_indicator_tokens=5),
+        QWEN2,
+        vision("ovis2_vision", vocab_size=20, num_visual_indicator_tokens=5),
         image_token_id=IMAGE,
         visual_indicator_token_ids=[IMAGE_WORD + n for n in range(5)],
         hidden_size=32,
     ),
     "perception_lm": Tiny(
         Tiled(),
+        LLAMA,
+        CLIP | dict(model_args=dict(embed_dim=16)),
         note="tested with a CLIP tower in place of timm's",
-        text_config=LLAMA,
-        vision_config=CLIP | dict(model_args=dict(embed_dim=16)),
         image_token_id=IMAGE,
         video_token_id=VIDEO,
     ),
     "fast_vlm": Tiny(
         Pictures(4, side=16),
+        QWEN2,
+        RESNET,
         note="tested with a ResNet tower in place of timm's",
-        text_config=QWEN2,
-        vision_config=RESNET,
         image_token_index=IMAGE,
         image_seq_length=4,
     ),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from conformance.layout import BOS, END, IMAGE, ROW, START, VIDEO, Pictures, Visual, noise
+from conformance.layout import BOS, END, FRAMED, IMAGE, ROW, START, VIDEO, Pictures, Visual, noise
 from conformance.sizes import CLIP, SIGLIP, Tiny, text, vision
 from torch.nn import functional as F
 
@@ -132,61 +132,54 @@ GEMMA4_VISION = vision(
 )
 
 TYPES = {
-    "llava_next": Tiny(
-        Anyres(), text_config=LLAMA, vision_config=CLIP, image_token_index=IMAGE, image_grid_pinpoints=TILINGS
-    ),
+    "llava_next": Tiny(Anyres(), LLAMA, CLIP, image_token_index=IMAGE, image_grid_pinpoints=TILINGS),
     "llava_next_video": Tiny(
-        AnyresClips(),
-        text_config=LLAMA,
-        vision_config=CLIP,
-        image_token_index=IMAGE,
-        video_token_index=VIDEO,
-        image_grid_pinpoints=TILINGS,
+        AnyresClips(), LLAMA, CLIP, image_token_index=IMAGE, video_token_index=VIDEO, image_grid_pinpoints=TILINGS
     ),
     "llava_onevision": Tiny(
         OneVision(clip_tokens=9),
-        text_config=QWEN2,
-        vision_config=SIGLIP,
+        QWEN2,
+        SIGLIP,
         image_token_index=IMAGE,
         video_token_index=VIDEO,
         image_grid_pinpoints=TILINGS,
     ),
     "idefics2": Tiny(
         Padded(2, before=(START,), after=(START,)),
-        text_config=text("mistral"),
-        vision_config=vision("idefics2_vision"),
+        text("mistral"),
+        vision("idefics2_vision"),
         perceiver_config=PERCEIVER,
         image_token_id=IMAGE,
     ),
     "idefics3": Tiny(
         Padded(4, side=16, before=(START,), after=(START,)),
-        text_config=LLAMA,
-        vision_config=vision("idefics3_vision", image_size=16),
+        LLAMA,
+        vision("idefics3_vision", image_size=16),
         image_token_id=IMAGE,
     ),
     "smolvlm": Tiny(
         Padded(4, side=16, before=(START,), after=(START,)),
-        text_config=LLAMA,
-        vision_config=vision("smolvlm_vision", image_size=16),
+        LLAMA,
+        vision("smolvlm_vision", image_size=16),
         image_token_id=IMAGE,
     ),
-    "mistral3": Tiny(Pixtral(), text_config=text("mistral"), vision_config=PIXTRAL, image_token_index=IMAGE),
-    "lighton_ocr": Tiny(Pixtral(breaks=False), text_config=text("qwen3"), vision_config=PIXTRAL, image_token_id=IMAGE),
+    "mistral3": Tiny(Pixtral(), text("mistral"), PIXTRAL, image_token_index=IMAGE),
+    "lighton_ocr": Tiny(Pixtral(breaks=False), text("qwen3"), PIXTRAL, image_token_id=IMAGE),
     "lfm2_vl": Tiny(
-        Naflex(before=(START,), after=(END,)),
-        text_config=text("lfm2", layer_types=["conv", "full_attention"], block_auto_adjust_ff_dim=False),
-        vision_config=vision("siglip2_vision_model", num_patches=16, vision_use_head=False),
+        Naflex(**FRAMED),
+        text("lfm2", layer_types=["conv", "full_attention"], block_auto_adjust_ff_dim=False),
+        vision("siglip2_vision_model", num_patches=16, vision_use_head=False),
         image_token_id=IMAGE,
         projector_hidden_size=32,
     ),
     "gemma4": Tiny(
-        Placed(before=(START,), after=(END,), token_types="mm_token_type_ids"),
-        text_config=GEMMA4,
-        vision_config=GEMMA4_VISION,
+        Placed(token_types="mm_token_type_ids", **FRAMED),
+        GEMMA4,
+        GEMMA4_VISION,
         image_token_id=IMAGE,
         video_token_id=VIDEO,
         boi_token_id=START,
         eoi_token_id=END,
     ),
-    "fuyu": Tiny(Raw(), text_config=text("persimmon"), patch_size=4, image_size=16, image_token_id=IMAGE),
+    "fuyu": Tiny(Raw(), text("persimmon"), patch_size=4, image_size=16, image_token_id=IMAGE),
 }
