@@ -1,6 +1,8 @@
 """One pruning run: allocation, calibration block by block, and the report of both."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +13,36 @@ from atv.calibration.attention_and_outputs import Recorder
 from atv.calibration.block_gradients import BackwardPass
 from atv.calibration.callbacks import ActivationNorms, Drift, Pruning, RegionalGradients
 from atv.calibration.dense_pass import allotted
-from atv.calibration.finished_blocks import FinishedBlocks, Install, begun
+from atv.calibration.finished_blocks import FinishedBlocks
 from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch, number
 from atv.calibration.pathway_plan import Plan
 from atv.calibration.pruning_job import PruningJob
 from atv.calibration.stopping import Preemption
 from atv.calibration.whole_set import whole_set
+from atv.criteria import Pruned
 from atv.model.checkpoint import load_whole
+from atv.model.targets import Target
 from atv.records.masks import PackedMasks
 from atv.records.provenance import provenance
-from atv.records.pruning_report import BOTH, AllocationReport, BaseModel, PathwayReport, PruningReport
-from atv.records.run_folder import RunFolder, plain
+from atv.records.pruning_report import BOTH, AllocationReport, BaseModel, BlockReport, PathwayReport, PruningReport
+from atv.records.run_folder import SHIFT, FinishedBlock, RunFolder, plain
 from atv.runtime.trainer import quiet_trainer, running
 from atv.selection import WholeSet
+
+Install = Callable[[str, Target, Mapping[str, Pruned]], None]
+
+
+@dataclass
+class _Outcome:
+    """What the finished blocks came to: masks by pathway, and a report each."""
+
+    masks: dict[str, PackedMasks]
+    reports: list[BlockReport] = field(default_factory=list)
+
+    def count(self, block: FinishedBlock) -> None:
+        self.reports.append(block.report)
+        for pathway, masks in block.masks.items():
+            self.masks[pathway].update(masks)
 
 
 def run(
@@ -45,34 +64,54 @@ def run(
     trainer = trainer or quiet_trainer()
     # Decoupled parameters multiply and offloaded ones leave as blocks finish: counted before either.
     parameters = sum(parameter.numel() for parameter in job.lvlm.model.parameters())
-    folder = begun(job, [batch.content for batch in numbered], run_dir, trainer.is_global_zero)
-    finished = FinishedBlocks(job, install, folder, trainer.is_global_zero)
+    folder = None if run_dir is None else RunFolder(Path(run_dir), job.identity([batch.content for batch in numbered]))
+    if folder is not None and trainer.is_global_zero:
+        folder.begin()
+    outcome = _Outcome({pathway: PackedMasks() for pathway in job.plans})
+    put = partial(_put, job, install)
+    finished = FinishedBlocks(job.lvlm, put, outcome.count, folder, trainer.is_global_zero)
     if folder is not None and folder.saved:
         return _saved(job, finished, folder)
     # Before any forward: a rule that cannot be served by these batches is refused here.
     whole = whole_set(job.lvlm, numbered, [plan.selection for plan in job.plans.values()])
     plans, allocation = _allotted(job, numbered, trainer, folder)
     held = _calibrate(job, plans, finished, numbered, trainer, whole)
+    if len(outcome.reports) != len(job.lvlm.blocks):
+        raise RuntimeError(f"calibration ended after {len(outcome.reports)} of {len(job.lvlm.blocks)} blocks")
     report = PruningReport(
-        masks=finished.masks.get(BOTH, PackedMasks()),
-        blocks=finished.reports,
+        masks=outcome.masks.get(BOTH, PackedMasks()),
+        blocks=outcome.reports,
         parameters=parameters,
         seed=job.seed,
         settings=job.settings(),
         allocation=allocation,
-        pathways={name: PathwayReport(masks) for name, masks in finished.masks.items() if name != BOTH},
+        pathways={name: PathwayReport(masks) for name, masks in outcome.masks.items() if name != BOTH},
         waiting_bytes_per_token=held,
         left_dense=job.lvlm.left_dense,
         calibration=job.calibration,
         base=_base(job),
         updates_weights=any(plan.updates_weights for plan in plans.values()),
         updates_biases=any(plan.updates_biases for plan in plans.values()),
-        smaller=_smaller(job, finished.masks),
+        smaller=_smaller(job, outcome.masks),
         **provenance(),
     )
     if folder is not None and trainer.is_global_zero:
         folder.write_outcome(report)
     return report
+
+
+def _put(job: PruningJob, install: Install, block: FinishedBlock) -> None:
+    """Puts what became of a block's targets on each pathway into the model."""
+    for name in next(iter(block.masks.values())):
+        made = {
+            pathway: Pruned(
+                masks[name],
+                block.weights.get(f"{pathway}/{name}"),
+                block.weights.get(f"{pathway}/{name}.{SHIFT}"),
+            )
+            for pathway, masks in block.masks.items()
+        }
+        install(name, job.targets[name], made)
 
 
 def _calibrate(
@@ -101,8 +140,6 @@ def _calibrate(
         loop.run(trainer, batches, job.targets, job.propagate)
     if not job.propagate:
         finished.reinstall(earlier)
-    if len(finished.reports) != len(job.lvlm.blocks):
-        raise RuntimeError(f"calibration ended after {len(finished.reports)} of {len(job.lvlm.blocks)} blocks")
     return loop.held_bytes / loop.held_tokens if loop.held_tokens else None
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from atv.calibration.attention_and_outputs import Recorder
 from atv.calibration.block_gradients import BackwardPass
 from atv.calibration.callbacks import BlockCallback, Drift
+from atv.calibration.finished_blocks import FinishedBlocks
 from atv.calibration.loop import BlockwiseCalibration, number
 from atv.calibration.pool import Pool
 from atv.calibration.samples import Sample
@@ -19,7 +21,7 @@ from atv.calibration.stopping import Preemption
 from atv.calibration.whole_set import whole_set
 from atv.criteria import PoolStatistics
 from atv.model.lvlm import LVLM
-from atv.model.offload import OffloadedBlocks, is_offloaded
+from atv.model.offload import is_offloaded
 from atv.model.on_device import on_device
 from atv.plugins import ContractError
 from atv.quantization.base import Quantizer
@@ -80,36 +82,21 @@ def quantize_blocks(
         ValueError: for activations that are not finite, or a method that needs scales where nothing can take them.
     """
     numbered = number(iter(batches))
-    offloaded = _offloaded(lvlm, folder)
-    if offloaded is None:
+    if not is_offloaded(lvlm.model):
         lvlm.model.to(trainer.strategy.root_device)  # type: ignore[arg-type]
     found: list[list[Feed]] = [[] for _ in lvlm.blocks]
     if plan.method.scales_channels:
         found = _takers(lvlm, plan, on_device(numbered[0].inputs or {}, trainer.strategy.root_device))
     outcome = Outcome(scaled={feed.feeder: list(feed.readers) for block in found for feed in block})
-
-    def finished(block: FinishedBlock) -> None:
-        index = block.report.block
-        if folder is not None and trainer.is_global_zero:
-            if offloaded is not None:
-                offloaded.write_block(index)
-            folder.write_block(block)
-        _count(block, outcome, offloaded is None)
-        if offloaded is not None:
-            offloaded.leave_device(index)
-
-    earlier = [] if folder is None else folder.read_blocks()
-    for block in earlier:
-        if offloaded is None:
-            _install(lvlm, block)
-        else:
-            offloaded.point_to_shard(block.report.block)
-        _count(block, outcome, offloaded is None)
+    count = partial(_count, outcome, not is_offloaded(lvlm.model))
+    finished = FinishedBlocks(lvlm, partial(_install, lvlm), count, folder, trainer.is_global_zero)
+    earlier = finished.restore()
+    finished.reinstall(earlier)
     whole = whole_set(lvlm, numbered, [plan.selection])
     drift = Drift(whole)
-    rounding = _Rounding(lvlm, plan, found, drift, finished)
+    rounding = _Rounding(lvlm, plan, found, drift, finished.add)
     recorder, backward = Recorder(lvlm, [plan.selection]), BackwardPass(sensitivity=plan.selection.needs_sensitivity)
-    loop = BlockwiseCalibration(lvlm, plan.seed, len(earlier), offloaded, recorder, whole, backward)
+    loop = BlockwiseCalibration(lvlm, plan.seed, len(earlier), finished.offloaded, recorder, whole, backward)
     with running(trainer, drift, rounding, Preemption(len(numbered), kept=folder is not None)):
         loop.run(trainer, numbered, plan.targets, propagate=True)
     return outcome
@@ -176,7 +163,6 @@ class _Rounding(BlockCallback):
         if pool.gram is not None:
             share = pool.share_lost(weight.masked_fill(~mask, 0).double(), rounded.double())
             told[f"{name}.{ERROR}"] = torch.tensor(share, dtype=torch.float64)
-        weight.copy_(rounded)
         return {f"{name}.{WHOLE}": made.whole, f"{name}.{SCALE}": made.scale, **told}
 
 
@@ -186,20 +172,12 @@ def rounded_weights(block: FinishedBlock) -> dict[str, Quantized]:
     return {name: Quantized(*(block.weights[f"{name}.{part}"].cpu() for part in (WHOLE, SCALE))) for name in names}
 
 
-def _count(block: FinishedBlock, outcome: Outcome, weights: bool) -> None:
+def _count(outcome: Outcome, weights: bool, block: FinishedBlock) -> None:
     if weights:
         outcome.weights |= rounded_weights(block)
     for key, error in block.weights.items():
         if key.endswith(f".{ERROR}"):
             outcome.errors[key.removesuffix(f".{ERROR}")] = float(error)
-
-
-def _offloaded(lvlm: LVLM, folder: RunFolder | None) -> OffloadedBlocks | None:
-    if not is_offloaded(lvlm.model):
-        return None
-    if folder is None:
-        raise ValueError("folder: an offloaded model needs one, its rounded blocks are written there")
-    return OffloadedBlocks(lvlm, folder.folder)
 
 
 def _takers(lvlm: LVLM, plan: Plan, inputs: Mapping[str, Any]) -> list[list[Feed]]:
@@ -214,7 +192,7 @@ def _takers(lvlm: LVLM, plan: Plan, inputs: Mapping[str, Any]) -> list[list[Feed
 
 
 def _install(lvlm: LVLM, block: FinishedBlock) -> None:
-    """Has a block that an earlier start rounded in the model again."""
+    """Has what a block was rounded to in the model."""
     for name, made in rounded_weights(block).items():
         lvlm.linears[name].weight.data.copy_(made.weight)
     for name, values in block.weights.items():
