@@ -3,8 +3,7 @@
 Nothing here parses a command line or prints, and no rule is implemented here.
 """
 
-from atv.api.comparing import compare
-from atv.api.evaluating import evaluate, questions
+from atv.api.evaluating import compare, evaluate, questions
 from atv.api.model_files import load, save
 from atv.api.pruning import Pathway, decouple, prune
 from atv.data.calibration_batches import calibration_batches

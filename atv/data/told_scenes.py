@@ -1,19 +1,25 @@
-"""Scenes of the two models' training, one thing said of each: what domains of calibration data are compared with."""
+"""Scenes that are drawn, not read: each model's calibration pool, and scenes with one thing said of each, with which domains
+of calibration data are compared."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from functools import cache
+from types import ModuleType
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
+from datasets import Dataset
 from numpy.random import Generator
 from PIL import Image
 
+from atv.bundled import data as bundled_world
 from atv.bundled import dialogues as bundled_dialogues
 from atv.bundled.drawing import draw as draw_bundled
 from atv.bundled.scenes import pick, shuffled
 from atv.bundled.scenes import sample_scene as sample_bundled
 from atv.bundled.tasks import TASKS as BUNDLED_TASKS
 from atv.data.base import Conversation, IndexedData
+from atv.everyday import data as everyday_world
 from atv.everyday import dialogues as everyday_dialogues
 from atv.everyday.drawing import draw as draw_everyday
 from atv.everyday.scenes import sample_scene as sample_everyday
@@ -113,3 +119,34 @@ class EverydayScenes(_ToldScenes):
 
     def _facts(self, rng: Generator) -> Turns:
         return [turn for _ in range(FACTS) for turn in everyday_dialogues.fact_turns(rng)]
+
+
+class _Drawn(IndexedData):
+    """A world's scenes; how many there are is known without drawing them."""
+
+    world: ClassVar[ModuleType]
+
+    def __len__(self) -> int:
+        return int(self.world.POOL_SIZE)
+
+    def read(self, index: int) -> Conversation:
+        row = _rows(self.world.calibration_pool)[index]
+        return Conversation(f"row {index}", row["conversation"], [row["image"]])
+
+
+class Bundled(_Drawn):
+    """The 2,048 scenes of the bundled model, each with a caption and a question."""
+
+    world: ClassVar[ModuleType] = bundled_world
+
+
+class Everyday(_Drawn):
+    """2,048 scenes of everyday things, each with a caption and two questions."""
+
+    world: ClassVar[ModuleType] = everyday_world
+
+
+@cache
+def _rows(draw: Callable[[], Dataset]) -> Dataset:
+    """All scenes of a pool: drawing them takes seconds, and a process that prunes again needs the same ones."""
+    return draw()

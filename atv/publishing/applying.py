@@ -12,8 +12,7 @@ from atv.model.loading import load_processor, model_folder
 from atv.model.lvlm import View, targets_by_parameter
 from atv.model.offload import read_as
 from atv.output.pruned_folder import write_pruned
-from atv.publishing.delta import patched
-from atv.publishing.packed_masks import DELTA, DELTA_FORMAT, PROCESSOR, kept_places
+from atv.publishing.packed_masks import DELTA, DELTA_FORMAT, PROCESSOR, kept_places, patched
 from atv.records.digests import whole_digest
 from atv.records.files import empty_folder
 from atv.records.masks import PackedMasks, masks_origin

@@ -1,21 +1,30 @@
-"""An ablation's cells, as runs to be logged."""
+"""An ablation's cells, and its summary, as runs to be logged."""
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from atv.ablation.base import Ablation
+from atv.ablation.levels import percent
+from atv.ablation.record import AblationRecord
 from atv.ablation.results import Results
 from atv.ablation.store import FinishedCell
 from atv.evaluation.scores import TaskScore, retention, task_scores
-from atv.records.digests import content_digest
+from atv.records.digests import content_digest, file_digest
 from atv.records.masks import PackedMasks
+from atv.records.provenance import provenance
 from atv.records.pruning_report import BlockReport
 from atv.statistics.estimates import Estimate
 from atv.tracking import keys
 from atv.tracking.base import Entry
+
+# Labels that may hold a sparsity; 2:4 is another setting.
+_SPARSITIES = ("sparsity", "setting")
 
 
 class CellEntries:
@@ -183,3 +192,58 @@ def _split(name: str) -> tuple[str, str]:
     """
     matched = re.fullmatch(r"(.*?\d+)\.(\D.*)", name)
     return (matched[1], matched[2]) if matched else ("", name)
+
+
+def summary_entry(
+    ablation: Ablation, results: Results, record: AblationRecord, folder: Path, origin: Mapping[str, Any]
+) -> Entry:
+    """An entry made of the record and the figure that ``write_results`` left in the ablation's folder."""
+    findings = [asdict(each) | {"verdict": each.verdict} for each in record.findings]
+    picture = folder / "figure.png"
+    verdicts = [finding["verdict"] for finding in findings]
+    run = {"name": ablation.name, "question": ablation.question, "paper": ablation.paper, "caption": ablation.caption}
+    model = results.finished[0].record.inputs["model"]
+    return Entry(
+        id=content_digest([ablation.name, "summary", model]),
+        name=f"{ablation.name}: summary",
+        group=ablation.name,
+        kind="summary",
+        config={"ablation": ablation.name, "about": run, "origin": dict(origin)} | provenance(),
+        summary={
+            "cells": len(results.finished),
+            "seeds": len({done.cell.seed for done in results.finished}),
+            "seconds/cells": sum(done.seconds for done in results.finished),
+            **{f"findings/{verdict}": verdicts.count(verdict) for verdict in dict.fromkeys(verdicts)},
+        },
+        lines=_lines(results),
+        tables={"table": record.table} | ({"findings": _flat(findings)} if findings else {}),
+        images={keys.figure(ablation.name): picture},
+        version=content_digest([record.table.to_csv(index=False), findings, file_digest(picture)]),
+    )
+
+
+def _lines(results: Results) -> dict[str, dict[float, float]]:
+    """Method -> sparsity -> average retention, where there are several sparsities; a method is all other labels."""
+    lines: dict[str, dict[float, float]] = {}
+    if not any(is_dense(done) and answered(done) for done in results.finished):
+        return lines
+    for labels in results.methods():
+        done = results.of(**labels)[0]
+        if done.report is None or not answered(done):
+            continue
+        sparsity = keys.pruned(done.report.plans)[keys.SPARSITY]
+        said = {label for label in _SPARSITIES if labels.get(label) in (sparsity, percent(sparsity))}
+        name = ", ".join(str(value) for label, value in labels.items() if label not in said)
+        lines.setdefault(name, {})[sparsity] = results.retention(**labels)["average"].value
+    return {name: dict(sorted(line.items())) for name, line in lines.items() if len(line) > 1}
+
+
+def _flat(findings: list[dict[str, Any]]) -> pd.DataFrame:
+    """The findings as a table: one row each, its interval in columns of its own."""
+    return pd.DataFrame(
+        [{**finding, "ours": finding["ours"]["value"], **_interval(finding["ours"])} for finding in findings]
+    )
+
+
+def _interval(ours: Mapping[str, float]) -> dict[str, float]:
+    return {"low": ours["low"], "high": ours["high"]}

@@ -19,8 +19,7 @@ from atv.model.lvlm import LVLM
 from atv.output import pruned_folder
 from atv.publishing import applying
 from atv.publishing.applying import install, require_origin
-from atv.publishing.delta import delta, patched
-from atv.publishing.packed_masks import DELTA_FORMAT, updates_of
+from atv.publishing.packed_masks import DELTA_FORMAT, delta, patched, updates_of
 from atv.records.digests import whole_digest
 from atv.records.masks import masks_origin
 from atv.verification.saved_model import SavedModel, opened

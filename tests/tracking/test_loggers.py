@@ -13,7 +13,7 @@ from tracking.conftest import SECRET
 from atv.records.masks import load_masks
 from atv.tracking import log
 from atv.tracking.base import Entry
-from atv.tracking.summary import _lines
+from atv.tracking.cells import _lines
 from atv.tracking.wandb_runs import WandbTracker, wandb_mode
 
 CELLS = {part: f"part {part}, seed 0" for part in ("none", "text", "visual", "both")}
