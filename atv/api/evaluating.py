@@ -15,7 +15,7 @@ from atv.comparison.other_engines import is_other, read_other
 from atv.comparison.outcome import write_comparison
 from atv.data.sources import load_evaluation
 from atv.evaluation.benchmarks.dense_answers import dense_answers
-from atv.evaluation.benchmarks.loaded import chosen_benchmarks, load_all, load_benchmark
+from atv.evaluation.benchmarks.loaded import chosen_benchmarks, load_benchmark
 from atv.evaluation.question_sets import Asking, Benchmarks, Questions, Suite
 from atv.plugins import at_least
 from atv.records.evaluation_report import EvaluationReport
@@ -54,7 +54,8 @@ def questions(
         if (data, dense) != (None, None):
             raise ValueError("data and dense are of benchmarks: name one with --benchmark")
         return Suite(load_evaluation(evaluation, split, groups), evaluation, split, groups)
-    loaded = load_all(chosen_benchmarks(benchmark), data, groups)
+    # Whatever is wrong with any of them is known before a model is loaded.
+    loaded = [load_benchmark(each, data, groups) for each in chosen_benchmarks(benchmark)]
     return Benchmarks(loaded, data, groups, None if dense is None else dense_answers(dense, loaded))
 
 

@@ -66,12 +66,9 @@ def read_other(path: Path, known: KnownQuestions) -> Answers:
             f"{str(path)!r}: lacks answers to {len(missing):,} of {len(wanted):,} questions, such as "
             f"{short(missing[0][1], 80)!r} of {missing[0][0]}"
         )
-    rows = scored((known.by_key[key] | _marks(by_key[key]), by_key[key].text) for key in wanted)
+    said = [by_key[key] for key in wanted]
+    rows = scored((known.by_key[one.key] | {"ended": one.ended, "fault": one.fault}, one.text) for one in said)
     return Answers(str(path), (str(path),), (table(rows, str(path)),))
-
-
-def _marks(said: Said) -> dict[str, Any]:
-    return {"ended": said.ended, "fault": said.fault}
 
 
 def _logs(folder: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""Data from files, folders, the hub or the package itself, by what they are called; and in words, as a report has them."""
+"""Data from files, folders, the hub or the package itself, by what they are called; and in a report's words."""
 
 import inspect
 import re

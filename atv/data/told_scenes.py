@@ -1,5 +1,4 @@
-"""Scenes that are drawn, not read: each model's calibration pool, and scenes with one thing said of each, with which domains
-of calibration data are compared."""
+"""Scenes that are drawn, not read: each model's calibration pool, and scenes with one thing said of each."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence

@@ -42,6 +42,7 @@ class BenchmarkResult:
     def row(self) -> dict[str, Any]:
         """Score, counts, answers that could not be read, questions that could not be asked, parts, categories, and what
         pins the benchmark."""
+        metric = resolve(self.loaded.benchmark.metric, GroupedScore, "metric")
         value, maximum = self.loaded.benchmark.total(self.score.score)
         counts = {"right": self.score.right, "of": self.score.groups, "questions": self.score.questions}
         by_category = {
@@ -50,7 +51,7 @@ class BenchmarkResult:
         }
         return (
             {"score": value, "maximum": maximum, **counts, "unread": int(self.answers["read"].isna().sum())}
-            | {"faulty": self._faulty(), "parts": self._metric.parts(self.answers), "categories": by_category}
+            | {"faulty": self._faulty(), "parts": metric.parts(self.answers), "categories": by_category}
             | self.loaded.provenance()
         )
 
@@ -59,10 +60,6 @@ class BenchmarkResult:
             return []
         faulty = self.answers[self.answers["fault"].notna()]
         return [{"question_id": row["question_id"], "reason": row["fault"]} for row in faulty.to_dict("records")]
-
-    @property
-    def _metric(self) -> GroupedScore:
-        return resolve(self.loaded.benchmark.metric, GroupedScore, "metric")
 
 
 def ask_benchmark(

@@ -1,7 +1,7 @@
 """What a model can be asked, with the data at hand: the bundled suite, or benchmarks. Each asks and scores."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -105,7 +105,7 @@ class Benchmarks:
         pixels = self._pixels(model, processor, how)
         names = [each.benchmark.name for each in self.loaded]
         digest = _checked(model, how, names)
-        alike = dict(zip(names, self._asked_with(model, processor, how), strict=True))
+        alike = {each.benchmark.name: asked_with(model, processor, _length(each, how)) for each in self.loaded}
         if self.dense is not None:
             check_asked_alike(self.dense, alike)
         results = {each.benchmark.name: self._result(each, model, processor, how) for each in self.loaded}
@@ -126,11 +126,6 @@ class Benchmarks:
             return pin_pixels(processor, model.config.model_type)
         cap_pixels(processor, how.min_pixels, how.max_pixels)
         return {"min_pixels": how.min_pixels, "max_pixels": how.max_pixels}
-
-    def _asked_with(self, model: PreTrainedModel, processor: ProcessorMixin, how: Asking) -> Iterator[dict[str, Any]]:
-        """What must be alike for two models' answers to be compared, a benchmark each."""
-        for each in self.loaded:
-            yield asked_with(model, processor, _length(each, how))
 
     def _result(
         self, each: LoadedBenchmark, model: PreTrainedModel, processor: ProcessorMixin, how: Asking

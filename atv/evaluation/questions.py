@@ -10,24 +10,12 @@ import torch
 from datasets import Dataset, Image
 from transformers import ProcessorMixin
 
+from atv.bundled.data import EVALUATION_FEATURES
 from atv.data.conversations import encode, read_row, require_columns
 from atv.evaluation.sharing import Pictures
 from atv.model.lvlm import LVLM
 
-EVALUATION_COLUMNS = (
-    "question_id",
-    "group",
-    "task",
-    "metric",
-    "category",
-    "image",
-    "question",
-    "options",
-    "answer",
-    "answers",
-)
-
-
+EVALUATION_COLUMNS = tuple(EVALUATION_FEATURES)
 # A question's field by which others about its picture are found; what a model is given is in ``seen``, which counts.
 PICTURE_ALONE = frozenset({"picture"})
 

@@ -80,7 +80,9 @@ def finetune(
     target = run_folder(output, "output")
     runner = training_trainer(target, checkpoint_every, logger, dict(trainer or {}))
     require_samples(data, samples, validation)
-    with _seeded(settings.seed):
+    # Every generator begins at the seed, and goes on afterwards where it was.
+    with isolate_rng():
+        L.seed_everything(settings.seed, verbose=False)
         lvlm = base.prepared(settings, str(runner.precision), gradient_checkpointing)
         dense = None if teacher is None else base.teacher(str(teacher))
         learned = Lessons.drawn(
@@ -197,14 +199,6 @@ def _done(settings: Settings, trainer: L.Trainer, outcome: Outcome, seconds: flo
     how = {"precision": str(trainer.precision), "ranks": trainer.world_size}
     how |= {"accumulated": trainer.accumulate_grad_batches, "steps": outcome.steps, "losses": outcome.validation}
     return asdict(settings) | how | {"seconds": seconds} | provenance()
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Every generator begins at the seed, and goes on afterwards where it was."""
-    with isolate_rng():
-        L.seed_everything(seed, verbose=False)
-        yield
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def train_kept(sites: Sequence[Site]) -> None:
     """Makes every kept entry trainable."""
     _attach(sites, lambda site: MaskedUpdate(site.kept))
     for site in sites:
-        _original(site).requires_grad_(True)
+        site.module.get_parameter(f"parametrizations.{site.parameter}.original").requires_grad_(True)
 
 
 def train_low_rank(sites: Sequence[Site], rank: int, alpha: float) -> None:
@@ -88,7 +88,3 @@ def _attach(sites: Sequence[Site], update: Callable[[Site], nn.Module]) -> None:
     for site in sites:
         # torch would check the forward once for its shape; ours keep it.
         parametrize.register_parametrization(site.module, site.parameter, update(site), unsafe=True)
-
-
-def _original(site: Site) -> nn.Parameter:
-    return site.module.get_parameter(f"parametrizations.{site.parameter}.original")

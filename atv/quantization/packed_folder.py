@@ -50,13 +50,12 @@ def packed(
 
 def packed_bytes(weights: Mapping[str, Tensor], grids: Mapping[str, Grid]) -> int:
     """What words, scales and shapes take of weights (out, in)."""
-    return sum(_bytes(weight, grids[name]) for name, weight in weights.items())
-
-
-def _bytes(weight: Tensor, grid: Grid) -> int:
-    out, width = weight.shape
-    words, scales, shape = 4 * -(-width * grid.bits // 32), weight.itemsize * (width // grid.width), 2 * 8
-    return int(out * (words + scales) + shape)
+    total = 0
+    for name, weight in weights.items():
+        (out, width), grid = weight.shape, grids[name]
+        words, scales, shape = 4 * -(-width * grid.bits // 32), weight.itemsize * (width // grid.width), 2 * 8
+        total += out * (words + scales) + shape
+    return total
 
 
 def quantization_config(grids: Mapping[str, Grid], by_row: bool) -> dict[str, Any]:

@@ -108,7 +108,8 @@ def quantize(
         run.begin()
     sizes = _sizes(lvlm, plan)
     outcome = quantize_blocks(lvlm, plan, batches, runner, run)
-    record = _record(str(folder), settings, batches, outcome, sizes)
+    parts = (str(folder), settings, batches.record, outcome.errors, sizes)
+    record = QuantizationRecord(*parts, scaled=outcome.scaled, provenance=provenance())
     if runner.is_global_zero:
         _write(run, lvlm, processor, plan, outcome, quantization_config(plan.grids, size == "row"), record, source)
         clear_blocks(target)
@@ -163,18 +164,6 @@ def _identity(lvlm: LVLM, plan: Plan, settings: Mapping[str, Any], batches: Cali
     digests = {"model": weights_digest((name, stored(model, name)) for name, _ in model.named_parameters())}
     digests |= {"masks": tensors_digest([PackedMasks(plan.masks).packed])}
     return {"command": "quantize", **settings, **digests, "calibration data": tensors_digest(batches)}
-
-
-def _record(
-    model: str,
-    settings: dict[str, Any],
-    batches: CalibrationBatches,
-    outcome: Outcome,
-    sizes: dict[str, int],
-) -> QuantizationRecord:
-    return QuantizationRecord(
-        model, settings, batches.record, outcome.errors, sizes, scaled=outcome.scaled, provenance=provenance()
-    )
 
 
 def _sizes(lvlm: LVLM, plan: Plan) -> dict[str, int]:

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaNextConfig, LlavaNextForConditionalGeneration
 
+from atv.model.on_device import on_device
 from atv.runtime.timing import Row
 from experiments.cost.floor import floor
 from experiments.cost.whole_models import ATV, FLOOR, TimedPruning
-from experiments.cost.workload import Batch, random_ids, to
+from experiments.cost.workload import Batch, random_ids
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def measure(config: LlavaNextConfig, samples: int, text: int, device: torch.devi
             model = LlavaNextForConditionalGeneration(config).eval()
     finally:
         torch.set_default_dtype(before)
-    batches = to(next_batches(config, samples, text), device, dtype)
+    batches = on_device(next_batches(config, samples, text), device, dtype)
     floor(model, batches[:2])
     first = floor(model, batches)
     gpu = device.type == "cuda"

@@ -11,8 +11,9 @@ from transformers import AutoModelForImageTextToText
 import atv
 from atv.model.lvlm import LVLM
 from atv.model.offload import OffloadedBlocks, load_offloaded
+from atv.model.on_device import on_device
 from atv.runtime.trainer import quiet_trainer
-from experiments.cost.workload import Shape, random_batches, to
+from experiments.cost.workload import Shape, random_batches
 
 
 def status(field: str) -> int:
@@ -25,7 +26,7 @@ def main(model: str, output: str, how: str, shape: str) -> None:
     """Prunes the model and prints its peak as JSON."""
     imported, started = status("VmRSS"), perf_counter()
     folder, cpu = Path(output), torch.device("cpu")
-    batches = to(random_batches(Shape(**json.loads(shape))), cpu, torch.bfloat16)
+    batches = on_device(random_batches(Shape(**json.loads(shape))), cpu, torch.bfloat16)
     if how == "disk":
         lvlm = load_offloaded(Path(model), "disk", cpu, folder / ".offload")
     else:

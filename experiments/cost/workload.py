@@ -89,15 +89,6 @@ def random_ids(visual: int, text: int, image: int, generator: torch.Generator) -
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
-def to(batches: list[Batch], device: torch.device, dtype: torch.dtype) -> list[Batch]:
-    """The batches on a device, their pixels in a dtype."""
-
-    def moved(tensor: Tensor) -> Tensor:
-        return tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype)
-
-    return [{name: moved(tensor) for name, tensor in batch.items()} for batch in batches]
-
-
 def _side(shape: Shape) -> int:
     side = isqrt(shape.visual)
     if side**2 != shape.visual:

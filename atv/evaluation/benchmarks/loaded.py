@@ -99,8 +99,3 @@ def chosen_benchmarks(named: Sequence[str] | str) -> list[Benchmark]:
     if names == [ALL]:
         return [kind() for kind in NINE]
     return [resolve(name, Benchmark, "benchmark") for name in dict.fromkeys(names)]
-
-
-def load_all(benchmarks: Sequence[Benchmark], data: Path | None, limit: int | None) -> list[LoadedBenchmark]:
-    """Benchmarks with their data, so that whatever is wrong with any is known before a model is loaded."""
-    return [load_benchmark(benchmark, data, limit) for benchmark in benchmarks]

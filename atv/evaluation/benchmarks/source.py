@@ -3,7 +3,6 @@
 import re
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
 
 import httpx
 from datasets import Dataset, Image, load_dataset
@@ -104,10 +103,6 @@ def _read(place: Path, split: str) -> Dataset | None:
 def with_pictures(rows: Dataset) -> Dataset:
     """The rows with their structs of bytes and path read as pictures, which files written elsewhere do not say."""
     for column, feature in rows.features.items():
-        if _is_picture_struct(feature):
+        if isinstance(feature, dict) and feature.keys() == {"bytes", "path"}:
             rows = rows.cast_column(column, Image())
     return rows
-
-
-def _is_picture_struct(feature: Any) -> bool:
-    return isinstance(feature, dict) and feature.keys() == {"bytes", "path"}

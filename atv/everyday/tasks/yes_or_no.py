@@ -22,13 +22,10 @@ class Presence(Task):
             return ()
         present = rng.random() < 0.5
         thing = pick(rng, scene.things).thing if present else absent_thing(scene, rng)
-        category = "present" if present else "alike" if _alike(scene, thing.kind) else "random"
+        kinds = {item.thing.kind for item in scene.things}
+        category = "present" if present else "alike" if thing.kind in kinds else "random"
         text = f"Is there {with_article(thing)} in the picture?".replace("Is there some", "Are there any")
         return (TaskQuestion(text, "yes" if present else "no", category=category),)
-
-
-def _alike(scene: Scene, kind: str) -> bool:
-    return any(item.thing.kind == kind for item in scene.things)
 
 
 class Paired(Task):
