@@ -10,8 +10,7 @@ from transformers import PreTrainedModel
 
 from atv.allocation import Allocation
 from atv.calibration.pathway_choice import Pathway
-from atv.calibration.pruning_job import PruningJob
-from atv.calibration.pruning_run import run
+from atv.calibration.pruning_run import PruningJob, run
 from atv.criteria import Criterion, Pruned
 from atv.model.lvlm import LVLM
 from atv.model.offload import is_offloaded

@@ -21,7 +21,7 @@ from atv.finetuning.settings import Settings
 from atv.finetuning.sites import Site, pruned_sites, still_zero
 from atv.finetuning.updates import merge, train_kept, train_low_rank
 from atv.model.lvlm import LVLM
-from atv.runtime.remaining import Remaining
+from atv.runtime.preemption import Remaining
 from atv.runtime.trainer import quiet
 
 

@@ -2,8 +2,7 @@
 
 from atv.inspection.sample_run import Inspection, inspect_sample, linear_of_blocks, modality_overlap
 from atv.inspection.subject import Shown, Subject, drawn_row
-from atv.inspection.whole import inspect_model
-from atv.inspection.written import Inspected
+from atv.inspection.written import Inspected, inspect_model
 
 __all__ = [
     "Inspected",

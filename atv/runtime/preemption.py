@@ -1,8 +1,10 @@
-"""What a scheduler's SIGTERM does to a command."""
+"""What a stop between batches does, and which batches are left of a run that was stopped."""
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import lightning as L
+from torch.utils.data import Sampler
 
 NOTHING = "nothing of it is kept, the same command begins anew"
 
@@ -28,3 +30,21 @@ class StopBetweenBatches(L.Callback):
     def on_predict_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         if trainer.received_sigterm:
             raise Preempted(f"stopped by SIGTERM; {self.kept}")
+
+
+class Remaining(Sampler[int]):
+    """This rank's batches from the first that was not trained on.
+
+    Args:
+        batches: of all ranks, a multiple of their number.
+        done: how many this rank has had, asked for when training starts.
+    """
+
+    def __init__(self, batches: int, rank: int, ranks: int, done: Callable[[], int]) -> None:
+        self.mine, self.done = range(rank, batches, ranks), done
+
+    def __len__(self) -> int:
+        return len(self.mine)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.mine[self.done() :])

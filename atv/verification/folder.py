@@ -11,10 +11,17 @@ from atv.patterns import recorded_pattern
 from atv.records.masks import PackedMasks
 from atv.records.pruning_report import REPORT, PruningReport, TargetReport
 from atv.verification.compact import sizes
-from atv.verification.mask_checks import check_names, check_pattern, check_removal, label
 from atv.verification.quantized_checks import QuantizedChecks
 from atv.verification.saved_model import SavedModel, WhatIsLeft, answer, opened
-from atv.verification.weight_checks import BaseCheck, ZerosCheck, check_tensors
+from atv.verification.weight_checks import (
+    BaseCheck,
+    ZerosCheck,
+    check_names,
+    check_pattern,
+    check_removal,
+    check_tensors,
+    label,
+)
 
 Watch = Callable[[Sequence[str]], Iterable[str]]
 # What stands for the report of a folder that was quantized and not pruned: no mask, no target.

@@ -6,7 +6,7 @@ import lightning as L
 import pytest
 
 import atv
-from atv.runtime.remaining import Remaining
+from atv.runtime.preemption import Remaining
 from atv.runtime.trainer import quiet, quiet_trainer, running
 from atv.tracking.log import chosen_loggers
 

@@ -20,7 +20,7 @@ from atv.bundled.training.optimization import Schedule
 from atv.bundled.training.vision import CellBatches, VisionStage
 from atv.bundled.vocabulary import build_processor, save_processor
 from atv.records.files import atomic, saved_atomically, writable
-from atv.runtime.remaining import Remaining
+from atv.runtime.preemption import Remaining
 
 
 def train(

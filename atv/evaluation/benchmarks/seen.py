@@ -1,12 +1,14 @@
-"""What a model is given of a question, by a digest: its text and its pictures, which ids do not tell."""
+"""Pictures in a benchmark's rows, none decoded: whether they are there, and by which digest a question is known."""
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, Image
+
+from atv.data.pictures import header, undecoded
 
 # Where the pictures are a data set of their own, a benchmark leaves each row's digest in this column.
 PICTURE_DIGEST = "picture_digest"
@@ -53,3 +55,33 @@ def _digest(text: str, row: Mapping[str, Any]) -> str:
     for name in sorted(row):
         state.update(name.encode() + picture_digest(row[name]))
     return state.hexdigest()
+
+
+def undecoded_pictures(rows: Dataset, columns: Sequence[str]) -> Dataset:
+    """The columns alone, pictures as bytes or paths."""
+    plain = rows.with_format(None).select_columns([column for column in columns if column in rows.column_names])
+    for column, feature in plain.features.items():
+        if isinstance(feature, Image):
+            plain = plain.cast_column(column, Image(decode=False))
+    return plain
+
+
+def faulty_pictures(
+    rows: Dataset, columns: Sequence[str], indices: Iterable[int], root: Path | None, needed: bool = True
+) -> Iterator[tuple[int, str]]:
+    """Rows whose pictures cannot be opened, or are missing where one is needed, and why.
+
+    Args:
+        columns: where pictures are; those that the rows lack do not count.
+        root: folder of relative paths.
+    """
+    plain = undecoded_pictures(rows, columns)
+    if not plain.column_names:
+        return
+    for index in indices:
+        try:
+            found = [header(picture) for cell in plain[index].values() for picture in undecoded(cell, root)]
+            if needed and not found:
+                yield index, f"it has no picture ({', '.join(plain.column_names)} is null)"
+        except ValueError as error:
+            yield index, str(error)

@@ -3,7 +3,7 @@
     python -m atv.everyday.training.rehearsal chat FOLDER OUTPUT.jsonl   # requests, as the untouched model answers them
     python -m atv.everyday.training.rehearsal prose MOBY SOTU OUTPUT     # two packages of prose as plain text
 
-None of it is about the everyday things or the questions of ``text_probes``, or from the texts of ``plain_english``.
+None of it is about the everyday things or the probes of ``plain_english``, or from its texts.
 """
 
 import itertools

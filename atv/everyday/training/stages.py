@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from atv.everyday.training.low_rank import load_updates, updates
 from atv.records.files import atomic
-from atv.runtime.remaining import Remaining
+from atv.runtime.preemption import Remaining
 
 # In the folder of a finished stage: all that it trained.
 LEARNED = "updates.safetensors"
