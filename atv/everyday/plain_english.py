@@ -1,7 +1,7 @@
 """How much English a model knows: perplexity on three texts that its training never saw, and probes.
 
 A probe is a question without a picture that the untouched language model answers well above chance: capitals,
-opposites, sayings, grammar, common sense; four ways to end a sentence, one of them right, chance 25%. The model's choice
+opposites, sayings, grammar, common sense; four ways to end a sentence, one of them right, chance 25%. Its choice
 is the ending that it finds likeliest (the sum of its tokens' log-probabilities, in float64).
 """
 
