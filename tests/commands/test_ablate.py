@@ -60,8 +60,7 @@ def test_a_finished_cell_is_not_run_again_and_a_missing_one_is(first_run, capsys
 
 def test_two_processes_share_the_cells(first_run, atv_command, tmp_path):
     results, (file, path, *options) = first_run
-    code, out, err = atv_command("ablate", file, path, *options[:-2], "--results", tmp_path, "--processes", 2)
-    assert code == 0, err
+    out = atv_command.done("ablate", file, path, *options[:-2], "--results", tmp_path, "--processes", 2)
     # What this process ran, and then the whole from disk; the other one ran each second cell.
     assert out.count("from disk") == 7 and out.count("questions") == 4 + 7
     assert (tmp_path / "shard-2.log").read_text().count("questions") == 3
@@ -84,8 +83,7 @@ def test_benchmarks_stand_in_for_the_suite(atv_command, data, tmp_path):
     (tmp_path / "pair.py").write_text(PAIR)
     asked = ["--benchmark", "POPE,MME", "--data", data, "--max_new_tokens", 2]
     options = ["--samples", 4, "--results", tmp_path / "results", "--logger", "none"]
-    code, _, err = atv_command("ablate", "--file", tmp_path / "pair.py", *asked, *options)
-    assert code == 0, err
+    atv_command.done("ablate", "--file", tmp_path / "pair.py", *asked, *options)
     table = pd.read_csv(tmp_path / "results" / "pair" / "table.csv")
     assert set(table["task"]) <= {"POPE", "MME", "average"} and "average" in set(table["task"])
     made = json.loads((tmp_path / "results" / "pair" / "run.json").read_text())
@@ -105,8 +103,7 @@ def test_benchmarks_stand_in_for_the_suite(atv_command, data, tmp_path):
 def test_what_cannot_be_decided_is_refused_before_anything_is_loaded(atv_command, tmp_path, options, message):
     (tmp_path / "pair.py").write_text(PAIR)
     given = ["--file", tmp_path / "pair.py", "--results", tmp_path / "results", "--logger", "none"]
-    code, _, err = atv_command("ablate", *given, *options)
-    assert code == 2 and message in err and not (tmp_path / "results").exists()
+    assert message in atv_command.refused("ablate", *given, *options) and not (tmp_path / "results").exists()
 
 
 PAIR = """
@@ -158,8 +155,7 @@ def test_shards_in_any_order_give_the_same_table(atv_command, tmp_path):
     options = ["--file", tmp_path / "pair.py", "--samples", 4, "--groups", 1, "--logger", "none", "--results"]
     assert atv_command("ablate", *options, tmp_path / "whole")[0] == 0
     for shard, said in (("2/2", "1 left to other shards"), ("1/2", "table and figure")):
-        code, out, _ = atv_command("ablate", *options, tmp_path / "shared", "--shard", shard)
-        assert code == 0 and said in out
+        assert said in atv_command.done("ablate", *options, tmp_path / "shared", "--shard", shard)
     tables = [pd.read_csv(tmp_path / folder / "pair" / "table.csv") for folder in ("whole", "shared")]
     pd.testing.assert_frame_equal(*tables)
 
@@ -186,11 +182,10 @@ def test_a_saved_data_set_and_model_folder_stand_in(atv_command, small_pool, tmp
     (tmp_path / "pair.py").write_text(PAIR)
     evaluation_set("dev", 1).save_to_disk(tmp_path / "questions")
     data = ["--calibration", small_pool, "--evaluation", tmp_path / "questions", "--model", BUNDLED_MODEL]
-    code, _, err = atv_command(
+    atv_command.done(
         *("ablate", "--file", tmp_path / "pair.py", "--samples", 4, "--results", tmp_path / "results"),
         *("--logger", "none", *data),
     )
-    assert code == 0, err
 
 
 def test_files_without_an_ablation_are_refused(atv_command, tmp_path):

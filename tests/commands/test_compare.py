@@ -23,8 +23,7 @@ def wide(monkeypatch):
 
 
 def test_models_are_told_beside_the_first(atv_command, folders):
-    code, out, err = atv_command("compare", folders / "dense", folders / "one", folders / "two")
-    assert code == 0, err
+    out = atv_command.done("compare", folders / "dense", folders / "one", folders / "two")
     line = next(line for line in out.splitlines() if str(folders / "one") in line)
     assert line.split()[-2:] == ["2/0", "84.6"] and line.split()[2].startswith("\N{MINUS SIGN}")
     assert any(line.split() == [str(folders / "one"), "0.0", "15.4"] for line in out.splitlines())
@@ -44,8 +43,7 @@ def test_seeds_stand_with_commas_between_them(atv_command, tmp_path):
         cell_folder(tmp_path / f"{method}{seed}", mostly(*range(wrong)), questions, {"method": method}, seed)
         for method, seed, wrong in (("A", 0, 1), ("A", 1, 3), ("B", 0, 0))
     ]
-    code, out, err = atv_command("compare", cells[2], f"{cells[0]},{cells[1]}")
-    assert code == 0, err
+    out = atv_command.done("compare", cells[2], f"{cells[0]},{cells[1]}")
     line = next(line for line in out.splitlines() if "method A" in line)
     assert line.split()[-2] == "2/0"
 
@@ -59,8 +57,7 @@ def test_an_ablations_results_are_compared_by_their_names(atv_command, tmp_path)
     described = dict.fromkeys(("name", "question", "paper", "about", "caption", "file", "git", "hardware"), "x")
     run = described | {"seeds": [0, 1], "versions": {}, "cells": cells}
     AblationRecord(run, [], pd.DataFrame({"x": [1]})).write(tmp_path / "some")
-    code, out, err = atv_command("compare", tmp_path / "some")
-    assert code == 0, err
+    out = atv_command.done("compare", tmp_path / "some")
     seen = {line.split(", sparsity")[0].strip() for line in out.splitlines() if ", sparsity 0.5" in line}
     assert seen == {"method dense", "method A, twice", "method B"}
     first, other = (tmp_path / "some" / f"method {name}, sparsity 0.5" for name in ("dense", "A, twice"))
@@ -73,8 +70,7 @@ def test_an_ablations_results_are_compared_by_their_names(atv_command, tmp_path)
 
 
 def test_pages_and_numbers_are_written(atv_command, folders, tmp_path):
-    code, out, err = atv_command("compare", folders / "dense", folders / "one", "--output", tmp_path, "--flips", 1)
-    assert code == 0, err
+    out = atv_command.done("compare", folders / "dense", folders / "one", "--output", tmp_path, "--flips", 1)
     assert f"flipped answers are in {tmp_path / 'comparison.html'}" in out
     assert (tmp_path / "comparison.html").read_text().count("<article>") == 1
     assert json.loads((tmp_path / "comparison.json").read_text())["models"][1]["name"] == str(folders / "one")
@@ -88,8 +84,7 @@ def test_bad_input_is_one_line(atv_command, folders, tmp_path):
         ([folders / "dense", folders / "one", "--data", tmp_path], "name one with --benchmark"),
         ([folders / "dense", folders / "one", "--flips", -1], "flips: expected 0 or more, got -1"),
     ):
-        code, _, err = atv_command("compare", *words)
-        assert code == 2 and message in err.splitlines()[-1], err
+        assert message in atv_command.refused("compare", *words).splitlines()[-1]
     (tmp_path / "theirs.jsonl").write_text("{}\n")
     code, _, err = atv_command("compare", folders / "dense", tmp_path / "theirs.jsonl")
     assert code == 2 and "theirs.jsonl, line 1: has nothing; expected question_id and prediction" in err
@@ -102,8 +97,7 @@ def test_what_was_really_pruned_and_asked(atv_command, small_pool, tmp_path):
     for model, name in (("bundled", "before"), (tmp_path / "sparse", "after")):
         asked = ["--model", model, "--evaluation", tmp_path / "questions", "--output", tmp_path / name]
         assert atv_command("evaluate", *asked)[0] == 0
-    code, _, err = atv_command("compare", tmp_path / "before", tmp_path / "after", "--output", tmp_path / "out")
-    assert code == 0, err
+    atv_command.done("compare", tmp_path / "before", tmp_path / "after", "--output", tmp_path / "out")
     told = json.loads((tmp_path / "out" / "comparison.json").read_text())
     average, scores = told["rows"][0], json.loads((tmp_path / "after" / "scores.json").read_text())
     assert average["second"] == pytest.approx(100 * sum(task["score"] for task in scores["tasks"].values()) / 9)

@@ -6,8 +6,7 @@ from helpers.benchmark_data import read_lines
 
 
 def test_scores_every_task_and_keeps_every_answer(atv_command, tmp_path):
-    code, out, err = atv_command("evaluate", "--groups", 2, "--split", "dev", "--output", tmp_path)
-    assert code == 0, err
+    out = atv_command.done("evaluate", "--groups", 2, "--split", "dev", "--output", tmp_path)
     assert "multistep" in out and "average" in out
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert len(scores["tasks"]) == 9 and scores["tasks"]["circular"] == {

@@ -24,8 +24,7 @@ def pool(tmp_path):
 
 def test_a_calibration_sample_without_any_option(atv_command, tmp_path):
     out = tmp_path / "out"
-    code, printed, err = atv_command("inspect", "--output", out, "--samples", 4)
-    assert code == 0, err
+    printed = atv_command.done("inspect", "--output", out, "--samples", 4)
     assert all(Image.open(out / name).size[0] > 500 for name in PICTURES)
     tokens = json.loads((out / "tokens.json").read_text())
     assert tokens["grid"] == {"rows": 9, "columns": 9, "first": 0} and len(tokens["positions"]) == 81
@@ -44,10 +43,7 @@ def test_a_picture_of_ones_own_joins_the_calibration_set(atv_command, tmp_path, 
     out = tmp_path / "out"
     options = ["--image", photo, "--question", "what colour is it ?", "--answer", "red"]
     options += ["--calibration", pool, "--samples", 2]
-    code, _, err = atv_command(
-        "inspect", "--output", out, *options, "--selection", "RandomVisual", "--selection.share", 0.5
-    )
-    assert code == 0, err
+    atv_command.done("inspect", "--output", out, *options, "--selection", "RandomVisual", "--selection.share", 0.5)
     tokens = json.loads((out / "tokens.json").read_text())
     assert [turn["text"] for turn in tokens["conversation"]] == ["what colour is it ?", "red"]
     assert all(len(block["selected"]) == round(0.5 * tokens["text_tokens"]) for block in tokens["blocks"])

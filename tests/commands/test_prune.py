@@ -27,8 +27,7 @@ def test_writes_a_folder_that_from_pretrained_loads(atv_command, tmp_path):
 
 def test_what_goes_whole_leaves_a_smaller_model_that_answers(atv_command, tmp_path):
     options = ["--pattern", "FFNChannels", "--pattern.multiple", 64, "--sparsity", 0.3, "--samples", 4]
-    code, _, err = atv_command("prune", "--output", tmp_path / "out", *options)
-    assert code == 0, err
+    atv_command.done("prune", "--output", tmp_path / "out", *options)
     model = AutoModelForImageTextToText.from_pretrained(tmp_path / "out")
     # 512 - 153 = 359 is nearer to 384 than to 320.
     assert model.config.text_config.intermediate_size == 384
@@ -46,8 +45,7 @@ def test_a_rule_from_a_file(atv_command, tmp_path):
         "        return tokens.text | (tokens.position % 3 == 0)\n"
     )
     options = ["--plugin", rule, "--selection", "EveryThird", "--samples", 4]
-    code, _, err = atv_command("prune", "--output", tmp_path / "out", *options)
-    assert code == 0, err
+    atv_command.done("prune", "--output", tmp_path / "out", *options)
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["settings"]["plans"]["both"]["selection"]["class"] == "EveryThird"
 
@@ -57,8 +55,7 @@ def test_a_yaml_file_is_a_whole_run(atv_command, tmp_path):
         f"output: {tmp_path / 'out'}\nsamples: 4\npattern: '2:4'\n"
         "selection:\n  class_path: DriftTopK\n  init_args:\n    alpha: 2.0\n"
     )
-    code, _, err = atv_command("prune", "--config", tmp_path / "run.yaml")
-    assert code == 0, err
+    atv_command.done("prune", "--config", tmp_path / "run.yaml")
     settings = json.loads((tmp_path / "out" / "report.json").read_text())["settings"]["plans"]["both"]
     assert settings["selection"]["alpha"] == 2.0 and settings["pattern"] == {"class": "NOfM", "n": 2, "m": 4}
 
@@ -70,8 +67,7 @@ def test_methods_calibrate_on_the_same_samples_of_a_raw_layout(atv_command, tmp_
         source = ["--calibration", "ShareGPT4V", "--calibration.annotations", annotations]
         source += ["--calibration.images", images, "--calibration.task", "sharegpt4v"]
         options = ["--selection", rule, "--samples", 6, "--max_length", 90]
-        code, _, err = atv_command("prune", "--output", tmp_path / rule, *source, *options)
-        assert code == 0, err
+        atv_command.done("prune", "--output", tmp_path / rule, *source, *options)
         record = json.loads((tmp_path / rule / "report.json").read_text())["calibration"]
         assert record["data"] == {
             "class": "ShareGPT4V", "annotations": str(annotations), "images": str(images), "task": "sharegpt4v"
@@ -177,8 +173,7 @@ def test_a_config_that_holds_no_options(atv_command, tmp_path, text, message):
 
 def test_a_config_in_another_encoding(atv_command, tmp_path):
     (tmp_path / "run.yaml").write_text("samples: 3\n", encoding="utf-16")
-    code, _, err = atv_command("prune", "--config", tmp_path / "run.yaml")
-    assert code == 2 and "run.yaml' is not UTF-8; save it as UTF-8" in err
+    assert "run.yaml' is not UTF-8; save it as UTF-8" in atv_command.refused("prune", "--config", tmp_path / "run.yaml")
 
 
 @pytest.mark.parametrize("plugin", ["5", "[3]", "{a: b}"])
@@ -195,8 +190,7 @@ def test_unknown_options_stop(atv_command, tmp_path):
 
 def test_a_full_output_folder_is_left_alone(atv_command, tmp_path):
     (tmp_path / "precious").write_text("")
-    code, _, err = atv_command("prune", "--output", tmp_path)
-    assert code == 2 and "is not empty" in err
+    assert "is not empty" in atv_command.refused("prune", "--output", tmp_path)
 
 
 def test_a_finished_run_is_not_run_again(atv_command, tmp_path):
@@ -204,8 +198,7 @@ def test_a_finished_run_is_not_run_again(atv_command, tmp_path):
     assert atv_command("prune", *options)[0] == 0
     written = (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns
     assert not (tmp_path / "out" / "blocks").exists()
-    code, out, _ = atv_command("prune", *options)
-    assert code == 0 and "this run was finished before" in out
+    assert "this run was finished before" in atv_command.done("prune", *options)
     assert (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns == written
     code, _, err = atv_command("prune", *options, "--sparsity", 0.6)
     assert code == 2 and "holds another run: plans.both.sparsity is 0.5 there and 0.6 here" in err
@@ -227,8 +220,7 @@ def test_no_room_left_says_what_to_change(atv_command, tmp_path, monkeypatch, er
         raise error
 
     monkeypatch.setattr("atv.records.run_folder.RunFolder.write_block", full)
-    code, _, err = atv_command("prune", "--output", tmp_path / "out", "--samples", 2)
-    assert code == 2 and message in err.splitlines()[-1]
+    assert message in atv_command.refused("prune", "--output", tmp_path / "out", "--samples", 2).splitlines()[-1]
     assert not (tmp_path / "out" / "config.json").exists()
 
 
