@@ -203,14 +203,14 @@ def test_the_loss_is_that_of_transformers_on_answers_alone(bundled):
         loss = model(**batch).loss
         logits = model(**{key: value for key, value in batch.items() if key != "labels"}).logits
     tokenizer, terms = processor.tokenizer, []
-    for row, _ in enumerate((SHORT, LONG)):
+    for row, dialogue in enumerate((SHORT, LONG)):
         words = tokenizer.convert_ids_to_tokens(batch["input_ids"][row])
         for place, word in enumerate(words):
             if word == "<assistant>":
                 for predicts in (place, place + 1):
                     target = batch["input_ids"][row, predicts + 1]
                     terms.append(F.cross_entropy(logits[row, predicts], target))
-        assert words.count("<assistant>") == len(turns) // 2
+        assert words.count("<assistant>") == len(dialogue) // 2
     torch.testing.assert_close(loss, torch.stack(terms).mean())
 
 
