@@ -265,22 +265,6 @@ def test_contradictions_are_refused_before_calibration(llava, arguments, message
         atv.prune(llava, never(), **arguments)
 
 
-@pytest.mark.parametrize(
-    ("build", "message"),
-    [
-        (lambda: atv.OWL(spread=-1), "spread: expected"),
-        (lambda: atv.OWL(threshold=float("nan")), "threshold: expected"),
-        (lambda: atv.DLP(spread=-1), "spread: expected"),
-        (lambda: atv.DAS(slack=2), "slack: expected"),
-        (lambda: atv.ECoFLaP(eps=0), "eps: expected"),
-        (lambda: atv.ByKind({"x": 1.0}), "kinds: expected a number in"),
-    ],
-)
-def test_bad_arguments(build, message):
-    with pytest.raises(ValueError, match=message):
-        build()
-
-
 NAMES = ["a", "b", "c", "d"]
 SIZES = st.lists(st.integers(1, 10_000), min_size=4, max_size=4).map(lambda sizes: dict(zip(NAMES, sizes, strict=True)))
 NUMBERS = st.lists(st.floats(0, 100), min_size=4, max_size=4).map(lambda ns: dict(zip(NAMES, ns, strict=True)))

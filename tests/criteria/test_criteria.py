@@ -30,8 +30,3 @@ def test_follows_the_formula(power):
 def test_the_scale_of_the_whole_weight_does_not_matter():
     weight, pool = torch.randn(4, 6, generator=torch.Generator().manual_seed(0)), atv.PoolStatistics(torch.ones(6))
     assert torch.allclose(atv.RIA().score(weight, pool), atv.RIA().score(8 * weight, pool))
-
-
-def test_a_negative_power_is_refused():
-    with pytest.raises(ValueError, match="power: expected 0 or more, got -1"):
-        atv.RIA(power=-1)

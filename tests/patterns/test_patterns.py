@@ -178,18 +178,6 @@ def test_what_is_left_is_the_nearest_multiple(count, sparsity, multiple, left):
     assert atv.FFNChannels(multiple).left(count, sparsity) == left
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: atv.FFNChannels(0), "multiple: expected 1 or more, got 0"),
-        (lambda: atv.AttentionHeads("rows"), "scored: expected 'structure' or 'reader', got 'rows'"),
-    ],
-)
-def test_arguments_out_of_range(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
-
-
 def test_fluctuation_is_the_variance_of_a_channel_times_the_squared_weight():
     inputs = torch.randn(200, 6, generator=torch.Generator().manual_seed(0)) * torch.arange(6) + 5
     mean = inputs.mean(0)

@@ -71,21 +71,6 @@ def test_drift_in_the_models_dtype_is_coarser():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"alpha": 1.0, "share": 0.5}, "either alpha or share"),
-        ({"alpha": -1.0}, "alpha: expected 0 or more"),
-        ({"share": float("inf")}, "share: expected"),
-        ({"rounding": "up"}, "rounding: expected 'round' or 'floor'"),
-        ({"drift_dtype": "float16"}, "drift_dtype: expected"),
-    ],
-)
-def test_bad_arguments(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        atv.DriftTopK(**arguments)
-
-
-@pytest.mark.parametrize(
     ("wide", "narrow"), [("AllTokens", atv.DriftTopK(alpha=1e9, cap=False)), ("TextOnly", atv.DriftTopK(alpha=0.0))]
 )
 def test_the_ends_of_the_budget_are_the_pools(llava, batches, wide, narrow):
