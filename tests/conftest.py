@@ -60,6 +60,14 @@ def batches():
     return [make_batch([5, 8], 1), make_batch([6], 2), make_batch([12, 4], 3, side="right")]
 
 
+@pytest.fixture(scope="module")
+def bundled():
+    """The bundled model and its processor."""
+    from atv.model.loading import load_model, model_folder
+
+    return load_model(model_folder("bundled"))
+
+
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
     """A folder with small copies of the nine benchmarks' data sets, only to be read."""

@@ -22,7 +22,7 @@ from atv.ablation.tables import chosen_tasks
 from atv.commands.before_parsing import WORDS
 from atv.runtime.trainer import quiet_trainer
 from atv.tracking.log import LoggerName, chosen_loggers, log_ablation
-from atv.tracking.terminal_view import command
+from atv.tracking.wandb_runs import command
 
 
 class CellsFailed(RuntimeError):

@@ -18,8 +18,7 @@ from atv.ablation.store import FinishedCell
 from atv.tracking import keys
 from atv.tracking.base import Entry, Tracker
 from atv.tracking.cells import CellEntries, summary_entry
-from atv.tracking.terminal_view import write_view
-from atv.tracking.wandb_runs import WandbTracker, check_environment, wandb_mode
+from atv.tracking.wandb_runs import WandbTracker, check_environment, wandb_mode, write_view
 
 LoggerName = Literal["wandb", "csv", "tensorboard", "none"]
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers.tiny import EvenColumns
 
 import atv
 
@@ -148,15 +149,6 @@ def test_counts_are_exact_whatever_the_blocks(pattern, sparsity):
         assert (~mask).sum() == 5 * round(100 * sparsity)
         if isinstance(pattern, atv.Unstructured):
             assert set((~mask).sum(1)) == {round(100 * sparsity)}
-
-
-class EvenColumns(atv.Pattern):
-    """A pattern of someone's own, which knows whole weights only."""
-
-    sparsity = 0.5
-
-    def mask(self, score, sparsity):
-        return torch.arange(score.shape[1]).expand_as(score) % 2 == 0
 
 
 def test_other_patterns_decide_from_the_dense_weights():

@@ -5,13 +5,11 @@ from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 from torch.nn import functional as F
 
-from atv.bundled import BUNDLED_MODEL
 from atv.bundled.vocabulary import build_processor
 from atv.data import Bundled, Conversation
 from atv.data.calibration_batches import calibration_batches
 from atv.data.conversations import messages
 from atv.data.labels import labelled
-from atv.model.loading import load_model
 
 IMAGE = 2
 PATCHES = 81
@@ -173,11 +171,6 @@ LATER = [
 def chats(*conversations):
     """Turns with the number of their pictures, as a batch."""
     return [messages(turns, count) for turns, count in conversations], [[PICTURE] * n for _, n in conversations if n]
-
-
-@pytest.fixture(scope="module")
-def bundled():
-    return load_model(BUNDLED_MODEL)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

@@ -9,7 +9,6 @@ import pytest
 from datasets import Dataset, Image
 from helpers.benchmark_data import read_lines
 
-from atv.bundled import BUNDLED_MODEL
 from atv.data.sources import load_evaluation
 from atv.evaluation.benchmark_run import TRIED, ask_benchmark
 from atv.evaluation.benchmarks.asked import asked
@@ -18,14 +17,8 @@ from atv.evaluation.generation import GreedyAnswers, predict
 from atv.evaluation.predictions import Predictions, read_answers, write_answers
 from atv.evaluation.question_sets import Suite
 from atv.evaluation.questions import QuestionBatch, question_batches
-from atv.model.loading import load_model, model_folder
 from atv.runtime.preemption import Preempted
 from atv.runtime.trainer import quiet_trainer
-
-
-@pytest.fixture(scope="module")
-def bundled():
-    return load_model(BUNDLED_MODEL)
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +126,8 @@ class Interrupting:
         return self._batch
 
 
-def test_sigterm_ends_the_questions_after_the_batch_in_hand_and_restores_the_handler():
-    model, processor = load_model(model_folder("bundled"))
+def test_sigterm_ends_the_questions_after_the_batch_in_hand_and_restores_the_handler(bundled):
+    model, processor = bundled
     batches = question_batches(processor, load_evaluation("bundled", "dev", 1), batch_size=1, groups=1)[:4]
     asked = [Interrupting(batch, send=number == 1) for number, batch in enumerate(batches)]
     before = signal.getsignal(signal.SIGTERM)

@@ -17,14 +17,9 @@ from atv.evaluation.benchmarks.loaded import LoadedBenchmark, load_benchmark
 from atv.evaluation.benchmarks.seen import picture_digest, seen
 from atv.evaluation.identity import answering, asking
 from atv.evaluation.question_sets import Benchmarks
-from atv.model.loading import load_model, load_processor
+from atv.model.loading import load_processor
 from atv.records.evaluation_report import EvaluationReport
 from atv.runtime.trainer import quiet_trainer
-
-
-@pytest.fixture(scope="module")
-def bundled():
-    return load_model(BUNDLED_MODEL)
 
 
 @pytest.fixture

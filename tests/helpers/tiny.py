@@ -1,9 +1,10 @@
-"""The random LLaVA of the tests, and batches for it."""
+"""The random LLaVA of the tests, batches for it, and a pattern of someone's own."""
 
 import pytest
 import torch
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
+from atv.patterns import Pattern
 from atv.selection import Tokens
 
 IMAGE = 7
@@ -94,3 +95,12 @@ def make_tokens(visual, seed=0, sample=0, block=0, hidden=6):
     n = len(visual)
     pair = torch.randint(-4, 5, (2, n, hidden), generator=generator).float() + 0.5
     return Tokens(torch.tensor(visual, dtype=torch.bool), torch.arange(n), pair[0], pair[1], sample, block, seed=0)
+
+
+class EvenColumns(Pattern):
+    """A pattern of someone's own, which knows whole weights only."""
+
+    sparsity = 0.5
+
+    def mask(self, score, sparsity):
+        return torch.arange(score.shape[1]).expand_as(score) % 2 == 0

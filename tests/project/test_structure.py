@@ -54,8 +54,8 @@ def test_a_room_says_what_belongs_there_and_what_does_not(room):
 
 
 def test_no_two_modules_share_a_name():
-    # A base class, a benchmark with its score (one rule a file is the form of plug-ins), a room that is a command.
-    shared = {"__init__", "__main__", "base", "mme"}
+    # A base class, and what `python -m` runs.
+    shared = {"__init__", "__main__", "base"}
     # The two models' worlds are built alike: who knows the scenes and tasks of one finds those of the other.
     for world in ("bundled", "everyday"):
         files = [file for file in MODULES if file.relative_to(ATV).parts[0] != world]

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 from helpers.moe import moe_llava
-from helpers.tiny import never_read
+from helpers.tiny import EvenColumns, never_read
 
 import atv
 from atv.cli import parser
@@ -138,15 +138,6 @@ def test_pathways_have_steps_of_their_own(llava, batches):
     report = atv.decouple(llava, batches, text=text, visual=visual)
     assert report.blocks[0].step_seconds["text"].keys() == {"criterion", "refine"}
     assert report.blocks[0].step_seconds["visual"].keys() == {"criterion", "reconstruct"}
-
-
-class EvenColumns(atv.Pattern):
-    """A pattern of someone's own."""
-
-    sparsity = 0.5
-
-    def mask(self, score, sparsity):
-        return torch.arange(score.shape[1]).expand_as(score) % 2 == 0
 
 
 class OneMore(atv.Refinement):

@@ -1,15 +1,35 @@
-"""Multiple choice: ScienceQA's, MMBench's circular and MMMU's."""
+"""Exact match, as GQA is scored, and multiple choice: ScienceQA's, MMBench's circular and MMMU's."""
 
+import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from atv.evaluation.metrics.base import GroupedScore
-from atv.evaluation.metrics.exact import plain
 
+_DELETE = str.maketrans("", "", string.punctuation)
 LETTERS = "ABCDEFGHIJ"
 _LONE = ("{}", "{}.", "{},", "{}:", "{})", "{}).", "({})", "({}).", ":{}", ":{},", ":{}.", ":{})", ":{}).")
+
+
+def plain(text: str) -> str:
+    """Lower-cased and without punctuation.
+
+    >>> plain(" Red.")
+    'red'
+    """
+    return text.lower().translate(_DELETE).strip()
+
+
+class ExactMatch(GroupedScore):
+    """Share of answers that are equal but for case and punctuation."""
+
+    def read(self, prediction: str, question: Mapping[str, Any]) -> str:
+        return plain(prediction)
+
+    def credit(self, prediction: str, question: Mapping[str, Any]) -> float:
+        return float(plain(prediction) == plain(question["answer"]))
 
 
 def letter(prediction: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Yes/no answers: POPE's accuracy, and MME's accuracy with pairs."""
+"""Yes/no answers: accuracy of POPE, accuracy with pairs, and points of MME."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,21 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from atv.evaluation.metrics.base import GroupedScore
+from atv.evaluation.metrics.base import GroupedScore, stable_hash
+
+PERCEPTION = (
+    "existence",
+    "count",
+    "position",
+    "color",
+    "posters",
+    "celebrity",
+    "scene",
+    "landmark",
+    "artwork",
+    "OCR",
+)
+COGNITION = ("commonsense_reasoning", "numerical_calculation", "text_translation", "code_reasoning")
 
 
 def strict_yes_no(prediction: str) -> str | None:
@@ -64,3 +78,20 @@ class PairedYesNo(GroupedScore):
 
     def value(self, credits: Tensor) -> Tensor:
         return (credits.mean() + credits.min()) / 2
+
+
+class MMEPoints(PairedYesNo):
+    """MME's score over its maximum; its parts are acc% + acc+% of each category seen, and their two sums.
+
+    >>> rows = pd.DataFrame({"credit": [1.0, 0.0], "group": "1.png", "category": "count"})
+    >>> MMEPoints().parts(rows)
+    {'count': 50.0, 'perception': 50.0, 'cognition': 0}
+    """
+
+    def parts(self, answers: pd.DataFrame) -> dict[str, float]:
+        values, strata = self.group_values(answers)
+        # A group's value is the mean of two shares, its points the sum of two percentages.
+        seen = {name: values[strata == stable_hash(name)] for name in PERCEPTION + COGNITION}
+        points = {name: 200 * float(of_category.mean()) for name, of_category in seen.items() if len(of_category)}
+        sums = {"perception": PERCEPTION, "cognition": COGNITION}
+        return points | {name: sum(points.get(each, 0) for each in members) for name, members in sums.items()}
