@@ -1,6 +1,5 @@
 """Decoupled pathways: one masked weight a modality, every token routed to its own; masks are made in calibration."""
 
-from atv.pathways.linear import DecoupledExperts, DecoupledLinear, decouple_target
-from atv.pathways.routing import route
+from atv.pathways.linear import DecoupledExperts, DecoupledLinear, decouple_target, route
 
 __all__ = ["DecoupledExperts", "DecoupledLinear", "decouple_target", "route"]

@@ -1,8 +1,9 @@
 import math
 import re
+from types import SimpleNamespace
 
 import pytest
-from everyday.letters import Letters, log_probability
+import torch
 from helpers.tiny import random_llava
 
 from atv.everyday import plain_english
@@ -10,6 +11,20 @@ from atv.everyday.facts import facts
 from atv.everyday.plain_english import Probe, Score, likelihoods, probes, scores
 from atv.everyday.things import THINGS
 from atv.everyday.training.rehearsal import SUBJECTS, paragraphs, prose, requests, whole_sentences
+
+
+class Letters:
+    def __call__(self, text, add_special_tokens=True, return_tensors=None, verbose=True):
+        ids = [10 + ord(letter) % 37 for letter in text]
+        return SimpleNamespace(input_ids=torch.tensor([ids]) if return_tensors else ids)
+
+
+def log_probability(model, before, token):
+    """Of one token after all those ``before``, from the formula."""
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([before])).logits[0, -1].double()
+    return float(logits[token] - logits.exp().sum().log())
+
 
 ASKED = (
     Probe("a", "up and", ("down", "dawn", "do", "downs")),

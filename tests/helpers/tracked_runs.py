@@ -1,10 +1,11 @@
 """W&B offline runs as the tests read them: what was written to disk, nothing of ours in between."""
 
 import json
+import struct
 import time
 from dataclasses import dataclass, field
 
-from helpers.wandb_file import records
+from wandb.proto import wandb_internal_pb2
 
 
 @dataclass
@@ -70,3 +71,24 @@ def read_all(ablation_folder):
 
 def _values(items):
     return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
+BLOCK = 32768
+
+
+def records(path):
+    """Every record of the file."""
+    data, place, parts = path.read_bytes(), 7, b""
+    while place + 7 <= len(data):
+        room = BLOCK - place % BLOCK
+        if room < 7:
+            place += room
+            continue
+        _, length, kind = struct.unpack("<IHB", data[place : place + 7])
+        parts += data[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(parts)
+            yield record
+            parts = b""

@@ -5,16 +5,8 @@ from atv.bundled.tasks.choices import Circular, Diagrams, MultiStep
 from atv.bundled.tasks.in_words import Knowledge, Reading, Relations, Unanswerable
 from atv.bundled.tasks.yes_or_no import Paired, Presence
 
-TASKS: tuple[Task, ...] = (
-    Knowledge(),
-    Unanswerable(),
-    Reading(),
-    Relations(),
-    Presence(),
-    Diagrams(),
-    Circular(),
-    Paired(),
-    MultiStep(),
+TASKS: tuple[Task, ...] = tuple(
+    task() for task in (Knowledge, Unanswerable, Reading, Relations, Presence, Diagrams, Circular, Paired, MultiStep)
 )
 
 __all__ = ["TASKS", "Task", "TaskQuestion"]

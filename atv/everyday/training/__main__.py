@@ -14,8 +14,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForCon
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from atv.everyday.training.language import DialogueBatches, LanguageStage, Rehearsal
-from atv.everyday.training.low_rank import add_updates, export, fold, learned, load_updates
-from atv.everyday.training.stages import LEARNED, fit
+from atv.everyday.training.stages import LEARNED, add_updates, export, fit, fold, learned, load_updates
 from atv.everyday.training.vision import PatchBatches, VisionStage
 
 TOWER, PROJECTOR, LANGUAGE = "model.vision_tower", "model.multi_modal_projector", "model.language_model"
