@@ -14,10 +14,9 @@ from atv.calibration.block_gradients import BackwardPass
 from atv.calibration.callbacks import ActivationNorms, Drift, Pruning, RegionalGradients
 from atv.calibration.dense_pass import allotted
 from atv.calibration.finished_blocks import FinishedBlocks
-from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch, number
+from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch, number, whole_set
 from atv.calibration.pathway_plan import Plan
 from atv.calibration.stopping import Preemption
-from atv.calibration.whole_set import whole_set
 from atv.criteria import Pruned
 from atv.model.checkpoint import load_whole
 from atv.model.lvlm import LVLM

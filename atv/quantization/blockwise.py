@@ -14,11 +14,10 @@ from atv.calibration.attention_and_outputs import Recorder
 from atv.calibration.block_gradients import BackwardPass
 from atv.calibration.callbacks import BlockCallback, Drift
 from atv.calibration.finished_blocks import FinishedBlocks
-from atv.calibration.loop import BlockwiseCalibration, number
+from atv.calibration.loop import BlockwiseCalibration, number, whole_set
 from atv.calibration.pool import Pool
 from atv.calibration.samples import Sample
 from atv.calibration.stopping import Preemption
-from atv.calibration.whole_set import whole_set
 from atv.criteria import PoolStatistics
 from atv.model.lvlm import LVLM
 from atv.model.offload import is_offloaded

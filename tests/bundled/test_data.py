@@ -3,11 +3,11 @@ import hashlib
 import numpy as np
 import pytest
 
+from atv.bundled.architecture import build_processor, words
 from atv.bundled.data import GROUPS_A_TASK, POOL_SIZE, calibration_pool, evaluation_set
 from atv.bundled.drawing import handwriting
 from atv.bundled.scenes import sample_scene
 from atv.bundled.tasks import TASKS
-from atv.bundled.vocabulary import build_processor, words
 
 # Renewed on purpose only: every figure in docs/ belongs to these very questions and pictures.
 CHECKSUMS = {"dev": "0510aa2da9606d8f", "test": "c4fed4824400eef4", "calibration": "212df0c0a33998a3"}

@@ -5,7 +5,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 from torch.nn import functional as F
 
-from atv.bundled.vocabulary import build_processor
+from atv.bundled.architecture import build_processor
 from atv.data import Bundled, Conversation
 from atv.data.calibration_batches import calibration_batches
 from atv.data.conversations import messages

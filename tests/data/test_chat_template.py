@@ -4,7 +4,7 @@ import pytest
 from helpers.layouts import ANSWER, QUESTION, Listed, jpg, turns
 from PIL import Image
 
-from atv.bundled.vocabulary import build_processor
+from atv.bundled.architecture import build_processor
 from atv.data import Conversation
 from atv.data.calibration_batches import calibration_batches
 from atv.data.chat_template import require_chat_template, written

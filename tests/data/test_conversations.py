@@ -2,8 +2,8 @@ import pytest
 from datasets import Dataset
 from tokenizers.processors import TemplateProcessing
 
+from atv.bundled.architecture import build_processor
 from atv.bundled.data import calibration_pool
-from atv.bundled.vocabulary import build_processor
 from atv.data.conversations import encode, messages
 from atv.evaluation.questions import question_batches
 

@@ -7,7 +7,7 @@ import pytest
 from datasets import Dataset
 from helpers.layouts import ANSWER, QUESTION, Listed, jpg, turns
 
-from atv.bundled.vocabulary import build_processor
+from atv.bundled.architecture import build_processor
 from atv.data import CaptionedImages, Conversation, HFDataset, ShareGPT4V
 from atv.data.calibration_batches import calibration_batches
 from atv.data.conversations import encode_chats, messages

@@ -5,7 +5,7 @@ import pytest
 from helpers.layouts import ANSWER, QUESTION, Listed, jpg, turns
 from lightning.pytorch.utilities import rank_zero_only
 
-from atv.bundled.vocabulary import build_processor
+from atv.bundled.architecture import build_processor
 from atv.data import Bundled, BundledScenes, Conversation, EverydayScenes, Mixture, PlainText, TextAlone
 from atv.data.calibration_batches import calibration_batches
 from atv.data.sources import load_calibration

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoProcessor, PaddleOCRVLProcessor, PreTrainedTokenizerFast
 from transformers.models.paddleocr_vl.image_processing_pil_paddleocr_vl import PaddleOCRVLImageProcessorPil
 
-from atv.bundled.vocabulary import build_processor
+from atv.bundled.architecture import build_processor
 from atv.data.pictures import decode, header, undecoded
 from atv.data.pixel_cap import cap_pixels
 

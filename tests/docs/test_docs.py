@@ -45,7 +45,7 @@ def test_every_plug_in_of_the_docs_prunes(llava, batches, paths, name):
 
 
 def test_the_data_source_of_the_docs_calibrates(tmp_path, paths):
-    from atv.bundled.vocabulary import build_processor
+    from atv.bundled.architecture import build_processor
     from atv.data import CalibrationData
     from atv.data.calibration_batches import calibration_batches
 

@@ -6,8 +6,7 @@ import torch
 from helpers.tiny import MIXED, make_batch, make_tokens
 
 import atv
-from atv.calibration.loop import number
-from atv.calibration.whole_set import whole_set
+from atv.calibration.loop import number, whole_set
 from atv.data.labels import IGNORED
 from atv.model.lvlm import LVLM
 

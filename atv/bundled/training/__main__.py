@@ -14,11 +14,10 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Dataset
 from transformers import GenerationConfig, LlavaForConditionalGeneration
 
-from atv.bundled.architecture import build_model
+from atv.bundled.architecture import build_model, build_processor, save_processor
 from atv.bundled.training.language import CHOOSING, LOOKING, POLISHING, DialogueBatches, LanguageStage
 from atv.bundled.training.optimization import Schedule
 from atv.bundled.training.vision import CellBatches, VisionStage
-from atv.bundled.vocabulary import build_processor, save_processor
 from atv.records.files import atomic, saved_atomically, writable
 from atv.runtime.preemption import Remaining
 

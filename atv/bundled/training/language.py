@@ -11,12 +11,12 @@ import torch
 from torch.utils.data import Dataset
 from transformers import LlavaForConditionalGeneration
 
+from atv.bundled.architecture import words
 from atv.bundled.dialogues import Turn, caption, choice_turns, drill_turns, exchange, fact_turns, visual_turns
 from atv.bundled.scenes import Scene, sample_scene
 from atv.bundled.training.optimization import Schedule, descend, optimizers, split_parameters
 from atv.bundled.training.packing import IGNORED, Encoded, PackedBatch, answer_loss, pack
 from atv.bundled.training.vision import PATCHES_A_SIDE, pixels
-from atv.bundled.vocabulary import words
 
 # How often each task is asked, in the order of TASKS: what is learned late comes more often.
 BROAD = (1.3, 1.6, 0.8, 2.0, 1.5, 1.0, 1.2, 1.5, 2.0)

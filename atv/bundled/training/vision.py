@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 from transformers import LlavaForConditionalGeneration
 
+from atv.bundled.architecture import NOTHING, PATCH, SMUDGE, words
 from atv.bundled.drawing import SIDE, draw
 from atv.bundled.scenes import COLORS, COLUMNS, DIGITS, ROWS, SHAPES, Scene, Split, sample_scene
 from atv.bundled.training.optimization import Schedule, descend, optimizers, split_parameters
-from atv.bundled.vocabulary import NOTHING, PATCH, SMUDGE, words
 
 CLASSES = {
     "kind": (*SHAPES, *DIGITS, SMUDGE, NOTHING),

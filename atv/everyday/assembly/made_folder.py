@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, ProcessorMixin
 
-from atv.bundled.vocabulary import save_processor
+from atv.bundled.architecture import save_processor
 from atv.everyday.assembly.download import cache_folder
 from atv.records.digests import file_digest, model_digest
 from atv.records.files import require_space, writable

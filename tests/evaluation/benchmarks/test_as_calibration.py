@@ -3,7 +3,7 @@ import json
 import pytest
 
 from atv.api import BenchmarkAnswers, BenchmarkQuestions
-from atv.bundled.vocabulary import build_processor
+from atv.bundled.architecture import build_processor
 from atv.data import Mixture, TextAlone
 from atv.data.conversations import messages
 from atv.data.sources import load_calibration, load_evaluation

@@ -8,7 +8,7 @@ import pytest
 
 import atv.everyday.data
 from atv.ablation import measuring
-from atv.ablation.language_left import require_english
+from atv.ablation.measuring import require_english
 from atv.bundled import BUNDLED
 from atv.cli import main
 from atv.data.sources import load_calibration, own_data
@@ -98,5 +98,5 @@ def test_the_pruned_model_is_asked_everyday_questions(little, tmp_path):
 def test_a_tokenizer_without_english_is_refused(monkeypatch):
     with pytest.raises(ValueError, match=r"language: the model's tokenizer does not know \d+% of plain English"):
         require_english(load_processor(model_folder(BUNDLED)).tokenizer)
-    monkeypatch.setattr("atv.ablation.language_left.texts", lambda: {"simple": "what color is the star ?"})
+    monkeypatch.setattr("atv.ablation.measuring.texts", lambda: {"simple": "what color is the star ?"})
     require_english(load_processor(model_folder(BUNDLED)).tokenizer)
