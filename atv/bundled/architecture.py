@@ -1,4 +1,4 @@
-"""The bundled model, untrained: its words and processor, and its shape, LLaVA of CLIP and Llama with 3.5 M parameters."""
+"""The bundled model, untrained: its words, its processor, and its shape, LLaVA of CLIP and Llama, 3.5 M parameters."""
 
 import json
 from pathlib import Path
