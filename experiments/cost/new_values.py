@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -42,7 +41,7 @@ def rows(repeats: int, threads: int, peer: Path, shape: Shape = SHAPE) -> tuple[
     if not peer.is_file():
         seconds = interleaved(runs, repeats)
         return [compare(seconds, name, FLOOR) for name in METHODS], [size, f"{PEER}: skipped, there is no {peer}"]
-    with TemporaryDirectory() as folder, LlmCompressor(peer, Path(folder), model, batches, threads) as other:
+    with LlmCompressor(peer, model, batches, threads) as other:
         seconds = interleaved({**runs, PEER: lambda: other.run("SparseGPTModifier")}, repeats)
         error = _error(model, batches, timed[SPARSE_GPT].weights) / _error(model, batches, other.weights())
     beside = [compare(seconds, PEER, FLOOR), compare(seconds, SPARSE_GPT, PEER, 1.0)]

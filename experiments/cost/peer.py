@@ -5,6 +5,7 @@ import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -23,15 +24,13 @@ class LlmCompressor:
 
     Args:
         python: the other environment's interpreter.
-        folder: an empty folder for what the two processes share.
         model, batches: what is pruned.
         threads: that the worker may use.
     """
 
-    def __init__(
-        self, python: Path, folder: Path, model: PreTrainedModel, batches: Sequence[Batch], threads: int
-    ) -> None:
-        self.folder = folder
+    def __init__(self, python: Path, model: PreTrainedModel, batches: Sequence[Batch], threads: int) -> None:
+        self._shared = TemporaryDirectory()
+        self.folder = folder = Path(self._shared.name)
         model.save_pretrained(folder)
         # Any tokenizer does: llm-compressor wants to see one, and never uses it.
         AutoTokenizer.from_pretrained(BUNDLED_MODEL).save_pretrained(folder)
@@ -82,3 +81,4 @@ class LlmCompressor:
         self._process.communicate()
         self._answers.close()
         self._log.close()
+        self._shared.cleanup()

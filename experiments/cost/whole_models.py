@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from torch import Tensor
@@ -61,7 +60,7 @@ def rows(shape: Shape, repeats: int, threads: int, peer: Path) -> tuple[list[Row
     if not peer.is_file():
         missing = f"{PEER}: skipped, there is no {peer}; `make bench-setup` makes it"
         return _ours(interleaved(runs, repeats)), [saved, missing]
-    with TemporaryDirectory() as folder, LlmCompressor(peer, Path(folder), model, batches, threads) as other:
+    with LlmCompressor(peer, model, batches, threads) as other:
         seconds = interleaved({**runs, PEER: lambda: other.run("WandaPruningModifier")}, repeats)
         differing = share_differing(first_block(wanda.masks), first_block(other.masks()))
     return _ours(seconds) + _beside(seconds, differing), [saved, compared, f"{PEER}: {other.versions}"]

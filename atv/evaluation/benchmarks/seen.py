@@ -26,12 +26,8 @@ def seen(
         texts: the question's turn.
         columns: that hold pictures of whatever form, beside those of pictures by their type.
     """
-    plain = rows.with_format(None)
-    pictured = [name for name, feature in plain.features.items() if isinstance(feature, Image) or name in columns]
-    for name in pictured:
-        if isinstance(plain.features[name], Image):
-            plain = plain.cast_column(name, Image(decode=False))
-    parts = plain.select(places).select_columns(pictured) if pictured else [{} for _ in places]
+    pictured = [name for name, feature in rows.features.items() if isinstance(feature, Image) or name in columns]
+    parts = undecoded_pictures(rows, pictured).select(places) if pictured else [{} for _ in places]
     return [
         {"seen": _digest(text, row), "picture": _digest("", row) if any(row.values()) else ""}
         for text, row in zip(texts, parts, strict=True)
