@@ -14,8 +14,7 @@ from atv.comparison.known_questions import KnownQuestions
 from atv.comparison.other_engines import is_other, read_other
 from atv.comparison.outcome import write_comparison
 from atv.data.sources import load_evaluation
-from atv.evaluation.benchmarks.dense_answers import dense_answers
-from atv.evaluation.benchmarks.loaded import chosen_benchmarks, load_benchmark
+from atv.evaluation.benchmarks.loaded import chosen_benchmarks, dense_answers, load_benchmark
 from atv.evaluation.question_sets import Asking, Benchmarks, Questions, Suite
 from atv.plugins import at_least
 from atv.records.evaluation_report import EvaluationReport

@@ -14,7 +14,7 @@ from atv.commands.options import Rules
 from atv.data import CalibrationData
 from atv.data.sources import load_calibration
 from atv.model.offload import Offload
-from atv.output.upload import check_login, push
+from atv.output.pruned_folder import check_login, push
 from atv.records.pruning_report import BOTH, PruningReport
 from atv.records.run_folder import run_folder
 from atv.refinement import Reconstruction, Refinement

@@ -14,8 +14,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 from atv.data.pixel_cap import cap_pixels
 from atv.evaluation.benchmark_run import BenchmarkResult, ask_benchmark
 from atv.evaluation.benchmarks.as_calibration import refuse_calibrated_on
-from atv.evaluation.benchmarks.dense_answers import DenseAnswers, check_asked_alike
-from atv.evaluation.benchmarks.loaded import LoadedBenchmark
+from atv.evaluation.benchmarks.loaded import DenseAnswers, LoadedBenchmark, check_asked_alike
 from atv.evaluation.generation import answer
 from atv.evaluation.identity import asked_with
 from atv.evaluation.lmms_eval import pin_pixels

@@ -13,9 +13,9 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.data.labels import IGNORED
 from atv.model.checkpoint import check_folder, load_whole
+from atv.model.dense_batch import on_device
 from atv.model.loading import load_processor, model_folder
 from atv.model.lvlm import LVLM
-from atv.model.on_device import on_device
 from atv.model.processor_fit import require_fit
 from atv.records.digests import weights_digest
 from atv.records.pruning_report import BaseModel

@@ -1,10 +1,12 @@
-"""A calibration batch as what measures the dense model is given it."""
+"""A batch, brought to where a model is, and as what measures the dense model is given it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 
 @dataclass(frozen=True)
@@ -20,3 +22,15 @@ class DenseBatch:
     valid: Tensor
     seed: tuple[int, int]
     answer: Tensor | None = None
+
+
+def on_device(inputs: Any, device: torch.device | None, dtype: torch.dtype | None = None) -> Any:
+    """The same inputs, nested as they are, with tensors on ``device`` and their fractions in ``dtype``.
+
+    Processors give pixels in float32, whatever the model's dtype; ids stay whole numbers.
+
+    Args:
+        device: None leaves tensors where they are.
+        dtype: None leaves it.
+    """
+    return tree_map_only(Tensor, lambda value: value.to(device, dtype if value.is_floating_point() else None), inputs)

@@ -1,10 +1,13 @@
-"""The folder of a pruned model: its weights and processor with masks, report and card beside them, and back again."""
+"""The folder of a pruned model: weights and processor with masks, report and card beside them, and back again; uploaded."""
 
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+from huggingface_hub.utils import validate_repo_id
 from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
@@ -20,6 +23,9 @@ from atv.records.files import saved_atomically
 from atv.records.masks import PackedMasks
 from atv.records.pruning_report import MASKS, REPORT, PruningReport, ScoreRow, TargetReport
 from atv.records.run_folder import clear_blocks
+
+# What a run keeps for itself.
+_PRIVATE = [".*", "**/.*", "blocks/*", "run.json", "allocation.json"]
 
 
 def read_pruned(folder: Path) -> PruningReport:
@@ -186,3 +192,31 @@ def output_bytes(lvlm: LVLM, targets: Mapping[str, Target], plan: Plan) -> int:
     masks = sum(weight.shape[0] * -(-weight.shape[1] // 8) for weight in weights)
     updated = sum(weight.numel() * weight.itemsize for weight in weights) if plan.updates_weights else 0
     return model + 2 * masks + updated
+
+
+def check_login(name: str) -> None:
+    """Checks, before long work, that ``name`` can be a repository and that the hub knows who asks.
+
+    The token is huggingface_hub's own business: it is never read, printed or written here.
+
+    Raises:
+        ValueError: for a name that is none, or without a login that the hub takes.
+    """
+    try:
+        validate_repo_id(name)
+        HfApi().whoami()
+    except (LocalTokenNotFoundError, HfHubHTTPError) as error:
+        # The hub's own message may quote request headers.
+        raise ValueError(f"push_to_hub: no login that the hub takes ({type(error).__name__}): hf auth login") from None
+    except ValueError as error:
+        raise ValueError(f"push_to_hub: {error}") from error
+
+
+def push(folder: Path, name: str) -> str:
+    """Makes the repository if need be and uploads model, processor, masks, report, card and figure; returns its URL."""
+    api = HfApi()
+    url = api.create_repo(name, exist_ok=True)
+    api.upload_folder(
+        repo_id=name, folder_path=folder, ignore_patterns=_PRIVATE, commit_message="Upload a model pruned by atv"
+    )
+    return str(url)

@@ -19,9 +19,9 @@ from atv.calibration.pool import Pool
 from atv.calibration.samples import Sample
 from atv.calibration.stopping import Preemption
 from atv.criteria import PoolStatistics
+from atv.model.dense_batch import on_device
 from atv.model.lvlm import LVLM
 from atv.model.offload import is_offloaded
-from atv.model.on_device import on_device
 from atv.plugins import ContractError
 from atv.quantization.base import Quantizer
 from atv.quantization.feeding import Feed, feeds

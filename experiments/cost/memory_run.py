@@ -9,9 +9,9 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 import atv
+from atv.model.dense_batch import on_device
 from atv.model.lvlm import LVLM
 from atv.model.offload import OffloadedBlocks, load_offloaded
-from atv.model.on_device import on_device
 from atv.runtime.trainer import quiet_trainer
 from experiments.cost.workload import Shape, random_batches
 

@@ -12,8 +12,7 @@ from tokenizers import AddedToken
 from atv.bundled import BUNDLED_MODEL
 from atv.evaluation.benchmark_run import ask_benchmark
 from atv.evaluation.benchmarks.asked import asked
-from atv.evaluation.benchmarks.dense_answers import DenseAnswers, check_asked_alike
-from atv.evaluation.benchmarks.loaded import LoadedBenchmark, load_benchmark
+from atv.evaluation.benchmarks.loaded import DenseAnswers, LoadedBenchmark, check_asked_alike, load_benchmark
 from atv.evaluation.benchmarks.seen import picture_digest, seen
 from atv.evaluation.identity import answering, asking
 from atv.evaluation.question_sets import Benchmarks

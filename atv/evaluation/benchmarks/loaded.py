@@ -1,10 +1,11 @@
-"""Benchmarks that were named, and each with its data: what to ask a model, and what to say of where it came from."""
+"""Benchmarks that were named, each with its data and where these came from, and what the dense model answered to them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import pandas as pd
 from datasets import Dataset
 from transformers import ProcessorMixin
 
@@ -12,7 +13,12 @@ from atv.evaluation.benchmarks import NINE, Benchmark
 from atv.evaluation.benchmarks.asked import Asked, BenchmarkBatch, asked, digest
 from atv.evaluation.benchmarks.seen import faulty_pictures
 from atv.evaluation.benchmarks.source import Folder, Hub
+from atv.evaluation.predictions import read_answers
 from atv.plugins import resolve
+from atv.records.evaluation_report import SCORES, EvaluationReport
+from atv.records.run_folder import differences, plain
+
+ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -86,9 +92,6 @@ def load_benchmark(name: str | Benchmark, data: Path | None = None, limit: int |
     return loaded
 
 
-ALL = "all"
-
-
 def chosen_benchmarks(named: Sequence[str] | str) -> list[Benchmark]:
     """The benchmarks of a list, or of names with commas between them; "all" are the nine.
 
@@ -99,3 +102,47 @@ def chosen_benchmarks(named: Sequence[str] | str) -> list[Benchmark]:
     if names == [ALL]:
         return [kind() for kind in NINE]
     return [resolve(name, Benchmark, "benchmark") for name in dict.fromkeys(names)]
+
+
+class DenseAnswers(NamedTuple):
+    """One row a question, and how they were asked for."""
+
+    answers: pd.DataFrame
+    asked_with: Mapping[str, Any]
+
+
+def dense_answers(folder: Path, loaded: Sequence[LoadedBenchmark]) -> dict[str, DenseAnswers]:
+    """The dense model's answers by benchmark, from its result folder.
+
+    Raises:
+        ValueError: when it did not answer one of the benchmarks, or other questions, or another version of one.
+    """
+    file = folder / SCORES
+    there = EvaluationReport.read(file).benchmarks if file.is_file() else {}
+    answers = {}
+    for each in loaded:
+        name, here = each.benchmark.name, each.provenance()
+        if name not in there:
+            raise ValueError(f"dense: {str(folder)!r} has no result of {name}; it has {', '.join(there) or 'none'}")
+        for field in ("version", "digest"):
+            if (before := there[name].get(field)) != here[field]:
+                raise ValueError(f"dense: {name} has {field} {before!r} there and {here[field]!r} here")
+        if "asked_with" not in there[name]:
+            raise ValueError(f"dense: {str(folder)!r} does not say how {name} was asked; ask the dense model again")
+        answers[name] = DenseAnswers(read_answers(folder / name / "answers.jsonl"), there[name]["asked_with"])
+    return answers
+
+
+def check_asked_alike(dense: Mapping[str, DenseAnswers], asked_with: Mapping[str, Mapping[str, Any]]) -> None:
+    """Whether both models are asked in one way: retention of other lengths, pictures or templates is none.
+
+    Args:
+        dense: by benchmark.
+        asked_with: how the pruned model is about to be asked, by benchmark.
+
+    Raises:
+        ValueError: naming the benchmark, and every setting that differs.
+    """
+    for name, here in asked_with.items():
+        if differing := list(differences(dense[name].asked_with, plain(here))):
+            raise ValueError(f"dense: {name} was asked in another way: {'; '.join(differing[:3])}")
