@@ -1,4 +1,4 @@
-"""The folder of a pruned model: weights and processor with masks, report and card beside them, and back again; uploaded."""
+"""The folder of a pruned model: weights and processor with masks, report and card beside them, back again, and sent."""
 
 import warnings
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Benchmarks that were named, each with its data and where these came from, and what the dense model answered to them."""
+"""Benchmarks that were named, each with its data and where they came from, and what the dense model answered to it."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
