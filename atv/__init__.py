@@ -6,7 +6,7 @@ from atv import allocation, api, criteria, patterns, refinement, selection
 from atv.allocation import *  # noqa: F403
 from atv.api import *  # noqa: F403
 from atv.criteria import *  # noqa: F403
-from atv.model.dense_batch import DenseBatch
+from atv.model.batch import DenseBatch
 from atv.patterns import *  # noqa: F403
 from atv.records.masks import load_masks, save_masks
 from atv.records.pruning_report import BlockReport, PathwayReport, PruningReport

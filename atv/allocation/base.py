@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from atv.model.dense_batch import DenseBatch
+from atv.model.batch import DenseBatch
 from atv.model.targets import Target
 from atv.plugins import Plugin
 

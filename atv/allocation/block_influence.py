@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from atv.allocation.base import Allocation, DenseStatistics
+from atv.model.batch import DenseBatch
 from atv.model.decoder import decoder_blocks
-from atv.model.dense_batch import DenseBatch
 from atv.model.hooks import first_output
 from atv.model.targets import Target
 from atv.patterns.base import share

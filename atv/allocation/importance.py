@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from atv.allocation.base import Allocation, DenseStatistics
 from atv.allocation.budget import proportional, sizes
-from atv.model.dense_batch import DenseBatch
+from atv.model.batch import DenseBatch
 from atv.model.hooks import watching
 from atv.model.targets import Target
 from atv.plugins import above_zero

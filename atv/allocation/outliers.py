@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from atv.allocation.base import Allocation, DenseStatistics
 from atv.allocation.budget import mean, shifted, sizes
-from atv.model.dense_batch import DenseBatch
+from atv.model.batch import DenseBatch
 from atv.model.hooks import watching
 from atv.model.targets import Target
 from atv.plugins import at_least

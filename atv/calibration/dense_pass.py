@@ -13,7 +13,7 @@ from atv.allocation import Allocation, DenseStatistics
 from atv.calibration.loop import CalibrationBatch
 from atv.calibration.pathway_plan import Plan
 from atv.calibration.sums import SampleSums
-from atv.model.dense_batch import DenseBatch
+from atv.model.batch import DenseBatch
 from atv.model.lvlm import LVLM
 from atv.model.offload import is_offloaded, stored
 from atv.model.targets import Target

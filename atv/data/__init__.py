@@ -2,12 +2,12 @@
 
 from atv.data.base import CalibrationData, Conversation, IndexedData, Picture
 from atv.data.captioned import CaptionedImages
+from atv.data.composed_sources import Mixture, TextAlone
+from atv.data.drawn_scenes import Bundled, BundledScenes, Everyday, EverydayScenes
 from atv.data.hf_dataset import HFDataset
 from atv.data.hf_stream import HFStream
-from atv.data.mixture import Mixture, TextAlone
 from atv.data.prose import PlainText
 from atv.data.sharegpt4v import ShareGPT4V
-from atv.data.told_scenes import Bundled, BundledScenes, Everyday, EverydayScenes
 
 __all__ = [
     "Bundled",

@@ -15,7 +15,7 @@ from atv.evaluation import metrics
 from atv.evaluation.decoding import decodes, greedy, require_positions, whole_prompts
 from atv.evaluation.questions import Prompts
 from atv.evaluation.sharing import Pictures, Sharing
-from atv.model.dense_batch import on_device
+from atv.model.batch import on_device
 from atv.plugins import find
 from atv.runtime.preemption import NOTHING, StopBetweenBatches
 from atv.runtime.ranks import gathered, together

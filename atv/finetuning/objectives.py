@@ -12,8 +12,8 @@ from torch.nn.functional import kl_div, log_softmax
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.data.labels import IGNORED
+from atv.model.batch import on_device
 from atv.model.checkpoint import check_folder, load_whole
-from atv.model.dense_batch import on_device
 from atv.model.loading import load_processor, model_folder
 from atv.model.lvlm import LVLM
 from atv.model.processor_fit import require_fit

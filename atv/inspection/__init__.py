@@ -2,7 +2,7 @@
 
 from atv.inspection.sample_run import Inspection, inspect_sample, linear_of_blocks, modality_overlap
 from atv.inspection.subject import Shown, Subject, drawn_row
-from atv.inspection.written import Inspected, inspect_model
+from atv.inspection.whole_inspection import Inspected, inspect_model
 
 __all__ = [
     "Inspected",

@@ -1,5 +1,5 @@
 """Decoupled pathways: one masked weight a modality, every token routed to its own; masks are made in calibration."""
 
-from atv.pathways.linear import DecoupledExperts, DecoupledLinear, decouple_target, route
+from atv.pathways.decoupled import DecoupledExperts, DecoupledLinear, decouple_target, route
 
 __all__ = ["DecoupledExperts", "DecoupledLinear", "decouple_target", "route"]

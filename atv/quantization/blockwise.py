@@ -19,7 +19,7 @@ from atv.calibration.pool import Pool
 from atv.calibration.samples import Sample
 from atv.calibration.stopping import Preemption
 from atv.criteria import PoolStatistics
-from atv.model.dense_batch import on_device
+from atv.model.batch import on_device
 from atv.model.lvlm import LVLM
 from atv.model.offload import is_offloaded
 from atv.plugins import ContractError

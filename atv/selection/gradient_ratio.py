@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atv.model.dense_batch import DenseBatch
+from atv.model.batch import DenseBatch
 from atv.model.hooks import differentiable_outputs
 from atv.selection.parts import ObservedBlock, PartedSelection
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from atv.model.dense_batch import DenseBatch
+from atv.model.batch import DenseBatch
 from atv.plugins import ContractError
 from atv.selection.base import SetStatistics, Tokens, TokenSelection
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaNextConfig, LlavaNextForConditionalGeneration
 
-from atv.model.dense_batch import on_device
+from atv.model.batch import on_device
 from atv.runtime.timing import Row
 from experiments.cost.floor import floor
 from experiments.cost.whole_models import ATV, FLOOR, TimedPruning

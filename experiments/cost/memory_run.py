@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 import atv
-from atv.model.dense_batch import on_device
+from atv.model.batch import on_device
 from atv.model.lvlm import LVLM
 from atv.model.offload import OffloadedBlocks, load_offloaded
 from atv.runtime.trainer import quiet_trainer

@@ -13,7 +13,7 @@ from atv.bundled import BUNDLED_MODEL
 from atv.evaluation.benchmark_run import ask_benchmark
 from atv.evaluation.benchmarks.asked import asked
 from atv.evaluation.benchmarks.loaded import DenseAnswers, LoadedBenchmark, check_asked_alike, load_benchmark
-from atv.evaluation.benchmarks.seen import picture_digest, seen
+from atv.evaluation.benchmarks.row_pictures import picture_digest, seen
 from atv.evaluation.identity import answering, asking
 from atv.evaluation.question_sets import Benchmarks
 from atv.model.loading import load_processor

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 import atv
 from atv.model.lvlm import LVLM
 from atv.pathways import DecoupledLinear, route
-from atv.pathways.linear import visual_mask
+from atv.pathways.decoupled import visual_mask
 
 DENSE = atv.Pathway("AllTokens", sparsity=0.0)
 

@@ -17,7 +17,7 @@ from atv.data.conversations import encode_chats
 from atv.data.pictures import decode
 from atv.data.wording import quoted, reason, short
 from atv.evaluation.benchmarks.base import Benchmark
-from atv.evaluation.benchmarks.seen import PICTURE_DIGEST, seen
+from atv.evaluation.benchmarks.row_pictures import PICTURE_DIGEST, seen
 from atv.evaluation.metrics import GroupedScore
 from atv.evaluation.questions import PICTURE_ALONE, QuestionBatch
 from atv.plugins import at_least, resolve

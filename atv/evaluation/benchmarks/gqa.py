@@ -7,7 +7,7 @@ from datasets import Image as PictureColumn
 
 from atv.data.conversations import require_columns
 from atv.evaluation.benchmarks.base import BRIEFLY, Benchmark, Question, Row
-from atv.evaluation.benchmarks.seen import PICTURE_DIGEST, faulty_pictures, picture_digest
+from atv.evaluation.benchmarks.row_pictures import PICTURE_DIGEST, faulty_pictures, picture_digest
 from atv.evaluation.benchmarks.source import Source
 from atv.evaluation.benchmarks.values import text
 

@@ -11,7 +11,7 @@ from transformers import ProcessorMixin
 
 from atv.evaluation.benchmarks import NINE, Benchmark
 from atv.evaluation.benchmarks.asked import Asked, BenchmarkBatch, asked, digest
-from atv.evaluation.benchmarks.seen import faulty_pictures
+from atv.evaluation.benchmarks.row_pictures import faulty_pictures
 from atv.evaluation.benchmarks.source import Folder, Hub
 from atv.evaluation.predictions import read_answers
 from atv.plugins import resolve

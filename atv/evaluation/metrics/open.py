@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from atv.evaluation.metrics.choice import OpenOrChoice
+from atv.evaluation.metrics.exact_and_choice import OpenOrChoice
 
 _NUMBERS = (
     r"-?\b\d{1,3}(?:,\d{3})+\b",
