@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub import ModelCardData
 from matplotlib.figure import Figure
 
-from atv.data.sources import in_words
+from atv.data.source_words import in_words
 from atv.records.files import atomic, write_text
 from atv.records.markdown import markdown
 from atv.records.pruning_report import BaseModel, PruningReport, ScoreRow

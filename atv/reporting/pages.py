@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from atv.data.sources import in_words
+from atv.data.source_words import in_words
 from atv.records.files import atomic, write_text
 from atv.reporting import numbers
 from atv.reporting.carry_over import counted, pairs

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from atv.ablation import Cell, Finding, Measured, Results
-from atv.ablation.record import ShownTable
+from atv.ablation.shown_table import ShownTable
 from atv.ablation.store import CellStore, FinishedCell
 from atv.ablation.tables import retention_table
 from atv.api import Pathway

@@ -1,0 +1,24 @@
+"""Calibration data as a report has them, in words."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def in_words(data: Mapping[str, Any], counts: Sequence[int] = ()) -> str:
+    """A source's class with what it was given; of a mixture every source with its weight and, if known, its samples.
+
+    >>> in_words({"class": "CaptionedImages", "folder": "pictures", "caption": None})
+    'CaptionedImages (folder pictures)'
+    >>> sources = [{"class": "Bundled"}, {"class": "Everyday"}]
+    >>> in_words({"class": "Mixture", "sources": sources, "weights": [3, 1]}, [6, 2])
+    'Bundled (weight 3, 6 samples) + Everyday (weight 1, 2 samples)'
+    """
+    if "weights" in data and "sources" in data:
+        samples = [*counts, *[0] * (len(data["sources"]) - len(counts))]
+        told = [f", {count} samples" if counts else "" for count in samples]
+        parts = zip(data["sources"], data["weights"], told, strict=True)
+        return " + ".join(f"{in_words(source)} (weight {weight:g}{count})" for source, weight, count in parts)
+    given = {name: value for name, value in data.items() if name != "class" and value is not None}
+    said = (f"{name} {in_words(value) if isinstance(value, Mapping) else value}" for name, value in given.items())
+    listed = ", ".join(said)
+    return f"{data['class']} ({listed})" if listed else str(data["class"])
