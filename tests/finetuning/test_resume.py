@@ -1,20 +1,23 @@
 """Runs that were killed and go on."""
 
+import math
 import os
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import lightning as L
 import pytest
 import torch
-from helpers.tiny import random_llava
-from helpers.tuning import SETTINGS, answers, pruned
+from helpers.tiny import IMAGE, make_batch, random_llava
+from helpers.tuning import SETTINGS, answers, pruned, unlabelled
 from ranks.finetuning import main
 from safetensors.torch import load_file
 
+from atv.finetuning.batches import batched, shuffled
 from atv.finetuning.fit_trainer import last_checkpoint, training_trainer
-from atv.finetuning.objectives import Answers
+from atv.finetuning.objectives import Answers, DenseOutputs, divergence
 from atv.finetuning.training_run import fit, prepare
 from atv.model.lvlm import LVLM
 
@@ -113,3 +116,73 @@ def test_two_ranks_train_the_same_weights_and_hold_the_zeros(strategy, learns, o
             # The mean of two ranks' gradients is the accumulated one, up to rounding.
             torch.testing.assert_close(weight, one_rank[name], rtol=1e-3, atol=1e-5)
             assert not weight[~masks[name.removesuffix(".parametrizations.weight.original")]].any()
+
+
+def test_the_divergence_is_the_sum_by_hand():
+    logits, expected = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0)).double()
+    total = 0.0
+    for own, dense in zip(logits.tolist(), expected.tolist(), strict=True):
+        q, p = ([math.exp(x) / sum(map(math.exp, row)) for x in row] for row in (own, dense))
+        total += sum(pi * math.log(pi / qi) for pi, qi in zip(p, q, strict=True))
+    assert float(divergence(logits, expected)) == pytest.approx(total / 3, rel=1e-6)
+
+
+def test_text_tokens_alone_count_and_the_dense_model_is_given_no_gradient(llava):
+    teacher = random_llava()
+    pruned(LVLM.of(llava))
+    batch = make_batch([5, 9], seed=0)
+    loss, tokens = DenseOutputs(LVLM.of(teacher)).loss(llava, batch)
+    loss.backward()
+    assert tokens == 5 + 9
+    terms = []
+    with torch.no_grad():
+        own, dense = (model(**batch).logits.log_softmax(-1) for model in (llava, teacher))
+    for row, column in torch.cartesian_prod(*(torch.arange(size) for size in batch["input_ids"].shape)).tolist():
+        if batch["attention_mask"][row, column] and batch["input_ids"][row, column] != IMAGE:
+            p, q = dense[row, column], own[row, column]
+            terms.append((p.exp() * (p - q)).sum())
+    assert loss.item() == pytest.approx(float(sum(terms)) / 14, rel=1e-5)
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    assert any(parameter.grad is not None and parameter.grad.any() for parameter in llava.parameters())
+
+
+def test_a_model_learns_nothing_from_itself(llava):
+    loss, _ = DenseOutputs(LVLM.of(random_llava())).loss(llava, make_batch([5, 9], seed=0))
+    loss.backward()
+    assert loss.item() == 0
+    assert all(p.grad is None or p.grad.abs().max() < 1e-4 for p in llava.parameters())
+
+
+def test_a_dense_model_of_half_the_bits_reads_pictures_in_its_own_dtype(llava):
+    loss, _ = DenseOutputs(LVLM.of(random_llava().bfloat16())).loss(llava, make_batch([5, 9], seed=0))
+    assert 0 < loss.item() < 0.05
+
+
+def test_outputs_are_learned_and_checkpoints_hold_no_dense_model(llava, tmp_path):
+    lvlm = LVLM.of(llava)
+    masks = pruned(lvlm)
+    prepare(lvlm, masks, SETTINGS)
+    trainer = training_trainer(tmp_path, 1, None, {"accelerator": "cpu", "enable_progress_bar": False})
+    batches, dense = unlabelled(answers(8)), random_llava()
+    outcome = fit(lvlm, DenseOutputs(LVLM.of(dense)), SETTINGS, batches, batches[:2], trainer, tmp_path / "none")
+    assert outcome.validation[-1]["loss"] < 0.8 * outcome.validation[0]["loss"]
+    assert all(torch.equal(p, dense.get_parameter(name)) for name, p in random_llava().named_parameters())
+    kept = torch.load(last_checkpoint(tmp_path), weights_only=True)["state_dict"]
+    assert {name.removeprefix("model.") for name in kept} == outcome.weights.keys()
+    for name, mask in masks.items():
+        assert not outcome.weights[f"{name}.parametrizations.weight.original"][~mask].any()
+
+
+def test_an_epoch_shows_each_sample_once_in_an_order_of_its_own():
+    plan = shuffled([True] * 10, epochs=3, batch_size=2, multiple=2, seed=0)
+    assert len(plan) == 12
+    epochs = [list(chain(*plan[start : start + 4])) for start in (0, 4, 8)]
+    assert all(len(set(epoch)) == 8 for epoch in epochs) and epochs[0] != epochs[1]
+    assert plan == shuffled([True] * 10, epochs=3, batch_size=2, multiple=2, seed=0)
+    with pytest.raises(ValueError, match="3 do not fill one step of 4"):
+        shuffled([True] * 3, epochs=1, batch_size=2, multiple=2, seed=0)
+
+
+def test_a_batch_has_pictures_in_all_samples_or_in_none():
+    pictured = [True, False, True, True, False, False, False]
+    assert batched(range(7), pictured, 2) == ([[0, 2], [1, 4], [5, 6]], [[3]])
