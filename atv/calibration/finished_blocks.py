@@ -28,6 +28,7 @@ class FinishedBlocks:
     """
 
     def __init__(self, job: PruningJob, install: Install, folder: RunFolder | None, writes: bool) -> None:
+        self._by_block = job.lvlm.by_block(job.targets)
         self.targets, self.install, self.folder, self.writes = job.targets, install, folder, writes
         self.masks = {pathway: PackedMasks() for pathway in job.plans}
         self.reports: list[BlockReport] = []
@@ -47,9 +48,18 @@ class FinishedBlocks:
             self.offloaded.leave_device(index)
 
     def restore(self) -> list[FinishedBlock]:
-        """Counts the blocks that an earlier start kept, and returns them; ``reinstall`` has them in the model again."""
+        """Counts the blocks that an earlier start kept, and returns them; ``reinstall`` has them in the model again.
+
+        Raises:
+            ValueError: for one without the masks of all of its targets.
+        """
         earlier = [] if self.folder is None else self.folder.read_blocks()
-        for block in earlier:
+        for block, targets in zip(earlier, self._by_block, strict=False):
+            if any(block.masks.get(pathway, {}).keys() != targets.keys() for pathway in self.masks):
+                kept = f"blocks/{block.report.block:03d}.json"
+                raise ValueError(
+                    f"run_dir: {kept} lacks masks of the run's targets; take it away, and it is made again"
+                )
             self._count(block)
         return earlier
 

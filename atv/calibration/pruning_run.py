@@ -110,6 +110,8 @@ def _allotted(
     job: PruningJob, batches: Sequence[CalibrationBatch], trainer: L.Trainer, folder: RunFolder | None
 ) -> tuple[dict[str, Plan], AllocationReport]:
     known = None if folder is None else folder.read_allocation()
+    if known and any(known.sparsities.get(name, {}).keys() != job.targets.keys() for name in job.plans):
+        raise ValueError("run_dir: its allocation.json has not this run's targets; take it away, and it is made again")
     plans, allocation = allotted(job.lvlm, job.targets, job.plans, batches, trainer, job.seed, known)
     if folder is not None and trainer.is_global_zero:
         folder.write_allocation(allocation)

@@ -27,6 +27,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 from atv.data.wording import short
 from atv.model.dequantizing import parted_weights_as_floats
+from atv.model.generation_file import GENERATION, check_generation
 
 _INSTEAD = "cannot be pruned; give the model that it was made from, with weights in bfloat16, float16 or float32"
 # How the tensors are called that quantizers put in a weight's place, or beside it.
@@ -49,7 +50,8 @@ _COMPUTED = frozenset({"inv_freq", "position_ids"})
 _INDEX = "model.safetensors.index.json"
 _ADAPTER = "adapter_config.json"
 # What transformers reads beside the weights, and takes for missing, or half of it, where it cannot be read.
-_READ = ("generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_READ = (GENERATION, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_READ += ("processor_config.json", "preprocessor_config.json")
 
 
 def check_folder(folder: Path, trust_remote_code: bool = False) -> PreTrainedConfig:
@@ -63,7 +65,9 @@ def check_folder(folder: Path, trust_remote_code: bool = False) -> PreTrainedCon
     _check_config(folder / "config.json", trust_remote_code)
     for name in _READ:
         if (folder / name).is_file():
-            _config_of(folder / name)
+            content = _config_of(folder / name)
+            if name == GENERATION:
+                check_generation(content, folder / name)
     if (folder / _ADAPTER).is_file():
         raise ValueError(
             f"model: {str(folder)!r} holds an adapter ({_ADAPTER}) beside the model, which would be left out; merge it "
@@ -177,12 +181,19 @@ def _require_finite(model: PreTrainedModel, folder: Path) -> None:
 
 def _config_of(file: Path) -> dict[str, Any]:
     try:
-        config = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError) as error:
+        config = json.loads(file.read_text(encoding="utf-8-sig"), parse_constant=_number)
+    except (ValueError, OSError, RecursionError) as error:
         raise ValueError(f"model: {file} cannot be read: {short(error)}") from error
     if not isinstance(config, dict):
         raise ValueError(f"model: {file} must map names to values, it holds a {type(config).__name__}")
     return config
+
+
+def _number(constant: str) -> float:
+    """Infinity is a bound in some configs; NaN is nothing anywhere."""
+    if constant == "NaN":
+        raise ValueError("it holds NaN, which is no number")
+    return float(constant)
 
 
 def _check_config(file: Path, trust_remote_code: bool) -> None:

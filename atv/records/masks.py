@@ -88,8 +88,15 @@ class PackedMasks(Mapping[str, Tensor]):
 
     @classmethod
     def of_packed(cls, packed: Mapping[str, Tensor], shapes: Mapping[str, list[int]]) -> Self:
-        """The masks that have these bits and shapes, as ``packed`` and ``shapes`` give them."""
+        """The masks that have these bits and shapes, as ``packed`` and ``shapes`` give them.
+
+        Raises:
+            ValueError: for bits of another shape.
+        """
         masks = cls()
+        for name, (rows, width) in shapes.items():
+            if packed[name].dtype != torch.uint8 or list(packed[name].shape) != [rows, -(-width // 8)]:
+                raise ValueError(f"the mask of {name} is not of the shape {shapes[name]} that it should have")
         masks._packed = {name: PackedMask.of_bits(packed[name], shape) for name, shape in shapes.items()}
         return masks
 
@@ -171,9 +178,6 @@ def load_masks(path: str | Path) -> PackedMasks:
     with _opened(path) as (file, metadata):
         shapes = json.loads(metadata["shapes"])
         packed = {name: file.get_tensor(name) for name in shapes}
-        for name, (rows, width) in shapes.items():
-            if packed[name].dtype != torch.uint8 or list(packed[name].shape) != [rows, -(-width // 8)]:
-                raise ValueError(f"the mask of {name} is not of the shape {shapes[name]} that its metadata say")
         return PackedMasks.of_packed(packed, shapes)
 
 
