@@ -50,8 +50,10 @@ _COMPUTED = frozenset({"inv_freq", "position_ids"})
 _INDEX = "model.safetensors.index.json"
 _ADAPTER = "adapter_config.json"
 # What transformers reads beside the weights, and takes for missing, or half of it, where it cannot be read.
-_READ = (GENERATION, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-_READ += ("processor_config.json", "preprocessor_config.json")
+_READ = (
+    *(GENERATION, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("processor_config.json", "preprocessor_config.json"),
+)
 
 
 def check_folder(folder: Path, trust_remote_code: bool = False) -> PreTrainedConfig:
@@ -64,7 +66,7 @@ def check_folder(folder: Path, trust_remote_code: bool = False) -> PreTrainedCon
     """
     _check_config(folder / "config.json", trust_remote_code)
     for name in _READ:
-        if (folder / name).is_file():
+        if (folder / name).exists():
             content = _config_of(folder / name)
             if name == GENERATION:
                 check_generation(content, folder / name)
@@ -78,7 +80,7 @@ def check_folder(folder: Path, trust_remote_code: bool = False) -> PreTrainedCon
     except Exception as error:
         raise ValueError(f"model: {folder / 'config.json'} cannot be read: {short(error)}") from error
     for file in weight_files(folder):
-        for name, dtype in _header(file):
+        for name, dtype in header(file):
             if dtype.startswith(("F8", "F6_", "F4")) or name.rsplit(".", 1)[-1] in _QUANTIZED_NAMES:
                 raise ValueError(f"model: {file}: {name} ({dtype}) is of a quantized checkpoint, which {_INSTEAD}")
             if name.endswith(".weight") and dtype not in _FLOATS:
@@ -241,8 +243,12 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / shard for shard in shards]
 
 
-def _header(file: Path) -> list[tuple[str, str]]:
-    """Name and dtype of every tensor."""
+def header(file: Path) -> list[tuple[str, str]]:
+    """Name and dtype of every tensor.
+
+    Raises:
+        ValueError: for a file that is not whole.
+    """
     try:
         with safe_open(file, "pt") as tensors:
             return [(name, tensors.get_slice(name).get_dtype()) for name in tensors.keys()]  # noqa: SIM118

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from atv.records.files import atomic
+from atv.records.typed import typed
 
 MASK_FORMAT = "atv-masks/1"
 # The eight bits of every byte, the lowest first.
@@ -188,7 +189,7 @@ def masks_origin(path: str | Path) -> dict[str, str]:
         ValueError: for a file that is not whole, or of another format.
     """
     with _opened(path) as (_, metadata):
-        return dict(json.loads(metadata.get("origin", "{}")))
+        return typed(dict[str, str], json.loads(metadata.get("origin", "{}")), Path(path))
 
 
 @contextmanager

@@ -3,18 +3,22 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field
 
 from atv.records.files import read_json, write_json
 from atv.records.typed import Count, Number, typed
 
 QUANTIZATION, SCHEMA = "quantization.json", 1
 
+_Positive = Annotated[int, Field(strict=True, gt=0)]
+
 
 @dataclass(frozen=True)
 class _Settings:
-    bits: Count
-    group_size: Count | Literal["row"]
+    bits: _Positive
+    group_size: _Positive | Literal["row"]
     targets: list[str]
 
 

@@ -186,6 +186,10 @@ NO_FILES = {
         lambda folder: (folder / "generation_config.json").write_text('{"repetition_penalty": [1.1]}'),
         "^model: .*generation_config.json: repetition_penalty is .1.1.: Input should be a valid number",
     ),
+    "a folder in its place": (
+        lambda folder: (folder / "generation_config.json").unlink() or (folder / "generation_config.json").mkdir(),
+        "generation_config.json cannot be read: .*Is a directory",
+    ),
     "NaN": (
         lambda folder: (folder / "tokenizer_config.json").write_text('{"model_max_length": NaN}'),
         "tokenizer_config.json cannot be read: it holds NaN, which is no number",
