@@ -111,7 +111,7 @@ class AblationRecord:
     @property
     def written(self) -> datetime | None:
         """When the tables were made, where that was recorded."""
-        return datetime.fromisoformat(self.run["written"]) if "written" in self.run else None
+        return datetime.fromisoformat(self.run["written"]) if self.run.get("written") else None
 
     @property
     def seconds(self) -> dict[str, float]:
