@@ -102,8 +102,10 @@ class RunFolder:
         """
         manifest = typed(_Manifest, read_json(self._file(block, "json"), SCHEMA), self._file(block, "json"))
         content = self._file(block, "safetensors")
-        if _checksum(content) != manifest.checksum or manifest.report.block != block:
-            raise ValueError("its checksum, or its block, is not its manifest's")
+        if _checksum(content) != manifest.checksum:
+            raise ValueError("its checksum is not its manifest's")
+        if manifest.report.block != block:
+            raise ValueError(f"its manifest is that of block {manifest.report.block}")
         with safe_open(content, "pt") as file:
             masks = {
                 pathway: PackedMasks.of_packed({name: file.get_tensor(f"{pathway}/{name}") for name in shapes}, shapes)

@@ -44,8 +44,8 @@ def test_a_block_is_read_as_it_was_written(run):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (["checksum"], "0", "its checksum, or its block"),
-        (["report", "block"], 1, "its checksum, or its block"),
+        (["checksum"], "0", "its checksum is not its manifest's"),
+        (["report", "block"], 1, "its manifest is that of block 1"),
         (["report"], [], "report is"),
         (["report", "seconds"], math.nan, "report.seconds is nan"),
         (["report", "tokens", "text"], True, "report.tokens.text is True"),
