@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from atv.records.typed import Finite
 from atv.statistics.estimates import CONFIDENCE, Estimate
 
 Verdict = Literal["reproduced", "not reproduced", "practically equal", "undecided", "holds", "does not hold"]
@@ -31,11 +32,11 @@ class Finding:
     paper: str
     ours: Estimate
     unit: str
-    bound: float = 0.0
+    bound: Finite = 0.0
     count: str = ""
     note: str = ""
-    margin: float | None = None
-    printed: float | None = None
+    margin: Finite | None = None
+    printed: Finite | None = None
 
     @property
     def verdict(self) -> Verdict:

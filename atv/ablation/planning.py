@@ -86,6 +86,8 @@ def cheapest(
     if spread is None or not can_be_planned(finding):
         raise ValueError(f"{finding.claim}: no question was asked for it, or an earlier version wrote it")
     cost = costs(record, spread.groups)
+    if missing := [run for run in finding.ours.runs if run not in cost]:
+        raise ValueError(f"{finding.claim}: it rests on cells of {missing[0]!r}, and run.json has none")
     seeds = range(FEWEST_SEEDS, max(most_seeds, FEWEST_SEEDS) + 1) if spread.seeds > 1 else (1,)
     plans = []
     for number in seeds:

@@ -3,27 +3,30 @@
 This alone writes and reads these files; run.json has the schema of all of them.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import pandas as pd
 from pandas.api.types import is_string_dtype
+from pydantic import AfterValidator, Field
 
 from atv.ablation.findings import Finding
 from atv.ablation.shown_table import ShownTable
-from atv.records.files import atomic, read_json, write_json, write_text
-from atv.records.typed import typed
-from atv.statistics.estimates import Estimate
+from atv.data.wording import reason
+from atv.records.files import atomic, json_of, read_json, write_json, write_text
+from atv.records.typed import Count, Finite, Number, typed
+from atv.statistics.estimates import CONFIDENCE, Estimate
 
 RUN, FINDINGS, TABLE = "run.json", "findings.json", "table.csv"
 # 2: the tasks that are shown and the columns of words stand in run.json; in 1 they could be read off table.md alone.
 SCHEMA = 2
 # Of a finding, what follows from the rest.
 JUDGED = ("verdict", "p", "remark")
+_Asked = Annotated[int, Field(strict=True, gt=0, lt=2**31)]
+_Variance = Annotated[float, Field(strict=True, ge=0)]
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class _Cell:
 
     id: str
     labels: dict[str, Any]
-    seconds: float
+    seconds: Finite
+    pruned: Finite = 0.0
 
 
 @dataclass(frozen=True)
@@ -45,16 +49,44 @@ class _Run:
     about: str
     caption: str
     file: str
-    seeds: list[int]
+    seeds: Annotated[list[int], Field(min_length=1)]
     versions: dict[str, str]
     git: str
     hardware: str
     cells: list[_Cell]
     model: str | None = None
-    groups: int | None = None
-    written: datetime | None = None
+    samples: Count = 0
+    groups: Count | None = None
+    written: Annotated[str, AfterValidator(datetime.fromisoformat)] | None = None
     words: list[str] | None = None
     columns: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class _Spread:
+    groups: _Asked
+    seeds: _Asked
+    questions: _Variance
+    freedom: _Variance
+    drawn: _Variance
+    both: _Variance
+
+
+@dataclass(frozen=True)
+class _Ours:
+    value: Number
+    low: Number
+    high: Number
+    spread: _Spread | None = None
+    confidence: Annotated[float, Field(strict=True, gt=0, lt=1)] = CONFIDENCE
+    runs: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Of a finding in findings.json, what is read by itself."""
+
+    ours: _Ours
 
 
 @dataclass(frozen=True)
@@ -79,7 +111,7 @@ class AblationRecord:
     @property
     def written(self) -> datetime | None:
         """When the tables were made, where that was recorded."""
-        return datetime.fromisoformat(self.run["written"]) if "written" in self.run else None
+        return datetime.fromisoformat(self.run["written"]) if self.run.get("written") else None
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -108,15 +140,25 @@ class AblationRecord:
             raise ValueError(f"no {', '.join(missing)}")
         run = read_json(folder / RUN, SCHEMA)
         typed(_Run, run, folder / RUN)
-        return cls(run, _findings(folder / FINDINGS), _as_text(folder / TABLE))
+        return cls(run, _findings(folder / FINDINGS), _shown(run, folder / TABLE))
+
+
+def _shown(run: Mapping[str, Any], file: Path) -> pd.DataFrame:
+    """The table, if it is one that can be shown."""
+    table = _as_text(file)
+    try:
+        AblationRecord(run, (), table).shown  # noqa: B018
+    except (LookupError, ValueError, TypeError) as error:
+        raise ValueError(f"{file} is no table of results: {reason(error)}") from error
+    return table
 
 
 def _as_text(file: Path) -> pd.DataFrame:
     """Every value as it stands there, "" for none."""
     try:
         return pd.read_csv(file, dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{file.name} holds no table: {error}") from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeError) as error:
+        raise ValueError(f"{file} holds no table: {reason(error)}") from error
 
 
 def _recorded(finding: Finding) -> dict[str, Any]:
@@ -124,13 +166,11 @@ def _recorded(finding: Finding) -> dict[str, Any]:
 
 
 def _findings(file: Path) -> list[Finding]:
+    rows = json_of(file)
+    typed(list[_Stored], rows, file)
+    # The verdict is the interval's, whatever the file calls it.
+    given = [{name: value for name, value in row.items() if name not in JUDGED} for row in rows]
     try:
-        rows = json.loads(file.read_text())
-    except ValueError as error:
-        raise ValueError(f"{file.name} is no JSON: {error}") from error
-    try:
-        # The verdict is the interval's, whatever the file calls it.
-        given = [{name: value for name, value in row.items() if name not in JUDGED} for row in rows]
         return [typed(Finding, row | {"ours": Estimate.read(row["ours"])}, file) for row in given]
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{file.name} holds something else than findings: {error}") from error
+    except TypeError as error:
+        raise ValueError(f"{file} holds something else than findings: {error}") from error

@@ -15,7 +15,7 @@ from atv.ablation.bench import Bench
 from atv.ablation.cell import Cell
 from atv.ablation.measuring import Measured
 from atv.evaluation.identity import asked_with
-from atv.evaluation.predictions import read_rows
+from atv.evaluation.predictions import Scored, checked_answers, read_rows
 from atv.evaluation.questions import PICTURE_ALONE
 from atv.records.cell_record import CELL, CELL_SCHEMA, CellRecord
 from atv.records.digests import content_digest, telling
@@ -43,7 +43,8 @@ class FinishedCell:
     @cached_property
     def rows(self) -> pd.DataFrame:
         """The answers, one row a question; or what else the ablation measured."""
-        own = read_rows(self.folder / "rows.parquet")
+        file = self.folder / "rows.parquet"
+        own = checked_answers(read_rows(file), file, Scored) if self.cell.answers else read_rows(file)
         return pd.concat([own, *(part.rows for part in self.further)], ignore_index=True) if self.further else own
 
     @cached_property
@@ -61,7 +62,8 @@ class FinishedCell:
         """Visual tokens in a sample's pool, mean over blocks and samples."""
         if self.report is None:
             raise ValueError(f"{self.cell.title}: nothing was pruned, so no tokens were selected")
-        blocks = self.report.blocks
+        if not (blocks := self.report.blocks) or not self.record.samples:
+            raise ValueError(f"{self.folder}: its report has no blocks, or its cell.json no samples")
         selected = sum(count["visual"] for block in blocks for count in block.selected.values())
         return selected / len(blocks) / self.record.samples
 

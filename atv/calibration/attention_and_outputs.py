@@ -15,9 +15,6 @@ from atv.model.lvlm import LVLM
 from atv.model.targets import Target
 from atv.selection import TokenSelection
 
-# Keyword arguments that change the weights of attention in ways that are not computed here.
-_UNKNOWN = ("s_aux", "position_bias")
-
 
 @dataclass(frozen=True)
 class AttentionCall:
@@ -33,7 +30,8 @@ class AttentionCall:
     def last_query(self, row: int, valid: Tensor) -> Tensor:
         """The last valid query's attention to each token of a batch's row, mean over heads, in float32: (length,).
 
-        Keys that the row's mask, its padding or a sliding window hides get 0. ``valid`` is bool (length,).
+        Keys that the row's mask, its padding or a sliding window hides get 0. A sink, which a head may attend to in
+        place of any key, takes its part, so that the sum is below 1. ``valid`` is bool (length,).
         """
         last = int(valid.nonzero()[-1])
         query = rearrange(self.query[row, :, last].float(), "(kv group) w -> kv group w", kv=self.key.shape[1])
@@ -42,7 +40,11 @@ class AttentionCall:
         if cap := self.options.get("softcap"):
             logits = cap * torch.tanh(logits / cap)
         logits = rearrange(logits, "kv group l -> (kv group) l") + self._hidden(row, last, valid)
-        return reduce(logits.softmax(-1), "heads l -> l", "mean")
+        if (bias := self.options.get("position_bias")) is not None:
+            logits = logits + bias[row % len(bias), :, last, : len(valid)].float()
+        if (sinks := self.options.get("s_aux")) is not None:
+            logits = torch.cat([logits, sinks.float().reshape(-1, 1)], dim=1)
+        return reduce(logits.softmax(-1)[:, : len(valid)], "heads l -> l", "mean")
 
     def _hidden(self, row: int, last: int, valid: Tensor) -> Tensor:
         """0 where the query sees a key, -inf or the mask's own value elsewhere: (length,) or (heads, length)."""
@@ -61,29 +63,19 @@ def _additive(seen: Tensor) -> Tensor:
     return torch.zeros_like(seen, dtype=torch.float32).masked_fill(~seen, -torch.inf)
 
 
-@dataclass
-class AttentionCalls:
-    """What self-attention was called with, and the options of calls whose weights cannot be computed here."""
-
-    known: list[AttentionCall] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
-
-
 @contextmanager
-def attention_calls() -> Iterator[AttentionCalls]:
+def attention_calls() -> Iterator[list[AttentionCall]]:
     """Notes every self-attention that goes through transformers' AttentionInterface; the model's own one still runs."""
-    calls = AttentionCalls()
+    calls: list[AttentionCall] = []
     choose = AttentionInterface.get_interface
 
     def noting(interface: AttentionInterface, name: str, default: Callable[..., Any]) -> Callable[..., Any]:
         implementation = choose(interface, name, default)
 
         def attend(module: Any, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
-            unknown = [option for option in _UNKNOWN if kwargs.get(option) is not None]
-            calls.unknown += unknown
-            if not unknown and query.shape[2] == key.shape[2]:
+            if query.shape[2] == key.shape[2]:
                 mask = args[0] if args else kwargs.get("attention_mask")
-                calls.known.append(AttentionCall(query, key, mask, kwargs.get("scaling"), kwargs))
+                calls.append(AttentionCall(query, key, mask, kwargs.get("scaling"), kwargs))
             return implementation(module, query, key, value, *args, **kwargs)
 
         return attend
@@ -128,17 +120,14 @@ class Recorder:
         """
         recorded = Recorded()
         with ExitStack() as stack:
-            calls = stack.enter_context(attention_calls()) if self._attention else AttentionCalls()
+            calls = stack.enter_context(attention_calls()) if self._attention else []
             if self._outputs:
                 linears = {name: target for name, target in targets.items() if isinstance(target, nn.Linear)}
                 stack.enter_context(watching(linears, lambda name, _, output: recorded.outputs.update({name: output})))
             yield recorded
-        if self._attention and not calls.known:
-            why = "has no self-attention that goes through transformers' AttentionInterface"
-            if calls.unknown:
-                why = f"has attention with {calls.unknown[0]}, which moves its weights in a way that is not known here"
+        if self._attention and not calls:
             raise ValueError(
                 f"selection: {self._attention[0]} needs the last query's attention, but block {block} of {self._model} "
-                f"{why}; choose another rule"
+                "has no self-attention that goes through transformers' AttentionInterface; choose another rule"
             )
-        recorded.attention = calls.known[0] if calls.known else None
+        recorded.attention = calls[0] if calls else None

@@ -170,6 +170,7 @@ def _calibrate(
 ) -> float | None:
     """Prunes the blocks that are not finished; returns the bytes that a waiting token's forward held."""
     earlier = finished.restore()
+    _check_kept(job, plans, earlier)
     if job.propagate:
         finished.reinstall(earlier)
     drift, norms = Drift(whole), ActivationNorms(whole)
@@ -189,10 +190,20 @@ def _calibrate(
     return loop.held_bytes / loop.held_tokens if loop.held_tokens else None
 
 
+def _check_kept(job: PruningJob, plans: Mapping[str, Plan], earlier: Sequence[FinishedBlock]) -> None:
+    """Refuses kept blocks without the masks of all of their targets."""
+    for block, targets in zip(earlier, job.lvlm.by_block(job.targets), strict=False):
+        if any(block.masks.get(pathway, {}).keys() != targets.keys() for pathway in plans):
+            kept = f"blocks/{block.report.block:03d}.json"
+            raise ValueError(f"run_dir: {kept} lacks masks of the run's targets; take it away, and it is made again")
+
+
 def _allotted(
     job: PruningJob, batches: Sequence[CalibrationBatch], trainer: L.Trainer, folder: RunFolder | None
 ) -> tuple[dict[str, Plan], AllocationReport]:
     known = None if folder is None else folder.read_allocation()
+    if known and any(known.sparsities.get(name, {}).keys() != job.targets.keys() for name in job.plans):
+        raise ValueError("run_dir: its allocation.json has not this run's targets; take it away, and it is made again")
     plans, allocation = allotted(job.lvlm, job.targets, job.plans, batches, trainer, job.seed, known)
     if folder is not None and trainer.is_global_zero:
         folder.write_allocation(allocation)

@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from atv.evaluation.predictions import read_answers, read_rows
+from atv.evaluation.predictions import checked_answers, read_answers, read_rows
 from atv.records.cell_record import CELL, CellRecord, titled
 from atv.records.evaluation_report import SCORES, EvaluationReport
 
 KEY = ["task", "question_id"]
-# Every table of answers has these; question, options, answers, seen, picture and ended where they were recorded.
-NEEDED = (*KEY, "metric", "group", "category", "answer", "prediction", "read", "credit")
 OWN = ("prediction", "read", "credit", "ended", "fault")
 # What of a cell's inputs says that two cells were asked alike, whatever else they tell.
 _ALIKE = ("model", "questions", "max_new_tokens")
@@ -27,7 +25,7 @@ class Answers:
     Attributes:
         name: what to call the model.
         sources: the folder or file of each seed.
-        by_seed: for each seed a row a question, sorted by task and question (``NEEDED``).
+        by_seed: for each seed a row a question (``Answer``), sorted by task and question.
         seeds: that the model was pruned with; None where it was not, or another engine does not say.
         asked_with: how, by task; a task is not there where that was not recorded.
         inputs: of cells, the digests by which they know that they were asked alike.
@@ -97,7 +95,7 @@ def _of_cell(folder: Path) -> Answers:
     return Answers(
         titled(record.labels) or folder.name,
         (str(folder),),
-        (table(rows, str(folder)),),
+        (table(checked_answers(rows, file), str(folder)),),
         (record.config.get("seed") if record.config.get("pathways") else None,),
         {task: told | {"max_new_tokens": length} for task, length in lengths.items()},
         {name: record.inputs[name] for name in _ALIKE if name in record.inputs},
@@ -114,7 +112,7 @@ def _of_evaluation(folder: Path) -> Answers:
         file = folder / "answers.parquet"
         if not file.is_file():
             raise ValueError(f"{str(folder)!r}: has scores and no answers.parquet")
-        parts.append(read_rows(file))
+        parts.append(checked_answers(read_rows(file), file))
         asked_with |= dict.fromkeys(report.tasks, _told(report.asked, folder, "the suite"))
         suite |= {name: report.asked[name] for name in ("evaluation", "split") if name in report.asked}
     for name, row in report.benchmarks.items():
@@ -141,10 +139,8 @@ def table(rows: pd.DataFrame, source: str) -> pd.DataFrame:
     """A table of answers as all are compared: sorted, with None for what was not recorded.
 
     Raises:
-        ValueError: for missing columns, or a question that was answered twice.
+        ValueError: for a question that was answered twice.
     """
-    if missing := [name for name in NEEDED if name not in rows]:
-        raise ValueError(f"{source!r}: its answers lack {', '.join(missing)}")
     rows = rows.assign(category=rows["category"].fillna(""), question_id=rows["question_id"].astype(str))
     if twice := rows.duplicated(KEY).sum():
         name = rows.loc[rows.duplicated(KEY), "question_id"].iloc[0]

@@ -142,7 +142,7 @@ def _of_batch(line: Mapping[str, Any], key: Key) -> Said:
         text = choice["message"]["content"]
     except (TypeError, KeyError, IndexError):
         return Said(key, "", fault=f"the engine gave no answer: {short(line.get('error') or 'no choices')}")
-    return Said(key, _said(text or "", "content"), choice.get("finish_reason") == "stop")
+    return Said(key, _said("" if text is None else text, "content"), choice.get("finish_reason") == "stop")
 
 
 def _said(text: Any, field: str) -> str:

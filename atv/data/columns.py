@@ -7,7 +7,7 @@ from typing import Any
 
 from atv.data.base import Conversation
 from atv.data.pictures import undecoded
-from atv.data.turns import captioned, turns_of
+from atv.data.turns import captioned, pictures_in, turns_of
 from atv.data.wording import short
 
 CONVERSATION = ("conversations", "conversation", "messages")
@@ -70,7 +70,8 @@ class Columns:
         id = f"row {number}" if named in (None, "") else str(named)
         try:
             pictures = undecoded(row.get(self.image), root)
-            return Conversation(id, self._turns(row.get(self.said), bool(pictures)), pictures)
+            turns = self._turns(row.get(self.said), bool(pictures))
+            return Conversation(id, turns, pictures or pictures_in(turns, root))
         except ValueError as error:
             return Conversation(id, (), fault=str(error))
 

@@ -6,9 +6,10 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from atv.data.base import Picture
 from atv.data.text_files import parsed
@@ -37,8 +38,7 @@ def decode(picture: Any, root: Path | None = None) -> Image.Image:
         image = picture if isinstance(picture, Image.Image) else Image.open(opened)
         return eight_bit(_upright(image)).convert("RGB")
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to.
-        shown = f" {quoted(str(picture), 120)}" if isinstance(picture, Path) else ""
-        raise ValueError(f"picture{shown} cannot be read: {reason(error)}") from error
+        raise _unreadable(picture, error) from error
 
 
 def header(picture: Picture) -> tuple[int, int]:
@@ -54,8 +54,7 @@ def header(picture: Picture) -> tuple[int, int]:
         with Image.open(opened) as image:
             return image.size
     except Exception as error:  # As above.
-        shown = f" {quoted(str(picture), 120)}" if isinstance(picture, Path) else ""
-        raise ValueError(f"picture{shown} cannot be read: {reason(error)}") from error
+        raise _unreadable(picture, error) from error
 
 
 def undecoded(value: Any, root: Path | None = None) -> list[Picture]:
@@ -79,8 +78,9 @@ def undecoded(value: Any, root: Path | None = None) -> list[Picture]:
     if isinstance(value, str):
         return [_of_text(value, root)] if value.strip() else []
     if isinstance(value, bytes | bytearray | memoryview):
-        content = bytes(value)
-        return [_of_base64(content.decode("ascii", "replace")) or content] if content else []
+        if not (content := bytes(value)):
+            raise ValueError("a picture of no bytes")
+        return [_of_base64(content.decode("ascii", "replace")) or content]
     if isinstance(value, Sequence):
         return [picture for one in value for picture in undecoded(one, root)]
     if isinstance(value, Path):
@@ -111,10 +111,18 @@ def eight_bit(image: Image.Image) -> Image.Image:
     elif image.mode == "F" and low >= 0 and high <= 1:
         values *= 255
     elif low < 0 or high > 65535:
-        values = (values - low) * (255 / (high - low))
+        values = (values - low) * (255 / ((high - low) or 1))
     elif high > 255:
         values /= 257
     return Image.fromarray(np.rint(values).astype(np.uint8))
+
+
+def _unreadable(picture: Any, error: Exception) -> ValueError:
+    # Pillow names an object in memory there, which is another one in every run.
+    unknown = isinstance(error, UnidentifiedImageError)
+    why = "it begins like no kind of picture that is known" if unknown else reason(error)
+    shown = f" {quoted(str(picture), 120)}" if isinstance(picture, Path) else ""
+    return ValueError(f"picture{shown} cannot be read: {why}")
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -142,7 +150,8 @@ def _of_text(text: str, root: Path | None) -> Picture:
         return content
     if text.startswith(("http://", "https://")):
         raise ValueError(f"{quoted(text)} is a URL, and nothing is fetched; give the picture's bytes or a path")
-    return _of_base64(text) or _beside(Path(text.removeprefix("file://")), root)
+    path = unquote(text.removeprefix("file://")) if text.startswith("file://") else text
+    return _of_base64(text) or _beside(Path(path), root)
 
 
 def _of_base64(text: str) -> bytes | None:

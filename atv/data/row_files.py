@@ -91,7 +91,11 @@ def load_files(files: Sequence[Path], split: str, field: str, streaming: bool = 
         texts = _texts(files, field)
         return texts.to_iterable_dataset() if streaming else texts
     _require_one_layout([(file, _names(file, field)) for file in files], field)
-    names = [str(file) for file in files]
+    # ``datasets`` fails at a file without rows.
+    full = [file for file in files if kind != ".parquet" or pq.read_metadata(file).num_rows]
+    if not full:
+        raise ValueError(f"{field}: {quoted(str(files[0]), 120)} holds no row")
+    names = [str(file) for file in full]
     try:
         return load_dataset(kind[1:], data_files={split: names}, split=split, streaming=streaming)
     except (pa.ArrowException, DatasetsError, ValueError, TypeError, OSError, RuntimeError) as error:

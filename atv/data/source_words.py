@@ -21,4 +21,5 @@ def in_words(data: Mapping[str, Any], counts: Sequence[int] = ()) -> str:
     given = {name: value for name, value in data.items() if name != "class" and value is not None}
     said = (f"{name} {in_words(value) if isinstance(value, Mapping) else value}" for name, value in given.items())
     listed = ", ".join(said)
-    return f"{data['class']} ({listed})" if listed else str(data["class"])
+    kind = data.get("class", "unknown")
+    return f"{kind} ({listed})" if listed else str(kind)

@@ -61,7 +61,7 @@ def json_value(file: Path) -> Any:
     """
     text = read_text(file)
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{str(file)!r} is no JSON: {reason(error)}") from error
 
@@ -113,8 +113,16 @@ def parsed(text: str) -> Any:
     return text
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose names differ: of two values under one name nobody knows which is meant."""
+    if len(made := dict(pairs)) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{quoted(max(names, key=names.count))} stands twice in one object")
+    return made
+
+
 def _value(file: Path, number: int, line: str) -> Any:
     try:
-        return json.loads(line)
+        return json.loads(line, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{str(file)!r} is no JSON in line {number} ({quoted(line)}): {reason(error)}") from error

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from atv.data.base import Picture
@@ -81,8 +82,9 @@ def plain_text(value: Any, what: str) -> str:
     return text
 
 
-def pictures_in(turns: Sequence[Mapping[str, Any]]) -> list[Picture]:
-    """Pictures that parts of the turns bring themselves, as OpenAI's ``image_url`` does.
+def pictures_in(turns: Sequence[Mapping[str, Any]], root: Path | None = None) -> list[Picture]:
+    """Pictures that parts of the turns bring themselves, as OpenAI's ``image_url`` does; ``root`` is the folder of
+    relative paths.
 
     Raises:
         ValueError: for one that is no picture, or a URL.
@@ -90,7 +92,7 @@ def pictures_in(turns: Sequence[Mapping[str, Any]]) -> list[Picture]:
     lists = (turn.get(key) for turn in turns for key in ("value", "text", "content"))
     parts = (part for parts in lists if isinstance(parts, Sequence) and not isinstance(parts, str) for part in parts)
     brought = (_brought(part) for part in parts if isinstance(part, Mapping) and part.get("type") in _PICTURES)
-    return [picture for value in brought for picture in undecoded(value)]
+    return [picture for value in brought for picture in undecoded(value, root)]
 
 
 def _brought(part: Mapping[str, Any]) -> Any:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import lightning as L
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
@@ -150,7 +151,12 @@ def fit(
         batches: of all epochs and ranks; their number is a multiple of ranks times accumulated batches times epochs.
             They have what the objective needs.
         held_out: batches whose loss is shown before, after every epoch and so at the end.
+
+    Raises:
+        ValueError: for a checkpoint that is not whole.
     """
+    if checkpoint.is_file() and not is_zipfile(checkpoint):
+        raise ValueError(f"output: {str(checkpoint)!r} is no whole checkpoint; take it away to begin the training anew")
     # torch declares no length of a data set; these have one.
     count = len(batches)  # type: ignore[arg-type]
     on_this_rank, accumulated = count // trainer.world_size, trainer.accumulate_grad_batches

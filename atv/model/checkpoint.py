@@ -27,6 +27,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 from atv.data.wording import short
 from atv.model.dequantizing import parted_weights_as_floats
+from atv.model.generation_file import GENERATION, check_generation
 
 _INSTEAD = "cannot be pruned; give the model that it was made from, with weights in bfloat16, float16 or float32"
 # How the tensors are called that quantizers put in a weight's place, or beside it.
@@ -49,7 +50,10 @@ _COMPUTED = frozenset({"inv_freq", "position_ids"})
 _INDEX = "model.safetensors.index.json"
 _ADAPTER = "adapter_config.json"
 # What transformers reads beside the weights, and takes for missing, or half of it, where it cannot be read.
-_READ = ("generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_READ = (
+    *(GENERATION, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("processor_config.json", "preprocessor_config.json"),
+)
 
 
 def check_folder(folder: Path, trust_remote_code: bool = False) -> PreTrainedConfig:
@@ -62,8 +66,10 @@ def check_folder(folder: Path, trust_remote_code: bool = False) -> PreTrainedCon
     """
     _check_config(folder / "config.json", trust_remote_code)
     for name in _READ:
-        if (folder / name).is_file():
-            _config_of(folder / name)
+        if (folder / name).exists():
+            content = _config_of(folder / name)
+            if name == GENERATION:
+                check_generation(content, folder / name)
     if (folder / _ADAPTER).is_file():
         raise ValueError(
             f"model: {str(folder)!r} holds an adapter ({_ADAPTER}) beside the model, which would be left out; merge it "
@@ -74,7 +80,7 @@ def check_folder(folder: Path, trust_remote_code: bool = False) -> PreTrainedCon
     except Exception as error:
         raise ValueError(f"model: {folder / 'config.json'} cannot be read: {short(error)}") from error
     for file in weight_files(folder):
-        for name, dtype in _header(file):
+        for name, dtype in header(file):
             if dtype.startswith(("F8", "F6_", "F4")) or name.rsplit(".", 1)[-1] in _QUANTIZED_NAMES:
                 raise ValueError(f"model: {file}: {name} ({dtype}) is of a quantized checkpoint, which {_INSTEAD}")
             if name.endswith(".weight") and dtype not in _FLOATS:
@@ -177,12 +183,19 @@ def _require_finite(model: PreTrainedModel, folder: Path) -> None:
 
 def _config_of(file: Path) -> dict[str, Any]:
     try:
-        config = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError) as error:
+        config = json.loads(file.read_text(encoding="utf-8-sig"), parse_constant=_number)
+    except (ValueError, OSError, RecursionError) as error:
         raise ValueError(f"model: {file} cannot be read: {short(error)}") from error
     if not isinstance(config, dict):
         raise ValueError(f"model: {file} must map names to values, it holds a {type(config).__name__}")
     return config
+
+
+def _number(constant: str) -> float:
+    """Infinity is a bound in some configs; NaN is nothing anywhere."""
+    if constant == "NaN":
+        raise ValueError("it holds NaN, which is no number")
+    return float(constant)
 
 
 def _check_config(file: Path, trust_remote_code: bool) -> None:
@@ -230,8 +243,12 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / shard for shard in shards]
 
 
-def _header(file: Path) -> list[tuple[str, str]]:
-    """Name and dtype of every tensor."""
+def header(file: Path) -> list[tuple[str, str]]:
+    """Name and dtype of every tensor.
+
+    Raises:
+        ValueError: for a file that is not whole.
+    """
     try:
         with safe_open(file, "pt") as tensors:
             return [(name, tensors.get_slice(name).get_dtype()) for name in tensors.keys()]  # noqa: SIM118

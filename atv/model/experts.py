@@ -30,9 +30,10 @@ class FusedExperts:
 
     @classmethod
     def of(cls, name: str, module: nn.Module) -> "FusedExperts | None":
-        """None for a module that holds no experts, or calls them in a way that is not known here."""
-        first = next((parameter for parameter in FIRST if _is_stack(module, parameter)), None)
-        if first is None or not _is_stack(module, LAST) or len(_arguments(module)) not in (1, 3):
+        """None for a module that holds no experts, has other stacks beside the two, or calls them in an unknown way."""
+        stacks = {name for name, value in module._parameters.items() if value is not None and value.dim() == 3}
+        first = next((parameter for parameter in FIRST if stacks == {parameter, LAST}), None)
+        if first is None or len(_arguments(module)) not in (1, 3):
             return None
         # (E, hidden, 2 * inner) against (E, 2 * inner, hidden), where the class does not say.
         by_shape = getattr(module, first).shape[1] == getattr(module, LAST).shape[2]
@@ -116,11 +117,6 @@ def routers(layers: list[FusedExperts], model: nn.Module) -> list[str]:
     beside = (f"{layer.name.rpartition('.')[0]}.{router}" for layer in layers for router in _ROUTERS)
     modules = dict(model.named_modules())
     return [name for name in beside if name in modules]
-
-
-def _is_stack(module: nn.Module, parameter: str) -> bool:
-    value = module._parameters.get(parameter)
-    return value is not None and value.dim() == 3
 
 
 def _arguments(module: nn.Module) -> list[str]:

@@ -1,15 +1,16 @@
 """Whether a processor and a model mean the same: image token, sizes of patches, tokens a picture."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.data.conversations import encode
 from atv.data.wording import quoted, reason
-from atv.model.decoder import VISUAL_MASK, visual_token_ids
+from atv.model.decoder import PIXELS, VISUAL_MASK, visual_token_ids
 
 FILE = "processor_config.json"
 _TURN = [{"role": "user", "text": "What is in the picture?"}]
@@ -47,6 +48,7 @@ def require_fit(processor: ProcessorMixin, model: PreTrainedModel) -> None:
         if str(error).startswith("model: "):
             raise
         raise ValueError(f"model: {_cannot(processor)}: {reason(error)}{_tokens(processor, ids)}") from error
+    _require_pixels(inputs)
     own, written = _value(processor, "image_token_id"), inputs["input_ids"]
     seen = torch.isin(written, torch.tensor(ids)).sum()
     # Some processors call what opens a picture (Gemma's) their image token: it stands once beside many of the config's.
@@ -68,6 +70,19 @@ def _require_rows(processor: ProcessorMixin, model: PreTrainedModel, ids: tuple[
             f"model: its tokenizer has {len(lost)} tokens that the model has no row for, such as "
             f"{quoted(lost[0])} (id {vocabulary[lost[0]]} of {rows} rows); is the tokenizer another model's?"
         )
+
+
+def _require_pixels(inputs: Mapping[str, Any]) -> None:
+    """The picture goes from black to white, so that its pixels are numbers, and not all the same."""
+    for name, value in inputs.items():
+        if not (name.startswith(PIXELS) and isinstance(value, Tensor) and value.is_floating_point()):
+            continue
+        if not (value.isfinite().all() and value.std() > 0):
+            what = "one value for all pixels" if value.isfinite().all() else "NaN or infinite values"
+            raise ValueError(
+                f"model: its processor makes {what} ({name}) of a picture; look at image_mean, image_std and "
+                "rescale_factor in preprocessor_config.json or processor_config.json"
+            )
 
 
 def _tokens(processor: ProcessorMixin, ids: tuple[int, ...]) -> str:

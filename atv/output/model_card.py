@@ -122,7 +122,7 @@ def _settings(report: PruningReport, plan: Mapping[str, Any]) -> str:
 
 
 def _calibration(record: Mapping[str, Any]) -> str:
-    if not record:
+    if not record.keys() >= {"data", "ids"}:
         return "not recorded"
     return f"{in_words(record['data'], record.get('counts', ()))}, {len(record['ids'])} samples"
 

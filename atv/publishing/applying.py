@@ -17,6 +17,7 @@ from atv.records.digests import whole_digest
 from atv.records.files import empty_folder
 from atv.records.masks import PackedMasks, masks_origin
 from atv.records.pruning_report import MASKS, REPORT, PruningReport
+from atv.verification.weight_checks import check_names
 from atv.verification.saved_model import SavedModel, opened
 
 
@@ -44,6 +45,7 @@ def apply_masks(
     processor = load_processor(own if own.is_dir() else dense, trust_remote_code)
     with opened(dense, trust_remote_code) as fresh:
         require_origin(fresh, origin, str(base))
+        check_names(report.masks, report.masks.shapes, report.targets, fresh.lvlm)
         install(fresh, report.masks, source / DELTA)
         if whole_digest(fresh.tensors, fresh.tensor) != origin["becomes"]:
             raise ValueError(f"folder: {str(source)!r} does not make the model that it was packed from; fetch it again")

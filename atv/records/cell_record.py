@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from atv.records.files import read_json, write_json
-from atv.records.typed import typed
+from atv.records.typed import Count, Finite, Number, typed
 
 CELL = "cell.json"
 # Raised by hand when the same inputs would give other numbers; cells of another schema are left alone.
@@ -35,10 +35,10 @@ class CellRecord:
     config: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    samples: int = 0
+    seconds: Mapping[str, Finite] = field(default_factory=dict)
+    samples: Count = 0
     made: Mapping[str, Any] = field(default_factory=dict)
-    perplexity: Mapping[str, float] = field(default_factory=dict)
+    perplexity: Mapping[str, Number] = field(default_factory=dict)
     asked_with: Mapping[str, Any] = field(default_factory=dict)
     asked_from: Mapping[str, Any] = field(default_factory=dict)
     schema: int = CELL_SCHEMA

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from atv.records.files import read_json, write_json
 from atv.records.pruning_report import ScoreRow
-from atv.records.typed import typed
+from atv.records.typed import Count, Finite, Number, Share, typed
 
 SCORES = "scores.json"
 # 2: the suite says how it was asked, and its answers hold the questions; benchmarks' answers say whether they ended.
@@ -20,9 +20,34 @@ _MADE = ("versions", "git", "hardware")
 class TaskRow:
     """A task of the bundled suite: its score (0 to 1), over how many groups and questions."""
 
-    score: float
-    groups: int
-    questions: int
+    score: Share
+    groups: Count
+    questions: Count
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What of a benchmark's row its readers rely on."""
+
+    score: Finite
+    of: Count
+    version: Any
+
+
+@dataclass(frozen=True)
+class _Kept:
+    value: Number
+    low: Number
+    high: Number
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What of scores.json its readers rely on, beyond the types of a report's own fields."""
+
+    benchmarks: dict[str, _Row] = field(default_factory=dict)
+    retention: dict[str, _Kept] = field(default_factory=dict)
+    asked_with: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -40,7 +65,7 @@ class EvaluationReport:
     asked: Mapping[str, Any] = field(default_factory=dict)
     tasks: dict[str, TaskRow] = field(default_factory=dict)
     benchmarks: dict[str, dict[str, Any]] = field(default_factory=dict)
-    retention: dict[str, dict[str, float]] = field(default_factory=dict)
+    retention: dict[str, dict[str, Number]] = field(default_factory=dict)
     made: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
@@ -88,14 +113,10 @@ class EvaluationReport:
             ValueError: for a file that is not there, is no JSON, of a later schema, or holds something else.
         """
         content = read_json(file, SCHEMA)
+        typed(_Told, content, file)
         parts = {name: content.pop(name, {}) for name in ("tasks", "benchmarks", "retention")}
         made = {name: content.pop(name) for name in _MADE if name in content}
         content.pop("schema", None)
-        try:
-            for name, row in parts["benchmarks"].items():
-                _ = row["score"], row["of"], row["version"], parts["retention"].get(name)
-        except (TypeError, AttributeError, LookupError) as error:
-            raise ValueError(f"{file} holds something else than scores: {error}") from error
         return typed(cls, parts | {"asked": content, "made": made}, file)
 
     def rows(self) -> dict[str, ScoreRow]:

@@ -42,19 +42,28 @@ def read_json(path: Path, schema: int) -> dict[str, Any]:
     Raises:
         ValueError: for a file that is not there, is no JSON, holds no object, or is of a later schema.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ValueError(f"no such file {str(path)!r}") from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
+    content = json_of(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no JSON object")
-    if not isinstance(there := content.get("schema", 1), int):
+    if type(there := content.get("schema", 1)) is not int:
         raise ValueError(f"{path} holds another file's fields: its schema is {there!r:.60}")
     if there > schema:
         raise ValueError(f"{path} is of schema {there}, this version of atv reads up to {schema}: update atv")
     return content
+
+
+def json_of(path: Path) -> Any:
+    """What a file of JSON holds.
+
+    Raises:
+        ValueError: for a file that is not there, or is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"no such file {str(path)!r}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
 
 
 def from_here(file: str | Path) -> str:

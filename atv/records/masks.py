@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from atv.records.files import atomic
+from atv.records.typed import typed
 
 MASK_FORMAT = "atv-masks/1"
 # The eight bits of every byte, the lowest first.
@@ -88,8 +89,15 @@ class PackedMasks(Mapping[str, Tensor]):
 
     @classmethod
     def of_packed(cls, packed: Mapping[str, Tensor], shapes: Mapping[str, list[int]]) -> Self:
-        """The masks that have these bits and shapes, as ``packed`` and ``shapes`` give them."""
+        """The masks that have these bits and shapes, as ``packed`` and ``shapes`` give them.
+
+        Raises:
+            ValueError: for bits of another shape.
+        """
         masks = cls()
+        for name, (rows, width) in shapes.items():
+            if packed[name].dtype != torch.uint8 or list(packed[name].shape) != [rows, -(-width // 8)]:
+                raise ValueError(f"the mask of {name} is not of the shape {shapes[name]} that it should have")
         masks._packed = {name: PackedMask.of_bits(packed[name], shape) for name, shape in shapes.items()}
         return masks
 
@@ -171,9 +179,6 @@ def load_masks(path: str | Path) -> PackedMasks:
     with _opened(path) as (file, metadata):
         shapes = json.loads(metadata["shapes"])
         packed = {name: file.get_tensor(name) for name in shapes}
-        for name, (rows, width) in shapes.items():
-            if packed[name].dtype != torch.uint8 or list(packed[name].shape) != [rows, -(-width // 8)]:
-                raise ValueError(f"the mask of {name} is not of the shape {shapes[name]} that its metadata say")
         return PackedMasks.of_packed(packed, shapes)
 
 
@@ -184,7 +189,7 @@ def masks_origin(path: str | Path) -> dict[str, str]:
         ValueError: for a file that is not whole, or of another format.
     """
     with _opened(path) as (_, metadata):
-        return dict(json.loads(metadata.get("origin", "{}")))
+        return typed(dict[str, str], json.loads(metadata.get("origin", "{}")), Path(path))
 
 
 @contextmanager

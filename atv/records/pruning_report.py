@@ -8,17 +8,59 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
+
+from pydantic import Field
 
 from atv.records.files import read_json, write_json
 from atv.records.masks import PackedMasks, load_masks, save_masks
-from atv.records.typed import ANY_TYPE, typed
+from atv.records.typed import ANY_TYPE, Count, Finite, Number, Share, typed
 
 REPORT, MASKS = "report.json", "masks.safetensors"
 # Raised when a file that is written can no longer be read by what read the last one.
 SCHEMA = 1
 # The pathway of an ordinary model, whose tokens all take the same weights.
 BOTH = "both"
+
+
+@dataclass(frozen=True)
+class _Part:
+    kind: Annotated[str, Field(alias="class")]
+
+
+@dataclass(frozen=True)
+class _Tokens:
+    text: Count
+    visual: Count
+
+
+@dataclass(frozen=True)
+class _Plan:
+    selection: _Part
+    criterion: _Part
+    pattern: _Part
+    allocation: _Part
+    sparsity: Share | None
+
+
+@dataclass(frozen=True)
+class _Settings:
+    plans: Annotated[dict[str, _Plan], Field(min_length=1)]
+    propagate: bool
+
+
+@dataclass(frozen=True)
+class _Block:
+    tokens: _Tokens
+    selected: Annotated[dict[str, _Tokens], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What of report.json its readers rely on, beyond the types of a report's own fields."""
+
+    settings: _Settings
+    blocks: list[_Block]
 
 
 @dataclass(frozen=True)
@@ -38,16 +80,16 @@ class BlockReport:
     ``pool_weights``, by pathway, the weights that a rule of several parts gave them, mean over the block's Linears.
     """
 
-    block: int
-    mean_drift: float
-    tokens: dict[str, int]
-    selected: dict[str, dict[str, int]]
-    norms: dict[str, dict[str, float]]
-    seconds: float
-    experts: dict[str, dict[str, dict[str, list[int]]]] = field(default_factory=dict)
-    step_seconds: dict[str, dict[str, float]] = field(default_factory=dict)
-    step_errors: dict[str, dict[str, float]] = field(default_factory=dict)
-    pool_weights: dict[str, dict[str, float]] = field(default_factory=dict)
+    block: Count
+    mean_drift: Number
+    tokens: dict[str, Count]
+    selected: dict[str, dict[str, Count]]
+    norms: dict[str, dict[str, Number]]
+    seconds: Finite
+    experts: dict[str, dict[str, dict[str, list[Count]]]] = field(default_factory=dict)
+    step_seconds: dict[str, dict[str, Finite]] = field(default_factory=dict)
+    step_errors: dict[str, dict[str, Number]] = field(default_factory=dict)
+    pool_weights: dict[str, dict[str, Number]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,8 +97,8 @@ class AllocationReport:
     """What each target is to lose, by pathway and name; ``dense_seconds`` is what measuring the dense model for it
     took before the first block, 0 where nothing was measured."""
 
-    sparsities: dict[str, dict[str, float]]
-    dense_seconds: float = 0.0
+    sparsities: dict[str, dict[str, Share]]
+    dense_seconds: Finite = 0.0
 
 
 @dataclass(frozen=True)
@@ -90,10 +132,10 @@ class TargetReport:
     """A pruned Linear or expert in the saved model: its block, shape (out, in), share pruned, and how many of the kept
     weights are zero all the same."""
 
-    block: int
-    shape: list[int]
-    sparsity: float
-    kept_zeros: int
+    block: Count
+    shape: list[Count]
+    sparsity: Share
+    kept_zeros: Count
 
 
 @dataclass(frozen=True)
@@ -101,10 +143,10 @@ class ScoreRow:
     """A benchmark's score of the saved model, out of how many questions (groups), the benchmark's version, and what was
     kept of the dense model's: ``value``, ``low`` and ``high`` in percent, None where that is not known."""
 
-    score: float
-    of: int
+    score: Finite
+    of: Count
     version: str
-    kept: dict[str, float] | None = None
+    kept: dict[str, Number] | None = None
 
 
 @dataclass(frozen=True)
@@ -126,13 +168,13 @@ class PruningReport:
     __pydantic_config__ = ANY_TYPE
     masks: PackedMasks
     blocks: list[BlockReport]
-    parameters: int
-    seed: int
+    parameters: Count
+    seed: Annotated[int, Field(strict=True)]
     settings: dict[str, Any]
     versions: dict[str, str]
     pathways: dict[str, PathwayReport] = field(default_factory=dict)
     allocation: AllocationReport = field(default_factory=lambda: AllocationReport({}))
-    waiting_bytes_per_token: float | None = None
+    waiting_bytes_per_token: Number | None = None
     left_dense: dict[str, str] = field(default_factory=dict)
     calibration: Mapping[str, Any] = field(default_factory=dict)
     base: BaseModel | None = None
@@ -140,7 +182,7 @@ class PruningReport:
     hardware: str = "unknown"
     updates_weights: bool = False
     updates_biases: bool = False
-    smaller: dict[str, list[int]] = field(default_factory=dict)
+    smaller: dict[str, Annotated[list[Count], Field(min_length=2, max_length=2)]] = field(default_factory=dict)
     targets: dict[str, TargetReport] = field(default_factory=dict)
     scores: dict[str, ScoreRow] = field(default_factory=dict)
     finetuning: Mapping[str, Any] = field(default_factory=dict)
@@ -216,6 +258,7 @@ class PruningReport:
         content = read_json(folder / REPORT, SCHEMA)
         if absent := [name for name in ("settings", "blocks", "parameters", "seed", "versions") if name not in content]:
             raise ValueError(f"{folder / REPORT} has no {', '.join(absent)}; `atv prune` writes them")
+        typed(_Told, content, folder / REPORT)
         try:
             masks = {name: load_masks(folder / masks_file(name)) for name in content["settings"]["plans"]}
             return typed(cls, _fields(content, masks), folder / REPORT)

@@ -3,11 +3,37 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field
 
 from atv.records.files import read_json, write_json
+from atv.records.typed import Count, Number, typed
 
 QUANTIZATION, SCHEMA = "quantization.json", 1
+
+_Positive = Annotated[int, Field(strict=True, gt=0)]
+
+
+@dataclass(frozen=True)
+class _Settings:
+    bits: _Positive
+    group_size: _Positive | Literal["row"]
+    targets: list[str]
+
+
+@dataclass(frozen=True)
+class _Bytes:
+    before: Count
+    after: Count
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What of quantization.json its readers rely on, beyond the types of a record's own fields."""
+
+    settings: _Settings
+    bytes: _Bytes
 
 
 @dataclass(frozen=True)
@@ -22,8 +48,8 @@ class QuantizationRecord:
     model: str
     settings: Mapping[str, Any]
     calibration: Mapping[str, Any]
-    errors: Mapping[str, float]
-    bytes: Mapping[str, int]
+    errors: Mapping[str, Number]
+    bytes: Mapping[str, Count]
     scaled: Mapping[str, list[str]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
@@ -46,8 +72,5 @@ class QuantizationRecord:
             ValueError: for a file that is not there, is no JSON, of a later schema, or no such record.
         """
         content = read_json(folder / QUANTIZATION, SCHEMA)
-        content.pop("schema", None)
-        try:
-            return cls(**content)
-        except TypeError as error:
-            raise ValueError(f"{folder / QUANTIZATION} is no record of a quantization: {error}") from error
+        typed(_Told, content, folder / QUANTIZATION)
+        return typed(cls, content, folder / QUANTIZATION)

@@ -15,13 +15,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from atv.records.files import atomic, is_empty, read_json, writable, write_json
 from atv.records.masks import PackedMasks
 from atv.records.pruning_report import AllocationReport, BlockReport, PruningReport
+from atv.records.typed import typed
 
 # What a Linear's bias takes is kept beside its weight, under its name and this.
 SHIFT = "shift"
@@ -36,6 +37,16 @@ class FinishedBlock:
     report: BlockReport
     masks: dict[str, PackedMasks]
     weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    """What a kept block's JSON says: ``shapes`` are of its masks by pathway, ``weights`` names those that changed."""
+
+    checksum: str
+    report: BlockReport
+    shapes: dict[str, dict[str, list[int]]]
+    weights: list[str]
 
 
 class RunFolder:
@@ -53,7 +64,7 @@ class RunFolder:
         self.folder, self.identity = writable(folder, "run_dir"), plain(identity)
         if is_run(self.folder):
             there = read_json(self.folder / "run.json", SCHEMA)
-            if differing := list(differences(there["identity"], self.identity)):
+            if differing := list(differences(there.get("identity", {}), self.identity)):
                 raise ValueError(f"run_dir: {str(folder)!r} holds another run: {'; '.join(differing)}")
         elif self.saved:
             raise ValueError(f"run_dir: {str(folder)!r} holds a model that no run left there; name another folder")
@@ -65,7 +76,7 @@ class RunFolder:
     def read_allocation(self) -> AllocationReport | None:
         """What each Linear is to lose, if it was found before."""
         file = self.folder / "allocation.json"
-        return AllocationReport(**json.loads(file.read_text())) if file.is_file() else None
+        return typed(AllocationReport, read_json(file, SCHEMA), file) if file.is_file() else None
 
     def write_allocation(self, allocation: AllocationReport) -> None:
         """Keeps what each Linear is to lose."""
@@ -77,7 +88,7 @@ class RunFolder:
         while self._file(len(blocks), "json").is_file():
             try:
                 blocks.append(self.read_block(len(blocks)))
-            except (ValueError, KeyError, OSError) as error:
+            except (ValueError, OSError, SafetensorError) as error:
                 corrupt = self._file(len(blocks), "safetensors")
                 warnings.warn(f"{corrupt} is corrupt ({error}): going on from the block before it", stacklevel=2)
                 break
@@ -87,19 +98,21 @@ class RunFolder:
         """A block that was kept.
 
         Raises:
-            ValueError, KeyError, OSError: for files that are not whole.
+            ValueError, OSError, SafetensorError: for files that are not whole.
         """
-        manifest = json.loads(self._file(block, "json").read_text())
+        manifest = typed(_Manifest, read_json(self._file(block, "json"), SCHEMA), self._file(block, "json"))
         content = self._file(block, "safetensors")
-        if _checksum(content) != manifest["checksum"]:
+        if _checksum(content) != manifest.checksum:
             raise ValueError("its checksum is not its manifest's")
+        if manifest.report.block != block:
+            raise ValueError(f"its manifest is that of block {manifest.report.block}")
         with safe_open(content, "pt") as file:
             masks = {
                 pathway: PackedMasks.of_packed({name: file.get_tensor(f"{pathway}/{name}") for name in shapes}, shapes)
-                for pathway, shapes in manifest["shapes"].items()
+                for pathway, shapes in manifest.shapes.items()
             }
-            weights = {name: file.get_tensor(f"weight/{name}") for name in manifest["weights"]}
-        return FinishedBlock(BlockReport(**manifest["report"]), masks, weights)
+            weights = {name: file.get_tensor(f"weight/{name}") for name in manifest.weights}
+        return FinishedBlock(manifest.report, masks, weights)
 
     def write_block(self, block: FinishedBlock) -> None:
         """Writes a finished block; it counts from the moment that its manifest has its name."""
@@ -109,13 +122,9 @@ class RunFolder:
         content = self._file(block.report.block, "safetensors")
         with atomic(content) as path:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
-        manifest = {
-            "checksum": _checksum(content),
-            "report": asdict(block.report),
-            "shapes": {pathway: masks.shapes for pathway, masks in block.masks.items()},
-            "weights": list(block.weights),
-        }
-        write_json(self._file(block.report.block, "json"), manifest)
+        shapes = {pathway: masks.shapes for pathway, masks in block.masks.items()}
+        manifest = _Manifest(_checksum(content), block.report, shapes, list(block.weights))
+        write_json(self._file(block.report.block, "json"), asdict(manifest))
 
     def write_outcome(self, report: PruningReport) -> None:
         """Writes masks.safetensors (one a pathway where they are decoupled) and report.json."""

@@ -107,7 +107,7 @@ def run_again(run: Mapping[str, Any], results: Path) -> str:
 
 def _words(name: str, value: Any) -> list[str]:
     """A class by its name, and its arguments as options of their own."""
-    if isinstance(value, dict):
+    if isinstance(value, dict) and "class" in value:
         arguments = {argument: given for argument, given in value.items() if argument != "class" and given is not None}
         inner = [word for argument, given in arguments.items() for word in (f"--{name}.{argument}", str(given))]
         return [f"--{name}", value["class"], *inner]

@@ -68,7 +68,7 @@ class Spread:
 
         What is below 1e-15 is told as 0.
         """
-        if distance <= 0 or np.isinf(self.variance):
+        if not distance > 0 or np.isinf(self.variance):
             return 1.0
         if self._half(10**LEAST / 2) <= distance:
             return 0.0

@@ -12,7 +12,7 @@ from atv.records.masks import PackedMasks
 from atv.records.pruning_report import REPORT, PruningReport, TargetReport
 from atv.verification.compact import sizes
 from atv.verification.quantized_checks import QuantizedChecks
-from atv.verification.saved_model import SavedModel, WhatIsLeft, answer, opened
+from atv.verification.saved_model import SavedModel, VerificationError, WhatIsLeft, answer, opened
 from atv.verification.weight_checks import (
     BaseCheck,
     ZerosCheck,
@@ -100,7 +100,10 @@ class Verification:
         check_names(masks, left.shapes, report.targets, pruned.lvlm)
         ((pathway, plan),) = report.plans.items()
         pattern = recorded_pattern(plan["pattern"]).fitted(pruned.lvlm)
-        check_pattern(pattern, masks, report.allocation.sparsities[pathway], pruned.lvlm)
+        sparsities = report.allocation.sparsities.get(pathway, {})
+        if missing := masks.keys() - sparsities.keys():
+            raise VerificationError(f"{REPORT} has no sparsity of {min(missing)} in its allocation")
+        check_pattern(pattern, masks, sparsities, pruned.lvlm)
         found = f"of {len(masks)} targets, {masks.sparsity:.2%} of their weights pruned"
         return {"masks": found, "pattern": f"{label(pattern)} holds in every mask"}
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 from safetensors import safe_open
 from torch import Tensor
 
-from atv.model.checkpoint import weight_files
+from atv.model.checkpoint import header, weight_files
 from atv.model.lvlm import LVLM
 from atv.quantization.packed_folder import quantization_config
 from atv.quantization.whole_numbers import grids
@@ -85,8 +85,7 @@ def _files(folder: Path) -> dict[str, Path]:
     """Tensor -> the file that it is in, by its name there."""
     found: dict[str, Path] = {}
     for file in weight_files(folder):
-        with safe_open(file, "pt") as opened:
-            found |= dict.fromkeys(opened.keys(), file)
+        found |= dict.fromkeys((name for name, _ in header(file)), file)
     return found
 
 

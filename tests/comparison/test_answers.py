@@ -8,7 +8,7 @@ from helpers.answered import benchmark_folder, cell_folder, mostly, suite, suite
 
 import atv
 from atv.comparison.alike import check_alike
-from atv.comparison.answers import NEEDED, read_folder
+from atv.comparison.answers import read_folder
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def test_every_kind_of_folder_is_read(questions, data, tmp_path):
     assert (cell.name, cell.seeds, whole.seeds) == ("method ATV", (4,), (None,))
     assert whole.asked_with["paired"] == cell.asked_with["paired"] and some.asked_with["MME"]["version"] == "2"
     for answers in (whole, cell, some):
-        assert set(NEEDED) < set(answers.rows) and answers.rows["question_id"].is_unique
+        assert answers.rows["question_id"].is_unique
         assert answers.rows["picture"].str.len().eq(16).all() and answers.rows["ended"].all()
     check_alike(whole, cell)
 
@@ -42,7 +42,13 @@ def test_every_kind_of_folder_is_read(questions, data, tmp_path):
             "tasks are .*paired.* there and .*; of benchmarks",
         ),
         ("suite", lambda rows: pd.concat([rows, rows.iloc[:1]]), "1 questions are answered twice, such as"),
-        ("suite", lambda rows: rows.drop(columns="credit"), "its answers lack credit"),
+        ("suite", lambda rows: rows.drop(columns="credit"), "answers.parquet: its answers lack credit"),
+        ("suite", lambda rows: rows.iloc[:0], "answers.parquet holds no answer"),
+        ("suite", lambda rows: rows.assign(credit=float("nan")), "answers.parquet: 0.credit is None: Input should"),
+        ("suite", lambda rows: rows.assign(credit=2), "answers.parquet: 0.credit is 2.*: Input should be less than"),
+        ("suite", lambda rows: rows.assign(credit="1"), "answers.parquet: 0.credit is '1': Input should be a valid"),
+        ("suite", lambda rows: rows.assign(prediction=None), "answers.parquet: 0.prediction is None: Input should"),
+        ("suite", lambda rows: rows.assign(group=3), "answers.parquet: 0.group is 3: Input should be a valid string"),
     ],
 )
 def test_other_questions_are_refused_with_what_differs(name, change, message, questions, tmp_path):

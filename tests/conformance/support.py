@@ -38,7 +38,6 @@ NO_TWIN = {
     "glm5_next": "several residual streams a token, seen as one; its indexers stay dense",
     "qwen4_exp": "several residual streams a token, seen as one; its indexers stay dense",
     "mistral_large4": "its indexers stay dense; decoupled Linears tell them dtype and device",
-    "inkling_mm_model": "shared experts in stacks of their own stay dense; rules that need attention are refused",
     "inkling2": "its own forward fails in bfloat16",
     "shieldgemma2": "transformers cannot load what it saved of it",
     "kimi_k25": "clips fail in its own forward",

@@ -94,34 +94,6 @@ def test_answers_are_the_same_whether_or_not_every_position_reaches_the_last_blo
     generation(model, usual_samples("gemma4"))
 
 
-def test_attention_with_a_bias_of_its_own_is_refused_with_its_reason(llava, batches, monkeypatch):
-    from transformers import AttentionInterface
-
-    choose = AttentionInterface.get_interface
-
-    def biased(interface, name, default):
-        attend = choose(interface, name, default)
-
-        def run(module, query, key, value, *args, position_bias=None, **kwargs):
-            return attend(module, query, key, value, *args, **kwargs)
-
-        return run
-
-    monkeypatch.setattr(AttentionInterface, "get_interface", biased)
-    from transformers.models.llama import modeling_llama
-
-    forward = modeling_llama.LlamaAttention.forward
-    monkeypatch.setattr(
-        modeling_llama.LlamaAttention,
-        "forward",
-        lambda self, *args, **kwargs: forward(self, *args, position_bias=torch.zeros(1), **kwargs),
-    )
-    with pytest.raises(
-        ValueError, match=r"AttentionTopK .* block 0 .* has attention with position_bias, which moves its"
-    ):
-        atv.prune(llava, batches, selection="AttentionTopK")
-
-
 @pytest.mark.parametrize("kind", ["blip-2", "instructblip"])
 def test_a_decoder_that_takes_ids_of_its_own_is_not_taken_for_half_of_an_encoder_decoder(kind):
     assert LVLM.of(build(kind)).blocks

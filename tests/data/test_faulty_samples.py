@@ -145,6 +145,14 @@ def test_pictures_that_turns_bring_themselves(processor):
     assert brought[0]["pixel_values"].equal(beside[0]["pixel_values"])
 
 
+def test_pictures_in_parts_lie_beside_the_data(tmp_path):
+    (tmp_path / "a b.jpg").write_bytes(jpg(1))
+    said = [{"role": "user", "content": [{"type": "image", "image": "a b.jpg"}, {"type": "text", "text": QUESTION}]}]
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"id": 1, "messages": said}))
+    (picture,) = ShareGPT4V(tmp_path / "rows.jsonl").read(0).pictures
+    assert picture == tmp_path / "a b.jpg"
+
+
 @pytest.mark.parametrize("ids", [[None, "b"], ["", "b"]])
 def test_rows_without_an_id_are_known_by_their_number(tmp_path, ids):
     pictures = [base64.b64encode(jpg(1)).decode()] * 2

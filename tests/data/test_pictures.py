@@ -42,6 +42,23 @@ def test_pictures_stand_upright(orientation, kind):
         assert shown.shape == (4, 6, 3) and shown[:, 0].min() > 200 and shown[:, -1].max() < 60
 
 
+@pytest.mark.parametrize("value", [-3.5, 0.0, 100_000.0])
+def test_pixels_that_are_all_alike_are_grey(value):
+    shown = np.asarray(decode(saved(Image.fromarray(np.full((4, 4), value, np.float32)), "TIFF")))
+    assert shown.shape == (4, 4, 3) and shown.std() == 0
+
+
+@pytest.mark.parametrize("cell", [b"", {"bytes": b"", "path": None}])
+def test_a_picture_of_no_bytes_is_not_taken_for_none(cell):
+    with pytest.raises(ValueError, match="a picture of no bytes"):
+        undecoded(cell)
+
+
+def test_a_file_url_is_decoded(tmp_path):
+    (tmp_path / "a 100%.png").write_bytes(saved(left_white(), "PNG"))
+    assert decode(f"file://{tmp_path}/a%20100%25.png").size == (6, 4)
+
+
 def test_an_orientation_that_cannot_be_read_is_none():
     content = saved(left_white(), "JPEG", exif=b"Exif\x00\x00MM\x00*\x00\x00\xff\xff broken")
     assert decode(content).size == (6, 4)
@@ -114,7 +131,7 @@ def test_a_picture_in_every_kind_of_cell(tmp_path):
     for cell in cells:
         (picture,) = undecoded(cell, tmp_path)
         assert decode(picture).tobytes() == expected and header(picture) == (20, 20), cell
-    for nothing in (None, "", b"", [], {"bytes": None, "path": None}, [None]):
+    for nothing in (None, "", [], {"bytes": None, "path": None}, [None]):
         assert undecoded(nothing) == []
 
 
@@ -129,7 +146,7 @@ def test_what_is_no_picture(cell):
 def test_what_cannot_be_decoded_is_said_shortly(content, tmp_path):
     for read in (decode, header):
         with pytest.raises(ValueError) as error:
-            (picture,) = undecoded(content, tmp_path) or [b""]
+            (picture,) = undecoded(content, tmp_path)
             read(picture)
         assert len(str(error.value)) < 400 and "\n" not in str(error.value)
 

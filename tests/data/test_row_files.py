@@ -111,6 +111,16 @@ def test_shards_that_cannot_be_read_together(case, kind, tmp_path, capfd):
     assert ("train-0000" in said or str(tmp_path) in said) and len(said) < 700 and "\n" not in said
 
 
+@pytest.mark.parametrize("kind", [HFDataset, HFStream])
+def test_a_shard_without_rows_is_left_out(kind, tmp_path):
+    for number in range(2):
+        rows(number, 1).to_parquet(file := tmp_path / f"train-{number:05d}-of-00002.parquet")
+        pq.write_table(pq.read_table(file).slice(0, number), file)
+    assert len(list(kind(tmp_path).draw(0))) == 1
+    with pytest.raises(ValueError, match=r"train-00000-of-00002.parquet' holds no row"):
+        kind(tmp_path / "train-00000-of-00002.parquet").check()
+
+
 def test_pictures_beside_the_rows(tmp_path):
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a.jpg").write_bytes(jpg(9))

@@ -38,6 +38,7 @@ def test_lines_of_json(encoding, end, tmp_path):
         (b'{"a": 1}\n' + b"[" * 200_000, "a.jsonl' is no JSON in line 2"),
         (b'{"a": "' + b"x" * 3_000_000, "a.jsonl' is no JSON in line 1"),
         (b"\xff\xfe\x00\xd8\x00", "is not UTF-8"),
+        (b'{"image": "a", "n": 1, "image": "b"}', "line 1 .*'image' stands twice in one object"),
     ],
 )
 def test_what_cannot_be_read_is_named_by_file_and_line(content, message, tmp_path):

@@ -33,6 +33,7 @@ ALONE = {
     "instructblip": OWN,
     "instructblipvideo": OWN,
     "janus": OWN,
+    "inkling_mm_model": STATE,
     "lfm2_vl": STATE,
     "lfm3_vl": STATE,
     "qwen3_5": STATE,

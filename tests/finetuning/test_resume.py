@@ -67,6 +67,14 @@ def test_a_checkpoint_holds_what_is_trained_and_loads_without_pickled_code(tmp_p
     assert {name.removeprefix("model.") for name in checkpoint["state_dict"]} == outcome.weights.keys()
 
 
+def test_a_checkpoint_that_is_cut_short_is_named(tmp_path):
+    run(tmp_path)
+    file = last_checkpoint(tmp_path)
+    file.write_bytes(file.read_bytes()[:-64])
+    with pytest.raises(ValueError, match=r"^output: '.*last.ckpt' is no whole checkpoint; take it away"):
+        run(tmp_path)
+
+
 def test_the_rate_warms_up_and_falls_to_zero(tmp_path, monkeypatch):
     rates = []
     monkeypatch.setattr(

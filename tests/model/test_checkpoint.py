@@ -178,6 +178,26 @@ NO_FILES = {
         lambda folder: (folder / "generation_config.json").write_text('{"eos_token_id": 2,'),
         "generation_config.json cannot be read",
     ),
+    "an end that is a truth": (
+        lambda folder: (folder / "generation_config.json").write_text('{"eos_token_id": true}'),
+        "^model: .*generation_config.json: eos_token_id.* is True: Input should be a valid integer",
+    ),
+    "ends in words": (
+        lambda folder: (folder / "generation_config.json").write_text('{"eos_token_id": ["<end>"]}'),
+        "^model: .*generation_config.json: eos_token_id.* Input should be a valid integer",
+    ),
+    "a penalty that is a list": (
+        lambda folder: (folder / "generation_config.json").write_text('{"repetition_penalty": [1.1]}'),
+        "^model: .*generation_config.json: repetition_penalty is .1.1.: Input should be a valid number",
+    ),
+    "a folder in its place": (
+        lambda folder: (folder / "generation_config.json").unlink() or (folder / "generation_config.json").mkdir(),
+        "generation_config.json cannot be read: .*Is a directory",
+    ),
+    "NaN": (
+        lambda folder: (folder / "tokenizer_config.json").write_text('{"model_max_length": NaN}'),
+        "tokenizer_config.json cannot be read: it holds NaN, which is no number",
+    ),
     "tokens of another kind": (
         lambda folder: (folder / "added_tokens.json").write_text("[]"),
         "added_tokens.json must map names to values, it holds a list",

@@ -11,6 +11,7 @@ from helpers.tiny import IMAGE, make_batch, singles
 import atv
 from atv.calibration.pool import FEWEST_TOKENS
 from atv.calibration.suspension import SuspendedForward, doors
+from atv.model.experts import FusedExperts
 from atv.model.lvlm import LVLM
 from atv.model.offload import OffloadedBlocks, load_offloaded
 
@@ -284,3 +285,19 @@ def test_offloaded_experts_have_the_same_masks_and_weights(kind, batches, tmp_pa
     OffloadedBlocks(LVLM.of(model), out).write_rest()
     loaded = type(whole).from_pretrained(out)
     assert all(torch.equal(loaded.state_dict()[name], weight) for name, weight in whole.state_dict().items())
+
+
+def test_experts_whose_gate_lies_apart_are_not_taken_for_gateless_ones():
+    class Apart(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            for name, shape in {"gate_proj": (4, 6, 8), "up_proj": (4, 6, 8), "down_proj": (4, 8, 6)}.items():
+                setattr(self, name, torch.nn.Parameter(torch.zeros(shape)))
+
+        def forward(self, hidden_states, top_k_index, top_k_weights):
+            raise NotImplementedError
+
+    layer = Apart()
+    assert FusedExperts.of("mlp.experts", layer) is None
+    del layer.gate_proj
+    assert FusedExperts.of("mlp.experts", layer).first == "up_proj"

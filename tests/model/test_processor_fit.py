@@ -27,6 +27,8 @@ def change(folder, file="processor_config.json", **fields):
     path.write_text(json.dumps(content))
 
 
+NAN = float("nan")
+PIXELS = json.loads((BUNDLED_MODEL / "processor_config.json").read_text())["image_processor"]
 FIELDS = {
     "no patch size": ({"patch_size": None}, "patch_size is missing, and config.json has vision_config.patch_size 6"),
     "another patch size": ({"patch_size": 9}, "patch_size is 9, and config.json has vision_config.patch_size 6"),
@@ -34,6 +36,13 @@ FIELDS = {
     "no class token": ({"num_additional_image_tokens": 0}, "num_additional_image_tokens is 0"),
     "all features": ({"vision_feature_select_strategy": "full"}, "vision_feature_select_strategy is 'full'"),
     "another image token": ({"image_token": "star"}, "; its image token is 'star' (id "),
+    "NaN for a mean": (
+        {"image_processor": PIXELS | {"image_mean": [0.5, NAN, 0.5]}},
+        "it holds NaN, which is no number",
+    ),
+    "no deviation": ({"image_processor": PIXELS | {"image_std": [0.5, 0.0, 0.5]}}, "makes NaN or infinite values"),
+    "pixels times 0": ({"image_processor": PIXELS | {"rescale_factor": 0.0}}, "makes one value for all pixels"),
+    "a mean of two": ({"image_processor": PIXELS | {"image_mean": [0.5, 0.5]}}, "cannot encode a picture"),
     "a list for a number": ({"patch_size": [6]}, "patch_size is [6]"),
 }
 

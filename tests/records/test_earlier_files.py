@@ -4,6 +4,7 @@
 """
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -62,7 +63,16 @@ def test_a_cell_is_read():
             r"report.json: parameters is \[\[1\]\]: Input",
         ),
         (lambda told: told.update(blocks={"a": 1}), r"report.json: blocks is \{'a': 1\}: Input should be a valid list"),
-        (lambda told: told.update(settings="x"), "is no report of a pruning run"),
+        (lambda told: told.update(settings="x"), "report.json: settings is 'x'"),
+        (lambda told: told["settings"].update(plans={}), r"report.json: settings.plans is \{\}: Dictionary should"),
+        (
+            lambda told: told["settings"]["plans"]["both"].pop("pattern"),
+            "report.json has no settings.plans.both.pattern",
+        ),
+        (lambda told: told["blocks"][0]["tokens"].pop("text"), "report.json has no blocks.0.tokens.text"),
+        (lambda told: told.update(parameters=True), "report.json: parameters is True: Input should be a valid integer"),
+        (lambda told: told.update(parameters=-1), "report.json: parameters is -1: Input should be greater"),
+        (lambda told: told["blocks"][0].update(seconds=math.nan), "blocks.0.seconds is nan: Input should be a finite"),
         (lambda told: told.update(base=[1]), "is no report of a pruning run"),
     ],
 )
@@ -106,5 +116,7 @@ def test_scores_of_either_kind_are_read(tmp_path):
 )
 def test_what_is_no_file_of_scores_is_named(tmp_path, text):
     (tmp_path / "scores.json").write_text(text)
-    with pytest.raises(ValueError, match=r"scores.json( is no JSON| holds|: tasks.a)"):
+    with pytest.raises(
+        ValueError, match=r"scores.json( is no JSON| holds|: tasks.a|: benchmarks| has no benchmarks.POPE.score)"
+    ):
         EvaluationReport.read(tmp_path / "scores.json")

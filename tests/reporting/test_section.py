@@ -8,6 +8,7 @@ from helpers.fake_results import Flat, write
 
 from atv.ablation.findings import Finding
 from atv.ablation.planning import cheapest
+from atv.ablation.tables import RETENTION
 from atv.cli import parser
 from atv.reporting.collection import Collection
 from atv.reporting.numbers import duration, ours, strip
@@ -45,10 +46,11 @@ def test_a_verdict_is_the_intervals_whatever_the_file_calls_it(results):
         ("figure.png", "no picture", "figure.png is no picture"),
         ("run.json", '{"name": "flat"', "run.json is no JSON"),
         ("run.json", '{"name": "flat", "question": "?"}', "run.json has no paper"),
-        ("findings.json", '[{"claim": "so"}]', "findings.json holds something else"),
-        ("findings.json", "3", "findings.json holds something else"),
+        ("findings.json", '[{"claim": "so"}]', r"findings.json has no 0\.ours"),
+        ("findings.json", "3", "findings.json is 3: Input should be a valid list"),
         ("findings.json", "[", "findings.json is no JSON"),
         ("table.csv", "", "table.csv holds no table"),
+        ("table.csv", f"{','.join(RETENTION)}\nreading{',x' * 9}\n", "flat/table.csv is no table of results"),
     ],
 )
 def test_what_is_not_whole_says_why(results, file, content, message):
@@ -59,8 +61,36 @@ def test_what_is_not_whole_says_why(results, file, content, message):
 
 
 @pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("value", True, "0.ours.value is True: Input should be a valid number"),
+        ("low", "18.1", "0.ours.low is '18.1': Input should be a valid number"),
+        ("confidence", 1, "0.ours.confidence is 1: Input should be less than 1"),
+        ("spread", {"groups": 0}, "0.ours.spread.groups is 0: Input should be greater than 0"),
+        ("runs", "flat", "0.ours.runs is 'flat': Input should be a valid list"),
+        ("more", 1, "findings.json holds something else"),
+    ],
+)
+def test_a_number_that_is_none_is_named(results, field, value, message):
+    path = results / "flat" / "findings.json"
+    rows = json.loads(path.read_text())
+    rows[0]["ours"][field] = value
+    path.write_text(json.dumps(rows))
+    with pytest.raises(ValueError, match=message):
+        Section.read(results / "flat")
+
+
+@pytest.mark.parametrize(
     ("field", "value"),
-    [("question", -1), ("seeds", 5), ("cells", [True]), ("versions", "x"), ("written", []), ("git", {})],
+    [
+        ("question", -1),
+        ("seeds", 5),
+        ("cells", [True]),
+        ("versions", "x"),
+        ("written", 3),
+        ("git", {}),
+        ("samples", "x"),
+    ],
 )
 def test_a_value_of_another_type_is_named(results, field, value):
     path = results / "flat" / "run.json"

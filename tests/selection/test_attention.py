@@ -2,7 +2,7 @@ import copy
 
 import pytest
 import torch
-from conformance.table import build, usual_samples
+from conformance.table import AROUND, around, build, usual_samples
 from helpers.tiny import make_batch, random_llava, singles
 from transformers import AttentionInterface
 
@@ -53,7 +53,9 @@ def test_is_the_last_row_of_the_full_maps(build, implementation, batches):
 
 
 @pytest.mark.filterwarnings("ignore:block .* fewer than")
-@pytest.mark.parametrize("kind", ["gemma3", "internvl", "llama4", "llava_next", "mistral3", "qwen2_5_vl", "smolvlm"])
+@pytest.mark.parametrize(
+    "kind", ["gemma3", "inkling_mm_model", "internvl", "llama4", "llava_next", "mistral3", "qwen2_5_vl", "smolvlm"]
+)
 @torch.no_grad()
 def test_is_the_last_row_of_other_types_maps(kind):
     model, batches, rule, sample = build(kind), usual_samples(kind).batches(), Sees(), 0
@@ -66,6 +68,17 @@ def test_is_the_last_row_of_other_types_maps(kind):
                 expected = full[row, :, valid.nonzero()[-1].item()].mean(0)[valid]
                 assert torch.allclose(rule.seen[block, sample], expected, atol=1e-5)
             sample += 1
+
+
+@pytest.mark.filterwarnings("ignore:block .* fewer than")
+@torch.no_grad()
+def test_what_sinks_take_is_no_tokens():
+    model, batches, rule = around("gpt_oss", num_local_experts=2, num_experts_per_tok=1), AROUND.batches(), Sees()
+    atv.prune(copy.deepcopy(model), batches, selection=rule, propagate=False)
+    full = model(**batches[1], output_attentions=True, use_cache=False).attentions
+    for block, by_head in enumerate(full):
+        assert torch.allclose(rule.seen[block, 2], by_head[0, :, -1].mean(0), atol=1e-5)
+        assert rule.seen[block, 2].sum() < 0.999
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from conformance.families.grids import DEEPSTACK, GLM_IDS, QWEN35, QWEN_IDS, Grid, tower
-from conformance.layout import END, IMAGE, START, Pictures
+from conformance.layout import END, IMAGE, START, VIDEO, Pictures, Visual, noise
 from conformance.sizes import MROPE, Tiny, text, vision
 
 
@@ -18,6 +18,15 @@ class TwoKinds(Grid):
         return super().beside(ids, kinds) | {"moe_mm_token_type_ids": kinds}
 
 
+@dataclass
+class Patches(Pictures):
+    """Inkling's processor gives patches, a token each, with the width last and every frame twice."""
+
+    def image(self, pixels, large):
+        count = self.tokens + 3 * large
+        return Visual([IMAGE] * count, {"pixel_values": noise(pixels, count, 2, 4, 4, 3)})
+
+
 FOUR = dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24)
 ROPE = MROPE["rope_parameters"]
 GLM = text(
@@ -30,6 +39,22 @@ GLM = text(
     n_group=1,
     topk_group=1,
     first_k_dense_replace=0,
+)
+INKLING = text(
+    "inkling_text",
+    layer_types=["hybrid_sliding", "hybrid"],
+    mlp_layer_types=["dense", "sparse"],
+    swa_num_attention_heads=4,
+    swa_num_key_value_heads=2,
+    swa_head_dim=8,
+    sliding_window_size=8,
+    d_rel=4,
+    rel_extent=16,
+    conv_kernel_size=3,
+    n_routed_experts=4,
+    num_experts_per_tok=2,
+    n_shared_experts=2,
+    moe_intermediate_size=24,
 )
 LLAMA4 = text(
     "llama4_text",
@@ -76,6 +101,17 @@ TYPES = {
         Grid(frames_apart=True, clip_token=IMAGE), GLM, tower("glm4v_moe_vision", image_size=16), **GLM_IDS
     ),
     "llama4": Tiny(Pictures(4, side=16), LLAMA4, LLAMA4_VISION, image_token_index=IMAGE),
+    "inkling_mm_model": Tiny(
+        Patches(6),
+        INKLING,
+        dict(patch_size=4, num_hidden_layers=2),
+        note="shared experts in stacks of their own",
+        audio_config=dict(n_mel_bins=4, mel_vocab_size=4),
+        image_token_id=IMAGE,
+        audio_token_id=VIDEO,
+        image_bos_token_id=START,
+        audio_bos_token_id=END,
+    ),
     "aria": Tiny(
         Pictures(4, side=8),
         text("aria_text", moe_num_experts=4, moe_topk=2, moe_num_shared_experts=1),

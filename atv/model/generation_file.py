@@ -1,0 +1,48 @@
+"""Whether generation_config.json has the types that greedy answers rely on.
+
+transformers keeps whatever stands there: of ``"eos_token_id": true`` it makes token 1, and answers end elsewhere.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from atv.records.typed import Count, Finite, typed
+
+GENERATION = "generation_config.json"
+# Some files have -1 for no token.
+_Id = Annotated[int, Field(strict=True)]
+
+
+@dataclass(frozen=True)
+class _Greedy:
+    """The fields that move greedy answers; what draws at random is switched off."""
+
+    eos_token_id: _Id | list[_Id] | None = None
+    bos_token_id: _Id | None = None
+    pad_token_id: _Id | None = None
+    forced_bos_token_id: _Id | None = None
+    forced_eos_token_id: _Id | list[_Id] | None = None
+    suppress_tokens: list[_Id] | None = None
+    begin_suppress_tokens: list[_Id] | None = None
+    bad_words_ids: list[list[_Id]] | None = None
+    stop_strings: str | list[str] | None = None
+    min_length: Count | None = None
+    min_new_tokens: Count | None = None
+    no_repeat_ngram_size: Count | None = None
+    repetition_penalty: Finite | None = None
+
+
+def check_generation(content: Mapping[str, Any], file: Path) -> None:
+    """Checks what a generation_config.json holds.
+
+    Raises:
+        ValueError: naming file, field and value.
+    """
+    try:
+        typed(_Greedy, content, file)
+    except ValueError as error:
+        raise ValueError(f"model: {error}") from error
