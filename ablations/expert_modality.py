@@ -67,6 +67,7 @@ def _kept(results: Results, share: float) -> Sequence[Finding]:
             f"Without {percent(share)} of its experts it keeps more calibrated on all tokens than on {other} alone.",
             _labels("all", share),
             _labels(other, share),
+            "",
         )
         for other in ("text", "visual")
     ]
