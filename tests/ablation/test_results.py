@@ -177,7 +177,8 @@ def test_a_cell_left_unasked_does_not_serve_one_that_is_asked(store):
 
 
 def test_language_is_told_where_every_asked_cell_read(tmp_path):
-    given = pd.DataFrame({"prediction": ["a cat", "no no no", "in in in"], "ended": [True, False, True]})
+    said = {"prediction": ["a cat", "no no no", "in in in"], "ended": [True, False, True]}
+    given = answers([1, 0, 0]).assign(**said)
     read = {"one": 10.0, "all": 20.0}
     cells = [Cell({"method": name}) for name in ("dense", "other")]
 

@@ -199,11 +199,12 @@ def test_of_two_answers_to_a_question_the_first_counts(tmp_path):
 
 
 def test_answers_come_back_as_they_were(tmp_path):
+    shared = {"task": "GQA", "metric": "ExactMatch", "category": "all", "group": "a", "answer": "x", "prediction": "x"}
     rows = [
         {"question_id": "a", "options": ["x", "y"], "read": None, "credit": 0.1 + 0.2},
-        {"read": "B\u2028", "credit": 1.0},
+        {"question_id": "b", "read": "B\u2028", "credit": 1.0},
     ]
-    write_answers(tmp_path / "answers.jsonl", pd.DataFrame(rows))
+    write_answers(tmp_path / "answers.jsonl", pd.DataFrame(rows).assign(**shared))
     back = read_answers(tmp_path / "answers.jsonl").to_dict("records")
     assert back[0]["options"] == ["x", "y"] and back[1]["read"] == "B\u2028"
     assert abs(back[0]["credit"] - 0.3) < 1e-9 and pd.isna(back[0]["read"])
