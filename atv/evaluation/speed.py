@@ -14,8 +14,8 @@ from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel,
 from atv.data.conversations import encode
 from atv.evaluation.decoding import decodes, next_step, whole_prompts
 from atv.model.batch import on_device
-from atv.model.checkpoint import weight_files
 from atv.model.loading import load_model, model_folder
+from atv.model.weight_files import weight_files
 from atv.plugins import at_least
 from atv.runtime.timing import interleaved, now
 

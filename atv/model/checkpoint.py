@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
@@ -28,6 +27,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from atv.data.wording import short
 from atv.model.dequantizing import parted_weights_as_floats
 from atv.model.generation_file import GENERATION, check_generation
+from atv.model.weight_files import header, stored_numbers, weight_files
 
 _INSTEAD = "cannot be pruned; give the model that it was made from, with weights in bfloat16, float16 or float32"
 # How the tensors are called that quantizers put in a weight's place, or beside it.
@@ -47,7 +47,6 @@ _QUANTIZED_NAMES = frozenset(
 _FLOATS = ("F64", "F32", "BF16", "F16")
 # What older releases of transformers wrote of a model, and newer ones compute.
 _COMPUTED = frozenset({"inv_freq", "position_ids"})
-_INDEX = "model.safetensors.index.json"
 _ADAPTER = "adapter_config.json"
 # What transformers reads beside the weights, and takes for missing, or half of it, where it cannot be read.
 _READ = (
@@ -92,11 +91,30 @@ def load_whole(folder: Path, trust_remote_code: bool = False, **options: Any) ->
     """The model of a folder in the dtype that its config names, safetensors only; ``options`` as ``from_pretrained``'s.
 
     Raises:
-        ValueError: for a folder that ``check_folder`` refuses, that lacks a tensor of the model or has one too many,
-            whose tied tensors differ, that holds NaN or infinite numbers, or that cannot be loaded.
+        ValueError: for a folder that ``check_folder`` refuses, whose config describes more than twice what it holds,
+            that lacks a tensor of the model or has one too many, whose tied tensors differ, that holds NaN or infinite
+            numbers, or that cannot be loaded.
     """
-    check_folder(folder, trust_remote_code)
+    _check_size(folder, check_folder(folder, trust_remote_code), trust_remote_code)
     return _loaded(folder, trust_remote_code, options)
+
+
+def _check_size(folder: Path, config: PreTrainedConfig, trust_remote_code: bool) -> None:
+    """Refuses a config of a much larger model, before it fills the memory with random numbers: a missing text_config
+    stands for one of 7 B parameters."""
+    try:
+        with torch.device("meta"), _quiet():
+            described = AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
+    except Exception:
+        # What makes no model without weights says why when it is loaded.
+        return
+    told = sum(parameter.numel() for parameter in described.parameters())
+    stored = sum(map(stored_numbers, weight_files(folder)))
+    if stored and told > 2 * stored:
+        raise ValueError(
+            f"model: {folder / 'config.json'} describes {told / 1e6:,.1f} M parameters, and the files of weights hold "
+            f"{stored / 1e6:,.1f} M; a part of either is missing"
+        )
 
 
 def load_dequantized(folder: Path, trust_remote_code: bool = False) -> PreTrainedModel:
@@ -220,43 +238,6 @@ def _quantizations(config: dict[str, Any], at: str = "") -> Iterator[tuple[str, 
                 yield f"{at}{name}", value
             else:
                 yield from _quantizations(value, f"{at}{name}.")
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The files that are loaded; none where transformers must say itself what is missing."""
-    whole, index = folder / "model.safetensors", folder / _INDEX
-    if not index.is_file():
-        return [whole] if whole.is_file() else []
-    try:
-        shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ValueError(f"model: {index} cannot be read: {short(error)}") from error
-    for shard in shards:
-        if ".." in Path(shard).parts or Path(shard).is_absolute():
-            raise ValueError(f"model: {index} names {shard}, which lies outside of the model's folder")
-        if not (folder / shard).is_file():
-            raise ValueError(f"model: {index} names {shard}, which is not there; fetch it again")
-    if whole.is_file() and shards != [whole.name]:
-        raise ValueError(
-            f"model: {str(folder)!r} holds two sets of weights, {whole.name} and what {_INDEX} names; take one away"
-        )
-    return [folder / shard for shard in shards]
-
-
-def header(file: Path) -> list[tuple[str, str]]:
-    """Name and dtype of every tensor.
-
-    Raises:
-        ValueError: for a file that is not whole.
-    """
-    try:
-        with safe_open(file, "pt") as tensors:
-            return [(name, tensors.get_slice(name).get_dtype()) for name in tensors.keys()]  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(
-            f"model: {file} is no whole safetensors file ({short(error)}); a download cut short, or a Git LFS "
-            "pointer? Fetch it again"
-        ) from error
 
 
 def _computed_buffers(model: PreTrainedModel) -> Iterator[str]:

@@ -17,8 +17,8 @@ from atv.records.digests import whole_digest
 from atv.records.files import empty_folder
 from atv.records.masks import PackedMasks, masks_origin
 from atv.records.pruning_report import MASKS, REPORT, PruningReport
-from atv.verification.weight_checks import check_names
 from atv.verification.saved_model import SavedModel, opened
+from atv.verification.weight_checks import check_names
 
 
 def apply_masks(

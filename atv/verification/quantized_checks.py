@@ -10,8 +10,8 @@ from typing import Any, Self
 from safetensors import safe_open
 from torch import Tensor
 
-from atv.model.checkpoint import header, weight_files
 from atv.model.lvlm import LVLM
+from atv.model.weight_files import header, weight_files
 from atv.quantization.packed_folder import quantization_config
 from atv.quantization.whole_numbers import grids
 from atv.records.quantization_record import QUANTIZATION, QuantizationRecord

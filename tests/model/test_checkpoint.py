@@ -126,6 +126,17 @@ def test_a_tensor_of_another_shape_is_named_where_transformers_is_told_to_be_sil
         load_whole(folder)
 
 
+def test_a_config_of_a_much_larger_model_is_refused_before_it_fills_the_memory(folder):
+    """Without a text_config a LLaVA is one of 7 B parameters."""
+    config = json.loads((folder / "config.json").read_text())
+    del config["text_config"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        ValueError, match=r"config.json describes 6,\d+\.\d M parameters, and the files of weights hold 0"
+    ):
+        load_whole(folder)
+
+
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_numbers_that_are_none_are_named(folder, number):
     edit(folder, lambda found: found[UP][3].fill_(number))

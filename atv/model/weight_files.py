@@ -1,0 +1,54 @@
+"""Which files hold a folder's weights, and what their headers say."""
+
+import json
+from math import prod
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from atv.data.wording import short
+
+_INDEX = "model.safetensors.index.json"
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that are loaded; none where transformers must say itself what is missing."""
+    whole, index = folder / "model.safetensors", folder / _INDEX
+    if not index.is_file():
+        return [whole] if whole.is_file() else []
+    try:
+        shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ValueError(f"model: {index} cannot be read: {short(error)}") from error
+    for shard in shards:
+        if ".." in Path(shard).parts or Path(shard).is_absolute():
+            raise ValueError(f"model: {index} names {shard}, which lies outside of the model's folder")
+        if not (folder / shard).is_file():
+            raise ValueError(f"model: {index} names {shard}, which is not there; fetch it again")
+    if whole.is_file() and shards != [whole.name]:
+        raise ValueError(
+            f"model: {str(folder)!r} holds two sets of weights, {whole.name} and what {_INDEX} names; take one away"
+        )
+    return [folder / shard for shard in shards]
+
+
+def header(file: Path) -> list[tuple[str, str]]:
+    """Name and dtype of every tensor.
+
+    Raises:
+        ValueError: for a file that is not whole.
+    """
+    try:
+        with safe_open(file, "pt") as tensors:
+            return [(name, tensors.get_slice(name).get_dtype()) for name in tensors.keys()]  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(
+            f"model: {file} is no whole safetensors file ({short(error)}); a download cut short, or a Git LFS "
+            "pointer? Fetch it again"
+        ) from error
+
+
+def stored_numbers(file: Path) -> int:
+    """How many numbers its tensors hold, by the header."""
+    with safe_open(file, "pt") as tensors:
+        return sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
