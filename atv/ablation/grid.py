@@ -26,6 +26,7 @@ from atv.data.sources import load_calibration, own_data
 from atv.evaluation.identity import answering
 from atv.evaluation.question_sets import Benchmarks, Questions, Suite
 from atv.model.loading import model_folder
+from atv.model.lvlm import LVLM
 from atv.plugins import at_least
 from atv.records.digests import content_digest
 from atv.records.files import from_here, writable
@@ -135,6 +136,25 @@ class Grid:
     def tasks(self) -> list[str]:
         """The task of each question."""
         return [question["task"] for question in self.store.bench.questions]
+
+    def require_fit(self, ablation: Ablation) -> None:
+        """Whether the model can be pruned in at least one cell, before the first is run.
+
+        Raises:
+            ValueError: naming the ablation, and what stands against its first cell.
+        """
+        lvlm, against = LVLM.of(self.store.bench.model), ""
+        for cell in ablation.cells(self.seed):
+            try:
+                for pathway in cell.pathways.values():
+                    pathway.plan(lvlm, pathway.targets(lvlm, lvlm.targets(cell.targets)))
+            except ValueError as error:
+                against = against or str(error)
+                continue
+            if cell.pathways:
+                return
+        if against:
+            raise ValueError(f"file: no cell of {ablation.name} fits this model: {against}")
 
     def run(self, ablation: Ablation, trainer: L.Trainer, shard: Shard | None = None) -> Run:
         """All cells of an ablation, or those of a shard; finished ones come from disk."""

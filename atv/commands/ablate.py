@@ -76,6 +76,8 @@ def ablate(
         asked = settings.asked()
         grid = Grid.prepared(settings, first_look(asked) if decide else asked)
     chosen_tasks(grid.tasks, columns)
+    for ablation in ablations:
+        grid.require_fit(ablation)
     _tell_strangers(grid.store, console)
     decider = grid.decider(asked, runner, budget and 3600 * budget) if decide else None
 

@@ -168,6 +168,7 @@ def test_shards_in_any_order_give_the_same_table(atv_command, tmp_path):
         (["--seeds", 0], "seeds: expected 1 or more, got 0"),
         (["--columns", "[average,speling]"], "columns: unknown speling. Choices: unanswerable, reading"),
         (["--file", ROOT / "ablations" / "alhpa.py"], "Choices: "),
+        (["--file", ROOT / "ablations" / "expert_modality.py"], "no cell of expert_modality fits this model: pattern"),
     ],
 )
 def test_bad_options_are_refused_before_any_cell(atv_command, tmp_path, options, message):
