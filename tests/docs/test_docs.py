@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -118,9 +120,9 @@ def test_every_public_name_is_in_the_reference():
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning(tmp_path):
     pytest.importorskip("sphinx")
-    from sphinx.cmd.build import main
-
-    assert main(["-W", "--keep-going", "-q", str(ROOT / "docs"), str(tmp_path)]) == 0
+    # In a process of its own: autodoc puts defaults of its own type into the classes that it reads.
+    built = ["-W", "--keep-going", "-q", ROOT / "docs", tmp_path]
+    subprocess.run([sys.executable, "-m", "sphinx", *built], check=True)
     assert "--selection" in (tmp_path / "reference" / "commands.html").read_text()
 
 
