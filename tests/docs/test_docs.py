@@ -131,7 +131,7 @@ LESS = {
     "prune": ["--samples", "4"],
     "inspect": ["--samples", "10"],
     "evaluate": ["--evaluation", "questions"],
-    "finetune": ["--samples", "4"],
+    "finetune": ["--samples", "4", "--batch_size", "4"],
     "quantize": ["--samples", "4"],
 }
 # What needs several devices, the hub or a benchmark's data is run by the tests of those.
