@@ -58,6 +58,7 @@ def _pictures_first(results: Results, share: float) -> Finding:
         "",
         _more_visual(results, share),
         "points of visual tokens among an expert's",
+        count=results.count(**_labels("text", share)),
     )
 
 
