@@ -1,6 +1,7 @@
 """What does each way of making a model smaller buy: parameters, bytes, time, and at what loss?"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -28,11 +29,13 @@ COSTS = ("parameters", "bytes", "prefill", "decode")
 
 class Way(NamedTuple):
     """How a model is made smaller, in this order: arguments of its pathway, without which it stays dense; whether it
-    learns the dense model's outputs then; and to how many bits GPTQ rounds its weights in the end."""
+    learns the dense model's outputs then; to how many bits GPTQ rounds its weights in the end; and which Linears it
+    is about, where not all."""
 
     parts: Mapping[str, Any]
     recovered: bool = False
     bits: int | None = None
+    targets: tuple[str, ...] | None = None
 
     @property
     def after(self) -> str:
@@ -40,11 +43,14 @@ class Way(NamedTuple):
         return ", ".join((["recovered"] if self.recovered else []) + ([f"{self.bits} bits"] if self.bits else []))
 
 
+FFN = ("*.mlp.*",)
 HALF: dict[str, Any] = {"sparsity": 0.5}
 NARROW: dict[str, Any] = {"pattern": "FFNChannels", "reconstruct": "LeastSquares"}
 WAYS = {
     "unstructured 50%": Way(HALF),
     "unstructured 50%, recovered": Way(HALF, recovered=True),
+    "FFN weights 50%": Way(HALF, targets=FFN),
+    "FFN weights 50%, recovered": Way(HALF, recovered=True, targets=FFN),
     "2:4": Way({"pattern": "2:4"}),
     "FFN channels 30%": Way(NARROW | {"sparsity": 0.3}),
     "FFN channels 30%, recovered": Way(NARROW | {"sparsity": 0.3}, recovered=True),
@@ -52,9 +58,13 @@ WAYS = {
     "FFN channels 50%, recovered": Way(NARROW | HALF, recovered=True),
     "8 bits": Way({}, bits=8),
     "4 bits": Way({}, bits=4),
+    "3 bits": Way({}, bits=3),
     "unstructured 50%, 8 bits": Way(HALF, bits=8),
+    "FFN channels 30%, 8 bits": Way(NARROW | {"sparsity": 0.3}, bits=8),
 }
-MARKERS = {None: "o", 8: "s", 4: "^"}
+# Zeros in a dense file: it weighs and takes what this one does, wherever its zeros are.
+ZEROS = "unstructured 50%"
+MARKERS = {None: "o", 8: "s", 4: "^", 3: "v"}
 # Of the recovery: samples for each that calibrates, and the rate; models of billions want a lower one.
 SAMPLES, RATES, RATE = 8, {BUNDLED: 5e-4, EVERYDAY: 1e-4}, 2e-5
 
@@ -71,7 +81,8 @@ class WhatPays(Ablation):
             "All numbers but retention are ratios to the dense model: parameters of the loaded model, bytes of its "
             "files of weights, tokens a second of prefill and decode (times as fast, medians of "
             f"{REPEATS} turns a seed of this model and the dense one). Recovered: trained to give the dense model's "
-            "outputs on calibration data, without answers. 8 and 4 bits: rounded by GPTQ, weighed as packed, but timed "
+            "outputs on calibration data, without answers. FFN weights: single weights, as many as the channels hold; "
+            f"they weigh and take what {ZEROS!r} does. 8, 4 and 3 bits: rounded by GPTQ, weighed as packed, but timed "
             "as the floats that transformers makes of them. Retention in % of the dense score, with 95% intervals."
         )
 
@@ -79,10 +90,11 @@ class WhatPays(Ablation):
         made = [Cell({"method": "dense", "of": "answers"})]
         for name, way in WAYS.items():
             pathways = {"both": Pathway("DriftTopK", **way.parts)} if way.parts else {}
-            made.append(Cell({"method": name, "of": "answers"}, pathways, seed=seed, measure=way.after))
-            if not way.recovered:
-                timed = f"speed, {way.after}" if way.after else "speed"
-                made.append(Cell({"method": name, "of": "speed"}, pathways, seed=seed, measure=timed))
+            asked = Cell({"method": name, "of": "answers"}, pathways, way.targets, seed=seed, measure=way.after)
+            made.append(asked)
+            if _timed(name) == name:
+                measure = f"speed, {way.after}" if way.after else "speed"
+                made.append(replace(asked, labels={"method": name, "of": "speed"}, measure=measure))
         return made
 
     def measure(self, cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:
@@ -145,7 +157,8 @@ class WhatPays(Ablation):
         handles, names = size.get_legend_handles_labels()
         figure.legend(handles, names, loc="outside right center", fontsize=8, frameon=False)
         figure.suptitle(
-            "Left is cheaper, above is better; hollow: recovered; squares: 8 bits; triangles: 4", fontsize=10
+            "Left is cheaper, above is better; hollow: recovered; squares: 8 bits; triangles: 4, or 3 (down)",
+            fontsize=10,
         )
         return figure
 
@@ -155,6 +168,8 @@ class WhatPays(Ablation):
         return [
             _faster(results, "unstructured 50%", zeros, 1.0, 0.05),
             _faster(results, "FFN channels 50%", narrow, 1.3),
+            _costlier(results, "FFN channels 50%", "FFN weights 50%"),
+            _costlier(results, "FFN channels 50%, recovered", "FFN weights 50%, recovered"),
         ]
 
 
@@ -176,16 +191,16 @@ def _ratios(dense: Speed, own: Speed) -> pd.DataFrame:
     return pd.DataFrame(sizes | {part: own.ratios(dense, part) for part in ("prefill", "decode")})
 
 
-def _pruned(method: str) -> str:
-    """The method without the recovery, which moves neither size nor speed."""
-    return method.removesuffix(", recovered")
+def _timed(method: str) -> str:
+    """The method whose size and speed this one has: recovery moves neither, and all zeros cost alike."""
+    return ZEROS if WAYS[method].targets else method.removesuffix(", recovered")
 
 
 def _turns(results: Results, method: str) -> pd.DataFrame:
     """Ratios to the dense model of all turns."""
     if method == "dense":
         return pd.DataFrame([dict.fromkeys(COSTS, 1.0)])
-    return pd.concat([done.rows for done in results.of(method=_pruned(method), of="speed")])
+    return pd.concat([done.rows for done in results.of(method=_timed(method), of="speed")])
 
 
 def _kept(results: Results, method: str) -> dict[str, Any]:
@@ -201,9 +216,17 @@ def _faster(results: Results, method: str, claim: str, bound: float, margin: flo
     return Finding(f"{claim}, beside the dense model.", "", ours, unit, bound, f"{len(ratio)} turns", margin=margin)
 
 
+def _costlier(results: Results, structure: str, weights: str) -> Finding:
+    """That whole structures cost more than as many single weights."""
+    after = ", both recovered" if WAYS[structure].recovered else ""
+    claim = "With half of its FFN weights gone one by one a model keeps more than with half of its FFN channels gone"
+    single, whole = ({"method": method, "of": "answers"} for method in (weights, structure))
+    return results.keeps_more(f"{claim}{after}.", single, whole, "")
+
+
 def _colors(table: pd.DataFrame) -> list[str]:
     """One a way of pruning, whatever follows it."""
-    pruned = [_way(name).parts for name in table["method"]]
+    pruned = [(_way(name).parts, _way(name).targets) for name in table["method"]]
     different = [parts for place, parts in enumerate(pruned) if parts not in pruned[:place]]
     return [PALETTE[different.index(parts)] for parts in pruned]
 
