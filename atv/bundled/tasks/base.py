@@ -96,6 +96,14 @@ def lettered(text: str, options: Sequence[str], right: int, form: str) -> TaskQu
     return TaskQuestion(text + listed, LETTERS[right], options=tuple(options))
 
 
+def paired(claims: tuple[str, str] | None, category: str, rng: Generator) -> tuple[TaskQuestion, ...]:
+    """A true and a false claim as two questions, in random order; none where there are no claims."""
+    if claims is None:
+        return ()
+    pair = [TaskQuestion(text, answer, category) for text, answer in zip(claims, ("yes", "no"), strict=True)]
+    return tuple(shuffled(rng, pair))
+
+
 def absent_look(scene: Scene, rng: Generator) -> tuple[str, str]:
     """A colour and kind that no thing has together; half the time both are seen, on different things."""
     kinds, colors = [t.kind for t in scene.clear], [t.color for t in scene.clear]

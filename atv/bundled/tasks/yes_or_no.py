@@ -4,7 +4,7 @@ from numpy.random import Generator
 
 from atv.bundled.facts import BY_COLOR
 from atv.bundled.scenes import COLORS, DIGITS, SHAPES, Scene, pick
-from atv.bundled.tasks.base import PLACES, Task, TaskQuestion, absent_look, name, others, reference, shuffled
+from atv.bundled.tasks.base import PLACES, Task, TaskQuestion, absent_look, name, others, paired, reference
 
 PERCEPTION = ("existence", "count", "position", "color", "reading")
 COGNITION = ("calculation", "commonsense")
@@ -41,11 +41,7 @@ class Paired(Task):
         if scene.clear != scene.things:
             return ()
         category = pick(rng, PERCEPTION + COGNITION)
-        claims = _claims(category, scene, rng)
-        if claims is None:
-            return ()
-        pair = (TaskQuestion(text, answer, category) for text, answer in zip(claims, ("yes", "no"), strict=True))
-        return tuple(shuffled(rng, list(pair)))
+        return paired(_claims(category, scene, rng), category, rng)
 
 
 def _claims(category: str, scene: Scene, rng: Generator) -> tuple[str, str] | None:

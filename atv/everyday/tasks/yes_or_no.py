@@ -2,8 +2,8 @@
 
 from numpy.random import Generator
 
-from atv.bundled.scenes import DIGITS, pick, shuffled
-from atv.bundled.tasks.base import Task, TaskQuestion, others
+from atv.bundled.scenes import DIGITS, pick
+from atv.bundled.tasks.base import Task, TaskQuestion, others, paired
 from atv.everyday.scenes import PLACES, WORDS, Scene
 from atv.everyday.tasks.base import absent_thing, at, phrases, unique, with_article
 from atv.everyday.tasks.in_words import told
@@ -35,11 +35,7 @@ class Paired(Task):
 
     def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
         category = pick(rng, CATEGORIES)
-        claims = _claims(category, scene, rng)
-        if claims is None:
-            return ()
-        pair = (TaskQuestion(text, answer, category) for text, answer in zip(claims, ("yes", "no"), strict=True))
-        return tuple(shuffled(rng, list(pair)))
+        return paired(_claims(category, scene, rng), category, rng)
 
 
 def _claims(category: str, scene: Scene, rng: Generator) -> tuple[str, str] | None:
