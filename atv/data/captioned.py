@@ -4,14 +4,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+
 from atv.data.base import Conversation, IndexedData
 from atv.data.columns import PROMPT
+from atv.data.pictures import ENDINGS, opens
 from atv.data.row_files import files_of
 from atv.data.text_files import json_lines, read_text, table_of_texts
 from atv.data.turns import captioned
 from atv.data.wording import quoted, short
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 METADATA = ("metadata.csv", "metadata.jsonl")
 
 
@@ -19,7 +21,7 @@ class CaptionedImages(IndexedData):
     """A folder of pictures, each with a .txt of its name beside it, or all in metadata.csv or metadata.jsonl.
 
     Metadata are those of an ``imagefolder`` of ``datasets``: a column file_name, relative to the folder, and the
-    caption.
+    caption. Pictures of a kind that Pillow here does not open (HEIC, say) are passed over, with a warning.
 
     Args:
         folder: searched with its subfolders.
@@ -62,18 +64,14 @@ def listed(folder: Path) -> Path | None:
 
 def says_captions(folder: Path) -> bool:
     """Whether a folder says anything of its pictures."""
-    return listed(folder) is not None or any(file.with_suffix(".txt").is_file() for file in _pictures(folder))
-
-
-def _pictures(folder: Path) -> list[Path]:
-    return files_of(folder, *SUFFIXES)
+    return listed(folder) is not None or any(file.with_suffix(".txt").is_file() for file in files_of(folder, *ENDINGS))
 
 
 def _beside(folder: Path) -> list[tuple[str, Path]]:
-    """The pictures of a folder, each with the file beside it that holds its caption."""
-    pictures = _pictures(folder)
-    if not pictures:
-        raise ValueError(f"calibration.folder: no picture in {str(folder)!r}; suffixes read: {', '.join(SUFFIXES)}")
+    """The pictures of a folder that can be read, each with the file beside it that holds its caption."""
+    there = files_of(folder, *ENDINGS)
+    pictures = [file for file in there if opens(file)]
+    _say_what_is_passed_over(folder, [file for file in there if not opens(file)], others=bool(pictures))
     bare = [file for file in pictures if not file.with_suffix(".txt").is_file()]
     if bare:
         raise ValueError(
@@ -81,6 +79,17 @@ def _beside(folder: Path) -> list[tuple[str, Path]]:
             f"expected {bare[0].with_suffix('.txt').name!r} beside it, or one of {', '.join(METADATA)}"
         )
     return sorted((file.relative_to(folder).as_posix(), file.with_suffix(".txt")) for file in pictures)
+
+
+def _say_what_is_passed_over(folder: Path, closed: list[Path], others: bool) -> None:
+    """Warns of pictures of a kind that is not read; where there are no others it is an error, as no picture is."""
+    named = f"{len(closed)} of a kind that Pillow here does not open, such as {closed[0].name!r}" if closed else ""
+    if not others:
+        read = ", ".join(ending for ending in ENDINGS if opens(Path(f"a{ending}")))
+        held = f" but {named}" if closed else ""
+        raise ValueError(f"calibration.folder: no picture in {str(folder)!r}{held}; suffixes read: {read}")
+    if closed:
+        rank_zero_warn(f"calibration.folder: pictures in {str(folder)!r} are passed over, {named}; convert them")
 
 
 def _of_metadata(file: Path, caption: str) -> list[tuple[str, Any]]:

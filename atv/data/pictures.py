@@ -15,10 +15,20 @@ from atv.data.base import Picture
 from atv.data.text_files import parsed
 from atv.data.wording import quoted, reason
 
+# How names of pictures end. Which of them are read is Pillow's affair: AVIF since 11.3, HEIC with a plug-in of its own.
+ENDINGS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".jp2", ".ppm"),
+    *(".tga", ".heic", ".heif", ".hif", ".jxl", ".svg", ".dng", ".cr2", ".cr3", ".nef", ".arw"),
+)
 # How files of each kind begin: JPEG, PNG, GIF, WebP, BMP, TIFF.
 _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
 # A path is shorter, even one that happens to be written in the letters of base64.
 _SHORTEST_BASE64 = 64
+
+
+def opens(file: Path) -> bool:
+    """Whether Pillow, as it is installed here, opens files of this name's ending."""
+    return file.suffix.lower() in Image.registered_extensions()
 
 
 def decode(picture: Any, root: Path | None = None) -> Image.Image:
@@ -160,7 +170,9 @@ def _of_base64(text: str) -> bytes | None:
         return None
     letters = "".join(text.translate({ord("-"): "+", ord("_"): "/"}).split())
     try:
-        if not base64.b64decode(letters[:16], validate=True).startswith(_BEGINNINGS):
+        beginning = base64.b64decode(letters[:16], validate=True)
+        # AVIF and HEIC have a length before their name.
+        if not beginning.startswith(_BEGINNINGS) and beginning[4:8] != b"ftyp":
             return None
         return base64.b64decode(letters.rstrip("=") + "==")
     except (binascii.Error, ValueError):

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from atv.data.base import Conversation, IndexedData
-from atv.data.captioned import SUFFIXES
 from atv.data.columns import CONVERSATION, IMAGE, Columns, task_rows
+from atv.data.pictures import ENDINGS
 from atv.data.text_files import json_rows
 from atv.data.wording import quoted, short
 
@@ -79,7 +79,7 @@ def _read(file: Path) -> list[Any]:
 def _of_pictures(rows: list[Any]) -> str | None:
     """A column that holds names of pictures, whatever it is called: without one, rows are text."""
     cells = ((name, cell) for row in rows if isinstance(row, dict) for name, cell in row.items() if name != "id")
-    return next((name for name, cell in cells if isinstance(cell, str) and cell.lower().endswith(SUFFIXES)), None)
+    return next((name for name, cell in cells if isinstance(cell, str) and cell.lower().endswith(ENDINGS)), None)
 
 
 def _named(rows: list[Any]) -> dict[str, None]:

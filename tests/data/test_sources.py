@@ -1,10 +1,12 @@
+import base64
 import json
+from pathlib import Path
 
 import pytest
-from helpers.layouts import ANSWER, QUESTION, jpg, llava_next_rows, sharegpt4v, turns
+from helpers.layouts import ANSWER, QUESTION, jpg, llava_next_rows, picture, sharegpt4v, turns
 
 from atv.data import CaptionedImages, HFDataset, HFStream, ShareGPT4V
-from atv.data.pictures import decode
+from atv.data.pictures import decode, opens
 from atv.data.sources import load_calibration
 
 
@@ -108,6 +110,32 @@ def test_pictures_with_captions(tmp_path, write):
     conversation = data.read(1)
     assert len(data) == 2 and conversation.id == "b.jpg" and conversation.pictures == [tmp_path / "b.jpg"]
     assert [turn["text"] for turn in conversation.turns] == [QUESTION, f"{ANSWER} b"]
+
+
+def heic_beside(folder):
+    """Two pictures of a kind that Pillow does not open by itself, with captions."""
+    for name in ("c", "d"):
+        (folder / f"{name}.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
+        (folder / f"{name}.txt").write_text(ANSWER)
+    return folder
+
+
+def test_pictures_that_pillow_does_not_open_are_passed_over_by_name(tmp_path):
+    with pytest.warns(
+        UserWarning, match="are passed over, 2 of a kind that Pillow here does not open, such as 'c.heic'"
+    ):
+        data = load_calibration(str(heic_beside(captions_beside(tmp_path))))
+    assert [data.read(index).id for index in range(len(data))] == ["a.jpg", "b.jpg"]
+
+
+@pytest.mark.skipif(not opens(Path("a.avif")), reason="Pillow reads AVIF since 11.3")
+def test_pictures_are_of_any_kind_that_pillow_opens(tmp_path):
+    picture(200).save(tmp_path / "a.AVIF")
+    (tmp_path / "a.txt").write_text(ANSWER)
+    data = load_calibration(str(tmp_path))
+    assert len(data) == 1 and reds(data.read(0)) == pytest.approx([200], abs=4)
+    spelt = base64.b64encode((tmp_path / "a.AVIF").read_bytes()).decode()
+    assert decode(spelt).size == decode(tmp_path / "a.AVIF").size
 
 
 def test_a_plain_string_is_recognised(tmp_path):
@@ -217,6 +245,11 @@ BAD = {
         "1 of 2 pictures have no caption, such as 'b.jpg'; expected 'b.txt' beside it",
     ),
     "no picture": (lambda folder: None, CaptionedImages, "no picture in"),
+    "no picture that is read": (
+        heic_beside,
+        CaptionedImages,
+        "but 2 of a kind that Pillow here does not open, such as 'c.heic'; suffixes read: .jpg",
+    ),
 }
 
 
