@@ -85,12 +85,16 @@ def evaluate(
         ValueError: when nothing can be written there or another run is there, for a picture that cannot be read, or a
             number under 1.
     """
-    at_least(1, batch_size=batch_size, max_new_tokens=max_new_tokens)
     folder = None if output is None else writable(output, "output")
     how = Asking(batch_size, max_new_tokens, min_pixels, max_pixels, trainer or quiet_trainer(), folder)
-    report = (asked or questions()).ask(model, processor, how)
-    if folder is not None and how.trainer.is_global_zero:
-        report.write(folder)
+    return answered(model, processor, asked or questions(), how)
+
+
+def answered(model: PreTrainedModel, processor: ProcessorMixin, asked: Questions, how: Asking) -> EvaluationReport:
+    """``evaluate`` with its options in one, which were checked when ``how`` was made: before a model is loaded."""
+    report = asked.ask(model, processor, how)
+    if how.output is not None and how.trainer.is_global_zero:
+        report.write(how.output)
     return report
 
 

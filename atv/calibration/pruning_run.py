@@ -18,7 +18,7 @@ from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch, number,
 from atv.calibration.pathway_plan import Plan
 from atv.calibration.stopping import Preemption
 from atv.criteria import Pruned
-from atv.model.checkpoint import load_whole
+from atv.model.checkpoint import check_folder, load_whole
 from atv.model.lvlm import LVLM
 from atv.model.offload import stored
 from atv.model.targets import Target
@@ -237,7 +237,7 @@ def _saved(job: PruningJob, finished: FinishedBlocks, folder: RunFolder) -> Prun
         for block in range(len(job.lvlm.blocks)):
             finished.offloaded.point_to_shard(block)
     else:
-        _put_back(job, report, load_whole(folder.folder))
+        _put_back(job, report, load_whole(check_folder(folder.folder)))
     return report
 
 

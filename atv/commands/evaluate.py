@@ -7,12 +7,13 @@ from rich.console import Console
 from rich.table import Table
 
 import atv
+from atv.api.evaluating import answered
 from atv.bundled import BUNDLED
 from atv.data.sources import own_data
 from atv.evaluation.benchmarks.loaded import ALL, chosen_benchmarks
 from atv.evaluation.lmms_eval import lmms_eval_command
+from atv.evaluation.question_sets import Asking
 from atv.model.loading import model_folder
-from atv.plugins import at_least
 from atv.records.evaluation_report import EvaluationReport
 from atv.records.files import writable
 from atv.runtime.trainer import quiet_trainer
@@ -52,27 +53,16 @@ def evaluate(
         output: Folder for scores.json and every prediction (answers.parquet; answers.jsonl by benchmark).
         print_lmms_eval: Print the lmms-eval command that scores the model's folder on the benchmarks, and do no more.
     """
-    at_least(1, groups=groups, batch_size=batch_size, max_new_tokens=max_new_tokens)
+    runner, target = quiet_trainer(**(trainer or {})), None if output is None else writable(output, "output")
+    how = Asking(batch_size, max_new_tokens, min_pixels, max_pixels, runner, target)
     folder = model_folder(model, trust_remote_code)
     if print_lmms_eval:
         print(lmms_eval_command(folder, chosen_benchmarks(benchmark or ALL)))
         return
-    target = None if output is None else writable(output, "output")
-    runner = quiet_trainer(**(trainer or {}))
     suite = evaluation or own_data(model)
     asked = atv.questions(benchmark, data=data, dense=dense, evaluation=suite, split=split, groups=groups)
     loaded, processor = atv.load(model, quantized=True, trust_remote_code=trust_remote_code)
-    report = atv.evaluate(
-        loaded,
-        processor,
-        asked,
-        batch_size=batch_size,
-        max_new_tokens=max_new_tokens,
-        min_pixels=min_pixels,
-        max_pixels=max_pixels,
-        output=target,
-        trainer=runner,
-    )
+    report = answered(loaded, processor, asked, how)
     if runner.is_global_zero:
         Console().print(_tasks(report) if report.tasks else _benchmarks(report))
 

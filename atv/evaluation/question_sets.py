@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import lightning as L
 from datasets import Dataset
@@ -20,15 +20,21 @@ from atv.evaluation.identity import asked_with
 from atv.evaluation.lmms_eval import pin_pixels
 from atv.evaluation.questions import BATCH_SIZE, first_groups, question_batches
 from atv.evaluation.scores import retention, task_scores
+from atv.plugins import at_least
 from atv.records.digests import weights_digest
 from atv.records.evaluation_report import EvaluationReport, TaskRow
 from atv.records.files import atomic
 from atv.records.provenance import provenance
 
 
-class Asking(NamedTuple):
+@dataclass(frozen=True)
+class Asking:
     """How a model is asked: questions at once, longest answer in tokens (None: the questions' own), least and most
-    pixels of a picture (None: the processor's, or the benchmark's), the trainer, and the folder for answers."""
+    pixels of a picture (None: the processor's, or the benchmark's), the trainer, and the folder for answers.
+
+    Raises:
+        ValueError: for a batch or a length under 1.
+    """
 
     batch_size: int | None
     max_new_tokens: int | None
@@ -36,6 +42,9 @@ class Asking(NamedTuple):
     max_pixels: int | None
     trainer: L.Trainer
     output: Path | None
+
+    def __post_init__(self) -> None:
+        at_least(1, batch_size=self.batch_size, max_new_tokens=self.max_new_tokens)
 
 
 class Questions(Protocol):

@@ -1,7 +1,6 @@
 """What training lowers: the loss of the answers, or how far the outputs are from those of a dense model."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -13,7 +12,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.data.labels import IGNORED
 from atv.model.batch import on_device
-from atv.model.checkpoint import check_folder, load_whole
+from atv.model.checkpoint import CheckedFolder, check_folder, load_whole
 from atv.model.loading import load_processor, model_folder
 from atv.model.lvlm import LVLM
 from atv.model.processor_fit import require_fit
@@ -117,9 +116,9 @@ class Teacher:
         """
         called = _named(base) if name == BASE else name
         try:
-            folder = model_folder(called, trust_remote_code)
-            _require_same_words(folder, student, processor, trust_remote_code)
-            model = load_whole(folder, trust_remote_code)
+            checked = check_folder(model_folder(called, trust_remote_code), trust_remote_code)
+            _require_same_words(checked, student, processor)
+            model = load_whole(checked)
             require_fit(processor, model)
         except ValueError as error:
             hint = "; report.json names it: name another with --teacher" if name == BASE else ""
@@ -133,14 +132,12 @@ def _named(base: BaseModel | None) -> str:
     return base.model if base.revision is None else f"{base.model}@{base.revision}"
 
 
-def _require_same_words(
-    folder: Path, student: PreTrainedModel, processor: ProcessorMixin, trust_remote_code: bool
-) -> None:
+def _require_same_words(checked: CheckedFolder, student: PreTrainedModel, processor: ProcessorMixin) -> None:
     """Checks, before weights are read, that the same ids mean the same to both."""
-    theirs, own = check_folder(folder, trust_remote_code), student.config
+    theirs, own = checked.config, student.config
     _refuse("type", theirs.model_type, own.model_type)
     _refuse("vocabulary's size", theirs.get_text_config().vocab_size, own.get_text_config().vocab_size)
-    tokens: Any = load_processor(folder, trust_remote_code).tokenizer
+    tokens: Any = load_processor(checked.folder, checked.trust_remote_code).tokenizer
     if tokens.get_vocab() != processor.tokenizer.get_vocab():
         raise ValueError("its tokenizer has other tokens than that of the model to train")
 

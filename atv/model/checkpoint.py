@@ -9,6 +9,7 @@ import logging
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from atv.data.wording import short
 from atv.model.dequantizing import parted_weights_as_floats
 from atv.model.generation_file import GENERATION, check_generation
-from atv.model.weight_files import header, stored_numbers, weight_files
+from atv.model.weight_files import header, weight_files
 
 _INSTEAD = "cannot be pruned; give the model that it was made from, with weights in bfloat16, float16 or float32"
 # How the tensors are called that quantizers put in a weight's place, or beside it.
@@ -55,8 +56,18 @@ _READ = (
 )
 
 
-def check_folder(folder: Path, trust_remote_code: bool = False) -> PreTrainedConfig:
-    """The config of a folder; the headers of its weights' files are read, too.
+@dataclass(frozen=True)
+class CheckedFolder:
+    """A folder that ``check_folder`` found sound: its config, and how many numbers its files of weights hold."""
+
+    folder: Path
+    config: PreTrainedConfig
+    numbers: int
+    trust_remote_code: bool
+
+
+def check_folder(folder: Path, trust_remote_code: bool = False) -> CheckedFolder:
+    """Reads a folder's config and the headers of its files of weights.
 
     Raises:
         ValueError: for a config that is broken, quantized or not of an LVLM, an adapter beside the model, a file of
@@ -78,42 +89,45 @@ def check_folder(folder: Path, trust_remote_code: bool = False) -> PreTrainedCon
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
     except Exception as error:
         raise ValueError(f"model: {folder / 'config.json'} cannot be read: {short(error)}") from error
+    numbers = 0
     for file in weight_files(folder):
-        for name, dtype in header(file):
+        for name, dtype, count in header(file):
+            numbers += count
             if dtype.startswith(("F8", "F6_", "F4")) or name.rsplit(".", 1)[-1] in _QUANTIZED_NAMES:
                 raise ValueError(f"model: {file}: {name} ({dtype}) is of a quantized checkpoint, which {_INSTEAD}")
             if name.endswith(".weight") and dtype not in _FLOATS:
                 raise ValueError(f"model: {file}: {name} holds {dtype}: a quantized checkpoint {_INSTEAD}")
-    return config
+    return CheckedFolder(folder, config, numbers, trust_remote_code)
 
 
-def load_whole(folder: Path, trust_remote_code: bool = False, **options: Any) -> PreTrainedModel:
+def load_whole(checked: CheckedFolder, **options: Any) -> PreTrainedModel:
     """The model of a folder in the dtype that its config names, safetensors only; ``options`` as ``from_pretrained``'s.
 
     Raises:
-        ValueError: for a folder that ``check_folder`` refuses, whose config describes more than twice what it holds,
-            that lacks a tensor of the model or has one too many, whose tied tensors differ, that holds NaN or infinite
-            numbers, or that cannot be loaded.
+        ValueError: for a folder whose config describes more than twice what it holds, that lacks a tensor of the model
+            or has one too many, whose tied tensors differ, that holds NaN or infinite numbers, or that cannot be
+            loaded.
     """
-    _check_size(folder, check_folder(folder, trust_remote_code), trust_remote_code)
-    return _loaded(folder, trust_remote_code, options)
+    _check_size(checked)
+    return _loaded(checked.folder, checked.trust_remote_code, options)
 
 
-def _check_size(folder: Path, config: PreTrainedConfig, trust_remote_code: bool) -> None:
+def _check_size(checked: CheckedFolder) -> None:
     """Refuses a config of a much larger model, before it fills the memory with random numbers: a missing text_config
     stands for one of 7 B parameters."""
     try:
         with torch.device("meta"), _quiet():
-            described = AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
+            described = AutoModelForImageTextToText.from_config(
+                checked.config, trust_remote_code=checked.trust_remote_code
+            )
     except Exception:
         # What makes no model without weights says why when it is loaded.
         return
     told = sum(parameter.numel() for parameter in described.parameters())
-    stored = sum(map(stored_numbers, weight_files(folder)))
-    if stored and told > 2 * stored:
+    if checked.numbers and told > 2 * checked.numbers:
         raise ValueError(
-            f"model: {folder / 'config.json'} describes {told / 1e6:,.1f} M parameters, and the files of weights hold "
-            f"{stored / 1e6:,.1f} M; a part of either is missing"
+            f"model: {checked.folder / 'config.json'} describes {told / 1e6:,.1f} M parameters, and the files of "
+            f"weights hold {checked.numbers / 1e6:,.1f} M; a part of either is missing"
         )
 
 

@@ -52,11 +52,10 @@ def load_model(
             cannot be used or does not fit the model.
     """
     few_bits = quantized and (folder / QUANTIZATION).is_file()
-    if not few_bits:
-        check_folder(folder, trust_remote_code)
+    checked = None if few_bits else check_folder(folder, trust_remote_code)
     # First, because it is small: what is wrong with it is known before gigabytes are read.
     processor = load_processor(folder, trust_remote_code)
-    model = (load_dequantized if few_bits else load_whole)(folder, trust_remote_code)
+    model = load_dequantized(folder, trust_remote_code) if checked is None else load_whole(checked)
     require_fit(processor, model)
     return model, processor
 

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText, PreTrainedConfig, PreTrainedModel
 
-from atv.model.checkpoint import check_folder, load_whole
+from atv.model.checkpoint import CheckedFolder, check_folder, load_whole
 from atv.model.lvlm import LVLM
 from atv.records.files import atomic, write_json
 
@@ -44,29 +44,27 @@ def load_offloaded(
     """
     if offload == "cpu" and device.type == "cpu":
         raise ValueError("offload: blocks are on the CPU already; choices here: disk, or none")
-    config = check_folder(folder, trust_remote_code)
+    checked = check_folder(folder, trust_remote_code)
     with torch.device("meta"):
-        skeleton = AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
+        skeleton = AutoModelForImageTextToText.from_config(checked.config, trust_remote_code=trust_remote_code)
     blocks = LVLM.of(skeleton).blocks_name
     places: dict[str, Any] = {**dict.fromkeys(_beside(skeleton, blocks), str(device)), blocks: offload}
-    return load_mapped(folder, places, scratch, trust_remote_code)
+    return load_mapped(checked, places, scratch)
 
 
-def load_mapped(
-    folder: Path, places: dict[str, str], scratch: Path, trust_remote_code: bool = False
-) -> PreTrainedModel:
+def load_mapped(checked: CheckedFolder, places: dict[str, str], scratch: Path) -> PreTrainedModel:
     """The model of a folder with its modules at their ``places``, "disk" for memory-mapped; see ``load_whole``.
 
     Raises:
         ValueError: also for a memory-mapped weight of another shape than the model's, which transformers lets pass.
     """
-    model = load_whole(folder, trust_remote_code, device_map=places, offload_folder=scratch)
+    model = load_whole(checked, device_map=places, offload_folder=scratch)
     for module, hook in _hooks(model):
         for name, weight in module.named_parameters(recurse=False):
             if weight.device.type == "meta" and (shape := _stored_shape(hook, name)) not in (None, list(weight.shape)):
                 full = f"{hook.weights_map.prefix}{name}"
                 raise ValueError(
-                    f"model: {full} is {shape} in {str(folder)!r}, its config.json says {list(weight.shape)}"
+                    f"model: {full} is {shape} in {str(checked.folder)!r}, its config.json says {list(weight.shape)}"
                 )
     return model
 

@@ -32,23 +32,18 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / shard for shard in shards]
 
 
-def header(file: Path) -> list[tuple[str, str]]:
-    """Name and dtype of every tensor.
+def header(file: Path) -> list[tuple[str, str, int]]:
+    """Name, dtype and count of numbers of every tensor.
 
     Raises:
         ValueError: for a file that is not whole.
     """
     try:
         with safe_open(file, "pt") as tensors:
-            return [(name, tensors.get_slice(name).get_dtype()) for name in tensors.keys()]  # noqa: SIM118
+            slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
+            return [(name, part.get_dtype(), prod(part.get_shape())) for name, part in slices.items()]
     except SafetensorError as error:
         raise ValueError(
             f"model: {file} is no whole safetensors file ({short(error)}); a download cut short, or a Git LFS "
             "pointer? Fetch it again"
         ) from error
-
-
-def stored_numbers(file: Path) -> int:
-    """How many numbers its tensors hold, by the header."""
-    with safe_open(file, "pt") as tensors:
-        return sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118

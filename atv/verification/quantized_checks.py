@@ -85,7 +85,7 @@ def _files(folder: Path) -> dict[str, Path]:
     """Tensor -> the file that it is in, by its name there."""
     found: dict[str, Path] = {}
     for file in weight_files(folder):
-        found |= dict.fromkeys((name for name, _ in header(file)), file)
+        found |= dict.fromkeys((name for name, *_ in header(file)), file)
     return found
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import ProcessorMixin
 
 from atv.data.conversations import encode
-from atv.model.checkpoint import load_dequantized
+from atv.model.checkpoint import check_folder, load_dequantized
 from atv.model.lvlm import LVLM
 from atv.model.offload import load_mapped, stored
 from atv.model.removal import Removal
@@ -79,7 +79,8 @@ def opened(folder: Path, trust_remote_code: bool = False, quantized: bool = Fals
         yield SavedModel(LVLM.of(load_dequantized(folder, trust_remote_code)))
         return
     with tempfile.TemporaryDirectory(prefix="atv-") as scratch:
-        yield SavedModel(LVLM.of(load_mapped(folder, {"": "disk"}, Path(scratch), trust_remote_code)))
+        checked = check_folder(folder, trust_remote_code)
+        yield SavedModel(LVLM.of(load_mapped(checked, {"": "disk"}, Path(scratch))))
 
 
 class VerificationError(ValueError):

@@ -18,7 +18,8 @@ def test_scores_every_task_and_keeps_every_answer(atv_command, tmp_path):
     assert len(answers) == 7 * 2 + 4 * 2 + 2 * 2 and {"prediction", "credit", "answer"} <= set(answers.columns)
 
 
-def test_bad_input(atv_command):
+def test_bad_input_is_told_before_a_model_is_loaded(atv_command, monkeypatch):
+    monkeypatch.setattr("atv.load", None)
     assert atv_command("evaluate", "--split", "train")[0] == 2
     assert "neither 'bundled' nor" in atv_command("evaluate", "--evaluation", "nowhere")[2]
     assert "Trainer" in atv_command("evaluate", "--trainer.device", "2")[2]

@@ -8,12 +8,14 @@ import pytest
 import torch
 import transformers
 from helpers.pruned_folders import edit
+from safetensors import safe_open
 from torch import nn
 
 import atv
 from atv.bundled import BUNDLED_MODEL
+from atv.model import weight_files
 from atv.model.checkpoint import check_folder, load_whole
-from atv.model.loading import load_processor
+from atv.model.loading import load_model, load_processor
 from atv.model.offload import load_offloaded
 from atv.verification.saved_model import opened
 
@@ -108,7 +110,7 @@ def test_what_is_not_the_model_that_its_config_describes_is_refused(what, folder
     change, message = NOT_WHOLE[what]
     change(folder)
     ways = (
-        lambda: load_whole(folder),
+        lambda: load_whole(check_folder(folder)),
         lambda: load_offloaded(folder, "disk", torch.device("cpu"), tmp_path / "scratch"),
         lambda: opened(folder).__enter__(),
     )
@@ -123,7 +125,7 @@ def test_a_tensor_of_another_shape_is_named_where_transformers_is_told_to_be_sil
     change(folder)
     transformers.logging.set_verbosity_error()
     with pytest.raises(ValueError, match=message):
-        load_whole(folder)
+        load_whole(check_folder(folder))
 
 
 def test_a_config_of_a_much_larger_model_is_refused_before_it_fills_the_memory(folder):
@@ -134,19 +136,19 @@ def test_a_config_of_a_much_larger_model_is_refused_before_it_fills_the_memory(f
     with pytest.raises(
         ValueError, match=r"config.json describes 6,\d+\.\d M parameters, and the files of weights hold 0"
     ):
-        load_whole(folder)
+        load_whole(check_folder(folder))
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_numbers_that_are_none_are_named(folder, number):
     edit(folder, lambda found: found[UP][3].fill_(number))
     with pytest.raises(ValueError, match=r"layers.1.mlp.up_proj.weight in .* holds NaN or infinite numbers"):
-        load_whole(folder)
+        load_whole(check_folder(folder))
 
 
 def test_weights_in_double_precision_are_no_quantized_ones(folder):
     edit(folder, lambda found: found.update({name: value.double() for name, value in found.items()}))
-    assert load_whole(folder).dtype == torch.float32
+    assert load_whole(check_folder(folder)).dtype == torch.float32
 
 
 def files(change):
@@ -228,7 +230,7 @@ def test_files_that_are_broken_are_named(what, folder):
     change, message = NO_FILES[what]
     change(folder)
     with pytest.raises(ValueError, match=message):
-        load_whole(folder)
+        load_whole(check_folder(folder))
 
 
 def test_two_tensors_that_the_config_calls_one_are_refused(folder, tmp_path):
@@ -237,24 +239,30 @@ def test_two_tensors_that_the_config_calls_one_are_refused(folder, tmp_path):
     config(lambda found: found["text_config"].update(tie_word_embeddings=True))(folder)
     message = r"\(tie_word_embeddings\) lm_head.weight is .*embed_tokens.weight, and .* holds two that differ"
     with pytest.raises(ValueError, match=message):
-        load_whole(folder)
+        load_whole(check_folder(folder))
     with pytest.raises(ValueError, match=message):
         load_offloaded(folder, "disk", torch.device("cpu"), tmp_path / "scratch")
     edit(folder, lambda found: found.update({HEAD: found["language_model.model.embed_tokens.weight"].clone()}))
-    load_whole(folder)
+    load_whole(check_folder(folder))
 
 
 def test_a_whole_file_may_have_an_index(folder):
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model.safetensors"}}')
-    load_whole(folder)
+    load_whole(check_folder(folder))
 
 
 def test_what_older_releases_wrote_and_newer_ones_compute_is_no_tensor_too_many(folder):
     old = {"language_model.model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)}
     old["vision_tower.vision_model.embeddings.position_ids"] = torch.arange(10)[None]
     edit(folder, lambda found: found.update(old))
-    check_folder(folder)
-    assert load_whole(folder).lm_head.weight.isfinite().all()
+    assert load_whole(check_folder(folder)).lm_head.weight.isfinite().all()
+
+
+def test_the_headers_are_read_once_a_load(monkeypatch):
+    read = []
+    monkeypatch.setattr(weight_files, "safe_open", lambda file, kind: read.append(file) or safe_open(file, kind))
+    load_model(BUNDLED_MODEL)
+    assert read == [BUNDLED_MODEL / "model.safetensors"]
 
 
 def test_a_model_that_was_quantized_in_memory_is_refused(llava, batches):
