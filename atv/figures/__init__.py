@@ -1,6 +1,7 @@
 """Figures made of numbers: functions from data to a matplotlib figure that know nothing of models or runs."""
 
-from atv.figures.norms_and_overlap import by_block_and_linear, norms_by_channel, overlap_heatmap
+from atv.figures.channel_norms import norms_by_channel
+from atv.figures.mask_overlap import by_block_and_linear, overlap_heatmap
 from atv.figures.tokens import token_overlay
 
 __all__ = ["by_block_and_linear", "norms_by_channel", "overlap_heatmap", "token_overlay"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from atv.figures.norms_and_overlap import by_block_and_linear, overlap_heatmap
+from atv.figures.mask_overlap import by_block_and_linear, overlap_heatmap
 from atv.records.files import atomic, writable
 from atv.records.masks import PackedMasks, load_masks, overlap, random_overlap
 from atv.records.pruning_report import MASKS

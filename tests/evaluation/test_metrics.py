@@ -15,7 +15,7 @@ from atv.evaluation.metrics import (
     VQAAccuracy,
     YesNo,
 )
-from atv.evaluation.metrics.exact_and_choice import circular_letter, last_letter, letter, lone_letter
+from atv.evaluation.metrics.multiple_choice import circular_letter, last_letter, letter, lone_letter
 from atv.evaluation.metrics.open import candidates, open_match
 from atv.evaluation.metrics.vqa import normalize, vqa_accuracy
 from atv.evaluation.metrics.yes_no import opening_yes_no

@@ -4,7 +4,7 @@ from typing import Any
 
 from atv.evaluation.benchmarks.base import BRIEFLY, BY_LETTER, Benchmark, Question, Row
 from atv.evaluation.benchmarks.values import one_of, text, texts
-from atv.evaluation.metrics.exact_and_choice import LETTERS
+from atv.evaluation.metrics.multiple_choice import LETTERS
 
 
 class MMMU(Benchmark):

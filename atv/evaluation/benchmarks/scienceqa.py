@@ -3,7 +3,7 @@
 from atv.data.pictures import undecoded
 from atv.evaluation.benchmarks.base import BY_LETTER, Benchmark, Question, Row
 from atv.evaluation.benchmarks.values import number, one_of, text, texts
-from atv.evaluation.metrics.exact_and_choice import LETTERS
+from atv.evaluation.metrics.multiple_choice import LETTERS
 
 
 class ScienceQA(Benchmark):

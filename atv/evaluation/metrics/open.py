@@ -1,17 +1,39 @@
-"""MMMU's open questions: any number or phrase of the answer may be right."""
+"""Open questions: GQA's exact match, and MMMU's, where any number or phrase of the answer may be right."""
 
 import re
+import string
 from collections.abc import Mapping
 from typing import Any
 
-from atv.evaluation.metrics.exact_and_choice import OpenOrChoice
+from atv.evaluation.metrics.base import GroupedScore
+from atv.evaluation.metrics.multiple_choice import last_letter
 
+_DELETE = str.maketrans("", "", string.punctuation)
 _NUMBERS = (
     r"-?\b\d{1,3}(?:,\d{3})+\b",
     r"-?\d+(?:\.\d+)?[eE][+-]?\d+",
     r"-?(?:\d+\.\d+|\.\d+|\d+\b)(?![eE][+-]?\d+)(?![,\d])",
 )
 _CUES = ("could be ", "so ", "is ", "thus ", "therefore ", "final ", "answer ", "result ")
+
+
+def plain(text: str) -> str:
+    """Lower-cased and without punctuation.
+
+    >>> plain(" Red.")
+    'red'
+    """
+    return text.lower().translate(_DELETE).strip()
+
+
+class ExactMatch(GroupedScore):
+    """Share of answers that are equal but for case and punctuation."""
+
+    def read(self, prediction: str, question: Mapping[str, Any]) -> str:
+        return plain(prediction)
+
+    def credit(self, prediction: str, question: Mapping[str, Any]) -> float:
+        return float(plain(prediction) == plain(question["answer"]))
 
 
 def normal(text: str) -> list[str | float]:
@@ -61,6 +83,17 @@ def open_match(prediction: str, answer: str) -> bool:
         for said in candidates(prediction)
         for truth in truths
     )
+
+
+class OpenOrChoice(GroupedScore):
+    """A letter where there are options, an exact match where there are none."""
+
+    def read(self, prediction: str, question: Mapping[str, Any]) -> str | None:
+        return last_letter(prediction, question["options"]) if question["options"] else plain(prediction)
+
+    def credit(self, prediction: str, question: Mapping[str, Any]) -> float:
+        answer = question["answer"]
+        return float(self.read(prediction, question) == (answer if question["options"] else plain(answer)))
 
 
 class OpenMatchOrChoice(OpenOrChoice):

@@ -1,6 +1,5 @@
-"""Exact match, as GQA is scored, and multiple choice: ScienceQA's, MMBench's circular and MMMU's."""
+"""Multiple choice: how ScienceQA, MMBench (circular) and MMMU read a letter out of an answer."""
 
-import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,28 +7,8 @@ from torch import Tensor
 
 from atv.evaluation.metrics.base import GroupedScore
 
-_DELETE = str.maketrans("", "", string.punctuation)
 LETTERS = "ABCDEFGHIJ"
 _LONE = ("{}", "{}.", "{},", "{}:", "{})", "{}).", "({})", "({}).", ":{}", ":{},", ":{}.", ":{})", ":{}).")
-
-
-def plain(text: str) -> str:
-    """Lower-cased and without punctuation.
-
-    >>> plain(" Red.")
-    'red'
-    """
-    return text.lower().translate(_DELETE).strip()
-
-
-class ExactMatch(GroupedScore):
-    """Share of answers that are equal but for case and punctuation."""
-
-    def read(self, prediction: str, question: Mapping[str, Any]) -> str:
-        return plain(prediction)
-
-    def credit(self, prediction: str, question: Mapping[str, Any]) -> float:
-        return float(plain(prediction) == plain(question["answer"]))
 
 
 def letter(prediction: str) -> str | None:
@@ -109,14 +88,3 @@ class CircularChoice(GroupedScore):
 
     def value(self, credits: Tensor) -> Tensor:
         return credits.min()
-
-
-class OpenOrChoice(GroupedScore):
-    """A letter where there are options, an exact match where there are none."""
-
-    def read(self, prediction: str, question: Mapping[str, Any]) -> str | None:
-        return last_letter(prediction, question["options"]) if question["options"] else plain(prediction)
-
-    def credit(self, prediction: str, question: Mapping[str, Any]) -> float:
-        answer = question["answer"]
-        return float(self.read(prediction, question) == (answer if question["options"] else plain(answer)))

@@ -1,4 +1,4 @@
-"""How large the channels of a Linear's input are by modality, and how alike the masks of two calibrations are."""
+"""How alike two sets of masks are, in a table and a heat map of blocks and kinds of Linear."""
 
 import re
 from collections.abc import Mapping
@@ -7,13 +7,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 # More cells than this, and their numbers could not be read.
 MOST_NUMBERS = 320
-# A panel names as many channels, the largest in either modality; where their labels stand, from left to right.
-LABELS = (("right", (-4, 0)), ("center", (0, 5)), ("left", (4, 0)))
-COLOR, LARGE = "#1d4ed8", "#c2410c"
 
 
 def by_block_and_linear(values: Mapping[str, float]) -> pd.DataFrame:
@@ -91,61 +87,3 @@ def _write_numbers(axes: Axes, table: pd.DataFrame, lowest: float) -> None:
             axes.text(
                 column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color="black" if bright else "white"
             )
-
-
-def norms_by_channel(table: pd.DataFrame, linear: str = "", note: str = "") -> Figure:
-    """A panel a block, a dot a channel: its root mean square over visual tokens against that over text tokens.
-
-    On the diagonal both modalities are equally large. The largest channels bear their numbers; both scales are
-    logarithmic and common to all panels.
-
-    Args:
-        table: columns block, channel, text, visual (root mean squares).
-        linear: whose input it is.
-        note: what else the title should say, such as how many tokens.
-
-    Raises:
-        ValueError: for an empty table, or one without a finite positive number.
-    """
-    values = table[["text", "visual"]].to_numpy(float)
-    positive = values[np.isfinite(values) & (values > 0)]
-    if not len(positive):
-        raise ValueError("table: no root mean square is a positive number")
-    limits = positive.min() / 1.5, positive.max() * 1.5
-    blocks = list(table.groupby("block"))
-    columns = min(len(blocks), 3 if len(blocks) <= 9 else 6)
-    rows = -(-len(blocks) // columns)
-    side = 2.6 if columns <= 3 else 1.9
-    figure = Figure(figsize=(max(columns * side, 5) + 0.3, rows * side + 1), layout="compressed")
-    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes, (block, channels) in zip(panels, blocks, strict=False):
-        _draw(axes, channels, limits)
-        axes.set_title(f"block {block}", fontsize=9)
-    for empty in panels[len(blocks) :]:
-        empty.set_axis_off()
-    figure.supxlabel("text tokens: root mean square", fontsize=9)
-    figure.supylabel("visual tokens: root mean square", fontsize=9)
-    head = f"Input of {linear or 'a Linear'} by channel, {len(blocks[0][1])} channels a block"
-    figure.suptitle("\n".join(filter(None, [head, note])), fontsize=10)
-    return figure
-
-
-def _draw(axes: Axes, channels: pd.DataFrame, limits: tuple[float, float]) -> None:
-    axes.plot(limits, limits, color="0.6", linewidth=0.8, zorder=1)
-    largest = channels[["text", "visual"]].max(axis=1).nlargest(len(LABELS)).index
-    rest = channels.drop(index=largest)
-    axes.scatter(rest["text"], rest["visual"], s=6, color=COLOR, alpha=0.45, linewidths=0, rasterized=True)
-    named = channels.loc[largest]
-    axes.scatter(named["text"], named["visual"], s=14, color=LARGE, linewidths=0)
-    # From left to right, so that labels of neighbours part.
-    order = named.sort_values("text")
-    for (_, row), (side, offset) in zip(order.iterrows(), LABELS, strict=False):
-        label, place = f"{row['channel']:.0f}", (row["text"], row["visual"])
-        axes.annotate(label, place, offset, textcoords="offset points", ha=side, fontsize=7, color=LARGE)
-    axes.set(xscale="log", yscale="log", xlim=limits, ylim=limits, aspect="equal")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if limits[1] / limits[0] < 1000 else (1,)))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_formatter(NullFormatter())
-    axes.tick_params(labelsize=7)
-    axes.spines[["top", "right"]].set_visible(False)
