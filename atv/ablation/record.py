@@ -17,7 +17,7 @@ from atv.ablation.findings import Finding
 from atv.ablation.shown_table import ShownTable
 from atv.data.wording import reason
 from atv.records.files import atomic, json_of, read_json, write_json, write_text
-from atv.records.typed import Count, Finite, Number, typed
+from atv.records.typed import Count, Number, Seconds, typed
 from atv.statistics.estimates import CONFIDENCE, Estimate
 
 RUN, FINDINGS, TABLE = "run.json", "findings.json", "table.csv"
@@ -27,6 +27,13 @@ SCHEMA = 2
 JUDGED = ("verdict", "p", "remark")
 _Asked = Annotated[int, Field(strict=True, gt=0, lt=2**31)]
 _Variance = Annotated[float, Field(strict=True, ge=0)]
+_Seed = Annotated[int, Field(strict=True)]
+
+
+def _moment(text: str) -> datetime:
+    if (moment := datetime.fromisoformat(text)).tzinfo is None:
+        raise ValueError("it has no time zone")
+    return moment
 
 
 @dataclass(frozen=True)
@@ -35,8 +42,8 @@ class _Cell:
 
     id: str
     labels: dict[str, Any]
-    seconds: Finite
-    pruned: Finite = 0.0
+    seconds: Seconds
+    pruned: Seconds = 0.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class _Run:
     about: str
     caption: str
     file: str
-    seeds: Annotated[list[int], Field(min_length=1)]
+    seeds: Annotated[list[_Seed], Field(min_length=1)]
     versions: dict[str, str]
     git: str
     hardware: str
@@ -57,7 +64,8 @@ class _Run:
     model: str | None = None
     samples: Count = 0
     groups: Count | None = None
-    written: Annotated[str, AfterValidator(datetime.fromisoformat)] | None = None
+    whole_seeds: Count = 1
+    written: Annotated[str, AfterValidator(_moment)] | None = None
     words: list[str] | None = None
     columns: list[str] | None = None
 
@@ -67,7 +75,7 @@ class _Spread:
     groups: _Asked
     seeds: _Asked
     questions: _Variance
-    freedom: _Variance
+    freedom: Annotated[float, Field(strict=True, gt=0)]
     drawn: _Variance
     both: _Variance
 

@@ -33,8 +33,9 @@ def own_data(model: str) -> str:
         read_manifest(Path(model))
         return EVERYDAY
     with suppress(ValueError, OSError):
-        dense = read_json(Path(model) / REPORT, SCHEMA).get("base") or {}
-        return BUNDLED if dense.get("model") in (None, model) else own_data(dense["model"])
+        base = read_json(Path(model) / REPORT, SCHEMA).get("base")
+        dense = base.get("model") if isinstance(base, dict) else None
+        return own_data(dense) if isinstance(dense, str) and dense != model else BUNDLED
     with suppress(ValueError, OSError):
         whole = QuantizationRecord.read(Path(model)).model
         return BUNDLED if whole == model else own_data(whole)

@@ -3,14 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, Field
 
 from atv.records.files import read_json, write_json
-from atv.records.typed import Count, Finite, Number, typed
+from atv.records.typed import Count, Number, Seconds, typed
 
 CELL = "cell.json"
 # Raised by hand when the same inputs would give other numbers; cells of another schema are left alone.
 CELL_SCHEMA = 2
+# The perplexity of all texts together, beside each one's.
+ALL = "all"
 _MADE = ("versions", "git", "hardware")
 _KNOWN = ("config", "labels", "inputs", "seconds", "samples", "perplexity", "asked_with", "asked_from")
 
@@ -18,6 +22,37 @@ _KNOWN = ("config", "labels", "inputs", "seconds", "samples", "perplexity", "ask
 def titled(labels: Mapping[str, Any]) -> str:
     """What a cell of these labels is called: "method ATV, sparsity 0.5"."""
     return ", ".join(f"{name} {value}" for name, value in labels.items())
+
+
+def _of_texts(read: dict[str, float]) -> dict[str, float]:
+    if read and (ALL not in read or min(read.values()) <= 0):
+        raise ValueError(f"expected numbers above 0, {ALL!r} among them")
+    return read
+
+
+@dataclass(frozen=True)
+class _Config:
+    seed: Annotated[int, Field(strict=True)] | None = None
+    pathways: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    max_new_tokens: dict[str, Count] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Found:
+    data: dict[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What of cell.json its readers rely on, beyond the types of a record's own fields."""
+
+    config: _Config = field(default_factory=_Config)
+    asked_with: _Asked = field(default_factory=_Asked)
+    asked_from: _Found = field(default_factory=_Found)
 
 
 @dataclass(frozen=True)
@@ -35,10 +70,10 @@ class CellRecord:
     config: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
-    seconds: Mapping[str, Finite] = field(default_factory=dict)
+    seconds: Mapping[str, Seconds] = field(default_factory=dict)
     samples: Count = 0
     made: Mapping[str, Any] = field(default_factory=dict)
-    perplexity: Mapping[str, Number] = field(default_factory=dict)
+    perplexity: Annotated[Mapping[str, Number], AfterValidator(_of_texts)] = field(default_factory=dict)
     asked_with: Mapping[str, Any] = field(default_factory=dict)
     asked_from: Mapping[str, Any] = field(default_factory=dict)
     schema: int = CELL_SCHEMA
@@ -60,6 +95,7 @@ class CellRecord:
             ValueError: for a file that is not there, is no JSON, or holds a value of another type.
         """
         content = read_json(folder / CELL, CELL_SCHEMA)
+        typed(_Told, content, folder / CELL)
         made = {name: content[name] for name in _MADE if name in content}
         known = {name: content[name] for name in _KNOWN if name in content}
         own = {"id": content.get("id", folder.name), "made": made, "schema": content.get("cell_schema", 1)}

@@ -45,7 +45,7 @@ def read_json(path: Path, schema: int) -> dict[str, Any]:
     content = json_of(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no JSON object")
-    if type(there := content.get("schema", 1)) is not int:
+    if type(there := content.get("schema", 1)) is not int or there < 1:
         raise ValueError(f"{path} holds another file's fields: its schema is {there!r:.60}")
     if there > schema:
         raise ValueError(f"{path} is of schema {there}, this version of atv reads up to {schema}: update atv")

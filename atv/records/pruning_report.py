@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from atv.records.files import read_json, write_json
 from atv.records.masks import PackedMasks, load_masks, save_masks
@@ -29,12 +29,6 @@ class _Part:
 
 
 @dataclass(frozen=True)
-class _Tokens:
-    text: Count
-    visual: Count
-
-
-@dataclass(frozen=True)
 class _Plan:
     selection: _Part
     criterion: _Part
@@ -50,9 +44,10 @@ class _Settings:
 
 
 @dataclass(frozen=True)
-class _Block:
-    tokens: _Tokens
-    selected: Annotated[dict[str, _Tokens], Field(min_length=1)]
+class _Calibration:
+    data: dict[str, Any] = field(default_factory=dict)
+    ids: list[Any] = field(default_factory=list)
+    counts: list[Count] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -60,7 +55,16 @@ class _Told:
     """What of report.json its readers rely on, beyond the types of a report's own fields."""
 
     settings: _Settings
-    blocks: list[_Block]
+    calibration: _Calibration = field(default_factory=_Calibration)
+
+
+def _of_both(tokens: dict[str, int]) -> dict[str, int]:
+    if missing := [modality for modality in ("text", "visual") if modality not in tokens]:
+        raise ValueError(f"it has no {missing[0]}")
+    return tokens
+
+
+ByModality = Annotated[dict[str, Count], AfterValidator(_of_both)]
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,8 @@ class BlockReport:
 
     block: Count
     mean_drift: Number
-    tokens: dict[str, Count]
-    selected: dict[str, dict[str, Count]]
+    tokens: ByModality
+    selected: Annotated[dict[str, ByModality], Field(min_length=1)]
     norms: dict[str, dict[str, Number]]
     seconds: Finite
     experts: dict[str, dict[str, dict[str, list[Count]]]] = field(default_factory=dict)

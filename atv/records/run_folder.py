@@ -48,6 +48,12 @@ class _Manifest:
     shapes: dict[str, dict[str, list[int]]]
     weights: list[str]
 
+    @property
+    def tensors(self) -> set[str]:
+        """What the block's file holds."""
+        masks = {f"{pathway}/{name}" for pathway, shapes in self.shapes.items() for name in shapes}
+        return masks | {f"weight/{name}" for name in self.weights}
+
 
 class RunFolder:
     """Keeps every finished block of one run, so that a killed run goes on where it stopped.
@@ -107,6 +113,8 @@ class RunFolder:
         if manifest.report.block != block:
             raise ValueError(f"its manifest is that of block {manifest.report.block}")
         with safe_open(content, "pt") as file:
+            if unnamed := set(file.keys()) - manifest.tensors:
+                raise ValueError(f"its manifest does not name {min(unnamed)}")
             masks = {
                 pathway: PackedMasks.of_packed({name: file.get_tensor(f"{pathway}/{name}") for name in shapes}, shapes)
                 for pathway, shapes in manifest.shapes.items()

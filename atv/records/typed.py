@@ -12,6 +12,7 @@ T = TypeVar("T")
 Number = Annotated[float, Field(strict=True)]
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
+Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 # Made once a type: that takes milliseconds, and a run reads hundreds of files of one.
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)

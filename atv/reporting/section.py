@@ -110,5 +110,5 @@ def _words(name: str, value: Any) -> list[str]:
     if isinstance(value, dict) and "class" in value:
         arguments = {argument: given for argument, given in value.items() if argument != "class" and given is not None}
         inner = [word for argument, given in arguments.items() for word in (f"--{name}.{argument}", str(given))]
-        return [f"--{name}", value["class"], *inner]
+        return [f"--{name}", str(value["class"]), *inner]
     return [f"--{name}", "null" if value is None else str(value)]

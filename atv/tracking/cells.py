@@ -202,7 +202,7 @@ def summary_entry(
     picture = folder / "figure.png"
     verdicts = [finding["verdict"] for finding in findings]
     run = {"name": ablation.name, "question": ablation.question, "paper": ablation.paper, "caption": ablation.caption}
-    model = results.finished[0].record.inputs["model"]
+    model = results.finished[0].record.inputs.get("model")
     return Entry(
         id=content_digest([ablation.name, "summary", model]),
         name=f"{ablation.name}: summary",

@@ -69,11 +69,13 @@ def test_a_cell_is_read():
             lambda told: told["settings"]["plans"]["both"].pop("pattern"),
             "report.json has no settings.plans.both.pattern",
         ),
-        (lambda told: told["blocks"][0]["tokens"].pop("text"), "report.json has no blocks.0.tokens.text"),
+        (lambda told: told["blocks"][0]["tokens"].pop("text"), "report.json: blocks.0.tokens is .*it has no text"),
         (lambda told: told.update(parameters=True), "report.json: parameters is True: Input should be a valid integer"),
         (lambda told: told.update(parameters=-1), "report.json: parameters is -1: Input should be greater"),
         (lambda told: told["blocks"][0].update(seconds=math.nan), "blocks.0.seconds is nan: Input should be a finite"),
         (lambda told: told.update(base=[1]), "is no report of a pruning run"),
+        (lambda told: told.update(schema=-1), "report.json holds another file's fields: its schema is -1"),
+        (lambda told: told["calibration"].update(counts=3), "report.json: calibration.counts is 3: Input should be a"),
     ],
 )
 def test_a_report_that_cannot_be_read_says_why(tmp_path, change, message):
@@ -85,11 +87,29 @@ def test_a_report_that_cannot_be_read_says_why(tmp_path, change, message):
         PruningReport.read(folder)
 
 
-@pytest.mark.parametrize(("field", "value"), [("config", None), ("labels", [1]), ("seconds", {"prune": "long"})])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("config", None),
+        ("config", {"seed": [1]}),
+        ("labels", [1]),
+        ("seconds", {"prune": "long"}),
+        ("seconds", {"prune": -1}),
+        ("asked_with", {"max_new_tokens": None}),
+        ("asked_from", {"data": ["POPE"]}),
+    ],
+)
 def test_a_cell_of_other_values_is_named(tmp_path, field, value):
     told = json.loads((CELL / "cell.json").read_text()) | {field: value}
     (tmp_path / "cell.json").write_text(json.dumps(told))
     with pytest.raises(ValueError, match=rf"cell.json: {field}.* is .*: Input should be"):
+        CellRecord.read(tmp_path)
+
+
+@pytest.mark.parametrize("read", [{"one": 3.0}, {"one": 3.0, "all": 0.0}])
+def test_a_cell_that_read_nothing_whole_is_named(tmp_path, read):
+    (tmp_path / "cell.json").write_text(json.dumps({"perplexity": read}))
+    with pytest.raises(ValueError, match=r"cell.json: perplexity is .*expected numbers above 0, 'all' among them"):
         CellRecord.read(tmp_path)
 
 

@@ -53,6 +53,8 @@ def test_a_block_is_read_as_it_was_written(run):
         (["shapes", "both", "q_proj"], ["1", {}], "shapes.both.q_proj.1 is"),
         (["shapes", "both", "k_proj"], [1, 3], "both/k_proj"),
         (["weights"], "q_proj", "weights is 'q_proj'"),
+        (["weights"], [], "its manifest does not name weight/both/q_proj"),
+        (["report", "tokens"], {"visual": 2}, "report.tokens is .*it has no text"),
     ],
 )
 def test_a_block_that_is_not_whole_is_made_again_and_named(run, path, value, message):

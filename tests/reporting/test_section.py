@@ -60,6 +60,9 @@ def test_what_is_not_whole_says_why(results, file, content, message):
         Section.read(results / "flat")
 
 
+SPREAD = {"groups": 2, "seeds": 1, "questions": 0.1, "freedom": 3.0, "drawn": 0.0, "both": 0.0}
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
@@ -67,6 +70,7 @@ def test_what_is_not_whole_says_why(results, file, content, message):
         ("low", "18.1", "0.ours.low is '18.1': Input should be a valid number"),
         ("confidence", 1, "0.ours.confidence is 1: Input should be less than 1"),
         ("spread", {"groups": 0}, "0.ours.spread.groups is 0: Input should be greater than 0"),
+        ("spread", SPREAD | {"freedom": 0}, "0.ours.spread.freedom is 0: Input should be greater than 0"),
         ("runs", "flat", "0.ours.runs is 'flat': Input should be a valid list"),
         ("more", 1, "findings.json holds something else"),
     ],
@@ -90,6 +94,9 @@ def test_a_number_that_is_none_is_named(results, field, value, message):
         ("written", 3),
         ("git", {}),
         ("samples", "x"),
+        ("seeds", [True]),
+        ("whole_seeds", None),
+        ("cells", [{"id": "a", "labels": {}, "seconds": -1}]),
     ],
 )
 def test_a_value_of_another_type_is_named(results, field, value):
@@ -97,6 +104,21 @@ def test_a_value_of_another_type_is_named(results, field, value):
     path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
     with pytest.raises(ValueError, match=rf"run.json: {field}.* is .*: Input should be"):
         Section.read(results / "flat")
+
+
+def test_a_time_without_its_zone_is_named(results):
+    path = results / "flat" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"written": "2026-11-23T06:56:05"}))
+    with pytest.raises(ValueError, match=r"run.json: written.* is '2026.*: Value error, it has no time zone"):
+        Section.read(results / "flat")
+
+
+@pytest.mark.parametrize("given", [{"class": None}, {"class": "Mixture", "sources": [3], "weights": "x"}])
+def test_calibration_data_of_any_kind_are_shown(results, given):
+    path = results / "flat" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"calibration": given}))
+    section = Section.read(results / "flat")
+    assert setup(section.run)["Calibration data"] and f"--calibration {given['class']} " in section.command
 
 
 def test_an_undecided_finding_says_what_would_decide_it(results):

@@ -187,14 +187,14 @@ def refuse_calibrated_on(folder: Path, evaluation: str, split: str) -> None:
     Raises:
         ValueError: when it was, and its source did not admit it.
     """
-    data: Any = {}
+    calibration: Any = {}
     with suppress(ValueError, OSError):
-        data = read_json(folder / REPORT, SCHEMA).get("calibration", {}).get("data", {})
+        calibration = read_json(folder / REPORT, SCHEMA).get("calibration")
     kinds = {kind.__name__ for kind in (BenchmarkQuestions, BenchmarkAnswers)}
-    for source in _records(data):
-        if source.get("class") not in kinds or source["overlap"]:
+    for source in _records(calibration):
+        if str(source.get("class")) not in kinds or source.get("overlap"):
             continue
-        if (source["benchmark"], source["split"] or OWN_SPLIT) == (evaluation, split):
+        if (source.get("benchmark"), source.get("split") or OWN_SPLIT) == (evaluation, split):
             raise ValueError(
                 f"split: {str(folder)!r} was calibrated on questions of {evaluation}, {split}; ask another split, or "
                 "prune it with --calibration.overlap true"

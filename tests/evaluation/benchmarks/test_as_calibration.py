@@ -80,6 +80,8 @@ def test_a_pruned_folder_is_not_asked_what_it_was_calibrated_on(tmp_path):
     refuse_calibrated_on(tmp_path / "nowhere", "bundled", "dev")
     with pytest.raises(ValueError, match=r"split: .* was calibrated on questions of bundled, dev; ask another split"):
         refuse_calibrated_on(tmp_path, "bundled", "dev")
+    (tmp_path / "report.json").write_text(json.dumps(record | {"calibration": None}))
+    refuse_calibrated_on(tmp_path, "bundled", "dev")
     source.source.overlap = True
     (tmp_path / "report.json").write_text(json.dumps(record | {"calibration": {"data": source.record()}}))
     refuse_calibrated_on(tmp_path, "bundled", "dev")

@@ -85,8 +85,9 @@ def test_data_follow_the_model_and_what_was_pruned_from_it(little, tmp_path):
     assert run("prune", "--output", pruned, "--model", "everyday", "--samples", 2, "--sparsity", 0.3) == 0
     assert own_data(str(pruned)) == "everyday"
     assert load_calibration(None, str(pruned)).record() == load_calibration("everyday").record()
-    (pruned / "report.json").write_text("no JSON")
-    assert own_data(str(pruned)) == "bundled"
+    for broken in ("no JSON", '{"base": [1]}', '{"base": {"model": 5}}'):
+        (pruned / "report.json").write_text(broken)
+        assert own_data(str(pruned)) == "bundled"
 
 
 def test_the_pruned_model_is_asked_everyday_questions(little, tmp_path):
