@@ -10,8 +10,7 @@ import lightning as L
 
 from atv.ablation.base import Ablation
 from atv.ablation.bench import Bench, rounds_of
-from atv.ablation.deciding import Decided, Decider
-from atv.ablation.looks import looks
+from atv.ablation.deciding import Decided, Decider, looks
 from atv.ablation.measuring import require_english
 from atv.ablation.record import AblationRecord
 from atv.ablation.results import Results

@@ -14,7 +14,7 @@ from pandas.api.types import is_string_dtype
 from pydantic import AfterValidator, Field
 
 from atv.ablation.findings import Finding
-from atv.ablation.shown_table import ShownTable
+from atv.ablation.tables import ShownTable
 from atv.data.wording import reason
 from atv.records.files import atomic, json_of, read_json, write_json, write_text
 from atv.records.typed import Count, Number, Seconds, typed

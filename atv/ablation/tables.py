@@ -1,10 +1,12 @@
-"""An ablation's results as one long table."""
+"""An ablation's results as one long table, and that table as a reader sees it: in table.md and on the report page."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
 from atv.ablation.results import Results
+from atv.records.markdown import markdown
 
 RETENTION = ["task", "score", "groups", "questions", "seeds", "retention", "low", "high", "seed_low", "seed_high"]
 
@@ -51,3 +53,87 @@ def chosen_tasks(tasks: Sequence[str], columns: Sequence[str] | None) -> list[st
     if unknown := [column for column in columns or () if column not in choices]:
         raise ValueError(f"columns: unknown {', '.join(unknown)}. Choices: {', '.join(choices)}")
     return list(columns or choices)
+
+
+@dataclass(frozen=True)
+class TableCell:
+    """A heading or cell: what counts, and in small print behind it its interval or count."""
+
+    text: str
+    small: str = ""
+
+    @property
+    def plain(self) -> str:
+        """Both in one line."""
+        return f"{self.text} {self.small}".rstrip()
+
+
+@dataclass(frozen=True)
+class ShownTable:
+    """A table as a reader sees it: headings and rows."""
+
+    heads: list[TableCell]
+    rows: list[list[TableCell]]
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, words: Collection[str] = (), columns: Sequence[str] | None = None) -> "ShownTable":
+        """The table to show: of retention, a line a labelling and a column a task; of all else, as it is, rounded.
+
+        Args:
+            table: every value as the CSV file has it, as text.
+            words: columns that hold words, even such as look like numbers.
+            columns: tasks to show; None is all.
+
+        Raises:
+            ValueError: for a column that is no task.
+        """
+        if set(RETENTION) <= set(table):
+            return cls._by_task(table, columns)
+        rows = [
+            [TableCell(value if name in words else _short(value)) for name, value in zip(table, row, strict=True)]
+            for row in table.itertuples(index=False)
+        ]
+        return cls([TableCell(str(name)) for name in table], rows)
+
+    @classmethod
+    def _by_task(cls, table: pd.DataFrame, columns: Sequence[str] | None) -> "ShownTable":
+        labels = [name for name in table if name not in RETENTION]
+        counts = table.drop_duplicates("task").set_index("task")["groups"]
+        tasks = chosen_tasks([task for task in counts.index if task != "average"], columns)
+        rows = []
+        for values, part in table.groupby(labels, sort=False):
+            by_task = part.set_index("task")
+            named = [TableCell(value) for value in (*values, by_task["seeds"].iloc[0])]
+            rows.append([*named, *(_kept(by_task.loc[task]) for task in tasks)])
+        heads = [
+            *map(TableCell, labels),
+            TableCell("seeds"),
+            *(TableCell(task, f"({counts[task]} groups)") for task in tasks),
+        ]
+        return cls(heads, rows)
+
+    def markdown(self) -> str:
+        """The table in Markdown; a heading's small print stands below it."""
+        heads = [f"{head.text}<br>{head.small}" if head.small else head.text for head in self.heads]
+        return markdown(heads, [[entry.plain for entry in row] for row in self.rows])
+
+
+def _kept(row: pd.Series) -> TableCell:
+    score = f" ({float(row['score']):.1f})" if row["score"] else ""
+    if not row["retention"]:
+        return TableCell("none", score.strip())
+    return TableCell(f"{float(row['retention']):.1f}", f"[{float(row['low']):.1f}, {float(row['high']):.1f}]{score}")
+
+
+def _short(value: str) -> str:
+    """Four digits of a fraction; anything else as it is.
+
+    >>> _short("0.123456"), _short("128"), _short("AllTokens"), _short("")
+    ('0.1235', '128', 'AllTokens', '')
+    """
+    if not any(sign in value for sign in ".e"):
+        return value
+    try:
+        return f"{float(value):.4g}"
+    except ValueError:
+        return value

@@ -4,8 +4,7 @@ from atv.data.base import CalibrationData, Conversation, IndexedData, Picture
 from atv.data.captioned import CaptionedImages
 from atv.data.composed_sources import Mixture, TextAlone
 from atv.data.drawn_scenes import Bundled, BundledScenes, Everyday, EverydayScenes
-from atv.data.hf_dataset import HFDataset
-from atv.data.hf_stream import HFStream
+from atv.data.hf_dataset import HFDataset, HFStream
 from atv.data.prose import PlainText
 from atv.data.sharegpt4v import ShareGPT4V
 

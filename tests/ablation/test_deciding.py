@@ -9,8 +9,7 @@ from helpers.drawn_answers import World, differences
 from matplotlib.figure import Figure
 
 from atv.ablation import POINT, Ablation, Cell, Finding, deciding
-from atv.ablation.deciding import Decider
-from atv.ablation.looks import Look, looks
+from atv.ablation.deciding import Decider, Look, looks
 from atv.ablation.runner import Run
 from atv.ablation.shard import Shard
 from atv.ablation.store import FinishedCell

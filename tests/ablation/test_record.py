@@ -9,8 +9,7 @@ import pytest
 from atv.ablation.charts import counts
 from atv.ablation.findings import Finding
 from atv.ablation.record import AblationRecord
-from atv.ablation.shown_table import ShownTable, TableCell
-from atv.ablation.tables import RETENTION
+from atv.ablation.tables import RETENTION, ShownTable, TableCell
 from atv.records.files import write_json
 from atv.statistics.estimates import Estimate
 

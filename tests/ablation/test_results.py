@@ -5,9 +5,8 @@ import pandas as pd
 import pytest
 
 from atv.ablation import Cell, Finding, Measured, Results
-from atv.ablation.shown_table import ShownTable
 from atv.ablation.store import CellStore, FinishedCell
-from atv.ablation.tables import retention_table
+from atv.ablation.tables import ShownTable, retention_table
 from atv.api import Pathway
 from atv.records.cell_record import CellRecord
 from atv.selection import DriftTopK
