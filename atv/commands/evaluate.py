@@ -53,17 +53,18 @@ def evaluate(
         output: Folder for scores.json and every prediction (answers.parquet; answers.jsonl by benchmark).
         print_lmms_eval: Print the lmms-eval command that scores the model's folder on the benchmarks, and do no more.
     """
-    runner, target = quiet_trainer(**(trainer or {})), None if output is None else writable(output, "output")
-    how = Asking(batch_size, max_new_tokens, min_pixels, max_pixels, runner, target)
+    how = Asking(batch_size, max_new_tokens, min_pixels, max_pixels, quiet_trainer(**(trainer or {})), output)
     folder = model_folder(model, trust_remote_code)
     if print_lmms_eval:
         print(lmms_eval_command(folder, chosen_benchmarks(benchmark or ALL)))
         return
+    if output is not None:
+        writable(output, "output")
     suite = evaluation or own_data(model)
     asked = atv.questions(benchmark, data=data, dense=dense, evaluation=suite, split=split, groups=groups)
     loaded, processor = atv.load(model, quantized=True, trust_remote_code=trust_remote_code)
     report = answered(loaded, processor, asked, how)
-    if runner.is_global_zero:
+    if how.trainer.is_global_zero:
         Console().print(_tasks(report) if report.tasks else _benchmarks(report))
 
 

@@ -70,7 +70,7 @@ class RunFolder:
         self.folder, self.identity = writable(folder, "run_dir"), plain(identity)
         if is_run(self.folder):
             there = read_json(self.folder / "run.json", SCHEMA)
-            if differing := list(differences(there.get("identity", {}), self.identity)):
+            if differing := list(differences(there.get("identity") or {}, self.identity)):
                 raise ValueError(f"run_dir: {str(folder)!r} holds another run: {'; '.join(differing)}")
         elif self.saved:
             raise ValueError(f"run_dir: {str(folder)!r} holds a model that no run left there; name another folder")
