@@ -14,6 +14,7 @@ from atv.evaluation.benchmarks.loaded import ALL, chosen_benchmarks
 from atv.evaluation.lmms_eval import lmms_eval_command
 from atv.evaluation.question_sets import Asking
 from atv.model.loading import model_folder
+from atv.plugins import at_least
 from atv.records.evaluation_report import EvaluationReport
 from atv.records.files import writable
 from atv.runtime.trainer import quiet_trainer
@@ -53,6 +54,7 @@ def evaluate(
         output: Folder for scores.json and every prediction (answers.parquet; answers.jsonl by benchmark).
         print_lmms_eval: Print the lmms-eval command that scores the model's folder on the benchmarks, and do no more.
     """
+    at_least(1, groups=groups)
     how = Asking(batch_size, max_new_tokens, min_pixels, max_pixels, quiet_trainer(**(trainer or {})), output)
     folder = model_folder(model, trust_remote_code)
     if print_lmms_eval:

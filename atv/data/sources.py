@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -27,19 +28,36 @@ TRAIN = "train"
 def own_data(model: str) -> str:
     """What calibrates and questions a model unless something else is asked for: "everyday" for the everyday model,
     wherever its folder lies, and for what was made from it; "bundled" for all others."""
+    return EVERYDAY if any(_is_everyday(each) for each in _lineage(model)) else BUNDLED
+
+
+def _is_everyday(model: str) -> bool:
     if model == EVERYDAY:
-        return EVERYDAY
+        return True
     with suppress(ValueError, OSError):
         read_manifest(Path(model))
-        return EVERYDAY
+        return True
+    return False
+
+
+def _lineage(model: str | None) -> Iterator[str]:
+    """The model, what it was made from, and so on; each once, as reports may name each other."""
+    named = set[str]()
+    while model is not None and model not in named:
+        named.add(model)
+        yield model
+        model = _made_from(model)
+
+
+def _made_from(model: str) -> str | None:
+    """The dense model, or that of more bits, that a folder's report names; None for no such report."""
     with suppress(ValueError, OSError):
         base = read_json(Path(model) / REPORT, SCHEMA).get("base")
         dense = base.get("model") if isinstance(base, dict) else None
-        return own_data(dense) if isinstance(dense, str) and dense != model else BUNDLED
+        return dense if isinstance(dense, str) else None
     with suppress(ValueError, OSError):
-        whole = QuantizationRecord.read(Path(model)).model
-        return BUNDLED if whole == model else own_data(whole)
-    return BUNDLED
+        return QuantizationRecord.read(Path(model)).model
+    return None
 
 
 def load_calibration(data: str | CalibrationData | None, model: str = BUNDLED) -> CalibrationData:

@@ -7,7 +7,7 @@ from helpers.layouts import ANSWER, QUESTION, jpg, llava_next_rows, picture, sha
 
 from atv.data import CaptionedImages, HFDataset, HFStream, ShareGPT4V
 from atv.data.pictures import decode, opens
-from atv.data.sources import load_calibration
+from atv.data.sources import load_calibration, own_data
 
 
 def reds(conversation):
@@ -274,3 +274,12 @@ def test_what_is_nothing_here_is_named(name):
     with pytest.raises(ValueError, match=r"^calibration") as error:
         load_calibration(name)
     assert f"'{name}'" in str(error.value)
+
+
+def test_reports_that_name_each_other_come_to_an_end(tmp_path):
+    for folder, base in (("one", "two"), ("two", "one")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "report.json").write_text(
+            json.dumps({"schema": 1, "base": {"model": str(tmp_path / base)}})
+        )
+    assert own_data(str(tmp_path / "one")) == "bundled"
