@@ -12,7 +12,7 @@ from atv.api import Pathway
 from atv.criteria import PoolStatistics
 from atv.quantization import AWQ, GPTQ, Grid, Quantizer
 from atv.refinement import Reconstruction
-from atv.selection import AllTokens, DriftTopK, TextOnly, TokenSelection, VisualOnly, WeightedPools
+from atv.selection import AllTokens, DriftTopK, GradientRatio, TextOnly, TokenSelection, VisualOnly, WeightedPools
 
 POOLS: Mapping[str, TokenSelection] = {
     "text": TextOnly(),
@@ -20,6 +20,7 @@ POOLS: Mapping[str, TokenSelection] = {
     "mixed": AllTokens(),
     "ATV": DriftTopK(),
     "answers + 0.3 visual": WeightedPools(text=0, visual=0.3, answers=1),
+    "MBQ": GradientRatio(),
 }
 METHODS: Mapping[str, Quantizer] = {"GPTQ": GPTQ(), "AWQ": AWQ()}
 # Off the grid of the everyday model's own weights, which are of 4 bits in groups of 32.
@@ -49,7 +50,7 @@ class Rounded(Reconstruction):
 
 class QuantizationPool(Ablation):
     """GPTQ and AWQ at 3 bits a weight and a scale a row, of the dense model, calibrated on text tokens, visual tokens,
-    both, ATV's pool, and answers with visual tokens that weigh 0.3 together."""
+    both, ATV's pool, and answers with visual tokens that weigh 0.3 together, or as MBQ balances them."""
 
     name = "quantization_pool"
     question = "Which tokens should calibrate quantization, and are they the same for GPTQ and AWQ?"
