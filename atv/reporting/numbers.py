@@ -15,9 +15,13 @@ def ours(finding: Finding) -> tuple[str, str]:
     >>> from atv.statistics.estimates import Estimate
     >>> ours(Finding("", "", Estimate(12.3456, 9.0, 15.4), "points"))
     ('12.3', '[9.0, 15.4]')
+    >>> ours(Finding("", "", Estimate(12.3456, -math.inf, math.inf), "points"))
+    ('12.35', '(of one seed, no interval)')
     """
     estimate = finding.ours
     width = estimate.high - estimate.low
+    if math.isinf(estimate.low) and math.isinf(estimate.high):
+        return number(estimate.value, 2), "(of one seed, no interval)"
     digits = min(max(1 - math.floor(math.log10(width)), 0), 6) if 0 < width < math.inf else 2
     value, low, high = (number(value, digits) for value in (estimate.value, estimate.low, estimate.high))
     wider = "" if estimate.confidence == CONFIDENCE else f" at {100 * estimate.confidence:g}%"
