@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from atv.ablation import SUITED, Ablation, Bench, Cell, Finding, Levels, Measured, Results, pruned_copy
 from atv.ablation.charts import PALETTE, finish
-from atv.ablation.measuring import answers_of, language_of
+from atv.ablation.measuring import answers_of, english_of
 from atv.api import FinetuningSettings, Pathway, finetune, load, measure, quantize, save
 from atv.bundled import BUNDLED
 from atv.evaluation.speed import Speed
@@ -106,7 +106,7 @@ class WhatPays(Ablation):
             if cell.labels["of"] == "speed":
                 return Measured(_ratios(*measure(dense, smaller, repeats=REPEATS).values()))
             model, _ = load(smaller, quantized=True)
-            return Measured(answers_of(model, bench, trainer), perplexity=language_of(model, bench, trainer))
+            return Measured(answers_of(model, bench, trainer), english=english_of(model, bench, trainer))
 
     def _made(self, cell: Cell, bench: Bench, dense: Path, trainer: L.Trainer) -> Path:
         """The folder of the cell's model, beside the dense one's."""

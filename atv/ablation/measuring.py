@@ -7,14 +7,13 @@ from typing import Any
 
 import lightning as L
 import pandas as pd
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atv.ablation.bench import Bench
 from atv.ablation.cell import Cell
 from atv.api import decouple, prune
 from atv.evaluation.generation import answer
-from atv.everyday.plain_english import perplexities, texts
+from atv.everyday.plain_english import TextLoss, readings, texts
 from atv.plugins import resolve
 from atv.records.pruning_report import PruningReport
 from atv.selection import TokenSelection
@@ -39,25 +38,15 @@ def require_english(tokenizer: PreTrainedTokenizerBase) -> None:
         )
 
 
-def plain_english(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> dict[str, float]:
-    """The perplexity of each text and of "all", read on a device; the model is back where it was afterwards."""
-    home = model.device
-    model.to(device)  # type: ignore[arg-type]
-    try:
-        return perplexities(model, tokenizer)
-    finally:
-        model.to(home)  # type: ignore[arg-type]
-
-
 @dataclass(frozen=True)
 class Measured:
-    """What a cell came to: rows (of answers, by default), the pruning report with its masks, seconds by part, and the
-    perplexity of plain English by text where that was asked for."""
+    """What a cell came to: rows (of answers, by default), the pruning report with its masks, seconds by part, and what
+    plain English cost, window by window of each text, where that was asked for."""
 
     rows: pd.DataFrame | None = None
     report: PruningReport | None = None
     seconds: dict[str, float] = field(default_factory=dict)
-    perplexity: dict[str, float] = field(default_factory=dict)
+    english: dict[str, list[TextLoss]] = field(default_factory=dict)
 
 
 def pruned_copy(cell: Cell, bench: Bench, trainer: L.Trainer) -> tuple[PreTrainedModel, PruningReport | None]:
@@ -85,7 +74,7 @@ def prune_and_ask(cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:
         return Measured(None, report, {"prune": pruned - started})
     answers = answers_of(model, bench.of(cell), trainer)
     seconds, evaluated = {"prune": pruned - started, "evaluate": perf_counter() - pruned}, perf_counter()
-    if read := language_of(model, bench, trainer):
+    if read := english_of(model, bench, trainer):
         seconds |= {"read": perf_counter() - evaluated}
     return Measured(answers, report, seconds, read)
 
@@ -96,8 +85,16 @@ def answers_of(model: PreTrainedModel, bench: Bench, trainer: L.Trainer) -> pd.D
     return pd.concat(asked, ignore_index=True)
 
 
-def language_of(model: PreTrainedModel, bench: Bench, trainer: L.Trainer) -> dict[str, float]:
-    """The perplexity of plain English by text; none where the run does not ask for it."""
+def english_of(model: PreTrainedModel, bench: Bench, trainer: L.Trainer) -> dict[str, list[TextLoss]]:
+    """What plain English cost, window by window of each text; nothing where the run does not ask for it.
+
+    It is read on the trainer's device; the model is back where it was afterwards.
+    """
     if not bench.language:
         return {}
-    return plain_english(model, bench.processor.tokenizer, trainer.strategy.root_device)
+    home = model.device
+    model.to(trainer.strategy.root_device)  # type: ignore[arg-type]
+    try:
+        return readings(model, bench.processor.tokenizer)
+    finally:
+        model.to(home)  # type: ignore[arg-type]

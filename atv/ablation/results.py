@@ -21,7 +21,9 @@ from atv.evaluation.scores import (
     retention,
     task_scores,
 )
-from atv.statistics.estimates import Estimate, mean_estimate
+from atv.records.cell_record import ALL, CellRecord
+from atv.statistics.estimates import Estimate, TaskPart, mean_estimate, mean_over
+from atv.statistics.text_kept import text_kept
 
 Labels = dict[str, Any]
 
@@ -176,12 +178,20 @@ class Results:
         return {"perplexity": round(read, 2)} | {name: round(float(share), 1) for name, share in shares.items()}
 
     def english(self, one: Labels, other: Labels) -> Estimate:
-        """By how many points ``one`` keeps more of plain English, seed by seed (paired), on the texts that were read.
+        """By how many points ``one`` keeps more of plain English, on the same windows of the texts and seeds (paired).
 
-        Kept is 100 * the dense model's perplexity / the pruned one's: what is left of the probability of a token.
+        Kept is 100 * the dense model's perplexity / the pruned one's: what is left of the probability of a token. Cells
+        of earlier versions, which kept no windows, give an interval over seeds alone.
+
+        Raises:
+            ValueError: for cells that read other texts.
         """
         dense, pair = self._dense_cell(None).record, self._paired(one, other)
-        kept = [[100 * dense.perplexity["all"] / done.record.perplexity["all"] for done in cells] for cells in pair]
+        first, second = ([done.record for done in cells] for cells in pair)
+        if all(record.windows for record in (dense, *first, *second)):
+            gap, spread = mean_over([_english_kept(dense, first) - _english_kept(dense, second)])
+            return Estimate.of(float(gap), spread)
+        kept = [[100 * dense.perplexity[ALL] / done.perplexity[ALL] for done in records] for records in (first, second)]
         return mean_estimate(np.subtract(kept[0], kept[1]))
 
     def visual_tokens(self, **labels: Any) -> float:
@@ -194,6 +204,16 @@ class Results:
         questions = sum(score.questions for score in self.scores(**labels).values())
         seeds = len(self.of(**labels))
         return f"{questions:,} questions, {seeds} seed{'s' if seeds > 1 else ''}"
+
+
+def _english_kept(dense: CellRecord, pruned: Sequence[CellRecord]) -> TaskPart:
+    """How much of plain English is kept, by seed."""
+    read = [[(text, tokens) for text, _, tokens in record.windows] for record in (dense, *pruned)]
+    if any(windows != read[0] for windows in read):
+        raise ValueError("plain English: cells read other texts than the dense model; run them again")
+    losses = [[loss for _, loss, _ in record.windows] for record in (dense, *pruned)]
+    texts, tokens = zip(*read[0], strict=True)
+    return text_kept(losses[0], losses[1:], tokens, texts)
 
 
 def _key(cells: Sequence[FinishedCell]) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -17,7 +17,8 @@ from atv.ablation.measuring import Measured
 from atv.evaluation.identity import asked_with
 from atv.evaluation.predictions import Scored, checked_answers, read_rows
 from atv.evaluation.questions import PICTURE_ALONE
-from atv.records.cell_record import CELL, CELL_SCHEMA, CellRecord
+from atv.everyday.plain_english import TextLoss, perplexities
+from atv.records.cell_record import CELL, CELL_SCHEMA, CellRecord, Window
 from atv.records.digests import content_digest, telling
 from atv.records.masks import PackedMasks, load_masks
 from atv.records.provenance import provenance
@@ -140,7 +141,8 @@ class CellStore:
                 seconds=measured.seconds,
                 samples=cell.samples or self.bench.samples,
                 made=provenance(),
-                perplexity=measured.perplexity,
+                perplexity=perplexities(measured.english) if measured.english else {},
+                windows=_windows(measured.english),
                 **(self.asked(cell) if cell.answers else {}),
             ).write(hidden)
             shutil.rmtree(final, ignore_errors=True)
@@ -160,6 +162,10 @@ class CellStore:
             if other:
                 by_reason.setdefault(", ".join(other), []).append(file.parent.name)
         return by_reason
+
+
+def _windows(english: Mapping[str, Sequence[TextLoss]]) -> list[Window]:
+    return [(text, window.loss, window.tokens) for text, windows in english.items() for window in windows]
 
 
 def _questions_digest(bench: Bench) -> str:

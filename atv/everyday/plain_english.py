@@ -7,7 +7,7 @@ is the ending that it finds likeliest (the sum of its tokens' log-probabilities,
 
 import csv
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,7 +27,8 @@ Ending = tuple[int, int, list[int]]  # the probe's number, the ending's, and its
 
 @dataclass(frozen=True)
 class TextLoss:
-    """What a text cost: ``loss`` is the sum over its ``tokens`` predicted tokens of their negative log-probability."""
+    """What a text or a window of it cost: ``loss`` is the sum over its ``tokens`` predicted tokens of their negative
+    log-probability."""
 
     loss: float
     tokens: int
@@ -47,25 +48,31 @@ def texts() -> dict[str, str]:
 
 
 @torch.inference_mode()
-def read(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str) -> TextLoss:
+def read(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str) -> list[TextLoss]:
     """A text in windows of ``WINDOW`` tokens, each alone, so that its first token is given and not predicted.
 
     An LVLM reads with its language model, without pictures. Losses are summed in float64.
     """
     tokens = tokenizer(text, add_special_tokens=False, return_tensors="pt", verbose=False).input_ids
-    total = TextLoss(0.0, 0)
+    losses = []
     for window in tokens.split(WINDOW, dim=1):
         logits = model(input_ids=window.to(model.device)).logits[0, :-1].float()
-        losses = cross_entropy(logits, window[0, 1:].to(model.device), reduction="none")
-        total += TextLoss(float(losses.double().sum()), losses.numel())
-    return total
+        each = cross_entropy(logits, window[0, 1:].to(model.device), reduction="none")
+        losses.append(TextLoss(float(each.double().sum()), each.numel()))
+    # A token alone is given, and nothing is predicted.
+    return [window for window in losses if window.tokens]
 
 
-def perplexities(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
-    """The perplexity of each text, and of "all" of their tokens together."""
-    readings = {name: read(model, tokenizer, text) for name, text in texts().items()}
-    readings["all"] = sum(readings.values(), TextLoss(0.0, 0))
-    return {name: reading.perplexity for name, reading in readings.items()}
+def readings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[TextLoss]]:
+    """What each text cost, window by window."""
+    return {name: read(model, tokenizer, text) for name, text in texts().items()}
+
+
+def perplexities(losses: Mapping[str, Sequence[TextLoss]]) -> dict[str, float]:
+    """The perplexity of each text of ``readings``, and of "all" of their tokens together."""
+    by_text = {name: sum(windows, TextLoss(0.0, 0)) for name, windows in losses.items()}
+    by_text["all"] = sum(by_text.values(), TextLoss(0.0, 0))
+    return {name: text.perplexity for name, text in by_text.items()}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """``cell.json``: what a finished cell is, and what it took. This alone writes and reads the file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field
 
 from atv.records.files import read_json, write_json
-from atv.records.typed import Count, Number, Seconds, typed
+from atv.records.typed import Count, Finite, Number, Seconds, typed
 
 CELL = "cell.json"
 # Raised by hand when the same inputs would give other numbers; cells of another schema are left alone.
@@ -16,7 +16,10 @@ CELL_SCHEMA = 2
 # The perplexity of all texts together, beside each one's.
 ALL = "all"
 _MADE = ("versions", "git", "hardware")
-_KNOWN = ("config", "labels", "inputs", "seconds", "samples", "perplexity", "asked_with", "asked_from")
+_KNOWN = ("config", "labels", "inputs", "seconds", "samples", "perplexity", "windows", "asked_with", "asked_from")
+
+
+Window = tuple[str, Finite, Annotated[int, Field(strict=True, ge=1)]]
 
 
 def titled(labels: Mapping[str, Any]) -> str:
@@ -58,8 +61,8 @@ class _Told:
 @dataclass(frozen=True)
 class CellRecord:
     """A cell's id, everything that moves its numbers (``config``, digests of its ``inputs``), its labels, seconds by
-    part, calibration samples, what it was made with, and the perplexity of plain English by text where that was
-    measured.
+    part, calibration samples, what it was made with, and, where plain English was read, its perplexity by text, and of
+    the texts' windows (text, negative log-likelihood in nats, predicted tokens), which earlier versions did not keep.
 
     ``asked_with`` says how it was asked (``identity.asked_with``, with the length of answers by task), ``asked_from``
     what (evaluation and split, or data by benchmark); earlier versions told neither. ``schema`` is that of the program
@@ -74,6 +77,7 @@ class CellRecord:
     samples: Count = 0
     made: Mapping[str, Any] = field(default_factory=dict)
     perplexity: Annotated[Mapping[str, Number], AfterValidator(_of_texts)] = field(default_factory=dict)
+    windows: Sequence[Window] = ()
     asked_with: Mapping[str, Any] = field(default_factory=dict)
     asked_from: Mapping[str, Any] = field(default_factory=dict)
     schema: int = CELL_SCHEMA
@@ -82,7 +86,8 @@ class CellRecord:
         """Writes cell.json, atomically."""
         identity = {"id": self.id, "cell_schema": self.schema, "inputs": self.inputs}
         config = {"config": self.config, "labels": self.labels, "seconds": self.seconds, "samples": self.samples}
-        read = {"perplexity": dict(self.perplexity)} if self.perplexity else {}
+        read: dict[str, Any] = {"perplexity": dict(self.perplexity)} if self.perplexity else {}
+        read |= {"windows": [list(window) for window in self.windows]} if self.windows else {}
         told = {"asked_with": dict(self.asked_with), "asked_from": dict(self.asked_from)}
         asked = {name: said for name, said in told.items() if said}
         write_json(folder / CELL, identity | config | read | asked | dict(self.made))

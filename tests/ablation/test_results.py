@@ -195,3 +195,32 @@ def test_language_is_told_where_every_asked_cell_read(tmp_path):
     assert beside.language(method="dense") and beside.language(method="measured") == {}
     half = Results([finished(cell, perplexity) for cell, perplexity in zip(cells, (read, {}), strict=True)])
     assert half.language(method="dense") == {}
+
+
+def test_what_is_kept_of_english_has_an_interval_of_one_seed(tmp_path):
+    def finished(method, losses, texts=("one", "one", "two", "two")):
+        cell = Cell({"method": method}, {} if method == "dense" else {"both": Pathway("TextOnly")})
+        (tmp_path / method).mkdir(exist_ok=True)
+        windows = [(text, loss, 10) for text, loss in zip(texts, losses, strict=True)]
+        CellRecord(method, perplexity={"all": 1.0}, windows=windows).write(tmp_path / method)
+        return FinishedCell(cell, tmp_path / method)
+
+    dense, good = finished("dense", [30.0, 31.0, 40.0, 42.0]), finished("good", [31.0, 33.0, 41.0, 42.0])
+    results = Results([dense, good, finished("bad", [35.0, 38.0, 44.0, 45.0])])
+    gap = results.english({"method": "good"}, {"method": "bad"})
+    assert gap.value == pytest.approx(100 * (np.exp(-4 / 40) - np.exp(-19 / 40)))
+    assert 0 < gap.low < gap.value < gap.high < 100
+    other = Results([dense, good, finished("bad", [35.0, 38.0, 44.0, 45.0], texts=("one", "two", "two", "two"))])
+    with pytest.raises(ValueError, match="plain English: cells read other texts than the dense model"):
+        other.english({"method": "good"}, {"method": "bad"})
+
+
+def test_cells_without_windows_of_english_have_an_interval_over_seeds_alone(tmp_path):
+    cells = []
+    for name, read in {"dense": 20.0, "good": 25.0, "bad": 40.0}.items():
+        (tmp_path / name).mkdir()
+        CellRecord(name, perplexity={"all": read}).write(tmp_path / name)
+        pathways = {} if name == "dense" else {"both": Pathway("TextOnly")}
+        cells.append(FinishedCell(Cell({"method": name}, pathways), tmp_path / name))
+    gap = Results(cells).english({"method": "good"}, {"method": "bad"})
+    assert (gap.value, gap.low, gap.high) == (pytest.approx(30), -np.inf, np.inf)

@@ -2,6 +2,7 @@ import math
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from helpers.tiny import random_llava
@@ -57,16 +58,18 @@ def test_perplexity_is_the_formulas_window_by_window(model, monkeypatch):
         for start in range(0, len(ids), 8)
         for place in range(start + 1, min(start + 8, len(ids)))
     ]
-    reading = plain_english.read(model, Letters(), text)
-    assert len(ids) == 25 and reading.tokens == len(losses) == 21
-    assert reading.perplexity == pytest.approx(math.exp(sum(losses) / 21), rel=1e-5)
+    windows = plain_english.read(model, Letters(), text)
+    assert len(ids) == 25 and [window.tokens for window in windows] == [7, 7, 7] and len(losses) == 21
+    assert [window.loss for window in windows] == pytest.approx(np.reshape(losses, (3, 7)).sum(1), rel=1e-5)
+    assert plain_english.perplexities({"one": windows})["one"] == pytest.approx(math.exp(sum(losses) / 21), rel=1e-5)
 
 
 def test_perplexity_of_all_weighs_every_token_alike(model, monkeypatch):
     monkeypatch.setattr(plain_english, "texts", lambda: {"one": "some words", "two": "a few other words of it"})
-    each = [plain_english.read(model, Letters(), text) for text in plain_english.texts().values()]
+    losses = plain_english.readings(model, Letters())
+    each = [window for windows in losses.values() for window in windows]
     expected = math.exp(sum(one.loss for one in each) / sum(one.tokens for one in each))
-    found = plain_english.perplexities(model, Letters())
+    found = plain_english.perplexities(losses)
     assert list(found) == ["one", "two", "all"] and found["all"] == pytest.approx(expected, rel=1e-12)
 
 

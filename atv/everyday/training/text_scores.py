@@ -20,7 +20,8 @@ def show(folder: str) -> None:
     automatic = AutoModelForImageTextToText if seeing else AutoModelForCausalLM
     model = automatic.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    for name, perplexity in plain_english.perplexities(model, tokenizer).items():
+    losses = plain_english.readings(model, tokenizer)
+    for name, perplexity in plain_english.perplexities(losses).items():
         print(f"perplexity of {name}: {perplexity:.2f}", flush=True)
     for group, score in plain_english.scores(model, tokenizer).items():
         print(f"text probes, {group}: {score}")

@@ -69,7 +69,11 @@ def test_cells_tell_what_is_left_of_the_language(little, tmp_path, capsys):
     assert made["calibration"] == made["evaluation"] == "everyday"
     assert (made["language"], made["sparsities"], made["patterns"]) == (True, "0.5", None)
     for file in tmp_path.glob("cells/*/cell.json"):
-        assert set(json.loads(file.read_text())["perplexity"]) == {"one", "two", "all"}
+        told = json.loads(file.read_text())
+        assert set(told["perplexity"]) == {"one", "two", "all"} and {text for text, *_ in told["windows"]} == {
+            "one",
+            "two",
+        }
     answers = pd.read_parquet(next(tmp_path.glob("cells/*/rows.parquet")))
     assert answers["ended"].dtype == bool
 
