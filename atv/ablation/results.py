@@ -172,7 +172,7 @@ class Results:
         if not self.reads or not all(done.record.perplexity for done in found):
             return {}
         rows = pd.concat([done.rows for done in found])
-        read = float(np.mean([done.record.perplexity["all"] for done in found]))
+        read = float(np.mean([done.record.perplexity[ALL] for done in found]))
         repeated = rows["prediction"].map(only_repeats)
         shares = {"unended %": 100 * (~rows["ended"]).mean(), "repeating %": 100 * repeated.mean()}
         return {"perplexity": round(read, 2)} | {name: round(float(share), 1) for name, share in shares.items()}

@@ -85,8 +85,10 @@ def evaluate(
         ValueError: when nothing can be written there or another run is there, for a picture that cannot be read, or a
             number under 1.
     """
-    folder = None if output is None else writable(output, "output")
+    folder = None if output is None else Path(output)
     how = Asking(batch_size, max_new_tokens, min_pixels, max_pixels, trainer or quiet_trainer(), folder)
+    if folder is not None:
+        writable(folder, "output")
     return answered(model, processor, asked or questions(), how)
 
 

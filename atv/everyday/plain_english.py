@@ -18,6 +18,8 @@ from scipy.stats import binomtest
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from atv.records.cell_record import ALL
+
 FOLDER = Path(__file__).parent / "english"
 WINDOW = 512  # tokens
 TABLE = Path(__file__).with_name("text_probes.csv")
@@ -71,7 +73,7 @@ def readings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict
 def perplexities(losses: Mapping[str, Sequence[TextLoss]]) -> dict[str, float]:
     """The perplexity of each text of ``readings``, and of "all" of their tokens together."""
     by_text = {name: sum(windows, TextLoss(0.0, 0)) for name, windows in losses.items()}
-    by_text["all"] = sum(by_text.values(), TextLoss(0.0, 0))
+    by_text[ALL] = sum(by_text.values(), TextLoss(0.0, 0))
     return {name: text.perplexity for name, text in by_text.items()}
 
 

@@ -17,8 +17,7 @@ CELL_SCHEMA = 2
 ALL = "all"
 _MADE = ("versions", "git", "hardware")
 _KNOWN = ("config", "labels", "inputs", "seconds", "samples", "perplexity", "windows", "asked_with", "asked_from")
-
-
+# A text, what one of its windows cost, and how many tokens it predicted.
 Window = tuple[str, Finite, Annotated[int, Field(strict=True, ge=1)]]
 
 

@@ -129,3 +129,9 @@ def test_verification_names_what_was_changed(by_command, in_python, tmp_path):
         other.save_pretrained(tmp_path)
         processor.save_pretrained(tmp_path)
         atv.verify(by_command, tmp_path, max_new_tokens=0)
+
+
+def test_a_batch_of_none_is_refused_before_a_folder_is_made(tmp_path):
+    with pytest.raises(ValueError, match="batch_size"):
+        atv.evaluate(None, None, batch_size=0, output=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
