@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -40,16 +40,15 @@ class Pathway:
         """
         return parse_pattern(self.pattern).about(lvlm, targets)
 
-    def plan(self, lvlm: LVLM, targets: Mapping[str, Target]) -> Plan:
-        """Names resolved and everything checked against the targets, before any calibration.
+    def parts(self) -> Plan:
+        """Names resolved and everything checked that needs no model.
 
         Raises:
-            ValueError: for an unknown name, a part that is not what its kind asks for, a sparsity outside [0, 1), parts
-                that contradict each other or cannot serve experts, or a pattern that does not fit a target; the
-                message names the argument, the value and the choices.
+            ValueError: for an unknown name, a sparsity outside [0, 1), or parts that contradict each other; the message
+                names the argument, the value and the choices.
         """
-        pattern = parse_pattern(self.pattern).fitted(lvlm)
-        plan = Plan(
+        pattern = parse_pattern(self.pattern)
+        return Plan(
             resolve(self.selection, TokenSelection, "selection"),
             resolve(self.criterion, Criterion, "criterion"),
             pattern,
@@ -58,6 +57,16 @@ class Pathway:
             refine=self._refinements(),
             reconstruct=None if self.reconstruct is None else resolve(self.reconstruct, Reconstruction, "reconstruct"),
         )
+
+    def plan(self, lvlm: LVLM, targets: Mapping[str, Target]) -> Plan:
+        """Names resolved and everything checked against the targets, before any calibration.
+
+        Raises:
+            ValueError: as ``parts``, and for a part that is not what its kind asks for or cannot serve experts, or a
+                pattern that does not fit a target.
+        """
+        parts = self.parts()
+        plan = replace(parts, pattern=parts.pattern.fitted(lvlm))
         dtype = next((target.weight.dtype for target in targets.values()), torch.float32)
         check_contracts(plan.selection, plan.criterion, plan.pattern, plan.allocation, dtype)
         check_steps(plan.following if plan.reconstruct is None else (*plan.refine, plan.reconstruct), dtype)

@@ -61,6 +61,9 @@ def prune(
         push_to_hub: Repository of the Hugging Face hub (user/name) to upload the finished folder to. Default: nothing
             leaves this machine.
     """
+    pathway = atv.Pathway(**vars(rules), allocation=allocation, refine=refine, reconstruct=reconstruct)
+    # What can be wrong without a model is told before one is loaded.
+    pathway.parts()
     target = run_folder(output, "output")
     runner, data = quiet_trainer(**(trainer or {})), load_calibration(calibration, model)
     if push_to_hub is not None:
@@ -72,10 +75,7 @@ def prune(
     report = atv.prune(
         dense,
         atv.calibration_batches(processor, data, samples, seed, batch_size, max_length, rules.selection.needs_answers),
-        **vars(rules),
-        allocation=allocation,
-        refine=refine,
-        reconstruct=reconstruct,
+        **vars(pathway),
         targets=targets,
         propagate=propagate,
         seed=seed,

@@ -99,7 +99,6 @@ def test_a_missing_picture_is_replaced_and_reported(atv_command, tmp_path):
         (["--max_pixels", "1000"], "max_pixels: CLIPImageProcessorPil resizes pictures to sizes of its own"),
         (["--max_length", "50"], "tokens over max_length 50 without any text"),
         (["--model", "nowhere"], "no model at 'nowhere'"),
-        (["--sparsity", "1.5"], "sparsity: expected a number in [0, 1), got 1.5"),
         (["--pattern", "5:7"], "does not divide a row of 192 inputs"),
         (["--calibration", "nowhere"], "calibration: 'nowhere' is neither 'bundled' nor 'everyday' nor a data set"),
         (["--samples", "0"], "samples: expected 1 to"),
@@ -111,6 +110,19 @@ def test_bad_input_is_one_line(atv_command, tmp_path, options, message):
     code, _, err = atv_command("prune", "--output", tmp_path / "out", *options)
     last = err.splitlines()[-1]
     assert code == 2 and last.startswith("atv: error: ") and message in last
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--sparsity", "1.5"], "sparsity: expected a number in [0, 1), got 1.5"),
+        (["--pattern", "2:4", "--sparsity", "0.6"], "sparsity: 0.6 contradicts the pattern '2:4', which implies 0.5"),
+        (["--pattern", "2:4", "--allocation", "OWL"], "allocation: the pattern NOfM fixes the sparsity"),
+    ],
+)
+def test_what_needs_no_model_is_told_before_one_is_looked_for(atv_command, tmp_path, options, message):
+    code, _, err = atv_command("prune", "--model", "nowhere", "--output", tmp_path / "out", *options)
+    assert code == 2 and message in err.splitlines()[-1] and not (tmp_path / "out").exists()
 
 
 UNKNOWN = {
