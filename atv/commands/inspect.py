@@ -9,6 +9,7 @@ import atv
 from atv.bundled import BUNDLED
 from atv.commands.options import Rules
 from atv.data import CalibrationData
+from atv.data.calibration_batches import check_draw
 from atv.data.sources import load_calibration
 from atv.inspection import Shown, inspect_model
 from atv.records.files import writable
@@ -43,8 +44,10 @@ def inspect(
     """
     # What is wrong with it is said before the model is loaded.
     shown.row(samples)
-    target, runner = writable(output, "output"), quiet_trainer(**(trainer or {}))
+    atv.Pathway(**vars(rules)).parts()
     data = load_calibration(calibration, model)
+    check_draw(data, samples, seed, batch_size)
+    target, runner = writable(output, "output"), quiet_trainer(**(trainer or {}))
     loaded, processor = atv.load(model, trust_remote_code=trust_remote_code)
     inspected = inspect_model(
         loaded,

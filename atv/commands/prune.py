@@ -12,6 +12,7 @@ from atv.allocation import Allocation, Uniform
 from atv.bundled import BUNDLED
 from atv.commands.options import Rules
 from atv.data import CalibrationData
+from atv.data.calibration_batches import check_draw
 from atv.data.sources import load_calibration
 from atv.model.offload import Offload
 from atv.output.pruned_folder import check_login, push
@@ -64,8 +65,9 @@ def prune(
     pathway = atv.Pathway(**vars(rules), allocation=allocation, refine=refine, reconstruct=reconstruct)
     # What can be wrong without a model is told before one is loaded.
     pathway.parts()
-    target = run_folder(output, "output")
-    runner, data = quiet_trainer(**(trainer or {})), load_calibration(calibration, model)
+    data = load_calibration(calibration, model)
+    check_draw(data, samples, seed, batch_size, max_length)
+    target, runner = run_folder(output, "output"), quiet_trainer(**(trainer or {}))
     if push_to_hub is not None:
         check_login(push_to_hub)
     how: dict[str, Any] = {"min_pixels": min_pixels, "max_pixels": max_pixels, "offload": offload}

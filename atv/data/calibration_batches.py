@@ -78,6 +78,21 @@ class CalibrationBatches(Sequence[dict[str, Any]]):
         return batches, drawing
 
 
+def check_draw(
+    data: CalibrationData, samples: int, seed: int = 0, batch_size: int = 8, max_length: int | None = None
+) -> None:
+    """Whether so much can be asked of the data, known before a model is loaded.
+
+    Raises:
+        ValueError: for fewer than one sample or more than there are, or another number that does not fit.
+    """
+    if samples < 1 or (isinstance(data, Sized) and samples > len(data)):
+        most = f"1 to {len(data)} (the data's samples)" if isinstance(data, Sized) else "at least 1"
+        raise ValueError(f"samples: expected {most}, got {samples}")
+    at_least(1, batch_size=batch_size, max_length=max_length)
+    at_least(0, seed=seed)
+
+
 def calibration_batches(
     processor: ProcessorMixin,
     data: str | CalibrationData,
@@ -104,11 +119,7 @@ def calibration_batches(
     """
     require_chat_template(processor)
     source = load_calibration(data) if isinstance(data, str) else data
-    if samples < 1 or (isinstance(source, Sized) and samples > len(source)):
-        most = f"1 to {len(source)} (the data's samples)" if isinstance(source, Sized) else "at least 1"
-        raise ValueError(f"samples: expected {most}, got {samples}")
-    at_least(1, batch_size=batch_size, max_length=max_length)
-    at_least(0, seed=seed)
+    check_draw(source, samples, seed, batch_size, max_length)
     console = Console(stderr=True, quiet=getattr(rank_zero_only, "rank", 0) != 0)
     drawing = partial(Drawing, processor, source, samples, max_length, console, answers=answers)
     return CalibrationBatches(drawing, seed, batch_size)

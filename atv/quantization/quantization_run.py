@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import ProcessorMixin
 
 from atv.data.base import CalibrationData
-from atv.data.calibration_batches import CalibrationBatches, calibration_batches
+from atv.data.calibration_batches import CalibrationBatches, calibration_batches, check_draw
 from atv.data.sources import load_calibration
 from atv.model.loading import load_model, load_offloaded_model, model_folder
 from atv.model.lvlm import LVLM
@@ -87,7 +87,9 @@ def quantize(
     require_bits(bits)
     rule, rounding = resolve(selection, TokenSelection, "selection"), resolve(method, Quantizer, "method")
     source, runner = model_folder(str(folder), trust_remote_code), trainer or quiet_trainer()
-    data, target = load_calibration(calibration, str(source)), run_folder(output, "output")
+    data = load_calibration(calibration, str(source))
+    check_draw(data, samples, seed, batch_size, max_length)
+    target = run_folder(output, "output")
     if offload is None:
         model, processor = load_model(source, trust_remote_code)
     else:

@@ -101,7 +101,6 @@ def test_a_missing_picture_is_replaced_and_reported(atv_command, tmp_path):
         (["--model", "nowhere"], "no model at 'nowhere'"),
         (["--pattern", "5:7"], "does not divide a row of 192 inputs"),
         (["--calibration", "nowhere"], "calibration: 'nowhere' is neither 'bundled' nor 'everyday' nor a data set"),
-        (["--samples", "0"], "samples: expected 1 to"),
         (["--plugin", "nowhere.py"], "plugin: no such file 'nowhere.py'"),
         (["--targets", "[nothing]"], "matches no Linear"),
     ],
@@ -118,6 +117,8 @@ def test_bad_input_is_one_line(atv_command, tmp_path, options, message):
         (["--sparsity", "1.5"], "sparsity: expected a number in [0, 1), got 1.5"),
         (["--pattern", "2:4", "--sparsity", "0.6"], "sparsity: 0.6 contradicts the pattern '2:4', which implies 0.5"),
         (["--pattern", "2:4", "--allocation", "OWL"], "allocation: the pattern NOfM fixes the sparsity"),
+        (["--samples", "0"], "samples: expected 1 to"),
+        (["--batch_size", "0"], "batch_size: expected 1 or more, got 0"),
     ],
 )
 def test_what_needs_no_model_is_told_before_one_is_looked_for(atv_command, tmp_path, options, message):
