@@ -18,7 +18,7 @@ FEWEST_SEEDS = 3
 
 
 @dataclass(frozen=True)
-class Plan:
+class DecisionPlan:
     """So many groups (of each task) and seeds, and the seconds of all cells that the finding rests on."""
 
     groups: int
@@ -64,7 +64,7 @@ def cheapest(
     power: float = 0.8,
     most_groups: int | None = None,
     most_seeds: int = 5,
-) -> Plan | None:
+) -> DecisionPlan | None:
     """The cheapest plan by which a number that lies ``effect`` from the bound is told from it.
 
     A number of one seed is planned with one: it tells nothing of what others would change.
@@ -93,7 +93,9 @@ def cheapest(
     for number in seeds:
         groups = _fewest(spread, number, effect, power, most_groups or MANY_GROUPS)
         if groups is not None:
-            plans.append(Plan(groups, number, sum(cost[run].seconds(groups, number) for run in finding.ours.runs)))
+            plans.append(
+                DecisionPlan(groups, number, sum(cost[run].seconds(groups, number) for run in finding.ours.runs))
+            )
     return min(plans, key=lambda plan: (plan.seconds, plan.groups), default=None)
 
 
@@ -113,7 +115,7 @@ def _fewest(spread: Spread, seeds: int, effect: float, power: float, most: int) 
     return low
 
 
-def together(findings: Sequence[Finding], plans: Sequence[Plan], record: AblationRecord) -> float:
+def together(findings: Sequence[Finding], plans: Sequence[DecisionPlan], record: AblationRecord) -> float:
     """Seconds of all plans of one ablation, a cell that several findings rest on counted once, at its greatest."""
     cost: dict[str, float] = {}
     for finding, plan in zip(findings, plans, strict=True):

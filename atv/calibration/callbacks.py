@@ -14,7 +14,7 @@ from torch import Tensor
 from atv.calibration.block_training import WaitingBlock, trained
 from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch
 from atv.calibration.parted_pool import PartedPool
-from atv.calibration.pathway_plan import Plan, StepsTaken
+from atv.calibration.pathway_plan import PathwayPlan, StepsTaken
 from atv.calibration.pool import BlockPool, Pool, warn_of_starved
 from atv.calibration.samples import LinearInputs, Sample
 from atv.calibration.sums import MatrixSum, SampleSums
@@ -155,7 +155,7 @@ class Pruning(BlockCallback):
         self,
         lvlm: LVLM,
         targets: Mapping[str, Target],
-        plans: Mapping[str, Plan],
+        plans: Mapping[str, PathwayPlan],
         finished: Callable[[FinishedBlock], None],
         drift: Drift,
         norms: ActivationNorms,
@@ -222,7 +222,7 @@ class Pruning(BlockCallback):
         )
 
 
-def _pool(plan: Plan) -> Pool | PartedPool:
+def _pool(plan: PathwayPlan) -> Pool | PartedPool:
     if isinstance(plan.selection, PartedSelection):
         return PartedPool(plan.selection, plan)
     return Pool(plan.selection, plan.needs_gram, plan.needs_moments, plan.criterion.needs_saliency)

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from atv.allocation import Allocation, DenseStatistics
 from atv.calibration.loop import CalibrationBatch
-from atv.calibration.pathway_plan import Plan
+from atv.calibration.pathway_plan import PathwayPlan
 from atv.calibration.sums import SampleSums
 from atv.model.batch import DenseBatch
 from atv.model.lvlm import LVLM
@@ -58,12 +58,12 @@ class DensePass(L.LightningModule):
 def allotted(
     lvlm: LVLM,
     targets: Mapping[str, Target],
-    plans: Mapping[str, Plan],
+    plans: Mapping[str, PathwayPlan],
     batches: Sequence[CalibrationBatch],
     trainer: L.Trainer,
     seed: int,
     known: AllocationReport | None = None,
-) -> tuple[dict[str, Plan], AllocationReport]:
+) -> tuple[dict[str, PathwayPlan], AllocationReport]:
     """The plans with every Linear's sparsity, and what selections ask of the dense model, measured where needed.
 
     ``known`` is what an earlier start of the same run found of the former.
@@ -118,5 +118,5 @@ def _measured(
         return {pathway: sums.totals() for pathway, sums in dense.sums.items()}
 
 
-def _sparsities(plans: Mapping[str, Plan]) -> dict[str, dict[str, float]]:
+def _sparsities(plans: Mapping[str, PathwayPlan]) -> dict[str, dict[str, float]]:
     return {name: dict(plan.sparsities) for name, plan in plans.items()}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from atv.calibration.pathway_plan import Plan
+from atv.calibration.pathway_plan import PathwayPlan
 from atv.calibration.pool import BlockPool, Pool
 from atv.calibration.samples import Sample
 from atv.criteria import PoolStatistics, Wanda
@@ -20,7 +20,7 @@ _ROWS = 128
 class PartedPool:
     """As ``Pool``, for the parts of a rule: each is gathered by itself, and what they come to is a weighted mean."""
 
-    def __init__(self, rule: PartedSelection, plan: Plan) -> None:
+    def __init__(self, rule: PartedSelection, plan: PathwayPlan) -> None:
         self.rule, self.plan = rule, plan
         self._pools = [Pool(part, plan.needs_gram, plan.needs_moments) for part in rule.rules]
 
@@ -73,7 +73,7 @@ class HeldOut:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: PathwayPlan,
         halves: Sequence[Mapping[str, Tensor]],
         site_of: Mapping[str, str],
         weights: Mapping[str, Tensor],

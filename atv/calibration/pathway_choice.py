@@ -10,7 +10,7 @@ import torch
 from atv.allocation import Allocation
 from atv.calibration.contracts import check_contracts, check_steps
 from atv.calibration.dense_pass import dense_statistics
-from atv.calibration.pathway_plan import Plan
+from atv.calibration.pathway_plan import PathwayPlan
 from atv.criteria import Criterion
 from atv.model.lvlm import LVLM
 from atv.model.targets import Target
@@ -40,7 +40,7 @@ class Pathway:
         """
         return parse_pattern(self.pattern).about(lvlm, targets)
 
-    def parts(self) -> Plan:
+    def parts(self) -> PathwayPlan:
         """Names resolved and everything checked that needs no model.
 
         Raises:
@@ -48,7 +48,7 @@ class Pathway:
                 names the argument, the value and the choices.
         """
         pattern = parse_pattern(self.pattern)
-        return Plan(
+        return PathwayPlan(
             resolve(self.selection, TokenSelection, "selection"),
             resolve(self.criterion, Criterion, "criterion"),
             pattern,
@@ -58,7 +58,7 @@ class Pathway:
             reconstruct=None if self.reconstruct is None else resolve(self.reconstruct, Reconstruction, "reconstruct"),
         )
 
-    def plan(self, lvlm: LVLM, targets: Mapping[str, Target]) -> Plan:
+    def plan(self, lvlm: LVLM, targets: Mapping[str, Target]) -> PathwayPlan:
         """Names resolved and everything checked against the targets, before any calibration.
 
         Raises:

@@ -44,7 +44,7 @@ class StepsTaken:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PathwayPlan:
     """The parts, the global sparsity, and each Linear's ``sparsities`` once the allocation is known.
 
     ``measured`` is what the selection measured of the dense model, where it needs to.
@@ -160,7 +160,7 @@ class Plan:
             return f"reconstruct: {type(self.reconstruct).__name__}"
         return f"allocation: {type(self.allocation).__name__}" if self.allocation.needs_dense else None
 
-    def allotted(self, targets: Mapping[str, Target], dense: DenseStatistics) -> "Plan":
+    def allotted(self, targets: Mapping[str, Target], dense: DenseStatistics) -> "PathwayPlan":
         """The plan with every Linear's sparsity.
 
         Raises:

@@ -15,7 +15,7 @@ from atv.calibration.callbacks import ActivationNorms, Drift, Pruning, RegionalG
 from atv.calibration.dense_pass import allotted
 from atv.calibration.finished_blocks import FinishedBlocks
 from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch, number, whole_set
-from atv.calibration.pathway_plan import Plan
+from atv.calibration.pathway_plan import PathwayPlan
 from atv.calibration.stopping import Preemption
 from atv.criteria import Pruned
 from atv.model.checkpoint import check_folder, load_whole
@@ -38,7 +38,7 @@ class PruningJob:
 
     lvlm: LVLM
     targets: Mapping[str, Target]
-    plans: Mapping[str, Plan]
+    plans: Mapping[str, PathwayPlan]
     propagate: bool = True
     seed: int = 0
     calibration: Mapping[str, Any] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class PruningJob:
         return {**self.settings(), "seed": self.seed, **digests}
 
 
-def _describe(plan: Plan) -> dict[str, Any]:
+def _describe(plan: PathwayPlan) -> dict[str, Any]:
     refine = [describe(step) for step in plan.refine]
     return {
         "selection": describe(plan.selection),
@@ -162,7 +162,7 @@ def _put(job: PruningJob, install: Install, block: FinishedBlock) -> None:
 
 def _calibrate(
     job: PruningJob,
-    plans: Mapping[str, Plan],
+    plans: Mapping[str, PathwayPlan],
     finished: FinishedBlocks,
     batches: Sequence[CalibrationBatch],
     trainer: L.Trainer,
@@ -190,7 +190,7 @@ def _calibrate(
     return loop.held_bytes / loop.held_tokens if loop.held_tokens else None
 
 
-def _check_kept(job: PruningJob, plans: Mapping[str, Plan], earlier: Sequence[FinishedBlock]) -> None:
+def _check_kept(job: PruningJob, plans: Mapping[str, PathwayPlan], earlier: Sequence[FinishedBlock]) -> None:
     """Refuses kept blocks without the masks of all of their targets."""
     for block, targets in zip(earlier, job.lvlm.by_block(job.targets), strict=False):
         if any(block.masks.get(pathway, {}).keys() != targets.keys() for pathway in plans):
@@ -200,7 +200,7 @@ def _check_kept(job: PruningJob, plans: Mapping[str, Plan], earlier: Sequence[Fi
 
 def _allotted(
     job: PruningJob, batches: Sequence[CalibrationBatch], trainer: L.Trainer, folder: RunFolder | None
-) -> tuple[dict[str, Plan], AllocationReport]:
+) -> tuple[dict[str, PathwayPlan], AllocationReport]:
     known = None if folder is None else folder.read_allocation()
     if known and any(known.sparsities.get(name, {}).keys() != job.targets.keys() for name in job.plans):
         raise ValueError("run_dir: its allocation.json has not this run's targets; take it away, and it is made again")

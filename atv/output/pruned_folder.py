@@ -11,7 +11,7 @@ from huggingface_hub.utils import validate_repo_id
 from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
-from atv.calibration.pathway_plan import Plan
+from atv.calibration.pathway_plan import PathwayPlan
 from atv.model.lvlm import LVLM, targets_by_parameter
 from atv.model.offload import SHARD_BYTES, OffloadedBlocks, is_offloaded, stored
 from atv.model.removal import Removal
@@ -180,7 +180,7 @@ def _kept_zeros(name: str, weight: Tensor, mask: Tensor) -> int:
     return int(mask.count_nonzero()) - int(weight.count_nonzero())
 
 
-def output_bytes(lvlm: LVLM, targets: Mapping[str, Target], plan: Plan) -> int:
+def output_bytes(lvlm: LVLM, targets: Mapping[str, Target], plan: PathwayPlan) -> int:
     """Bytes of the written model, its masks, and the finished blocks that are kept until it is written.
 
     Hidden states that wait on disk (``--offload disk``) come on top: they depend on the data.

@@ -37,7 +37,7 @@ WHOLE, SCALE, ERROR = "weight_whole", "weight_scale", "error"
 
 
 @dataclass(frozen=True)
-class Plan:
+class QuantizationPlan:
     """What is quantized, and how: Linears, the masks of those that were pruned, the grid of each, rule and method."""
 
     targets: Mapping[str, nn.Linear]
@@ -66,7 +66,7 @@ class Outcome:
 
 def quantize_blocks(
     lvlm: LVLM,
-    plan: Plan,
+    plan: QuantizationPlan,
     batches: Iterable[Mapping[str, Any]],
     trainer: L.Trainer,
     folder: RunFolder | None = None,
@@ -107,7 +107,7 @@ class _Rounding(BlockCallback):
     def __init__(
         self,
         lvlm: LVLM,
-        plan: Plan,
+        plan: QuantizationPlan,
         found: Sequence[Sequence[Feed]],
         drift: Drift,
         finished: Callable[[FinishedBlock], None],
@@ -179,7 +179,7 @@ def _count(outcome: Outcome, weights: bool, block: FinishedBlock) -> None:
             outcome.errors[key.removesuffix(f".{ERROR}")] = float(error)
 
 
-def _takers(lvlm: LVLM, plan: Plan, inputs: Mapping[str, Any]) -> list[list[Feed]]:
+def _takers(lvlm: LVLM, plan: QuantizationPlan, inputs: Mapping[str, Any]) -> list[list[Feed]]:
     """What takes the scales that the method moves, by block."""
     kind = type(plan.method).__name__
     if is_offloaded(lvlm.model):

@@ -18,7 +18,7 @@ from atv.model.offload import Offload, OffloadedBlocks, is_offloaded, stored
 from atv.output.pruned_folder import masks_of, read_pruned
 from atv.plugins import describe, resolve
 from atv.quantization.base import Quantizer
-from atv.quantization.blockwise import Outcome, Plan, quantize_blocks, rounded_weights
+from atv.quantization.blockwise import Outcome, QuantizationPlan, quantize_blocks, rounded_weights
 from atv.quantization.packed_folder import (
     packed,
     packed_bytes,
@@ -99,7 +99,7 @@ def quantize(
     masks = masks_of(read_pruned(source), lvlm) if (source / REPORT).is_file() else PackedMasks()
     linears = linears_of(lvlm, targets)
     size = decided(linears, group_size)
-    plan = Plan(linears, masks, grids(linears, bits, size), rounding, rule, seed)
+    plan = QuantizationPlan(linears, masks, grids(linears, bits, size), rounding, rule, seed)
     settings = {"method": describe(rounding), "selection": describe(rule), "bits": bits, "group_size": size}
     settings |= {"targets": list(linears), "seed": seed}
     batches = calibration_batches(processor, data, samples, seed, batch_size, max_length, rule.needs_answers)
@@ -122,7 +122,7 @@ def _write(
     run: RunFolder,
     lvlm: LVLM,
     processor: ProcessorMixin,
-    plan: Plan,
+    plan: QuantizationPlan,
     outcome: Outcome,
     config: dict[str, Any],
     record: QuantizationRecord,
@@ -160,7 +160,9 @@ def linears_of(lvlm: LVLM, patterns: Sequence[str] | None) -> dict[str, nn.Linea
     return linears
 
 
-def _identity(lvlm: LVLM, plan: Plan, settings: Mapping[str, Any], batches: CalibrationBatches) -> dict[str, Any]:
+def _identity(
+    lvlm: LVLM, plan: QuantizationPlan, settings: Mapping[str, Any], batches: CalibrationBatches
+) -> dict[str, Any]:
     """What the run is known again by."""
     model = lvlm.model
     digests = {"model": weights_digest((name, stored(model, name)) for name, _ in model.named_parameters())}
@@ -168,7 +170,7 @@ def _identity(lvlm: LVLM, plan: Plan, settings: Mapping[str, Any], batches: Cali
     return {"command": "quantize", **settings, **digests, "calibration data": tensors_digest(batches)}
 
 
-def _sizes(lvlm: LVLM, plan: Plan) -> dict[str, int]:
+def _sizes(lvlm: LVLM, plan: QuantizationPlan) -> dict[str, int]:
     """Bytes of all tensors, shared ones once, as they are and with the targets' weights packed."""
     tied = getattr(lvlm.model, "all_tied_weights_keys", {})
     before = sum(value.nbytes for name, value in lvlm.model.state_dict().items() if name not in tied)

@@ -18,7 +18,7 @@ from atv.model.checkpoint import load_dequantized
 from atv.model.lvlm import LVLM
 from atv.model.offload import load_offloaded
 from atv.quantization import AWQ, Nearest, Quantized
-from atv.quantization.blockwise import Plan, quantize_blocks
+from atv.quantization.blockwise import QuantizationPlan, quantize_blocks
 from atv.quantization.feeding import feeds
 from atv.quantization.packed_folder import packed, quantization_config
 from atv.quantization.quantization_run import linears_of
@@ -111,7 +111,7 @@ def test_channels_of_blocks_on_disk_take_no_scales(batches, tmp_path):
     random_llava().save_pretrained(tmp_path / "dense")
     lvlm = LVLM.of(load_offloaded(tmp_path / "dense", "disk", torch.device("cpu"), tmp_path / ".offload"))
     linears = linears_of(lvlm, None)
-    plan = Plan(linears, {}, grids(linears, 4, 16), AWQ(), AllTokens())
+    plan = QuantizationPlan(linears, {}, grids(linears, 4, 16), AWQ(), AllTokens())
     with pytest.raises(ValueError, match="AWQ tries scales in all blocks at once, and these are offloaded"):
         quantize_blocks(lvlm, plan, batches, quiet_trainer(enable_progress_bar=False), RunFolder(tmp_path / "out", {}))
 
@@ -138,7 +138,7 @@ def test_a_killed_run_goes_on(method, batches, tmp_path, monkeypatch):
     def run(folder):
         lvlm = LVLM.of(random_llava())
         linears = linears_of(lvlm, None)
-        plan = Plan(linears, {}, grids(linears, 4, 16), resolve(method, Quantizer, "method"), AllTokens())
+        plan = QuantizationPlan(linears, {}, grids(linears, 4, 16), resolve(method, Quantizer, "method"), AllTokens())
         made = quantize_blocks(lvlm, plan, batches, quiet_trainer(enable_progress_bar=False), RunFolder(folder, {}))
         return made, lvlm.model
 
@@ -176,7 +176,7 @@ def test_a_norm_that_something_else_reads_takes_no_scales(llava, batches):
     lvlm = LVLM.of(llava)
     linears = lvlm.targets(["q_proj", "k_proj", "gate_proj"])
     assert not any(feeds(lvlm, linears, batches[0]))
-    plan = Plan(linears, {}, grids(linears, 4, 16), AWQ(), AllTokens())
+    plan = QuantizationPlan(linears, {}, grids(linears, 4, 16), AWQ(), AllTokens())
     with pytest.raises(ValueError, match="nothing in LlavaForConditionalGeneration can take the scales of AWQ"):
         quantize_blocks(lvlm, plan, batches, quiet_trainer(enable_progress_bar=False))
 
@@ -191,7 +191,7 @@ def test_a_method_that_fills_zeros_is_stopped(llava, batches):
     lvlm = LVLM.of(llava)
     linears = linears_of(lvlm, ["q_proj"])
     masks = {name: torch.rand_like(linear.weight) > 0.5 for name, linear in linears.items()}
-    plan = Plan(linears, masks, grids(linears, 4, 16), Filling(), AllTokens())
+    plan = QuantizationPlan(linears, masks, grids(linears, 4, 16), Filling(), AllTokens())
     with pytest.raises(ValueError, match=r"Filling filled zeros of model\.language_model.layers.0.self_attn.q_proj"):
         quantize_blocks(lvlm, plan, batches, quiet_trainer(enable_progress_bar=False))
 

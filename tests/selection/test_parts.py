@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 import atv
 from atv.calibration.parted_pool import HeldOut
-from atv.calibration.pathway_plan import Plan
+from atv.calibration.pathway_plan import PathwayPlan
 from atv.data.labels import IGNORED
 from atv.model.lvlm import LVLM
 from atv.patterns import Unstructured
@@ -126,7 +126,7 @@ def _drift(model, batches, block, visual):
 def chosen_for(text, visual, drift=(0.2, 0.2)):
     """What is chosen where a Linear's channels have these mean squares on text and visual tokens of either half."""
     weight = torch.randn(64, len(text), generator=torch.Generator().manual_seed(1))
-    plan = Plan(atv.BalancedPools(), atv.Wanda(), Unstructured(), atv.Uniform(), 0.5, {"linear": 0.5})
+    plan = PathwayPlan(atv.BalancedPools(), atv.Wanda(), Unstructured(), atv.Uniform(), 0.5, {"linear": 0.5})
     squares = {"site": torch.tensor(np.array([text, visual]))}
     trial = HeldOut(plan, [squares, squares], {"linear": "site"}, {"linear": weight})
     statistics = atv.SetStatistics(drift[1], 8, 100, 100, text_drift=drift[0])

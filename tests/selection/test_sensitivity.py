@@ -11,7 +11,7 @@ import atv
 from atv.calibration.block_gradients import signs
 from atv.model.lvlm import LVLM
 from atv.quantization import GPTQ
-from atv.quantization.blockwise import Plan, quantize_blocks
+from atv.quantization.blockwise import QuantizationPlan, quantize_blocks
 from atv.quantization.quantization_run import linears_of
 from atv.quantization.whole_numbers import grids
 from atv.runtime.trainer import quiet_trainer
@@ -95,7 +95,7 @@ def test_rounding_takes_the_weights_too(llava, batches):
     for rule in (atv.AllTokens(), atv.TokenSensitivity()):
         lvlm = LVLM.of(copy.deepcopy(llava))
         linears = linears_of(lvlm, ["*.0.self_attn.q_proj", "*.0.mlp.down_proj"])
-        plan = Plan(linears, {}, grids(linears, 3, 16), GPTQ(), rule)
+        plan = QuantizationPlan(linears, {}, grids(linears, 3, 16), GPTQ(), rule)
         made[type(rule)] = quantize_blocks(lvlm, plan, batches, quiet_trainer(enable_progress_bar=False)).weights
     q_proj, down_proj = (
         torch.equal(*(weights[name].whole for weights in made.values())) for name in made[atv.AllTokens]
