@@ -1,5 +1,6 @@
 """What training lowers: the loss of the answers, or how far the outputs are from those of a dense model."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -7,12 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
-from torch.nn.functional import kl_div, log_softmax
+from torch.nn.functional import cross_entropy, kl_div, log_softmax, pad
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.data.labels import IGNORED
 from atv.model.batch import on_device
 from atv.model.checkpoint import CheckedFolder, check_folder, load_whole
+from atv.model.decoder import takes
 from atv.model.loading import load_processor, model_folder
 from atv.model.lvlm import LVLM
 from atv.model.processor_fit import require_fit
@@ -33,14 +35,17 @@ class Objective(Protocol):
 
 
 class Answers:
-    """Mean cross-entropy of the answers' tokens, as transformers computes it; batches have ``labels``."""
+    """Mean cross-entropy of the answers' tokens, as transformers has it; batches have ``labels``."""
 
     def place(self, device: torch.device, mesh: DeviceMesh | None) -> None:
         """Answers come with the batches."""
 
     def loss(self, model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, int]:
         """The mean over the answers' tokens; a row's first token is predicted by none."""
-        return model(**batch, use_cache=False).loss, int((batch["labels"][:, 1:] != IGNORED).sum())
+        labels = pad(batch["labels"][:, 1:], (0, 1), value=IGNORED)
+        counts = labels != IGNORED
+        asked = {name: value for name, value in batch.items() if name != "labels"}
+        return cross_entropy(logits_at(counts, model, asked).float(), labels[counts]), int(counts.sum())
 
 
 class DenseOutputs:
@@ -65,14 +70,25 @@ class DenseOutputs:
     def loss(self, model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, int]:
         """The mean over the batch's text tokens."""
         read = self.teacher.valid(batch) & ~self.teacher.visual(batch)
-        expected = self.expected(batch)[read]
-        return divergence(model(**batch, use_cache=False).logits[read], expected), len(expected)
+        return divergence(logits_at(read, model, batch), self.expected(batch, read)), int(read.sum())
 
     @torch.no_grad()
-    def expected(self, batch: dict[str, Any]) -> Tensor:
-        """The dense model's logits (batch, length, vocabulary), computed in the dtype of its files."""
+    def expected(self, batch: dict[str, Any], read: Tensor) -> Tensor:
+        """The dense model's logits at the tokens that are read, computed in the dtype of its files."""
         own: Any = self.teacher.model
-        return own(**on_device(batch, None, own.dtype), use_cache=False).logits
+        return logits_at(read, own, on_device(batch, None, own.dtype))
+
+
+def logits_at(read: Tensor, model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
+    """The logits (tokens, vocabulary) of a batch at the tokens where ``read``, bool (batch, length), is true.
+
+    A model that can be asked for some positions alone computes those that any row reads: the logits of a picture's
+    tokens, which nothing follows, would be most of the memory.
+    """
+    if not takes(model, "logits_to_keep"):
+        return model(**batch, use_cache=False).logits[read]
+    kept = read.any(0).nonzero().squeeze(1)
+    return model(**batch, use_cache=False, logits_to_keep=kept).logits[read[:, kept]]
 
 
 def divergence(logits: Tensor, expected: Tensor) -> Tensor:

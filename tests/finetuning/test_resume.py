@@ -1,6 +1,5 @@
 """Runs that were killed and go on."""
 
-import math
 import os
 import subprocess
 import sys
@@ -10,14 +9,14 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
-from helpers.tiny import IMAGE, make_batch, random_llava
+from helpers.tiny import random_llava
 from helpers.tuning import SETTINGS, answers, pruned, unlabelled
 from ranks.finetuning import main
 from safetensors.torch import load_file
 
 from atv.finetuning.batches import batched, shuffled
 from atv.finetuning.fit_trainer import last_checkpoint, training_trainer
-from atv.finetuning.objectives import Answers, DenseOutputs, divergence
+from atv.finetuning.objectives import Answers, DenseOutputs
 from atv.finetuning.training_run import fit, prepare
 from atv.model.lvlm import LVLM
 
@@ -124,46 +123,6 @@ def test_two_ranks_train_the_same_weights_and_hold_the_zeros(strategy, learns, o
             # The mean of two ranks' gradients is the accumulated one, up to rounding.
             torch.testing.assert_close(weight, one_rank[name], rtol=1e-3, atol=1e-5)
             assert not weight[~masks[name.removesuffix(".parametrizations.weight.original")]].any()
-
-
-def test_the_divergence_is_the_sum_by_hand():
-    logits, expected = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0)).double()
-    total = 0.0
-    for own, dense in zip(logits.tolist(), expected.tolist(), strict=True):
-        q, p = ([math.exp(x) / sum(map(math.exp, row)) for x in row] for row in (own, dense))
-        total += sum(pi * math.log(pi / qi) for pi, qi in zip(p, q, strict=True))
-    assert float(divergence(logits, expected)) == pytest.approx(total / 3, rel=1e-6)
-
-
-def test_text_tokens_alone_count_and_the_dense_model_is_given_no_gradient(llava):
-    teacher = random_llava()
-    pruned(LVLM.of(llava))
-    batch = make_batch([5, 9], seed=0)
-    loss, tokens = DenseOutputs(LVLM.of(teacher)).loss(llava, batch)
-    loss.backward()
-    assert tokens == 5 + 9
-    terms = []
-    with torch.no_grad():
-        own, dense = (model(**batch).logits.log_softmax(-1) for model in (llava, teacher))
-    for row, column in torch.cartesian_prod(*(torch.arange(size) for size in batch["input_ids"].shape)).tolist():
-        if batch["attention_mask"][row, column] and batch["input_ids"][row, column] != IMAGE:
-            p, q = dense[row, column], own[row, column]
-            terms.append((p.exp() * (p - q)).sum())
-    assert loss.item() == pytest.approx(float(sum(terms)) / 14, rel=1e-5)
-    assert all(parameter.grad is None for parameter in teacher.parameters())
-    assert any(parameter.grad is not None and parameter.grad.any() for parameter in llava.parameters())
-
-
-def test_a_model_learns_nothing_from_itself(llava):
-    loss, _ = DenseOutputs(LVLM.of(random_llava())).loss(llava, make_batch([5, 9], seed=0))
-    loss.backward()
-    assert loss.item() == 0
-    assert all(p.grad is None or p.grad.abs().max() < 1e-4 for p in llava.parameters())
-
-
-def test_a_dense_model_of_half_the_bits_reads_pictures_in_its_own_dtype(llava):
-    loss, _ = DenseOutputs(LVLM.of(random_llava().bfloat16())).loss(llava, make_batch([5, 9], seed=0))
-    assert 0 < loss.item() < 0.05
 
 
 def test_outputs_are_learned_and_checkpoints_hold_no_dense_model(llava, tmp_path):
