@@ -16,7 +16,7 @@ from atv.ablation.shard import NONE, Shard
 def share_out(processes: int, words: Sequence[str], logs: Path, run: Callable[[Shard], list[Run]]) -> None:
     """Has all processes run their shards of what is missing, stage after stage, until no more comes to be finished.
 
-    What is left then (a failed cell, or a single one, which is not worth starting a process for) is the caller's.
+    A stage of one cell is not worth starting a process for: this one runs it. Cells that failed are left to the caller.
 
     Args:
         processes: how many there are, this one included.
@@ -28,9 +28,12 @@ def share_out(processes: int, words: Sequence[str], logs: Path, run: Callable[[S
     while True:
         looked_at = run(NONE)
         finished, missing = (sum(len(getattr(each, what)) for each in looked_at) for what in ("finished", "missing"))
-        if missing < 2 or finished == before:
+        if not missing or finished == before:
             return
         before = finished
+        if missing == 1:
+            run(Shard(1, 1))
+            continue
         with _others(processes, words, logs) as others:
             run(Shard(1, processes))
             with Console().status(f"waiting for the other processes, which tell of their cells in {logs}/shard-*.log"):
