@@ -11,7 +11,7 @@ import atv
 from atv.data.base import CalibrationData
 from atv.finetuning.fit_trainer import LogTo
 from atv.finetuning.settings import Settings
-from atv.finetuning.training_run import Outcome
+from atv.finetuning.training_run import Finetuned
 
 
 def finetune(
@@ -76,7 +76,7 @@ def finetune(
         _show(outcome, output, console)
 
 
-def _show(outcome: Outcome, target: Path, console: Console) -> None:
+def _show(outcome: Finetuned, target: Path, console: Console) -> None:
     if outcome.validation:
         table = Table("step", "validation loss")
         for seen in outcome.validation:

@@ -42,7 +42,7 @@ class CalibrationBatches(Sequence[dict[str, Any]]):
     What can be wrong with a pruning run's options is thus known before samples are read.
     """
 
-    def __init__(self, drawing: Callable[[], "Drawing"], seed: int, batch_size: int) -> None:
+    def __init__(self, drawing: Callable[[], "SampleDraw"], seed: int, batch_size: int) -> None:
         self._drawing, self._seed, self._batch_size = drawing, seed, batch_size
 
     @overload
@@ -63,7 +63,7 @@ class CalibrationBatches(Sequence[dict[str, Any]]):
         return given | drawing.outcome()
 
     @cached_property
-    def _encoded(self) -> tuple[list[dict[str, Any]], "Drawing"]:
+    def _encoded(self) -> tuple[list[dict[str, Any]], "SampleDraw"]:
         # Begun anew, should an earlier attempt have failed half way.
         drawing, batches = self._drawing(), []
         console = drawing.console
@@ -121,12 +121,12 @@ def calibration_batches(
     source = load_calibration(data) if isinstance(data, str) else data
     check_draw(source, samples, seed, batch_size, max_length)
     console = Console(stderr=True, quiet=getattr(rank_zero_only, "rank", 0) != 0)
-    drawing = partial(Drawing, processor, source, samples, max_length, console, answers=answers)
+    drawing = partial(SampleDraw, processor, source, samples, max_length, console, answers=answers)
     return CalibrationBatches(drawing, seed, batch_size)
 
 
 def _together(
-    drawing: "Drawing",
+    drawing: "SampleDraw",
     ids: Sequence[str],
     chats: Sequence[list[dict[str, Any]]],
     pictures: Sequence[list[Image.Image]],
@@ -143,7 +143,7 @@ def _together(
         ) from error
 
 
-class Drawing:
+class SampleDraw:
     """Conversations made ready one by one, with an account of those drawn, shortened and broken.
 
     Args:

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import ProcessorMixin
 
 from atv.data.base import CalibrationData, Picture
-from atv.data.calibration_batches import Drawing, Ready
+from atv.data.calibration_batches import Ready, SampleDraw
 from atv.data.conversations import encode_chats
 from atv.data.labels import Chat, has_answer, labelled
 from atv.data.pictures import decode
@@ -24,7 +24,7 @@ class TrainingSample(NamedTuple):
     pictures: Sequence[Picture]
 
 
-def drawn(drawing: Drawing, seed: int) -> list[TrainingSample]:
+def drawn(drawing: SampleDraw, seed: int) -> list[TrainingSample]:
     """All samples of a drawing, each read once to find broken ones before training does.
 
     Raises:
@@ -50,7 +50,7 @@ class ConversationBatches(Dataset):
         plan: the samples' numbers of each.
     """
 
-    def __init__(self, samples: Sequence[TrainingSample], drawing: Drawing, plan: Sequence[Sequence[int]]) -> None:
+    def __init__(self, samples: Sequence[TrainingSample], drawing: SampleDraw, plan: Sequence[Sequence[int]]) -> None:
         self.samples, self.processor, self.plan = samples, drawing.processor, plan
         self.encode = labelled if drawing.answers else encode_chats
 
@@ -67,7 +67,7 @@ class Lessons:
     """Samples that were drawn: the first ``samples`` to train on, the rest to watch."""
 
     found: Sequence[TrainingSample]
-    drawing: Drawing
+    drawing: SampleDraw
     samples: int
 
     @classmethod
@@ -88,7 +88,7 @@ class Lessons:
             ValueError: as ``drawn`` does.
         """
         require = require_answer if answers else None
-        drawing = Drawing(processor, data, samples + validation, max_length, console, require, answers)
+        drawing = SampleDraw(processor, data, samples + validation, max_length, console, require, answers)
         with console.status("reading samples"):
             return cls(drawn(drawing, seed), drawing, samples)
 

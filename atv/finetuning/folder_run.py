@@ -19,9 +19,9 @@ from atv.data.base import CalibrationData
 from atv.data.sources import load_calibration
 from atv.finetuning.batches import ConversationBatches, Lessons, require_samples
 from atv.finetuning.fit_trainer import CHECKPOINTS, LogTo, last_checkpoint, training_trainer
-from atv.finetuning.objectives import Answers, DenseOutputs, Teacher
+from atv.finetuning.objectives import AnswerLoss, DistillationLoss, Teacher
 from atv.finetuning.settings import Settings
-from atv.finetuning.training_run import Outcome, finish, fit, prepare
+from atv.finetuning.training_run import Finetuned, finish, fit, prepare
 from atv.model.loading import load_model, model_folder
 from atv.model.lvlm import LVLM
 from atv.output.pruned_folder import masks_of, read_pruned, write_pruned
@@ -48,7 +48,7 @@ def finetune(
     logger: LogTo | None = None,
     trainer: Mapping[str, Any] | None = None,
     trust_remote_code: bool = False,
-) -> Outcome | None:
+) -> Finetuned | None:
     """Trains a pruned model's kept weights and writes the result; zeros stay zero, all else is frozen.
     The same call goes on from the last checkpoint where it was killed.
 
@@ -96,7 +96,7 @@ def finetune(
             run.begin()
         started = time.perf_counter()
         with _told_when_stopped(target):
-            objective = Answers() if dense is None else DenseOutputs(dense.lvlm)
+            objective = AnswerLoss() if dense is None else DistillationLoss(dense.lvlm)
             outcome = fit(lvlm, objective, settings, batches, watched, runner, last_checkpoint(target), workers)
     if runner.is_global_zero:
         done = _done(settings, runner, outcome, time.perf_counter() - started)
@@ -156,7 +156,7 @@ class _Base:
             lvlm.blocks.train()
         return lvlm
 
-    def write(self, target: Path, settings: Settings, outcome: Outcome, story: Mapping[str, Any]) -> None:
+    def write(self, target: Path, settings: Settings, outcome: Finetuned, story: Mapping[str, Any]) -> None:
         """Writes what pruning wrote, with the trained weights and the story in the report."""
         # The model of the trainer is cast, and perhaps sharded; this one is as it was pruned.
         tuned, _ = load_model(self.folder, self.trust_remote_code)
@@ -194,7 +194,7 @@ def _teacher(teacher: Teacher | None) -> dict[str, str]:
     return {} if teacher is None else {"teacher": teacher.name, "teacher_digest": teacher.digest}
 
 
-def _done(settings: Settings, trainer: L.Trainer, outcome: Outcome, seconds: float) -> dict[str, Any]:
+def _done(settings: Settings, trainer: L.Trainer, outcome: Finetuned, seconds: float) -> dict[str, Any]:
     """How the training went, for the report."""
     how = {"precision": str(trainer.precision), "ranks": trainer.world_size}
     how |= {"accumulated": trainer.accumulate_grad_batches, "steps": outcome.steps, "losses": outcome.validation}

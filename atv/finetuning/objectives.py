@@ -34,7 +34,7 @@ class Objective(Protocol):
         """The mean over the tokens that count, and how many these are."""
 
 
-class Answers:
+class AnswerLoss:
     """Mean cross-entropy of the answers' tokens, as transformers has it; batches have ``labels``."""
 
     def place(self, device: torch.device, mesh: DeviceMesh | None) -> None:
@@ -48,7 +48,7 @@ class Answers:
         return cross_entropy(logits_at(counts, model, asked).float(), labels[counts]), int(counts.sum())
 
 
-class DenseOutputs:
+class DistillationLoss:
     """Mean divergence of the trained model's next tokens from those of the dense one (Hinton et al., arXiv 1503.02531).
 
     It counts what both give at every text token of the samples, questions and answers alike. What follows a visual

@@ -97,7 +97,7 @@ class SparseFinetuning(L.LightningModule):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Finetuned:
     """What was trained: parameters by name (whole on the first rank), optimizer steps, validation losses by step."""
 
     weights: dict[str, Tensor]
@@ -144,7 +144,7 @@ def fit(
     trainer: L.Trainer,
     checkpoint: Path,
     workers: int = 0,
-) -> Outcome:
+) -> Finetuned:
     """Trains a prepared model on every batch once, in order; goes on from ``checkpoint`` where there is one.
 
     Args:
@@ -173,7 +173,7 @@ def fit(
         )
     state = module.own(trainer.strategy.lightning_module_state_dict())
     weights = {name.removeprefix("model."): value.detach().cpu() for name, value in state.items()}
-    return Outcome(weights, trainer.global_step, module.validation)
+    return Finetuned(weights, trainer.global_step, module.validation)
 
 
 def finish(lvlm: LVLM, masks: Mapping[str, Tensor], settings: Settings, weights: Mapping[str, Tensor]) -> None:

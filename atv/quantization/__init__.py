@@ -7,6 +7,6 @@ from atv.quantization.awq import AWQ
 from atv.quantization.base import Quantizer
 from atv.quantization.gptq import GPTQ
 from atv.quantization.nearest import Nearest
-from atv.quantization.whole_numbers import Grid, Quantized
+from atv.quantization.whole_numbers import Quantized, RoundingGrid
 
-__all__ = ["AWQ", "GPTQ", "Grid", "Nearest", "Quantized", "Quantizer"]
+__all__ = ["AWQ", "GPTQ", "Nearest", "Quantized", "Quantizer", "RoundingGrid"]

@@ -8,7 +8,7 @@ from torch import Tensor
 from atv.criteria import PoolStatistics
 from atv.plugins import at_least
 from atv.quantization.base import Quantizer, lost
-from atv.quantization.whole_numbers import Grid, Quantized, exact, storable
+from atv.quantization.whole_numbers import Quantized, RoundingGrid, exact, storable
 
 
 class AWQ(Quantizer):
@@ -35,7 +35,7 @@ class AWQ(Quantizer):
         self.exponents, self.clips = exponents, clips
 
     def channel_scale(
-        self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], pool: PoolStatistics, grid: Grid
+        self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], pool: PoolStatistics, grid: RoundingGrid
     ) -> Tensor:
         gram = pool.gathered("gram", self)
         least, best = float("inf"), torch.ones_like(pool.norm)
@@ -47,14 +47,14 @@ class AWQ(Quantizer):
                 least, best = loss, scale
         return best
 
-    def _loss(self, weight: Tensor, mask: Tensor, gram: Tensor, scale: Tensor, grid: Grid) -> float:
+    def _loss(self, weight: Tensor, mask: Tensor, gram: Tensor, scale: Tensor, grid: RoundingGrid) -> float:
         own = scale.to(weight.device)
         dense = exact(weight).masked_fill(~mask, 0)
         scaled = dense * own
         rounded = grid.rounded(scaled, grid.scales(scaled, weight.dtype), mask).weight
         return lost(exact(rounded) / own - dense, gram)
 
-    def quantize(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, grid: Grid) -> Quantized:
+    def quantize(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, grid: RoundingGrid) -> Quantized:
         dense = exact(weight).masked_fill(~mask, 0)
         gram = pool.gathered("gram", self).to(dense)
         inside = gram.view(len(gram) // grid.width, grid.width, -1, grid.width).diagonal(dim1=0, dim2=2)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from atv.criteria import PoolStatistics
 from atv.plugins import Plugin
-from atv.quantization.whole_numbers import Grid, Quantized
+from atv.quantization.whole_numbers import Quantized, RoundingGrid
 
 
 class Quantizer(Plugin, ABC):
@@ -18,11 +18,11 @@ class Quantizer(Plugin, ABC):
     scales_channels: bool = False
 
     @abstractmethod
-    def quantize(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, grid: Grid) -> Quantized:
+    def quantize(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, grid: RoundingGrid) -> Quantized:
         """Whole numbers and scales for a weight (out, in), zeros where the mask (out, in; True = kept) prunes."""
 
     def channel_scale(
-        self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], pool: PoolStatistics, grid: Grid
+        self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], pool: PoolStatistics, grid: RoundingGrid
     ) -> Tensor:
         """What to multiply the inputs' channels of these weights by before they are rounded, positive (in,).
 

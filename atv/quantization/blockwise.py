@@ -25,7 +25,7 @@ from atv.model.offload import is_offloaded
 from atv.plugins import ContractError
 from atv.quantization.base import Quantizer
 from atv.quantization.feeding import Feed, feeds
-from atv.quantization.whole_numbers import Grid, Quantized
+from atv.quantization.whole_numbers import Quantized, RoundingGrid
 from atv.records.digests import tensors_digest
 from atv.records.pruning_report import BOTH, BlockReport
 from atv.records.run_folder import FinishedBlock, RunFolder
@@ -42,7 +42,7 @@ class QuantizationPlan:
 
     targets: Mapping[str, nn.Linear]
     masks: Mapping[str, Tensor]
-    grids: Mapping[str, Grid]
+    grids: Mapping[str, RoundingGrid]
     method: Quantizer
     selection: TokenSelection
     seed: int = 0
@@ -56,7 +56,7 @@ class QuantizationPlan:
 
 
 @dataclass
-class Outcome:
+class QuantizedBlocks:
     """What became of the Linears, the relative squared error of each one's outputs, and what took scales."""
 
     weights: dict[str, Quantized] = field(default_factory=dict)
@@ -70,7 +70,7 @@ def quantize_blocks(
     batches: Iterable[Mapping[str, Any]],
     trainer: L.Trainer,
     folder: RunFolder | None = None,
-) -> Outcome:
+) -> QuantizedBlocks:
     """Quantizes in place; the model then computes with what its whole numbers and scales come to.
 
     Args:
@@ -86,7 +86,7 @@ def quantize_blocks(
     found: list[list[Feed]] = [[] for _ in lvlm.blocks]
     if plan.method.scales_channels:
         found = _takers(lvlm, plan, on_device(numbered[0].inputs or {}, trainer.strategy.root_device))
-    outcome = Outcome(scaled={feed.feeder: list(feed.readers) for block in found for feed in block})
+    outcome = QuantizedBlocks(scaled={feed.feeder: list(feed.readers) for block in found for feed in block})
     count = partial(_count, outcome, not is_offloaded(lvlm.model))
     finished = FinishedBlocks(lvlm, partial(_install, lvlm), count, folder, trainer.is_global_zero)
     earlier = finished.restore()
@@ -171,7 +171,7 @@ def rounded_weights(block: FinishedBlock) -> dict[str, Quantized]:
     return {name: Quantized(*(block.weights[f"{name}.{part}"].cpu() for part in (WHOLE, SCALE))) for name in names}
 
 
-def _count(outcome: Outcome, weights: bool, block: FinishedBlock) -> None:
+def _count(outcome: QuantizedBlocks, weights: bool, block: FinishedBlock) -> None:
     if weights:
         outcome.weights |= rounded_weights(block)
     for key, error in block.weights.items():

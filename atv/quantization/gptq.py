@@ -7,7 +7,7 @@ from atv.criteria import PoolStatistics
 from atv.criteria.sparsegpt import inverse_root
 from atv.plugins import above_zero, at_least
 from atv.quantization.base import Quantizer
-from atv.quantization.whole_numbers import Grid, Quantized, exact
+from atv.quantization.whole_numbers import Quantized, RoundingGrid, exact
 
 
 class GPTQ(Quantizer):
@@ -31,13 +31,13 @@ class GPTQ(Quantizer):
         at_least(1, block=block)
         self.damping, self.block = damping, block
 
-    def quantize(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, grid: Grid) -> Quantized:
+    def quantize(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, grid: RoundingGrid) -> Quantized:
         kept, columns, updated = mask, weight.shape[1], exact(weight).clone()
         root = self._root(pool).to(updated)
         made: list[Quantized] = []
         # Whole groups, so that a scale is set from weights that know of all columns before.
         step = self.block if grid.width == columns else max(self.block // grid.width, 1) * grid.width
-        column_grid, scale = Grid(grid.bits, 1), updated[:, :1]
+        column_grid, scale = RoundingGrid(grid.bits, 1), updated[:, :1]
         for start in range(0, columns, step):
             end = min(start + step, columns)
             errors = torch.zeros_like(updated[:, start:end])

@@ -4,12 +4,12 @@ from torch import Tensor
 
 from atv.criteria import PoolStatistics
 from atv.quantization.base import Quantizer
-from atv.quantization.whole_numbers import Grid, Quantized, exact
+from atv.quantization.whole_numbers import Quantized, RoundingGrid, exact
 
 
 class Nearest(Quantizer):
     """Each weight by itself; the pool plays no part in what is chosen, only in the errors that are told."""
 
-    def quantize(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, grid: Grid) -> Quantized:
+    def quantize(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, grid: RoundingGrid) -> Quantized:
         sparse = exact(weight).masked_fill(~mask, 0)
         return grid.rounded(sparse, grid.scales(sparse, weight.dtype), mask)

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.output.model_card import FIGURE
-from atv.quantization.whole_numbers import Grid, Quantized
+from atv.quantization.whole_numbers import Quantized, RoundingGrid
 from atv.records.files import saved_atomically, write_json
 from atv.records.markdown import markdown
 from atv.records.pruning_report import MASKS, REPORT
@@ -33,7 +33,7 @@ def require_library() -> None:
 
 
 def packed(
-    tensors: Mapping[str, Tensor], weights: Mapping[str, Quantized], grids: Mapping[str, Grid]
+    tensors: Mapping[str, Tensor], weights: Mapping[str, Quantized], grids: Mapping[str, RoundingGrid]
 ) -> dict[str, Tensor]:
     """A model's or a block's tensors by their names in memory, with words, scales and shapes in place of the quantized
     weights."""
@@ -48,7 +48,7 @@ def packed(
     return state
 
 
-def packed_bytes(weights: Mapping[str, Tensor], grids: Mapping[str, Grid]) -> int:
+def packed_bytes(weights: Mapping[str, Tensor], grids: Mapping[str, RoundingGrid]) -> int:
     """What words, scales and shapes take of weights (out, in)."""
     total = 0
     for name, weight in weights.items():
@@ -58,7 +58,7 @@ def packed_bytes(weights: Mapping[str, Tensor], grids: Mapping[str, Grid]) -> in
     return total
 
 
-def quantization_config(grids: Mapping[str, Grid], by_row: bool) -> dict[str, Any]:
+def quantization_config(grids: Mapping[str, RoundingGrid], by_row: bool) -> dict[str, Any]:
     """What config.json says of the weights: which Linears, by their names in memory, and their grid."""
     (bits,) = {grid.bits for grid in grids.values()}
     weights: dict[str, Any] = {"num_bits": bits, "type": "int", "symmetric": True, "dynamic": False}

@@ -18,7 +18,7 @@ from atv.model.offload import Offload, OffloadedBlocks, is_offloaded, stored
 from atv.output.pruned_folder import masks_of, read_pruned
 from atv.plugins import describe, resolve
 from atv.quantization.base import Quantizer
-from atv.quantization.blockwise import Outcome, QuantizationPlan, quantize_blocks, rounded_weights
+from atv.quantization.blockwise import QuantizationPlan, QuantizedBlocks, quantize_blocks, rounded_weights
 from atv.quantization.packed_folder import (
     packed,
     packed_bytes,
@@ -123,7 +123,7 @@ def _write(
     lvlm: LVLM,
     processor: ProcessorMixin,
     plan: QuantizationPlan,
-    outcome: Outcome,
+    outcome: QuantizedBlocks,
     config: dict[str, Any],
     record: QuantizationRecord,
     source: Path,

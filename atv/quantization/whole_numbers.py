@@ -18,7 +18,7 @@ _SIZES = (16, 32, 64, 128, 256)
 
 
 @dataclass(frozen=True)
-class Grid:
+class RoundingGrid:
     """Whole numbers of ``bits`` bits, symmetric around zero, with a scale for each ``width`` consecutive inputs of a
     row."""
 
@@ -101,7 +101,9 @@ def decided(targets: Mapping[str, Target], group_size: GroupSize) -> int | Liter
     return group_size
 
 
-def grids(targets: Mapping[str, Target], bits: int, group_size: int | Literal["row"]) -> dict[str, Grid]:
+def grids(targets: Mapping[str, Target], bits: int, group_size: int | Literal["row"]) -> dict[str, RoundingGrid]:
     """The grid of each target."""
     widths = {name: target.in_features for name, target in targets.items()}
-    return {name: Grid(bits, group_size if isinstance(group_size, int) else width) for name, width in widths.items()}
+    return {
+        name: RoundingGrid(bits, group_size if isinstance(group_size, int) else width) for name, width in widths.items()
+    }

@@ -7,7 +7,7 @@ import torch
 from helpers.tiny import IMAGE, make_batch, random_llava
 from helpers.tuning import answers, pruned
 
-from atv.finetuning.objectives import Answers, DenseOutputs, divergence
+from atv.finetuning.objectives import AnswerLoss, DistillationLoss, divergence
 from atv.model.lvlm import LVLM
 
 
@@ -24,7 +24,7 @@ def test_text_tokens_alone_count_and_the_dense_model_is_given_no_gradient(llava)
     teacher = random_llava()
     pruned(LVLM.of(llava))
     batch = make_batch([5, 9], seed=0)
-    loss, tokens = DenseOutputs(LVLM.of(teacher)).loss(llava, batch)
+    loss, tokens = DistillationLoss(LVLM.of(teacher)).loss(llava, batch)
     loss.backward()
     assert tokens == 5 + 9
     terms = []
@@ -40,14 +40,14 @@ def test_text_tokens_alone_count_and_the_dense_model_is_given_no_gradient(llava)
 
 
 def test_a_model_learns_nothing_from_itself(llava):
-    loss, _ = DenseOutputs(LVLM.of(random_llava())).loss(llava, make_batch([5, 9], seed=0))
+    loss, _ = DistillationLoss(LVLM.of(random_llava())).loss(llava, make_batch([5, 9], seed=0))
     loss.backward()
     assert loss.item() == 0
     assert all(p.grad is None or p.grad.abs().max() < 1e-4 for p in llava.parameters())
 
 
 def test_a_dense_model_of_half_the_bits_reads_pictures_in_its_own_dtype(llava):
-    loss, _ = DenseOutputs(LVLM.of(random_llava().bfloat16())).loss(llava, make_batch([5, 9], seed=0))
+    loss, _ = DistillationLoss(LVLM.of(random_llava().bfloat16())).loss(llava, make_batch([5, 9], seed=0))
     assert 0 < loss.item() < 0.05
 
 
@@ -62,7 +62,7 @@ def logits_of(llava):
 def test_the_loss_of_answers_is_that_of_transformers_without_the_logits_of_other_tokens(llava, logits_of):
     (batch,) = answers(1)
     batch["labels"][1, -4:-2] = -100
-    loss, tokens = Answers().loss(llava, batch)
+    loss, tokens = AnswerLoss().loss(llava, batch)
     gradients = torch.autograd.grad(loss, llava.get_output_embeddings().weight)
     expected = llava(**batch).loss
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6) and tokens == 6
@@ -73,13 +73,13 @@ def test_the_loss_of_answers_is_that_of_transformers_without_the_logits_of_other
 def test_no_logits_are_computed_where_every_row_has_a_picture_or_padding(llava, logits_of):
     batch = make_batch([5, 9], seed=0)
     text = (batch["attention_mask"].bool() & (batch["input_ids"] != IMAGE)).any(0)
-    DenseOutputs(LVLM.of(random_llava())).loss(llava, batch)
+    DistillationLoss(LVLM.of(random_llava())).loss(llava, batch)
     assert logits_of == [int(text.sum())] and logits_of[0] < batch["input_ids"].shape[1]
 
 
 def test_a_model_that_gives_all_its_logits_is_asked_for_none_apart(llava, monkeypatch):
     (batch,) = answers(1)
-    expected, _ = Answers().loss(llava, batch)
+    expected, _ = AnswerLoss().loss(llava, batch)
     forward = type(llava).forward
     monkeypatch.setattr(
         llava,
@@ -88,5 +88,5 @@ def test_a_model_that_gives_all_its_logits_is_asked_for_none_apart(llava, monkey
             llava, input_ids, pixel_values, attention_mask, use_cache=use_cache
         ),
     )
-    loss, _ = Answers().loss(llava, batch)
+    loss, _ = AnswerLoss().loss(llava, batch)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)

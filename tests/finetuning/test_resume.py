@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from atv.finetuning.batches import batched, shuffled
 from atv.finetuning.fit_trainer import last_checkpoint, training_trainer
-from atv.finetuning.objectives import Answers, DenseOutputs
+from atv.finetuning.objectives import AnswerLoss, DistillationLoss
 from atv.finetuning.training_run import fit, prepare
 from atv.model.lvlm import LVLM
 
@@ -44,7 +44,7 @@ def run(folder, killed_after=None, accumulated=1):
     if killed_after is not None:
         trainer.callbacks.append(KilledAfter(killed_after))
     batches = answers(8)
-    return fit(lvlm, Answers(), SETTINGS, batches, batches[:2], trainer, last_checkpoint(folder))
+    return fit(lvlm, AnswerLoss(), SETTINGS, batches, batches[:2], trainer, last_checkpoint(folder))
 
 
 @pytest.mark.parametrize(("steps", "accumulated"), [(3, 1), (4, 1), (1, 2)])
@@ -131,7 +131,7 @@ def test_outputs_are_learned_and_checkpoints_hold_no_dense_model(llava, tmp_path
     prepare(lvlm, masks, SETTINGS)
     trainer = training_trainer(tmp_path, 1, None, {"accelerator": "cpu", "enable_progress_bar": False})
     batches, dense = unlabelled(answers(8)), random_llava()
-    outcome = fit(lvlm, DenseOutputs(LVLM.of(dense)), SETTINGS, batches, batches[:2], trainer, tmp_path / "none")
+    outcome = fit(lvlm, DistillationLoss(LVLM.of(dense)), SETTINGS, batches, batches[:2], trainer, tmp_path / "none")
     assert outcome.validation[-1]["loss"] < 0.8 * outcome.validation[0]["loss"]
     assert all(torch.equal(p, dense.get_parameter(name)) for name, p in random_llava().named_parameters())
     kept = torch.load(last_checkpoint(tmp_path), weights_only=True)["state_dict"]

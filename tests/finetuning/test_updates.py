@@ -10,7 +10,7 @@ from torch.optim import SGD, AdamW
 from transformers import get_cosine_schedule_with_warmup
 
 from atv.finetuning.fit_trainer import training_trainer
-from atv.finetuning.objectives import Answers
+from atv.finetuning.objectives import AnswerLoss
 from atv.finetuning.sites import pruned_sites, still_zero
 from atv.finetuning.training_run import finish, fit, prepare
 from atv.finetuning.updates import merge, train_kept, train_low_rank
@@ -28,7 +28,7 @@ def tuned(model, folder, **changed):
     after = copy.deepcopy(model)
     prepare(lvlm, masks, settings)
     outcome = fit(
-        lvlm, Answers(), settings, answers(8), None, training_trainer(folder, 100, None, QUIET), folder / "none"
+        lvlm, AnswerLoss(), settings, answers(8), None, training_trainer(folder, 100, None, QUIET), folder / "none"
     )
     finish(LVLM.of(after), masks, settings, outcome.weights)
     return masks, before, after

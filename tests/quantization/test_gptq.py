@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import atv
-from atv.quantization import AWQ, GPTQ, Grid, Nearest
+from atv.quantization import AWQ, GPTQ, Nearest, RoundingGrid
 
 
 def draw(seed, rows=6, columns=16, tokens=64, sparsity=0.5):
@@ -38,7 +38,7 @@ def by_hand(weight, mask, inputs, bits, width, damping):
 @pytest.mark.parametrize(("bits", "width", "block"), [(4, 4, 8), (8, 4, 3), (3, 8, 4), (4, 16, 5)])
 def test_is_the_formula_column_by_column(seed, bits, width, block):
     weight, mask, inputs, pool = draw(seed)
-    made = GPTQ(block=block).quantize(torch.tensor(weight), torch.tensor(mask), pool, Grid(bits, width))
+    made = GPTQ(block=block).quantize(torch.tensor(weight), torch.tensor(mask), pool, RoundingGrid(bits, width))
     assert np.array_equal(made.whole.numpy(), by_hand(weight, mask, inputs, bits, width, 0.01))
 
 
@@ -46,10 +46,10 @@ def test_is_the_formula_column_by_column(seed, bits, width, block):
 def test_zeros_stay_where_ordinary_gptq_fills_them(method):
     weight, mask, _, pool = draw(0, rows=32, columns=64, tokens=256)
     sparse, all_kept = torch.tensor(weight).bfloat16(), torch.ones(weight.shape, dtype=torch.bool)
-    ordinary = GPTQ().quantize(sparse, all_kept, pool, Grid(4, 32))
+    ordinary = GPTQ().quantize(sparse, all_kept, pool, RoundingGrid(4, 32))
     filled = (ordinary.whole[~torch.tensor(mask)] != 0).float().mean()
     assert filled > 0.03
-    made = method.quantize(sparse, torch.tensor(mask), pool, Grid(4, 32))
+    made = method.quantize(sparse, torch.tensor(mask), pool, RoundingGrid(4, 32))
     assert not made.whole[~torch.tensor(mask)].any() and not made.weight[~torch.tensor(mask)].any()
     assert made.weight.dtype == torch.bfloat16
 
@@ -63,7 +63,7 @@ def test_what_is_still_to_come_makes_up_for_what_was_rounded():
     better, clipped = [], []
     for seed in range(8):
         weight, mask, inputs, pool = draw(seed, rows=16, columns=64, tokens=256)
-        dense, kept, grid = torch.tensor(weight), torch.tensor(mask), Grid(3, 32)
+        dense, kept, grid = torch.tensor(weight), torch.tensor(mask), RoundingGrid(3, 32)
         errors = {
             type(method).__name__: error(weight, method.quantize(dense, kept, pool, grid), inputs)
             for method in (GPTQ(), AWQ(), Nearest())
@@ -78,8 +78,8 @@ def test_channels_that_are_never_active_are_rounded_by_themselves():
     inputs[:, [3, 9]] = 0
     gram = torch.tensor(inputs.T @ inputs / len(inputs))
     pool = atv.PoolStatistics(gram.diagonal().sqrt(), gram)
-    made = GPTQ().quantize(torch.tensor(weight), torch.tensor(mask), pool, Grid(8, 1))
-    nearest = Nearest().quantize(torch.tensor(weight), torch.tensor(mask), pool, Grid(8, 1))
+    made = GPTQ().quantize(torch.tensor(weight), torch.tensor(mask), pool, RoundingGrid(8, 1))
+    nearest = Nearest().quantize(torch.tensor(weight), torch.tensor(mask), pool, RoundingGrid(8, 1))
     assert torch.equal(made.whole[:, [3, 9]], nearest.whole[:, [3, 9]]) and made.whole[:, 3].any()
 
 
@@ -89,7 +89,7 @@ def test_scales_of_channels_lose_no_more_than_none():
     inputs[:, 5] *= 30
     gram = torch.tensor(inputs.T @ inputs / len(inputs))
     pool = atv.PoolStatistics(gram.diagonal().sqrt().float(), gram)
-    dense, kept, grid = torch.tensor(weight).float(), torch.tensor(mask), Grid(4, 32)
+    dense, kept, grid = torch.tensor(weight).float(), torch.tensor(mask), RoundingGrid(4, 32)
     scale = AWQ().channel_scale({"x": dense}, {"x": kept}, pool, grid)
     assert scale[5] == scale.max() and scale[5] > 2 and (scale > 0).all()
     scaled = Nearest().quantize(dense * scale, kept, pool, grid).weight / scale

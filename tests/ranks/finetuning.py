@@ -9,7 +9,7 @@ from helpers.tuning import SETTINGS, answers, pruned, unlabelled
 from safetensors.torch import save_file
 
 from atv.finetuning.fit_trainer import training_trainer
-from atv.finetuning.objectives import Answers, DenseOutputs
+from atv.finetuning.objectives import AnswerLoss, DistillationLoss
 from atv.finetuning.training_run import fit, prepare
 from atv.model.lvlm import LVLM
 
@@ -20,9 +20,9 @@ def main(ranks, strategy, learns, folder):
     prepare(lvlm, pruned(lvlm), SETTINGS)
     options = {"accelerator": "cpu", "devices": ranks, "strategy": strategy, "enable_progress_bar": False}
     trainer = training_trainer(folder, 2, None, options | {"accumulate_grad_batches": 2 // ranks})
-    batches, objective = answers(8), Answers()
+    batches, objective = answers(8), AnswerLoss()
     if learns == "dense outputs":
-        batches, objective = unlabelled(batches), DenseOutputs(LVLM.of(random_llava()))
+        batches, objective = unlabelled(batches), DistillationLoss(LVLM.of(random_llava()))
     outcome = fit(lvlm, objective, SETTINGS, batches, batches[:2], trainer, folder / "none")
     # Under FSDP the first rank gathers the shards of all.
     if strategy != "fsdp" or trainer.is_global_zero:
