@@ -12,6 +12,8 @@ from atv.api import Pathway
 from atv.selection import DriftTopK
 
 ALPHAS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+# A weight for all visual tokens, which each block finds on the calibration set: BalancedPools.
+NO_HAND = "none by hand"
 # At 50%: alpha -> by how much alpha 1 keeps more.
 PAPER = {0.0: 0.48, 8.0: 1.20}
 NOTE = (
@@ -21,7 +23,7 @@ NOTE = (
 
 
 class Alpha(Ablation):
-    """ATV-Pruning with other budgets; no cap, as the paper's counts grow in step with alpha."""
+    """ATV-Pruning with other budgets, without a cap, as the paper's counts grow with it; and a rule without alpha."""
 
     name = "alpha"
     question = "How many visual tokens should the calibration pool hold?"
@@ -34,10 +36,10 @@ class Alpha(Ablation):
             for alpha in ALPHAS:
                 pool = Pathway(DriftTopK(alpha, cap=False), sparsity)
                 grid.append(Cell({"alpha": str(alpha), "sparsity": sparsity}, {"both": pool}, seed=seed))
+        for sparsity in self.levels.ends:
+            pool = Pathway("BalancedPools", sparsity)
+            grid.append(Cell({"alpha": NO_HAND, "sparsity": sparsity}, {"both": pool}, seed=seed))
         return grid
-
-    def claimed(self, cell: Cell) -> bool:
-        return cell.labels["alpha"] in ("0.0", "1.0", "8.0")
 
     def table(self, results: Results) -> pd.DataFrame:
         """With the visual tokens that a sample gave, mean over blocks."""
@@ -51,7 +53,10 @@ class Alpha(Ablation):
         figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
         for sparsity, color in zip(self.levels.ends, PALETTE, strict=False):
             rows = average[average["sparsity"] == sparsity]
-            curve(axes, range(len(rows)), rows, f"{percent(sparsity)} sparsity", color)
+            grid, own = rows[rows["alpha"] != NO_HAND], rows[rows["alpha"] == NO_HAND]
+            curve(axes, range(len(grid)), grid, f"{percent(sparsity)} sparsity", color)
+            spread = [own["retention"] - own["low"], own["high"] - own["retention"]]
+            axes.errorbar([len(grid)] * len(own), own["retention"], yerr=spread, fmt="s", color=color, capsize=3)
         names = [f"{row['alpha']}\n({row['visual tokens']:.0f})" for row in rows.to_dict("records")]
         axes.set_xticks(range(len(names)), names)
         axes.set(xlabel="alpha (visual tokens a sample)", ylabel="average retention (%)")
@@ -67,5 +72,20 @@ class Alpha(Ablation):
             note = self.levels.note(NOTE) if other == 0 else ""
             return results.keeps_more(claim, one, two, printed=printed, note=note)
 
+        def without_a_hand(sparsity: float) -> Finding:
+            grid = {alpha: {"alpha": str(alpha), "sparsity": sparsity} for alpha in ALPHAS}
+            best = max(ALPHAS, key=lambda alpha: results.retention(**grid[alpha])["average"].value)
+            own = {"alpha": NO_HAND, "sparsity": sparsity}
+            return Finding(
+                f"Without a hand: at {percent(sparsity)}, weights that blocks find themselves (BalancedPools) keep as "
+                "much as the best alpha of the grid, to within 1 point.",
+                "",
+                results.difference(own, grid[best]),
+                "points of retention",
+                bound=-1.0,
+                count=results.count(**own),
+            )
+
         claims = {0.0: "Some visual tokens help", 8.0: "Too many hurt"}
-        return [compare(claim, other, sparsity) for sparsity in self.levels.ends for other, claim in claims.items()]
+        papers = [compare(claim, other, sparsity) for sparsity in self.levels.ends for other, claim in claims.items()]
+        return [*papers, *map(without_a_hand, self.levels.ends)]

@@ -10,7 +10,7 @@ from atv.ablation import Ablation, Cell, Finding, Results
 from atv.ablation.charts import PALETTE, averages, counts, panels
 from atv.api import Pathway
 from atv.criteria import PoolStatistics
-from atv.quantization import AWQ, GPTQ, Grid, Quantizer
+from atv.quantization import AWQ, GPTQ, Quantizer, RoundingGrid
 from atv.refinement import Reconstruction
 from atv.selection import AllTokens, DriftTopK, GradientRatio, TextOnly, TokenSelection, VisualOnly, WeightedPools
 
@@ -41,7 +41,7 @@ class Rounded(Reconstruction):
         self.method, self.bits = method, bits
 
     def reconstruct(self, weight: Tensor, mask: Tensor, pool: PoolStatistics) -> Tensor:
-        grid, kept = Grid(self.bits, weight.shape[1]), mask.to(weight.device)
+        grid, kept = RoundingGrid(self.bits, weight.shape[1]), mask.to(weight.device)
         if not self.method.scales_channels:
             return self.method.quantize(weight, kept, pool, grid).weight
         scale = self.method.channel_scale({"": weight}, {"": kept}, pool, grid).to(weight.device)

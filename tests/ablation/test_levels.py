@@ -90,7 +90,7 @@ def test_the_papers_numbers_stand_at_the_papers_sparsities_alone(kinds):
     assert main["ATV-Pruning keeps more than Wanda at 40%."] == "no number"
     assert main["ATV-Pruning keeps more than Wanda at 6:8."] == "no number"
     notes = [each.note for each in kinds["alpha"](SUITED[EVERYDAY]).findings(AnyResults())]
-    assert notes == [""] * 4 and any(each.note for each in kinds["alpha"]().findings(AnyResults()))
+    assert not any(notes) and any(each.note for each in kinds["alpha"]().findings(AnyResults()))
 
 
 def test_the_pilot_is_small_and_has_what_it_compares(kinds):
