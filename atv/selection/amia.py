@@ -1,6 +1,8 @@
 """TAMP's rule."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from atv.plugins import at_least
@@ -40,28 +42,48 @@ class AMIA(TokenSelection):
         near_distance = distance.gather(1, near)
         score = tokens.attention + (torch.exp(-near_distance) * tokens.attention[near]).sum(1)
         enough = self.tolerance * (1 - density(similarity, tokens.visual)).clamp(min=0).sqrt()
-        discrepancy = Discrepancy(torch.exp(-distance))
-        for _ in range(len(score)):
-            best = int(score.argmax())
-            score[near[best]] -= torch.exp(-self.decay * near_distance[best]) * score[best].clamp(min=0)
-            score[best] = -torch.inf
-            if discrepancy.take(best) < enough:
-                break
-        return score.isneginf()
+        lowering = torch.exp(-self.decay * near_distance)
+        taken = _taken(score, near, lowering, Discrepancy(torch.exp(-distance)), enough.item())
+        return torch.from_numpy(taken).to(score.device)
+
+
+def _taken(
+    score: Tensor, near: Tensor, lowering: Tensor, discrepancy: "Discrepancy", enough: float
+) -> NDArray[np.bool_]:
+    """Which tokens (n,) are taken, the best first, until they are like all.
+
+    Each step waits for the one before and is of a handful of numbers: the processor does it faster than an accelerator.
+
+    Args:
+        score: (n,).
+        near: the neighbours of each token (n, k), which are lowered once it is taken.
+        lowering: by how much of its score each (n, k).
+        enough: discrepancy at which they are like all.
+    """
+    left, neighbors, lowered = score.cpu().numpy().copy(), near.cpu().numpy(), lowering.cpu().numpy()
+    for _ in range(len(left)):
+        best = int(left.argmax())
+        left[neighbors[best]] -= lowered[best] * max(left[best], 0)
+        left[best] = -np.inf
+        if discrepancy.take(best) < enough:
+            break
+    return np.isneginf(left)
 
 
 class Discrepancy:
     """Squared maximum mean discrepancy between all tokens and those taken so far, for a kernel (n, n)."""
 
     def __init__(self, kernel: Tensor) -> None:
-        self._kernel, self._to_all, self._among_all = kernel, kernel.mean(1), kernel.mean()
-        self._to_taken = torch.zeros_like(self._to_all)
-        self._among_taken, self._across, self._count = kernel.new_zeros(()), kernel.new_zeros(()), 0
+        self._to_all, self._among_all = kernel.mean(1).cpu().numpy(), kernel.mean().cpu().numpy()
+        # Row by row what a token adds.
+        self._kernel = kernel.T.contiguous().cpu().numpy()
+        self._to_taken = np.zeros_like(self._to_all)
+        self._among_taken, self._across, self._count = self._kernel.dtype.type(0), self._kernel.dtype.type(0), 0
 
-    def take(self, token: int) -> Tensor:
+    def take(self, token: int) -> float:
         """Adds a token and returns the new value."""
         self._among_taken += 2 * self._to_taken[token] + self._kernel[token, token]
-        self._to_taken += self._kernel[:, token]
+        self._to_taken += self._kernel[token]
         self._across += self._to_all[token]
         self._count += 1
         return self._among_all + self._among_taken / self._count**2 - 2 * self._across / self._count
