@@ -45,12 +45,14 @@ class Way(NamedTuple):
 
 FFN = ("*.mlp.*",)
 HALF: dict[str, Any] = {"sparsity": 0.5}
-NARROW: dict[str, Any] = {"pattern": "FFNChannels", "reconstruct": "LeastSquares"}
+LEAST_SQUARES: dict[str, Any] = {"reconstruct": "LeastSquares"}
+NARROW = {"pattern": "FFNChannels"} | LEAST_SQUARES
 WAYS = {
     "unstructured 50%": Way(HALF),
     "unstructured 50%, recovered": Way(HALF, recovered=True),
     "FFN weights 50%": Way(HALF, targets=FFN),
     "FFN weights 50%, recovered": Way(HALF, recovered=True, targets=FFN),
+    "FFN weights 50%, least squares": Way(HALF | LEAST_SQUARES, targets=FFN),
     "2:4": Way({"pattern": "2:4"}),
     "FFN channels 30%": Way(NARROW | {"sparsity": 0.3}),
     "FFN channels 30%, recovered": Way(NARROW | {"sparsity": 0.3}, recovered=True),
@@ -170,6 +172,7 @@ class WhatPays(Ablation):
             _faster(results, "FFN channels 50%", narrow, 1.3),
             _costlier(results, "FFN channels 50%", "FFN weights 50%"),
             _costlier(results, "FFN channels 50%, recovered", "FFN weights 50%, recovered"),
+            _costlier(results, "FFN channels 50%", "FFN weights 50%, least squares"),
         ]
 
 
@@ -217,12 +220,17 @@ def _faster(results: Results, method: str, claim: str, bound: float, margin: flo
 
 
 def _costlier(results: Results, structure: str, weights: str) -> Finding:
-    """That whole structures cost more than as many single weights."""
-    after = ", both recovered" if WAYS[structure].recovered else ""
+    """That whole structures, with least squares on what reads them, cost more than as many single weights."""
     claim = "With half of its FFN weights gone one by one a model keeps more than with half of its FFN channels gone"
     single, whole = ({"method": method, "of": "answers"} for method in (weights, structure))
-    unlike = "The channels come with least squares on what reads them, the single weights with no new values."
-    return results.keeps_more(f"{claim}{after}.", single, whole, "", note=unlike)
+    alike = "reconstruct" in WAYS[weights].parts
+    after = ", both with least squares" if alike else ", both recovered" if WAYS[structure].recovered else ""
+    note = (
+        ""
+        if alike
+        else "The channels come with least squares on what reads them, the single weights with no new values."
+    )
+    return results.keeps_more(f"{claim}{after}.", single, whole, "", note=note)
 
 
 def _colors(table: pd.DataFrame) -> list[str]:
