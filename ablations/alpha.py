@@ -76,15 +76,11 @@ class Alpha(Ablation):
             grid = {alpha: {"alpha": str(alpha), "sparsity": sparsity} for alpha in ALPHAS}
             best = max(ALPHAS, key=lambda alpha: results.retention(**grid[alpha])["average"].value)
             own = {"alpha": NO_HAND, "sparsity": sparsity}
-            return Finding(
+            claim = (
                 f"Without a hand: at {percent(sparsity)}, weights that blocks find themselves (BalancedPools) keep as "
-                "much as the best alpha of the grid, to within 1 point.",
-                "",
-                results.difference(own, grid[best]),
-                "points of retention",
-                bound=-1.0,
-                count=results.count(**own),
+                "much as the best alpha of the grid, to within 1 point."
             )
+            return results.keeps_as_much(claim, own, grid[best])
 
         claims = {0.0: "Some visual tokens help", 8.0: "Too many hurt"}
         papers = [compare(claim, other, sparsity) for sparsity in self.levels.ends for other, claim in claims.items()]

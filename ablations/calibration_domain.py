@@ -73,7 +73,7 @@ class CalibrationDomain(Ablation):
             _over(results, "Answers help", "answers", "questions"),
             _over(results, "Pictures help", "captions", "facts"),
             *(_over(results, f"On {task}", f"{task} alone", f"all but {task}", task) for task in OWN_TASKS),
-            *(_over(results, "A mixture is as good", "captions + answers", one, bound=-1.0) for one in _HALVES),
+            *(_as_good(results, "captions + answers", half) for half in _HALVES),
             Finding(
                 "Data matter more than the method: captions exceed facts by more than ATV-Pruning exceeds Wanda.",
                 "",
@@ -92,16 +92,17 @@ def _labels(domain: str, method: str = "ATV") -> Labels:
     return {"method": method, "calibration": domain}
 
 
-def _over(results: Results, why: str, one: str, other: str, task: str = "average", bound: float = 0.0) -> Finding:
-    within = f", to within {-bound:g} point" if bound else ""
-    keeps = "keeps as much as" if bound else "keeps more than"
+def _over(results: Results, why: str, one: str, other: str, task: str = "average") -> Finding:
     return Finding(
-        f"{why}: calibrated on {one!r}, ATV-Pruning {keeps} on {other!r}{within}.",
+        f"{why}: calibrated on {one!r}, ATV-Pruning keeps more than on {other!r}.",
         "",
         results.difference(_labels(one), _labels(other), task),
         "points of retention",
-        bound=bound,
         count=results.count(**_labels(one)),
-        # "To within a point" has its margin in the bound.
-        margin=None if bound else POINT,
+        margin=POINT,
     )
+
+
+def _as_good(results: Results, mixture: str, half: str) -> Finding:
+    claim = f"calibrated on {mixture!r}, ATV-Pruning keeps as much as on {half!r}, to within 1 point."
+    return results.keeps_as_much(f"A mixture is as good: {claim}", _labels(mixture), _labels(half))

@@ -51,17 +51,8 @@ class CalibrationSize(Ablation):
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
-        return [
-            Finding(
-                f"{size} samples keep as much as 128, to within a point.",
-                "",
-                results.difference({"samples": size}, {"samples": 128}),
-                "points of retention",
-                bound=-1.0,
-                count=results.count(samples=size),
-            )
-            for size in (4, 16, 64)
-        ]
+        claim = "{} samples keep as much as 128, to within a point."
+        return [results.keeps_as_much(claim.format(size), {"samples": size}, {"samples": 128}) for size in (4, 16, 64)]
 
 
 def _agreement(results: Results, size: int) -> float:

@@ -16,10 +16,10 @@ from atv.ablation.shard import NONE, Shard
 def share_out(processes: int, words: Sequence[str], logs: Path, run: Callable[[Shard], list[Run]]) -> None:
     """Has all processes run their shards of what is missing, stage after stage, until no more comes to be finished.
 
-    A stage of one cell is not worth starting a process for: this one runs it. Cells that failed are left to the caller.
+    Cells that failed are left to the caller.
 
     Args:
-        processes: how many there are, this one included.
+        processes: how many there may be, this one included; a stage of fewer cells starts no more than it has.
         words: the command line after ``atv``, which the others run with a shard of their own and no logger.
         logs: folder for what the others print, ``shard-2.log`` and so on.
         run: runs a shard of each ablation in this process.
@@ -30,12 +30,9 @@ def share_out(processes: int, words: Sequence[str], logs: Path, run: Callable[[S
         finished, missing = (sum(len(getattr(each, what)) for each in looked_at) for what in ("finished", "missing"))
         if not missing or finished == before:
             return
-        before = finished
-        if missing == 1:
-            run(Shard(1, 1))
-            continue
-        with _others(processes, words, logs) as others:
-            run(Shard(1, processes))
+        before, sharing = finished, min(processes, missing)
+        with _others(sharing, words, logs) as others:
+            run(Shard(1, sharing))
             with Console().status(f"waiting for the other processes, which tell of their cells in {logs}/shard-*.log"):
                 for other in others:
                     other.wait()

@@ -147,6 +147,11 @@ class Results:
             printed=printed,
         )
 
+    def keeps_as_much(self, claim: str, one: Labels, other: Labels) -> Finding:
+        """The finding, ours alone, that ``one`` keeps as much as ``other``, to within a point of retention."""
+        ours = self.difference(one, other)
+        return Finding(claim, "", ours, "points of retention", bound=-POINT, count=self.count(**one))
+
     def _paired(self, *compared: Labels) -> list[list[FinishedCell]]:
         """The cells of each that have a seed of all, in the same order; the dense model's only one goes with any."""
         found = [self.of(**labels) for labels in compared]

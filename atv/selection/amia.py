@@ -75,15 +75,14 @@ class Discrepancy:
 
     def __init__(self, kernel: Tensor) -> None:
         self._to_all, self._among_all = kernel.mean(1).cpu().numpy(), kernel.mean().cpu().numpy()
-        # Row by row what a token adds.
-        self._kernel = kernel.T.contiguous().cpu().numpy()
+        self._kernel = kernel.cpu().numpy()
         self._to_taken = np.zeros_like(self._to_all)
         self._among_taken, self._across, self._count = self._kernel.dtype.type(0), self._kernel.dtype.type(0), 0
 
     def take(self, token: int) -> float:
         """Adds a token and returns the new value."""
         self._among_taken += 2 * self._to_taken[token] + self._kernel[token, token]
-        self._to_taken += self._kernel[token]
+        self._to_taken += self._kernel[:, token]
         self._across += self._to_all[token]
         self._count += 1
         return self._among_all + self._among_taken / self._count**2 - 2 * self._across / self._count

@@ -1,7 +1,5 @@
 """Cells shared out among processes, stage by stage."""
 
-from contextlib import contextmanager
-
 import pytest
 
 from atv.ablation import processes
@@ -34,13 +32,20 @@ class Staged:
 def test_stages_of_several_cells_are_shared_and_single_cells_start_no_process(stages, tmp_path, monkeypatch):
     ablation, started = Staged(stages), []
 
-    @contextmanager
-    def others(count, words, logs):
-        started.append(count)
-        ablation.run(processes.Shard(2, 2))
-        yield []
+    class Started:
+        """Another process, which has run its shard as soon as it is started."""
 
-    monkeypatch.setattr(processes, "_others", others)
+        def __init__(self, command, **_):
+            (part,) = (word.removeprefix("--shard=") for word in command if word.startswith("--shard="))
+            started.append(part)
+            ablation.run(processes.Shard.parse(part))
+
+        def poll(self):
+            return 0
+
+        wait = poll
+
+    monkeypatch.setattr(processes.subprocess, "Popen", Started)
     share_out(2, [], tmp_path, ablation.run)
     assert set(ablation.ran_by) == {cell for cells in ablation.stages for cell in cells}
     assert len(started) == sum(count > 1 for count in stages)
@@ -50,7 +55,7 @@ def test_stages_of_several_cells_are_shared_and_single_cells_start_no_process(st
 
 
 def test_a_cell_that_fails_is_not_tried_for_ever(tmp_path, monkeypatch):
-    monkeypatch.setattr(processes, "_others", lambda *_: pytest.fail("a process for one cell"))
+    monkeypatch.setattr(processes.subprocess, "Popen", lambda *_, **__: pytest.fail("a process for one cell"))
     ablation = Staged([1, 3], fails={"0.0"})
     share_out(2, [], tmp_path, ablation.run)
     assert not ablation.ran_by

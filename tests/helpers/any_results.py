@@ -32,6 +32,7 @@ class AnyResults:
 
     reads = True
     keeps_more = Results.keeps_more
+    keeps_as_much = Results.keeps_as_much
 
     def __init__(self):
         self.read = []
