@@ -39,6 +39,11 @@ class Cell:
     measure: str = ""
 
     @property
+    def dense(self) -> bool:
+        """Whether the cell's model is the one that all others are pruned from."""
+        return not (self.pathways or self.measure)
+
+    @property
     def answers(self) -> bool:
         """Whether the cell's model answers questions."""
         return self.asked and not self.measure

@@ -125,7 +125,7 @@ class Decider:
     def decide(self, ablation: Ablation, shard: Shard | None = None) -> Decided:
         """Looks until every finding is decided, all is asked, or the next look would cost more than is left."""
         decided, known = Decided(), dict[tuple[str, int], FinishedCell]()
-        wanted: Callable[[Cell], bool] = lambda cell: _dense(cell) or ablation.claimed(cell)  # noqa: E731
+        wanted: Callable[[Cell], bool] = ablation.claimed
         for number, look in enumerate(self.looks):
             decided.stopped = self._too_dear(number, decided, known)
             if decided.stopped:
@@ -155,7 +155,8 @@ class Decider:
         stores = [self._store(part) for part in range(number + 1)]
         seen = (lambda cell: wanted(cell) or stores[0].load(cell) is not None) if number == 0 else wanted
         runs = [run_ablation(ablation, store, seeds, 0, self.trainer, shard, seen) for store in stores]
-        self._seconds |= {done.folder.name: done.seconds for run in runs for done in run.finished if wanted(done.cell)}
+        finished = [done for run in runs for done in run.finished if done.cell.dense or wanted(done.cell)]
+        self._seconds |= {done.folder.name: done.seconds for done in finished}
         return runs
 
     def _too_dear(self, number: int, decided: Decided, known: dict[tuple[str, int], FinishedCell]) -> str:
@@ -180,16 +181,12 @@ class Decider:
         return seconds
 
 
-def _dense(cell: Cell) -> bool:
-    return not (cell.pathways or cell.measure)
-
-
 def _needed(ablation: Ablation, undecided: Sequence[Finding]) -> Callable[[Cell], bool]:
     """The cells that they rest on; all that are claimed where later cells follow from earlier ones."""
     if type(ablation).later is not Ablation.later:
-        return lambda cell: _dense(cell) or (ablation.claimed(cell) and not cell.measure)
+        return lambda cell: ablation.claimed(cell) and not cell.measure
     titles = {run for finding in undecided for run in finding.ours.runs}
-    return lambda cell: _dense(cell) or cell.title in titles
+    return lambda cell: cell.title in titles
 
 
 def _together(runs: Sequence[Run]) -> dict[tuple[str, int], FinishedCell]:

@@ -52,8 +52,9 @@ class GridSettings:
         language: Whether cells also tell what is left of the language: perplexity of plain English, and how many
             answers did not end or only repeat themselves.
         seed: Number that fixes every random draw, of the samples and inside rules; the first of several.
-        seeds: Number of seeds of every cell, counted from the first; an ablation takes more of the cells that it claims
-            something of.
+        seeds: Number of seeds of every cell, counted from the first; 0 leaves out cells that no finding rests on.
+        claimed_seeds: Number of seeds of the dense model and the cells that findings rest on. Default: each
+            ablation's own, 1 to 5.
         results: Folder above the cells and all ablations' folders.
     """
 
@@ -72,6 +73,7 @@ class GridSettings:
     language: bool = False
     seed: int = 0
     seeds: int = 1
+    claimed_seeds: int | None = None
     results: Path = Path("results")
     trust_remote_code: bool = False
 
@@ -95,7 +97,8 @@ class Grid:
         results: folder above the cells and all ablations' folders.
         origin: what every cell was given, for the record.
         seed: the first.
-        seeds: of every cell; an ablation takes more of the cells that it claims something of.
+        seeds: of every cell.
+        claimed_seeds: of the cells that findings rest on; None is each ablation's own.
     """
 
     store: CellStore
@@ -103,6 +106,7 @@ class Grid:
     origin: dict[str, Any]
     seed: int = 0
     seeds: int = 1
+    claimed_seeds: int | None = None
 
     @classmethod
     def prepared(cls, given: GridSettings, asked: Questions | None = None) -> "Grid":
@@ -111,7 +115,8 @@ class Grid:
         Raises:
             ValueError: for a model, data or options that do not fit.
         """
-        at_least(1, seeds=given.seeds)
+        at_least(0, seeds=given.seeds)
+        at_least(1, claimed_seeds=given.claimed_seeds)
         asked = given.asked() if asked is None else asked
         calibration = own_data(given.model) if given.calibration is None else given.calibration
         pool = load_calibration(calibration)
@@ -129,7 +134,7 @@ class Grid:
         files = folder_digest(model_folder(given.model, given.trust_remote_code))
         model = content_digest([files, answering(lvlm, processor)])
         store = CellStore(given.results / "cells", model, bench, asked_from(asked))
-        return cls(store, given.results, origin, given.seed, given.seeds)
+        return cls(store, given.results, origin, given.seed, given.seeds, given.claimed_seeds)
 
     @property
     def tasks(self) -> list[str]:
@@ -200,7 +205,7 @@ class Grid:
         return self.origin | ablation.levels.record() | seeds | {"file": file}
 
     def _drawn(self, ablation: Ablation) -> range:
-        return range(self.seed, self.seed + max(self.seeds, ablation.seeds))
+        return range(self.seed, self.seed + max(self.seeds, self.claimed_seeds or ablation.seeds))
 
 
 def first_look(asked: Questions) -> Suite:

@@ -71,7 +71,7 @@ class Results:
 
     def _dense_cell(self, suite: Suite | None) -> FinishedCell:
         for done in self.finished:
-            if not done.cell.pathways and not done.cell.measure and done.cell.suite is suite:
+            if done.cell.dense and done.cell.suite is suite:
                 return done
         raise ValueError("cells: retention refers to the dense model, and no cell is dense")
 

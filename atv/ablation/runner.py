@@ -50,14 +50,14 @@ def run_ablation(
     lest the slowest of several runs all of that alone.
 
     Args:
-        whole_seeds: of the seeds after so many, only the cells that something is claimed of.
+        whole_seeds: of the seeds after so many, only the cells that something is claimed of, and the dense model.
         claimed: which these are; None is as the ablation says.
     """
     chosen = ablation.claimed if claimed is None else claimed
 
     def wanted(made: Callable[[int], Sequence[Cell]]) -> list[Cell]:
         first = [cell for seed in seeds[:whole_seeds] for cell in made(seed)]
-        return first + [cell for seed in seeds[whole_seeds:] for cell in made(seed) if chosen(cell)]
+        return first + [cell for seed in seeds[whole_seeds:] for cell in made(seed) if cell.dense or chosen(cell)]
 
     run = Run()
     console = Console(quiet=not trainer.is_global_zero)

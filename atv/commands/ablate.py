@@ -61,7 +61,7 @@ def ablate(
             share the results folder run all of them in any order. Tables are written by whoever finds all finished.
         decide: Whether to ask no more than verdicts need: a fifth of the groups with 3 seeds, then half with 4, then
             all with 5, each time only the cells that an undecided finding rests on. A verdict must be surer at an
-            early look, so that stopping there makes no more of them wrong. Takes a suite, and no --seeds.
+            early look, so that stopping there makes no more of them wrong. Takes a suite, and no number of seeds.
         budget: With decide: hours that all cells may take together, finished ones included. Default: no limit.
         columns: Tasks that table.md shows, "average" among them. Default: all.
         logger: Where runs are logged: wandb (offline unless you are logged in or WANDB_MODE says otherwise), csv,
@@ -107,6 +107,8 @@ def _check(settings: GridSettings, processes: int, shard: str | None, decide: bo
         raise ValueError(f"budget: expected hours above 0, together with decide; got {budget} and decide {decide}")
     if decide and settings.benchmark is not None:
         raise ValueError("decide: expected a suite of tasks, whose questions can be asked part by part, got benchmarks")
+    if decide and (settings.seeds, settings.claimed_seeds) != (1, None):
+        raise ValueError("decide: it takes 3, 4 and 5 seeds by itself, and seeds or claimed_seeds were given")
     if processes < 1 or (processes > 1 and shard):
         raise ValueError(f"processes: expected 1 or more, and no shard beside several; got {processes}")
 

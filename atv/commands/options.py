@@ -28,8 +28,8 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
         *("gradient_checkpointing", "checkpoint_every"),
     ),
     "Ablations": (
-        *("file", "sparsities", "patterns", "language", "seeds", "processes", "shard", "decide", "budget"),
-        *("columns", "effect", "power"),
+        *("file", "sparsities", "patterns", "language", "seeds", "claimed_seeds", "processes", "shard"),
+        *("decide", "budget", "columns", "effect", "power"),
     ),
     "Speed": ("prompt_tokens", "new_tokens", "repeats"),
     "Answers": ("flips",),

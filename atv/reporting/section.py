@@ -100,8 +100,11 @@ def run_again(run: Mapping[str, Any], results: Path) -> str:
         results: the folder that the results lie in.
     """
     given = {name: run[name] for name in RECORDED if name in run and (run[name] is not None or name in NULLABLE)}
-    seeds = {"seed": run["seeds"][0], "seeds": run.get("whole_seeds", len(run["seeds"]))}
-    options = {"file": from_here(run["file"])} | given | seeds | {"results": results}
+    drawn = {"seed": run["seeds"][0]}
+    if not run.get("decide"):  # which counts seeds by itself
+        claimed = len(run["seeds"])
+        drawn |= {"seeds": run.get("whole_seeds", claimed), "claimed_seeds": claimed}
+    options = {"file": from_here(run["file"])} | given | drawn | {"results": results}
     return shlex.join(["atv", "ablate", *(word for name, value in options.items() for word in _words(name, value))])
 
 

@@ -39,7 +39,7 @@ class CellEntries:
 
     def __iter__(self) -> Iterator[tuple[str, FinishedCell]]:
         """Each cell with its run's id, by which a logged one is known before anything is read."""
-        dense = next((done.folder.name for done in self.results.finished if is_dense(done)), "")
+        dense = next((done.folder.name for done in self.results.finished if done.cell.dense), "")
         for done in self.results.finished:
             yield content_digest([self.ablation, dense, done.folder.name, done.cell.title]), done
 
@@ -75,19 +75,14 @@ class CellEntries:
 
     @property
     def _has_dense(self) -> bool:
-        return any(is_dense(done) and answered(done) for done in self.results.finished)
+        return any(done.cell.dense and answered(done) for done in self.results.finished)
 
 
 def _described(done: FinishedCell) -> dict[str, Any]:
     """What was pruned, as far as a report tells."""
     if done.report:
         return keys.pruned(done.report.plans)
-    return keys.pruned({}) if is_dense(done) else {}
-
-
-def is_dense(done: FinishedCell) -> bool:
-    """Whether it is the dense model that was asked."""
-    return not (done.cell.pathways or done.cell.measure)
+    return keys.pruned({}) if done.cell.dense else {}
 
 
 def answered(done: FinishedCell) -> bool:
@@ -225,7 +220,7 @@ def summary_entry(
 def _lines(results: Results) -> dict[str, dict[float, float]]:
     """Method -> sparsity -> average retention, where there are several sparsities; a method is all other labels."""
     lines: dict[str, dict[float, float]] = {}
-    if not any(is_dense(done) and answered(done) for done in results.finished):
+    if not any(done.cell.dense and answered(done) for done in results.finished):
         return lines
     for labels in results.methods():
         done = results.of(**labels)[0]

@@ -55,8 +55,8 @@ def asked(monkeypatch, tmp_path):
     def run(ablation, store, seeds, whole_seeds, trainer, shard, wanted):
         start, end, _ = store
         finished, before = [], len(lines)
-        cells = {cell.title + str(cell.seed): cell for seed in seeds for cell in ablation.cells(seed) if wanted(cell)}
-        for cell in cells.values():
+        cells = {cell.title + str(cell.seed): cell for seed in seeds for cell in ablation.cells(seed)}
+        for cell in filter(lambda cell: cell.dense or wanted(cell), cells.values()):
             folder = tmp_path / f"{cell.labels['m']}-{cell.seed}-{start}"
             if not folder.exists():
                 lines.append((cell.labels["m"], cell.seed, end))

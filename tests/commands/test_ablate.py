@@ -1,5 +1,6 @@
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from atv.reporting.section import run_again
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "ablations" / "visual_sparsity.py"
@@ -97,6 +100,7 @@ def test_benchmarks_stand_in_for_the_suite(atv_command, data, tmp_path):
         (["--budget", 1], "budget: expected hours above 0, together with decide; got 1.0 and decide False"),
         (["--decide", "true", "--budget", -1], "budget: expected hours above 0"),
         (["--decide", "true", "--benchmark", "POPE"], "decide: expected a suite of tasks"),
+        (["--decide", "true", "--seeds", 3], "decide: it takes 3, 4 and 5 seeds by itself"),
         (["--decide", "true", "--groups", 7], "at least 50 groups of questions of each task, got 7"),
     ],
 )
@@ -122,6 +126,18 @@ class Pair(Ablation):
 
     def figure(self, table, results):
         return Figure()
+"""
+
+
+# Goes on where PAIR ends.
+CLAIMING = """
+    def cells(self, seed):
+        pruned = {"text": "TextOnly", "visual": "VisualOnly"}
+        cells = [Cell({"pool": pool}, {"both": Pathway(rule, 0.5)}, seed=seed) for pool, rule in pruned.items()]
+        return [Cell({"pool": "dense"}), *cells]
+
+    def claimed(self, cell):
+        return cell.labels["pool"] == "text"
 """
 
 
@@ -160,12 +176,25 @@ def test_shards_in_any_order_give_the_same_table(atv_command, tmp_path):
     pd.testing.assert_frame_equal(*tables)
 
 
+def test_no_cell_need_be_run_that_no_finding_rests_on(atv_command, tmp_path):
+    file = tmp_path / "pair.py"
+    file.write_text(PAIR + CLAIMING)
+    given = ["--file", file, "--samples", 4, "--groups", 1, "--logger", "none", "--results", tmp_path / "results"]
+    atv_command.done("ablate", *given, "--seeds", 0, "--claimed_seeds", 2)
+    run = json.loads((tmp_path / "results" / "pair" / "run.json").read_text())
+    ran = [(cell["labels"]["pool"], cell["seed"]) for cell in run["cells"]]
+    assert ran == [("dense", 0), ("text", 0), ("text", 1)] and (run["whole_seeds"], run["seeds"]) == (0, [0, 1])
+    again = shlex.split(run_again(run, tmp_path / "results"))[1:]
+    assert atv_command.done(*again, "--logger", "none").count("from disk") == 3
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--shard", "3/2"], "shard: expected i/n"),
         (["--logger", "[csv,none]"], "logger: 'none' stands alone, got csv, none"),
-        (["--seeds", 0], "seeds: expected 1 or more, got 0"),
+        (["--seeds", -1], "seeds: expected 0 or more, got -1"),
+        (["--claimed_seeds", 0], "claimed_seeds: expected 1 or more, got 0"),
         (["--columns", "[average,speling]"], "columns: unknown speling. Choices: unanswerable, reading"),
         (["--file", ROOT / "ablations" / "alhpa.py"], "Choices: "),
         (["--file", ROOT / "ablations" / "expert_modality.py"], "no cell of expert_modality fits this model: pattern"),
