@@ -1,7 +1,7 @@
 """Does what one model shows carry over to another? A few cells of the other ablations in one small grid."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -42,6 +42,16 @@ PAPER = {
 PAPER_PARTED = {"50%": 1.11, "60%": 14.60}
 # Of which keeps more than which the paper gives no number, or does not speak.
 UNPRINTED = {("ATV", "text only"): "no number", ("Wanda", "Magnitude"): "", ("PerBlock, ATV", "ATV"): ""}
+
+
+class Comparison(NamedTuple):
+    """``one`` keeps more than ``other``: by how many points in the paper, or what it says in place of a number."""
+
+    one: str
+    other: str
+    setting: str
+    printed: float | None = None
+    paper: str | None = None
 
 
 class Pilot(Ablation):
@@ -90,20 +100,33 @@ class Pilot(Ablation):
         figure.suptitle(f"One pathway alone, or the whole decoder, pruned;\n{counts(average)}", fontsize=10)
         return figure
 
-    def findings(self, results: Results) -> Sequence[Finding]:
-        def over(one: str, other: str, setting: str, printed: float | None = None, paper: str | None = None) -> Finding:
-            first, second = ({"method": method, "setting": setting} for method in (one, other))
-            claim = f"At {setting}, {one!r} keeps more than {other!r}."
-            return results.keeps_more(claim, first, second, paper, printed)
+    def claimed(self, cell: Cell) -> bool:
+        compared = {(method, each.setting) for each in self._comparisons() for method in (each.one, each.other)}
+        return (cell.labels["method"], cell.labels["setting"]) in compared
 
+    def findings(self, results: Results) -> Sequence[Finding]:
+        return [
+            results.keeps_more(
+                f"At {each.setting}, {each.one!r} keeps more than {each.other!r}.",
+                {"method": each.one, "setting": each.setting},
+                {"method": each.other, "setting": each.setting},
+                each.paper,
+                each.printed,
+            )
+            for each in self._comparisons()
+        ]
+
+    def _comparisons(self) -> Sequence[Comparison]:
         shares = [percent(sparsity) for sparsity in self.levels.hardest]
         printed = [
-            over("ATV", other, setting, PAPER.get(setting, {}).get(other))
+            Comparison("ATV", other, setting, PAPER.get(setting, {}).get(other))
             for setting in (*shares, *self._halves)
             for other in ("Wanda", "SparseGPT", "AMIA")
         ]
-        unprinted = [over(*pair, setting, paper=said) for setting in shares for pair, said in UNPRINTED.items()]
-        parted = [over("visual pathway", "text pathway", setting, PAPER_PARTED.get(setting)) for setting in shares]
+        unprinted = [Comparison(*pair, setting, paper=said) for setting in shares for pair, said in UNPRINTED.items()]
+        parted = [
+            Comparison("visual pathway", "text pathway", setting, PAPER_PARTED.get(setting)) for setting in shares
+        ]
         return [*printed, *unprinted, *parted]
 
     @property
