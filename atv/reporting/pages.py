@@ -141,8 +141,7 @@ def page(
     return environment.get_template(f"report.{kind}.jinja").render(
         collection=collection,
         findings=[(section, finding) for section in collection.sections for finding in section.findings],
-        shared=shared(collection.sections),
-        differing=differing(collection.sections),
+        runs=[(each, shared(each.sections), differing(each.sections)) for each in (collection, beside) if each],
         beside=beside,
         pairs=found,
         carried=counted(found),

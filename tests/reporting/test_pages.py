@@ -126,23 +126,20 @@ def test_another_models_findings_stand_beside(results, tmp_path):
         file = other / "flat" / name
         told = json.loads(file.read_text())
         if change is None:
-            told = [told[0] | {"claim": told[0]["claim"].replace("60%", "40%")}, *told[2:]]
+            further = told[0] | {"claim": "Something else is so.", "paper": ""}
+            told = [told[0] | {"claim": told[0]["claim"].replace("60%", "40%")}, *told[2:], further]
             told[1]["ours"] |= {"low": 0.2}
         file.write_text(json.dumps(told | change if change else told))
     beside, found = Collection.read(other, other / "report"), Collection.read(results, results / "report")
     text, lines = (page(found, results / "report", kind, beside) for kind in ("html", "md"))
     assert "What carries over from bundled to everyday" in text and "from bundled to everyday" in lines
     for shown in (text, lines):
-        assert "carried over" in shown and "no such finding" in shown and "at 40%" in shown
-    rows = [
-        line
-        for line in lines.partition("### What carries over")[2].partition("###")[0].splitlines()
-        if line.startswith("| flat |")
-    ]
-    assert [row.rsplit("|")[-2].strip() for row in rows] == [
-        "✓ carried over",
-        "· one model alone",
-        "? open",
-        "✓ carried over",
-    ]
-    assert "**2** carried over" in lines
+        assert "carried over" in shown and "at 40%" in shown
+    carried, alone = (
+        [line for line in lines.partition(f"### {head}")[2].partition("###")[0].splitlines() if "| flat |" in line]
+        for head in ("What carries over", "What everyday alone was asked")
+    )
+    assert [row.rsplit("|")[-2].strip() for row in carried] == ["✓ carried over", "? open", "✓ carried over"]
+    assert len(alone) == 1 and "Something else" in alone[0] and "✓ holds" in alone[0]
+    assert "**2** carried over · **0** not carried over · **1** open · **2** one model alone" in lines
+    assert "everyday: **" in lines and text.count('<ul class="tally">') == 2
