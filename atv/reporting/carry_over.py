@@ -44,6 +44,15 @@ class Pair:
         return found
 
     @property
+    def other_share(self) -> str:
+        """Without what share of its weights the second model is compared, such as 50%, where the first is without
+        another one; else empty."""
+        if self.first is None or self.second is None:
+            return ""
+        first, second = (pruned_share(finding.claim) for finding in (self.first, self.second))
+        return "" if first == second else f"{second:g}%"
+
+    @property
     def carried(self) -> Carried:
         """Whether both models say the same; open where one of them leaves it undecided."""
         if self.first is None or self.second is None:

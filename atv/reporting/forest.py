@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from atv.ablation.charts import TEXT, VISUAL, finish
 from atv.ablation.findings import POINT, Finding
-from atv.reporting.carry_over import Pair, pruned_share
+from atv.reporting.carry_over import Pair
 from atv.reporting.numbers import number
 
 # Inches of a line of text, and of what surrounds a panel.
@@ -61,9 +61,7 @@ def _rows(pairs: Sequence[Pair], models: Sequence[str]) -> list[tuple[str, Pair 
     for place, pair in enumerate(pairs):
         if not place or pairs[place - 1].ablation != pair.ablation:
             rows.append((_wrapped(pair.question), None))
-        both = pair.first and pair.second and pair.first.claim != pair.second.claim
-        # They differ in the share alone.
-        other = f" ({models[1]}: {pruned_share(pair.second.claim):g}%)" if both and pair.second else ""
+        other = f" ({models[1]}: {pair.other_share})" if pair.other_share else ""
         rows.append((_wrapped(pair.finding.claim + other), pair))
     return rows
 

@@ -68,6 +68,7 @@ def test_findings_of_different_ablations_belong_together_where_they_compare_the_
         ("ATV exceeds Wanda at 2:4.", "At 2:4, ATV beats Wanda."),
         (None, "At 50%, Wanda beats ATV."),
     ]
+    assert [pair.other_share for pair in pairs(Held(tiny), Held(real))] == ["", "50%", "", ""]
 
 
 def test_what_a_claim_exceeds_is_no_share_of_the_weights():

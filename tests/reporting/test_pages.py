@@ -134,7 +134,7 @@ def test_another_models_findings_stand_beside(results, tmp_path):
     text, lines = (page(found, results / "report", kind, beside) for kind in ("html", "md"))
     assert "What carries over from bundled to everyday" in text and "from bundled to everyday" in lines
     for shown in (text, lines):
-        assert "carried over" in shown and "at 40%" in shown
+        assert "carried over" in shown and "everyday: 40%" in shown
     carried, alone = (
         [line for line in lines.partition(f"### {head}")[2].partition("###")[0].splitlines() if "| flat |" in line]
         for head in ("What carries over", "What everyday alone was asked")
