@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -66,8 +66,8 @@ class Pair:
 def pairs(first: Collection, second: Collection | None = None) -> list[Pair]:
     """Every finding of both, the first's in its order, ablation by ablation, then what the second has alone.
 
-    Findings of the same ablation belong together when they claim the same, those of different ones when they compare
-    the same cells. Where they differ in the share of weights that goes, because models are pruned at levels that suit
+    Findings belong together when they claim the same, those of different ablations when they compare the same cells,
+    too. Where they differ in the share of weights that goes, because models are pruned at levels that suit
     them, the hardest share of one goes with the hardest of the other, and so on downwards; N:M patterns go with
     themselves.
     """
@@ -85,21 +85,37 @@ def pairs(first: Collection, second: Collection | None = None) -> list[Pair]:
 
 
 def _across_ablations(made: Sequence[tuple[int, Pair]]) -> list[Pair]:
-    """The pairs, those of one model alone joined where they compare the same cells at shares of the same rank."""
-    lonely = {_compared(pair, rank): pair for rank, pair in made if pair.second is None and pair.finding.ours.runs}
+    """The pairs, those of one model alone joined where they compare the same cells, or claim the same, at shares of the
+    same rank."""
+    for alike in (_compared, _claimed):
+        made = _joined(made, alike)
+    return [pair for _, pair in made]
+
+
+def _joined(made: Sequence[tuple[int, Pair]], alike: Callable[[Pair, int], Hashable | None]) -> list[tuple[int, Pair]]:
+    """Of the first model's lonely pairs and the second's, those that are ``alike`` as one, in the first's place."""
+    lonely = {alike(pair, rank): pair for rank, pair in made if pair.second is None and alike(pair, rank)}
     joined: dict[int, Pair | None] = {}
     for rank, pair in made:
-        if pair.first is None and (mate := lonely.pop(_compared(pair, rank), None)):
+        if pair.first is None and (mate := lonely.pop(alike(pair, rank), None)):
             joined[id(mate)] = replace(mate, second=pair.second)
             joined[id(pair)] = None
-    found = (joined.get(id(pair), pair) for _, pair in made)
-    return [pair for pair in found if pair is not None]
+    found = ((rank, joined.get(id(pair), pair)) for rank, pair in made)
+    return [(rank, pair) for rank, pair in found if pair is not None]
 
 
-def _compared(pair: Pair, rank: int) -> tuple[Hashable, ...]:
-    """What a finding is of: cells without their share, unit, bound, and how many shares of the claim are harder."""
+def _compared(pair: Pair, rank: int) -> Hashable | None:
+    """What a finding is of: cells without their share, unit, bound, and how many shares of the claim are harder; None
+    where it rests on no cell."""
     finding = pair.finding
-    return (*(_SHARE.sub("#", run) for run in finding.ours.runs), finding.unit, finding.bound, rank)
+    cells = tuple(_SHARE.sub("#", run) for run in finding.ours.runs)
+    return (cells, finding.unit, finding.bound, rank) if cells else None
+
+
+def _claimed(pair: Pair, rank: int) -> Hashable:
+    """The claim without its share, unit, bound, and how many shares of the claim are harder."""
+    finding = pair.finding
+    return _SHARE.sub("#", finding.claim), finding.unit, finding.bound, rank
 
 
 def counted(found: Sequence[Pair]) -> dict[Carried, int]:

@@ -71,6 +71,16 @@ def test_findings_of_different_ablations_belong_together_where_they_compare_the_
     assert [pair.other_share for pair in pairs(Held(tiny), Held(real))] == ["", "50%", "", ""]
 
 
+def test_findings_of_different_ablations_belong_together_where_they_claim_the_same():
+    tiny = Kept("beyond", over("70%"), over("60%", bound=-1.0))
+    real = Kept("pilot", over("50%"), over("40%"))
+    said = [
+        tuple(each and each.claim.split()[-1] for each in (pair.first, pair.second))
+        for pair in pairs(Held(tiny), Held(real))
+    ]
+    assert said == [("70%.", "50%."), ("60%.", None), (None, "40%.")]
+
+
 def test_what_a_claim_exceeds_is_no_share_of_the_weights():
     first, second = (f"All keep more than 80% of them at {share}, more than 98%." for share in ("70%", "50%"))
     (pair,) = pairs(Held(Kept("text", finding(first))), Held(Kept("text", finding(second))))
