@@ -34,8 +34,9 @@ class Ablation(ABC):
     paper: str = ""
     seeds: int = 1
     caption: str = (
-        "Retention in % of the dense score, with 95% confidence intervals over groups of questions and seeds "
-        "(Student's t, dense and pruned on the same questions); in brackets behind it the score in %."
+        "Retention in % of the dense score, with 95% confidence intervals over questions (all about one picture "
+        "together) and seeds (Student's t, dense and pruned on the same questions); in brackets behind it the score "
+        "in %."
     )
 
     def __init__(self, levels: Levels = SUITED[BUNDLED]) -> None:

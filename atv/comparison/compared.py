@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from atv.comparison.alike import check_alike
 from atv.comparison.answers import Answers
-from atv.comparison.units import Units, belonging
+from atv.comparison.units import Units
+from atv.evaluation.clusters import clusters_of
 from atv.evaluation.scores import only_repeats
 from atv.statistics.paired_scores import Effect, corrected, paired
 
@@ -88,7 +89,7 @@ class Comparison:
         for other in models[1:]:
             check_alike(models[0], other)
         named = _named(models)
-        units = Units.of(named, belonging(named[0].rows))
+        units = Units.of(named, clusters_of(named[0].rows))
         beside = [_Beside(named[0], other, place, units) for place, other in enumerate(named) if place]
         rows = [row for each in beside for row in each.rows()]
         return cls(named, _corrected(rows))

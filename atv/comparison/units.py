@@ -6,8 +6,6 @@ from typing import Self
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from atv.comparison.answers import Answers
 from atv.evaluation import metrics
@@ -66,21 +64,3 @@ class Units:
         parts, found = pd.factorize(self.table["task"] + _AND + self.table["stratum"], sort=True)
         tasks = [name.split(_AND)[0] for name in found]
         return Design.of(self.table["cluster"], parts, [1 / tasks.count(task) for task in tasks])
-
-
-def belonging(rows: pd.DataFrame) -> NDArray[np.int64]:
-    """The cluster of each question: those of one group belong together, and those about one picture.
-
-    Args:
-        rows: with the columns task, group, and picture where pictures are known by digests ("" for none).
-    """
-    groups, _ = pd.factorize(rows["task"] + _AND + rows["group"])
-    if "picture" not in rows:
-        return groups
-    about = rows["picture"].fillna("").reset_index(drop=True)
-    pictures, _ = pd.factorize(about.where(about != "", pd.Series(groups).map("no picture: {}".format)))
-    pictures = pictures + groups.max() + 1
-    size = pictures.max() + 1
-    graph = coo_array((np.ones(len(rows)), (groups, pictures)), shape=(size, size))
-    _, component = connected_components(graph, directed=False)
-    return component[groups]

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from atv.evaluation import metrics
+from atv.evaluation.clusters import clusters_of
 from atv.evaluation.metrics.base import stable_hash
 from atv.plugins import resolve
 from atv.statistics.estimates import Estimate, TaskPart, mean_over
@@ -19,13 +20,15 @@ from atv.statistics.estimates import Estimate, TaskPart, mean_over
 class TaskScore:
     """A task's score (0..1) with the counts behind it.
 
-    ``values`` (seeds, groups), ``strata`` (groups,) and ``names`` (groups,), the hashes of the groups, are ordered by
-    the latter, and ``sizes`` (groups,), their questions; a score of several seeds is the mean of theirs.
+    ``values`` (seeds, groups), ``strata`` (groups,), ``clusters`` (groups,), what each group belongs to, and ``names``
+    (groups,), the hashes of the groups, are ordered by the latter, and ``sizes`` (groups,), their questions; a score of
+    several seeds is the mean of theirs.
     """
 
     score: float
     values: NDArray[np.float64]
     strata: NDArray[np.int64]
+    clusters: NDArray[np.int64]
     names: NDArray[np.int64]
     sizes: NDArray[np.int64]
     stratify: bool
@@ -65,20 +68,21 @@ class TaskScore:
         inside = np.isin(self.names, names)
         if inside.all():
             return self
-        values, strata, sizes = self.values[:, inside], self.strata[inside], self.sizes[inside]
-        kept = replace(self, values=values, strata=strata, names=self.names[inside], sizes=sizes)
+        by_group = {name: getattr(self, name)[inside] for name in ("strata", "clusters", "names", "sizes")}
+        kept = replace(self, values=self.values[:, inside], **by_group)
         return replace(kept, score=float((kept.values @ kept.weights).mean()))
 
 
 def task_scores(answers: pd.DataFrame) -> dict[str, TaskScore]:
     """Task -> score, from the rows that ``answer`` returns."""
     scores = {}
-    for task, rows in answers.groupby("task", sort=False):
+    for task, rows in answers.assign(cluster=clusters_of(answers)).groupby("task", sort=False):
         metric = resolve(rows["metric"].iloc[0], metrics.GroupedScore, "metric")
         values, strata = metric.group_values(rows)
-        names, sizes = np.unique([stable_hash(group) for group in rows["group"]], return_counts=True)
-        score, by_seed = float(metric.mean(values, strata)), values.numpy()[None]
-        scores[str(task)] = TaskScore(score, by_seed, strata.numpy(), names, sizes, metric.stratify)
+        hashes = [stable_hash(group) for group in rows["group"]]
+        names, first, sizes = np.unique(hashes, return_index=True, return_counts=True)
+        score, by_seed, clusters = float(metric.mean(values, strata)), values.numpy()[None], rows["cluster"].to_numpy()
+        scores[str(task)] = TaskScore(score, by_seed, strata.numpy(), clusters[first], names, sizes, metric.stratify)
     return scores
 
 
@@ -110,9 +114,9 @@ def category_scores(answers: pd.DataFrame) -> dict[str, TaskScore]:
 def retention(dense: Mapping[str, TaskScore], pruned: Mapping[str, TaskScore]) -> dict[str, Estimate]:
     """Percent of the dense score kept, by task, and the mean over tasks as "average".
 
-    Intervals are of other groups of questions, the same ones for both models, and of other seeds of the pruned model
-    where there are several. Tasks whose dense score is 0 have no retention and are left out; where all are, the average
-    is not a number, and a warning says why.
+    Intervals are of other questions, the same ones for both models, all about one picture together, and of other seeds
+    of the pruned model where there are several. Tasks whose dense score is 0 have no retention and are left out; where
+    all are, the average is not a number, and a warning says why.
 
     Raises:
         ValueError: when the dense model answered other questions.
@@ -156,6 +160,7 @@ def kept_share(
     pruned: NDArray[np.float64],
     weights: NDArray[np.float64],
     categories: NDArray[np.int64],
+    clusters: NDArray[np.int64] | None = None,
 ) -> TaskPart:
     """Pruned score / dense score in percent, made linear in the groups (the delta method).
 
@@ -164,11 +169,12 @@ def kept_share(
         pruned: likewise, by seed (..., seeds, groups).
         weights: what each group counts in the score (groups,), 1 in sum.
         categories: of each group (groups,).
+        clusters: what each group belongs to (groups,); None where each stands by itself.
     """
     base = np.asarray(dense @ weights)[..., None]
     share = pruned @ weights / base
     pulls = weights * (pruned - share[..., None] * dense[..., None, :]) / base[..., None]
-    return TaskPart(100 * share, 100 * pulls, categories)
+    return TaskPart(100 * share, 100 * pulls, categories, clusters)
 
 
 def _kept(dense: Mapping[str, TaskScore], pruned: Mapping[str, TaskScore]) -> dict[str, TaskPart]:
@@ -179,7 +185,7 @@ def _kept(dense: Mapping[str, TaskScore], pruned: Mapping[str, TaskScore]) -> di
         if not np.array_equal(before.names, after.names):
             raise ValueError(f"retention: the two models answered other questions of {task}")
         if before.score > 0:
-            kept[task] = kept_share(before.values[0], after.values, before.weights, before.categories)
+            kept[task] = kept_share(before.values[0], after.values, before.weights, before.categories, before.clusters)
     if not kept:
         warnings.warn("retention: the dense model scores 0 on every task, so there is nothing to keep", stacklevel=3)
     return kept

@@ -1,6 +1,6 @@
 """A number of ours with its interval: Student's t over the questions and seeds that it was measured on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
@@ -23,7 +23,8 @@ class Spread:
     Attributes:
         groups: how many were asked (of each task), or how many values a mean was taken over.
         seeds: how many there were; with one the number is conditional on it.
-        questions: variance that other groups would give to the mean over these seeds.
+        questions: variance that other groups would give to the mean over these seeds, those that belong together
+            drawn together.
         freedom: degrees of freedom of ``questions``.
         drawn: variance that other seeds would give to the mean over these groups.
         both: what stands in each of these two, for groups and seeds only have it together.
@@ -152,60 +153,86 @@ class TaskPart:
         by_seed: the task's number by seed (..., seeds).
         pulls: what each group adds to it (..., seeds, groups), 0 in sum: its weight times its distance from the mean.
         strata: the category of each group (groups,) where categories have a fixed share, else all alike.
+        clusters: what each group belongs to (groups,), such as a picture, by a number from 0 up that is the same in
+            every task; None where each group stands by itself.
     """
 
     by_seed: NDArray[np.float64]
     pulls: NDArray[np.float64]
     strata: NDArray[np.int64]
+    clusters: NDArray[np.int64] | None = None
 
     def __sub__(self, other: "TaskPart") -> "TaskPart":
         """The difference on the same groups, seed by seed; a part of one seed goes with every seed of the other."""
-        return TaskPart(self.by_seed - other.by_seed, self.pulls - other.pulls, self.strata)
+        return replace(self, by_seed=self.by_seed - other.by_seed, pulls=self.pulls - other.pulls)
 
     @property
     def scattered(self) -> NDArray[np.float64]:
-        """Pulls about their category's mean, so scaled that their squares add up to an unbiased variance.
+        """Pulls about their category's mean, so scaled that the squares of their clusters' sums add up to an unbiased
+        variance.
 
-        A category of one group keeps its distance from the mean of all: by itself it tells of no spread.
+        A category of one cluster keeps its distance from the mean of all: by itself it tells of no spread.
         """
         made = np.array(self.pulls)
-        for stratum in np.unique(self.strata):
-            inside = self.strata == stratum
-            if (count := int(inside.sum())) > 1:
+        for inside, count in self._categories():
+            if count > 1:
                 own = self.pulls[..., inside]
                 made[..., inside] = (own - own.mean(-1, keepdims=True)) * np.sqrt(count / (count - 1))
         return made
 
     @property
     def freedom(self) -> int:
-        """Degrees of freedom: groups less categories, or less one where a category has one group."""
-        sizes = np.unique(self.strata, return_counts=True)[1]
-        return int(sizes.sum() - (len(sizes) if sizes.min() > 1 else 1))
+        """Degrees of freedom: clusters less categories, or less one where a category has one cluster."""
+        sizes = [count for _, count in self._categories()]
+        return sum(sizes) - (len(sizes) if min(sizes) > 1 else 1)
+
+    def _categories(self) -> Iterator[tuple[NDArray[np.bool_], int]]:
+        """The groups of each category (groups,), and how many clusters they make."""
+        for stratum in np.unique(self.strata):
+            inside = self.strata == stratum
+            yield inside, int(inside.sum() if self.clusters is None else len(np.unique(self.clusters[inside])))
 
 
 def mean_over(tasks: Sequence[TaskPart]) -> tuple[NDArray[np.float64], Spread]:
-    """The mean over tasks and seeds (...), and its spread.
+    """The mean over tasks and seeds (...), and its spread; what belongs together counts as one, in all tasks.
 
     Source: Owen and Eckles, Bootstrapping data arrays of arbitrary order (2012), for the variance of a mean over two
-    crossed factors.
+    crossed factors; Miller, Adding error bars to evals (2024), for clustered questions.
 
-    A task of one group tells of no spread: with it the variance has no bound.
+    A task of one cluster tells of no spread: with it the variance has no bound.
     """
     seeds, share = tasks[0].by_seed.shape[-1], 1 / len(tasks)
+    belong = _clusters(tasks)
     scattered = [share * task.scattered for task in tasks]
-    means = [each.mean(-2, keepdims=True) for each in scattered]
-    by_task = [np.square(mean).sum((-2, -1)) for mean in means]
+    summed = _sums(np.concatenate(scattered, axis=-1), np.concatenate(belong))
+    means = summed.mean(-2, keepdims=True)
+    by_task = [np.square(_sums(own.mean(-2), of)).sum(-1) for own, of in zip(scattered, belong, strict=True)]
     by_seed = share * np.sum([task.by_seed for task in tasks], axis=0)
-    questions = np.sum(by_task, axis=0)
-    freedom = _satterthwaite(by_task, [task.freedom for task in tasks])
+    questions = np.square(means).sum((-2, -1))
+    # Questions of several tasks about few pictures are no more than these pictures tell.
+    freedom = np.minimum(_satterthwaite(by_task, [task.freedom for task in tasks]), max(summed.shape[-1] - 1, 1))
     if not all(task.freedom for task in tasks):
         questions = np.full_like(questions, np.inf)
     groups = min(task.pulls.shape[-1] for task in tasks)
     if seeds == 1:
         return by_seed.mean(-1), Spread(groups, 1, questions, freedom)
-    left = [np.square(each - mean).sum((-2, -1)) for each, mean in zip(scattered, means, strict=True)]
-    drawn, both = by_seed.var(-1, ddof=1) / seeds, np.sum(left, axis=0) / (seeds - 1) / seeds
+    left = np.square(summed - means).sum((-2, -1))
+    drawn, both = by_seed.var(-1, ddof=1) / seeds, left / (seeds - 1) / seeds
     return by_seed.mean(-1), Spread(groups, seeds, questions, freedom, drawn, both)
+
+
+def _clusters(tasks: Sequence[TaskPart]) -> list[NDArray[np.int64]]:
+    """What each group of each task belongs to (groups,); below 0 where it stands by itself."""
+    ends = np.cumsum([task.pulls.shape[-1] for task in tasks])
+    alone = (-np.arange(end - task.pulls.shape[-1], end) - 1 for end, task in zip(ends, tasks, strict=True))
+    return [own if task.clusters is None else task.clusters for own, task in zip(alone, tasks, strict=True)]
+
+
+def _sums(values: NDArray[np.float64], clusters: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The sum over each cluster's groups: (..., groups) to (..., clusters)."""
+    order = np.argsort(clusters, kind="stable")
+    _, starts = np.unique(clusters[order], return_index=True)
+    return np.add.reduceat(values[..., order], starts, axis=-1)
 
 
 def _satterthwaite(variances: Sequence[NDArray[np.float64]], freedoms: Sequence[int]) -> NDArray[np.float64]:

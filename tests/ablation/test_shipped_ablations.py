@@ -90,6 +90,9 @@ def test_runs_from_cells_to_findings(name, kinds, bench, tmp_path, monkeypatch):
     }
     results = Results(run.finished)
     record = write_results(kind(), results, tmp_path / name, {})
+    # As --seeds 0 and --decide leave it.
+    rested_on = [done for done in run.finished if done.cell.dense or kind().claimed(done.cell)]
+    assert write_results(kind(), Results(rested_on), tmp_path / "claimed", {}).findings == record.findings
     plt.close("all")
     assert len(record.table) and (tmp_path / name / "figure.png").stat().st_size > 8_000
     for finding in kind().findings(results):

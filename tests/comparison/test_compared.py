@@ -8,7 +8,8 @@ from helpers.answered import HOW, answers, benchmark_folder, cell_folder, mostly
 import atv
 from atv.comparison.answers import Answers, table
 from atv.comparison.compared import Comparison
-from atv.comparison.units import Units, belonging
+from atv.comparison.units import Units
+from atv.evaluation.clusters import clusters_of
 from atv.evaluation.scores import task_scores
 from atv.statistics.paired_scores import corrected
 
@@ -62,17 +63,17 @@ def test_scores_are_the_metrics_own(comparison):
 
 def test_what_shares_a_group_or_a_picture_is_one_cluster(comparison):
     rows = comparison.models[0].rows
-    clusters = pd.Series(belonging(rows), index=rows["question_id"])
+    clusters = pd.Series(clusters_of(rows), index=rows["question_id"])
     # p0 is shown to a group of each task; what has no picture is alone.
     assert clusters[["turning-0", "turning-2", "paired-0", "paired-1", "words-0", "words-4"]].nunique() == 1
     assert clusters[["words-5", "words-6", "words-9", "turning-3", "paired-4"]].nunique() == 5
     assert clusters["turning-3"] == clusters["paired-2"] and clusters.nunique() == 8 + 5
     assert comparison.rows[0].effect.clusters == 13
-    assert pd.Series(belonging(rows.drop(columns="picture"))).nunique() == 4 + 8 + 10
+    assert pd.Series(clusters_of(rows.drop(columns="picture"))).nunique() == 4 + 8 + 10
 
 
 def test_units_are_groups_with_the_metrics_values(comparison):
-    units = Units.of(list(comparison.models), belonging(comparison.models[0].rows))
+    units = Units.of(list(comparison.models), clusters_of(comparison.models[0].rows))
     assert [len(values[0]) for values in units.scores] == [22, 22, 22]
     turning = units.part((units.table["task"] == "turning").to_numpy())
     credit = comparison.models[0].rows.query("task == 'turning'").groupby("group")["credit"].min()

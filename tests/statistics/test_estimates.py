@@ -1,5 +1,7 @@
 """Intervals against scipy's, against the formulas written out, and against other draws."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import bootstrap, t, ttest_1samp
@@ -86,6 +88,44 @@ def test_numbers_side_by_side_are_each_by_itself():
     for index, own in enumerate(values):
         value, alone = mean_over([plain(own)])
         assert together[index] == pytest.approx(value) and spread.half()[index] == pytest.approx(alone.half())
+
+
+def test_groups_that_belong_together_count_as_one():
+    values = RNG.normal(size=(1, 24))
+    part = plain(values)
+    of = np.repeat(np.arange(8), 3)
+    spread = mean_over([replace(part, clusters=of)])[1]
+    sums = (values[0] - values.mean()).reshape(8, 3).sum(1)  # Cameron and Miller (2015), equation 11, of a mean
+    assert spread.questions == pytest.approx(8 / 7 * (sums**2).sum() / 24**2) and spread.freedom == 7
+    each = replace(part, clusters=RNG.permutation(24))
+    assert [getattr(mean_over([each])[1], name) for name in ("questions", "freedom")] == pytest.approx(
+        [getattr(mean_over([part])[1], name) for name in ("questions", "freedom")]
+    )
+
+
+def test_questions_of_several_tasks_about_one_picture_count_as_one():
+    values = RNG.normal(size=(3, 20))
+    same = replace(plain(values), clusters=np.arange(20))
+    (value, alone), (again, twice) = mean_over([same]), mean_over([same, same])
+    assert again == pytest.approx(value)
+    assert [twice.questions, twice.drawn, twice.both] == pytest.approx([alone.questions, alone.drawn, alone.both])
+    assert twice.freedom == 19 < mean_over([plain(values), plain(values)])[1].freedom
+    assert twice.questions == pytest.approx(2 * mean_over([plain(values), plain(values)])[1].questions)
+
+
+@pytest.mark.parametrize("tasks", [1, 3])
+def test_intervals_hold_the_truth_where_pictures_move_all_answers_about_them(tasks):
+    pictures, seeds, worlds = 40, 3, 2000
+    rng = np.random.default_rng(5)
+    picture = rng.normal(size=(worlds, 1, pictures))
+    parts = [
+        plain(picture + rng.normal(size=(worlds, 1, pictures)) + rng.normal(size=(worlds, seeds, pictures)))
+        for _ in range(tasks)
+    ]
+    value, spread = mean_over([replace(part, clusters=np.arange(pictures)) for part in parts])
+    assert 0.94 <= np.mean(abs(value) <= spread.half()) <= 0.985
+    value, spread = mean_over(parts)
+    assert (np.mean(abs(value) <= spread.half()) < 0.92) == (tasks > 1)
 
 
 def test_p_is_that_of_the_interval_that_reaches_so_far():
