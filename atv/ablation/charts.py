@@ -37,14 +37,17 @@ def panels(
 ) -> tuple[Figure, Sequence[Axes]]:
     """Points of retention, a panel for each value of ``by`` with its title, in it a line for each of the names.
 
-    Panels of colours of their own, where ``colors`` are given, have one scale.
+    Panels of colours of their own, where ``colors`` are given, have one scale. Panels and lines without a row, of cells
+    that were not run, are left out.
     """
+    painted = dict(zip(titles, colors or [VISUAL] * len(titles), strict=False))
+    titles = {value: title for value, title in titles.items() if value in set(rows[by])}
+    names = [name for name in names if name in set(rows[line])]
     figure, grid = plt.subplots(
         1, len(titles), figsize=size, sharex=bool(colors), sharey=True, squeeze=False, layout="constrained"
     )
-    for place, (value, title) in enumerate(titles.items()):
-        axes = grid[0, place]
-        points(axes, rows[rows[by] == value], names, line, colors[place] if colors else VISUAL)
+    for axes, (value, title) in zip(grid[0], titles.items(), strict=True):
+        points(axes, rows[rows[by] == value], names, line, painted[value])
         axes.set(title=title, xlabel="average retention (%)")
     return figure, list(grid[0])
 
@@ -64,6 +67,6 @@ def finish(axes: Axes) -> None:
 def counts(rows: pd.DataFrame) -> str:
     """What a point stands for, in words; the dense model, of one seed, is its own measure and has no interval."""
     pruned = rows[rows["low"] < rows["high"]]
-    seeds, questions = sorted(set(pruned["seeds"])) or [1], int(rows["questions"].iloc[0])
-    named = " to ".join(map(str, sorted({seeds[0], seeds[-1]})))
-    return f"{questions:,} questions and {named} seed{'s' if seeds[-1] > 1 else ''} a point, 95% intervals"
+    seeds, questions = sorted(set(pruned["seeds"])) or [1], sorted(set(rows["questions"].astype(int)))
+    asked, drawn = (" to ".join(f"{each:,}" for each in sorted({own[0], own[-1]})) for own in (questions, seeds))
+    return f"{asked} questions and {drawn} seed{'s' if seeds[-1] > 1 else ''} a point, 95% intervals"

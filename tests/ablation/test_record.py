@@ -6,7 +6,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from atv.ablation.charts import counts
 from atv.ablation.findings import Finding
 from atv.ablation.record import AblationRecord
 from atv.ablation.tables import RETENTION, ShownTable, TableCell
@@ -90,13 +89,3 @@ def test_other_tables_stand_as_they_are_with_numbers_shortened():
     shown = ShownTable.of(frame, words=["rule"])
     assert [[entry.plain for entry in row] for row in shown.rows] == [["1.50", "0.1235", "128"], ["a|b", "", "1e-07"]]
     assert shown.markdown().splitlines()[-1] == r"| a\|b |  | 1e-07 |"
-
-
-@pytest.mark.parametrize(
-    ("seeds", "said"), [([1, 3, 3], "3 seeds"), ([1, 1, 3], "1 to 3 seeds"), ([1, 1, 1], "1 seed"), ([1], "1 seed")]
-)
-def test_counts_are_those_of_the_pruned_models(seeds, said):
-    number = len(seeds)
-    low = [100.0, 90.0, 91.0][:number]
-    rows = pd.DataFrame({"seeds": seeds, "questions": [650] * number, "low": low, "high": [100.0] * number})
-    assert counts(rows) == f"650 questions and {said} a point, 95% intervals"
