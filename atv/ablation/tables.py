@@ -99,16 +99,18 @@ class ShownTable:
     def _by_task(cls, table: pd.DataFrame, columns: Sequence[str] | None) -> "ShownTable":
         labels = [name for name in table if name not in RETENTION]
         counts = table.drop_duplicates("task").set_index("task")["groups"]
+        differ = bool((table.groupby("task")["groups"].nunique() > 1).any())
         tasks = chosen_tasks([task for task in counts.index if task != "average"], columns)
         rows = []
         for values, part in table.groupby(labels, sort=False):
             by_task = part.set_index("task")
-            named = [TableCell(value) for value in (*values, by_task["seeds"].iloc[0])]
+            # Where lines were asked differently many, each says so: groups of all tasks together.
+            asked = [str(by_task["groups"].astype(int).max())] if differ else []
+            named = [TableCell(value) for value in (*values, by_task["seeds"].iloc[0], *asked)]
             rows.append([*named, *(_kept(by_task.loc[task]) for task in tasks)])
         heads = [
-            *map(TableCell, labels),
-            TableCell("seeds"),
-            *(TableCell(task, f"({counts[task]} groups)") for task in tasks),
+            *map(TableCell, (*labels, "seeds", *(["groups"] if differ else []))),
+            *(TableCell(task, "" if differ else f"({counts[task]} groups)") for task in tasks),
         ]
         return cls(heads, rows)
 

@@ -78,6 +78,14 @@ def test_tasks_stand_side_by_side_with_their_small_print(retention):
     assert "| reading<br>(150 groups) |" in shown.markdown() and "| 93.8 [92.2, 95.3] (80.1) |" in shown.markdown()
 
 
+def test_lines_that_were_asked_differently_many_groups_say_so_each(retention):
+    lines = retention["method"] == "ATV"
+    table = retention.assign(groups=["23", "207"] * 2).where(lines, retention, axis=0)
+    shown = ShownTable.of(table)
+    assert [head.plain for head in shown.heads] == ["method", "share", "seeds", "groups", "reading", "average"]
+    assert [row[3].text for row in shown.rows] == [retention["groups"].astype(int).max().astype(str), "207"]
+
+
 def test_columns_choose_tasks(retention):
     assert [head.text for head in ShownTable.of(retention, columns=["average"]).heads][3:] == ["average"]
     with pytest.raises(ValueError, match=r"columns: unknown reeding\. Choices: reading, average"):
