@@ -141,7 +141,7 @@ def test_a_shard_leaves_the_next_look_to_be_shared(asked):
     looked = [Decider(LOOKS, parts, 0, None).decide(Claims(), Shard(1, 1)) for _ in LOOKS]
     assert [each.look for each in looked] == LOOKS
     assert [each.run.whole for each in looked] == [False, False, True]
-    assert {cell.labels["m"] for cell in looked[0].run.missing} == {"dense", "near", "same"}
+    assert {cell.labels["m"] for cell in looked[0].run.missing} == {"near", "same"}
     whole = Decider(LOOKS, parts, 0, None).decide(Claims())
     assert whole.findings == looked[-1].findings and not any(run.made for run in whole.runs)
 

@@ -10,6 +10,7 @@ import yaml
 from helpers.tracked_runs import read, read_all
 from tracking.conftest import SECRET
 
+from atv.ablation import Cell
 from atv.records.masks import load_masks
 from atv.tracking import keys, log
 from atv.tracking.base import Entry
@@ -256,7 +257,7 @@ def known(tmp_path):
         def finished(sparsity, kept):
             plan = {"both": {"sparsity": sparsity, "selection": {"class": "AllTokens"}}}
             report = None if sparsity is None else SimpleNamespace(plans=plan)
-            cell = SimpleNamespace(pathways={} if sparsity is None else plan, measure="")
+            cell = Cell({}, {} if sparsity is None else plan)
             folder = tmp_path / ("unasked" if kept is None else "asked")
             return SimpleNamespace(report=report, rows=pd.DataFrame({"credit": [1.0]}), folder=folder, cell=cell)
 
