@@ -13,9 +13,6 @@ from atv.evaluation.metrics.base import stable_hash
 from atv.plugins import resolve
 from atv.statistics.paired_scores import Design, Floats
 
-# Between two names, in none of them.
-_AND = "\x1f"
-
 
 @dataclass(frozen=True)
 class Units:
@@ -61,6 +58,6 @@ class Units:
     @property
     def design(self) -> Design:
         """The mean over tasks of their scores."""
-        parts, found = pd.factorize(self.table["task"] + _AND + self.table["stratum"], sort=True)
-        tasks = [name.split(_AND)[0] for name in found]
+        parts, found = pd.MultiIndex.from_frame(self.table[["task", "stratum"]]).factorize(sort=True)
+        tasks = [task for task, _ in found]
         return Design.of(self.table["cluster"], parts, [1 / tasks.count(task) for task in tasks])
