@@ -25,8 +25,8 @@ def clusters_of(rows: pd.DataFrame) -> NDArray[np.int64]:
     about = rows["picture"].fillna("").reset_index(drop=True) if "picture" in rows else pd.Series("", groups.index)
     names = about.where(about != "", groups)
     by_group, by_name = pd.factorize(groups)[0], pd.factorize(names)[0]
-    size = by_group.max() + by_name.max() + 2
-    graph = coo_array((np.ones(len(rows)), (by_group, by_group.max() + 1 + by_name)), shape=(size, size))
+    count = len(rows)
+    graph = coo_array((np.ones(count), (by_group, count + by_name)), shape=(2 * count, 2 * count))
     _, component = connected_components(graph, directed=False)
     # What a cluster is called: the first of its names, in the order of the alphabet.
     called = names.groupby(component[by_group]).transform("min")

@@ -48,3 +48,8 @@ def test_few_pictures_make_a_wider_interval_than_as_many_questions_about_picture
         kept = retention(task_scores(dense), task_scores(dense.assign(credit=pruned)))["average"]
         spans.append((kept.value, kept.high - kept.low))
     assert spans[0][0] == spans[1][0] and spans[1][1] > 1.5 * spans[0][1]
+
+
+def test_no_question_makes_no_cluster():
+    assert len(clusters_of(rows([]).reindex(columns=["task", "group", "picture"], fill_value=""))) == 0
+    assert task_scores(rows(["a"]).iloc[:0]) == {}
