@@ -10,6 +10,8 @@ from atv.refinement.base import Refinement
 
 # The published threshold is of errors summed over calibration sequences of this length.
 _SEQUENCE = 2048
+# The published 50 cycles are of rows of so many inputs: the same number moves half the pruned weights of one of 200.
+_CYCLES, _INPUTS = 50, 4096
 # Weights whose float64 copies are held at a time.
 _ENTRIES = 1 << 23
 
@@ -24,7 +26,7 @@ class DSnoT(Refinement):
     the FFN of some models out; here every Linear takes part.
 
     Args:
-        cycles: at most so many.
+        cycles: at most so many; None is 50 for a row of 4,096 inputs, as published, and in proportion for others.
         threshold: of the error, as published: summed over a sequence of 2,048 tokens.
         power: of the variance.
 
@@ -34,7 +36,7 @@ class DSnoT(Refinement):
 
     needs_moments = True
 
-    def __init__(self, cycles: int = 50, threshold: float = 0.1, power: float = 1.0) -> None:
+    def __init__(self, cycles: int | None = None, threshold: float = 0.1, power: float = 1.0) -> None:
         at_least(0, cycles=cycles, threshold=threshold, power=power)
         self.cycles, self.threshold, self.power = cycles, threshold, power
 
@@ -49,11 +51,13 @@ class DSnoT(Refinement):
     def _grown(self, dense: Tensor, kept: Tensor, mean: Tensor, variance: Tensor, width: int) -> Tensor:
         """The new masks of some rows."""
         columns, share = dense.shape[1], dense * mean
-        gain = share / variance.clamp(min=torch.finfo(variance.dtype).tiny) ** self.power
+        # A channel that never varies comes first; one that is always 0 has nothing to give back.
+        gain = (share / variance**self.power).nan_to_num()
         size = dense.abs() * (variance + mean.square()).sqrt()
         error = (share * ~kept).sum(1)
         begun, moved, going = error.sign(), torch.zeros_like(kept), torch.ones_like(error, dtype=torch.bool)
-        for _ in range(self.cycles):
+        cycles = max(round(_CYCLES * columns / _INPUTS), 1) if self.cycles is None else self.cycles
+        for _ in range(cycles):
             sign = error.sign()[:, None]
             grow = torch.where(kept | moved, -torch.inf, gain * sign)
             best, u = grow.max(1)

@@ -62,9 +62,28 @@ def test_is_pruning_and_growing_row_by_row(seed, pattern, width, cycles):
 def test_the_mean_error_of_a_row_falls():
     weight, inputs, pool = draw(0, columns=1024)
     mask = atv.Wanda().prune(torch.tensor(weight), pool, atv.Unstructured(), 0.5).mask
-    found = atv.DSnoT().refine(torch.tensor(weight), mask, pool, 1024).numpy()
+    found = atv.DSnoT(50).refine(torch.tensor(weight), mask, pool, 1024).numpy()
     before, after = (np.abs((np.where(kept, 0, weight) @ inputs.T).mean(1)) for kept in (mask.numpy(), found))
     assert after.mean() < 0.2 * before.mean()
+
+
+@pytest.mark.parametrize(("columns", "cycles"), [(32, 1), (256, 3), (4096, 50)])
+def test_narrow_rows_take_fewer_cycles(columns, cycles):
+    weight, _, pool = draw(2, rows=2, columns=columns, tokens=50)
+    mask = atv.Wanda().prune(torch.tensor(weight), pool, atv.Unstructured(), 0.5).mask
+    found = [atv.DSnoT(given).refine(torch.tensor(weight), mask, pool, columns) for given in (None, cycles)]
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0, 2.0])
+def test_channels_that_are_always_zero_stop_no_row(power):
+    weight, inputs, _ = draw(3, columns=64)
+    inputs[:, 0] = 0
+    norm, mean, variance = np.sqrt(np.square(inputs).mean(0)), inputs.mean(0), inputs.var(0)
+    pool = atv.PoolStatistics(torch.tensor(norm), mean=torch.tensor(mean), variance=torch.tensor(variance))
+    mask = atv.Wanda().prune(torch.tensor(weight), pool, atv.Unstructured(), 0.5).mask
+    found = atv.DSnoT(5, power=power).refine(torch.tensor(weight), mask, pool, 64)
+    assert (found != mask).any() and not found[:, 0].any()
 
 
 def test_a_wide_threshold_leaves_the_mask_alone():
