@@ -86,11 +86,22 @@ def check_draw(
     Raises:
         ValueError: for fewer than one sample or more than there are, or another number that does not fit.
     """
-    if samples < 1 or (isinstance(data, Sized) and samples > len(data)):
-        most = f"1 to {len(data)} (the data's samples)" if isinstance(data, Sized) else "at least 1"
-        raise ValueError(f"samples: expected {most}, got {samples}")
+    require_samples(data, samples)
     at_least(1, batch_size=batch_size, max_length=max_length)
     at_least(0, seed=seed)
+
+
+def require_samples(data: CalibrationData, samples: int, validation: int = 0) -> None:
+    """Checks that the data have so many, and those for validation beside them, where they say how many they have.
+
+    Raises:
+        ValueError: otherwise.
+    """
+    at_least(0, validation=validation)
+    if samples < 1 or (isinstance(data, Sized) and samples + validation > len(data)):
+        most = f"1 to {len(data)} (the data's samples)" if isinstance(data, Sized) else "at least 1"
+        beside = f", and {validation} for validation" if validation else ""
+        raise ValueError(f"samples: expected {most}, got {samples}{beside}")
 
 
 def calibration_batches(

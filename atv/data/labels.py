@@ -33,8 +33,9 @@ def labelled(
 
 
 def has_answer(chat: Chat) -> bool:
-    """Whether there is anything to learn."""
-    return any(message["role"] == "assistant" for message in chat)
+    """Whether there is anything to learn: text in a turn of the assistant, more than what ends the turn."""
+    said = (part for message in chat if message["role"] == "assistant" for part in message["content"])
+    return any(part.get("text", "").strip() for part in said)
 
 
 def _answers(processor: ProcessorMixin, chat: Chat, ids: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Who sees which sample when: decided before training, by the seed alone."""
 
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -37,10 +37,10 @@ def require_answer(ready: Ready) -> None:
     """Checks that there is something to learn.
 
     Raises:
-        ValueError: for a sample without a turn of the assistant.
+        ValueError: for a sample whose assistant says nothing, or nothing that a cap left.
     """
     if not has_answer(ready.chat):
-        raise ValueError("it has no turn of the assistant, so there is nothing to learn")
+        raise ValueError("it has no turn of the assistant with text (max_length may have cut it), so nothing to learn")
 
 
 class ConversationBatches(Dataset):
@@ -109,17 +109,6 @@ class Lessons:
 
     def _of(self, plan: Sequence[Sequence[int]]) -> ConversationBatches:
         return ConversationBatches(self.found, self.drawing, plan)
-
-
-def require_samples(data: CalibrationData, samples: int, validation: int) -> None:
-    """Checks that the data have so many, where they say how many they have.
-
-    Raises:
-        ValueError: otherwise.
-    """
-    if samples < 1 or validation < 0 or (isinstance(data, Sized) and samples + validation > len(data)):
-        most = f"1 to {len(data)} (the data's samples)" if isinstance(data, Sized) else "at least 1"
-        raise ValueError(f"samples: expected {most} with those for validation, got {samples} and {validation}")
 
 
 def batched(order: Sequence[int], pictured: Sequence[bool], size: int) -> tuple[list[list[int]], list[list[int]]]:

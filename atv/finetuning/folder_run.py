@@ -16,8 +16,9 @@ from rich.console import Console
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.data.base import CalibrationData
+from atv.data.calibration_batches import require_samples
 from atv.data.sources import load_calibration
-from atv.finetuning.batches import ConversationBatches, Lessons, require_samples
+from atv.finetuning.batches import ConversationBatches, Lessons
 from atv.finetuning.fit_trainer import CHECKPOINTS, LogTo, last_checkpoint, training_trainer
 from atv.finetuning.objectives import AnswerLoss, DistillationLoss, Teacher
 from atv.finetuning.settings import Settings

@@ -41,11 +41,13 @@ class AnswerLoss:
         """Answers come with the batches."""
 
     def loss(self, model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, int]:
-        """The mean over the answers' tokens; a row's first token is predicted by none."""
+        """The mean over the answers' tokens, 0 where there are none; a row's first token is predicted by none."""
         labels = pad(batch["labels"][:, 1:], (0, 1), value=IGNORED)
         counts = labels != IGNORED
         asked = {name: value for name, value in batch.items() if name != "labels"}
-        return cross_entropy(logits_at(counts, model, asked).float(), labels[counts]), int(counts.sum())
+        logits, tokens = logits_at(counts, model, asked).float(), int(counts.sum())
+        # The mean over nothing is not a number; the sum is 0, and has gradients as any loss.
+        return cross_entropy(logits, labels[counts]) if tokens else logits.sum(), tokens
 
 
 class DistillationLoss:

@@ -7,9 +7,9 @@ from torch.nn import functional as F
 
 from atv.bundled.architecture import build_processor
 from atv.data import Bundled, Conversation
-from atv.data.calibration_batches import calibration_batches
+from atv.data.calibration_batches import calibration_batches, require_samples
 from atv.data.conversations import messages
-from atv.data.labels import labelled
+from atv.data.labels import has_answer, labelled
 
 IMAGE = 2
 PATCHES = 81
@@ -85,6 +85,14 @@ def test_samples_that_make_no_sense_count_as_broken(processor, conversation, rea
 def test_more_samples_than_there_are(processor, samples):
     with pytest.raises(ValueError, match=r"samples: expected 1 to 3 \(the data's samples\), got"):
         calibration_batches(processor, good(3), samples)
+
+
+def test_those_for_validation_count_as_well():
+    require_samples(good(3), 2, validation=1)
+    with pytest.raises(ValueError, match=r"samples: expected 1 to 3 .*, got 2, and 2 for validation"):
+        require_samples(good(3), 2, validation=2)
+    with pytest.raises(ValueError, match="validation: expected 0 or more, got -1"):
+        require_samples(good(3), 2, validation=-1)
 
 
 @pytest.mark.parametrize(("field", "value", "least"), [("batch_size", 0, 1), ("seed", -1, 0), ("max_length", 0, 1)])
@@ -205,6 +213,13 @@ def test_the_loss_is_that_of_transformers_on_answers_alone(bundled):
                     terms.append(F.cross_entropy(logits[row, predicts], target))
         assert words.count("<assistant>") == len(dialogue) // 2
     torch.testing.assert_close(loss, torch.stack(terms).mean())
+
+
+def test_turns_without_text_are_no_answers():
+    asked, answered = messages(SHORT, 0)
+    assert has_answer([asked, answered])
+    cut = answered | {"content": [{"type": "text", "text": " "}]}
+    assert not has_answer([asked, cut]) and not has_answer([asked]) and has_answer([asked, answered, asked, cut])
 
 
 def test_what_cannot_be_labelled_is_said(bundled, monkeypatch):

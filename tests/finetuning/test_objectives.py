@@ -70,6 +70,15 @@ def test_the_loss_of_answers_is_that_of_transformers_without_the_logits_of_other
     assert logits_of == [4, batch["input_ids"].shape[1]]
 
 
+def test_the_loss_of_no_answers_is_0_and_moves_nothing(llava):
+    (batch,) = answers(1)
+    batch["labels"].fill_(-100)
+    loss, tokens = AnswerLoss().loss(llava, batch)
+    loss.backward()
+    assert (loss.item(), tokens) == (0, 0)
+    assert not any(parameter.grad.any() for parameter in llava.parameters() if parameter.grad is not None)
+
+
 def test_no_logits_are_computed_where_every_row_has_a_picture_or_padding(llava, logits_of):
     batch = make_batch([5, 9], seed=0)
     text = (batch["attention_mask"].bool() & (batch["input_ids"] != IMAGE)).any(0)
