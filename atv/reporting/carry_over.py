@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -125,19 +125,22 @@ def counted(found: Sequence[Pair]) -> dict[Carried, int]:
 
 
 def _keyed(findings: Sequence[Finding]) -> dict[tuple[str, int], Finding]:
-    """Claim without its share, and how many shares of the same claim are harder -> the finding; in the given order."""
-    shares: dict[str, list[float]] = defaultdict(list)
-    for claim, share in _parted(findings):
-        shares[claim].append(share)
-    ranks = {claim: sorted(own, reverse=True) for claim, own in shares.items()}
-    return {
-        (claim, ranks[claim].index(share)): finding
-        for (claim, share), finding in zip(_parted(findings), findings, strict=True)
-    }
+    """Claim without its shares, and how many findings of the same claim are harder -> the finding; in the given order.
+
+    The first share counts before the second, and so on; of equal ones the earlier finding is the harder one.
+    """
+    alike: dict[str, list[int]] = defaultdict(list)
+    for place, finding in enumerate(findings):
+        alike[_SHARE.sub("#", finding.claim)].append(place)
+    keys: dict[int, tuple[str, int]] = {}
+    for claim, places in alike.items():
+        hardest = sorted(places, key=lambda place: _shares(findings[place].claim), reverse=True)
+        keys |= {place: (claim, rank) for rank, place in enumerate(hardest)}
+    return {keys[place]: finding for place, finding in enumerate(findings)}
 
 
-def _parted(findings: Sequence[Finding]) -> Iterator[tuple[str, float]]:
-    yield from ((_SHARE.sub("#", finding.claim), pruned_share(finding.claim)) for finding in findings)
+def _shares(claim: str) -> list[float]:
+    return [float(share) for share in _SHARE.findall(claim)]
 
 
 def pruned_share(claim: str) -> float:
@@ -146,5 +149,4 @@ def pruned_share(claim: str) -> float:
     >>> pruned_share("It permits 50% sparsity: it keeps more than 98%."), pruned_share("Text is one tight cluster.")
     (50.0, 0.0)
     """
-    found = _SHARE.search(claim)
-    return float(found[1]) if found else 0.0
+    return next(iter(_shares(claim)), 0.0)

@@ -1,6 +1,7 @@
 """What one ablation left in its folder, read back for the report, and the command line that runs it again."""
 
 import base64
+import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -112,6 +113,21 @@ def _words(name: str, value: Any) -> list[str]:
     """A class by its name, and its arguments as options of their own."""
     if isinstance(value, dict) and "class" in value:
         arguments = {argument: given for argument, given in value.items() if argument != "class" and given is not None}
-        inner = [word for argument, given in arguments.items() for word in (f"--{name}.{argument}", str(given))]
+        inner = [word for argument, given in arguments.items() for word in (f"--{name}.{argument}", _written(given))]
         return [f"--{name}", str(value["class"]), *inner]
-    return [f"--{name}", "null" if value is None else str(value)]
+    return [f"--{name}", "null" if value is None else _written(value)]
+
+
+def _written(value: Any) -> str:
+    """A value as the command line reads it: what holds others as JSON."""
+    return json.dumps(_nested(value), ensure_ascii=False) if isinstance(value, (list, dict)) else str(value)
+
+
+def _nested(value: Any) -> Any:
+    """A value with the classes that it holds as the parser takes them, {class_path, init_args}."""
+    if isinstance(value, list):
+        return [_nested(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    held = {name: _nested(item) for name, item in value.items()}
+    return {"class_path": held.pop("class"), "init_args": held} if "class" in held else held

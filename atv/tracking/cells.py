@@ -15,6 +15,7 @@ from atv.ablation.record import AblationRecord
 from atv.ablation.results import Results
 from atv.ablation.store import FinishedCell
 from atv.evaluation.scores import TaskScore, retention, task_scores
+from atv.records.cell_record import CELL
 from atv.records.digests import content_digest, file_digest
 from atv.records.masks import PackedMasks
 from atv.records.provenance import provenance
@@ -43,6 +44,11 @@ class CellEntries:
         for done in self.results.finished:
             yield content_digest([self.ablation, dense, done.folder.name, done.cell.title]), done
 
+    def version(self, done: FinishedCell) -> str:
+        """A digest of what a run's numbers rest on: all parts of the cell and of the dense model, as last written."""
+        held = [each for each in self.results.finished if each is done or each.cell.dense]
+        return content_digest([file_digest(part.folder / CELL) for each in held for part in (each, *each.further)])
+
     def entry(self, run_id: str, done: FinishedCell) -> Entry:
         scores, kept = self._scored(done)
         described = _described(done)
@@ -57,6 +63,7 @@ class CellEntries:
             summary=_by_task(scores, kept) | _counts(scores) | _measured_beside(done),
             tables=_tables(done, scores, kept),
             files=[*done.mask_files, done.folder / "report.json"] if done.mask_files else [],
+            version=self.version(done),
         )
 
     def _config(self, done: FinishedCell) -> dict[str, Any]:

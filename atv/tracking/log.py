@@ -1,6 +1,7 @@
 """Logs an ablation with the loggers that were asked for: W&B, or files that need no service."""
 
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,7 +31,7 @@ class CSVTracker(Tracker):
     package = "lightning"
 
     def write(self, entry: Entry) -> None:
-        logger = CSVLogger(self.folder, name="", version=_run_folder(entry))
+        logger = CSVLogger(self.folder, name="", version=_emptied(self.folder, entry))
         _log_numbers(logger, entry)
         logger.save()
 
@@ -42,7 +43,8 @@ class TensorBoardTracker(Tracker):
     package = "tensorboard"
 
     def write(self, entry: Entry) -> None:
-        logger = TensorBoardLogger(self.folder, name="", version=_run_folder(entry), default_hp_metric=False)
+        version = _emptied(self.folder, entry)
+        logger = TensorBoardLogger(self.folder, name="", version=version, default_hp_metric=False)
         _log_numbers(logger, entry)
         for name, file in entry.images.items():
             logger.experiment.add_image(name, np.asarray(Image.open(file).convert("RGB")), dataformats="HWC")
@@ -58,9 +60,11 @@ def _log_numbers(logger: Logger, entry: Entry) -> None:
         logger.log_metrics(last, step=len(entry.curves))
 
 
-def _run_folder(entry: Entry) -> str:
-    """Readable, and unique by the id."""
-    return f"{re.sub(r'[^A-Za-z0-9.]+', '-', entry.name).strip('-')[:80]}-{entry.id[:8]}"
+def _emptied(folder: Path, entry: Entry) -> str:
+    """The name of the run's folder, readable and unique by the id, without what an earlier version left there."""
+    name = f"{re.sub(r'[^A-Za-z0-9.]+', '-', entry.name).strip('-')[:80]}-{entry.id[:8]}"
+    shutil.rmtree(folder / name, ignore_errors=True)
+    return name
 
 
 _TRACKERS: dict[str, type[Tracker]] = {"wandb": WandbTracker, "csv": CSVTracker, "tensorboard": TensorBoardTracker}
@@ -93,7 +97,7 @@ def log_ablation(
     origin: Mapping[str, Any],
     loggers: Sequence[str],
 ) -> dict[str, int]:
-    """Logs one run a cell and one for the ablation, in each logger; what was logged before is skipped.
+    """Logs one run a cell and one for the ablation, in each logger; what was logged before as it is now is skipped.
 
     Args:
         folder: the ablation's, with what ``write_results`` left there.
@@ -108,7 +112,7 @@ def log_ablation(
     for name in loggers:
         tracker, new[name] = _TRACKERS[name](folder), 0
         for run_id, done in entries:
-            if not tracker.has(run_id):
+            if not tracker.has(run_id, entries.version(done)):
                 tracker.log(entries.entry(run_id, done))
                 new[name] += 1
         if not tracker.has(summary.id, summary.version):

@@ -81,6 +81,16 @@ def test_findings_of_different_ablations_belong_together_where_they_claim_the_sa
     assert said == [("70%.", "50%."), ("60%.", None), (None, "40%.")]
 
 
+def test_claims_of_several_shares_go_by_all_of_them_and_equal_ones_one_by_one():
+    def both(text, visual, **given):
+        return finding(f"Text at {text}% keeps more than visual at {visual}%.", **given)
+
+    first = Kept("main", both(50, 60), both(50, 70), both(60, 60), both(50, 60, bound=-1.0))
+    second = Kept("main", both(20, 40), both(20, 50), both(30, 30), both(20, 40, bound=-1.0))
+    found = pairs(Held(first), Held(second))
+    assert [(pair.first, pair.second) for pair in found] == [*zip(first.findings, second.findings, strict=True)]
+
+
 def test_what_a_claim_exceeds_is_no_share_of_the_weights():
     first, second = (f"All keep more than 80% of them at {share}, more than 98%." for share in ("70%", "50%"))
     (pair,) = pairs(Held(Kept("text", finding(first))), Held(Kept("text", finding(second))))

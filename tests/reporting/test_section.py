@@ -153,6 +153,23 @@ def test_the_real_parser_reads_back_what_was_run(groups):
     assert {name: given[name] for name in named} == {name: run[name] for name in named}
 
 
+NESTED = {
+    "class": "Mixture",
+    "sources": [
+        {"class": "TextAlone", "source": {"class": "BundledScenes", "said": "facts", "tasks": ["it's", "count"]}},
+        {"class": "Bundled"},
+    ],
+    "weights": [3.0, 1.0],
+}
+
+
+@pytest.mark.parametrize("calibration", [NESTED, NESTED["sources"][0], NESTED["sources"][0]["source"]])
+def test_the_real_parser_reads_back_sources_made_of_others(calibration):
+    run = RUN | {"calibration": calibration, "seeds": [0]}
+    given = parser().parse_args(shlex.split(run_again(run, Path("results")))[1:])
+    assert parser().instantiate(given).ablate.calibration.record() == calibration
+
+
 def test_a_file_of_this_checkout_is_named_from_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = RUN | {"file": str(tmp_path / "ablations" / "alpha.py"), "seeds": [0], "whole_seeds": 1}

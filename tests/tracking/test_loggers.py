@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pandas as pd
@@ -11,10 +12,13 @@ from helpers.tracked_runs import read, read_all
 from tracking.conftest import SECRET
 
 from atv.ablation import Cell
+from atv.ablation.results import Results
+from atv.ablation.store import FinishedCell
+from atv.api import Pathway
 from atv.records.masks import load_masks
 from atv.tracking import keys, log
 from atv.tracking.base import Entry
-from atv.tracking.cells import _lines
+from atv.tracking.cells import CellEntries, _lines
 from atv.tracking.dashboard_panels import sections, specification, workspace
 from atv.tracking.wandb_runs import WandbTracker, wandb_mode
 
@@ -159,6 +163,43 @@ def test_a_logged_cell_is_not_logged_again_and_another_figure_replaces_the_summa
         run for run in before if run.name.endswith(summary.id)
     ]
     assert json.loads(ledger.read_text()) == known
+
+
+def test_a_cell_has_another_version_where_it_or_the_dense_model_was_asked_more_or_written_again(tmp_path):
+    def finished(name, *further, pathways=None):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "cell.json").write_text(name)
+        return FinishedCell(Cell({"method": name}, pathways or {}), tmp_path / name, further)
+
+    def logged(dense, *cells):
+        entries = CellEntries("x", Results([dense, *cells]), {})
+        return {run_id: entries.version(done) for run_id, done in entries}
+
+    more, dense = finished("more"), finished("dense")
+    one, other = (finished(name, pathways={"both": Pathway("AllTokens")}) for name in ("one", "other"))
+    before = logged(dense, one, other)
+
+    def changed(after):
+        assert [*after] == [*before]
+        return [after[run_id] != version for run_id, version in before.items()]
+
+    assert changed(logged(dense, one, other)) == [False, False, False]
+    assert changed(logged(dense, replace(one, further=(more,)), other)) == [False, True, False]
+    assert changed(logged(replace(dense, further=(more,)), one, other)) == [True, True, True]
+    (one.folder / "cell.json").write_text("with perplexity")
+    assert changed(logged(dense, one, other)) == [False, True, False]
+
+
+def test_a_run_that_is_logged_again_takes_the_earlier_ones_place(tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for cells in (10.0, 20.0):
+        for tracker in (log.TensorBoardTracker(tmp_path), log.CSVTracker(tmp_path)):
+            tracker.log(Entry("0" * 16, "x: summary", "x", "summary", {}, summary={"cells": cells}))
+    (folder,) = tmp_path.glob("tensorboard/x-*")
+    scalars = events.EventAccumulator(str(folder)).Reload().Scalars("cells")
+    assert [event.value for event in scalars] == [20.0]
+    (metrics,) = tmp_path.glob("csv/x-*/metrics.csv")
+    assert pd.read_csv(metrics)["cells"].tolist() == [20.0]
 
 
 @pytest.mark.parametrize("host", ["api.wandb.ai", "wandb.example.org"])
