@@ -200,8 +200,8 @@ class Pruning(BlockCallback):
             shifts = {name: made.shift for name, made in pruned.items() if made.shift is not None}
             weights |= {f"{pathway}/{name}.{SHIFT}": shift for name, shift in shifts.items()}
         agree(tensors_digest([*(made.packed for made in masks.values()), weights]), f"masks of block {block}")
-        for pool in pools.values():
-            warn_of_starved(block, pool.experts)
+        for pathway, plan in self.plans.items():
+            warn_of_starved(block, pools[pathway].experts, plan.pattern.joint)
         self.finished(FinishedBlock(self._report(block, pools, taken), masks, weights))
 
     def _report(self, block: int, pools: Mapping[str, BlockPool], taken: Mapping[str, StepsTaken]) -> BlockReport:
@@ -225,7 +225,8 @@ class Pruning(BlockCallback):
 def _pool(plan: PathwayPlan) -> Pool | PartedPool:
     if isinstance(plan.selection, PartedSelection):
         return PartedPool(plan.selection, plan)
-    return Pool(plan.selection, plan.needs_gram, plan.needs_moments, plan.criterion.needs_saliency)
+    saliency, joint = plan.criterion.needs_saliency, plan.pattern.joint
+    return Pool(plan.selection, plan.needs_gram, plan.needs_moments, saliency, compared=joint)
 
 
 def _rms(norm: Tensor, tokens: int) -> float:

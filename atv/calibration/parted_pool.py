@@ -10,6 +10,7 @@ from atv.calibration.pathway_plan import PathwayPlan
 from atv.calibration.pool import BlockPool, Pool
 from atv.calibration.samples import Sample
 from atv.criteria import PoolStatistics, Wanda
+from atv.patterns.structured import Structured
 from atv.plugins import ContractError
 from atv.selection import ObservedBlock, PartedSelection, SetStatistics
 
@@ -67,8 +68,8 @@ class PartedPool:
 class HeldOut:
     """What the Linears of a block lose on the half of the samples that their mask was not chosen on.
 
-    Masks are Wanda's under the run's pattern and sparsities, of evenly spaced rows; what is lost is told by norms, as
-    if channels were uncorrelated.
+    Masks are Wanda's under the run's pattern and sparsities, of evenly spaced rows, or of all where rows go together;
+    what is lost is told by norms, as if channels were uncorrelated.
     """
 
     def __init__(
@@ -79,7 +80,8 @@ class HeldOut:
         weights: Mapping[str, Tensor],
     ) -> None:
         self.plan = plan
-        step = max(max(len(weight) for weight in weights.values()) // _ROWS, 1)
+        most = max(len(weight) for weight in weights.values())
+        step = 1 if isinstance(plan.pattern, Structured) else max(most // _ROWS, 1)
         self._rows = {name: weight[::step] for name, weight in weights.items()}
         self._first, self._second = ({name: half[site_of[name]] for name in weights} for half in halves)
 

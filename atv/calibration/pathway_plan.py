@@ -14,7 +14,7 @@ from atv.model.lvlm import LVLM
 from atv.model.targets import Target
 from atv.patterns import Pattern
 from atv.plugins import ContractError
-from atv.refinement import BlockReconstruction, Reconstruction, Refinement
+from atv.refinement import BlockReconstruction, MeanToBias, Reconstruction, Refinement
 from atv.runtime.timing import now
 from atv.selection import PartedSelection, TokenSelection
 
@@ -94,6 +94,12 @@ class PathwayPlan:
             raise ValueError(
                 f"refine: {type(self.refine[0]).__name__} moves zeros, and {type(self.criterion).__name__} updates "
                 "kept weights for where they were; choose a reconstruct as well, such as LeastSquares"
+            )
+        if isinstance(self.reconstruct, MeanToBias) and self.criterion.updates_weights:
+            raise ValueError(
+                f"reconstruct: {type(self.reconstruct).__name__} keeps the dense weights, so what "
+                f"{type(self.criterion).__name__} makes of them would be lost; choose LeastSquares, or a criterion "
+                "that scores alone, such as Wanda"
             )
         if self.pattern.by_block and isinstance(self.reconstruct, BlockReconstruction):
             raise ValueError(
@@ -198,6 +204,7 @@ class PathwayPlan:
         try:
             with taken.timed("criterion"):
                 made = self.criterion.prune(weight, pool, self.pattern, self.sparsities[name], mask)
+                _check_finite(self.criterion, weight, made)
             if self.following:
                 taken.lost("criterion", weight, made, pool)
             for place, step in enumerate(self.following, start=1):
@@ -208,7 +215,10 @@ class PathwayPlan:
                         made = Pruned(self._refined(step, weight, made.mask, pool))
                     else:
                         made = self._reconstructed(step, weight, made.mask, pool)
+                        _check_finite(step, weight, made)
                 taken.lost(called, weight, made, pool)
+        except ContractError as error:
+            raise ContractError(f"{error} ({name})") from error
         except ValueError as error:
             raise ValueError(f"{error} ({name})") from error
         return made
@@ -226,6 +236,12 @@ class PathwayPlan:
         if refined.dtype != torch.bool or not torch.equal(before, after):
             raise ContractError(f"refine: {type(step).__name__} changed how many weights a row or group keeps")
         return refined
+
+
+def _check_finite(step: Criterion | Reconstruction, weight: Tensor, made: Pruned) -> None:
+    """Raises a ContractError where what is kept is not finite in the dense weight's dtype."""
+    if made.weight is not None and not bool(made.applied_to(weight).isfinite().all()):
+        raise ContractError(f"{_option(step)}: {type(step).__name__} gave weights that are not finite")
 
 
 def _option(step: Criterion | Refinement | Reconstruction) -> str:

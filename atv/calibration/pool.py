@@ -1,6 +1,6 @@
 """The calibration pool of one selection rule, block by block.
 
-An expert that too few of its tokens were routed to has statistics that stand in for its own.
+An expert that too few of its tokens were routed to has statistics that stand in for its own, unless experts compete.
 """
 
 from collections import defaultdict
@@ -48,14 +48,15 @@ def experts_seen(tokens: Tensor) -> dict[str, list[int]]:
     return {"tokens": tokens.int().tolist(), "starved": starved.tolist()}
 
 
-def warn_of_starved(block: int, layers: Mapping[str, Mapping[str, list[int]]]) -> None:
-    """Warns of each layer with experts that had too few tokens."""
+def warn_of_starved(block: int, layers: Mapping[str, Mapping[str, list[int]]], compared: bool) -> None:
+    """Warns of each layer with experts that had too few tokens, and of what stands in unless they are ``compared``."""
+    others = "all experts' tokens, and magnitude in down_proj, stand in"
+    instead = "nothing stands in, since experts compete" if compared else others
     for name, layer in layers.items():
         if layer["starved"]:
             which = ", ".join(f"{expert} ({layer['tokens'][expert]} tokens)" for expert in layer["starved"])
             rank_zero_warn(
-                f"block {block}: fewer than {FEWEST_TOKENS} tokens of the pool for expert {which} of {name}; "
-                "all experts' tokens, and magnitude in down_proj, stand in"
+                f"block {block}: fewer than {FEWEST_TOKENS} tokens of the pool for expert {which} of {name}; {instead}"
             )
 
 
@@ -92,13 +93,20 @@ class Pool:
 
     A rule looks at a sample once, or, where it is ``per_linear``, once a Linear: each is a *view*. Statistics are
     kept by *key*: a site that several targets share or, then, a Linear. ``gram`` asks for X^T X as well, ``moments``
-    for mean and variance of each channel, ``saliency`` for what each expert adds.
+    for mean and variance of each channel, ``saliency`` for what each expert adds. ``compared`` says that experts
+    compete with one another: what stood in for a starved one, of all experts' tokens, would beat what each saw itself.
     """
 
     def __init__(
-        self, selection: TokenSelection, gram: bool = False, moments: bool = False, saliency: bool = False
+        self,
+        selection: TokenSelection,
+        gram: bool = False,
+        moments: bool = False,
+        saliency: bool = False,
+        compared: bool = False,
     ) -> None:
         self.selection, self.gram, self.moments, self.saliency = selection, gram, moments, saliency
+        self.compared = compared
         self._clear()
 
     def _clear(self) -> None:
@@ -155,7 +163,9 @@ class Pool:
             weight = float(counts[key if self.selection.per_linear else ""][2])
             mean = squares / (weight if self.selection.average == "tokens" else samples)
             if key in experts:
-                by_expert = with_fallback(mean, experts[key], common=not key.endswith(LAST))
+                by_expert = mean
+                if not self.compared:
+                    by_expert = with_fallback(mean, experts[key], common=not key.endswith(LAST))
                 norms = {expert_name(key, e): sums.sqrt().float() for e, sums in enumerate(by_expert)}
                 adds = _means(sums[key]) if key in sums else [None] * len(norms)
                 by_key |= {
@@ -164,9 +174,8 @@ class Pool:
                 }
             else:
                 gram = self._grams[key].total(len(mean), len(mean)) / weight if self.gram else None
-                average = sums[key] / weight if key in sums else None
-                variance = None if average is None else (squares / weight - average.square()).clamp(min=0)
-                by_key[key] = PoolStatistics(mean.sqrt().float(), gram, average, variance)
+                moments = _moments(sums[key] / weight) if key in sums else (None, None)
+                by_key[key] = PoolStatistics(mean.sqrt().float(), gram, *moments)
         return by_key
 
     def _views(self, sample: Sample) -> Iterator[tuple[str, Tokens, Mapping[str, SiteInputs]]]:
@@ -188,13 +197,19 @@ class Pool:
                 if self.gram:
                     self._grams[key].add(weighted_gram(values.values, weights))
                 if self.moments:
-                    self._sums.add(key, sample, weights.float() @ values.values.float())
+                    self._sums.add(key, sample, values.moment_sums(weights))
 
     def _count(self, view: str, sample: int, weights: Tensor, visual: Tensor) -> None:
         """Text tokens, visual tokens, and the sum of the weights."""
         entered = weights != 0
         counts = [(entered & ~visual).sum(), (entered & visual).sum(), weights.double().sum()]
         self._counts.add(view, sample, torch.stack([count.double() for count in counts]))
+
+
+def _moments(means: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance (in,) from the means of values and of their squares (2, in)."""
+    average, square = means.unbind()
+    return average, (square - average.square()).clamp(min=0)
 
 
 def _means(sums: Tensor) -> list[float]:

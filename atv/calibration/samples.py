@@ -42,6 +42,14 @@ class LinearInputs(SiteInputs):
     def square_sums(self, weights: Tensor) -> Tensor:
         return weights.float() @ self._squares
 
+    def moment_sums(self, weights: Tensor) -> Tensor:
+        """Sums of inputs and of their squares, weighted by token: weights (n,) -> float64 (2, in).
+
+        Rounding of float32 sums would outweigh the variance of a channel that hardly varies.
+        """
+        values, weights = self.values.double(), weights.double()
+        return torch.stack([weights @ values, weights @ values.square()])
+
     def of(self, tokens: Tensor) -> "LinearInputs":
         return LinearInputs(self.values[tokens])
 

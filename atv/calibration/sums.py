@@ -10,7 +10,7 @@ from atv.runtime.ranks import distributed, gathered
 
 
 class SampleSums:
-    """Keeps one float32 tensor a key and sample; ``totals`` adds them in the samples' order, in float64."""
+    """Keeps one tensor a key and sample, float32 or float64; ``totals`` adds them in the samples' order, in float64."""
 
     def __init__(self) -> None:
         self._terms: dict[str, dict[int, Tensor]] = defaultdict(dict)

@@ -16,7 +16,7 @@ class ADMM(Criterion):
     In channels scaled by s_j = sqrt(G_jj), so that W is W s and G has a diagonal of ones, with H = G + damping * I and
     a penalty of 1: Z = (W + U) o M, U += W - Z, W = (H W0 + Z - U) (H + I)^-1. In the first ``growing`` steps, t = 1
     and so on, the mask M prunes S (1 - (1 - t / growing)^3) of the weights; under a pattern with a sparsity of its own,
-    that share of those that the pattern would prune. A mask that was chosen before stays.
+    or of whole blocks, that share of those that the pattern would prune. A mask that was chosen before stays.
 
     Args:
         damping: share of the mean of the diagonal that is added to the diagonal.
@@ -69,7 +69,7 @@ class ADMM(Criterion):
 
 def growing_mask(pattern: Pattern, score: Tensor, sparsity: float, share: float) -> Tensor:
     """The mask on the way to a sparsity: ``share`` of what is to go in the end has gone, bool (out, in)."""
-    if pattern.sparsity is None:
+    if pattern.sparsity is None and not pattern.by_block:
         return pattern.mask(score, sparsity * share)
     kept = pattern.mask(score, sparsity)
     going = int((~kept).sum() * share)

@@ -74,7 +74,7 @@ class ALPS(Criterion):
                 continue
             changed, kept_in_all, seen = int((kept != seen).sum()), int(kept.sum()), kept
             anew = rho.follow(changed, kept_in_all)
-            if rho.done or (step > _EARLIEST and changed < 0.0003 * kept_in_all):
+            if rho.done or (step > _EARLIEST and changed <= 0.0003 * kept_in_all):
                 break
             if anew:
                 first = pattern.mask(dense.abs(), sparsity)

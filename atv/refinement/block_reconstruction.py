@@ -54,7 +54,7 @@ class BlockReconstruction(Reconstruction):
             criterion made.
 
     Raises:
-        ValueError: for an argument out of range.
+        ValueError: for an argument out of range, or a ``first`` that moves biases.
     """
 
     def __init__(
@@ -70,6 +70,9 @@ class BlockReconstruction(Reconstruction):
         at_least(1, epochs=epochs)
         if isinstance(first, BlockReconstruction):
             raise ValueError("first: BlockReconstruction cannot come before itself; raise epochs")
+        if first is not None and first.needs_bias:
+            kind = type(first).__name__
+            raise ValueError(f"first: {kind} moves biases, and training is of weights alone; choose LeastSquares")
         self.optimizer, self.rate, self.epochs, self.first = optimizer, rate, epochs, first
         if first is not None:
             self.needs_gram, self.needs_moments = first.needs_gram, first.needs_moments

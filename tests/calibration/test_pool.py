@@ -160,6 +160,18 @@ def test_no_gram_is_gathered_unless_asked_for():
     assert pool.finish(SetStatistics(0.5, COUNT, 1, 1)).statistics["linear"].gram is None
 
 
+def test_variances_of_channels_that_hardly_vary_are_not_rounding():
+    values = 30 + 0.003 * torch.randn(COUNT, 500, INPUTS, generator=torch.Generator().manual_seed(0))
+    visual, valid = torch.zeros(COUNT, 500, dtype=torch.bool), torch.ones(COUNT, 500, dtype=torch.bool)
+    noted = Recording({"site": values}, site_of={"linear": "site"})
+    pool = Pool(atv.AllTokens(), moments=True)
+    for sample in samples(Arrival(2, values, values, noted), visual, valid, first_sample=0, seed=1):
+        pool.observe(sample)
+    found, rows = pool.finish(SetStatistics(0.5, COUNT, 1, 1)).statistics["linear"], values.flatten(0, 1).double()
+    assert torch.allclose(found.mean, rows.mean(0), rtol=1e-12)
+    assert torch.allclose(found.variance, rows.var(0, correction=0), rtol=1e-6)
+
+
 def test_a_rule_by_linear_averages_over_tokens_where_it_says_so():
     class OneToken(atv.TokenSelection):
         per_linear = True

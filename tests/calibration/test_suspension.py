@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import atv
-from atv.calibration.suspension import SuspendedForward, doors, token_states
+from atv.calibration.suspension import SuspendedForward, doors
+from atv.model.hooks import token_states
 from atv.model.lvlm import LVLM
 
 

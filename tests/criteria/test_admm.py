@@ -155,6 +155,13 @@ def test_a_channel_that_is_never_active_does_no_harm(name):
     assert getattr(atv, name)().prune(torch.tensor(weight), silent, atv.NOfM(2, 4), 0.5).weight.isfinite().all()
 
 
+@pytest.mark.parametrize("name", ["ADMM", "ALPS"])
+def test_a_linear_of_which_all_goes_is_zero(name):
+    weight, _, pool = draw(6)
+    made = getattr(atv, name)().prune(torch.tensor(weight).float(), pool, atv.Unstructured(), 1.0)
+    assert not made.mask.any() and torch.equal(made.weight, torch.zeros_like(made.weight))
+
+
 def test_what_is_missing_is_said():
     with pytest.raises(ValueError, match="ALPS needs the pool's gram"):
         atv.ALPS().prune(torch.ones(2, 4), atv.PoolStatistics(torch.ones(4)), atv.Unstructured(), 0.5)

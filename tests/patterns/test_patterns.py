@@ -64,6 +64,12 @@ def test_counts_are_exact_in_decimal():
     assert (~atv.Unstructured().mask(torch.rand(3, 100), 0.29)).sum(1).tolist() == [29, 29, 29]
 
 
+@pytest.mark.parametrize(("text", "sparsity"), [("4:5", 0.2), ("9:10", 0.1), ("2:4", 0.5)])
+def test_a_pattern_has_the_sparsity_that_one_writes(text, sparsity):
+    atv.Pathway("AllTokens", sparsity=sparsity, pattern=text).parts()
+    assert parse_pattern(text).sparsity == sparsity
+
+
 @pytest.mark.parametrize("text", ["2-4", "", "a:b", "0:4", "4:4"])
 def test_bad_patterns_are_refused(text):
     with pytest.raises(ValueError, match="pattern"):

@@ -128,6 +128,7 @@ def test_what_cannot_be_trained_is_refused(llava, batches):
         ({"rate": 0}, "rate: expected more than 0, got 0"),
         ({"epochs": 0}, "epochs: expected 1 or more, got 0"),
         ({"first": atv.BlockReconstruction()}, "first: BlockReconstruction cannot come before itself"),
+        ({"first": atv.MeanToBias()}, "first: MeanToBias moves biases, and training is of weights alone"),
     ):
         with pytest.raises(ValueError, match=message):
             atv.BlockReconstruction(**arguments)

@@ -11,6 +11,7 @@ from helpers.tiny import EvenColumns, never_read
 import atv
 from atv.cli import parser
 from atv.commands.before_parsing import load_plugins
+from atv.plugins import ContractError
 
 STEPS = [("SparseSwaps", None), ("DSnoT", None), (None, "LeastSquares"), ("SparseSwaps", "LeastSquares")]
 PATTERNS = {"unstructured": "unstructured", "PerLayer": "PerLayer", "PerBlock": "PerBlock", "2:4": "2:4"}
@@ -171,6 +172,19 @@ def test_what_cannot_be_is_refused_before_a_sample_is_read(llava, options, messa
 def test_a_refinement_that_changes_counts_is_named(llava, batches):
     with pytest.raises(ValueError, match="refine: OneMore changed how many weights a row or group keeps"):
         atv.prune(llava, batches, refine=OneMore())
+
+
+class NotANumber(atv.Reconstruction):
+    """NaN for every weight of one Linear that stays."""
+
+    def reconstruct(self, weight, mask, pool):
+        return torch.full(weight.shape, torch.nan) if len(weight) == 48 else weight.float()
+
+
+def test_weights_that_are_not_finite_are_refused_with_step_and_linear(llava, batches):
+    message = r"reconstruct: NotANumber gave weights that are not finite \(.*layers\.0\.mlp\.(gate|up)_proj\)"
+    with pytest.raises(ContractError, match=message):
+        atv.prune(llava, batches, reconstruct=NotANumber())
 
 
 @pytest.mark.parametrize(
