@@ -1,7 +1,7 @@
 """What every cell of a run shares: the dense model, what it is calibrated on and what it is asked."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +11,9 @@ from transformers import PreTrainedModel, ProcessorMixin
 from atv.ablation.cell import Cell
 from atv.data import CalibrationData
 from atv.data.calibration_batches import calibration_batches
+from atv.evaluation.benchmark_run import require_askable
 from atv.evaluation.benchmarks.as_calibration import refuse_overlap
+from atv.evaluation.benchmarks.loaded import LoadedBenchmark
 from atv.evaluation.question_sets import Benchmarks, Questions, Suite
 from atv.evaluation.questions import Prompts, QuestionBatch, question_batches, see_once
 from atv.model.lvlm import LVLM
@@ -20,18 +22,31 @@ from atv.records.digests import tensors_digest
 
 @dataclass(frozen=True)
 class Round:
-    """Questions whose answers may have the same length, in tokens."""
+    """Questions whose answers may have the same length, in tokens; ``faults`` says why one could not be asked, by its
+    id, once that is known."""
 
     batches: Sequence[Prompts]
     max_new_tokens: int
+    faults: dict[str, str] = field(default_factory=dict)
 
 
 def rounds_of(asked: Questions, processor: ProcessorMixin, max_new_tokens: int | None = None) -> list[Round]:
-    """The questions as rounds whose answers may have the same length."""
+    """The questions as rounds whose answers may have the same length.
+
+    Raises:
+        ValueError: for a benchmark of which no question can be asked.
+    """
     if isinstance(asked, Suite):
         return [Round(question_batches(processor, asked.rows, groups=asked.groups), max_new_tokens or 8)]
     assert isinstance(asked, Benchmarks)
-    return [Round(each.batches(processor), max_new_tokens or each.benchmark.max_new_tokens) for each in asked.loaded]
+    return [_round(each, processor, max_new_tokens) for each in asked.loaded]
+
+
+def _round(loaded: LoadedBenchmark, processor: ProcessorMixin, max_new_tokens: int | None) -> Round:
+    require_askable(loaded, processor)
+    faults: dict[str, str] = {}
+    batches = loaded.batches(processor, faults=faults)
+    return Round(batches, max_new_tokens or loaded.benchmark.max_new_tokens, faults)
 
 
 @dataclass(frozen=True)
@@ -130,7 +145,7 @@ class Bench:
     def seen(self) -> list[Round]:
         """The rounds behind the vision tower, which no cell changes; batches that read their pictures when they are
         asked stay as they are, for the features of many pictures would fill the memory."""
-        return [Round(self._seen(own.batches), own.max_new_tokens) for own in self.rounds]
+        return [replace(own, batches=self._seen(own.batches)) for own in self.rounds]
 
     def _seen(self, batches: Sequence[Prompts]) -> Sequence[Prompts]:
         encoded = [batch for batch in batches if isinstance(batch, QuestionBatch)]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from atv.records.typed import Finite
-from atv.statistics.estimates import CONFIDENCE, Estimate
+from atv.statistics.estimates import CONFIDENCE, LEAST, Estimate
 
 Verdict = Literal["reproduced", "not reproduced", "practically equal", "undecided", "holds", "does not hold"]
 # Points of retention that are taken for none, unless a claim says otherwise.
@@ -42,11 +42,15 @@ class Finding:
     def verdict(self) -> Verdict:
         """What the interval says: all of it above the bound, all of it at or below the bound, or else all of it within
         the margin; none of these is undecided. The claim is one of direction, so direction comes first, but for answers
-        that differ nowhere: an interval that is the bound itself has none."""
-        if self.ours.low > self.bound:
-            return "reproduced" if self.paper else "holds"
+        that differ nowhere: an interval that is the bound itself has none. So few questions that chance alone may turn
+        all of them one way show no direction either, however narrow their interval is."""
         alike = self.within and self.ours.low == self.bound == self.ours.high
-        if self.ours.high <= self.bound and not alike:
+        above, below = self.ours.low > self.bound, self.ours.high <= self.bound and not alike
+        if (above or below) and self._least_p > 1 - self.ours.confidence:
+            return "undecided"
+        if above:
+            return "reproduced" if self.paper else "holds"
+        if below:
             return "not reproduced" if self.paper else "does not hold"
         return "practically equal" if self.within else "undecided"
 
@@ -58,7 +62,8 @@ class Finding:
     @property
     def p(self) -> float | None:
         """1 - the highest confidence at which the interval says the same; of an undecided one, at which it would say
-        more or less. None for bounds that are no confidence interval, or of an earlier version.
+        more or less; of a direction no less than its questions can show. None for bounds that are no confidence
+        interval, or of an earlier version.
 
         Of an interval wider than 95%, such as an early look's, as much greater as its share of the 5% is less.
         """
@@ -67,12 +72,19 @@ class Finding:
         away = abs(self.ours.value - self.bound)
         equal = self.verdict == "practically equal" and self.margin is not None
         found = self.ours.spread.p(self.margin - away if equal and self.margin is not None else away)
+        found = found if equal else max(found, self._least_p)
         return min(found * (1 - CONFIDENCE) / (1 - self.ours.confidence), 1.0)
+
+    @property
+    def _least_p(self) -> float:
+        """Of any direction that the questions can show, told as 0 below 1e-15; 0 for a claim that rests on none."""
+        least = self.ours.spread.least_p if self.ours.spread is not None and self.ours.runs else 0.0
+        return least if least > 10**LEAST else 0.0
 
     @property
     def remark(self) -> str:
         """What the verdict's word leaves open: a difference too small to matter, or the paper's below the margin."""
-        if self.margin is None or not self.within:
+        if self.margin is None or not self.within or self.verdict == "undecided":
             return ""
         if self.verdict != "practically equal":
             return f"But by less than the margin of {self.margin:g}."

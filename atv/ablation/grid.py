@@ -45,7 +45,8 @@ class GridSettings:
 
     Attributes:
         min_pixels: Smallest area of a picture in pixels, in calibration and evaluation (Qwen-VL's kind of processor).
-        max_pixels: Largest area of a picture in pixels, in calibration and evaluation.
+        max_pixels: Largest area of a picture in pixels, in calibration and evaluation. Default of both: on benchmarks
+            what lmms-eval sets for the model's type, else what the processor says.
         groups: Number of groups of questions of each task or benchmark, the first ones; null for all. A group is a
             question with its rotations or its pair.
         max_new_tokens: Longest answer in tokens. Default: 8 for the suite, each benchmark's own.
@@ -125,6 +126,8 @@ class Grid:
         lvlm, processor = load(given.model, trust_remote_code=given.trust_remote_code, **pixels)
         if given.language:
             require_english(processor.tokenizer)
+        if isinstance(asked, Benchmarks):
+            asked.bound_pixels(lvlm, processor, **pixels)
         rounds = rounds_of(asked, processor, given.max_new_tokens)
         bench = Bench(lvlm, processor, pool, rounds, given.samples, given.max_length, given.language)
         origin: dict[str, Any] = {"model": given.model}

@@ -7,15 +7,17 @@ from typing import Any
 
 import lightning as L
 import pandas as pd
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
-from atv.ablation.bench import Bench
+from atv.ablation.bench import Bench, Round
 from atv.ablation.cell import Cell
 from atv.api import decouple, prune
-from atv.evaluation.generation import answer
+from atv.evaluation.benchmark_run import not_asked, tell_faults
+from atv.evaluation.generation import COLUMNS, predict, scored
 from atv.everyday.plain_english import TextLoss, readings, texts
 from atv.plugins import resolve
 from atv.records.pruning_report import PruningReport
+from atv.runtime.ranks import gathered
 from atv.selection import TokenSelection
 
 # Of the tokens: more than stray names and signs.
@@ -80,9 +82,24 @@ def prune_and_ask(cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:
 
 
 def answers_of(model: PreTrainedModel, bench: Bench, trainer: L.Trainer) -> pd.DataFrame:
-    """What a model with the dense one's vision tower answers to every question, one a row."""
-    asked = [answer(model, bench.processor, own.batches, own.max_new_tokens, trainer) for own in bench.seen]
-    return pd.concat(asked, ignore_index=True)
+    """What a model with the dense one's vision tower answers to every question, one a row; those that cannot be asked
+    have their ``fault`` beside the columns of ``answer``, and are wrong."""
+    return pd.concat([_answers(model, bench.processor, own, trainer) for own in bench.seen], ignore_index=True)
+
+
+def _answers(model: PreTrainedModel, processor: ProcessorMixin, own: Round, trainer: L.Trainer) -> pd.DataFrame:
+    questions = {each["question_id"]: each for batch in own.batches for each in batch.questions}
+    told = set(own.faults)
+    predicted = predict(model, processor, own.batches, own.max_new_tokens, trainer)
+    for of_rank in gathered(own.faults):
+        own.faults.update(of_rank)
+    missed = questions.keys() - {each["question_id"] for each, _ in predicted}
+    faults = {name: own.faults[name] for name in missed}
+    # Cells that share the questions share their faults.
+    if trainer.is_global_zero and (new := {name: faults[name] for name in sorted(missed - told)}):
+        tell_faults(questions[next(iter(new))]["task"], new)
+    rows = scored([*predicted, *not_asked(questions, faults)])
+    return rows[[name for name in (*COLUMNS, "fault") if name in rows]]
 
 
 def english_of(model: PreTrainedModel, bench: Bench, trainer: L.Trainer) -> dict[str, list[TextLoss]]:

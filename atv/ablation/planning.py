@@ -10,7 +10,7 @@ from scipy.stats import norm
 from atv.ablation.findings import Finding
 from atv.ablation.record import AblationRecord
 from atv.records.cell_record import titled
-from atv.statistics.estimates import Spread
+from atv.statistics.estimates import CONFIDENCE, Spread
 
 # Groups beyond which no number of questions is looked for.
 MANY_GROUPS = 1_000_000
@@ -104,6 +104,8 @@ def _fewest(spread: Spread, seeds: int, effect: float, power: float, most: int) 
 
     def enough(groups: int) -> bool:
         planned = spread.planned(groups, seeds)
+        if planned.least_p > 1 - CONFIDENCE:
+            return False
         return bool(planned.half() + norm.ppf(power) * np.sqrt(planned.variance) <= effect)
 
     if not enough(most):

@@ -179,7 +179,8 @@ class Results:
         rows = pd.concat([done.rows for done in found])
         read = float(np.mean([done.record.perplexity[ALL] for done in found]))
         repeated = rows["prediction"].map(only_repeats)
-        shares = {"unended %": 100 * (~rows["ended"]).mean(), "repeating %": 100 * repeated.mean()}
+        ended = rows["ended"].dropna().astype(bool)
+        shares = {"unended %": 100 * (~ended).mean(), "repeating %": 100 * repeated.mean()}
         return {"perplexity": round(read, 2)} | {name: round(float(share), 1) for name, share in shares.items()}
 
     def english(self, one: Labels, other: Labels) -> Estimate:

@@ -102,21 +102,25 @@ def ask_benchmark(
     faults: dict[str, str] = {}
     if batches := loaded.batches(processor, batch_size, before, faults):
         if not known:
-            _require_askable(loaded, processor)
+            require_askable(loaded, processor)
         kept = "answers so far are kept, the same command goes on" if folder is not None else NOTHING
         predicted += predict(model, processor, batches, longest, trainer, *callbacks, kept=kept)
     found = {name: why for of_rank in gathered(faults) for name, why in of_rank.items()}
-    predicted += [(questions[name] | {"ended": None, "fault": why}, "") for name, why in sorted(found.items())]
+    predicted += not_asked(questions, found)
     if trainer.is_global_zero:
-        _tell(benchmark.name, found)
+        tell_faults(benchmark.name, found)
     result = BenchmarkResult.of(loaded, scored(predicted))
     if folder is not None and trainer.is_global_zero:
         write_answers(folder / "answers.jsonl", result.answers)
     return result
 
 
-def _require_askable(loaded: LoadedBenchmark, processor: ProcessorMixin) -> None:
-    """Checks, before any is asked, that questions from all of them are not all refused by template or processor."""
+def require_askable(loaded: LoadedBenchmark, processor: ProcessorMixin) -> None:
+    """Checks, before any is asked, that questions from all of them are not all refused by template or processor.
+
+    Raises:
+        ValueError: naming the benchmark, one of the questions, and why it cannot be asked.
+    """
     faults: dict[str, str] = {}
     batches = loaded.batches(processor, 1, faults=faults)
     # Those that come one after the other may share a picture.
@@ -127,7 +131,15 @@ def _require_askable(loaded: LoadedBenchmark, processor: ProcessorMixin) -> None
     raise ValueError(f"{loaded.benchmark.name}: no question can be asked; one of them, {name!r}: {why}")
 
 
-def _tell(benchmark: str, faults: Mapping[str, str]) -> None:
+def not_asked(
+    questions: Mapping[str, Mapping[str, Any]], faults: Mapping[str, str]
+) -> list[tuple[dict[str, Any], str]]:
+    """Questions that could not be asked, by id, with an empty answer and their ``fault``, for which they are wrong."""
+    return [({**questions[name], "ended": None, "fault": why}, "") for name, why in sorted(faults.items())]
+
+
+def tell_faults(benchmark: str, faults: Mapping[str, str]) -> None:
+    """Prints which questions could not be asked, the first by name."""
     console = Console(stderr=True)
     for name, why in list(faults.items())[:TRIED]:
         said = f"{benchmark}: question {name!r} cannot be asked ({why}); it counts as wrong"

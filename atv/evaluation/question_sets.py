@@ -1,5 +1,6 @@
 """What a model can be asked, with the data at hand: the bundled suite, or benchmarks. Each asks and scores."""
 
+import copy
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -109,8 +110,13 @@ class Benchmarks:
     dense: Mapping[str, DenseAnswers] | None = None
 
     def ask(self, model: PreTrainedModel, processor: ProcessorMixin, how: Asking) -> EvaluationReport:
-        """Asks each; a benchmark's answers are kept in a folder of its name as they are made."""
-        pixels = self._pixels(model, processor, how)
+        """Asks each; a benchmark's answers are kept in a folder of its name as they are made.
+
+        The bounds of pictures are this asking's: the caller's processor stays as it is.
+        """
+        processor = copy.copy(processor)
+        processor.image_processor = copy.copy(processor.image_processor)
+        pixels = self.bound_pixels(model, processor, how.min_pixels, how.max_pixels)
         names = [each.benchmark.name for each in self.loaded]
         digest = _checked(model, how, names)
         alike = {each.benchmark.name: asked_with(model, processor, _length(each, how)) for each in self.loaded}
@@ -126,14 +132,14 @@ class Benchmarks:
         asked = {"model": model.name_or_path, "model_digest": digest} | own
         return EvaluationReport(asked, benchmarks=rows, retention=self._retention(results), made=provenance())
 
-    def _pixels(
-        self, model: PreTrainedModel, processor: ProcessorMixin, how: Asking
+    def bound_pixels(
+        self, model: PreTrainedModel, processor: ProcessorMixin, min_pixels: int | None, max_pixels: int | None
     ) -> Mapping[str, int | None] | None:
-        """What was asked for, or else what published scores were made with."""
-        if how.min_pixels is None and how.max_pixels is None:
+        """Sets a processor's bounds to those given, or else to what published scores were made with; None for none."""
+        if min_pixels is None and max_pixels is None:
             return pin_pixels(processor, model.config.model_type)
-        cap_pixels(processor, how.min_pixels, how.max_pixels)
-        return {"min_pixels": how.min_pixels, "max_pixels": how.max_pixels}
+        cap_pixels(processor, min_pixels, max_pixels)
+        return {"min_pixels": min_pixels, "max_pixels": max_pixels}
 
     def _result(
         self, each: LoadedBenchmark, model: PreTrainedModel, processor: ProcessorMixin, how: Asking

@@ -69,9 +69,10 @@ class EvaluationReport:
     made: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
-        """Writes scores.json, atomically, beside what the folder's earlier one has of other questions."""
+        """Writes scores.json, atomically, beside what the folder's earlier one has of other benchmarks, or of a suite
+        where none was asked: as its answers, its scores are replaced as a whole."""
         before = self.read(folder / SCORES) if (folder / SCORES).is_file() else EvaluationReport()
-        tasks, benchmarks = before.tasks | self.tasks, before.benchmarks | self.benchmarks
+        tasks, benchmarks = self.tasks or before.tasks, before.benchmarks | self.benchmarks
         scores: dict[str, Any] = {"tasks": {name: asdict(row) for name, row in tasks.items()}} if tasks else {}
         if benchmarks:
             scores |= {"benchmarks": benchmarks, "retention": self._retention_beside(before)}

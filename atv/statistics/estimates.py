@@ -75,6 +75,14 @@ class Spread:
             return 0.0
         return float(10 ** brentq(lambda power: self._half(10**power / 2) - distance, LEAST, 0))
 
+    @property
+    def least_p(self) -> float:
+        """The two-sided p-value of clusters that all differ to one side: the sign test's least, 2 * 0.5^n of n.
+
+        Student's t knows no such least: answers that differ everywhere alike have no spread, however few they are.
+        """
+        return float(0.5**self.freedom)
+
     def planned(self, groups: int, seeds: int) -> Self:
         """What is to be expected of so many groups and seeds."""
         asked, drawn = self.groups / groups, self.seeds / seeds

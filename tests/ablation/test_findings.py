@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from atv.ablation import POINT, Finding
@@ -73,6 +75,26 @@ def test_p_is_what_confidence_the_verdict_bears(value):
 def test_p_of_an_early_look_counts_its_share_of_the_five_percent():
     ours, early = measured(1.2), measured(1.2, confidence=0.99)
     assert early.p == pytest.approx(5 * ours.p) and measured(0.01, confidence=0.999999).p == 1
+
+
+def of_alike(clusters, value=100.0, runs=("A", "B"), confidence=0.95):
+    """Answers to so many questions that all differ in the same way."""
+    ours = Estimate.of(value, Spread(clusters, 1, 0.0, clusters - 1.0), confidence)
+    return Finding("A beats B", "", replace(ours, runs=runs), "points", margin=POINT)
+
+
+@pytest.mark.parametrize("value", [100.0, -100.0, 0.5])
+def test_few_questions_that_differ_alike_show_no_direction(value):
+    assert [of_alike(clusters, value).verdict for clusters in (3, 5)] == ["undecided"] * 2
+    assert [of_alike(clusters, value).p for clusters in (3, 5, 6)] == [0.25, 0.0625, 0.03125]
+    assert of_alike(6, value).verdict == ("holds" if value > 0 else "does not hold")
+    assert of_alike(6, value, confidence=0.97).verdict == "undecided" and of_alike(3, value).remark == ""
+    assert of_alike(100, value).p == 0
+
+
+def test_what_rests_on_no_question_or_differs_nowhere_is_judged_however_few():
+    assert (of_alike(3, runs=()).verdict, of_alike(3, runs=()).p) == ("holds", 0)
+    assert of_alike(3, 0.0).verdict == "practically equal"
 
 
 def test_bounds_of_another_kind_have_no_p():

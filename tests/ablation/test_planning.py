@@ -52,6 +52,12 @@ def test_a_plan_that_asks_for_more_than_there_is_is_none():
     assert cheapest(finding(drawn=5.0), RECORD, effect=0.5) is None and cheapest(finding(), RECORD, effect=1.0)
 
 
+def test_no_plan_asks_fewer_questions_than_can_show_a_direction():
+    ours = Estimate.of(100.0, Spread(3, 1, 0.0, 2.0))
+    few = Finding("A keeps more.", "", Estimate(**vars(ours) | {"runs": ("method A",)}), "points", margin=POINT)
+    assert few.verdict == "undecided" and cheapest(few, RECORD, effect=1.0).groups > 5
+
+
 def test_a_number_of_one_seed_is_planned_with_one():
     assert cheapest(finding(seeds=1), RECORD, effect=1.0).seeds == 1
 

@@ -176,8 +176,8 @@ def test_a_cell_left_unasked_does_not_serve_one_that_is_asked(store):
 
 
 def test_language_is_told_where_every_asked_cell_read(tmp_path):
-    said = {"prediction": ["a cat", "no no no", "in in in"], "ended": [True, False, True]}
-    given = answers([1, 0, 0]).assign(**said)
+    said = {"prediction": ["a cat", "no no no", "in in in", ""], "ended": [True, False, True, None]}
+    given = answers([1, 0, 0, 0]).assign(**said)
     read = {"one": 10.0, "all": 20.0}
     cells = [Cell({"method": name}) for name in ("dense", "other")]
 
@@ -189,7 +189,7 @@ def test_language_is_told_where_every_asked_cell_read(tmp_path):
         return FinishedCell(cell, folder)
 
     both = Results([finished(cell, read) for cell in cells])
-    assert both.language(method="dense") == {"perplexity": 20.0, "unended %": 33.3, "repeating %": 66.7}
+    assert both.language(method="dense") == {"perplexity": 20.0, "unended %": 33.3, "repeating %": 50.0}
     measured = Cell({"method": "measured"}, measure="measured")
     beside = Results([*both.finished, finished(measured, {})])
     assert beside.language(method="dense") and beside.language(method="measured") == {}

@@ -10,14 +10,15 @@ from PIL import Image
 from tokenizers import AddedToken
 
 from atv.bundled import BUNDLED_MODEL
+from atv.evaluation import question_sets
 from atv.evaluation.benchmark_run import ask_benchmark
 from atv.evaluation.benchmarks.asked import asked
 from atv.evaluation.benchmarks.loaded import DenseAnswers, LoadedBenchmark, check_asked_alike, load_benchmark
 from atv.evaluation.benchmarks.row_pictures import picture_digest, seen
 from atv.evaluation.identity import answering, asking
-from atv.evaluation.question_sets import Benchmarks
+from atv.evaluation.question_sets import Asking, Benchmarks
 from atv.model.loading import load_processor
-from atv.records.evaluation_report import EvaluationReport
+from atv.records.evaluation_report import EvaluationReport, TaskRow
 from atv.runtime.trainer import quiet_trainer
 
 
@@ -149,6 +150,26 @@ def test_a_picture_counts_by_its_bytes_wherever_they_lie(tmp_path):
     assert picture_digest(b"picture") not in {picture_digest(cell) for cell in others}
 
 
+@pytest.mark.parametrize("as_cell", [str, lambda path: {"bytes": None, "path": path}], ids=["path", "struct"])
+def test_a_picture_is_found_beside_the_data_as_when_it_is_asked(as_cell, tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(b"picture")
+    assert picture_digest(as_cell("a.png"), tmp_path) == picture_digest(as_cell(str(tmp_path / "a.png")), tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert picture_digest(as_cell("a.png"), tmp_path / "elsewhere") != picture_digest(as_cell("a.png"))
+
+
+def test_a_question_is_another_when_the_file_of_its_picture_changed(tmp_path):
+    row = {"id": "1", "question_id": "1", "question": "Is it ?", "answer": "yes", "image_source": "a"}
+    Dataset.from_list([row | {"category": "random", "image": "a.png"}]).to_parquet(tmp_path / "test-0.parquet")
+
+    def seen_now(shade):
+        Image.new("RGB", (4, 4), (shade,) * 3).save(tmp_path / "a.png")
+        return load_benchmark("POPE", tmp_path).questions[0].question["seen"]
+
+    first = seen_now(1)
+    assert seen_now(2) != first == seen_now(1)
+
+
 @pytest.mark.parametrize("what", ["text", "picture"])
 def test_answers_to_other_questions_of_the_same_ids_are_refused(what, bundled, data, tmp_path):
     loaded = load_benchmark("POPE", data, 2)
@@ -197,6 +218,15 @@ def test_scores_of_another_model_are_not_mixed(tmp_path):
         EvaluationReport.check_folder(tmp_path, "a", ["POPE"])
 
 
+def test_another_suites_scores_replace_the_first(tmp_path):
+    """As its answers do; benchmarks stay beside them, and leave them where they are."""
+    for task in ("presence", "own"):
+        EvaluationReport({"split": "test"}, {task: TaskRow(0.5, 2, 4)}).write(tmp_path)
+        report("POPE").write(tmp_path)
+        found = EvaluationReport.read(tmp_path / "scores.json")
+        assert (list(found.tasks), list(found.benchmarks)) == ([task], ["POPE"])
+
+
 def test_models_that_were_asked_in_another_way_are_not_compared(processor):
     here = {"max_new_tokens": 16, **asking(processor)}
     there = DenseAnswers(pd.DataFrame(), json.loads(json.dumps(here)))
@@ -208,6 +238,17 @@ def test_models_that_were_asked_in_another_way_are_not_compared(processor):
     ):
         with pytest.raises(ValueError, match=f"^dense: POPE was asked in another way: {message}"):
             check_asked_alike({"POPE": there}, {"POPE": here | change})
+
+
+def test_pinned_pixels_are_left_in_no_ones_processor(bundled, processor, monkeypatch):
+    def pin(own, kind):
+        own.image_processor.size = {"height": 12, "width": 12}
+
+    monkeypatch.setattr(question_sets, "pin_pixels", pin)
+    before = copy.deepcopy(asking(processor))
+    how = Asking(None, None, None, None, quiet_trainer(), None)
+    assert Benchmarks([]).ask(bundled[0], processor, how).asked["pixels"] is None
+    assert asking(processor) == before
 
 
 def test_a_dense_score_of_zero_loses_no_answer():

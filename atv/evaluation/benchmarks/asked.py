@@ -38,8 +38,11 @@ class Asked:
     question: dict[str, Any]
 
 
-def asked(benchmark: Benchmark, rows: Dataset, limit: int | None = None) -> list[Asked]:
+def asked(benchmark: Benchmark, rows: Dataset, limit: int | None = None, root: Path | None = None) -> list[Asked]:
     """All questions, or those of the first ``limit`` groups (rotations and pairs are one); no picture is decoded.
+
+    Args:
+        root: folder of relative paths to pictures.
 
     Raises:
         ValueError: for a limit under 1, when there is no question, or for a row that cannot be asked or scored: the
@@ -52,7 +55,7 @@ def asked(benchmark: Benchmark, rows: Dataset, limit: int | None = None) -> list
     first = set(list(dict.fromkeys(each.question["group"] for each in every))[:limit])
     chosen = [each for each in every if each.question["group"] in first]
     places, texts = [each.index for each in chosen], [each.question["question"] for each in chosen]
-    digests = seen(rows, places, texts, (*benchmark.picture_columns, PICTURE_DIGEST))
+    digests = seen(rows, places, texts, (*benchmark.picture_columns, PICTURE_DIGEST), root)
     return [Asked(each.index, each.question | own) for each, own in zip(chosen, digests, strict=True)]
 
 

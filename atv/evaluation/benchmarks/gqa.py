@@ -40,7 +40,9 @@ class GQA(Benchmark):
             raise ValueError(f"GQA: {PICTURES} lacks {len(absent)} pictures of questions, the first is {absent[0]!r}")
 
         raw = pictures.with_format(None).cast_column("image", PictureColumn(decode=False))
-        digests = {name: picture_digest(raw[place[name]]["image"]).hex() for name in set(questions["imageId"])}
+        digests = {
+            name: picture_digest(raw[place[name]]["image"], source.root).hex() for name in set(questions["imageId"])
+        }
         questions = questions.add_column(PICTURE_DIGEST, [digests[name] for name in questions["imageId"]])
 
         def join(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:

@@ -87,7 +87,8 @@ def load_benchmark(name: str | Benchmark, data: Path | None = None, limit: int |
     folders = (hub.split("/")[-1], *(name.replace("/", "--") for name in names))
     source = Hub(*names) if data is None else Folder(data, benchmark.name, *folders)
     rows = benchmark.load(source)
-    loaded = LoadedBenchmark(benchmark, rows, asked(benchmark, rows, limit), source.revision, source.root)
+    questions = asked(benchmark, rows, limit, source.root)
+    loaded = LoadedBenchmark(benchmark, rows, questions, source.revision, source.root)
     loaded.require_pictures()
     return loaded
 

@@ -15,7 +15,11 @@ PICTURE_DIGEST = "picture_digest"
 
 
 def seen(
-    rows: Dataset, places: Sequence[int], texts: Sequence[str], columns: Sequence[str] = ()
+    rows: Dataset,
+    places: Sequence[int],
+    texts: Sequence[str],
+    columns: Sequence[str] = (),
+    root: Path | None = None,
 ) -> list[dict[str, str]]:
     """Digests for each question: ``seen`` of its text and of the bytes of every picture in its row, none decoded;
     ``picture`` of the pictures alone, "" where there is none.
@@ -25,31 +29,36 @@ def seen(
         places: the question's row.
         texts: the question's turn.
         columns: that hold pictures of whatever form, beside those of pictures by their type.
+        root: folder of relative paths.
     """
     pictured = [name for name, feature in rows.features.items() if isinstance(feature, Image) or name in columns]
     parts = undecoded_pictures(rows, pictured).select(places) if pictured else [{} for _ in places]
     return [
-        {"seen": _digest(text, row), "picture": _digest("", row) if any(row.values()) else ""}
+        {"seen": _digest(text, row, root), "picture": _digest("", row, root) if any(row.values()) else ""}
         for text, row in zip(texts, parts, strict=True)
     ]
 
 
-def picture_digest(cell: Any) -> bytes:
-    """Of a picture as a cell holds it: bytes, a path, a struct of both, or text; lists of these count in order."""
+def picture_digest(cell: Any, root: Path | None = None) -> bytes:
+    """Of a picture as a cell holds it: bytes, a path, a struct of both, or text; lists of these count in order.
+
+    Args:
+        root: folder of relative paths.
+    """
     if isinstance(cell, Mapping):
         cell = cell.get("bytes") or cell.get("path")
     if isinstance(cell, list | tuple):
-        cell = b"".join(picture_digest(each) for each in cell)
-    if isinstance(cell, str) and os.path.isfile(cell):
-        cell = Path(cell).read_bytes()
+        cell = b"".join(picture_digest(each, root) for each in cell)
+    if isinstance(cell, str) and os.path.isfile(file := os.path.join(root or "", cell)):
+        cell = Path(file).read_bytes()
     content = cell if isinstance(cell, bytes) else repr(cell).encode(errors="surrogatepass")
     return hashlib.blake2b(content, digest_size=8).digest()
 
 
-def _digest(text: str, row: Mapping[str, Any]) -> str:
+def _digest(text: str, row: Mapping[str, Any], root: Path | None) -> str:
     state = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8)
     for name in sorted(row):
-        state.update(name.encode() + picture_digest(row[name]))
+        state.update(name.encode() + picture_digest(row[name], root))
     return state.hexdigest()
 
 

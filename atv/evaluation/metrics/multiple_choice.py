@@ -52,14 +52,17 @@ def circular_letter(prediction: str, options: Sequence[str]) -> str | None:
 
 
 def last_letter(prediction: str, options: Sequence[str]) -> str | None:
-    """MMMU's parse: "(A)", else "A ", else "A.", else an option's text; the last occurrence wins; None is wrong.
+    """MMMU's parse: "(A)", else "A ", else "A.", else an option's text; None is wrong.
+
+    The last occurrence wins, of letters with a full stop the first one of the alphabet, as in the original.
 
     >>> last_letter("not (A) but (B)", ["1", "2"]), last_letter("it is 2", ["1", "2"]), last_letter("?", ["1", "2"])
     ('B', 'B', None)
     """
     said, texts = f" {_stripped(prediction)} ", dict(zip(LETTERS, options, strict=False))
-    # As the original, "A " is found at a word's end too, but a letter by itself goes first.
-    for form, place in (("({})", "({})"), ("{} ", " {} "), ("{}.", "{}.")):
+    # As the original, "A " is found at a word's end too, but a letter by itself goes first; and "A." is looked for as
+    # such a letter, which there is none of by then.
+    for form, place in (("({})", "({})"), ("{} ", " {} "), ("{}.", " {} ")):
         if letters := [each for each in texts if form.format(each) in said]:
             return max(letters, key=lambda each: said.rfind(place.format(each)))
     letters = [each for each, text in texts.items() if text.lower() in said.lower()]
