@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from atv.allocation.base import Allocation, DenseStatistics
 from atv.model.batch import DenseBatch
 from atv.model.decoder import decoder_blocks
-from atv.model.hooks import first_output
+from atv.model.hooks import first_output, token_states
 from atv.model.targets import Target
 from atv.patterns.base import share
 from atv.selection.base import token_drift
@@ -48,8 +48,9 @@ class BlockInfluence(Allocation):
 
         def hook(block: int) -> Callable[..., None]:
             def see(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-                before = args[0] if args else kwargs["hidden_states"]
-                drift = token_drift(before, first_output(output))
+                given, name = args[0] if args else kwargs["hidden_states"], f"{type(module).__name__} {block}"
+                before, after = (token_states(x, whose.shape, name) for x in (given, first_output(output)))
+                drift = token_drift(before, after)
                 counted = (whose, drift.masked_fill(~whose, 0))
                 sums[_key(block)] = torch.stack([part.double().sum(1) for part in counted], dim=1)
 

@@ -31,8 +31,11 @@ class AttentionCall:
         """The last valid query's attention to each token of a batch's row, mean over heads, in float32: (length,).
 
         Keys that the row's mask, its padding or a sliding window hides get 0. A sink, which a head may attend to in
-        place of any key, takes its part, so that the sum is below 1. ``valid`` is bool (length,).
+        place of any key, takes its part, so that the sum is below 1. ``valid`` is bool (length,); of a row that is all
+        padding there is no query, and every token gets 0.
         """
+        if not bool(valid.any()):
+            return torch.zeros(len(valid), device=self.query.device)
         last = int(valid.nonzero()[-1])
         query = rearrange(self.query[row, :, last].float(), "(kv group) w -> kv group w", kv=self.key.shape[1])
         logits = torch.einsum("kgw,klw->kgl", query, self.key[row].float())

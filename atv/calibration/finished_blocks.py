@@ -56,9 +56,16 @@ class FinishedBlocks:
         return earlier
 
     def reinstall(self, blocks: Sequence[FinishedBlock]) -> None:
-        """Has blocks that an earlier start finished in the model again."""
+        """Has blocks that an earlier start finished in the model again, also where it was not offloaded then."""
         for block in blocks:
-            if self.offloaded is not None:
-                self.offloaded.point_to_shard(block.report.block)
-            else:
+            index = block.report.block
+            if self.offloaded is None:
                 self.install(block)
+            elif self.offloaded.has_shard(index):
+                self.offloaded.point_to_shard(index)
+            else:
+                self.offloaded.bring(index)
+                self.install(block)
+                if self.writes:
+                    self.offloaded.write_block(index)
+                self.offloaded.leave_device(index)

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_map
 
 from atv.calibration.attention_and_outputs import Recorded, Recorder
 from atv.calibration.recording import Recording, recording
-from atv.model.hooks import first_output
+from atv.model.hooks import first_output, token_states
 from atv.model.lvlm import LVLM
 from atv.model.targets import Target
 
@@ -163,31 +163,6 @@ def _door(
 def _ordinary(value: Any) -> Any:
     """A tensor that backward passes may keep, where a trainer has made it in inference mode."""
     return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
-
-
-def token_states(hidden: Tensor, shape: torch.Size, block: str) -> Tensor:
-    """What a block takes or gives as one vector a token: (batch, length, hidden).
-
-    Decoders with several residual streams hand on (batch, length, streams, width) or (streams, batch, length, width);
-    a token's streams are then laid end to end, so that drift is of all of them together.
-
-    Args:
-        hidden: as the block has it.
-        shape: (batch, length) of the forward's tokens.
-        block: for the message.
-
-    Raises:
-        ValueError: where tokens are on neither place, or could be on both.
-    """
-    if hidden.dim() == 3 and hidden.shape[:2] == shape:
-        return hidden
-    last, first = hidden.shape[:2] == shape, hidden.shape[1:3] == shape
-    if hidden.dim() == 4 and last != first:
-        return (hidden if last else hidden.movedim(0, 2)).flatten(2)
-    raise ValueError(
-        f"calibration: the hidden states of block {block} are {tuple(hidden.shape)}; expected {(*shape, 'width')} of "
-        f"{shape[0]} x {shape[1]} tokens, with streams before it or before the width if there are several"
-    )
 
 
 def _check_again(block: str, first: Tensor, second: Tensor) -> None:

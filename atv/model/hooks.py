@@ -13,6 +13,31 @@ def first_output(output: Any) -> Tensor:
     return output if isinstance(output, Tensor) else output[0]
 
 
+def token_states(hidden: Tensor, shape: torch.Size, block: str) -> Tensor:
+    """What a block takes or gives as one vector a token: (batch, length, hidden).
+
+    Decoders with several residual streams hand on (batch, length, streams, width) or (streams, batch, length, width);
+    a token's streams are then laid end to end, so that drift is of all of them together.
+
+    Args:
+        hidden: as the block has it.
+        shape: (batch, length) of the forward's tokens.
+        block: for the message.
+
+    Raises:
+        ValueError: where tokens are on neither place, or could be on both.
+    """
+    if hidden.dim() == 3 and hidden.shape[:2] == shape:
+        return hidden
+    last, first = hidden.shape[:2] == shape, hidden.shape[1:3] == shape
+    if hidden.dim() == 4 and last != first:
+        return (hidden if last else hidden.movedim(0, 2)).flatten(2)
+    raise ValueError(
+        f"calibration: the hidden states of block {block} are {tuple(hidden.shape)}; expected {(*shape, 'width')} of "
+        f"{shape[0]} x {shape[1]} tokens, with streams before it or before the width if there are several"
+    )
+
+
 @contextmanager
 def watching(linears: Mapping[str, nn.Linear], see: Callable[[str, Tensor, Tensor], None]) -> Iterator[None]:
     """Calls ``see`` with the name, the input (..., in) and the output (..., out) of every Linear that runs."""

@@ -23,12 +23,15 @@ from transformers import AutoModelForImageTextToText, PreTrainedConfig, PreTrain
 from atv.model.checkpoint import CheckedFolder, check_folder, load_whole
 from atv.model.lvlm import LVLM
 from atv.records.files import atomic, write_json
+from atv.records.run_folder import is_run
 
 Offload = Literal["cpu", "disk"]
 Changed = Callable[[int, dict[str, Tensor]], dict[str, Tensor]]
 SHARD_BYTES = 2 << 30
 # The weights outside of the blocks.
 _REST = "model-rest{suffix}.safetensors"
+_BLOCKS = "model-block-"
+_INDEX = "model.safetensors.index.json"
 
 
 def load_offloaded(
@@ -109,6 +112,10 @@ class OffloadedBlocks:
         weights = self.lvlm.blocks[block].state_dict(prefix=f"{self.lvlm.blocks_name}.{block}.")
         _write(self._shard(block), weights)
 
+    def has_shard(self, block: int) -> bool:
+        """Whether a block was written before."""
+        return self._shard(block).is_file() or self._smaller(block).is_file()
+
     def point_to_shard(self, block: int) -> None:
         """Lets a stored block be fetched from its shard; of a smaller one its forward will say that it does not fit."""
         prefix = f"{self.lvlm.blocks_name}.{block}."
@@ -160,7 +167,7 @@ class OffloadedBlocks:
         for file, names in shards.filename_to_tensors.items():
             _write(self.folder / file, {name: _whole(model, name, rest[name]) for name in names})
             places |= dict.fromkeys(names, file)
-        write_json(self.folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": places})
+        write_json(self.folder / _INDEX, {"metadata": {}, "weight_map": places})
         if model.generation_config is not None:
             model.generation_config.save_pretrained(self.folder)
         content = json.loads((config or model.config).to_json_string()) | {"architectures": [type(model).__name__]}
@@ -183,15 +190,35 @@ class OffloadedBlocks:
         return self.lvlm.blocks[block].state_dict(prefix=f"{self.lvlm.blocks_name}.{block}.")
 
     def _smaller(self, block: int) -> Path:
-        return self.folder / f"model-block-{block:05d}-smaller.safetensors"
+        return self.folder / f"{_BLOCKS}{block:05d}-smaller.safetensors"
 
     def _shard(self, block: int) -> Path:
-        return self.folder / f"model-block-{block:05d}.safetensors"
+        return self.folder / f"{_BLOCKS}{block:05d}.safetensors"
 
     def _loaders(self, block: int) -> Iterator[Any]:
         maps = {id(hook.weights_map): hook.weights_map for _, hook in _hooks(self.lvlm.blocks[block])}
         loaders = {id(prefixed.dataset): prefixed.dataset for prefixed in maps.values() if prefixed is not None}
         yield from loaders.values()
+
+
+def has_shards(folder: Path) -> bool:
+    """Whether blocks of an offloaded model lie there."""
+    return any(folder.glob(f"{_BLOCKS}*.safetensors"))
+
+
+def clear_shards(folder: Path) -> None:
+    """Removes what a start of a run with an offloaded model wrote of it, once the model was saved there as a whole.
+
+    In a folder that is no run's nothing is touched.
+    """
+    if not is_run(folder):
+        return
+    index = folder / _INDEX
+    if index.is_file() and _BLOCKS in index.read_text():
+        index.unlink()
+    for pattern in (f"{_BLOCKS}*.safetensors", _REST.format(suffix="*")):
+        for shard in folder.glob(pattern):
+            shard.unlink()
 
 
 class _Changed(Mapping[str, Tensor]):

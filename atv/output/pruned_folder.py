@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.calibration.pathway_plan import PathwayPlan
 from atv.model.lvlm import LVLM, targets_by_parameter
-from atv.model.offload import SHARD_BYTES, OffloadedBlocks, is_offloaded, stored
+from atv.model.offload import SHARD_BYTES, OffloadedBlocks, clear_shards, has_shards, is_offloaded, stored
 from atv.model.removal import Removal
 from atv.model.targets import Target
 from atv.output.model_card import write_card
@@ -62,7 +62,7 @@ def write_pruned(
     lvlm, offloaded = LVLM.of(model), is_offloaded(model)
     removal = removal_of(report, lvlm)
     done = removal is None or removal.is_done(model.config)
-    streamed = offloaded and any(folder.glob("model-block-*.safetensors"))
+    streamed = offloaded and has_shards(folder)
     if offloaded and not streamed and not done:
         raise ValueError(
             f"folder: an offloaded model that becomes smaller is saved where its run_dir was; {str(folder)!r} has no "
@@ -79,11 +79,12 @@ def write_pruned(
         write_card(into, report)
 
     saved_atomically(folder, write)
-    if streamed:
-        if removal is None:
-            OffloadedBlocks(lvlm, folder).write_rest()
-        else:
-            OffloadedBlocks(lvlm, folder).write_rest(removal.config(model.config), lambda block, own: removal.left(own))
+    if not streamed:
+        clear_shards(folder)
+    elif removal is None:
+        OffloadedBlocks(lvlm, folder).write_rest()
+    else:
+        OffloadedBlocks(lvlm, folder).write_rest(removal.config(model.config), lambda block, own: removal.left(own))
     clear_blocks(folder)
     return report
 

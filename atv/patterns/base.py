@@ -95,7 +95,12 @@ class Pattern(Plugin, ABC):
 
 def share(count: int, sparsity: float) -> int:
     """floor(count * sparsity), the product taken exactly in decimal."""
-    return int(count * Fraction(str(sparsity)))
+    return int(count * decimal(sparsity))
+
+
+def decimal(value: float) -> Fraction:
+    """Exactly what a number is written as: 0.29 is 29 / 100, which no binary fraction is."""
+    return Fraction(str(value))
 
 
 def lowest(score: Tensor, count: int) -> Tensor:

@@ -31,7 +31,7 @@ class NOfM(Pattern):
 
     @property
     def sparsity(self) -> float:
-        return 1 - self.n / self.m
+        return (self.m - self.n) / self.m
 
     def sweep_width(self, block: int) -> int:
         return self.m

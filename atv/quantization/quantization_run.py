@@ -14,7 +14,7 @@ from atv.data.calibration_batches import CalibrationBatches, calibration_batches
 from atv.data.sources import load_calibration
 from atv.model.loading import load_model, load_offloaded_model, model_folder
 from atv.model.lvlm import LVLM
-from atv.model.offload import Offload, OffloadedBlocks, is_offloaded, stored
+from atv.model.offload import Offload, OffloadedBlocks, clear_shards, is_offloaded, stored
 from atv.output.pruned_folder import masks_of, read_pruned
 from atv.plugins import describe, resolve
 from atv.quantization.base import Quantizer
@@ -27,14 +27,14 @@ from atv.quantization.packed_folder import (
     write_quantized,
 )
 from atv.quantization.whole_numbers import GroupSize, decided, grids, require_bits
-from atv.records.digests import tensors_digest, weights_digest
+from atv.records.digests import content_digest, telling, tensors_digest, weights_digest
 from atv.records.masks import PackedMasks
 from atv.records.provenance import provenance
 from atv.records.pruning_report import REPORT
 from atv.records.quantization_record import QuantizationRecord
 from atv.records.run_folder import RunFolder, clear_blocks, run_folder
 from atv.runtime.trainer import quiet_trainer
-from atv.selection import TokenSelection
+from atv.selection import PartedSelection, TokenSelection
 
 
 def quantize(
@@ -81,11 +81,12 @@ def quantize(
 
     Raises:
         ValueError: for options that do not fit, experts among the targets, a method that scales channels of offloaded
-            blocks, or an output with something else; before calibration starts.
+            blocks, a rule of several parts, or an output with something else; before calibration starts.
     """
     require_library()
     require_bits(bits)
     rule, rounding = resolve(selection, TokenSelection, "selection"), resolve(method, Quantizer, "method")
+    _require_one_pool(rule)
     source, runner = model_folder(str(folder), trust_remote_code), trainer or quiet_trainer()
     data = load_calibration(calibration, str(source))
     check_draw(data, samples, seed, batch_size, max_length)
@@ -118,6 +119,14 @@ def quantize(
     return record
 
 
+def _require_one_pool(rule: TokenSelection) -> None:
+    if isinstance(rule, PartedSelection):
+        raise ValueError(
+            f"selection: {type(rule).__name__} weighs pools of its own block by block, which quantization does not; "
+            "choose another rule, such as WeightedPools"
+        )
+
+
 def _write(
     run: RunFolder,
     lvlm: LVLM,
@@ -133,6 +142,7 @@ def _write(
     if not is_offloaded(model):
         state = packed(model.cpu().state_dict(), outcome.weights, plan.grids)
         write_quantized(run.folder, model, processor, config, record, source, state)
+        clear_shards(run.folder)
         return
 
     def packed_block(block: int, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -166,6 +176,7 @@ def _identity(
     """What the run is known again by."""
     model = lvlm.model
     digests = {"model": weights_digest((name, stored(model, name)) for name, _ in model.named_parameters())}
+    digests |= {"config": content_digest(telling(model.config.to_dict()))}
     digests |= {"masks": tensors_digest([PackedMasks(plan.masks).packed])}
     return {"command": "quantize", **settings, **digests, "calibration data": tensors_digest(batches)}
 

@@ -60,6 +60,17 @@ def test_drift_of_several_streams_is_a_cosine(kind, made):
     assert all(block.tokens["visual"] == visual for block in report.blocks)
 
 
+@pytest.mark.parametrize("kind", ["gemma3n_text", "hy_v4"])
+def test_the_block_that_moves_several_streams_least_goes(kind, made):
+    rules = {"allocation": atv.BlockInfluence("visual"), "propagate": False}
+    trainer = quiet_trainer(enable_progress_bar=False)
+    report = atv.prune(copy.deepcopy(made(kind)), AROUND.batches(), trainer=trainer, **rules)
+    least = min(report.blocks, key=lambda block: block.mean_drift).block
+    assert {name for name, mask in report.masks.items() if not mask.any()} == {
+        name for name in report.masks if f".layers.{least}." in name
+    }
+
+
 @pytest.mark.parametrize(
     ("kind", "name"), [("hy_v4", "indexer"), ("deepseek_v32", "indexer"), ("gemma3n_text", "altup")]
 )

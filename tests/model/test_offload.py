@@ -9,6 +9,7 @@ import atv
 from atv.calibration.waiting import Parked
 from atv.model.lvlm import LVLM
 from atv.model.offload import OffloadedBlocks, is_offloaded, load_offloaded
+from atv.records.run_folder import RunFolder
 
 BATCHES = [make_batch([5, 8], 1), make_batch([6], 2), make_batch([12, 4], 3, side="right")]
 CPU = torch.device("cpu")
@@ -93,6 +94,39 @@ def test_a_stopped_run_goes_on_from_its_shards(folder, tmp_path, monkeypatch):
     _, report = pruned_on_disk(folder, tmp_path)
     expected = atv.prune(random_llava(), BATCHES)
     assert all(torch.equal(report.masks[name], mask) for name, mask in expected.masks.items())
+
+
+def begun_whole(folder, into, monkeypatch, **options):
+    """A run of two finished blocks, whose model was not offloaded."""
+    store = RunFolder.write_block
+
+    def fails(self, block):
+        if block.report.block == 2:
+            raise MemoryError
+        store(self, block)
+
+    with monkeypatch.context() as patched, pytest.raises(MemoryError):
+        patched.setattr(RunFolder, "write_block", fails)
+        atv.prune(AutoModelForImageTextToText.from_pretrained(folder), BATCHES, run_dir=into, **options)
+
+
+@pytest.mark.parametrize("propagate", [True, False])
+def test_a_run_begun_whole_goes_on_offloaded(propagate, folder, tmp_path, monkeypatch):
+    begun_whole(folder, tmp_path, monkeypatch, propagate=propagate)
+    whole = random_llava()
+    atv.prune(whole, BATCHES, propagate=propagate)
+    pruned_on_disk(folder, tmp_path, propagate=propagate)
+    loaded = AutoModelForImageTextToText.from_pretrained(tmp_path).state_dict()
+    assert all(torch.equal(loaded[name], weight) for name, weight in whole.state_dict().items())
+
+
+def test_a_run_begun_offloaded_goes_on_whole_and_leaves_one_set_of_weights(folder, tmp_path):
+    pruned_on_disk(folder, tmp_path)
+    (tmp_path / "config.json").unlink()
+    model = AutoModelForImageTextToText.from_pretrained(folder)
+    atv.save(tmp_path, model, None, atv.prune(model, BATCHES, run_dir=tmp_path))
+    left = {file.name for file in tmp_path.iterdir() if file.name.startswith("model")}
+    assert left == {"model.safetensors"}
 
 
 def test_weights_that_are_elsewhere_cannot_be_moved(folder, tmp_path):

@@ -60,6 +60,14 @@ def test_the_block_that_moves_its_tokens_least_goes(llava, batches, whose):
     assert report.smaller == {"num_hidden_layers": [3, 2]} and report.sparsity == pytest.approx(1 / 3)
 
 
+@pytest.mark.parametrize("criterion", ["ADMM", "ALPS"])
+def test_criteria_that_move_weights_lose_the_same_block(llava, batches, criterion):
+    options = WHOLE | {"sparsity": 0.34}
+    expected = atv.prune(copy.deepcopy(llava), batches, **options).masks
+    masks = atv.prune(llava, batches, criterion=criterion, **options).masks
+    assert all(torch.equal(masks[name], mask) for name, mask in expected.items())
+
+
 @pytest.mark.parametrize(
     "kind",
     ["gemma3", "internvl", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("llava_next", "qwen2_5_vl"))],

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from transformers import AutoModelForImageTextToText
 
 import atv
-from atv.model.experts import FusedExperts
+from atv.model.experts import FusedExperts, leave_out
 from atv.model.offload import load_offloaded
 from atv.verification.folder import verify
 
@@ -61,6 +61,16 @@ def test_the_experts_that_add_least_to_the_tokens_of_the_pool_go(batches, whose)
         gone = {e for e in range(4) if not report.masks[f"{name}.experts.{e}.down_proj"].any()}
         assert gone == set(sorted(by_expert, key=by_expert.get)[:2]), by_expert
         assert gone == {e for e in range(4) if not report.masks[f"{name}.experts.{e}.gate_up_proj"].any()}
+
+
+def test_an_expert_that_no_token_is_given_to_goes_first(batches):
+    model = moe_llava("qwen3_moe")
+    for moe in layers(model).values():
+        leave_out(moe.gate, 2)
+    options = WHOLE | {"criterion": "Wanda", "sparsity": 0.25}
+    with pytest.warns(UserWarning, match=r"for expert 2 \(0 tokens\) of .*; nothing stands in, since experts compete"):
+        report = atv.prune(model, batches, **options)
+    assert all(mask.any() == (name.split(".")[-2] != "2") for name, mask in report.masks.items())
 
 
 @pytest.mark.parametrize(

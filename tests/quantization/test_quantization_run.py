@@ -17,7 +17,7 @@ import atv
 from atv.model.checkpoint import load_dequantized
 from atv.model.lvlm import LVLM
 from atv.model.offload import load_offloaded
-from atv.quantization import AWQ, Nearest, Quantized
+from atv.quantization import AWQ, GPTQ, Nearest, Quantized
 from atv.quantization.blockwise import QuantizationPlan, quantize_blocks
 from atv.quantization.feeding import feeds
 from atv.quantization.packed_folder import packed, quantization_config
@@ -124,6 +124,7 @@ def test_bad_options_are_one_line(pruned, tmp_path, capsys):
         (["--group_size", "100"], "group_size: 100 does not divide the 192 inputs of model.language_model.layers.0"),
         (["--bits", "5"], "bits: expected one of 3, 4, 8, got 5"),
         (["--method", "GTPQ"], "method: unknown Quantizer 'GTPQ'; did you mean 'GPTQ'?"),
+        (["--selection", "BalancedPools"], "selection: BalancedPools weighs pools of its own block by block, which"),
     ):
         assert main([*given, *options]) == 2
         assert message in capsys.readouterr().err
@@ -149,6 +150,38 @@ def test_a_killed_run_goes_on(method, batches, tmp_path, monkeypatch):
     assert again.weights.keys() == whole.weights.keys() and again.errors == whole.errors
     state = other.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_run_begun_whole_goes_on_with_blocks_on_disk(batches, tmp_path):
+    random_llava().save_pretrained(tmp_path / "dense")
+
+    def run(model):
+        lvlm = LVLM.of(model)
+        linears = linears_of(lvlm, None)
+        plan = QuantizationPlan(linears, {}, grids(linears, 4, 16), GPTQ(), AllTokens())
+        trainer = quiet_trainer(enable_progress_bar=False)
+        return quantize_blocks(lvlm, plan, batches, trainer, RunFolder(tmp_path / "out", {})), model
+
+    whole, expected = run(random_llava())
+    for part in ("002.json", "002.safetensors"):
+        (tmp_path / "out" / "blocks" / part).unlink()
+    again, model = run(load_offloaded(tmp_path / "dense", "disk", torch.device("cpu"), tmp_path / ".offload"))
+    assert again.errors == whole.errors and len(list((tmp_path / "out").glob("model-block-*"))) == 3
+    with torch.no_grad():
+        assert torch.equal(model(**batches[0]).logits, expected(**batches[0]).logits)
+
+
+def test_a_model_of_another_config_is_another_run(pruned, quantized, small_pool, tmp_path, capsys):
+    from atv.cli import main
+
+    other = shutil.copytree(pruned, tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    config["text_config"]["rms_norm_eps"] *= 2
+    (other / "config.json").write_text(json.dumps(config))
+    options = ["--samples", "2", "--calibration", str(small_pool), "--group-size", "64", "--selection", "TextOnly"]
+    begun = shutil.copytree(quantized, tmp_path / "begun")
+    assert main(["quantize", str(other), "--output", str(begun), *options]) == 2
+    assert "holds another run: config is" in capsys.readouterr().err
 
 
 def test_awq_finds_what_takes_its_scales_and_moves_them_there(llava):

@@ -52,6 +52,16 @@ def test_is_the_last_row_of_the_full_maps(build, implementation, batches):
             assert rule.seen[block, sample].sum().item() == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize("selection", ["AttentionTopK", "AMIA"])
+def test_a_row_of_padding_alone_changes_nothing(selection):
+    alone, padded = make_batch([5], 1), make_batch([5, 5], 1)
+    padded["attention_mask"][1] = 0
+    padded["pixel_values"][0] = alone["pixel_values"][0]
+    one, other = (atv.prune(random_llava(), [batch], selection=selection) for batch in (alone, padded))
+    assert [block.selected for block in one.blocks] == [block.selected for block in other.blocks]
+    assert all(torch.equal(mask, other.masks[name]) for name, mask in one.masks.items())
+
+
 @pytest.mark.filterwarnings("ignore:block .* fewer than")
 @pytest.mark.parametrize(
     "kind", ["gemma3", "inkling_mm_model", "internvl", "llama4", "llava_next", "mistral3", "qwen2_5_vl", "smolvlm"]

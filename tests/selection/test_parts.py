@@ -11,6 +11,7 @@ from helpers.tiny import make_batch, singles
 from torch.nn import functional as F
 
 import atv
+from atv.calibration import parted_pool
 from atv.calibration.parted_pool import HeldOut
 from atv.calibration.pathway_plan import PathwayPlan
 from atv.data.labels import IGNORED
@@ -101,6 +102,12 @@ def test_the_weight_is_that_of_the_least_error_on_held_out_samples(llava, labell
             np.testing.assert_allclose(found.gram.numpy(), gram, rtol=1e-4, atol=1e-5 * np.abs(gram).max())
             np.testing.assert_allclose(found.norm.numpy(), np.sqrt(np.diag(gram)), rtol=1e-4)
     assert len(set(chosen)) > 1
+
+
+def test_structures_are_weighed_by_all_rows(llava, labelled, monkeypatch):
+    monkeypatch.setattr(parted_pool, "_ROWS", 8)
+    report = atv.prune(llava, labelled, selection="BalancedPools", pattern=atv.FFNChannels(8))
+    assert report.sparsity == pytest.approx(0.5) and all(block.pool_weights for block in report.blocks)
 
 
 @torch.no_grad()

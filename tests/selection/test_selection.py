@@ -37,6 +37,9 @@ def test_pools():
         (atv.DriftTopK(alpha=0.0), 10, 0.5, 0),
         (atv.DriftTopK(share=0.3), 10, 0.9, 3),
         (atv.RandomVisual(share=1.7), 10, 0.0, 17),
+        # Exact in decimal: 0.29 * 100 is below 29 in binary.
+        (atv.RandomVisual(share=0.29, rounding="floor"), 100, 0.0, 29),
+        (atv.DriftTopK(alpha=0.29, rounding="floor"), 100, 1.0, 29),
     ],
 )
 def test_budget(rule, n_text, drift, expected):
