@@ -30,6 +30,7 @@ class Answers:
         asked_with: how, by task; a task is not there where that was not recorded.
         inputs: of cells, the digests by which they know that they were asked alike.
         suite: the question set that pictures are found in: evaluation and split, or data by benchmark.
+        model: the folder or hub id that was asked, where that was recorded.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Answers:
     asked_with: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
     suite: Mapping[str, Any] = field(default_factory=dict)
+    model: str | None = None
 
     @property
     def rows(self) -> pd.DataFrame:
@@ -77,6 +79,8 @@ def read_folder(folder: Path) -> Answers:
     if (folder / SCORES).is_file():
         return _of_evaluation(folder)
     what = "no such folder or file" if not folder.exists() else "no answers there"
+    if (folder / "config.json").is_file():
+        what = f"a model, and not its answers, which `atv evaluate --model {folder} --output FOLDER` writes"
     if (folder / "findings.json").is_file():
         what = "an ablation's tables, whose answers are in its cells (atv.ablation.named_cells finds them)"
     raise ValueError(
@@ -122,7 +126,9 @@ def _of_evaluation(folder: Path) -> Answers:
     if not parts:
         raise ValueError(f"{str(folder)!r}: its scores.json has no scores")
     rows = table(pd.concat(parts, ignore_index=True), str(folder))
-    return Answers(str(folder), (str(folder),), (rows,), asked_with=asked_with, suite=suite)
+    return Answers(
+        str(folder), (str(folder),), (rows,), asked_with=asked_with, suite=suite, model=report.asked.get("model")
+    )
 
 
 def _told(record: Mapping[str, Any], folder: Path, what: str) -> Mapping[str, Any]:
@@ -155,16 +161,20 @@ def with_seeds(parts: Sequence[Answers], name: str | None = None) -> Answers:
     """The answers of one model, or method, with several seeds as one.
 
     Raises:
-        ValueError: for a seed that comes twice.
+        ValueError: for a seed or a folder that comes twice.
     """
     first, seeds = parts[0], tuple(seed for part in parts for seed in part.seeds)
     known = [seed for seed in seeds if seed is not None]
     if len(set(known)) < len(known):
         raise ValueError(f"{first.name}: the same seed comes twice ({', '.join(map(str, known))})")
+    sources = tuple(source for part in parts for source in part.sources)
+    places = [Path(source).resolve() for source in sources]
+    if len(set(places)) < len(places):
+        raise ValueError(f"{first.name}: the same folder comes twice ({', '.join(sources)})")
     return replace(
         first,
         name=name or first.name,
-        sources=tuple(source for part in parts for source in part.sources),
+        sources=sources,
         by_seed=tuple(rows for part in parts for rows in part.by_seed),
         seeds=seeds,
     )

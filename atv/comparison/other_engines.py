@@ -77,6 +77,8 @@ def _logs(folder: Path) -> Iterator[Path]:
 
 def _files(path: Path) -> list[Path]:
     if path.is_file():
+        if path.suffix == ".parquet":
+            raise ValueError(f"folders: expected a folder or a JSONL file, got {str(path)!r}; name the folder it is in")
         return [path]
     by_task: dict[str, list[Path]] = defaultdict(list)
     for file in _logs(path):

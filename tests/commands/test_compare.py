@@ -1,10 +1,12 @@
 import json
+import shutil
 
 import pandas as pd
 import pytest
 from helpers.answered import cell_folder, mostly, suite, suite_folder
 
 from atv.ablation.record import AblationRecord
+from atv.bundled import BUNDLED_MODEL
 from atv.bundled.data import evaluation_set
 
 
@@ -81,6 +83,8 @@ def test_bad_input_is_one_line(atv_command, folders, tmp_path):
         ([folders / "dense"], "folders: expected two or more to compare"),
         ([folders / "dense", tmp_path], "no answers there; expected what atv evaluate --output wrote"),
         ([folders / "dense", folders / "dense"], "comes twice"),
+        ([f"{folders / 'one'},{folders}/./one", folders / "two"], "the same folder comes twice"),
+        ([folders / "dense", folders / "one" / "answers.parquet"], "expected a folder or a JSONL file, got"),
         ([folders / "dense", folders / "one", "--data", tmp_path], "name one with --benchmark"),
         ([folders / "dense", folders / "one", "--flips", -1], "flips: expected 0 or more, got -1"),
     ):
@@ -88,6 +92,25 @@ def test_bad_input_is_one_line(atv_command, folders, tmp_path):
     (tmp_path / "theirs.jsonl").write_text("{}\n")
     code, _, err = atv_command("compare", folders / "dense", tmp_path / "theirs.jsonl")
     assert code == 2 and "theirs.jsonl, line 1: has nothing; expected question_id and prediction" in err
+
+
+def test_a_models_folder_is_told_from_one_with_answers(atv_command, folders, pruned):
+    said = atv_command.refused("compare", folders / "dense", pruned).splitlines()[-1]
+    assert f"{str(pruned)!r}: a model, and not its answers, which `atv evaluate --model {pruned} --output" in said
+    run = folders / "half" / "run.json"
+    run.parent.mkdir()
+    run.write_text("{}")
+    said = atv_command.refused("compare", folders / "dense", run.parent).splitlines()[-1]
+    assert f"{str(run.parent)!r} holds no ablation's results: no findings.json" in said
+
+
+def test_a_dense_model_is_no_seed_of_a_pruned_one(atv_command, folders, pruned):
+    for name, model in (("one", BUNDLED_MODEL), ("two", pruned)):
+        shutil.copytree(folders / name, folders / f"{name} named")
+        file = folders / f"{name} named" / "scores.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"model": str(model)}))
+    said = atv_command.refused("compare", folders / "dense", f"{folders / 'one named'},{folders / 'two named'}")
+    assert "two named' is no other seed of " in said and "pruned is False there and True here" in said
 
 
 def test_what_was_really_pruned_and_asked(atv_command, small_pool, tmp_path):
