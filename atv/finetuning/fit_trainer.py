@@ -11,7 +11,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from atv.plugins import at_least
 from atv.runtime.trainer import quiet, quiet_trainer
 
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, LOG = "checkpoints", "log"
 # What Lightning warns of, and is as it should be.
 INTENDED = (
     # The sampler knows where it was, and the folder of a killed run is not empty.
@@ -75,5 +75,5 @@ def last_checkpoint(folder: Path) -> Path:
 
 def _logger(folder: Path, log_to: LogTo | None) -> Logger | bool:
     if log_to == "csv":
-        return CSVLogger(folder, name="log", version="")
+        return CSVLogger(folder, name=LOG, version="")
     return WandbLogger(project="atv", name=folder.name, save_dir=folder) if log_to == "wandb" else False

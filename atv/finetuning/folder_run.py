@@ -19,10 +19,10 @@ from atv.data.base import CalibrationData
 from atv.data.calibration_batches import require_samples
 from atv.data.sources import load_calibration
 from atv.finetuning.batches import ConversationBatches, Lessons
-from atv.finetuning.fit_trainer import CHECKPOINTS, LogTo, last_checkpoint, training_trainer
+from atv.finetuning.fit_trainer import CHECKPOINTS, LOG, LogTo, last_checkpoint, training_trainer
 from atv.finetuning.objectives import AnswerLoss, DistillationLoss, Teacher
 from atv.finetuning.settings import Settings
-from atv.finetuning.training_run import Finetuned, finish, fit, prepare
+from atv.finetuning.training_run import Diverged, Finetuned, finish, fit, prepare
 from atv.model.loading import load_model, model_folder
 from atv.model.lvlm import LVLM
 from atv.output.pruned_folder import masks_of, read_pruned, write_pruned
@@ -73,7 +73,7 @@ def finetune(
 
     Raises:
         ValueError: for a folder that is no pruned model, an output with something else, options or data that do not
-            fit; before training starts.
+            fit; before training starts. Diverged, one of these, for a loss or weights that are not finite.
         Preempted: when SIGTERM was sent.
     """
     base, settings = _Base.of(folder, trust_remote_code), settings or Settings()
@@ -96,7 +96,7 @@ def finetune(
         if runner.is_global_zero:
             run.begin()
         started = time.perf_counter()
-        with _told_when_stopped(target):
+        with _told_when_stopped(target), _cleared_when_diverged(run):
             objective = AnswerLoss() if dense is None else DistillationLoss(dense.lvlm)
             outcome = fit(lvlm, objective, settings, batches, watched, runner, last_checkpoint(target), workers)
     if runner.is_global_zero:
@@ -200,6 +200,18 @@ def _done(settings: Settings, trainer: L.Trainer, outcome: Finetuned, seconds: f
     how = {"precision": str(trainer.precision), "ranks": trainer.world_size}
     how |= {"accumulated": trainer.accumulate_grad_batches, "steps": outcome.steps, "losses": outcome.validation}
     return asdict(settings) | how | {"seconds": seconds} | provenance()
+
+
+@contextmanager
+def _cleared_when_diverged(run: RunFolder) -> Iterator[None]:
+    """Takes away checkpoints and log of a training that came to nothing, so that another may begin in its folder."""
+    try:
+        yield
+    except Diverged:
+        for kept in (CHECKPOINTS, LOG):
+            shutil.rmtree(run.folder / kept, ignore_errors=True)
+        run.forget()
+        raise
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from atv.model.lvlm import name_patterns
 from atv.plugins import above_zero, at_least
 
 
@@ -18,7 +19,8 @@ class Settings:
         lora_rank: Rank of a masked low-rank update that is trained in place of each pruned weight and merged in the
             end. Default: the weights themselves are trained.
         lora_alpha: Factor of the low-rank update, over its rank.
-        train_also: Names or shell patterns of further parameters to train, such as *multi_modal_projector*.
+        train_also: Names or shell patterns of further parameters to train, such as *multi_modal_projector*, with commas
+            between them or as a list.
         seed: Number that fixes every random draw: the samples, their order and the adapters.
 
     Raises:
@@ -32,10 +34,11 @@ class Settings:
     warmup: float = 0.05
     lora_rank: int | None = None
     lora_alpha: float = 16.0
-    train_also: tuple[str, ...] = ()
+    train_also: tuple[str, ...] | str = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "train_also", name_patterns(self.train_also))
         above_zero(epochs=self.epochs, batch_size=self.batch_size)
         above_zero(learning_rate=self.learning_rate, lora_alpha=self.lora_alpha)
         at_least(0, weight_decay=self.weight_decay)

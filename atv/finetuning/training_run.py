@@ -1,5 +1,6 @@
 """A fine-tuning run, from a pruned model to the trained parameters, and back into a model; and the loop's module."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -24,6 +25,16 @@ from atv.finetuning.updates import merge, train_kept, train_low_rank
 from atv.model.lvlm import LVLM
 from atv.runtime.preemption import Remaining
 from atv.runtime.trainer import quiet
+
+
+class Diverged(ValueError):
+    """Training gave a loss or weights that are not finite; what it kept leads there again."""
+
+    def __init__(self, what: str, learning_rate: float, step: int) -> None:
+        super().__init__(
+            f"learning_rate: {learning_rate} is too high, expected finite {what}, got others at step {step}; nothing "
+            "of the run was kept"
+        )
 
 
 class SparseFinetuning(L.LightningModule):
@@ -59,8 +70,14 @@ class SparseFinetuning(L.LightningModule):
         self.objective.place(self.device, self._mesh)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """The objective, over the batch's tokens that count."""
+        """The objective, over the batch's tokens that count.
+
+        Raises:
+            Diverged: on every rank, where it is not finite on one.
+        """
         loss, _ = self.objective.loss(self.model, batch)
+        if self.trainer.strategy.reduce_boolean_decision(not loss.isfinite(), all=False):
+            raise Diverged("losses", self.settings.learning_rate, self.global_step + 1)
         self.log("loss", loss, prog_bar=True)
         return loss
 
@@ -70,9 +87,12 @@ class SparseFinetuning(L.LightningModule):
         self._sums = [self._sums[0] + float(loss) * tokens, self._sums[1] + tokens]
 
     def on_validation_epoch_end(self) -> None:
+        """Raises Diverged, once a step was made, where the loss is not finite."""
         total, tokens = self._sums
         self._sums = [0.0, 0]
         loss = total / tokens
+        if self.global_step and not math.isfinite(loss):
+            raise Diverged("losses", self.settings.learning_rate, self.global_step)
         self.log("validation_loss", loss, prog_bar=True, rank_zero_only=True)
         if not any(seen["step"] == self.global_step for seen in self.validation):
             self.validation.append({"step": self.global_step, "loss": loss})
@@ -154,6 +174,7 @@ def fit(
 
     Raises:
         ValueError: for a checkpoint that is not whole.
+        Diverged: at the first loss that is not finite, or for weights in the end that are not.
     """
     if checkpoint.is_file() and not is_zipfile(checkpoint):
         raise ValueError(f"output: {str(checkpoint)!r} is no whole checkpoint; take it away to begin the training anew")
@@ -173,6 +194,9 @@ def fit(
         )
     state = module.own(trainer.strategy.lightning_module_state_dict())
     weights = {name.removeprefix("model."): value.detach().cpu() for name, value in state.items()}
+    # The last step's weights gave no loss yet.
+    if not all(weight.isfinite().all() for weight in weights.values()):
+        raise Diverged("weights", settings.learning_rate, trainer.global_step)
     return Finetuned(weights, trainer.global_step, module.validation)
 
 

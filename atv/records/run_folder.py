@@ -59,7 +59,7 @@ class RunFolder:
     """Keeps every finished block of one run, so that a killed run goes on where it stopped.
 
     Args:
-        folder: made if need be.
+        folder: made when the run begins.
         identity: what makes the run itself: settings, and digests of model and data.
 
     Raises:
@@ -78,6 +78,10 @@ class RunFolder:
     def begin(self) -> None:
         """Marks the folder as this run's."""
         write_json(self.folder / "run.json", {"schema": SCHEMA, "identity": self.identity})
+
+    def forget(self) -> None:
+        """Lets another run into the folder, where this one came to nothing."""
+        (self.folder / "run.json").unlink(missing_ok=True)
 
     def read_allocation(self) -> AllocationReport | None:
         """What each Linear is to lose, if it was found before."""
@@ -149,7 +153,7 @@ class RunFolder:
 
 
 def run_folder(folder: str | Path, field: str) -> Path:
-    """A folder, made if need be, that a run may write all of its outcome to.
+    """A folder, there or not, that a run may write all of its outcome to.
 
     Raises:
         ValueError: when nothing can be written there, or what lies there is no run's.

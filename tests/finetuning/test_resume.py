@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from atv.finetuning.batches import batched, shuffled
 from atv.finetuning.fit_trainer import last_checkpoint, training_trainer
 from atv.finetuning.objectives import AnswerLoss, DistillationLoss
-from atv.finetuning.training_run import fit, prepare
+from atv.finetuning.training_run import Diverged, SparseFinetuning, fit, prepare
 from atv.model.lvlm import LVLM
 
 
@@ -71,6 +71,15 @@ def test_a_checkpoint_that_is_cut_short_is_named(tmp_path):
     file = last_checkpoint(tmp_path)
     file.write_bytes(file.read_bytes()[:-64])
     with pytest.raises(ValueError, match=r"^output: '.*last.ckpt' is no whole checkpoint; take it away"):
+        run(tmp_path)
+
+
+def test_weights_that_are_not_finite_are_no_outcome(tmp_path, monkeypatch):
+    def spoil(self):
+        next(parameter for parameter in self.parameters() if parameter.requires_grad).data[0, 0] = torch.nan
+
+    monkeypatch.setattr(SparseFinetuning, "on_train_end", spoil)
+    with pytest.raises(Diverged, match=r"learning_rate: 0\.01 is too high, expected finite weights, .* at step 8"):
         run(tmp_path)
 
 
