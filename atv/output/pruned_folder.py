@@ -12,12 +12,14 @@ from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.calibration.pathway_plan import PathwayPlan
+from atv.model.loading import load_model
 from atv.model.lvlm import LVLM, targets_by_parameter
 from atv.model.offload import SHARD_BYTES, OffloadedBlocks, clear_shards, has_shards, is_offloaded, stored
 from atv.model.removal import Removal
 from atv.model.targets import Target
 from atv.output.model_card import write_card
 from atv.patterns import recorded_pattern
+from atv.records.digests import weights_digest
 from atv.records.evaluation_report import EvaluationReport
 from atv.records.files import saved_atomically
 from atv.records.masks import PackedMasks
@@ -121,24 +123,35 @@ def _done(report: PruningReport, lvlm: LVLM) -> Removal | None:
     return removal if removal is not None and removal.is_done(lvlm.model.config) else None
 
 
-def renew_card(folder: str | Path, scores: Path | None = None) -> PruningReport:
+def renew_card(folder: str | Path, scores: Path | None = None, *, trust_remote_code: bool = False) -> PruningReport:
     """Writes a pruned model's card anew from its report, with what it scores if ``scores`` is a scores.json.
 
+    The scores must be this model's, by the digest of its weights; a file of an earlier version, which has none, is
+    taken as it is.
+
     Raises:
-        ValueError: for a folder that is not a pruned model, or a file that is not there or holds no scores.
+        ValueError: for a folder that is not a pruned model, or a file that is not there, holds no scores, or holds
+            another model's.
     """
-    report = read_pruned(Path(folder))
+    source = Path(folder)
+    report = read_pruned(source)
     if scores is not None:
-        report = replace(report, scores=_scores(scores))
-    write_card(Path(folder), report)
+        report = replace(report, scores=_scores(scores, source, trust_remote_code))
+    write_card(source, report)
     return report
 
 
-def _scores(file: Path) -> dict[str, ScoreRow]:
+def _scores(file: Path, folder: Path, trust_remote_code: bool) -> dict[str, ScoreRow]:
     if not file.is_file():
         raise ValueError(f"scores: no such file {str(file)!r}; `atv evaluate --output` writes scores.json")
-    if not (rows := EvaluationReport.read(file).rows()):
+    scored = EvaluationReport.read(file)
+    if not (rows := scored.rows()):
         raise ValueError(f"scores: {str(file)!r} holds none")
+    if (digest := scored.asked.get("model_digest")) is not None:
+        model, _ = load_model(folder, trust_remote_code, quantized=True)
+        if weights_digest(model.named_parameters()) != digest:
+            whose = f"another model ({scored.asked.get('model', 'not named')!r})"
+            raise ValueError(f"scores: expected those of {str(folder)!r}, and {str(file)!r} holds those of {whose}")
     return rows
 
 

@@ -94,16 +94,18 @@ class EvaluationReport:
             again: the benchmarks that are to be asked, whose results are replaced; None for the suite.
 
         Raises:
-            ValueError: for results that would stay and are another model's, or a file that cannot be read.
+            ValueError: for results that are another model's, or would stay and do not say whose, or a file that cannot
+                be read.
         """
         if not (folder / SCORES).is_file():
             return
         there = cls.read(folder / SCORES)
         stays = [*there.benchmarks] if again is None else [*there.tasks, *(there.benchmarks.keys() - set(again))]
-        if stays and there.asked.get("model_digest") != model:
+        whose = there.asked.get("model_digest")
+        if whose != model and (whose is not None or stays):
             raise ValueError(
-                f"output: {str(folder)!r} holds scores of another model ({stays[0]}), or "
-                "of an earlier version of atv; choose another folder"
+                f"output: {str(folder)!r} holds scores of another model ({there.asked.get('model', 'not named')!r}), "
+                "or of an earlier version of atv; choose another folder"
             )
 
     @classmethod
@@ -123,6 +125,7 @@ class EvaluationReport:
     def rows(self) -> dict[str, ScoreRow]:
         """Benchmark, or task of the suite -> its row for a model's card."""
         rows = {name: ScoreRow(row["score"], row["of"], row["version"]) for name, row in self.benchmarks.items()}
+        version = f"{self.asked.get('evaluation', 'bundled')}, {self.asked.get('split', 'test')}"
         for name, task in self.tasks.items():
-            rows[name] = ScoreRow(100 * task.score, task.questions, f"bundled, {self.asked['split']}")
+            rows[name] = ScoreRow(100 * task.score, task.questions, version)
         return {name: ScoreRow(row.score, row.of, row.version, self.retention.get(name)) for name, row in rows.items()}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from atv.model.loading import load_processor, model_folder
+from atv.model.lvlm import targets_by_parameter
 from atv.output.pruned_folder import left_of, read_pruned, removal_of
 from atv.patterns import recorded_pattern
 from atv.records.masks import PackedMasks
@@ -16,6 +17,7 @@ from atv.verification.saved_model import SavedModel, VerificationError, WhatIsLe
 from atv.verification.weight_checks import (
     BaseCheck,
     ZerosCheck,
+    check_dense,
     check_names,
     check_pattern,
     check_removal,
@@ -117,6 +119,9 @@ class Verification:
         compared = None if base is None else BaseCheck(base, masks, updated, apart)
         if compared is not None:
             compared.check_layout(pruned)
+            # A quantized model is also held against the pruned one that it was made of.
+            if not rounded:
+                check_dense(compared.base, str(self.base), masks, targets_by_parameter(pruned.lvlm))
         rows = None if tuning or rounded else report.targets
         dense, sparse = check_tensors(pruned, ZerosCheck(masks, rows), compared, self.watch(list(pruned.tensors)))
         found = {"zeros": "where the masks say" + (_kept_zeros(rows) if rows else "")} if masks else {}

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atv.model.lvlm import LVLM, targets_by_parameter
+from atv.model.lvlm import LVLM, View, targets_by_parameter
 from atv.model.removal import Removal
 from atv.patterns import Pattern
 from atv.plugins import arguments
@@ -140,6 +140,27 @@ class BaseCheck:
     def check_equal(self, name: str, ours: Tensor, theirs: Tensor, where: str = "") -> None:
         """Raises VerificationError unless both are the same bits."""
         check_same_bits(name, ours, theirs, f"the base model's{where}")
+
+
+def check_dense(base: SavedModel, called: str, masks: PackedMasks, views: Mapping[str, Mapping[str, View]]) -> None:
+    """The base model is not itself zero where the masks prune.
+
+    Of a dense model the first weight that is read says so. ``views`` give by parameter the weights of targets in it.
+
+    Raises:
+        VerificationError: for a model of whose pruned weights fewer than 1 in 100 are not zero, in every target.
+    """
+    zero = False
+    for name, targets in views.items():
+        for target in targets.keys() & masks.keys():
+            weights = targets[target](base.tensor(name))[~masks[target]]
+            if 100 * int(weights.count_nonzero()) >= max(1, weights.numel()):
+                return
+            zero = zero or bool(weights.numel())
+    if zero:
+        raise VerificationError(
+            f"base: expected the dense model that was pruned, got {called!r}, itself zero where the masks prune"
+        )
 
 
 def check_same_bits(name: str, ours: Tensor, theirs: Tensor, others: str = "what was packed of it") -> None:

@@ -209,13 +209,20 @@ def test_a_second_benchmark_lies_beside_the_first(tmp_path):
 def test_scores_of_another_model_are_not_mixed(tmp_path):
     EvaluationReport.check_folder(tmp_path, "b", ["POPE"])
     report("POPE").write(tmp_path)
-    EvaluationReport.check_folder(tmp_path, "b", ["POPE"])
-    for again in (["MME"], None):
-        with pytest.raises(ValueError, match=r"^output: .* holds scores of another model \(POPE\)"):
+    for again in (["POPE"], ["MME"], None):
+        with pytest.raises(ValueError, match=r"^output: .* holds scores of another model \('m'\)"):
             EvaluationReport.check_folder(tmp_path, "b", again)
+    EvaluationReport.check_folder(tmp_path, "a", None)
     (tmp_path / "scores.json").write_text("{")
     with pytest.raises(ValueError, match="is no JSON"):
         EvaluationReport.check_folder(tmp_path, "a", ["POPE"])
+
+
+def test_another_models_answers_to_the_suite_are_not_written_over(tmp_path):
+    EvaluationReport({"model": "m", "model_digest": "a"}, {"presence": TaskRow(0.5, 2, 4)}).write(tmp_path)
+    EvaluationReport.check_folder(tmp_path, "a", None)
+    with pytest.raises(ValueError, match=r"^output: .* holds scores of another model \('m'\)"):
+        EvaluationReport.check_folder(tmp_path, "b", None)
 
 
 def test_another_suites_scores_replace_the_first(tmp_path):

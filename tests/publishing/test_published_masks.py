@@ -88,6 +88,11 @@ def test_another_base_model_is_refused_by_name(pruned, packed, tmp_path):
         atv.pack_masks(pruned, tmp_path / "out", tmp_path / "other")
 
 
+def test_the_pruned_model_is_not_its_own_base_model(pruned, tmp_path):
+    with pytest.raises(ValueError, match=r"^base: expected the dense model that was pruned, got '.*sparse'"):
+        atv.pack_masks(pruned, tmp_path / "out", pruned)
+
+
 def test_a_mask_that_lost_a_bit_is_noticed(packed, tmp_path):
     folder = shutil.copytree(packed, tmp_path / "masks")
 

@@ -85,6 +85,16 @@ def test_experts_are_checked_one_by_one(kind, batches, tmp_path):
         verified(tmp_path / "sparse", tmp_path / "dense")
 
 
+@pytest.mark.parametrize("criterion", ["Wanda", "SparseGPT"])
+def test_a_base_model_that_is_itself_pruned_is_refused_by_name(dense, llava, batches, tmp_path, criterion):
+    folder, other = tmp_path / "sparse", tmp_path / "other"
+    save_pruned(llava, batches, folder, criterion=criterion)
+    shutil.copytree(folder, other)
+    for base in (folder, other):
+        with pytest.raises(VerificationError, match=f"^base: expected the dense model that was pruned, got '{base}'"):
+            verified(folder, base)
+
+
 def test_a_weight_that_came_back_is_named(sparse):
     mask = atv.load_masks(sparse / "masks.safetensors")[IN_MEMORY]
     row, column = (~mask).nonzero()[7].tolist()
