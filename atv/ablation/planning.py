@@ -91,7 +91,7 @@ def cheapest(
     seeds = range(FEWEST_SEEDS, max(most_seeds, FEWEST_SEEDS) + 1) if spread.seeds > 1 else (1,)
     plans = []
     for number in seeds:
-        groups = _fewest(spread, number, effect, power, most_groups or MANY_GROUPS)
+        groups = _fewest(spread, number, effect, power, MANY_GROUPS if most_groups is None else most_groups)
         if groups is not None:
             plans.append(
                 DecisionPlan(groups, number, sum(cost[run].seconds(groups, number) for run in finding.ours.runs))

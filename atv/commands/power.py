@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
-from atv.ablation.planning import can_be_planned, cheapest, together
+from atv.ablation.planning import DecisionPlan, can_be_planned, cheapest, together
+from atv.plugins import at_least
 from atv.reporting.collection import Collection
 from atv.reporting.numbers import duration, number
 from atv.reporting.section import Section
@@ -31,31 +30,37 @@ def power(
         groups: Groups of questions of each task that there are at most. Default: any number.
         seeds: Seeds at most; 3 is the least where there are several.
     """
-    console = Console()
+    at_least(1, groups=groups, seeds=seeds)
+    console = Console(highlight=False, soft_wrap=True)
     collection = Collection.read(results, results / "report")
-    console.print(f"to see a difference of {effect:g} with a chance of {power:g}:", highlight=False)
-    table = Table("ablation", "finding", "verdict", "half-width", "groups", "seeds", "time", box=box.SIMPLE_HEAD)
+    console.print(f"to see a difference of {effect:g} with a chance of {power:g}:")
     seconds, unplanned = 0.0, 0
     for section in collection.sections:
-        seconds += _add(table, section, effect, power, groups, seeds)
+        seconds += _tell(console, section, effect, power, groups, seeds)
         unplanned += sum(not can_be_planned(finding) for finding in section.findings)
-    console.print(table)
-    console.print(f"all undecided ones together, each cell once: {duration(seconds)}", highlight=False)
+    console.print(f"\nall undecided ones together, each cell once: {duration(seconds)}")
     if unplanned:
         console.print(f"not planned: {unplanned} that rest on no question, or were written by an earlier version")
 
 
-def _add(table: Table, section: Section, effect: float, power: float, groups: int | None, seeds: int) -> float:
-    """Adds a line a finding; returns the seconds of those that are undecided."""
+def _tell(console: Console, section: Section, effect: float, power: float, groups: int | None, seeds: int) -> float:
+    """Tells what each finding needs; returns the seconds of those that are undecided."""
     undecided, plans = [], []
-    for finding in filter(can_be_planned, section.findings):
+    planned = list(filter(can_be_planned, section.findings))
+    if planned:
+        console.print(f"\n[bold]{section.name}[/bold]")
+    for finding in planned:
         plan = cheapest(finding, section, effect, power, groups, seeds)
-        need = ("more than there are", "", "")
-        if plan is not None:
-            need = (str(plan.groups), str(plan.seeds), duration(plan.seconds))
         half = number((finding.ours.high - finding.ours.low) / 2, 2)
-        table.add_row(section.name, finding.claim, finding.verdict, half, *need)
+        console.print(f"  {finding.claim}\n    {finding.verdict}, ± {half}; {_need(plan)}")
         if plan is not None and finding.verdict == "undecided":
             undecided.append(finding)
             plans.append(plan)
     return together(undecided, plans, section)
+
+
+def _need(plan: DecisionPlan | None) -> str:
+    if plan is None:
+        return "would need more groups or seeds than there are"
+    seeds = f"{plan.seeds} seed{'' if plan.seeds == 1 else 's'}"
+    return f"{plan.groups} groups of each task and {seeds}: {duration(plan.seconds)}"
