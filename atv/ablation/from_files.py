@@ -1,6 +1,7 @@
 """Ablations from the files that define them."""
 
 from collections.abc import Sequence
+from inspect import isabstract
 from pathlib import Path
 
 from atv import plugins
@@ -13,7 +14,8 @@ def load_ablations(files: Sequence[Path] | Path, levels: Levels = SUITED[BUNDLED
     """The ablations of Python files, at these levels; a folder stands for all of its files.
 
     Raises:
-        ValueError: for a file that is not there or does not define one ablation, naming it.
+        ValueError: for a file that is not there or does not define one ablation, naming it, or whose ablation lacks a
+            method.
     """
     named = [files] if isinstance(files, Path) else list(files)
     every = [python_file for path in named for python_file in (sorted(path.glob("*.py")) if path.is_dir() else [path])]
@@ -26,9 +28,11 @@ def _ablation(file: Path) -> type[Ablation]:
     if not file.is_file():
         near = ", ".join(str(path) for path in sorted(file.parent.glob("*.py")))
         raise ValueError(f"file: no such file {str(file)!r}" + (f". Choices: {near}" if near else ""))
-    before = set(plugins.subclasses(Ablation))
+    before = set(plugins.derived(Ablation))
     plugins.load_file(file)
-    kinds = [kind for kind in plugins.subclasses(Ablation) if kind not in before]
+    new = [kind for kind in plugins.derived(Ablation) if kind not in before]
+    kinds = [kind for kind in new if not isabstract(kind)] or new
     if len(kinds) != 1:
         raise ValueError(f"file: {str(file)!r} must define one Ablation, it defines {len(kinds)}")
+    plugins.require_concrete(kinds[0], "file")
     return kinds[0]

@@ -10,6 +10,7 @@ import lightning as L
 
 from atv.ablation.base import Ablation
 from atv.ablation.bench import Bench, rounds_of
+from atv.ablation.cell import Cell
 from atv.ablation.deciding import Decided, Decider, looks
 from atv.ablation.measuring import require_english
 from atv.ablation.record import AblationRecord
@@ -145,13 +146,14 @@ class Grid:
         return [question["task"] for question in self.store.bench.questions]
 
     def require_fit(self, ablation: Ablation) -> None:
-        """Whether the model can be pruned in at least one cell, before the first is run.
+        """Whether the model can be pruned in at least one cell, and the table be made, before the first is run.
 
         Raises:
-            ValueError: naming the ablation, and what stands against its first cell.
+            ValueError: naming the ablation, and what stands against its first cell or its table.
         """
-        lvlm, against = LVLM.of(self.store.bench.model), ""
-        for cell in ablation.cells(self.seed):
+        lvlm, against, cells = LVLM.of(self.store.bench.model), "", ablation.cells(self.seed)
+        _require_dense(ablation, cells)
+        for cell in cells:
             try:
                 for pathway in cell.pathways.values():
                     pathway.plan(lvlm, pathway.targets(lvlm, lvlm.targets(cell.targets)))
@@ -209,6 +211,14 @@ class Grid:
 
     def _drawn(self, ablation: Ablation) -> range:
         return range(self.seed, self.seed + max(self.seeds, self.claimed_seeds or ablation.seeds))
+
+
+def _require_dense(ablation: Ablation, cells: Sequence[Cell]) -> None:
+    """Checks that a table of retention has a dense model to refer to; tables of an ablation's own may need none."""
+    kind = type(ablation)
+    all_told = kind.table is Ablation.table and kind.later is Ablation.later
+    if all_told and any(cell.answers for cell in cells) and not any(cell.dense for cell in cells):
+        raise ValueError(f"file: {kind.__name__} tells retention, and no cell of it is the dense model, Cell(labels)")
 
 
 def first_look(asked: Questions) -> Suite:

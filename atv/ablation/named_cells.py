@@ -18,15 +18,20 @@ def named_cells(source: str) -> list[list[Path]]:
         [] for what names no ablation's results.
 
     Raises:
-        ValueError: for a method that the ablation has not, naming those that it has.
+        ValueError: for results that are not whole, or a method that the ablation has not, naming those that it has.
     """
     folder, method = Path(source), ""
     if not (folder / RUN).is_file():
         folder, method = folder.parent, folder.name
-    if not (folder / RUN).is_file():
+    # A run of atv prune has a file of that name too, and leaves a model.
+    if not (folder / RUN).is_file() or (folder / "config.json").is_file():
         return []
     by_title: dict[str, list[Path]] = {}
-    for cell in AblationRecord.read(folder).run["cells"]:
+    try:
+        record = AblationRecord.read(folder)
+    except ValueError as error:
+        raise ValueError(f"folders: {str(folder)!r} holds no ablation's results: {error}") from error
+    for cell in record.run["cells"]:
         by_title.setdefault(titled(cell["labels"]), []).append(folder.parent / "cells" / cell["id"])
     if method and method not in by_title:
         raise ValueError(f"folders: {str(folder)!r} has no {method!r}. Choices: {'; '.join(by_title)}")

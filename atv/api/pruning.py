@@ -35,7 +35,7 @@ def prune(
     allocation: Allocation | str = "Uniform",
     refine: Refinement | str | Sequence[Refinement | str] | None = None,
     reconstruct: Reconstruction | str | None = None,
-    targets: Sequence[str] | None = None,
+    targets: Sequence[str] | str | None = None,
     propagate: bool = True,
     seed: int = 0,
     trainer: L.Trainer | None = None,
@@ -58,8 +58,8 @@ def prune(
         refine: which pruned and kept weights change places afterwards, likewise, or several such steps in order; None
             leaves the criterion's mask.
         reconstruct: what the kept weights become, likewise; None leaves them as the criterion does.
-        targets: shell-style patterns of names; None is every Linear and expert of the decoder's blocks but routers, or
-            those that the pattern is about.
+        targets: shell-style patterns of names, in a list or with commas between them; None is every Linear and expert
+            of the decoder's blocks but routers, or those that the pattern is about.
         propagate: whether a block sees its predecessors pruned; False is one-shot pruning.
         seed: of whatever a rule draws; the same seed gives the same masks.
         trainer: runs the prediction loop; None makes one with a progress bar.
@@ -96,7 +96,7 @@ def decouple(
     *,
     text: Pathway,
     visual: Pathway,
-    targets: Sequence[str] | None = None,
+    targets: Sequence[str] | str | None = None,
     propagate: bool = True,
     seed: int = 0,
     trainer: L.Trainer | None = None,

@@ -45,6 +45,8 @@ def check_contracts(
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         _on_a_copy("selection", selection, _try_selection)
         _on_a_copy("criterion", criterion, lambda tried: tried.checked_score(*_weight_and_pool(tried, dtype)))
+        if pattern.sparsity is not None and not pattern.joint:
+            _on_a_copy("pattern", pattern, _try_pattern)
 
 
 def check_steps(steps: Iterable[Refinement | Reconstruction], dtype: torch.dtype) -> None:
@@ -140,6 +142,17 @@ def _try_selection(rule: TokenSelection) -> None:
     if len(candidates):
         weights = rule.decide(candidates, _TEXT, SetStatistics(0.5, 1, _TEXT, _VISUAL, whole))
         check_weights(rule, "decide", weights, len(candidates))
+
+
+def _try_pattern(pattern: Pattern) -> None:
+    """Checks that the share which a pattern implies goes, up to one weight a row."""
+    implied = pattern.sparsity
+    assert implied is not None
+    mask = pattern.mask(torch.rand(_WIDTH, _WIDTH, generator=torch.Generator().manual_seed(0)), implied)
+    gone = 1 - float(mask.float().mean())
+    if mask.dtype == torch.bool and abs(gone - implied) > 1 / _WIDTH:
+        kind = type(pattern).__name__
+        raise ContractError(f"pattern: {kind}.mask prunes {gone:.1%} of a weight; expected {implied:.1%}, its sparsity")
 
 
 def _weight_and_pool(

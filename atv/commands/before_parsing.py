@@ -80,7 +80,8 @@ def _config(path: str) -> dict[str, Any]:
         raise ValueError(f"config: {path!r} is not UTF-8; save it as UTF-8") from error
     except ValueError as error:
         raise ValueError(f"config: {error}") from error
-    named = _from_yaml(text, f"config: {path!r}") or {}
+    if (named := _from_yaml(text, f"config: {path!r}")) is None:
+        raise ValueError(f"config: {path!r} is empty; it must map options to values")
     if not isinstance(named, dict):
         raise ValueError(f"config: {path!r} must map options to values, it holds {quoted(named)}")
     return named

@@ -35,7 +35,7 @@ def prune(
     allocation: Allocation = lazy_instance(Uniform),
     refine: Refinement | list[Refinement] | None = None,
     reconstruct: Reconstruction | None = None,
-    targets: list[str] | None = None,
+    targets: list[str] | str | None = None,
     propagate: bool = True,
     seed: int = 0,
     offload: Offload | None = None,
@@ -50,8 +50,8 @@ def prune(
 
     Args:
         output: Folder to write the pruned model to: new, empty, or with an unfinished run of the same command.
-        targets: Names or shell patterns of the Linears to prune, such as q_proj or *.mlp.*. Default: all in the
-            decoder's blocks.
+        targets: Names or shell patterns of the Linears to prune, such as q_proj or *.mlp.*, with commas between them or
+            as a list. Default: all in the decoder's blocks.
         allocation: Rule that shares the sparsity out over the Linears, named as selection is.
         refine: Rule by which pruned and kept weights change places once the criterion has chosen, named as selection
             is; or several in order, such as [DSnoT,SparseSwaps]. Default: they stay where they are.

@@ -27,7 +27,7 @@ def quantize(
     method: Quantizer = lazy_instance(GPTQ),
     bits: int = 4,
     group_size: int | Literal["row"] | None = None,
-    targets: list[str] | None = None,
+    targets: list[str] | str | None = None,
     seed: int = 0,
     offload: Offload | None = None,
     plugin: list[Path] | Path | None = None,
@@ -42,8 +42,8 @@ def quantize(
     Args:
         folder: Folder of a pruned model, as atv prune writes it, or of any other model.
         output: Folder to write the quantized model to: new, empty, or with an unfinished run of the same command.
-        targets: Names or shell patterns of the Linears to round, such as q_proj or *.mlp.*. Default: all in the
-            decoder's blocks.
+        targets: Names or shell patterns of the Linears to round, such as q_proj or *.mlp.*, with commas between them or
+            as a list. Default: all in the decoder's blocks.
         offload: Place of the decoder blocks while they are not rounded, for a model larger than the device's memory:
             cpu, or disk (memory-mapped). Waiting hidden states go there too. Not with AWQ.
     """

@@ -22,7 +22,7 @@ def report(results: Path = Path("results"), output: Path = Path("results/report"
             one model to the other. Default: none.
     """
     collection = Collection.read(results, output)
-    other = None if beside is None else Collection.read(beside, output)
+    other = None if beside is None else Collection.read(beside, output, "beside")
     html = write_pages(collection, writable(output, "output"), other)
     console = Console()
     for name, reason in collection.skipped.items():

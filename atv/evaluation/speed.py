@@ -84,8 +84,8 @@ def measure(
         By the models' names, in their order.
 
     Raises:
-        ValueError: for a model that is named twice, cannot be loaded, or whose type decodes in a way of its own, and
-            for numbers below 1.
+        ValueError: for a model that is named twice, cannot be loaded, or whose type decodes in a way of its own, for
+            numbers below 1, and for more tokens than a model has positions.
     """
     at_least(1, prompt_tokens=prompt_tokens, new_tokens=new_tokens, repeats=repeats)
     names = [str(model) for model in models]
@@ -114,6 +114,7 @@ class _Runner:
         model, processor = load_model(folder, trust_remote_code, quantized=True)
         if not decodes(model):
             raise ValueError(f"model: {type(model).__name__} ({name!r}) decodes in a way of its own, and is not timed")
+        _check_length(name, model, prompt, new_tokens)
         model.to(device)  # type: ignore[arg-type]
         return cls(folder, model, on_device(picture_prompt(processor, prompt), device, model.dtype), new_tokens)
 
@@ -135,6 +136,16 @@ class _Runner:
         nonzero = sum(int(parameter.count_nonzero()) for parameter in own)
         size = sum(file.stat().st_size for file in weight_files(self.folder))
         return Speed(sum(parameter.numel() for parameter in own), nonzero, size, self._prompt, turns)
+
+
+def _check_length(name: str, model: PreTrainedModel, prompt: int, new_tokens: int) -> None:
+    """Raises ValueError for a prompt and an answer that are longer together than the model has positions for."""
+    most = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if most is not None and prompt + new_tokens > most:
+        raise ValueError(
+            f"prompt_tokens and new_tokens: expected {most} together at most, the positions of {name!r}, "
+            f"got {prompt} and {new_tokens}"
+        )
 
 
 class _Watch:

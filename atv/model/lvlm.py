@@ -137,14 +137,16 @@ class LVLM:
         experts = (layer.targets() for layer in self.experts)
         return {**self.linears, **{name: target for targets in experts for name, target in targets.items()}}
 
-    def targets(self, patterns: Sequence[str] | None) -> dict[str, Target]:
+    def targets(self, given: Sequence[str] | str | None) -> dict[str, Target]:
         """What to prune: every Linear and expert of the decoder, or those whose names match a shell-style pattern.
 
         Raises:
-            ValueError: for a pattern that matches nothing, or only what is left dense.
+            ValueError: for no pattern at all, and one that matches nothing, or only what is left dense.
         """
-        if patterns is None:
+        if given is None:
             return dict(self.prunable)
+        if not (patterns := name_patterns(given)):
+            raise ValueError(f"targets: expected at least one name or shell pattern, got {given!r}")
         for pattern in patterns:
             if not any(matches(name, pattern) for name in self.prunable):
                 kinds = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in self.prunable}))
@@ -166,6 +168,19 @@ class LVLM:
         for name, target in targets.items():
             found[self.block_of(name)][name] = target
         return found
+
+
+def name_patterns(given: Sequence[str] | str) -> tuple[str, ...]:
+    """Names or shell-style patterns, given as a list, or as text with commas between them.
+
+    >>> name_patterns("q_proj, *.mlp.*"), name_patterns("[*.mlp.*]"), name_patterns(["q_proj"])
+    (('q_proj', '*.mlp.*'), ('*.mlp.*',), ('q_proj',))
+    """
+    if not isinstance(given, str):
+        return tuple(given)
+    # YAML reads no list of patterns without quotes, [*.mlp.*], which therefore comes as text.
+    text = given[1:-1] if given.startswith("[") and given.endswith("]") else given
+    return tuple(pattern for each in text.split(",") if (pattern := each.strip()))
 
 
 def matches(name: str, pattern: str) -> bool:

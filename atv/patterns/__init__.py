@@ -10,7 +10,7 @@ from atv.patterns.structured import AttentionHeads, FFNChannels
 from atv.patterns.unstructured import PerBlock, PerLayer, Unstructured
 from atv.patterns.whole_blocks import WholeBlocks
 from atv.patterns.whole_experts import WholeExperts
-from atv.plugins import find, resolve
+from atv.plugins import UnknownNameError, find, resolve
 
 
 def parse_pattern(pattern: Pattern | str) -> Pattern:
@@ -26,7 +26,7 @@ def parse_pattern(pattern: Pattern | str) -> Pattern:
     if isinstance(pattern, str):
         try:
             find(pattern, Pattern, "pattern")
-        except ValueError as error:
+        except UnknownNameError as error:
             raise ValueError(f"{error}, 'unstructured', or N:M such as '2:4'") from error
     return resolve(pattern, Pattern, "pattern")
 

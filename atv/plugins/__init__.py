@@ -1,18 +1,21 @@
 """Plug-ins: how a class is found by its name, made and described; the rules themselves have rooms of their own."""
 
 from atv.plugins.arguments import ContractError, Plugin, arguments, describe
-from atv.plugins.finding import find, load_file, resolve, subclasses
+from atv.plugins.finding import UnknownNameError, derived, find, load_file, require_concrete, resolve, subclasses
 from atv.plugins.ranges import above_zero, at_least
 
 __all__ = [
     "ContractError",
     "Plugin",
+    "UnknownNameError",
     "above_zero",
     "arguments",
     "at_least",
+    "derived",
     "describe",
     "find",
     "load_file",
+    "require_concrete",
     "resolve",
     "subclasses",
 ]

@@ -13,9 +13,13 @@ from typing import Any, TypeVar
 Kind = TypeVar("Kind")
 
 
+class UnknownNameError(ValueError):
+    """No class has the name; the message ends with those that there are."""
+
+
 def subclasses(base: type[Kind]) -> Iterator[type[Kind]]:
     """Every concrete class imported so far that derives from ``base``; a leading underscore hides a class."""
-    return (kind for kind in _derived(base) if not inspect.isabstract(kind))
+    return (kind for kind in derived(base) if not inspect.isabstract(kind))
 
 
 def resolve(value: Kind | str, base: type[Kind], field: str, **defaults: Any) -> Kind:
@@ -43,24 +47,33 @@ def find(name: str, base: type[Kind], field: str) -> type[Kind]:
     Raises:
         ValueError: for a name that no class or several have, or a class that lacks a method of ``base``.
     """
-    named = [kind for kind in _derived(base) if kind.__name__ == name]
+    named = [kind for kind in derived(base) if kind.__name__ == name]
     candidates = [kind for kind in named if not inspect.isabstract(kind)] or named
     if len(candidates) > 1:
         paths = ", ".join(f"{kind.__module__}.{name}" for kind in candidates)
         raise ValueError(f"{field}: {name!r} names several classes; give one's path: {paths}")
     kind = candidates[0] if candidates else _imported(name, base, field)
-    if lacking := ", ".join(sorted(getattr(kind, "__abstractmethods__", ()))):
-        raise ValueError(f"{field}: {kind.__name__} cannot be used, it does not define {lacking}")
+    require_concrete(kind, field)
     return kind
 
 
-def _derived(base: type[Kind]) -> Iterator[type[Kind]]:
+def require_concrete(kind: type[Any], field: str) -> None:
+    """Checks that a class defines all that its base asks for.
+
+    Raises:
+        ValueError: naming what it lacks.
+    """
+    if lacking := ", ".join(sorted(getattr(kind, "__abstractmethods__", ()))):
+        raise ValueError(f"{field}: {kind.__name__} cannot be used, it does not define {lacking}")
+
+
+def derived(base: type[Kind]) -> Iterator[type[Kind]]:
     """All classes that derive from ``base`` and are not hidden, those that lack a method too."""
     for child in base.__subclasses__():
         # jsonargparse derives a class from each default of the command line.
         if not child.__name__.startswith(("_", "LazyInstance_")):
             yield child
-        yield from _derived(child)
+        yield from derived(child)
 
 
 def _imported(path: str, base: type[Kind], field: str) -> type[Kind]:
@@ -77,7 +90,7 @@ def _imported(path: str, base: type[Kind], field: str) -> type[Kind]:
     known = sorted({kind.__name__ for kind in subclasses(base)})
     near = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise ValueError(f"{field}: unknown {base.__name__} {path!r}{hint} Choices: {', '.join(known)}")
+    raise UnknownNameError(f"{field}: unknown {base.__name__} {path!r}{hint} Choices: {', '.join(known)}")
 
 
 def load_file(path: str | Path) -> None:

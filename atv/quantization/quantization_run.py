@@ -49,7 +49,7 @@ def quantize(
     method: Quantizer | str = "GPTQ",
     bits: int = 4,
     group_size: GroupSize = None,
-    targets: Sequence[str] | None = None,
+    targets: Sequence[str] | str | None = None,
     seed: int = 0,
     offload: Offload | None = None,
     trainer: L.Trainer | None = None,
@@ -70,7 +70,8 @@ def quantize(
         bits: of a weight: 3, 4 or 8.
         group_size: consecutive inputs of a row that share a scale, or "row"; None is 128, or whole rows where that
             does not divide every Linear's inputs.
-        targets: shell-style patterns of names; None is every Linear of the decoder's blocks but routers.
+        targets: shell-style patterns of names, in a list or with commas between them; None is every Linear of the
+            decoder's blocks but routers.
         seed: of samples and whatever a rule draws.
         offload: "cpu" or "disk": where the decoder's blocks live while they are not rounded; not with AWQ.
         trainer: runs the prediction loop; None makes one with a progress bar.
@@ -154,7 +155,7 @@ def _write(
     OffloadedBlocks(lvlm, run.folder).write_rest(said, packed_block)
 
 
-def linears_of(lvlm: LVLM, patterns: Sequence[str] | None) -> dict[str, nn.Linear]:
+def linears_of(lvlm: LVLM, patterns: Sequence[str] | str | None) -> dict[str, nn.Linear]:
     """The Linears to quantize.
 
     Raises:

@@ -73,23 +73,31 @@ def from_here(file: str | Path) -> str:
 
 
 def writable(folder: str | Path, field: str) -> Path:
-    """The folder, made if need be.
+    """The folder, which need not be there; whoever writes the first file makes it, so a refused command leaves none.
 
     Raises:
         ValueError: when nothing can be written there.
     """
     folder = Path(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=_existing(folder)):
             return folder
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise ValueError(f"{field}: cannot write to {str(folder)!r:.200}: {why}") from error
 
 
+def _existing(folder: Path) -> Path:
+    """The folder itself or, where it is not there, the nearest above it that is."""
+    try:
+        folder.lstat()
+    except FileNotFoundError:
+        return _existing(folder.parent)
+    return folder
+
+
 def empty_folder(folder: str | Path, field: str) -> Path:
-    """The folder, made if need be.
+    """The folder, which need not be there.
 
     Raises:
         ValueError: when nothing can be written there, or something lies there.
@@ -101,8 +109,11 @@ def empty_folder(folder: str | Path, field: str) -> Path:
 
 
 def is_empty(folder: Path) -> bool:
-    """Whether nothing lies there but hidden files, as a killed or refused command may have left some of its own."""
-    return all(file.name.startswith(".") for file in folder.iterdir())
+    """Whether nothing lies there but hidden files, as a killed or refused command may have left some of its own.
+
+    A folder that is not there is empty.
+    """
+    return not folder.exists() or all(file.name.startswith(".") for file in folder.iterdir())
 
 
 def require_space(folder: Path, needed: int, field: str) -> None:
@@ -112,7 +123,7 @@ def require_space(folder: Path, needed: int, field: str) -> None:
         ValueError: naming the folder, what is needed and what is free.
     """
     missing = needed - sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    if missing > (free := shutil.disk_usage(folder).free):
+    if missing > (free := shutil.disk_usage(_existing(folder)).free):
         raise ValueError(
             f"{field}: {str(folder)!r} needs {missing / 1e9:.2f} GB more and {free / 1e9:.2f} GB are free; "
             "free space or choose another folder"
@@ -127,7 +138,7 @@ def saved_atomically(folder: Path, write: Callable[[Path], None]) -> None:
     fresh = folder / ".writing"
     # A killed run may have left one.
     shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
+    fresh.mkdir(parents=True)
     try:
         write(fresh)
         last = fresh / "config.json"

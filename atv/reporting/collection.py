@@ -31,14 +31,14 @@ class Collection:
     skipped: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, results: Path, output: Path) -> "Collection":
-        """Every folder of ``results`` but the cells and the report's own.
+    def read(cls, results: Path, output: Path, field: str = "results") -> "Collection":
+        """Every folder of ``results`` but the cells and the report's own; errors name ``field``.
 
         Raises:
             ValueError: when there is no results folder or no ablation's results in it.
         """
         if not results.is_dir():
-            raise ValueError(f"results: no folder {str(results)!r}; atv ablate makes one")
+            raise ValueError(f"{field}: no folder {str(results)!r}; atv ablate makes one")
         sections, skipped = [], {}
         for folder in sorted(results.iterdir()):
             if not folder.is_dir() or folder.name.startswith(".") or folder.name == CELLS:
@@ -51,7 +51,7 @@ class Collection:
                 skipped[folder.name] = str(error)
         if not sections:
             why = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
-            raise ValueError(f"results: no ablation's results in {str(results)!r}" + (f" ({why})" if why else ""))
+            raise ValueError(f"{field}: no ablation's results in {str(results)!r}" + (f" ({why})" if why else ""))
         return cls(sorted(sections, key=_place), skipped)
 
     @property

@@ -128,8 +128,9 @@ def test_blocks_report_drift_counts_and_norms(llava, batches):
     )
 
 
-def test_targets_choose_linears(llava, batches):
-    report = atv.prune(llava, batches, targets=["q_proj", "*.mlp.*"])
+@pytest.mark.parametrize("targets", [["q_proj", "*.mlp.*"], "q_proj,*.mlp.*"])
+def test_targets_choose_linears(llava, batches, targets):
+    report = atv.prune(llava, batches, targets=targets)
     assert {name.rsplit(".", 1)[-1] for name in report.masks} == {"q_proj", "gate_proj", "up_proj", "down_proj"}
 
 
@@ -178,6 +179,7 @@ def test_a_rule_of_ones_own_works_by_instance_name_and_path(llava, batches):
         ({"criterion": "Wand"}, "unknown Criterion 'Wand'"),
         ({"allocation": "OLW"}, "unknown Allocation 'OLW'"),
         ({"targets": ["qq_proj"]}, "'qq_proj' matches no Linear"),
+        ({"targets": []}, r"targets: expected at least one name or shell pattern, got \[\]"),
         ({"run_dir": "/proc/nowhere"}, "run_dir: cannot write"),
     ],
 )

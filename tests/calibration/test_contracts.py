@@ -97,6 +97,17 @@ def test_masks_are_tried(llava):
     refused(llava, r"pattern: Indices\.mask gave torch.int64 \(1, 32\)", pattern=Indices())
 
 
+@pytest.mark.parametrize(("kept", "gone"), [(True, "0.0"), (False, "100.0")])
+def test_the_share_that_a_pattern_implies_is_tried(llava, kept, gone):
+    class Whole(atv.Pattern):
+        sparsity = 0.5
+
+        def mask(self, score, sparsity):
+            return torch.full_like(score, kept, dtype=torch.bool)
+
+    refused(llava, rf"pattern: Whole\.mask prunes {gone}% of a weight; expected 50\.0%", pattern=Whole())
+
+
 def test_promised_methods_are_missed(llava):
     class Dense(atv.Uniform):
         needs_dense = True

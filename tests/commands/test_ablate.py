@@ -110,6 +110,19 @@ def test_what_cannot_be_decided_is_refused_before_anything_is_loaded(atv_command
     assert message in atv_command.refused("ablate", *given, *options) and not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("def figure", "def picture", "file: Pair cannot be used, it does not define figure"),
+        ('Cell({"pool": "dense"}), ', "", "file: Pair tells retention, and no cell of it is the dense model"),
+    ],
+)
+def test_an_ablation_that_cannot_be_shown_is_refused_before_a_cell_is_run(atv_command, tmp_path, old, new, message):
+    (tmp_path / "pair.py").write_text(PAIR.replace(old, new))
+    given = ["--file", tmp_path / "pair.py", "--results", tmp_path / "results", "--logger", "none"]
+    assert message in atv_command.refused("ablate", *given) and not (tmp_path / "results").exists()
+
+
 PAIR = """
 from matplotlib.figure import Figure
 

@@ -118,6 +118,18 @@ def test_sigterm_ends_the_run_in_one_line_and_the_same_command_goes_on(atv_comma
     assert "trained for 4 steps" in atv_command.done("finetune", *options)
 
 
+@pytest.mark.parametrize(("batch", "step"), [(4, 2), (8, 1)], ids=["in training", "in validation"])
+def test_a_rate_at_which_training_diverges_is_named_and_leaves_room_for_a_lower_one(
+    atv_command, sparse, few, tmp_path, batch, step
+):
+    options = [sparse, "--output", tmp_path / "tuned", *few, "--logger", "csv", "--checkpoint_every", 1, "--warmup", 0]
+    options += ["--epochs", 1, "--batch_size", batch]
+    said = atv_command.refused("finetune", *options, "--learning_rate", 1e30).splitlines()[-1]
+    assert f"learning_rate: 1e+30 is too high, expected finite losses, got others at step {step}" in said
+    assert not any((tmp_path / "tuned").iterdir())
+    assert "zeros intact" in atv_command.done("finetune", *options, "--learning_rate", 1e-4)
+
+
 def test_data_without_answers_are_refused(atv_command, sparse, unanswered, tmp_path):
     options = ["--calibration", unanswered, *SHORT]
     assert "no turn of the assistant" in atv_command.refused("finetune", sparse, "--output", tmp_path / "out", *options)

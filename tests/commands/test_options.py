@@ -6,6 +6,8 @@ import pytest
 
 from atv.cli import COMMANDS, main, parser
 from atv.commands.options import HEADINGS, options_of, parameters_of, with_underscores
+from atv.finetuning.settings import Settings
+from atv.model.lvlm import name_patterns
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__)
@@ -41,6 +43,24 @@ def test_hyphens_and_underscores_name_the_same_option(tmp_path):
     words = [["prune", "--output", str(tmp_path / "a-b"), *map(with_underscores, own)] for own in both]
     first, second = (parser().parse_args(own).prune for own in words)
     assert first == second and first.max_length == 9 and first.output == tmp_path / "a-b"
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ("q_proj", ("q_proj",)),
+        ("*.mlp.*", ("*.mlp.*",)),
+        ("[*.mlp.*]", ("*.mlp.*",)),
+        ("q_proj,*.mlp.*", ("q_proj", "*.mlp.*")),
+        ("[q_proj, k_proj]", ("q_proj", "k_proj")),
+    ],
+)
+def test_patterns_of_names_are_one_several_with_commas_or_a_list(given, names):
+    for command in (["prune"], ["quantize", "folder"]):
+        found = parser().parse_args([*command, "--output", "out", "--targets", given])[command[0]]
+        assert name_patterns(found.targets) == names
+    found = parser().parse_args(["finetune", "folder", "--output", "out", "--train_also", given]).finetune
+    assert Settings(train_also=found.train_also).train_also == names
 
 
 @pytest.mark.parametrize(

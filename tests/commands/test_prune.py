@@ -97,18 +97,21 @@ def test_a_missing_picture_is_replaced_and_reported(atv_command, tmp_path):
     ("options", "message"),
     [
         (["--max_pixels", "1000"], "max_pixels: CLIPImageProcessorPil resizes pictures to sizes of its own"),
+        (["--min_pixels", "5"], "min_pixels: CLIPImageProcessorPil resizes pictures to sizes of its own"),
         (["--max_length", "50"], "tokens over max_length 50 without any text"),
         (["--model", "nowhere"], "no model at 'nowhere'"),
         (["--pattern", "5:7"], "does not divide a row of 192 inputs"),
         (["--calibration", "nowhere"], "calibration: 'nowhere' is neither 'bundled' nor 'everyday' nor a data set"),
         (["--plugin", "nowhere.py"], "plugin: no such file 'nowhere.py'"),
-        (["--targets", "[nothing]"], "matches no Linear"),
+        (["--targets", "[nothing]"], "'nothing' matches no Linear"),
+        (["--targets", "*.nothing.*"], "'*.nothing.*' matches no Linear"),
+        (["--trainer.foo", "3"], "trainer: "),
     ],
 )
-def test_bad_input_is_one_line(atv_command, tmp_path, options, message):
-    code, _, err = atv_command("prune", "--output", tmp_path / "out", *options)
+def test_bad_input_is_one_line_and_leaves_no_folder(atv_command, tmp_path, options, message):
+    code, _, err = atv_command("prune", "--output", tmp_path / "new" / "out", *options)
     last = err.splitlines()[-1]
-    assert code == 2 and last.startswith("atv: error: ") and message in last
+    assert code == 2 and last.startswith("atv: error: ") and message in last and not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(
@@ -176,6 +179,7 @@ def test_an_unknown_rule_may_be_one_of_your_own(atv_command, tmp_path):
         ("samples: " + "[" * 1000, "is not YAML"),
         ("samples: 2024-13-45\n", "is not YAML: month must be in 1..12"),
         ("- samples\n", "must map options to values, it holds ['samples']"),
+        ("", "run.yaml' is empty; it must map options to values"),
     ],
 )
 def test_a_config_that_holds_no_options(atv_command, tmp_path, text, message):

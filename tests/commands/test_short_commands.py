@@ -10,6 +10,7 @@ from transformers import AutoModelForImageTextToText
 import atv
 from atv.bundled import BUNDLED_MODEL
 from atv.commands.models import TABLE
+from atv.records.digests import weights_digest
 
 
 def test_writes_both_files_and_says_what_it_left_out(atv_command, tmp_path):
@@ -35,6 +36,24 @@ def test_without_results_nothing_is_written(atv_command, tmp_path, made, message
     assert not (tmp_path / "report").exists()
 
 
+def test_the_results_of_another_model_are_named_by_their_option(atv_command, tmp_path):
+    write(tmp_path / "results", Flat())
+    given = ["--results", tmp_path / "results", "--output", tmp_path / "report", "--beside", tmp_path / "nope"]
+    assert f"error: beside: no folder '{tmp_path / 'nope'}'" in atv_command.refused("report", *given)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["evaluate", "--split", "nope"], "nope"),
+        (["quantize", BUNDLED_MODEL, "--bits", 5], "bits: "),
+        (["inspect", "--linear", "nope", "--samples", 2], "linear: 'nope' matches no Linear"),
+    ],
+)
+def test_a_refused_command_leaves_no_folder(atv_command, tmp_path, words, said):
+    assert said in atv_command.refused(*words, "--output", tmp_path / "out") and not (tmp_path / "out").exists()
+
+
 def test_the_command_weighs_and_times_models_side_by_side(atv_command, tmp_path):
     model, processor = atv.load("bundled")
     with torch.no_grad():
@@ -50,6 +69,8 @@ def test_the_command_weighs_and_times_models_side_by_side(atv_command, tmp_path)
     assert f"{(BUNDLED_MODEL / 'model.safetensors').stat().st_size / 1e6:.1f}" in out
     assert "each is to be named once" in atv_command.refused("measure", "bundled", "bundled")
     assert "new_tokens: expected 1 or more, got 0" in atv_command.refused("measure", "bundled", "--new_tokens", 0)
+    long = atv_command.refused("measure", "bundled", "--prompt_tokens", 10**8)
+    assert "prompt_tokens and new_tokens: expected 1024 together at most, the positions of 'bundled'" in long
 
 
 @pytest.fixture
@@ -102,6 +123,32 @@ def test_scores_of_the_bundled_suite(atv_command, folder, tmp_path):
     (tmp_path / "scores.json").write_text(json.dumps({"tasks": tasks, "split": "dev"}))
     assert atv_command("card", folder, "--scores", tmp_path / "scores.json")[0] == 0
     assert "| reading | 50.00 | 4 | bundled, dev |  |" in (folder / "README.md").read_text()
+
+
+def test_a_suite_is_called_by_its_name(atv_command, folder, tmp_path):
+    told = {"tasks": {"reading": {"score": 0.5, "groups": 2, "questions": 4}}, "evaluation": "everyday"}
+    (tmp_path / "scores.json").write_text(json.dumps(told | {"split": "test"}))
+    atv_command.done("card", folder, "--scores", tmp_path / "scores.json")
+    assert "| reading | 50.00 | 4 | everyday, test |  |" in (folder / "README.md").read_text()
+
+
+def test_another_models_scores_are_refused(atv_command, pruned, tmp_path):
+    folder, file = shutil.copytree(pruned, tmp_path / "sparse"), tmp_path / "scores.json"
+    told = {"tasks": {"reading": {"score": 0.5, "groups": 2, "questions": 4}}, "split": "test"}
+    own = weights_digest(AutoModelForImageTextToText.from_pretrained(folder).named_parameters())
+    file.write_text(json.dumps(told | {"model": "some/other", "model_digest": "0" * 16}))
+    said = atv_command.refused("card", folder, "--scores", file).splitlines()[-1]
+    assert f"scores: expected those of {str(folder)!r}" in said and "another model ('some/other')" in said
+    assert "## Scores" not in (folder / "README.md").read_text()
+    file.write_text(json.dumps(told | {"model_digest": own}))
+    atv_command.done("card", folder, "--scores", file)
+
+
+@pytest.mark.parametrize(("option", "number"), [("groups", 0), ("groups", -5), ("seeds", 0), ("seeds", -3)])
+def test_power_needs_a_group_and_a_seed(atv_command, tmp_path, option, number):
+    write(tmp_path / "results", Flat())
+    said = atv_command.refused("power", "--results", tmp_path / "results", f"--{option}", number)
+    assert f"{option}: expected 1 or more, got {number}" in said
 
 
 def test_bad_input_is_one_line(atv_command, folder, tmp_path):

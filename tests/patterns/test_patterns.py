@@ -29,6 +29,15 @@ def kept(scores, count):
     return mask
 
 
+def test_a_pattern_that_lacks_a_property_is_refused_with_its_name():
+    class NoSparsity(atv.Pattern):
+        def mask(self, score, sparsity):
+            return score > 0
+
+    with pytest.raises(ValueError, match=r"pattern: NoSparsity cannot be used, it does not define sparsity$"):
+        parse_pattern("NoSparsity")
+
+
 @given(SCORES, st.integers(0, 99))
 def test_unstructured_is_a_stable_sort_of_every_row(scores, percent):
     mask = atv.Unstructured().mask(torch.from_numpy(scores), percent / 100)

