@@ -128,7 +128,7 @@ def _tell_left(ablation: Ablation, run: Run, decided: Decided | None, console: C
     if not run.whole:
         left = f"{len(run.missing)} left to other shards, {len(run.failed)} failed"
         console.print(f"{ablation.name}: {len(run.finished)} cells finished, {left}; run it again for the tables")
-    if decided and decided.undecided:
+    elif decided and decided.undecided:
         why = decided.stopped or "all questions and seeds are asked"
         console.print(f"{ablation.name}: {len(decided.undecided)} findings are undecided: {why}", soft_wrap=True)
 
