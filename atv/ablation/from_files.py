@@ -1,7 +1,6 @@
 """Ablations from the files that define them."""
 
 from collections.abc import Sequence
-from inspect import isabstract
 from pathlib import Path
 
 from atv import plugins
@@ -30,8 +29,7 @@ def _ablation(file: Path) -> type[Ablation]:
         raise ValueError(f"file: no such file {str(file)!r}" + (f". Choices: {near}" if near else ""))
     before = set(plugins.derived(Ablation))
     plugins.load_file(file)
-    new = [kind for kind in plugins.derived(Ablation) if kind not in before]
-    kinds = [kind for kind in new if not isabstract(kind)] or new
+    kinds = plugins.usable([kind for kind in plugins.derived(Ablation) if kind not in before])
     if len(kinds) != 1:
         raise ValueError(f"file: {str(file)!r} must define one Ablation, it defines {len(kinds)}")
     plugins.require_concrete(kinds[0], "file")

@@ -24,6 +24,7 @@ from atv.bundled import BUNDLED
 from atv.data import CalibrationData
 from atv.data.sources import load_calibration, own_data
 from atv.evaluation.identity import answering
+from atv.evaluation.lmms_eval import bound_pixels
 from atv.evaluation.question_sets import Benchmarks, Questions, Suite
 from atv.model.loading import model_folder
 from atv.model.lvlm import LVLM
@@ -128,7 +129,7 @@ class Grid:
         if given.language:
             require_english(processor.tokenizer)
         if isinstance(asked, Benchmarks):
-            asked.bound_pixels(lvlm, processor, **pixels)
+            bound_pixels(processor, lvlm.config.model_type, **pixels)
         rounds = rounds_of(asked, processor, given.max_new_tokens)
         bench = Bench(lvlm, processor, pool, rounds, given.samples, given.max_length, given.language)
         origin: dict[str, Any] = {"model": given.model}

@@ -119,6 +119,8 @@ class Pool:
     def observe(self, sample: Sample) -> None:
         """Adds the tokens that enter at once and keeps the inputs of those that are still undecided."""
         self._key_of |= {name: name if self.selection.per_linear else site for name, site in sample.site_of.items()}
+        if not len(sample.tokens.visual):  # nothing but padding
+            return
         for view, tokens, inputs in self._views(sample):
             chosen = self.selection.select(tokens)
             check_weights(self.selection, "select", chosen, len(tokens.visual))

@@ -2,12 +2,13 @@
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from transformers import ProcessorMixin
 
+from atv.data.pixel_cap import cap_pixels
 from atv.evaluation.benchmarks import Benchmark
 
 # Least and most pixels by model type, as lmms-eval sets them.
@@ -34,6 +35,16 @@ def pin_pixels(processor: ProcessorMixin, model_type: str) -> dict[str, int] | N
     limits: dict[str, Any] = {"shortest_edge": least, "longest_edge": most}
     processor.image_processor.size = limits
     return {"min_pixels": least, "max_pixels": most}
+
+
+def bound_pixels(
+    processor: ProcessorMixin, model_type: str, min_pixels: int | None, max_pixels: int | None
+) -> Mapping[str, int | None] | None:
+    """Sets a processor's limits to those given, or else to what published scores were made with; None for none."""
+    if min_pixels is None and max_pixels is None:
+        return pin_pixels(processor, model_type)
+    cap_pixels(processor, min_pixels, max_pixels)
+    return {"min_pixels": min_pixels, "max_pixels": max_pixels}
 
 
 def lmms_eval_command(folder: Path, benchmarks: Sequence[Benchmark], ranks: int = 1) -> str:

@@ -18,7 +18,7 @@ from atv.evaluation.benchmarks.as_calibration import refuse_calibrated_on
 from atv.evaluation.benchmarks.loaded import DenseAnswers, LoadedBenchmark, check_asked_alike
 from atv.evaluation.generation import answer
 from atv.evaluation.identity import asked_with
-from atv.evaluation.lmms_eval import pin_pixels
+from atv.evaluation.lmms_eval import bound_pixels
 from atv.evaluation.questions import BATCH_SIZE, first_groups, question_batches
 from atv.evaluation.scores import retention, task_scores
 from atv.plugins import at_least
@@ -116,7 +116,7 @@ class Benchmarks:
         """
         processor = copy.copy(processor)
         processor.image_processor = copy.copy(processor.image_processor)
-        pixels = self.bound_pixels(model, processor, how.min_pixels, how.max_pixels)
+        pixels = bound_pixels(processor, model.config.model_type, how.min_pixels, how.max_pixels)
         names = [each.benchmark.name for each in self.loaded]
         digest = _checked(model, how, names)
         alike = {each.benchmark.name: asked_with(model, processor, _length(each, how)) for each in self.loaded}
@@ -131,15 +131,6 @@ class Benchmarks:
         }
         asked = {"model": model.name_or_path, "model_digest": digest} | own
         return EvaluationReport(asked, benchmarks=rows, retention=self._retention(results), made=provenance())
-
-    def bound_pixels(
-        self, model: PreTrainedModel, processor: ProcessorMixin, min_pixels: int | None, max_pixels: int | None
-    ) -> Mapping[str, int | None] | None:
-        """Sets a processor's bounds to those given, or else to what published scores were made with; None for none."""
-        if min_pixels is None and max_pixels is None:
-            return pin_pixels(processor, model.config.model_type)
-        cap_pixels(processor, min_pixels, max_pixels)
-        return {"min_pixels": min_pixels, "max_pixels": max_pixels}
 
     def _result(
         self, each: LoadedBenchmark, model: PreTrainedModel, processor: ProcessorMixin, how: Asking

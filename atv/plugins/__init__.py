@@ -1,7 +1,16 @@
 """Plug-ins: how a class is found by its name, made and described; the rules themselves have rooms of their own."""
 
 from atv.plugins.arguments import ContractError, Plugin, arguments, describe
-from atv.plugins.finding import UnknownNameError, derived, find, load_file, require_concrete, resolve, subclasses
+from atv.plugins.finding import (
+    UnknownNameError,
+    derived,
+    find,
+    load_file,
+    require_concrete,
+    resolve,
+    subclasses,
+    usable,
+)
 from atv.plugins.ranges import above_zero, at_least
 
 __all__ = [
@@ -18,4 +27,5 @@ __all__ = [
     "require_concrete",
     "resolve",
     "subclasses",
+    "usable",
 ]

@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,13 +48,18 @@ def find(name: str, base: type[Kind], field: str) -> type[Kind]:
         ValueError: for a name that no class or several have, or a class that lacks a method of ``base``.
     """
     named = [kind for kind in derived(base) if kind.__name__ == name]
-    candidates = [kind for kind in named if not inspect.isabstract(kind)] or named
+    candidates = usable(named)
     if len(candidates) > 1:
         paths = ", ".join(f"{kind.__module__}.{name}" for kind in candidates)
         raise ValueError(f"{field}: {name!r} names several classes; give one's path: {paths}")
     kind = candidates[0] if candidates else _imported(name, base, field)
     require_concrete(kind, field)
     return kind
+
+
+def usable(kinds: Sequence[type[Kind]]) -> Sequence[type[Kind]]:
+    """Those that lack no method; all of them where each lacks one, so that ``require_concrete`` names it."""
+    return [kind for kind in kinds if not inspect.isabstract(kind)] or kinds
 
 
 def require_concrete(kind: type[Any], field: str) -> None:

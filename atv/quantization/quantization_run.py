@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning as L
 from torch import Tensor, nn
-from transformers import ProcessorMixin
+from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.data.base import CalibrationData
 from atv.data.calibration_batches import CalibrationBatches, calibration_batches, check_draw
@@ -92,11 +92,7 @@ def quantize(
     data = load_calibration(calibration, str(source))
     check_draw(data, samples, seed, batch_size, max_length)
     target = run_folder(output, "output")
-    if offload is None:
-        model, processor = load_model(source, trust_remote_code)
-    else:
-        device, scratch = runner.strategy.root_device, target / ".offload"
-        model, processor = load_offloaded_model(source, offload, device, scratch, trust_remote_code)
+    model, processor = _loaded(source, offload, runner, target, trust_remote_code)
     lvlm = LVLM.of(model)
     masks = masks_of(read_pruned(source), lvlm) if (source / REPORT).is_file() else PackedMasks()
     linears = linears_of(lvlm, targets)
@@ -126,6 +122,14 @@ def _require_one_pool(rule: TokenSelection) -> None:
             f"selection: {type(rule).__name__} weighs pools of its own block by block, which quantization does not; "
             "choose another rule, such as WeightedPools"
         )
+
+
+def _loaded(
+    source: Path, offload: Offload | None, runner: L.Trainer, target: Path, trust_remote_code: bool
+) -> tuple[PreTrainedModel, ProcessorMixin]:
+    if offload is None:
+        return load_model(source, trust_remote_code)
+    return load_offloaded_model(source, offload, runner.strategy.root_device, target / ".offload", trust_remote_code)
 
 
 def _write(

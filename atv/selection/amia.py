@@ -36,8 +36,6 @@ class AMIA(TokenSelection):
         self.neighbors, self.decay, self.tolerance = neighbors, decay, tolerance
 
     def select(self, tokens: Tokens) -> Tensor:
-        if not len(tokens.visual):
-            return tokens.text
         similarity = cosines(tokens.linear_output)
         distance = 1 - similarity
         near = nearest(distance, self.neighbors)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,11 @@ class CellEntries:
 
     def version(self, done: FinishedCell) -> str:
         """A digest of what a run's numbers rest on: all parts of the cell and of the dense model, as last written."""
-        held = [each for each in self.results.finished if each is done or each.cell.dense]
-        return content_digest([file_digest(part.folder / CELL) for each in held for part in (each, *each.further)])
+        return content_digest([self._dense_files, _files(done)])
+
+    @cached_property
+    def _dense_files(self) -> list[list[str]]:
+        return [_files(each) for each in self.results.finished if each.cell.dense]
 
     def entry(self, run_id: str, done: FinishedCell) -> Entry:
         scores, kept = self._scored(done)
@@ -83,6 +87,11 @@ class CellEntries:
     @property
     def _has_dense(self) -> bool:
         return any(done.cell.dense and answered(done) for done in self.results.finished)
+
+
+def _files(done: FinishedCell) -> list[str]:
+    """Digests of what a cell and its further parts were last written with."""
+    return [file_digest(part.folder / CELL) for part in (done, *done.further)]
 
 
 def _described(done: FinishedCell) -> dict[str, Any]:
