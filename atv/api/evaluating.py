@@ -11,7 +11,7 @@ from atv.comparison.alike import check_alike
 from atv.comparison.answers import Answers, read_folder, with_seeds
 from atv.comparison.compared import Comparison
 from atv.comparison.known_questions import KnownQuestions
-from atv.comparison.one_model import check_one_model
+from atv.comparison.one_model import check_one_model, with_own_seed
 from atv.comparison.other_engines import is_other, read_other
 from atv.comparison.outcome import write_comparison
 from atv.data.sources import load_evaluation
@@ -181,4 +181,4 @@ def _seeds(parts: Sequence[Answers]) -> Answers:
     for part in parts[1:]:
         check_alike(parts[0], part)
         check_one_model(parts[0], part)
-    return with_seeds(parts) if len(parts) > 1 else parts[0]
+    return with_seeds([with_own_seed(part) for part in parts]) if len(parts) > 1 else parts[0]

@@ -1,5 +1,6 @@
 """Whether answers are those of one model with several seeds, as far as labels and reports tell."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,23 @@ def check_one_model(first: Answers, other: Answers) -> None:
         raise ValueError(f"{other.name!r} is no other seed of {first.name!r}: {found[0]}")
 
 
+def with_own_seed(answers: Answers) -> Answers:
+    """With the seed that the model was pruned with, by the report in its folder, where nothing else told it."""
+    folder = _folder(answers)
+    if answers.seeds != (None,) or folder is None or not (folder / REPORT).is_file():
+        return answers
+    return replace(answers, seeds=(PruningReport.read(folder).seed,))
+
+
 def _recipe(answers: Answers) -> dict[str, Any] | None:
     """How a model was pruned, but for the seed, by the report in its folder; None where the folder is not at hand."""
-    if answers.model is None or not (Path(answers.model) / "config.json").is_file():
+    if (folder := _folder(answers)) is None:
         return None
-    folder = Path(answers.model)
     pruned = (folder / REPORT).is_file()
     return {"pruned": pruned, "settings": dict(PruningReport.read(folder).settings) if pruned else {}}
+
+
+def _folder(answers: Answers) -> Path | None:
+    """Of the model that answered, where it is at hand."""
+    folder = Path(answers.model or "")
+    return folder if answers.model and (folder / "config.json").is_file() else None

@@ -5,7 +5,7 @@ from atv.data.captioned import CaptionedImages
 from atv.data.composed_sources import Mixture, TextAlone
 from atv.data.drawn_scenes import Bundled, BundledScenes, Everyday, EverydayScenes
 from atv.data.hf_dataset import HFDataset, HFStream
-from atv.data.prose import PlainText
+from atv.data.prose import EverydayProse, PlainText
 from atv.data.sharegpt4v import ShareGPT4V
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "CaptionedImages",
     "Conversation",
     "Everyday",
+    "EverydayProse",
     "EverydayScenes",
     "HFDataset",
     "HFStream",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from atv.data.base import Conversation, IndexedData
 from atv.data.text_files import read_text
+from atv.everyday.prose import passages
 
 
 class PlainText(IndexedData):
@@ -35,3 +36,17 @@ class PlainText(IndexedData):
 
     def read(self, index: int) -> Conversation:
         return Conversation(f"paragraph {index}", [{"role": "user", "text": self._paragraphs[index]}])
+
+
+class EverydayProse(IndexedData):
+    """256 passages of public-domain prose, half of a novel and half of speeches, each as the answer to one request.
+
+    The everyday model has rehearsed both; neither is among the texts by which plain English is measured.
+    """
+
+    def __len__(self) -> int:
+        return len(passages())
+
+    def read(self, index: int) -> Conversation:
+        request, passage = {"role": "user", "text": "Write a paragraph."}, passages()[index]
+        return Conversation(f"passage {index}", [request, {"role": "assistant", "text": passage}])

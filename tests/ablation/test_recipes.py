@@ -6,8 +6,10 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from atv.ablation.levels import Levels
 from atv.ablation.results import Results
 from atv.ablation.store import FinishedCell
+from atv.everyday.assembly.made_folder import EVERYDAY
 from atv.model.lvlm import LVLM
 from atv.records.cell_record import CellRecord
 
@@ -20,7 +22,7 @@ GOOD = {"ADMM, own + facts": 90, "SparseGPT, own": 80, "alpha 4, own": 70, "alph
 def recipes(kinds):
     ablation = kinds["recipes"]()
     # Parts of dev, which nothing is asked here.
-    ablation.__dict__["_rungs"] = ["first", "second", "third"]
+    ablation.__dict__["_rungs"] = ["first", "second"]
     return ablation
 
 
@@ -51,16 +53,23 @@ def stages(recipes, tmp_path_factory):
     return found[:-1], Results(done)
 
 
-def test_every_method_gets_as_many_cells_of_the_search_and_half_go_on(stages):
+def test_every_method_gets_as_many_cells_of_the_search_and_a_quarter_goes_on(stages):
     (dense, *rungs, _), _ = stages
-    assert [cell.labels["method"] for cell in dense] == ["dense"] and len(rungs) == 3
-    for rung, count, suite in zip(rungs, (8, 4, 2), ("first", "second", "third"), strict=True):
+    assert [cell.labels["method"] for cell in dense] == ["dense"] and len(rungs) == 2
+    for rung, count, suite in zip(rungs, (8, 2), ("first", "second"), strict=True):
         by_method = Counter(cell.labels["method"] for cell in rung)
         assert by_method.pop("dense") == 1 and set(by_method.values()) == {count} and len(by_method) == 10
         assert {cell.suite for cell in rung} == {suite}
         assert {cell.seed for cell in rung if cell.pathways}.isdisjoint(range(10))
         # Each method sees both kinds of data.
         assert count < 8 or {cell.labels["variant"].rsplit(", ")[-1] for cell in rung[1:]} == {"own", "own + facts"}
+
+
+def test_the_everyday_model_calibrates_on_prose_besides(kinds):
+    ablation = kinds["recipes"](Levels.suited(EVERYDAY))
+    assert {variant.rsplit(", ")[-1] for variant in ablation.standing("ATV", 0, None)} == {"own", "own + prose"}
+    cell = ablation._cell("ATV", "alpha 1, own + prose", "40%", "test", 0)
+    assert [type(source).__name__ for source in cell.calibration.sources] == ["Everyday", "EverydayProse"]
 
 
 def test_the_best_on_dev_is_told_on_test_with_every_seed(stages):

@@ -111,6 +111,10 @@ def test_a_dense_model_is_no_seed_of_a_pruned_one(atv_command, folders, pruned):
         file.write_text(json.dumps(json.loads(file.read_text()) | {"model": str(model)}))
     said = atv_command.refused("compare", folders / "dense", f"{folders / 'one named'},{folders / 'two named'}")
     assert "two named' is no other seed of " in said and "pruned is False there and True here" in said
+    # One model's answers twice, in two folders.
+    shutil.copytree(folders / "two named", folders / "again")
+    said = atv_command.refused("compare", folders / "dense", f"{folders / 'two named'},{folders / 'again'}")
+    assert "two named: the same seed comes twice (0, 0)" in said
 
 
 def test_what_was_really_pruned_and_asked(atv_command, small_pool, tmp_path):

