@@ -28,11 +28,8 @@ RECIPES: dict[str, dict[str, Parts]] = {
     "update": {
         "SparseGPT": ATV | {"criterion": "SparseGPT"},
         "ADMM": ATV | {"criterion": "ADMM"},
+        "ALPS": ATV | {"criterion": "ALPS"},
         "Wanda, least squares": ATV | {"reconstruct": "LeastSquares"},
-        "SparseGPT, words alike": {
-            "selection": WeightedPools(visual=0.3, words=True, picks=DriftTopK()),
-            "criterion": "SparseGPT",
-        },
     },
     "masks": {
         "RIA": ATV | {"criterion": "RIA"},
