@@ -38,9 +38,9 @@ def test_a_pattern_that_lacks_a_property_is_refused_with_its_name():
         parse_pattern("NoSparsity")
 
 
-@given(SCORES, st.integers(0, 99))
-def test_unstructured_is_a_stable_sort_of_every_row(scores, percent):
-    mask = atv.Unstructured().mask(torch.from_numpy(scores), percent / 100)
+@given(SCORES, st.integers(0, 99), st.sampled_from([torch.float32, torch.float64, torch.bfloat16]))
+def test_unstructured_is_a_stable_sort_of_every_row(scores, percent, dtype):
+    mask = atv.Unstructured().mask(torch.from_numpy(scores).to(dtype), percent / 100)
     assert np.array_equal(mask.numpy(), kept(scores, scores.shape[1] * percent // 100))
 
 
