@@ -95,6 +95,9 @@ ablation-calibration-domain: install  ## on what to calibrate: captions, questio
 ablation-text-stream: install  ## text tokens beside a picture, or the same text without it
 	$(SHARED) ablations/text_stream.py $(ARGS)
 
+ablation-plain-text: install  ## does plain text among the calibration data keep the language, and at what cost to the tasks
+	$(SHARED) ablations/plain_text.py $(ARGS)
+
 ablation-quantization-pool: install  ## which tokens should calibrate GPTQ and AWQ at 3 bits
 	$(SHARED) ablations/quantization_pool.py $(ARGS)
 

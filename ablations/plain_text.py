@@ -1,0 +1,103 @@
+"""Does plain text among the calibration data keep a model's language, and what of its tasks does it cost?"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from atv.ablation import POINT, Ablation, Cell, Finding, Labels, Results, percent
+from atv.ablation.charts import PALETTE, averages, counts, panels
+from atv.api import Pathway
+from atv.data import Bundled, BundledScenes, CalibrationData, Everyday, EverydayProse, Mixture
+from atv.everyday.assembly.made_folder import EVERYDAY
+
+# Two masks that leave weights as they are, and two that give those that stay new values.
+METHODS: Mapping[str, dict[str, Any]] = {
+    "Wanda": {"selection": "AllTokens"},
+    "ATV": {"selection": "DriftTopK"},
+    "SparseGPT": {"selection": "AllTokens", "criterion": "SparseGPT"},
+    "ADMM": {"selection": "DriftTopK", "criterion": "ADMM"},
+}
+# Samples of the model's own data to samples of text.
+SHARES: Mapping[str, list[float] | None] = {"none": None, "a quarter": [3, 1], "half": [1, 1]}
+WITHOUT, WITH = "none", "a quarter"
+# Points of the tasks that text may take the place of, before it costs too much.
+WORTH = 5.0
+
+
+class PlainText(Ablation):
+    """Four methods calibrated on the model's own conversations with pictures, and with a share of plain text instead.
+
+    Text is prose for a pretrained model, and facts for the bundled one, which knows no other.
+    """
+
+    name = "plain_text"
+    question = "Does plain text among the calibration data keep a model's language, and at what cost?"
+    seeds = 3
+
+    def cells(self, seed: int) -> Sequence[Cell]:
+        grid = [Cell(_labels("dense", "-", "0%"))]
+        for sparsity in (self.levels.middle, self.levels.hard):
+            for method, parts in METHODS.items():
+                pruned = {"both": Pathway(sparsity=sparsity, **parts)}
+                for share in SHARES:
+                    labels = _labels(method, share, percent(sparsity))
+                    grid.append(Cell(labels, pruned, seed=seed, calibration=self._data(share)))
+        return grid
+
+    def _data(self, share: str) -> CalibrationData | None:
+        everyday = self.levels.model == EVERYDAY
+        sources = [Everyday(), EverydayProse()] if everyday else [Bundled(), BundledScenes("facts")]
+        return Mixture(sources, SHARES[share]) if SHARES[share] else None
+
+    def claimed(self, cell: Cell) -> bool:
+        return cell.labels["text"] in (WITHOUT, WITH)
+
+    def figure(self, table: pd.DataFrame, results: Results) -> Figure:
+        average = averages(table).assign(line=lambda rows: rows["method"] + ", text: " + rows["text"])
+        titles = {percent(sparsity): percent(sparsity) for sparsity in (self.levels.middle, self.levels.hard)}
+        lines = [f"{method}, text: {share}" for method in METHODS for share in SHARES]
+        figure, _ = panels(average, "setting", titles, lines, "line", (10, 4.2), PALETTE)
+        figure.suptitle(f"By the share of plain text among the calibration data, {counts(average)}", fontsize=10)
+        return figure
+
+    def findings(self, results: Results) -> Sequence[Finding]:
+        return [
+            finding
+            for sparsity in (self.levels.middle, self.levels.hard)
+            for finding in (
+                *(_with_text(results, method, percent(sparsity)) for method in METHODS if results.reads),
+                *(_cost(results, method, percent(sparsity)) for method in METHODS),
+                *(each for rival in ("ATV", "SparseGPT") for each in _over(results, rival, percent(sparsity))),
+            )
+        ]
+
+
+def _labels(method: str, text: str, setting: str) -> Labels:
+    return {"method": method, "text": text, "setting": setting}
+
+
+def _with_text(results: Results, method: str, setting: str) -> Finding:
+    claim = f"At {setting}, {method} keeps more of plain English with {WITH} of plain text in its calibration data."
+    return _english(results, claim, _labels(method, WITH, setting), _labels(method, WITHOUT, setting))
+
+
+def _cost(results: Results, method: str, setting: str) -> Finding:
+    one, other = (_labels(method, share, setting) for share in (WITH, WITHOUT))
+    claim = f"At {setting}, {WITH} of plain text costs {method} less than {WORTH:g} points of the tasks."
+    ours = results.difference(one, other)
+    return Finding(claim, "", ours, "points of retention", bound=-WORTH, count=results.count(**one))
+
+
+def _over(results: Results, rival: str, setting: str) -> list[Finding]:
+    """ADMM over another method, both with text."""
+    one, other = (_labels(method, WITH, setting) for method in ("ADMM", rival))
+    claim = f"At {setting}, both with {WITH} of plain text, ADMM keeps more of %s than {rival}."
+    made = [results.keeps_more(claim % "the tasks", one, other, "")]
+    return [*made, _english(results, claim % "plain English", one, other)] if results.reads else made
+
+
+def _english(results: Results, claim: str, one: Labels, other: Labels) -> Finding:
+    unit, count = "points of a token's probability, the dense model's = 100", f"3 texts, {len(results.of(**one))} seeds"
+    return Finding(claim, "", results.english(one, other), unit, count=count, margin=POINT)
