@@ -48,7 +48,8 @@ class PlainText(Ablation):
 
     def _data(self, share: str) -> CalibrationData | None:
         everyday = self.levels.model == EVERYDAY
-        sources = [Everyday(), EverydayProse()] if everyday else [Bundled(), BundledScenes("facts")]
+        own, text = (Everyday(), EverydayProse()) if everyday else (Bundled(), BundledScenes("facts"))
+        sources: list[CalibrationData] = [own, text]
         return Mixture(sources, SHARES[share]) if SHARES[share] else None
 
     def claimed(self, cell: Cell) -> bool:

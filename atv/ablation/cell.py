@@ -7,7 +7,7 @@ from typing import Any
 from atv.api import Pathway
 from atv.data import CalibrationData
 from atv.evaluation.question_sets import Suite
-from atv.plugins import Plugin, describe
+from atv.plugins import Plugin, codes, describe
 from atv.records.cell_record import titled
 
 
@@ -49,7 +49,8 @@ class Cell:
         return self.asked and not self.measure
 
     def config(self) -> dict[str, Any]:
-        """Everything that moves the cell's numbers; a rule given as an instance counts by its class and arguments."""
+        """Everything that moves the cell's numbers; a rule given as an instance counts by its class and arguments, and
+        one of no installed package by its code as well."""
         return {
             "pathways": {name: _config(pathway) for name, pathway in self.pathways.items()},
             "targets": self.targets,
@@ -59,8 +60,12 @@ class Cell:
 
     def _own(self) -> dict[str, Any]:
         """What most cells leave to the run; cells of earlier runs know nothing of it."""
-        own = {"measure": self.measure} if self.measure else {}
-        return own if self.calibration is None else own | {"calibration": self.calibration.record()}
+        own: dict[str, Any] = {"measure": self.measure} if self.measure else {}
+        if self.calibration is not None:
+            own["calibration"] = self.calibration.record()
+        steps = [getattr(pathway, part.name) for pathway in self.pathways.values() for part in fields(pathway)]
+        code = codes([*steps, self.calibration])
+        return own | {"code": code} if code else own
 
     @property
     def title(self) -> str:

@@ -153,7 +153,8 @@ class Decider:
         """
         seeds = range(self.seed, self.seed + self.looks[number].seeds)
         stores = [self._store(part) for part in range(number + 1)]
-        seen = (lambda cell: wanted(cell) or stores[0].load(cell) is not None) if number == 0 else wanted
+        first = stores[0]
+        seen = (lambda cell: wanted(cell) or first.load(cell, ablation.name) is not None) if number == 0 else wanted
         runs = [run_ablation(ablation, store, seeds, 0, self.trainer, shard, seen) for store in stores]
         finished = [done for run in runs for done in run.finished if done.cell.dense or wanted(done.cell)]
         self._seconds |= {done.folder.name: done.seconds for done in finished}

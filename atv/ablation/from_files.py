@@ -28,7 +28,7 @@ def _ablation(file: Path) -> type[Ablation]:
         near = ", ".join(str(path) for path in sorted(file.parent.glob("*.py")))
         raise ValueError(f"file: no such file {str(file)!r}" + (f". Choices: {near}" if near else ""))
     before = set(plugins.derived(Ablation))
-    plugins.load_file(file)
+    plugins.load_file(file, "file")
     kinds = plugins.usable([kind for kind in plugins.derived(Ablation) if kind not in before])
     if len(kinds) != 1:
         raise ValueError(f"file: {str(file)!r} must define one Ablation, it defines {len(kinds)}")

@@ -10,7 +10,7 @@ import lightning as L
 
 from atv.ablation.base import Ablation
 from atv.ablation.bench import Bench, rounds_of
-from atv.ablation.cell import Cell
+from atv.ablation.checking import require_fit
 from atv.ablation.deciding import Decided, Decider, looks
 from atv.ablation.measuring import require_english
 from atv.ablation.record import AblationRecord
@@ -27,7 +27,6 @@ from atv.evaluation.identity import answering
 from atv.evaluation.lmms_eval import bound_pixels
 from atv.evaluation.question_sets import Benchmarks, Questions, Suite
 from atv.model.loading import model_folder
-from atv.model.lvlm import LVLM
 from atv.plugins import at_least
 from atv.records.digests import content_digest
 from atv.records.files import from_here, writable
@@ -147,24 +146,12 @@ class Grid:
         return [question["task"] for question in self.store.bench.questions]
 
     def require_fit(self, ablation: Ablation) -> None:
-        """Whether the model can be pruned in at least one cell, and the table be made, before the first is run.
+        """Whether an ablation's cells can be told apart and run, and its table be made, before the first is run.
 
         Raises:
-            ValueError: naming the ablation, and what stands against its first cell or its table.
+            ValueError: naming the cell or the ablation, and what stands against it.
         """
-        lvlm, against, cells = LVLM.of(self.store.bench.model), "", ablation.cells(self.seed)
-        _require_dense(ablation, cells)
-        for cell in cells:
-            try:
-                for pathway in cell.pathways.values():
-                    pathway.plan(lvlm, pathway.targets(lvlm, lvlm.targets(cell.targets)))
-            except ValueError as error:
-                against = against or str(error)
-                continue
-            if cell.pathways:
-                return
-        if against:
-            raise ValueError(f"file: no cell of {ablation.name} fits this model: {against}")
+        require_fit(ablation, ablation.cells(self.seed), self.store.bench.model)
 
     def run(self, ablation: Ablation, trainer: L.Trainer, shard: Shard | None = None) -> Run:
         """All cells of an ablation, or those of a shard; finished ones come from disk."""
@@ -206,20 +193,19 @@ class Grid:
 
     def given(self, ablation: Ablation) -> dict[str, Any]:
         """How the ablation's cells came about, for the record."""
-        file = from_here(inspect.getfile(type(ablation)))
         seeds = {"seeds": list(self._drawn(ablation)), "whole_seeds": self.seeds}
-        return self.origin | ablation.levels.record() | seeds | {"file": file}
+        return self.origin | ablation.levels.record() | seeds | {"file": _file(ablation)}
 
     def _drawn(self, ablation: Ablation) -> range:
         return range(self.seed, self.seed + max(self.seeds, self.claimed_seeds or ablation.seeds))
 
 
-def _require_dense(ablation: Ablation, cells: Sequence[Cell]) -> None:
-    """Checks that a table of retention has a dense model to refer to; tables of an ablation's own may need none."""
-    kind = type(ablation)
-    all_told = kind.table is Ablation.table and kind.later is Ablation.later
-    if all_told and any(cell.answers for cell in cells) and not any(cell.dense for cell in cells):
-        raise ValueError(f"file: {kind.__name__} tells retention, and no cell of it is the dense model, Cell(labels)")
+def _file(ablation: Ablation) -> str:
+    """The file that defines the ablation; empty for a class of a notebook, which has none."""
+    try:
+        return from_here(inspect.getfile(type(ablation)))
+    except (OSError, TypeError):
+        return ""
 
 
 def first_look(asked: Questions) -> Suite:

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
+from atv.ablation.checking import require_told_apart
 from atv.ablation.measuring import prune_and_ask
 from atv.ablation.results import Results
 from atv.ablation.shard import Shard
@@ -52,6 +53,9 @@ def run_ablation(
     Args:
         whole_seeds: of the seeds after so many, only the cells that something is claimed of, and the dense model.
         claimed: which these are; None is as the ablation says.
+
+    Raises:
+        ValueError: for cells that cannot be told apart, before any of them is run.
     """
     chosen = ablation.claimed if claimed is None else claimed
 
@@ -59,7 +63,8 @@ def run_ablation(
         first = [cell for seed in seeds[:whole_seeds] for cell in made(seed)]
         return first + [cell for seed in seeds[whole_seeds:] for cell in made(seed) if cell.dense or chosen(cell)]
 
-    run = Run()
+    run, grid = Run(), wanted(ablation.cells)
+    require_told_apart(grid)
     console = Console(quiet=not trainer.is_global_zero)
     columns = (
         TextColumn("{task.description}"),
@@ -69,7 +74,7 @@ def run_ablation(
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        _run_stage(ablation, _once(store, wanted(ablation.cells)), store, trainer, shard, progress, run)
+        _run_stage(ablation, _once(store, grid), store, trainer, shard, progress, run)
         while run.whole and (after := _further(ablation, wanted, store, run)):
             if shard and run.made:
                 run.missing += after
@@ -84,6 +89,7 @@ def _further(
     """The cells that follow from those that are finished."""
     known = {(done.folder.name, done.cell.title) for done in run.finished}
     after = wanted(partial(ablation.later, results=Results(run.finished)))
+    require_told_apart([*(done.cell for done in run.finished), *after])
     return [cell for cell in _once(store, after) if (store.id_of(cell), cell.title) not in known]
 
 
@@ -109,7 +115,7 @@ def _run_stage(
         return
     task = progress.add_task(ablation.name, total=len(own), visible=bool(own))
     for cell in cells:
-        done, note = store.load(cell), "from disk"
+        done, note = store.load(cell, ablation.name), "from disk"
         if done is None and id(cell) in own:
             progress.update(task, description=f"{ablation.name}: {_name(cell)}")
             done, note = _attempt(ablation, cell, store, trainer, run)
@@ -134,9 +140,9 @@ def _attempt(
         if not measured.seconds:
             measured = replace(measured, seconds={"measure": perf_counter() - started})
         if trainer.is_global_zero:
-            store.save(cell, measured)
+            store.save(cell, measured, ablation.name)
         trainer.strategy.barrier()
-        return store.load(cell), ""
+        return store.load(cell, ablation.name), ""
     except Preempted as stopped:
         what = f"{ablation.name}: {_name(cell)}"
         raise Preempted(f"stopped by SIGTERM in {what}; finished cells are kept, the same command goes on") from stopped

@@ -114,16 +114,18 @@ class CellStore:
     def id_of(self, cell: Cell) -> str:
         return content_digest([CELL_SCHEMA, cell.config(), self.inputs(cell)])
 
-    def load(self, cell: Cell) -> FinishedCell | None:
+    def load(self, cell: Cell, ablation: str = "") -> FinishedCell | None:
         """The finished cell, or None; one that was left unasked does not serve one that is to be asked, nor one that
-        read nothing one that is to read plain English."""
+        read nothing one that is to read plain English, nor what another ablation measured one of ``ablation``'s."""
         done = FinishedCell(cell, self.folder / self.id_of(cell))
         if not (done.folder / CELL).is_file() or (cell.asked and not (done.folder / "rows.parquet").is_file()):
             return None
+        if cell.measure and not _is_measured(done.record, cell, ablation):
+            return None
         return done if done.record.perplexity or not (self.bench.language and cell.answers) else None
 
-    def save(self, cell: Cell, measured: Measured) -> None:
-        """Writes all files in a hidden folder first, which then takes the cell's name."""
+    def save(self, cell: Cell, measured: Measured, ablation: str = "") -> None:
+        """Writes all files in a hidden folder first, which then takes the cell's name; ``ablation`` measured it."""
         final = self.folder / self.id_of(cell)
         self.folder.mkdir(parents=True, exist_ok=True)
         hidden = Path(tempfile.mkdtemp(dir=self.folder, prefix=".writing-"))
@@ -143,6 +145,7 @@ class CellStore:
                 made=provenance(),
                 perplexity=perplexities(measured.english) if measured.english else {},
                 windows=_windows(measured.english),
+                ablation=ablation if cell.measure else "",
                 **(self.asked(cell) if cell.answers else {}),
             ).write(hidden)
             shutil.rmtree(final, ignore_errors=True)
@@ -162,6 +165,11 @@ class CellStore:
             if other:
                 by_reason.setdefault(", ".join(other), []).append(file.parent.name)
         return by_reason
+
+
+def _is_measured(record: CellRecord, cell: Cell, ablation: str) -> bool:
+    """Whether it is the ablation's own measurement under these labels; earlier versions did not say whose it was."""
+    return record.ablation in ("", ablation) and content_digest(record.labels) == content_digest(cell.labels)
 
 
 def _windows(english: Mapping[str, Sequence[TextLoss]]) -> list[Window]:

@@ -1,30 +1,43 @@
 """Whether plug-ins are what their kinds ask for, found on a few made-up tokens before any sample is read."""
 
 import copy
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from atv.allocation import Allocation
+from atv.allocation import Allocation, DenseStatistics
+from atv.allocation.budget import mean, sizes
+from atv.calibration.asked_rules import decided, selected, undecided
+from atv.calibration.in_place import unchanged
 from atv.criteria import Criterion, PoolStatistics
+from atv.model.targets import Target
 from atv.patterns import Pattern
 from atv.plugins import ContractError, Plugin, describe
 from atv.refinement import Reconstruction, Refinement
 from atv.selection import PartedSelection, SetStatistics, Tokens, TokenSelection, WholeSet
 
 _TEXT, _VISUAL, _WIDTH = 24, 40, 64
+# Where no model is at hand yet.
+_LINEAR = "model.language_model.layers.0.self_attn.q_proj"
 
 
 def check_contracts(
-    selection: TokenSelection, criterion: Criterion, pattern: Pattern, allocation: Allocation, dtype: torch.dtype
+    selection: TokenSelection,
+    criterion: Criterion,
+    pattern: Pattern,
+    allocation: Allocation,
+    dtype: torch.dtype,
+    linear: str = _LINEAR,
 ) -> None:
     """Checks what each keeps of its constructor's arguments, which methods it has, and what its methods return.
 
     Args:
         selection, criterion, pattern, allocation: the plug-ins of a pathway; they are tried as copies.
-        dtype: of the weights that will be scored.
+        dtype: of the weights that will be scored, and of hidden states.
+        linear: the name of one that will be pruned, for rules that are asked for every Linear by itself.
 
     Raises:
         ContractError: naming the option, the class and what is wrong.
@@ -43,9 +56,9 @@ def check_contracts(
         if needed and getattr(type(part), method) is getattr(base, method):
             raise ContractError(f"{option}: {type(part).__name__} promises the method {method} and does not define it")
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        _on_a_copy("selection", selection, _try_selection)
-        _on_a_copy("criterion", criterion, lambda tried: tried.checked_score(*_weight_and_pool(tried, dtype)))
-        if pattern.sparsity is not None and not pattern.joint:
+        _on_a_copy("selection", selection, lambda tried: _try_selection(tried, dtype, linear))
+        _on_a_copy("criterion", criterion, lambda tried: _try_criterion(tried, dtype))
+        if not pattern.joint and not pattern.by_block:
             _on_a_copy("pattern", pattern, _try_pattern)
 
 
@@ -65,33 +78,54 @@ def check_steps(steps: Iterable[Refinement | Reconstruction], dtype: torch.dtype
             _on_a_copy(option, step, lambda tried: _try_step(tried, dtype))
 
 
+def _try_criterion(criterion: Criterion, dtype: torch.dtype) -> None:
+    weight, pool = _weight_and_pool(criterion, dtype)
+    with unchanged("criterion", criterion, "score", weight=weight, pool=pool):
+        criterion.checked_score(weight, pool)
+
+
 def _try_step(step: Refinement | Reconstruction, dtype: torch.dtype) -> None:
     weight, pool = _weight_and_pool(step, dtype)
     mask = torch.arange(weight.shape[1]).expand_as(weight) % 2 == 0
-    if isinstance(step, Refinement):
-        made, option = step.refine(weight, mask, pool, weight.shape[1]), "refine"
-    else:
-        made, option = step.reconstruct(weight, mask, pool), "reconstruct"
+    option = "refine" if isinstance(step, Refinement) else "reconstruct"
+    with unchanged(option, step, option, weight=weight, mask=mask, pool=pool):
+        if isinstance(step, Refinement):
+            made: Any = step.refine(weight, mask, pool, weight.shape[1])
+        else:
+            made = step.reconstruct(weight, mask, pool)
+    kind = type(step).__name__
+    if not isinstance(made, Tensor):
+        raise ContractError(f"{option}: {kind} gave a {type(made).__name__} for a weight of {tuple(weight.shape)}")
     if made.shape != weight.shape:
-        kind = type(step).__name__
         raise ContractError(f"{option}: {kind} gave {tuple(made.shape)} for a weight of {tuple(weight.shape)}")
 
 
-def check_weights(rule: TokenSelection, method: str, weights: Any, length: int) -> None:
-    """Checks what a rule's ``select`` or ``decide`` returned for so many tokens.
+def check_shares(
+    allocation: Allocation, shares: Any, targets: Mapping[str, Target], sparsity: float, dense: DenseStatistics
+) -> None:
+    """Checks what an allocation gave for the targets, and that its mean by size is the sparsity, up to rounding.
 
     Raises:
-        ContractError: unless it is a tensor (length,), bool or float, the latter finite and not negative.
+        ContractError: for no dict, or another mean.
+        ValueError: for a sparsity outside [0, 1], or a target that is left out.
     """
-    name = f"selection: {type(rule).__name__}.{method}"
-    if not isinstance(weights, Tensor):
-        raise ContractError(f"{name} gave a {type(weights).__name__}; expected a tensor of bools or floats")
-    if weights.shape != (length,):
-        raise ContractError(f"{name} gave weights of shape {tuple(weights.shape)} for {length} tokens")
-    if weights.dtype != torch.bool and not weights.is_floating_point():
-        raise ContractError(f"{name} gave {weights.dtype}; expected bools or floats, one a token")
-    if weights.is_floating_point() and not (weights.isfinite().all() and (weights >= 0).all()):
-        raise ContractError(f"{name} gave weights that are negative or not finite")
+    kind = f"allocation: {type(allocation).__name__}"
+    if not isinstance(shares, Mapping):
+        given = type(shares).__name__
+        raise ContractError(f"{kind}.allocate gave a {given}; expected a dict of names to sparsities")
+    for name in targets:
+        if not 0 <= (share := shares.get(name, -1.0)) <= 1:
+            raise ValueError(f"{kind} gave {share if name in shares else 'no sparsity'} for {name}")
+    size = sizes(targets)
+    # A weight of every row, or a block where blocks go whole.
+    rounding = sum(count // targets[name].in_features for name, count in size.items())
+    if allocation.chooses_blocks:
+        by_block: Counter[int] = Counter()
+        for name, count in size.items():
+            by_block[dense.block_of[name]] += count
+        rounding = max(by_block.values())
+    if size and abs((met := mean(shares, size)) - sparsity) > rounding / sum(size.values()) + 1e-9:
+        raise ContractError(f"{kind}.allocate gave a mean by size of {met:.6g}; expected {sparsity:.6g}")
 
 
 def _on_a_copy(option: str, part: Plugin, attempt: Callable[[Any], object]) -> None:
@@ -113,11 +147,11 @@ def _on_a_copy(option: str, part: Plugin, attempt: Callable[[Any], object]) -> N
         return
 
 
-def _try_selection(rule: TokenSelection) -> None:
+def _try_selection(rule: TokenSelection, dtype: torch.dtype, linear: str) -> None:
     if isinstance(rule, PartedSelection):
         return
     length = _TEXT + _VISUAL
-    before, after, outputs = torch.randn(3, length, _WIDTH, generator=torch.Generator().manual_seed(0))
+    before, after, outputs = torch.randn(3, length, _WIDTH, generator=torch.Generator().manual_seed(0)).to(dtype)
     visual, position = torch.arange(length) >= _TEXT, torch.arange(length)
     whole = WholeSet(position, visual, ~visual & (position % 2 == 0), torch.zeros_like(position))
     tokens = Tokens(
@@ -129,30 +163,29 @@ def _try_selection(rule: TokenSelection) -> None:
         block=0,
         seed=0,
         last_attention=torch.full((length,), 1 / length) if rule.needs_attention else None,
+        linear=linear if rule.per_linear else "",
         dense_output=outputs if rule.per_linear else None,
-        output_sensitivity=outputs.square().sum(-1) if rule.needs_sensitivity and rule.per_linear else None,
+        output_sensitivity=outputs.float().square().sum(-1) if rule.needs_sensitivity and rule.per_linear else None,
         ids=position,
         labelled=~visual & (position % 2 == 0) if rule.needs_answers else None,
         calibration_set=whole if rule.needs_whole else None,
     )
-    check_weights(rule, "select", rule.select(tokens), length)
-    candidates: Any = rule.candidates(tokens)
-    if not isinstance(candidates, Tensor) or candidates.dtype != torch.long or candidates.dim() != 1:
-        raise ContractError(f"selection: {type(rule).__name__}.candidates must give indices of tokens, int64 (k,)")
+    candidates = undecided(rule, tokens, selected(rule, tokens))
     if len(candidates):
-        weights = rule.decide(candidates, _TEXT, SetStatistics(0.5, 1, _TEXT, _VISUAL, whole))
-        check_weights(rule, "decide", weights, len(candidates))
+        decided(rule, candidates, _TEXT, SetStatistics(0.5, 1, _TEXT, _VISUAL, whole))
 
 
 def _try_pattern(pattern: Pattern) -> None:
-    """Checks that the share which a pattern implies goes, up to one weight a row."""
-    implied = pattern.sparsity
-    assert implied is not None
-    mask = pattern.mask(torch.rand(_WIDTH, _WIDTH, generator=torch.Generator().manual_seed(0)), implied)
+    """Checks that the share which a pattern implies goes, up to one weight a row.
+
+    Any other is asked for half, which it may round as it likes to between a quarter and three.
+    """
+    asked, most = (0.5, 0.25) if pattern.sparsity is None else (pattern.sparsity, 1 / _WIDTH)
+    mask = pattern.checked_mask(torch.rand(_WIDTH, _WIDTH, generator=torch.Generator().manual_seed(0)), asked)
     gone = 1 - float(mask.float().mean())
-    if mask.dtype == torch.bool and abs(gone - implied) > 1 / _WIDTH:
-        kind = type(pattern).__name__
-        raise ContractError(f"pattern: {kind}.mask prunes {gone:.1%} of a weight; expected {implied:.1%}, its sparsity")
+    if abs(gone - asked) > most:
+        kind, whose = type(pattern).__name__, "as asked" if pattern.sparsity is None else "its sparsity"
+        raise ContractError(f"pattern: {kind}.mask prunes {gone:.1%} of a weight; expected {asked:.1%}, {whose}")
 
 
 def _weight_and_pool(

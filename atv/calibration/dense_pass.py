@@ -6,10 +6,12 @@ from time import perf_counter
 from typing import Any, TypeGuard
 
 import lightning as L
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from atv.allocation import Allocation, DenseStatistics
+from atv.calibration.in_place import unchanged
 from atv.calibration.loop import CalibrationBatch
 from atv.calibration.pathway_plan import PathwayPlan
 from atv.calibration.sums import SampleSums
@@ -22,6 +24,9 @@ from atv.runtime.preemption import StopBetweenBatches
 from atv.runtime.ranks import padded, together
 from atv.runtime.trainer import running
 from atv.selection import PartedSelection, TokenSelection
+
+# A trained model's weights are hardly ever exactly zero.
+_FEW_ZEROS = 0.05
 
 
 class DensePass(L.LightningModule):
@@ -48,8 +53,12 @@ class DensePass(L.LightningModule):
             return 0
         visual, valid = self.lvlm.visual(batch.inputs), self.lvlm.valid(batch.inputs)
         dense = DenseBatch(batch.inputs, visual & valid, valid, (self.seed, batch.first_sample), batch.answer)
+        weights = {name: linear.weight for name, linear in self.linears.items()}
         for pathway, rule in self.rules.items():
-            for name, rows in rule.measure(self.lvlm.model, self.linears, dense).items():
+            option = "allocation" if isinstance(rule, Allocation) else "selection"
+            with unchanged(option, rule, "measure", weights=weights, batch=dense):
+                measured = rule.measure(self.lvlm.model, self.linears, dense)
+            for name, rows in measured.items():
                 for row, term in enumerate(rows):
                     self.sums[pathway].add(name, batch.first_sample + row, term)
         return len(valid)
@@ -72,6 +81,7 @@ def allotted(
         ValueError: where a selection measures an offloaded model.
     """
     started = perf_counter()
+    _warn_of_zeros(targets)
     rules = {name: plan.selection for name, plan in plans.items() if _measures(plan.selection, lvlm)}
     seen = _measured(DensePass(lvlm, targets, rules, seed), batches, trainer) if rules else {}
     measuring = {pathway: plan for pathway, plan in plans.items() if plan.allocation.needs_dense}
@@ -87,6 +97,17 @@ def allotted(
         for name, plan in plans.items()
     }
     return made, known
+
+
+def _warn_of_zeros(targets: Mapping[str, Target]) -> None:
+    """Warns of weights that are no dense model's, such as those of a run that failed in the same process."""
+    weights = [weight for target in targets.values() if not (weight := target.weight.detach()).is_meta]
+    zeros = sum(weight.numel() - int(weight.count_nonzero()) for weight in weights)
+    if weights and (share := zeros / sum(weight.numel() for weight in weights)) > _FEW_ZEROS:
+        rank_zero_warn(
+            f"model: {share:.1%} of the targets' weights are zero before pruning; load the model again unless it is to "
+            "be pruned further"
+        )
 
 
 def _measures(rule: TokenSelection, lvlm: LVLM) -> TypeGuard[PartedSelection]:

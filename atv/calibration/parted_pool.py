@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from atv.calibration.in_place import unchanged
 from atv.calibration.pathway_plan import PathwayPlan
 from atv.calibration.pool import BlockPool, Pool
 from atv.calibration.samples import Sample
@@ -45,7 +46,9 @@ class PartedPool:
             return BlockPool({}, 0, 0, {})
         trial = HeldOut(self.plan, halves, pools[0].site_of, called)
         block = ObservedBlock(tuple(called), statistics, trial.lost, self.plan.measured)
-        chosen = self._checked(self.rule.weigh(block), called)
+        with unchanged("selection", self.rule, "weigh", block=block):
+            weighed = self.rule.weigh(block)
+        chosen = self._checked(weighed, called)
         mixed = {
             name: PoolStatistics.mixed([pool.statistics[name] for pool in pools], each) for name, each in chosen.items()
         }

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from atv.allocation import Allocation, DenseStatistics, Uniform
+from atv.calibration.contracts import check_shares
+from atv.calibration.in_place import unchanged
 from atv.criteria import Criterion, PoolStatistics, Pruned
 from atv.model.lvlm import LVLM
 from atv.model.targets import Target
@@ -170,16 +172,12 @@ class PathwayPlan:
         """The plan with every Linear's sparsity.
 
         Raises:
-            ValueError: for a sparsity outside [0, 1], or a Linear that the allocation leaves out.
+            ValueError: for a sparsity outside [0, 1], a Linear that the allocation leaves out, or another mean.
         """
-        shares = self.allocation.allocate(targets, self.sparsity, dense)
-        if not isinstance(shares, Mapping):
-            kind, given = type(self.allocation).__name__, type(shares).__name__
-            raise ContractError(f"allocation: {kind}.allocate gave a {given}; expected a dict of names to sparsities")
-        for name in targets:
-            if not 0 <= (share := shares.get(name, -1.0)) <= 1:
-                given = share if name in shares else "no sparsity"
-                raise ValueError(f"allocation: {type(self.allocation).__name__} gave {given} for {name}")
+        weights = {name: target.weight for name, target in targets.items()}
+        with unchanged("allocation", self.allocation, "allocate", weights=weights, dense=dense):
+            shares = self.allocation.allocate(targets, self.sparsity, dense)
+        check_shares(self.allocation, shares, targets, self.sparsity, dense)
         # Counts are rounded down, so binary noise could cost a row a weight.
         return replace(self, sparsities={name: round(shares[name], 9) for name in targets})
 
@@ -196,13 +194,15 @@ class PathwayPlan:
         taken = taken or StepsTaken()
         masks: dict[str, Tensor] = {}
         if self.pattern.joint:
-            scores = {name: self.criterion.checked_score(weight, pools[name]) for name, weight in weights.items()}
-            masks = self.pattern.masks(scores, self.sparsities)
+            with unchanged("criterion", self.criterion, "score", weights=weights, pools=pools):
+                scores = {name: self.criterion.checked_score(weight, pools[name]) for name, weight in weights.items()}
+            masks = self.pattern.checked_masks(scores, self.sparsities)
         return {name: self._one(name, weight, pools[name], masks.get(name), taken) for name, weight in weights.items()}
 
     def _one(self, name: str, weight: Tensor, pool: PoolStatistics, mask: Tensor | None, taken: StepsTaken) -> Pruned:
         try:
-            with taken.timed("criterion"):
+            method = "prune" if self.criterion.updates_weights else "score"
+            with taken.timed("criterion"), unchanged("criterion", self.criterion, method, weight=weight, pool=pool):
                 made = self.criterion.prune(weight, pool, self.pattern, self.sparsities[name], mask)
                 _check_finite(self.criterion, weight, made)
             if self.following:
@@ -210,7 +210,8 @@ class PathwayPlan:
             for place, step in enumerate(self.following, start=1):
                 # Several refinements are told apart by their places.
                 called = f"refine {place}" if len(self.refine) > 1 and place <= len(self.refine) else _option(step)
-                with taken.timed(called):
+                given = {"weight": weight, "mask": made.mask, "pool": pool}
+                with taken.timed(called), unchanged(_option(step), step, _option(step), **given):
                     if isinstance(step, Refinement):
                         made = Pruned(self._refined(step, weight, made.mask, pool))
                     else:

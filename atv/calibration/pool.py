@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from atv.calibration.contracts import check_weights
+from atv.calibration.asked_rules import decided, selected, undecided
 from atv.calibration.samples import ExpertInputs, LinearInputs, Sample, SiteInputs
 from atv.calibration.sums import MatrixSum, SampleSums, weighted_gram
 from atv.criteria import PoolStatistics
@@ -122,11 +122,10 @@ class Pool:
         if not len(sample.tokens.visual):  # nothing but padding
             return
         for view, tokens, inputs in self._views(sample):
-            chosen = self.selection.select(tokens)
-            check_weights(self.selection, "select", chosen, len(tokens.visual))
+            chosen = selected(self.selection, tokens)
             self._add(tokens.sample, inputs, chosen)
             self._count(view, tokens.sample, chosen, tokens.visual)
-            candidates = self.selection.candidates(tokens)
+            candidates = undecided(self.selection, tokens, chosen)
             if len(candidates):
                 kept = {key: values.of(candidates) for key, values in inputs.items()}
                 self._undecided.append(_Undecided(view, tokens.sample, candidates, tokens.n_text, kept))
@@ -138,8 +137,7 @@ class Pool:
             ValueError: when the rule picked no token of any sample.
         """
         for kept in self._undecided:
-            weights = self.selection.decide(kept.candidates, kept.n_text, statistics)
-            check_weights(self.selection, "decide", weights, len(kept.candidates))
+            weights = decided(self.selection, kept.candidates, kept.n_text, statistics)
             self._add(kept.sample, kept.inputs, weights)
             self._count(kept.view, kept.sample, weights, torch.ones_like(weights, dtype=torch.bool))
         counts, experts = self._counts.totals(), self._routed.totals()

@@ -22,7 +22,7 @@ from atv.model.checkpoint import check_folder, load_whole
 from atv.model.lvlm import LVLM
 from atv.model.offload import stored
 from atv.model.targets import Target
-from atv.plugins import describe
+from atv.plugins import codes, describe
 from atv.records.digests import content_digest, telling, tensors_digest, weights_digest
 from atv.records.masks import PackedMasks
 from atv.records.provenance import provenance
@@ -58,7 +58,12 @@ class PruningJob:
         weights = ((name, stored(model, name)) for name, _ in model.named_parameters())
         digests = {"model": weights_digest(weights), "config": content_digest(telling(model.config.to_dict()))}
         digests["calibration data"] = tensors_digest(batches)
-        return {**self.settings(), "seed": self.seed, **digests}
+        code = codes(part for plan in self.plans.values() for part in _parts(plan))
+        return {**self.settings(), "seed": self.seed, **digests, **({"code": code} if code else {})}
+
+
+def _parts(plan: PathwayPlan) -> list[Any]:
+    return [plan.selection, plan.criterion, plan.pattern, plan.allocation, list(plan.refine), plan.reconstruct]
 
 
 def _describe(plan: PathwayPlan) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from atv.ablation.shard import Shard
 from atv.ablation.store import CellStore
 from atv.ablation.tables import chosen_tasks
 from atv.commands.before_parsing import WORDS
+from atv.records.files import from_here
 from atv.runtime.trainer import quiet_trainer
 from atv.tracking.log import LoggerName, chosen_loggers, log_ablation
 from atv.tracking.wandb_runs import command
@@ -40,6 +41,7 @@ def ablate(
     budget: float | None = None,
     columns: list[str] | None = None,
     logger: list[LoggerName] | LoggerName = "wandb",
+    plugin: list[Path] | Path | None = None,
     trainer: dict[str, Any] | None = None,
 ) -> None:
     """Run the grids of one or several ablations; finished cells are not run again, a killed run goes on.
@@ -75,6 +77,8 @@ def ablate(
     with console.status("reading questions"):
         asked = settings.asked()
         grid = Grid.prepared(settings, first_look(asked) if decide else asked)
+    if plugin:
+        grid.origin["plugin"] = [from_here(file) for file in ([plugin] if isinstance(plugin, Path) else plugin)]
     chosen_tasks(grid.tasks, columns)
     for ablation in ablations:
         grid.require_fit(ablation)

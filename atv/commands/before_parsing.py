@@ -38,11 +38,11 @@ def load_plugins(arguments: Sequence[str]) -> None:
         ValueError: for a name that no class has; the message lists the choices.
     """
     given = _early(arguments)
-    for value in given.pop("plugin"):
-        for file in value if isinstance(value, list) else [value]:
-            if not isinstance(file, str):
-                raise ValueError(f"plugin: expected a Python file or a list of them, got {quoted(file)}")
-            plugins.load_file(file)
+    files = [file for value in given.pop("plugin") for file in (value if isinstance(value, list) else [value])]
+    for file in files:
+        if not isinstance(file, str):
+            raise ValueError(f"plugin: expected a Python file or a list of them, got {quoted(file)}")
+    plugins.load_files(files)
     for field, values in given.items():
         for value in values:
             for rule in value if isinstance(value, list) else [value]:

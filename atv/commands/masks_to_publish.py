@@ -8,7 +8,13 @@ from rich.table import Table
 import atv
 
 
-def masks_pack(folder: Path, base: str, output: Path, trust_remote_code: bool = False) -> None:
+def masks_pack(
+    folder: Path,
+    base: str,
+    output: Path,
+    plugin: list[Path] | Path | None = None,
+    trust_remote_code: bool = False,
+) -> None:
     """Pack what is to be published of a pruned model: its masks, one bit a weight, with a card.
 
     Writes masks.safetensors, which says which model the masks were made on, report.json, a card, where kept weights
@@ -28,7 +34,13 @@ def masks_pack(folder: Path, base: str, output: Path, trust_remote_code: bool = 
     console.print(f"packed into {output}", soft_wrap=True, highlight=False)
 
 
-def masks_apply(folder: Path, base: str, output: Path, trust_remote_code: bool = False) -> None:
+def masks_apply(
+    folder: Path,
+    base: str,
+    output: Path,
+    plugin: list[Path] | Path | None = None,
+    trust_remote_code: bool = False,
+) -> None:
     """Make the pruned model of published masks and their base model, every tensor as it was, bit for bit.
 
     Args:

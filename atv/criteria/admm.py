@@ -70,7 +70,7 @@ class ADMM(Criterion):
 def growing_mask(pattern: Pattern, score: Tensor, sparsity: float, share: float) -> Tensor:
     """The mask on the way to a sparsity: ``share`` of what is to go in the end has gone, bool (out, in)."""
     if pattern.sparsity is None and not pattern.by_block:
-        return pattern.mask(score, sparsity * share)
-    kept = pattern.mask(score, sparsity)
+        return pattern.checked_mask(score, sparsity * share)
+    kept = pattern.checked_mask(score, sparsity)
     going = int((~kept).sum() * share)
     return ~lowest(score.masked_fill(kept, torch.inf).flatten(), going).view_as(kept)

@@ -51,7 +51,7 @@ class ALPS(Criterion):
         dense, hessian, scale = self._scaled(weight, pool)
         if mask is None:
             begun, polish = self._split(dense, hessian, pattern, sparsity), self.polish
-            kept = pattern.mask(begun.abs(), sparsity)
+            kept = pattern.checked_mask(begun.abs(), sparsity)
         else:
             begun, polish, kept = dense, self.iterations, mask.to(dense.device)
         solved, _ = conjugate_gradients(hessian.to(dense.dtype), dense, kept, begun * kept, polish, 1e-4)
@@ -62,12 +62,12 @@ class ALPS(Criterion):
         values, basis = torch.linalg.eigh(hessian)
         target, rho = dense @ hessian.to(dense.dtype), _Penalty(self.penalty)
         inverse = _inverse(values, basis, rho.value).to(dense.dtype)
-        kept = seen = pattern.mask(dense.abs(), sparsity)
+        kept = seen = pattern.checked_mask(dense.abs(), sparsity)
         solution, sparse, dual = dense, dense * kept, torch.zeros_like(dense)
         for step in range(1, self.iterations + 1):
             solution = (target - dual + rho.value * sparse) @ inverse
             wanted = solution + dual / rho.value
-            kept = pattern.mask(wanted.abs(), sparsity)
+            kept = pattern.checked_mask(wanted.abs(), sparsity)
             sparse = wanted * kept
             dual = dual + rho.value * (solution - sparse)
             if step % _EVERY:
@@ -77,7 +77,7 @@ class ALPS(Criterion):
             if rho.done or (step > _EARLIEST and changed <= 0.0003 * kept_in_all):
                 break
             if anew:
-                first = pattern.mask(dense.abs(), sparsity)
+                first = pattern.checked_mask(dense.abs(), sparsity)
                 solution, sparse, dual = dense, dense * first, torch.zeros_like(dense)
             inverse = _inverse(values, basis, rho.value).to(dense.dtype)
         return solution

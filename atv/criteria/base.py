@@ -116,7 +116,7 @@ class Criterion(Plugin, ABC):
         self, weight: Tensor, pool: PoolStatistics, pattern: Pattern, sparsity: float, mask: Tensor | None = None
     ) -> Pruned:
         """The mask of a weight (out, in), or the one that was chosen before, and what kept weights become."""
-        return Pruned(pattern.mask(self.checked_score(weight, pool), sparsity) if mask is None else mask)
+        return Pruned(pattern.checked_mask(self.checked_score(weight, pool), sparsity) if mask is None else mask)
 
     def checked_score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:
         """What ``score`` gives, checked.

@@ -43,7 +43,7 @@ class SparseGPT(Criterion):
         updated, root = self._prepared(weight, pool)
         width = pattern.sweep_width(self.block)
         if mask is None and width is None:
-            mask = pattern.mask((updated / root.diagonal()) ** 2, sparsity)
+            mask = pattern.checked_mask((updated / root.diagonal()) ** 2, sparsity)
         kept = torch.ones_like(updated, dtype=torch.bool) if mask is None else mask.to(updated.device)
         group = width or 1
         for start, end in self._blocks(updated.shape[1], group):

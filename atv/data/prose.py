@@ -5,7 +5,7 @@ from pathlib import Path
 
 from atv.data.base import Conversation, IndexedData
 from atv.data.text_files import read_text
-from atv.everyday.prose import passages
+from atv.everyday.passages import passages
 
 
 class PlainText(IndexedData):

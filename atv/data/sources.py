@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, load_from_disk
+from pydantic import TypeAdapter, ValidationError
 
 from atv import plugins
 from atv.bundled import BUNDLED
@@ -125,8 +126,21 @@ def _with_argument(data: str) -> CalibrationData | None:
     parameters = list(inspect.signature(kind).parameters.values())
     if not parameters:
         raise ValueError(f"calibration: {name} takes no argument, got {argument!r}")
-    value = _recognised(argument) if parameters[0].annotation is CalibrationData else argument
+    first = parameters[0]
+    value = _recognised(argument) if first.annotation is CalibrationData else _converted(argument, first, data)
     return plugins.resolve(name, CalibrationData, "calibration", **{parameters[0].name: value})
+
+
+def _converted(argument: str, parameter: inspect.Parameter, data: str) -> Any:
+    """Text as a number or truth value where the class asks for one, else as it is."""
+    kind = parameter.annotation
+    if kind not in (int, float, bool):
+        return argument
+    try:
+        return TypeAdapter(kind).validate_python(argument)
+    except ValidationError as error:
+        expected = f"expected {kind.__name__}, got {argument!r}"
+        raise ValueError(f"calibration: {data!r}: {parameter.name}: {expected}") from error
 
 
 def _of_datasets(folder: Path) -> bool:

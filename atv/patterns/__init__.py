@@ -38,7 +38,10 @@ def recorded_pattern(settings: Mapping[str, Any]) -> Pattern:
         ValueError: for a class that is not known, or cannot be made from these arguments.
     """
     given = dict(settings)
-    kind = find(given.pop("class"), Pattern, "pattern")
+    try:
+        kind = find(given.pop("class"), Pattern, "pattern")
+    except UnknownNameError as error:
+        raise ValueError(f"{error}; a pattern of your own needs its file (--plugin FILE)") from error
     try:
         return kind(**given)
     except TypeError as error:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -40,9 +40,33 @@ class Pattern(Plugin, ABC):
             ValueError: for a row that the pattern does not fit.
         """
 
+    def checked_mask(self, score: Tensor, sparsity: float) -> Tensor:
+        """What ``mask`` gives, checked.
+
+        Raises:
+            ContractError: unless it is bool and of the scores' shape.
+        """
+        return self._checked("mask", self.mask(score, sparsity), score)
+
     def masks(self, scores: Mapping[str, Tensor], sparsities: Mapping[str, float]) -> dict[str, Tensor]:
         """The masks of several Linears by name, here each by itself."""
         return {name: self.mask(score, sparsities[name]) for name, score in scores.items()}
+
+    def checked_masks(self, scores: Mapping[str, Tensor], sparsities: Mapping[str, float]) -> dict[str, Tensor]:
+        """What ``masks`` gives, checked as by ``checked_mask``."""
+        made: Any = self.masks(scores, sparsities)
+        if not isinstance(made, Mapping):
+            kind, given = type(self).__name__, type(made).__name__
+            raise ContractError(f"pattern: {kind}.masks gave a {given}; expected a dict of names to masks")
+        return {name: self._checked("masks", made.get(name), score, f" for {name}") for name, score in scores.items()}
+
+    def _checked(self, method: str, mask: Any, score: Tensor, where: str = "") -> Tensor:
+        whole = isinstance(mask, Tensor)
+        if not whole or mask.shape != score.shape or mask.dtype != torch.bool:
+            made = f"{mask.dtype} {tuple(mask.shape)}" if whole else f"a {type(mask).__name__}"
+            name, expected = f"{type(self).__name__}.{method}", tuple(score.shape)
+            raise ContractError(f"pattern: {name} gave {made}{where}; expected torch.bool {expected}")
+        return mask
 
     def about(self, lvlm: LVLM, targets: Mapping[str, Target]) -> dict[str, Target]:
         """Of the targets that were asked for, those that the pattern is about; here all."""
@@ -60,12 +84,11 @@ class Pattern(Plugin, ABC):
         """
         for name, target in targets.items():
             try:
-                mask = self.mask(torch.zeros(1, target.in_features), sparsity)
+                self.checked_mask(torch.zeros(1, target.in_features), sparsity)
+            except ContractError as error:
+                raise ContractError(f"{error} ({name})") from error
             except ValueError as error:
                 raise ValueError(f"{error} ({name})") from error
-            if mask.shape != (1, target.in_features) or mask.dtype != torch.bool:
-                kind, made = type(self).__name__, f"{mask.dtype} {tuple(mask.shape)}"
-                raise ContractError(f"pattern: {kind}.mask gave {made} for scores of (1, {target.in_features}): {name}")
 
     def settle(self, lvlm: LVLM, target: Target, mask: Tensor) -> None:
         """What a mask asks of the running model beside the zeros; here nothing."""

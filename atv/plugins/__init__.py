@@ -1,11 +1,13 @@
 """Plug-ins: how a class is found by its name, made and described; the rules themselves have rooms of their own."""
 
 from atv.plugins.arguments import ContractError, Plugin, arguments, describe
+from atv.plugins.code import codes
 from atv.plugins.finding import (
     UnknownNameError,
     derived,
     find,
     load_file,
+    load_files,
     require_concrete,
     resolve,
     subclasses,
@@ -20,10 +22,12 @@ __all__ = [
     "above_zero",
     "arguments",
     "at_least",
+    "codes",
     "derived",
     "describe",
     "find",
     "load_file",
+    "load_files",
     "require_concrete",
     "resolve",
     "subclasses",

@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,14 +47,20 @@ def find(name: str, base: type[Kind], field: str) -> type[Kind]:
     Raises:
         ValueError: for a name that no class or several have, or a class that lacks a method of ``base``.
     """
-    named = [kind for kind in derived(base) if kind.__name__ == name]
-    candidates = usable(named)
+    candidates = usable(called(name, base))
     if len(candidates) > 1:
         paths = ", ".join(f"{kind.__module__}.{name}" for kind in candidates)
         raise ValueError(f"{field}: {name!r} names several classes; give one's path: {paths}")
     kind = candidates[0] if candidates else _imported(name, base, field)
     require_concrete(kind, field)
     return kind
+
+
+def called(name: str, base: type[Kind]) -> list[type[Kind]]:
+    """The classes of a name that derive from ``base``, as their modules hold them now: a notebook's cell that ran
+    again, or a file that was loaded again, leaves its former classes behind."""
+    named = [kind for kind in derived(base) if kind.__name__ == name]
+    return [kind for kind in named if vars(sys.modules[kind.__module__]).get(name) is kind] or named
 
 
 def usable(kinds: Sequence[type[Kind]]) -> Sequence[type[Kind]]:
@@ -98,30 +104,48 @@ def _imported(path: str, base: type[Kind], field: str) -> type[Kind]:
     raise UnknownNameError(f"{field}: unknown {base.__name__} {path!r}{hint} Choices: {', '.join(known)}")
 
 
-def load_file(path: str | Path) -> None:
-    """Imports a Python file from anywhere on disk, so that its classes can be named.
+def load_files(paths: Iterable[str | Path], field: str = "plugin") -> None:
+    """Imports several Python files, each as ``load_file`` does.
+
+    Raises:
+        ValueError: as ``load_file`` does, and for two files of one name, whose classes could not be told apart.
+    """
+    places: dict[str, Path] = {}
+    for path in map(Path, paths):
+        other = places.setdefault(path.stem, path)
+        if other.resolve() != path.resolve():
+            raise ValueError(f"{field}: {str(other)!r} and {str(path)!r} have one name; rename one of them")
+        load_file(path, field)
+
+
+def load_file(path: str | Path, field: str = "plugin") -> None:
+    """Imports a Python file from anywhere on disk, so that its classes can be named, and modules beside it imported.
 
     Raises:
         ValueError: when there is no such file, or it cannot be imported; the message names the line.
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"plugin: no such file {str(path)!r}")
+        raise ValueError(f"{field}: no such file {str(path)!r}")
     if path.suffix != ".py":
-        raise ValueError(f"plugin: {str(path)!r} is no Python file (.py)")
+        raise ValueError(f"{field}: {str(path)!r} is no Python file (.py)")
     name = f"atv_plugin_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    # Last, so that nothing beside the file takes the place of an installed module.
+    if (beside := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(beside)
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise ValueError(f"plugin: {str(path)!r} cannot be imported{_line(error, path)}: {error!r}") from error
+        raise ValueError(f"{field}: {str(path)!r} cannot be imported{_line(error, path)}: {error!r}") from error
 
 
 def _line(error: BaseException, path: Path) -> str:
     """Which line of the file an error is about."""
-    raised = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    frames = traceback.extract_tb(error.__traceback__)
+    raised = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
     number = error.lineno if isinstance(error, SyntaxError) else raised[-1] if raised else None
     return f" (line {number})" if number else ""

@@ -14,6 +14,7 @@ from atv.calibration.attention_and_outputs import Recorder
 from atv.calibration.block_gradients import BackwardPass
 from atv.calibration.callbacks import BlockCallback, Drift
 from atv.calibration.finished_blocks import FinishedBlocks
+from atv.calibration.in_place import unchanged
 from atv.calibration.loop import BlockwiseCalibration, number, whole_set
 from atv.calibration.pool import Pool
 from atv.calibration.samples import Sample
@@ -22,9 +23,9 @@ from atv.criteria import PoolStatistics
 from atv.model.batch import on_device
 from atv.model.lvlm import LVLM
 from atv.model.offload import is_offloaded
-from atv.plugins import ContractError
 from atv.quantization.base import Quantizer
 from atv.quantization.feeding import Feed, feeds
+from atv.quantization.method_contract import check_channel_scale, check_quantized
 from atv.quantization.whole_numbers import Quantized, RoundingGrid
 from atv.records.digests import tensors_digest
 from atv.records.pruning_report import BOTH, BlockReport
@@ -143,7 +144,9 @@ class _Rounding(BlockCallback):
         plan, first = self.plan, feed.readers[0]
         weights = {name: plan.targets[name].weight.detach() for name in feed.readers}
         masks = {name: plan.mask(name) for name in feed.readers}
-        scale = plan.method.channel_scale(weights, masks, known[first], plan.grids[first])
+        with unchanged("method", plan.method, "channel_scale", weights=weights, masks=masks, pool=known[first]):
+            scale = plan.method.channel_scale(weights, masks, known[first], plan.grids[first])
+        check_channel_scale(plan.method, scale, weights[first], first)
         changed = feed.scale(self.lvlm.model, scale)
         for name in feed.readers:
             known[name] = known[name].divided(scale)
@@ -154,9 +157,9 @@ class _Rounding(BlockCallback):
     def _rounded(self, name: str, pool: PoolStatistics) -> dict[str, Tensor]:
         plan, weight = self.plan, self.plan.targets[name].weight.detach()
         mask = plan.mask(name)
-        made = plan.method.quantize(weight, mask, pool, plan.grids[name])
-        if made.whole.dtype != torch.int8 or made.whole.shape != weight.shape or bool(made.whole[~mask].any()):
-            raise ContractError(f"method: {type(plan.method).__name__} filled zeros of {name}, or changed its shape")
+        with unchanged("method", plan.method, "quantize", weight=weight, mask=mask, pool=pool):
+            made = plan.method.quantize(weight, mask, pool, plan.grids[name])
+        check_quantized(plan.method, made, mask, plan.grids[name], name)
         rounded = made.weight
         told = {}
         if pool.gram is not None:

@@ -16,7 +16,10 @@ CELL_SCHEMA = 2
 # The perplexity of all texts together, beside each one's.
 ALL = "all"
 _MADE = ("versions", "git", "hardware")
-_KNOWN = ("config", "labels", "inputs", "seconds", "samples", "perplexity", "windows", "asked_with", "asked_from")
+_KNOWN = (
+    *("config", "labels", "inputs", "seconds", "samples", "perplexity", "windows"),
+    *("asked_with", "asked_from", "ablation"),
+)
 # A text, what one of its windows cost, and how many tokens it predicted.
 Window = tuple[str, Finite, Annotated[int, Field(strict=True, ge=1)]]
 
@@ -64,8 +67,9 @@ class CellRecord:
     the texts' windows (text, negative log-likelihood in nats, predicted tokens), which earlier versions did not keep.
 
     ``asked_with`` says how it was asked (``identity.asked_with``, with the length of answers by task), ``asked_from``
-    what (evaluation and split, or data by benchmark); earlier versions told neither. ``schema`` is that of the program
-    that ran it.
+    what (evaluation and split, or data by benchmark); earlier versions told neither. ``ablation`` names the one whose
+    own measurement it is; empty for what was pruned and asked, and in earlier versions. ``schema`` is that of the
+    program that ran it.
     """
 
     id: str
@@ -79,6 +83,7 @@ class CellRecord:
     windows: Sequence[Window] = ()
     asked_with: Mapping[str, Any] = field(default_factory=dict)
     asked_from: Mapping[str, Any] = field(default_factory=dict)
+    ablation: str = ""
     schema: int = CELL_SCHEMA
 
     def write(self, folder: Path) -> None:
@@ -87,7 +92,7 @@ class CellRecord:
         config = {"config": self.config, "labels": self.labels, "seconds": self.seconds, "samples": self.samples}
         read: dict[str, Any] = {"perplexity": dict(self.perplexity)} if self.perplexity else {}
         read |= {"windows": [list(window) for window in self.windows]} if self.windows else {}
-        told = {"asked_with": dict(self.asked_with), "asked_from": dict(self.asked_from)}
+        told = {"asked_with": dict(self.asked_with), "asked_from": dict(self.asked_from), "ablation": self.ablation}
         asked = {name: said for name, said in told.items() if said}
         write_json(folder / CELL, identity | config | read | asked | dict(self.made))
 

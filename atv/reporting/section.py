@@ -87,7 +87,7 @@ def _size(file: Path) -> tuple[int, int]:
 RECORDED = (
     *("model", "calibration", "samples", "max_length", "min_pixels", "max_pixels"),
     *("evaluation", "split", "benchmark", "data", "groups", "max_new_tokens"),
-    *("language", "sparsities", "patterns", "decide", "budget"),
+    *("language", "sparsities", "patterns", "decide", "budget", "plugin"),
 )
 # Of these None is a value to be asked for; of all others it is the default.
 NULLABLE = ("groups",)
@@ -105,7 +105,9 @@ def run_again(run: Mapping[str, Any], results: Path) -> str:
     if not run.get("decide"):  # which counts seeds by itself
         claimed = len(run["seeds"])
         drawn |= {"seeds": run.get("whole_seeds", claimed), "claimed_seeds": claimed}
-    options = {"file": from_here(run["file"])} | given | drawn | {"results": results}
+    # A notebook's class has no file.
+    file = {"file": from_here(run["file"])} if run["file"] else {}
+    options = file | given | drawn | {"results": results}
     return shlex.join(["atv", "ablate", *(word for name, value in options.items() for word in _words(name, value))])
 
 

@@ -3,13 +3,13 @@
 import math
 from abc import abstractmethod
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from atv.patterns.base import decimal
-from atv.plugins import at_least
+from atv.plugins import ContractError, at_least
 from atv.selection.base import SetStatistics, Tokens, TokenSelection
 
 
@@ -51,7 +51,7 @@ class VisualRanking(TokenSelection):
 
     def candidates(self, tokens: Tokens) -> Tensor:
         visual = tokens.position[tokens.visual]
-        order = torch.sort(self.rank(tokens)[tokens.visual], descending=True, stable=True).indices
+        order = torch.sort(self._visual_scores(tokens), descending=True, stable=True).indices
         return visual[order[: self._most(tokens.n_text, len(visual))]]
 
     def decide(self, candidates: Tensor, n_text: int, statistics: SetStatistics) -> Tensor:
@@ -65,6 +65,22 @@ class VisualRanking(TokenSelection):
         assert self.alpha is not None
         fraction = decimal(self.alpha) * decimal(mean_drift)
         return self._whole((min(Fraction(1), fraction) if self.cap else fraction) * n_text)
+
+    def _visual_scores(self, tokens: Tokens) -> Tensor:
+        """What ``rank`` gives for the visual tokens.
+
+        Raises:
+            ContractError: unless it is a score for every token, of visual ones no NaN.
+        """
+        score: Any = self.rank(tokens)
+        name, expected = f"selection: {type(self).__name__}.rank", tuple(tokens.visual.shape)
+        if not isinstance(score, Tensor) or score.shape != expected:
+            made = f"scores {tuple(score.shape)}" if isinstance(score, Tensor) else f"a {type(score).__name__}"
+            raise ContractError(f"{name} gave {made}; expected scores {expected}, one a token")
+        visual = score[tokens.visual]
+        if visual.isnan().any():
+            raise ContractError(f"{name} gave NaN for a visual token of sample {tokens.sample} at block {tokens.block}")
+        return visual
 
     def _most(self, n_text: int, n_visual: int) -> int:
         """No budget exceeds this, whatever the mean drift will be, so no more inputs need be kept."""

@@ -86,7 +86,7 @@ class Part(NamedTuple):
     end: int
     there: tuple[tuple[str, int], ...] = ()
 
-    def load(self, cell):
+    def load(self, cell, ablation):
         return True if (cell.labels["m"], cell.seed) in self.there else None
 
 

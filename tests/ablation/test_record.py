@@ -1,12 +1,16 @@
 """The record of an ablation says what table.md showed, for results of earlier versions too."""
 
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
+from atv.ablation import Ablation
 from atv.ablation.findings import Finding
+from atv.ablation.grid import Grid
 from atv.ablation.record import AblationRecord
 from atv.ablation.tables import RETENTION, ShownTable, TableCell
 from atv.records.files import write_json
@@ -39,6 +43,13 @@ def test_what_is_written_is_read_again(record, tmp_path):
     assert found.findings == record.findings and found.seconds == {"i": 2.0} and found.run["schema"] == 2
     assert found.shown.markdown() in (tmp_path / "table.md").read_text()
     assert [[entry.plain for entry in row] for row in found.shown.rows] == [["1.50", "0.3333", "3"], ["", "", "4"]]
+
+
+def test_an_ablation_of_a_notebook_is_told_of_without_a_file(tmp_path, monkeypatch):
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
+    kind = type("Own", (Ablation,), {"__module__": "__main__", "cells": None, "figure": None})
+    told = Grid(SimpleNamespace(), tmp_path, {"model": "bundled"}).given(kind())
+    assert told["file"] == "" and told["model"] == "bundled"
 
 
 def test_files_of_a_later_version_are_refused_by_name(record, tmp_path):

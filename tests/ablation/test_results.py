@@ -175,6 +175,14 @@ def test_a_cell_left_unasked_does_not_serve_one_that_is_asked(store):
     assert store.load(cell) and store.load(unasked)
 
 
+def test_what_another_ablation_or_label_measured_does_not_serve(store):
+    cell, other = (Cell({"width": width}, measure="count") for width in (1, 2))
+    store.save(cell, Measured(pd.DataFrame({"value": [10]})), "one")
+    assert store.load(cell, "one") and store.load(cell, "two") is None and store.load(other, "one") is None
+    store.save(cell, Measured(pd.DataFrame({"value": [10]})))  # as earlier versions did
+    assert store.load(cell, "one") and store.load(cell, "two") and store.load(other, "one") is None
+
+
 def test_language_is_told_where_every_asked_cell_read(tmp_path):
     said = {"prediction": ["a cat", "no no no", "in in in", ""], "ended": [True, False, True, None]}
     given = answers([1, 0, 0, 0]).assign(**said)

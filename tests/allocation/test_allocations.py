@@ -228,6 +228,13 @@ def test_the_model_is_measured_before_anything_is_pruned_and_once(llava, batches
     assert allotted(llava, batches, "OWL", run_dir=tmp_path)[0] == shares
 
 
+def test_a_model_that_was_pruned_is_told_from_a_dense_one(llava, batches, recwarn):
+    atv.prune(llava, batches, sparsity=0.3)
+    assert not [warned for warned in recwarn if "zero before pruning" in str(warned.message)]
+    with pytest.warns(UserWarning, match=r"model: 2\d\.\d% of the targets' weights are zero before pruning; load"):
+        atv.prune(llava, batches, sparsity=0.5)
+
+
 def test_pathways_have_allocations_of_their_own(llava, batches):
     text = atv.Pathway("TextOnly", sparsity=0.3, allocation="OWL")
     visual = atv.Pathway("VisualOnly", sparsity=0.7, allocation="DAS")
@@ -247,12 +254,24 @@ class Forgetful(atv.Allocation):
         return {}
 
 
+class Ninety(atv.Allocation):
+    def allocate(self, linears, sparsity, dense):
+        return dict.fromkeys(linears, 0.9)
+
+
+class Absolute(atv.Allocation):
+    def allocate(self, linears, sparsity, dense):
+        return {name: sparsity + 0 * float(dense.weight(name).abs_().sum()) for name in linears}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"allocation": "OWL", "pattern": "2:4"}, "the pattern NOfM fixes the sparsity of every Linear, so OWL has"),
         ({"allocation": "DAS", "pattern": "PerBlock"}, "DAS says what each Linear loses, but under the pattern PerBl"),
         ({"allocation": TooMuch()}, "TooMuch gave 1.2 for model.language_model.layers.0.self_attn.q_proj"),
+        ({"allocation": Ninety()}, r"Ninety\.allocate gave a mean by size of 0\.9; expected 0\.5"),
+        ({"allocation": Absolute()}, r"Absolute\.allocate changes its input weights\['.*q_proj'\] in place"),
         ({"allocation": Forgetful()}, "Forgetful gave no sparsity for model.language_model"),
     ],
 )

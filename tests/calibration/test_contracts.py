@@ -42,6 +42,10 @@ def test_a_rule_may_keep_what_it_likes_on_itself(llava, batches, tmp_path):
         (lambda tokens: tokens.text[:-1], r"selection: Bad\.select gave weights of shape \(63,\) for 64 tokens"),
         (lambda tokens: tokens.position, r"selection: Bad\.select gave torch.int64; expected bools or floats"),
         (lambda tokens: tokens.text.tolist(), r"selection: Bad\.select gave a list; expected a tensor"),
+        (
+            lambda tokens: tokens.visual.logical_not_(),
+            r"selection: Bad\.select changes its input tokens\.visual in place",
+        ),
         (lambda tokens: tokens.attention > 0, "must say needs_attention = True"),
         (lambda tokens: tokens.visuals, "selection: Bad fails on made-up input: AttributeError: .*visuals"),
     ],
@@ -68,6 +72,40 @@ def test_candidates_need_a_decision(llava):
     refused(llava, r"selection: Named\.candidates must give indices of tokens", selection=Named())
 
 
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (lambda tokens: None, r"gave a NoneType; expected scores \(64,\), one a token"),
+        (lambda tokens: tokens.drift[tokens.visual], r"gave scores \(40,\); expected scores \(64,\), one a token"),
+        (lambda tokens: tokens.drift / 0 * 0, "gave NaN for a visual token of sample 0 at block 0"),
+        (
+            lambda tokens: tokens.input.float().abs_().sum(1),
+            r"changes its input tokens\.input in place; work on a copy",
+        ),
+    ],
+)
+def test_scores_of_tokens_are_tried(llava, scores, message):
+    class Ranked(atv.VisualRanking):
+        def rank(self, tokens):
+            return scores(tokens)
+
+    refused(llava, rf"selection: Ranked\.rank {message}", selection=Ranked())
+
+
+def test_a_rule_by_linear_is_tried_on_a_real_name(llava, batches):
+    seen = []
+
+    class FFN(atv.TokenSelection):
+        per_linear = True
+
+        def select(self, tokens):
+            seen.append(llava.get_submodule(tokens.linear))
+            return tokens.text if ".mlp." in tokens.linear else tokens.text | tokens.visual
+
+    assert atv.prune(llava, batches, selection=FFN()).sparsity == 0.5
+    assert isinstance(seen[0], torch.nn.Linear)
+
+
 def test_a_constructors_argument_must_be_kept(llava):
     class Forgets(atv.Criterion):
         def __init__(self, power=2.0):
@@ -87,14 +125,75 @@ def test_scores_are_tried(llava):
     refused(llava, "criterion: Half gave scores in torch.float16; expected float32 or float64", criterion=Half())
 
 
-def test_masks_are_tried(llava):
-    class Indices(atv.Pattern):
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (lambda score: score.argsort(-1), r"gave torch.int64 \(64, 64\); expected torch.bool \(64, 64\)"),
+        (lambda score: None, r"gave a NoneType; expected torch.bool \(64, 64\)"),
+        (lambda score: (score > 0.5)[:1], r"gave torch.bool \(1, 64\); expected torch.bool \(64, 64\)"),
+        (lambda score: score >= 0, r"prunes 0\.0% of a weight; expected 50\.0%, as asked"),
+        (lambda score: score < 0, r"prunes 100\.0% of a weight; expected 50\.0%, as asked"),
+    ],
+)
+def test_masks_are_tried(llava, mask, message):
+    class Bad(atv.Pattern):
         sparsity = None
 
         def mask(self, score, sparsity):
-            return score.argsort(-1)
+            return mask(score)
 
-    refused(llava, r"pattern: Indices\.mask gave torch.int64 \(1, 32\)", pattern=Indices())
+    refused(llava, rf"pattern: Bad\.mask {message}", pattern=Bad())
+
+
+def test_masks_of_linears_that_compete_are_checked(llava, batches):
+    class Some(atv.PerBlock):
+        def masks(self, scores, sparsities):
+            return dict(list(super().masks(scores, sparsities).items())[-1:])
+
+    with pytest.raises(ValueError, match=r"pattern: Some\.masks gave a NoneType for .*q_proj; expected torch\.bool"):
+        atv.prune(llava, batches, pattern=Some())
+
+
+class Writes(atv.Criterion):
+    """Scores a weight in its own place, at made-up input or at real."""
+
+    def __init__(self, real=False):
+        self.real = real
+
+    def score(self, weight, pool):
+        pool.norm.mul_(1) if self.real and len(weight) != 64 else None
+        return weight.float().abs() if self.real else weight.float().abs_()
+
+
+class Moves(atv.Refinement):
+    def refine(self, weight, mask, pool, width):
+        return mask.logical_not_()
+
+
+class Fills(atv.Reconstruction):
+    needs_gram = True
+
+    def reconstruct(self, weight, mask, pool):
+        pool.gram.diagonal().add_(1)
+        return weight
+
+
+@pytest.mark.parametrize(
+    ("option", "step", "named"),
+    [
+        ("criterion", Writes(), r"Writes\.score changes its input weight"),
+        ("refine", Moves(), r"Moves\.refine changes its input mask"),
+        ("reconstruct", Fills(), r"Fills\.reconstruct changes its input pool\.gram"),
+    ],
+)
+def test_what_a_step_is_given_is_not_its_own(llava, option, step, named):
+    refused(llava, rf"{option}: {named} in place; work on a copy \(\.clone\(\)\)", **{option: step})
+
+
+def test_real_input_is_watched_as_well(llava, batches):
+    message = r"criterion: Writes\.score changes its input pool\.norm in place; .* \(.*layers\.0\.self_attn\.q_proj\)"
+    with pytest.raises(ValueError, match=message):
+        atv.prune(llava, batches, criterion=Writes(real=True))
 
 
 @pytest.mark.parametrize(("kept", "gone"), [(True, "0.0"), (False, "100.0")])

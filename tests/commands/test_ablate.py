@@ -71,6 +71,19 @@ def test_two_processes_share_the_cells(first_run, atv_command, tmp_path):
     pd.testing.assert_frame_equal(*tables)
 
 
+def test_a_plugin_is_there_for_cells_of_every_process(atv_command, tmp_path):
+    (tmp_path / "rule.py").write_text("from atv import TextOnly\n\n\nclass MyText(TextOnly):\n    pass\n")
+    (tmp_path / "pair.py").write_text(PAIR.replace('"TextOnly"', '"MyText"'))
+    given = ["--file", tmp_path / "pair.py", "--samples", 4, "--groups", 1, "--logger", "none"]
+    given += ["--results", tmp_path / "results"]
+    assert "unknown TokenSelection 'MyText'" in atv_command.refused("ablate", *given)
+    atv_command.done("ablate", *given, "--plugin", tmp_path / "rule.py", "--processes", 2)
+    assert (tmp_path / "results" / "shard-2.log").read_text().count("questions") == 1
+    run = json.loads((tmp_path / "results" / "pair" / "run.json").read_text())
+    again = shlex.split(run_again(run, tmp_path / "results"))[1:]
+    assert atv_command.done(*again, "--logger", "none").count("from disk") == 2
+
+
 def test_a_failing_cell_is_reported_and_the_others_go_on(atv_command, tmp_path):
     file = tmp_path / "broken.py"
     file.write_text(BROKEN)

@@ -103,6 +103,17 @@ def test_a_bad_weight_and_an_unknown_source_are_named():
         load_calibration("Bundled:x")
 
 
+class Counted(Bundled):
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+
+def test_an_argument_becomes_the_number_that_a_class_asks_for():
+    assert load_calibration("Counted:30").count == 30
+    with pytest.raises(ValueError, match="calibration: 'Counted:many': count: expected int, got 'many'"):
+        load_calibration("bundled + Counted:many")
+
+
 def test_text_alone_has_the_words_of_the_same_samples_and_no_picture():
     data, alone = (
         calibration_batches(build_processor(), each, 4) for each in (listed("a", 9), TextAlone(listed("a", 9)))

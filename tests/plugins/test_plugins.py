@@ -54,6 +54,13 @@ def test_files_that_cannot_be_imported_are_named_with_the_line(case, tmp_path):
         load_file(tmp_path / name)
 
 
+def test_the_line_is_told_of_a_path_from_here_too(tmp_path, monkeypatch):
+    (tmp_path / "wrong_rule.py").write_text("\nnothing\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"^file: 'wrong_rule.py' cannot be imported \(line 2\): NameError"):
+        load_file("wrong_rule.py", "file")
+
+
 @pytest.mark.parametrize("path", ["..Foo", "math.", "atv.nothing.Foo"])
 def test_paths_that_lead_nowhere_are_named(path):
     with pytest.raises(ValueError, match=f"^selection: cannot import '{path}'"):

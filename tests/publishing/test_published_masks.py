@@ -192,6 +192,25 @@ def test_the_commands_of_masks_print_and_refuse(pruned, packed, tmp_path, capsys
     assert "no model at 'nowhere'" in capsys.readouterr().err
 
 
+def test_masks_of_a_pattern_of_ones_own_want_its_file(small_pool, tmp_path, capsys):
+    from atv.cli import main
+
+    (tmp_path / "own_pattern.py").write_text(
+        "import torch\nimport atv\n\n\nclass Alternating(atv.Pattern):\n    sparsity = 0.5\n\n"
+        "    def mask(self, score, sparsity):\n        return torch.arange(score.shape[1]).expand_as(score) % 2 == 0\n"
+    )
+    plugin = ["--plugin", str(tmp_path / "own_pattern.py")]
+    asked = ["--output", str(tmp_path / "sparse"), "--samples", "4", "--calibration", str(small_pool)]
+    assert main(["prune", *asked, "--pattern", "Alternating", *plugin]) == 0
+    # As another process sees it, which has not imported the file.
+    for name in ("Alternating", "NoSuchPattern"):
+        report = tmp_path / "sparse" / "report.json"
+        report.write_text(report.read_text().replace("Alternating", name))
+        packed = ["masks", "pack", str(tmp_path / "sparse"), "--base", "bundled", "--output", str(tmp_path / name)]
+        assert main([*packed, *plugin]) == (0 if name == "Alternating" else 2)
+    assert "a pattern of your own needs its file (--plugin FILE)" in capsys.readouterr().err
+
+
 DTYPES = [torch.bfloat16, torch.float16, torch.float32, torch.float64, torch.int8, torch.bool]
 
 

@@ -214,18 +214,37 @@ def test_a_norm_that_something_else_reads_takes_no_scales(llava, batches):
         quantize_blocks(lvlm, plan, batches, quiet_trainer(enable_progress_bar=False))
 
 
-def test_a_method_that_fills_zeros_is_stopped(llava, batches):
-    class Filling(Nearest):
-        """Forgets the mask."""
+def filled(nearest, weight, mask, *given):
+    return nearest(weight + 1, torch.ones_like(mask), *given)
 
+
+def unscaled(nearest, *given):
+    made = nearest(*given)
+    return Quantized(made.whole, made.scale * torch.nan)
+
+
+@pytest.mark.parametrize(
+    ("rounded", "message"),
+    [
+        (filled, "Bad filled zeros of "),
+        (lambda nearest, *given: None, r"Bad\.quantize gave a NoneType for "),
+        (unscaled, r"Bad\.quantize gave scales that are not finite for "),
+        (
+            lambda nearest, weight, *given: nearest(weight.mul_(2), *given),
+            r"Bad\.quantize changes its input weight in pl",
+        ),
+    ],
+)
+def test_a_method_that_breaks_its_contract_is_named(llava, batches, rounded, message):
+    class Bad(Nearest):
         def quantize(self, weight, mask, pool, grid):
-            return super().quantize(weight + 1, torch.ones_like(mask), pool, grid)
+            return rounded(super().quantize, weight, mask, pool, grid)
 
     lvlm = LVLM.of(llava)
     linears = linears_of(lvlm, ["q_proj"])
     masks = {name: torch.rand_like(linear.weight) > 0.5 for name, linear in linears.items()}
-    plan = QuantizationPlan(linears, masks, grids(linears, 4, 16), Filling(), AllTokens())
-    with pytest.raises(ValueError, match=r"Filling filled zeros of model\.language_model.layers.0.self_attn.q_proj"):
+    plan = QuantizationPlan(linears, masks, grids(linears, 4, 16), Bad(), AllTokens())
+    with pytest.raises(ValueError, match=rf"method: {message}"):
         quantize_blocks(lvlm, plan, batches, quiet_trainer(enable_progress_bar=False))
 
 

@@ -176,6 +176,7 @@ def test_a_file_of_this_checkout_is_named_from_here(tmp_path, monkeypatch):
     assert "--file ablations/alpha.py " in run_again(run, Path("results"))
     assert "--seeds 2 " in run_again({**RUN, "seeds": [0, 1]}, Path("results"))  # as older results recorded it
     assert "--file /elsewhere/alpha.py " in run_again(run | {"file": "/elsewhere/alpha.py"}, Path("results"))
+    assert "--file" not in run_again(run | {"file": ""}, Path("results"))  # of a notebook
 
 
 class Other(Flat):

@@ -12,6 +12,7 @@ from helpers.tiny import random_llava
 from resume.killed import BATCHES, MOMENTS
 
 import atv
+from atv.plugins import load_file
 from atv.runtime.preemption import Preempted
 
 KILLED = Path(__file__).with_name("killed.py")
@@ -123,6 +124,19 @@ def test_another_run_is_not_let_in(change, message, tmp_path):
     atv.prune(random_llava(), BATCHES, run_dir=tmp_path)
     with pytest.raises(ValueError, match=f"run_dir: .* holds another run: {message}"):
         atv.prune(random_llava(), change.pop("batches", BATCHES), run_dir=tmp_path, **change)
+
+
+def test_a_rule_of_other_code_is_another_run(tmp_path):
+    def pruned_by(body):
+        head = "import atv\n\n\nclass Edited(atv.TokenSelection):\n    def select(self, tokens):\n        return "
+        (tmp_path / "edited_rule.py").write_text(f"{head}{body}\n")
+        load_file(tmp_path / "edited_rule.py")
+        return atv.prune(random_llava(), BATCHES, selection="Edited", run_dir=tmp_path / "run")
+
+    pruned_by("tokens.text")
+    assert same(pruned_by("tokens.text  # all of it").masks, pruned_by("tokens.text").masks)
+    with pytest.raises(ValueError, match=r"holds another run: code.Edited is '\w+' there and '\w+' here"):
+        pruned_by("tokens.visual")
 
 
 def test_a_model_trained_further_is_another_run(tmp_path):

@@ -7,7 +7,7 @@ Half are of *Moby-Dick*, half of speeches; sources are in ``english/ATTRIBUTION.
 from functools import cache
 from pathlib import Path
 
-FILE = Path(__file__).with_name("prose.txt")
+FILE = Path(__file__).with_name("passages.txt")
 
 
 @cache
