@@ -94,9 +94,9 @@ def _cost(results: Results, method: str, setting: str) -> Finding:
 def _over(results: Results, rival: str, setting: str) -> list[Finding]:
     """ADMM over another method, both with text."""
     one, other = (_labels(method, WITH, setting) for method in ("ADMM", rival))
-    claim = f"At {setting}, both with {WITH} of plain text, ADMM keeps more of %s than {rival}."
-    made = [results.keeps_more(claim % "the tasks", one, other, "")]
-    return [*made, _english(results, claim % "plain English", one, other)] if results.reads else made
+    start, end = f"At {setting}, both with {WITH} of plain text, ADMM keeps more of", f"than {rival}."
+    made = [results.keeps_more(f"{start} the tasks {end}", one, other, "")]
+    return [*made, _english(results, f"{start} plain English {end}", one, other)] if results.reads else made
 
 
 def _english(results: Results, claim: str, one: Labels, other: Labels) -> Finding:
