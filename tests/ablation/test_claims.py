@@ -25,8 +25,8 @@ def test_every_ablation_is_written_down(kinds):
         assert {name for name, kind in kinds.items() if stated(kind, levels)} == WRITTEN[model].keys()
 
 
-def test_differences_of_retention_have_a_margin_of_a_point_or_a_bound_that_is_one():
+def test_differences_of_retention_have_a_margin_of_a_point_or_a_loss_that_they_allow():
     for model, name in NAMES:
         for claim, (bound, margin, unit) in WRITTEN[model][name].items():
             if unit == "points of retention":
-                assert (bound, margin) in ((0.0, POINT), (-1.0, None)), claim
+                assert (bound, margin) in ((0.0, POINT), (-1.0, None), (-5.0, None)), claim
