@@ -78,14 +78,17 @@ def _collect(item: Any, found: dict[str, str]) -> None:
     _collect_named(sys.modules[item.__module__], used, found)
 
 
-def _collect_named(module: ModuleType, used: Iterable[str], found: dict[str, str]) -> None:
+def _collect_named(
+    module: ModuleType, used: Iterable[str], found: dict[str, str], above: tuple[ModuleType, ...] = ()
+) -> None:
+    """Adds what of ``used`` a module has; modules import one another, so none is looked into below itself."""
     for word in sorted(used):
         value = vars(module).get(word)
         if isinstance(value, type | FunctionType):
             _collect(value, found)
         elif isinstance(value, ModuleType):
-            if _is_own(value.__name__):
-                _collect_named(value, used, found)
+            if value not in (module, *above) and _is_own(value.__name__):
+                _collect_named(value, used, found, (module, *above))
         elif word in vars(module) and _is_plain(value):
             found[f"{module.__name__}.{word}"] = repr(value)
 
@@ -109,12 +112,6 @@ def _compiled(code: CodeType) -> tuple[Any, ...]:
 
 def _without_docstrings(tree: ast.AST) -> ast.AST:
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if (
-            isinstance(body, list)
-            and body
-            and isinstance(body[0], ast.Expr)
-            and isinstance(body[0].value, ast.Constant)
-        ):
-            body[0].value = ast.Constant("")
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
     return tree

@@ -54,6 +54,18 @@ def test_comments_docstrings_and_what_is_not_used_do_not_count(digest):
     assert digest() == digest(words="Two.", unused=2, more="  # Why not?")
 
 
+def test_modules_beside_it_may_import_one_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "code_one.py").write_text("import code_two\n\n\ndef one(x):\n    return code_two.two(x)\n")
+    (tmp_path / "code_two.py").write_text("import code_one\n\n\ndef two(x):\n    return x or code_one.one(x)\n")
+    (tmp_path / "code_round.py").write_text(
+        "import atv\nimport code_one\nimport code_two\n\n\nclass Round(atv.TokenSelection):\n"
+        "    def select(self, tokens):\n        return code_one.one(code_two.two(tokens.text))\n"
+    )
+    load_file(tmp_path / "code_round.py")
+    assert codes(["Round"]).keys() == {"Round"}
+
+
 def test_shipped_rules_have_none_and_nested_ones_count(tmp_path):
     (tmp_path / "code_nested.py").write_text(
         "import atv\n\n\nclass Every(atv.TokenSelection):\n    def select(self, tokens):\n        return tokens.text\n"
