@@ -66,8 +66,9 @@ COST = {"update": ("SparseGPT", 2.0), "masks": ("ATV", 1.1), "measured": ("Spars
 TASKS, ENGLISH = "the tasks", "plain English"
 # A fixed N:M leaves these nothing to share out; of other methods' variants it takes all but what shares out.
 SHARING = ("TAMP", "PerBlock")
-# Groups of each task of dev that are asked of all variants, and of the best quarter of each method's.
-RUNGS, QUARTER = (20, 40), 4
+# Groups of each task of dev that are asked of all variants, and of the best quarter of each method's; and with how many
+# calibration samples these are pruned: None is the run's own number.
+RUNGS, SAMPLES, QUARTER = (20, 40), (32, None), 4
 # Draws other calibration samples than the seeds of test do.
 SEARCH_SEED = 1000
 
@@ -75,10 +76,11 @@ SEARCH_SEED = 1000
 class Recipes(Ablation):
     """Every method has the same eight variants' worth of tuning: four of its own, on two kinds of calibration data.
 
-    On `dev`, at one sparsity, the best quarter of each method's variants goes on to twice as many questions, and
-    the better of these is told on `test`, with three seeds, at three sparsities and one N:M. Variants are ranked by
-    the mean retention of the tasks and, where it is read, of plain English. A quarter goes on and not a half at a
-    time, since a variant is pruned anew for each part of `dev`, which costs more than asking.
+    On `dev`, at one sparsity, the best quarter of each method's variants goes on to twice as many questions and all
+    calibration samples, and the better of these is told on `test`, with three seeds, at three sparsities and one N:M.
+    Variants are ranked by the mean retention of the tasks and, where it is read, of plain English. A quarter goes on
+    and not a half at a time, since a variant is pruned anew for each part of `dev`, which costs more than asking; and
+    all begin with few samples, since most of that is the samples' forward passes.
     """
 
     name = "recipes"
@@ -114,11 +116,12 @@ class Recipes(Ablation):
     def _searched(self, number: int, suite: Suite, results: Results) -> list[Cell]:
         dense = Cell(_labels("dense", "-", "0%", _rung(number)), suite=suite)
         setting = percent(self.levels.middle)
-        return [dense] + [
-            self._cell(method, variant, setting, _rung(number), SEARCH_SEED, suite)
+        pruned = [
+            self._cell(method, variant, setting, _rung(number), SEARCH_SEED)
             for method in (*RECIPES, *RIVALS)
             for variant in self.standing(method, number, results)
         ]
+        return [dense, *(replace(cell, suite=suite, samples=SAMPLES[number]) for cell in pruned)]
 
     def standing(self, method: str, rung: int, results: Results) -> list[str]:
         """The variants of a method that reach a rung of the search, best first; behind the last rung one is left."""
@@ -139,14 +142,14 @@ class Recipes(Ablation):
             if _fits(method, setting)
         ]
 
-    def _cell(self, method: str, variant: str, setting: str, asked: str, seed: int, suite: Suite | None = None) -> Cell:
+    def _cell(self, method: str, variant: str, setting: str, asked: str, seed: int) -> Cell:
         name, data = variant.rsplit(", ", 1)
         parts, options = dict(_variants(method)[name]), self._settings[setting]
         if "pattern" in options:
             parts.pop("allocation", None)
         pruned = {"both": Pathway(**parts | options)}
         labels = _labels(method, variant, setting, asked)
-        return Cell(labels, pruned, seed=seed, calibration=self._data[data], suite=suite)
+        return Cell(labels, pruned, seed=seed, calibration=self._data[data])
 
     @property
     def _settings(self) -> dict[str, Parts]:

@@ -66,6 +66,7 @@ def few_recipes(kind, monkeypatch):
     monkeypatch.setitem(own, "BEATS", {"update": ("ATV",)})
     monkeypatch.setitem(own, "COST", {"update": ("ATV", 2.0)})
     monkeypatch.setitem(own, "RUNGS", (2,))
+    monkeypatch.setitem(own, "SAMPLES", (2,))
     return partial(kind, Levels.suited(BUNDLED, "0.6", "4:8"))
 
 
