@@ -46,11 +46,11 @@ class Pair:
     @property
     def other_share(self) -> str:
         """Without what share of its weights the second model is compared, such as 50%, where the first is without
-        another one; else empty."""
+        another one; several in the claim's order, such as 30% and 50%; else empty."""
         if self.first is None or self.second is None:
             return ""
-        first, second = (pruned_share(finding.claim) for finding in (self.first, self.second))
-        return "" if first == second else f"{second:g}%"
+        first, second = (_shares(finding.claim) for finding in (self.first, self.second))
+        return "" if first == second else " and ".join(f"{share:g}%" for share in second)
 
     @property
     def carried(self) -> Carried:

@@ -89,6 +89,9 @@ def test_claims_of_several_shares_go_by_all_of_them_and_equal_ones_one_by_one():
     second = Kept("main", both(20, 40), both(20, 50), both(30, 30), both(20, 40, bound=-1.0))
     found = pairs(Held(first), Held(second))
     assert [(pair.first, pair.second) for pair in found] == [*zip(first.findings, second.findings, strict=True)]
+    assert found[0].other_share == "20% and 40%"
+    second_alone = pairs(Held(Kept("main", both(50, 60))), Held(Kept("main", both(50, 70))))
+    assert [pair.other_share for pair in second_alone] == ["50% and 70%"]
 
 
 def test_what_a_claim_exceeds_is_no_share_of_the_weights():
