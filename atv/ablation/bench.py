@@ -1,6 +1,6 @@
 """What every cell of a run shares: the dense model, what it is calibrated on and what it is asked."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ from atv.evaluation.benchmarks.as_calibration import refuse_overlap
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark
 from atv.evaluation.question_sets import Benchmarks, Questions, Suite
 from atv.evaluation.questions import Prompts, QuestionBatch, question_batches, see_once
+from atv.evaluation.sharing import Compared
 from atv.model.lvlm import LVLM
 from atv.records.digests import tensors_digest
 
@@ -88,13 +89,15 @@ class Bench:
         self.model, self.processor, self.rounds = model, processor, rounds
         self.samples, self.max_length, self.language = samples, max_length, language
         self.data = calibration
+        # A cell's model often differs from an earlier one's in its weights' values alone.
+        self.built_alike: dict[Hashable, Compared] = {}
         self._drawn: dict[tuple[int, int, str, bool], CalibrationSamples] = {}
         self._own: dict[Suite, Bench] = {}
 
     def asking(self, rounds: Sequence[Round]) -> "Bench":
         """The same model and calibration samples with other questions."""
         other = Bench(self.model, self.processor, self.data, rounds, self.samples, self.max_length, self.language)
-        other._drawn, other._own = self._drawn, self._own
+        other._drawn, other._own, other.built_alike = self._drawn, self._own, self.built_alike
         return other
 
     def of(self, cell: Cell) -> "Bench":

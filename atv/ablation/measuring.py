@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning as L
 import pandas as pd
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atv.ablation.bench import Bench, Round
 from atv.ablation.cell import Cell
@@ -84,13 +84,14 @@ def prune_and_ask(cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:
 def answers_of(model: PreTrainedModel, bench: Bench, trainer: L.Trainer) -> pd.DataFrame:
     """What a model with the dense one's vision tower answers to every question, one a row; those that cannot be asked
     have their ``fault`` beside the columns of ``answer``, and are wrong."""
-    return pd.concat([_answers(model, bench.processor, own, trainer) for own in bench.seen], ignore_index=True)
+    return pd.concat([_answers(model, bench, own, trainer) for own in bench.seen], ignore_index=True)
 
 
-def _answers(model: PreTrainedModel, processor: ProcessorMixin, own: Round, trainer: L.Trainer) -> pd.DataFrame:
+def _answers(model: PreTrainedModel, bench: Bench, own: Round, trainer: L.Trainer) -> pd.DataFrame:
     questions = {each["question_id"]: each for batch in own.batches for each in batch.questions}
     told = set(own.faults)
-    predicted = predict(model, processor, own.batches, own.max_new_tokens, trainer)
+    asked = own.batches, own.max_new_tokens, trainer
+    predicted = predict(model, bench.processor, *asked, built_alike=bench.built_alike)
     for of_rank in gathered(own.faults):
         own.faults.update(of_rank)
     missed = questions.keys() - {each["question_id"] for each, _ in predicted}

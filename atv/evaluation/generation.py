@@ -1,6 +1,6 @@
 """Greedy answers through Lightning's prediction loop."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 from atv.evaluation import metrics
 from atv.evaluation.decoding import decodes, greedy, require_positions, whole_prompts
 from atv.evaluation.questions import Prompts
-from atv.evaluation.sharing import Pictures, Sharing
+from atv.evaluation.sharing import Compared, Pictures, Sharing
 from atv.model.batch import on_device
 from atv.plugins import find
 from atv.runtime.preemption import NOTHING, StopBetweenBatches
@@ -42,16 +42,24 @@ class GreedyAnswers(L.LightningModule):
 
     What all questions about a picture begin with is run once for them where that is sure to change nothing. A step
     gives each question with "ended" beside its own fields: whether the model ended its answer before it was cut.
+    ``built_alike`` is what is known of models that are built as this one, see ``Sharing``.
     """
 
-    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, max_new_tokens: int) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processor: ProcessorMixin,
+        max_new_tokens: int,
+        built_alike: dict[Hashable, Compared] | None = None,
+    ) -> None:
         super().__init__()
         self.model, self.processor, self.max_new_tokens = model, processor, max_new_tokens
+        self._built_alike = built_alike
 
     @cached_property
     def sharing(self) -> Sharing:
         """What is known of this model; made at the first batch, on the device that answers."""
-        return Sharing(self.model, self.generate, self.max_new_tokens)
+        return Sharing(self.model, self.generate, self.max_new_tokens, self._built_alike)
 
     def transfer_batch_to_device(self, batch: Step | None, device: torch.device, dataloader_idx: int) -> Step | None:
         # Lightning's own transfer cannot rebuild the model outputs that stand in for pixels.
@@ -123,16 +131,18 @@ def predict(
     trainer: L.Trainer,
     *callbacks: L.Callback,
     kept: str = NOTHING,
+    built_alike: dict[Hashable, Compared] | None = None,
 ) -> list[tuple[Question, str]]:
     """Questions with their answers, in no order; the ranks share the batches out, and each has all in the end.
 
     Args:
         kept: what is left of the answers when the run is stopped, for the message.
+        built_alike: of models that were asked before, for those that differ in values alone; see ``Sharing``.
 
     Raises:
         Preempted: after the batch in hand, when SIGTERM was sent.
     """
-    module, steps = GreedyAnswers(model, processor, max_new_tokens), _Steps(batches, trainer.world_size)
+    module, steps = GreedyAnswers(model, processor, max_new_tokens, built_alike), _Steps(batches, trainer.world_size)
     with together(trainer), running(trainer, *callbacks, StopBetweenBatches(kept)):
         own: Any = trainer.predict(module, DataLoader(steps, batch_size=None, collate_fn=lambda step: step))
         return [pair for made in gathered(own or []) for step in made for pair in step]

@@ -1,8 +1,8 @@
 """A picture's prefix, run once for all questions about it: what comes before their ways part."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
@@ -124,38 +124,62 @@ class Prefixes:
         return window is None or total < window or bool((self.rest == self.rest[0]).all())
 
 
+class Compared(NamedTuple):
+    """What asking alone and asking with shared prefixes came to: whether logits are equal, and the shortest window that
+    attention looks back (tokens), where there is one."""
+
+    equal: bool
+    window: int | None = None
+
+
 class Sharing:
     """Decides for a model whether its questions share prefixes: where the first that could give equal logits alone.
 
     Where they do not, or where it is not sure what would happen, they are asked alone, and one line says why.
+
+    Args:
+        model: the model that answers.
+        generate: its generation with a decoding loop.
+        new_tokens: of the longest answer.
+        built_alike: what is known of models, by how they are built; what is found out is added.
     """
 
-    def __init__(self, model: PreTrainedModel, generate: Callable[..., Any], new_tokens: int) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        generate: Callable[..., Any],
+        new_tokens: int,
+        built_alike: dict[Hashable, Compared] | None = None,
+    ) -> None:
         self.lvlm, self.generate, self.new_tokens = LVLM.of(model), generate, new_tokens
-        self.sure: bool | None = None
-        self.window: int | None = None
+        self._built_alike = {} if built_alike is None else built_alike
+        self._structure = structure(model)
         self._told: set[str] = set()
+
+    @property
+    def compared(self) -> Compared | None:
+        """None before the first batch that could share."""
+        return self._built_alike.get(self._structure)
 
     def prefill(self, inputs: Mapping[str, Any], pictures: Pictures) -> tuple[Prefill, dict[str, Any]]:
         """How to run the prompts of a batch, and what ``generate`` is to be given for it."""
-        if self.sure is not False:
+        if self.compared is None or self.compared.equal:
             try:
                 prefixes = Prefixes.find(self.lvlm, inputs, pictures)
-                if self.sure is None:
-                    self._compare(inputs, prefixes)
-                if not prefixes.fits(self.window, self.new_tokens):
-                    raise NotShareable(f"its attention looks back {self.window} tokens")
+                window = (self.compared or self._compare(inputs, prefixes)).window
+                if not prefixes.fits(window, self.new_tokens):
+                    raise NotShareable(f"its attention looks back {window} tokens")
                 return prefixes.prefill, _without_pixels(inputs)
             except NotShareable as reason:
                 self._tell(str(reason))
         return whole_prompts, dict(inputs)
 
-    def _compare(self, inputs: Mapping[str, Any], prefixes: Prefixes) -> None:
+    def _compare(self, inputs: Mapping[str, Any], prefixes: Prefixes) -> Compared:
         """
         Raises:
             NotShareable: where logits differ by more than rounding, or cannot be had.
         """
-        self.sure = False
+        self._built_alike[self._structure] = Compared(equal=False)
         if not decodes(self.lvlm.model):
             raise NotShareable("it generates in its own way")
         alone, shared = _Probe(whole_prompts), _Probe(prefixes.prefill)
@@ -168,7 +192,8 @@ class Sharing:
             raise NotShareable(f"{type(error).__name__}: {error}") from error
         if not close(made, expected):
             raise NotShareable("what comes before a question gives other answers without it")
-        self.sure, self.window = True, shared.window
+        self._built_alike[self._structure] = found = Compared(True, shared.window)
+        return found
 
     def _tell(self, reason: str) -> None:
         if reason not in self._told:
@@ -200,6 +225,16 @@ class _Probe:
         windows = [layer.sliding_window for layer in layers if isinstance(layer, DynamicSlidingWindowLayer)]
         self.window = min(windows, default=None)
         return torch.stack([first.logits[:, -1], second.logits[:, -1]])
+
+
+def structure(model: PreTrainedModel) -> Hashable:
+    """How a model is built: its config, its modules by class, its parameters by shape, dtype and device.
+
+    Models that differ in nothing but values run the same operations, so what holds for one's prefixes holds for all.
+    """
+    modules = tuple((name, type(module)) for name, module in model.named_modules())
+    parameters = ((name, weight.shape, weight.dtype, weight.device) for name, weight in model.named_parameters())
+    return str(model.config), modules, tuple(parameters)
 
 
 def close(made: Tensor, expected: Tensor) -> bool:

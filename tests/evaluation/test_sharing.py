@@ -17,6 +17,7 @@ from atv.model.lvlm import LVLM
 from atv.pathways import decouple_target, route
 
 NEW_TOKENS = 6
+WIDER = TYPES["llava"].config["text_config"] | {"intermediate_size": 96}
 # Half of the words end an answer, so that answers of a batch end at different steps.
 ENDS = list(range(FIRST_WORD, VOCABULARY, 2))
 # Words before a picture, the picture, and the words of each question about it.
@@ -103,23 +104,44 @@ def test_answers_are_those_given_alone(kind, capsys):
     assert answers(model, given_inputs, prefill) == expected
     assert answers(model, inputs, whole_prompts) == expected
     said = capsys.readouterr().err
-    assert bool(sharing.sure) == (kind not in ALONE) == (not said)
+    assert bool(sharing.compared and sharing.compared.equal) == (kind not in ALONE) == (not said)
     assert ALONE.get(kind, "") in said
 
 
-@pytest.mark.parametrize("kind", ["llava", "qwen2_5_vl", "qwen3_vl", "idefics3"])
-def test_decoupled_pathways_answer_as_they_do_alone(kind):
-    model, (inputs, pictures) = copy.deepcopy(build(kind)), questions(kind)
+def decoupled(dense):
+    model = copy.deepcopy(dense)
     lvlm = LVLM.of(model)
     route(lvlm)
     draw = torch.Generator().manual_seed(0)
     for name, target in lvlm.prunable.items():
         masks = (torch.rand(2, *target.weight.shape, generator=draw) < 0.7).unbind()
         decouple_target(model, name, target, *map(atv.Pruned, masks))
+    return model
+
+
+@pytest.mark.parametrize("kind", ["llava", "qwen2_5_vl", "qwen3_vl", "idefics3"])
+def test_decoupled_pathways_answer_as_they_do_alone(kind):
+    model, (inputs, pictures) = decoupled(build(kind)), questions(kind)
     sharing = Sharing(model, generator(model), NEW_TOKENS)
     prefill, shared = sharing.prefill(inputs, pictures)
-    assert sharing.sure
+    assert sharing.compared.equal
     assert answers(model, shared, prefill) == alone(model, inputs) != alone(build(kind), inputs)
+
+
+def test_models_that_differ_in_values_alone_are_compared_once():
+    dense, (inputs, pictures), known = build("llava"), questions("llava"), {}
+    halved = copy.deepcopy(dense)
+    for weight in halved.parameters():
+        weight.data /= 2
+    compared = []
+    for model in (dense, halved, decoupled(dense), build("llava", text_config=WIDER)):
+        runs = []
+        generate = generator(model)
+        sharing = Sharing(model, lambda *given, run=generate, runs=runs: runs.append(1) or run(*given), 6, known)
+        prefill, shared = sharing.prefill(inputs, pictures)
+        compared.append(len(runs))
+        assert answers(model, shared, prefill) == alone(model, inputs)
+    assert compared == [2, 0, 2, 2]
 
 
 def test_windows_that_reach_over_the_whole_prompt_share_and_shorter_ones_do_not(capsys):
@@ -128,14 +150,14 @@ def test_windows_that_reach_over_the_whole_prompt_share_and_shorter_ones_do_not(
     model = build("gemma3", text_config=config | {"sliding_window": 64})
     sharing = Sharing(model, generator(model), NEW_TOKENS)
     prefill, shared = sharing.prefill(inputs, pictures)
-    assert (sharing.sure, sharing.window) == (True, 64)
+    assert sharing.compared == (True, 64)
     assert answers(model, shared, prefill) == alone(model, inputs)
     # Rests of equal length need no padding in between, so any window does; of others, only a wide one.
     even = questions("gemma3", [(2, "image", [4, 4]), (3, "image", [4, 4, 4])])
     model = build("gemma3")
     sharing = Sharing(model, generator(model), NEW_TOKENS)
     prefill, shared = sharing.prefill(*even)
-    assert (sharing.sure, sharing.window) == (True, 8)
+    assert sharing.compared == (True, 8)
     assert answers(model, shared, prefill) == alone(model, even[0])
     assert sharing.prefill(inputs, pictures) == (whole_prompts, inputs)
     assert "looks back 8 tokens" in capsys.readouterr().err
