@@ -21,6 +21,8 @@ from atv.model.lvlm import LVLM
 from atv.statistics.estimates import mean_estimate
 
 SAMPLES, TOKENS = 64, 8
+# What tells a sample apart: each seed draws others.
+SAMPLE = ["seed", "sample"]
 
 
 class ActivationGeometry(Ablation):
@@ -47,10 +49,9 @@ class ActivationGeometry(Ablation):
         return Measured(pd.concat([_described(block, points, cell.seed) for block, points in enumerate(tokens)]))
 
     def table(self, results: Results) -> pd.DataFrame:
-        rows = pd.concat([done.rows for done in results.finished])
         lines = []
-        for block, points in rows.groupby("block"):
-            told = mean_estimate(points.groupby("sample")["told"].mean())
+        for block, points in _points(results).groupby("block"):
+            told = mean_estimate(points.groupby(SAMPLE)["told"].mean())
             radii = points.groupby("modality")["radius"].mean()
             numbers = {"separable": told.value, "low": told.low, "high": told.high}
             radius = {"text radius": radii["text"], "visual radius": radii["visual"]}
@@ -58,7 +59,9 @@ class ActivationGeometry(Ablation):
         return pd.DataFrame(lines)
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
-        points = dict(list(pd.concat([done.rows for done in results.finished]).groupby("block")))
+        # Each seed's map has axes of its own.
+        every = _points(results)
+        points = dict(list(every[every["seed"] == every["seed"].min()].groupby("block")))
         columns = min(len(table), 4)
         lines = -(-len(table) // columns)
         figure, panels = plt.subplots(
@@ -73,18 +76,19 @@ class ActivationGeometry(Ablation):
                 axes.scatter(shown["x"], shown["y"], s=5, color=color, label=modality, linewidths=0, alpha=0.7)
             axes.set_title(f"block {row['block']}: {100 * row['separable']:.1f}% told apart", fontsize=9)
         figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, markerscale=3)
-        figure.suptitle(f"t-SNE of block outputs, {table['tokens'].iloc[0]:,} tokens a block", fontsize=10)
+        figure.suptitle(f"t-SNE of block outputs, {len(own):,} tokens a block", fontsize=10)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
-        rows = pd.concat([done.rows for done in results.finished])
-        count = f"{rows['sample'].nunique()} samples, {len(rows):,} tokens, {rows['block'].nunique()} blocks"
-        radii = rows.pivot_table(index="sample", columns="modality", values="radius")
+        rows = _points(results)
+        samples, blocks = len(rows.groupby(SAMPLE)), rows["block"].nunique()
+        count = f"{samples} samples, {len(rows):,} tokens, {blocks} blocks"
+        radii = rows.pivot_table(index=SAMPLE, columns="modality", values="radius")
         return (
             Finding(
                 "Text and visual activations are disjoint: more than 99% are told apart by a linear classifier.",
                 "disjoint clusters, no number",
-                mean_estimate(100 * rows.groupby("sample")["told"].mean()),
+                mean_estimate(100 * rows.groupby(SAMPLE)["told"].mean()),
                 "% of tokens",
                 bound=99.0,
                 count=count,
@@ -97,6 +101,11 @@ class ActivationGeometry(Ablation):
                 count=count,
             ),
         )
+
+
+def _points(results: Results) -> pd.DataFrame:
+    """Every drawn token of every seed."""
+    return pd.concat([done.rows.assign(seed=done.cell.seed) for done in results.finished])
 
 
 @torch.no_grad()

@@ -44,8 +44,9 @@ class Alpha(Ablation):
     def table(self, results: Results) -> pd.DataFrame:
         """With the visual tokens that a sample gave, mean over blocks."""
         table = super().table(results)
-        selected = {name["alpha"]: results.visual_tokens(**name) for name in results.methods()}
-        table.insert(2, "visual tokens", [round(selected[alpha], 1) for alpha in table["alpha"]])
+        selected = {(name["alpha"], name["sparsity"]): results.visual_tokens(**name) for name in results.methods()}
+        tokens = [round(selected[key], 1) for key in zip(table["alpha"], table["sparsity"], strict=True)]
+        table.insert(2, "visual tokens", tokens)
         return table
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
@@ -57,9 +58,11 @@ class Alpha(Ablation):
             curve(axes, range(len(grid)), grid, f"{percent(sparsity)} sparsity", color)
             spread = [own["retention"] - own["low"], own["high"] - own["retention"]]
             axes.errorbar([len(grid)] * len(own), own["retention"], yerr=spread, fmt="s", color=color, capsize=3)
-        names = [f"{row['alpha']}\n({row['visual tokens']:.0f})" for row in rows.to_dict("records")]
+        tokens = average[average["sparsity"].isin(self.levels.ends)].groupby("alpha", sort=False)["visual tokens"]
+        names = [f"{alpha}\n({', '.join(f'{count:.0f}' for count in own)})" for alpha, own in tokens]
         axes.set_xticks(range(len(names)), names)
-        axes.set(xlabel="alpha (visual tokens a sample)", ylabel="average retention (%)")
+        ends = ", ".join(map(percent, self.levels.ends))
+        axes.set(xlabel=f"alpha (visual tokens a sample at {ends})", ylabel="average retention (%)")
         axes.set_title(counts(average), fontsize=9)
         axes.legend(frameon=False)
         return figure

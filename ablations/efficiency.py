@@ -46,7 +46,8 @@ class Efficiency(Ablation):
 
     def cells(self, seed: int) -> Sequence[Cell]:
         asked = [Cell({"method": name}, {"both": pathway}, seed=seed) for name, pathway in self.pathways.items()]
-        return [Cell({"method": "dense"}), *asked, Cell({"method": "all, timed"}, seed=seed, measure="seconds")]
+        timed = Cell({"method": "all, timed"}, seed=seed, measure=f"seconds at {percent(self.levels.middle)}")
+        return [Cell({"method": "dense"}), *asked, timed]
 
     def measure(self, cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:
         def prune(pathway: Pathway) -> float:

@@ -97,11 +97,14 @@ class WaitingBlock(PrunedBlock):
             with differentiable(kind), torch.enable_grad():
                 for weight in own:
                     weight.requires_grad_(True)
-                made = torch.autograd.grad(self._error(batch).mean(), own, allow_unused=True)
+                error = self._error(batch)
+                # The mean's gradient of thousands of tokens vanishes in float16: it is pulled at a size that stays.
+                size = (error.detach().sum().sqrt() / 4).clamp(min=torch.finfo(error.dtype).tiny)
+                made = torch.autograd.grad(error.sum() / size, own, allow_unused=True)
             for weight in own:
                 weight.requires_grad_(False)
-            pairs = zip(self._weights, made, strict=True)
-            found |= {name: gradient.to(weights[name]) for name, gradient in pairs if gradient is not None}
+            pairs, mean = zip(self._weights, made, strict=True), size / len(error)
+            found |= {name: gradient.to(weights[name]) * mean for name, gradient in pairs if gradient is not None}
         if distributed():
             for gradient in found.values():
                 dist.all_reduce(gradient)

@@ -15,7 +15,8 @@ class SparseGPT(Criterion):
     """W_ij^2 / U_jj^2 with H^-1 = U^T U, H = 2 X^T X / n; errors move to the columns on the right (arXiv 2301.00774).
 
     Columns go from left to right. A pattern that can decides its mask on the way, from weights already updated: a
-    block of columns at a time, or group by group for N:M; other patterns decide from the dense weights.
+    block of columns at a time, or group by group for N:M; other patterns decide from the dense weights. Weights of a
+    channel that is never active score 0 and, where they are kept all the same, stay; the authors' code clears them.
 
     Args:
         damping: share of the mean of H's diagonal that is added to the diagonal.
@@ -34,16 +35,16 @@ class SparseGPT(Criterion):
 
     def score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:
         """The scores of the dense weights: W_ij^2 / U_jj^2, 0 where a channel is never active."""
-        dense, root = self._prepared(weight, pool)
-        return (dense / root.diagonal()) ** 2
+        dense, _, scale = self._prepared(weight, pool)
+        return (dense / scale) ** 2
 
     def prune(
         self, weight: Tensor, pool: PoolStatistics, pattern: Pattern, sparsity: float, mask: Tensor | None = None
     ) -> Pruned:
-        updated, root = self._prepared(weight, pool)
+        updated, root, scale = self._prepared(weight, pool)
         width = pattern.sweep_width(self.block)
         if mask is None and width is None:
-            mask = pattern.checked_mask((updated / root.diagonal()) ** 2, sparsity)
+            mask = pattern.checked_mask((updated / scale) ** 2, sparsity)
         kept = torch.ones_like(updated, dtype=torch.bool) if mask is None else mask.to(updated.device)
         group = width or 1
         for start, end in self._blocks(updated.shape[1], group):
@@ -51,7 +52,7 @@ class SparseGPT(Criterion):
             for column in range(start, end):
                 if mask is None and column % group == 0:
                     part = slice(column, min(column + group, end))
-                    score = (updated[:, part] / root.diagonal()[part]) ** 2
+                    score = (updated[:, part] / scale[part]) ** 2
                     kept[:, part] = pattern.columns_mask(score, sparsity, column)
                 lost = updated[:, column].masked_fill(kept[:, column], 0)
                 errors[:, column - start] = error = lost / root[column, column]
@@ -64,13 +65,23 @@ class SparseGPT(Criterion):
         step = max(self.block // width, 1) * width
         return ((start, min(start + step, columns)) for start in range(0, columns, step))
 
-    def _prepared(self, weight: Tensor, pool: PoolStatistics) -> tuple[Tensor, Tensor]:
-        """The weight without its dead columns, at least float32, and U: upper triangular, U^T U = H^-1."""
-        hessian = 2 * pool.gathered("gram", self).to(weight.device, torch.float64)
-        dead = hessian.diagonal() == 0
-        hessian[dead, dead] = 1
+    def _prepared(self, weight: Tensor, pool: PoolStatistics) -> tuple[Tensor, Tensor, Tensor]:
+        """The weight, at least float32, U (upper triangular, U^T U = H^-1), and its diagonal, infinite where a channel
+        is never active."""
+        hessian, dead = live(2 * pool.gathered("gram", self).to(weight.device, torch.float64))
         dtype = torch.promote_types(weight.dtype, torch.float32)
-        return weight.to(dtype, copy=True).masked_fill_(dead, 0), inverse_root(hessian, self.damping).to(dtype)
+        root = inverse_root(hessian, self.damping).to(dtype)
+        return weight.to(dtype, copy=True), root, root.diagonal().masked_fill(dead, torch.inf)
+
+
+def live(hessian: Tensor) -> tuple[Tensor, Tensor]:
+    """H with the mean of the diagonal where a channel is never active, so that damping is the same share whatever the
+    inputs' scale (1 where none is active), and which channels these are: bool (in,)."""
+    hessian = hessian.clone()
+    diagonal = hessian.diagonal()
+    dead = diagonal == 0
+    diagonal[dead] = diagonal[~dead].mean() if bool((~dead).any()) else 1.0
+    return hessian, dead
 
 
 def inverse_root(hessian: Tensor, damping: float, asked_by: str = "SparseGPT", tries: int = 10) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from atv.criteria import PoolStatistics
-from atv.criteria.sparsegpt import inverse_root
+from atv.criteria.sparsegpt import inverse_root, live
 from atv.plugins import above_zero, at_least
 from atv.quantization.base import Quantizer
 from atv.quantization.whole_numbers import Quantized, RoundingGrid, exact
@@ -56,8 +56,5 @@ class GPTQ(Quantizer):
         return Quantized(torch.cat([one.whole for one in made], 1), scales)
 
     def _root(self, pool: PoolStatistics) -> Tensor:
-        hessian = pool.gathered("gram", self).clone()
-        diagonal = hessian.diagonal()
-        dead = diagonal == 0
-        diagonal[dead] = diagonal.mean() / (~dead).double().mean() if bool((~dead).any()) else 1.0
+        hessian, _ = live(pool.gathered("gram", self))
         return inverse_root(hessian, self.damping, type(self).__name__)

@@ -18,8 +18,8 @@ class LeastSquares(Reconstruction):
 
     Args:
         damping: share of the mean of the diagonal that is added to the diagonal, as SparseGPT's.
-        tolerance: of the residual, as a share of what it is before; on Linears of 576 and 1,536 inputs the error was
-            then above the least by less than 0.02%.
+        tolerance: of the residual, as a share of what it is before; of a Gram whose spectrum falls as 1/k^2 the error
+            was then above the least by less than 0.05%.
         iterations: of conjugate gradients.
 
     Raises:
@@ -28,7 +28,7 @@ class LeastSquares(Reconstruction):
 
     needs_gram = True
 
-    def __init__(self, damping: float = 0.01, tolerance: float = 1e-3, iterations: int = 200) -> None:
+    def __init__(self, damping: float = 0.01, tolerance: float = 1e-4, iterations: int = 200) -> None:
         above_zero(damping=damping, tolerance=tolerance)
         at_least(0, iterations=iterations)
         self.damping, self.tolerance, self.iterations = damping, tolerance, iterations

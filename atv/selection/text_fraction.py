@@ -6,6 +6,7 @@ from torch import Tensor
 
 from atv.selection.base import SetStatistics, Tokens, TokenSelection
 from atv.selection.drift import DriftTopK
+from atv.selection.weighted import WeightedPools
 
 
 class TextFraction(TokenSelection):
@@ -19,12 +20,16 @@ class TextFraction(TokenSelection):
         rule: the other rule; the default is ``DriftTopK()``.
 
     Raises:
-        ValueError: for a fraction outside [0, 1].
+        ValueError: for a fraction outside [0, 1], and a rule that weighs pools by how many tokens they have.
     """
 
     def __init__(self, fraction: float, rule: TokenSelection | None = None) -> None:
         if not 0 <= fraction <= 1:
             raise ValueError(f"fraction: expected a number in [0, 1], got {fraction}")
+        if isinstance(rule, WeightedPools) and rule.by_count:
+            raise ValueError(
+                "rule: WeightedPools weighs a pool by its count, which TextFraction changes; say by_count=False"
+            )
         self.fraction, self.rule = fraction, rule or DriftTopK()
         self.needs_attention, self.per_linear = self.rule.needs_attention, self.rule.per_linear
         self.needs_answers, self.needs_whole = self.rule.needs_answers, self.rule.needs_whole

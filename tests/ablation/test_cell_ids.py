@@ -45,7 +45,7 @@ CELLS = {
     "calibration_size": "ebc9e11a50eb0529",
     "calibration_source": "0b33df01cc0dbdb5",
     "drift_profile": "d15a9994af3f256c",
-    "efficiency": "d7d6e46092d16da6",
+    "efficiency": "00859a58e9ab3357",
     "main_results": "2ece7fc7c06fdaba",
     "mask_overlap": "cfa7958ec6547417",
     "propagation": "3ae62a5c1e9716ae",

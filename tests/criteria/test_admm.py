@@ -156,6 +156,16 @@ def test_a_channel_that_is_never_active_does_no_harm(name):
 
 
 @pytest.mark.parametrize("name", ["ADMM", "ALPS"])
+def test_where_nothing_goes_nothing_moves_however_quiet_a_channel_is(name):
+    weight, gram, _ = draw(5)
+    loud = np.ones(16)
+    loud[3], loud[8] = 1e-6, 1e3
+    pool = atv.PoolStatistics(torch.ones(16), torch.tensor(gram * np.outer(loud, loud)))
+    made = getattr(atv, name)().prune(torch.tensor(weight).float(), pool, atv.Unstructured(), 0.0)
+    assert made.mask.all() and np.allclose(made.weight, weight, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ADMM", "ALPS"])
 def test_a_linear_of_which_all_goes_is_zero(name):
     weight, _, pool = draw(6)
     made = getattr(atv, name)().prune(torch.tensor(weight).float(), pool, atv.Unstructured(), 1.0)

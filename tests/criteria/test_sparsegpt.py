@@ -18,17 +18,22 @@ def draw(seed, rows=6, columns=16, tokens=64):
     return weight, inputs, atv.PoolStatistics(norm, torch.tensor(gram / tokens))
 
 
+def pool_of(inputs):
+    gram = torch.tensor(inputs.T @ inputs / len(inputs))
+    return atv.PoolStatistics(gram.diagonal().sqrt(), gram)
+
+
 def surgery(weight, inputs, damping, choose):
     """Column by column, the inverse of what is left computed anew each time; ``choose`` gives a mask of columns."""
     hessian = 2 * inputs.T @ inputs / len(inputs)
     dead = np.diag(hessian) == 0
-    hessian[dead, dead] = 1
+    hessian[dead, dead] = np.diag(hessian)[~dead].mean()
     hessian += damping * np.diag(hessian).mean() * np.eye(len(hessian))
-    weight, kept = np.where(dead, 0, weight), np.ones(weight.shape, dtype=bool)
+    weight, kept = weight.copy(), np.ones(weight.shape, dtype=bool)
     roots = [np.linalg.inv(hessian[j:, j:])[0, 0] for j in range(len(hessian))]
     for j in range(len(hessian)):
         inverse = np.linalg.inv(hessian[j:, j:])
-        choose(j, weight**2 / np.array(roots), kept)
+        choose(j, np.where(dead, 0, weight**2 / np.array(roots)), kept)
         for i in np.flatnonzero(~kept[:, j]):
             weight[i, j:] -= weight[i, j] / inverse[0, 0] * inverse[0]
     return kept, np.where(kept, weight, 0)
@@ -116,15 +121,27 @@ def test_reconstructs_better_than_wanda_and_never_better_than_least_squares():
     assert max(ratios) < 1 and np.mean(ratios) < 0.75
 
 
-def test_dead_channels_lose_their_weights():
-    weight, inputs, _ = draw(0)
+def silenced(inputs):
+    """Two channels are never active."""
+    inputs = inputs.copy()
     inputs[:, [3, 9]] = 0
-    gram = inputs.T @ inputs / len(inputs)
-    pool = atv.PoolStatistics(torch.ones(16), torch.tensor(gram))
-    kept, updated = prune(weight, pool, atv.Unstructured(), block=16)
-    expected = surgery(weight, inputs, 0.01, lowest_of_rows(16, 0.5))
+    return inputs
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3])
+def test_dead_channels_lose_their_weights_whatever_the_scale_of_the_others(scale):
+    weight, inputs, _ = draw(0)
+    kept, updated = prune(weight, pool_of(silenced(scale * inputs)), atv.Unstructured(), block=16)
+    expected = surgery(weight, silenced(inputs), 0.01, lowest_of_rows(16, 0.5))
     assert np.array_equal(kept, expected[0]) and np.allclose(updated, expected[1])
     assert not updated[:, [3, 9]].any() and not kept[:, [3, 9]].any()
+
+
+@pytest.mark.parametrize("pattern", [atv.Unstructured(), atv.PerLayer()])
+def test_what_is_kept_of_a_dead_channel_stays(pattern):
+    weight, inputs, _ = draw(0)
+    kept, updated = prune(weight, pool_of(silenced(inputs)), pattern, 0.0)
+    assert kept.all() and np.array_equal(updated, weight)
 
 
 def test_scaling_a_row_permuting_and_duplicating_tokens_move_nothing():

@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 from helpers.moe import moe_llava
-from helpers.tiny import singles
+from helpers.tiny import llava_around, make_batch, singles
+from transformers import LlamaConfig
 
 import atv
 
@@ -82,6 +83,31 @@ def test_the_error_of_every_block_falls_and_zeros_stay(llava, batches, options):
     assert report.updates_weights and all(p.requires_grad and p.grad is None for p in llava.parameters())
     atv.prune(again, batches, reconstruct=step, **options)
     assert all(torch.equal(a, b) for a, b in zip(llava.parameters(), again.parameters(), strict=True))
+
+
+class Gradients(atv.BlockReconstruction):
+    """Looks at the first batch's gradients, and trains nothing."""
+
+    def train(self, block, weights, masks):
+        self.found = block.gradients(block.batches[0], {name: weight.float() for name, weight in weights.items()})
+        return dict(weights)
+
+
+@pytest.mark.filterwarnings("ignore:reconstruct")
+def test_gradients_of_thousands_of_tokens_do_not_vanish_in_half_precision():
+    config = LlamaConfig(vocab_size=50, hidden_size=32, intermediate_size=48, num_hidden_layers=1, pad_token_id=0)
+    config.num_attention_heads = config.num_key_value_heads = 4
+    model, found = llava_around(config).half(), {}
+    for dtype in (torch.float16, torch.float32):
+        batch = make_batch([2000] * 4, 0)
+        batch["pixel_values"] = batch["pixel_values"].to(dtype)
+        step = Gradients()
+        atv.prune(copy.deepcopy(model).to(dtype), [batch], selection="AllTokens", reconstruct=step)
+        found[dtype] = step.found
+    for name, exact in found[torch.float32].items():
+        half = found[torch.float16][name]
+        assert torch.cosine_similarity(half.flatten(), exact.flatten(), dim=0) > 0.99, name
+        assert float(half.norm()) == pytest.approx(float(exact.norm()), rel=0.05)
 
 
 def test_first_values_are_those_of_another_step(llava, batches):

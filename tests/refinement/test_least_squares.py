@@ -53,6 +53,18 @@ def test_is_least_squares(iterations, damping):
     assert not found[~kept].any() and np.allclose(found[1], weight[1])
 
 
+@pytest.mark.parametrize("spectrum", [1.0, 2.0])
+def test_conjugate_gradients_stop_where_hardly_anything_is_left_to_gain(spectrum):
+    weight, inputs = draw(3, rows=64, columns=512, tokens=3000, spectrum=spectrum)
+    pool = statistics(inputs)
+    dense = torch.tensor(weight).float()
+    mask = atv.Wanda().prune(dense, pool, atv.NOfM(2, 4), 0.5).mask
+    rules = atv.LeastSquares(), atv.LeastSquares(iterations=0)
+    lost = [rule.reconstruct(dense, mask, pool).double() - weight for rule in rules]
+    stopped, least = ((each @ damped(pool.gram, 0.01) * each).sum() for each in lost)
+    assert least * (1 - 1e-6) <= stopped < 1.0005 * least
+
+
 def test_float32_is_as_good_where_it_counts():
     """The error of the row, not its weights: directions that nobody uses are free."""
     weight, inputs = draw(2, rows=64, columns=96, tokens=300, spectrum=1.5)

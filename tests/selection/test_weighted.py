@@ -191,6 +191,12 @@ def test_visual_tokens_and_weights_are_the_other_rules():
     assert set(chosen[made.visual].tolist()) == {0.25}
 
 
+def test_a_fraction_does_not_shift_pools_that_are_weighed_by_count():
+    with pytest.raises(ValueError, match="rule: WeightedPools weighs a pool by its count"):
+        atv.TextFraction(0.5, atv.WeightedPools())
+    assert atv.TextFraction(0.5, atv.WeightedPools(by_count=False)).fraction == 0.5
+
+
 def test_a_drift_budget_counts_every_text_token(llava, batches):
     import copy
 
