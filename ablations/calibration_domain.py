@@ -98,7 +98,7 @@ def _over(results: Results, why: str, one: str, other: str, task: str = "average
         "",
         results.difference(_labels(one), _labels(other), task),
         "points of retention",
-        count=results.count(**_labels(one)),
+        count=results.count(task, **_labels(one)),
         margin=POINT,
     )
 

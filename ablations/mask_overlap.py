@@ -52,7 +52,7 @@ class MaskOverlap(Ablation):
                     "iou": float(np.mean([seed[name] for seed in between])),
                     "lowest": min(seed[name] for seed in between),
                     "highest": max(seed[name] for seed in between),
-                    "other samples": float(np.mean([pair[name] for pair in within])),
+                    "other samples": float(np.mean([pair[name] for pair in within])) if within else np.nan,
                     "seeds": len(between),
                 }
                 for name in between[0]
@@ -66,27 +66,22 @@ class MaskOverlap(Ablation):
     def findings(self, results: Results) -> Sequence[Finding]:
         between, within = _between(results), _within(results)
         means = [float(np.mean([seed[name] for seed in between])) for name in between[0]]
-        noise = [float(np.mean([pair[name] for pair in within])) for name in between[0]]
-        count = f"{len(means)} Linears, {len(between)} seeds"
-        gap = mean_estimate(np.subtract(noise, means))
-        return (
-            Finding(
-                "The two masks share more than chance would give.",
-                f"mean IoU {PAPER_MEAN:.2f} over 224 Linears",
-                mean_estimate(means),
-                "mean IoU over Linears",
-                bound=self.random,
-                count=count,
-                printed=PAPER_MEAN,
-            ),
-            Finding(
-                "They differ by more than other calibration samples of one modality do.",
-                "no number",
-                gap,
-                "IoU lost",
-                count=count,
-            ),
+        count = f"{len(means)} Linears, {len(between)} seed{'s' if len(between) > 1 else ''}"
+        shared = Finding(
+            "The two masks share more than chance would give.",
+            f"mean IoU {PAPER_MEAN:.2f} over 224 Linears",
+            mean_estimate(means),
+            "mean IoU over Linears",
+            bound=self.random,
+            count=count,
+            printed=PAPER_MEAN,
         )
+        if not within:
+            return [shared]
+        noise = [float(np.mean([pair[name] for pair in within])) for name in between[0]]
+        gap = mean_estimate(np.subtract(noise, means))
+        claim = "They differ by more than other calibration samples of one modality do."
+        return [shared, Finding(claim, "no number", gap, "IoU lost", count=count)]
 
 
 def _between(results: Results) -> list[Mapping[str, float]]:
@@ -96,6 +91,8 @@ def _between(results: Results) -> list[Mapping[str, float]]:
 
 
 def _within(results: Results) -> list[Mapping[str, float]]:
-    """Text-only with one seed's samples against the next seed's."""
+    """Text-only with one seed's samples against the next seed's; none of one seed alone."""
     texts = results.of(calibration="text")
+    if len(texts) < 2:
+        return []
     return [overlap(one.masks(), other.masks()) for one, other in zip(texts, texts[1:] + texts[:1], strict=True)]

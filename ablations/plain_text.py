@@ -100,5 +100,5 @@ def _over(results: Results, rival: str, setting: str) -> list[Finding]:
 
 
 def _english(results: Results, claim: str, one: Labels, other: Labels) -> Finding:
-    unit, count = "points of a token's probability, the dense model's = 100", f"3 texts, {len(results.of(**one))} seeds"
+    unit, count = "points of a token's probability, the dense model's = 100", results.english_count(**one)
     return Finding(claim, "", results.english(one, other), unit, count=count, margin=POINT)

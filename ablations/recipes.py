@@ -179,7 +179,7 @@ class Recipes(Ablation):
             rows = average[average["setting"] == setting]
             points(axes, rows, methods, "method")
             axes.set(title=setting, xlabel="average retention on test (%)")
-        for rung, color in zip(range(len(self._rungs)), (GREY, TEXT), strict=True):
+        for rung, color in zip(range(len(self._rungs)), (GREY, TEXT), strict=False):
             for place, method in enumerate(reversed(methods)):
                 setting = percent(self.levels.middle)
                 found = [
@@ -245,7 +245,7 @@ def _over(told: Results, kept_of: str, recipe: str, rival: str, setting: str) ->
         "",
         told.english(one, other) if read else told.difference(one, other),
         "points of a token's probability, the dense model's = 100" if read else "points of retention",
-        count=f"3 texts, {len(told.of(**one))} seeds" if read else told.count(**one),
+        count=told.english_count(**one) if read else told.count(**one),
         margin=POINT,
     )
 

@@ -84,7 +84,7 @@ def run_table(
     if dry_run:
         return True
     writable(folder, "output")
-    for run in pruned:
+    for run in (dense, *pruned):
         run.begin()
     whole = run_all(console, [dense, *pruned], available)
     if dense.evaluated() and (table := write(folder, dense, pruned)):

@@ -1,6 +1,6 @@
 """One run of the grid: its folder, its commands, and how far it is.
 
-config.yaml              every option of atv prune
+config.yaml              every option of atv prune; of the dense model, once evaluated, its name and pixels
 prune.log, ...           what each command printed
 model/                   the pruned model, until it is evaluated
 report.json, masks.safetensors, README.md, pruning.png   what is kept of it
@@ -12,13 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from atv.plugins import at_least
 from atv.records.evaluation_report import SCORES, EvaluationReport
 from atv.records.files import write_text
 from experiments.devices import Commands, Device
 from experiments.grid import Variant
 
-DENSE = "dense"
+DENSE, CONFIG = "dense", "config.yaml"
 KEPT = ("report.json", "masks.safetensors", "README.md", "pruning.png")
 
 
@@ -66,6 +68,11 @@ class PaperRun:
         return self.folder / "model"
 
     @property
+    def config(self) -> str:
+        """What config.yaml says."""
+        return self.variant.yaml() if self.variant else yaml.safe_dump({"model": self.base, **self.pixels})
+
+    @property
     def state(self) -> str:
         """finished, begun or new."""
         if self.evaluated() and (self.keep_model or not self.model.exists()):
@@ -73,9 +80,9 @@ class PaperRun:
         return "begun" if self.folder.exists() else "new"
 
     def evaluated(self) -> bool:
-        """Whether everything that is asked was answered."""
+        """Whether everything that is asked was answered, by this model."""
         file = self.scores / SCORES
-        if not file.is_file():
+        if not (file.is_file() and self._configured):
             return False
         there = EvaluationReport.read(file)
         data = None if self.asking.data is None else str(self.asking.data)
@@ -88,11 +95,17 @@ class PaperRun:
         Raises:
             ValueError: when the folder holds a run with other options.
         """
-        assert self.variant is not None
-        file, own = self.folder / "config.yaml", self.variant.yaml()
-        if file.is_file() and file.read_text(encoding="utf-8") != own:
+        file = self.folder / CONFIG
+        if file.is_file() and not self._configured:
             raise ValueError(f"output: {str(file)!r} has other options than this run; name another --output")
-        write_text(file, own)
+        if self.variant:
+            write_text(file, self.config)
+
+    @property
+    def _configured(self) -> bool:
+        """Whether config.yaml is there and this run's."""
+        file = self.folder / CONFIG
+        return file.is_file() and file.read_text(encoding="utf-8") == self.config
 
     def run(self, commands: Commands, device: Device) -> None:
         """Every command that is left, in order."""
@@ -100,6 +113,8 @@ class PaperRun:
         if not self.evaluated():
             for arguments in self.commands():
                 commands.run(arguments, device, self.folder / f"{arguments[0]}.log")
+            # Of the dense model only now: evaluating refuses scores without it that are another model's.
+            write_text(self.folder / CONFIG, self.config)
         if not self.keep_model:
             self.clear()
 
@@ -108,7 +123,7 @@ class PaperRun:
         if self.variant is None:
             return [self._evaluation(self.base)]
         folder = str(self.model)
-        prune = ["prune", "--config", str(self.folder / "config.yaml"), "--output", folder]
+        prune = ["prune", "--config", str(self.folder / CONFIG), "--output", folder]
         # Generation is what evaluation does next.
         verify = ["verify", folder, "--base", self.base, "--max_new_tokens", "0"]
         return [prune, verify, self._evaluation(folder)]

@@ -122,6 +122,10 @@ class Decider:
         """Seconds of all cells so far, shared ones once."""
         return sum(self._seconds.values())
 
+    def begin(self) -> None:
+        """Begins a pass over the ablations: what cells cost is counted anew, as in a run from disk."""
+        self._seconds.clear()
+
     def decide(self, ablation: Ablation, shard: Shard | None = None) -> Decided:
         """Looks until every finding is decided, all is asked, or the next look would cost more than is left."""
         decided, known = Decided(), dict[tuple[str, int], FinishedCell]()
@@ -202,8 +206,11 @@ def _together(runs: Sequence[Run]) -> dict[tuple[str, int], FinishedCell]:
 
 
 def _take(decided: Decided, findings: Sequence[Finding]) -> None:
-    """What was decided stays as it was; all else is as it now is."""
+    """What was decided stays as it was; all else is as it now is.
+
+    So is what rests on no questions: its interval is of 95% at every look, so that the last one alone may count.
+    """
     for finding in findings:
         earlier = decided.findings.get(finding.claim)
-        if earlier is None or earlier.verdict == "undecided":
+        if earlier is None or earlier.verdict == "undecided" or not finding.ours.runs:
             decided.findings[finding.claim] = finding

@@ -33,11 +33,13 @@ from atv.records.files import from_here, writable
 
 
 class Written(NamedTuple):
-    """What was written of an ablation: the record, the results that it was made of, and the folder."""
+    """What was written of an ablation: the record, the results that it was made of, the folder, and how the cells came
+    about."""
 
     record: AblationRecord
     results: Results
     folder: Path
+    origin: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,8 @@ class Grid:
     def write(self, ablation: Ablation, run: Run, columns: Sequence[str] | None = None) -> Written:
         """Writes the table and figure of a whole run."""
         results, folder = Results(run.finished), writable(self.results / ablation.name, "results")
-        return Written(write_results(ablation, results, folder, self.given(ablation), columns), results, folder)
+        origin = self.given(ablation)
+        return Written(write_results(ablation, results, folder, origin, columns), results, folder, origin)
 
     def decider(self, asked: Questions, trainer: L.Trainer, budget: float | None = None) -> Decider:
         """Looks at growing parts of a suite's questions, with this grid's model and calibration data.
@@ -189,7 +192,7 @@ class Grid:
         origin = self.given(ablation) | {"seeds": seeds, "decide": True}
         findings = list(decided.findings.values())
         record = write_results(ablation, decided.results, folder, origin, columns, findings)
-        return Written(record, decided.results, folder)
+        return Written(record, decided.results, folder, origin)
 
     def given(self, ablation: Ablation) -> dict[str, Any]:
         """How the ablation's cells came about, for the record."""

@@ -80,8 +80,7 @@ class Results:
         return self._pooled(self.of(**labels))
 
     def _pooled(self, cells: Sequence[FinishedCell]) -> dict[str, TaskScore]:
-        if len({done.cell.title for done in cells}) > 1:
-            raise ValueError(f"labels: expected one method, got {'; '.join(done.cell.title for done in cells)}")
+        _require_one_method(cells)
         if (key := _key(cells)) not in self._scores:
             self._scores[key] = over_seeds([task_scores(done.rows) for done in cells])
         return self._scores[key]
@@ -153,8 +152,14 @@ class Results:
         return Finding(claim, "", ours, "points of retention", bound=-POINT, count=self.count(**one))
 
     def _paired(self, *compared: Labels) -> list[list[FinishedCell]]:
-        """The cells of each that have a seed of all, in the same order; the dense model's only one goes with any."""
+        """The cells of each that have a seed of all, in the same order; the dense model's only one goes with any.
+
+        Raises:
+            ValueError: for labels of several methods, or when there is no seed in common.
+        """
         found = [self.of(**labels) for labels in compared]
+        for cells in found:
+            _require_one_method(cells)
         if not all(done.cell.pathways for cells in found for done in cells):
             return found
         by_seed = [{done.cell.seed: done for done in cells} for cells in found]
@@ -205,11 +210,20 @@ class Results:
         means = [done.visual_tokens for done in self.of(**labels) if done.report]
         return float(np.mean(means)) if means else 0.0
 
-    def count(self, **labels: Any) -> str:
-        """What stands behind a number of these labels, in words."""
-        questions = sum(score.questions for score in self.scores(**labels).values())
+    def count(self, task: str = "average", /, **labels: Any) -> str:
+        """What stands behind a task's number of these labels, in words; behind the average are all tasks."""
+        scores = self.scores(**labels)
+        questions = sum(score.questions for name, score in scores.items() if task in (name, "average"))
+        return f"{questions:,} questions, {self._seeds(labels)}"
+
+    def english_count(self, **labels: Any) -> str:
+        """What stands behind a number of plain English, likewise."""
+        texts = {name for done in self.of(**labels) for name in done.record.perplexity} - {"all"}
+        return f"{len(texts)} texts, {self._seeds(labels)}"
+
+    def _seeds(self, labels: Labels) -> str:
         seeds = len(self.of(**labels))
-        return f"{questions:,} questions, {seeds} seed{'s' if seeds > 1 else ''}"
+        return f"{seeds} seed{'s' if seeds > 1 else ''}"
 
 
 def _english_kept(dense: CellRecord, pruned: Sequence[CellRecord]) -> TaskPart:
@@ -220,6 +234,11 @@ def _english_kept(dense: CellRecord, pruned: Sequence[CellRecord]) -> TaskPart:
     losses = [[loss for _, loss, _ in record.windows] for record in (dense, *pruned)]
     texts, tokens = zip(*read[0], strict=True)
     return text_kept(losses[0], losses[1:], tokens, texts)
+
+
+def _require_one_method(cells: Sequence[FinishedCell]) -> None:
+    if len({done.cell.title for done in cells}) > 1:
+        raise ValueError(f"labels: expected one method, got {'; '.join(done.cell.title for done in cells)}")
 
 
 def _key(cells: Sequence[FinishedCell]) -> str:

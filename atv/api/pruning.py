@@ -21,6 +21,7 @@ from atv.patterns import Pattern
 from atv.records.files import require_space, writable
 from atv.records.pruning_report import BOTH, PruningReport
 from atv.refinement import BlockReconstruction, Reconstruction, Refinement
+from atv.runtime.trainer import require_uncast
 from atv.selection import TokenSelection
 
 
@@ -62,7 +63,8 @@ def prune(
             of the decoder's blocks but routers, or those that the pattern is about.
         propagate: whether a block sees its predecessors pruned; False is one-shot pruning.
         seed: of whatever a rule draws; the same seed gives the same masks.
-        trainer: runs the prediction loop; None makes one with a progress bar.
+        trainer: runs the prediction loop, in the dtype of the model or in mixed precision; None makes one with a
+            progress bar.
         run_dir: where each finished block, masks.safetensors and report.json are written, if given; the same call
             goes on from the last finished block, or takes all from the model that ``atv.save`` wrote there; a call that
             differs is refused. Room for the model is checked first.
@@ -72,6 +74,7 @@ def prune(
         ValueError: for any argument that does not fit, before calibration starts; for activations that are not
             finite, at the first block and sample that shows them.
     """
+    require_uncast(trainer)
     lvlm = LVLM.of(model)
     pathway = Pathway(selection, sparsity, criterion, pattern, allocation, refine, reconstruct)
     chosen = pathway.targets(lvlm, lvlm.targets(targets))
@@ -117,6 +120,7 @@ def decouple(
     Raises:
         ValueError: as ``prune`` does.
     """
+    require_uncast(trainer)
     if is_offloaded(model):
         raise ValueError("model: pathways of an offloaded model cannot be decoupled; load it whole")
     lvlm = LVLM.of(model)

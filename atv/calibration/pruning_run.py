@@ -28,13 +28,14 @@ from atv.records.masks import PackedMasks
 from atv.records.provenance import provenance
 from atv.records.pruning_report import BOTH, AllocationReport, BaseModel, BlockReport, PathwayReport, PruningReport
 from atv.records.run_folder import SHIFT, FinishedBlock, RunFolder, plain
-from atv.runtime.trainer import quiet_trainer, running
+from atv.runtime.trainer import precision, quiet_trainer, running
 from atv.selection import WholeSet
 
 
 @dataclass(frozen=True)
 class PruningJob:
-    """What is pruned (``targets``) and how (``plans`` by pathway); ``calibration`` is for the report alone."""
+    """What is pruned (``targets``) and how (``plans`` by pathway, ``precision`` where it is not the model's own);
+    ``calibration`` is for the report alone."""
 
     lvlm: LVLM
     targets: Mapping[str, Target]
@@ -42,15 +43,16 @@ class PruningJob:
     propagate: bool = True
     seed: int = 0
     calibration: Mapping[str, Any] = field(default_factory=dict)
+    precision: Mapping[str, str] = field(default_factory=dict)
 
     def of_samples(self, batches: object) -> "PruningJob":
         """The job with what its batches, once read, record of their samples, unless the caller said it."""
         return self if self.calibration else replace(self, calibration=getattr(batches, "record", {}))
 
     def settings(self) -> dict[str, Any]:
-        """Class names and arguments, for the report."""
+        """Class names, arguments and precision, for the report."""
         described = {name: _describe(plan) for name, plan in self.plans.items()}
-        return {"plans": described, "targets": list(self.targets), "propagate": self.propagate}
+        return {"plans": described, "targets": list(self.targets), "propagate": self.propagate, **self.precision}
 
     def identity(self, batches: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         """Settings, and digests of model and data."""
@@ -111,8 +113,8 @@ def run(
         ValueError: when the folder holds another run, or an offloaded model has none.
     """
     numbered = number(iter(batches))
-    job = job.of_samples(batches)
     trainer = trainer or quiet_trainer()
+    job = replace(job.of_samples(batches), precision=precision(trainer))
     # Decoupled parameters multiply and offloaded ones leave as blocks finish: counted before either.
     parameters = sum(parameter.numel() for parameter in job.lvlm.model.parameters())
     folder = None if run_dir is None else RunFolder(Path(run_dir), job.identity([batch.content for batch in numbered]))

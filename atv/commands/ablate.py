@@ -21,7 +21,7 @@ from atv.ablation.store import CellStore
 from atv.ablation.tables import chosen_tasks
 from atv.commands.before_parsing import WORDS
 from atv.records.files import from_here
-from atv.runtime.trainer import quiet_trainer
+from atv.runtime.trainer import precision, quiet_trainer
 from atv.tracking.log import LoggerName, chosen_loggers, log_ablation
 from atv.tracking.wandb_runs import command
 
@@ -79,6 +79,8 @@ def ablate(
         grid = Grid.prepared(settings, first_look(asked) if decide else asked)
     if plugin:
         grid.origin["plugin"] = [from_here(file) for file in ([plugin] if isinstance(plugin, Path) else plugin)]
+    if budget is not None:
+        grid.origin["budget"] = budget
     chosen_tasks(grid.tasks, columns)
     for ablation in ablations:
         grid.require_fit(ablation)
@@ -89,9 +91,15 @@ def ablate(
         decided = decider.decide(ablation, part) if decider else None
         return (decided.run if decided else grid.run(ablation, runner, part)), decided
 
+    def run_shard(part: Shard) -> list[Run]:
+        if decider:
+            decider.begin()
+        return [run_part(ablation, part)[0] for ablation in ablations]
+
     if processes > 1:
-        each = lambda part: [run_part(ablation, part)[0] for ablation in ablations]  # noqa: E731
-        share_out(processes, WORDS.get(), settings.results, each)
+        share_out(processes, WORDS.get(), settings.results, run_shard)
+    if decider:
+        decider.begin()
     failed: dict[str, str] = {}
     for ablation in ablations:
         console.print(f"[bold]{ablation.question}[/bold]\n{inspect.getdoc(ablation)}")
@@ -100,7 +108,7 @@ def ablate(
         failed |= {f"{ablation.name}: {cell}": error for cell, error in run.failed.items()}
         if run.whole and run.finished and runner.is_global_zero:
             written = grid.write_decided(ablation, decided, columns) if decided else grid.write(ablation, run, columns)
-            _publish(grid, ablation, written, loggers, console)
+            _publish(ablation, written, loggers, console)
     if failed:
         raise CellsFailed("\n".join(f"{cell}\n{error}" for cell, error in failed.items()))
 
@@ -124,6 +132,8 @@ def _trainer(options: dict[str, Any] | None, processes: int) -> L.Trainer:
     runner = quiet_trainer(**({"enable_progress_bar": False} | (options or {})))
     if processes > 1 and runner.world_size > 1:
         raise ValueError(f"processes: expected 1 where the trainer has several devices, got {processes}")
+    if other := precision(runner):
+        raise ValueError(f"trainer.precision: expected 32-true, the model's own, got {other['precision']}")
     return runner
 
 
@@ -132,6 +142,8 @@ def _tell_left(ablation: Ablation, run: Run, decided: Decided | None, console: C
     if not run.whole:
         left = f"{len(run.missing)} left to other shards, {len(run.failed)} failed"
         console.print(f"{ablation.name}: {len(run.finished)} cells finished, {left}; run it again for the tables")
+    elif decided and decided.look is None:
+        console.print(f"{ablation.name}: no look was taken, and no table is written: {decided.stopped}", soft_wrap=True)
     elif decided and decided.undecided:
         why = decided.stopped or "all questions and seeds are asked"
         console.print(f"{ablation.name}: {len(decided.undecided)} findings are undecided: {why}", soft_wrap=True)
@@ -144,12 +156,12 @@ def _tell_strangers(store: CellStore, console: Console) -> None:
         console.print(f"left alone: {len(ids)} cell{'s' if len(ids) > 1 else ''} ({reason}): {named}", soft_wrap=True)
 
 
-def _publish(grid: Grid, ablation: Ablation, written: Written, loggers: Sequence[str], console: Console) -> None:
+def _publish(ablation: Ablation, written: Written, loggers: Sequence[str], console: Console) -> None:
     """Logs what was written of a whole grid."""
-    record, results, folder = written
+    record, results, folder, origin = written
     console.print(f"table and figure are in {folder}")
     with console.status(f"logging to {', '.join(loggers)}"):
-        new = log_ablation(ablation, results, record, folder, grid.given(ablation), loggers)
+        new = log_ablation(ablation, results, record, folder, origin, loggers)
     for name, runs in new.items():
         console.print(f"{name}: {runs} new run{'' if runs == 1 else 's'} in {folder / name}")
     if "wandb" in loggers and (line := command(folder)):

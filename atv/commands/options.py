@@ -87,7 +87,7 @@ Args:
     plugin: Python file, or list of files, with classes of your own (rules, data, benchmarks), imported before other
         options are read.
     trainer: Options of lightning.Trainer, such as --trainer.accelerator gpu, --trainer.devices 2 or --trainer.precision
-        bf16-true.
+        bf16-mixed.
     trust_remote_code: Whether Python code that comes with a model may run on this machine.
 """
 

@@ -19,7 +19,7 @@ from atv.output.pruned_folder import check_login, push
 from atv.records.pruning_report import BOTH, PruningReport
 from atv.records.run_folder import run_folder
 from atv.refinement import Reconstruction, Refinement
-from atv.runtime.trainer import quiet_trainer
+from atv.runtime.trainer import quiet_trainer, require_uncast
 
 
 def prune(
@@ -68,6 +68,7 @@ def prune(
     data = load_calibration(calibration, model)
     check_draw(data, samples, seed, batch_size, max_length)
     target, runner = run_folder(output, "output"), quiet_trainer(**(trainer or {}))
+    require_uncast(runner)
     if push_to_hub is not None:
         check_login(push_to_hub)
     how: dict[str, Any] = {"min_pixels": min_pixels, "max_pixels": max_pixels, "offload": offload}

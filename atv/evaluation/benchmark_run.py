@@ -1,6 +1,6 @@
 """One benchmark, asked and scored: resumable where it has a folder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from atv.records.digests import weights_digest
 from atv.records.run_folder import RunFolder
 from atv.runtime.preemption import NOTHING
 from atv.runtime.ranks import gathered
+from atv.runtime.trainer import precision
 
 # Questions that are tried before the first is asked, and faults that are printed one by one.
 TRIED = 8
@@ -28,20 +29,26 @@ TRIED = 8
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """A benchmark's answers (one row a question), its score, and what a result row says of both."""
+    """A benchmark's answers (one row a question), its score, and what a result row says of both.
+
+    ``starts``: what the runs that asked were made with, alike ones once.
+    """
 
     loaded: LoadedBenchmark
     answers: pd.DataFrame
     score: TaskScore
+    starts: Sequence[Mapping[str, Any]] = ()
 
     @classmethod
-    def of(cls, loaded: LoadedBenchmark, answers: pd.DataFrame) -> "BenchmarkResult":
+    def of(
+        cls, loaded: LoadedBenchmark, answers: pd.DataFrame, starts: Sequence[Mapping[str, Any]] = ()
+    ) -> "BenchmarkResult":
         """Scores answered questions."""
-        return cls(loaded, answers, task_scores(answers)[loaded.benchmark.name])
+        return cls(loaded, answers, task_scores(answers)[loaded.benchmark.name], starts)
 
     def row(self) -> dict[str, Any]:
-        """Score, counts, answers that could not be read, questions that could not be asked, parts, categories, and what
-        pins the benchmark."""
+        """Score, counts, answers that could not be read, questions that could not be asked, parts, categories, what
+        pins the benchmark, and the starts where they differ."""
         metric = resolve(self.loaded.benchmark.metric, GroupedScore, "metric")
         value, maximum = self.loaded.benchmark.total(self.score.score)
         counts = {"right": self.score.right, "of": self.score.groups, "questions": self.score.questions}
@@ -53,6 +60,7 @@ class BenchmarkResult:
             {"score": value, "maximum": maximum, **counts, "unread": int(self.answers["read"].isna().sum())}
             | {"faulty": self._faulty(), "parts": metric.parts(self.answers), "categories": by_category}
             | self.loaded.provenance()
+            | ({"starts": list(self.starts)} if len(self.starts) > 1 else {})
         )
 
     def _faulty(self) -> list[dict[str, str]]:
@@ -70,17 +78,19 @@ def ask_benchmark(
     folder: Path | None = None,
     batch_size: int = 8,
     max_new_tokens: int | None = None,
+    digest: str | None = None,
 ) -> BenchmarkResult:
     """Asks what was not asked before, and scores all answers.
 
     Args:
         folder: where predictions are kept as they are made; the same call goes on from them.
         max_new_tokens: default: the benchmark's own.
+        digest: of the model's weights, from before any trainer cast them; default: taken now.
 
     Raises:
-        ValueError: when the folder holds another run: another model, version or length of answers, other questions or
-            pictures behind the same ids, another chat template, processor or generation config; when no question can
-            be asked. A question that cannot be, among others, is named and counts as wrong.
+        ValueError: when the folder holds another run: another model, version, precision or length of answers, other
+            questions or pictures behind the same ids, another chat template, processor or generation config; when no
+            question can be asked. A question that cannot be, among others, is named and counts as wrong.
     """
     benchmark = loaded.benchmark
     longest = max_new_tokens or benchmark.max_new_tokens
@@ -89,7 +99,8 @@ def ask_benchmark(
     ended: dict[str, bool | None] = {}
     callbacks = []
     if folder is not None:
-        run = RunFolder(folder, _identity(loaded, model, processor, longest))
+        weights = digest or weights_digest(model.named_parameters())
+        run = RunFolder(folder, _identity(loaded, weights, longest, answering(model, processor) | precision(trainer)))
         made = Predictions(folder / "predictions")
         callbacks.append(KeepPredictions(made))
         made.check_seen(questions)
@@ -109,7 +120,7 @@ def ask_benchmark(
     predicted += not_asked(questions, found)
     if trainer.is_global_zero:
         tell_faults(benchmark.name, found)
-    result = BenchmarkResult.of(loaded, scored(predicted))
+    result = BenchmarkResult.of(loaded, scored(predicted), () if folder is None else made.starts())
     if folder is not None and trainer.is_global_zero:
         write_answers(folder / "answers.jsonl", result.answers)
     return result
@@ -148,14 +159,12 @@ def tell_faults(benchmark: str, faults: Mapping[str, str]) -> None:
         console.print(f"{benchmark}: {len(faults)} questions in all cannot be asked and count as wrong", markup=False)
 
 
-def _identity(
-    loaded: LoadedBenchmark, model: PreTrainedModel, processor: ProcessorMixin, max_new_tokens: int
-) -> dict[str, Any]:
-    """What moves the answers: limits and batch sizes do not."""
+def _identity(loaded: LoadedBenchmark, weights: str, max_new_tokens: int, how: Mapping[str, Any]) -> dict[str, Any]:
+    """What moves the answers, the digest of the weights among it: limits and batch sizes do not."""
     return {
         "benchmark": loaded.benchmark.name,
         **loaded.benchmark.provenance(),
-        "model": weights_digest(model.named_parameters()),
+        "model": weights,
         "max_new_tokens": max_new_tokens,
-        **answering(model, processor),
+        **how,
     }

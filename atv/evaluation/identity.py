@@ -3,10 +3,12 @@
 import json
 from typing import Any
 
+import lightning as L
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.records.digests import content_digest, telling
 from atv.records.run_folder import plain
+from atv.runtime.trainer import precision
 
 # What every call of generate says anew, and what greedy decoding does not ask for.
 _OVERRULED = frozenset(
@@ -29,14 +31,18 @@ def answering(model: PreTrainedModel, processor: ProcessorMixin) -> dict[str, An
     }
 
 
-def asked_with(model: PreTrainedModel, processor: ProcessorMixin, max_new_tokens: Any) -> dict[str, Any]:
+def asked_with(
+    model: PreTrainedModel, processor: ProcessorMixin, max_new_tokens: Any, trainer: L.Trainer | None = None
+) -> dict[str, Any]:
     """What must be alike for two models' answers to be compared, as JSON gives it back.
 
     Args:
         max_new_tokens: the longest answer, or by task.
+        trainer: where it may compute in another precision than the model's.
     """
     alike = {name: value for name, value in answering(model, processor).items() if name != "config"}
-    return plain({"max_new_tokens": max_new_tokens, **alike})
+    own = {} if trainer is None else precision(trainer)
+    return plain({"max_new_tokens": max_new_tokens, **alike, **own})
 
 
 def asking(processor: ProcessorMixin) -> dict[str, Any]:

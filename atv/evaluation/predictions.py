@@ -12,8 +12,12 @@ import pandas as pd
 
 from atv.data.text_files import json_lines
 from atv.data.wording import reason
-from atv.records.files import atomic
+from atv.records.files import atomic, read_json, write_json
+from atv.records.provenance import provenance
 from atv.records.typed import Share, typed
+
+# Of the file of starts; raised when it can no longer be read by what read the last one.
+SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Answer(Scored):
 
 class Predictions:
     """A folder of rank-000.jsonl, ...; each line has question_id, prediction, what was ``seen``, by its digest, and
-    whether the answer ``ended`` before it was cut.
+    whether the answer ``ended`` before it was cut. starts.json beside them says what they were made with.
 
     A batch is written at once. A line that a killed run left torn does not count and is cut off by the next write; of
     lines with the same question the first counts.
@@ -56,6 +60,19 @@ class Predictions:
     def ended(self) -> dict[str, bool | None]:
         """Question id -> whether its answer ended; None where an earlier version did not say."""
         return {name: row.get("ended") for name, row in self._rows().items()}
+
+    def starts(self) -> list[dict[str, Any]]:
+        """What the runs that made them were made with (versions, git, hardware, device), alike ones once."""
+        return read_json(self._starts, SCHEMA).get("starts", []) if self._starts.is_file() else []
+
+    def begin(self, made: Mapping[str, Any]) -> None:
+        """Notes what a run is made with that is about to add to them."""
+        if made not in (before := self.starts()):
+            write_json(self._starts, {"schema": SCHEMA, "starts": [*before, made]})
+
+    @property
+    def _starts(self) -> Path:
+        return self.folder / "starts.json"
 
     def check_seen(self, questions: Mapping[str, Mapping[str, Any]]) -> None:
         """Whether the questions of these ids are those that were answered.
@@ -114,10 +131,14 @@ def _cut_torn_line(file: Path) -> None:
 
 
 class KeepPredictions(L.Callback):
-    """Adds each batch of answers to the predictions on disk."""
+    """Adds each batch of answers to the predictions on disk, and notes what they are made with."""
 
     def __init__(self, predictions: Predictions) -> None:
         self.predictions = predictions
+
+    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero:
+            self.predictions.begin(provenance() | {"device": pl_module.device.type})
 
     def on_predict_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0

@@ -95,7 +95,7 @@ class Suite:
             "model_digest": digest,
             "evaluation": self.evaluation,
             "split": self.split,
-            "asked_with": asked_with(model, processor, longest),
+            "asked_with": asked_with(model, processor, longest, how.trainer),
         }
         return EvaluationReport(asked, tasks=tasks, made=provenance())
 
@@ -119,10 +119,12 @@ class Benchmarks:
         pixels = bound_pixels(processor, model.config.model_type, how.min_pixels, how.max_pixels)
         names = [each.benchmark.name for each in self.loaded]
         digest = _checked(model, how, names)
-        alike = {each.benchmark.name: asked_with(model, processor, _length(each, how)) for each in self.loaded}
+        alike = {
+            each.benchmark.name: asked_with(model, processor, _length(each, how), how.trainer) for each in self.loaded
+        }
         if self.dense is not None:
             check_asked_alike(self.dense, alike)
-        results = {each.benchmark.name: self._result(each, model, processor, how) for each in self.loaded}
+        results = {each.benchmark.name: self._result(each, model, processor, how, digest) for each in self.loaded}
         data = None if self.data is None else str(self.data)
         own = {"data": data, "limit": self.limit, "pixels": pixels}
         rows = {
@@ -133,10 +135,11 @@ class Benchmarks:
         return EvaluationReport(asked, benchmarks=rows, retention=self._retention(results), made=provenance())
 
     def _result(
-        self, each: LoadedBenchmark, model: PreTrainedModel, processor: ProcessorMixin, how: Asking
+        self, each: LoadedBenchmark, model: PreTrainedModel, processor: ProcessorMixin, how: Asking, digest: str
     ) -> BenchmarkResult:
         folder = None if how.output is None else how.output / each.benchmark.name
-        return ask_benchmark(each, model, processor, how.trainer, folder, how.batch_size or 8, how.max_new_tokens)
+        size = how.batch_size or 8
+        return ask_benchmark(each, model, processor, how.trainer, folder, size, how.max_new_tokens, digest)
 
     def _retention(self, results: Mapping[str, BenchmarkResult]) -> dict[str, dict[str, Any]]:
         if self.dense is None:

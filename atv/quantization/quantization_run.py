@@ -33,7 +33,7 @@ from atv.records.provenance import provenance
 from atv.records.pruning_report import REPORT
 from atv.records.quantization_record import QuantizationRecord
 from atv.records.run_folder import RunFolder, clear_blocks, run_folder
-from atv.runtime.trainer import quiet_trainer
+from atv.runtime.trainer import precision, quiet_trainer, require_uncast
 from atv.selection import PartedSelection, TokenSelection
 
 
@@ -74,7 +74,8 @@ def quantize(
             decoder's blocks but routers.
         seed: of samples and whatever a rule draws.
         offload: "cpu" or "disk": where the decoder's blocks live while they are not rounded; not with AWQ.
-        trainer: runs the prediction loop; None makes one with a progress bar.
+        trainer: runs the prediction loop, in the dtype of the model or in mixed precision; None makes one with a
+            progress bar.
         trust_remote_code: whether code that comes with the model may run.
 
     Returns:
@@ -85,6 +86,7 @@ def quantize(
             blocks, a rule of several parts, or an output with something else; before calibration starts.
     """
     require_library()
+    require_uncast(trainer)
     require_bits(bits)
     rule, rounding = resolve(selection, TokenSelection, "selection"), resolve(method, Quantizer, "method")
     _require_one_pool(rule)
@@ -99,7 +101,7 @@ def quantize(
     size = decided(linears, group_size)
     plan = QuantizationPlan(linears, masks, grids(linears, bits, size), rounding, rule, seed)
     settings = {"method": describe(rounding), "selection": describe(rule), "bits": bits, "group_size": size}
-    settings |= {"targets": list(linears), "seed": seed}
+    settings |= {"targets": list(linears), "seed": seed, **precision(runner)}
     batches = calibration_batches(processor, data, samples, seed, batch_size, max_length, rule.needs_answers)
     run = RunFolder(target, _identity(lvlm, plan, settings, batches))
     if run.saved:

@@ -46,7 +46,7 @@ def forest_figure(pairs: Sequence[Pair], models: Sequence[str]) -> Figure:
     panels = figure.subplots(len(rows), 1, squeeze=False, height_ratios=heights)
     for axes, (unit, own) in zip(panels[:, 0], rows.items(), strict=True):
         _panel(axes, unit, own, len(models))
-    _legend(figure, panels[0, 0], models, any(_paper(pair.finding) is not None for pair in pairs))
+    _legend(figure, panels[0, 0], models, pairs)
     return figure
 
 
@@ -119,11 +119,22 @@ def _paper(finding: Finding) -> float | None:
     return None if finding.printed is None else finding.printed - finding.bound
 
 
-def _legend(figure: Figure, axes: Axes, models: Sequence[str], paper: bool) -> None:
+def _legend(figure: Figure, axes: Axes, models: Sequence[str], pairs: Sequence[Pair]) -> None:
     marks = []
-    for model, color, marker in zip(models, COLORS, MARKERS, strict=False):
-        label = f"{model}, 95% interval (hollow: undecided)"
+    found = [[pair.first for pair in pairs], [pair.second for pair in pairs]]
+    for model, own, color, marker in zip(models, found, COLORS, MARKERS, strict=False):
+        label = f"{model}, {_interval([finding for finding in own if finding])} (hollow: undecided)"
         marks += axes.plot([], [], f"{marker}-", color=color, markersize=4, label=label)
-    if paper:
+    if any(_paper(pair.finding) is not None for pair in pairs):
         marks += axes.plot([], [], "D", **PAPERS, label="the paper")
     figure.legend(handles=marks, loc="outside upper left", fontsize=7, frameon=False, ncols=2)
+
+
+def _interval(findings: Sequence[Finding]) -> str:
+    """What is drawn as an interval, in words: its confidence, the least and the greatest of several, and whether there
+    are bounds without a spread, which have none."""
+    drawn = [finding.ours for finding in findings if math.isfinite(finding.ours.low + finding.ours.high)]
+    sure = [100 * ours.confidence for ours in drawn if ours.spread is not None]
+    told = " to ".join(f"{share:g}%" for share in sorted({min(sure), max(sure)})) if sure else ""
+    others = " or bounds of another kind" if sure and len(sure) < len(drawn) else ""
+    return f"{told} interval{others}".strip()

@@ -11,6 +11,8 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 # The batches are in memory already: more workers would only copy them. The other is torch's to Lightning.
 _NO_NEWS = (".*does not have many workers.*", ".*LeafSpec.*")
+# Weights stay as they are: mixed precision casts what an operation takes and gives.
+_UNCAST = ("32-true", "bf16-mixed", "16-mixed")
 
 
 def quiet_trainer(**options: Any) -> L.Trainer:
@@ -35,6 +37,24 @@ def quiet_trainer(**options: Any) -> L.Trainer:
             return L.Trainer(**(settings | options))
     except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
         raise ValueError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def require_uncast(trainer: L.Trainer | None) -> None:
+    """Checks that a trainer, by default one of ours, leaves the model's weights in their dtype, as they are written.
+
+    Raises:
+        ValueError: for a precision that casts the model.
+    """
+    if trainer is not None and (given := str(trainer.precision)) not in _UNCAST:
+        raise ValueError(
+            f"trainer.precision: expected {', '.join(_UNCAST)}, got {given}, which casts the whole model; load the "
+            "model in that dtype, or use bf16-mixed"
+        )
+
+
+def precision(trainer: L.Trainer) -> dict[str, str]:
+    """By what a run is known again that computes in another precision than its model; nothing where it does not."""
+    return {} if str(trainer.precision) == "32-true" else {"precision": str(trainer.precision)}
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from atv.ablation.levels import percent
 from atv.ablation.record import AblationRecord
 from atv.ablation.results import Results
 from atv.ablation.store import FinishedCell
-from atv.evaluation.scores import TaskScore, retention, task_scores
+from atv.evaluation.scores import TaskScore, on_shared_groups, retention, task_scores
 from atv.records.cell_record import CELL
 from atv.records.digests import content_digest, file_digest
 from atv.records.masks import PackedMasks
@@ -82,7 +82,10 @@ class CellEntries:
         if not answered(done):
             return {}, {}
         scores = task_scores(done.rows)
-        return scores, retention(self.results.dense_on(done.cell.suite), scores) if self._has_dense else {}
+        if not self._has_dense:
+            return scores, {}
+        # A cell whose findings an early look decided was asked fewer groups than the dense model.
+        return scores, retention(*on_shared_groups(self.results.dense_on(done.cell.suite), scores))
 
     @property
     def _has_dense(self) -> bool:

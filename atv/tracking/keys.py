@@ -57,12 +57,13 @@ def pruned(plans: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The columns to group by, from the plans of a pruning report (pathway -> settings).
 
     The pruned pathway is ``both`` where one set of weights serves both modalities, ``text`` or ``visual`` where the
-    other stays dense, ``text and visual`` where each is pruned by itself, ``none`` for the dense model.
+    other stays dense, ``text and visual`` where each is pruned by itself, ``none`` for the dense model. What gives the
+    weights new values alone, such as rounding, counts as pruning to a sparsity of 0.
     """
-    sparse_plans = {name: plan for name, plan in plans.items() if plan["sparsity"] > 0}
-    pools = dict.fromkeys(plan["selection"]["class"] for plan in sparse_plans.values())
+    changing = {name: plan for name, plan in plans.items() if plan["sparsity"] > 0 or "reconstruct" in plan}
+    pools = dict.fromkeys(plan["selection"]["class"] for plan in changing.values())
     return {
-        PATHWAY: " and ".join(sparse_plans) or "none",
-        SPARSITY: sum(plan["sparsity"] for plan in sparse_plans.values()) / max(len(sparse_plans), 1),
+        PATHWAY: " and ".join(changing) or "none",
+        SPARSITY: sum(plan["sparsity"] for plan in changing.values()) / max(len(changing), 1),
         SOURCE: " and ".join(_SOURCES.get(pool, pool) for pool in pools) or "none",
     }

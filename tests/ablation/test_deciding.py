@@ -156,6 +156,29 @@ def test_a_budget_ends_it_before_the_look_that_would_be_too_dear(asked):
     assert Decider(LOOKS, parts, 0, None, budget=300 + 380 + 1.0).decide(Claims()).look == LOOKS[1]
 
 
+def test_a_further_pass_over_finished_cells_decides_as_the_first_did(asked):
+    decider, passes = Decider(LOOKS, parts, 0, None, budget=900.0), []
+    for _ in range(2):
+        decider.begin()
+        decided = decider.decide(Claims())
+        passes.append((decided.findings, decided.look, decided.stopped, decider.spent))
+    assert passes[0] == passes[1] and passes[0][1] == LOOKS[1]
+
+
+def test_what_rests_on_no_questions_is_judged_at_the_last_look_alone(asked):
+    class Turning(Claims):
+        """With a number that one look has above its bound and the next one below."""
+
+        name = "turning"
+
+        def findings(self, results):
+            value = 1.0 if len(results.of(m="near")) == 3 else -1.0
+            return [*super().findings(results), Finding("English", "", Estimate(value, value - 0.5, value + 0.5), "")]
+
+    decided = Decider(LOOKS, parts, 0, None).decide(Turning())
+    assert decided.look == LOOKS[-1] and decided.findings["English"].verdict == "does not hold"
+
+
 def judge(world, groups, repetitions):
     """The verdict of whoever stops at the first look that decides, as ``decide`` does."""
     planned = looks(groups)

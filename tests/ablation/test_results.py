@@ -1,4 +1,6 @@
 import io
+import re
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -123,6 +125,27 @@ def test_only_shared_questions_and_seeds_are_compared(store):
         Results([*finished[:2], finished[-1]]).difference({"m": "A"}, {"m": "B"})
     with pytest.raises(ValueError, match="expected one method, got m dense; m A"):
         results.retention()
+
+
+def test_labels_of_several_methods_are_refused_and_not_one_of_them_compared(store):
+    cells = [Cell({"m": "A", "at": at}, {"both": Pathway("TextOnly", at)}) for at in (0.5, 0.6)]
+    cells += [Cell({"m": "dense"}), Cell({"m": "B"}, {"both": Pathway("AllTokens")})]
+    results = Results([saved(store, cell, [1, 1, 0]) for cell in cells])
+    a, b, message = {"m": "A"}, {"m": "B"}, re.escape("expected one method, got m A, at 0.5; m A, at 0.6")
+    for compare in (results.difference, results.english, partial(results.keeps_more, "A keeps more.")):
+        with pytest.raises(ValueError, match=message):
+            compare(a, b)
+    with pytest.raises(ValueError, match=message):
+        results.gaps_apart((b, b), (b, a))
+
+
+def test_what_stands_behind_one_task_is_counted_alone(store):
+    rows = [answers([1, 1, 0]), answers([1, 0]).assign(task="counting")]
+    cell = Cell({"m": "dense"})
+    store.save(cell, Measured(pd.concat(rows, ignore_index=True)))
+    results = Results([store.load(cell)])
+    assert results.count(m="dense") == "5 questions, 1 seed"
+    assert results.count("counting", m="dense") == "2 questions, 1 seed"
 
 
 def test_a_dense_model_that_is_always_wrong_leaves_nothing_to_keep_and_tables_are_written_all_the_same(store):

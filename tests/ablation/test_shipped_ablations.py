@@ -1,5 +1,6 @@
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import matplotlib.pyplot as plt
@@ -100,3 +101,16 @@ def test_runs_from_cells_to_findings(name, kinds, bench, tmp_path, monkeypatch):
         assert finding.verdict in get_args(Verdict)
         assert np.isfinite([finding.ours.low, finding.ours.value, finding.ours.high]).all()
         assert finding.ours.low <= finding.ours.high and finding.count and finding.unit
+
+
+def test_one_seed_tells_nothing_of_masks_by_other_samples(kinds, monkeypatch):
+    kind = kinds["mask_overlap"]
+    overlaps = {("visual", "text"): {"a": 0.7, "b": 0.8}, ("text", "text"): {"a": 1.0, "b": 1.0}}
+    monkeypatch.setitem(kind.table.__globals__, "overlap", lambda one, other: overlaps[one, other])
+
+    def of(calibration):
+        return [SimpleNamespace(cell=SimpleNamespace(seed=0), masks=lambda: calibration)]
+
+    (finding,) = kind().findings(SimpleNamespace(of=of))
+    assert finding.claim == "The two masks share more than chance would give." and finding.ours.value == 0.75
+    assert kind().table(SimpleNamespace(of=of))["other samples"].isna().all()

@@ -8,6 +8,7 @@ import torch
 from helpers.tiny import IMAGE, make_batch, singles
 
 import atv
+from atv.runtime.trainer import quiet_trainer
 
 
 def reference_masks(model, batches, ratio, alpha=1.0, pool="drift", propagate=True):
@@ -186,6 +187,17 @@ def test_a_rule_of_ones_own_works_by_instance_name_and_path(llava, batches):
 def test_bad_arguments_are_named_before_calibration(llava, batches, arguments, message):
     with pytest.raises(ValueError, match=message):
         atv.prune(llava, batches, **arguments)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_a_precision_that_casts_the_model_is_refused(llava, batches, precision):
+    trainer = quiet_trainer(precision=precision)
+    message = f"trainer.precision: expected 32-true, bf16-mixed, 16-mixed, got {precision}, which casts the whole model"
+    with pytest.raises(ValueError, match=message):
+        atv.prune(llava, batches, trainer=trainer)
+    with pytest.raises(ValueError, match=message):
+        atv.decouple(llava, batches, text=atv.Pathway("TextOnly"), visual=atv.Pathway("AllTokens"), trainer=trainer)
+    assert {weight.dtype for weight in llava.parameters()} == {torch.float32}
 
 
 def test_no_batches_and_batches_without_ids_are_refused(llava):

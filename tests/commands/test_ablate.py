@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from atv.reporting.section import run_again
 
@@ -123,6 +124,22 @@ def test_what_cannot_be_decided_is_refused_before_anything_is_loaded(atv_command
     assert message in atv_command.refused("ablate", *given, *options) and not (tmp_path / "results").exists()
 
 
+@pytest.mark.slow
+def test_two_processes_decide_within_a_budget_and_tell_what_was_asked(atv_command, tmp_path):
+    """The first of two ablations costs more than there is, so that nothing is left for the other."""
+    for name in ("pair", "other"):
+        (tmp_path / f"{name}.py").write_text((PAIR + DECIDED).replace('"pair"', f'"{name}"'))
+    files = f"[{tmp_path / 'pair.py'},{tmp_path / 'other.py'}]"
+    given = ["--file", files, "--samples", 2, "--groups", 50, "--max_new_tokens", 1, "--decide", "true"]
+    given += ["--budget", 1e-4, "--processes", 2, "--logger", "csv", "--results", tmp_path / "results"]
+    out = atv_command.done("ablate", *given)
+    assert "other: no look was taken, and no table is written: 0.0 hours are spent" in out
+    run = json.loads((tmp_path / "results" / "pair" / "run.json").read_text())
+    assert run["decide"] and run["seeds"] == [0, 1, 2] and "--budget 0.0001" in run_again(run, tmp_path)
+    (logged,) = (tmp_path / "results" / "pair" / "csv").glob("pool-dense*/hparams.yaml")
+    assert yaml.safe_load(logged.read_text())["origin"]["seeds"] == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -155,7 +172,14 @@ class Pair(Ablation):
 """
 
 
-# Goes on where PAIR ends.
+# Both go on where PAIR ends.
+DECIDED = """
+    def findings(self, results):
+        from atv.ablation import Finding
+
+        gap = results.difference({"pool": "dense"}, {"pool": "text"})
+        return [Finding("Much is lost.", "", gap, "points", bound=-1000.0)]
+"""
 CLAIMING = """
     def cells(self, seed):
         pruned = {"text": "TextOnly", "visual": "VisualOnly"}
@@ -218,6 +242,7 @@ def test_no_cell_need_be_run_that_no_finding_rests_on(atv_command, tmp_path):
     ("options", "message"),
     [
         (["--shard", "3/2"], "shard: expected i/n"),
+        (["--trainer.precision", "bf16-mixed"], "trainer.precision: expected 32-true, the model's own, got bf16-mixed"),
         (["--logger", "[csv,none]"], "logger: 'none' stands alone, got csv, none"),
         (["--seeds", -1], "seeds: expected 0 or more, got -1"),
         (["--claimed_seeds", 0], "claimed_seeds: expected 1 or more, got 0"),

@@ -1,5 +1,6 @@
 """Benchmarks asked of the bundled model: any batch size, any order, killed and gone on with."""
 
+import copy
 import json
 import os
 import signal
@@ -111,6 +112,25 @@ def test_another_run_is_not_let_in(loaded, bundled, tmp_path):
     ask(loaded, bundled, tmp_path, max_new_tokens=1)
     with pytest.raises(ValueError, match="holds another run: max_new_tokens is 1 there and 2 here"):
         ask(loaded, bundled, tmp_path, max_new_tokens=2)
+
+
+def test_another_precision_is_not_let_in(loaded, bundled, tmp_path):
+    model, processor = bundled
+    half = quiet_trainer(enable_progress_bar=False, precision="bf16-true")
+    ask_benchmark(loaded, copy.deepcopy(model), processor, half, tmp_path, max_new_tokens=1)
+    with pytest.raises(ValueError, match="holds another run: precision is 'bf16-true' there and None here"):
+        ask(loaded, bundled, tmp_path, max_new_tokens=1)
+
+
+def test_starts_that_differ_are_told(loaded, bundled, tmp_path, monkeypatch):
+    first = LoadedBenchmark(loaded.benchmark, loaded.rows, asked(loaded.benchmark, loaded.rows, 1), "local")
+    second = LoadedBenchmark(loaded.benchmark, loaded.rows, asked(loaded.benchmark, loaded.rows, 2), "local")
+    assert "starts" not in ask(first, bundled, tmp_path, max_new_tokens=1).row()
+    assert "starts" not in ask(second, bundled, tmp_path, max_new_tokens=1).row()
+    monkeypatch.setattr("atv.evaluation.predictions.provenance", lambda: {"hardware": "another"})
+    for _ in range(2):
+        starts = ask(loaded, bundled, tmp_path, max_new_tokens=1).row()["starts"]
+        assert len(starts) == 2 and starts[1] == {"hardware": "another", "device": starts[0]["device"]}
 
 
 class Interrupting:

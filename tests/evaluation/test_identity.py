@@ -15,7 +15,7 @@ from atv.evaluation.benchmark_run import ask_benchmark
 from atv.evaluation.benchmarks.asked import asked
 from atv.evaluation.benchmarks.loaded import DenseAnswers, LoadedBenchmark, check_asked_alike, load_benchmark
 from atv.evaluation.benchmarks.row_pictures import picture_digest, seen
-from atv.evaluation.identity import answering, asking
+from atv.evaluation.identity import answering, asked_with, asking
 from atv.evaluation.question_sets import Asking, Benchmarks
 from atv.model.loading import load_processor
 from atv.records.evaluation_report import EvaluationReport, TaskRow
@@ -245,6 +245,19 @@ def test_models_that_were_asked_in_another_way_are_not_compared(processor):
     ):
         with pytest.raises(ValueError, match=f"^dense: POPE was asked in another way: {message}"):
             check_asked_alike({"POPE": there}, {"POPE": here | change})
+
+
+def test_a_precision_that_casts_the_model_leaves_its_digest_and_is_recorded(bundled, data, tmp_path):
+    model, processor = bundled
+    how = Asking(None, 1, None, None, quiet_trainer(enable_progress_bar=False, precision="bf16-true"), tmp_path)
+    names = ("POPE", "VizWiz")
+    report = Benchmarks([load_benchmark(name, data, 1) for name in names]).ask(copy.deepcopy(model), processor, how)
+    runs = [json.loads((tmp_path / name / "run.json").read_text())["identity"] for name in names]
+    assert {run["model"] for run in runs} == {report.asked["model_digest"]}
+    here = asked_with(model, processor, 1, quiet_trainer())
+    there = {"POPE": DenseAnswers(pd.DataFrame(), report.benchmarks["POPE"]["asked_with"])}
+    with pytest.raises(ValueError, match="POPE was asked in another way: precision is 'bf16-true' there and None here"):
+        check_asked_alike(there, {"POPE": here})
 
 
 def test_pinned_pixels_are_left_in_no_ones_processor(bundled, processor, monkeypatch):

@@ -1,15 +1,18 @@
 import json
 import threading
 from functools import partial
+from pathlib import Path
 
 import pytest
 from helpers.benchmark_data import read_lines
 
 from atv.cli import main as atv_main
+from atv.records.evaluation_report import EvaluationReport
 from experiments import estimate
 from experiments.devices import CommandFailed, Commands, devices, on_devices
 from experiments.estimate import SIZES, Size
 from experiments.reproduce import reproduce, run_command
+from experiments.runs import PaperQuestions, PaperRun
 
 main = partial(run_command, "reproduce", reproduce)
 NEXT = SIZES["llava-hf/llama3-llava-next-8b-hf"]
@@ -64,6 +67,38 @@ def test_a_grid_goes_on_after_a_failure_and_ends_with_the_table(small, tmp_path,
     assert main(small) == 0 and len(Here.ran) == 3
     (tmp_path / "small.yaml").write_text((tmp_path / "small.yaml").read_text().replace("samples: 4", "samples: 5"))
     assert main(small) == 2 and "has other options than this run" in capsys.readouterr().err
+
+
+class Answering(Commands):
+    """Writes a dense model's scores, and notes of which model."""
+
+    def __init__(self):
+        super().__init__()
+        self.models = []
+
+    def run(self, arguments, device, log):
+        asked = dict(zip(arguments[1::2], arguments[2::2], strict=True))
+        self.models.append(asked["--model"])
+        row = {"score": 90.0, "of": 6, "version": 1}
+        EvaluationReport({"limit": None, "data": None}, benchmarks={"POPE": row}).write(Path(asked["--output"]))
+
+
+def test_dense_answers_of_another_model_or_of_other_pictures_are_not_taken(tmp_path):
+    def dense(model, **pixels):
+        return PaperRun(tmp_path / "dense", model, pixels, PaperQuestions(["POPE"]))
+
+    commands, first = Answering(), dense("one", max_pixels=9)
+    first.begin()
+    first.run(commands, "")
+    dense("one", max_pixels=9).run(commands, "")
+    assert first.state == "finished" and commands.models == ["one"]
+    for other in (dense("two", max_pixels=9), dense("one", max_pixels=8), dense("one")):
+        assert other.state == "begun"
+        with pytest.raises(ValueError, match=r"output: '.*dense/config.yaml' has other options than this run"):
+            other.begin()
+    # Of an earlier version: evaluating goes on from the answers, and refuses another model's.
+    (tmp_path / "dense" / "config.yaml").unlink()
+    assert not first.evaluated()
 
 
 @pytest.mark.slow

@@ -29,9 +29,9 @@ def pruned(lvlm, share=0.6):
     return masks
 
 
-def answers(count):
-    """Batches of two samples whose last four tokens are answers."""
-    batches = [make_batch([5 + index, 9], seed=index) for index in range(count)]
+def answers(count, textual=()):
+    """Batches of two samples whose last four tokens are answers; those of the numbers ``textual`` have no pictures."""
+    batches = [make_batch([5 + index, 9], seed=index, images=index not in textual) for index in range(count)]
     for batch in batches:
         labels = batch["input_ids"].masked_fill(batch["input_ids"] == IMAGE, -100)
         labels[:, :-4] = -100

@@ -130,6 +130,20 @@ def test_bad_options_are_one_line(pruned, tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
+def test_another_precision_is_refused_or_another_run(pruned, quantized, small_pool, tmp_path):
+    with pytest.raises(ValueError, match="got bf16-true, which casts the whole model"):
+        atv.quantize(pruned, tmp_path / "out", trainer=quiet_trainer(precision="bf16-true"))
+    assert not (tmp_path / "out").exists()
+    options = {
+        "samples": 2,
+        "group_size": 64,
+        "selection": "TextOnly",
+        "trainer": quiet_trainer(precision="bf16-mixed"),
+    }
+    with pytest.raises(ValueError, match="holds another run: precision is None there and 'bf16-mixed' here"):
+        atv.quantize(pruned, quantized, str(small_pool), **options)
+
+
 @pytest.mark.parametrize("method", ["AWQ", pytest.param("GPTQ", marks=pytest.mark.slow)])
 def test_a_killed_run_goes_on(method, batches, tmp_path, monkeypatch):
     """What an earlier start finished is taken as it was, the scales that AWQ moved into norms included."""

@@ -155,6 +155,21 @@ def test_numbers_without_bounds_are_drawn_as_what_they_are():
     figure.savefig("/dev/null", format="png", dpi=20)
 
 
+def test_the_legend_says_what_intervals_are_drawn():
+    spread = Spread(80, 3, 1.0, 700.0)
+    early = [Finding("So.", "", Estimate.of(1.0, spread, confidence), "points") for confidence in (0.995, 0.97, 0.985)]
+
+    def legend(*first):
+        figure = forest_figure([Pair("a", "?", *each) for each in first], ["bundled", "everyday"])
+        return [text.get_text().removesuffix(" (hollow: undecided)") for text in figure.legends[0].get_texts()]
+
+    usual, bare = Finding("So.", "", Estimate.of(1.0, spread), "points"), finding("So.")
+    assert legend((usual, early[0]), (usual, bare)) == [
+        "bundled, 95% interval", "everyday, 99.5% interval or bounds of another kind"
+    ]  # fmt: skip
+    assert legend(*([bare, each] for each in early)) == ["bundled, interval", "everyday, 97% to 99.5% interval"]
+
+
 class Later(Flat):
     """Of the paper's appendix."""
 

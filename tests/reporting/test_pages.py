@@ -47,6 +47,12 @@ def test_a_finding_says_its_margin_and_what_its_word_leaves_open(pages):
         assert text.count("practically equal if it is within 1 of that") == 2
 
 
+def test_an_interval_is_called_one_of_95_percent_only_where_it_is(pages):
+    for text in pages.values():
+        assert "interval, of 95%" in " ".join(text.split()) and "[95% interval]" not in text
+    assert pages["html"].count("<dt>Ours, with its interval</dt>") == 4
+
+
 def test_text_is_text_and_never_markup(pages):
     assert "<b>to be calibrated" not in pages["html"] and "&lt;b&gt;to be calibrated" in pages["html"]
     assert "<b>to be" not in pages["md"]

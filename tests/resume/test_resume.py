@@ -14,6 +14,7 @@ from resume.killed import BATCHES, MOMENTS
 import atv
 from atv.plugins import load_file
 from atv.runtime.preemption import Preempted
+from atv.runtime.trainer import quiet_trainer
 
 KILLED = Path(__file__).with_name("killed.py")
 
@@ -118,6 +119,7 @@ def test_one_shot_and_decoupled_runs_go_on_too(tmp_path, monkeypatch):
         ({"selection": "TextOnly"}, ".*plans.both.selection.class is 'DriftTopK' there and 'TextOnly' here"),
         ({"batches": BATCHES[:2]}, "calibration data is '.*' there and '.*' here"),
         ({"seed": 1}, "seed is 0 there and 1 here"),
+        ({"trainer": quiet_trainer(precision="bf16-mixed")}, "precision is None there and 'bf16-mixed' here"),
     ],
 )
 def test_another_run_is_not_let_in(change, message, tmp_path):

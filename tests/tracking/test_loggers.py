@@ -15,6 +15,7 @@ from atv.ablation import Cell
 from atv.ablation.results import Results
 from atv.ablation.store import FinishedCell
 from atv.api import Pathway
+from atv.records.cell_record import CellRecord
 from atv.records.masks import load_masks
 from atv.tracking import keys, log
 from atv.tracking.base import Entry
@@ -188,6 +189,27 @@ def test_a_cell_has_another_version_where_it_or_the_dense_model_was_asked_more_o
     assert changed(logged(replace(dense, further=(more,)), one, other)) == [True, True, True]
     (one.folder / "cell.json").write_text("with perplexity")
     assert changed(logged(dense, one, other)) == [False, True, False]
+
+
+def test_a_cell_that_an_early_look_settled_refers_to_the_dense_model_on_its_own_groups(tmp_path):
+    def finished(name, credits, pathways=None):
+        (tmp_path / name).mkdir()
+        groups = [f"g{index}" for index in range(len(credits))]
+        rows = pd.DataFrame({"question_id": groups, "group": groups, "credit": credits})
+        rows.assign(task="reading", metric="ExactMatch", category="all").to_parquet(tmp_path / name / "rows.parquet")
+        CellRecord(name).write(tmp_path / name)
+        return FinishedCell(Cell({"method": name}, pathways or {}), tmp_path / name)
+
+    settled = finished("settled", [1.0, 0.0], {"both": Pathway("AllTokens")})
+    entries = CellEntries("x", Results([finished("dense", [1.0, 1.0, 0.0, 0.0]), settled]), {})
+    assert entries.entry("0" * 16, settled).summary["retention/average"] == pytest.approx(50)
+
+
+def test_rounding_to_few_bits_is_not_the_dense_model():
+    plan = {"sparsity": 0.0, "selection": {"class": "TextOnly"}}
+    rounded = {keys.PATHWAY: "both", keys.SPARSITY: 0.0, keys.SOURCE: "text"}
+    assert keys.pruned({"both": plan | {"reconstruct": {"class": "GPTQ", "bits": 3}}}) == rounded
+    assert keys.pruned({"both": plan})[keys.PATHWAY] == "none"
 
 
 def test_a_run_that_is_logged_again_takes_the_earlier_ones_place(tmp_path):

@@ -20,7 +20,8 @@ class Question:
     """What a row asks, without its pictures, and what is right.
 
     ``text`` is the whole user turn; "<image 2>" in it stands for picture 2. ``group`` names the questions that count
-    as one (default: each by itself); ``answers`` are people's, where the score wants them.
+    as one (default: each by itself); ``options`` have the letters from A on, "" where there is none of a letter;
+    ``answers`` are people's, where the score wants them.
     """
 
     text: str
@@ -63,7 +64,10 @@ class Benchmark(ABC):
         """The question of a row; ``row`` has no pictures (but those named by ``identity``, undecoded)."""
 
     def pictures(self, row: Row) -> dict[int, Any]:
-        """The row's pictures by number, from 1 on: decoded, or whatever ``atv.data.pictures.undecoded`` takes."""
+        """The row's pictures by number, from 1 on: decoded, or whatever ``atv.data.pictures.undecoded`` takes.
+
+        Rows of the hub have them decoded, those of a local copy as bytes and path.
+        """
         return {} if row["image"] is None else {1: row["image"]}
 
     def keep(self, row: Row) -> bool:

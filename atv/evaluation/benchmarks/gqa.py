@@ -35,7 +35,7 @@ class GQA(Benchmark):
         place = {name: index for index, name in enumerate(pictures["id"])}
         used = dict.fromkeys(place[name] for name in questions["imageId"] if name in place)
         if faulty := next(faulty_pictures(pictures, self.picture_columns, used, source.root), None):
-            raise ValueError(f"GQA: picture {pictures[:]['id'][faulty[0]]!r} of {PICTURES} is broken: {faulty[1]}")
+            raise ValueError(f"GQA: picture {pictures['id'][faulty[0]]!r} of {PICTURES} is broken: {faulty[1]}")
         if absent := sorted(set(questions["imageId"]) - place.keys()):
             raise ValueError(f"GQA: {PICTURES} lacks {len(absent)} pictures of questions, the first is {absent[0]!r}")
 

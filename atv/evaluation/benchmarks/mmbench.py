@@ -30,5 +30,6 @@ class MMBench(Benchmark):
             one_of(text(row, "answer"), tuple(options), "answer"),
             group=str(number(row, "index") % ROTATION),
             category=text(row, "L2-category", ""),
-            options=tuple(options.values()),
+            # Places keep their letters, those after the last option apart.
+            options=tuple(options.get(letter, "") for letter in given if letter <= max(options)),
         )

@@ -23,7 +23,7 @@ class Source(ABC):
 
     @abstractmethod
     def read(self, config: str | None, split: str) -> Dataset:
-        """The rows of a split; pictures are decoded as rows are read.
+        """The rows of a split; pictures of the hub are decoded as rows are read, a folder's stay bytes and paths.
 
         Raises:
             ValueError: when it cannot be found.
@@ -84,7 +84,8 @@ class Folder(Source):
                 f"data: {str(self.folder)!r} holds no split {split!r} {what}as parquet ({split}-*.parquet) or saved "
                 "to disk"
             )
-        return with_pictures(rows)
+        # The library would look for a relative path in the working folder.
+        return with_pictures(rows, decode=False)
 
 
 def _read(place: Path, split: str) -> Dataset | None:
@@ -100,9 +101,9 @@ def _read(place: Path, split: str) -> Dataset | None:
     return load_files(files, "train", "data") if files else None
 
 
-def with_pictures(rows: Dataset) -> Dataset:
+def with_pictures(rows: Dataset, decode: bool = True) -> Dataset:
     """The rows with their structs of bytes and path read as pictures, which files written elsewhere do not say."""
     for column, feature in rows.features.items():
-        if isinstance(feature, dict) and feature.keys() == {"bytes", "path"}:
-            rows = rows.cast_column(column, Image())
+        if isinstance(feature, Image) or (isinstance(feature, dict) and feature.keys() == {"bytes", "path"}):
+            rows = rows.cast_column(column, Image(decode=decode))
     return rows

@@ -41,13 +41,15 @@ def lone_letter(prediction: str) -> str | None:
 def circular_letter(prediction: str, options: Sequence[str]) -> str | None:
     """MMBench's parse: a lone letter, else the one option contained in the answer, else None (counted wrong).
 
+    An option "" is none, and holds the place of its letter.
+
     >>> circular_letter("(B)", ["star", "ring"]), circular_letter("a ring", ["star", "ring"])
     ('B', 'B')
     >>> circular_letter("?", ["star", "ring"]) is None
     True
     """
     said = prediction.lower()
-    contained = [each for each, option in zip(LETTERS, options, strict=False) if option.lower() in said]
+    contained = [each for each, option in zip(LETTERS, options, strict=False) if option and option.lower() in said]
     return lone_letter(prediction) or (contained[0] if len(contained) == 1 else None)
 
 

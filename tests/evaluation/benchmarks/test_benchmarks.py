@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from helpers.benchmark_data import PICTURE, picture, table
+from helpers.benchmark_data import PICTURE, mmbench, picture, table
 
+from atv.data.pictures import decode
 from atv.evaluation.benchmarks import NINE
 from atv.evaluation.benchmarks.loaded import load_benchmark
+from atv.evaluation.metrics import CircularChoice
 from atv.plugins import load_file
 
 BRIEFLY = "Answer the question using a single word or phrase."
@@ -60,6 +62,14 @@ def test_rotations_and_pairs_are_groups(data):
         assert len({each.question["group"] for each in load_benchmark(name, data).questions}) == groups
 
 
+def test_options_of_mmbench_keep_their_letters_where_one_is_absent(tmp_path):
+    row = mmbench().to_pylist()[0] | {"A": "cat", "B": None, "C": "dog", "D": "nan", "answer": "C"}
+    pq.write_table(mmbench().from_pylist([row], schema=mmbench().schema), tmp_path / "dev-0.parquet")
+    (only,) = load_benchmark("MMBench", tmp_path).questions
+    assert "\nA. cat\nC. dog\n" in only.question["question"] and only.question["options"] == ["cat", "", "dog"]
+    assert CircularChoice().credit("a dog", only.question) == 1
+
+
 def test_open_questions_of_mmmu_have_no_options(data):
     last = load_benchmark("MMMU", data).questions[-1].question
     assert (last["question"], last["options"]) == (f"How many in <image 1>?\n\n{BRIEFLY}", [])
@@ -67,7 +77,7 @@ def test_open_questions_of_mmmu_have_no_options(data):
 
 def test_gqa_finds_each_picture(data):
     loaded = load_benchmark("GQA", data)
-    pixels = [loaded.benchmark.pictures(loaded.rows[i])[1].getpixel((0, 0)) for i in (1, 4)]
+    pixels = [decode(loaded.benchmark.pictures(loaded.rows[i])[1]).getpixel((0, 0)) for i in (1, 4)]
     assert pixels == [(0, 128, 0), (0, 128, 0)]
 
 

@@ -4,13 +4,16 @@ import shutil
 
 import pyarrow.parquet as pq
 import pytest
-from datasets import DatasetDict, load_dataset
+from datasets import Dataset, DatasetDict, Image, load_dataset
 from datasets.exceptions import DatasetNotFoundError
-from helpers.benchmark_data import mmbench, pope
+from helpers.benchmark_data import gqa, gqa_pictures, mmbench, pope
+from PIL import Image as Pillow
 
+from atv.bundled import BUNDLED_MODEL
 from atv.evaluation.benchmarks.asked import asked, digest
 from atv.evaluation.benchmarks.gqa import PICTURES
 from atv.evaluation.benchmarks.loaded import load_benchmark
+from atv.model.loading import load_processor
 
 
 def write(table, file):
@@ -63,6 +66,38 @@ def test_pictures_of_gqa_may_be_missing(data, tmp_path):
     pq.write_table(pq.read_table(file).slice(1), file)
     with pytest.raises(ValueError, match="lacks 1 pictures of questions, the first is 'n0'"):
         load_benchmark("GQA", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["POPE", "GQA"])
+def test_pictures_are_those_beside_the_data_wherever_one_stands(name, tmp_path, monkeypatch):
+    folder, here = tmp_path / name, tmp_path / "here"
+    pictured, file = (pope(), "test-0.parquet") if name == "POPE" else (gqa_pictures(), f"{PICTURES}/testdev-0.parquet")
+    rows = pictured.to_pylist()
+    for place, color in ((folder, "white"), (here, "black")):
+        place.mkdir()
+        Pillow.new("RGB", (54, 54), color).save(place / "0.png")
+    for row in rows:
+        row["image"] = {"bytes": None, "path": "0.png"}
+    write(pictured.from_pylist(rows, schema=pictured.schema), folder / file)
+    if name == "GQA":
+        write(gqa(), folder / "testdev_balanced_instructions" / "testdev-0.parquet")
+    monkeypatch.chdir(here)
+    (batch,) = load_benchmark(name, folder).batches(load_processor(BUNDLED_MODEL))
+    shown = batch.inputs["pixel_values"]
+    assert len(shown) == 6 and shown.min() == shown.max() > 0
+
+
+def test_a_broken_picture_of_gqa_is_named(data, monkeypatch):
+    def fetch(name, config, split):
+        if config != PICTURES:
+            return load_dataset("parquet", data_files=str(data / f"GQA/{config}/*.parquet"), split="train")
+        rows = gqa_pictures().to_pylist()
+        rows[1]["image"] = {"bytes": b"<html>404</html>", "path": None}
+        return Dataset.from_list(rows).cast_column("image", Image())
+
+    monkeypatch.setattr("atv.evaluation.benchmarks.source.load_dataset", fetch)
+    with pytest.raises(ValueError, match=f"GQA: picture 'n1' of {PICTURES} is broken: "):
+        load_benchmark("GQA")
 
 
 def test_a_folder_without_the_data(tmp_path):
