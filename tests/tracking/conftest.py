@@ -1,6 +1,7 @@
 from importlib.util import find_spec
 
 import pytest
+from helpers.tracked_runs import read_all
 
 ABLATION = """
 import matplotlib.pyplot as plt
@@ -47,3 +48,8 @@ def logged(tmp_path_factory):
         patch.setenv("MY_SERVICE_TOKEN", SECRET)
         assert main([str(option) for option in options]) == 0
     return folder / "mask_overlap", [str(option) for option in options]
+
+
+@pytest.fixture(scope="module")
+def runs(logged):
+    return read_all(logged[0])

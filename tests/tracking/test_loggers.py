@@ -3,7 +3,6 @@
 import json
 import re
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -19,16 +18,10 @@ from atv.records.cell_record import CellRecord
 from atv.records.masks import load_masks
 from atv.tracking import keys, log
 from atv.tracking.base import Entry
-from atv.tracking.cells import CellEntries, _lines
-from atv.tracking.dashboard_panels import sections, specification, workspace
+from atv.tracking.cells import CellEntries
 from atv.tracking.wandb_runs import WandbTracker, wandb_mode
 
 CELLS = {part: f"part {part}, seed 0" for part in ("none", "text", "visual", "both")}
-
-
-@pytest.fixture(scope="module")
-def runs(logged):
-    return read_all(logged[0])
 
 
 @pytest.fixture(scope="module")
@@ -307,127 +300,3 @@ def test_each_logger_once_none_alone_and_missing_ones_named(monkeypatch):
     monkeypatch.setattr(log, "find_spec", lambda package: None)
     with pytest.raises(ValueError, match=r"tensorboard is not installed; pip install tensorboard"):
         log.chosen_loggers("tensorboard")
-
-
-@pytest.fixture
-def known(tmp_path):
-    """Makes results of cells given as labels, sparsity (None is dense) and retention (None is not asked)."""
-    for place in ("asked", "unasked"):
-        (tmp_path / place).mkdir()
-    (tmp_path / "asked" / "rows.parquet").touch()
-
-    def made(*cells):
-        def finished(sparsity, kept):
-            plan = {"both": {"sparsity": sparsity, "selection": {"class": "AllTokens"}}}
-            report = None if sparsity is None else SimpleNamespace(plans=plan)
-            cell = Cell({}, {} if sparsity is None else plan)
-            folder = tmp_path / ("unasked" if kept is None else "asked")
-            return SimpleNamespace(report=report, rows=pd.DataFrame({"credit": [1.0]}), folder=folder, cell=cell)
-
-        by_labels = {tuple(labels.items()): (finished(*numbers), numbers[1]) for labels, *numbers in cells}
-        return SimpleNamespace(
-            finished=[done for done, _ in by_labels.values()],
-            methods=lambda: map(dict, by_labels),
-            of=lambda **labels: [by_labels[tuple(labels.items())][0]],
-            retention=lambda **labels: {"average": SimpleNamespace(value=by_labels[tuple(labels.items())][1])},
-        )
-
-    return made
-
-
-DENSE = ({"method": "dense", "setting": "0%"}, None, 100.0)
-
-
-def test_methods_at_several_sparsities_are_lines_and_patterns_are_not_mixed_with_them(known):
-    cells = [({"method": "ATV", "setting": f"{share}%"}, share / 100, 140.0 - share) for share in (60, 50)]
-    cells += [({"method": "ATV", "setting": "2:4"}, 0.5, 70.0), ({"method": "Wanda", "setting": "50%"}, 0.5, 60.0)]
-    assert _lines(known(DENSE, *cells)) == {"ATV": {0.5: 90.0, 0.6: 80.0}}
-
-
-def test_a_label_that_happens_to_be_the_sparsity_still_tells_cells_apart(known):
-    cells = [({"kept": kept, "sparsity": share}, share, 100 * kept) for kept in (0.5, 0.6) for share in (0.5, 0.6)]
-    assert _lines(known(DENSE, *cells)) == {"0.5": {0.5: 50.0, 0.6: 50.0}, "0.6": {0.5: 60.0, 0.6: 60.0}}
-
-
-def test_cells_that_were_asked_nothing_and_grids_without_the_dense_model_draw_none(known):
-    unasked = [({"method": "ATV", "sparsity": share}, share, None) for share in (0.5, 0.6)]
-    asked = [({"method": "ATV", "sparsity": share}, share, 90.0) for share in (0.5, 0.6)]
-    assert _lines(known(DENSE, *unasked)) == {} == _lines(known(*asked))
-
-
-@pytest.fixture(scope="module")
-def panels():
-    return [panel for section in sections() for panel in section.panels]
-
-
-def logged_keys(runs):
-    found = {key for run in runs.values() for row in run.history for key in row}
-    return found | {key.removesuffix("/filenames") for key in found}
-
-
-def test_every_key_and_pattern_is_really_logged(logged, panels):
-    found = logged_keys(read_all(logged[0]))
-    for panel in panels:
-        assert bool(panel.metrics) != bool(panel.pattern)
-        assert set(panel.metrics) <= found
-        assert not panel.pattern or any(re.search(panel.pattern, key) for key in found), panel.pattern
-        assert not panel.x or panel.x in found
-
-
-def test_every_grouping_is_a_column_of_the_config(logged, panels):
-    runs = [run for run in read_all(logged[0]).values() if run.kind == "cell"]
-    for panel in panels:
-        assert panel.kind == "image" or all(panel.by in run.config for run in runs)
-
-
-def test_axes_are_those_that_the_runs_define(logged, panels):
-    run = next(run for run in read_all(logged[0]).values() if run.config.get("pruned_pathway") == "visual")
-    keys = {key for row in run.history for key in row}
-    for panel in (panel for panel in panels if panel.kind == "line"):
-        own = [key for key in keys if key in panel.metrics or (panel.pattern and re.search(panel.pattern, key))]
-        for key in own:
-            globs = [glob for glob in run.axes if key == glob or (glob.endswith("*") and key.startswith(glob[:-1]))]
-            assert [run.axes[glob] for glob in globs] == [panel.x], key
-
-
-def test_text_and_visual_are_compared_by_sparsity_source_block_and_masks(panels):
-    titles = [panel.title for panel in panels]
-    assert len(set(titles)) == len(titles)
-    for phrase in ("by sparsity, one line a pruned pathway", "Text pathway pruned", "Visual pathway pruned", "Overlap"):
-        assert any(phrase in title for title in titles)
-    by_block = [panel.title for panel in panels if panel.x == keys.BLOCK]
-    for phrase in ("activation of text", "activation of visual", "drift", "K: visual tokens"):
-        assert any(phrase in title for title in by_block)
-
-
-def test_the_workspace_holds_the_same_panels(panels):
-    pytest.importorskip("wandb_workspaces")
-    made = workspace("someone", "atv", sections())
-    view = json.loads(made._to_model().spec.model_dump_json(by_alias=True, exclude_none=True))
-    shown = view["section"]["panelBankConfig"]["sections"]
-    assert [section["name"] for section in shown] == [section.name for section in sections()]
-    configs = [panel["config"] for section in shown for panel in section["panels"]]
-    assert [config["chartTitle"] for config in configs] == [panel.title for panel in panels]
-    for config, panel in zip(configs, panels, strict=True):
-        keys = config.get("metrics") or config.get("mediaKeys") or []
-        assert keys == list(panel.metrics) and config.get("metricRegex", "") == panel.pattern
-        assert config.get("xAxis", "") == panel.x
-        assert config.get("groupBy", "") == (f"{panel.by}.value" if panel.by else "")
-
-
-def test_without_an_account_the_command_writes_the_specification(tmp_path, capsys, monkeypatch):
-    from atv.cli import main
-
-    assert main(["dashboard"]) == 0
-    captured = capsys.readouterr()
-    assert json.loads(captured.out) == json.loads(json.dumps(specification())) and "wandb sync" in captured.err
-    monkeypatch.setenv("WANDB_MODE", "online")
-    assert main(["dashboard", "--output", str(tmp_path / "dashboard.json")]) == 0
-    assert json.loads((tmp_path / "dashboard.json").read_text()) == json.loads(captured.out)
-    assert main(["dashboard"]) == 2 and "--entity" in capsys.readouterr().err
-
-
-def test_a_missing_package_is_named_with_its_cure(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "wandb_workspaces.workspaces", None)
-    with pytest.raises(ValueError, match=r"pip install wandb-workspaces"):
-        workspace("someone", "atv", sections())
