@@ -38,6 +38,36 @@ def has_answer(chat: Chat) -> bool:
     return any(part.get("text", "").strip() for part in said)
 
 
+def ended(processor: ProcessorMixin, chat: Chat) -> Chat:
+    """The chat with the tokenizer's end of sequence behind each answer that the template leaves open, as LLaVA-1.5's.
+
+    Raises:
+        ValueError: for a tokenizer that has none.
+    """
+    given = enumerate(chat, 1)
+    return [_ended(processor, said) if _left_open(processor, chat[:count]) else said for count, said in given]
+
+
+def _left_open(processor: ProcessorMixin, chat: Chat) -> bool:
+    """Whether the chat's last message is an answer, and the template writes nothing behind it."""
+    if chat[-1]["role"] != "assistant":
+        return False
+    said = "".join(part.get("text", "") for part in chat[-1]["content"][-1:]).strip()
+    return bool(said) and written(processor, chat).rstrip().endswith(said)
+
+
+def _ended(processor: ProcessorMixin, message: Mapping[str, Any]) -> Mapping[str, Any]:
+    tokenizer: Any = processor.tokenizer
+    if tokenizer.eos_token is None:
+        raise ValueError(
+            "model: neither its chat template nor its tokenizer says how an answer ends; give tokenizer_config.json an "
+            "eos_token"
+        )
+    *before, last = message["content"]
+    said = last["text"].rstrip().removesuffix(tokenizer.eos_token)
+    return {**message, "content": [*before, {**last, "text": said + tokenizer.eos_token}]}
+
+
 def _answers(processor: ProcessorMixin, chat: Chat, ids: Tensor) -> Tensor:
     """The labels of one conversation whose tokens are ``ids``.
 

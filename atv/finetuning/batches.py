@@ -12,7 +12,7 @@ from transformers import ProcessorMixin
 from atv.data.base import CalibrationData, Picture
 from atv.data.calibration_batches import Ready, SampleDraw
 from atv.data.conversations import encode_chats
-from atv.data.labels import Chat, has_answer, labelled
+from atv.data.labels import Chat, ended, has_answer, labelled
 from atv.data.pictures import decode
 from atv.finetuning.settings import Settings
 
@@ -44,7 +44,7 @@ def require_answer(ready: Ready) -> None:
 
 
 class ConversationBatches(Dataset):
-    """Batches, read and encoded when they are asked for, labelled where they were drawn for their answers.
+    """Batches, read and encoded when they are asked for; ended and labelled where they were drawn for their answers.
 
     Args:
         plan: the samples' numbers of each.
@@ -52,14 +52,17 @@ class ConversationBatches(Dataset):
 
     def __init__(self, samples: Sequence[TrainingSample], drawing: SampleDraw, plan: Sequence[Sequence[int]]) -> None:
         self.samples, self.processor, self.plan = samples, drawing.processor, plan
-        self.encode = labelled if drawing.answers else encode_chats
+        self.answers = drawing.answers
 
     def __len__(self) -> int:
         return len(self.plan)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         chats, undecoded = zip(*(self.samples[number] for number in self.plan[index]), strict=True)
-        return self.encode(self.processor, chats, [[decode(picture) for picture in own] for own in undecoded])
+        pictures = [[decode(picture) for picture in own] for own in undecoded]
+        if not self.answers:
+            return encode_chats(self.processor, chats, pictures)
+        return labelled(self.processor, [ended(self.processor, chat) for chat in chats], pictures)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import lightning as L
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
-from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 
 from atv.plugins import at_least
 from atv.runtime.trainer import quiet, quiet_trainer
@@ -54,7 +54,12 @@ def training_trainer(folder: Path, every: int, log_to: LogTo | None, options: di
         "use_distributed_sampler": False,
     }
     with quiet(*INTENDED):
-        return quiet_trainer(**(settings | options | _sharding(options)))
+        trainer = quiet_trainer(**(settings | options | _sharding(options)))
+    if isinstance(trainer.strategy, DDPStrategy):
+        # A batch of text alone gives no gradient to a projector or to layers that read pictures. The strategy may be
+        # Lightning's own choice, so it is told afterwards.
+        trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
+    return trainer
 
 
 def _sharding(options: dict[str, Any]) -> dict[str, Any]:

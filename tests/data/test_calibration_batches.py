@@ -3,13 +3,15 @@ import torch
 from helpers.layouts import ANSWER, QUESTION, Listed, jpg, picture, turns
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
+from rich.console import Console
 from torch.nn import functional as F
 
 from atv.bundled.architecture import build_processor
 from atv.data import Bundled, Conversation
-from atv.data.calibration_batches import calibration_batches, require_samples
+from atv.data.calibration_batches import SampleDraw, calibration_batches, require_samples
 from atv.data.conversations import messages
-from atv.data.labels import has_answer, labelled
+from atv.data.labels import ended, has_answer, labelled
+from atv.finetuning.batches import ConversationBatches, drawn
 
 IMAGE = 2
 PATCHES = 81
@@ -213,6 +215,45 @@ def test_the_loss_is_that_of_transformers_on_answers_alone(bundled):
                     terms.append(F.cross_entropy(logits[row, predicts], target))
         assert words.count("<assistant>") == len(dialogue) // 2
     torch.testing.assert_close(loss, torch.stack(terms).mean())
+
+
+# As LLaVA-1.5's: nothing stands behind an answer but a blank.
+OPEN = (
+    "{% for m in messages %}<{{ m['role'] }}> {% for part in m['content'] %}"
+    "{{ '<image>' if part['type'] == 'image' else part['text'] }} {% endfor %}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def test_training_ends_the_answers_that_a_template_leaves_open():
+    processor = build_processor()
+    data = Listed([Conversation("s", LONG, [PICTURE])])
+
+    def labels(batch):
+        return processor.tokenizer.convert_ids_to_tokens(batch["labels"][batch["labels"] != -100])
+
+    def lessons():
+        drawing = SampleDraw(processor, data, 1, None, Console(), answers=True)
+        return labels(ConversationBatches(drawn(drawing, 0), drawing, [[0]])[0])
+
+    assert lessons() == ["red", "<end>", "paris", "<end>"]
+    processor.chat_template = OPEN
+    assert lessons() == ["red", "<end>", "paris", "<end>"]
+    assert labels(labelled(processor, *chats((LONG, 1)))) == ["red", "paris"]
+    processor.tokenizer.eos_token = None
+    with pytest.raises(ValueError, match="neither its chat template nor its tokenizer says how an answer ends"):
+        lessons()
+
+
+def test_an_answer_that_has_its_end_is_given_no_other(bundled, monkeypatch):
+    _, processor = bundled
+    monkeypatch.setattr(processor, "chat_template", OPEN)
+    (chat,), _ = chats((LONG, 1))
+    once = ended(processor, chat)
+    assert ended(processor, once) == once and [m["content"][-1]["text"] for m in once[1::2]] == [
+        "red<end>",
+        "paris<end>",
+    ]
 
 
 def test_turns_without_text_are_no_answers():

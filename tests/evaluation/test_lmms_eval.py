@@ -12,7 +12,8 @@ from atv.evaluation.lmms_eval import lmms_eval_command, pin_pixels
     [
         ("qwen2_5_vl", "qwen2_5_vl", ",min_pixels=200704,max_pixels=1605632"),
         ("qwen2_vl", "qwen2_vl", ",min_pixels=3136,max_pixels=602112"),
-        ("llava_next", "llava_hf", ""),
+        ("qwen3_vl", "qwen3_vl", ",min_pixels=4096,max_pixels=16777216"),
+        ("llava_next", "llava_hf", ",device_map=auto"),
         ("smolvlm", "huggingface", ""),
     ],
 )
@@ -36,6 +37,16 @@ def test_a_benchmark_of_ones_own_is_refused(tmp_path):
     assert issubclass(Own, Benchmark)
 
 
+def test_a_model_with_experts_is_run_as_one_where_lmms_eval_knows_it_by_its_path(tmp_path):
+    for name in ("sparse", "sparse-30B-A3B"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text('{"model_type": "qwen3_vl_moe"}')
+    with pytest.raises(ValueError, match=r"model: expected a path with A3B .*, got .*sparse"):
+        lmms_eval_command(tmp_path / "sparse", [MME()])
+    command = lmms_eval_command(tmp_path / "sparse-30B-A3B", [MME()])
+    assert "--model qwen3_vl " in command and ",min_pixels=4096,max_pixels=16777216" in command
+
+
 @pytest.mark.parametrize(("kind", "most"), [("qwen2_vl", 602_112), ("qwen2_5_vl", 1_605_632)])
 def test_pinned_pixels_bound_the_patches(kind, most):
     from PIL import Image
@@ -48,6 +59,21 @@ def test_pinned_pixels_bound_the_patches(kind, most):
     grid = Processor.image_processor(images=[Image.new("RGB", (3000, 2000))], return_tensors="pt")["image_grid_thw"]
     pixels = int(grid.prod()) * 14 * 14
     assert 0.9 * most < pixels <= most
+
+
+@pytest.mark.parametrize("kind", ["qwen3_vl", "qwen3_vl_moe"])
+def test_qwen3_vl_sees_small_pictures_as_they_are(kind):
+    from PIL import Image
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    class Processor:
+        image_processor = Qwen2VLImageProcessorPil(
+            patch_size=16, size={"shortest_edge": 65_536, "longest_edge": 16_777_216}
+        )
+
+    pin_pixels(Processor, kind)
+    grid = Processor.image_processor(images=[Image.new("RGB", (128, 96))], return_tensors="pt")["image_grid_thw"]
+    assert grid.tolist() == [[1, 96 // 16, 128 // 16]]
 
 
 def test_other_types_are_left_alone():

@@ -134,6 +134,17 @@ def test_two_ranks_train_the_same_weights_and_hold_the_zeros(strategy, learns, o
             assert not weight[~masks[name.removesuffix(".parametrizations.weight.original")]].any()
 
 
+@pytest.mark.slow
+def test_a_projector_is_trained_where_one_of_two_ranks_reads_text_alone(tmp_path):
+    (one := tmp_path / "one").mkdir()
+    main(1, "auto", learns := "answers, projector beside", one)
+    expected, masks = load_file(one / "0"), pruned(LVLM.of(random_llava()))
+    for weights in trained("auto", learns, tmp_path):
+        torch.testing.assert_close(weights, expected, rtol=1e-3, atol=1e-5)
+        for name, mask in masks.items():
+            assert not weights[f"{name}.parametrizations.weight.original"][~mask].any()
+
+
 def test_outputs_are_learned_and_checkpoints_hold_no_dense_model(llava, tmp_path):
     lvlm = LVLM.of(llava)
     masks = pruned(lvlm)

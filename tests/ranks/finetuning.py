@@ -1,6 +1,7 @@
 """What one rank of a fine-tuning test runs: python finetuning.py RANKS STRATEGY LEARNS FOLDER"""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,15 +16,20 @@ from atv.model.lvlm import LVLM
 
 
 def main(ranks, strategy, learns, folder):
-    """Four steps of two batches each, whatever the number of ranks; each rank leaves its own trained weights."""
-    lvlm = LVLM.of(random_llava())
-    prepare(lvlm, pruned(lvlm), SETTINGS)
+    """Four steps of two batches each, whatever the number of ranks; each rank leaves its own trained weights.
+
+    A projector that is trained beside has a part in every other batch.
+    """
+    lvlm, settings, textual = LVLM.of(random_llava()), SETTINGS, ()
+    if learns == "answers, projector beside":
+        settings, textual = replace(SETTINGS, train_also=("*multi_modal_projector*",)), (1, 3, 5, 7)
+    prepare(lvlm, pruned(lvlm), settings)
     options = {"accelerator": "cpu", "devices": ranks, "strategy": strategy, "enable_progress_bar": False}
     trainer = training_trainer(folder, 2, None, options | {"accumulate_grad_batches": 2 // ranks})
-    batches, objective = answers(8), AnswerLoss()
+    batches, objective = answers(8, textual), AnswerLoss()
     if learns == "dense outputs":
         batches, objective = unlabelled(batches), DistillationLoss(LVLM.of(random_llava()))
-    outcome = fit(lvlm, objective, SETTINGS, batches, batches[:2], trainer, folder / "none")
+    outcome = fit(lvlm, objective, settings, batches, batches[:2], trainer, folder / "none")
     # Under FSDP the first rank gathers the shards of all.
     if strategy != "fsdp" or trainer.is_global_zero:
         save_file(
