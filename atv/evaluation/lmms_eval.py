@@ -21,7 +21,8 @@ PIXELS = {
     "qwen3_vl_moe": (4 * 32 * 32, 16_384 * 32 * 32),
 }
 VERSION = "0.7.3"
-# What lmms-eval calls the class that runs a model type; any other runs in its plain transformers class.
+# What lmms-eval calls the class that runs a model type. Its plain one, huggingface, loads models without the layer that
+# writes words.
 _RUNNERS = {
     "llava": "llava_hf",
     "llava_next": "llava_hf",
@@ -59,7 +60,7 @@ def lmms_eval_command(folder: Path, benchmarks: Sequence[Benchmark], ranks: int 
     """The shell command for one process a GPU; lmms-eval needs one.
 
     Raises:
-        ValueError: for a benchmark that lmms-eval does not have, or a model that it would take for another.
+        ValueError: for a benchmark that lmms-eval does not have, or a model that it cannot run or takes for another.
     """
     if unknown := [each.name for each in benchmarks if not each.lmms_eval]:
         raise ValueError(f"benchmark: lmms-eval has no task for {', '.join(unknown)}")
@@ -68,7 +69,9 @@ def lmms_eval_command(folder: Path, benchmarks: Sequence[Benchmark], ranks: int 
         raise ValueError(
             f"model: expected a path with A3B or the like (lmms-eval else loads a dense Qwen3-VL), got {folder}"
         )
-    runner, arguments = _RUNNERS.get(kind, "huggingface"), [f"pretrained={folder}"]
+    if kind not in _RUNNERS:
+        raise ValueError(f"model: lmms-eval {VERSION} has no class that runs {kind!r}; choices: {', '.join(_RUNNERS)}")
+    runner, arguments = _RUNNERS[kind], [f"pretrained={folder}"]
     if runner == "llava_hf" and ranks == 1:
         # Its default, an empty one, is refused by transformers in a single process.
         arguments.append("device_map=auto")

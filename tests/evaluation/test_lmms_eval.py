@@ -14,7 +14,6 @@ from atv.evaluation.lmms_eval import lmms_eval_command, pin_pixels
         ("qwen2_vl", "qwen2_vl", ",min_pixels=3136,max_pixels=602112"),
         ("qwen3_vl", "qwen3_vl", ",min_pixels=4096,max_pixels=16777216"),
         ("llava_next", "llava_hf", ",device_map=auto"),
-        ("smolvlm", "huggingface", ""),
     ],
 )
 def test_the_command_names_folder_tasks_and_pixels(kind, runner, more, tmp_path):
@@ -45,6 +44,12 @@ def test_a_model_with_experts_is_run_as_one_where_lmms_eval_knows_it_by_its_path
         lmms_eval_command(tmp_path / "sparse", [MME()])
     command = lmms_eval_command(tmp_path / "sparse-30B-A3B", [MME()])
     assert "--model qwen3_vl " in command and ",min_pixels=4096,max_pixels=16777216" in command
+
+
+def test_a_type_that_lmms_eval_has_no_class_for_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "smolvlm"}')
+    with pytest.raises(ValueError, match=r"lmms-eval 0\.7\.3 has no class that runs 'smolvlm'; choices: llava, "):
+        lmms_eval_command(tmp_path, [MME()])
 
 
 @pytest.mark.parametrize(("kind", "most"), [("qwen2_vl", 602_112), ("qwen2_5_vl", 1_605_632)])
