@@ -50,10 +50,10 @@ def reproduce(
             50 for the others.
         benchmarks: Of the nine, with commas between them, or a list.
         data: Folder with a local copy of the benchmarks' data sets (docs/evaluation.md). Default: the hub.
-        limit: Only the first so many questions of each benchmark.
+        limit: Only the first so many groups of each benchmark: a question with its rotations or its pair.
         batch_size: Questions generated at once.
-        keep_models: See above.
-        dry_run: See above.
+        keep_models: Keep each pruned model's weights, of which else the report and the masks alone are left.
+        dry_run: Say what would be run and what it would cost, and run nothing.
     """
     chosen = variants(model, methods, settings)
     asked = [benchmark.name for benchmark in chosen_benchmarks(benchmarks)]

@@ -16,7 +16,7 @@ from atv.evaluation.benchmarks.as_calibration import refuse_overlap
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark
 from atv.evaluation.question_sets import Benchmarks, Questions, Suite
 from atv.evaluation.questions import Prompts, QuestionBatch, question_batches, see_once
-from atv.evaluation.sharing import Compared
+from atv.evaluation.sharing import SharingTrial
 from atv.model.lvlm import LVLM
 from atv.records.digests import tensors_digest
 
@@ -90,7 +90,7 @@ class Bench:
         self.samples, self.max_length, self.language = samples, max_length, language
         self.data = calibration
         # A cell's model often differs from an earlier one's in its weights' values alone.
-        self.built_alike: dict[Hashable, Compared] = {}
+        self.built_alike: dict[Hashable, SharingTrial] = {}
         self._drawn: dict[tuple[int, int, str, bool], CalibrationSamples] = {}
         self._own: dict[Suite, Bench] = {}
 

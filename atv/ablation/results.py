@@ -52,15 +52,6 @@ class Results:
             raise ValueError(f"labels: no finished cell has {labels}; there are: {known}")
         return cells
 
-    @property
-    def dense(self) -> dict[str, TaskScore]:
-        """The dense model's scores on what the run asks.
-
-        Raises:
-            ValueError: when no cell is the dense model.
-        """
-        return self.dense_on(None)
-
     def dense_on(self, suite: Suite | None) -> dict[str, TaskScore]:
         """The dense model's scores on what the cells are asked that name this suite.
 
@@ -68,6 +59,17 @@ class Results:
             ValueError: when no cell is the dense model there.
         """
         return self._pooled([self._dense_cell(suite)])
+
+    def _dense_beside(self, *compared: Sequence[FinishedCell]) -> dict[str, TaskScore]:
+        """The dense model's scores on what cells that are compared are asked.
+
+        Raises:
+            ValueError: for cells of several suites.
+        """
+        suite = compared[0][0].cell.suite
+        if any(done.cell.suite is not suite for cells in compared for done in cells):
+            raise ValueError("labels: expected cells that are asked the same, got cells of several suites")
+        return self.dense_on(suite)
 
     def _dense_cell(self, suite: Suite | None) -> FinishedCell:
         for done in self.finished:
@@ -89,13 +91,15 @@ class Results:
         """Task -> percent of the dense score kept, "average" among them."""
         cells = self.of(**labels)
         if (key := _key(cells)) not in self._kept:
-            kept = retention(*on_shared_groups(self.dense_on(cells[0].cell.suite), self._pooled(cells)))
+            kept = retention(*on_shared_groups(self._dense_beside(cells), self._pooled(cells)))
             self._kept[key] = {task: replace(own, runs=_titles(cells)) for task, own in kept.items()}
         return self._kept[key]
 
     def by_seed(self, **labels: Any) -> list[float]:
         """Average retention of each seed by itself."""
-        alone = [retention(*on_shared_groups(self.dense, task_scores(done.rows))) for done in self.of(**labels)]
+        cells = self.of(**labels)
+        dense = self._dense_beside(cells)
+        alone = [retention(*on_shared_groups(dense, task_scores(done.rows))) for done in cells]
         return [kept["average"].value for kept in alone]
 
     def difference(self, one: Labels, other: Labels, task: str = "average") -> Estimate:
@@ -105,7 +109,7 @@ class Results:
             ValueError: when they have no seed in common.
         """
         pair = self._paired(one, other)
-        gap = difference(*on_shared_groups(self.dense, *map(self._pooled, pair)))[task]
+        gap = difference(*on_shared_groups(self._dense_beside(*pair), *map(self._pooled, pair)))[task]
         return replace(gap, runs=_titles([*pair[0], *pair[1]]))
 
     def gaps_apart(self, wide: tuple[Labels, Labels], narrow: tuple[Labels, Labels]) -> Estimate:
@@ -115,7 +119,7 @@ class Results:
             ValueError: when the four have no seed in common.
         """
         cells = self._paired(*wide, *narrow)
-        dense, *scores = on_shared_groups(self.dense, *map(self._pooled, cells))
+        dense, *scores = on_shared_groups(self._dense_beside(*cells), *map(self._pooled, cells))
         gap = gaps_apart(dense, scores[:2], scores[2:])["average"]
         return replace(gap, runs=_titles([done for found in cells for done in found]))
 

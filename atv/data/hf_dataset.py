@@ -78,7 +78,7 @@ class HFStream(CalibrationData):
     Args:
         path: hub id (``owner/name`` or ``owner/name@revision``), a parquet, Arrow, CSV or TSV file, a folder of them,
             or one made by ``save_to_disk``.
-        config: name of the data set's configuration; in a folder, the sub-folder that holds it.
+        config: name of the data set's configuration; in a folder, one that its README.md has, or a sub-folder.
         split: of a data set that has several.
         task: only the rows with this in ``task_column``.
         task_column: where a row says its task.

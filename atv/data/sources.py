@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, load_from_disk
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from pydantic import TypeAdapter, ValidationError
 
 from atv import plugins
-from atv.bundled import BUNDLED
+from atv.bundled import BUNDLED, BUNDLED_MODEL
 from atv.data import Bundled, CalibrationData, CaptionedImages, Everyday, HFDataset, Mixture, ShareGPT4V
 from atv.data.captioned import listed, says_captions
 from atv.data.row_files import SUFFIXES, files_of, split_files
 from atv.data.wording import quoted, short
 from atv.everyday.assembly.made_folder import EVERYDAY, read_manifest
-from atv.records.files import read_json
-from atv.records.pruning_report import REPORT, SCHEMA
+from atv.records.pruning_report import recorded_base
 from atv.records.quantization_record import QuantizationRecord
 from atv.runtime.hub import is_hub_id
 
@@ -41,6 +41,10 @@ def _is_everyday(model: str) -> bool:
     return False
 
 
+def _is_bundled(model: str) -> bool:
+    return model == BUNDLED or Path(model).resolve() == BUNDLED_MODEL.resolve()
+
+
 def _lineage(model: str | None) -> Iterator[str]:
     """The model, what it was made from, and so on; each once, as reports may name each other."""
     named = set[str]()
@@ -52,10 +56,8 @@ def _lineage(model: str | None) -> Iterator[str]:
 
 def _made_from(model: str) -> str | None:
     """The dense model, or that of more bits, that a folder's report names; None for no such report."""
-    with suppress(ValueError, OSError):
-        base = read_json(Path(model) / REPORT, SCHEMA).get("base")
-        dense = base.get("model") if isinstance(base, dict) else None
-        return dense if isinstance(dense, str) else None
+    if (dense := recorded_base(Path(model))) is not None:
+        return dense
     with suppress(ValueError, OSError):
         return QuantizationRecord.read(Path(model)).model
     return None
@@ -64,7 +66,7 @@ def _made_from(model: str) -> str | None:
 def load_calibration(data: str | CalibrationData | None, model: str = BUNDLED) -> CalibrationData:
     """Calibration data by what they are: "bundled", "everyday", a path, a hub id, or a class that needs no argument.
 
-    None stands for a model's own.
+    None stands for a model's own; for a model that has none, the bundled model's drawings stand in, with a warning.
 
     A .json or .jsonl file is ShareGPT4V's layout, its pictures in the same folder; parquet, Arrow, CSV and TSV files,
     folders with parquet and those made by ``save_to_disk`` are HFDataset's; other folders are pictures with captions
@@ -77,7 +79,14 @@ def load_calibration(data: str | CalibrationData | None, model: str = BUNDLED) -
     Raises:
         ValueError: for what is none of these, or cannot be read.
     """
-    source = data if isinstance(data, CalibrationData) else _recognised(own_data(model) if data is None else data)
+    if data is None:
+        data = own_data(model)
+        if data == BUNDLED and not any(map(_is_bundled, _lineage(model))):
+            rank_zero_warn(
+                f"calibration: none was named, so the bundled model's drawings stand in, which are strange to {model}; "
+                "name data like those that it will see (--calibration)"
+            )
+    source = data if isinstance(data, CalibrationData) else _recognised(data)
     try:
         source.record()
     except plugins.ContractError as error:

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 from atv.evaluation import metrics
 from atv.evaluation.decoding import decodes, greedy, require_positions, whole_prompts
 from atv.evaluation.questions import Prompts
-from atv.evaluation.sharing import Compared, Pictures, Sharing
+from atv.evaluation.sharing import Pictures, Sharing, SharingTrial
 from atv.model.batch import on_device
 from atv.plugins import find
 from atv.runtime.preemption import NOTHING, StopBetweenBatches
@@ -50,7 +50,7 @@ class GreedyAnswers(L.LightningModule):
         model: PreTrainedModel,
         processor: ProcessorMixin,
         max_new_tokens: int,
-        built_alike: dict[Hashable, Compared] | None = None,
+        built_alike: dict[Hashable, SharingTrial] | None = None,
     ) -> None:
         super().__init__()
         self.model, self.processor, self.max_new_tokens = model, processor, max_new_tokens
@@ -131,7 +131,7 @@ def predict(
     trainer: L.Trainer,
     *callbacks: L.Callback,
     kept: str = NOTHING,
-    built_alike: dict[Hashable, Compared] | None = None,
+    built_alike: dict[Hashable, SharingTrial] | None = None,
 ) -> list[tuple[Question, str]]:
     """Questions with their answers, in no order; the ranks share the batches out, and each has all in the end.
 

@@ -124,7 +124,7 @@ class Prefixes:
         return window is None or total < window or bool((self.rest == self.rest[0]).all())
 
 
-class Compared(NamedTuple):
+class SharingTrial(NamedTuple):
     """What asking alone and asking with shared prefixes came to: whether logits are equal, and the shortest window that
     attention looks back (tokens), where there is one."""
 
@@ -149,7 +149,7 @@ class Sharing:
         model: PreTrainedModel,
         generate: Callable[..., Any],
         new_tokens: int,
-        built_alike: dict[Hashable, Compared] | None = None,
+        built_alike: dict[Hashable, SharingTrial] | None = None,
     ) -> None:
         self.lvlm, self.generate, self.new_tokens = LVLM.of(model), generate, new_tokens
         self._built_alike = {} if built_alike is None else built_alike
@@ -157,16 +157,16 @@ class Sharing:
         self._told: set[str] = set()
 
     @property
-    def compared(self) -> Compared | None:
+    def trial(self) -> SharingTrial | None:
         """None before the first batch that could share."""
         return self._built_alike.get(self._structure)
 
     def prefill(self, inputs: Mapping[str, Any], pictures: Pictures) -> tuple[Prefill, dict[str, Any]]:
         """How to run the prompts of a batch, and what ``generate`` is to be given for it."""
-        if self.compared is None or self.compared.equal:
+        if self.trial is None or self.trial.equal:
             try:
                 prefixes = Prefixes.find(self.lvlm, inputs, pictures)
-                window = (self.compared or self._compare(inputs, prefixes)).window
+                window = (self.trial or self._compare(inputs, prefixes)).window
                 if not prefixes.fits(window, self.new_tokens):
                     raise NotShareable(f"its attention looks back {window} tokens")
                 return prefixes.prefill, _without_pixels(inputs)
@@ -174,12 +174,12 @@ class Sharing:
                 self._tell(str(reason))
         return whole_prompts, dict(inputs)
 
-    def _compare(self, inputs: Mapping[str, Any], prefixes: Prefixes) -> Compared:
+    def _compare(self, inputs: Mapping[str, Any], prefixes: Prefixes) -> SharingTrial:
         """
         Raises:
             NotShareable: where logits differ by more than rounding, or cannot be had.
         """
-        self._built_alike[self._structure] = Compared(equal=False)
+        self._built_alike[self._structure] = SharingTrial(equal=False)
         if not decodes(self.lvlm.model):
             raise NotShareable("it generates in its own way")
         alone, shared = _Probe(whole_prompts), _Probe(prefixes.prefill)
@@ -192,7 +192,7 @@ class Sharing:
             raise NotShareable(f"{type(error).__name__}: {error}") from error
         if not close(made, expected):
             raise NotShareable("what comes before a question gives other answers without it")
-        self._built_alike[self._structure] = found = Compared(True, shared.window)
+        self._built_alike[self._structure] = found = SharingTrial(True, shared.window)
         return found
 
     def _tell(self, reason: str) -> None:

@@ -270,6 +270,26 @@ class PruningReport:
             raise ValueError(f"{folder / REPORT} is no report of a pruning run: {error!r}") from error
 
 
+def recorded_base(folder: Path) -> str | None:
+    """The dense model that a folder's report names; None for no report, or one that does not say."""
+    base = _recorded(folder, "base")
+    model = base.get("model") if isinstance(base, dict) else None
+    return model if isinstance(model, str) else None
+
+
+def recorded_calibration(folder: Path) -> Mapping[str, Any]:
+    """What a folder's report says of the samples that it was calibrated on; nothing for no report."""
+    calibration = _recorded(folder, "calibration")
+    return calibration if isinstance(calibration, dict) else {}
+
+
+def _recorded(folder: Path, name: str) -> Any:
+    try:
+        return read_json(folder / REPORT, SCHEMA).get(name)
+    except (ValueError, OSError):
+        return None
+
+
 def _block(block: BlockReport) -> dict[str, Any]:
     """A block as report.json has it; what a run has nothing to tell of is left out."""
     told = asdict(block)

@@ -29,10 +29,10 @@ def replicate(
         methods: atv, atv_text, tamp, tamp_text, wanda, sparsegpt, with commas between them, or all.
         calibrations: mmbench, mmmu, ok_vqa, with commas between them, or all.
         data: Folder with a local copy of the three benchmarks' data sets (docs/evaluation.md). Default: the hub.
-        limit: Only the first so many questions of each benchmark are asked.
+        limit: Only the first so many groups of each benchmark are asked: a question with its rotations or its pair.
         batch_size: Questions generated at once.
-        keep_models: See above.
-        dry_run: See above.
+        keep_models: Keep each pruned model's weights, of which else the report and the masks alone are left.
+        dry_run: Say what would be run and what it would cost, and run nothing.
     """
     chosen = replicas(model, methods, calibrations, data)
     asking = PaperQuestions(BENCHMARKS, data, limit, batch_size)

@@ -1,6 +1,8 @@
 import io
 import re
+from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -137,6 +139,19 @@ def test_labels_of_several_methods_are_refused_and_not_one_of_them_compared(stor
             compare(a, b)
     with pytest.raises(ValueError, match=message):
         results.gaps_apart((b, b), (b, a))
+
+
+def test_cells_of_a_suite_refer_to_the_dense_model_asked_the_same(store):
+    suite = SimpleNamespace(evaluation="own", split="dev", groups=3)
+    asked = [Cell({"m": "dense", "on": on}, suite=own) for on, own in (("run", None), ("own", suite))]
+    asked += [Cell({"m": m, "on": "own"}, {"both": Pathway(m)}, suite=suite) for m in ("TextOnly", "AllTokens")]
+    right = [1, 1, 1], [1, 1, 0], [1, 0, 0], [1, 1, 0]
+    cells = [replace(saved(store, cell, given), cell=cell) for cell, given in zip(asked, right, strict=True)]
+    results, text, every = Results(cells), {"m": "TextOnly"}, {"m": "AllTokens"}
+    assert results.by_seed(**text) == [50.0] and results.retention(**text)["average"].value == 50
+    assert results.difference(every, text).value == 50 and results.gaps_apart((every, text), (text, text)).value == 50
+    with pytest.raises(ValueError, match="asked the same, got cells of several suites"):
+        results.difference(every, {"m": "dense", "on": "run"})
 
 
 def test_what_stands_behind_one_task_is_counted_alone(store):

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from helpers.layouts import ANSWER, QUESTION, jpg, llava_next_rows, picture, sharegpt4v, turns
 
-from atv.data import CaptionedImages, HFDataset, HFStream, ShareGPT4V
+from atv.bundled import BUNDLED_MODEL
+from atv.data import Bundled, CaptionedImages, HFDataset, HFStream, ShareGPT4V
 from atv.data.pictures import decode, opens
 from atv.data.sources import load_calibration, own_data
 
@@ -274,6 +275,15 @@ def test_what_is_nothing_here_is_named(name):
     with pytest.raises(ValueError, match=r"^calibration") as error:
         load_calibration(name)
     assert f"'{name}'" in str(error.value)
+
+
+def test_drawings_that_stand_in_for_a_models_own_data_are_told(tmp_path, recwarn):
+    (tmp_path / "report.json").write_text(json.dumps({"base": {"model": "bundled"}}))
+    for model in ("bundled", str(BUNDLED_MODEL), str(tmp_path)):
+        assert isinstance(load_calibration(None, model), Bundled)
+    assert not recwarn.list and isinstance(load_calibration("bundled", "llava-8b"), Bundled) and not recwarn.list
+    with pytest.warns(UserWarning, match="calibration: none was named, .* drawings stand in, .* strange to llava-8b;"):
+        load_calibration(None, "llava-8b")
 
 
 def test_reports_that_name_each_other_come_to_an_end(tmp_path):

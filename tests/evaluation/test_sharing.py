@@ -104,7 +104,7 @@ def test_answers_are_those_given_alone(kind, capsys):
     assert answers(model, given_inputs, prefill) == expected
     assert answers(model, inputs, whole_prompts) == expected
     said = capsys.readouterr().err
-    assert bool(sharing.compared and sharing.compared.equal) == (kind not in ALONE) == (not said)
+    assert bool(sharing.trial and sharing.trial.equal) == (kind not in ALONE) == (not said)
     assert ALONE.get(kind, "") in said
 
 
@@ -124,7 +124,7 @@ def test_decoupled_pathways_answer_as_they_do_alone(kind):
     model, (inputs, pictures) = decoupled(build(kind)), questions(kind)
     sharing = Sharing(model, generator(model), NEW_TOKENS)
     prefill, shared = sharing.prefill(inputs, pictures)
-    assert sharing.compared.equal
+    assert sharing.trial.equal
     assert answers(model, shared, prefill) == alone(model, inputs) != alone(build(kind), inputs)
 
 
@@ -150,14 +150,14 @@ def test_windows_that_reach_over_the_whole_prompt_share_and_shorter_ones_do_not(
     model = build("gemma3", text_config=config | {"sliding_window": 64})
     sharing = Sharing(model, generator(model), NEW_TOKENS)
     prefill, shared = sharing.prefill(inputs, pictures)
-    assert sharing.compared == (True, 64)
+    assert sharing.trial == (True, 64)
     assert answers(model, shared, prefill) == alone(model, inputs)
     # Rests of equal length need no padding in between, so any window does; of others, only a wide one.
     even = questions("gemma3", [(2, "image", [4, 4]), (3, "image", [4, 4, 4])])
     model = build("gemma3")
     sharing = Sharing(model, generator(model), NEW_TOKENS)
     prefill, shared = sharing.prefill(*even)
-    assert sharing.compared == (True, 8)
+    assert sharing.trial == (True, 8)
     assert answers(model, shared, prefill) == alone(model, even[0])
     assert sharing.prefill(inputs, pictures) == (whole_prompts, inputs)
     assert "looks back 8 tokens" in capsys.readouterr().err

@@ -1,7 +1,6 @@
 """Questions of benchmarks and suites as calibration data, and whether an evaluation asks the same ones."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from statistics import mode
@@ -21,8 +20,7 @@ from atv.evaluation.benchmarks.loaded import LoadedBenchmark, load_benchmark
 from atv.evaluation.questions import EVALUATION_COLUMNS, first_groups, seen_picture
 from atv.everyday.assembly.made_folder import EVERYDAY
 from atv.plugins import resolve
-from atv.records.files import read_json
-from atv.records.pruning_report import REPORT, SCHEMA
+from atv.records.pruning_report import recorded_calibration
 
 SUITES = {BUNDLED: "test", EVERYDAY: "test"}  # with the split that an evaluation asks unless told otherwise
 OWN_SPLIT = "dev"  # of a suite
@@ -187,11 +185,8 @@ def refuse_calibrated_on(folder: Path, evaluation: str, split: str) -> None:
     Raises:
         ValueError: when it was, and its source did not admit it.
     """
-    calibration: Any = {}
-    with suppress(ValueError, OSError):
-        calibration = read_json(folder / REPORT, SCHEMA).get("calibration")
     kinds = {kind.__name__ for kind in (BenchmarkQuestions, BenchmarkAnswers)}
-    for source in _records(calibration):
+    for source in _records(recorded_calibration(folder)):
         if str(source.get("class")) not in kinds or source.get("overlap"):
             continue
         if (source.get("benchmark"), source.get("split") or OWN_SPLIT) == (evaluation, split):
