@@ -48,7 +48,8 @@ class WeightUpdate(Ablation):
             names = [f"{update} on {pool}" for update, pool in (one, two)]
             made = [results.keeps_more(f"{names[0]} keeps more than {names[1]}.", first, second, "")]
             if results.reads:
-                claim, count = f"{names[0]} keeps more of plain English than {names[1]}.", results.english_count(**first)
+                claim = f"{names[0]} keeps more of plain English than {names[1]}."
+                count = results.english_count(**first)
                 made.append(Finding(claim, "", results.english(first, second), "points", count=count, margin=POINT))
             return made
 

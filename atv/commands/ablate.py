@@ -5,23 +5,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning as L
-import torch
 from rich.console import Console
 
 from atv.ablation.base import Ablation
 from atv.ablation.deciding import Decided
 from atv.ablation.from_files import load_ablations
-from atv.ablation.grid import Grid, GridSettings, Written, first_look
+from atv.ablation.grid import GridSettings, Written
+from atv.ablation.grid_run import GridRun, RunSettings
 from atv.ablation.levels import Levels
-from atv.ablation.processes import share_out
 from atv.ablation.runner import Run
 from atv.ablation.shard import Shard
 from atv.ablation.store import CellStore
 from atv.ablation.tables import chosen_tasks
 from atv.commands.before_parsing import WORDS
 from atv.records.files import from_here
-from atv.runtime.trainer import precision, quiet_trainer
+from atv.runtime.trainer import quiet_trainer
 from atv.tracking.log import LoggerName, chosen_loggers, log_ablation
 from atv.tracking.wandb_runs import command
 
@@ -69,41 +67,21 @@ def ablate(
         logger: Where runs are logged: wandb (offline unless you are logged in or WANDB_MODE says otherwise), csv,
             tensorboard, a list of these, or none.
     """
-    _check(settings, processes, shard, decide, budget)
+    given = RunSettings(settings, processes, Shard.parse(shard) if shard else None, decide, budget)
     ablations = load_ablations(file, Levels.suited(settings.model, sparsities, patterns))
-    loggers, part = chosen_loggers(logger), Shard.parse(shard) if shard else None
-    runner = _trainer(trainer, processes)
+    loggers = chosen_loggers(logger)
+    runner = quiet_trainer(**({"enable_progress_bar": False} | (trainer or {})))
     console = Console(quiet=not runner.is_global_zero)
     with console.status("reading questions"):
-        asked = settings.asked()
-        grid = Grid.prepared(settings, first_look(asked) if decide else asked)
+        grid_run = GridRun.prepared(given, runner)
+    grid = grid_run.grid
     if plugin:
         grid.origin["plugin"] = [from_here(file) for file in ([plugin] if isinstance(plugin, Path) else plugin)]
-    if budget is not None:
-        grid.origin["budget"] = budget
     chosen_tasks(grid.tasks, columns)
-    for ablation in ablations:
-        grid.require_fit(ablation)
+    ran = grid_run.run(ablations, WORDS.get(()), lambda ablation: _tell_question(ablation, console))
     _tell_strangers(grid.store, console)
-    decider = grid.decider(asked, runner, budget and 3600 * budget) if decide else None
-
-    def run_part(ablation: Ablation, part: Shard | None) -> tuple[Run, Decided | None]:
-        decided = decider.decide(ablation, part) if decider else None
-        return (decided.run if decided else grid.run(ablation, runner, part)), decided
-
-    def run_shard(part: Shard) -> list[Run]:
-        if decider:
-            decider.begin()
-        return [run_part(ablation, part)[0] for ablation in ablations]
-
-    if processes > 1:
-        share_out(processes, WORDS.get(), settings.results, run_shard)
-    if decider:
-        decider.begin()
     failed: dict[str, str] = {}
-    for ablation in ablations:
-        console.print(f"[bold]{ablation.question}[/bold]\n{inspect.getdoc(ablation)}")
-        run, decided = run_part(ablation, part)
+    for ablation, run, decided in ran:
         _tell_left(ablation, run, decided, console)
         failed |= {f"{ablation.name}: {cell}": error for cell, error in run.failed.items()}
         if run.whole and run.finished and runner.is_global_zero:
@@ -113,28 +91,9 @@ def ablate(
         raise CellsFailed("\n".join(f"{cell}\n{error}" for cell, error in failed.items()))
 
 
-def _check(settings: GridSettings, processes: int, shard: str | None, decide: bool, budget: float | None) -> None:
-    """Refuses options that contradict one another, before anything is read."""
-    if budget is not None and (not decide or budget <= 0):
-        raise ValueError(f"budget: expected hours above 0, together with decide; got {budget} and decide {decide}")
-    if decide and settings.benchmark is not None:
-        raise ValueError("decide: expected a suite of tasks, whose questions can be asked part by part, got benchmarks")
-    if decide and (settings.seeds, settings.claimed_seeds) != (1, None):
-        raise ValueError("decide: it takes 3, 4 and 5 seeds by itself, and seeds or claimed_seeds were given")
-    if processes < 1 or (processes > 1 and shard):
-        raise ValueError(f"processes: expected 1 or more, and no shard beside several; got {processes}")
-
-
-def _trainer(options: dict[str, Any] | None, processes: int) -> L.Trainer:
-    """What runs cells, one thread a process where there are several."""
-    if processes > 1:
-        torch.set_num_threads(1)
-    runner = quiet_trainer(**({"enable_progress_bar": False} | (options or {})))
-    if processes > 1 and runner.world_size > 1:
-        raise ValueError(f"processes: expected 1 where the trainer has several devices, got {processes}")
-    if other := precision(runner):
-        raise ValueError(f"trainer.precision: expected 32-true, the model's own, got {other['precision']}")
-    return runner
+def _tell_question(ablation: Ablation, console: Console) -> None:
+    """Says what an ablation asks, above its cells."""
+    console.print(f"[bold]{ablation.question}[/bold]\n{inspect.getdoc(ablation)}")
 
 
 def _tell_left(ablation: Ablation, run: Run, decided: Decided | None, console: Console) -> None:

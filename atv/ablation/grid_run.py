@@ -1,0 +1,142 @@
+"""Runs ablations in turn on one grid: by so many processes, a part of the cells, or no more than verdicts need."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import lightning as L
+import torch
+
+from atv.ablation.base import Ablation
+from atv.ablation.deciding import Decided, Decider
+from atv.ablation.grid import Grid, GridSettings, first_look
+from atv.ablation.processes import share_out
+from atv.ablation.runner import Run
+from atv.ablation.shard import Shard
+from atv.runtime.trainer import precision
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Who runs a grid's cells, and how many of them.
+
+    Attributes:
+        grid: what every cell is given and asked.
+        processes: of this machine that share the cells, one thread each.
+        shard: the part of the cells to run; None is all.
+        decide: whether no more is asked than verdicts need.
+        budget: with ``decide``, hours that all cells may take together; None is no limit.
+
+    Raises:
+        ValueError: for settings that contradict one another.
+    """
+
+    grid: GridSettings
+    processes: int = 1
+    shard: Shard | None = None
+    decide: bool = False
+    budget: float | None = None
+
+    def __post_init__(self) -> None:
+        decide, budget, processes, grid = self.decide, self.budget, self.processes, self.grid
+        if budget is not None and (not decide or budget <= 0):
+            raise ValueError(f"budget: expected hours above 0, together with decide; got {budget} and decide {decide}")
+        if decide and grid.benchmark is not None:
+            raise ValueError(
+                "decide: expected a suite of tasks, whose questions can be asked part by part, got benchmarks"
+            )
+        if decide and (grid.seeds, grid.claimed_seeds) != (1, None):
+            raise ValueError("decide: it takes 3, 4 and 5 seeds by itself, and seeds or claimed_seeds were given")
+        if processes < 1 or (processes > 1 and self.shard):
+            raise ValueError(f"processes: expected 1 or more, and no shard beside several; got {processes}")
+
+
+class Ran(NamedTuple):
+    """An ablation, what became of its cells, and how far it came where no more is asked than verdicts need."""
+
+    ablation: Ablation
+    run: Run
+    decided: Decided | None
+
+
+@dataclass(frozen=True)
+class GridRun:
+    """Takes ablations in turn on a grid that is made ready.
+
+    Attributes:
+        decider: None where all cells are asked everything.
+    """
+
+    given: RunSettings
+    grid: Grid
+    trainer: L.Trainer
+    decider: Decider | None
+
+    @classmethod
+    def prepared(cls, given: RunSettings, trainer: L.Trainer) -> "GridRun":
+        """Reads the questions and loads the model; this process takes one thread where it is one of several.
+
+        Raises:
+            ValueError: for a trainer that casts the model or has several devices beside several processes, fewer than
+                50 groups a task to decide by, and as ``Grid.prepared`` does.
+        """
+        _require_fit(trainer, given.processes)
+        if given.processes > 1:
+            torch.set_num_threads(1)
+        asked = given.grid.asked()
+        grid = Grid.prepared(given.grid, first_look(asked) if given.decide else asked)
+        seconds = given.budget and 3600 * given.budget
+        return cls(given, grid, trainer, grid.decider(asked, trainer, seconds) if given.decide else None)
+
+    def run(
+        self,
+        ablations: Sequence[Ablation],
+        words: Sequence[str] = (),
+        before: Callable[[Ablation], None] | None = None,
+    ) -> Iterator[Ran]:
+        """What became of each ablation, one after another as they are asked for; all are checked at once.
+
+        Args:
+            words: the command line after ``atv`` that runs the same in another process, where there are several.
+            before: called with each ablation before its cells are run; the other processes share them before that.
+
+        Raises:
+            ValueError: for an ablation that does not fit the model, or several processes without words.
+        """
+        if self.given.processes > 1 and not words:
+            raise ValueError(f"processes: expected 1 without a command line for the others, got {self.given.processes}")
+        for ablation in ablations:
+            self.grid.require_fit(ablation)
+        if self.given.budget is not None:
+            self.grid.origin["budget"] = self.given.budget
+        return self._shared(ablations, words, before)
+
+    def _shared(
+        self, ablations: Sequence[Ablation], words: Sequence[str], before: Callable[[Ablation], None] | None
+    ) -> Iterator[Ran]:
+        def shard(part: Shard) -> list[Run]:
+            return [ran.run for ran in self._pass(ablations, part)]
+
+        if self.given.processes > 1:
+            share_out(self.given.processes, words, self.grid.results, shard)
+        yield from self._pass(ablations, self.given.shard, before)
+
+    def _pass(
+        self, ablations: Sequence[Ablation], part: Shard | None, before: Callable[[Ablation], None] | None = None
+    ) -> Iterator[Ran]:
+        """Once over all ablations, with a budget of its own."""
+        if self.decider:
+            self.decider.begin()
+        for ablation in ablations:
+            if before:
+                before(ablation)
+            decided = self.decider.decide(ablation, part) if self.decider else None
+            yield Ran(ablation, decided.run if decided else self.grid.run(ablation, self.trainer, part), decided)
+
+
+def _require_fit(trainer: L.Trainer, processes: int) -> None:
+    """Checks that processes do not share devices, and that cells run in the model's own precision."""
+    if processes > 1 and trainer.world_size > 1:
+        raise ValueError(f"processes: expected 1 where the trainer has several devices, got {processes}")
+    if other := precision(trainer):
+        raise ValueError(f"trainer.precision: expected 32-true, the model's own, got {other['precision']}")
