@@ -9,17 +9,15 @@ from rich.table import Table
 
 import atv
 from atv.allocation import Allocation, Uniform
+from atv.api.pruning_to_folder import PrunedFolder, prune_to_folder
 from atv.bundled import BUNDLED
 from atv.commands.options import Rules
 from atv.data import CalibrationData
-from atv.data.calibration_batches import check_draw
-from atv.data.sources import load_calibration
 from atv.model.offload import Offload
 from atv.output.pruned_folder import check_login, push
-from atv.records.pruning_report import BOTH, PruningReport
-from atv.records.run_folder import run_folder
+from atv.records.pruning_report import BOTH
 from atv.refinement import Reconstruction, Refinement
-from atv.runtime.trainer import quiet_trainer, require_uncast
+from atv.runtime.trainer import quiet_trainer
 
 
 def prune(
@@ -63,41 +61,37 @@ def prune(
             leaves this machine.
     """
     pathway = atv.Pathway(**vars(rules), allocation=allocation, refine=refine, reconstruct=reconstruct)
-    # What can be wrong without a model is told before one is loaded.
-    pathway.parts()
-    data = load_calibration(calibration, model)
-    check_draw(data, samples, seed, batch_size, max_length)
-    target, runner = run_folder(output, "output"), quiet_trainer(**(trainer or {}))
-    require_uncast(runner)
+    runner = quiet_trainer(**(trainer or {}))
     if push_to_hub is not None:
         check_login(push_to_hub)
-    how: dict[str, Any] = {"min_pixels": min_pixels, "max_pixels": max_pixels, "offload": offload}
-    how |= {"device": runner.strategy.root_device, "scratch": target / ".offload"}
-    dense, processor = atv.load(model, trust_remote_code=trust_remote_code, **how)
-    finished_before = (target / "config.json").is_file()
-    report = atv.prune(
-        dense,
-        atv.calibration_batches(processor, data, samples, seed, batch_size, max_length, rules.selection.needs_answers),
-        **vars(pathway),
+    pruned = prune_to_folder(
+        model,
+        output,
+        pathway,
+        calibration,
+        samples=samples,
+        max_length=max_length,
+        min_pixels=min_pixels,
+        max_pixels=max_pixels,
+        batch_size=batch_size,
         targets=targets,
         propagate=propagate,
         seed=seed,
+        offload=offload,
         trainer=runner,
-        run_dir=target,
+        trust_remote_code=trust_remote_code,
     )
     if not runner.is_global_zero:
         return
-    if not finished_before:
-        report = atv.save(target, dense, processor, report)
-    _show(report, target, finished_before)
+    _show(pruned)
     if push_to_hub is not None:
-        push(target, push_to_hub)
+        push(pruned.folder, push_to_hub)
 
 
-def _show(report: PruningReport, target: Path, finished_before: bool) -> None:
-    console = Console()
-    if finished_before:
-        console.print(f"this run was finished before; it is in {target}")
+def _show(pruned: PrunedFolder) -> None:
+    console, report = Console(), pruned.report
+    if pruned.finished_before:
+        console.print(f"this run was finished before; it is in {pruned.folder}")
         return
     table = Table("block", "mean drift", "visual tokens in the pool", "text tokens in the pool", "seconds")
     for block in report.blocks:
@@ -109,5 +103,5 @@ def _show(report: PruningReport, target: Path, finished_before: bool) -> None:
         console.print(f"measuring the dense model took {report.allocation.dense_seconds:.2f} seconds")
     console.print(
         f"pruned {report.sparsity:.2%} of the target Linears, {report.whole_model_sparsity:.2%} of the whole model; "
-        f"written to {target}"
+        f"written to {pruned.folder}"
     )

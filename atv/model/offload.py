@@ -23,7 +23,7 @@ from transformers import AutoModelForImageTextToText, PreTrainedConfig, PreTrain
 from atv.model.checkpoint import CheckedFolder, check_folder, load_whole
 from atv.model.lvlm import LVLM
 from atv.records.files import atomic, write_json
-from atv.records.run_folder import is_run
+from atv.records.run_folder import WAITING, is_run
 
 Offload = Literal["cpu", "disk"]
 Changed = Callable[[int, dict[str, Tensor]], dict[str, Tensor]]
@@ -139,7 +139,7 @@ class OffloadedBlocks:
 
     def waiting_file(self, batch: int) -> Path | None:
         """Where a batch's hidden state waits; None for the CPU's memory."""
-        return self.folder / ".waiting" / f"{os.getpid()}-{batch}" if self.on_disk else None
+        return self.folder / WAITING / f"{os.getpid()}-{batch}" if self.on_disk else None
 
     def _send_back(self, block: int) -> None:
         for module, hook in _hooks(self.lvlm.blocks[block]):

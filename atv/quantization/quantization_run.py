@@ -16,7 +16,7 @@ from atv.model.loading import load_model, load_offloaded_model, model_folder
 from atv.model.lvlm import LVLM
 from atv.model.offload import Offload, OffloadedBlocks, clear_shards, is_offloaded, stored
 from atv.output.pruned_folder import masks_of, read_pruned
-from atv.plugins import describe, resolve
+from atv.plugins import codes, describe, resolve
 from atv.quantization.base import Quantizer
 from atv.quantization.blockwise import QuantizationPlan, QuantizedBlocks, quantize_blocks, rounded_weights
 from atv.quantization.packed_folder import (
@@ -32,7 +32,7 @@ from atv.records.masks import PackedMasks
 from atv.records.provenance import provenance
 from atv.records.pruning_report import REPORT
 from atv.records.quantization_record import QuantizationRecord
-from atv.records.run_folder import RunFolder, clear_blocks, run_folder
+from atv.records.run_folder import OFFLOADED, RunFolder, clear_blocks, run_folder
 from atv.runtime.trainer import precision, quiet_trainer, require_uncast
 from atv.selection import PartedSelection, TokenSelection
 
@@ -131,7 +131,7 @@ def _loaded(
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     if offload is None:
         return load_model(source, trust_remote_code)
-    return load_offloaded_model(source, offload, runner.strategy.root_device, target / ".offload", trust_remote_code)
+    return load_offloaded_model(source, offload, runner.strategy.root_device, target / OFFLOADED, trust_remote_code)
 
 
 def _write(
@@ -185,7 +185,9 @@ def _identity(
     digests = {"model": weights_digest((name, stored(model, name)) for name, _ in model.named_parameters())}
     digests |= {"config": content_digest(telling(model.config.to_dict()))}
     digests |= {"masks": tensors_digest([PackedMasks(plan.masks).packed])}
-    return {"command": "quantize", **settings, **digests, "calibration data": tensors_digest(batches)}
+    digests |= {"calibration data": tensors_digest(batches)}
+    code = codes([plan.method, plan.selection])
+    return {"command": "quantize", **settings, **digests, **({"code": code} if code else {})}
 
 
 def _sizes(lvlm: LVLM, plan: QuantizationPlan) -> dict[str, int]:

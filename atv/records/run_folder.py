@@ -26,6 +26,8 @@ from atv.records.typed import typed
 
 # What a Linear's bias takes is kept beside its weight, under its name and this.
 SHIFT = "shift"
+# Scratch of an offloaded model: weights that were converted while it loaded, and hidden states that wait on disk.
+OFFLOADED, WAITING = ".offload", ".waiting"
 # Raised when a run that was begun can no longer go on.
 SCHEMA = 1
 
@@ -174,7 +176,7 @@ def clear_blocks(folder: Path) -> None:
 
     In a folder that is no run's nothing is touched.
     """
-    for name in ("blocks", ".waiting", ".offload") if is_run(folder) else ():
+    for name in ("blocks", WAITING, OFFLOADED) if is_run(folder) else ():
         shutil.rmtree(folder / name, ignore_errors=True)
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from transformers import Dinov2Config, LlavaForConditionalGeneration
 
 import atv
+from atv import plugins
 from atv.model.checkpoint import load_dequantized
 from atv.model.lvlm import LVLM
 from atv.model.offload import load_offloaded
@@ -141,6 +142,20 @@ def test_another_precision_is_refused_or_another_run(pruned, quantized, small_po
     }
     with pytest.raises(ValueError, match="holds another run: precision is None there and 'bf16-mixed' here"):
         atv.quantize(pruned, quantized, str(small_pool), **options)
+
+
+def test_a_method_of_other_code_is_another_run(pruned, small_pool, tmp_path):
+    def quantized_by(body):
+        head = "from atv.quantization import Nearest\n\n\nclass EditedRounding(Nearest):\n"
+        head += "    def quantize(self, weight, mask, pool, grid):\n"
+        (tmp_path / "edited_rounding.py").write_text(f"{head}        {body}\n")
+        plugins.load_file(tmp_path / "edited_rounding.py")
+        options = {"samples": 2, "group_size": 64, "selection": "TextOnly", "method": "EditedRounding"}
+        return atv.quantize(pruned, tmp_path / "out", str(small_pool), **options)
+
+    quantized_by("return super().quantize(weight, mask, pool, grid)")
+    with pytest.raises(ValueError, match=r"holds another run: code.EditedRounding is '\w+' there and '\w+' here"):
+        quantized_by("return super().quantize(weight / 2, mask, pool, grid)")
 
 
 @pytest.mark.parametrize("method", ["AWQ", pytest.param("GPTQ", marks=pytest.mark.slow)])
