@@ -6,6 +6,7 @@ Nothing here parses a command line or prints, and no rule is implemented here.
 from atv.api.evaluating import compare, evaluate, questions
 from atv.api.model_files import load, save
 from atv.api.pruning import Pathway, decouple, prune
+from atv.api.pruning_to_folder import prune_to_folder
 from atv.data.calibration_batches import calibration_batches
 from atv.evaluation.benchmarks.as_calibration import BenchmarkAnswers, BenchmarkQuestions
 from atv.evaluation.speed import measure
@@ -34,6 +35,7 @@ __all__ = [
     "measure",
     "pack_masks",
     "prune",
+    "prune_to_folder",
     "quantize",
     "questions",
     "renew_card",
