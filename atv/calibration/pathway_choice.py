@@ -22,7 +22,7 @@ from atv.selection import TokenSelection
 
 @dataclass(frozen=True)
 class Pathway:
-    """How one pathway of a decoupled model is pruned; ``sparsity=0`` leaves it dense; ``refine`` may be several."""
+    """How a model, or one pathway of it, is pruned; ``sparsity=0`` leaves it dense; ``refine`` may be several."""
 
     selection: TokenSelection | str
     sparsity: float | None = None
