@@ -38,7 +38,7 @@ class CalibrationBatch(NamedTuple):
         return {**(self.inputs or {}), **({} if self.answer is None else {"answer": self.answer})}
 
 
-def number(batches: Iterator[Mapping[str, Any]]) -> list[CalibrationBatch]:
+def numbered_batches(batches: Iterator[Mapping[str, Any]]) -> list[CalibrationBatch]:
     """Reads the batches once and numbers their samples.
 
     Raises:

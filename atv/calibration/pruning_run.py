@@ -14,7 +14,7 @@ from atv.calibration.block_gradients import BackwardPass
 from atv.calibration.callbacks import ActivationNorms, Drift, Pruning, RegionalGradients
 from atv.calibration.dense_pass import allotted
 from atv.calibration.finished_blocks import FinishedBlocks
-from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch, number, whole_set
+from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch, numbered_batches, whole_set
 from atv.calibration.pathway_plan import PathwayPlan
 from atv.calibration.stopping import Preemption
 from atv.criteria import Pruned
@@ -112,7 +112,7 @@ def run(
     Raises:
         ValueError: when the folder holds another run, or an offloaded model has none.
     """
-    numbered = number(iter(batches))
+    numbered = numbered_batches(iter(batches))
     trainer = trainer or quiet_trainer()
     job = replace(job.of_samples(batches), precision=precision(trainer))
     # Decoupled parameters multiply and offloaded ones leave as blocks finish: counted before either.

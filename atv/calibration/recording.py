@@ -28,7 +28,7 @@ class Routing:
     gate: Tensor | None = None
 
 
-def route(layer: FusedExperts, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Tensor, Routing]:
+def routed_tokens(layer: FusedExperts, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Tensor, Routing]:
     """(hidden states (rows, hidden), who reads them), from the arguments of the module's forward.
 
     Llama 4 gives every expert all tokens, scaled by a score that is zero where a token was not routed; all other
@@ -161,7 +161,7 @@ def _note_experts(
     noted: Recording, layer: FusedExperts, parameters: set[str], tokens: int, given: Tensor | None
 ) -> Callable[..., None]:
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        hidden, routing = route(layer, args, kwargs)
+        hidden, routing = routed_tokens(layer, args, kwargs)
         rows = tokens if given is None else len(given)
         if len(hidden) not in (rows, rows * layer.count):
             raise ValueError(f"targets: {layer.name} was given {len(hidden)} rows for {rows} tokens; whose is unknown")

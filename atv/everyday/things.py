@@ -12,7 +12,6 @@ from PIL import Image
 
 FAMILIES = ("noto", "flat", "three_d", "twemoji")
 ARTISTS = (("noto",), ("flat", "three_d"), ("twemoji",))  # Fluent's two families show the same drawing
-WIDER = {"bird": "animal", "sea animal": "animal", "insect": "animal", "fruit": "food", "vegetable": "food"}
 TABLE = Path(__file__).parent / "artwork" / "things.csv"
 
 Split = Literal["known", "unseen"]
@@ -49,10 +48,6 @@ class Thing:
         drawn = [tuple(family for family in artist if family in self.families) for artist in ARTISTS]
         eligible = [own for own in drawn if own and len(self.families) - len(own) >= 2]
         return eligible[digest[1] % len(eligible)] if digest[0] < 128 else ()
-
-    def is_a(self, kind: str) -> bool:
-        """Whether it counts as ``kind``: a bird is a bird and an animal, an apple is a fruit and food."""
-        return kind in (self.kind, WIDER.get(self.kind))
 
 
 @dataclass(frozen=True)

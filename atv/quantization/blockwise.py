@@ -15,7 +15,7 @@ from atv.calibration.block_gradients import BackwardPass
 from atv.calibration.callbacks import BlockCallback, Drift
 from atv.calibration.finished_blocks import FinishedBlocks
 from atv.calibration.in_place import unchanged
-from atv.calibration.loop import BlockwiseCalibration, number, whole_set
+from atv.calibration.loop import BlockwiseCalibration, numbered_batches, whole_set
 from atv.calibration.pool import Pool
 from atv.calibration.samples import Sample
 from atv.calibration.stopping import Preemption
@@ -81,7 +81,7 @@ def quantize_blocks(
     Raises:
         ValueError: for activations that are not finite, or a method that needs scales where nothing can take them.
     """
-    numbered = number(iter(batches))
+    numbered = numbered_batches(iter(batches))
     if not is_offloaded(lvlm.model):
         lvlm.model.to(trainer.strategy.root_device)  # type: ignore[arg-type]
     found: list[list[Feed]] = [[] for _ in lvlm.blocks]

@@ -26,7 +26,7 @@ from atv.quantization.packed_folder import (
     require_library,
     write_quantized,
 )
-from atv.quantization.whole_numbers import GroupSize, decided, grids, require_bits
+from atv.quantization.whole_numbers import GroupSize, chosen_group_size, grids, require_bits
 from atv.records.digests import content_digest, telling, tensors_digest, weights_digest
 from atv.records.masks import PackedMasks
 from atv.records.provenance import provenance
@@ -98,7 +98,7 @@ def quantize(
     lvlm = LVLM.of(model)
     masks = masks_of(read_pruned(source), lvlm) if (source / REPORT).is_file() else PackedMasks()
     linears = linears_of(lvlm, targets)
-    size = decided(linears, group_size)
+    size = chosen_group_size(linears, group_size)
     plan = QuantizationPlan(linears, masks, grids(linears, bits, size), rounding, rule, seed)
     settings = {"method": describe(rounding), "selection": describe(rule), "bits": bits, "group_size": size}
     settings |= {"targets": list(linears), "seed": seed, **precision(runner)}

@@ -80,7 +80,7 @@ def require_bits(bits: int) -> None:
         raise ValueError(f"bits: expected one of {', '.join(map(str, BITS))}, got {bits}")
 
 
-def decided(targets: Mapping[str, Target], group_size: GroupSize) -> int | Literal["row"]:
+def chosen_group_size(targets: Mapping[str, Target], group_size: GroupSize) -> int | Literal["row"]:
     """How many inputs share a scale: as asked, else 128, or whole rows where that does not divide every width.
 
     Raises:

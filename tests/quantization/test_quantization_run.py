@@ -22,7 +22,7 @@ from atv.quantization.blockwise import QuantizationPlan, quantize_blocks
 from atv.quantization.feeding import feeds
 from atv.quantization.packed_folder import packed, quantization_config
 from atv.quantization.quantization_run import linears_of
-from atv.quantization.whole_numbers import decided, grids
+from atv.quantization.whole_numbers import chosen_group_size, grids
 from atv.records.run_folder import RunFolder
 from atv.runtime.trainer import quiet_trainer
 from atv.selection import AllTokens
@@ -283,9 +283,11 @@ def test_experts_are_refused_by_name():
 
 def test_the_size_of_a_group():
     widths = {"a": nn.Linear(256, 1), "b": nn.Linear(384, 1)}
-    assert decided(widths, None) == 128 and decided(widths | {"c": nn.Linear(192, 1)}, None) == "row"
+    assert (
+        chosen_group_size(widths, None) == 128 and chosen_group_size(widths | {"c": nn.Linear(192, 1)}, None) == "row"
+    )
     assert {grid.width for grid in grids(widths, 4, "row").values()} == {256, 384}
     with pytest.raises(
         ValueError, match="group_size: 256 does not divide the 384 inputs of b; choices: 16, 32, 64, 128"
     ):
-        decided(widths, 256)
+        chosen_group_size(widths, 256)

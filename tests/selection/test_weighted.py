@@ -6,7 +6,7 @@ import torch
 from helpers.tiny import MIXED, make_batch, make_tokens
 
 import atv
-from atv.calibration.loop import number, whole_set
+from atv.calibration.loop import numbered_batches, whole_set
 from atv.data.labels import IGNORED
 from atv.model.lvlm import LVLM
 
@@ -51,7 +51,7 @@ def pools(llava, batches, **arguments):
     up = llava.get_submodule(LINEAR)
     hook = up.register_forward_pre_hook(lambda module, given: inputs.append(given[0].detach().double()))
     rule = Watch(**arguments)
-    rows = number(iter(batches))
+    rows = numbered_batches(iter(batches))
     report = atv.prune(
         llava, batches, selection=rule, criterion=Keeps(), sparsity=0.0, propagate=False, targets=[LINEAR]
     )
