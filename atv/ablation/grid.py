@@ -137,6 +137,7 @@ class Grid:
         origin |= {"calibration": calibration if isinstance(calibration, str) else pool.record()}
         origin |= {"samples": given.samples, "max_length": given.max_length, **pixels, "groups": given.groups}
         origin |= {"max_new_tokens": given.max_new_tokens, "language": given.language or None, **origin_of(asked)}
+        origin |= {"trust_remote_code": True} if given.trust_remote_code else {}
         files = folder_digest(model_folder(given.model, given.trust_remote_code))
         model = content_digest([files, answering(lvlm, processor)])
         store = CellStore(given.results / "cells", model, bench, asked_from(asked))

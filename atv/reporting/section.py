@@ -87,7 +87,7 @@ def _size(file: Path) -> tuple[int, int]:
 RECORDED = (
     *("model", "calibration", "samples", "max_length", "min_pixels", "max_pixels"),
     *("evaluation", "split", "benchmark", "data", "groups", "max_new_tokens"),
-    *("language", "sparsities", "patterns", "decide", "budget", "plugin"),
+    *("language", "sparsities", "patterns", "decide", "budget", "plugin", "trust_remote_code"),
 )
 # Of these None is a value to be asked for; of all others it is the default.
 NULLABLE = ("groups",)

@@ -267,6 +267,11 @@ def test_a_saved_data_set_and_model_folder_stand_in(atv_command, small_pool, tmp
         *("ablate", "--file", tmp_path / "pair.py", "--samples", 4, "--results", tmp_path / "results"),
         *("--logger", "none", *data),
     )
+    run = json.loads((tmp_path / "results" / "pair" / "run.json").read_text())
+    given = {"calibration": small_pool, "evaluation": tmp_path / "questions", "model": BUNDLED_MODEL}
+    assert {name: run[name] for name in given} == {name: str(path) for name, path in given.items()}
+    table = pd.read_csv(tmp_path / "results" / "pair" / "table.csv")
+    assert set(table.loc[table["task"] == "average", "groups"]) == {9}  # one of each task of the saved set
 
 
 def test_files_without_an_ablation_are_refused(atv_command, tmp_path):

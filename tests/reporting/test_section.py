@@ -1,19 +1,20 @@
 import json
 import shlex
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 from helpers.fake_results import Flat, write
 
 from atv.ablation.findings import Finding
+from atv.ablation.grid import GridSettings
 from atv.ablation.planning import cheapest
 from atv.ablation.tables import RETENTION
 from atv.cli import parser
 from atv.reporting.collection import Collection
 from atv.reporting.numbers import duration, ours, strip
 from atv.reporting.pages import differing, setup, shared
-from atv.reporting.section import Section, run_again
+from atv.reporting.section import RECORDED, Section, run_again
 from atv.statistics.estimates import Estimate, Spread
 
 
@@ -183,6 +184,11 @@ class Other(Flat):
     """On another model."""
 
     name = "other"
+
+
+def test_every_setting_of_a_grid_is_told_again():
+    told = {"seed", "seeds", "claimed_seeds", "results"}  # by other names, or by the caller
+    assert {field.name for field in fields(GridSettings)} - told <= set(RECORDED)
 
 
 def test_what_differs_names_its_sections_and_the_rest_is_shared(results, tmp_path):
