@@ -154,11 +154,16 @@ class CellStore:
             shutil.rmtree(hidden, ignore_errors=True)
 
     def strangers(self) -> dict[str, list[str]]:
-        """Ids of cells that no cell of this run can be, by what sets them apart: schema, model or questions."""
+        """Ids of cells that no cell of this run can be, by what sets them apart: schema, model or questions.
+
+        Questions of another suite or split than the run's set none apart: a cell may have a suite of its own.
+        """
         by_reason: dict[str, list[str]] = {}
         for file in sorted(self.folder.glob(f"*/{CELL}")):
             record = CellRecord.read(file.parent)
-            here = {"model": self.model, "questions": self.questions}
+            here = {"model": self.model}
+            if record.asked_from in ({}, self.asked_from):
+                here["questions"] = self.questions
             other = [f"other {name}" for name, value in here.items() if record.inputs.get(name) != value]
             if record.schema != CELL_SCHEMA:
                 other = [f"schema {record.schema}, not {CELL_SCHEMA}"]

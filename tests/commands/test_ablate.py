@@ -280,7 +280,7 @@ def test_files_without_an_ablation_are_refused(atv_command, tmp_path):
     assert code == 2 and "must define one Ablation, it defines 0" in err
 
 
-def test_cells_of_another_schema_are_left_alone_and_named(first_run, capsys):
+def test_cells_of_another_schema_are_left_alone_and_named_but_none_of_another_split(first_run, capsys):
     from atv.cli import main
 
     results, options = first_run
@@ -289,12 +289,19 @@ def test_cells_of_another_schema_are_left_alone_and_named(first_run, capsys):
     older = results / "cells" / "0123456789abcdef" / "cell.json"
     older.parent.mkdir()
     older.write_text(json.dumps(json.loads(before) | {"cell_schema": 1}))
+    searched = results / "cells" / "fedcba9876543210" / "cell.json"
+    searched.parent.mkdir()
+    own = json.loads(before)
+    own |= {"inputs": own["inputs"] | {"questions": "others"}, "asked_from": {"evaluation": "bundled", "split": "dev"}}
+    searched.write_text(json.dumps(own))
     try:
         assert main(["ablate", *map(str, options)]) == 0
-        assert "left alone: 1 cell (schema 1, not 2): 0123456789abcdef" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert "left alone: 1 cell (schema 1, not 2): 0123456789abcdef" in said and said.count("left alone") == 1
         assert older.is_file()
     finally:
         shutil.rmtree(older.parent)
+        shutil.rmtree(searched.parent)
 
 
 @pytest.mark.slow
