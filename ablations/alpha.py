@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from atv.ablation import Ablation, Cell, Finding, Results, percent
 from atv.ablation.charts import PALETTE, averages, counts, curve
+from atv.ablation.tables import insert_visual_tokens
 from atv.api import Pathway
 from atv.selection import DriftTopK
 
@@ -44,9 +45,7 @@ class Alpha(Ablation):
     def table(self, results: Results) -> pd.DataFrame:
         """With the visual tokens that a sample gave, mean over blocks."""
         table = super().table(results)
-        selected = {(name["alpha"], name["sparsity"]): results.visual_tokens(**name) for name in results.methods()}
-        tokens = [round(selected[key], 1) for key in zip(table["alpha"], table["sparsity"], strict=True)]
-        table.insert(2, "visual tokens", tokens)
+        insert_visual_tokens(table, results)
         return table
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:

@@ -66,7 +66,7 @@ class MaskOverlap(Ablation):
     def findings(self, results: Results) -> Sequence[Finding]:
         between, within = _between(results), _within(results)
         means = [float(np.mean([seed[name] for seed in between])) for name in between[0]]
-        count = f"{len(means)} Linears, {len(between)} seed{'s' if len(between) > 1 else ''}"
+        count = f"{len(means)} Linears, {results.seeds(calibration='text')}"
         shared = Finding(
             "The two masks share more than chance would give.",
             f"mean IoU {PAPER_MEAN:.2f} over 224 Linears",

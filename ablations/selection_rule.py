@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from atv.ablation import Ablation, Cell, Finding, Results, percent
 from atv.ablation.charts import averages, counts, panels
+from atv.ablation.tables import insert_visual_tokens
 from atv.api import Pathway
 from atv.selection import AMIA, AttentionTopK, DiversityTopK, DriftTopK, RandomVisual, TokenSelection
 
@@ -66,9 +67,7 @@ class SelectionRule(Ablation):
     def table(self, results: Results) -> pd.DataFrame:
         """With the visual tokens that a sample gave, mean over blocks."""
         table = super().table(results)
-        selected = {(name["rule"], name["sparsity"]): results.visual_tokens(**name) for name in results.methods()}
-        tokens = [round(selected[key], 1) for key in zip(table["rule"], table["sparsity"], strict=True)]
-        table.insert(2, "visual tokens", tokens)
+        insert_visual_tokens(table, results)
         return table
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:

@@ -7,7 +7,7 @@ from typing import Any
 from atv.api import Pathway
 from atv.data import CalibrationData
 from atv.evaluation.question_sets import Suite
-from atv.plugins import Plugin, codes, describe
+from atv.plugins import Plugin, code_identity, describe
 from atv.records.cell_record import titled
 
 
@@ -64,8 +64,7 @@ class Cell:
         if self.calibration is not None:
             own["calibration"] = self.calibration.record()
         steps = [getattr(pathway, part.name) for pathway in self.pathways.values() for part in fields(pathway)]
-        code = codes([*steps, self.calibration])
-        return own | {"code": code} if code else own
+        return own | code_identity([*steps, self.calibration])
 
     @property
     def title(self) -> str:

@@ -218,14 +218,15 @@ class Results:
         """What stands behind a task's number of these labels, in words; behind the average are all tasks."""
         scores = self.scores(**labels)
         questions = sum(score.questions for name, score in scores.items() if task in (name, "average"))
-        return f"{questions:,} questions, {self._seeds(labels)}"
+        return f"{questions:,} questions, {self.seeds(**labels)}"
 
     def english_count(self, **labels: Any) -> str:
         """What stands behind a number of plain English, likewise."""
         texts = {name for done in self.of(**labels) for name in done.record.perplexity} - {"all"}
-        return f"{len(texts)} texts, {self._seeds(labels)}"
+        return f"{len(texts)} texts, {self.seeds(**labels)}"
 
-    def _seeds(self, labels: Labels) -> str:
+    def seeds(self, **labels: Any) -> str:
+        """How many seeds stand behind a number of these labels, in words."""
         seeds = len(self.of(**labels))
         return f"{seeds} seed{'s' if seeds > 1 else ''}"
 

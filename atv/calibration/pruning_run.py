@@ -20,10 +20,10 @@ from atv.calibration.stopping import Preemption
 from atv.criteria import Pruned
 from atv.model.checkpoint import check_folder, load_whole
 from atv.model.lvlm import LVLM
-from atv.model.offload import stored
+from atv.model.offload import model_digests
 from atv.model.targets import Target
-from atv.plugins import codes, describe
-from atv.records.digests import content_digest, telling, tensors_digest, weights_digest
+from atv.plugins import code_identity, describe
+from atv.records.digests import tensors_digest
 from atv.records.masks import PackedMasks
 from atv.records.provenance import provenance
 from atv.records.pruning_report import BOTH, AllocationReport, BaseModel, BlockReport, PathwayReport, PruningReport
@@ -56,12 +56,9 @@ class PruningJob:
 
     def identity(self, batches: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         """Settings, and digests of model and data."""
-        model = self.lvlm.model
-        weights = ((name, stored(model, name)) for name, _ in model.named_parameters())
-        digests = {"model": weights_digest(weights), "config": content_digest(telling(model.config.to_dict()))}
-        digests["calibration data"] = tensors_digest(batches)
-        code = codes(part for plan in self.plans.values() for part in _parts(plan))
-        return {**self.settings(), "seed": self.seed, **digests, **({"code": code} if code else {})}
+        digests = model_digests(self.lvlm.model) | {"calibration data": tensors_digest(batches)}
+        code = code_identity(part for plan in self.plans.values() for part in _parts(plan))
+        return {**self.settings(), "seed": self.seed, **digests, **code}
 
 
 def _parts(plan: PathwayPlan) -> list[Any]:

@@ -19,8 +19,8 @@ from atv.data.captioned import listed, says_captions
 from atv.data.row_files import SUFFIXES, files_of, split_files
 from atv.data.wording import quoted, short
 from atv.everyday.assembly.made_folder import EVERYDAY, read_manifest
-from atv.records.pruning_report import recorded_base
 from atv.records.quantization_record import QuantizationRecord
+from atv.records.report_origin import recorded_base
 from atv.runtime.hub import is_hub_id
 
 TRAIN = "train"

@@ -22,6 +22,7 @@ from transformers import AutoModelForImageTextToText, PreTrainedConfig, PreTrain
 
 from atv.model.checkpoint import CheckedFolder, check_folder, load_whole
 from atv.model.lvlm import LVLM
+from atv.records.digests import content_digest, telling, weights_digest
 from atv.records.files import atomic, write_json
 from atv.records.run_folder import WAITING, is_run
 
@@ -84,6 +85,12 @@ def stored(model: nn.Module, name: str) -> Tensor:
     if value.device.type != "meta":
         return value
     return next(hook for _, hook in _hooks(model.get_submodule(module), deep=False)).weights_map[parameter]
+
+
+def model_digests(model: PreTrainedModel) -> dict[str, str]:
+    """By what a run knows its model again: digests of its weights, wherever they are, and of its config."""
+    weights = ((name, stored(model, name)) for name, _ in model.named_parameters())
+    return {"model": weights_digest(weights), "config": content_digest(telling(model.config.to_dict()))}
 
 
 def read_as(model: nn.Module, change: Callable[[str, Tensor], Tensor]) -> None:

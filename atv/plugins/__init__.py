@@ -1,7 +1,7 @@
 """Plug-ins: how a class is found by its name, made and described; the rules themselves have rooms of their own."""
 
 from atv.plugins.arguments import ContractError, Plugin, arguments, describe
-from atv.plugins.code import codes
+from atv.plugins.code import code_identity, codes
 from atv.plugins.finding import (
     UnknownNameError,
     derived,
@@ -22,6 +22,7 @@ __all__ = [
     "above_zero",
     "arguments",
     "at_least",
+    "code_identity",
     "codes",
     "derived",
     "describe",

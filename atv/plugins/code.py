@@ -32,6 +32,12 @@ def codes(parts: Iterable[Any]) -> dict[str, str]:
     return {name: _digest(kind) for name, kind in sorted(kinds.items())}
 
 
+def code_identity(parts: Iterable[Any]) -> dict[str, dict[str, str]]:
+    """By what a run of these plug-ins is known again beside their arguments: ``codes``; nothing for installed ones."""
+    found = codes(parts)
+    return {"code": found} if found else {}
+
+
 def _kinds(part: Any) -> Iterator[type[Plugin]]:
     """The classes of a plug-in and of those among its arguments, or the class that a name stands for."""
     if isinstance(part, Plugin):

@@ -14,9 +14,9 @@ from atv.data.calibration_batches import CalibrationBatches, calibration_batches
 from atv.data.sources import load_calibration
 from atv.model.loading import load_model, load_offloaded_model, model_folder
 from atv.model.lvlm import LVLM
-from atv.model.offload import Offload, OffloadedBlocks, clear_shards, is_offloaded, stored
+from atv.model.offload import Offload, OffloadedBlocks, clear_shards, is_offloaded, model_digests
 from atv.output.pruned_folder import masks_of, read_pruned
-from atv.plugins import codes, describe, resolve
+from atv.plugins import code_identity, describe, resolve
 from atv.quantization.base import Quantizer
 from atv.quantization.blockwise import QuantizationPlan, QuantizedBlocks, quantize_blocks, rounded_weights
 from atv.quantization.packed_folder import (
@@ -27,7 +27,7 @@ from atv.quantization.packed_folder import (
     write_quantized,
 )
 from atv.quantization.whole_numbers import GroupSize, chosen_group_size, grids, require_bits
-from atv.records.digests import content_digest, telling, tensors_digest, weights_digest
+from atv.records.digests import tensors_digest
 from atv.records.masks import PackedMasks
 from atv.records.provenance import provenance
 from atv.records.pruning_report import REPORT
@@ -181,13 +181,9 @@ def _identity(
     lvlm: LVLM, plan: QuantizationPlan, settings: Mapping[str, Any], batches: CalibrationBatches
 ) -> dict[str, Any]:
     """What the run is known again by."""
-    model = lvlm.model
-    digests = {"model": weights_digest((name, stored(model, name)) for name, _ in model.named_parameters())}
-    digests |= {"config": content_digest(telling(model.config.to_dict()))}
-    digests |= {"masks": tensors_digest([PackedMasks(plan.masks).packed])}
+    digests = model_digests(lvlm.model) | {"masks": tensors_digest([PackedMasks(plan.masks).packed])}
     digests |= {"calibration data": tensors_digest(batches)}
-    code = codes([plan.method, plan.selection])
-    return {"command": "quantize", **settings, **digests, **({"code": code} if code else {})}
+    return {"command": "quantize", **settings, **digests, **code_identity([plan.method, plan.selection])}
 
 
 def _sizes(lvlm: LVLM, plan: QuantizationPlan) -> dict[str, int]:

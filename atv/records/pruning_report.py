@@ -1,7 +1,7 @@
 """``report.json`` and the masks beside it: what a pruning run was made from, what every block showed, what was reached.
 
-This alone writes and reads the file. A run leaves one, saving the model adds the rows of its targets, evaluation its
-scores, fine-tuning its story.
+This alone writes the file and reads it whole. A run leaves one, saving the model adds the rows of its targets,
+evaluation its scores, fine-tuning its story.
 """
 
 import json
@@ -268,26 +268,6 @@ class PruningReport:
             return typed(cls, _fields(content, masks), folder / REPORT)
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"{folder / REPORT} is no report of a pruning run: {error!r}") from error
-
-
-def recorded_base(folder: Path) -> str | None:
-    """The dense model that a folder's report names; None for no report, or one that does not say."""
-    base = _recorded(folder, "base")
-    model = base.get("model") if isinstance(base, dict) else None
-    return model if isinstance(model, str) else None
-
-
-def recorded_calibration(folder: Path) -> Mapping[str, Any]:
-    """What a folder's report says of the samples that it was calibrated on; nothing for no report."""
-    calibration = _recorded(folder, "calibration")
-    return calibration if isinstance(calibration, dict) else {}
-
-
-def _recorded(folder: Path, name: str) -> Any:
-    try:
-        return read_json(folder / REPORT, SCHEMA).get(name)
-    except (ValueError, OSError):
-        return None
 
 
 def _block(block: BlockReport) -> dict[str, Any]:

@@ -111,6 +111,6 @@ def test_one_seed_tells_nothing_of_masks_by_other_samples(kinds, monkeypatch):
     def of(calibration):
         return [SimpleNamespace(cell=SimpleNamespace(seed=0), masks=lambda: calibration)]
 
-    (finding,) = kind().findings(SimpleNamespace(of=of))
+    (finding,) = kind().findings(SimpleNamespace(of=of, seeds=lambda calibration: "1 seed"))
     assert finding.claim == "The two masks share more than chance would give." and finding.ours.value == 0.75
     assert kind().table(SimpleNamespace(of=of))["other samples"].isna().all()

@@ -63,6 +63,9 @@ class AnyResults:
     def count(self, task="average", /, **labels):
         return "300 questions, 1 seed"
 
+    def seeds(self, **labels):
+        return "1 seed"
+
     def english_count(self, **labels):
         return "3 texts, 1 seed"
 

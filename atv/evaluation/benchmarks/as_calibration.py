@@ -20,7 +20,7 @@ from atv.evaluation.benchmarks.loaded import LoadedBenchmark, load_benchmark
 from atv.evaluation.questions import EVALUATION_COLUMNS, first_groups, seen_picture
 from atv.everyday.assembly.made_folder import EVERYDAY
 from atv.plugins import resolve
-from atv.records.pruning_report import recorded_calibration
+from atv.records.report_origin import recorded_calibration
 
 SUITES = {BUNDLED: "test", EVERYDAY: "test"}  # with the split that an evaluation asks unless told otherwise
 OWN_SPLIT = "dev"  # of a suite
