@@ -1,32 +1,22 @@
-"""What the prediction loop gathers of every block, and what it does when a block was seen by all samples."""
+"""What the prediction loop gathers of every block when its samples pass: drift, activation norms, gradients."""
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from time import perf_counter
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor
 
-from atv.calibration.block_training import WaitingBlock, trained
 from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch
-from atv.calibration.parted_pool import PartedPool
-from atv.calibration.pathway_plan import PathwayPlan, StepsTaken
-from atv.calibration.pool import BlockPool, Pool, warn_of_starved
+from atv.calibration.pool import BlockPool
 from atv.calibration.samples import LinearInputs, Sample
 from atv.calibration.sums import MatrixSum, SampleSums
 from atv.model.lvlm import LVLM
 from atv.model.targets import Target
-from atv.records.digests import tensors_digest
-from atv.records.masks import PackedMasks
-from atv.records.pruning_report import BlockReport
-from atv.records.run_folder import SHIFT, FinishedBlock
-from atv.refinement import BlockReconstruction
-from atv.runtime.ranks import agree
-from atv.selection import PartedSelection, SetStatistics, TokenSelection, WholeSet
+from atv.selection import SetStatistics, TokenSelection, WholeSet
 
 
 class BlockCallback(L.Callback, ABC):
@@ -145,90 +135,3 @@ class RegionalGradients(BlockCallback):
         found = {name: (squares / over).sqrt() for name, squares in self.squares.items()}
         known = pool.statistics.items()
         return replace(pool, statistics={name: replace(each, gradient=found.get(name)) for name, each in known})
-
-
-class Pruning(BlockCallback):
-    """Makes each pathway's masks when a block was seen by all samples; ``finished`` is given what the block came to,
-    before the next block is reached."""
-
-    def __init__(
-        self,
-        lvlm: LVLM,
-        targets: Mapping[str, Target],
-        plans: Mapping[str, PathwayPlan],
-        finished: Callable[[FinishedBlock], None],
-        drift: Drift,
-        norms: ActivationNorms,
-        gradients: RegionalGradients,
-        loop: BlockwiseCalibration,
-    ) -> None:
-        self.plans, self.finished, self.loop = plans, finished, loop
-        self._inside = lvlm.by_block(targets)
-        self.drift, self.norms, self.gradients = drift, norms, gradients
-        self._pools = {pathway: _pool(plan) for pathway, plan in plans.items()}
-        self._started = perf_counter()
-
-    def observe(self, sample: Sample) -> None:
-        for pool in self._pools.values():
-            pool.observe(sample)
-
-    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._started = perf_counter()
-
-    def finish(self, block: int) -> None:
-        dense = {name: target.weight.detach() for name, target in self._inside[block].items()}
-        pools: dict[str, BlockPool] = {}
-        masks: dict[str, PackedMasks] = {}
-        weights: dict[str, Tensor] = {}
-        taken = {pathway: StepsTaken() for pathway in self.plans}
-        for pathway, plan in self.plans.items():
-            gathered, statistics = self._pools[pathway], self.drift.statistics
-            if isinstance(gathered, PartedPool):
-                pool = gathered.finish(statistics, self.norms.halves, dense)
-            else:
-                pool = gathered.finish(statistics)
-            pools[pathway] = pool = self.gradients.into(pool, plan.selection, statistics)
-            if missing := dense.keys() - pool.statistics.keys():
-                raise ValueError(f"targets: block {block} never calls {min(missing)}")
-            pruned = plan.prune(dense, pool.statistics, taken[pathway])
-            if pruned and isinstance(plan.reconstruct, BlockReconstruction):
-                waiting = WaitingBlock(block, self.loop, self._inside[block])
-                pruned = trained(plan.reconstruct, waiting, dense, pruned, taken[pathway])
-            masks[pathway] = PackedMasks({name: made.mask for name, made in pruned.items()})
-            changed = {name: made.applied_to(dense[name]) for name, made in pruned.items() if made.weight is not None}
-            weights |= {f"{pathway}/{name}": weight for name, weight in changed.items()}
-            shifts = {name: made.shift for name, made in pruned.items() if made.shift is not None}
-            weights |= {f"{pathway}/{name}.{SHIFT}": shift for name, shift in shifts.items()}
-        agree(tensors_digest([*(made.packed for made in masks.values()), weights]), f"masks of block {block}")
-        for pathway, plan in self.plans.items():
-            warn_of_starved(block, pools[pathway].experts, plan.pattern.joint)
-        self.finished(FinishedBlock(self._report(block, pools, taken), masks, weights))
-
-    def _report(self, block: int, pools: Mapping[str, BlockPool], taken: Mapping[str, StepsTaken]) -> BlockReport:
-        started, self._started = self._started, perf_counter()
-        statistics = self.drift.statistics
-        tokens = {"text": statistics.text_tokens, "visual": statistics.visual_tokens}
-        return BlockReport(
-            block=block,
-            mean_drift=statistics.mean_drift,
-            tokens=tokens,
-            selected={name: {"text": pool.text, "visual": pool.visual} for name, pool in pools.items()},
-            norms={m: {site: _rms(n, tokens[m]) for site, n in by.items()} for m, by in self.norms.norms.items()},
-            seconds=self._started - started,
-            experts={name: pool.experts for name, pool in pools.items() if pool.experts},
-            step_seconds={name: dict(steps.seconds) for name, steps in taken.items()},
-            pool_weights={name: dict(pool.weights) for name, pool in pools.items() if pool.weights},
-            step_errors={name: steps.mean_errors() for name, steps in taken.items() if steps.errors},
-        )
-
-
-def _pool(plan: PathwayPlan) -> Pool | PartedPool:
-    if isinstance(plan.selection, PartedSelection):
-        return PartedPool(plan.selection, plan)
-    saliency, joint = plan.criterion.needs_saliency, plan.pattern.joint
-    return Pool(plan.selection, plan.needs_gram, plan.needs_moments, saliency, compared=joint)
-
-
-def _rms(norm: Tensor, tokens: int) -> float:
-    """Root mean square activation of a site over channels and tokens, from its channel norms."""
-    return float((norm.square().mean() / max(tokens, 1)).sqrt())

@@ -11,11 +11,13 @@ from transformers import PreTrainedModel
 
 from atv.calibration.attention_and_outputs import Recorder
 from atv.calibration.block_gradients import BackwardPass
-from atv.calibration.callbacks import ActivationNorms, Drift, Pruning, RegionalGradients
+from atv.calibration.callbacks import ActivationNorms, Drift, RegionalGradients
 from atv.calibration.dense_pass import allotted
 from atv.calibration.finished_blocks import FinishedBlocks
 from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch, numbered_batches, whole_set
 from atv.calibration.pathway_plan import PathwayPlan
+from atv.calibration.pruned_block import pruned_targets
+from atv.calibration.pruning_callback import Pruning
 from atv.calibration.stopping import Preemption
 from atv.criteria import Pruned
 from atv.model.checkpoint import check_folder, load_whole
@@ -27,7 +29,7 @@ from atv.records.digests import tensors_digest
 from atv.records.masks import PackedMasks
 from atv.records.provenance import provenance
 from atv.records.pruning_report import BOTH, AllocationReport, BaseModel, BlockReport, PathwayReport, PruningReport
-from atv.records.run_folder import SHIFT, FinishedBlock, RunFolder, plain
+from atv.records.run_folder import FinishedBlock, RunFolder, plain
 from atv.runtime.trainer import precision, quiet_trainer, running
 from atv.selection import WholeSet
 
@@ -152,15 +154,7 @@ def run(
 
 def _put(job: PruningJob, install: Install, block: FinishedBlock) -> None:
     """Puts what became of a block's targets on each pathway into the model."""
-    for name in next(iter(block.masks.values())):
-        made = {
-            pathway: Pruned(
-                masks[name],
-                block.weights.get(f"{pathway}/{name}"),
-                block.weights.get(f"{pathway}/{name}.{SHIFT}"),
-            )
-            for pathway, masks in block.masks.items()
-        }
+    for name, made in pruned_targets(block).items():
         install(name, job.targets[name], made)
 
 

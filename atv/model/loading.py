@@ -1,5 +1,6 @@
 """Models and processors from folders, the hub, or the package itself."""
 
+from difflib import get_close_matches
 from pathlib import Path
 
 import torch
@@ -33,9 +34,10 @@ def model_folder(model: str, trust_remote_code: bool = False) -> Path:
         return fetch_model(model, trust_remote_code)
     folder = BUNDLED_MODEL if model == BUNDLED else Path(model)
     if not (folder / "config.json").is_file():
+        close = get_close_matches(model, (BUNDLED, EVERYDAY), 1, cutoff=0.75)
         raise ValueError(
             f"model: no model at {str(folder)!r} (a folder with config.json, a hub id owner/name, {BUNDLED!r} or "
-            f"{EVERYDAY!r})"
+            f"{EVERYDAY!r})" + (f"; did you mean {close[0]!r}?" if close else "")
         )
     return folder
 

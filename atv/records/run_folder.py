@@ -24,8 +24,6 @@ from atv.records.masks import PackedMasks
 from atv.records.pruning_report import AllocationReport, BlockReport, PruningReport
 from atv.records.typed import typed
 
-# What a Linear's bias takes is kept beside its weight, under its name and this.
-SHIFT = "shift"
 # Scratch of an offloaded model: weights that were converted while it loaded, and hidden states that wait on disk.
 OFFLOADED, WAITING = ".offload", ".waiting"
 # Raised when a run that was begun can no longer go on.
@@ -34,7 +32,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class FinishedBlock:
-    """What a block's pruning made: masks by pathway, weights that a criterion changed by "pathway/name", the report."""
+    """What became of a block: masks by pathway, changed values by names of the command's own, and the report."""
 
     report: BlockReport
     masks: dict[str, PackedMasks]

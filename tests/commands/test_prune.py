@@ -100,6 +100,7 @@ def test_a_missing_picture_is_replaced_and_reported(atv_command, tmp_path):
         (["--min_pixels", "5"], "min_pixels: CLIPImageProcessorPil resizes pictures to sizes of its own"),
         (["--max_length", "50"], "tokens over max_length 50 without any text"),
         (["--model", "nowhere"], "no model at 'nowhere'"),
+        (["--model", "everday"], "did you mean 'everyday'?"),
         (["--pattern", "5:7"], "does not divide a row of 192 inputs"),
         (["--calibration", "nowhere"], "calibration: 'nowhere' is neither 'bundled' nor 'everyday' nor a data set"),
         (["--plugin", "nowhere.py"], "plugin: no such file 'nowhere.py'"),

@@ -1,0 +1,120 @@
+"""What the prediction loop does once all samples have passed a block: its masks and weights, pathway by pathway."""
+
+from collections.abc import Callable, Mapping
+from time import perf_counter
+
+import lightning as L
+from torch import Tensor
+
+from atv.calibration.block_training import WaitingBlock, trained
+from atv.calibration.callbacks import ActivationNorms, BlockCallback, Drift, RegionalGradients
+from atv.calibration.loop import BlockwiseCalibration
+from atv.calibration.parted_pool import PartedPool
+from atv.calibration.pathway_plan import PathwayPlan, StepsTaken
+from atv.calibration.pool import BlockPool, Pool, warn_of_starved
+from atv.calibration.pruned_block import finished_block
+from atv.calibration.samples import Sample
+from atv.criteria import Pruned
+from atv.model.lvlm import LVLM
+from atv.model.targets import Target
+from atv.records.digests import tensors_digest
+from atv.records.pruning_report import BlockReport
+from atv.records.run_folder import FinishedBlock
+from atv.refinement import BlockReconstruction
+from atv.runtime.ranks import agree
+from atv.selection import PartedSelection
+
+
+class Pruning(BlockCallback):
+    """Makes each pathway's masks when a block was seen by all samples; ``finished`` is given what the block came to,
+    before the next block is reached."""
+
+    def __init__(
+        self,
+        lvlm: LVLM,
+        targets: Mapping[str, Target],
+        plans: Mapping[str, PathwayPlan],
+        finished: Callable[[FinishedBlock], None],
+        drift: Drift,
+        norms: ActivationNorms,
+        gradients: RegionalGradients,
+        loop: BlockwiseCalibration,
+    ) -> None:
+        self.plans, self.finished, self.loop = plans, finished, loop
+        self._inside = lvlm.by_block(targets)
+        self.drift, self.norms, self.gradients = drift, norms, gradients
+        self._pools = {pathway: _pool(plan) for pathway, plan in plans.items()}
+        self._started = perf_counter()
+
+    def observe(self, sample: Sample) -> None:
+        for pool in self._pools.values():
+            pool.observe(sample)
+
+    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._started = perf_counter()
+
+    def finish(self, block: int) -> None:
+        dense = {name: target.weight.detach() for name, target in self._inside[block].items()}
+        pools: dict[str, BlockPool] = {}
+        pruned: dict[str, Mapping[str, Pruned]] = {}
+        taken = {pathway: StepsTaken() for pathway in self.plans}
+        for pathway in self.plans:
+            pools[pathway] = self._gathered(pathway, block, dense)
+            pruned[pathway] = self._pruned(pathway, block, dense, pools[pathway], taken[pathway])
+        made = finished_block(self._report(block, pools, taken), pruned, dense)
+        packed = [masks.packed for masks in made.masks.values()]
+        agree(tensors_digest([*packed, made.weights]), f"masks of block {block}")
+        for pathway, plan in self.plans.items():
+            warn_of_starved(block, pools[pathway].experts, plan.pattern.joint)
+        self.finished(made)
+
+    def _gathered(self, pathway: str, block: int, dense: Mapping[str, Tensor]) -> BlockPool:
+        """What a pathway's calibration pool came to."""
+        gathered, statistics = self._pools[pathway], self.drift.statistics
+        if isinstance(gathered, PartedPool):
+            pool = gathered.finish(statistics, self.norms.halves, dense)
+        else:
+            pool = gathered.finish(statistics)
+        if missing := dense.keys() - pool.statistics.keys():
+            raise ValueError(f"targets: block {block} never calls {min(missing)}")
+        return self.gradients.into(pool, self.plans[pathway].selection, statistics)
+
+    def _pruned(
+        self, pathway: str, block: int, dense: Mapping[str, Tensor], pool: BlockPool, taken: StepsTaken
+    ) -> Mapping[str, Pruned]:
+        """What becomes of a block's targets on one pathway."""
+        plan = self.plans[pathway]
+        pruned = plan.prune(dense, pool.statistics, taken)
+        if pruned and isinstance(plan.reconstruct, BlockReconstruction):
+            waiting = WaitingBlock(block, self.loop, self._inside[block])
+            return trained(plan.reconstruct, waiting, dense, pruned, taken)
+        return pruned
+
+    def _report(self, block: int, pools: Mapping[str, BlockPool], taken: Mapping[str, StepsTaken]) -> BlockReport:
+        started, self._started = self._started, perf_counter()
+        statistics = self.drift.statistics
+        tokens = {"text": statistics.text_tokens, "visual": statistics.visual_tokens}
+        return BlockReport(
+            block=block,
+            mean_drift=statistics.mean_drift,
+            tokens=tokens,
+            selected={name: {"text": pool.text, "visual": pool.visual} for name, pool in pools.items()},
+            norms={m: {site: _rms(n, tokens[m]) for site, n in by.items()} for m, by in self.norms.norms.items()},
+            seconds=self._started - started,
+            experts={name: pool.experts for name, pool in pools.items() if pool.experts},
+            step_seconds={name: dict(steps.seconds) for name, steps in taken.items()},
+            pool_weights={name: dict(pool.weights) for name, pool in pools.items() if pool.weights},
+            step_errors={name: steps.mean_errors() for name, steps in taken.items() if steps.errors},
+        )
+
+
+def _pool(plan: PathwayPlan) -> Pool | PartedPool:
+    if isinstance(plan.selection, PartedSelection):
+        return PartedPool(plan.selection, plan)
+    saliency, joint = plan.criterion.needs_saliency, plan.pattern.joint
+    return Pool(plan.selection, plan.needs_gram, plan.needs_moments, saliency, compared=joint)
+
+
+def _rms(norm: Tensor, tokens: int) -> float:
+    """Root mean square activation of a site over channels and tokens, from its channel norms."""
+    return float((norm.square().mean() / max(tokens, 1)).sqrt())
