@@ -136,11 +136,11 @@ class Grid:
         origin: dict[str, Any] = {"model": given.model}
         origin |= {"calibration": calibration if isinstance(calibration, str) else pool.record()}
         origin |= {"samples": given.samples, "max_length": given.max_length, **pixels, "groups": given.groups}
-        origin |= {"max_new_tokens": given.max_new_tokens, "language": given.language or None, **origin_of(asked)}
+        origin |= {"max_new_tokens": given.max_new_tokens, "language": given.language or None, **asked.origin}
         origin |= {"trust_remote_code": True} if given.trust_remote_code else {}
         files = folder_digest(model_folder(given.model, given.trust_remote_code))
         model = content_digest([files, answering(lvlm, processor)])
-        store = CellStore(given.results / "cells", model, bench, asked_from(asked))
+        store = CellStore(given.results / "cells", model, bench, asked.found)
         return cls(store, given.results, origin, given.seed, given.seeds, given.claimed_seeds)
 
     @property
@@ -220,21 +220,3 @@ def first_look(asked: Questions) -> Suite:
     """
     assert isinstance(asked, Suite)
     return asked.part(0, looks(asked.size)[0].groups)
-
-
-def asked_from(asked: Questions) -> dict[str, Any]:
-    """Where the questions are found again: evaluation and split, or the data's folder by benchmark (None: the hub)."""
-    if isinstance(asked, Suite):
-        return {"evaluation": asked.evaluation, "split": asked.split}
-    assert isinstance(asked, Benchmarks)
-    return {"data": {each.benchmark.name: None if asked.data is None else str(asked.data) for each in asked.loaded}}
-
-
-def origin_of(asked: Questions) -> dict[str, Any]:
-    """What the questions are, for the record."""
-    if isinstance(asked, Suite):
-        return {"evaluation": asked.evaluation, "split": asked.split}
-    assert isinstance(asked, Benchmarks)
-    named = {each.benchmark.name: each.provenance() for each in asked.loaded}
-    data = None if asked.data is None else str(asked.data)
-    return {"benchmark": ",".join(named), "data": data, "benchmarks": named}

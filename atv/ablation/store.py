@@ -98,7 +98,7 @@ class CellStore:
             own["task"]: each.max_new_tokens for each in rounds for part in each.batches for own in part.questions
         }
         suite = cell.suite
-        found = self.asked_from if suite is None else {"evaluation": suite.evaluation, "split": suite.split}
+        found = self.asked_from if suite is None else suite.found
         how = asked_with(self.bench.model, self.bench.processor, lengths) if lengths else {}
         return {"asked_with": how, "asked_from": found}
 

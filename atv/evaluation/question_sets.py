@@ -51,6 +51,14 @@ class Asking:
 class Questions(Protocol):
     """Questions that a model can be asked."""
 
+    @property
+    def found(self) -> dict[str, Any]:
+        """Where they are found again: evaluation and split, or the data's folder by benchmark (None: the hub)."""
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What they are, for a record of what was asked."""
+
     def ask(self, model: PreTrainedModel, processor: ProcessorMixin, how: Asking) -> EvaluationReport:
         """Asks all of them; writes the answers, on the first rank."""
 
@@ -63,6 +71,14 @@ class Suite:
     evaluation: str
     split: str
     groups: int | None = None
+
+    @property
+    def found(self) -> dict[str, Any]:
+        return {"evaluation": self.evaluation, "split": self.split}
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        return self.found
 
     @property
     def size(self) -> int:
@@ -109,6 +125,19 @@ class Benchmarks:
     limit: int | None = None
     dense: Mapping[str, DenseAnswers] | None = None
 
+    @property
+    def found(self) -> dict[str, Any]:
+        return {"data": dict.fromkeys((each.benchmark.name for each in self.loaded), self._folder)}
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        named = {each.benchmark.name: each.provenance() for each in self.loaded}
+        return {"benchmark": ",".join(named), "data": self._folder, "benchmarks": named}
+
+    @property
+    def _folder(self) -> str | None:
+        return None if self.data is None else str(self.data)
+
     def ask(self, model: PreTrainedModel, processor: ProcessorMixin, how: Asking) -> EvaluationReport:
         """Asks each; a benchmark's answers are kept in a folder of its name as they are made.
 
@@ -125,8 +154,7 @@ class Benchmarks:
         if self.dense is not None:
             check_asked_alike(self.dense, alike)
         results = {each.benchmark.name: self._result(each, model, processor, how, digest) for each in self.loaded}
-        data = None if self.data is None else str(self.data)
-        own = {"data": data, "limit": self.limit, "pixels": pixels}
+        own = {"data": self._folder, "limit": self.limit, "pixels": pixels}
         rows = {
             name: result.row() | own | {"max_new_tokens": _length(result.loaded, how), "asked_with": alike[name]}
             for name, result in results.items()
