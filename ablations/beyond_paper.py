@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from atv.ablation import Ablation, Cell, Finding, Results, percent
-from atv.ablation.charts import averages, panels
+from atv.ablation.charts import averages, counts, panels
 from atv.allocation import ByKind
 from atv.api import Pathway
 from atv.criteria import Criterion, PoolStatistics, SparseGPT
@@ -133,8 +133,7 @@ class BeyondPaper(Ablation):
             rows = average[average["sparsity"] == sparsity]
             atv = rows.loc[rows["method"] == "ATV", "retention"].item()
             axes.axvline(atv, color="0.6", linewidth=0.8, linestyle=":")
-        questions = int(average["questions"].iloc[0])
-        figure.suptitle(f"{self.question} {questions:,} questions a point, 95% intervals", fontsize=10)
+        figure.suptitle(f"{self.question} {counts(average)}", fontsize=10)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:

@@ -30,6 +30,7 @@ class CalibrationDomain(Ablation):
     seeds = 3
 
     def cells(self, seed: int) -> Sequence[Cell]:
+        self.levels.require_own_scenes(self.name)
         grid = [Cell({"method": "dense", "calibration": "-"})]
         for method, selection in METHODS.items():
             pruned = {"both": Pathway(selection, self.levels.middle)}

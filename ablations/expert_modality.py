@@ -58,7 +58,7 @@ def _pictures_first(results: Results, share: float) -> Finding:
         "",
         _more_visual(results, share),
         "points of visual tokens among an expert's",
-        count=results.count(**_labels("text", share)),
+        count=results.seeds(**_labels("text", 0.0)),
     )
 
 
@@ -82,7 +82,11 @@ def _more_visual(results: Results, share: float) -> Estimate:
     """Share of visual tokens of the experts that go less that of those that stay, in points: mean over layers, with t
     over seeds."""
     by_seed = []
+    routed = [{done.cell.seed for done in results.of(**_labels(pool, 0.0))} for pool in ("text", "visual")]
     for pruned in results.of(**_labels("text", share)):
+        # Further seeds are run of what is asked alone, where verdicts need no more.
+        if not all(pruned.cell.seed in seeds for seeds in routed):
+            continue
         text, visual = (_given(results, pool, pruned.cell.seed) for pool in ("text", "visual"))
         apart = []
         for layer, gone in _gone(pruned).items():

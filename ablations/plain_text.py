@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from atv.ablation import POINT, Ablation, Cell, Finding, Labels, Results, percent
 from atv.ablation.charts import PALETTE, averages, counts, panels
 from atv.api import Pathway
-from atv.data import Bundled, BundledScenes, CalibrationData, Everyday, EverydayProse, Mixture
-from atv.everyday.assembly.made_folder import EVERYDAY
+from atv.bundled import BUNDLED
+from atv.data import BundledScenes, CalibrationData, EverydayProse, Mixture
 
 # Two masks that leave weights as they are, and two that give those that stay new values.
 METHODS: Mapping[str, dict[str, Any]] = {
@@ -29,7 +29,7 @@ WORTH = 5.0
 class PlainText(Ablation):
     """Four methods calibrated on the model's own conversations with pictures, and with a share of plain text instead.
 
-    Text is prose for a pretrained model, and facts for the bundled one, which knows no other.
+    Text is prose, or facts for the bundled model, which knows no other.
     """
 
     name = "plain_text"
@@ -38,7 +38,7 @@ class PlainText(Ablation):
 
     def cells(self, seed: int) -> Sequence[Cell]:
         grid = [Cell(_labels("dense", "-", "0%"))]
-        for sparsity in (self.levels.middle, self.levels.hard):
+        for sparsity in self.levels.hardest:
             for method, parts in METHODS.items():
                 pruned = {"both": Pathway(sparsity=sparsity, **parts)}
                 for share in SHARES:
@@ -47,17 +47,15 @@ class PlainText(Ablation):
         return grid
 
     def _data(self, share: str) -> CalibrationData | None:
-        everyday = self.levels.model == EVERYDAY
-        own, text = (Everyday(), EverydayProse()) if everyday else (Bundled(), BundledScenes("facts"))
-        sources: list[CalibrationData] = [own, text]
-        return Mixture(sources, SHARES[share]) if SHARES[share] else None
+        text = BundledScenes("facts") if self.levels.model == BUNDLED else EverydayProse()
+        return Mixture([self.data, text], SHARES[share]) if SHARES[share] else None
 
     def claimed(self, cell: Cell) -> bool:
         return cell.labels["text"] in (WITHOUT, WITH)
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table).assign(line=lambda rows: rows["method"] + ", text: " + rows["text"])
-        titles = {percent(sparsity): percent(sparsity) for sparsity in (self.levels.middle, self.levels.hard)}
+        titles = {percent(sparsity): percent(sparsity) for sparsity in self.levels.hardest}
         lines = [f"{method}, text: {share}" for method in METHODS for share in SHARES]
         figure, _ = panels(average, "setting", titles, lines, "line", (10, 4.2), PALETTE)
         figure.suptitle(f"By the share of plain text among the calibration data, {counts(average)}", fontsize=10)
@@ -66,7 +64,7 @@ class PlainText(Ablation):
     def findings(self, results: Results) -> Sequence[Finding]:
         return [
             finding
-            for sparsity in (self.levels.middle, self.levels.hard)
+            for sparsity in self.levels.hardest
             for finding in (
                 *(_with_text(results, method, percent(sparsity)) for method in METHODS if results.reads),
                 *(_cost(results, method, percent(sparsity)) for method in METHODS),

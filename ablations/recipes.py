@@ -15,7 +15,7 @@ from atv.allocation import DAS
 from atv.api import Pathway, questions
 from atv.bundled import BUNDLED
 from atv.criteria import RIA, SparseGPT
-from atv.data import Bundled, BundledScenes, CalibrationData, Everyday, EverydayProse, Mixture
+from atv.data import BundledScenes, CalibrationData, EverydayProse, Mixture
 from atv.evaluation.question_sets import Suite
 from atv.everyday.assembly.made_folder import EVERYDAY
 from atv.selection import AMIA, DriftTopK, WeightedPools
@@ -98,10 +98,11 @@ class Recipes(Ablation):
     def _data(self) -> dict[str, CalibrationData | None]:
         """The model's own data, and these with a quarter of text without pictures of the kind that it also knows."""
         if self.levels.model == EVERYDAY:
-            return {"own": None, "own + prose": Mixture([Everyday(), EverydayProse()], [3, 1])}
-        return {"own": None, "own + facts": Mixture([Bundled(), BundledScenes("facts")], [3, 1])}
+            return {"own": None, "own + prose": Mixture([self.data, EverydayProse()], [3, 1])}
+        return {"own": None, "own + facts": Mixture([self.data, BundledScenes("facts")], [3, 1])}
 
     def cells(self, seed: int) -> Sequence[Cell]:
+        self.levels.require_own_scenes(self.name)
         return [Cell(_labels("dense", "-", "0%", "test"))]
 
     def later(self, seed: int, results: Results) -> Sequence[Cell]:

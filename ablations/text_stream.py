@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from atv.ablation import Ablation, Cell, Finding, Results, percent
 from atv.ablation.charts import averages, counts, points
 from atv.api import Pathway
-from atv.data import Bundled, BundledScenes, CalibrationData, Everyday, EverydayScenes, TextAlone
+from atv.data import BundledScenes, CalibrationData, EverydayScenes, TextAlone
 from atv.everyday.assembly.made_folder import EVERYDAY
 
 JOINT, ALONE, ATV = "text tokens, joint", "text alone", "ATV, joint"
-DATA = ("dialogues", "captions", "answers")
+OWN, KINDS = "dialogues", ("captions", "answers")
 
 
 class TextStream(Ablation):
@@ -38,22 +38,20 @@ class TextStream(Ablation):
         return grid
 
     def _data(self) -> dict[str, CalibrationData]:
-        everyday = self.levels.model == EVERYDAY
-        scenes = EverydayScenes if everyday else BundledScenes
-        return dict(
-            zip(DATA, (Everyday() if everyday else Bundled(), scenes("captions"), scenes("answers")), strict=True)
-        )
+        """The run's own data; and, where its scenes are at hand, two kinds of text about them."""
+        scenes = EverydayScenes if self.levels.model == EVERYDAY else BundledScenes
+        return {OWN: self.data} | ({kind: scenes(kind) for kind in KINDS} if self.levels.model else {})
 
     def claimed(self, cell: Cell) -> bool:
         return cell.labels["stream"] != ATV
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
-        average, lines = averages(table), len(self.levels.ends)
+        average, lines, data = averages(table), len(self.levels.ends), list(self._data())
         figure, panels = plt.subplots(
-            lines, len(DATA), figsize=(10, 1.9 * lines), sharex="row", sharey=True, squeeze=False, layout="constrained"
+            lines, len(data), figsize=(10, 1.9 * lines), sharex="row", sharey=True, squeeze=False, layout="constrained"
         )
         for line, sparsity in zip(panels, self.levels.ends, strict=True):
-            for axes, name in zip(line, DATA, strict=True):
+            for axes, name in zip(line, data, strict=True):
                 rows = average[(average["calibration"] == name) & (average["sparsity"] == sparsity)]
                 points(axes, rows, [ATV, JOINT, ALONE], "stream")
                 axes.set_title(f"{name}, {percent(sparsity)}", fontsize=9)
@@ -68,4 +66,4 @@ class TextStream(Ablation):
             claim = f"At {percent(sparsity)}, the text tokens of a joint forward keep more than the same text alone"
             return results.keeps_more(f"{claim} (calibrated on {name}).", one, two, "")
 
-        return [over(name, sparsity) for sparsity in self.levels.ends for name in DATA]
+        return [over(name, sparsity) for sparsity in self.levels.ends for name in self._data()]

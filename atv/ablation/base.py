@@ -15,6 +15,8 @@ from atv.ablation.measuring import Measured
 from atv.ablation.results import Results
 from atv.ablation.tables import retention_table
 from atv.bundled import BUNDLED
+from atv.data import Bundled, CalibrationData, Everyday
+from atv.everyday.assembly.made_folder import EVERYDAY
 
 
 class Ablation(ABC):
@@ -27,12 +29,14 @@ class Ablation(ABC):
         seeds: how many seeds a quick run takes of the cells that something is claimed of; of others it takes one.
         caption: what the numbers of the table are, for its heading.
         levels: the sparsities and patterns that suit the model.
+        calibration: the calibration data that were named for the run; None where the model's own are taken.
     """
 
     name: str
     question: str
     paper: str = ""
     seeds: int = 1
+    calibration: CalibrationData | None = None
     caption: str = (
         "Retention in % of the dense score, with 95% confidence intervals over questions (all about one picture "
         "together) and seeds (Student's t, dense and pruned on the same questions); in brackets behind it the score "
@@ -41,6 +45,13 @@ class Ablation(ABC):
 
     def __init__(self, levels: Levels = SUITED[BUNDLED]) -> None:
         self.levels = levels
+
+    @property
+    def data(self) -> CalibrationData:
+        """The run's calibration data, for cells that mix them with others."""
+        if self.calibration is not None:
+            return self.calibration
+        return Everyday() if self.levels.model == EVERYDAY else Bundled()
 
     @abstractmethod
     def cells(self, seed: int) -> Sequence[Cell]:

@@ -7,20 +7,29 @@ from atv import plugins
 from atv.ablation.base import Ablation
 from atv.ablation.levels import SUITED, Levels
 from atv.bundled import BUNDLED
+from atv.data import CalibrationData
 
 
-def load_ablations(files: Sequence[Path] | Path, levels: Levels = SUITED[BUNDLED]) -> list[Ablation]:
+def load_ablations(
+    files: Sequence[Path] | Path, levels: Levels = SUITED[BUNDLED], calibration: CalibrationData | None = None
+) -> list[Ablation]:
     """The ablations of Python files, at these levels; a folder stands for all of its files.
+
+    ``calibration`` are the run's data, where some were named.
 
     Raises:
         ValueError: for a file that is not there or does not define one ablation, naming it, or whose ablation lacks a
-            method.
+            method or an attribute.
     """
     named = [files] if isinstance(files, Path) else list(files)
     every = [python_file for path in named for python_file in (sorted(path.glob("*.py")) if path.is_dir() else [path])]
     if not every:
         raise ValueError(f"file: no ablation in {', '.join(map(str, named))}")
-    return [_ablation(path)(levels) for path in every]
+    ablations = [_ablation(path)(levels) for path in every]
+    for ablation in ablations:
+        plugins.require_attributes(ablation, Ablation, "file")
+        ablation.calibration = calibration
+    return ablations
 
 
 def _ablation(file: Path) -> type[Ablation]:

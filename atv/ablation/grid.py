@@ -69,7 +69,7 @@ class GridSettings:
     min_pixels: int | None = None
     max_pixels: int | None = None
     evaluation: str | None = None
-    split: str = "test"
+    split: str | None = None
     benchmark: list[str] | str | None = None
     data: Path | None = None
     groups: int | None = 50
@@ -87,7 +87,7 @@ class GridSettings:
         Raises:
             ValueError: as ``atv.questions`` does.
         """
-        suite = self.evaluation or own_data(self.model)
+        suite = self.evaluation or (own_data(self.model) if self.benchmark is None else None)
         how: dict[str, Any] = {"data": self.data, "evaluation": suite, "split": self.split, "groups": self.groups}
         return questions(self.benchmark, **how)
 
@@ -179,9 +179,8 @@ class Grid:
 
         def store(number: int) -> CellStore:
             part = asked.part(planned[number - 1].groups if number else 0, planned[number].groups)
-            return CellStore(
-                self.store.folder, self.store.model, bench.asking(rounds_of(part, bench.processor, length))
-            )
+            asking = bench.asking(rounds_of(part, bench.processor, length))
+            return CellStore(self.store.folder, self.store.model, asking, self.store.asked_from)
 
         return Decider(planned, store, self.seed, trainer, budget)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from atv.bundled import BUNDLED
+from atv.data.sources import own_model
 from atv.everyday.assembly.made_folder import EVERYDAY
 from atv.patterns import NOfM
 
@@ -30,16 +31,17 @@ class Levels:
     def suited(
         cls, model: str, sparsities: Sequence[float] | str | None = None, patterns: Sequence[str] | str | None = None
     ) -> "Levels":
-        """Those of a model by its name, or what is asked for in their place.
+        """Those of a model, or what is asked for in their place.
 
         Args:
+            model: by name or folder; one that was made from a model that comes with atv is pruned as that one is.
             sparsities: of the curve and of comparisons; in a list, or with commas between them.
             patterns: likewise; "none" for none.
 
         Raises:
             ValueError: for a sparsity outside of (0, 1), or a pattern that is not N:M.
         """
-        own = SUITED.get(model, PAPER)
+        own = SUITED.get(own_model(model), PAPER)
         if sparsities is not None:
             asked = tuple(sorted({_sparsity(each) for each in _listed(sparsities, "sparsities")}))
             own = replace(own, curve=asked, compared=asked)
@@ -90,6 +92,18 @@ class Levels:
     def note(self, text: str) -> str:
         """What a finding says of the bundled model alone; empty for others."""
         return text if self.model == BUNDLED else ""
+
+    def require_own_scenes(self, ablation: str) -> None:
+        """Refuses a model whose training scenes are not at hand, for an ablation that takes them.
+
+        Raises:
+            ValueError: naming the ablation and the models that have some.
+        """
+        if self.model not in SUITED:
+            raise ValueError(
+                f"model: {ablation} calibrates on scenes that a model was trained on, which are at hand for "
+                f"{' and '.join(map(repr, SUITED))}, and for what was made from them"
+            )
 
     def record(self) -> dict[str, Any]:
         """The options that were given in place of what suits the model, as a command line takes them."""

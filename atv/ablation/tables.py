@@ -115,7 +115,8 @@ class ShownTable:
             # Where lines were asked differently many, each says so: groups of all tasks together.
             asked = [str(by_task["groups"].astype(int).max())] if differ else []
             named = [TableCell(value) for value in (*values, by_task["seeds"].iloc[0], *asked)]
-            rows.append([*named, *(_kept(by_task.loc[task]) for task in tasks)])
+            shown = (_kept(by_task.loc[task]) if task in by_task.index else TableCell("none") for task in tasks)
+            rows.append([*named, *shown])
         heads = [
             *map(TableCell, (*labels, "seeds", *(["groups"] if differ else []))),
             *(TableCell(task, "" if differ else f"({counts[task]} groups)") for task in tasks),

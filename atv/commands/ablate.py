@@ -18,6 +18,7 @@ from atv.ablation.shard import Shard
 from atv.ablation.store import CellStore
 from atv.ablation.tables import chosen_tasks
 from atv.commands.before_parsing import WORDS
+from atv.data.sources import load_calibration
 from atv.records.files import from_here
 from atv.runtime.trainer import quiet_trainer
 from atv.tracking.log import LoggerName, chosen_loggers, log_ablation
@@ -68,7 +69,8 @@ def ablate(
             tensorboard, a list of these, or none.
     """
     given = RunSettings(settings, processes, Shard.parse(shard) if shard else None, decide, budget)
-    ablations = load_ablations(file, Levels.suited(settings.model, sparsities, patterns))
+    data = None if settings.calibration is None else load_calibration(settings.calibration)
+    ablations = load_ablations(file, Levels.suited(settings.model, sparsities, patterns), data)
     loggers = chosen_loggers(logger)
     runner = quiet_trainer(**({"enable_progress_bar": False} | (trainer or {})))
     console = Console(quiet=not runner.is_global_zero)
@@ -79,7 +81,7 @@ def ablate(
         grid.origin["plugin"] = [from_here(file) for file in ([plugin] if isinstance(plugin, Path) else plugin)]
     chosen_tasks(grid.tasks, columns)
     ran = grid_run.run(ablations, WORDS.get(()), lambda ablation: _tell_question(ablation, console))
-    _tell_strangers(grid.store, console)
+    _tell_strangers(grid.store, decide, console)
     failed: dict[str, str] = {}
     for ablation, run, decided in ran:
         _tell_left(ablation, run, decided, console)
@@ -108,9 +110,9 @@ def _tell_left(ablation: Ablation, run: Run, decided: Decided | None, console: C
         console.print(f"{ablation.name}: {len(decided.undecided)} findings are undecided: {why}", soft_wrap=True)
 
 
-def _tell_strangers(store: CellStore, console: Console) -> None:
+def _tell_strangers(store: CellStore, in_parts: bool, console: Console) -> None:
     """Names the cells of another model, data or schema that lie in the folder."""
-    for reason, ids in store.strangers().items():
+    for reason, ids in store.strangers(in_parts).items():
         named = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
         console.print(f"left alone: {len(ids)} cell{'s' if len(ids) > 1 else ''} ({reason}): {named}", soft_wrap=True)
 

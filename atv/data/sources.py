@@ -26,10 +26,21 @@ from atv.runtime.hub import is_hub_id
 TRAIN = "train"
 
 
+def own_model(model: str) -> str:
+    """Which of the models that come with atv a model is, or was made from, wherever its folder lies: "everyday" or
+    "bundled"; empty for any other."""
+    for each in _lineage(model):
+        if _is_everyday(each):
+            return EVERYDAY
+        if _is_bundled(each):
+            return BUNDLED
+    return ""
+
+
 def own_data(model: str) -> str:
-    """What calibrates and questions a model unless something else is asked for: "everyday" for the everyday model,
-    wherever its folder lies, and for what was made from it; "bundled" for all others."""
-    return EVERYDAY if any(_is_everyday(each) for each in _lineage(model)) else BUNDLED
+    """What calibrates and questions a model unless something else is asked for: "everyday" or "bundled", which also
+    stands in for what neither of them is."""
+    return own_model(model) or BUNDLED
 
 
 def _is_everyday(model: str) -> bool:
@@ -81,7 +92,7 @@ def load_calibration(data: str | CalibrationData | None, model: str = BUNDLED) -
     """
     if data is None:
         data = own_data(model)
-        if data == BUNDLED and not any(map(_is_bundled, _lineage(model))):
+        if not own_model(model):
             rank_zero_warn(
                 f"calibration: none was named, so the bundled model's drawings stand in, which are strange to {model}; "
                 "name data like those that it will see (--calibration)"

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from typing import Any, Self
 
@@ -62,6 +63,9 @@ class Section(AblationRecord):
         effect = finding.margin or POINT
         plan = cheapest(finding, self, effect, POWER)
         if plan is None:
+            assert finding.ours.spread is not None
+            if not isfinite(finding.ours.spread.questions):
+                return "One cluster of questions tells of no spread: it takes questions about more pictures."
             return f"Seeds differ too much to tell a difference of {effect:g} by any number of questions."
         seeds = f"{plan.seeds} seed{'s' if plan.seeds > 1 else ''}"
         return (

@@ -1,4 +1,5 @@
 import json
+import math
 import shlex
 from dataclasses import fields, replace
 from pathlib import Path
@@ -136,6 +137,9 @@ def test_an_undecided_finding_says_what_would_decide_it(results):
     )
     assert plan.groups > 100 and plan.seconds > 3 * 2
     assert "Seeds differ too much" in section.would_decide(open_finding(drawn=9.0))
+    ours = Estimate.of(0.3, Spread(1, 1, math.inf, 1.0))
+    alone = Finding("So.", "", replace(ours, runs=("calibration text",)), "points", margin=1.0)
+    assert "One cluster of questions tells of no spread" in section.would_decide(alone)
     # Decided, and without a spread.
     assert not any(map(section.would_decide, section.findings))
 

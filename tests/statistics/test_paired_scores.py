@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import t, ttest_1samp
 from statsmodels.stats.contingency_tables import mcnemar
 
-from atv.statistics.paired_scores import Design, corrected, paired, swapped
+from atv.statistics.paired_scores import Design, corrected, paired, resampled, swapped
 
 RNG = np.random.default_rng(3)
 
@@ -74,6 +74,11 @@ def test_many_clusters_of_several_sizes_are_swapped_at_random():
     assert swapped(np.zeros(5)) == (1.0, "exact")
 
 
+def expanded(clusters):
+    """By how much an interval of so many is wider (Hesterberg, 2015)."""
+    return np.sqrt(clusters / (clusters - 1)) * t.isf(0.025, clusters - 1) / 1.959964
+
+
 def test_the_interval_is_that_of_all_resamples():
     clusters, parts = np.array([0, 0, 1, 2, 3, 3]), np.array([0, 1, 1, 0, 0, 1])
     design, first, second = Design.of(clusters, parts), scores(1, 6), scores(1, 6)
@@ -82,10 +87,20 @@ def test_the_interval_is_that_of_all_resamples():
         named = dict(enumerate(np.bincount(chosen, minlength=4)))
         every.append(looped(second[0] - first[0], clusters, parts, [1, 1], named))
     effect = paired(first, second, design)
+    every = effect.value + expanded(4) * (np.array(every) - effect.value)
     for bound, share in ((effect.low, 0.025), (effect.high, 0.975)):
         # Many of the 256 resamples are alike.
-        below, reached = (np.mean(np.array(every) < bound + small) for small in (-1e-9, 1e-9))
+        below, reached = (np.mean(every < bound + small) for small in (-1e-6, 1e-6))
         assert below - 0.015 < share < reached + 0.015
+
+
+@pytest.mark.parametrize("clusters", [4, 8])
+def test_intervals_of_few_clusters_miss_as_seldom_as_they_say(clusters):
+    design, rng = Design.of(np.arange(clusters)), np.random.default_rng(clusters)
+    bounds = [resampled(rng.standard_normal(clusters), design) for _ in range(500)]
+    missed = np.mean([not low <= 0 <= high for low, high in bounds])
+    # Of 500 at 5%: three standard errors.
+    assert abs(missed - 0.05) < 0.03
 
 
 def test_a_part_that_is_seldom_drawn_pulls_no_interval_to_one_side():
@@ -94,7 +109,8 @@ def test_a_part_that_is_seldom_drawn_pulls_no_interval_to_one_side():
     gap[0, 20] = -1
     effect = paired(np.zeros((1, 21)), gap, Design.of(np.arange(21), parts))
     # Resampled as it stands, without the category where it is not drawn, the number would be -0.5 or 0.
-    assert effect.value == -0.5 and effect.low < -0.9 and effect.high == pytest.approx(-0.025, abs=0.03)
+    assert effect.value == -0.5 and effect.low < -0.9
+    assert effect.high == pytest.approx(-0.5 + 0.475 * expanded(21), abs=0.03)
 
 
 def test_whole_clusters_are_drawn_and_repeats_of_a_question_buy_nothing():
