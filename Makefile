@@ -128,10 +128,10 @@ ablation-recipes: install  ## which recipe keeps more than every method, all tun
 pilot: everyday-model  ## at most 60 cells of all ablations on the everyday model (hours on 2 cores; goes on where it was killed)
 	$(SHARED) ablations/pilot.py --model everyday --samples 64 --groups 23 --language true --results results/everyday $(ARGS)
 
-ablations: install  ## all of them, quick: one seed unless a difference is claimed (some 790 cells, two to three hours on 2 cores)
+ablations: install  ## all of them, quick: one seed unless a difference is claimed (some 860 cells, two to three hours on 2 cores)
 	$(SHARED) $(EVERY) $(ARGS)
 
-ablations-full: install  ## all of them with at least three seeds and more questions, as the report shows them
+ablations-full: install  ## all of them with at least three seeds and more questions
 	$(SHARED) $(EVERY) --seeds 3 --groups 80 $(ARGS)
 
 reproduce-paper: install  ## the paper's grid on a real model: MODEL=qwen2_5_vl_7b; ARGS=--dry-run prints hours and disk

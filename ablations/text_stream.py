@@ -13,7 +13,7 @@ from atv.data import BundledScenes, CalibrationData, EverydayScenes, TextAlone
 from atv.everyday.assembly.made_folder import EVERYDAY
 
 JOINT, ALONE, ATV = "text tokens, joint", "text alone", "ATV, joint"
-OWN, KINDS = "dialogues", ("captions", "answers")
+OWN = "dialogues"
 
 
 class TextStream(Ablation):
@@ -39,8 +39,10 @@ class TextStream(Ablation):
 
     def _data(self) -> dict[str, CalibrationData]:
         """The run's own data; and, where its scenes are at hand, two kinds of text about them."""
+        if not self.levels.model:
+            return {OWN: self.data}
         scenes = EverydayScenes if self.levels.model == EVERYDAY else BundledScenes
-        return {OWN: self.data} | ({kind: scenes(kind) for kind in KINDS} if self.levels.model else {})
+        return {OWN: self.data, "captions": scenes("captions"), "answers": scenes("answers")}
 
     def claimed(self, cell: Cell) -> bool:
         return cell.labels["stream"] != ATV

@@ -125,7 +125,7 @@ def _plugins_help(command: Callable[..., None]) -> str:
     lines = [f"What can be named; --{taken[0]}.help CLASS, and so on, explains the arguments of a class:"]
     for field in taken:
         rules = plugins.subclasses(KINDS[field])
-        lines += ["", f"{field}:", *(f"  {kind.__name__}: {paragraphs(kind)[0]}" for kind in rules)]
+        lines += ["", f"{field}:", *(f"  {kind.__name__}: {paragraphs(kind)[0].replace('``', '')}" for kind in rules)]
     return "\n".join(lines)
 
 

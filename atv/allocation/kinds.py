@@ -31,12 +31,15 @@ class ByKind(Allocation):
         if unused := set(self.kinds) - {self._pattern(name) for name in asked}:
             raise ValueError(f"kinds: no Linear that is pruned is left for {', '.join(sorted(unused))}")
         size = sizes(linears)
-        left = sparsity * sum(size.values()) - sum(asked[name] * size[name] for name in asked)
+        whole = sum(size.values())
+        left = sparsity * whole - sum(asked[name] * size[name] for name in asked)
         others = sum(size[name] for name in linears if name not in asked)
         rest = left / others if others else 0.0
-        if not 0 <= rest < 1 or (not others and abs(left) > 1e-9 * sum(size.values())):
+        # In floats a target that is met exactly leaves a little more or less than nothing.
+        rounding = 1e-9 * whole
+        if left < -rounding or rest >= 1 or (not others and left > rounding):
             raise ValueError(f"kinds: {self.kinds} leaves {rest:.4g} to the other Linears, so {sparsity} cannot be met")
-        return {name: asked.get(name, rest) for name in linears}
+        return {name: asked.get(name, max(rest, 0.0)) for name in linears}
 
     def _pattern(self, name: str) -> str | None:
         return next((kind for kind in self.kinds if matches(name, kind)), None)

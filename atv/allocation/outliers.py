@@ -27,8 +27,12 @@ class _ByWandaScores(Allocation):
     spread: float
 
     @abstractmethod
-    def rate(self, blocks: Mapping[int, Sequence[Tensor]]) -> dict[int, float]:
-        """Block -> its number, from the scores of its Linears, float32 (out, in) each."""
+    def rate(self, scores: Sequence[Tensor]) -> float:
+        """A block's number, from the scores of its Linears, float32 (out, in) each."""
+
+    def compared(self, rates: Mapping[int, float]) -> Mapping[int, float]:
+        """Block -> its number, once those of all blocks are known; as ``rate`` gave it unless a subclass says else."""
+        return rates
 
     def measure(self, model: nn.Module, linears: Mapping[str, nn.Linear], batch: DenseBatch) -> dict[str, Tensor]:
         sums: dict[str, Tensor] = {}
@@ -42,12 +46,13 @@ class _ByWandaScores(Allocation):
         return sums
 
     def allocate(self, linears: Mapping[str, Target], sparsity: float, dense: DenseStatistics) -> dict[str, float]:
-        blocks: dict[int, list[Tensor]] = defaultdict(list)
+        blocks: dict[int, list[str]] = defaultdict(list)
         for name in linears:
-            weight = dense.weight(name)
-            norm = dense.totals[name].sqrt().to(weight.device, torch.float32)
-            blocks[dense.block_of[name]].append(weight.float().abs() * norm)
-        rates = self.rate(blocks)
+            blocks[dense.block_of[name]].append(name)
+        # One block's scores at a time: those of a whole decoder are twice its weights in bfloat16.
+        rates = self.compared(
+            {block: self.rate([_scores(name, dense) for name in names]) for block, names in blocks.items()}
+        )
         low, high = min(rates.values()), max(rates.values())
         raised = {block: (rate - low) / ((high - low) or 1) * 2 * self.spread for block, rate in rates.items()}
         wanted = {name: raised[dense.block_of[name]] for name in linears}
@@ -55,6 +60,13 @@ class _ByWandaScores(Allocation):
         centred = {name: value - mean(wanted, size) + keep for name, value in wanted.items()}
         bounds = max(0.0, keep - 2 * self.spread), min(1.0, keep + 2 * self.spread)
         return {name: 1 - share for name, share in shifted(centred, size, keep, *bounds).items()}
+
+
+def _scores(name: str, dense: DenseStatistics) -> Tensor:
+    """The Wanda scores of a Linear, float32 (out, in)."""
+    weight = dense.weight(name)
+    norm = dense.totals[name].sqrt().to(weight.device, torch.float32)
+    return weight.float().abs() * norm
 
 
 class OWL(_ByWandaScores):
@@ -75,10 +87,7 @@ class OWL(_ByWandaScores):
         at_least(0, threshold=threshold, spread=spread)
         self.threshold, self.spread = threshold, spread
 
-    def rate(self, blocks: Mapping[int, Sequence[Tensor]]) -> dict[int, float]:
-        return {block: self._outliers(scores) for block, scores in blocks.items()}
-
-    def _outliers(self, scores: Sequence[Tensor]) -> float:
+    def rate(self, scores: Sequence[Tensor]) -> float:
         count = sum(score.numel() for score in scores)
         average = sum(float(score.double().sum()) for score in scores) / count
         return sum(int((score > self.threshold * average).sum()) for score in scores) / count
@@ -100,9 +109,9 @@ class DLP(_ByWandaScores):
         at_least(0, spread=spread)
         self.spread = spread
 
-    def rate(self, blocks: Mapping[int, Sequence[Tensor]]) -> dict[int, float]:
-        medians = {
-            block: float(torch.cat([score.flatten() for score in scores]).median()) for block, scores in blocks.items()
-        }
-        total = sum(medians.values()) or 1.0
-        return {block: 1 - median / total for block, median in medians.items()}
+    def rate(self, scores: Sequence[Tensor]) -> float:
+        return float(torch.cat([score.flatten() for score in scores]).median())
+
+    def compared(self, rates: Mapping[int, float]) -> Mapping[int, float]:
+        total = sum(rates.values()) or 1.0
+        return {block: 1 - median / total for block, median in rates.items()}

@@ -31,8 +31,8 @@ def questions(
     *,
     data: Path | None = None,
     dense: Path | None = None,
-    evaluation: str = BUNDLED,
-    split: str = "test",
+    evaluation: str | None = None,
+    split: str | None = None,
     groups: int | None = None,
 ) -> Questions:
     """Questions with their data, for ``evaluate``: read once for all models that are asked.
@@ -41,8 +41,9 @@ def questions(
         benchmark: names, in a list or with commas between them, "all" for the nine; None is the bundled suite.
         data: of benchmarks, a folder with a local copy of the data set, or of several; None downloads it.
         dense: of benchmarks, the output folder of the dense model's evaluation, for retention.
-        evaluation: of the suite, "bundled" or the folder of a data set with the same columns.
-        split: of the suite, dev or test.
+        evaluation: of the suite, "bundled", "everyday" or the folder of a data set with the same columns; None is
+            "bundled".
+        split: of the suite, dev or test; None is test. Each benchmark has its own.
         groups: of each task or benchmark, only the first so many groups of questions (rotations and pairs are one).
 
     Raises:
@@ -53,7 +54,10 @@ def questions(
     if benchmark is None:
         if (data, dense) != (None, None):
             raise ValueError("data and dense are of benchmarks: name one with --benchmark")
+        evaluation, split = BUNDLED if evaluation is None else evaluation, "test" if split is None else split
         return Suite(load_evaluation(evaluation, split, groups), evaluation, split, groups)
+    if (evaluation, split) != (None, None):
+        raise ValueError("evaluation and split are of the suite: leave them out beside --benchmark, which has its own")
     # Whatever is wrong with any of them is known before a model is loaded.
     loaded = [load_benchmark(each, data, groups) for each in chosen_benchmarks(benchmark)]
     return Benchmarks(loaded, data, groups, None if dense is None else dense_answers(dense, loaded))
@@ -106,7 +110,7 @@ def compare(
     benchmark: Sequence[str] | str | None = None,
     data: Path | None = None,
     evaluation: str | None = None,
-    split: str = "test",
+    split: str | None = None,
     groups: int | None = None,
     flips: int = FLIPS,
     output: str | Path | None = None,
@@ -123,7 +127,7 @@ def compare(
         benchmark: compare on these benchmarks alone; None is all that was asked.
         data: folder with a local copy of the benchmarks, for pictures and for answers of other engines.
         evaluation: the suite that was asked, "bundled", "everyday" or a folder; None is what the first folder says.
-        split: of that suite.
+        split: of that suite; None is test.
         groups: of each task or benchmark only the first so many groups were asked; None is what the first folder says.
         flips: questions whose answers flipped on the page, at most.
         output: folder for comparison.json, differences.png, answers.png and comparison.html.
@@ -154,11 +158,15 @@ def _of(answers: Answers, names: Sequence[str] | None) -> Answers:
 
 
 def _asked(
-    benchmark: Sequence[str] | str | None, data: Path | None, evaluation: str | None, split: str, groups: int | None
+    benchmark: Sequence[str] | str | None,
+    data: Path | None,
+    evaluation: str | None,
+    split: str | None,
+    groups: int | None,
 ) -> Questions | None:
     """The data that were named: of a benchmark only where its folder was, since nothing is to be downloaded."""
     if data is not None:
-        return questions(benchmark, data=data, groups=groups)
+        return questions(benchmark, data=data, evaluation=evaluation, split=split, groups=groups)
     return None if evaluation is None else questions(evaluation=evaluation, split=split, groups=groups)
 
 

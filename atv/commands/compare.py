@@ -20,7 +20,7 @@ def compare(
     benchmark: list[str] | str | None = None,
     data: Path | None = None,
     evaluation: str | None = None,
-    split: str = "test",
+    split: str | None = None,
     groups: int | None = None,
     flips: int = 100,
     output: Path | None = None,

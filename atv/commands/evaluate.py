@@ -26,7 +26,7 @@ def evaluate(
     data: Path | None = None,
     dense: Path | None = None,
     evaluation: str | None = None,
-    split: str = "test",
+    split: str | None = None,
     groups: int | None = None,
     batch_size: int | None = None,
     max_new_tokens: int | None = None,
@@ -62,7 +62,7 @@ def evaluate(
         return
     if output is not None:
         writable(output, "output")
-    suite = evaluation or own_data(model)
+    suite = evaluation or (own_data(model) if benchmark is None else None)
     asked = atv.questions(benchmark, data=data, dense=dense, evaluation=suite, split=split, groups=groups)
     loaded, processor = atv.load(model, quantized=True, trust_remote_code=trust_remote_code)
     report = answered(loaded, processor, asked, how)

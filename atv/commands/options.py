@@ -80,7 +80,8 @@ Args:
     evaluation: Questions to ask: "bundled" or "everyday" (a suite of nine tasks each), or the folder of a saved data
         set with the same columns. Default: "everyday" for the everyday model and what was pruned from it, else
         "bundled".
-    split: Part of the suite: dev or test; of the everyday one also unseen, drawings that training never showed.
+    split: Part of the suite: dev or test; of the everyday one also unseen, drawings that training never showed. A
+        benchmark has its own. Default: test.
     groups: Number of groups of questions of each task or benchmark, the first ones; a group is a question with its
         rotations or its pair. Default: all.
     seed: Number that fixes every random draw, of the samples and inside rules.

@@ -59,7 +59,8 @@ class ADMM(Criterion):
             dual += updated - sparse
             # (H W0 + Z - U) (H + I)^-1 by what it moves, so that nothing moves where nothing goes.
             updated = dense + (sparse - dual - dense) @ inverse
-        return Pruned(kept, (updated + dual) * kept / scale)
+        # Where nothing goes, to the scaled channels and back would move last bits.
+        return Pruned(kept, weight if kept.all() else (updated + dual) * kept / scale)
 
     def _scaled(self, weight: Tensor, pool: PoolStatistics) -> tuple[Tensor, Tensor, Tensor]:
         """The weight and the Gram in channels scaled by their norms, and these (in,)."""

@@ -54,6 +54,9 @@ class ALPS(Criterion):
             kept = pattern.checked_mask(begun.abs(), sparsity)
         else:
             begun, polish, kept = dense, self.iterations, mask.to(dense.device)
+        if kept.all():
+            # To the scaled channels and back would move last bits.
+            return Pruned(kept, weight)
         solved, _ = conjugate_gradients(hessian.to(dense.dtype), dense, kept, begun * kept, polish, 1e-4)
         return Pruned(kept, solved / scale)
 

@@ -9,8 +9,9 @@ from PIL import Image
 from transformers import ProcessorMixin
 
 from atv.data.chat_template import written
-from atv.data.pictures import decode
+from atv.data.pictures import decode, undecoded
 from atv.data.turns import MARKER, message
+from atv.data.wording import short
 
 # Names of the tokens that a processor or tokenizer keeps for pictures, clips and sounds.
 _MEDIA = re.compile(r"(image|img|boi|eoi|video|vision|audio|tile).*_(token|tag)$")
@@ -114,15 +115,24 @@ def require_columns(dataset: Dataset, columns: Sequence[str], field: str) -> Non
 
 
 def read_row(dataset: Dataset, index: int) -> dict[str, Any]:
-    """One row with its picture decoded.
+    """One row with its picture decoded, or None where there is none.
+
+    A picture is what ``undecoded`` takes for one, paths relative to the working folder; one that the data set decodes
+    keeps its mode.
 
     Raises:
-        ValueError: naming the row when its picture is corrupt or missing.
+        ValueError: naming the row when its picture is corrupt or missing, or there are several.
     """
     try:
         row = dataset[index]
-        if row["image"] is not None:
-            row["image"].load()
-        return row
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"image: row {index} of the data set cannot be read: {error}") from error
+        return row | {"image": _loaded(row["image"])}
+    except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to.
+        raise ValueError(f"image: row {index} of the data set cannot be read: {short(error)}") from error
+
+
+def _loaded(picture: Any) -> Image.Image | None:
+    if isinstance(picture, Image.Image):
+        picture.load()
+        return picture
+    found = undecoded(picture)
+    return decode(found) if found else None

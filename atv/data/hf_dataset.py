@@ -1,12 +1,13 @@
 """Rows of the ``datasets`` library, from the hub or from disk: all at hand, or streamed, read as they come."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from datasets import Dataset, DatasetDict, Image, IterableDataset, load_dataset, load_from_disk
+from datasets import Dataset, DatasetDict, Image, IterableDataset, LargeList, load_dataset, load_from_disk
 from datasets import List as ListOf
 from datasets.exceptions import DatasetGenerationError, DatasetsError
 
@@ -58,9 +59,10 @@ class HFDataset(IndexedData):
         rows = load_rows(self.path, self.config, self.split)
         named = (self.conversation, self.image, self.id, self.caption, self.prompt)
         columns = Columns.of(rows.column_names, *named)
-        rows = without_decoding(rows, columns.image)
+        task = None if self.task is None else require(rows, self.task_column)
+        rows = without_decoding(rows, columns.said, columns.image, columns.id, task)
         if self.task is not None:
-            tasks = rows.select_columns([require(rows, self.task_column)])[:][self.task_column]
+            tasks = rows.select_columns([self.task_column])[:][self.task_column]
             rows = rows.select(task_rows(tasks, self.task, self.task_column))
         return rows, columns
 
@@ -119,10 +121,10 @@ class HFStream(CalibrationData):
             rows = rows._resolve_features()
         named = (self.conversation, self.image, self.id, self.caption, self.prompt)
         columns = Columns.of(rows.column_names, *named)
-        rows = without_decoding(rows, columns.image)
-        if self.task is not None:
-            column = require(rows, self.task_column)
-            rows = rows.filter(lambda row: row[column] == self.task)
+        task = None if self.task is None else require(rows, self.task_column)
+        rows = without_decoding(rows, columns.said, columns.image, columns.id, task)
+        if task is not None:
+            rows = rows.filter(lambda row: row[task] == self.task)
         return rows, columns
 
     def draw(self, seed: int) -> Iterator[Conversation]:
@@ -135,7 +137,7 @@ class HFStream(CalibrationData):
     def _next(self, rows: Iterator[tuple[int, Any]]) -> tuple[int, Any] | None:
         try:
             return next(rows, None)
-        except (pa.ArrowException, DatasetsError, ValueError, TypeError) as error:
+        except (pa.ArrowException, DatasetsError, OSError, ValueError, TypeError) as error:
             raise ValueError(f"calibration: {self.path!r} cannot be read on: {reason(error)}") from error
 
 
@@ -226,14 +228,26 @@ def _named_split(rows: Dataset) -> str | None:
     return None if rows.split is None or (plain and str(rows.split) == "train") else str(rows.split)
 
 
-def without_decoding(rows: Any, image: str) -> Any:
-    """The rows with pictures as bytes or paths, so that a broken one can be named and passed over."""
-    kind = rows.features[image]
-    if isinstance(kind, Image):
-        return rows.cast_column(image, Image(decode=False))
-    if isinstance(getattr(kind, "feature", None), Image):
-        return rows.cast_column(image, ListOf(Image(decode=False)))
+def without_decoding(rows: Any, *columns: str | None) -> Any:
+    """These columns of the rows alone, with pictures as bytes or paths, so that a broken one can be named and passed
+    over."""
+    if isinstance(rows, IterableDataset):
+        # Streams of the hub decode ahead in threads, columns that are not used, too.
+        rows = rows.decode(False)
+    rows = rows.select_columns([column for column in dict.fromkeys(columns) if column is not None])
+    for column, kind in rows.features.items():
+        if (stored := _as_stored(kind)) != kind:
+            rows = rows.cast_column(column, stored)
     return rows
+
+
+def _as_stored(kind: Any) -> Any:
+    """A feature whose pictures are not decoded, however deep they lie in it."""
+    if isinstance(kind, Image):
+        return replace(kind, decode=False)
+    if isinstance(kind, ListOf | LargeList):
+        return replace(kind, feature=_as_stored(kind.feature))
+    return {name: _as_stored(own) for name, own in kind.items()} if isinstance(kind, dict) else kind
 
 
 def require(rows: Dataset, column: str) -> str:

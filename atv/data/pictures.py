@@ -90,7 +90,9 @@ def undecoded(value: Any, root: Path | None = None) -> list[Picture]:
     if isinstance(value, bytes | bytearray | memoryview):
         if not (content := bytes(value)):
             raise ValueError("a picture of no bytes")
-        return [_of_base64(content.decode("ascii", "replace")) or content]
+        # Megabytes of a picture's own bytes are not worth a text: letters of base64 are ASCII.
+        spelled = _of_base64(content.decode("ascii")) if content.isascii() else None
+        return [spelled or content]
     if isinstance(value, Sequence):
         return [picture for one in value for picture in undecoded(one, root)]
     if isinstance(value, Path):
@@ -168,15 +170,19 @@ def _of_base64(text: str) -> bytes | None:
     """The picture that the text spells; None where it spells none."""
     if len(text) < _SHORTEST_BASE64:
         return None
-    letters = "".join(text.translate({ord("-"): "+", ord("_"): "/"}).split())
     try:
-        beginning = base64.b64decode(letters[:16], validate=True)
+        beginning = base64.b64decode(_letters(text.lstrip()[:_SHORTEST_BASE64])[:16], validate=True)
         # AVIF and HEIC have a length before their name.
         if not beginning.startswith(_BEGINNINGS) and beginning[4:8] != b"ftyp":
             return None
-        return base64.b64decode(letters.rstrip("=") + "==")
+        return base64.b64decode(_letters(text).rstrip("=") + "==")
     except (binascii.Error, ValueError):
         return None
+
+
+def _letters(text: str) -> str:
+    """Base64 in its common alphabet, without line breaks."""
+    return "".join(text.translate({ord("-"): "+", ord("_"): "/"}).split())
 
 
 def _beside(path: Path, root: Path | None) -> Path:

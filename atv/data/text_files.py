@@ -2,6 +2,7 @@
 
 import ast
 import codecs
+import csv
 import io
 import json
 import warnings
@@ -15,6 +16,8 @@ from atv.data.wording import quoted, reason
 # What stands between the cells of a line, by the suffix of the file.
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
+# Base64 pictures fill a cell beyond csv's own 131,072 characters; more than this its C code cannot count everywhere.
+_LONGEST_CELL = 2**31 - 1
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
@@ -88,15 +91,18 @@ def table_of_texts(file: Path) -> dict[str, list[str | None]]:
     Empty cells, "NA" and "null" are texts like others.
 
     Raises:
-        ValueError: naming the file that cannot be read, and for lines with more cells than the first has names.
+        ValueError: naming the file that cannot be read, and for lines with more cells than the first has names, or
+            whose quotes do not fit.
     """
+    text = read_text(file)
+    _require_quoting(file, text)
     options: dict[str, Any] = {"sep": SEPARATORS[file.suffix.lower()], "dtype": str, "keep_default_na": False}
     try:
         with warnings.catch_warnings():
             # Without index_col, pandas takes the first cells of lines that are all too long for names of the lines;
             # with it, it warns that it drops the last ones.
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(io.StringIO(read_text(file)), index_col=False, **options).astype(object)
+            table = pd.read_csv(io.StringIO(text), index_col=False, **options).astype(object)
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
         long = " (lines have more cells than the first has names)" if isinstance(error, Warning) else ""
         raise ValueError(f"{file.name} is no {file.suffix[1:].upper()}: {reason(error)}{long}") from error
@@ -111,6 +117,25 @@ def parsed(text: str) -> Any:
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
     return text
+
+
+def _require_quoting(file: Path, text: str) -> None:
+    """Whether every quote that begins a cell ends it: pandas reads on to the next quote, over any number of lines.
+
+    Raises:
+        ValueError: naming the file and the line in which the row begins.
+    """
+    csv.field_size_limit(_LONGEST_CELL)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=SEPARATORS[file.suffix.lower()], strict=True)
+    begins = 1
+    try:
+        for _ in rows:
+            begins = rows.line_num + 1
+    except csv.Error as error:
+        raise ValueError(
+            f"{file.name} is no {file.suffix[1:].upper()} in line {begins}: a cell begins with a quote that does not "
+            'end it; expected quotes around the whole cell and those within doubled, as in "a ""red"" star"'
+        ) from error
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

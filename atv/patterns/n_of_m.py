@@ -12,6 +12,10 @@ from atv.patterns.base import Pattern, lowest
 class NOfM(Pattern):
     """N:M sparsity: of every ``m`` consecutive inputs of a row, the ``n`` highest scores are kept ("2:4", "4:8").
 
+    Args:
+        n: inputs that are kept of each group.
+        m: consecutive inputs that make a group.
+
     Raises:
         ValueError: unless 0 < n < m.
     """

@@ -16,7 +16,7 @@ class TextFraction(TokenSelection):
     among a larger one's. The other rule sees the whole sample, so a drift budget still counts every text token.
 
     Args:
-        fraction: of each sample's text tokens, to the nearest integer.
+        fraction: share of each sample's text tokens that is kept, in [0, 1]; their count to the nearest integer.
         rule: the other rule; the default is ``DriftTopK()``.
 
     Raises:

@@ -1,6 +1,7 @@
 """Allocations against their formulas, from sample-by-sample forwards of the dense model in numpy."""
 
 import copy
+import weakref
 
 import numpy as np
 import pytest
@@ -71,6 +72,21 @@ def test_dlp_follows_its_formula(llava, batches):
     expected = raised(1 - medians / medians.sum(), 0.15, 0.5)
     for name, share in shares.items():
         assert share == pytest.approx(expected[LVLM.of(llava).block_of(name)], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["OWL", "DLP"])
+def test_scores_of_one_block_are_held_at_a_time(llava, batches, name, monkeypatch):
+    kind, seen = getattr(atv, name), []
+    rate = kind.rate
+
+    def watched(self, scores):
+        assert not any(earlier() is not None for earlier in seen)
+        seen.extend(weakref.ref(score) for score in scores)
+        return rate(self, scores)
+
+    monkeypatch.setattr(kind, "rate", watched)
+    allotted(llava, batches, name)
+    assert len(seen) == len(LVLM.of(llava).linears)
 
 
 def diversity(outputs, visual):
@@ -166,27 +182,6 @@ def test_targets_are_met_within_the_bounds(llava, batches, allocation, reach, sp
     assert all(0 <= share <= min(1, sparsity + reach) + 1e-8 for share in shares.values())
     rows = sum(linear.out_features for linear in LVLM.of(llava).linears.values())
     assert 0 <= sparsity * sum(size.values()) - report.masks.pruned <= rows
-
-
-def test_kinds_lose_what_is_asked_and_the_others_the_rest(llava, batches):
-    shares, _ = allotted(llava, batches, atv.ByKind({"*_attn.*": 0.25, "down_proj": 0.5}))
-    for name, share in shares.items():
-        kind = "attn" if "_attn." in name else name.rsplit(".", 1)[-1]
-        # 4 * 1024 at 0.25 and 1536 at 0.5 of 4 * 1024 + 3 * 1536 leave 2816 of the 4352 that go.
-        assert share == pytest.approx({"attn": 0.25, "down_proj": 0.5}.get(kind, 2560 / 3072), abs=1e-8)
-
-
-@pytest.mark.parametrize(
-    ("kinds", "message"),
-    [
-        ({"nothing": 0.5}, "kinds: no Linear that is pruned is left for nothing"),
-        ({"*": 0.4}, "so 0.5 cannot be met"),
-        ({"*.mlp.*": 0.99}, "leaves -0.05125 to the other Linears, so 0.5 cannot be met"),
-    ],
-)
-def test_kinds_that_cannot_be_met_are_refused(llava, batches, kinds, message):
-    with pytest.raises(ValueError, match=message):
-        atv.prune(llava, batches, allocation=atv.ByKind(kinds))
 
 
 def test_padding_batching_and_seeds(llava, batches):

@@ -65,6 +65,12 @@ def test_all_nine_on_few_questions(atv_command, data, tmp_path):
     assert (found["MMBench"]["questions"], found["MME"]["questions"]) == (3, 2)
 
 
+@pytest.mark.parametrize("option", [("--split", "dev"), ("--evaluation", "bundled")])
+def test_options_of_the_suite_are_refused_beside_a_benchmark(atv_command, data, option):
+    code, _, err = evaluate(atv_command, data, "--benchmark", "POPE", *option)
+    assert code == 2 and "evaluation and split are of the suite: leave them out beside --benchmark" in err
+
+
 def test_a_benchmark_of_ones_own(atv_command, data, tmp_path):
     (tmp_path / "own.py").write_text(
         "from atv.evaluation.benchmarks import POPE\n\n\nclass OwnPOPE(POPE):\n    hub = 'me/own'\n    version = '7'\n"

@@ -1,9 +1,12 @@
+from pathlib import Path
+
+import PIL.Image
 import pytest
 from datasets import Dataset
 from tokenizers.processors import TemplateProcessing
 
 from atv.bundled.architecture import build_processor
-from atv.bundled.data import calibration_pool
+from atv.bundled.data import calibration_pool, evaluation_set
 from atv.data.conversations import encode, messages
 from atv.evaluation.questions import question_batches
 
@@ -67,3 +70,25 @@ def test_without_a_pad_token_questions_about_one_picture_are_batches_of_their_ow
     bare.tokenizer.pad_token = None
     batches = question_batches(bare, questions, batch_size=1)
     assert len(batches) == len(questions) > len(question_batches(build_processor(), questions, batch_size=1))
+
+
+KEPT = {"paths": str, "structs": lambda file: {"bytes": file.read_bytes(), "path": None}, "bytes": Path.read_bytes}
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_a_saved_suite_may_keep_its_pictures_in_any_form(processor, kind, tmp_path):
+    rows = evaluation_set("dev", 1).select([0])
+    rows[0]["image"].save(tmp_path / "a.png")
+    kept = rows.remove_columns("image").add_column("image", [KEPT[kind](tmp_path / "a.png")])
+    expected, found = (question_batches(processor, each)[0].questions for each in (rows, kept))
+    assert found == expected and found[0]["picture"]
+
+
+def test_a_picture_that_cannot_be_read_is_named_by_its_row(processor, monkeypatch):
+    rows = evaluation_set("dev", 1).select([0])
+    lost = rows.remove_columns("image").add_column("image", ["nowhere.png"])
+    with pytest.raises(ValueError, match=r"image: row 0 of the data set cannot be read: picture 'nowhere.png'"):
+        question_batches(processor, lost)
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 9)
+    with pytest.raises(ValueError, match=r"image: row 0 of the data set cannot be read: .* exceeds limit"):
+        question_batches(processor, rows)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -133,6 +134,16 @@ def test_a_picture_in_every_kind_of_cell(tmp_path):
         assert decode(picture).tobytes() == expected and header(picture) == (20, 20), cell
     for nothing in (None, "", [], {"bytes": None, "path": None}, [None]):
         assert undecoded(nothing) == []
+
+
+@pytest.mark.parametrize("content", [saved(Image.effect_noise((500, 500), 50), "PNG"), b"P3 " + b"7 " * 100_000])
+def test_bytes_that_spell_no_base64_are_copied_once_at_most(content):
+    tracemalloc.start()
+    try:
+        assert undecoded(content) == [content]
+        assert tracemalloc.get_traced_memory()[1] < 1.2 * len(content)
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("cell", [7, 0.5, True, {"width": 3}, "https://a.org/b.jpg", "data:image/png;base64,???", [7]])

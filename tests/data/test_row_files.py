@@ -5,8 +5,9 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import Dataset, DatasetDict
-from helpers.layouts import jpg, llava_next_rows, turns
+from datasets import Dataset, DatasetDict, Features, Image, Value
+from datasets import List as ListOf
+from helpers.layouts import ANSWER, QUESTION, jpg, llava_next_rows, turns
 
 from atv.data import HFDataset, HFStream
 from atv.data.row_files import row_files
@@ -130,3 +131,29 @@ def test_pictures_beside_the_rows(tmp_path):
         for kind in (HFDataset, HFStream):
             (drawn,) = kind(path).draw(0)
             assert drawn.pictures == [tmp_path / "pictures" / "a.jpg"] and list(drawn.turns) == turns()
+
+
+@pytest.mark.parametrize("kind", [HFDataset, HFStream])
+def test_a_broken_picture_in_a_column_that_is_not_used_does_no_harm(kind, tmp_path):
+    small = [{"bytes": content, "path": None} for content in (jpg(0), b"no picture", jpg(2))]
+    file = tmp_path / "rows.parquet"
+    rows(0, 3).add_column("thumbnail", small).cast_column("thumbnail", Image()).to_parquet(file)
+    drawn = {one.id: one.fault for one in kind(file, task="sharegpt4v").draw(0)}
+    assert drawn == {"s0": None, "s1": None, "s2": None}
+
+
+@pytest.mark.parametrize("kind", [HFDataset, HFStream])
+def test_a_broken_picture_in_a_turn_ends_no_stream(kind, tmp_path):
+    part = {"type": Value("string"), "text": Value("string"), "image": Image()}
+    said = ListOf({"role": Value("string"), "content": ListOf(part)})
+    contents = [jpg(0), b"no picture", jpg(2)]
+    table = {"messages": [with_picture(content) for content in contents], "images": [None] * 3}
+    file = tmp_path / "rows.parquet"
+    Dataset.from_dict(table, Features({"messages": said, "images": ListOf(Image())})).to_parquet(file)
+    assert sorted(one.pictures for one in kind(file).draw(0)) == sorted([content] for content in contents)
+
+
+def with_picture(content):
+    shown = {"type": "image", "text": None, "image": {"bytes": content, "path": None}}
+    asked, answered = ({"type": "text", "text": text, "image": None} for text in (QUESTION, ANSWER))
+    return [{"role": "user", "content": [shown, asked]}, {"role": "assistant", "content": [answered]}]

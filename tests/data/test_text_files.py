@@ -6,7 +6,7 @@ import pytest
 from helpers.layouts import jpg, turns
 
 from atv.data import CaptionedImages, ShareGPT4V
-from atv.data.text_files import json_lines, json_value, read_text
+from atv.data.text_files import json_lines, json_value, read_text, table_of_texts
 
 # What str.splitlines breaks at, beside the ends of lines.
 SEPARATORS = "\u2028\u2029\u0085\x0b\x0c\x1c\x1d\x1e"
@@ -67,6 +67,31 @@ def test_annotations_and_captions_lose_their_marks(tmp_path):
         (tmp_path / f"metadata.{kind}").write_text(content, encoding="utf-8-sig")
         assert CaptionedImages(tmp_path).read(0).turns[1]["text"] == "a\u2028b"
         (tmp_path / f"metadata.{kind}").unlink()
+
+
+QUOTED = {
+    "never closed": (["a\tred", 'b\t"Stop says a man', "c\ta cat"], 3),
+    "closed lines later": (['a\t"Stop says a man', "b\ta cat", 'c\tShe said "Hello"'], 2),
+    "closed before the end": (['a\t"two\nlines"', 'b\t"no" he said'], 4),
+}
+
+
+@pytest.mark.parametrize("case", QUOTED)
+def test_cells_that_merely_begin_with_a_quote_are_refused_by_line(case, tmp_path):
+    lines, number = QUOTED[case]
+    for kind, separator in (("tsv", "\t"), ("csv", ",")):
+        (tmp_path / f"rows.{kind}").write_text("\n".join(["image\ttext", *lines]).replace("\t", separator))
+        with pytest.raises(ValueError, match=rf"^rows.{kind} is no {kind.upper()} in line {number}: .*quotes around"):
+            table_of_texts(tmp_path / f"rows.{kind}")
+
+
+def test_cells_that_are_quoted_as_they_should_be(tmp_path):
+    long = "x" * 200_000
+    lines = ["image\ttext", 'a\t"two\nlines, a\ttab, and ""quotes"""', 'b\tShe said "Hello"', "c\t", f"d\t{long}"]
+    (tmp_path / "rows.tsv").write_text("\r\n".join(lines), encoding="utf-8-sig", newline="")
+    table = table_of_texts(tmp_path / "rows.tsv")
+    assert table["image"] == ["a", "b", "c", "d"]
+    assert table["text"] == ['two\nlines, a\ttab, and "quotes"', 'She said "Hello"', "", long]
 
 
 METADATA = {

@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from atv.bundled import BUNDLED
 from atv.data import CalibrationData, Conversation, IndexedData, Picture
-from atv.data.conversations import require_columns
+from atv.data.conversations import read_row, require_columns
 from atv.data.pictures import decode
 from atv.data.sources import load_evaluation
 from atv.data.turns import MARKER
@@ -19,8 +19,8 @@ from atv.evaluation.benchmarks.base import Benchmark
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark, load_benchmark
 from atv.evaluation.questions import EVALUATION_COLUMNS, first_groups, seen_picture
 from atv.everyday.assembly.made_folder import EVERYDAY
-from atv.plugins import resolve
-from atv.records.report_origin import recorded_calibration
+from atv.plugins import resolve, subclasses
+from atv.records.report_origin import recorded_samples
 
 SUITES = {BUNDLED: "test", EVERYDAY: "test"}  # with the split that an evaluation asks unless told otherwise
 OWN_SPLIT = "dev"  # of a suite
@@ -98,7 +98,9 @@ class BenchmarkQuestions(IndexedData):
 
     @property
     def _is_suite(self) -> bool:
-        return self.benchmark in SUITES or Path(self.benchmark).is_dir()
+        # A local copy of a benchmark's data may lie in a folder of its name.
+        benchmarks = {kind.__name__ for kind in subclasses(Benchmark)}
+        return self.benchmark in SUITES or (self.benchmark not in benchmarks and Path(self.benchmark).is_dir())
 
     @property
     def _own_split(self) -> str:
@@ -136,7 +138,7 @@ class BenchmarkQuestions(IndexedData):
     def _shown(self, index: int) -> tuple[str, list[Picture]]:
         """The user's turn, a marker where a picture stands, and the pictures."""
         if self._is_suite:
-            row = self._suite[index]
+            row = read_row(self._suite, index)
             return row["question"], [] if row["image"] is None else [row["image"]]
         loaded, each = self._loaded, self._loaded.questions[index]
         own = loaded.benchmark.pictures(loaded.rows[each.index])
@@ -145,7 +147,7 @@ class BenchmarkQuestions(IndexedData):
         return "".join(MARKER if part["type"] == "image" else part["text"] for part in parts), list(shown)
 
     def _seen(self, index: int) -> str:
-        return seen_picture(self._suite[index]["image"]) if self._is_suite else self._questions[index]["seen"]
+        return seen_picture(read_row(self._suite, index)["image"]) if self._is_suite else self._questions[index]["seen"]
 
 
 class BenchmarkAnswers(BenchmarkQuestions):
@@ -177,27 +179,34 @@ def refuse_overlap(data: CalibrationData, questions: Sequence[Mapping[str, Any]]
 
 
 def refuse_calibrated_on(folder: Path, evaluation: str, split: str) -> None:
-    """Checks that a pruned model was not calibrated on the split of a suite that it is to be asked.
+    """Checks that a model was not pruned, fine-tuned or quantized with questions of the suite that it is to be asked.
 
     Args:
-        folder: the model's; one without a report passes.
+        folder: the model's; one without records passes.
+        split: of "bundled" or "everyday"; a saved suite is one.
 
     Raises:
         ValueError: when it was, and its source did not admit it.
     """
     kinds = {kind.__name__ for kind in (BenchmarkQuestions, BenchmarkAnswers)}
-    for source in _records(recorded_calibration(folder)):
+    asked, field = _known_by(evaluation, split), "split" if evaluation in SUITES else "evaluation"
+    for source in _records(recorded_samples(folder)):
         if str(source.get("class")) not in kinds or source.get("overlap"):
             continue
-        if (source.get("benchmark"), source.get("split") or OWN_SPLIT) == (evaluation, split):
+        if _known_by(str(source.get("benchmark")), source.get("split") or OWN_SPLIT) == asked:
             raise ValueError(
-                f"split: {str(folder)!r} was calibrated on questions of {evaluation}, {split}; ask another split, or "
-                "prune it with --calibration.overlap true"
+                f"{field}: {str(folder)!r} was calibrated on questions of {', '.join(asked)}; ask another {field}, or "
+                "make the model with --calibration.overlap true"
             )
 
 
+def _known_by(suite: str, split: str) -> tuple[str, ...]:
+    """What tells suites apart: name and split, or the folder of a saved one, which has no splits."""
+    return (suite, split) if suite in SUITES else (str(Path(suite).resolve()),)
+
+
 def _records(data: Any) -> Iterator[Mapping[str, Any]]:
-    """A source as a report has it, and those that it is made of."""
+    """A source as a record has it, and those that it is made of."""
     if isinstance(data, list):
         for each in data:
             yield from _records(each)

@@ -122,7 +122,7 @@ def read_updates(file: Path) -> Updates:
         ValueError: for no such file, one that is not safetensors, or of another format.
     """
     if not file.is_file():
-        raise ValueError(f"updates: no file {str(file)!r}")
+        raise ValueError(f"updates: no file {str(file)!r}; those of atv lie in a checkout of it, not in a wheel")
     try:
         with safe_open(file, framework="pt") as opened:
             about = opened.metadata() or {}

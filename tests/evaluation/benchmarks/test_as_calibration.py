@@ -87,6 +87,29 @@ def test_a_pruned_folder_is_not_asked_what_it_was_calibrated_on(tmp_path):
     refuse_calibrated_on(tmp_path, "bundled", "dev")
 
 
+@pytest.mark.parametrize(("file", "part"), [("quantization.json", "calibration"), ("report.json", "finetuning")])
+def test_nor_what_it_was_quantized_or_trained_with(file, part, tmp_path):
+    (tmp_path / file).write_text(json.dumps({"schema": 1, part: {"data": BenchmarkAnswers("bundled").record()}}))
+    refuse_calibrated_on(tmp_path, "bundled", "test")
+    with pytest.raises(ValueError, match="was calibrated on questions of bundled, dev"):
+        refuse_calibrated_on(tmp_path, "bundled", "dev")
+
+
+def test_a_saved_suite_has_no_splits(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    record = {"schema": 1, "calibration": {"data": BenchmarkQuestions("suite").record()}}
+    (tmp_path / "report.json").write_text(json.dumps(record))
+    refuse_calibrated_on(tmp_path, "other", "dev")
+    for named in ("suite", str(tmp_path / "suite")):
+        with pytest.raises(ValueError, match=r"^evaluation: .* was calibrated on questions of .*suite; ask another ev"):
+            refuse_calibrated_on(tmp_path, named, "test")
+
+
+def test_a_folder_of_a_benchmarks_name_holds_its_data(data, monkeypatch):
+    monkeypatch.chdir(data)
+    assert len(load_calibration(BenchmarkQuestions("POPE", data=".", overlap=True))) == 6
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
