@@ -7,9 +7,9 @@ import pytest
 import torch
 from helpers.tiny import random_llava
 
-from atv.everyday import plain_english
+from atv.everyday import plain_english, text_probes
 from atv.everyday.facts import facts
-from atv.everyday.plain_english import Probe, Score, likelihoods, probes, scores
+from atv.everyday.text_probes import Probe, Score, likelihoods, probes, scores
 from atv.everyday.things import THINGS
 from atv.everyday.training.rehearsal import SUBJECTS, paragraphs, passages, prose, requests, whole_sentences
 
@@ -103,7 +103,7 @@ def test_scores_count_group_by_group(model, monkeypatch):
         Probe(one.group, one.prompt, tuple(one.endings[i] for i in places))
         for one, places in zip(ASKED, order, strict=True)
     )
-    monkeypatch.setattr(plain_english, "probes", lambda: moved)
+    monkeypatch.setattr(text_probes, "probes", lambda: moved)
     assert scores(model, Letters()) == {"a": Score(1, 2), "b": Score(1, 1), "all": Score(2, 3)}
 
 

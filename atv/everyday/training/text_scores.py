@@ -7,7 +7,7 @@ import torch
 from jsonargparse import auto_cli
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
 
-from atv.everyday import plain_english
+from atv.everyday import plain_english, text_probes
 
 
 def show(folder: str) -> None:
@@ -23,7 +23,7 @@ def show(folder: str) -> None:
     losses = plain_english.readings(model, tokenizer)
     for name, perplexity in plain_english.perplexities(losses).items():
         print(f"perplexity of {name}: {perplexity:.2f}", flush=True)
-    for group, score in plain_english.scores(model, tokenizer).items():
+    for group, score in text_probes.scores(model, tokenizer).items():
         print(f"text probes, {group}: {score}")
 
 
