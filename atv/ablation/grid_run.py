@@ -13,7 +13,7 @@ from atv.ablation.grid import Grid, GridSettings, first_look
 from atv.ablation.processes import share_out
 from atv.ablation.runner import Run
 from atv.ablation.shard import Shard
-from atv.runtime.trainer import precision
+from atv.runtime.trainer import precision, require_all_batches
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ class GridRun:
         """Reads the questions and loads the model; this process takes one thread where it is one of several.
 
         Raises:
-            ValueError: for a trainer that casts the model or has several devices beside several processes, fewer than
-                50 groups a task to decide by, and as ``Grid.prepared`` does.
+            ValueError: for a trainer that casts the model, leaves batches out or has several devices beside several
+                processes, fewer than 50 groups a task to decide by, and as ``Grid.prepared`` does.
         """
         _require_fit(trainer, given.processes)
         if given.processes > 1:
@@ -135,8 +135,9 @@ class GridRun:
 
 
 def _require_fit(trainer: L.Trainer, processes: int) -> None:
-    """Checks that processes do not share devices, and that cells run in the model's own precision."""
+    """Checks that processes do not share devices, and that cells run in the model's own precision on all samples."""
     if processes > 1 and trainer.world_size > 1:
         raise ValueError(f"processes: expected 1 where the trainer has several devices, got {processes}")
     if other := precision(trainer):
         raise ValueError(f"trainer.precision: expected 32-true, the model's own, got {other['precision']}")
+    require_all_batches(trainer)

@@ -15,9 +15,11 @@ from atv.ablation.bench import Bench
 from atv.ablation.cell import Cell
 from atv.ablation.measuring import Measured
 from atv.evaluation.identity import asked_with
+from atv.evaluation.metrics import GroupedScore
 from atv.evaluation.predictions import Scored, checked_answers, read_rows
 from atv.evaluation.questions import PICTURE_ALONE
 from atv.everyday.plain_english import TextLoss, perplexities
+from atv.plugins import codes, find
 from atv.records.cell_record import CELL, CELL_SCHEMA, CellRecord, Window
 from atv.records.digests import content_digest, telling
 from atv.records.masks import PackedMasks, load_masks
@@ -153,16 +155,19 @@ class CellStore:
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
 
-    def strangers(self) -> dict[str, list[str]]:
+    def strangers(self, in_parts: bool = False) -> dict[str, list[str]]:
         """Ids of cells that no cell of this run can be, by what sets them apart: schema, model or questions.
 
         Questions of another suite or split than the run's set none apart: a cell may have a suite of its own.
+
+        Args:
+            in_parts: whether the run asks part after part of its suite, so that this store's questions are not all.
         """
         by_reason: dict[str, list[str]] = {}
         for file in sorted(self.folder.glob(f"*/{CELL}")):
             record = CellRecord.read(file.parent)
             here = {"model": self.model}
-            if record.asked_from in ({}, self.asked_from):
+            if record.asked_from in ({}, self.asked_from) and not in_parts:
                 here["questions"] = self.questions
             other = [f"other {name}" for name, value in here.items() if record.inputs.get(name) != value]
             if record.schema != CELL_SCHEMA:
@@ -182,8 +187,12 @@ def _windows(english: Mapping[str, Sequence[TextLoss]]) -> list[Window]:
 
 
 def _questions_digest(bench: Bench) -> str:
-    asked = [telling(question, PICTURE_ALONE) for question in bench.questions]
-    return content_digest([sorted(asked, key=lambda question: question["question_id"])])
+    """Of what is asked and what is right; the code of a metric of no installed package counts as well."""
+    questions = bench.questions
+    asked = [telling(question, PICTURE_ALONE) for question in questions]
+    metrics = sorted({question["metric"] for question in questions})
+    own = codes(find(metric, GroupedScore, "metric") for metric in metrics)
+    return content_digest([sorted(asked, key=lambda question: question["question_id"]), *([own] if own else [])])
 
 
 def folder_digest(folder: Path) -> str:

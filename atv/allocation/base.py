@@ -16,7 +16,8 @@ class DenseStatistics:
     """What is known of the dense model.
 
     ``block_of`` is the block of each Linear; ``weight`` gives a Linear's weight (out, in) by name, also where blocks
-    are offloaded; ``totals`` is, by Linear, the sum over all samples of what ``measure`` gave for each, float64 (k,).
+    are offloaded; ``totals`` is, by the name that ``measure`` gave, the sum over all samples of what it gave for each,
+    float64 (k,).
     """
 
     block_of: Mapping[str, int]
@@ -41,5 +42,8 @@ class Allocation(Plugin, ABC):
         """Name of each Linear -> its sparsity, such that their mean, weighted by size, is ``sparsity``."""
 
     def measure(self, model: nn.Module, linears: Mapping[str, nn.Linear], batch: DenseBatch) -> dict[str, Tensor]:
-        """Name of each Linear -> float (batch, k), a row a sample. Called without gradients."""
+        """Name -> float (batch, k), a row a sample. Called without gradients.
+
+        Names are the allocation's own: those of Linears, or of blocks.
+        """
         raise TypeError(f"{type(self).__name__} needs the dense model but does not measure it")

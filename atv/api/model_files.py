@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, ProcessorMixin
+from transformers.utils import extract_commit_hash
 
 from atv.bundled import BUNDLED
 from atv.data.pixel_cap import cap_pixels
@@ -50,6 +51,8 @@ def load(
         device = device or quiet_trainer().strategy.root_device
         loaded, processor = load_offloaded_model(folder, offload, device, scratch, trust_remote_code)
     loaded.name_or_path = str(model)
+    # Which releases of transformers note themselves and others do not; None where the folder is not of the hub's cache.
+    loaded.config._commit_hash = extract_commit_hash(str(folder / "config.json"), None)
     cap_pixels(processor, min_pixels, max_pixels)
     return loaded, processor
 

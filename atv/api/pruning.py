@@ -21,7 +21,7 @@ from atv.patterns import Pattern
 from atv.records.files import require_space, writable
 from atv.records.pruning_report import BOTH, PruningReport
 from atv.refinement import BlockReconstruction, Reconstruction, Refinement
-from atv.runtime.trainer import require_uncast
+from atv.runtime.trainer import require_all_batches, require_uncast
 from atv.selection import TokenSelection
 
 
@@ -75,6 +75,7 @@ def prune(
             finite, at the first block and sample that shows them.
     """
     require_uncast(trainer)
+    require_all_batches(trainer)
     lvlm = LVLM.of(model)
     pathway = Pathway(selection, sparsity, criterion, pattern, allocation, refine, reconstruct)
     chosen = pathway.targets(lvlm, lvlm.targets(targets))
@@ -121,6 +122,7 @@ def decouple(
         ValueError: as ``prune`` does.
     """
     require_uncast(trainer)
+    require_all_batches(trainer)
     if is_offloaded(model):
         raise ValueError("model: pathways of an offloaded model cannot be decoupled; load it whole")
     lvlm = LVLM.of(model)
@@ -143,7 +145,9 @@ def decouple(
 
     def replace(name: str, target: Target, pruned: Mapping[str, Pruned]) -> None:
         decouple_target(model, name, target, **pruned)
+        # From here on the model cannot run without its hooks.
+        hooks.pop_all()
 
-    route(lvlm)
     job = PruningJob(lvlm, chosen, plans, propagate, seed, calibration or {})
-    return run(job, replace, batches, trainer, run_dir)
+    with route(lvlm) as hooks:
+        return run(job, replace, batches, trainer, run_dir)

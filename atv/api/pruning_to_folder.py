@@ -15,7 +15,7 @@ from atv.data.sources import load_calibration
 from atv.model.offload import Offload
 from atv.records.pruning_report import PruningReport
 from atv.records.run_folder import OFFLOADED, run_folder
-from atv.runtime.trainer import quiet_trainer, require_uncast
+from atv.runtime.trainer import quiet_trainer, require_all_batches, require_uncast
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ def prune_to_folder(
     check_draw(data, samples, seed, batch_size, max_length)
     target, runner = run_folder(output, "output"), trainer or quiet_trainer()
     require_uncast(runner)
+    require_all_batches(runner)
     dense, processor = load(
         model,
         min_pixels=min_pixels,

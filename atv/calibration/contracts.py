@@ -56,10 +56,10 @@ def check_contracts(
         if needed and getattr(type(part), method) is getattr(base, method):
             raise ContractError(f"{option}: {type(part).__name__} promises the method {method} and does not define it")
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        _on_a_copy("selection", selection, lambda tried: _try_selection(tried, dtype, linear))
-        _on_a_copy("criterion", criterion, lambda tried: _try_criterion(tried, dtype))
+        on_a_copy("selection", selection, lambda tried: _try_selection(tried, dtype, linear))
+        on_a_copy("criterion", criterion, lambda tried: _try_criterion(tried, dtype))
         if not pattern.joint and not pattern.by_block:
-            _on_a_copy("pattern", pattern, _try_pattern)
+            on_a_copy("pattern", pattern, _try_pattern)
 
 
 def check_steps(steps: Iterable[Refinement | Reconstruction], dtype: torch.dtype) -> None:
@@ -75,7 +75,7 @@ def check_steps(steps: Iterable[Refinement | Reconstruction], dtype: torch.dtype
         except ContractError as error:
             raise ContractError(f"{option}: {error}") from error
         with torch.no_grad():
-            _on_a_copy(option, step, lambda tried: _try_step(tried, dtype))
+            on_a_copy(option, step, lambda tried: _try_step(tried, dtype))
 
 
 def _try_criterion(criterion: Criterion, dtype: torch.dtype) -> None:
@@ -128,8 +128,12 @@ def check_shares(
         raise ContractError(f"{kind}.allocate gave a mean by size of {met:.6g}; expected {sparsity:.6g}")
 
 
-def _on_a_copy(option: str, part: Plugin, attempt: Callable[[Any], object]) -> None:
-    """Lets a copy try, so that nothing the plug-in keeps is touched."""
+def on_a_copy(option: str, part: Plugin, attempt: Callable[[Any], object]) -> None:
+    """Lets a copy try, so that nothing the plug-in keeps is touched.
+
+    Raises:
+        ContractError: of the attempt, or for one that fails as code does which is wrong for any input.
+    """
     try:
         tried = copy.deepcopy(part)
     except Exception:
@@ -194,5 +198,7 @@ def _weight_and_pool(
     weight, inputs = torch.randn(2, _WIDTH, _WIDTH, generator=torch.Generator().manual_seed(0))
     gram = inputs.double().T @ inputs.double() / len(inputs) if step.needs_gram else None
     mean, variance = (inputs.double().mean(0), inputs.double().var(0)) if step.needs_moments else (None, None)
+    saliency = 1.0 if isinstance(step, Criterion) and step.needs_saliency else None
     gradient = weight.abs() if isinstance(step, Criterion) and step.needs_gradient else None
-    return weight.to(dtype), PoolStatistics(inputs.square().mean(0).sqrt(), gram, mean, variance, gradient=gradient)
+    norm = inputs.square().mean(0).sqrt()
+    return weight.to(dtype), PoolStatistics(norm, gram, mean, variance, saliency, gradient)

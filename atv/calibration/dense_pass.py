@@ -15,7 +15,7 @@ from atv.calibration.in_place import unchanged
 from atv.calibration.loop import CalibrationBatch
 from atv.calibration.pathway_plan import PathwayPlan
 from atv.calibration.sums import SampleSums
-from atv.model.batch import DenseBatch
+from atv.model.batch import DenseBatch, on_device
 from atv.model.lvlm import LVLM
 from atv.model.offload import is_offloaded, stored
 from atv.model.targets import Target
@@ -51,8 +51,9 @@ class DensePass(L.LightningModule):
         """Returns how many samples were measured."""
         if batch is None or batch.inputs is None:
             return 0
-        visual, valid = self.lvlm.visual(batch.inputs), self.lvlm.valid(batch.inputs)
-        dense = DenseBatch(batch.inputs, visual & valid, valid, (self.seed, batch.first_sample), batch.answer)
+        inputs = on_device(batch.inputs, None, self.lvlm.model.dtype)
+        visual, valid = self.lvlm.visual(inputs), self.lvlm.valid(inputs)
+        dense = DenseBatch(inputs, visual & valid, valid, (self.seed, batch.first_sample), batch.answer)
         weights = {name: linear.weight for name, linear in self.linears.items()}
         for pathway, rule in self.rules.items():
             option = "allocation" if isinstance(rule, Allocation) else "selection"

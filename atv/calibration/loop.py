@@ -14,6 +14,7 @@ from atv.calibration.samples import Sample, samples
 from atv.calibration.suspension import SuspendedForward, doors
 from atv.calibration.waiting import WaitingForward, addresses, held_bytes
 from atv.data.labels import IGNORED
+from atv.model.batch import on_device
 from atv.model.lvlm import LVLM
 from atv.model.offload import OffloadedBlocks
 from atv.model.targets import Target
@@ -133,7 +134,8 @@ class BlockwiseCalibration(L.LightningModule):
 
     def _start(self, batch: CalibrationBatch) -> WaitingForward:
         assert batch.inputs is not None
-        forward, inputs = SuspendedForward(self.lvlm.model, batch.inputs), batch.inputs
+        inputs = on_device(batch.inputs, None, self.lvlm.model.dtype)
+        forward = SuspendedForward(self.lvlm.model, inputs)
         self.waiting[batch.number] = WaitingForward(
             forward, self.lvlm.visual(inputs), self.lvlm.valid(inputs), inputs["input_ids"], batch.answer
         )

@@ -20,9 +20,9 @@ class PoolStatistics:
     X^T X divided by the number of pool tokens X (their weights' sum), float64 (in, in); None unless the criterion, or
     what follows it, says ``needs_gram``. ``mean`` and ``variance`` of each channel over the pool's tokens are float64
     (in,); None unless one says ``needs_moments``. ``saliency`` is, of an expert's last projection, the mean over the
-    pool's tokens that the expert is given of its gate times the norm of its output; None unless one says
-    ``needs_saliency``. ``gradient`` is the root mean square over samples of d||block(x)||_2 / dW, of all tokens,
-    float32 (out, in); None unless one says ``needs_gradient``.
+    pool's tokens that the expert is given of its gate times the norm of its output; None of every other Linear, and
+    unless one says ``needs_saliency``. ``gradient`` is the root mean square over samples of d||block(x)||_2 / dW, of
+    all tokens, float32 (out, in); None unless one says ``needs_gradient``.
     """
 
     norm: Tensor
@@ -96,7 +96,14 @@ class Pruned:
 
 
 class Criterion(Plugin, ABC):
-    """Scores weights; the lowest are pruned. Most criteria write ``score`` alone."""
+    """Scores weights; the lowest are pruned. Most criteria write ``score`` alone.
+
+    Attributes:
+        needs_gram: whether ``pool.gram`` is gathered.
+        needs_moments: whether ``pool.mean`` and ``pool.variance`` are.
+        needs_saliency: whether ``pool.saliency`` is, of experts, for patterns that take whole ones out.
+        needs_gradient: whether ``pool.gradient`` is, which costs a forward and a backward of each block.
+    """
 
     needs_gram: bool = False
     needs_moments: bool = False

@@ -20,6 +20,7 @@ from atv.model.lvlm import LVLM
 from atv.model.processor_fit import require_fit
 from atv.records.digests import weights_digest
 from atv.records.pruning_report import BaseModel
+from atv.runtime.hub import is_hub_id, split_revision
 
 BASE = "base"
 
@@ -78,7 +79,9 @@ class DistillationLoss:
     def expected(self, batch: dict[str, Any], read: Tensor) -> Tensor:
         """The dense model's logits at the tokens that are read, computed in the dtype of its files."""
         own: Any = self.teacher.model
-        return logits_at(read, own, on_device(batch, None, own.dtype))
+        # The step that trains beside it may be one of mixed precision.
+        with torch.autocast(read.device.type, enabled=False):
+            return logits_at(read, own, on_device(batch, None, own.dtype))
 
 
 def logits_at(read: Tensor, model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
@@ -147,7 +150,9 @@ class Teacher:
 def _named(base: BaseModel | None) -> str:
     if base is None:
         raise ValueError("teacher: report.json does not say which model was pruned; name it with --teacher")
-    return base.model if base.revision is None else f"{base.model}@{base.revision}"
+    if base.revision is None or not is_hub_id(base.model):
+        return base.model
+    return f"{split_revision(base.model)[0]}@{base.revision}"
 
 
 def _require_same_words(checked: CheckedFolder, student: PreTrainedModel, processor: ProcessorMixin) -> None:

@@ -20,7 +20,7 @@ class Settings:
             end. Default: the weights themselves are trained.
         lora_alpha: Factor of the low-rank update, over its rank.
         train_also: Names or shell patterns of further parameters to train, such as *multi_modal_projector*, with commas
-            between them or as a list.
+            between them or as a list. With lora_rank, pruned weights among them keep to their updates.
         seed: Number that fixes every random draw: the samples, their order and the adapters.
 
     Raises:

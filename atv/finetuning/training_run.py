@@ -1,7 +1,7 @@
 """A fine-tuning run, from a pruned model to the trained parameters, and back into a model; and the loop's module."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -126,7 +126,7 @@ class Finetuned:
 
 
 def prepare(lvlm: LVLM, masks: Mapping[str, Tensor], settings: Settings) -> list[Site]:
-    """Makes what is to be trained trainable, and nothing else.
+    """Makes what is to be trained trainable, and nothing else; where a pruned weight has an adapter, that alone.
 
     Raises:
         ValueError: when masks and model do not belong together, or a setting does not fit the model.
@@ -134,7 +134,8 @@ def prepare(lvlm: LVLM, masks: Mapping[str, Tensor], settings: Settings) -> list
     sites = pruned_sites(lvlm, masks)
     still_zero(sites)
     lvlm.model.requires_grad_(False)
-    for parameter in _further(lvlm.model, settings.train_also):
+    adapted = set() if settings.lora_rank is None else {site.name for site in sites}
+    for parameter in _further(lvlm.model, settings.train_also, adapted):
         parameter.requires_grad_(True)
     if settings.lora_rank is None:
         train_kept(sites)
@@ -143,14 +144,16 @@ def prepare(lvlm: LVLM, masks: Mapping[str, Tensor], settings: Settings) -> list
     return sites
 
 
-def _further(model: nn.Module, patterns: Iterable[str]) -> list[nn.Parameter]:
-    """The parameters whose names match a shell-style pattern."""
-    named = dict(model.named_parameters())
+def _further(model: nn.Module, patterns: Iterable[str], adapted: Set[str]) -> list[nn.Parameter]:
+    """The parameters whose names match a shell-style pattern, but for the ``adapted``."""
+    named = {name: parameter for name, parameter in model.named_parameters() if name not in adapted}
+    beside = " beside the pruned weights, which lora_rank trains" if adapted else ""
     chosen = []
     for pattern in patterns:
         matching = [parameter for name, parameter in named.items() if fnmatch(name, pattern)]
         if not matching:
-            raise ValueError(f"train_also: {pattern!r} matches no parameter; one is called {next(iter(named))!r}")
+            one = f"one is called {next(iter(named))!r}"
+            raise ValueError(f"train_also: {pattern!r} matches no parameter{beside}; {one}")
         chosen += matching
     return chosen
 

@@ -24,7 +24,7 @@ from atv.plugins import resolve
 from atv.records.files import atomic, write_json
 from atv.records.masks import random_overlap
 from atv.records.provenance import provenance
-from atv.runtime.trainer import quiet_trainer
+from atv.runtime.trainer import quiet_trainer, require_all_batches
 from atv.selection import TokenSelection
 
 # Of tokens.json and inspect.json, which nothing here reads.
@@ -141,6 +141,7 @@ def inspect_model(
     shown = shown or Shown()
     given_row = shown.row(samples)
     data, trainer = load_calibration(calibration), trainer or quiet_trainer()
+    require_all_batches(trainer)
     rule = resolve(selection, TokenSelection, "selection")
     lvlm = LVLM.of(model)
     # Everything that can be wrong with the plan is found before samples are read.

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
+from transformers.image_utils import SizeDict
 
 from atv.data.conversations import encode
 from atv.data.wording import quoted, reason
@@ -17,9 +18,14 @@ _TURN = [{"role": "user", "text": "What is in the picture?"}]
 # A processor's fields, and the model's that must be equal, where both have them.
 _EQUAL = (
     ("image_seq_length", "mm_tokens_per_image"),
-    ("image_processor.patch_size", "vision_config.patch_size"),
     ("image_processor.merge_size", "vision_config.spatial_merge_size"),
     ("image_processor.temporal_patch_size", "vision_config.temporal_patch_size"),
+)
+_PATCHES = ("image_processor.patch_size", "vision_config.patch_size")
+# The same for Pixtral's kind, whose processors size pictures by these, whatever the image processor's own field.
+_OF_PIXTRAL = (
+    ("patch_size", "vision_config.patch_size"),
+    ("spatial_merge_size", "spatial_merge_size"),
 )
 # The same for LLaVA's kind, whose processors count tokens from the patches of a vision tower.
 _OF_LLAVA = (
@@ -103,10 +109,12 @@ def _cannot(processor: ProcessorMixin) -> str:
 def _differences(processor: ProcessorMixin, config: Any) -> Iterator[tuple[str, Any, str, Any]]:
     """Field of the processor, its value, field of the config, its value, where they contradict each other."""
     of_llava = hasattr(processor, "num_additional_image_tokens")
-    for said, field in (*_EQUAL, *(_OF_LLAVA if of_llava else ())):
+    of_pixtral = hasattr(processor, "patch_size") and hasattr(processor, "spatial_merge_size")
+    patches = _OF_PIXTRAL if of_pixtral else (_PATCHES,)
+    for said, field in (*_EQUAL, *patches, *(_OF_LLAVA if of_llava else ())):
         own, expected = _value(processor, said), _value(config, field)
         there = own is not None or (of_llava and said in vars(processor))
-        if there and expected is not None and own != expected:
+        if there and expected is not None and _side(own) != _side(expected):
             yield said, own, field, expected
     if of_llava and _value(config, "vision_config.model_type") == "clip_vision_model":
         # CLIP's tower has a class token beside the patches.
@@ -119,3 +127,10 @@ def _value(held: Any, path: str) -> Any:
     for name in path.split("."):
         held = getattr(held, name, None)
     return held
+
+
+def _side(size: Any) -> Any:
+    """The side of a square that is given by height and width; anything else as it is."""
+    if isinstance(size, (dict, SizeDict)) and size.get("height") == size.get("width") is not None:
+        return size["height"]
+    return size

@@ -5,6 +5,7 @@ pathway in a running forward.
 import copy
 import inspect
 from collections.abc import Mapping
+from contextlib import ExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -73,8 +74,12 @@ def visual_mask(lvlm: LVLM, inputs: Mapping[str, Any]) -> Tensor | None:
     return visual if visual.any() else None
 
 
-def route(lvlm: LVLM) -> None:
-    """Hooks the model so that each forward of it sets the visual mask, and clears it at the end."""
+def route(lvlm: LVLM) -> ExitStack:
+    """Hooks the model so that each forward of it sets the visual mask, and clears it at the end.
+
+    Returns:
+        What takes the hooks away again when it is closed.
+    """
 
     config = lvlm.model.config
     parts = [config, *(getattr(config, name, None) for name in config.sub_configs)]
@@ -89,8 +94,10 @@ def route(lvlm: LVLM) -> None:
     def leave(module: nn.Module, args: tuple[Any, ...], result: Any) -> None:
         _modalities.set(_OUTSIDE)
 
-    lvlm.model.register_forward_pre_hook(enter, with_kwargs=True)
-    lvlm.model.register_forward_hook(leave, always_call=True)
+    hooks = ExitStack()
+    hooks.enter_context(lvlm.model.register_forward_pre_hook(enter, with_kwargs=True))
+    hooks.enter_context(lvlm.model.register_forward_hook(leave, always_call=True))
+    return hooks
 
 
 def _every_position(named: Mapping[str, Any], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -139,9 +146,11 @@ class DecoupledLinear(nn.Module):
         if modalities is None or self.visual is self.text:
             return F.linear(x, self.text, self.bias)
         rows = x.reshape(-1, x.shape[-1])
-        made = x.new_empty(len(rows), len(self.text))
-        for weight, own in ((self.text, modalities.text_rows), (self.visual, modalities.visual_rows)):
-            made.index_copy_(0, own, F.linear(rows.index_select(0, own), weight, self.bias))
+        text = F.linear(rows.index_select(0, modalities.text_rows), self.text, self.bias)
+        visual = F.linear(rows.index_select(0, modalities.visual_rows), self.visual, self.bias)
+        # Of a product's dtype: autocast gives it another than x has.
+        made = text.new_empty(len(rows), len(self.text))
+        made.index_copy_(0, modalities.text_rows, text).index_copy_(0, modalities.visual_rows, visual)
         return made.view(*x.shape[:-1], -1)
 
 

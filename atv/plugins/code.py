@@ -26,7 +26,7 @@ def codes(parts: Iterable[Any]) -> dict[str, str]:
     Comments and docstrings do not count.
 
     Args:
-        parts: plug-ins or their names; lists of these; others are passed over.
+        parts: plug-ins or their names; classes of any kind; lists of these; others are passed over.
     """
     kinds = {kind.__name__: kind for part in parts for kind in _kinds(part) if _is_own(kind.__module__)}
     return {name: _digest(kind) for name, kind in sorted(kinds.items())}
@@ -38,9 +38,11 @@ def code_identity(parts: Iterable[Any]) -> dict[str, dict[str, str]]:
     return {"code": found} if found else {}
 
 
-def _kinds(part: Any) -> Iterator[type[Plugin]]:
-    """The classes of a plug-in and of those among its arguments, or the class that a name stands for."""
-    if isinstance(part, Plugin):
+def _kinds(part: Any) -> Iterator[type[Any]]:
+    """The classes of a plug-in and of those among its arguments, a class itself, or the one that a name stands for."""
+    if isinstance(part, type):
+        yield part
+    elif isinstance(part, Plugin):
         yield type(part)
         # What a class of its own way of telling its arguments holds is not looked into.
         with suppress(ContractError):
@@ -60,7 +62,7 @@ def _is_own(module: str) -> bool:
     return not any(Path(file).resolve().is_relative_to(folder) for folder in INSTALLED)
 
 
-def _digest(kind: type[Plugin]) -> str:
+def _digest(kind: type[Any]) -> str:
     found: dict[str, str] = {}
     _collect(kind, found)
     return hashlib.sha256("\n".join(f"{name} {text}" for name, text in sorted(found.items())).encode()).hexdigest()[:16]

@@ -26,11 +26,16 @@ def resolve(value: Kind | str, base: type[Kind], field: str, **defaults: Any) ->
     """An instance of ``base``: ``value`` itself, or one made of the class that it names.
 
     Raises:
-        ValueError: for an unknown name (the message lists the choices) or arguments that do not fit.
+        ValueError: for an unknown name (the message lists the choices), arguments that do not fit, or an instance that
+            lacks an attribute of ``base``.
         TypeError: for a value of another kind.
     """
-    if isinstance(value, base):
-        return value
+    made = value if isinstance(value, base) else _made(value, base, field, **defaults)
+    require_attributes(made, base, field)
+    return made
+
+
+def _made(value: Kind | str, base: type[Kind], field: str, **defaults: Any) -> Kind:
     if not isinstance(value, str):
         raise TypeError(f"{field}: expected a {base.__name__}, a class name or a dotted path, got {value!r}")
     kind = find(value, base, field)
@@ -76,6 +81,17 @@ def require_concrete(kind: type[Any], field: str) -> None:
     """
     if lacking := ", ".join(sorted(getattr(kind, "__abstractmethods__", ()))):
         raise ValueError(f"{field}: {kind.__name__} cannot be used, it does not define {lacking}")
+
+
+def require_attributes(made: Any, base: type[Any], field: str) -> None:
+    """Checks that an instance has all attributes that its base annotates and gives no value.
+
+    Raises:
+        ValueError: naming what it lacks.
+    """
+    asked = [name for name in inspect.get_annotations(base) if not hasattr(base, name)]
+    if lacking := ", ".join(name for name in asked if not hasattr(made, name)):
+        raise ValueError(f"{field}: {type(made).__name__} cannot be used, it does not define {lacking}")
 
 
 def derived(base: type[Kind]) -> Iterator[type[Kind]]:

@@ -86,7 +86,8 @@ def quantize_blocks(
         lvlm.model.to(trainer.strategy.root_device)  # type: ignore[arg-type]
     found: list[list[Feed]] = [[] for _ in lvlm.blocks]
     if plan.method.scales_channels:
-        found = _takers(lvlm, plan, on_device(numbered[0].inputs or {}, trainer.strategy.root_device))
+        first = on_device(numbered[0].inputs or {}, trainer.strategy.root_device, lvlm.model.dtype)
+        found = _takers(lvlm, plan, first)
     outcome = QuantizedBlocks(scaled={feed.feeder: list(feed.readers) for block in found for feed in block})
     count = partial(_count, outcome, not is_offloaded(lvlm.model))
     finished = FinishedBlocks(lvlm, partial(_install, lvlm), count, folder, trainer.is_global_zero)
@@ -159,7 +160,7 @@ class _Rounding(BlockCallback):
         mask = plan.mask(name)
         with unchanged("method", plan.method, "quantize", weight=weight, mask=mask, pool=pool):
             made = plan.method.quantize(weight, mask, pool, plan.grids[name])
-        check_quantized(plan.method, made, mask, plan.grids[name], name)
+        check_quantized(plan.method, made, weight, mask, plan.grids[name], name)
         rounded = made.weight
         told = {}
         if pool.gram is not None:

@@ -1,11 +1,13 @@
 """What can take the scales of channels: a norm or a Linear whose outputs, divided by them, undo them."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from atv.model.decoder import takes
 from atv.model.hooks import first_output, watching
@@ -36,13 +38,18 @@ class Feed:
 
 @torch.no_grad()
 def feeds(lvlm: LVLM, targets: Mapping[str, nn.Linear], inputs: Mapping[str, Any]) -> list[list[Feed]]:
-    """The feeds of every block, in order, found by trying: with channels scaled by powers of two, which round nothing,
-    what the last block gives must stay the same bits.
+    """The feeds of every block, in order, found by trying: with channels scaled by powers of two, what the last block
+    gives must stay the same bits. The powers round nothing, as what is float16 is tried in bfloat16.
 
     Args:
         targets: Linears that may read, or feed.
         inputs: a batch on the model's device.
     """
+    with _without_float16(lvlm.model):
+        return _tried(lvlm, targets, tree_map_only(Tensor, _wide, inputs))
+
+
+def _tried(lvlm: LVLM, targets: Mapping[str, nn.Linear], inputs: Mapping[str, Any]) -> list[list[Feed]]:
     found: list[list[Feed]] = [[] for _ in lvlm.blocks]
     expected = _outcome(lvlm, inputs)
     for readers, blocks in _readers(lvlm, targets, inputs).items():
@@ -53,6 +60,28 @@ def feeds(lvlm: LVLM, targets: Mapping[str, nn.Linear], inputs: Mapping[str, Any
                     found[block].append(feed)
                 break
     return found
+
+
+@contextmanager
+def _without_float16(model: nn.Module) -> Iterator[None]:
+    """Has the model's float16 tensors in bfloat16 for a while.
+
+    A power of two rounds float16's smallest numbers (below 6e-5), which weights and activations reach.
+    """
+    tensors = [tensor for tensor in (*model.parameters(), *model.buffers()) if tensor.dtype == torch.float16]
+    # On the CPU: beside the model there may be no room for another on its device.
+    kept = [tensor.data.cpu() for tensor in tensors]
+    try:
+        for tensor in tensors:
+            tensor.data = _wide(tensor.data)
+        yield
+    finally:
+        for tensor, values in zip(tensors, kept, strict=True):
+            tensor.data = values.to(tensor.device)
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.bfloat16() if tensor.dtype == torch.float16 else tensor
 
 
 def _readers(

@@ -1,31 +1,80 @@
-"""Whether what a method of quantization gives is what its kind asks for."""
+"""Whether what a method of quantization gives is what its kind asks for, tried before any sample is read."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from atv.calibration.contracts import on_a_copy
+from atv.calibration.in_place import unchanged
+from atv.criteria import PoolStatistics
 from atv.plugins import ContractError
 from atv.quantization.base import Quantizer
 from atv.quantization.whole_numbers import Quantized, RoundingGrid
 
+_ROWS = _WIDTH = 64
+# A wider group is tried as one of so many inputs: a method's work grows with their cube.
+_WIDEST = 256
 
-def check_quantized(method: Quantizer, made: Any, mask: Tensor, grid: RoundingGrid, name: str) -> None:
-    """Checks what ``quantize`` gave for the Linear called ``name``, of the mask's shape (out, in).
+
+def check_method(method: Quantizer, bits: int, group_size: int | Literal["row"], dtype: torch.dtype) -> None:
+    """Checks what a copy of the method gives for a made-up weight, whose rows have one group or two.
+
+    Args:
+        dtype: of the weights that will be rounded.
 
     Raises:
-        ContractError: unless it is whole numbers, zero where the mask prunes, and finite scales, one a group.
+        ContractError: naming the class and what is wrong.
+    """
+    grid = RoundingGrid(bits, _WIDTH if group_size == "row" else min(group_size, _WIDEST))
+    width = grid.width if group_size == "row" else 2 * grid.width
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        on_a_copy("method", method, lambda tried: _try(tried, grid, width, dtype))
+
+
+def _try(method: Quantizer, grid: RoundingGrid, width: int, dtype: torch.dtype) -> None:
+    drawn = torch.Generator().manual_seed(0)
+    weight, inputs = (torch.randn(rows, width, generator=drawn) for rows in (_ROWS, 2 * width))
+    gram = inputs.double().T @ inputs.double() / len(inputs) if method.needs_gram else None
+    pool, name = PoolStatistics(inputs.square().mean(0).sqrt(), gram), "a made-up weight"
+    mask, weight = weight.abs() > 0.5, weight.to(dtype)
+    if method.scales_channels:
+        weights, masks = {name: weight}, {name: mask}
+        with unchanged("method", method, "channel_scale", weights=weights, masks=masks, pool=pool):
+            scale = method.channel_scale(weights, masks, pool, grid)
+        check_channel_scale(method, scale, weight, name)
+    with unchanged("method", method, "quantize", weight=weight, mask=mask, pool=pool):
+        made = method.quantize(weight, mask, pool, grid)
+    check_quantized(method, made, weight, mask, grid, name)
+
+
+def check_quantized(method: Quantizer, made: Any, weight: Tensor, mask: Tensor, grid: RoundingGrid, name: str) -> None:
+    """Checks what ``quantize`` gave for the Linear called ``name``, its weight and mask (out, in).
+
+    Raises:
+        ContractError: unless it is whole numbers of the grid, zero where the mask prunes, and finite positive scales,
+            one a group, in the weight's dtype.
     """
     kind = f"method: {type(method).__name__}"
     if not isinstance(made, Quantized):
         raise ContractError(f"{kind}.quantize gave a {type(made).__name__} for {name}; expected Quantized")
-    if made.whole.dtype != torch.int8 or made.whole.shape != mask.shape or bool(made.whole[~mask].any()):
+    if made.whole.dtype != torch.int8:
+        raise ContractError(f"{kind}.quantize gave whole numbers in {made.whole.dtype} for {name}; expected torch.int8")
+    if made.whole.shape != mask.shape or bool(made.whole[~mask].any()):
         raise ContractError(f"{kind} filled zeros of {name}, or changed its shape")
+    least, most = int(made.whole.min()), int(made.whole.max())
+    if least < grid.lowest or most > grid.highest:
+        raise ContractError(
+            f"{kind}.quantize gave whole numbers from {least} to {most} for {name}; expected {grid.lowest} to "
+            f"{grid.highest}"
+        )
     expected = len(mask), mask.shape[1] // grid.width
     if made.scale.shape != expected:
         raise ContractError(f"{kind}.quantize gave scales {tuple(made.scale.shape)} for {name}; expected {expected}")
-    if not made.scale.isfinite().all():
-        raise ContractError(f"{kind}.quantize gave scales that are not finite for {name}")
+    if made.scale.dtype != weight.dtype:
+        raise ContractError(f"{kind}.quantize gave scales in {made.scale.dtype} for {name}; expected {weight.dtype}")
+    if not (made.scale.isfinite().all() and (made.scale > 0).all()):
+        raise ContractError(f"{kind}.quantize gave scales that are not finite and positive for {name}")
 
 
 def check_channel_scale(method: Quantizer, scale: Any, weight: Tensor, name: str) -> None:

@@ -19,6 +19,7 @@ from atv.output.pruned_folder import masks_of, read_pruned
 from atv.plugins import code_identity, describe, resolve
 from atv.quantization.base import Quantizer
 from atv.quantization.blockwise import QuantizationPlan, QuantizedBlocks, quantize_blocks, rounded_weights
+from atv.quantization.method_contract import check_method
 from atv.quantization.packed_folder import (
     packed,
     packed_bytes,
@@ -33,7 +34,7 @@ from atv.records.provenance import provenance
 from atv.records.pruning_report import REPORT
 from atv.records.quantization_record import QuantizationRecord
 from atv.records.run_folder import OFFLOADED, RunFolder, clear_blocks, run_folder
-from atv.runtime.trainer import precision, quiet_trainer, require_uncast
+from atv.runtime.trainer import precision, quiet_trainer, require_all_batches, require_uncast
 from atv.selection import PartedSelection, TokenSelection
 
 
@@ -83,10 +84,12 @@ def quantize(
 
     Raises:
         ValueError: for options that do not fit, experts among the targets, a method that scales channels of offloaded
-            blocks, a rule of several parts, or an output with something else; before calibration starts.
+            blocks or is not what its kind asks for, a rule of several parts, or an output with something else; before
+            calibration starts.
     """
     require_library()
     require_uncast(trainer)
+    require_all_batches(trainer)
     require_bits(bits)
     rule, rounding = resolve(selection, TokenSelection, "selection"), resolve(method, Quantizer, "method")
     _require_one_pool(rule)
@@ -99,6 +102,7 @@ def quantize(
     masks = masks_of(read_pruned(source), lvlm) if (source / REPORT).is_file() else PackedMasks()
     linears = linears_of(lvlm, targets)
     size = chosen_group_size(linears, group_size)
+    check_method(rounding, bits, size, next(iter(linears.values())).weight.dtype)
     plan = QuantizationPlan(linears, masks, grids(linears, bits, size), rounding, rule, seed)
     settings = {"method": describe(rounding), "selection": describe(rule), "bits": bits, "group_size": size}
     settings |= {"targets": list(linears), "seed": seed, **precision(runner)}

@@ -26,6 +26,10 @@ class RoundingGrid:
     width: int
 
     @property
+    def lowest(self) -> int:
+        return -self.highest - 1
+
+    @property
     def highest(self) -> int:
         return 2 ** (self.bits - 1) - 1
 
@@ -36,7 +40,7 @@ class RoundingGrid:
     def rounded(self, values: Tensor, scale: Tensor, mask: Tensor) -> "Quantized":
         """The nearest to ``values`` (out, in) under these scales (out, groups), 0 where the mask prunes."""
         whole = (self.grouped(values) / scale.to(values.dtype)[:, :, None]).round()
-        whole = whole.clamp(-self.highest - 1, self.highest).flatten(1)
+        whole = whole.clamp(self.lowest, self.highest).flatten(1)
         return Quantized(whole.masked_fill(~mask, 0).to(torch.int8), scale)
 
     def grouped(self, values: Tensor) -> Tensor:

@@ -12,6 +12,10 @@ class Refinement(Plugin, ABC):
     """Lets pruned and kept weights of a row change places; kept weights stay as they are.
 
     ``width`` of a pattern says how far a weight may move: a row of as many inputs keeps its number of pruned weights.
+
+    Attributes:
+        needs_gram: whether ``pool.gram`` is gathered.
+        needs_moments: whether ``pool.mean`` and ``pool.variance`` are.
     """
 
     needs_gram: bool = False
@@ -31,11 +35,16 @@ class Refinement(Plugin, ABC):
 
 
 class Reconstruction(Plugin, ABC):
-    """Gives the weights that a mask keeps new values, so that they make up for those that it prunes."""
+    """Gives the weights that a mask keeps new values, so that they make up for those that it prunes.
+
+    Attributes:
+        needs_gram: whether ``pool.gram`` is gathered.
+        needs_moments: whether ``pool.mean`` and ``pool.variance`` are.
+        needs_bias: whether ``shift`` is asked; Linears without a bias are then refused.
+    """
 
     needs_gram: bool = False
     needs_moments: bool = False
-    # Whether ``shift`` is asked; Linears without a bias are then refused.
     needs_bias: bool = False
 
     @abstractmethod

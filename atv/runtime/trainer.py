@@ -52,6 +52,26 @@ def require_uncast(trainer: L.Trainer | None) -> None:
         )
 
 
+def require_all_batches(trainer: L.Trainer | None) -> None:
+    """Checks that a trainer, by default one of ours, leaves no calibration batch out.
+
+    Raises:
+        ValueError: for a development run, or a limit on batches of predictions.
+    """
+    if trainer is None:
+        return
+    limit: Any = trainer.limit_predict_batches
+    # A development run sets the limit, too. As a whole number, 1 is a single batch.
+    name, expected, got = "limit_predict_batches", "1.0", limit
+    if development := getattr(trainer, "fast_dev_run", False):
+        name, expected, got = "fast_dev_run", "false", development
+    elif isinstance(limit, float) and limit == 1:
+        return
+    raise ValueError(
+        f"trainer.{name}: expected {expected}, got {got}, which leaves calibration samples out; for fewer use --samples"
+    )
+
+
 def precision(trainer: L.Trainer) -> dict[str, str]:
     """By what a run is known again that computes in another precision than its model; nothing where it does not."""
     return {} if str(trainer.precision) == "32-true" else {"precision": str(trainer.precision)}

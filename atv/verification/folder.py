@@ -53,7 +53,7 @@ def verify(
         ValueError: for a folder that is neither, or cannot be loaded.
         VerificationError: at the first check that fails, naming the tensor.
     """
-    dense = None if base is None else model_folder(str(base))
+    dense = None if base is None else model_folder(str(base), trust_remote_code)
     return Verification(Path(folder), dense, max_new_tokens, trust_remote_code, watch).run()
 
 

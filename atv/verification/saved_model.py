@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import ProcessorMixin
 
 from atv.data.conversations import encode
+from atv.model.batch import on_device
 from atv.model.checkpoint import check_folder, load_dequantized
 from atv.model.lvlm import LVLM
 from atv.model.offload import load_mapped, stored
@@ -96,7 +97,7 @@ def answer(model: SavedModel, processor: ProcessorMixin, tokens: int) -> str:
     turn = [[{"role": "user", "content": QUESTION, "text": QUESTION}]]
     ramp = Image.linear_gradient("L").convert("RGB")
     try:
-        inputs = encode(processor, turn, [ramp], prompt=True)
+        inputs = on_device(encode(processor, turn, [ramp], prompt=True), None, model.lvlm.model.dtype)
         with torch.no_grad():
             # generate()'s types do not know the options' names.
             made = model.lvlm.model.generate(  # type: ignore[operator]

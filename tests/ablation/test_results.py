@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from atv.ablation import Cell, Finding, Measured, Results
-from atv.ablation.store import CellStore, FinishedCell
+from atv.ablation.store import CellStore
 from atv.ablation.tables import ShownTable, retention_table
 from atv.api import Pathway
-from atv.records.cell_record import CellRecord
+from atv.plugins import load_file
 from atv.selection import DriftTopK
 
 GROUPS = 40
@@ -142,7 +142,7 @@ def test_labels_of_several_methods_are_refused_and_not_one_of_them_compared(stor
 
 
 def test_cells_of_a_suite_refer_to_the_dense_model_asked_the_same(store):
-    suite = SimpleNamespace(evaluation="own", split="dev", groups=3)
+    suite = SimpleNamespace(evaluation="own", split="dev", groups=3, found={"evaluation": "own", "split": "dev"})
     asked = [Cell({"m": "dense", "on": on}, suite=own) for on, own in (("run", None), ("own", suite))]
     asked += [Cell({"m": m, "on": "own"}, {"both": Pathway(m)}, suite=suite) for m in ("TextOnly", "AllTokens")]
     right = [1, 1, 1], [1, 1, 0], [1, 0, 0], [1, 1, 0]
@@ -181,6 +181,24 @@ def test_a_dense_model_that_is_always_wrong_leaves_nothing_to_keep_and_tables_ar
     ]
 
 
+def test_a_task_that_the_dense_model_had_no_credit_for_where_a_cell_was_asked_less_leaves_its_place_empty(store):
+    """Of counting a cell that was settled early was asked the first two questions alone, where dense had none right."""
+    finished = []
+    for cell, counting in (
+        (Cell({"m": "dense"}), [0, 0, 1]),
+        (Cell({"m": "A"}, {"both": Pathway("TextOnly")}), [1, 0]),
+    ):
+        rows = [answers([1, 1, 0]), answers(counting).assign(task="counting")]
+        store.save(cell, Measured(pd.concat(rows, ignore_index=True)))
+        finished.append(store.load(cell))
+    text = pd.read_csv(
+        io.StringIO(retention_table(Results(finished)).to_csv(index=False)), dtype=str, keep_default_na=False
+    )
+    shown = ShownTable.of(text)
+    place = [head.text for head in shown.heads].index("counting")
+    assert [row[place].plain for row in shown.rows][1] == "none"
+
+
 def test_unknown_labels_name_the_choices(results):
     with pytest.raises(ValueError, match=r"no finished cell has \{'method': 'C'\}; there are: method dense; method A"):
         results.retention(method="C")
@@ -205,6 +223,34 @@ def test_a_cell_is_named_by_what_moves_its_numbers(store):
     assert CellStore(store.folder, "another model", FakeBench()).id_of(cells[0]) != ids[0]
 
 
+METRIC = """
+from atv.evaluation.metrics import GroupedScore
+
+RIGHT = {right}
+
+
+class InPart(GroupedScore):
+    def read(self, prediction, question):
+        return prediction
+
+    def credit(self, prediction, question):
+        return RIGHT
+"""
+
+
+def test_a_cell_follows_the_code_of_a_metric_of_a_file(tmp_path):
+    def questions(metric, right=1.0):
+        (tmp_path / "in_part.py").write_text(METRIC.format(right=right))
+        load_file(tmp_path / "in_part.py")
+        bench = FakeBench()
+        bench.questions = ({"question_id": "a", "metric": metric, "answer": "red"},)
+        store = CellStore(tmp_path / "cells", "a model", bench)
+        return store.inputs(Cell({}))["questions"]
+
+    assert questions("ExactMatch") == questions("ExactMatch", 0.5) == "027fcac09e922301"
+    assert questions("InPart") == questions("InPart") != questions("InPart", 0.5)
+
+
 def test_a_cell_left_unasked_does_not_serve_one_that_is_asked(store):
     cell, unasked = (Cell({}, {"both": Pathway("TextOnly")}, asked=asked) for asked in (True, False))
     store.save(unasked, Measured(seconds={"prune": 1.0}))
@@ -219,54 +265,3 @@ def test_what_another_ablation_or_label_measured_does_not_serve(store):
     assert store.load(cell, "one") and store.load(cell, "two") is None and store.load(other, "one") is None
     store.save(cell, Measured(pd.DataFrame({"value": [10]})))  # as earlier versions did
     assert store.load(cell, "one") and store.load(cell, "two") and store.load(other, "one") is None
-
-
-def test_language_is_told_where_every_asked_cell_read(tmp_path):
-    said = {"prediction": ["a cat", "no no no", "in in in", ""], "ended": [True, False, True, None]}
-    given = answers([1, 0, 0, 0]).assign(**said)
-    read = {"one": 10.0, "all": 20.0}
-    cells = [Cell({"method": name}) for name in ("dense", "other")]
-
-    def finished(cell, perplexity):
-        folder = tmp_path / cell.labels["method"]
-        folder.mkdir(exist_ok=True)
-        given.to_parquet(folder / "rows.parquet")
-        CellRecord(folder.name, perplexity=perplexity).write(folder)
-        return FinishedCell(cell, folder)
-
-    both = Results([finished(cell, read) for cell in cells])
-    assert both.language(method="dense") == {"perplexity": 20.0, "unended %": 33.3, "repeating %": 50.0}
-    measured = Cell({"method": "measured"}, measure="measured")
-    beside = Results([*both.finished, finished(measured, {})])
-    assert beside.language(method="dense") and beside.language(method="measured") == {}
-    half = Results([finished(cell, perplexity) for cell, perplexity in zip(cells, (read, {}), strict=True)])
-    assert half.language(method="dense") == {}
-
-
-def test_what_is_kept_of_english_has_an_interval_of_one_seed(tmp_path):
-    def finished(method, losses, texts=("one", "one", "two", "two")):
-        cell = Cell({"method": method}, {} if method == "dense" else {"both": Pathway("TextOnly")})
-        (tmp_path / method).mkdir(exist_ok=True)
-        windows = [(text, loss, 10) for text, loss in zip(texts, losses, strict=True)]
-        CellRecord(method, perplexity={"all": 1.0}, windows=windows).write(tmp_path / method)
-        return FinishedCell(cell, tmp_path / method)
-
-    dense, good = finished("dense", [30.0, 31.0, 40.0, 42.0]), finished("good", [31.0, 33.0, 41.0, 42.0])
-    results = Results([dense, good, finished("bad", [35.0, 38.0, 44.0, 45.0])])
-    gap = results.english({"method": "good"}, {"method": "bad"})
-    assert gap.value == pytest.approx(100 * (np.exp(-4 / 40) - np.exp(-19 / 40)))
-    assert 0 < gap.low < gap.value < gap.high < 100
-    other = Results([dense, good, finished("bad", [35.0, 38.0, 44.0, 45.0], texts=("one", "two", "two", "two"))])
-    with pytest.raises(ValueError, match="plain English: cells read other texts than the dense model"):
-        other.english({"method": "good"}, {"method": "bad"})
-
-
-def test_cells_without_windows_of_english_have_an_interval_over_seeds_alone(tmp_path):
-    cells = []
-    for name, read in {"dense": 20.0, "good": 25.0, "bad": 40.0}.items():
-        (tmp_path / name).mkdir()
-        CellRecord(name, perplexity={"all": read}).write(tmp_path / name)
-        pathways = {} if name == "dense" else {"both": Pathway("TextOnly")}
-        cells.append(FinishedCell(Cell({"method": name}, pathways), tmp_path / name))
-    gap = Results(cells).english({"method": "good"}, {"method": "bad"})
-    assert (gap.value, gap.low, gap.high) == (pytest.approx(30), -np.inf, np.inf)

@@ -104,6 +104,15 @@ def test_whole_model_sparsity_is_named_apart(llava, batches):
     assert report.whole_model_sparsity == zeros / sum(p.numel() for p in llava.parameters())
 
 
+def test_what_stays_dense_is_named_also_where_pathways_are_decoupled(llava, batches):
+    dense = copy.deepcopy(llava)
+    dense.model.language_model.layers[1].mlp.own = torch.nn.Bilinear(2, 2, 2, bias=False)
+    alone = {"model.language_model.layers.1.mlp.own.weight": "Bilinear"}
+    assert atv.prune(copy.deepcopy(dense), batches).left_dense == alone
+    report = atv.decouple(dense, batches, text=atv.Pathway("TextOnly"), visual=atv.Pathway("VisualOnly"))
+    assert report.left_dense == alone
+
+
 def test_padding_and_batching_move_at_most_a_thousandth_of_the_masks(llava, batches):
     alone = atv.prune(copy.deepcopy(llava), singles(batches)).masks
     together = atv.prune(llava, batches).masks
@@ -198,6 +207,27 @@ def test_a_precision_that_casts_the_model_is_refused(llava, batches, precision):
     with pytest.raises(ValueError, match=message):
         atv.decouple(llava, batches, text=atv.Pathway("TextOnly"), visual=atv.Pathway("AllTokens"), trainer=trainer)
     assert {weight.dtype for weight in llava.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("limit_predict_batches", 1, "expected 1.0, got 1, which leaves calibration samples out; for fewer use"),
+        ("limit_predict_batches", 0.5, "expected 1.0, got 0.5, which leaves"),
+        ("fast_dev_run", True, "expected false, got True, which leaves"),
+        ("fast_dev_run", 2, "expected false, got 2, which leaves"),
+    ],
+)
+def test_a_trainer_that_leaves_samples_out_is_refused(llava, batches, option, value, message):
+    trainer = quiet_trainer(**{option: value})
+    with pytest.raises(ValueError, match=rf"trainer\.{option}: {message}"):
+        atv.prune(llava, batches, trainer=trainer)
+    with pytest.raises(ValueError, match=rf"trainer\.{option}: {message}"):
+        atv.decouple(llava, batches, text=atv.Pathway("TextOnly"), visual=atv.Pathway("AllTokens"), trainer=trainer)
+
+
+def test_a_limit_that_leaves_nothing_out_is_none(llava, batches):
+    atv.prune(llava, batches, trainer=quiet_trainer(limit_predict_batches=1.0, fast_dev_run=0))
 
 
 def test_no_batches_and_batches_without_ids_are_refused(llava):

@@ -7,6 +7,7 @@ import torch
 from helpers.tiny import never_read
 
 import atv
+from atv.calibration.contracts import check_contracts
 
 
 class KeepsTensors(atv.TokenSelection):
@@ -123,6 +124,16 @@ def test_scores_are_tried(llava):
             return weight.abs().half()
 
     refused(llava, "criterion: Half gave scores in torch.float16; expected float32 or float64", criterion=Half())
+
+
+def test_a_criterion_of_experts_is_tried_as_on_their_last_projection():
+    class BySaliency(atv.Criterion):
+        needs_saliency = True
+
+        def score(self, weight, pool):
+            return torch.full(weight.shape, pool.saliency / weight.numel(), dtype=torch.float64)
+
+    check_contracts(atv.TextOnly(), BySaliency(), atv.Unstructured(), atv.Uniform(), torch.float32)
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,7 @@ def test_two_processes_decide_within_a_budget_and_tell_what_was_asked(atv_comman
     ("old", "new", "message"),
     [
         ("def figure", "def picture", "file: Pair cannot be used, it does not define figure"),
+        ('name = "pair"', "", "file: Pair cannot be used, it does not define name"),
         ('Cell({"pool": "dense"}), ', "", "file: Pair tells retention, and no cell of it is the dense model"),
     ],
 )

@@ -99,6 +99,19 @@ def test_cross_attention_has_no_visual_token_to_select(model_of):
         quick(model_of("mllama"), batches, selection="VisualOnly")
 
 
+# Their towers and projectors do not cast the pixels, which processors give in float32.
+UNCAST = ["fast_vlm", "fuyu", "lfm3_vl", "aria", "chameleon", "kosmos-2.5", "llama4"]
+
+
+@pytest.mark.filterwarnings("ignore:block .* fewer than")
+@pytest.mark.parametrize("kind", quickly(UNCAST[:3], UNCAST))
+def test_pixels_are_brought_to_the_dtype_of_the_model(kind):
+    model, batches = build(kind).to(torch.bfloat16), usual_samples(kind).batches()
+    assert quick(model, batches).sparsity > 0.4
+    linears = list(LVLM.of(model).linears)
+    assert quick(model, batches, allocation="BlockInfluence", propagate=False, targets=linears).sparsity > 0.4
+
+
 STORED = json.loads(TABLE.read_text())
 RENEW = "`make models` renews the table"
 

@@ -9,8 +9,10 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from types import FunctionType
 
 import pytest
+import torch
 from helpers.layouts import ANSWER, jpg, picture
 from helpers.pages import PAGES, ROOT, blocks, classes, commands, load_classes, without_plugins
 
@@ -18,7 +20,14 @@ import atv
 from atv.bundled import BUNDLED_MODEL
 from atv.bundled.data import evaluation_set
 from atv.cli import main
+from atv.model.lvlm import LVLM
 from atv.plugins import find
+from atv.quantization import Quantizer
+from atv.quantization.blockwise import QuantizationPlan, quantize_blocks
+from atv.quantization.method_contract import check_method
+from atv.quantization.quantization_run import linears_of
+from atv.quantization.whole_numbers import grids
+from atv.runtime.trainer import quiet_trainer
 
 KIND_OF = {
     "TokenSelection": "selection",
@@ -31,6 +40,7 @@ KIND_OF = {
     "Reconstruction": "reconstruct",
 }
 RULES = classes("README") | classes("extending")
+QUANTIZERS = [name for name, code in RULES.items() if "(Quantizer)" in code]
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +48,22 @@ def paths(tmp_path_factory):
     return load_classes(tmp_path_factory.mktemp("plugins"))
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", [name for name in RULES if name not in QUANTIZERS])
 def test_every_plug_in_of_the_docs_prunes(llava, batches, paths, name):
     base = re.search(r"class \w+\((\w+)\)", RULES[name])[1]
     report = atv.prune(llava, batches, **{KIND_OF[base]: paths[name]})
     assert report.sparsity == pytest.approx(0.5, abs=0.03)  # rows are rounded down
+    assert len(RULES[name].splitlines()) < 15
+
+
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_every_quantizer_of_the_docs_rounds(llava, batches, paths, name):
+    lvlm, method = LVLM.of(llava), find(paths[name], Quantizer, "method")()
+    linears = linears_of(lvlm, None)
+    check_method(method, 4, 16, torch.float32)
+    plan = QuantizationPlan(linears, {}, grids(linears, 4, 16), method, atv.AllTokens())
+    made = quantize_blocks(lvlm, plan, batches, quiet_trainer(enable_progress_bar=False))
+    assert len(made.errors) == 21 and max(made.errors.values()) < 0.05
     assert len(RULES[name].splitlines()) < 15
 
 
@@ -109,6 +130,10 @@ def test_every_public_name_is_in_the_reference():
     said = "".join(page.read_text() for page in (ROOT / "docs" / "reference").glob("*.md"))
     names = re.findall(r"auto(?:class|function):: ([\w.]+)", said)
     assert {f"atv.{name}" for name in atv.__all__} <= set(names) and len(names) == len(set(names))
+    for room in ("data", "ablation", "inspection"):
+        module = importlib.import_module(f"atv.{room}")
+        told = [name for name in module.__all__ if isinstance(getattr(module, name), (type, FunctionType))]
+        assert {f"atv.{room}.{name}" for name in told} <= set(names), room
     for name in names:
         module, _, attribute = name.rpartition(".")
         said = getattr(importlib.import_module(module), attribute).__doc__

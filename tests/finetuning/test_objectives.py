@@ -7,8 +7,9 @@ import torch
 from helpers.tiny import IMAGE, make_batch, random_llava
 from helpers.tuning import answers, pruned
 
-from atv.finetuning.objectives import AnswerLoss, DistillationLoss, divergence
+from atv.finetuning.objectives import AnswerLoss, DistillationLoss, Teacher, divergence
 from atv.model.lvlm import LVLM
+from atv.records.pruning_report import BaseModel
 
 
 def test_the_divergence_is_the_sum_by_hand():
@@ -49,6 +50,33 @@ def test_a_model_learns_nothing_from_itself(llava):
 def test_a_dense_model_of_half_the_bits_reads_pictures_in_its_own_dtype(llava):
     loss, _ = DistillationLoss(LVLM.of(random_llava().bfloat16())).loss(llava, make_batch([5, 9], seed=0))
     assert 0 < loss.item() < 0.05
+
+
+def test_a_dense_model_is_read_in_its_own_dtype_under_mixed_precision():
+    dense = DistillationLoss(LVLM.of(random_llava()))
+    batch = make_batch([5, 9], seed=0)
+    read = dense.teacher.valid(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = dense.expected(batch, read)
+    assert torch.equal(mixed, dense.expected(batch, read))
+
+
+@pytest.mark.parametrize(
+    ("name", "revision", "called"),
+    [
+        ("owner/name", "a1", "owner/name@a1"),
+        ("owner/name@v2", "a1", "owner/name@a1"),
+        ("/cache/owner/name", "a1", "/cache/owner/name"),
+        ("owner/name@v2", None, "owner/name@v2"),
+    ],
+)
+def test_the_base_model_is_looked_for_by_its_commit(monkeypatch, llava, name, revision, called):
+    def look(model, trust_remote_code):
+        raise ValueError(f"asked for {model}")
+
+    monkeypatch.setattr("atv.finetuning.objectives.model_folder", look)
+    with pytest.raises(ValueError, match=f"asked for {called};"):
+        Teacher.of("base", BaseModel(name, revision, "A", "a"), llava, None)
 
 
 @pytest.fixture

@@ -145,10 +145,19 @@ def test_what_is_asked_for_is_trained_beside(llava, tmp_path):
     )
 
 
+def test_pruned_weights_among_what_is_asked_for_are_trained_by_their_adapters_alone(llava, tmp_path):
+    masks, before, after = tuned(llava, tmp_path, lora_rank=2, train_also=("*language_model.layers.*",))
+    for name, mask in masks.items():
+        assert not after.get_parameter(f"{name}.weight")[~mask].any()
+    moved = {name for name, p in after.named_parameters() if not torch.equal(p, before.get_parameter(name))}
+    assert moved == {name for name, _ in before.named_parameters() if "language_model.layers." in name}
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
         ({"train_also": ("*nothing*",)}, r"train_also: '\*nothing\*' matches no parameter"),
+        ({"train_also": ("*.up_proj.*",), "lora_rank": 2}, r"'\*.up_proj.\*' matches no parameter beside the pruned"),
         ({"lora_rank": 33}, "lora_rank: expected 1 to 32, got 33"),
         ({"learning_rate": 0.0}, "learning_rate: expected more than 0"),
         ({"warmup": 1.0}, r"warmup: expected a share of all steps in \[0, 1\), got 1.0"),

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from transformers.image_utils import SizeDict
 from transformers.utils import CHAT_TEMPLATE_DIR
 
 from atv.bundled import BUNDLED_MODEL
@@ -43,6 +44,10 @@ FIELDS = {
     "no deviation": ({"image_processor": PIXELS | {"image_std": [0.5, 0.0, 0.5]}}, "makes NaN or infinite values"),
     "pixels times 0": ({"image_processor": PIXELS | {"rescale_factor": 0.0}}, "makes one value for all pixels"),
     "a mean of two": ({"image_processor": PIXELS | {"image_mean": [0.5, 0.5]}}, "cannot encode a picture"),
+    "patches of another shape": (
+        {"image_processor": PIXELS | {"patch_size": {"height": 6, "width": 7}}},
+        "image_processor.patch_size is {'height': 6, 'width': 7}",
+    ),
     "a list for a number": ({"patch_size": [6]}, "patch_size is [6]"),
 }
 
@@ -55,6 +60,23 @@ def test_fields_that_do_not_fit(case, folder):
         load_model(folder)
     said = str(error.value)
     assert message in said and "processor_config.json" in said and "\n" not in said
+
+
+def test_square_patches_may_be_given_by_height_and_width(folder):
+    change(folder, image_processor=PIXELS | {"patch_size": {"height": 6, "width": 6}})
+    load_model(folder)
+
+
+def test_a_processor_of_pixtrals_kind_sizes_pictures_itself():
+    """Whatever its image processor's own field says."""
+    model, processor = load_model(BUNDLED_MODEL)
+    processor.image_processor.patch_size = SizeDict(height=16, width=16)
+    processor.spatial_merge_size = model.config.spatial_merge_size = 2
+    require_fit(processor, model)
+    for field in ("spatial_merge_size", "patch_size"):
+        setattr(processor, field, 9)
+        with pytest.raises(ValueError, match=rf"in processor_config\.json, {field} is 9, and config\.json has"):
+            require_fit(processor, model)
 
 
 BROKEN = {

@@ -42,7 +42,7 @@ def test_the_card_is_written_from_the_report(folder, report):
     assert text == card(report)
     _, front, body = text.split("---\n", 2)
     front = yaml.safe_load(front)
-    assert front["base_model"] == "tiny/dense" and front["library_name"] == "transformers"
+    assert front["library_name"] == "transformers" and "base_model" not in front
     assert {"pruning", "llava"} <= set(front["tags"]) and front["pipeline_tag"] == "image-text-to-text"
     assert "| block | down_proj | q_proj |\n|---|---|---|\n| 0 | 25.00 | 25.00 |\n| 1 | 25.00 |  |" in body
     for block in report.blocks:
@@ -53,8 +53,15 @@ def test_the_card_is_written_from_the_report(folder, report):
 
 
 def test_a_folder_is_no_base_model_on_the_hub(report, tmp_path):
-    for name in ("bundled", "./some/model", "/data/model", str(tmp_path)):
+    for name in ("bundled", "./some/model", "/data/model", "gone/model", "gone/model@v2", str(tmp_path)):
         assert "base_model" not in card(replace(report, base=BaseModel(name, None, "A", "a"))).split("---\n")[1]
+
+
+@pytest.mark.parametrize("name", ["owner/name", "owner/name@v2", "owner/name@refs/pr/1"])
+def test_a_base_model_of_the_hub_is_linked_without_its_revision(report, name):
+    front = card(replace(report, base=BaseModel(name, "0" * 40, "A", "a"))).split("---\n")[1]
+    assert yaml.safe_load(front)["base_model"] == "owner/name"
+    assert "base_model" not in card(replace(report, base=BaseModel("/cache/owner/name", "0" * 40, "A", "a")))
 
 
 def test_fine_tuning_stands_in_the_card(report):
@@ -93,3 +100,10 @@ def test_what_is_there_already_needs_no_space(tmp_path, monkeypatch):
     require_space(tmp_path, 1000, "output")
     with pytest.raises(ValueError, match=r"output: .* needs 0.00 GB more and 0.00 GB are free; free space or choose"):
         require_space(tmp_path, 1001, "output")
+    (tmp_path / ".offload").mkdir()
+    (tmp_path / ".offload" / "weight.dat").write_bytes(bytes(500))
+    with pytest.raises(ValueError, match=r"output: .* needs"):
+        require_space(tmp_path, 1001, "output")
+    (tmp_path / ".writing").mkdir()
+    (tmp_path / ".writing" / "half").write_bytes(bytes(1))
+    require_space(tmp_path, 1001, "output")

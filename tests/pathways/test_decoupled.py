@@ -7,9 +7,11 @@ from torch import nn
 from torch.nn import functional as F
 
 import atv
+from atv.calibration.pruning_callback import Pruning
 from atv.model.lvlm import LVLM
 from atv.pathways import DecoupledLinear, route
 from atv.pathways.decoupled import visual_mask
+from atv.runtime.trainer import quiet_trainer
 
 DENSE = atv.Pathway("AllTokens", sparsity=0.0)
 
@@ -81,6 +83,18 @@ def test_pathways_have_masks_of_their_own(llava, batches):
         assert not torch.equal(llava(**text_only).logits, dense(**text_only).logits)
 
 
+def test_pathways_are_pruned_in_mixed_precision(llava, batches):
+    pathways = {"text": atv.Pathway("TextOnly", sparsity=0.3), "visual": atv.Pathway("VisualOnly", sparsity=0.5)}
+    trainer = quiet_trainer(precision="bf16-mixed", enable_progress_bar=False)
+    report = atv.decouple(llava, batches, **pathways, trainer=trainer)
+    assert report.pathways["visual"].sparsity == 0.5
+    with torch.no_grad():
+        expected = llava(**batches[0]).logits
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = llava(**batches[0]).logits
+    assert (mixed - expected).norm() < 0.05 * expected.norm()
+
+
 def test_a_dense_text_pathway_leaves_text_only_forwards_alone(llava, batches):
     dense = copy.deepcopy(llava)
     atv.decouple(llava, batches, text=DENSE, visual=atv.Pathway("VisualOnly", sparsity=0.9))
@@ -95,6 +109,32 @@ def test_o_proj_can_stay_shared(llava, batches):
     atv.decouple(llava, batches, text=DENSE, visual=atv.Pathway("VisualOnly"), targets=targets)
     kinds = {name.rsplit(".", 1)[-1] for name, m in llava.named_modules() if isinstance(m, DecoupledLinear)}
     assert "o_proj" not in kinds and len(kinds) == 6
+
+
+def test_a_refused_call_leaves_the_model_without_hooks(llava, batches):
+    pathways, embeds = {"text": DENSE, "visual": atv.Pathway("VisualOnly")}, torch.zeros(1, 4, 32)
+    with pytest.raises(ValueError, match="there is no calibration batch"):
+        atv.decouple(llava, [], **pathways)
+    with torch.no_grad():
+        llava(inputs_embeds=embeds)
+    atv.decouple(llava, batches, **pathways)
+    with pytest.raises(ValueError, match="inputs_embeds alone"):
+        llava(inputs_embeds=embeds)
+
+
+def test_a_call_that_fails_once_a_block_is_decoupled_keeps_it_running(llava, batches, monkeypatch):
+    visual, finish = atv.Pathway("VisualOnly", sparsity=0.5), Pruning.finish
+
+    def failing(self, block):
+        if block:
+            raise RuntimeError("no more")
+        finish(self, block)
+
+    monkeypatch.setattr(Pruning, "finish", failing)
+    with pytest.raises(RuntimeError, match="no more"):
+        atv.decouple(llava, batches, text=DENSE, visual=visual)
+    with torch.no_grad():
+        assert llava(**batches[0]).logits.isfinite().all()
 
 
 def test_generated_image_ids_are_text_and_embeddings_alone_are_refused(llava):

@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 from helpers.moe import moe_llava
-from helpers.tiny import make_batch, random_llava
+from helpers.tiny import random_llava
 from safetensors.torch import load_file
 from torch import nn
 from transformers import Dinov2Config, LlavaForConditionalGeneration
@@ -17,9 +17,8 @@ from atv import plugins
 from atv.model.checkpoint import load_dequantized
 from atv.model.lvlm import LVLM
 from atv.model.offload import load_offloaded
-from atv.quantization import AWQ, GPTQ, Nearest, Quantized
+from atv.quantization import AWQ, GPTQ, Quantized
 from atv.quantization.blockwise import QuantizationPlan, quantize_blocks
-from atv.quantization.feeding import feeds
 from atv.quantization.packed_folder import packed, quantization_config
 from atv.quantization.quantization_run import linears_of
 from atv.quantization.whole_numbers import chosen_group_size, grids
@@ -28,7 +27,6 @@ from atv.runtime.trainer import quiet_trainer
 from atv.selection import AllTokens
 
 pytest.importorskip("compressed_tensors")
-PREFIX = "model.language_model.layers.0."
 
 
 def logits(model):
@@ -116,6 +114,16 @@ def test_channels_of_blocks_on_disk_take_no_scales(batches, tmp_path):
         quantize_blocks(lvlm, plan, batches, quiet_trainer(enable_progress_bar=False), RunFolder(tmp_path / "out", {}))
 
 
+def test_scales_are_tried_on_pixels_in_the_dtype_of_the_model(llava, batches, monkeypatch):
+    tried = []
+    monkeypatch.setattr("atv.quantization.blockwise.feeds", lambda lvlm, targets, inputs: tried.append(inputs) or [])
+    linears = linears_of(lvlm := LVLM.of(llava.bfloat16()), None)
+    plan = QuantizationPlan(linears, {}, grids(linears, 4, 16), AWQ(), AllTokens())
+    with pytest.raises(ValueError, match="nothing in LlavaForConditionalGeneration"):
+        quantize_blocks(lvlm, plan, batches, quiet_trainer(enable_progress_bar=False))
+    assert [given["pixel_values"].dtype for given in tried] == [torch.bfloat16]
+
+
 def test_bad_options_are_one_line(pruned, tmp_path, capsys):
     from atv.cli import main
 
@@ -133,6 +141,8 @@ def test_bad_options_are_one_line(pruned, tmp_path, capsys):
 def test_another_precision_is_refused_or_another_run(pruned, quantized, small_pool, tmp_path):
     with pytest.raises(ValueError, match="got bf16-true, which casts the whole model"):
         atv.quantize(pruned, tmp_path / "out", trainer=quiet_trainer(precision="bf16-true"))
+    with pytest.raises(ValueError, match=r"trainer\.fast_dev_run: expected false, got True"):
+        atv.quantize(pruned, tmp_path / "out", trainer=quiet_trainer(fast_dev_run=True))
     assert not (tmp_path / "out").exists()
     options = {
         "samples": 2,
@@ -210,70 +220,6 @@ def test_a_model_of_another_config_is_another_run(pruned, quantized, small_pool,
     begun = shutil.copytree(quantized, tmp_path / "begun")
     assert main(["quantize", str(other), "--output", str(begun), *options]) == 2
     assert "holds another run: config is" in capsys.readouterr().err
-
-
-def test_awq_finds_what_takes_its_scales_and_moves_them_there(llava):
-    lvlm, batch = LVLM.of(llava), make_batch([5, 8], 1)
-    linears = linears_of(lvlm, None)
-    with torch.no_grad():
-        before = llava(**batch).logits
-    found = feeds(lvlm, linears, batch)
-    named = {feed.feeder.removeprefix(PREFIX): [one.removeprefix(PREFIX) for one in feed.readers] for feed in found[0]}
-    assert named == {
-        "input_layernorm": ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
-        "self_attn.v_proj": ["self_attn.o_proj"],
-        "post_attention_layernorm": ["mlp.gate_proj", "mlp.up_proj"],
-        "mlp.up_proj": ["mlp.down_proj"],
-    }
-    with torch.no_grad():
-        assert torch.equal(llava(**batch).logits, before)
-        for feed in found[1]:
-            feed.scale(llava, torch.rand(linears[feed.readers[0]].in_features) + 0.5)
-        assert torch.allclose(llava(**batch).logits, before, atol=1e-4)
-
-
-def test_a_norm_that_something_else_reads_takes_no_scales(llava, batches):
-    """As where a router, or a Linear that is not rounded, reads it too."""
-    lvlm = LVLM.of(llava)
-    linears = lvlm.targets(["q_proj", "k_proj", "gate_proj"])
-    assert not any(feeds(lvlm, linears, batches[0]))
-    plan = QuantizationPlan(linears, {}, grids(linears, 4, 16), AWQ(), AllTokens())
-    with pytest.raises(ValueError, match="nothing in LlavaForConditionalGeneration can take the scales of AWQ"):
-        quantize_blocks(lvlm, plan, batches, quiet_trainer(enable_progress_bar=False))
-
-
-def filled(nearest, weight, mask, *given):
-    return nearest(weight + 1, torch.ones_like(mask), *given)
-
-
-def unscaled(nearest, *given):
-    made = nearest(*given)
-    return Quantized(made.whole, made.scale * torch.nan)
-
-
-@pytest.mark.parametrize(
-    ("rounded", "message"),
-    [
-        (filled, "Bad filled zeros of "),
-        (lambda nearest, *given: None, r"Bad\.quantize gave a NoneType for "),
-        (unscaled, r"Bad\.quantize gave scales that are not finite for "),
-        (
-            lambda nearest, weight, *given: nearest(weight.mul_(2), *given),
-            r"Bad\.quantize changes its input weight in pl",
-        ),
-    ],
-)
-def test_a_method_that_breaks_its_contract_is_named(llava, batches, rounded, message):
-    class Bad(Nearest):
-        def quantize(self, weight, mask, pool, grid):
-            return rounded(super().quantize, weight, mask, pool, grid)
-
-    lvlm = LVLM.of(llava)
-    linears = linears_of(lvlm, ["q_proj"])
-    masks = {name: torch.rand_like(linear.weight) > 0.5 for name, linear in linears.items()}
-    plan = QuantizationPlan(linears, masks, grids(linears, 4, 16), Bad(), AllTokens())
-    with pytest.raises(ValueError, match=rf"method: {message}"):
-        quantize_blocks(lvlm, plan, batches, quiet_trainer(enable_progress_bar=False))
 
 
 def test_experts_are_refused_by_name():

@@ -1,4 +1,5 @@
 import errno
+import shutil
 
 import httpx
 import pytest
@@ -12,6 +13,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+import atv
+from atv.bundled import BUNDLED_MODEL
 from atv.data import HFDataset
 from atv.data.sources import load_calibration
 from atv.model.loading import model_folder
@@ -86,6 +89,15 @@ def test_id_and_revision_go_to_the_hub(monkeypatch, tmp_path):
     assert first == second == "owner/name" and options["revision"] == "v2" and trusting["revision"] is None
     assert "*.safetensors" in options["allow_patterns"] and "*.py" not in options["allow_patterns"]
     assert "*.py" in trusting["allow_patterns"]
+
+
+def test_a_model_of_the_hub_knows_its_commit(monkeypatch, tmp_path):
+    folder = tmp_path / "models--owner--name" / "snapshots" / ("0123456789" * 4)
+    shutil.copytree(BUNDLED_MODEL, folder)
+    monkeypatch.setattr("atv.runtime.hub.snapshot_download", lambda *_, **__: str(folder))
+    loaded, _ = atv.load("owner/name@v2")
+    assert (loaded.name_or_path, loaded.config._commit_hash) == ("owner/name@v2", folder.name)
+    assert atv.load(shutil.copytree(folder, tmp_path / "copy"))[0].config._commit_hash is None
 
 
 def test_data_of_the_hub_are_asked_for_by_configuration_split_and_revision(monkeypatch):

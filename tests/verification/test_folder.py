@@ -10,11 +10,11 @@ from helpers.pruned_folders import edit, save_pruned
 from helpers.tiny import random_llava
 
 import atv
-from atv.model.lvlm import targets_by_parameter
+from atv.model.lvlm import LVLM, targets_by_parameter
 from atv.records.masks import load_masks
 from atv.verification.compact import load_target, save_compact, sizes
 from atv.verification.folder import verify
-from atv.verification.saved_model import VerificationError, opened
+from atv.verification.saved_model import SavedModel, VerificationError, answer, opened
 
 UP = "language_model.model.layers.1.mlp.up_proj.weight"
 EMBEDDING = "language_model.model.embed_tokens.weight"
@@ -227,6 +227,21 @@ def test_a_base_model_of_another_kind(sparse, tmp_path, other, message):
 def test_a_folder_that_is_not_a_pruned_model(dense):
     with pytest.raises(ValueError, match=r"is not a pruned model: it has no masks\.safetensors, report\.json"):
         verified(dense)
+
+
+def test_a_model_is_asked_in_its_own_dtype(bundled):
+    model, processor = copy.deepcopy(bundled[0]).bfloat16(), bundled[1]
+    shown = []
+    model.model.vision_tower.register_forward_pre_hook(lambda _, given: shown.append(given[0].dtype))
+    answer(SavedModel(LVLM.of(model)), processor, tokens=1)
+    assert shown == [torch.bfloat16]
+
+
+def test_code_of_a_base_model_of_the_hub_is_fetched_where_it_may_run(sparse, dense, monkeypatch):
+    asked = []
+    monkeypatch.setattr("atv.model.loading.fetch_model", lambda *given: asked.append(given) or dense)
+    verify(sparse, "owner/name", max_new_tokens=0, trust_remote_code=True)
+    assert asked == [("owner/name", True)]
 
 
 def test_a_model_that_cannot_speak(sparse):

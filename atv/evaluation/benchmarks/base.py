@@ -66,9 +66,17 @@ class Benchmark(ABC):
     def pictures(self, row: Row) -> dict[int, Any]:
         """The row's pictures by number, from 1 on: decoded, or whatever ``atv.data.pictures.undecoded`` takes.
 
-        Rows of the hub have them decoded, those of a local copy as bytes and path.
+        Rows of the hub have them decoded, those of a local copy as bytes and path. By default a picture has the number
+        of its place in ``picture_columns``.
+
+        Raises:
+            ValueError: where there is none and one is needed.
         """
-        return {} if row["image"] is None else {1: row["image"]}
+        cells = {number: row.get(column) for number, column in enumerate(self.picture_columns, 1)}
+        shown = {number: cell for number, cell in cells.items() if cell is not None}
+        if self.needs_picture and not shown:
+            raise ValueError(f"it has no picture ({', '.join(self.picture_columns)})")
+        return shown
 
     def keep(self, row: Row) -> bool:
         """Whether the row is a question of the benchmark; ``row`` is as in ``ask``."""

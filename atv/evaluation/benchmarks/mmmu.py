@@ -1,7 +1,5 @@
 """MMMU: questions of college level, with up to seven pictures."""
 
-from typing import Any
-
 from atv.evaluation.benchmarks.base import BRIEFLY, BY_LETTER, Benchmark, Question, Row
 from atv.evaluation.benchmarks.values import one_of, text, texts
 from atv.evaluation.metrics.multiple_choice import LETTERS
@@ -31,6 +29,3 @@ class MMMU(Benchmark):
         asked = f"{text(row, 'question')}\n{listed}\n\n{BY_LETTER}"
         answer = one_of(text(row, "answer"), tuple(LETTERS[: len(options)]), "answer")
         return Question(asked, answer, category=subject, options=options)
-
-    def pictures(self, row: Row) -> dict[int, Any]:
-        return {number: row[f"image_{number}"] for number in range(1, 8) if row[f"image_{number}"] is not None}

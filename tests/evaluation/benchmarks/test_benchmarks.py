@@ -2,16 +2,18 @@
 
 import re
 from pathlib import Path
+from textwrap import indent
 
 import pyarrow.parquet as pq
 import pytest
 from helpers.benchmark_data import PICTURE, mmbench, picture, table
 
+from atv.bundled.architecture import build_processor
 from atv.data.pictures import decode
-from atv.evaluation.benchmarks import NINE
+from atv.evaluation.benchmarks import NINE, Benchmark
 from atv.evaluation.benchmarks.loaded import load_benchmark
 from atv.evaluation.metrics import CircularChoice
-from atv.plugins import load_file
+from atv.plugins import find, load_file
 
 BRIEFLY = "Answer the question using a single word or phrase."
 ANSWERABLE = "When the provided information is insufficient, respond with 'Unanswerable'."
@@ -100,6 +102,48 @@ def test_the_example_asks_its_question(tmp_path):
     pq.write_table(table([row], id=None, image=PICTURE, question=None, answer=None), tmp_path / "test-0.parquet")
     (only,) = load_benchmark("atv_plugin_docs_benchmark.Colors", tmp_path).questions
     assert (only.question["question_id"], only.question["question"]) == ("7", "What color?\nAnswer with one word.")
+
+
+def one_asked(tmp_path, body, row, **types):
+    """What is given for the one row to a benchmark like the docs' whose class has this body, too."""
+    code = re.search(r"```python\n(.*?)```", PAGE, re.S)[1] + "\n\nclass Own(Colors):\n" + indent(body, "    ")
+    (tmp_path / "own_benchmark.py").write_text(code)
+    load_file(tmp_path / "own_benchmark.py")
+    row = {"id": "7", "question": "What color?", "answer": "red"} | row
+    pq.write_table(table([row], id=None, question=None, answer=None, **types), tmp_path / "test-0.parquet")
+    (batch,) = load_benchmark("atv_plugin_own_benchmark.Own", tmp_path).batches(build_processor())
+    return batch.inputs
+
+
+def test_pictures_are_those_of_the_columns_that_are_named(tmp_path):
+    body = 'columns = ("id", "question", "answer")\npicture_columns = ("photo", "other", "third")\n'
+    row = {"photo": picture("red"), "other": None, "third": picture("blue")}
+    inputs = one_asked(tmp_path, body, row, photo=PICTURE, other=PICTURE, third=PICTURE)
+    red, blue = inputs["pixel_values"]
+    assert red[0].mean() > red[2].mean() and blue[0].mean() < blue[2].mean()
+
+
+def test_rows_without_a_column_of_pictures_are_asked_where_none_is_needed(tmp_path):
+    body = 'columns = ("id", "question", "answer")\n'
+    assert "pixel_values" not in one_asked(tmp_path, f"{body}needs_picture = False\n", {})
+    with pytest.raises(ValueError, match=r"^it has no picture \(image\)$"):
+        one_asked(tmp_path, body, {})
+
+
+@pytest.mark.parametrize(
+    ("line", "lacking"),
+    [
+        ('hub, split = "me/colors", "test"\n', "hub, split"),
+        ('metric, max_new_tokens = "ExactMatch", 16\n', "metric, max_new_tokens"),
+    ],
+)
+def test_what_a_benchmark_does_not_say_is_named(tmp_path, line, lacking):
+    code = re.search(r"```python\n(.*?)```", PAGE, re.S)[1]
+    (tmp_path / "short_benchmark.py").write_text(code.replace(line, "pass\n"))
+    load_file(tmp_path / "short_benchmark.py")
+    for given in ("atv_plugin_short_benchmark.Colors", find("atv_plugin_short_benchmark.Colors", Benchmark, "")()):
+        with pytest.raises(ValueError, match=f"^benchmark: Colors cannot be used, it does not define {lacking}$"):
+            load_benchmark(given, tmp_path)
 
 
 def test_the_table_is_the_code():
