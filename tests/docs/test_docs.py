@@ -1,5 +1,6 @@
 """What the docs show is run, as far as it can be here."""
 
+import copy
 import importlib
 import json
 import os
@@ -27,6 +28,7 @@ from atv.quantization.blockwise import QuantizationPlan, quantize_blocks
 from atv.quantization.method_contract import check_method
 from atv.quantization.quantization_run import linears_of
 from atv.quantization.whole_numbers import grids
+from atv.records.digests import weights_digest
 from atv.runtime.trainer import quiet_trainer
 
 KIND_OF = {
@@ -51,7 +53,10 @@ def paths(tmp_path_factory):
 @pytest.mark.parametrize("name", [name for name in RULES if name not in QUANTIZERS])
 def test_every_plug_in_of_the_docs_prunes(llava, batches, paths, name):
     base = re.search(r"class \w+\((\w+)\)", RULES[name])[1]
+    plain = copy.deepcopy(llava)
+    atv.prune(plain, batches)
     report = atv.prune(llava, batches, **{KIND_OF[base]: paths[name]})
+    assert weights_digest(llava.named_parameters()) != weights_digest(plain.named_parameters()), "it makes a difference"
     assert report.sparsity == pytest.approx(0.5, abs=0.03)  # rows are rounded down
     assert len(RULES[name].splitlines()) < 15
 
