@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import lightning as L
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from atv.calibration.attention_and_outputs import Recorder
@@ -22,7 +23,7 @@ from atv.calibration.stopping import Preemption
 from atv.criteria import Pruned
 from atv.model.checkpoint import check_folder, load_whole
 from atv.model.lvlm import LVLM
-from atv.model.offload import model_digests
+from atv.model.offload import has_shards, model_digests, read_as
 from atv.model.targets import Target
 from atv.plugins import code_identity, describe
 from atv.records.digests import tensors_digest
@@ -114,8 +115,9 @@ def run(
     numbered = numbered_batches(iter(batches))
     trainer = trainer or quiet_trainer()
     job = replace(job.of_samples(batches), precision=precision(trainer))
-    # Decoupled parameters multiply and offloaded ones leave as blocks finish: counted before either.
+    # Decoupled parameters multiply and offloaded ones leave as blocks finish: told before either.
     parameters = sum(parameter.numel() for parameter in job.lvlm.model.parameters())
+    left_dense = job.lvlm.left_dense
     folder = None if run_dir is None else RunFolder(Path(run_dir), job.identity([batch.content for batch in numbered]))
     if folder is not None and trainer.is_global_zero:
         folder.begin()
@@ -139,7 +141,7 @@ def run(
         allocation=allocation,
         pathways={name: PathwayReport(masks) for name, masks in outcome.masks.items() if name != BOTH},
         waiting_bytes_per_token=held,
-        left_dense=job.lvlm.left_dense,
+        left_dense=left_dense,
         calibration=job.calibration,
         base=_base(job),
         updates_weights=any(plan.updates_weights for plan in plans.values()),
@@ -223,7 +225,8 @@ def _smaller(job: PruningJob, masks: Mapping[str, PackedMasks]) -> dict[str, lis
 
 
 def _saved(job: PruningJob, finished: FinishedBlocks, folder: RunFolder) -> PruningReport:
-    """The outcome of a run whose model was saved in its folder, with the saved weights in the model.
+    """The outcome of a run whose model was saved in its folder, with the saved weights in the model; an offloaded
+    one of a model that was saved whole tells whoever fetches a weight so.
 
     Raises:
         ValueError: when something else was saved there since.
@@ -231,12 +234,21 @@ def _saved(job: PruningJob, finished: FinishedBlocks, folder: RunFolder) -> Prun
     report = PruningReport.read(folder.folder)
     if (report.settings, report.seed) != (plain(job.settings()), job.seed):
         raise ValueError(f"run_dir: the model of another run was saved in {str(folder.folder)!r}; name another folder")
-    if finished.offloaded is not None:
+    if finished.offloaded is None:
+        # The folder has its code from a model that was trusted as the one at hand is.
+        checked = check_folder(folder.folder, trust_remote_code=job.lvlm.model.is_remote_code())
+        _put_back(job, report, load_whole(checked))
+    elif has_shards(folder.folder):
         for block in range(len(job.lvlm.blocks)):
             finished.offloaded.point_to_shard(block)
     else:
-        _put_back(job, report, load_whole(check_folder(folder.folder)))
+        # The report can be had all the same.
+        read_as(job.lvlm.model, partial(_refuse, folder.folder))
     return report
+
+
+def _refuse(folder: Path, name: str, value: Tensor) -> NoReturn:
+    raise ValueError(f"run_dir: the model in {str(folder)!r} was saved whole; load it without offload")
 
 
 def _put_back(job: PruningJob, report: PruningReport, saved: PreTrainedModel) -> None:

@@ -11,6 +11,9 @@ from torch.utils._pytree import tree_leaves
 
 from atv.calibration.suspension import SuspendedForward
 
+# Bytes that are copied at once.
+_PART = 16 << 20
+
 
 @dataclass
 class WaitingForward:
@@ -66,8 +69,7 @@ class Parked:
         content = _bytes(self._storage)
         self._content = content.cpu() if file is None else None
         if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            self._mapped().copy_(content)
+            _write(file, content)
         self._storage.resize_(0)
 
     def restore(self) -> None:
@@ -83,6 +85,20 @@ class Parked:
 
     def _mapped(self) -> Tensor:
         return torch.from_file(str(self.file), shared=True, size=self._size, dtype=torch.uint8)
+
+
+def _write(file: Path, content: Tensor) -> None:
+    """Writes a file, whole or not at all."""
+    # Not through mapped memory: on a full disk that ends the process by a signal.
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with file.open("wb") as stream:
+            for part in content.split(_PART):
+                # numpy's view would pin the memory that is to be given back.
+                stream.write(part.to("cpu", copy=True).numpy())
+    except OSError:
+        file.unlink(missing_ok=True)
+        raise
 
 
 def addresses(model: nn.Module) -> set[int]:

@@ -6,8 +6,6 @@ a shard of the output, from which the hooks fetch them from then on.
 """
 
 import ctypes
-import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -21,9 +19,10 @@ from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText, PreTrainedConfig, PreTrainedModel
 
 from atv.model.checkpoint import CheckedFolder, check_folder, load_whole
+from atv.model.config_files import write_configs
 from atv.model.lvlm import LVLM
 from atv.records.digests import content_digest, telling, weights_digest
-from atv.records.files import atomic, write_json
+from atv.records.files import atomic, write_json, writer
 from atv.records.run_folder import WAITING, is_run
 
 Offload = Literal["cpu", "disk"]
@@ -146,7 +145,7 @@ class OffloadedBlocks:
 
     def waiting_file(self, batch: int) -> Path | None:
         """Where a batch's hidden state waits; None for the CPU's memory."""
-        return self.folder / WAITING / f"{os.getpid()}-{batch}" if self.on_disk else None
+        return self.folder / WAITING / f"{writer()}-{batch}" if self.on_disk else None
 
     def _send_back(self, block: int) -> None:
         for module, hook in _hooks(self.lvlm.blocks[block]):
@@ -155,7 +154,7 @@ class OffloadedBlocks:
                 hook.post_forward(module, None)
 
     def write_rest(self, config: PreTrainedConfig | None = None, changed: Changed | None = None) -> None:
-        """Writes the weights outside of the blocks, the index of all shards, and the configs, config.json last.
+        """Writes the weights outside of the blocks, the index of all shards, code and configs, config.json last.
 
         Args:
             config: the model's, where it is no longer its own.
@@ -175,10 +174,7 @@ class OffloadedBlocks:
             _write(self.folder / file, {name: _whole(model, name, rest[name]) for name in names})
             places |= dict.fromkeys(names, file)
         write_json(self.folder / _INDEX, {"metadata": {}, "weight_map": places})
-        if model.generation_config is not None:
-            model.generation_config.save_pretrained(self.folder)
-        content = json.loads((config or model.config).to_json_string()) | {"architectures": [type(model).__name__]}
-        write_json(self.folder / "config.json", content)
+        write_configs(self.folder, model, config or model.config)
         for block, shard in enumerate(shards_of):
             if shard != self._shard(block):
                 self._shard(block).unlink(missing_ok=True)

@@ -2,19 +2,26 @@
 
 import json
 import os
+import re
 import shutil
+import socket
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+_WRITING = ".writing"
+# A file under way: what it is to be, unless it never leaves its folder, who writes it, and what tells it from others.
+_TEMPORARY = re.compile(r"(\..+\.)?(?P<machine>[0-9a-f]{8})-(?P<process>\d{1,9})-\w+")
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{writer()}-")
     os.close(handle)
     temporary = Path(name)
     try:
@@ -23,6 +30,42 @@ def atomic(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def writer() -> str:
+    """This machine and process, for names of temporary files: by them a later start knows those of one that is gone."""
+    return f"{_machine()}-{os.getpid()}"
+
+
+def is_temporary(file: Path) -> bool:
+    """Whether a file is called like those that take another's place once they are whole, and those with a writer."""
+    return _TEMPORARY.fullmatch(file.name) is not None
+
+
+def is_abandoned(file: Path) -> bool:
+    """Whether a temporary file's writer is gone, for all that this machine can tell.
+
+    Whoever asks must write nothing there: a container that starts again gives its process the number that it had.
+    """
+    named = _TEMPORARY.fullmatch(file.name)
+    return named is not None and named["machine"] == _machine() and not _is_running(int(named["process"]))
+
+
+def _machine() -> str:
+    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
+
+
+def _is_running(process: int) -> bool:
+    """Whether there is another process of this number."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def write_text(path: Path, content: str) -> None:
@@ -117,12 +160,13 @@ def is_empty(folder: Path) -> bool:
 
 
 def require_space(folder: Path, needed: int, field: str) -> None:
-    """Checks that ``needed`` bytes fit, those that the folder holds already included.
+    """Checks that ``needed`` bytes fit, those that the folder holds already included, hidden scratch excepted.
 
     Raises:
         ValueError: naming the folder, what is needed and what is free.
     """
-    missing = needed - sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    held = (file for file in folder.rglob("*") if file.is_file() and not _is_scratch(file.relative_to(folder)))
+    missing = needed - sum(file.stat().st_size for file in held)
     if missing > (free := shutil.disk_usage(_existing(folder)).free):
         raise ValueError(
             f"{field}: {str(folder)!r} needs {missing / 1e9:.2f} GB more and {free / 1e9:.2f} GB are free; "
@@ -130,12 +174,17 @@ def require_space(folder: Path, needed: int, field: str) -> None:
         )
 
 
+def _is_scratch(file: Path) -> bool:
+    """Whether a path within a folder is hidden; a save that was cut short makes room when it is begun again."""
+    return file.parts[0] != _WRITING and any(part.startswith(".") for part in file.parts)
+
+
 def saved_atomically(folder: Path, write: Callable[[Path], None]) -> None:
     """Lets ``write`` fill a fresh folder, then moves its files and sub-folders into ``folder``, config.json last.
 
     A folder with a config.json is a whole model.
     """
-    fresh = folder / ".writing"
+    fresh = folder / _WRITING
     # A killed run may have left one.
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)

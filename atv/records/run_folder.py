@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from atv.records.files import atomic, is_empty, read_json, writable, write_json
+from atv.records.files import atomic, is_abandoned, is_empty, is_temporary, read_json, writable, write_json
 from atv.records.masks import PackedMasks
 from atv.records.pruning_report import AllocationReport, BlockReport, PruningReport
 from atv.records.typed import typed
@@ -76,7 +76,10 @@ class RunFolder:
             raise ValueError(f"run_dir: {str(folder)!r} holds a model that no run left there; name another folder")
 
     def begin(self) -> None:
-        """Marks the folder as this run's."""
+        """Marks the folder as this run's, and removes what starts that were killed had under way."""
+        for pattern in (".*", "blocks/.*", f"{WAITING}/*"):
+            for file in filter(is_abandoned, self.folder.glob(pattern)):
+                file.unlink(missing_ok=True)
         write_json(self.folder / "run.json", {"schema": SCHEMA, "identity": self.identity})
 
     def forget(self) -> None:
@@ -174,8 +177,12 @@ def clear_blocks(folder: Path) -> None:
 
     In a folder that is no run's nothing is touched.
     """
-    for name in ("blocks", WAITING, OFFLOADED) if is_run(folder) else ():
+    if not is_run(folder):
+        return
+    for name in ("blocks", WAITING, OFFLOADED):
         shutil.rmtree(folder / name, ignore_errors=True)
+    for file in filter(is_temporary, folder.glob(".*")):
+        file.unlink(missing_ok=True)
 
 
 def _checksum(file: Path) -> str:

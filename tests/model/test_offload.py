@@ -129,6 +129,15 @@ def test_a_run_begun_offloaded_goes_on_whole_and_leaves_one_set_of_weights(folde
     assert left == {"model.safetensors"}
 
 
+def test_a_run_that_was_saved_whole_has_no_weights_for_an_offloaded_model(folder, tmp_path):
+    whole = AutoModelForImageTextToText.from_pretrained(folder)
+    atv.save(tmp_path, whole, None, atv.prune(whole, BATCHES, run_dir=tmp_path))
+    model = load_offloaded(folder, "disk", CPU, tmp_path / ".offload")
+    atv.prune(model, BATCHES, run_dir=tmp_path)
+    with pytest.raises(ValueError, match=r"run_dir: the model in '.*' was saved whole; load it without offload"):
+        model(**BATCHES[1])
+
+
 def test_weights_that_are_elsewhere_cannot_be_moved(folder, tmp_path):
     with pytest.raises(ValueError, match="ECoFLaP moves weights, which an offloaded model does not have"):
         pruned_on_disk(folder, tmp_path, allocation="ECoFLaP")
@@ -152,3 +161,11 @@ def test_a_parked_tensor_has_no_memory_until_it_is_restored(tmp_path):
     parked.restore()
     assert torch.equal(tensor, before) and torch.equal(view, before[1:])
     assert not os.listdir(tmp_path / "waiting")
+
+
+def test_a_full_disk_is_an_error_and_leaves_the_tensor(tmp_path):
+    tensor, file = torch.randn(3, 50), tmp_path / "full"
+    file.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device"):
+        Parked(tensor, file)
+    assert tensor.untyped_storage().nbytes() == 600 and not file.is_symlink()

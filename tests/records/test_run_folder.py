@@ -2,14 +2,17 @@
 
 import json
 import math
+import os
+import subprocess
 
 import pytest
 import torch
 
+from atv.records.files import atomic, writer
 from atv.records.masks import PackedMasks
 from atv.records.pruning_report import AllocationReport, BlockReport
 from atv.records.quantization_record import QuantizationRecord
-from atv.records.run_folder import FinishedBlock, RunFolder
+from atv.records.run_folder import FinishedBlock, RunFolder, clear_blocks
 
 TOKENS = {"text": 1, "visual": 2}
 
@@ -61,6 +64,35 @@ def test_a_block_that_is_not_whole_is_made_again_and_named(run, path, value, mes
     change(run.folder / "blocks" / "000.json", path, value)
     with pytest.warns(UserWarning, match=f"000.safetensors is corrupt .*{message}"):
         assert run.read_blocks() == []
+
+
+def under_way(folder, process):
+    """What a run has under way in its folder, written by the process of a number."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "getpid", lambda: process)
+        (folder / ".waiting").mkdir(exist_ok=True)
+        parked = folder / ".waiting" / f"{writer()}-0"
+        parked.write_text("")
+        kept = [parked]
+        for name in ("model-block-00001.safetensors", "blocks/001.json"):
+            with pytest.raises(KeyError), atomic(folder / name) as temporary:
+                kept.append(temporary.with_name(temporary.name[:-8] + "kept_one"))
+                temporary.rename(kept[-1])
+                raise KeyError
+    return kept
+
+
+def test_a_start_clears_what_a_killed_one_had_under_way_and_nothing_else(run):
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    killed = under_way(run.folder, gone.pid)
+    others = [run.folder / ".notes.json", run.folder / ".run.json.0123abcd", *under_way(run.folder, os.getppid())]
+    for file in others[:2]:
+        file.write_text("")
+    RunFolder(run.folder, {"model": "m"}).begin()
+    assert not any(file.exists() for file in killed) and all(file.exists() for file in others)
+    clear_blocks(run.folder)
+    assert [file.exists() for file in others] == [True, True, False, False, False]
 
 
 @pytest.mark.parametrize("value", [True, "0.5", -0.1, 1.5, math.nan, None, [0.5]])
