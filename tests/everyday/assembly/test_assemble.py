@@ -145,7 +145,9 @@ def test_what_is_wrong_is_said_before_anything_is_read(tiny_wheels, tmp_path, mo
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     assert refused(capsys, "--output", tmp_path / "mine").endswith("holds other files; choose another folder")
     missing = tmp_path / "none.safetensors"
-    assert refused(capsys, "--output", tmp_path / "m", "--updates", missing) == f"updates: no file '{missing}'"
+    assert refused(capsys, "--output", tmp_path / "m", "--updates", missing).startswith(
+        f"updates: no file '{missing}';"
+    )
     assert refused(capsys, "--language", "x/y").startswith("output: a model of your own choices needs a folder")
 
 
