@@ -16,7 +16,7 @@ from atv.selection import DriftTopK, TokenSelection
 HEADINGS: Mapping[str, tuple[str, ...]] = {
     "Model": ("folder", "folders", "model", "base", "min_pixels", "max_pixels", "offload", "trust_remote_code"),
     "Calibration data": ("calibration", "samples", "validation", "max_length"),
-    "What is pruned, and how": (
+    "Method": (
         *("selection", "criterion", "refine", "reconstruct", "pattern", "sparsity", "allocation"),
         *("targets", "propagate"),
     ),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
@@ -117,22 +118,28 @@ def require_columns(dataset: Dataset, columns: Sequence[str], field: str) -> Non
 def read_row(dataset: Dataset, index: int) -> dict[str, Any]:
     """One row with its picture decoded, or None where there is none.
 
-    A picture is what ``undecoded`` takes for one, paths relative to the working folder; one that the data set decodes
-    keeps its mode.
+    A picture is what ``undecoded`` takes for one, paths relative to the folder that the data set was saved to; one that
+    the data set decodes keeps its mode.
 
     Raises:
         ValueError: naming the row when its picture is corrupt or missing, or there are several.
     """
     try:
         row = dataset[index]
-        return row | {"image": _loaded(row["image"])}
+        return row | {"image": _loaded(row["image"], _folder(dataset))}
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to.
         raise ValueError(f"image: row {index} of the data set cannot be read: {short(error)}") from error
 
 
-def _loaded(picture: Any) -> Image.Image | None:
+def _folder(dataset: Dataset) -> Path | None:
+    """Where a data set was saved; None for one that is in memory alone."""
+    files = dataset.cache_files
+    return Path(files[0]["filename"]).parent if files else None
+
+
+def _loaded(picture: Any, root: Path | None) -> Image.Image | None:
     if isinstance(picture, Image.Image):
         picture.load()
         return picture
-    found = undecoded(picture)
-    return decode(found) if found else None
+    found = undecoded(picture, root)
+    return decode(found, root) if found else None

@@ -33,7 +33,7 @@ def test_help_lists_options_by_heading(capsys):
     with pytest.raises(SystemExit):
         main(["prune", "--help"])
     shown = capsys.readouterr().out
-    places = [shown.index(f"\n{heading}:") for heading in ("Model", "Calibration data", "What is pruned, and how")]
+    places = [shown.index(f"\n{heading}:") for heading in ("Model", "Calibration data", "Method")]
     assert places == sorted(places) and shown.index("\n  --selection ") > places[-1]
     assert "Vision-language model: a folder" in " ".join(shown.split())
 

@@ -8,6 +8,7 @@ from tokenizers.processors import TemplateProcessing
 from atv.bundled.architecture import build_processor
 from atv.bundled.data import calibration_pool, evaluation_set
 from atv.data.conversations import encode, messages
+from atv.data.sources import load_evaluation
 from atv.evaluation.questions import question_batches
 
 
@@ -82,6 +83,18 @@ def test_a_saved_suite_may_keep_its_pictures_in_any_form(processor, kind, tmp_pa
     kept = rows.remove_columns("image").add_column("image", [KEPT[kind](tmp_path / "a.png")])
     expected, found = (question_batches(processor, each)[0].questions for each in (rows, kept))
     assert found == expected and found[0]["picture"]
+
+
+def test_paths_in_a_saved_suite_begin_in_its_folder(processor, tmp_path, monkeypatch):
+    rows = evaluation_set("dev", 1).select([0])
+    saved = tmp_path / "suite"
+    rows.remove_columns("image").add_column("image", ["a.png"]).save_to_disk(saved)
+    rows[0]["image"].save(saved / "a.png")
+    # Another of the same name, where the command is run.
+    rows[0]["image"].transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    found = question_batches(processor, load_evaluation(str(saved), "test"))[0].questions
+    assert found[0]["picture"] == question_batches(processor, rows)[0].questions[0]["picture"]
 
 
 def test_a_picture_that_cannot_be_read_is_named_by_its_row(processor, monkeypatch):
