@@ -75,9 +75,14 @@ class PaperRun:
     @property
     def state(self) -> str:
         """finished, begun or new."""
-        if self.evaluated() and (self.keep_model or not self.model.exists()):
+        if self.evaluated() and (self._kept if self.keep_model else not self.model.exists()):
             return "finished"
         return "begun" if self.folder.exists() else "new"
+
+    @property
+    def _kept(self) -> bool:
+        """Whether the pruned model is there, whole; the dense one is not the run's to keep."""
+        return self.variant is None or all((self.model / name).is_file() for name in ("config.json", "report.json"))
 
     def evaluated(self) -> bool:
         """Whether everything that is asked was answered, by this model."""
@@ -110,7 +115,7 @@ class PaperRun:
     def run(self, commands: Commands, device: Device) -> None:
         """Every command that is left, in order."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not self.evaluated():
+        if not self.evaluated() or (self.keep_model and not self._kept):
             for arguments in self.commands():
                 commands.run(arguments, device, self.folder / f"{arguments[0]}.log")
             # Of the dense model only now: evaluating refuses scores without it that are another model's.

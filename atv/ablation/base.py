@@ -29,7 +29,7 @@ class Ablation(ABC):
         seeds: how many seeds a quick run takes of the cells that something is claimed of; of others it takes one.
         caption: what the numbers of the table are, for its heading.
         levels: the sparsities and patterns that suit the model.
-        calibration: the calibration data that were named for the run; None where the model's own are taken.
+        calibration: the run's calibration data, once a grid has taken the ablation; None stands for the model's own.
     """
 
     name: str

@@ -124,7 +124,7 @@ class Bench:
         Raises:
             ValueError: for more samples than there are, and data that hold what the run asks.
         """
-        pool, count = data or self.data, self.samples if samples is None else samples
+        pool, count = self.data if data is None else data, self.samples if samples is None else samples
         drawn = count, seed, repr(pool.record()), answers
         if drawn not in self._drawn:
             pool.check()

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
+from atv.ablation.levels import UnsuitedModel
 from atv.api import Pathway
 from atv.calibration.contracts import check_contracts, check_steps
 from atv.model.lvlm import LVLM
@@ -22,7 +23,8 @@ def require_fit(ablation: Ablation, cells: Sequence[Cell], model: PreTrainedMode
     least one and the table be made.
 
     Raises:
-        ValueError: naming the cell or the ablation, and what stands against it.
+        ValueError: naming the cell or the ablation, and what stands against it; UnsuitedModel where no cell can be run
+            on the model.
     """
     require_told_apart(cells)
     _require_dense(ablation, cells)
@@ -38,7 +40,7 @@ def require_fit(ablation: Ablation, cells: Sequence[Cell], model: PreTrainedMode
         if cell.pathways:
             return
     if against:
-        raise ValueError(f"file: no cell of {ablation.name} fits this model: {against}")
+        raise UnsuitedModel(f"file: no cell of {ablation.name} fits this model: {against}")
 
 
 def require_told_apart(cells: Sequence[Cell]) -> None:

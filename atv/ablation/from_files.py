@@ -7,15 +7,10 @@ from atv import plugins
 from atv.ablation.base import Ablation
 from atv.ablation.levels import SUITED, Levels
 from atv.bundled import BUNDLED
-from atv.data import CalibrationData
 
 
-def load_ablations(
-    files: Sequence[Path] | Path, levels: Levels = SUITED[BUNDLED], calibration: CalibrationData | None = None
-) -> list[Ablation]:
+def load_ablations(files: Sequence[Path] | Path, levels: Levels = SUITED[BUNDLED]) -> list[Ablation]:
     """The ablations of Python files, at these levels; a folder stands for all of its files.
-
-    ``calibration`` are the run's data, where some were named.
 
     Raises:
         ValueError: for a file that is not there or does not define one ablation, naming it, or whose ablation lacks a
@@ -28,7 +23,6 @@ def load_ablations(
     ablations = [_ablation(path)(levels) for path in every]
     for ablation in ablations:
         plugins.require_attributes(ablation, Ablation, "file")
-        ablation.calibration = calibration
     return ablations
 
 

@@ -148,12 +148,15 @@ class Grid:
         """The task of each question."""
         return [question["task"] for question in self.store.bench.questions]
 
-    def require_fit(self, ablation: Ablation) -> None:
-        """Whether an ablation's cells can be told apart and run, and its table be made, before the first is run.
+    def admit(self, ablation: Ablation) -> None:
+        """Hands an ablation the run's calibration data, and checks that its cells can be told apart and run, and its
+        table be made, before the first is run.
 
         Raises:
-            ValueError: naming the cell or the ablation, and what stands against it.
+            ValueError: naming the cell or the ablation, and what stands against it; UnsuitedModel for an ablation of
+                other models.
         """
+        ablation.calibration = self.store.bench.data
         require_fit(ablation, ablation.cells(self.seed), self.store.bench.model)
 
     def run(self, ablation: Ablation, trainer: L.Trainer, shard: Shard | None = None) -> Run:

@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from atv.ablation.base import Ablation
 from atv.ablation.deciding import Decided, Decider
 from atv.ablation.grid import Grid, GridSettings, first_look
+from atv.ablation.levels import UnsuitedModel
 from atv.ablation.processes import share_out
 from atv.ablation.runner import Run
 from atv.ablation.shard import Shard
@@ -105,11 +107,25 @@ class GridRun:
         """
         if self.given.processes > 1 and not words:
             raise ValueError(f"processes: expected 1 without a command line for the others, got {self.given.processes}")
-        for ablation in ablations:
-            self.grid.require_fit(ablation)
+        ablations = self._suited(ablations)
         if self.given.budget is not None:
             self.grid.origin["budget"] = self.given.budget
         return self._shared(ablations, words, before)
+
+    def _suited(self, ablations: Sequence[Ablation]) -> list[Ablation]:
+        """Those that suit the model; of several the others are left out with a warning."""
+        suited, refused = [], None
+        for ablation in ablations:
+            try:
+                self.grid.admit(ablation)
+                suited.append(ablation)
+            except UnsuitedModel as error:
+                refused = error
+                if len(ablations) > 1:
+                    rank_zero_warn(f"{ablation.name} is left out: {error}")
+        if refused and not suited:
+            raise refused
+        return suited
 
     def _shared(
         self, ablations: Sequence[Ablation], words: Sequence[str], before: Callable[[Ablation], None] | None

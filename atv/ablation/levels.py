@@ -10,6 +10,10 @@ from atv.everyday.assembly.made_folder import EVERYDAY
 from atv.patterns import NOfM
 
 
+class UnsuitedModel(ValueError):
+    """An ablation that is for other models than the one at hand."""
+
+
 @dataclass(frozen=True)
 class Levels:
     """Sparsities (shares of the weights that go, from mild to hard) and N:M patterns that suit a model.
@@ -97,10 +101,10 @@ class Levels:
         """Refuses a model whose training scenes are not at hand, for an ablation that takes them.
 
         Raises:
-            ValueError: naming the ablation and the models that have some.
+            UnsuitedModel: naming the ablation and the models that have some.
         """
         if self.model not in SUITED:
-            raise ValueError(
+            raise UnsuitedModel(
                 f"model: {ablation} calibrates on scenes that a model was trained on, which are at hand for "
                 f"{' and '.join(map(repr, SUITED))}, and for what was made from them"
             )

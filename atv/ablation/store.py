@@ -22,6 +22,7 @@ from atv.everyday.plain_english import TextLoss, perplexities
 from atv.plugins import codes, find
 from atv.records.cell_record import CELL, CELL_SCHEMA, CellRecord, Window
 from atv.records.digests import content_digest, telling
+from atv.records.files import is_abandoned, writer
 from atv.records.masks import PackedMasks, load_masks
 from atv.records.provenance import provenance
 from atv.records.pruning_report import BOTH, REPORT, PruningReport, masks_file
@@ -90,6 +91,8 @@ class CellStore:
 
     def __init__(self, folder: Path, model: str, bench: Bench, asked_from: Mapping[str, Any] | None = None) -> None:
         self.folder, self.model, self.bench, self.asked_from = folder, model, bench, asked_from or {}
+        for left in filter(is_abandoned, folder.glob(".writing.*")):
+            shutil.rmtree(left, ignore_errors=True)
         self._questions = cache(_questions_digest)
         self.questions = self._questions(bench)
 
@@ -130,7 +133,7 @@ class CellStore:
         """Writes all files in a hidden folder first, which then takes the cell's name; ``ablation`` measured it."""
         final = self.folder / self.id_of(cell)
         self.folder.mkdir(parents=True, exist_ok=True)
-        hidden = Path(tempfile.mkdtemp(dir=self.folder, prefix=".writing-"))
+        hidden = Path(tempfile.mkdtemp(dir=self.folder, prefix=f".writing.{writer()}-"))
         try:
             if measured.rows is not None:
                 measured.rows.to_parquet(hidden / "rows.parquet", index=False)
@@ -164,7 +167,7 @@ class CellStore:
             in_parts: whether the run asks part after part of its suite, so that this store's questions are not all.
         """
         by_reason: dict[str, list[str]] = {}
-        for file in sorted(self.folder.glob(f"*/{CELL}")):
+        for file in sorted(self.folder.glob(f"[!.]*/{CELL}")):
             record = CellRecord.read(file.parent)
             here = {"model": self.model}
             if record.asked_from in ({}, self.asked_from) and not in_parts:

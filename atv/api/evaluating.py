@@ -167,6 +167,10 @@ def _asked(
     """The data that were named: of a benchmark only where its folder was, since nothing is to be downloaded."""
     if data is not None:
         return questions(benchmark, data=data, evaluation=evaluation, split=split, groups=groups)
+    if benchmark is not None and (evaluation, split) != (None, None):
+        raise ValueError("evaluation and split are of the suite: leave them out beside --benchmark, which has its own")
+    if evaluation is None and split is not None:
+        raise ValueError(f"split: {split!r} is of a suite: name it with --evaluation")
     return None if evaluation is None else questions(evaluation=evaluation, split=split, groups=groups)
 
 

@@ -18,7 +18,6 @@ from atv.ablation.shard import Shard
 from atv.ablation.store import CellStore
 from atv.ablation.tables import chosen_tasks
 from atv.commands.before_parsing import WORDS
-from atv.data.sources import load_calibration
 from atv.records.files import from_here
 from atv.runtime.trainer import quiet_trainer
 from atv.tracking.log import LoggerName, chosen_loggers, log_ablation
@@ -69,8 +68,7 @@ def ablate(
             tensorboard, a list of these, or none.
     """
     given = RunSettings(settings, processes, Shard.parse(shard) if shard else None, decide, budget)
-    data = None if settings.calibration is None else load_calibration(settings.calibration)
-    ablations = load_ablations(file, Levels.suited(settings.model, sparsities, patterns), data)
+    ablations = load_ablations(file, Levels.suited(settings.model, sparsities, patterns))
     loggers = chosen_loggers(logger)
     runner = quiet_trainer(**({"enable_progress_bar": False} | (trainer or {})))
     console = Console(quiet=not runner.is_global_zero)

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from atv.records.files import write_json
+from atv.runtime.wandb_settings import wandb_mode
 from atv.tracking.dashboard_panels import save_workspace, sections, specification
-from atv.tracking.wandb_runs import wandb_mode
 
 HINT = """nothing was sent to W&B. With an account:
   wandb login

@@ -51,7 +51,8 @@ def finetune(
         gradient_checkpointing: Whether each block is computed twice, to keep less in memory.
         checkpoint_every: Number of optimizer steps between checkpoints.
         workers: Number of processes that read and encode samples ahead of time.
-        logger: Where losses are logged: csv (OUTPUT/log/metrics.csv) or wandb (a W&B run). Default: nowhere.
+        logger: Where losses are logged: csv (OUTPUT/log/metrics.csv) or wandb (a W&B run, offline unless you are
+            logged in or WANDB_MODE says otherwise). Default: nowhere.
     """
     outcome = atv.finetune(
         folder,

@@ -137,8 +137,8 @@ def differences_figure(comparison: Comparison) -> Figure:
     """By how many points each model's score differs from the first's, with its 95% interval; the average on top."""
     tasks = list(dict.fromkeys(row.task for row in comparison.rows))
     others = comparison.models[1:]
-    # Told apart by the colour-blind.
-    with matplotlib.style.context("tableau-colorblind10"):
+    # Told apart by the colour-blind; names may have dollars in them.
+    with matplotlib.style.context(["tableau-colorblind10", {"text.parse_math": False}]):
         height = 1.2 + len(tasks) * (0.25 + 0.17 * len(others)) + 0.2 * len(others)
         figure = Figure(figsize=(7, height), layout="constrained")
         axes = figure.subplots()
@@ -149,9 +149,9 @@ def differences_figure(comparison: Comparison) -> Figure:
             effects = [row.effect for row in rows]
             spread = [[each.value - each.low for each in effects], [each.high - each.value for each in effects]]
             axes.errorbar([each.value for each in effects], places, xerr=spread, fmt="o", capsize=3, label=model.name)
-    axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks([-place for place in range(len(tasks))], tasks)
-    axes.set_xlabel(f"points of score beside {comparison.models[0].name}, with 95% intervals")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside upper left", fontsize="small")
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set_yticks([-place for place in range(len(tasks))], tasks)
+        axes.set_xlabel(f"points of score beside {comparison.models[0].name}, with 95% intervals")
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.legend(loc="outside upper left", fontsize="small")
     return figure

@@ -210,4 +210,6 @@ def _table(
     for (row, column), cell in table.get_celld().items():
         # A share of the cell's width.
         cell.PAD = 0.03 if column == 0 else 0.1
+        # What people write may have dollars in it.
+        cell.get_text().set_parse_math(False)
         cell.set(height=(2 if row == 0 else lines[row - 1] + 1) / whole, linewidth=0.3)

@@ -74,6 +74,7 @@ def overlap_heatmap(
         f"{len(iou)} weights, mean IoU {sum(iou.values()) / len(iou):.3f} (two random masks: {random:.3f})",
         fontsize=10,
         loc="left",
+        parse_math=False,
     )
     return figure
 

@@ -14,7 +14,7 @@ from atv.data.source_words import in_words
 from atv.records.files import atomic, write_text
 from atv.records.markdown import markdown
 from atv.records.pruning_report import BaseModel, PruningReport, ScoreRow
-from atv.runtime.hub import is_hub_id, split_revision
+from atv.runtime.hub import reads_as_hub_id, split_revision
 
 FIGURE = "pruning.png"
 _PARTS = ("selection", "criterion", "refine", "reconstruct", "pattern", "allocation")
@@ -100,7 +100,7 @@ def _base(report: PruningReport) -> BaseModel:
 
 def _front_matter(base: BaseModel, **fields: Any) -> str:
     # Only a name on the hub can be linked, and a folder that is called like one has no revision.
-    on_hub = base.revision is not None and is_hub_id(base.model)
+    on_hub = base.revision is not None and reads_as_hub_id(base.model)
     name, _ = split_revision(base.model)
     tags = ["atv", "pruning", "sparse", base.type]
     return ModelCardData(base_model=name if on_hub else None, **fields, tags=tags).to_yaml().strip()

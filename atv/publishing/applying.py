@@ -101,7 +101,11 @@ class _Pruning:
         if name not in self.updated:
             return pruned
         with safe_open(self.updates, "pt") as file:
-            return pruned.masked_scatter(kept, patched(value[kept], file.get_tensor(name)))
+            packed = file.get_tensor(name)
+        try:
+            return pruned.masked_scatter(kept, patched(value[kept], packed))
+        except ValueError as error:
+            raise ValueError(f"{self.updates}: {name}: {error}") from error
 
 
 def _updated(updates: Path, known: Container[str]) -> frozenset[str]:

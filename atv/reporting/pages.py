@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -149,7 +150,7 @@ def page(
         forest_name=FOREST,
         signs=SIGNS,
         long=LONG,
-        relative=lambda file: Path(os.path.relpath(file, output)).as_posix(),
+        relative=lambda file: quote(Path(os.path.relpath(file, output)).as_posix()),
     )
 
 

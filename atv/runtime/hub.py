@@ -15,9 +15,14 @@ _WANTED = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 _UNWANTED = ("*/*", "consolidated*")
 
 
+def reads_as_hub_id(name: str) -> bool:
+    """Whether ``name`` reads ``owner/name`` or ``owner/name@revision``, whatever folders are here."""
+    return bool(_ID.fullmatch(name))
+
+
 def is_hub_id(name: str) -> bool:
     """Whether ``name`` reads ``owner/name`` or ``owner/name@revision`` and no folder called ``owner`` is here."""
-    return bool(_ID.fullmatch(name)) and not Path(name.split("/", 1)[0]).exists()
+    return reads_as_hub_id(name) and not Path(name.split("/", 1)[0]).exists()
 
 
 def split_revision(name: str) -> tuple[str, str | None]:

@@ -68,7 +68,8 @@ def require_all_batches(trainer: L.Trainer | None) -> None:
     elif isinstance(limit, float) and limit == 1:
         return
     raise ValueError(
-        f"trainer.{name}: expected {expected}, got {got}, which leaves calibration samples out; for fewer use --samples"
+        f"trainer.{name}: expected {expected}, got {got}, which may leave calibration samples out; for fewer use "
+        "--samples"
     )
 
 

@@ -16,10 +16,11 @@ from atv.ablation.base import Ablation
 from atv.ablation.record import AblationRecord
 from atv.ablation.results import Results
 from atv.ablation.store import FinishedCell
+from atv.runtime.wandb_settings import check_environment, wandb_mode
 from atv.tracking import keys
 from atv.tracking.base import Entry, Tracker
 from atv.tracking.cells import CellEntries, summary_entry
-from atv.tracking.wandb_runs import WandbTracker, check_environment, wandb_mode, write_view
+from atv.tracking.wandb_runs import WandbTracker, write_view
 
 LoggerName = Literal["wandb", "csv", "tensorboard", "none"]
 

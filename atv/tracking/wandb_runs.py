@@ -1,6 +1,5 @@
 """Runs in W&B; offline unless the user is logged in."""
 
-import netrc
 import os
 import re
 import shutil
@@ -8,67 +7,17 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
+import pandas as pd
 import wandb
 from lightning.pytorch.loggers import WandbLogger
 
+from atv.runtime.wandb_settings import QUIET, wandb_mode
 from atv.tracking import keys
 from atv.tracking.base import Entry, Tracker
 
-# Neither the environment nor the command line, the user's name or mail, git remotes, code or console output is kept.
-# Which versions made a cell is in its configuration.
-_QUIET: dict[str, Any] = {
-    "silent": True,
-    "console": "off",
-    "disable_git": True,
-    "disable_code": True,
-    "save_code": False,
-    "x_disable_meta": True,
-    "x_disable_machine_info": True,
-    "x_disable_stats": True,
-    "x_save_requirements": False,
-    "reinit": "create_new",
-}
 FOLDER = "leet"
 DAY = datetime(2000, 1, 1)
-
-
-def wandb_mode() -> str:
-    """WANDB_MODE where it is set, else "online" for a logged-in user, else "offline"; asks no server."""
-    return os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
-
-
-def check_environment() -> None:
-    """Whether W&B can read its variables in the environment, which it does when the first run is logged.
-
-    Raises:
-        ValueError: naming a variable that it cannot read, and why.
-    """
-    for name, value in os.environ.items():
-        if name.startswith("WANDB_"):
-            try:
-                wandb.Settings().update_from_env_vars({name: value})
-            except ValueError as error:
-                said = [line.strip() for line in str(error).splitlines()]
-                why = (said[2] if len(said) > 2 else said[0]).split(" [type=")[0]
-                raise ValueError(
-                    f"logger: {name}={value[:60]!r} in the environment: {why}; unset it or correct it"
-                ) from error
-
-
-def logged_in() -> bool:
-    """Whether a key is in the environment or where ``wandb login`` leaves it."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    server = urlsplit(os.environ.get("WANDB_BASE_URL") or wandb.setup().settings.base_url).netloc
-    try:
-        known = netrc.netrc(os.environ.get("NETRC"))
-    except (OSError, netrc.NetrcParseError):
-        return False
-    # The second is where logins to W&B's own cloud were kept before it moved.
-    return any(known.authenticators(host) for host in {server, "api.wandb.ai"})
 
 
 class WandbTracker(Tracker):
@@ -101,7 +50,7 @@ class WandbTracker(Tracker):
             tags=[entry.kind, *_tags(entry)],
             dir=str(self.folder.parent),
             mode=wandb_mode(),  # type: ignore[arg-type]  # WANDB_MODE may say anything, which wandb checks.
-            settings=wandb.Settings(**_QUIET),
+            settings=wandb.Settings(**QUIET),
         )
 
 
@@ -125,11 +74,18 @@ def _fill(run: wandb.Run, entry: Entry) -> None:
         run.log(entry.points)
     _draw_lines(run, entry.lines)
     for name, table in entry.tables.items():
-        logger.log_table(name, dataframe=table)
+        logger.log_table(name, dataframe=of_one_type(table))
     for name, image in entry.images.items():
         logger.log_image(name, [str(image)])
     run.summary.update(entry.points | entry.summary)
     _attach(run, entry)
+
+
+def of_one_type(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with text for values of several types in one column, such as the labels "dense" and 0.5, which W&B
+    refuses."""
+    mixed = [name for name, values in table.items() if values.dropna().map(type).nunique() > 1]
+    return table.assign(**{str(name): table[name].map(str, na_action="ignore") for name in mixed})
 
 
 def _draw_lines(run: wandb.Run, lines: dict[str, dict[float, float]]) -> None:

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from atv.ablation import Ablation, Cell
 from atv.ablation.grid import GridSettings
 from atv.ablation.grid_run import GridRun, RunSettings
+from atv.ablation.levels import UnsuitedModel
 from atv.ablation.shard import Shard
 from atv.api import Pathway
 from atv.runtime.trainer import quiet_trainer
@@ -50,6 +51,23 @@ def test_ablations_are_run_as_they_are_asked_for_and_share_the_dense_cell(prepar
 def test_a_shard_leaves_the_other_cells(prepared):
     (ran,) = prepared(shard=Shard(1, 2)).run([TextAlone()])
     assert [done.cell.dense for done in ran.run.finished] == [True] and len(ran.run.missing) == 1
+
+
+def test_a_model_that_an_ablation_is_not_for_leaves_it_out_of_several_and_refuses_it_alone(prepared):
+    class OfExperts(TextAlone):
+        name = question = "of_experts"
+
+        def cells(self, seed):
+            pruned = {"both": Pathway("AllTokens", 0.5, pattern="WholeExperts")}
+            return [Cell({"pool": "dense"}), Cell({"pool": "all"}, pruned)]
+
+    grid_run, alone = prepared(), TextAlone()
+    with pytest.warns(UserWarning, match=r"of_experts is left out: file: no cell of of_experts fits this model"):
+        ran = grid_run.run([OfExperts(), alone])
+    assert alone.calibration is grid_run.grid.store.bench.data is alone.data
+    assert [each.ablation for each in ran] == [alone]
+    with pytest.raises(UnsuitedModel, match="no cell of of_experts fits this model"):
+        grid_run.run([OfExperts()])
 
 
 def test_what_does_not_fit_is_refused_before_a_cell_is_run(prepared):

@@ -212,7 +212,7 @@ def test_a_precision_that_casts_the_model_is_refused(llava, batches, precision):
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("limit_predict_batches", 1, "expected 1.0, got 1, which leaves calibration samples out; for fewer use"),
+        ("limit_predict_batches", 1, "expected 1.0, got 1, which may leave calibration samples out; for fewer use"),
         ("limit_predict_batches", 0.5, "expected 1.0, got 0.5, which leaves"),
         ("fast_dev_run", True, "expected false, got True, which leaves"),
         ("fast_dev_run", 2, "expected false, got 2, which leaves"),

@@ -104,6 +104,17 @@ def test_a_models_folder_is_told_from_one_with_answers(atv_command, folders, pru
     assert f"{str(run.parent)!r} holds no ablation's results: no findings.json" in said
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--benchmark", "POPE", "--evaluation", "bundled"], "evaluation and split are of the suite"),
+        (["--split", "dev"], "split: 'dev' is of a suite: name it with --evaluation"),
+    ],
+)
+def test_options_of_a_suite_are_refused_where_none_is_named(atv_command, folders, options, message):
+    assert message in atv_command.refused("compare", folders / "dense", folders / "one", *options)
+
+
 def test_a_dense_model_is_no_seed_of_a_pruned_one(atv_command, folders, pruned):
     for name, model in (("one", BUNDLED_MODEL), ("two", pruned)):
         shutil.copytree(folders / name, folders / f"{name} named")

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image
 import atv
 from atv.comparison import outcome
 from atv.comparison.known_questions import KnownQuestions
+from atv.comparison.outcome import differences_figure
 from atv.comparison.shown_flips import answers_figure, chosen_flips
 from atv.evaluation.question_sets import Suite
 
@@ -141,6 +143,12 @@ def test_models_that_say_the_same_leave_no_such_figure(place):
     shutil.copytree(place / "dense", place / "twin")
     atv.compare(place / "dense", place / "twin", output=place / "alike")
     assert not (place / "alike" / "answers.png").exists()
+
+
+def test_dollars_are_text_and_no_formula(place, found, known, tmp_path):
+    dear = replace(found, models=[replace(model, name=r"in $\frac{$") for model in found.models])
+    for figure in (answers_figure(dear, known), differences_figure(dear)):
+        figure.savefig(tmp_path / "drawn.png")
 
 
 def test_other_pictures_than_were_asked_are_not_shown(place, tmp_path):

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+import wandb
 import yaml
 from helpers.tracked_runs import read, read_all
 from tracking.conftest import SECRET
@@ -16,10 +17,11 @@ from atv.ablation.store import FinishedCell
 from atv.api import Pathway
 from atv.records.cell_record import CellRecord
 from atv.records.masks import load_masks
+from atv.runtime.wandb_settings import wandb_mode
 from atv.tracking import keys, log
 from atv.tracking.base import Entry
 from atv.tracking.cells import CellEntries
-from atv.tracking.wandb_runs import WandbTracker, wandb_mode
+from atv.tracking.wandb_runs import WandbTracker, of_one_type
 
 CELLS = {part: f"part {part}, seed 0" for part in ("none", "text", "visual", "both")}
 
@@ -203,6 +205,13 @@ def test_rounding_to_few_bits_is_not_the_dense_model():
     rounded = {keys.PATHWAY: "both", keys.SPARSITY: 0.0, keys.SOURCE: "text"}
     assert keys.pruned({"both": plan | {"reconstruct": {"class": "GPTQ", "bits": 3}}}) == rounded
     assert keys.pruned({"both": plan})[keys.PATHWAY] == "none"
+
+
+def test_values_of_several_types_in_one_column_are_text():
+    table = of_one_type(pd.DataFrame({"alpha": ["dense", 0.5, None], "seed": [0, 1, 2], "rule": ["a", None, "b"]}))
+    assert table["alpha"].tolist()[:2] == ["dense", "0.5"] and table["alpha"].isna()[2]
+    assert table["seed"].tolist() == [0, 1, 2] and table["rule"].tolist()[::2] == ["a", "b"]
+    wandb.Table(dataframe=table)
 
 
 def test_a_run_that_is_logged_again_takes_the_earlier_ones_place(tmp_path):

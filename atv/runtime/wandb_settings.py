@@ -1,0 +1,59 @@
+"""How W&B is used: offline unless the user is logged in, and without what would tell of the user."""
+
+import netrc
+import os
+from typing import Any
+from urllib.parse import urlsplit
+
+import wandb
+
+# Neither the environment nor the command line, the user's name or mail, git remotes, code or console output is kept.
+# Which versions made a cell is in its configuration.
+QUIET: dict[str, Any] = {
+    "silent": True,
+    "console": "off",
+    "disable_git": True,
+    "disable_code": True,
+    "save_code": False,
+    "x_disable_meta": True,
+    "x_disable_machine_info": True,
+    "x_disable_stats": True,
+    "x_save_requirements": False,
+    "reinit": "create_new",
+}
+
+
+def wandb_mode() -> str:
+    """WANDB_MODE where it is set, else "online" for a logged-in user, else "offline"; asks no server."""
+    return os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
+
+
+def check_environment() -> None:
+    """Whether W&B can read its variables in the environment, which it does when the first run is logged.
+
+    Raises:
+        ValueError: naming a variable that it cannot read, and why.
+    """
+    for name, value in os.environ.items():
+        if name.startswith("WANDB_"):
+            try:
+                wandb.Settings().update_from_env_vars({name: value})
+            except ValueError as error:
+                said = [line.strip() for line in str(error).splitlines()]
+                why = (said[2] if len(said) > 2 else said[0]).split(" [type=")[0]
+                raise ValueError(
+                    f"logger: {name}={value[:60]!r} in the environment: {why}; unset it or correct it"
+                ) from error
+
+
+def logged_in() -> bool:
+    """Whether a key is in the environment or where ``wandb login`` leaves it."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    server = urlsplit(os.environ.get("WANDB_BASE_URL") or wandb.setup().settings.base_url).netloc
+    try:
+        known = netrc.netrc(os.environ.get("NETRC"))
+    except (OSError, netrc.NetrcParseError):
+        return False
+    # The second is where logins to W&B's own cloud were kept before it moved.
+    return any(known.authenticators(host) for host in {server, "api.wandb.ai"})
