@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 
 from atv.plugins import at_least
@@ -25,6 +26,18 @@ INTENDED = (
 LogTo = Literal["csv", "wandb"]
 
 
+class _CSVLosses(CSVLogger):
+    """``metrics.csv``; that of a killed run becomes ``metrics-1.csv``, for Lightning would remove it."""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        log = Path(self.log_dir)
+        if self._experiment is None and (earlier := log / "metrics.csv").is_file():
+            earlier.rename(log / f"metrics-{len([*log.glob('metrics-*.csv')]) + 1}.csv")
+        return super().experiment
+
+
 def training_trainer(folder: Path, every: int, log_to: LogTo | None, options: dict[str, Any]) -> L.Trainer:
     """A trainer that keeps its last checkpoint in ``folder``, clips gradients to a norm of 1 and shows progress.
 
@@ -33,7 +46,7 @@ def training_trainer(folder: Path, every: int, log_to: LogTo | None, options: di
         options: of lightning.Trainer, above these.
 
     Raises:
-        ValueError: for an option that lightning.Trainer does not have.
+        ValueError: for an option that lightning.Trainer does not have, or a variable that W&B cannot read.
     """
     at_least(1, checkpoint_every=every)
     keeps = ModelCheckpoint(
@@ -80,5 +93,11 @@ def last_checkpoint(folder: Path) -> Path:
 
 def _logger(folder: Path, log_to: LogTo | None) -> Logger | bool:
     if log_to == "csv":
-        return CSVLogger(folder, name=LOG, version="")
-    return WandbLogger(project="atv", name=folder.name, save_dir=folder) if log_to == "wandb" else False
+        # What was logged before a checkpoint is on disk with it.
+        return _CSVLosses(folder, name=LOG, version="", flush_logs_every_n_steps=1)
+    if log_to == "wandb":
+        # W&B takes a while to import, and most runs do not log there.
+        from atv.finetuning.wandb_losses import wandb_logger
+
+        return wandb_logger(folder)
+    return False

@@ -208,7 +208,7 @@ def _cleared_when_diverged(run: RunFolder) -> Iterator[None]:
     try:
         yield
     except Diverged:
-        for kept in (CHECKPOINTS, LOG):
+        for kept in (CHECKPOINTS, LOG, "wandb"):
             shutil.rmtree(run.folder / kept, ignore_errors=True)
         run.forget()
         raise

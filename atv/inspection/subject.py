@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +52,15 @@ class Subject:
         return cls(turns, inputs, np.asarray(decode(row["image"])) if seen is None else seen, grid)
 
 
-def drawn_row(data: CalibrationData, seed: int, id: str) -> dict[str, Any]:
-    """A calibration sample as a row, by its id.
+def drawn_row(data: CalibrationData, seed: int, ids: list[str], number: int) -> dict[str, Any]:
+    """The calibration sample of a number as a row; ``ids`` are those of all samples, and may repeat.
 
     Raises:
         ValueError: for a sample with several pictures.
     """
-    drawn = readable(next(conversation for conversation in data.draw(seed) if short(conversation.id) == id))
+    id = ids[number]
+    same = (conversation for conversation in data.draw(seed) if short(conversation.id) == id)
+    drawn = readable(next(islice(same, ids[:number].count(id), None)))
     if len(drawn.pictures) > 1:
         raise ValueError(f"sample: {id!r} has {len(drawn.pictures)} pictures; choose one with a single picture")
     turns = [

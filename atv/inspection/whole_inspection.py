@@ -150,7 +150,7 @@ def inspect_model(
     pathway.plan(lvlm, pathway.targets(lvlm, lvlm.targets(None)))
     batches = calibration_batches(processor, data, samples, seed, batch_size, answers=rule.needs_answers)
     number = shown.sample or 0
-    subject = Subject.of(lvlm, processor, given_row or drawn_row(data, seed, batches.record["ids"][number]))
+    subject = Subject.of(lvlm, processor, given_row or drawn_row(data, seed, batches.record["ids"], number))
     shared: dict[str, Any] = {"criterion": criterion, "pattern": pattern, "sparsity": sparsity}
     shared |= {"propagate": propagate, "seed": seed}
     joined, index = ([*batches, subject.inputs], samples) if given_row else (batches, number)

@@ -118,11 +118,12 @@ def test_sigterm_ends_the_run_in_one_line_and_the_same_command_goes_on(atv_comma
     assert "trained for 4 steps" in atv_command.done("finetune", *options)
 
 
+@pytest.mark.parametrize("logger", ["csv", "wandb"])
 @pytest.mark.parametrize(("batch", "step"), [(4, 2), (8, 1)], ids=["in training", "in validation"])
 def test_a_rate_at_which_training_diverges_is_named_and_leaves_room_for_a_lower_one(
-    atv_command, sparse, few, tmp_path, batch, step
+    atv_command, sparse, few, tmp_path, batch, step, logger
 ):
-    options = [sparse, "--output", tmp_path / "tuned", *few, "--logger", "csv", "--checkpoint_every", 1, "--warmup", 0]
+    options = [sparse, "--output", tmp_path / "tuned", *few, "--logger", logger, "--checkpoint_every", 1, "--warmup", 0]
     options += ["--epochs", 1, "--batch_size", batch]
     said = atv_command.refused("finetune", *options, "--learning_rate", 1e30).splitlines()[-1]
     assert f"learning_rate: 1e+30 is too high, expected finite losses, got others at step {step}" in said

@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+import time
 from itertools import chain
 from pathlib import Path
 
 import lightning as L
+import pandas as pd
 import pytest
 import torch
 from helpers.tiny import random_llava
@@ -36,11 +38,11 @@ class KilledAfter(L.Callback):
             raise Killed
 
 
-def run(folder, killed_after=None, accumulated=1):
+def run(folder, killed_after=None, accumulated=1, log_to=None):
     lvlm = LVLM.of(random_llava())
     prepare(lvlm, pruned(lvlm), SETTINGS)
     options = {"accelerator": "cpu", "enable_progress_bar": False, "accumulate_grad_batches": accumulated}
-    trainer = training_trainer(folder, 1, None, options)
+    trainer = training_trainer(folder, 1, log_to, options | {"log_every_n_steps": 1})
     if killed_after is not None:
         trainer.callbacks.append(KilledAfter(killed_after))
     batches = answers(8)
@@ -58,6 +60,38 @@ def test_a_killed_run_ends_with_the_weights_of_a_whole_one(steps, accumulated, t
     # A validation that was due at the very step of the last checkpoint is not made up for.
     assert resumed.validation == [seen for seen in whole.validation if seen["step"] != steps]
     assert all(torch.equal(weight, whole.weights[name]) for name, weight in resumed.weights.items())
+
+
+def test_losses_from_before_a_kill_are_kept(tmp_path):
+    for steps in (2, 5):
+        with pytest.raises(Killed):
+            run(tmp_path, steps, log_to="csv")
+    run(tmp_path, log_to="csv")
+    assert {file.name for file in (tmp_path / "log").glob("*.csv")} == {"metrics-1.csv", "metrics-2.csv", "metrics.csv"}
+    logged = [pd.read_csv(tmp_path / "log" / f"{name}.csv")["step"] for name in ("metrics-1", "metrics-2", "metrics")]
+    assert set(pd.concat(logged)) >= set(range(8)) and set(logged[0]) >= {0, 1}
+
+
+def test_a_killed_run_goes_on_as_the_same_wandb_run_without_an_account(tmp_path, monkeypatch):
+    for name in ("WANDB_MODE", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_PROJECT", "tuning")
+    with pytest.raises(Killed):
+        run(tmp_path, 2, log_to="wandb")
+    # W&B names its folders by the second.
+    time.sleep(1)
+    run(tmp_path, log_to="wandb")
+    first, second = sorted((tmp_path / "wandb").glob("offline-run-*"))
+    assert first.name.split("-")[-1] == second.name.split("-")[-1]
+    assert all(not list(kept.glob("files/wandb-metadata.json")) for kept in (first, second))
+    assert any(b"tuning" in file.read_bytes() for file in first.glob("*.wandb"))
+
+
+def test_a_variable_that_wandb_cannot_read_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "sometimes")
+    with pytest.raises(ValueError, match=r"^logger: WANDB_MODE='sometimes' in the environment: "):
+        training_trainer(tmp_path, 1, "wandb", {})
 
 
 def test_a_checkpoint_holds_what_is_trained_and_loads_without_pickled_code(tmp_path):

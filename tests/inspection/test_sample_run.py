@@ -9,7 +9,8 @@ from PIL import Image
 
 import atv
 from atv.bundled import BUNDLED_MODEL
-from atv.inspection import Shown, Subject, inspect_sample, linear_of_blocks, modality_overlap
+from atv.data.base import CalibrationData, Conversation
+from atv.inspection import Shown, Subject, drawn_row, inspect_sample, linear_of_blocks, modality_overlap
 from atv.inspection.sample_run import ChannelNorms, SampleTokens
 from atv.model.loading import load_model
 from atv.model.lvlm import LVLM
@@ -81,6 +82,23 @@ def test_a_sample_without_a_picture_is_refused(bundled):
     row = {"image": None, "conversation": [{"role": "user", "text": "how many ?"}]}
     with pytest.raises(ValueError, match="sample: it has no picture"):
         Subject.of(*bundled, row)
+
+
+class _Repeated(CalibrationData):
+    """Three conversations, two of one id."""
+
+    def check(self):
+        pass
+
+    def draw(self, seed):
+        for id, text in (("a", "one"), ("b", "two"), ("a", "three")):
+            yield Conversation(id, [{"role": "user", "text": text}], [Image.new("RGB", (54, 54))])
+
+
+@pytest.mark.parametrize(("number", "text"), [*enumerate(["one", "two", "three"])])
+def test_samples_of_one_id_are_told_apart(number, text):
+    (turn,) = drawn_row(_Repeated(), 0, ["a", "b", "a"], number)["conversation"]
+    assert turn["text"].endswith(text)
 
 
 BLOCKS = 3

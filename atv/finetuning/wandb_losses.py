@@ -1,0 +1,54 @@
+"""The losses of a fine-tuning run in W&B."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import wandb
+from lightning.pytorch.loggers import WandbLogger
+
+from atv.runtime.wandb_settings import QUIET, check_environment, wandb_mode
+
+
+class WandbLosses(WandbLogger):
+    """A W&B run that begins with the first loss and ends with the training."""
+
+    @property
+    def experiment(self) -> Any:
+        """The run.
+
+        Raises:
+            ValueError: when W&B cannot be reached or refuses.
+        """
+        try:
+            return super().experiment
+        except wandb.errors.Error as error:
+            raise ValueError(f"logger: W&B: {error} (WANDB_MODE=offline writes the run to disk)") from error
+
+    def finalize(self, status: str) -> None:
+        super().finalize(status)
+        if self._experiment is not None:
+            self._experiment.finish(exit_code=int(status != "success"))
+
+
+def wandb_logger(folder: Path) -> WandbLosses:
+    """The W&B run of an output folder, below ``folder / "wandb"``: a new one, or that of a killed training.
+
+    Raises:
+        ValueError: for a variable in the environment that W&B cannot read.
+    """
+    check_environment()
+    return WandbLosses(
+        project=os.environ.get("WANDB_PROJECT", "atv"),
+        name=folder.name,
+        save_dir=folder,
+        id=_earlier_run(folder),
+        mode=wandb_mode(),
+        settings=wandb.Settings(**QUIET),
+    )
+
+
+def _earlier_run(folder: Path) -> str | None:
+    """The id of the run that W&B's own folders are named after; Lightning lets it go on."""
+    earlier = sorted((folder / "wandb").glob("*run-*-*"), key=lambda run: run.stat().st_mtime)
+    return earlier[-1].name.rsplit("-", 1)[-1] if earlier else None
