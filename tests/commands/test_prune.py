@@ -123,7 +123,10 @@ def test_bad_input_is_one_line_and_leaves_no_folder(atv_command, tmp_path, optio
         (["--pattern", "2:4", "--allocation", "OWL"], "allocation: the pattern NOfM fixes the sparsity"),
         (["--samples", "0"], "samples: expected 1 to"),
         (["--batch_size", "0"], "batch_size: expected 1 or more, got 0"),
-        (["--trainer.limit_predict_batches", "2"], "trainer.limit_predict_batches: expected 1.0, got 2, which leaves"),
+        (
+            ["--trainer.limit_predict_batches", "2"],
+            "trainer.limit_predict_batches: expected 1.0, got 2, which may leave",
+        ),
         (["--trainer.precision", "bf16-true"], "got bf16-true, which casts the whole model; load the model in that"),
     ],
 )
