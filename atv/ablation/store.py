@@ -22,7 +22,7 @@ from atv.everyday.plain_english import TextLoss, perplexities
 from atv.plugins import codes, find
 from atv.records.cell_record import CELL, CELL_SCHEMA, CellRecord, Window
 from atv.records.digests import content_digest, telling
-from atv.records.files import is_abandoned, writer
+from atv.records.files import clear_abandoned, writer
 from atv.records.masks import PackedMasks, load_masks
 from atv.records.provenance import provenance
 from atv.records.pruning_report import BOTH, REPORT, PruningReport, masks_file
@@ -91,8 +91,7 @@ class CellStore:
 
     def __init__(self, folder: Path, model: str, bench: Bench, asked_from: Mapping[str, Any] | None = None) -> None:
         self.folder, self.model, self.bench, self.asked_from = folder, model, bench, asked_from or {}
-        for left in filter(is_abandoned, folder.glob(".writing.*")):
-            shutil.rmtree(left, ignore_errors=True)
+        clear_abandoned(folder, ".writing.*")
         self._questions = cache(_questions_digest)
         self.questions = self._questions(bench)
 

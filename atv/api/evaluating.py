@@ -56,8 +56,7 @@ def questions(
             raise ValueError("data and dense are of benchmarks: name one with --benchmark")
         evaluation, split = BUNDLED if evaluation is None else evaluation, "test" if split is None else split
         return Suite(load_evaluation(evaluation, split, groups), evaluation, split, groups)
-    if (evaluation, split) != (None, None):
-        raise ValueError("evaluation and split are of the suite: leave them out beside --benchmark, which has its own")
+    _require_no_suite(evaluation, split)
     # Whatever is wrong with any of them is known before a model is loaded.
     loaded = [load_benchmark(each, data, groups) for each in chosen_benchmarks(benchmark)]
     return Benchmarks(loaded, data, groups, None if dense is None else dense_answers(dense, loaded))
@@ -157,6 +156,11 @@ def _of(answers: Answers, names: Sequence[str] | None) -> Answers:
     return answers if names is None else answers.of(names)
 
 
+def _require_no_suite(evaluation: str | None, split: str | None) -> None:
+    if (evaluation, split) != (None, None):
+        raise ValueError("evaluation and split are of the suite: leave them out beside --benchmark, which has its own")
+
+
 def _asked(
     benchmark: Sequence[str] | str | None,
     data: Path | None,
@@ -167,8 +171,8 @@ def _asked(
     """The data that were named: of a benchmark only where its folder was, since nothing is to be downloaded."""
     if data is not None:
         return questions(benchmark, data=data, evaluation=evaluation, split=split, groups=groups)
-    if benchmark is not None and (evaluation, split) != (None, None):
-        raise ValueError("evaluation and split are of the suite: leave them out beside --benchmark, which has its own")
+    if benchmark is not None:
+        _require_no_suite(evaluation, split)
     if evaluation is None and split is not None:
         raise ValueError(f"split: {split!r} is of a suite: name it with --evaluation")
     return None if evaluation is None else questions(evaluation=evaluation, split=split, groups=groups)

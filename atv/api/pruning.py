@@ -21,7 +21,7 @@ from atv.patterns import Pattern
 from atv.records.files import require_space, writable
 from atv.records.pruning_report import BOTH, PruningReport
 from atv.refinement import BlockReconstruction, Reconstruction, Refinement
-from atv.runtime.trainer import require_all_batches, require_uncast
+from atv.runtime.trainer import require_calibrating
 from atv.selection import TokenSelection
 
 
@@ -74,8 +74,7 @@ def prune(
         ValueError: for any argument that does not fit, before calibration starts; for activations that are not
             finite, at the first block and sample that shows them.
     """
-    require_uncast(trainer)
-    require_all_batches(trainer)
+    require_calibrating(trainer)
     lvlm = LVLM.of(model)
     pathway = Pathway(selection, sparsity, criterion, pattern, allocation, refine, reconstruct)
     chosen = pathway.targets(lvlm, lvlm.targets(targets))
@@ -121,8 +120,7 @@ def decouple(
     Raises:
         ValueError: as ``prune`` does.
     """
-    require_uncast(trainer)
-    require_all_batches(trainer)
+    require_calibrating(trainer)
     if is_offloaded(model):
         raise ValueError("model: pathways of an offloaded model cannot be decoupled; load it whole")
     lvlm = LVLM.of(model)

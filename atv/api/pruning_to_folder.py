@@ -15,7 +15,7 @@ from atv.data.sources import load_calibration
 from atv.model.offload import Offload
 from atv.records.pruning_report import PruningReport
 from atv.records.run_folder import OFFLOADED, run_folder
-from atv.runtime.trainer import quiet_trainer, require_all_batches, require_uncast
+from atv.runtime.trainer import quiet_trainer, require_calibrating
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,7 @@ def prune_to_folder(
     data = load_calibration(calibration, str(model))
     check_draw(data, samples, seed, batch_size, max_length)
     target, runner = run_folder(output, "output"), trainer or quiet_trainer()
-    require_uncast(runner)
-    require_all_batches(runner)
+    require_calibrating(runner)
     dense, processor = load(
         model,
         min_pixels=min_pixels,

@@ -34,7 +34,7 @@ from atv.records.provenance import provenance
 from atv.records.pruning_report import REPORT
 from atv.records.quantization_record import QuantizationRecord
 from atv.records.run_folder import OFFLOADED, RunFolder, clear_blocks, run_folder
-from atv.runtime.trainer import precision, quiet_trainer, require_all_batches, require_uncast
+from atv.runtime.trainer import precision, quiet_trainer, require_calibrating
 from atv.selection import PartedSelection, TokenSelection
 
 
@@ -88,8 +88,7 @@ def quantize(
             calibration starts.
     """
     require_library()
-    require_uncast(trainer)
-    require_all_batches(trainer)
+    require_calibrating(trainer)
     require_bits(bits)
     rule, rounding = resolve(selection, TokenSelection, "selection"), resolve(method, Quantizer, "method")
     _require_one_pool(rule)
@@ -99,11 +98,10 @@ def quantize(
     target = run_folder(output, "output")
     model, processor = _loaded(source, offload, runner, target, trust_remote_code)
     lvlm = LVLM.of(model)
-    masks = masks_of(read_pruned(source), lvlm) if (source / REPORT).is_file() else PackedMasks()
     linears = linears_of(lvlm, targets)
     size = chosen_group_size(linears, group_size)
     check_method(rounding, bits, size, next(iter(linears.values())).weight.dtype)
-    plan = QuantizationPlan(linears, masks, grids(linears, bits, size), rounding, rule, seed)
+    plan = QuantizationPlan(linears, _masks(source, lvlm), grids(linears, bits, size), rounding, rule, seed)
     settings = {"method": describe(rounding), "selection": describe(rule), "bits": bits, "group_size": size}
     settings |= {"targets": list(linears), "seed": seed, **precision(runner)}
     batches = calibration_batches(processor, data, samples, seed, batch_size, max_length, rule.needs_answers)
@@ -128,6 +126,11 @@ def _require_one_pool(rule: TokenSelection) -> None:
             f"selection: {type(rule).__name__} weighs pools of its own block by block, which quantization does not; "
             "choose another rule, such as WeightedPools"
         )
+
+
+def _masks(source: Path, lvlm: LVLM) -> PackedMasks:
+    """Those of a pruned model's folder; none of any other."""
+    return masks_of(read_pruned(source), lvlm) if (source / REPORT).is_file() else PackedMasks()
 
 
 def _loaded(

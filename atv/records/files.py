@@ -51,6 +51,16 @@ def is_abandoned(file: Path) -> bool:
     return named is not None and named["machine"] == _machine() and not _is_running(int(named["process"]))
 
 
+def clear_abandoned(folder: Path, *patterns: str) -> None:
+    """Removes the temporary files and folders that match whose writers are gone; see ``is_abandoned``."""
+    for pattern in patterns:
+        for left in filter(is_abandoned, folder.glob(pattern)):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+
+
 def _machine() -> str:
     return f"{zlib.crc32(socket.gethostname().encode()):08x}"
 

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from atv.records.files import atomic, is_abandoned, is_empty, is_temporary, read_json, writable, write_json
+from atv.records.files import atomic, clear_abandoned, is_empty, is_temporary, read_json, writable, write_json
 from atv.records.masks import PackedMasks
 from atv.records.pruning_report import AllocationReport, BlockReport, PruningReport
 from atv.records.typed import typed
@@ -77,9 +77,7 @@ class RunFolder:
 
     def begin(self) -> None:
         """Marks the folder as this run's, and removes what starts that were killed had under way."""
-        for pattern in (".*", "blocks/.*", f"{WAITING}/*"):
-            for file in filter(is_abandoned, self.folder.glob(pattern)):
-                file.unlink(missing_ok=True)
+        clear_abandoned(self.folder, ".*", "blocks/.*", f"{WAITING}/*")
         write_json(self.folder / "run.json", {"schema": SCHEMA, "identity": self.identity})
 
     def forget(self) -> None:

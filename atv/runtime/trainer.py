@@ -52,6 +52,16 @@ def require_uncast(trainer: L.Trainer | None) -> None:
         )
 
 
+def require_calibrating(trainer: L.Trainer | None) -> None:
+    """Checks that a trainer leaves what it calibrates as it is, the weights uncast and no batch out.
+
+    Raises:
+        ValueError: as ``require_uncast`` and ``require_all_batches`` do.
+    """
+    require_uncast(trainer)
+    require_all_batches(trainer)
+
+
 def require_all_batches(trainer: L.Trainer | None) -> None:
     """Checks that a trainer, by default one of ours, leaves no calibration batch out.
 
