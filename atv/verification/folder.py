@@ -11,7 +11,7 @@ from atv.output.pruned_folder import left_of, read_pruned, removal_of
 from atv.patterns import recorded_pattern
 from atv.records.masks import PackedMasks
 from atv.records.pruning_report import REPORT, PruningReport, TargetReport
-from atv.verification.compact import sizes
+from atv.verification.compact_size import sizes
 from atv.verification.quantized_checks import QuantizedChecks
 from atv.verification.saved_model import SavedModel, VerificationError, WhatIsLeft, answer, opened
 from atv.verification.weight_checks import (
