@@ -1,7 +1,5 @@
 """What a scheduler's SIGTERM does to calibration."""
 
-import signal
-import threading
 from typing import Any
 
 import lightning as L
@@ -9,15 +7,14 @@ import lightning as L
 from atv.calibration.callbacks import BlockCallback
 from atv.calibration.loop import BlockwiseCalibration
 from atv.calibration.samples import Sample
-from atv.runtime.preemption import Preempted
+from atv.runtime.preemption import Preempted, Sigterm
 from atv.runtime.ranks import gathered
 
 
 class Preemption(BlockCallback):
     """Stops all ranks before the next batch, or after a finished block, once any was sent SIGTERM.
 
-    Comes after the callback that saves blocks. Lightning's own handler speaks to the other ranks from within the
-    signal, in the middle of their collectives; this one takes its place until Lightning restores the original.
+    Comes after the callback that saves blocks.
 
     Args:
         batches: of the whole calibration set.
@@ -26,14 +23,10 @@ class Preemption(BlockCallback):
 
     def __init__(self, batches: int, kept: bool) -> None:
         self._batches, self._kept = batches, kept
-        self._asked = False
+        self._sigterm = Sigterm()
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._ask)
-
-    def _ask(self, *_: Any) -> None:
-        self._asked = True
+        self._sigterm.listen()
 
     def on_predict_batch_start(
         self,
@@ -55,7 +48,7 @@ class Preemption(BlockCallback):
 
     def _stop_if_asked(self, finished: int) -> None:
         """``finished`` counts the blocks that are pruned."""
-        if not any(gathered(self._asked)):
+        if not any(gathered(self._sigterm.received)):
             return
         done = f"stopped by SIGTERM with {finished} block{'' if finished == 1 else 's'} finished"
         if self._kept:

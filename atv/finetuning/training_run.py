@@ -9,6 +9,7 @@ from typing import Any
 from zipfile import is_zipfile
 
 import lightning as L
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
@@ -23,8 +24,8 @@ from atv.finetuning.settings import Settings
 from atv.finetuning.sites import Site, pruned_sites, still_zero
 from atv.finetuning.updates import merge, train_kept, train_low_rank
 from atv.model.lvlm import LVLM
-from atv.runtime.preemption import Remaining
-from atv.runtime.trainer import quiet
+from atv.runtime.preemption import Remaining, Sigterm
+from atv.runtime.trainer import quiet, require_own_weights
 
 
 class Diverged(ValueError):
@@ -56,6 +57,7 @@ class SparseFinetuning(L.LightningModule):
         self.trained = {f"model.{name}" for name, parameter in lvlm.model.named_parameters() if parameter.requires_grad}
         self.validation: list[dict[str, float]] = []
         self._sums = [0.0, 0]
+        self._sigterm = Sigterm()
 
     def configure_model(self) -> None:
         """Shards the parameters block by block (FSDP2), where the strategy has a mesh for it."""
@@ -69,12 +71,18 @@ class SparseFinetuning(L.LightningModule):
     def on_fit_start(self) -> None:
         self.objective.place(self.device, self._mesh)
 
+    def on_train_start(self) -> None:
+        self._sigterm.listen()
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The objective, over the batch's tokens that count.
 
         Raises:
             Diverged: on every rank, where it is not finite on one.
+            SIGTERMException: on every rank, where one was sent the signal.
         """
+        if self.trainer.strategy.reduce_boolean_decision(self._sigterm.received, all=False):
+            raise SIGTERMException
         loss, _ = self.objective.loss(self.model, batch)
         if self.trainer.strategy.reduce_boolean_decision(not loss.isfinite(), all=False):
             raise Diverged("losses", self.settings.learning_rate, self.global_step + 1)
@@ -176,11 +184,13 @@ def fit(
         held_out: batches whose loss is shown before, after every epoch and so at the end.
 
     Raises:
-        ValueError: for a checkpoint that is not whole.
+        ValueError: for a checkpoint that is not whole, or another run's that Lightning would load.
         Diverged: at the first loss that is not finite, or for weights in the end that are not.
     """
     if checkpoint.is_file() and not is_zipfile(checkpoint):
         raise ValueError(f"output: {str(checkpoint)!r} is no whole checkpoint; take it away to begin the training anew")
+    if not checkpoint.is_file():
+        require_own_weights(trainer)
     # torch declares no length of a data set; these have one.
     count = len(batches)  # type: ignore[arg-type]
     on_this_rank, accumulated = count // trainer.world_size, trainer.accumulate_grad_batches

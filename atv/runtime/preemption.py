@@ -1,5 +1,7 @@
 """What a stop between batches does, and which batches are left of a run that was stopped."""
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +19,24 @@ class Preempted(BaseException):
     """
 
 
+class Sigterm:
+    """Whether this rank was sent SIGTERM while its trainer ran.
+
+    Lightning's own handler speaks to the other ranks from within the signal, in the middle of their collectives; this
+    one takes its place until Lightning restores the original.
+    """
+
+    received = False
+
+    def listen(self) -> None:
+        """To be called once Lightning has set its handlers."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._note)
+
+    def _note(self, *_: Any) -> None:
+        self.received = True
+
+
 class StopBetweenBatches(L.Callback):
     """Ends a prediction loop after the batch in hand; Lightning's own loop notes SIGTERM and goes on to the end.
 
@@ -25,10 +45,13 @@ class StopBetweenBatches(L.Callback):
     """
 
     def __init__(self, kept: str = NOTHING) -> None:
-        self.kept = kept
+        self.kept, self._sigterm = kept, Sigterm()
+
+    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._sigterm.listen()
 
     def on_predict_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        if trainer.received_sigterm:
+        if self._sigterm.received:
             raise Preempted(f"stopped by SIGTERM; {self.kept}")
 
 

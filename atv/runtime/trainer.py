@@ -4,10 +4,13 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.accelerators import MPSAccelerator
 
 # The batches are in memory already: more workers would only copy them. The other is torch's to Lightning.
 _NO_NEWS = (".*does not have many workers.*", ".*LeafSpec.*")
@@ -19,13 +22,14 @@ def quiet_trainer(**options: Any) -> L.Trainer:
     """A trainer on one device with a progress bar, no logger, no checkpoints, no summary; ``options`` override.
 
     Gradients are off but tensors stay ordinary ones (no inference mode), so that pruned weights can be trained later.
+    A Mac's GPU is passed over, since it has no float64 to sum in.
 
     Raises:
         ValueError: for an option that lightning.Trainer does not have, or cannot serve here, or a job of SLURM whose
             tasks do not fit.
     """
     settings: dict[str, Any] = {
-        "accelerator": "auto",
+        "accelerator": "cpu" if MPSAccelerator.is_available() else "auto",
         "devices": 1,
         "logger": False,
         "enable_checkpointing": False,
@@ -33,6 +37,9 @@ def quiet_trainer(**options: Any) -> L.Trainer:
         "inference_mode": False,
     }
     try:
+        if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
+            # Requeueing would save the half-pruned model, and load it over that of the next run.
+            settings["plugins"] = [SLURMEnvironment(auto_requeue=False)]
         with quiet():
             return L.Trainer(**(settings | options))
     except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
@@ -60,16 +67,25 @@ def require_calibrating(trainer: L.Trainer | None) -> None:
     """
     require_uncast(trainer)
     require_all_batches(trainer)
+    if trainer is not None and isinstance(trainer.accelerator, MPSAccelerator):
+        raise ValueError("trainer.accelerator: mps has no float64, in which statistics are summed; choices: cpu, cuda")
 
 
 def require_all_batches(trainer: L.Trainer | None) -> None:
-    """Checks that a trainer, by default one of ours, leaves no calibration batch out.
+    """Checks that a trainer, by default one of ours, sees every calibration batch once.
 
     Raises:
-        ValueError: for a development run, or a limit on batches of predictions.
+        ValueError: for a development run, a limit on batches of predictions, or ranks that would all see every batch.
     """
     if trainer is None:
         return
+    # Lightning keeps the option in its connector alone.
+    shared_out = trainer._accelerator_connector.use_distributed_sampler
+    if trainer.world_size > 1 and not shared_out:
+        raise ValueError(
+            f"trainer.use_distributed_sampler: expected true, got {shared_out}, with which each of "
+            f"{trainer.world_size} ranks would count every batch"
+        )
     limit: Any = trainer.limit_predict_batches
     # A development run sets the limit, too. As a whole number, 1 is a single batch.
     name, expected, got = "limit_predict_batches", "1.0", limit
@@ -84,13 +100,34 @@ def require_all_batches(trainer: L.Trainer | None) -> None:
 
 
 def precision(trainer: L.Trainer) -> dict[str, str]:
-    """By what a run is known again that computes in another precision than its model; nothing where it does not."""
+    """The part of a run's identity that says in which precision it computes; nothing where that is its model's own."""
     return {} if str(trainer.precision) == "32-true" else {"precision": str(trainer.precision)}
+
+
+def require_own_weights(trainer: L.Trainer) -> None:
+    """Checks that Lightning would load no checkpoint of another run over the model.
+
+    Under SLURM it does so, without a word, from the trainer's folder, by default the working one.
+
+    Raises:
+        ValueError: naming the checkpoint.
+    """
+    found = sorted(Path(trainer.default_root_dir).glob("hpc_ckpt_*.ckpt")) if SLURMEnvironment.detect() else []
+    if found:
+        raise ValueError(
+            f"trainer.default_root_dir: {str(found[-1])!r}, kept when SLURM requeued a job, would be loaded over the "
+            "model; take it away, or name another folder"
+        )
 
 
 @contextmanager
 def running(trainer: L.Trainer, *callbacks: L.Callback) -> Iterator[None]:
-    """Lets a trainer run a loop of ours, quietly, with ``callbacks`` behind its own; then it is as before."""
+    """Lets a trainer run a loop of ours, quietly, with ``callbacks`` behind its own; then it is as before.
+
+    Raises:
+        ValueError: as ``require_own_weights`` does.
+    """
+    require_own_weights(trainer)
     # Lightning sets the attribute and does not declare it.
     before = trainer.callbacks  # type: ignore[attr-defined]
     trainer.callbacks = [*before, *callbacks]  # type: ignore[attr-defined]

@@ -169,6 +169,12 @@ def test_two_ranks_train_the_same_weights_and_hold_the_zeros(strategy, learns, o
 
 
 @pytest.mark.slow
+def test_sigterm_to_one_rank_ends_both_after_the_step_in_hand(tmp_path):
+    assert not trained("ddp", "is-preempted", tmp_path)
+    assert [(tmp_path / f"stopped-{rank}").read_text() for rank in range(2)] == ["3", "3"]
+
+
+@pytest.mark.slow
 def test_a_projector_is_trained_where_one_of_two_ranks_reads_text_alone(tmp_path):
     (one := tmp_path / "one").mkdir()
     main(1, "auto", learns := "answers, projector beside", one)

@@ -1,5 +1,7 @@
-"""What one rank of a fine-tuning test runs: python finetuning.py RANKS STRATEGY LEARNS FOLDER"""
+"""What one rank of a fine-tuning test runs: python finetuning.py RANKS STRATEGY LEARNS|is-preempted FOLDER"""
 
+import os
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -7,12 +9,25 @@ from pathlib import Path
 import torch
 from helpers.tiny import random_llava
 from helpers.tuning import SETTINGS, answers, pruned, unlabelled
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import save_file
 
 from atv.finetuning.fit_trainer import training_trainer
 from atv.finetuning.objectives import AnswerLoss, DistillationLoss
 from atv.finetuning.training_run import fit, prepare
 from atv.model.lvlm import LVLM
+
+
+class Stopped(AnswerLoss):
+    """Sends the second rank SIGTERM in its third batch."""
+
+    def __init__(self, trainer):
+        self.trainer = trainer
+
+    def loss(self, model, batch):
+        if self.trainer.global_rank == 1 and self.trainer.global_step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().loss(model, batch)
 
 
 def main(ranks, strategy, learns, folder):
@@ -29,6 +44,12 @@ def main(ranks, strategy, learns, folder):
     batches, objective = answers(8, textual), AnswerLoss()
     if learns == "dense outputs":
         batches, objective = unlabelled(batches), DistillationLoss(LVLM.of(random_llava()))
+    if learns == "is-preempted":
+        try:
+            fit(lvlm, Stopped(trainer), settings, batches, None, trainer, folder / "none")
+        except SIGTERMException:
+            (folder / f"stopped-{trainer.global_rank}").write_text(str(trainer.global_step))
+        return
     outcome = fit(lvlm, objective, settings, batches, batches[:2], trainer, folder / "none")
     # Under FSDP the first rank gathers the shards of all.
     if strategy != "fsdp" or trainer.is_global_zero:

@@ -4,10 +4,11 @@ from itertools import chain
 
 import lightning as L
 import pytest
+from lightning.pytorch.accelerators import CPUAccelerator, MPSAccelerator
 
 import atv
 from atv.runtime.preemption import Remaining
-from atv.runtime.trainer import quiet, quiet_trainer, running
+from atv.runtime.trainer import quiet, quiet_trainer, require_all_batches, require_calibrating, running
 from atv.tracking.log import chosen_loggers
 
 
@@ -52,6 +53,35 @@ def slurm(monkeypatch):
 def test_tasks_of_slurm_that_do_not_fit_are_one_line(slurm):
     with pytest.raises(ValueError, match=r"^trainer: You set `--ntasks=2` .* `--ntasks-per-node=2` instead\.$"):
         quiet_trainer(accelerator="cpu")
+
+
+def test_a_requeued_jobs_checkpoint_is_neither_made_nor_loaded_over_a_model(slurm, tmp_path, llava, batches):
+    slurm.setenv("SLURM_NTASKS", "1")
+    slurm.chdir(tmp_path)
+    trainer = quiet_trainer(accelerator="cpu", enable_progress_bar=False)
+    assert not trainer._accelerator_connector.cluster_environment.auto_requeue
+    (tmp_path / "hpc_ckpt_1.ckpt").write_text("of another run")
+    with pytest.raises(ValueError, match=r"^trainer\.default_root_dir: '.*hpc_ckpt_1\.ckpt', kept when SLURM requeued"):
+        atv.prune(llava, batches, trainer=trainer)
+    slurm.delenv("SLURM_NTASKS")
+    atv.prune(llava, batches, trainer=quiet_trainer(accelerator="cpu", enable_progress_bar=False))
+
+
+def test_a_mac_computes_where_there_is_float64(monkeypatch):
+    monkeypatch.setattr("lightning.pytorch.accelerators.MPSAccelerator.is_available", lambda: True)
+    trainer = quiet_trainer()
+    assert isinstance(trainer.accelerator, CPUAccelerator)
+    require_calibrating(trainer)
+    monkeypatch.setattr(trainer.strategy, "_accelerator", MPSAccelerator())
+    with pytest.raises(ValueError, match=r"^trainer\.accelerator: mps has no float64"):
+        require_calibrating(trainer)
+
+
+def test_ranks_that_would_all_see_every_batch_are_refused():
+    options = {"accelerator": "cpu", "devices": 2, "use_distributed_sampler": False}
+    with pytest.raises(ValueError, match=r"^trainer\.use_distributed_sampler: expected true, got False"):
+        require_all_batches(quiet_trainer(**options))
+    require_all_batches(quiet_trainer(**(options | {"devices": 1})))
 
 
 @pytest.mark.parametrize("option", [{"devices": 0}, {"accelerator": "abacus"}, {"precision": "7"}, {"strategy": "?"}])
