@@ -155,8 +155,8 @@ report-check: install  ## the page in headless Chromium, installed by apt-get wh
 	CHROMIUM=$${CHROMIUM:-chromium} $(BIN)/python -m pytest tests/reporting $(ARGS)
 
 # The rooms that run on tensors or a random model of three blocks.
-QUICK = allocation api/test_prune.py ablation/test_cell_ids.py calibration criteria evaluation/test_metrics.py figures \
-	patterns plugins project/test_structure.py project/test_release.py records selection
+QUICK = allocation api/test_prune.py ablation/test_cell_ids.py calibration criteria evaluation/test_metrics.py \
+	evaluation/test_scores.py figures patterns plugins project/test_structure.py project/test_release.py records selection
 test-quick: install  ## rules, calibration, records and scores, in under 2 minutes on 2 cores
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(addprefix tests/,$(QUICK)) $(ARGS)
 

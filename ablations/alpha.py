@@ -6,9 +6,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation import Ablation, Cell, Finding, Results, percent
-from atv.ablation.charts import PALETTE, averages, counts, curve
-from atv.ablation.tables import insert_visual_tokens
+from atv.ablation import NO_NUMBER, Ablation, Cell, Finding, Results, percent
+from atv.ablation.charts import PALETTE, averages, curve, sample_sizes
+from atv.ablation.tables import with_visual_tokens
 from atv.api import Pathway
 from atv.selection import DriftTopK
 
@@ -33,36 +33,35 @@ class Alpha(Ablation):
 
     def cells(self, seed: int) -> Sequence[Cell]:
         grid = [Cell({"alpha": "dense", "sparsity": 0.0})]
-        for sparsity in self.levels.ends:
+        for sparsity in self.levels.mild_and_hard:
             for alpha in ALPHAS:
                 pool = Pathway(DriftTopK(alpha, cap=False), sparsity)
                 grid.append(Cell({"alpha": str(alpha), "sparsity": sparsity}, {"both": pool}, seed=seed))
-        for sparsity in self.levels.ends:
+        for sparsity in self.levels.mild_and_hard:
             pool = Pathway("BalancedPools", sparsity)
             grid.append(Cell({"alpha": NO_HAND, "sparsity": sparsity}, {"both": pool}, seed=seed))
         return grid
 
     def table(self, results: Results) -> pd.DataFrame:
         """With the visual tokens that a sample gave, mean over blocks."""
-        table = super().table(results)
-        insert_visual_tokens(table, results)
-        return table
+        return with_visual_tokens(super().table(results), results)
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
         figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
-        for sparsity, color in zip(self.levels.ends, PALETTE, strict=False):
+        for sparsity, color in zip(self.levels.mild_and_hard, PALETTE, strict=False):
             rows = average[average["sparsity"] == sparsity]
             grid, own = rows[rows["alpha"] != NO_HAND], rows[rows["alpha"] == NO_HAND]
             curve(axes, range(len(grid)), grid, f"{percent(sparsity)} sparsity", color)
             spread = [own["retention"] - own["low"], own["high"] - own["retention"]]
             axes.errorbar([len(grid)] * len(own), own["retention"], yerr=spread, fmt="s", color=color, capsize=3)
-        tokens = average[average["sparsity"].isin(self.levels.ends)].groupby("alpha", sort=False)["visual tokens"]
+        pruned = average[average["sparsity"].isin(self.levels.mild_and_hard)]
+        tokens = pruned.groupby("alpha", sort=False)["visual tokens"]
         names = [f"{alpha}\n({', '.join(f'{count:.0f}' for count in own)})" for alpha, own in tokens]
         axes.set_xticks(range(len(names)), names)
-        ends = ", ".join(map(percent, self.levels.ends))
-        axes.set(xlabel=f"alpha (visual tokens a sample at {ends})", ylabel="average retention (%)")
-        axes.set_title(counts(average), fontsize=9)
+        shares = ", ".join(map(percent, self.levels.mild_and_hard))
+        axes.set(xlabel=f"alpha (visual tokens a sample at {shares})", ylabel="average retention (%)")
+        axes.set_title(sample_sizes(average), fontsize=9)
         axes.legend(frameon=False)
         return figure
 
@@ -71,8 +70,8 @@ class Alpha(Ablation):
             one, two = ({"alpha": str(alpha), "sparsity": sparsity} for alpha in (1.0, other))
             claim = f"{claim}: alpha 1 keeps more than alpha {other:g} at {percent(sparsity)}."
             printed = PAPER[other] if sparsity == 0.5 else None
-            note = self.levels.note(NOTE) if other == 0 else ""
-            return results.keeps_more(claim, one, two, printed=printed, note=note)
+            note = self.levels.bundled_note(NOTE) if other == 0 else ""
+            return results.keeps_more(claim, one, two, paper=NO_NUMBER, printed=printed, note=note)
 
         def without_a_hand(sparsity: float) -> Finding:
             grid = {alpha: {"alpha": str(alpha), "sparsity": sparsity} for alpha in ALPHAS}
@@ -85,5 +84,6 @@ class Alpha(Ablation):
             return results.keeps_as_much(claim, own, grid[best])
 
         claims = {0.0: "Some visual tokens help", 8.0: "Too many hurt"}
-        papers = [compare(claim, other, sparsity) for sparsity in self.levels.ends for other, claim in claims.items()]
-        return [*papers, *map(without_a_hand, self.levels.ends)]
+        sparsities = self.levels.mild_and_hard
+        papers = [compare(claim, other, sparsity) for sparsity in sparsities for other, claim in claims.items()]
+        return [*papers, *map(without_a_hand, sparsities)]

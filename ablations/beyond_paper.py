@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from atv.ablation import Ablation, Cell, Finding, Results, percent
-from atv.ablation.charts import averages, counts, panels
+from atv.ablation.charts import averages, panels, reference_line, sample_sizes
 from atv.allocation import ByKind
 from atv.api import Pathway
 from atv.criteria import Criterion, PoolStatistics, SparseGPT
@@ -116,7 +116,7 @@ class BeyondPaper(Ablation):
 
     def cells(self, seed: int) -> Sequence[Cell]:
         grid = [Cell({"method": "dense", "sparsity": 0.0})]
-        for sparsity in self.levels.hardest:
+        for sparsity in self.levels.middle_and_hard:
             for method, parts in METHODS.items():
                 pruned = {"both": pathway(sparsity, **parts)}
                 grid.append(Cell({"method": method, "sparsity": sparsity}, pruned, seed=seed))
@@ -127,22 +127,24 @@ class BeyondPaper(Ablation):
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
-        titles = {sparsity: f"{percent(sparsity)} sparsity" for sparsity in self.levels.hardest}
-        figure, every = panels(average, "sparsity", titles, list(METHODS), "method", (10, 7))
+        titles = {sparsity: f"{percent(sparsity)} sparsity" for sparsity in self.levels.middle_and_hard}
+        figure, every = panels(average, by="sparsity", titles=titles, line="method", names=list(METHODS), size=(10, 7))
         for axes, sparsity in zip(every, titles, strict=True):
             rows = average[average["sparsity"] == sparsity]
             atv = rows.loc[rows["method"] == "ATV", "retention"].item()
-            axes.axvline(atv, color="0.6", linewidth=0.8, linestyle=":")
-        figure.suptitle(f"{self.question} {counts(average)}", fontsize=10)
+            reference_line(axes, x=atv)
+        figure.suptitle(f"{self.question} {sample_sizes(average)}", fontsize=10)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
         others = ("ATV", "PerBlock, TextOnly")
         return [
-            _better("PerBlock, ATV", other, sparsity, results) for sparsity in self.levels.hardest for other in others
+            _better("PerBlock, ATV", other, sparsity, results)
+            for sparsity in self.levels.middle_and_hard
+            for other in others
         ]
 
 
 def _better(method: str, other: str, sparsity: float, results: Results) -> Finding:
     one, two = ({"method": name, "sparsity": sparsity} for name in (method, other))
-    return results.keeps_more(f"At {percent(sparsity)}, {method!r} keeps more than {other!r}.", one, two, "")
+    return results.keeps_more(f"At {percent(sparsity)}, {method!r} keeps more than {other!r}.", one, two)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation import POINT, Ablation, Cell, Finding, Labels, Results, percent
-from atv.ablation.charts import PALETTE, averages, counts, panels
+from atv.ablation import Ablation, Cell, Finding, Labels, Results, percent
+from atv.ablation.charts import PALETTE, averages, panels, sample_sizes
 from atv.api import Pathway
 from atv.bundled.tasks import TASKS
 from atv.data import BundledScenes, CalibrationData, EverydayScenes, Mixture
@@ -64,9 +64,17 @@ class CalibrationDomain(Ablation):
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
-        titles = {method: method for method in METHODS}
-        figure, _ = panels(average, "method", titles, list(self._domains()), "calibration", (10, 4.8), PALETTE)
-        figure.suptitle(f"{percent(self.levels.middle)} sparsity by calibration data, {counts(average)}", fontsize=10)
+        figure, _ = panels(
+            average,
+            by="method",
+            titles=list(METHODS),
+            line="calibration",
+            names=list(self._domains()),
+            size=(10, 4.8),
+            colors=PALETTE,
+        )
+        sparsity = percent(self.levels.middle)
+        figure.suptitle(f"{sparsity} sparsity by calibration data, {sample_sizes(average)}", fontsize=10)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
@@ -75,13 +83,10 @@ class CalibrationDomain(Ablation):
             _over(results, "Pictures help", "captions", "facts"),
             *(_over(results, f"On {task}", f"{task} alone", f"all but {task}", task) for task in OWN_TASKS),
             *(_as_good(results, "captions + answers", half) for half in _HALVES),
-            Finding(
+            results.lie_further_apart(
                 "Data matter more than the method: captions exceed facts by more than ATV-Pruning exceeds Wanda.",
-                "",
-                results.gaps_apart((_labels("captions"), _labels("facts")), (_labels(POOL), _labels(POOL, "Wanda"))),
-                "points of retention",
-                count=results.count(**_labels(POOL)),
-                margin=POINT,
+                (_labels("captions"), _labels("facts")),
+                (_labels(POOL), _labels(POOL, "Wanda")),
             ),
         ]
 
@@ -94,14 +99,8 @@ def _labels(domain: str, method: str = "ATV") -> Labels:
 
 
 def _over(results: Results, why: str, one: str, other: str, task: str = "average") -> Finding:
-    return Finding(
-        f"{why}: calibrated on {one!r}, ATV-Pruning keeps more than on {other!r}.",
-        "",
-        results.difference(_labels(one), _labels(other), task),
-        "points of retention",
-        count=results.count(task, **_labels(one)),
-        margin=POINT,
-    )
+    claim = f"{why}: calibrated on {one!r}, ATV-Pruning keeps more than on {other!r}."
+    return results.keeps_more(claim, _labels(one), _labels(other), task=task)
 
 
 def _as_good(results: Results, mixture: str, half: str) -> Finding:

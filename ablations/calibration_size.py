@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from atv.ablation import Ablation, Cell, Finding, Results, percent
-from atv.ablation.charts import PALETTE, averages, counts, curve, finish
+from atv.ablation.charts import PALETTE, averages, curve, finish, sample_sizes
 from atv.api import Pathway
 from atv.records.masks import overlap
 
@@ -47,7 +47,8 @@ class CalibrationSize(Ablation):
             axes.set(xlabel="calibration samples", xticks=SIZES)
             axes.set_xticklabels([str(size) for size in SIZES])
             finish(axes)
-        figure.suptitle(f"{percent(self.levels.middle)}, {counts(rows)}; grey: least to greatest seed", fontsize=10)
+        sparsity = percent(self.levels.middle)
+        figure.suptitle(f"{sparsity}, {sample_sizes(rows)}; grey: least to greatest seed", fontsize=10)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:

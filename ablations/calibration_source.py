@@ -6,12 +6,11 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation import Ablation, Cell, Finding, Results, percent
-from atv.ablation.charts import averages, counts, points
+from atv.ablation import DENSE_PATHWAY, NO_NUMBER, Ablation, Cell, Finding, Results, percent
+from atv.ablation.charts import averages, interval_points, reference_line, sample_sizes
 from atv.api import Pathway
 
 SOURCES = {"text": "TextOnly", "visual": "VisualOnly", "mixed": "AllTokens"}
-DENSE = Pathway("AllTokens", sparsity=0.0)
 # The paper's averages of the textual pathway: sparsity -> source -> retention; of the visual one at 50%.
 PAPER = {
     0.5: {"text": 98.26, "visual": 94.33, "mixed": 95.86},
@@ -35,11 +34,16 @@ class CalibrationSource(Ablation):
                 for source, selection in SOURCES.items():
                     labels = {"pathway": pathway, "calibration": source, "sparsity": sparsity}
                     pruned = Pathway(selection, sparsity=sparsity)
-                    grid.append(Cell(labels, {pathway: pruned, other: DENSE}, seed=seed))
+                    grid.append(Cell(labels, {pathway: pruned, other: DENSE_PATHWAY}, seed=seed))
         return grid
 
+    @property
+    def _permitted_sparsities(self) -> tuple[float, ...]:
+        """Those at which the visual pathway is claimed to keep nearly all, whatever calibrates it."""
+        return self.levels.papers_and_own(0.5, self.levels.mild)
+
     def claimed(self, cell: Cell) -> bool:
-        return cell.labels["pathway"] == "text" or cell.labels["sparsity"] in self.levels.asked(0.5, self.levels.mild)
+        return cell.labels["pathway"] == "text" or cell.labels["sparsity"] in self._permitted_sparsities
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
@@ -50,12 +54,12 @@ class CalibrationSource(Ablation):
         for line, sparsity in zip(panels, self.levels.compared, strict=True):
             for axes, pathway in zip(line, ("text", "visual"), strict=True):
                 rows = average[(average["pathway"] == pathway) & (average["sparsity"] == sparsity)]
-                points(axes, rows, list(SOURCES), "calibration")
+                interval_points(axes, rows, list(SOURCES), "calibration")
                 axes.set_title(f"{pathway} pathway at {percent(sparsity)}, the other dense", fontsize=9)
-                axes.axvline(100, color="0.6", linewidth=0.8, linestyle=":")
+                reference_line(axes, x=100)
         for axes in panels[-1]:
             axes.set_xlabel("average retention (%)")
-        figure.suptitle(f"Retention by the tokens that calibrate\n{counts(average)}", fontsize=10)
+        figure.suptitle(f"Retention by the tokens that calibrate\n{sample_sizes(average)}", fontsize=10)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
@@ -63,16 +67,14 @@ class CalibrationSource(Ablation):
             self._better(results, other, sparsity) for sparsity in self.levels.compared for other in ("visual", "mixed")
         ]
         return sources + [
-            Finding(
+            results.keeps_above(
                 f"The visual pathway at {percent(sparsity)} keeps more than 98%, calibrated on {source}.",
-                f"{printed}%" if sparsity == 0.5 else "no number",
-                results.retention(pathway="visual", calibration=source, sparsity=sparsity)["average"],
-                "% of the dense score",
-                bound=98.0,
-                count=results.count(pathway="visual", calibration=source, sparsity=sparsity),
+                {"pathway": "visual", "calibration": source, "sparsity": sparsity},
+                98.0,
+                paper=NO_NUMBER,
                 printed=printed if sparsity == 0.5 else None,
             )
-            for sparsity in self.levels.asked(0.5, self.levels.mild)
+            for sparsity in self._permitted_sparsities
             for source, printed in PAPER_VISUAL.items()
         ]
 
@@ -82,5 +84,5 @@ class CalibrationSource(Ablation):
         printed = kept["text"] - kept[other] if kept else None
         one, two = ({"pathway": "text", "calibration": own, "sparsity": sparsity} for own in ("text", other))
         claim = f"The textual pathway at {percent(sparsity)} keeps more calibrated on text than on {other} tokens."
-        note = self.levels.note(note) if sparsity == 0.5 else ""
-        return results.keeps_more(claim, one, two, printed=printed, note=note)
+        note = self.levels.bundled_note(note) if sparsity == 0.5 else ""
+        return results.keeps_more(claim, one, two, paper=NO_NUMBER, printed=printed, note=note)

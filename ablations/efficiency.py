@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from atv.ablation import SUITED, Ablation, Bench, Cell, Finding, Levels, Measured, Results, percent, pruned_copy
-from atv.ablation.charts import PALETTE, finish
+from atv.ablation.charts import PALETTE, finish, reference_line
 from atv.api import Pathway
 from atv.bundled import BUNDLED
 from atv.runtime.timing import elapsed, interleaved
@@ -78,7 +78,7 @@ class Efficiency(Ablation):
             spread = np.array([[row["gain"] - row["gain low"]], [row["gain high"] - row["gain"]]])
             axes.errorbar(row["x Wanda"], row["gain"], yerr=spread, fmt="o", color=color, capsize=3)
             axes.annotate(f"  {row['method']}", (row["x Wanda"], row["gain"]), color=color, va="bottom")
-        axes.axhline(0, color="0.6", linewidth=0.8, linestyle=":")
+        reference_line(axes, y=0)
         axes.set(xlabel="seconds over Wanda's", ylabel="retention over Wanda's (points)")
         axes.set_xlim(0, 1.25 * table["x Wanda"].max())
         finish(axes)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from atv.ablation import Ablation, Cell, Finding, Labels, Results, percent
-from atv.ablation.charts import PALETTE, averages, counts, panels
+from atv.ablation.charts import PALETTE, averages, panels, sample_sizes
 from atv.ablation.store import FinishedCell
 from atv.api import Pathway
 from atv.statistics.estimates import Estimate, mean_estimate
@@ -43,8 +43,10 @@ class ExpertModality(Ablation):
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average, titles = averages(table), {share: f"{percent(share)} of the experts gone" for share in SHARES}
-        figure, _ = panels(average, "gone", titles, list(POOLS), "pool", (9, 2.8), PALETTE)
-        figure.suptitle(f"Experts go by a pool's tokens, {counts(average)}", fontsize=10)
+        figure, _ = panels(
+            average, by="gone", titles=titles, line="pool", names=list(POOLS), size=(9, 2.8), colors=PALETTE
+        )
+        figure.suptitle(f"Experts go by a pool's tokens, {sample_sizes(average)}", fontsize=10)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
@@ -68,7 +70,6 @@ def _kept(results: Results, share: float) -> Sequence[Finding]:
             f"Without {percent(share)} of its experts it keeps more calibrated on all tokens than on {other} alone.",
             _labels("all", share),
             _labels(other, share),
-            "",
         )
         for other in ("text", "visual")
     ]

@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation import Ablation, Cell, Finding, Results
-from atv.ablation.charts import averages, counts, panels
+from atv.ablation import NO_NUMBER, Ablation, Cell, Finding, Results
+from atv.ablation.charts import averages, panels, reference_line, sample_sizes
 from atv.api import Pathway
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -80,17 +80,17 @@ class MainResults(Ablation):
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average, settings = averages(table), list(self.levels.settings)
         names, size = [*METHODS, *ALLOCATED, *NEWER, *MEASURED], (2.8 * len(settings), 6)
-        figure, every = panels(average, "setting", {name: name for name in settings}, names, "method", size)
+        figure, every = panels(average, by="setting", titles=settings, line="method", names=names, size=size)
         for axes in every:
-            axes.axvline(100, color="0.6", linewidth=0.8, linestyle=":")
-        figure.suptitle(f"Whole decoder pruned, {counts(average)}", fontsize=10)
+            reference_line(axes, x=100)
+        figure.suptitle(f"Whole decoder pruned, {sample_sizes(average)}", fontsize=10)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
         def beats(other: str, setting: str) -> Finding:
             one, two = ({"method": method, "setting": setting} for method in ("ATV", other))
             claim = f"ATV-Pruning keeps more than {other} at {setting}."
-            return results.keeps_more(claim, one, two, printed=_printed(other, setting))
+            return results.keeps_more(claim, one, two, paper=NO_NUMBER, printed=_printed(other, setting))
 
         return [beats(other, setting) for setting in self.levels.settings for other in PAPER if other != "ATV"]
 

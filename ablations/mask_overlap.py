@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation import SUITED, Ablation, Cell, Finding, Levels, Results, percent
+from atv.ablation import NO_NUMBER, SUITED, Ablation, Cell, Finding, Levels, Results, percent
 from atv.api import Pathway
 from atv.bundled import BUNDLED
 from atv.figures import overlap_heatmap
@@ -81,7 +81,7 @@ class MaskOverlap(Ablation):
         noise = [float(np.mean([pair[name] for pair in within])) for name in between[0]]
         gap = mean_estimate(np.subtract(noise, means))
         claim = "They differ by more than other calibration samples of one modality do."
-        return [shared, Finding(claim, "no number", gap, "IoU lost", count=count)]
+        return [shared, Finding(claim, NO_NUMBER, gap, "IoU lost", count=count)]
 
 
 def _between(results: Results) -> list[Mapping[str, float]]:

@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation import Ablation, Cell, Finding, Results, percent
-from atv.ablation.charts import averages, counts, panels
+from atv.ablation import DENSE_PATHWAY, NO_NUMBER, Ablation, Cell, Finding, Results, percent
+from atv.ablation.charts import averages, panels, reference_line, sample_sizes
 from atv.api import Pathway
 from atv.patterns import NOfM
 
-DENSE = Pathway("AllTokens", sparsity=0.0)
 METHODS: dict[str, dict[str, Any]] = {
     "Magnitude": {"selection": "AllTokens", "criterion": "Magnitude"},
     "Wanda": {"selection": "AllTokens"},
@@ -41,7 +40,7 @@ PAPER = {
 # By how much the visual pathway pruned alone keeps more than the textual one.
 PAPER_PARTED = {"50%": 1.11, "60%": 14.60}
 # Of which keeps more than which the paper gives no number, or does not speak.
-UNPRINTED = {("ATV", "text only"): "no number", ("Wanda", "Magnitude"): "", ("PerBlock, ATV", "ATV"): ""}
+UNPRINTED = {("ATV", "text only"): NO_NUMBER, ("Wanda", "Magnitude"): "", ("PerBlock, ATV", "ATV"): ""}
 
 
 class Comparison(NamedTuple):
@@ -51,7 +50,7 @@ class Comparison(NamedTuple):
     other: str
     setting: str
     printed: float | None = None
-    paper: str | None = None
+    paper: str = NO_NUMBER
 
 
 class Pilot(Ablation):
@@ -82,11 +81,11 @@ class Pilot(Ablation):
 
     def _alone(self, pruned: str, other: str, selection: str, sparsity: float, seed: int) -> Cell:
         labels = {"method": f"{pruned} pathway", "setting": percent(sparsity)}
-        return Cell(labels, {pruned: Pathway(selection, sparsity), other: DENSE}, seed=seed)
+        return Cell(labels, {pruned: Pathway(selection, sparsity), other: DENSE_PATHWAY}, seed=seed)
 
     def _methods(self, setting: str) -> dict[str, dict[str, Any]]:
         """All where differences are to be seen, else a few."""
-        if setting in map(percent, self.levels.hardest):
+        if setting in map(percent, self.levels.middle_and_hard):
             return METHODS | SHARES_ONLY
         return METHODS if setting in self._halves else {name: METHODS[name] for name in FEW}
 
@@ -94,10 +93,10 @@ class Pilot(Ablation):
         average, settings = averages(table), list(self.levels.settings)
         size = (max(6.4, 2.4 * len(settings)), 4.8)
         names = ["visual pathway", "text pathway", *METHODS, *SHARES_ONLY]
-        figure, every = panels(average, "setting", {name: name for name in settings}, names, "method", size)
+        figure, every = panels(average, by="setting", titles=settings, line="method", names=names, size=size)
         for axes in every:
-            axes.axvline(100, color="0.6", linewidth=0.8, linestyle=":")
-        figure.suptitle(f"One pathway alone, or the whole decoder, pruned;\n{counts(average)}", fontsize=10)
+            reference_line(axes, x=100)
+        figure.suptitle(f"One pathway alone, or the whole decoder, pruned;\n{sample_sizes(average)}", fontsize=10)
         return figure
 
     def claimed(self, cell: Cell) -> bool:
@@ -110,14 +109,14 @@ class Pilot(Ablation):
                 f"At {each.setting}, {each.one!r} keeps more than {each.other!r}.",
                 {"method": each.one, "setting": each.setting},
                 {"method": each.other, "setting": each.setting},
-                each.paper,
-                each.printed,
+                paper=each.paper,
+                printed=each.printed,
             )
             for each in self._comparisons()
         ]
 
     def _comparisons(self) -> Sequence[Comparison]:
-        shares = [percent(sparsity) for sparsity in self.levels.hardest]
+        shares = [percent(sparsity) for sparsity in self.levels.middle_and_hard]
         printed = [
             Comparison("ATV", other, setting, PAPER.get(setting, {}).get(other))
             for setting in (*shares, *self._halves)

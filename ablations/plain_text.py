@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation import POINT, Ablation, Cell, Finding, Labels, Results, percent
-from atv.ablation.charts import PALETTE, averages, counts, panels
+from atv.ablation import Ablation, Cell, Finding, Labels, Results, percent
+from atv.ablation.charts import PALETTE, averages, panels, sample_sizes
 from atv.api import Pathway
 from atv.bundled import BUNDLED
 from atv.data import BundledScenes, CalibrationData, EverydayProse, Mixture
@@ -38,7 +38,7 @@ class PlainText(Ablation):
 
     def cells(self, seed: int) -> Sequence[Cell]:
         grid = [Cell(_labels("dense", "-", "0%"))]
-        for sparsity in self.levels.hardest:
+        for sparsity in self.levels.middle_and_hard:
             for method, parts in METHODS.items():
                 pruned = {"both": Pathway(sparsity=sparsity, **parts)}
                 for share in SHARES:
@@ -55,16 +55,18 @@ class PlainText(Ablation):
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table).assign(line=lambda rows: rows["method"] + ", text: " + rows["text"])
-        titles = {percent(sparsity): percent(sparsity) for sparsity in self.levels.hardest}
+        settings = list(map(percent, self.levels.middle_and_hard))
         lines = [f"{method}, text: {share}" for method in METHODS for share in SHARES]
-        figure, _ = panels(average, "setting", titles, lines, "line", (10, 4.2), PALETTE)
-        figure.suptitle(f"By the share of plain text among the calibration data, {counts(average)}", fontsize=10)
+        figure, _ = panels(
+            average, by="setting", titles=settings, line="line", names=lines, size=(10, 4.2), colors=PALETTE
+        )
+        figure.suptitle(f"By the share of plain text among the calibration data, {sample_sizes(average)}", fontsize=10)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
         return [
             finding
-            for sparsity in self.levels.hardest
+            for sparsity in self.levels.middle_and_hard
             for finding in (
                 *(_with_text(results, method, percent(sparsity)) for method in METHODS if results.reads),
                 *(_cost(results, method, percent(sparsity)) for method in METHODS),
@@ -79,24 +81,20 @@ def _labels(method: str, text: str, setting: str) -> Labels:
 
 def _with_text(results: Results, method: str, setting: str) -> Finding:
     claim = f"At {setting}, {method} keeps more of plain English with {WITH} of plain text in its calibration data."
-    return _english(results, claim, _labels(method, WITH, setting), _labels(method, WITHOUT, setting))
+    return results.keeps_more_english(claim, _labels(method, WITH, setting), _labels(method, WITHOUT, setting))
 
 
 def _cost(results: Results, method: str, setting: str) -> Finding:
     one, other = (_labels(method, share, setting) for share in (WITH, WITHOUT))
     claim = f"At {setting}, {WITH} of plain text costs {method} less than {WORTH:g} points of the tasks."
-    ours = results.difference(one, other)
-    return Finding(claim, "", ours, "points of retention", bound=-WORTH, count=results.count(**one))
+    return results.keeps_as_much(claim, one, other, within=WORTH)
 
 
 def _over(results: Results, rival: str, setting: str) -> list[Finding]:
     """ADMM over another method, both with text."""
     one, other = (_labels(method, WITH, setting) for method in ("ADMM", rival))
     start, end = f"At {setting}, both with {WITH} of plain text, ADMM keeps more of", f"than {rival}."
-    made = [results.keeps_more(f"{start} the tasks {end}", one, other, "")]
-    return [*made, _english(results, f"{start} plain English {end}", one, other)] if results.reads else made
-
-
-def _english(results: Results, claim: str, one: Labels, other: Labels) -> Finding:
-    unit, count = "points of a token's probability, the dense model's = 100", results.english_count(**one)
-    return Finding(claim, "", results.english(one, other), unit, count=count, margin=POINT)
+    made = [results.keeps_more(f"{start} the tasks {end}", one, other)]
+    if results.reads:
+        made.append(results.keeps_more_english(f"{start} plain English {end}", one, other))
+    return made

@@ -8,8 +8,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from atv.ablation import POINT, Ablation, Cell, Finding, Results, percent
-from atv.ablation.charts import averages, counts, panels
+from atv.ablation import Ablation, Cell, Finding, Labels, Results, percent
+from atv.ablation.charts import averages, panels, sample_sizes
 from atv.api import Pathway
 from atv.records.masks import overlap
 from atv.selection import DriftTopK, Tokens
@@ -41,12 +41,12 @@ class Propagation(Ablation):
     def cells(self, seed: int) -> Sequence[Cell]:
         return [Cell({"variant": "dense", "sparsity": 0.0})] + [
             Cell(
-                {"variant": name, "sparsity": sparsity},
+                _labels(name, sparsity),
                 {"both": Pathway(rule, sparsity)},
                 propagate=propagate,
                 seed=seed,
             )
-            for sparsity in self.levels.hardest
+            for sparsity in self.levels.middle_and_hard
             for name, (rule, propagate) in VARIANTS.items()
         ]
 
@@ -59,29 +59,35 @@ class Propagation(Ablation):
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
-        titles = {sparsity: f"{percent(sparsity)} sparsity" for sparsity in self.levels.hardest}
-        figure, _ = panels(average, "sparsity", titles, list(VARIANTS), "variant", (10, 2.8))
-        figure.suptitle(counts(average), fontsize=10)
+        titles = {sparsity: f"{percent(sparsity)} sparsity" for sparsity in self.levels.middle_and_hard}
+        figure, _ = panels(average, by="sparsity", titles=titles, line="variant", names=list(VARIANTS), size=(10, 2.8))
+        figure.suptitle(sample_sizes(average), fontsize=10)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
-        def against(variant: str, sparsity: float, claim: str, bound: float) -> Finding:
-            one, two = {"variant": STANDARD, "sparsity": sparsity}, {"variant": variant, "sparsity": sparsity}
-            ours = results.difference(one, two) if bound == 0 else results.difference(two, one)
-            # "Costs less than a point" has its margin in the bound.
-            margin = POINT if bound == 0 else None
-            count, named = results.count(**one), f"{claim} ({percent(sparsity)})"
-            return Finding(named, "", ours, "points of retention", bound, count, margin=margin)
-
         return [
             finding
-            for sparsity in self.levels.hardest
+            for sparsity in self.levels.middle_and_hard
             for finding in (
-                against("one-shot", sparsity, "Blocks calibrated on pruned predecessors keep more than one-shot.", 0.0),
-                against("drift in bf16", sparsity, "Drift in bf16 costs less than a point.", -1.0),
-                against("K rounded down", sparsity, "Rounding K down costs less than a point.", -1.0),
+                results.keeps_more(
+                    f"Blocks calibrated on pruned predecessors keep more than one-shot. ({percent(sparsity)})",
+                    _labels(STANDARD, sparsity),
+                    _labels("one-shot", sparsity),
+                ),
+                _cheap(results, "Drift in bf16", "drift in bf16", sparsity),
+                _cheap(results, "Rounding K down", "K rounded down", sparsity),
             )
         ]
+
+
+def _labels(variant: str, sparsity: float) -> Labels:
+    return {"variant": variant, "sparsity": sparsity}
+
+
+def _cheap(results: Results, what: str, variant: str, sparsity: float) -> Finding:
+    """That a choice costs less than a point."""
+    claim = f"{what} costs less than a point. ({percent(sparsity)})"
+    return results.keeps_as_much(claim, _labels(variant, sparsity), _labels(STANDARD, sparsity))
 
 
 def _agreement(results: Results, variant: str, sparsity: float) -> float:

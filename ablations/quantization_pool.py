@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from atv.ablation import Ablation, Cell, Finding, Results
-from atv.ablation.charts import PALETTE, averages, counts, panels
+from atv.ablation.charts import PALETTE, averages, panels, sample_sizes
 from atv.api import Pathway
 from atv.criteria import PoolStatistics
 from atv.quantization import AWQ, GPTQ, Quantizer, RoundingGrid
@@ -66,15 +66,16 @@ class QuantizationPool(Ablation):
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
-        titles = {name: name for name in METHODS}
-        figure, _ = panels(average, "method", titles, list(POOLS), "pool", (9, 3), PALETTE)
-        figure.suptitle(f"{BITS} bits by calibration pool, {counts(average)}", fontsize=10)
+        figure, _ = panels(
+            average, by="method", titles=list(METHODS), line="pool", names=list(POOLS), size=(9, 3), colors=PALETTE
+        )
+        figure.suptitle(f"{BITS} bits by calibration pool, {sample_sizes(average)}", fontsize=10)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
         def over(method: str, one: str, two: str) -> Finding:
             first, second = ({"method": method, "pool": pool} for pool in (one, two))
             claim = f"{method}: calibrated on {one} tokens it keeps more than on {two} tokens."
-            return results.keeps_more(claim, first, second, "")
+            return results.keeps_more(claim, first, second)
 
         return [over("GPTQ", "mixed", "text"), over("AWQ", "text", "mixed"), over("GPTQ", "ATV", "mixed")]

@@ -9,8 +9,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation import POINT, Ablation, Cell, Finding, Labels, Results, percent
-from atv.ablation.charts import GREY, TEXT, averages, counts, finish, points
+from atv.ablation import Ablation, Cell, Finding, Labels, Results, percent
+from atv.ablation.charts import GREY, TEXT, averages, finish, interval_points, sample_sizes
 from atv.allocation import DAS
 from atv.api import Pathway, questions
 from atv.bundled import BUNDLED
@@ -178,7 +178,7 @@ class Recipes(Ablation):
         methods = [*RECIPES, *RIVALS]
         for axes, setting in zip(panels, settings, strict=True):
             rows = average[average["setting"] == setting]
-            points(axes, rows, methods, "method")
+            interval_points(axes, rows, methods, "method")
             axes.set(title=setting, xlabel="average retention on test (%)")
         for rung, color in zip(range(len(self._rungs)), (GREY, TEXT), strict=False):
             for place, method in enumerate(reversed(methods)):
@@ -192,7 +192,7 @@ class Recipes(Ablation):
         search.set(title=f"search on dev, {percent(self.levels.middle)}", xlabel="kept (%)")
         search.legend(frameon=False, fontsize=7)
         finish(search)
-        figure.suptitle(f"Every method's best of {len(self._data) * 4} variants, {counts(average)}", fontsize=10)
+        figure.suptitle(f"Every method's best of {len(self._data) * 4} variants, {sample_sizes(average)}", fontsize=10)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
@@ -240,15 +240,8 @@ def kept(labels: Labels, results: Results) -> float:
 
 def _over(told: Results, kept_of: str, recipe: str, rival: str, setting: str) -> Finding:
     one, other = ({"method": method, "setting": setting} for method in (recipe, rival))
-    read = kept_of == ENGLISH
-    return Finding(
-        f"At {setting}, the recipe {recipe!r} keeps more of {kept_of} than {rival}.",
-        "",
-        told.english(one, other) if read else told.difference(one, other),
-        "points of a token's probability, the dense model's = 100" if read else "points of retention",
-        count=told.english_count(**one) if read else told.count(**one),
-        margin=POINT,
-    )
+    keeps_more = told.keeps_more_english if kept_of == ENGLISH else told.keeps_more
+    return keeps_more(f"At {setting}, the recipe {recipe!r} keeps more of {kept_of} than {rival}.", one, other)
 
 
 def _cost(told: Results, recipe: str) -> Finding:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation import Ablation, Cell, Finding, Results, percent
-from atv.ablation.charts import averages, counts, panels
-from atv.ablation.tables import insert_visual_tokens
+from atv.ablation import NO_NUMBER, Ablation, Cell, Finding, Results, percent
+from atv.ablation.charts import averages, panels, sample_sizes
+from atv.ablation.tables import with_visual_tokens
 from atv.api import Pathway
 from atv.selection import AMIA, AttentionTopK, DiversityTopK, DriftTopK, RandomVisual, TokenSelection
 
@@ -27,6 +27,7 @@ PAPER = {
     "attention, adaptive": 98.41,
     "diversity, adaptive": 98.14,
 }
+NOTE = "The paper's margins, 0.15 to 1.06 points, are narrower than these intervals."
 
 
 class SelectionRule(Ablation):
@@ -39,7 +40,9 @@ class SelectionRule(Ablation):
 
     def cells(self, seed: int) -> Sequence[Cell]:
         rules = [
-            self._cell(name, rule, sparsity, seed) for sparsity in self.levels.ends for name, rule in ADAPTIVE.items()
+            self._cell(name, rule, sparsity, seed)
+            for sparsity in self.levels.mild_and_hard
+            for name, rule in ADAPTIVE.items()
         ]
         return [Cell({"rule": "dense", "sparsity": 0.0}), *rules]
 
@@ -47,7 +50,7 @@ class SelectionRule(Ablation):
         """The same K in every block, the total that the adaptive run took."""
         return [
             self._cell(name, kind(share=self._share(results, sparsity, seed)), sparsity, seed)
-            for sparsity in self.levels.ends
+            for sparsity in self.levels.mild_and_hard
             for name, kind in EQUAL.items()
         ]
 
@@ -66,16 +69,14 @@ class SelectionRule(Ablation):
 
     def table(self, results: Results) -> pd.DataFrame:
         """With the visual tokens that a sample gave, mean over blocks."""
-        table = super().table(results)
-        insert_visual_tokens(table, results)
-        return table
+        return with_visual_tokens(super().table(results), results)
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
         names = [name for name in [*ADAPTIVE, *EQUAL] if name in set(average["rule"])]
-        titles = {sparsity: f"{percent(sparsity)} sparsity" for sparsity in self.levels.ends}
-        figure, _ = panels(average, "sparsity", titles, names, "rule", (10, 3.8))
-        figure.suptitle(counts(average), fontsize=10)
+        titles = {sparsity: f"{percent(sparsity)} sparsity" for sparsity in self.levels.mild_and_hard}
+        figure, _ = panels(average, by="sparsity", titles=titles, line="rule", names=names, size=(10, 3.8))
+        figure.suptitle(sample_sizes(average), fontsize=10)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
@@ -83,8 +84,8 @@ class SelectionRule(Ablation):
             one, two = ({"rule": rule, "sparsity": sparsity} for rule in ("drift, adaptive", other))
             printed = PAPER["drift, adaptive"] - PAPER[other] if sparsity == 0.5 else None
             claim = f"Drift with an adaptive K keeps more than {other} at {percent(sparsity)}."
-            note = self.levels.note("The paper's margins, 0.15 to 1.06 points, are narrower than these intervals.")
-            return results.keeps_more(claim, one, two, printed=printed, note=note)
+            note = self.levels.bundled_note(NOTE)
+            return results.keeps_more(claim, one, two, paper=NO_NUMBER, printed=printed, note=note)
 
         others = [rule for rule in PAPER if rule != "drift, adaptive"]
-        return [over(other, sparsity) for sparsity in self.levels.ends for other in others]
+        return [over(other, sparsity) for sparsity in self.levels.mild_and_hard for other in others]

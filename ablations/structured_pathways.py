@@ -6,12 +6,11 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation import POINT, Ablation, Cell, Finding, Labels, Results, percent
-from atv.ablation.charts import TEXT, VISUAL, averages, counts, finish, panels, points
+from atv.ablation import DENSE_PATHWAY, NO_NUMBER, Ablation, Cell, Finding, Labels, Results, percent
+from atv.ablation.charts import TEXT, VISUAL, averages, finish, interval_points, panels, sample_sizes
 from atv.allocation import BlockInfluence
 from atv.api import Pathway
 
-DENSE = Pathway("AllTokens", sparsity=0.0)
 SELECTION = {"visual": "VisualOnly", "text": "TextOnly"}
 BLOCKS = {"visual": BlockInfluence("visual"), "text": BlockInfluence("text")}
 
@@ -65,19 +64,21 @@ class StructuredPathways(Ablation):
         # Whole blocks go by how little they move the pathway's tokens.
         allocation = BLOCKS[pathway] if pattern == "WholeBlocks" else "Uniform"
         own = Pathway(SELECTION[pathway], sparsity, pattern=pattern, allocation=allocation)
-        pathways = {"text": DENSE, "visual": DENSE} | {pathway: own}
+        pathways = {"text": DENSE_PATHWAY, "visual": DENSE_PATHWAY} | {pathway: own}
         return Cell(_labels(part, pathway, sparsity), pathways, targets=targets, seed=seed)
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average, titles = averages(table), {sparsity: f"{percent(sparsity)} gone" for sparsity in self._levels}
         visual, text = (average[average["pathway"] == pathway] for pathway in SELECTION)
+        size, colors = (4.2 * len(titles) + 1, 3.6), [VISUAL] * 2
         figure, every = panels(
-            visual, "sparsity", titles, list(PARTS), "part", (4.2 * len(titles) + 1, 3.6), [VISUAL] * 2
+            visual, by="sparsity", titles=titles, line="part", names=list(PARTS), size=size, colors=colors
         )
         for sparsity, axes in zip(titles, every, strict=True):
-            points(axes, text[text["sparsity"] == sparsity], list(PARTS), "part", TEXT)
+            interval_points(axes, text[text["sparsity"] == sparsity], list(PARTS), "part", TEXT)
             finish(axes)
-        figure.suptitle(f"Lost by the visual pathway (blue) or the textual one (orange), {counts(average)}", fontsize=9)
+        lost = "Lost by the visual pathway (blue) or the textual one (orange)"
+        figure.suptitle(f"{lost}, {sample_sizes(average)}", fontsize=9)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
@@ -85,19 +86,17 @@ class StructuredPathways(Ablation):
             gone = f"{percent(sparsity)} of its {_said(part)}"
             claim = f"Without {gone} the visual pathway keeps more than the textual one does."
             # The paper speaks of weights alone.
-            return results.keeps_more(claim, *_both(part, sparsity), "" if PARTS[part].weights else "no number")
+            paper = "" if PARTS[part].weights else NO_NUMBER
+            return results.keeps_more(claim, *_both(part, sparsity), paper=paper)
 
         def further(part: str, weights: str, sparsity: float) -> Finding:
             """Of the two pathways' distance."""
             share, whole, single = percent(sparsity), _said(part), _said(weights)
-            return Finding(
+            return results.lie_further_apart(
                 f"Without {share} of their {whole} the two pathways lie further apart than without {share} of their "
                 f"{single}.",
-                "",
-                results.gaps_apart(_both(part, sparsity), _both(weights, sparsity)),
-                "points of retention",
-                count=results.count(**_both(part, sparsity)[0]),
-                margin=POINT,
+                _both(part, sparsity),
+                _both(weights, sparsity),
             )
 
         compared = [(name, part.weights) for name, part in PARTS.items() if part.weights]

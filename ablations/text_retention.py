@@ -6,8 +6,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation import Ablation, Cell, Finding, Results, percent
-from atv.ablation.charts import PALETTE, averages, counts, curve
+from atv.ablation import NO_NUMBER, Ablation, Cell, Finding, Results, percent
+from atv.ablation.charts import PALETTE, averages, curve, sample_sizes
 from atv.api import Pathway
 from atv.selection import TextFraction
 
@@ -24,7 +24,7 @@ class TextRetention(Ablation):
 
     def cells(self, seed: int) -> Sequence[Cell]:
         grid = [Cell({"text kept": 0.0, "sparsity": 0.0})]
-        for sparsity in self.levels.ends:
+        for sparsity in self.levels.mild_and_hard:
             for kept in KEPT:
                 pool = Pathway(TextFraction(kept), sparsity)
                 grid.append(Cell({"text kept": kept, "sparsity": sparsity}, {"both": pool}, seed=seed))
@@ -33,11 +33,11 @@ class TextRetention(Ablation):
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
         figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
-        for sparsity, color in zip(self.levels.ends, PALETTE, strict=False):
+        for sparsity, color in zip(self.levels.mild_and_hard, PALETTE, strict=False):
             rows = average[average["sparsity"] == sparsity].sort_values("text kept")
             curve(axes, 100 * rows["text kept"], rows, f"{percent(sparsity)} sparsity", color)
         axes.set(xlabel="text tokens kept in the pool (%)", ylabel="average retention (%)")
-        axes.set_title(counts(average), fontsize=9)
+        axes.set_title(sample_sizes(average), fontsize=9)
         axes.legend(frameon=False)
         return figure
 
@@ -45,6 +45,6 @@ class TextRetention(Ablation):
         def hurts(kept: float, sparsity: float) -> Finding:
             one, two = ({"text kept": share, "sparsity": sparsity} for share in (1.0, kept))
             claim = f"Dropping text tokens hurts: all keep more than {kept:.0%} of them at {percent(sparsity)} sparsity"
-            return results.keeps_more(f"{claim}.", one, two, "always, no number")
+            return results.keeps_more(f"{claim}.", one, two, paper=f"always, {NO_NUMBER}")
 
-        return [hurts(kept, sparsity) for sparsity in self.levels.ends for kept in (0.8, 0.2)]
+        return [hurts(kept, sparsity) for sparsity in self.levels.mild_and_hard for kept in (0.8, 0.2)]

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from atv.ablation import Ablation, Cell, Finding, Results, percent
-from atv.ablation.charts import averages, counts, points
+from atv.ablation.charts import averages, interval_points, sample_sizes
 from atv.api import Pathway
 from atv.data import BundledScenes, CalibrationData, EverydayScenes, TextAlone
 from atv.everyday.assembly.made_folder import EVERYDAY
@@ -28,7 +28,7 @@ class TextStream(Ablation):
 
     def cells(self, seed: int) -> Sequence[Cell]:
         grid = [Cell({"stream": "dense", "calibration": "-", "sparsity": 0.0})]
-        for sparsity in self.levels.ends:
+        for sparsity in self.levels.mild_and_hard:
             for name, data in self._data().items():
                 streams = {JOINT: ("TextOnly", data), ALONE: ("TextOnly", TextAlone(data)), ATV: ("DriftTopK", data)}
                 for stream, (selection, own) in streams.items():
@@ -48,24 +48,24 @@ class TextStream(Ablation):
         return cell.labels["stream"] != ATV
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
-        average, lines, data = averages(table), len(self.levels.ends), list(self._data())
+        average, lines, data = averages(table), len(self.levels.mild_and_hard), list(self._data())
         figure, panels = plt.subplots(
             lines, len(data), figsize=(10, 1.9 * lines), sharex="row", sharey=True, squeeze=False, layout="constrained"
         )
-        for line, sparsity in zip(panels, self.levels.ends, strict=True):
+        for line, sparsity in zip(panels, self.levels.mild_and_hard, strict=True):
             for axes, name in zip(line, data, strict=True):
                 rows = average[(average["calibration"] == name) & (average["sparsity"] == sparsity)]
-                points(axes, rows, [ATV, JOINT, ALONE], "stream")
+                interval_points(axes, rows, [ATV, JOINT, ALONE], "stream")
                 axes.set_title(f"{name}, {percent(sparsity)}", fontsize=9)
         for axes in panels[-1]:
             axes.set_xlabel("average retention (%)")
-        figure.suptitle(counts(average), fontsize=10)
+        figure.suptitle(sample_sizes(average), fontsize=10)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
         def over(name: str, sparsity: float) -> Finding:
             one, two = ({"stream": stream, "calibration": name, "sparsity": sparsity} for stream in (JOINT, ALONE))
             claim = f"At {percent(sparsity)}, the text tokens of a joint forward keep more than the same text alone"
-            return results.keeps_more(f"{claim} (calibrated on {name}).", one, two, "")
+            return results.keeps_more(f"{claim} (calibrated on {name}).", one, two)
 
-        return [over(name, sparsity) for sparsity in self.levels.ends for name in self._data()]
+        return [over(name, sparsity) for sparsity in self.levels.mild_and_hard for name in self._data()]

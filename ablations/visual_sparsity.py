@@ -6,11 +6,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation import Ablation, Cell, Finding, Results, percent
-from atv.ablation.charts import TEXT, VISUAL, averages, counts, finish
+from atv.ablation import DENSE_PATHWAY, NO_NUMBER, Ablation, Cell, Finding, Results, percent
+from atv.ablation.charts import TEXT, VISUAL, averages, curve, reference_line, sample_sizes
 from atv.api import Pathway
-
-DENSE = Pathway("AllTokens", sparsity=0.0)
 
 
 class VisualSparsity(Ablation):
@@ -24,62 +22,55 @@ class VisualSparsity(Ablation):
     def cells(self, seed: int) -> Sequence[Cell]:
         grid = [Cell({"pathway": "none", "sparsity": 0.0})]
         for sparsity in self.levels.curve:
-            visual = Pathway("VisualOnly", sparsity=sparsity)
-            text = Pathway("TextOnly", sparsity=sparsity)
-            grid.append(Cell({"pathway": "visual", "sparsity": sparsity}, {"text": DENSE, "visual": visual}, seed=seed))
-            grid.append(Cell({"pathway": "text", "sparsity": sparsity}, {"text": text, "visual": DENSE}, seed=seed))
+            visual = {"text": DENSE_PATHWAY, "visual": Pathway("VisualOnly", sparsity)}
+            text = {"text": Pathway("TextOnly", sparsity), "visual": DENSE_PATHWAY}
+            grid.append(Cell({"pathway": "visual", "sparsity": sparsity}, visual, seed=seed))
+            grid.append(Cell({"pathway": "text", "sparsity": sparsity}, text, seed=seed))
         return grid
 
     def claimed(self, cell: Cell) -> bool:
-        return cell.labels["sparsity"] in (*self._permitted, *self._parted)
+        return cell.labels["sparsity"] in (*self._permitted_sparsities, *self._compared_sparsities)
 
     @property
-    def _permitted(self) -> tuple[float, ...]:
-        return self.levels.asked(0.5, self.levels.mild)
+    def _permitted_sparsities(self) -> tuple[float, ...]:
+        """Those that the visual pathway is claimed to permit."""
+        return self.levels.papers_and_own(0.5, self.levels.mild)
 
     @property
-    def _parted(self) -> tuple[float, ...]:
-        return self.levels.asked(0.6, self.levels.middle)
+    def _compared_sparsities(self) -> tuple[float, ...]:
+        """Those at which the visual pathway is claimed to keep more than the textual one."""
+        return self.levels.papers_and_own(0.6, self.levels.middle)
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
-        dense = average[average["pathway"] == "none"]
         figure, axes = plt.subplots(figsize=(7, 4.4), layout="constrained")
         for pathway, color in {"text": TEXT, "visual": VISUAL}.items():
-            rows = pd.concat([dense, average[average["pathway"] == pathway]]).sort_values("sparsity")
-            percent = 100 * rows["sparsity"]
-            axes.plot(percent, rows["retention"], "o-", color=color, linewidth=2)
-            axes.fill_between(percent, rows["low"], rows["high"], color=color, alpha=0.18, linewidth=0)
-            label = (percent.iloc[-1] + 2.5, rows["retention"].iloc[-1])
-            axes.annotate(f"{pathway} pathway pruned", label, color=color, fontweight="bold", va="center")
-        axes.axhline(100, color="0.6", linewidth=0.8, linestyle=":")
+            rows = average[average["pathway"].isin(("none", pathway))].sort_values("sparsity")
+            name = f"{pathway} pathway pruned"
+            curve(axes, 100 * rows["sparsity"], rows, name, color)
+            end = (100 * rows["sparsity"].iloc[-1] + 2.5, rows["retention"].iloc[-1])
+            axes.annotate(name, end, color=color, fontweight="bold", va="center")
+        reference_line(axes, y=100)
         axes.set(xlabel="sparsity of the pruned pathway (%)", ylabel="average retention over all tasks (%)")
         axes.set_xlim(-1, 100 * self.levels.curve[-1] + 40)
         axes.spines["bottom"].set_bounds(0, 100 * self.levels.curve[-1])
         axes.set_ylim(bottom=0)
         axes.set_xticks([0, *(round(100 * sparsity) for sparsity in self.levels.curve)])
-        axes.set_title(f"One pathway pruned, the other dense ({counts(average)})", fontsize=9)
-        finish(axes)
+        axes.set_title(f"One pathway pruned, the other dense ({sample_sizes(average)})", fontsize=9)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
         def permits(sparsity: float) -> Finding:
+            claim = f"The visual pathway permits {percent(sparsity)} sparsity: it keeps more than 98%."
             visual = {"pathway": "visual", "sparsity": sparsity}
-            return Finding(
-                f"The visual pathway permits {percent(sparsity)} sparsity: it keeps more than 98%.",
-                "99.37%" if sparsity == 0.5 else "no number",
-                results.retention(**visual)["average"],
-                "% of the dense score",
-                bound=98.0,
-                count=results.count(**visual),
-                printed=99.37 if sparsity == 0.5 else None,
-            )
+            printed = 99.37 if sparsity == 0.5 else None
+            return results.keeps_above(claim, visual, 98.0, paper=NO_NUMBER, printed=printed)
 
-        def parted(sparsity: float) -> Finding:
+        def keeps_more(sparsity: float) -> Finding:
             visual, text = ({"pathway": pathway, "sparsity": sparsity} for pathway in ("visual", "text"))
             claim = f"At {percent(sparsity)} the visual pathway keeps more than the textual one."
             if sparsity != 0.6:
-                return results.keeps_more(claim, visual, text)
-            return results.keeps_more(claim, visual, text, "14.6 points (99.25% against 84.65%)", printed=14.6)
+                return results.keeps_more(claim, visual, text, paper=NO_NUMBER)
+            return results.keeps_more(claim, visual, text, paper="14.6 points (99.25% against 84.65%)", printed=14.6)
 
-        return [*map(permits, self._permitted), *map(parted, self._parted)]
+        return [*map(permits, self._permitted_sparsities), *map(keeps_more, self._compared_sparsities)]

@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation import POINT, Ablation, Cell, Finding, Results, percent
-from atv.ablation.charts import PALETTE, averages, counts, panels
+from atv.ablation import Ablation, Cell, Finding, Results, percent
+from atv.ablation.charts import PALETTE, averages, panels, sample_sizes
 from atv.api import Pathway
 
 UPDATES: Mapping[str, dict[str, Any]] = {
@@ -36,9 +36,10 @@ class WeightUpdate(Ablation):
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
-        titles = {update: update for update in UPDATES}
-        figure, _ = panels(average, "update", titles, list(POOLS), "pool", (10, 2.8), PALETTE)
-        figure.suptitle(f"{percent(self.levels.hard)}, {counts(average)}", fontsize=10)
+        figure, _ = panels(
+            average, by="update", titles=list(UPDATES), line="pool", names=list(POOLS), size=(10, 2.8), colors=PALETTE
+        )
+        figure.suptitle(f"{percent(self.levels.hard)}, {sample_sizes(average)}", fontsize=10)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
@@ -46,11 +47,10 @@ class WeightUpdate(Ablation):
             """That the first, an update by a pool, keeps more than the second."""
             first, second = ({"update": update, "pool": pool} for update, pool in (one, two))
             names = [f"{update} on {pool}" for update, pool in (one, two)]
-            made = [results.keeps_more(f"{names[0]} keeps more than {names[1]}.", first, second, "")]
+            made = [results.keeps_more(f"{names[0]} keeps more than {names[1]}.", first, second)]
             if results.reads:
                 claim = f"{names[0]} keeps more of plain English than {names[1]}."
-                count = results.english_count(**first)
-                made.append(Finding(claim, "", results.english(first, second), "points", count=count, margin=POINT))
+                made.append(results.keeps_more_english(claim, first, second))
             return made
 
         pairs = (

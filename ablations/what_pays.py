@@ -224,10 +224,10 @@ def _costlier(results: Results, structure: str, weights: str) -> Finding:
     claim = "With half of its FFN weights gone one by one a model keeps more than with half of its FFN channels gone"
     single, whole = ({"method": method, "of": "answers"} for method in (weights, structure))
     if "reconstruct" in WAYS[weights].parts:
-        return results.keeps_more(f"{claim}, both with least squares.", single, whole, "")
+        return results.keeps_more(f"{claim}, both with least squares.", single, whole)
     after = ", both recovered" if WAYS[structure].recovered else ""
     unlike = "The channels come with least squares on what reads them, the single weights with no new values."
-    return results.keeps_more(f"{claim}{after}.", single, whole, "", note=unlike)
+    return results.keeps_more(f"{claim}{after}.", single, whole, note=unlike)
 
 
 def _colors(table: pd.DataFrame) -> list[str]:

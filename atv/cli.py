@@ -147,7 +147,7 @@ def _advice(error: BaseException) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; wrong input is one line on standard error and exit code 2, a stop by SIGTERM exit code 143."""
+    """Runs a command. Wrong input is one line on standard error and exit code 2; SIGTERM gives 143, ^C 130."""
     arguments = [with_underscores(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     commands = {command.__name__: command for command in COMMANDS}
     WORDS.set(arguments)
@@ -174,6 +174,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"atv: error: out of memory: {error}{_advice(error)}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("atv: interrupted; the same command goes on from what its output folder keeps", file=sys.stderr)
+        return 128 + signal.SIGINT
     except Preempted as stopped:
         print(f"atv: {stopped}", file=sys.stderr)
         return 128 + signal.SIGTERM

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from atv.evaluation.predictions import read_answers
+from atv.evaluation.answer_tables import read_answers
 from atv.evaluation.scores import TaskScore, retention, task_scores
 from atv.records.evaluation_report import SCORES, EvaluationReport
 from atv.records.files import atomic, write_text

@@ -14,6 +14,7 @@ from atv.data.calibration_batches import calibration_batches
 from atv.evaluation.benchmark_run import require_askable
 from atv.evaluation.benchmarks.as_calibration import refuse_overlap
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark
+from atv.evaluation.encoded_pictures import with_encoded_pictures
 from atv.evaluation.question_sets import Benchmarks, Questions, Suite
 from atv.evaluation.questions import Prompts, QuestionBatch, question_batches, see_once
 from atv.evaluation.sharing import SharingTrial
@@ -57,7 +58,7 @@ class CalibrationSamples:
     Attributes:
         batches: behind the vision tower, which no cell changes, where the model takes its output.
         record: which samples they are.
-        digest: by which they are known again, their pictures as the processor made them.
+        digest: what identifies them, their pictures as the processor made them.
     """
 
     batches: list[dict[str, Any]]
@@ -134,14 +135,14 @@ class Bench:
             # Labels say nothing of the samples that the samples do not say, and are no input of the vision tower.
             inputs = [{key: value for key, value in batch.items() if key != "labels"} for batch in made]
             with torch.no_grad():
-                seen = [LVLM.of(self.model).encode_images(batch) for batch in inputs]
+                seen = [with_encoded_pictures(LVLM.of(self.model), batch) for batch in inputs]
             labels = [{"labels": batch["labels"]} if answers else {} for batch in made]
             batches = [batch | own for batch, own in zip(seen, labels, strict=True)]
             self._drawn[drawn] = CalibrationSamples(batches, made.record, tensors_digest(inputs))
         return self._drawn[drawn]
 
     def calibration_digest(self, cell: Cell) -> str:
-        """By which the cell's samples are known again."""
+        """The digest that identifies the cell's samples."""
         return self.calibration(cell.samples, cell.seed, cell.calibration).digest
 
     @cached_property

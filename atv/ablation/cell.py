@@ -10,6 +10,10 @@ from atv.evaluation.question_sets import Suite
 from atv.plugins import Plugin, code_identity, describe
 from atv.records.cell_record import titled
 
+Labels = dict[str, Any]
+# One of two pathways, of which the other is pruned.
+DENSE_PATHWAY = Pathway("AllTokens", sparsity=0.0)
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -24,7 +28,8 @@ class Cell:
         calibration: where they are drawn from; None is the run's data.
         suite: what it is asked; None is what the run asks.
         asked: False where masks and report are enough, and no question need be answered.
-        measure: names a measurement that the ablation's ``measure`` makes in place of pruning and asking.
+        measure: names a measurement that the ablation's ``measure`` makes in place of pruning and asking. Its text is
+            part of the cell's id, so every parameter of the measurement goes into it: ``f"seconds at {sparsity}"``.
     """
 
     labels: Mapping[str, Any]

@@ -18,7 +18,7 @@ def averages(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["task"] == "average"]
 
 
-def points(axes: Axes, rows: pd.DataFrame, names: Sequence[str], by: str, color: str = VISUAL) -> None:
+def interval_points(axes: Axes, rows: pd.DataFrame, names: Sequence[str], by: str, color: str = VISUAL) -> None:
     """Retention and its interval, one line a name, the first on top."""
     rows = rows.set_index(by).reindex(names[::-1])
     spread = [rows["retention"] - rows["low"], rows["high"] - rows["retention"]]
@@ -28,27 +28,37 @@ def points(axes: Axes, rows: pd.DataFrame, names: Sequence[str], by: str, color:
 
 def panels(
     rows: pd.DataFrame,
+    *,
     by: str,
-    titles: Mapping[Any, str],
-    names: Sequence[str],
+    titles: Mapping[Any, str] | Sequence[str],
     line: str,
+    names: Sequence[str],
     size: tuple[float, float],
     colors: Sequence[str] = (),
 ) -> tuple[Figure, Sequence[Axes]]:
-    """Points of retention, a panel for each value of ``by`` with its title, in it a line for each of the names.
+    """Points of retention: a panel for each value of one column, and in it a line for each value of another.
 
-    Panels of colours of their own, where ``colors`` are given, have one scale. Panels and lines without a row, of cells
-    that were not run, are left out.
+    Panels and lines without a row, of cells that were not run, are left out.
+
+    Args:
+        rows: averages of a retention table.
+        by: the column that panels differ in.
+        titles: its values, from left to right, with the panels' titles; alone, they are the titles.
+        line: the column that lines of a panel differ in.
+        names: its values, from top to bottom.
+        size: of the figure, in inches.
+        colors: one a panel; panels that have their own share one scale.
     """
-    painted = dict(zip(titles, colors or [VISUAL] * len(titles), strict=False))
-    titles = {value: title for value, title in titles.items() if value in set(rows[by])}
+    titled = titles if isinstance(titles, Mapping) else dict(zip(titles, titles, strict=True))
+    painted = dict(zip(titled, colors or [VISUAL] * len(titled), strict=False))
+    shown = [value for value in titled if value in set(rows[by])]
     names = [name for name in names if name in set(rows[line])]
     figure, grid = plt.subplots(
-        1, len(titles), figsize=size, sharex=bool(colors), sharey=True, squeeze=False, layout="constrained"
+        1, len(shown), figsize=size, sharex=bool(colors), sharey=True, squeeze=False, layout="constrained"
     )
-    for axes, (value, title) in zip(grid[0], titles.items(), strict=True):
-        points(axes, rows[rows[by] == value], names, line, painted[value])
-        axes.set(title=title, xlabel="average retention (%)")
+    for axes, value in zip(grid[0], shown, strict=True):
+        interval_points(axes, rows[rows[by] == value], names, line, painted[value])
+        axes.set(title=titled[value], xlabel="average retention (%)")
     return figure, list(grid[0])
 
 
@@ -59,13 +69,25 @@ def curve(axes: Axes, x: Sequence[float] | pd.Series, rows: pd.DataFrame, label:
     finish(axes)
 
 
+def reference_line(axes: Axes, *, x: float | None = None, y: float | None = None) -> None:
+    """A dotted line at what others are compared with: 100 for the dense model's retention."""
+    style: dict[str, Any] = {"color": "0.6", "linewidth": 0.8, "linestyle": ":"}
+    if x is not None:
+        axes.axvline(x, **style)
+    if y is not None:
+        axes.axhline(y, **style)
+
+
 def finish(axes: Axes) -> None:
     """No frame on top and to the right."""
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def counts(rows: pd.DataFrame) -> str:
-    """What a point stands for, in words; the dense model, of one seed, is its own measure and has no interval."""
+def sample_sizes(rows: pd.DataFrame) -> str:
+    """How many questions and seeds a point stands for, in words for a title.
+
+    The dense model, of one seed, is its own measure and has no interval.
+    """
     pruned = rows[rows["low"] < rows["high"]]
     seeds, questions = sorted(set(pruned["seeds"])) or [1], sorted(set(rows["questions"].astype(int)))
     asked, drawn = (" to ".join(f"{each:,}" for each in sorted({own[0], own[-1]})) for own in (questions, seeds))

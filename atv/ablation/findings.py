@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from atv.records.typed import Finite
-from atv.statistics.estimates import CONFIDENCE, LEAST, Estimate
+from atv.statistics.estimates import CONFIDENCE, LEAST_P, Estimate
 
 Verdict = Literal["reproduced", "not reproduced", "practically equal", "undecided", "holds", "does not hold"]
 # Points of retention that are taken for none, unless a claim says otherwise.
 POINT = 1.0
+# What a paper that claims something prints of it.
+NO_NUMBER = "no number"
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class Finding:
 
     Attributes:
         claim: one sentence.
-        paper: the paper's number with its unit, or "no number"; empty for a claim that the paper does not make.
+        paper: the paper's number with its unit, or ``NO_NUMBER``; empty for a claim that the paper does not make.
         ours: our number with its interval.
         unit: of our number, the bound and the margin, such as "points of retention".
         bound: what our number must exceed.
@@ -40,10 +42,18 @@ class Finding:
 
     @property
     def verdict(self) -> Verdict:
-        """What the interval says: all of it above the bound, all of it at or below the bound, or else all of it within
-        the margin; none of these is undecided. The claim is one of direction, so direction comes first, but for answers
-        that differ nowhere: an interval that is the bound itself has none. So few questions that chance alone may turn
-        all of them one way show no direction either, however narrow their interval is."""
+        """What the interval says, by the first of these that is so:
+
+        1. it lies above the bound: *reproduced*, or *holds* of a claim that the paper does not make;
+        2. it lies at or below the bound: *not reproduced*, or *does not hold*. Answers that differ nowhere, whose
+           interval is the bound itself, are left to the next where there is a margin;
+        3. it lies within the margin: *practically equal*;
+        4. else *undecided*.
+
+        Of the first two, neither is said of so few questions that chance alone may turn all of them one way: however
+        narrow its interval is, such a claim is *undecided*. Direction (1, 2) comes before equality (3), since the claim
+        is one of direction.
+        """
         alike = self.within and self.ours.low == self.bound == self.ours.high
         above, below = self.ours.low > self.bound, self.ours.high <= self.bound and not alike
         if (above or below) and self._least_p > 1 - self.ours.confidence:
@@ -79,7 +89,7 @@ class Finding:
     def _least_p(self) -> float:
         """Of any direction that the questions can show, told as 0 below 1e-15; 0 for a claim that rests on none."""
         least = self.ours.spread.least_p if self.ours.spread is not None and self.ours.runs else 0.0
-        return least if least > 10**LEAST else 0.0
+        return least if least > LEAST_P else 0.0
 
     @property
     def remark(self) -> str:

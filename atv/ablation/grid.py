@@ -24,7 +24,7 @@ from atv.bundled import BUNDLED
 from atv.data import CalibrationData
 from atv.data.sources import load_calibration, own_data
 from atv.evaluation.identity import answering
-from atv.evaluation.lmms_eval import bound_pixels
+from atv.evaluation.picture_bounds import bound_pixels
 from atv.evaluation.question_sets import Benchmarks, Questions, Suite
 from atv.model.loading import model_folder
 from atv.plugins import at_least
@@ -94,7 +94,7 @@ class GridSettings:
 
 @dataclass(frozen=True)
 class Grid:
-    """Runs ablations and writes what they came to; finished cells are shared and not run again.
+    """Runs ablations and writes their results; finished cells are shared and not run again.
 
     Attributes:
         store: finished cells.

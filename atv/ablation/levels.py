@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from atv.ablation.level_options import read_patterns, read_sparsities, written
 from atv.bundled import BUNDLED
 from atv.data.sources import own_model
 from atv.everyday.assembly.made_folder import EVERYDAY
-from atv.patterns import NOfM
 
 
 class UnsuitedModel(ValueError):
@@ -47,37 +47,39 @@ class Levels:
         """
         own = SUITED.get(own_model(model), PAPER)
         if sparsities is not None:
-            asked = tuple(sorted({_sparsity(each) for each in _listed(sparsities, "sparsities")}))
+            asked = read_sparsities(sparsities)
             own = replace(own, curve=asked, compared=asked)
         if patterns is not None:
-            named = [] if patterns in (NO_PATTERNS, [NO_PATTERNS]) else _listed(patterns, "patterns")
-            own = replace(own, patterns=tuple(_pattern(each) for each in dict.fromkeys(named)))
+            own = replace(own, patterns=read_patterns(patterns))
         return own
 
     @property
     def mild(self) -> float:
-        """The first of the three hardest compared."""
-        return self.compared[-3:][0]
+        """The third hardest compared, or the mildest of fewer."""
+        return self._from_the_hardest(3)
 
     @property
     def middle(self) -> float:
-        """The last but one compared."""
-        return self.compared[-2:][0]
+        """The second hardest compared, or the only one."""
+        return self._from_the_hardest(2)
 
     @property
     def hard(self) -> float:
-        """The last compared."""
-        return self.compared[-1]
+        """The hardest compared."""
+        return self._from_the_hardest(1)
+
+    def _from_the_hardest(self, place: int) -> float:
+        return self.compared[-min(place, len(self.compared))]
 
     @property
-    def ends(self) -> tuple[float, ...]:
+    def mild_and_hard(self) -> tuple[float, ...]:
         """``mild`` and ``hard``, each once."""
         return tuple(dict.fromkeys((self.mild, self.hard)))
 
     @property
-    def hardest(self) -> tuple[float, ...]:
+    def middle_and_hard(self) -> tuple[float, ...]:
         """``middle`` and ``hard``, each once."""
-        return self.compared[-2:]
+        return tuple(dict.fromkeys((self.middle, self.hard)))
 
     @property
     def settings(self) -> dict[str, dict[str, Any]]:
@@ -85,15 +87,16 @@ class Levels:
         shares: dict[str, dict[str, Any]] = {percent(share): {"sparsity": share} for share in self.compared}
         return shares | {pattern: {"pattern": pattern} for pattern in self.patterns}
 
-    def asked(self, paper: float, own: float) -> tuple[float, ...]:
-        """Where a claim is made: at the paper's sparsity, if the model is pruned so, and at one of its own."""
+    def papers_and_own(self, paper: float, own: float) -> tuple[float, ...]:
+        """Where a claim is made: at the paper's sparsity, if the model is pruned so, and at one of its own, each
+        once."""
         return tuple(dict.fromkeys(level for level in (paper, own) if level in self.curve))
 
     def nearest(self, paper: float) -> float:
         """The paper's sparsity, if the model is pruned so, else the nearest, the milder of two."""
         return min(self.curve, key=lambda level: (abs(level - paper), level))
 
-    def note(self, text: str) -> str:
+    def bundled_note(self, text: str) -> str:
         """What a finding says of the bundled model alone; empty for others."""
         return text if self.model == BUNDLED else ""
 
@@ -112,13 +115,13 @@ class Levels:
     def record(self) -> dict[str, Any]:
         """The options that were given in place of what suits the model, as a command line takes them."""
         own = SUITED.get(self.model, PAPER)
-        sparsities = None if self.compared == own.compared and self.curve == own.curve else self.compared
-        patterns = None if self.patterns == own.patterns else self.patterns
-        return {"sparsities": _joined(sparsities), "patterns": _joined(patterns)}
+        suited = self.compared == own.compared and self.curve == own.curve
+        return {
+            "sparsities": None if suited else written(self.compared),
+            "patterns": None if self.patterns == own.patterns else written(self.patterns),
+        }
 
 
-# What stands for no N:M pattern.
-NO_PATTERNS = "none"
 # Two tables compare methods at 50% and 60%.
 PAPER = Levels("", curve=(0.5, 0.6, 0.7), compared=(0.5, 0.6))
 SUITED = {
@@ -137,33 +140,3 @@ def percent(sparsity: float) -> str:
     ('50%', '12.5%')
     """
     return f"{100 * sparsity:g}%"
-
-
-def _listed(given: Sequence[Any] | str, option: str) -> list[Any]:
-    # A list of patterns without quotes, [2:4,4:8], comes as text.
-    found = list(given) if isinstance(given, (list, tuple)) else str(given).strip("[]").split(",")
-    if not found:
-        raise ValueError(f"{option}: expected at least one, got none")
-    return found
-
-
-def _sparsity(given: Any) -> float:
-    try:
-        found = float(given)
-    except (TypeError, ValueError):
-        found = float("nan")
-    if not 0 < found < 1:
-        raise ValueError(f"sparsities: expected shares above 0 and below 1, such as 0.2,0.3; got {given!r}")
-    return found
-
-
-def _pattern(given: Any) -> str:
-    try:
-        NOfM.parse(str(given).strip())
-    except ValueError as error:
-        raise ValueError(f"patterns: {given!r} is not N:M such as 2:4 ({error})") from error
-    return str(given).strip()
-
-
-def _joined(given: Sequence[Any] | None) -> str | None:
-    return None if given is None else ",".join(map(str, given)) or NO_PATTERNS

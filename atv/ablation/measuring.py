@@ -42,7 +42,7 @@ def require_english(tokenizer: PreTrainedTokenizerBase) -> None:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a cell came to: rows (of answers, by default), the pruning report with its masks, seconds by part, and what
+    """The result of a cell: rows (of answers, by default), the pruning report with its masks, seconds by part, and what
     plain English cost, window by window of each text, where that was asked for."""
 
     rows: pd.DataFrame | None = None

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from atv.ablation.findings import POINT, Finding
+from atv.ablation.cell import Labels
+from atv.ablation.claims import Claims
 from atv.ablation.store import FinishedCell
 from atv.evaluation.question_sets import Suite
 from atv.evaluation.scores import (
@@ -25,10 +26,8 @@ from atv.records.cell_record import ALL, CellRecord
 from atv.statistics.estimates import Estimate, TaskPart, mean_estimate, mean_over
 from atv.statistics.text_kept import text_kept
 
-Labels = dict[str, Any]
 
-
-class Results:
+class Results(Claims):
     """Looked up by labels: ``results.retention(method="ATV", setting="50%")``."""
 
     def __init__(self, finished: Sequence[FinishedCell]) -> None:
@@ -122,38 +121,6 @@ class Results:
         dense, *scores = on_shared_groups(self._dense_beside(*cells), *map(self._pooled, cells))
         gap = gaps_apart(dense, scores[:2], scores[2:])["average"]
         return replace(gap, runs=_titles([done for found in cells for done in found]))
-
-    def keeps_more(
-        self,
-        claim: str,
-        one: Labels,
-        other: Labels,
-        paper: str | None = None,
-        printed: float | None = None,
-        note: str = "",
-    ) -> Finding:
-        """The finding that ``one`` keeps more than ``other``, where less than a point of retention is no difference.
-
-        Args:
-            paper: as of a ``Finding``. Default: ``printed`` in words.
-            printed: the paper's own difference in points, where it has one.
-        """
-        said = "no number" if printed is None else f"{printed:.2f} points"
-        return Finding(
-            claim,
-            said if paper is None else paper,
-            self.difference(one, other),
-            "points of retention",
-            count=self.count(**one),
-            note=note,
-            margin=POINT,
-            printed=printed,
-        )
-
-    def keeps_as_much(self, claim: str, one: Labels, other: Labels) -> Finding:
-        """The finding, ours alone, that ``one`` keeps as much as ``other``, to within a point of retention."""
-        ours = self.difference(one, other)
-        return Finding(claim, "", ours, "points of retention", bound=-POINT, count=self.count(**one))
 
     def _paired(self, *compared: Labels) -> list[list[FinishedCell]]:
         """The cells of each that have a seed of all, in the same order; the dense model's only one goes with any.

@@ -164,9 +164,5 @@ def _line(cell: Cell, done: FinishedCell | None, note: str) -> str:
     head = f"{_name(cell):52s}"
     if done is None:
         return f"{head}  {note}"
-    scored = f"{100 * done.rows['credit'].mean():6.2f}% of {len(done.rows):,} questions" if _asked(done) else ""
+    scored = f"{100 * done.rows['credit'].mean():6.2f}% of {len(done.rows):,} questions" if done.was_asked else ""
     return f"{head}  {scored:28s} {done.seconds:7.1f} s  {note}".rstrip()
-
-
-def _asked(done: FinishedCell) -> bool:
-    return (done.folder / "rows.parquet").is_file() and "credit" in done.rows

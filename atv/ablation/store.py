@@ -14,13 +14,13 @@ import pandas as pd
 from atv.ablation.bench import Bench
 from atv.ablation.cell import Cell
 from atv.ablation.measuring import Measured
+from atv.evaluation.answer_tables import Scored, checked_answers, read_rows
 from atv.evaluation.identity import asked_with
 from atv.evaluation.metrics import GroupedScore
-from atv.evaluation.predictions import Scored, checked_answers, read_rows
 from atv.evaluation.questions import PICTURE_ALONE
 from atv.everyday.plain_english import TextLoss, perplexities
 from atv.plugins import codes, find
-from atv.records.cell_record import CELL, CELL_SCHEMA, CellRecord, Window
+from atv.records.cell_record import CELL, CELL_SCHEMA, ROWS, CellRecord, Window
 from atv.records.digests import content_digest, telling
 from atv.records.files import clear_abandoned, writer
 from atv.records.masks import PackedMasks, load_masks
@@ -30,7 +30,7 @@ from atv.records.pruning_report import BOTH, REPORT, PruningReport, masks_file
 
 @dataclass(frozen=True)
 class FinishedCell:
-    """A cell and the folder that holds what it came to; everything is read when it is asked for.
+    """A cell and the folder that holds its result; everything is read when it is asked for.
 
     ``further`` are the same cell's, asked more questions.
     """
@@ -47,9 +47,19 @@ class FinishedCell:
     @cached_property
     def rows(self) -> pd.DataFrame:
         """The answers, one row a question; or what else the ablation measured."""
-        file = self.folder / "rows.parquet"
+        file = self.folder / ROWS
         own = checked_answers(read_rows(file), file, Scored) if self.cell.answers else read_rows(file)
         return pd.concat([own, *(part.rows for part in self.further)], ignore_index=True) if self.further else own
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether questions were asked, or something else was measured that has rows."""
+        return (self.folder / ROWS).is_file()
+
+    @property
+    def was_asked(self) -> bool:
+        """Whether questions were asked; of another measurement rows have no credit."""
+        return self.has_rows and "credit" in self.rows
 
     @cached_property
     def report(self) -> PruningReport | None:
@@ -122,7 +132,7 @@ class CellStore:
         """The finished cell, or None; one that was left unasked does not serve one that is to be asked, nor one that
         read nothing one that is to read plain English, nor what another ablation measured one of ``ablation``'s."""
         done = FinishedCell(cell, self.folder / self.id_of(cell))
-        if not (done.folder / CELL).is_file() or (cell.asked and not (done.folder / "rows.parquet").is_file()):
+        if not (done.folder / CELL).is_file() or (cell.asked and not done.has_rows):
             return None
         if cell.measure and not _is_measured(done.record, cell, ablation):
             return None
@@ -135,7 +145,7 @@ class CellStore:
         hidden = Path(tempfile.mkdtemp(dir=self.folder, prefix=f".writing.{writer()}-"))
         try:
             if measured.rows is not None:
-                measured.rows.to_parquet(hidden / "rows.parquet", index=False)
+                measured.rows.to_parquet(hidden / ROWS, index=False)
             if measured.report is not None:
                 measured.report.write(hidden)
                 measured.report.write_masks(hidden)
@@ -157,7 +167,7 @@ class CellStore:
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
 
-    def strangers(self, in_parts: bool = False) -> dict[str, list[str]]:
+    def cells_of_other_runs(self, in_parts: bool = False) -> dict[str, list[str]]:
         """Ids of cells that no cell of this run can be, by what sets them apart: schema, model or questions.
 
         Questions of another suite or split than the run's set none apart: a cell may have a suite of its own.

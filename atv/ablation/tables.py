@@ -43,12 +43,14 @@ def retention_table(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def insert_visual_tokens(table: pd.DataFrame, results: Results) -> None:
-    """Puts behind the labels of a table the visual tokens that a sample gave, mean over blocks."""
+def with_visual_tokens(table: pd.DataFrame, results: Results) -> pd.DataFrame:
+    """The table with, behind its labels, the visual tokens that a sample gave to the pool, mean over blocks."""
     selected = {tuple(labels.values()): results.visual_tokens(**labels) for labels in results.methods()}
     names = list(next(results.methods()))
     tokens = [round(selected[method], 1) for method in zip(*(table[name] for name in names), strict=True)]
-    table.insert(len(names), "visual tokens", tokens)
+    described = table.copy()
+    described.insert(len(names), "visual tokens", tokens)
+    return described
 
 
 def chosen_tasks(tasks: Sequence[str], columns: Sequence[str] | None) -> list[str]:

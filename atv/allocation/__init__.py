@@ -1,4 +1,7 @@
-"""Allocations, one rule a file: how much each Linear loses. Which of its weights go is for criteria and patterns."""
+"""Allocations, a file for each rule or family of rules: how much each Linear loses.
+
+Which of its weights go is for criteria and patterns.
+"""
 
 from atv.allocation.base import Allocation, DenseStatistics
 from atv.allocation.block_influence import BlockInfluence

@@ -33,6 +33,8 @@ class Allocation(Plugin, ABC):
     one that ``chooses_blocks`` takes all of some blocks and nothing of the others.
     """
 
+    option = "allocation"
+
     needs_dense: bool = False
     by_block: bool = False
     chooses_blocks: bool = False

@@ -13,7 +13,7 @@ from atv.model.batch import DenseBatch
 from atv.model.decoder import decoder_blocks
 from atv.model.hooks import first_output, token_states
 from atv.model.targets import Target
-from atv.patterns.base import share
+from atv.patterns.counting import pruned_count
 from atv.selection.base import token_drift
 
 Whose = Literal["all", "text", "visual"]
@@ -69,7 +69,7 @@ class BlockInfluence(Allocation):
             if not count:
                 raise ValueError(f"tokens: no {self.tokens} token of the calibration set comes to block {block}")
             influence[block] = drift / count
-        gone = sorted(influence, key=lambda block: (influence[block], block))[: share(len(influence), sparsity)]
+        gone = sorted(influence, key=lambda block: (influence[block], block))[: pruned_count(len(influence), sparsity)]
         return {name: float(dense.block_of[name] in gone) for name in linears}
 
 

@@ -29,8 +29,8 @@ FLIPS = 100
 def questions(
     benchmark: Sequence[str] | str | None = None,
     *,
-    data: Path | None = None,
-    dense: Path | None = None,
+    data: str | Path | None = None,
+    dense: str | Path | None = None,
     evaluation: str | None = None,
     split: str | None = None,
     groups: int | None = None,
@@ -57,9 +57,10 @@ def questions(
         evaluation, split = BUNDLED if evaluation is None else evaluation, "test" if split is None else split
         return Suite(load_evaluation(evaluation, split, groups), evaluation, split, groups)
     _require_no_suite(evaluation, split)
+    folder = None if data is None else Path(data)
     # Whatever is wrong with any of them is known before a model is loaded.
-    loaded = [load_benchmark(each, data, groups) for each in chosen_benchmarks(benchmark)]
-    return Benchmarks(loaded, data, groups, None if dense is None else dense_answers(dense, loaded))
+    loaded = [load_benchmark(each, folder, groups) for each in chosen_benchmarks(benchmark)]
+    return Benchmarks(loaded, folder, groups, None if dense is None else dense_answers(Path(dense), loaded))
 
 
 def evaluate(
@@ -107,7 +108,7 @@ def answered(model: PreTrainedModel, processor: ProcessorMixin, asked: Questions
 def compare(
     *models: Source | Sequence[Source],
     benchmark: Sequence[str] | str | None = None,
-    data: Path | None = None,
+    data: str | Path | None = None,
     evaluation: str | None = None,
     split: str | None = None,
     groups: int | None = None,
@@ -163,7 +164,7 @@ def _require_no_suite(evaluation: str | None, split: str | None) -> None:
 
 def _asked(
     benchmark: Sequence[str] | str | None,
-    data: Path | None,
+    data: str | Path | None,
     evaluation: str | None,
     split: str | None,
     groups: int | None,

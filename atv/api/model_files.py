@@ -23,7 +23,7 @@ def load(
     max_pixels: int | None = None,
     offload: Offload | None = None,
     device: torch.device | None = None,
-    scratch: Path | None = None,
+    scratch: str | Path | None = None,
     quantized: bool = False,
     trust_remote_code: bool = False,
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
@@ -49,7 +49,7 @@ def load(
         if scratch is None:
             raise ValueError("scratch: an offloaded model needs a folder to write to while it loads")
         device = device or quiet_trainer().strategy.root_device
-        loaded, processor = load_offloaded_model(folder, offload, device, scratch, trust_remote_code)
+        loaded, processor = load_offloaded_model(folder, offload, device, Path(scratch), trust_remote_code)
     loaded.name_or_path = str(model)
     # Which releases of transformers note themselves and others do not; None where the folder is not of the hub's cache.
     loaded.config._commit_hash = extract_commit_hash(str(folder / "config.json"), None)

@@ -9,14 +9,15 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from atv.allocation import Allocation
-from atv.calibration.pathway_choice import Pathway
+from atv.calibration.pathway import Pathway
 from atv.calibration.pruning_run import PruningJob, run
 from atv.criteria import Criterion, Pruned
 from atv.model.lvlm import LVLM
 from atv.model.offload import is_offloaded
+from atv.model.ordinary import require_ordinary
 from atv.model.targets import Target
 from atv.output.pruned_folder import output_bytes
-from atv.pathways import decouple_target, route
+from atv.pathways import DecoupledExperts, DecoupledLinear, decouple_target, route
 from atv.patterns import Pattern
 from atv.records.files import require_space, writable
 from atv.records.pruning_report import BOTH, PruningReport
@@ -48,8 +49,8 @@ def prune(
     Args:
         model: any transformers LVLM with a text decoder and an image token; an offloaded one (``atv.load``) leaves its
             pruned weights in shards in ``run_dir``.
-        batches: the dicts that its processor returns, one or several samples each, padded or not, such as
-            ``atv.calibration_batches`` makes; read once.
+        batches: the dicts of tensors that its processor returns with ``return_tensors="pt"``, one or several samples
+            each, padded or not, such as ``atv.calibration_batches`` makes; read once.
         selection: which tokens enter the calibration pool: an instance, a class name or a dotted path.
         criterion: how a weight is scored, likewise.
         pattern: "unstructured", "2:4", "4:8", an instance, a class name or a dotted path. N:M keeps N of every M inputs
@@ -75,14 +76,14 @@ def prune(
             finite, at the first block and sample that shows them.
     """
     require_calibrating(trainer)
-    lvlm = LVLM.of(model)
+    lvlm = _undecoupled(model)
     pathway = Pathway(selection, sparsity, criterion, pattern, allocation, refine, reconstruct)
     chosen = pathway.targets(lvlm, lvlm.targets(targets))
     plan = pathway.plan(lvlm, chosen)
     if run_dir is not None:
-        require_space(writable(run_dir, "run_dir"), output_bytes(lvlm, chosen, plan), "run_dir")
+        require_space(writable(run_dir, "run_dir"), output_bytes(lvlm, chosen, plan.updates_weights), "run_dir")
 
-    def write(name: str, target: Target, pruned: Mapping[str, Pruned]) -> None:
+    def install_target(name: str, target: Target, pruned: Mapping[str, Pruned]) -> None:
         target.weight.data.copy_(pruned[BOTH].applied_to(target.weight.data))
         if (shift := pruned[BOTH].shift) is not None:
             assert isinstance(target, nn.Linear)
@@ -90,7 +91,7 @@ def prune(
         plan.pattern.settle(lvlm, target, pruned[BOTH].mask)
 
     job = PruningJob(lvlm, chosen, {BOTH: plan}, propagate, seed, calibration or {})
-    return run(job, write, batches, trainer, run_dir)
+    return run(job, install_target, batches, trainer, run_dir)
 
 
 def decouple(
@@ -123,7 +124,7 @@ def decouple(
     require_calibrating(trainer)
     if is_offloaded(model):
         raise ValueError("model: pathways of an offloaded model cannot be decoupled; load it whole")
-    lvlm = LVLM.of(model)
+    lvlm = _undecoupled(model)
     chosen = visual.targets(lvlm, text.targets(lvlm, lvlm.targets(targets)))
     plans = {"text": text.plan(lvlm, chosen), "visual": visual.plan(lvlm, chosen)}
 
@@ -141,11 +142,19 @@ def decouple(
         if plan.updates_biases:
             raise ValueError(f"reconstruct: {type(plan.reconstruct).__name__} moves biases, which pathways share")
 
-    def replace(name: str, target: Target, pruned: Mapping[str, Pruned]) -> None:
+    def install_target(name: str, target: Target, pruned: Mapping[str, Pruned]) -> None:
         decouple_target(model, name, target, **pruned)
         # From here on the model cannot run without its hooks.
         hooks.pop_all()
 
     job = PruningJob(lvlm, chosen, plans, propagate, seed, calibration or {})
     with route(lvlm) as hooks:
-        return run(job, replace, batches, trainer, run_dir)
+        return run(job, install_target, batches, trainer, run_dir)
+
+
+def _undecoupled(model: PreTrainedModel) -> LVLM:
+    require_ordinary(model)
+    for name, module in model.named_modules():
+        if isinstance(module, (DecoupledLinear, DecoupledExperts)):
+            raise ValueError(f"model: the pathways of {name} are decoupled, and pruned already; load the model anew")
+    return LVLM.of(model)

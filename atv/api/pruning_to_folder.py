@@ -8,7 +8,7 @@ import lightning as L
 
 from atv.api.model_files import load, save
 from atv.api.pruning import prune
-from atv.calibration.pathway_choice import Pathway
+from atv.calibration.pathway import Pathway
 from atv.data.base import CalibrationData
 from atv.data.calibration_batches import calibration_batches, check_draw
 from atv.data.sources import load_calibration

@@ -1,4 +1,4 @@
-"""Attention and Linears' outputs, recorded at a block's door for the rules that ask for them."""
+"""The attention and the Linears' outputs of a block's forward, for the selection rules that ask for them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -92,45 +92,43 @@ def attention_calls() -> Iterator[list[AttentionCall]]:
 
 
 @dataclass
-class Recorded:
-    """What a batch showed at a block: its attention call, and by Linear its output (batch, length, out).
+class AttentionAndOutputs:
+    """What was seen of a batch at a block: its attention call, and by Linear its output (batch, length, out).
 
-    ``gradients`` (as ``outputs``) and ``sensitivity`` (batch, length) are what a backward pass found, where one was
-    asked for.
+    None, and no Linear, where no rule asks for it.
     """
 
     attention: AttentionCall | None = None
     outputs: dict[str, Tensor] = field(default_factory=dict)
-    gradients: dict[str, Tensor] = field(default_factory=dict)
-    sensitivity: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Recorder:
-    """Records what some selection rules need."""
+class ForwardObserver:
+    """Observes a block's forward for selection rules: its attention where one of them ``needs_attention``, the outputs
+    of its Linears where one is ``per_linear``."""
 
     def __init__(self, lvlm: LVLM, rules: Iterable[TokenSelection] = ()) -> None:
         rules = tuple(rules)
         self._model = type(lvlm.model).__name__
-        self._attention = [type(rule).__name__ for rule in rules if rule.needs_attention]
+        self._attending = [type(rule).__name__ for rule in rules if rule.needs_attention]
         self._outputs = any(rule.per_linear for rule in rules)
 
     @contextmanager
-    def __call__(self, block: int, targets: Mapping[str, Target]) -> Iterator[Recorded]:
-        """Around a block's forward.
+    def watching(self, block: int, targets: Mapping[str, Target]) -> Iterator[AttentionAndOutputs]:
+        """Around a block's forward; what it yields is complete afterwards.
 
         Raises:
             ValueError: for a block whose attention cannot be seen.
         """
-        recorded = Recorded()
+        observed = AttentionAndOutputs()
         with ExitStack() as stack:
-            calls = stack.enter_context(attention_calls()) if self._attention else []
+            calls = stack.enter_context(attention_calls()) if self._attending else []
             if self._outputs:
                 linears = {name: target for name, target in targets.items() if isinstance(target, nn.Linear)}
-                stack.enter_context(watching(linears, lambda name, _, output: recorded.outputs.update({name: output})))
-            yield recorded
-        if self._attention and not calls:
+                stack.enter_context(watching(linears, lambda name, _, output: observed.outputs.update({name: output})))
+            yield observed
+        if self._attending and not calls:
             raise ValueError(
-                f"selection: {self._attention[0]} needs the last query's attention, but block {block} of {self._model} "
+                f"selection: {self._attending[0]} needs the last query's attention, but block {block} of {self._model} "
                 "has no self-attention that goes through transformers' AttentionInterface; choose another rule"
             )
-        recorded.attention = calls[0] if calls else None
+        observed.attention = calls[0] if calls else None

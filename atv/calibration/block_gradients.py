@@ -1,8 +1,8 @@
-"""One backward pass through a block: how its output moves with what its Linears make of the tokens."""
+"""Backward passes through one block: how its output moves with what its Linears make of the tokens."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -10,6 +10,19 @@ from torch import Tensor, nn
 
 from atv.calibration.suspension import Arrival
 from atv.model.hooks import differentiable_outputs
+
+
+@dataclass(frozen=True)
+class BlockGradients:
+    """What backward passes of a batch through a block found, by Linear; empty where it was not asked for.
+
+    ``of_norm`` is how the norm of a sample's block output, times the root of the number of its values, moves with what
+    the Linear gives, and shaped like that; ``sensitivity`` (batch, length) is that of each token, see
+    ``Tokens.sensitivity``.
+    """
+
+    of_norm: dict[str, Tensor] = field(default_factory=dict)
+    sensitivity: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -22,15 +35,15 @@ class BackwardPass:
     norm: bool = False
     sensitivity: bool = False
 
-    def __call__(
+    def run(
         self,
         arrival: Arrival,
         block: nn.Module,
         linears: Mapping[str, nn.Linear],
         valid: Tensor,
         seed: tuple[int, int, int],
-    ) -> None:
-        """Adds what was found to ``arrival.recorded``.
+    ) -> BlockGradients:
+        """Runs the block again on what it was given, and backward.
 
         Args:
             arrival: of a batch at the block.
@@ -43,22 +56,25 @@ class BackwardPass:
             ValueError: for a block that cannot be run backward, or gradients that are not finite.
         """
         if not linears or not (self.norm or self.sensitivity):
-            return
+            return BlockGradients()
         assert arrival.again is not None
-        recorded, kind = arrival.recorded, f"block {arrival.block} ({type(block).__name__})"
+        kind = f"block {arrival.block} ({type(block).__name__})"
+        of_norm: dict[str, Tensor] = {}
+        sensitivity: dict[str, Tensor] = {}
         with differentiable(kind), differentiable_outputs(block, linears) as made:
             output = arrival.again()
             if overwritten := [name for name, own in made.items() if own._version]:
                 raise ValueError(f"calibration: {kind} overwrites what {overwritten[0]} gave, whose gradient is lost")
             if self.norm:
-                recorded.gradients = _pulled(output, made, unit_outputs(output, valid), keep=self.sensitivity)
+                of_norm = _pulled(output, made, unit_outputs(output, valid), keep=self.sensitivity)
             if self.sensitivity:
                 pulled = _pulled(output, made, signs(output, valid, *seed))
                 sizes = {name: part.float().square().sum(-1) for name, part in pulled.items()}
-                recorded.sensitivity = {name: size.reshape(valid.shape) for name, size in sizes.items()}
-        for name, part in (*recorded.gradients.items(), *recorded.sensitivity.items()):
+                sensitivity = {name: size.reshape(valid.shape) for name, size in sizes.items()}
+        for name, part in (*of_norm.items(), *sensitivity.items()):
             if not part.reshape(*valid.shape, -1)[valid].isfinite().all():
                 raise ValueError(f"calibration: gradients of {kind} at {name} hold NaN or infinite values")
+        return BlockGradients(of_norm, sensitivity)
 
 
 @contextmanager

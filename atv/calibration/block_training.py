@@ -10,7 +10,7 @@ from torch import Tensor
 
 from atv.calibration.block_gradients import differentiable
 from atv.calibration.loop import BlockwiseCalibration
-from atv.calibration.pathway_plan import StepsTaken
+from atv.calibration.step_log import StepLog
 from atv.criteria import Pruned
 from atv.model.targets import Target
 from atv.refinement import BlockReconstruction, PrunedBlock
@@ -22,13 +22,13 @@ def trained(
     block: "WaitingBlock",
     dense: Mapping[str, Tensor],
     pruned: Mapping[str, Pruned],
-    taken: StepsTaken,
+    log: StepLog,
 ) -> dict[str, Pruned]:
     """The Linears of a block with what training made of their kept weights, if the block's error is lower for it.
 
-    The error before and after, and the seconds, are added to ``taken``.
+    The error before and after, and the seconds, are added to ``log``.
     """
-    with taken.timed("train"), block.trainable():
+    with log.timed("train"), block.trainable():
         weights = {name: made.applied_to(dense[name]) for name, made in pruned.items()}
         before = block.lost(weights)
         learned = step.train(block, weights, {name: made.mask for name, made in pruned.items()})
@@ -36,8 +36,8 @@ def trained(
     better = after < before
     if not better:
         warnings.warn(f"reconstruct: training block {block.index} did not lower its error; it stays", stacklevel=2)
-    taken.errors["block"].append(before)
-    taken.errors["trained block"].append(after if better else before)
+    log.errors["block"].append(before)
+    log.errors["trained block"].append(after if better else before)
     return {name: Pruned(made.mask, learned[name]) for name, made in pruned.items()} if better else dict(pruned)
 
 
@@ -82,7 +82,7 @@ class WaitingBlock(PrunedBlock):
         self._install(weights)
         sums = {}
         for number, dense in self._dense.items():
-            error, valid = self._error(number), self._here[number].valid
+            error, valid = self._error(number), self._here[number].tokens.valid
             whole = dense.to(error.device, torch.float64)[valid].square().sum()
             sums[number] = (float(error.sum(dtype=torch.float64)), float(whole))
         every = {number: pair for rank in gathered(sums) for number, pair in rank.items()}
@@ -112,7 +112,8 @@ class WaitingBlock(PrunedBlock):
 
     def _error(self, number: int) -> Tensor:
         """Squared error of each valid token's output, summed over its channels: float32 (tokens,)."""
-        output, valid = self._output(number), self._here[number].valid
+        # A copy: autograd keeps no index that was made in inference mode, a trainer's own default.
+        output, valid = self._output(number), self._here[number].tokens.valid.clone()
         return (output[valid].float() - self._dense[number].to(output.device)[valid].float()).square().sum(-1)
 
     def _output(self, number: int) -> Tensor:

@@ -10,7 +10,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch
+from atv.calibration.calibration_set import CalibrationBatch
+from atv.calibration.loop import BlockwiseCalibration
 from atv.calibration.pool import BlockPool
 from atv.calibration.samples import LinearInputs, Sample
 from atv.calibration.sums import MatrixSum, SampleSums

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from atv.allocation import Allocation, DenseStatistics
 from atv.allocation.budget import mean, sizes
-from atv.calibration.asked_rules import decided, selected, undecided
-from atv.calibration.in_place import unchanged
+from atv.calibration.checked_selection import decided, selected, undecided
+from atv.calibration.unchanged_inputs import unchanged
 from atv.criteria import Criterion, PoolStatistics
 from atv.model.targets import Target
 from atv.patterns import Pattern
@@ -42,24 +42,22 @@ def check_contracts(
     Raises:
         ContractError: naming the option, the class and what is wrong.
     """
-    parts = {"selection": selection, "criterion": criterion, "pattern": pattern, "allocation": allocation}
-    for option, part in parts.items():
-        try:
-            describe(part)
-        except ContractError as error:
-            raise ContractError(f"{option}: {error}") from error
-    for option, part, needed, method, base in (
-        ("allocation", allocation, allocation.needs_dense, "measure", Allocation),
-        ("pattern", pattern, pattern.joint, "masks", Pattern),
-        ("pattern", pattern, pattern.sweep_width(1) is not None, "columns_mask", Pattern),
-    ):
-        if needed and getattr(type(part), method) is getattr(base, method):
-            raise ContractError(f"{option}: {type(part).__name__} promises the method {method} and does not define it")
+    for part in (selection, criterion, pattern, allocation):
+        _check_arguments(part)
+    promises: tuple[tuple[Plugin, bool, str, type[Plugin]], ...] = (
+        (allocation, allocation.needs_dense, "measure", Allocation),
+        (pattern, pattern.joint, "masks", Pattern),
+        (pattern, pattern.sweep_width(1) is not None, "columns_mask", Pattern),
+    )
+    for plugin, promised, method, base in promises:
+        if promised and getattr(type(plugin), method) is getattr(base, method):
+            kind = type(plugin).__name__
+            raise ContractError(f"{plugin.option}: {kind} promises the method {method} and does not define it")
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        on_a_copy("selection", selection, lambda tried: _try_selection(tried, dtype, linear))
-        on_a_copy("criterion", criterion, lambda tried: _try_criterion(tried, dtype))
+        on_a_copy(selection, lambda tried: _try_selection(tried, dtype, linear))
+        on_a_copy(criterion, lambda tried: _try_criterion(tried, dtype))
         if not pattern.joint and not pattern.by_block:
-            on_a_copy("pattern", pattern, _try_pattern)
+            on_a_copy(pattern, _try_pattern)
 
 
 def check_steps(steps: Iterable[Refinement | Reconstruction], dtype: torch.dtype) -> None:
@@ -69,35 +67,39 @@ def check_steps(steps: Iterable[Refinement | Reconstruction], dtype: torch.dtype
         ContractError: naming the option, the class and what is wrong.
     """
     for step in steps:
-        option = "refine" if isinstance(step, Refinement) else "reconstruct"
-        try:
-            describe(step)
-        except ContractError as error:
-            raise ContractError(f"{option}: {error}") from error
+        _check_arguments(step)
         with torch.no_grad():
-            on_a_copy(option, step, lambda tried: _try_step(tried, dtype))
+            on_a_copy(step, lambda tried: _try_step(tried, dtype))
+
+
+def _check_arguments(part: Plugin) -> None:
+    """Checks that a report can hold what a plug-in was made with."""
+    try:
+        describe(part)
+    except ContractError as error:
+        raise ContractError(f"{part.option}: {error}") from error
 
 
 def _try_criterion(criterion: Criterion, dtype: torch.dtype) -> None:
     weight, pool = _weight_and_pool(criterion, dtype)
-    with unchanged("criterion", criterion, "score", weight=weight, pool=pool):
+    with unchanged(criterion, "score", weight=weight, pool=pool):
         criterion.checked_score(weight, pool)
 
 
 def _try_step(step: Refinement | Reconstruction, dtype: torch.dtype) -> None:
     weight, pool = _weight_and_pool(step, dtype)
     mask = torch.arange(weight.shape[1]).expand_as(weight) % 2 == 0
-    option = "refine" if isinstance(step, Refinement) else "reconstruct"
-    with unchanged(option, step, option, weight=weight, mask=mask, pool=pool):
+    method = "refine" if isinstance(step, Refinement) else "reconstruct"
+    with unchanged(step, method, weight=weight, mask=mask, pool=pool):
         if isinstance(step, Refinement):
             made: Any = step.refine(weight, mask, pool, weight.shape[1])
         else:
             made = step.reconstruct(weight, mask, pool)
-    kind = type(step).__name__
+    kind = f"{step.option}: {type(step).__name__}"
     if not isinstance(made, Tensor):
-        raise ContractError(f"{option}: {kind} gave a {type(made).__name__} for a weight of {tuple(weight.shape)}")
+        raise ContractError(f"{kind} gave a {type(made).__name__} for a weight of {tuple(weight.shape)}")
     if made.shape != weight.shape:
-        raise ContractError(f"{option}: {kind} gave {tuple(made.shape)} for a weight of {tuple(weight.shape)}")
+        raise ContractError(f"{kind} gave {tuple(made.shape)} for a weight of {tuple(weight.shape)}")
 
 
 def check_shares(
@@ -128,7 +130,7 @@ def check_shares(
         raise ContractError(f"{kind}.allocate gave a mean by size of {met:.6g}; expected {sparsity:.6g}")
 
 
-def on_a_copy(option: str, part: Plugin, attempt: Callable[[Any], object]) -> None:
+def on_a_copy(part: Plugin, attempt: Callable[[Any], object]) -> None:
     """Lets a copy try, so that nothing the plug-in keeps is touched.
 
     Raises:
@@ -145,7 +147,7 @@ def on_a_copy(option: str, part: Plugin, attempt: Callable[[Any], object]) -> No
         raise
     except (AttributeError, NameError, NotImplementedError, TypeError) as error:
         kind, why = type(part).__name__, f"{type(error).__name__}: {error}"
-        raise ContractError(f"{option}: {kind} fails on made-up input: {why}") from error
+        raise ContractError(f"{part.option}: {kind} fails on made-up input: {why}") from error
     except Exception:
         # Such as too few tokens, or a tensor on another device: made-up input may not be what the plug-in is for.
         return

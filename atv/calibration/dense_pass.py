@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
-from typing import Any, TypeGuard
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
@@ -11,19 +11,19 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from atv.allocation import Allocation, DenseStatistics
-from atv.calibration.in_place import unchanged
-from atv.calibration.loop import CalibrationBatch
+from atv.calibration.calibration_set import CalibrationBatch
 from atv.calibration.pathway_plan import PathwayPlan
 from atv.calibration.sums import SampleSums
-from atv.model.batch import DenseBatch, on_device
+from atv.calibration.unchanged_inputs import unchanged
+from atv.model.batch import DenseBatch, cast_floats
 from atv.model.lvlm import LVLM
 from atv.model.offload import is_offloaded, stored
 from atv.model.targets import Target
 from atv.records.pruning_report import AllocationReport
 from atv.runtime.preemption import StopBetweenBatches
 from atv.runtime.ranks import padded, together
-from atv.runtime.trainer import running
-from atv.selection import PartedSelection, TokenSelection
+from atv.runtime.trainer import running, staying_on_its_device
+from atv.selection import PartedSelection
 
 # A trained model's weights are hardly ever exactly zero.
 _FEW_ZEROS = 0.05
@@ -51,13 +51,12 @@ class DensePass(L.LightningModule):
         """Returns how many samples were measured."""
         if batch is None or batch.inputs is None:
             return 0
-        inputs = on_device(batch.inputs, None, self.lvlm.model.dtype)
+        inputs = cast_floats(batch.inputs, self.lvlm.model.dtype)
         visual, valid = self.lvlm.visual(inputs), self.lvlm.valid(inputs)
         dense = DenseBatch(inputs, visual & valid, valid, (self.seed, batch.first_sample), batch.answer)
         weights = {name: linear.weight for name, linear in self.linears.items()}
         for pathway, rule in self.rules.items():
-            option = "allocation" if isinstance(rule, Allocation) else "selection"
-            with unchanged(option, rule, "measure", weights=weights, batch=dense):
+            with unchanged(rule, "measure", weights=weights, batch=dense):
                 measured = rule.measure(self.lvlm.model, self.linears, dense)
             for name, rows in measured.items():
                 for row, term in enumerate(rows):
@@ -65,7 +64,7 @@ class DensePass(L.LightningModule):
         return len(valid)
 
 
-def allotted(
+def measure_dense(
     lvlm: LVLM,
     targets: Mapping[str, Target],
     plans: Mapping[str, PathwayPlan],
@@ -74,30 +73,25 @@ def allotted(
     seed: int,
     known: AllocationReport | None = None,
 ) -> tuple[dict[str, PathwayPlan], AllocationReport]:
-    """The plans with every Linear's sparsity, and what selections ask of the dense model, measured where needed.
+    """The plans with what selections measure of the dense model, and with every target's sparsity.
 
-    ``known`` is what an earlier start of the same run found of the former.
-
-    Raises:
-        ValueError: where a selection measures an offloaded model.
+    ``known`` are the sparsities that an earlier start of the same run found.
     """
     started = perf_counter()
     _warn_of_zeros(targets)
-    rules = {name: plan.selection for name, plan in plans.items() if _measures(plan.selection, lvlm)}
-    seen = _measured(DensePass(lvlm, targets, rules, seed), batches, trainer) if rules else {}
-    measuring = {pathway: plan for pathway, plan in plans.items() if plan.allocation.needs_dense}
-    if known is None and measuring:
-        sharing = {pathway: plan.allocation for pathway, plan in measuring.items()}
-        for pathway, totals in _measured(DensePass(lvlm, targets, sharing, seed), batches, trainer).items():
-            measuring[pathway] = measuring[pathway].allotted(targets, dense_statistics(lvlm, targets, totals))
+
+    def measured(rules: Mapping[str, Allocation | PartedSelection]) -> dict[str, dict[str, Tensor]]:
+        return _measured(DensePass(lvlm, targets, rules, seed), batches, trainer) if rules else {}
+
+    selections = measured({pathway: rule for pathway, plan in plans.items() if (rule := plan.measuring_selection)})
+    plans = {pathway: replace(plan, measured=selections.get(pathway, {})) for pathway, plan in plans.items()}
     if known is None:
-        seconds = perf_counter() - started if rules or measuring else 0.0
-        known = AllocationReport(_sparsities({**plans, **measuring}), seconds)
-    made = {
-        name: replace(plan, sparsities=known.sparsities[name], measured=seen.get(name, {}))
-        for name, plan in plans.items()
-    }
-    return made, known
+        allocations = measured({name: plan.allocation for name, plan in plans.items() if plan.allocation.needs_dense})
+        for pathway, totals in allocations.items():
+            plans[pathway] = plans[pathway].with_sparsities(targets, dense_statistics(lvlm, targets, totals))
+        seconds = perf_counter() - started if selections or allocations else 0.0
+        known = AllocationReport({pathway: dict(plan.sparsities) for pathway, plan in plans.items()}, seconds)
+    return {pathway: replace(plan, sparsities=known.sparsities[pathway]) for pathway, plan in plans.items()}, known
 
 
 def _warn_of_zeros(targets: Mapping[str, Target]) -> None:
@@ -109,16 +103,6 @@ def _warn_of_zeros(targets: Mapping[str, Target]) -> None:
             f"model: {share:.1%} of the targets' weights are zero before pruning; load the model again unless it is to "
             "be pruned further"
         )
-
-
-def _measures(rule: TokenSelection, lvlm: LVLM) -> TypeGuard[PartedSelection]:
-    """Whether a rule runs the dense model by itself."""
-    if not (isinstance(rule, PartedSelection) and rule.needs_dense):
-        return False
-    if is_offloaded(lvlm.model):
-        kind = type(rule).__name__
-        raise ValueError(f"selection: {kind} runs the dense model backward, which an offloaded one cannot")
-    return True
 
 
 def dense_statistics(
@@ -134,11 +118,7 @@ def _measured(
 ) -> dict[str, dict[str, Tensor]]:
     """Pathway -> Linear -> sum over all samples, equal on every rank."""
     steps: Any = padded(batches, trainer)
-    with together(trainer), running(trainer, StopBetweenBatches()):
+    with together(trainer), running(trainer, StopBetweenBatches()), staying_on_its_device(dense.lvlm.model):
         loader = DataLoader(steps, batch_size=None, collate_fn=lambda batch: batch)
         trainer.predict(dense, loader, return_predictions=False)
         return {pathway: sums.totals() for pathway, sums in dense.sums.items()}
-
-
-def _sparsities(plans: Mapping[str, PathwayPlan]) -> dict[str, dict[str, float]]:
-    return {name: dict(plan.sparsities) for name, plan in plans.items()}

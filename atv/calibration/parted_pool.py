@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from atv.calibration.in_place import unchanged
 from atv.calibration.pathway_plan import PathwayPlan
 from atv.calibration.pool import BlockPool, Pool
 from atv.calibration.samples import Sample
+from atv.calibration.unchanged_inputs import unchanged
 from atv.criteria import PoolStatistics, Wanda
 from atv.patterns.structured import Structured
 from atv.plugins import ContractError
@@ -20,7 +20,7 @@ _ROWS = 128
 
 
 class PartedPool:
-    """As ``Pool``, for the parts of a rule: each is gathered by itself, and what they come to is a weighted mean."""
+    """As ``Pool``, for the parts of a rule: each is gathered by itself, and the result is their weighted mean."""
 
     def __init__(self, rule: PartedSelection, plan: PathwayPlan) -> None:
         self.rule, self.plan = rule, plan
@@ -46,7 +46,7 @@ class PartedPool:
             return BlockPool({}, 0, 0, {})
         trial = HeldOut(self.plan, halves, pools[0].site_of, called)
         block = ObservedBlock(tuple(called), statistics, trial.lost, self.plan.measured)
-        with unchanged("selection", self.rule, "weigh", block=block):
+        with unchanged(self.rule, "weigh", block=block):
             weighed = self.rule.weigh(block)
         chosen = self._checked(weighed, called)
         mixed = {

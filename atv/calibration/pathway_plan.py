@@ -1,48 +1,24 @@
 """How one pathway is pruned."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
-from atv.allocation import Allocation, DenseStatistics, Uniform
+from atv.allocation import Allocation, DenseStatistics
 from atv.calibration.contracts import check_shares
-from atv.calibration.in_place import unchanged
+from atv.calibration.contradictions import refuse_contradictions
+from atv.calibration.step_log import StepLog
+from atv.calibration.unchanged_inputs import unchanged
 from atv.criteria import Criterion, PoolStatistics, Pruned
 from atv.model.lvlm import LVLM
+from atv.model.offload import is_offloaded
 from atv.model.targets import Target
 from atv.patterns import Pattern
 from atv.plugins import ContractError
-from atv.refinement import BlockReconstruction, MeanToBias, Reconstruction, Refinement
-from atv.runtime.timing import now
+from atv.refinement import BlockReconstruction, Reconstruction, Refinement
 from atv.selection import PartedSelection, TokenSelection
-
-
-class StepsTaken:
-    """What the steps of a block took and came to: ``seconds`` of each, and ``errors`` by Linear after each."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
-        self.errors: dict[str, list[float]] = defaultdict(list)
-
-    @contextmanager
-    def timed(self, step: str) -> Iterator[None]:
-        started = now()
-        yield
-        self.seconds[step] += now() - started
-
-    def lost(self, step: str, weight: Tensor, made: Pruned, pool: PoolStatistics) -> None:
-        """Notes the share of a Linear's squared output that is lost after a step, where X^T X tells it: not with a bias
-        that moved."""
-        if pool.gram is not None and made.shift is None:
-            self.errors[step].append(pool.share_lost(weight, made.applied_to(weight)))
-
-    def mean_errors(self) -> dict[str, float]:
-        """The mean over Linears, by step."""
-        return {step: sum(errors) / len(errors) for step, errors in self.errors.items()}
 
 
 @dataclass(frozen=True)
@@ -66,54 +42,19 @@ class PathwayPlan:
     measured: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        kind, pattern = type(self.allocation).__name__, type(self.pattern).__name__
-        if self.pattern.sparsity is not None and not isinstance(self.allocation, Uniform):
-            raise ValueError(
-                f"allocation: the pattern {pattern} fixes the sparsity of every Linear, so {kind} has nothing to share "
-                "out; choose Uniform"
-            )
-        if self.pattern.by_block and not self.allocation.chooses_blocks:
-            raise ValueError(
-                f"allocation: under the pattern {pattern} a block goes whole or stays, and {kind} does not choose "
-                "blocks; choose BlockInfluence"
-            )
-        if self.pattern.reroutes and not isinstance(self.allocation, Uniform):
-            raise ValueError(
-                f"allocation: the pattern {pattern} leaves as many experts in every block, so {kind} has nothing to "
-                "share out; choose Uniform"
-            )
-        if self.criterion.needs_saliency and not self.pattern.reroutes:
-            raise ValueError(
-                f"criterion: {type(self.criterion).__name__} scores whole experts, and {pattern} takes none out; "
-                "choose the pattern WholeExperts"
-            )
-        if self.pattern.joint and not self.allocation.by_block:
-            raise ValueError(
-                f"allocation: {kind} says what each Linear loses, but under the pattern {pattern} the Linears of a "
-                "block compete; choose one by block, such as Uniform, OWL or DLP"
-            )
-        if self.refine and self.criterion.updates_weights and self.reconstruct is None:
-            raise ValueError(
-                f"refine: {type(self.refine[0]).__name__} moves zeros, and {type(self.criterion).__name__} updates "
-                "kept weights for where they were; choose a reconstruct as well, such as LeastSquares"
-            )
-        if isinstance(self.reconstruct, MeanToBias) and self.criterion.updates_weights:
-            raise ValueError(
-                f"reconstruct: {type(self.reconstruct).__name__} keeps the dense weights, so what "
-                f"{type(self.criterion).__name__} makes of them would be lost; choose LeastSquares, or a criterion "
-                "that scores alone, such as Wanda"
-            )
-        if self.pattern.by_block and isinstance(self.reconstruct, BlockReconstruction):
-            raise ValueError(
-                f"reconstruct: {type(self.reconstruct).__name__} trains what is left of a block, and under the pattern "
-                f"{pattern} nothing is, or all; choose another pattern"
-            )
+        refuse_contradictions(self.criterion, self.pattern, self.allocation, self.refine, self.reconstruct)
 
     @property
     def following(self) -> tuple[Refinement | Reconstruction, ...]:
         """The steps after the criterion that take each Linear by itself, in order."""
         step = self.reconstruct.first if isinstance(self.reconstruct, BlockReconstruction) else self.reconstruct
         return self.refine if step is None else (*self.refine, step)
+
+    @property
+    def measuring_selection(self) -> PartedSelection | None:
+        """The selection, where it measures the dense model before anything is pruned."""
+        rule = self.selection
+        return rule if isinstance(rule, PartedSelection) and rule.needs_dense else None
 
     @property
     def needs_gram(self) -> bool:
@@ -137,9 +78,12 @@ class PathwayPlan:
         """Whether every part can serve every target.
 
         Raises:
-            ValueError: for a target that the pattern does not fit, one without a bias where that is to move, or an
-                expert where a part knows Linears alone.
+            ValueError: for a target that the pattern does not fit, one without a bias where that is to move, an expert
+                where a part knows Linears alone, or an offloaded model that the selection would run backward.
         """
+        if self.measuring_selection is not None and is_offloaded(lvlm.model):
+            kind = type(self.selection).__name__
+            raise ValueError(f"selection: {kind} runs the dense model backward, which an offloaded one cannot")
         self.pattern.check(lvlm, targets, self.sparsity)
         for name, target in targets.items():
             if self.refine and self.pattern.swap_width(target.in_features) is None:
@@ -163,70 +107,75 @@ class PathwayPlan:
             return f"selection: {type(self.selection).__name__}"
         for step in (self.criterion, *self.following):
             if step.needs_gram or step.needs_moments or (step is self.criterion and self.criterion.needs_gradient):
-                return f"{_option(step)}: {type(step).__name__}"
+                return f"{step.option}: {type(step).__name__}"
         if isinstance(self.reconstruct, BlockReconstruction):
             return f"reconstruct: {type(self.reconstruct).__name__}"
         return f"allocation: {type(self.allocation).__name__}" if self.allocation.needs_dense else None
 
-    def allotted(self, targets: Mapping[str, Target], dense: DenseStatistics) -> "PathwayPlan":
+    def with_sparsities(self, targets: Mapping[str, Target], dense: DenseStatistics) -> "PathwayPlan":
         """The plan with every Linear's sparsity.
 
         Raises:
             ValueError: for a sparsity outside [0, 1], a Linear that the allocation leaves out, or another mean.
         """
         weights = {name: target.weight for name, target in targets.items()}
-        with unchanged("allocation", self.allocation, "allocate", weights=weights, dense=dense):
+        with unchanged(self.allocation, "allocate", weights=weights, dense=dense):
             shares = self.allocation.allocate(targets, self.sparsity, dense)
         check_shares(self.allocation, shares, targets, self.sparsity, dense)
         # Counts are rounded down, so binary noise could cost a row a weight.
         return replace(self, sparsities={name: round(shares[name], 9) for name in targets})
 
     def prune(
-        self,
-        weights: Mapping[str, Tensor],
-        pools: Mapping[str, PoolStatistics],
-        taken: StepsTaken | None = None,
+        self, weights: Mapping[str, Tensor], pools: Mapping[str, PoolStatistics], log: StepLog | None = None
     ) -> dict[str, Pruned]:
-        """The Linears of a block, each by itself or, where the pattern is joint, with masks decided together.
+        """The targets of a block, each by itself or, where the pattern is joint, with masks decided together.
 
-        What each step took, and what it came to, is added to ``taken``, if given.
+        The seconds of each step, and its result, are added to ``log``, if given.
         """
-        taken = taken or StepsTaken()
+        log = log or StepLog()
         masks: dict[str, Tensor] = {}
         if self.pattern.joint:
-            with unchanged("criterion", self.criterion, "score", weights=weights, pools=pools):
+            with unchanged(self.criterion, "score", weights=weights, pools=pools):
                 scores = {name: self.criterion.checked_score(weight, pools[name]) for name, weight in weights.items()}
             masks = self.pattern.checked_masks(scores, self.sparsities)
-        return {name: self._one(name, weight, pools[name], masks.get(name), taken) for name, weight in weights.items()}
+        pruned: dict[str, Pruned] = {}
+        for name, weight in weights.items():
+            try:
+                pruned[name] = self._prune_target(name, weight, pools[name], masks.get(name), log)
+            except ContractError as error:
+                raise ContractError(f"{error} ({name})") from error
+            except ValueError as error:
+                raise ValueError(f"{error} ({name})") from error
+        return pruned
 
-    def _one(self, name: str, weight: Tensor, pool: PoolStatistics, mask: Tensor | None, taken: StepsTaken) -> Pruned:
-        try:
-            method = "prune" if self.criterion.updates_weights else "score"
-            with taken.timed("criterion"), unchanged("criterion", self.criterion, method, weight=weight, pool=pool):
-                made = self.criterion.prune(weight, pool, self.pattern, self.sparsities[name], mask)
-                _check_finite(self.criterion, weight, made)
-            if self.following:
-                taken.lost("criterion", weight, made, pool)
-            for place, step in enumerate(self.following, start=1):
-                # Several refinements are told apart by their places.
-                called = f"refine {place}" if len(self.refine) > 1 and place <= len(self.refine) else _option(step)
-                given = {"weight": weight, "mask": made.mask, "pool": pool}
-                with taken.timed(called), unchanged(_option(step), step, _option(step), **given):
-                    if isinstance(step, Refinement):
-                        made = Pruned(self._refined(step, weight, made.mask, pool))
-                    else:
-                        made = self._reconstructed(step, weight, made.mask, pool)
-                        _check_finite(step, weight, made)
-                taken.lost(called, weight, made, pool)
-        except ContractError as error:
-            raise ContractError(f"{error} ({name})") from error
-        except ValueError as error:
-            raise ValueError(f"{error} ({name})") from error
+    def _prune_target(
+        self, name: str, weight: Tensor, pool: PoolStatistics, mask: Tensor | None, log: StepLog
+    ) -> Pruned:
+        """What the criterion and every step after it make of a target's weight (out, in)."""
+        method = "prune" if self.criterion.updates_weights else "score"
+        with log.timed("criterion"), unchanged(self.criterion, method, weight=weight, pool=pool):
+            made = self.criterion.prune(weight, pool, self.pattern, self.sparsities[name], mask)
+            _check_finite(self.criterion, weight, made)
+        if self.following:
+            log.lost("criterion", weight, made, pool)
+        for place, step in enumerate(self.following, start=1):
+            # Several refinements are told apart by their places.
+            called = f"refine {place}" if len(self.refine) > 1 and place <= len(self.refine) else step.option
+            with log.timed(called):
+                made = self._follow(step, weight, made.mask, pool)
+            log.lost(called, weight, made, pool)
         return made
 
-    def _reconstructed(self, step: Reconstruction, weight: Tensor, mask: Tensor, pool: PoolStatistics) -> Pruned:
-        shift = step.shift(weight, mask, pool) if step.needs_bias else None
-        return Pruned(mask, step.reconstruct(weight, mask, pool), shift)
+    def _follow(self, step: Refinement | Reconstruction, weight: Tensor, mask: Tensor, pool: PoolStatistics) -> Pruned:
+        """What one step after the criterion makes of a dense weight and its mask, both (out, in)."""
+        if isinstance(step, Refinement):
+            with unchanged(step, "refine", weight=weight, mask=mask, pool=pool):
+                return Pruned(self._refined(step, weight, mask, pool))
+        with unchanged(step, "reconstruct", weight=weight, mask=mask, pool=pool):
+            shift = step.shift(weight, mask, pool) if step.needs_bias else None
+            made = Pruned(mask, step.reconstruct(weight, mask, pool), shift)
+            _check_finite(step, weight, made)
+        return made
 
     def _refined(self, step: Refinement, weight: Tensor, mask: Tensor, pool: PoolStatistics) -> Tensor:
         """The refined mask, checked to have as many pruned weights in each group of a row as before."""
@@ -242,9 +191,4 @@ class PathwayPlan:
 def _check_finite(step: Criterion | Reconstruction, weight: Tensor, made: Pruned) -> None:
     """Raises a ContractError where what is kept is not finite in the dense weight's dtype."""
     if made.weight is not None and not bool(made.applied_to(weight).isfinite().all()):
-        raise ContractError(f"{_option(step)}: {type(step).__name__} gave weights that are not finite")
-
-
-def _option(step: Criterion | Refinement | Reconstruction) -> str:
-    kinds = {Criterion: "criterion", Refinement: "refine", Reconstruction: "reconstruct"}
-    return next(option for kind, option in kinds.items() if isinstance(step, kind))
+        raise ContractError(f"{step.option}: {type(step).__name__} gave weights that are not finite")

@@ -8,56 +8,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from atv.calibration.asked_rules import decided, selected, undecided
+from atv.calibration.checked_selection import decided, selected, undecided
 from atv.calibration.samples import ExpertInputs, LinearInputs, Sample, SiteInputs
+from atv.calibration.starved_experts import experts_seen, with_fallback
 from atv.calibration.sums import MatrixSum, SampleSums, weighted_gram
 from atv.criteria import PoolStatistics
 from atv.model.experts import LAST, expert_name
 from atv.runtime.ranks import gathered
 from atv.selection import SetStatistics, Tokens, TokenSelection
-
-# From this many tokens on, an expert's own statistics beat what could stand in for them. On Linears of the bundled
-# model, with tokens in clusters as routers make them, masks from 8 tokens differ from those of the whole cluster in
-# 6.8% of the entries (down_proj: 12.7%), masks from all tokens in 12.6% (16.3%), by magnitude in 14.1% (20.5%).
-FEWEST_TOKENS = 8
-
-
-def with_fallback(sums: Tensor, tokens: Tensor, common: bool) -> Tensor:
-    """The sums of a layer's experts (experts, ...) with those of starved experts replaced.
-
-    Where experts read the same channels, a starved one takes the sums of all experts: the whole pool of the block.
-    Where each has channels of its own, nothing else is known of them, so they count alike and magnitude decides.
-
-    Args:
-        sums: squared inputs (experts, in).
-        tokens: of the pool, by expert (experts,).
-        common: whether the experts read the same channels.
-    """
-    starved = tokens < FEWEST_TOKENS
-    whole_pool = common and tokens.sum() >= FEWEST_TOKENS
-    stand_in = sums.sum(0) if whole_pool else torch.ones_like(sums[0])
-    return torch.where(starved[:, None], stand_in, sums)
-
-
-def experts_seen(tokens: Tensor) -> dict[str, list[int]]:
-    """For the report: the pool's tokens by expert (experts,), and the experts that are starved."""
-    starved = (tokens < FEWEST_TOKENS).nonzero().flatten()
-    return {"tokens": tokens.int().tolist(), "starved": starved.tolist()}
-
-
-def warn_of_starved(block: int, layers: Mapping[str, Mapping[str, list[int]]], compared: bool) -> None:
-    """Warns of each layer with experts that had too few tokens, and of what stands in unless they are ``compared``."""
-    others = "all experts' tokens, and magnitude in down_proj, stand in"
-    instead = "nothing stands in, since experts compete" if compared else others
-    for name, layer in layers.items():
-        if layer["starved"]:
-            which = ", ".join(f"{expert} ({layer['tokens'][expert]} tokens)" for expert in layer["starved"])
-            rank_zero_warn(
-                f"block {block}: fewer than {FEWEST_TOKENS} tokens of the pool for expert {which} of {name}; {instead}"
-            )
 
 
 @dataclass
@@ -110,8 +70,11 @@ class Pool:
         self._clear()
 
     def _clear(self) -> None:
-        self._squares, self._counts, self._routed = SampleSums(), SampleSums(), SampleSums()
-        self._sums = SampleSums()
+        # By view: text tokens, visual tokens, and the sum of the weights.
+        self._counts = SampleSums()
+        # By key; of experts, a row each.
+        self._squares, self._moments = SampleSums(), SampleSums()
+        self._routed, self._saliency = SampleSums(), SampleSums()
         self._grams: dict[str, MatrixSum] = defaultdict(MatrixSum)
         self._undecided: list[_Undecided] = []
         self._key_of: dict[str, str] = {}
@@ -140,43 +103,58 @@ class Pool:
             weights = decided(self.selection, kept.candidates, kept.n_text, statistics)
             self._add(kept.sample, kept.inputs, weights)
             self._count(kept.view, kept.sample, weights, torch.ones_like(weights, dtype=torch.bool))
-        counts, experts = self._counts.totals(), self._routed.totals()
-        if any(not total for _, _, total in counts.values()):
+        counts, routed = self._counts.totals(), self._routed.totals()
+        if any(not weight for _, _, weight in counts.values()):
             raise ValueError(f"selection: {type(self.selection).__name__} picked no token of any calibration sample")
-        by_target = self._statistics(counts, experts, statistics.samples)
+        by_target = self._statistics(counts, routed, statistics.samples)
         # A rank without samples has seen no target called.
         key_of = {name: key for by_name in gathered(self._key_of) for name, key in by_name.items()}
         # A rule that is asked for every Linear has seen nothing of a block without any.
         seen = torch.stack(list(counts.values())) if counts else torch.zeros(1, 3)
         text, visual, _ = (round(count) for count in seen.mean(0).tolist())
-        layers = {site.rpartition(".")[0]: experts_seen(tokens) for site, tokens in experts.items()}
+        layers = {site.rpartition(".")[0]: experts_seen(tokens) for site, tokens in routed.items()}
         self._clear()
         return BlockPool({name: by_target[key] for name, key in key_of.items()}, text, visual, layers, key_of)
 
     def _statistics(
-        self, counts: Mapping[str, Tensor], experts: Mapping[str, Tensor], samples: int
+        self, counts: Mapping[str, Tensor], routed: Mapping[str, Tensor], samples: int
     ) -> dict[str, PoolStatistics]:
         """The statistics by key, an expert's by its name."""
         by_key: dict[str, PoolStatistics] = {}
-        sums = self._sums.totals()
+        moments, saliency = self._moments.totals(), self._saliency.totals()
         for key, squares in self._squares.totals().items():
-            weight = float(counts[key if self.selection.per_linear else ""][2])
-            mean = squares / (weight if self.selection.average == "tokens" else samples)
-            if key in experts:
-                by_expert = mean
-                if not self.compared:
-                    by_expert = with_fallback(mean, experts[key], common=not key.endswith(LAST))
-                norms = {expert_name(key, e): sums.sqrt().float() for e, sums in enumerate(by_expert)}
-                adds = _means(sums[key]) if key in sums else [None] * len(norms)
-                by_key |= {
-                    name: PoolStatistics(norm, saliency=added)
-                    for (name, norm), added in zip(norms.items(), adds, strict=True)
-                }
+            _, _, weight = counts[key if self.selection.per_linear else ""].tolist()
+            mean_squares = squares / (weight if self.selection.average == "tokens" else samples)
+            if key in routed:
+                by_key |= self._of_experts(key, mean_squares, routed[key], saliency.get(key))
             else:
-                gram = self._grams[key].total(len(mean), len(mean)) / weight if self.gram else None
-                moments = _moments(sums[key] / weight) if key in sums else (None, None)
-                by_key[key] = PoolStatistics(mean.sqrt().float(), gram, *moments)
+                by_key[key] = self._of_linears(key, mean_squares, weight, moments.get(key))
         return by_key
+
+    def _of_linears(self, key: str, mean_squares: Tensor, weight: float, moments: Tensor | None) -> PoolStatistics:
+        """Of the Linears that a key is of, from mean squares (in,) and sums of values and of their squares (2, in)."""
+        channels = len(mean_squares)
+        gram = self._grams[key].total(channels, channels) / weight if self.gram else None
+        mean, variance = (None, None) if moments is None else _mean_and_variance(moments / weight)
+        return PoolStatistics(mean_squares.sqrt().float(), gram, mean, variance)
+
+    def _of_experts(
+        self, site: str, mean_squares: Tensor, tokens: Tensor, saliency: Tensor | None
+    ) -> dict[str, PoolStatistics]:
+        """Of each of a layer's experts, by name.
+
+        Args:
+            mean_squares: by expert (experts, in).
+            tokens: of the pool, by expert (experts,).
+            saliency: sums of saliency and of weights by expert (experts, 2), where they were gathered.
+        """
+        if not self.compared:
+            mean_squares = with_fallback(mean_squares, tokens, common=not site.endswith(LAST))
+        adds = [None] * len(tokens) if saliency is None else _means(saliency)
+        return {
+            expert_name(site, expert): PoolStatistics(squares.sqrt().float(), saliency=added)
+            for expert, (squares, added) in enumerate(zip(mean_squares, adds, strict=True))
+        }
 
     def _views(self, sample: Sample) -> Iterator[tuple[str, Tokens, Mapping[str, SiteInputs]]]:
         """(view, what the rule sees, inputs by key)."""
@@ -192,12 +170,12 @@ class Pool:
             if isinstance(values, ExpertInputs):
                 self._routed.add(key, sample, values.counts(weights))
                 if self.saliency and key.endswith(LAST):
-                    self._sums.add(key, sample, values.saliency_sums(weights))
+                    self._saliency.add(key, sample, values.saliency_sums(weights))
             elif isinstance(values, LinearInputs):
                 if self.gram:
                     self._grams[key].add(weighted_gram(values.values, weights))
                 if self.moments:
-                    self._sums.add(key, sample, values.moment_sums(weights))
+                    self._moments.add(key, sample, values.moment_sums(weights))
 
     def _count(self, view: str, sample: int, weights: Tensor, visual: Tensor) -> None:
         """Text tokens, visual tokens, and the sum of the weights."""
@@ -206,7 +184,7 @@ class Pool:
         self._counts.add(view, sample, torch.stack([count.double() for count in counts]))
 
 
-def _moments(means: Tensor) -> tuple[Tensor, Tensor]:
+def _mean_and_variance(means: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance (in,) from the means of values and of their squares (2, in)."""
     average, square = means.unbind()
     return average, (square - average.square()).clamp(min=0)

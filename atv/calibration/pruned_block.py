@@ -13,7 +13,7 @@ from atv.records.run_folder import FinishedBlock
 _SHIFT = "shift"
 
 
-def finished_block(
+def pack_block(
     report: BlockReport, pruned: Mapping[str, Mapping[str, Pruned]], dense: Mapping[str, Tensor]
 ) -> FinishedBlock:
     """What is kept of a block.
@@ -33,7 +33,7 @@ def finished_block(
     return FinishedBlock(report, {pathway: PackedMasks(made) for pathway, made in masks.items()}, changed)
 
 
-def pruned_targets(block: FinishedBlock) -> dict[str, dict[str, Pruned]]:
+def unpack_block(block: FinishedBlock) -> dict[str, dict[str, Pruned]]:
     """Target -> pathway -> what became of it, of a block that was kept."""
     return {
         name: {

@@ -10,10 +10,12 @@ from atv.calibration.block_training import WaitingBlock, trained
 from atv.calibration.callbacks import ActivationNorms, BlockCallback, Drift, RegionalGradients
 from atv.calibration.loop import BlockwiseCalibration
 from atv.calibration.parted_pool import PartedPool
-from atv.calibration.pathway_plan import PathwayPlan, StepsTaken
-from atv.calibration.pool import BlockPool, Pool, warn_of_starved
-from atv.calibration.pruned_block import finished_block
+from atv.calibration.pathway_plan import PathwayPlan
+from atv.calibration.pool import BlockPool, Pool
+from atv.calibration.pruned_block import pack_block
 from atv.calibration.samples import Sample
+from atv.calibration.starved_experts import warn_of_starved
+from atv.calibration.step_log import StepLog
 from atv.criteria import Pruned
 from atv.model.lvlm import LVLM
 from atv.model.targets import Target
@@ -26,7 +28,7 @@ from atv.selection import PartedSelection
 
 
 class Pruning(BlockCallback):
-    """Makes each pathway's masks when a block was seen by all samples; ``finished`` is given what the block came to,
+    """Makes each pathway's masks when a block was seen by all samples; ``finished`` is given the block's result,
     before the next block is reached."""
 
     def __init__(
@@ -57,11 +59,11 @@ class Pruning(BlockCallback):
         dense = {name: target.weight.detach() for name, target in self._inside[block].items()}
         pools: dict[str, BlockPool] = {}
         pruned: dict[str, Mapping[str, Pruned]] = {}
-        taken = {pathway: StepsTaken() for pathway in self.plans}
+        logs = {pathway: StepLog() for pathway in self.plans}
         for pathway in self.plans:
             pools[pathway] = self._gathered(pathway, block, dense)
-            pruned[pathway] = self._pruned(pathway, block, dense, pools[pathway], taken[pathway])
-        made = finished_block(self._report(block, pools, taken), pruned, dense)
+            pruned[pathway] = self._pruned(pathway, block, dense, pools[pathway], logs[pathway])
+        made = pack_block(self._report(block, pools, logs), pruned, dense)
         packed = [masks.packed for masks in made.masks.values()]
         agree(tensors_digest([*packed, made.weights]), f"masks of block {block}")
         for pathway, plan in self.plans.items():
@@ -69,7 +71,7 @@ class Pruning(BlockCallback):
         self.finished(made)
 
     def _gathered(self, pathway: str, block: int, dense: Mapping[str, Tensor]) -> BlockPool:
-        """What a pathway's calibration pool came to."""
+        """The finished calibration pool of a pathway."""
         gathered, statistics = self._pools[pathway], self.drift.statistics
         if isinstance(gathered, PartedPool):
             pool = gathered.finish(statistics, self.norms.halves, dense)
@@ -80,17 +82,17 @@ class Pruning(BlockCallback):
         return self.gradients.into(pool, self.plans[pathway].selection, statistics)
 
     def _pruned(
-        self, pathway: str, block: int, dense: Mapping[str, Tensor], pool: BlockPool, taken: StepsTaken
+        self, pathway: str, block: int, dense: Mapping[str, Tensor], pool: BlockPool, log: StepLog
     ) -> Mapping[str, Pruned]:
         """What becomes of a block's targets on one pathway."""
         plan = self.plans[pathway]
-        pruned = plan.prune(dense, pool.statistics, taken)
+        pruned = plan.prune(dense, pool.statistics, log)
         if pruned and isinstance(plan.reconstruct, BlockReconstruction):
             waiting = WaitingBlock(block, self.loop, self._inside[block])
-            return trained(plan.reconstruct, waiting, dense, pruned, taken)
+            return trained(plan.reconstruct, waiting, dense, pruned, log)
         return pruned
 
-    def _report(self, block: int, pools: Mapping[str, BlockPool], taken: Mapping[str, StepsTaken]) -> BlockReport:
+    def _report(self, block: int, pools: Mapping[str, BlockPool], logs: Mapping[str, StepLog]) -> BlockReport:
         started, self._started = self._started, perf_counter()
         statistics = self.drift.statistics
         tokens = {"text": statistics.text_tokens, "visual": statistics.visual_tokens}
@@ -102,9 +104,9 @@ class Pruning(BlockCallback):
             norms={m: {site: _rms(n, tokens[m]) for site, n in by.items()} for m, by in self.norms.norms.items()},
             seconds=self._started - started,
             experts={name: pool.experts for name, pool in pools.items() if pool.experts},
-            step_seconds={name: dict(steps.seconds) for name, steps in taken.items()},
+            step_seconds={name: dict(log.seconds) for name, log in logs.items()},
             pool_weights={name: dict(pool.weights) for name, pool in pools.items() if pool.weights},
-            step_errors={name: steps.mean_errors() for name, steps in taken.items() if steps.errors},
+            step_errors={name: log.mean_errors() for name, log in logs.items() if log.errors},
         )
 
 

@@ -1,4 +1,4 @@
-"""One pruning run: by what a folder knows it again, allocation, calibration block by block, and the report of all."""
+"""One pruning run: what identifies it, allocation, calibration block by block, and the report of all."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,20 +10,22 @@ import lightning as L
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from atv.calibration.attention_and_outputs import Recorder
+from atv.calibration.attention_and_outputs import ForwardObserver
 from atv.calibration.block_gradients import BackwardPass
+from atv.calibration.calibration_set import CalibrationBatch, numbered_batches, whole_set
 from atv.calibration.callbacks import ActivationNorms, Drift, RegionalGradients
-from atv.calibration.dense_pass import allotted
+from atv.calibration.dense_pass import measure_dense
 from atv.calibration.finished_blocks import FinishedBlocks
-from atv.calibration.loop import BlockwiseCalibration, CalibrationBatch, numbered_batches, whole_set
+from atv.calibration.loop import BlockwiseCalibration
 from atv.calibration.pathway_plan import PathwayPlan
-from atv.calibration.pruned_block import pruned_targets
+from atv.calibration.pruned_block import unpack_block
 from atv.calibration.pruning_callback import Pruning
-from atv.calibration.stopping import Preemption
+from atv.calibration.stopping import StopCalibration
 from atv.criteria import Pruned
+from atv.model.block_shards import has_shards
 from atv.model.checkpoint import check_folder, load_whole
 from atv.model.lvlm import LVLM
-from atv.model.offload import has_shards, model_digests, read_as
+from atv.model.offload import model_digests, read_as
 from atv.model.targets import Target
 from atv.plugins import code_identity, describe
 from atv.records.digests import tensors_digest
@@ -31,7 +33,7 @@ from atv.records.masks import PackedMasks
 from atv.records.provenance import provenance
 from atv.records.pruning_report import BOTH, AllocationReport, BaseModel, BlockReport, PathwayReport, PruningReport
 from atv.records.run_folder import FinishedBlock, RunFolder, plain
-from atv.runtime.trainer import precision, quiet_trainer, running
+from atv.runtime.trainer import precision, quiet_trainer, running, staying_on_its_device
 from atv.selection import WholeSet
 
 
@@ -58,7 +60,7 @@ class PruningJob:
         return {"plans": described, "targets": list(self.targets), "propagate": self.propagate, **self.precision}
 
     def identity(self, batches: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-        """Settings, and digests of model and data."""
+        """What tells this run from others: its settings, and the digests of model, data and the user's own code."""
         digests = model_digests(self.lvlm.model) | {"calibration data": tensors_digest(batches)}
         code = code_identity(part for plan in self.plans.values() for part in _parts(plan))
         return {**self.settings(), "seed": self.seed, **digests, **code}
@@ -76,23 +78,23 @@ def _describe(plan: PathwayPlan) -> dict[str, Any]:
         "pattern": describe(plan.pattern),
         "allocation": describe(plan.allocation),
         "sparsity": plan.sparsity,
-        # Only where there is one, so that folders of runs without are known again.
+        # Only where there is one, so that the identity of runs without stays what it was.
         **({"refine": refine[0] if len(refine) == 1 else refine} if refine else {}),
         **({"reconstruct": describe(plan.reconstruct)} if plan.reconstruct else {}),
     }
 
 
-Install = Callable[[str, Target, Mapping[str, Pruned]], None]
+InstallTarget = Callable[[str, Target, Mapping[str, Pruned]], None]
 
 
 @dataclass
 class _Outcome:
-    """What the finished blocks came to: masks by pathway, and a report each."""
+    """The result of the finished blocks: masks by pathway, and a report each."""
 
     masks: dict[str, PackedMasks]
     reports: list[BlockReport] = field(default_factory=list)
 
-    def count(self, block: FinishedBlock) -> None:
+    def collect(self, block: FinishedBlock) -> None:
         self.reports.append(block.report)
         for pathway, masks in block.masks.items():
             self.masks[pathway].update(masks)
@@ -100,19 +102,19 @@ class _Outcome:
 
 def run(
     job: PruningJob,
-    install: Install,
+    install_target: InstallTarget,
     batches: Iterable[Mapping[str, Any]],
     trainer: L.Trainer | None = None,
     run_dir: str | Path | None = None,
 ) -> PruningReport:
-    """Prunes block by block; ``install`` puts what became of a target into the model.
+    """Prunes block by block; ``install_target`` puts what became of a target into the model.
 
     Goes on from the last block that ``run_dir`` holds, if given.
 
     Raises:
         ValueError: when the folder holds another run, or an offloaded model has none.
     """
-    numbered = numbered_batches(iter(batches))
+    numbered = numbered_batches(batches)
     trainer = trainer or quiet_trainer()
     job = replace(job.of_samples(batches), precision=precision(trainer))
     # Decoupled parameters multiply and offloaded ones leave as blocks finish: told before either.
@@ -122,13 +124,13 @@ def run(
     if folder is not None and trainer.is_global_zero:
         folder.begin()
     outcome = _Outcome({pathway: PackedMasks() for pathway in job.plans})
-    put = partial(_put, job, install)
-    finished = FinishedBlocks(job.lvlm, put, outcome.count, folder, trainer.is_global_zero)
+    install_block = partial(_install_block, job, install_target)
+    finished = FinishedBlocks(job.lvlm, install_block, outcome.collect, folder, trainer.is_global_zero)
     if folder is not None and folder.saved:
         return _saved(job, finished, folder)
     # Before any forward: a rule that cannot be served by these batches is refused here.
     whole = whole_set(job.lvlm, numbered, [plan.selection for plan in job.plans.values()])
-    plans, allocation = _allotted(job, numbered, trainer, folder)
+    plans, allocation = _plans_with_sparsities(job, numbered, trainer, folder)
     held = _calibrate(job, plans, finished, numbered, trainer, whole)
     if len(outcome.reports) != len(job.lvlm.blocks):
         raise RuntimeError(f"calibration ended after {len(outcome.reports)} of {len(job.lvlm.blocks)} blocks")
@@ -154,10 +156,10 @@ def run(
     return report
 
 
-def _put(job: PruningJob, install: Install, block: FinishedBlock) -> None:
+def _install_block(job: PruningJob, install_target: InstallTarget, block: FinishedBlock) -> None:
     """Puts what became of a block's targets on each pathway into the model."""
-    for name, made in pruned_targets(block).items():
-        install(name, job.targets[name], made)
+    for name, made in unpack_block(block).items():
+        install_target(name, job.targets[name], made)
 
 
 def _calibrate(
@@ -169,7 +171,7 @@ def _calibrate(
     whole: WholeSet | None,
 ) -> float | None:
     """Prunes the blocks that are not finished; returns the bytes that a waiting token's forward held."""
-    earlier = finished.restore()
+    earlier = finished.read_kept()
     _check_kept(job, plans, earlier)
     if job.propagate:
         finished.reinstall(earlier)
@@ -178,12 +180,14 @@ def _calibrate(
     backward = BackwardPass(
         any(plan.criterion.needs_gradient for plan in plans.values()), any(rule.needs_sensitivity for rule in rules)
     )
-    recorder = Recorder(job.lvlm, rules)
-    loop = BlockwiseCalibration(job.lvlm, job.seed, len(earlier), finished.offloaded, recorder, whole, backward)
+    observer = ForwardObserver(job.lvlm, rules)
+    loop = BlockwiseCalibration(job.lvlm, job.seed, len(earlier), finished.offloaded, observer, whole, backward)
     gradients = RegionalGradients(job.lvlm, job.targets)
     pruning = Pruning(job.lvlm, job.targets, plans, finished.add, drift, norms, gradients, loop)
-    stop = Preemption(len(batches), kept=finished.folder is not None)
-    with running(trainer, drift, norms, *([gradients] if backward.norm else []), pruning, stop):
+    stop = StopCalibration(len(batches), kept=finished.folder is not None)
+    # In this order: a block is pruned by what the callbacks before have of it, and kept before calibration may stop.
+    callbacks = (drift, norms, *([gradients] if backward.norm else []), pruning, stop)
+    with running(trainer, *callbacks), staying_on_its_device(job.lvlm.model):
         loop.run(trainer, batches, job.targets, job.propagate)
     if not job.propagate:
         finished.reinstall(earlier)
@@ -198,13 +202,14 @@ def _check_kept(job: PruningJob, plans: Mapping[str, PathwayPlan], earlier: Sequ
             raise ValueError(f"run_dir: {kept} lacks masks of the run's targets; take it away, and it is made again")
 
 
-def _allotted(
+def _plans_with_sparsities(
     job: PruningJob, batches: Sequence[CalibrationBatch], trainer: L.Trainer, folder: RunFolder | None
 ) -> tuple[dict[str, PathwayPlan], AllocationReport]:
+    """The plans with what is measured of the dense model; sparsities are those that the folder keeps, if any."""
     known = None if folder is None else folder.read_allocation()
     if known and any(known.sparsities.get(name, {}).keys() != job.targets.keys() for name in job.plans):
         raise ValueError("run_dir: its allocation.json has not this run's targets; take it away, and it is made again")
-    plans, allocation = allotted(job.lvlm, job.targets, job.plans, batches, trainer, job.seed, known)
+    plans, allocation = measure_dense(job.lvlm, job.targets, job.plans, batches, trainer, job.seed, known)
     if folder is not None and trainer.is_global_zero:
         folder.write_allocation(allocation)
     return plans, allocation

@@ -11,8 +11,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from atv.calibration.recording import RoutedInputs
+from atv.calibration.block_gradients import BlockGradients
+from atv.calibration.calibration_set import BatchTokens
 from atv.calibration.suspension import Arrival
+from atv.calibration.target_inputs import RoutedInputs
 from atv.model.experts import FusedExperts
 from atv.selection import Tokens, WholeSet
 
@@ -130,49 +132,46 @@ class Sample:
 
 def samples(
     arrival: Arrival,
-    visual: Tensor,
-    valid: Tensor,
-    first_sample: int,
+    batch: BatchTokens,
     seed: int,
-    ids: Tensor | None = None,
-    answer: Tensor | None = None,
+    gradients: BlockGradients | None = None,
     whole: WholeSet | None = None,
 ) -> Iterator[Sample]:
-    """The samples of a batch; ``visual`` and ``valid`` are bool (batch, length), ``ids`` and ``answer`` likewise.
+    """The samples of a batch that arrived at a block, with what backward passes found there, and with the whole set.
 
     Raises:
         ValueError: for activations that are not finite, naming block and sample.
     """
-    noted, recorded = arrival.recording, arrival.recorded
-    for row in range(len(valid)):
-        keep = valid[row]
+    read, observed, gradients = arrival.target_inputs, arrival.observed, gradients or BlockGradients()
+    for row in range(len(batch.valid)):
+        keep = batch.valid[row]
         # A row without padding is read where it lies.
         unpadded = slice(None) if bool(keep.all()) else keep
         tokens = Tokens(
-            visual=visual[row][unpadded],
+            visual=batch.visual[row][unpadded],
             position=torch.arange(int(keep.sum()), device=keep.device),
             input=arrival.input[row][unpadded],
             output=arrival.output[row][unpadded],
-            sample=first_sample + row,
+            sample=batch.first_sample + row,
             block=arrival.block,
             seed=seed,
-            last_attention=recorded.attention.last_query(row, keep)[unpadded] if recorded.attention else None,
-            ids=None if ids is None else ids[row][unpadded],
-            labelled=None if answer is None else answer[row][unpadded],
+            last_attention=observed.attention.last_query(row, keep)[unpadded] if observed.attention else None,
+            ids=batch.ids[row][unpadded],
+            labelled=None if batch.answer is None else batch.answer[row][unpadded],
             calibration_set=whole,
         )
         for name, values in (("input", tokens.input), ("output", tokens.output)):
             if not _finite(values):
-                where = f"block {arrival.block}, sample {first_sample + row}"
+                where = f"block {arrival.block}, sample {tokens.sample}"
                 raise ValueError(f"calibration: the {name} of {where} holds NaN or infinite activations")
-        sites, outputs, gradients = (
-            {name: x.reshape(*valid.shape, x.shape[-1])[row][unpadded] for name, x in by_name.items()}
-            for by_name in (noted.sites, recorded.outputs, recorded.gradients)
+        sites, outputs, of_norm = (
+            {name: x.reshape(*batch.valid.shape, x.shape[-1])[row][unpadded] for name, x in by_name.items()}
+            for by_name in (read.sites, observed.outputs, gradients.of_norm)
         )
         inputs: dict[str, SiteInputs] = {site: LinearInputs(x) for site, x in sites.items()}
-        inputs |= {site: _routed(x, valid, row) for site, x in noted.routed.items()}
-        sensitivity = {name: moved[row][unpadded] for name, moved in recorded.sensitivity.items()}
-        yield Sample(tokens, inputs, noted.site_of, outputs, gradients, sensitivity)
+        inputs |= {site: _routed(x, batch.valid, row) for site, x in read.routed.items()}
+        sensitivity = {name: moved[row][unpadded] for name, moved in gradients.sensitivity.items()}
+        yield Sample(tokens, inputs, read.site_of, outputs, of_norm, sensitivity)
 
 
 def _routed(inputs: RoutedInputs, valid: Tensor, row: int) -> ExpertInputs:

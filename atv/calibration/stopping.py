@@ -11,7 +11,7 @@ from atv.runtime.preemption import Preempted, Sigterm
 from atv.runtime.ranks import gathered
 
 
-class Preemption(BlockCallback):
+class StopCalibration(BlockCallback):
     """Stops all ranks before the next batch, or after a finished block, once any was sent SIGTERM.
 
     Comes after the callback that saves blocks.

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from atv.calibration.attention_and_outputs import Recorded, Recorder
-from atv.calibration.recording import Recording, recording
+from atv.calibration.attention_and_outputs import AttentionAndOutputs, ForwardObserver
+from atv.calibration.target_inputs import TargetInputs, watching_inputs
 from atv.model.hooks import first_output, token_states
 from atv.model.lvlm import LVLM
 from atv.model.targets import Target
@@ -28,15 +28,15 @@ class Arrival:
     """A batch at the door of a block: what the dense block made of it, and what its targets read meanwhile.
 
     ``input`` and ``output`` are (batch, length, hidden), where a decoder has several residual streams (batch, length,
-    streams x width); ``waiting`` is the input as the forward holds it. ``recorded`` is what selection rules asked for
+    streams x width); ``waiting`` is the input as the forward holds it. ``observed`` is what selection rules asked for
     besides; ``again`` runs the block once more on what it was given, as often as wanted.
     """
 
     block: int
     input: Tensor
     output: Tensor
-    recording: Recording
-    recorded: Recorded = field(default_factory=Recorded)
+    target_inputs: TargetInputs
+    observed: AttentionAndOutputs = field(default_factory=AttentionAndOutputs)
     waiting: Tensor | None = None
     again: Callable[[], Tensor] | None = None
 
@@ -98,7 +98,7 @@ def doors(
     targets: Mapping[str, Target],
     propagate: bool,
     first_block: int = 0,
-    recorder: Recorder | None = None,
+    observer: ForwardObserver | None = None,
 ) -> Iterator[None]:
     """Puts a door before every block from ``first_block`` on, and takes all of them away again.
 
@@ -111,7 +111,7 @@ def doors(
     inside = lvlm.by_block(targets)
     try:
         for index, block in enumerate(lvlm.blocks[first_block:], start=first_block):
-            block.forward = _door(index, block, inside[index], propagate, repeatable, recorder or Recorder(lvlm))
+            block.forward = _door(index, block, inside[index], propagate, repeatable, observer or ForwardObserver(lvlm))
         yield
     finally:
         for block, forward in zip(lvlm.blocks, before, strict=True):
@@ -126,7 +126,7 @@ def _door(
     targets: Mapping[str, Target],
     propagate: bool,
     repeatable: set[tuple[str, ...]],
-    recorder: Recorder,
+    observer: ForwardObserver,
 ) -> Callable[..., Any]:
     forward = block.forward
     kind = (type(block).__name__, *(name for name, _ in block.named_children()))
@@ -138,13 +138,13 @@ def _door(
 
         hidden = args[0] if args else kwargs["hidden_states"]
         entered = token_states(hidden, shape, f"{kind[0]} {index}")
-        with recording(targets, shape.numel(), kwargs) as noted, recorder(index, targets) as recorded:
+        with watching_inputs(targets, shape.numel(), kwargs) as inputs, observer.watching(index, targets) as seen:
             result = forward(*args, **kwargs)
         output = token_states(first_output(result), shape, f"{kind[0]} {index}")
         if propagate and kind not in repeatable:
             _check_again(f"{kind[0]} {index}", output, again())
             repeatable.add(kind)
-        arrival = Arrival(index, entered, output, noted, recorded, hidden, again)
+        arrival = Arrival(index, entered, output, inputs, seen, hidden, again)
         return arrival, None if propagate else result
 
     def door(*args: Any, **kwargs: Any) -> Any:

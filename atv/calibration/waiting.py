@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from atv.calibration.calibration_set import BatchTokens
 from atv.calibration.suspension import SuspendedForward
 
 # Bytes that are copied at once.
@@ -17,13 +18,10 @@ _PART = 16 << 20
 
 @dataclass
 class WaitingForward:
-    """One batch's forward, its masks and ids (batch, length), and the hidden state at its door, which may be parked."""
+    """One batch's forward, its tokens, and the hidden state at its door, which may be parked."""
 
     forward: SuspendedForward
-    visual: Tensor
-    valid: Tensor
-    ids: Tensor
-    answer: Tensor | None = None
+    tokens: BatchTokens
     hidden: Tensor | None = None
     parked: "Parked | None" = None
 

@@ -79,7 +79,7 @@ def ablate(
         grid.origin["plugin"] = [from_here(file) for file in ([plugin] if isinstance(plugin, Path) else plugin)]
     chosen_tasks(grid.tasks, columns)
     ran = grid_run.run(ablations, WORDS.get(()), lambda ablation: _tell_question(ablation, console))
-    _tell_strangers(grid.store, decide, console)
+    _tell_cells_of_other_runs(grid.store, decide, console)
     failed: dict[str, str] = {}
     for ablation, run, decided in ran:
         _tell_left(ablation, run, decided, console)
@@ -108,9 +108,9 @@ def _tell_left(ablation: Ablation, run: Run, decided: Decided | None, console: C
         console.print(f"{ablation.name}: {len(decided.undecided)} findings are undecided: {why}", soft_wrap=True)
 
 
-def _tell_strangers(store: CellStore, in_parts: bool, console: Console) -> None:
+def _tell_cells_of_other_runs(store: CellStore, in_parts: bool, console: Console) -> None:
     """Names the cells of another model, data or schema that lie in the folder."""
-    for reason, ids in store.strangers(in_parts).items():
+    for reason, ids in store.cells_of_other_runs(in_parts).items():
         named = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
         console.print(f"left alone: {len(ids)} cell{'s' if len(ids) > 1 else ''} ({reason}): {named}", soft_wrap=True)
 

@@ -14,7 +14,7 @@ from atv.bundled import BUNDLED
 from atv.commands.options import Rules
 from atv.data import CalibrationData
 from atv.model.offload import Offload
-from atv.output.pruned_folder import check_login, push
+from atv.output.hub_upload import check_login, push
 from atv.records.pruning_report import BOTH
 from atv.refinement import Reconstruction, Refinement
 from atv.runtime.trainer import quiet_trainer

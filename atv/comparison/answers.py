@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from atv.evaluation.predictions import checked_answers, read_answers, read_rows
-from atv.records.cell_record import CELL, CellRecord, titled
+from atv.evaluation.answer_tables import checked_answers, read_answers, read_rows
+from atv.records.cell_record import CELL, ROWS, CellRecord, titled
 from atv.records.evaluation_report import SCORES, EvaluationReport
 
 KEY = ["task", "question_id"]
@@ -90,7 +90,7 @@ def read_folder(folder: Path) -> Answers:
 
 
 def _of_cell(folder: Path) -> Answers:
-    record, file = CellRecord.read(folder), folder / "rows.parquet"
+    record, file = CellRecord.read(folder), folder / ROWS
     rows = read_rows(file) if file.is_file() else pd.DataFrame()
     if "credit" not in rows:
         raise ValueError(f"{str(folder)!r}: the cell was asked no questions")

@@ -6,7 +6,7 @@ from torch import Tensor
 from atv.criteria.base import Criterion, PoolStatistics, Pruned
 from atv.criteria.normal_equations import damped
 from atv.patterns import Pattern
-from atv.patterns.base import lowest
+from atv.patterns.counting import lowest
 from atv.plugins import above_zero
 
 

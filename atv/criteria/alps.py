@@ -61,7 +61,7 @@ class ALPS(Criterion):
         return Pruned(kept, solved / scale)
 
     def _split(self, dense: Tensor, hessian: Tensor, pattern: Pattern, sparsity: float) -> Tensor:
-        """What the splitting comes to, not yet sparse."""
+        """The result of the splitting, not yet sparse: (out, in)."""
         values, basis = torch.linalg.eigh(hessian)
         target, rho = dense @ hessian.to(dense.dtype), _Penalty(self.penalty)
         inverse = _inverse(values, basis, rho.value).to(dense.dtype)

@@ -105,6 +105,8 @@ class Criterion(Plugin, ABC):
         needs_gradient: whether ``pool.gradient`` is, which costs a forward and a backward of each block.
     """
 
+    option = "criterion"
+
     needs_gram: bool = False
     needs_moments: bool = False
     needs_saliency: bool = False

@@ -1,4 +1,6 @@
-"""The best values of kept weights, row by row: what the normal equations of a fixed mask give."""
+"""The normal equations, H = X^T X with damping: a factor of the inverse, and the best kept weights of a fixed mask."""
+
+import warnings
 
 import torch
 from torch import Tensor
@@ -8,6 +10,43 @@ def damped(gram: Tensor, damping: float) -> Tensor:
     """The Gram with a share of its diagonal's mean added to the diagonal; a pool of zeros gives the identity."""
     mean = float(gram.diagonal().mean()) or 1.0
     return gram + damping * mean * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+
+
+def without_dead_channels(hessian: Tensor) -> tuple[Tensor, Tensor]:
+    """H with the mean of the diagonal where a channel is never active, so that damping is the same share whatever the
+    inputs' scale (1 where none is active), and which channels these are: bool (in,)."""
+    hessian = hessian.clone()
+    diagonal = hessian.diagonal()
+    dead = diagonal == 0
+    diagonal[dead] = diagonal[~dead].mean() if bool((~dead).any()) else 1.0
+    return hessian, dead
+
+
+def inverse_cholesky(hessian: Tensor, damping: float, asked_by: str, tries: int = 10) -> Tensor:
+    """U, upper triangular, with U^T U = (H + damping * mean(diag H) * I)^-1: float64 (n, n).
+
+    A damped H that is not positive definite is tried again with ten times the damping, and a warning says so.
+
+    Args:
+        damping: share of the mean of H's diagonal that is added to the diagonal at first.
+        asked_by: the method that the warning and the error name.
+        tries: dampings that are tried.
+
+    Raises:
+        ValueError: when no damping helps, as with values that are not finite.
+    """
+    # H = R R^T with R upper triangular is the Cholesky factorisation of H turned by 180 degrees; then U = R^-1.
+    turned, mean = hessian.flip(0, 1), hessian.diagonal().mean()
+    for power in range(tries):
+        raised = turned.clone()
+        raised.diagonal().add_(damping * 10**power * mean)
+        lower, failed = torch.linalg.cholesky_ex(raised)
+        if not failed and lower.isfinite().all():
+            identity = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
+            return torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True)
+        more = f"damping raised to {damping * 10 ** (power + 1):g}"
+        warnings.warn(f"{asked_by}: X^T X is not positive definite, {more}", stacklevel=2)
+    raise ValueError(f"{asked_by} found no damping up to {damping * 10**tries:g} that lets X^T X be inverted")
 
 
 def conjugate_gradients(
@@ -56,8 +95,8 @@ def conjugate_gradients(
     return found, done
 
 
-def by_factors(hessian: Tensor, weight: Tensor, mask: Tensor, entries: int = 1 << 24) -> Tensor:
-    """As ``conjugate_gradients``, by a Cholesky factor of each row's own part of H: exact, and dear for many rows.
+def solve_by_cholesky(hessian: Tensor, weight: Tensor, mask: Tensor, entries: int = 1 << 24) -> Tensor:
+    """As ``conjugate_gradients``, by a Cholesky factor of each row's own part of H: exact, but slow for many rows.
 
     Rows are solved in batches of about the same number of kept weights, ``entries`` elements of H at a time.
     """

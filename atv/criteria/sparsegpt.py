@@ -1,12 +1,12 @@
 """Pruning with reconstruction: what is kept makes up for what goes."""
 
-import warnings
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from atv.criteria.base import Criterion, PoolStatistics, Pruned
+from atv.criteria.normal_equations import inverse_cholesky, without_dead_channels
 from atv.patterns import Pattern
 from atv.plugins import above_zero, at_least
 
@@ -68,39 +68,7 @@ class SparseGPT(Criterion):
     def _prepared(self, weight: Tensor, pool: PoolStatistics) -> tuple[Tensor, Tensor, Tensor]:
         """The weight, at least float32, U (upper triangular, U^T U = H^-1), and its diagonal, infinite where a channel
         is never active."""
-        hessian, dead = live(2 * pool.gathered("gram", self).to(weight.device, torch.float64))
+        hessian, dead = without_dead_channels(2 * pool.gathered("gram", self).to(weight.device, torch.float64))
         dtype = torch.promote_types(weight.dtype, torch.float32)
-        root = inverse_root(hessian, self.damping).to(dtype)
+        root = inverse_cholesky(hessian, self.damping, "SparseGPT").to(dtype)
         return weight.to(dtype, copy=True), root, root.diagonal().masked_fill(dead, torch.inf)
-
-
-def live(hessian: Tensor) -> tuple[Tensor, Tensor]:
-    """H with the mean of the diagonal where a channel is never active, so that damping is the same share whatever the
-    inputs' scale (1 where none is active), and which channels these are: bool (in,)."""
-    hessian = hessian.clone()
-    diagonal = hessian.diagonal()
-    dead = diagonal == 0
-    diagonal[dead] = diagonal[~dead].mean() if bool((~dead).any()) else 1.0
-    return hessian, dead
-
-
-def inverse_root(hessian: Tensor, damping: float, asked_by: str = "SparseGPT", tries: int = 10) -> Tensor:
-    """U, upper triangular, with U^T U = (H + damping * mean(diag H) * I)^-1: float64 (n, n).
-
-    A damped H that is not positive definite is tried again with ten times the damping, and a warning says so.
-
-    Raises:
-        ValueError: when no damping helps, as with values that are not finite.
-    """
-    # H = R R^T with R upper triangular is the Cholesky factorisation of H turned by 180 degrees; then U = R^-1.
-    turned, mean = hessian.flip(0, 1), hessian.diagonal().mean()
-    for power in range(tries):
-        damped = turned.clone()
-        damped.diagonal().add_(damping * 10**power * mean)
-        lower, failed = torch.linalg.cholesky_ex(damped)
-        if not failed and lower.isfinite().all():
-            identity = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
-            return torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True)
-        raised = f"damping raised to {damping * 10 ** (power + 1):g}"
-        warnings.warn(f"{asked_by}: X^T X is not positive definite, {raised}", stacklevel=2)
-    raise ValueError(f"{asked_by} found no damping up to {damping * 10**tries:g} that lets X^T X be inverted")

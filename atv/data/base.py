@@ -39,6 +39,8 @@ class CalibrationData(Plugin, ABC):
     for.
     """
 
+    option = "calibration"
+
     @abstractmethod
     def check(self) -> None:
         """Finds the data; called before a model is loaded, so that what is wrong with them is known early.

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import replace
 from functools import cached_property, partial
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple, overload
 
 from lightning.pytorch.utilities import rank_zero_only
@@ -106,7 +107,7 @@ def require_samples(data: CalibrationData, samples: int, validation: int = 0) ->
 
 def calibration_batches(
     processor: ProcessorMixin,
-    data: str | CalibrationData,
+    data: str | Path | CalibrationData,
     samples: int = 128,
     seed: int = 0,
     batch_size: int = 8,
@@ -129,7 +130,12 @@ def calibration_batches(
             more than 5% broken samples when the batches are first asked for.
     """
     require_chat_template(processor)
-    source = load_calibration(data) if isinstance(data, str) else data
+    if not isinstance(data, (str, Path, CalibrationData)):
+        raise ValueError(
+            f"calibration: expected a name, a path or a CalibrationData, got {type(data).__name__}; conversations of "
+            "your own become a class of a few lines (atv.data.CalibrationData)"
+        )
+    source = load_calibration(str(data) if isinstance(data, Path) else data)
     check_draw(source, samples, seed, batch_size, max_length)
     console = Console(stderr=True, quiet=getattr(rank_zero_only, "rank", 0) != 0)
     drawing = partial(SampleDraw, processor, source, samples, max_length, console, answers=answers)

@@ -10,11 +10,12 @@ import pandas as pd
 from rich.console import Console
 from transformers import PreTrainedModel, ProcessorMixin
 
+from atv.evaluation.answer_tables import write_answers
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark
 from atv.evaluation.generation import predict, scored
 from atv.evaluation.identity import answering
 from atv.evaluation.metrics import GroupedScore
-from atv.evaluation.predictions import KeepPredictions, Predictions, write_answers
+from atv.evaluation.predictions import KeepPredictions, Prediction, Predictions
 from atv.evaluation.scores import TaskScore, category_scores, task_scores
 from atv.plugins import resolve
 from atv.records.digests import weights_digest
@@ -95,8 +96,7 @@ def ask_benchmark(
     benchmark = loaded.benchmark
     longest = max_new_tokens or benchmark.max_new_tokens
     questions = {each.question["question_id"]: each.question for each in loaded.questions}
-    before: dict[str, str] = {}
-    ended: dict[str, bool | None] = {}
+    before: dict[str, Prediction] = {}
     callbacks = []
     if folder is not None:
         weights = digest or weights_digest(model.named_parameters())
@@ -105,11 +105,13 @@ def ask_benchmark(
         callbacks.append(KeepPredictions(made))
         made.check_seen(questions)
         # The first rank's word counts: another may look when the first one has begun.
-        before, ended = gathered((made.read(), made.ended()))[0]
+        before = gathered(made.read())[0]
         if trainer.is_global_zero:
             run.begin()
-    known = {name: text for name, text in before.items() if name in questions}
-    predicted: list[tuple[Any, str]] = [(questions[name] | {"ended": ended[name]}, known[name]) for name in known]
+    known = {name: each for name, each in before.items() if name in questions}
+    predicted: list[tuple[Any, str]] = [
+        (questions[name] | {"ended": each.ended}, each.text) for name, each in known.items()
+    ]
     faults: dict[str, str] = {}
     if batches := loaded.batches(processor, batch_size, before, faults):
         if not known:

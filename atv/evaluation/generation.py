@@ -15,11 +15,11 @@ from atv.evaluation import metrics
 from atv.evaluation.decoding import decodes, greedy, require_positions, whole_prompts
 from atv.evaluation.questions import Prompts
 from atv.evaluation.sharing import Pictures, Sharing, SharingTrial
-from atv.model.batch import on_device
+from atv.model.batch import cast_floats
 from atv.plugins import find
 from atv.runtime.preemption import NOTHING, StopBetweenBatches
 from atv.runtime.ranks import gathered, together
-from atv.runtime.trainer import quiet_trainer, running
+from atv.runtime.trainer import quiet_trainer, running, staying_on_its_device
 
 Question = Mapping[str, Any]
 COLUMNS = (
@@ -64,8 +64,8 @@ class GreedyAnswers(L.LightningModule):
     def transfer_batch_to_device(self, batch: Step | None, device: torch.device, dataloader_idx: int) -> Step | None:
         # Lightning's own transfer cannot rebuild the model outputs that stand in for pixels.
         return batch and batch._replace(
-            inputs=on_device(batch.inputs, device, self.model.dtype),
-            pictures=on_device(batch.pictures, device, self.model.dtype),
+            inputs=cast_floats(batch.inputs, self.model.dtype, device),
+            pictures=cast_floats(batch.pictures, self.model.dtype, device),
         )
 
     def predict_step(self, batch: Step | None, batch_idx: int) -> list[tuple[Question, str]]:
@@ -143,7 +143,8 @@ def predict(
         Preempted: after the batch in hand, when SIGTERM was sent.
     """
     module, steps = GreedyAnswers(model, processor, max_new_tokens, built_alike), _Steps(batches, trainer.world_size)
-    with together(trainer), running(trainer, *callbacks, StopBetweenBatches(kept)):
+    stop = StopBetweenBatches(kept)
+    with together(trainer), running(trainer, *callbacks, stop), staying_on_its_device(model):
         own: Any = trainer.predict(module, DataLoader(steps, batch_size=None, collate_fn=lambda step: step))
         return [pair for made in gathered(own or []) for step in made for pair in step]
 

@@ -1,4 +1,4 @@
-"""By what answers are known again: everything that moves them besides the weights and the questions."""
+"""The identity of a model's answers: everything that moves them besides the weights and the questions."""
 
 import json
 from typing import Any

@@ -3,43 +3,27 @@
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import pandas as pd
 
-from atv.data.text_files import json_lines
 from atv.data.wording import reason
-from atv.records.files import atomic, read_json, write_json
+from atv.records.files import read_json, write_json
 from atv.records.provenance import provenance
-from atv.records.typed import Share, typed
 
 # Of the file of starts; raised when it can no longer be read by what read the last one.
 SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What scores are made of, a row a question."""
+class Prediction:
+    """What a model said to a question; ``ended`` is whether its answer did before it was cut, None where an earlier
+    version did not say."""
 
-    task: str
-    question_id: str | int
-    metric: str
-    group: str
-    category: str | None
-    credit: Share
-
-
-@dataclass(frozen=True)
-class Answer(Scored):
-    """What every table of answers that are compared has of a question; question, options, answers, seen, picture, ended
-    and fault stand there, too, where they were recorded."""
-
-    answer: Any
-    prediction: str
-    read: str | None
+    text: str
+    ended: bool | None = None
 
 
 class Predictions:
@@ -53,13 +37,9 @@ class Predictions:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def read(self) -> dict[str, str]:
-        """Question id -> prediction, of all ranks."""
-        return {name: row["prediction"] for name, row in self._rows().items()}
-
-    def ended(self) -> dict[str, bool | None]:
-        """Question id -> whether its answer ended; None where an earlier version did not say."""
-        return {name: row.get("ended") for name, row in self._rows().items()}
+    def read(self) -> dict[str, Prediction]:
+        """Question id -> what was said, of all ranks."""
+        return {name: Prediction(row["prediction"], row.get("ended")) for name, row in self._rows().items()}
 
     def starts(self) -> list[dict[str, Any]]:
         """What the runs that made them were made with (versions, git, hardware, device), alike ones once."""
@@ -145,48 +125,3 @@ class KeepPredictions(L.Callback):
     ) -> None:
         if outputs:
             self.predictions.append(trainer.global_rank, outputs)
-
-
-def write_answers(path: Path, answers: pd.DataFrame) -> None:
-    """Writes answers, one JSON object a line, atomically."""
-    with atomic(path) as temporary:
-        answers.to_json(temporary, orient="records", lines=True, force_ascii=False)
-
-
-def read_answers(path: Path) -> pd.DataFrame:
-    """What ``write_answers`` wrote.
-
-    Raises:
-        ValueError: when there is no such file, a line of it is no JSON, or it holds something else than answers.
-    """
-    if not path.is_file():
-        raise ValueError(f"no answers at {str(path)!r}")
-    return checked_answers(pd.DataFrame(json_lines(path)), path)
-
-
-def checked_answers(rows: pd.DataFrame, path: Path, kind: type[Scored] = Answer) -> pd.DataFrame:
-    """The rows, if they are answers of a kind.
-
-    Raises:
-        ValueError: naming the file and what is missing, or the row, column and value that no answer has.
-    """
-    names = [column.name for column in fields(kind)]
-    if missing := [name for name in names if name not in rows]:
-        raise ValueError(f"{path}: its answers lack {', '.join(missing)}")
-    if rows.empty:
-        raise ValueError(f"{path} holds no answer")
-    own = rows[names].astype(object)
-    typed(list[kind], own.where(own.notna(), None).to_dict("records"), path)  # type: ignore[valid-type]
-    return rows
-
-
-def read_rows(path: Path) -> pd.DataFrame:
-    """A table that was written as parquet.
-
-    Raises:
-        ValueError: naming the file, where it is not there or no whole parquet file.
-    """
-    try:
-        return pd.read_parquet(path)
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path} is no whole parquet file: {reason(error)}") from error

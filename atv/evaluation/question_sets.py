@@ -18,7 +18,7 @@ from atv.evaluation.benchmarks.as_calibration import refuse_calibrated_on
 from atv.evaluation.benchmarks.loaded import DenseAnswers, LoadedBenchmark, check_asked_alike
 from atv.evaluation.generation import answer
 from atv.evaluation.identity import asked_with
-from atv.evaluation.lmms_eval import bound_pixels
+from atv.evaluation.picture_bounds import bound_pixels
 from atv.evaluation.questions import BATCH_SIZE, first_groups, question_batches
 from atv.evaluation.scores import retention, task_scores
 from atv.plugins import at_least

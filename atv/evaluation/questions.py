@@ -12,6 +12,7 @@ from transformers import ProcessorMixin
 
 from atv.bundled.data import EVALUATION_FEATURES
 from atv.data.conversations import encode, read_row, require_columns
+from atv.evaluation.encoded_pictures import with_encoded_pictures, with_shared_pictures
 from atv.evaluation.sharing import Pictures
 from atv.model.lvlm import LVLM
 
@@ -84,7 +85,7 @@ def parted(
 
     Args:
         lengths: of the questions, in any unit.
-        pictures: by what to know each question's picture again, None where it has none.
+        pictures: what identifies each question's picture, None where it has none.
     """
     asked: Counter[str | None] = Counter(picture for picture in pictures if picture is not None)
     order = sorted(range(len(lengths)), key=lambda place: lengths[place])
@@ -170,6 +171,6 @@ def see_once(lvlm: LVLM, batches: Sequence[QuestionBatch]) -> list[QuestionBatch
 
 def _behind_the_tower(lvlm: LVLM, batch: QuestionBatch) -> QuestionBatch:
     if batch.pictures is None:
-        return replace(batch, inputs=lvlm.encode_images(batch.inputs))
-    pictures = replace(batch.pictures, inputs=lvlm.encode_images(batch.pictures.inputs))
-    return replace(batch, inputs=lvlm.shown_again(batch.inputs, pictures.inputs, pictures.of), pictures=pictures)
+        return replace(batch, inputs=with_encoded_pictures(lvlm, batch.inputs))
+    pictures = replace(batch.pictures, inputs=with_encoded_pictures(lvlm, batch.pictures.inputs))
+    return replace(batch, inputs=with_shared_pictures(batch.inputs, pictures.inputs, pictures.of), pictures=pictures)

@@ -125,7 +125,7 @@ class Prefixes:
 
 
 class SharingTrial(NamedTuple):
-    """What asking alone and asking with shared prefixes came to: whether logits are equal, and the shortest window that
+    """The result of asking both alone and with shared prefixes: whether logits are equal, and the shortest window that
     attention looks back (tokens), where there is one."""
 
     equal: bool

@@ -13,7 +13,7 @@ from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel,
 
 from atv.data.conversations import encode
 from atv.evaluation.decoding import decodes, next_step, whole_prompts
-from atv.model.batch import on_device
+from atv.model.batch import cast_floats
 from atv.model.loading import load_model, model_folder
 from atv.model.weight_files import weight_files
 from atv.plugins import at_least
@@ -116,7 +116,7 @@ class _Runner:
             raise ValueError(f"model: {type(model).__name__} ({name!r}) decodes in a way of its own, and is not timed")
         _check_length(name, model, prompt, new_tokens)
         model.to(device)  # type: ignore[arg-type]
-        return cls(folder, model, on_device(picture_prompt(processor, prompt), device, model.dtype), new_tokens)
+        return cls(folder, model, cast_floats(picture_prompt(processor, prompt), model.dtype, device), new_tokens)
 
     def turn(self) -> Turn:
         """One prompt, all that comes before its first token, and its answer."""

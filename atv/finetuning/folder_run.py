@@ -25,7 +25,8 @@ from atv.finetuning.settings import Settings
 from atv.finetuning.training_run import Diverged, Finetuned, finish, fit, prepare
 from atv.model.loading import load_model, model_folder
 from atv.model.lvlm import LVLM
-from atv.output.pruned_folder import masks_of, read_pruned, write_pruned
+from atv.output.pruned_folder import read_pruned, write_pruned
+from atv.output.report_masks import masks_of
 from atv.records.digests import content_digest, tensors_digest, weights_digest
 from atv.records.provenance import provenance
 from atv.records.pruning_report import PruningReport
@@ -176,7 +177,7 @@ def _identity(
     learned: Lessons,
     batches: ConversationBatches,
 ) -> dict[str, Any]:
-    """What the run is known again by."""
+    """What tells this run from others: its settings, and the digests of model and data."""
     step = {"ranks": trainer.world_size, "accumulated": trainer.accumulate_grad_batches}
     data = {
         "samples": learned.samples,
@@ -204,7 +205,7 @@ def _done(settings: Settings, trainer: L.Trainer, outcome: Finetuned, seconds: f
 
 @contextmanager
 def _cleared_when_diverged(run: RunFolder) -> Iterator[None]:
-    """Takes away checkpoints and log of a training that came to nothing, so that another may begin in its folder."""
+    """Takes away checkpoints and log of a training that diverged, so that another may begin in its folder."""
     try:
         yield
     except Diverged:

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax, pad
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.data.labels import IGNORED
-from atv.model.batch import on_device
+from atv.model.batch import cast_floats
 from atv.model.checkpoint import CheckedFolder, check_folder, load_whole
 from atv.model.decoder import takes
 from atv.model.loading import load_processor, model_folder
@@ -81,7 +81,7 @@ class DistillationLoss:
         own: Any = self.teacher.model
         # The step that trains beside it may be one of mixed precision.
         with torch.autocast(read.device.type, enabled=False):
-            return logits_at(read, own, on_device(batch, None, own.dtype))
+            return logits_at(read, own, cast_floats(batch, own.dtype))
 
 
 def logits_at(read: Tensor, model: nn.Module, batch: Mapping[str, Any]) -> Tensor:

@@ -25,7 +25,7 @@ from atv.finetuning.sites import Site, pruned_sites, still_zero
 from atv.finetuning.updates import merge, train_kept, train_low_rank
 from atv.model.lvlm import LVLM
 from atv.runtime.preemption import Remaining, Sigterm
-from atv.runtime.trainer import quiet, require_own_weights
+from atv.runtime.trainer import interruptible, quiet, require_own_weights
 
 
 class Diverged(ValueError):
@@ -197,7 +197,7 @@ def fit(
     module = SparseFinetuning(lvlm, objective, settings, on_this_rank // accumulated)
     sampler = Remaining(count, trainer.global_rank, trainer.world_size, lambda: trainer.global_step * accumulated)
     trainer.val_check_interval = on_this_rank // settings.epochs
-    with quiet(*INTENDED):
+    with quiet(*INTENDED), interruptible():
         trainer.fit(
             module,
             loader(batches, sampler, workers),

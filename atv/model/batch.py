@@ -1,4 +1,4 @@
-"""A batch, brought to where a model is, and as what measures the dense model is given it."""
+"""A batch, brought to a model's dtype and device, and as what measures the dense model is given it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,13 +24,12 @@ class DenseBatch:
     answer: Tensor | None = None
 
 
-def on_device(inputs: Any, device: torch.device | None, dtype: torch.dtype | None = None) -> Any:
-    """The same inputs, nested as they are, with tensors on ``device`` and their fractions in ``dtype``.
+def cast_floats(inputs: Any, dtype: torch.dtype, device: torch.device | None = None) -> Any:
+    """The same inputs, nested as they are, with floating-point tensors in ``dtype`` and all tensors on ``device``.
 
     Processors give pixels in float32, whatever the model's dtype; ids stay whole numbers.
 
     Args:
         device: None leaves tensors where they are.
-        dtype: None leaves it.
     """
     return tree_map_only(Tensor, lambda value: value.to(device, dtype if value.is_floating_point() else None), inputs)

@@ -132,7 +132,7 @@ def _check_size(checked: CheckedFolder) -> None:
 
 
 def load_dequantized(folder: Path, trust_remote_code: bool = False) -> PreTrainedModel:
-    """The model of a folder that ``atv quantize`` wrote, each weight what its whole number and scale come to.
+    """The model of a folder that ``atv quantize`` wrote, each weight the product of its whole number and scale.
 
     Raises:
         ValueError: for a folder in another format, or one that lacks a tensor of the model or cannot be loaded.

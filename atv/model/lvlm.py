@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from atv.model.checkpoint import require_floats
-from atv.model.decoder import PIXELS, VISUAL_MASK, decoder_blocks, reads_tokens, steers, takes, visual_token_ids
+from atv.model.decoder import PIXELS, VISUAL_MASK, decoder_blocks, reads_tokens, steers, visual_token_ids
 from atv.model.experts import FusedExperts, expert_name, fused_experts, routers
 from atv.model.targets import Target
 
@@ -60,32 +59,6 @@ class LVLM:
     def brings_pixels(inputs: Mapping[str, Any]) -> bool:
         """Whether a picture or clip comes with these inputs."""
         return any(value is not None for key, value in inputs.items() if key.startswith(PIXELS))
-
-    def encode_images(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """``inputs`` with the vision tower's output in place of its pixels, where the model takes such."""
-        plain = set(inputs) == {"input_ids", "attention_mask", "pixel_values"}
-        if not plain or not takes(self.model, "mm_encoder_outputs"):
-            return dict(inputs)
-        see: Any = self.model.get_image_features
-        seen = see(pixel_values=inputs["pixel_values"].to(self.model.device, self.model.dtype), return_dict=True)
-        features = BaseModelOutputWithPooling(pooler_output=seen.pooler_output)
-        kept = {key: value for key, value in inputs.items() if key != "pixel_values"}
-        return kept | {"mm_encoder_outputs": {"image": features}}
-
-    @staticmethod
-    def shown_again(inputs: Mapping[str, Any], encoded: Mapping[str, Any], of: Sequence[int]) -> dict[str, Any]:
-        """``inputs``, a row for each entry of ``of``, with what ``encode_images`` made of the pictures named there.
-
-        Args:
-            encoded: a row for each picture; without the vision tower's output, ``inputs`` stay as they are.
-        """
-        if "mm_encoder_outputs" not in encoded:
-            return dict(inputs)
-        seen = encoded["mm_encoder_outputs"]["image"].pooler_output
-        rows: Any = [seen[picture] for picture in of]
-        features = BaseModelOutputWithPooling(pooler_output=rows)
-        kept = {key: value for key, value in inputs.items() if key != "pixel_values"}
-        return kept | {"mm_encoder_outputs": {"image": features}}
 
     @cached_property
     def linears(self) -> dict[str, nn.Linear]:

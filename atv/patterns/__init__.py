@@ -1,4 +1,7 @@
-"""Sparsity patterns, one rule a file: which of the scored weights are kept; scores are the criterion's."""
+"""Sparsity patterns, a file for each rule or family of rules: which of the scored weights are kept.
+
+Scores are the criterion's.
+"""
 
 import re
 from collections.abc import Mapping

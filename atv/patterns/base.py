@@ -2,10 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +20,8 @@ class Pattern(Plugin, ABC):
     ``by_block`` says that a block goes whole or stays, so that the allocation must choose among blocks; ``reroutes``
     that experts go whole, as many in every block, and their tokens to others.
     """
+
+    option = "pattern"
 
     joint: bool = False
     by_block: bool = False
@@ -115,37 +115,3 @@ class Pattern(Plugin, ABC):
     def columns_mask(self, score: Tensor, sparsity: float, done: int) -> Tensor:
         """The mask of some columns (out, width) when ``done`` columns on their left were decided before."""
         raise TypeError(f"{type(self).__name__} does not decide columns by themselves")
-
-
-def share(count: int, sparsity: float) -> int:
-    """floor(count * sparsity), the product taken exactly in decimal."""
-    return int(count * decimal(sparsity))
-
-
-def decimal(value: float) -> Fraction:
-    """Exactly what a number is written as: 0.29 is 29 / 100, which no binary fraction is."""
-    return Fraction(str(value))
-
-
-def lowest(score: Tensor, count: int) -> Tensor:
-    """bool, True at the ``count`` lowest of each last-dimension row; among equal scores the lower index goes first.
-
-    A k-th value does what a stable sort would, without sorting; only where it is tied are the ties counted.
-    """
-    if count == 0:
-        return torch.zeros_like(score, dtype=torch.bool)
-    threshold = _kth_lowest(score, count)
-    reached = score <= threshold
-    if bool((reached.sum(-1) == count).all()):
-        return reached
-    below, tied = score < threshold, score == threshold
-    missing = count - below.sum(-1, keepdim=True)
-    return below | (tied & (tied.cumsum(-1) <= missing))
-
-
-def _kth_lowest(score: Tensor, count: int) -> Tensor:
-    """The ``count``-th lowest of each last-dimension row, (..., 1); NaN counts as highest."""
-    if score.device.type == "cpu" and score.dtype in (torch.float32, torch.float64):
-        # The same value as torch's, in a sixth of its time: methods that choose a mask in many steps live on it.
-        return torch.from_numpy(np.partition(score.detach().numpy(), count - 1)[..., count - 1 : count])
-    return score.kthvalue(count, dim=-1, keepdim=True).values

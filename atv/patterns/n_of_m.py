@@ -6,7 +6,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from atv.patterns.base import Pattern, lowest
+from atv.patterns.base import Pattern
+from atv.patterns.counting import lowest
 
 
 class NOfM(Pattern):

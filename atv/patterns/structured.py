@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from atv.model.lvlm import LVLM
-from atv.model.removal import Removal, RemovedParts, refusal
+from atv.model.removal import Removal
+from atv.model.removed_structures import RemovedParts, refusal
 from atv.model.structures import Structure, attention_heads, ffn_channels, members
 from atv.model.targets import Target
-from atv.patterns.base import Pattern, lowest, share
+from atv.patterns.base import Pattern
+from atv.patterns.counting import lowest, pruned_count
 from atv.plugins import at_least
 
 Scored = Literal["structure", "reader"]
@@ -46,13 +48,13 @@ class Structured(Pattern):
             ValueError: naming a model that has none, or of which no smaller one can be made.
         """
 
-    def rounded(self, left: int, count: int) -> int:
-        """How many of a block's ``count`` structures stay where ``left`` would by the sparsity alone."""
-        return left
+    def rounded(self, kept: int, count: int) -> int:
+        """How many of a block's ``count`` structures stay where ``kept`` would by the sparsity alone."""
+        return kept
 
-    def left(self, count: int, sparsity: float) -> int:
+    def kept_count(self, count: int, sparsity: float) -> int:
         """How many of a block's ``count`` structures stay, at least one."""
-        return max(self.rounded(count - share(count, sparsity), count), 1) if sparsity else count
+        return max(self.rounded(count - pruned_count(count, sparsity), count), 1) if sparsity else count
 
     def about(self, lvlm: LVLM, targets: Mapping[str, Target]) -> dict[str, Target]:
         structure = self.structure(lvlm)
@@ -72,19 +74,19 @@ class Structured(Pattern):
     def check(self, lvlm: LVLM, targets: Mapping[str, Target], sparsity: float) -> None:
         structure, config = self._of_the_model, lvlm.model.config
         count = structure.count(config)
-        left = self.left(count, sparsity)
-        if sparsity and left == count:
+        kept = self.kept_count(count, sparsity)
+        if sparsity and kept == count:
             raise ValueError(
                 f"sparsity: {sparsity} of {count} {structure.name} is none by {type(self).__name__}'s rounding; "
                 "ask for more"
             )
-        if why := refusal(config, structure, left):
+        if why := refusal(config, structure, kept):
             possible = ", ".join(str(n) for n in range(1, count + 1) if refusal(config, structure, n) is None)
             raise ValueError(
-                f"sparsity: {sparsity} leaves {left} of {count} {structure.name}, and the model's config does not take "
+                f"sparsity: {sparsity} leaves {kept} of {count} {structure.name}, and the model's config does not take "
                 f"them ({why}); it takes {possible}"
             )
-        RemovedParts.trial(lvlm, structure, left).check(lvlm.model)
+        RemovedParts.trial(lvlm, structure, kept).check(lvlm.model)
 
     def mask(self, score: Tensor, sparsity: float) -> Tensor:
         """A Linear by itself holds no whole structure: all of it stays."""
@@ -116,7 +118,7 @@ class Structured(Pattern):
         counted = sums.values() if self.scored == "structure" else [sums[reader]]
         score = torch.stack(list(counted)).sum(0)
         sparsity = sparsities[reader]
-        return ~lowest(score, len(score) - self.left(len(score), sparsity))
+        return ~lowest(score, len(score) - self.kept_count(len(score), sparsity))
 
     def _mask(self, name: str, score: Tensor, kept: Tensor) -> Tensor:
         side = self._of_the_model.side(name)
@@ -146,8 +148,8 @@ class FFNChannels(Structured):
     def structure(self, lvlm: LVLM) -> Structure:
         return ffn_channels(lvlm)
 
-    def rounded(self, left: int, count: int) -> int:
-        nearest = (2 * left + self.multiple) // (2 * self.multiple) * self.multiple
+    def rounded(self, kept: int, count: int) -> int:
+        nearest = (2 * kept + self.multiple) // (2 * self.multiple) * self.multiple
         return min(max(nearest, self.multiple), count)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from atv.patterns.base import Pattern, lowest, share
+from atv.patterns.base import Pattern
+from atv.patterns.counting import lowest, pruned_count
 
 
 class _Free(Pattern):
@@ -31,7 +32,7 @@ class Unstructured(_Free):
     """Every row of n weights loses its floor(n * sparsity) lowest, the product taken exactly in decimal."""
 
     def columns_mask(self, score: Tensor, sparsity: float, done: int) -> Tensor:
-        return ~lowest(score, share(done + score.shape[1], sparsity) - share(done, sparsity))
+        return ~lowest(score, pruned_count(done + score.shape[1], sparsity) - pruned_count(done, sparsity))
 
 
 class PerLayer(_Free):
@@ -39,7 +40,7 @@ class PerLayer(_Free):
 
     def columns_mask(self, score: Tensor, sparsity: float, done: int) -> Tensor:
         rows, width = score.shape
-        count = share(rows * (done + width), sparsity) - share(rows * done, sparsity)
+        count = pruned_count(rows * (done + width), sparsity) - pruned_count(rows * done, sparsity)
         return ~lowest(score.flatten(), count).view_as(score)
 
 
@@ -59,7 +60,7 @@ class PerBlock(Pattern):
         return self.masks({"": score}, {"": sparsity})[""]
 
     def masks(self, scores: Mapping[str, Tensor], sparsities: Mapping[str, float]) -> dict[str, Tensor]:
-        count = sum(share(score.numel(), sparsities[name]) for name, score in scores.items())
+        count = sum(pruned_count(score.numel(), sparsities[name]) for name, score in scores.items())
         kept = ~lowest(torch.cat([score.flatten() for score in scores.values()]), count)
         parts = kept.split([score.numel() for score in scores.values()])
         return {name: part.view_as(scores[name]) for name, part in zip(scores, parts, strict=True)}

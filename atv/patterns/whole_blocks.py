@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 from atv.model.lvlm import LVLM
-from atv.model.removal import Removal, RemovedBlocks
+from atv.model.removal import Removal
+from atv.model.removed_structures import RemovedBlocks
 from atv.model.structures import check_blocks
 from atv.model.targets import Target
-from atv.patterns.base import Pattern, share
+from atv.patterns.base import Pattern
+from atv.patterns.counting import pruned_count
 
 
 class WholeBlocks(Pattern):
@@ -29,9 +31,9 @@ class WholeBlocks(Pattern):
     def check(self, lvlm: LVLM, targets: Mapping[str, Target], sparsity: float) -> None:
         check_blocks(lvlm)
         count = len(lvlm.blocks)
-        if sparsity and not share(count, sparsity):
+        if sparsity and not pruned_count(count, sparsity):
             raise ValueError(f"sparsity: {sparsity} of {count} blocks is none; ask for more")
-        RemovedBlocks.of(lvlm, range(count - share(count, sparsity)), count).check(lvlm.model)
+        RemovedBlocks.of(lvlm, range(count - pruned_count(count, sparsity)), count).check(lvlm.model)
 
     def mask(self, score: Tensor, sparsity: float) -> Tensor:
         if sparsity not in (0, 1):

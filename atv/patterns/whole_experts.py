@@ -9,10 +9,12 @@ from torch import Tensor
 from atv.model.experts import ExpertWeight, leave_out
 from atv.model.lvlm import LVLM
 from atv.model.offload import is_offloaded
-from atv.model.removal import Removal, RemovedExperts
+from atv.model.removal import Removal
+from atv.model.removed_structures import RemovedExperts
 from atv.model.structures import MIXTURES, decoder_config, require_type
 from atv.model.targets import Target
-from atv.patterns.base import Pattern, lowest, share
+from atv.patterns.base import Pattern
+from atv.patterns.counting import lowest, pruned_count
 
 
 class WholeExperts(Pattern):
@@ -35,7 +37,7 @@ class WholeExperts(Pattern):
     def check(self, lvlm: LVLM, targets: Mapping[str, Target], sparsity: float) -> None:
         config = decoder_config(lvlm.model.config)
         count, chosen = int(config.num_experts), int(config.num_experts_per_tok)
-        left = count - share(count, sparsity)
+        left = count - pruned_count(count, sparsity)
         if is_offloaded(lvlm.model):
             raise ValueError(
                 "pattern: WholeExperts of an offloaded model cannot be removed: routers that are fetched anew would "
@@ -61,7 +63,7 @@ class WholeExperts(Pattern):
         for layer, by_expert in sums.items():
             sparsity = next(sparsities[name] for name in scores if _expert(name)[0] == layer)
             total = torch.stack([by_expert[expert] for expert in range(len(by_expert))])
-            kept = ~lowest(total, share(len(total), sparsity))
+            kept = ~lowest(total, pruned_count(len(total), sparsity))
             stays |= {(layer, expert): bool(kept[expert]) for expert in by_expert}
         return {name: torch.full_like(score, stays[_expert(name)], dtype=torch.bool) for name, score in scores.items()}
 

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 
 class ContractError(ValueError):
@@ -13,9 +13,14 @@ class ContractError(ValueError):
 class Plugin:
     """What every kind of plug-in derives from.
 
-    Its constructor keeps each argument as the attribute of that name, as scikit-learn's estimators do: reports, cells
-    and folders know a plug-in again by its class and these. Other attributes are the plug-in's own affair.
+    Its constructor keeps each argument as the attribute of that name, as scikit-learn's estimators do: in reports,
+    cells and folders, its class and these identify a plug-in. Other attributes are the plug-in's own affair.
+
+    Attributes:
+        option: by which a plug-in of the kind is chosen; messages about one begin with it.
     """
+
+    option: ClassVar[str]
 
 
 def arguments(plugin: Plugin) -> dict[str, Any]:

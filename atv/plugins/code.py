@@ -33,7 +33,7 @@ def codes(parts: Iterable[Any]) -> dict[str, str]:
 
 
 def code_identity(parts: Iterable[Any]) -> dict[str, dict[str, str]]:
-    """By what a run of these plug-ins is known again beside their arguments: ``codes``; nothing for installed ones."""
+    """What identifies a run of these plug-ins beside their arguments: ``codes``; nothing for installed ones."""
     found = codes(parts)
     return {"code": found} if found else {}
 

@@ -18,6 +18,8 @@ class Quantizer(Plugin, ABC):
         scales_channels: whether ``channel_scale`` is asked where something in the model can take the scales.
     """
 
+    option = "method"
+
     needs_gram: bool = True
     scales_channels: bool = False
 

@@ -10,17 +10,18 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from atv.calibration.attention_and_outputs import Recorder
+from atv.calibration.attention_and_outputs import ForwardObserver
 from atv.calibration.block_gradients import BackwardPass
+from atv.calibration.calibration_set import numbered_batches, whole_set
 from atv.calibration.callbacks import BlockCallback, Drift
 from atv.calibration.finished_blocks import FinishedBlocks
-from atv.calibration.in_place import unchanged
-from atv.calibration.loop import BlockwiseCalibration, numbered_batches, whole_set
+from atv.calibration.loop import BlockwiseCalibration
 from atv.calibration.pool import Pool
 from atv.calibration.samples import Sample
-from atv.calibration.stopping import Preemption
+from atv.calibration.stopping import StopCalibration
+from atv.calibration.unchanged_inputs import unchanged
 from atv.criteria import PoolStatistics
-from atv.model.batch import on_device
+from atv.model.batch import cast_floats
 from atv.model.lvlm import LVLM
 from atv.model.offload import is_offloaded
 from atv.quantization.base import Quantizer
@@ -72,7 +73,7 @@ def quantize_blocks(
     trainer: L.Trainer,
     folder: RunFolder | None = None,
 ) -> QuantizedBlocks:
-    """Quantizes in place; the model then computes with what its whole numbers and scales come to.
+    """Quantizes in place; the model then computes with the products of whole numbers and scales.
 
     Args:
         folder: of a run that may have been begun before, whose finished blocks are taken from there. An offloaded
@@ -81,24 +82,25 @@ def quantize_blocks(
     Raises:
         ValueError: for activations that are not finite, or a method that needs scales where nothing can take them.
     """
-    numbered = numbered_batches(iter(batches))
+    numbered = numbered_batches(batches)
     if not is_offloaded(lvlm.model):
         lvlm.model.to(trainer.strategy.root_device)  # type: ignore[arg-type]
     found: list[list[Feed]] = [[] for _ in lvlm.blocks]
     if plan.method.scales_channels:
-        first = on_device(numbered[0].inputs or {}, trainer.strategy.root_device, lvlm.model.dtype)
+        first = cast_floats(numbered[0].inputs or {}, lvlm.model.dtype, trainer.strategy.root_device)
         found = _takers(lvlm, plan, first)
     outcome = QuantizedBlocks(scaled={feed.feeder: list(feed.readers) for block in found for feed in block})
-    count = partial(_count, outcome, not is_offloaded(lvlm.model))
-    finished = FinishedBlocks(lvlm, partial(_install, lvlm), count, folder, trainer.is_global_zero)
-    earlier = finished.restore()
+    collect = partial(_collect, outcome, not is_offloaded(lvlm.model))
+    finished = FinishedBlocks(lvlm, partial(_install_block, lvlm), collect, folder, trainer.is_global_zero)
+    earlier = finished.read_kept()
     finished.reinstall(earlier)
     whole = whole_set(lvlm, numbered, [plan.selection])
     drift = Drift(whole)
     rounding = _Rounding(lvlm, plan, found, drift, finished.add)
-    recorder, backward = Recorder(lvlm, [plan.selection]), BackwardPass(sensitivity=plan.selection.needs_sensitivity)
-    loop = BlockwiseCalibration(lvlm, plan.seed, len(earlier), finished.offloaded, recorder, whole, backward)
-    with running(trainer, drift, rounding, Preemption(len(numbered), kept=folder is not None)):
+    observer = ForwardObserver(lvlm, [plan.selection])
+    backward = BackwardPass(sensitivity=plan.selection.needs_sensitivity)
+    loop = BlockwiseCalibration(lvlm, plan.seed, len(earlier), finished.offloaded, observer, whole, backward)
+    with running(trainer, drift, rounding, StopCalibration(len(numbered), kept=folder is not None)):
         loop.run(trainer, numbered, plan.targets, propagate=True)
     return outcome
 
@@ -145,7 +147,7 @@ class _Rounding(BlockCallback):
         plan, first = self.plan, feed.readers[0]
         weights = {name: plan.targets[name].weight.detach() for name in feed.readers}
         masks = {name: plan.mask(name) for name in feed.readers}
-        with unchanged("method", plan.method, "channel_scale", weights=weights, masks=masks, pool=known[first]):
+        with unchanged(plan.method, "channel_scale", weights=weights, masks=masks, pool=known[first]):
             scale = plan.method.channel_scale(weights, masks, known[first], plan.grids[first])
         check_channel_scale(plan.method, scale, weights[first], first)
         changed = feed.scale(self.lvlm.model, scale)
@@ -158,7 +160,7 @@ class _Rounding(BlockCallback):
     def _rounded(self, name: str, pool: PoolStatistics) -> dict[str, Tensor]:
         plan, weight = self.plan, self.plan.targets[name].weight.detach()
         mask = plan.mask(name)
-        with unchanged("method", plan.method, "quantize", weight=weight, mask=mask, pool=pool):
+        with unchanged(plan.method, "quantize", weight=weight, mask=mask, pool=pool):
             made = plan.method.quantize(weight, mask, pool, plan.grids[name])
         check_quantized(plan.method, made, weight, mask, plan.grids[name], name)
         rounded = made.weight
@@ -175,7 +177,7 @@ def rounded_weights(block: FinishedBlock) -> dict[str, Quantized]:
     return {name: Quantized(*(block.weights[f"{name}.{part}"].cpu() for part in (WHOLE, SCALE))) for name in names}
 
 
-def _count(outcome: QuantizedBlocks, weights: bool, block: FinishedBlock) -> None:
+def _collect(outcome: QuantizedBlocks, weights: bool, block: FinishedBlock) -> None:
     if weights:
         outcome.weights |= rounded_weights(block)
     for key, error in block.weights.items():
@@ -194,7 +196,7 @@ def _takers(lvlm: LVLM, plan: QuantizationPlan, inputs: Mapping[str, Any]) -> li
     return found
 
 
-def _install(lvlm: LVLM, block: FinishedBlock) -> None:
+def _install_block(lvlm: LVLM, block: FinishedBlock) -> None:
     """Has what a block was rounded to in the model."""
     for name, made in rounded_weights(block).items():
         lvlm.linears[name].weight.data.copy_(made.weight)

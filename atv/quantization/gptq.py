@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from atv.criteria import PoolStatistics
-from atv.criteria.sparsegpt import inverse_root, live
+from atv.criteria.normal_equations import inverse_cholesky, without_dead_channels
 from atv.plugins import above_zero, at_least
 from atv.quantization.base import Quantizer
 from atv.quantization.whole_numbers import Quantized, RoundingGrid, exact
@@ -56,5 +56,5 @@ class GPTQ(Quantizer):
         return Quantized(torch.cat([one.whole for one in made], 1), scales)
 
     def _root(self, pool: PoolStatistics) -> Tensor:
-        hessian, _ = live(pool.gathered("gram", self))
-        return inverse_root(hessian, self.damping, type(self).__name__)
+        hessian, _ = without_dead_channels(pool.gathered("gram", self))
+        return inverse_cholesky(hessian, self.damping, type(self).__name__)

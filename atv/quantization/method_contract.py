@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from atv.calibration.contracts import on_a_copy
-from atv.calibration.in_place import unchanged
+from atv.calibration.unchanged_inputs import unchanged
 from atv.criteria import PoolStatistics
 from atv.plugins import ContractError
 from atv.quantization.base import Quantizer
@@ -29,7 +29,7 @@ def check_method(method: Quantizer, bits: int, group_size: int | Literal["row"],
     grid = RoundingGrid(bits, _WIDTH if group_size == "row" else min(group_size, _WIDEST))
     width = grid.width if group_size == "row" else 2 * grid.width
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        on_a_copy("method", method, lambda tried: _try(tried, grid, width, dtype))
+        on_a_copy(method, lambda tried: _try(tried, grid, width, dtype))
 
 
 def _try(method: Quantizer, grid: RoundingGrid, width: int, dtype: torch.dtype) -> None:
@@ -40,10 +40,10 @@ def _try(method: Quantizer, grid: RoundingGrid, width: int, dtype: torch.dtype) 
     mask, weight = weight.abs() > 0.5, weight.to(dtype)
     if method.scales_channels:
         weights, masks = {name: weight}, {name: mask}
-        with unchanged("method", method, "channel_scale", weights=weights, masks=masks, pool=pool):
+        with unchanged(method, "channel_scale", weights=weights, masks=masks, pool=pool):
             scale = method.channel_scale(weights, masks, pool, grid)
         check_channel_scale(method, scale, weight, name)
-    with unchanged("method", method, "quantize", weight=weight, mask=mask, pool=pool):
+    with unchanged(method, "quantize", weight=weight, mask=mask, pool=pool):
         made = method.quantize(weight, mask, pool, grid)
     check_quantized(method, made, weight, mask, grid, name)
 

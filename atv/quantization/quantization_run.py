@@ -12,10 +12,12 @@ from transformers import PreTrainedModel, ProcessorMixin
 from atv.data.base import CalibrationData
 from atv.data.calibration_batches import CalibrationBatches, calibration_batches, check_draw
 from atv.data.sources import load_calibration
+from atv.model.block_shards import clear_shards, finish_folder
 from atv.model.loading import load_model, load_offloaded_model, model_folder
 from atv.model.lvlm import LVLM
-from atv.model.offload import Offload, OffloadedBlocks, clear_shards, is_offloaded, model_digests
-from atv.output.pruned_folder import masks_of, read_pruned
+from atv.model.offload import Offload, is_offloaded, model_digests
+from atv.output.pruned_folder import read_pruned
+from atv.output.report_masks import masks_of
 from atv.plugins import code_identity, describe, resolve
 from atv.quantization.base import Quantizer
 from atv.quantization.blockwise import QuantizationPlan, QuantizedBlocks, quantize_blocks, rounded_weights
@@ -165,7 +167,7 @@ def _write(
     write_quantized(run.folder, model, processor, config, record, source, None)
     said = copy.deepcopy(model.config)
     said.quantization_config = config
-    OffloadedBlocks(lvlm, run.folder).write_rest(said, packed_block)
+    finish_folder(lvlm, run.folder, said, packed_block)
 
 
 def linears_of(lvlm: LVLM, patterns: Sequence[str] | str | None) -> dict[str, nn.Linear]:
@@ -187,7 +189,7 @@ def linears_of(lvlm: LVLM, patterns: Sequence[str] | str | None) -> dict[str, nn
 def _identity(
     lvlm: LVLM, plan: QuantizationPlan, settings: Mapping[str, Any], batches: CalibrationBatches
 ) -> dict[str, Any]:
-    """What the run is known again by."""
+    """What tells this run from others: its settings, and the digests of model and data."""
     digests = model_digests(lvlm.model) | {"masks": tensors_digest([PackedMasks(plan.masks).packed])}
     digests |= {"calibration data": tensors_digest(batches)}
     return {"command": "quantize", **settings, **digests, **code_identity([plan.method, plan.selection])}

@@ -11,6 +11,8 @@ from atv.records.files import read_json, write_json
 from atv.records.typed import Count, Finite, Number, Seconds, typed
 
 CELL = "cell.json"
+# Beside it: the cell's answers, one row a question, or what else was measured of it.
+ROWS = "rows.parquet"
 # Raised by hand when the same inputs would give other numbers; cells of another schema are left alone.
 CELL_SCHEMA = 2
 # The perplexity of all texts together, beside each one's.

@@ -81,7 +81,7 @@ class RunFolder:
         write_json(self.folder / "run.json", {"schema": SCHEMA, "identity": self.identity})
 
     def forget(self) -> None:
-        """Lets another run into the folder, where this one came to nothing."""
+        """Lets another run into the folder, where this one failed."""
         (self.folder / "run.json").unlink(missing_ok=True)
 
     def read_allocation(self) -> AllocationReport | None:

@@ -18,6 +18,8 @@ class Refinement(Plugin, ABC):
         needs_moments: whether ``pool.mean`` and ``pool.variance`` are.
     """
 
+    option = "refine"
+
     needs_gram: bool = False
     needs_moments: bool = False
 
@@ -42,6 +44,8 @@ class Reconstruction(Plugin, ABC):
         needs_moments: whether ``pool.mean`` and ``pool.variance`` are.
         needs_bias: whether ``shift`` is asked; Linears without a bias are then refused.
     """
+
+    option = "reconstruct"
 
     needs_gram: bool = False
     needs_moments: bool = False

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from atv.criteria import PoolStatistics
-from atv.criteria.normal_equations import by_factors, conjugate_gradients, damped
+from atv.criteria.normal_equations import conjugate_gradients, damped, solve_by_cholesky
 from atv.plugins import above_zero, at_least
 from atv.refinement.base import Reconstruction
 
@@ -41,5 +41,5 @@ class LeastSquares(Reconstruction):
         limits = self.iterations, self.tolerance
         solved, done = conjugate_gradients(hessian.to(dense.dtype), dense, kept, started, *limits)
         if not bool(done.all()):
-            solved[~done] = by_factors(hessian, dense[~done].double(), kept[~done]).to(dense.dtype)
+            solved[~done] = solve_by_cholesky(hessian, dense[~done].double(), kept[~done]).to(dense.dtype)
         return solved

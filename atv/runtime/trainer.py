@@ -11,6 +11,7 @@ import lightning as L
 from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import MPSAccelerator
+from torch import nn
 
 # The batches are in memory already: more workers would only copy them. The other is torch's to Lightning.
 _NO_NEWS = (".*does not have many workers.*", ".*LeafSpec.*")
@@ -132,10 +133,32 @@ def running(trainer: L.Trainer, *callbacks: L.Callback) -> Iterator[None]:
     before = trainer.callbacks  # type: ignore[attr-defined]
     trainer.callbacks = [*before, *callbacks]  # type: ignore[attr-defined]
     try:
-        with quiet():
+        with quiet(), interruptible():
             yield
     finally:
         trainer.callbacks = before  # type: ignore[attr-defined]
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Lets a keyboard interrupt out of a loop; Lightning makes a wordless SystemExit of it."""
+    try:
+        yield
+    except SystemExit as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from ended
+        raise
+
+
+@contextmanager
+def staying_on_its_device(model: nn.Module) -> Iterator[None]:
+    """Puts a model that is on one device back there: when its loop is over, Lightning leaves it on the CPU."""
+    devices = {weight.device for weight in model.parameters()}
+    try:
+        yield
+    finally:
+        if len(devices) == 1:
+            model.to(devices.pop())
 
 
 @contextmanager

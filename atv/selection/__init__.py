@@ -1,4 +1,4 @@
-"""Token selection, one rule a file: which tokens of a calibration sample enter the pool.
+"""Token selection, a file for each rule or family of rules: which tokens of a calibration sample enter the pool.
 
 How their statistics are gathered is for ``atv.calibration``.
 """

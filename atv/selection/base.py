@@ -169,6 +169,8 @@ class TokenSelection(Plugin, ABC):
     or tokens (their weights' sum) as ``average`` says, which moves only what compares Linears with one another.
     """
 
+    option = "selection"
+
     needs_attention: bool = False
     needs_answers: bool = False
     needs_whole: bool = False
@@ -187,3 +189,11 @@ class TokenSelection(Plugin, ABC):
     def decide(self, candidates: Tensor, n_text: int, statistics: SetStatistics) -> Tensor:
         """Which candidates enter: bool (k,) or float weights (k,), in the order that ``candidates`` gave."""
         raise ContractError(f"selection: {type(self).__name__} names candidates but does not define decide")
+
+    def adopt_needs(self, *rules: "TokenSelection") -> None:
+        """For the constructor of a rule that asks other ``rules``: it then needs what any of them does, or it itself.
+
+        That is every ``needs_`` attribute, and ``per_linear``; ``average`` stays its own.
+        """
+        for need in (*(name for name in vars(TokenSelection) if name.startswith("needs_")), "per_linear"):
+            setattr(self, need, any(getattr(rule, need) for rule in (self, *rules)))

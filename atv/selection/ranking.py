@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from atv.patterns.base import decimal
+from atv.patterns.counting import exact_decimal
 from atv.plugins import ContractError, at_least
 from atv.selection.base import SetStatistics, Tokens, TokenSelection
 
@@ -61,9 +61,9 @@ class VisualRanking(TokenSelection):
     def budget(self, n_text: int, mean_drift: float) -> int:
         """K of a sample with ``n_text`` text tokens, before it is limited by its visual tokens."""
         if self.share is not None:
-            return self._whole(decimal(self.share) * n_text)
+            return self._whole(exact_decimal(self.share) * n_text)
         assert self.alpha is not None
-        fraction = decimal(self.alpha) * decimal(mean_drift)
+        fraction = exact_decimal(self.alpha) * exact_decimal(mean_drift)
         return self._whole((min(Fraction(1), fraction) if self.cap else fraction) * n_text)
 
     def _visual_scores(self, tokens: Tokens) -> Tensor:
@@ -85,7 +85,7 @@ class VisualRanking(TokenSelection):
     def _most(self, n_text: int, n_visual: int) -> int:
         """No budget exceeds this, whatever the mean drift will be, so no more inputs need be kept."""
         if self.share is not None:
-            return min(self._whole(decimal(self.share) * n_text), n_visual)
+            return min(self._whole(exact_decimal(self.share) * n_text), n_visual)
         return min(n_text, n_visual) if self.cap else n_visual
 
     def _whole(self, value: Fraction) -> int:

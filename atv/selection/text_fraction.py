@@ -31,9 +31,8 @@ class TextFraction(TokenSelection):
                 "rule: WeightedPools weighs a pool by its count, which TextFraction changes; say by_count=False"
             )
         self.fraction, self.rule = fraction, rule or DriftTopK()
-        self.needs_attention, self.per_linear = self.rule.needs_attention, self.rule.per_linear
-        self.needs_answers, self.needs_whole = self.rule.needs_answers, self.rule.needs_whole
-        self.needs_sensitivity, self.average = self.rule.needs_sensitivity, self.rule.average
+        self.average = self.rule.average
+        self.adopt_needs(self.rule)
 
     def select(self, tokens: Tokens) -> Tensor:
         return self.rule.select(tokens) * (tokens.visual | self._drawn(tokens))

@@ -45,7 +45,9 @@ class WeightedPools(TokenSelection):
         at_least(0, text=text, visual=visual, answers=answers, plain=plain)
         self.text, self.visual, self.answers, self.plain = text, visual, answers, plain
         self.picks, self.words, self.by_count = picks, words, by_count
-        self.needs_answers, self.needs_attention = answers is not None, picks is not None and picks.needs_attention
+        self.needs_answers = answers is not None
+        if picks is not None:
+            self.adopt_needs(picks)
         self._weighed: tuple[WholeSet, Tensor] | None = None
 
     def select(self, tokens: Tokens) -> Tensor:

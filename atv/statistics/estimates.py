@@ -1,7 +1,8 @@
 """A number of ours with its interval: Student's t over the questions and seeds that it was measured on."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from math import log10
 from typing import Any, Self
 
 import numpy as np
@@ -10,44 +11,59 @@ from scipy.optimize import brentq
 from scipy.stats import t as student
 
 CONFIDENCE = 0.95
-# Power of ten of the least p-value that is looked for.
-LEAST = -15
+# The least p-value that is looked for; what is below it is told as 0.
+LEAST_P = 1e-15
+# What findings.json calls fields of a spread that have other names here.
+_RECORDED_AS = {"question_variance": "questions", "seed_variance": "drawn", "shared_variance": "both"}
 
 
 @dataclass(frozen=True)
 class Spread:
     """The variance of a mean over groups of questions and seeds, each drawn by itself and every seed asked all groups.
 
-    All fields but the counts may be arrays of one shape, a number each.
+    Of a finding all fields are single numbers; simulations draw many worlds at once, and then all fields but the counts
+    are arrays of one shape, a number a world.
 
     Attributes:
         groups: how many were asked (of each task), or how many values a mean was taken over.
         seeds: how many there were; with one the number is conditional on it.
-        questions: variance that other groups would give to the mean over these seeds, those that belong together
-            drawn together.
-        freedom: degrees of freedom of ``questions``.
-        drawn: variance that other seeds would give to the mean over these groups.
-        both: what stands in each of these two, for groups and seeds only have it together.
-
-    With one seed ``drawn`` and ``both`` are 0.
+        question_variance: that other groups would give to the mean over these seeds, those that belong together drawn
+            together.
+        freedom: degrees of freedom of ``question_variance``.
+        seed_variance: that other seeds would give to the mean over these groups; 0 with one seed.
+        shared_variance: what stands in both of these, for groups and seeds only have it together; 0 with one seed.
     """
 
     groups: int
     seeds: int
-    questions: Any
+    question_variance: Any
     freedom: Any
-    drawn: Any = 0.0
-    both: Any = 0.0
+    seed_variance: Any = 0.0
+    shared_variance: Any = 0.0
+
+    def record(self) -> dict[str, Any]:
+        """As JSON has it, by the names of ``_RECORDED_AS``."""
+        return {_RECORDED_AS.get(name, name): value for name, value in vars(self).items()}
+
+    @classmethod
+    def read(cls, stored: dict[str, Any]) -> Self:
+        """What ``record`` made.
+
+        Raises:
+            TypeError: for something else.
+        """
+        fields = {recorded: name for name, recorded in _RECORDED_AS.items()}
+        return cls(**{fields.get(name, name): value for name, value in stored.items()})
 
     @property
     def groups_alone(self) -> Any:
-        """What groups add to ``drawn``."""
-        return np.maximum(self.questions - self.both, 0)
+        """What groups add to ``seed_variance``."""
+        return np.maximum(self.question_variance - self.shared_variance, 0)
 
     @property
     def variance(self) -> Any:
         """Of the number, when groups and seeds are both drawn anew."""
-        return self.groups_alone + self.drawn
+        return self.groups_alone + self.seed_variance
 
     def half(self, confidence: float = CONFIDENCE) -> Any:
         """Half the width of the interval: t over groups and t over seeds, each times its error, as a root of squares.
@@ -61,7 +77,7 @@ class Spread:
     def _half(self, tail: float) -> Any:
         squares = np.square(student.isf(tail, self.freedom)) * self.groups_alone
         if self.seeds > 1:
-            squares = squares + np.square(student.isf(tail, self.seeds - 1)) * self.drawn
+            squares = squares + np.square(student.isf(tail, self.seeds - 1)) * self.seed_variance
         return np.sqrt(squares)
 
     def p(self, distance: float) -> float:
@@ -71,9 +87,9 @@ class Spread:
         """
         if not distance > 0 or np.isinf(self.variance):
             return 1.0
-        if self._half(10**LEAST / 2) <= distance:
+        if self._half(LEAST_P / 2) <= distance:
             return 0.0
-        return float(10 ** brentq(lambda power: self._half(10**power / 2) - distance, LEAST, 0))
+        return float(10 ** brentq(lambda power: self._half(10**power / 2) - distance, log10(LEAST_P), 0))
 
     @property
     def least_p(self) -> float:
@@ -86,11 +102,10 @@ class Spread:
     def planned(self, groups: int, seeds: int) -> Self:
         """What is to be expected of so many groups and seeds."""
         asked, drawn = self.groups / groups, self.seeds / seeds
-        both = self.both * asked * drawn
-        questions = self.groups_alone * asked + both
-        of_seeds = np.maximum(self.drawn - self.both, 0) * drawn + both
-        freedom = self.freedom / asked
-        return type(self)(groups, seeds, questions, freedom, of_seeds, both)
+        shared = self.shared_variance * asked * drawn
+        of_groups = self.groups_alone * asked + shared
+        of_seeds = np.maximum(self.seed_variance - self.shared_variance, 0) * drawn + shared
+        return type(self)(groups, seeds, of_groups, self.freedom / asked, of_seeds, shared)
 
 
 @dataclass(frozen=True)
@@ -114,7 +129,7 @@ class Estimate:
     @classmethod
     def of(cls, value: float, spread: Spread, confidence: float = CONFIDENCE) -> Self:
         """The number with the interval that its spread, of single numbers, gives."""
-        parts = (spread.questions, spread.freedom, spread.drawn, spread.both)
+        parts = (spread.question_variance, spread.freedom, spread.seed_variance, spread.shared_variance)
         spread = Spread(spread.groups, spread.seeds, *map(float, parts))
         half = float(spread.half(confidence))
         return cls(value, value - half, value + half, spread, confidence)
@@ -131,7 +146,8 @@ class Estimate:
 
     def record(self) -> dict[str, Any]:
         """As JSON has it."""
-        return asdict(self) | {"runs": list(self.runs)}
+        spread = self.spread.record() if self.spread else None
+        return vars(self) | {"spread": spread, "runs": list(self.runs)}
 
     @classmethod
     def read(cls, stored: dict[str, Any]) -> Self:
@@ -141,7 +157,7 @@ class Estimate:
             TypeError: for something else.
         """
         spread = stored.get("spread")
-        parts = {"spread": Spread(**spread) if spread else None, "runs": tuple(stored.get("runs", ()))}
+        parts = {"spread": Spread.read(spread) if spread else None, "runs": tuple(stored.get("runs", ()))}
         return cls(**stored | parts)
 
 
@@ -216,17 +232,17 @@ def mean_over(tasks: Sequence[TaskPart]) -> tuple[NDArray[np.float64], Spread]:
     means = summed.mean(-2, keepdims=True)
     by_task = [np.square(_sums(own.mean(-2), of)).sum(-1) for own, of in zip(scattered, belong, strict=True)]
     by_seed = share * np.sum([task.by_seed for task in tasks], axis=0)
-    questions = np.square(means).sum((-2, -1))
+    question_variance = np.square(means).sum((-2, -1))
     # Questions of several tasks about few pictures are no more than these pictures tell.
     freedom = np.minimum(_satterthwaite(by_task, [task.freedom for task in tasks]), max(summed.shape[-1] - 1, 1))
     if not all(task.freedom for task in tasks):
-        questions = np.full_like(questions, np.inf)
+        question_variance = np.full_like(question_variance, np.inf)
     groups = min(task.pulls.shape[-1] for task in tasks)
     if seeds == 1:
-        return by_seed.mean(-1), Spread(groups, 1, questions, freedom)
+        return by_seed.mean(-1), Spread(groups, 1, question_variance, freedom)
     left = np.square(summed - means).sum((-2, -1))
-    drawn, both = by_seed.var(-1, ddof=1) / seeds, left / (seeds - 1) / seeds
-    return by_seed.mean(-1), Spread(groups, seeds, questions, freedom, drawn, both)
+    seed_variance, shared_variance = by_seed.var(-1, ddof=1) / seeds, left / (seeds - 1) / seeds
+    return by_seed.mean(-1), Spread(groups, seeds, question_variance, freedom, seed_variance, shared_variance)
 
 
 def _clusters(tasks: Sequence[TaskPart]) -> list[NDArray[np.int64]]:

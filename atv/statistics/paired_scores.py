@@ -134,15 +134,15 @@ def paired(first: ArrayLike, second: ArrayLike, design: Design, *, same_seeds: b
     """
     before, after = (_scores(values, design) for values in (first, second))
     gap = after.mean(0) - before.mean(0)
-    value, (low, high) = design.number(gap[None]), resampled(gap, design)
+    value, (low, high) = design.number(gap[None]), bootstrap_interval(gap, design)
     by_seed = [after - before] if same_seeds else [after, before]
     reach = _reach_of_seeds([design.by_seed(scores) for scores in by_seed])
-    p, test = swapped(design.shifts(gap))
+    p, test = permutation_p(design.shifts(gap))
     low, high = value - np.hypot(value - low, reach), value + np.hypot(high - value, reach)
     return Effect(value, float(low), float(high), p, test, design.count)
 
 
-def resampled(scores: Floats, design: Design) -> tuple[float, float]:
+def bootstrap_interval(scores: Floats, design: Design) -> tuple[float, float]:
     """The 95% interval of the number that scores (units,) make, by bootstrap of the clusters.
 
     Resampled is what each cluster adds (the delta method): parts keep their weights, also where few units of one, or
@@ -170,7 +170,7 @@ def _reach_of_seeds(numbers: Sequence[Floats]) -> float:
     return float(np.sqrt(sum((mean.high - mean.value) ** 2 for mean in means)))
 
 
-def swapped(shifts: Floats) -> tuple[float, Test]:
+def permutation_p(shifts: Floats) -> tuple[float, Test]:
     """The two-sided p-value of no difference, when either model might have given either answers, cluster by cluster.
 
     Exact by the binomial distribution (McNemar's test) where all clusters that differ count alike, such as single

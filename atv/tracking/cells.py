@@ -1,32 +1,23 @@
-"""An ablation's cells, and its summary, as runs to be logged."""
+"""An ablation's cells as runs to be logged."""
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from atv.ablation.base import Ablation
-from atv.ablation.levels import percent
-from atv.ablation.record import AblationRecord
 from atv.ablation.results import Results
 from atv.ablation.store import FinishedCell
 from atv.evaluation.scores import TaskScore, on_shared_groups, retention, task_scores
 from atv.records.cell_record import CELL
 from atv.records.digests import content_digest, file_digest
 from atv.records.masks import PackedMasks
-from atv.records.provenance import provenance
-from atv.records.pruning_report import BlockReport
+from atv.records.pruning_report import REPORT, BlockReport
 from atv.statistics.estimates import Estimate
 from atv.tracking import keys
 from atv.tracking.base import Entry
-
-# Labels that may hold a sparsity; 2:4 is another setting.
-_SPARSITIES = ("sparsity", "setting")
 
 
 class CellEntries:
@@ -39,11 +30,13 @@ class CellEntries:
     def __init__(self, ablation: str, results: Results, origin: Mapping[str, Any]) -> None:
         self.ablation, self.results, self.origin = ablation, results, origin
 
-    def __iter__(self) -> Iterator[tuple[str, FinishedCell]]:
-        """Each cell with its run's id, by which a logged one is known before anything is read."""
+    def by_run_id(self) -> dict[str, FinishedCell]:
+        """The cells by their runs' ids, which tell whether one was logged before anything is read."""
         dense = next((done.folder.name for done in self.results.finished if done.cell.dense), "")
-        for done in self.results.finished:
-            yield content_digest([self.ablation, dense, done.folder.name, done.cell.title]), done
+        return {
+            content_digest([self.ablation, dense, done.folder.name, done.cell.title]): done
+            for done in self.results.finished
+        }
 
     def version(self, done: FinishedCell) -> str:
         """A digest of what a run's numbers rest on: all parts of the cell and of the dense model, as last written."""
@@ -66,7 +59,7 @@ class CellEntries:
             points=_points(kept, described),
             summary=_by_task(scores, kept) | _counts(scores) | _measured_beside(done),
             tables=_tables(done, scores, kept),
-            files=[*done.mask_files, done.folder / "report.json"] if done.mask_files else [],
+            files=[*done.mask_files, done.folder / REPORT] if done.mask_files else [],
             version=self.version(done),
         )
 
@@ -79,7 +72,7 @@ class CellEntries:
 
     def _scored(self, done: FinishedCell) -> tuple[dict[str, TaskScore], dict[str, Estimate]]:
         """Scores and retention by task; empty where no question was asked."""
-        if not answered(done):
+        if not done.was_asked:
             return {}, {}
         scores = task_scores(done.rows)
         if not self._has_dense:
@@ -89,7 +82,7 @@ class CellEntries:
 
     @property
     def _has_dense(self) -> bool:
-        return any(done.cell.dense and answered(done) for done in self.results.finished)
+        return any(done.cell.dense and done.was_asked for done in self.results.finished)
 
 
 def _files(done: FinishedCell) -> list[str]:
@@ -102,15 +95,6 @@ def _described(done: FinishedCell) -> dict[str, Any]:
     if done.report:
         return keys.pruned(done.report.plans)
     return keys.pruned({}) if done.cell.dense else {}
-
-
-def answered(done: FinishedCell) -> bool:
-    """Whether questions were asked; of others there are no rows, or those of another measurement."""
-    return _measured(done) and "credit" in done.rows
-
-
-def _measured(done: FinishedCell) -> bool:
-    return (done.folder / "rows.parquet").is_file()
 
 
 def _points(kept: Mapping[str, Estimate], described: Mapping[str, Any]) -> dict[str, float]:
@@ -154,7 +138,7 @@ def _tables(
 ) -> dict[str, pd.DataFrame]:
     """Scores by task with their counts; of a cell measured in another way, its rows."""
     if not scores:
-        return {"rows": done.rows} if _measured(done) else {}
+        return {"rows": done.rows} if done.has_rows else {}
     rows = [
         {"task": task, "score": 100 * score.score, "groups": score.groups, "questions": score.questions}
         | ({"retention": kept[task].value, "low": kept[task].low, "high": kept[task].high} if task in kept else {})
@@ -206,58 +190,3 @@ def _split(name: str) -> tuple[str, str]:
     """
     matched = re.fullmatch(r"(.*?\d+)\.(\D.*)", name)
     return (matched[1], matched[2]) if matched else ("", name)
-
-
-def summary_entry(
-    ablation: Ablation, results: Results, record: AblationRecord, folder: Path, origin: Mapping[str, Any]
-) -> Entry:
-    """An entry made of the record and the figure that ``write_results`` left in the ablation's folder."""
-    findings = [asdict(each) | {"verdict": each.verdict} for each in record.findings]
-    picture = folder / "figure.png"
-    verdicts = [finding["verdict"] for finding in findings]
-    run = {"name": ablation.name, "question": ablation.question, "paper": ablation.paper, "caption": ablation.caption}
-    model = results.finished[0].record.inputs.get("model")
-    return Entry(
-        id=content_digest([ablation.name, "summary", model]),
-        name=f"{ablation.name}: summary",
-        group=ablation.name,
-        kind="summary",
-        config={"ablation": ablation.name, "about": run, "origin": dict(origin)} | provenance(),
-        summary={
-            "cells": len(results.finished),
-            "seeds": len({done.cell.seed for done in results.finished}),
-            "seconds/cells": sum(done.seconds for done in results.finished),
-            **{f"findings/{verdict}": verdicts.count(verdict) for verdict in dict.fromkeys(verdicts)},
-        },
-        lines=_lines(results),
-        tables={"table": record.table} | ({"findings": _flat(findings)} if findings else {}),
-        images={keys.figure(ablation.name): picture},
-        version=content_digest([record.table.to_csv(index=False), findings, file_digest(picture)]),
-    )
-
-
-def _lines(results: Results) -> dict[str, dict[float, float]]:
-    """Method -> sparsity -> average retention, where there are several sparsities; a method is all other labels."""
-    lines: dict[str, dict[float, float]] = {}
-    if not any(done.cell.dense and answered(done) for done in results.finished):
-        return lines
-    for labels in results.methods():
-        done = results.of(**labels)[0]
-        if done.report is None or not answered(done):
-            continue
-        sparsity = keys.pruned(done.report.plans)[keys.SPARSITY]
-        said = {label for label in _SPARSITIES if labels.get(label) in (sparsity, percent(sparsity))}
-        name = ", ".join(str(value) for label, value in labels.items() if label not in said)
-        lines.setdefault(name, {})[sparsity] = results.retention(**labels)["average"].value
-    return {name: dict(sorted(line.items())) for name, line in lines.items() if len(line) > 1}
-
-
-def _flat(findings: list[dict[str, Any]]) -> pd.DataFrame:
-    """The findings as a table: one row each, its interval in columns of its own."""
-    return pd.DataFrame(
-        [{**finding, "ours": finding["ours"]["value"], **_interval(finding["ours"])} for finding in findings]
-    )
-
-
-def _interval(ours: Mapping[str, float]) -> dict[str, float]:
-    return {"low": ours["low"], "high": ours["high"]}

@@ -1,73 +1,22 @@
 """Logs an ablation with the loggers that were asked for: W&B, or files that need no service."""
 
-import re
-import shutil
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.loggers.logger import Logger
-from PIL import Image
 
 from atv.ablation.base import Ablation
 from atv.ablation.record import AblationRecord
 from atv.ablation.results import Results
 from atv.ablation.store import FinishedCell
 from atv.runtime.wandb_settings import check_environment, wandb_mode
-from atv.tracking import keys
-from atv.tracking.base import Entry, Tracker
-from atv.tracking.cells import CellEntries, summary_entry
+from atv.tracking.base import Tracker
+from atv.tracking.cells import CellEntries
+from atv.tracking.csv_and_tensorboard import CSVTracker, TensorBoardTracker
+from atv.tracking.summary import summary_entry
 from atv.tracking.wandb_runs import WandbTracker, write_view
 
 LoggerName = Literal["wandb", "csv", "tensorboard", "none"]
-
-
-class CSVTracker(Tracker):
-    """``csv/<run>/``: metrics.csv (curves by step = block, then one row with all else) and hparams.yaml."""
-
-    name = "csv"
-    package = "lightning"
-
-    def write(self, entry: Entry) -> None:
-        logger = CSVLogger(self.folder, name="", version=_emptied(self.folder, entry))
-        _log_numbers(logger, entry)
-        logger.save()
-
-
-class TensorBoardTracker(Tracker):
-    """``tensorboard/<run>/``: the same as scalars, hyperparameters, and pictures."""
-
-    name = "tensorboard"
-    package = "tensorboard"
-
-    def write(self, entry: Entry) -> None:
-        version = _emptied(self.folder, entry)
-        logger = TensorBoardLogger(self.folder, name="", version=version, default_hp_metric=False)
-        _log_numbers(logger, entry)
-        for name, file in entry.images.items():
-            logger.experiment.add_image(name, np.asarray(Image.open(file).convert("RGB")), dataformats="HWC")
-        logger.finalize("success")
-
-
-def _log_numbers(logger: Logger, entry: Entry) -> None:
-    logger.log_hyperparams(entry.config)
-    for row in entry.curves:
-        block = row[keys.BLOCK]
-        logger.log_metrics({key: value for key, value in row.items() if key != keys.BLOCK}, step=int(block))
-    if last := entry.points | entry.summary:
-        logger.log_metrics(last, step=len(entry.curves))
-
-
-def _emptied(folder: Path, entry: Entry) -> str:
-    """The name of the run's folder, readable and unique by the id, without what an earlier version left there."""
-    name = f"{re.sub(r'[^A-Za-z0-9.]+', '-', entry.name).strip('-')[:80]}-{entry.id[:8]}"
-    shutil.rmtree(folder / name, ignore_errors=True)
-    return name
-
-
 _TRACKERS: dict[str, type[Tracker]] = {"wandb": WandbTracker, "csv": CSVTracker, "tensorboard": TensorBoardTracker}
 
 
@@ -109,10 +58,11 @@ def log_ablation(
     """
     new: dict[str, int] = {}
     entries = CellEntries(ablation.name, results, origin)
+    cells = entries.by_run_id()
     summary = summary_entry(ablation, results, record, folder, origin)
     for name in loggers:
         tracker, new[name] = _TRACKERS[name](folder), 0
-        for run_id, done in entries:
+        for run_id, done in cells.items():
             if not tracker.has(run_id, entries.version(done)):
                 tracker.log(entries.entry(run_id, done))
                 new[name] += 1
@@ -120,7 +70,7 @@ def log_ablation(
             tracker.log(summary)
             new[name] += 1
     if WandbTracker.name in loggers:
-        write_view(folder, [(summary.id, "summary"), *((run_id, _short(done)) for run_id, done in entries)])
+        write_view(folder, [(summary.id, "summary"), *((run_id, _short(done)) for run_id, done in cells.items())])
     return new
 
 

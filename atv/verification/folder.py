@@ -7,7 +7,8 @@ from pathlib import Path
 
 from atv.model.loading import load_processor, model_folder
 from atv.model.lvlm import targets_by_parameter
-from atv.output.pruned_folder import left_of, read_pruned, removal_of
+from atv.output.pruned_folder import read_pruned
+from atv.output.report_masks import masks_after, removal_of
 from atv.patterns import recorded_pattern
 from atv.records.masks import PackedMasks
 from atv.records.pruning_report import REPORT, PruningReport, TargetReport
@@ -86,12 +87,12 @@ class Verification:
             removal = removal_of(report, pruned.lvlm)
             if removal is not None:
                 check_removal(removal, pruned.lvlm)
-            left = left_of(report, removal)
+            left = masks_after(report, removal)
             found = {} if quantized is None else {"quantization": quantized.check(pruned.lvlm)}
             found |= {} if unpruned else self._masks(report, left, pruned)
             if removal is not None:
                 base = base and WhatIsLeft(base.lvlm, removal)
-                rows = {ours: report.targets[name] for ours, name in removal.names(report.targets).items()}
+                rows = {new: report.targets[old] for new, old in removal.renamed(report.targets).items()}
                 report = replace(report, masks=left, targets=rows)
             found |= self._tensors(report, pruned, base, quantized.changed(pruned.lvlm) if quantized else frozenset())
             size = _sizes(pruned, report) if quantized is None else {"size": quantized.size}

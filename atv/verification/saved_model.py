@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import ProcessorMixin
 
 from atv.data.conversations import encode
-from atv.model.batch import on_device
+from atv.model.batch import cast_floats
 from atv.model.checkpoint import check_folder, load_dequantized
 from atv.model.lvlm import LVLM
 from atv.model.offload import load_mapped, stored
@@ -50,19 +50,19 @@ class WhatIsLeft(SavedModel):
     def tensors(self) -> dict[str, Tensor]:
         """As of any saved model, by the smaller one's names; what is cut as empty tensors of what is left."""
         dense = SavedModel(self.lvlm).tensors
-        return {ours: self._left(name, dense[name]) for ours, name in self.removal.names(dense).items()}
+        return {new: self._shrunk(old, dense[old]) for new, old in self._dense_names.items()}
 
     @cached_property
-    def _names(self) -> dict[str, str]:
-        return self.removal.names(SavedModel(self.lvlm).tensors)
+    def _dense_names(self) -> dict[str, str]:
+        return self.removal.renamed(SavedModel(self.lvlm).tensors)
 
     def tensor(self, name: str) -> Tensor:
         """What is left of the values, read from the files now."""
-        dense = self._names[name]
-        return self.removal.cut(dense, SavedModel(self.lvlm).tensor(dense))
+        dense = self._dense_names[name]
+        return self.removal.shrunk_tensor(dense, SavedModel(self.lvlm).tensor(dense))
 
-    def _left(self, name: str, value: Tensor) -> Tensor:
-        shape = self.removal.shape(name, value.shape)
+    def _shrunk(self, name: str, value: Tensor) -> Tensor:
+        shape = self.removal.shrunk_shape(name, value.shape)
         return value if shape == list(value.shape) else value.new_empty(shape, device="meta")
 
 
@@ -97,7 +97,7 @@ def answer(model: SavedModel, processor: ProcessorMixin, tokens: int) -> str:
     turn = [[{"role": "user", "content": QUESTION, "text": QUESTION}]]
     ramp = Image.linear_gradient("L").convert("RGB")
     try:
-        inputs = on_device(encode(processor, turn, [ramp], prompt=True), None, model.lvlm.model.dtype)
+        inputs = cast_floats(encode(processor, turn, [ramp], prompt=True), model.lvlm.model.dtype)
         with torch.no_grad():
             # generate()'s types do not know the options' names.
             made = model.lvlm.model.generate(  # type: ignore[operator]

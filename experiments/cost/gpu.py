@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaNextConfig, LlavaNextForConditionalGeneration
 
-from atv.model.batch import on_device
+from atv.model.batch import cast_floats
 from atv.runtime.timing import Row
 from experiments.cost.floor import floor
 from experiments.cost.whole_models import ATV, FLOOR, TimedPruning
@@ -77,7 +77,7 @@ def measure(config: LlavaNextConfig, samples: int, text: int, device: torch.devi
             model = LlavaNextForConditionalGeneration(config).eval()
     finally:
         torch.set_default_dtype(before)
-    batches = on_device(next_batches(config, samples, text), device, dtype)
+    batches = cast_floats(next_batches(config, samples, text), dtype, device)
     floor(model, batches[:2])
     first = floor(model, batches)
     gpu = device.type == "cuda"

@@ -9,9 +9,10 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 import atv
-from atv.model.batch import on_device
+from atv.model.batch import cast_floats
+from atv.model.block_shards import finish_folder
 from atv.model.lvlm import LVLM
-from atv.model.offload import OffloadedBlocks, load_offloaded
+from atv.model.offload import load_offloaded
 from atv.runtime.trainer import quiet_trainer
 from experiments.cost.workload import Shape, random_batches
 
@@ -26,7 +27,7 @@ def main(model: str, output: str, how: str, shape: str) -> None:
     """Prunes the model and prints its peak as JSON."""
     imported, started = status("VmRSS"), perf_counter()
     folder, cpu = Path(output), torch.device("cpu")
-    batches = on_device(random_batches(Shape(**json.loads(shape))), cpu, torch.bfloat16)
+    batches = cast_floats(random_batches(Shape(**json.loads(shape))), torch.bfloat16)
     if how == "disk":
         lvlm = load_offloaded(Path(model), "disk", cpu, folder / ".offload")
     else:
@@ -34,7 +35,7 @@ def main(model: str, output: str, how: str, shape: str) -> None:
     trainer = quiet_trainer(accelerator="cpu", enable_progress_bar=False)
     report = atv.prune(lvlm, batches, trainer=trainer, run_dir=folder)
     if how == "disk":
-        OffloadedBlocks(LVLM.of(lvlm), folder).write_rest()
+        finish_folder(LVLM.of(lvlm), folder)
     figures = {
         "peak bytes": status("VmHWM") - imported,
         "seconds": perf_counter() - started,

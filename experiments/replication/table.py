@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from atv.evaluation.predictions import read_answers
+from atv.evaluation.answer_tables import read_answers
 from atv.records.files import atomic, write_text
 from atv.records.markdown import markdown
 from experiments.replication.grid import BENCHMARKS, TEXT, Replica

@@ -8,7 +8,7 @@ import pytest
 from helpers.drawn_answers import World, differences
 from matplotlib.figure import Figure
 
-from atv.ablation import POINT, Ablation, Cell, Finding, deciding
+from atv.ablation import POINT, Ablation, Cell, Finding, Results, deciding
 from atv.ablation.deciding import Decider, Look, looks
 from atv.ablation.runner import Run
 from atv.ablation.shard import Shard
@@ -18,7 +18,11 @@ from atv.records.cell_record import CellRecord
 from atv.statistics.estimates import Estimate, Spread
 
 LOOKS = looks(100)
-RIGHT = {"dense": 1.0, "far": 0.1, "near": 0.9, "same": 0.9}
+RIGHT = {"dense": 1.0, "far": 0.1, "near": 0.9, "same": 0.9, "timed": 0.5, "unclaimed": 0.5}
+
+
+def pruned(method, seed):
+    return Cell({"m": method}, {"both": Pathway("TextOnly")}, seed=seed)
 
 
 class Claims(Ablation):
@@ -28,7 +32,7 @@ class Claims(Ablation):
 
     def cells(self, seed):
         grid = [Cell({"m": "dense"})]
-        return grid + [Cell({"m": m}, {"both": Pathway("TextOnly")}, seed=seed) for m in RIGHT if m != "dense"]
+        return grid + [pruned(method, seed) for method in ("far", "near", "same")]
 
     def figure(self, table, results):
         return Figure()
@@ -55,15 +59,16 @@ def asked(monkeypatch, tmp_path):
     def run(ablation, store, seeds, whole_seeds, trainer, shard, wanted):
         start, end, _ = store
         finished, before = [], len(lines)
-        cells = {cell.title + str(cell.seed): cell for seed in seeds for cell in ablation.cells(seed)}
-        for cell in filter(lambda cell: cell.dense or wanted(cell), cells.values()):
-            folder = tmp_path / f"{cell.labels['m']}-{cell.seed}-{start}"
-            if not folder.exists():
-                lines.append((cell.labels["m"], cell.seed, end))
-                folder.mkdir()
-                _answers(cell, start, end).to_parquet(folder / "rows.parquet")
-                CellRecord(folder.name, seconds={"prune": 10.0, "evaluate": end - start}).write(folder)
-            finished.append(FinishedCell(cell, folder))
+        for made in (ablation.cells, lambda seed: ablation.later(seed, Results(finished))):
+            cells = {cell.title + str(cell.seed): cell for seed in seeds for cell in made(seed)}
+            for cell in filter(lambda cell: cell.dense or wanted(cell), cells.values()):
+                folder = tmp_path / f"{cell.labels['m']}-{cell.seed}-{start}"
+                if not folder.exists():
+                    lines.append((cell.labels["m"], cell.seed, end))
+                    folder.mkdir()
+                    _answers(cell, start, end).to_parquet(folder / "rows.parquet")
+                    CellRecord(folder.name, seconds={"prune": 10.0, "evaluate": end - start}).write(folder)
+                finished.append(FinishedCell(cell, folder))
         return Run(finished, made=len(lines) - before)
 
     monkeypatch.setattr(deciding, "run_ablation", run)
@@ -108,6 +113,31 @@ def test_only_cells_of_undecided_findings_are_asked_more(asked):
     assert [end for method, _, end in asked if method == "dense"] == [20, 50, 100]
     assert decided.undecided == [same] and not decided.stopped
     assert len(decided.results.of(m="near")[0].rows) == 100 and len(decided.results.of(m="far")[0].rows) == 20
+
+
+def test_what_later_cells_follow_from_is_asked_at_every_look(asked):
+    class Following(Claims):
+        """Those of "same" need the numbers that those of "far" have, seed by seed."""
+
+        name = "following"
+
+        def cells(self, seed):
+            grid = [Cell({"m": "dense"}), Cell({"m": "timed"}, measure="seconds")]
+            return grid + [pruned(method, seed) for method in ("far", "near", "unclaimed")]
+
+        def later(self, seed, results):
+            return [pruned("same", done.cell.seed) for done in results.of(m="far") if done.cell.seed == seed]
+
+        def claimed(self, cell):
+            return cell.labels["m"] != "unclaimed"
+
+    decided = Decider(LOOKS, parts, 0, None).decide(Following())
+    far, same = decided.findings.values()
+    assert (far.verdict, far.ours.spread.groups) == ("holds", 20) and same.ours.spread.seeds == 5
+    every = [(seed, end) for end in (20, 50, 100) for seed in range(5)]
+    expected = dict.fromkeys(("far", "near", "same"), sorted(every))
+    expected |= {"dense": [(0, 20), (0, 50), (0, 100)], "timed": [(0, 20)], "unclaimed": []}
+    assert {name: sorted((seed, end) for own, seed, end in asked if own == name) for name in RIGHT} == expected
 
 
 def test_going_on_from_disk_decides_the_same(asked):
@@ -219,6 +249,6 @@ def test_looking_as_often_at_95_percent_would():
     wrong = np.zeros(repetitions, bool)
     for look in looks(60):
         values, spread = differences(drawn, look.seeds, look.groups)
-        wrong |= abs(values) > Spread(look.groups, 1, spread.questions, spread.freedom).half()
+        wrong |= abs(values) > Spread(look.groups, 1, spread.question_variance, spread.freedom).half()
     shared = judge(world, 60, repetitions)
     assert wrong.mean() > 0.06 > 0.05 > shared.get("holds", 0) + shared.get("does not hold", 0)

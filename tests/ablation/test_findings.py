@@ -1,8 +1,9 @@
 from dataclasses import replace
 
 import pytest
+from helpers.any_results import AnyResults
 
-from atv.ablation import POINT, Finding
+from atv.ablation import NO_NUMBER, POINT, Finding
 from atv.statistics.estimates import Estimate, Spread
 
 
@@ -99,3 +100,42 @@ def test_what_rests_on_no_question_or_differs_nowhere_is_judged_however_few():
 
 def test_bounds_of_another_kind_have_no_p():
     assert finding(0.1, 0.2).p is None
+
+
+A, B = {"method": "A"}, {"method": "B"}
+
+
+def test_a_claim_that_the_paper_does_not_make_has_our_own_words():
+    ours = AnyResults().keeps_more("A keeps more.", A, B)
+    assert (ours.paper, ours.printed, ours.verdict) == ("", None, "holds")
+    assert replace(ours, ours=Estimate(-1.0, -1.5, -0.5)).verdict == "does not hold"
+    assert AnyResults().keeps_above("A keeps more than 98%.", A, 98.0).verdict == "holds"
+
+
+@pytest.mark.parametrize(
+    ("paper", "printed", "said"),
+    [
+        (NO_NUMBER, None, "no number"),
+        ("", 5.64, "5.64 points"),
+        (NO_NUMBER, 5.6, "5.60 points"),
+        ("14.6 points (99.25% against 84.65%)", 14.6, "14.6 points (99.25% against 84.65%)"),
+    ],
+)
+def test_a_claim_of_the_papers_is_reproduced_or_not(paper, printed, said):
+    theirs = AnyResults().keeps_more("A keeps more.", A, B, paper=paper, printed=printed)
+    assert (theirs.paper, theirs.printed, theirs.verdict) == (said, printed, "reproduced")
+
+
+def test_what_a_single_method_keeps_is_said_in_percent():
+    assert AnyResults().keeps_above("A keeps more than 98%.", A, 98.0, printed=99.37).paper == "99.37%"
+
+
+def test_as_much_is_within_a_point_or_what_is_allowed():
+    assert AnyResults().keeps_as_much("A keeps as much.", A, B).bound == -POINT
+    assert AnyResults().keeps_as_much("A costs less than 5 points.", A, B, within=5.0).bound == -5.0
+
+
+def test_plain_english_is_compared_in_a_unit_of_its_own():
+    read = AnyResults().keeps_more_english("A keeps more of plain English.", A, B)
+    assert read.unit.startswith("points of a token's probability") and read.count == "3 texts, 1 seed"
+    assert read.margin == POINT and read.verdict == "holds"

@@ -157,7 +157,7 @@ def test_levels_are_ordered_and_within_the_curve():
     everyday = SUITED[EVERYDAY]
     assert (everyday.mild, everyday.middle, everyday.hard) == (0.3, 0.4, 0.5)
     assert (SUITED[BUNDLED].mild, SUITED[BUNDLED].middle, SUITED[BUNDLED].hard) == (0.5, 0.6, 0.7)
-    assert PAPER.ends == PAPER.hardest == (0.5, 0.6)
+    assert PAPER.mild_and_hard == PAPER.middle_and_hard == (0.5, 0.6)
 
 
 @pytest.mark.parametrize("given", ["0.3,0.2", [0.2, 0.3, 0.3]])
@@ -167,12 +167,12 @@ def test_levels_of_ones_own_stand_in_and_are_recorded(given):
     assert own.record() == {"sparsities": "0.2,0.3", "patterns": "2:4"}
     assert Levels.suited(EVERYDAY, own.record()["sparsities"], own.record()["patterns"]) == own
     assert SUITED[EVERYDAY].record() == {"sparsities": None, "patterns": None}
-    assert own.nearest(0.5) == 0.3 and own.asked(0.5, own.mild) == (0.2,)
+    assert own.nearest(0.5) == 0.3 and own.papers_and_own(0.5, own.mild) == (0.2,)
     assert Levels.suited(EVERYDAY, patterns="[2:4, 4:8]").patterns == ("2:4", "4:8")
     without = Levels.suited(EVERYDAY, patterns="none")
     assert without.patterns == () and Levels.suited(EVERYDAY, **without.record()) == without
     alone = Levels.suited("other", "0.4")
-    assert alone.ends == alone.hardest == (0.4,) == (alone.mild,)
+    assert alone.mild_and_hard == alone.middle_and_hard == (0.4,) == (alone.mild,)
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_how_far_apart_two_gaps_are_is_paired_too(store):
     ours = results.gaps_apart((a, b), (c, d))
     assert ours.value == pytest.approx(100 / 8 * np.mean([6 - 2 - (5 - 4), 4 - 2 - (3 - 4)]))
     # (A - B) - (C - D) differs with the seed by nothing: 3 and 3.
-    assert ours.spread.drawn == pytest.approx(0) and ours.spread.seeds == 2
+    assert ours.spread.seed_variance == pytest.approx(0) and ours.spread.seeds == 2
     assert ours.runs == ("m A", "m B", "m C", "m D")
     none = results.gaps_apart((a, b), (a, b))
     assert (none.low, none.value, none.high) == (0, 0, 0)
@@ -101,9 +101,9 @@ def test_the_part_of_the_questions_agrees_with_a_bootstrap(results):
     rows = rng.integers(GROUPS, size=(4000, GROUPS))
     drawn = 100 * both[rows].mean(1) / dense[rows].mean(1)
     kept = results.retention(method="A")["average"]
-    assert np.sqrt(kept.spread.questions) == pytest.approx(drawn.std(), rel=0.05)
+    assert np.sqrt(kept.spread.question_variance) == pytest.approx(drawn.std(), rel=0.05)
     assert (kept.spread.groups, kept.spread.seeds) == (GROUPS, 2)
-    assert kept.spread.drawn == pytest.approx(np.var([100 * 30 / 36, 100 * 28 / 36], ddof=1) / 2)
+    assert kept.spread.seed_variance == pytest.approx(np.var([100 * 30 / 36, 100 * 28 / 36], ddof=1) / 2)
 
 
 def saved(store, cell, credits):

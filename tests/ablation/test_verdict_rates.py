@@ -72,5 +72,5 @@ def test_scatter_is_a_seeds_own_standard_deviation():
 def test_without_the_seeds_part_verdicts_would_be_wrong_more_often():
     """What the rates are there to find: an interval over questions alone, as if there were no other seeds."""
     values, spread = differences(World(MILD, 1.2).drawn(np.random.default_rng(0), 300, 3, 40))
-    alone = Spread(40, 1, spread.questions, spread.freedom).half()
+    alone = Spread(40, 1, spread.question_variance, spread.freedom).half()
     assert np.mean(abs(values) > alone) > 0.15 > 0.05 + np.mean(abs(values) > spread.half())

@@ -104,7 +104,7 @@ def test_evaluation_and_its_card(by_command, in_python, tmp_path):
     asked = atv.questions(split="dev", groups=1)
     found = atv.evaluate(model, processor, asked, output=tmp_path / "python")
     assert_same(tmp_path / "python", tmp_path / "command")
-    card = atv.renew_card(in_python[0], tmp_path / "python" / "scores.json")
+    card = atv.renew_card(str(in_python[0]), str(tmp_path / "python" / "scores.json"))
     assert card.scores["reading"].score == 100 * found.tasks["reading"].score
     assert main(["card", str(by_command), "--scores", str(tmp_path / "command" / "scores.json")]) == 0
     assert_same(in_python[0], by_command)

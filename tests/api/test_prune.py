@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.tiny import IMAGE, make_batch, singles
+from transformers import BatchEncoding
 
 import atv
 from atv.runtime.trainer import quiet_trainer
@@ -235,6 +236,27 @@ def test_no_batches_and_batches_without_ids_are_refused(llava):
         atv.prune(llava, [])
     with pytest.raises(ValueError, match="batch 0 has no input_ids"):
         atv.prune(llava, [{"pixel_values": torch.zeros(1)}])
+
+
+IDS = torch.ones(2, 3, dtype=torch.long)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"input_ids": IDS}, r"got a single one \(dict\); put it into a list"),
+        (BatchEncoding({"input_ids": IDS}), r"got a single one \(BatchEncoding\); put it into a list"),
+        ([(IDS, IDS)], "batch 0 is a tuple; expected the dict that a processor returns"),
+        (({"input_ids": ids} for ids in (IDS, IDS.tolist())), "input_ids of batch 1 came as list, .* return_tensors"),
+        ([{"input_ids": IDS.numpy()}], "input_ids of batch 0 came as ndarray, not as a tensor"),
+        ([{"input_ids": IDS, "attention_mask": IDS.tolist()}], "attention_mask of batch 0 came as list"),
+        ([{"input_ids": IDS[0]}], r"input_ids of batch 0 are \(3,\); expected \(batch, length\)"),
+        ([{"input_ids": IDS, "attention_mask": 0 * IDS}], "batch 0 is padding alone"),
+    ],
+)
+def test_batches_that_are_not_what_a_processor_returns_are_refused(llava, given, message):
+    with pytest.raises(ValueError, match=f"batches: .*{message}"):
+        atv.prune(llava, given)
 
 
 def test_a_pool_without_tokens_is_refused(llava):

@@ -5,11 +5,12 @@ import pytest
 import torch
 
 import atv
+from atv.calibration.calibration_set import BatchTokens
 from atv.calibration.callbacks import ActivationNorms, Drift
 from atv.calibration.pool import Pool
-from atv.calibration.recording import Recording
 from atv.calibration.samples import samples
 from atv.calibration.suspension import Arrival
+from atv.calibration.target_inputs import TargetInputs
 from atv.selection import SetStatistics
 
 COUNT, LENGTH, HIDDEN, INPUTS = 4, 20, 6, 16
@@ -28,10 +29,11 @@ def arrival(pad=0, side="left"):
 
     visual = torch.arange(LENGTH).expand(COUNT, -1) % 3 != torch.arange(COUNT)[:, None] % 3
     before, after, inputs = integers(HIDDEN), integers(HIDDEN), integers(INPUTS)
-    noted = Recording({"site": padded(inputs, 77.0)}, site_of={"linear": "site"})
-    made = Arrival(2, padded(before, 77.0), padded(after, 77.0), noted)
+    read = TargetInputs({"site": padded(inputs, 77.0)}, site_of={"linear": "site"})
+    made = Arrival(2, padded(before, 77.0), padded(after, 77.0), read)
     valid = padded(torch.ones(COUNT, LENGTH, dtype=torch.bool), False)
-    return list(samples(made, padded(visual, True), valid, first_sample=0, seed=1))
+    batch = BatchTokens(torch.zeros_like(valid, dtype=torch.long), padded(visual, True), valid, first_sample=0)
+    return list(samples(made, batch, seed=1))
 
 
 def norm(rule, observed, drift=0.5):
@@ -183,9 +185,10 @@ def test_no_gram_is_gathered_unless_asked_for():
 def test_variances_of_channels_that_hardly_vary_are_not_rounding():
     values = 30 + 0.003 * torch.randn(COUNT, 500, INPUTS, generator=torch.Generator().manual_seed(0))
     visual, valid = torch.zeros(COUNT, 500, dtype=torch.bool), torch.ones(COUNT, 500, dtype=torch.bool)
-    noted = Recording({"site": values}, site_of={"linear": "site"})
+    read = TargetInputs({"site": values}, site_of={"linear": "site"})
+    batch = BatchTokens(torch.zeros_like(valid, dtype=torch.long), visual, valid, first_sample=0)
     pool = Pool(atv.AllTokens(), moments=True)
-    for sample in samples(Arrival(2, values, values, noted), visual, valid, first_sample=0, seed=1):
+    for sample in samples(Arrival(2, values, values, read), batch, seed=1):
         pool.observe(sample)
     found, rows = pool.finish(SetStatistics(0.5, COUNT, 1, 1)).statistics["linear"], values.flatten(0, 1).double()
     assert torch.allclose(found.mean, rows.mean(0), rtol=1e-12)

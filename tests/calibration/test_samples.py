@@ -1,19 +1,21 @@
 import pytest
 import torch
 
-from atv.calibration.pool import FEWEST_TOKENS, experts_seen, with_fallback
-from atv.calibration.recording import Recording
+from atv.calibration.calibration_set import BatchTokens
 from atv.calibration.samples import ExpertInputs, samples
+from atv.calibration.starved_experts import FEWEST_TOKENS, experts_seen, with_fallback
 from atv.calibration.sums import SampleSums
 from atv.calibration.suspension import Arrival
+from atv.calibration.target_inputs import TargetInputs
 
 VALID = torch.tensor([[True, True, True, True], [False, False, True, True]])
 VISUAL = torch.tensor([[False, True, True, False], [False, False, True, False]])
 
 
 def taken_apart(before, after):
-    noted = Recording({"site": before}, site_of={"linear": "site"})
-    return list(samples(Arrival(5, before, after, noted), VISUAL, VALID, first_sample=7, seed=0))
+    inputs = TargetInputs({"site": before}, site_of={"linear": "site"})
+    batch = BatchTokens(torch.zeros_like(VALID, dtype=torch.long), VISUAL, VALID, first_sample=7)
+    return list(samples(Arrival(5, before, after, inputs), batch, seed=0))
 
 
 def test_padding_is_left_behind_and_other_rows_are_read_where_they_lie():

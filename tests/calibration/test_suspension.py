@@ -31,8 +31,8 @@ def test_linears_that_read_one_tensor_share_a_site(llava, batches):
         forward = SuspendedForward(llava, batches[0])
         arrival = forward.advance(0)
         forward.close()
-    assert len(arrival.recording.sites) == 4 and len(arrival.recording.site_of) == 7
-    shared = {name.rsplit(".", 1)[-1]: site.rsplit(".", 1)[-1] for name, site in arrival.recording.site_of.items()}
+    assert len(arrival.target_inputs.sites) == 4 and len(arrival.target_inputs.site_of) == 7
+    shared = {name.rsplit(".", 1)[-1]: site.rsplit(".", 1)[-1] for name, site in arrival.target_inputs.site_of.items()}
     assert shared["k_proj"] == shared["v_proj"] == "q_proj" and shared["up_proj"] == "gate_proj"
 
 
@@ -42,7 +42,7 @@ def test_a_waiting_forward_holds_nothing_that_was_observed(llava, batches):
     with doors(lvlm, lvlm.linears, propagate=True):
         forward = SuspendedForward(llava, batches[0])
         arrival = forward.advance(0)
-        held = [weakref.ref(tensor) for tensor in (*arrival.recording.sites.values(), arrival.output)]
+        held = [weakref.ref(tensor) for tensor in (*arrival.target_inputs.sites.values(), arrival.output)]
         assert len(held) == 5 and all(ref() is not None for ref in held)
         del arrival
         assert all(ref() is None for ref in held)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from atv.reporting.section import run_again
+from atv.reporting.run_again import run_again
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "ablations" / "visual_sparsity.py"

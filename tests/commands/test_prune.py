@@ -35,6 +35,19 @@ def test_what_goes_whole_leaves_a_smaller_model_that_answers(atv_command, tmp_pa
     assert code == 0 and "intermediate_size 512 -> 384" in " ".join(out.split()), err
 
 
+def test_a_keyboard_interrupt_is_one_line_and_the_same_command_goes_on(atv_command, tmp_path, monkeypatch):
+    def interrupted(self, block):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("atv.calibration.stopping.StopCalibration.finish", interrupted)
+    options = ["prune", "--output", tmp_path / "sparse", "--samples", 4]
+    code, _, err = atv_command(*options)
+    assert code == 130 and err.splitlines()[-1].startswith("atv: interrupted; the same command goes on")
+    monkeypatch.undo()
+    assert [file.name for file in (tmp_path / "sparse" / "blocks").glob("*.json")] == ["000.json"]
+    atv_command.done(*options)
+
+
 def test_a_rule_from_a_file(atv_command, tmp_path):
     rule = tmp_path / "my_rule.py"
     rule.write_text(

@@ -172,5 +172,5 @@ def test_pictures_of_benchmarks_are_found_where_they_were_asked(tmp_path):
     atv.compare(one, two, output=tmp_path / "out")
     text = (tmp_path / "out" / "comparison.html").read_text()
     assert "the data are not at hand: name them with --benchmark and --data" in text and text.count("<img") == 1
-    atv.compare(one, two, benchmark="POPE", data=tmp_path / "moved", output=tmp_path / "out")
+    atv.compare(one, two, benchmark="POPE", data=str(tmp_path / "moved"), output=tmp_path / "out")
     assert len(Checked((tmp_path / "out" / "comparison.html").read_text()).pictures) == 7

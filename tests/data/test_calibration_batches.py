@@ -43,6 +43,17 @@ def test_the_bundled_pool_is_drawn_by_row(processor):
     assert record["data"] == {"class": "Bundled"} and all(id.startswith("row ") for id in record["ids"])
 
 
+def test_data_are_named_by_a_path_and_what_is_no_data_is_refused(processor, tmp_path):
+    for number in range(3):
+        (tmp_path / f"{number}.txt").write_text(f"caption {number}")
+        (tmp_path / f"{number}.jpg").write_bytes(jpg(number))
+    one, other = (calibration_batches(processor, given, 2).record for given in (tmp_path, str(tmp_path)))
+    assert one["data"] == other["data"]
+    for given in (None, [Conversation("a", turns(), [])]):
+        with pytest.raises(ValueError, match=rf"^calibration: expected a name.*, got {type(given).__name__};"):
+            calibration_batches(processor, given)
+
+
 def test_a_broken_picture_is_named_and_replaced_by_the_next(processor, capsys):
     whole = calibration_batches(processor, good(60), 21).record["ids"]
     second = int(whole[1][1:])

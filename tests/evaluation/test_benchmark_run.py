@@ -11,11 +11,12 @@ from datasets import Dataset, Image
 from helpers.benchmark_data import read_lines
 
 from atv.data.sources import load_evaluation
+from atv.evaluation.answer_tables import read_answers, write_answers
 from atv.evaluation.benchmark_run import TRIED, ask_benchmark
 from atv.evaluation.benchmarks.asked import asked
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark, load_benchmark
 from atv.evaluation.generation import GreedyAnswers, predict
-from atv.evaluation.predictions import Predictions, read_answers, write_answers
+from atv.evaluation.predictions import Prediction, Predictions
 from atv.evaluation.question_sets import Suite
 from atv.evaluation.questions import QuestionBatch, question_batches
 from atv.runtime.preemption import Preempted
@@ -72,7 +73,7 @@ def test_a_result_row_has_counts_and_what_pins_the_benchmark(whole):
 def test_a_killed_run_goes_on_and_asks_nothing_twice(loaded, bundled, whole, asked_of, tmp_path):
     ids, stop = asked_of
     stop.append(2)
-    with pytest.raises((KeyboardInterrupt, SystemExit)):
+    with pytest.raises(KeyboardInterrupt):
         ask(loaded, bundled, tmp_path, batch_size=2, max_new_tokens=4)
     assert len(ids) == 4 and not (tmp_path / "answers.jsonl").exists()
     stop.clear()
@@ -191,7 +192,7 @@ def test_batches_of_all_ranks_are_read_back(tmp_path):
     predictions.append(0, made("a", "b"))
     predictions.append(1, made("c"))
     predictions.append(0, made("d"))
-    assert predictions.read() == {name: f"said {name}\n\u2028 é" for name in "abcd"}
+    assert predictions.read() == {name: Prediction(f"said {name}\n\u2028 é") for name in "abcd"}
 
 
 def test_a_torn_line_does_not_count_and_is_cut_off(tmp_path):
@@ -217,7 +218,7 @@ def test_of_two_answers_to_a_question_the_first_counts(tmp_path):
     predictions = Predictions(tmp_path)
     predictions.append(0, [({"question_id": "a"}, "one")])
     predictions.append(1, [({"question_id": "a"}, "two")])
-    assert predictions.read() == {"a": "one"}
+    assert predictions.read() == {"a": Prediction("one")}
 
 
 def test_answers_come_back_as_they_were(tmp_path):

@@ -10,7 +10,7 @@ from PIL import Image
 from tokenizers import AddedToken
 
 from atv.bundled import BUNDLED_MODEL
-from atv.evaluation import lmms_eval
+from atv.evaluation import picture_bounds
 from atv.evaluation.benchmark_run import ask_benchmark
 from atv.evaluation.benchmarks.asked import asked
 from atv.evaluation.benchmarks.loaded import DenseAnswers, LoadedBenchmark, check_asked_alike, load_benchmark
@@ -264,7 +264,7 @@ def test_pinned_pixels_are_left_in_no_ones_processor(bundled, processor, monkeyp
     def pin(own, kind):
         own.image_processor.size = {"height": 12, "width": 12}
 
-    monkeypatch.setattr(lmms_eval, "pin_pixels", pin)
+    monkeypatch.setattr(picture_bounds, "pin_pixels", pin)
     before = copy.deepcopy(asking(processor))
     how = Asking(None, None, None, None, quiet_trainer(), None)
     assert Benchmarks([]).ask(bundled[0], processor, how).asked["pixels"] is None

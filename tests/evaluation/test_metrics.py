@@ -2,7 +2,6 @@
 
 import pandas as pd
 import pytest
-import torch
 
 from atv.evaluation.metrics import (
     CircularChoice,
@@ -19,7 +18,6 @@ from atv.evaluation.metrics.multiple_choice import circular_letter, last_letter,
 from atv.evaluation.metrics.open import candidates, open_match
 from atv.evaluation.metrics.vqa import normalize, vqa_accuracy
 from atv.evaluation.metrics.yes_no import opening_yes_no
-from atv.evaluation.scores import category_scores, retention, task_scores
 
 
 def scored(metric, said, asked):
@@ -227,48 +225,8 @@ def test_points_of_mme():
     assert score == pytest.approx((125 + 200 + 0) / 3 / 200)
 
 
-def test_scores_by_category():
-    rows = answers([1, 0, 1, 1])
-    rows["category"] = ["a", "a", "b", "b"]
-    found = category_scores(rows)
-    assert {name: (score.score, score.right, score.groups) for name, score in found.items()} == {
-        "a": (0.5, 1, 2),
-        "b": (1, 2, 2),
-    }
-
-
-def test_scores_from_rows_equal_the_metric_and_count_groups():
-    rows = pd.DataFrame(
-        {
-            "task": "circular",
-            "metric": "CircularChoice",
-            "group": ["1", "1", "2", "2"],
-            "category": "",
-            "credit": [1.0, 1.0, 1.0, 0.0],
-        }
-    )
-    score = task_scores(rows)["circular"]
-    assert (score.score, score.groups, score.questions) == (0.5, 2, 4)
-
-
-def answers(credits, task="t"):
-    frame = {"task": task, "metric": "YesNo", "group": [str(i) for i in range(len(credits))], "category": ""}
-    return pd.DataFrame(frame | {"credit": credits})
-
-
-def test_retention_and_its_interval():
-    generator = torch.Generator().manual_seed(0)
-    dense = (torch.rand(400, generator=generator) < 0.9).double()
-    pruned = dense * (torch.rand(400, generator=generator) < 0.8)
-    kept = retention(task_scores(answers(dense.tolist())), task_scores(answers(pruned.tolist())))["t"]
-    assert kept.value == pytest.approx(100 * float(pruned.mean() / dense.mean()))
-    # Of the right ones, 80% stay: a binomial standard error of sqrt(.8 * .2 / 360) = 2.1 points.
-    assert kept.low < kept.value < kept.high and (kept.high - kept.low) / 2 == pytest.approx(1.96 * 2.1, rel=0.2)
-
-
-def test_the_same_answers_keep_everything_and_average_weighs_tasks_alike():
-    both = pd.concat([answers([1, 1, 0, 1], "a"), answers([1, 0], "b")])
-    worse = pd.concat([answers([1, 1, 0, 1], "a"), answers([0, 0], "b")])
-    same = retention(task_scores(both), task_scores(both))["average"]
-    assert (same.value, same.low, same.high) == pytest.approx((100, 100, 100))
-    assert retention(task_scores(both), task_scores(worse))["average"].value == pytest.approx(50)
+def test_mme_is_ten_categories_of_perception_and_four_of_cognition():
+    names = ["existence", "count", "position", "color", "posters", "celebrity", "scene", "landmark", "artwork", "OCR"]
+    names += ["commonsense_reasoning", "numerical_calculation", "text_translation", "code_reasoning"]
+    _, _, found = scored(MMEPoints(), ["yes"] * 14, [question("yes", name, name) for name in names])
+    assert found == dict.fromkeys(names, 200) | {"perception": 2000, "cognition": 800}

@@ -13,7 +13,7 @@ from helpers.tiny import make_batch, random_llava
 import atv
 from atv.cli import parser
 from atv.data import HFStream
-from atv.evaluation.lmms_eval import PIXELS
+from atv.evaluation.picture_bounds import PIXEL_BOUNDS
 from atv.runtime.trainer import quiet_trainer
 from atv.selection import TokenSelection
 from experiments.engines import OWN, Exported, Prompt, compare
@@ -113,7 +113,7 @@ def test_every_run_is_one_complete_file_and_prunes_the_models_tiny_twin(run, par
 @pytest.mark.parametrize("model", ["qwen2_vl_7b", "qwen2_5_vl_7b"])
 def test_calibration_sees_pictures_of_the_size_that_evaluation_shows(model):
     options = yaml.safe_load(model_file(model).read_text())
-    assert (options["min_pixels"], options["max_pixels"]) == PIXELS[TWINS[model][0]]
+    assert (options["min_pixels"], options["max_pixels"]) == PIXEL_BOUNDS[TWINS[model][0]]
 
 
 def test_files_together_on_the_command_line_are_the_complete_file(parse):

@@ -4,9 +4,9 @@ from datasets import Image
 
 from atv.ablation.cell import Cell
 from atv.bundled.data import evaluation_set
+from atv.evaluation.answer_tables import write_answers
 from atv.evaluation.benchmarks.loaded import load_benchmark
 from atv.evaluation.generation import COLUMNS, scored
-from atv.evaluation.predictions import write_answers
 from atv.evaluation.questions import seen
 from atv.evaluation.scores import task_scores
 from atv.records.cell_record import CellRecord

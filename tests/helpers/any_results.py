@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from atv import plugins
-from atv.ablation import SUITED, Ablation, Results
+from atv.ablation import SUITED, Ablation
+from atv.ablation.claims import Claims
 from atv.statistics.estimates import Estimate
 
 ROOT = Path(__file__).parents[2]
@@ -27,12 +28,10 @@ MEASURED = {
 }
 
 
-class AnyResults:
+class AnyResults(Claims):
     """Of every cell the same; remembers which were asked for."""
 
     reads = True
-    keeps_more = Results.keeps_more
-    keeps_as_much = Results.keeps_as_much
 
     def __init__(self):
         self.read = []

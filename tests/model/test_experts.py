@@ -9,11 +9,12 @@ from helpers.moe import TEXTS, ernie, ernie_batch, layers, moe_llava
 from helpers.tiny import IMAGE, make_batch, singles
 
 import atv
-from atv.calibration.pool import FEWEST_TOKENS
+from atv.calibration.starved_experts import FEWEST_TOKENS
 from atv.calibration.suspension import SuspendedForward, doors
+from atv.model.block_shards import finish_folder
 from atv.model.experts import FusedExperts
 from atv.model.lvlm import LVLM
-from atv.model.offload import OffloadedBlocks, load_offloaded
+from atv.model.offload import load_offloaded
 
 KINDS = list(TEXTS)
 
@@ -282,7 +283,7 @@ def test_offloaded_experts_have_the_same_masks_and_weights(kind, batches, tmp_pa
     model = load_offloaded(tmp_path / "dense", "disk", torch.device("cpu"), tmp_path / "scratch")
     offloaded = atv.prune(model, batches, run_dir=out).masks
     assert all(torch.equal(offloaded[name], mask) for name, mask in masks.items())
-    OffloadedBlocks(LVLM.of(model), out).write_rest()
+    finish_folder(LVLM.of(model), out)
     loaded = type(whole).from_pretrained(out)
     assert all(torch.equal(loaded.state_dict()[name], weight) for name, weight in whole.state_dict().items())
 

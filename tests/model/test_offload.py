@@ -7,8 +7,10 @@ from transformers import AutoModelForImageTextToText
 
 import atv
 from atv.calibration.waiting import Parked
+from atv.model.block_shards import finish_folder
 from atv.model.lvlm import LVLM
-from atv.model.offload import OffloadedBlocks, is_offloaded, load_offloaded
+from atv.model.offload import is_offloaded, load_offloaded
+from atv.model.offloaded_blocks import OffloadedBlocks
 from atv.records.run_folder import RunFolder
 
 BATCHES = [make_batch([5, 8], 1), make_batch([6], 2), make_batch([12, 4], 3, side="right")]
@@ -35,7 +37,7 @@ def folder(tmp_path_factory):
 def pruned_on_disk(folder, into, **options):
     model = load_offloaded(folder, "disk", CPU, into / ".offload")
     report = atv.prune(model, BATCHES, run_dir=into, **options)
-    OffloadedBlocks(LVLM.of(model), into).write_rest()
+    finish_folder(LVLM.of(model), into)
     return model, report
 
 

@@ -13,7 +13,7 @@ from transformers import AutoModelForImageTextToText
 import atv
 from atv.model.lvlm import LVLM
 from atv.model.offload import load_offloaded
-from atv.output.pruned_folder import masks_of
+from atv.output.report_masks import masks_of
 from atv.records.pruning_report import PruningReport
 from atv.verification.folder import verify
 from atv.verification.saved_model import VerificationError

@@ -190,7 +190,7 @@ def test_a_key_value_head_goes_with_the_query_heads_that_read_it(grouped):
     ],
 )
 def test_what_is_left_is_the_nearest_multiple(count, sparsity, multiple, left):
-    assert atv.FFNChannels(multiple).left(count, sparsity) == left
+    assert atv.FFNChannels(multiple).kept_count(count, sparsity) == left
 
 
 def test_fluctuation_is_the_variance_of_a_channel_times_the_squared_weight():
@@ -200,4 +200,4 @@ def test_fluctuation_is_the_variance_of_a_channel_times_the_squared_weight():
     weight = torch.randn(4, 6, generator=torch.Generator().manual_seed(1))
     pool = atv.PoolStatistics(torch.ones(6), mean=mean.double(), variance=variance.double())
     score = atv.Fluctuation().score(weight, pool)
-    assert torch.allclose(score.sum(0), variance * weight.square().sum(0), rtol=1e-5)
+    assert torch.allclose(score, variance * weight.square(), rtol=1e-5)

@@ -2,6 +2,7 @@
 
 import copy
 
+import lightning as L
 import pytest
 import torch
 from helpers.moe import moe_llava
@@ -158,3 +159,11 @@ def test_what_cannot_be_trained_is_refused(llava, batches):
     ):
         with pytest.raises(ValueError, match=message):
             atv.BlockReconstruction(**arguments)
+
+
+def test_a_trainer_in_inference_mode_serves_too(llava, batches):
+    step, again = atv.BlockReconstruction(rate=1e-3), copy.deepcopy(llava)
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    atv.prune(llava, batches, reconstruct=step)
+    atv.prune(again, batches, reconstruct=step, trainer=trainer)
+    assert all(torch.equal(one, again.get_parameter(name)) for name, one in llava.named_parameters())

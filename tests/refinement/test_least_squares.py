@@ -11,7 +11,7 @@ from helpers.tiny import make_batch, random_llava
 from transformers import AutoModelForImageTextToText, LlavaForConditionalGeneration
 
 import atv
-from atv.criteria.normal_equations import by_factors, conjugate_gradients, damped
+from atv.criteria.normal_equations import conjugate_gradients, damped, solve_by_cholesky
 from atv.verification.saved_model import VerificationError
 
 
@@ -87,7 +87,7 @@ def test_every_iteration_lowers_the_error_and_only_rows_that_are_done_say_so():
     dense, hessian = torch.tensor(weight), damped(statistics(inputs).gram, 0.01)
     mask = torch.tensor(np.random.default_rng(0).random(weight.shape) < 0.5)
     start, errors = dense * mask, []
-    best = by_factors(hessian, dense, mask)
+    best = solve_by_cholesky(hessian, dense, mask)
     for iterations in range(0, 60, 3):
         rows, done = conjugate_gradients(hessian, dense, mask, start, iterations, 1e-8)
         errors.append(torch.einsum("ri,ij,rj->r", dense - rows, hessian, dense - rows))
@@ -100,7 +100,7 @@ def test_factors_do_not_depend_on_the_batches():
     weight, inputs = draw(4)
     dense, hessian = torch.tensor(weight), damped(statistics(inputs).gram, 0.01)
     mask = torch.tensor(np.random.default_rng(0).random(weight.shape) < 0.5)
-    assert torch.allclose(by_factors(hessian, dense, mask, entries=1), by_factors(hessian, dense, mask))
+    assert torch.allclose(solve_by_cholesky(hessian, dense, mask, entries=1), solve_by_cholesky(hessian, dense, mask))
 
 
 def test_channels_that_are_never_active_keep_their_weights():

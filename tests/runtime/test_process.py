@@ -4,11 +4,20 @@ from itertools import chain
 
 import lightning as L
 import pytest
+import torch
 from lightning.pytorch.accelerators import CPUAccelerator, MPSAccelerator
+from torch import nn
 
 import atv
 from atv.runtime.preemption import Remaining
-from atv.runtime.trainer import quiet, quiet_trainer, require_all_batches, require_calibrating, running
+from atv.runtime.trainer import (
+    quiet,
+    quiet_trainer,
+    require_all_batches,
+    require_calibrating,
+    running,
+    staying_on_its_device,
+)
 from atv.tracking.log import chosen_loggers
 
 
@@ -104,3 +113,21 @@ def test_ranks_share_what_remains(done):
     shares = [list(Remaining(12, rank, 3, lambda: done)) for rank in range(3)]
     assert sorted(chain(*shares)) == list(range(3 * done, 12))
     assert all(len(Remaining(12, rank, 3, lambda: done)) == 4 for rank in range(3))
+
+
+class Parked(nn.Linear):
+    """Notes where it is sent; no device but the CPU is at hand."""
+
+    def to(self, device):
+        self.sent = device
+        return self
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_model_on_one_device_goes_back_there(devices):
+    model = Parked(2, 2)
+    if devices == 2:
+        model.bias = nn.Parameter(torch.empty(2, device="meta"))
+    with pytest.raises(KeyError), staying_on_its_device(model):
+        raise KeyError
+    assert getattr(model, "sent", None) == (torch.device("cpu") if devices == 1 else None)

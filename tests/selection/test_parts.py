@@ -1,7 +1,6 @@
 """Rules of several parts: weights found by the formula in numpy and by plain backward passes, and what is refused."""
 
 import copy
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from helpers.tiny import make_batch, singles
 from torch.nn import functional as F
 
 import atv
-from atv.calibration import parted_pool
+from atv.calibration import parted_pool, pathway_plan
 from atv.calibration.parted_pool import HeldOut
 from atv.calibration.pathway_plan import PathwayPlan
 from atv.data.labels import IGNORED
@@ -272,9 +271,6 @@ def test_a_rule_of_ones_own_is_told_what_is_wrong_with_its_weights(llava, labell
 
 
 def test_an_offloaded_model_cannot_be_run_backward(llava, labelled, monkeypatch):
-    from atv.calibration import dense_pass
-
-    monkeypatch.setattr(dense_pass, "is_offloaded", lambda model: True)
-    plan = SimpleNamespace(selection=atv.GradientRatio())
+    monkeypatch.setattr(pathway_plan, "is_offloaded", lambda model: True)
     with pytest.raises(ValueError, match="GradientRatio runs the dense model backward, which an offloaded one cannot"):
-        dense_pass.allotted(LVLM.of(llava), {}, {"both": plan}, [], None, 0)
+        atv.prune(never_forward(llava), labelled, selection="GradientRatio")

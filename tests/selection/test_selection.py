@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -64,6 +65,12 @@ def test_random_draws_depend_on_seed_block_and_sample_alone():
     assert same[0] == same[1]
     others = [rule.candidates(make_tokens(MIXED, sample=s, block=b)).tolist() for s in range(4) for b in range(4)]
     assert len({tuple(order) for order in others}) > 8
+
+
+@pytest.mark.parametrize("draw", [atv.RandomVisual(share=1.0).candidates, atv.TextFraction(0.5).select])
+def test_other_seeds_of_the_run_draw_other_tokens(draw):
+    made = make_tokens(MIXED)
+    assert len({tuple(draw(replace(made, seed=seed)).tolist()) for seed in range(20)}) > 3
 
 
 def test_drift_in_the_models_dtype_is_coarser():

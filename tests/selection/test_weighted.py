@@ -6,7 +6,7 @@ import torch
 from helpers.tiny import MIXED, make_batch, make_tokens
 
 import atv
-from atv.calibration.loop import numbered_batches, whole_set
+from atv.calibration.calibration_set import numbered_batches, whole_set
 from atv.data.labels import IGNORED
 from atv.model.lvlm import LVLM
 
@@ -51,7 +51,7 @@ def pools(llava, batches, **arguments):
     up = llava.get_submodule(LINEAR)
     hook = up.register_forward_pre_hook(lambda module, given: inputs.append(given[0].detach().double()))
     rule = Watch(**arguments)
-    rows = numbered_batches(iter(batches))
+    rows = numbered_batches(batches)
     report = atv.prune(
         llava, batches, selection=rule, criterion=Keeps(), sparsity=0.0, propagate=False, targets=[LINEAR]
     )
@@ -210,3 +210,31 @@ def test_a_drift_budget_counts_every_text_token(llava, batches):
 def test_asks_for_what_the_other_rule_needs(llava, batches):
     for rule in (atv.AttentionTopK(), atv.AMIA()):
         assert atv.prune(llava, batches, selection=atv.TextFraction(0.5, rule)).sparsity == 0.5
+
+
+AROUND = [lambda rule: atv.WeightedPools(picks=rule), lambda rule: atv.TextFraction(0.5, rule)]
+
+
+@pytest.mark.parametrize("around", AROUND, ids=["WeightedPools", "TextFraction"])
+@pytest.mark.parametrize(
+    "need", ["per_linear", *(name for name in vars(atv.TokenSelection) if name.startswith("needs_"))]
+)
+def test_a_rule_around_another_needs_what_that_one_does(around, need):
+    plain, asking = atv.DriftTopK(), atv.DriftTopK()
+    setattr(asking, need, True)
+    assert getattr(around(asking), need) is True
+    assert getattr(around(plain), need) is (need == "needs_whole" and isinstance(around(plain), atv.WeightedPools))
+
+
+@pytest.mark.parametrize("around", AROUND, ids=["WeightedPools", "TextFraction"])
+def test_a_ranking_that_needs_much_gets_it_inside_another_rule(llava, labelled, around):
+    class Felt(atv.VisualRanking):
+        """Visual tokens by what the Linear makes of them, as far as the block feels it and nobody says it."""
+
+        per_linear = needs_sensitivity = needs_answers = needs_attention = needs_whole = True
+
+        def rank(self, tokens):
+            size = tokens.linear_output.float().norm(dim=1) * tokens.sensitivity * tokens.attention
+            return torch.where(tokens.answer, 0.0, size) / len(tokens.whole.ids)
+
+    assert atv.prune(llava, labelled, selection=around(Felt())).sparsity == 0.5

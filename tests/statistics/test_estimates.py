@@ -51,10 +51,10 @@ def test_several_seeds_split_the_variance_as_an_analysis_of_variance_does():
         "seeds": groups * ((values.mean(1) - values.mean()) ** 2).sum() / (seeds - 1),
         "both": (left**2).sum() / (groups - 1) / (seeds - 1),
     }
-    told = np.array([spread.questions, spread.drawn, spread.both]) * seeds * groups
+    told = np.array([spread.question_variance, spread.seed_variance, spread.shared_variance]) * seeds * groups
     assert told == pytest.approx([square["groups"], square["seeds"], square["both"]])
-    reach = t.isf(0.025, groups - 1) ** 2 * max(spread.questions - spread.both, 0)
-    reach += t.isf(0.025, seeds - 1) ** 2 * spread.drawn
+    reach = t.isf(0.025, groups - 1) ** 2 * max(spread.question_variance - spread.shared_variance, 0)
+    reach += t.isf(0.025, seeds - 1) ** 2 * spread.seed_variance
     assert value == pytest.approx(values.mean()) and spread.half() == pytest.approx(np.sqrt(reach))
 
 
@@ -78,7 +78,7 @@ def test_a_category_of_one_group_counts_by_its_distance_from_all_and_a_task_of_o
     values = np.array([[0.0, 1.0, 1.0, 0.0]])
     part = TaskPart(values.mean(-1), (values - 0.5) / 4, np.array([1, 1, 1, 2]))
     within = np.sum((np.array([0, 1, 1]) - 2 / 3) ** 2) * 3 / 2 + 0.25
-    assert mean_over([part])[1].questions == pytest.approx(within / 16) and part.freedom == 3
+    assert mean_over([part])[1].question_variance == pytest.approx(within / 16) and part.freedom == 3
     assert mean_over([plain(values), plain([[1.0]])])[1].half() == np.inf
 
 
@@ -96,10 +96,10 @@ def test_groups_that_belong_together_count_as_one():
     of = np.repeat(np.arange(8), 3)
     spread = mean_over([replace(part, clusters=of)])[1]
     sums = (values[0] - values.mean()).reshape(8, 3).sum(1)  # Cameron and Miller (2015), equation 11, of a mean
-    assert spread.questions == pytest.approx(8 / 7 * (sums**2).sum() / 24**2) and spread.freedom == 7
+    assert spread.question_variance == pytest.approx(8 / 7 * (sums**2).sum() / 24**2) and spread.freedom == 7
     each = replace(part, clusters=RNG.permutation(24))
-    assert [getattr(mean_over([each])[1], name) for name in ("questions", "freedom")] == pytest.approx(
-        [getattr(mean_over([part])[1], name) for name in ("questions", "freedom")]
+    assert [getattr(mean_over([each])[1], name) for name in ("question_variance", "freedom")] == pytest.approx(
+        [getattr(mean_over([part])[1], name) for name in ("question_variance", "freedom")]
     )
 
 
@@ -108,9 +108,11 @@ def test_questions_of_several_tasks_about_one_picture_count_as_one():
     same = replace(plain(values), clusters=np.arange(20))
     (value, alone), (again, twice) = mean_over([same]), mean_over([same, same])
     assert again == pytest.approx(value)
-    assert [twice.questions, twice.drawn, twice.both] == pytest.approx([alone.questions, alone.drawn, alone.both])
+    assert [twice.question_variance, twice.seed_variance, twice.shared_variance] == pytest.approx(
+        [alone.question_variance, alone.seed_variance, alone.shared_variance]
+    )
     assert twice.freedom == 19 < mean_over([plain(values), plain(values)])[1].freedom
-    assert twice.questions == pytest.approx(2 * mean_over([plain(values), plain(values)])[1].questions)
+    assert twice.question_variance == pytest.approx(2 * mean_over([plain(values), plain(values)])[1].question_variance)
 
 
 @pytest.mark.parametrize("tasks", [1, 3])
@@ -139,8 +141,10 @@ def test_more_groups_and_seeds_are_planned_by_what_each_of_them_mends():
     spread = Spread(80, 3, 1.0, 300.0, 0.5, 0.2)
     same, groups, seeds = spread.planned(80, 3), spread.planned(8_000_000, 3), spread.planned(80, 3_000_000)
     assert same == spread
-    assert groups.questions == pytest.approx(0, abs=1e-4) and groups.drawn == pytest.approx(0.3, abs=1e-4)
-    assert seeds.drawn == pytest.approx(0, abs=1e-4) and seeds.questions == pytest.approx(0.8, abs=1e-4)
+    assert groups.question_variance == pytest.approx(0, abs=1e-4) and groups.seed_variance == pytest.approx(
+        0.3, abs=1e-4
+    )
+    assert seeds.seed_variance == pytest.approx(0, abs=1e-4) and seeds.question_variance == pytest.approx(0.8, abs=1e-4)
     assert groups.freedom == pytest.approx(300 * 100_000)
 
 

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import t, ttest_1samp
 from statsmodels.stats.contingency_tables import mcnemar
 
-from atv.statistics.paired_scores import Design, corrected, paired, resampled, swapped
+from atv.statistics.paired_scores import Design, bootstrap_interval, corrected, paired, permutation_p
 
 RNG = np.random.default_rng(3)
 
@@ -68,10 +68,10 @@ def test_single_right_or_wrong_questions_are_tested_as_mcnemar_does():
 
 def test_many_clusters_of_several_sizes_are_swapped_at_random():
     shifts = RNG.normal(0.15, 1, size=200)
-    p, test = swapped(shifts)
+    p, test = permutation_p(shifts)
     # At this size the swaps' distribution is the t-test's.
     assert test == "permutation" and p == pytest.approx(ttest_1samp(shifts, 0).pvalue, abs=0.02)
-    assert swapped(np.zeros(5)) == (1.0, "exact")
+    assert permutation_p(np.zeros(5)) == (1.0, "exact")
 
 
 def expanded(clusters):
@@ -97,7 +97,7 @@ def test_the_interval_is_that_of_all_resamples():
 @pytest.mark.parametrize("clusters", [4, 8])
 def test_intervals_of_few_clusters_miss_as_seldom_as_they_say(clusters):
     design, rng = Design.of(np.arange(clusters)), np.random.default_rng(clusters)
-    bounds = [resampled(rng.standard_normal(clusters), design) for _ in range(500)]
+    bounds = [bootstrap_interval(rng.standard_normal(clusters), design) for _ in range(500)]
     missed = np.mean([not low <= 0 <= high for low, high in bounds])
     # Of 500 at 5%: three standard errors.
     assert abs(missed - 0.05) < 0.03

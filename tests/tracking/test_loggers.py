@@ -21,6 +21,7 @@ from atv.runtime.wandb_settings import wandb_mode
 from atv.tracking import keys, log
 from atv.tracking.base import Entry
 from atv.tracking.cells import CellEntries
+from atv.tracking.csv_and_tensorboard import CSVTracker, TensorBoardTracker
 from atv.tracking.wandb_runs import WandbTracker, of_one_type
 
 CELLS = {part: f"part {part}, seed 0" for part in ("none", "text", "visual", "both")}
@@ -169,7 +170,7 @@ def test_a_cell_has_another_version_where_it_or_the_dense_model_was_asked_more_o
 
     def logged(dense, *cells):
         entries = CellEntries("x", Results([dense, *cells]), {})
-        return {run_id: entries.version(done) for run_id, done in entries}
+        return {run_id: entries.version(done) for run_id, done in entries.by_run_id().items()}
 
     more, dense = finished("more"), finished("dense")
     one, other = (finished(name, pathways={"both": Pathway("AllTokens")}) for name in ("one", "other"))
@@ -217,7 +218,7 @@ def test_values_of_several_types_in_one_column_are_text():
 def test_a_run_that_is_logged_again_takes_the_earlier_ones_place(tmp_path):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     for cells in (10.0, 20.0):
-        for tracker in (log.TensorBoardTracker(tmp_path), log.CSVTracker(tmp_path)):
+        for tracker in (TensorBoardTracker(tmp_path), CSVTracker(tmp_path)):
             tracker.log(Entry("0" * 16, "x: summary", "x", "summary", {}, summary={"cells": cells}))
     (folder,) = tmp_path.glob("tensorboard/x-*")
     scalars = events.EventAccumulator(str(folder)).Reload().Scalars("cells")

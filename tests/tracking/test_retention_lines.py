@@ -2,27 +2,22 @@
 
 from types import SimpleNamespace
 
-import pandas as pd
 import pytest
 
 from atv.ablation import Cell
-from atv.tracking.cells import _lines
+from atv.tracking.summary import _lines
 
 
 @pytest.fixture
-def known(tmp_path):
+def known():
     """Makes results of cells given as labels, sparsity (None is dense) and retention (None is not asked)."""
-    for place in ("asked", "unasked"):
-        (tmp_path / place).mkdir()
-    (tmp_path / "asked" / "rows.parquet").touch()
 
     def made(*cells):
         def finished(sparsity, kept):
             plan = {"both": {"sparsity": sparsity, "selection": {"class": "AllTokens"}}}
             report = None if sparsity is None else SimpleNamespace(plans=plan)
             cell = Cell({}, {} if sparsity is None else plan)
-            folder = tmp_path / ("unasked" if kept is None else "asked")
-            return SimpleNamespace(report=report, rows=pd.DataFrame({"credit": [1.0]}), folder=folder, cell=cell)
+            return SimpleNamespace(report=report, was_asked=kept is not None, cell=cell)
 
         by_labels = {tuple(labels.items()): (finished(*numbers), numbers[1]) for labels, *numbers in cells}
         return SimpleNamespace(

@@ -12,7 +12,7 @@ from transformers import AutoModelForImageTextToText
 import atv
 from atv.finetuning.training_run import finish, prepare
 from atv.model.lvlm import LVLM
-from atv.output.pruned_folder import masks_of
+from atv.output.report_masks import masks_of
 from atv.records.pruning_report import PruningReport
 from atv.verification.folder import verify
 from atv.verification.saved_model import VerificationError

@@ -9,11 +9,11 @@ import pandas as pd
 from datasets import Dataset
 from transformers import ProcessorMixin
 
+from atv.evaluation.answer_tables import read_answers
 from atv.evaluation.benchmarks import NINE, Benchmark
 from atv.evaluation.benchmarks.asked import Asked, BenchmarkBatch, asked, digest
 from atv.evaluation.benchmarks.row_pictures import faulty_pictures
 from atv.evaluation.benchmarks.source import Folder, Hub
-from atv.evaluation.predictions import read_answers
 from atv.plugins import resolve
 from atv.records.evaluation_report import SCORES, EvaluationReport
 from atv.records.run_folder import differences, plain

@@ -1,4 +1,4 @@
-"""Pictures in a benchmark's rows, none decoded: whether they are there, and by which digest a question is known."""
+"""Pictures in a benchmark's rows, none decoded: whether they are there, and the digest that identifies a question."""
 
 import hashlib
 import os

@@ -10,11 +10,10 @@ from atv.plugins import ContractError, Plugin
 
 
 @contextmanager
-def unchanged(option: str, part: Plugin, method: str, **given: object) -> Iterator[None]:
+def unchanged(part: Plugin, method: str, **given: object) -> Iterator[None]:
     """Checks that a call of a plug-in's method, the body of the with statement, writes into nothing it was ``given``.
 
     Args:
-        option: by which the plug-in was chosen.
         part: the plug-in.
         method: which is called.
         given: what it is called with, by name: tensors, or dataclasses and mappings that hold some.
@@ -27,7 +26,8 @@ def unchanged(option: str, part: Plugin, method: str, **given: object) -> Iterat
     for name, tensor, version in before:
         if tensor._version != version:
             raise ContractError(
-                f"{option}: {type(part).__name__}.{method} changes its input {name} in place; work on a copy (.clone())"
+                f"{part.option}: {type(part).__name__}.{method} changes its input {name} in place; "
+                "work on a copy (.clone())"
             )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atv.calibration.in_place import unchanged
+from atv.calibration.unchanged_inputs import unchanged
 from atv.plugins import ContractError
 from atv.selection import SetStatistics, Tokens, TokenSelection, VisualRanking
 
@@ -16,7 +16,7 @@ def selected(rule: TokenSelection, tokens: Tokens) -> Tensor:
     Raises:
         ContractError: for anything else, weights that are negative or not finite, or tokens changed in place.
     """
-    with unchanged("selection", rule, "select", tokens=tokens):
+    with unchanged(rule, "select", tokens=tokens):
         weights = rule.select(tokens)
     _check_weights(rule, "select", weights, len(tokens.visual))
     return weights
@@ -29,7 +29,7 @@ def undecided(rule: TokenSelection, tokens: Tokens, chosen: Tensor) -> Tensor:
         ContractError: for anything else, a token that is named twice or was chosen, or tokens changed in place.
     """
     method = "rank" if type(rule).candidates is VisualRanking.candidates else "candidates"
-    with unchanged("selection", rule, method, tokens=tokens):
+    with unchanged(rule, method, tokens=tokens):
         candidates: Any = rule.candidates(tokens)
     name, length = f"selection: {type(rule).__name__}.candidates", len(chosen)
     if not isinstance(candidates, Tensor) or candidates.dtype != torch.long or candidates.dim() != 1:
@@ -52,7 +52,7 @@ def decided(rule: TokenSelection, candidates: Tensor, n_text: int, statistics: S
     Raises:
         ContractError: as ``selected``.
     """
-    with unchanged("selection", rule, "decide", statistics=statistics):
+    with unchanged(rule, "decide", statistics=statistics):
         weights = rule.decide(candidates, n_text, statistics)
     _check_weights(rule, "decide", weights, len(candidates))
     return weights

@@ -72,7 +72,7 @@ class Pathway:
         check_contracts(plan.selection, plan.criterion, plan.pattern, plan.allocation, dtype, linear)
         check_steps(plan.following if plan.reconstruct is None else (*plan.refine, plan.reconstruct), dtype)
         plan.check(lvlm, targets)
-        return plan if plan.allocation.needs_dense else plan.allotted(targets, dense_statistics(lvlm, targets))
+        return plan if plan.allocation.needs_dense else plan.with_sparsities(targets, dense_statistics(lvlm, targets))
 
     def _refinements(self) -> tuple[Refinement, ...]:
         given: Sequence[Any] = self.refine if isinstance(self.refine, list | tuple) else (self.refine,)

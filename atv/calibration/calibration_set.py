@@ -1,0 +1,136 @@
+"""The calibration set: its batches, numbered, and the tokens of all of them, for selection rules that ask."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from atv.data.labels import IGNORED
+from atv.model.lvlm import LVLM
+from atv.selection import PartedSelection, TokenSelection, WholeSet
+
+
+class CalibrationBatch(NamedTuple):
+    """A batch with its number, the index of its first sample in the whole set, and, for block 0, its inputs.
+
+    ``answer`` (batch, length) says which tokens are answers, where the batch brought labels.
+    """
+
+    number: int
+    first_sample: int
+    inputs: dict[str, Any] | None
+    answer: Tensor | None = None
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """All that the batch brought, for the digest that identifies the run."""
+        return {**(self.inputs or {}), **({} if self.answer is None else {"answer": self.answer})}
+
+
+@dataclass(frozen=True)
+class BatchTokens:
+    """The tokens of a batch, all (batch, length), on the device of its inputs.
+
+    ``ids`` are their numbers in the vocabulary; ``visual`` and ``valid`` (not padding) are bool, ``answer`` likewise,
+    None where the batch brought no labels. ``first_sample`` is the index of its first sample in the whole set.
+    """
+
+    ids: Tensor
+    visual: Tensor
+    valid: Tensor
+    first_sample: int
+    answer: Tensor | None = None
+
+
+def numbered_batches(batches: Iterable[Mapping[str, Any]]) -> list[CalibrationBatch]:
+    """Reads the batches once and numbers their samples.
+
+    Raises:
+        ValueError: when there is no batch, a single one in place of several, or one that is not what a processor
+            returns: a dict of tensors, with input_ids (batch, length) of which some are no padding.
+    """
+    if isinstance(batches, Mapping):
+        kind = type(batches).__name__
+        raise ValueError(f"batches: expected several batches, got a single one ({kind}); put it into a list")
+    numbered: list[CalibrationBatch] = []
+    first_sample = 0
+    for index, inputs in enumerate(batches):
+        _check_batch(index, inputs)
+        given = dict(inputs)
+        # With labels a model would compute a loss that nobody reads.
+        labels = given.pop("labels", None)
+        answer = None if labels is None else labels != IGNORED
+        numbered.append(CalibrationBatch(index, first_sample, given, answer))
+        first_sample += len(inputs["input_ids"])
+    if not numbered:
+        raise ValueError("batches: there is no calibration batch")
+    return numbered
+
+
+def _check_batch(index: int, inputs: Any) -> None:
+    if not isinstance(inputs, Mapping):
+        kind = type(inputs).__name__
+        raise ValueError(f"batches: batch {index} is a {kind}; expected the dict that a processor returns")
+    if inputs.get("input_ids") is None:
+        raise ValueError(f"batches: batch {index} has no input_ids; its keys are {', '.join(map(str, inputs))}")
+    for key in ("input_ids", "attention_mask", "labels"):
+        value = inputs.get(key)
+        if value is not None and not isinstance(value, Tensor):
+            raise ValueError(
+                f"batches: {key} of batch {index} came as {type(value).__name__}, not as a tensor; call the processor "
+                'with return_tensors="pt"'
+            )
+    if (ids := inputs["input_ids"]).dim() != 2:
+        raise ValueError(f"batches: input_ids of batch {index} are {tuple(ids.shape)}; expected (batch, length)")
+    mask = inputs.get("attention_mask")
+    if mask is not None and not mask.any():
+        raise ValueError(f"batches: batch {index} is padding alone, by its attention_mask; leave it out")
+
+
+def whole_set(lvlm: LVLM, batches: Sequence[CalibrationBatch], rules: Iterable[TokenSelection]) -> WholeSet | None:
+    """The tokens of the batches, if a rule asks for them. Every rank reads all batches, so nothing is communicated.
+
+    Raises:
+        ValueError: where a rule asks which tokens are answers, and a batch has no labels; where a rule of several parts
+            has one without tokens, or too few samples to hold some out.
+    """
+    rules = list(rules)
+    for rule in rules:
+        if rule.needs_answers:
+            _require_labels(rule, batches)
+    if not any(rule.needs_whole for rule in rules):
+        return None
+    parts: list[list[Tensor]] = [[], [], [], []]
+    for batch in batches:
+        assert batch.inputs is not None
+        ids, valid = batch.inputs["input_ids"], lvlm.valid(batch.inputs)
+        answer = torch.zeros_like(valid) if batch.answer is None else batch.answer
+        sample = batch.first_sample + torch.arange(len(ids), device=ids.device)[:, None].expand_as(ids)
+        # Row by row, as samples come.
+        for part, values in zip(parts, (ids, lvlm.visual(batch.inputs), answer, sample), strict=True):
+            part.append(values[valid.to(values.device)].cpu())
+    whole = WholeSet(*(torch.cat(part) for part in parts))
+    for rule in rules:
+        if isinstance(rule, PartedSelection):
+            _require_parts(rule, whole)
+    return whole
+
+
+def _require_parts(rule: PartedSelection, whole: WholeSet) -> None:
+    kind = type(rule).__name__
+    for part in rule.parts:
+        if not getattr(whole, part).any():
+            raise ValueError(f"selection: {kind} weighs {part} tokens, and the calibration set has none")
+    if rule.holds_out and (count := int((whole.by_sample[1] > 0).sum())) < 2:
+        raise ValueError(f"selection: {kind} holds samples with pictures out, and the calibration set has {count}")
+
+
+def _require_labels(rule: TokenSelection, batches: Sequence[CalibrationBatch]) -> None:
+    for batch in batches:
+        if batch.answer is None:
+            raise ValueError(
+                f"selection: {type(rule).__name__} weighs answers, and batch {batch.number} has no labels to say which "
+                "tokens are answers (the ids of answers, -100 elsewhere); calibration_batches(answers=True) makes them"
+            )

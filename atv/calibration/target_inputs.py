@@ -1,0 +1,114 @@
+"""What the targets of a block read while it runs: the inputs of its Linears, and those of its experts."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from atv.calibration.expert_routing import Routing, given_tokens, last_projection_inputs, routed_tokens
+from atv.model.experts import LAST, ExpertWeight, FusedExperts
+from atv.model.targets import Target
+
+
+@dataclass(frozen=True)
+class RoutedInputs:
+    """What a layer of experts read at one of its parameters: pair i of ``routing`` read ``values[row[i]]``.
+
+    ``row`` is int64 (pairs,).
+    """
+
+    values: Tensor
+    row: Tensor
+    routing: Routing
+    layer: FusedExperts
+
+
+@dataclass(frozen=True)
+class TargetInputs:
+    """What the targets of a block read.
+
+    ``sites`` maps each distinct Linear input, called after the first Linear that reads it, to that input (batch,
+    length, in), or (batch * length, in) where the model lays tokens flat; ``routed`` maps each fused parameter to what
+    its experts read; ``site_of`` maps a Linear to its site, and an expert's weight to itself.
+    """
+
+    sites: dict[str, Tensor] = field(default_factory=dict)
+    routed: dict[str, RoutedInputs] = field(default_factory=dict)
+    site_of: dict[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def watching_inputs(targets: Mapping[str, Target], tokens: int, arguments: Mapping[str, Any]) -> Iterator[TargetInputs]:
+    """Hooks the targets of a block while it runs on ``tokens`` tokens with these keyword arguments.
+
+    Linears that read the very same tensor share one site. A layer of experts that the block does not call, because
+    no token is for it, has read nothing.
+    """
+    inputs = TargetInputs()
+    with ExitStack() as hooks:
+        for name, target in targets.items():
+            if isinstance(target, nn.Linear):
+                hooks.enter_context(target.register_forward_pre_hook(_note_linear(inputs, name, tokens)))
+        for layer, parameters in _layers(targets).items():
+            _note_pairs(inputs, layer, parameters, *_nothing(layer))
+            note = _note_experts(inputs, layer, parameters, tokens, given_tokens(layer, arguments))
+            hooks.enter_context(layer.module.register_forward_pre_hook(note, with_kwargs=True))
+        inputs.site_of.update({name: name for name, target in targets.items() if isinstance(target, ExpertWeight)})
+        yield inputs
+
+
+def _note_linear(inputs: TargetInputs, name: str, tokens: int) -> Callable[..., None]:
+    def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if args[0].shape[:-1].numel() != tokens:
+            raise ValueError(
+                f"targets: {name} read {tuple(args[0].shape)}, which is not one row for each of {tokens} tokens"
+            )
+        site = next((site for site, seen in inputs.sites.items() if seen is args[0]), name)
+        inputs.site_of[name] = site
+        inputs.sites.setdefault(site, args[0])
+
+    return hook
+
+
+def _layers(targets: Mapping[str, Target]) -> dict[FusedExperts, set[str]]:
+    """The layers of experts among the targets, with the parameters that are targets of at least one expert."""
+    layers: dict[FusedExperts, set[str]] = {}
+    for target in targets.values():
+        if isinstance(target, ExpertWeight):
+            layers.setdefault(target.layer, set()).add(target.parameter)
+    return layers
+
+
+def _nothing(layer: FusedExperts) -> tuple[Tensor, Routing]:
+    weight = layer.weight(layer.first, 0)
+    none = torch.zeros(0, dtype=torch.long, device=weight.device)
+    return weight.new_zeros(0, weight.shape[1]), Routing(none, none, none)
+
+
+def _note_experts(
+    inputs: TargetInputs, layer: FusedExperts, parameters: set[str], tokens: int, given: Tensor | None
+) -> Callable[..., None]:
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        hidden, routing = routed_tokens(layer, args, kwargs)
+        rows = tokens if given is None else len(given)
+        if len(hidden) not in (rows, rows * layer.count):
+            raise ValueError(f"targets: {layer.name} was given {len(hidden)} rows for {rows} tokens; whose is unknown")
+        token = routing.token if given is None else given[routing.token]
+        _note_pairs(inputs, layer, parameters, hidden, replace(routing, token=token))
+
+    return hook
+
+
+def _note_pairs(
+    inputs: TargetInputs, layer: FusedExperts, parameters: set[str], hidden: Tensor, routing: Routing
+) -> None:
+    if layer.first in parameters:
+        first = RoutedInputs(hidden, routing.row, routing, layer)
+        inputs.routed[f"{layer.name}.{layer.first}"] = first
+    if LAST in parameters:
+        each = torch.arange(len(routing.row), device=hidden.device)
+        values = last_projection_inputs(layer, hidden, routing)
+        inputs.routed[f"{layer.name}.{LAST}"] = RoutedInputs(values, each, routing, layer)

@@ -1,0 +1,37 @@
+"""How many pixels a benchmark's pictures have at least and at most: as lmms-eval sets them, or as the user says."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from transformers import ProcessorMixin
+
+from atv.data.pixel_cap import cap_pixels
+
+# Least and most pixels by model type, as lmms-eval sets them. Its class for Qwen3-VL has others (200,704 and 1,605,632)
+# and leaves pictures to qwen-vl-utils, whose limits these are: 4 and 16,384 tokens of 32 pixels a side.
+PIXEL_BOUNDS = {
+    "qwen2_vl": (56 * 56, 602_112),
+    "qwen2_5_vl": (256 * 28 * 28, 1_605_632),
+    "qwen3_vl": (4 * 32 * 32, 16_384 * 32 * 32),
+    "qwen3_vl_moe": (4 * 32 * 32, 16_384 * 32 * 32),
+}
+
+
+def pin_pixels(processor: ProcessorMixin, model_type: str) -> dict[str, int] | None:
+    """Sets a processor's limits to those that published scores were made with; None where nothing is to be set."""
+    if model_type not in PIXEL_BOUNDS:
+        return None
+    least, most = PIXEL_BOUNDS[model_type]
+    limits: dict[str, Any] = {"shortest_edge": least, "longest_edge": most}
+    processor.image_processor.size = limits
+    return {"min_pixels": least, "max_pixels": most}
+
+
+def bound_pixels(
+    processor: ProcessorMixin, model_type: str, min_pixels: int | None, max_pixels: int | None
+) -> Mapping[str, int | None] | None:
+    """Sets a processor's limits to those given, or else to what published scores were made with; None for none."""
+    if min_pixels is None and max_pixels is None:
+        return pin_pixels(processor, model_type)
+    cap_pixels(processor, min_pixels, max_pixels)
+    return {"min_pixels": min_pixels, "max_pixels": max_pixels}

@@ -1,0 +1,122 @@
+"""The folder that takes an offloaded model: a shard for each block, written as soon as it was pruned, then the rest."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from huggingface_hub import split_torch_state_dict_into_shards
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import PreTrainedConfig
+
+from atv.model.config_files import write_configs
+from atv.model.lvlm import LVLM
+from atv.model.offload import stored
+from atv.records.files import atomic, write_json
+from atv.records.run_folder import is_run
+
+# What a block holds in the saved model, given the block and its tensors by name.
+Rewrite = Callable[[int, dict[str, Tensor]], dict[str, Tensor]]
+SHARD_BYTES = 2 << 30
+# The weights outside of the blocks.
+_REST = "model-rest{suffix}.safetensors"
+_BLOCKS = "model-block-"
+_INDEX = "model.safetensors.index.json"
+
+
+def block_shard(folder: Path, block: int) -> Path:
+    """The file of a block as it was pruned."""
+    return folder / f"{_BLOCKS}{block:05d}.safetensors"
+
+
+def rewritten_shard(folder: Path, block: int) -> Path:
+    """The file of what the saved model holds of a block in place of what was pruned: less of it, or packed integers."""
+    return folder / f"{_BLOCKS}{block:05d}-smaller.safetensors"
+
+
+def block_tensors(lvlm: LVLM, block: int) -> dict[str, Tensor]:
+    """Full name -> each parameter and persistent buffer of a block; those that are elsewhere on the meta device."""
+    return dict(lvlm.blocks[block].state_dict(prefix=f"{lvlm.blocks_name}.{block}."))
+
+
+def write_shard(file: Path, tensors: dict[str, Tensor]) -> None:
+    """Writes tensors as one safetensors file, whole or not at all."""
+    with atomic(file) as path:
+        save_file({name: value.contiguous() for name, value in tensors.items()}, path, {"format": "pt"})
+
+
+def has_shards(folder: Path) -> bool:
+    """Whether blocks of an offloaded model lie there."""
+    return any(folder.glob(f"{_BLOCKS}*.safetensors"))
+
+
+def finish_folder(
+    lvlm: LVLM, folder: Path, config: PreTrainedConfig | None = None, rewrite: Rewrite | None = None
+) -> None:
+    """Makes a folder with a shard of every block a saved model: the other weights, index, code, configs.
+
+    config.json comes last.
+
+    Args:
+        config: the model's, where it is no longer its own.
+        rewrite: what blocks hold instead; they get shards of their own, and the others go in the end.
+    """
+    blocks = range(len(lvlm.blocks))
+    pruned = [block_shard(folder, block) for block in blocks]
+    shards = pruned if rewrite is None else [_rewritten(folder, block, rewrite) for block in blocks]
+    places = {name: shard.name for shard in shards for name in _names(shard)}
+    places |= _write_rest(lvlm, folder)
+    write_json(folder / _INDEX, {"metadata": {}, "weight_map": places})
+    write_configs(folder, lvlm.model, config or lvlm.model.config)
+    for before, shard in zip(pruned, shards, strict=True):
+        if shard != before:
+            before.unlink(missing_ok=True)
+        if not _names(shard):
+            shard.unlink()
+
+
+def clear_shards(folder: Path) -> None:
+    """Removes what a start of a run with an offloaded model wrote of it, once the model was saved there as a whole.
+
+    In a folder that is no run's nothing is touched.
+    """
+    if not is_run(folder):
+        return
+    index = folder / _INDEX
+    if index.is_file() and _BLOCKS in index.read_text():
+        index.unlink()
+    for pattern in (f"{_BLOCKS}*.safetensors", _REST.format(suffix="*")):
+        for shard in folder.glob(pattern):
+            shard.unlink()
+
+
+def _rewritten(folder: Path, block: int, rewrite: Rewrite) -> Path:
+    """The shard of what a block holds instead, written now unless an earlier start came as far."""
+    made, pruned = rewritten_shard(folder, block), block_shard(folder, block)
+    if pruned.is_file():
+        with safe_open(pruned, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        write_shard(made, rewrite(block, tensors))
+    return made
+
+
+def _write_rest(lvlm: LVLM, folder: Path) -> dict[str, str]:
+    """Writes the weights outside of the blocks anew; name -> the file that has it."""
+    for earlier in folder.glob(_REST.format(suffix="*")):
+        earlier.unlink()
+    model = lvlm.model
+    inside = {name for block in range(len(lvlm.blocks)) for name in block_tensors(lvlm, block)}
+    tied = getattr(model, "all_tied_weights_keys", {})
+    rest = {name: value for name, value in model.state_dict().items() if name not in inside and name not in tied}
+    shards = split_torch_state_dict_into_shards(rest, filename_pattern=_REST, max_shard_size=SHARD_BYTES)
+    places: dict[str, str] = {}
+    for file, names in shards.filename_to_tensors.items():
+        values = {name: stored(model, name) if rest[name].device.type == "meta" else rest[name] for name in names}
+        write_shard(folder / file, values)
+        places |= dict.fromkeys(names, file)
+    return places
+
+
+def _names(shard: Path) -> list[str]:
+    with safe_open(shard, "pt") as file:
+        return list(file.keys())

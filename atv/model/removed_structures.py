@@ -1,0 +1,172 @@
+"""What can be taken out of a model whole: rows and columns of its Linears, blocks, or experts."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedConfig
+
+from atv.data.wording import short
+from atv.model.lvlm import LVLM
+from atv.model.removal import Removal, resized
+from atv.model.structures import Structure, block_lists, members
+
+
+@dataclass(frozen=True)
+class RemovedParts(Removal):
+    """Rows and columns were taken out: ``count`` structures are left in every block.
+
+    ``kept`` maps the module that holds a structure's Linears to the structures that stay, int64 (count,), ascending.
+    """
+
+    structure: Structure
+    kept: Mapping[str, Tensor]
+    count: int
+
+    @classmethod
+    def of(cls, lvlm: LVLM, structure: Structure, masks: Mapping[str, Tensor]) -> Self:
+        """What masks of the dense model leave; ``lvlm`` is that, or the one that was made smaller by them.
+
+        A config has one size for all blocks: that of the block that keeps most, or the next that the config takes.
+        Blocks that keep fewer keep some that are zero, the first ones.
+        """
+        width = structure.sides[structure.reader].width
+        readers = (name for name in masks if structure.side(name) and name.endswith(structure.reader))
+        stays = {_module(name): masks[name].any(0).unflatten(0, (-1, width)).any(1) for name in readers}
+        most = max(int(kept.sum()) for kept in stays.values())
+        every = len(next(iter(stays.values())))
+        config = lvlm.model.config
+        count = next(count for count in range(most, every + 1) if refusal(config, structure, count) is None)
+        first = {module: torch.argsort(~kept, stable=True)[:count] for module, kept in stays.items()}
+        return cls(structure, {module: kept.sort().values for module, kept in first.items()}, count)
+
+    @classmethod
+    def trial(cls, lvlm: LVLM, structure: Structure, count: int) -> Self:
+        """The first ``count`` structures of every block stay."""
+        some = torch.arange(count)
+        return cls(structure, {_module(name): some for name in members(lvlm, structure)}, count)
+
+    @property
+    def config_fields(self) -> dict[str, Any]:
+        return self.structure.config_fields(self.count)
+
+    @property
+    def counted_fields(self) -> Iterable[str]:
+        return self.structure.fields
+
+    def kept_along(self, name: str, dims: int) -> tuple[int, Tensor] | None:
+        owner = name.rpartition(".")[0]
+        side = self.structure.side(owner)
+        # A bias has rows alone.
+        if side is None or _module(owner) not in self.kept or side.dim >= dims:
+            return None
+        within = torch.arange(side.width)
+        return side.dim, (self.kept[_module(owner)][:, None] * side.width + within).flatten()
+
+
+@dataclass(frozen=True)
+class RemovedBlocks(Removal):
+    """Whole blocks were taken out: ``kept`` are the indices of those that stay, ascending.
+
+    ``lists`` are fields of the config that have an entry a block, as the smaller model has them.
+    """
+
+    blocks_name: str
+    kept: tuple[int, ...]
+    lists: Mapping[str, list[Any]]
+
+    @classmethod
+    def of(cls, lvlm: LVLM, kept: Sequence[int], count: int) -> Self:
+        """``lvlm`` is the dense model of ``count`` blocks, or the one that was made smaller."""
+        lists = block_lists(lvlm.model.config)
+        if len(lvlm.blocks) == count:
+            lists = {name: [values[block] for block in kept] for name, values in lists.items()}
+        return cls(lvlm.blocks_name, tuple(kept), lists)
+
+    @property
+    def config_fields(self) -> dict[str, Any]:
+        return {"num_hidden_layers": len(self.kept), **self.lists}
+
+    @property
+    def counted_fields(self) -> Iterable[str]:
+        return ("num_hidden_layers",)
+
+    def kept_along(self, name: str, dims: int) -> tuple[int, Tensor] | None:
+        return None
+
+    def renamed(self, names: Iterable[str]) -> dict[str, str]:
+        prefix = f"{self.blocks_name}."
+        now = {block: index for index, block in enumerate(self.kept)}
+        found: dict[str, str] = {}
+        for name in names:
+            block, _, rest = name.removeprefix(prefix).partition(".")
+            if not name.startswith(prefix):
+                found[name] = name
+            elif int(block) in now:
+                found[f"{prefix}{now[int(block)]}.{rest}"] = name
+        return found
+
+
+@dataclass(frozen=True)
+class RemovedExperts(Removal):
+    """Experts were taken out, as many of every layer.
+
+    ``kept`` maps a layer of experts to those that stay, int64 (count,), ascending; ``layer_of`` a router to its layer.
+    """
+
+    kept: Mapping[str, Tensor]
+    layer_of: Mapping[str, str]
+    count: int
+
+    @classmethod
+    def of(cls, lvlm: LVLM, kept: Mapping[str, Sequence[int]]) -> Self:
+        """``lvlm`` is the dense model, or the one that was made smaller.
+
+        Raises:
+            ValueError: for a layer without a router that is known.
+        """
+        layer_of: dict[str, str] = {}
+        for layer in lvlm.experts:
+            if (router := layer.router(lvlm.model)) is None:
+                raise ValueError(f"pattern: experts of {layer.name} cannot be removed: its router is not known")
+            layer_of[router] = layer.name
+        (count,) = {len(experts) for experts in kept.values()}
+        return cls({name: torch.tensor(experts) for name, experts in kept.items()}, layer_of, count)
+
+    @property
+    def config_fields(self) -> dict[str, Any]:
+        return {"num_experts": self.count}
+
+    @property
+    def counted_fields(self) -> Iterable[str]:
+        return self.config_fields
+
+    def kept_along(self, name: str, dims: int) -> tuple[int, Tensor] | None:
+        owner = name.rpartition(".")[0]
+        kept = self.kept.get(self.layer_of.get(owner, owner))
+        return None if kept is None else (0, kept)
+
+    def renamed(self, names: Iterable[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for name in names:
+            layer, expert, parameter = ("", "", *name.rsplit(".", 2))[-3:]
+            if layer not in self.kept or not expert.isdigit():
+                found[name] = name
+            elif len(now := (self.kept[layer] == int(expert)).nonzero()):
+                found[f"{layer}.{int(now)}.{parameter}"] = name
+        return found
+
+
+def refusal(config: PreTrainedConfig, structure: Structure, count: int) -> str | None:
+    """Why the config cannot have ``count`` structures in every block, by its own check; None where it can."""
+    try:
+        resized(config, structure.config_fields(count))
+    except Exception as error:  # As in ``Removal.check``.
+        return short(str(error).splitlines()[-1].strip())
+    return None
+
+
+def _module(linear: str) -> str:
+    return linear.rpartition(".")[0]

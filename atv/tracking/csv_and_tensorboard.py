@@ -1,0 +1,56 @@
+"""Runs as files that need no service: CSV, and TensorBoard's."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers.logger import Logger
+from PIL import Image
+
+from atv.tracking import keys
+from atv.tracking.base import Entry, Tracker
+
+
+class CSVTracker(Tracker):
+    """``csv/<run>/``: metrics.csv (curves by step = block, then one row with all else) and hparams.yaml."""
+
+    name = "csv"
+    package = "lightning"
+
+    def write(self, entry: Entry) -> None:
+        logger = CSVLogger(self.folder, name="", version=_emptied(self.folder, entry))
+        _log_numbers(logger, entry)
+        logger.save()
+
+
+class TensorBoardTracker(Tracker):
+    """``tensorboard/<run>/``: the same as scalars, hyperparameters, and pictures."""
+
+    name = "tensorboard"
+    package = "tensorboard"
+
+    def write(self, entry: Entry) -> None:
+        version = _emptied(self.folder, entry)
+        logger = TensorBoardLogger(self.folder, name="", version=version, default_hp_metric=False)
+        _log_numbers(logger, entry)
+        for name, file in entry.images.items():
+            logger.experiment.add_image(name, np.asarray(Image.open(file).convert("RGB")), dataformats="HWC")
+        logger.finalize("success")
+
+
+def _log_numbers(logger: Logger, entry: Entry) -> None:
+    logger.log_hyperparams(entry.config)
+    for row in entry.curves:
+        block = row[keys.BLOCK]
+        logger.log_metrics({key: value for key, value in row.items() if key != keys.BLOCK}, step=int(block))
+    if last := entry.points | entry.summary:
+        logger.log_metrics(last, step=len(entry.curves))
+
+
+def _emptied(folder: Path, entry: Entry) -> str:
+    """The name of the run's folder, readable and unique by the id, without what an earlier version left there."""
+    name = f"{re.sub(r'[^A-Za-z0-9.]+', '-', entry.name).strip('-')[:80]}-{entry.id[:8]}"
+    shutil.rmtree(folder / name, ignore_errors=True)
+    return name

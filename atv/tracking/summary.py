@@ -1,0 +1,73 @@
+"""An ablation's summary as a run to be logged: its table, findings, figure, and retention against sparsity."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from atv.ablation.base import Ablation
+from atv.ablation.levels import percent
+from atv.ablation.record import AblationRecord
+from atv.ablation.results import Results
+from atv.records.digests import content_digest, file_digest
+from atv.records.provenance import provenance
+from atv.tracking import keys
+from atv.tracking.base import Entry
+
+# Labels that may hold a sparsity; 2:4 is another setting.
+_SPARSITIES = ("sparsity", "setting")
+
+
+def summary_entry(
+    ablation: Ablation, results: Results, record: AblationRecord, folder: Path, origin: Mapping[str, Any]
+) -> Entry:
+    """An entry made of the record and the figure that ``write_results`` left in the ablation's folder."""
+    findings = [asdict(each) | {"ours": each.ours.record(), "verdict": each.verdict} for each in record.findings]
+    picture = folder / "figure.png"
+    verdicts = [finding["verdict"] for finding in findings]
+    run = {"name": ablation.name, "question": ablation.question, "paper": ablation.paper, "caption": ablation.caption}
+    model = results.finished[0].record.inputs.get("model")
+    return Entry(
+        id=content_digest([ablation.name, "summary", model]),
+        name=f"{ablation.name}: summary",
+        group=ablation.name,
+        kind="summary",
+        config={"ablation": ablation.name, "about": run, "origin": dict(origin)} | provenance(),
+        summary={
+            "cells": len(results.finished),
+            "seeds": len({done.cell.seed for done in results.finished}),
+            "seconds/cells": sum(done.seconds for done in results.finished),
+            **{f"findings/{verdict}": verdicts.count(verdict) for verdict in dict.fromkeys(verdicts)},
+        },
+        lines=_lines(results),
+        tables={"table": record.table} | ({"findings": _flat(findings)} if findings else {}),
+        images={keys.figure(ablation.name): picture},
+        version=content_digest([record.table.to_csv(index=False), findings, file_digest(picture)]),
+    )
+
+
+def _lines(results: Results) -> dict[str, dict[float, float]]:
+    """Method -> sparsity -> average retention, where there are several sparsities; a method is all other labels."""
+    lines: dict[str, dict[float, float]] = {}
+    if not any(done.cell.dense and done.was_asked for done in results.finished):
+        return lines
+    for labels in results.methods():
+        done = results.of(**labels)[0]
+        if done.report is None or not done.was_asked:
+            continue
+        sparsity = keys.pruned(done.report.plans)[keys.SPARSITY]
+        said = {label for label in _SPARSITIES if labels.get(label) in (sparsity, percent(sparsity))}
+        name = ", ".join(str(value) for label, value in labels.items() if label not in said)
+        lines.setdefault(name, {})[sparsity] = results.retention(**labels)["average"].value
+    return {name: dict(sorted(line.items())) for name, line in lines.items() if len(line) > 1}
+
+
+def _flat(findings: list[dict[str, Any]]) -> pd.DataFrame:
+    """The findings as a table: one row each, its interval in columns of its own."""
+    numbers = (finding["ours"] for finding in findings)
+    return pd.DataFrame(
+        {**finding, "ours": ours["value"], "low": ours["low"], "high": ours["high"]}
+        for finding, ours in zip(findings, numbers, strict=True)
+    )
