@@ -172,5 +172,5 @@ def _check_again(block: str, first: Tensor, second: Tensor) -> None:
     if not torch.allclose(first, second, rtol=0.01, atol=allowed, equal_nan=True):
         raise ValueError(
             f"calibration: block {block} gives another output when it is run again on the same input; "
-            "is the model in training mode, or does the block keep a state?"
+            "does it draw random numbers, or keep a state?"
         )
