@@ -48,7 +48,7 @@ class PlainText(Ablation):
 
     def _data(self, share: str) -> CalibrationData | None:
         text = BundledScenes("facts") if self.levels.model == BUNDLED else EverydayProse()
-        return Mixture([self.data, text], SHARES[share]) if SHARES[share] else None
+        return Mixture([self.calibration_data, text], SHARES[share]) if SHARES[share] else None
 
     def claimed(self, cell: Cell) -> bool:
         return cell.labels["text"] in (WITHOUT, WITH)

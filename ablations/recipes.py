@@ -98,8 +98,8 @@ class Recipes(Ablation):
     def _data(self) -> dict[str, CalibrationData | None]:
         """The model's own data, and these with a quarter of text without pictures of the kind that it also knows."""
         if self.levels.model == EVERYDAY:
-            return {"own": None, "own + prose": Mixture([self.data, EverydayProse()], [3, 1])}
-        return {"own": None, "own + facts": Mixture([self.data, BundledScenes("facts")], [3, 1])}
+            return {"own": None, "own + prose": Mixture([self.calibration_data, EverydayProse()], [3, 1])}
+        return {"own": None, "own + facts": Mixture([self.calibration_data, BundledScenes("facts")], [3, 1])}
 
     def cells(self, seed: int) -> Sequence[Cell]:
         self.levels.require_own_scenes(self.name)

@@ -40,9 +40,9 @@ class TextStream(Ablation):
     def _data(self) -> dict[str, CalibrationData]:
         """The run's own data; and, where its scenes are at hand, two kinds of text about them."""
         if not self.levels.model:
-            return {OWN: self.data}
+            return {OWN: self.calibration_data}
         scenes = EverydayScenes if self.levels.model == EVERYDAY else BundledScenes
-        return {OWN: self.data, "captions": scenes("captions"), "answers": scenes("answers")}
+        return {OWN: self.calibration_data, "captions": scenes("captions"), "answers": scenes("answers")}
 
     def claimed(self, cell: Cell) -> bool:
         return cell.labels["stream"] != ATV

@@ -15,8 +15,7 @@ from atv.ablation.measuring import Measured
 from atv.ablation.results import Results
 from atv.ablation.tables import retention_table
 from atv.bundled import BUNDLED
-from atv.data import Bundled, CalibrationData, Everyday
-from atv.everyday.assembly.made_folder import EVERYDAY
+from atv.data.sources import load_calibration
 
 
 class Ablation(ABC):
@@ -29,14 +28,14 @@ class Ablation(ABC):
         seeds: how many seeds a quick run takes of the cells that something is claimed of; of others it takes one.
         caption: what the numbers of the table are, for its heading.
         levels: the sparsities and patterns that suit the model.
-        calibration: the run's calibration data, once a grid has taken the ablation; None stands for the model's own.
+        calibration_data: what calibrates cells that name nothing else, for cells that mix it with other data: the
+            run's, once a grid has taken the ablation; before that the model's own.
     """
 
     name: str
     question: str
     paper: str = ""
     seeds: int = 1
-    calibration: CalibrationData | None = None
     caption: str = (
         "Retention in % of the dense score, with 95% confidence intervals over questions (all about one picture "
         "together) and seeds (Student's t, dense and pruned on the same questions); in brackets behind it the score "
@@ -45,13 +44,7 @@ class Ablation(ABC):
 
     def __init__(self, levels: Levels = SUITED[BUNDLED]) -> None:
         self.levels = levels
-
-    @property
-    def data(self) -> CalibrationData:
-        """The run's calibration data, for cells that mix them with others."""
-        if self.calibration is not None:
-            return self.calibration
-        return Everyday() if self.levels.model == EVERYDAY else Bundled()
+        self.calibration_data = load_calibration(levels.model or BUNDLED)
 
     @abstractmethod
     def cells(self, seed: int) -> Sequence[Cell]:

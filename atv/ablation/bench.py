@@ -22,8 +22,13 @@ from atv.model.lvlm import LVLM
 from atv.records.digests import tensors_digest
 
 
+# Tokens of the longest answer to a suite's question where none is named. Part of the ids of cells on disk, so it stays
+# other than what an evaluation allows (atv.evaluation.questions.MAX_NEW_TOKENS).
+MAX_NEW_TOKENS = 8
+
+
 @dataclass(frozen=True)
-class Round:
+class PromptSet:
     """Questions whose answers may have the same length, in tokens; ``faults`` says why one could not be asked, by its
     id, once that is known."""
 
@@ -32,23 +37,25 @@ class Round:
     faults: dict[str, str] = field(default_factory=dict)
 
 
-def rounds_of(asked: Questions, processor: ProcessorMixin, max_new_tokens: int | None = None) -> list[Round]:
-    """The questions as rounds whose answers may have the same length.
+def prompt_sets_of(asked: Questions, processor: ProcessorMixin, max_new_tokens: int | None = None) -> list[PromptSet]:
+    """The questions, parted by how long their answers may be: a suite is one set, each benchmark has its own.
 
     Raises:
         ValueError: for a benchmark of which no question can be asked.
     """
     if isinstance(asked, Suite):
-        return [Round(question_batches(processor, asked.rows, groups=asked.groups), max_new_tokens or 8)]
+        return [
+            PromptSet(question_batches(processor, asked.rows, groups=asked.groups), max_new_tokens or MAX_NEW_TOKENS)
+        ]
     assert isinstance(asked, Benchmarks)
-    return [_round(each, processor, max_new_tokens) for each in asked.loaded]
+    return [_of_benchmark(each, processor, max_new_tokens) for each in asked.loaded]
 
 
-def _round(loaded: LoadedBenchmark, processor: ProcessorMixin, max_new_tokens: int | None) -> Round:
+def _of_benchmark(loaded: LoadedBenchmark, processor: ProcessorMixin, max_new_tokens: int | None) -> PromptSet:
     require_askable(loaded, processor)
     faults: dict[str, str] = {}
     batches = loaded.batches(processor, faults=faults)
-    return Round(batches, max_new_tokens or loaded.benchmark.max_new_tokens, faults)
+    return PromptSet(batches, max_new_tokens or loaded.benchmark.max_new_tokens, faults)
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ class Bench:
 
     Args:
         model: the dense model, changed by no cell.
-        rounds: what every cell is asked.
+        prompt_sets: what every cell is asked.
         samples: calibration samples of a cell that names no number.
         max_length: longest calibration sample in tokens; None for any.
         language: whether a cell that is asked reads plain English, too.
@@ -82,37 +89,39 @@ class Bench:
         model: PreTrainedModel,
         processor: ProcessorMixin,
         calibration: CalibrationData,
-        rounds: Sequence[Round],
+        prompt_sets: Sequence[PromptSet],
         samples: int,
         max_length: int | None = None,
         language: bool = False,
     ) -> None:
-        self.model, self.processor, self.rounds = model, processor, rounds
+        self.model, self.processor, self.prompt_sets = model, processor, prompt_sets
         self.samples, self.max_length, self.language = samples, max_length, language
         self.data = calibration
         # A cell's model often differs from an earlier one's in its weights' values alone.
         self.built_alike: dict[Hashable, SharingTrial] = {}
         self._drawn: dict[tuple[int, int, str, bool], CalibrationSamples] = {}
-        self._own: dict[Suite, Bench] = {}
+        self._by_suite: dict[Suite, Bench] = {}
 
-    def asking(self, rounds: Sequence[Round]) -> "Bench":
+    def asking(self, prompt_sets: Sequence[PromptSet]) -> "Bench":
         """The same model and calibration samples with other questions."""
-        other = Bench(self.model, self.processor, self.data, rounds, self.samples, self.max_length, self.language)
-        other._drawn, other._own, other.built_alike = self._drawn, self._own, self.built_alike
+        # Made anew, not copied: what was encoded of this one's questions must not come along.
+        settings = self.samples, self.max_length, self.language
+        other = Bench(self.model, self.processor, self.data, prompt_sets, *settings)
+        other._drawn, other._by_suite, other.built_alike = self._drawn, self._by_suite, self.built_alike
         return other
 
     def of(self, cell: Cell) -> "Bench":
         """The bench that asks what the cell is asked."""
         if cell.suite is None:
             return self
-        if cell.suite not in self._own:
-            self._own[cell.suite] = self.asking(rounds_of(cell.suite, self.processor))
-        return self._own[cell.suite]
+        if cell.suite not in self._by_suite:
+            self._by_suite[cell.suite] = self.asking(prompt_sets_of(cell.suite, self.processor))
+        return self._by_suite[cell.suite]
 
     @property
     def questions(self) -> list[dict[str, Any]]:
         """All that is asked."""
-        return [question for own in self.rounds for batch in own.batches for question in batch.questions]
+        return [question for each in self.prompt_sets for batch in each.batches for question in batch.questions]
 
     def calibration(
         self, samples: int | None, seed: int, data: CalibrationData | None = None, answers: bool = False
@@ -146,11 +155,11 @@ class Bench:
         return self.calibration(cell.samples, cell.seed, cell.calibration).digest
 
     @cached_property
-    def seen(self) -> list[Round]:
-        """The rounds behind the vision tower, which no cell changes; batches that read their pictures when they are
+    def encoded_prompts(self) -> list[PromptSet]:
+        """What is asked, behind the vision tower, which no cell changes; batches that read their pictures when they are
         asked stay as they are, for the features of many pictures would fill the memory."""
-        return [replace(own, batches=self._seen(own.batches)) for own in self.rounds]
+        return [replace(each, batches=self._encoded(each.batches)) for each in self.prompt_sets]
 
-    def _seen(self, batches: Sequence[Prompts]) -> Sequence[Prompts]:
+    def _encoded(self, batches: Sequence[Prompts]) -> Sequence[Prompts]:
         encoded = [batch for batch in batches if isinstance(batch, QuestionBatch)]
         return see_once(LVLM.of(self.model), encoded) if encoded else batches

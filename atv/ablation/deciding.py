@@ -13,7 +13,7 @@ from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.findings import Finding
 from atv.ablation.results import Results
-from atv.ablation.runner import Run, run_ablation
+from atv.ablation.runner import CellOutcomes, run_ablation
 from atv.ablation.shard import Shard
 from atv.ablation.store import CellStore, FinishedCell
 
@@ -71,14 +71,14 @@ class Decided:
         findings: each with the interval of the look that decided it, or of the last.
         results: all that was asked of every cell.
         look: the last that was reached.
-        runs: what became of the cells, by look and part of the questions.
+        outcomes: what became of the cells, by look and part of the questions.
         stopped: why there was no further look, where some finding is undecided.
     """
 
     findings: dict[str, Finding] = field(default_factory=dict)
     results: Results | None = None
     look: Look | None = None
-    runs: list[Run] = field(default_factory=list)
+    outcomes: list[CellOutcomes] = field(default_factory=list)
     stopped: str = ""
 
     @property
@@ -87,11 +87,11 @@ class Decided:
         return [finding for finding in self.findings.values() if finding.verdict == "undecided" and finding.ours.runs]
 
     @property
-    def run(self) -> Run:
+    def cells(self) -> CellOutcomes:
         """What became of all cells."""
-        finished = [done for run in self.runs for done in run.finished]
-        failed = {cell: error for run in self.runs for cell, error in run.failed.items()}
-        return Run(finished, failed, [cell for run in self.runs for cell in run.missing])
+        finished = [done for part in self.outcomes for done in part.finished]
+        failed = {cell: error for part in self.outcomes for cell, error in part.failed.items()}
+        return CellOutcomes(finished, failed, [cell for part in self.outcomes for cell in part.missing])
 
 
 class Decider:
@@ -134,23 +134,26 @@ class Decider:
             decided.stopped = self._too_dear(number, decided, known)
             if decided.stopped:
                 break
-            runs = self._asked(ablation, number, wanted, shard)
-            decided.runs += runs
-            if not decided.run.whole:
+            outcomes = self._asked(ablation, number, wanted, shard)
+            decided.outcomes += outcomes
+            if not decided.cells.whole:
                 break
-            known |= _together(runs)
+            known |= _together(outcomes)
             decided.results, decided.look = Results(list(known.values())), look
             _take(decided, [look.judged(finding) for finding in ablation.findings(decided.results)])
             if not decided.undecided:
                 break
             wanted = _needed(ablation, decided.undecided)
-            if shard and any(run.made for run in runs) and look != self.looks[-1]:
+            if shard and any(part.made for part in outcomes) and look != self.looks[-1]:
                 # The next look is for all shards to share: whoever is the slowest would take it alone.
-                decided.runs.append(Run(missing=[cell for cell in ablation.cells(self.seed) if wanted(cell)]))
+                left = [cell for cell in ablation.cells(self.seed) if wanted(cell)]
+                decided.outcomes.append(CellOutcomes(missing=left))
                 break
         return decided
 
-    def _asked(self, ablation: Ablation, number: int, wanted: Callable[[Cell], bool], shard: Shard | None) -> list[Run]:
+    def _asked(
+        self, ablation: Ablation, number: int, wanted: Callable[[Cell], bool], shard: Shard | None
+    ) -> list[CellOutcomes]:
         """Runs the wanted cells with the look's seeds on the questions of this look and all before it.
 
         At the first look finished cells of a run that asked the same are there to be seen, too, at no cost.
@@ -159,10 +162,10 @@ class Decider:
         stores = [self._store(part) for part in range(number + 1)]
         first = stores[0]
         seen = (lambda cell: wanted(cell) or first.load(cell, ablation.name) is not None) if number == 0 else wanted
-        runs = [run_ablation(ablation, store, seeds, 0, self.trainer, shard, seen) for store in stores]
-        finished = [done for run in runs for done in run.finished if done.cell.dense or wanted(done.cell)]
+        outcomes = [run_ablation(ablation, store, seeds, 0, self.trainer, shard, seen) for store in stores]
+        finished = [done for part in outcomes for done in part.finished if done.cell.dense or wanted(done.cell)]
         self._seconds |= {done.folder.name: done.seconds for done in finished}
-        return runs
+        return outcomes
 
     def _too_dear(self, number: int, decided: Decided, known: dict[tuple[str, int], FinishedCell]) -> str:
         """Why the look is not to be had for what is left of the budget; empty where it is."""
@@ -194,11 +197,11 @@ def _needed(ablation: Ablation, undecided: Sequence[Finding]) -> Callable[[Cell]
     return lambda cell: cell.title in titles
 
 
-def _together(runs: Sequence[Run]) -> dict[tuple[str, int], FinishedCell]:
+def _together(outcomes: Sequence[CellOutcomes]) -> dict[tuple[str, int], FinishedCell]:
     """A cell's answers to all questions that it was asked, by title and seed."""
     by_cell: dict[tuple[str, int], dict[str, FinishedCell]] = {}
-    for run in runs:
-        for done in run.finished:
+    for part in outcomes:
+        for done in part.finished:
             # What a cell of its own suite was asked is the same in every part.
             by_cell.setdefault((done.cell.title, done.cell.seed), {})[done.folder.name] = done
     found = {key: list(parts.values()) for key, parts in by_cell.items()}

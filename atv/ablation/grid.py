@@ -1,7 +1,7 @@
 """A grid's place: the model, what its cells are calibrated on and asked, and the folder that keeps them."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import lightning as L
 
 from atv.ablation.base import Ablation
-from atv.ablation.bench import Bench, rounds_of
+from atv.ablation.bench import Bench, prompt_sets_of
 from atv.ablation.checking import require_fit
 from atv.ablation.deciding import Decided, Decider, looks
 from atv.ablation.measuring import require_english
 from atv.ablation.record import AblationRecord
 from atv.ablation.results import Results
-from atv.ablation.runner import Run, run_ablation
+from atv.ablation.runner import CellOutcomes, run_ablation
 from atv.ablation.shard import Shard
 from atv.ablation.store import CellStore, folder_digest
 from atv.ablation.writing import write_results
@@ -30,6 +30,14 @@ from atv.model.loading import model_folder
 from atv.plugins import at_least
 from atv.records.digests import content_digest
 from atv.records.files import from_here, writable
+
+
+class AblationOutcome(NamedTuple):
+    """An ablation, what became of its cells, and how far it came where no more is asked than verdicts need."""
+
+    ablation: Ablation
+    cells: CellOutcomes
+    decided: Decided | None
 
 
 class Written(NamedTuple):
@@ -91,6 +99,19 @@ class GridSettings:
         how: dict[str, Any] = {"data": self.data, "evaluation": suite, "split": self.split, "groups": self.groups}
         return questions(self.benchmark, **how)
 
+    def calibrated_on(self) -> str | CalibrationData:
+        """What calibrates cells that name nothing else: by default the model's own data."""
+        return own_data(self.model) if self.calibration is None else self.calibration
+
+    def record(self, asked: Questions) -> dict[str, Any]:
+        """What run.json says of the settings, and of the questions that they name or that were ``asked`` instead."""
+        data = self.calibrated_on()
+        told: dict[str, Any] = {"model": self.model, "calibration": data if isinstance(data, str) else data.record()}
+        told |= {"samples": self.samples, "max_length": self.max_length}
+        told |= {"min_pixels": self.min_pixels, "max_pixels": self.max_pixels, "groups": self.groups}
+        told |= {"max_new_tokens": self.max_new_tokens, "language": self.language or None, **asked.origin}
+        return told | ({"trust_remote_code": True} if self.trust_remote_code else {})
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -99,7 +120,7 @@ class Grid:
     Attributes:
         store: finished cells.
         results: folder above the cells and all ablations' folders.
-        origin: what every cell was given, for the record.
+        origin: what every cell was given and who ran it, for run.json.
         seed: the first.
         seeds: of every cell.
         claimed_seeds: of the cells that findings rest on; None is each ablation's own.
@@ -113,35 +134,36 @@ class Grid:
     claimed_seeds: int | None = None
 
     @classmethod
-    def prepared(cls, given: GridSettings, asked: Questions | None = None) -> "Grid":
-        """Loads the model and makes the questions ready; ``asked`` stands in for all that the settings name.
+    def prepared(
+        cls, settings: GridSettings, asked: Questions | None = None, run: Mapping[str, Any] | None = None
+    ) -> "Grid":
+        """Loads the model and makes the questions ready.
+
+        Args:
+            asked: stands in for all that the settings name.
+            run: what run.json says of the run besides.
 
         Raises:
             ValueError: for a model, data or options that do not fit.
         """
-        at_least(0, seeds=given.seeds)
-        at_least(1, claimed_seeds=given.claimed_seeds)
-        asked = given.asked() if asked is None else asked
-        calibration = own_data(given.model) if given.calibration is None else given.calibration
-        pool = load_calibration(calibration)
-        writable(given.results, "results")
-        pixels: dict[str, Any] = {"min_pixels": given.min_pixels, "max_pixels": given.max_pixels}
-        lvlm, processor = load(given.model, trust_remote_code=given.trust_remote_code, **pixels)
-        if given.language:
+        at_least(0, seeds=settings.seeds)
+        at_least(1, claimed_seeds=settings.claimed_seeds)
+        asked = settings.asked() if asked is None else asked
+        pool = load_calibration(settings.calibrated_on())
+        writable(settings.results, "results")
+        pixels: dict[str, Any] = {"min_pixels": settings.min_pixels, "max_pixels": settings.max_pixels}
+        lvlm, processor = load(settings.model, trust_remote_code=settings.trust_remote_code, **pixels)
+        if settings.language:
             require_english(processor.tokenizer)
         if isinstance(asked, Benchmarks):
             bound_pixels(processor, lvlm.config.model_type, **pixels)
-        rounds = rounds_of(asked, processor, given.max_new_tokens)
-        bench = Bench(lvlm, processor, pool, rounds, given.samples, given.max_length, given.language)
-        origin: dict[str, Any] = {"model": given.model}
-        origin |= {"calibration": calibration if isinstance(calibration, str) else pool.record()}
-        origin |= {"samples": given.samples, "max_length": given.max_length, **pixels, "groups": given.groups}
-        origin |= {"max_new_tokens": given.max_new_tokens, "language": given.language or None, **asked.origin}
-        origin |= {"trust_remote_code": True} if given.trust_remote_code else {}
-        files = folder_digest(model_folder(given.model, given.trust_remote_code))
+        prompt_sets = prompt_sets_of(asked, processor, settings.max_new_tokens)
+        bench = Bench(lvlm, processor, pool, prompt_sets, settings.samples, settings.max_length, settings.language)
+        origin = settings.record(asked) | dict(run or {})
+        files = folder_digest(model_folder(settings.model, settings.trust_remote_code))
         model = content_digest([files, answering(lvlm, processor)])
-        store = CellStore(given.results / "cells", model, bench, asked.found)
-        return cls(store, given.results, origin, given.seed, given.seeds, given.claimed_seeds)
+        store = CellStore(settings.results / "cells", model, bench, asked.found)
+        return cls(store, settings.results, origin, settings.seed, settings.seeds, settings.claimed_seeds)
 
     @property
     def tasks(self) -> list[str]:
@@ -156,18 +178,24 @@ class Grid:
             ValueError: naming the cell or the ablation, and what stands against it; UnsuitedModel for an ablation of
                 other models.
         """
-        ablation.calibration = self.store.bench.data
+        ablation.calibration_data = self.store.bench.data
         require_fit(ablation, ablation.cells(self.seed), self.store.bench.model)
 
-    def run(self, ablation: Ablation, trainer: L.Trainer, shard: Shard | None = None) -> Run:
+    def run(self, ablation: Ablation, trainer: L.Trainer, shard: Shard | None = None) -> CellOutcomes:
         """All cells of an ablation, or those of a shard; finished ones come from disk."""
         return run_ablation(ablation, self.store, self._drawn(ablation), self.seeds, trainer, shard)
 
-    def write(self, ablation: Ablation, run: Run, columns: Sequence[str] | None = None) -> Written:
-        """Writes the table and figure of a whole run."""
-        results, folder = Results(run.finished), writable(self.results / ablation.name, "results")
-        origin = self.given(ablation)
-        return Written(write_results(ablation, results, folder, origin, columns), results, folder, origin)
+    def write(self, outcome: AblationOutcome, columns: Sequence[str] | None = None) -> Written:
+        """Writes the table and figure of a whole run; a decided finding has the interval that decided it."""
+        ablation, decided = outcome.ablation, outcome.decided
+        results, findings, origin = Results(outcome.cells.finished), None, self.origin_of(ablation)
+        if decided:
+            assert decided.results is not None and decided.look is not None
+            results, findings = decided.results, list(decided.findings.values())
+            origin |= {"seeds": list(range(self.seed, self.seed + decided.look.seeds)), "decide": True}
+        folder = writable(self.results / ablation.name, "results")
+        record = write_results(ablation, results, folder, origin, columns, findings)
+        return Written(record, results, folder, origin)
 
     def decider(self, asked: Questions, trainer: L.Trainer, budget: float | None = None) -> Decider:
         """Looks at growing parts of a suite's questions, with this grid's model and calibration data.
@@ -178,26 +206,16 @@ class Grid:
         """
         assert isinstance(asked, Suite)
         planned, bench = looks(asked.size), self.store.bench
-        (length,) = {own.max_new_tokens for own in bench.rounds}
+        (length,) = {each.max_new_tokens for each in bench.prompt_sets}
 
         def store(number: int) -> CellStore:
             part = asked.part(planned[number - 1].groups if number else 0, planned[number].groups)
-            asking = bench.asking(rounds_of(part, bench.processor, length))
+            asking = bench.asking(prompt_sets_of(part, bench.processor, length))
             return CellStore(self.store.folder, self.store.model, asking, self.store.asked_from)
 
         return Decider(planned, store, self.seed, trainer, budget)
 
-    def write_decided(self, ablation: Ablation, decided: Decided, columns: Sequence[str] | None = None) -> Written:
-        """As ``write``, of what was looked at; each finding with the interval that decided it."""
-        assert decided.results is not None and decided.look is not None
-        folder = writable(self.results / ablation.name, "results")
-        seeds = list(range(self.seed, self.seed + decided.look.seeds))
-        origin = self.given(ablation) | {"seeds": seeds, "decide": True}
-        findings = list(decided.findings.values())
-        record = write_results(ablation, decided.results, folder, origin, columns, findings)
-        return Written(record, decided.results, folder, origin)
-
-    def given(self, ablation: Ablation) -> dict[str, Any]:
+    def origin_of(self, ablation: Ablation) -> dict[str, Any]:
         """How the ablation's cells came about, for the record."""
         seeds = {"seeds": list(self._drawn(ablation)), "whole_seeds": self.seeds}
         return self.origin | ablation.levels.record() | seeds | {"file": _file(ablation)}

@@ -2,19 +2,21 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from atv.ablation.base import Ablation
-from atv.ablation.deciding import Decided, Decider
-from atv.ablation.grid import Grid, GridSettings, first_look
+from atv.ablation.deciding import Decider
+from atv.ablation.grid import AblationOutcome, Grid, GridSettings, first_look
 from atv.ablation.levels import UnsuitedModel
 from atv.ablation.processes import share_out
-from atv.ablation.runner import Run
+from atv.ablation.runner import CellOutcomes
 from atv.ablation.shard import Shard
+from atv.records.files import from_here
 from atv.runtime.trainer import precision, require_all_batches
 
 
@@ -28,6 +30,7 @@ class RunSettings:
         shard: the part of the cells to run; None is all.
         decide: whether no more is asked than verdicts need.
         budget: with ``decide``, hours that all cells may take together; None is no limit.
+        plugins: files that were imported for classes that cells name.
 
     Raises:
         ValueError: for settings that contradict one another.
@@ -38,6 +41,7 @@ class RunSettings:
     shard: Shard | None = None
     decide: bool = False
     budget: float | None = None
+    plugins: Sequence[Path] = ()
 
     def __post_init__(self) -> None:
         decide, budget, processes, grid = self.decide, self.budget, self.processes, self.grid
@@ -52,13 +56,10 @@ class RunSettings:
         if processes < 1 or (processes > 1 and self.shard):
             raise ValueError(f"processes: expected 1 or more, and no shard beside several; got {processes}")
 
-
-class Ran(NamedTuple):
-    """An ablation, what became of its cells, and how far it came where no more is asked than verdicts need."""
-
-    ablation: Ablation
-    run: Run
-    decided: Decided | None
+    def record(self) -> dict[str, Any]:
+        """What run.json says of these besides the grid's settings."""
+        told: dict[str, Any] = {"plugin": [from_here(file) for file in self.plugins]} if self.plugins else {}
+        return told | ({} if self.budget is None else {"budget": self.budget})
 
 
 @dataclass(frozen=True)
@@ -69,33 +70,33 @@ class GridRun:
         decider: None where all cells are asked everything.
     """
 
-    given: RunSettings
+    settings: RunSettings
     grid: Grid
     trainer: L.Trainer
     decider: Decider | None
 
     @classmethod
-    def prepared(cls, given: RunSettings, trainer: L.Trainer) -> "GridRun":
+    def prepared(cls, settings: RunSettings, trainer: L.Trainer) -> "GridRun":
         """Reads the questions and loads the model; this process takes one thread where it is one of several.
 
         Raises:
             ValueError: for a trainer that casts the model, leaves batches out or has several devices beside several
                 processes, fewer than 50 groups a task to decide by, and as ``Grid.prepared`` does.
         """
-        _require_fit(trainer, given.processes)
-        if given.processes > 1:
+        _require_fit(trainer, settings.processes)
+        if settings.processes > 1:
             torch.set_num_threads(1)
-        asked = given.grid.asked()
-        grid = Grid.prepared(given.grid, first_look(asked) if given.decide else asked)
-        seconds = given.budget and 3600 * given.budget
-        return cls(given, grid, trainer, grid.decider(asked, trainer, seconds) if given.decide else None)
+        asked = settings.grid.asked()
+        grid = Grid.prepared(settings.grid, first_look(asked) if settings.decide else asked, settings.record())
+        seconds = settings.budget and 3600 * settings.budget
+        return cls(settings, grid, trainer, grid.decider(asked, trainer, seconds) if settings.decide else None)
 
     def run(
         self,
         ablations: Sequence[Ablation],
         words: Sequence[str] = (),
         before: Callable[[Ablation], None] | None = None,
-    ) -> Iterator[Ran]:
+    ) -> Iterator[AblationOutcome]:
         """What became of each ablation, one after another as they are asked for; all are checked at once.
 
         Args:
@@ -105,11 +106,11 @@ class GridRun:
         Raises:
             ValueError: for an ablation that does not fit the model, or several processes without words.
         """
-        if self.given.processes > 1 and not words:
-            raise ValueError(f"processes: expected 1 without a command line for the others, got {self.given.processes}")
+        if self.settings.processes > 1 and not words:
+            raise ValueError(
+                f"processes: expected 1 without a command line for the others, got {self.settings.processes}"
+            )
         ablations = self._suited(ablations)
-        if self.given.budget is not None:
-            self.grid.origin["budget"] = self.given.budget
         return self._shared(ablations, words, before)
 
     def _suited(self, ablations: Sequence[Ablation]) -> list[Ablation]:
@@ -129,17 +130,17 @@ class GridRun:
 
     def _shared(
         self, ablations: Sequence[Ablation], words: Sequence[str], before: Callable[[Ablation], None] | None
-    ) -> Iterator[Ran]:
-        def shard(part: Shard) -> list[Run]:
-            return [ran.run for ran in self._pass(ablations, part)]
+    ) -> Iterator[AblationOutcome]:
+        def shard(part: Shard) -> list[CellOutcomes]:
+            return [outcome.cells for outcome in self._pass(ablations, part)]
 
-        if self.given.processes > 1:
-            share_out(self.given.processes, words, self.grid.results, shard)
-        yield from self._pass(ablations, self.given.shard, before)
+        if self.settings.processes > 1:
+            share_out(self.settings.processes, words, self.grid.results, shard)
+        yield from self._pass(ablations, self.settings.shard, before)
 
     def _pass(
         self, ablations: Sequence[Ablation], part: Shard | None, before: Callable[[Ablation], None] | None = None
-    ) -> Iterator[Ran]:
+    ) -> Iterator[AblationOutcome]:
         """Once over all ablations, with a budget of its own."""
         if self.decider:
             self.decider.begin()
@@ -147,7 +148,8 @@ class GridRun:
             if before:
                 before(ablation)
             decided = self.decider.decide(ablation, part) if self.decider else None
-            yield Ran(ablation, decided.run if decided else self.grid.run(ablation, self.trainer, part), decided)
+            cells = decided.cells if decided else self.grid.run(ablation, self.trainer, part)
+            yield AblationOutcome(ablation, cells, decided)
 
 
 def _require_fit(trainer: L.Trainer, processes: int) -> None:

@@ -9,7 +9,7 @@ import lightning as L
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from atv.ablation.bench import Bench, Round
+from atv.ablation.bench import Bench, PromptSet
 from atv.ablation.cell import Cell
 from atv.api import decouple, prune
 from atv.evaluation.benchmark_run import not_asked, tell_faults
@@ -84,18 +84,18 @@ def prune_and_ask(cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:
 def answers_of(model: PreTrainedModel, bench: Bench, trainer: L.Trainer) -> pd.DataFrame:
     """What a model with the dense one's vision tower answers to every question, one a row; those that cannot be asked
     have their ``fault`` beside the columns of ``answer``, and are wrong."""
-    return pd.concat([_answers(model, bench, own, trainer) for own in bench.seen], ignore_index=True)
+    return pd.concat([_answers(model, bench, each, trainer) for each in bench.encoded_prompts], ignore_index=True)
 
 
-def _answers(model: PreTrainedModel, bench: Bench, own: Round, trainer: L.Trainer) -> pd.DataFrame:
-    questions = {each["question_id"]: each for batch in own.batches for each in batch.questions}
-    told = set(own.faults)
-    asked = own.batches, own.max_new_tokens, trainer
+def _answers(model: PreTrainedModel, bench: Bench, prompts: PromptSet, trainer: L.Trainer) -> pd.DataFrame:
+    questions = {each["question_id"]: each for batch in prompts.batches for each in batch.questions}
+    told = set(prompts.faults)
+    asked = prompts.batches, prompts.max_new_tokens, trainer
     predicted = predict(model, bench.processor, *asked, built_alike=bench.built_alike)
-    for of_rank in gathered(own.faults):
-        own.faults.update(of_rank)
+    for of_rank in gathered(prompts.faults):
+        prompts.faults.update(of_rank)
     missed = questions.keys() - {each["question_id"] for each, _ in predicted}
-    faults = {name: own.faults[name] for name in missed}
+    faults = {name: prompts.faults[name] for name in missed}
     # Cells that share the questions share their faults.
     if trainer.is_global_zero and (new := {name: faults[name] for name in sorted(missed - told)}):
         tell_faults(questions[next(iter(new))]["task"], new)

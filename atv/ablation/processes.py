@@ -9,11 +9,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from atv.ablation.runner import Run
+from atv.ablation.runner import CellOutcomes
 from atv.ablation.shard import NONE, Shard
 
 
-def share_out(processes: int, words: Sequence[str], logs: Path, run: Callable[[Shard], list[Run]]) -> None:
+def share_out(processes: int, words: Sequence[str], logs: Path, run: Callable[[Shard], list[CellOutcomes]]) -> None:
     """Has all processes run their shards of what is missing, stage after stage, until no more comes to be finished.
 
     Cells that failed are left to the caller.

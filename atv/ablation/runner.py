@@ -21,7 +21,7 @@ from atv.runtime.preemption import Preempted
 
 
 @dataclass
-class Run:
+class CellOutcomes:
     """What became of an ablation's cells: finished ones, those that failed with their errors, and those left to
     other shards; and how many of them were run, not found."""
 
@@ -43,7 +43,7 @@ def run_ablation(
     trainer: L.Trainer,
     shard: Shard | None = None,
     claimed: Callable[[Cell], bool] | None = None,
-) -> Run:
+) -> CellOutcomes:
     """All cells of the grid for every seed, finished ones from disk; one line a cell.
 
     A cell counts as finished once its folder has its name, so a killed run goes on where it stopped. One that raises
@@ -63,7 +63,7 @@ def run_ablation(
         first = [cell for seed in seeds[:whole_seeds] for cell in made(seed)]
         return first + [cell for seed in seeds[whole_seeds:] for cell in made(seed) if cell.dense or chosen(cell)]
 
-    run, grid = Run(), wanted(ablation.cells)
+    outcomes, grid = CellOutcomes(), wanted(ablation.cells)
     require_told_apart(grid)
     console = Console(quiet=not trainer.is_global_zero)
     columns = (
@@ -74,22 +74,25 @@ def run_ablation(
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        _run_stage(ablation, _once(store, grid), store, trainer, shard, progress, run)
-        while run.whole and (after := _further(ablation, wanted, store, run)):
-            if shard and run.made:
-                run.missing += after
+        _run_stage(ablation, _once(store, grid), store, trainer, shard, progress, outcomes)
+        while outcomes.whole and (after := _further(ablation, wanted, store, outcomes)):
+            if shard and outcomes.made:
+                outcomes.missing += after
                 break
-            _run_stage(ablation, after, store, trainer, shard, progress, run)
-    return run
+            _run_stage(ablation, after, store, trainer, shard, progress, outcomes)
+    return outcomes
 
 
 def _further(
-    ablation: Ablation, wanted: Callable[[Callable[[int], Sequence[Cell]]], list[Cell]], store: CellStore, run: Run
+    ablation: Ablation,
+    wanted: Callable[[Callable[[int], Sequence[Cell]]], list[Cell]],
+    store: CellStore,
+    outcomes: CellOutcomes,
 ) -> list[Cell]:
     """The cells that follow from those that are finished."""
-    known = {(done.folder.name, done.cell.title) for done in run.finished}
-    after = wanted(partial(ablation.later, results=Results(run.finished)))
-    require_told_apart([*(done.cell for done in run.finished), *after])
+    known = {(done.folder.name, done.cell.title) for done in outcomes.finished}
+    after = wanted(partial(ablation.later, results=Results(outcomes.finished)))
+    require_told_apart([*(done.cell for done in outcomes.finished), *after])
     return [cell for cell in _once(store, after) if (store.id_of(cell), cell.title) not in known]
 
 
@@ -108,7 +111,7 @@ def _run_stage(
     trainer: L.Trainer,
     shard: Shard | None,
     progress: Progress,
-    run: Run,
+    outcomes: CellOutcomes,
 ) -> None:
     own = {id(cell) for cell in (cells if shard is None else shard.cells(cells))}
     if not cells:
@@ -118,19 +121,19 @@ def _run_stage(
         done, note = store.load(cell, ablation.name), "from disk"
         if done is None and id(cell) in own:
             progress.update(task, description=f"{ablation.name}: {_name(cell)}")
-            done, note = _attempt(ablation, cell, store, trainer, run)
-            run.made += 1
+            done, note = _attempt(ablation, cell, store, trainer, outcomes)
+            outcomes.made += 1
         if done is not None:
-            run.finished.append(done)
-        elif _name(cell) not in run.failed:
-            run.missing.append(cell)
+            outcomes.finished.append(done)
+        elif _name(cell) not in outcomes.failed:
+            outcomes.missing.append(cell)
         if id(cell) in own:
             progress.console.print(_line(cell, done, note), highlight=False, soft_wrap=True)
             progress.advance(task)
 
 
 def _attempt(
-    ablation: Ablation, cell: Cell, store: CellStore, trainer: L.Trainer, run: Run
+    ablation: Ablation, cell: Cell, store: CellStore, trainer: L.Trainer, outcomes: CellOutcomes
 ) -> tuple[FinishedCell | None, str]:
     """The finished cell, or None and the error."""
     try:
@@ -151,7 +154,7 @@ def _attempt(
     except Exception as error:
         if trainer.world_size > 1:  # the other ranks wait: only the launcher can end them all
             raise
-        run.failed[_name(cell)] = "".join(traceback.format_exception(error))
+        outcomes.failed[_name(cell)] = "".join(traceback.format_exception(error))
         return None, f"FAILED: {type(error).__name__}: {error}"
 
 

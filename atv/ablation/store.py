@@ -107,9 +107,9 @@ class CellStore:
 
     def asked(self, cell: Cell) -> dict[str, Any]:
         """How the cell is asked, the length of answers by task, and where its questions are found again."""
-        rounds = self.bench.of(cell).rounds
+        prompt_sets = self.bench.of(cell).prompt_sets
         lengths = {
-            own["task"]: each.max_new_tokens for each in rounds for part in each.batches for own in part.questions
+            own["task"]: each.max_new_tokens for each in prompt_sets for part in each.batches for own in part.questions
         }
         suite = cell.suite
         found = self.asked_from if suite is None else suite.found
@@ -119,7 +119,7 @@ class CellStore:
     def inputs(self, cell: Cell) -> dict[str, str]:
         """Digests of what the cell is given; the dense model that is merely asked is not calibrated."""
         bench = self.bench.of(cell)
-        lengths = ",".join(str(own.max_new_tokens) for own in bench.rounds)
+        lengths = ",".join(str(each.max_new_tokens) for each in bench.prompt_sets)
         given = {"model": self.model, "questions": self._questions(bench), "max_new_tokens": lengths}
         if cell.pathways or cell.measure:
             given["calibration"] = self.bench.calibration_digest(cell)

@@ -8,17 +8,14 @@ from typing import Any
 from rich.console import Console
 
 from atv.ablation.base import Ablation
-from atv.ablation.deciding import Decided
 from atv.ablation.from_files import load_ablations
-from atv.ablation.grid import GridSettings, Written
+from atv.ablation.grid import AblationOutcome, GridSettings, Written
 from atv.ablation.grid_run import GridRun, RunSettings
 from atv.ablation.levels import Levels
-from atv.ablation.runner import Run
 from atv.ablation.shard import Shard
 from atv.ablation.store import CellStore
 from atv.ablation.tables import chosen_tasks
 from atv.commands.before_parsing import WORDS
-from atv.records.files import from_here
 from atv.runtime.trainer import quiet_trainer
 from atv.tracking.log import LoggerName, chosen_loggers, log_ablation
 from atv.tracking.wandb_runs import command
@@ -67,26 +64,25 @@ def ablate(
         logger: Where runs are logged: wandb (offline unless you are logged in or WANDB_MODE says otherwise), csv,
             tensorboard, a list of these, or none.
     """
-    given = RunSettings(settings, processes, Shard.parse(shard) if shard else None, decide, budget)
+    plugins = [plugin] if isinstance(plugin, Path) else plugin or ()
+    run_settings = RunSettings(settings, processes, Shard.parse(shard) if shard else None, decide, budget, plugins)
     ablations = load_ablations(file, Levels.suited(settings.model, sparsities, patterns))
     loggers = chosen_loggers(logger)
     runner = quiet_trainer(**({"enable_progress_bar": False} | (trainer or {})))
     console = Console(quiet=not runner.is_global_zero)
     with console.status("reading questions"):
-        grid_run = GridRun.prepared(given, runner)
+        grid_run = GridRun.prepared(run_settings, runner)
     grid = grid_run.grid
-    if plugin:
-        grid.origin["plugin"] = [from_here(file) for file in ([plugin] if isinstance(plugin, Path) else plugin)]
     chosen_tasks(grid.tasks, columns)
-    ran = grid_run.run(ablations, WORDS.get(()), lambda ablation: _tell_question(ablation, console))
+    outcomes = grid_run.run(ablations, WORDS.get(()), lambda ablation: _tell_question(ablation, console))
     _tell_cells_of_other_runs(grid.store, decide, console)
     failed: dict[str, str] = {}
-    for ablation, run, decided in ran:
-        _tell_left(ablation, run, decided, console)
-        failed |= {f"{ablation.name}: {cell}": error for cell, error in run.failed.items()}
-        if run.whole and run.finished and runner.is_global_zero:
-            written = grid.write_decided(ablation, decided, columns) if decided else grid.write(ablation, run, columns)
-            _publish(ablation, written, loggers, console)
+    for outcome in outcomes:
+        ablation, cells = outcome.ablation, outcome.cells
+        _tell_left(outcome, console)
+        failed |= {f"{ablation.name}: {cell}": error for cell, error in cells.failed.items()}
+        if cells.whole and cells.finished and runner.is_global_zero:
+            _publish(ablation, grid.write(outcome, columns), loggers, console)
     if failed:
         raise CellsFailed("\n".join(f"{cell}\n{error}" for cell, error in failed.items()))
 
@@ -96,11 +92,12 @@ def _tell_question(ablation: Ablation, console: Console) -> None:
     console.print(f"[bold]{ablation.question}[/bold]\n{inspect.getdoc(ablation)}")
 
 
-def _tell_left(ablation: Ablation, run: Run, decided: Decided | None, console: Console) -> None:
+def _tell_left(outcome: AblationOutcome, console: Console) -> None:
     """Says what is left of an ablation's cells, or of its findings."""
-    if not run.whole:
-        left = f"{len(run.missing)} left to other shards, {len(run.failed)} failed"
-        console.print(f"{ablation.name}: {len(run.finished)} cells finished, {left}; run it again for the tables")
+    ablation, cells, decided = outcome
+    if not cells.whole:
+        left = f"{len(cells.missing)} left to other shards, {len(cells.failed)} failed"
+        console.print(f"{ablation.name}: {len(cells.finished)} cells finished, {left}; run it again for the tables")
     elif decided and decided.look is None:
         console.print(f"{ablation.name}: no look was taken, and no table is written: {decided.stopped}", soft_wrap=True)
     elif decided and decided.undecided:

@@ -1,6 +1,5 @@
 """What a comparison leaves in a folder: comparison.json, differences.png, answers.png and comparison.html."""
 
-import base64
 import io
 from dataclasses import asdict
 from math import isfinite
@@ -11,10 +10,12 @@ import matplotlib.style
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from atv.comparison.answers_figure import answers_figure
 from atv.comparison.compared import Comparison
+from atv.comparison.flipped_questions import FlippedQuestion, flipped_questions
 from atv.comparison.known_questions import KnownQuestions
-from atv.comparison.shown_flips import Flip, answers_figure, chosen_flips
 from atv.data.wording import short
+from atv.records.data_url import data_url
 from atv.records.files import atomic, write_json, write_text
 from atv.records.provenance import provenance
 from atv.statistics.paired_scores import RESAMPLES, SWAPS, Effect, written_p
@@ -42,7 +43,7 @@ def write_comparison(comparison: Comparison, folder: Path, known: KnownQuestions
         (folder / PICTURES).unlink(missing_ok=True)
     else:
         _write_figure(told, folder / PICTURES)
-    text = page(comparison, chosen_flips(comparison, known, flips), differences)
+    text = page(comparison, flipped_questions(comparison, known, flips), differences)
     write_text(folder / PAGE, text)
     return folder / PAGE
 
@@ -75,7 +76,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     return {"schema": SCHEMA, "models": models, "rows": rows} | drawn | provenance()
 
 
-def page(comparison: Comparison, flips: dict[str, list[Flip]], figure: bytes) -> str:
+def page(comparison: Comparison, flips: dict[str, list[FlippedQuestion]], figure: bytes) -> str:
     """The text of comparison.html, which needs no other file.
 
     Args:
@@ -94,7 +95,7 @@ def page(comparison: Comparison, flips: dict[str, list[Flip]], figure: bytes) ->
         flips=flips,
         shown=sum(map(len, flips.values())),
         flipped=int(comparison.flipped.sum()),
-        figure="data:image/png;base64," + base64.b64encode(figure).decode(),
+        figure=data_url(figure, "png"),
         said=lambda text: short(text, LONGEST),
     )
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.evaluation.answer_tables import write_answers
-from atv.evaluation.benchmarks.loaded import LoadedBenchmark
+from atv.evaluation.benchmarks.loaded import BENCHMARK_BATCH_SIZE, LoadedBenchmark
 from atv.evaluation.generation import predict, scored
 from atv.evaluation.identity import answering
 from atv.evaluation.metrics import GroupedScore
@@ -77,7 +77,7 @@ def ask_benchmark(
     processor: ProcessorMixin,
     trainer: L.Trainer,
     folder: Path | None = None,
-    batch_size: int = 8,
+    batch_size: int = BENCHMARK_BATCH_SIZE,
     max_new_tokens: int | None = None,
     digest: str | None = None,
 ) -> BenchmarkResult:

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.evaluation import metrics
 from atv.evaluation.decoding import decodes, greedy, require_positions, whole_prompts
-from atv.evaluation.questions import Prompts
+from atv.evaluation.questions import MAX_NEW_TOKENS, Prompts
 from atv.evaluation.sharing import Pictures, Sharing, SharingTrial
 from atv.model.batch import cast_floats
 from atv.plugins import find
@@ -173,7 +173,7 @@ def answer(
     model: PreTrainedModel,
     processor: ProcessorMixin,
     batches: Sequence[Prompts],
-    max_new_tokens: int = 16,
+    max_new_tokens: int = MAX_NEW_TOKENS,
     trainer: L.Trainer | None = None,
 ) -> pd.DataFrame:
     """Answers and scores every question.

@@ -15,11 +15,11 @@ from transformers import PreTrainedModel, ProcessorMixin
 from atv.data.pixel_cap import cap_pixels
 from atv.evaluation.benchmark_run import BenchmarkResult, ask_benchmark
 from atv.evaluation.benchmarks.as_calibration import refuse_calibrated_on
-from atv.evaluation.benchmarks.loaded import DenseAnswers, LoadedBenchmark, check_asked_alike
+from atv.evaluation.benchmarks.loaded import BENCHMARK_BATCH_SIZE, DenseAnswers, LoadedBenchmark, check_asked_alike
 from atv.evaluation.generation import answer
 from atv.evaluation.identity import asked_with
 from atv.evaluation.picture_bounds import bound_pixels
-from atv.evaluation.questions import BATCH_SIZE, first_groups, question_batches
+from atv.evaluation.questions import BATCH_SIZE, MAX_NEW_TOKENS, first_groups, question_batches
 from atv.evaluation.scores import retention, task_scores
 from atv.plugins import at_least
 from atv.records.digests import weights_digest
@@ -99,7 +99,7 @@ class Suite:
         cap_pixels(processor, how.min_pixels, how.max_pixels)
         digest = _checked(model, how, None)
         batches = question_batches(processor, self.rows, how.batch_size or BATCH_SIZE, self.groups)
-        longest = how.max_new_tokens or 16
+        longest = how.max_new_tokens or MAX_NEW_TOKENS
         answers = answer(model, processor, batches, longest, how.trainer)
         if how.output is not None and how.trainer.is_global_zero:
             with atomic(how.output / "answers.parquet") as path:
@@ -166,7 +166,7 @@ class Benchmarks:
         self, each: LoadedBenchmark, model: PreTrainedModel, processor: ProcessorMixin, how: Asking, digest: str
     ) -> BenchmarkResult:
         folder = None if how.output is None else how.output / each.benchmark.name
-        size = how.batch_size or 8
+        size = how.batch_size or BENCHMARK_BATCH_SIZE
         return ask_benchmark(each, model, processor, how.trainer, folder, size, how.max_new_tokens, digest)
 
     def _retention(self, results: Mapping[str, BenchmarkResult]) -> dict[str, dict[str, Any]]:

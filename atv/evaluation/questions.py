@@ -22,6 +22,10 @@ PICTURE_ALONE = frozenset({"picture"})
 
 # On CPUs the temporaries of larger ones outgrow what the allocator keeps, and are mapped anew at every operation.
 BATCH_SIZE = 16
+# Tokens of the longest answer to a question of a suite where none is named; right answers are one to three words.
+# Cells of ablations cut theirs after 8 (atv.ablation.bench) for the same questions: that number is part of their ids,
+# and this one of how every evaluation on disk says it asked, so neither can become the other.
+MAX_NEW_TOKENS = 16
 # Questions that may be asked at once about as many pictures as a batch has prompts: they are short.
 QUESTIONS_A_PICTURE = 4
 # So few pictures are asked about first, since their questions are answered both ways, to see that it is the same.

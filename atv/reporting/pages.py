@@ -1,6 +1,5 @@
 """The report as HTML, with everything in one file, and as Markdown, with the figures beside it."""
 
-import base64
 import io
 import os
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from atv.data.source_words import in_words
+from atv.records.data_url import data_url
 from atv.records.files import atomic, write_text
 from atv.reporting import numbers
 from atv.reporting.carry_over import counted, pairs
@@ -146,7 +146,7 @@ def page(
         beside=beside,
         pairs=found,
         carried=counted(found),
-        forest="data:image/png;base64," + base64.b64encode(picture).decode() if picture else "",
+        forest=data_url(picture, "png") if picture else "",
         forest_name=FOREST,
         signs=SIGNS,
         long=LONG,

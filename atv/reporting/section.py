@@ -1,6 +1,5 @@
 """What one ablation left in its folder, read back for the report."""
 
-import base64
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
@@ -12,6 +11,7 @@ from PIL import Image
 from atv.ablation.findings import POINT, Finding
 from atv.ablation.planning import can_be_planned, cheapest
 from atv.ablation.record import AblationRecord
+from atv.records.data_url import data_url
 from atv.reporting.numbers import duration
 from atv.reporting.run_again import run_again
 
@@ -51,7 +51,7 @@ class Section(AblationRecord):
     @cached_property
     def figure(self) -> str:
         """The picture itself as an address."""
-        return "data:image/png;base64," + base64.b64encode((self.folder / FIGURE).read_bytes()).decode()
+        return data_url((self.folder / FIGURE).read_bytes(), "png")
 
     def would_decide(self, finding: Finding) -> str:
         """What an undecided finding of these needs, if it lies its margin (else a point) from its bound; else empty."""

@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from atv.ablation import Bench, Cell
-from atv.ablation.bench import Round
+from atv.ablation.bench import PromptSet
 from atv.ablation.measuring import prune_and_ask
 from atv.api import Pathway
 from atv.data.sources import load_calibration, load_evaluation
@@ -39,10 +39,10 @@ def rows(repeats: int, name: str, samples: int, groups: int) -> list[Row]:
         groups: of questions a task.
     """
     model, processor = load_model(model_folder(name))
-    rounds = [Round(question_batches(processor, load_evaluation(name, "test", groups), groups=groups), 8)]
-    bench = Bench(model, processor, load_calibration(name), rounds, samples)
+    prompt_sets = [PromptSet(question_batches(processor, load_evaluation(name, "test", groups), groups=groups), 8)]
+    bench = Bench(model, processor, load_calibration(name), prompt_sets, samples)
     trainer = quiet_trainer(enable_progress_bar=False)
-    asked = [made for own in bench.seen for batch in own.batches if (made := batch.askable())]
+    asked = [made for each in bench.encoded_prompts for batch in each.batches if (made := batch.askable())]
     calibration = bench.calibration(None, 0).batches
     runs: dict[str, Callable[[], float]] = {
         FLOOR: lambda: floor(model, calibration) + elapsed(lambda: distinct(model, asked))

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from experiments.replication.grid import BENCHMARKS, replicas
 from experiments.replication.table import write_table
-from experiments.reproduce import run_program, run_table
 from experiments.runs import PaperQuestions
+from experiments.table_run import run_program, run_table
 
 
 def replicate(

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from atv.ablation import POINT, Ablation, Cell, Finding, Results, deciding
 from atv.ablation.deciding import Decider, Look, looks
-from atv.ablation.runner import Run
+from atv.ablation.runner import CellOutcomes
 from atv.ablation.shard import Shard
 from atv.ablation.store import FinishedCell
 from atv.api import Pathway
@@ -69,7 +69,7 @@ def asked(monkeypatch, tmp_path):
                     _answers(cell, start, end).to_parquet(folder / "rows.parquet")
                     CellRecord(folder.name, seconds={"prune": 10.0, "evaluate": end - start}).write(folder)
                 finished.append(FinishedCell(cell, folder))
-        return Run(finished, made=len(lines) - before)
+        return CellOutcomes(finished, made=len(lines) - before)
 
     monkeypatch.setattr(deciding, "run_ablation", run)
     return lines
@@ -170,10 +170,10 @@ def test_a_shard_leaves_the_next_look_to_be_shared(asked):
     """One that had cells to run: the slowest of several would otherwise take the look alone."""
     looked = [Decider(LOOKS, parts, 0, None).decide(Claims(), Shard(1, 1)) for _ in LOOKS]
     assert [each.look for each in looked] == LOOKS
-    assert [each.run.whole for each in looked] == [False, False, True]
-    assert {cell.labels["m"] for cell in looked[0].run.missing} == {"near", "same"}
+    assert [each.cells.whole for each in looked] == [False, False, True]
+    assert {cell.labels["m"] for cell in looked[0].cells.missing} == {"near", "same"}
     whole = Decider(LOOKS, parts, 0, None).decide(Claims())
-    assert whole.findings == looked[-1].findings and not any(run.made for run in whole.runs)
+    assert whole.findings == looked[-1].findings and not any(part.made for part in whole.outcomes)
 
 
 def test_a_budget_ends_it_before_the_look_that_would_be_too_dear(asked):

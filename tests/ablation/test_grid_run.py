@@ -33,24 +33,26 @@ def prepared(tmp_path):
     """Makes a grid of the bundled model ready, of one group a task."""
 
     def made(options=None, **how):
-        given = RunSettings(GridSettings(samples=2, groups=1, max_new_tokens=1, results=tmp_path / "results"), **how)
-        return GridRun.prepared(given, quiet_trainer(accelerator="cpu", enable_progress_bar=False, **(options or {})))
+        settings = RunSettings(GridSettings(samples=2, groups=1, max_new_tokens=1, results=tmp_path / "results"), **how)
+        return GridRun.prepared(
+            settings, quiet_trainer(accelerator="cpu", enable_progress_bar=False, **(options or {}))
+        )
 
     return made
 
 
 def test_ablations_are_run_as_they_are_asked_for_and_share_the_dense_cell(prepared):
     grid_run, told = prepared(), []
-    for ran in grid_run.run([TextAlone(), PicturesAlone()], before=lambda ablation: told.append(ablation.name)):
-        assert told[-1] == ran.ablation.name and ran.run.whole and ran.decided is None
-        told.append(ran.run.made)
-        assert grid_run.grid.write(ran.ablation, ran.run).record.run["name"] == ran.ablation.name
+    for outcome in grid_run.run([TextAlone(), PicturesAlone()], before=lambda ablation: told.append(ablation.name)):
+        assert told[-1] == outcome.ablation.name and outcome.cells.whole and outcome.decided is None
+        told.append(outcome.cells.made)
+        assert grid_run.grid.write(outcome).record.run["name"] == outcome.ablation.name
     assert told == ["text_alone", 2, "pictures_alone", 1]
 
 
 def test_a_shard_leaves_the_other_cells(prepared):
-    (ran,) = prepared(shard=Shard(1, 2)).run([TextAlone()])
-    assert [done.cell.dense for done in ran.run.finished] == [True] and len(ran.run.missing) == 1
+    (outcome,) = prepared(shard=Shard(1, 2)).run([TextAlone()])
+    assert [done.cell.dense for done in outcome.cells.finished] == [True] and len(outcome.cells.missing) == 1
 
 
 def test_a_model_that_an_ablation_is_not_for_leaves_it_out_of_several_and_refuses_it_alone(prepared):
@@ -63,9 +65,9 @@ def test_a_model_that_an_ablation_is_not_for_leaves_it_out_of_several_and_refuse
 
     grid_run, alone = prepared(), TextAlone()
     with pytest.warns(UserWarning, match=r"of_experts is left out: file: no cell of of_experts fits this model"):
-        ran = grid_run.run([OfExperts(), alone])
-    assert alone.calibration is grid_run.grid.store.bench.data is alone.data
-    assert [each.ablation for each in ran] == [alone]
+        outcomes = grid_run.run([OfExperts(), alone])
+    assert alone.calibration_data is grid_run.grid.store.bench.data
+    assert [each.ablation for each in outcomes] == [alone]
     with pytest.raises(UnsuitedModel, match="no cell of of_experts fits this model"):
         grid_run.run([OfExperts()])
 

@@ -123,7 +123,7 @@ def test_data_that_are_mixed_are_the_runs_own_where_some_were_named(kinds, model
     for name, own in (("plain_text", "text"), ("text_stream", "calibration")):
         ablation = kinds[name](MODELS[model])
         assert not any("CaptionedImages" in str(cell.config()) for cell in ablation.cells(0))
-        ablation.calibration = named
+        ablation.calibration_data = named
         cells = [cell for cell in ablation.cells(0) if cell.labels[own] in ("a quarter", "half", "dialogues")]
         assert cells and all("my_pictures" in str(cell.config()) for cell in cells)
     prose = [str(cell.config()) for cell in kinds["plain_text"](MODELS[model]).cells(0)]

@@ -4,7 +4,7 @@ import pytest
 
 from atv.ablation import processes
 from atv.ablation.processes import share_out
-from atv.ablation.runner import Run
+from atv.ablation.runner import CellOutcomes
 
 STAGES = {"one first": [1, 5, 4], "one last": [4, 1], "ones": [1, 1], "none missing": [], "one process's": [6, 3]}
 
@@ -25,7 +25,7 @@ class Staged:
             missing = [cell for cell in cells if cell not in self.ran_by]
             if missing or own:
                 break
-        return [Run(finished=list(self.ran_by), missing=missing)]
+        return [CellOutcomes(finished=list(self.ran_by), missing=missing)]
 
 
 @pytest.mark.parametrize("stages", STAGES.values(), ids=STAGES)

@@ -48,7 +48,7 @@ def test_what_is_written_is_read_again(record, tmp_path):
 def test_an_ablation_of_a_notebook_is_told_of_without_a_file(tmp_path, monkeypatch):
     monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     kind = type("Own", (Ablation,), {"__module__": "__main__", "cells": None, "figure": None})
-    told = Grid(SimpleNamespace(), tmp_path, {"model": "bundled"}).given(kind())
+    told = Grid(SimpleNamespace(), tmp_path, {"model": "bundled"}).origin_of(kind())
     assert told["file"] == "" and told["model"] == "bundled"
 
 

@@ -21,7 +21,7 @@ GROUPS = 40
 class FakeBench:
     """Stands for encoded data: a store asks for digests alone."""
 
-    questions, rounds, samples, language = (), (), 128, False
+    questions, prompt_sets, samples, language = (), (), 128, False
 
     def of(self, cell):
         return self

@@ -9,7 +9,7 @@ import pytest
 from conformance.table import around
 
 from atv.ablation import Bench, Levels, Results
-from atv.ablation.bench import Round
+from atv.ablation.bench import PromptSet
 from atv.ablation.findings import Verdict
 from atv.ablation.runner import run_ablation
 from atv.ablation.store import CellStore
@@ -54,8 +54,8 @@ def test_says_what_it_asks(ablation):
 @pytest.fixture(scope="module")
 def bench():
     model, processor = load_model(BUNDLED_MODEL)
-    rounds = [Round(question_batches(processor, load_evaluation("bundled", "dev", 2), groups=2), 4)]
-    return Bench(model, processor, load_calibration("bundled"), rounds, samples=4)
+    prompt_sets = [PromptSet(question_batches(processor, load_evaluation("bundled", "dev", 2), groups=2), 4)]
+    return Bench(model, processor, load_calibration("bundled"), prompt_sets, samples=4)
 
 
 def few_recipes(kind, monkeypatch):
@@ -80,7 +80,7 @@ def test_runs_from_cells_to_findings(name, kinds, bench, tmp_path, monkeypatch):
         kind = few_recipes(kind, monkeypatch)
     if name in OF_MIXTURES:
         mixture = upcycled(bench.model, experts=4, chosen=2)
-        bench = Bench(mixture, bench.processor, bench.data, bench.rounds, bench.samples)
+        bench = Bench(mixture, bench.processor, bench.data, bench.prompt_sets, bench.samples)
     store = CellStore(tmp_path / "cells", "bundled", bench)
     trainer = quiet_trainer(enable_progress_bar=False)
     run = run_ablation(kind(), store, range(2), 1, trainer)

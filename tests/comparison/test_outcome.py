@@ -16,9 +16,10 @@ from PIL import Image
 
 import atv
 from atv.comparison import outcome
+from atv.comparison.answers_figure import answers_figure
+from atv.comparison.flipped_questions import flipped_questions
 from atv.comparison.known_questions import KnownQuestions
 from atv.comparison.outcome import differences_figure
-from atv.comparison.shown_flips import answers_figure, chosen_flips
 from atv.evaluation.question_sets import Suite
 
 VOID = {"meta", "img", "link", "br"}
@@ -103,7 +104,7 @@ def test_answers_are_text_and_never_markup(page):
 
 
 def test_so_many_questions_are_shown_as_were_asked_for(found, known):
-    few, none = (outcome.page(found, chosen_flips(found, known, flips), b"") for flips in (3, 0))
+    few, none = (outcome.page(found, flipped_questions(found, known, flips), b"") for flips in (3, 0))
     assert few.count("<article>") == 3 and few.count("<details") == 3
     assert "<article>" not in none
 

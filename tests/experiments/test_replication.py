@@ -17,7 +17,7 @@ from experiments.devices import CommandFailed, Commands
 from experiments.replication.__main__ import replicate
 from experiments.replication.grid import BENCHMARKS, METHODS, replicas
 from experiments.replication.table import DENSE_PRINTED, PRINTED, joint_wins, retention
-from experiments.reproduce import run_command
+from experiments.table_run import run_command
 
 main = partial(run_command, "replication", replicate)
 RULES = {
@@ -96,7 +96,7 @@ class Here(Commands):
 
 @pytest.mark.slow
 def test_the_whole_command_on_the_bundled_model(data, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("experiments.reproduce.Commands", Here)
+    monkeypatch.setattr("experiments.table_run.Commands", Here)
     out = tmp_path / "out"
     (tmp_path / "small.yaml").write_text("model: bundled\nsamples: 4\nbatch_size: 4\n")
     call = ["--model", tmp_path / "small.yaml", "--output", out, "--data", data]

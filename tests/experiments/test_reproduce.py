@@ -11,8 +11,9 @@ from atv.records.evaluation_report import EvaluationReport
 from experiments import estimate
 from experiments.devices import CommandFailed, Commands, devices, on_devices
 from experiments.estimate import SIZES, Size
-from experiments.reproduce import reproduce, run_command
+from experiments.reproduce import reproduce
 from experiments.runs import PaperQuestions, PaperRun
+from experiments.table_run import run_command
 
 main = partial(run_command, "reproduce", reproduce)
 NEXT = SIZES["llava-hf/llama3-llava-next-8b-hf"]
@@ -47,7 +48,7 @@ def answered_right(folder):
 
 
 def test_a_grid_goes_on_after_a_failure_and_ends_with_the_table(small, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("experiments.reproduce.Commands", Here)
+    monkeypatch.setattr("experiments.table_run.Commands", Here)
     monkeypatch.setattr(Here, "failing", {"verify"})
     out = tmp_path / "out"
     assert main(small) == 1
@@ -124,7 +125,7 @@ def test_hours_and_disk_are_printed_and_nothing_runs(small, tmp_path, capsys):
 
 
 def test_a_large_model_without_a_gpu_is_warned_of(monkeypatch, capsys):
-    monkeypatch.setattr("experiments.reproduce.devices", lambda: [""])
+    monkeypatch.setattr("experiments.table_run.devices", lambda: [""])
     assert main(["--model", "llava_next_8b", "--dry-run", "--limit", "10"]) == 0
     printed = capsys.readouterr().out
     assert "no GPU: 8.4 B parameters on the CPU" in printed and "amia_4_8" in printed

@@ -19,6 +19,8 @@ from atv.records.evaluation_report import SCORES, EvaluationReport
 from atv.records.run_folder import differences, plain
 
 ALL = "all"
+# Questions generated at once where no number is named; a suite has its own (atv.evaluation.questions.BATCH_SIZE).
+BENCHMARK_BATCH_SIZE = 8
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class LoadedBenchmark:
     def batches(
         self,
         processor: ProcessorMixin,
-        batch_size: int = 8,
+        batch_size: int = BENCHMARK_BATCH_SIZE,
         without: Collection[str] = (),
         faults: dict[str, str] | None = None,
     ) -> list[BenchmarkBatch]:

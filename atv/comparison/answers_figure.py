@@ -1,0 +1,153 @@
+"""The figure of flipped answers: pictures beside their questions, and what each model said."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from textwrap import fill
+from typing import Any, Self
+
+import matplotlib.style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL.Image import Image
+
+from atv.comparison.answers import Answers
+from atv.comparison.compared import Comparison
+from atv.comparison.known_questions import KnownQuestions
+from atv.data.wording import short
+
+# Pictures of the figure, and questions about each.
+PICTURES, QUESTIONS = 3, 4
+# Lines of a question that are shown, and characters that are shown of each.
+_LINES, _LINE = 6, 150
+# Characters of an answer that are shown.
+_ANSWER = 40
+# Characters that fit across the column of questions, and across the others.
+_WIDE, _NARROW = 48, 14
+# Inches of a line.
+_LINE_HEIGHT = 0.15
+_RIGHT, _WRONG = "#d7e9f7", "#fbe0c8"
+
+
+@dataclass(frozen=True)
+class _PictureRows:
+    """A picture with the rows of its questions in the tables of answers, those that flipped first."""
+
+    picture: Image
+    rows: Sequence[Any]
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What the figure says of one picture's questions.
+
+    Attributes:
+        heads: of the columns: the question, what is right, and the models.
+        texts: of a row for each question, cut into lines that fit.
+        credits: of each question's answers, 0 to 1, by model.
+    """
+
+    heads: list[str]
+    texts: list[list[str]]
+    credits: list[list[float]]
+
+    @classmethod
+    def of(cls, models: Sequence[Answers], rows: Sequence[Any]) -> Self:
+        names = [fill(short(model.name, 2 * _ANSWER), _NARROW) for model in models]
+        credits = [[model.rows["credit"][row] for model in models] for row in rows]
+        return cls(["question", "right", *names], [_texts(models, row) for row in rows], credits)
+
+    @property
+    def lines(self) -> list[int]:
+        """Of the longest cell of each question, with one to spare."""
+        return [max(text.count("\n") for text in texts) + 2 for texts in self.texts]
+
+    @property
+    def all_lines(self) -> int:
+        """Those of the questions, and two for the heads."""
+        return sum(self.lines) + 2
+
+
+def answers_figure(comparison: Comparison, known: KnownQuestions) -> Figure | None:
+    """Up to three pictures with up to four questions each, what is right, and what each model said.
+
+    Of questions that belong together (rotations of one question) one is shown. With several seeds the first of each
+    model is shown.
+
+    Returns:
+        None where no answer flipped, or no picture of such a question is at hand.
+    """
+    shown = _most_flipped(comparison, known)
+    if not shown:
+        return None
+    models = comparison.models
+    tables = [_Table.of(models, each.rows) for each in shown]
+    heights = [max(2.0, table.all_lines * _LINE_HEIGHT) for table in tables]
+    # Told apart by the colour-blind.
+    with matplotlib.style.context("tableau-colorblind10"):
+        width = 9.5 + 1.3 * max(0, len(models) - 3)
+        figure = Figure(figsize=(width, sum(heights) + 0.4), layout="constrained")
+        axes = figure.subplots(len(shown), 2, width_ratios=(1, 3.6), height_ratios=heights, squeeze=False)
+    for (left, right), each, table in zip(axes, shown, tables, strict=True):
+        left.imshow(each.picture)
+        left.axis("off")
+        _draw(right, table)
+    questions = len(models[0].rows)
+    title = f"The pictures on which most answers flipped, of {questions:,} questions; right answers are blue"
+    figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def _most_flipped(comparison: Comparison, known: KnownQuestions) -> list[_PictureRows]:
+    """The pictures on whose questions most answers flipped, as far as they are at hand, the first one first."""
+    rows = comparison.models[0].rows
+    if not {"picture", "question"} <= set(rows):
+        return []
+    table = rows[["picture", "group"]].assign(flipped=comparison.flipped)
+    table = table[table["picture"].astype(bool)].sort_values("flipped", ascending=False, kind="stable")
+    table = table.drop_duplicates(["picture", "group"])
+    flips = table.groupby("picture")["flipped"].sum().sort_values(ascending=False, kind="stable")
+    shown: list[_PictureRows] = []
+    for name in flips[flips > 0].index:
+        places = list(table.index[table["picture"] == name][:QUESTIONS])
+        if (picture := _first_picture(rows.loc[places[0]].to_dict(), known)) is not None:
+            shown.append(_PictureRows(picture, places))
+        if len(shown) == PICTURES:
+            break
+    return shown
+
+
+def _first_picture(question: dict[Any, Any], known: KnownQuestions) -> Image | None:
+    """None where the question has no picture, or it is not at hand."""
+    try:
+        pictures = known.pictures(question)
+    except (ValueError, OSError):
+        return None
+    return pictures[0].convert("RGB") if pictures else None
+
+
+def _texts(models: Sequence[Answers], row: Any) -> list[str]:
+    """The question, what is right, and what each model said."""
+    asked = models[0].rows.loc[row]
+    said = [model.rows["prediction"][row].strip() or "(nothing)" for model in models]
+    lines = asked["question"].splitlines()[:_LINES]
+    question = "\n".join(fill(short(line, _LINE), _WIDE) for line in lines)
+    return [question, *(fill(short(text, _ANSWER), _NARROW) for text in (str(asked["answer"]), *said))]
+
+
+def _draw(axes: Axes, table: _Table) -> None:
+    axes.axis("off")
+    answers = len(table.heads) - 1
+    colours = [["white", "white", *(_RIGHT if credit >= 0.5 else _WRONG for credit in row)] for row in table.credits]
+    widths = [0.44, *[0.56 / answers] * answers]
+    drawn = axes.table(
+        table.texts, cellColours=colours, colLabels=table.heads, colWidths=widths, cellLoc="left", loc="center"
+    )
+    drawn.auto_set_font_size(False)
+    drawn.set_fontsize(7.5)
+    lines = [2, *table.lines]
+    for (row, column), cell in drawn.get_celld().items():
+        # A share of the cell's width.
+        cell.PAD = 0.03 if column == 0 else 0.1
+        # What people write may have dollars in it.
+        cell.get_text().set_parse_math(False)
+        cell.set(height=lines[row] / table.all_lines, linewidth=0.3)

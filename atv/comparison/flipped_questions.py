@@ -1,0 +1,122 @@
+"""The questions whose answers flipped, with their pictures and what each model said: ready for the page."""
+
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+from PIL.Image import Image
+
+from atv.comparison.answers import Answers, as_lists
+from atv.comparison.compared import Comparison, changes
+from atv.comparison.known_questions import KnownQuestions
+from atv.data.wording import reason
+from atv.records.data_url import data_url
+
+# Pixels of the longer side on the page; small pictures stay as they are, and sharp.
+SIDE, SMALL = 320, 128
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model said: its text and credit (0 to 1), and whether that is "lost", "gained" or neither ("")."""
+
+    model: str
+    text: str
+    credit: float
+    change: str = ""
+
+
+@dataclass(frozen=True)
+class FlippedQuestion:
+    """A question that some model answered better or worse than the first.
+
+    Attributes:
+        text: of the question; "" where the answers do not hold it.
+        right: the right answer, or the most frequent of people's.
+        replies: of all models, the first's first.
+        pictures: as addresses that hold them whole.
+        no_picture: why there is none, "" where one is or none was shown.
+    """
+
+    question_id: str
+    category: str
+    text: str
+    right: str
+    replies: list[Reply]
+    pictures: list[str] = field(default_factory=list)
+    no_picture: str = ""
+
+
+def flipped_questions(comparison: Comparison, known: KnownQuestions, most: int) -> dict[str, list[FlippedQuestion]]:
+    """Task -> questions that flipped, spread evenly over tasks, and over lost and gained ones.
+
+    With several seeds the first of each model is shown.
+
+    Args:
+        known: where the questions' pictures are.
+        most: how many questions in all.
+    """
+    first = comparison.models[0]
+    marks = [changes(first.rows, other.rows) for other in comparison.models[1:]]
+    lost = pd.concat([mark["lost"] for mark in marks], axis=1).any(axis=1)
+    # Marked first: an empty table would take on the rows of what is assigned to it.
+    flipped = first.rows.assign(lost=lost)[comparison.flipped]
+    turn = flipped.groupby(["task", "lost"]).cumcount()
+    flipped = flipped.assign(turn=turn).sort_values(["turn", "lost"], ascending=[True, False], kind="stable")
+    by_task: dict[str, list[FlippedQuestion]] = {task: [] for task in first.tasks}
+    for place, row in flipped.head(most).iterrows():
+        replies = _replies(comparison.models, place, marks)
+        by_task[row["task"]].append(_flipped_question(row.to_dict(), replies, known))
+    return {task: questions for task, questions in by_task.items() if questions}
+
+
+def _replies(models: Sequence[Answers], place: Any, marks: Sequence[pd.DataFrame]) -> list[Reply]:
+    """What each model said to the question in row ``place``; ``marks`` tell what changed, of all models but the
+    first."""
+    first, *others = models
+    replies = [_reply(first, place)]
+    for other, mark in zip(others, marks, strict=True):
+        change = "lost" if mark["lost"][place] else "gained" if mark["gained"][place] else ""
+        replies.append(_reply(other, place, change))
+    return replies
+
+
+def _reply(model: Answers, place: Any, change: str = "") -> Reply:
+    row = model.rows.loc[place]
+    return Reply(model.name, row["prediction"], float(row["credit"]), change)
+
+
+def _flipped_question(row: Mapping[Any, Any], replies: list[Reply], known: KnownQuestions) -> FlippedQuestion:
+    pictures, no_picture = _picture_urls(row, known)
+    question = row.get("question") or ""
+    return FlippedQuestion(
+        row["question_id"], row["category"], question, _right_answer(row), replies, pictures, no_picture
+    )
+
+
+def _right_answer(row: Mapping[Any, Any]) -> str:
+    """The right answer, or the most frequent of people's."""
+    answers = as_lists(row.get("answers"))
+    if row["answer"] or not isinstance(answers, list) or not answers:
+        return str(row["answer"])
+    return ", ".join(f"{text} ({count})" for text, count in Counter(answers).most_common(3))
+
+
+def _picture_urls(row: Mapping[Any, Any], known: KnownQuestions) -> tuple[list[str], str]:
+    """The question's pictures as addresses, and why they cannot be shown, "" where they can."""
+    try:
+        return [_thumbnail_url(picture) for picture in known.pictures(row)], ""
+    except (ValueError, OSError) as error:
+        return [], reason(error)
+
+
+def _thumbnail_url(picture: Image) -> str:
+    """A picture, no side longer than ``SIDE``, as an address that holds it whole."""
+    small, stream = picture.convert("RGB"), io.BytesIO()
+    small.thumbnail((SIDE, SIDE))
+    kind = "png" if max(small.size) <= SMALL else "jpeg"
+    small.save(stream, kind, quality=80)
+    return data_url(stream.getvalue(), kind)
