@@ -21,7 +21,6 @@ from atv.evaluation.sharing import SharingTrial
 from atv.model.lvlm import LVLM
 from atv.records.digests import tensors_digest
 
-
 # Tokens of the longest answer to a suite's question where none is named. Part of the ids of cells on disk, so it stays
 # other than what an evaluation allows (atv.evaluation.questions.MAX_NEW_TOKENS).
 MAX_NEW_TOKENS = 8
