@@ -135,7 +135,8 @@ def calibration_batches(
             f"calibration: expected a name, a path or a CalibrationData, got {type(data).__name__}; conversations of "
             "your own become a class of a few lines (atv.data.CalibrationData)"
         )
-    source = load_calibration(str(data) if isinstance(data, Path) else data)
+    # An object is taken as it is: whoever named it by a command has checked it there.
+    source = data if isinstance(data, CalibrationData) else load_calibration(str(data))
     check_draw(source, samples, seed, batch_size, max_length)
     console = Console(stderr=True, quiet=getattr(rank_zero_only, "rank", 0) != 0)
     drawing = partial(SampleDraw, processor, source, samples, max_length, console, answers=answers)
