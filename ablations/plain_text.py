@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from atv.ablation import Ablation, Cell, Finding, Labels, Results, percent
-from atv.ablation.charts import PALETTE, averages, panels, sample_sizes
+from atv.ablation.charts import averages, panels, sample_sizes
 from atv.api import Pathway
 from atv.bundled import BUNDLED
 from atv.data import BundledScenes, CalibrationData, EverydayProse, Mixture
@@ -38,13 +38,21 @@ class PlainText(Ablation):
 
     def cells(self, seed: int) -> Sequence[Cell]:
         grid = [Cell(_labels("dense", "-", "0%"))]
-        for sparsity in self.levels.middle_and_hard:
+        for setting, amount in self._settings.items():
             for method, parts in METHODS.items():
-                pruned = {"both": Pathway(sparsity=sparsity, **parts)}
+                pruned = {"both": Pathway(**parts, **amount)}
                 for share in SHARES:
-                    labels = _labels(method, share, percent(sparsity))
+                    labels = _labels(method, share, setting)
                     grid.append(Cell(labels, pruned, seed=seed, calibration=self._data(share)))
         return grid
+
+    @property
+    def _settings(self) -> dict[str, dict[str, Any]]:
+        """The two hardest sparsities, and the patterns."""
+        shares: dict[str, dict[str, Any]] = {
+            percent(share): {"sparsity": share} for share in self.levels.middle_and_hard
+        }
+        return shares | {pattern: {"pattern": pattern} for pattern in self.levels.patterns}
 
     def _data(self, share: str) -> CalibrationData | None:
         text = BundledScenes("facts") if self.levels.model == BUNDLED else EverydayProse()
@@ -55,22 +63,20 @@ class PlainText(Ablation):
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table).assign(line=lambda rows: rows["method"] + ", text: " + rows["text"])
-        settings = list(map(percent, self.levels.middle_and_hard))
         lines = [f"{method}, text: {share}" for method in METHODS for share in SHARES]
-        figure, _ = panels(
-            average, by="setting", titles=settings, line="line", names=lines, size=(10, 4.2), colors=PALETTE
-        )
+        size = (2.2 + 2.4 * len(self._settings), 4.2)
+        figure, _ = panels(average, by="setting", titles=list(self._settings), line="line", names=lines, size=size)
         figure.suptitle(f"By the share of plain text among the calibration data, {sample_sizes(average)}", fontsize=10)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
         return [
             finding
-            for sparsity in self.levels.middle_and_hard
+            for setting in self._settings
             for finding in (
-                *(_with_text(results, method, percent(sparsity)) for method in METHODS if results.reads),
-                *(_cost(results, method, percent(sparsity)) for method in METHODS),
-                *(each for rival in ("ATV", "SparseGPT") for each in _over(results, rival, percent(sparsity))),
+                *(_with_text(results, method, setting) for method in METHODS if results.reads),
+                *(_cost(results, method, setting) for method in METHODS),
+                *(each for rival in ("ATV", "SparseGPT") for each in _over(results, rival, setting)),
             )
         ]
 
