@@ -1,6 +1,7 @@
 """Where do text and visual activations lie? (The paper's Figure 1a.)"""
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import lightning as L
@@ -17,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from atv.ablation import Ablation, Bench, Cell, Finding, Measured, Results
 from atv.ablation.charts import TEXT, VISUAL
+from atv.model.hooks import first_output
 from atv.model.lvlm import LVLM
 from atv.statistics.estimates import mean_estimate
 
@@ -133,14 +135,12 @@ def _outputs(lvlm: LVLM, batch: Mapping[str, Any]) -> list[torch.Tensor]:
     made: list[torch.Tensor] = []
 
     def keep(block: torch.nn.Module, given: object, output: Any) -> None:
-        made.append(output if isinstance(output, torch.Tensor) else output[0])
+        made.append(first_output(output))
 
-    hooks = [block.register_forward_hook(keep) for block in lvlm.blocks]
-    try:
+    with ExitStack() as hooks:
+        for block in lvlm.blocks:
+            hooks.enter_context(block.register_forward_hook(keep))
         lvlm.model(**batch)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return made
 
 

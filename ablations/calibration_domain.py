@@ -1,6 +1,7 @@
 """What should a model be calibrated on? (In a public replication the data alone move ATV-Pruning by 7 points.)"""
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -43,21 +44,10 @@ class CalibrationDomain(Ablation):
         tasks = [task.name for task in TASKS]
         own = {f"{task} alone": scenes("answers", [task]) for task in OWN_TASKS}
         others = {f"all but {task}": scenes("answers", [name for name in tasks if name != task]) for task in OWN_TASKS}
-        captions, questions, answers, facts = (
-            scenes("captions"), scenes("questions"), scenes("answers"), scenes("facts")
-        )  # fmt: skip
-        return {
-            POOL: None,
-            "captions": captions,
-            "questions": questions,
-            "answers": answers,
-            "facts": facts,
-            **own,
-            **others,
-            "captions + answers": Mixture([captions, answers]),
-            "captions + facts": Mixture([captions, facts]),
-            "answers + facts": Mixture([answers, facts]),
-        }
+        whole = {kind: scenes(kind) for kind in ("captions", "questions", "answers", "facts")}
+        pairs = combinations(("captions", "answers", "facts"), 2)
+        mixtures = {f"{one} + {other}": Mixture([whole[one], whole[other]]) for one, other in pairs}
+        return {POOL: None, **whole, **own, **others, **mixtures}
 
     def claimed(self, cell: Cell) -> bool:
         return cell.labels["method"] == "ATV" or cell.labels["calibration"] == POOL
@@ -82,16 +72,13 @@ class CalibrationDomain(Ablation):
             _over(results, "Answers help", "answers", "questions"),
             _over(results, "Pictures help", "captions", "facts"),
             *(_over(results, f"On {task}", f"{task} alone", f"all but {task}", task) for task in OWN_TASKS),
-            *(_as_good(results, "captions + answers", half) for half in _HALVES),
+            *(_as_good(results, "captions + answers", half) for half in ("captions", "answers")),
             results.lie_further_apart(
                 "Data matter more than the method: captions exceed facts by more than ATV-Pruning exceeds Wanda.",
                 (_labels("captions"), _labels("facts")),
                 (_labels(POOL), _labels(POOL, "Wanda")),
             ),
         ]
-
-
-_HALVES = ("captions", "answers")
 
 
 def _labels(domain: str, method: str = "ATV") -> Labels:

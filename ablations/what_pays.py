@@ -18,7 +18,7 @@ from atv.ablation.charts import PALETTE, finish
 from atv.ablation.measuring import answers_of, english_of
 from atv.api import FinetuningSettings, Pathway, finetune, load, measure, quantize, save
 from atv.bundled import BUNDLED
-from atv.evaluation.speed import Speed
+from atv.evaluation.speed import Speed, paired_ratios
 from atv.everyday.assembly.made_folder import EVERYDAY
 from atv.model.lvlm import LVLM
 from atv.statistics.estimates import Estimate
@@ -191,7 +191,7 @@ def _rounded(folder: Path, bits: int, cell: Cell, bench: Bench, trainer: L.Train
 def _ratios(dense: Speed, own: Speed) -> pd.DataFrame:
     """One row a turn: what a model weighs, and how many times as fast it is, over the dense one."""
     sizes = {"parameters": own.parameters / dense.parameters, "bytes": own.bytes / dense.bytes}
-    return pd.DataFrame(sizes | {part: own.ratios(dense, part) for part in ("prefill", "decode")})
+    return pd.DataFrame(sizes | {part: paired_ratios(own.turns, dense.turns, part) for part in ("prefill", "decode")})
 
 
 def _timed(method: str) -> str:

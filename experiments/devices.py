@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, TypeVar
@@ -88,19 +88,12 @@ def on_devices(jobs: Sequence[Job], devices: Sequence[Device], run: Run[Job], co
     with ThreadPoolExecutor(len(devices)) as pool:
         futures = [pool.submit(work, job) for job in jobs]
         try:
-            _finish(futures)
+            # An error that is not a command's own ends the wait.
+            for future in as_completed(futures):
+                if (error := future.exception()) is not None and not isinstance(error, CommandFailed):
+                    raise error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             commands.stop()
             raise
     return {index: str(future.exception()) for index, future in enumerate(futures) if future.exception()}
-
-
-def _finish(futures: Sequence["Future[None]"]) -> None:
-    """Waits for all of them; an error that is not a command's own ends the wait."""
-    left = set(futures)
-    while left:
-        done, left = wait(left, return_when=FIRST_EXCEPTION)
-        for error in (future.exception() for future in done):
-            if error is not None and not isinstance(error, CommandFailed):
-                raise error

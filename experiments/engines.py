@@ -16,8 +16,8 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 import atv
-from atv.evaluation.speed import Turn, picture_prompt
-from atv.records.markdown import markdown
+from atv.evaluation.speed import Turn, paired_ratios, picture_prompt
+from atv.records.page_parts import markdown
 from atv.records.provenance import hardware
 from atv.runtime.timing import interleaved, now
 
@@ -138,9 +138,7 @@ def _times(own: Sequence[Turn], other: Sequence[Turn]) -> list[str]:
     """Times as fast in prefill and in decode: the median of the turns, the least and the greatest."""
     if own is other:
         return ["1", "1"]
-    ratios = (
-        [getattr(a, part) / getattr(b, part) for a, b in zip(own, other, strict=True)] for part in ("prefill", "decode")
-    )
+    ratios = (paired_ratios(own, other, part) for part in ("prefill", "decode"))
     return [f"{median(of):.2f} ({min(of):.2f} to {max(of):.2f})" for of in ratios]
 
 

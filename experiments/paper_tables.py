@@ -11,7 +11,7 @@ from atv.evaluation.answer_tables import read_answers
 from atv.evaluation.scores import TaskScore, retention, task_scores
 from atv.records.evaluation_report import SCORES, EvaluationReport
 from atv.records.files import atomic, write_text
-from atv.records.markdown import markdown
+from atv.records.page_parts import markdown
 from atv.statistics.estimates import Estimate
 from experiments.runs import PaperRun
 

@@ -11,7 +11,7 @@ from atv.ablation.base import Ablation
 from atv.ablation.cell import Cell
 from atv.ablation.levels import UnsuitedModel
 from atv.api import Pathway
-from atv.calibration.contracts import check_contracts, check_steps
+from atv.calibration.contracts import check_contracts
 from atv.model.lvlm import LVLM
 from atv.records.digests import content_digest
 
@@ -109,8 +109,7 @@ def _require_rules(cells: Sequence[Cell], of_weights: dtype) -> None:
                 plan = pathway.parts()
                 rules = content_digest(cell.config()["pathways"][name] | {"sparsity": None})
                 if rules not in known:
-                    check_contracts(plan.selection, plan.criterion, plan.pattern, plan.allocation, of_weights)
-                    check_steps([*plan.refine, *([plan.reconstruct] if plan.reconstruct else [])], of_weights)
+                    check_contracts(plan, of_weights)
                 known.add(rules)
             except (ValueError, TypeError) as error:
                 raise ValueError(f"file: {cell.title!r} cannot be pruned: {error}") from error

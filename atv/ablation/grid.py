@@ -119,19 +119,12 @@ class Grid:
 
     Attributes:
         store: finished cells.
-        results: folder above the cells and all ablations' folders.
         origin: what every cell was given and who ran it, for run.json.
-        seed: the first.
-        seeds: of every cell.
-        claimed_seeds: of the cells that findings rest on; None is each ablation's own.
     """
 
+    settings: GridSettings
     store: CellStore
-    results: Path
     origin: dict[str, Any]
-    seed: int = 0
-    seeds: int = 1
-    claimed_seeds: int | None = None
 
     @classmethod
     def prepared(
@@ -163,7 +156,7 @@ class Grid:
         files = folder_digest(model_folder(settings.model, settings.trust_remote_code))
         model = content_digest([files, answering(lvlm, processor)])
         store = CellStore(settings.results / "cells", model, bench, asked.found)
-        return cls(store, settings.results, origin, settings.seed, settings.seeds, settings.claimed_seeds)
+        return cls(settings, store, origin)
 
     @property
     def tasks(self) -> list[str]:
@@ -179,11 +172,11 @@ class Grid:
                 other models.
         """
         ablation.calibration_data = self.store.bench.data
-        require_fit(ablation, ablation.cells(self.seed), self.store.bench.model)
+        require_fit(ablation, ablation.cells(self.settings.seed), self.store.bench.model)
 
     def run(self, ablation: Ablation, trainer: L.Trainer, shard: Shard | None = None) -> CellOutcomes:
         """All cells of an ablation, or those of a shard; finished ones come from disk."""
-        return run_ablation(ablation, self.store, self._drawn(ablation), self.seeds, trainer, shard)
+        return run_ablation(ablation, self.store, self._drawn(ablation), self.settings.seeds, trainer, shard)
 
     def write(self, outcome: AblationOutcome, columns: Sequence[str] | None = None) -> Written:
         """Writes the table and figure of a whole run; a decided finding has the interval that decided it."""
@@ -192,8 +185,8 @@ class Grid:
         if decided:
             assert decided.results is not None and decided.look is not None
             results, findings = decided.results, list(decided.findings.values())
-            origin |= {"seeds": list(range(self.seed, self.seed + decided.look.seeds)), "decide": True}
-        folder = writable(self.results / ablation.name, "results")
+            origin |= {"seeds": list(self._from_first(decided.look.seeds)), "decide": True}
+        folder = writable(self.settings.results / ablation.name, "results")
         record = write_results(ablation, results, folder, origin, columns, findings)
         return Written(record, results, folder, origin)
 
@@ -213,15 +206,18 @@ class Grid:
             asking = bench.asking(prompt_sets_of(part, bench.processor, length))
             return CellStore(self.store.folder, self.store.model, asking, self.store.asked_from)
 
-        return Decider(planned, store, self.seed, trainer, budget)
+        return Decider(planned, store, self.settings.seed, trainer, budget)
 
     def origin_of(self, ablation: Ablation) -> dict[str, Any]:
         """How the ablation's cells came about, for the record."""
-        seeds = {"seeds": list(self._drawn(ablation)), "whole_seeds": self.seeds}
+        seeds = {"seeds": list(self._drawn(ablation)), "whole_seeds": self.settings.seeds}
         return self.origin | ablation.levels.record() | seeds | {"file": _file(ablation)}
 
     def _drawn(self, ablation: Ablation) -> range:
-        return range(self.seed, self.seed + max(self.seeds, self.claimed_seeds or ablation.seeds))
+        return self._from_first(max(self.settings.seeds, self.settings.claimed_seeds or ablation.seeds))
+
+    def _from_first(self, seeds: int) -> range:
+        return range(self.settings.seed, self.settings.seed + seeds)
 
 
 def _file(ablation: Ablation) -> str:

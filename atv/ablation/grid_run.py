@@ -135,7 +135,7 @@ class GridRun:
             return [outcome.cells for outcome in self._pass(ablations, part)]
 
         if self.settings.processes > 1:
-            share_out(self.settings.processes, words, self.grid.results, shard)
+            share_out(self.settings.processes, words, self.settings.grid.results, shard)
         yield from self._pass(ablations, self.settings.shard, before)
 
     def _pass(

@@ -1,5 +1,6 @@
 """What would decide a finding: how many groups of questions and seeds, and how long that takes, from finished cells."""
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -108,13 +109,7 @@ def _fewest(spread: Spread, seeds: int, effect: float, power: float, most: int) 
             return False
         return bool(planned.half() + norm.ppf(power) * np.sqrt(planned.variance) <= effect)
 
-    if not enough(most):
-        return None
-    low, high = 1, most
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle + 1, high)
-    return low
+    return 1 + bisect_left(range(1, most), True, key=enough) if enough(most) else None
 
 
 def together(findings: Sequence[Finding], plans: Sequence[DecisionPlan], record: AblationRecord) -> float:

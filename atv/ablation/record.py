@@ -4,7 +4,7 @@ This alone writes and reads these files; run.json has the schema of all of them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -18,13 +18,11 @@ from atv.ablation.tables import ShownTable
 from atv.data.wording import reason
 from atv.records.files import atomic, json_of, read_json, write_json, write_text
 from atv.records.typed import Count, Number, Seconds, typed
-from atv.statistics.estimates import CONFIDENCE, Estimate
+from atv.statistics.estimates import CONFIDENCE, Estimate, Spread
 
 RUN, FINDINGS, TABLE = "run.json", "findings.json", "table.csv"
 # 2: the tasks that are shown and the columns of words stand in run.json; in 1 they could be read off table.md alone.
 SCHEMA = 2
-# Of a finding, what follows from the rest.
-JUDGED = ("verdict", "p", "remark")
 _Asked = Annotated[int, Field(strict=True, gt=0, lt=2**31)]
 _Variance = Annotated[float, Field(strict=True, ge=0)]
 _Seed = Annotated[int, Field(strict=True)]
@@ -72,6 +70,8 @@ class _Run:
 
 @dataclass(frozen=True)
 class _Spread:
+    """``Spread``, field by field."""
+
     groups: _Asked
     seeds: _Asked
     questions: _Variance
@@ -88,6 +88,10 @@ class _Ours:
     spread: _Spread | None = None
     confidence: Annotated[float, Field(strict=True, gt=0, lt=1)] = CONFIDENCE
     runs: list[str] = field(default_factory=list)
+
+    def estimate(self) -> Estimate:
+        spread = Spread(*astuple(self.spread)) if self.spread else None
+        return Estimate(self.value, self.low, self.high, spread, self.confidence, tuple(self.runs))
 
 
 @dataclass(frozen=True)
@@ -170,15 +174,12 @@ def _as_text(file: Path) -> pd.DataFrame:
 
 
 def _recorded(finding: Finding) -> dict[str, Any]:
-    return asdict(finding) | {"ours": finding.ours.record()} | {name: getattr(finding, name) for name in JUDGED}
+    judged = {"verdict": finding.verdict, "p": finding.p, "remark": finding.remark}
+    return asdict(finding) | {"ours": finding.ours.record()} | judged
 
 
 def _findings(file: Path) -> list[Finding]:
+    """The verdict is the interval's, whatever the file calls it."""
     rows = json_of(file)
-    typed(list[_Stored], rows, file)
-    # The verdict is the interval's, whatever the file calls it.
-    given = [{name: value for name, value in row.items() if name not in JUDGED} for row in rows]
-    try:
-        return [typed(Finding, row | {"ours": Estimate.read(row["ours"])}, file) for row in given]
-    except TypeError as error:
-        raise ValueError(f"{file} holds something else than findings: {error}") from error
+    ours = [stored.ours.estimate() for stored in typed(list[_Stored], rows, file)]
+    return [typed(Finding, row | {"ours": own}, file) for row, own in zip(rows, ours, strict=True)]

@@ -13,11 +13,11 @@ from atv.ablation.claims import Claims
 from atv.ablation.store import FinishedCell
 from atv.evaluation.question_sets import Suite
 from atv.evaluation.scores import (
+    Fluency,
     TaskScore,
     difference,
     gaps_apart,
     on_shared_groups,
-    only_repeats,
     over_seeds,
     retention,
     task_scores,
@@ -58,6 +58,11 @@ class Results(Claims):
             ValueError: when no cell is the dense model there.
         """
         return self._pooled([self._dense_cell(suite)])
+
+    @property
+    def has_dense(self) -> bool:
+        """Whether the dense model was asked, so that retention can be told."""
+        return any(done.cell.dense and done.was_asked for done in self.finished)
 
     def _dense_beside(self, *compared: Sequence[FinishedCell]) -> dict[str, TaskScore]:
         """The dense model's scores on what cells that are compared are asked.
@@ -152,12 +157,11 @@ class Results(Claims):
         # Cells that an earlier run measured, without reading, serve one that reads.
         if not self.reads or not all(done.record.perplexity for done in found):
             return {}
-        rows = pd.concat([done.rows for done in found])
         read = float(np.mean([done.record.perplexity[ALL] for done in found]))
-        repeated = rows["prediction"].map(only_repeats)
-        ended = rows["ended"].dropna().astype(bool)
-        shares = {"unended %": 100 * (~ended).mean(), "repeating %": 100 * repeated.mean()}
-        return {"perplexity": round(read, 2)} | {name: round(float(share), 1) for name, share in shares.items()}
+        fluency = Fluency.of(pd.concat([done.rows for done in found]))
+        unended = np.nan if fluency.unended is None else round(100 * fluency.unended, 1)
+        shares = {"unended %": unended, "repeating %": round(100 * fluency.repeating, 1)}
+        return {"perplexity": round(read, 2)} | shares
 
     def english(self, one: Labels, other: Labels) -> Estimate:
         """By how many points ``one`` keeps more of plain English, on the same windows of the texts and seeds (paired).

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from atv.ablation.results import Results
-from atv.records.markdown import markdown
+from atv.records.page_parts import markdown
 
 RETENTION = ["task", "score", "groups", "questions", "seeds", "retention", "low", "high", "seed_low", "seed_high"]
 

@@ -12,7 +12,7 @@ from atv.ablation.base import Ablation
 from atv.ablation.findings import Finding
 from atv.ablation.record import AblationRecord
 from atv.ablation.results import Results
-from atv.records.files import atomic
+from atv.figures.saving import save_figure
 from atv.records.provenance import provenance
 
 
@@ -33,8 +33,7 @@ def write_results(
     """
     table = ablation.table(results)
     figure = ablation.figure(table, results)
-    with atomic(folder / "figure.png") as path:
-        figure.savefig(path, dpi=160, format="png")
+    save_figure(figure, folder / "figure.png")
     plt.close(figure)
     told = ablation.findings(results) if findings is None else findings
     record = AblationRecord(_run(ablation, results, origin), told, table)

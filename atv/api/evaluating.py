@@ -7,11 +7,10 @@ import lightning as L
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.bundled import BUNDLED
-from atv.comparison.alike import check_alike
-from atv.comparison.answers import Answers, read_folder, with_seeds
+from atv.comparison.answers import Answers, read_folder
 from atv.comparison.compared import Comparison
 from atv.comparison.known_questions import KnownQuestions
-from atv.comparison.one_model import check_one_model, with_own_seed
+from atv.comparison.one_model import one_model
 from atv.comparison.other_engines import is_other, read_other
 from atv.comparison.outcome import write_comparison
 from atv.data.sources import load_evaluation
@@ -142,19 +141,17 @@ def compare(
     paths = [[Path(source) for source in each] for each in sources]
     names = None if benchmark is None else [each.name for each in chosen_benchmarks(benchmark)]
     asked = _asked(benchmark, data, evaluation, split, groups)
-    read = {path: _of(read_folder(path), names) for each in paths for path in each if not is_other(path)}
+    read = {path: read_folder(path) for each in paths for path in each if not is_other(path)}
+    if names is not None:
+        read = {path: answers.of(names) for path, answers in read.items()}
     own = next(iter(read.values()), None)
     known = KnownQuestions(asked, own)
     read |= {path: read_other(path, known) for each in paths for path in each if path not in read}
-    comparison = Comparison.of([_seeds([read[path] for path in each]) for each in paths])
+    comparison = Comparison.of([one_model([read[path] for path in each]) for each in paths])
     if folder is not None:
         shown = known if asked is not None or own is None else KnownQuestions(_recorded(own), own)
         write_comparison(comparison, folder, shown, flips)
     return comparison
-
-
-def _of(answers: Answers, names: Sequence[str] | None) -> Answers:
-    return answers if names is None else answers.of(names)
 
 
 def _require_no_suite(evaluation: str | None, split: str | None) -> None:
@@ -191,11 +188,3 @@ def _recorded(answers: Answers) -> Questions | None:
     except ValueError:
         # Then the page says that the data are not at hand.
         return None
-
-
-def _seeds(parts: Sequence[Answers]) -> Answers:
-    """One model with its seeds."""
-    for part in parts[1:]:
-        check_alike(parts[0], part)
-        check_one_model(parts[0], part)
-    return with_seeds([with_own_seed(part) for part in parts]) if len(parts) > 1 else parts[0]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from atv.data.labels import IGNORED
 from atv.model.lvlm import LVLM
+from atv.model.positions import require_own_positions
 from atv.selection import PartedSelection, TokenSelection, WholeSet
 
 
@@ -44,12 +45,13 @@ class BatchTokens:
     answer: Tensor | None = None
 
 
-def numbered_batches(batches: Iterable[Mapping[str, Any]]) -> list[CalibrationBatch]:
+def numbered_batches(lvlm: LVLM, batches: Iterable[Mapping[str, Any]]) -> list[CalibrationBatch]:
     """Reads the batches once and numbers their samples.
 
     Raises:
-        ValueError: when there is no batch, a single one in place of several, or one that is not what a processor
-            returns: a dict of tensors, with input_ids (batch, length) of which some are no padding.
+        ValueError: when there is no batch, a single one in place of several, one that is not what a processor returns
+            (a dict of tensors, with input_ids (batch, length) of which some are no padding), or one of several samples
+            that the model would read otherwise than alone.
     """
     if isinstance(batches, Mapping):
         kind = type(batches).__name__
@@ -58,6 +60,7 @@ def numbered_batches(batches: Iterable[Mapping[str, Any]]) -> list[CalibrationBa
     first_sample = 0
     for index, inputs in enumerate(batches):
         _check_batch(index, inputs)
+        require_own_positions(lvlm.model, inputs)
         given = dict(inputs)
         # With labels a model would compute a loss that nobody reads.
         labels = given.pop("labels", None)

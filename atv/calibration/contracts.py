@@ -1,19 +1,18 @@
 """Whether plug-ins are what their kinds ask for, found on a few made-up tokens before any sample is read."""
 
 import copy
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from atv.allocation import Allocation, DenseStatistics
-from atv.allocation.budget import mean, sizes
+from atv.allocation import Allocation
 from atv.calibration.checked_selection import decided, selected, undecided
+from atv.calibration.checked_steps import reconstructed, refined
+from atv.calibration.pathway_plan import PathwayPlan
 from atv.calibration.unchanged_inputs import unchanged
 from atv.criteria import Criterion, PoolStatistics
-from atv.model.targets import Target
 from atv.patterns import Pattern
 from atv.plugins import ContractError, Plugin, describe
 from atv.refinement import Reconstruction, Refinement
@@ -24,26 +23,20 @@ _TEXT, _VISUAL, _WIDTH = 24, 40, 64
 _LINEAR = "model.language_model.layers.0.self_attn.q_proj"
 
 
-def check_contracts(
-    selection: TokenSelection,
-    criterion: Criterion,
-    pattern: Pattern,
-    allocation: Allocation,
-    dtype: torch.dtype,
-    linear: str = _LINEAR,
-) -> None:
-    """Checks what each keeps of its constructor's arguments, which methods it has, and what its methods return.
+def check_contracts(plan: PathwayPlan, dtype: torch.dtype, linear: str = _LINEAR) -> None:
+    """Checks what each plug-in keeps of its constructor's arguments, which methods it has, and what they return.
 
     Args:
-        selection, criterion, pattern, allocation: the plug-ins of a pathway; they are tried as copies.
+        plan: its plug-ins are tried as copies.
         dtype: of the weights that will be scored, and of hidden states.
         linear: the name of one that will be pruned, for rules that are asked for every Linear by itself.
 
     Raises:
         ContractError: naming the option, the class and what is wrong.
     """
-    for part in (selection, criterion, pattern, allocation):
+    for part in plan.plugins:
         _check_arguments(part)
+    pattern, allocation = plan.pattern, plan.allocation
     promises: tuple[tuple[Plugin, bool, str, type[Plugin]], ...] = (
         (allocation, allocation.needs_dense, "measure", Allocation),
         (pattern, pattern.joint, "masks", Pattern),
@@ -54,22 +47,13 @@ def check_contracts(
             kind = type(plugin).__name__
             raise ContractError(f"{plugin.option}: {kind} promises the method {method} and does not define it")
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        on_a_copy(selection, lambda tried: _try_selection(tried, dtype, linear))
-        on_a_copy(criterion, lambda tried: _try_criterion(tried, dtype))
+        on_a_copy(plan.selection, lambda tried: _try_selection(tried, dtype, linear))
+        on_a_copy(plan.criterion, lambda tried: _try_criterion(tried, dtype))
         if not pattern.joint and not pattern.by_block:
             on_a_copy(pattern, _try_pattern)
-
-
-def check_steps(steps: Iterable[Refinement | Reconstruction], dtype: torch.dtype) -> None:
-    """Checks what follows the criterion, tried as copies, as ``check_contracts`` does.
-
-    Raises:
-        ContractError: naming the option, the class and what is wrong.
-    """
-    for step in steps:
-        _check_arguments(step)
-        with torch.no_grad():
-            on_a_copy(step, lambda tried: _try_step(tried, dtype))
+        for step in plan.plugins:
+            if isinstance(step, Refinement | Reconstruction):
+                on_a_copy(step, lambda tried: _try_step(tried, dtype))
 
 
 def _check_arguments(part: Plugin) -> None:
@@ -89,45 +73,10 @@ def _try_criterion(criterion: Criterion, dtype: torch.dtype) -> None:
 def _try_step(step: Refinement | Reconstruction, dtype: torch.dtype) -> None:
     weight, pool = _weight_and_pool(step, dtype)
     mask = torch.arange(weight.shape[1]).expand_as(weight) % 2 == 0
-    method = "refine" if isinstance(step, Refinement) else "reconstruct"
-    with unchanged(step, method, weight=weight, mask=mask, pool=pool):
-        if isinstance(step, Refinement):
-            made: Any = step.refine(weight, mask, pool, weight.shape[1])
-        else:
-            made = step.reconstruct(weight, mask, pool)
-    kind = f"{step.option}: {type(step).__name__}"
-    if not isinstance(made, Tensor):
-        raise ContractError(f"{kind} gave a {type(made).__name__} for a weight of {tuple(weight.shape)}")
-    if made.shape != weight.shape:
-        raise ContractError(f"{kind} gave {tuple(made.shape)} for a weight of {tuple(weight.shape)}")
-
-
-def check_shares(
-    allocation: Allocation, shares: Any, targets: Mapping[str, Target], sparsity: float, dense: DenseStatistics
-) -> None:
-    """Checks what an allocation gave for the targets, and that its mean by size is the sparsity, up to rounding.
-
-    Raises:
-        ContractError: for no dict, or another mean.
-        ValueError: for a sparsity outside [0, 1], or a target that is left out.
-    """
-    kind = f"allocation: {type(allocation).__name__}"
-    if not isinstance(shares, Mapping):
-        given = type(shares).__name__
-        raise ContractError(f"{kind}.allocate gave a {given}; expected a dict of names to sparsities")
-    for name in targets:
-        if not 0 <= (share := shares.get(name, -1.0)) <= 1:
-            raise ValueError(f"{kind} gave {share if name in shares else 'no sparsity'} for {name}")
-    size = sizes(targets)
-    # A weight of every row, or a block where blocks go whole.
-    rounding = sum(count // targets[name].in_features for name, count in size.items())
-    if allocation.chooses_blocks:
-        by_block: Counter[int] = Counter()
-        for name, count in size.items():
-            by_block[dense.block_of[name]] += count
-        rounding = max(by_block.values())
-    if size and abs((met := mean(shares, size)) - sparsity) > rounding / sum(size.values()) + 1e-9:
-        raise ContractError(f"{kind}.allocate gave a mean by size of {met:.6g}; expected {sparsity:.6g}")
+    if isinstance(step, Refinement):
+        refined(step, weight, mask, pool, weight.shape[1])
+    else:
+        reconstructed(step, weight, mask, pool)
 
 
 def on_a_copy(part: Plugin, attempt: Callable[[Any], object]) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from atv.model.experts import FIRST, FusedExperts
 
@@ -71,8 +70,7 @@ def last_projection_inputs(layer: FusedExperts, hidden: Tensor, routing: Routing
 
 def _gated(layer: FusedExperts, x: Tensor, expert: int) -> Tensor:
     """What an expert makes of tokens before its last projection: (n, hidden) -> (n, inner)."""
-    bias = getattr(layer.module, f"{layer.first}_bias", None)
-    x = F.linear(x, layer.weight(layer.first, expert), None if bias is None else bias[expert])
+    x = layer.project(layer.first, x, expert)
     if layer.first != FIRST[0]:
         return layer.module.act_fn(x)
     if hasattr(layer.module, "_apply_gate"):

@@ -17,7 +17,7 @@ from atv.model.lvlm import LVLM
 from atv.model.offloaded_blocks import OffloadedBlocks
 from atv.model.targets import Target
 from atv.runtime.ranks import padded, together
-from atv.selection import WholeSet
+from atv.selection import TokenSelection, WholeSet
 
 
 class BlockwiseCalibration(L.LightningModule):
@@ -25,23 +25,24 @@ class BlockwiseCalibration(L.LightningModule):
 
     Callbacks receive the step's samples and prune a block once all its batches were seen; the dataloader's index
     counts from ``first_block``, before which all blocks are finished and have no doors. ``waiting`` has this rank's
-    forwards by the numbers of their batches.
+    forwards by the numbers of their batches. Samples have what the ``rules`` ask for, and ``gradients`` if asked.
     """
 
     def __init__(
         self,
         lvlm: LVLM,
         seed: int,
+        rules: Sequence[TokenSelection],
         first_block: int = 0,
         offloaded: OffloadedBlocks | None = None,
-        observer: ForwardObserver | None = None,
         whole: WholeSet | None = None,
-        backward: BackwardPass | None = None,
+        gradients: bool = False,
     ) -> None:
         super().__init__()
         self.lvlm, self.seed, self.first_block = lvlm, seed, first_block
-        self.offloaded, self.observer, self.whole = offloaded, observer, whole
-        self.backward_pass = backward or BackwardPass()
+        self.offloaded, self.whole = offloaded, whole
+        self.observer = ForwardObserver(lvlm, rules)
+        self.backward_pass = BackwardPass(gradients, any(rule.needs_sensitivity for rule in rules))
         if offloaded is None:
             # Lightning moves what it knows of to its device; an offloaded model moves itself.
             self.model = lvlm.model

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from atv.allocation import Allocation
-from atv.calibration.contracts import check_contracts, check_steps
+from atv.calibration.contracts import check_contracts
+from atv.calibration.contradictions import contradictions
 from atv.calibration.dense_pass import dense_statistics
 from atv.calibration.pathway_plan import PathwayPlan
 from atv.criteria import Criterion
@@ -48,7 +49,7 @@ class Pathway:
                 names the argument, the value and the choices.
         """
         pattern = parse_pattern(self.pattern)
-        return PathwayPlan(
+        plan = PathwayPlan(
             resolve(self.selection, TokenSelection, "selection"),
             resolve(self.criterion, Criterion, "criterion"),
             pattern,
@@ -57,6 +58,9 @@ class Pathway:
             refine=self._refinements(),
             reconstruct=None if self.reconstruct is None else resolve(self.reconstruct, Reconstruction, "reconstruct"),
         )
+        if against := next(contradictions(plan), None):
+            raise ValueError(against)
+        return plan
 
     def plan(self, lvlm: LVLM, targets: Mapping[str, Target]) -> PathwayPlan:
         """Names resolved and everything checked against the targets, before any calibration.
@@ -69,8 +73,7 @@ class Pathway:
         plan = replace(parts, pattern=parts.pattern.fitted(lvlm))
         dtype = next((target.weight.dtype for target in targets.values()), torch.float32)
         linear = next(iter(targets), "")
-        check_contracts(plan.selection, plan.criterion, plan.pattern, plan.allocation, dtype, linear)
-        check_steps(plan.following if plan.reconstruct is None else (*plan.refine, plan.reconstruct), dtype)
+        check_contracts(plan, dtype, linear)
         plan.check(lvlm, targets)
         return plan if plan.allocation.needs_dense else plan.with_sparsities(targets, dense_statistics(lvlm, targets))
 

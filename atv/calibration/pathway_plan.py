@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-import torch
 from torch import Tensor, nn
 
 from atv.allocation import Allocation, DenseStatistics
-from atv.calibration.contracts import check_shares
-from atv.calibration.contradictions import refuse_contradictions
+from atv.calibration.checked_steps import allocated, check_finite, reconstructed, refined
 from atv.calibration.step_log import StepLog
 from atv.calibration.unchanged_inputs import unchanged
 from atv.criteria import Criterion, PoolStatistics, Pruned
@@ -16,7 +14,7 @@ from atv.model.lvlm import LVLM
 from atv.model.offload import is_offloaded
 from atv.model.targets import Target
 from atv.patterns import Pattern
-from atv.plugins import ContractError
+from atv.plugins import ContractError, Plugin
 from atv.refinement import BlockReconstruction, Reconstruction, Refinement
 from atv.selection import PartedSelection, TokenSelection
 
@@ -26,9 +24,6 @@ class PathwayPlan:
     """The parts, the global sparsity, and each Linear's ``sparsities`` once the allocation is known.
 
     ``measured`` is what the selection measured of the dense model, where it needs to.
-
-    Raises:
-        ValueError: for parts that contradict each other.
     """
 
     selection: TokenSelection
@@ -41,8 +36,11 @@ class PathwayPlan:
     reconstruct: Reconstruction | None = None
     measured: Mapping[str, Tensor] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        refuse_contradictions(self.criterion, self.pattern, self.allocation, self.refine, self.reconstruct)
+    @property
+    def plugins(self) -> tuple[Plugin, ...]:
+        """Every part but the sparsity, in order."""
+        last = () if self.reconstruct is None else (self.reconstruct,)
+        return self.selection, self.criterion, self.pattern, self.allocation, *self.refine, *last
 
     @property
     def following(self) -> tuple[Refinement | Reconstruction, ...]:
@@ -118,10 +116,7 @@ class PathwayPlan:
         Raises:
             ValueError: for a sparsity outside [0, 1], a Linear that the allocation leaves out, or another mean.
         """
-        weights = {name: target.weight for name, target in targets.items()}
-        with unchanged(self.allocation, "allocate", weights=weights, dense=dense):
-            shares = self.allocation.allocate(targets, self.sparsity, dense)
-        check_shares(self.allocation, shares, targets, self.sparsity, dense)
+        shares = allocated(self.allocation, targets, self.sparsity, dense)
         # Counts are rounded down, so binary noise could cost a row a weight.
         return replace(self, sparsities={name: round(shares[name], 9) for name in targets})
 
@@ -155,7 +150,7 @@ class PathwayPlan:
         method = "prune" if self.criterion.updates_weights else "score"
         with log.timed("criterion"), unchanged(self.criterion, method, weight=weight, pool=pool):
             made = self.criterion.prune(weight, pool, self.pattern, self.sparsities[name], mask)
-            _check_finite(self.criterion, weight, made)
+            check_finite(self.criterion, weight, made)
         if self.following:
             log.lost("criterion", weight, made, pool)
         for place, step in enumerate(self.following, start=1):
@@ -168,27 +163,8 @@ class PathwayPlan:
 
     def _follow(self, step: Refinement | Reconstruction, weight: Tensor, mask: Tensor, pool: PoolStatistics) -> Pruned:
         """What one step after the criterion makes of a dense weight and its mask, both (out, in)."""
-        if isinstance(step, Refinement):
-            with unchanged(step, "refine", weight=weight, mask=mask, pool=pool):
-                return Pruned(self._refined(step, weight, mask, pool))
-        with unchanged(step, "reconstruct", weight=weight, mask=mask, pool=pool):
-            shift = step.shift(weight, mask, pool) if step.needs_bias else None
-            made = Pruned(mask, step.reconstruct(weight, mask, pool), shift)
-            _check_finite(step, weight, made)
-        return made
-
-    def _refined(self, step: Refinement, weight: Tensor, mask: Tensor, pool: PoolStatistics) -> Tensor:
-        """The refined mask, checked to have as many pruned weights in each group of a row as before."""
+        if not isinstance(step, Refinement):
+            return reconstructed(step, weight, mask, pool)
         width = self.pattern.swap_width(weight.shape[1])
         assert width is not None
-        refined = step.refine(weight, mask, pool, width)
-        before, after = (part.cpu().unflatten(1, (-1, width)).sum(-1) for part in (mask, refined))
-        if refined.dtype != torch.bool or not torch.equal(before, after):
-            raise ContractError(f"refine: {type(step).__name__} changed how many weights a row or group keeps")
-        return refined
-
-
-def _check_finite(step: Criterion | Reconstruction, weight: Tensor, made: Pruned) -> None:
-    """Raises a ContractError where what is kept is not finite in the dense weight's dtype."""
-    if made.weight is not None and not bool(made.applied_to(weight).isfinite().all()):
-        raise ContractError(f"{step.option}: {type(step).__name__} gave weights that are not finite")
+        return Pruned(refined(step, weight, mask, pool, width))

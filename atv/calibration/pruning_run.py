@@ -10,8 +10,6 @@ import lightning as L
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from atv.calibration.attention_and_outputs import ForwardObserver
-from atv.calibration.block_gradients import BackwardPass
 from atv.calibration.calibration_set import CalibrationBatch, numbered_batches, whole_set
 from atv.calibration.callbacks import ActivationNorms, Drift, RegionalGradients
 from atv.calibration.dense_pass import measure_dense
@@ -50,10 +48,6 @@ class PruningJob:
     calibration: Mapping[str, Any] = field(default_factory=dict)
     precision: Mapping[str, str] = field(default_factory=dict)
 
-    def of_samples(self, batches: object) -> "PruningJob":
-        """The job with what its batches, once read, record of their samples, unless the caller said it."""
-        return self if self.calibration else replace(self, calibration=getattr(batches, "record", {}))
-
     def settings(self) -> dict[str, Any]:
         """Class names, arguments and precision, for the report."""
         described = {name: _describe(plan) for name, plan in self.plans.items()}
@@ -62,12 +56,8 @@ class PruningJob:
     def identity(self, batches: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         """What tells this run from others: its settings, and the digests of model, data and the user's own code."""
         digests = model_digests(self.lvlm.model) | {"calibration data": tensors_digest(batches)}
-        code = code_identity(part for plan in self.plans.values() for part in _parts(plan))
+        code = code_identity(part for plan in self.plans.values() for part in plan.plugins)
         return {**self.settings(), "seed": self.seed, **digests, **code}
-
-
-def _parts(plan: PathwayPlan) -> list[Any]:
-    return [plan.selection, plan.criterion, plan.pattern, plan.allocation, list(plan.refine), plan.reconstruct]
 
 
 def _describe(plan: PathwayPlan) -> dict[str, Any]:
@@ -114,9 +104,11 @@ def run(
     Raises:
         ValueError: when the folder holds another run, or an offloaded model has none.
     """
-    numbered = numbered_batches(batches)
+    numbered = numbered_batches(job.lvlm, batches)
     trainer = trainer or quiet_trainer()
-    job = replace(job.of_samples(batches), precision=precision(trainer))
+    # Once read, batches may say themselves which samples they are.
+    samples = job.calibration or getattr(batches, "record", {})
+    job = replace(job, calibration=samples, precision=precision(trainer))
     # Decoupled parameters multiply and offloaded ones leave as blocks finish: told before either.
     parameters = sum(parameter.numel() for parameter in job.lvlm.model.parameters())
     left_dense = job.lvlm.left_dense
@@ -177,16 +169,13 @@ def _calibrate(
         finished.reinstall(earlier)
     drift, norms = Drift(whole), ActivationNorms(whole)
     rules = [plan.selection for plan in plans.values()]
-    backward = BackwardPass(
-        any(plan.criterion.needs_gradient for plan in plans.values()), any(rule.needs_sensitivity for rule in rules)
-    )
-    observer = ForwardObserver(job.lvlm, rules)
-    loop = BlockwiseCalibration(job.lvlm, job.seed, len(earlier), finished.offloaded, observer, whole, backward)
+    asked = any(plan.criterion.needs_gradient for plan in plans.values())
+    loop = BlockwiseCalibration(job.lvlm, job.seed, rules, len(earlier), finished.offloaded, whole, asked)
     gradients = RegionalGradients(job.lvlm, job.targets)
     pruning = Pruning(job.lvlm, job.targets, plans, finished.add, drift, norms, gradients, loop)
     stop = StopCalibration(len(batches), kept=finished.folder is not None)
     # In this order: a block is pruned by what the callbacks before have of it, and kept before calibration may stop.
-    callbacks = (drift, norms, *([gradients] if backward.norm else []), pruning, stop)
+    callbacks = (drift, norms, *([gradients] if asked else []), pruning, stop)
     with running(trainer, *callbacks), staying_on_its_device(job.lvlm.model):
         loop.run(trainer, batches, job.targets, job.propagate)
     if not job.propagate:

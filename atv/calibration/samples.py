@@ -15,12 +15,18 @@ from atv.calibration.block_gradients import BlockGradients
 from atv.calibration.calibration_set import BatchTokens
 from atv.calibration.suspension import Arrival
 from atv.calibration.target_inputs import RoutedInputs
-from atv.model.experts import FusedExperts
+from atv.model.experts import LAST, FusedExperts
 from atv.selection import Tokens, WholeSet
 
 
 class SiteInputs(ABC):
-    """The inputs of one sample (n tokens) at a site."""
+    """The inputs of one sample (n tokens) at a site: ``values``, a row each."""
+
+    values: Tensor
+
+    @cached_property
+    def _squares(self) -> Tensor:
+        return self.values.float().square()
 
     @abstractmethod
     def square_sums(self, weights: Tensor) -> Tensor:
@@ -36,10 +42,6 @@ class LinearInputs(SiteInputs):
     """What Linears read: ``values`` (n, in), one row a token."""
 
     values: Tensor
-
-    @cached_property
-    def _squares(self) -> Tensor:
-        return self.values.float().square()
 
     def square_sums(self, weights: Tensor) -> Tensor:
         return weights.float() @ self._squares
@@ -95,13 +97,9 @@ class ExpertInputs(SiteInputs):
         """
         assert self.layer is not None and self.gate is not None
         rows = self.values.split(torch.bincount(self.expert, minlength=self.experts).tolist())
-        norms = [self.layer.last(x, expert).float().norm(dim=1) for expert, x in enumerate(rows)]
+        norms = [self.layer.project(LAST, x, expert).float().norm(dim=1) for expert, x in enumerate(rows)]
         by_row = weights.float()[self.token, None]
         return self._by_expert(torch.cat([by_row * (torch.cat(norms) * self.gate.float())[:, None], by_row], dim=1))
-
-    @cached_property
-    def _squares(self) -> Tensor:
-        return self.values.float().square()
 
     def _by_expert(self, rows: Tensor) -> Tensor:
         # Rows are in order of experts, so this is exact for any device; scattered additions would not be.

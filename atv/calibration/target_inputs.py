@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -51,7 +52,7 @@ def watching_inputs(targets: Mapping[str, Target], tokens: int, arguments: Mappi
     with ExitStack() as hooks:
         for name, target in targets.items():
             if isinstance(target, nn.Linear):
-                hooks.enter_context(target.register_forward_pre_hook(_note_linear(inputs, name, tokens)))
+                hooks.enter_context(target.register_forward_pre_hook(partial(_note_linear, inputs, name, tokens)))
         for layer, parameters in _layers(targets).items():
             _note_pairs(inputs, layer, parameters, *_nothing(layer))
             note = _note_experts(inputs, layer, parameters, tokens, given_tokens(layer, arguments))
@@ -60,17 +61,14 @@ def watching_inputs(targets: Mapping[str, Target], tokens: int, arguments: Mappi
         yield inputs
 
 
-def _note_linear(inputs: TargetInputs, name: str, tokens: int) -> Callable[..., None]:
-    def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        if args[0].shape[:-1].numel() != tokens:
-            raise ValueError(
-                f"targets: {name} read {tuple(args[0].shape)}, which is not one row for each of {tokens} tokens"
-            )
-        site = next((site for site, seen in inputs.sites.items() if seen is args[0]), name)
-        inputs.site_of[name] = site
-        inputs.sites.setdefault(site, args[0])
-
-    return hook
+def _note_linear(inputs: TargetInputs, name: str, tokens: int, module: nn.Module, args: tuple[Tensor, ...]) -> None:
+    if args[0].shape[:-1].numel() != tokens:
+        raise ValueError(
+            f"targets: {name} read {tuple(args[0].shape)}, which is not one row for each of {tokens} tokens"
+        )
+    site = next((site for site, seen in inputs.sites.items() if seen is args[0]), name)
+    inputs.site_of[name] = site
+    inputs.sites.setdefault(site, args[0])
 
 
 def _layers(targets: Mapping[str, Target]) -> dict[FusedExperts, set[str]]:

@@ -82,7 +82,7 @@ def ablate(
         _tell_left(outcome, console)
         failed |= {f"{ablation.name}: {cell}": error for cell, error in cells.failed.items()}
         if cells.whole and cells.finished and runner.is_global_zero:
-            _publish(ablation, grid.write(outcome, columns), loggers, console)
+            _publish(grid.write(outcome, columns), loggers, console)
     if failed:
         raise CellsFailed("\n".join(f"{cell}\n{error}" for cell, error in failed.items()))
 
@@ -112,12 +112,12 @@ def _tell_cells_of_other_runs(store: CellStore, in_parts: bool, console: Console
         console.print(f"left alone: {len(ids)} cell{'s' if len(ids) > 1 else ''} ({reason}): {named}", soft_wrap=True)
 
 
-def _publish(ablation: Ablation, written: Written, loggers: Sequence[str], console: Console) -> None:
+def _publish(written: Written, loggers: Sequence[str], console: Console) -> None:
     """Logs what was written of a whole grid."""
-    record, results, folder, origin = written
+    folder = written.folder
     console.print(f"table and figure are in {folder}")
     with console.status(f"logging to {', '.join(loggers)}"):
-        new = log_ablation(ablation, results, record, folder, origin, loggers)
+        new = log_ablation(written, loggers)
     for name, runs in new.items():
         console.print(f"{name}: {runs} new run{'' if runs == 1 else 's'} in {folder / name}")
     if "wandb" in loggers and (line := command(folder)):

@@ -2,7 +2,7 @@
 
 import atv
 from atv.evaluation.speed import Speed
-from atv.records.markdown import markdown
+from atv.records.page_parts import markdown
 from atv.records.provenance import hardware
 
 

@@ -13,6 +13,7 @@ from atv.data.wording import short
 
 # What a person calls the types of options.
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "list": "a list"}
+_KINDS |= {"dict": "names with values", "NoneType": "null"}
 
 
 class HelpPage(DefaultHelpFormatter):
@@ -29,9 +30,6 @@ class HelpPage(DefaultHelpFormatter):
     def _get_type_str(self, action: Action) -> str | None:
         told = super()._get_type_str(action)
         return told and re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", told)
-
-
-_KINDS |= {"dict": "names with values", "NoneType": "null"}
 
 
 class Parser(ArgumentParser):

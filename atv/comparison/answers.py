@@ -157,29 +157,6 @@ def table(rows: pd.DataFrame, source: str) -> pd.DataFrame:
     return rows.assign(**plain).sort_values(KEY, ignore_index=True)
 
 
-def with_seeds(parts: Sequence[Answers], name: str | None = None) -> Answers:
-    """The answers of one model, or method, with several seeds as one.
-
-    Raises:
-        ValueError: for a seed or a folder that comes twice.
-    """
-    first, seeds = parts[0], tuple(seed for part in parts for seed in part.seeds)
-    known = [seed for seed in seeds if seed is not None]
-    if len(set(known)) < len(known):
-        raise ValueError(f"{first.name}: the same seed comes twice ({', '.join(map(str, known))})")
-    sources = tuple(source for part in parts for source in part.sources)
-    places = [Path(source).resolve() for source in sources]
-    if len(set(places)) < len(places):
-        raise ValueError(f"{first.name}: the same folder comes twice ({', '.join(sources)})")
-    return replace(
-        first,
-        name=name or first.name,
-        sources=sources,
-        by_seed=tuple(rows for part in parts for rows in part.by_seed),
-        seeds=seeds,
-    )
-
-
 def as_lists(value: Any) -> Any:
     """Arrays, as parquet gives them, as lists."""
     return value.tolist() if isinstance(value, np.ndarray) else value

@@ -14,7 +14,7 @@ from atv.comparison.alike import check_alike
 from atv.comparison.answers import Answers
 from atv.comparison.units import Units
 from atv.evaluation.clusters import clusters_of
-from atv.evaluation.scores import only_repeats
+from atv.evaluation.scores import Fluency
 from atv.statistics.paired_scores import Effect, corrected, paired
 
 Mask = NDArray[np.bool_]
@@ -59,14 +59,6 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Fluency:
-    """Shares of a model's answers: that did not end before they were cut (None: not recorded), that only repeat."""
-
-    unended: float | None
-    repeating: float
-
-
-@dataclass(frozen=True)
 class Comparison:
     """What ``atv.compare`` found.
 
@@ -97,7 +89,7 @@ class Comparison:
     @cached_property
     def fluency(self) -> dict[str, Fluency]:
         """Model -> how its answers end."""
-        return {model.name: _fluency(model) for model in self.models}
+        return {model.name: Fluency.of(pd.concat(model.by_seed)) for model in self.models}
 
     @property
     def unrecorded(self) -> list[str]:
@@ -215,15 +207,6 @@ def changes(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     read = before["read"].notna() & (before["read"] == after["read"])
     said = before["prediction"].str.strip() == after["prediction"].str.strip()
     return pd.DataFrame({"lost": gap < -_EPSILON, "gained": gap > _EPSILON, "same": read | said})
-
-
-def _fluency(model: Answers) -> Fluency:
-    rows = pd.concat(model.by_seed, ignore_index=True)
-    repeating = float(rows["prediction"].map(only_repeats).mean())
-    if "ended" not in rows or rows["ended"].isna().all():
-        return Fluency(None, repeating)
-    known = rows["ended"].dropna().astype(bool)
-    return Fluency(float((~known).mean()), repeating)
 
 
 def _kind(row: Compared) -> str:

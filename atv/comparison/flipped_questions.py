@@ -13,7 +13,7 @@ from atv.comparison.answers import Answers, as_lists
 from atv.comparison.compared import Comparison, changes
 from atv.comparison.known_questions import KnownQuestions
 from atv.data.wording import reason
-from atv.records.data_url import data_url
+from atv.records.page_parts import data_url
 
 # Pixels of the longer side on the page; small pictures stay as they are, and sharp.
 SIDE, SMALL = 320, 128

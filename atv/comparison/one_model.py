@@ -1,20 +1,42 @@
-"""Whether answers are those of one model with several seeds, as far as labels and reports tell."""
+"""The answers of one model with several seeds as one, where labels and reports tell of no other model."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from atv.comparison.alike import check_alike
 from atv.comparison.answers import Answers
 from atv.records.pruning_report import REPORT, PruningReport
 from atv.records.run_folder import differences
 
 
-def check_one_model(first: Answers, other: Answers) -> None:
-    """Answers of which nothing says how their models were made pass.
+def one_model(parts: Sequence[Answers]) -> Answers:
+    """The answers of one model, or method, with several seeds as one.
 
     Raises:
-        ValueError: for cells of other labels, a dense model beside a pruned one, or other settings of pruning.
+        ValueError: for parts that were not asked alike, cells of other labels, a dense model beside a pruned one, other
+            settings of pruning, or a seed or a folder that comes twice.
     """
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    for other in parts[1:]:
+        check_alike(first, other)
+        _check_recipe(first, other)
+    seeds = tuple(seed for part in parts for seed in _own_seeds(part))
+    known = [seed for seed in seeds if seed is not None]
+    if len(set(known)) < len(known):
+        raise ValueError(f"{first.name}: the same seed comes twice ({', '.join(map(str, known))})")
+    sources = tuple(source for part in parts for source in part.sources)
+    if len({Path(source).resolve() for source in sources}) < len(sources):
+        raise ValueError(f"{first.name}: the same folder comes twice ({', '.join(sources)})")
+    by_seed = tuple(rows for part in parts for rows in part.by_seed)
+    return replace(first, sources=sources, by_seed=by_seed, seeds=seeds)
+
+
+def _check_recipe(first: Answers, other: Answers) -> None:
+    """Answers of which nothing says how their models were made pass."""
     if other.inputs and other.name != first.name:
         raise ValueError(f"seeds of one model have the same labels; {other.name!r} is not {first.name!r}")
     there, here = _recipe(first), _recipe(other)
@@ -22,12 +44,12 @@ def check_one_model(first: Answers, other: Answers) -> None:
         raise ValueError(f"{other.name!r} is no other seed of {first.name!r}: {found[0]}")
 
 
-def with_own_seed(answers: Answers) -> Answers:
-    """With the seed that the model was pruned with, by the report in its folder, where nothing else told it."""
+def _own_seeds(answers: Answers) -> tuple[int | None, ...]:
+    """The seed that the model was pruned with, by the report in its folder, where nothing else told it."""
     folder = _folder(answers)
     if answers.seeds != (None,) or folder is None or not (folder / REPORT).is_file():
-        return answers
-    return replace(answers, seeds=(PruningReport.read(folder).seed,))
+        return answers.seeds
+    return (PruningReport.read(folder).seed,)
 
 
 def _recipe(answers: Answers) -> dict[str, Any] | None:

@@ -1,13 +1,11 @@
 """What a comparison leaves in a folder: comparison.json, differences.png, answers.png and comparison.html."""
 
-import io
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import matplotlib.style
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from atv.comparison.answers_figure import answers_figure
@@ -15,8 +13,9 @@ from atv.comparison.compared import Comparison
 from atv.comparison.flipped_questions import FlippedQuestion, flipped_questions
 from atv.comparison.known_questions import KnownQuestions
 from atv.data.wording import short
-from atv.records.data_url import data_url
-from atv.records.files import atomic, write_json, write_text
+from atv.figures.saving import save_figure
+from atv.records.files import write_json, write_text
+from atv.records.page_parts import data_url, template
 from atv.records.provenance import provenance
 from atv.statistics.paired_scores import RESAMPLES, SWAPS, Effect, written_p
 
@@ -24,7 +23,6 @@ JSON, FIGURE, PICTURES, PAGE = "comparison.json", "differences.png", "answers.pn
 SCHEMA = 1
 # Characters of an answer on the page.
 LONGEST = 600
-MINUS = "\N{MINUS SIGN}"
 
 
 def write_comparison(comparison: Comparison, folder: Path, known: KnownQuestions, flips: int) -> Path:
@@ -38,23 +36,14 @@ def write_comparison(comparison: Comparison, folder: Path, known: KnownQuestions
         The page.
     """
     write_json(folder / JSON, as_json(comparison))
-    differences = _write_figure(differences_figure(comparison), folder / FIGURE)
+    save_figure(differences_figure(comparison), folder / FIGURE)
     if (told := answers_figure(comparison, known)) is None:
         (folder / PICTURES).unlink(missing_ok=True)
     else:
-        _write_figure(told, folder / PICTURES)
-    text = page(comparison, flipped_questions(comparison, known, flips), differences)
+        save_figure(told, folder / PICTURES)
+    text = page(comparison, flipped_questions(comparison, known, flips), (folder / FIGURE).read_bytes())
     write_text(folder / PAGE, text)
     return folder / PAGE
-
-
-def _write_figure(figure: Figure, file: Path) -> bytes:
-    """Writes a figure as a PNG file, and returns its content."""
-    content = io.BytesIO()
-    figure.savefig(content, dpi=160, format="png")
-    with atomic(file) as path:
-        path.write_bytes(content.getvalue())
-    return content.getvalue()
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
@@ -82,15 +71,8 @@ def page(comparison: Comparison, flips: dict[str, list[FlippedQuestion]], figure
     Args:
         figure: the content of a PNG file.
     """
-    environment = Environment(
-        loader=PackageLoader("atv.comparison"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"difference": difference, "p_value": written_p, "count": count, "share": share}
-    return environment.get_template("comparison.html.jinja").render(
+    filters: dict[str, Any] = {"difference": difference, "p_value": written_p, "count": count, "share": share}
+    return template("comparison", "comparison.html.jinja", filters).render(
         comparison=comparison,
         flips=flips,
         shown=sum(map(len, flips.values())),
@@ -113,7 +95,7 @@ def signed(value: float) -> str:
     ('+1.23', '0.00', '+inf')
     """
     text = f"{value:+.2f}"
-    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", MINUS)
+    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", "\N{MINUS SIGN}")
 
 
 def count(value: float) -> str:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from atv.criteria.base import Criterion, PoolStatistics, Pruned
-from atv.criteria.normal_equations import damped
+from atv.criteria.normal_equations import damped, in_scaled_channels
 from atv.patterns import Pattern
 from atv.patterns.counting import lowest
 from atv.plugins import above_zero
@@ -68,8 +68,7 @@ class ADMM(Criterion):
         norm = gram.diagonal().sqrt()
         # A channel that is never active counts as nearly nothing, as in the authors' code.
         norm = norm.clamp(min=1e-8 * (float(norm.max()) or 1.0))
-        dtype = torch.promote_types(weight.dtype, torch.float32)
-        return weight.to(dtype) * norm.to(dtype), gram / norm / norm[:, None], norm.to(dtype)
+        return in_scaled_channels(weight, gram, norm)
 
 
 def growing_mask(pattern: Pattern, score: Tensor, sparsity: float, share: float) -> Tensor:

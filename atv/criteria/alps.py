@@ -1,12 +1,12 @@
 """Pruning by operator splitting, and the best values of what is kept."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from atv.criteria.base import Criterion, PoolStatistics, Pruned
-from atv.criteria.normal_equations import conjugate_gradients, damped
+from atv.criteria.normal_equations import conjugate_gradients, damped, in_scaled_channels
 from atv.patterns import Pattern
 from atv.plugins import above_zero, at_least
 
@@ -88,9 +88,7 @@ class ALPS(Criterion):
     def _scaled(self, weight: Tensor, pool: PoolStatistics) -> tuple[Tensor, Tensor, Tensor]:
         """The weight and H in channels scaled by the root of H's diagonal, and that (in,)."""
         hessian = damped(pool.gathered("gram", self).to(weight.device), self.ridge)
-        scale = hessian.diagonal().sqrt()
-        dtype = torch.promote_types(weight.dtype, torch.float32)
-        return weight.to(dtype) * scale.to(dtype), hessian / scale / scale[:, None], scale.to(dtype)
+        return in_scaled_channels(weight, hessian, hessian.diagonal().sqrt())
 
 
 @dataclass
@@ -98,8 +96,8 @@ class _Penalty:
     """rho, whether it ever grew, and whether the support has settled."""
 
     value: float
-    grew: bool = field(default=False)
-    done: bool = field(default=False)
+    grew: bool = False
+    done: bool = False
 
     def follow(self, changed: int, kept: int) -> bool:
         """Moves rho by how many places of the support changed; True where all is to begin anew."""

@@ -1,6 +1,7 @@
-"""The normal equations, H = X^T X with damping: a factor of the inverse, and the best kept weights of a fixed mask."""
+"""The normal equations, H = X^T X with damping: a root of the inverse, sweeps by it, a fixed mask's best weights."""
 
 import warnings
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -12,22 +13,27 @@ def damped(gram: Tensor, damping: float) -> Tensor:
     return gram + damping * mean * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
 
 
-def without_dead_channels(hessian: Tensor) -> tuple[Tensor, Tensor]:
-    """H with the mean of the diagonal where a channel is never active, so that damping is the same share whatever the
-    inputs' scale (1 where none is active), and which channels these are: bool (in,)."""
-    hessian = hessian.clone()
-    diagonal = hessian.diagonal()
-    dead = diagonal == 0
-    diagonal[dead] = diagonal[~dead].mean() if bool((~dead).any()) else 1.0
-    return hessian, dead
+def at_least_float32(weight: Tensor) -> Tensor:
+    """The weight as it is, or in float32 where its dtype is narrower."""
+    return weight.to(torch.promote_types(weight.dtype, torch.float32))
 
 
-def inverse_cholesky(hessian: Tensor, damping: float, asked_by: str, tries: int = 10) -> Tensor:
-    """U, upper triangular, with U^T U = (H + damping * mean(diag H) * I)^-1: float64 (n, n).
+def in_scaled_channels(weight: Tensor, hessian: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A weight (out, in), at least float32, and H (in, in) in channels scaled by ``scale`` (in,), and that."""
+    wide = at_least_float32(weight)
+    return wide * scale.to(wide), hessian / scale / scale[:, None], scale.to(wide)
 
-    A damped H that is not positive definite is tried again with ten times the damping, and a warning says so.
+
+def inverse_root(hessian: Tensor, damping: float, asked_by: str, tries: int = 10) -> tuple[Tensor, Tensor]:
+    """U, upper triangular, with U^T U = (H + damping * mean(diag H) * I)^-1: float64 (in, in); and which channels are
+    never active: bool (in,).
+
+    Of these H gets the mean of the diagonal (1 where none is active), so that damping is the same share whatever the
+    inputs' scale. A damped H that is not positive definite is tried again with ten times the damping, and a warning
+    says so.
 
     Args:
+        hessian: H, float64 (in, in).
         damping: share of the mean of H's diagonal that is added to the diagonal at first.
         asked_by: the method that the warning and the error name.
         tries: dampings that are tried.
@@ -35,18 +41,39 @@ def inverse_cholesky(hessian: Tensor, damping: float, asked_by: str, tries: int 
     Raises:
         ValueError: when no damping helps, as with values that are not finite.
     """
+    hessian = hessian.clone()
+    diagonal = hessian.diagonal()
+    dead = diagonal == 0
+    diagonal[dead] = diagonal[~dead].mean() if bool((~dead).any()) else 1.0
     # H = R R^T with R upper triangular is the Cholesky factorisation of H turned by 180 degrees; then U = R^-1.
-    turned, mean = hessian.flip(0, 1), hessian.diagonal().mean()
+    turned, mean = hessian.flip(0, 1), diagonal.mean()
     for power in range(tries):
         raised = turned.clone()
         raised.diagonal().add_(damping * 10**power * mean)
         lower, failed = torch.linalg.cholesky_ex(raised)
         if not failed and lower.isfinite().all():
             identity = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
-            return torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True)
+            return torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True), dead
         more = f"damping raised to {damping * 10 ** (power + 1):g}"
         warnings.warn(f"{asked_by}: X^T X is not positive definite, {more}", stacklevel=2)
     raise ValueError(f"{asked_by} found no damping up to {damping * 10**tries:g} that lets X^T X be inverted")
+
+
+def sweep(updated: Tensor, root: Tensor, step: int, settled: Callable[[int], Tensor]) -> None:
+    """Settles the columns of ``updated`` (out, in) from left to right; those on the right make up for what each loses.
+
+    In place, w_k -= (w_j - settled_j) / U_jj U_jk for all k >= j, with the ``root`` U in the same dtype. ``settled``
+    gives what column j becomes (out,), asked when w_j is its last; ``step`` columns at a time, the rest waits.
+    """
+    columns = updated.shape[1]
+    for start in range(0, columns, step):
+        end = min(start + step, columns)
+        errors = torch.zeros_like(updated[:, start:end])
+        for column in range(start, end):
+            error = (updated[:, column] - settled(column)) / root[column, column]
+            errors[:, column - start] = error
+            updated[:, column:end] -= torch.outer(error, root[column, column:end])
+        updated[:, end:] -= errors @ root[start:end, end:]
 
 
 def conjugate_gradients(

@@ -1,12 +1,10 @@
 """Pruning with reconstruction: what is kept makes up for what goes."""
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
 from atv.criteria.base import Criterion, PoolStatistics, Pruned
-from atv.criteria.normal_equations import inverse_cholesky, without_dead_channels
+from atv.criteria.normal_equations import at_least_float32, inverse_root, sweep
 from atv.patterns import Pattern
 from atv.plugins import above_zero, at_least
 
@@ -47,28 +45,22 @@ class SparseGPT(Criterion):
             mask = pattern.checked_mask((updated / scale) ** 2, sparsity)
         kept = torch.ones_like(updated, dtype=torch.bool) if mask is None else mask.to(updated.device)
         group = width or 1
-        for start, end in self._blocks(updated.shape[1], group):
-            errors = torch.zeros_like(updated[:, start:end])
-            for column in range(start, end):
-                if mask is None and column % group == 0:
-                    part = slice(column, min(column + group, end))
-                    score = (updated[:, part] / scale[part]) ** 2
-                    kept[:, part] = pattern.columns_mask(score, sparsity, column)
-                lost = updated[:, column].masked_fill(kept[:, column], 0)
-                errors[:, column - start] = error = lost / root[column, column]
-                updated[:, column:end] -= torch.outer(error, root[column, column:end])
-            updated[:, end:] -= errors @ root[start:end, end:]
-        return Pruned(kept, updated.masked_fill(~kept, 0))
 
-    def _blocks(self, columns: int, width: int) -> Iterator[tuple[int, int]]:
-        """Starts and ends of blocks that hold whole groups of ``width`` columns."""
-        step = max(self.block // width, 1) * width
-        return ((start, min(start + step, columns)) for start in range(0, columns, step))
+        def settled(column: int) -> Tensor:
+            if mask is None and column % group == 0:
+                part = slice(column, column + group)
+                kept[:, part] = pattern.columns_mask((updated[:, part] / scale[part]) ** 2, sparsity, column)
+            return updated[:, column].masked_fill(~kept[:, column], 0)
+
+        # Whole groups, so that a mask is chosen from weights that know of all columns before.
+        sweep(updated, root, max(self.block // group, 1) * group, settled)
+        return Pruned(kept, updated.masked_fill(~kept, 0))
 
     def _prepared(self, weight: Tensor, pool: PoolStatistics) -> tuple[Tensor, Tensor, Tensor]:
         """The weight, at least float32, U (upper triangular, U^T U = H^-1), and its diagonal, infinite where a channel
         is never active."""
-        hessian, dead = without_dead_channels(2 * pool.gathered("gram", self).to(weight.device, torch.float64))
-        dtype = torch.promote_types(weight.dtype, torch.float32)
-        root = inverse_cholesky(hessian, self.damping, "SparseGPT").to(dtype)
-        return weight.to(dtype, copy=True), root, root.diagonal().masked_fill(dead, torch.inf)
+        hessian = 2 * pool.gathered("gram", self).to(weight.device, torch.float64)
+        root, dead = inverse_root(hessian, self.damping, "SparseGPT")
+        updated = at_least_float32(weight).clone()
+        root = root.to(updated)
+        return updated, root, root.diagonal().masked_fill(dead, torch.inf)

@@ -13,28 +13,15 @@ from datasets.exceptions import DatasetGenerationError, DatasetsError
 
 from atv.data.base import CalibrationData, Conversation, IndexedData
 from atv.data.columns import PROMPT, Columns, task_rows
+from atv.data.conversations import require_columns
 from atv.data.dataset_card import configurations, declared_files
 from atv.data.row_files import SUFFIXES, load_files, row_files
 from atv.data.wording import quoted, reason, short
 from atv.runtime.hub import hub_errors, is_hub_id, split_revision
 
 
-class HFDataset(IndexedData):
-    """A data set of the hub, files of rows, or one saved to disk; LLaVA-NeXT-Data's columns work as they are.
-
-    Args:
-        path: hub id (``owner/name`` or ``owner/name@revision``; only then is the network used), a parquet, Arrow, CSV
-            or TSV file, a folder of them, or one made by ``save_to_disk``.
-        config: name of the data set's configuration; in a folder, one that its README.md has, or a sub-folder.
-        split: of a data set that has several.
-        task: only the rows with this in ``task_column``, such as sharegpt4v of LLaVA-NeXT-Data.
-        task_column: where a row says its task.
-        conversation: column of the turns; default: conversations, conversation or messages.
-        image: column of a picture, a list of them, or null; default: image, images or file_name.
-        id: column of ids; without it, a row's number is its id.
-        caption: column of captions; default, where no turns are named or there: caption or text.
-        prompt: what the user asks about a picture that has a caption.
-    """
+class _Rows(CalibrationData):
+    """What rows at hand and streamed ones share: what they are made of, and their opening."""
 
     def __init__(
         self,
@@ -54,13 +41,38 @@ class HFDataset(IndexedData):
         self.conversation, self.image, self.id = conversation, image, id
         self.caption, self.prompt = caption, prompt
 
-    @cached_property
-    def _table(self) -> tuple[Dataset, Columns]:
-        rows = load_rows(self.path, self.config, self.split)
+    def _opened(self, streaming: bool) -> tuple[Any, Columns]:
+        """The rows, pictures not decoded, and their columns."""
+        rows = load_rows(self.path, self.config, self.split, streaming)
+        if rows.features is None:
+            rows = rows._resolve_features()
         named = (self.conversation, self.image, self.id, self.caption, self.prompt)
         columns = Columns.of(rows.column_names, *named)
-        task = None if self.task is None else require(rows, self.task_column)
-        rows = without_decoding(rows, columns.said, columns.image, columns.id, task)
+        task = [] if self.task is None else [self.task_column]
+        require_columns(rows, task, "calibration")
+        return without_decoding(rows, columns.said, columns.image, columns.id, *task), columns
+
+
+class HFDataset(_Rows, IndexedData):
+    """A data set of the hub, files of rows, or one saved to disk; LLaVA-NeXT-Data's columns work as they are.
+
+    Args:
+        path: hub id (``owner/name`` or ``owner/name@revision``; only then is the network used), a parquet, Arrow, CSV
+            or TSV file, a folder of them, or one made by ``save_to_disk``.
+        config: name of the data set's configuration; in a folder, one that its README.md has, or a sub-folder.
+        split: of a data set that has several.
+        task: only the rows with this in ``task_column``, such as sharegpt4v of LLaVA-NeXT-Data.
+        task_column: where a row says its task.
+        conversation: column of the turns; default: conversations, conversation or messages.
+        image: column of a picture, a list of them, or null; default: image, images or file_name.
+        id: column of ids; without it, a row's number is its id.
+        caption: column of captions; default, where no turns are named or there: caption or text.
+        prompt: what the user asks about a picture that has a caption.
+    """
+
+    @cached_property
+    def _table(self) -> tuple[Dataset, Columns]:
+        rows, columns = self._opened(streaming=False)
         if self.task is not None:
             tasks = rows.select_columns([self.task_column])[:][self.task_column]
             rows = rows.select(task_rows(tasks, self.task, self.task_column))
@@ -74,7 +86,7 @@ class HFDataset(IndexedData):
         return columns.conversation_of(rows[index], index, folder_of(self.path))
 
 
-class HFStream(CalibrationData):
+class HFStream(_Rows):
     """Rows as HFDataset reads them, streamed: what is drawn is fetched. The seed shuffles files and a buffer of rows.
 
     Args:
@@ -106,25 +118,17 @@ class HFStream(CalibrationData):
         prompt: str = PROMPT,
         buffer: int = 1000,
     ) -> None:
-        self.path, self.config, self.split = str(path), config, split
-        self.task, self.task_column, self.buffer = task, task_column, buffer
-        self.conversation, self.image, self.id = conversation, image, id
-        self.caption, self.prompt = caption, prompt
+        super().__init__(path, config, split, task, task_column, conversation, image, id, caption, prompt)
+        self.buffer = buffer
 
     def check(self) -> None:
         _ = self._table
 
     @cached_property
     def _table(self) -> tuple[IterableDataset, Columns]:
-        rows = load_rows(self.path, self.config, self.split, streaming=True)
-        if rows.features is None:
-            rows = rows._resolve_features()
-        named = (self.conversation, self.image, self.id, self.caption, self.prompt)
-        columns = Columns.of(rows.column_names, *named)
-        task = None if self.task is None else require(rows, self.task_column)
-        rows = without_decoding(rows, columns.said, columns.image, columns.id, task)
-        if task is not None:
-            rows = rows.filter(lambda row: row[task] == self.task)
+        rows, columns = self._opened(streaming=True)
+        if self.task is not None:
+            rows = rows.filter(lambda row: row[self.task_column] == self.task)
         return rows, columns
 
     def draw(self, seed: int) -> Iterator[Conversation]:
@@ -248,10 +252,3 @@ def _as_stored(kind: Any) -> Any:
     if isinstance(kind, ListOf | LargeList):
         return replace(kind, feature=_as_stored(kind.feature))
     return {name: _as_stored(own) for name, own in kind.items()} if isinstance(kind, dict) else kind
-
-
-def require(rows: Dataset, column: str) -> str:
-    """The column's name, if it is there."""
-    if column not in rows.column_names:
-        raise ValueError(f"calibration: missing columns {column}; there are {', '.join(rows.column_names)}")
-    return column

@@ -1,11 +1,11 @@
 """Plain text as calibration data."""
 
 from functools import cached_property
+from importlib.resources import files
 from pathlib import Path
 
 from atv.data.base import Conversation, IndexedData
 from atv.data.text_files import read_text
-from atv.everyday.passages import passages
 
 
 class PlainText(IndexedData):
@@ -44,9 +44,13 @@ class EverydayProse(IndexedData):
     The everyday model has rehearsed both; neither is among the texts by which plain English is measured.
     """
 
+    @cached_property
+    def _passages(self) -> list[str]:
+        return files("atv.everyday").joinpath("passages.txt").read_text(encoding="utf-8").splitlines()
+
     def __len__(self) -> int:
-        return len(passages())
+        return len(self._passages)
 
     def read(self, index: int) -> Conversation:
-        request, passage = {"role": "user", "text": "Write a paragraph."}, passages()[index]
+        request, passage = {"role": "user", "text": "Write a paragraph."}, self._passages[index]
         return Conversation(f"passage {index}", [request, {"role": "assistant", "text": passage}])

@@ -1,6 +1,6 @@
 """Greedy decoding from which answers leave as they end, so that a step costs what is left of the batch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,8 +27,6 @@ BY_TOKEN = ("attention_mask", "position_ids", "token_type_ids", "mm_token_type_i
 # Read by the first forward alone.
 PROMPT_ONLY = MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL
 _SETTINGS = (*CACHES, "use_cache", "logits_to_keep")
-# Types whose decoding steps, in transformers 5.23, place a token behind the whole row, its padding counted.
-COUNTS_PADDING = ("kosmos-2.5",)
 # Kinds of cache whose rows are rows of tensors and nothing else; the last is there since 5.23.
 _PLAIN = ("DynamicLayer", "DynamicSlidingWindowLayer", "DummyLayer")
 _PLAIN_LAYERS = tuple(getattr(cache_utils, name) for name in _PLAIN if hasattr(cache_utils, name))
@@ -37,19 +35,6 @@ _PLAIN_LAYERS = tuple(getattr(cache_utils, name) for name in _PLAIN if hasattr(c
 def decodes(model: PreTrainedModel) -> bool:
     """Whether ``generate`` takes a decoding loop; a type's own ``generate`` may do what a loop cannot know."""
     return getattr(type(model), "generate", None) is GenerationMixin.generate
-
-
-def require_positions(model: PreTrainedModel, inputs: Mapping[str, Any]) -> None:
-    """Checks that the answers do not depend on the padding of the batch.
-
-    Raises:
-        ValueError: for a padded batch of a type that loses the positions of its tokens.
-    """
-    if model.config.model_type in COUNTS_PADDING and not inputs["attention_mask"].all():
-        raise ValueError(
-            f"batch_size: transformers' {model.config.model_type} answers otherwise in a batch of prompts of several "
-            "lengths than alone; use --batch_size 1"
-        )
 
 
 def greedy(prefill: Prefill) -> Callable[..., Tensor]:

@@ -1,8 +1,8 @@
 """Greedy answers through Lightning's prediction loop."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from functools import cached_property
-from typing import Any, NamedTuple
+from functools import cache, cached_property, partial
+from typing import Any
 
 import lightning as L
 import pandas as pd
@@ -12,10 +12,11 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.evaluation import metrics
-from atv.evaluation.decoding import decodes, greedy, require_positions, whole_prompts
-from atv.evaluation.questions import MAX_NEW_TOKENS, Prompts
-from atv.evaluation.sharing import Pictures, Sharing, SharingTrial
+from atv.evaluation.decoding import decodes, greedy, whole_prompts
+from atv.evaluation.questions import MAX_NEW_TOKENS, Prompts, QuestionBatch
+from atv.evaluation.sharing import Sharing, SharingTrial
 from atv.model.batch import cast_floats
+from atv.model.positions import require_own_positions
 from atv.plugins import find
 from atv.runtime.preemption import NOTHING, StopBetweenBatches
 from atv.runtime.ranks import gathered, together
@@ -26,15 +27,6 @@ COLUMNS = (
     *("task", "metric", "question_id", "group", "category", "question", "options", "answer", "answers"),
     *("seen", "picture", "prediction", "read", "credit", "ended"),
 )
-
-
-class Step(NamedTuple):
-    """A batch of questions, left-padded, with each picture once where several questions are about it."""
-
-    questions: Sequence[Question]
-    inputs: dict[str, Any]
-    pictures: dict[str, Any]
-    of: list[int]
 
 
 class GreedyAnswers(L.LightningModule):
@@ -61,17 +53,20 @@ class GreedyAnswers(L.LightningModule):
         """What is known of this model; made at the first batch, on the device that answers."""
         return Sharing(self.model, self.generate, self.max_new_tokens, self._built_alike)
 
-    def transfer_batch_to_device(self, batch: Step | None, device: torch.device, dataloader_idx: int) -> Step | None:
+    def transfer_batch_to_device(
+        self, batch: QuestionBatch | None, device: torch.device, dataloader_idx: int
+    ) -> QuestionBatch | None:
         # Lightning's own transfer cannot rebuild the model outputs that stand in for pixels.
-        return batch and batch._replace(
-            inputs=cast_floats(batch.inputs, self.model.dtype, device),
-            pictures=cast_floats(batch.pictures, self.model.dtype, device),
-        )
+        if batch is None:
+            return None
+        moved = partial(cast_floats, dtype=self.model.dtype, device=device)
+        pictures = batch.pictures and batch.pictures._replace(inputs=moved(batch.pictures.inputs))
+        return batch._replace(inputs=moved(batch.inputs), pictures=pictures)
 
-    def predict_step(self, batch: Step | None, batch_idx: int) -> list[tuple[Question, str]]:
+    def predict_step(self, batch: QuestionBatch | None, batch_idx: int) -> list[tuple[Question, str]]:
         if batch is None:
             return []
-        shared = Pictures(batch.pictures, batch.of) if batch.of else None
+        shared = batch.pictures
         prefill, inputs = self.sharing.prefill(batch.inputs, shared) if shared else (whole_prompts, batch.inputs)
         made = self.generate(inputs, greedy(prefill) if decodes(self.model) else None)
         new = made[:, inputs["input_ids"].shape[1] :]
@@ -87,7 +82,7 @@ class GreedyAnswers(L.LightningModule):
 
     def generate(self, inputs: Mapping[str, Any], loop: Callable[..., Tensor] | None) -> Tensor:
         """What transformers makes of the prompts with a decoding loop, by default its own."""
-        require_positions(self.model, inputs)
+        require_own_positions(self.model, inputs, decoding=True)
         generate: Any = self.model.generate
         # The only part of a generation config that wants the tokenizer.
         stops = getattr(self.model.generation_config, "stop_strings", None)
@@ -106,7 +101,7 @@ class GreedyAnswers(L.LightningModule):
         )
 
 
-class _Steps(Dataset[Step | None]):
+class _Steps(Dataset[QuestionBatch | None]):
     """Batches, encoded when their turn comes; None for ranks that would have none, since each must take a step."""
 
     def __init__(self, batches: Sequence[Prompts], ranks: int) -> None:
@@ -115,12 +110,8 @@ class _Steps(Dataset[Step | None]):
     def __len__(self) -> int:
         return max(len(self.batches), self.ranks)
 
-    def __getitem__(self, index: int) -> Step | None:
-        batch = self.batches[index].askable() if index < len(self.batches) else None
-        if batch is None:
-            return None
-        pictures = batch.pictures
-        return Step(batch.questions, batch.inputs, pictures.inputs if pictures else {}, pictures.of if pictures else [])
+    def __getitem__(self, index: int) -> QuestionBatch | None:
+        return self.batches[index].askable() if index < len(self.batches) else None
 
 
 def predict(
@@ -155,13 +146,10 @@ def scored(predicted: Iterable[tuple[Question, str]]) -> pd.DataFrame:
     Columns are the question's own with prediction, read (the answer as the score reads it, None where it cannot) and
     credit (0 to 1). A question with a ``fault`` was not asked, and is wrong.
     """
-    scores: dict[str, metrics.GroupedScore] = {}
+    score_of = cache(lambda name: find(name, metrics.GroupedScore, "metric")())
     rows = []
     for question, text in predicted:
-        name = question["metric"]
-        score = (
-            scores[name] if name in scores else scores.setdefault(name, find(name, metrics.GroupedScore, "metric")())
-        )
+        score = score_of(question["metric"])
         marks = {"read": score.read(text, question), "credit": score.credit(text, question)}
         if question.get("fault"):
             marks = {"read": None, "credit": 0.0}

@@ -17,21 +17,16 @@ PIXEL_BOUNDS = {
 }
 
 
-def pin_pixels(processor: ProcessorMixin, model_type: str) -> dict[str, int] | None:
-    """Sets a processor's limits to those that published scores were made with; None where nothing is to be set."""
-    if model_type not in PIXEL_BOUNDS:
-        return None
-    least, most = PIXEL_BOUNDS[model_type]
-    limits: dict[str, Any] = {"shortest_edge": least, "longest_edge": most}
-    processor.image_processor.size = limits
-    return {"min_pixels": least, "max_pixels": most}
-
-
 def bound_pixels(
     processor: ProcessorMixin, model_type: str, min_pixels: int | None, max_pixels: int | None
 ) -> Mapping[str, int | None] | None:
     """Sets a processor's limits to those given, or else to what published scores were made with; None for none."""
-    if min_pixels is None and max_pixels is None:
-        return pin_pixels(processor, model_type)
-    cap_pixels(processor, min_pixels, max_pixels)
+    if min_pixels is not None or max_pixels is not None:
+        cap_pixels(processor, min_pixels, max_pixels)
+    elif model_type in PIXEL_BOUNDS:
+        min_pixels, max_pixels = PIXEL_BOUNDS[model_type]
+        limits: dict[str, Any] = {"shortest_edge": min_pixels, "longest_edge": max_pixels}
+        processor.image_processor.size = limits
+    else:
+        return None
     return {"min_pixels": min_pixels, "max_pixels": max_pixels}

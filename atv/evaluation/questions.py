@@ -3,8 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from datasets import Dataset, Image
@@ -33,11 +32,7 @@ FIRST_PICTURES = 2
 
 
 class Prompts(Protocol):
-    """A batch of questions that can be asked; ``inputs`` may be made when they are."""
-
-    @property
-    def inputs(self) -> dict[str, Any]:
-        """Left-padded prompts."""
+    """A batch of questions that can be asked; it may be made only then."""
 
     @property
     def questions(self) -> list[dict[str, Any]]:
@@ -47,8 +42,8 @@ class Prompts(Protocol):
         """The batch, made, without questions that turn out not to be askable; None where none is."""
 
 
-@dataclass(frozen=True)
-class QuestionBatch:
+# Tuples, since Lightning's precisions rebuild what a batch is made of, and refuse frozen dataclasses.
+class QuestionBatch(NamedTuple):
     """Left-padded prompts, the questions that they ask (without their pictures), and pictures that they share."""
 
     inputs: dict[str, Any]
@@ -175,6 +170,6 @@ def see_once(lvlm: LVLM, batches: Sequence[QuestionBatch]) -> list[QuestionBatch
 
 def _behind_the_tower(lvlm: LVLM, batch: QuestionBatch) -> QuestionBatch:
     if batch.pictures is None:
-        return replace(batch, inputs=with_encoded_pictures(lvlm, batch.inputs))
-    pictures = replace(batch.pictures, inputs=with_encoded_pictures(lvlm, batch.pictures.inputs))
-    return replace(batch, inputs=with_shared_pictures(batch.inputs, pictures.inputs, pictures.of), pictures=pictures)
+        return batch._replace(inputs=with_encoded_pictures(lvlm, batch.inputs))
+    pictures = batch.pictures._replace(inputs=with_encoded_pictures(lvlm, batch.pictures.inputs))
+    return batch._replace(inputs=with_shared_pictures(batch.inputs, pictures.inputs, pictures.of), pictures=pictures)

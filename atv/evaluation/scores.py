@@ -4,9 +4,11 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from typing import Self
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from atv.evaluation import metrics
@@ -25,13 +27,19 @@ class TaskScore:
     several seeds is the mean of theirs.
     """
 
-    score: float
     values: NDArray[np.float64]
     strata: NDArray[np.int64]
     clusters: NDArray[np.int64]
     names: NDArray[np.int64]
     sizes: NDArray[np.int64]
     stratify: bool
+
+    @property
+    def score(self) -> float:
+        """The mean over ``categories`` of the means of their groups' values."""
+        values = torch.from_numpy(self.values)
+        of_category = [values[:, self.categories == each].mean(1) for each in np.unique(self.categories)]
+        return float(torch.stack(of_category, 1).mean(1).numpy().mean())
 
     @property
     def groups(self) -> int:
@@ -69,8 +77,7 @@ class TaskScore:
         if inside.all():
             return self
         by_group = {name: getattr(self, name)[inside] for name in ("strata", "clusters", "names", "sizes")}
-        kept = replace(self, values=self.values[:, inside], **by_group)
-        return replace(kept, score=float((kept.values @ kept.weights).mean()))
+        return replace(self, values=self.values[:, inside], **by_group)
 
 
 def task_scores(answers: pd.DataFrame) -> dict[str, TaskScore]:
@@ -81,8 +88,8 @@ def task_scores(answers: pd.DataFrame) -> dict[str, TaskScore]:
         values, strata = metric.group_values(rows)
         hashes = [stable_hash(group) for group in rows["group"]]
         names, first, sizes = np.unique(hashes, return_index=True, return_counts=True)
-        score, by_seed, clusters = float(metric.mean(values, strata)), values.numpy()[None], rows["cluster"].to_numpy()
-        scores[str(task)] = TaskScore(score, by_seed, strata.numpy(), clusters[first], names, sizes, metric.stratify)
+        by_seed, clusters = values.numpy()[None], rows["cluster"].to_numpy()[first]
+        scores[str(task)] = TaskScore(by_seed, strata.numpy(), clusters, names, sizes, metric.stratify)
     return scores
 
 
@@ -90,9 +97,7 @@ def over_seeds(scores: Sequence[Mapping[str, TaskScore]]) -> dict[str, TaskScore
     """The scores of one method, run with several seeds on the same questions, as one."""
     pooled = {}
     for task, first in scores[0].items():
-        every = [by_task[task] for by_task in scores]
-        values = np.concatenate([score.values for score in every])
-        pooled[task] = replace(first, score=float(np.mean([score.score for score in every])), values=values)
+        pooled[task] = replace(first, values=np.concatenate([by_task[task].values for by_task in scores]))
     return pooled
 
 
@@ -197,6 +202,21 @@ def _estimates(parts: Mapping[str, TaskPart]) -> dict[str, Estimate]:
         return {"average": Estimate(np.nan, np.nan, np.nan)}
     told = {task: mean_over([part]) for task, part in parts.items()} | {"average": mean_over(list(parts.values()))}
     return {task: Estimate.of(float(value), spread) for task, (value, spread) in told.items()}
+
+
+@dataclass(frozen=True)
+class Fluency:
+    """Shares of answers: that did not end before they were cut (None: not recorded), that only repeat."""
+
+    unended: float | None
+    repeating: float
+
+    @classmethod
+    def of(cls, answers: pd.DataFrame) -> Self:
+        """The shares of a table's answers; of those that ended or not, where that is known."""
+        ended = answers.get("ended", pd.Series(dtype=bool)).dropna().astype(bool)
+        repeating = float(answers["prediction"].map(only_repeats).mean())
+        return cls(float((~ended).mean()) if len(ended) else None, repeating)
 
 
 def only_repeats(text: str) -> bool:

@@ -32,8 +32,7 @@ class NotShareable(ValueError):
     """Why questions about one picture must be asked alone."""
 
 
-@dataclass(frozen=True)
-class Pictures:
+class Pictures(NamedTuple):
     """The pictures of a batch of questions, each once.
 
     Attributes:

@@ -30,6 +30,11 @@ class Turn:
     decode: float
 
 
+def paired_ratios(own: Sequence[Turn], other: Sequence[Turn], part: str) -> list[float]:
+    """Times as fast in "prefill" or "decode", turn by turn."""
+    return [getattr(mine, part) / getattr(theirs, part) for mine, theirs in zip(own, other, strict=True)]
+
+
 @dataclass(frozen=True)
 class Speed:
     """What a model weighs, and its speed turn by turn; the turns of models that were measured together belong together.
@@ -50,13 +55,9 @@ class Speed:
         """Tokens a second of "prefill" or "decode"."""
         return median(getattr(turn, part) for turn in self.turns)
 
-    def ratios(self, other: "Speed", part: str) -> list[float]:
-        """Times as fast as another, turn by turn."""
-        return [getattr(own, part) / getattr(theirs, part) for own, theirs in zip(self.turns, other.turns, strict=True)]
-
     def over(self, other: "Speed", part: str) -> tuple[float, float, float]:
         """Times as fast as another: the median of the turns' ratios, the least and the greatest."""
-        ratios = self.ratios(other, part)
+        ratios = paired_ratios(self.turns, other.turns, part)
         return median(ratios), min(ratios), max(ratios)
 
 

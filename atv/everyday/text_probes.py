@@ -5,7 +5,7 @@ A model's choice is the ending that it finds likeliest (the sum of its tokens' l
 """
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -60,13 +60,11 @@ def probes() -> tuple[Probe, ...]:
         )
 
 
-def _batches(contexts: Iterable[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
-    """At most ``BATCH`` of one length at a time, so that nothing is padded."""
-    by_length: dict[int, list[tuple[int, ...]]] = {}
-    for context in contexts:
-        by_length.setdefault(len(context), []).append(context)
-    for _, own in sorted(by_length.items()):
-        yield from (own[start : start + BATCH] for start in range(0, len(own), BATCH))
+def rows_by_length(tokens: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Rows of equal length, at most ``BATCH`` at a time, so that nothing is padded."""
+    for length in sorted({len(one) for one in tokens}):
+        rows = [row for row, one in enumerate(tokens) if len(one) == length]
+        yield from (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))
 
 
 def _by_context(tokenizer: PreTrainedTokenizerBase, asked: Sequence[Probe]) -> dict[tuple[int, ...], list[Ending]]:
@@ -86,7 +84,9 @@ def likelihoods(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, aske
     found = np.zeros((len(asked), 4))
     by_context = _by_context(tokenizer, asked)
     longest = max(len(tokens) for endings in by_context.values() for _, _, tokens in endings)
-    for contexts in _batches(by_context):
+    every = list(by_context)
+    for rows in rows_by_length(every):
+        contexts = [every[row] for row in rows]
         tokens = torch.tensor(contexts, device=model.device)
         logits = model(input_ids=tokens, logits_to_keep=min(longest, tokens.shape[1])).logits
         for context, after in zip(contexts, logits.cpu().double().log_softmax(-1), strict=True):

@@ -67,12 +67,12 @@ def _read() -> tuple[Thing, ...]:
 
 THINGS = _read()
 KINDS = tuple(dict.fromkeys(thing.kind for thing in THINGS))
-_BY_NAME = {thing.name: thing for thing in THINGS}
+_ROW = {thing.name: row for row, thing in enumerate(THINGS)}
 
 
 def by_name(name: str) -> Thing:
     """The thing called ``name``; KeyError if there is none."""
-    return _BY_NAME[name]
+    return THINGS[_ROW[name]]
 
 
 @cache
@@ -99,16 +99,11 @@ def _atlas() -> Image.Image:
 
 
 @cache
-def _rows() -> dict[str, int]:
-    return {thing.name: row for row, thing in enumerate(THINGS)}
-
-
-@cache
 def picture(drawing: Drawing) -> np.ndarray:
     """The drawing in RGBA, [SIZE, SIZE, 4] of uint8, read-only; KeyError if that family does not draw the thing."""
     if drawing.family not in drawing.thing.families:
         raise KeyError(f"no drawing of {drawing.thing.name!r} by {drawing.family!r}")
-    left, top = corner(_rows()[drawing.thing.name], drawing.family)
+    left, top = corner(_ROW[drawing.thing.name], drawing.family)
     pixels = np.array(_atlas().crop((left, top, left + SIZE, top + SIZE)))
     pixels.setflags(write=False)
     return pixels

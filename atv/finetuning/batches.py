@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from rich.console import Console
 from torch.utils.data import DataLoader, Dataset, Sampler
-from transformers import ProcessorMixin
 
-from atv.data.base import CalibrationData, Picture
+from atv.data.base import Picture
 from atv.data.calibration_batches import Ready, SampleDraw
 from atv.data.conversations import encode_chats
 from atv.data.labels import Chat, ended, has_answer, labelled
@@ -22,15 +20,6 @@ class TrainingSample(NamedTuple):
 
     chat: Chat
     pictures: Sequence[Picture]
-
-
-def drawn(drawing: SampleDraw, seed: int) -> list[TrainingSample]:
-    """All samples of a drawing, each read once to find broken ones before training does.
-
-    Raises:
-        ValueError: as calibration's drawing does.
-    """
-    return [TrainingSample(ready.chat, ready.source.pictures[: len(ready.pictures)]) for ready in drawing.draw(seed)]
 
 
 def require_answer(ready: Ready) -> None:
@@ -74,26 +63,15 @@ class Lessons:
     samples: int
 
     @classmethod
-    def drawn(
-        cls,
-        processor: ProcessorMixin,
-        data: CalibrationData,
-        samples: int,
-        validation: int,
-        max_length: int | None,
-        answers: bool,
-        seed: int,
-        console: Console,
-    ) -> "Lessons":
-        """The samples of a seed; ``answers`` says that they are to have some, which batches then label.
+    def drawn(cls, drawing: SampleDraw, samples: int, seed: int) -> "Lessons":
+        """All samples of a drawing, each read once to find broken ones before training does.
 
         Raises:
-            ValueError: as ``drawn`` does.
+            ValueError: as calibration's drawing does.
         """
-        require = require_answer if answers else None
-        drawing = SampleDraw(processor, data, samples + validation, max_length, console, require, answers)
-        with console.status("reading samples"):
-            return cls(drawn(drawing, seed), drawing, samples)
+        with drawing.console.status("reading samples"):
+            ready = ((each.chat, each.source.pictures[: len(each.pictures)]) for each in drawing.draw(seed))
+            return cls([TrainingSample(*each) for each in ready], drawing, samples)
 
     @property
     def validation(self) -> int:

@@ -16,9 +16,9 @@ from rich.console import Console
 from transformers import PreTrainedModel, ProcessorMixin
 
 from atv.data.base import CalibrationData
-from atv.data.calibration_batches import require_samples
+from atv.data.calibration_batches import SampleDraw, require_samples
 from atv.data.sources import load_calibration
-from atv.finetuning.batches import ConversationBatches, Lessons
+from atv.finetuning.batches import ConversationBatches, Lessons, require_answer
 from atv.finetuning.fit_trainer import CHECKPOINTS, LOG, LogTo, last_checkpoint, training_trainer
 from atv.finetuning.objectives import AnswerLoss, DistillationLoss, Teacher
 from atv.finetuning.settings import Settings
@@ -87,10 +87,10 @@ def finetune(
         L.seed_everything(settings.seed, verbose=False)
         lvlm = base.prepared(settings, str(runner.precision), gradient_checkpointing)
         dense = None if teacher is None else base.teacher(str(teacher))
-        learned = Lessons.drawn(
-            *(base.processor, data, samples, validation, max_length, dense is None, settings.seed),
-            Console(stderr=True, quiet=not runner.is_global_zero),
-        )
+        console, answers = Console(stderr=True, quiet=not runner.is_global_zero), dense is None
+        require = require_answer if answers else None
+        drawing = SampleDraw(base.processor, data, samples + validation, max_length, console, require, answers)
+        learned = Lessons.drawn(drawing, samples, settings.seed)
         batches, watched = learned.batches(settings, runner.world_size * runner.accumulate_grad_batches)
         if (run := RunFolder(target, _identity(base, dense, settings, runner, learned, batches))).saved:
             return None

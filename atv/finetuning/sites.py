@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
-from atv.model.experts import ExpertWeight
-from atv.model.lvlm import LVLM
+from atv.model.lvlm import LVLM, kept_places, targets_by_parameter
 from atv.model.targets import Target
 
 
@@ -35,17 +33,18 @@ def pruned_sites(lvlm: LVLM, masks: Mapping[str, Tensor]) -> list[Site]:
     Raises:
         ValueError: for a mask of no Linear or expert of this model, or one of another shape.
     """
-    sites: dict[str, Site] = {}
     for name, mask in masks.items():
-        target = lvlm.prunable.get(name)
-        _check(name, mask, target)
-        if isinstance(target, ExpertWeight):
-            stack = _stack(target)
-            slices = sites.setdefault(stack.name, stack).kept
-            slices[target.expert] = mask.mT if target.layer.transposed else mask
-        elif isinstance(target, nn.Linear):
-            sites[name] = Site(f"{name}.weight", target, "weight", mask)
-    return list(sites.values())
+        _check(name, mask, lvlm.prunable.get(name))
+    views = targets_by_parameter(lvlm)
+    parameters = {target: parameter for parameter, targets in views.items() for target in targets}
+    sites = []
+    # In the masks' order.
+    for name in dict.fromkeys(parameters[target] for target in masks):
+        path, _, parameter = name.rpartition(".")
+        module = lvlm.model.get_submodule(path)
+        kept = kept_places(getattr(module, parameter), views[name], masks)
+        sites.append(Site(name, module, parameter, kept))
+    return sites
 
 
 def still_zero(sites: list[Site]) -> None:
@@ -67,10 +66,3 @@ def _check(name: str, mask: Tensor, target: Target | None) -> None:
     if mask.shape != target.weight.shape:
         shapes = f"{tuple(mask.shape)}, the weight {tuple(target.weight.shape)}"
         raise ValueError(f"folder: the mask of {name!r} has the shape {shapes}")
-
-
-def _stack(target: ExpertWeight) -> Site:
-    """The fused parameter of an expert, all of it kept so far."""
-    module, parameter = target.layer.module, target.parameter
-    kept = torch.ones(getattr(module, parameter).shape, dtype=torch.bool)
-    return Site(f"{target.layer.name}.{parameter}", module, parameter, kept)

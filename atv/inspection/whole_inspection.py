@@ -16,6 +16,7 @@ from atv.criteria import Criterion
 from atv.data import CalibrationData
 from atv.data.sources import load_calibration
 from atv.figures import norms_by_channel, overlap_heatmap, token_overlay
+from atv.figures.saving import save_figure
 from atv.inspection.sample_run import Inspection, inspect_sample, linear_of_blocks, modality_overlap
 from atv.inspection.subject import Shown, Subject, drawn_row
 from atv.model.lvlm import LVLM
@@ -80,7 +81,7 @@ def _write_tokens(target: Path, subject: Subject, seen: Inspection, title: str) 
     selected, means = seen.weights != 0, [seen.report.blocks[block].mean_drift for block in seen.blocks]
     what = f"{title}; {seen.text} text tokens; mean drift of {seen.samples} samples"
     figure = token_overlay(subject.picture, subject.grid, selected, seen.drift, means, seen.blocks, what)
-    _save(target / "tokens.png", figure)
+    save_figure(figure, target / "tokens.png", dpi=140)
     blocks = [
         {
             "block": block,
@@ -97,14 +98,9 @@ def _write_tokens(target: Path, subject: Subject, seen: Inspection, title: str) 
 
 
 def _write(target: Path, name: str, figure: Figure, table: pd.DataFrame) -> None:
-    _save(target / f"{name}.png", figure)
+    save_figure(figure, target / f"{name}.png", dpi=140)
     with atomic(target / f"{name}.csv") as path:
         table.to_csv(path, index=False)
-
-
-def _save(file: Path, figure: Figure) -> None:
-    with atomic(file) as path:
-        figure.savefig(path, dpi=140, format="png")
 
 
 def inspect_model(

@@ -1,17 +1,19 @@
 """The folder that takes an offloaded model: a shard for each block, written as soon as it was pruned, then the rest."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.dynamic_module_utils import custom_object_save
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 
-from atv.model.config_files import write_configs
 from atv.model.lvlm import LVLM
-from atv.model.offload import stored
+from atv.model.offload import distinct_tensors, stored
 from atv.records.files import atomic, write_json
 from atv.records.run_folder import is_run
 
@@ -21,7 +23,6 @@ SHARD_BYTES = 2 << 30
 # The weights outside of the blocks.
 _REST = "model-rest{suffix}.safetensors"
 _BLOCKS = "model-block-"
-_INDEX = "model.safetensors.index.json"
 
 
 def block_shard(folder: Path, block: int) -> Path:
@@ -66,13 +67,24 @@ def finish_folder(
     shards = pruned if rewrite is None else [_rewritten(folder, block, rewrite) for block in blocks]
     places = {name: shard.name for shard in shards for name in _names(shard)}
     places |= _write_rest(lvlm, folder)
-    write_json(folder / _INDEX, {"metadata": {}, "weight_map": places})
-    write_configs(folder, lvlm.model, config or lvlm.model.config)
+    write_json(folder / SAFE_WEIGHTS_INDEX_NAME, {"metadata": {}, "weight_map": places})
+    _write_configs(folder, lvlm.model, config or lvlm.model.config)
     for before, shard in zip(pruned, shards, strict=True):
         if shard != before:
             before.unlink(missing_ok=True)
         if not _names(shard):
             shard.unlink()
+
+
+def _write_configs(folder: Path, model: PreTrainedModel, config: PreTrainedConfig) -> None:
+    """Writes generation_config.json, the Python files of a model that brings its code, and config.json last."""
+    if model.generation_config is not None:
+        model.generation_config.save_pretrained(folder)
+    content = json.loads(config.to_json_string()) | {"architectures": [type(model).__name__]}
+    for brought in (model, config):
+        if brought._auto_class is not None:
+            custom_object_save(brought, folder, content)
+    write_json(folder / "config.json", content)
 
 
 def clear_shards(folder: Path) -> None:
@@ -82,7 +94,7 @@ def clear_shards(folder: Path) -> None:
     """
     if not is_run(folder):
         return
-    index = folder / _INDEX
+    index = folder / SAFE_WEIGHTS_INDEX_NAME
     if index.is_file() and _BLOCKS in index.read_text():
         index.unlink()
     for pattern in (f"{_BLOCKS}*.safetensors", _REST.format(suffix="*")):
@@ -94,9 +106,7 @@ def _rewritten(folder: Path, block: int, rewrite: Rewrite) -> Path:
     """The shard of what a block holds instead, written now unless an earlier start came as far."""
     made, pruned = rewritten_shard(folder, block), block_shard(folder, block)
     if pruned.is_file():
-        with safe_open(pruned, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        write_shard(made, rewrite(block, tensors))
+        write_shard(made, rewrite(block, load_file(pruned)))
     return made
 
 
@@ -106,8 +116,7 @@ def _write_rest(lvlm: LVLM, folder: Path) -> dict[str, str]:
         earlier.unlink()
     model = lvlm.model
     inside = {name for block in range(len(lvlm.blocks)) for name in block_tensors(lvlm, block)}
-    tied = getattr(model, "all_tied_weights_keys", {})
-    rest = {name: value for name, value in model.state_dict().items() if name not in inside and name not in tied}
+    rest = {name: value for name, value in distinct_tensors(model).items() if name not in inside}
     shards = split_torch_state_dict_into_shards(rest, filename_pattern=_REST, max_shard_size=SHARD_BYTES)
     places: dict[str, str] = {}
     for file, names in shards.filename_to_tensors.items():

@@ -24,9 +24,10 @@ CACHES = ("cache", "past_key_values")
 # Mllama's visual tokens are read by cross-attention and never enter the decoder.
 _CROSS_ATTENTION = "cross_attention_states"
 _READS_NO_TOKEN = ("*.cross_attn.k_proj", "*.cross_attn.v_proj")
-# Sparse attention's choice of the tokens that are attended to, and AltUp's mixing of residual streams: as with routers,
-# few weights decide where much larger ones are of use, and a wrong choice costs more than they save.
-_STEERS = ("*.indexer.*", "*.altup.*")
+# Sparse attention's choice of the tokens that are attended to, and the mixing of residual streams by AltUp or
+# hyper-connections: as with routers, few weights decide where much larger ones are of use, and a wrong choice costs
+# more than they save.
+_STEERS = ("*.indexer.*", "*.altup.*", "*hyper_connection.*")
 
 
 def takes(model: nn.Module, *names: str) -> bool:

@@ -16,7 +16,7 @@ LAST = "down_proj"
 FIRST = ("gate_up_proj", "up_proj")
 _MODALITIES: dict[str, Literal["text", "visual"]] = {".text_moe.experts": "text", ".vision_moe.experts": "visual"}
 # What decides where tokens go, or how much a shared expert counts: small, and harmed more than it saves.
-_ROUTERS = ("gate", "router", "shared_expert_gate")
+ROUTERS = ("gate", "router", "shared_expert_gate")
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +62,10 @@ class FusedExperts:
         """An expert's slice as (out, in), a view of values that one of the parameters has, or had."""
         return stack[expert].mT if self.transposed else stack[expert]
 
-    def last(self, x: Tensor, expert: int) -> Tensor:
-        """What an expert's last projection makes of its inputs: (n, inner) -> (n, hidden)."""
-        bias = getattr(self.module, f"{LAST}_bias", None)
-        return F.linear(x, self.weight(LAST, expert), None if bias is None else bias[expert])
+    def project(self, parameter: str, x: Tensor, expert: int) -> Tensor:
+        """What one of an expert's projections makes of its inputs: (n, in) -> (n, out)."""
+        bias = getattr(self.module, f"{parameter}_bias", None)
+        return F.linear(x, self.weight(parameter, expert), None if bias is None else bias[expert])
 
     def router(self, model: nn.Module) -> str | None:
         """Full name of the module beside it that gives tokens to its experts, a row of weights each."""
@@ -104,19 +104,6 @@ def expert_name(site: str, expert: int) -> str:
     """``...experts.gate_up_proj``, 3 -> ``...experts.3.gate_up_proj``."""
     layer, parameter = site.rsplit(".", 1)
     return f"{layer}.{expert}.{parameter}"
-
-
-def fused_experts(blocks: nn.Module, prefix: str) -> list[FusedExperts]:
-    """All layers of experts inside ``blocks``, in order."""
-    layers = (FusedExperts.of(f"{prefix}.{name}", module) for name, module in blocks.named_modules())
-    return [experts for experts in layers if experts is not None]
-
-
-def routers(layers: list[FusedExperts], model: nn.Module) -> list[str]:
-    """Full names of the routers, and gates of shared experts, that stand beside layers of experts."""
-    beside = (f"{layer.name.rpartition('.')[0]}.{router}" for layer in layers for router in _ROUTERS)
-    modules = dict(model.named_modules())
-    return [name for name in beside if name in modules]
 
 
 def _arguments(module: nn.Module) -> list[str]:

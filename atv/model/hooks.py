@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -56,13 +57,10 @@ def differentiable_outputs(root: nn.Module, modules: Mapping[str, nn.Module]) ->
     """The outputs of ``root``'s modules by name, in the order of their calls, with gradients; its weights have none."""
     seen: dict[str, Tensor] = {}
 
-    def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
-            made = first_output(output)
-            # The first output is made of no gradient at all, and begins the graph.
-            seen[name] = made if made.requires_grad else made.requires_grad_()
-
-        return hook
+    def note(name: str, module: nn.Module, args: Any, output: Any) -> None:
+        made = first_output(output)
+        # The first output is made of no gradient at all, and begins the graph.
+        seen[name] = made if made.requires_grad else made.requires_grad_()
 
     learned = [parameter for parameter in root.parameters() if parameter.requires_grad]
     with ExitStack() as undo, torch.inference_mode(False), torch.enable_grad():
@@ -70,5 +68,5 @@ def differentiable_outputs(root: nn.Module, modules: Mapping[str, nn.Module]) ->
             undo.callback(parameter.requires_grad_, True)
             parameter.requires_grad_(False)
         for name, module in modules.items():
-            undo.enter_context(module.register_forward_hook(note(name)))
+            undo.enter_context(module.register_forward_hook(partial(note, name)))
         yield seen

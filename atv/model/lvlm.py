@@ -1,6 +1,6 @@
 """What this project needs to know of any LVLM."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cached_property, partial
@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from atv.model.checkpoint import require_floats
 from atv.model.decoder import PIXELS, VISUAL_MASK, decoder_blocks, reads_tokens, steers, visual_token_ids
-from atv.model.experts import FusedExperts, expert_name, fused_experts, routers
+from atv.model.experts import ROUTERS, FusedExperts, expert_name
 from atv.model.targets import Target
 
 View = Callable[[Tensor], Tensor]
@@ -60,6 +60,9 @@ class LVLM:
         """Whether a picture or clip comes with these inputs."""
         return any(value is not None for key, value in inputs.items() if key.startswith(PIXELS))
 
+    def _inside(self) -> Iterator[tuple[str, nn.Module]]:
+        return self.blocks.named_modules(prefix=self.blocks_name)
+
     @cached_property
     def linears(self) -> dict[str, nn.Linear]:
         """Full name -> Linear, for every Linear of the blocks that reads the decoder's tokens and steers none of them.
@@ -68,28 +71,31 @@ class LVLM:
         """
         return {
             name: module
-            for short, module in self.blocks.named_modules()
+            for name, module in self._inside()
             if isinstance(module, nn.Linear)
-            and reads_tokens(short)
-            and not steers(short)
-            and not self._in_router(name := f"{self.blocks_name}.{short}")
+            and reads_tokens(name)
+            and not steers(name)
+            and not any(f"{name}.".startswith(f"{router}.") for router in self.routers)
         }
 
     @cached_property
     def experts(self) -> list[FusedExperts]:
         """The layers of experts inside the decoder blocks."""
-        return fused_experts(self.blocks, self.blocks_name)
+        layers = (FusedExperts.of(name, module) for name, module in self._inside())
+        return [experts for experts in layers if experts is not None]
 
     @cached_property
     def routers(self) -> list[str]:
         """Names of what tells tokens their experts; it stays dense: a wrong route costs more than its weights save."""
-        return routers(self.experts, self.model)
+        beside = (f"{layer.name.rpartition('.')[0]}.{router}" for layer in self.experts for router in ROUTERS)
+        modules = dict(self.model.named_modules())
+        return [name for name in beside if name in modules]
 
     @property
     def steering(self) -> list[str]:
         """Names of routers, and of Linears that choose the tokens that are attended to or mix residual streams."""
-        inside = ((name, module) for name, module in self.blocks.named_modules() if isinstance(module, nn.Linear))
-        return [*self.routers, *(f"{self.blocks_name}.{name}" for name, _ in inside if steers(name))]
+        linears = (name for name, module in self._inside() if isinstance(module, nn.Linear))
+        return [*self.routers, *filter(steers, linears)]
 
     @cached_property
     def left_dense(self) -> dict[str, str]:
@@ -97,8 +103,8 @@ class LVLM:
         pruned = {(linear, name) for linear in self.linears.values() for name, _ in linear.named_parameters()}
         pruned |= {(layer.module, parameter) for layer in self.experts for parameter in layer.parameters}
         return {
-            f"{self.blocks_name}.{name}.{parameter}": type(module).__name__
-            for name, module in self.blocks.named_modules()
+            f"{name}.{parameter}": type(module).__name__
+            for name, module in self._inside()
             if "norm" not in type(module).__name__.lower()
             for parameter, _ in module.named_parameters(recurse=False)
             if (module, parameter) not in pruned
@@ -127,9 +133,6 @@ class LVLM:
                 why = f"{dense[0]} steers tokens and stays dense" if dense else f"its Linears end in {kinds}"
                 raise ValueError(f"targets: {pattern!r} matches no Linear of the decoder; {why}")
         return {name: target for name, target in self.prunable.items() if any(matches(name, p) for p in patterns)}
-
-    def _in_router(self, name: str) -> bool:
-        return any(f"{name}.".startswith(f"{router}.") for router in self.routers)
 
     def block_of(self, name: str) -> int:
         """Index of the block that holds the target called ``name``."""
@@ -173,6 +176,15 @@ def targets_by_parameter(lvlm: LVLM) -> dict[str, Mapping[str, View]]:
             experts = range(layer.count)
             views[site] = {expert_name(site, expert): partial(layer.slice, expert=expert) for expert in experts}
     return views
+
+
+def kept_places(values: Tensor, views: Mapping[str, View], masks: Mapping[str, Tensor]) -> Tensor:
+    """Where masks prune nothing of a parameter: bool, of its shape, False for what a target's mask prunes."""
+    kept = torch.ones_like(values, dtype=torch.bool)
+    for target, view in views.items():
+        if target in masks:
+            view(kept).copy_(masks[target])
+    return kept
 
 
 def _whole(weight: Tensor) -> Tensor:

@@ -65,6 +65,12 @@ def is_offloaded(model: nn.Module) -> bool:
     return any(hook.offload for _, hook in loading_hooks(model))
 
 
+def distinct_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Every parameter and persistent buffer once, tied ones under their first name; weights elsewhere on meta."""
+    tied = getattr(model, "all_tied_weights_keys", {})
+    return {name: value for name, value in model.state_dict().items() if name not in tied}
+
+
 def stored(model: nn.Module, name: str) -> Tensor:
     """A weight by its full name, wherever it is."""
     module, _, parameter = name.rpartition(".")

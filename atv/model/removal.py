@@ -2,7 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -22,9 +22,9 @@ class Removal(ABC):
         """What fields of the decoder's config are in the smaller model."""
 
     @property
-    @abstractmethod
     def counted_fields(self) -> Iterable[str]:
         """Those of the fields that count what was taken out."""
+        return self.config_fields
 
     @abstractmethod
     def kept_along(self, name: str, dims: int) -> tuple[int, Tensor] | None:
@@ -49,11 +49,6 @@ class Removal(ABC):
             return tensor
         dim, index = kept
         return tensor.index_select(dim, index.to(tensor.device))
-
-    def shrunk_shape(self, name: str, shape: Sequence[int]) -> list[int]:
-        """The shape of what stays of a tensor of this ``shape``."""
-        kept = self.kept_along(name, len(shape))
-        return [len(kept[1]) if kept and dim == kept[0] else size for dim, size in enumerate(shape)]
 
     def shrunk(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What stays of tensors, by the smaller model's names."""
@@ -97,11 +92,11 @@ class Removal(ABC):
             made = {name: list(value.shape) for name, value in self._skeleton(dense).state_dict().items()}
         except Exception as error:  # Classes check their configs each in its own way.
             raise ValueError(f"pattern: no {kind} with {sizes} can be made: {short(error)}") from error
-        state = dense.state_dict()
-        for new, old in self.renamed(state).items():
-            if made.get(new) != (shrunk := self.shrunk_shape(old, state[old].shape)):
+        left = self.shrunk({name: value.to("meta") for name, value in dense.state_dict().items()})
+        for name, value in left.items():
+            if made.get(name) != (shrunk := list(value.shape)):
                 raise ValueError(
-                    f"pattern: a {kind} with {sizes} has {new} of shape {made.get(new)}, what is left is {shrunk}"
+                    f"pattern: a {kind} with {sizes} has {name} of shape {made.get(name)}, what is left is {shrunk}"
                 )
 
     def _skeleton(self, dense: PreTrainedModel) -> PreTrainedModel:

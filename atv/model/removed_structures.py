@@ -139,10 +139,6 @@ class RemovedExperts(Removal):
     def config_fields(self) -> dict[str, Any]:
         return {"num_experts": self.count}
 
-    @property
-    def counted_fields(self) -> Iterable[str]:
-        return self.config_fields
-
     def kept_along(self, name: str, dims: int) -> tuple[int, Tensor] | None:
         owner = name.rpartition(".")[0]
         kept = self.kept.get(self.layer_of.get(owner, owner))

@@ -5,15 +5,14 @@ from math import prod
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 
 from atv.data.wording import short
-
-_INDEX = "model.safetensors.index.json"
 
 
 def weight_files(folder: Path) -> list[Path]:
     """The files that are loaded; none where transformers must say itself what is missing."""
-    whole, index = folder / "model.safetensors", folder / _INDEX
+    whole, index = folder / "model.safetensors", folder / SAFE_WEIGHTS_INDEX_NAME
     if not index.is_file():
         return [whole] if whole.is_file() else []
     try:
@@ -27,7 +26,7 @@ def weight_files(folder: Path) -> list[Path]:
             raise ValueError(f"model: {index} names {shard}, which is not there; fetch it again")
     if whole.is_file() and shards != [whole.name]:
         raise ValueError(
-            f"model: {str(folder)!r} holds two sets of weights, {whole.name} and what {_INDEX} names; take one away"
+            f"model: {str(folder)!r} holds two sets of weights, {whole.name} and what {index.name} names; take one away"
         )
     return [folder / shard for shard in shards]
 

@@ -11,8 +11,9 @@ from huggingface_hub import ModelCardData
 from matplotlib.figure import Figure
 
 from atv.data.source_words import in_words
-from atv.records.files import atomic, write_text
-from atv.records.markdown import markdown
+from atv.figures.saving import save_figure
+from atv.records.files import write_text
+from atv.records.page_parts import markdown
 from atv.records.pruning_report import BaseModel, PruningReport, ScoreRow
 from atv.runtime.hub import reads_as_hub_id, split_revision
 
@@ -23,8 +24,7 @@ _PARTS = ("selection", "criterion", "refine", "reconstruct", "pattern", "allocat
 def write_card(folder: Path, report: PruningReport) -> None:
     """Writes report.json, README.md and pruning.png."""
     report.write(folder)
-    with atomic(folder / FIGURE) as path:
-        draw(report).savefig(path, format="png", dpi=120)
+    save_figure(draw(report), folder / FIGURE, dpi=120)
     write_text(folder / "README.md", card(report))
 
 

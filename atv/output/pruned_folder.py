@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 from atv.model.block_shards import SHARD_BYTES, clear_shards, finish_folder, has_shards
 from atv.model.loading import load_model
 from atv.model.lvlm import LVLM
-from atv.model.offload import is_offloaded
+from atv.model.offload import distinct_tensors, is_offloaded
 from atv.model.ordinary import require_no_adapters
 from atv.model.targets import Target
 from atv.output.model_card import write_card
@@ -134,10 +134,8 @@ def output_bytes(lvlm: LVLM, targets: Mapping[str, Target], updates_weights: boo
     Args:
         updates_weights: whether kept weights may change, so that a finished block holds its targets' weights, too.
     """
-    tied = getattr(lvlm.model, "all_tied_weights_keys", {})
-    state = ((name, value) for name, value in lvlm.model.state_dict().items() if name not in tied)
-    model = sum(value.numel() * value.itemsize for _, value in state)
+    model = sum(value.nbytes for value in distinct_tensors(lvlm.model).values())
     weights = [target.weight for target in targets.values()]
     masks = sum(weight.shape[0] * -(-weight.shape[1] // 8) for weight in weights)
-    updated = sum(weight.numel() * weight.itemsize for weight in weights) if updates_weights else 0
+    updated = sum(weight.nbytes for weight in weights) if updates_weights else 0
     return model + 2 * masks + updated

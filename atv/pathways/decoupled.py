@@ -22,30 +22,28 @@ from atv.model.lvlm import LVLM
 from atv.model.targets import Target
 
 _OUTSIDE = object()
-# Modalities, or None where every token is text. A context variable, not a module's attribute: while pathways are
-# calibrated, forwards of several batches are under way at once, each in a greenlet with its own context.
+# A context variable, not a module's attribute: while pathways are calibrated, forwards of several batches are under way
+# at once, each in a greenlet with its own context.
 _modalities: ContextVar[Any] = ContextVar("modalities", default=_OUTSIDE)
 
 
 @dataclass(frozen=True)
 class Modalities:
-    """Which tokens of a forward are visual: bool (batch, length), some of them True."""
+    """How many tokens a forward has, and which are visual: bool (batch, length), or None where all are text."""
 
-    visual: Tensor
-
-    @cached_property
-    def text_rows(self) -> Tensor:
-        """Places of the text tokens among all, laid flat: int64 (tokens,)."""
-        return (~self.visual).flatten().nonzero().squeeze(1)
+    tokens: int
+    visual: Tensor | None
 
     @cached_property
-    def visual_rows(self) -> Tensor:
-        """Places of the visual tokens, likewise."""
-        return self.visual.flatten().nonzero().squeeze(1)
+    def rows(self) -> tuple[Tensor, Tensor]:
+        """Places of the text tokens among all, laid flat, and of the visual tokens: int64 (tokens,)."""
+        assert self.visual is not None
+        flat = self.visual.flatten()
+        return (~flat).nonzero().squeeze(1), flat.nonzero().squeeze(1)
 
 
-def current_modalities() -> Modalities | None:
-    """The modalities of the running forward's tokens; None where all are text.
+def current_modalities() -> Modalities:
+    """The modalities of the running forward's tokens.
 
     Raises:
         RuntimeError: outside a forward of the whole model.
@@ -87,8 +85,9 @@ def route(lvlm: LVLM) -> ExitStack:
 
     def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         named = inspect.signature(module.forward).bind_partial(*args).arguments
-        visual = visual_mask(lvlm, named | kwargs)
-        _modalities.set(None if visual is None else Modalities(visual))
+        given = named | kwargs
+        visual = visual_mask(lvlm, given)
+        _modalities.set(Modalities(given["input_ids"].numel(), visual))
         return args, _every_position(named, kwargs) if drops_positions else kwargs
 
     def leave(module: nn.Module, args: tuple[Any, ...], result: Any) -> None:
@@ -141,16 +140,28 @@ class DecoupledLinear(nn.Module):
         return self.text.new_empty(0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, length, in) -> (batch, length, out); batch and length may be one dimension (OPT, experts)."""
+        """(batch, length, in) -> (batch, length, out); batch and length may be one dimension (OPT, experts).
+
+        Raises:
+            ValueError: when the rows are not the forward's tokens, so that it is not known whose they are.
+        """
         modalities = current_modalities()
-        if modalities is None or self.visual is self.text:
+        if self.visual is self.text:
             return F.linear(x, self.text, self.bias)
         rows = x.reshape(-1, x.shape[-1])
-        text = F.linear(rows.index_select(0, modalities.text_rows), self.text, self.bias)
-        visual = F.linear(rows.index_select(0, modalities.visual_rows), self.visual, self.bias)
+        if len(rows) != modalities.tokens:
+            raise ValueError(
+                f"decouple: a Linear was given {len(rows)} rows for {modalities.tokens} tokens, as where every step "
+                "reads what is cached of earlier tokens (MLA), whose modality is lost; generate with use_cache=False"
+            )
+        if modalities.visual is None:
+            return F.linear(x, self.text, self.bias)
+        text_rows, visual_rows = modalities.rows
+        text = F.linear(rows.index_select(0, text_rows), self.text, self.bias)
+        visual = F.linear(rows.index_select(0, visual_rows), self.visual, self.bias)
         # Of a product's dtype: autocast gives it another than x has.
         made = text.new_empty(len(rows), len(self.text))
-        made.index_copy_(0, modalities.text_rows, text).index_copy_(0, modalities.visual_rows, visual)
+        made.index_copy_(0, text_rows, text).index_copy_(0, visual_rows, visual)
         return made.view(*x.shape[:-1], -1)
 
 
@@ -173,11 +184,10 @@ class DecoupledExperts(nn.Module):
         Raises:
             ValueError: when the rows are not all the forward's tokens, in order, once or once an expert.
         """
-        modalities = current_modalities()
+        visual = current_modalities().visual
         text_product = self.text(hidden_states, *args, **kwargs)
-        if modalities is None:
+        if visual is None:
             return text_product
-        visual = modalities.visual
         times, rest = divmod(len(text_product), visual.numel())
         if rest or not times:
             raise ValueError(f"decouple: experts were given {len(text_product)} rows for {visual.numel()} tokens")

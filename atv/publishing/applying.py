@@ -9,10 +9,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from atv.model.loading import load_processor, model_folder
-from atv.model.lvlm import View, targets_by_parameter
+from atv.model.lvlm import View, kept_places, targets_by_parameter
 from atv.model.offload import read_as
 from atv.output.pruned_folder import write_pruned
-from atv.publishing.packed_masks import DELTA, DELTA_FORMAT, PROCESSOR, kept_places, patched
+from atv.publishing.packed_masks import DELTA, DELTA_FORMAT, PROCESSOR, patched
 from atv.records.digests import whole_digest
 from atv.records.files import empty_folder
 from atv.records.masks import PackedMasks, masks_origin

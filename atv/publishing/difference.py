@@ -1,6 +1,5 @@
 """How two sets of masks differ."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from atv.figures.mask_overlap import by_block_and_linear, overlap_heatmap
+from atv.figures.saving import save_figure
 from atv.records.files import atomic, writable
 from atv.records.masks import PackedMasks, load_masks, overlap, random_overlap
 from atv.records.pruning_report import MASKS
@@ -49,8 +49,7 @@ class MaskDifference:
         target = writable(folder, "output")
         with atomic(target / "overlap.csv") as path:
             self.table.to_csv(path)
-        with atomic(target / "overlap.png") as path:
-            overlap_heatmap(self.iou, self.random, self.names).savefig(path, format="png", dpi=120)
+        save_figure(overlap_heatmap(self.iou, self.random, self.names), target / "overlap.png", dpi=120)
 
 
 def diff_masks(first: str | Path, second: str | Path) -> MaskDifference:
@@ -64,12 +63,8 @@ def diff_masks(first: str | Path, second: str | Path) -> MaskDifference:
         raise ValueError(f"folders: {str(first)!r} and {str(second)!r} have masks of different weights")
     iou = overlap(a, b)
     total = sum(out * width for out, width in a.shapes.values())
-    return MaskDifference(
-        (Path(first).name, Path(second).name),
-        iou,
-        (_count(a, a, np.bitwise_and) / total, _count(b, b, np.bitwise_and) / total),
-        1 - _count(a, b, np.bitwise_xor) / total,
-    )
+    kept, differing = (1 - a.sparsity, 1 - b.sparsity), _differing(a, b) / total
+    return MaskDifference((Path(first).name, Path(second).name), iou, kept, 1 - differing)
 
 
 def _masks(path: Path) -> PackedMasks:
@@ -79,9 +74,7 @@ def _masks(path: Path) -> PackedMasks:
     return load_masks(file)
 
 
-def _count(a: PackedMasks, b: PackedMasks, joined: Callable[..., np.ndarray]) -> int:
-    """How many bits are set in what two sets of masks make together; padding is zero in both."""
+def _differing(a: PackedMasks, b: PackedMasks) -> int:
+    """How many weights one of two sets of masks keeps alone; padding is zero in both."""
     second = b.packed
-    return sum(
-        int(np.bitwise_count(joined(bits.numpy(), second[name].numpy())).sum()) for name, bits in a.packed.items()
-    )
+    return sum(int(np.bitwise_count(bits.numpy() ^ second[name].numpy()).sum()) for name, bits in a.packed.items())

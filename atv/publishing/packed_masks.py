@@ -1,7 +1,6 @@
 """What is published of a pruned model: its masks, and what else a fresh base model needs to become it again."""
 
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from atv.evaluation.identity import asking
 from atv.model.loading import load_processor, model_folder
-from atv.model.lvlm import View, targets_by_parameter
+from atv.model.lvlm import kept_places, targets_by_parameter
 from atv.output.model_card import write_masks_card
 from atv.output.pruned_folder import read_pruned
 from atv.records.digests import whole_digest
@@ -24,8 +23,6 @@ from atv.verification.saved_model import SavedModel, opened
 from atv.verification.weight_checks import check_same_bits
 
 DELTA, DELTA_FORMAT, PROCESSOR = "delta.safetensors", "atv-delta/1", "processor"
-_UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
-_SIGNED = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}
 
 
 def pack_masks(
@@ -85,15 +82,6 @@ def updates_of(pruned: SavedModel, fresh: SavedModel, masks: PackedMasks) -> dic
     return found
 
 
-def kept_places(values: Tensor, views: Mapping[str, View], masks: PackedMasks) -> Tensor:
-    """Where masks prune nothing of a parameter: bool, of its shape, False for what a target's mask prunes."""
-    kept = torch.ones_like(values, dtype=torch.bool)
-    for target, view in views.items():
-        if target in masks:
-            view(kept).copy_(masks[target])
-    return kept
-
-
 def _pack_processor(source: Path, dense: Path, target: Path, trust_remote_code: bool) -> None:
     """Writes the processor where it reads words or pictures otherwise than the base model's, as under --max_pixels."""
     processor = load_processor(source, trust_remote_code)
@@ -109,7 +97,7 @@ def delta(new: Tensor, old: Tensor) -> Tensor:
     """
     step = _bits(new) - _bits(old)
     size = step.itemsize
-    folded = (step << 1) ^ (step.view(_SIGNED[size]) >> (8 * size - 1)).view(step.dtype)
+    folded = (step << 1) ^ (step.view(f"i{size}") >> (8 * size - 1)).view(step.dtype)
     planes = np.ascontiguousarray(folded.view(np.uint8).reshape(-1, size).T)
     return torch.frombuffer(bytearray(zlib.compress(planes.tobytes())), dtype=torch.uint8)
 
@@ -135,4 +123,4 @@ def patched(old: Tensor, packed: Tensor) -> Tensor:
 def _bits(tensor: Tensor) -> NDArray:
     """The values' bits as whole numbers (n,)."""
     values = tensor.detach().cpu().contiguous()
-    return values.view(torch.uint8).numpy().view(_UNSIGNED[values.itemsize])
+    return values.view(torch.uint8).numpy().view(f"u{values.itemsize}")

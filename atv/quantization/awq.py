@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from atv.criteria import PoolStatistics
+from atv.criteria.normal_equations import at_least_float32
 from atv.plugins import at_least
 from atv.quantization.base import Quantizer, lost
-from atv.quantization.whole_numbers import Quantized, RoundingGrid, exact, storable
+from atv.quantization.whole_numbers import Quantized, RoundingGrid, storable
 
 
 class AWQ(Quantizer):
@@ -49,13 +50,13 @@ class AWQ(Quantizer):
 
     def _loss(self, weight: Tensor, mask: Tensor, gram: Tensor, scale: Tensor, grid: RoundingGrid) -> float:
         own = scale.to(weight.device)
-        dense = exact(weight).masked_fill(~mask, 0)
+        dense = at_least_float32(weight).masked_fill(~mask, 0)
         scaled = dense * own
         rounded = grid.rounded(scaled, grid.scales(scaled, weight.dtype), mask).weight
-        return lost(exact(rounded) / own - dense, gram)
+        return lost(at_least_float32(rounded) / own - dense, gram)
 
     def quantize(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, grid: RoundingGrid) -> Quantized:
-        dense = exact(weight).masked_fill(~mask, 0)
+        dense = at_least_float32(weight).masked_fill(~mask, 0)
         gram = pool.gathered("gram", self).to(dense)
         inside = gram.view(len(gram) // grid.width, grid.width, -1, grid.width).diagonal(dim1=0, dim2=2)
         whole = grid.scales(dense, dense.dtype)
@@ -63,7 +64,7 @@ class AWQ(Quantizer):
         least = torch.full_like(whole, torch.inf)
         for step in range(self.clips):
             scale = storable(whole * (1 - step / (2 * self.clips)), weight.dtype)
-            difference = grid.grouped(exact(grid.rounded(dense, scale, mask).weight) - dense)
+            difference = grid.grouped(at_least_float32(grid.rounded(dense, scale, mask).weight) - dense)
             loss = torch.einsum("ogi,ijg,ogj->og", difference, inside, difference)
             best = torch.where(loss < least, scale, best)
             least = torch.minimum(loss, least)

@@ -10,8 +10,6 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from atv.calibration.attention_and_outputs import ForwardObserver
-from atv.calibration.block_gradients import BackwardPass
 from atv.calibration.calibration_set import numbered_batches, whole_set
 from atv.calibration.callbacks import BlockCallback, Drift
 from atv.calibration.finished_blocks import FinishedBlocks
@@ -19,14 +17,13 @@ from atv.calibration.loop import BlockwiseCalibration
 from atv.calibration.pool import Pool
 from atv.calibration.samples import Sample
 from atv.calibration.stopping import StopCalibration
-from atv.calibration.unchanged_inputs import unchanged
 from atv.criteria import PoolStatistics
 from atv.model.batch import cast_floats
 from atv.model.lvlm import LVLM
 from atv.model.offload import is_offloaded
 from atv.quantization.base import Quantizer
 from atv.quantization.feeding import Feed, feeds
-from atv.quantization.method_contract import check_channel_scale, check_quantized
+from atv.quantization.method_contract import channel_scale, quantized
 from atv.quantization.whole_numbers import Quantized, RoundingGrid
 from atv.records.digests import tensors_digest
 from atv.records.pruning_report import BOTH, BlockReport
@@ -82,7 +79,7 @@ def quantize_blocks(
     Raises:
         ValueError: for activations that are not finite, or a method that needs scales where nothing can take them.
     """
-    numbered = numbered_batches(batches)
+    numbered = numbered_batches(lvlm, batches)
     if not is_offloaded(lvlm.model):
         lvlm.model.to(trainer.strategy.root_device)  # type: ignore[arg-type]
     found: list[list[Feed]] = [[] for _ in lvlm.blocks]
@@ -97,9 +94,7 @@ def quantize_blocks(
     whole = whole_set(lvlm, numbered, [plan.selection])
     drift = Drift(whole)
     rounding = _Rounding(lvlm, plan, found, drift, finished.add)
-    observer = ForwardObserver(lvlm, [plan.selection])
-    backward = BackwardPass(sensitivity=plan.selection.needs_sensitivity)
-    loop = BlockwiseCalibration(lvlm, plan.seed, len(earlier), finished.offloaded, observer, whole, backward)
+    loop = BlockwiseCalibration(lvlm, plan.seed, [plan.selection], len(earlier), finished.offloaded, whole)
     with running(trainer, drift, rounding, StopCalibration(len(numbered), kept=folder is not None)):
         loop.run(trainer, numbered, plan.targets, propagate=True)
     return outcome
@@ -147,9 +142,7 @@ class _Rounding(BlockCallback):
         plan, first = self.plan, feed.readers[0]
         weights = {name: plan.targets[name].weight.detach() for name in feed.readers}
         masks = {name: plan.mask(name) for name in feed.readers}
-        with unchanged(plan.method, "channel_scale", weights=weights, masks=masks, pool=known[first]):
-            scale = plan.method.channel_scale(weights, masks, known[first], plan.grids[first])
-        check_channel_scale(plan.method, scale, weights[first], first)
+        scale = channel_scale(plan.method, weights, masks, known[first], plan.grids[first])
         changed = feed.scale(self.lvlm.model, scale)
         for name in feed.readers:
             known[name] = known[name].divided(scale)
@@ -160,9 +153,7 @@ class _Rounding(BlockCallback):
     def _rounded(self, name: str, pool: PoolStatistics) -> dict[str, Tensor]:
         plan, weight = self.plan, self.plan.targets[name].weight.detach()
         mask = plan.mask(name)
-        with unchanged(plan.method, "quantize", weight=weight, mask=mask, pool=pool):
-            made = plan.method.quantize(weight, mask, pool, plan.grids[name])
-        check_quantized(plan.method, made, weight, mask, plan.grids[name], name)
+        made = quantized(plan.method, weight, mask, pool, plan.grids[name], name)
         rounded = made.weight
         told = {}
         if pool.gram is not None:

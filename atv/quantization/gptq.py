@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from atv.criteria import PoolStatistics
-from atv.criteria.normal_equations import inverse_cholesky, without_dead_channels
+from atv.criteria.normal_equations import at_least_float32, inverse_root, sweep
 from atv.plugins import above_zero, at_least
 from atv.quantization.base import Quantizer
-from atv.quantization.whole_numbers import Quantized, RoundingGrid, exact
+from atv.quantization.whole_numbers import Quantized, RoundingGrid
 
 
 class GPTQ(Quantizer):
@@ -32,29 +32,20 @@ class GPTQ(Quantizer):
         self.damping, self.block = damping, block
 
     def quantize(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, grid: RoundingGrid) -> Quantized:
-        kept, columns, updated = mask, weight.shape[1], exact(weight).clone()
-        root = self._root(pool).to(updated)
-        made: list[Quantized] = []
+        columns, updated = weight.shape[1], at_least_float32(weight).clone()
+        root, _ = inverse_root(pool.gathered("gram", self), self.damping, type(self).__name__)
         # Whole groups, so that a scale is set from weights that know of all columns before.
         step = self.block if grid.width == columns else max(self.block // grid.width, 1) * grid.width
-        column_grid, scale = RoundingGrid(grid.bits, 1), updated[:, :1]
-        for start in range(0, columns, step):
-            end = min(start + step, columns)
-            errors = torch.zeros_like(updated[:, start:end])
-            for column in range(start, end):
-                if column % grid.width == 0:
-                    group = slice(column, column + grid.width)
-                    scale = grid.scales(updated[:, group].masked_fill(~kept[:, group], 0), weight.dtype)
-                now = slice(column, column + 1)
-                one = column_grid.rounded(updated[:, now], scale, kept[:, now])
-                made.append(one)
-                error = (updated[:, now] - one.weight.to(updated)) / root[column, column]
-                errors[:, column - start] = error[:, 0]
-                updated[:, column:end] -= error * root[column, column:end]
-            updated[:, end:] -= errors @ root[start:end, end:]
-        scales = torch.cat([one.scale for one in made[:: grid.width]], 1)
-        return Quantized(torch.cat([one.whole for one in made], 1), scales)
+        column_grid, whole, scales = RoundingGrid(grid.bits, 1), [], []
 
-    def _root(self, pool: PoolStatistics) -> Tensor:
-        hessian, _ = without_dead_channels(pool.gathered("gram", self))
-        return inverse_cholesky(hessian, self.damping, type(self).__name__)
+        def rounded(column: int) -> Tensor:
+            if column % grid.width == 0:
+                group = slice(column, column + grid.width)
+                scales.append(grid.scales(updated[:, group].masked_fill(~mask[:, group], 0), weight.dtype))
+            now = slice(column, column + 1)
+            made = column_grid.rounded(updated[:, now], scales[-1], mask[:, now])
+            whole.append(made.whole)
+            return made.weight[:, 0].to(updated)
+
+        sweep(updated, root.to(updated), step, rounded)
+        return Quantized(torch.cat(whole, 1), torch.cat(scales, 1))

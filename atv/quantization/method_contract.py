@@ -1,5 +1,6 @@
 """Whether what a method of quantization gives is what its kind asks for, tried before any sample is read."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -39,22 +40,21 @@ def _try(method: Quantizer, grid: RoundingGrid, width: int, dtype: torch.dtype) 
     pool, name = PoolStatistics(inputs.square().mean(0).sqrt(), gram), "a made-up weight"
     mask, weight = weight.abs() > 0.5, weight.to(dtype)
     if method.scales_channels:
-        weights, masks = {name: weight}, {name: mask}
-        with unchanged(method, "channel_scale", weights=weights, masks=masks, pool=pool):
-            scale = method.channel_scale(weights, masks, pool, grid)
-        check_channel_scale(method, scale, weight, name)
-    with unchanged(method, "quantize", weight=weight, mask=mask, pool=pool):
-        made = method.quantize(weight, mask, pool, grid)
-    check_quantized(method, made, weight, mask, grid, name)
+        channel_scale(method, {name: weight}, {name: mask}, pool, grid)
+    quantized(method, weight, mask, pool, grid, name)
 
 
-def check_quantized(method: Quantizer, made: Any, weight: Tensor, mask: Tensor, grid: RoundingGrid, name: str) -> None:
-    """Checks what ``quantize`` gave for the Linear called ``name``, its weight and mask (out, in).
+def quantized(
+    method: Quantizer, weight: Tensor, mask: Tensor, pool: PoolStatistics, grid: RoundingGrid, name: str
+) -> Quantized:
+    """What ``quantize`` gives for the Linear called ``name``, its weight and mask (out, in).
 
     Raises:
         ContractError: unless it is whole numbers of the grid, zero where the mask prunes, and finite positive scales,
             one a group, in the weight's dtype.
     """
+    with unchanged(method, "quantize", weight=weight, mask=mask, pool=pool):
+        made: Any = method.quantize(weight, mask, pool, grid)
     kind = f"method: {type(method).__name__}"
     if not isinstance(made, Quantized):
         raise ContractError(f"{kind}.quantize gave a {type(made).__name__} for {name}; expected Quantized")
@@ -75,17 +75,28 @@ def check_quantized(method: Quantizer, made: Any, weight: Tensor, mask: Tensor, 
         raise ContractError(f"{kind}.quantize gave scales in {made.scale.dtype} for {name}; expected {weight.dtype}")
     if not (made.scale.isfinite().all() and (made.scale > 0).all()):
         raise ContractError(f"{kind}.quantize gave scales that are not finite and positive for {name}")
+    return made
 
 
-def check_channel_scale(method: Quantizer, scale: Any, weight: Tensor, name: str) -> None:
-    """Checks what ``channel_scale`` gave for the inputs of the Linear called ``name``, its weight (out, in).
+def channel_scale(
+    method: Quantizer,
+    weights: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor],
+    pool: PoolStatistics,
+    grid: RoundingGrid,
+) -> Tensor:
+    """What ``channel_scale`` gives for the inputs of these Linears, their weights and masks (out, in).
 
     Raises:
-        ContractError: unless it is finite and positive (in,).
+        ContractError: unless it is finite and positive (in,); the first Linear is named.
     """
+    with unchanged(method, "channel_scale", weights=weights, masks=masks, pool=pool):
+        scale: Any = method.channel_scale(weights, masks, pool, grid)
+    name, weight = next(iter(weights.items()))
     kind, expected = f"method: {type(method).__name__}.channel_scale", (weight.shape[1],)
     if not isinstance(scale, Tensor) or scale.shape != expected:
         made = f"scales {tuple(scale.shape)}" if isinstance(scale, Tensor) else f"a {type(scale).__name__}"
         raise ContractError(f"{kind} gave {made} for the inputs of {name}; expected scales {expected}")
     if not (scale.isfinite().all() and (scale > 0).all()):
         raise ContractError(f"{kind} gave scales that are not finite and positive for the inputs of {name}")
+    return scale

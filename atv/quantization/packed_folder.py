@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 from atv.output.model_card import FIGURE
 from atv.quantization.whole_numbers import Quantized, RoundingGrid
 from atv.records.files import saved_atomically, write_json
-from atv.records.markdown import markdown
+from atv.records.page_parts import markdown
 from atv.records.pruning_report import MASKS, REPORT
 from atv.records.quantization_record import QuantizationRecord
 

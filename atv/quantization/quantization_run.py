@@ -15,7 +15,7 @@ from atv.data.sources import load_calibration
 from atv.model.block_shards import clear_shards, finish_folder
 from atv.model.loading import load_model, load_offloaded_model, model_folder
 from atv.model.lvlm import LVLM
-from atv.model.offload import Offload, is_offloaded, model_digests
+from atv.model.offload import Offload, distinct_tensors, is_offloaded, model_digests
 from atv.output.pruned_folder import read_pruned
 from atv.output.report_masks import masks_of
 from atv.plugins import code_identity, describe, resolve
@@ -197,8 +197,7 @@ def _identity(
 
 def _sizes(lvlm: LVLM, plan: QuantizationPlan) -> dict[str, int]:
     """Bytes of all tensors, shared ones once, as they are and with the targets' weights packed."""
-    tied = getattr(lvlm.model, "all_tied_weights_keys", {})
-    before = sum(value.nbytes for name, value in lvlm.model.state_dict().items() if name not in tied)
+    before = sum(value.nbytes for value in distinct_tensors(lvlm.model).values())
     weights = {name: target.weight for name, target in plan.targets.items()}
     return {
         "before": before,

@@ -63,11 +63,6 @@ class Quantized:
         return (grouped * self.scale[:, :, None]).flatten(1)
 
 
-def exact(weight: Tensor) -> Tensor:
-    """The weight in at least float32."""
-    return weight.to(torch.promote_types(weight.dtype, torch.float32))
-
-
 def storable(scale: Tensor, dtype: torch.dtype) -> Tensor:
     """Scales as the model's dtype holds them; 0, of a group of zeros, becomes the least that can divide."""
     stored = scale.to(dtype)

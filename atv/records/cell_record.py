@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field
 
 from atv.records.files import read_json, write_json
-from atv.records.typed import Count, Finite, Number, Seconds, typed
+from atv.records.typed import Count, Finite, Number, Seconds, holding, typed
 
 CELL = "cell.json"
 # Beside it: the cell's answers, one row a question, or what else was measured of it.
@@ -18,10 +18,6 @@ CELL_SCHEMA = 2
 # The perplexity of all texts together, beside each one's.
 ALL = "all"
 _MADE = ("versions", "git", "hardware")
-_KNOWN = (
-    *("config", "labels", "inputs", "seconds", "samples", "perplexity", "windows"),
-    *("asked_with", "asked_from", "ablation"),
-)
 # A text, what one of its windows cost, and how many tokens it predicted.
 Window = tuple[str, Finite, Annotated[int, Field(strict=True, ge=1)]]
 
@@ -54,15 +50,6 @@ class _Found:
 
 
 @dataclass(frozen=True)
-class _Told:
-    """What of cell.json its readers rely on, beyond the types of a record's own fields."""
-
-    config: _Config = field(default_factory=_Config)
-    asked_with: _Asked = field(default_factory=_Asked)
-    asked_from: _Found = field(default_factory=_Found)
-
-
-@dataclass(frozen=True)
 class CellRecord:
     """A cell's id, everything that moves its numbers (``config``, digests of its ``inputs``), its labels, seconds by
     part, calibration samples, what it was made with, and, where plain English was read, its perplexity by text, and of
@@ -75,7 +62,7 @@ class CellRecord:
     """
 
     id: str
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: Annotated[Mapping[str, Any], holding(_Config)] = field(default_factory=dict)
     labels: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, Seconds] = field(default_factory=dict)
@@ -83,8 +70,8 @@ class CellRecord:
     made: Mapping[str, Any] = field(default_factory=dict)
     perplexity: Annotated[Mapping[str, Number], AfterValidator(_of_texts)] = field(default_factory=dict)
     windows: Sequence[Window] = ()
-    asked_with: Mapping[str, Any] = field(default_factory=dict)
-    asked_from: Mapping[str, Any] = field(default_factory=dict)
+    asked_with: Annotated[Mapping[str, Any], holding(_Asked)] = field(default_factory=dict)
+    asked_from: Annotated[Mapping[str, Any], holding(_Found)] = field(default_factory=dict)
     ablation: str = ""
     schema: int = CELL_SCHEMA
 
@@ -106,8 +93,6 @@ class CellRecord:
             ValueError: for a file that is not there, is no JSON, or holds a value of another type.
         """
         content = read_json(folder / CELL, CELL_SCHEMA)
-        typed(_Told, content, folder / CELL)
         made = {name: content[name] for name in _MADE if name in content}
-        known = {name: content[name] for name in _KNOWN if name in content}
         own = {"id": content.get("id", folder.name), "made": made, "schema": content.get("cell_schema", 1)}
-        return typed(cls, known | own, folder / CELL)
+        return typed(cls, content | own, folder / CELL)

@@ -3,11 +3,11 @@
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from atv.records.files import read_json, write_json
 from atv.records.pruning_report import ScoreRow
-from atv.records.typed import Count, Finite, Number, Share, typed
+from atv.records.typed import Count, Finite, Number, Share, holding, typed
 
 SCORES = "scores.json"
 # 2: the suite says how it was asked, and its answers hold the questions; benchmarks' answers say whether they ended.
@@ -35,18 +35,16 @@ class _Row:
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _Retained:
     value: Number
     low: Number
     high: Number
 
 
 @dataclass(frozen=True)
-class _Told:
-    """What of scores.json its readers rely on, beyond the types of a report's own fields."""
+class _Asked:
+    """What of ``asked``, whose fields stand beside the scores, readers rely on."""
 
-    benchmarks: dict[str, _Row] = field(default_factory=dict)
-    retention: dict[str, _Kept] = field(default_factory=dict)
     asked_with: dict[str, Any] = field(default_factory=dict)
 
 
@@ -64,8 +62,8 @@ class EvaluationReport:
 
     asked: Mapping[str, Any] = field(default_factory=dict)
     tasks: dict[str, TaskRow] = field(default_factory=dict)
-    benchmarks: dict[str, dict[str, Any]] = field(default_factory=dict)
-    retention: dict[str, dict[str, Number]] = field(default_factory=dict)
+    benchmarks: dict[str, Annotated[dict[str, Any], holding(_Row)]] = field(default_factory=dict)
+    retention: dict[str, Annotated[dict[str, Number], holding(_Retained)]] = field(default_factory=dict)
     made: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
@@ -116,7 +114,7 @@ class EvaluationReport:
             ValueError: for a file that is not there, is no JSON, of a later schema, or holds something else.
         """
         content = read_json(file, SCHEMA)
-        typed(_Told, content, file)
+        typed(_Asked, content, file)
         parts = {name: content.pop(name, {}) for name in ("tasks", "benchmarks", "retention")}
         made = {name: content.pop(name) for name in _MADE if name in content}
         content.pop("schema", None)

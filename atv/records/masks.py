@@ -78,6 +78,9 @@ class PackedMasks(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         return self._packed[name].kept()
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._packed
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._packed)
 

@@ -4,9 +4,8 @@ This alone writes the file and reads it whole. A run leaves one, saving the mode
 evaluation its scores, fine-tuning its story.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -14,7 +13,7 @@ from pydantic import AfterValidator, Field
 
 from atv.records.files import read_json, write_json
 from atv.records.masks import PackedMasks, load_masks, save_masks
-from atv.records.typed import ANY_TYPE, Count, Finite, Number, Share, typed
+from atv.records.typed import ANY_TYPE, Count, Finite, Number, Share, holding, typed
 
 REPORT, MASKS = "report.json", "masks.safetensors"
 # Raised when a file that is written can no longer be read by what read the last one.
@@ -48,14 +47,6 @@ class _Calibration:
     data: dict[str, Any] = field(default_factory=dict)
     ids: list[Any] = field(default_factory=list)
     counts: list[Count] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Told:
-    """What of report.json its readers rely on, beyond the types of a report's own fields."""
-
-    settings: _Settings
-    calibration: _Calibration = field(default_factory=_Calibration)
 
 
 def _of_both(tokens: dict[str, int]) -> dict[str, int]:
@@ -124,7 +115,7 @@ class BaseModel:
 
     model: str
     revision: str | None
-    kind: str
+    kind: Annotated[str, Field(alias="class")]
     type: str
 
     def as_json(self) -> dict[str, Any]:
@@ -174,13 +165,13 @@ class PruningReport:
     blocks: list[BlockReport]
     parameters: Count
     seed: Annotated[int, Field(strict=True)]
-    settings: dict[str, Any]
+    settings: Annotated[dict[str, Any], holding(_Settings)]
     versions: dict[str, str]
     pathways: dict[str, PathwayReport] = field(default_factory=dict)
     allocation: AllocationReport = field(default_factory=lambda: AllocationReport({}))
     waiting_bytes_per_token: Number | None = None
     left_dense: dict[str, str] = field(default_factory=dict)
-    calibration: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Annotated[Mapping[str, Any], holding(_Calibration)] = field(default_factory=dict)
     base: BaseModel | None = None
     git: str = "unknown"
     hardware: str = "unknown"
@@ -262,12 +253,10 @@ class PruningReport:
         content = read_json(folder / REPORT, SCHEMA)
         if absent := [name for name in ("settings", "blocks", "parameters", "seed", "versions") if name not in content]:
             raise ValueError(f"{folder / REPORT} has no {', '.join(absent)}; `atv prune` writes them")
-        typed(_Told, content, folder / REPORT)
-        try:
-            masks = {name: load_masks(folder / masks_file(name)) for name in content["settings"]["plans"]}
-            return typed(cls, _fields(content, masks), folder / REPORT)
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-            raise ValueError(f"{folder / REPORT} is no report of a pruning run: {error!r}") from error
+        report = typed(cls, content | {"masks": PackedMasks(), "pathways": {}}, folder / REPORT)
+        masks = {name: load_masks(folder / masks_file(name)) for name in report.plans}
+        decoupled = {name: PathwayReport(packed) for name, packed in masks.items() if name != BOTH}
+        return replace(report, masks=masks.get(BOTH, PackedMasks()), pathways=decoupled)
 
 
 def _block(block: BlockReport) -> dict[str, Any]:
@@ -280,12 +269,3 @@ def _block(block: BlockReport) -> dict[str, Any]:
 def masks_file(pathway: str) -> str:
     """What the file of a pathway's masks is called."""
     return MASKS if pathway == BOTH else f"masks.{pathway}.safetensors"
-
-
-def _fields(content: Mapping[str, Any], masks: Mapping[str, PackedMasks]) -> dict[str, Any]:
-    """The arguments of a report; what earlier versions did not write keeps its default."""
-    plain = {one.name: content[one.name] for one in fields(PruningReport) if one.name in content}
-    if "base" in content:
-        plain["base"] = content["base"] | {"kind": content["base"]["class"]}
-    decoupled = {name: PathwayReport(packed) for name, packed in masks.items() if name != BOTH}
-    return plain | {"masks": masks.get(BOTH, PackedMasks()), "pathways": decoupled}

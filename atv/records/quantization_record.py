@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from atv.records.files import read_json, write_json
-from atv.records.typed import Count, Number, typed
+from atv.records.typed import Count, Number, holding, typed
 
 QUANTIZATION, SCHEMA = "quantization.json", 1
 
@@ -29,14 +29,6 @@ class _Bytes:
 
 
 @dataclass(frozen=True)
-class _Told:
-    """What of quantization.json its readers rely on, beyond the types of a record's own fields."""
-
-    settings: _Settings
-    bytes: _Bytes
-
-
-@dataclass(frozen=True)
 class QuantizationRecord:
     """``model`` is what was quantized, as it was called; ``settings`` say how, ``calibration`` on which samples.
 
@@ -46,10 +38,10 @@ class QuantizationRecord:
     """
 
     model: str
-    settings: Mapping[str, Any]
+    settings: Annotated[Mapping[str, Any], holding(_Settings)]
     calibration: Mapping[str, Any]
     errors: Mapping[str, Number]
-    bytes: Mapping[str, Count]
+    bytes: Annotated[Mapping[str, Count], holding(_Bytes)]
     scaled: Mapping[str, list[str]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
@@ -71,6 +63,4 @@ class QuantizationRecord:
         Raises:
             ValueError: for a file that is not there, is no JSON, of a later schema, or no such record.
         """
-        content = read_json(folder / QUANTIZATION, SCHEMA)
-        typed(_Told, content, folder / QUANTIZATION)
-        return typed(cls, content, folder / QUANTIZATION)
+        return typed(cls, read_json(folder / QUANTIZATION, SCHEMA), folder / QUANTIZATION)

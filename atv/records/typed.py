@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 T = TypeVar("T")
 # Numbers as they stand in a file; pydantic alone would take true for 1, and "3" for 3. A count fits into 63 bits.
@@ -18,6 +18,16 @@ Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 # The ``__pydantic_config__`` of a dataclass with fields that no file holds as they are.
 ANY_TYPE = ConfigDict(arbitrary_types_allowed=True)
+
+
+def holding(kind: type) -> BeforeValidator:
+    """Of an ``Annotated`` mapping: it must hold what a dataclass says, and stays what it is, other keys and all."""
+
+    def checked(content: Any) -> Any:
+        _adapter(kind).validate_python(content)
+        return content
+
+    return BeforeValidator(checked)
 
 
 def typed(kind: type[T], content: Any, file: Path) -> T:

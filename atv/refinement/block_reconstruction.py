@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from atv.criteria import PoolStatistics
+from atv.criteria.normal_equations import at_least_float32
 from atv.plugins import above_zero, at_least
 from atv.refinement.base import Reconstruction
 
@@ -91,8 +92,7 @@ class BlockReconstruction(Reconstruction):
             weights: as they were pruned (out, in).
             masks: bool (out, in), True = kept.
         """
-        wide = {name: torch.promote_types(weight.dtype, torch.float32) for name, weight in weights.items()}
-        learned = {name: torch.nn.Parameter(weight.to(wide[name], copy=True)) for name, weight in weights.items()}
+        learned = {name: torch.nn.Parameter(at_least_float32(weight).clone()) for name, weight in weights.items()}
         optimizer, rate, falls = self._made(list(learned.values()))
         steps = self.epochs * len(block.batches)
         for step in range(steps):

@@ -1,7 +1,6 @@
 """Pruning and growing by the mean of a row's error."""
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from atv.criteria import PoolStatistics
@@ -56,12 +55,13 @@ class DSnoT(Refinement):
         size = dense.abs() * (variance + mean.square()).sqrt()
         error = (share * ~kept).sum(1)
         begun, moved, going = error.sign(), torch.zeros_like(kept), torch.ones_like(error, dtype=torch.bool)
+        group = torch.arange(columns, device=kept.device) // width
         cycles = max(round(_CYCLES * columns / _INPUTS), 1) if self.cycles is None else self.cycles
         for _ in range(cycles):
             sign = error.sign()[:, None]
             grow = torch.where(kept | moved, -torch.inf, gain * sign)
             best, u = grow.max(1)
-            loses = kept & ~moved & (share * sign < 0 if width == columns else _near(u, columns, width))
+            loses = kept & ~moved & (share * sign < 0 if width == columns else group == group[u, None])
             least, p = torch.where(loses, size, torch.inf).min(1)
             change = (share.gather(1, p[:, None]) - share.gather(1, u[:, None]))[:, 0]
             going &= (error.abs() * _SEQUENCE > self.threshold) & (best > 0) & least.isfinite()
@@ -74,10 +74,3 @@ class DSnoT(Refinement):
             moved[row, u[row]] = moved[row, p[row]] = True
             error = torch.where(going, error + change, error)
         return kept
-
-
-def _near(column: Tensor, columns: int, width: int) -> Tensor:
-    """bool (rows, columns): the group of ``width`` inputs that each row's ``column`` is in."""
-    group = torch.zeros(len(column), columns // width, dtype=torch.bool, device=column.device)
-    group.scatter_(1, (column // width)[:, None], True)
-    return rearrange(group[:, :, None].expand(-1, -1, width), "row g m -> row (g m)")

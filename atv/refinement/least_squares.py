@@ -1,10 +1,9 @@
 """The least squares solution under a mask."""
 
-import torch
 from torch import Tensor
 
 from atv.criteria import PoolStatistics
-from atv.criteria.normal_equations import conjugate_gradients, damped, solve_by_cholesky
+from atv.criteria.normal_equations import at_least_float32, conjugate_gradients, damped, solve_by_cholesky
 from atv.plugins import above_zero, at_least
 from atv.refinement.base import Reconstruction
 
@@ -35,7 +34,7 @@ class LeastSquares(Reconstruction):
 
     def reconstruct(self, weight: Tensor, mask: Tensor, pool: PoolStatistics) -> Tensor:
         hessian = damped(pool.gathered("gram", self).to(weight.device), self.damping)
-        dense = weight.to(torch.promote_types(weight.dtype, torch.float32))
+        dense = at_least_float32(weight)
         kept = mask.to(weight.device)
         started = dense.masked_fill(~kept, 0)
         limits = self.iterations, self.tolerance

@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from atv.ablation.findings import Finding, Verdict
 from atv.reporting.collection import Collection
@@ -120,8 +120,7 @@ def _claimed(pair: Pair, rank: int) -> Hashable:
 
 def counted(found: Sequence[Pair]) -> dict[Carried, int]:
     """How many pairs carry over, do not, and cannot be told."""
-    words: tuple[Carried, ...] = ("carried over", "not carried over", "open", "one model alone")
-    return {word: sum(pair.carried == word for pair in found) for word in words}
+    return {word: sum(pair.carried == word for pair in found) for word in get_args(Carried)}
 
 
 def _keyed(findings: Sequence[Finding]) -> dict[tuple[str, int], Finding]:

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from atv.ablation.findings import Finding
 from atv.statistics.estimates import CONFIDENCE
 
-MINUS = "\N{MINUS SIGN}"
-
 
 def ours(finding: Finding) -> tuple[str, str]:
     """Our number and its interval, both to two digits of the interval's width, with its confidence unless 95%.
@@ -40,7 +38,7 @@ def number(value: float, digits: int | None = None) -> str:
     # An interval's end of -0.04 must not read as -0.0.
     if not text.strip("-0.,"):
         text = text.lstrip("-")
-    return text.replace("-", MINUS)
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def duration(seconds: float) -> str:

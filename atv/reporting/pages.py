@@ -1,17 +1,15 @@
 """The report as HTML, with everything in one file, and as Markdown, with the figures beside it."""
 
-import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from atv.data.source_words import in_words
-from atv.records.data_url import data_url
-from atv.records.files import atomic, write_text
+from atv.figures.saving import save_figure
+from atv.records.files import write_text
+from atv.records.page_parts import data_url, template
 from atv.reporting import numbers
 from atv.reporting.carry_over import counted, pairs
 from atv.reporting.collection import Collection
@@ -99,24 +97,13 @@ def write_pages(collection: Collection, output: Path, beside: Collection | None 
     Returns:
         The HTML file.
     """
-    picture = forest(collection, beside)
-    if picture:
-        with atomic(output / FOREST) as path:
-            path.write_bytes(picture)
+    picture = b""
+    if found := pairs(collection, beside):
+        save_figure(forest_figure(found, [each.model for each in (collection, beside) if each]), output / FOREST)
+        picture = (output / FOREST).read_bytes()
     for kind in ("md", "html"):
         write_text(output / f"report.{kind}", page(collection, output, kind, beside, picture))
     return output / "report.html"
-
-
-def forest(collection: Collection, beside: Collection | None = None) -> bytes:
-    """The figure of all findings as PNG; empty where there are none."""
-    found = pairs(collection, beside)
-    if not found:
-        return b""
-    models = [each.model for each in (collection, beside) if each]
-    picture = io.BytesIO()
-    forest_figure(found, models).savefig(picture, dpi=160, format="png")
-    return picture.getvalue()
 
 
 def page(
@@ -126,20 +113,12 @@ def page(
 
     Args:
         beside: as for ``write_pages``.
-        picture: what ``forest`` gave.
+        picture: the content of forest.png; empty where there is none.
     """
     found = pairs(collection, beside)
-    environment = Environment(
-        loader=PackageLoader("atv.reporting"),
-        autoescape=kind == "html",
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"ours": numbers.ours, "number": numbers.number, "duration": numbers.duration}
-    environment.filters["chance"] = written_p
-    environment.filters |= {"strip": numbers.strip, "setup": setup, "inline": _inline}
-    return environment.get_template(f"report.{kind}.jinja").render(
+    filters: dict[str, Any] = {"ours": numbers.ours, "number": numbers.number, "duration": numbers.duration}
+    filters |= {"strip": numbers.strip, "chance": written_p, "setup": setup, "inline": _inline}
+    return template("reporting", f"report.{kind}.jinja", filters).render(
         collection=collection,
         findings=[(section, finding) for section in collection.sections for finding in section.findings],
         runs=[(each, shared(each.sections), differing(each.sections)) for each in (collection, beside) if each],

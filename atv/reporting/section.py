@@ -11,7 +11,7 @@ from PIL import Image
 from atv.ablation.findings import POINT, Finding
 from atv.ablation.planning import can_be_planned, cheapest
 from atv.ablation.record import AblationRecord
-from atv.records.data_url import data_url
+from atv.records.page_parts import data_url
 from atv.reporting.numbers import duration
 from atv.reporting.run_again import run_again
 

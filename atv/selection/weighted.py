@@ -97,7 +97,5 @@ class WeightedPools(TokenSelection):
                     raise ValueError(f"{name}: a weight was given, and the calibration set has no such token")
                 yield text & own, weight
                 text = text & ~own
-        yield from ((pool, weight) for pool, weight in ((text, self.text), *self._all_visual(whole)) if pool.any())
-
-    def _all_visual(self, whole: WholeSet) -> list[tuple[Tensor, float]]:
-        return [] if self.picks is not None else [(whole.visual, self.visual)]
+        pools = [(text, self.text)] if self.picks is not None else [(text, self.text), (whole.visual, self.visual)]
+        yield from ((pool, weight) for pool, weight in pools if pool.any())

@@ -45,16 +45,6 @@ class Spread:
         """As JSON has it, by the names of ``_RECORDED_AS``."""
         return {_RECORDED_AS.get(name, name): value for name, value in vars(self).items()}
 
-    @classmethod
-    def read(cls, stored: dict[str, Any]) -> Self:
-        """What ``record`` made.
-
-        Raises:
-            TypeError: for something else.
-        """
-        fields = {recorded: name for name, recorded in _RECORDED_AS.items()}
-        return cls(**{fields.get(name, name): value for name, value in stored.items()})
-
     @property
     def groups_alone(self) -> Any:
         """What groups add to ``seed_variance``."""
@@ -148,17 +138,6 @@ class Estimate:
         """As JSON has it."""
         spread = self.spread.record() if self.spread else None
         return vars(self) | {"spread": spread, "runs": list(self.runs)}
-
-    @classmethod
-    def read(cls, stored: dict[str, Any]) -> Self:
-        """What ``record`` made, of this version or an earlier one.
-
-        Raises:
-            TypeError: for something else.
-        """
-        spread = stored.get("spread")
-        parts = {"spread": Spread.read(spread) if spread else None, "runs": tuple(stored.get("runs", ()))}
-        return cls(**stored | parts)
 
 
 def mean_estimate(values: ArrayLike) -> Estimate:

@@ -75,14 +75,10 @@ class CellEntries:
         if not done.was_asked:
             return {}, {}
         scores = task_scores(done.rows)
-        if not self._has_dense:
+        if not self.results.has_dense:
             return scores, {}
         # A cell whose findings an early look decided was asked fewer groups than the dense model.
         return scores, retention(*on_shared_groups(self.results.dense_on(done.cell.suite), scores))
-
-    @property
-    def _has_dense(self) -> bool:
-        return any(done.cell.dense and done.was_asked for done in self.results.finished)
 
 
 def _files(done: FinishedCell) -> list[str]:

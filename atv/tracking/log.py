@@ -1,13 +1,10 @@
 """Logs an ablation with the loggers that were asked for: W&B, or files that need no service."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from atv.ablation.base import Ablation
-from atv.ablation.record import AblationRecord
-from atv.ablation.results import Results
+from atv.ablation.grid import Written
 from atv.ablation.store import FinishedCell
 from atv.runtime.wandb_settings import check_environment, wandb_mode
 from atv.tracking.base import Tracker
@@ -39,29 +36,17 @@ def chosen_loggers(names: Sequence[LoggerName] | LoggerName) -> list[str]:
     return [name for name in asked if not (name == "wandb" and wandb_mode() == "disabled")]
 
 
-def log_ablation(
-    ablation: Ablation,
-    results: Results,
-    record: AblationRecord,
-    folder: Path,
-    origin: Mapping[str, Any],
-    loggers: Sequence[str],
-) -> dict[str, int]:
+def log_ablation(written: Written, loggers: Sequence[str]) -> dict[str, int]:
     """Logs one run a cell and one for the ablation, in each logger; what was logged before as it is now is skipped.
-
-    Args:
-        folder: the ablation's, with what ``write_results`` left there.
-        origin: how the cells came about.
 
     Returns:
         Logger -> runs that were new.
     """
     new: dict[str, int] = {}
-    entries = CellEntries(ablation.name, results, origin)
-    cells = entries.by_run_id()
-    summary = summary_entry(ablation, results, record, folder, origin)
+    entries = CellEntries(written.record.run["name"], written.results, written.origin)
+    cells, summary = entries.by_run_id(), summary_entry(written)
     for name in loggers:
-        tracker, new[name] = _TRACKERS[name](folder), 0
+        tracker, new[name] = _TRACKERS[name](written.folder), 0
         for run_id, done in cells.items():
             if not tracker.has(run_id, entries.version(done)):
                 tracker.log(entries.entry(run_id, done))
@@ -70,7 +55,8 @@ def log_ablation(
             tracker.log(summary)
             new[name] += 1
     if WandbTracker.name in loggers:
-        write_view(folder, [(summary.id, "summary"), *((run_id, _short(done)) for run_id, done in cells.items())])
+        runs = [(summary.id, "summary"), *((run_id, _short(done)) for run_id, done in cells.items())]
+        write_view(written.folder, runs)
     return new
 
 

@@ -1,15 +1,12 @@
 """An ablation's summary as a run to be logged: its table, findings, figure, and retention against sparsity."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from atv.ablation.base import Ablation
+from atv.ablation.grid import Written
 from atv.ablation.levels import percent
-from atv.ablation.record import AblationRecord
 from atv.ablation.results import Results
 from atv.records.digests import content_digest, file_digest
 from atv.records.provenance import provenance
@@ -20,21 +17,20 @@ from atv.tracking.base import Entry
 _SPARSITIES = ("sparsity", "setting")
 
 
-def summary_entry(
-    ablation: Ablation, results: Results, record: AblationRecord, folder: Path, origin: Mapping[str, Any]
-) -> Entry:
-    """An entry made of the record and the figure that ``write_results`` left in the ablation's folder."""
+def summary_entry(written: Written) -> Entry:
+    """An entry made of the record and the figure that were written."""
+    record, results, folder, origin = written
     findings = [asdict(each) | {"ours": each.ours.record(), "verdict": each.verdict} for each in record.findings]
     picture = folder / "figure.png"
     verdicts = [finding["verdict"] for finding in findings]
-    run = {"name": ablation.name, "question": ablation.question, "paper": ablation.paper, "caption": ablation.caption}
+    name, run = record.run["name"], {key: record.run[key] for key in ("name", "question", "paper", "caption")}
     model = results.finished[0].record.inputs.get("model")
     return Entry(
-        id=content_digest([ablation.name, "summary", model]),
-        name=f"{ablation.name}: summary",
-        group=ablation.name,
+        id=content_digest([name, "summary", model]),
+        name=f"{name}: summary",
+        group=name,
         kind="summary",
-        config={"ablation": ablation.name, "about": run, "origin": dict(origin)} | provenance(),
+        config={"ablation": name, "about": run, "origin": dict(origin)} | provenance(),
         summary={
             "cells": len(results.finished),
             "seeds": len({done.cell.seed for done in results.finished}),
@@ -43,7 +39,7 @@ def summary_entry(
         },
         lines=_lines(results),
         tables={"table": record.table} | ({"findings": _flat(findings)} if findings else {}),
-        images={keys.figure(ablation.name): picture},
+        images={keys.figure(name): picture},
         version=content_digest([record.table.to_csv(index=False), findings, file_digest(picture)]),
     )
 
@@ -51,7 +47,7 @@ def summary_entry(
 def _lines(results: Results) -> dict[str, dict[float, float]]:
     """Method -> sparsity -> average retention, where there are several sparsities; a method is all other labels."""
     lines: dict[str, dict[float, float]] = {}
-    if not any(done.cell.dense and done.was_asked for done in results.finished):
+    if not results.has_dense:
         return lines
     for labels in results.methods():
         done = results.of(**labels)[0]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from atv.model.loading import load_processor, model_folder
@@ -12,12 +12,10 @@ from atv.output.report_masks import masks_after, removal_of
 from atv.patterns import recorded_pattern
 from atv.records.masks import PackedMasks
 from atv.records.pruning_report import REPORT, PruningReport, TargetReport
-from atv.verification.compact_size import sizes
 from atv.verification.quantized_checks import QuantizedChecks
 from atv.verification.saved_model import SavedModel, VerificationError, WhatIsLeft, answer, opened
 from atv.verification.weight_checks import (
     BaseCheck,
-    ZerosCheck,
     check_dense,
     check_names,
     check_pattern,
@@ -54,101 +52,89 @@ def verify(
         ValueError: for a folder that is neither, or cannot be loaded.
         VerificationError: at the first check that fails, naming the tensor.
     """
-    dense = None if base is None else model_folder(str(base), trust_remote_code)
-    return Verification(Path(folder), dense, max_new_tokens, trust_remote_code, watch).run()
+    source, original = Path(folder), None if base is None else model_folder(str(base), trust_remote_code)
+    quantized = QuantizedChecks.of(source)
+    unpruned = quantized is not None and not (source / REPORT).is_file()
+    report = _NEVER_PRUNED if unpruned else read_pruned(source)
+    with ExitStack() as stack:
+        pruned = stack.enter_context(opened(source, trust_remote_code, quantized is not None))
+        dense = stack.enter_context(opened(original, trust_remote_code)) if original else None
+        removal = removal_of(report, pruned.lvlm)
+        if removal is not None:
+            check_removal(removal, pruned.lvlm)
+        left = masks_after(report, removal)
+        found = {} if quantized is None else {"quantization": quantized.check(pruned.lvlm)}
+        found |= {} if unpruned else _check_masks(report, left, pruned)
+        if removal is not None:
+            dense = dense and WhatIsLeft(dense.lvlm, removal)
+            rows = {new: report.targets[old] for new, old in removal.renamed(report.targets).items()}
+            report = replace(report, masks=left, targets=rows)
+        rounded = quantized.changed(pruned.lvlm) if quantized else frozenset()
+        found |= _check_tensors(report, pruned, dense, rounded, watch)
+        said = "skipped"
+        if max_new_tokens:
+            said = repr(answer(pruned, load_processor(source, trust_remote_code), max_new_tokens))
+        return found | {"generation": said, "size": quantized.size if quantized else _size(report, pruned)}
 
 
-@dataclass(frozen=True)
-class Verification:
-    """What is to be verified, and how much: without ``base`` no tensor is compared, with ``tokens`` 0 none generated.
-
-    ``watch`` is given the names of the tensors and may show how far they are.
-    """
-
-    folder: Path
-    base: Path | None = None
-    tokens: int = 8
-    trust_remote_code: bool = False
-    watch: Watch = iter
-
-    def run(self) -> dict[str, str]:
-        """Check -> what was found.
-
-        Raises:
-            ValueError: for a folder that is neither pruned nor quantized, or cannot be loaded.
-            VerificationError: at the first check that fails.
-        """
-        quantized = QuantizedChecks.of(self.folder)
-        unpruned = quantized is not None and not (self.folder / REPORT).is_file()
-        report = _NEVER_PRUNED if unpruned else read_pruned(self.folder)
-        with ExitStack() as stack:
-            pruned = stack.enter_context(opened(self.folder, self.trust_remote_code, quantized is not None))
-            base = stack.enter_context(opened(self.base, self.trust_remote_code)) if self.base else None
-            removal = removal_of(report, pruned.lvlm)
-            if removal is not None:
-                check_removal(removal, pruned.lvlm)
-            left = masks_after(report, removal)
-            found = {} if quantized is None else {"quantization": quantized.check(pruned.lvlm)}
-            found |= {} if unpruned else self._masks(report, left, pruned)
-            if removal is not None:
-                base = base and WhatIsLeft(base.lvlm, removal)
-                rows = {new: report.targets[old] for new, old in removal.renamed(report.targets).items()}
-                report = replace(report, masks=left, targets=rows)
-            found |= self._tensors(report, pruned, base, quantized.changed(pruned.lvlm) if quantized else frozenset())
-            size = _sizes(pruned, report) if quantized is None else {"size": quantized.size}
-            return found | self._answer(pruned) | size
-
-    def _masks(self, report: PruningReport, left: PackedMasks, pruned: SavedModel) -> dict[str, str]:
-        masks = report.masks
-        check_names(masks, left.shapes, report.targets, pruned.lvlm)
-        ((pathway, plan),) = report.plans.items()
-        pattern = recorded_pattern(plan["pattern"]).fitted(pruned.lvlm)
-        sparsities = report.allocation.sparsities.get(pathway, {})
-        if missing := masks.keys() - sparsities.keys():
-            raise VerificationError(f"{REPORT} has no sparsity of {min(missing)} in its allocation")
-        check_pattern(pattern, masks, sparsities, pruned.lvlm)
-        found = f"of {len(masks)} targets, {masks.sparsity:.2%} of their weights pruned"
-        return {"masks": found, "pattern": f"{label(pattern)} holds in every mask"}
-
-    def _tensors(
-        self, report: PruningReport, pruned: SavedModel, base: SavedModel | None, rounded: Set[str]
-    ) -> dict[str, str]:
-        masks, tuning = report.masks, report.finetuning
-        updated = bool(report.updates_weights or tuning)
-        biases = [f"{name}.bias" for name in report.targets] if report.updates_biases else []
-        apart = [*(tuning.get("train_also") or ()), *rounded, *biases]
-        compared = None if base is None else BaseCheck(base, masks, updated, apart)
-        if compared is not None:
-            compared.check_layout(pruned)
-            # A quantized model is also held against the pruned one that it was made of.
-            if not rounded:
-                check_dense(compared.base, str(self.base), masks, targets_by_parameter(pruned.lvlm))
-        rows = None if tuning or rounded else report.targets
-        dense, sparse = check_tensors(pruned, ZerosCheck(masks, rows), compared, self.watch(list(pruned.tensors)))
-        found = {"zeros": "where the masks say" + (_kept_zeros(rows) if rows else "")} if masks else {}
-        if compared is None:
-            return found | {"base": "not compared: name it with --base"}
-        how = "fine-tuned" if tuning else "updated by the criterion"
-        if rounded:
-            also = f" and kept weights that were {how}" if updated else ""
-            but = f"{len(rounded)} tensors that rounding changes{also}"
-            return found | {"base": f"all tensors equal its bit for bit but for {but}"}
-        kept = f"were {how}, and are not compared" if updated else "equal its bit for bit"
-        return found | {"base": f"{dense} tensors equal its bit for bit; the kept weights of {sparse} {kept}"}
-
-    def _answer(self, pruned: SavedModel) -> dict[str, str]:
-        if not self.tokens:
-            return {"generation": "skipped"}
-        processor = load_processor(self.folder, self.trust_remote_code)
-        return {"generation": repr(answer(pruned, processor, self.tokens))}
+def _check_masks(report: PruningReport, left: PackedMasks, pruned: SavedModel) -> dict[str, str]:
+    masks = report.masks
+    check_names(masks, left.shapes, report.targets, pruned.lvlm)
+    ((pathway, plan),) = report.plans.items()
+    pattern = recorded_pattern(plan["pattern"]).fitted(pruned.lvlm)
+    sparsities = report.allocation.sparsities.get(pathway, {})
+    if missing := masks.keys() - sparsities.keys():
+        raise VerificationError(f"{REPORT} has no sparsity of {min(missing)} in its allocation")
+    check_pattern(pattern, masks, sparsities, pruned.lvlm)
+    found = f"of {len(masks)} targets, {masks.sparsity:.2%} of their weights pruned"
+    return {"masks": found, "pattern": f"{label(pattern)} holds in every mask"}
 
 
-def _sizes(pruned: SavedModel, report: PruningReport) -> dict[str, str]:
-    size = sizes(pruned, report.masks)
+def _check_tensors(
+    report: PruningReport, pruned: SavedModel, base: SavedModel | None, rounded: Set[str], watch: Watch
+) -> dict[str, str]:
+    masks, tuning = report.masks, report.finetuning
+    updated = bool(report.updates_weights or tuning)
+    biases = [f"{name}.bias" for name in report.targets] if report.updates_biases else []
+    apart = [*(tuning.get("train_also") or ()), *rounded, *biases]
+    compared = None if base is None else BaseCheck(base, masks, updated, apart)
+    if compared is not None:
+        compared.check_layout(pruned)
+        # A quantized model is also held against the pruned one that it was made of.
+        if not rounded:
+            check_dense(compared.base, masks, targets_by_parameter(pruned.lvlm))
+    rows = None if tuning or rounded else report.targets
+    dense, sparse = check_tensors(pruned, masks, rows, compared, watch(list(pruned.tensors)))
+    found = {"zeros": "where the masks say" + (_kept_zeros(rows) if rows else "")} if masks else {}
+    if compared is None:
+        return found | {"base": "not compared: name it with --base"}
+    how = "fine-tuned" if tuning else "updated by the criterion"
+    if rounded:
+        also = f" and kept weights that were {how}" if updated else ""
+        but = f"{len(rounded)} tensors that rounding changes{also}"
+        return found | {"base": f"all tensors equal its bit for bit but for {but}"}
+    kept = f"were {how}, and are not compared" if updated else "equal its bit for bit"
+    return found | {"base": f"{dense} tensors equal its bit for bit; the kept weights of {sparse} {kept}"}
+
+
+def _size(report: PruningReport, pruned: SavedModel) -> str:
+    dense, compact = sizes(pruned, report.masks)
     if report.smaller:
-        return {"size": f"{size.dense / 1e6:.1f} MB, a smaller model ({report.sizes})"}
-    compact = f"{size.compact / 1e6:.1f} MB with bit-packed masks and compacted values ({size.share:.1%})"
-    return {"size": f"{size.dense / 1e6:.1f} MB dense with zeros; {compact}"}
+        return f"{dense / 1e6:.1f} MB, a smaller model ({report.sizes})"
+    compacted = f"{compact / 1e6:.1f} MB with bit-packed masks and compacted values ({compact / dense:.1%})"
+    return f"{dense / 1e6:.1f} MB dense with zeros; {compacted}"
+
+
+def sizes(model: SavedModel, masks: PackedMasks) -> tuple[int, int]:
+    """Bytes of a model's tensors as they are, and with bit-packed masks and the kept values in place of pruned weights.
+
+    Counted without reading a weight; file headers excepted.
+    """
+    dense = sum(value.nbytes for value in model.tensors.values())
+    views = targets_by_parameter(model.lvlm)
+    itemsize = {name: model.tensors[site].itemsize for site, targets in views.items() for name in targets}
+    saved = sum((mask.numel() - int(mask.count_nonzero())) * itemsize[name] for name, mask in masks.items())
+    return dense, dense - saved + sum(packed.nbytes for packed in masks.packed.values())
 
 
 def _kept_zeros(rows: Mapping[str, TargetReport]) -> str:

@@ -16,7 +16,7 @@ from atv.data.conversations import encode
 from atv.model.batch import cast_floats
 from atv.model.checkpoint import check_folder, load_dequantized
 from atv.model.lvlm import LVLM
-from atv.model.offload import load_mapped, stored
+from atv.model.offload import distinct_tensors, load_mapped, stored
 from atv.model.removal import Removal
 
 QUESTION = "What is in the picture?"
@@ -31,8 +31,7 @@ class SavedModel:
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
         """Every parameter and persistent buffer once, tied ones under their first name; weights on the meta device."""
-        tied = getattr(self.lvlm.model, "all_tied_weights_keys", {})
-        return {name: value for name, value in self.lvlm.model.state_dict().items() if name not in tied}
+        return distinct_tensors(self.lvlm.model)
 
     def tensor(self, name: str) -> Tensor:
         """The values, read from the files now."""
@@ -48,9 +47,8 @@ class WhatIsLeft(SavedModel):
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
-        """As of any saved model, by the smaller one's names; what is cut as empty tensors of what is left."""
-        dense = SavedModel(self.lvlm).tensors
-        return {new: self._shrunk(old, dense[old]) for new, old in self._dense_names.items()}
+        """As of any saved model, cut, by the smaller one's names."""
+        return self.removal.shrunk(SavedModel(self.lvlm).tensors)
 
     @cached_property
     def _dense_names(self) -> dict[str, str]:
@@ -60,10 +58,6 @@ class WhatIsLeft(SavedModel):
         """What is left of the values, read from the files now."""
         dense = self._dense_names[name]
         return self.removal.shrunk_tensor(dense, SavedModel(self.lvlm).tensor(dense))
-
-    def _shrunk(self, name: str, value: Tensor) -> Tensor:
-        shape = self.removal.shrunk_shape(name, value.shape)
-        return value if shape == list(value.shape) else value.new_empty(shape, device="meta")
 
 
 @contextmanager

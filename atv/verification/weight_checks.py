@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -81,26 +80,17 @@ def _together(pattern: Pattern, masks: Mapping[str, Tensor], lvlm: LVLM) -> Iter
         yield from [names] if pattern.joint else ([name] for name in names)
 
 
-@dataclass(frozen=True)
-class ZerosCheck:
-    """A target's weights: zero where its mask says, and as many zeros among those kept as the report counts.
+def check_zeros(name: str, weight: Tensor, mask: Tensor, kept_zeros: int | None) -> None:
+    """A target's weights (out, in) are zero where its mask says, and so many among those kept; None counts none there.
 
-    Without ``rows``, as after training, kept weights are not counted.
+    Raises:
+        VerificationError: naming the first weight that is not zero, or both counts.
     """
-
-    masks: PackedMasks
-    rows: Mapping[str, TargetReport] | None
-
-    def check(self, name: str, weight: Tensor) -> None:
-        """Raises VerificationError for ``weight`` (out, in) of the target called ``name``."""
-        mask = self.masks[name]
-        if (wrong := ((weight != 0) & ~mask).nonzero()).numel():
-            raise VerificationError(f"{name}: {_at(wrong)} is {float(weight[tuple(wrong[0])])}, and the mask prunes it")
-        if self.rows is None:
-            return
-        zeros, expected = int(((weight == 0) & mask).count_nonzero()), self.rows[name].kept_zeros
-        if zeros != expected:
-            raise VerificationError(f"{name}: {zeros} kept weights are zero, {expected} were when it was written")
+    if (wrong := ((weight != 0) & ~mask).nonzero()).numel():
+        raise VerificationError(f"{name}: {_at(wrong)} is {float(weight[tuple(wrong[0])])}, and the mask prunes it")
+    zeros = int(((weight == 0) & mask).count_nonzero())
+    if kept_zeros is not None and zeros != kept_zeros:
+        raise VerificationError(f"{name}: {zeros} kept weights are zero, {kept_zeros} were when it was written")
 
 
 @dataclass(frozen=True)
@@ -130,19 +120,26 @@ class BaseCheck:
                     f"base: {name} is {_kind(other)} in the base model, {_kind(tensor)} when pruned"
                 )
 
-    def check(self, name: str, weight: Tensor, dense: Tensor) -> None:
-        """Raises VerificationError unless the target's ``weight`` is ``dense`` (out, in) under its mask."""
-        if name not in self.masks:
-            self.check_equal(name, weight, dense)
-        elif not self.updated:
-            self.check_equal(name, weight, dense.masked_fill(~self.masks[name], 0), " where it was kept")
+    def check(self, name: str, ours: Tensor, views: Mapping[str, View]) -> None:
+        """Raises VerificationError unless a parameter is the same bits, under the masks of its targets, if it has any.
 
-    def check_equal(self, name: str, ours: Tensor, theirs: Tensor, where: str = "") -> None:
-        """Raises VerificationError unless both are the same bits."""
-        check_same_bits(name, ours, theirs, f"the base model's{where}")
+        ``views`` make the weights of its targets.
+        """
+        if any(fnmatch(name, pattern) for pattern in self.trained):
+            return
+        theirs = self.base.tensor(name)
+        if not views.keys() & self.masks.keys():
+            check_same_bits(name, ours, theirs, "the base model's")
+            return
+        for target, view in views.items():
+            if target not in self.masks:
+                check_same_bits(target, view(ours), view(theirs), "the base model's")
+            elif not self.updated:
+                dense = view(theirs).masked_fill(~self.masks[target], 0)
+                check_same_bits(target, view(ours), dense, "the base model's where it was kept")
 
 
-def check_dense(base: SavedModel, called: str, masks: PackedMasks, views: Mapping[str, Mapping[str, View]]) -> None:
+def check_dense(base: SavedModel, masks: PackedMasks, views: Mapping[str, Mapping[str, View]]) -> None:
     """The base model is not itself zero where the masks prune.
 
     Of a dense model the first weight that is read says so. ``views`` give by parameter the weights of targets in it.
@@ -158,6 +155,7 @@ def check_dense(base: SavedModel, called: str, masks: PackedMasks, views: Mappin
                 return
             zero = zero or bool(weights.numel())
     if zero:
+        called = base.lvlm.model.name_or_path
         raise VerificationError(
             f"base: expected the dense model that was pruned, got {called!r}, itself zero where the masks prune"
         )
@@ -171,9 +169,13 @@ def check_same_bits(name: str, ours: Tensor, theirs: Tensor, others: str = "what
 
 
 def check_tensors(
-    pruned: SavedModel, zeros: ZerosCheck, base: BaseCheck | None, names: Iterable[str]
+    pruned: SavedModel,
+    masks: PackedMasks,
+    rows: Mapping[str, TargetReport] | None,
+    base: BaseCheck | None,
+    names: Iterable[str],
 ) -> tuple[int, int]:
-    """Reads every tensor once, in ``names``' order.
+    """Reads every tensor once, in ``names``' order; without ``rows``, as after training, kept zeros are not counted.
 
     Returns:
         How many tensors without and with pruned weights were checked.
@@ -184,24 +186,16 @@ def check_tensors(
     views, counts = targets_by_parameter(pruned.lvlm), [0, 0]
     for name in names:
         targets = views.get(name, {})
-        masked = [target for target in targets if target in zeros.masks]
+        masked = [target for target in targets if target in masks]
         counts[bool(masked)] += 1
         if not masked and base is None:
             continue
         ours = pruned.tensor(name)
         for target in masked:
-            zeros.check(target, targets[target](ours))
-        if base is not None and not any(fnmatch(name, pattern) for pattern in base.trained):
-            _compare(base, name, ours, targets if masked else {})
+            check_zeros(target, targets[target](ours), masks[target], rows[target].kept_zeros if rows else None)
+        if base is not None:
+            base.check(name, ours, targets)
     return counts[0], counts[1]
-
-
-def _compare(base: BaseCheck, name: str, ours: Tensor, targets: Mapping[str, Any]) -> None:
-    theirs = base.base.tensor(name)
-    for target, view in targets.items():
-        base.check(target, view(ours), view(theirs))
-    if not targets:
-        base.check_equal(name, ours, theirs)
 
 
 def _bits(tensor: Tensor) -> Tensor:

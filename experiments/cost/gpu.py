@@ -5,7 +5,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from transformers import CLIPVisionConfig, LlamaConfig, LlavaNextConfig, LlavaNextForConditionalGeneration
+from transformers import AutoModelForImageTextToText, CLIPVisionConfig, LlamaConfig, LlavaNextConfig
 
 from atv.model.batch import cast_floats
 from atv.runtime.timing import Row
@@ -70,13 +70,8 @@ def next_batches(config: LlavaNextConfig, samples: int, text: int) -> list[Batch
 
 def measure(config: LlavaNextConfig, samples: int, text: int, device: torch.device, dtype: torch.dtype) -> GPUCost:
     """A random model is made on the device; the floor is run before and after pruning, once each."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        with device:
-            model = LlavaNextForConditionalGeneration(config).eval()
-    finally:
-        torch.set_default_dtype(before)
+    with device:
+        model = AutoModelForImageTextToText.from_config(config, dtype=dtype).eval()
     batches = cast_floats(next_batches(config, samples, text), dtype, device)
     floor(model, batches[:2])
     first = floor(model, batches)

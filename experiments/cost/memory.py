@@ -15,13 +15,11 @@ from typing import Any
 import psutil
 import torch
 from jsonargparse import auto_cli
-from safetensors.torch import save_file
-from transformers import LlavaForConditionalGeneration
+from transformers import AutoModelForImageTextToText
 
-from atv.model.lvlm import LVLM
 from atv.records.files import writable, write_json
-from atv.records.markdown import markdown as table
 from atv.records.masks import load_masks
+from atv.records.page_parts import markdown as table
 from atv.records.provenance import provenance
 from experiments.cost import memory_run
 from experiments.cost.workload import Shape, llava_config
@@ -59,28 +57,11 @@ def measure(output: Path = Path("docs/cost"), shape: Shape = LARGE) -> None:
 
 
 def _write_random(folder: Path, shape: Shape) -> int:
-    """A checkpoint of random weights, written shard by shard; returns the number of parameters."""
-    config = llava_config(shape)
-    with torch.device("meta"):
-        skeleton = LlavaForConditionalGeneration(config)
-    folder.mkdir(parents=True)
-    generator = torch.Generator().manual_seed(0)
-    shards: dict[str, dict[str, torch.Size]] = {}
-    for name, value in skeleton.state_dict().items():
-        before, inside, after = name.partition(f"{LVLM.of(skeleton).blocks_name}.")
-        shards.setdefault(after.split(".")[0] if inside else before, {})[name] = value.shape
-    places: dict[str, str] = {}
-    for number, shapes in enumerate(shards.values()):
-        file = f"model-{number:05d}.safetensors"
-        weights = {
-            name: torch.randn(shape, generator=generator, dtype=torch.bfloat16) * 0.02 for name, shape in shapes.items()
-        }
-        save_file(weights, folder / file, {"format": "pt"})
-        places |= dict.fromkeys(weights, file)
-    write_json(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": places})
-    config.architectures, config.dtype = ["LlavaForConditionalGeneration"], "bfloat16"
-    config.save_pretrained(folder)
-    return sum(parameter.numel() for parameter in skeleton.parameters())
+    """A checkpoint of random weights in shards, as large models have them; returns the number of parameters."""
+    torch.manual_seed(0)
+    model = AutoModelForImageTextToText.from_config(llava_config(shape), dtype=torch.bfloat16)
+    model.save_pretrained(folder, max_shard_size="500MB")
+    return model.num_parameters()
 
 
 def _run(folder: Path, how: str, shape: Shape) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from atv.records.files import atomic, write_json, write_text
-from atv.records.markdown import markdown as table
+from atv.records.page_parts import markdown as table
 from atv.runtime.timing import Row
 from experiments.cost.scaling import Growth
 from experiments.cost.whole_models import ATV, FLOOR

@@ -17,7 +17,7 @@ from atv.bundled import BUNDLED
 from atv.model.loading import model_folder
 from atv.model.lvlm import LVLM
 from atv.patterns import NOfM
-from atv.records.markdown import markdown
+from atv.records.page_parts import markdown
 from atv.records.provenance import hardware
 from atv.runtime.timing import Row, compare, elapsed, interleaved
 from experiments.cost.result_page import cells

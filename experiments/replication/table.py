@@ -8,7 +8,7 @@ import pandas as pd
 
 from atv.evaluation.answer_tables import read_answers
 from atv.records.files import atomic, write_text
-from atv.records.markdown import markdown
+from atv.records.page_parts import markdown
 from experiments.replication.grid import BENCHMARKS, TEXT, Replica
 from experiments.runs import PaperRun
 

@@ -9,7 +9,6 @@ from atv.ablation.bench import Bench, prompt_sets_of
 from atv.ablation.grid import Grid, GridSettings
 from atv.ablation.measuring import answers_of
 from atv.data import Bundled
-from atv.evaluation import picture_bounds
 from atv.evaluation.benchmark_run import ask_benchmark
 from atv.evaluation.benchmarks.loaded import load_benchmark
 from atv.evaluation.question_sets import Benchmarks
@@ -50,7 +49,7 @@ def test_a_benchmark_of_which_nothing_can_be_asked_is_refused_first(cut_off, bun
 @pytest.mark.parametrize(("given", "pinned"), [({"benchmark": "POPE"}, ["llava"]), ({"groups": 1}, [])])
 def test_pixels_are_pinned_for_benchmarks_alone(given, pinned, data, tmp_path, monkeypatch):
     kinds = []
-    monkeypatch.setattr(picture_bounds, "pin_pixels", lambda processor, kind: kinds.append(kind))
+    monkeypatch.setattr("atv.ablation.grid.bound_pixels", lambda processor, kind, **_: kinds.append(kind))
     place = {"data": data} if "benchmark" in given else {}
     Grid.prepared(GridSettings(**given, **place, samples=1, results=tmp_path))
     assert kinds == pinned

@@ -10,11 +10,11 @@ import pytest
 
 from atv.ablation import Ablation
 from atv.ablation.findings import Finding
-from atv.ablation.grid import Grid
+from atv.ablation.grid import Grid, GridSettings
 from atv.ablation.record import AblationRecord
 from atv.ablation.tables import RETENTION, ShownTable, TableCell
 from atv.records.files import write_json
-from atv.statistics.estimates import Estimate
+from atv.statistics.estimates import Estimate, Spread
 
 PUBLISHED = sorted(file.parent for file in (Path(__file__).parents[2] / "docs" / "results").glob("*/run.json"))
 
@@ -34,7 +34,10 @@ def record():
     cells = [{"id": "i", "labels": {}, "seed": 0, "seconds": 2.0}]
     run |= {"versions": {}, "git": "g", "hardware": "h", "cells": cells}
     table = pd.DataFrame({"rule": ["1.50", ""], "iou": [1 / 3, None], "seeds": [3, 4]})
-    return AblationRecord(run, [Finding("So.", "1", Estimate(2.0, 1.0, 3.0), "points")], table)
+    ours = Estimate.of(2.0, Spread(80, 3, 1.0, 300.0, 0.5, 0.2), confidence=0.98)
+    return AblationRecord(
+        run, [Finding("So.", "1", ours, "points"), Finding("No.", "", Estimate(2.0, 1.0, 3.0), "points")], table
+    )
 
 
 def test_what_is_written_is_read_again(record, tmp_path):
@@ -45,10 +48,10 @@ def test_what_is_written_is_read_again(record, tmp_path):
     assert [[entry.plain for entry in row] for row in found.shown.rows] == [["1.50", "0.3333", "3"], ["", "", "4"]]
 
 
-def test_an_ablation_of_a_notebook_is_told_of_without_a_file(tmp_path, monkeypatch):
+def test_an_ablation_of_a_notebook_is_told_of_without_a_file(monkeypatch):
     monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     kind = type("Own", (Ablation,), {"__module__": "__main__", "cells": None, "figure": None})
-    told = Grid(SimpleNamespace(), tmp_path, {"model": "bundled"}).origin_of(kind())
+    told = Grid(GridSettings(), SimpleNamespace(), {"model": "bundled"}).origin_of(kind())
     assert told["file"] == "" and told["model"] == "bundled"
 
 

@@ -8,6 +8,7 @@ from helpers.tiny import never_read
 
 import atv
 from atv.calibration.contracts import check_contracts
+from atv.calibration.pathway_plan import PathwayPlan
 
 
 class KeepsTensors(atv.TokenSelection):
@@ -133,7 +134,8 @@ def test_a_criterion_of_experts_is_tried_as_on_their_last_projection():
         def score(self, weight, pool):
             return torch.full(weight.shape, pool.saliency / weight.numel(), dtype=torch.float64)
 
-    check_contracts(atv.TextOnly(), BySaliency(), atv.Unstructured(), atv.Uniform(), torch.float32)
+    plan = PathwayPlan(atv.TextOnly(), BySaliency(), atv.Unstructured(), atv.Uniform(), 0.5)
+    check_contracts(plan, torch.float32)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ class Visual:
 class Pictures:
     """The plain layout: a picture is (3, side, side) and becomes ``tokens`` image tokens; all are concatenated.
 
-    ``row_ends``: some of the image tokens are learned ends of rows, whatever the pixels.
+    ``row_ends``: how many of the vectors at image tokens are learned, whatever the pixels: ends of rows, of a picture.
     ``token_types``: the key under which the processor tells the modality of each token, if it does.
     """
 
@@ -40,7 +40,7 @@ class Pictures:
     before: tuple[int, ...] = ()
     after: tuple[int, ...] = ()
     token_types: str | None = None
-    row_ends: bool = False
+    row_ends: int = 0
     has_clips = False
     beside_the_decoder = False
 

@@ -34,19 +34,25 @@ linear attention), routers and gates of shared experts, and what reads no token.
 `left_dense`. Norms are never pruned and never listed.
 
 Two more kinds of Linears stay dense as routers do, and for the same reason, that few weights decide where much larger
-ones are of use: the **indexers** of sparse attention, which choose the tokens that are attended to, and **AltUp**,
-which mixes residual streams.
+ones are of use: the **indexers** of sparse attention, which choose the tokens that are attended to, and **AltUp** and
+**hyper-connections** (Qwen 4), which mix residual streams.
 
-**Residual streams** (Gemma 3n, GLM 5): where a decoder hands on several vectors a token, they are seen as if they lay
-end to end, whichever way it lays them; drift is then of all of them together.
+**Residual streams** (Gemma 3n, GLM 5, Qwen 4): where a decoder hands on several vectors a token, they are seen as if
+they lay end to end, whichever way it lays them; drift is then of all of them together. Inkling 2 hands on one sum of
+what its blocks add, and every sixth block starts another: its drift compares two sums that have nothing in common, so
+that it says little, and `BlockInfluence` ranks such blocks too high.
 
 **Shared keys and values** (Gemma 4): with decoupled pathways, the last blocks are given every position of a prompt,
 where `generate` would give them only the last ones. The answers are the same.
 
-**Batches** (Kosmos-2.5): its decoding steps count the padding of a row, so that answers in a batch of prompts of
-several lengths would not be those of asking alone; `atv evaluate` refuses such a batch and wants `--batch_size 1`. Of
-all other types answers are the same whatever the batch, the order of its rows and the side of the padding; without a
-cache, too, but for ERNIE 4.5 VL, which then fails.
+**Latent attention** (MLA: Kimi K2.5, dots3): every step of generating expands what is cached of all tokens anew, whose
+modality is then no longer known. Decoupled pathways refuse to generate there with a cache, and so to be evaluated;
+calibration and ordinary pruning are not concerned.
+
+**Batches** (Hunyuan VL, Kosmos-2.5, MiniMax M3 VL, Mistral Large 4): transformers counts the padding of a row, or the
+pictures of the rows before, so that prompts are not read in a batch as they are alone. Commands that read or ask them
+so refuse such a batch and want `--batch_size 1`. Of all other types answers are the same whatever the batch, the order
+of its rows and the side of the padding; without a cache, too, but for ERNIE 4.5 VL, which then fails.
 
 **Clips** are videos with tokens of their own. Types without the note take videos as pictures, or not at all. Audio
 counts as text.

@@ -3,12 +3,27 @@
 from dataclasses import dataclass
 
 import torch
-from conformance.families import bridged, experts, grids, pictures, tiles
+from conformance.families import (
+    bridged,
+    documents,
+    experts,
+    grids,
+    omni,
+    patches,
+    pictures,
+    relatives,
+    slices,
+    streams,
+    tiles,
+)
 from conformance.layout import IMAGE, Pictures, make_batch
 from conformance.sizes import text
 from transformers import CONFIG_MAPPING, AutoModelForImageTextToText
 
-TYPES = dict(sorted((pictures.TYPES | grids.TYPES | tiles.TYPES | bridged.TYPES | experts.TYPES).items()))
+from atv.model.positions import PADDING_COUNTS, PICTURES_COUNT
+
+FAMILIES = (bridged, documents, experts, grids, omni, patches, pictures, relatives, slices, streams, tiles)
+TYPES = dict(sorted(entry for family in FAMILIES for entry in family.TYPES.items()))
 
 
 def build(kind, **other):
@@ -54,7 +69,11 @@ AROUND = Samples(Pictures(), [[[3, "image", 4], [2, "image", 7]], [[1, "image", 
 
 
 def usual_samples(kind):
-    """Two rows with a picture each, a row with a larger one, and a clip where the type has clips."""
-    layout = TYPES[kind].layout
-    rows = [[[3, "image", 4], [2, "image", 7]], [[1, "large", 5]]]
+    """Two rows with a picture each, a row with a larger one, and a clip where the type has clips.
+
+    The two come together, but for types that would read them otherwise than alone.
+    """
+    layout, pair = TYPES[kind].layout, [[3, "image", 4], [2, "image", 7]]
+    together = [[row] for row in pair] if kind in PADDING_COUNTS + PICTURES_COUNT else [pair]
+    rows = [*together, [[1, "large", 5]]]
     return Samples(layout, [*rows, [[2, "video", 3]]] if layout.has_clips else rows)

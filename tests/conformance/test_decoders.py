@@ -7,9 +7,11 @@ import torch
 from conformance.checks import CHECKS, decoupled, generation, logits, pathways, pruning
 from conformance.families.tiles import GEMMA4
 from conformance.table import AROUND, TYPES, Samples, around, build, usual_samples
+from torch import nn
 
 import atv
 from atv.model.lvlm import LVLM
+from atv.pathways import DecoupledLinear
 from atv.runtime.trainer import quiet_trainer
 
 MLA = dict(q_lora_rank=16, kv_lora_rank=16, qk_rope_head_dim=8, qk_nope_head_dim=8, v_head_dim=8)
@@ -34,12 +36,12 @@ DECODERS = {
 
 @pytest.fixture(scope="module")
 def made():
-    """A LLaVA around a decoder, built once."""
+    """A type's model, or a LLaVA around a decoder, built once."""
     models = {}
 
     def of(kind):
         if kind not in models:
-            models[kind] = around(kind, **DECODERS[kind])
+            models[kind] = around(kind, **DECODERS[kind]) if kind in DECODERS else build(kind)
         return models[kind]
 
     return of
@@ -72,7 +74,14 @@ def test_the_block_that_moves_several_streams_least_goes(kind, made):
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [("hy_v4", "indexer"), ("deepseek_v32", "indexer"), ("gemma3n_text", "altup")]
+    ("kind", "name"),
+    [
+        ("hy_v4", "indexer"),
+        ("deepseek_v32", "indexer"),
+        ("gemma3n_text", "altup"),
+        ("qwen4_exp", "indexer"),
+        ("qwen4_exp", "attn_hyper_connection"),
+    ],
 )
 def test_what_steers_tokens_stays_dense_and_is_named(kind, name, made):
     lvlm = LVLM.of(made(kind))
@@ -80,6 +89,19 @@ def test_what_steers_tokens_stays_dense_and_is_named(kind, name, made):
     assert dense and not any(f".{name}." in one for one in lvlm.prunable)
     with pytest.raises(ValueError, match=rf"{name}.* steers tokens and stays dense"):
         lvlm.targets([f"*.{name}.*"])
+
+
+@pytest.mark.parametrize("row", [[3, "image", 4], [5]])
+def test_latents_in_a_cache_have_lost_their_modality(row, made):
+    full = decoupled(made("deepseek_v32"))
+    for module in full.modules():
+        if isinstance(module, DecoupledLinear):
+            module.visual = nn.Parameter(2 * module.text)
+    (batch,) = Samples(TYPES["llava"].layout, [[row]]).batches()
+    options = {"max_new_tokens": 2, "min_new_tokens": 2, "do_sample": False}
+    with pytest.raises(ValueError, match="use_cache=False"):
+        full.generate(**batch, **options)
+    full.generate(**batch, **options, use_cache=False)
 
 
 def shared(layers):

@@ -14,6 +14,7 @@ from conformance.table import TYPES, Samples, build, usual_samples
 import atv
 from atv.commands.models import TABLE
 from atv.model.lvlm import LVLM
+from atv.model.positions import PADDING_COUNTS, PICTURES_COUNT
 from atv.runtime.trainer import quiet_trainer
 
 KINDS = ["llava", "llava_next", "qwen2_5_vl", "qwen3_vl", "qwen3_5", "idefics3", "gemma3", "mistral3"]
@@ -75,6 +76,13 @@ def test_pictures_and_clips_in_one_sample(model_of, kind):
     samples = Samples(TYPES[kind].layout, [[[2, "image", 3, "video", 1], ["video", 4, "video", 2]]])
     for check in (logits, visual_mask, pathways):
         check(model_of(kind), samples)
+
+
+@pytest.mark.parametrize("kind", PADDING_COUNTS + PICTURES_COUNT)
+def test_types_that_read_a_batch_otherwise_than_its_samples_are_given_them_one_by_one(model_of, kind):
+    together = Samples(TYPES[kind].layout, [ROWS["several turns"]]).batches()
+    with pytest.raises(ValueError, match=f"transformers' {kind} reads prompts .* use --batch_size 1"):
+        quick(model_of(kind), together)
 
 
 MLLAMA = TYPES["mllama"].layout

@@ -11,7 +11,7 @@ from atv.data import Bundled, Conversation
 from atv.data.calibration_batches import SampleDraw, calibration_batches, require_samples
 from atv.data.conversations import messages
 from atv.data.labels import ended, has_answer, labelled
-from atv.finetuning.batches import ConversationBatches, drawn
+from atv.finetuning.batches import ConversationBatches, Lessons
 
 IMAGE = 2
 PATCHES = 81
@@ -245,7 +245,7 @@ def test_training_ends_the_answers_that_a_template_leaves_open():
 
     def lessons():
         drawing = SampleDraw(processor, data, 1, None, Console(), answers=True)
-        return labels(ConversationBatches(drawn(drawing, 0), drawing, [[0]])[0])
+        return labels(ConversationBatches(Lessons.drawn(drawing, 1, 0).found, drawing, [[0]])[0])
 
     assert lessons() == ["red", "<end>", "paris", "<end>"]
     processor.chat_template = OPEN

@@ -36,7 +36,7 @@ def asked_of(monkeypatch):
     def noting(self, batch, index):
         if stop and index >= stop[0]:
             raise KeyboardInterrupt
-        ids.extend(question["question_id"] for question in (batch[0] if batch else ()))
+        ids.extend(question["question_id"] for question in (batch.questions if batch else ()))
         return step(self, batch, index)
 
     monkeypatch.setattr(GreedyAnswers, "predict_step", noting)

@@ -5,17 +5,18 @@ import json
 
 import pandas as pd
 import pytest
-from datasets import Dataset
+from datasets import Dataset, List
+from datasets import Image as Picture
 from PIL import Image
 from tokenizers import AddedToken
 
 from atv.bundled import BUNDLED_MODEL
-from atv.evaluation import picture_bounds
 from atv.evaluation.benchmark_run import ask_benchmark
 from atv.evaluation.benchmarks.asked import asked
 from atv.evaluation.benchmarks.loaded import DenseAnswers, LoadedBenchmark, check_asked_alike, load_benchmark
 from atv.evaluation.benchmarks.row_pictures import picture_digest, seen
 from atv.evaluation.identity import answering, asked_with, asking
+from atv.evaluation.picture_bounds import PIXEL_BOUNDS
 from atv.evaluation.question_sets import Asking, Benchmarks
 from atv.model.loading import load_processor
 from atv.records.evaluation_report import EvaluationReport, TaskRow
@@ -132,6 +133,13 @@ def test_a_question_is_known_by_its_text_and_its_pictures():
 def test_a_picture_is_known_apart_from_the_text():
     one, other = seen(pictures(1, 1), [0, 1], ["a", "b"])
     assert one["picture"] == other["picture"] != "" and one["seen"] != other["seen"]
+
+
+def test_pictures_in_a_list_count_by_their_bytes():
+    listed = pictures(1, 2).remove_columns("id").map(lambda row: {"image": [row["image"]]})
+    listed = listed.cast_column("image", List(Picture()))
+    as_bytes = listed.cast_column("image", List(Picture(decode=False)))
+    assert seen(listed, [0, 1], "ab", ["image"]) == seen(as_bytes, [0, 1], "ab", ["image"])
 
 
 def test_a_picture_counts_by_its_bytes_wherever_they_lie(tmp_path):
@@ -261,13 +269,10 @@ def test_a_precision_that_casts_the_model_leaves_its_digest_and_is_recorded(bund
 
 
 def test_pinned_pixels_are_left_in_no_ones_processor(bundled, processor, monkeypatch):
-    def pin(own, kind):
-        own.image_processor.size = {"height": 12, "width": 12}
-
-    monkeypatch.setattr(picture_bounds, "pin_pixels", pin)
+    monkeypatch.setitem(PIXEL_BOUNDS, "llava", (12, 24))
     before = copy.deepcopy(asking(processor))
     how = Asking(None, None, None, None, quiet_trainer(), None)
-    assert Benchmarks([]).ask(bundled[0], processor, how).asked["pixels"] is None
+    assert Benchmarks([]).ask(bundled[0], processor, how).asked["pixels"] == {"min_pixels": 12, "max_pixels": 24}
     assert asking(processor) == before
 
 

@@ -18,6 +18,7 @@ from atv.evaluation.metrics.multiple_choice import circular_letter, last_letter,
 from atv.evaluation.metrics.open import candidates, open_match
 from atv.evaluation.metrics.vqa import normalize, vqa_accuracy
 from atv.evaluation.metrics.yes_no import opening_yes_no
+from atv.evaluation.scores import task_scores
 
 
 def scored(metric, said, asked):
@@ -26,8 +27,8 @@ def scored(metric, said, asked):
         dict(each, read=metric.read(text, each), credit=metric.credit(text, each))
         for text, each in zip(said, asked, strict=True)
     ]
-    answers = pd.DataFrame(rows)
-    return metric.mean(*metric.group_values(answers)).item(), int(answers["read"].isna().sum()), metric.parts(answers)
+    answers = pd.DataFrame(rows).assign(task="t", metric=type(metric).__name__)
+    return task_scores(answers)["t"].score, int(answers["read"].isna().sum()), metric.parts(answers)
 
 
 def question(answer="", group="g", category="", options=(), answers=()):

@@ -100,7 +100,8 @@ def test_the_fused_output_of_an_expert_is_its_last_projection():
     model = moe_llava("gpt_oss")
     layer = FusedExperts.of("experts", next(iter(layers(model).values())).experts)
     x = torch.randn(3, 24, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(layer.last(x, 1), x @ layer.module.down_proj[1] + layer.module.down_proj_bias[1], atol=1e-6)
+    expected = x @ layer.module.down_proj[1] + layer.module.down_proj_bias[1]
+    assert torch.allclose(layer.project("down_proj", x, 1), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,9 @@ def test_tokens_take_their_own_pathway(llava):
     assert torch.equal(seen[0], expected)
     with pytest.raises(RuntimeError, match="outside a forward"):
         layer(x)
+    for ids in ([1, IMAGE], [1, 2]):
+        with pytest.raises(ValueError, match="3 rows for 2 tokens"):
+            outer(input_ids=torch.tensor([ids]))
 
 
 def test_pathways_have_masks_of_their_own(llava, batches):

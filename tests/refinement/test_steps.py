@@ -187,6 +187,32 @@ def test_weights_that_are_not_finite_are_refused_with_step_and_linear(llava, bat
         atv.prune(llava, batches, reconstruct=NotANumber())
 
 
+class Listed(atv.Refinement):
+    """A list for real weights alone: the trial's have 64 rows."""
+
+    def refine(self, weight, mask, pool, width):
+        return mask if len(weight) == 64 else mask.tolist()
+
+
+class FewRows(atv.Reconstruction):
+    """A row for real weights alone, which would be spread over all."""
+
+    def reconstruct(self, weight, mask, pool):
+        return weight if len(weight) == 64 else weight[:1]
+
+
+@pytest.mark.parametrize(
+    ("option", "step", "message"),
+    [
+        ("refine", Listed(), r"refine: Listed gave a list for a weight of \(32, 32\) \(.*q_proj\)"),
+        ("reconstruct", FewRows(), r"reconstruct: FewRows gave \(1, 32\) for a weight of \(32, 32\) \(.*q_proj\)"),
+    ],
+)
+def test_what_a_step_gives_for_real_weights_is_checked(llava, batches, option, step, message):
+    with pytest.raises(ContractError, match=message):
+        atv.prune(llava, batches, **{option: step})
+
+
 @pytest.mark.parametrize(
     ("part", "step"), [("refine", "SparseSwaps"), ("refine", "DSnoT"), ("reconstruct", "LeastSquares")]
 )

@@ -51,7 +51,7 @@ def pools(llava, batches, **arguments):
     up = llava.get_submodule(LINEAR)
     hook = up.register_forward_pre_hook(lambda module, given: inputs.append(given[0].detach().double()))
     rule = Watch(**arguments)
-    rows = numbered_batches(batches)
+    rows = numbered_batches(LVLM.of(llava), batches)
     report = atv.prune(
         llava, batches, selection=rule, criterion=Keeps(), sparsity=0.0, propagate=False, targets=[LINEAR]
     )

@@ -148,10 +148,6 @@ def test_more_groups_and_seeds_are_planned_by_what_each_of_them_mends():
     assert groups.freedom == pytest.approx(300 * 100_000)
 
 
-def test_an_estimate_is_read_back_from_any_version():
-    ours = Estimate.of(1.0, Spread(80, 3, 1.0, 300.0, 0.5, 0.2), confidence=0.98)
-    assert Estimate.read(ours.record()) == ours
-    earlier = Estimate.read({"value": 1.0, "low": 0.0, "high": 2.0})
-    assert earlier.spread is None
+def test_bounds_without_a_spread_have_no_other_confidence():
     with pytest.raises(ValueError, match="no other confidence"):
-        earlier.at(0.9)
+        Estimate(1.0, 0.0, 2.0).at(0.9)

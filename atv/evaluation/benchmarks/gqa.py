@@ -3,9 +3,9 @@
 from typing import Any
 
 from datasets import Dataset
-from datasets import Image as PictureColumn
 
 from atv.data.conversations import require_columns
+from atv.data.hf_dataset import without_decoding
 from atv.evaluation.benchmarks.base import BRIEFLY, Benchmark, Question, Row
 from atv.evaluation.benchmarks.row_pictures import PICTURE_DIGEST, faulty_pictures, picture_digest
 from atv.evaluation.benchmarks.source import Source
@@ -39,7 +39,7 @@ class GQA(Benchmark):
         if absent := sorted(set(questions["imageId"]) - place.keys()):
             raise ValueError(f"GQA: {PICTURES} lacks {len(absent)} pictures of questions, the first is {absent[0]!r}")
 
-        raw = pictures.with_format(None).cast_column("image", PictureColumn(decode=False))
+        raw = without_decoding(pictures.with_format(None), "image")
         digests = {
             name: picture_digest(raw[place[name]]["image"], source.root).hex() for name in set(questions["imageId"])
         }

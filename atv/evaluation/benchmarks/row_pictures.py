@@ -8,6 +8,7 @@ from typing import Any
 
 from datasets import Dataset, Image
 
+from atv.data.hf_dataset import without_decoding
 from atv.data.pictures import header, undecoded
 
 # Where the pictures are a data set of their own, a benchmark leaves each row's digest in this column.
@@ -32,7 +33,7 @@ def seen(
         root: folder of relative paths.
     """
     pictured = [name for name, feature in rows.features.items() if isinstance(feature, Image) or name in columns]
-    parts = undecoded_pictures(rows, pictured).select(places) if pictured else [{} for _ in places]
+    parts = without_decoding(rows.with_format(None), *pictured).select(places) if pictured else [{} for _ in places]
     return [
         {"seen": _digest(text, row, root), "picture": _digest("", row, root) if any(row.values()) else ""}
         for text, row in zip(texts, parts, strict=True)
@@ -62,15 +63,6 @@ def _digest(text: str, row: Mapping[str, Any], root: Path | None) -> str:
     return state.hexdigest()
 
 
-def undecoded_pictures(rows: Dataset, columns: Sequence[str]) -> Dataset:
-    """The columns alone, pictures as bytes or paths."""
-    plain = rows.with_format(None).select_columns([column for column in columns if column in rows.column_names])
-    for column, feature in plain.features.items():
-        if isinstance(feature, Image):
-            plain = plain.cast_column(column, Image(decode=False))
-    return plain
-
-
 def faulty_pictures(
     rows: Dataset, columns: Sequence[str], indices: Iterable[int], root: Path | None, needed: bool = True
 ) -> Iterator[tuple[int, str]]:
@@ -80,7 +72,7 @@ def faulty_pictures(
         columns: where pictures are; those that the rows lack do not count.
         root: folder of relative paths.
     """
-    plain = undecoded_pictures(rows, columns)
+    plain = without_decoding(rows.with_format(None), *(name for name in columns if name in rows.column_names))
     if not plain.column_names:
         return
     for index in indices:

@@ -38,12 +38,6 @@ class GroupedScore(ABC):
         """Further numbers that the benchmark reports; ``answers`` also has the columns read and answer."""
         return {}
 
-    def mean(self, values: Tensor, strata: Tensor) -> Tensor:
-        """The score of groups with the given values and categories."""
-        if not self.stratify:
-            return values.mean()
-        return torch.stack([values[strata == stratum].mean() for stratum in strata.unique()]).mean()
-
     def group_values(self, answers: pd.DataFrame) -> tuple[Tensor, Tensor]:
         """Every group's value (float64) and category (a hash), ordered by the groups' hashes.
 

@@ -19,6 +19,7 @@ from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
 from atv.bundled.dialogues import Turn, exchange
 from atv.bundled.scenes import pick
+from atv.bundled.training.optimization import Schedule
 from atv.bundled.training.packing import IGNORED, Encoded, PackedBatch, answer_loss, pack
 from atv.everyday.dialogues import caption_turns, contrasting_turns, drill_turns, fact_turns, visual_turns
 from atv.everyday.scenes import Scene, sample_scene
@@ -166,7 +167,7 @@ class LanguageStage(Stage):
         self, model: LlavaForConditionalGeneration, steps: int, rate: float = 2e-3, falling: bool = False
     ) -> None:
         super().__init__(model, steps)
-        self.rate, self.falling = rate, falling
+        self.rate, self.factor = rate, Schedule(steps, warmup=20, hold=0.0 if falling else 1.0)
         model.model.multi_modal_projector.requires_grad_(True)
         # Under a mask of our own, plain matrix products train a third faster on CPU than fused attention.
         model.get_decoder().set_attn_implementation("eager")
@@ -176,10 +177,6 @@ class LanguageStage(Stage):
         self.log(f"language/loss_{'text' if batch.images is None else 'pictures'}", loss, prog_bar=True)
         return loss
 
-    def _factor(self, step: int) -> float:
-        """Linear warm-up over 20 steps, then constant or a linear fall to zero."""
-        return min(1.0, (step + 1) / 20, 1 - step / self.steps if self.falling else 1.0)
-
     def configure_optimizers(self) -> Any:
         inner = self.model.model
         updates = [p for p in inner.language_model.parameters() if p.requires_grad]
@@ -188,5 +185,5 @@ class LanguageStage(Stage):
             {"params": list(inner.multi_modal_projector.parameters()), "lr": self.rate / 5},
         ]
         optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._factor)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -10,26 +10,27 @@ first token, less that answer's prior in the relation: the mean over the answers
 "yes" to all knows nothing.
 """
 
-import argparse
 import csv
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from jsonargparse import auto_cli
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from atv.everyday.facts import RELATIONS, TABLE, Fact, Relation, facts
+from atv.everyday.text_probes import rows_by_length
 from atv.records.files import write_text
 
 EXAMPLES = 16  # in a prompt, at least one an answer
 # Relations that ask one fact in two ways.
 TWINS = (("can_eat", "use"), ("animal", "kind"))
 ABOVE_CHANCE = 0.2  # of the way from chance to all right, in a relation that may be asked
-BATCH = 32
 
 
 def _order(fact: Fact, purpose: str) -> bytes:
@@ -78,24 +79,12 @@ def _scores(
     cached = model(prefix, use_cache=True, logits_to_keep=1).past_key_values
     tokens = [tokenizer(ending, add_special_tokens=False).input_ids for ending in endings]
     scores = np.zeros((len(endings), len(first)))
-    for rows in _by_length(tokens):
-        batch = torch.tensor([tokens[row] for row in rows])
-        own = [(k.expand(len(rows), -1, -1, -1), v.expand(len(rows), -1, -1, -1)) for k, v in _pairs(cached)]
-        logits = model(batch, past_key_values=DynamicCache(own), logits_to_keep=1).logits[:, -1].double()
+    for rows in rows_by_length(tokens):
+        batch, own = torch.tensor([tokens[row] for row in rows]), deepcopy(cached)
+        own.batch_repeat_interleave(len(rows))
+        logits = model(batch, past_key_values=own, logits_to_keep=1).logits[:, -1].double()
         scores[rows] = logits.log_softmax(-1)[:, first].numpy()
     return scores
-
-
-def _pairs(cache: DynamicCache) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    layers: Any = cache.layers
-    return [(layer.keys, layer.values) for layer in layers]
-
-
-def _by_length(tokens: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """Rows of equal length, at most ``BATCH`` at a time, so that nothing is padded."""
-    for length in sorted({len(one) for one in tokens}):
-        rows = [row for row, one in enumerate(tokens) if len(one) == length]
-        yield from (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))
 
 
 def margins(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: Sequence[Fact]) -> np.ndarray:
@@ -150,16 +139,17 @@ def _table(rows: Sequence[Fact]) -> str:
     return text.getvalue()
 
 
-def main() -> None:
-    """Probe every relation and rewrite the table."""
-    parser = argparse.ArgumentParser(description="what an untouched language model knows of the everyday things")
-    parser.add_argument("folder", help="the language model's folder, as save_pretrained leaves it")
-    parser.add_argument("--relations", nargs="+", default=list(RELATIONS), help="the relations to ask; all by default")
-    options = parser.parse_args()
-    model = AutoModelForCausalLM.from_pretrained(options.folder, dtype=torch.float32).eval()
-    tokenizer = AutoTokenizer.from_pretrained(options.folder)
+def probe(folder: Path, relations: Sequence[str] = tuple(RELATIONS)) -> None:
+    """Probe relations and rewrite the table.
+
+    Args:
+        folder: The language model's, as save_pretrained leaves it.
+        relations: Those to ask; all by default.
+    """
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     table = {(one.relation.name, one.thing.name): one for one in facts()}
-    for relation in options.relations:
+    for relation in relations:
         asked = [one for one in facts(relation) if one.split != "train"]
         found = margins(model, tokenizer, asked)
         own = probed(asked, found)
@@ -171,4 +161,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    auto_cli(probe)

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
 from atv.bundled.scenes import COLUMNS, DIGITS, ROWS
+from atv.everyday.assembly.vision_half import IMAGENET
 from atv.everyday.drawing import covered, draw
 from atv.everyday.scenes import MIXTURES, SIDE, WORDS, Scene, Split, sample_scene
 from atv.everyday.things import THINGS
@@ -25,8 +26,7 @@ PATCHES = SIDE // PATCH
 NOTHING, BLURRED = "empty", "blurred"
 NAMES = (*(thing.name for thing in THINGS), *WORDS, *DIGITS, BLURRED, NOTHING)
 NUMBER = {name: number for number, name in enumerate(NAMES)}
-# ImageNet's, as DINOv2 was trained.
-MEAN, DEVIATION = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
+MEAN, DEVIATION = map(torch.tensor, IMAGENET)
 PLACE_WEIGHT = 0.6
 # Keeps the random draws of stages apart. Handwriting is learned last, so the second stage shows more of it.
 STREAMS = {"vision": (1, MIXTURES), "sharpening": (4, ((0.9, 0.05, 0.05), (0.4, 0.25, 0.35)))}

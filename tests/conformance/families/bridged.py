@@ -67,7 +67,7 @@ class MarkedPatches(Marked):
 class Codes(Pictures):
     """Emu3's: codes of a codebook, with the size of each picture; rows of codes end in a token of their own."""
 
-    row_ends: bool = True
+    row_ends: int = 1
 
     def image(self, pixels, large):
         made = super().image(pixels, large)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 class Anyres(Pictures):
     """LLaVA-NeXT's: the whole picture and its tiles of nine patches; the tiles' rows end in a learned token."""
 
-    row_ends: bool = True
+    row_ends: int = 1
 
     def image(self, pixels, large):
         rows, columns = (2, 2) if large else (1, 2)

@@ -1,0 +1,90 @@
+"""What an allocation and the steps after a criterion give, checked: a wrong answer is told with the class."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from atv.allocation import Allocation, DenseStatistics
+from atv.allocation.budget import mean, sizes
+from atv.calibration.unchanged_inputs import unchanged
+from atv.criteria import Criterion, PoolStatistics, Pruned
+from atv.model.targets import Target
+from atv.plugins import ContractError
+from atv.refinement import Reconstruction, Refinement
+
+
+def allocated(
+    allocation: Allocation, targets: Mapping[str, Target], sparsity: float, dense: DenseStatistics
+) -> Mapping[str, float]:
+    """What ``allocate`` gives for the targets, its mean by size the sparsity, up to rounding.
+
+    Raises:
+        ContractError: for no dict, or another mean.
+        ValueError: for a sparsity outside [0, 1], or a target that is left out.
+    """
+    weights = {name: target.weight for name, target in targets.items()}
+    with unchanged(allocation, "allocate", weights=weights, dense=dense):
+        shares: Any = allocation.allocate(targets, sparsity, dense)
+    kind = f"allocation: {type(allocation).__name__}"
+    if not isinstance(shares, Mapping):
+        given = type(shares).__name__
+        raise ContractError(f"{kind}.allocate gave a {given}; expected a dict of names to sparsities")
+    for name in targets:
+        if not 0 <= (share := shares.get(name, -1.0)) <= 1:
+            raise ValueError(f"{kind} gave {share if name in shares else 'no sparsity'} for {name}")
+    size = sizes(targets)
+    # A weight of every row, or a block where blocks go whole.
+    rounding = sum(count // targets[name].in_features for name, count in size.items())
+    if allocation.chooses_blocks:
+        by_block: Counter[int] = Counter()
+        for name, count in size.items():
+            by_block[dense.block_of[name]] += count
+        rounding = max(by_block.values())
+    if size and abs((met := mean(shares, size)) - sparsity) > rounding / sum(size.values()) + 1e-9:
+        raise ContractError(f"{kind}.allocate gave a mean by size of {met:.6g}; expected {sparsity:.6g}")
+    return shares
+
+
+def refined(step: Refinement, weight: Tensor, mask: Tensor, pool: PoolStatistics, width: int) -> Tensor:
+    """The mask that ``refine`` gives, with as many pruned weights in each group of ``width`` inputs as before.
+
+    Raises:
+        ContractError: for anything else.
+    """
+    with unchanged(step, "refine", weight=weight, mask=mask, pool=pool):
+        made = step.refine(weight, mask, pool, width)
+    _check_shape(step, made, weight)
+    before, after = (part.cpu().unflatten(1, (-1, width)).sum(-1) for part in (mask, made))
+    if made.dtype != torch.bool or not torch.equal(before, after):
+        raise ContractError(f"refine: {type(step).__name__} changed how many weights a row or group keeps")
+    return made
+
+
+def reconstructed(step: Reconstruction, weight: Tensor, mask: Tensor, pool: PoolStatistics) -> Pruned:
+    """The mask with what ``reconstruct``, and ``shift`` where it is asked, give.
+
+    Raises:
+        ContractError: for a weight of another shape, or one that is not finite.
+    """
+    with unchanged(step, "reconstruct", weight=weight, mask=mask, pool=pool):
+        shift = step.shift(weight, mask, pool) if step.needs_bias else None
+        made = step.reconstruct(weight, mask, pool)
+    _check_shape(step, made, weight)
+    pruned = Pruned(mask, made, shift)
+    check_finite(step, weight, pruned)
+    return pruned
+
+
+def check_finite(step: Criterion | Reconstruction, weight: Tensor, made: Pruned) -> None:
+    """Raises a ContractError where what is kept is not finite in the dense weight's dtype."""
+    if made.weight is not None and not bool(made.applied_to(weight).isfinite().all()):
+        raise ContractError(f"{step.option}: {type(step).__name__} gave weights that are not finite")
+
+
+def _check_shape(step: Refinement | Reconstruction, made: Any, weight: Tensor) -> None:
+    given = tuple(made.shape) if isinstance(made, Tensor) else f"a {type(made).__name__}"
+    if given != tuple(weight.shape):
+        raise ContractError(f"{step.option}: {type(step).__name__} gave {given} for a weight of {tuple(weight.shape)}")

@@ -1,0 +1,46 @@
+"""What pages of results are made of: templates, tables in Markdown, and pictures inside the page itself."""
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+
+def template(room: str, name: str, filters: Mapping[str, Any]) -> Template:
+    """A template in the folder templates of a room of atv; one of HTML escapes what it is given."""
+    environment = Environment(
+        loader=PackageLoader(f"atv.{room}"),
+        autoescape=".html" in name,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= filters
+    return environment.get_template(name)
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table in Markdown.
+
+    >>> print(markdown(["block", "drift"], [[0, 0.5]]))
+    | block | drift |
+    |---|---|
+    | 0 | 0.5 |
+    """
+    lines = [header, *rows]
+    text = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines]
+    return "\n".join([text[0], "|" + "---|" * len(header), *text[1:]])
+
+
+def data_url(content: bytes, kind: str) -> str:
+    """The address (RFC 2397) that holds a picture whole, for an ``<img>``.
+
+    Args:
+        content: of the picture's file.
+        kind: "png" or "jpeg".
+
+    >>> data_url(b"picture", "png")
+    'data:image/png;base64,cGljdHVyZQ=='
+    """
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
