@@ -70,7 +70,6 @@ SPREAD = {"groups": 2, "seeds": 1, "questions": 0.1, "freedom": 3.0, "drawn": 0.
         ("spread", {"groups": 0}, "0.ours.spread.groups is 0: Input should be greater than 0"),
         ("spread", SPREAD | {"freedom": 0}, "0.ours.spread.freedom is 0: Input should be greater than 0"),
         ("runs", "flat", "0.ours.runs is 'flat': Input should be a valid list"),
-        ("more", 1, "findings.json holds something else"),
     ],
 )
 def test_a_number_that_is_none_is_named(results, field, value, message):

@@ -21,7 +21,7 @@ def known():
 
         by_labels = {tuple(labels.items()): (finished(*numbers), numbers[1]) for labels, *numbers in cells}
         return SimpleNamespace(
-            finished=[done for done, _ in by_labels.values()],
+            has_dense=any(done.cell.dense and done.was_asked for done, _ in by_labels.values()),
             methods=lambda: map(dict, by_labels),
             of=lambda **labels: [by_labels[tuple(labels.items())][0]],
             retention=lambda **labels: {"average": SimpleNamespace(value=by_labels[tuple(labels.items())][1])},
