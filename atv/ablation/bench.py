@@ -13,12 +13,13 @@ from atv.data import CalibrationData
 from atv.data.calibration_batches import calibration_batches
 from atv.evaluation.benchmark_run import require_askable
 from atv.evaluation.benchmarks.as_calibration import refuse_overlap
-from atv.evaluation.benchmarks.loaded import LoadedBenchmark
+from atv.evaluation.benchmarks.loaded import BENCHMARK_BATCH_SIZE, LoadedBenchmark
 from atv.evaluation.encoded_pictures import with_encoded_pictures
 from atv.evaluation.question_sets import Benchmarks, Questions, Suite
-from atv.evaluation.questions import Prompts, QuestionBatch, question_batches, see_once
+from atv.evaluation.questions import BATCH_SIZE, Prompts, QuestionBatch, question_batches, see_once
 from atv.evaluation.sharing import SharingTrial
 from atv.model.lvlm import LVLM
+from atv.model.positions import read_alone
 from atv.records.digests import tensors_digest
 
 # Tokens of the longest answer to a suite's question where none is named. Part of the ids of cells on disk, so it stays
@@ -36,24 +37,29 @@ class PromptSet:
     faults: dict[str, str] = field(default_factory=dict)
 
 
-def prompt_sets_of(asked: Questions, processor: ProcessorMixin, max_new_tokens: int | None = None) -> list[PromptSet]:
+def prompt_sets_of(
+    asked: Questions, model: PreTrainedModel, processor: ProcessorMixin, max_new_tokens: int | None = None
+) -> list[PromptSet]:
     """The questions, parted by how long their answers may be: a suite is one set, each benchmark has its own.
 
     Raises:
         ValueError: for a benchmark of which no question can be asked.
     """
+    alone = read_alone(model)
     if isinstance(asked, Suite):
-        return [
-            PromptSet(question_batches(processor, asked.rows, groups=asked.groups), max_new_tokens or MAX_NEW_TOKENS)
-        ]
+        batches = question_batches(processor, asked.rows, 1 if alone else BATCH_SIZE, asked.groups)
+        return [PromptSet(batches, max_new_tokens or MAX_NEW_TOKENS)]
     assert isinstance(asked, Benchmarks)
-    return [_of_benchmark(each, processor, max_new_tokens) for each in asked.loaded]
+    size = 1 if alone else BENCHMARK_BATCH_SIZE
+    return [_of_benchmark(each, processor, size, max_new_tokens) for each in asked.loaded]
 
 
-def _of_benchmark(loaded: LoadedBenchmark, processor: ProcessorMixin, max_new_tokens: int | None) -> PromptSet:
+def _of_benchmark(
+    loaded: LoadedBenchmark, processor: ProcessorMixin, batch_size: int, max_new_tokens: int | None
+) -> PromptSet:
     require_askable(loaded, processor)
     faults: dict[str, str] = {}
-    batches = loaded.batches(processor, faults=faults)
+    batches = loaded.batches(processor, batch_size, faults=faults)
     return PromptSet(batches, max_new_tokens or loaded.benchmark.max_new_tokens, faults)
 
 
@@ -114,7 +120,7 @@ class Bench:
         if cell.suite is None:
             return self
         if cell.suite not in self._by_suite:
-            self._by_suite[cell.suite] = self.asking(prompt_sets_of(cell.suite, self.processor))
+            self._by_suite[cell.suite] = self.asking(prompt_sets_of(cell.suite, self.model, self.processor))
         return self._by_suite[cell.suite]
 
     @property
@@ -139,6 +145,8 @@ class Bench:
             pool.check()
             refuse_overlap(pool, self.questions)
             kept: dict[str, Any] = {"max_length": self.max_length, "answers": answers}
+            if read_alone(self.model):
+                kept["batch_size"] = 1
             made = calibration_batches(self.processor, pool, count, seed, **kept)
             # Labels say nothing of the samples that the samples do not say, and are no input of the vision tower.
             inputs = [{key: value for key, value in batch.items() if key != "labels"} for batch in made]

@@ -150,7 +150,7 @@ class Grid:
             require_english(processor.tokenizer)
         if isinstance(asked, Benchmarks):
             bound_pixels(processor, lvlm.config.model_type, **pixels)
-        prompt_sets = prompt_sets_of(asked, processor, settings.max_new_tokens)
+        prompt_sets = prompt_sets_of(asked, lvlm, processor, settings.max_new_tokens)
         bench = Bench(lvlm, processor, pool, prompt_sets, settings.samples, settings.max_length, settings.language)
         origin = settings.record(asked) | dict(run or {})
         files = folder_digest(model_folder(settings.model, settings.trust_remote_code))
@@ -203,7 +203,7 @@ class Grid:
 
         def store(number: int) -> CellStore:
             part = asked.part(planned[number - 1].groups if number else 0, planned[number].groups)
-            asking = bench.asking(prompt_sets_of(part, bench.processor, length))
+            asking = bench.asking(prompt_sets_of(part, bench.model, bench.processor, length))
             return CellStore(self.store.folder, self.store.model, asking, self.store.asked_from)
 
         return Decider(planned, store, self.settings.seed, trainer, budget)

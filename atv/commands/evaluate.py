@@ -45,7 +45,7 @@ def evaluate(
 
     Args:
         batch_size: Questions answered at once, or pictures where several questions are about one, with at most four
-            times as many questions. Default: 16 for the suite, 8 for benchmarks.
+            times as many questions; 1 asks one by one. Default: 16 for the suite, 8 for benchmarks.
         max_new_tokens: Longest answer in tokens. Default: 16 for the suite, each benchmark's own.
         min_pixels: Smallest area of a picture in pixels. Default: on benchmarks what lmms-eval sets for the model's
             type, else what a pruned folder was calibrated with.

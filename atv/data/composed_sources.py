@@ -63,6 +63,13 @@ class Mixture(CalibrationData):
             given[place] += 1
             yield place
 
+    def record(self) -> dict[str, Any]:
+        return {
+            "class": type(self).__name__,
+            "sources": [source.record() for source in self.sources],
+            "weights": list(self.weights),
+        }
+
     def origins(self) -> Iterator[CalibrationData]:
         for source in self.sources:
             yield from source.origins()
@@ -89,6 +96,9 @@ class TextAlone(CalibrationData):
     def draw(self, seed: int) -> Iterator[Conversation]:
         for conversation in self.source.draw(seed):
             yield conversation if conversation.fault is not None else _unseen(conversation)
+
+    def record(self) -> dict[str, Any]:
+        return {"class": type(self).__name__, "source": self.source.record()}
 
     def origins(self) -> Iterator[CalibrationData]:
         yield from self.source.origins()

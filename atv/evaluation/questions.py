@@ -62,7 +62,8 @@ def question_batches(
 
     Args:
         dataset: see ``EVALUATION_COLUMNS``; the bundled sets have them.
-        batch_size: pictures at once; of each several questions may be asked, if the tokenizer can pad.
+        batch_size: pictures at once; of each several questions may be asked, if the tokenizer can pad, but with 1 none
+            but one.
         groups: of each task, only the first so many groups.
 
     Raises:
@@ -85,8 +86,9 @@ def parted(
     Args:
         lengths: of the questions, in any unit.
         pictures: what identifies each question's picture, None where it has none.
+        batch_size: pictures at once, or questions about pictures of their own; 1 asks every question by itself.
     """
-    asked: Counter[str | None] = Counter(picture for picture in pictures if picture is not None)
+    asked: Counter[str | None] = Counter(picture for picture in pictures if picture is not None and batch_size > 1)
     order = sorted(range(len(lengths)), key=lambda place: lengths[place])
     alone = [place for place in order if asked[pictures[place]] < 2]
     yield from ((alone[start : start + batch_size], []) for start in range(0, len(alone), batch_size))

@@ -15,6 +15,11 @@ PADDING_COUNTS_DECODING = ("minimax_m3_vl", "kosmos-2.5")
 PICTURES_COUNT = ("hunyuan_vl",)
 
 
+def read_alone(model: PreTrainedModel) -> bool:
+    """Whether prompts are to come one by one."""
+    return model.config.model_type in PADDING_COUNTS + PADDING_COUNTS_DECODING + PICTURES_COUNT
+
+
 def require_own_positions(model: PreTrainedModel, inputs: Mapping[str, Any], decoding: bool = False) -> None:
     """Checks that a batch is read as its prompts are alone.
 
@@ -23,14 +28,14 @@ def require_own_positions(model: PreTrainedModel, inputs: Mapping[str, Any], dec
         decoding: whether answers are generated, in place of a forward.
 
     Raises:
-        ValueError: for a batch of a type that gives tokens other positions there, where prompts are padded in front, or
-            several have pictures.
+        ValueError: for a batch of a type that gives tokens other positions there, where a prompt is padded in front, or
+            there are several, of which any has a picture.
     """
     kind, mask = model.config.model_type, inputs.get("attention_mask")
     padding = PADDING_COUNTS_DECODING if decoding else PADDING_COUNTS
     of = ""
     if kind in padding and mask is not None and not mask[:, 0].all() and "position_ids" not in inputs:
-        of = "of several lengths"
+        of = "that are padded in front"
     if kind in PICTURES_COUNT and len(inputs["input_ids"]) > 1 and LVLM.brings_pixels(inputs):
         of = "with pictures"
     if of:

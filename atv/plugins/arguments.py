@@ -52,8 +52,7 @@ def describe(plugin: Plugin, dotted: bool = False) -> dict[str, Any]:
 
 def _plain(value: Any, kind: type[Plugin], name: str, dotted: bool) -> Any:
     if isinstance(value, Plugin):
-        # Calibration data may tell in a way of their own what they were made of.
-        return value.record() if hasattr(value, "record") else describe(value, dotted)
+        return describe(value, dotted)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, Path):

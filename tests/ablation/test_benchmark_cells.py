@@ -33,7 +33,7 @@ def test_a_question_that_cannot_be_asked_is_told_once_and_wrong_in_every_cell(cu
     (model, processor), trainer, loaded = bundled, quiet_trainer(enable_progress_bar=False), cut_off(1, 4)
     asked = ask_benchmark(loaded, model, processor, trainer, max_new_tokens=1).answers
     capsys.readouterr()
-    bench = Bench(model, processor, Bundled(), prompt_sets_of(Benchmarks([loaded]), processor, 1), 4)
+    bench = Bench(model, processor, Bundled(), prompt_sets_of(Benchmarks([loaded]), model, processor, 1), 4)
     for told in (2, 0):
         rows = answers_of(model, bench, trainer)
         rows, expected = (each.set_index("question_id").sort_index(axis=1) for each in (rows, asked))
@@ -43,7 +43,7 @@ def test_a_question_that_cannot_be_asked_is_told_once_and_wrong_in_every_cell(cu
 
 def test_a_benchmark_of_which_nothing_can_be_asked_is_refused_first(cut_off, bundled):
     with pytest.raises(ValueError, match=r"^POPE: no question can be asked; one of them, 'popular/1'"):
-        prompt_sets_of(Benchmarks([cut_off(*range(6))]), bundled[1])
+        prompt_sets_of(Benchmarks([cut_off(*range(6))]), *bundled)
 
 
 @pytest.mark.parametrize(("given", "pinned"), [({"benchmark": "POPE"}, ["llava"]), ({"groups": 1}, [])])

@@ -45,10 +45,6 @@ that it says little, and `BlockInfluence` ranks such blocks too high.
 **Shared keys and values** (Gemma 4): with decoupled pathways, the last blocks are given every position of a prompt,
 where `generate` would give them only the last ones. The answers are the same.
 
-**Latent attention** (MLA: Kimi K2.5, dots3): every step of generating expands what is cached of all tokens anew, whose
-modality is then no longer known. Decoupled pathways refuse to generate there with a cache, and so to be evaluated;
-calibration and ordinary pruning are not concerned.
-
 **Batches** (Hunyuan VL, Kosmos-2.5, MiniMax M3 VL, Mistral Large 4): transformers counts the padding of a row, or the
 pictures of the rows before, so that prompts are not read in a batch as they are alone. Commands that read or ask them
 so refuse such a batch and want `--batch_size 1`. Of all other types answers are the same whatever the batch, the order
@@ -57,8 +53,11 @@ of its rows and the side of the padding; without a cache, too, but for ERNIE 4.5
 **Clips** are videos with tokens of their own. Types without the note take videos as pictures, or not at all. Audio
 counts as text.
 
-**generation** fails where a model's `generate` calls its language model without its own `forward`: nobody then tells
-the decoupled Linears which tokens are visual, and they say so. Ordinary pruning is not concerned.
+**generation** fails under latent attention (MLA: dots3, GLM 5, Kimi K2.5, Mistral Large 4), where each step expands
+anew what is cached of all tokens, whose modality is then lost: decoupled Linears refuse that, so that such models
+are not evaluated decoupled; `generate(use_cache=False)` works. It fails, too, where a model's `generate` calls its
+language model without its own `forward`: nobody then tells the decoupled Linears which tokens are visual, and they say
+so. Ordinary pruning is not concerned.
 
 ## Refused
 

@@ -17,14 +17,12 @@ from transformers import AutoModelForImageTextToText
 
 from atv.model.batch import cast_floats
 from atv.model.decoder import visual_token_ids
-from atv.model.positions import PADDING_COUNTS_DECODING, PICTURES_COUNT, require_own_positions
+from atv.model.positions import PADDING_COUNTS, PADDING_COUNTS_DECODING, PICTURES_COUNT, require_own_positions
 
 QUICK = ("gemma3", "idefics3", "internvl", "llava", "qwen2_5_vl")
 KINDS = [kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in TYPES]
 # Its experts are told the modality of the prompt's tokens alone, so that without a cache it fails at the second step.
 NEEDS_CACHE = "ernie4_5_vl_moe"
-# Its queries are scaled by their positions, which `generate` tells it and which count padding otherwise.
-NEEDS_POSITIONS = ("mistral_large4",)
 # Types that are refused in batches; Kosmos-2.5 tells them apart in its decoding steps, the others in the first forward.
 ALONE = PADDING_COUNTS_DECODING + PICTURES_COUNT
 TOLD_AT_ONCE = ("hunyuan_vl", "minimax_m3_vl")
@@ -54,8 +52,6 @@ def answers(model, kind, places, **options):
 def next_logits(model, kind, places, side):
     """(rows, vocabulary): what comes after each row's last token."""
     batch = cast_floats(encoded(kind, places, side), model.dtype)
-    if kind in NEEDS_POSITIONS:
-        batch["position_ids"] = (batch["attention_mask"].cumsum(1) - 1).clamp(min=0)
     last = (batch["attention_mask"] * torch.arange(1, batch["input_ids"].shape[1] + 1)).argmax(1)
     made = model(**batch, use_cache=False).logits
     return made[torch.arange(len(places)), last + made.shape[1] - batch["input_ids"].shape[1]].float()
@@ -106,8 +102,8 @@ def test_the_side_of_the_padding(asked):
     alone = torch.cat([next_logits(model, kind, [place], "left") for place in range(len(ROWS))])
     for side in ("left", "right"):
         together = next_logits(model, kind, range(len(ROWS)), side)
-        if kind in TOLD_AT_ONCE:
-            assert side == "right" or (together - alone).abs().max() > 1e-3, MENDED
+        if kind in PICTURES_COUNT or (kind in PADDING_COUNTS and side == "left"):
+            assert (together - alone).abs().max() > 1e-3, MENDED
             continue
         assert torch.equal(together.argmax(-1), alone.argmax(-1))
         torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-3)
@@ -122,8 +118,8 @@ def in_bfloat16(model):
 
 def test_flips_in_bfloat16_are_counted_and_no_more_than_rounding(asked, record_property):
     kind, model, _ = asked
-    if kind in TOLD_AT_ONCE:
-        pytest.skip("batches of this type are refused")
+    if kind in PADDING_COUNTS + PICTURES_COUNT:
+        pytest.skip("such batches of this type are refused")
     half, places = in_bfloat16(model), range(len(ROWS))
     alone = torch.cat([next_logits(half, kind, [place], "left") for place in places])
     together = next_logits(half, kind, places, "left")

@@ -35,6 +35,16 @@ def test_each_source_gives_its_share_at_any_number_of_samples(weights):
         assert (np.abs(given - samples * shares) <= 1 + 1e-6).all()
 
 
+def test_a_mixture_with_a_constructor_of_its_own_says_what_it_mixes():
+    class Halves(Mixture):
+        def __init__(self, first, second):
+            super().__init__([first, second], [1, 1])
+
+    record = Halves(listed("a", 2), TextAlone(listed("b", 3))).record()
+    assert (record["class"], record["weights"]) == ("Halves", [1, 1])
+    assert [source["class"] for source in record["sources"]] == ["Listed", "TextAlone"]
+
+
 def test_the_seed_alone_decides_what_is_drawn(monkeypatch):
     mixture = Mixture([listed("a", 60), listed("b", 60)], [2, 1])
     ids = [[conversation.id for conversation in drawn(mixture, 30, seed)] for seed in (0, 0, 1)]
