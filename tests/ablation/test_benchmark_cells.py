@@ -8,10 +8,11 @@ from datasets import Dataset, Image
 from atv.ablation.bench import Bench, prompt_sets_of
 from atv.ablation.grid import Grid, GridSettings
 from atv.ablation.measuring import answers_of
+from atv.bundled.data import evaluation_set
 from atv.data import Bundled
 from atv.evaluation.benchmark_run import ask_benchmark
 from atv.evaluation.benchmarks.loaded import load_benchmark
-from atv.evaluation.question_sets import Benchmarks
+from atv.evaluation.question_sets import Benchmarks, Suite
 from atv.runtime.trainer import quiet_trainer
 
 
@@ -44,6 +45,15 @@ def test_a_question_that_cannot_be_asked_is_told_once_and_wrong_in_every_cell(cu
 def test_a_benchmark_of_which_nothing_can_be_asked_is_refused_first(cut_off, bundled):
     with pytest.raises(ValueError, match=r"^POPE: no question can be asked; one of them, 'popular/1'"):
         prompt_sets_of(Benchmarks([cut_off(*range(6))]), *bundled)
+
+
+def test_types_that_read_a_batch_otherwise_are_asked_and_calibrated_one_by_one(bundled, monkeypatch):
+    model, processor = bundled
+    monkeypatch.setattr("atv.ablation.bench.read_alone", lambda model: True)
+    asked = prompt_sets_of(Suite(evaluation_set("dev", 1), "bundled", "dev"), model, processor)
+    assert {len(batch.questions) for batch in asked[0].batches} == {1}
+    samples = Bench(model, processor, Bundled(), asked, 3).calibration(None, 0)
+    assert [len(batch["input_ids"]) for batch in samples.batches] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(("given", "pinned"), [({"benchmark": "POPE"}, ["llava"]), ({"groups": 1}, [])])
