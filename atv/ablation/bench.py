@@ -45,7 +45,7 @@ def prompt_sets_of(
     Raises:
         ValueError: for a benchmark of which no question can be asked.
     """
-    alone = read_alone(model)
+    alone = read_alone(model, decoding=True)
     if isinstance(asked, Suite):
         batches = question_batches(processor, asked.rows, 1 if alone else BATCH_SIZE, asked.groups)
         return [PromptSet(batches, max_new_tokens or MAX_NEW_TOKENS)]

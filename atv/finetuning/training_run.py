@@ -24,7 +24,6 @@ from atv.finetuning.settings import Settings
 from atv.finetuning.sites import Site, pruned_sites, still_zero
 from atv.finetuning.updates import merge, train_kept, train_low_rank
 from atv.model.lvlm import LVLM
-from atv.model.positions import require_own_positions
 from atv.runtime.preemption import Remaining, Sigterm
 from atv.runtime.trainer import interruptible, quiet, require_own_weights
 
@@ -84,7 +83,7 @@ class SparseFinetuning(L.LightningModule):
         """
         if self.trainer.strategy.reduce_boolean_decision(self._sigterm.received, all=False):
             raise SIGTERMException
-        loss, _ = self._loss(batch)
+        loss, _ = self.objective.loss(self.model, batch)
         if self.trainer.strategy.reduce_boolean_decision(not loss.isfinite(), all=False):
             raise Diverged("losses", self.settings.learning_rate, self.global_step + 1)
         self.log("loss", loss, prog_bar=True)
@@ -92,12 +91,8 @@ class SparseFinetuning(L.LightningModule):
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Every rank sees all batches, so nothing is exchanged."""
-        loss, tokens = self._loss(batch)
+        loss, tokens = self.objective.loss(self.model, batch)
         self._sums = [self._sums[0] + float(loss) * tokens, self._sums[1] + tokens]
-
-    def _loss(self, batch: dict[str, Any]) -> tuple[Tensor, int]:
-        require_own_positions(self._lvlm.model, batch)
-        return self.objective.loss(self.model, batch)
 
     def on_validation_epoch_end(self) -> None:
         """Raises Diverged, once a step was made, where the loss is not finite."""

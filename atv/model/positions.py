@@ -15,9 +15,9 @@ PADDING_COUNTS_DECODING = ("minimax_m3_vl", "kosmos-2.5")
 PICTURES_COUNT = ("hunyuan_vl",)
 
 
-def read_alone(model: PreTrainedModel) -> bool:
-    """Whether prompts are to come one by one."""
-    return model.config.model_type in PADDING_COUNTS + PADDING_COUNTS_DECODING + PICTURES_COUNT
+def read_alone(model: PreTrainedModel, decoding: bool = False) -> bool:
+    """Whether prompts are to come one by one, to be read or, ``decoding``, to be answered."""
+    return model.config.model_type in PICTURES_COUNT + (PADDING_COUNTS_DECODING if decoding else PADDING_COUNTS)
 
 
 def require_own_positions(model: PreTrainedModel, inputs: Mapping[str, Any], decoding: bool = False) -> None:

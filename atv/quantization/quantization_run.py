@@ -16,6 +16,7 @@ from atv.model.block_shards import clear_shards, finish_folder
 from atv.model.loading import load_model, load_offloaded_model, model_folder
 from atv.model.lvlm import LVLM
 from atv.model.offload import Offload, distinct_tensors, is_offloaded, model_digests
+from atv.model.positions import require_own_positions
 from atv.output.pruned_folder import read_pruned
 from atv.output.report_masks import masks_of
 from atv.plugins import code_identity, describe, resolve
@@ -107,6 +108,9 @@ def quantize(
     settings = {"method": describe(rounding), "selection": describe(rule), "bits": bits, "group_size": size}
     settings |= {"targets": list(linears), "seed": seed, **precision(runner)}
     batches = calibration_batches(processor, data, samples, seed, batch_size, max_length, rule.needs_answers)
+    for batch in batches:
+        # Before the output is begun, where a run with smaller batches would be another one.
+        require_own_positions(model, batch)
     run = RunFolder(target, _identity(lvlm, plan, settings, batches))
     if run.saved:
         return QuantizationRecord.read(target)

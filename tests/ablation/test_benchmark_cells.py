@@ -49,7 +49,7 @@ def test_a_benchmark_of_which_nothing_can_be_asked_is_refused_first(cut_off, bun
 
 def test_types_that_read_a_batch_otherwise_are_asked_and_calibrated_one_by_one(bundled, monkeypatch):
     model, processor = bundled
-    monkeypatch.setattr("atv.ablation.bench.read_alone", lambda model: True)
+    monkeypatch.setattr("atv.ablation.bench.read_alone", lambda model, **_: True)
     asked = prompt_sets_of(Suite(evaluation_set("dev", 1), "bundled", "dev"), model, processor)
     assert {len(batch.questions) for batch in asked[0].batches} == {1}
     samples = Bench(model, processor, Bundled(), asked, 3).calibration(None, 0)

@@ -120,6 +120,19 @@ def test_fine_tuning(by_command, pool, tmp_path):
     assert atv.finetune(by_command, tmp_path / "python", pool, samples=4, validation=2, settings=settings) is None
 
 
+@pytest.mark.parametrize("command", ["prune", "finetune", "quantize"])
+def test_samples_that_a_model_reads_otherwise_together_are_refused_before_an_output_is_begun(
+    command, by_command, pool, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("atv.model.positions.PICTURES_COUNT", ("llava",))
+    of = ["--model", "bundled"] if command == "prune" else [str(by_command)]
+    asked = [command, *of, "--output", str(tmp_path / "out"), "--calibration", pool, "--samples", "4"]
+    asked += ["--batch_size", "2", *(["--validation", "2"] if command == "finetune" else [])]
+    assert main(asked) == 2
+    assert "batch_size: transformers' llava reads prompts" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
 def test_verification_names_what_was_changed(by_command, in_python, tmp_path):
     found = atv.verify(by_command, "bundled", max_new_tokens=0)
     assert found["generation"] == "skipped" and "holds in every mask" in found["pattern"]
