@@ -128,7 +128,7 @@ ablation-recipes: install  ## which recipe keeps more than every method, all tun
 pilot: everyday-model  ## at most 60 cells of all ablations on the everyday model (hours on 2 cores; goes on where it was killed)
 	$(SHARED) ablations/pilot.py --model everyday --samples 64 --groups 23 --language true --results results/everyday $(ARGS)
 
-ablations: install  ## all of them, quick: one seed unless a difference is claimed (some 860 cells, two to three hours on 2 cores)
+ablations: install  ## all of them, quick: one seed unless a difference is claimed (some 880 cells, two to three hours on 2 cores)
 	$(SHARED) $(EVERY) $(ARGS)
 
 ablations-full: install  ## all of them with at least three seeds and more questions

@@ -1,4 +1,5 @@
-"""The code of plug-ins that are not installed, as a digest: under one name a rule may be another one by tomorrow."""
+"""What a class was when it was used, for under one name a rule may be another one by tomorrow: a digest of its code, or
+of an installed one its version."""
 
 import ast
 import hashlib
@@ -20,20 +21,22 @@ PLAIN = (bool, int, float, str, bytes, type(None))
 
 
 def codes(parts: Iterable[Any]) -> dict[str, str]:
-    """A digest for each class of plug-ins that is a file's or a notebook's own, by its name; installed ones have none.
+    """A digest for each class of plug-ins that is a file's or a notebook's own, by its name; an installed one has its
+    version, or nothing while that is the first.
 
-    It covers the class, and what it calls or reads by name of such functions, classes, modules and plain values.
+    A digest covers the class, and what it calls or reads by name of such functions, classes, modules and plain values.
     Comments and docstrings do not count.
 
     Args:
         parts: plug-ins or their names; classes of any kind; lists of these; others are passed over.
     """
-    kinds = {kind.__name__: kind for part in parts for kind in _kinds(part) if _is_own(kind.__module__)}
-    return {name: _digest(kind) for name, kind in sorted(kinds.items())}
+    kinds = {kind.__name__: kind for part in parts for kind in _kinds(part)}
+    told = {name: _told(kind) for name, kind in sorted(kinds.items())}
+    return {name: text for name, text in told.items() if text}
 
 
 def code_identity(parts: Iterable[Any]) -> dict[str, dict[str, str]]:
-    """What identifies a run of these plug-ins beside their arguments: ``codes``; nothing for installed ones."""
+    """What identifies a run of these plug-ins beside their arguments: ``codes``."""
     found = codes(parts)
     return {"code": found} if found else {}
 
@@ -60,6 +63,14 @@ def _is_own(module: str) -> bool:
     if file is None:
         return module == "__main__"
     return not any(Path(file).resolve().is_relative_to(folder) for folder in INSTALLED)
+
+
+def _told(kind: type[Any]) -> str:
+    """Empty for the first version of an installed class: cells from before there were any keep their names."""
+    if _is_own(kind.__module__):
+        return _digest(kind)
+    version = kind.version if issubclass(kind, Plugin) else 1
+    return f"version {version}" if version != 1 else ""
 
 
 def _digest(kind: type[Any]) -> str:

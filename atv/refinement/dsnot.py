@@ -34,6 +34,8 @@ class DSnoT(Refinement):
     """
 
     needs_moments = True
+    # 50 cycles were of rows of any length in the first.
+    version = 2
 
     def __init__(self, cycles: int | None = None, threshold: float = 0.1, power: float = 1.0) -> None:
         at_least(0, cycles=cycles, threshold=threshold, power=power)

@@ -66,13 +66,15 @@ def test_modules_beside_it_may_import_one_another(tmp_path, monkeypatch):
     assert codes(["Round"]).keys() == {"Round"}
 
 
-def test_shipped_rules_have_none_and_nested_ones_count(tmp_path):
+def test_installed_rules_have_their_version_and_nested_ones_count(tmp_path, monkeypatch):
     (tmp_path / "code_nested.py").write_text(
         "import atv\n\n\nclass Every(atv.TokenSelection):\n    def select(self, tokens):\n        return tokens.text\n"
     )
     load_file(tmp_path / "code_nested.py")
     every = find("Every", atv.TokenSelection, "selection")()
-    assert codes([atv.DriftTopK(), "Wanda", "2:4", None, [atv.DSnoT()]]) == {}
+    assert codes([atv.DriftTopK(), "Wanda", "2:4", None, [atv.SparseSwaps()]]) == {}
+    monkeypatch.setattr(atv.SparseSwaps, "version", 3, raising=False)
+    assert codes(["Wanda", [atv.SparseSwaps()]]) == codes(["SparseSwaps"]) == {"SparseSwaps": "version 3"}
     assert [*codes([atv.TextFraction(0.5, every)])] == [*codes([["Wanda", "code_nested.Every"]])] == ["Every"]
 
 
