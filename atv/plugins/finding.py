@@ -95,12 +95,16 @@ def require_attributes(made: Any, base: type[Any], field: str) -> None:
 
 
 def derived(base: type[Kind]) -> Iterator[type[Kind]]:
-    """All classes that derive from ``base`` and are not hidden, those that lack a method too."""
+    """All classes that derive from ``base`` and are not hidden, each once, those that lack a method too."""
+    # jsonargparse derives a class from each default of the command line.
+    yield from (kind for kind in dict.fromkeys(_below(base)) if not kind.__name__.startswith(("_", "LazyInstance_")))
+
+
+def _below(base: type[Kind]) -> Iterator[type[Kind]]:
+    """A class that derives from several of these comes several times."""
     for child in base.__subclasses__():
-        # jsonargparse derives a class from each default of the command line.
-        if not child.__name__.startswith(("_", "LazyInstance_")):
-            yield child
-        yield from derived(child)
+        yield child
+        yield from _below(child)
 
 
 def _imported(path: str, base: type[Kind], field: str) -> type[Kind]:

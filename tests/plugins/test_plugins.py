@@ -4,7 +4,10 @@ import pytest
 import torch
 
 import atv
+from atv.data import CalibrationData
 from atv.plugins import ContractError, arguments, describe, find, load_file, resolve
+from atv.plugins.finding import subclasses
+from atv.refinement import Reconstruction, Refinement
 
 
 def test_two_classes_of_one_name_need_a_path(tmp_path):
@@ -16,6 +19,13 @@ def test_two_classes_of_one_name_need_a_path(tmp_path):
     with pytest.raises(ValueError, match=r"names several classes; .*: atv_plugin_one\.Twin, atv_plugin_two"):
         find("Twin", atv.Criterion, "criterion")
     assert find("atv_plugin_two.Twin", atv.Criterion, "criterion").__module__ == "atv_plugin_two"
+
+
+def test_every_shipped_class_is_found_by_its_name():
+    kinds = (atv.TokenSelection, atv.Criterion, atv.Pattern, atv.Allocation, Refinement, Reconstruction, CalibrationData)
+    for base in kinds:
+        shipped = [kind for kind in subclasses(base) if kind.__module__.startswith("atv.")]
+        assert len(shipped) > 1 and all(find(kind.__name__, base, "option") is kind for kind in shipped)
 
 
 def test_hidden_and_abstract_classes_are_no_choices():
