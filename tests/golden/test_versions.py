@@ -60,8 +60,8 @@ def place(batch):
 
 @pytest.mark.parametrize("kind", shipped(), ids=lambda kind: kind.__name__)
 def test_other_numbers_have_another_version(kind):
-    known = json.loads(FILE.read_text())[kind.__name__]
-    assert known["version"] == kind.version, "renew tests/golden/versions.json"
+    known = json.loads(FILE.read_text()).get(kind.__name__, {})
+    assert known.get("version") == kind.version, "renew what is known (see above)"
     # A thousandth of other weights moves them by about 0.03.
     moved = np.sqrt(np.mean(np.square(np.subtract(sums(kind), known["sums"]))))
     assert moved < 0.1, f"{kind.__name__} gives other numbers: raise its version and renew tests/golden/versions.json"
