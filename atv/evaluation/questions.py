@@ -62,8 +62,8 @@ def question_batches(
 
     Args:
         dataset: see ``EVALUATION_COLUMNS``; the bundled sets have them.
-        batch_size: pictures at once; of each several questions may be asked, if the tokenizer can pad, but with 1 none
-            but one.
+        batch_size: pictures at once, of each several questions; 1 asks every question by itself, as tokenizers that
+            cannot pad need it.
         groups: of each task, only the first so many groups.
 
     Raises:
@@ -72,9 +72,7 @@ def question_batches(
     require_columns(dataset, EVALUATION_COLUMNS, "evaluation data")
     chosen = dataset.select(first_groups(dataset, groups))
     processor.tokenizer.padding_side = "left"
-    # Questions about one picture differ in length, and need padding whatever the batch size.
-    pictures = [None] * len(chosen) if processor.tokenizer.pad_token is None else _pictures(chosen)
-    parts = parted([len(text.split()) for text in chosen["question"]], pictures, batch_size)
+    parts = parted([len(text.split()) for text in chosen["question"]], _pictures(chosen), batch_size)
     return [_batch(processor, [read_row(chosen, index) for index in rows], of) for rows, of in parts]
 
 
