@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atv.ablation import Ablation, Cell, Finding, Labels, Results, percent
+from atv.ablation import Ablation, Cell, Finding, Labels, Results
 from atv.ablation.charts import averages, panels, sample_sizes
 from atv.api import Pathway
 from atv.bundled import BUNDLED
@@ -49,10 +49,7 @@ class PlainText(Ablation):
     @property
     def _settings(self) -> dict[str, dict[str, Any]]:
         """The two hardest sparsities, and the patterns."""
-        shares: dict[str, dict[str, Any]] = {
-            percent(share): {"sparsity": share} for share in self.levels.middle_and_hard
-        }
-        return shares | {pattern: {"pattern": pattern} for pattern in self.levels.patterns}
+        return self.levels.settings_at(self.levels.middle_and_hard)
 
     def _data(self, share: str) -> CalibrationData | None:
         text = BundledScenes("facts") if self.levels.model == BUNDLED else EverydayProse()

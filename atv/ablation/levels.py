@@ -84,7 +84,11 @@ class Levels:
     @property
     def settings(self) -> dict[str, dict[str, Any]]:
         """Each compared sparsity and pattern as tables call it, with the option of a pathway that asks for it."""
-        shares: dict[str, dict[str, Any]] = {percent(share): {"sparsity": share} for share in self.compared}
+        return self.settings_at(self.compared)
+
+    def settings_at(self, sparsities: Sequence[float]) -> dict[str, dict[str, Any]]:
+        """``settings`` with these sparsities in place of all compared ones."""
+        shares: dict[str, dict[str, Any]] = {percent(share): {"sparsity": share} for share in sparsities}
         return shares | {pattern: {"pattern": pattern} for pattern in self.patterns}
 
     def papers_and_own(self, paper: float, own: float) -> tuple[float, ...]:

@@ -25,7 +25,7 @@ from atv.finetuning.settings import Settings
 from atv.finetuning.training_run import Diverged, Finetuned, finish, fit, prepare
 from atv.model.loading import load_model, model_folder
 from atv.model.lvlm import LVLM
-from atv.model.positions import read_alone
+from atv.model.positions import require_batch_size
 from atv.output.pruned_folder import read_pruned, write_pruned
 from atv.output.report_masks import masks_of
 from atv.records.digests import content_digest, tensors_digest, weights_digest
@@ -152,12 +152,7 @@ class _Base:
             ValueError: for batches of a type that reads samples otherwise there than alone.
         """
         lvlm = LVLM.of(self._loaded[0])
-        if read_alone(lvlm.model) and settings.batch_size > 1:
-            kind = lvlm.model.config.model_type
-            raise ValueError(
-                f"batch_size: transformers' {kind} reads prompts otherwise in a batch than alone; expected 1, got "
-                f"{settings.batch_size}"
-            )
+        require_batch_size(lvlm.model, settings.batch_size)
         assert self.digest
         prepare(lvlm, masks_of(self.report, lvlm), settings)
         if precision not in ("bf16-true", "16-true"):

@@ -20,6 +20,20 @@ def read_alone(model: PreTrainedModel, decoding: bool = False) -> bool:
     return model.config.model_type in PICTURES_COUNT + (PADDING_COUNTS_DECODING if decoding else PADDING_COUNTS)
 
 
+def require_batch_size(model: PreTrainedModel, batch_size: int) -> None:
+    """Checks that samples of a type that is to read them one by one come so, whatever is in them.
+
+    Raises:
+        ValueError: for larger batches.
+    """
+    if read_alone(model) and batch_size > 1:
+        kind = model.config.model_type
+        raise ValueError(
+            f"batch_size: transformers' {kind} reads prompts otherwise in a batch than alone; expected 1, got "
+            f"{batch_size}"
+        )
+
+
 def require_own_positions(model: PreTrainedModel, inputs: Mapping[str, Any], decoding: bool = False) -> None:
     """Checks that a batch is read as its prompts are alone.
 

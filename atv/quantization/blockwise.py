@@ -1,6 +1,6 @@
 """Quantization block by block: each is rounded by what the rounded blocks before it give, as pruning does."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
@@ -10,7 +10,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from atv.calibration.calibration_set import numbered_batches, whole_set
+from atv.calibration.calibration_set import CalibrationBatch, whole_set
 from atv.calibration.callbacks import BlockCallback, Drift
 from atv.calibration.finished_blocks import FinishedBlocks
 from atv.calibration.loop import BlockwiseCalibration
@@ -66,7 +66,7 @@ class QuantizedBlocks:
 def quantize_blocks(
     lvlm: LVLM,
     plan: QuantizationPlan,
-    batches: Iterable[Mapping[str, Any]],
+    batches: Sequence[CalibrationBatch],
     trainer: L.Trainer,
     folder: RunFolder | None = None,
 ) -> QuantizedBlocks:
@@ -79,24 +79,23 @@ def quantize_blocks(
     Raises:
         ValueError: for activations that are not finite, or a method that needs scales where nothing can take them.
     """
-    numbered = numbered_batches(lvlm, batches)
     if not is_offloaded(lvlm.model):
         lvlm.model.to(trainer.strategy.root_device)  # type: ignore[arg-type]
     found: list[list[Feed]] = [[] for _ in lvlm.blocks]
     if plan.method.scales_channels:
-        first = cast_floats(numbered[0].inputs or {}, lvlm.model.dtype, trainer.strategy.root_device)
+        first = cast_floats(batches[0].inputs or {}, lvlm.model.dtype, trainer.strategy.root_device)
         found = _takers(lvlm, plan, first)
     outcome = QuantizedBlocks(scaled={feed.feeder: list(feed.readers) for block in found for feed in block})
     collect = partial(_collect, outcome, not is_offloaded(lvlm.model))
     finished = FinishedBlocks(lvlm, partial(_install_block, lvlm), collect, folder, trainer.is_global_zero)
     earlier = finished.read_kept()
     finished.reinstall(earlier)
-    whole = whole_set(lvlm, numbered, [plan.selection])
+    whole = whole_set(lvlm, batches, [plan.selection])
     drift = Drift(whole)
     rounding = _Rounding(lvlm, plan, found, drift, finished.add)
     loop = BlockwiseCalibration(lvlm, plan.seed, [plan.selection], len(earlier), finished.offloaded, whole)
-    with running(trainer, drift, rounding, StopCalibration(len(numbered), kept=folder is not None)):
-        loop.run(trainer, numbered, plan.targets, propagate=True)
+    with running(trainer, drift, rounding, StopCalibration(len(batches), kept=folder is not None)):
+        loop.run(trainer, batches, plan.targets, propagate=True)
     return outcome
 
 

@@ -9,6 +9,7 @@ import lightning as L
 from torch import Tensor, nn
 from transformers import PreTrainedModel, ProcessorMixin
 
+from atv.calibration.calibration_set import numbered_batches
 from atv.data.base import CalibrationData
 from atv.data.calibration_batches import CalibrationBatches, calibration_batches, check_draw
 from atv.data.sources import load_calibration
@@ -16,7 +17,6 @@ from atv.model.block_shards import clear_shards, finish_folder
 from atv.model.loading import load_model, load_offloaded_model, model_folder
 from atv.model.lvlm import LVLM
 from atv.model.offload import Offload, distinct_tensors, is_offloaded, model_digests
-from atv.model.positions import require_own_positions
 from atv.output.pruned_folder import read_pruned
 from atv.output.report_masks import masks_of
 from atv.plugins import code_identity, describe, resolve
@@ -105,19 +105,16 @@ def quantize(
     size = chosen_group_size(linears, group_size)
     check_method(rounding, bits, size, next(iter(linears.values())).weight.dtype)
     plan = QuantizationPlan(linears, _masks(source, lvlm), grids(linears, bits, size), rounding, rule, seed)
-    settings = {"method": describe(rounding), "selection": describe(rule), "bits": bits, "group_size": size}
-    settings |= {"targets": list(linears), "seed": seed, **precision(runner)}
+    settings = _settings(plan, bits, size, runner)
     batches = calibration_batches(processor, data, samples, seed, batch_size, max_length, rule.needs_answers)
-    for batch in batches:
-        # Before the output is begun, where a run with smaller batches would be another one.
-        require_own_positions(model, batch)
+    numbered = numbered_batches(lvlm, batches)
     run = RunFolder(target, _identity(lvlm, plan, settings, batches))
     if run.saved:
         return QuantizationRecord.read(target)
     if runner.is_global_zero:
         run.begin()
     sizes = _sizes(lvlm, plan)
-    outcome = quantize_blocks(lvlm, plan, batches, runner, run)
+    outcome = quantize_blocks(lvlm, plan, numbered, runner, run)
     parts = (str(folder), settings, batches.record, outcome.errors, sizes)
     record = QuantizationRecord(*parts, scaled=outcome.scaled, provenance=provenance())
     if runner.is_global_zero:
@@ -132,6 +129,13 @@ def _require_one_pool(rule: TokenSelection) -> None:
             f"selection: {type(rule).__name__} weighs pools of its own block by block, which quantization does not; "
             "choose another rule, such as WeightedPools"
         )
+
+
+def _settings(plan: QuantizationPlan, bits: int, size: int | str, runner: L.Trainer) -> dict[str, Any]:
+    """Class names, arguments and precision, for the record and the run's identity."""
+    rules = {"method": describe(plan.method), "selection": describe(plan.selection)}
+    own = {"bits": bits, "group_size": size, "targets": list(plan.targets), "seed": plan.seed}
+    return rules | own | precision(runner)
 
 
 def _masks(source: Path, lvlm: LVLM) -> PackedMasks:

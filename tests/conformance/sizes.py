@@ -7,6 +7,10 @@ from conformance.layout import BOS, EOS, PAD, SIDE, VOCABULARY, Pictures
 ENDS = dict(pad_token_id=PAD, bos_token_id=BOS, eos_token_id=EOS)
 # Sections of the rotary dimensions that turn with time, height and width.
 MROPE = dict(rope_parameters=dict(rope_type="default", rope_theta=10_000.0, mrope_section=[2, 1, 1]))
+# Latent attention, as DeepSeek has it.
+MLA = dict(q_lora_rank=16, kv_lora_rank=16, qk_rope_head_dim=8, qk_nope_head_dim=8, v_head_dim=8)
+# Four experts, two a token, as most configs call them.
+ROUTED = dict(n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=24)
 
 
 class Tiny:

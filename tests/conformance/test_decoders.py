@@ -6,6 +6,7 @@ import pytest
 import torch
 from conformance.checks import CHECKS, decoupled, generation, logits, pathways, pruning
 from conformance.families.tiles import GEMMA4
+from conformance.sizes import MLA
 from conformance.table import AROUND, TYPES, Samples, around, build, usual_samples
 from torch import nn
 
@@ -14,7 +15,6 @@ from atv.model.lvlm import LVLM
 from atv.pathways import DecoupledLinear
 from atv.runtime.trainer import quiet_trainer
 
-MLA = dict(q_lora_rank=16, kv_lora_rank=16, qk_rope_head_dim=8, qk_nope_head_dim=8, v_head_dim=8)
 INDEXED = dict(index_topk=4, index_head_dim=8, index_n_heads=2, first_k_dense_replace=2, num_key_value_heads=4)
 DECODERS = {
     # Streams before the batch.

@@ -20,6 +20,7 @@ from helpers.pages import PAGES, ROOT, blocks, classes, commands, load_classes, 
 import atv
 from atv.bundled import BUNDLED_MODEL
 from atv.bundled.data import evaluation_set
+from atv.calibration.calibration_set import numbered_batches
 from atv.cli import main
 from atv.model.lvlm import LVLM
 from atv.plugins import find
@@ -67,7 +68,7 @@ def test_every_quantizer_of_the_docs_rounds(llava, batches, paths, name):
     linears = linears_of(lvlm, None)
     check_method(method, 4, 16, torch.float32)
     plan = QuantizationPlan(linears, {}, grids(linears, 4, 16), method, atv.AllTokens())
-    made = quantize_blocks(lvlm, plan, batches, quiet_trainer(enable_progress_bar=False))
+    made = quantize_blocks(lvlm, plan, numbered_batches(lvlm, batches), quiet_trainer(enable_progress_bar=False))
     assert len(made.errors) == 21 and max(made.errors.values()) < 0.05
     assert len(RULES[name].splitlines()) < 15
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from helpers.tiny import llava_around, make_batch, random_llava
 
+from atv.calibration.calibration_set import numbered_batches
 from atv.model.lvlm import LVLM
 from atv.quantization import AWQ
 from atv.quantization.blockwise import QuantizationPlan, quantize_blocks
@@ -57,4 +58,4 @@ def test_a_norm_that_something_else_reads_takes_no_scales(llava, batches):
     assert not any(feeds(lvlm, linears, batches[0]))
     plan = QuantizationPlan(linears, {}, grids(linears, 4, 16), AWQ(), AllTokens())
     with pytest.raises(ValueError, match="nothing in LlavaForConditionalGeneration can take the scales of AWQ"):
-        quantize_blocks(lvlm, plan, batches, quiet_trainer(enable_progress_bar=False))
+        quantize_blocks(lvlm, plan, numbered_batches(lvlm, batches), quiet_trainer(enable_progress_bar=False))

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import atv
+from atv.calibration.calibration_set import numbered_batches
 from atv.model.lvlm import LVLM
 from atv.quantization import AWQ, Nearest, Quantized
 from atv.quantization.blockwise import QuantizationPlan, quantize_blocks
@@ -65,7 +66,7 @@ def test_a_method_that_breaks_its_contract_is_named(llava, batches, rounded, mes
     masks = {name: torch.rand_like(linear.weight) > 0.5 for name, linear in linears.items()}
     plan = QuantizationPlan(linears, masks, grids(linears, 4, 16), Bad(), AllTokens())
     with pytest.raises(ValueError, match=rf"method: {message}"):
-        quantize_blocks(lvlm, plan, batches, quiet_trainer(enable_progress_bar=False))
+        quantize_blocks(lvlm, plan, numbered_batches(lvlm, batches), quiet_trainer(enable_progress_bar=False))
 
 
 def test_a_method_is_tried_before_a_sample_is_read(pruned, small_pool, tmp_path):

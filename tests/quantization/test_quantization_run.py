@@ -14,6 +14,7 @@ from transformers import Dinov2Config, LlavaForConditionalGeneration
 
 import atv
 from atv import plugins
+from atv.calibration.calibration_set import numbered_batches
 from atv.model.checkpoint import load_dequantized
 from atv.model.lvlm import LVLM
 from atv.model.offload import load_offloaded
@@ -111,7 +112,13 @@ def test_channels_of_blocks_on_disk_take_no_scales(batches, tmp_path):
     linears = linears_of(lvlm, None)
     plan = QuantizationPlan(linears, {}, grids(linears, 4, 16), AWQ(), AllTokens())
     with pytest.raises(ValueError, match="AWQ tries scales in all blocks at once, and these are offloaded"):
-        quantize_blocks(lvlm, plan, batches, quiet_trainer(enable_progress_bar=False), RunFolder(tmp_path / "out", {}))
+        quantize_blocks(
+            lvlm,
+            plan,
+            numbered_batches(lvlm, batches),
+            quiet_trainer(enable_progress_bar=False),
+            RunFolder(tmp_path / "out", {}),
+        )
 
 
 def test_scales_are_tried_on_pixels_in_the_dtype_of_the_model(llava, batches, monkeypatch):
@@ -120,7 +127,7 @@ def test_scales_are_tried_on_pixels_in_the_dtype_of_the_model(llava, batches, mo
     linears = linears_of(lvlm := LVLM.of(llava.bfloat16()), None)
     plan = QuantizationPlan(linears, {}, grids(linears, 4, 16), AWQ(), AllTokens())
     with pytest.raises(ValueError, match="nothing in LlavaForConditionalGeneration"):
-        quantize_blocks(lvlm, plan, batches, quiet_trainer(enable_progress_bar=False))
+        quantize_blocks(lvlm, plan, numbered_batches(lvlm, batches), quiet_trainer(enable_progress_bar=False))
     assert [given["pixel_values"].dtype for given in tried] == [torch.bfloat16]
 
 
@@ -178,7 +185,9 @@ def test_a_killed_run_goes_on(method, batches, tmp_path, monkeypatch):
         lvlm = LVLM.of(random_llava())
         linears = linears_of(lvlm, None)
         plan = QuantizationPlan(linears, {}, grids(linears, 4, 16), resolve(method, Quantizer, "method"), AllTokens())
-        made = quantize_blocks(lvlm, plan, batches, quiet_trainer(enable_progress_bar=False), RunFolder(folder, {}))
+        made = quantize_blocks(
+            lvlm, plan, numbered_batches(lvlm, batches), quiet_trainer(enable_progress_bar=False), RunFolder(folder, {})
+        )
         return made, lvlm.model
 
     whole, model = run(tmp_path / "whole")
@@ -198,7 +207,9 @@ def test_a_run_begun_whole_goes_on_with_blocks_on_disk(batches, tmp_path):
         linears = linears_of(lvlm, None)
         plan = QuantizationPlan(linears, {}, grids(linears, 4, 16), GPTQ(), AllTokens())
         trainer = quiet_trainer(enable_progress_bar=False)
-        return quantize_blocks(lvlm, plan, batches, trainer, RunFolder(tmp_path / "out", {})), model
+        return quantize_blocks(
+            lvlm, plan, numbered_batches(lvlm, batches), trainer, RunFolder(tmp_path / "out", {})
+        ), model
 
     whole, expected = run(random_llava())
     for part in ("002.json", "002.safetensors"):

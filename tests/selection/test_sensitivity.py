@@ -9,6 +9,7 @@ from helpers.tiny import make_batch, singles
 
 import atv
 from atv.calibration.block_gradients import signs
+from atv.calibration.calibration_set import numbered_batches
 from atv.model.lvlm import LVLM
 from atv.quantization import GPTQ
 from atv.quantization.blockwise import QuantizationPlan, quantize_blocks
@@ -96,7 +97,9 @@ def test_rounding_takes_the_weights_too(llava, batches):
         lvlm = LVLM.of(copy.deepcopy(llava))
         linears = linears_of(lvlm, ["*.0.self_attn.q_proj", "*.0.mlp.down_proj"])
         plan = QuantizationPlan(linears, {}, grids(linears, 3, 16), GPTQ(), rule)
-        made[type(rule)] = quantize_blocks(lvlm, plan, batches, quiet_trainer(enable_progress_bar=False)).weights
+        made[type(rule)] = quantize_blocks(
+            lvlm, plan, numbered_batches(lvlm, batches), quiet_trainer(enable_progress_bar=False)
+        ).weights
     q_proj, down_proj = (
         torch.equal(*(weights[name].whole for weights in made.values())) for name in made[atv.AllTokens]
     )

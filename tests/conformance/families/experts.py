@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from conformance.families.grids import DEEPSTACK, GLM_IDS, QWEN35, QWEN_IDS, Grid, tower
 from conformance.layout import END, IMAGE, START, VIDEO, Pictures, Visual, noise
-from conformance.sizes import MROPE, Tiny, text, vision
+from conformance.sizes import MROPE, ROUTED, Tiny, text, vision
 
 
 @dataclass
@@ -32,18 +32,14 @@ ROPE = MROPE["rope_parameters"]
 GLM = text(
     "glm4v_moe_text",
     rope_parameters=ROPE | dict(partial_rotary_factor=1.0),
-    n_routed_experts=4,
-    num_experts_per_tok=2,
-    moe_intermediate_size=24,
     n_shared_experts=1,
     n_group=1,
     topk_group=1,
     first_k_dense_replace=0,
+    **ROUTED,
 )
-INKLING = text(
-    "inkling_text",
+INKLING_ATTENTION = dict(
     layer_types=["hybrid_sliding", "hybrid"],
-    mlp_layer_types=["dense", "sparse"],
     swa_num_attention_heads=4,
     swa_num_key_value_heads=2,
     swa_head_dim=8,
@@ -51,11 +47,8 @@ INKLING = text(
     d_rel=4,
     rel_extent=16,
     conv_kernel_size=3,
-    n_routed_experts=4,
-    num_experts_per_tok=2,
-    n_shared_experts=2,
-    moe_intermediate_size=24,
 )
+INKLING = text("inkling_text", mlp_layer_types=["dense", "sparse"], n_shared_experts=2, **INKLING_ATTENTION, **ROUTED)
 LLAMA4 = text(
     "llama4_text",
     num_local_experts=4,

@@ -6,7 +6,7 @@ import torch
 from conformance.families.experts import FOUR
 from conformance.families.grids import DEEPSTACK, WINDOWS, Grid, tower
 from conformance.layout import END, FIRST_WORD, FRAMED, IMAGE, IMAGE_WORD, START, VIDEO, Pictures, Visual, noise
-from conformance.sizes import MROPE, Tiny, text
+from conformance.sizes import MLA, MROPE, ROUTED, Tiny, text
 
 AUDIO, AUDIO_START = IMAGE_WORD + 1, IMAGE_WORD + 2
 
@@ -65,10 +65,8 @@ NEMOTRON = text(
     mamba_head_dim=16,
     n_groups=2,
     chunk_size=8,
-    n_routed_experts=4,
-    num_experts_per_tok=2,
-    moe_intermediate_size=24,
     moe_shared_expert_intermediate_size=24,
+    **ROUTED,
 )
 RADIO = dict(
     model_type="radio",
@@ -108,7 +106,6 @@ DOTS_EARS = dict(
     adapter_input_size=16,
     adapter_out_dim=32,
 )
-MLA = dict(num_key_value_heads=4, q_lora_rank=16, kv_lora_rank=16, qk_rope_head_dim=8, qk_nope_head_dim=8, v_head_dim=8)
 
 TYPES = {
     "qwen2_5_omni_thinker": Tiny(
@@ -173,9 +170,6 @@ TYPES = {
             layer_types=["indexed_attention", "sliding_attention"],
             sliding_window=8,
             mlp_layer_types=["dense", "sparse"],
-            n_routed_experts=4,
-            num_experts_per_tok=2,
-            moe_intermediate_size=24,
             shared_experts_intermediate_size=24,
             index_topk=12,
             index_head_dim=8,
@@ -188,7 +182,9 @@ TYPES = {
             swa_head_dim=16,
             swa_qk_nope_head_dim=8,
             swa_v_head_dim=8,
+            num_key_value_heads=4,
             **MLA,
+            **ROUTED,
         )
         | dict(head_dim=16),
         DOTS_VISION,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from conformance.families.grids import PAIR, Grid, Squares
 from conformance.layout import END, IMAGE, START, Visual
-from conformance.sizes import MROPE, Tiny, text
+from conformance.sizes import MLA, MROPE, ROUTED, Tiny, text, vision
 
 
 @dataclass
@@ -24,17 +24,11 @@ class Lined(Grid):
 KIMI = text(
     "deepseek_v3",
     num_key_value_heads=4,
-    q_lora_rank=16,
-    kv_lora_rank=16,
-    qk_rope_head_dim=8,
-    qk_nope_head_dim=8,
-    v_head_dim=8,
     first_k_dense_replace=1,
-    n_routed_experts=4,
-    num_experts_per_tok=2,
-    moe_intermediate_size=24,
     n_group=1,
     topk_group=1,
+    **MLA,
+    **ROUTED,
 )
 KIMI_VISION = dict(
     patch_size=4,
@@ -59,9 +53,6 @@ MINIMAX = text(
     index_head_dim=8,
     index_block_size=4,
     index_topk_blocks=2,
-)
-MINIMAX_VISION = dict(
-    hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=16, patch_size=4
 )
 
 TYPES = {
@@ -94,7 +85,7 @@ TYPES = {
     "minimax_m3_vl": Tiny(
         Grid(token_types=None, frames_apart=True),
         MINIMAX,
-        MINIMAX_VISION,
+        vision(image_size=16),
         image_token_index=IMAGE,
         video_token_index=PAIR["video_token_id"],
         projector_hidden_size=32,

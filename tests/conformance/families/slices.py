@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from conformance.families.grids import QWEN35
 from conformance.layout import END, FIRST_WORD, IMAGE, IMAGE_WORD, ROW, START, VIDEO, Pictures, Visual, noise
-from conformance.sizes import Tiny, text, vision
+from conformance.sizes import ROUTED, Tiny, text, vision
 from torch.nn import functional as F
 
 SLICE, SLICE_END = IMAGE_WORD + 1, IMAGE_WORD + 2
@@ -119,26 +119,14 @@ def squares(numbers):
 
 MINICPM = dict(insert_layer_id=0, image_token_id=IMAGE, video_token_id=VIDEO)
 MARKS = dict(image_start_id=START, image_end_id=END, slice_start_id=SLICE, slice_end_id=SLICE_END, newline_id=ROW)
-MOLMO2_VISION = dict(
-    hidden_size=16,
-    intermediate_size=32,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    num_key_value_heads=2,
-    head_dim=8,
-    image_size=[16, 16],
-    patch_size=4,
-)
 STEP = text(
     "step3p5",
     layer_types=["sliding_attention", "full_attention"],
     sliding_window=8,
     num_sliding_attention_heads=2,
     mlp_layer_types=["dense", "sparse"],
-    n_routed_experts=4,
-    num_experts_per_tok=2,
-    moe_intermediate_size=24,
     share_expert_dim=24,
+    **ROUTED,
 )
 
 TYPES = {
@@ -156,7 +144,7 @@ TYPES = {
     "molmo2": Tiny(
         Pooled(),
         text("molmo2_text", additional_vocab_size=2),
-        MOLMO2_VISION,
+        vision(num_key_value_heads=2, head_dim=8, image_size=[16, 16]),
         adapter_config=dict(
             vision_feature_layer=[1, 0],
             hidden_size=16,

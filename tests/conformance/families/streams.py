@@ -1,10 +1,11 @@
 """Types whose decoder carries several residual streams a token, or attends to the tokens that an indexer picks."""
 
 import torch
+from conformance.families.experts import INKLING_ATTENTION
 from conformance.families.grids import GLM_IDS, QWEN_IDS, Grid, tower
 from conformance.families.tiles import PIXTRAL, Pixtral
 from conformance.layout import IMAGE, IMAGE_WORD, Pictures, Visual, noise
-from conformance.sizes import MROPE, Tiny, text
+from conformance.sizes import MROPE, ROUTED, Tiny, text
 
 CLIP_START, CLIP_END = IMAGE_WORD + 1, IMAGE_WORD + 2
 
@@ -30,7 +31,6 @@ class Rasters(Pictures):
         )
 
 
-ROUTED = dict(n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=24)
 # Of many heads, so that few scores tie at zero, where padding would decide which token is picked.
 INDEXED = dict(
     num_key_value_heads=4,
@@ -95,15 +95,8 @@ LARGE4 = text(
 INKLING2 = text(
     "inkling2_text",
     unpadded_vocab_size=64,
-    layer_types=["hybrid_sliding", "hybrid"],
-    swa_num_attention_heads=4,
-    swa_num_key_value_heads=2,
-    swa_head_dim=8,
-    sliding_window_size=8,
-    d_rel=4,
-    rel_extent=16,
-    conv_kernel_size=3,
     n_layers_per_attn_res_block=2,
+    **INKLING_ATTENTION,
     **ROUTED,
 )
 
