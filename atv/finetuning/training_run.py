@@ -9,12 +9,14 @@ from typing import Any
 from zipfile import is_zipfile
 
 import lightning as L
+import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.optim import AdamW
 from torch.utils.data import Dataset
+from torchmetrics import MeanMetric
 from transformers import get_cosine_schedule_with_warmup
 
 from atv.finetuning.batches import loader
@@ -56,7 +58,8 @@ class SparseFinetuning(L.LightningModule):
         self.strict_loading = False
         self.trained = {f"model.{name}" for name, parameter in lvlm.model.named_parameters() if parameter.requires_grad}
         self.validation: list[dict[str, float]] = []
-        self._sums = [0.0, 0]
+        # Every rank sees all held-out batches, so nothing is exchanged; a loss that is not finite must stay one.
+        self.held_out_loss = MeanMetric(nan_strategy="disable", sync_on_compute=False).set_dtype(torch.float64)
         self._sigterm = Sigterm()
 
     def configure_model(self) -> None:
@@ -90,15 +93,13 @@ class SparseFinetuning(L.LightningModule):
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Every rank sees all batches, so nothing is exchanged."""
-        loss, tokens = self.objective.loss(self.model, batch)
-        self._sums = [self._sums[0] + float(loss) * tokens, self._sums[1] + tokens]
+        """The objective on held-out data, each batch weighted by its tokens that count."""
+        self.held_out_loss.update(*self.objective.loss(self.model, batch))
 
     def on_validation_epoch_end(self) -> None:
         """Raises Diverged, once a step was made, where the loss is not finite."""
-        total, tokens = self._sums
-        self._sums = [0.0, 0]
-        loss = total / tokens
+        loss = self.held_out_loss.compute().item()
+        self.held_out_loss.reset()
         if self.global_step and not math.isfinite(loss):
             raise Diverged("losses", self.settings.learning_rate, self.global_step)
         self.log("validation_loss", loss, prog_bar=True, rank_zero_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-_PACKAGES = ("atv", "torch", "lightning", "transformers", "datasets", "wandb", "numpy")
+_PACKAGES = ("atv", "torch", "lightning", "torchmetrics", "transformers", "datasets", "wandb", "numpy")
 
 
 def provenance() -> dict[str, Any]:

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import Tensor
+from torchmetrics.functional.classification import binary_f1_score, binary_precision, binary_recall
 
 from atv.evaluation.metrics.base import GroupedScore, stable_hash
 
@@ -59,13 +61,9 @@ class YesNo(GroupedScore):
         return strict_yes_no(prediction)
 
     def parts(self, answers: pd.DataFrame) -> dict[str, float]:
-        said, right = answers["read"] == "yes", answers["answer"] == "yes"
-        hits, said_yes, is_yes = int((said & right).sum()), int(said.sum()), int(right.sum())
-        return {
-            "precision": hits / max(said_yes, 1),
-            "recall": hits / max(is_yes, 1),
-            "f1": 2 * hits / max(said_yes + is_yes, 1),
-        }
+        said, right = (torch.tensor((answers[column] == "yes").to_numpy(int)) for column in ("read", "answer"))
+        rates = {"precision": binary_precision, "recall": binary_recall, "f1": binary_f1_score}
+        return {name: float(rate(said, right)) for name, rate in rates.items()}
 
 
 class PairedYesNo(GroupedScore):
