@@ -20,7 +20,7 @@ DRAWS = 16
 
 
 def logits(model, samples):
-    """Forwards of several batches, paused at every block in turn, end as plain ones do when nothing is pruned."""
+    """Pausing forward passes of several batches at every block gives the logits of plain ones if nothing is pruned."""
     lvlm, batches, ends = LVLM.of(model), samples.batches(), []
     plain = [logits_of(model, batch) for batch in batches]
     with (
@@ -42,7 +42,7 @@ def logits(model, samples):
 
 
 def visual_mask(model, samples):
-    """The mask is where other pixels change the input of block 0; rows of pictures may end in one learned vector."""
+    """The visual mask marks where new pixels change block 0's input; a picture's rows may end in one learned vector."""
     lvlm, layout = LVLM.of(model), samples.layout
     for index, batch in enumerate(samples.batches()):
         visual, valid, entered = lvlm.visual(batch), lvlm.valid(batch), block_input(model, batch)
@@ -63,7 +63,7 @@ def visual_mask(model, samples):
 
 
 def pruning(model, samples):
-    """Linears and experts of the decoder's blocks lose what their masks say, and no other bit of the model changes."""
+    """Linears and experts of the decoder's blocks lose exactly what their masks say; no other bit changes."""
     pruned, before = copy.deepcopy(model), model.state_dict()
     report = atv.prune(pruned, samples.batches(), trainer=quiet_trainer(enable_progress_bar=False))
     lost = masks_by_parameter(model, report.masks)
@@ -78,7 +78,7 @@ def pruning(model, samples):
 
 
 def saving(model, samples):
-    """Saved and loaded, the model gives the same logits. Copied, because a file's memory alignment moves last bits."""
+    """The saved and reloaded model gives the same logits (on a copy: a file's memory alignment changes last bits)."""
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         loaded = copy.deepcopy(AutoModelForImageTextToText.from_pretrained(folder).eval())
@@ -88,7 +88,7 @@ def saving(model, samples):
 
 
 def pathways(model, samples):
-    """With one weight a modality and full masks, the model is the dense one; each token finds a copy of it, too."""
+    """With one weight per modality and full masks, the model equals the dense one, also if visual tokens get a copy."""
     full = decoupled(model)
     for batch in samples.batches():
         assert torch.equal(logits_of(full, batch), logits_of(model, batch))
@@ -98,7 +98,7 @@ def pathways(model, samples):
 
 
 def generation(model, samples):
-    """With one weight a modality and full masks, the dense model's tokens are generated, and some with a copy."""
+    """With one weight per modality and full masks, it generates the dense model's tokens; with a copy, it generates."""
     full = decoupled(model)
     options = {"max_new_tokens": 3, "min_new_tokens": 3, "do_sample": False}
     for batch in samples.batches()[:1]:

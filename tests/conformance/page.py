@@ -4,10 +4,13 @@ from atv.commands.models import notes
 
 HEAD = """# Models
 
-Which image-text-to-text types of transformers {transformers} work. Made by `make models` from the conformance suite
-(`tests/conformance/`), which builds a tiny random model of each type from its config class and gives it the inputs
-that its processor would return; `atv models` prints the same. Of {all} types {tested} were tried, of which {passing}
-pass every check, {refused} are refused, and {untried} were [not tried](#not-tried).
+This page lists which image-text-to-text types of transformers {transformers} work with `atv`; `atv models` prints the
+same. Of {all} types, {tested} were tried, of which {passing} pass every check; {refused} are [refused](#refused), and
+{untried} were [not tried](#not-tried). Two (BLIP-2 and InstructBLIP) pass or
+are refused depending on their language model.
+
+`make models` writes this page from the conformance suite (`tests/conformance/`). For each type, the suite builds a tiny
+random model from its config class and gives it the inputs that its processor would return. It runs these checks:
 
 {checks}
 
@@ -18,50 +21,58 @@ pass every check, {refused} are refused, and {untried} were [not tried](#not-tri
 TAIL = """
 ## What the notes mean
 
-**Visual tokens** are the positions of `input_ids` into which the model writes what it saw. Most types have an id for
-them; Kosmos-2's processor gives a mask. Some write a learned vector at the end of each row of a picture: **row ends**
-stand among the visual tokens, do not depend on the pixels, and count as visual.
+**Visual tokens** are the positions of `input_ids` into which the model writes what it saw. Most types mark them with a
+token id; Kosmos-2's processor returns a mask. Some types write a learned vector at the end of each row of a picture.
+These **row ends** stand among the visual tokens and count as visual, although they do not depend on the pixels.
 
 **Cross-attention** (Mllama): visual tokens never enter the decoder, so every token of its stream is text, `<|image|>`
-too. Rules that select text and rules that select everything then give the same masks (Wanda's), `VisualOnly` has
-nothing to pick and says so, the drift budget is empty, and decoupled pathways route everything to the textual weight.
-The keys and values of cross-attention read the vision tower's states, which no rule can select: they stay dense.
-A forward without a picture skips the cross-attention blocks, and its tokens do not count there; a calibration set
-without any picture is an error.
+too. This has several consequences:
 
-**Left dense** names, without the block's number, what is neither Linear nor expert (convolutions, the decay of
-linear attention), routers and gates of shared experts, and what reads no token. `report.json` lists it in full under
-`left_dense`. Norms are never pruned and never listed.
+- Rules that select text and rules that select everything give the same masks (Wanda's).
+- `VisualOnly` has nothing to select and says so.
+- The drift budget is empty.
+- Decoupled pathways route every token to the textual weight.
+- The keys and values of cross-attention stay dense, because they read the vision tower's states, which no rule can
+  select.
+- A forward without a picture skips the cross-attention blocks, and its tokens do not count there. A calibration set
+  without any picture is an error.
 
-Two more kinds of Linears stay dense as routers do, and for the same reason, that few weights decide where much larger
-ones are of use: the **indexers** of sparse attention, which choose the tokens that are attended to, and **AltUp** and
+**Left dense** lists the parameters that `atv` does not prune, without the block's number: everything that is neither a
+Linear nor an expert (convolutions, the decay of linear attention), routers and gates of shared experts, and weights
+that read no token. `report.json` has the full list under `left_dense`. Norms are never pruned and never listed.
+
+Two more kinds of Linears stay dense, for the same reason as routers: in them, few weights decide where much larger ones
+are used. They are the **indexers** of sparse attention, which choose the tokens that are attended to, and **AltUp** and
 **hyper-connections** (Qwen 4), which mix residual streams.
 
-**Residual streams** (Gemma 3n, GLM 5, Qwen 4): where a decoder hands on several vectors a token, they are seen as if
-they lay end to end, whichever way it lays them; drift is then of all of them together. Inkling 2 hands on one sum of
-what its blocks add, and every sixth block starts another: its drift compares two sums that have nothing in common, so
-that it says little, and `BlockInfluence` ranks such blocks too high.
+**Residual streams** (Gemma 3n, GLM 5, Qwen 4): if a decoder passes on several vectors per token, `atv` concatenates
+them, whatever their layout, and measures the drift of all of them together. Inkling 2 passes on one sum of its blocks'
+outputs, and every sixth block starts a new sum. The drift of such a block compares two sums that have nothing in
+common, so it says little, and `BlockInfluence` ranks the block too high.
 
-**Shared keys and values** (Gemma 4): with decoupled pathways, the last blocks are given every position of a prompt,
-where `generate` would give them only the last ones. The answers are the same.
+**Shared keys and values** (Gemma 4): with decoupled pathways, the last blocks read every position of a prompt, where
+`generate` alone would pass them only the last positions. The answers are the same.
 
 **Batches** (Hunyuan VL, Kosmos-2.5, MiniMax M3 VL, Mistral Large 4): transformers counts the padding of a row, or the
-pictures of the rows before, so that prompts are not read in a batch as they are alone. Commands that read or ask them
-so refuse such a batch and want `--batch_size 1`. Of all other types answers are the same whatever the batch, the order
-of its rows and the side of the padding; without a cache, too, but for ERNIE 4.5 VL, which then fails.
+pictures of earlier rows, so the model reads a prompt differently in a batch than alone. A command that would read or
+ask prompts in such a batch stops and asks for `--batch_size 1`. For all other types, the answers do not depend on the
+batch, the order of its rows or the side of the padding. This also holds without a cache, except for ERNIE 4.5 VL, which
+fails without one.
 
-**Clips** are videos with tokens of their own. Types without the note take videos as pictures, or not at all. Audio
+**Clips** are videos with tokens of their own. Types without this note take videos as pictures, or not at all. Audio
 counts as text.
 
-**generation** fails under latent attention (MLA: dots3, GLM 5, Kimi K2.5, Mistral Large 4), where each step expands
-anew what is cached of all tokens, whose modality is then lost: decoupled Linears refuse that, so that such models
-are not evaluated decoupled; `generate(use_cache=False)` works. It fails, too, where a model's `generate` calls its
-language model without its own `forward`: nobody then tells the decoupled Linears which tokens are visual, and they say
-so. Ordinary pruning is not concerned.
+**generation** fails for two reasons; ordinary pruning is not affected by either:
+
+- **Latent attention** (MLA: dots3, GLM 5, Kimi K2.5, Mistral Large 4) expands the cache of all earlier tokens again at
+  each step, and the modality of these tokens is lost. Decoupled Linears stop with an error, so you cannot evaluate such
+  models decoupled. `generate(use_cache=False)` works.
+- **A `generate` that calls the language model without the model's own `forward`** does not tell the decoupled Linears
+  which tokens are visual. They stop with an error that says so.
 
 ## Refused
 
-`atv` refuses a model that it cannot prune, by name and with the reason, before any work.
+If `atv` cannot prune a model, it stops before any work, with an error that names the model and the reason.
 
 | type | reason |
 |---|---|
@@ -70,7 +81,8 @@ so. Ordinary pruning is not concerned.
 NOT_TRIED = """
 ## Not tried
 
-These have no tiny twin in the suite. They may work as they are; one short entry in `tests/conformance/families/` tells.
+The suite has no tiny model of these types. They may work as they are; to find out, add one short entry to
+`tests/conformance/families/`.
 
 | type | what is known |
 |---|---|

@@ -36,8 +36,8 @@ REFUSED = {
 
 # Types of transformers that have no tiny twin here, and why; what was seen of them was seen by hand.
 NO_TWIN = {
-    "gemma3n": "its tower needs timm; passed every check by hand with timm's test_resnet",
-    "shieldgemma2": "transformers cannot load what it saved of it; all else passes",
+    "gemma3n": "its vision tower needs timm; it passed every check in a manual run with timm's test_resnet",
+    "shieldgemma2": "transformers cannot load the folder that it saves; all other checks pass",
 }
 
 
