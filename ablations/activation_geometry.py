@@ -23,15 +23,15 @@ from atv.model.lvlm import LVLM
 from atv.statistics.estimates import mean_estimate
 
 SAMPLES, TOKENS = 64, 8
-# What tells a sample apart: each seed draws others.
+# Columns that identify a sample: each seed draws different samples.
 SAMPLE = ["seed", "sample"]
 
 
 class ActivationGeometry(Ablation):
-    """Outputs of every block of the dense model: t-SNE, and a linear classifier told modality from them.
+    """t-SNE maps of the dense model's block outputs, and a linear classifier that predicts modality from them.
 
-    The classifier is cross-validated over samples. Radius: a token's distance to its modality's centroid, in units
-    of the distance between the two centroids.
+    The classifier is cross-validated over samples. The radius is a token's distance to its modality's centroid, in
+    units of the distance between the two centroids.
     """
 
     name = "activation_geometry"
@@ -61,7 +61,7 @@ class ActivationGeometry(Ablation):
         return pd.DataFrame(lines)
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
-        # Each seed's map has axes of its own.
+        # Maps of different seeds do not share axes, so the figure shows one seed.
         every = _points(results)
         points = dict(list(every[every["seed"] == every["seed"].min()].groupby("block")))
         columns = min(len(table), 4)
@@ -106,13 +106,13 @@ class ActivationGeometry(Ablation):
 
 
 def _points(results: Results) -> pd.DataFrame:
-    """Every drawn token of every seed."""
+    """All sampled tokens of all seeds, one row per token."""
     return pd.concat([done.rows.assign(seed=done.cell.seed) for done in results.finished])
 
 
 @torch.no_grad()
 def _tokens(bench: Bench, cell: Cell) -> list[pd.DataFrame]:
-    """Block by block, a row a drawn token: sample, modality, and its activation in ``vector``."""
+    """For each block, a table with one row per sampled token: sample, modality and activation (``vector``)."""
     lvlm, rng = LVLM.of(bench.model), np.random.default_rng(cell.seed)
     drawn: list[list[dict[str, object]]] = [[] for _ in lvlm.blocks]
     sample = 0
@@ -131,7 +131,7 @@ def _tokens(bench: Bench, cell: Cell) -> list[pd.DataFrame]:
 
 
 def _outputs(lvlm: LVLM, batch: Mapping[str, Any]) -> list[torch.Tensor]:
-    """What every block makes of a batch: (samples, tokens, channels)."""
+    """Outputs of every block for a batch, each (samples, tokens, channels)."""
     made: list[torch.Tensor] = []
 
     def keep(block: torch.nn.Module, given: object, output: Any) -> None:
@@ -145,7 +145,7 @@ def _outputs(lvlm: LVLM, batch: Mapping[str, Any]) -> list[torch.Tensor]:
 
 
 def _described(block: int, tokens: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Places on the t-SNE map, whether the classifier told the modality, and the radius."""
+    """Replaces activations by t-SNE coordinates, whether the classifier got the modality right, and the radius."""
     vectors, text = np.stack(tokens["vector"].tolist()), (tokens["modality"] == "text").to_numpy()
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     told = cross_val_predict(classifier, vectors, text, groups=tokens["sample"], cv=GroupKFold(5)) == text

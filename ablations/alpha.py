@@ -13,9 +13,9 @@ from atv.api import Pathway
 from atv.selection import DriftTopK
 
 ALPHAS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
-# A weight for all visual tokens, which each block finds on the calibration set: BalancedPools.
+# BalancedPools: one weight for all visual tokens, which each block finds on the calibration set.
 NO_HAND = "none by hand"
-# At 50%: alpha -> by how much alpha 1 keeps more.
+# Alpha -> by how many points alpha 1 keeps more in the paper, at 50%.
 PAPER = {0.0: 0.48, 8.0: 1.20}
 NOTE = (
     "Visual tokens can only help where pruning harms the visual pathway; the bundled model's keeps nearly all at 50%, "
@@ -24,7 +24,10 @@ NOTE = (
 
 
 class Alpha(Ablation):
-    """ATV-Pruning with other budgets, without a cap, as the paper's counts grow with it; and a rule without alpha."""
+    """ATV-Pruning with different values of alpha, and a rule without alpha.
+
+    The budget has no cap, because the paper's token counts grow with alpha.
+    """
 
     name = "alpha"
     question = "How many visual tokens should the calibration pool hold?"
@@ -43,7 +46,7 @@ class Alpha(Ablation):
         return grid
 
     def table(self, results: Results) -> pd.DataFrame:
-        """With the visual tokens that a sample gave, mean over blocks."""
+        """The default table, plus the visual tokens selected per sample (mean over blocks)."""
         return with_visual_tokens(super().table(results), results)
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:

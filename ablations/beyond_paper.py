@@ -16,14 +16,14 @@ from atv.selection import DriftTopK, Tokens, TokenSelection
 
 
 class WeightedByDrift(TokenSelection):
-    """Every visual token enters, with its drift for a weight, in place of a hard subset."""
+    """All text tokens, and all visual tokens weighted by their drift instead of a hard subset of them."""
 
     def select(self, tokens: Tokens) -> Tensor:
         return tokens.text + tokens.drift.clamp(min=0) * tokens.visual
 
 
 class TiedWeight(TokenSelection):
-    """Every visual token enters, all of them together with a tenth of the text's weight."""
+    """All text tokens, and all visual tokens with equal weights that sum to a tenth of the text's weight."""
 
     def select(self, tokens: Tokens) -> Tensor:
         each = 0.1 * tokens.n_text / max(int(tokens.visual.sum()), 1)
@@ -31,7 +31,7 @@ class TiedWeight(TokenSelection):
 
 
 class DriftingText(DriftTopK):
-    """ATV's visual tokens, and text tokens weighted by how far the block moves them."""
+    """ATV's visual tokens, and text tokens weighted by their own drift."""
 
     def select(self, tokens: Tokens) -> Tensor:
         drift = tokens.drift.clamp(min=0) * tokens.text
@@ -39,14 +39,14 @@ class DriftingText(DriftTopK):
 
 
 class LateText(DriftTopK):
-    """ATV's visual tokens, and text tokens weighted by their place, from 0 to 2: answers more than prompts."""
+    """ATV's visual tokens, and text tokens weighted by position, from 0 to 2, so answers weigh more than prompts."""
 
     def select(self, tokens: Tokens) -> Tensor:
         return tokens.text * (2 * tokens.text.cumsum(0) - 1) / max(tokens.n_text, 1)
 
 
 class VisualAttention(TokenSelection):
-    """A budget by kind of Linear: attention is calibrated on all tokens, the feed-forward layers on text alone."""
+    """A pool per kind of Linear: attention is calibrated on all tokens, feed-forward layers only on text."""
 
     per_linear = True
 
@@ -55,14 +55,14 @@ class VisualAttention(TokenSelection):
 
 
 class RootWanda(Criterion):
-    """|W_ij| * ||X_j||^0.5, halfway between magnitude and Wanda."""
+    """``|W_ij| * ||X_j||^0.5``, halfway between magnitude and Wanda."""
 
     def score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:
         return weight.float().abs() * pool.norm.to(weight.device).sqrt()
 
 
 class RowShare(Criterion):
-    """|W_ij| * ||X_j|| over the root of its row's sum of squares: what a weight adds to its own output, as a share."""
+    """Wanda's score ``|W_ij| * ||X_j||`` over the Euclidean norm of its row: a weight's share of its output."""
 
     def score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:
         size = weight.float().abs() * pool.norm.to(weight.device)
@@ -96,19 +96,19 @@ METHODS: dict[str, dict[str, Any]] = {
     "SparseGPT, ATV": ATV | {"criterion": "SparseGPT"},
     "SparseGPT damped, ATV": ATV | {"criterion": SparseGPT(damping=1.0)},
 }
-# What differences are claimed of; all else is screened.
+# Methods that findings compare; all others are only screened.
 CLAIMED = ("Wanda", "TextOnly", "ATV", "PerBlock, ATV", "PerBlock, TextOnly")
 
 
 def pathway(sparsity: float, **parts: Any) -> Pathway:
-    """A number for an allocation is what attention loses more than the target."""
+    """Builds a pathway; a number as ``allocation`` is by how much attention's sparsity exceeds the target."""
     if isinstance(more := parts.get("allocation"), float):
         parts["allocation"] = ByKind({"*_attn.*": round(sparsity + more, 9)})
     return Pathway(sparsity=sparsity, **parts)
 
 
 class BeyondPaper(Ablation):
-    """The whole decoder pruned, one idea a cell."""
+    """The whole decoder, pruned with one idea per cell."""
 
     name = "beyond_paper"
     question = "What keeps more than ATV-Pruning does, at two passes a block?"

@@ -1,4 +1,4 @@
-"""What should a model be calibrated on? (In a public replication the data alone move ATV-Pruning by 7 points.)"""
+"""What should a model be calibrated on? (In a public replication, data alone change ATV-Pruning by 7 points.)"""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -16,14 +16,14 @@ from atv.everyday.assembly.made_folder import EVERYDAY
 METHODS = {"ATV": "DriftTopK", "Wanda": "AllTokens"}
 # The run's own data: captions and questions in one dialogue.
 POOL = "pool"
-# They mirror the replication's three: OK-VQA, MMBench, MMMU.
+# Counterparts of the replication's three benchmarks: OK-VQA, MMBench, MMMU.
 OWN_TASKS = ("knowledge", "circular", "multistep")
 
 
 class CalibrationDomain(Ablation):
-    """ATV-Pruning and Wanda on captions, questions, their answers, facts without a picture, one task's own, mixtures.
+    """ATV-Pruning and Wanda, calibrated on captions, questions, their answers, facts, some of the tasks, or mixtures.
 
-    All are about scenes of training, so nothing is calibrated on what is asked.
+    Facts have no picture. All other data are about training scenes, so nothing is calibrated on what is asked.
     """
 
     name = "calibration_domain"

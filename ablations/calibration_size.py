@@ -1,4 +1,4 @@
-"""How many calibration samples are enough? (Asked by users of such methods, and not answered by the paper.)"""
+"""How many calibration samples are enough? (Users of such methods ask this, and the paper does not answer it.)"""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -17,7 +17,7 @@ SIZES = (4, 8, 16, 32, 64, 128, 256)
 
 
 class CalibrationSize(Ablation):
-    """ATV-Pruning on 4 to 256 samples; how alike the masks of different draws are, and what they keep."""
+    """ATV-Pruning on 4 to 256 samples: what it keeps, and how similar the masks from different draws are."""
 
     name = "calibration_size"
     question = "How many calibration samples are enough?"
@@ -28,7 +28,7 @@ class CalibrationSize(Ablation):
         return [Cell({"samples": 0})] + [Cell({"samples": n}, pool, seed=seed, samples=n) for n in SIZES]
 
     def table(self, results: Results) -> pd.DataFrame:
-        """With the mean IoU of the masks of two draws of samples (over pairs of seeds and all Linears)."""
+        """The default table, plus the mean IoU of the masks from two draws of samples (over seed pairs and Linears)."""
         table = super().table(results)
         agreement = {0: float("nan")} | {size: _agreement(results, size) for size in SIZES}
         table.insert(1, "IoU of two draws", [round(agreement[size], 3) for size in table["samples"]])
@@ -57,7 +57,7 @@ class CalibrationSize(Ablation):
 
 
 def _agreement(results: Results, size: int) -> float:
-    """Of every seed with the next."""
+    """Mean IoU of each seed's masks with those of the next seed; NaN if there is only one seed."""
     draws = [done.masks() for done in results.of(samples=size)]
     shared = [list(overlap(one, other).values()) for one, other in pairwise(draws)]
     return float(np.mean(shared)) if shared else float("nan")

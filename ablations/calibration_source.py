@@ -11,7 +11,7 @@ from atv.ablation.charts import averages, interval_points, reference_line, sampl
 from atv.api import Pathway
 
 SOURCES = {"text": "TextOnly", "visual": "VisualOnly", "mixed": "AllTokens"}
-# The paper's averages of the textual pathway: sparsity -> source -> retention; of the visual one at 50%.
+# The paper's average retention of the textual pathway, by sparsity and source; of the visual pathway, at 50%.
 PAPER = {
     0.5: {"text": 98.26, "visual": 94.33, "mixed": 95.86},
     0.6: {"text": 84.65, "visual": 50.92, "mixed": 64.97},
@@ -39,7 +39,7 @@ class CalibrationSource(Ablation):
 
     @property
     def _permitted_sparsities(self) -> tuple[float, ...]:
-        """Those at which the visual pathway is claimed to keep nearly all, whatever calibrates it."""
+        """Sparsities at which the visual pathway is claimed to keep nearly everything, whatever calibrates it."""
         return self.levels.papers_and_own(0.5, self.levels.mild)
 
     def claimed(self, cell: Cell) -> bool:

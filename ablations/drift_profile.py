@@ -15,7 +15,7 @@ from atv.statistics.estimates import mean_estimate
 
 
 class DriftProfile(Ablation):
-    """ATV-Pruning block by block, at the paper's 50% or what is nearest to it; no question is asked."""
+    """ATV-Pruning's drift and K in each block, at 50% as in the paper or the nearest sparsity; asks no questions."""
 
     name = "drift_profile"
     question = "How far does each block move the visual tokens, and how many does it select?"
@@ -73,12 +73,12 @@ class DriftProfile(Ablation):
 
 
 def _drifts(results: Results) -> np.ndarray:
-    """(seeds, blocks)"""
+    """Mean drift of the visual tokens, (seeds, blocks)."""
     return np.array([[block.mean_drift for block in report.blocks] for report in _reports(results)])
 
 
 def _selected(results: Results) -> np.ndarray:
-    """(seeds, blocks), a sample's mean."""
+    """Mean number of visual tokens selected per sample, (seeds, blocks)."""
     samples = [done.record.samples for done in results.finished]
     return np.array(
         [

@@ -24,12 +24,12 @@ METHODS: dict[str, dict[str, Any]] = {
     "AMIA": {"selection": "AMIA"},
     "ATV": {"selection": "DriftTopK"},
 }
-# Wall-clock over Wanda's.
+# Wall-clock time relative to Wanda's.
 PAPER = {"SparseGPT": 9.04, "AMIA": 19.25, "ATV": 1.35}
 
 
 class Efficiency(Ablation):
-    """Calibration and pruning timed in turns in one process; what each keeps beside it."""
+    """Time to calibrate and prune by each method, taken in turns in one process, beside what the method keeps."""
 
     name = "efficiency"
     question = "What does each method cost, and what does it bring over Wanda?"
@@ -54,7 +54,7 @@ class Efficiency(Ablation):
             once = Cell({}, {"both": pathway}, seed=cell.seed)
             return elapsed(lambda: pruned_copy(once, bench, trainer))
 
-        prune(self.pathways["Wanda"])  # the first run of a process pays for what is loaded late
+        prune(self.pathways["Wanda"])  # warm-up: the first run in a process includes lazy loading
         seconds = interleaved({name: partial(prune, pathway) for name, pathway in self.pathways.items()}, REPEATS)
         return Measured(pd.DataFrame(seconds))
 

@@ -1,4 +1,4 @@
-"""Whose experts go first? (Users report: under text calibration a mixture loses the experts that pictures need.)"""
+"""Which experts are removed first? (Users report that text calibration removes the experts that pictures need.)"""
 
 from collections.abc import Sequence
 
@@ -19,9 +19,9 @@ Counts = NDArray[np.float64]
 
 
 class ExpertModality(Ablation):
-    """A share of the experts of each layer goes, by what they add to the tokens of a pool (REAP).
+    """Removes a share of each layer's experts: those that add least to the tokens of a pool (REAP).
 
-    Of a mixture alone: ``make mixture`` trains a small one, and ``--model`` names it, or another.
+    The model must be a mixture of experts. ``make mixture`` trains a small one; ``--model`` names it or another.
     """
 
     name = "expert_modality"
@@ -80,12 +80,14 @@ def _labels(pool: str, share: float) -> Labels:
 
 
 def _more_visual(results: Results, share: float) -> Estimate:
-    """Share of visual tokens of the experts that go less that of those that stay, in points: mean over layers, with t
-    over seeds."""
+    """By how many points the visual share of removed experts' tokens exceeds that of kept ones, mean over layers.
+
+    The interval is Student's t over seeds.
+    """
     by_seed = []
     routed = [{done.cell.seed for done in results.of(**_labels(pool, 0.0))} for pool in ("text", "visual")]
     for pruned in results.of(**_labels("text", share)):
-        # Further seeds are run of what is asked alone, where verdicts need no more.
+        # Further seeds may have run only the cells that ask questions, if verdicts needed no more.
         if not all(pruned.cell.seed in seeds for seeds in routed):
             continue
         text, visual = (_given(results, pool, pruned.cell.seed) for pool in ("text", "visual"))
@@ -98,7 +100,7 @@ def _more_visual(results: Results, share: float) -> Estimate:
 
 
 def _given(results: Results, pool: str, seed: int) -> dict[str, Counts]:
-    """By layer, how many of the pool's tokens the dense model gives to each expert (experts,)."""
+    """For each layer, how many of the pool's tokens the dense model routes to each expert, (experts,)."""
     (done,) = (each for each in results.of(**_labels(pool, 0.0)) if each.cell.seed == seed)
     assert done.report is not None
     layers = [block.experts["both"] for block in done.report.blocks]
@@ -106,7 +108,7 @@ def _given(results: Results, pool: str, seed: int) -> dict[str, Counts]:
 
 
 def _gone(pruned: FinishedCell) -> dict[str, NDArray[np.bool_]]:
-    """By layer, which experts went, bool (experts,)."""
+    """For each layer, which experts were removed, bool (experts,)."""
     stays: dict[str, dict[int, bool]] = {}
     for name, mask in pruned.masks().items():
         layer, expert, _ = name.rsplit(".", 2)

@@ -23,13 +23,13 @@ METHODS: dict[str, dict[str, Any]] = {
     "ATV": {"selection": "DriftTopK"},
     "ATV, SparseGPT": {"selection": "DriftTopK", "criterion": "SparseGPT"},
 }
-# A fixed N:M leaves these nothing to share out.
+# These allocate sparsity between Linears; a fixed N:M pattern leaves them nothing to allocate.
 ALLOCATED: dict[str, dict[str, Any]] = {
     "OWL": {"selection": "AllTokens", "allocation": "OWL"},
     "DLP": {"selection": "AllTokens", "allocation": "DLP"},
     "TAMP": {"selection": "AMIA", "allocation": "DAS"},
 }
-# Published after the paper; at the end of the grid, so that tables of earlier runs are its beginning.
+# Published after the paper. They follow the rest of the grid, so that tables of earlier runs remain its beginning.
 NEWER: dict[str, dict[str, Any]] = {
     "ADMM": {"selection": "AllTokens", "criterion": "ADMM"},
     "ALPS": {"selection": "AllTokens", "criterion": "ALPS"},
@@ -39,7 +39,7 @@ NEWER: dict[str, dict[str, Any]] = {
     "ATV, least squares": {"selection": "DriftTopK", "reconstruct": "LeastSquares"},
     "AlphaPruning": {"selection": "AllTokens", "allocation": "AlphaPruning"},
 }
-# Weights that a run finds itself, and what learns from a block's outputs; again at the end.
+# Token weights that a run finds itself, and methods that learn from a block's outputs; again at the end.
 MEASURED: dict[str, dict[str, Any]] = {
     "balanced pools": {"selection": "BalancedPools"},
     "MBQ's weights, SparseGPT": {"selection": "GradientRatio", "criterion": "SparseGPT"},
@@ -47,7 +47,7 @@ MEASURED: dict[str, dict[str, Any]] = {
     "Wanda++": {"selection": "AllTokens", "criterion": "WandaPlusPlus"},
     "Wanda, blocks trained": {"selection": "AllTokens", "reconstruct": "BlockReconstruction"},
 }
-# Average retention of LLaVA-NeXT 8B at 50%, 60%, 2:4, 4:8.
+# The paper's average retention of LLaVA-NeXT 8B at 50%, 60%, 2:4, 4:8.
 PAPER = {
     "SparseGPT": (91.74, 76.24, 70.86, 82.57),
     "Wanda": (88.36, 64.45, 72.62, 81.52),
@@ -58,7 +58,7 @@ PAPER_SETTINGS = ("50%", "60%", "2:4", "4:8")
 
 
 class MainResults(Ablation):
-    """The whole decoder pruned; Wanda's pool unless the method has its own."""
+    """Every method on the whole decoder, with Wanda's pool unless the method has its own."""
 
     name = "main_results"
     question = "What does each method keep?"
@@ -96,7 +96,7 @@ class MainResults(Ablation):
 
 
 def _printed(other: str, setting: str) -> float | None:
-    """By how much the paper's ATV-Pruning keeps more."""
+    """By how many points ATV-Pruning keeps more in the paper; None if the paper does not report the setting."""
     if setting not in PAPER_SETTINGS:
         return None
     column = PAPER_SETTINGS.index(setting)

@@ -13,13 +13,13 @@ from atv.figures import overlap_heatmap
 from atv.records.masks import overlap, random_overlap
 from atv.statistics.estimates import mean_estimate
 
-# Of the paper's 224 Linears, by IoU from .60 in steps of .05.
+# Number of the paper's 224 Linears per IoU bin: from .60, in steps of .05.
 PAPER_HISTOGRAM = (1, 7, 17, 18, 27, 32, 120, 2)
 PAPER_MEAN = sum(count * (0.625 + 0.05 * place) for place, count in enumerate(PAPER_HISTOGRAM)) / sum(PAPER_HISTOGRAM)
 
 
 class MaskOverlap(Ablation):
-    """Masks of visual-only and of text-only calibration, intersection over union by Linear; no question is asked."""
+    """Intersection over union, per Linear, of masks from visual-only and text-only calibration; asks no questions."""
 
     name = "mask_overlap"
     question = "Do the textual and the visual pathway want the same weights?"
@@ -85,13 +85,13 @@ class MaskOverlap(Ablation):
 
 
 def _between(results: Results) -> list[Mapping[str, float]]:
-    """Visual-only against text-only, by seed."""
+    """For each seed, the IoU of visual-only and text-only masks by Linear."""
     texts = {done.cell.seed: done for done in results.of(calibration="text")}
     return [overlap(done.masks(), texts[done.cell.seed].masks()) for done in results.of(calibration="visual")]
 
 
 def _within(results: Results) -> list[Mapping[str, float]]:
-    """Text-only with one seed's samples against the next seed's; none of one seed alone."""
+    """For each seed, the IoU by Linear of its text-only masks and the next seed's; empty if there is one seed."""
     texts = results.of(calibration="text")
     if len(texts) < 2:
         return []

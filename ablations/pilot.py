@@ -20,7 +20,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "text only": {"selection": "TextOnly"},
     "ATV": {"selection": "DriftTopK"},
 }
-# What a fixed N:M leaves no room for, and the other rules for visual tokens.
+# Methods that a fixed N:M pattern leaves no room for, and the other rules for visual tokens.
 SHARES_ONLY: dict[str, dict[str, Any]] = {
     "TAMP": {"selection": "AMIA", "allocation": "DAS"},
     "PerBlock, ATV": {"selection": "DriftTopK", "pattern": "PerBlock"},
@@ -28,23 +28,23 @@ SHARES_ONLY: dict[str, dict[str, Any]] = {
     "diversity": {"selection": "DiversityTopK"},
     "random": {"selection": "RandomVisual"},
 }
-# At the milder sparsities and patterns, where methods differ little.
+# Methods for the milder sparsities and patterns, at which methods differ little.
 FEW = ("Wanda", "SparseGPT", "text only", "ATV")
-# By how much ATV keeps more, on LLaVA-NeXT 8B.
+# By how many points ATV keeps more in the paper, on LLaVA-NeXT 8B.
 PAPER = {
     "50%": {"Wanda": 5.64, "SparseGPT": 2.26, "AMIA": 1.33},
     "60%": {"Wanda": 12.56, "SparseGPT": 0.77, "AMIA": 3.26},
     "2:4": {"Wanda": 3.67, "SparseGPT": 5.43, "AMIA": 1.39},
     "4:8": {"Wanda": 4.02, "SparseGPT": 2.97, "AMIA": 1.97},
 }
-# By how much the visual pathway pruned alone keeps more than the textual one.
+# By how many points pruning only the visual pathway keeps more than pruning only the textual one.
 PAPER_PARTED = {"50%": 1.11, "60%": 14.60}
-# Of which keeps more than which the paper gives no number, or does not speak.
+# Pairs for which the paper claims an order without a number (NO_NUMBER), or says nothing (empty).
 UNPRINTED = {("ATV", "text only"): NO_NUMBER, ("Wanda", "Magnitude"): "", ("PerBlock, ATV", "ATV"): ""}
 
 
 class Comparison(NamedTuple):
-    """``one`` keeps more than ``other``: by how many points in the paper, or what it says in place of a number."""
+    """The claim that ``one`` keeps more than ``other``, with the paper's points or what it says instead of a number."""
 
     one: str
     other: str
@@ -54,9 +54,9 @@ class Comparison(NamedTuple):
 
 
 class Pilot(Ablation):
-    """Each pathway alone; every method at the two hardest sparsities, a few at the milder ones; N:M patterns.
+    """Each pathway alone; every method at the two highest sparsities, fewer at milder ones; N:M patterns.
 
-    Never more than 60 cells a seed.
+    There are at most 60 cells per seed.
     """
 
     name = "pilot"
@@ -84,7 +84,7 @@ class Pilot(Ablation):
         return Cell(labels, {pruned: Pathway(selection, sparsity), other: DENSE_PATHWAY}, seed=seed)
 
     def _methods(self, setting: str) -> dict[str, dict[str, Any]]:
-        """All where differences are to be seen, else a few."""
+        """All methods at settings where differences are expected, a few at others."""
         if setting in map(percent, self.levels.middle_and_hard):
             return METHODS | SHARES_ONLY
         return METHODS if setting in self._halves else {name: METHODS[name] for name in FEW}
@@ -130,5 +130,5 @@ class Pilot(Ablation):
 
     @property
     def _halves(self) -> list[str]:
-        """Patterns under which half of the weights go, or more."""
+        """Patterns that remove at least half of the weights."""
         return [pattern for pattern in self.levels.patterns if NOfM.parse(pattern).sparsity >= 0.5]

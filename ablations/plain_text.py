@@ -1,4 +1,4 @@
-"""Does plain text among the calibration data keep a model's language, and what of its tasks does it cost?"""
+"""Does plain text in the calibration data preserve a model's language, and what does it cost in the tasks?"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,24 +12,24 @@ from atv.api import Pathway
 from atv.bundled import BUNDLED
 from atv.data import BundledScenes, CalibrationData, EverydayProse, Mixture
 
-# Two masks that leave weights as they are, and two that give those that stay new values.
+# Two methods that only mask weights, and two that also update the kept weights.
 METHODS: Mapping[str, dict[str, Any]] = {
     "Wanda": {"selection": "AllTokens"},
     "ATV": {"selection": "DriftTopK"},
     "SparseGPT": {"selection": "AllTokens", "criterion": "SparseGPT"},
     "ADMM": {"selection": "DriftTopK", "criterion": "ADMM"},
 }
-# Samples of the model's own data to samples of text.
+# Ratio of the model's own samples to text samples.
 SHARES: Mapping[str, list[float] | None] = {"none": None, "a quarter": [3, 1], "half": [1, 1]}
 WITHOUT, WITH = "none", "a quarter"
-# Points of the tasks that text may take the place of, before it costs too much.
+# Points of retention on the tasks that text may cost.
 WORTH = 5.0
 
 
 class PlainText(Ablation):
-    """Four methods calibrated on the model's own conversations with pictures, and with a share of plain text instead.
+    """Four methods, calibrated on the model's own conversations with pictures, or with plain text replacing a share.
 
-    Text is prose, or facts for the bundled model, which knows no other.
+    The text is prose, or facts for the bundled model, which knows no other text.
     """
 
     name = "plain_text"
@@ -48,7 +48,7 @@ class PlainText(Ablation):
 
     @property
     def _settings(self) -> dict[str, dict[str, Any]]:
-        """The two hardest sparsities, and the patterns."""
+        """The two highest sparsities and the N:M patterns."""
         return self.levels.settings_at(self.levels.middle_and_hard)
 
     def _data(self, share: str) -> CalibrationData | None:
@@ -94,7 +94,7 @@ def _cost(results: Results, method: str, setting: str) -> Finding:
 
 
 def _over(results: Results, rival: str, setting: str) -> list[Finding]:
-    """ADMM over another method, both with text."""
+    """Findings that ADMM keeps more than ``rival``, both with plain text."""
     one, other = (_labels(method, WITH, setting) for method in ("ADMM", rival))
     start, end = f"At {setting}, both with {WITH} of plain text, ADMM keeps more of", f"than {rival}."
     made = [results.keeps_more(f"{start} the tasks {end}", one, other)]

@@ -1,4 +1,4 @@
-"""Do the choices that the authors' code makes in passing matter? (Errors and ambiguities found in it.)"""
+"""Do incidental choices in the authors' code matter? (Errors and ambiguities found in it.)"""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from atv.selection import DriftTopK, Tokens
 
 
 class CoarseDrift(DriftTopK):
-    """Ranks by a drift whose cosine was rounded to bfloat16, as a model in that precision gives it."""
+    """Ranks by a drift whose cosine is rounded to bfloat16, as a model in that precision computes it."""
 
     def rank(self, tokens: Tokens) -> Tensor:
         return 1 - (1 - tokens.drift).to(torch.bfloat16).to(tokens.drift.dtype)
@@ -51,7 +51,7 @@ class Propagation(Ablation):
         ]
 
     def table(self, results: Results) -> pd.DataFrame:
-        """With the mean IoU of the masks with the standard variant's."""
+        """The default table, plus the mean IoU of the masks with those of the standard variant."""
         table = super().table(results)
         keys = zip(table["variant"], table["sparsity"], strict=True)
         table.insert(2, "IoU with standard", [round(_agreement(results, *key), 4) for key in keys])
@@ -85,7 +85,7 @@ def _labels(variant: str, sparsity: float) -> Labels:
 
 
 def _cheap(results: Results, what: str, variant: str, sparsity: float) -> Finding:
-    """That a choice costs less than a point."""
+    """The finding that a choice costs less than a point."""
     claim = f"{what} costs less than a point. ({percent(sparsity)})"
     return results.keeps_as_much(claim, _labels(variant, sparsity), _labels(STANDARD, sparsity))
 

@@ -23,16 +23,16 @@ POOLS: Mapping[str, TokenSelection] = {
     "MBQ": GradientRatio(),
 }
 METHODS: Mapping[str, Quantizer] = {"GPTQ": GPTQ(), "AWQ": AWQ()}
-# Off the grid of the everyday model's own weights, which are of 4 bits in groups of 32.
+# Not the grid of the everyday model's own weights, which have 4 bits in groups of 32.
 BITS = 3
 
 
 class Rounded(Reconstruction):
-    """Weights as quantization leaves them, a scale a row; AWQ's scales of channels are undone in each Linear by itself.
+    """Rounds weights as quantization does, with one scale per row; AWQ's channel scales are undone in each Linear.
 
     Args:
-        method: how they are rounded.
-        bits: of a weight.
+        method: the quantizer that rounds them.
+        bits: number of bits per weight.
     """
 
     needs_gram = True
@@ -49,8 +49,11 @@ class Rounded(Reconstruction):
 
 
 class QuantizationPool(Ablation):
-    """GPTQ and AWQ at 3 bits a weight and a scale a row, of the dense model, calibrated on text tokens, visual tokens,
-    both, ATV's pool, and answers with visual tokens that weigh 0.3 together, or as MBQ balances them."""
+    """GPTQ and AWQ on the dense model, at 3 bits per weight with one scale per row, calibrated on different pools.
+
+    The pools are text tokens, visual tokens, both, ATV's pool, and answers with visual tokens that weigh 0.3 together
+    or as MBQ balances them.
+    """
 
     name = "quantization_pool"
     question = "Which tokens should calibrate quantization, and are they the same for GPTQ and AWQ?"

@@ -1,4 +1,4 @@
-"""Which recipe keeps more, of tasks and plain English, than each known method? Searched on dev, told once on test."""
+"""Which recipe keeps more of tasks and plain English than every known method? Searched on dev, tested once."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,7 +23,7 @@ from atv.statistics.estimates import Estimate
 
 Parts = dict[str, Any]
 ATV, ALL = {"selection": "DriftTopK"}, {"selection": "AllTokens"}
-# Four variants each, so that all are tuned alike; every variant is tried on both kinds of calibration data.
+# Four variants each, so that all are tuned alike. Every variant is tried with both kinds of calibration data.
 RECIPES: dict[str, dict[str, Parts]] = {
     "update": {
         "SparseGPT": ATV | {"criterion": "SparseGPT"},
@@ -60,27 +60,27 @@ RIVALS: dict[str, dict[str, Parts]] = {
         pool: {"selection": pool, "pattern": "PerBlock"} for pool in ("DriftTopK", "TextOnly", "AllTokens", "AMIA")
     },
 }
-# Whom each recipe is to beat, and how many of whose seconds it may take.
+# The rivals that each recipe has to beat, and its time limit: a rival, and a multiple of its seconds.
 BEATS = {"update": tuple(RIVALS), "masks": ("ATV", "Wanda"), "measured": ("ATV", "Wanda", "SparseGPT")}
 COST = {"update": ("SparseGPT", 2.0), "masks": ("ATV", 1.1), "measured": ("SparseGPT", 2.0)}
 TASKS, ENGLISH = "the tasks", "plain English"
-# A fixed N:M leaves these nothing to share out; of other methods' variants it takes all but what shares out.
+# A fixed N:M pattern leaves these nothing to distribute. Variants of other methods run without their allocation.
 SHARING = ("TAMP", "PerBlock")
-# Groups of each task of dev that are asked of all variants, and of the best quarter of each method's; and with how many
-# calibration samples these are pruned: None is the run's own number.
+# Rungs of the search: all variants, then the best quarter of each method's. Each rung has a number of groups per task
+# of dev, and of calibration samples (None: the run's own number).
 RUNGS, SAMPLES, QUARTER = (20, 40), (32, None), 4
-# Draws other calibration samples than the seeds of test do.
+# Draws different calibration samples than the seeds of test.
 SEARCH_SEED = 1000
 
 
 class Recipes(Ablation):
-    """Every method has the same eight variants' worth of tuning: four of its own, on two kinds of calibration data.
+    """Every method gets the same tuning: eight variants, four of its own on each of two kinds of calibration data.
 
-    On `dev`, at one sparsity, the best quarter of each method's variants goes on to twice as many questions and all
-    calibration samples, and the better of these is told on `test`, with three seeds, at three sparsities and one N:M.
-    Variants are ranked by the mean retention of the tasks and, where it is read, of plain English. A quarter goes on
-    and not a half at a time, since a variant is pruned anew for each part of `dev`, which costs more than asking; and
-    all begin with few samples, since most of that is the samples' forward passes.
+    On `dev`, at one sparsity, the best quarter of each method's variants advances to twice as many questions and all
+    calibration samples. The better of these runs on `test`, with three seeds, at three sparsities and one N:M pattern.
+    Variants are ranked by the mean retention of the tasks and, if it is read, of plain English. A quarter advances,
+    not a half at a time, because a variant is pruned again for each part of `dev`, which costs more than asking. All
+    start with few samples, because the samples' forward passes are most of that cost.
     """
 
     name = "recipes"
@@ -89,14 +89,14 @@ class Recipes(Ablation):
 
     @cached_property
     def _rungs(self) -> list[Suite]:
-        """Growing parts of dev."""
+        """The growing parts of dev that the rungs ask."""
         suite = EVERYDAY if self.levels.model == EVERYDAY else BUNDLED
         asked = [questions(evaluation=suite, split="dev", groups=groups) for groups in RUNGS]
         return [each for each in asked if isinstance(each, Suite)]
 
     @cached_property
     def _data(self) -> dict[str, CalibrationData | None]:
-        """The model's own data, and these with a quarter of text without pictures of the kind that it also knows."""
+        """The model's own data, and a mixture of them with a quarter of plain text of a kind that the model knows."""
         if self.levels.model == EVERYDAY:
             return {"own": None, "own + prose": Mixture([self.calibration_data, EverydayProse()], [3, 1])}
         return {"own": None, "own + facts": Mixture([self.calibration_data, BundledScenes("facts")], [3, 1])}
@@ -106,7 +106,7 @@ class Recipes(Ablation):
         return [Cell(_labels("dense", "-", "0%", "test"))]
 
     def later(self, seed: int, results: Results) -> Sequence[Cell]:
-        """One rung of the search after the other, then test."""
+        """The next rung of the search that has cells left, then test."""
         known = {done.cell.title for done in results.finished}
         for number, suite in enumerate(self._rungs):
             asked = [cell for cell in self._searched(number, suite, results) if cell.title not in known]
@@ -125,7 +125,7 @@ class Recipes(Ablation):
         return [dense, *(replace(cell, suite=suite, samples=SAMPLES[number]) for cell in pruned)]
 
     def standing(self, method: str, rung: int, results: Results) -> list[str]:
-        """The variants of a method that reach a rung of the search, best first; behind the last rung one is left."""
+        """The variants of a method that reach a rung of the search, best first; after the last rung, a single one."""
         if rung == 0:
             return [f"{name}, {data}" for data in self._data for name in _variants(method)]
         before = self.standing(method, rung - 1, results)
@@ -157,7 +157,7 @@ class Recipes(Ablation):
         return replace(self.levels, compared=self.levels.compared[-3:], patterns=self.levels.patterns[-1:]).settings
 
     def table(self, results: Results) -> pd.DataFrame:
-        """What was told on test, with the seconds that pruning took and what the search had seen."""
+        """The results on test, with the seconds that pruning took and what the search measured on dev."""
         told = _on_test(results)
         table = super().table(told).drop(columns="asked")
         seconds, seen = [], []
@@ -229,7 +229,7 @@ def _on_test(results: Results) -> Results:
 
 
 def kept(labels: Labels, results: Results) -> float:
-    """Percent of the dense model's tasks and, where it is read, plain English that is kept: the mean of both."""
+    """Retention in % of the dense model: the mean of the tasks and, if it is read, plain English."""
     tasks = results.retention(**labels)["average"].value
     if not results.reads:
         return tasks
@@ -245,7 +245,7 @@ def _over(told: Results, kept_of: str, recipe: str, rival: str, setting: str) ->
 
 
 def _cost(told: Results, recipe: str) -> Finding:
-    """Told of the least and greatest ratio of one setting and seed."""
+    """The finding that a recipe stays within its time limit, with the smallest and largest ratio as its interval."""
     rival, most = COST[recipe]
     seconds = {
         method: {

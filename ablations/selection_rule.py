@@ -19,7 +19,7 @@ ADAPTIVE: dict[str, TokenSelection] = {
     "AMIA, its own count": AMIA(),
 }
 EQUAL = {"drift, equal K": DriftTopK, "random, equal K": RandomVisual}
-# Averages at 50%.
+# The paper's average retention at 50%.
 PAPER = {
     "random, equal K": 97.50,
     "drift, equal K": 98.24,
@@ -31,7 +31,7 @@ NOTE = "The paper's margins, 0.15 to 1.06 points, are narrower than these interv
 
 
 class SelectionRule(Ablation):
-    """All text tokens, and as many visual ones as ATV-Pruning takes, picked by other rules."""
+    """All text tokens, and as many visual tokens as ATV-Pruning takes, chosen by different rules."""
 
     name = "selection_rule"
     question = "Which visual tokens should enter the calibration pool, and how many in which block?"
@@ -47,7 +47,7 @@ class SelectionRule(Ablation):
         return [Cell({"rule": "dense", "sparsity": 0.0}), *rules]
 
     def later(self, seed: int, results: Results) -> Sequence[Cell]:
-        """The same K in every block, the total that the adaptive run took."""
+        """Rules with the same K in every block, whose total is that of the adaptive run."""
         return [
             self._cell(name, kind(share=self._share(results, sparsity, seed)), sparsity, seed)
             for sparsity in self.levels.mild_and_hard
@@ -58,7 +58,7 @@ class SelectionRule(Ablation):
         return Cell({"rule": name, "sparsity": sparsity}, {"both": Pathway(rule, sparsity)}, seed=seed)
 
     def _share(self, results: Results, sparsity: float, seed: int) -> float:
-        """Visual over text tokens in the adaptive pool, all blocks together."""
+        """Ratio of visual to text tokens in the adaptive pool, over all blocks together."""
         drift = results.of(rule="drift, adaptive", sparsity=sparsity)
         (report,) = (done.report for done in drift if done.cell.seed == seed and done.report)
         chosen = [block.selected["both"] for block in report.blocks]
@@ -68,7 +68,7 @@ class SelectionRule(Ablation):
         return cell.labels["rule"] in PAPER
 
     def table(self, results: Results) -> pd.DataFrame:
-        """With the visual tokens that a sample gave, mean over blocks."""
+        """The default table, plus the visual tokens selected per sample (mean over blocks)."""
         return with_visual_tokens(super().table(results), results)
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:

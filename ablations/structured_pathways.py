@@ -1,4 +1,4 @@
-"""Does structure feel text and vision as weights do? (The paper asks of weights alone.)"""
+"""Do whole structures separate text and vision as single weights do? (The paper asks only about weights.)"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,7 +16,7 @@ BLOCKS = {"visual": BlockInfluence("visual"), "text": BlockInfluence("text")}
 
 
 class Part(NamedTuple):
-    """What one pathway loses: of which Linears, by which pattern, and the weights that it is compared with."""
+    """What one pathway loses: the Linears, the pattern, and the part of single weights that it is compared with."""
 
     targets: tuple[str, ...] | None
     pattern: str
@@ -35,11 +35,11 @@ PARTS = {
 
 
 class StructuredPathways(Ablation):
-    """One pathway loses weights, FFN channels, attention heads or blocks, chosen by its own tokens; the other stays
-    dense.
+    """One pathway loses weights, FFN channels, attention heads or blocks, chosen by its own tokens.
 
-    Tokens of the pathway go without the structure, and no smaller model comes of it: this asks what each modality
-    needs. Of a head that visual tokens lose, text tokens see keys and values that are zero.
+    The other pathway stays dense. Only the pathway's own tokens do without the structure, so the model does not become
+    smaller: this asks what each modality needs. If visual tokens lose a head, text tokens see zeros as their keys and
+    values there.
     """
 
     name = "structured_pathways"
@@ -61,7 +61,7 @@ class StructuredPathways(Ablation):
 
     def _cell(self, part: str, pathway: str, sparsity: float, seed: int) -> Cell:
         targets, pattern, _ = PARTS[part]
-        # Whole blocks go by how little they move the pathway's tokens.
+        # Whole blocks are removed by how little they change the pathway's tokens.
         allocation = BLOCKS[pathway] if pattern == "WholeBlocks" else "Uniform"
         own = Pathway(SELECTION[pathway], sparsity, pattern=pattern, allocation=allocation)
         pathways = {"text": DENSE_PATHWAY, "visual": DENSE_PATHWAY} | {pathway: own}
@@ -85,12 +85,12 @@ class StructuredPathways(Ablation):
         def parted(part: str, sparsity: float) -> Finding:
             gone = f"{percent(sparsity)} of its {_said(part)}"
             claim = f"Without {gone} the visual pathway keeps more than the textual one does."
-            # The paper speaks of weights alone.
+            # The paper makes claims only about weights.
             paper = "" if PARTS[part].weights else NO_NUMBER
             return results.keeps_more(claim, *_both(part, sparsity), paper=paper)
 
         def further(part: str, weights: str, sparsity: float) -> Finding:
-            """Of the two pathways' distance."""
+            """The finding that a structure separates the two pathways further than single weights do."""
             share, whole, single = percent(sparsity), _said(part), _said(weights)
             return results.lie_further_apart(
                 f"Without {share} of their {whole} the two pathways lie further apart than without {share} of their "
@@ -106,7 +106,7 @@ class StructuredPathways(Ablation):
 
 
 def _said(part: str) -> str:
-    """What is lost, in a claim that names its share."""
+    """How a claim names a part after its share."""
     return part.removeprefix("all ").removeprefix("whole ")
 
 

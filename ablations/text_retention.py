@@ -15,7 +15,7 @@ KEPT = (1.0, 0.8, 0.6, 0.4, 0.2)
 
 
 class TextRetention(Ablation):
-    """ATV-Pruning's pool with a random share of its text tokens; a smaller share's tokens are among a larger one's."""
+    """ATV-Pruning's pool with a random share of its text tokens; smaller shares are subsets of larger ones."""
 
     name = "text_retention"
     question = "How much does the pool lose with its text tokens?"

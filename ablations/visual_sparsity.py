@@ -33,12 +33,12 @@ class VisualSparsity(Ablation):
 
     @property
     def _permitted_sparsities(self) -> tuple[float, ...]:
-        """Those that the visual pathway is claimed to permit."""
+        """Sparsities that the visual pathway is claimed to permit."""
         return self.levels.papers_and_own(0.5, self.levels.mild)
 
     @property
     def _compared_sparsities(self) -> tuple[float, ...]:
-        """Those at which the visual pathway is claimed to keep more than the textual one."""
+        """Sparsities at which the visual pathway is claimed to keep more than the textual one."""
         return self.levels.papers_and_own(0.6, self.levels.middle)
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:

@@ -1,4 +1,4 @@
-"""Do new values for the kept weights keep more, and of which tokens should they be made?"""
+"""Do new values for the kept weights retain more, and which tokens should determine them?"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,8 +19,10 @@ POOLS = {"all tokens": "AllTokens", "ATV": "DriftTopK", "text": "TextOnly"}
 
 
 class WeightUpdate(Ablation):
-    """Wanda's mask with the weights as they were, the same mask with their best values by least squares, and
-    SparseGPT, which chooses and updates in turns; each by all tokens, by ATV's pool and by text alone."""
+    """Wanda's mask with the old weights or their least-squares values, and SparseGPT, each calibrated on three pools.
+
+    SparseGPT chooses and updates weights in turns. The pools are all tokens, ATV's pool and text alone.
+    """
 
     name = "weight_update"
     question = "Do new values for the kept weights keep more, and of which tokens should they be made?"
@@ -44,7 +46,7 @@ class WeightUpdate(Ablation):
 
     def findings(self, results: Results) -> Sequence[Finding]:
         def over(one: tuple[str, str], two: tuple[str, str]) -> list[Finding]:
-            """That the first, an update by a pool, keeps more than the second."""
+            """Findings that the first (update, pool) keeps more than the second."""
             first, second = ({"update": update, "pool": pool} for update, pool in (one, two))
             names = [f"{update} on {pool}" for update, pool in (one, two)]
             made = [results.keeps_more(f"{names[0]} keeps more than {names[1]}.", first, second)]

@@ -1,4 +1,4 @@
-"""What does each way of making a model smaller buy: parameters, bytes, time, and at what loss?"""
+"""What does each way of making a model smaller save in parameters, bytes and time, and at what loss?"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -28,9 +28,14 @@ COSTS = ("parameters", "bytes", "prefill", "decode")
 
 
 class Way(NamedTuple):
-    """How a model is made smaller, in this order: arguments of its pathway, without which it stays dense; whether it
-    learns the dense model's outputs then; to how many bits GPTQ rounds its weights in the end; and which Linears it
-    is about, where not all."""
+    """How a model is made smaller, in the order of the steps.
+
+    Attributes:
+        parts: arguments of its pathway; if empty, the model stays dense.
+        recovered: whether it then learns the dense model's outputs.
+        bits: to how many bits GPTQ finally rounds its weights; None for no rounding.
+        targets: the Linears to prune; None for all.
+    """
 
     parts: Mapping[str, Any]
     recovered: bool = False
@@ -39,7 +44,7 @@ class Way(NamedTuple):
 
     @property
     def after(self) -> str:
-        """What follows the pruning, by which a cell is told apart."""
+        """The steps after pruning, which identify a cell."""
         return ", ".join((["recovered"] if self.recovered else []) + ([f"{self.bits} bits"] if self.bits else []))
 
 
@@ -64,15 +69,18 @@ WAYS = {
     "unstructured 50%, 8 bits": Way(HALF, bits=8),
     "FFN channels 30%, 8 bits": Way(NARROW | {"sparsity": 0.3}, bits=8),
 }
-# Zeros in a dense file: it weighs and takes what this one does, wherever its zeros are.
+# Zeros in a dense file cost the same wherever they are, so this method stands for the size and speed of all such files.
 ZEROS = "unstructured 50%"
 MARKERS = {None: "o", 8: "s", 4: "^", 3: "v"}
-# Of the recovery: samples for each that calibrates, and the rate; models of billions want a lower one.
+# Recovery: samples per calibration sample, and learning rates; models with billions of parameters need a lower one.
 SAMPLES, RATES, RATE = 8, {BUNDLED: 5e-4, EVERYDAY: 1e-4}, 2e-5
 
 
 class WhatPays(Ablation):
-    """Each method's saved folder beside the dense one: weighed, timed in turns, and asked; some after recovery."""
+    """Size, speed and answers of each method's saved folder beside the dense one's; some methods after recovery.
+
+    Models are timed in turns.
+    """
 
     name = "what_pays"
     question = "What does each way of making a model smaller buy, and at what loss?"
@@ -111,7 +119,7 @@ class WhatPays(Ablation):
             return Measured(answers_of(model, bench, trainer), english=english_of(model, bench, trainer))
 
     def _made(self, cell: Cell, bench: Bench, dense: Path, trainer: L.Trainer) -> Path:
-        """The folder of the cell's model, beside the dense one's."""
+        """Makes the cell's model in a folder beside the dense one, and returns that folder."""
         way, folder = WAYS[cell.labels["method"]], dense
         model, report = pruned_copy(cell, bench, trainer)
         if report is not None:
@@ -122,7 +130,7 @@ class WhatPays(Ablation):
         return _rounded(folder, way.bits, cell, bench, trainer) if way.bits else folder
 
     def _recovered(self, cell: Cell, bench: Bench, smaller: Path, dense: Path) -> Path:
-        """The folder of the model whose decoder blocks learned the dense one's outputs for an epoch."""
+        """Trains the decoder blocks on the dense model's outputs for an epoch, and returns the new folder."""
         samples, rate = SAMPLES * (cell.samples or bench.samples), RATES.get(self.levels.model, RATE)
         blocks = f"{LVLM.of(bench.model).blocks_name}.*"
         settings = FinetuningSettings(
@@ -177,7 +185,7 @@ class WhatPays(Ablation):
 
 
 def _rounded(folder: Path, bits: int, cell: Cell, bench: Bench, trainer: L.Trainer) -> Path:
-    """The folder of a model in few bits, calibrated on the cell's samples."""
+    """Quantizes a model, calibrated on the cell's samples, and returns the new folder."""
     output = folder.with_name("rounded")
     drawn: dict[str, Any] = {
         "samples": cell.samples or bench.samples,
@@ -189,18 +197,18 @@ def _rounded(folder: Path, bits: int, cell: Cell, bench: Bench, trainer: L.Train
 
 
 def _ratios(dense: Speed, own: Speed) -> pd.DataFrame:
-    """One row a turn: what a model weighs, and how many times as fast it is, over the dense one."""
+    """One row per turn: a model's size and speed as ratios to the dense model's."""
     sizes = {"parameters": own.parameters / dense.parameters, "bytes": own.bytes / dense.bytes}
     return pd.DataFrame(sizes | {part: paired_ratios(own.turns, dense.turns, part) for part in ("prefill", "decode")})
 
 
 def _timed(method: str) -> str:
-    """The method whose size and speed this one has: recovery moves neither, and all zeros cost alike."""
+    """The method whose size and speed this one shares: recovery changes neither, and all zeros cost the same."""
     return ZEROS if WAYS[method].targets else method.removesuffix(", recovered")
 
 
 def _turns(results: Results, method: str) -> pd.DataFrame:
-    """Ratios to the dense model of all turns."""
+    """Ratios to the dense model, one row per turn."""
     if method == "dense":
         return pd.DataFrame([dict.fromkeys(COSTS, 1.0)])
     return pd.concat([done.rows for done in results.of(method=_timed(method), of="speed")])
@@ -212,7 +220,7 @@ def _kept(results: Results, method: str) -> dict[str, Any]:
 
 
 def _faster(results: Results, method: str, claim: str, bound: float, margin: float | None = None) -> Finding:
-    """That a method decodes more than ``bound`` times as fast as the dense model."""
+    """The finding that a method decodes more than ``bound`` times as fast as the dense model."""
     ratio = _turns(results, method)["decode"]
     ours = Estimate(float(ratio.median()), float(ratio.min()), float(ratio.max()))
     unit = "times the dense model's tokens a second (least to greatest of the turns)"
@@ -220,7 +228,7 @@ def _faster(results: Results, method: str, claim: str, bound: float, margin: flo
 
 
 def _costlier(results: Results, structure: str, weights: str) -> Finding:
-    """That whole structures, with least squares on what reads them, cost more than as many single weights."""
+    """The finding that structures (with least squares on what reads them) cost more than as many single weights."""
     claim = "With half of its FFN weights gone one by one a model keeps more than with half of its FFN channels gone"
     single, whole = ({"method": method, "of": "answers"} for method in (weights, structure))
     if "reconstruct" in WAYS[weights].parts:
@@ -231,7 +239,7 @@ def _costlier(results: Results, structure: str, weights: str) -> Finding:
 
 
 def _colors(table: pd.DataFrame) -> list[str]:
-    """One a way of pruning, whatever follows it."""
+    """One color per way of pruning, whatever step follows it."""
     pruned = [(_way(name).parts, _way(name).targets) for name in table["method"]]
     different = [parts for place, parts in enumerate(pruned) if parts not in pruned[:place]]
     return [PALETTE[different.index(parts)] for parts in pruned]
@@ -242,7 +250,7 @@ def _way(method: str) -> Way:
 
 
 def _point(axes: Axes, x: float, spread: Any, row: Mapping[str, Any], color: str) -> None:
-    """A method's point with its intervals: hollow after recovery, its shape that of its bits."""
+    """Draws a method's point with its intervals: hollow after recovery, with a marker per number of bits."""
     way, up = _way(row["method"]), np.array([[row["retention"] - row["low"]], [row["high"] - row["retention"]]])
     fill = "white" if way.recovered else color
     style: dict[str, Any] = {"fmt": MARKERS[way.bits], "color": color, "markerfacecolor": fill, "capsize": 3}

@@ -2,7 +2,7 @@
 
 from atv import allocation, api, criteria, patterns, refinement, selection
 
-# What these rooms export is public here, too.
+# Whatever these rooms export is public here, too.
 from atv.allocation import *  # noqa: F403
 from atv.api import *  # noqa: F403
 from atv.criteria import *  # noqa: F403

@@ -1,4 +1,4 @@
-"""The command line: ``atv COMMAND``, one function of ``atv.commands`` each."""
+"""The command-line interface: each ``atv COMMAND`` calls one function of ``atv.commands``."""
 
 import errno
 import signal
@@ -33,7 +33,7 @@ from atv.data import CalibrationData
 from atv.data.wording import short
 from atv.runtime.preemption import Preempted
 
-# Characters of an error's line: our own are shorter, a library may quote all that a file holds.
+# Maximum length of an error message in characters: ours are shorter, but a library may quote a whole file.
 LONGEST_ERROR = 1000
 COMMANDS: tuple[Callable[..., None], ...] = (
     prune,
@@ -54,19 +54,19 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     dashboard,
     models,
 )
-# Commands of two words: the functions of masks_pack and the like.
-GROUPS = {"masks": "Masks as something to publish: pack them, put them on a fresh base model, compare two sets."}
+# First words of two-word commands (``masks_pack`` is ``atv masks pack``), with their help texts.
+GROUPS = {"masks": "Publish masks: pack them, apply them to a fresh base model, or compare two sets of them."}
 KINDS: dict[str, type[Any]] = {**RULES, "calibration": CalibrationData}
-# Options that need no value.
+# Flags, which take no value.
 SWITCHES = ("print_lmms_eval",)
 
 
 def parser(asked: str | None = None) -> Parser:
-    """The parser of all commands; plug-ins must have been imported before.
+    """Builds the parser of all commands; plug-ins must already be imported.
 
     Args:
-        asked: the command, or the first word of several, whose options alone are added, since those of all take a
-            while; None adds all.
+        asked: the command whose options to add, or the first word of a two-word command. None adds the options of all
+            commands, which is slow.
     """
     top = Parser(prog="atv", description="Prune and decouple Large Vision-Language Models.")
     commands = {"": top.add_subcommands(required=True, dest="command")}
@@ -94,16 +94,16 @@ def _add_options(parser: Parser, command: Callable[..., None]) -> None:
 
 
 def _add_group(commands: Any, name: str) -> Any:
-    """Adds a word that stands before several commands, and returns what these are added to."""
+    """Adds the first word of several two-word commands, and returns the object to add these commands to."""
     group = Parser(description=GROUPS[name])
     commands.add_subcommand(name, group, help=GROUPS[name])
     return group.add_subcommands(required=True, dest="command")
 
 
 def _add(parser: Parser, heading: str, command: Callable[..., None], said: Mapping[str, str]) -> None:
-    """Adds options of a command under a heading; ``said`` is their help by name."""
+    """Adds some of a command's options under a heading; ``said`` maps their names to their help texts."""
     group = parser.add_argument_group(heading)
-    # A command about one folder takes it without an option's name.
+    # Folders are positional arguments.
     if "folder" in said:
         group.add_argument("folder", type=Path, help=said["folder"])
     if "folders" in said:
@@ -120,9 +120,9 @@ def _add(parser: Parser, heading: str, command: Callable[..., None], said: Mappi
 
 
 def _plugins_help(command: Callable[..., None]) -> str:
-    """Every rule that a command takes, with what it does."""
+    """Lists every class that a command accepts as a rule, with a one-line description of each."""
     taken = [field for field in KINDS if field in parameters_of(command)]
-    lines = [f"What can be named; --{taken[0]}.help CLASS, and so on, explains the arguments of a class:"]
+    lines = [f"Classes to choose from (--{taken[0]}.help CLASS, and so on, explains the arguments of a class):"]
     for field in taken:
         rules = plugins.subclasses(KINDS[field])
         lines += ["", f"{field}:", *(f"  {kind.__name__}: {paragraphs(kind)[0].replace('``', '')}" for kind in rules)]
@@ -130,24 +130,24 @@ def _plugins_help(command: Callable[..., None]) -> str:
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    """Whether a device, or the CPU's allocator, had no more."""
+    """Whether a device or the CPU's allocator ran out of memory."""
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
 
 
 def _advice(error: BaseException) -> str:
-    """What to change; empty where the message says it."""
+    """Tells the user how to avoid an error; empty if the error message already does."""
     if _out_of_memory(error):
         return (
             "; use fewer --samples, a smaller --batch_size, smaller pictures or shorter texts, or --offload disk. "
             "Finished blocks are kept"
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "; free space or choose another folder. What was finished is kept: the same command goes on"
+        return "; free space or choose another folder. Finished work is kept: the same command resumes it"
     return ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command. Wrong input is one line on standard error and exit code 2; SIGTERM gives 143, ^C 130."""
+    """Runs a command. Wrong input prints one line on standard error and returns 2; SIGTERM returns 143, ^C 130."""
     arguments = [with_underscores(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     commands = {command.__name__: command for command in COMMANDS}
     WORDS.set(arguments)
@@ -167,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"atv: error: {short(error, LONGEST_ERROR)}{_advice(error)}", file=sys.stderr)
         return 2
     except CellsFailed as error:
-        print(f"atv: error: cells failed, the others are kept:\n{error}", file=sys.stderr)
+        print(f"atv: error: some cells failed; the others are kept:\n{error}", file=sys.stderr)
         return 1
     except RuntimeError as error:
         if not _out_of_memory(error):
@@ -175,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"atv: error: out of memory: {error}{_advice(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("atv: interrupted; the same command goes on from what its output folder keeps", file=sys.stderr)
+        print("atv: interrupted; the same command resumes from what its output folder holds", file=sys.stderr)
         return 128 + signal.SIGINT
     except Preempted as stopped:
         print(f"atv: {stopped}", file=sys.stderr)

@@ -1,1 +1,1 @@
-"""The paper's experiments on real models: which runs there are, what they cost, and what runs them."""
+"""The paper's experiments on real models: the runs, their estimated cost, and the code that runs them."""

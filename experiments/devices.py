@@ -1,4 +1,4 @@
-"""Commands as processes of their own, one at a time a device."""
+"""Runs ``atv`` commands in separate processes, one at a time per device."""
 
 import os
 import subprocess
@@ -26,21 +26,21 @@ def devices() -> list[Device]:
 
 
 class CommandFailed(RuntimeError):
-    """A command ended with another code than 0; the message has its last line."""
+    """A command failed or was stopped; the message has its exit code and last line of output, if there are any."""
 
 
 class Commands:
-    """Runs ``atv`` commands; ``stop`` ends those under way and lets no other begin."""
+    """Runs ``atv`` commands; ``stop`` ends those in progress and prevents new ones from starting."""
 
     def __init__(self) -> None:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock, self._stopped = threading.Lock(), False
 
     def run(self, arguments: Sequence[str], device: Device, log: Path) -> None:
-        """One command on one device, everything that it prints added to ``log``.
+        """Runs one command on one device and appends everything that it prints to ``log``.
 
         Raises:
-            CommandFailed: when it fails.
+            CommandFailed: if it exits with a code other than 0, or ``stop`` was called before it started.
         """
         with open(log, "ab") as stream:
             process = self._start(arguments, device, stream)
@@ -49,20 +49,20 @@ class Commands:
             self._running.discard(process)
         if code:
             lines = log.read_text(errors="replace").strip().splitlines()
-            raise CommandFailed(f"atv {arguments[0]} ended with {code}: {lines[-1] if lines else ''} ({log})")
+            raise CommandFailed(f"atv {arguments[0]} exited with code {code}: {lines[-1] if lines else ''} ({log})")
 
     def _start(self, arguments: Sequence[str], device: Device, stream: IO[bytes]) -> subprocess.Popen[bytes]:
         environment = os.environ | ({"CUDA_VISIBLE_DEVICES": device} if device else {})
         with self._lock:
             if self._stopped:
-                raise CommandFailed(f"atv {arguments[0]}: stopped before it began")
+                raise CommandFailed(f"atv {arguments[0]}: stopped before it started")
             command = [sys.executable, "-m", "atv.cli", *arguments]
             process = subprocess.Popen(command, stdout=stream, stderr=stream, env=environment)
             self._running.add(process)
             return process
 
     def stop(self) -> None:
-        """SIGTERM to all: pruning ends after the block in hand, evaluation after the questions that are on disk."""
+        """Sends SIGTERM to all commands: pruning ends after its current block, evaluation keeps the answers on disk."""
         with self._lock:
             self._stopped = True
             for process in self._running:
@@ -70,9 +70,9 @@ class Commands:
 
 
 def on_devices(jobs: Sequence[Job], devices: Sequence[Device], run: Run[Job], commands: Commands) -> dict[int, str]:
-    """Runs each job on the next free device; index of a job that failed -> why. The others go on.
+    """Runs each job on the next free device, and returns index -> reason for the jobs that failed.
 
-    ``commands`` are stopped when this is left early, as by Ctrl-C.
+    If a job fails, the others continue. If the call is interrupted, as by Ctrl-C, ``commands`` are stopped.
     """
     free: SimpleQueue[Device] = SimpleQueue()
     for device in devices:
@@ -88,7 +88,7 @@ def on_devices(jobs: Sequence[Job], devices: Sequence[Device], run: Run[Job], co
     with ThreadPoolExecutor(len(devices)) as pool:
         futures = [pool.submit(work, job) for job in jobs]
         try:
-            # An error that is not a command's own ends the wait.
+            # Any error other than a failed command ends the wait.
             for future in as_completed(futures):
                 if (error := future.exception()) is not None and not isinstance(error, CommandFailed):
                     raise error

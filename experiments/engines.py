@@ -1,7 +1,7 @@
-"""Folders of ours in other engines: whether ONNX Runtime and OpenVINO compute what transformers does, and how fast.
+"""Compares ONNX Runtime and OpenVINO with transformers on saved models: the same results, and how fast.
 
-``python -m experiments.engines --engine onnx --models [bundled,out/sparse]``: transformers' own exporters hand the
-language model to the engine; the picture's tokens come from transformers, since the tower is never pruned.
+``python -m experiments.engines --engine onnx --models [bundled,out/sparse]``: the exporters of transformers export the
+language model to the engine. Visual tokens come from transformers, because the vision tower is never pruned.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ from atv.runtime.timing import interleaved, now
 
 Engine = Literal["onnx", "openvino"]
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
-# What exporters make of a language model: the reading of a prompt, the head that makes logits, and one token more.
+# Parts that exporters make of a language model: reading a prompt, the head that computes logits, and one more token.
 READ, HEAD, WRITE = "language_model", "lm_head", "decode"
 Parts = Mapping[str, Callable[..., Any]]
 OWN = "transformers"
@@ -31,14 +31,14 @@ OWN = "transformers"
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a prompt with a picture is embedded to (1, length, hidden), and how many tokens follow it."""
+    """Embeddings of a prompt with a picture, (1, length, hidden), and the number of decoding steps that follow."""
 
     embeddings: Tensor
     steps: int
 
     @torch.no_grad()
     def answer(self, parts: Parts) -> tuple[Tensor, Turn]:
-        """Logits of greedy decoding (steps + 1, vocabulary), and the time that it took."""
+        """Decodes greedily and returns the logits, (steps + 1, vocabulary), and the speed."""
         length, logits = self.embeddings.shape[1], []
         places = torch.arange(length + self.steps)[None]
         started = now()
@@ -57,19 +57,19 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Exported:
-    """A model in an engine, beside itself in transformers."""
+    """A model in an engine and in transformers."""
 
     prompt: Prompt
     runs: Mapping[str, Parts]
 
     def difference(self, engine: str) -> tuple[float, bool]:
-        """Of the logits, the largest as a share of the largest logit; and whether all tokens are the same."""
+        """The largest difference of logits relative to the largest logit, and whether all tokens are the same."""
         ours, theirs = (self.prompt.answer(self.runs[who])[0] for who in (OWN, engine))
         return float((ours - theirs).abs().max() / ours.abs().max()), torch.equal(ours.argmax(-1), theirs.argmax(-1))
 
 
 def export(name: str, engine: Engine, prompt_tokens: int, new_tokens: int) -> Exported:
-    """A model's folder in an engine; what `atv quantize` wrote goes there as the floats that it stands for."""
+    """Exports a model to an engine; weights that ``atv quantize`` wrote are exported as the floats they represent."""
     from transformers.exporters.utils import decompose_for_generation
 
     model, processor = atv.load(name, quantized=True)
@@ -81,7 +81,7 @@ def export(name: str, engine: Engine, prompt_tokens: int, new_tokens: int) -> Ex
 
 
 def _exported(model: PreTrainedModel, inputs: dict[str, Any], engine: Engine) -> Parts:
-    """The parts in the engine, which may use as many threads as PyTorch; computed in float32."""
+    """Exports the parts to the engine, which computes in float32 and may use as many threads as PyTorch."""
     from transformers import exporters
 
     threads = torch.get_num_threads()
@@ -92,7 +92,7 @@ def _exported(model: PreTrainedModel, inputs: dict[str, Any], engine: Engine) ->
         options.intra_op_num_threads = threads
         onnx = exporters.OnnxExporter().export_for_generation(model, inputs, exporters.OnnxConfig(dynamic=True))
         return onnx.to("cpu", session_options=options).runners
-    # Without a state of its own, so that what one part read is handed on to the other.
+    # Stateless, so that the cache of one part can be passed on to the other.
     config = exporters.OpenVINOConfig(dynamic=True, stateful=False)
     openvino = exporters.OpenVINOExporter().export_for_generation(model, inputs, config)
     precise = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
@@ -102,14 +102,14 @@ def _exported(model: PreTrainedModel, inputs: dict[str, Any], engine: Engine) ->
 def compare(
     models: Sequence[str], engine: Engine = "onnx", prompt_tokens: int = 256, new_tokens: int = 32, repeats: int = 5
 ) -> None:
-    """Hand models to an engine, compare its answers with transformers', and time both on the CPU, in turns.
+    """Export models to an engine, compare its answers with those of transformers, and time both on the CPU, in turns.
 
     Args:
-        models: Folders, "bundled" or "everyday"; speeds are those of the first times so much.
-        engine: Where they go: onnx (ONNX Runtime) or openvino.
-        prompt_tokens: Number of tokens of the prompt, at least; those of the picture count.
-        new_tokens: Number of tokens to write.
-        repeats: Number of turns; medians are shown, with the least and the greatest.
+        models: Folders, "bundled" or "everyday". Speeds are relative to the first.
+        engine: Engine to export to: onnx (ONNX Runtime) or openvino.
+        prompt_tokens: Minimum length of the prompt in tokens, including those of the picture.
+        new_tokens: Number of tokens to generate.
+        repeats: Number of turns. Results are medians, with the smallest and the largest.
     """
     made = {name: export(name, engine, prompt_tokens, new_tokens) for name in models}
     runs = {
@@ -125,7 +125,7 @@ def compare(
     header = [f"{who}: {part}" for who in (engine, OWN) for part in ("prefill", "decode")]
     print(markdown(["model", "logits differ by", "same tokens", *header], rows))
     prefill, decode = _times(turns[f"{engine} {models[0]}"], turns[f"{OWN} {models[0]}"])
-    print(f"{models[0]} in {engine} against transformers: prefill {prefill}, decode {decode}")
+    print(f"{models[0]} in {engine}, relative to transformers: prefill {prefill}, decode {decode}")
     packages = ", ".join(f"{package} {version(package)}" for package in (PACKAGES[engine], "transformers", "torch"))
     print(f"{packages}; {hardware()}; prompts of {made[models[0]].prompt.embeddings.shape[1]} tokens, {repeats} turns")
 
@@ -135,7 +135,7 @@ def _turn(prompt: Prompt, parts: Parts) -> Callable[[], Turn]:
 
 
 def _times(own: Sequence[Turn], other: Sequence[Turn]) -> list[str]:
-    """Times as fast in prefill and in decode: the median of the turns, the least and the greatest."""
+    """Relative speed in prefill and in decode: the median of the turns, with the smallest and the largest."""
     if own is other:
         return ["1", "1"]
     ratios = (paired_ratios(own, other, part) for part in ("prefill", "decode"))

@@ -1,4 +1,4 @@
-"""What a grid will cost, by rule of thumb: nothing here was measured on the machine at hand."""
+"""Rule-of-thumb estimates of what a grid costs; nothing here is measured on the machine at hand."""
 
 import os
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from atv.model.loading import model_folder
 
 # The paper's seconds for LLaVA-NeXT 8B, 128 samples, on a GPU that it does not name; DAS's own pass is not counted.
 PAPER_SECONDS = {"wanda": 73.7, "sparsegpt": 666.0, "amia": 1418.4, "atv": 99.6, "tamp": 1418.4}
-# Products of matrices a second that a model gets: a data centre's GPU in 16 bits, and one core of a CPU.
+# Operations per second of a model's matrix products: on a data-centre GPU in 16 bits, and on one CPU core.
 GPU_RATE, CORE_RATE = 1e14, 5e10
-# Seconds to read and encode a question's picture and to write the few words of its answer.
+# Seconds to read and encode a question's picture and to generate the few words of its answer.
 OVERHEAD = 0.1
-# Tokens of a caption of ShareGPT4V, and of a question.
+# Tokens of a ShareGPT4V caption and of a question.
 CAPTION, PROMPT = 250, 60
-# Questions, and how many of them count as one.
+# Number of questions, and how many of them form a group that ``limit`` counts as one.
 QUESTIONS = {
     "OKVQA": (5046, 1),
     "VizWiz": (4319, 1),
@@ -36,7 +36,7 @@ QUESTIONS = {
 
 @dataclass(frozen=True)
 class Size:
-    """Of a model: parameters, and visual tokens of a picture of 640 x 480."""
+    """A model's number of parameters, and of visual tokens for a picture of 640 x 480."""
 
     parameters: float
     visual: int
@@ -57,7 +57,7 @@ _BASIS = SIZES["llava-hf/llama3-llava-next-8b-hf"]
 
 
 def size_of(model: str) -> Size | None:
-    """A model's size: known, or read from its folder (1,000 visual tokens are then assumed); None for other ids."""
+    """A model's size: known, or read from its folder (then assuming 1,000 visual tokens); None for other ids."""
     name = model.split("@")[0]
     if name in SIZES:
         return SIZES[name]
@@ -72,33 +72,33 @@ def _parameters(file: Path) -> int:
 
 
 def rate(gpus: int) -> float:
-    """Of one process: operations a second on a GPU, or on all cores."""
+    """Operations per second of one process: on a GPU, or on all CPU cores if there is none."""
     return GPU_RATE if gpus else CORE_RATE * (os.cpu_count() or 1)
 
 
 def pruning_hours(size: Size, method: str, samples: int, rate: float) -> float:
-    """The paper's seconds, scaled by parameters, tokens and samples."""
+    """Hours of pruning: the paper's seconds, scaled by parameters, tokens and samples."""
     work = size.parameters * (size.visual + CAPTION) * samples
     basis = _BASIS.parameters * (_BASIS.visual + CAPTION) * 128
     return PAPER_SECONDS[method] * work / basis * GPU_RATE / rate / 3600
 
 
 def evaluation_hours(size: Size, benchmarks: Sequence[str], limit: int | None, rate: float) -> float:
-    """Two operations a parameter and token of each prompt, and the overhead of each question."""
+    """Hours of evaluation: two operations per parameter and prompt token, plus the overhead of each question."""
     seconds = OVERHEAD + 2 * size.parameters * (size.visual + PROMPT) / rate
     return questions(benchmarks, limit) * seconds / 3600
 
 
 def questions(benchmarks: Sequence[str], limit: int | None) -> int:
-    """How many are asked; ``limit`` counts rotations and pairs as one."""
+    """Number of questions asked; ``limit`` counts a question with its rotations, or a pair, as one."""
     counts = (QUESTIONS[name] for name in benchmarks)
     return sum(count if limit is None else min(count, limit * group) for count, group in counts)
 
 
 def disk_bytes(size: Size, runs: int, kept: bool, processes: int) -> float:
-    """Most bytes at once: the download in 16 bits, masks of a bit, weights of the runs that are on disk together.
+    """Peak disk use: the download in 16 bits, masks of one bit per weight, and the weights of runs on disk together.
 
-    A run under way may hold its weights twice (finished blocks of SparseGPT).
+    A run in progress may hold its weights twice (finished blocks of SparseGPT).
     """
     together = min(runs, processes)
     whole = runs if kept else together

@@ -1,4 +1,4 @@
-"""The runs of a model: common.yaml, then one file each of models/, methods/ and settings/; later ones override."""
+"""The runs of a model: common.yaml, then one file each from models/, methods/ and settings/; later files override."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -30,24 +30,24 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """Such as atv_2_4."""
+        """The run's name, such as atv_2_4."""
         return f"{self.method}_{self.setting}"
 
     def options(self) -> dict[str, Any]:
-        """Every option of ``atv prune`` but the output."""
+        """All options of ``atv prune`` except the output."""
         parts = (HERE / "methods" / f"{self.method}.yaml", HERE / "settings" / f"{self.setting}.yaml")
         return complete(HERE / "common.yaml", self.model_file, *parts)
 
     def yaml(self) -> str:
-        """The same as a file for ``atv prune --config``."""
+        """The same options as the text of a file for ``atv prune --config``."""
         return yaml.safe_dump(self.options(), sort_keys=False)
 
 
 def complete(*files: Path) -> dict[str, Any]:
-    """The options of several files together, checked by the parser of ``atv prune``, its defaults filled in.
+    """Merges the options of several files, checks them with the parser of ``atv prune`` and fills in its defaults.
 
     Raises:
-        ValueError: for an option that ``atv prune`` does not have, or a value that does not fit.
+        ValueError: for an option that ``atv prune`` does not have, or an invalid value.
     """
     named = [part for file in files for part in ("--config", str(file))]
     top = _parser()
@@ -64,28 +64,28 @@ def _parser() -> ArgumentParser:
 
 
 def models() -> list[str]:
-    """The names of models/."""
+    """The names of the files in models/."""
     return sorted(file.stem for file in (HERE / "models").glob("*.yaml"))
 
 
 def model_file(model: str) -> Path:
-    """The file of a model: a name of models/, or the path of a YAML of one's own.
+    """The YAML file of a model, given by a name from models/ or by the path of your own file.
 
     Raises:
-        ValueError: for neither; the message lists the names.
+        ValueError: if it is neither; the message lists the names.
     """
     if model in models():
         return HERE / "models" / f"{model}.yaml"
     if model.endswith((".yaml", ".yml")) and Path(model).is_file():
         return Path(model)
-    raise ValueError(f"model: {model!r} is no YAML file and none of the models: {', '.join(models())}")
+    raise ValueError(f"model: {model!r} is neither a YAML file nor one of the models: {', '.join(models())}")
 
 
 def variants(model: str, methods: str | None = None, settings: str | None = None) -> list[Variant]:
-    """The runs of a model: the whole grid for the paper's models and one's own, ATV at 50% for the others.
+    """The runs of a model: the whole grid for the paper's models and your own, ATV at 50% for the others.
 
     Args:
-        methods, settings: names with commas between them, or "all".
+        methods, settings: comma-separated names, or "all".
 
     Raises:
         ValueError: for an unknown name; the message lists the choices.
@@ -98,7 +98,7 @@ def variants(model: str, methods: str | None = None, settings: str | None = None
 
 
 def chosen(named: str, choices: Sequence[str], field: str) -> list[str]:
-    """The names in a text with commas between them, or all of the choices.
+    """The names in a comma-separated text, or all choices for "all".
 
     Raises:
         ValueError: for an unknown name; the message lists the choices.
@@ -110,16 +110,16 @@ def chosen(named: str, choices: Sequence[str], field: str) -> list[str]:
 
 
 def every() -> Iterator[tuple[str, Variant]]:
-    """All runs of all models, with the model's name."""
+    """Yields the model's name and the run, for all runs of all models."""
     for model in models():
         yield from ((model, variant) for variant in variants(model))
 
 
 def write(output: Path) -> None:
-    """Write the complete YAML of every run, MODEL/METHOD_SETTING.yaml.
+    """Write the complete YAML of every run to MODEL/METHOD_SETTING.yaml.
 
     Args:
-        output: Folder for them.
+        output: Folder for the files.
     """
     folder = writable(output, "output")
     for model, variant in every():

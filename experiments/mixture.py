@@ -1,10 +1,10 @@
-"""A mixture of experts small enough to be trained here: the bundled model, each FFN copied into several experts.
+"""A mixture of experts small enough to train here: the bundled model with each FFN copied into several experts.
 
 python -m experiments.mixture --output out/mixture
 
-No pretrained mixture is small. Copies of one FFN behind a router that is drawn at random compute what the FFN did
-(sparse upcycling, Komatsuzaki et al., arXiv 2212.05055), and part while they are trained on: which tokens an expert
-serves is learned, not set.
+No pretrained mixture is small. Behind a randomly initialized router, copies of one FFN compute what the FFN did (sparse
+upcycling, Komatsuzaki et al., arXiv 2212.05055). Further training makes them differ, so which tokens an expert serves
+is learned, not set.
 """
 
 from pathlib import Path
@@ -23,9 +23,9 @@ from atv.bundled.training.language import POLISHING, DialogueBatches, LanguageSt
 from atv.bundled.training.optimization import Schedule
 from atv.records.files import saved_atomically, writable
 
-# Of a router's weights: tokens of different words and patches begin with different experts.
+# Standard deviation of a router's weights, so that different words and patches start with different experts.
 SPREAD = 0.05
-# Fields of a Llama's config that a Mixtral's has, too.
+# Fields that the configs of Llama and Mixtral share.
 KEPT = (
     *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim"),
     *("num_key_value_heads", "max_position_embeddings", "rms_norm_eps", "rope_parameters", "tie_word_embeddings"),
@@ -36,15 +36,15 @@ KEPT = (
 def make(
     output: Path, experts: int = 4, chosen: int = 2, steps: int = 400, seed: int = 0, threads: int | None = None
 ) -> None:
-    """Put the mixture together, train it on the bundled model's scenes, and write it as an ordinary folder.
+    """Assemble the mixture, train it on the bundled model's scenes, and save it as an ordinary folder.
 
     Args:
         output: Folder for model and processor.
-        experts: Of each block.
-        chosen: Experts that a token is given.
-        steps: Batches of 16 pictures with dialogues.
-        seed: Of the routers and of what is drawn for training.
-        threads: Of torch. Default: its own choice.
+        experts: Number of experts per block.
+        chosen: Number of experts per token.
+        steps: Number of training batches, each of 16 pictures with dialogues.
+        seed: Seed of the routers and of the training data.
+        threads: Number of torch threads. Default: torch's own choice.
     """
     writable(output, "output")
     torch.set_num_threads(threads or torch.get_num_threads())
@@ -55,7 +55,7 @@ def make(
     stage = LanguageStage(model, Schedule(steps, warmup=20, hold=0.3), muon_lr=3e-3, adam_lr=1e-3, tower=False)
     dialogues = DialogueBatches(POLISHING, seed + 1, steps, 16, 184)
     logger = CSVLogger(output.parent, name=f"{output.name}-training", version="")
-    # Both optimizers count as steps.
+    # Lightning counts the steps of both optimizers.
     trainer = L.Trainer(max_steps=2 * steps, logger=logger, enable_checkpointing=False, enable_model_summary=False)
     trainer.fit(stage, DataLoader(dialogues, batch_size=None))
     model.set_attn_implementation("sdpa")
@@ -68,9 +68,9 @@ def make(
 
 
 def upcycled(dense: LlavaForConditionalGeneration, experts: int, chosen: int) -> LlavaForConditionalGeneration:
-    """The LLaVA with every FFN of its Llama as that many equal experts, of which a token is given ``chosen``.
+    """A LLaVA in which ``experts`` copies replace every FFN of the Llama, ``chosen`` of them per token.
 
-    It computes what ``dense`` does, since the weights of the chosen experts add up to one.
+    It computes what ``dense`` does, because the weights of the chosen experts add up to one.
     """
     config = type(dense.config).from_dict(dense.config.to_dict())
     mixed: dict[str, Any] = {"num_local_experts": experts, "num_experts_per_tok": chosen, "sliding_window": None}

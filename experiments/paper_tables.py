@@ -1,4 +1,4 @@
-"""The grid's outcome beside the paper's."""
+"""The grid's results beside the paper's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from atv.records.page_parts import markdown
 from atv.statistics.estimates import Estimate
 from experiments.runs import PaperRun
 
-# Average retention over the nine benchmarks, %: the poster's, and for Qwen2-VL notes on the paper.
+# Average retention over the nine benchmarks, %, from the poster; for Qwen2-VL from notes on the paper.
 PAPER = {
     "llava_next_8b": {
         "sparsegpt": {"50": 91.74, "60": 76.24, "2_4": 70.86, "4_8": 82.57},
@@ -35,24 +35,24 @@ PAPER = {
 
 @dataclass(frozen=True)
 class PaperOutcome:
-    """Retention of one run by benchmark, and their average, in %."""
+    """Retention of one run by benchmark, and its average, in %."""
 
     run: PaperRun
     kept: dict[str, Estimate]
 
     @property
     def paper(self) -> float | None:
-        """The paper's average, where it has one."""
+        """The paper's average, or None if it has none."""
         variant = self.run.variant
         assert variant is not None
         return PAPER.get(variant.model_file.stem, {}).get(variant.method, {}).get(variant.setting)
 
 
 def outcomes(dense: PaperRun, runs: Sequence[PaperRun]) -> list[PaperOutcome]:
-    """Of the runs that are finished.
+    """Retention of the runs that are finished.
 
     Raises:
-        ValueError: when a run answered other questions than the dense model.
+        ValueError: if a run and the dense model answered different questions.
     """
     before = _scores(dense)
     return [PaperOutcome(run, retention(before, _scores(run, like=dense))) for run in runs if run.evaluated()]
@@ -64,7 +64,9 @@ def _scores(run: PaperRun, like: PaperRun | None = None) -> dict[str, TaskScore]
     for name in names:
         for field in ("version", "digest"):
             if found[name][field] != (there := dense[name][field]):
-                raise ValueError(f"{run.name}: {name} has {field} {found[name][field]!r}, the dense model {there!r}")
+                raise ValueError(
+                    f"{run.name}: {name} has {field} {found[name][field]!r}, but the dense model has {there!r}"
+                )
     return {name: task_scores(read_answers(run.scores / name / "answers.jsonl"))[name] for name in names}
 
 
@@ -73,7 +75,7 @@ def _benchmarks(run: PaperRun) -> dict[str, Any]:
 
 
 def write_table(folder: Path, dense: PaperRun, runs: Sequence[PaperRun]) -> str:
-    """table.md, which is returned, and table.csv (a row a benchmark and run); nothing before a run is finished."""
+    """Writes table.md, whose text is returned, and table.csv (a row per run and benchmark), once a run is finished."""
     found = outcomes(dense, runs)
     if not found:
         return ""

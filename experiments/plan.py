@@ -1,4 +1,4 @@
-"""What is about to run, and what it may cost: printed before anything starts."""
+"""Prints what is about to run and what it may cost, before anything starts."""
 
 import shutil
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from experiments.devices import Device
 from experiments.estimate import Size
 from experiments.runs import PaperRun
 
-# Parameters from which a CPU is worth a warning.
+# Number of parameters above which running on the CPU calls for a warning.
 LARGE = 1e9
 
 
 def show_plan(
     console: Console, runs: Sequence[PaperRun], size: Size | None, samples: int, devices: Sequence[Device]
 ) -> None:
-    """A row a run with its state and expected hours, then the sums, what they are based on, and warnings."""
+    """Prints a row per run with its state and expected hours, then the totals, their basis, and warnings."""
     gpus = sum(map(bool, devices))
     table = Table("run", "state", "prune, hours", "evaluate, hours")
     hours = []
@@ -56,9 +56,9 @@ def _sums(
     where = f"{gpus} GPU{'s' if gpus > 1 else ''}" if gpus else "the CPU"
     disk = estimate.disk_bytes(size, len(left), runs[0].keep_model, len(devices))
     free = shutil.disk_usage(_existing(runs[0].folder)).free
-    console.print(f"about {wall:.1f} hours on {where} ({sum(hours):.1f} hours of one process)", soft_wrap=True)
+    console.print(f"about {wall:.1f} hours on {where} ({sum(hours):.1f} hours in a single process)", soft_wrap=True)
     console.print(
-        f"about {disk / 1e9:.0f} GB of disk, data sets excepted; {free / 1e9:.0f} GB are free", soft_wrap=True
+        f"about {disk / 1e9:.0f} GB of disk, excluding data sets; {free / 1e9:.0f} GB are free", soft_wrap=True
     )
     console.print(_basis(runs[0], size, samples, gpus), soft_wrap=True)
     if not gpus and size.parameters > LARGE:
@@ -74,9 +74,9 @@ def _basis(run: PaperRun, size: Size, samples: int, gpus: int) -> str:
     return (
         f"A rule of thumb, not a measurement: {size.parameters / 1e9:.2f} B parameters. Pruning: the paper's seconds "
         f"for LLaVA-NeXT 8B, scaled by parameters and by {samples} samples of {size.visual + estimate.CAPTION} tokens. "
-        f"Evaluation: {questions:,} questions of {size.visual + estimate.PROMPT} tokens, 2 operations a token and "
-        f"parameter at {estimate.rate(gpus):.0e} a second on {'a GPU' if gpus else 'all cores'}, and "
-        f"{estimate.OVERHEAD} seconds each."
+        f"Evaluation: {questions:,} questions of {size.visual + estimate.PROMPT} tokens, 2 operations per token and "
+        f"parameter at {estimate.rate(gpus):.0e} per second on {'a GPU' if gpus else 'all cores'}, and "
+        f"{estimate.OVERHEAD} seconds per question."
     )
 
 

@@ -1,10 +1,10 @@
-"""One run of the grid: its folder, its commands, and how far it is.
+"""One run of the grid: its folder, its commands and its progress.
 
-config.yaml              every option of atv prune; of the dense model, once evaluated, its name and pixels
-prune.log, ...           what each command printed
+config.yaml              all options of atv prune; for the dense model, once evaluated, its name and pixel bounds
+prune.log, ...           output of each command
 model/                   the pruned model, until it is evaluated
-report.json, masks.safetensors, README.md, pruning.png   what is kept of it
-scores/                  scores.json and every answer
+report.json, masks.safetensors, README.md, pruning.png   kept from it afterwards
+scores/                  scores.json and all answers
 """
 
 import shutil
@@ -26,7 +26,7 @@ KEPT = ("report.json", "masks.safetensors", "README.md", "pruning.png")
 
 @dataclass(frozen=True)
 class PaperQuestions:
-    """What is asked of every model: benchmarks, a local copy of their data, how many questions of each.
+    """The questions for every model: benchmarks, a local copy of their data, and a limit per benchmark.
 
     Raises:
         ValueError: for a limit below 1.
@@ -43,7 +43,7 @@ class PaperQuestions:
 
 @dataclass(frozen=True)
 class PaperRun:
-    """The dense model (``variant`` None) or a pruned one, in a folder of its own."""
+    """The run of the dense model (``variant`` is None) or of a pruned one, in its own folder."""
 
     folder: Path
     base: str
@@ -54,12 +54,12 @@ class PaperRun:
 
     @property
     def name(self) -> str:
-        """Of the folder."""
+        """Name of the run."""
         return self.variant.name if self.variant else DENSE
 
     @property
     def scores(self) -> Path:
-        """Folder of scores.json and answers."""
+        """Folder of scores.json and the answers."""
         return self.folder / "scores"
 
     @property
@@ -69,23 +69,23 @@ class PaperRun:
 
     @property
     def config(self) -> str:
-        """What config.yaml says."""
+        """The text of config.yaml."""
         return self.variant.yaml() if self.variant else yaml.safe_dump({"model": self.base, **self.pixels})
 
     @property
     def state(self) -> str:
-        """finished, begun or new."""
+        """``finished``, ``begun`` or ``new``."""
         if self.evaluated() and (self._kept if self.keep_model else not self.model.exists()):
             return "finished"
         return "begun" if self.folder.exists() else "new"
 
     @property
     def _kept(self) -> bool:
-        """Whether the pruned model is there, whole; the dense one is not the run's to keep."""
+        """Whether the pruned model's folder is complete; True for the dense model, which a run does not keep."""
         return self.variant is None or all((self.model / name).is_file() for name in ("config.json", "report.json"))
 
     def evaluated(self) -> bool:
-        """Whether everything that is asked was answered, by this model."""
+        """Whether this model has answered all questions."""
         file = self.scores / SCORES
         if not (file.is_file() and self._configured):
             return False
@@ -95,41 +95,41 @@ class PaperRun:
         return same and {*self.asking.benchmarks} <= {*there.benchmarks}
 
     def begin(self) -> None:
-        """Writes config.yaml of a pruned model's run.
+        """Writes config.yaml if the run prunes a model.
 
         Raises:
-            ValueError: when the folder holds a run with other options.
+            ValueError: if the folder holds a run with different options.
         """
         file = self.folder / CONFIG
         if file.is_file() and not self._configured:
-            raise ValueError(f"output: {str(file)!r} has other options than this run; name another --output")
+            raise ValueError(f"output: {str(file)!r} has different options than this run; choose another --output")
         if self.variant:
             write_text(file, self.config)
 
     @property
     def _configured(self) -> bool:
-        """Whether config.yaml is there and this run's."""
+        """Whether config.yaml exists and belongs to this run."""
         file = self.folder / CONFIG
         return file.is_file() and file.read_text(encoding="utf-8") == self.config
 
     def run(self, commands: Commands, device: Device) -> None:
-        """Every command that is left, in order."""
+        """Runs whatever is left of the run, one command after another."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.evaluated() or (self.keep_model and not self._kept):
             for arguments in self.commands():
                 commands.run(arguments, device, self.folder / f"{arguments[0]}.log")
-            # Of the dense model only now: evaluating refuses scores without it that are another model's.
+            # For the dense model only now: before, the evaluation itself rejects scores of a different model.
             write_text(self.folder / CONFIG, self.config)
         if not self.keep_model:
             self.clear()
 
     def commands(self) -> list[list[str]]:
-        """Prune, verify, evaluate, as arguments of ``atv``; each goes on where it was killed."""
+        """Arguments of ``atv`` to prune, verify and evaluate; a command that was killed resumes."""
         if self.variant is None:
             return [self._evaluation(self.base)]
         folder = str(self.model)
         prune = ["prune", "--config", str(self.folder / CONFIG), "--output", folder]
-        # Generation is what evaluation does next.
+        # No generation here, because evaluation generates next.
         verify = ["verify", folder, "--base", self.base, "--max_new_tokens", "0"]
         return [prune, verify, self._evaluation(folder)]
 
@@ -141,7 +141,7 @@ class PaperRun:
         return ["evaluate", *(part for name, value in given.items() for part in (f"--{name}", str(value)))]
 
     def clear(self) -> None:
-        """Deletes the pruned model; its report and masks stay."""
+        """Deletes the pruned model but keeps its report, masks, model card and figure."""
         if not self.model.exists():
             return
         for name in KEPT:

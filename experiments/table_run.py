@@ -1,4 +1,4 @@
-"""Programs that make a table: the dense model and its variants are run, or only priced, then compared."""
+"""Programs that make a table: run the dense model and its variants, or only estimate their cost, and compare them."""
 
 import signal
 import sys
@@ -28,8 +28,11 @@ def run_table(
     dry_run: bool,
     write: Callable[[Path, PaperRun, Sequence[PaperRun]], str],
 ) -> bool:
-    """Says what the dense model and its variants cost, runs what is left of them, and shows the table that ``write``
-    makes of the folder, the dense run and the others; whether every run is finished."""
+    """Prints what the dense model and its variants may cost, runs what is left of them, and prints their table.
+
+    ``write`` makes the table from the folder, the dense run and the other runs. Returns whether every run is finished;
+    True after a dry run, which stops after the cost.
+    """
     options = chosen[0].options()
     pixels = {name: options[name] for name in ("min_pixels", "max_pixels") if options.get(name) is not None}
     common: dict[str, Any] = {"base": options["model"], "pixels": pixels, "asking": asking, "keep_model": keep_models}
@@ -45,16 +48,16 @@ def run_table(
     whole = run_all(console, [dense, *pruned], available)
     if dense.evaluated() and (table := write(folder, dense, pruned)):
         console.print(table, soft_wrap=True)
-        console.print(f"this table is in {folder / 'table.md'}")
+        console.print(f"table written to {folder / 'table.md'}")
     return whole
 
 
 def run_all(console: Console, runs: Sequence[PaperRun], available: Sequence[Device]) -> bool:
-    """Runs what is left, and names what failed; whether all went well."""
+    """Runs what is left and prints each failure; returns whether all runs succeeded."""
     left, commands = [run for run in runs if run.state != "finished"], Commands()
 
     def work(run: PaperRun, device: Device) -> None:
-        console.print(f"{run.name}: on {f'GPU {device}' if device else 'the CPU'}, logs in {run.folder}")
+        console.print(f"{run.name}: runs on {f'GPU {device}' if device else 'the CPU'}, logs in {run.folder}")
         run.run(commands, device)
         console.print(f"{run.name}: finished")
 
@@ -65,8 +68,10 @@ def run_all(console: Console, runs: Sequence[PaperRun], available: Sequence[Devi
 
 
 def run_command(program: str, work: Callable[..., bool], arguments: list[str] | None = None) -> int:
-    """Calls ``work`` with a command line's options; wrong input is one line on standard error and exit code 2; a run
-    that failed is 1."""
+    """Calls ``work`` with the options of a command line, and returns the exit code.
+
+    Invalid input prints one line on standard error and returns 2. If a run failed, the code is 1.
+    """
     logging.set_verbosity_error()
     parser = _parser(program, work)
     options = parser.instantiate(parser.parse_args(arguments)).as_dict()
@@ -78,8 +83,10 @@ def run_command(program: str, work: Callable[..., bool], arguments: list[str] | 
 
 
 def _parser(program: str, work: Callable[..., bool]) -> ArgumentParser:
-    """Options are the arguments of ``work``, explained by its docstring; those that are false until named take no
-    value."""
+    """A parser whose options are the arguments of ``work``, with help texts from its docstring.
+
+    Arguments that default to False become switches without a value.
+    """
     switches = [name for name, argument in signature(work).parameters.items() if argument.default is False]
     meanings = {argument.arg_name: argument.description for argument in parse(getdoc(work) or "").params}
     parser = ArgumentParser(prog=program)
@@ -90,6 +97,6 @@ def _parser(program: str, work: Callable[..., bool]) -> ArgumentParser:
 
 
 def run_program(program: str, work: Callable[..., bool]) -> NoReturn:
-    """``run_command`` as a process of its own: SIGTERM is an exception, so that the commands under way are stopped."""
+    """Runs ``run_command`` and exits. SIGTERM raises an exception, so that commands in progress are stopped."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(run_command(program, work))

@@ -1,9 +1,9 @@
-"""Ablations: cells of a grid, run once each, and the tables, figures and findings made of them.
+"""Ablations: grids of cells that are run once each, and the tables, figures and findings made from them.
 
-The page over all ablations is in ``atv.reporting``, loggers in ``atv.tracking``.
+The page over all ablations is in ``atv.reporting``; loggers are in ``atv.tracking``.
 """
 
-# What an ablation's file is written with; charts are in ``atv.ablation.charts``.
+# The names that an ablation file needs; charts are in ``atv.ablation.charts``.
 from atv.ablation.base import Ablation
 from atv.ablation.bench import Bench
 from atv.ablation.cell import DENSE_PATHWAY, Cell, Labels

@@ -1,4 +1,4 @@
-"""What an ablation is: a question, a grid of cells, and how to show the answer."""
+"""The base class of ablations: a question, a grid of cells, and how to show the answer."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -19,17 +19,17 @@ from atv.data.sources import load_calibration
 
 
 class Ablation(ABC):
-    """Derive from this in one short file of ``ablations/``; ``atv ablate --file FILE`` runs it.
+    """Base class of ablations, each in one short file of ``ablations/`` that ``atv ablate --file FILE`` runs.
 
     Attributes:
-        name: the file's, and of the folder of results.
-        question: what the ablation answers, one line.
-        paper: which table, figure or section it repeats; empty for questions that the paper does not ask.
-        seeds: how many seeds a quick run takes of the cells that something is claimed of; of others it takes one.
-        caption: what the numbers of the table are, for its heading.
+        name: name of the ablation's file and of its results folder.
+        question: the question that the ablation answers, in one line.
+        paper: the table, figure or section that it reproduces; empty for questions that the paper does not ask.
+        seeds: number of seeds that a quick run uses for cells that findings rest on; all other cells get one.
+        caption: what the numbers in the table are, for its heading.
         levels: the sparsities and patterns that suit the model.
-        calibration_data: what calibrates cells that name nothing else, for cells that mix it with other data: the
-            run's, once a grid has taken the ablation; before that the model's own.
+        calibration_data: the data that calibrate cells which name none, for cells that mix them with other data. These
+            are the model's own data until a grid admits the ablation, and then the run's.
     """
 
     name: str
@@ -48,29 +48,31 @@ class Ablation(ABC):
 
     @abstractmethod
     def cells(self, seed: int) -> Sequence[Cell]:
-        """The grid for one seed. Retention needs the dense model among the cells: ``Cell(labels)``."""
+        """Returns the grid's cells for one seed. Retention requires the dense model among them: ``Cell(labels)``."""
 
     def claimed(self, cell: Cell) -> bool:
-        """Whether a finding rests on the cell."""
+        """Returns whether a finding rests on the cell."""
         return True
 
     def later(self, seed: int, results: Results) -> Sequence[Cell]:
-        """Cells that need numbers of others first, such as a budget to be matched; asked for again with their numbers
-        until there are no new ones."""
+        """Returns cells that depend on the numbers of others, such as a budget to be matched.
+
+        It is called again with the numbers of these cells until it returns no new ones.
+        """
         return ()
 
     def measure(self, cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:
-        """What a cell that names a measurement is run for; all others are pruned and asked every question."""
-        raise NotImplementedError(f"{type(self).__name__}.measure: a cell asks for {cell.measure!r}")
+        """Measures a cell that names a measurement; all other cells are pruned and asked every question."""
+        raise NotImplementedError(f"{type(self).__name__}.measure: a cell names {cell.measure!r}; define the method")
 
     def table(self, results: Results) -> pd.DataFrame:
-        """The numbers, one a row: by default labels, task, score, counts, retention, low, high."""
+        """Returns the numbers, one per row: by default labels, task, score, counts, retention, low, high."""
         return retention_table(results)
 
     @abstractmethod
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
-        """A picture of the table, or of what the table was made of."""
+        """Draws the table, or the results that the table was made from."""
 
     def findings(self, results: Results) -> Sequence[Finding]:
-        """What the paper claims here, and what these results say to it."""
+        """Returns the claims that the paper makes here, with what these results say about them."""
         return ()

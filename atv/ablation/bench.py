@@ -1,4 +1,4 @@
-"""What every cell of a run shares: the dense model, what it is calibrated on and what it is asked."""
+"""What all cells of a run share: the dense model, the calibration data and the questions."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,15 +22,17 @@ from atv.model.lvlm import LVLM
 from atv.model.positions import read_alone
 from atv.records.digests import tensors_digest
 
-# Tokens of the longest answer to a suite's question where none is named. Part of the ids of cells on disk, so it stays
-# other than what an evaluation allows (atv.evaluation.questions.MAX_NEW_TOKENS).
+# Default for the longest answer to a suite's question, in tokens. It is part of the ids of cells on disk, so it keeps
+# this value although an evaluation uses a different one (atv.evaluation.questions.MAX_NEW_TOKENS).
 MAX_NEW_TOKENS = 8
 
 
 @dataclass(frozen=True)
 class PromptSet:
-    """Questions whose answers may have the same length, in tokens; ``faults`` says why one could not be asked, by its
-    id, once that is known."""
+    """Questions whose answers share one maximum length, in tokens.
+
+    ``faults`` maps the id of a question that could not be asked to the reason, once that is known.
+    """
 
     batches: Sequence[Prompts]
     max_new_tokens: int
@@ -40,10 +42,10 @@ class PromptSet:
 def prompt_sets_of(
     asked: Questions, model: PreTrainedModel, processor: ProcessorMixin, max_new_tokens: int | None = None
 ) -> list[PromptSet]:
-    """The questions, parted by how long their answers may be: a suite is one set, each benchmark has its own.
+    """Splits the questions by how long their answers may be: a suite is one set, each benchmark has its own.
 
     Raises:
-        ValueError: for a benchmark of which no question can be asked.
+        ValueError: for a benchmark none of whose questions can be asked.
     """
     alone = read_alone(model, decoding=True)
     if isinstance(asked, Suite):
@@ -65,12 +67,13 @@ def _of_benchmark(
 
 @dataclass(frozen=True)
 class CalibrationSamples:
-    """What a cell is calibrated on.
+    """The samples that a cell is calibrated on.
 
     Attributes:
-        batches: behind the vision tower, which no cell changes, where the model takes its output.
+        batches: the samples, with the vision tower's output in place of pixels if the model accepts it; no cell changes
+            the vision tower.
         record: which samples they are.
-        digest: what identifies them, their pictures as the processor made them.
+        digest: identifies the samples, with their pictures as the processor made them.
     """
 
     batches: list[dict[str, Any]]
@@ -79,14 +82,14 @@ class CalibrationSamples:
 
 
 class Bench:
-    """Encodes calibration samples when a cell first asks for them.
+    """Holds what all cells of a run share, and encodes calibration samples when a cell first needs them.
 
     Args:
-        model: the dense model, changed by no cell.
-        prompt_sets: what every cell is asked.
-        samples: calibration samples of a cell that names no number.
-        max_length: longest calibration sample in tokens; None for any.
-        language: whether a cell that is asked reads plain English, too.
+        model: the dense model, which no cell changes.
+        prompt_sets: the questions that every cell is asked.
+        samples: number of calibration samples of a cell that sets none.
+        max_length: maximum length of a calibration sample in tokens; None for no limit.
+        language: whether a cell that is asked questions also reads plain English.
     """
 
     def __init__(
@@ -102,21 +105,21 @@ class Bench:
         self.model, self.processor, self.prompt_sets = model, processor, prompt_sets
         self.samples, self.max_length, self.language = samples, max_length, language
         self.data = calibration
-        # A cell's model often differs from an earlier one's in its weights' values alone.
+        # A cell's model often differs from an earlier one's only in the values of its weights.
         self.built_alike: dict[Hashable, SharingTrial] = {}
         self._drawn: dict[tuple[int, int, str, bool], CalibrationSamples] = {}
         self._by_suite: dict[Suite, Bench] = {}
 
     def asking(self, prompt_sets: Sequence[PromptSet]) -> "Bench":
-        """The same model and calibration samples with other questions."""
-        # Made anew, not copied: what was encoded of this one's questions must not come along.
+        """Returns a bench with the same model and calibration samples, but different questions."""
+        # A new object, not a copy: the cached encodings of this bench's questions must not come along.
         settings = self.samples, self.max_length, self.language
         other = Bench(self.model, self.processor, self.data, prompt_sets, *settings)
         other._drawn, other._by_suite, other.built_alike = self._drawn, self._by_suite, self.built_alike
         return other
 
     def of(self, cell: Cell) -> "Bench":
-        """The bench that asks what the cell is asked."""
+        """Returns the bench that asks the cell's questions."""
         if cell.suite is None:
             return self
         if cell.suite not in self._by_suite:
@@ -125,19 +128,19 @@ class Bench:
 
     @property
     def questions(self) -> list[dict[str, Any]]:
-        """All that is asked."""
+        """All questions that are asked."""
         return [question for each in self.prompt_sets for batch in each.batches for question in batch.questions]
 
     def calibration(
         self, samples: int | None, seed: int, data: CalibrationData | None = None, answers: bool = False
     ) -> CalibrationSamples:
-        """The samples that the seed draws, from the run's data or a cell's own.
+        """Returns the samples that the seed draws from the run's data or from a cell's own.
 
         Args:
-            answers: whether the samples say which of their tokens are answers, too.
+            answers: whether the samples also say which of their tokens are answers.
 
         Raises:
-            ValueError: for more samples than there are, and data that hold what the run asks.
+            ValueError: for more samples than there are, and for data that contain what the run asks.
         """
         pool, count = self.data if data is None else data, self.samples if samples is None else samples
         drawn = count, seed, repr(pool.record()), answers
@@ -148,7 +151,7 @@ class Bench:
             if read_alone(self.model):
                 kept["batch_size"] = 1
             made = calibration_batches(self.processor, pool, count, seed, **kept)
-            # Labels say nothing of the samples that the samples do not say, and are no input of the vision tower.
+            # Labels add nothing that would identify the samples, and are not an input of the vision tower.
             inputs = [{key: value for key, value in batch.items() if key != "labels"} for batch in made]
             with torch.no_grad():
                 seen = [with_encoded_pictures(LVLM.of(self.model), batch) for batch in inputs]
@@ -158,13 +161,16 @@ class Bench:
         return self._drawn[drawn]
 
     def calibration_digest(self, cell: Cell) -> str:
-        """The digest that identifies the cell's samples."""
+        """Returns the digest that identifies the cell's calibration samples."""
         return self.calibration(cell.samples, cell.seed, cell.calibration).digest
 
     @cached_property
     def encoded_prompts(self) -> list[PromptSet]:
-        """What is asked, behind the vision tower, which no cell changes; batches that read their pictures when they are
-        asked stay as they are, for the features of many pictures would fill the memory."""
+        """The questions, with pictures already encoded by the vision tower, which no cell changes.
+
+        Batches that read their pictures only when they are asked stay as they are, because the features of many
+        pictures would fill the memory.
+        """
         return [replace(each, batches=self._encoded(each.batches)) for each in self.prompt_sets]
 
     def _encoded(self, batches: Sequence[Prompts]) -> Sequence[Prompts]:

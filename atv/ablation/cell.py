@@ -1,4 +1,4 @@
-"""One run of an ablation's grid."""
+"""One cell of an ablation's grid."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -11,25 +11,25 @@ from atv.plugins import Plugin, code_identity, describe
 from atv.records.cell_record import titled
 
 Labels = dict[str, Any]
-# One of two pathways, of which the other is pruned.
+# For one of two pathways if only the other one is pruned.
 DENSE_PATHWAY = Pathway("AllTokens", sparsity=0.0)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A model to prune and to question.
+    """A model to prune and to ask questions.
 
     Attributes:
-        labels: what tells the cell apart in tables; cells that differ in nothing but the seed share them.
+        labels: identify the cell in tables; cells that differ only in the seed share them.
         pathways: empty for the dense model, {"both": ...} for ordinary pruning, {"text": ..., "visual": ...} for
             decoupled pathways.
-        targets, propagate, seed: as for ``atv.prune``; the seed draws the calibration samples, too.
-        samples: calibration samples; None is the run's number.
-        calibration: where they are drawn from; None is the run's data.
-        suite: what it is asked; None is what the run asks.
-        asked: False where masks and report are enough, and no question need be answered.
-        measure: names a measurement that the ablation's ``measure`` makes in place of pruning and asking. Its text is
-            part of the cell's id, so every parameter of the measurement goes into it: ``f"seconds at {sparsity}"``.
+        targets, propagate, seed: as for ``atv.prune``; the seed also draws the calibration samples.
+        samples: number of calibration samples; None for the run's number.
+        calibration: the data that the samples are drawn from; None for the run's data.
+        suite: the questions to ask; None for the run's questions.
+        asked: False if masks and report are enough and no question needs to be answered.
+        measure: names a measurement that the ablation's ``measure`` makes instead of pruning and asking. The text is
+            part of the cell's id, so it must contain every parameter of the measurement: ``f"seconds at {sparsity}"``.
     """
 
     labels: Mapping[str, Any]
@@ -45,7 +45,7 @@ class Cell:
 
     @property
     def dense(self) -> bool:
-        """Whether the cell's model is the one that all others are pruned from."""
+        """Whether the cell's model is the dense one, from which all others are pruned."""
         return not (self.pathways or self.measure)
 
     @property
@@ -54,8 +54,11 @@ class Cell:
         return self.asked and not self.measure
 
     def config(self) -> dict[str, Any]:
-        """Everything that moves the cell's numbers; a rule given as an instance counts by its class and arguments, and
-        one of no installed package by its code as well."""
+        """Returns everything that affects the cell's numbers.
+
+        A rule given as an instance is represented by its class and arguments, and also by its code if it does not
+        belong to an installed package.
+        """
         return {
             "pathways": {name: _config(pathway) for name, pathway in self.pathways.items()},
             "targets": self.targets,
@@ -64,7 +67,7 @@ class Cell:
         } | self._own()
 
     def _own(self) -> dict[str, Any]:
-        """What most cells leave to the run; cells of earlier runs know nothing of it."""
+        """Returns what most cells leave to the run; cells of earlier runs do not have it."""
         own: dict[str, Any] = {"measure": self.measure} if self.measure else {}
         if self.calibration is not None:
             own["calibration"] = self.calibration.record()
@@ -78,7 +81,7 @@ class Cell:
 
 def _config(pathway: Pathway) -> dict[str, Any]:
     parts = {part.name: getattr(pathway, part.name) for part in fields(pathway)}
-    # Steps that a pathway does without are left out, so that cells from before there were any keep their names.
+    # Steps that a pathway does not use are left out, so that cells from before these steps existed keep their names.
     parts = {name: part for name, part in parts.items() if part is not None or name not in ("refine", "reconstruct")}
     return {name: _described(part) for name, part in parts.items()}
 

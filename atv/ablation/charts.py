@@ -1,4 +1,4 @@
-"""Charts that several ablations draw alike."""
+"""Charts that several ablations share."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,17 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 TEXT, VISUAL, MIXED, GREY = "#c2410c", "#1d4ed8", "#6d28d9", "#6b7280"
-# Okabe and Ito's, told apart by the colour-blind.
+# The palette of Okabe and Ito, which colour-blind readers can distinguish.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 
 def averages(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a retention table that hold averages over tasks."""
+    """Returns the rows of a retention table that hold averages over tasks."""
     return table[table["task"] == "average"]
 
 
 def interval_points(axes: Axes, rows: pd.DataFrame, names: Sequence[str], by: str, color: str = VISUAL) -> None:
-    """Retention and its interval, one line a name, the first on top."""
+    """Draws retention with its interval, one line per name, the first name on top."""
     rows = rows.set_index(by).reindex(names[::-1])
     spread = [rows["retention"] - rows["low"], rows["high"] - rows["retention"]]
     axes.errorbar(rows["retention"], [str(name) for name in rows.index], xerr=spread, fmt="o", color=color, capsize=3)
@@ -36,18 +36,18 @@ def panels(
     size: tuple[float, float],
     colors: Sequence[str] = (),
 ) -> tuple[Figure, Sequence[Axes]]:
-    """Points of retention: a panel for each value of one column, and in it a line for each value of another.
+    """Draws points of retention: one panel for each value of one column, with one line for each value of another.
 
-    Panels and lines without a row, of cells that were not run, are left out.
+    Panels and lines without rows, because their cells were not run, are left out.
 
     Args:
         rows: averages of a retention table.
-        by: the column that panels differ in.
-        titles: its values, from left to right, with the panels' titles; alone, they are the titles.
-        line: the column that lines of a panel differ in.
-        names: its values, from top to bottom.
-        size: of the figure, in inches.
-        colors: one a panel; panels that have their own share one scale.
+        by: the column whose values are the panels.
+        titles: values of ``by``, from left to right, mapped to the panels' titles; in a sequence, they are the titles.
+        line: the column whose values are the lines of each panel.
+        names: values of ``line``, from top to bottom.
+        size: size of the figure in inches.
+        colors: one per panel; if given, all panels share one scale.
     """
     titled = titles if isinstance(titles, Mapping) else dict(zip(titles, titles, strict=True))
     painted = dict(zip(titled, colors or [VISUAL] * len(titled), strict=False))
@@ -63,14 +63,14 @@ def panels(
 
 
 def curve(axes: Axes, x: Sequence[float] | pd.Series, rows: pd.DataFrame, label: str, color: str) -> None:
-    """Retention over x, its interval as a band."""
+    """Draws retention over x, with its interval as a band."""
     axes.plot(x, rows["retention"], "o-", color=color, label=label, linewidth=1.8, markersize=4)
     axes.fill_between(x, rows["low"], rows["high"], color=color, alpha=0.15, linewidth=0)
     finish(axes)
 
 
 def reference_line(axes: Axes, *, x: float | None = None, y: float | None = None) -> None:
-    """A dotted line at what others are compared with: 100 for the dense model's retention."""
+    """Draws a dotted line at a value to compare with, such as 100 for the dense model's retention."""
     style: dict[str, Any] = {"color": "0.6", "linewidth": 0.8, "linestyle": ":"}
     if x is not None:
         axes.axvline(x, **style)
@@ -79,16 +79,16 @@ def reference_line(axes: Axes, *, x: float | None = None, y: float | None = None
 
 
 def finish(axes: Axes) -> None:
-    """No frame on top and to the right."""
+    """Removes the frame at the top and on the right."""
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def sample_sizes(rows: pd.DataFrame) -> str:
-    """How many questions and seeds a point stands for, in words for a title.
+    """Returns how many questions and seeds each point stands for, in words for a title.
 
-    The dense model, of one seed, is its own measure and has no interval.
+    Seeds of the dense model do not count: it has one seed, is compared with itself and has no interval.
     """
     pruned = rows[rows["low"] < rows["high"]]
     seeds, questions = sorted(set(pruned["seeds"])) or [1], sorted(set(rows["questions"].astype(int)))
     asked, drawn = (" to ".join(f"{each:,}" for each in sorted({own[0], own[-1]})) for own in (questions, seeds))
-    return f"{asked} questions and {drawn} seed{'s' if seeds[-1] > 1 else ''} a point, 95% intervals"
+    return f"{asked} questions and {drawn} seed{'s' if seeds[-1] > 1 else ''} per point, 95% intervals"

@@ -1,4 +1,4 @@
-"""Whether an ablation's cells can be told apart, and run on a model, before the first one is."""
+"""Checks, before the first cell is run, that an ablation's cells can be told apart and run on a model."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,12 +19,13 @@ PATHWAYS: tuple[set[str], ...] = (set(), {"both"}, {"text", "visual"})
 
 
 def require_fit(ablation: Ablation, cells: Sequence[Cell], model: PreTrainedModel) -> None:
-    """Checks that every cell can be told apart and names rules that there are, and that the model can be pruned in at
-    least one and the table be made.
+    """Checks that an ablation can be run on a model.
+
+    All cells must be distinguishable and name rules that exist, at least one must be able to prune the model, and it
+    must be possible to make the table.
 
     Raises:
-        ValueError: naming the cell or the ablation, and what stands against it; UnsuitedModel where no cell can be run
-            on the model.
+        ValueError: naming the cell or the ablation, and the reason; UnsuitedModel if no cell can be run on the model.
     """
     require_told_apart(cells)
     _require_dense(ablation, cells)
@@ -44,8 +45,9 @@ def require_fit(ablation: Ablation, cells: Sequence[Cell], model: PreTrainedMode
 
 
 def require_told_apart(cells: Sequence[Cell]) -> None:
-    """Checks that no cell can be taken for another one's seed, no measurement for another's, and that labels and
-    pathways are what they must be.
+    """Checks that no cell can be mistaken for another seed of a different one, nor a measurement for a different one.
+
+    Labels and pathways are checked as well.
 
     Raises:
         ValueError: naming the cells.
@@ -60,12 +62,14 @@ def require_told_apart(cells: Sequence[Cell]) -> None:
         for part in own | other:
             if own.get(part) != other.get(part):
                 both = f"{other.get(part)!r:.60} and {own.get(part)!r:.60}"
-                raise ValueError(f"cells: two are called {cell.title!r} with seed {cell.seed}, and have {part} {both}")
+                raise ValueError(
+                    f"cells: two are called {cell.title!r} with seed {cell.seed}, but differ in {part}: {both}"
+                )
         title = measured.setdefault(content_digest(own), cell.title) if cell.measure else cell.title
         if title != cell.title:
             raise ValueError(
-                f"cells: {title!r} and {cell.title!r} are one measurement, {cell.measure!r}: labels alone tell them "
-                "apart; give each a measure of its own"
+                f"cells: {title!r} and {cell.title!r} are the same measurement, {cell.measure!r}, and differ only in "
+                "their labels; give each its own measure"
             )
 
 
@@ -74,7 +78,7 @@ def _require_labels(cell: Cell) -> None:
         try:
             json.dumps(value)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"labels: expected text or a number as {name!r}, got {value!r:.60}") from error
+            raise ValueError(f"labels: expected text or a number for {name!r}, got {value!r:.60}") from error
 
 
 def _require_pathways(cell: Cell) -> None:
@@ -86,7 +90,7 @@ def _require_pathways(cell: Cell) -> None:
 
 
 def _moving(cell: Cell) -> dict[str, Any]:
-    """What moves the cell's numbers, each by its name, such as "pathways.both.sparsity"."""
+    """Returns what affects the cell's numbers, by name, such as "pathways.both.sparsity"."""
     suite, asked = cell.suite, ""
     if suite is not None:
         asked = content_digest([suite.evaluation, suite.split, suite.groups, list(suite.rows["question_id"])])
@@ -101,7 +105,7 @@ def _flat(content: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def _require_rules(cells: Sequence[Cell], of_weights: dtype) -> None:
-    """Checks what needs no model of every pathway, and equal rules once on made-up tokens."""
+    """Checks every pathway as far as this needs no model, and each set of equal rules once on made-up tokens."""
     known: set[str] = set()
     for cell in cells:
         for name, pathway in cell.pathways.items():
@@ -116,8 +120,8 @@ def _require_rules(cells: Sequence[Cell], of_weights: dtype) -> None:
 
 
 def _require_dense(ablation: Ablation, cells: Sequence[Cell]) -> None:
-    """Checks that a table of retention has a dense model to refer to; tables of an ablation's own may need none."""
+    """Checks that a retention table has a dense model to refer to; an ablation's own kind of table may need none."""
     kind = type(ablation)
     all_told = kind.table is Ablation.table and kind.later is Ablation.later
     if all_told and any(cell.answers for cell in cells) and not any(cell.dense for cell in cells):
-        raise ValueError(f"file: {kind.__name__} tells retention, and no cell of it is the dense model, Cell(labels)")
+        raise ValueError(f"file: {kind.__name__} reports retention, but has no cell for the dense model, Cell(labels)")

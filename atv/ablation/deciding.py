@@ -1,6 +1,6 @@
-"""Runs no more cells than verdicts need: look by look, those alone that an undecided finding rests on.
+"""Runs no more cells than verdicts need: look by look, only those that an undecided finding rests on.
 
-How much is asked before each look, and how sure a verdict must be there, is fixed before anything is run.
+How much is asked before each look, and how certain a verdict must be at it, is fixed before anything is run.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,22 +17,22 @@ from atv.ablation.runner import CellOutcomes, run_ablation
 from atv.ablation.shard import Shard
 from atv.ablation.store import CellStore, FinishedCell
 
-# Of all groups of a task: a fifth, half, all.
+# Shares of a task's groups at the looks: a fifth, half, all.
 PARTS = (0.2, 0.5, 1.0)
 SEEDS = (3, 4, 5)
 SHARES = (0.005, 0.015, 0.03)
-# Of a handful of groups no answer may differ by chance, and an interval without any width decides everything.
+# In a handful of groups it may be chance that no answer differs, and an interval of zero width decides everything.
 FEWEST = 50
 
 
 @dataclass(frozen=True)
 class Look:
-    """Verdicts after so many groups of each task and seeds.
+    """Verdicts after a number of groups per task and a number of seeds.
 
     Attributes:
-        share: of the 5% of wrong verdicts. The shares of all looks add up to 5%, so that whoever stops at the first
-            look that decides is wrong no more often than who looks once (Bonferroni); most is kept for the last look,
-            so that going on to the end costs little (as O'Brien and Fleming have it).
+        share: this look's share of the 5% of wrong verdicts. The shares of all looks add up to 5%, so that stopping at
+            the first look that decides is wrong no more often than looking once (Bonferroni). The last look has the
+            largest share, so that continuing to the end costs little (as in O'Brien and Fleming).
     """
 
     groups: int
@@ -41,21 +41,21 @@ class Look:
 
     @property
     def confidence(self) -> float:
-        """Of the intervals that give the verdicts."""
+        """Confidence of the intervals that give the verdicts."""
         return 1 - self.share
 
     def judged(self, finding: Finding) -> Finding:
-        """The finding with this look's interval, if it rests on questions; any other as it is."""
+        """Returns the finding with this look's interval if it rests on questions, else unchanged."""
         if finding.ours.spread is None or not finding.ours.runs:
             return finding
         return replace(finding, ours=finding.ours.at(self.confidence))
 
 
 def looks(groups: int) -> Sequence[Look]:
-    """The looks at data of so many groups a task, fixed before anything is run.
+    """Returns the looks at data with this many groups per task, which are fixed before anything is run.
 
     Raises:
-        ValueError: for too few groups to be parted.
+        ValueError: for too few groups to be divided.
     """
     if groups < FEWEST:
         raise ValueError(f"decide: expected at least {FEWEST} groups of questions of each task, got {groups}")
@@ -65,14 +65,14 @@ def looks(groups: int) -> Sequence[Look]:
 
 @dataclass
 class Decided:
-    """How far an ablation came.
+    """How far the findings of an ablation are decided.
 
     Attributes:
-        findings: each with the interval of the look that decided it, or of the last.
-        results: all that was asked of every cell.
-        look: the last that was reached.
+        findings: findings by claim, each with the interval of the look that decided it, or of the last look.
+        results: results over all questions that each cell was asked.
+        look: the last look that was reached.
         outcomes: what became of the cells, by look and part of the questions.
-        stopped: why there was no further look, where some finding is undecided.
+        stopped: why there was no further look, if some finding is undecided.
     """
 
     findings: dict[str, Finding] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class Decided:
 
     @property
     def undecided(self) -> list[Finding]:
-        """Findings that more questions may still decide."""
+        """Undecided findings that more questions may still decide."""
         return [finding for finding in self.findings.values() if finding.verdict == "undecided" and finding.ours.runs]
 
     @property
@@ -95,14 +95,14 @@ class Decided:
 
 
 class Decider:
-    """Takes ablations in turn; what all of them may cost together is one budget.
+    """Decides one ablation after another, within one budget for all of them.
 
     Args:
-        looks: fixed before anything is run.
-        store: the cells of a look's new questions, those that the look before did not ask; by the look's number.
-        seed: the first.
-        budget: seconds of all cells, finished ones from disk too, so that a killed run decides as a whole one; None is
-            no limit.
+        looks: the looks, fixed before anything is run.
+        store: returns, for a look's number, the cells of its new questions, which the look before did not ask.
+        seed: the first seed.
+        budget: seconds that all cells may take. Finished cells from disk count too, so that a killed run decides as an
+            uninterrupted one; None for no limit.
     """
 
     def __init__(
@@ -119,15 +119,15 @@ class Decider:
 
     @property
     def spent(self) -> float:
-        """Seconds of all cells so far, shared ones once."""
+        """Seconds that all cells have taken so far; shared cells count once."""
         return sum(self._seconds.values())
 
     def begin(self) -> None:
-        """Begins a pass over the ablations: what cells cost is counted anew, as in a run from disk."""
+        """Begins a pass over the ablations: the seconds of cells are counted from zero, as in a run from disk."""
         self._seconds.clear()
 
     def decide(self, ablation: Ablation, shard: Shard | None = None) -> Decided:
-        """Looks until every finding is decided, all is asked, or the next look would cost more than is left."""
+        """Looks until every finding is decided, everything is asked, or the next look would exceed the budget."""
         decided, known = Decided(), dict[tuple[str, int], FinishedCell]()
         wanted: Callable[[Cell], bool] = ablation.claimed
         for number, look in enumerate(self.looks):
@@ -145,7 +145,7 @@ class Decider:
                 break
             wanted = _needed(ablation, decided.undecided)
             if shard and any(part.made for part in outcomes) and look != self.looks[-1]:
-                # The next look is for all shards to share: whoever is the slowest would take it alone.
+                # All shards are to share the next look, which the slowest would otherwise take alone.
                 left = [cell for cell in ablation.cells(self.seed) if wanted(cell)]
                 decided.outcomes.append(CellOutcomes(missing=left))
                 break
@@ -154,9 +154,9 @@ class Decider:
     def _asked(
         self, ablation: Ablation, number: int, wanted: Callable[[Cell], bool], shard: Shard | None
     ) -> list[CellOutcomes]:
-        """Runs the wanted cells with the look's seeds on the questions of this look and all before it.
+        """Runs the wanted cells with the look's seeds on the questions of this look and of all looks before it.
 
-        At the first look finished cells of a run that asked the same are there to be seen, too, at no cost.
+        At the first look, finished cells of a run that asked the same questions are included too, at no cost.
         """
         seeds = range(self.seed, self.seed + self.looks[number].seeds)
         stores = [self._store(part) for part in range(number + 1)]
@@ -168,16 +168,16 @@ class Decider:
         return outcomes
 
     def _too_dear(self, number: int, decided: Decided, known: dict[tuple[str, int], FinishedCell]) -> str:
-        """Why the look is not to be had for what is left of the budget; empty where it is."""
+        """Returns why the rest of the budget does not allow the look; empty if it does."""
         if self.budget is None:
             return ""
         further = self._cost(number, decided, known) if number else 0.0
         if self.spent + further <= self.budget:
             return ""
-        return f"{self.spent / 3600:.1f} hours are spent, the next look would take {further / 3600:.1f} more"
+        return f"{self.spent / 3600:.1f} hours have been spent, and the next look would take {further / 3600:.1f} more"
 
     def _cost(self, number: int, decided: Decided, known: dict[tuple[str, int], FinishedCell]) -> float:
-        """Seconds that the look is expected to take, from those of the cells that the look before asked."""
+        """Returns the seconds that the look is expected to take, given those of the cells of the look before."""
         before, look = self.looks[number - 1], self.looks[number]
         seconds = 0.0
         for title in {run for finding in decided.undecided for run in finding.ours.runs}:
@@ -190,7 +190,7 @@ class Decider:
 
 
 def _needed(ablation: Ablation, undecided: Sequence[Finding]) -> Callable[[Cell], bool]:
-    """The cells that they rest on; all that are claimed where later cells follow from earlier ones."""
+    """Selects the cells that these findings rest on; all claimed ones if later cells follow from earlier ones."""
     if type(ablation).later is not Ablation.later:
         return lambda cell: ablation.claimed(cell) and not cell.measure
     titles = {run for finding in undecided for run in finding.ours.runs}
@@ -198,20 +198,21 @@ def _needed(ablation: Ablation, undecided: Sequence[Finding]) -> Callable[[Cell]
 
 
 def _together(outcomes: Sequence[CellOutcomes]) -> dict[tuple[str, int], FinishedCell]:
-    """A cell's answers to all questions that it was asked, by title and seed."""
+    """Joins each cell's answers to all questions that it was asked, by title and seed."""
     by_cell: dict[tuple[str, int], dict[str, FinishedCell]] = {}
     for part in outcomes:
         for done in part.finished:
-            # What a cell of its own suite was asked is the same in every part.
+            # A cell with its own suite is asked the same questions in every part.
             by_cell.setdefault((done.cell.title, done.cell.seed), {})[done.folder.name] = done
     found = {key: list(parts.values()) for key, parts in by_cell.items()}
     return {key: replace(parts[0], further=tuple(parts[1:])) for key, parts in found.items()}
 
 
 def _take(decided: Decided, findings: Sequence[Finding]) -> None:
-    """What was decided stays as it was; all else is as it now is.
+    """Updates the findings, except for those that were already decided.
 
-    So is what rests on no questions: its interval is of 95% at every look, so that the last one alone may count.
+    Findings that rest on no questions are always updated: their interval has a confidence of 95% at every look, so only
+    the last one may count.
     """
     for finding in findings:
         earlier = decided.findings.get(finding.claim)

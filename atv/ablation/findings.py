@@ -1,4 +1,4 @@
-"""A claim, the paper's number for it, ours, and the verdict."""
+"""Findings: a claim, the paper's number for it, our number, and the verdict."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,27 +7,27 @@ from atv.records.typed import Finite
 from atv.statistics.estimates import CONFIDENCE, LEAST_P, Estimate
 
 Verdict = Literal["reproduced", "not reproduced", "practically equal", "undecided", "holds", "does not hold"]
-# Points of retention that are taken for none, unless a claim says otherwise.
+# Differences of fewer points of retention count as none, unless a claim says otherwise.
 POINT = 1.0
-# What a paper that claims something prints of it.
+# In place of the paper's number, if the paper makes the claim without one.
 NO_NUMBER = "no number"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim that ``ours`` exceeds ``bound``; the verdict is its confidence interval's.
+    """A claim that ``ours`` exceeds ``bound``; the verdict follows from the confidence interval of ``ours``.
 
     Attributes:
-        claim: one sentence.
+        claim: the claim in one sentence.
         paper: the paper's number with its unit, or ``NO_NUMBER``; empty for a claim that the paper does not make.
         ours: our number with its interval.
-        unit: of our number, the bound and the margin, such as "points of retention".
-        bound: what our number must exceed.
-        count: what stands behind our number, such as "1,300 questions, 3 seeds".
-        note: the likely reason where the claim does not hold, or what differs from the paper's set-up.
-        margin: how far from the bound is practically on it, ``POINT`` for differences of retention; None where the
-            claim is no comparison, so that being equal would say nothing.
-        printed: the paper's number in our unit, where it has one.
+        unit: unit of our number, the bound and the margin, such as "points of retention".
+        bound: the value that our number must exceed.
+        count: what our number rests on, such as "1,300 questions, 3 seeds".
+        note: the likely reason if the claim does not hold, or what differs from the paper's set-up.
+        margin: distance from the bound within which a number is practically equal to it; ``POINT`` for differences of
+            retention; None if the claim is not a comparison, so that being equal would say nothing.
+        printed: the paper's number in our unit, if it prints one.
     """
 
     claim: str
@@ -42,17 +42,17 @@ class Finding:
 
     @property
     def verdict(self) -> Verdict:
-        """What the interval says, by the first of these that is so:
+        """What the interval says, by the first of these rules that applies:
 
-        1. it lies above the bound: *reproduced*, or *holds* of a claim that the paper does not make;
-        2. it lies at or below the bound: *not reproduced*, or *does not hold*. Answers that differ nowhere, whose
-           interval is the bound itself, are left to the next where there is a margin;
-        3. it lies within the margin: *practically equal*;
-        4. else *undecided*.
+        1. It lies above the bound: *reproduced*, or *holds* for a claim that the paper does not make.
+        2. It lies at or below the bound: *not reproduced*, or *does not hold*. If there is a margin, answers that
+           differ nowhere, whose interval is the bound itself, are left to the next rule.
+        3. It lies within the margin: *practically equal*.
+        4. Otherwise: *undecided*.
 
-        Of the first two, neither is said of so few questions that chance alone may turn all of them one way: however
-        narrow its interval is, such a claim is *undecided*. Direction (1, 2) comes before equality (3), since the claim
-        is one of direction.
+        The first two verdicts are not given if there are so few questions that chance alone could turn all of them one
+        way: such a claim is *undecided*, however narrow its interval is. Direction (1, 2) comes before equality (3),
+        since the claim is one of direction.
         """
         alike = self.within and self.ours.low == self.bound == self.ours.high
         above, below = self.ours.low > self.bound, self.ours.high <= self.bound and not alike
@@ -66,16 +66,17 @@ class Finding:
 
     @property
     def within(self) -> bool:
-        """Whether all of the interval is nearer to the bound than the margin."""
+        """Whether the whole interval is nearer to the bound than the margin."""
         return self.margin is not None and max(self.bound - self.ours.low, self.ours.high - self.bound) < self.margin
 
     @property
     def p(self) -> float | None:
-        """1 - the highest confidence at which the interval says the same; of an undecided one, at which it would say
-        more or less; of a direction no less than its questions can show. None for bounds that are no confidence
-        interval, or of an earlier version.
+        """p-value: 1 - the highest confidence at which the interval gives the same verdict.
 
-        Of an interval wider than 95%, such as an early look's, as much greater as its share of the 5% is less.
+        For an undecided finding, 1 - the highest confidence at which the interval would lie on one side of the bound.
+        For a direction, at least the smallest p that its questions can show. None if the bounds are not a confidence
+        interval, or are of an earlier version. If the interval has a higher confidence than 95%, as at an early look, p
+        is scaled up by 5% / (1 - that confidence).
         """
         if self.ours.spread is None:
             return None
@@ -87,13 +88,13 @@ class Finding:
 
     @property
     def _least_p(self) -> float:
-        """Of any direction that the questions can show, told as 0 below 1e-15; 0 for a claim that rests on none."""
+        """Smallest p of a direction that the questions can show, 0 if below 1e-15; 0 if the claim rests on none."""
         least = self.ours.spread.least_p if self.ours.spread is not None and self.ours.runs else 0.0
         return least if least > LEAST_P else 0.0
 
     @property
     def remark(self) -> str:
-        """What the verdict's word leaves open: a difference too small to matter, or the paper's below the margin."""
+        """What the verdict alone leaves open: a difference too small to matter, or the paper's own below the margin."""
         if self.margin is None or not self.within or self.verdict == "undecided":
             return ""
         if self.verdict != "practically equal":

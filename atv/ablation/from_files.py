@@ -1,4 +1,4 @@
-"""Ablations from the files that define them."""
+"""Loads ablations from the files that define them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +10,11 @@ from atv.bundled import BUNDLED
 
 
 def load_ablations(files: Sequence[Path] | Path, levels: Levels = SUITED[BUNDLED]) -> list[Ablation]:
-    """The ablations of Python files, at these levels; a folder stands for all of its files.
+    """Loads the ablations that Python files define, at these levels; a folder stands for all of its files.
 
     Raises:
-        ValueError: for a file that is not there or does not define one ablation, naming it, or whose ablation lacks a
-            method or an attribute.
+        ValueError: for a file that does not exist or does not define exactly one ablation, naming it, or whose ablation
+            lacks a method or an attribute.
     """
     named = [files] if isinstance(files, Path) else list(files)
     every = [python_file for path in named for python_file in (sorted(path.glob("*.py")) if path.is_dir() else [path])]
@@ -34,6 +34,6 @@ def _ablation(file: Path) -> type[Ablation]:
     plugins.load_file(file, "file")
     kinds = plugins.usable([kind for kind in plugins.derived(Ablation) if kind not in before])
     if len(kinds) != 1:
-        raise ValueError(f"file: {str(file)!r} must define one Ablation, it defines {len(kinds)}")
+        raise ValueError(f"file: {str(file)!r} must define one Ablation, but defines {len(kinds)}")
     plugins.require_concrete(kinds[0], "file")
     return kinds[0]

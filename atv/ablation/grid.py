@@ -1,4 +1,4 @@
-"""A grid's place: the model, what its cells are calibrated on and asked, and the folder that keeps them."""
+"""A grid of cells: the model, the calibration data, the questions, and the folder that keeps the cells."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ from atv.records.files import from_here, writable
 
 
 class AblationOutcome(NamedTuple):
-    """An ablation, what became of its cells, and how far it came where no more is asked than verdicts need."""
+    """An ablation, what became of its cells, and, if no more is asked than verdicts need, how far it is decided."""
 
     ablation: Ablation
     cells: CellOutcomes
@@ -41,8 +41,8 @@ class AblationOutcome(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What was written of an ablation: the record, the results that it was made of, the folder, and how the cells came
-    about."""
+    """What was written for an ablation: the record, the results that it was made from, the folder, and how the cells
+    came about."""
 
     record: AblationRecord
     results: Results
@@ -55,19 +55,21 @@ class GridSettings:
     """What every cell of a grid is given and asked, and where cells are kept.
 
     Attributes:
-        min_pixels: Smallest area of a picture in pixels, in calibration and evaluation (Qwen-VL's kind of processor).
+        min_pixels: Smallest area of a picture in pixels, in calibration and evaluation (for processors of Qwen-VL's
+            kind).
         max_pixels: Largest area of a picture in pixels, in calibration and evaluation. Default of both: on benchmarks
-            what lmms-eval sets for the model's type, else what the processor says.
-        groups: Number of groups of questions of each task or benchmark, the first ones; null for all. A group is a
-            question with its rotations or its pair.
-        max_new_tokens: Longest answer in tokens. Default: 8 for the suite, each benchmark's own.
-        language: Whether cells also tell what is left of the language: perplexity of plain English, and how many
+            what lmms-eval sets for the model's type, otherwise what the processor says.
+        groups: Number of groups of questions that each task or benchmark is asked, from the first; null for all. A
+            group is a question with its rotations or its pair.
+        max_new_tokens: Maximum length of an answer in tokens. Default: 8 for the suite, each benchmark's own length for
+            benchmarks.
+        language: Whether cells also measure how much language is left: the perplexity of plain English, and how many
             answers did not end or only repeat themselves.
-        seed: Number that fixes every random draw, of the samples and inside rules; the first of several.
+        seed: Number that fixes every random draw, of the samples and inside rules; the first of several seeds.
         seeds: Number of seeds of every cell, counted from the first; 0 leaves out cells that no finding rests on.
         claimed_seeds: Number of seeds of the dense model and the cells that findings rest on. Default: each
-            ablation's own, 1 to 5.
-        results: Folder above the cells and all ablations' folders.
+            ablation's own number, 1 to 5.
+        results: Folder that holds the cells and all ablations' folders.
     """
 
     model: str = BUNDLED
@@ -90,7 +92,7 @@ class GridSettings:
     trust_remote_code: bool = False
 
     def asked(self) -> Questions:
-        """What every cell is asked.
+        """Returns the questions that every cell is asked.
 
         Raises:
             ValueError: as ``atv.questions`` does.
@@ -100,11 +102,11 @@ class GridSettings:
         return questions(self.benchmark, **how)
 
     def calibrated_on(self) -> str | CalibrationData:
-        """What calibrates cells that name nothing else: by default the model's own data."""
+        """Returns the data that calibrate cells which name none: by default the model's own data."""
         return own_data(self.model) if self.calibration is None else self.calibration
 
     def record(self, asked: Questions) -> dict[str, Any]:
-        """What run.json says of the settings, and of the questions that they name or that were ``asked`` instead."""
+        """Returns what run.json records of the settings, and of the questions that they name or that were ``asked``."""
         data = self.calibrated_on()
         told: dict[str, Any] = {"model": self.model, "calibration": data if isinstance(data, str) else data.record()}
         told |= {"samples": self.samples, "max_length": self.max_length}
@@ -118,8 +120,8 @@ class Grid:
     """Runs ablations and writes their results; finished cells are shared and not run again.
 
     Attributes:
-        store: finished cells.
-        origin: what every cell was given and who ran it, for run.json.
+        store: the finished cells.
+        origin: what every cell was given and how the run was made, for run.json.
     """
 
     settings: GridSettings
@@ -130,11 +132,11 @@ class Grid:
     def prepared(
         cls, settings: GridSettings, asked: Questions | None = None, run: Mapping[str, Any] | None = None
     ) -> "Grid":
-        """Loads the model and makes the questions ready.
+        """Loads the model and prepares the questions.
 
         Args:
-            asked: stands in for all that the settings name.
-            run: what run.json says of the run besides.
+            asked: questions to ask instead of those that the settings name.
+            run: what else run.json records of the run.
 
         Raises:
             ValueError: for a model, data or options that do not fit.
@@ -164,22 +166,23 @@ class Grid:
         return [question["task"] for question in self.store.bench.questions]
 
     def admit(self, ablation: Ablation) -> None:
-        """Hands an ablation the run's calibration data, and checks that its cells can be told apart and run, and its
-        table be made, before the first is run.
+        """Gives an ablation the run's calibration data and checks it before its first cell is run.
+
+        Its cells must be distinguishable and possible to run, and its table possible to make.
 
         Raises:
-            ValueError: naming the cell or the ablation, and what stands against it; UnsuitedModel for an ablation of
-                other models.
+            ValueError: naming the cell or the ablation, and the reason; UnsuitedModel for an ablation of different
+                models.
         """
         ablation.calibration_data = self.store.bench.data
         require_fit(ablation, ablation.cells(self.settings.seed), self.store.bench.model)
 
     def run(self, ablation: Ablation, trainer: L.Trainer, shard: Shard | None = None) -> CellOutcomes:
-        """All cells of an ablation, or those of a shard; finished ones come from disk."""
+        """Runs all cells of an ablation, or those of a shard; finished ones are read from disk."""
         return run_ablation(ablation, self.store, self._drawn(ablation), self.settings.seeds, trainer, shard)
 
     def write(self, outcome: AblationOutcome, columns: Sequence[str] | None = None) -> Written:
-        """Writes the table and figure of a whole run; a decided finding has the interval that decided it."""
+        """Writes the table and figure of a complete run; a decided finding has the interval that decided it."""
         ablation, decided = outcome.ablation, outcome.decided
         results, findings, origin = Results(outcome.cells.finished), None, self.origin_of(ablation)
         if decided:
@@ -191,11 +194,11 @@ class Grid:
         return Written(record, results, folder, origin)
 
     def decider(self, asked: Questions, trainer: L.Trainer, budget: float | None = None) -> Decider:
-        """Looks at growing parts of a suite's questions, with this grid's model and calibration data.
+        """Returns a decider over growing parts of a suite's questions, with this grid's model and calibration data.
 
         Args:
-            asked: all that may be asked, of which the grid was given ``first_look``.
-            budget: seconds that all cells may take together; None is no limit.
+            asked: all questions that may be asked, of which the grid was given ``first_look``.
+            budget: seconds that all cells may take together; None for no limit.
         """
         assert isinstance(asked, Suite)
         planned, bench = looks(asked.size), self.store.bench
@@ -209,7 +212,7 @@ class Grid:
         return Decider(planned, store, self.settings.seed, trainer, budget)
 
     def origin_of(self, ablation: Ablation) -> dict[str, Any]:
-        """How the ablation's cells came about, for the record."""
+        """Returns how the ablation's cells came about, for the record."""
         seeds = {"seeds": list(self._drawn(ablation)), "whole_seeds": self.settings.seeds}
         return self.origin | ablation.levels.record() | seeds | {"file": _file(ablation)}
 
@@ -221,7 +224,7 @@ class Grid:
 
 
 def _file(ablation: Ablation) -> str:
-    """The file that defines the ablation; empty for a class of a notebook, which has none."""
+    """Returns the file that defines the ablation; empty for a class in a notebook, which has none."""
     try:
         return from_here(inspect.getfile(type(ablation)))
     except (OSError, TypeError):
@@ -229,10 +232,10 @@ def _file(ablation: Ablation) -> str:
 
 
 def first_look(asked: Questions) -> Suite:
-    """The part of the questions that the first of several looks takes.
+    """Returns the part of the questions that the first of several looks takes.
 
     Raises:
-        ValueError: for fewer than 50 groups a task.
+        ValueError: for fewer than 50 groups per task.
     """
     assert isinstance(asked, Suite)
     return asked.part(0, looks(asked.size)[0].groups)

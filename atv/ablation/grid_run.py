@@ -1,4 +1,4 @@
-"""Runs ablations in turn on one grid: by so many processes, a part of the cells, or no more than verdicts need."""
+"""Runs ablations in turn on one grid: with several processes, in part, or only as far as verdicts need."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,18 +22,18 @@ from atv.runtime.trainer import precision, require_all_batches
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Who runs a grid's cells, and how many of them.
+    """How a grid's cells are run, and how many of them.
 
     Attributes:
         grid: what every cell is given and asked.
-        processes: of this machine that share the cells, one thread each.
-        shard: the part of the cells to run; None is all.
-        decide: whether no more is asked than verdicts need.
-        budget: with ``decide``, hours that all cells may take together; None is no limit.
-        plugins: files that were imported for classes that cells name.
+        processes: number of processes on this machine that share the cells, one thread each.
+        shard: the part of the cells to run; None for all.
+        decide: whether to ask no more than verdicts need.
+        budget: with ``decide``, hours that all cells may take together; None for no limit.
+        plugins: files that were imported for the classes that cells name.
 
     Raises:
-        ValueError: for settings that contradict one another.
+        ValueError: for settings that contradict each other.
     """
 
     grid: GridSettings
@@ -52,22 +52,22 @@ class RunSettings:
                 "decide: expected a suite of tasks, whose questions can be asked part by part, got benchmarks"
             )
         if decide and (grid.seeds, grid.claimed_seeds) != (1, None):
-            raise ValueError("decide: it takes 3, 4 and 5 seeds by itself, and seeds or claimed_seeds were given")
+            raise ValueError("decide: uses 3, 4 and 5 seeds by itself; leave out seeds and claimed_seeds")
         if processes < 1 or (processes > 1 and self.shard):
-            raise ValueError(f"processes: expected 1 or more, and no shard beside several; got {processes}")
+            raise ValueError(f"processes: expected 1 or more, and no shard if there are several; got {processes}")
 
     def record(self) -> dict[str, Any]:
-        """What run.json says of these besides the grid's settings."""
+        """Returns what run.json records of these, apart from the grid's settings."""
         told: dict[str, Any] = {"plugin": [from_here(file) for file in self.plugins]} if self.plugins else {}
         return told | ({} if self.budget is None else {"budget": self.budget})
 
 
 @dataclass(frozen=True)
 class GridRun:
-    """Takes ablations in turn on a grid that is made ready.
+    """Runs ablations in turn on a prepared grid.
 
     Attributes:
-        decider: None where all cells are asked everything.
+        decider: decides findings; None if all cells are asked everything.
     """
 
     settings: RunSettings
@@ -77,11 +77,11 @@ class GridRun:
 
     @classmethod
     def prepared(cls, settings: RunSettings, trainer: L.Trainer) -> "GridRun":
-        """Reads the questions and loads the model; this process takes one thread where it is one of several.
+        """Reads the questions and loads the model; if there are several processes, this one uses one thread.
 
         Raises:
-            ValueError: for a trainer that casts the model, leaves batches out or has several devices beside several
-                processes, fewer than 50 groups a task to decide by, and as ``Grid.prepared`` does.
+            ValueError: for a trainer that casts the model, leaves out batches, or has several devices when there are
+                several processes; for fewer than 50 groups per task to decide by; and as ``Grid.prepared`` does.
         """
         _require_fit(trainer, settings.processes)
         if settings.processes > 1:
@@ -97,14 +97,14 @@ class GridRun:
         words: Sequence[str] = (),
         before: Callable[[Ablation], None] | None = None,
     ) -> Iterator[AblationOutcome]:
-        """What became of each ablation, one after another as they are asked for; all are checked at once.
+        """Checks all ablations at once; returns an iterator that runs each one when its outcome is requested.
 
         Args:
-            words: the command line after ``atv`` that runs the same in another process, where there are several.
-            before: called with each ablation before its cells are run; the other processes share them before that.
+            words: the command line after ``atv`` that does the same in another process, if there are several.
+            before: called with each ablation before its cells are run; several processes share the cells before that.
 
         Raises:
-            ValueError: for an ablation that does not fit the model, or several processes without words.
+            ValueError: for an ablation that does not fit the model, or several processes without ``words``.
         """
         if self.settings.processes > 1 and not words:
             raise ValueError(
@@ -114,7 +114,7 @@ class GridRun:
         return self._shared(ablations, words, before)
 
     def _suited(self, ablations: Sequence[Ablation]) -> list[Ablation]:
-        """Those that suit the model; of several the others are left out with a warning."""
+        """Returns those that suit the model; if there are several, the others are left out with a warning."""
         suited, refused = [], None
         for ablation in ablations:
             try:
@@ -141,7 +141,7 @@ class GridRun:
     def _pass(
         self, ablations: Sequence[Ablation], part: Shard | None, before: Callable[[Ablation], None] | None = None
     ) -> Iterator[AblationOutcome]:
-        """Once over all ablations, with a budget of its own."""
+        """Goes once through all ablations, with its own budget."""
         if self.decider:
             self.decider.begin()
         for ablation in ablations:
@@ -153,9 +153,9 @@ class GridRun:
 
 
 def _require_fit(trainer: L.Trainer, processes: int) -> None:
-    """Checks that processes do not share devices, and that cells run in the model's own precision on all samples."""
+    """Checks that processes do not share devices, and that cells use the model's own precision and all samples."""
     if processes > 1 and trainer.world_size > 1:
-        raise ValueError(f"processes: expected 1 where the trainer has several devices, got {processes}")
+        raise ValueError(f"processes: expected 1 if the trainer has several devices, got {processes}")
     if other := precision(trainer):
         raise ValueError(f"trainer.precision: expected 32-true, the model's own, got {other['precision']}")
     require_all_batches(trainer)

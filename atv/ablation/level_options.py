@@ -1,41 +1,41 @@
-"""Sparsities and N:M patterns as a command line gives them: with commas between them, in a list, or as "none"."""
+"""Sparsities and N:M patterns as given on a command line: separated by commas, in a list, or as "none"."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from atv.patterns import NOfM
 
-# What stands for no N:M pattern.
+# Stands for no N:M patterns.
 NO_PATTERNS = "none"
 
 
 def read_sparsities(given: Sequence[float] | str) -> tuple[float, ...]:
-    """Shares of the weights that go, each once, from mild to hard.
+    """Returns the shares of weights to remove, without repetition, from mild to hard.
 
     >>> read_sparsities("0.3,0.2")
     (0.2, 0.3)
 
     Raises:
-        ValueError: for none, or one outside of (0, 1).
+        ValueError: for an empty list, or a share outside (0, 1).
     """
     return tuple(sorted({_sparsity(each) for each in _listed(given, "sparsities")}))
 
 
 def read_patterns(given: Sequence[str] | str) -> tuple[str, ...]:
-    """N:M patterns, each once, as given; ``NO_PATTERNS`` stands for none.
+    """Returns the N:M patterns in the given order, without repetition; ``NO_PATTERNS`` stands for none.
 
     >>> read_patterns("[2:4, 4:8]"), read_patterns("none")
     (('2:4', '4:8'), ())
 
     Raises:
-        ValueError: for an empty list, or one that is not N:M.
+        ValueError: for an empty list, or a pattern that is not N:M.
     """
     named = [] if given in (NO_PATTERNS, [NO_PATTERNS]) else _listed(given, "patterns")
     return tuple(_pattern(each) for each in dict.fromkeys(named))
 
 
 def written(values: Sequence[Any]) -> str:
-    """Sparsities or patterns as a command line takes them.
+    """Returns sparsities or patterns as a command line takes them.
 
     >>> written((0.2, 0.3)), written(())
     ('0.2,0.3', 'none')
@@ -44,7 +44,7 @@ def written(values: Sequence[Any]) -> str:
 
 
 def _listed(given: Sequence[Any] | str, option: str) -> list[Any]:
-    # A list of patterns without quotes, [2:4,4:8], comes as text.
+    # A list of patterns without quotes, [2:4,4:8], arrives as text.
     found = list(given) if isinstance(given, (list, tuple)) else str(given).strip("[]").split(",")
     if not found:
         raise ValueError(f"{option}: expected at least one, got none")

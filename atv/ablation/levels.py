@@ -1,4 +1,4 @@
-"""How hard ablations prune a model: sparsities and patterns at which it still answers, and no longer answers all."""
+"""How hard ablations prune a model: so that it still answers some questions, but no longer all."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,19 +11,19 @@ from atv.everyday.assembly.made_folder import EVERYDAY
 
 
 class UnsuitedModel(ValueError):
-    """An ablation that is for other models than the one at hand."""
+    """Raised for an ablation that is for different models than the given one."""
 
 
 @dataclass(frozen=True)
 class Levels:
-    """Sparsities (shares of the weights that go, from mild to hard) and N:M patterns that suit a model.
+    """Sparsities (shares of weights to remove, from mild to hard) and N:M patterns that suit a model.
 
     Attributes:
-        model: whom they suit: "bundled", "everyday", or "" for any other.
-        curve: sparsities of one pathway alone, which may lose more than the whole decoder; all of ``compared`` among
-            them.
-        compared: sparsities of the whole decoder, at which methods are compared.
-        patterns: N:M patterns, at which methods are compared, too.
+        model: the model that they suit: "bundled", "everyday", or "" for any other.
+        curve: sparsities of one pathway alone, which may lose more than the whole decoder; they include all of
+            ``compared``.
+        compared: sparsities of the whole decoder at which methods are compared.
+        patterns: N:M patterns at which methods are compared as well.
     """
 
     model: str
@@ -35,15 +35,15 @@ class Levels:
     def suited(
         cls, model: str, sparsities: Sequence[float] | str | None = None, patterns: Sequence[str] | str | None = None
     ) -> "Levels":
-        """Those of a model, or what is asked for in their place.
+        """Returns the levels of a model, replaced by those that are given.
 
         Args:
-            model: by name or folder; one that was made from a model that comes with atv is pruned as that one is.
-            sparsities: of the curve and of comparisons; in a list, or with commas between them.
+            model: name or folder; a model that was made from one that comes with atv is pruned like that one.
+            sparsities: sparsities of the curve and of comparisons; in a list, or separated by commas.
             patterns: likewise; "none" for none.
 
         Raises:
-            ValueError: for a sparsity outside of (0, 1), or a pattern that is not N:M.
+            ValueError: for a sparsity outside (0, 1), or a pattern that is not N:M.
         """
         own = SUITED.get(own_model(model), PAPER)
         if sparsities is not None:
@@ -55,17 +55,17 @@ class Levels:
 
     @property
     def mild(self) -> float:
-        """The third hardest compared, or the mildest of fewer."""
+        """The third hardest compared sparsity, or the mildest if there are fewer."""
         return self._from_the_hardest(3)
 
     @property
     def middle(self) -> float:
-        """The second hardest compared, or the only one."""
+        """The second hardest compared sparsity, or the only one."""
         return self._from_the_hardest(2)
 
     @property
     def hard(self) -> float:
-        """The hardest compared."""
+        """The hardest compared sparsity."""
         return self._from_the_hardest(1)
 
     def _from_the_hardest(self, place: int) -> float:
@@ -73,51 +73,53 @@ class Levels:
 
     @property
     def mild_and_hard(self) -> tuple[float, ...]:
-        """``mild`` and ``hard``, each once."""
+        """``mild`` and ``hard``, without repetition."""
         return tuple(dict.fromkeys((self.mild, self.hard)))
 
     @property
     def middle_and_hard(self) -> tuple[float, ...]:
-        """``middle`` and ``hard``, each once."""
+        """``middle`` and ``hard``, without repetition."""
         return tuple(dict.fromkeys((self.middle, self.hard)))
 
     @property
     def settings(self) -> dict[str, dict[str, Any]]:
-        """Each compared sparsity and pattern as tables call it, with the option of a pathway that asks for it."""
+        """Compared sparsities and patterns, as tables call them -> the option of a pathway that sets it."""
         return self.settings_at(self.compared)
 
     def settings_at(self, sparsities: Sequence[float]) -> dict[str, dict[str, Any]]:
-        """``settings`` with these sparsities in place of all compared ones."""
+        """Returns ``settings`` with these sparsities instead of the compared ones."""
         shares: dict[str, dict[str, Any]] = {percent(share): {"sparsity": share} for share in sparsities}
         return shares | {pattern: {"pattern": pattern} for pattern in self.patterns}
 
     def papers_and_own(self, paper: float, own: float) -> tuple[float, ...]:
-        """Where a claim is made: at the paper's sparsity, if the model is pruned so, and at one of its own, each
-        once."""
+        """Returns where a claim is made: the paper's sparsity and one of the model's own, without repetition.
+
+        A sparsity at which the model is not pruned is left out.
+        """
         return tuple(dict.fromkeys(level for level in (paper, own) if level in self.curve))
 
     def nearest(self, paper: float) -> float:
-        """The paper's sparsity, if the model is pruned so, else the nearest, the milder of two."""
+        """Returns the paper's sparsity if the model is pruned at it, else the nearest, the milder one if two are."""
         return min(self.curve, key=lambda level: (abs(level - paper), level))
 
     def bundled_note(self, text: str) -> str:
-        """What a finding says of the bundled model alone; empty for others."""
+        """Returns a finding's note that is about the bundled model only; empty for other models."""
         return text if self.model == BUNDLED else ""
 
     def require_own_scenes(self, ablation: str) -> None:
-        """Refuses a model whose training scenes are not at hand, for an ablation that takes them.
+        """Rejects a model whose training scenes are not available, for an ablation that calibrates on them.
 
         Raises:
-            UnsuitedModel: naming the ablation and the models that have some.
+            UnsuitedModel: naming the ablation and the models whose scenes are available.
         """
         if self.model not in SUITED:
             raise UnsuitedModel(
-                f"model: {ablation} calibrates on scenes that a model was trained on, which are at hand for "
-                f"{' and '.join(map(repr, SUITED))}, and for what was made from them"
+                f"model: {ablation} calibrates on scenes that a model was trained on, which are available for "
+                f"{' and '.join(map(repr, SUITED))}, and for models made from them"
             )
 
     def record(self) -> dict[str, Any]:
-        """The options that were given in place of what suits the model, as a command line takes them."""
+        """Returns the options that replace what suits the model, as a command line takes them; None if not given."""
         own = SUITED.get(self.model, PAPER)
         suited = self.compared == own.compared and self.curve == own.curve
         return {
@@ -126,11 +128,11 @@ class Levels:
         }
 
 
-# Two tables compare methods at 50% and 60%.
+# Two of the paper's tables compare methods at 50% and 60%.
 PAPER = Levels("", curve=(0.5, 0.6, 0.7), compared=(0.5, 0.6))
 SUITED = {
     BUNDLED: Levels(BUNDLED, curve=(0.3, 0.5, 0.6, 0.7, 0.8, 0.9), compared=(0.5, 0.6, 0.7)),
-    # 135 M parameters feel 50% more than 8 B do: where Wanda keeps 70 to 99%, and the paper's 50%.
+    # 50% hurts 135 M parameters more than 8 B: the levels at which Wanda keeps 70 to 99%, and the paper's 50%.
     EVERYDAY: Levels(
         EVERYDAY, curve=(0.2, 0.3, 0.4, 0.5), compared=(0.2, 0.3, 0.4, 0.5), patterns=("2:4", "4:8", "6:8")
     ),
@@ -138,7 +140,7 @@ SUITED = {
 
 
 def percent(sparsity: float) -> str:
-    """As tables call it.
+    """Returns a sparsity as tables call it.
 
     >>> percent(0.5), percent(0.125)
     ('50%', '12.5%')

@@ -1,4 +1,4 @@
-"""A cell's run: the pruned copy, its answers, what it cost, and how much plain English is left of it."""
+"""Runs a cell: makes the pruned copy, asks it, and measures its cost and how much plain English is left."""
 
 import copy
 from dataclasses import dataclass, field
@@ -20,14 +20,15 @@ from atv.records.pruning_report import PruningReport
 from atv.runtime.ranks import gathered
 from atv.selection import TokenSelection
 
-# Of the tokens: more than stray names and signs.
+# Share of the tokens that is more than stray names and signs.
 UNKNOWN = 0.01
 
 
 def require_english(tokenizer: PreTrainedTokenizerBase) -> None:
-    """
+    """Checks that the tokenizer knows enough plain English for a perplexity to mean anything.
+
     Raises:
-        ValueError: when the tokenizer knows too little of plain English for a perplexity to mean anything.
+        ValueError: when it does not.
     """
     if tokenizer.unk_token_id is None:
         return
@@ -36,14 +37,20 @@ def require_english(tokenizer: PreTrainedTokenizerBase) -> None:
     if share > UNKNOWN:
         raise ValueError(
             f"language: the model's tokenizer does not know {share:.0%} of plain English, so its perplexity means "
-            "nothing; leave the option out"
+            "nothing; omit the option"
         )
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The result of a cell: rows (of answers, by default), the pruning report with its masks, seconds by part, and what
-    plain English cost, window by window of each text, where that was asked for."""
+    """The result of a cell.
+
+    Attributes:
+        rows: the answers, by default.
+        report: the pruning report with its masks.
+        seconds: seconds by part.
+        english: the losses of plain English, window by window of each text, if they were asked for.
+    """
 
     rows: pd.DataFrame | None = None
     report: PruningReport | None = None
@@ -52,7 +59,7 @@ class Measured:
 
 
 def pruned_copy(cell: Cell, bench: Bench, trainer: L.Trainer) -> tuple[PreTrainedModel, PruningReport | None]:
-    """A copy of the dense model pruned as the cell says; the dense model itself where it says nothing."""
+    """Returns a copy of the dense model pruned as the cell says; the dense model itself if the cell prunes nothing."""
     if not cell.pathways:
         return bench.model, None
     model = copy.deepcopy(bench.model)
@@ -68,7 +75,7 @@ def pruned_copy(cell: Cell, bench: Bench, trainer: L.Trainer) -> tuple[PreTraine
 
 
 def prune_and_ask(cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:
-    """Prunes a copy as the cell says, and asks it every question unless the cell is to be left unasked."""
+    """Prunes a copy as the cell says, and asks it every question unless the cell is not to be asked."""
     started = perf_counter()
     model, report = pruned_copy(cell, bench, trainer)
     pruned = perf_counter()
@@ -82,8 +89,10 @@ def prune_and_ask(cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:
 
 
 def answers_of(model: PreTrainedModel, bench: Bench, trainer: L.Trainer) -> pd.DataFrame:
-    """What a model with the dense one's vision tower answers to every question, one a row; those that cannot be asked
-    have their ``fault`` beside the columns of ``answer``, and are wrong."""
+    """Returns the answers of a model with the dense model's vision tower to every question, one per row.
+
+    The columns are those of ``answer``. Questions that cannot be asked have a ``fault`` as well, and count as wrong.
+    """
     return pd.concat([_answers(model, bench, each, trainer) for each in bench.encoded_prompts], ignore_index=True)
 
 
@@ -96,7 +105,7 @@ def _answers(model: PreTrainedModel, bench: Bench, prompts: PromptSet, trainer: 
         prompts.faults.update(of_rank)
     missed = questions.keys() - {each["question_id"] for each, _ in predicted}
     faults = {name: prompts.faults[name] for name in missed}
-    # Cells that share the questions share their faults.
+    # Cells that share the questions share their faults, which are reported once.
     if trainer.is_global_zero and (new := {name: faults[name] for name in sorted(missed - told)}):
         tell_faults(questions[next(iter(new))]["task"], new)
     rows = scored([*predicted, *not_asked(questions, faults)])
@@ -104,9 +113,9 @@ def _answers(model: PreTrainedModel, bench: Bench, prompts: PromptSet, trainer: 
 
 
 def english_of(model: PreTrainedModel, bench: Bench, trainer: L.Trainer) -> dict[str, list[TextLoss]]:
-    """What plain English cost, window by window of each text; nothing where the run does not ask for it.
+    """Returns the losses of plain English, window by window of each text; empty if the run does not ask for them.
 
-    It is read on the trainer's device; the model is back where it was afterwards.
+    The model reads on the trainer's device and is moved back afterwards.
     """
     if not bench.language:
         return {}

@@ -1,4 +1,4 @@
-"""The cells of an ablation's results by their names, as people compare them."""
+"""Finds the cells of an ablation's results by the names under which people compare them."""
 
 import re
 from pathlib import Path
@@ -8,22 +8,22 @@ from atv.records.cell_record import titled
 
 
 def named_cells(source: str) -> list[list[Path]]:
-    """The cells that a name stands for, each with the folders of its seeds.
+    """Returns the cells that a name stands for, each with the folders of its seeds.
 
-    ``results/alpha`` is all methods of an ablation in the order of its grid, the dense model first;
-    ``results/alpha/alpha 1.0, sparsity 0.5`` is one of them, called as its cell's line says. Their answers lie in
-    ``results/cells``.
+    ``results/alpha`` stands for all methods of an ablation in the order of its grid, the dense model first;
+    ``results/alpha/alpha 1.0, sparsity 0.5`` stands for one of them, by the name in its cell's line. Their answers are
+    in ``results/cells``.
 
     Returns:
-        [] for what names no ablation's results.
+        [] for a name that is not that of an ablation's results.
 
     Raises:
-        ValueError: for results that are not whole, or a method that the ablation has not, naming those that it has.
+        ValueError: for incomplete results, or a method that the ablation does not have, naming those that it has.
     """
     folder, method = Path(source), ""
     if not (folder / RUN).is_file():
         folder, method = folder.parent, folder.name
-    # A run of atv prune has a file of that name too, and leaves a model.
+    # A run of atv prune also writes a file of that name, but beside a model.
     if not (folder / RUN).is_file() or (folder / "config.json").is_file():
         return []
     by_title: dict[str, list[Path]] = {}
@@ -39,6 +39,9 @@ def named_cells(source: str) -> list[list[Path]]:
 
 
 def models_of(names: list[str]) -> list[list[Path]]:
-    """What a command line names, each model with its seeds: names of cells, or folders and files with commas between
-    them (a comma with a space behind it is part of a name)."""
+    """Returns the models that a command line names, each with its seeds.
+
+    A model is given by a name of cells, or by folders and files separated by commas (a comma followed by a space is
+    part of a name).
+    """
     return [model for name in names for model in named_cells(name) or [[Path(one) for one in re.split(",(?! )", name)]]]

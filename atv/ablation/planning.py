@@ -1,4 +1,4 @@
-"""What would decide a finding: how many groups of questions and seeds, and how long that takes, from finished cells."""
+"""Plans what would decide a finding: how many groups and seeds, and how long that takes, from finished cells."""
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,14 @@ from atv.ablation.record import AblationRecord
 from atv.records.cell_record import titled
 from atv.statistics.estimates import CONFIDENCE, Spread
 
-# Groups beyond which no number of questions is looked for.
+# The search for a number of groups ends here.
 MANY_GROUPS = 1_000_000
 FEWEST_SEEDS = 3
 
 
 @dataclass(frozen=True)
 class DecisionPlan:
-    """So many groups (of each task) and seeds, and the seconds of all cells that the finding rests on."""
+    """Numbers of groups (per task) and seeds, and the seconds of all cells that the finding rests on."""
 
     groups: int
     seeds: int
@@ -29,7 +29,7 @@ class DecisionPlan:
 
 @dataclass(frozen=True)
 class CellCost:
-    """Seconds of one cell with one seed: to prune, and to ask one group of every task."""
+    """Seconds that one cell with one seed takes: to prune, and to ask one group of every task."""
 
     pruned: float
     a_group: float
@@ -39,9 +39,9 @@ class CellCost:
 
 
 def costs(record: AblationRecord, groups: int) -> dict[str, CellCost]:
-    """Cell's title -> its cost, mean of its seeds; ``groups`` of each task were asked.
+    """Returns cell title -> mean cost over its seeds; ``groups`` is the number of groups per task that were asked.
 
-    What a cell took to be pruned is in records of this version; in earlier ones all seconds count as asking's.
+    Records of this version contain how long pruning took; in earlier ones all seconds count as asking.
     """
     found: dict[str, list[Mapping[str, Any]]] = {}
     for cell in record.run["cells"]:
@@ -54,7 +54,7 @@ def costs(record: AblationRecord, groups: int) -> dict[str, CellCost]:
 
 
 def can_be_planned(finding: Finding) -> bool:
-    """Whether a finding rests on questions, and was written with its spread."""
+    """Returns whether a finding rests on questions and was written with its spread."""
     return finding.ours.spread is not None and bool(finding.ours.runs)
 
 
@@ -66,29 +66,29 @@ def cheapest(
     most_groups: int | None = None,
     most_seeds: int = 5,
 ) -> DecisionPlan | None:
-    """The cheapest plan by which a number that lies ``effect`` from the bound is told from it.
+    """Returns the cheapest plan that tells a number apart from the bound if it lies ``effect`` away from it.
 
-    A number of one seed is planned with one: it tells nothing of what others would change.
+    A number of one seed is planned with one seed: it says nothing about what other seeds would change.
 
     Args:
-        effect: in the finding's unit.
-        power: chance that the interval then says so.
-        most_groups: of each task there are; None is any number.
+        effect: distance from the bound, in the finding's unit.
+        power: probability that the interval then excludes the bound.
+        most_groups: number of groups that each task has; None for any number.
 
     Returns:
-        None when all groups and seeds would not do.
+        None if all groups and seeds would not be enough.
 
     Raises:
         ValueError: for an effect or power out of range, or a finding that cannot be planned.
     """
     if effect <= 0 or not 0 < power < 1:
-        raise ValueError(f"effect and power: expected more than 0, and between 0 and 1; got {effect} and {power}")
+        raise ValueError(f"effect and power: expected effect > 0 and 0 < power < 1; got {effect} and {power}")
     spread = finding.ours.spread
     if spread is None or not can_be_planned(finding):
-        raise ValueError(f"{finding.claim}: no question was asked for it, or an earlier version wrote it")
+        raise ValueError(f"{finding.claim}: no question was asked for it, or an earlier version of atv wrote it")
     cost = costs(record, spread.groups)
     if missing := [run for run in finding.ours.runs if run not in cost]:
-        raise ValueError(f"{finding.claim}: it rests on cells of {missing[0]!r}, and run.json has none")
+        raise ValueError(f"{finding.claim}: it rests on cells of {missing[0]!r}, but run.json has none")
     seeds = range(FEWEST_SEEDS, max(most_seeds, FEWEST_SEEDS) + 1) if spread.seeds > 1 else (1,)
     plans = []
     for number in seeds:
@@ -101,7 +101,7 @@ def cheapest(
 
 
 def _fewest(spread: Spread, seeds: int, effect: float, power: float, most: int) -> int | None:
-    """The fewest groups whose interval leaves the bound out with this power, by bisection; None if ``most`` are few."""
+    """Returns the fewest groups whose interval excludes the bound with this power; None if ``most`` are too few."""
 
     def enough(groups: int) -> bool:
         planned = spread.planned(groups, seeds)
@@ -113,7 +113,7 @@ def _fewest(spread: Spread, seeds: int, effect: float, power: float, most: int) 
 
 
 def together(findings: Sequence[Finding], plans: Sequence[DecisionPlan], record: AblationRecord) -> float:
-    """Seconds of all plans of one ablation, a cell that several findings rest on counted once, at its greatest."""
+    """Returns the seconds of all plans of one ablation; a cell of several findings counts once, at its greatest."""
     cost: dict[str, float] = {}
     for finding, plan in zip(findings, plans, strict=True):
         assert finding.ours.spread is not None

@@ -1,4 +1,4 @@
-"""Further processes of this machine that take their share of a run's cells."""
+"""Additional processes on this machine that run their share of a run's cells."""
 
 import os
 import subprocess
@@ -14,13 +14,13 @@ from atv.ablation.shard import NONE, Shard
 
 
 def share_out(processes: int, words: Sequence[str], logs: Path, run: Callable[[Shard], list[CellOutcomes]]) -> None:
-    """Has all processes run their shards of what is missing, stage after stage, until no more comes to be finished.
+    """Has all processes run their shards of the missing cells, stage by stage, until a stage finishes no more cells.
 
     Cells that failed are left to the caller.
 
     Args:
-        processes: how many there may be, this one included; a stage of fewer cells starts no more than it has.
-        words: the command line after ``atv``, which the others run with a shard of their own and no logger.
+        processes: maximum number of processes, including this one; a stage starts no more than it has cells.
+        words: the command line after ``atv``, which the others run with their own shard and no logger.
         logs: folder for what the others print, ``shard-2.log`` and so on.
         run: runs a shard of each ablation in this process.
     """
@@ -33,14 +33,14 @@ def share_out(processes: int, words: Sequence[str], logs: Path, run: Callable[[S
         before, sharing = finished, min(processes, missing)
         with _others(sharing, words, logs) as others:
             run(Shard(1, sharing))
-            with Console().status(f"waiting for the other processes, which tell of their cells in {logs}/shard-*.log"):
+            with Console().status(f"waiting for the other processes, which report their cells in {logs}/shard-*.log"):
                 for other in others:
                     other.wait()
 
 
 @contextmanager
 def _others(processes: int, words: Sequence[str], logs: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """The other processes, one thread each; they are stopped where this one ends early."""
+    """Starts the other processes, one thread each, and stops them if this one ends early."""
     started: list[subprocess.Popen[bytes]] = []
     logs.mkdir(parents=True, exist_ok=True)
     try:

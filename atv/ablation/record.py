@@ -1,6 +1,6 @@
-"""What an ablation leaves in results/<name>/, but for its figure: table.csv and .md, findings.json, run.json.
+"""The files of an ablation in results/<name>/ apart from its figure: table.csv and .md, findings.json, run.json.
 
-This alone writes and reads these files; run.json has the schema of all of them.
+Only this module writes and reads these files; run.json holds the schema of all of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from atv.records.typed import Count, Number, Seconds, typed
 from atv.statistics.estimates import CONFIDENCE, Estimate, Spread
 
 RUN, FINDINGS, TABLE = "run.json", "findings.json", "table.csv"
-# 2: the tasks that are shown and the columns of words stand in run.json; in 1 they could be read off table.md alone.
+# 2: run.json says which tasks are shown and which columns hold words; in 1 only table.md showed that.
 SCHEMA = 2
 _Asked = Annotated[int, Field(strict=True, gt=0, lt=2**31)]
 _Variance = Annotated[float, Field(strict=True, ge=0)]
@@ -36,7 +36,7 @@ def _moment(text: str) -> datetime:
 
 @dataclass(frozen=True)
 class _Cell:
-    """What run.json says of a cell."""
+    """A cell as run.json records it."""
 
     id: str
     labels: dict[str, Any]
@@ -46,7 +46,7 @@ class _Cell:
 
 @dataclass(frozen=True)
 class _Run:
-    """What of run.json its readers rely on."""
+    """The parts of run.json that its readers rely on."""
 
     name: str
     question: str
@@ -96,7 +96,7 @@ class _Ours:
 
 @dataclass(frozen=True)
 class _Stored:
-    """Of a finding in findings.json, what is read by itself."""
+    """The part of a finding in findings.json that is read on its own."""
 
     ours: _Ours
 
@@ -106,9 +106,9 @@ class AblationRecord:
     """An ablation's results.
 
     Attributes:
-        run: what it asks, what it was given, what made it, when, and its cells with their labels and seconds.
-        findings: with the verdict of their own interval.
-        table: the numbers; when read from a file every value is text.
+        run: the question, the settings, what made the results and when, and the cells with their labels and seconds.
+        findings: findings with the verdicts of their own intervals.
+        table: the numbers; if read from a file, every value is text.
     """
 
     run: Mapping[str, Any]
@@ -122,12 +122,12 @@ class AblationRecord:
 
     @property
     def written(self) -> datetime | None:
-        """When the tables were made, where that was recorded."""
+        """When the tables were made; None if that was not recorded."""
         return datetime.fromisoformat(self.run["written"]) if self.run.get("written") else None
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Cell -> what it took to prune and to ask."""
+        """Cell id -> seconds that it took to prune and to ask."""
         return {cell["id"]: cell["seconds"] for cell in self.run["cells"]}
 
     def write(self, folder: Path, columns: Sequence[str] | None = None) -> None:
@@ -143,10 +143,10 @@ class AblationRecord:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """What ``write`` wrote, of this version or an earlier one.
+        """Reads what ``write`` of this version or an earlier one wrote.
 
         Raises:
-            ValueError: for a folder that is not an ablation's, or not whole, saying what is wrong.
+            ValueError: for a folder that is not an ablation's or is incomplete, saying what is wrong.
         """
         if missing := [name for name in (RUN, FINDINGS, TABLE) if not (folder / name).is_file()]:
             raise ValueError(f"no {', '.join(missing)}")
@@ -156,17 +156,17 @@ class AblationRecord:
 
 
 def _shown(run: Mapping[str, Any], file: Path) -> pd.DataFrame:
-    """The table, if it is one that can be shown."""
+    """Reads the table and checks that it can be shown."""
     table = _as_text(file)
     try:
         AblationRecord(run, (), table).shown  # noqa: B018
     except (LookupError, ValueError, TypeError) as error:
-        raise ValueError(f"{file} is no table of results: {reason(error)}") from error
+        raise ValueError(f"{file} is not a table of results: {reason(error)}") from error
     return table
 
 
 def _as_text(file: Path) -> pd.DataFrame:
-    """Every value as it stands there, "" for none."""
+    """Reads every value as text, "" if it is missing."""
     try:
         return pd.read_csv(file, dtype=str, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeError) as error:
@@ -179,7 +179,7 @@ def _recorded(finding: Finding) -> dict[str, Any]:
 
 
 def _findings(file: Path) -> list[Finding]:
-    """The verdict is the interval's, whatever the file calls it."""
+    """Reads findings, whose verdicts follow from their intervals, whatever the file says."""
     rows = json_of(file)
     ours = [stored.ours.estimate() for stored in typed(list[_Stored], rows, file)]
     return [typed(Finding, row | {"ours": own}, file) for row, own in zip(rows, ours, strict=True)]

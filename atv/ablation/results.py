@@ -1,4 +1,4 @@
-"""An ablation's finished cells, those that differ in nothing but the seed taken together."""
+"""An ablation's finished cells; those that differ only in the seed are taken together."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -28,7 +28,7 @@ from atv.statistics.text_kept import text_kept
 
 
 class Results(Claims):
-    """Looked up by labels: ``results.retention(method="ATV", setting="50%")``."""
+    """Results of an ablation, looked up by labels: ``results.retention(method="ATV", setting="50%")``."""
 
     def __init__(self, finished: Sequence[FinishedCell]) -> None:
         self.finished = list(finished)
@@ -36,11 +36,11 @@ class Results(Claims):
         self._kept: dict[str, dict[str, Estimate]] = {}
 
     def methods(self) -> Iterator[Labels]:
-        """The labels, each set once, in the order of the grid."""
+        """Yields each set of labels once, in the order of the grid."""
         yield from {done.cell.title: dict(done.cell.labels) for done in self.finished}.values()
 
     def of(self, **labels: Any) -> list[FinishedCell]:
-        """The cells with these labels (others may have any value), one a seed.
+        """Returns the cells with these labels (other labels may have any value), one per seed.
 
         Raises:
             ValueError: when there is none.
@@ -52,37 +52,37 @@ class Results(Claims):
         return cells
 
     def dense_on(self, suite: Suite | None) -> dict[str, TaskScore]:
-        """The dense model's scores on what the cells are asked that name this suite.
+        """Returns the dense model's scores on what cells that name this suite are asked.
 
         Raises:
-            ValueError: when no cell is the dense model there.
+            ValueError: when no cell asks the dense model this suite.
         """
         return self._pooled([self._dense_cell(suite)])
 
     @property
     def has_dense(self) -> bool:
-        """Whether the dense model was asked, so that retention can be told."""
+        """Whether the dense model was asked, so that retention can be computed."""
         return any(done.cell.dense and done.was_asked for done in self.finished)
 
     def _dense_beside(self, *compared: Sequence[FinishedCell]) -> dict[str, TaskScore]:
-        """The dense model's scores on what cells that are compared are asked.
+        """Returns the dense model's scores on what the compared cells are asked.
 
         Raises:
             ValueError: for cells of several suites.
         """
         suite = compared[0][0].cell.suite
         if any(done.cell.suite is not suite for cells in compared for done in cells):
-            raise ValueError("labels: expected cells that are asked the same, got cells of several suites")
+            raise ValueError("labels: expected cells that are asked the same questions, got cells of several suites")
         return self.dense_on(suite)
 
     def _dense_cell(self, suite: Suite | None) -> FinishedCell:
         for done in self.finished:
             if done.cell.dense and done.cell.suite is suite:
                 return done
-        raise ValueError("cells: retention refers to the dense model, and no cell is dense")
+        raise ValueError("cells: retention refers to the dense model, but no cell is dense")
 
     def scores(self, **labels: Any) -> dict[str, TaskScore]:
-        """Task -> score over all seeds."""
+        """Returns task -> score over all seeds."""
         return self._pooled(self.of(**labels))
 
     def _pooled(self, cells: Sequence[FinishedCell]) -> dict[str, TaskScore]:
@@ -92,7 +92,7 @@ class Results(Claims):
         return self._scores[key]
 
     def retention(self, **labels: Any) -> dict[str, Estimate]:
-        """Task -> percent of the dense score kept, "average" among them."""
+        """Returns task -> percent of the dense score kept, with "average" among the tasks."""
         cells = self.of(**labels)
         if (key := _key(cells)) not in self._kept:
             kept = retention(*on_shared_groups(self._dense_beside(cells), self._pooled(cells)))
@@ -100,14 +100,14 @@ class Results(Claims):
         return self._kept[key]
 
     def by_seed(self, **labels: Any) -> list[float]:
-        """Average retention of each seed by itself."""
+        """Returns the average retention of each seed on its own."""
         cells = self.of(**labels)
         dense = self._dense_beside(cells)
         alone = [retention(*on_shared_groups(dense, task_scores(done.rows))) for done in cells]
         return [kept["average"].value for kept in alone]
 
     def difference(self, one: Labels, other: Labels, task: str = "average") -> Estimate:
-        """By how many points of retention ``one`` exceeds ``other``, on the questions and seeds of both (paired).
+        """Returns by how many points of retention ``one`` exceeds ``other``, paired on the questions and seeds of both.
 
         Raises:
             ValueError: when they have no seed in common.
@@ -117,7 +117,9 @@ class Results(Claims):
         return replace(gap, runs=_titles([*pair[0], *pair[1]]))
 
     def gaps_apart(self, wide: tuple[Labels, Labels], narrow: tuple[Labels, Labels]) -> Estimate:
-        """By how many points the first of ``wide`` exceeds its second more than the first of ``narrow`` does its own.
+        """Returns by how many points of retention the gap within ``wide`` exceeds the gap within ``narrow``.
+
+        The gap within a pair is by how much its first exceeds its second.
 
         Raises:
             ValueError: when the four have no seed in common.
@@ -128,7 +130,9 @@ class Results(Claims):
         return replace(gap, runs=_titles([done for found in cells for done in found]))
 
     def _paired(self, *compared: Labels) -> list[list[FinishedCell]]:
-        """The cells of each that have a seed of all, in the same order; the dense model's only one goes with any.
+        """Returns, for each of the labels, the cells whose seeds all of them have, in the same order.
+
+        The dense model's only cell goes with any seed.
 
         Raises:
             ValueError: for labels of several methods, or when there is no seed in common.
@@ -146,15 +150,17 @@ class Results(Claims):
 
     @cached_property
     def reads(self) -> bool:
-        """Whether every cell that was asked read plain English, too."""
+        """Whether every cell that was asked questions also read plain English."""
         asked = [done for done in self.finished if done.cell.answers]
         return bool(asked) and all(done.record.perplexity for done in asked)
 
     def language(self, **labels: Any) -> dict[str, float]:
-        """Columns of a table: perplexity of plain English (mean of the seeds), and what share of the answers did not
-        end or only repeat themselves, in %; none where it was not measured."""
+        """Returns columns of a table: the perplexity of plain English and the shares of unended and repeating answers.
+
+        The perplexity is the mean of the seeds, the shares are in %. Empty if this was not measured.
+        """
         found = self.of(**labels)
-        # Cells that an earlier run measured, without reading, serve one that reads.
+        # Cells that an earlier run measured without reading also serve a run that reads.
         if not self.reads or not all(done.record.perplexity for done in found):
             return {}
         read = float(np.mean([done.record.perplexity[ALL] for done in found]))
@@ -164,13 +170,13 @@ class Results(Claims):
         return {"perplexity": round(read, 2)} | shares
 
     def english(self, one: Labels, other: Labels) -> Estimate:
-        """By how many points ``one`` keeps more of plain English, on the same windows of the texts and seeds (paired).
+        """Returns how many points more of plain English ``one`` keeps, paired on windows of the texts and on seeds.
 
-        Kept is 100 * the dense model's perplexity / the pruned one's: what is left of the probability of a token. Cells
-        of earlier versions, which kept no windows, give an interval over seeds alone.
+        A model keeps 100 * the dense model's perplexity / its own, which is what is left of the probability of a token.
+        Cells of earlier versions, which stored no windows, give an interval over seeds only.
 
         Raises:
-            ValueError: for cells that read other texts.
+            ValueError: for cells that read different texts.
         """
         dense, pair = self._dense_cell(None).record, self._paired(one, other)
         first, second = ([done.record for done in cells] for cells in pair)
@@ -181,32 +187,32 @@ class Results(Claims):
         return mean_estimate(np.subtract(kept[0], kept[1]))
 
     def visual_tokens(self, **labels: Any) -> float:
-        """Visual tokens in a sample's pool, mean over samples, blocks and seeds."""
+        """Returns the number of visual tokens in a sample's pool, averaged over samples, blocks and seeds."""
         means = [done.visual_tokens for done in self.of(**labels) if done.report]
         return float(np.mean(means)) if means else 0.0
 
     def count(self, task: str = "average", /, **labels: Any) -> str:
-        """What stands behind a task's number of these labels, in words; behind the average are all tasks."""
+        """Returns what a task's number for these labels rests on, in words; the average rests on all tasks."""
         scores = self.scores(**labels)
         questions = sum(score.questions for name, score in scores.items() if task in (name, "average"))
         return f"{questions:,} questions, {self.seeds(**labels)}"
 
     def english_count(self, **labels: Any) -> str:
-        """What stands behind a number of plain English, likewise."""
+        """Returns what a number for plain English rests on, in words."""
         texts = {name for done in self.of(**labels) for name in done.record.perplexity} - {"all"}
         return f"{len(texts)} texts, {self.seeds(**labels)}"
 
     def seeds(self, **labels: Any) -> str:
-        """How many seeds stand behind a number of these labels, in words."""
+        """Returns how many seeds a number for these labels rests on, in words."""
         seeds = len(self.of(**labels))
         return f"{seeds} seed{'s' if seeds > 1 else ''}"
 
 
 def _english_kept(dense: CellRecord, pruned: Sequence[CellRecord]) -> TaskPart:
-    """How much of plain English is kept, by seed."""
+    """Returns how much of plain English is kept, by seed."""
     read = [[(text, tokens) for text, _, tokens in record.windows] for record in (dense, *pruned)]
     if any(windows != read[0] for windows in read):
-        raise ValueError("plain English: cells read other texts than the dense model; run them again")
+        raise ValueError("plain English: cells read different texts than the dense model; run them again")
     losses = [[loss for _, loss, _ in record.windows] for record in (dense, *pruned)]
     texts, tokens = zip(*read[0], strict=True)
     return text_kept(losses[0], losses[1:], tokens, texts)

@@ -1,4 +1,4 @@
-"""Runs what is missing of an ablation's grid."""
+"""Runs the missing cells of an ablation's grid."""
 
 import traceback
 from collections.abc import Callable, Sequence
@@ -22,8 +22,14 @@ from atv.runtime.preemption import Preempted
 
 @dataclass
 class CellOutcomes:
-    """What became of an ablation's cells: finished ones, those that failed with their errors, and those left to
-    other shards; and how many of them were run, not found."""
+    """What became of an ablation's cells.
+
+    Attributes:
+        finished: finished cells.
+        failed: names of cells that failed, with their errors.
+        missing: cells that are left to other shards.
+        made: how many cells were run, not read from disk.
+    """
 
     finished: list[FinishedCell] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
@@ -44,15 +50,15 @@ def run_ablation(
     shard: Shard | None = None,
     claimed: Callable[[Cell], bool] | None = None,
 ) -> CellOutcomes:
-    """All cells of the grid for every seed, finished ones from disk; one line a cell.
+    """Runs all cells of the grid for every seed, reads finished ones from disk, and prints one line per cell.
 
-    A cell counts as finished once its folder has its name, so a killed run goes on where it stopped. One that raises
-    is reported, and the others go on. A shard that had cells to run leaves what follows from them to the next call,
-    lest the slowest of several runs all of that alone.
+    A cell counts as finished once its folder has its name, so a killed run resumes where it stopped. A cell that raises
+    is reported, and the others are still run. A shard that had cells to run leaves the cells that follow from them to
+    the next call, because the slowest of several shards would otherwise run all of those alone.
 
     Args:
-        whole_seeds: of the seeds after so many, only the cells that something is claimed of, and the dense model.
-        claimed: which these are; None is as the ablation says.
+        whole_seeds: number of seeds of all cells; further seeds are only for the dense model and claimed cells.
+        claimed: tells which cells findings rest on; None for the ablation's own ``claimed``.
 
     Raises:
         ValueError: for cells that cannot be told apart, before any of them is run.
@@ -89,7 +95,7 @@ def _further(
     store: CellStore,
     outcomes: CellOutcomes,
 ) -> list[Cell]:
-    """The cells that follow from those that are finished."""
+    """Returns the cells that follow from the finished ones."""
     known = {(done.folder.name, done.cell.title) for done in outcomes.finished}
     after = wanted(partial(ablation.later, results=Results(outcomes.finished)))
     require_told_apart([*(done.cell for done in outcomes.finished), *after])
@@ -97,7 +103,7 @@ def _further(
 
 
 def _once(store: CellStore, cells: Sequence[Cell]) -> list[Cell]:
-    """Without repetitions, as of the dense model for every seed."""
+    """Removes repetitions, such as the dense model for every seed."""
     first: dict[tuple[str, str], Cell] = {}
     for cell in cells:
         first.setdefault((store.id_of(cell), cell.title), cell)
@@ -135,7 +141,7 @@ def _run_stage(
 def _attempt(
     ablation: Ablation, cell: Cell, store: CellStore, trainer: L.Trainer, outcomes: CellOutcomes
 ) -> tuple[FinishedCell | None, str]:
-    """The finished cell, or None and the error."""
+    """Runs a cell and returns it finished, or None and the error."""
     try:
         measure = ablation.measure if cell.measure else prune_and_ask
         started = perf_counter()
@@ -148,7 +154,9 @@ def _attempt(
         return store.load(cell, ablation.name), ""
     except Preempted as stopped:
         what = f"{ablation.name}: {_name(cell)}"
-        raise Preempted(f"stopped by SIGTERM in {what}; finished cells are kept, the same command goes on") from stopped
+        raise Preempted(
+            f"stopped by SIGTERM in {what}; finished cells are kept, and the same command resumes from there"
+        ) from stopped
     except OSError:  # a full disk would fail every cell
         raise
     except Exception as error:

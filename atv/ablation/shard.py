@@ -1,4 +1,4 @@
-"""Which of an ablation's cells this process runs, so that any scheduler can share them out."""
+"""The part of an ablation's cells that a process runs, so that any scheduler can distribute them."""
 
 import re
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ from atv.ablation.cell import Cell
 
 @dataclass(frozen=True)
 class Shard:
-    """The ``number``-th of ``of`` equal parts, counted from 1; of 0 parts none has a cell."""
+    """The ``number``-th of ``of`` equal parts, counted from 1; if there are 0 parts, none has a cell."""
 
     number: int
     of: int
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The part that text such as "2/4" names.
+        """Returns the part that text such as "2/4" names.
 
         Raises:
             ValueError: for anything but i/n with 1 <= i <= n.
@@ -31,9 +31,9 @@ class Shard:
         return cls(int(matched[1]), int(matched[2]))
 
     def cells(self, cells: Sequence[Cell]) -> Sequence[Cell]:
-        """Every n-th cell: neighbours, which cost alike, go to different shards."""
+        """Returns every n-th cell, so that neighbours, which cost about the same, go to different shards."""
         return cells[self.number - 1 :: self.of] if self.of else []
 
 
-# For a look at what is finished.
+# Only to see what is finished.
 NONE = Shard(0, 0)

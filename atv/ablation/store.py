@@ -30,9 +30,9 @@ from atv.records.pruning_report import BOTH, REPORT, PruningReport, masks_file
 
 @dataclass(frozen=True)
 class FinishedCell:
-    """A cell and the folder that holds its result; everything is read when it is asked for.
+    """A cell and the folder that holds its result; files are read only when they are needed.
 
-    ``further`` are the same cell's, asked more questions.
+    ``further`` holds the same cell's results on further questions.
     """
 
     cell: Cell
@@ -41,39 +41,39 @@ class FinishedCell:
 
     @cached_property
     def record(self) -> CellRecord:
-        """What the cell is, and what it took."""
+        """What the cell is, and how long it took."""
         return CellRecord.read(self.folder)
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """The answers, one row a question; or what else the ablation measured."""
+        """The answers, one row per question, or the rows of another measurement of the ablation."""
         file = self.folder / ROWS
         own = checked_answers(read_rows(file), file, Scored) if self.cell.answers else read_rows(file)
         return pd.concat([own, *(part.rows for part in self.further)], ignore_index=True) if self.further else own
 
     @property
     def has_rows(self) -> bool:
-        """Whether questions were asked, or something else was measured that has rows."""
+        """Whether questions were asked or another measurement has rows."""
         return (self.folder / ROWS).is_file()
 
     @property
     def was_asked(self) -> bool:
-        """Whether questions were asked; of another measurement rows have no credit."""
+        """Whether questions were asked; rows of another measurement have no credit."""
         return self.has_rows and "credit" in self.rows
 
     @cached_property
     def report(self) -> PruningReport | None:
-        """The pruning report, None for the dense model."""
+        """The pruning report; None for the dense model."""
         return PruningReport.read(self.folder) if (self.folder / REPORT).is_file() else None
 
     @property
     def seconds(self) -> float:
-        """Wall-clock time of all its parts together."""
+        """Wall-clock time of all parts together."""
         return sum(self.record.seconds.values()) + sum(part.seconds for part in self.further)
 
     @property
     def visual_tokens(self) -> float:
-        """Visual tokens in a sample's pool, mean over blocks and samples."""
+        """Number of visual tokens in a sample's pool, averaged over blocks and samples."""
         if self.report is None:
             raise ValueError(f"{self.cell.title}: nothing was pruned, so no tokens were selected")
         if not (blocks := self.report.blocks) or not self.record.samples:
@@ -82,7 +82,7 @@ class FinishedCell:
         return selected / len(blocks) / self.record.samples
 
     def masks(self, pathway: str = BOTH) -> PackedMasks:
-        """The masks of a pathway."""
+        """Returns the masks of a pathway."""
         return load_masks(self.folder / masks_file(pathway))
 
     @property
@@ -91,12 +91,12 @@ class FinishedCell:
 
 
 class CellStore:
-    """Cells named by everything that moves their numbers, so that all ablations share what they have in common.
+    """Cells on disk, named by everything that affects their numbers, so that all ablations share common cells.
 
     Args:
-        folder: above the cells.
+        folder: folder that holds the cells.
         model: digest of the dense model.
-        asked_from: where the questions are found again, for the record.
+        asked_from: where the questions can be found again, for the record.
     """
 
     def __init__(self, folder: Path, model: str, bench: Bench, asked_from: Mapping[str, Any] | None = None) -> None:
@@ -106,7 +106,7 @@ class CellStore:
         self.questions = self._questions(bench)
 
     def asked(self, cell: Cell) -> dict[str, Any]:
-        """How the cell is asked, the length of answers by task, and where its questions are found again."""
+        """Returns how the cell is asked, with the length of answers by task, and where to find its questions again."""
         prompt_sets = self.bench.of(cell).prompt_sets
         lengths = {
             own["task"]: each.max_new_tokens for each in prompt_sets for part in each.batches for own in part.questions
@@ -117,7 +117,7 @@ class CellStore:
         return {"asked_with": how, "asked_from": found}
 
     def inputs(self, cell: Cell) -> dict[str, str]:
-        """Digests of what the cell is given; the dense model that is merely asked is not calibrated."""
+        """Returns digests of what the cell is given; a dense model that is only asked questions is not calibrated."""
         bench = self.bench.of(cell)
         lengths = ",".join(str(each.max_new_tokens) for each in bench.prompt_sets)
         given = {"model": self.model, "questions": self._questions(bench), "max_new_tokens": lengths}
@@ -129,8 +129,11 @@ class CellStore:
         return content_digest([CELL_SCHEMA, cell.config(), self.inputs(cell)])
 
     def load(self, cell: Cell, ablation: str = "") -> FinishedCell | None:
-        """The finished cell, or None; one that was left unasked does not serve one that is to be asked, nor one that
-        read nothing one that is to read plain English, nor what another ablation measured one of ``ablation``'s."""
+        """Returns the finished cell, or None.
+
+        A result on disk does not count if the cell is to be asked and was not, if it is to read plain English and did
+        not, or if an ablation other than ``ablation`` measured it.
+        """
         done = FinishedCell(cell, self.folder / self.id_of(cell))
         if not (done.folder / CELL).is_file() or (cell.asked and not done.has_rows):
             return None
@@ -139,7 +142,7 @@ class CellStore:
         return done if done.record.perplexity or not (self.bench.language and cell.answers) else None
 
     def save(self, cell: Cell, measured: Measured, ablation: str = "") -> None:
-        """Writes all files in a hidden folder first, which then takes the cell's name; ``ablation`` measured it."""
+        """Writes all files to a hidden folder, which is then renamed to the cell's id; ``ablation`` measured it."""
         final = self.folder / self.id_of(cell)
         self.folder.mkdir(parents=True, exist_ok=True)
         hidden = Path(tempfile.mkdtemp(dir=self.folder, prefix=f".writing.{writer()}-"))
@@ -168,12 +171,12 @@ class CellStore:
             shutil.rmtree(hidden, ignore_errors=True)
 
     def cells_of_other_runs(self, in_parts: bool = False) -> dict[str, list[str]]:
-        """Ids of cells that no cell of this run can be, by what sets them apart: schema, model or questions.
+        """Returns ids of cells that cannot belong to this run, by what differs: schema, model or questions.
 
-        Questions of another suite or split than the run's set none apart: a cell may have a suite of its own.
+        Questions of a suite or split other than the run's do not count: a cell may have its own suite.
 
         Args:
-            in_parts: whether the run asks part after part of its suite, so that this store's questions are not all.
+            in_parts: whether the run asks its suite part by part, so that this store does not have all questions.
         """
         by_reason: dict[str, list[str]] = {}
         for file in sorted(self.folder.glob(f"[!.]*/{CELL}")):
@@ -181,7 +184,7 @@ class CellStore:
             here = {"model": self.model}
             if record.asked_from in ({}, self.asked_from) and not in_parts:
                 here["questions"] = self.questions
-            other = [f"other {name}" for name, value in here.items() if record.inputs.get(name) != value]
+            other = [f"different {name}" for name, value in here.items() if record.inputs.get(name) != value]
             if record.schema != CELL_SCHEMA:
                 other = [f"schema {record.schema}, not {CELL_SCHEMA}"]
             if other:
@@ -190,7 +193,7 @@ class CellStore:
 
 
 def _is_measured(record: CellRecord, cell: Cell, ablation: str) -> bool:
-    """Whether it is the ablation's own measurement under these labels; earlier versions did not say whose it was."""
+    """Returns whether the ablation itself measured it under these labels; earlier versions did not record that."""
     return record.ablation in ("", ablation) and content_digest(record.labels) == content_digest(cell.labels)
 
 
@@ -199,7 +202,7 @@ def _windows(english: Mapping[str, Sequence[TextLoss]]) -> list[Window]:
 
 
 def _questions_digest(bench: Bench) -> str:
-    """Of what is asked and what is right; the code of a metric of no installed package counts as well."""
+    """Returns a digest of questions and right answers, and of the code of metrics outside of installed packages."""
     questions = bench.questions
     asked = [telling(question, PICTURE_ALONE) for question in questions]
     metrics = sorted({question["metric"] for question in questions})
@@ -208,7 +211,7 @@ def _questions_digest(bench: Bench) -> str:
 
 
 def folder_digest(folder: Path) -> str:
-    """A digest of a model's folder: its config and every weights file."""
+    """Returns a digest of a model's folder: its config and all weight files."""
     state = hashlib.blake2b(digest_size=8)
     for file in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
         with open(file, "rb") as stream:

@@ -1,4 +1,4 @@
-"""An ablation's results as one long table, and that table as a reader sees it: in table.md and on the report page."""
+"""An ablation's results as one long table, and that table as shown in table.md and on the report page."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ RETENTION = ["task", "score", "groups", "questions", "seeds", "retention", "low"
 
 
 def retention_table(results: Results) -> pd.DataFrame:
-    """The table of retention: one row a labelling and task, "average" among the tasks.
+    """Returns the table of retention: one row per set of labels and task, with "average" among the tasks.
 
-    Columns: the labels, those of ``Results.language`` where it was measured, task, score (0..100, missing for the
+    Columns: the labels, those of ``Results.language`` if it was measured, task, score (0..100, missing for the
     average), groups, questions, seeds, retention, low, high (95% interval; all in percent of the dense
-    score), seed_low and seed_high (least and greatest average retention of one seed).
+    score), seed_low and seed_high (least and greatest average retention of a single seed).
     """
     rows = []
     for labels in results.methods():
@@ -44,7 +44,7 @@ def retention_table(results: Results) -> pd.DataFrame:
 
 
 def with_visual_tokens(table: pd.DataFrame, results: Results) -> pd.DataFrame:
-    """The table with, behind its labels, the visual tokens that a sample gave to the pool, mean over blocks."""
+    """Inserts, after the labels, how many visual tokens a sample gave to the pool, averaged over blocks."""
     selected = {tuple(labels.values()): results.visual_tokens(**labels) for labels in results.methods()}
     names = list(next(results.methods()))
     tokens = [round(selected[method], 1) for method in zip(*(table[name] for name in names), strict=True)]
@@ -54,10 +54,10 @@ def with_visual_tokens(table: pd.DataFrame, results: Results) -> pd.DataFrame:
 
 
 def chosen_tasks(tasks: Sequence[str], columns: Sequence[str] | None) -> list[str]:
-    """The tasks that a table shows.
+    """Returns the tasks that a table shows.
 
     Raises:
-        ValueError: for a column that is no task.
+        ValueError: for a column that is not a task.
     """
     choices = [*dict.fromkeys(tasks), "average"]
     if unknown := [column for column in columns or () if column not in choices]:
@@ -67,14 +67,14 @@ def chosen_tasks(tasks: Sequence[str], columns: Sequence[str] | None) -> list[st
 
 @dataclass(frozen=True)
 class TableCell:
-    """A heading or cell: what counts, and in small print behind it its interval or count."""
+    """A heading or cell: its main text, followed in small print by its interval or count."""
 
     text: str
     small: str = ""
 
     @property
     def plain(self) -> str:
-        """Both in one line."""
+        """Both texts in one line."""
         return f"{self.text} {self.small}".rstrip()
 
 
@@ -87,15 +87,17 @@ class ShownTable:
 
     @classmethod
     def of(cls, table: pd.DataFrame, words: Collection[str] = (), columns: Sequence[str] | None = None) -> "ShownTable":
-        """The table to show: of retention, a line a labelling and a column a task; of all else, as it is, rounded.
+        """Returns the table to show.
+
+        A table of retention gets one line per set of labels and one column per task; any other table is only rounded.
 
         Args:
-            table: every value as the CSV file has it, as text.
-            words: columns that hold words, even such as look like numbers.
-            columns: tasks to show; None is all.
+            table: all values as text, as in the CSV file.
+            words: columns that hold words, even if they look like numbers.
+            columns: tasks to show; None for all.
 
         Raises:
-            ValueError: for a column that is no task.
+            ValueError: for a column that is not a task.
         """
         if set(RETENTION) <= set(table):
             return cls._by_task(table, columns)
@@ -114,7 +116,7 @@ class ShownTable:
         rows = []
         for values, part in table.groupby(labels, sort=False):
             by_task = part.set_index("task")
-            # Where lines were asked differently many, each says so: groups of all tasks together.
+            # If lines were asked different numbers of groups, each shows its own, of all tasks together.
             asked = [str(by_task["groups"].astype(int).max())] if differ else []
             named = [TableCell(value) for value in (*values, by_task["seeds"].iloc[0], *asked)]
             shown = (_kept(by_task.loc[task]) if task in by_task.index else TableCell("none") for task in tasks)
@@ -126,7 +128,7 @@ class ShownTable:
         return cls(heads, rows)
 
     def markdown(self) -> str:
-        """The table in Markdown; a heading's small print stands below it."""
+        """Returns the table in Markdown; a heading's small print goes below it."""
         heads = [f"{head.text}<br>{head.small}" if head.small else head.text for head in self.heads]
         return markdown(heads, [[entry.plain for entry in row] for row in self.rows])
 
@@ -139,7 +141,7 @@ def _kept(row: pd.Series) -> TableCell:
 
 
 def _short(value: str) -> str:
-    """Four digits of a fraction; anything else as it is.
+    """Rounds a fraction to four digits; returns anything else as it is.
 
     >>> _short("0.123456"), _short("128"), _short("AllTokens"), _short("")
     ('0.1235', '128', 'AllTokens', '')

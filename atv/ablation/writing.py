@@ -1,4 +1,4 @@
-"""An ablation's answer on disk: its record and its figure."""
+"""Writes an ablation's answer to disk: its record and its figure."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -24,9 +24,9 @@ def write_results(
     columns: Sequence[str] | None = None,
     findings: Sequence[Finding] | None = None,
 ) -> AblationRecord:
-    """Writes figure.png and the record's files, each atomically; ``origin`` tells how the cells came about.
+    """Writes figure.png and the record's files, each atomically; ``origin`` says how the cells came about.
 
-    ``findings`` are those of earlier looks at the results, where there were several; None is the ablation's own.
+    ``findings`` are those of earlier looks at the results, if there were several; None for the ablation's own.
 
     Returns:
         The record.

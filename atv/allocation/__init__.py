@@ -1,6 +1,6 @@
-"""Allocations, a file for each rule or family of rules: how much each Linear loses.
+"""Allocations, with one file per rule or family of rules: how sparse each Linear becomes.
 
-Which of its weights go is for criteria and patterns.
+Criteria and patterns decide which of its weights are pruned.
 """
 
 from atv.allocation.base import Allocation, DenseStatistics

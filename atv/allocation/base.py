@@ -1,4 +1,4 @@
-"""How much each Linear loses."""
+"""The base class of allocations, and the statistics that they can read."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -13,11 +13,12 @@ from atv.plugins import Plugin
 
 @dataclass(frozen=True)
 class DenseStatistics:
-    """What is known of the dense model.
+    """Statistics of the dense model.
 
-    ``block_of`` is the block of each Linear; ``weight`` gives a Linear's weight (out, in) by name, also where blocks
-    are offloaded; ``totals`` is, by the name that ``measure`` gave, the sum over all samples of what it gave for each,
-    float64 (k,).
+    Attributes:
+        block_of: index of each Linear's block.
+        weight: function from a Linear's name to its weight (out, in), which also works for offloaded blocks.
+        totals: sums over all samples of the results of ``measure``, by their names, float64 (k,).
     """
 
     block_of: Mapping[str, int]
@@ -26,11 +27,13 @@ class DenseStatistics:
 
 
 class Allocation(Plugin, ABC):
-    """Shares a target sparsity out over the Linears and experts. Simple ones write ``allocate`` alone.
+    """Base class of rules that distribute a target sparsity over Linears and experts. Simple ones define ``allocate``.
 
-    An allocation that ``needs_dense`` measures every calibration batch on the dense model before anything is pruned,
-    and is refused where there are experts. One that is ``by_block`` gives all Linears of a block the same sparsity;
-    one that ``chooses_blocks`` takes all of some blocks and nothing of the others.
+    Attributes:
+        needs_dense: whether ``measure`` is called for every calibration batch on the dense model before anything is
+            pruned; this does not support experts.
+        by_block: whether all Linears of a block get the same sparsity.
+        chooses_blocks: whether some blocks are pruned entirely and the others not at all.
     """
 
     option = "allocation"
@@ -41,11 +44,11 @@ class Allocation(Plugin, ABC):
 
     @abstractmethod
     def allocate(self, linears: Mapping[str, Target], sparsity: float, dense: DenseStatistics) -> dict[str, float]:
-        """Name of each Linear -> its sparsity, such that their mean, weighted by size, is ``sparsity``."""
+        """Returns the sparsity of each Linear by name; their mean, weighted by size, is ``sparsity``."""
 
     def measure(self, model: nn.Module, linears: Mapping[str, nn.Linear], batch: DenseBatch) -> dict[str, Tensor]:
-        """Name -> float (batch, k), a row a sample. Called without gradients.
+        """Returns measurements by name, float (batch, k), with one row per sample. Called without gradients.
 
-        Names are the allocation's own: those of Linears, or of blocks.
+        The allocation chooses the names, for example those of Linears or blocks.
         """
-        raise TypeError(f"{type(self).__name__} needs the dense model but does not measure it")
+        raise TypeError(f"{type(self).__name__} sets needs_dense but does not define measure")

@@ -1,4 +1,4 @@
-"""Whole blocks, by how much each moves its tokens."""
+"""The choice of whole blocks by how much each block moves its tokens."""
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -20,16 +20,16 @@ Whose = Literal["all", "text", "visual"]
 
 
 class BlockInfluence(Allocation):
-    """The blocks that move their tokens least lose everything, all others nothing (ShortGPT, arXiv 2403.03853).
+    """Prunes the blocks that move their tokens least entirely, and the others not at all (ShortGPT, arXiv 2403.03853).
 
-    A block's influence is the mean over tokens of 1 - cos(input, output), which is ATV's drift, in the dense model. Of
-    n blocks floor(n * sparsity) go; of equal ones the first.
+    A block's influence is the mean over tokens of 1 - cos(input, output) in the dense model, which is ATV's drift. Of n
+    blocks, floor(n * sparsity) are pruned; in a tie, the earlier block.
 
     Args:
-        tokens: whose drift counts: of all tokens, of text, or of visual tokens.
+        tokens: which tokens count: "all", "text" or "visual" ones.
 
     Raises:
-        ValueError: for another choice.
+        ValueError: for another value of ``tokens``.
     """
 
     needs_dense = True
@@ -67,7 +67,7 @@ class BlockInfluence(Allocation):
         for block in sorted(set(dense.block_of.values())):
             count, drift = dense.totals[_key(block)].tolist()
             if not count:
-                raise ValueError(f"tokens: no {self.tokens} token of the calibration set comes to block {block}")
+                raise ValueError(f"tokens: no {self.tokens} token of the calibration set reaches block {block}")
             influence[block] = drift / count
         gone = sorted(influence, key=lambda block: (influence[block], block))[: pruned_count(len(influence), sparsity)]
         return {name: float(dense.block_of[name] in gone) for name in linears}

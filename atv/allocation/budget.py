@@ -1,29 +1,29 @@
-"""Shares of weights to keep that meet a budget."""
+"""Shares of weights to keep, adjusted so that they meet a budget."""
 
 from collections.abc import Mapping
 
 from atv.model.targets import Target
 
-# How far the weighted mean of shares may be from its target.
+# Tolerance of the weighted mean of shares around its target.
 _PRECISION = 1e-12
 
 
 def sizes(linears: Mapping[str, Target]) -> dict[str, int]:
-    """Name of each Linear -> its number of weights."""
+    """Returns the number of weights of each Linear by name."""
     return {name: linear.weight.numel() for name, linear in linears.items()}
 
 
 def mean(values: Mapping[str, float], size: Mapping[str, int]) -> float:
-    """Mean of the values, weighted by size."""
+    """Returns the mean of the values, weighted by size."""
     return sum(values[name] * size[name] for name in size) / sum(size.values())
 
 
 def shifted(
     wanted: Mapping[str, float], size: Mapping[str, int], target: float, low: float, high: float
 ) -> dict[str, float]:
-    """The wanted shares, all moved by one number and clipped to [low, high], so that their weighted mean is the target.
+    """Returns the wanted shares, shifted by a common number and clipped to [low, high], with ``target`` as their mean.
 
-    ``target`` must lie in [low, high].
+    The mean is weighted by size, and ``target`` must be in [low, high].
     """
 
     def clipped(shift: float) -> dict[str, float]:
@@ -39,15 +39,15 @@ def shifted(
 
 
 def scaled(wanted: Mapping[str, float], size: Mapping[str, int], target: float) -> dict[str, float]:
-    """The wanted shares, all multiplied by one number and cut off at 1, so that their weighted mean is the target.
+    """Returns the wanted shares, multiplied by a common factor and capped at 1, with ``target`` as their mean.
 
-    Shares are above 0, and ``target`` lies in [0, 1].
+    The mean is weighted by size. Shares must be above 0, and ``target`` must be in [0, 1].
     """
 
     def cut(factor: float) -> dict[str, float]:
         return {name: min(share * factor, 1.0) for name, share in wanted.items()}
 
-    # Where nothing is cut off, one division does it.
+    # If no share is capped, one division suffices.
     exact = target / mean(wanted, size)
     if exact * max(wanted.values()) <= 1:
         return cut(exact)
@@ -61,10 +61,10 @@ def scaled(wanted: Mapping[str, float], size: Mapping[str, int], target: float) 
 def proportional(
     importance: Mapping[str, float], size: Mapping[str, int], target: float, floor: float
 ) -> dict[str, float]:
-    """Shares to keep: ``floor`` of every Linear, and what is left of the target in proportion to importance.
+    """Returns shares to keep: ``floor`` of every Linear, and the rest of the target in proportion to importance.
 
-    What is left is counted in weights, whatever a Linear's size; a Linear that is full passes its part on. Where no
-    importance is left, sizes stand in for it.
+    The rest is distributed in numbers of weights, regardless of a Linear's size. Once a Linear is kept whole, the
+    others share its excess. If the remaining Linears have no importance, their sizes take its place.
     """
     kept = {name: floor * count for name, count in size.items()}
     left = target * sum(size.values()) - sum(kept.values())

@@ -1,4 +1,4 @@
-"""Allocations by Linear, in proportion to an importance measured on the dense model."""
+"""Allocations by Linear, in proportion to its importance in the dense model."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +18,11 @@ from atv.selection.similarity import cosines, density
 
 
 class _ByImportance(Allocation):
-    """No Linear loses more than ``slack`` over the target; what is left to keep goes by importance, in weights."""
+    """Base class of allocations in proportion to importance.
+
+    The sparsity of a Linear is at most the target plus ``slack``; the rest of the weights to keep are distributed by
+    importance.
+    """
 
     needs_dense = True
 
@@ -35,17 +39,17 @@ class _ByImportance(Allocation):
 
 
 class DAS(_ByImportance):
-    """TAMP's diversity-aware sparsity: Linears whose outputs differ more keep more (arXiv 2504.09897).
+    """Linears with more diverse outputs keep more weights: TAMP's diversity-aware sparsity (arXiv 2504.09897).
 
-    The importance of a Linear is the mean over samples of (1 - v) + (1 - l) + (1 - vl): the mean positive cosines
-    within visual and within text tokens' outputs, and the mean cosine across. A sample that lacks one counts the
-    others' mean in its place.
+    The importance of a Linear is the mean over samples of (1 - v) + (1 - l) + (1 - vl). Here v and l are the mean
+    positive cosines between the outputs of visual tokens and of text tokens, and vl is the mean cosine between the two
+    modalities. If a sample lacks one of these terms, the mean of the others replaces it.
 
     Args:
-        slack: a Linear loses at most the target and this.
+        slack: largest excess of a Linear's sparsity over the target.
 
     Raises:
-        ValueError: for a slack outside [0, 1].
+        ValueError: if ``slack`` is outside [0, 1].
     """
 
     def measure(self, model: nn.Module, linears: Mapping[str, nn.Linear], batch: DenseBatch) -> dict[str, Tensor]:
@@ -62,18 +66,18 @@ class DAS(_ByImportance):
 
 
 class ECoFLaP(_ByImportance):
-    """Linears whose weights move the loss more keep more; gradients are estimated by forwards (arXiv 2310.02998).
+    """Linears whose weights affect the loss more keep more weights; needs only forward passes (arXiv 2310.02998).
 
-    The importance of a Linear is the sum over samples of ``|L(W + eps z) - L(W - eps z)| / (2 eps)``, z standard
-    normal, one for each Linear and batch; L is the mean cross-entropy of a sample's text tokens. It takes two forward
-    passes a batch and Linear, of a model that is not offloaded.
+    The importance of a Linear is the sum over samples of ``|L(W + eps z) - L(W - eps z)| / (2 eps)``, an estimate of
+    gradients. There is one standard normal z per Linear and batch, and L is the mean cross-entropy of a sample's text
+    tokens. This takes two forward passes per batch and Linear, and the model must not be offloaded.
 
     Args:
         eps: size of the step.
-        slack: a Linear loses at most the target and this.
+        slack: largest excess of a Linear's sparsity over the target.
 
     Raises:
-        ValueError: for an eps that is not positive, or a slack outside [0, 1].
+        ValueError: if ``eps`` is not positive, or ``slack`` is outside [0, 1].
     """
 
     def __init__(self, eps: float = 1e-3, slack: float = 0.1) -> None:
@@ -86,7 +90,8 @@ class ECoFLaP(_ByImportance):
         for index, (name, linear) in enumerate(linears.items()):
             if linear.weight.device.type == "meta":
                 raise ValueError(
-                    "allocation: ECoFLaP moves weights, which an offloaded model does not have; load it whole"
+                    "allocation: ECoFLaP changes weights in place and does not support offloaded models; "
+                    "load the model without offloading"
                 )
             step = self.eps * _normal(linear.weight, (*batch.seed, index))
             losses = []
@@ -98,7 +103,7 @@ class ECoFLaP(_ByImportance):
 
 
 def text_loss(model: nn.Module, batch: DenseBatch) -> Tensor:
-    """Mean next-token cross-entropy of each sample's text tokens, float32 (batch,); 0 for a sample without any."""
+    """Returns the mean next-token cross-entropy of each sample's text tokens, float32 (batch,); 0 if it has none."""
     logits = model(**batch.inputs, use_cache=False).logits[:, :-1]
     asked = (batch.valid & ~batch.visual)[:, 1:] & batch.valid[:, :-1]
     entropy = F.cross_entropy(logits[asked].float(), batch.inputs["input_ids"][:, 1:][asked], reduction="none")
@@ -108,7 +113,7 @@ def text_loss(model: nn.Module, batch: DenseBatch) -> Tensor:
 
 @contextmanager
 def _moved(weight: Tensor, step: Tensor) -> Iterator[None]:
-    """The weight with a step added, and then exactly as it was."""
+    """Adds a step to the weight within the context, then restores the weight exactly."""
     before = weight.detach().clone()
     weight.data.copy_(before.float() + step)
     try:
@@ -118,7 +123,7 @@ def _moved(weight: Tensor, step: Tensor) -> Iterator[None]:
 
 
 def _normal(weight: Tensor, seed: tuple[int, ...]) -> Tensor:
-    """Drawn on the CPU, so that every device has the same."""
+    """Returns standard normal values in the weight's shape, drawn on the CPU so that every device gets the same."""
     state = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> np.uint64(1))
     drawn = torch.randn(weight.shape, generator=torch.Generator().manual_seed(state))
     return drawn.to(weight.device)

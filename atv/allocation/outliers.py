@@ -16,10 +16,10 @@ from atv.plugins import at_least
 
 
 class _ByWandaScores(Allocation):
-    """A block keeps the more, the higher it stands by some number of its Wanda scores |W_ij| * ||X_j||.
+    """Base class of allocations by a rate per block: blocks with a higher rate of their Wanda scores keep more weights.
 
-    The norms are over all tokens of the calibration set. No block is further than twice ``spread`` from the target,
-    or outside [0, 1]: what is cut off there all other blocks make up for, alike.
+    Wanda scores are ``|W_ij| * ||X_j||``, with norms over all tokens of the calibration set. The sparsity of a block is
+    within twice ``spread`` of the target and in [0, 1]; the other blocks make up equally for what is clipped.
     """
 
     needs_dense = True
@@ -28,10 +28,10 @@ class _ByWandaScores(Allocation):
 
     @abstractmethod
     def rate(self, scores: Sequence[Tensor]) -> float:
-        """A block's number, from the scores of its Linears, float32 (out, in) each."""
+        """Returns a block's rate from the scores of its Linears, float32 (out, in) each."""
 
     def compared(self, rates: Mapping[int, float]) -> Mapping[int, float]:
-        """Block -> its number, once those of all blocks are known; as ``rate`` gave it unless a subclass says else."""
+        """Returns the final rates by block, given the rates of all blocks; by default unchanged."""
         return rates
 
     def measure(self, model: nn.Module, linears: Mapping[str, nn.Linear], batch: DenseBatch) -> dict[str, Tensor]:
@@ -49,7 +49,7 @@ class _ByWandaScores(Allocation):
         blocks: dict[int, list[str]] = defaultdict(list)
         for name in linears:
             blocks[dense.block_of[name]].append(name)
-        # One block's scores at a time: those of a whole decoder are twice its weights in bfloat16.
+        # Scores of one block at a time: those of a whole decoder take twice the memory of its weights in bfloat16.
         rates = self.compared(
             {block: self.rate([_scores(name, dense) for name in names]) for block, names in blocks.items()}
         )
@@ -63,24 +63,24 @@ class _ByWandaScores(Allocation):
 
 
 def _scores(name: str, dense: DenseStatistics) -> Tensor:
-    """The Wanda scores of a Linear, float32 (out, in)."""
+    """Returns the Wanda scores of a Linear, float32 (out, in)."""
     weight = dense.weight(name)
     norm = dense.totals[name].sqrt().to(weight.device, torch.float32)
     return weight.float().abs() * norm
 
 
 class OWL(_ByWandaScores):
-    """Blocks with more outliers keep more (arXiv 2310.05175).
+    """Blocks with more outliers among their Wanda scores keep more weights (OWL, arXiv 2310.05175).
 
     keep_b = (D_b - min D) / (max D - min D) * 2 * spread - mean of that + 1 - S, where D_b is the share of the
     block's Wanda scores above ``threshold`` times their mean.
 
     Args:
-        threshold: M of the paper.
-        spread: lambda of the paper; no block is further than twice that from the target.
+        threshold: M in the paper.
+        spread: lambda in the paper; every block's sparsity is within twice this value of the target.
 
     Raises:
-        ValueError: for a negative argument.
+        ValueError: if an argument is negative.
     """
 
     def __init__(self, threshold: float = 5.0, spread: float = 0.08) -> None:
@@ -94,15 +94,16 @@ class OWL(_ByWandaScores):
 
 
 class DLP(_ByWandaScores):
-    """Blocks whose median Wanda score is low keep more (arXiv 2505.23807).
+    """Blocks with a low median Wanda score keep more weights (DLP, arXiv 2505.23807).
 
-    keep_b as OWL's, from D_b = 1 - s_b / sum of s, where s_b is the (lower) median of the block's Wanda scores.
+    keep_b is computed as in ``OWL`` from D_b = 1 - s_b / sum of s, where s_b is the (lower) median of the block's Wanda
+    scores.
 
     Args:
-        spread: alpha of the paper; no block is further than twice that from the target.
+        spread: alpha in the paper; every block's sparsity is within twice this value of the target.
 
     Raises:
-        ValueError: for a negative spread.
+        ValueError: if ``spread`` is negative.
     """
 
     def __init__(self, spread: float = 0.15) -> None:

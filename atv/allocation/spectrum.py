@@ -1,4 +1,4 @@
-"""An allocation by block, from how heavy the tails of the weights' spectra are."""
+"""An allocation by block, from the heaviness of the tails of the weights' spectra."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -14,17 +14,18 @@ _BINS = 100
 
 
 class AlphaPruning(Allocation):
-    """Blocks whose weights have heavier-tailed spectra keep more (arXiv 2410.10912); no calibration data are needed.
+    """Blocks whose weights have heavier-tailed spectra keep more weights; needs no calibration data (arXiv 2410.10912).
 
-    The squared singular values of each Linear are fitted by a power law with exponent alpha; a block's alpha_b is the
-    mean of its Linears'. The block loses S in proportion to 1 - spread + 2 * spread * (alpha_b - min) / (max - min),
-    multiplied so that the target is met; what is cut off at 1 the others make up for.
+    A power law with exponent alpha is fitted to the squared singular values of each Linear; a block's alpha_b is the
+    mean over its Linears. The block's sparsity is proportional to
+    1 - spread + 2 * spread * (alpha_b - min) / (max - min), scaled so that the target is met. Sparsities are capped at
+    1, and the other blocks make up for it.
 
     Args:
-        spread: epsilon of the paper, which varies it from 0.1 to 0.3.
+        spread: epsilon in the paper, which varies it from 0.1 to 0.3.
 
     Raises:
-        ValueError: for a spread outside [0, 1).
+        ValueError: if ``spread`` is outside [0, 1).
     """
 
     by_block = True
@@ -35,7 +36,11 @@ class AlphaPruning(Allocation):
         self.spread = spread
 
     def allocate(self, linears: Mapping[str, Target], sparsity: float, dense: DenseStatistics) -> dict[str, float]:
-        """Raises ValueError for a Linear of zeros, or experts of an offloaded model."""
+        """Returns the sparsity of each Linear by name.
+
+        Raises:
+            ValueError: for a Linear without a tail to fit, such as one of zeros, or for experts of an offloaded model.
+        """
         alphas: dict[int, list[float]] = defaultdict(list)
         for name, target in linears.items():
             alphas[dense.block_of[name]].append(tail_exponent(_weight(name, target, dense), name))
@@ -52,23 +57,25 @@ def _weight(name: str, target: Target, dense: DenseStatistics) -> Tensor:
     if target.weight.device.type != "meta":
         return target.weight.detach()
     if not isinstance(target, torch.nn.Linear):
-        raise ValueError(f"allocation: AlphaPruning reads weights, and {name} is offloaded; load the model whole")
+        raise ValueError(
+            f"allocation: AlphaPruning reads weights, but {name} is offloaded; load the model without offloading"
+        )
     return dense.weight(name)
 
 
 def tail_exponent(weight: Tensor, name: str = "") -> float:
-    """The exponent alpha of a power law p(x) ~ x^-alpha through the tail of a weight's squared singular values.
+    """Returns the exponent alpha of a power law p(x) ~ x^-alpha, fitted to the tail of the squared singular values.
 
-    Hill's estimator, 1 + n / sum of log(x_i / x_min), over the n values from x_min on. x_min is sought near the peak of
-    the values' logarithms (histogram of 100 bins), from 0.95 to 1.5 times the peak, where the fit's distance of
-    Kolmogorov and Smirnov is least. The authors' code begins that window at the logarithm of its lower end.
+    This is Hill's estimator, 1 + n / sum of log(x_i / x_min), over the n values from x_min on. The search for x_min
+    covers 0.95 to 1.5 times the peak of the histogram of the values' logarithms (100 bins) and takes the fit with the
+    smallest Kolmogorov-Smirnov distance. In the authors' code, this window starts at the logarithm of its lower end.
 
     Args:
-        weight: (out, in).
-        name: for the message.
+        weight: weight (out, in).
+        name: name of the weight for the error message.
 
     Raises:
-        ValueError: for a weight with fewer than two singular values above zero.
+        ValueError: if fewer than two singular values are above zero.
     """
     short = weight.double() if weight.shape[0] <= weight.shape[1] else weight.double().T
     values = torch.linalg.eigvalsh(short @ short.T)
@@ -81,13 +88,13 @@ def tail_exponent(weight: Tensor, name: str = "") -> float:
     peak = 10 ** (low + int(torch.histc(tens, _BINS, low, high).argmax()) * (high - low) / _BINS)
     near = ((values >= 0.95 * peak) & (values <= 1.5 * peak)).nonzero()[:, 0]
     fits = [_fit(values, logs, start) for start in near.tolist() if start < len(values) - 1]
-    # Values further apart than the window: from the first that is not below the peak.
+    # If no value lies in the window, x_min is the first value that is not below the peak.
     first = min(int(torch.searchsorted(values, peak)), len(values) - 2)
     return min(fits or [_fit(values, logs, first)])[1]
 
 
 def _fit(values: Tensor, logs: Tensor, start: int) -> tuple[float, float]:
-    """(distance of Kolmogorov and Smirnov, alpha) of the power law through ``values[start:]``."""
+    """Returns (Kolmogorov-Smirnov distance, alpha) of the power law fitted to ``values[start:]``."""
     count = len(values) - start
     total = float((logs[start:] - logs[start]).sum())
     if not total:

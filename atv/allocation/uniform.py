@@ -1,4 +1,4 @@
-"""The same for all."""
+"""The same sparsity for all Linears."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from atv.model.targets import Target
 
 
 class Uniform(Allocation):
-    """Every Linear loses the same fraction."""
+    """The same sparsity in every Linear."""
 
     by_block = True
 

@@ -1,4 +1,4 @@
-"""What Python calls, whole: one function for each thing that atv does to a model.
+"""The complete Python interface: one function for each thing that atv does to a model.
 
 Nothing here parses a command line or prints, and no rule is implemented here.
 """

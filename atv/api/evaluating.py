@@ -1,4 +1,4 @@
-"""What a model is asked, what it scores, and how its answers differ from others, question by question."""
+"""Loads questions, scores a model's answers to them, and compares the answers of several models."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,30 +34,31 @@ def questions(
     split: str | None = None,
     groups: int | None = None,
 ) -> Questions:
-    """Questions with their data, for ``evaluate``: read once for all models that are asked.
+    """Loads questions and their data for ``evaluate``, once for all models that are to be asked.
 
     Args:
-        benchmark: names, in a list or with commas between them, "all" for the nine; None is the bundled suite.
-        data: of benchmarks, a folder with a local copy of the data set, or of several; None downloads it.
-        dense: of benchmarks, the output folder of the dense model's evaluation, for retention.
-        evaluation: of the suite, "bundled", "everyday" or the folder of a data set with the same columns; None is
+        benchmark: names of benchmarks, as a list or separated by commas; "all" for the nine. None is the bundled suite.
+        data: for benchmarks: folder with a local copy of the data set, or of several. None downloads it.
+        dense: for benchmarks: output folder of the dense model's evaluation, to compute retention.
+        evaluation: for a suite: "bundled", "everyday" or the folder of a data set with the same columns. None is
             "bundled".
-        split: of the suite, dev or test; None is test. Each benchmark has its own.
-        groups: of each task or benchmark, only the first so many groups of questions (rotations and pairs are one).
+        split: for a suite: dev or test. None is test. Each benchmark has its own split.
+        groups: number of question groups to ask of each task or benchmark, counted from the first (rotations or pairs
+            form one group). None is all.
 
     Raises:
-        ValueError: for an unknown benchmark, data that are missing or lack columns, options of the other kind, or
-            groups under 1.
+        ValueError: if a benchmark is unknown, data are missing or lack columns, options of suites and benchmarks are
+            mixed, or ``groups`` is less than 1.
     """
     at_least(1, groups=groups)
     if benchmark is None:
         if (data, dense) != (None, None):
-            raise ValueError("data and dense are of benchmarks: name one with --benchmark")
+            raise ValueError("data and dense are for benchmarks only: name one with --benchmark")
         evaluation, split = BUNDLED if evaluation is None else evaluation, "test" if split is None else split
         return Suite(load_evaluation(evaluation, split, groups), evaluation, split, groups)
     _require_no_suite(evaluation, split)
     folder = None if data is None else Path(data)
-    # Whatever is wrong with any of them is known before a model is loaded.
+    # Problems with any of them are reported before a model is loaded.
     loaded = [load_benchmark(each, folder, groups) for each in chosen_benchmarks(benchmark)]
     return Benchmarks(loaded, folder, groups, None if dense is None else dense_answers(Path(dense), loaded))
 
@@ -74,20 +75,20 @@ def evaluate(
     output: str | Path | None = None,
     trainer: L.Trainer | None = None,
 ) -> EvaluationReport:
-    """Asks a model, pruned or not, by greedy decoding, and scores its answers.
+    """Asks a model, pruned or not, generates its answers by greedy decoding, and scores them.
 
     Args:
-        asked: from ``questions``; None is the bundled suite.
-        batch_size: questions generated at once; None is 16 for the suite, 8 for benchmarks.
-        max_new_tokens: longest answer; None is 16 for the suite, each benchmark's own.
-        min_pixels, max_pixels: smallest and largest area of a picture; None is what the processor says, on benchmarks
-            what lmms-eval sets for the model's type.
-        output: folder for scores.json and every answer; the same call on benchmarks goes on from what is there.
-        trainer: runs the prediction loop; None makes one with a progress bar.
+        asked: questions, as ``questions`` returns them. None is the bundled suite.
+        batch_size: number of questions answered at once. None is 16 for the suite, 8 for benchmarks.
+        max_new_tokens: maximum length of an answer. None is 16 for the suite; each benchmark has its own.
+        min_pixels, max_pixels: smallest and largest area of a picture. None is the processor's own setting; on
+            benchmarks, what lmms-eval sets for the model's type.
+        output: folder for scores.json and every answer; on benchmarks, the same call resumes from the answers there.
+        trainer: runs the prediction loop. None makes one with a progress bar.
 
     Raises:
-        ValueError: when nothing can be written there or another run is there, for a picture that cannot be read, or a
-            number under 1.
+        ValueError: if ``output`` cannot be written or holds a different run, a picture cannot be read, or a number is
+            less than 1.
     """
     folder = None if output is None else Path(output)
     how = Asking(batch_size, max_new_tokens, min_pixels, max_pixels, trainer or quiet_trainer(), folder)
@@ -97,7 +98,7 @@ def evaluate(
 
 
 def answered(model: PreTrainedModel, processor: ProcessorMixin, asked: Questions, how: Asking) -> EvaluationReport:
-    """``evaluate`` with its options in one, which were checked when ``how`` was made: before a model is loaded."""
+    """Like ``evaluate``, with its options in ``how``, which checked them when it was made, before a model is loaded."""
     report = asked.ask(model, processor, how)
     if how.output is not None and how.trainer.is_global_zero:
         report.write(how.output)
@@ -114,26 +115,28 @@ def compare(
     flips: int = FLIPS,
     output: str | Path | None = None,
 ) -> Comparison:
-    """Compares what models answered to the same questions with what the first of them answered.
+    """Compares models' answers with those of the first model to the same questions.
 
-    Scores are compared in pairs, with intervals by resampling what belongs together (rotations, pairs, questions about
-    one picture) and seeds, and p-values by swapping the two models' answers, corrected over all comparisons of the
-    call. Nothing is asked and nothing is downloaded.
+    Differences in scores are paired. Their intervals come from resampling seeds and what belongs together (rotations,
+    pairs, questions about one picture); their p-values come from swapping the two models' answers and are corrected
+    over all comparisons of the call. No model is run and nothing is downloaded.
 
     Args:
-        models: the first, and those to compare with it. Each is a folder that ``evaluate`` or an ablation's cell wrote
-            answers to, a JSONL file, or a folder of lmms-eval's logged samples; or several of these, one a seed.
-        benchmark: compare on these benchmarks alone; None is all that was asked.
+        models: the first model, and those to compare with it. Each is a folder to which ``evaluate`` or an ablation's
+            cell wrote answers, a JSONL file, or a folder of samples that lmms-eval logged; or several of these, one per
+            seed.
+        benchmark: benchmarks to compare on. None is all that were asked.
         data: folder with a local copy of the benchmarks, for pictures and for answers of other engines.
-        evaluation: the suite that was asked, "bundled", "everyday" or a folder; None is what the first folder says.
-        split: of that suite; None is test.
-        groups: of each task or benchmark only the first so many groups were asked; None is what the first folder says.
-        flips: questions whose answers flipped on the page, at most.
+        evaluation: suite that was asked: "bundled", "everyday" or a folder. None is what the first folder records.
+        split: split of that suite. None is test.
+        groups: number of question groups that were asked of each task or benchmark, counted from the first. None is
+            what the first folder records.
+        flips: maximum number of questions with flipped answers on the page.
         output: folder for comparison.json, differences.png, answers.png and comparison.html.
 
     Raises:
-        ValueError: for folders without answers, and for models that were asked other questions, or in another way:
-            the message says what differs.
+        ValueError: if a folder has no answers, or models were asked different questions or in a different way; the
+            message says what differs.
     """
     at_least(0, flips=flips)
     folder = None if output is None else writable(output, "output")
@@ -156,7 +159,7 @@ def compare(
 
 def _require_no_suite(evaluation: str | None, split: str | None) -> None:
     if (evaluation, split) != (None, None):
-        raise ValueError("evaluation and split are of the suite: leave them out beside --benchmark, which has its own")
+        raise ValueError("evaluation and split are for suites only: leave them out with --benchmark, which has its own")
 
 
 def _asked(
@@ -166,18 +169,18 @@ def _asked(
     split: str | None,
     groups: int | None,
 ) -> Questions | None:
-    """The data that were named: of a benchmark only where its folder was, since nothing is to be downloaded."""
+    """Loads the data that were named; a benchmark's only from a given folder, since nothing may be downloaded."""
     if data is not None:
         return questions(benchmark, data=data, evaluation=evaluation, split=split, groups=groups)
     if benchmark is not None:
         _require_no_suite(evaluation, split)
     if evaluation is None and split is not None:
-        raise ValueError(f"split: {split!r} is of a suite: name it with --evaluation")
+        raise ValueError(f"split: {split!r} belongs to a suite: name the suite with --evaluation")
     return None if evaluation is None else questions(evaluation=evaluation, split=split, groups=groups)
 
 
 def _recorded(answers: Answers) -> Questions | None:
-    """The data that a folder says it was asked, where it says so and they are still there."""
+    """Loads the data that a folder's answers are about, if the folder records them and they are still there."""
     groups = int(answers.rows.groupby("task")["group"].nunique().max())
     try:
         if folders := answers.suite.get("data"):
@@ -186,5 +189,5 @@ def _recorded(answers: Answers) -> Questions | None:
         named = {name: answers.suite[name] for name in ("evaluation", "split") if name in answers.suite}
         return questions(**named, groups=groups) if named else None
     except ValueError:
-        # Then the page says that the data are not at hand.
+        # The page then says that the data are not available.
         return None

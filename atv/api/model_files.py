@@ -1,4 +1,4 @@
-"""From a name to a model with its processor, and from a pruned model to a folder that has all of it."""
+"""Loads a model with its processor by name, and saves a pruned model as a complete folder."""
 
 from pathlib import Path
 
@@ -27,20 +27,21 @@ def load(
     quantized: bool = False,
     trust_remote_code: bool = False,
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """An LVLM and its processor, as every command loads them: in the dtype of its config, from safetensors alone.
+    """Loads an LVLM and its processor as every command does: in the dtype of its config, only from safetensors.
 
     Args:
-        model: "bundled", a folder, or a hub id (owner/name or owner/name@revision); reports call it by this name.
-        min_pixels, max_pixels: smallest and largest area of a picture; the processor keeps them (Qwen-VL's kind).
-        offload: "cpu" or "disk": where the decoder's blocks live while they are not pruned.
-        device: where an offloaded model runs; None is what Lightning chooses.
-        scratch: a folder for what an offloaded model writes while it loads.
-        quantized: whether a folder that ``quantize`` wrote may be loaded, with floats for weights: it can be asked, and
-            is not to be pruned.
+        model: "bundled", a folder, or a hub id (owner/name or owner/name@revision). Reports use this name.
+        min_pixels, max_pixels: smallest and largest area of a picture, which are set in the processor (only for
+            processors like Qwen-VL's).
+        offload: "cpu" or "disk": where to keep the decoder's blocks that are not being pruned. None does not offload.
+        device: device on which an offloaded model runs. None lets Lightning choose.
+        scratch: folder for files that an offloaded model writes while it loads.
+        quantized: whether a folder that ``quantize`` wrote may be loaded, with its weights as floats. Such a model can
+            answer questions, but must not be pruned.
         trust_remote_code: whether code that comes with the model may run.
 
     Raises:
-        ValueError: for a model that is not there or cannot be loaded, or options that it cannot serve.
+        ValueError: if the model does not exist or cannot be loaded, or does not support the options.
     """
     folder = model_folder(str(model), trust_remote_code)
     if offload is None:
@@ -51,7 +52,7 @@ def load(
         device = device or quiet_trainer().strategy.root_device
         loaded, processor = load_offloaded_model(folder, offload, device, Path(scratch), trust_remote_code)
     loaded.name_or_path = str(model)
-    # Which releases of transformers note themselves and others do not; None where the folder is not of the hub's cache.
+    # Only some releases of transformers set it themselves. None if the folder is not in the hub's cache.
     loaded.config._commit_hash = extract_commit_hash(str(folder / "config.json"), None)
     cap_pixels(processor, min_pixels, max_pixels)
     return loaded, processor
@@ -60,20 +61,20 @@ def load(
 def save(
     folder: str | Path, model: PreTrainedModel, processor: ProcessorMixin | None, report: PruningReport
 ) -> PruningReport:
-    """Writes a pruned model as ``atv prune`` does: a folder that from_pretrained loads and ``verify`` understands.
+    """Saves a pruned model as ``atv prune`` does: in a folder that from_pretrained loads and ``verify`` can check.
 
-    Weights (dense tensors with zeros), processor, masks.safetensors, report.json and model card. Where the folder was
-    the ``run_dir`` of ``prune``, what was kept there to go on from is cleared away.
+    The folder holds weights (dense tensors with zeros), processor, masks.safetensors, report.json and model card. If it
+    was the ``run_dir`` of ``prune``, the files stored there for resuming are removed.
 
     Args:
-        processor: None for a model that has none, whose folder then cannot answer.
-        report: what ``prune`` returned for this model.
+        processor: the model's processor. None if it has none; the saved model then cannot answer questions.
+        report: the report that ``prune`` returned for this model.
 
     Returns:
-        The report with a row for each target, as report.json has it.
+        The report with a row for each target, as in report.json.
 
     Raises:
-        ValueError: when nothing can be written there, when pathways are decoupled, or when a weight that the masks
-            prune is not zero.
+        ValueError: if the folder cannot be written, pathways are decoupled, or a weight that the masks prune is not
+            zero.
     """
     return write_pruned(writable(folder, "folder"), model, processor, report)

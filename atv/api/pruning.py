@@ -1,4 +1,4 @@
-"""The Python interface: prune a model, or decouple its pathways and prune each by itself."""
+"""Prunes a model in place, or decouples its text and visual pathways and prunes each separately."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -44,36 +44,38 @@ def prune(
     run_dir: str | Path | None = None,
     calibration: Mapping[str, Any] | None = None,
 ) -> PruningReport:
-    """Prunes an LVLM's language model in place, block by block, by default as ATV-Pruning does.
+    """Prunes an LVLM's language model in place, block by block; by default as ATV-Pruning does.
 
     Args:
-        model: any transformers LVLM with a text decoder and an image token; an offloaded one (``atv.load``) leaves its
-            pruned weights in shards in ``run_dir``.
-        batches: the dicts of tensors that its processor returns with ``return_tensors="pt"``, one or several samples
-            each, padded or not, such as ``atv.calibration_batches`` makes; read once.
-        selection: which tokens enter the calibration pool: an instance, a class name or a dotted path.
-        criterion: how a weight is scored, likewise.
+        model: any transformers LVLM with a text decoder and an image token. An offloaded model (``atv.load``) leaves
+            its pruned weights in shards in ``run_dir``.
+        batches: dicts of tensors as its processor returns them with ``return_tensors="pt"``, each with one or several
+            samples, padded or not, such as ``atv.calibration_batches`` makes. They are read once.
+        selection: rule that selects the tokens of the calibration pool: an instance, a class name or a dotted path.
+        criterion: rule that scores weights, specified likewise.
         pattern: "unstructured", "2:4", "4:8", an instance, a class name or a dotted path. N:M keeps N of every M inputs
-            of a row; of FFNChannels and AttentionHeads, which go whole, ``atv.save`` makes a smaller model.
-        sparsity: fraction of each row that is pruned; None is 0.5, or what N:M implies.
-        allocation: how the sparsity is shared out over the Linears: an instance, a class name or a dotted path.
-        refine: which pruned and kept weights change places afterwards, likewise, or several such steps in order; None
-            leaves the criterion's mask.
-        reconstruct: what the kept weights become, likewise; None leaves them as the criterion does.
-        targets: shell-style patterns of names, in a list or with commas between them; None is every Linear and expert
-            of the decoder's blocks but routers, or those that the pattern is about.
-        propagate: whether a block sees its predecessors pruned; False is one-shot pruning.
-        seed: of whatever a rule draws; the same seed gives the same masks.
-        trainer: runs the prediction loop, in the dtype of the model or in mixed precision; None makes one with a
+            of a row. FFNChannels and AttentionHeads remove whole structures, so ``atv.save`` saves a smaller model.
+        sparsity: fraction of each row to prune. None is 0.5, or what N:M implies.
+        allocation: rule that distributes the sparsity over the Linears: an instance, a class name or a dotted path.
+        refine: rule that swaps pruned and kept weights afterwards, specified likewise, or a sequence of such rules to
+            apply in order. None keeps the criterion's mask.
+        reconstruct: rule that gives the kept weights new values, specified likewise. None leaves them as the criterion
+            does.
+        targets: shell-style patterns of names, as a list or separated by commas. None is every Linear and expert of the
+            decoder's blocks except routers, or those that the pattern applies to.
+        propagate: whether each block is calibrated on the outputs of its pruned predecessors. False is one-shot
+            pruning.
+        seed: seed of everything that rules draw at random; the same seed gives the same masks.
+        trainer: runs the prediction loop, in the dtype of the model or in mixed precision. None makes one with a
             progress bar.
-        run_dir: where each finished block, masks.safetensors and report.json are written, if given; the same call
-            goes on from the last finished block, or takes all from the model that ``atv.save`` wrote there; a call that
-            differs is refused. Room for the model is checked first.
-        calibration: which samples the batches are, kept in the report; None is what the batches say themselves.
+        run_dir: folder to write each finished block, masks.safetensors and report.json to, if given. The same call
+            resumes after the last finished block, or takes everything from the model that ``atv.save`` wrote there; a
+            different call is rejected. Disk space for the model is checked first.
+        calibration: description of the samples, for the report. None is what the batches record about themselves.
 
     Raises:
-        ValueError: for any argument that does not fit, before calibration starts; for activations that are not
-            finite, at the first block and sample that shows them.
+        ValueError: if an argument is invalid, before calibration starts; if activations are not finite, at the first
+            block and sample in which they occur.
     """
     require_calibrating(trainer)
     lvlm = _undecoupled(model)
@@ -107,12 +109,12 @@ def decouple(
     run_dir: str | Path | None = None,
     calibration: Mapping[str, Any] | None = None,
 ) -> PruningReport:
-    """Gives every target one weight a modality, each pruned in its own way, in place (the paper's probe).
+    """Gives every target one weight per modality, in place, and prunes each in its own way (the paper's probe).
 
-    Generated tokens are text. To leave ``o_proj`` shared and dense, name the other Linears in ``targets``.
+    Generated tokens are text. To leave ``o_proj`` shared and dense, name only the other Linears in ``targets``.
 
     Args:
-        text, visual: how each pathway is calibrated and pruned.
+        text, visual: how to calibrate and prune each pathway.
         model, batches, targets, propagate, seed, trainer, run_dir, calibration: as for ``prune``.
 
     Returns:
@@ -123,7 +125,7 @@ def decouple(
     """
     require_calibrating(trainer)
     if is_offloaded(model):
-        raise ValueError("model: pathways of an offloaded model cannot be decoupled; load it whole")
+        raise ValueError("model: pathways of an offloaded model cannot be decoupled; load it without offload")
     lvlm = _undecoupled(model)
     chosen = visual.targets(lvlm, text.targets(lvlm, lvlm.targets(targets)))
     plans = {"text": text.plan(lvlm, chosen), "visual": visual.plan(lvlm, chosen)}
@@ -131,16 +133,16 @@ def decouple(
     for plan in plans.values():
         if isinstance(plan.reconstruct, BlockReconstruction):
             raise ValueError(
-                f"reconstruct: {type(plan.reconstruct).__name__} trains a block as one, and decoupled pathways have "
-                "weights of their own; choose another, such as LeastSquares"
+                f"reconstruct: {type(plan.reconstruct).__name__} trains a block as a whole, but decoupled pathways "
+                "have separate weights; choose another, such as LeastSquares"
             )
         if plan.pattern.reroutes:
             raise ValueError(
-                f"pattern: {type(plan.pattern).__name__} sends tokens to other experts, and decoupled pathways share "
-                "their router"
+                f"pattern: {type(plan.pattern).__name__} sends tokens to different experts, but decoupled pathways "
+                "share their router"
             )
         if plan.updates_biases:
-            raise ValueError(f"reconstruct: {type(plan.reconstruct).__name__} moves biases, which pathways share")
+            raise ValueError(f"reconstruct: {type(plan.reconstruct).__name__} changes biases, which pathways share")
 
     def install_target(name: str, target: Target, pruned: Mapping[str, Pruned]) -> None:
         decouple_target(model, name, target, **pruned)
@@ -156,5 +158,5 @@ def _undecoupled(model: PreTrainedModel) -> LVLM:
     require_ordinary(model)
     for name, module in model.named_modules():
         if isinstance(module, (DecoupledLinear, DecoupledExperts)):
-            raise ValueError(f"model: the pathways of {name} are decoupled, and pruned already; load the model anew")
+            raise ValueError(f"model: the pathways of {name} are already decoupled and pruned; load the model again")
     return LVLM.of(model)

@@ -1,4 +1,4 @@
-"""Pruning from a model's folder to another, whole: options, samples, blocks, the pruned model."""
+"""Prunes a model from one folder to another: options, samples, blocks and the pruned model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from atv.runtime.trainer import quiet_trainer, require_calibrating
 
 @dataclass(frozen=True)
 class PrunedFolder:
-    """A folder with a pruned model, what its report.json holds, and whether an earlier call had finished it."""
+    """A pruned model's folder, the content of its report.json, and whether an earlier call had already finished it."""
 
     folder: Path
     report: PruningReport
@@ -47,26 +47,27 @@ def prune_to_folder(
 ) -> PrunedFolder:
     """Loads an LVLM, prunes it block by block and writes a folder that from_pretrained loads, as ``atv prune`` does.
 
-    The same call goes on from the last finished block where it was killed.
+    The same call resumes a killed run after the last finished block.
 
     Args:
         model, min_pixels, max_pixels, trust_remote_code: as for ``atv.load``.
-        output: folder to write: new, empty, or with a run of the same call, finished or not.
-        pathway: how tokens are selected, weights scored and sparsity shared out.
-        calibration: as ``atv.calibration_batches`` takes them; None is what suits the model.
-        samples, max_length, batch_size: of calibration, drawn by the seed.
+        output: folder to write to: new, empty, or with a run of the same call, finished or not.
+        pathway: rules that select tokens, score weights and distribute the sparsity.
+        calibration: calibration data, as for ``atv.calibration_batches``. None is the data that suit the model.
+        samples, max_length, batch_size: number, maximum length and batch size of the calibration samples, which are
+            drawn by the seed.
         targets, propagate, trainer: as for ``atv.prune``.
-        seed: of samples and whatever a rule draws.
-        offload: "cpu" or "disk": where the decoder's blocks live while they are not pruned.
+        seed: seed of the samples and of everything that rules draw at random.
+        offload: "cpu" or "disk": where to keep the decoder's blocks that are not being pruned. None does not offload.
 
     Returns:
-        The folder with its report. Only the first of several ranks writes there; the report of the others has no rows
-        of targets unless the run was finished before.
+        The folder with its report. Only the first of several ranks writes the folder; the report of the others has no
+        rows of targets unless the run was already finished.
 
     Raises:
-        ValueError: for any argument that does not fit, or an output with something else; before calibration starts.
+        ValueError: if an argument is invalid or the output holds something else; before calibration starts.
     """
-    # What can be wrong without a model is told before one is loaded.
+    # What can be checked without a model is checked before one is loaded.
     needs_answers = pathway.parts().selection.needs_answers
     data = load_calibration(calibration, str(model))
     check_draw(data, samples, seed, batch_size, max_length)

@@ -1,4 +1,4 @@
-"""Calibration: suspended forwards, the prediction loop over them, and what its callbacks gather and prune.
+"""Calibration: suspended forwards, the prediction loop that drives them, and the callbacks that gather and prune.
 
-Rules (selection, criteria, patterns, allocation) are in their own rooms, samples come from ``atv.data``.
+Rules (selection, criteria, patterns, allocation) live in their own packages; samples come from ``atv.data``.
 """

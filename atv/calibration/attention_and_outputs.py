@@ -1,4 +1,4 @@
-"""The attention and the Linears' outputs of a block's forward, for the selection rules that ask for them."""
+"""Records attention and the Linears' outputs during a block's forward, for selection rules that need them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -18,8 +18,10 @@ from atv.selection import TokenSelection
 
 @dataclass(frozen=True)
 class AttentionCall:
-    """What a block's self-attention was called with: rotated queries (batch, heads, length, width), keys (batch,
-    key heads, length, width), mask and options as transformers hands them to an attention implementation."""
+    """The arguments of a call of a block's self-attention, as transformers passes them to an implementation.
+
+    Queries are rotated and (batch, heads, length, width); keys are (batch, key heads, length, width).
+    """
 
     query: Tensor
     key: Tensor
@@ -28,11 +30,11 @@ class AttentionCall:
     options: dict[str, Any] = field(default_factory=dict)
 
     def last_query(self, row: int, valid: Tensor) -> Tensor:
-        """The last valid query's attention to each token of a batch's row, mean over heads, in float32: (length,).
+        """The last valid query's attention to each token of a row of the batch, mean over heads, float32 (length,).
 
-        Keys that the row's mask, its padding or a sliding window hides get 0. A sink, which a head may attend to in
-        place of any key, takes its part, so that the sum is below 1. ``valid`` is bool (length,); of a row that is all
-        padding there is no query, and every token gets 0.
+        Keys hidden by the row's mask, its padding or a sliding window get 0. A sink, which a head may attend to instead
+        of any key, takes its share, so that the sum is below 1. ``valid`` is bool (length,). A row that is all padding
+        has no such query, and every token gets 0.
         """
         if not bool(valid.any()):
             return torch.zeros(len(valid), device=self.query.device)
@@ -50,7 +52,7 @@ class AttentionCall:
         return reduce(logits.softmax(-1)[:, : len(valid)], "heads l -> l", "mean")
 
     def _hidden(self, row: int, last: int, valid: Tensor) -> Tensor:
-        """0 where the query sees a key, -inf or the mask's own value elsewhere: (length,) or (heads, length)."""
+        """Returns 0 if the query sees a key, else -inf or the mask's own value: (length,) or (heads, length)."""
         place = torch.arange(len(valid), device=valid.device)
         seen = valid & (place <= last)
         if window := self.options.get("sliding_window"):
@@ -68,7 +70,7 @@ def _additive(seen: Tensor) -> Tensor:
 
 @contextmanager
 def attention_calls() -> Iterator[list[AttentionCall]]:
-    """Notes every self-attention that goes through transformers' AttentionInterface; the model's own one still runs."""
+    """Records self-attention calls through transformers' AttentionInterface; the model's implementation still runs."""
     calls: list[AttentionCall] = []
     choose = AttentionInterface.get_interface
 
@@ -93,9 +95,9 @@ def attention_calls() -> Iterator[list[AttentionCall]]:
 
 @dataclass
 class AttentionAndOutputs:
-    """What was seen of a batch at a block: its attention call, and by Linear its output (batch, length, out).
+    """What was observed of a batch at a block: its attention call, and by Linear its output (batch, length, out).
 
-    None, and no Linear, where no rule asks for it.
+    ``attention`` is None and ``outputs`` is empty unless a rule needs them.
     """
 
     attention: AttentionCall | None = None
@@ -103,8 +105,10 @@ class AttentionAndOutputs:
 
 
 class ForwardObserver:
-    """Observes a block's forward for selection rules: its attention where one of them ``needs_attention``, the outputs
-    of its Linears where one is ``per_linear``."""
+    """Observes a block's forward for selection rules.
+
+    It records attention if a rule ``needs_attention``, and the outputs of Linears if a rule is ``per_linear``.
+    """
 
     def __init__(self, lvlm: LVLM, rules: Iterable[TokenSelection] = ()) -> None:
         rules = tuple(rules)
@@ -114,10 +118,10 @@ class ForwardObserver:
 
     @contextmanager
     def watching(self, block: int, targets: Mapping[str, Target]) -> Iterator[AttentionAndOutputs]:
-        """Around a block's forward; what it yields is complete afterwards.
+        """Context manager around a block's forward; what it yields is complete on exit.
 
         Raises:
-            ValueError: for a block whose attention cannot be seen.
+            ValueError: if the block's attention is needed but cannot be observed.
         """
         observed = AttentionAndOutputs()
         with ExitStack() as stack:

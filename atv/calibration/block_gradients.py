@@ -1,4 +1,4 @@
-"""Backward passes through one block: how its output moves with what its Linears make of the tokens."""
+"""Backward passes through one block: how its output changes with the outputs of its Linears."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,11 +14,11 @@ from atv.model.hooks import differentiable_outputs
 
 @dataclass(frozen=True)
 class BlockGradients:
-    """What backward passes of a batch through a block found, by Linear; empty where it was not asked for.
+    """Results of backward passes of a batch through a block, by Linear; a result that was not requested is empty.
 
-    ``of_norm`` is how the norm of a sample's block output, times the root of the number of its values, moves with what
-    the Linear gives, and shaped like that; ``sensitivity`` (batch, length) is that of each token, see
-    ``Tokens.sensitivity``.
+    ``of_norm`` is the gradient with respect to the Linear's output, and has its shape: the gradient of the norm of a
+    sample's block output times the square root of the number of its values. ``sensitivity`` (batch, length) is the
+    sensitivity to each token, see ``Tokens.sensitivity``.
     """
 
     of_norm: dict[str, Tensor] = field(default_factory=dict)
@@ -27,9 +27,9 @@ class BlockGradients:
 
 @dataclass(frozen=True)
 class BackwardPass:
-    """What is asked of it: gradients of the ``norm`` of the block's output, the ``sensitivity`` of tokens, or neither.
+    """Computes gradients of the ``norm`` of a block's output, the ``sensitivity`` of tokens, both, or neither.
 
-    Weights get no gradient: what is held is the graph of one batch through one block.
+    Weights get no gradients; memory holds only the graph of one batch through one block.
     """
 
     norm: bool = False
@@ -43,17 +43,18 @@ class BackwardPass:
         valid: Tensor,
         seed: tuple[int, int, int],
     ) -> BlockGradients:
-        """Runs the block again on what it was given, and backward.
+        """Runs the block again on its inputs, and then backward.
 
         Args:
-            arrival: of a batch at the block.
-            block: the module, dense.
-            linears: those of the block that are asked about, by name.
+            arrival: arrival of a batch at the block.
+            block: the dense module.
+            linears: the Linears of the block to examine, by name.
             valid: bool (batch, length).
-            seed: what the first sample's signs are drawn from: the run's, the block, and the sample, which counts on.
+            seed: seed of the first sample's signs: the run's seed, the block, and the sample's index, which counts up
+                for the samples after it.
 
         Raises:
-            ValueError: for a block that cannot be run backward, or gradients that are not finite.
+            ValueError: if the block cannot be run backward, or gradients are not finite.
         """
         if not linears or not (self.norm or self.sensitivity):
             return BlockGradients()
@@ -64,7 +65,7 @@ class BackwardPass:
         with differentiable(kind), differentiable_outputs(block, linears) as made:
             output = arrival.again()
             if overwritten := [name for name, own in made.items() if own._version]:
-                raise ValueError(f"calibration: {kind} overwrites what {overwritten[0]} gave, whose gradient is lost")
+                raise ValueError(f"calibration: {kind} overwrites the output of {overwritten[0]}; its gradient is lost")
             if self.norm:
                 of_norm = _pulled(output, made, unit_outputs(output, valid), keep=self.sensitivity)
             if self.sensitivity:
@@ -73,16 +74,16 @@ class BackwardPass:
                 sensitivity = {name: size.reshape(valid.shape) for name, size in sizes.items()}
         for name, part in (*of_norm.items(), *sensitivity.items()):
             if not part.reshape(*valid.shape, -1)[valid].isfinite().all():
-                raise ValueError(f"calibration: gradients of {kind} at {name} hold NaN or infinite values")
+                raise ValueError(f"calibration: gradients of {kind} at {name} contain NaN or infinite values")
         return BlockGradients(of_norm, sensitivity)
 
 
 @contextmanager
 def differentiable(block: str) -> Iterator[None]:
-    """Has the block's name in what torch says where it cannot be run backward.
+    """Names the block in the error that PyTorch raises if it cannot be run backward.
 
     Raises:
-        ValueError: in place of a RuntimeError, but for a lack of memory.
+        ValueError: instead of a RuntimeError, unless memory ran out.
     """
     try:
         yield
@@ -90,13 +91,13 @@ def differentiable(block: str) -> Iterator[None]:
         raise
     except RuntimeError as error:
         why = str(error).splitlines()[0]
-        raise ValueError(f"calibration: {block} cannot be run backward, which was asked for: {why}") from error
+        raise ValueError(f"calibration: {block} cannot be run backward, which this run requires: {why}") from error
 
 
 def _pulled(output: Tensor, made: Mapping[str, Tensor], vector: Tensor, keep: bool = False) -> dict[str, Tensor]:
-    """By Linear, ``vector`` (shaped like ``output``) times d output / d what it ``made``, shaped like the latter.
+    """Returns, by Linear, ``vector`` (shaped like ``output``) times d output / d ``made``, in the shape of the latter.
 
-    Zeros where the output does not depend on it; ``keep`` leaves the graph for another vector.
+    The product is zero if the output does not depend on the Linear. ``keep`` retains the graph for another vector.
     """
     found = torch.autograd.grad(output, list(made.values()), vector, retain_graph=keep, allow_unused=True)
     pairs = zip(made.items(), found, strict=True)
@@ -104,9 +105,10 @@ def _pulled(output: Tensor, made: Mapping[str, Tensor], vector: Tensor, keep: bo
 
 
 def unit_outputs(output: Tensor, valid: Tensor) -> Tensor:
-    """Each sample's valid outputs over their root mean square, others 0: (batch, length, width).
+    """Returns each sample's valid outputs divided by their root mean square, 0 elsewhere: (batch, length, width).
 
-    That is the gradient of the sample's norm times the root of the number of its outputs, which half precision holds.
+    This is the gradient of the sample's norm times the square root of the number of its outputs; half precision can
+    represent it.
     """
     exact = output.detach().float() * valid[..., None]
     count = valid.sum(1).clamp(min=1) * output.shape[-1]
@@ -115,7 +117,7 @@ def unit_outputs(output: Tensor, valid: Tensor) -> Tensor:
 
 
 def signs(output: Tensor, valid: Tensor, seed: int, block: int, first_sample: int) -> Tensor:
-    """1 or -1 for each sample's valid outputs, others 0: (batch, length, width); see ``Tokens.sensitivity``."""
+    """Draws 1 or -1 for each sample's valid outputs, else 0: (batch, length, width); see ``Tokens.sensitivity``."""
     made = torch.zeros_like(output)
     for row in range(len(valid)):
         length, width = int(valid[row].sum()), output.shape[-1]

@@ -1,4 +1,4 @@
-"""A block that is trained while its samples wait at its door."""
+"""Trains a block while its samples wait at its door."""
 
 import warnings
 from collections.abc import Iterator, Mapping
@@ -24,9 +24,9 @@ def trained(
     pruned: Mapping[str, Pruned],
     log: StepLog,
 ) -> dict[str, Pruned]:
-    """The Linears of a block with what training made of their kept weights, if the block's error is lower for it.
+    """Trains the kept weights of a block; returns its Linears, unchanged if training did not lower the block's error.
 
-    The error before and after, and the seconds, are added to ``log``.
+    The errors before and after, and the duration, are added to ``log``.
     """
     with log.timed("train"), block.trainable():
         weights = {name: made.applied_to(dense[name]) for name, made in pruned.items()}
@@ -35,7 +35,9 @@ def trained(
         after = block.lost(learned)
     better = after < before
     if not better:
-        warnings.warn(f"reconstruct: training block {block.index} did not lower its error; it stays", stacklevel=2)
+        warnings.warn(
+            f"reconstruct: training block {block.index} did not lower its error; it stays as it was", stacklevel=2
+        )
     log.errors["block"].append(before)
     log.errors["trained block"].append(after if better else before)
     return {name: Pruned(made.mask, learned[name]) for name, made in pruned.items()} if better else dict(pruned)
@@ -44,11 +46,11 @@ def trained(
 class WaitingBlock(PrunedBlock):
     """A dense block with the forwards that wait at its door.
 
-    Steps are the same on any number of ranks: one rank computes a batch's gradient, the others wait for it.
+    Steps are the same for any number of ranks: one rank computes a batch's gradient while the others wait for it.
 
     Args:
-        index: of the block.
-        loop: has the forwards of this rank.
+        index: index of the block.
+        loop: the loop that holds this rank's forwards.
         targets: the block's Linears by name.
     """
 
@@ -56,14 +58,14 @@ class WaitingBlock(PrunedBlock):
         self.index, self.module = index, loop.lvlm.blocks[index]
         self._weights = {name: target.weight for name, target in targets.items()}
         self._here = {number: one for number, one in loop.waiting.items() if one.forward.again is not None}
-        # The dense block's outputs, by batch: where hidden states wait.
+        # The dense block's outputs by batch, kept on the device where hidden states wait.
         self._dense: dict[int, Tensor] = {}
         self._place = None if loop.offloaded is None else torch.device("cpu")
         self.batches = tuple(sorted(number for rank in gathered(list(self._here)) for number in rank))
 
     @contextmanager
     def trainable(self) -> Iterator[None]:
-        """While weights may be others, and have gradients; then all is as it was."""
+        """Context in which weights may be replaced and have gradients; everything is restored on exit."""
         before = [(weight, weight.data, weight.requires_grad) for weight in self.module.parameters()]
         with torch.inference_mode(False), torch.no_grad():
             try:
@@ -98,7 +100,7 @@ class WaitingBlock(PrunedBlock):
                 for weight in own:
                     weight.requires_grad_(True)
                 error = self._error(batch)
-                # The mean's gradient of thousands of tokens vanishes in float16: it is pulled at a size that stays.
+                # The gradient of a mean over thousands of tokens vanishes in float16, so a larger multiple is computed.
                 size = (error.detach().sum().sqrt() / 4).clamp(min=torch.finfo(error.dtype).tiny)
                 made = torch.autograd.grad(error.sum() / size, own, allow_unused=True)
             for weight in own:
@@ -112,7 +114,7 @@ class WaitingBlock(PrunedBlock):
 
     def _error(self, number: int) -> Tensor:
         """Squared error of each valid token's output, summed over its channels: float32 (tokens,)."""
-        # A copy: autograd keeps no index that was made in inference mode, a trainer's own default.
+        # A copy, because autograd cannot save an index that was made in inference mode, a trainer's default.
         output, valid = self._output(number), self._here[number].tokens.valid.clone()
         return (output[valid].float() - self._dense[number].to(output.device)[valid].float()).square().sum(-1)
 

@@ -1,4 +1,4 @@
-"""The calibration set: its batches, numbered, and the tokens of all of them, for selection rules that ask."""
+"""The calibration set: its numbered batches, and all their tokens, for selection rules that need them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from atv.selection import PartedSelection, TokenSelection, WholeSet
 
 
 class CalibrationBatch(NamedTuple):
-    """A batch with its number, the index of its first sample in the whole set, and, for block 0, its inputs.
+    """A batch with its number, the index of its first sample in the whole set and, for block 0, its inputs.
 
-    ``answer`` (batch, length) says which tokens are answers, where the batch brought labels.
+    ``answer`` (batch, length) says which tokens are answers, if the batch has labels.
     """
 
     number: int
@@ -26,7 +26,7 @@ class CalibrationBatch(NamedTuple):
 
     @property
     def content(self) -> dict[str, Any]:
-        """All that the batch brought, for the digest that identifies the run."""
+        """Everything that the batch contained, for the digest that identifies the run."""
         return {**(self.inputs or {}), **({} if self.answer is None else {"answer": self.answer})}
 
 
@@ -34,8 +34,8 @@ class CalibrationBatch(NamedTuple):
 class BatchTokens:
     """The tokens of a batch, all (batch, length), on the device of its inputs.
 
-    ``ids`` are their numbers in the vocabulary; ``visual`` and ``valid`` (not padding) are bool, ``answer`` likewise,
-    None where the batch brought no labels. ``first_sample`` is the index of its first sample in the whole set.
+    ``ids`` are vocabulary ids. ``visual``, ``valid`` (not padding) and ``answer`` are bool; ``answer`` is None if the
+    batch has no labels. ``first_sample`` is the index of the batch's first sample in the whole set.
     """
 
     ids: Tensor
@@ -49,9 +49,9 @@ def numbered_batches(lvlm: LVLM, batches: Iterable[Mapping[str, Any]]) -> list[C
     """Reads the batches once and numbers their samples.
 
     Raises:
-        ValueError: when there is no batch, a single one in place of several, one that is not what a processor returns
-            (a dict of tensors, with input_ids (batch, length) of which some are no padding), or one of several samples
-            that the model would read otherwise than alone.
+        ValueError: if there is no batch; if a single batch is given instead of several; if a batch is not what a
+            processor returns (a dict of tensors, with input_ids (batch, length) that are not all padding); or if the
+            model would read a batch of several samples differently from each sample alone.
     """
     if isinstance(batches, Mapping):
         kind = type(batches).__name__
@@ -62,7 +62,7 @@ def numbered_batches(lvlm: LVLM, batches: Iterable[Mapping[str, Any]]) -> list[C
         _check_batch(index, inputs)
         require_own_positions(lvlm.model, inputs)
         given = dict(inputs)
-        # With labels a model would compute a loss that nobody reads.
+        # With labels, the model would compute a loss that nobody reads.
         labels = given.pop("labels", None)
         answer = None if labels is None else labels != IGNORED
         numbered.append(CalibrationBatch(index, first_sample, given, answer))
@@ -82,22 +82,24 @@ def _check_batch(index: int, inputs: Any) -> None:
         value = inputs.get(key)
         if value is not None and not isinstance(value, Tensor):
             raise ValueError(
-                f"batches: {key} of batch {index} came as {type(value).__name__}, not as a tensor; call the processor "
+                f"batches: {key} of batch {index} is of type {type(value).__name__}, not a tensor; call the processor "
                 'with return_tensors="pt"'
             )
     if (ids := inputs["input_ids"]).dim() != 2:
         raise ValueError(f"batches: input_ids of batch {index} are {tuple(ids.shape)}; expected (batch, length)")
     mask = inputs.get("attention_mask")
     if mask is not None and not mask.any():
-        raise ValueError(f"batches: batch {index} is padding alone, by its attention_mask; leave it out")
+        raise ValueError(f"batches: batch {index} is all padding according to its attention_mask; leave it out")
 
 
 def whole_set(lvlm: LVLM, batches: Sequence[CalibrationBatch], rules: Iterable[TokenSelection]) -> WholeSet | None:
-    """The tokens of the batches, if a rule asks for them. Every rank reads all batches, so nothing is communicated.
+    """Returns the tokens of all batches, or None if no rule needs them.
+
+    Every rank reads all batches, so nothing is communicated.
 
     Raises:
-        ValueError: where a rule asks which tokens are answers, and a batch has no labels; where a rule of several parts
-            has one without tokens, or too few samples to hold some out.
+        ValueError: if a rule needs to know which tokens are answers and a batch has no labels; if a part of a rule has
+            no tokens; or if there are too few samples to hold some out.
     """
     rules = list(rules)
     for rule in rules:
@@ -111,7 +113,7 @@ def whole_set(lvlm: LVLM, batches: Sequence[CalibrationBatch], rules: Iterable[T
         ids, valid = batch.inputs["input_ids"], lvlm.valid(batch.inputs)
         answer = torch.zeros_like(valid) if batch.answer is None else batch.answer
         sample = batch.first_sample + torch.arange(len(ids), device=ids.device)[:, None].expand_as(ids)
-        # Row by row, as samples come.
+        # Row by row, in the order of the samples.
         for part, values in zip(parts, (ids, lvlm.visual(batch.inputs), answer, sample), strict=True):
             part.append(values[valid.to(values.device)].cpu())
     whole = WholeSet(*(torch.cat(part) for part in parts))
@@ -125,15 +127,15 @@ def _require_parts(rule: PartedSelection, whole: WholeSet) -> None:
     kind = type(rule).__name__
     for part in rule.parts:
         if not getattr(whole, part).any():
-            raise ValueError(f"selection: {kind} weighs {part} tokens, and the calibration set has none")
+            raise ValueError(f"selection: {kind} weighs {part} tokens, but the calibration set has none")
     if rule.holds_out and (count := int((whole.by_sample[1] > 0).sum())) < 2:
-        raise ValueError(f"selection: {kind} holds samples with pictures out, and the calibration set has {count}")
+        raise ValueError(f"selection: {kind} holds out samples with pictures, but the calibration set has only {count}")
 
 
 def _require_labels(rule: TokenSelection, batches: Sequence[CalibrationBatch]) -> None:
     for batch in batches:
         if batch.answer is None:
             raise ValueError(
-                f"selection: {type(rule).__name__} weighs answers, and batch {batch.number} has no labels to say which "
-                "tokens are answers (the ids of answers, -100 elsewhere); calibration_batches(answers=True) makes them"
+                f"selection: {type(rule).__name__} weighs answers, but batch {batch.number} has no labels to say which "
+                "tokens are answers (their ids, and -100 elsewhere); calibration_batches(answers=True) adds labels"
             )

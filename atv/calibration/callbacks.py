@@ -1,4 +1,4 @@
-"""What the prediction loop gathers of every block when its samples pass: drift, activation norms, gradients."""
+"""What the prediction loop gathers at every block as its samples pass: drift, activation norms, gradients."""
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -25,11 +25,11 @@ class BlockCallback(L.Callback, ABC):
 
     @abstractmethod
     def observe(self, sample: Sample) -> None:
-        """Called once a sample and block."""
+        """Called once per sample and block."""
 
     @abstractmethod
     def finish(self, block: int) -> None:
-        """Called once a block, on every rank, when all its samples were observed."""
+        """Called once per block, on every rank, after all its samples were observed."""
 
     def on_predict_batch_end(
         self,
@@ -48,9 +48,9 @@ class BlockCallback(L.Callback, ABC):
 
 
 class Drift(BlockCallback):
-    """The mean drift of all visual tokens of the calibration set, weighted by token (ATV-Pruning, step 3).
+    """The mean drift over all visual tokens of the calibration set, not over samples (ATV-Pruning, step 3).
 
-    ``whole``, the set's tokens, is handed on to rules that ask for it.
+    ``whole``, the set's tokens, is passed on to rules that need it.
     """
 
     def __init__(self, whole: WholeSet | None = None) -> None:
@@ -67,17 +67,17 @@ class Drift(BlockCallback):
     def finish(self, block: int) -> None:
         totals, self._sums = self._sums.totals(), SampleSums()
         if not totals:
-            raise ValueError(f"batches: no sample came to block {block}; cross-attention needs some with pictures")
+            raise ValueError(f"batches: no sample reached block {block}; cross-attention needs samples with pictures")
         drift, text_drift, visual, text, count = totals["counts"].tolist()
         mean, text_mean = drift / max(visual, 1), text_drift / max(text, 1)
         self.statistics = SetStatistics(mean, int(count), int(text), int(visual), self.whole, text_mean)
 
 
 class ActivationNorms(BlockCallback):
-    """L2 norm of each input channel of each Linear, text and visual tokens apart; experts are left out.
+    """L2 norm of each input channel of each Linear, separately for text and visual tokens; experts are left out.
 
-    ``halves`` has the mean squares of a token, (2, in) by site, text first: of all samples, or of either half where the
-    whole set is known.
+    ``halves`` holds mean squares per token by site, (2, in), text first: one entry for all samples, or one for each
+    half of them if the whole set is known.
     """
 
     def __init__(self, whole: WholeSet | None = None) -> None:
@@ -108,7 +108,7 @@ class ActivationNorms(BlockCallback):
 class RegionalGradients(BlockCallback):
     """By Linear, the sum over samples of (d||block(x)||_2 / dW)^2, entry by entry: ``squares``, float32 (out, in).
 
-    Of the block that was seen last, where one was.
+    They are those of the block that was finished last, if any.
     """
 
     def __init__(self, lvlm: LVLM, targets: Mapping[str, Target]) -> None:
@@ -117,7 +117,7 @@ class RegionalGradients(BlockCallback):
         self._sums: dict[str, MatrixSum] = defaultdict(MatrixSum)
 
     def observe(self, sample: Sample) -> None:
-        # Gradients are of the norm times the root of as many.
+        # The gradients are those of the norm times the square root of this count.
         count = sample.tokens.output.numel()
         for name, gradient in sample.gradients.items():
             inputs = sample.inputs[sample.site_of[name]]
@@ -131,7 +131,7 @@ class RegionalGradients(BlockCallback):
         self._sums.clear()
 
     def into(self, pool: BlockPool, rule: TokenSelection, statistics: SetStatistics) -> BlockPool:
-        """The pool with root mean squares, if there are any: over what its norms are means over, samples or tokens."""
+        """Returns the pool with root mean square gradients, if any: means over samples or tokens, as its norms are."""
         over = statistics.samples if rule.average == "samples" else statistics.text_tokens + statistics.visual_tokens
         found = {name: (squares / over).sqrt() for name, squares in self.squares.items()}
         known = pool.statistics.items()

@@ -1,4 +1,4 @@
-"""A selection rule's answers about a sample, checked: a wrong one is told with the rule's class and method."""
+"""Calls a selection rule on a sample and checks its results; errors name the rule's class and method."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from atv.selection import SetStatistics, Tokens, TokenSelection, VisualRanking
 
 
 def selected(rule: TokenSelection, tokens: Tokens) -> Tensor:
-    """What ``select`` gives for a sample (n tokens): bool or float (n,).
+    """Returns the result of ``select`` for a sample (n tokens): bool or float (n,).
 
     Raises:
-        ContractError: for anything else, weights that are negative or not finite, or tokens changed in place.
+        ContractError: for any other result, weights that are negative or not finite, or tokens changed in place.
     """
     with unchanged(rule, "select", tokens=tokens):
         weights = rule.select(tokens)
@@ -23,34 +23,34 @@ def selected(rule: TokenSelection, tokens: Tokens) -> Tensor:
 
 
 def undecided(rule: TokenSelection, tokens: Tokens, chosen: Tensor) -> Tensor:
-    """What ``candidates`` gives for a sample of which ``chosen`` (n,) enter at once: int64 (k,).
+    """Returns the result of ``candidates`` for a sample of which ``chosen`` (n,) enter at once: int64 (k,).
 
     Raises:
-        ContractError: for anything else, a token that is named twice or was chosen, or tokens changed in place.
+        ContractError: for any other result, a token named twice or already chosen, or tokens changed in place.
     """
     method = "rank" if type(rule).candidates is VisualRanking.candidates else "candidates"
     with unchanged(rule, method, tokens=tokens):
         candidates: Any = rule.candidates(tokens)
     name, length = f"selection: {type(rule).__name__}.candidates", len(chosen)
     if not isinstance(candidates, Tensor) or candidates.dtype != torch.long or candidates.dim() != 1:
-        raise ContractError(f"{name} must give indices of tokens, int64 (k,)")
+        raise ContractError(f"{name} must return indices of tokens, int64 (k,)")
     if not len(candidates):
         return candidates
     least, most = (int(end) for end in candidates.aminmax())
     if least < 0 or most >= length:
-        raise ContractError(f"{name} gave indices from {least} to {most}; expected 0 to {length - 1}")
+        raise ContractError(f"{name} returned indices from {least} to {most}; expected 0 to {length - 1}")
     if twice := len(candidates) - len(candidates.unique()):
-        raise ContractError(f"{name} gave {len(candidates)} indices, {twice} of them again; expected each token once")
+        raise ContractError(f"{name} returned {len(candidates)} indices, {twice} repeated; expected each token once")
     if again := int((chosen.to(candidates.device)[candidates] != 0).sum()):
-        raise ContractError(f"{name} gave {again} tokens that select gave already; expected others")
+        raise ContractError(f"{name} returned {again} tokens that select had already chosen; expected others")
     return candidates
 
 
 def decided(rule: TokenSelection, candidates: Tensor, n_text: int, statistics: SetStatistics) -> Tensor:
-    """What ``decide`` gives for candidates (k,): bool or float (k,).
+    """Returns the result of ``decide`` for candidates (k,): bool or float (k,).
 
     Raises:
-        ContractError: as ``selected``.
+        ContractError: as in ``selected``.
     """
     with unchanged(rule, "decide", statistics=statistics):
         weights = rule.decide(candidates, n_text, statistics)
@@ -61,10 +61,10 @@ def decided(rule: TokenSelection, candidates: Tensor, n_text: int, statistics: S
 def _check_weights(rule: TokenSelection, method: str, weights: Any, length: int) -> None:
     name = f"selection: {type(rule).__name__}.{method}"
     if not isinstance(weights, Tensor):
-        raise ContractError(f"{name} gave a {type(weights).__name__}; expected a tensor of bools or floats")
+        raise ContractError(f"{name} returned a {type(weights).__name__}; expected a tensor of bools or floats")
     if weights.shape != (length,):
-        raise ContractError(f"{name} gave weights of shape {tuple(weights.shape)} for {length} tokens")
+        raise ContractError(f"{name} returned weights of shape {tuple(weights.shape)} for {length} tokens")
     if weights.dtype != torch.bool and not weights.is_floating_point():
-        raise ContractError(f"{name} gave {weights.dtype}; expected bools or floats, one a token")
+        raise ContractError(f"{name} returned {weights.dtype}; expected bools or floats, one per token")
     if weights.is_floating_point() and not (weights.isfinite().all() and (weights >= 0).all()):
-        raise ContractError(f"{name} gave weights that are negative or not finite")
+        raise ContractError(f"{name} returned weights that are negative or not finite")

@@ -1,4 +1,4 @@
-"""What an allocation and the steps after a criterion give, checked: a wrong answer is told with the class."""
+"""Calls allocations and the steps after a criterion, and checks their results; errors name the class."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -19,11 +19,11 @@ from atv.refinement import Reconstruction, Refinement
 def allocated(
     allocation: Allocation, targets: Mapping[str, Target], sparsity: float, dense: DenseStatistics
 ) -> Mapping[str, float]:
-    """What ``allocate`` gives for the targets, its mean by size the sparsity, up to rounding.
+    """Returns the result of ``allocate``, whose mean weighted by size is ``sparsity``, up to rounding.
 
     Raises:
-        ContractError: for no dict, or another mean.
-        ValueError: for a sparsity outside [0, 1], or a target that is left out.
+        ContractError: if the result is not a dict, or has a different mean.
+        ValueError: if a target is left out, or its sparsity is outside [0, 1].
     """
     weights = {name: target.weight for name, target in targets.items()}
     with unchanged(allocation, "allocate", weights=weights, dense=dense):
@@ -31,12 +31,12 @@ def allocated(
     kind = f"allocation: {type(allocation).__name__}"
     if not isinstance(shares, Mapping):
         given = type(shares).__name__
-        raise ContractError(f"{kind}.allocate gave a {given}; expected a dict of names to sparsities")
+        raise ContractError(f"{kind}.allocate returned a {given}; expected a dict of names to sparsities")
     for name in targets:
         if not 0 <= (share := shares.get(name, -1.0)) <= 1:
-            raise ValueError(f"{kind} gave {share if name in shares else 'no sparsity'} for {name}")
+            raise ValueError(f"{kind} returned {share if name in shares else 'no sparsity'} for {name}")
     size = sizes(targets)
-    # A weight of every row, or a block where blocks go whole.
+    # One weight of every row, or one block if blocks are removed whole.
     rounding = sum(count // targets[name].in_features for name, count in size.items())
     if allocation.chooses_blocks:
         by_block: Counter[int] = Counter()
@@ -44,15 +44,15 @@ def allocated(
             by_block[dense.block_of[name]] += count
         rounding = max(by_block.values())
     if size and abs((met := mean(shares, size)) - sparsity) > rounding / sum(size.values()) + 1e-9:
-        raise ContractError(f"{kind}.allocate gave a mean by size of {met:.6g}; expected {sparsity:.6g}")
+        raise ContractError(f"{kind}.allocate returned a mean by size of {met:.6g}; expected {sparsity:.6g}")
     return shares
 
 
 def refined(step: Refinement, weight: Tensor, mask: Tensor, pool: PoolStatistics, width: int) -> Tensor:
-    """The mask that ``refine`` gives, with as many pruned weights in each group of ``width`` inputs as before.
+    """Returns the mask of ``refine``, with as many pruned weights in each group of ``width`` inputs as before.
 
     Raises:
-        ContractError: for anything else.
+        ContractError: if ``refine`` returns anything else.
     """
     with unchanged(step, "refine", weight=weight, mask=mask, pool=pool):
         made = step.refine(weight, mask, pool, width)
@@ -64,10 +64,10 @@ def refined(step: Refinement, weight: Tensor, mask: Tensor, pool: PoolStatistics
 
 
 def reconstructed(step: Reconstruction, weight: Tensor, mask: Tensor, pool: PoolStatistics) -> Pruned:
-    """The mask with what ``reconstruct``, and ``shift`` where it is asked, give.
+    """Returns the mask with the results of ``reconstruct`` and, if the step needs biases, of ``shift``.
 
     Raises:
-        ContractError: for a weight of another shape, or one that is not finite.
+        ContractError: if the weight has a different shape or is not finite.
     """
     with unchanged(step, "reconstruct", weight=weight, mask=mask, pool=pool):
         shift = step.shift(weight, mask, pool) if step.needs_bias else None
@@ -79,12 +79,14 @@ def reconstructed(step: Reconstruction, weight: Tensor, mask: Tensor, pool: Pool
 
 
 def check_finite(step: Criterion | Reconstruction, weight: Tensor, made: Pruned) -> None:
-    """Raises a ContractError where what is kept is not finite in the dense weight's dtype."""
+    """Raises a ContractError if the kept weights are not finite in the dense weight's dtype."""
     if made.weight is not None and not bool(made.applied_to(weight).isfinite().all()):
-        raise ContractError(f"{step.option}: {type(step).__name__} gave weights that are not finite")
+        raise ContractError(f"{step.option}: {type(step).__name__} returned weights that are not finite")
 
 
 def _check_shape(step: Refinement | Reconstruction, made: Any, weight: Tensor) -> None:
     given = tuple(made.shape) if isinstance(made, Tensor) else f"a {type(made).__name__}"
     if given != tuple(weight.shape):
-        raise ContractError(f"{step.option}: {type(step).__name__} gave {given} for a weight of {tuple(weight.shape)}")
+        raise ContractError(
+            f"{step.option}: {type(step).__name__} returned {given} for a weight of {tuple(weight.shape)}"
+        )

@@ -1,4 +1,4 @@
-"""Whether plug-ins are what their kinds ask for, found on a few made-up tokens before any sample is read."""
+"""Checks on a few made-up tokens, before any sample is read, that plug-ins fulfil the contracts of their kinds."""
 
 import copy
 from collections.abc import Callable
@@ -19,17 +19,17 @@ from atv.refinement import Reconstruction, Refinement
 from atv.selection import PartedSelection, SetStatistics, Tokens, TokenSelection, WholeSet
 
 _TEXT, _VISUAL, _WIDTH = 24, 40, 64
-# Where no model is at hand yet.
+# Used while no model is available yet.
 _LINEAR = "model.language_model.layers.0.self_attn.q_proj"
 
 
 def check_contracts(plan: PathwayPlan, dtype: torch.dtype, linear: str = _LINEAR) -> None:
-    """Checks what each plug-in keeps of its constructor's arguments, which methods it has, and what they return.
+    """Checks that each plug-in stores its constructor's arguments, which methods it has, and what they return.
 
     Args:
-        plan: its plug-ins are tried as copies.
-        dtype: of the weights that will be scored, and of hidden states.
-        linear: the name of one that will be pruned, for rules that are asked for every Linear by itself.
+        plan: the plan whose plug-ins are tried, as copies.
+        dtype: dtype of the weights that will be scored, and of hidden states.
+        linear: the name of a Linear that will be pruned, for ``per_linear`` rules.
 
     Raises:
         ContractError: naming the option, the class and what is wrong.
@@ -45,7 +45,7 @@ def check_contracts(plan: PathwayPlan, dtype: torch.dtype, linear: str = _LINEAR
     for plugin, promised, method, base in promises:
         if promised and getattr(type(plugin), method) is getattr(base, method):
             kind = type(plugin).__name__
-            raise ContractError(f"{plugin.option}: {kind} promises the method {method} and does not define it")
+            raise ContractError(f"{plugin.option}: {kind} promises the method {method} but does not define it")
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         on_a_copy(plan.selection, lambda tried: _try_selection(tried, dtype, linear))
         on_a_copy(plan.criterion, lambda tried: _try_criterion(tried, dtype))
@@ -57,7 +57,7 @@ def check_contracts(plan: PathwayPlan, dtype: torch.dtype, linear: str = _LINEAR
 
 
 def _check_arguments(part: Plugin) -> None:
-    """Checks that a report can hold what a plug-in was made with."""
+    """Checks that a report can hold the arguments of a plug-in."""
     try:
         describe(part)
     except ContractError as error:
@@ -80,15 +80,15 @@ def _try_step(step: Refinement | Reconstruction, dtype: torch.dtype) -> None:
 
 
 def on_a_copy(part: Plugin, attempt: Callable[[Any], object]) -> None:
-    """Lets a copy try, so that nothing the plug-in keeps is touched.
+    """Makes the attempt with a copy of the plug-in, so that the plug-in's own state does not change.
 
     Raises:
-        ContractError: of the attempt, or for one that fails as code does which is wrong for any input.
+        ContractError: raised by the attempt, or if it fails with an error typical of code that is wrong for any input.
     """
     try:
         tried = copy.deepcopy(part)
     except Exception:
-        # It keeps what cannot be copied: the first sample will tell.
+        # It holds something that cannot be copied, so faults will show only on the first sample.
         return
     try:
         attempt(tried)
@@ -98,7 +98,7 @@ def on_a_copy(part: Plugin, attempt: Callable[[Any], object]) -> None:
         kind, why = type(part).__name__, f"{type(error).__name__}: {error}"
         raise ContractError(f"{part.option}: {kind} fails on made-up input: {why}") from error
     except Exception:
-        # Such as too few tokens, or a tensor on another device: made-up input may not be what the plug-in is for.
+        # Too few tokens, say, or a tensor on a different device: the plug-in may not be meant for made-up input.
         return
 
 
@@ -131,15 +131,15 @@ def _try_selection(rule: TokenSelection, dtype: torch.dtype, linear: str) -> Non
 
 
 def _try_pattern(pattern: Pattern) -> None:
-    """Checks that the share which a pattern implies goes, up to one weight a row.
+    """Checks that a pattern prunes the share that it implies, up to one weight per row.
 
-    Any other is asked for half, which it may round as it likes to between a quarter and three.
+    Any other pattern is asked for half, which it may round to anything from a quarter to three quarters.
     """
     asked, most = (0.5, 0.25) if pattern.sparsity is None else (pattern.sparsity, 1 / _WIDTH)
     mask = pattern.checked_mask(torch.rand(_WIDTH, _WIDTH, generator=torch.Generator().manual_seed(0)), asked)
     gone = 1 - float(mask.float().mean())
     if abs(gone - asked) > most:
-        kind, whose = type(pattern).__name__, "as asked" if pattern.sparsity is None else "its sparsity"
+        kind, whose = type(pattern).__name__, "as requested" if pattern.sparsity is None else "its sparsity"
         raise ContractError(f"pattern: {kind}.mask prunes {gone:.1%} of a weight; expected {asked:.1%}, {whose}")
 
 

@@ -1,4 +1,4 @@
-"""A pass of its own over the dense model, for rules that measure it before anything is pruned."""
+"""A separate pass over the dense model, for rules that measure it before anything is pruned."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -43,12 +43,12 @@ class DensePass(L.LightningModule):
         self.lvlm, self.rules, self.seed = lvlm, rules, seed
         self.linears = {name: target for name, target in targets.items() if isinstance(target, nn.Linear)}
         if not is_offloaded(lvlm.model):
-            # Lightning moves what it knows of to its device; an offloaded model moves itself.
+            # Lightning moves registered modules to its device; an offloaded model moves itself.
             self.model = lvlm.model
         self.sums = {pathway: SampleSums() for pathway in rules}
 
     def predict_step(self, batch: CalibrationBatch | None, batch_idx: int) -> int:
-        """Returns how many samples were measured."""
+        """Returns the number of samples that were measured."""
         if batch is None or batch.inputs is None:
             return 0
         inputs = cast_floats(batch.inputs, self.lvlm.model.dtype)
@@ -73,9 +73,9 @@ def measure_dense(
     seed: int,
     known: AllocationReport | None = None,
 ) -> tuple[dict[str, PathwayPlan], AllocationReport]:
-    """The plans with what selections measure of the dense model, and with every target's sparsity.
+    """Returns the plans with the selections' measurements and every target's sparsity, and the allocation's report.
 
-    ``known`` are the sparsities that an earlier start of the same run found.
+    ``known`` holds the sparsities that an earlier start of the same run found.
     """
     started = perf_counter()
     _warn_of_zeros(targets)
@@ -95,7 +95,7 @@ def measure_dense(
 
 
 def _warn_of_zeros(targets: Mapping[str, Target]) -> None:
-    """Warns of weights that are no dense model's, such as those of a run that failed in the same process."""
+    """Warns of weights that are not a dense model's, such as those left by a run that failed in the same process."""
     weights = [weight for target in targets.values() if not (weight := target.weight.detach()).is_meta]
     zeros = sum(weight.numel() - int(weight.count_nonzero()) for weight in weights)
     if weights and (share := zeros / sum(weight.numel() for weight in weights)) > _FEW_ZEROS:
@@ -108,7 +108,7 @@ def _warn_of_zeros(targets: Mapping[str, Target]) -> None:
 def dense_statistics(
     lvlm: LVLM, targets: Mapping[str, Target], totals: Mapping[str, Tensor] | None = None
 ) -> DenseStatistics:
-    """What an allocation may know, with or without the totals of its measurements."""
+    """Returns what an allocation may know, with or without the totals of its measurements."""
     block_of = {name: lvlm.block_of(name) for name in targets}
     return DenseStatistics(block_of, lambda name: stored(lvlm.model, f"{name}.weight").detach(), totals or {})
 
@@ -116,7 +116,7 @@ def dense_statistics(
 def _measured(
     dense: DensePass, batches: Sequence[CalibrationBatch], trainer: L.Trainer
 ) -> dict[str, dict[str, Tensor]]:
-    """Pathway -> Linear -> sum over all samples, equal on every rank."""
+    """Returns pathway -> Linear -> sum over all samples, equal on every rank."""
     steps: Any = padded(batches, trainer)
     with together(trainer), running(trainer, StopBetweenBatches()), staying_on_its_device(dense.lvlm.model):
         loader = DataLoader(steps, batch_size=None, collate_fn=lambda batch: batch)

@@ -1,4 +1,4 @@
-"""Which tokens the experts of a layer are given, and what each pair of token and expert reads there."""
+"""Which tokens are routed to the experts of a layer, and what each pair of token and expert reads there."""
 
 import inspect
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ from atv.model.experts import FIRST, FusedExperts
 
 @dataclass(frozen=True)
 class Routing:
-    """The pairs of token and expert that a router made, by expert and then by token; all int64 (pairs,).
+    """The pairs of token and expert that a router made, sorted by expert and then by token; all int64 (pairs,).
 
-    ``row`` is the pair's row in the layer's hidden states, ``token`` the token's index in the batch laid flat; ``gate``
-    (pairs,) is what the expert's output is multiplied by, None where inputs are scaled instead.
+    ``row`` is the pair's row in the layer's hidden states, and ``token`` the token's index in the flattened batch.
+    ``gate`` (pairs,) is the factor on the expert's output, or None if inputs are scaled instead.
     """
 
     row: Tensor
@@ -26,10 +26,10 @@ class Routing:
 
 
 def routed_tokens(layer: FusedExperts, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Tensor, Routing]:
-    """(hidden states (rows, hidden), who reads them), from the arguments of the module's forward.
+    """Returns hidden states (rows, hidden) and the pairs that read them, from the arguments of the module's forward.
 
-    Llama 4 gives every expert all tokens, scaled by a score that is zero where a token was not routed; all other
-    types give each token once, with the indices of its experts (tokens, k).
+    Llama 4 passes all tokens to every expert, scaled by a score that is zero if a token was not routed there. All other
+    types pass each token once, with the indices of its experts (tokens, k).
     """
     _, hidden, *rest = inspect.signature(type(layer.module).forward).bind(layer.module, *args, **kwargs).args
     hidden = hidden.reshape(-1, hidden.shape[-1])
@@ -38,7 +38,7 @@ def routed_tokens(layer: FusedExperts, args: tuple[Any, ...], kwargs: Mapping[st
         return hidden, Routing(expert * (len(hidden) // layer.count) + token, token, expert)
     index = rest[0].reshape(len(hidden), -1)
     expert, order = torch.sort(index.flatten(), stable=True)
-    # An index beyond the last expert stands for none (expert parallelism, or experts that compute nothing).
+    # An index beyond the last expert means no expert (expert parallelism, or experts that compute nothing).
     known = int((expert < layer.count).sum())
     row = order[:known] // index.shape[1]
     gate = rest[1].reshape(-1)[order[:known]] if len(rest) > 1 and rest[1].shape == rest[0].shape else None
@@ -46,9 +46,9 @@ def routed_tokens(layer: FusedExperts, args: tuple[Any, ...], kwargs: Mapping[st
 
 
 def given_tokens(layer: FusedExperts, arguments: Mapping[str, Any]) -> Tensor | None:
-    """Flat indices of the tokens that the layer is given, by its block's keyword arguments; None for all.
+    """Flat indices of the tokens that the layer receives, from its block's keyword arguments; None for all.
 
-    ERNIE 4.5 VL has experts for text and others for vision, and gives each its own modality's tokens.
+    ERNIE 4.5 VL has separate experts for text and for vision, which receive only the tokens of their modality.
     """
     modality = arguments.get("moe_mm_token_type_ids")
     if modality is None or not modality.any():
@@ -58,10 +58,10 @@ def given_tokens(layer: FusedExperts, arguments: Mapping[str, Any]) -> Tensor | 
 
 
 def last_projection_inputs(layer: FusedExperts, hidden: Tensor, routing: Routing) -> Tensor:
-    """What each pair's expert gives to its last projection: (pairs, inner).
+    """Returns the input of each pair's expert to its last projection: (pairs, inner).
 
-    The module's forward may be one fused kernel, so this is computed beside it, which costs an observed layer
-    two thirds of its products once more.
+    The module's forward may be one fused kernel, so this is computed separately, which repeats two thirds of the matrix
+    products of an observed layer.
     """
     sizes = torch.bincount(routing.expert, minlength=layer.count).tolist()
     rows = zip(range(layer.count), routing.row.split(sizes), strict=True)
@@ -69,7 +69,7 @@ def last_projection_inputs(layer: FusedExperts, hidden: Tensor, routing: Routing
 
 
 def _gated(layer: FusedExperts, x: Tensor, expert: int) -> Tensor:
-    """What an expert makes of tokens before its last projection: (n, hidden) -> (n, inner)."""
+    """Computes an expert's activations before its last projection: (n, hidden) -> (n, inner)."""
     x = layer.project(layer.first, x, expert)
     if layer.first != FIRST[0]:
         return layer.module.act_fn(x)

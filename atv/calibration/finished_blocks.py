@@ -1,4 +1,4 @@
-"""The blocks that are finished so far: their results, in the model, and where they are kept."""
+"""The blocks finished so far: puts their results into the model and keeps them in the run's folder."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,19 +9,19 @@ from atv.records.run_folder import FinishedBlock, RunFolder
 
 
 class FinishedBlocks:
-    """Sole owner of finished blocks: they come here from calibration, or from an earlier start of the same run.
+    """Sole owner of finished blocks, which come from calibration or from an earlier start of the same run.
 
-    A block that was just finished goes into the model from what the folder would keep of it, as one of an earlier start
-    does: both take the same path, so that a run that was killed and went on ends with the same weights.
+    A block that was just finished goes into the model in the form that the folder keeps, as a block of an earlier start
+    does. Both take the same path, so that a run that was killed and resumed ends with the same weights.
 
     Args:
-        install_block: puts what became of a block into the model.
-        collect: adds it to the run's outcome; called once a block, in order.
-        folder: where each block is kept, so that a killed run goes on; None keeps nothing.
-        writes: whether this rank writes to it.
+        install_block: puts a block's results into the model.
+        collect: adds a block to the run's outcome; called once per block, in order.
+        folder: where each block is kept, so that a killed run can resume; None keeps nothing.
+        writes: whether this rank writes to the folder.
 
     Raises:
-        ValueError: for an offloaded model without a folder.
+        ValueError: if the model is offloaded and there is no folder.
     """
 
     def __init__(
@@ -36,11 +36,11 @@ class FinishedBlocks:
         self.offloaded: OffloadedBlocks | None = None
         if is_offloaded(lvlm.model):
             if folder is None:
-                raise ValueError("run_dir: an offloaded model needs one, its finished blocks are written there")
+                raise ValueError("run_dir: an offloaded model needs one, because its finished blocks are written there")
             self.offloaded = OffloadedBlocks(lvlm, folder.folder)
 
     def add(self, block: FinishedBlock) -> None:
-        """A block that was just finished."""
+        """Adds a block that was just finished."""
         self.collect(block)
         self.install_block(block)
         index = block.report.block
@@ -53,14 +53,14 @@ class FinishedBlocks:
             self.offloaded.leave_device(index)
 
     def read_kept(self) -> list[FinishedBlock]:
-        """Collects the blocks that an earlier start kept, and returns them; ``reinstall`` puts them into the model."""
+        """Collects and returns the blocks that an earlier start kept; ``reinstall`` puts them into the model."""
         earlier = [] if self.folder is None else self.folder.read_blocks()
         for block in earlier:
             self.collect(block)
         return earlier
 
     def reinstall(self, blocks: Sequence[FinishedBlock]) -> None:
-        """Has blocks that an earlier start finished in the model again, also where it was not offloaded then."""
+        """Puts blocks that an earlier start finished back into the model, even if it was not offloaded then."""
         for block in blocks:
             index = block.report.block
             if self.offloaded is None:

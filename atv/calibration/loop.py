@@ -1,4 +1,4 @@
-"""Calibration as a prediction loop: one dataloader a decoder block, one step a batch."""
+"""Calibration as a prediction loop: one dataloader per decoder block, one step per batch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,9 +23,9 @@ from atv.selection import TokenSelection, WholeSet
 class BlockwiseCalibration(L.LightningModule):
     """Wraps an LVLM; each step takes one waiting forward to its next block and observes it there.
 
-    Callbacks receive the step's samples and prune a block once all its batches were seen; the dataloader's index
-    counts from ``first_block``, before which all blocks are finished and have no doors. ``waiting`` has this rank's
-    forwards by the numbers of their batches. Samples have what the ``rules`` ask for, and ``gradients`` if asked.
+    Callbacks receive the step's samples and prune a block once all its batches were seen. The dataloader's index
+    counts from ``first_block``; all blocks before it are finished and have no doors. ``waiting`` holds this rank's
+    forwards by batch number. Samples carry what the ``rules`` need, and ``gradients`` if requested.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class BlockwiseCalibration(L.LightningModule):
         self.observer = ForwardObserver(lvlm, rules)
         self.backward_pass = BackwardPass(gradients, any(rule.needs_sensitivity for rule in rules))
         if offloaded is None:
-            # Lightning moves what it knows of to its device; an offloaded model moves itself.
+            # Lightning moves registered modules to its device; an offloaded model moves itself.
             self.model = lvlm.model
         self.held_bytes, self.held_tokens = 0, 0
         self._own: set[int] = set()
@@ -53,7 +53,7 @@ class BlockwiseCalibration(L.LightningModule):
     def run(
         self, trainer: L.Trainer, batches: Sequence[CalibrationBatch], targets: Mapping[str, Target], propagate: bool
     ) -> None:
-        """Runs the loop over all blocks that are not finished; the model is left without doors, whatever happens."""
+        """Runs the loop over all unfinished blocks; removes all doors from the model, whatever happens."""
         left = len(self.lvlm.blocks) - self.first_block
         if not left:
             return
@@ -67,7 +67,7 @@ class BlockwiseCalibration(L.LightningModule):
             self.waiting.clear()
 
     def on_predict_start(self) -> None:
-        # Once, and only now: Lightning has moved the model to its device.
+        # Only once, and not earlier: by now Lightning has moved the model to its device.
         self._own = addresses(self.lvlm.model)
 
     def predict_step(self, batch: CalibrationBatch | None, batch_idx: int, dataloader_idx: int = 0) -> list[Sample]:
@@ -91,7 +91,7 @@ class BlockwiseCalibration(L.LightningModule):
     def on_predict_batch_end(
         self, outputs: Any, batch: CalibrationBatch | None, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        # After the callbacks, whose samples are views of the hidden state.
+        # After the callbacks, because their samples are views of the hidden state.
         if batch is not None and self.offloaded is not None:
             self.waiting[batch.number].park(self.offloaded.waiting_file(batch.number))
 
@@ -104,7 +104,7 @@ class BlockwiseCalibration(L.LightningModule):
         return waiting
 
     def _gradients(self, arrival: Arrival, tokens: BatchTokens) -> BlockGradients:
-        """What the run's backward passes find of a batch at a block."""
+        """Runs the backward passes that the run needs for a batch at a block."""
         own = self.lvlm.linears
         linears = {name: own[name] for name in arrival.target_inputs.site_of if name in own}
         seed = (self.seed, arrival.block, tokens.first_sample)
@@ -112,9 +112,9 @@ class BlockwiseCalibration(L.LightningModule):
 
 
 def loaders(batches: Sequence[CalibrationBatch | None], blocks: int) -> list[DataLoader]:
-    """One dataloader a block; only the first hands out inputs, later ones resume what waits.
+    """Returns one dataloader per block; only the first provides inputs, later ones resume the waiting forwards.
 
-    A batch is never split or regrouped, whatever the number of ranks; None is a step without one.
+    A batch is never split or regrouped, whatever the number of ranks; None is a step without a batch.
     """
     resumed = [batch and batch._replace(inputs=None, answer=None) for batch in batches]
     lists: list[Any] = [resumed if block else batches for block in range(blocks)]

@@ -1,4 +1,4 @@
-"""The calibration pool of a rule of several parts, which are weighed once a block was seen by all samples."""
+"""The calibration pool of a rule with several parts, which are weighed once all samples have passed a block."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,12 +15,12 @@ from atv.patterns.structured import Structured
 from atv.plugins import ContractError
 from atv.selection import ObservedBlock, PartedSelection, SetStatistics
 
-# Rows of the block's largest Linear that weights are tried on; of the others it is the same share.
+# Number of rows of the block's largest Linear on which weights are tried; other Linears use the same share of rows.
 _ROWS = 128
 
 
 class PartedPool:
-    """As ``Pool``, for the parts of a rule: each is gathered by itself, and the result is their weighted mean."""
+    """Like ``Pool``, for a rule with parts: each is gathered separately, and the result is their weighted mean."""
 
     def __init__(self, rule: PartedSelection, plan: PathwayPlan) -> None:
         self.rule, self.plan = rule, plan
@@ -33,11 +33,11 @@ class PartedPool:
     def finish(
         self, statistics: SetStatistics, halves: Sequence[Mapping[str, Tensor]], weights: Mapping[str, Tensor]
     ) -> BlockPool:
-        """What was gathered, and empty pools for the next block.
+        """Returns what was gathered, and empties the pools for the next block.
 
         Args:
-            statistics: of the block.
-            halves: mean squared inputs by modality over either half of the samples, by site (2, in), text first.
+            statistics: statistics of the block.
+            halves: for each half of the samples, mean squared inputs by modality and site (2, in), text first.
             weights: the dense weights of the block's targets.
         """
         pools = [pool.finish(statistics) for pool in self._pools]
@@ -64,15 +64,15 @@ class PartedPool:
             each = chosen.get(name, ())
             if len(each) != len(self.rule.parts) or not all(math.isfinite(w) and w >= 0 for w in each) or not sum(each):
                 kind, parts = type(self.rule).__name__, ", ".join(self.rule.parts)
-                raise ContractError(f"selection: {kind}.weigh gave {each} for {name}; expected weights of {parts}")
+                raise ContractError(f"selection: {kind}.weigh returned {each} for {name}; expected weights for {parts}")
         return {name: chosen[name] for name in targets}
 
 
 class HeldOut:
-    """What the Linears of a block lose on the half of the samples that their mask was not chosen on.
+    """Loss of a block's Linears on the half of the samples on which their mask was not chosen.
 
-    Masks are Wanda's under the run's pattern and sparsities, of evenly spaced rows, or of all where rows go together;
-    what is lost is told by norms, as if channels were uncorrelated.
+    Masks are Wanda's under the run's pattern and sparsities, for evenly spaced rows, or for all rows if the pattern
+    prunes rows together. The loss is estimated from norms, as if channels were uncorrelated.
     """
 
     def __init__(
@@ -89,8 +89,10 @@ class HeldOut:
         self._first, self._second = ({name: half[site_of[name]] for name in weights} for half in halves)
 
     def lost(self, visual: float) -> tuple[float, float]:
-        """The share of squared outputs lost on text and on visual tokens, mean over the Linears, where visual tokens
-        weigh so much and text tokens 1."""
+        """Returns the share of squared outputs lost on text and on visual tokens, mean over the Linears.
+
+        Visual tokens have the weight ``visual``, text tokens the weight 1.
+        """
         norms = {name: (text + visual * picture).sqrt().float() for name, (text, picture) in self._first.items()}
         scores = {name: Wanda().score(rows, PoolStatistics(norms[name])) for name, rows in self._rows.items()}
         masks = self.plan.pattern.masks(scores, self.plan.sparsities)

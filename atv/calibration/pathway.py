@@ -1,4 +1,4 @@
-"""What is asked of one pathway: selection, criterion, pattern, allocation and sparsity, by name or as instances."""
+"""The settings of one pathway: selection, criterion, pattern, allocation and sparsity, by name or as instances."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,10 @@ from atv.selection import TokenSelection
 
 @dataclass(frozen=True)
 class Pathway:
-    """How a model, or one pathway of it, is pruned; ``sparsity=0`` leaves it dense; ``refine`` may be several."""
+    """How a model, or one pathway of it, is pruned.
+
+    ``sparsity=0`` leaves it dense; ``refine`` may be a list of several steps.
+    """
 
     selection: TokenSelection | str
     sparsity: float | None = None
@@ -34,15 +37,15 @@ class Pathway:
     reconstruct: Reconstruction | str | None = None
 
     def targets(self, lvlm: LVLM, targets: Mapping[str, Target]) -> dict[str, Target]:
-        """Of these targets, those that the pattern is about.
+        """Returns those of the targets to which the pattern applies.
 
         Raises:
-            ValueError: for a pattern that cannot be had of this model or these targets.
+            ValueError: if the pattern does not suit this model or these targets.
         """
         return parse_pattern(self.pattern).about(lvlm, targets)
 
     def parts(self) -> PathwayPlan:
-        """Names resolved and everything checked that needs no model.
+        """Resolves names and checks everything that needs no model.
 
         Raises:
             ValueError: for an unknown name, a sparsity outside [0, 1), or parts that contradict each other; the message
@@ -63,11 +66,11 @@ class Pathway:
         return plan
 
     def plan(self, lvlm: LVLM, targets: Mapping[str, Target]) -> PathwayPlan:
-        """Names resolved and everything checked against the targets, before any calibration.
+        """Resolves names and checks everything against the targets, before any calibration.
 
         Raises:
-            ValueError: as ``parts``, and for a part that is not what its kind asks for or cannot serve experts, or a
-                pattern that does not fit a target.
+            ValueError: as in ``parts``, and if a part violates the contract of its kind or cannot serve experts, or the
+                pattern does not fit a target.
         """
         parts = self.parts()
         plan = replace(parts, pattern=parts.pattern.fitted(lvlm))

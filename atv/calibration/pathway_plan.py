@@ -1,4 +1,4 @@
-"""How one pathway is pruned."""
+"""The plan for pruning one pathway."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -21,9 +21,9 @@ from atv.selection import PartedSelection, TokenSelection
 
 @dataclass(frozen=True)
 class PathwayPlan:
-    """The parts, the global sparsity, and each Linear's ``sparsities`` once the allocation is known.
+    """How one pathway is pruned: the plug-ins, the global sparsity, and each Linear's ``sparsities`` once allocated.
 
-    ``measured`` is what the selection measured of the dense model, where it needs to.
+    ``measured`` is what the selection measured on the dense model, if it does so.
     """
 
     selection: TokenSelection
@@ -38,19 +38,19 @@ class PathwayPlan:
 
     @property
     def plugins(self) -> tuple[Plugin, ...]:
-        """Every part but the sparsity, in order."""
+        """All plug-ins, in order."""
         last = () if self.reconstruct is None else (self.reconstruct,)
         return self.selection, self.criterion, self.pattern, self.allocation, *self.refine, *last
 
     @property
     def following(self) -> tuple[Refinement | Reconstruction, ...]:
-        """The steps after the criterion that take each Linear by itself, in order."""
+        """The steps after the criterion that process each Linear separately, in order."""
         step = self.reconstruct.first if isinstance(self.reconstruct, BlockReconstruction) else self.reconstruct
         return self.refine if step is None else (*self.refine, step)
 
     @property
     def measuring_selection(self) -> PartedSelection | None:
-        """The selection, where it measures the dense model before anything is pruned."""
+        """The selection, if it measures the dense model before anything is pruned, else None."""
         rule = self.selection
         return rule if isinstance(rule, PartedSelection) and rule.needs_dense else None
 
@@ -73,34 +73,34 @@ class PathwayPlan:
         return self.reconstruct is not None and self.reconstruct.needs_bias
 
     def check(self, lvlm: LVLM, targets: Mapping[str, Target]) -> None:
-        """Whether every part can serve every target.
+        """Checks that every part can serve every target.
 
         Raises:
-            ValueError: for a target that the pattern does not fit, one without a bias where that is to move, an expert
-                where a part knows Linears alone, or an offloaded model that the selection would run backward.
+            ValueError: if the pattern does not fit a target, a target lacks the bias that a step would move, a target
+                is an expert but a part supports only Linears, or the selection would run an offloaded model backward.
         """
         if self.measuring_selection is not None and is_offloaded(lvlm.model):
             kind = type(self.selection).__name__
-            raise ValueError(f"selection: {kind} runs the dense model backward, which an offloaded one cannot")
+            raise ValueError(f"selection: {kind} runs the dense model backward, which offloading does not allow")
         self.pattern.check(lvlm, targets, self.sparsity)
         for name, target in targets.items():
             if self.refine and self.pattern.swap_width(target.in_features) is None:
                 step, kind = type(self.refine[0]).__name__, type(self.pattern).__name__
                 raise ValueError(
-                    f"refine: {step} moves zeros, and the pattern {kind} does not say where they may go (swap_width); "
+                    f"refine: {step} moves zeros, but the pattern {kind} does not say where they may go (swap_width); "
                     "choose another pattern"
                 )
             if self.updates_biases and getattr(target, "bias", None) is None:
                 kind = type(self.reconstruct).__name__
                 raise ValueError(
-                    f"reconstruct: {kind} moves what is lost into biases, and {name} has none; name targets that have "
+                    f"reconstruct: {kind} moves what is lost into biases, but {name} has none; name targets that have "
                     "one, or choose LeastSquares"
                 )
             if not isinstance(target, nn.Linear) and (part := self._for_linears()):
-                raise ValueError(f"{part} knows Linears alone, and {name} is an expert; name targets without experts")
+                raise ValueError(f"{part} supports only Linears, but {name} is an expert; name targets without experts")
 
     def _for_linears(self) -> str | None:
-        """The first part that needs what is not gathered of experts."""
+        """Returns the first part that needs statistics which are not gathered for experts."""
         if self.selection.per_linear or isinstance(self.selection, PartedSelection):
             return f"selection: {type(self.selection).__name__}"
         for step in (self.criterion, *self.following):
@@ -111,21 +111,21 @@ class PathwayPlan:
         return f"allocation: {type(self.allocation).__name__}" if self.allocation.needs_dense else None
 
     def with_sparsities(self, targets: Mapping[str, Target], dense: DenseStatistics) -> "PathwayPlan":
-        """The plan with every Linear's sparsity.
+        """Returns the plan with the sparsity of every Linear.
 
         Raises:
-            ValueError: for a sparsity outside [0, 1], a Linear that the allocation leaves out, or another mean.
+            ValueError: if the allocation leaves out a Linear, returns a sparsity outside [0, 1], or misses the mean.
         """
         shares = allocated(self.allocation, targets, self.sparsity, dense)
-        # Counts are rounded down, so binary noise could cost a row a weight.
+        # Counts are rounded down, so binary rounding noise could lower a row's count by one.
         return replace(self, sparsities={name: round(shares[name], 9) for name in targets})
 
     def prune(
         self, weights: Mapping[str, Tensor], pools: Mapping[str, PoolStatistics], log: StepLog | None = None
     ) -> dict[str, Pruned]:
-        """The targets of a block, each by itself or, where the pattern is joint, with masks decided together.
+        """Prunes the targets of a block, each separately or, if the pattern is joint, with masks decided together.
 
-        The seconds of each step, and its result, are added to ``log``, if given.
+        The duration and the error of each step are added to ``log``, if given.
         """
         log = log or StepLog()
         masks: dict[str, Tensor] = {}
@@ -146,7 +146,7 @@ class PathwayPlan:
     def _prune_target(
         self, name: str, weight: Tensor, pool: PoolStatistics, mask: Tensor | None, log: StepLog
     ) -> Pruned:
-        """What the criterion and every step after it make of a target's weight (out, in)."""
+        """Applies the criterion and every step after it to a target's weight (out, in)."""
         method = "prune" if self.criterion.updates_weights else "score"
         with log.timed("criterion"), unchanged(self.criterion, method, weight=weight, pool=pool):
             made = self.criterion.prune(weight, pool, self.pattern, self.sparsities[name], mask)
@@ -154,7 +154,7 @@ class PathwayPlan:
         if self.following:
             log.lost("criterion", weight, made, pool)
         for place, step in enumerate(self.following, start=1):
-            # Several refinements are told apart by their places.
+            # Several refinements are distinguished by their positions.
             called = f"refine {place}" if len(self.refine) > 1 and place <= len(self.refine) else step.option
             with log.timed(called):
                 made = self._follow(step, weight, made.mask, pool)
@@ -162,7 +162,7 @@ class PathwayPlan:
         return made
 
     def _follow(self, step: Refinement | Reconstruction, weight: Tensor, mask: Tensor, pool: PoolStatistics) -> Pruned:
-        """What one step after the criterion makes of a dense weight and its mask, both (out, in)."""
+        """Applies one step after the criterion to a dense weight and its mask, both (out, in)."""
         if not isinstance(step, Refinement):
             return reconstructed(step, weight, mask, pool)
         width = self.pattern.swap_width(weight.shape[1])

@@ -1,6 +1,6 @@
 """The calibration pool of one selection rule, block by block.
 
-An expert that too few of its tokens were routed to has statistics that stand in for its own, unless experts compete.
+An expert to which too few of the pool's tokens were routed gets substitute statistics, unless experts compete.
 """
 
 from collections import defaultdict
@@ -22,7 +22,7 @@ from atv.selection import SetStatistics, Tokens, TokenSelection
 
 @dataclass
 class _Undecided:
-    """Raw inputs, in the model's dtype, of one sample's candidates by key, best first."""
+    """Raw inputs by key, in the model's dtype, of one sample's undecided candidates, best first."""
 
     view: str
     sample: int
@@ -33,11 +33,11 @@ class _Undecided:
 
 @dataclass(frozen=True)
 class BlockPool:
-    """The pool of a block: statistics by target, tokens by modality, and what each layer of experts saw.
+    """The pool of a block: statistics by target, token counts by modality, and the tokens of each layer's experts.
 
-    Where targets have pools of their own, tokens are their mean, to the nearest integer. ``site_of`` is the key by
-    which a target's statistics were gathered; ``weights`` are those of a rule's parts, where it has several, mean over
-    targets.
+    If targets have separate pools, the token counts are means over them, rounded to the nearest integer. ``site_of`` is
+    the key under which a target's statistics were gathered. ``weights`` are those of the parts of a rule that has
+    several, averaged over targets.
     """
 
     statistics: dict[str, PoolStatistics]
@@ -49,12 +49,13 @@ class BlockPool:
 
 
 class Pool:
-    """Gathers what a criterion needs of the tokens that ``selection`` picks from each sample of a block.
+    """Gathers what a criterion needs from the tokens that ``selection`` picks from each sample of a block.
 
-    A rule looks at a sample once, or, where it is ``per_linear``, once a Linear: each is a *view*. Statistics are
-    kept by *key*: a site that several targets share or, then, a Linear. ``gram`` asks for X^T X as well, ``moments``
-    for mean and variance of each channel, ``saliency`` for what each expert adds. ``compared`` says that experts
-    compete with one another: what stood in for a starved one, of all experts' tokens, would beat what each saw itself.
+    A rule looks at a sample once or, if it is ``per_linear``, once per Linear; each look is a *view*. Statistics are
+    kept by *key*: a site that several targets share or, for a ``per_linear`` rule, a Linear. ``gram`` requests X^T X as
+    well, ``moments`` the mean and variance of each channel, ``saliency`` what each expert contributes. ``compared``
+    says that experts compete with one another: starved experts then get no substitute statistics, because those of all
+    experts' tokens would beat each expert's own.
     """
 
     def __init__(
@@ -70,9 +71,9 @@ class Pool:
         self._clear()
 
     def _clear(self) -> None:
-        # By view: text tokens, visual tokens, and the sum of the weights.
+        # By view: the numbers of text and visual tokens, and the sum of the weights.
         self._counts = SampleSums()
-        # By key; of experts, a row each.
+        # By key; one row per expert where a key is a layer of experts.
         self._squares, self._moments = SampleSums(), SampleSums()
         self._routed, self._saliency = SampleSums(), SampleSums()
         self._grams: dict[str, MatrixSum] = defaultdict(MatrixSum)
@@ -94,10 +95,10 @@ class Pool:
                 self._undecided.append(_Undecided(view, tokens.sample, candidates, tokens.n_text, kept))
 
     def finish(self, statistics: SetStatistics) -> BlockPool:
-        """What was gathered, and an empty pool for the next block.
+        """Returns what was gathered, and empties the pool for the next block.
 
         Raises:
-            ValueError: when the rule picked no token of any sample.
+            ValueError: if the rule picked no token of any sample.
         """
         for kept in self._undecided:
             weights = decided(self.selection, kept.candidates, kept.n_text, statistics)
@@ -107,9 +108,9 @@ class Pool:
         if any(not weight for _, _, weight in counts.values()):
             raise ValueError(f"selection: {type(self.selection).__name__} picked no token of any calibration sample")
         by_target = self._statistics(counts, routed, statistics.samples)
-        # A rank without samples has seen no target called.
+        # Gathered, because a rank without samples has seen no target called.
         key_of = {name: key for by_name in gathered(self._key_of) for name, key in by_name.items()}
-        # A rule that is asked for every Linear has seen nothing of a block without any.
+        # A ``per_linear`` rule has counted nothing in a block without Linears.
         seen = torch.stack(list(counts.values())) if counts else torch.zeros(1, 3)
         text, visual, _ = (round(count) for count in seen.mean(0).tolist())
         layers = {site.rpartition(".")[0]: experts_seen(tokens) for site, tokens in routed.items()}
@@ -119,7 +120,7 @@ class Pool:
     def _statistics(
         self, counts: Mapping[str, Tensor], routed: Mapping[str, Tensor], samples: int
     ) -> dict[str, PoolStatistics]:
-        """The statistics by key, an expert's by its name."""
+        """Returns statistics by key, and those of experts by name."""
         by_key: dict[str, PoolStatistics] = {}
         moments, saliency = self._moments.totals(), self._saliency.totals()
         for key, squares in self._squares.totals().items():
@@ -132,7 +133,7 @@ class Pool:
         return by_key
 
     def _of_linears(self, key: str, mean_squares: Tensor, weight: float, moments: Tensor | None) -> PoolStatistics:
-        """Of the Linears that a key is of, from mean squares (in,) and sums of values and of their squares (2, in)."""
+        """Statistics of a key's Linears, from mean squares (in,) and sums of values and of their squares (2, in)."""
         channels = len(mean_squares)
         gram = self._grams[key].total(channels, channels) / weight if self.gram else None
         mean, variance = (None, None) if moments is None else _mean_and_variance(moments / weight)
@@ -141,12 +142,12 @@ class Pool:
     def _of_experts(
         self, site: str, mean_squares: Tensor, tokens: Tensor, saliency: Tensor | None
     ) -> dict[str, PoolStatistics]:
-        """Of each of a layer's experts, by name.
+        """Statistics of each expert of a layer, by name.
 
         Args:
-            mean_squares: by expert (experts, in).
-            tokens: of the pool, by expert (experts,).
-            saliency: sums of saliency and of weights by expert (experts, 2), where they were gathered.
+            mean_squares: mean squared inputs by expert (experts, in).
+            tokens: number of the pool's tokens by expert (experts,).
+            saliency: sums of saliency and of weights by expert (experts, 2), if they were gathered.
         """
         if not self.compared:
             mean_squares = with_fallback(mean_squares, tokens, common=not site.endswith(LAST))
@@ -157,7 +158,7 @@ class Pool:
         }
 
     def _views(self, sample: Sample) -> Iterator[tuple[str, Tokens, Mapping[str, SiteInputs]]]:
-        """(view, what the rule sees, inputs by key)."""
+        """Yields (view, tokens as the rule sees them, inputs by key)."""
         if not self.selection.per_linear:
             yield "", sample.tokens, sample.inputs
             return
@@ -178,7 +179,7 @@ class Pool:
                     self._moments.add(key, sample, values.moment_sums(weights))
 
     def _count(self, view: str, sample: int, weights: Tensor, visual: Tensor) -> None:
-        """Text tokens, visual tokens, and the sum of the weights."""
+        """Adds the numbers of text and visual tokens, and the sum of the weights."""
         entered = weights != 0
         counts = [(entered & ~visual).sum(), (entered & visual).sum(), weights.double().sum()]
         self._counts.add(view, sample, torch.stack([count.double() for count in counts]))
@@ -191,5 +192,5 @@ def _mean_and_variance(means: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _means(sums: Tensor) -> list[float]:
-    """Of sums and weights by expert (experts, 2); 0 for an expert without weight."""
+    """Means by expert, from sums and weights (experts, 2); 0 for an expert without weight."""
     return torch.where(sums[:, 1] > 0, sums[:, 0] / sums[:, 1].clamp(min=1e-30), 0.0).tolist()

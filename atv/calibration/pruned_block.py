@@ -1,4 +1,4 @@
-"""A pruned block to and from what a run's folder keeps of it: masks by pathway, and the values that pruning changed."""
+"""Converts a pruned block to and from what a run's folder keeps: masks by pathway, and the values that changed."""
 
 from collections.abc import Mapping
 
@@ -9,18 +9,19 @@ from atv.records.masks import PackedMasks
 from atv.records.pruning_report import BlockReport
 from atv.records.run_folder import FinishedBlock
 
-# What a target's bias takes is kept beside its weight, under its name and this.
+# The shift of a target's bias is kept beside its weight, under the target's name with this suffix.
 _SHIFT = "shift"
 
 
 def pack_block(
     report: BlockReport, pruned: Mapping[str, Mapping[str, Pruned]], dense: Mapping[str, Tensor]
 ) -> FinishedBlock:
-    """What is kept of a block.
+    """Returns what the run's folder keeps of a block.
 
     Args:
-        pruned: pathway -> target -> what became of it.
-        dense: the targets' weights as they were, (out, in).
+        report: the block's report.
+        pruned: pathway -> target -> its pruned form.
+        dense: the targets' weights before pruning, (out, in).
     """
     changed: dict[str, Tensor] = {}
     for pathway, targets in pruned.items():
@@ -34,7 +35,7 @@ def pack_block(
 
 
 def unpack_block(block: FinishedBlock) -> dict[str, dict[str, Pruned]]:
-    """Target -> pathway -> what became of it, of a block that was kept."""
+    """Returns target -> pathway -> the target's pruned form, from a kept block."""
     return {
         name: {
             pathway: Pruned(

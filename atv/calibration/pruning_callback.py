@@ -1,4 +1,4 @@
-"""What the prediction loop does once all samples have passed a block: its masks and weights, pathway by pathway."""
+"""Prunes a block once all samples have passed it in the prediction loop: masks and weights, pathway by pathway."""
 
 from collections.abc import Callable, Mapping
 from time import perf_counter
@@ -28,8 +28,10 @@ from atv.selection import PartedSelection
 
 
 class Pruning(BlockCallback):
-    """Makes each pathway's masks when a block was seen by all samples; ``finished`` is given the block's result,
-    before the next block is reached."""
+    """Makes each pathway's masks once all samples have passed a block.
+
+    ``finished`` receives the block's result before the next block is reached.
+    """
 
     def __init__(
         self,
@@ -71,7 +73,7 @@ class Pruning(BlockCallback):
         self.finished(made)
 
     def _gathered(self, pathway: str, block: int, dense: Mapping[str, Tensor]) -> BlockPool:
-        """The finished calibration pool of a pathway."""
+        """Returns the finished calibration pool of a pathway."""
         gathered, statistics = self._pools[pathway], self.drift.statistics
         if isinstance(gathered, PartedPool):
             pool = gathered.finish(statistics, self.norms.halves, dense)
@@ -84,7 +86,7 @@ class Pruning(BlockCallback):
     def _pruned(
         self, pathway: str, block: int, dense: Mapping[str, Tensor], pool: BlockPool, log: StepLog
     ) -> Mapping[str, Pruned]:
-        """What becomes of a block's targets on one pathway."""
+        """Prunes a block's targets on one pathway."""
         plan = self.plans[pathway]
         pruned = plan.prune(dense, pool.statistics, log)
         if pruned and isinstance(plan.reconstruct, BlockReconstruction):

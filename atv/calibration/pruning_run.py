@@ -1,4 +1,4 @@
-"""One pruning run: what identifies it, allocation, calibration block by block, and the report of all."""
+"""One pruning run: its identity, the allocation, calibration block by block, and the report."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,8 +37,10 @@ from atv.selection import WholeSet
 
 @dataclass(frozen=True)
 class PruningJob:
-    """What is pruned (``targets``) and how (``plans`` by pathway, ``precision`` where it is not the model's own);
-    ``calibration`` is for the report alone."""
+    """What to prune (``targets``) and how (``plans`` by pathway; ``precision`` if it is not the model's own).
+
+    ``calibration`` is used only in the report.
+    """
 
     lvlm: LVLM
     targets: Mapping[str, Target]
@@ -49,12 +51,12 @@ class PruningJob:
     precision: Mapping[str, str] = field(default_factory=dict)
 
     def settings(self) -> dict[str, Any]:
-        """Class names, arguments and precision, for the report."""
+        """Returns class names, arguments and precision, for the report."""
         described = {name: _describe(plan) for name, plan in self.plans.items()}
         return {"plans": described, "targets": list(self.targets), "propagate": self.propagate, **self.precision}
 
     def identity(self, batches: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-        """What tells this run from others: its settings, and the digests of model, data and the user's own code."""
+        """Returns what identifies this run: its settings, and digests of model, data and the user's own code."""
         digests = model_digests(self.lvlm.model) | {"calibration data": tensors_digest(batches)}
         code = code_identity(part for plan in self.plans.values() for part in plan.plugins)
         return {**self.settings(), "seed": self.seed, **digests, **code}
@@ -68,7 +70,7 @@ def _describe(plan: PathwayPlan) -> dict[str, Any]:
         "pattern": describe(plan.pattern),
         "allocation": describe(plan.allocation),
         "sparsity": plan.sparsity,
-        # Only where there is one, so that the identity of runs without stays what it was.
+        # Included only if set, so that the identity of runs without these steps does not change.
         **({"refine": refine[0] if len(refine) == 1 else refine} if refine else {}),
         **({"reconstruct": describe(plan.reconstruct)} if plan.reconstruct else {}),
     }
@@ -79,7 +81,7 @@ InstallTarget = Callable[[str, Target, Mapping[str, Pruned]], None]
 
 @dataclass
 class _Outcome:
-    """The result of the finished blocks: masks by pathway, and a report each."""
+    """The results of the finished blocks: masks by pathway, and one report per block."""
 
     masks: dict[str, PackedMasks]
     reports: list[BlockReport] = field(default_factory=list)
@@ -97,19 +99,19 @@ def run(
     trainer: L.Trainer | None = None,
     run_dir: str | Path | None = None,
 ) -> PruningReport:
-    """Prunes block by block; ``install_target`` puts what became of a target into the model.
+    """Prunes block by block; ``install_target`` puts each pruned target into the model.
 
-    Goes on from the last block that ``run_dir`` holds, if given.
+    If ``run_dir`` is given, the run resumes after the last block that it holds.
 
     Raises:
-        ValueError: when the folder holds another run, or an offloaded model has none.
+        ValueError: if the folder holds a different run, or the model is offloaded and there is no folder.
     """
     numbered = numbered_batches(job.lvlm, batches)
     trainer = trainer or quiet_trainer()
-    # Once read, batches may say themselves which samples they are.
+    # Once read, the batches may carry a record of their samples.
     samples = job.calibration or getattr(batches, "record", {})
     job = replace(job, calibration=samples, precision=precision(trainer))
-    # Decoupled parameters multiply and offloaded ones leave as blocks finish: told before either.
+    # Counted now: as blocks finish, decoupling adds parameters and offloading removes them.
     parameters = sum(parameter.numel() for parameter in job.lvlm.model.parameters())
     left_dense = job.lvlm.left_dense
     folder = None if run_dir is None else RunFolder(Path(run_dir), job.identity([batch.content for batch in numbered]))
@@ -120,7 +122,7 @@ def run(
     finished = FinishedBlocks(job.lvlm, install_block, outcome.collect, folder, trainer.is_global_zero)
     if folder is not None and folder.saved:
         return _saved(job, finished, folder)
-    # Before any forward: a rule that cannot be served by these batches is refused here.
+    # Before any forward pass: this rejects a rule that these batches cannot serve.
     whole = whole_set(job.lvlm, numbered, [plan.selection for plan in job.plans.values()])
     plans, allocation = _plans_with_sparsities(job, numbered, trainer, folder)
     held = _calibrate(job, plans, finished, numbered, trainer, whole)
@@ -149,7 +151,7 @@ def run(
 
 
 def _install_block(job: PruningJob, install_target: InstallTarget, block: FinishedBlock) -> None:
-    """Puts what became of a block's targets on each pathway into the model."""
+    """Puts the pruned targets of a block, for all pathways, into the model."""
     for name, made in unpack_block(block).items():
         install_target(name, job.targets[name], made)
 
@@ -162,7 +164,7 @@ def _calibrate(
     trainer: L.Trainer,
     whole: WholeSet | None,
 ) -> float | None:
-    """Prunes the blocks that are not finished; returns the bytes that a waiting token's forward held."""
+    """Prunes the unfinished blocks; returns the number of bytes that waiting forwards held per token."""
     earlier = finished.read_kept()
     _check_kept(job, plans, earlier)
     if job.propagate:
@@ -174,7 +176,7 @@ def _calibrate(
     gradients = RegionalGradients(job.lvlm, job.targets)
     pruning = Pruning(job.lvlm, job.targets, plans, finished.add, drift, norms, gradients, loop)
     stop = StopCalibration(len(batches), kept=finished.folder is not None)
-    # In this order: a block is pruned by what the callbacks before have of it, and kept before calibration may stop.
+    # The order matters: pruning uses what the earlier callbacks gathered, and saves the block before calibration stops.
     callbacks = (drift, norms, *([gradients] if asked else []), pruning, stop)
     with running(trainer, *callbacks), staying_on_its_device(job.lvlm.model):
         loop.run(trainer, batches, job.targets, job.propagate)
@@ -184,20 +186,20 @@ def _calibrate(
 
 
 def _check_kept(job: PruningJob, plans: Mapping[str, PathwayPlan], earlier: Sequence[FinishedBlock]) -> None:
-    """Refuses kept blocks without the masks of all of their targets."""
+    """Rejects kept blocks that lack the mask of any of their targets."""
     for block, targets in zip(earlier, job.lvlm.by_block(job.targets), strict=False):
         if any(block.masks.get(pathway, {}).keys() != targets.keys() for pathway in plans):
             kept = f"blocks/{block.report.block:03d}.json"
-            raise ValueError(f"run_dir: {kept} lacks masks of the run's targets; take it away, and it is made again")
+            raise ValueError(f"run_dir: {kept} lacks masks of the run's targets; delete it to prune the block again")
 
 
 def _plans_with_sparsities(
     job: PruningJob, batches: Sequence[CalibrationBatch], trainer: L.Trainer, folder: RunFolder | None
 ) -> tuple[dict[str, PathwayPlan], AllocationReport]:
-    """The plans with what is measured of the dense model; sparsities are those that the folder keeps, if any."""
+    """Returns the plans with measurements of the dense model; sparsities come from the folder if it keeps any."""
     known = None if folder is None else folder.read_allocation()
     if known and any(known.sparsities.get(name, {}).keys() != job.targets.keys() for name in job.plans):
-        raise ValueError("run_dir: its allocation.json has not this run's targets; take it away, and it is made again")
+        raise ValueError("run_dir: its allocation.json does not cover this run's targets; delete it to allocate again")
     plans, allocation = measure_dense(job.lvlm, job.targets, job.plans, batches, trainer, job.seed, known)
     if folder is not None and trainer.is_global_zero:
         folder.write_allocation(allocation)
@@ -211,7 +213,7 @@ def _base(job: PruningJob) -> BaseModel:
 
 
 def _smaller(job: PruningJob, masks: Mapping[str, PackedMasks]) -> dict[str, list[int]]:
-    """Fields of the decoder's config, as they are and as they are once the model is saved; none where zeros stay."""
+    """Fields of the decoder's config, with their values now and in the saved model; empty if zeros stay in place."""
     if BOTH not in masks:
         return {}
     removal = job.plans[BOTH].pattern.removal(job.lvlm, masks[BOTH])
@@ -219,24 +221,27 @@ def _smaller(job: PruningJob, masks: Mapping[str, PackedMasks]) -> dict[str, lis
 
 
 def _saved(job: PruningJob, finished: FinishedBlocks, folder: RunFolder) -> PruningReport:
-    """The outcome of a run whose model was saved in its folder, with the saved weights in the model; an offloaded
-    one of a model that was saved whole tells whoever fetches a weight so.
+    """Returns the report of a run whose model was saved in its folder, and puts the saved weights into the model.
+
+    If the model is offloaded but was saved whole, the report is still returned, and fetching a weight raises an error.
 
     Raises:
-        ValueError: when something else was saved there since.
+        ValueError: if something else has been saved there since.
     """
     report = PruningReport.read(folder.folder)
     if (report.settings, report.seed) != (plain(job.settings()), job.seed):
-        raise ValueError(f"run_dir: the model of another run was saved in {str(folder.folder)!r}; name another folder")
+        raise ValueError(
+            f"run_dir: {str(folder.folder)!r} holds the saved model of a different run; choose another folder"
+        )
     if finished.offloaded is None:
-        # The folder has its code from a model that was trusted as the one at hand is.
+        # The code in the folder comes from a model that was trusted in the same way as this one.
         checked = check_folder(folder.folder, trust_remote_code=job.lvlm.model.is_remote_code())
         _put_back(job, report, load_whole(checked))
     elif has_shards(folder.folder):
         for block in range(len(job.lvlm.blocks)):
             finished.offloaded.point_to_shard(block)
     else:
-        # The report can be had all the same.
+        # The report is available all the same.
         read_as(job.lvlm.model, partial(_refuse, folder.folder))
     return report
 
@@ -246,7 +251,7 @@ def _refuse(folder: Path, name: str, value: Tensor) -> NoReturn:
 
 
 def _put_back(job: PruningJob, report: PruningReport, saved: PreTrainedModel) -> None:
-    """Has the weights of a saved model in the one that is pruned; what was taken out whole is zero there."""
+    """Puts a saved model's weights into the one that is pruned; structures that were removed whole are zero there."""
     removal = job.plans[BOTH].pattern.removal(job.lvlm, report.masks)
     if removal is None:
         job.lvlm.model.load_state_dict(saved.state_dict())

@@ -1,6 +1,6 @@
-"""An arrived batch taken apart into samples, padding left behind: their tokens, and what those bring to each site.
+"""Splits a batch that arrived at a block into samples without padding: their tokens, and their inputs at each site.
 
-A site is a place where one or several targets read the same tensor.
+A site is a place where one or more targets read the same tensor.
 """
 
 from abc import ABC, abstractmethod
@@ -20,7 +20,7 @@ from atv.selection import Tokens, WholeSet
 
 
 class SiteInputs(ABC):
-    """The inputs of one sample (n tokens) at a site: ``values``, a row each."""
+    """The inputs of one sample (n tokens) at a site, as rows of ``values``."""
 
     values: Tensor
 
@@ -30,16 +30,16 @@ class SiteInputs(ABC):
 
     @abstractmethod
     def square_sums(self, weights: Tensor) -> Tensor:
-        """Sums of squared inputs, weighted by token: weights (k, n) -> float32 (k, in); experts: (k, experts, in)."""
+        """Sums of squared inputs, weighted by token: weights (k, n) -> float32 (k, in), or (k, experts, in)."""
 
     @abstractmethod
     def of(self, tokens: Tensor) -> "SiteInputs":
-        """The inputs of some tokens, int64 (k,), which are from then on called 0 to k - 1."""
+        """Returns the inputs of the tokens with these indices, int64 (k,), renumbered from 0 to k - 1."""
 
 
 @dataclass(frozen=True)
 class LinearInputs(SiteInputs):
-    """What Linears read: ``values`` (n, in), one row a token."""
+    """Inputs of Linears: ``values`` (n, in), one row per token."""
 
     values: Tensor
 
@@ -49,7 +49,7 @@ class LinearInputs(SiteInputs):
     def moment_sums(self, weights: Tensor) -> Tensor:
         """Sums of inputs and of their squares, weighted by token: weights (n,) -> float64 (2, in).
 
-        Rounding of float32 sums would outweigh the variance of a channel that hardly varies.
+        Float64, because the rounding of float32 sums would exceed the variance of a channel that hardly varies.
         """
         values, weights = self.values.double(), weights.double()
         return torch.stack([weights @ values, weights @ values.square()])
@@ -60,10 +60,10 @@ class LinearInputs(SiteInputs):
 
 @dataclass(frozen=True)
 class ExpertInputs(SiteInputs):
-    """What a layer of experts reads: ``values`` (rows, in), a row for each token that was routed to an expert.
+    """Inputs of a layer of experts: ``values`` (rows, in), one row for each token that was routed to an expert.
 
-    ``token`` and ``expert`` are int64 (rows,), the latter ascending; of the sample's ``tokens`` and the layer's
-    ``experts``, some may have no row. ``gate`` (rows,) is what the ``layer`` multiplies an expert's output by.
+    ``token`` and ``expert`` are int64 (rows,), the latter ascending. Some of the sample's ``tokens`` and of the layer's
+    ``experts`` may have no row. ``gate`` (rows,) is the factor that the ``layer`` applies to an expert's output.
     """
 
     values: Tensor
@@ -78,7 +78,7 @@ class ExpertInputs(SiteInputs):
         return torch.stack([self._by_expert(self._squares * row[self.token, None]) for row in weights.float()])
 
     def counts(self, weights: Tensor) -> Tensor:
-        """How many tokens of weight other than zero each expert was given: weights (n,) -> int64 (experts,)."""
+        """Number of tokens with nonzero weight that each expert received: weights (n,) -> int64 (experts,)."""
         return torch.bincount(self.expert[(weights != 0)[self.token]], minlength=self.experts)
 
     def of(self, tokens: Tensor) -> "ExpertInputs":
@@ -91,7 +91,7 @@ class ExpertInputs(SiteInputs):
         return ExpertInputs(*inputs, gate, self.layer)
 
     def saliency_sums(self, weights: Tensor) -> Tensor:
-        """Of what the last projections of experts read: sums of gate * ||output||, and of the weights alone.
+        """Weighted sums of gate * ||output||, and sums of the weights; for inputs of the experts' last projections.
 
         Weights (n,) -> float32 (experts, 2).
         """
@@ -102,17 +102,17 @@ class ExpertInputs(SiteInputs):
         return self._by_expert(torch.cat([by_row * (torch.cat(norms) * self.gate.float())[:, None], by_row], dim=1))
 
     def _by_expert(self, rows: Tensor) -> Tensor:
-        # Rows are in order of experts, so this is exact for any device; scattered additions would not be.
+        # Rows are sorted by expert, so this is exact on any device; scattered additions would not be.
         lengths = torch.bincount(self.expert, minlength=self.experts)
         return torch.segment_reduce(rows, "sum", lengths=lengths, axis=0)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample at one block: its tokens, what they bring to each site, and the site of each target.
+    """One sample at one block: its tokens, their inputs at each site, and the site of each target.
 
-    By Linear, where it was asked for: ``outputs``, what the dense one makes of the tokens (n, out); ``gradients``, how
-    the norm of the block's output moves with that (n, out); ``sensitivity``, of each token (n,).
+    By Linear, if requested: ``outputs`` of the dense Linear for the tokens (n, out); ``gradients``, how the norm of the
+    block's output changes with these (n, out); ``sensitivity`` to each token (n,).
     """
 
     tokens: Tokens
@@ -123,7 +123,7 @@ class Sample:
     sensitivity: dict[str, Tensor] = field(default_factory=dict)
 
     def at(self, linear: str) -> Tokens:
-        """The tokens as a rule sees them that is asked for every Linear by itself."""
+        """Returns the tokens as a ``per_linear`` rule sees them at this Linear."""
         moved = self.sensitivity.get(linear)
         return replace(self.tokens, linear=linear, dense_output=self.outputs[linear], output_sensitivity=moved)
 
@@ -135,15 +135,15 @@ def samples(
     gradients: BlockGradients | None = None,
     whole: WholeSet | None = None,
 ) -> Iterator[Sample]:
-    """The samples of a batch that arrived at a block, with what backward passes found there, and with the whole set.
+    """Yields the samples of a batch that arrived at a block, with its gradients there and the whole set.
 
     Raises:
-        ValueError: for activations that are not finite, naming block and sample.
+        ValueError: if activations are not finite, naming the block and the sample.
     """
     read, observed, gradients = arrival.target_inputs, arrival.observed, gradients or BlockGradients()
     for row in range(len(batch.valid)):
         keep = batch.valid[row]
-        # A row without padding is read where it lies.
+        # A row without padding is not copied.
         unpadded = slice(None) if bool(keep.all()) else keep
         tokens = Tokens(
             visual=batch.visual[row][unpadded],
@@ -161,7 +161,7 @@ def samples(
         for name, values in (("input", tokens.input), ("output", tokens.output)):
             if not _finite(values):
                 where = f"block {arrival.block}, sample {tokens.sample}"
-                raise ValueError(f"calibration: the {name} of {where} holds NaN or infinite activations")
+                raise ValueError(f"calibration: the {name} of {where} contains NaN or infinite activations")
         sites, outputs, of_norm = (
             {name: x.reshape(*batch.valid.shape, x.shape[-1])[row][unpadded] for name, x in by_name.items()}
             for by_name in (read.sites, observed.outputs, gradients.of_norm)
@@ -173,7 +173,7 @@ def samples(
 
 
 def _routed(inputs: RoutedInputs, valid: Tensor, row: int) -> ExpertInputs:
-    """What the experts read of the sample in one row of the batch."""
+    """Returns the inputs of the experts for the sample in one row of the batch."""
     length = valid.shape[1]
     place = valid[row].cumsum(0) - 1
     flat = inputs.routing.token
@@ -190,5 +190,5 @@ def _routed(inputs: RoutedInputs, valid: Tensor, row: int) -> ExpertInputs:
 
 
 def _finite(values: Tensor) -> bool:
-    """Whether all are; their sum tells at a fraction of the cost, unless finite values overflow it."""
+    """Whether all values are finite; their sum shows it at a fraction of the cost, unless finite values overflow it."""
     return bool(values.sum(dtype=torch.float32).isfinite()) or bool(values.isfinite().all())

@@ -1,4 +1,4 @@
-"""Experts that too few tokens of the calibration pool were routed to, and what stands in for their statistics."""
+"""Experts to which too few tokens of the calibration pool were routed, and substitutes for their statistics."""
 
 from collections.abc import Mapping
 
@@ -6,21 +6,21 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
-# From this many tokens on, an expert's own statistics beat what could stand in for them. On Linears of the bundled
-# model, with tokens in clusters as routers make them, masks from 8 tokens differ from those of the whole cluster in
-# 6.8% of the entries (down_proj: 12.7%), masks from all tokens in 12.6% (16.3%), by magnitude in 14.1% (20.5%).
+# From this many tokens on, an expert's own statistics beat any substitute. On Linears of the bundled model, with tokens
+# clustered as routers cluster them, masks from 8 tokens differ from those of the whole cluster in 6.8% of the entries
+# (down_proj: 12.7%), masks from all tokens in 12.6% (16.3%), and masks by magnitude in 14.1% (20.5%).
 FEWEST_TOKENS = 8
 
 
 def with_fallback(sums: Tensor, tokens: Tensor, common: bool) -> Tensor:
-    """The sums of a layer's experts (experts, ...) with those of starved experts replaced.
+    """Returns the sums of a layer's experts (experts, ...) with those of starved experts replaced.
 
-    Where experts read the same channels, a starved one takes the sums of all experts: the whole pool of the block.
-    Where each has channels of its own, nothing else is known of them, so they count alike and magnitude decides.
+    If experts read the same channels, a starved one gets the sums of all experts: the whole pool of the block. If each
+    has its own channels, nothing else is known about these, so they count equally and magnitude decides.
 
     Args:
         sums: squared inputs (experts, in).
-        tokens: of the pool, by expert (experts,).
+        tokens: number of the pool's tokens by expert (experts,).
         common: whether the experts read the same channels.
     """
     starved = tokens < FEWEST_TOKENS
@@ -30,18 +30,23 @@ def with_fallback(sums: Tensor, tokens: Tensor, common: bool) -> Tensor:
 
 
 def experts_seen(tokens: Tensor) -> dict[str, list[int]]:
-    """For the report: the pool's tokens by expert (experts,), and the experts that are starved."""
+    """Returns, for the report, the number of the pool's tokens by expert, and the starved experts.
+
+    Args:
+        tokens: number of the pool's tokens by expert (experts,).
+    """
     starved = (tokens < FEWEST_TOKENS).nonzero().flatten()
     return {"tokens": tokens.int().tolist(), "starved": starved.tolist()}
 
 
 def warn_of_starved(block: int, layers: Mapping[str, Mapping[str, list[int]]], compared: bool) -> None:
-    """Warns of each layer with experts that had too few tokens, and of what stands in unless they are ``compared``."""
-    others = "all experts' tokens, and magnitude in down_proj, stand in"
-    instead = "nothing stands in, since experts compete" if compared else others
+    """Warns of each layer with starved experts; these get substitute statistics unless experts are ``compared``."""
+    others = "statistics of all experts' tokens (in down_proj, magnitude) replace theirs"
+    instead = "nothing replaces their statistics, because experts compete" if compared else others
     for name, layer in layers.items():
         if layer["starved"]:
             which = ", ".join(f"{expert} ({layer['tokens'][expert]} tokens)" for expert in layer["starved"])
             rank_zero_warn(
-                f"block {block}: fewer than {FEWEST_TOKENS} tokens of the pool for expert {which} of {name}; {instead}"
+                f"block {block}: fewer than {FEWEST_TOKENS} tokens of the pool reached expert {which} of {name}; "
+                f"{instead}"
             )

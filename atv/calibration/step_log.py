@@ -1,4 +1,4 @@
-"""What the steps of pruning a block took and left, for its report."""
+"""Durations and errors of the steps that prune a block, for its report."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from atv.runtime.timing import now
 
 
 class StepLog:
-    """Seconds and results of the steps on a block: ``seconds`` of each, and ``errors`` by Linear after each."""
+    """Durations and errors of the steps on a block: ``seconds`` by step, and by step the ``errors`` of the Linears."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -24,11 +24,13 @@ class StepLog:
         self.seconds[step] += now() - started
 
     def lost(self, step: str, weight: Tensor, made: Pruned, pool: PoolStatistics) -> None:
-        """Notes the share of a Linear's squared output that is lost after a step, where X^T X tells it: not with a bias
-        that moved."""
+        """Records the share of a Linear's squared output that is lost after a step.
+
+        Nothing is recorded if X^T X is unknown or the bias moved.
+        """
         if pool.gram is not None and made.shift is None:
             self.errors[step].append(pool.share_lost(weight, made.applied_to(weight)))
 
     def mean_errors(self) -> dict[str, float]:
-        """The mean over Linears, by step."""
+        """Returns the mean error over Linears, by step."""
         return {step: sum(errors) / len(errors) for step, errors in self.errors.items()}

@@ -1,4 +1,4 @@
-"""What a scheduler's SIGTERM does to calibration."""
+"""Stops calibration when a scheduler sends SIGTERM."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ from atv.runtime.ranks import gathered
 
 
 class StopCalibration(BlockCallback):
-    """Stops all ranks before the next batch, or after a finished block, once any was sent SIGTERM.
+    """Stops all ranks before the next batch, or after a finished block, once any rank has received SIGTERM.
 
-    Comes after the callback that saves blocks.
+    It must come after the callback that saves blocks.
 
     Args:
-        batches: of the whole calibration set.
+        batches: number of batches in the whole calibration set.
         kept: whether finished blocks are kept in a folder.
     """
 
@@ -36,7 +36,7 @@ class StopCalibration(BlockCallback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        # Some ranks have a batch more than others, and all must be asked as often.
+        # Some ranks have one batch more than others, but all must take part equally often.
         if batch_idx < max(1, self._batches // trainer.world_size):
             self._stop_if_asked(pl_module.first_block + dataloader_idx)
 
@@ -47,10 +47,10 @@ class StopCalibration(BlockCallback):
         self._stop_if_asked(block + 1)
 
     def _stop_if_asked(self, finished: int) -> None:
-        """``finished`` counts the blocks that are pruned."""
+        """Stops if any rank received SIGTERM; ``finished`` is the number of pruned blocks."""
         if not any(gathered(self._sigterm.received)):
             return
         done = f"stopped by SIGTERM with {finished} block{'' if finished == 1 else 's'} finished"
         if self._kept:
-            raise Preempted(f"{done}; what is finished is kept, the same command goes on from there")
-        raise Preempted(f"{done}; nothing is kept without a run_dir: load the model and begin anew")
+            raise Preempted(f"{done}; finished blocks are kept, and the same command resumes from there")
+        raise Preempted(f"{done}; nothing is kept without a run_dir: load the model again and restart")

@@ -1,8 +1,8 @@
-"""Forward passes that pause at the door of every decoder block.
+"""Forward passes that pause at a door in front of every decoder block.
 
-Each calibration batch runs its ordinary forward in a greenlet of its own. On arrival at a block the door runs the
-block once under observation and pauses; when resumed, it runs the block again, pruned by then, and the forward
-goes on to the next door. Nothing is captured or replayed, so whatever a model does between its blocks happens.
+Each calibration batch runs its ordinary forward in its own greenlet. When the forward arrives at a block, the door runs
+the block once under observation and pauses. When resumed, it runs the block again, which is pruned by then, and the
+forward continues to the next door. Nothing is captured or replayed, so whatever a model does between blocks happens.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,11 +25,11 @@ from atv.model.targets import Target
 
 @dataclass(frozen=True)
 class Arrival:
-    """A batch at the door of a block: what the dense block made of it, and what its targets read meanwhile.
+    """A batch at the door of a block: the dense block's output, and what its targets read to compute it.
 
-    ``input`` and ``output`` are (batch, length, hidden), where a decoder has several residual streams (batch, length,
-    streams x width); ``waiting`` is the input as the forward holds it. ``observed`` is what selection rules asked for
-    besides; ``again`` runs the block once more on what it was given, as often as wanted.
+    ``input`` and ``output`` are (batch, length, hidden), or (batch, length, streams x width) if a decoder has several
+    residual streams. ``waiting`` is the input as the forward holds it. ``observed`` is what selection rules need in
+    addition. ``again`` runs the block once more on the same arguments, and may be called any number of times.
     """
 
     block: int
@@ -42,7 +42,7 @@ class Arrival:
 
 
 class _Forward(greenlet.greenlet):
-    """A forward of tokens in the shape (batch, length), the block that it should come to next, and what it brings."""
+    """Greenlet of a forward over tokens of ``shape`` (batch, length), with the block to stop at and its arrival."""
 
     shape: torch.Size
     wanted = 0
@@ -51,43 +51,43 @@ class _Forward(greenlet.greenlet):
 
 
 class SuspendedForward:
-    """One batch's forward pass; ``advance`` takes it to the next door."""
+    """The forward pass of one batch; ``advance`` takes it to the next door."""
 
     def __init__(self, model: nn.Module, inputs: Mapping[str, Any]) -> None:
         self._greenlet = _Forward(lambda: model(**inputs, use_cache=False))
         self._greenlet.shape = inputs["input_ids"].shape[:2]
 
     def advance(self, block: int) -> Arrival | None:
-        """Resumes until the door of ``block``; None where the forward skips it, as Mllama does with text alone.
+        """Resumes up to the door of ``block``; returns None if the forward skips it, as Mllama does for text alone.
 
         Raises:
-            RuntimeError: when the forward ended, or came to an earlier block. An error of the model's forward is
+            RuntimeError: if the forward ended, or arrived at an earlier block. Errors of the model's own forward are
                 raised here, too.
         """
         self._greenlet.wanted = block
         self._greenlet.switch()
         if self._greenlet.dead:
-            raise RuntimeError("the model's forward ended without another decoder block")
-        # Taken away, not read: while the forward waits, only its own frames hold anything.
+            raise RuntimeError("the model's forward ended without reaching another decoder block")
+        # Removed, not only read: while the forward waits, nothing but its own frames may hold tensors.
         arrival, self._greenlet.arrival = self._greenlet.arrival, None
         if arrival is not None and arrival.block != block:
-            raise RuntimeError(f"the model's forward came to block {arrival.block} in place of {block}")
+            raise RuntimeError(f"the model's forward arrived at block {arrival.block} instead of {block}")
         return arrival
 
     @property
     def again(self) -> Callable[[], Tensor] | None:
-        """Runs the block that the forward waits at once more, as it is by then; None where it waits before none."""
+        """Reruns the block at which the forward waits, in its state at that time; None if it waits at no block."""
         return self._greenlet.again
 
     def frames(self) -> Iterator[FrameType]:
-        """The frames of the forward while it waits, innermost first."""
+        """Yields the frames of the waiting forward, innermost first."""
         frame = self._greenlet.gr_frame
         while frame is not None:
             yield frame
             frame = frame.f_back
 
     def close(self) -> None:
-        """Ends the forward where it stands; its last block and the language head need not run."""
+        """Ends the forward where it waits; its last block and the language-model head need not run."""
         if self._greenlet:
             self._greenlet.throw(greenlet.GreenletExit)
 
@@ -100,12 +100,12 @@ def doors(
     first_block: int = 0,
     observer: ForwardObserver | None = None,
 ) -> Iterator[None]:
-    """Puts a door before every block from ``first_block`` on, and takes all of them away again.
+    """Puts a door in front of every block from ``first_block`` on, and removes all doors on exit.
 
-    ``propagate=False`` resumes with the dense block's output (one-shot pruning), at one pass a block. Otherwise the
-    first block of each kind runs once more on the first batch, to see that it can be run again.
+    With ``propagate=False``, forwards resume with the dense block's output (one-shot pruning), at one pass per block.
+    Otherwise the first block of each kind runs once more on the first batch, to check that it can be rerun.
     """
-    # Hooks that move weights have put a forward of their own into a block's dict.
+    # Hooks that move weights put a ``forward`` of their own into a block's ``__dict__``.
     before = [block.__dict__.get("forward") for block in lvlm.blocks]
     repeatable: set[tuple[str, ...]] = set()
     inside = lvlm.by_block(targets)
@@ -161,16 +161,16 @@ def _door(
 
 
 def _ordinary(value: Any) -> Any:
-    """A tensor that backward passes may keep, where a trainer has made it in inference mode."""
+    """Clones a tensor that a trainer made in inference mode, so that backward passes may save it."""
     return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
 
 
 def _check_again(block: str, first: Tensor, second: Tensor) -> None:
-    """Refuses a block that keeps state or draws; last bits may differ where kernels are not deterministic."""
-    # NaN and infinite activations are refused by the sample that brings them.
+    """Rejects a block that keeps state or draws random numbers; last bits may differ with nondeterministic kernels."""
+    # NaN and infinite activations are rejected later, naming the sample that has them.
     allowed = 0.01 * float(first.nan_to_num(0, 0, 0).abs().max())
     if not torch.allclose(first, second, rtol=0.01, atol=allowed, equal_nan=True):
         raise ValueError(
-            f"calibration: block {block} gives another output when it is run again on the same input; "
-            "does it draw random numbers, or keep a state?"
+            f"calibration: block {block} returns a different output when it is run again on the same input; "
+            "does it draw random numbers, or keep state?"
         )

@@ -1,4 +1,4 @@
-"""What the targets of a block read while it runs: the inputs of its Linears, and those of its experts."""
+"""The inputs that a block's targets, its Linears and experts, read while it runs."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -16,7 +16,7 @@ from atv.model.targets import Target
 
 @dataclass(frozen=True)
 class RoutedInputs:
-    """What a layer of experts read at one of its parameters: pair i of ``routing`` read ``values[row[i]]``.
+    """The inputs of a layer of experts at one of its parameters: pair i of ``routing`` read ``values[row[i]]``.
 
     ``row`` is int64 (pairs,).
     """
@@ -29,11 +29,11 @@ class RoutedInputs:
 
 @dataclass(frozen=True)
 class TargetInputs:
-    """What the targets of a block read.
+    """The inputs of a block's targets.
 
-    ``sites`` maps each distinct Linear input, called after the first Linear that reads it, to that input (batch,
-    length, in), or (batch * length, in) where the model lays tokens flat; ``routed`` maps each fused parameter to what
-    its experts read; ``site_of`` maps a Linear to its site, and an expert's weight to itself.
+    ``sites`` maps each distinct Linear input, named after the first Linear that reads it, to its tensor: (batch,
+    length, in), or (batch * length, in) if the model flattens tokens. ``routed`` maps each fused parameter to the
+    inputs of its experts. ``site_of`` maps a Linear to its site, and an expert's weight to itself.
     """
 
     sites: dict[str, Tensor] = field(default_factory=dict)
@@ -46,7 +46,7 @@ def watching_inputs(targets: Mapping[str, Target], tokens: int, arguments: Mappi
     """Hooks the targets of a block while it runs on ``tokens`` tokens with these keyword arguments.
 
     Linears that read the very same tensor share one site. A layer of experts that the block does not call, because
-    no token is for it, has read nothing.
+    no token is meant for it, has empty inputs.
     """
     inputs = TargetInputs()
     with ExitStack() as hooks:
@@ -64,7 +64,7 @@ def watching_inputs(targets: Mapping[str, Target], tokens: int, arguments: Mappi
 def _note_linear(inputs: TargetInputs, name: str, tokens: int, module: nn.Module, args: tuple[Tensor, ...]) -> None:
     if args[0].shape[:-1].numel() != tokens:
         raise ValueError(
-            f"targets: {name} read {tuple(args[0].shape)}, which is not one row for each of {tokens} tokens"
+            f"targets: {name} was given {tuple(args[0].shape)}, which is not one row for each of {tokens} tokens"
         )
     site = next((site for site, seen in inputs.sites.items() if seen is args[0]), name)
     inputs.site_of[name] = site
@@ -72,7 +72,7 @@ def _note_linear(inputs: TargetInputs, name: str, tokens: int, module: nn.Module
 
 
 def _layers(targets: Mapping[str, Target]) -> dict[FusedExperts, set[str]]:
-    """The layers of experts among the targets, with the parameters that are targets of at least one expert."""
+    """Returns the layers of experts among the targets, with the parameters that are targets for at least one expert."""
     layers: dict[FusedExperts, set[str]] = {}
     for target in targets.values():
         if isinstance(target, ExpertWeight):
@@ -93,7 +93,7 @@ def _note_experts(
         hidden, routing = routed_tokens(layer, args, kwargs)
         rows = tokens if given is None else len(given)
         if len(hidden) not in (rows, rows * layer.count):
-            raise ValueError(f"targets: {layer.name} was given {len(hidden)} rows for {rows} tokens; whose is unknown")
+            raise ValueError(f"targets: {layer.name} was given {len(hidden)} rows for {rows} tokens; they do not match")
         token = routing.token if given is None else given[routing.token]
         _note_pairs(inputs, layer, parameters, hidden, replace(routing, token=token))
 

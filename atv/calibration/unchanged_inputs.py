@@ -1,4 +1,4 @@
-"""Whether a plug-in leaves the tensors that it is given as they are: they are the run's own, no copies."""
+"""Checks that plug-ins do not change the tensors they are given, which are the run's own and not copies."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,15 +11,15 @@ from atv.plugins import ContractError, Plugin
 
 @contextmanager
 def unchanged(part: Plugin, method: str, **given: object) -> Iterator[None]:
-    """Checks that a call of a plug-in's method, the body of the with statement, writes into nothing it was ``given``.
+    """Checks that the body of the with statement, a call of a plug-in's method, writes to nothing in ``given``.
 
     Args:
         part: the plug-in.
-        method: which is called.
-        given: what it is called with, by name: tensors, or dataclasses and mappings that hold some.
+        method: the name of the method that is called.
+        given: its arguments by name: tensors, or dataclasses and mappings that hold tensors.
 
     Raises:
-        ContractError: naming the class, its method and the tensor.
+        ContractError: naming the class, its method and the changed tensor.
     """
     before = [(name, tensor, tensor._version) for name, tensor in _tensors(given)]
     yield
@@ -33,11 +33,11 @@ def unchanged(part: Plugin, method: str, **given: object) -> Iterator[None]:
 
 def _tensors(given: Mapping[str, object]) -> Iterator[tuple[str, Tensor]]:
     for name, value in given.items():
-        # PyTorch counts the versions of every tensor, a view's with its base's, but for those of inference mode.
+        # PyTorch counts the versions of every tensor (a view shares its base's count), except in inference mode.
         if isinstance(value, Tensor) and not value.is_inference():
             yield name, value
         elif isinstance(value, Mapping):
             yield from _tensors({f"{name}[{key!r}]": each for key, each in value.items()})
         elif is_dataclass(value):
-            # Not its fields alone: what it keeps of them once it was asked is shared as well.
+            # Not only its fields: properties that it has cached are shared as well.
             yield from _tensors({f"{name}.{key}": each for key, each in vars(value).items()})

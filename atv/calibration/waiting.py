@@ -1,4 +1,4 @@
-"""Forwards that wait at a door: what they hold, and where it may wait."""
+"""Forwards that wait at a door: the memory they hold, and where it may be parked."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 from atv.calibration.calibration_set import BatchTokens
 from atv.calibration.suspension import SuspendedForward
 
-# Bytes that are copied at once.
+# Number of bytes copied at a time.
 _PART = 16 << 20
 
 
@@ -38,7 +38,7 @@ class WaitingForward:
 
     @contextmanager
     def awake(self) -> Iterator[None]:
-        """Has the hidden state on its device meanwhile."""
+        """Context in which a parked hidden state is back on its device; it is parked again on exit."""
         parked, self.parked = self.parked, None
         if parked is not None:
             parked.restore()
@@ -58,7 +58,7 @@ class WaitingForward:
 class Parked:
     """A tensor's memory, moved to the CPU or into a file until ``restore``.
 
-    Whoever else holds the tensor, such as frames of the model's forward, finds it unchanged afterwards.
+    Other holders of the tensor, such as frames of the model's forward, find it unchanged afterwards.
     """
 
     def __init__(self, tensor: Tensor, file: Path | None) -> None:
@@ -86,13 +86,13 @@ class Parked:
 
 
 def _write(file: Path, content: Tensor) -> None:
-    """Writes a file, whole or not at all."""
-    # Not through mapped memory: on a full disk that ends the process by a signal.
+    """Writes a file completely or not at all."""
+    # Not through mapped memory, because a full disk would then kill the process by a signal.
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
         with file.open("wb") as stream:
             for part in content.split(_PART):
-                # numpy's view would pin the memory that is to be given back.
+                # A NumPy view would pin the memory that is about to be freed.
                 stream.write(part.to("cpu", copy=True).numpy())
     except OSError:
         file.unlink(missing_ok=True)
@@ -100,12 +100,12 @@ def _write(file: Path, content: Tensor) -> None:
 
 
 def addresses(model: nn.Module) -> set[int]:
-    """Where the model's own tensors lie."""
+    """Returns the storage addresses of the model's own parameters and buffers."""
     return {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
 
 
 def held_bytes(forward: SuspendedForward, own: set[int]) -> int:
-    """Memory of the tensors that a waiting forward's frames refer to, those at the addresses ``own`` excepted."""
+    """Bytes of the tensors that a waiting forward's frames refer to, except those at the addresses ``own``."""
     storages = {}
     for frame in forward.frames():
         for leaf in tree_leaves(dict(frame.f_locals)):
@@ -115,5 +115,5 @@ def held_bytes(forward: SuspendedForward, own: set[int]) -> int:
 
 
 def _bytes(storage: torch.UntypedStorage) -> Tensor:
-    # torch's stubs know typed storages alone.
+    # torch's type stubs only know typed storages.
     return torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)

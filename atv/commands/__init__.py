@@ -1,4 +1,4 @@
-"""The commands of ``atv``; a function's signature and docstring are its options and help.
+"""The commands of ``atv``, one function each; its signature and docstring define the command's options and help.
 
-A command parses, calls and prints: what it does belongs in the library.
+A command only parses, calls the library and prints; anything more belongs in the library.
 """

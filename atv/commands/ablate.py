@@ -22,7 +22,7 @@ from atv.tracking.wandb_runs import command
 
 
 class CellsFailed(RuntimeError):
-    """Some cells raised; the others are finished and kept."""
+    """Raised when some cells failed; the others are finished and kept."""
 
 
 def ablate(
@@ -39,29 +39,33 @@ def ablate(
     plugin: list[Path] | Path | None = None,
     trainer: dict[str, Any] | None = None,
 ) -> None:
-    """Run the grids of one or several ablations; finished cells are not run again, a killed run goes on.
+    """Run one or more ablations, each a grid of cells; finished cells are not run again, so a killed run resumes.
 
-    Writes table.md, table.csv, figure.png, findings.json and one W&B run a cell (offline unless you are logged in) to
-    results/<ablation>/. Cells are kept in results/cells/ and shared by all ablations.
+    Writes table.md, table.csv, figure.png, findings.json and one W&B run per cell (offline unless you are logged in) to
+    results/<ablation>/. Cells are stored in results/cells/, where all ablations share them.
 
     Args:
         file: Python file with one class derived from atv.ablation.Ablation, such as ablations/visual_sparsity.py;
-            a list of such files; or a folder, for all of its.
-        sparsities: Shares of the weights to prune, with commas between them or as a list, in place of those that suit
-            the model. Default: 0.2 to 0.5 for everyday, else 0.5 to 0.7; one pathway alone up to 0.9 for bundled.
-        patterns: N:M patterns to prune by, with commas between them or as a list; "none" for none. Default: 2:4,4:8,
-            and for everyday 6:8, too.
-        processes: Processes of this machine that share the cells, one thread each: on small models two do more than
-            one with two threads. This one is shown and writes the tables, the others print to results/shard-2.log
-            and so on.
-        shard: Part of the cells to run: i/n is every n-th one, from the i-th on, so that n processes or machines that
-            share the results folder run all of them in any order. Tables are written by whoever finds all finished.
-        decide: Whether to ask no more than verdicts need: a fifth of the groups with 3 seeds, then half with 4, then
-            all with 5, each time only the cells that an undecided finding rests on. A verdict must be surer at an
-            early look, so that stopping there makes no more of them wrong. Takes a suite, and no number of seeds.
-        budget: With decide: hours that all cells may take together, finished ones included. Default: no limit.
-        columns: Tasks that table.md shows, "average" among them. Default: all.
-        logger: Where runs are logged: wandb (offline unless you are logged in or WANDB_MODE says otherwise), csv,
+            a list of such files; or a folder, which stands for all such files in it.
+        sparsities: Sparsities (shares of the weights to prune) in place of those that suit the model, as a list or
+            separated by commas. Default: 0.2 to 0.5 for everyday, otherwise 0.5 to 0.7; up to 0.9 for bundled when only
+            one pathway is pruned.
+        patterns: N:M patterns to prune by, as a list or separated by commas; "none" for no pattern. Default: 2:4,4:8;
+            for everyday also 6:8.
+        processes: Number of processes on this machine that share the cells, with one thread each; on small models, two
+            get more done than one with two threads. The first shows its progress here and writes the tables; the others
+            print to results/shard-2.log and so on.
+        shard: Part of the cells to run, as i/n: every n-th cell, starting from the i-th. This way, n processes or
+            machines that share the results folder run all cells, in any order. Whichever finds all cells finished
+            writes the tables.
+        decide: Whether to ask only as many questions as the verdicts need: first a fifth of the groups with 3 seeds,
+            then half with 4, then all with 5, each time only in the cells that an undecided finding depends on. An
+            early verdict must be more certain, so that stopping early does not make more verdicts wrong. Needs a suite
+            (no benchmarks), and sets the number of seeds itself.
+        budget: Maximum number of hours for all cells together, including finished ones; only with decide. Default: no
+            limit.
+        columns: Tasks to show in table.md; "average" counts as one. Default: all.
+        logger: Where to log runs: wandb (offline unless you are logged in or WANDB_MODE says otherwise), csv,
             tensorboard, a list of these, or none.
     """
     plugins = [plugin] if isinstance(plugin, Path) else plugin or ()
@@ -88,32 +92,32 @@ def ablate(
 
 
 def _tell_question(ablation: Ablation, console: Console) -> None:
-    """Says what an ablation asks, above its cells."""
+    """Prints an ablation's question, above its cells."""
     console.print(f"[bold]{ablation.question}[/bold]\n{inspect.getdoc(ablation)}")
 
 
 def _tell_left(outcome: AblationOutcome, console: Console) -> None:
-    """Says what is left of an ablation's cells, or of its findings."""
+    """Prints what is left to run of an ablation's cells, or to decide of its findings."""
     ablation, cells, decided = outcome
     if not cells.whole:
         left = f"{len(cells.missing)} left to other shards, {len(cells.failed)} failed"
         console.print(f"{ablation.name}: {len(cells.finished)} cells finished, {left}; run it again for the tables")
     elif decided and decided.look is None:
-        console.print(f"{ablation.name}: no look was taken, and no table is written: {decided.stopped}", soft_wrap=True)
+        console.print(f"{ablation.name}: no look was taken, so no table was written: {decided.stopped}", soft_wrap=True)
     elif decided and decided.undecided:
         why = decided.stopped or "all questions and seeds are asked"
         console.print(f"{ablation.name}: {len(decided.undecided)} findings are undecided: {why}", soft_wrap=True)
 
 
 def _tell_cells_of_other_runs(store: CellStore, in_parts: bool, console: Console) -> None:
-    """Names the cells of another model, data or schema that lie in the folder."""
+    """Lists the cells in the folder that belong to a different model, other questions or another schema."""
     for reason, ids in store.cells_of_other_runs(in_parts).items():
         named = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
         console.print(f"left alone: {len(ids)} cell{'s' if len(ids) > 1 else ''} ({reason}): {named}", soft_wrap=True)
 
 
 def _publish(written: Written, loggers: Sequence[str], console: Console) -> None:
-    """Logs what was written of a whole grid."""
+    """Logs the results that were written for a complete grid."""
     folder = written.folder
     console.print(f"table and figure are in {folder}")
     with console.status(f"logging to {', '.join(loggers)}"):
@@ -121,4 +125,4 @@ def _publish(written: Written, loggers: Sequence[str], console: Console) -> None
     for name, runs in new.items():
         console.print(f"{name}: {runs} new run{'' if runs == 1 else 's'} in {folder / name}")
     if "wandb" in loggers and (line := command(folder)):
-        console.print(f"to see them in this terminal, without an account: {line}", soft_wrap=True)
+        console.print(f"to see the runs in this terminal, without an account: {line}", soft_wrap=True)

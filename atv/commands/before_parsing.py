@@ -1,4 +1,4 @@
-"""What must be known of the command line before the real parser, which asks for the classes of plug-ins."""
+"""Reads plug-ins and rules from the command line before the real parser, which needs the plug-ins' classes."""
 
 import argparse
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from atv.quantization import Quantizer
 from atv.refinement import Reconstruction, Refinement
 from atv.selection import TokenSelection
 
-# The command line after ``atv``, for a command that is run in further processes.
+# The command line after ``atv``, for a command that starts itself again in more processes.
 WORDS: ContextVar[Sequence[str]] = ContextVar("WORDS")
 RULES: dict[str, type[Any]] = {
     "selection": TokenSelection,
@@ -32,10 +32,10 @@ RULES: dict[str, type[Any]] = {
 
 
 def load_plugins(arguments: Sequence[str]) -> None:
-    """Imports --plugin files and looks every rule up.
+    """Imports the --plugin files and looks up every rule.
 
     Raises:
-        ValueError: for a name that no class has; the message lists the choices.
+        ValueError: if no class has the name of a rule; the message lists the choices.
     """
     given = _early(arguments)
     files = [file for value in given.pop("plugin") for file in (value if isinstance(value, list) else [value])]
@@ -53,7 +53,7 @@ def load_plugins(arguments: Sequence[str]) -> None:
 
 
 def _early(arguments: Sequence[str]) -> dict[str, list[Any]]:
-    """What --plugin and the rules' options say, on the command line and in each --config."""
+    """Returns the values of --plugin and of the rules' options, from the command line and every --config file."""
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for field in ("config", "plugin", *RULES):
         early.add_argument(f"--{field}", f"--{field}.class_path", dest=field, action="append", default=[], nargs="?")
@@ -66,15 +66,15 @@ def _early(arguments: Sequence[str]) -> dict[str, list[Any]]:
 
 
 def _mapping(text: str, field: str) -> Any:
-    """A rule's class and arguments in braces, or a list; other text as it is, since YAML reads 2:16 as a number."""
+    """Parses text in braces or brackets as YAML; leaves other text alone, since YAML reads 2:16 as a number."""
     return _from_yaml(text, field) if text.startswith(("{", "[")) else text
 
 
 def _config(path: str) -> dict[str, Any]:
-    """A YAML file's options."""
+    """Reads the options in a YAML file."""
     try:
         text = read_text(Path(path))
-        # The parser of options, which reads the file again, takes nothing else.
+        # The real parser, which reads the file again, accepts only UTF-8.
         Path(path).read_bytes().decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"config: {path!r} is not UTF-8; save it as UTF-8") from error
@@ -83,7 +83,7 @@ def _config(path: str) -> dict[str, Any]:
     if (named := _from_yaml(text, f"config: {path!r}")) is None:
         raise ValueError(f"config: {path!r} is empty; it must map options to values")
     if not isinstance(named, dict):
-        raise ValueError(f"config: {path!r} must map options to values, it holds {quoted(named)}")
+        raise ValueError(f"config: {path!r} must map options to values, but it holds {quoted(named)}")
     return named
 
 

@@ -8,11 +8,12 @@ import atv
 
 
 def card(folder: Path, scores: Path | None = None, trust_remote_code: bool = False) -> None:
-    """Write a pruned model's card, README.md with its figure, from its report, and add what it scores.
+    """Write a pruned model's card (README.md with its figure) from its report, optionally with the model's scores.
 
     Args:
-        scores: File scores.json that atv evaluate wrote for the model; retention is in it where the evaluation was told
-            of the dense model's. Another model's are refused.
+        scores: File scores.json that atv evaluate wrote for this model; the scores of a different model are rejected.
+            The file contains retention if the evaluation was given the dense model's results (--dense). Default: the
+            card keeps the scores that it has.
     """
     atv.renew_card(folder, scores, trust_remote_code=trust_remote_code)
     Console().print(f"the card is in {folder / 'README.md'}")

@@ -26,27 +26,29 @@ def compare(
     output: Path | None = None,
     plugin: list[Path] | Path | None = None,
 ) -> None:
-    """Compare models' answers to the same questions, question by question, with the first one's.
+    """Compare models with the first one, question by question, by their answers to the same questions.
 
-    Tells the difference of scores with its interval and p-value, which answers got worse and better, how many stayed
-    the same, and how many did not end or only repeat. Nothing is asked or downloaded. Models that were asked other
-    questions, or in another way, are refused with what differs.
+    Shows the difference in scores with its interval and p-value, how many answers got worse, got better or stayed the
+    same, and how many did not end or only repeat themselves. No model is run and nothing is downloaded. Models that
+    were asked different questions, or in a different way, are rejected with an error that says what differs.
 
     Args:
-        folders: Answers to compare, the first model's first: folders of atv evaluate (--output); an ablation's results
-            (results/NAME for all of its methods, "results/NAME/METHOD" for one with its seeds, called as the cell's
-            line says), or single cells (results/cells/ID); JSONL files of other engines; or folders of lmms-eval's
-            logged samples. Folders with commas between them are the seeds of one model.
-        benchmark: Benchmarks to compare on, where not all that the folders have are meant.
-        data: Folder with a local copy of the benchmarks' data, for pictures and for lmms-eval's samples. Default: what
-            the first folder was asked, if that is still there.
-        evaluation: Suite that was asked, for pictures and for JSONL without a folder of atv: "bundled", "everyday", or
-            the folder of a saved data set. Default: what the first folder says.
-        groups: Number of groups of questions of each task or benchmark that were asked. Default: what the first folder
-            says.
-        flips: Number of questions on the page, at most: those that a model answers better or worse than the first.
-        output: Folder for comparison.json, differences.png, answers.png (a few pictures with what each model says),
-            and comparison.html, which shows flipped answers with their pictures.
+        folders: Answers to compare, those of the first model first: output folders of atv evaluate; an ablation's
+            results (results/NAME for all its methods, "results/NAME/METHOD" for one method with its seeds, where METHOD
+            is the name in the cell's line); single cells (results/cells/ID); JSONL files of other engines; or folders
+            of samples that lmms-eval logged. Folders separated by commas are the seeds of one model.
+        benchmark: Benchmarks to compare on. Default: all that the folders have answers to.
+        data: Folder with a local copy of the benchmarks' data, for pictures and for lmms-eval's samples. Default: the
+            data that the first folder was asked, if they are still there.
+        evaluation: Suite that was asked: "bundled", "everyday", or the folder of a saved data set. It supplies the
+            pictures, and the questions of JSONL files without a folder of atv. Default: as recorded in the first
+            folder.
+        groups: Number of groups of questions that were asked of each task or benchmark. Default: as recorded in the
+            first folder.
+        flips: Maximum number of questions on the page. These are questions that a model answers better or worse than
+            the first model.
+        output: Folder for comparison.json, differences.png, answers.png (a few pictures with each model's answers) and
+            comparison.html, which shows flipped answers with their pictures. Default: nothing is written.
     """
     comparison = atv.compare(
         *models_of(folders),
@@ -95,7 +97,7 @@ def _tasks(comparison: Comparison, model: str) -> Table:
 
 
 def _table(name: str, *heads: str) -> Table:
-    """A table that fits a terminal of 80 columns: names are folded, numbers are not."""
+    """Makes a table that fits a terminal of 80 columns: long names wrap, numbers do not."""
     table = Table(Column(name, overflow="fold"), box=None, title_justify="left", padding=(0, 1, 0, 0))
     for head in heads:
         table.add_column(head, no_wrap=True, justify="right")
@@ -103,7 +105,7 @@ def _table(name: str, *heads: str) -> Table:
 
 
 def _add(table: Table, *cells: str) -> None:
-    """Adds a row of plain text: names of models and tasks are no markup."""
+    """Adds a row of plain text, so that rich does not read names of models and tasks as markup."""
     table.add_row(*map(Text, cells))
 
 

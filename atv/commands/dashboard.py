@@ -16,14 +16,14 @@ HINT = """nothing was sent to W&B. With an account:
 
 
 def dashboard(entity: str | None = None, project: str = "atv", output: Path | None = None) -> None:
-    """Make the W&B dashboard that compares the text and the visual pathway, over the runs of `atv ablate`.
+    """Make a W&B dashboard that compares the text and the visual pathway across the runs of `atv ablate`.
 
-    Without an account its specification is written as JSON to standard output.
+    Without an account, the dashboard's specification is written to standard output as JSON.
 
     Args:
-        entity: User or team of W&B that owns the project.
-        project: Project of W&B that the runs are in.
-        output: JSON file for the specification; nothing is sent to W&B then.
+        entity: W&B user or team that owns the project.
+        project: W&B project that contains the runs.
+        output: JSON file to write the specification to; nothing is then sent to W&B.
     """
     if output is not None:
         write_json(output, specification())
@@ -32,6 +32,6 @@ def dashboard(entity: str | None = None, project: str = "atv", output: Path | No
         sys.stdout.write(json.dumps(specification(), indent=2) + "\n")
         sys.stderr.write(HINT)
     elif not entity:
-        raise ValueError("entity: name the W&B user or team that owns the project, as --entity me")
+        raise ValueError("entity: name the W&B user or team that owns the project, such as --entity me")
     else:
         sys.stdout.write(f"dashboard: {save_workspace(entity, project, sections())}\n")

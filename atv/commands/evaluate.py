@@ -38,21 +38,22 @@ def evaluate(
     trainer: dict[str, Any] | None = None,
     trust_remote_code: bool = False,
 ) -> None:
-    """Answer benchmarks, or the bundled suite, by greedy decoding, and score them.
+    """Ask a model the questions of benchmarks or of the bundled suite, and score its answers (greedy decoding).
 
-    Predictions on benchmarks are kept in the output folder as they are made: the same command goes on where it was
-    killed.
+    Predictions on benchmarks are written to the output folder as they are made, so that the same command resumes a
+    killed run.
 
     Args:
-        batch_size: Questions answered at once, or pictures where several questions are about one, with at most four
-            times as many questions; 1 asks one by one. Default: 16 for the suite, 8 for benchmarks.
-        max_new_tokens: Longest answer in tokens. Default: 16 for the suite, each benchmark's own.
-        min_pixels: Smallest area of a picture in pixels. Default: on benchmarks what lmms-eval sets for the model's
-            type, else what a pruned folder was calibrated with.
+        batch_size: Number of questions answered at once. When several questions are about one picture, it counts
+            pictures instead, with at most four times as many questions; 1 asks the questions one by one. Default: 16
+            for the suite, 8 for benchmarks.
+        max_new_tokens: Maximum length of an answer in tokens. Default: 16 for the suite; each benchmark has its own.
+        min_pixels: Smallest area of a picture in pixels. Default: on benchmarks, what lmms-eval sets for the model's
+            type; otherwise, what a pruned folder was calibrated with.
         max_pixels: Largest area of a picture in pixels. Default: as for min_pixels.
-        dense: Folder that --output of the dense model's evaluation named, for the retention of each benchmark.
-        output: Folder for scores.json and every prediction (answers.parquet; answers.jsonl by benchmark).
-        print_lmms_eval: Print the lmms-eval command that scores the model's folder on the benchmarks, and do no more.
+        dense: Output folder of the dense model's evaluation, from which the retention on each benchmark is computed.
+        output: Folder for scores.json and every prediction (answers.parquet; for benchmarks, answers.jsonl for each).
+        print_lmms_eval: Print the lmms-eval command that scores the model's folder on the benchmarks, then exit.
     """
     at_least(1, groups=groups)
     how = Asking(batch_size, max_new_tokens, min_pixels, max_pixels, quiet_trainer(**(trainer or {})), output)

@@ -33,25 +33,26 @@ def finetune(
 ) -> None:
     """Train a pruned model's kept weights on answers or on the dense model's outputs; its zeros stay zero.
 
-    The kept weights of the pruned Linears and experts are trained, all else is frozen. The output is a folder as
-    atv prune writes it. The same command goes on from the last checkpoint where it was killed.
+    Trains the kept weights of the pruned Linears and experts, and what train_also names; everything else is frozen.
+    The output folder has the layout that atv prune writes. The same command resumes a killed run from the last
+    checkpoint.
 
     Args:
         output: Folder to write the trained model to: new, empty, or with an unfinished run of the same command.
-        calibration: Conversations with pictures to learn from, named as for atv prune: a file, a folder, a hub id, a
-            class name or dotted path, "bundled" or "everyday". Default: "everyday" for what was pruned from the
-            everyday model, else "bundled".
-        teacher: Dense model whose outputs at the samples' text tokens are learned in place of their answers, which are
-            not needed then: "base", the model that was pruned, by the name in report.json; or a folder, hub id,
-            "bundled" or "everyday" as for atv prune. It is held in memory beside the one that is trained. Default:
-            none.
+        calibration: Conversations with pictures to train on, specified as for atv prune: a file, a folder, a hub id, a
+            class name or dotted path, "bundled" or "everyday". Default: "everyday" if the model was pruned from the
+            everyday model, otherwise "bundled".
+        teacher: Dense model whose outputs at the samples' text tokens are the training target in place of the answers,
+            which are then not needed. "base" is the model that was pruned, by its name in report.json; a folder, a hub
+            id, "bundled" and "everyday" work as for atv prune. It is held in memory beside the model being trained.
+            Default: none.
         samples: Number of samples to train on, drawn by the seed; the first of them are those that atv prune draws.
-        validation: Number of samples held out, drawn after these; their loss is shown before and after every epoch. May
-            be 0.
-        gradient_checkpointing: Whether each block is computed twice, to keep less in memory.
+        validation: Number of held-out samples, drawn after the training samples; the loss on them is shown before
+            training and after every epoch. May be 0.
+        gradient_checkpointing: Whether to compute the forward pass of each block twice, to save memory.
         checkpoint_every: Number of optimizer steps between checkpoints.
         workers: Number of processes that read and encode samples ahead of time.
-        logger: Where losses are logged: csv (OUTPUT/log/metrics.csv) or wandb (a W&B run, offline unless you are
+        logger: Where to log losses: csv (OUTPUT/log/metrics.csv) or wandb (a W&B run, offline unless you are
             logged in or WANDB_MODE says otherwise). Default: nowhere.
     """
     outcome = atv.finetune(
@@ -72,7 +73,7 @@ def finetune(
     )
     console = Console(quiet=getattr(rank_zero_only, "rank", 0) != 0)
     if outcome is None:
-        console.print(f"this run was finished before; it is in {output}")
+        console.print(f"this run is already finished; its output is in {output}")
     else:
         _show(outcome, output, console)
 

@@ -31,18 +31,18 @@ def inspect(
     trainer: dict[str, Any] | None = None,
     trust_remote_code: bool = False,
 ) -> None:
-    """Draw what pruning looks at: the visual tokens that each block selects of one picture, norms, overlap of masks.
+    """Draw what pruning relies on: the visual tokens of a picture that each block selects, norms, and mask overlap.
 
     Writes tokens.png and tokens.json (the picture's visual tokens by block), norms.png and norms.csv (text against
-    visual activations by block and channel), overlap.png and overlap.csv (IoU of the masks of visual-only and
-    text-only calibration by block and Linear), and inspect.json (how they were made). The model stays as it is.
+    visual activations by block and channel), overlap.png and overlap.csv (IoU of the masks from visual-only and
+    text-only calibration, by block and Linear), and inspect.json (how these were made). The model is not changed.
 
     Args:
         output: Folder to write the figures and numbers to.
-        linear: Name or shell pattern of one Linear a block: its input's norms are drawn, and its tokens where a rule
-            picks them for every Linear by itself.
+        linear: Name or shell pattern that matches one Linear per block. The norms drawn are those of its input. If a
+            rule selects tokens for every Linear separately, the tokens drawn are those selected for this Linear.
     """
-    # What is wrong with it is said before the model is loaded.
+    # Invalid input is reported before the model is loaded.
     shown.row(samples)
     atv.Pathway(**vars(rules)).parts()
     data = load_calibration(calibration, model)

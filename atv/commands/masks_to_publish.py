@@ -15,11 +15,11 @@ def masks_pack(
     plugin: list[Path] | Path | None = None,
     trust_remote_code: bool = False,
 ) -> None:
-    """Pack what is to be published of a pruned model: its masks, one bit a weight, with a card.
+    """Pack a pruned model's masks for publication, at one bit per weight, with a card.
 
-    Writes masks.safetensors, which says which model the masks were made on, report.json, a card, where kept weights
-    were updated or trained what they became (compressed), and the processor where it is not the base model's. The
-    folder is verified against its base model first. Nothing leaves this machine.
+    Writes masks.safetensors (which names the model that the masks were made on), report.json and a card. If kept
+    weights were updated or trained, their new values are added (compressed); if the processor differs from the base
+    model's, it is added too. The folder is first verified against its base model. Nothing leaves this machine.
 
     Args:
         base: Dense model that was pruned: a folder, a hub id, "bundled" or "everyday".
@@ -41,11 +41,12 @@ def masks_apply(
     plugin: list[Path] | Path | None = None,
     trust_remote_code: bool = False,
 ) -> None:
-    """Make the pruned model of published masks and their base model, every tensor as it was, bit for bit.
+    """Rebuild a pruned model from published masks and their base model, with every tensor identical bit for bit.
 
     Args:
         folder: Folder of published masks, as atv masks pack writes it.
-        base: Model that the masks were made on: a folder, a hub id, "bundled" or "everyday". Another one is refused.
+        base: Model that the masks were made on: a folder, a hub id, "bundled" or "everyday". Any
+            other model is rejected.
         output: Folder to write the pruned model to: new or empty.
     """
     report = atv.apply_masks(folder, output, base, trust_remote_code=trust_remote_code)
@@ -54,12 +55,12 @@ def masks_apply(
 
 
 def masks_diff(folders: list[str], output: Path | None = None) -> None:
-    """Compare two sets of masks: the overlap of what they keep, by block and kind of Linear.
+    """Compare two sets of masks: how much the weights that they keep overlap, by block and kind of Linear.
 
-    Overlap is the intersection over the union of the weights that both keep: 1 for equal masks.
+    The overlap is the intersection over union of the two sets of kept weights; it is 1 for equal masks.
 
     Args:
-        folders: Two folders with masks.safetensors, pruned models or published masks, or two such files.
+        folders: Two folders with masks.safetensors (pruned models or published masks), or two such files.
         output: Folder for overlap.csv and overlap.png. Default: nothing is written.
     """
     if len(folders) != 2:
@@ -73,7 +74,7 @@ def masks_diff(folders: list[str], output: Path | None = None) -> None:
     first, second = difference.kept
     console.print(
         f"mean overlap {difference.mean:.3f} (random masks: {difference.random:.3f}); {difference.same:.2%} of the "
-        f"weights alike; kept: {first:.2%} and {second:.2%}",
+        f"weights are masked alike; kept: {first:.2%} and {second:.2%}",
         soft_wrap=True,
         highlight=False,
     )

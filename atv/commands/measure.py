@@ -13,18 +13,19 @@ def measure(
     repeats: int = 5,
     trust_remote_code: bool = False,
 ) -> None:
-    """Time models side by side on this machine: tokens a second, parameters, bytes.
+    """Measure models side by side on this machine: tokens per second, parameters and bytes.
 
-    Each model reads a picture with a question (prefill) and writes an answer (decode), in turns with all others, which
-    are held in memory together: on the GPU, or on the CPU where there is none, in the dtype of their files. Models that
-    atv quantize wrote become floats when they are loaded: their bytes are fewer, and they are no faster.
+    Each model reads a picture with a question (prefill) and generates an answer (decode), taking turns with the others.
+    All models are in memory together: on the GPU, or on the CPU if there is no GPU, in the dtype of their files. Models
+    that atv quantize wrote are converted to floats when they are loaded: their files are smaller, but they are no
+    faster.
 
     Args:
-        folders: Models to time, the first of which the others are compared with: folders, hub ids, "bundled" or
-            "everyday", as for atv prune.
-        prompt_tokens: Number of tokens of the prompt, at least; those of the picture count.
-        new_tokens: Number of tokens to write.
-        repeats: Number of turns; medians of all turns are shown, with the least and the greatest.
+        folders: Models to measure: folders, hub ids, "bundled" or "everyday", as for atv prune. All others are compared
+            with the first.
+        prompt_tokens: Minimum number of tokens in the prompt, including those of the picture.
+        new_tokens: Number of tokens to generate.
+        repeats: Number of turns; the table shows medians over all turns, with the smallest and the largest value.
     """
     speeds = atv.measure(
         *folders,
@@ -45,6 +46,6 @@ def _row(name: str, own: Speed, first: Speed) -> list[str]:
 
 
 def _timed(own: Speed, first: Speed, part: str) -> tuple[str, str]:
-    """Tokens a second, and how many times as fast as the first model, with the least and the greatest of the turns."""
+    """Tokens per second, and the speedup over the first model with its smallest and largest value over the turns."""
     ratio, least, greatest = own.over(first, part)
     return f"{own.median(part):.1f}", "1" if own is first else f"{ratio:.2f} ({least:.2f} to {greatest:.2f})"

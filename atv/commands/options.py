@@ -1,4 +1,4 @@
-"""The options of all commands: under which heading ``--help`` lists each, and what those that commands share mean."""
+"""The options of all commands: the heading under which ``--help`` lists each, and help texts that commands share."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -12,7 +12,7 @@ from atv.criteria import Criterion, Wanda
 from atv.patterns import Pattern
 from atv.selection import DriftTopK, TokenSelection
 
-# Headings in the order of --help; an option stands under one and the same in every command.
+# Headings in the order of --help; an option is under the same heading in every command.
 HEADINGS: Mapping[str, tuple[str, ...]] = {
     "Model": ("folder", "folders", "model", "base", "min_pixels", "max_pixels", "offload", "trust_remote_code"),
     "Calibration data": ("calibration", "samples", "validation", "max_length"),
@@ -40,52 +40,51 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
     "Run": ("seed", "batch_size", "workers", "plugin", "trainer"),
 }
 
-# What several commands mean by one name, in the form of a docstring; a command's own docstring goes first.
+# Help texts of options that several commands share, as a docstring; a command's own docstring takes precedence.
 SHARED = """Options of several commands.
 
 Args:
     folder: Folder of a pruned model, as atv prune writes it.
-    model: Vision-language model: a folder with config.json, safetensors and processor; an id of the Hugging Face hub
-        (owner/name or owner/name@revision); "bundled", the small one that ships with atv; or "everyday", the one that
-        `make everyday-model` puts together.
-    calibration: Conversations with pictures whose activations say which weights matter: a file, a folder, a hub id, the
-        name or dotted path of a class, "bundled" or "everyday". The arguments of a class follow as --calibration.NAME;
-        --calibration.help CLASS explains them. CLASS:ARGUMENT is a class with its first one, such as
-        BenchmarkQuestions:bundled; "3*SOURCE + SOURCE" mixes several by weights. Default: "everyday" for the everyday
-        model and what was pruned from it, else "bundled".
+    model: Vision-language model: a folder with config.json, safetensors and processor; a Hugging Face hub id
+        (owner/name or owner/name@revision); "bundled" for the small model that ships with atv; or "everyday" for the
+        model that `make everyday-model` builds.
+    calibration: Calibration set: conversations with pictures, whose activations show which weights matter. A file, a
+        folder, a hub id, a class name or dotted path, "bundled" or "everyday". Arguments of a class are given as
+        --calibration.NAME; --calibration.help CLASS explains them. CLASS:ARGUMENT gives a class its first argument,
+        such as BenchmarkQuestions:bundled; "3*SOURCE + SOURCE" mixes several sources by weight. Default: "everyday" for
+        the everyday model and models pruned from it, otherwise "bundled".
     samples: Number of calibration samples, drawn by the seed.
-    max_length: Longest sample in tokens; a longer one loses text from its end, never a part of a picture.
-    min_pixels: Smallest area of a picture in pixels; smaller ones are enlarged (Qwen-VL's kind of processor, which is
-        written with it).
-    max_pixels: Largest area of a picture in pixels; larger ones are shrunk and become fewer visual tokens.
-    selection: Rule that picks the tokens of each sample whose activations count: a class name or dotted path. The
-        arguments of a class follow as --selection.NAME; --selection.help CLASS explains them.
-    criterion: Score of a weight, of which the lowest are pruned: a class name or dotted path, its arguments as for
-        selection.
-    pattern: Where zeros may lie: "unstructured" (each row of a weight loses the same share), N:M such as 2:4 (N of
-        every M inputs of a row stay), or a class name or dotted path.
-    sparsity: Share of the weights to prune, in [0, 1). Default: 0.5, or what N:M implies.
-    method: Rule by which weights are rounded: Nearest, GPTQ, AWQ, or a class of a plug-in, its arguments as for
-        selection.
-    bits: Bits of a weight: 3, 4 or 8.
+    max_length: Maximum length of a sample in tokens; a longer sample loses text from its end, never part of a picture.
+    min_pixels: Smallest area of a picture in pixels; smaller pictures are enlarged. Only for processors like Qwen-VL's,
+        which are saved with this setting.
+    max_pixels: Largest area of a picture in pixels; larger pictures are shrunk and become fewer visual tokens.
+    selection: Rule that selects the tokens of each sample to calibrate on: a class name or dotted path. Arguments of a
+        class are given as --selection.NAME; --selection.help CLASS explains them.
+    criterion: Rule that scores weights, of which those with the lowest scores are pruned: a class name or dotted path,
+        with arguments as for selection.
+    pattern: Where zeros may be: "unstructured" (each row of a weight matrix loses the same share), N:M such as 2:4 (N
+        of every M inputs of a row are kept), or a class name or dotted path.
+    sparsity: Share of the weights to prune, in [0, 1). Default: 0.5, or the share that N:M implies.
+    method: Rule that rounds weights: Nearest, GPTQ, AWQ, or a class from a plug-in, with arguments as for selection.
+    bits: Number of bits per weight: 3, 4 or 8.
     group_size: Number of consecutive inputs of a row that share a scale, or "row" for all of them. Default: 128, or
-        whole rows where that does not divide the inputs of every Linear.
-    propagate: Whether a block is calibrated on what the pruned blocks before it give; false calibrates all blocks on
-        the dense model (one-shot).
-    batch_size: Calibration samples in one forward pass.
-    benchmark: Public benchmarks to ask in place of the suite, with commas between them or as a list: OKVQA,
-        VizWiz, TextVQA, GQA, POPE, ScienceQA, MMBench, MME, MMMU, a class of a plug-in, or "all" for these nine.
+        whole rows if 128 does not divide the number of inputs of every Linear.
+    propagate: Whether to calibrate each block on the outputs of the pruned blocks before it; false calibrates all
+        blocks on the dense model (one-shot).
+    batch_size: Number of calibration samples in one forward pass.
+    benchmark: Public benchmarks to ask in place of the suite, as a list or separated by commas: OKVQA, VizWiz, TextVQA,
+        GQA, POPE, ScienceQA, MMBench, MME, MMMU, a class from a plug-in, or "all" for these nine.
     data: Folder with a local copy of a benchmark's data set (parquet files laid out as on the hub, or saved to disk),
-        or with a folder for each benchmark. Default: downloaded from the hub.
-    evaluation: Questions to ask: "bundled" or "everyday" (a suite of nine tasks each), or the folder of a saved data
-        set with the same columns. Default: "everyday" for the everyday model and what was pruned from it, else
+        or with one such folder for each benchmark. Default: the data are downloaded from the hub.
+    evaluation: Questions to ask: "bundled" or "everyday" (suites of nine tasks each), or the folder of a saved data set
+        with the same columns. Default: "everyday" for the everyday model and models pruned from it, otherwise
         "bundled".
-    split: Part of the suite: dev or test; of the everyday one also unseen, drawings that training never showed. A
-        benchmark has its own. Default: test.
-    groups: Number of groups of questions of each task or benchmark, the first ones; a group is a question with its
-        rotations or its pair. Default: all.
-    seed: Number that fixes every random draw, of the samples and inside rules.
-    plugin: Python file, or list of files, with classes of your own (rules, data, benchmarks), imported before other
+    split: Split of the suite: dev or test; the everyday suite also has unseen, with drawings that training never
+        showed. Each benchmark has its own split. Default: test.
+    groups: Number of question groups to ask of each task or benchmark, counted from the first; a group is a question
+        with its rotations or its pair. Default: all.
+    seed: Seed of every random draw, both of the samples and inside rules.
+    plugin: Python file, or list of files, with your own classes (rules, data, benchmarks); imported before the other
         options are read.
     trainer: Options of lightning.Trainer, such as --trainer.accelerator gpu, --trainer.devices 2 or --trainer.precision
         bf16-mixed.
@@ -94,7 +93,7 @@ Args:
 
 
 class Option(NamedTuple):
-    """An option's name, its heading, its help, and its default (``Parameter.empty`` where it is required)."""
+    """An option's name, heading, help text and default (``Parameter.empty`` if the option is required)."""
 
     name: str
     heading: str
@@ -103,13 +102,13 @@ class Option(NamedTuple):
 
 
 def parts_of(command: Callable[..., None]) -> dict[str, type[Any]]:
-    """The arguments of a command that are dataclasses: each of their fields is an option by itself."""
+    """Returns the arguments of a command that are dataclasses, each field of which is an option of its own."""
     kinds = {name: parameter.annotation for name, parameter in signature(command).parameters.items()}
     return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and is_dataclass(kind)}
 
 
 def parameters_of(command: Callable[..., None]) -> dict[str, Parameter]:
-    """What can be given to a command, a dataclass's fields in its place."""
+    """Returns the parameters of a command, with each dataclass replaced by its fields."""
     found: dict[str, Parameter] = {}
     parts = parts_of(command)
     for name, parameter in signature(command).parameters.items():
@@ -119,7 +118,7 @@ def parameters_of(command: Callable[..., None]) -> dict[str, Parameter]:
 
 
 def options_of(command: Callable[..., None]) -> Iterator[Option]:
-    """The options of a command, by heading, and under one in the order of its signature."""
+    """Yields the options of a command by heading, and under each heading in the order of the signature."""
     said = _arguments(SHARED)
     for described in (*parts_of(command).values(), command):
         said |= _arguments(getdoc(described) or "")
@@ -130,25 +129,25 @@ def options_of(command: Callable[..., None]) -> Iterator[Option]:
 
 
 def gathered(command: Callable[..., None], options: dict[str, Any]) -> dict[str, Any]:
-    """A command's arguments, made of its options."""
+    """Returns a command's arguments, with its dataclasses built from the options that are their fields."""
     for name, kind in parts_of(command).items():
         options[name] = kind(**{each.name: options.pop(each.name) for each in fields(kind)})
     return options
 
 
 def paragraphs(documented: object) -> list[str]:
-    """What a docstring says before its sections, each paragraph in one line."""
+    """Returns the paragraphs of a docstring before its sections, each as one line."""
     said = (getdoc(documented) or "").split("\n\nArgs:")[0].split("\n\nRaises:")[0]
     return [" ".join(part.split()) for part in said.split("\n\n")]
 
 
 def _arguments(doc: str) -> dict[str, str]:
-    """Name -> description, of a docstring's arguments."""
+    """Returns the descriptions of a docstring's arguments by name."""
     return {entry.arg_name: " ".join((entry.description or "").split()) for entry in parse(doc).params}
 
 
 def with_underscores(argument: str) -> str:
-    """A word of the command line; hyphens in an option's name count as underscores.
+    """Replaces the hyphens in an option's name with underscores; leaves any other word of the command line alone.
 
     >>> with_underscores("--max-length=5"), with_underscores("--trainer.max-steps"), with_underscores("out-of-here")
     ('--max_length=5', '--trainer.max_steps', 'out-of-here')
@@ -161,7 +160,7 @@ def with_underscores(argument: str) -> str:
 
 @dataclass(frozen=True)
 class Rules:
-    """Which tokens count, how a weight is scored, where zeros lie, and how many."""
+    """The rules that select tokens, score weights and place the zeros, and the sparsity."""
 
     selection: TokenSelection = lazy_instance(DriftTopK)
     criterion: Criterion = lazy_instance(Wanda)

@@ -18,33 +18,33 @@ def power(
     groups: int | None = None,
     seeds: int = 5,
 ) -> None:
-    """Say what would decide each finding of finished ablations: how many questions and seeds, and how long that takes.
+    """Estimate how many questions and seeds would decide each finding of finished ablations, and how long that takes.
 
-    Reads what atv ablate wrote, and runs nothing: how much a number varies with questions and with seeds, and how many
-    seconds its cells took, are in its results.
+    Runs no cells, but only reads what atv ablate wrote: the results record how much a number varies with questions and
+    with seeds, and how many seconds its cells took.
 
     Args:
-        results: Folder above the folders of ablations, as atv ablate leaves it.
-        effect: How far a number lies from the bound of its claim, in the finding's own unit: what is to be seen.
-        power: Chance that it is then seen (the finding is no longer undecided), between 0 and 1.
-        groups: Groups of questions of each task that there are at most. Default: any number.
-        seeds: Seeds at most; 3 is the least where there are several.
+        results: Folder that contains the ablations' folders, as atv ablate writes it.
+        effect: Effect to detect: the distance of a number from the bound of its claim, in the finding's own unit.
+        power: Probability of detecting such an effect, so that the finding is no longer undecided; between 0 and 1.
+        groups: Maximum number of groups of questions per task. Default: no limit.
+        seeds: Maximum number of seeds. A finding from several seeds needs at least 3, even if the maximum is lower.
     """
     at_least(1, groups=groups, seeds=seeds)
     console = Console(highlight=False, soft_wrap=True)
     collection = Collection.read(results, results / "report")
-    console.print(f"to see a difference of {effect:g} with a chance of {power:g}:")
+    console.print(f"to detect a difference of {effect:g} with a probability of {power:g}:")
     seconds, unplanned = 0.0, 0
     for section in collection.sections:
         seconds += _tell(console, section, effect, power, groups, seeds)
         unplanned += sum(not can_be_planned(finding) for finding in section.findings)
-    console.print(f"\nall undecided ones together, each cell once: {duration(seconds)}")
+    console.print(f"\nall undecided findings together, with each cell run once: {duration(seconds)}")
     if unplanned:
-        console.print(f"not planned: {unplanned} that rest on no question, or were written by an earlier version")
+        console.print(f"not planned: {unplanned} that depend on no question, or were written by an earlier version")
 
 
 def _tell(console: Console, section: Section, effect: float, power: float, groups: int | None, seeds: int) -> float:
-    """Tells what each finding needs; returns the seconds of those that are undecided."""
+    """Prints what each finding of an ablation needs; returns the seconds that the undecided ones need."""
     undecided, plans = [], []
     planned = list(filter(can_be_planned, section.findings))
     if planned:
@@ -61,6 +61,6 @@ def _tell(console: Console, section: Section, effect: float, power: float, group
 
 def _need(plan: DecisionPlan | None) -> str:
     if plan is None:
-        return "would need more groups or seeds than there are"
+        return "would need more groups or seeds than are available"
     seeds = f"{plan.seeds} seed{'' if plan.seeds == 1 else 's'}"
     return f"{plan.groups} groups of each task and {seeds}: {duration(plan.seconds)}"

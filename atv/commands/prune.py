@@ -44,19 +44,19 @@ def prune(
 ) -> None:
     """Prune an LVLM and write a folder that from_pretrained loads, with masks.safetensors and report.json in it.
 
-    Every finished block is kept in the output folder: the same command goes on where it was killed.
+    Every finished block is stored in the output folder, so that the same command resumes a killed run.
 
     Args:
         output: Folder to write the pruned model to: new, empty, or with an unfinished run of the same command.
-        targets: Names or shell patterns of the Linears to prune, such as q_proj or *.mlp.*, with commas between them or
-            as a list. Default: all in the decoder's blocks.
-        allocation: Rule that shares the sparsity out over the Linears, named as selection is.
-        refine: Rule by which pruned and kept weights change places once the criterion has chosen, named as selection
-            is; or several in order, such as [DSnoT,SparseSwaps]. Default: they stay where they are.
-        reconstruct: Rule that gives the kept weights new values, so that they make up for those that went, named as
-            selection is. Default: they stay as the criterion leaves them.
-        offload: Place of the decoder blocks while they are not pruned, for a model larger than the device's memory:
-            cpu, or disk (memory-mapped). Waiting hidden states go there too.
+        targets: Names or shell patterns of the Linears to prune, such as q_proj or *.mlp.*, as a list or separated by
+            commas. Default: all in the decoder's blocks.
+        allocation: Rule that distributes the sparsity over the Linears, specified as for selection.
+        refine: Rule that swaps pruned and kept weights once the criterion has chosen them, specified as for selection;
+            or a list of rules to apply in order, such as [DSnoT,SparseSwaps]. Default: nothing is swapped.
+        reconstruct: Rule that gives the kept weights new values, to compensate for the pruned ones, specified as for
+            selection. Default: the kept weights stay as the criterion leaves them.
+        offload: Where to keep the decoder blocks that are not being pruned, for a model larger than the device's
+            memory: cpu, or disk (memory-mapped). Waiting hidden states are kept there too.
         push_to_hub: Repository of the Hugging Face hub (user/name) to upload the finished folder to. Default: nothing
             leaves this machine.
     """
@@ -91,7 +91,7 @@ def prune(
 def _show(pruned: PrunedFolder) -> None:
     console, report = Console(), pruned.report
     if pruned.finished_before:
-        console.print(f"this run was finished before; it is in {pruned.folder}")
+        console.print(f"this run is already finished; its output is in {pruned.folder}")
         return
     table = Table("block", "mean drift", "visual tokens in the pool", "text tokens in the pool", "seconds")
     for block in report.blocks:

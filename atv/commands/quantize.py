@@ -34,18 +34,18 @@ def quantize(
     trainer: dict[str, Any] | None = None,
     trust_remote_code: bool = False,
 ) -> None:
-    """Round a pruned model's weights to few bits; what pruning set to zero stays exactly zero.
+    """Round a pruned model's weights to a few bits each; weights that pruning set to zero stay exactly zero.
 
-    The Linears of the decoder become whole numbers with scales (compressed-tensors, pack-quantized), in a folder that
-    from_pretrained loads. The same command goes on from the last finished block where it was killed.
+    The decoder's Linears become integers with scales (compressed-tensors, pack-quantized), in a folder that
+    from_pretrained loads. The same command resumes a killed run after the last finished block.
 
     Args:
         folder: Folder of a pruned model, as atv prune writes it, or of any other model.
         output: Folder to write the quantized model to: new, empty, or with an unfinished run of the same command.
-        targets: Names or shell patterns of the Linears to round, such as q_proj or *.mlp.*, with commas between them or
-            as a list. Default: all in the decoder's blocks.
-        offload: Place of the decoder blocks while they are not rounded, for a model larger than the device's memory:
-            cpu, or disk (memory-mapped). Waiting hidden states go there too. Not with AWQ.
+        targets: Names or shell patterns of the Linears to round, such as q_proj or *.mlp.*, as a list or separated by
+            commas. Default: all in the decoder's blocks.
+        offload: Where to keep the decoder blocks that are not being rounded, for a model larger than the device's
+            memory: cpu, or disk (memory-mapped). Waiting hidden states are kept there too. Not available with AWQ.
     """
     runner = quiet_trainer(**(trainer or {}))
     record = atv.quantize(
@@ -75,4 +75,4 @@ def _show(record: QuantizationRecord, output: Path) -> None:
         table.add_row(kind, f"{100 * error:.3f}")
     console.print(table)
     before, after = (record.bytes[when] / 1e6 for when in ("before", "after"))
-    console.print(f"{before:.1f} MB are {after:.1f} MB now; written to {output}", soft_wrap=True, highlight=False)
+    console.print(f"{before:.1f} MB became {after:.1f} MB; written to {output}", soft_wrap=True, highlight=False)

@@ -10,16 +10,16 @@ from atv.reporting.pages import write_pages
 
 
 def report(results: Path = Path("results"), output: Path = Path("results/report"), beside: Path | None = None) -> None:
-    """Make one page of all ablations' results: report.html, which needs no other file, and report.md.
+    """Make one page with the results of all ablations: report.html, which needs no other file, and report.md.
 
-    Begins with a figure of all findings; shows each finding of the paper, our number beside the paper's with its
-    interval, the verdict, tables, figures, and the command that runs each ablation again.
+    The page begins with a figure of all findings. It shows each finding of the paper, our number with its interval
+    beside the paper's, the verdict, tables, figures, and the command that reruns each ablation.
 
     Args:
-        results: Folder above the folders of ablations, as atv ablate leaves it.
-        output: Folder for the two files, and the figure of all findings.
-        beside: Folder above another model's ablations, whose findings stand beside these, with what carries over from
-            one model to the other. Default: none.
+        results: Folder that contains the ablations' folders, as atv ablate writes it.
+        output: Folder for the two files and the figure of all findings.
+        beside: Folder that contains the ablations' folders of a different model. The page shows that model's findings
+            beside these, and what carries over from one model to the other. Default: none.
     """
     collection = Collection.read(results, output)
     other = None if beside is None else Collection.read(beside, output, "beside")
@@ -29,4 +29,4 @@ def report(results: Path = Path("results"), output: Path = Path("results/report"
         console.print(f"skipped: {results / name}: {reason}", soft_wrap=True, markup=False)
     counts = ", ".join(f"{count} {verdict}" for verdict, count in collection.verdicts.items())
     console.print(f"ablations: {len(collection.sections)}; findings: {counts}", highlight=False)
-    console.print(f"report is in {html}", soft_wrap=True, markup=False)
+    console.print(f"the report is in {html}", soft_wrap=True, markup=False)

@@ -17,18 +17,17 @@ def verify(
     plugin: list[Path] | Path | None = None,
     trust_remote_code: bool = False,
 ) -> None:
-    """Check a folder that atv prune wrote, or atv quantize; the first tensor that is not as it should be is named
-    (exit code 2).
+    """Check a folder that atv prune or atv quantize wrote; an error names the first wrong tensor (exit code 2).
 
-    Zeros are exactly where the masks say, the pattern holds in every group, every other tensor equals the base
-    model's bit for bit, and the model loads and generates. Tensors are read one at a time. Of a quantized folder words
-    and scales are as its record says, and what rounding may change is not compared.
+    Checks that zeros are exactly where the masks say, that the pattern holds in every group, that every other tensor
+    equals the base model's bit for bit, and that the model loads and generates. Tensors are read one at a time. In a
+    quantized folder, packed words and scales must match its record; what rounding may change is not compared.
 
     Args:
         folder: Folder of a pruned model, as atv prune writes it, or of a quantized one.
-        base: Dense model that was pruned, a folder, "bundled" or "everyday", with which every other tensor is compared.
+        base: Dense model that was pruned (a folder, "bundled" or "everyday"), to compare every other tensor with.
             Default: nothing is compared.
-        max_new_tokens: Number of tokens to generate, to see that the model loads; 0 for none.
+        max_new_tokens: Number of tokens to generate, to check that the model loads and generates; 0 for none.
     """
     with Progress(console=Console(stderr=True)) as progress:
 
@@ -43,4 +42,4 @@ def verify(
     for check, result in results.items():
         table.add_row(check, result)
     console.print(table)
-    console.print(f"{folder} is what its masks and its report say")
+    console.print(f"{folder} matches its masks and its report")

@@ -1,4 +1,4 @@
-"""A parser of options that says what is wrong with one in a line, as every other error is said."""
+"""A parser of options that reports a wrong option in one line, as ``atv`` reports every other error."""
 
 import re
 import sys
@@ -11,13 +11,13 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from atv.data.wording import short
 
-# What a person calls the types of options.
+# Plain names for the types of options.
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "list": "a list"}
 _KINDS |= {"dict": "names with values", "NoneType": "null"}
 
 
 class HelpPage(DefaultHelpFormatter):
-    """Wraps each line of a description by itself; one that is indented goes on further in."""
+    """Wraps each line of a description separately; continuations of an indented line are indented further."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         lines = []
@@ -33,14 +33,14 @@ class HelpPage(DefaultHelpFormatter):
 
 
 class Parser(ArgumentParser):
-    """Ends with exit code 2 and one line that names the option, what was expected and what was given."""
+    """Parser that exits with code 2 and one line that names the option, what was expected and what was given."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{"formatter_class": HelpPage} | options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:
-            super().error(message, ex)  # Raises, for whoever tries several readings of one value.
+            super().error(message, ex)  # Raises, so that jsonargparse can try another type for the value.
         asked = getattr(ex, "subcommand_parser", None) or self
         options = [option for action in asked._actions for option in action.option_strings]
         command = asked.prog.replace(" [options]", "")
@@ -49,7 +49,7 @@ class Parser(ArgumentParser):
 
 
 def plainly(message: str, options: list[str]) -> str:
-    """A message of jsonargparse in one line.
+    """Rewrites an error message of jsonargparse as one plain line.
 
     >>> plainly('Parser key "samples":\\n  Expected a <class \\'int\\'>. Got value: 1000.0', [])
     'samples: expected a whole number, got 1000.0'
@@ -59,7 +59,7 @@ def plainly(message: str, options: list[str]) -> str:
     'calibration.caption: only a class has options; name one: --calibration CLASS --calibration.caption VALUE'
 
     Args:
-        options: what the parser knows, to say which may have been meant.
+        options: the options that the parser knows, to suggest the one that was probably meant.
     """
     if unknown := re.match(r"unrecognized arguments: (.*)|.*does not accept option '(.*)'", message):
         words = unknown[1] or f"--{unknown[2]}"

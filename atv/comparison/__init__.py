@@ -1,5 +1,5 @@
-"""Two or more models' answers to the same questions, compared question by question: what differs, and how surely.
+"""Compares models' answers to the same questions, question by question: what differs, and with what certainty.
 
-Reads what others wrote (evaluations, cells, other engines' answers) and asks nothing itself; grids of cells and what
-is claimed of them are in ``atv.ablation``.
+The package reads what others wrote (evaluations, cells, other engines' answers) and asks nothing itself; grids of cells
+and the claims about them are in ``atv.ablation``.
 """

@@ -1,4 +1,4 @@
-"""Whether two models were asked the same questions in the same way: only then are their answers compared."""
+"""Checks that two models were asked the same questions in the same way; only then are their answers compared."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +7,7 @@ from atv.comparison.answers import KEY, Answers, as_lists
 from atv.data.wording import short
 from atv.records.run_folder import differences
 
-# What tells questions apart that have the same id, where both recorded it, and what a message calls it.
+# Columns that show that questions with the same id differ, if both recorded them, and their names in messages.
 _TOLD = {
     "metric": "metric",
     "group": "group",
@@ -22,15 +22,16 @@ SHOWN = 3
 
 
 def check_alike(first: Answers, other: Answers) -> None:
-    """
+    """Checks that two models were asked the same questions in the same way.
+
     Raises:
         ValueError: naming what differs: tasks, questions, what is right or shown, lengths, template, pictures.
     """
     if first.tasks != other.tasks:
         tasks = f"tasks are {', '.join(first.tasks)} there and {', '.join(other.tasks)} here"
-        raise _differing(first, other, [f"{tasks}; of benchmarks name those that both have with --benchmark"])
+        raise _differing(first, other, [f"{tasks}; use --benchmark to name benchmarks that both have"])
     _check_ids(first, other)
-    # Cells know by their digests that both were asked alike, also those that tell nothing else.
+    # The digests of cells show that both were asked alike, even if the cells recorded nothing else.
     if first.inputs and first.inputs == other.inputs:
         return
     if found := list(_questions(first, other)) or list(_settings(first, other)):
@@ -47,8 +48,8 @@ def _check_ids(first: Answers, other: Answers) -> None:
     for rows in (*first.by_seed[1:], *other.by_seed):
         here = set(rows[KEY].itertuples(index=False, name=None))
         if here != there:
-            only = [f"{len(there - here):,} questions are there alone"] if there - here else []
-            only += [f"{len(here - there):,} are here alone"] if here - there else []
+            only = [f"{len(there - here):,} questions are only there"] if there - here else []
+            only += [f"{len(here - there):,} are only here"] if here - there else []
             example = min(here ^ there)
             raise _differing(first, other, [f"{' and '.join(only)}, such as {short(example[1], 80)!r} of {example[0]}"])
 
@@ -63,7 +64,7 @@ def _questions(first: Answers, other: Answers) -> Iterator[str]:
             place = differs.idxmax()
             which = short(first.rows.loc[place, "question_id"], 80)
             yield (
-                f"{differs.sum():,} questions have another {called}, such as {which!r}: "
+                f"{differs.sum():,} questions differ in {called}, such as {which!r}: "
                 f"{short(there[place], 60)!r} there and {short(here[place], 60)!r} here"
             )
 
@@ -79,7 +80,10 @@ def _settings(first: Answers, other: Answers) -> Iterator[str]:
         if there is None or here is None:
             silent = [answers for answers in (first, other) if answers.inputs and task not in answers.asked_with]
             if silent:
-                yield f"{silent[0].sources[0]!r} is of an earlier version of atv, which did not record how it was asked"
+                yield (
+                    f"{silent[0].sources[0]!r} was written by an earlier version of atv, which did not record how the "
+                    "questions were asked"
+                )
                 return
             continue
         if found := [f"{task}: {each}" for each in differences(dict(there), dict(here))]:

@@ -1,4 +1,4 @@
-"""What a model answered, question by question, read from any folder that atv writes answers to."""
+"""A model's answers, question by question, read from any folder that atv writes answers to."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,23 +14,23 @@ from atv.records.evaluation_report import SCORES, EvaluationReport
 
 KEY = ["task", "question_id"]
 OWN = ("prediction", "read", "credit", "ended", "fault")
-# What of a cell's inputs says that two cells were asked alike, whatever else they tell.
+# Inputs of cells that suffice to show that two cells were asked alike, whatever else they recorded.
 _ALIKE = ("model", "questions", "max_new_tokens")
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What one model answered.
+    """The answers of one model.
 
     Attributes:
         name: what to call the model.
         sources: the folder or file of each seed.
-        by_seed: for each seed a row a question (``Answer``), sorted by task and question.
-        seeds: that the model was pruned with; None where it was not, or another engine does not say.
-        asked_with: how, by task; a task is not there where that was not recorded.
-        inputs: of cells, the digests by which they know that they were asked alike.
-        suite: the question set that pictures are found in: evaluation and split, or data by benchmark.
-        model: the folder or hub id that was asked, where that was recorded.
+        by_seed: one table per seed with one row per question (``Answer``), sorted by task and question.
+        seeds: seeds that the model was pruned with; None if it was not pruned, or if another engine does not say.
+        asked_with: how the questions were asked, by task; without tasks for which this was not recorded.
+        inputs: for cells, the digests that show whether they were asked alike.
+        suite: the question set that holds the pictures: evaluation and split, or data by benchmark.
+        model: the folder or hub id of the model that was asked, if it was recorded.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Answers:
 
     @property
     def rows(self) -> pd.DataFrame:
-        """The first seed's."""
+        """The answers of the first seed."""
         return self.by_seed[0]
 
     @property
@@ -52,7 +52,7 @@ class Answers:
         return sorted(set(self.rows["task"]))
 
     def of(self, tasks: Sequence[str]) -> "Answers":
-        """Its answers to the questions of some tasks.
+        """Returns the answers to the questions of some tasks.
 
         Raises:
             ValueError: for a task that was not asked.
@@ -64,15 +64,15 @@ class Answers:
 
 
 def holds_answers(folder: Path) -> bool:
-    """Whether atv wrote answers to a folder."""
+    """Returns whether atv wrote answers to a folder."""
     return any((folder / name).is_file() for name in (CELL, SCORES))
 
 
 def read_folder(folder: Path) -> Answers:
-    """The answers in a folder of ``atv evaluate`` or of a cell of ``atv ablate``.
+    """Reads the answers in an output folder of ``atv evaluate`` or in a cell of ``atv ablate``.
 
     Raises:
-        ValueError: for a folder that holds none, or none that can be compared.
+        ValueError: for a folder without answers, or with none that can be compared.
     """
     if (folder / CELL).is_file():
         return _of_cell(folder)
@@ -80,7 +80,7 @@ def read_folder(folder: Path) -> Answers:
         return _of_evaluation(folder)
     what = "no such folder or file" if not folder.exists() else "no answers there"
     if (folder / "config.json").is_file():
-        what = f"a model, and not its answers, which `atv evaluate --model {folder} --output FOLDER` writes"
+        what = f"a model, not its answers, which `atv evaluate --model {folder} --output FOLDER` writes"
     if (folder / "findings.json").is_file():
         what = "an ablation's tables, whose answers are in its cells (atv.ablation.named_cells finds them)"
     raise ValueError(
@@ -115,7 +115,7 @@ def _of_evaluation(folder: Path) -> Answers:
     if report.tasks:
         file = folder / "answers.parquet"
         if not file.is_file():
-            raise ValueError(f"{str(folder)!r}: has scores and no answers.parquet")
+            raise ValueError(f"{str(folder)!r}: has scores but no answers.parquet")
         parts.append(checked_answers(read_rows(file), file))
         asked_with |= dict.fromkeys(report.tasks, _told(report.asked, folder, "the suite"))
         suite |= {name: report.asked[name] for name in ("evaluation", "split") if name in report.asked}
@@ -134,7 +134,7 @@ def _of_evaluation(folder: Path) -> Answers:
 def _told(record: Mapping[str, Any], folder: Path, what: str) -> Mapping[str, Any]:
     if "asked_with" not in record:
         raise ValueError(
-            f"{str(folder)!r}: an earlier version of atv wrote the answers to {what}, and not how they were asked for; "
+            f"{str(folder)!r}: an earlier version of atv wrote the answers to {what} but not how they were asked for; "
             "evaluate again"
         )
     told: Mapping[str, Any] = record["asked_with"]
@@ -142,7 +142,7 @@ def _told(record: Mapping[str, Any], folder: Path, what: str) -> Mapping[str, An
 
 
 def table(rows: pd.DataFrame, source: str) -> pd.DataFrame:
-    """A table of answers as all are compared: sorted, with None for what was not recorded.
+    """Returns a table of answers in the form for comparing: sorted, with None for what was not recorded.
 
     Raises:
         ValueError: for a question that was answered twice.
@@ -158,5 +158,5 @@ def table(rows: pd.DataFrame, source: str) -> pd.DataFrame:
 
 
 def as_lists(value: Any) -> Any:
-    """Arrays, as parquet gives them, as lists."""
+    """Turns arrays, as parquet yields them, into lists; returns anything else as it is."""
     return value.tolist() if isinstance(value, np.ndarray) else value

@@ -1,4 +1,4 @@
-"""The figure of flipped answers: pictures beside their questions, and what each model said."""
+"""The figure of flipped answers: pictures beside their questions, with each model's answers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,22 +15,22 @@ from atv.comparison.compared import Comparison
 from atv.comparison.known_questions import KnownQuestions
 from atv.data.wording import short
 
-# Pictures of the figure, and questions about each.
+# Maximum numbers of pictures in the figure and of questions about each.
 PICTURES, QUESTIONS = 3, 4
-# Lines of a question that are shown, and characters that are shown of each.
+# Maximum numbers of lines shown of a question and of characters shown of each line.
 _LINES, _LINE = 6, 150
-# Characters of an answer that are shown.
+# Maximum number of characters shown of an answer.
 _ANSWER = 40
-# Characters that fit across the column of questions, and across the others.
+# Characters that fit into a line of the column of questions, and of the other columns.
 _WIDE, _NARROW = 48, 14
-# Inches of a line.
+# Height of a line in inches.
 _LINE_HEIGHT = 0.15
 _RIGHT, _WRONG = "#d7e9f7", "#fbe0c8"
 
 
 @dataclass(frozen=True)
 class _PictureRows:
-    """A picture with the rows of its questions in the tables of answers, those that flipped first."""
+    """A picture with its questions' rows in the tables of answers, the flipped ones first."""
 
     picture: Image
     rows: Sequence[Any]
@@ -38,12 +38,12 @@ class _PictureRows:
 
 @dataclass(frozen=True)
 class _Table:
-    """What the figure says of one picture's questions.
+    """What the figure says about one picture's questions.
 
     Attributes:
-        heads: of the columns: the question, what is right, and the models.
-        texts: of a row for each question, cut into lines that fit.
-        credits: of each question's answers, 0 to 1, by model.
+        heads: headings of the columns: the question, the right answer, and the models.
+        texts: one row of texts per question, wrapped to lines that fit.
+        credits: credits of each question's answers, 0 to 1, by model.
     """
 
     heads: list[str]
@@ -54,27 +54,27 @@ class _Table:
     def of(cls, models: Sequence[Answers], rows: Sequence[Any]) -> Self:
         names = [fill(short(model.name, 2 * _ANSWER), _NARROW) for model in models]
         credits = [[model.rows["credit"][row] for model in models] for row in rows]
-        return cls(["question", "right", *names], [_texts(models, row) for row in rows], credits)
+        return cls(["question", "right answer", *names], [_texts(models, row) for row in rows], credits)
 
     @property
     def lines(self) -> list[int]:
-        """Of the longest cell of each question, with one to spare."""
+        """Number of lines of each question's longest cell, plus one to spare."""
         return [max(text.count("\n") for text in texts) + 2 for texts in self.texts]
 
     @property
     def all_lines(self) -> int:
-        """Those of the questions, and two for the heads."""
+        """Number of lines of all questions, plus two for the headings."""
         return sum(self.lines) + 2
 
 
 def answers_figure(comparison: Comparison, known: KnownQuestions) -> Figure | None:
-    """Up to three pictures with up to four questions each, what is right, and what each model said.
+    """Draws up to three pictures with up to four questions each, the right answer, and what each model answered.
 
-    Of questions that belong together (rotations of one question) one is shown. With several seeds the first of each
-    model is shown.
+    Of questions that belong together (rotations of one question), one is shown. If there are several seeds, the first
+    of each model is shown.
 
     Returns:
-        None where no answer flipped, or no picture of such a question is at hand.
+        None if no answer flipped, or if no picture of such a question is available.
     """
     shown = _most_flipped(comparison, known)
     if not shown:
@@ -82,7 +82,7 @@ def answers_figure(comparison: Comparison, known: KnownQuestions) -> Figure | No
     models = comparison.models
     tables = [_Table.of(models, each.rows) for each in shown]
     heights = [max(2.0, table.all_lines * _LINE_HEIGHT) for table in tables]
-    # Told apart by the colour-blind.
+    # Colours that colour-blind readers can distinguish.
     with matplotlib.style.context("tableau-colorblind10"):
         width = 9.5 + 1.3 * max(0, len(models) - 3)
         figure = Figure(figsize=(width, sum(heights) + 0.4), layout="constrained")
@@ -92,13 +92,13 @@ def answers_figure(comparison: Comparison, known: KnownQuestions) -> Figure | No
         left.axis("off")
         _draw(right, table)
     questions = len(models[0].rows)
-    title = f"The pictures on which most answers flipped, of {questions:,} questions; right answers are blue"
+    title = f"The pictures with the most flipped answers, out of {questions:,} questions; right answers are blue"
     figure.suptitle(title, fontsize=9)
     return figure
 
 
 def _most_flipped(comparison: Comparison, known: KnownQuestions) -> list[_PictureRows]:
-    """The pictures on whose questions most answers flipped, as far as they are at hand, the first one first."""
+    """Returns the available pictures whose questions have the most flipped answers, in descending order."""
     rows = comparison.models[0].rows
     if not {"picture", "question"} <= set(rows):
         return []
@@ -117,7 +117,7 @@ def _most_flipped(comparison: Comparison, known: KnownQuestions) -> list[_Pictur
 
 
 def _first_picture(question: dict[Any, Any], known: KnownQuestions) -> Image | None:
-    """None where the question has no picture, or it is not at hand."""
+    """Returns the first picture of a question; None if it has none or it is not available."""
     try:
         pictures = known.pictures(question)
     except (ValueError, OSError):
@@ -126,7 +126,7 @@ def _first_picture(question: dict[Any, Any], known: KnownQuestions) -> Image | N
 
 
 def _texts(models: Sequence[Answers], row: Any) -> list[str]:
-    """The question, what is right, and what each model said."""
+    """Returns the question, the right answer, and what each model answered, wrapped to fit."""
     asked = models[0].rows.loc[row]
     said = [model.rows["prediction"][row].strip() or "(nothing)" for model in models]
     lines = asked["question"].splitlines()[:_LINES]
@@ -146,8 +146,8 @@ def _draw(axes: Axes, table: _Table) -> None:
     drawn.set_fontsize(7.5)
     lines = [2, *table.lines]
     for (row, column), cell in drawn.get_celld().items():
-        # A share of the cell's width.
+        # In units of the cell's width.
         cell.PAD = 0.03 if column == 0 else 0.1
-        # What people write may have dollars in it.
+        # Texts may contain dollar signs.
         cell.get_text().set_parse_math(False)
         cell.set(height=lines[row] / table.all_lines, linewidth=0.3)

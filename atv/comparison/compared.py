@@ -1,4 +1,4 @@
-"""Models beside the first of them: differences of scores, changed answers, and how sure both are."""
+"""Compares models with the first one: differences in scores, changed answers, and the certainty of both."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,10 +23,10 @@ _EPSILON = 1e-9
 
 @dataclass(frozen=True)
 class Flips:
-    """Answers that changed, each number a mean over the pairs of seeds.
+    """Changes of answers; each number is a mean over the pairs of seeds.
 
     Attributes:
-        lost, gained: questions whose credit fell, and rose.
+        lost, gained: number of questions whose credit fell, and rose.
         agreement: share of the questions with the same answer as the first model's, as the score reads it.
     """
 
@@ -37,12 +37,13 @@ class Flips:
 
 @dataclass(frozen=True)
 class Compared:
-    """A model beside the first, on all tasks (``task`` is "average"), on one, or on one category of it.
+    """A model compared with the first, on all tasks (``task`` is "average"), on one task, or on one of its categories.
 
     Attributes:
-        first, second: scores in percent; the mean over tasks for the average.
-        effect: second less first, in points.
-        corrected: p-value after Holm, over all rows of this call of the same kind: averages, tasks, or categories.
+        first, second: scores in percent; for the average, the mean over tasks.
+        effect: second minus first, in points.
+        corrected: p-value after Holm's correction, over all rows of the same kind in this call: averages, tasks, or
+            categories.
         groups, questions: how many were asked.
     """
 
@@ -60,11 +61,11 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What ``atv.compare`` found.
+    """The result of ``atv.compare``.
 
     Attributes:
-        models: the first, and those that are compared with it.
-        rows: for each model after the first its average, tasks, and categories of tasks that have several.
+        models: the first model, and those that are compared with it.
+        rows: for each model after the first, its average, its tasks, and the categories of tasks that have several.
     """
 
     models: Sequence[Answers]
@@ -72,7 +73,8 @@ class Comparison:
 
     @classmethod
     def of(cls, models: Sequence[Answers]) -> Self:
-        """
+        """Compares models with the first one.
+
         Raises:
             ValueError: for fewer than two models, or models that were not asked alike.
         """
@@ -93,40 +95,42 @@ class Comparison:
 
     @property
     def unrecorded(self) -> list[str]:
-        """Models of which nothing says how they were asked."""
+        """Names of models for which it was not recorded how they were asked."""
         return [model.name for model in self.models if not (model.asked_with or model.inputs)]
 
     @property
     def pictured(self) -> bool:
-        """Whether questions about one picture are known to be."""
+        """Whether it is known which questions share a picture."""
         return "picture" in self.models[0].rows
 
     @cached_property
     def flipped(self) -> pd.Series:
-        """Whether some model answered a question better or worse than the first, a row a question; of several seeds the
-        first's."""
+        """Whether some model answered a question better or worse than the first, one row per question.
+
+        If there are several seeds, this is about the first.
+        """
         first = self.models[0]
         marks = [changes(first.rows, other.rows)[["lost", "gained"]] for other in self.models[1:]]
         return pd.concat(marks, axis=1).any(axis=1)
 
     def of_kind(self, kind: str) -> list[Compared]:
-        """The rows of averages, tasks or categories."""
+        """Returns the rows of averages, tasks or categories."""
         return [row for row in self.rows if _kind(row) == kind]
 
 
 def _named(models: Sequence[Answers]) -> list[Answers]:
-    """The models under names that tell them apart."""
+    """Gives the models names that tell them apart."""
     names = [model.name for model in models]
     if len(set(names)) < len(names):
         names = [", ".join(model.sources) for model in models]
     if len(set(names)) < len(names):
-        raise ValueError(f"folders: {max(names, key=names.count)!r} comes twice")
+        raise ValueError(f"folders: {max(names, key=names.count)!r} appears twice")
     return [replace(model, name=name) for model, name in zip(models, names, strict=True)]
 
 
 @dataclass(frozen=True)
 class _Beside:
-    """A model beside the first; ``place`` is its own among the scores of the units."""
+    """A model compared with the first; ``place`` is its index among the scores of the units."""
 
     first: Answers
     other: Answers
@@ -134,7 +138,7 @@ class _Beside:
     units: Units
 
     def rows(self) -> Iterator[Compared]:
-        """The average, each task, and its categories where there are several."""
+        """Yields the average, each task, and the task's categories if there are several."""
         table, rows = self.units.table, self.first.rows
         yield self._row("average", "", np.ones(len(table), bool), np.ones(len(rows), bool))
         for task in self.first.tasks:
@@ -146,7 +150,8 @@ class _Beside:
                 yield self._row(task, category, within, asked & (rows["category"] == category).to_numpy())
 
     def _row(self, task: str, category: str, inside: Mask, asked: Mask) -> Compared:
-        """
+        """Compares the scores on some groups of questions.
+
         Args:
             inside: which groups count (groups,).
             asked: which questions these are (questions,).
@@ -173,19 +178,19 @@ class _Beside:
 
 
 def same_seeds(first: Answers, other: Answers) -> bool:
-    """Whether both were pruned with the same seeds, in the same order."""
+    """Returns whether both were pruned with the same seeds, in the same order."""
     return len(first.seeds) > 1 and None not in first.seeds and first.seeds == other.seeds
 
 
 def seed_pairs(first: Answers, other: Answers) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
-    """Answers that are compared one by one: of equal seeds, or of all with all."""
+    """Returns the pairs of answers to compare: those of equal seeds, or all with all."""
     together = zip if same_seeds(first, other) else product
     return list(together(first.by_seed, other.by_seed))
 
 
 @dataclass(frozen=True)
 class _Changed:
-    """Of each pair of seeds and question, whether it was lost, gained, or answered the same: (pairs, questions)."""
+    """Whether each question was lost, gained, or answered the same, for each pair of seeds: (pairs, questions)."""
 
     lost: Mask
     gained: Mask
@@ -202,7 +207,7 @@ class _Changed:
 
 
 def changes(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
-    """Columns lost, gained and same, of two tables of answers to the same questions."""
+    """Returns columns lost, gained and same for two tables of answers to the same questions."""
     gap = after["credit"] - before["credit"]
     read = before["read"].notna() & (before["read"] == after["read"])
     said = before["prediction"].str.strip() == after["prediction"].str.strip()

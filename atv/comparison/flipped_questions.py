@@ -1,4 +1,4 @@
-"""The questions whose answers flipped, with their pictures and what each model said: ready for the page."""
+"""The questions whose answers flipped, with their pictures and each model's answers, ready for the page."""
 
 import io
 from collections import Counter
@@ -15,13 +15,13 @@ from atv.comparison.known_questions import KnownQuestions
 from atv.data.wording import reason
 from atv.records.page_parts import data_url
 
-# Pixels of the longer side on the page; small pictures stay as they are, and sharp.
+# Longer side of a picture on the page, in pixels: the maximum, and the limit for sharp pictures, stored as PNG.
 SIDE, SMALL = 320, 128
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model said: its text and credit (0 to 1), and whether that is "lost", "gained" or neither ("")."""
+    """A model's answer: its text and credit (0 to 1), and whether that is "lost", "gained" or neither ("")."""
 
     model: str
     text: str
@@ -34,11 +34,11 @@ class FlippedQuestion:
     """A question that some model answered better or worse than the first.
 
     Attributes:
-        text: of the question; "" where the answers do not hold it.
-        right: the right answer, or the most frequent of people's.
-        replies: of all models, the first's first.
-        pictures: as addresses that hold them whole.
-        no_picture: why there is none, "" where one is or none was shown.
+        text: text of the question; "" if the answers do not contain it.
+        right: the right answer, or the most frequent answers of people.
+        replies: replies of all models, starting with the first model's.
+        pictures: pictures as data URLs.
+        no_picture: why there is no picture; "" if there is one or none was shown.
     """
 
     question_id: str
@@ -51,18 +51,18 @@ class FlippedQuestion:
 
 
 def flipped_questions(comparison: Comparison, known: KnownQuestions, most: int) -> dict[str, list[FlippedQuestion]]:
-    """Task -> questions that flipped, spread evenly over tasks, and over lost and gained ones.
+    """Returns task -> questions that flipped, spread evenly over tasks, and over lost and gained ones.
 
-    With several seeds the first of each model is shown.
+    If there are several seeds, the first of each model is shown.
 
     Args:
-        known: where the questions' pictures are.
-        most: how many questions in all.
+        known: source of the questions' pictures.
+        most: maximum number of questions in total.
     """
     first = comparison.models[0]
     marks = [changes(first.rows, other.rows) for other in comparison.models[1:]]
     lost = pd.concat([mark["lost"] for mark in marks], axis=1).any(axis=1)
-    # Marked first: an empty table would take on the rows of what is assigned to it.
+    # Assigned before selecting: an empty table would take on the rows of what is assigned to it.
     flipped = first.rows.assign(lost=lost)[comparison.flipped]
     turn = flipped.groupby(["task", "lost"]).cumcount()
     flipped = flipped.assign(turn=turn).sort_values(["turn", "lost"], ascending=[True, False], kind="stable")
@@ -74,8 +74,10 @@ def flipped_questions(comparison: Comparison, known: KnownQuestions, most: int) 
 
 
 def _replies(models: Sequence[Answers], place: Any, marks: Sequence[pd.DataFrame]) -> list[Reply]:
-    """What each model said to the question in row ``place``; ``marks`` tell what changed, of all models but the
-    first."""
+    """Returns what each model answered to the question in row ``place``.
+
+    ``marks`` say what changed, for all models but the first.
+    """
     first, *others = models
     replies = [_reply(first, place)]
     for other, mark in zip(others, marks, strict=True):
@@ -98,7 +100,7 @@ def _flipped_question(row: Mapping[Any, Any], replies: list[Reply], known: Known
 
 
 def _right_answer(row: Mapping[Any, Any]) -> str:
-    """The right answer, or the most frequent of people's."""
+    """Returns the right answer, or the most frequent answers of people with their counts."""
     answers = as_lists(row.get("answers"))
     if row["answer"] or not isinstance(answers, list) or not answers:
         return str(row["answer"])
@@ -106,7 +108,7 @@ def _right_answer(row: Mapping[Any, Any]) -> str:
 
 
 def _picture_urls(row: Mapping[Any, Any], known: KnownQuestions) -> tuple[list[str], str]:
-    """The question's pictures as addresses, and why they cannot be shown, "" where they can."""
+    """Returns the question's pictures as data URLs, and why they cannot be shown, "" if they can."""
     try:
         return [_thumbnail_url(picture) for picture in known.pictures(row)], ""
     except (ValueError, OSError) as error:
@@ -114,7 +116,7 @@ def _picture_urls(row: Mapping[Any, Any], known: KnownQuestions) -> tuple[list[s
 
 
 def _thumbnail_url(picture: Image) -> str:
-    """A picture, no side longer than ``SIDE``, as an address that holds it whole."""
+    """Returns a picture as a data URL, with no side longer than ``SIDE``."""
     small, stream = picture.convert("RGB"), io.BytesIO()
     small.thumbnail((SIDE, SIDE))
     kind = "png" if max(small.size) <= SMALL else "jpeg"

@@ -1,4 +1,4 @@
-"""Questions with what is right and with their pictures: what other engines' answers are scored by, and pages show."""
+"""Questions with their right answers and pictures, for scoring other engines' answers and for pages."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from atv.evaluation.benchmarks.loaded import LoadedBenchmark
 from atv.evaluation.question_sets import Benchmarks, Questions, Suite
 from atv.evaluation.questions import first_groups, seen
 
-# What a metric may read of a question.
+# Fields of a question that a metric may read.
 SCORED_BY = ("question", "options", "answer", "answers", "metric")
 
 
@@ -23,8 +23,8 @@ class KnownQuestions:
     """Questions from data, from answers to them, or both.
 
     Attributes:
-        asked: the data; None where only answers are at hand, which hold no pictures.
-        answered: answers of a folder, whose questions count where there are any.
+        asked: the data; None if only answers are available, which contain no pictures.
+        answered: answers of a folder; if they contain questions, those take precedence.
     """
 
     asked: Questions | None = None
@@ -35,7 +35,7 @@ class KnownQuestions:
         """(task, question id) -> the question's fields.
 
         Raises:
-            ValueError: where neither data nor answers hold them.
+            ValueError: if neither data nor answers contain them.
         """
         if self.answered is not None and all(name in self.answered.rows for name in SCORED_BY):
             rows = self.answered.rows.drop(columns=[name for name in OWN if name in self.answered.rows])
@@ -49,21 +49,21 @@ class KnownQuestions:
             bare = [{name: own for name, own in row.items() if name != "image"} | seen(row["image"]) for row in asked]
             return {(question["task"], question["question_id"]): question for question in bare}
         raise ValueError(
-            "the questions are not at hand: name a folder of atv evaluate first, or the benchmark with --benchmark and "
-            "--data, or the suite with --evaluation and --split"
+            "the questions are not available: put a folder of atv evaluate first, or name the benchmark with "
+            "--benchmark and --data, or the suite with --evaluation and --split"
         )
 
     @property
     def benchmarks(self) -> Mapping[str, LoadedBenchmark]:
-        """The data of benchmarks by their names."""
+        """Benchmark names -> their data."""
         loaded = self.asked.loaded if isinstance(self.asked, Benchmarks) else ()
         return {each.benchmark.name: each for each in loaded}
 
     def pictures(self, question: Mapping[str, Any]) -> list[Image]:
-        """What was shown with a question, none or several.
+        """Returns the pictures that were shown with a question, of which there may be none or several.
 
         Raises:
-            ValueError: where that is not at hand, or is not what the answers say was shown.
+            ValueError: if they are not available, or are not what the answers say was shown.
         """
         key = tuple(question[name] for name in KEY)
         if "seen" not in question:
@@ -73,7 +73,7 @@ class KnownQuestions:
             _require(seen(shown)["seen"] == question["seen"])
             return [] if shown is None else [shown]
         if question["task"] not in self.benchmarks:
-            raise ValueError("the data are not at hand: name them with --benchmark and --data, or with --evaluation")
+            raise ValueError("the data are not available: name them with --benchmark and --data, or with --evaluation")
         loaded, places = self.benchmarks[question["task"]], self._places[question["task"]]
         _require(key[1] in places and places[key[1]].question["seen"] == question["seen"])
         found = loaded.benchmark.pictures(loaded.rows[places[key[1]].index])
@@ -81,7 +81,7 @@ class KnownQuestions:
 
     def _of_suite(self, question_id: str) -> Image | None:
         if question_id not in self._places_of_suite:
-            raise ValueError("the question is not in the data: name others with --evaluation and --split")
+            raise ValueError("the question is not in the data: name different data with --evaluation and --split")
         shown: Image | None = read_row(self._suite, self._places_of_suite[question_id])["image"]
         return shown
 
@@ -108,4 +108,4 @@ def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 def _require(same: bool) -> None:
     if not same:
-        raise ValueError("the data at hand show another picture or text: name those that were asked")
+        raise ValueError("the given data show a different picture or text: name the data that were asked")

@@ -1,4 +1,4 @@
-"""The answers of one model with several seeds as one, where labels and reports tell of no other model."""
+"""Joins the answers of one model with several seeds, if labels and reports do not show different models."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,11 +12,11 @@ from atv.records.run_folder import differences
 
 
 def one_model(parts: Sequence[Answers]) -> Answers:
-    """The answers of one model, or method, with several seeds as one.
+    """Joins the answers of one model, or method, with several seeds.
 
     Raises:
-        ValueError: for parts that were not asked alike, cells of other labels, a dense model beside a pruned one, other
-            settings of pruning, or a seed or a folder that comes twice.
+        ValueError: for parts that were not asked alike, cells with different labels, a dense model beside a pruned one,
+            different pruning settings, or a seed or a folder that appears twice.
     """
     first = parts[0]
     if len(parts) == 1:
@@ -27,25 +27,25 @@ def one_model(parts: Sequence[Answers]) -> Answers:
     seeds = tuple(seed for part in parts for seed in _own_seeds(part))
     known = [seed for seed in seeds if seed is not None]
     if len(set(known)) < len(known):
-        raise ValueError(f"{first.name}: the same seed comes twice ({', '.join(map(str, known))})")
+        raise ValueError(f"{first.name}: the same seed appears twice ({', '.join(map(str, known))})")
     sources = tuple(source for part in parts for source in part.sources)
     if len({Path(source).resolve() for source in sources}) < len(sources):
-        raise ValueError(f"{first.name}: the same folder comes twice ({', '.join(sources)})")
+        raise ValueError(f"{first.name}: the same folder appears twice ({', '.join(sources)})")
     by_seed = tuple(rows for part in parts for rows in part.by_seed)
     return replace(first, sources=sources, by_seed=by_seed, seeds=seeds)
 
 
 def _check_recipe(first: Answers, other: Answers) -> None:
-    """Answers of which nothing says how their models were made pass."""
+    """Checks that models differ only in the seed; answers without a record of how their models were made pass."""
     if other.inputs and other.name != first.name:
-        raise ValueError(f"seeds of one model have the same labels; {other.name!r} is not {first.name!r}")
+        raise ValueError(f"seeds of one model must have the same labels; {other.name!r} is not {first.name!r}")
     there, here = _recipe(first), _recipe(other)
     if there is not None and here is not None and (found := list(differences(there, here))):
-        raise ValueError(f"{other.name!r} is no other seed of {first.name!r}: {found[0]}")
+        raise ValueError(f"{other.name!r} is not another seed of {first.name!r}: {found[0]}")
 
 
 def _own_seeds(answers: Answers) -> tuple[int | None, ...]:
-    """The seed that the model was pruned with, by the report in its folder, where nothing else told it."""
+    """Returns the seed that the model was pruned with, from the report in its folder if nothing else says it."""
     folder = _folder(answers)
     if answers.seeds != (None,) or folder is None or not (folder / REPORT).is_file():
         return answers.seeds
@@ -53,7 +53,7 @@ def _own_seeds(answers: Answers) -> tuple[int | None, ...]:
 
 
 def _recipe(answers: Answers) -> dict[str, Any] | None:
-    """How a model was pruned, but for the seed, by the report in its folder; None where the folder is not at hand."""
+    """Returns how a model was pruned, except for the seed, from its folder's report; None if there is no folder."""
     if (folder := _folder(answers)) is None:
         return None
     pruned = (folder / REPORT).is_file()
@@ -61,6 +61,6 @@ def _recipe(answers: Answers) -> dict[str, Any] | None:
 
 
 def _folder(answers: Answers) -> Path | None:
-    """Of the model that answered, where it is at hand."""
+    """Returns the folder of the model that answered; None if it is not available."""
     folder = Path(answers.model or "")
     return folder if answers.model and (folder / "config.json").is_file() else None

@@ -1,4 +1,4 @@
-"""Answers that another engine gave, read from JSONL and scored by the metrics of this package."""
+"""Reads answers of another engine from JSONL and scores them with the metrics of this package."""
 
 import re
 from collections import defaultdict
@@ -15,7 +15,7 @@ from atv.data.wording import quoted, short
 from atv.evaluation.benchmarks.loaded import LoadedBenchmark
 from atv.evaluation.generation import scored
 
-# What lmms-eval calls the file of a task's samples.
+# Name that lmms-eval gives the file of a task's samples.
 LOGGED = re.compile(r"_samples_(?P<task>.+)\.jsonl$")
 _PICTURE = re.compile(r"<image(?: \d+)?>")
 Key = tuple[str, str]
@@ -23,7 +23,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Said:
-    """One answer: to which question (task, id), its text, whether it ended (None: not known), and why it is none."""
+    """One answer: its question (task, id), its text, whether it ended (None: not known), and why there is none."""
 
     key: Key
     text: str
@@ -32,22 +32,22 @@ class Said:
 
 
 def is_other(path: Path) -> bool:
-    """Whether a path is a JSONL file, or a folder with lmms-eval's logged samples and no answers of atv's."""
+    """Returns whether a path is a JSONL file, or a folder with samples that lmms-eval logged and no answers of atv."""
     return path.is_file() or not (holds_answers(path) or next(_logs(path), None) is None)
 
 
 def read_other(path: Path, known: KnownQuestions) -> Answers:
-    """Answers of another engine, a question each.
+    """Reads the answers of another engine, one question per line.
 
-    A line is one of: ``question_id`` and ``prediction`` (and, where it is known, ``task`` and ``ended``); a sample as
-    lmms-eval logs it, whose ``doc_id`` is the row of the data set; a line of a batch's output as vLLM and OpenAI write
-    it, whose ``custom_id`` is the question's.
+    A line is one of: ``question_id`` and ``prediction`` (and, if known, ``task`` and ``ended``); a sample as lmms-eval
+    logs it, whose ``doc_id`` is the row of the data set; a line of a batch's output as vLLM and OpenAI write it, whose
+    ``custom_id`` is the question's id.
 
     Args:
         path: the file, or the folder of lmms-eval's logs.
 
     Raises:
-        ValueError: for a line that is none of these, another prompt than ours, an unknown question, or a missing one.
+        ValueError: for a line that is none of these, a prompt other than ours, an unknown question, or a missing one.
     """
     said = [one for file in _files(path) for one in _read(file, known)]
     by_key = {one.key: one for one in said}
@@ -132,13 +132,13 @@ def _known(ids: Mapping[str, list[Key]], name: Any, line: Mapping[str, Any]) -> 
         raise ValueError(f"question {quoted(name, 80)} is not among those that are compared")
     if len(found) > 1:
         raise ValueError(
-            f"question {quoted(name, 80)} is one of {', '.join(task for task, _ in found)}; add a field task"
+            f"question {quoted(name, 80)} is in each of {', '.join(task for task, _ in found)}; add a 'task' field"
         )
     return found[0]
 
 
 def _of_batch(line: Mapping[str, Any], key: Key) -> Said:
-    """A line of the output of a batch, as vLLM's run_batch and OpenAI's batches write it."""
+    """Reads a line of a batch's output, as vLLM's run_batch and OpenAI's batches write it."""
     try:
         choice = line["response"]["body"]["choices"][0]
         text = choice["message"]["content"]
@@ -154,27 +154,27 @@ def _said(text: Any, field: str) -> str:
 
 
 def _by_row(file: Path, known: KnownQuestions) -> dict[int, dict[str, Any]]:
-    """Row of the data set -> question, of the benchmark whose samples the file holds."""
+    """Returns data set row -> question, for the benchmark whose samples the file holds."""
     match = LOGGED.search(file.name)
     named: dict[str, LoadedBenchmark] = {each.benchmark.lmms_eval: each for each in known.benchmarks.values()}
     if match is None or match["task"] not in named:
         raise ValueError(
-            "is a sample of lmms-eval; name its benchmark with --benchmark and the data with --data (of the file "
+            "is a sample of lmms-eval; name its benchmark with --benchmark and the data with --data (in the file name "
             f"..._samples_TASK.jsonl, TASK is one of {', '.join(named) or 'those of the benchmarks'})"
         )
     return {each.index: each.question for each in named[match["task"]].questions}
 
 
 def _logged(line: Mapping[str, Any], questions: Mapping[int, Mapping[str, Any]]) -> Said:
-    """A sample of lmms-eval, whose prompt must be ours: else its rows may be others, or its answers to other words."""
+    """Reads a sample of lmms-eval, whose prompt must equal ours: otherwise its row, or the words asked, may differ."""
     question = questions.get(line["doc_id"]) if type(line["doc_id"]) is int else None
     if question is None:
-        raise ValueError(f"doc_id {quoted(line['doc_id'])} is no question of the benchmark's data")
+        raise ValueError(f"doc_id {quoted(line['doc_id'])} is not a question of the benchmark's data")
     there = line.get("input")
     if not isinstance(there, str):
         raise ValueError("does not say what was asked (no text in input)")
     if _words(there) != _words(question["question"]):
-        raise ValueError(f"was asked {short(there, 120)!r}, and here it is {short(question['question'], 120)!r}")
+        raise ValueError(f"was asked {short(there, 120)!r}, but here it is {short(question['question'], 120)!r}")
     said = line.get("resps", line.get("filtered_resps"))
     while isinstance(said, list) and said:
         said = said[0]

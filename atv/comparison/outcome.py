@@ -1,4 +1,4 @@
-"""What a comparison leaves in a folder: comparison.json, differences.png, answers.png and comparison.html."""
+"""Writes a comparison to a folder: comparison.json, differences.png, answers.png and comparison.html."""
 
 from dataclasses import asdict
 from math import isfinite
@@ -21,19 +21,19 @@ from atv.statistics.paired_scores import RESAMPLES, SWAPS, Effect, written_p
 
 JSON, FIGURE, PICTURES, PAGE = "comparison.json", "differences.png", "answers.png", "comparison.html"
 SCHEMA = 1
-# Characters of an answer on the page.
+# Maximum number of characters of an answer on the page.
 LONGEST = 600
 
 
 def write_comparison(comparison: Comparison, folder: Path, known: KnownQuestions, flips: int) -> Path:
-    """Writes the four files, each atomically; no answers.png where no picture with a flipped answer is at hand.
+    """Writes the four files, each atomically; no answers.png if no picture with a flipped answer is available.
 
     Args:
-        known: where the questions' pictures are.
-        flips: questions that flipped on the page, at most.
+        known: source of the questions' pictures.
+        flips: maximum number of flipped questions on the page.
 
     Returns:
-        The page.
+        The path of the page.
     """
     write_json(folder / JSON, as_json(comparison))
     save_figure(differences_figure(comparison), folder / FIGURE)
@@ -47,7 +47,7 @@ def write_comparison(comparison: Comparison, folder: Path, known: KnownQuestions
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """Everything but the questions: models, and a row for each model's average, tasks and categories."""
+    """Returns everything but the questions: models, and a row for each model's average, tasks and categories."""
     models = [
         {"name": model.name, "sources": model.sources, "seeds": model.seeds}
         | {"asked_with_recorded": model.name not in comparison.unrecorded}
@@ -58,7 +58,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     for row in comparison.rows:
         flat = asdict(row)
         effect, flips = flat.pop("effect"), flat.pop("flips")
-        # JSON has no number for a bound that is not there.
+        # JSON has no infinite numbers, which stand for missing bounds.
         effect |= {bound: effect[bound] if isfinite(effect[bound]) else None for bound in ("low", "high")}
         rows.append(flat | {"difference": effect.pop("value")} | effect | flips)
     drawn = {"resamples": RESAMPLES, "swaps": SWAPS, "pictures_known": comparison.pictured}
@@ -66,7 +66,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def page(comparison: Comparison, flips: dict[str, list[FlippedQuestion]], figure: bytes) -> str:
-    """The text of comparison.html, which needs no other file.
+    """Returns the text of comparison.html, which needs no other file.
 
     Args:
         figure: the content of a PNG file.
@@ -83,13 +83,13 @@ def page(comparison: Comparison, flips: dict[str, list[FlippedQuestion]], figure
 
 
 def difference(effect: Effect) -> str:
-    """A difference with its interval, as tables show it; one group of questions alone tells of no spread."""
+    """Formats a difference with its interval, as tables show it; a single group of questions has no spread."""
     interval = f"[{signed(effect.low)}, {signed(effect.high)}]" if isfinite(effect.low) else "(one group)"
     return f"{signed(effect.value)} {interval}"
 
 
 def signed(value: float) -> str:
-    """Points with their sign.
+    """Formats points with their sign.
 
     >>> signed(1.234), signed(-0.001), signed(float("inf"))
     ('+1.23', '0.00', '+inf')
@@ -99,7 +99,7 @@ def signed(value: float) -> str:
 
 
 def count(value: float) -> str:
-    """A count, or the mean of several seeds' counts.
+    """Formats a count, or the mean of several seeds' counts.
 
     >>> count(12.0), count(12.5), count(1200.0)
     ('12', '12.5', '1,200')
@@ -108,7 +108,7 @@ def count(value: float) -> str:
 
 
 def share(value: float | None) -> str:
-    """A share in percent, or what is said of one that was not recorded.
+    """Formats a share in percent, or says that it was not recorded.
 
     >>> share(0.123), share(None)
     ('12.3', 'not recorded')
@@ -117,10 +117,10 @@ def share(value: float | None) -> str:
 
 
 def differences_figure(comparison: Comparison) -> Figure:
-    """By how many points each model's score differs from the first's, with its 95% interval; the average on top."""
+    """Draws each model's difference in score from the first, in points with 95% intervals; the average is on top."""
     tasks = list(dict.fromkeys(row.task for row in comparison.rows))
     others = comparison.models[1:]
-    # Told apart by the colour-blind; names may have dollars in them.
+    # Colours that colour-blind readers can distinguish; names may contain dollar signs.
     with matplotlib.style.context(["tableau-colorblind10", {"text.parse_math": False}]):
         height = 1.2 + len(tasks) * (0.25 + 0.17 * len(others)) + 0.2 * len(others)
         figure = Figure(figsize=(7, height), layout="constrained")
@@ -134,7 +134,7 @@ def differences_figure(comparison: Comparison) -> Figure:
             axes.errorbar([each.value for each in effects], places, xerr=spread, fmt="o", capsize=3, label=model.name)
         axes.axvline(0, color="black", linewidth=0.8)
         axes.set_yticks([-place for place in range(len(tasks))], tasks)
-        axes.set_xlabel(f"points of score beside {comparison.models[0].name}, with 95% intervals")
+        axes.set_xlabel(f"difference in score from {comparison.models[0].name} in points, with 95% intervals")
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="outside upper left", fontsize="small")
     return figure

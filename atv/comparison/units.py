@@ -1,4 +1,4 @@
-"""Answers as arrays: a score for each group of questions, and what belongs together."""
+"""Answers as arrays: a score for each group of questions, and which groups belong together."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -19,9 +19,9 @@ class Units:
     """Groups of questions, and what several models scored in each.
 
     Attributes:
-        table: a row a group: task, category, cluster, and the stratum whose mean it counts in ("" but for scores that
-            are means over categories).
-        scores: by model (seeds, groups), 0 to 1.
+        table: one row per group: task, category, cluster, and the stratum whose mean it counts in ("" except for scores
+            that are means over categories).
+        scores: one array (seeds, groups) per model, 0 to 1.
     """
 
     table: pd.DataFrame
@@ -29,10 +29,11 @@ class Units:
 
     @classmethod
     def of(cls, models: list[Answers], clusters: NDArray[np.int64]) -> Self:
-        """
+        """Scores each group of questions for each model.
+
         Args:
-            models: that answered the same questions.
-            clusters: of each row of the first's answers.
+            models: models that answered the same questions.
+            clusters: cluster of each row of the first model's answers.
         """
         tables: list[pd.DataFrame] = []
         scores: list[list[Floats]] = [[] for _ in models]
@@ -52,12 +53,12 @@ class Units:
         return cls(pd.concat(tables, ignore_index=True), joined)
 
     def part(self, inside: NDArray[np.bool_]) -> "Units":
-        """Those groups alone."""
+        """Returns only those groups."""
         return Units(self.table[inside].reset_index(drop=True), tuple(values[:, inside] for values in self.scores))
 
     @property
     def design(self) -> Design:
-        """The mean over tasks of their scores."""
+        """Design of the mean over the tasks' scores."""
         parts, found = pd.MultiIndex.from_frame(self.table[["task", "stratum"]]).factorize(sort=True)
         tasks = [task for task, _ in found]
         return Design.of(self.table["cluster"], parts, [1 / tasks.count(task) for task in tasks])

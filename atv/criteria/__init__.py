@@ -1,6 +1,6 @@
-"""Criteria, one rule a file: how a weight is scored, and whether what is kept is updated.
+"""Criteria, one per file: how weights are scored, and whether kept weights are updated.
 
-Which of the scored weights are kept is for patterns.
+Patterns decide which of the scored weights are kept.
 """
 
 from atv.criteria.admm import ADMM

@@ -1,4 +1,4 @@
-"""Pruning while kept weights are updated, by the alternating direction method of multipliers."""
+"""Pruning with updates of the kept weights, by the alternating direction method of multipliers."""
 
 import torch
 from torch import Tensor
@@ -11,24 +11,26 @@ from atv.plugins import above_zero
 
 
 class ADMM(Criterion):
-    """ADMM with a mask that grows (Boza, arXiv 2401.02938): ``|W + U|`` decides, step by step, what goes.
+    """ADMM that prunes more weights step by step, those with the lowest ``|W + U|`` (Boza, arXiv 2401.02938).
 
-    In channels scaled by s_j = sqrt(G_jj), so that W is W s and G has a diagonal of ones, with H = G + damping * I and
-    a penalty of 1: Z = (W + U) o M, U += W - Z, W = (H W0 + Z - U) (H + I)^-1. In the first ``growing`` steps, t = 1
-    and so on, the mask M prunes S (1 - (1 - t / growing)^3) of the weights; under a pattern with a sparsity of its own,
-    or of whole blocks, that share of those that the pattern would prune. A mask that was chosen before stays.
+    Channels are scaled by s_j = sqrt(G_jj), so that W becomes W s and G has a diagonal of ones. With
+    H = G + damping * I and a penalty of 1, each step computes Z = (W + U) o M, U += W - Z and
+    W = (H W0 + Z - U) (H + I)^-1. In step t of the first ``growing`` steps, the mask M prunes the share
+    S (1 - (1 - t / growing)^3) of the weights. If the pattern fixes the sparsity or removes whole blocks, M instead
+    prunes the share 1 - (1 - t / growing)^3 of the weights that the pattern would prune. A mask chosen beforehand is
+    kept.
 
-    Damping counts in scaled channels, so little holds a quiet one: where N:M must keep weights of a group of channels
-    that are all a hundred times as quiet as their neighbours, these may grow thirtyfold and cost data where they are
-    loud. ``ALPS`` and ``SparseGPT`` damp by the mean of all channels.
+    Damping applies to scaled channels, so it hardly restrains quiet channels. If N:M must keep weights of a group of
+    channels that are all a hundred times as quiet as their neighbours, these weights may grow thirtyfold and do harm
+    on data where the channels are loud. ``ALPS`` and ``SparseGPT`` damp by the mean of all channels.
 
     Args:
         damping: share of the mean of the diagonal that is added to the diagonal.
-        iterations: steps in all.
-        growing: steps in which the mask is chosen anew.
+        iterations: total number of steps.
+        growing: number of first steps that choose a new mask.
 
     Raises:
-        ValueError: for an argument out of range.
+        ValueError: if an argument is out of range.
     """
 
     needs_gram = True
@@ -40,7 +42,7 @@ class ADMM(Criterion):
         self.damping, self.iterations, self.growing = damping, iterations, growing
 
     def score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:
-        """The scores of the dense weights, |W_ij| s_j."""
+        """Returns the scores of the dense weights, ``|W_ij| s_j``."""
         return self._scaled(weight, pool)[0].abs()
 
     def prune(
@@ -57,22 +59,22 @@ class ADMM(Criterion):
                 kept = growing_mask(pattern, (updated + dual).abs(), sparsity, share)
             sparse = (updated + dual) * kept
             dual += updated - sparse
-            # (H W0 + Z - U) (H + I)^-1 by what it moves, so that nothing moves where nothing goes.
+            # (H W0 + Z - U) (H + I)^-1 as a change of W0, so that nothing changes if nothing is pruned.
             updated = dense + (sparse - dual - dense) @ inverse
-        # Where nothing goes, to the scaled channels and back would move last bits.
+        # If nothing is pruned, scaling channels back and forth would change the last bits.
         return Pruned(kept, weight if kept.all() else (updated + dual) * kept / scale)
 
     def _scaled(self, weight: Tensor, pool: PoolStatistics) -> tuple[Tensor, Tensor, Tensor]:
-        """The weight and the Gram in channels scaled by their norms, and these (in,)."""
+        """Returns the weight and the Gram matrix in channels scaled by their norms, and these norms (in,)."""
         gram = pool.gathered("gram", self).to(weight.device)
         norm = gram.diagonal().sqrt()
-        # A channel that is never active counts as nearly nothing, as in the authors' code.
+        # The norm of a channel that is never active counts as almost zero, as in the authors' code.
         norm = norm.clamp(min=1e-8 * (float(norm.max()) or 1.0))
         return in_scaled_channels(weight, gram, norm)
 
 
 def growing_mask(pattern: Pattern, score: Tensor, sparsity: float, share: float) -> Tensor:
-    """The mask on the way to a sparsity: ``share`` of what is to go in the end has gone, bool (out, in)."""
+    """Returns an intermediate mask that prunes ``share`` of the weights that are pruned in the end, bool (out, in)."""
     if pattern.sparsity is None and not pattern.by_block:
         return pattern.checked_mask(score, sparsity * share)
     kept = pattern.checked_mask(score, sparsity)

@@ -1,4 +1,4 @@
-"""Pruning by operator splitting, and the best values of what is kept."""
+"""Pruning by operator splitting, followed by an update of the kept weights."""
 
 from dataclasses import dataclass
 
@@ -10,28 +10,29 @@ from atv.criteria.normal_equations import conjugate_gradients, damped, in_scaled
 from atv.patterns import Pattern
 from atv.plugins import above_zero, at_least
 
-# The authors' code looks at the support every third step, and may end after so many.
+# The authors' code checks the support every third step; when it barely changes, it may stop after step 30.
 _EVERY, _EARLIEST = 3, 30
 _MOST_PENALTY = 1e6
 
 
 class ALPS(Criterion):
-    """ADMM with a penalty that grows as the support settles, then conjugate gradients on it (arXiv 2406.07831).
+    """ADMM whose penalty grows until the mask settles, then conjugate gradients for kept weights (arXiv 2406.07831).
 
-    In channels scaled by s_j = sqrt(H_jj), H = G + ridge * mean(diag G) * I: B = (H W0 - V + rho D) (H + rho I)^-1,
-    D = what the pattern keeps of B + V / rho, V += rho (B - D). Every third step rho grows by 1.3, 1.2 or 1.1 where
-    over 10%, over 0.5% or fewer of the kept places changed; before it grew once, it falls to a fifth in place of the
-    last, and all begins anew. No change ends it, or one under 0.03% after 30 steps. A mask that was chosen before is
-    solved for by conjugate gradients alone.
+    Channels are scaled by s_j = sqrt(H_jj), with H = G + ridge * mean(diag G) * I. Each step computes
+    B = (H W0 - V + rho D) (H + rho I)^-1, D = the part of B + V / rho that the pattern keeps, and V += rho (B - D).
+    Every third step, rho is multiplied by 1.3, 1.2 or 1.1 if over 10%, over 0.5% or fewer of the kept places changed.
+    Until rho has grown for the first time, it falls to a fifth instead of growing by 1.1, and the iteration restarts.
+    The iteration ends when no place changes, or when fewer than 0.03% change after 30 steps. If a mask was chosen
+    beforehand, only conjugate gradients run.
 
     Args:
         ridge: share of the mean of the diagonal that is added to the diagonal.
-        penalty: rho at first.
-        iterations: steps at most.
-        polish: iterations of conjugate gradients on the final support, down to 1e-4 of the residual.
+        penalty: initial value of rho.
+        iterations: maximum number of steps.
+        polish: maximum number of conjugate gradient iterations on the final support, down to 1e-4 of the residual.
 
     Raises:
-        ValueError: for an argument out of range.
+        ValueError: if an argument is out of range.
     """
 
     needs_gram = True
@@ -42,7 +43,7 @@ class ALPS(Criterion):
         self.ridge, self.penalty, self.iterations, self.polish = ridge, penalty, iterations, polish
 
     def score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:
-        """The scores of the dense weights, |W_ij| s_j."""
+        """Returns the scores of the dense weights, ``|W_ij| s_j``."""
         return self._scaled(weight, pool)[0].abs()
 
     def prune(
@@ -55,13 +56,13 @@ class ALPS(Criterion):
         else:
             begun, polish, kept = dense, self.iterations, mask.to(dense.device)
         if kept.all():
-            # To the scaled channels and back would move last bits.
+            # Scaling channels back and forth would change the last bits.
             return Pruned(kept, weight)
         solved, _ = conjugate_gradients(hessian.to(dense.dtype), dense, kept, begun * kept, polish, 1e-4)
         return Pruned(kept, solved / scale)
 
     def _split(self, dense: Tensor, hessian: Tensor, pattern: Pattern, sparsity: float) -> Tensor:
-        """The result of the splitting, not yet sparse: (out, in)."""
+        """Returns the result of the operator splitting, which is not yet sparse: (out, in)."""
         values, basis = torch.linalg.eigh(hessian)
         target, rho = dense @ hessian.to(dense.dtype), _Penalty(self.penalty)
         inverse = _inverse(values, basis, rho.value).to(dense.dtype)
@@ -86,21 +87,21 @@ class ALPS(Criterion):
         return solution
 
     def _scaled(self, weight: Tensor, pool: PoolStatistics) -> tuple[Tensor, Tensor, Tensor]:
-        """The weight and H in channels scaled by the root of H's diagonal, and that (in,)."""
+        """Returns the weight and H in channels scaled by the root of H's diagonal, and this root (in,)."""
         hessian = damped(pool.gathered("gram", self).to(weight.device), self.ridge)
         return in_scaled_channels(weight, hessian, hessian.diagonal().sqrt())
 
 
 @dataclass
 class _Penalty:
-    """rho, whether it ever grew, and whether the support has settled."""
+    """The penalty rho, whether it has ever grown, and whether the support has settled."""
 
     value: float
     grew: bool = False
     done: bool = False
 
     def follow(self, changed: int, kept: int) -> bool:
-        """Moves rho by how many places of the support changed; True where all is to begin anew."""
+        """Adapts rho to the number of changed places of the support; returns whether the iteration must restart."""
         anew = False
         if changed > 0.1 * kept:
             self.value, self.grew = self.value * 1.3, True

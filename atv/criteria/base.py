@@ -1,4 +1,4 @@
-"""How the weights of a Linear are scored, and what becomes of those that stay."""
+"""The base class of criteria, the statistics that they can read, and the outcome of pruning a Linear."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -14,15 +14,20 @@ from atv.plugins import ContractError, Plugin
 
 @dataclass(frozen=True)
 class PoolStatistics:
-    """What a criterion may know of a Linear's inputs over the calibration pool.
+    """Statistics of a Linear's inputs over the calibration pool.
 
-    ``norm`` is the L2 norm of each input channel, squared norms averaged over samples, float32 (in,). ``gram`` is
-    X^T X divided by the number of pool tokens X (their weights' sum), float64 (in, in); None unless the criterion, or
-    what follows it, says ``needs_gram``. ``mean`` and ``variance`` of each channel over the pool's tokens are float64
-    (in,); None unless one says ``needs_moments``. ``saliency`` is, of an expert's last projection, the mean over the
-    pool's tokens that the expert is given of its gate times the norm of its output; None of every other Linear, and
-    unless one says ``needs_saliency``. ``gradient`` is the root mean square over samples of d||block(x)||_2 / dW, of
-    all tokens, float32 (out, in); None unless one says ``needs_gradient``.
+    Fields other than ``norm`` are None unless the criterion or a later step sets the attribute in parentheses.
+
+    Attributes:
+        norm: L2 norm of each input channel, with squared norms averaged over samples, float32 (in,).
+        gram: X^T X divided by the number of pool tokens X (the sum of their weights), float64 (in, in)
+            (``needs_gram``).
+        mean: mean of each channel over the pool's tokens, float64 (in,) (``needs_moments``).
+        variance: variance of each channel over the pool's tokens, float64 (in,) (``needs_moments``).
+        saliency: for an expert's last projection, the mean of gate times norm of the expert's output, over the pool's
+            tokens that are routed to it; None for every other Linear (``needs_saliency``).
+        gradient: root mean square over samples of d||block(x)||_2 / dW, computed from all tokens, float32 (out, in)
+            (``needs_gradient``).
     """
 
     norm: Tensor
@@ -34,7 +39,10 @@ class PoolStatistics:
 
     @classmethod
     def mixed(cls, parts: Sequence["PoolStatistics"], weights: Sequence[float]) -> Self:
-        """Of a pool that holds several, each by its weight over the sum of all, where norms are means over tokens."""
+        """Returns the statistics of a weighted mixture of pools whose norms are means over tokens.
+
+        Weights are divided by their sum.
+        """
 
         def mean(terms: Iterable[Tensor | None]) -> Tensor | None:
             pairs = zip(weights, terms, strict=True)
@@ -50,19 +58,19 @@ class PoolStatistics:
         return cls(norm.sqrt().float(), mean(part.gram for part in parts), average, variance)
 
     def gathered(self, name: Literal["gram", "mean", "variance", "gradient"], step: Plugin) -> Tensor:
-        """One of these, for a step that needs it.
+        """Returns the statistic called ``name``, which ``step`` needs.
 
         Raises:
-            ValueError: naming the step's class, where it was not gathered.
+            ValueError: if it was not gathered; the message names the class of ``step``.
         """
         if (found := getattr(self, name)) is None:
             raise ValueError(f"{type(step).__name__} needs the pool's {name}, which was not gathered")
         return found
 
     def share_lost(self, weight: Tensor, updated: Tensor) -> float:
-        """||X (W - W')^T||^2 / ||X W^T||^2 of a weight (out, in) and what became of it; 0 where X W^T is nothing.
+        """Returns ||X (W - W')^T||^2 / ||X W^T||^2 for a weight W and its update W' (out, in); 0 if X W^T is zero.
 
-        Norms alone tell it as if channels were uncorrelated.
+        Without a Gram matrix, it is computed from norms, as if channels were uncorrelated.
         """
         dtype = torch.promote_types(weight.dtype, torch.float32)
         known = (self.norm.square() if self.gram is None else self.gram).to(weight.device, dtype)
@@ -75,34 +83,39 @@ class PoolStatistics:
         return size(weight - updated) / whole if whole > 0 else 0.0
 
     def divided(self, scale: Tensor) -> Self:
-        """Of channels that are divided by ``scale`` (in,); their moments and gradients are left out."""
+        """Returns the statistics of channels divided by ``scale`` (in,), without moments and gradients."""
         gram = None if self.gram is None else self.gram / scale.to(self.gram) / scale.to(self.gram)[:, None]
         return replace(self, norm=self.norm / scale.to(self.norm), gram=gram, mean=None, variance=None, gradient=None)
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """One Linear's outcome: its mask (out, in), True = kept, its new weight where kept weights were updated, and what
-    its bias (out,) takes besides."""
+    """The outcome of pruning one Linear.
+
+    Attributes:
+        mask: bool (out, in), True = kept.
+        weight: new weight (out, in) if kept weights were updated, else None.
+        shift: addition to the bias (out,), or None.
+    """
 
     mask: Tensor
     weight: Tensor | None = None
     shift: Tensor | None = None
 
     def applied_to(self, weight: Tensor) -> Tensor:
-        """The sparse weight, in the dense one's dtype and on its device."""
+        """Returns the sparse weight, in the dtype and on the device of the dense ``weight``."""
         kept = weight if self.weight is None else self.weight.to(weight)
         return kept.masked_fill(~self.mask.to(weight.device), 0)
 
 
 class Criterion(Plugin, ABC):
-    """Scores weights; the lowest are pruned. Most criteria write ``score`` alone.
+    """Base class of criteria: scores of weights, of which the lowest are pruned. Most criteria only define ``score``.
 
     Attributes:
         needs_gram: whether ``pool.gram`` is gathered.
-        needs_moments: whether ``pool.mean`` and ``pool.variance`` are.
-        needs_saliency: whether ``pool.saliency`` is, of experts, for patterns that take whole ones out.
-        needs_gradient: whether ``pool.gradient`` is, which costs a forward and a backward of each block.
+        needs_moments: whether ``pool.mean`` and ``pool.variance`` are gathered.
+        needs_saliency: whether ``pool.saliency`` of experts is gathered, for patterns that remove whole experts.
+        needs_gradient: whether ``pool.gradient`` is gathered, which takes a forward and a backward pass of each block.
     """
 
     option = "criterion"
@@ -114,30 +127,32 @@ class Criterion(Plugin, ABC):
 
     @property
     def updates_weights(self) -> bool:
-        """Whether kept weights may change: a criterion that does more than score has a ``prune`` of its own."""
+        """Whether kept weights may change, which is the case if the class overrides ``prune``."""
         return type(self).prune is not Criterion.prune
 
     @abstractmethod
     def score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:
-        """Scores of a weight (out, in), at least float32 and of the same shape."""
+        """Returns the scores of a weight (out, in), in at least float32 and with the same shape."""
 
     def prune(
         self, weight: Tensor, pool: PoolStatistics, pattern: Pattern, sparsity: float, mask: Tensor | None = None
     ) -> Pruned:
-        """The mask of a weight (out, in), or the one that was chosen before, and what kept weights become."""
+        """Returns the mask of a weight (out, in), or the given ``mask``, and new values of the kept weights, if any."""
         return Pruned(pattern.checked_mask(self.checked_score(weight, pool), sparsity) if mask is None else mask)
 
     def checked_score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:
-        """What ``score`` gives, checked.
+        """Returns the scores from ``score``, checked.
 
         Raises:
-            ContractError: for a score of another shape, in less than float32, or one that holds NaN.
+            ContractError: if the scores have a different shape, are not float32 or float64, or contain NaN.
         """
         score, kind = self.score(weight, pool), type(self).__name__
         if score.shape != weight.shape:
-            raise ContractError(f"criterion: {kind} gave scores {tuple(score.shape)} for {tuple(weight.shape)}")
+            raise ContractError(
+                f"criterion: {kind} returned scores {tuple(score.shape)} for a weight {tuple(weight.shape)}"
+            )
         if not score.is_floating_point() or score.dtype.itemsize < 4:
-            raise ContractError(f"criterion: {kind} gave scores in {score.dtype}; expected float32 or float64")
+            raise ContractError(f"criterion: {kind} returned scores in {score.dtype}; expected float32 or float64")
         if score.isnan().any():
-            raise ContractError(f"criterion: {kind} gave a NaN score")
+            raise ContractError(f"criterion: {kind} returned a NaN score")
         return score

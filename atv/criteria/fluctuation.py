@@ -1,4 +1,4 @@
-"""Pruning by how much an input channel varies."""
+"""Pruning by the variance of input channels."""
 
 from torch import Tensor
 
@@ -6,9 +6,10 @@ from atv.criteria.base import Criterion, PoolStatistics
 
 
 class Fluctuation(Criterion):
-    """``W_ij^2 * Var(X_j)`` over the pool's tokens; summed over a column it is FLAP's score (arXiv 2312.11983).
+    """Squared weight times variance of its input over the pool's tokens, ``W_ij^2 * Var(X_j)``.
 
-    A channel that is the same for every token could be replaced by a constant, whatever its norm.
+    Summed over a column, it is FLAP's score (arXiv 2312.11983). A channel with the same value for every token could be
+    replaced by a constant, whatever its norm.
     """
 
     needs_moments = True

@@ -6,7 +6,7 @@ from atv.criteria.base import Criterion, PoolStatistics
 
 
 class Magnitude(Criterion):
-    """``|W_ij|``; the calibration pool plays no part."""
+    """Magnitude of a weight, ``|W_ij|``; it ignores the calibration pool."""
 
     def score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:
         return weight.float().abs()

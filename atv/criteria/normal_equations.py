@@ -1,4 +1,4 @@
-"""The normal equations, H = X^T X with damping: a root of the inverse, sweeps by it, a fixed mask's best weights."""
+"""The normal equations with damped H = X^T X: inverse root, column sweeps, and best weights under a fixed mask."""
 
 import warnings
 from collections.abc import Callable
@@ -8,44 +8,45 @@ from torch import Tensor
 
 
 def damped(gram: Tensor, damping: float) -> Tensor:
-    """The Gram with a share of its diagonal's mean added to the diagonal; a pool of zeros gives the identity."""
+    """Returns the Gram matrix with ``damping`` times its diagonal's mean (1 if that is zero) added to the diagonal."""
     mean = float(gram.diagonal().mean()) or 1.0
     return gram + damping * mean * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
 
 
 def at_least_float32(weight: Tensor) -> Tensor:
-    """The weight as it is, or in float32 where its dtype is narrower."""
+    """Returns the weight unchanged, or in float32 if its dtype is narrower."""
     return weight.to(torch.promote_types(weight.dtype, torch.float32))
 
 
 def in_scaled_channels(weight: Tensor, hessian: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A weight (out, in), at least float32, and H (in, in) in channels scaled by ``scale`` (in,), and that."""
+    """Returns a weight (out, in), in at least float32, and H (in, in) in channels scaled by ``scale`` (in,), and
+    ``scale`` in the weight's dtype."""
     wide = at_least_float32(weight)
     return wide * scale.to(wide), hessian / scale / scale[:, None], scale.to(wide)
 
 
 def inverse_root(hessian: Tensor, damping: float, asked_by: str, tries: int = 10) -> tuple[Tensor, Tensor]:
-    """U, upper triangular, with U^T U = (H + damping * mean(diag H) * I)^-1: float64 (in, in); and which channels are
-    never active: bool (in,).
+    """Returns an upper triangular U with U^T U = (H + damping * mean(diag H) * I)^-1, float64 (in, in), and which
+    channels are never active, bool (in,).
 
-    Of these H gets the mean of the diagonal (1 where none is active), so that damping is the same share whatever the
-    inputs' scale. A damped H that is not positive definite is tried again with ten times the damping, and a warning
-    says so.
+    The diagonal entry of a channel that is never active becomes the mean of the others (1 if no channel is active), so
+    that damping is the same share for inputs of any scale. If the damped H is not positive definite, the function
+    warns and tries again with ten times the damping.
 
     Args:
         hessian: H, float64 (in, in).
-        damping: share of the mean of H's diagonal that is added to the diagonal at first.
-        asked_by: the method that the warning and the error name.
-        tries: dampings that are tried.
+        damping: share of the mean of H's diagonal that is added to the diagonal in the first try.
+        asked_by: name of the method for the warning and the error.
+        tries: number of dampings to try.
 
     Raises:
-        ValueError: when no damping helps, as with values that are not finite.
+        ValueError: if no damping helps, for example because H has values that are not finite.
     """
     hessian = hessian.clone()
     diagonal = hessian.diagonal()
     dead = diagonal == 0
     diagonal[dead] = diagonal[~dead].mean() if bool((~dead).any()) else 1.0
-    # H = R R^T with R upper triangular is the Cholesky factorisation of H turned by 180 degrees; then U = R^-1.
+    # H = R R^T with upper triangular R is the Cholesky factorisation of H rotated by 180 degrees; then U = R^-1.
     turned, mean = hessian.flip(0, 1), diagonal.mean()
     for power in range(tries):
         raised = turned.clone()
@@ -56,14 +57,15 @@ def inverse_root(hessian: Tensor, damping: float, asked_by: str, tries: int = 10
             return torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True), dead
         more = f"damping raised to {damping * 10 ** (power + 1):g}"
         warnings.warn(f"{asked_by}: X^T X is not positive definite, {more}", stacklevel=2)
-    raise ValueError(f"{asked_by} found no damping up to {damping * 10**tries:g} that lets X^T X be inverted")
+    raise ValueError(f"{asked_by}: X^T X cannot be inverted with any damping up to {damping * 10**tries:g}")
 
 
 def sweep(updated: Tensor, root: Tensor, step: int, settled: Callable[[int], Tensor]) -> None:
-    """Settles the columns of ``updated`` (out, in) from left to right; those on the right make up for what each loses.
+    """Settles the columns of ``updated`` (out, in) from left to right; columns on the right compensate for each error.
 
-    In place, w_k -= (w_j - settled_j) / U_jj U_jk for all k >= j, with the ``root`` U in the same dtype. ``settled``
-    gives what column j becomes (out,), asked when w_j is its last; ``step`` columns at a time, the rest waits.
+    The update is in place: w_k -= (w_j - settled_j) / U_jj U_jk for all k >= j, with the ``root`` U in the same dtype.
+    ``settled`` returns the final value of column j (out,) and is called once w_j has received all updates from its
+    left. Updates reach the next ``step`` columns only after the current ones are settled.
     """
     columns = updated.shape[1]
     for start in range(0, columns, step):
@@ -79,21 +81,22 @@ def sweep(updated: Tensor, root: Tensor, step: int, settled: Callable[[int], Ten
 def conjugate_gradients(
     hessian: Tensor, weight: Tensor, mask: Tensor, start: Tensor, iterations: int, tolerance: float
 ) -> tuple[Tensor, Tensor]:
-    """Each row's w' that is zero where the mask prunes and has the least (w - w') H (w - w')^T.
+    """Finds for each row w the w' that minimizes (w - w') H (w - w')^T and is zero where the mask prunes.
 
-    Conjugate gradients preconditioned by the diagonal, all rows at once: an iteration is one product with H. The error
-    never rises. Rows that are done leave every eighth iteration.
+    It runs conjugate gradients, preconditioned by the diagonal, on all rows at once: an iteration is one product with
+    H. The error never rises. Converged rows are removed at every eighth iteration.
 
     Args:
         hessian: H, positive definite (in, in).
-        weight: dense (out, in), of the same dtype.
+        weight: dense weight (out, in), in the same dtype.
         mask: bool (out, in), True = kept.
-        start: (out, in), zero where the mask prunes.
-        iterations: at most so many.
-        tolerance: a row is done when its residual, measured by the inverse diagonal, is this share of the first one.
+        start: initial w' (out, in), zero where the mask prunes.
+        iterations: maximum number of iterations.
+        tolerance: a row has converged when its residual, in the norm of the inverse diagonal, is at most this share of
+            the initial one.
 
     Returns:
-        The rows (out, in), and which of them are done: bool (out,).
+        The rows w' (out, in), and which of them have converged, bool (out,).
     """
     inverse = hessian.diagonal().reciprocal()
     found, done = start.clone(), torch.zeros(len(weight), dtype=torch.bool, device=weight.device)
@@ -123,16 +126,17 @@ def conjugate_gradients(
 
 
 def solve_by_cholesky(hessian: Tensor, weight: Tensor, mask: Tensor, entries: int = 1 << 24) -> Tensor:
-    """As ``conjugate_gradients``, by a Cholesky factor of each row's own part of H: exact, but slow for many rows.
+    """Solves the same problem as ``conjugate_gradients`` by a Cholesky factorisation of each row's kept part of H.
 
-    Rows are solved in batches of about the same number of kept weights, ``entries`` elements of H at a time.
+    This is exact, but slow for many rows. Rows are solved in batches with similar numbers of kept weights, with about
+    ``entries`` elements of H per batch.
     """
     solved, target, counts = torch.zeros_like(weight), weight @ hessian, mask.sum(1)
     padded = torch.nn.functional.pad(hessian, (0, 1, 0, 1))
     order, start = torch.argsort(counts, stable=True, descending=True), 0
     while start < len(order) and (most := int(counts[order[start]])):
         chosen = order[start : start + max(entries // most**2, 1)]
-        # Columns kept, in order, then one more than there are, which stands for none.
+        # Indices of kept columns, in order, padded with the number of columns, which stands for none.
         columns = torch.where(mask[chosen], torch.arange(mask.shape[1], device=mask.device), mask.shape[1])
         columns = columns.sort(1).values[:, :most]
         none = columns == mask.shape[1]
@@ -147,5 +151,5 @@ def solve_by_cholesky(hessian: Tensor, weight: Tensor, mask: Tensor, entries: in
 
 
 def _positive(values: Tensor) -> Tensor:
-    """A row whose residual vanished divides by no zero."""
+    """Returns values of at least the smallest positive number, so that a row without residual does not divide by 0."""
     return values.clamp(min=torch.finfo(values.dtype).tiny)

@@ -1,4 +1,4 @@
-"""Pruning of whole experts by what they add."""
+"""Pruning of whole experts by their contribution."""
 
 import torch
 from torch import Tensor
@@ -7,11 +7,10 @@ from atv.criteria.base import Criterion, PoolStatistics
 
 
 class REAP(Criterion):
-    """Router-weighted expert activation (arXiv 2510.13999): the mean of gate * ||expert(x)||_2 over the tokens of the
-    pool that the expert is given; 0 for one that is given none.
+    """Router-weighted activation of an expert, for patterns that remove whole experts (arXiv 2510.13999).
 
-    It is the score of an expert, shared out evenly over the weights of its last projection. For patterns that take
-    experts out whole.
+    The score of an expert is the mean of gate * ||expert(x)||_2 over the pool's tokens that are routed to it, and 0 if
+    there are none. It is divided evenly among the weights of the expert's last projection.
     """
 
     needs_saliency = True

@@ -1,4 +1,4 @@
-"""Relative importance and activations."""
+"""Pruning by relative importance and activations."""
 
 import torch
 from torch import Tensor
@@ -8,13 +8,16 @@ from atv.plugins import at_least
 
 
 class RIA(Criterion):
-    """``(|W_ij| / sum_k |W_ik| + |W_ij| / sum_k |W_kj|) * ||X_j||_2^power`` (Zhang et al., ICLR 2024).
+    """Relative importance of a weight in its row and column times a power of the input norm (Zhang et al., ICLR 2024).
+
+    The score is ``(|W_ij| / sum_k |W_ik| + |W_ij| / sum_k |W_kj|) * ||X_j||_2^power``. The paper's permutation of
+    channels is not included.
 
     Args:
-        power: of the activations; 0 is relative importance alone. The paper's permutation of channels is no part.
+        power: exponent of the input norm; 0 uses relative importance alone.
 
     Raises:
-        ValueError: for a negative power.
+        ValueError: if ``power`` is negative.
     """
 
     def __init__(self, power: float = 0.5) -> None:
@@ -23,7 +26,7 @@ class RIA(Criterion):
 
     def score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:
         size = weight.float().abs()
-        # An empty row or column has only zero weights, whose importance is 0.
+        # A row or column without norm has only zero weights, whose importance is 0.
         tiny = torch.finfo(size.dtype).tiny
         relative = sum(size / size.sum(dim, keepdim=True).clamp(min=tiny) for dim in (0, 1))
         return relative * pool.norm.to(weight.device) ** self.power

@@ -1,4 +1,4 @@
-"""Pruning with reconstruction: what is kept makes up for what goes."""
+"""Pruning with reconstruction: kept weights compensate for pruned ones."""
 
 import torch
 from torch import Tensor
@@ -10,18 +10,19 @@ from atv.plugins import above_zero, at_least
 
 
 class SparseGPT(Criterion):
-    """W_ij^2 / U_jj^2 with H^-1 = U^T U, H = 2 X^T X / n; errors move to the columns on the right (arXiv 2301.00774).
+    """SparseGPT: score W_ij^2 / U_jj^2; kept weights further right compensate for pruned ones (arXiv 2301.00774).
 
-    Columns go from left to right. A pattern that can decides its mask on the way, from weights already updated: a
-    block of columns at a time, or group by group for N:M; other patterns decide from the dense weights. Weights of a
-    channel that is never active score 0 and, where they are kept all the same, stay; the authors' code clears them.
+    Here H = 2 X^T X / n and H^-1 = U^T U. Columns are pruned from left to right. If the pattern allows, the mask is
+    chosen during the sweep from weights that are already updated: in blocks of columns or, for N:M, group by group.
+    Other patterns choose it from the dense weights. Weights of a channel that is never active score 0; if they are
+    kept all the same, they stay unchanged, whereas the authors' code clears them.
 
     Args:
         damping: share of the mean of H's diagonal that is added to the diagonal.
-        block: columns updated at a time.
+        block: number of columns updated at a time.
 
     Raises:
-        ValueError: for an argument out of range.
+        ValueError: if an argument is out of range.
     """
 
     needs_gram = True
@@ -32,7 +33,7 @@ class SparseGPT(Criterion):
         self.damping, self.block = damping, block
 
     def score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:
-        """The scores of the dense weights: W_ij^2 / U_jj^2, 0 where a channel is never active."""
+        """Returns the scores of the dense weights, W_ij^2 / U_jj^2; 0 if the channel is never active."""
         dense, _, scale = self._prepared(weight, pool)
         return (dense / scale) ** 2
 
@@ -52,13 +53,13 @@ class SparseGPT(Criterion):
                 kept[:, part] = pattern.columns_mask((updated[:, part] / scale[part]) ** 2, sparsity, column)
             return updated[:, column].masked_fill(~kept[:, column], 0)
 
-        # Whole groups, so that a mask is chosen from weights that know of all columns before.
+        # Whole groups, so that a mask is chosen from weights with the updates of all previous columns.
         sweep(updated, root, max(self.block // group, 1) * group, settled)
         return Pruned(kept, updated.masked_fill(~kept, 0))
 
     def _prepared(self, weight: Tensor, pool: PoolStatistics) -> tuple[Tensor, Tensor, Tensor]:
-        """The weight, at least float32, U (upper triangular, U^T U = H^-1), and its diagonal, infinite where a channel
-        is never active."""
+        """Returns the weight in at least float32, U (upper triangular, U^T U = H^-1), and the diagonal of U, which is
+        infinite for channels that are never active."""
         hessian = 2 * pool.gathered("gram", self).to(weight.device, torch.float64)
         root, dead = inverse_root(hessian, self.damping, "SparseGPT")
         updated = at_least_float32(weight).clone()

@@ -1,4 +1,4 @@
-"""Pruning by weights, activations and gradients of a block."""
+"""Pruning by weights, activations and the gradients of a block's output."""
 
 from torch import Tensor
 
@@ -7,18 +7,18 @@ from atv.plugins import at_least
 
 
 class WandaPlusPlus(Criterion):
-    """``|W_ij| * (||X_j||_2 + scale * R_ij)``, R the regional gradient (Wanda++, arXiv 2503.04992).
+    """Wanda's score plus a block's gradient R, ``|W_ij| * (||X_j||_2 + scale * R_ij)`` (Wanda++, arXiv 2503.04992).
 
-    R is the root mean square over samples of d||block(x)||_2 / dW, of the dense block and all tokens of a sample,
-    whichever of them are in the pool that X comes from. Under a rule whose norms are means over tokens, R is divided by
-    the root of the mean number of tokens a sample, as the norms then are. The paper's optimizer is a step of its own:
-    ``BlockReconstruction``.
+    The regional gradient R is the root mean square over samples of d||block(x)||_2 / dW. It is computed on the dense
+    block from all tokens of a sample, whichever of them are in the pool of X. If a selection rule averages norms over
+    tokens, R is divided by the root of the mean number of tokens per sample, as those norms are. The paper's regional
+    optimizer is a separate step, ``BlockReconstruction``.
 
     Args:
-        scale: how much gradients count beside norms.
+        scale: weight of gradients relative to norms.
 
     Raises:
-        ValueError: for a negative scale.
+        ValueError: if ``scale`` is negative.
     """
 
     needs_gradient = True

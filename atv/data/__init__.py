@@ -1,4 +1,4 @@
-"""Calibration data: where samples come from, and how they become what the processor gives; no model is run here."""
+"""Calibration data: sources of samples, and their conversion into the processor's tensors; no model runs here."""
 
 from atv.data.base import CalibrationData, Conversation, IndexedData, Picture
 from atv.data.captioned import CaptionedImages

@@ -1,4 +1,4 @@
-"""What calibration is about: conversations with pictures, and where they come from."""
+"""Conversations with pictures, and the base classes of the sources that calibration samples come from."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,17 +12,17 @@ from PIL import Image
 from atv.data.wording import reason
 from atv.plugins import Plugin, describe
 
-# Read only when the conversation is drawn.
+# A path or bytes are read only when the conversation is drawn.
 Picture = Image.Image | Path | bytes
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """One sample: turns as its source has them, and the pictures for the ``<image>`` markers in them, in order.
+    """One sample: the turns as its source stores them, and the pictures for their ``<image>`` markers, in order.
 
-    A turn is {from: human | gpt, value} (ShareGPT), {role, text} or {role, content} (chat messages). Pictures without
-    any marker come first in the first turn. ``fault`` says what kept the source from reading it, if anything did;
-    ``part`` which of a mixture's sources it is of, counted from 0.
+    A turn is {from: human | gpt, value} (ShareGPT), {role, text} or {role, content} (chat messages). If no turn has a
+    marker, the pictures start the first user turn. ``fault`` says why the source could not read the sample, if so.
+    ``part`` is the index of the mixture's source that the sample comes from, counted from 0.
     """
 
     id: str
@@ -33,52 +33,51 @@ class Conversation:
 
 
 class CalibrationData(Plugin, ABC):
-    """Where calibration samples come from.
+    """A source of calibration samples.
 
-    A constructor only keeps its arguments, each as the attribute of its name; data are read when they are first asked
-    for.
+    A constructor only stores its arguments, each in an attribute of the same name; the data are read on first use.
     """
 
     option = "calibration"
 
     @abstractmethod
     def check(self) -> None:
-        """Finds the data; called before a model is loaded, so that what is wrong with them is known early.
+        """Finds the data; called before a model is loaded, so that errors appear early.
 
         Raises:
-            ValueError: saying what is wrong.
+            ValueError: if the data cannot be used; the message says why.
         """
 
     @abstractmethod
     def draw(self, seed: int) -> Iterator[Conversation]:
-        """All conversations in the order that the seed gives; it is read as far as samples are needed.
+        """Yields all conversations in the order of the seed; the caller reads only as many as it needs.
 
-        One that cannot be read is yielded with its ``fault``, so that the next can take its place.
+        A conversation that cannot be read is yielded with its ``fault``, so that the next one can take its place.
         """
 
     def record(self) -> dict[str, Any]:
-        """Class name and arguments, for the report; override it where arguments are not what JSON can hold."""
+        """Returns the class name and the arguments for the report; override it if JSON cannot hold an argument."""
         return describe(self)
 
     def origins(self) -> Iterator["CalibrationData"]:
-        """What samples come from in the end: itself, or those that it is made of."""
+        """Yields the sources that the samples ultimately come from: this source, or those that it is made of."""
         yield self
 
 
 class IndexedData(CalibrationData):
-    """Data that can be read in any order; the seed permutes them."""
+    """A source whose conversations can be read in any order; the seed permutes them."""
 
     def check(self) -> None:
         if not len(self):
-            raise ValueError("calibration: there is no sample in it")
+            raise ValueError("calibration: the data hold no samples")
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many conversations there are."""
+        """Returns the number of conversations."""
 
     @abstractmethod
     def read(self, index: int) -> Conversation:
-        """A conversation by its number, its pictures not decoded yet."""
+        """Returns the conversation with this index, its pictures not yet decoded."""
 
     def draw(self, seed: int) -> Iterator[Conversation]:
         for index in np.random.default_rng(seed).permutation(len(self)).tolist():
@@ -87,5 +86,5 @@ class IndexedData(CalibrationData):
     def _read(self, index: int) -> Conversation:
         try:
             return self.read(index)
-        except Exception as error:  # What a row holds is not ours, and reading it raises accordingly.
+        except Exception as error:  # A row may hold anything, so reading it can raise anything.
             return Conversation(f"row {index}", (), fault=reason(error))

@@ -1,4 +1,4 @@
-"""The calibration samples of a seed, encoded; what cannot be read is named and replaced."""
+"""Draws and encodes the calibration samples of a seed; samples that cannot be read are named and replaced."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Sized
@@ -29,7 +29,7 @@ MAX_BROKEN = 0.05
 
 
 class Ready(NamedTuple):
-    """A conversation as chat messages that the processor takes, its pictures decoded; ``source`` has them undecoded."""
+    """A conversation as chat messages for the processor, with decoded pictures; ``source`` has them undecoded."""
 
     id: str
     chat: list[dict[str, Any]]
@@ -38,9 +38,9 @@ class Ready(NamedTuple):
 
 
 class CalibrationBatches(Sequence[dict[str, Any]]):
-    """Calibration samples as the processor's tensors, batch by batch; drawn and encoded when one is first asked for.
+    """Calibration samples as batches of the processor's tensors, drawn and encoded on first access.
 
-    What can be wrong with a pruning run's options is thus known before samples are read.
+    Errors in a pruning run's options therefore appear before any sample is read.
     """
 
     def __init__(self, drawing: Callable[[], "SampleDraw"], seed: int, batch_size: int) -> None:
@@ -58,14 +58,14 @@ class CalibrationBatches(Sequence[dict[str, Any]]):
 
     @property
     def record(self) -> dict[str, Any]:
-        """Which samples they are, in order, for a report."""
+        """The samples, in order, as a report records them."""
         _, drawing = self._encoded
         given = {"data": drawing.data.record(), "seed": self._seed, "max_length": drawing.max_length}
         return given | drawing.outcome()
 
     @cached_property
     def _encoded(self) -> tuple[list[dict[str, Any]], "SampleDraw"]:
-        # Begun anew, should an earlier attempt have failed half way.
+        # Starts from scratch, in case an earlier attempt failed halfway.
         drawing, batches = self._drawing(), []
         console = drawing.console
         with Progress(console=console, transient=True, disable=console.quiet or not console.is_terminal) as progress:
@@ -82,10 +82,10 @@ class CalibrationBatches(Sequence[dict[str, Any]]):
 def check_draw(
     data: CalibrationData, samples: int, seed: int = 0, batch_size: int = 8, max_length: int | None = None
 ) -> None:
-    """Whether so much can be asked of the data, known before a model is loaded.
+    """Checks, before a model is loaded, that the data can provide what is asked for.
 
     Raises:
-        ValueError: for fewer than one sample or more than there are, or another number that does not fit.
+        ValueError: for fewer than one sample, more than the data have, or another number out of range.
     """
     require_samples(data, samples)
     at_least(1, batch_size=batch_size, max_length=max_length)
@@ -93,10 +93,10 @@ def check_draw(
 
 
 def require_samples(data: CalibrationData, samples: int, validation: int = 0) -> None:
-    """Checks that the data have so many, and those for validation beside them, where they say how many they have.
+    """Checks that the data have enough samples, including those for validation, if their number is known.
 
     Raises:
-        ValueError: otherwise.
+        ValueError: if they do not.
     """
     at_least(0, validation=validation)
     if samples < 1 or (isinstance(data, Sized) and samples + validation > len(data)):
@@ -114,28 +114,29 @@ def calibration_batches(
     max_length: int | None = None,
     answers: bool = False,
 ) -> CalibrationBatches:
-    """``samples`` conversations in the order of the seed, encoded in batches; the same for every method.
+    """Draws ``samples`` conversations in the order of the seed and encodes them in batches, the same for every method.
 
-    A sample that cannot be read, or that template, tokenizer or processor do not take, is named, and the next one of
-    the seed's order takes its place. A batch has pictures in all of its samples or in none. Only the first rank shows
-    a progress bar and names what is broken.
+    A sample that cannot be read, or that the template, tokenizer or processor rejects, is named, and the next one in
+    the seed's order takes its place. Either all samples of a batch have pictures or none has. Only the first rank shows
+    a progress bar and names broken samples.
 
     Args:
-        data: "bundled", file, folder, hub id, class name or dotted path, or an instance.
-        max_length: longest sample in tokens, visual ones counted; longer ones lose text from their end.
-        answers: whether batches say in ``labels`` which tokens are answers, for rules that need it.
+        data: "bundled", a file, a folder, a hub id, a class name or dotted path, or an instance.
+        max_length: maximum length of a sample in tokens, including visual tokens; longer samples lose text from
+            their end.
+        answers: whether batches mark the tokens of answers in ``labels``, for rules that need them.
 
     Raises:
-        ValueError: for data that are not there, fewer samples than asked, or a processor without chat template; for
-            more than 5% broken samples when the batches are first asked for.
+        ValueError: if the data do not exist or hold fewer samples than asked for, or the processor has no chat
+            template; also on first access to the batches, if more than 5% of the samples are broken.
     """
     require_chat_template(processor)
     if not isinstance(data, (str, Path, CalibrationData)):
         raise ValueError(
-            f"calibration: expected a name, a path or a CalibrationData, got {type(data).__name__}; conversations of "
-            "your own become a class of a few lines (atv.data.CalibrationData)"
+            f"calibration: expected a name, a path or a CalibrationData, got {type(data).__name__}; wrap your "
+            "own conversations in a small subclass of atv.data.CalibrationData"
         )
-    # An object is taken as it is: whoever named it by a command has checked it there.
+    # An instance is used as it is: a command that names one has already checked it.
     source = data if isinstance(data, CalibrationData) else load_calibration(str(data))
     check_draw(source, samples, seed, batch_size, max_length)
     console = Console(stderr=True, quiet=getattr(rank_zero_only, "rank", 0) != 0)
@@ -149,10 +150,10 @@ def _together(
     chats: Sequence[list[dict[str, Any]]],
     pictures: Sequence[list[Image.Image]],
 ) -> dict[str, Any]:
-    """The batch of samples that were each taken alone."""
+    """Encodes a batch of samples that were each accepted alone."""
     try:
         return (labelled if drawing.answers else encode_chats)(drawing.processor, chats, pictures)
-    except Exception as error:  # Processors raise whatever padding or stacking leads them to.
+    except Exception as error:  # Padding and stacking can make processors raise anything.
         if str(error).startswith(("model: ", "processor: ")):
             raise
         named = short(", ".join(map(repr, ids)))
@@ -162,11 +163,11 @@ def _together(
 
 
 class SampleDraw:
-    """Conversations made ready one by one, with an account of those drawn, shortened and broken.
+    """Prepares conversations one by one, and keeps count of those drawn, shortened and broken.
 
     Args:
-        require: raises ValueError for a sample that cannot be used for what they are drawn for.
-        answers: whether its batches are labelled.
+        require: raises ValueError for a sample that does not suit its purpose.
+        answers: whether the batches are labelled.
     """
 
     def __init__(
@@ -191,7 +192,7 @@ class SampleDraw:
         for conversation in self.data.draw(seed):
             try:
                 ready = self._ready(conversation)
-            except Exception as error:  # A template raises what it likes, a processor what a picture leads it to.
+            except Exception as error:  # Templates and processors can raise anything.
                 self._broken(short(conversation.id), reason(error))
                 continue
             self.found += 1
@@ -201,10 +202,10 @@ class SampleDraw:
             if self.found == self.samples:
                 return
         found = f"{self.found} samples and {len(self.broken)} broken ones"
-        raise ValueError(f"samples: {self.samples} were asked for, the data have {found}")
+        raise ValueError(f"samples: {self.samples} were requested, but the data have {found}")
 
     def outcome(self) -> dict[str, Any]:
-        """Ids of the samples, how many were shortened, the broken ones; of a mixture also the count of each source."""
+        """Returns the samples' ids, how many were shortened, and the broken ones; for a mixture also source counts."""
         counts = [self.parts[place] for place in range(max(self.parts, default=-1) + 1)]
         return {
             "ids": self.ids,
@@ -220,7 +221,7 @@ class SampleDraw:
         cut, seen = (chat, pictures)
         if self.max_length is not None:
             cut, seen = shortened(self.processor, chat, pictures, self.max_length)
-        # Alone, so that a sample that template, tokenizer or processor do not take is known by its name.
+        # Encoded alone, so that a sample that the template, tokenizer or processor rejects can be named.
         if not encode_chats(self.processor, [cut], [seen])["input_ids"].numel():
             raise ValueError("the chat template writes nothing for it")
         ready = Ready(source.id, cut, seen, source)
@@ -237,15 +238,15 @@ class SampleDraw:
                 f"{MAX_BROKEN:.0%}; the last one: {id!r}: {why}"
             )
         said = f"calibration: {id!r} cannot be used ({why}); the next one takes its place"
-        # Brackets in it are the sample's, no markup.
+        # Brackets in the text belong to the sample and are not markup.
         self.console.print(said, markup=False, soft_wrap=True)
 
 
 def readable(conversation: Conversation) -> Conversation:
-    """The conversation with its turns as a list, and the pictures that turns bring where it has no others.
+    """Returns the conversation with its turns as a list and, if it has no pictures, with those inside its turns.
 
     Raises:
-        ValueError: for one that its source could not read, or without turns.
+        ValueError: if its source could not read the conversation, or it has no turns.
     """
     if conversation.fault is not None:
         raise ValueError(conversation.fault)

@@ -18,15 +18,16 @@ METADATA = ("metadata.csv", "metadata.jsonl")
 
 
 class CaptionedImages(IndexedData):
-    """A folder of pictures, each with a .txt of its name beside it, or all in metadata.csv or metadata.jsonl.
+    """A folder of pictures with captions in .txt files of the same names, or in metadata.csv or metadata.jsonl.
 
-    Metadata are those of an ``imagefolder`` of ``datasets``: a column file_name, relative to the folder, and the
-    caption. Pictures of a kind that Pillow here does not open (HEIC, say) are passed over, with a warning.
+    The metadata have the form of an ``imagefolder`` of ``datasets``: a column file_name, relative to the folder, and a
+    column of captions. Pictures in formats that the installed Pillow does not open (such as HEIC) are skipped with a
+    warning.
 
     Args:
-        folder: searched with its subfolders.
+        folder: folder that is searched together with its sub-folders.
         prompt: what the user asks about every picture.
-        caption: column of the metadata.
+        caption: column of captions in the metadata.
     """
 
     def __init__(self, folder: Path | str, prompt: str = PROMPT, caption: str = "text") -> None:
@@ -34,7 +35,7 @@ class CaptionedImages(IndexedData):
 
     @cached_property
     def _captions(self) -> list[tuple[str, Any]]:
-        """Names of the pictures, in order, each with its caption, or the file that holds it."""
+        """The names of the pictures, in order, each with its caption or the file that holds it."""
         if not self.folder.is_dir():
             raise ValueError(f"calibration.folder: no such folder {str(self.folder)!r}")
         metadata = listed(self.folder)
@@ -58,17 +59,17 @@ class CaptionedImages(IndexedData):
 
 
 def listed(folder: Path) -> Path | None:
-    """The metadata of a folder, if it has any."""
+    """Returns the metadata file of a folder, if it has one."""
     return next((folder / name for name in METADATA if (folder / name).is_file()), None)
 
 
 def says_captions(folder: Path) -> bool:
-    """Whether a folder says anything of its pictures."""
+    """Whether a folder has captions for any of its pictures."""
     return listed(folder) is not None or any(file.with_suffix(".txt").is_file() for file in files_of(folder, *ENDINGS))
 
 
 def _beside(folder: Path) -> list[tuple[str, Path]]:
-    """The pictures of a folder that can be read, each with the file beside it that holds its caption."""
+    """Returns the readable pictures of a folder, each with the file beside it that holds its caption."""
     there = files_of(folder, *ENDINGS)
     pictures = [file for file in there if opens(file)]
     _say_what_is_passed_over(folder, [file for file in there if not opens(file)], others=bool(pictures))
@@ -82,25 +83,25 @@ def _beside(folder: Path) -> list[tuple[str, Path]]:
 
 
 def _say_what_is_passed_over(folder: Path, closed: list[Path], others: bool) -> None:
-    """Warns of pictures of a kind that is not read; where there are no others it is an error, as no picture is."""
-    named = f"{len(closed)} of a kind that Pillow here does not open, such as {closed[0].name!r}" if closed else ""
+    """Warns about pictures in unreadable formats; raises ValueError if the folder has no others, or no picture."""
+    named = f"{len(closed)} that the installed Pillow does not open, such as {closed[0].name!r}" if closed else ""
     if not others:
         read = ", ".join(ending for ending in ENDINGS if opens(Path(f"a{ending}")))
         held = f" but {named}" if closed else ""
-        raise ValueError(f"calibration.folder: no picture in {str(folder)!r}{held}; suffixes read: {read}")
+        raise ValueError(f"calibration.folder: no picture in {str(folder)!r}{held}; readable suffixes: {read}")
     if closed:
-        rank_zero_warn(f"calibration.folder: pictures in {str(folder)!r} are passed over, {named}; convert them")
+        rank_zero_warn(f"calibration.folder: pictures in {str(folder)!r} are skipped, {named}; convert them")
 
 
 def _of_metadata(file: Path, caption: str) -> list[tuple[str, Any]]:
     rows = _csv_rows(file) if file.suffix == ".csv" else json_lines(file)
     if odd := next((row for row in rows if not isinstance(row, dict)), None):
-        raise ValueError(f"{file.name} holds {quoted(odd)}; expected an object a line")
+        raise ValueError(f"{file.name} holds {quoted(odd)}; expected one object per line")
     there = list(dict.fromkeys(name for row in rows for name in row))
     if missing := [column for column in ("file_name", caption) if column not in there]:
         raise ValueError(
             f"missing columns {', '.join(missing)} in {file.name}; "
-            f"there are {short(', '.join(map(str, there)))}. The option caption names another"
+            f"found {short(', '.join(map(str, there)))}. To name another, use the option caption"
         )
     if nameless := [number for number, row in enumerate(rows, 1) if not _is_name(row.get("file_name"))]:
         raise ValueError(f"row {nameless[0]} of {file.name} has no file_name ({len(nameless)} rows have none)")

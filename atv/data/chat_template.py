@@ -1,4 +1,4 @@
-"""A processor's chat template: whether it can be used, in which form it takes what is said, and what it writes."""
+"""A processor's chat template: whether it is usable, which form of messages it accepts, and what it writes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from transformers import ProcessorMixin
 from atv.data.wording import reason
 
 Chat = Sequence[Mapping[str, Any]]
-# Words that no template writes by itself.
+# Probe words that no template writes by itself.
 _ASKED, _SAID = "zxasked", "zxsaid"
 
 
@@ -17,19 +17,19 @@ def _turn(role: str, text: str) -> Mapping[str, Any]:
 
 
 _EXCHANGE: Chat = [_turn("user", _ASKED), _turn("assistant", _SAID)]
-# What is put before a chat whose template wants a system turn first: one that says nothing.
+# An empty system turn, put before a chat whose template requires a system turn first.
 _SILENT = _turn("system", "")
-# Some templates want a system turn before all others; some know questions alone.
+# Some templates require a system turn before all others; some know only questions.
 _PROBES: Sequence[Chat] = (_EXCHANGE, [_SILENT, *_EXCHANGE], _EXCHANGE[:1], [_SILENT, *_EXCHANGE[:1]])
-# What a template leaves that prints parts as Python, or as JSON.
+# Traces of a template that prints message parts as Python or JSON.
 _PRINTED = ("'type'", '"type"')
 
 
 def require_chat_template(processor: ProcessorMixin) -> None:
-    """Checks that conversations can be formatted.
+    """Checks that the processor can format conversations.
 
     Raises:
-        ValueError: naming the processor and what to do.
+        ValueError: if it cannot; the message names the processor and says what to do.
     """
     template, kind = getattr(processor, "chat_template", None), type(processor).__name__
     if not template:
@@ -38,17 +38,17 @@ def require_chat_template(processor: ProcessorMixin) -> None:
         )
     if isinstance(template, Mapping) and "default" not in template:
         raise ValueError(
-            f"model: its processor ({kind}) has the chat templates {', '.join(template)} and none called default; put "
-            "the wanted one into its folder as chat_template.jinja"
+            f"model: its processor ({kind}) has the chat templates {', '.join(template)} but none called default; put "
+            "the one to use into its folder as chat_template.jinja"
         )
     _form(processor)
 
 
 def written(processor: ProcessorMixin, chat: Chat, prompt: bool = False) -> str:
-    """What the template makes of a chat whose contents are lists of parts; ``prompt`` opens the assistant's turn.
+    """Renders a chat whose contents are lists of parts; ``prompt`` opens the assistant's turn.
 
-    A template that takes texts is given texts, with the image token where a picture stands; one that wants a system
-    turn is given an empty one where the chat has none.
+    A template that expects plain text gets plain text, with the image token in place of each picture. If a template
+    requires a system turn and the chat has none, it gets an empty one.
 
     Raises:
         Exception: whatever the template raises for this chat.
@@ -65,8 +65,7 @@ def written(processor: ProcessorMixin, chat: Chat, prompt: bool = False) -> str:
 
 
 class _Form(NamedTuple):
-    """How a message must look for the template to write what is said, whether it writes answers at all, and whether it
-    wants a system turn first."""
+    """The form of messages that a template writes in full; whether it writes answers and requires a system turn."""
 
     write: Callable[[ProcessorMixin, Mapping[str, Any]], Mapping[str, Any]]
     writes_answers: bool
@@ -74,10 +73,10 @@ class _Form(NamedTuple):
 
 
 def _form(processor: ProcessorMixin) -> _Form:
-    """The form in which the template writes what is said.
+    """Finds the form of messages in which the template writes everything that is said.
 
     Raises:
-        ValueError: when it writes no question in any.
+        ValueError: if no form makes it write a question.
     """
     why = "it leaves out what is said"
     for probe in _PROBES:
@@ -85,19 +84,19 @@ def _form(processor: ProcessorMixin) -> _Form:
         for form in (_as_parts, _as_texts, _answers_as_texts):
             try:
                 text = _render(processor, [form(processor, message) for message in probe])
-            except Exception as error:  # Templates raise whatever they like.
+            except Exception as error:  # Templates can raise anything.
                 why = reason(error)
                 continue
             if all(word in text for word in words) and not any(mark in text for mark in _PRINTED):
                 return _Form(form, _SAID in words, probe[0] is _SILENT)
     raise ValueError(
         f"model: the chat template of its processor ({type(processor).__name__}) cannot write a question ({why}); put "
-        "another into its folder as chat_template.jinja"
+        "a different one into its folder as chat_template.jinja"
     )
 
 
 def _left_out(chat: Chat, text: str) -> str | None:
-    """The role whose words are not in the text, blanks aside; of answers templates may leave out the reasoning."""
+    """Returns the role whose words the text lacks, ignoring spaces; answers may lack their reasoning."""
     there = "".join(text.split())
     said = ((message["role"], part["text"]) for message in chat for part in message["content"] if "text" in part)
     return next((role for role, words in said if role != "assistant" and "".join(words.split()) not in there), None)
@@ -115,7 +114,7 @@ def _as_parts(processor: ProcessorMixin, message: Mapping[str, Any]) -> Mapping[
 def _as_texts(processor: ProcessorMixin, message: Mapping[str, Any]) -> Mapping[str, Any]:
     token = getattr(processor, "image_token", None)
     if token is None and any(part["type"] == "image" for part in message["content"]):
-        raise ValueError(f"the chat template takes texts, and {type(processor).__name__} has no image token for them")
+        raise ValueError(f"the chat template takes text, but {type(processor).__name__} has no image token for it")
     pieces = (str(token) if part["type"] == "image" else part["text"] for part in message["content"])
     return {**message, "content": "\n".join(pieces)}
 

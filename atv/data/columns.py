@@ -1,4 +1,4 @@
-"""Which columns of a data set hold what."""
+"""Finds the columns of a data set that hold conversations, captions, pictures and ids."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ PROMPT = "Describe this picture."
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns of what is said, of pictures and ids; ``id`` is None where there is none.
+    """Names of the columns that hold the text, the pictures and the ids; ``id`` is None if there are no ids.
 
-    What is said are turns or, where there is a ``prompt`` for it to answer, a caption.
+    The text consists of turns or, if there is a ``prompt``, of a caption that answers it.
     """
 
     said: str
@@ -38,16 +38,16 @@ class Columns:
         caption: str | None = None,
         prompt: str | None = None,
     ) -> "Columns":
-        """The columns that are named, or else those with a usual name; a caption where no turns are named or there.
+        """Finds the named columns, or else those with a usual name; a caption counts if no turns are named or found.
 
         Args:
-            prompt: what captions answer; None where only turns are read.
+            prompt: the request that captions answer; None if only turns are read.
 
         Raises:
-            ValueError: naming the missing columns and those that are there.
+            ValueError: if a column is missing; the message lists the missing columns and the existing ones.
         """
         turns = None if caption else _find(there, (conversation,) if conversation else CONVERSATION)
-        # Beside a question, a text may be anything.
+        # Next to a question, a column called text may hold anything.
         usual = () if "question" in there else CAPTION
         captions = None if turns or conversation or not prompt else _find(there, (caption,) if caption else usual)
         shown = _find(there, (image,) if image else IMAGE)
@@ -55,16 +55,16 @@ class Columns:
         if missing := [name for name, column in wanted.items() if column is None]:
             others = "conversation, caption and image" if prompt else "conversation and image"
             raise ValueError(
-                f"calibration: missing columns {', '.join(missing)}; there are {short(', '.join(there))}. The options "
-                f"{others} name others"
+                f"calibration: missing columns {', '.join(missing)}; found {short(', '.join(there))}. To name others, "
+                f"use the options {others}"
             )
         return cls(str(turns or captions), str(shown), id if id in there else None, prompt if captions else None)
 
     def conversation_of(self, row: Mapping[str, Any], number: int, root: Path | None = None) -> Conversation:
-        """A row's; without an id, its number is its id.
+        """Returns a row's conversation; without an id, the row's number is the id.
 
         Args:
-            root: folder of relative paths to pictures.
+            root: folder that relative paths to pictures start from.
         """
         named = None if self.id is None else row.get(self.id)
         id = f"row {number}" if named in (None, "") else str(named)
@@ -79,24 +79,24 @@ class Columns:
         if self.prompt is None:
             return turns_of(said)
         if not shown:
-            raise ValueError(f"it has a caption and no picture in {self.image}")
+            raise ValueError(f"it has a caption but no picture in {self.image}")
         return captioned(self.prompt, said)
 
 
 def task_rows(tasks: Sequence[str | None], task: str, column: str) -> list[int]:
-    """Numbers of the rows of a task.
+    """Returns the indices of a task's rows.
 
     Raises:
-        ValueError: when there is none; the message says which tasks there are.
+        ValueError: if the task has no rows; the message lists the existing tasks.
     """
     numbers = [number for number, given in enumerate(tasks) if given == task]
     if not numbers:
-        raise ValueError(f"calibration: task {task!r} is not in {column}; there are {some_of(tasks)}")
+        raise ValueError(f"calibration: task {task!r} is not in {column}; found {some_of(tasks)}")
     return numbers
 
 
 def some_of(values: Sequence[str | None]) -> str:
-    """The values that occur, at most twenty."""
+    """Lists the distinct values, at most twenty."""
     different = sorted({short(value, 60) for value in values})
     return ", ".join(different[:20]) + (", ..." if len(different) > 20 else "")
 

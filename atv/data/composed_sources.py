@@ -1,4 +1,4 @@
-"""Sources made of others: several as one, or the words of one alone."""
+"""Sources made of other sources: a mixture of several, or the text of one without its pictures."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -13,14 +13,15 @@ from atv.data.wording import reason
 
 
 class Mixture(CalibrationData):
-    """Several sources, each with its share of the samples.
+    """A mixture of several sources, each with its share of the samples.
 
-    They take turns: the next sample is of the source that is farthest behind its share, the first of several. Each is
-    drawn from by a seed of its own, made of the run's seed and the source's place, so nothing depends on ranks.
+    The sources take turns: the next sample comes from the source that is farthest behind its share; in a tie, from the
+    first of these. Each source has its own seed, derived from the run's seed and its position, so nothing depends on
+    ranks.
 
     Args:
         sources: calibration data of any kinds.
-        weights: one a source, in any unit: 3 and 1 are three samples to one. Default: equal ones.
+        weights: one per source, in any unit: 3 and 1 mean three samples to one. Default: equal weights.
     """
 
     def __init__(self, sources: list[CalibrationData], weights: list[float] | None = None) -> None:
@@ -30,13 +31,14 @@ class Mixture(CalibrationData):
     def check(self) -> None:
         """
         Raises:
-            ValueError: for no source, another number of weights, one that is not above 0, or what a source finds wrong.
+            ValueError: if there is no source, the number of weights differs from it, a weight is not above 0, or a
+                source fails its own check.
         """
         if not self.sources:
-            raise ValueError("calibration.sources: a mixture has at least one source, got none")
+            raise ValueError("calibration.sources: expected at least one source, got none")
         if len(self.weights) != len(self.sources):
             given = f"{len(self.weights)} weights for {len(self.sources)} sources"
-            raise ValueError(f"calibration.weights: expected one a source, got {given}")
+            raise ValueError(f"calibration.weights: expected one per source, got {given}")
         if wrong := [weight for weight in self.weights if not (math.isfinite(weight) and weight > 0)]:
             raise ValueError(f"calibration.weights: expected numbers above 0, got {wrong[0]}")
         for source in self.sources:
@@ -54,11 +56,11 @@ class Mixture(CalibrationData):
             yield replace(conversation, part=place)
 
     def _turns(self) -> Iterator[int]:
-        """Whose turn it is, without end."""
+        """Yields, without end, the index of the source whose turn it is."""
         shares = np.asarray(self.weights, dtype=np.float64) / sum(self.weights)
         given = np.zeros(len(shares))
         while True:
-            # Rounded, so that sources of equal weights are equally far behind.
+            # Rounded, so that sources of equal weight tie.
             place = int(np.argmax(np.round(shares * (given.sum() + 1) - given, 9)))
             given[place] += 1
             yield place
@@ -76,12 +78,12 @@ class Mixture(CalibrationData):
 
 
 def _own_seed(seed: int, place: int) -> int:
-    """Sources of one kind must not draw the same rows."""
+    """Returns a seed for each source, so that sources of one kind do not draw the same rows."""
     return int(np.random.SeedSequence((seed, place)).generate_state(1)[0])
 
 
 class TextAlone(CalibrationData):
-    """The conversations of another source with their pictures left out: the same words, drawn alike, and nothing seen.
+    """The conversations of another source without their pictures: the same text, drawn in the same order.
 
     Args:
         source: calibration data of any kind.

@@ -1,4 +1,4 @@
-"""Conversations and pictures as the processor's own chat template wants them."""
+"""Conversations and pictures in the form that the processor's own chat template expects."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,19 +14,19 @@ from atv.data.pictures import decode, undecoded
 from atv.data.turns import MARKER, message
 from atv.data.wording import short
 
-# Names of the tokens that a processor or tokenizer keeps for pictures, clips and sounds.
+# Names under which a processor or tokenizer keeps its tokens for pictures, clips and sounds.
 _MEDIA = re.compile(r"(image|img|boi|eoi|video|vision|audio|tile).*_(token|tag)$")
 
 
 def messages(turns: Sequence[Mapping[str, Any]], pictures: int) -> list[dict[str, Any]]:
-    """Chat messages with an image part where a turn says ``<image>``; without any, pictures begin the first user turn.
+    """Returns chat messages with an image part for each ``<image>``; without any, pictures start the first user turn.
 
     Args:
-        turns: as ``atv.data.base.Conversation`` has them.
-        pictures: how many there are.
+        turns: as in ``atv.data.base.Conversation``.
+        pictures: number of pictures.
 
     Raises:
-        ValueError: for another number of markers than of pictures, or a turn that cannot be read.
+        ValueError: if the numbers of markers and pictures differ, or a turn cannot be read.
     """
     chat = [message(turn) for turn in turns]
     marked = sum(part["type"] == "image" for said in chat for part in said["content"])
@@ -46,7 +46,7 @@ def encode(
     images: Sequence[Image.Image | None],
     prompt: bool = False,
 ) -> dict[str, Any]:
-    """``encode_chats`` of turns with a picture each, or none."""
+    """Calls ``encode_chats`` for conversations with one picture each, or none."""
     pictures = [[] if image is None else [decode(image)] for image in images]
     chats = [messages(turns, len(own)) for turns, own in zip(conversations, pictures, strict=True)]
     return encode_chats(processor, chats, pictures, prompt)
@@ -58,24 +58,24 @@ def encode_chats(
     pictures: Sequence[Sequence[Image.Image]],
     prompt: bool = False,
 ) -> dict[str, Any]:
-    """The processor's tensors for a batch of chat messages, padded; ``prompt`` opens the assistant's turn.
+    """Returns the processor's tensors for a batch of chat messages, padded; ``prompt`` opens the assistant's turn.
 
     Raises:
-        ValueError: for several chats and a tokenizer without pad token, or a text that spells out an image token.
-        Exception: whatever template and processor raise for what they cannot take.
+        ValueError: if there are several chats and the tokenizer has no pad token, or a text spells out an image token.
+        Exception: whatever the template or processor raises for input that it rejects.
     """
     _require_padding(processor, len(chats))
     texts = [written(processor, _without_tokens(processor, chat), prompt) for chat in chats]
     present = [list(own) for own in pictures if own]
-    # Where the template writes the beginning of the sequence, the tokenizer must not write it again.
+    # If the template writes the beginning of the sequence, the tokenizer must not write it again.
     options: dict[str, Any] = {"add_special_tokens": False} if _begins(processor, texts[0]) else {}
-    # A batch of one needs no padding, and so no pad token.
+    # A batch of one needs no padding, and therefore no pad token.
     padding = len(texts) > 1
     return dict(processor(images=present or None, text=texts, padding=padding, return_tensors="pt", **options))
 
 
 def _begins(processor: ProcessorMixin, text: str) -> bool:
-    """Whether the text already has what the tokenizer puts before every text."""
+    """Whether the text already starts with the token that the tokenizer puts before every text."""
     tokenizer: Any = processor.tokenizer
     before = tokenizer("")["input_ids"][:1]
     return bool(before) and tokenizer(text.lstrip()[:256], add_special_tokens=False)["input_ids"][:1] == before
@@ -90,7 +90,7 @@ def _require_padding(processor: ProcessorMixin, size: int) -> None:
 
 
 def _without_tokens(processor: ProcessorMixin, chat: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """The chat, if no text in it would be read as a picture."""
+    """Returns the chat; raises ValueError if any text in it would be read as a picture."""
     tokens = media_tokens(processor)
     for part in (part for said in chat for part in said["content"] if part["type"] == "text"):
         if spelled := next((token for token in tokens if token in part["text"]), None):
@@ -99,40 +99,40 @@ def _without_tokens(processor: ProcessorMixin, chat: Sequence[Mapping[str, Any]]
 
 
 def media_tokens(processor: ProcessorMixin) -> list[str]:
-    """What stands for pictures, clips and sounds in the processor's texts, or brackets them."""
+    """Returns the tokens that stand for pictures, clips and sounds in the processor's texts, or enclose them."""
     named: dict[str, Any] = {**processor.tokenizer.special_tokens_map, **vars(processor)}
     return [token for name, token in named.items() if isinstance(token, str) and token and _MEDIA.search(name)]
 
 
 def require_columns(dataset: Dataset, columns: Sequence[str], field: str) -> None:
-    """Checks a data set's columns.
+    """Checks that a data set has the columns.
 
     Raises:
-        ValueError: naming the missing columns and those that are there.
+        ValueError: if any is missing; the message lists the missing columns and the existing ones.
     """
     missing = [column for column in columns if column not in dataset.column_names]
     if missing:
-        raise ValueError(f"{field}: missing columns {', '.join(missing)}; there are {', '.join(dataset.column_names)}")
+        raise ValueError(f"{field}: missing columns {', '.join(missing)}; found {', '.join(dataset.column_names)}")
 
 
 def read_row(dataset: Dataset, index: int) -> dict[str, Any]:
-    """One row with its picture decoded, or None where there is none.
+    """Returns one row with its picture decoded; ``image`` is None if the row has no picture.
 
-    A picture is what ``undecoded`` takes for one, paths relative to the folder that the data set was saved to; one that
-    the data set decodes keeps its mode.
+    A picture is anything that ``undecoded`` accepts, with paths relative to the folder that the data set was saved to.
+    A picture that the data set decodes keeps its mode.
 
     Raises:
-        ValueError: naming the row when its picture is corrupt or missing, or there are several.
+        ValueError: if the picture is corrupt or missing, or there are several; the message names the row.
     """
     try:
         row = dataset[index]
         return row | {"image": _loaded(row["image"], _folder(dataset))}
-    except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to.
+    except Exception as error:  # Pillow's decoders can raise anything on a broken file.
         raise ValueError(f"image: row {index} of the data set cannot be read: {short(error)}") from error
 
 
 def _folder(dataset: Dataset) -> Path | None:
-    """Where a data set was saved; None for one that is in memory alone."""
+    """Returns the folder that a data set was saved to; None if it is only in memory."""
     files = dataset.cache_files
     return Path(files[0]["filename"]).parent if files else None
 

@@ -1,4 +1,4 @@
-"""What a data set's README.md says about its files: ``configs`` with their ``data_files``, as the hub reads them."""
+"""Reads which files a data set's README.md declares: ``configs`` with their ``data_files``, as on the hub."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,13 +13,13 @@ CARD = "README.md"
 
 
 def declared_files(folder: Path, config: str | None, split: str, field: str) -> list[Path] | None:
-    """The split's files in a folder whose README.md names those of ``config``; None where it does not.
+    """Returns the split's files that a folder's README.md declares for ``config``; None if it declares none.
 
-    Without ``config`` it is the one that is marked as the default or called so, or the only one.
+    Without ``config``, it is the configuration that is marked as default or called "default", or the only one.
 
     Raises:
-        ValueError: for several configurations without a default, an unknown split (the message lists them), and files
-            that are not there or hold no rows.
+        ValueError: if there are several configurations but no default, the split is unknown (the message lists the
+            known ones), or a file does not exist or holds no rows.
     """
     configs = configurations(folder, field)
     if not configs or (config is not None and config not in configs):
@@ -29,20 +29,20 @@ def declared_files(folder: Path, config: str | None, split: str, field: str) -> 
     if not patterns:
         return None
     if split not in patterns:
-        raise ValueError(f"{field}: {where} has no split {split!r}; there are {short(', '.join(patterns))}")
+        raise ValueError(f"{field}: {where} has no split {split!r}; found {short(', '.join(patterns))}")
     return _matching(folder, patterns[split], f"{field}: {where}")
 
 
 def configurations(folder: Path, field: str) -> dict[str, Mapping[str, Any]]:
-    """Name -> configuration, in the order of the file.
+    """Returns name -> configuration, in the order of the file.
 
     Raises:
-        ValueError: for a README.md whose head is no YAML.
+        ValueError: if the head of the README.md is not valid YAML.
     """
     card = folder / CARD
     try:
         listed = (metadata_load(card) or {}).get("configs") if card.is_file() else None
-    except Exception as error:  # Of a YAML library's own kinds.
+    except Exception as error:  # The YAML library has its own exceptions.
         raise ValueError(f"{field}: {quoted(str(card), 120)} cannot be read: {reason(error)}") from error
     known = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
     return {str(one.get("config_name", "default")): one for one in known}
@@ -56,7 +56,7 @@ def _default(configs: Mapping[str, Mapping[str, Any]], where: str) -> str:
 
 
 def _patterns(config: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
-    """(split, patterns of its files); what names no split is train, as for ``datasets``."""
+    """Yields (split, patterns of its files); files without a split belong to train, as in ``datasets``."""
     files = config.get("data_files") or []
     files = [files] if isinstance(files, (str, Mapping)) else list(files)
     if plain := [str(one) for one in files if not isinstance(one, Mapping)]:
@@ -73,10 +73,10 @@ def _matching(folder: Path, patterns: Sequence[str], where: str) -> list[Path]:
         try:
             files = sorted(file for file in folder.glob(pattern) if file.is_file())
         except (ValueError, NotImplementedError) as error:
-            raise ValueError(f"{where} names {quoted(pattern)}, which is no path inside of it") from error
+            raise ValueError(f"{where} names {quoted(pattern)}, which is not a path inside the folder") from error
         if not files:
-            raise ValueError(f"{where} names {quoted(pattern)}, and there is no such file")
+            raise ValueError(f"{where} names {quoted(pattern)}, but there is no such file")
         if other := [file.name for file in files if file.suffix.lower() not in SUFFIXES]:
-            raise ValueError(f"{where} names {quoted(other[0])}; what is read is {', '.join(SUFFIXES)}")
+            raise ValueError(f"{where} names {quoted(other[0])}; expected files ending in {', '.join(SUFFIXES)}")
         found += files
     return list(dict.fromkeys(found))

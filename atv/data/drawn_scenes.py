@@ -1,4 +1,4 @@
-"""Scenes that are drawn, not read: each model's calibration pool, and scenes with one thing said of each."""
+"""Scenes that are drawn, not read: each model's calibration pool, and scenes with one kind of text each."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -31,18 +31,18 @@ FACTS = 4
 
 
 class _ToldScenes(IndexedData):
-    """What both worlds have in common: scenes of the training split that are the same whatever is said of them.
+    """Common base of both worlds: scenes of the training split that are the same whatever is said about them.
 
     Args:
-        said: captions; questions, alone; answers, which are the same questions answered; or facts, four of them without
-            a picture.
-        tasks: names of the tasks that ask; default: all nine.
+        said: the text of a sample: captions; questions (without answers); answers (the same questions with their
+            answers); or facts (four of them, without a picture).
+        tasks: names of the tasks that ask questions. Default: all nine.
     """
 
-    # Of both worlds' tasks, which have the same names.
+    # The world's tasks, which have the same names in both worlds.
     tasks_there: ClassVar[Sequence[Any]]
     seed: ClassVar[int]
-    # A scene of a split, and its picture.
+    # Samples a scene of a split, and draws its picture.
     sampled: ClassVar[Callable[..., Any]]
     drawn: ClassVar[Callable[..., Image.Image]]
 
@@ -51,16 +51,16 @@ class _ToldScenes(IndexedData):
 
     @abstractmethod
     def _caption(self, scene: Any, rng: Generator) -> Turns:
-        """A request for a caption, and the caption."""
+        """Returns a request for a caption, and the caption."""
 
     @abstractmethod
     def _facts(self, rng: Generator) -> Turns:
-        """``FACTS`` questions and answers without a picture."""
+        """Returns ``FACTS`` questions and answers without a picture."""
 
     def check(self) -> None:
         """
         Raises:
-            ValueError: for something else to say, or an unknown task.
+            ValueError: if ``said`` or a task is unknown.
         """
         if self.said not in get_args(Said):
             raise ValueError(f"calibration.said: expected one of {', '.join(get_args(Said))}, got {self.said!r}")
@@ -77,12 +77,12 @@ class _ToldScenes(IndexedData):
             return Conversation(f"scene {index}", self._facts(words))
         while True:
             scene = type(self).sampled(scenes, "train")
-            # A scene that allows no question of these tasks makes place for another.
+            # A scene that allows no question of these tasks is replaced.
             if turns := self._turns(scene, words):
                 return Conversation(f"scene {index}", turns, [type(self).drawn(scene, look)])
 
     def _turns(self, scene: Any, rng: Generator) -> Turns:
-        """What is said of the scene; nothing where it allows no question of the tasks."""
+        """Returns what is said about the scene; empty if it allows no question of the tasks."""
         if self.said == "captions":
             return self._caption(scene, rng)
         asking = [task for task in self.tasks_there if self.tasks is None or task.name in self.tasks]
@@ -95,7 +95,7 @@ class _ToldScenes(IndexedData):
 
 
 class BundledScenes(_ToldScenes):
-    """Scenes of the bundled model's training with one thing said of each, the same scenes whatever is said."""
+    """Scenes of the bundled model's training with one kind of text, the same scenes whatever the text."""
 
     tasks_there, seed = BUNDLED_TASKS, 13
     sampled, drawn = sample_bundled, draw_bundled
@@ -108,7 +108,7 @@ class BundledScenes(_ToldScenes):
 
 
 class EverydayScenes(_ToldScenes):
-    """Scenes of the everyday model's training with one thing said of each, the same scenes whatever is said."""
+    """Scenes of the everyday model's training with one kind of text, the same scenes whatever the text."""
 
     tasks_there, seed = EVERYDAY_TASKS, 23
     sampled, drawn = sample_everyday, draw_everyday
@@ -121,7 +121,7 @@ class EverydayScenes(_ToldScenes):
 
 
 class _Drawn(IndexedData):
-    """A world's scenes; how many there are is known without drawing them."""
+    """A world's scenes; their number is known without drawing them."""
 
     world: ClassVar[ModuleType]
 
@@ -147,5 +147,5 @@ class Everyday(_Drawn):
 
 @cache
 def _rows(draw: Callable[[], Dataset]) -> Dataset:
-    """All scenes of a pool: drawing them takes seconds, and a process that prunes again needs the same ones."""
+    """Returns all scenes of a pool; cached, since drawing takes seconds and the next pruning needs the same ones."""
     return draw()

@@ -1,4 +1,4 @@
-"""Rows of the ``datasets`` library, from the hub or from disk: all at hand, or streamed, read as they come."""
+"""Rows of the ``datasets`` library, from the hub or from disk: loaded in full, or streamed."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,7 +21,7 @@ from atv.runtime.hub import hub_errors, is_hub_id, split_revision
 
 
 class _Rows(CalibrationData):
-    """What rows at hand and streamed ones share: what they are made of, and their opening."""
+    """Common base of loaded and streamed rows: their arguments, and how they are opened."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class _Rows(CalibrationData):
         self.caption, self.prompt = caption, prompt
 
     def _opened(self, streaming: bool) -> tuple[Any, Columns]:
-        """The rows, pictures not decoded, and their columns."""
+        """Returns the rows, with pictures not decoded, and their columns."""
         rows = load_rows(self.path, self.config, self.split, streaming)
         if rows.features is None:
             rows = rows._resolve_features()
@@ -54,19 +54,19 @@ class _Rows(CalibrationData):
 
 
 class HFDataset(_Rows, IndexedData):
-    """A data set of the hub, files of rows, or one saved to disk; LLaVA-NeXT-Data's columns work as they are.
+    """A data set on the hub, files of rows, or a data set saved to disk; LLaVA-NeXT-Data's columns work unchanged.
 
     Args:
         path: hub id (``owner/name`` or ``owner/name@revision``; only then is the network used), a parquet, Arrow, CSV
-            or TSV file, a folder of them, or one made by ``save_to_disk``.
-        config: name of the data set's configuration; in a folder, one that its README.md has, or a sub-folder.
-        split: of a data set that has several.
-        task: only the rows with this in ``task_column``, such as sharegpt4v of LLaVA-NeXT-Data.
-        task_column: where a row says its task.
-        conversation: column of the turns; default: conversations, conversation or messages.
-        image: column of a picture, a list of them, or null; default: image, images or file_name.
+            or TSV file, a folder of such files, or a folder written by ``save_to_disk``.
+        config: name of the data set's configuration; in a folder, one that its README.md declares, or a sub-folder.
+        split: split to read, if the data set has several.
+        task: keeps only the rows with this value in ``task_column``, such as sharegpt4v in LLaVA-NeXT-Data.
+        task_column: column with a row's task.
+        conversation: column of the turns. Default: conversations, conversation or messages.
+        image: column whose cells hold a picture, a list of pictures, or null. Default: image, images or file_name.
         id: column of ids; without it, a row's number is its id.
-        caption: column of captions; default, where no turns are named or there: caption or text.
+        caption: column of captions. Default, if no turns are named or found: caption or text.
         prompt: what the user asks about a picture that has a caption.
     """
 
@@ -87,20 +87,20 @@ class HFDataset(_Rows, IndexedData):
 
 
 class HFStream(_Rows):
-    """Rows as HFDataset reads them, streamed: what is drawn is fetched. The seed shuffles files and a buffer of rows.
+    """The rows of HFDataset, streamed: only drawn rows are fetched. The seed shuffles files and a buffer of rows.
 
     Args:
-        path: hub id (``owner/name`` or ``owner/name@revision``), a parquet, Arrow, CSV or TSV file, a folder of them,
-            or one made by ``save_to_disk``.
-        config: name of the data set's configuration; in a folder, one that its README.md has, or a sub-folder.
-        split: of a data set that has several.
-        task: only the rows with this in ``task_column``.
-        task_column: where a row says its task.
-        conversation: column of the turns; default: conversations, conversation or messages.
-        image: column of a picture, a list of them, or null; default: image, images or file_name.
+        path: hub id (``owner/name`` or ``owner/name@revision``), a parquet, Arrow, CSV or TSV file, a folder of such
+            files, or a folder written by ``save_to_disk``.
+        config: name of the data set's configuration; in a folder, one that its README.md declares, or a sub-folder.
+        split: split to read, if the data set has several.
+        task: keeps only the rows with this value in ``task_column``.
+        task_column: column with a row's task.
+        conversation: column of the turns. Default: conversations, conversation or messages.
+        image: column whose cells hold a picture, a list of pictures, or null. Default: image, images or file_name.
         id: column of ids; without it, a row's number in the shuffled stream is its id.
-        buffer: rows held at once, among which the next is drawn.
-        caption: column of captions; default, where no turns are named or there: caption or text.
+        buffer: number of rows held at once, from which the next one is drawn.
+        caption: column of captions. Default, if no turns are named or found: caption or text.
         prompt: what the user asks about a picture that has a caption.
     """
 
@@ -142,20 +142,20 @@ class HFStream(_Rows):
         try:
             return next(rows, None)
         except (pa.ArrowException, DatasetsError, OSError, ValueError, TypeError) as error:
-            raise ValueError(f"calibration: {self.path!r} cannot be read on: {reason(error)}") from error
+            raise ValueError(f"calibration: {self.path!r} cannot be read any further: {reason(error)}") from error
 
 
 def folder_of(path: str) -> Path | None:
-    """Where relative paths to pictures begin: beside local data, nowhere for those of the hub."""
+    """Returns the folder that relative paths to pictures start from: beside local data; None for the hub."""
     here = Path(path)
     return here if here.is_dir() else here.parent if here.is_file() else None
 
 
 def load_rows(path: str, config: str | None, split: str, streaming: bool = False) -> Any:
-    """A split as ``datasets`` gives it: from disk where it is there, else from the hub.
+    """Loads a split with ``datasets``: from disk if the path exists, else from the hub.
 
     Raises:
-        ValueError: when it cannot be found or read; the message names path, configuration and split.
+        ValueError: if the split cannot be found or read; the message names path, configuration and split.
     """
     here = Path(path)
     if here.is_dir():
@@ -164,12 +164,12 @@ def load_rows(path: str, config: str | None, split: str, streaming: bool = False
             return rows
     elif here.is_file():
         if config is not None:
-            raise ValueError(f"calibration.config: {path!r} is a file, which has no configurations; leave config out")
+            raise ValueError(f"calibration.config: {path!r} is a file, which has no configurations; omit config")
         return load_files([here], split, "calibration", streaming)
     if here.suffix.lower() in SUFFIXES or not is_hub_id(path):
         kinds = ", ".join(SUFFIXES)
         raise ValueError(
-            f"calibration: {path!r} is no data set saved to disk, no file of {kinds} and no hub id (owner/name)"
+            f"calibration: {path!r} is no data set saved to disk, no file ending in {kinds}, and no hub id (owner/name)"
         )
     repository, revision = split_revision(path)
     with hub_errors("calibration", path):
@@ -181,19 +181,19 @@ def load_rows(path: str, config: str | None, split: str, streaming: bool = False
 
 
 def _configured(folder: Path, config: str | None) -> Path:
-    """The sub-folder of a configuration, as the hub's layout has it."""
+    """Returns the sub-folder of a configuration, as in the hub's layout."""
     if config is None or (folder / config).is_dir():
         return folder / (config or "")
     there = {each.name for each in folder.iterdir() if each.is_dir() and not each.name.startswith(".")}
     there |= configurations(folder, "calibration").keys()
     raise ValueError(
-        f"calibration.config: {quoted(str(folder), 120)} has no configuration or sub-folder {config!r}; there are "
-        f"{short(', '.join(sorted(there))) or 'none'}. Leave config out to read the folder itself"
+        f"calibration.config: {quoted(str(folder), 120)} has no configuration or sub-folder {config!r}; found "
+        f"{short(', '.join(sorted(there))) or 'none'}. Omit config to read the folder itself"
     )
 
 
 def _of_folder(whole: Path, config: str | None, split: str, streaming: bool) -> Any:
-    """The rows of a folder saved to disk or of its files; None where it holds neither."""
+    """Returns the rows of a folder saved to disk, or of a folder's files; None if it holds neither."""
     if declared := declared_files(whole, config, split, "calibration"):
         return load_files(declared, split, "calibration", streaming)
     folder = _configured(whole, config)
@@ -208,10 +208,10 @@ def _of_folder(whole: Path, config: str | None, split: str, streaming: bool) -> 
 
 
 def saved_split(folder: Path, split: str, field: str) -> Dataset | None:
-    """The split of what ``save_to_disk`` wrote; None where it wrote nothing there.
+    """Returns the split of a data set that ``save_to_disk`` wrote; None if the folder holds none.
 
     Raises:
-        ValueError: when what is there has other splits, or is another one.
+        ValueError: if the data set lacks this split, or is a different split itself.
     """
     if not any((folder / name).is_file() for name in ("state.json", "dataset_dict.json")):
         return None
@@ -222,21 +222,20 @@ def saved_split(folder: Path, split: str, field: str) -> Dataset | None:
     if isinstance(found, Dataset) and there[0] in (None, split):
         return found
     raise ValueError(
-        f"{field}: {quoted(str(folder), 120)} holds no split {split!r}; there are {short(', '.join(map(str, there)))}"
+        f"{field}: {quoted(str(folder), 120)} holds no split {split!r}; found {short(', '.join(map(str, there)))}"
     )
 
 
 def _named_split(rows: Dataset) -> str | None:
-    """The split that the rows say they are; ``datasets`` calls plain files "train" whatever they hold."""
+    """Returns the split that the rows name; ``datasets`` calls plain files "train" whatever they hold."""
     plain = rows.info.dataset_name in (None, "parquet", "json", "csv", "arrow", "imagefolder", "generator")
     return None if rows.split is None or (plain and str(rows.split) == "train") else str(rows.split)
 
 
 def without_decoding(rows: Any, *columns: str | None) -> Any:
-    """These columns of the rows alone, with pictures as bytes or paths, so that a broken one can be named and passed
-    over."""
+    """Selects these columns, with pictures left as bytes or paths, so that a broken one can be named and skipped."""
     if isinstance(rows, IterableDataset):
-        # Streams of the hub decode ahead in threads, columns that are not used, too.
+        # Streams from the hub decode ahead in threads, even columns that are not used.
         rows = rows.decode(False)
     rows = rows.select_columns([column for column in dict.fromkeys(columns) if column is not None])
     for column, kind in rows.features.items():
@@ -246,7 +245,7 @@ def without_decoding(rows: Any, *columns: str | None) -> Any:
 
 
 def _as_stored(kind: Any) -> Any:
-    """A feature whose pictures are not decoded, however deep they lie in it."""
+    """Returns a feature whose pictures are not decoded, at any depth."""
     if isinstance(kind, Image):
         return replace(kind, decode=False)
     if isinstance(kind, ListOf | LargeList):

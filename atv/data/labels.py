@@ -1,4 +1,4 @@
-"""Which tokens of a conversation are answers: the loss is taken on these, and a rule may weigh them apart."""
+"""Finds the tokens of a conversation that are answers: the loss uses them, and a rule may weight them separately."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
@@ -19,10 +19,10 @@ Chat = Sequence[Mapping[str, Any]]
 def labelled(
     processor: ProcessorMixin, chats: Sequence[Chat], pictures: Sequence[Sequence[Image.Image]]
 ) -> dict[str, Any]:
-    """A batch as ``encode_chats`` makes it, with ``labels`` (batch, length): the ids of answers, -100 elsewhere.
+    """Encodes a batch with ``encode_chats`` and adds ``labels`` (batch, length): ids of answers, -100 elsewhere.
 
     Raises:
-        ValueError: for a chat template that does not write turn after turn.
+        ValueError: if the chat template does not write turn after turn.
     """
     inputs = encode_chats(processor, chats, pictures)
     labels = torch.full_like(inputs["input_ids"], IGNORED)
@@ -33,23 +33,23 @@ def labelled(
 
 
 def has_answer(chat: Chat) -> bool:
-    """Whether there is anything to learn: text in a turn of the assistant, more than what ends the turn."""
+    """Whether there is anything to learn: text in an assistant's turn, besides what ends the turn."""
     said = (part for message in chat if message["role"] == "assistant" for part in message["content"])
     return any(part.get("text", "").strip() for part in said)
 
 
 def ended(processor: ProcessorMixin, chat: Chat) -> Chat:
-    """The chat with the tokenizer's end of sequence behind each answer that the template leaves open, as LLaVA-1.5's.
+    """Returns the chat with the end-of-sequence token after each answer that the template, as LLaVA-1.5's, leaves open.
 
     Raises:
-        ValueError: for a tokenizer that has none.
+        ValueError: if the tokenizer has no such token.
     """
     given = enumerate(chat, 1)
     return [_ended(processor, said) if _left_open(processor, chat[:count]) else said for count, said in given]
 
 
 def _left_open(processor: ProcessorMixin, chat: Chat) -> bool:
-    """Whether the chat's last message is an answer, and the template writes nothing behind it."""
+    """Whether the chat's last message is an answer and the template writes nothing after it."""
     if chat[-1]["role"] != "assistant":
         return False
     said = "".join(part.get("text", "") for part in chat[-1]["content"][-1:]).strip()
@@ -69,10 +69,10 @@ def _ended(processor: ProcessorMixin, message: Mapping[str, Any]) -> Mapping[str
 
 
 def _answers(processor: ProcessorMixin, chat: Chat, ids: Tensor) -> Tensor:
-    """The labels of one conversation whose tokens are ``ids``.
+    """Returns the labels of one conversation with the token ids ``ids``.
 
-    The processor writes many tokens for a picture where the template has one. All others are there in both, in the
-    same order, so aligning the two finds the answers whatever a processor does with pictures.
+    The processor writes many tokens for a picture where the template has one. All other tokens occur in both, in the
+    same order, so aligning the two sequences finds the answers whatever a processor does with pictures.
     """
     text = written(processor, chat)
     plain: Any = processor.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
@@ -81,14 +81,14 @@ def _answers(processor: ProcessorMixin, chat: Chat, ids: Tensor) -> Tensor:
     place = {block.a + i: block.b + i for block in matched for i in range(block.size)}
     labels = torch.full_like(ids, IGNORED)
     for token, (start, end) in enumerate(plain["offset_mapping"]):
-        # A token that the processor cut off has no place.
+        # A token that the processor cut off has no position.
         if token in place and any(start < last and end > first for first, last in spans):
             labels[place[token]] = ids[place[token]]
     return labels
 
 
 def _answer_spans(processor: ProcessorMixin, chat: Chat, text: str) -> Iterator[tuple[int, int]]:
-    """The characters of ``text`` that are the assistant's, up to and with what ends the turn."""
+    """Yields the spans of ``text`` that belong to the assistant, up to and including what ends the turn."""
     for index, message in enumerate(chat):
         if message["role"] != "assistant":
             continue

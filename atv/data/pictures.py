@@ -1,4 +1,4 @@
-"""Pictures of any kind of source, decoded: upright, in 8 bits, RGB."""
+"""Decodes pictures from any kind of source to upright 8-bit RGB."""
 
 import base64
 import binascii
@@ -15,31 +15,31 @@ from atv.data.base import Picture
 from atv.data.text_files import parsed
 from atv.data.wording import quoted, reason
 
-# How names of pictures end. Which of them are read is Pillow's affair: AVIF since 11.3, HEIC with a plug-in of its own.
+# Suffixes of pictures. Pillow decides which of them can be read: AVIF since 11.3, HEIC with a separate plug-in.
 ENDINGS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".jp2", ".ppm"),
     *(".tga", ".heic", ".heif", ".hif", ".jxl", ".svg", ".dng", ".cr2", ".cr3", ".nef", ".arw"),
 )
-# How files of each kind begin: JPEG, PNG, GIF, WebP, BMP, TIFF.
+# First bytes of each format: JPEG, PNG, GIF, WebP, BMP, TIFF.
 _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
-# A path is shorter, even one that happens to be written in the letters of base64.
+# Paths are shorter than this, even those that consist of base64 characters only.
 _SHORTEST_BASE64 = 64
 
 
 def opens(file: Path) -> bool:
-    """Whether Pillow, as it is installed here, opens files of this name's ending."""
+    """Whether the installed Pillow opens files with this suffix."""
     return file.suffix.lower() in Image.registered_extensions()
 
 
 def decode(picture: Any, root: Path | None = None) -> Image.Image:
-    """The whole picture as RGB, upright (by its EXIF orientation) and in 8 bits (see ``eight_bit``).
+    """Decodes the whole picture to RGB, upright (by its EXIF orientation) and in 8 bits (see ``eight_bit``).
 
     Args:
-        picture: as ``Picture``, or whatever ``undecoded`` takes for one.
-        root: folder of relative paths, as there.
+        picture: a ``Picture``, or anything that ``undecoded`` accepts as one.
+        root: folder that relative paths start from, as in ``undecoded``.
 
     Raises:
-        ValueError: for a file that is missing, cut off, or no picture, and for a cell with none or several.
+        ValueError: if a file is missing, truncated or not a picture, or a cell holds none or several.
     """
     if not isinstance(picture, Image.Image | Path | bytes):
         (picture,) = _only(undecoded(picture, root))
@@ -47,15 +47,15 @@ def decode(picture: Any, root: Path | None = None) -> Image.Image:
         opened: Any = io.BytesIO(picture) if isinstance(picture, bytes) else picture
         image = picture if isinstance(picture, Image.Image) else Image.open(opened)
         return eight_bit(_upright(image)).convert("RGB")
-    except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to.
+    except Exception as error:  # Pillow's decoders can raise anything on a broken file.
         raise _unreadable(picture, error) from error
 
 
 def header(picture: Picture) -> tuple[int, int]:
-    """Width and height from the first bytes, without decoding.
+    """Reads width and height from the first bytes, without decoding.
 
     Raises:
-        ValueError: for a file that is missing, empty or no picture.
+        ValueError: if a file is missing, empty or not a picture.
     """
     if isinstance(picture, Image.Image):
         return picture.size
@@ -68,16 +68,16 @@ def header(picture: Picture) -> tuple[int, int]:
 
 
 def undecoded(value: Any, root: Path | None = None) -> list[Picture]:
-    """The pictures of a cell of a data set whose pictures are not decoded: none, one, or a list.
+    """Returns the pictures in a cell of an undecoded data set: none, one or several.
 
-    A picture is bytes, a path, base64 (bare, or a data URL), a struct of bytes and path, or decoded already; a list may
-    be JSON in a text.
+    A picture can be bytes, a path, base64 (bare, or a data URL), a struct of bytes and path, or already decoded. A
+    list may be JSON text.
 
     Args:
-        root: folder of relative paths; default: the working folder.
+        root: folder that relative paths start from. Default: the working folder.
 
     Raises:
-        ValueError: for a value that is no picture, or a URL, since nothing is fetched unasked.
+        ValueError: if a value is not a picture, or is a URL, since nothing is downloaded unasked.
     """
     if value is None:
         return []
@@ -89,8 +89,8 @@ def undecoded(value: Any, root: Path | None = None) -> list[Picture]:
         return [_of_text(value, root)] if value.strip() else []
     if isinstance(value, bytes | bytearray | memoryview):
         if not (content := bytes(value)):
-            raise ValueError("a picture of no bytes")
-        # Megabytes of a picture's own bytes are not worth a text: letters of base64 are ASCII.
+            raise ValueError("a picture with no bytes")
+        # Base64 is ASCII, so the raw bytes of a picture, often megabytes, need not become text.
         spelled = _of_base64(content.decode("ascii")) if content.isascii() else None
         return [spelled or content]
     if isinstance(value, Sequence):
@@ -99,18 +99,20 @@ def undecoded(value: Any, root: Path | None = None) -> list[Picture]:
         return [_beside(value, root)]
     if isinstance(value, Image.Image):
         return [value]
-    raise ValueError(f"a {type(value).__name__} ({quoted(value)}) is no picture; known are bytes, paths and base64")
+    raise ValueError(
+        f"a value of type {type(value).__name__} ({quoted(value)}) is not a picture; expected bytes, a path or base64"
+    )
 
 
 def eight_bit(image: Image.Image) -> Image.Image:
-    """Grey pictures of 16 or 32 bits in 8, which Pillow's own conversion clips to black and white.
+    """Converts 16-bit and 32-bit greyscale pictures to 8 bits; Pillow's own conversion clips them to black and white.
 
-    16 bits are divided by 257. Of 32-bit integers and floats the file does not say what white is: floats within 0 to 1
-    are multiplied by 255, values within 0 to 255 stay, those within 0 to 65,535 are divided by 257, and others are
-    stretched from their least to their greatest.
+    16-bit values are divided by 257. For 32-bit integers and floats, the file does not say which value is white:
+    floats within 0 to 1 are multiplied by 255, values within 0 to 255 are kept, values within 0 to 65,535 are divided
+    by 257, and all others are stretched from their minimum to their maximum.
 
     Raises:
-        ValueError: for values that are not finite.
+        ValueError: if a value is not finite.
     """
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
         return image
@@ -130,9 +132,9 @@ def eight_bit(image: Image.Image) -> Image.Image:
 
 
 def _unreadable(picture: Any, error: Exception) -> ValueError:
-    # Pillow names an object in memory there, which is another one in every run.
+    # Pillow's message names an object by its memory address, which differs in every run.
     unknown = isinstance(error, UnidentifiedImageError)
-    why = "it begins like no kind of picture that is known" if unknown else reason(error)
+    why = "its first bytes match no known picture format" if unknown else reason(error)
     shown = f" {quoted(str(picture), 120)}" if isinstance(picture, Path) else ""
     return ValueError(f"picture{shown} cannot be read: {why}")
 
@@ -140,18 +142,18 @@ def _unreadable(picture: Any, error: Exception) -> ValueError:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # An orientation that cannot be read is none; pixels that cannot be, fail when they are read.
+    except Exception:  # An unreadable orientation counts as none; unreadable pixels fail when they are read.
         return image
 
 
 def _of_struct(value: Mapping[str, Any]) -> Any:
-    """What the struct has of a picture: bytes before a path; an ``image_url`` of chat messages holds a struct again."""
+    """Returns a struct's picture, bytes before a path; an ``image_url`` of chat messages holds another struct."""
     for key in ("bytes", "path", "image", "url", "image_url", "base64", "data"):
         if value.get(key) is not None:
             return value[key]
     if "bytes" in value or "path" in value:
         return None
-    raise ValueError(f"a picture without bytes and path; there are {quoted(', '.join(map(str, value)))}")
+    raise ValueError(f"a picture without bytes or path; found {quoted(', '.join(map(str, value)))}")
 
 
 def _of_text(text: str, root: Path | None) -> Picture:
@@ -161,18 +163,18 @@ def _of_text(text: str, root: Path | None) -> Picture:
             raise ValueError(f"{quoted(text)} holds no picture in base64")
         return content
     if text.startswith(("http://", "https://")):
-        raise ValueError(f"{quoted(text)} is a URL, and nothing is fetched; give the picture's bytes or a path")
+        raise ValueError(f"{quoted(text)} is a URL, which atv does not fetch; give the picture's bytes or a path")
     path = unquote(text.removeprefix("file://")) if text.startswith("file://") else text
     return _of_base64(text) or _beside(Path(path), root)
 
 
 def _of_base64(text: str) -> bytes | None:
-    """The picture that the text spells; None where it spells none."""
+    """Returns the picture that the text encodes; None if it encodes none."""
     if len(text) < _SHORTEST_BASE64:
         return None
     try:
         beginning = base64.b64decode(_letters(text.lstrip()[:_SHORTEST_BASE64])[:16], validate=True)
-        # AVIF and HEIC have a length before their name.
+        # AVIF and HEIC start with a length, before the name of the format.
         if not beginning.startswith(_BEGINNINGS) and beginning[4:8] != b"ftyp":
             return None
         return base64.b64decode(_letters(text).rstrip("=") + "==")
@@ -181,7 +183,7 @@ def _of_base64(text: str) -> bytes | None:
 
 
 def _letters(text: str) -> str:
-    """Base64 in its common alphabet, without line breaks."""
+    """Returns base64 in its standard alphabet, without line breaks."""
     return "".join(text.translate({ord("-"): "+", ord("_"): "/"}).split())
 
 

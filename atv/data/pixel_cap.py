@@ -1,28 +1,28 @@
-"""A cap on the size of pictures, kept in the processor and so saved with it."""
+"""Limits on the size of pictures, set in the processor and therefore saved with it."""
 
 from transformers import ProcessorMixin
 
 
 def cap_pixels(processor: ProcessorMixin, min_pixels: int | None, max_pixels: int | None) -> None:
-    """Bounds the area to which pictures are resized, for calibration, evaluation and whoever loads the folder.
+    """Limits the area that pictures are resized to, for calibration, evaluation and all later users of the folder.
 
-    Processors in the manner of Qwen-VL take an area; those with fixed sizes or tiles have nothing to set.
+    Processors like Qwen-VL's resize to an area; those with fixed sizes or tiles have no such setting.
 
     Args:
-        min_pixels, max_pixels: area of a picture; None leaves the processor's own.
+        min_pixels, max_pixels: bounds on the area of a picture; None keeps the processor's own.
 
     Raises:
-        ValueError: for a processor without such a bound, or bounds that are not in order.
+        ValueError: if the processor has no such bounds, or the bounds are out of order.
     """
     if min_pixels is None and max_pixels is None:
         return
     images, option = processor.image_processor, "min_pixels" if max_pixels is None else "max_pixels"
     if not (hasattr(images, "merge_size") and images.size.get("shortest_edge") and images.size.get("longest_edge")):
         raise ValueError(
-            f"{option}: {type(images).__name__} resizes pictures to sizes of its own, not to an area; leave "
-            "min_pixels and max_pixels out"
+            f"{option}: {type(images).__name__} resizes pictures to its own sizes, not to an area; omit "
+            "min_pixels and max_pixels"
         )
-    # Of this kind, both edges are areas.
+    # In processors of this kind, both edges are areas.
     high = max(images.size["longest_edge"], min_pixels or 0) if max_pixels is None else max_pixels
     low = min(images.size["shortest_edge"], high) if min_pixels is None else min_pixels
     if not 0 < low <= high:

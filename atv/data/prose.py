@@ -9,11 +9,11 @@ from atv.data.text_files import read_text
 
 
 class PlainText(IndexedData):
-    """Paragraphs of a text file, each as a user's turn without a picture; a line without words ends a paragraph.
+    """Paragraphs of a text file, each as a user's turn without a picture; a blank line ends a paragraph.
 
     Args:
-        file: UTF-8, or UTF-16 with its byte order mark.
-        words: shortest paragraph that is taken; shorter ones, such as headings, are left out.
+        file: text file in UTF-8, or in UTF-16 with its byte order mark.
+        words: minimum number of words; shorter paragraphs, such as headings, are skipped.
     """
 
     def __init__(self, file: Path | str, words: int = 20) -> None:
@@ -39,9 +39,9 @@ class PlainText(IndexedData):
 
 
 class EverydayProse(IndexedData):
-    """256 passages of public-domain prose, half of a novel and half of speeches, each as the answer to one request.
+    """256 passages of public-domain prose, half from a novel and half from speeches, as answers to the same request.
 
-    The everyday model has rehearsed both; neither is among the texts by which plain English is measured.
+    The everyday model rehearsed both in training; neither is among the texts that measure plain English.
     """
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Files with a data set's rows: which of a folder's are a split's, and what is wrong where they cannot be read."""
+"""Files with a data set's rows: which files of a folder belong to a split, and why some cannot be read."""
 
 import re
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from datasets.exceptions import DatasetsError
 from atv.data.text_files import SEPARATORS, table_of_texts
 from atv.data.wording import quoted, reason, short
 
-# Kinds of files, the first that a folder has is read.
+# Kinds of files; only the first kind that a folder has is read.
 SUFFIXES = (".parquet", ".arrow", *SEPARATORS)
 
-# Words that name a split, with what makers of benchmarks add to them (val2014, testdev).
+# Words that name a split, with the suffixes that benchmarks add to them (val2014, testdev).
 _SPLIT = re.compile(
     r"(train|training|trainval|val|minival|valid|validation|dev|test|testing|eval|evaluation)(dev|std|\d{4})?"
 )
@@ -24,9 +24,9 @@ _WORDS = re.compile(r"[-_. ]+")
 
 
 def row_files(folder: Path, split: str, field: str) -> list[Path]:
-    """The split's files in a folder and its sub-folders, as ``split_files`` chooses them; none where there is no file.
+    """Returns the split's files in a folder and its sub-folders, as ``split_files`` chooses them; empty without files.
 
-    They are of the first kind of ``SUFFIXES`` that is there.
+    They are of the first kind in ``SUFFIXES`` that the folder has.
     """
     there = files_of(folder, *SUFFIXES)
     first = next((suffix for suffix in SUFFIXES if any(file.suffix.lower() == suffix for file in there)), None)
@@ -34,21 +34,22 @@ def row_files(folder: Path, split: str, field: str) -> list[Path]:
 
 
 def files_of(folder: Path, *suffixes: str) -> list[Path]:
-    """The files with these suffixes in a folder and its sub-folders, in order.
+    """Returns the files with these suffixes in a folder and its sub-folders, sorted.
 
-    Hidden ones (._a.jpg), and those of hidden folders (.ipynb_checkpoints), are none.
+    Hidden files (._a.jpg) and files in hidden folders (.ipynb_checkpoints) are skipped.
     """
     found = (file for file in folder.rglob("*") if file.suffix.lower() in suffixes)
     return sorted(file for file in found if not any(part[0] == "." for part in file.relative_to(folder).parts))
 
 
 def split_files(files: Sequence[Path], folder: Path, split: str, field: str) -> list[Path]:
-    """Those files in a folder that are the split's; all of them where no name says a split.
+    """Returns the files in a folder that belong to the split; all of them if no name mentions any split.
 
-    A name says one as on the hub (train-00000-of-00002), in any of its words (my_test.parquet), or by a sub-folder.
+    A name mentions a split as on the hub (train-00000-of-00002), in one of its words (my_test.parquet), or by a
+    sub-folder.
 
     Raises:
-        ValueError: where names say other splits and none this one; the message lists them.
+        ValueError: if names mention only different splits; the message lists them.
     """
     said = {file: _splits(file.relative_to(folder), split) for file in files}
     own = [file for file in files if split in said[file]]
@@ -57,13 +58,13 @@ def split_files(files: Sequence[Path], folder: Path, split: str, field: str) -> 
         return own or list(files)
     kind = files[0].suffix
     raise ValueError(
-        f"{field}: {quoted(str(folder), 120)} holds no split {split!r} as {kind[1:]} ({split}-*{kind}); there are "
+        f"{field}: {quoted(str(folder), 120)} holds no split {split!r} as {kind[1:]} ({split}-*{kind}); found "
         f"{short(', '.join(others))}"
     )
 
 
 def _splits(file: Path, wanted: str) -> set[str]:
-    """What splits the path of a file names; the nearest name to the file counts."""
+    """Returns the splits that a file's path mentions; the name nearest to the file decides."""
     for part in (file.with_suffix("").name, *reversed(file.parent.parts)):
         plain = re.sub(r"([-_.]\d+(-of-\d+)?)+$", "", part)
         if wanted in (plain, part) or re.match(rf"{re.escape(wanted)}[-_.]", part):
@@ -75,15 +76,16 @@ def _splits(file: Path, wanted: str) -> set[str]:
 
 
 def load_files(files: Sequence[Path], split: str, field: str, streaming: bool = False) -> Any:
-    """The rows of files of one kind, as ``datasets`` gives them; cells of CSV are texts.
+    """Loads the rows of files of one kind with ``datasets``; cells of CSV are text.
 
     Raises:
-        ValueError: naming the file that cannot be read, is of another kind, or has other columns than the first.
+        ValueError: if a file cannot be read, is of a different kind, or has different columns than the first; the
+            message names it.
     """
     kind = files[0].suffix.lower()
     if kind not in SUFFIXES:
         raise ValueError(
-            f"{field}: {quoted(str(files[0]), 120)} is no file of rows, which end in {', '.join(SUFFIXES)}"
+            f"{field}: {quoted(str(files[0]), 120)} is not a file of rows; expected one ending in {', '.join(SUFFIXES)}"
         )
     if other := [file.name for file in files if file.suffix.lower() != kind]:
         raise ValueError(f"{field}: {quoted(str(files[0]), 120)} and {quoted(other[0])} are of different kinds")
@@ -91,10 +93,10 @@ def load_files(files: Sequence[Path], split: str, field: str, streaming: bool = 
         texts = _texts(files, field)
         return texts.to_iterable_dataset() if streaming else texts
     _require_one_layout([(file, _names(file, field)) for file in files], field)
-    # ``datasets`` fails at a file without rows.
+    # ``datasets`` fails on a file without rows.
     full = [file for file in files if kind != ".parquet" or pq.read_metadata(file).num_rows]
     if not full:
-        raise ValueError(f"{field}: {quoted(str(files[0]), 120)} holds no row")
+        raise ValueError(f"{field}: {quoted(str(files[0]), 120)} holds no rows")
     names = [str(file) for file in full]
     try:
         return load_dataset(kind[1:], data_files={split: names}, split=split, streaming=streaming)
@@ -114,7 +116,7 @@ def _texts(files: Sequence[Path], field: str) -> Dataset:
 
 
 def _names(file: Path, field: str) -> list[str]:
-    """The columns of a file."""
+    """Returns the names of a file's columns."""
     try:
         if file.suffix.lower() == ".parquet":
             return list(pq.read_schema(file).names)
@@ -122,7 +124,7 @@ def _names(file: Path, field: str) -> list[str]:
             return list(_arrow_schema(mapped).names)
     except (pa.ArrowException, OSError) as error:
         kind = file.suffix[1:].lower()
-        raise ValueError(f"{field}: {quoted(str(file), 120)} is no {kind} file: {reason(error)}") from error
+        raise ValueError(f"{field}: {quoted(str(file), 120)} is not a valid {kind} file: {reason(error)}") from error
 
 
 def _arrow_schema(mapped: Any) -> pa.Schema:
@@ -139,5 +141,5 @@ def _require_one_layout(columns: Sequence[tuple[Path, list[str]]], field: str) -
         if odd := sorted(set(names) ^ set(own)):
             raise ValueError(
                 f"{field}: {quoted(str(file), 120)} and {first.name!r} differ in the columns "
-                f"{short(', '.join(odd))}; give them the same columns, or name one of them"
+                f"{short(', '.join(odd))}; give them the same columns, or name only one of the files"
             )

@@ -1,4 +1,4 @@
-"""The raw layout of ShareGPT4V and LLaVA-NeXT-Data: a JSON list, and a folder of pictures."""
+"""The raw layout of ShareGPT4V and LLaVA-NeXT-Data: a JSON list and a folder of pictures."""
 
 from functools import cached_property
 from pathlib import Path
@@ -14,12 +14,13 @@ from atv.data.wording import quoted, short
 class ShareGPT4V(IndexedData):
     """A JSON list of {id, image, conversations: [{from: human | gpt, value}]} and the folder that ``image`` is in.
 
-    ``messages`` and ``images`` may stand for ``conversations`` and ``image``, and {role, content} for {from, value}.
+    ``messages`` and ``images`` can replace ``conversations`` and ``image``, and {role, content} {from, value}.
 
     Args:
-        annotations: JSON file, or JSONL with a row a line. Rows without ``image`` are text; ``image`` may be a list.
-        images: folder; default: that of the annotations.
-        task: only the rows whose ``data_source`` it is, such as sharegpt4v of LLaVA-NeXT-Data.
+        annotations: JSON file, or JSONL with one row per line. Rows without ``image`` are text; ``image`` may be a
+            list.
+        images: folder of the pictures. Default: the folder of the annotations.
+        task: keeps only the rows with this ``data_source``, such as sharegpt4v in LLaVA-NeXT-Data.
     """
 
     def __init__(self, annotations: Path | str, images: Path | str | None = None, task: str | None = None) -> None:
@@ -40,7 +41,7 @@ class ShareGPT4V(IndexedData):
     @cached_property
     def _columns(self) -> Columns:
         there = _named(self._rows)
-        # Without any picture the rows are text.
+        # If no row has a picture, the rows are text.
         return Columns.of([*there, *(() if there.keys() & set(IMAGE) else IMAGE[:1])], None, None, "id")
 
     def __len__(self) -> int:
@@ -54,7 +55,7 @@ class ShareGPT4V(IndexedData):
 
 
 def _read(file: Path) -> list[Any]:
-    """The rows of a JSON list, or of a file with a JSON value a line, whatever its suffix."""
+    """Reads the rows of a JSON list, or of a file with one JSON value per line, whatever its suffix."""
     if not file.is_file():
         raise ValueError(f"calibration.annotations: no such file {str(file)!r}")
     try:
@@ -62,26 +63,24 @@ def _read(file: Path) -> list[Any]:
     except ValueError as error:
         raise ValueError(f"calibration.annotations: {error}") from error
     if not isinstance(rows, list) or not any(isinstance(row, dict) for row in rows):
-        held = f" but an object of {short(', '.join(rows))}" if isinstance(rows, dict) else ""
-        raise ValueError(f"calibration.annotations: {str(file)!r} holds no list of rows{held}")
+        held = f" but an object with the keys {short(', '.join(rows))}" if isinstance(rows, dict) else ""
+        raise ValueError(f"calibration.annotations: {str(file)!r} does not hold a list of rows{held}")
     if not (there := _named(rows)).keys() & set(CONVERSATION):
-        raise ValueError(
-            f"calibration.annotations: missing columns {CONVERSATION[0]}; there are {short(', '.join(there))}"
-        )
+        raise ValueError(f"calibration.annotations: missing columns {CONVERSATION[0]}; found {short(', '.join(there))}")
     if not there.keys() & set(IMAGE) and (column := _of_pictures(rows)):
         raise ValueError(
-            f"calibration.annotations: missing columns {IMAGE[0]}, and {column!r} seems to name pictures; call it "
-            f"{IMAGE[0]}"
+            f"calibration.annotations: missing columns {IMAGE[0]}, and {column!r} seems to name pictures; rename "
+            f"it to {IMAGE[0]}"
         )
     return rows
 
 
 def _of_pictures(rows: list[Any]) -> str | None:
-    """A column that holds names of pictures, whatever it is called: without one, rows are text."""
+    """Returns a column of picture names, whatever it is called; without one, the rows are text."""
     cells = ((name, cell) for row in rows if isinstance(row, dict) for name, cell in row.items() if name != "id")
     return next((name for name, cell in cells if isinstance(cell, str) and cell.lower().endswith(ENDINGS)), None)
 
 
 def _named(rows: list[Any]) -> dict[str, None]:
-    """What any row has, in order."""
+    """Returns the keys of all rows, in order of first appearance."""
     return dict.fromkeys(name for row in rows if isinstance(row, dict) for name in row)

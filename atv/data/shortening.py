@@ -1,4 +1,4 @@
-"""Samples that are longer than a cap lose text from their end; pictures stay whole."""
+"""Shortens samples that exceed a maximum length: text is cut from the end, pictures stay whole."""
 
 import bisect
 from collections.abc import Sequence
@@ -15,13 +15,14 @@ Chat = list[dict[str, Any]]
 def shortened(
     processor: ProcessorMixin, chat: Chat, pictures: Sequence[Image.Image], max_length: int
 ) -> tuple[Chat, list[Image.Image]]:
-    """The chat and its pictures, in ``max_length`` tokens at most (visual ones counted).
+    """Returns the chat and its pictures, shortened to at most ``max_length`` tokens (visual tokens included).
 
-    Whole exchanges go first, from the last one on, with their pictures; then the end of the last text that is left.
-    The text is cut before the template and the processor write their own tokens, so no image token can be.
+    Whole exchanges are dropped first, with their pictures, starting with the last one. Then the end of the last
+    remaining text is cut. This happens before the template and the processor add their own tokens, so no image token
+    can be cut.
 
     Raises:
-        ValueError: when the pictures and the template alone are longer.
+        ValueError: if the pictures and the template alone are longer.
     """
     chat, seen = [_copy(message) for message in chat], list(pictures)
     while (excess := _length(processor, chat, seen) - max_length) > 0:
@@ -30,12 +31,12 @@ def shortened(
             chat = chat[: users[-1]]
             seen = seen[: _pictures(chat)]
         elif not _cut(processor, chat, excess):
-            raise ValueError(f"{excess} tokens over max_length {max_length} without any text")
+            raise ValueError(f"{excess} tokens over max_length {max_length} even without text")
     return chat, seen
 
 
 def _cut(processor: ProcessorMixin, chat: Chat, excess: int) -> bool:
-    """Takes ``excess`` tokens from the end of the last text that has any; False where there is none."""
+    """Cuts ``excess`` tokens from the end of the last text that is not empty; returns False if there is none."""
     for message in reversed(chat):
         for part in reversed(message["content"]):
             if text := part.get("text"):

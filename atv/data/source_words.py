@@ -1,11 +1,11 @@
-"""Calibration data as a report has them, in words."""
+"""Describes the calibration data of a report in words."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 
 def in_words(data: Mapping[str, Any], counts: Sequence[int] = ()) -> str:
-    """A source's class with what it was given; of a mixture every source with its weight and, if known, its samples.
+    """Describes a source by class and arguments; a mixture by its sources, their weights and, if known, samples.
 
     >>> in_words({"class": "CaptionedImages", "folder": "pictures", "caption": None})
     'CaptionedImages (folder pictures)'
@@ -26,7 +26,7 @@ def in_words(data: Mapping[str, Any], counts: Sequence[int] = ()) -> str:
 
 
 def _is_mixture(data: Mapping[str, Any]) -> bool:
-    """Whether it holds sources with a weight each; a file may hold anything under these names."""
+    """Whether the data hold sources with a weight each; a file may hold anything under these names."""
     sources, weights = data.get("sources"), data.get("weights")
     if not isinstance(sources, list) or not isinstance(weights, list) or len(sources) != len(weights):
         return False

@@ -1,4 +1,4 @@
-"""Data from files, folders, the hub or the package itself, by what they are called."""
+"""Loads calibration and evaluation data by name: from files, folders, the hub or the package itself."""
 
 import inspect
 import re
@@ -27,8 +27,10 @@ TRAIN = "train"
 
 
 def own_model(model: str) -> str:
-    """Which of the models that come with atv a model is, or was made from, wherever its folder lies: "everyday" or
-    "bundled"; empty for any other."""
+    """Returns "everyday" or "bundled" if the model is that one or was made from it, else an empty string.
+
+    The location of the model's folder does not matter.
+    """
     for each in _lineage(model):
         if _is_everyday(each):
             return EVERYDAY
@@ -38,8 +40,10 @@ def own_model(model: str) -> str:
 
 
 def own_data(model: str) -> str:
-    """What calibrates and questions a model unless something else is asked for: "everyday" or "bundled", which also
-    stands in for what neither of them is."""
+    """Returns the default calibration and evaluation data of a model: "everyday" or "bundled".
+
+    "bundled" also stands in for models that are neither of the two.
+    """
     return own_model(model) or BUNDLED
 
 
@@ -57,7 +61,7 @@ def _is_bundled(model: str) -> bool:
 
 
 def _lineage(model: str | None) -> Iterator[str]:
-    """The model, what it was made from, and so on; each once, as reports may name each other."""
+    """Yields the model, the one that it was made from, and so on; each once, as reports may name each other."""
     named = set[str]()
     while model is not None and model not in named:
         named.add(model)
@@ -66,7 +70,7 @@ def _lineage(model: str | None) -> Iterator[str]:
 
 
 def _made_from(model: str) -> str | None:
-    """The dense model, or that of more bits, that a folder's report names; None for no such report."""
+    """Returns the dense or not yet quantized model that a folder's report names; None without such a report."""
     if (dense := recorded_base(Path(model))) is not None:
         return dense
     with suppress(ValueError, OSError):
@@ -75,27 +79,27 @@ def _made_from(model: str) -> str | None:
 
 
 def load_calibration(data: str | CalibrationData | None, model: str = BUNDLED) -> CalibrationData:
-    """Calibration data by what they are: "bundled", "everyday", a path, a hub id, or a class that needs no argument.
+    """Loads calibration data by name: "bundled", "everyday", a path, a hub id, or a class that needs no argument.
 
-    None stands for a model's own; for a model that has none, the bundled model's drawings stand in, with a warning.
+    None means the model's own data. For a model without any, the bundled model's drawings stand in, with a warning.
 
-    A .json or .jsonl file is ShareGPT4V's layout, its pictures in the same folder; parquet, Arrow, CSV and TSV files,
-    folders with parquet and those made by ``save_to_disk`` are HFDataset's; other folders are pictures with captions
-    (an ``imagefolder``), or files of rows with their pictures. ``Class:argument`` is a class with its first argument.
-    Several with " + " between them are mixed, each with its weight and "*" before it.
+    A .json or .jsonl file is read in ShareGPT4V's layout, with its pictures in the same folder. HFDataset reads
+    parquet, Arrow, CSV and TSV files, folders with parquet files, and folders written by ``save_to_disk``. All other
+    folders hold pictures with captions (an ``imagefolder``), or files of rows with their pictures. ``Class:argument``
+    is a class with its first argument. Names joined by " + " form a mixture, each optionally after a weight and "*".
 
     >>> load_calibration("3*bundled + BundledScenes:facts").record()["weights"]
     [3.0, 1.0]
 
     Raises:
-        ValueError: for what is none of these, or cannot be read.
+        ValueError: if the name is none of these, or the data cannot be read.
     """
     if data is None:
         data = own_data(model)
         if not own_model(model):
             rank_zero_warn(
-                f"calibration: none was named, so the bundled model's drawings stand in, which are strange to {model}; "
-                "name data like those that it will see (--calibration)"
+                f"calibration: no data were named, so the bundled model's drawings stand in, which are foreign to "
+                f"{model}; name data like those that the model will see (--calibration)"
             )
     source = data if isinstance(data, CalibrationData) else _recognised(data)
     try:
@@ -110,7 +114,7 @@ def _recognised(data: str) -> CalibrationData:
     if data in (BUNDLED, EVERYDAY):
         return Bundled() if data == BUNDLED else Everyday()
     if not data.strip():
-        # As a path it would be the working folder: a shell's variable that is not set, perhaps.
+        # As a path it would be the working folder. An unset shell variable is a likely cause.
         raise ValueError(f"calibration: {data!r} names no data")
     path = Path(data)
     if " + " in data and not path.exists():
@@ -125,20 +129,20 @@ def _recognised(data: str) -> CalibrationData:
 
 
 def _mixed(parts: list[str]) -> Mixture:
-    """Sources, each with its weight before it, or 1."""
+    """Returns the mixture of sources, each weighted by the number before it, or by 1."""
     sources, weights = [], []
     for part in parts:
         weight, source = re.fullmatch(r"(?:([\d.]+)\s*\*)?(.*)", part.strip(), re.DOTALL).groups()  # type: ignore[union-attr]
         try:
             weights.append(1.0 if weight is None else float(weight))
         except ValueError as error:
-            raise ValueError(f"calibration: {part.strip()!r} begins with no weight such as 0.5*") from error
+            raise ValueError(f"calibration: {part.strip()!r} does not begin with a weight such as 0.5*") from error
         sources.append(_recognised(source.strip()))
     return Mixture(sources, weights)
 
 
 def _with_argument(data: str) -> CalibrationData | None:
-    """A class with its first argument behind a colon; None for other texts."""
+    """Returns the source for a class with its first argument after a colon; None for any other text."""
     name, colon, argument = data.partition(":")
     if not colon or name not in {kind.__name__ for kind in plugins.subclasses(CalibrationData)}:
         return None
@@ -152,7 +156,7 @@ def _with_argument(data: str) -> CalibrationData | None:
 
 
 def _converted(argument: str, parameter: inspect.Parameter, data: str) -> Any:
-    """Text as a number or truth value where the class asks for one, else as it is."""
+    """Converts text to a number or boolean if the parameter is annotated as one; returns other text unchanged."""
     kind = parameter.annotation
     if kind not in (int, float, bool):
         return argument
@@ -164,13 +168,13 @@ def _converted(argument: str, parameter: inspect.Parameter, data: str) -> Any:
 
 
 def _of_datasets(folder: Path) -> bool:
-    """Whether the folder was saved by ``datasets`` (one split or several) or holds parquet."""
+    """Whether ``datasets`` saved the folder (one split or several), or it holds parquet files."""
     saved = any((folder / name).is_file() for name in ("state.json", "dataset_dict.json"))
     return saved or bool(files_of(folder, ".parquet"))
 
 
 def _of_plain_files(folder: Path) -> CalibrationData:
-    """Pictures with captions or, where none has one, files of rows beside their pictures; of several splits "train"."""
+    """Reads captioned pictures or, without captions, files of rows beside the pictures; of several splits "train"."""
     place = folder / TRAIN if not listed(folder) and _is_split(folder) else folder
     rows = sorted(file for suffix in ("json", "jsonl") for file in folder.glob(f"*.{suffix}"))
     if says_captions(place):
@@ -185,7 +189,7 @@ def _of_plain_files(folder: Path) -> CalibrationData:
 
 
 def _is_split(folder: Path) -> bool:
-    """Whether the sub-folder train is a split: it says captions itself, or has another split beside it."""
+    """Whether the sub-folder train is a split: it has metadata, or has captions and another split beside it."""
     beside = any((folder / name).is_dir() for name in ("test", "val", "valid", "validation", "dev", "eval"))
     return bool(listed(folder / TRAIN)) or (beside and says_captions(folder / TRAIN))
 
@@ -195,16 +199,16 @@ def _named(data: str) -> CalibrationData:
     if data in kinds or ("." in data and all(part.isidentifier() for part in data.split("."))):
         return plugins.resolve(data, CalibrationData, "calibration")
     raise ValueError(
-        f"calibration: {data!r} is neither {BUNDLED!r} nor {EVERYDAY!r} nor a data set here (a file or folder), nor a "
+        f"calibration: {data!r} is neither {BUNDLED!r} nor {EVERYDAY!r} nor a local data set (a file or folder), nor a "
         f"hub id (owner/name), nor one of {', '.join(kinds)}"
     )
 
 
 def load_evaluation(data: str, split: str, groups: int | None = None) -> Dataset:
-    """A split of the bundled or the everyday evaluation suite, or a data set saved with ``Dataset.save_to_disk``.
+    """Loads a split of the bundled or everyday evaluation suite, or a data set saved with ``Dataset.save_to_disk``.
 
     Args:
-        groups: so many groups of questions of each task are enough; the suite draws no more, a saved one is whole.
+        groups: groups of questions to draw per task; the suite draws no more, a saved data set is loaded whole.
     """
     if data in (BUNDLED, EVERYDAY):
         world: Any = import_module(f"atv.{data}.data")

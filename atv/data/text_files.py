@@ -1,4 +1,4 @@
-"""Text files as people have them: with byte order marks, blank lines, and separators that are no line ends."""
+"""Reads text files as found in practice: with byte order marks, blank lines, and separators that end no line."""
 
 import ast
 import codecs
@@ -13,19 +13,19 @@ import pandas as pd
 
 from atv.data.wording import quoted, reason
 
-# What stands between the cells of a line, by the suffix of the file.
+# Separators between the cells of a line, by file suffix.
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
-# Base64 pictures fill a cell beyond csv's own 131,072 characters; more than this its C code cannot count everywhere.
+# Base64 pictures exceed csv's default limit of 131,072 characters; its C code cannot count further on every platform.
 _LONGEST_CELL = 2**31 - 1
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
 def read_text(file: Path) -> str:
-    """UTF-8, or UTF-16 with its byte order mark; the mark is no part of the text.
+    """Reads UTF-8, or UTF-16 with its byte order mark; the mark is not part of the text.
 
     Raises:
-        ValueError: naming the file, for one that cannot be read, or is in another encoding.
+        ValueError: if the file cannot be read or has a different encoding; the message names it.
     """
     try:
         content = file.read_bytes()
@@ -41,39 +41,39 @@ def read_text(file: Path) -> str:
 
 
 def json_lines(file: Path) -> list[Any]:
-    """One JSON value a line, blank lines left out.
+    """Reads one JSON value per line, skipping blank lines.
 
     Raises:
-        ValueError: naming the file and the line that is no JSON.
+        ValueError: if a line is not valid JSON; the message names the file and the line.
     """
     return [value for _, value in numbered_lines(file)]
 
 
 def numbered_lines(file: Path) -> list[tuple[int, Any]]:
-    """``json_lines``, each with the number of its line, from 1 on."""
-    # Not splitlines, which also breaks at the separators that strings may hold (U+2028, U+0085 and others).
+    """Reads like ``json_lines`` and puts each value's line number before it, counted from 1."""
+    # Not splitlines, which also splits at separators that strings may contain (U+2028, U+0085 and others).
     lines = enumerate(read_text(file).replace("\r\n", "\n").split("\n"), 1)
     return [(number, _value(file, number, line)) for number, line in lines if line.strip()]
 
 
 def json_value(file: Path) -> Any:
-    """The JSON value that a file holds.
+    """Reads the single JSON value of a file.
 
     Raises:
-        ValueError: naming the file and the place.
+        ValueError: if it is not valid JSON; the message names the file and the position.
     """
     text = read_text(file)
     try:
         return json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{str(file)!r} is no JSON: {reason(error)}") from error
+        raise ValueError(f"{str(file)!r} is not valid JSON: {reason(error)}") from error
 
 
 def json_rows(file: Path) -> Any:
-    """The values of a file with one a line, by its suffix or by what is in it; else the one value that it holds.
+    """Reads the values of a file with one per line, judged by its suffix or content; else its single value.
 
     Raises:
-        ValueError: as ``json_lines`` and ``json_value`` do.
+        ValueError: as in ``json_lines`` and ``json_value``.
     """
     if file.suffix == ".jsonl":
         return json_lines(file)
@@ -86,31 +86,31 @@ def json_rows(file: Path) -> Any:
 
 
 def table_of_texts(file: Path) -> dict[str, list[str | None]]:
-    """The columns of a CSV or TSV file, every cell a text as it stands; None where a line ends before it.
+    """Reads the columns of a CSV or TSV file with every cell as literal text; None where a line ends before the cell.
 
-    Empty cells, "NA" and "null" are texts like others.
+    Empty cells, "NA" and "null" are ordinary text.
 
     Raises:
-        ValueError: naming the file that cannot be read, and for lines with more cells than the first has names, or
-            whose quotes do not fit.
+        ValueError: if the file cannot be read, a line has more cells than the first line has names, or quotes do not
+            match; the message names the file.
     """
     text = read_text(file)
     _require_quoting(file, text)
     options: dict[str, Any] = {"sep": SEPARATORS[file.suffix.lower()], "dtype": str, "keep_default_na": False}
     try:
         with warnings.catch_warnings():
-            # Without index_col, pandas takes the first cells of lines that are all too long for names of the lines;
-            # with it, it warns that it drops the last ones.
+            # Without index_col, if all lines are too long, pandas takes their first cells as row labels; with it,
+            # pandas warns that it drops the last cells.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(io.StringIO(text), index_col=False, **options).astype(object)
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
-        long = " (lines have more cells than the first has names)" if isinstance(error, Warning) else ""
-        raise ValueError(f"{file.name} is no {file.suffix[1:].upper()}: {reason(error)}{long}") from error
+        long = " (lines have more cells than the first line has names)" if isinstance(error, Warning) else ""
+        raise ValueError(f"{file.name} is not valid {file.suffix[1:].upper()}: {reason(error)}{long}") from error
     return {str(name): column.where(column.notna(), None).tolist() for name, column in table.items()}
 
 
 def parsed(text: str) -> Any:
-    """What a text spells in JSON or as Python writes it; the text itself where it spells nothing."""
+    """Returns the value that a text encodes as JSON or Python; the text itself if it encodes none."""
     for read in (json.loads, ast.literal_eval):
         try:
             return read(text)
@@ -120,10 +120,10 @@ def parsed(text: str) -> Any:
 
 
 def _require_quoting(file: Path, text: str) -> None:
-    """Whether every quote that begins a cell ends it: pandas reads on to the next quote, over any number of lines.
+    """Checks that every quote that opens a cell closes it; pandas reads on to the next quote, over any number of lines.
 
     Raises:
-        ValueError: naming the file and the line in which the row begins.
+        ValueError: if one does not; the message names the file and the line in which the row begins.
     """
     csv.field_size_limit(_LONGEST_CELL)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=SEPARATORS[file.suffix.lower()], strict=True)
@@ -133,16 +133,16 @@ def _require_quoting(file: Path, text: str) -> None:
             begins = rows.line_num + 1
     except csv.Error as error:
         raise ValueError(
-            f"{file.name} is no {file.suffix[1:].upper()} in line {begins}: a cell begins with a quote that does not "
-            'end it; expected quotes around the whole cell and those within doubled, as in "a ""red"" star"'
+            f"{file.name} is not valid {file.suffix[1:].upper()} in line {begins}: a cell starts with a quote that "
+            'does not end it; expected quotes around the whole cell, and doubled quotes within, as in "a ""red"" star"'
         ) from error
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose names differ: of two values under one name nobody knows which is meant."""
+    """Builds an object; raises ValueError for a repeated name, since it is unclear which of its values is meant."""
     if len(made := dict(pairs)) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"{quoted(max(names, key=names.count))} stands twice in one object")
+        raise ValueError(f"{quoted(max(names, key=names.count))} occurs twice in one object")
     return made
 
 
@@ -150,4 +150,6 @@ def _value(file: Path, number: int, line: str) -> Any:
     try:
         return json.loads(line, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{str(file)!r} is no JSON in line {number} ({quoted(line)}): {reason(error)}") from error
+        raise ValueError(
+            f"{str(file)!r} is not valid JSON in line {number} ({quoted(line)}): {reason(error)}"
+        ) from error

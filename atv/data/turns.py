@@ -1,4 +1,4 @@
-"""The turns of a conversation, whatever its source calls and nests them, as chat messages with parts."""
+"""Converts the turns of a conversation, whatever their keys and nesting, to chat messages with parts."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from atv.data.wording import quoted
 
 MARKER = "<image>"
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
-# Kinds of a part, as chat messages of several makers call them.
+# Types of message parts in the chat formats of several vendors.
 _TEXTS = ("text", "input_text", "output_text")
 _PICTURES = ("image", "image_url", "input_image")
 
@@ -20,10 +20,10 @@ Message = dict[str, Any]
 
 
 def turns_of(value: Any) -> list[Mapping[str, Any]]:
-    """The turns in a cell: a list of them, the same in JSON or as Python writes it, or a struct of lists.
+    """Returns the turns in a cell: a list, a list written as JSON or Python, or a struct of lists.
 
     Raises:
-        ValueError: for anything else, and for no turn at all.
+        ValueError: if the cell holds anything else, or no turn.
     """
     turns = parsed(value) if isinstance(value, str) else value
     if isinstance(turns, Mapping):
@@ -36,29 +36,29 @@ def turns_of(value: Any) -> list[Mapping[str, Any]]:
 
 
 def captioned(prompt: str, caption: Any) -> list[Mapping[str, Any]]:
-    """The turns of a picture with a caption, which answers the prompt.
+    """Returns the turns for a picture with a caption, which answers the prompt.
 
     Raises:
-        ValueError: for a caption that is no text.
+        ValueError: if the caption is not text.
     """
     return [{"role": "user", "text": prompt}, {"role": "assistant", "text": plain_text(caption, "its caption")}]
 
 
 def message(turn: Mapping[str, Any]) -> Message:
-    """A turn as {role, content: [{type: text, text} or {type: image}]}.
+    """Converts a turn to {role, content: [{type: text, text} or {type: image}]}.
 
     Raises:
-        ValueError: for an unknown speaker, words that are none, or the marker of a picture in the assistant's.
+        ValueError: if the speaker is unknown, the turn holds no text, or the assistant's text holds a picture marker.
     """
     said = turn.get("from") or turn.get("role")
     if not isinstance(said, str) or said not in ROLES:
-        raise ValueError(f"a turn by {quoted(said)}; known are {', '.join(ROLES)}")
+        raise ValueError(f"a turn by {quoted(said)}; expected one of {', '.join(ROLES)}")
     words = next((turn[key] for key in ("value", "text", "content") if turn.get(key) is not None), None)
     if words is None:
         raise ValueError(f"a turn of {said!r} without value, text or content")
-    # What may be words there would move the picture; where parts say that one is meant, it is.
+    # In plain text the marker may be mere words, and would move the picture; explicit image parts are allowed.
     if isinstance(words, str) and MARKER in words and ROLES[said] == "assistant":
-        raise ValueError(f"a turn of {said!r} spells out {MARKER!r}, which marks a picture in what the user says")
+        raise ValueError(f"a turn of {said!r} spells out {MARKER!r}, which marks a picture in the user's turns")
     if isinstance(words, Mapping):
         words = [words]
     if isinstance(words, Sequence) and not isinstance(words, str | bytes):
@@ -67,10 +67,10 @@ def message(turn: Mapping[str, Any]) -> Message:
 
 
 def plain_text(value: Any, what: str) -> str:
-    """A text, or a number as one; ``what`` names it in messages.
+    """Returns text, or a number as text; ``what`` names the value in messages.
 
     Raises:
-        ValueError: for another type, and for half of a surrogate pair, which no tokenizer takes.
+        ValueError: if the value has a different type, or holds half a surrogate pair, which no tokenizer accepts.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"{what} is {quoted(value)}, a {type(value).__name__}; expected text")
@@ -78,16 +78,17 @@ def plain_text(value: Any, what: str) -> str:
         raise ValueError(f"{what} is {value}; expected text")
     text = str(value)
     if lone := next((character for character in text if "\ud800" <= character <= "\udfff"), None):
-        raise ValueError(f"{what} holds half a surrogate pair (U+{ord(lone):04X}), which is no text")
+        raise ValueError(f"{what} holds half a surrogate pair (U+{ord(lone):04X}), which is not valid text")
     return text
 
 
 def pictures_in(turns: Sequence[Mapping[str, Any]], root: Path | None = None) -> list[Picture]:
-    """Pictures that parts of the turns bring themselves, as OpenAI's ``image_url`` does; ``root`` is the folder of
-    relative paths.
+    """Returns the pictures inside the parts of turns, such as OpenAI's ``image_url``.
+
+    Relative paths start from the folder ``root``.
 
     Raises:
-        ValueError: for one that is no picture, or a URL.
+        ValueError: if one is not a picture, or is a URL.
     """
     lists = (turn.get(key) for turn in turns for key in ("value", "text", "content"))
     parts = (part for parts in lists if isinstance(parts, Sequence) and not isinstance(parts, str) for part in parts)
@@ -108,11 +109,11 @@ def _of_part(part: Any) -> str:
         return MARKER
     if kind in _TEXTS or (isinstance(part, Mapping) and kind is None and part.get("text") is not None):
         return plain_text(part.get("text"), "the text of a part")
-    raise ValueError(f"a part of kind {quoted(kind)} ({quoted(part)}); known are text and image")
+    raise ValueError(f"a part of kind {quoted(kind)} ({quoted(part)}); expected text or image")
 
 
 def _parts(text: str) -> list[dict[str, Any]]:
-    """Text and pictures in their order; the template decides on the blanks between them."""
+    """Splits text into text and image parts, in order; the template decides on the spaces between them."""
     if MARKER not in text:
         return [{"type": "text", "text": text}]
     parts: list[dict[str, Any]] = []
@@ -123,7 +124,7 @@ def _parts(text: str) -> list[dict[str, Any]]:
 
 
 def _from_columns(turns: Mapping[str, Any]) -> Any:
-    """A list of structs, which some writers store as a struct of lists; one turn by itself stays what it is."""
+    """Converts a struct of lists, as some writers store a list of structs; returns a single turn unchanged."""
     columns = {key: value for key, value in turns.items() if isinstance(value, Sequence) and not isinstance(value, str)}
     if not columns or len({len(value) for value in columns.values()}) != 1 or columns.keys() != turns.keys():
         return turns

@@ -1,1 +1,1 @@
-"""Questions, answers by greedy decoding, scores and retention; what was pruned, and how, is not known here."""
+"""Asks questions, decodes answers greedily, computes scores and retention; does not know what was pruned, or how."""

@@ -1,4 +1,4 @@
-"""Tables of answers, one row a question: what they hold, how they are written, and how they are checked when read."""
+"""Tables of answers, one row per question: their columns, and how they are written, read and checked."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,7 +14,7 @@ from atv.records.typed import Share, typed
 
 @dataclass(frozen=True)
 class Scored:
-    """What scores are made of, a row a question."""
+    """The columns that scores are computed from, one row per question."""
 
     task: str
     question_id: str | int
@@ -26,8 +26,10 @@ class Scored:
 
 @dataclass(frozen=True)
 class Answer(Scored):
-    """What every table of answers that are compared has of a question; question, options, answers, seen, picture, ended
-    and fault stand there, too, where they were recorded."""
+    """The columns of every table of answers that can be compared.
+
+    question, options, answers, seen, picture, ended and fault are present, too, if they were recorded.
+    """
 
     answer: Any
     prediction: str
@@ -35,16 +37,16 @@ class Answer(Scored):
 
 
 def write_answers(path: Path, answers: pd.DataFrame) -> None:
-    """Writes answers, one JSON object a line, atomically."""
+    """Writes answers atomically, one JSON object per line."""
     with atomic(path) as temporary:
         answers.to_json(temporary, orient="records", lines=True, force_ascii=False)
 
 
 def read_answers(path: Path) -> pd.DataFrame:
-    """What ``write_answers`` wrote.
+    """Reads what ``write_answers`` wrote.
 
     Raises:
-        ValueError: when there is no such file, a line of it is no JSON, or it holds something else than answers.
+        ValueError: if the file does not exist, a line of it is not JSON, or it holds something other than answers.
     """
     if not path.is_file():
         raise ValueError(f"no answers at {str(path)!r}")
@@ -52,28 +54,28 @@ def read_answers(path: Path) -> pd.DataFrame:
 
 
 def checked_answers(rows: pd.DataFrame, path: Path, kind: type[Scored] = Answer) -> pd.DataFrame:
-    """The rows, if they are answers of a kind.
+    """Returns the rows if they are answers of the given kind.
 
     Raises:
-        ValueError: naming the file and what is missing, or the row, column and value that no answer has.
+        ValueError: naming the file and the missing columns, or the row, column and value that no answer can have.
     """
     names = [column.name for column in fields(kind)]
     if missing := [name for name in names if name not in rows]:
         raise ValueError(f"{path}: its answers lack {', '.join(missing)}")
     if rows.empty:
-        raise ValueError(f"{path} holds no answer")
+        raise ValueError(f"{path} holds no answers")
     own = rows[names].astype(object)
     typed(list[kind], own.where(own.notna(), None).to_dict("records"), path)  # type: ignore[valid-type]
     return rows
 
 
 def read_rows(path: Path) -> pd.DataFrame:
-    """A table that was written as parquet.
+    """Reads a table that was written as parquet.
 
     Raises:
-        ValueError: naming the file, where it is not there or no whole parquet file.
+        ValueError: naming the file, if it does not exist or is not a complete parquet file.
     """
     try:
         return pd.read_parquet(path)
     except (ValueError, OSError) as error:
-        raise ValueError(f"{path} is no whole parquet file: {reason(error)}") from error
+        raise ValueError(f"{path} is not a complete parquet file: {reason(error)}") from error

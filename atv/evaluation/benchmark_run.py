@@ -1,4 +1,4 @@
-"""One benchmark, asked and scored: resumable where it has a folder."""
+"""Asks and scores one benchmark; the run can be resumed if it has a folder."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,15 +24,15 @@ from atv.runtime.preemption import NOTHING
 from atv.runtime.ranks import gathered
 from atv.runtime.trainer import precision
 
-# Questions that are tried before the first is asked, and faults that are printed one by one.
+# Number of questions that are tried before the first is asked, and of faults that are printed one by one.
 TRIED = 8
 
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """A benchmark's answers (one row a question), its score, and what a result row says of both.
+    """A benchmark's answers (one row per question), its score, and its result row.
 
-    ``starts``: what the runs that asked were made with, alike ones once.
+    ``starts`` says what the runs that asked were made with, each distinct one once.
     """
 
     loaded: LoadedBenchmark
@@ -48,8 +48,11 @@ class BenchmarkResult:
         return cls(loaded, answers, task_scores(answers)[loaded.benchmark.name], starts)
 
     def row(self) -> dict[str, Any]:
-        """Score, counts, answers that could not be read, questions that could not be asked, parts, categories, what
-        pins the benchmark, and the starts where they differ."""
+        """Returns the result row.
+
+        It has the score, counts, the number of unreadable answers, questions that could not be asked, parts,
+        categories, what pins the benchmark, and the starts if they differ.
+        """
         metric = resolve(self.loaded.benchmark.metric, GroupedScore, "metric")
         value, maximum = self.loaded.benchmark.total(self.score.score)
         counts = {"right": self.score.right, "of": self.score.groups, "questions": self.score.questions}
@@ -81,17 +84,19 @@ def ask_benchmark(
     max_new_tokens: int | None = None,
     digest: str | None = None,
 ) -> BenchmarkResult:
-    """Asks what was not asked before, and scores all answers.
+    """Asks the questions that were not asked before, and scores all answers.
+
+    If only some questions cannot be asked, they are named and count as wrong.
 
     Args:
-        folder: where predictions are kept as they are made; the same call goes on from them.
-        max_new_tokens: default: the benchmark's own.
-        digest: of the model's weights, from before any trainer cast them; default: taken now.
+        folder: where predictions are kept as they are made; the same call resumes from them.
+        max_new_tokens: maximum length of an answer, in tokens; default: the benchmark's own.
+        digest: digest of the model's weights from before any trainer cast them; default: computed now.
 
     Raises:
-        ValueError: when the folder holds another run: another model, version, precision or length of answers, other
-            questions or pictures behind the same ids, another chat template, processor or generation config; when no
-            question can be asked. A question that cannot be, among others, is named and counts as wrong.
+        ValueError: if the folder holds a different run (another model, version, precision or answer length, different
+            questions or pictures behind the same ids, another chat template, processor or generation config), or if no
+            question can be asked.
     """
     benchmark = loaded.benchmark
     longest = max_new_tokens or benchmark.max_new_tokens
@@ -104,7 +109,7 @@ def ask_benchmark(
         made = Predictions(folder / "predictions")
         callbacks.append(KeepPredictions(made))
         made.check_seen(questions)
-        # The first rank's word counts: another may look when the first one has begun.
+        # What the first rank reads counts: another rank may read after the first one has begun to write.
         before = gathered(made.read())[0]
         if trainer.is_global_zero:
             run.begin()
@@ -116,7 +121,7 @@ def ask_benchmark(
     if batches := loaded.batches(processor, batch_size, before, faults):
         if not known:
             require_askable(loaded, processor)
-        kept = "answers so far are kept, the same command goes on" if folder is not None else NOTHING
+        kept = "answers so far are kept; the same command resumes from them" if folder is not None else NOTHING
         predicted += predict(model, processor, batches, longest, trainer, *callbacks, kept=kept)
     found = {name: why for of_rank in gathered(faults) for name, why in of_rank.items()}
     predicted += not_asked(questions, found)
@@ -129,40 +134,40 @@ def ask_benchmark(
 
 
 def require_askable(loaded: LoadedBenchmark, processor: ProcessorMixin) -> None:
-    """Checks, before any is asked, that questions from all of them are not all refused by template or processor.
+    """Checks on a sample of the questions, before any is asked, that template and processor do not reject all of it.
 
     Raises:
         ValueError: naming the benchmark, one of the questions, and why it cannot be asked.
     """
     faults: dict[str, str] = {}
     batches = loaded.batches(processor, 1, faults=faults)
-    # Those that come one after the other may share a picture.
+    # Consecutive questions may share a picture.
     for batch in batches[:: max(1, len(batches) // TRIED)]:
         if batch.askable() is not None:
             return
     name, why = next(iter(faults.items()))
-    raise ValueError(f"{loaded.benchmark.name}: no question can be asked; one of them, {name!r}: {why}")
+    raise ValueError(f"{loaded.benchmark.name}: no question can be asked, for example {name!r}: {why}")
 
 
 def not_asked(
     questions: Mapping[str, Mapping[str, Any]], faults: Mapping[str, str]
 ) -> list[tuple[dict[str, Any], str]]:
-    """Questions that could not be asked, by id, with an empty answer and their ``fault``, for which they are wrong."""
+    """Returns the questions that could not be asked, by id: each has an empty answer and a ``fault``, and is wrong."""
     return [({**questions[name], "ended": None, "fault": why}, "") for name, why in sorted(faults.items())]
 
 
 def tell_faults(benchmark: str, faults: Mapping[str, str]) -> None:
-    """Prints which questions could not be asked, the first by name."""
+    """Prints which questions could not be asked, and names the first ones."""
     console = Console(stderr=True)
     for name, why in list(faults.items())[:TRIED]:
         said = f"{benchmark}: question {name!r} cannot be asked ({why}); it counts as wrong"
         console.print(said, markup=False, soft_wrap=True)
     if len(faults) > TRIED:
-        console.print(f"{benchmark}: {len(faults)} questions in all cannot be asked and count as wrong", markup=False)
+        console.print(f"{benchmark}: {len(faults)} questions in total cannot be asked and count as wrong", markup=False)
 
 
 def _identity(loaded: LoadedBenchmark, weights: str, max_new_tokens: int, how: Mapping[str, Any]) -> dict[str, Any]:
-    """What moves the answers, the digest of the weights among it: limits and batch sizes do not."""
+    """Returns what affects the answers, including the digest of the weights; limits and batch sizes do not."""
     return {
         "benchmark": loaded.benchmark.name,
         **loaded.benchmark.provenance(),

@@ -1,4 +1,4 @@
-"""Which questions belong together: a group's, and all about one picture, whatever their tasks."""
+"""Finds the questions that belong together: those of one group, and all about one picture, whatever their tasks."""
 
 import numpy as np
 import pandas as pd
@@ -8,15 +8,15 @@ from scipy.sparse.csgraph import connected_components
 
 from atv.evaluation.metrics.base import stable_hash
 
-# Between two names, in none of them.
+# Separates two names and occurs in neither.
 _AND = "\x1f"
 
 
 def clusters_of(rows: pd.DataFrame) -> NDArray[np.int64]:
-    """The cluster of each question: those of one group belong together, and those about one picture.
+    """Returns the cluster of each question; questions of one group, and about one picture, are in one cluster.
 
     Args:
-        rows: with the columns task, group, and picture where pictures are known by digests ("" for none).
+        rows: with the columns task and group, and picture if digests of pictures are known ("" for no picture).
 
     Returns:
         Numbers (rows,) that are the same in every table of the same questions.
@@ -28,6 +28,6 @@ def clusters_of(rows: pd.DataFrame) -> NDArray[np.int64]:
     count = len(rows)
     graph = coo_array((np.ones(count), (by_group, count + by_name)), shape=(2 * count, 2 * count))
     _, component = connected_components(graph, directed=False)
-    # What a cluster is called: the first of its names, in the order of the alphabet.
+    # A cluster is named after the alphabetically first of its names.
     called = names.groupby(component[by_group]).transform("min")
     return called.map({name: stable_hash(name) for name in called.unique()}).to_numpy(np.int64)

@@ -1,4 +1,4 @@
-"""Greedy decoding from which answers leave as they end, so that a step costs what is left of the batch."""
+"""Greedy decoding in which finished answers leave the batch, so that a step costs only what the remaining rows cost."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,30 +18,30 @@ from transformers.generation.utils import MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREF
 from atv.model.decoder import CACHES, cache_of
 
 Prepared = dict[str, Any]
-# Runs the prompts, given their ids and what ``generate`` prepared beside them, and returns the model's output with
-# what the next step is given.
+# Runs the prompts, given their ids and the other inputs that ``generate`` prepared. Returns the model's output and the
+# inputs of the next step.
 Prefill = Callable[[PreTrainedModel, Tensor, Prepared], tuple[Any, Prepared]]
 
-# Follow the tokens: (..., batch, length).
+# Tensors with one entry per token: (..., batch, length).
 BY_TOKEN = ("attention_mask", "position_ids", "token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids")
-# Read by the first forward alone.
+# Inputs that only the first forward reads.
 PROMPT_ONLY = MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL
 _SETTINGS = (*CACHES, "use_cache", "logits_to_keep")
-# Kinds of cache whose rows are rows of tensors and nothing else; the last is there since 5.23.
+# Kinds of cache layers whose rows are rows of tensors and nothing else; the last one exists since transformers 5.23.
 _PLAIN = ("DynamicLayer", "DynamicSlidingWindowLayer", "DummyLayer")
 _PLAIN_LAYERS = tuple(getattr(cache_utils, name) for name in _PLAIN if hasattr(cache_utils, name))
 
 
 def decodes(model: PreTrainedModel) -> bool:
-    """Whether ``generate`` takes a decoding loop; a type's own ``generate`` may do what a loop cannot know."""
+    """Whether ``generate`` accepts a decoding loop; a model type's own ``generate`` may do what a loop cannot know."""
     return getattr(type(model), "generate", None) is GenerationMixin.generate
 
 
 def greedy(prefill: Prefill) -> Callable[..., Tensor]:
-    """A loop for ``generate(custom_generate=...)``, which prepares ids, positions, masks and criteria as ever.
+    """Returns a loop for ``generate(custom_generate=...)``, which prepares ids, positions, masks and criteria as usual.
 
-    Answers are those of transformers' own greedy search; rows that have ended leave where it is known how to take them
-    out of all that the model carries along.
+    The answers equal those of transformers' own greedy search. Finished rows leave the batch if it is known how to
+    remove them from everything that the model carries from step to step.
     """
 
     def loop(
@@ -77,48 +77,48 @@ def greedy(prefill: Prefill) -> Callable[..., Tensor]:
 
 
 def whole_prompts(model: PreTrainedModel, input_ids: Tensor, prepared: Prepared) -> tuple[Any, Prepared]:
-    """The prefill of ordinary generation: every prompt in one forward."""
+    """Runs the prefill of ordinary generation: all prompts in one forward."""
     output = forward(model, input_ids, prepared, is_first_iteration=True)
     return output, carried_on(model, output, prepared)
 
 
 def next_step(model: PreTrainedModel, input_ids: Tensor, prepared: Prepared) -> tuple[Any, Prepared]:
-    """Runs the last token of each row."""
+    """Runs one forward on the last token of each row."""
     output = forward(model, input_ids, prepared, next_sequence_length=1)
     return output, carried_on(model, output, prepared)
 
 
 def forward(model: PreTrainedModel, input_ids: Tensor, prepared: Prepared, **how: Any) -> Any:
-    """One forward of the model, its inputs made by the model's own preparation."""
+    """Runs one forward of the model on inputs from the model's own ``prepare_inputs_for_generation``."""
     inputs = model.prepare_inputs_for_generation(input_ids, **how, **prepared)  # type: ignore[operator]
     return model(**inputs, return_dict=True)
 
 
 def carried_on(model: PreTrainedModel, output: Any, prepared: Prepared) -> Prepared:
-    """``prepared`` with room for the next token."""
+    """Returns ``prepared``, updated for the next token."""
     update: Any = model._update_model_kwargs_for_generation
     return update(output, dict(prepared), is_encoder_decoder=False)
 
 
 def unknown(prepared: Prepared) -> set[str]:
-    """Names of what is handed from step to step, of which it is not known how it belongs to rows."""
+    """Returns the names of inputs, passed from step to step, for which it is not known how they belong to rows."""
     given = {name for name, value in prepared.items() if value is not None}
     return given - {*BY_TOKEN, *PROMPT_ONLY, *_SETTINGS}
 
 
 def rows_can_leave(prepared: Prepared) -> bool:
-    """Whether everything that goes on to the next step is known, and is plain rows."""
+    """Whether everything that is passed to the next step is known and consists of plain rows."""
     positions = prepared.get("position_ids") is not None
     return positions and not unknown(prepared) and plain(cache_of(prepared))
 
 
 def plain(cache: Any) -> bool:
-    """Whether a cache holds keys and values by row, and no state that rows share or that padding moves."""
+    """Whether a cache holds keys and values by row, and no state that rows share or that padding changes."""
     return isinstance(cache, Cache) and all(type(layer) in _PLAIN_LAYERS for layer in cache.layers)
 
 
 def only_rows(prepared: Prepared, kept: Tensor) -> Prepared:
-    """What the next step is given, for the rows that stay: bool (batch,). The cache is changed in place."""
+    """Returns the inputs of the next step for the rows in ``kept``, bool (batch,); changes the cache in place."""
     places = kept.nonzero().squeeze(1)
     cache_of(prepared).batch_select_indices(places)
     by_token = {name: prepared[name] for name in BY_TOKEN if prepared.get(name) is not None}

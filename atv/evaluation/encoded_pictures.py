@@ -1,4 +1,4 @@
-"""Pictures that the vision tower encoded once, for every model that differs from this one in the decoder alone."""
+"""Passes pictures that the vision tower encoded once to every model that differs from this one only in the decoder."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,12 +8,12 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from atv.model.decoder import takes
 from atv.model.lvlm import LVLM
 
-# By what transformers' models take the vision tower's outputs in place of pixels.
+# The argument with which transformers' models take the vision tower's outputs in place of pixels.
 _ENCODED = "mm_encoder_outputs"
 
 
 def with_encoded_pictures(lvlm: LVLM, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """``inputs`` with the vision tower's output in place of their pixels, where the model takes such."""
+    """Returns ``inputs`` with the vision tower's output in place of pixels, if the model accepts it."""
     plain = set(inputs) == {"input_ids", "attention_mask", "pixel_values"}
     if not plain or not takes(lvlm.model, _ENCODED):
         return dict(inputs)
@@ -23,12 +23,12 @@ def with_encoded_pictures(lvlm: LVLM, inputs: Mapping[str, Any]) -> dict[str, An
 
 
 def with_shared_pictures(inputs: Mapping[str, Any], encoded: Mapping[str, Any], of: Sequence[int]) -> dict[str, Any]:
-    """``inputs`` with pictures that were encoded once, though several of the rows show the same one.
+    """Returns ``inputs`` with pictures that were encoded only once, even if several rows show the same one.
 
     Args:
-        encoded: what ``with_encoded_pictures`` made of inputs with a row for each picture; where it left their pixels,
-            ``inputs`` stay as they are.
-        of: for each row of ``inputs``, which of these pictures it shows.
+        encoded: what ``with_encoded_pictures`` returned for inputs with one row per picture; if it kept their pixels,
+            ``inputs`` are not changed.
+        of: for each row of ``inputs``, the index of the picture that it shows.
     """
     if _ENCODED not in encoded:
         return dict(inputs)
@@ -37,6 +37,6 @@ def with_shared_pictures(inputs: Mapping[str, Any], encoded: Mapping[str, Any], 
 
 
 def _replaced(inputs: Mapping[str, Any], features: Any) -> dict[str, Any]:
-    """``inputs`` with ``features``, a tensor a picture, in place of pixels."""
+    """Returns ``inputs`` with ``features``, one tensor per picture, in place of pixels."""
     others = {key: value for key, value in inputs.items() if key != "pixel_values"}
     return others | {_ENCODED: {"image": BaseModelOutputWithPooling(pooler_output=features)}}

@@ -32,9 +32,9 @@ COLUMNS = (
 class GreedyAnswers(L.LightningModule):
     """Generates the answer to each prompt of a left-padded batch, with a KV cache.
 
-    What all questions about a picture begin with is run once for them where that is sure to change nothing. A step
-    gives each question with "ended" beside its own fields: whether the model ended its answer before it was cut.
-    ``built_alike`` is what is known of models that are built as this one, see ``Sharing``.
+    The prefix that all questions about a picture share is run only once if this is certain to change nothing. A step
+    returns each question's own fields and "ended": whether the model ended its answer before it was cut off.
+    ``built_alike`` holds what is known about models that are built like this one; see ``Sharing``.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class GreedyAnswers(L.LightningModule):
 
     @cached_property
     def sharing(self) -> Sharing:
-        """What is known of this model; made at the first batch, on the device that answers."""
+        """What is known about sharing for this model; created at the first batch, on the device that answers."""
         return Sharing(self.model, self.generate, self.max_new_tokens, self._built_alike)
 
     def transfer_batch_to_device(
@@ -74,17 +74,17 @@ class GreedyAnswers(L.LightningModule):
         return list(zip(asked, self.processor.batch_decode(new, skip_special_tokens=True), strict=True))
 
     def _ended(self, new: Tensor) -> list[bool]:
-        """Of each row of new tokens, whether an end is among them."""
+        """Returns, for each row of new tokens, whether it contains an end-of-sequence token."""
         configured: Any = self.model.generation_config
         ends = configured.eos_token_id
         known = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
         return torch.isin(new, new.new_tensor(known)).any(dim=1).tolist()
 
     def generate(self, inputs: Mapping[str, Any], loop: Callable[..., Tensor] | None) -> Tensor:
-        """What transformers makes of the prompts with a decoding loop, by default its own."""
+        """Runs transformers' generation on the prompts with a decoding loop; None uses its own."""
         require_own_positions(self.model, inputs, decoding=True)
         generate: Any = self.model.generate
-        # The only part of a generation config that wants the tokenizer.
+        # The only setting of a generation config that needs the tokenizer.
         stops = getattr(self.model.generation_config, "stop_strings", None)
         wanted = {"tokenizer": self.processor.tokenizer} if stops else {}
         return generate(
@@ -102,7 +102,7 @@ class GreedyAnswers(L.LightningModule):
 
 
 class _Steps(Dataset[QuestionBatch | None]):
-    """Batches, encoded when their turn comes; None for ranks that would have none, since each must take a step."""
+    """Batches, encoded when their turn comes; None for ranks that would have none, because each must take a step."""
 
     def __init__(self, batches: Sequence[Prompts], ranks: int) -> None:
         self.batches, self.ranks = batches, ranks
@@ -124,14 +124,14 @@ def predict(
     kept: str = NOTHING,
     built_alike: dict[Hashable, SharingTrial] | None = None,
 ) -> list[tuple[Question, str]]:
-    """Questions with their answers, in no order; the ranks share the batches out, and each has all in the end.
+    """Returns all questions with their answers, in no particular order, on every rank; ranks divide up the batches.
 
     Args:
-        kept: what is left of the answers when the run is stopped, for the message.
-        built_alike: of models that were asked before, for those that differ in values alone; see ``Sharing``.
+        kept: what is kept of the answers if the run is stopped, for the message.
+        built_alike: what is known about models asked before, for models that differ only in values; see ``Sharing``.
 
     Raises:
-        Preempted: after the batch in hand, when SIGTERM was sent.
+        Preempted: after the current batch, if SIGTERM was sent.
     """
     module, steps = GreedyAnswers(model, processor, max_new_tokens, built_alike), _Steps(batches, trainer.world_size)
     stop = StopBetweenBatches(kept)
@@ -141,10 +141,10 @@ def predict(
 
 
 def scored(predicted: Iterable[tuple[Question, str]]) -> pd.DataFrame:
-    """One row a question, sorted by question_id, so that equal questions stand in equal rows for every model.
+    """Returns one row per question, sorted by question_id, so that every model has the same question in the same row.
 
-    Columns are the question's own with prediction, read (the answer as the score reads it, None where it cannot) and
-    credit (0 to 1). A question with a ``fault`` was not asked, and is wrong.
+    The columns are the question's fields, plus prediction, read (the answer as the score reads it; None if it cannot)
+    and credit (0 to 1). A question with a ``fault`` was not asked and counts as wrong.
     """
     score_of = cache(lambda name: find(name, metrics.GroupedScore, "metric")())
     rows = []

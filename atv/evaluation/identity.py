@@ -1,4 +1,4 @@
-"""The identity of a model's answers: everything that moves them besides the weights and the questions."""
+"""The identity of a model's answers: everything that affects them besides the weights and the questions."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ from atv.records.digests import content_digest, telling
 from atv.records.run_folder import plain
 from atv.runtime.trainer import precision
 
-# What every call of generate says anew, and what greedy decoding does not ask for.
+# Settings that every call of generate overrides, and settings that greedy decoding does not use.
 _OVERRULED = frozenset(
     {"do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p", "num_beams", "use_cache", "pad_token_id"}
     | {"max_new_tokens", "max_length", "return_dict_in_generate", "num_return_sequences"}
@@ -19,9 +19,10 @@ _PICTURES = ("image_processor", "video_processor", "feature_extractor")
 
 
 def answering(model: PreTrainedModel, processor: ProcessorMixin) -> dict[str, Any]:
-    """What a model computes and decodes by, and what its processor makes of words and pictures.
+    """Returns what a model computes and decodes with, and what its processor makes of words and pictures.
 
-    Short settings as they are, so that a difference can be named; config, chat template and tokenizer by digests.
+    Short settings are returned as they are, so that a difference can be named; config, chat template and tokenizer are
+    returned as digests.
     """
     generation = {} if model.generation_config is None else model.generation_config.to_diff_dict()
     return {
@@ -34,11 +35,11 @@ def answering(model: PreTrainedModel, processor: ProcessorMixin) -> dict[str, An
 def asked_with(
     model: PreTrainedModel, processor: ProcessorMixin, max_new_tokens: Any, trainer: L.Trainer | None = None
 ) -> dict[str, Any]:
-    """What must be alike for two models' answers to be compared, as JSON gives it back.
+    """Returns what must be equal before two models' answers can be compared, as JSON would load it.
 
     Args:
-        max_new_tokens: the longest answer, or by task.
-        trainer: where it may compute in another precision than the model's.
+        max_new_tokens: maximum length of an answer, or one maximum per task.
+        trainer: the trainer, if it may compute in a precision different from the model's.
     """
     alike = {name: value for name, value in answering(model, processor).items() if name != "config"}
     own = {} if trainer is None else precision(trainer)
@@ -46,7 +47,7 @@ def asked_with(
 
 
 def asking(processor: ProcessorMixin) -> dict[str, Any]:
-    """What a processor makes of words and pictures: by it questions to two models are the same."""
+    """Returns what a processor makes of words and pictures; if it is equal, two models are asked the same questions."""
     tokenizer: Any = getattr(processor, "tokenizer", processor)
     template = getattr(processor, "chat_template", None) or getattr(tokenizer, "chat_template", None)
     parts = {name: part for name in _PICTURES if (part := getattr(processor, name, None)) is not None}
@@ -60,9 +61,9 @@ def asking(processor: ProcessorMixin) -> dict[str, Any]:
 
 
 def _tokens(tokenizer: Any) -> Any:
-    """Vocabulary, merges, special tokens and what is written around a text."""
+    """Returns vocabulary, merges, special tokens and what the tokenizer adds around a text."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    # How the last batch was padded stays in the tokenizer.
+    # The tokenizer remembers how the last batch was padded.
     last = frozenset({"padding", "truncation"})
     inside = tokenizer.get_vocab() if backend is None else telling(json.loads(backend.to_str()), last)
     return {"inside": inside, "special": tokenizer.special_tokens_map}

@@ -1,4 +1,4 @@
-"""The command by which lmms-eval, which this package's scores follow, scores a model's folder."""
+"""The command with which lmms-eval, whose scores this package follows, scores a model's folder."""
 
 import json
 import re
@@ -10,8 +10,8 @@ from atv.evaluation.benchmarks import Benchmark
 from atv.evaluation.picture_bounds import PIXEL_BOUNDS
 
 VERSION = "0.7.3"
-# What lmms-eval calls the class that runs a model type. Its plain one, huggingface, loads models without the layer that
-# writes words.
+# Names in lmms-eval of the classes that run each model type. Its generic class, huggingface, loads models without the
+# language-model head.
 _RUNNERS = {
     "llava": "llava_hf",
     "llava_next": "llava_hf",
@@ -26,23 +26,23 @@ _RUNNERS = {
 
 
 def lmms_eval_command(folder: Path, benchmarks: Sequence[Benchmark], ranks: int = 1) -> str:
-    """The shell command for one process a GPU; lmms-eval needs one.
+    """Returns the shell command, with one process per GPU; lmms-eval needs a GPU.
 
     Raises:
-        ValueError: for a benchmark that lmms-eval does not have, or a model that it cannot run or takes for another.
+        ValueError: if lmms-eval lacks a benchmark, cannot run the model, or would mistake it for a different one.
     """
     if unknown := [each.name for each in benchmarks if not each.lmms_eval]:
         raise ValueError(f"benchmark: lmms-eval has no task for {', '.join(unknown)}")
     kind = json.loads((folder / "config.json").read_text()).get("model_type", "")
     if kind == "qwen3_vl_moe" and not re.search(r"A\d+B", str(folder)):
         raise ValueError(
-            f"model: expected a path with A3B or the like (lmms-eval else loads a dense Qwen3-VL), got {folder}"
+            f"model: expected a path with A3B or the like (otherwise lmms-eval loads a dense Qwen3-VL), got {folder}"
         )
     if kind not in _RUNNERS:
         raise ValueError(f"model: lmms-eval {VERSION} has no class that runs {kind!r}; choices: {', '.join(_RUNNERS)}")
     runner, arguments = _RUNNERS[kind], [f"pretrained={folder}"]
     if runner == "llava_hf" and ranks == 1:
-        # Its default, an empty one, is refused by transformers in a single process.
+        # In a single process, transformers rejects lmms-eval's default, which is empty.
         arguments.append("device_map=auto")
     if kind in PIXEL_BOUNDS:
         least, most = PIXEL_BOUNDS[kind]

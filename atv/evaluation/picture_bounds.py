@@ -1,4 +1,4 @@
-"""How many pixels a benchmark's pictures have at least and at most: as lmms-eval sets them, or as the user says."""
+"""Minimum and maximum pixels of a benchmark's pictures, as lmms-eval or the user sets them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,8 +7,8 @@ from transformers import ProcessorMixin
 
 from atv.data.pixel_cap import cap_pixels
 
-# Least and most pixels by model type, as lmms-eval sets them. Its class for Qwen3-VL has others (200,704 and 1,605,632)
-# and leaves pictures to qwen-vl-utils, whose limits these are: 4 and 16,384 tokens of 32 pixels a side.
+# Minimum and maximum pixels by model type, as lmms-eval sets them. Its class for Qwen3-VL has different ones (200,704
+# and 1,605,632) but leaves pictures to qwen-vl-utils, whose limits these are: 4 and 16,384 tokens of 32 x 32 pixels.
 PIXEL_BOUNDS = {
     "qwen2_vl": (56 * 56, 602_112),
     "qwen2_5_vl": (256 * 28 * 28, 1_605_632),
@@ -20,7 +20,7 @@ PIXEL_BOUNDS = {
 def bound_pixels(
     processor: ProcessorMixin, model_type: str, min_pixels: int | None, max_pixels: int | None
 ) -> Mapping[str, int | None] | None:
-    """Sets a processor's limits to those given, or else to what published scores were made with; None for none."""
+    """Sets a processor's limits to the given ones, or else to those of published scores; returns None if none apply."""
     if min_pixels is not None or max_pixels is not None:
         cap_pixels(processor, min_pixels, max_pixels)
     elif model_type in PIXEL_BOUNDS:

@@ -1,4 +1,4 @@
-"""Predictions on disk as they are made, so that a killed run goes on: one JSONL file a rank, one line a question."""
+"""Writes predictions to disk as they are made, so that a killed run can resume: a JSONL file per rank."""
 
 import json
 import os
@@ -13,40 +13,43 @@ from atv.data.wording import reason
 from atv.records.files import read_json, write_json
 from atv.records.provenance import provenance
 
-# Of the file of starts; raised when it can no longer be read by what read the last one.
+# Schema of starts.json; incremented when code that reads the previous schema can no longer read the file.
 SCHEMA = 1
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model said to a question; ``ended`` is whether its answer did before it was cut, None where an earlier
-    version did not say."""
+    """A model's answer to a question.
+
+    ``ended`` is whether the answer ended before it was cut off; None if an earlier version did not record it.
+    """
 
     text: str
     ended: bool | None = None
 
 
 class Predictions:
-    """A folder of rank-000.jsonl, ...; each line has question_id, prediction, what was ``seen``, by its digest, and
-    whether the answer ``ended`` before it was cut. starts.json beside them says what they were made with.
+    """A folder of predictions: rank-000.jsonl, ... with one line per question, and starts.json.
 
-    A batch is written at once. A line that a killed run left torn does not count and is cut off by the next write; of
-    lines with the same question the first counts.
+    Each line has question_id, prediction, ``seen`` (a digest of what was shown) and ``ended`` (whether the answer ended
+    before it was cut off). starts.json says what the predictions were made with. A batch is written at once. A line
+    that a killed run left torn does not count, and the next write removes it. If several lines have the same question,
+    the first one counts.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def read(self) -> dict[str, Prediction]:
-        """Question id -> what was said, of all ranks."""
+        """Returns the predictions of all ranks by question id."""
         return {name: Prediction(row["prediction"], row.get("ended")) for name, row in self._rows().items()}
 
     def starts(self) -> list[dict[str, Any]]:
-        """What the runs that made them were made with (versions, git, hardware, device), alike ones once."""
+        """Returns what the predicting runs were made with (versions, git, hardware, device), each distinct one once."""
         return read_json(self._starts, SCHEMA).get("starts", []) if self._starts.is_file() else []
 
     def begin(self, made: Mapping[str, Any]) -> None:
-        """Notes what a run is made with that is about to add to them."""
+        """Records what a run that is about to add predictions is made with."""
         if made not in (before := self.starts()):
             write_json(self._starts, {"schema": SCHEMA, "starts": [*before, made]})
 
@@ -55,16 +58,16 @@ class Predictions:
         return self.folder / "starts.json"
 
     def check_seen(self, questions: Mapping[str, Mapping[str, Any]]) -> None:
-        """Whether the questions of these ids are those that were answered.
+        """Checks that the questions with these ids are those that were answered.
 
         Raises:
-            ValueError: naming the first that has another text or picture now.
+            ValueError: naming the first question that now has a different text or picture.
         """
         for name, row in self._rows().items():
             if name in questions and row.get("seen") != questions[name].get("seen"):
                 raise ValueError(
-                    f"output: {str(self.folder.parent)!r} holds answers to other questions: {name[:80]!r} has another "
-                    "text or picture now; choose another folder"
+                    f"output: {str(self.folder.parent)!r} holds answers to different questions: {name[:80]!r} now has "
+                    "a different text or picture; choose another folder"
                 )
 
     def _rows(self) -> dict[str, dict[str, Any]]:
@@ -75,12 +78,12 @@ class Predictions:
                     row = json.loads(line)
                     found.setdefault(row["question_id"], row)
                 except (ValueError, LookupError, TypeError) as error:
-                    why = f"line {number} is no answer ({reason(error)}); take the line away, or choose another folder"
+                    why = f"line {number} is not an answer ({reason(error)}); remove the line or choose another folder"
                     raise ValueError(f"output: {str(file)!r} is damaged: {why}") from error
         return found
 
     def append(self, rank: int, made: Iterable[tuple[Mapping[str, Any], str]]) -> None:
-        """Adds a batch to a rank's file; it is on disk when this returns."""
+        """Appends a batch to a rank's file; the batch is on disk when this returns."""
         self.folder.mkdir(parents=True, exist_ok=True)
         rows = (
             {"question_id": question["question_id"], "prediction": text}
@@ -111,7 +114,7 @@ def _cut_torn_line(file: Path) -> None:
 
 
 class KeepPredictions(L.Callback):
-    """Adds each batch of answers to the predictions on disk, and notes what they are made with."""
+    """Appends each batch of answers to the predictions on disk, and records what they are made with."""
 
     def __init__(self, predictions: Predictions) -> None:
         self.predictions = predictions

@@ -1,4 +1,4 @@
-"""What a model can be asked, with the data at hand: the bundled suite, or benchmarks. Each asks and scores."""
+"""Question sets with their data: the bundled suite, or benchmarks. Each asks its questions and scores the answers."""
 
 import copy
 from collections import Counter
@@ -30,11 +30,14 @@ from atv.records.provenance import provenance
 
 @dataclass(frozen=True)
 class Asking:
-    """How a model is asked: questions at once, longest answer in tokens (None: the questions' own), least and most
-    pixels of a picture (None: the processor's, or the benchmark's), the trainer, and the folder for answers.
+    """How a model is asked.
+
+    ``batch_size`` is the number of questions at once, ``max_new_tokens`` the maximum length of an answer (None: the
+    questions' own). ``min_pixels`` and ``max_pixels`` limit a picture (None: the processor's limits, or the
+    benchmark's). ``output`` is the folder for answers.
 
     Raises:
-        ValueError: for a batch or a length under 1.
+        ValueError: if the batch size or the length is below 1.
     """
 
     batch_size: int | None
@@ -53,19 +56,19 @@ class Questions(Protocol):
 
     @property
     def found(self) -> dict[str, Any]:
-        """Where they are found again: evaluation and split, or the data's folder by benchmark (None: the hub)."""
+        """Where to find the questions again: evaluation and split, or the data folder by benchmark (None: the hub)."""
 
     @property
     def origin(self) -> dict[str, Any]:
-        """What they are, for a record of what was asked."""
+        """What the questions are, for a record of what was asked."""
 
     def ask(self, model: PreTrainedModel, processor: ProcessorMixin, how: Asking) -> EvaluationReport:
-        """Asks all of them; writes the answers, on the first rank."""
+        """Asks all questions; the first rank writes the answers."""
 
 
 @dataclass(frozen=True)
 class Suite:
-    """The bundled suite, or a data set with its columns: ``rows``, of each task the first ``groups`` groups."""
+    """The bundled suite, or a data set with its columns: the first ``groups`` groups of each task in ``rows``."""
 
     rows: Dataset
     evaluation: str
@@ -82,18 +85,18 @@ class Suite:
 
     @property
     def size(self) -> int:
-        """Groups of the task that has the fewest."""
+        """Number of groups of the task that has the fewest."""
         pairs = set(zip(self.rows["task"], self.rows["group"], strict=True))
         there = min(Counter(task for task, _ in pairs).values())
         return there if self.groups is None else min(there, self.groups)
 
     def part(self, start: int, end: int) -> "Suite":
-        """The groups of each task from ``start`` up to ``end``, counted from 0."""
+        """Returns each task's groups from ``start`` up to, but not including, ``end``, counted from 0."""
         first, last = first_groups(self.rows, start), first_groups(self.rows, end)
         return replace(self, rows=self.rows.select(sorted(set(last) - set(first))), groups=None)
 
     def ask(self, model: PreTrainedModel, processor: ProcessorMixin, how: Asking) -> EvaluationReport:
-        """Asks every question; answers go to answers.parquet."""
+        """Asks every question, and writes the answers to answers.parquet."""
         if model.name_or_path:
             refuse_calibrated_on(Path(model.name_or_path), self.evaluation, self.split)
         cap_pixels(processor, how.min_pixels, how.max_pixels)
@@ -118,7 +121,7 @@ class Suite:
 
 @dataclass(frozen=True)
 class Benchmarks:
-    """Benchmarks with their data, and the dense model's answers by benchmark where retention is asked for."""
+    """Benchmarks with their data, and the dense model's answers by benchmark if retention is requested."""
 
     loaded: Sequence[LoadedBenchmark]
     data: Path | None = None
@@ -139,9 +142,9 @@ class Benchmarks:
         return None if self.data is None else str(self.data)
 
     def ask(self, model: PreTrainedModel, processor: ProcessorMixin, how: Asking) -> EvaluationReport:
-        """Asks each; a benchmark's answers are kept in a folder of its name as they are made.
+        """Asks each benchmark, and keeps its answers in a folder of its name as they are made.
 
-        The bounds of pictures are this asking's: the caller's processor stays as it is.
+        The limits on pictures apply to this call only: the caller's processor is not changed.
         """
         processor = copy.copy(processor)
         processor.image_processor = copy.copy(processor.image_processor)
@@ -185,7 +188,7 @@ def _length(loaded: LoadedBenchmark, how: Asking) -> int:
 
 
 def _checked(model: PreTrainedModel, how: Asking, again: Sequence[str] | None) -> str:
-    """The digest of the model's weights, whose results may lie in the folder."""
+    """Returns the digest of the model's weights, after checking that its results may go into the output folder."""
     digest = weights_digest(model.named_parameters())
     if how.output is not None:
         EvaluationReport.check_folder(how.output, digest, again)

@@ -1,4 +1,4 @@
-"""An evaluation set made ready for generation, once for all models that share a vision tower."""
+"""Prepares evaluation sets for generation, once for all models that share a vision tower."""
 
 import hashlib
 from collections import Counter
@@ -16,58 +16,60 @@ from atv.evaluation.sharing import Pictures
 from atv.model.lvlm import LVLM
 
 EVALUATION_COLUMNS = tuple(EVALUATION_FEATURES)
-# A question's field by which others about its picture are found; what a model is given is in ``seen``, which counts.
+# The field by which questions about the same picture are found. It does not count when questions are compared: what a
+# model is given is covered by ``seen``, which does.
 PICTURE_ALONE = frozenset({"picture"})
 
-# On CPUs the temporaries of larger ones outgrow what the allocator keeps, and are mapped anew at every operation.
+# On CPUs, the temporaries of larger batches outgrow what the allocator keeps, and are mapped again at every operation.
 BATCH_SIZE = 16
-# Tokens of the longest answer to a question of a suite where none is named; right answers are one to three words.
-# Cells of ablations cut theirs after 8 (atv.ablation.bench) for the same questions: that number is part of their ids,
-# and this one of how every evaluation on disk says it asked, so neither can become the other.
+# Maximum length, in tokens, of an answer to a suite's question if none is given; correct answers have one to three
+# words. Cells of ablations cut answers to the same questions after 8 tokens (atv.ablation.bench). That number is part
+# of their ids, and this one is part of how every evaluation on disk says it asked, so they cannot be made equal.
 MAX_NEW_TOKENS = 16
-# Questions that may be asked at once about as many pictures as a batch has prompts: they are short.
+# A batch whose questions share pictures may hold this many times ``batch_size`` questions: they are short.
 QUESTIONS_A_PICTURE = 4
-# So few pictures are asked about first, since their questions are answered both ways, to see that it is the same.
+# The first batch with shared pictures has only this many, because its questions are answered both ways to check that
+# the answers are the same.
 FIRST_PICTURES = 2
 
 
 class Prompts(Protocol):
-    """A batch of questions that can be asked; it may be made only then."""
+    """A batch of questions that can be asked; it may be built only when it is asked."""
 
     @property
     def questions(self) -> list[dict[str, Any]]:
-        """What they ask, without pictures."""
+        """The questions, without pictures."""
 
     def askable(self) -> "QuestionBatch | None":
-        """The batch, made, without questions that turn out not to be askable; None where none is."""
+        """Builds the batch without the questions that turn out not to be askable; returns None if none is left."""
 
 
-# Tuples, since Lightning's precisions rebuild what a batch is made of, and refuse frozen dataclasses.
+# A tuple, because Lightning's precision plugins rebuild what a batch is made of, and reject frozen dataclasses.
 class QuestionBatch(NamedTuple):
-    """Left-padded prompts, the questions that they ask (without their pictures), and pictures that they share."""
+    """Left-padded prompts, their questions (without pictures), and the pictures that they share."""
 
     inputs: dict[str, Any]
     questions: list[dict[str, Any]]
     pictures: Pictures | None = None
 
     def askable(self) -> "QuestionBatch":
-        """Itself: it was made of questions that can be asked."""
+        """Returns itself, because it was built from questions that can be asked."""
         return self
 
 
 def question_batches(
     processor: ProcessorMixin, dataset: Dataset, batch_size: int = BATCH_SIZE, groups: int | None = None
 ) -> list[QuestionBatch]:
-    """The questions in batches of like length, for little padding; all about one picture together.
+    """Batches questions of similar length, to limit padding; questions about one picture are kept together.
 
     Args:
-        dataset: see ``EVALUATION_COLUMNS``; the bundled sets have them.
-        batch_size: pictures at once, of each several questions; 1 asks every question by itself, as tokenizers that
-            cannot pad need it.
-        groups: of each task, only the first so many groups.
+        dataset: must have the columns ``EVALUATION_COLUMNS``, as the bundled sets do.
+        batch_size: pictures per batch, each with several questions; 1 asks every question by itself, which tokenizers
+            that cannot pad require.
+        groups: use only the first ``groups`` groups of each task; None uses all.
 
     Raises:
-        ValueError: for missing columns or a picture that cannot be read.
+        ValueError: if columns are missing or a picture cannot be read.
     """
     require_columns(dataset, EVALUATION_COLUMNS, "evaluation data")
     chosen = dataset.select(first_groups(dataset, groups))
@@ -79,12 +81,12 @@ def question_batches(
 def parted(
     lengths: Sequence[int], pictures: Sequence[str | None], batch_size: int
 ) -> Iterator[tuple[list[int], list[int]]]:
-    """Batches of questions: their places, and which of the batch's pictures each is about, where any is shared.
+    """Yields batches: the indices of questions, and which of the batch's pictures each is about ([] if none is shared).
 
     Args:
-        lengths: of the questions, in any unit.
-        pictures: what identifies each question's picture, None where it has none.
-        batch_size: pictures at once, or questions about pictures of their own; 1 asks every question by itself.
+        lengths: length of each question, in any unit.
+        pictures: identifier of each question's picture; None if it has none.
+        batch_size: pictures per batch, or questions per batch if no picture is shared; 1 asks every question by itself.
     """
     asked: Counter[str | None] = Counter(picture for picture in pictures if picture is not None and batch_size > 1)
     order = sorted(range(len(lengths)), key=lambda place: lengths[place])
@@ -99,7 +101,7 @@ def parted(
 
 
 def _filled(together: Sequence[list[int]], batch_size: int) -> Iterator[list[list[int]]]:
-    """Batches of pictures, each with the places of its questions."""
+    """Yields batches of pictures, each picture as the indices of its questions."""
     rows, most = QUESTIONS_A_PICTURE * batch_size, min(FIRST_PICTURES, batch_size)
     parts = [places[start : start + rows] for places in together for start in range(0, len(places), rows)]
     batch: list[list[int]] = []
@@ -113,7 +115,7 @@ def _filled(together: Sequence[list[int]], batch_size: int) -> Iterator[list[lis
 
 
 def _pictures(dataset: Dataset) -> list[str | None]:
-    """What tells the pictures apart, without decoding them; None where there is none, or it is not known."""
+    """Returns an identifier of each picture, without decoding it; None if there is no picture or it is not known."""
     if not isinstance(dataset.features["image"], Image):
         return [None] * len(dataset)
     stored = dataset.cast_column("image", Image(decode=False))["image"]
@@ -125,7 +127,7 @@ def _digest(content: bytes) -> str:
 
 
 def first_groups(dataset: Dataset, groups: int | None) -> list[int]:
-    """Rows of the first so many groups of each task; None is all."""
+    """Returns the indices of the rows in the first ``groups`` groups of each task; None selects all."""
     seen: dict[str, dict[str, None]] = {}
     chosen = []
     for index, (task, group) in enumerate(zip(dataset["task"], dataset["group"], strict=True)):
@@ -151,20 +153,20 @@ def _encoded(processor: ProcessorMixin, rows: Sequence[Mapping[str, Any]]) -> di
 
 
 def seen_picture(image: Any) -> str:
-    """A digest of a picture, or of none: its question's id and text do not tell it."""
+    """Returns a digest of a picture, or of none, because a question's id and text do not identify its picture."""
     content = b"" if image is None else f"{image.mode}{image.size}".encode() + image.tobytes()
     return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 def seen(image: Any) -> dict[str, str]:
-    """A question's fields of what is shown with it: ``seen``, and ``picture``, which is "" for none."""
+    """Returns a question's fields that identify its picture: ``seen``, and ``picture``, which is "" for no picture."""
     digest = seen_picture(image)
     return {"seen": digest, "picture": "" if image is None else digest}
 
 
 @torch.no_grad()
 def see_once(lvlm: LVLM, batches: Sequence[QuestionBatch]) -> list[QuestionBatch]:
-    """The batches with the vision tower's outputs in place of pixels, for models that differ in the decoder alone."""
+    """Replaces pixels with the vision tower's outputs in all batches, for models that differ only in the decoder."""
     return [_behind_the_tower(lvlm, batch) for batch in batches]
 
 

@@ -1,4 +1,4 @@
-"""From answered questions to scores, retention, differences between models, and their confidence intervals."""
+"""Computes scores, retention, differences between models and confidence intervals from answered questions."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -22,9 +22,9 @@ from atv.statistics.estimates import Estimate, TaskPart, mean_over
 class TaskScore:
     """A task's score (0..1) with the counts behind it.
 
-    ``values`` (seeds, groups), ``strata`` (groups,), ``clusters`` (groups,), what each group belongs to, and ``names``
-    (groups,), the hashes of the groups, are ordered by the latter, and ``sizes`` (groups,), their questions; a score of
-    several seeds is the mean of theirs.
+    ``values`` (seeds, groups), ``strata`` (groups,), ``clusters`` (groups,), what each group belongs to, and ``sizes``
+    (groups,), the groups' numbers of questions, are ordered by ``names`` (groups,), the hashes of the groups. A score
+    of several seeds is the mean of their scores.
     """
 
     values: NDArray[np.float64]
@@ -51,28 +51,28 @@ class TaskScore:
 
     @property
     def right(self) -> float:
-        """The groups that are right, in part or whole, out of ``groups``; the mean of the seeds."""
+        """How many of ``groups`` are right, counting partly right ones in part; the mean over seeds."""
         return float(self.values.mean(0).sum())
 
     @property
     def weights(self) -> NDArray[np.float64]:
-        """What each group counts in the score (groups,), 1 in sum."""
+        """The weight of each group in the score (groups,), summing to 1."""
         _, category, sizes = np.unique(self.categories, return_inverse=True, return_counts=True)
         return 1 / (len(sizes) * sizes[category])
 
     @property
     def categories(self) -> NDArray[np.int64]:
-        """The category of each group where the score is a mean over categories, else one for all."""
+        """The category of each group if the score is a mean over categories, else one category for all."""
         return self.strata if self.stratify else np.zeros_like(self.strata)
 
     def on(self, names: NDArray[np.int64]) -> "TaskScore":
-        """The score on these groups alone.
+        """Returns the score on the named groups alone.
 
         Raises:
-            ValueError: for no group.
+            ValueError: if no group is named.
         """
         if not len(names):
-            raise ValueError("scores: the models were asked no group of questions in common")
+            raise ValueError("scores: the models were not asked any group of questions in common")
         inside = np.isin(self.names, names)
         if inside.all():
             return self
@@ -81,7 +81,7 @@ class TaskScore:
 
 
 def task_scores(answers: pd.DataFrame) -> dict[str, TaskScore]:
-    """Task -> score, from the rows that ``answer`` returns."""
+    """Returns the score of each task, from the rows that ``answer`` returns."""
     scores = {}
     for task, rows in answers.assign(cluster=clusters_of(answers)).groupby("task", sort=False):
         metric = resolve(rows["metric"].iloc[0], metrics.GroupedScore, "metric")
@@ -94,7 +94,7 @@ def task_scores(answers: pd.DataFrame) -> dict[str, TaskScore]:
 
 
 def over_seeds(scores: Sequence[Mapping[str, TaskScore]]) -> dict[str, TaskScore]:
-    """The scores of one method, run with several seeds on the same questions, as one."""
+    """Combines the scores of one method, run with several seeds on the same questions."""
     pooled = {}
     for task, first in scores[0].items():
         pooled[task] = replace(first, values=np.concatenate([by_task[task].values for by_task in scores]))
@@ -102,29 +102,29 @@ def over_seeds(scores: Sequence[Mapping[str, TaskScore]]) -> dict[str, TaskScore
 
 
 def on_shared_groups(*models: Mapping[str, TaskScore]) -> list[dict[str, TaskScore]]:
-    """The scores of several models on the groups that all of them were asked.
+    """Returns the scores of several models on the groups that all of them were asked.
 
     Raises:
-        ValueError: when there are none of a task.
+        ValueError: if a task has no such group.
     """
     names = {task: reduce(np.intersect1d, [scores[task].names for scores in models]) for task in models[0]}
     return [{task: scores[task].on(names[task]) for task in names} for scores in models]
 
 
 def category_scores(answers: pd.DataFrame) -> dict[str, TaskScore]:
-    """Category -> score, of one task's rows."""
+    """Returns the score of each category, from one task's rows."""
     return {str(category): next(iter(task_scores(rows).values())) for category, rows in answers.groupby("category")}
 
 
 def retention(dense: Mapping[str, TaskScore], pruned: Mapping[str, TaskScore]) -> dict[str, Estimate]:
-    """Percent of the dense score kept, by task, and the mean over tasks as "average".
+    """Returns the percentage of the dense score that is kept, by task, and the mean over tasks as "average".
 
-    Intervals are of other questions, the same ones for both models, all about one picture together, and of other seeds
-    of the pruned model where there are several. Tasks whose dense score is 0 have no retention and are left out; where
-    all are, the average is not a number, and a warning says why.
+    Intervals account for other draws of the questions (the same for both models, all about one picture together) and,
+    if the pruned model has several seeds, for other seeds. Tasks whose dense score is 0 have no retention and are left
+    out; if that leaves none, the average is NaN, and a warning says why.
 
     Raises:
-        ValueError: when the dense model answered other questions.
+        ValueError: if the dense model answered different questions.
     """
     return _estimates(_kept(dense, pruned))
 
@@ -132,13 +132,13 @@ def retention(dense: Mapping[str, TaskScore], pruned: Mapping[str, TaskScore]) -
 def difference(
     dense: Mapping[str, TaskScore], one: Mapping[str, TaskScore], other: Mapping[str, TaskScore]
 ) -> dict[str, Estimate]:
-    """By how many points ``one``'s retention exceeds ``other``'s, question by question and seed by seed (paired).
+    """Returns by how many points ``one``'s retention exceeds ``other``'s, paired by question and by seed.
 
-    Both have the same seeds in the same order, or one of them has a single row that holds for every seed. As of
-    ``retention``, tasks and an average may be missing.
+    Both have the same seeds in the same order, or one of them has a single row that is used for every seed. As in
+    ``retention``, tasks and the average may be missing.
 
     Raises:
-        ValueError: when one answered other questions.
+        ValueError: if one of them answered different questions.
     """
     ones, others = _kept(dense, one), _kept(dense, other)
     return _estimates({task: kept - others[task] for task, kept in ones.items()})
@@ -147,14 +147,14 @@ def difference(
 def gaps_apart(
     dense: Mapping[str, TaskScore], wide: Sequence[Mapping[str, TaskScore]], narrow: Sequence[Mapping[str, TaskScore]]
 ) -> dict[str, Estimate]:
-    """By how many points the difference between two retentions exceeds that between two others, all paired.
+    """Returns by how many points the difference between two retentions exceeds that between two others, all paired.
 
     Args:
-        wide: scores of the two whose difference, the first less the second, is expected to be the greater one.
-        narrow: likewise, of the two others.
+        wide: scores of the two whose difference, the first minus the second, is expected to be the larger one.
+        narrow: likewise, scores of the two others.
 
     Raises:
-        ValueError: as ``difference`` does.
+        ValueError: as in ``difference``.
     """
     one, other, third, fourth = (_kept(dense, scores) for scores in (*wide, *narrow))
     return _estimates({task: (kept - other[task]) - (third[task] - fourth[task]) for task, kept in one.items()})
@@ -167,14 +167,14 @@ def kept_share(
     categories: NDArray[np.int64],
     clusters: NDArray[np.int64] | None = None,
 ) -> TaskPart:
-    """Pruned score / dense score in percent, made linear in the groups (the delta method).
+    """Returns pruned score / dense score in percent, linearized in the groups (the delta method).
 
     Args:
         dense: the groups' values (..., groups).
         pruned: likewise, by seed (..., seeds, groups).
-        weights: what each group counts in the score (groups,), 1 in sum.
-        categories: of each group (groups,).
-        clusters: what each group belongs to (groups,); None where each stands by itself.
+        weights: weight of each group in the score (groups,), summing to 1.
+        categories: category of each group (groups,).
+        clusters: cluster that each group belongs to (groups,); None if each group stands alone.
     """
     base = np.asarray(dense @ weights)[..., None]
     share = pruned @ weights / base
@@ -183,12 +183,12 @@ def kept_share(
 
 
 def _kept(dense: Mapping[str, TaskScore], pruned: Mapping[str, TaskScore]) -> dict[str, TaskPart]:
-    """Task -> retention in percent, as a ratio made linear in the groups."""
+    """Returns each task's retention in percent, as a ratio linearized in the groups."""
     kept = {}
     for task, before in dense.items():
         after = pruned[task]
         if not np.array_equal(before.names, after.names):
-            raise ValueError(f"retention: the two models answered other questions of {task}")
+            raise ValueError(f"retention: the two models answered different questions of {task}")
         if before.score > 0:
             kept[task] = kept_share(before.values[0], after.values, before.weights, before.categories, before.clusters)
     if not kept:
@@ -197,7 +197,7 @@ def _kept(dense: Mapping[str, TaskScore], pruned: Mapping[str, TaskScore]) -> di
 
 
 def _estimates(parts: Mapping[str, TaskPart]) -> dict[str, Estimate]:
-    """Of each task, and of their mean; of no task the mean is not a number."""
+    """Returns the estimates of each task and of their mean, which is NaN if there is no task."""
     if not parts:
         return {"average": Estimate(np.nan, np.nan, np.nan)}
     told = {task: mean_over([part]) for task, part in parts.items()} | {"average": mean_over(list(parts.values()))}
@@ -206,23 +206,23 @@ def _estimates(parts: Mapping[str, TaskPart]) -> dict[str, Estimate]:
 
 @dataclass(frozen=True)
 class Fluency:
-    """Shares of answers: that did not end before they were cut (None: not recorded), that only repeat."""
+    """Shares of answers that did not end before they were cut off (None: not recorded), and that only repeat."""
 
     unended: float | None
     repeating: float
 
     @classmethod
     def of(cls, answers: pd.DataFrame) -> Self:
-        """The shares of a table's answers; of those that ended or not, where that is known."""
+        """Computes the shares in a table of answers; ``unended`` counts only answers for which it was recorded."""
         ended = answers.get("ended", pd.Series(dtype=bool)).dropna().astype(bool)
         repeating = float(answers["prediction"].map(only_repeats).mean())
         return cls(float((~ended).mean()) if len(ended) else None, repeating)
 
 
 def only_repeats(text: str) -> bool:
-    """Whether a text is one piece of it over and over: twice, and at least the beginning of a third time.
+    """Whether a text repeats one piece: twice in full, and at least the beginning of a third time.
 
-    A number is no repetition. Takes time in the square of the text's length: made for short answers.
+    A number is not a repetition. The time is quadratic in the text's length: meant for short answers.
 
     >>> [only_repeats(text) for text in ("a cat, a cat, a c", "no no no", "no no", "a cat", "111", "")]
     [True, True, False, False, False, False]

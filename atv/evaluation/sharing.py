@@ -1,4 +1,4 @@
-"""A picture's prefix, run once for all questions about it: what comes before their ways part."""
+"""Runs a picture's prefix, everything before its questions diverge, once for all of them."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,15 +29,15 @@ from atv.model.lvlm import LVLM
 
 
 class NotShareable(ValueError):
-    """Why questions about one picture must be asked alone."""
+    """Raised with the reason why questions about one picture must be asked separately."""
 
 
 class Pictures(NamedTuple):
-    """The pictures of a batch of questions, each once.
+    """The distinct pictures of a batch of questions.
 
     Attributes:
-        inputs: what the processor makes of the first row about each picture.
-        of: which picture each row of the batch is about, counted in the order of first rows.
+        inputs: the processor's output for the first row about each picture.
+        of: index of the picture that each row of the batch is about; pictures are ordered by their first rows.
     """
 
     inputs: dict[str, Any]
@@ -46,14 +46,14 @@ class Pictures(NamedTuple):
 
 @dataclass(frozen=True)
 class Prefixes:
-    """What the rows of a left-padded batch begin with.
+    """The prefixes that the rows of a left-padded batch share, one per picture.
 
     Attributes:
-        inputs: the tensors that bring the pictures, each picture once.
-        first: the first row about each picture, int64 (pictures,).
-        of: which picture each row is about, int64 (rows,).
-        lengths: tokens of each picture's prefix, all of its visual ones among them, int64 (pictures,).
-        rest: tokens of each row behind its prefix, at least one, int64 (rows,).
+        inputs: the tensors that hold the pictures, each picture once.
+        first: index of the first row about each picture, int64 (pictures,).
+        of: index of the picture that each row is about, int64 (rows,).
+        lengths: number of tokens in each picture's prefix, including all of its visual tokens, int64 (pictures,).
+        rest: number of tokens of each row after its prefix, at least one, int64 (rows,).
     """
 
     inputs: Mapping[str, Any]
@@ -64,11 +64,11 @@ class Prefixes:
 
     @classmethod
     def find(cls, lvlm: LVLM, batch: Mapping[str, Any], pictures: Pictures) -> "Prefixes":
-        """The longest beginnings that the rows about a picture have in common.
+        """Finds the longest prefix that the rows about each picture have in common.
 
         Raises:
-            NotShareable: for rows that are not padded on the left, visual tokens behind a beginning, or tensors that
-                follow the tokens in a way that is not known.
+            NotShareable: if rows are not padded on the left, visual tokens come after a prefix, or tensors follow the
+                tokens in an unknown way.
         """
         valid, visual = lvlm.valid(batch), lvlm.visual(batch)
         if (valid[:, 1:] < valid[:, :-1]).any():
@@ -83,23 +83,23 @@ class Prefixes:
         rest = valid.sum(1) - lengths[of]
         last = visual * torch.arange(1, visual.shape[1] + 1, device=visual.device)
         if (last.amax(1) > visual.shape[1] - rest).any():
-            raise NotShareable("visual tokens lie behind what a picture's questions have in common")
+            raise NotShareable("visual tokens come after the prefix that a picture's questions have in common")
         first = of.new_tensor([rows[0] for rows in _rows(pictures.of)])
         return cls(brought, first, of, lengths, rest)
 
     def prefill(self, model: PreTrainedModel, input_ids: Tensor, prepared: Prepared) -> tuple[Any, Prepared]:
         """Runs the prefixes in one forward, then the rest of every row on top of its picture's keys and values.
 
-        Ids, positions and token types are cut out of those of the whole rows, so that they are what they are alone.
-        The rest is padded on its left, between prefix and question, where the mask hides it.
+        Ids, positions and token types are cut out of those of the whole rows, so they are the same as for a question
+        asked alone. The rest is padded on its left, between prefix and question, where the mask hides the padding.
 
         Raises:
-            NotShareable: for inputs or a cache of which not everything is known.
+            NotShareable: if there are unknown inputs, no positions, or a cache with more than keys and values.
         """
         if more := unknown(prepared) - self.inputs.keys():
-            raise NotShareable(f"how to take apart its {', '.join(sorted(more))} is not known")
+            raise NotShareable(f"it is not known how to split its {', '.join(sorted(more))}")
         if prepared.get("position_ids") is None:
-            raise NotShareable("it makes its positions itself")
+            raise NotShareable("it computes its own positions")
         ends = input_ids.shape[1] - self.rest
         head = ends[self.first][:, None] + torch.arange(-int(self.lengths.max()), 0, device=input_ids.device)
         seen = head >= (ends - self.lengths[self.of])[self.first][:, None]
@@ -118,29 +118,33 @@ class Prefixes:
         return output, carried_on(model, output, prepared | {"attention_mask": mask})
 
     def fits(self, window: int | None, new_tokens: int) -> bool:
-        """Whether an attention window cannot tell that prefix and question are padded apart."""
+        """Whether an attention window is unaffected by the padding between prefix and question."""
         total = int(self.lengths.max() + self.rest.max()) + new_tokens
         return window is None or total < window or bool((self.rest == self.rest[0]).all())
 
 
 class SharingTrial(NamedTuple):
-    """The result of asking both alone and with shared prefixes: whether logits are equal, and the shortest window that
-    attention looks back (tokens), where there is one."""
+    """The result of asking questions both alone and with shared prefixes.
+
+    Attributes:
+        equal: whether the logits are equal.
+        window: the shortest attention window in tokens; None if there is none.
+    """
 
     equal: bool
     window: int | None = None
 
 
 class Sharing:
-    """Decides for a model whether its questions share prefixes: where the first that could give equal logits alone.
+    """Decides whether a model's questions share prefixes, by comparing logits on the first batch that could share.
 
-    Where they do not, or where it is not sure what would happen, they are asked alone, and one line says why.
+    If the logits differ, or if it is not certain what would happen, questions are asked alone, and one line says why.
 
     Args:
         model: the model that answers.
         generate: its generation with a decoding loop.
-        new_tokens: of the longest answer.
-        built_alike: what is known of models, by how they are built; what is found out is added.
+        new_tokens: maximum length of an answer, in tokens.
+        built_alike: known trial results by how models are built; new results are added.
     """
 
     def __init__(
@@ -157,11 +161,11 @@ class Sharing:
 
     @property
     def trial(self) -> SharingTrial | None:
-        """None before the first batch that could share."""
+        """The trial's result; None before the first batch that could share."""
         return self._built_alike.get(self._structure)
 
     def prefill(self, inputs: Mapping[str, Any], pictures: Pictures) -> tuple[Prefill, dict[str, Any]]:
-        """How to run the prompts of a batch, and what ``generate`` is to be given for it."""
+        """Returns how to run a batch's prompts, and the inputs to pass to ``generate`` for it."""
         if self.trial is None or self.trial.equal:
             try:
                 prefixes = Prefixes.find(self.lvlm, inputs, pictures)
@@ -174,9 +178,10 @@ class Sharing:
         return whole_prompts, dict(inputs)
 
     def _compare(self, inputs: Mapping[str, Any], prefixes: Prefixes) -> SharingTrial:
-        """
+        """Asks a batch both ways and compares the logits.
+
         Raises:
-            NotShareable: where logits differ by more than rounding, or cannot be had.
+            NotShareable: if the logits differ by more than rounding, or cannot be computed.
         """
         self._built_alike[self._structure] = SharingTrial(equal=False)
         if not decodes(self.lvlm.model):
@@ -187,10 +192,10 @@ class Sharing:
             made = self.generate(_without_pixels(inputs), shared)
         except NotShareable:
             raise
-        except Exception as error:  # whatever a model does with inputs that it never gets from its own generate
+        except Exception as error:  # whatever a model raises for inputs that its own generate never passes
             raise NotShareable(f"{type(error).__name__}: {error}") from error
         if not close(made, expected):
-            raise NotShareable("what comes before a question gives other answers without it")
+            raise NotShareable("the prefix gives different answers if it is run without the question")
         self._built_alike[self._structure] = found = SharingTrial(True, shared.window)
         return found
 
@@ -199,11 +204,11 @@ class Sharing:
             self._told.add(reason)
             console = Console(stderr=True, quiet=getattr(rank_zero_only, "rank", 0) != 0)
             name = type(self.lvlm.model).__name__
-            console.print(f"{name}: questions about one picture are asked alone ({reason})", soft_wrap=True)
+            console.print(f"{name}: questions about one picture are asked separately ({reason})", soft_wrap=True)
 
 
 class _Probe:
-    """A loop for ``generate`` that returns the logits (2, rows, vocabulary) of two steps, the second of a fixed id."""
+    """A loop for ``generate`` that returns two steps' logits (2, rows, vocabulary); the second step gets a fixed id."""
 
     def __init__(self, prefill: Prefill) -> None:
         self.prefill = prefill
@@ -227,9 +232,9 @@ class _Probe:
 
 
 def structure(model: PreTrainedModel) -> Hashable:
-    """How a model is built: its config, its modules by class, its parameters by shape, dtype and device.
+    """Describes how a model is built: its config, its modules' classes, its parameters' shapes, dtypes and devices.
 
-    Models that differ in nothing but values run the same operations, so what holds for one's prefixes holds for all.
+    Models that differ only in values run the same operations, so what holds for one model's prefixes holds for all.
     """
     modules = tuple((name, type(module)) for name, module in model.named_modules())
     parameters = ((name, weight.shape, weight.dtype, weight.device) for name, weight in model.named_parameters())
@@ -237,7 +242,7 @@ def structure(model: PreTrainedModel) -> Hashable:
 
 
 def close(made: Tensor, expected: Tensor) -> bool:
-    """Whether logits are equal up to rounding in their dtype, which other shapes of the same products bring."""
+    """Whether logits are equal up to rounding in their dtype, which differs if the same products have other shapes."""
     allowed = max(1e-4, 4 * torch.finfo(expected.dtype).eps) * float(expected.abs().max())
     return torch.allclose(made, expected, rtol=0, atol=allowed, equal_nan=True)
 
@@ -245,9 +250,9 @@ def close(made: Tensor, expected: Tensor) -> bool:
 def _cut(
     input_ids: Tensor, prepared: Prepared, rows: Tensor, columns: Tensor, inside: Tensor
 ) -> tuple[Tensor, Prepared]:
-    """Some columns (n, k) of some rows (n, 1), of ids and of all that follows them.
+    """Selects columns (n, k) of rows (n, 1) from the ids and from all tensors that follow them.
 
-    Outside stand a row's last id, which is text, and zeros.
+    Where ``inside`` is False, ids are the row's last id, which is text, and the other tensors are zero.
     """
     columns = columns.clamp(min=0)
     ids = input_ids[rows, columns].where(inside, input_ids[rows, -1])
@@ -261,12 +266,12 @@ def _without_pixels(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rows(of: Sequence[int]) -> list[list[int]]:
-    """The rows about each picture."""
+    """Returns the rows about each picture."""
     return [[row for row, own in enumerate(of) if own == picture] for picture in range(max(of) + 1)]
 
 
 def _common(texts: Sequence[Tensor]) -> int:
-    """How many ids all texts begin with alike, at least one short of each."""
+    """Returns how many leading ids all texts have in common, at least one fewer than each text has."""
     shortest = min(map(len, texts)) - 1
     same = torch.stack([text[:shortest] == texts[0][:shortest] for text in texts]).all(0)
     return int(same.cumprod(0).sum())

@@ -1,4 +1,4 @@
-"""What models weigh and how fast they answer here: prefill and decode in turns, so that they can be compared."""
+"""Measures models' sizes and speeds on this machine; models take turns at prefill and decode, to be comparable."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,25 +24,25 @@ QUESTION = "What is in the picture?"
 
 @dataclass(frozen=True)
 class Turn:
-    """Tokens a second of one turn: of the prompt, read at once, and of the answer, one after the other."""
+    """Tokens per second of one turn: of the prompt, read at once, and of the answer, generated token by token."""
 
     prefill: float
     decode: float
 
 
 def paired_ratios(own: Sequence[Turn], other: Sequence[Turn], part: str) -> list[float]:
-    """Times as fast in "prefill" or "decode", turn by turn."""
+    """Returns how many times as fast ``own`` is as ``other`` in "prefill" or "decode", turn by turn."""
     return [getattr(mine, part) / getattr(theirs, part) for mine, theirs in zip(own, other, strict=True)]
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What a model weighs, and its speed turn by turn; the turns of models that were measured together belong together.
+    """A model's size, and its speed turn by turn; the turns of models that were measured together form pairs.
 
     Attributes:
-        parameters: in the model as it is loaded, shared ones once; ``nonzero`` of them are not zero.
-        bytes: of its files of weights.
-        prompt: tokens of the prompt, visual ones among them.
+        parameters: number of parameters in the loaded model, shared ones once; ``nonzero`` of them are not zero.
+        bytes: size of its weight files.
+        prompt: number of tokens in the prompt, including visual tokens.
     """
 
     parameters: int
@@ -52,11 +52,11 @@ class Speed:
     turns: Sequence[Turn]
 
     def median(self, part: str) -> float:
-        """Tokens a second of "prefill" or "decode"."""
+        """Returns the median number of tokens per second in "prefill" or "decode"."""
         return median(getattr(turn, part) for turn in self.turns)
 
     def over(self, other: "Speed", part: str) -> tuple[float, float, float]:
-        """Times as fast as another: the median of the turns' ratios, the least and the greatest."""
+        """Returns how many times as fast as ``other`` it is: the median, minimum and maximum of the turns' ratios."""
         ratios = paired_ratios(self.turns, other.turns, part)
         return median(ratios), min(ratios), max(ratios)
 
@@ -68,30 +68,30 @@ def measure(
     repeats: int = 5,
     trust_remote_code: bool = False,
 ) -> dict[str, Speed]:
-    """Weighs models and times them in turns on the GPU, or the CPU where there is none, all of them held in memory.
+    """Measures models' sizes, and times them in turns on the GPU, or on the CPU if there is none, all held in memory.
 
-    Each is given one picture and a question that is repeated until the prompt is long enough, alone in its batch, in
-    the dtype of its files; what ``quantize`` wrote becomes floats when it is loaded, so it is no faster. A turn lets
-    every model see the picture and read the prompt (prefill) and then write ``new_tokens`` one by one with a cache of
-    keys and values (decode), whatever they are; every second turn goes through the models backwards. A first turn is
-    thrown away.
+    Each model gets one picture and a question that is repeated until the prompt is long enough, as a batch of one in
+    the dtype of its files. What ``quantize`` wrote becomes floats when it is loaded, so it is no faster. In a turn,
+    every model sees the picture and reads the prompt (prefill), and then generates ``new_tokens`` tokens one by one
+    with a KV cache (decode), whatever they are. Every second turn goes through the models in reverse order. A warm-up
+    turn comes first and is discarded.
 
     Args:
         models: folders, hub ids, "bundled" or "everyday".
-        prompt_tokens: tokens of the prompt, at least.
-        repeats: turns.
+        prompt_tokens: minimum length of the prompt, in tokens.
+        repeats: number of turns.
 
     Returns:
-        By the models' names, in their order.
+        Speeds by model name, in the order given.
 
     Raises:
-        ValueError: for a model that is named twice, cannot be loaded, or whose type decodes in a way of its own, for
-            numbers below 1, and for more tokens than a model has positions.
+        ValueError: if a model is named twice, cannot be loaded, or has a type that decodes in its own way; if a number
+            is below 1; or if there are more tokens than a model has positions.
     """
     at_least(1, prompt_tokens=prompt_tokens, new_tokens=new_tokens, repeats=repeats)
     names = [str(model) for model in models]
     if len(set(names)) < len(names):
-        raise ValueError(f"models: each is to be named once, got {', '.join(names)}")
+        raise ValueError(f"models: expected each model once, got {', '.join(names)}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     runners = {name: _Runner.of(name, prompt_tokens, new_tokens, device, trust_remote_code) for name in names}
     runs = {name: runner.turn for name, runner in runners.items()}
@@ -114,15 +114,15 @@ class _Runner:
         folder = model_folder(name, trust_remote_code)
         model, processor = load_model(folder, trust_remote_code, quantized=True)
         if not decodes(model):
-            raise ValueError(f"model: {type(model).__name__} ({name!r}) decodes in a way of its own, and is not timed")
+            raise ValueError(f"model: {type(model).__name__} ({name!r}) decodes in its own way and cannot be timed")
         _check_length(name, model, prompt, new_tokens)
         model.to(device)  # type: ignore[arg-type]
         return cls(folder, model, cast_floats(picture_prompt(processor, prompt), model.dtype, device), new_tokens)
 
     def turn(self) -> Turn:
-        """One prompt, all that comes before its first token, and its answer."""
+        """Times one prompt, with everything that precedes its first token, and its answer."""
         watch, generate = _Watch(self.new_tokens), self.model.generate
-        # One answer, however many the model's own settings ask for.
+        # One answer, however many the model's own settings request.
         how = GenerationConfig(max_new_tokens=self.new_tokens + 1, do_sample=False, num_beams=1, num_return_sequences=1)
         started = now()
         generate(**self.inputs, generation_config=how, custom_generate=watch)  # type: ignore[operator]
@@ -140,17 +140,17 @@ class _Runner:
 
 
 def _check_length(name: str, model: PreTrainedModel, prompt: int, new_tokens: int) -> None:
-    """Raises ValueError for a prompt and an answer that are longer together than the model has positions for."""
+    """Raises ValueError if prompt and answer together are longer than the model has positions for."""
     most = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if most is not None and prompt + new_tokens > most:
         raise ValueError(
-            f"prompt_tokens and new_tokens: expected {most} together at most, the positions of {name!r}, "
+            f"prompt_tokens and new_tokens: expected at most {most} together, the number of positions of {name!r}, "
             f"got {prompt} and {new_tokens}"
         )
 
 
 class _Watch:
-    """A loop for ``generate(custom_generate=...)``: greedy, of a fixed number of steps, with the times of its parts."""
+    """A greedy loop for ``generate(custom_generate=...)`` with a fixed number of steps; records when its parts end."""
 
     def __init__(self, steps: int) -> None:
         self.steps, self.read, self.done = steps, 0.0, 0.0
@@ -174,7 +174,7 @@ class _Watch:
 
 
 def picture_prompt(processor: ProcessorMixin, tokens: int) -> dict[str, Any]:
-    """A picture with a question of at least so many tokens."""
+    """Encodes a picture with a question as a prompt of at least ``tokens`` tokens."""
 
     def encoded(times: int) -> dict[str, Any]:
         turns = [{"role": "user", "text": " ".join([QUESTION] * times)}]

@@ -1,4 +1,4 @@
-"""Figures made of numbers: functions from data to a matplotlib figure that know nothing of models or runs."""
+"""Matplotlib figures: functions that turn data into figures and do not depend on models or runs."""
 
 from atv.figures.channel_norms import norms_by_channel
 from atv.figures.mask_overlap import by_block_and_linear, overlap_heatmap

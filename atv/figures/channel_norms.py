@@ -1,4 +1,4 @@
-"""How large the channels of a Linear's input are, by modality."""
+"""Figure of the sizes of a Linear's input channels, by modality."""
 
 import numpy as np
 import pandas as pd
@@ -6,24 +6,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-# A panel names as many channels, the largest in either modality; where their labels stand, from left to right.
+# Alignment and offset of the labels, from left to right. A panel labels this many channels: the largest by modality.
 LABELS = (("right", (-4, 0)), ("center", (0, 5)), ("left", (4, 0)))
 COLOR, LARGE = "#1d4ed8", "#c2410c"
 
 
 def norms_by_channel(table: pd.DataFrame, linear: str = "", note: str = "") -> Figure:
-    """A panel a block, a dot a channel: its root mean square over visual tokens against that over text tokens.
+    """Plots each channel's root mean square over visual tokens against that over text tokens, one panel per block.
 
-    On the diagonal both modalities are equally large. The largest channels bear their numbers; both scales are
-    logarithmic and common to all panels.
+    On the diagonal, both modalities are equally large. The largest channels are labelled with their numbers. Both
+    scales are logarithmic and shared by all panels.
 
     Args:
         table: columns block, channel, text, visual (root mean squares).
-        linear: whose input it is.
-        note: what else the title should say, such as how many tokens.
+        linear: name of the Linear whose input is shown.
+        note: additional text for the title, such as the number of tokens.
 
     Raises:
-        ValueError: for an empty table, or one without a finite positive number.
+        ValueError: if the table is empty or has no finite positive number.
     """
     values = table[["text", "visual"]].to_numpy(float)
     positive = values[np.isfinite(values) & (values > 0)]
@@ -43,7 +43,7 @@ def norms_by_channel(table: pd.DataFrame, linear: str = "", note: str = "") -> F
         empty.set_axis_off()
     figure.supxlabel("text tokens: root mean square", fontsize=9)
     figure.supylabel("visual tokens: root mean square", fontsize=9)
-    head = f"Input of {linear or 'a Linear'} by channel, {len(blocks[0][1])} channels a block"
+    head = f"Input of {linear or 'a Linear'} by channel, {len(blocks[0][1])} channels per block"
     figure.suptitle("\n".join(filter(None, [head, note])), fontsize=10)
     return figure
 
@@ -55,7 +55,7 @@ def _draw(axes: Axes, channels: pd.DataFrame, limits: tuple[float, float]) -> No
     axes.scatter(rest["text"], rest["visual"], s=6, color=COLOR, alpha=0.45, linewidths=0, rasterized=True)
     named = channels.loc[largest]
     axes.scatter(named["text"], named["visual"], s=14, color=LARGE, linewidths=0)
-    # From left to right, so that labels of neighbours part.
+    # From left to right, so that the labels of neighbours do not overlap.
     order = named.sort_values("text")
     for (_, row), (side, offset) in zip(order.iterrows(), LABELS, strict=False):
         label, place = f"{row['channel']:.0f}", (row["text"], row["visual"])

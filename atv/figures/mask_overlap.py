@@ -1,4 +1,4 @@
-"""How alike two sets of masks are, in a table and a heat map of blocks and kinds of Linear."""
+"""Overlap of two sets of masks, as a table and a heat map of blocks and kinds of Linear."""
 
 import re
 from collections.abc import Mapping
@@ -8,26 +8,26 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# More cells than this, and their numbers could not be read.
+# With more cells than this, their numbers would be too small to read.
 MOST_NUMBERS = 320
 
 
 def by_block_and_linear(values: Mapping[str, float]) -> pd.DataFrame:
-    """Values by full name as a table: a row a block, a column a kind of Linear, in the model's order.
+    """Arranges values by full name in a table with a row per block and a column per kind of Linear, in model order.
 
-    The first number in a name is its block, what follows it the kind; a layer's experts are one kind and show their
-    mean. A cell is NaN where a block has no such Linear.
+    The first number in a name is its block, and the rest after it is the kind. A layer's experts are one kind, shown by
+    their mean. A cell is NaN if a block has no Linear of that kind.
 
     Raises:
-        ValueError: for a name without a block's number, or no values at all.
+        ValueError: if a name has no block number, or there are no values.
     """
     if not values:
-        raise ValueError("values: there are none to show")
+        raise ValueError("values: expected at least one, got none")
     rows = []
     for name, value in values.items():
         matched = re.search(r"(?:^|\.)(\d+)\.(.+)", name)
         if matched is None:
-            raise ValueError(f"values: {name!r} has no block number in it")
+            raise ValueError(f"values: {name!r} has no block number")
         rows.append({"block": int(matched[1]), "linear": re.sub(r"\.\d+\.", ".*.", matched[2]), "value": value})
     table = pd.DataFrame(rows)
     kinds = list(dict.fromkeys(table["linear"]))
@@ -40,14 +40,14 @@ def overlap_heatmap(
     pools: tuple[str, str] = ("visual-only", "text-only calibration"),
     note: str = "",
 ) -> Figure:
-    """Block x Linear, coloured by IoU from the random baseline (dark) to equal masks (bright).
+    """Draws a heat map of blocks and Linears, coloured by IoU from the random baseline (dark) to equal masks (bright).
 
     Args:
-        iou: full name of a Linear -> IoU, as ``atv.records.masks.overlap`` gives it.
-        random: what two random masks would share, see ``atv.records.masks.random_overlap``; the colour bar begins
-            there.
-        pools: what the two sets of masks are called.
-        note: what else the title should say, such as how many samples.
+        iou: IoU by full name of a Linear, as ``atv.records.masks.overlap`` returns it.
+        random: expected IoU of two random masks, see ``atv.records.masks.random_overlap``. The colour bar begins there,
+            unless a cell is lower.
+        pools: names of the two sets of masks.
+        note: additional text for the title, such as the number of samples.
     """
     table = by_block_and_linear(iou)
     blocks, kinds = table.shape

@@ -1,4 +1,4 @@
-"""Figures as files."""
+"""Writing figures to files."""
 
 from pathlib import Path
 
@@ -8,6 +8,6 @@ from atv.records.files import atomic
 
 
 def save_figure(figure: Figure, file: Path, dpi: int = 160) -> None:
-    """Writes a PNG file, atomically."""
+    """Writes a figure to a PNG file atomically."""
     with atomic(file) as path:
         figure.savefig(path, dpi=dpi, format="png")

@@ -1,4 +1,4 @@
-"""Which visual tokens each block selected, drawn over the picture."""
+"""Figure of the visual tokens that each block selected, drawn over the picture."""
 
 from collections.abc import Sequence
 
@@ -26,21 +26,21 @@ def token_overlay(
     blocks: Sequence[int] | None = None,
     title: str = "",
 ) -> Figure:
-    """The picture, then a panel a block: selected patches framed and tinted by their drift, the others faded.
+    """Draws the picture, then one panel per block: selected patches are framed and tinted by drift, others are faded.
 
-    Tokens off the grid, or all where there is none, are a strip under each picture, in order.
+    Tokens outside the grid, or all tokens without a grid, are shown in order as a strip under each picture.
 
     Args:
-        image: what the model sees, (height, width, 3) in [0, 1] or uint8.
-        grid: where the tokens lie; None where that is not known.
+        image: the picture as the model sees it, (height, width, 3) in [0, 1] or uint8.
+        grid: positions of the tokens; None if unknown.
         selected: bool (blocks, visual tokens).
-        drift: of each token, of the same shape; the colour scale is logarithmic and common to all panels.
-        mean_drift: of each block over the calibration set, for the titles; the sample's own by default.
-        blocks: their numbers, by default counted from 0.
-        title: above all.
+        drift: drift of each token, same shape; the colour scale is logarithmic and shared by all panels.
+        mean_drift: mean drift of each block over the calibration set, for the titles; by default, that of the sample.
+        blocks: numbers of the blocks; by default, they are counted from 0.
+        title: title of the figure.
 
     Raises:
-        ValueError: for arrays that do not fit each other or the grid.
+        ValueError: if the arrays do not fit each other or the grid.
     """
     picture, chosen, turned = np.asarray(image), np.asarray(selected, bool), np.asarray(drift, float)
     _check(chosen, turned, grid)
@@ -68,7 +68,7 @@ def draw_block(
     drift: NDArray[np.float64],
     norm: Normalize,
 ) -> None:
-    """One block's panel; each selected patch is a ``Rectangle`` whose gid is the number of its visual token."""
+    """Draws a block's panel; each selected patch is a ``Rectangle`` whose gid is the number of its visual token."""
     _show(axes, picture)
     on_grid = range(0) if grid is None else grid.tokens
     if grid is not None:
@@ -93,7 +93,7 @@ def _patch(token: int, grid: VisualGrid, shape: Sequence[int], value: float) -> 
 
 
 def _strip(axes: Axes, tokens: Sequence[int], selected: NDArray, drift: NDArray, norm: Normalize) -> None:
-    """Tokens without a place, in order: grey, or coloured by drift where they are selected."""
+    """Draws tokens without a position in order: coloured by drift if selected, otherwise grey."""
     below = axes.inset_axes((0, -0.13, 1, 0.08))
     values = np.where(selected[list(tokens)], drift[list(tokens)], np.nan)[None]
     below.imshow(values, cmap=colormaps[CMAP].with_extremes(bad="0.9"), norm=norm, aspect="auto")
@@ -122,7 +122,7 @@ def _panels(count: int, picture: NDArray, strip: bool) -> tuple[Figure, Sequence
 
 
 def _scale(drift: NDArray[np.float64]) -> Normalize:
-    """Logarithmic, between the 2nd and the 100th percentile of what turns at all."""
+    """Returns a logarithmic scale from the 2nd to the 100th percentile of all positive drifts."""
     positive = drift[drift > 0]
     if not len(positive) or positive.min() == positive.max():
         return Normalize(0, 1, clip=True)
@@ -131,14 +131,14 @@ def _scale(drift: NDArray[np.float64]) -> Normalize:
 
 def _where(grid: VisualGrid | None, tokens: int) -> str:
     if grid is None:
-        return f"where the {tokens} visual tokens lie is not known: strips show them in order"
+        return f"the positions of the {tokens} visual tokens are not known: strips show them in order"
     rest = tokens - len(grid.tokens)
-    strips = f"; {rest} more (tiles, row ends) in order in the strips" if rest else ""
+    strips = f"; {rest} more (tiles, row ends) are shown in order in the strips" if rest else ""
     return f"{grid.rows} x {grid.columns} visual tokens{strips}"
 
 
 def _check(selected: NDArray, drift: NDArray, grid: VisualGrid | None) -> None:
     if selected.ndim != 2 or not selected.size or selected.shape != drift.shape:
-        raise ValueError(f"selected, drift: expected (blocks, tokens) twice, got {selected.shape} and {drift.shape}")
+        raise ValueError(f"selected, drift: expected (blocks, tokens) each, got {selected.shape} and {drift.shape}")
     if grid is not None and grid.tokens.stop > selected.shape[1]:
         raise ValueError(f"grid: its last token is {grid.tokens.stop - 1}, but there are {selected.shape[1]} tokens")

@@ -1,1 +1,1 @@
-"""Sparse fine-tuning: kept weights are trained, zeros stay zero; masks are read here, never made."""
+"""Sparse fine-tuning: kept weights are trained and zeros stay zero; masks are only read here, never created."""

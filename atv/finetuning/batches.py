@@ -1,4 +1,4 @@
-"""Who sees which sample when: decided before training, by the seed alone."""
+"""The plan of which rank sees which sample when: determined before training, by the seed alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,27 +16,27 @@ from atv.finetuning.settings import Settings
 
 
 class TrainingSample(NamedTuple):
-    """A conversation that was found readable; its pictures are decoded again when they are needed."""
+    """A conversation that has been found readable; its pictures are decoded again when they are needed."""
 
     chat: Chat
     pictures: Sequence[Picture]
 
 
 def require_answer(ready: Ready) -> None:
-    """Checks that there is something to learn.
+    """Checks that a sample has something to learn.
 
     Raises:
-        ValueError: for a sample whose assistant says nothing, or nothing that a cap left.
+        ValueError: if the assistant says nothing, or the length limit has cut all of it.
     """
     if not has_answer(ready.chat):
-        raise ValueError("it has no turn of the assistant with text (max_length may have cut it), so nothing to learn")
+        raise ValueError("it has no assistant turn with text (max_length may have cut it), so nothing to learn")
 
 
 class ConversationBatches(Dataset):
-    """Batches, read and encoded when they are asked for; ended and labelled where they were drawn for their answers.
+    """Batches that are read and encoded on access; samples drawn for their answers are also ended and labelled.
 
     Args:
-        plan: the samples' numbers of each.
+        plan: numbers of the samples in each batch.
     """
 
     def __init__(self, samples: Sequence[TrainingSample], drawing: SampleDraw, plan: Sequence[Sequence[int]]) -> None:
@@ -56,7 +56,7 @@ class ConversationBatches(Dataset):
 
 @dataclass(frozen=True)
 class Lessons:
-    """Samples that were drawn: the first ``samples`` to train on, the rest to watch."""
+    """The samples that were drawn: the first ``samples`` are for training, the rest is held out."""
 
     found: Sequence[TrainingSample]
     drawing: SampleDraw
@@ -64,10 +64,10 @@ class Lessons:
 
     @classmethod
     def drawn(cls, drawing: SampleDraw, samples: int, seed: int) -> "Lessons":
-        """All samples of a drawing, each read once to find broken ones before training does.
+        """Draws all samples and reads each once, so that broken ones are found before training.
 
         Raises:
-            ValueError: as calibration's drawing does.
+            ValueError: as in the drawing of calibration samples.
         """
         with drawing.console.status("reading samples"):
             ready = ((each.chat, each.source.pictures[: len(each.pictures)]) for each in drawing.draw(seed))
@@ -78,11 +78,11 @@ class Lessons:
         return len(self.found) - self.samples
 
     def record(self) -> dict[str, Any]:
-        """Where they are from and how many they are, for the report."""
+        """Returns the source and numbers of the samples, for the report."""
         return {"data": self.drawing.data.record(), "samples": self.samples, "validation": self.validation}
 
     def batches(self, settings: Settings, multiple: int) -> tuple[ConversationBatches, ConversationBatches | None]:
-        """The batches to train on, a multiple of ranks times accumulated batches, and those to watch."""
+        """Returns the training batches, a multiple of ranks times accumulated batches, and the held-out batches."""
         pictured, size = [bool(sample.pictures) for sample in self.found], settings.batch_size
         plan = shuffled(pictured[: self.samples], settings.epochs, size, multiple, settings.seed)
         whole, rest = batched(range(self.samples, len(self.found)), pictured, size)
@@ -93,7 +93,10 @@ class Lessons:
 
 
 def batched(order: Sequence[int], pictured: Sequence[bool], size: int) -> tuple[list[list[int]], list[list[int]]]:
-    """Whole batches in the order in which they fill, and what is left over; a batch has pictures in all or none."""
+    """Returns full batches in the order in which they fill, and the rest.
+
+    Either all samples of a batch have pictures, or none has.
+    """
     whole: list[list[int]] = []
     filling: dict[bool, list[int]] = {True: [], False: []}
     for number in order:
@@ -106,16 +109,16 @@ def batched(order: Sequence[int], pictured: Sequence[bool], size: int) -> tuple[
 
 
 def shuffled(pictured: Sequence[bool], epochs: int, batch_size: int, multiple: int, seed: int) -> list[list[int]]:
-    """The batches of the whole run: each epoch in an order of its own.
+    """Returns the batches of the whole run, with a separate order for each epoch.
 
-    Batches of an epoch are whole, and a multiple of ``multiple`` (ranks times accumulated batches); the few samples
-    beyond that sit this epoch out.
+    The batches of an epoch are full, and their number is a multiple of ``multiple`` (ranks times accumulated batches);
+    the few remaining samples are left out of this epoch.
 
     Args:
         pictured: which samples have pictures.
 
     Raises:
-        ValueError: when the samples do not fill one such multiple.
+        ValueError: if the samples do not fill one such multiple.
     """
     rng, plan = np.random.default_rng((seed, 1)), []
     for _ in range(epochs):
@@ -123,12 +126,12 @@ def shuffled(pictured: Sequence[bool], epochs: int, batch_size: int, multiple: i
         plan += whole[: len(whole) // multiple * multiple]
     if not plan:
         step = batch_size * multiple
-        raise ValueError(f"samples: {len(pictured)} do not fill one step of {step} (batch size, accumulation, ranks)")
+        raise ValueError(f"samples: {len(pictured)} do not fill one step of {step} (batch size x accumulation x ranks)")
     return plan
 
 
 def loader(batches: Dataset, sampler: Sampler[int] | None, workers: int) -> DataLoader:
-    """Batches are made by the data set; ``workers`` processes make them ahead of time."""
+    """Returns a loader of the batches that the data set makes; ``workers`` processes make them ahead of time."""
     return DataLoader(batches, batch_size=None, sampler=sampler, num_workers=workers, collate_fn=_as_is)
 
 

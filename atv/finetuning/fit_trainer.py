@@ -13,12 +13,12 @@ from atv.plugins import at_least
 from atv.runtime.trainer import quiet, quiet_trainer
 
 CHECKPOINTS, LOG = "checkpoints", "log"
-# What Lightning warns of, and is as it should be.
+# Warnings of Lightning about behaviour that is intended.
 INTENDED = (
-    # The sampler knows where it was, and the folder of a killed run is not empty.
+    # The sampler knows its position, and the folder of a killed run is not empty.
     ".*your dataloader is not resumable.*",
     ".*exists and is not empty.*",
-    # The model stays in evaluation mode, validation may be off, and every rank scores all of it.
+    # The model stays in evaluation mode, validation may be off, and every rank evaluates all held-out batches.
     ".*no `val_dataloader`. Skipping val loop.*",
     ".*It is recommended to use `self.log.*sync_dist=True.*",
     ".*in eval mode at the start of training.*",
@@ -27,7 +27,7 @@ LogTo = Literal["csv", "wandb"]
 
 
 class _CSVLosses(CSVLogger):
-    """``metrics.csv``; that of a killed run becomes ``metrics-1.csv``, for Lightning would remove it."""
+    """Logs to ``metrics.csv``; that of a killed run becomes ``metrics-1.csv``, because Lightning would remove it."""
 
     @property
     @rank_zero_experiment
@@ -39,14 +39,14 @@ class _CSVLosses(CSVLogger):
 
 
 def training_trainer(folder: Path, every: int, log_to: LogTo | None, options: dict[str, Any]) -> L.Trainer:
-    """A trainer that keeps its last checkpoint in ``folder``, clips gradients to a norm of 1 and shows progress.
+    """Returns a trainer that keeps its last checkpoint in ``folder``, clips gradients to norm 1 and shows progress.
 
     Args:
         every: optimizer steps between checkpoints.
-        options: of lightning.Trainer, above these.
+        options: options of lightning.Trainer; they override the defaults.
 
     Raises:
-        ValueError: for an option that lightning.Trainer does not have, or a variable that W&B cannot read.
+        ValueError: if lightning.Trainer does not have an option, or W&B cannot read a variable.
     """
     at_least(1, checkpoint_every=every)
     keeps = ModelCheckpoint(
@@ -63,40 +63,40 @@ def training_trainer(folder: Path, every: int, log_to: LogTo | None, options: di
         "max_epochs": 1,
         "num_sanity_val_steps": -1,
         "log_every_n_steps": 10,
-        # The plan of batches is made for all ranks.
+        # The plan of batches covers all ranks.
         "use_distributed_sampler": False,
     }
     with quiet(*INTENDED):
         trainer = quiet_trainer(**(settings | options | _sharding(options)))
     if isinstance(trainer.strategy, DDPStrategy):
-        # A batch of text alone gives no gradient to a projector or to layers that read pictures. The strategy may be
-        # Lightning's own choice, so it is told afterwards.
+        # In a text-only batch, a projector or layers that read pictures get no gradient. Lightning may have chosen the
+        # strategy itself, so the option is set afterwards.
         trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
     return trainer
 
 
 def _sharding(options: dict[str, Any]) -> dict[str, Any]:
-    """``fsdp`` is FSDP2, which the module applies block by block; checkpoints stay one file."""
+    """Maps ``fsdp`` to FSDP2, which the module applies block by block; a checkpoint remains a single file."""
     if options.get("strategy") != "fsdp":
         return {}
     try:
         ranks = int(options.get("devices", 1)) * int(options.get("num_nodes", 1))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"trainer: fsdp needs devices as a number, got {options['devices']!r}") from error
+        raise ValueError(f"trainer: fsdp needs the number of devices, got {options['devices']!r}") from error
     return {"strategy": ModelParallelStrategy(ranks, 1, save_distributed_checkpoint=False)}
 
 
 def last_checkpoint(folder: Path) -> Path:
-    """Where the trainer's last checkpoint is, if there is one."""
+    """Returns the path of the trainer's last checkpoint, which need not exist."""
     return folder / CHECKPOINTS / "last.ckpt"
 
 
 def _logger(folder: Path, log_to: LogTo | None) -> Logger | bool:
     if log_to == "csv":
-        # What was logged before a checkpoint is on disk with it.
+        # Flush at every step, so that everything logged before a checkpoint is on disk with it.
         return _CSVLosses(folder, name=LOG, version="", flush_logs_every_n_steps=1)
     if log_to == "wandb":
-        # W&B takes a while to import, and most runs do not log there.
+        # W&B takes a while to import, and most runs do not use it.
         from atv.finetuning.wandb_losses import wandb_logger
 
         return wandb_logger(folder)

@@ -1,4 +1,4 @@
-"""Fine-tuning from a pruned model's folder to another, whole: samples, training, checkpoints, the finished model."""
+"""Complete fine-tuning of a pruned model's folder to a new one: samples, training, checkpoints, finished model."""
 
 import shutil
 import time
@@ -52,38 +52,38 @@ def finetune(
     trainer: Mapping[str, Any] | None = None,
     trust_remote_code: bool = False,
 ) -> Finetuned | None:
-    """Trains a pruned model's kept weights and writes the result; zeros stay zero, all else is frozen.
-    The same call goes on from the last checkpoint where it was killed.
+    """Trains a pruned model's kept weights and writes the result; zeros stay zero, and everything else is frozen.
+    After an interruption, the same call resumes from the last checkpoint.
 
     Args:
-        folder: of a pruned model.
+        folder: folder of a pruned model.
         output: folder to write: new, empty, or with an unfinished run of the same call.
-        calibration: as ``atv.calibration_batches`` takes them; None is what suits the model that was pruned.
+        calibration: data, as for ``atv.calibration_batches``; None chooses what suits the model that was pruned.
         teacher: dense model whose outputs at the samples' text tokens are learned in place of their answers: a folder,
             hub id, "bundled" or "everyday", or "base" for the one that the folder's report names.
-        samples, validation: how many to train on, and how many (or 0) to hold out after these, drawn by the seed.
+        samples, validation: number of training samples, and of held-out samples after these (or 0), drawn by the seed.
         max_length: longest sample in tokens; longer ones lose text from their end.
-        settings: of the training itself; None is the defaults.
-        gradient_checkpointing: compute each block twice and keep less in memory.
+        settings: settings of the training itself; None uses the defaults.
+        gradient_checkpointing: compute each block twice to use less memory.
         checkpoint_every: optimizer steps between checkpoints.
         workers: processes that read and encode samples ahead of time.
         logger: write losses to log/metrics.csv (csv) or to a W&B run (wandb).
         trainer, trust_remote_code: options of lightning.Trainer; whether code that comes with the model may run.
 
     Returns:
-        What was trained; None where the run was finished before.
+        The trained parameters; None if the run was already finished.
 
     Raises:
-        ValueError: for a folder that is no pruned model, an output with something else, options or data that do not
-            fit; before training starts. Diverged, one of these, for a loss or weights that are not finite.
-        Preempted: when SIGTERM was sent.
+        ValueError: if the folder is not a pruned model, the output holds something else, or options or data do not
+            fit; before training starts. Its subclass Diverged: if a loss or a weight is not finite.
+        Preempted: if SIGTERM was received.
     """
     base, settings = _Base.of(folder, trust_remote_code), settings or Settings()
     data = load_calibration(calibration, str(base.folder))
     target = run_folder(output, "output")
     runner = training_trainer(target, checkpoint_every, logger, dict(trainer or {}))
     require_samples(data, samples, validation)
-    # Every generator begins at the seed, and goes on afterwards where it was.
+    # Random generators start at the seed, and return to their earlier state afterwards.
     with isolate_rng():
         L.seed_everything(settings.seed, verbose=False)
         lvlm = base.prepared(settings, str(runner.precision), gradient_checkpointing)
@@ -109,7 +109,7 @@ def finetune(
 
 @dataclass(frozen=True)
 class _Base:
-    """The pruned model that is trained: what it was called, its folder, and its report."""
+    """The pruned model that is trained: its name as given, its folder, and its report."""
 
     name: str
     folder: Path
@@ -118,10 +118,10 @@ class _Base:
 
     @classmethod
     def of(cls, folder: str | Path, trust_remote_code: bool) -> "_Base":
-        """The model of a folder or hub id.
+        """Finds the model of a folder or hub id.
 
         Raises:
-            ValueError: for one that is no pruned model.
+            ValueError: if it is not a pruned model.
         """
         source = model_folder(str(folder))
         return cls(str(folder), source, read_pruned(source), trust_remote_code)
@@ -136,20 +136,21 @@ class _Base:
 
     @cached_property
     def digest(self) -> str:
-        """A digest of the weights, taken before anything is made trainable."""
+        """A digest of the weights, computed before anything is made trainable."""
         return weights_digest(self._loaded[0].named_parameters())
 
     def teacher(self, name: str) -> Teacher:
-        """The model of that name, or for "base" the one that the report names."""
+        """Loads the teacher of that name or, for "base", the model that the report names."""
         return Teacher.of(name, self.report.base, *self._loaded, self.trust_remote_code)
 
     def prepared(self, settings: Settings, precision: str, gradient_checkpointing: bool) -> LVLM:
-        """The model made ready for training.
+        """Returns the model, prepared for training.
 
-        Float32 unless the precision is a true lower one: updates are far smaller than the steps of half precision.
+        It is cast to float32 unless the trainer's precision is a true half precision, because updates are far smaller
+        than the steps of half precision.
 
         Raises:
-            ValueError: for batches of a type that reads samples otherwise there than alone.
+            ValueError: if the model's type reads samples differently in a batch than alone, and batches have several.
         """
         lvlm = LVLM.of(self._loaded[0])
         require_batch_size(lvlm.model, settings.batch_size)
@@ -159,13 +160,13 @@ class _Base:
             lvlm.model.float()
         if gradient_checkpointing:
             lvlm.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-            # The blocks alone, which transformers asks for; nothing else is to behave otherwise.
+            # transformers requires training mode for checkpointing; only the blocks, so that all else stays the same.
             lvlm.blocks.train()
         return lvlm
 
     def write(self, target: Path, settings: Settings, outcome: Finetuned, story: Mapping[str, Any]) -> None:
-        """Writes what pruning wrote, with the trained weights and the story in the report."""
-        # The model of the trainer is cast, and perhaps sharded; this one is as it was pruned.
+        """Writes the same files as pruning, with trained weights, and the ``story`` of the training in the report."""
+        # The trainer's model is cast, and may be sharded; this one is as pruning saved it.
         tuned, _ = load_model(self.folder, self.trust_remote_code)
         lvlm = LVLM.of(tuned)
         finish(lvlm, masks_of(self.report, lvlm), settings, outcome.weights)
@@ -182,13 +183,13 @@ def _identity(
     learned: Lessons,
     batches: ConversationBatches,
 ) -> dict[str, Any]:
-    """What tells this run from others: its settings, and the digests of model and data."""
+    """Returns what distinguishes this run from others: its settings, and the digests of model and data."""
     step = {"ranks": trainer.world_size, "accumulated": trainer.accumulate_grad_batches}
     data = {
         "samples": learned.samples,
         "validation": learned.validation,
         "max_length": learned.drawing.max_length,
-        # Of all of them what is said, and of the first batch everything: pictures, template and processor move it.
+        # The text of all samples, and the tensors of the first batch: pictures, template and processor affect these.
         "conversations": content_digest([sample.chat for sample in learned.found]),
         "first batch": tensors_digest([batches[0]]),
     }
@@ -197,12 +198,12 @@ def _identity(
 
 
 def _teacher(teacher: Teacher | None) -> dict[str, str]:
-    """Whose outputs are learned; nothing where answers are."""
+    """Returns whose outputs are learned; empty if answers are learned."""
     return {} if teacher is None else {"teacher": teacher.name, "teacher_digest": teacher.digest}
 
 
 def _done(settings: Settings, trainer: L.Trainer, outcome: Finetuned, seconds: float) -> dict[str, Any]:
-    """How the training went, for the report."""
+    """Returns how the training was done and went, for the report."""
     how = {"precision": str(trainer.precision), "ranks": trainer.world_size}
     how |= {"accumulated": trainer.accumulate_grad_batches, "steps": outcome.steps, "losses": outcome.validation}
     return asdict(settings) | how | {"seconds": seconds} | provenance()
@@ -210,7 +211,7 @@ def _done(settings: Settings, trainer: L.Trainer, outcome: Finetuned, seconds: f
 
 @contextmanager
 def _cleared_when_diverged(run: RunFolder) -> Iterator[None]:
-    """Takes away checkpoints and log of a training that diverged, so that another may begin in its folder."""
+    """Removes checkpoints and logs of a training that diverged, so that a different one can start in its folder."""
     try:
         yield
     except Diverged:
@@ -222,9 +223,9 @@ def _cleared_when_diverged(run: RunFolder) -> Iterator[None]:
 
 @contextmanager
 def _told_when_stopped(target: Path) -> Iterator[None]:
-    """Says what is kept when SIGTERM ends the training."""
+    """Raises Preempted, which says what is kept, when SIGTERM ends the training."""
     try:
         yield
     except SIGTERMException as stopped:
-        kept = "the same command goes on from the last checkpoint" if last_checkpoint(target).exists() else NOTHING
+        kept = "the same command resumes from the last checkpoint" if last_checkpoint(target).exists() else NOTHING
         raise Preempted(f"stopped by SIGTERM; {kept}") from stopped

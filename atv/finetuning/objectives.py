@@ -1,4 +1,4 @@
-"""What training lowers: the loss of the answers, or how far the outputs are from those of a dense model."""
+"""Training objectives: the loss on the answers, or the divergence of the outputs from those of a dense model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,37 +26,37 @@ BASE = "base"
 
 
 class Objective(Protocol):
-    """A loss of a batch; what it needs beside the trained model it keeps out of that model's checkpoints."""
+    """A loss on a batch; whatever it needs besides the trained model stays out of that model's checkpoints."""
 
     def place(self, device: torch.device, mesh: DeviceMesh | None) -> None:
-        """Takes what it needs to where training runs: the device, or shards of it to each rank of a mesh."""
+        """Moves what the objective needs to the training device, or shards it over the ranks of a mesh."""
 
     def loss(self, model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, int]:
-        """The mean over the tokens that count, and how many these are."""
+        """Returns the mean over the tokens that count, and their number."""
 
 
 class AnswerLoss:
-    """Mean cross-entropy of the answers' tokens, as transformers has it; batches have ``labels``."""
+    """Mean cross-entropy over the answers' tokens, as in transformers; batches have ``labels``."""
 
     def place(self, device: torch.device, mesh: DeviceMesh | None) -> None:
-        """Answers come with the batches."""
+        """Does nothing: answers come with the batches."""
 
     def loss(self, model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, int]:
-        """The mean over the answers' tokens, 0 where there are none; a row's first token is predicted by none."""
+        """Returns the mean over the answers' tokens, 0 without any; a row's first token is never predicted."""
         labels = pad(batch["labels"][:, 1:], (0, 1), value=IGNORED)
         counts = labels != IGNORED
         asked = {name: value for name, value in batch.items() if name != "labels"}
         logits, tokens = logits_at(counts, model, asked).float(), int(counts.sum())
-        # The mean over nothing is not a number; the sum is 0, and has gradients as any loss.
+        # The mean over no tokens would be NaN; the sum is 0 and has gradients like any loss.
         return cross_entropy(logits, labels[counts]) if tokens else logits.sum(), tokens
 
 
 class DistillationLoss:
-    """Mean divergence of the trained model's next tokens from those of the dense one (Hinton et al., arXiv 1503.02531).
+    """Mean divergence of the trained model's next tokens from the dense model's (Hinton et al., arXiv 1503.02531).
 
-    It counts what both give at every text token of the samples, questions and answers alike. What follows a visual
-    token is never read, and padding is none. The dense model reads the batch beside the trained one, without gradients,
-    so that no output is kept from one batch to the next.
+    Both models' outputs are compared at every text token of the samples, in questions and answers alike. Outputs at
+    visual tokens and padding are ignored. The dense model reads each batch alongside the trained one, without
+    gradients, so no outputs are kept from one batch to the next.
     """
 
     def __init__(self, teacher: LVLM) -> None:
@@ -64,31 +64,31 @@ class DistillationLoss:
         teacher.model.requires_grad_(False)
 
     def place(self, device: torch.device, mesh: DeviceMesh | None) -> None:
-        """The whole dense model on the device, or block by block in shards."""
+        """Moves the whole dense model to the device, or shards it block by block."""
         if mesh is None:
             self.teacher.model.to(device)  # type: ignore[arg-type]
         else:
             shard(self.teacher, mesh)
 
     def loss(self, model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, int]:
-        """The mean over the batch's text tokens."""
+        """Returns the mean over the batch's text tokens, and their number."""
         read = self.teacher.valid(batch) & ~self.teacher.visual(batch)
         return divergence(logits_at(read, model, batch), self.expected(batch, read)), int(read.sum())
 
     @torch.no_grad()
     def expected(self, batch: dict[str, Any], read: Tensor) -> Tensor:
-        """The dense model's logits at the tokens that are read, computed in the dtype of its files."""
+        """Returns the dense model's logits at the tokens in ``read``, computed in the dtype of its files."""
         own: Any = self.teacher.model
-        # The step that trains beside it may be one of mixed precision.
+        # The training step around it may use mixed precision.
         with torch.autocast(read.device.type, enabled=False):
             return logits_at(read, own, cast_floats(batch, own.dtype))
 
 
 def logits_at(read: Tensor, model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
-    """The logits (tokens, vocabulary) of a batch at the tokens where ``read``, bool (batch, length), is true.
+    """Returns the logits (tokens, vocabulary) of a batch where ``read``, bool (batch, length), is true.
 
-    A model that can be asked for some positions alone computes those that any row reads: the logits of a picture's
-    tokens, which nothing follows, would be most of the memory.
+    A model that supports a choice of positions computes only those that some row reads: the unused logits of a
+    picture's tokens would take most of the memory.
     """
     if not takes(model, "logits_to_keep"):
         return model(**batch, use_cache=False).logits[read]
@@ -97,7 +97,7 @@ def logits_at(read: Tensor, model: nn.Module, batch: Mapping[str, Any]) -> Tenso
 
 
 def divergence(logits: Tensor, expected: Tensor) -> Tensor:
-    """Mean over tokens of the Kullback-Leibler divergence KL(expected || logits), in nats and float32.
+    """Returns the mean over tokens of the Kullback-Leibler divergence KL(expected || logits), in nats and float32.
 
     Args:
         logits, expected: (tokens, vocabulary), of the trained model and of the dense one.
@@ -107,14 +107,14 @@ def divergence(logits: Tensor, expected: Tensor) -> Tensor:
 
 
 def shard(lvlm: LVLM, mesh: DeviceMesh) -> None:
-    """Shards the parameters block by block, then all others, so that a rank holds one whole block at a time."""
+    """Shards the parameters block by block, then the rest, so that a rank holds only one whole block at a time."""
     for module in (*lvlm.blocks, lvlm.model):
         fully_shard(module, mesh=mesh)
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """A dense model: what it is called, itself, and a digest of its weights."""
+    """A dense model with its name and a digest of its weights."""
 
     name: str
     lvlm: LVLM
@@ -129,11 +129,11 @@ class Teacher:
         processor: ProcessorMixin,
         trust_remote_code: bool = False,
     ) -> "Teacher":
-        """The model called ``name``, or for "base" the one that a pruned folder's report names.
+        """Loads the model called ``name`` or, for "base", the one that a pruned folder's report names.
 
         Raises:
-            ValueError: for a report that names none, a model that cannot be loaded, or one that is of another type
-                than the student, has other tokens, or does not take what the student's processor makes of pictures.
+            ValueError: if the report names none, or the model cannot be loaded, has a different type or different
+                tokens from the student, or does not accept pictures from the student's processor.
         """
         called = _named(base) if name == BASE else name
         try:
@@ -142,8 +142,8 @@ class Teacher:
             model = load_whole(checked)
             require_fit(processor, model)
         except ValueError as error:
-            hint = "; report.json names it: name another with --teacher" if name == BASE else ""
-            raise ValueError(f"teacher: {called!r} cannot be learned from: {error}{hint}") from error
+            hint = "; report.json names it; choose another with --teacher" if name == BASE else ""
+            raise ValueError(f"teacher: {called!r} cannot be used: {error}{hint}") from error
         return cls(called, LVLM.of(model), weights_digest(model.named_parameters()))
 
 
@@ -156,15 +156,15 @@ def _named(base: BaseModel | None) -> str:
 
 
 def _require_same_words(checked: CheckedFolder, student: PreTrainedModel, processor: ProcessorMixin) -> None:
-    """Checks, before weights are read, that the same ids mean the same to both."""
+    """Checks, before weights are read, that token ids mean the same to teacher and student."""
     theirs, own = checked.config, student.config
     _refuse("type", theirs.model_type, own.model_type)
     _refuse("vocabulary's size", theirs.get_text_config().vocab_size, own.get_text_config().vocab_size)
     tokens: Any = load_processor(checked.folder, checked.trust_remote_code).tokenizer
     if tokens.get_vocab() != processor.tokenizer.get_vocab():
-        raise ValueError("its tokenizer has other tokens than that of the model to train")
+        raise ValueError("its tokenizer has different tokens from that of the model to train")
 
 
 def _refuse(what: str, theirs: Any, own: Any) -> None:
     if theirs != own:
-        raise ValueError(f"its {what} is {theirs!r}, that of the model to train {own!r}")
+        raise ValueError(f"its {what} is {theirs!r}, but that of the model to train is {own!r}")

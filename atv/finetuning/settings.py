@@ -1,4 +1,4 @@
-"""What a fine-tuning run is asked to do."""
+"""Settings of a fine-tuning run."""
 
 from dataclasses import dataclass
 
@@ -13,18 +13,18 @@ class Settings:
     Attributes:
         epochs: Number of times that every sample is seen.
         batch_size: Samples in one forward pass, on each rank.
-        learning_rate: Highest learning rate; it rises linearly and falls as a cosine to zero.
-        weight_decay: Decay of the weights by the optimizer, AdamW.
-        warmup: Share of all steps in which the learning rate rises.
-        lora_rank: Rank of a masked low-rank update that is trained in place of each pruned weight and merged in the
+        learning_rate: Peak learning rate; it rises linearly to this value, then decays to zero along a cosine.
+        weight_decay: Weight decay of the optimizer, AdamW.
+        warmup: Share of all steps during which the learning rate rises.
+        lora_rank: Rank of a masked low-rank update that is trained in place of each pruned weight and merged at the
             end. Default: the weights themselves are trained.
-        lora_alpha: Factor of the low-rank update, over its rank.
-        train_also: Names or shell patterns of further parameters to train, such as *multi_modal_projector*, with commas
-            between them or as a list. With lora_rank, pruned weights among them keep to their updates.
-        seed: Number that fixes every random draw: the samples, their order and the adapters.
+        lora_alpha: Factor of the low-rank update, divided by its rank.
+        train_also: Names or shell patterns of further parameters to train, such as *multi_modal_projector*, separated
+            by commas or as a list. With lora_rank, only the updates of pruned weights among them are trained.
+        seed: Seed of every random draw: the samples, their order and the adapters.
 
     Raises:
-        ValueError: for a value out of range; the message names it.
+        ValueError: if a value is out of range; the message names it.
     """
 
     epochs: int = 3

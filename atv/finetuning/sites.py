@@ -1,4 +1,4 @@
-"""Which parameters of a pruned model its masks are about."""
+"""The parameters of a pruned model that its masks apply to."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from atv.model.targets import Target
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """A parameter of which some entries were pruned: a Linear's weight, or one kind of weight of all fused experts.
+    """A parameter with pruned entries: a Linear's weight, or one kind of weight of all fused experts.
 
-    ``kept`` is bool of the parameter's own shape, True = kept.
+    ``kept`` is a bool tensor of the parameter's shape, True = kept.
     """
 
     name: str
@@ -23,15 +23,15 @@ class Site:
 
     @property
     def weight(self) -> Tensor:
-        """What the model computes with, detached."""
+        """The weight that the model computes with, detached."""
         return getattr(self.module, self.parameter).detach()
 
 
 def pruned_sites(lvlm: LVLM, masks: Mapping[str, Tensor]) -> list[Site]:
-    """The parameters that ``masks`` name, each once.
+    """Returns the parameters that ``masks`` apply to, each once.
 
     Raises:
-        ValueError: for a mask of no Linear or expert of this model, or one of another shape.
+        ValueError: if a mask names no Linear or expert of this model, or has a different shape.
     """
     for name, mask in masks.items():
         _check(name, mask, lvlm.prunable.get(name))
@@ -51,18 +51,18 @@ def still_zero(sites: list[Site]) -> None:
     """Checks that all pruned weights are zero.
 
     Raises:
-        ValueError: naming the first parameter where one is not.
+        ValueError: if not; the message names the first parameter with a pruned weight that is not zero.
     """
     for site in sites:
         if site.weight[~site.kept.to(site.weight.device)].any():
             raise ValueError(
-                f"{site.name}: weights that the masks prune are not zero; do masks and model belong together?"
+                f"{site.name}: weights that the masks prune are not zero; check that masks and model belong together"
             )
 
 
 def _check(name: str, mask: Tensor, target: Target | None) -> None:
     if target is None:
-        raise ValueError(f"folder: its masks name {name!r}, which is no Linear or expert of its model's decoder")
+        raise ValueError(f"folder: its masks name {name!r}, which is not a Linear or expert of its model's decoder")
     if mask.shape != target.weight.shape:
         shapes = f"{tuple(mask.shape)}, the weight {tuple(target.weight.shape)}"
-        raise ValueError(f"folder: the mask of {name!r} has the shape {shapes}")
+        raise ValueError(f"folder: the mask of {name!r} has shape {shapes}")

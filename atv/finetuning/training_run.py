@@ -1,4 +1,4 @@
-"""A fine-tuning run, from a pruned model to the trained parameters, and back into a model; and the loop's module."""
+"""A fine-tuning run: from a pruned model to trained parameters and back into a model, with its LightningModule."""
 
 import math
 from collections.abc import Iterable, Mapping, Set
@@ -31,23 +31,23 @@ from atv.runtime.trainer import interruptible, quiet, require_own_weights
 
 
 class Diverged(ValueError):
-    """Training gave a loss or weights that are not finite; what it kept leads there again."""
+    """Raised if training gives a loss or weights that are not finite; resuming would give the same."""
 
     def __init__(self, what: str, learning_rate: float, step: int) -> None:
         super().__init__(
-            f"learning_rate: {learning_rate} is too high, expected finite {what}, got others at step {step}; nothing "
-            "of the run was kept"
+            f"learning_rate: {learning_rate} is too high, expected finite {what}, got non-finite ones at step {step}; "
+            "nothing of the run was kept"
         )
 
 
 class SparseFinetuning(L.LightningModule):
-    """Trains what asks for gradients with AdamW, after a linear warm-up at a rate that falls as a cosine.
+    """Trains the parameters that require gradients with AdamW, a linear warm-up and a cosine decay.
 
-    The model stays in evaluation mode: no dropout, and statistics of frozen layers do not move. Checkpoints hold the
-    trained parameters alone.
+    The model stays in evaluation mode: there is no dropout, and statistics of frozen layers do not change. Checkpoints
+    hold only the trained parameters.
 
     Args:
-        objective: what is lowered.
+        objective: the loss to minimize.
         steps: optimizer steps of the whole run.
     """
 
@@ -58,12 +58,12 @@ class SparseFinetuning(L.LightningModule):
         self.strict_loading = False
         self.trained = {f"model.{name}" for name, parameter in lvlm.model.named_parameters() if parameter.requires_grad}
         self.validation: list[dict[str, float]] = []
-        # Every rank sees all held-out batches, so nothing is exchanged; a loss that is not finite must stay one.
+        # Every rank sees all held-out batches, so nothing is exchanged. A loss that is not finite must not be dropped.
         self.held_out_loss = MeanMetric(nan_strategy="disable", sync_on_compute=False).set_dtype(torch.float64)
         self._sigterm = Sigterm()
 
     def configure_model(self) -> None:
-        """Shards the parameters block by block (FSDP2), where the strategy has a mesh for it."""
+        """Shards the parameters block by block (FSDP2) if the strategy has a mesh."""
         if self._mesh is not None:
             shard(self._lvlm, self._mesh)
 
@@ -78,11 +78,11 @@ class SparseFinetuning(L.LightningModule):
         self._sigterm.listen()
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """The objective, over the batch's tokens that count.
+        """Returns the objective over the batch's tokens that count.
 
         Raises:
-            Diverged: on every rank, where it is not finite on one.
-            SIGTERMException: on every rank, where one was sent the signal.
+            Diverged: on every rank, if it is not finite on any rank.
+            SIGTERMException: on every rank, if any rank received the signal.
         """
         if self.trainer.strategy.reduce_boolean_decision(self._sigterm.received, all=False):
             raise SIGTERMException
@@ -93,11 +93,11 @@ class SparseFinetuning(L.LightningModule):
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """The objective on held-out data, each batch weighted by its tokens that count."""
+        """Updates the held-out objective, with each batch weighted by its number of tokens that count."""
         self.held_out_loss.update(*self.objective.loss(self.model, batch))
 
     def on_validation_epoch_end(self) -> None:
-        """Raises Diverged, once a step was made, where the loss is not finite."""
+        """Logs the held-out loss; after the first step, raises Diverged if it is not finite."""
         loss = self.held_out_loss.compute().item()
         self.held_out_loss.reset()
         if self.global_step and not math.isfinite(loss):
@@ -121,13 +121,13 @@ class SparseFinetuning(L.LightningModule):
         self.validation = checkpoint["validation"]
 
     def own(self, state: dict[str, Any]) -> dict[str, Any]:
-        """The trained parameters of a state dict."""
+        """Returns the trained parameters of a state dict."""
         return {name: value for name, value in state.items() if name in self.trained}
 
 
 @dataclass(frozen=True)
 class Finetuned:
-    """What was trained: parameters by name (whole on the first rank), optimizer steps, validation losses by step."""
+    """The result of training: parameters by name (whole on rank 0), optimizer steps, and validation losses by step."""
 
     weights: dict[str, Tensor]
     steps: int
@@ -135,10 +135,10 @@ class Finetuned:
 
 
 def prepare(lvlm: LVLM, masks: Mapping[str, Tensor], settings: Settings) -> list[Site]:
-    """Makes what is to be trained trainable, and nothing else; where a pruned weight has an adapter, that alone.
+    """Makes exactly the parameters to train trainable; if a pruned weight has an adapter, only the adapter.
 
     Raises:
-        ValueError: when masks and model do not belong together, or a setting does not fit the model.
+        ValueError: if masks and model do not belong together, or a setting does not fit the model.
     """
     sites = pruned_sites(lvlm, masks)
     still_zero(sites)
@@ -154,14 +154,14 @@ def prepare(lvlm: LVLM, masks: Mapping[str, Tensor], settings: Settings) -> list
 
 
 def _further(model: nn.Module, patterns: Iterable[str], adapted: Set[str]) -> list[nn.Parameter]:
-    """The parameters whose names match a shell-style pattern, but for the ``adapted``."""
+    """Returns the parameters whose names match a shell-style pattern, except for the ``adapted``."""
     named = {name: parameter for name, parameter in model.named_parameters() if name not in adapted}
-    beside = " beside the pruned weights, which lora_rank trains" if adapted else ""
+    beside = " besides the pruned weights, which lora_rank trains" if adapted else ""
     chosen = []
     for pattern in patterns:
         matching = [parameter for name, parameter in named.items() if fnmatch(name, pattern)]
         if not matching:
-            one = f"one is called {next(iter(named))!r}"
+            one = f"for example, one is called {next(iter(named))!r}"
             raise ValueError(f"train_also: {pattern!r} matches no parameter{beside}; {one}")
         chosen += matching
     return chosen
@@ -177,22 +177,22 @@ def fit(
     checkpoint: Path,
     workers: int = 0,
 ) -> Finetuned:
-    """Trains a prepared model on every batch once, in order; goes on from ``checkpoint`` where there is one.
+    """Trains a prepared model on every batch once, in order; resumes from ``checkpoint`` if it exists.
 
     Args:
-        batches: of all epochs and ranks; their number is a multiple of ranks times accumulated batches times epochs.
-            They have what the objective needs.
-        held_out: batches whose loss is shown before, after every epoch and so at the end.
+        batches: batches of all epochs and ranks, with what the objective needs; their number is a multiple of ranks
+            times accumulated batches times epochs.
+        held_out: batches whose loss is measured before training and after every epoch, and thus at the end.
 
     Raises:
-        ValueError: for a checkpoint that is not whole, or another run's that Lightning would load.
-        Diverged: at the first loss that is not finite, or for weights in the end that are not.
+        ValueError: if the checkpoint is incomplete, or Lightning would load one of a different run.
+        Diverged: at the first loss that is not finite, or if final weights are not finite.
     """
     if checkpoint.is_file() and not is_zipfile(checkpoint):
-        raise ValueError(f"output: {str(checkpoint)!r} is no whole checkpoint; take it away to begin the training anew")
+        raise ValueError(f"output: {str(checkpoint)!r} is not a complete checkpoint; remove it to restart the training")
     if not checkpoint.is_file():
         require_own_weights(trainer)
-    # torch declares no length of a data set; these have one.
+    # torch declares no length for data sets; these have one.
     count = len(batches)  # type: ignore[arg-type]
     on_this_rank, accumulated = count // trainer.world_size, trainer.accumulate_grad_batches
     module = SparseFinetuning(lvlm, objective, settings, on_this_rank // accumulated)
@@ -208,19 +208,19 @@ def fit(
         )
     state = module.own(trainer.strategy.lightning_module_state_dict())
     weights = {name.removeprefix("model."): value.detach().cpu() for name, value in state.items()}
-    # The last step's weights gave no loss yet.
+    # No loss has been computed with the last step's weights yet.
     if not all(weight.isfinite().all() for weight in weights.values()):
         raise Diverged("weights", settings.learning_rate, trainer.global_step)
     return Finetuned(weights, trainer.global_step, module.validation)
 
 
 def finish(lvlm: LVLM, masks: Mapping[str, Tensor], settings: Settings, weights: Mapping[str, Tensor]) -> None:
-    """Puts trained parameters into the pruned model that they were made from, and leaves it an ordinary one.
+    """Loads trained parameters into the pruned model that they come from, and makes it an ordinary model again.
 
-    What was not trained keeps its bits, and everything its dtype.
+    Untrained parameters stay bit-identical, and all parameters keep their dtypes.
 
     Raises:
-        ValueError: when a pruned weight is not zero.
+        ValueError: if a pruned weight is not zero.
     """
     sites = prepare(lvlm, masks, settings)
     unknown = lvlm.model.load_state_dict(weights, strict=False).unexpected_keys

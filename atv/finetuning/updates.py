@@ -1,7 +1,7 @@
-"""Updates that cannot leave the masks, as parametrizations of the pruned parameters.
+"""Updates that stay within the masks, as parametrizations of the pruned parameters.
 
-Both act where the model reads a weight, so they hold under DDP, FSDP and gradient checkpointing alike, with any
-optimizer that moves each entry by its own gradients (AdamW with weight decay and momentum, SGD).
+Both act when the model reads a weight, so they hold under DDP, FSDP and gradient checkpointing alike, with any
+optimizer that changes each entry by its own gradients (AdamW with weight decay and momentum, SGD).
 """
 
 import math
@@ -16,10 +16,10 @@ from atv.records.masks import PackedMask
 
 
 class MaskedUpdate(nn.Module):
-    """The weight itself; its gradient is zero where it was pruned.
+    """The weight itself, with a gradient of zero where it was pruned.
 
-    A weight that starts at zero and has no gradient stays at zero: moments stay zero, and decay multiplies. No copy of
-    the weight is made.
+    A weight that starts at zero and has no gradient stays zero: its moments stay zero, and decay is a multiplication.
+    The weight is not copied.
     """
 
     def __init__(self, kept: Tensor) -> None:
@@ -27,7 +27,7 @@ class MaskedUpdate(nn.Module):
         self.mask = PackedMask(kept)
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The same values, in the same memory."""
+        """Returns a view of the weight: the same values, in the same memory."""
         seen = weight.view_as(weight)
         if seen.requires_grad:
             seen.register_hook(self.mask.cleared)
@@ -35,14 +35,14 @@ class MaskedUpdate(nn.Module):
 
 
 class MaskedLowRank(nn.Module):
-    """W + M * (B A) * alpha / rank: LoRA (Hu et al., arXiv 2106.09685), whose product is masked.
+    """LoRA (Hu et al., arXiv 2106.09685) with a masked product: W + M * (B A) * alpha / rank.
 
-    The mask has full rank, so the sum is computed at every forward: the cost is a weight's size, and rank times its
-    entries in products.
+    Because masking breaks the low rank, the sum is computed at every forward: it costs the memory of a weight, and
+    rank multiplications per entry.
 
     Args:
-        kept: (..., out, in), True = kept; leading dimensions are experts, each with its own pair.
-        dtype: of the adapter.
+        kept: (..., out, in), True = kept; leading dimensions are experts, each with its own pair of matrices.
+        dtype: dtype of the adapter.
     """
 
     def __init__(self, kept: Tensor, rank: int, alpha: float, dtype: torch.dtype) -> None:
@@ -55,7 +55,7 @@ class MaskedLowRank(nn.Module):
         nn.init.uniform_(self.down, -bound, bound)
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The weight with its update, in the weight's dtype."""
+        """Returns the weight plus its update, in the weight's dtype."""
         return weight + self.mask.cleared(self.up @ self.down * self.scale).to(weight.dtype)
 
 
@@ -67,10 +67,10 @@ def train_kept(sites: Sequence[Site]) -> None:
 
 
 def train_low_rank(sites: Sequence[Site], rank: int, alpha: float) -> None:
-    """Gives every site a masked adapter, which alone is trained.
+    """Gives every site a masked adapter; only the adapters are trained.
 
     Raises:
-        ValueError: for a rank larger than the smallest side of a weight.
+        ValueError: if the rank is below 1 or larger than the smallest side of a weight.
     """
     most = min(min(site.kept.shape[-2:]) for site in sites)
     if not 0 < rank <= most:
@@ -79,12 +79,12 @@ def train_low_rank(sites: Sequence[Site], rank: int, alpha: float) -> None:
 
 
 def merge(sites: Sequence[Site]) -> None:
-    """Leaves ordinary parameters with the values that the model computed with."""
+    """Replaces the parametrizations by ordinary parameters with the values that the model computes with."""
     for site in sites:
         parametrize.remove_parametrizations(site.module, site.parameter)
 
 
 def _attach(sites: Sequence[Site], update: Callable[[Site], nn.Module]) -> None:
     for site in sites:
-        # torch would check the forward once for its shape; ours keep it.
+        # torch would call the forward once to check its shape and dtype; these updates keep both.
         parametrize.register_parametrization(site.module, site.parameter, update(site), unsafe=True)

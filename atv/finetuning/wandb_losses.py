@@ -1,4 +1,4 @@
-"""The losses of a fine-tuning run in W&B."""
+"""Logging the losses of a fine-tuning run to W&B."""
 
 import os
 from pathlib import Path
@@ -11,14 +11,14 @@ from atv.runtime.wandb_settings import QUIET, check_environment, wandb_mode
 
 
 class WandbLosses(WandbLogger):
-    """A W&B run that begins with the first loss and ends with the training."""
+    """A W&B run that starts with the first loss and ends with the training."""
 
     @property
     def experiment(self) -> Any:
         """The run.
 
         Raises:
-            ValueError: when W&B cannot be reached or refuses.
+            ValueError: if W&B cannot be reached or rejects the run.
         """
         try:
             return super().experiment
@@ -32,10 +32,10 @@ class WandbLosses(WandbLogger):
 
 
 def wandb_logger(folder: Path) -> WandbLosses:
-    """The W&B run of an output folder, below ``folder / "wandb"``: a new one, or that of a killed training.
+    """Returns the W&B run of an output folder, in ``folder / "wandb"``: a new one, or that of a killed training.
 
     Raises:
-        ValueError: for a variable in the environment that W&B cannot read.
+        ValueError: if W&B cannot read one of its environment variables.
     """
     check_environment()
     return WandbLosses(
@@ -49,6 +49,6 @@ def wandb_logger(folder: Path) -> WandbLosses:
 
 
 def _earlier_run(folder: Path) -> str | None:
-    """The id of the run that W&B's own folders are named after; Lightning lets it go on."""
+    """Returns the id of the latest run from the names of W&B's folders, so that Lightning resumes it; None without."""
     earlier = sorted((folder / "wandb").glob("*run-*-*"), key=lambda run: run.stat().st_mtime)
     return earlier[-1].name.rsplit("-", 1)[-1] if earlier else None

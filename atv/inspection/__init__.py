@@ -1,4 +1,4 @@
-"""What calibration and pruning do to one picture, as numbers; the figures made of them are in ``atv.figures``."""
+"""What calibration and pruning do to one picture, as numbers; ``atv.figures`` draws the figures."""
 
 from atv.inspection.sample_run import Inspection, inspect_sample, linear_of_blocks, modality_overlap
 from atv.inspection.subject import Shown, Subject, drawn_row

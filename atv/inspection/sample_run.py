@@ -1,4 +1,4 @@
-"""What a calibration did to one sample and its tokens, and how far two calibrations agree, as numbers."""
+"""What a calibration run did to one sample and its tokens, and how far two runs agree, as numbers."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -27,8 +27,11 @@ Batches = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class SampleBlock:
-    """One sample at one block (n tokens): which tokens are visual, how far the block turns each, what entered at once
-    (bool or float weights, a row a part of the rule), and the undecided tokens, best first (k,). All on the CPU."""
+    """One sample at one block (n tokens); all tensors are on the CPU.
+
+    ``visual`` marks visual tokens, and ``drift`` is each token's drift. ``at_once`` says which tokens entered at once
+    (bool or float weights, one row per part of the rule); ``candidates`` are the undecided tokens, best first (k,).
+    """
 
     visual: Tensor
     drift: Tensor
@@ -36,9 +39,9 @@ class SampleBlock:
     candidates: Tensor
 
     def weights(self, rule: TokenSelection, statistics: SetStatistics, parts: Tensor) -> Tensor:
-        """How much each token counts in the block's pool, once the whole set is known: float32 (n,).
+        """Returns each token's weight in the block's pool, once the whole set is known: float32 (n,).
 
-        ``parts`` is what a token of each part weighs.
+        ``parts`` holds the weight of a token of each part.
         """
         weights = parts @ self.at_once.float()
         if len(self.candidates):
@@ -48,12 +51,12 @@ class SampleBlock:
 
 
 class SampleTokens(BlockCallback):
-    """What a rule picks of one sample, block by block, as the pool sees it.
+    """Records which tokens a rule picks from one sample, block by block, as the pool sees it.
 
     Args:
         selection: the rule that the run prunes with.
-        sample: its index in the calibration set.
-        linears: block -> Linear, for rules that are ``per_linear``: the Linear whose tokens are noted.
+        sample: index of the sample in the calibration set.
+        linears: block -> Linear; for ``per_linear`` rules, the Linear whose tokens are recorded.
     """
 
     def __init__(self, selection: TokenSelection, sample: int, linears: Mapping[int, str]) -> None:
@@ -80,14 +83,14 @@ class SampleTokens(BlockCallback):
         self._here = SampleBlock(*(values.detach().cpu().clone() for values in noted))
 
     def finish(self, block: int) -> None:
-        # One rank has the sample, all have the same answer.
+        # Only one rank has the sample; afterwards all ranks have the same results.
         ranks = gathered((self._here, self._count))
         self.samples = sum(count for _, count in ranks)
         self.seen.update((block, seen) for seen, _ in ranks if seen is not None)
         self._here, self._count = None, 0
 
     def weights(self, report: BlockReport) -> Tensor:
-        """How much each of the sample's tokens counts in the pool of the block that a run reports on: (n,)."""
+        """Returns the weight of each of the sample's tokens in the pool of the reported block: (n,)."""
         tokens = report.tokens
         statistics = SetStatistics(report.mean_drift, self.samples, tokens["text"], tokens["visual"], self._whole)
         parts = torch.ones(1)
@@ -100,10 +103,10 @@ class SampleTokens(BlockCallback):
 
 
 class ChannelNorms(BlockCallback):
-    """Root mean square of each channel that one Linear a block reads, over the text and the visual tokens of all
-    samples.
+    """Root mean square of each input channel of one Linear per block, over all samples' text and visual tokens.
 
-    ``rms`` maps a block to float64 (2, in), text first; ``tokens`` to the two counts. A modality without tokens is NaN.
+    ``rms`` maps a block to float64 (2, in), text first; ``tokens`` maps it to the two counts. A modality without tokens
+    is NaN.
     """
 
     def __init__(self, linears: Mapping[int, str]) -> None:
@@ -131,11 +134,12 @@ class ChannelNorms(BlockCallback):
 
 @dataclass(frozen=True)
 class Inspection:
-    """One sample in a calibration run, over its visual tokens: ``weights`` and ``drift`` are float32 (blocks, visual
-    tokens), ``positions`` int64 (visual tokens,) in the sample's sequence, ``text`` its other tokens.
+    """One sample in a calibration run, described by its visual tokens.
 
-    A weight of 0 is a token that stayed outside the block's pool. ``norms`` has the columns block, channel, text and
-    visual: root mean squares over all ``samples``; ``counts`` says over how many tokens.
+    ``weights`` and ``drift`` are float32 (blocks, visual tokens); a weight of 0 means that the token stayed outside the
+    block's pool. ``positions`` are those of the visual tokens in the sample's sequence, int64 (visual tokens,), and
+    ``text`` is the number of its other tokens. ``norms`` has the columns block, channel, text and visual: root mean
+    squares over all ``samples``; ``counts`` says over how many tokens.
     """
 
     blocks: list[int]
@@ -150,19 +154,19 @@ class Inspection:
 
 
 def linear_of_blocks(lvlm: LVLM, pattern: str) -> dict[int, str]:
-    """Block -> the one Linear that a shell-style pattern names there; blocks without one are left out.
+    """Returns block -> the one Linear there that a shell-style pattern matches; blocks without one are left out.
 
     Raises:
-        ValueError: for a pattern that matches no Linear, or several of one block.
+        ValueError: if the pattern matches no Linear, or several in one block.
     """
     by_block: dict[int, str] = {}
     matches = {name for name, target in _matching(lvlm, pattern).items() if isinstance(target, nn.Linear)}
     for name in (name for name in lvlm.linears if name in matches):
         if (block := lvlm.block_of(name)) in by_block:
-            raise ValueError(f"linear: {pattern!r} names {by_block[block]} and {name}; choose one a block")
+            raise ValueError(f"linear: {pattern!r} matches {by_block[block]} and {name}; choose one per block")
         by_block[block] = name
     if not by_block:
-        raise ValueError(f"linear: {pattern!r} names experts, whose inputs are not gathered by channel; name a Linear")
+        raise ValueError(f"linear: {pattern!r} matches experts, whose inputs are not gathered by channel; name Linears")
     return by_block
 
 
@@ -182,15 +186,15 @@ def inspect_sample(
     trainer: L.Trainer,
     **options: Any,
 ) -> Inspection:
-    """Prunes a copy of the model and watches one sample on the way; ``options`` are further ones of ``atv.prune``.
+    """Prunes a copy of the model and observes one sample on the way; ``options`` are passed on to ``atv.prune``.
 
     Args:
-        model: stays as it is.
+        model: remains unchanged.
         batches: the calibration set.
-        sample: index in it.
-        selection: the rule.
-        linears: block -> Linear, see ``linear_of_blocks``: whose input's norms are gathered, and whose tokens are
-            shown of a rule that picks them for every Linear by itself.
+        sample: index of the sample in it.
+        selection: the selection rule.
+        linears: block -> Linear, see ``linear_of_blocks``: the Linear whose input norms are gathered and, for a
+            ``per_linear`` rule, whose tokens are shown.
         trainer: runs the loop.
     """
     tokens, norms = SampleTokens(selection, sample, linears), ChannelNorms(linears)
@@ -221,7 +225,7 @@ def modality_overlap(
 ) -> tuple[dict[str, float], float]:
     """IoU by Linear of the masks of ``VisualOnly`` and ``TextOnly`` calibration, and the share of weights they keep.
 
-    Each prunes a copy of the model; ``options`` are further ones of ``atv.prune``.
+    Each of the two prunes a copy of the model; ``options`` are passed on to ``atv.prune``.
     """
     masks = [
         prune(copy.deepcopy(model), batches, selection=rule, trainer=trainer, **options).masks

@@ -22,8 +22,11 @@ from atv.model.visual_grid import VisualGrid, seen_picture, visual_grid
 
 @dataclass(frozen=True)
 class Subject:
-    """A conversation about a picture, as tensors: ``picture`` is what the model sees of it, (height, width, 3), and
-    ``grid`` tells where its visual tokens lie, if that is known."""
+    """A conversation about a picture, as tensors.
+
+    ``picture`` is what the model sees of the picture, (height, width, 3); ``grid`` says where its visual tokens lie, if
+    known.
+    """
 
     conversation: list[dict[str, str]]
     inputs: dict[str, Any]
@@ -32,19 +35,19 @@ class Subject:
 
     @classmethod
     def of(cls, lvlm: LVLM, processor: ProcessorMixin, row: Mapping[str, Any]) -> "Subject":
-        """The subject made of a row with the columns image and conversation.
+        """Makes the subject from a row with the columns image and conversation.
 
         Raises:
-            ValueError: for a row without a picture, or a model whose decoder gets no visual tokens of it.
+            ValueError: if the row has no picture, or the model's decoder receives no visual tokens from it.
         """
         if row["image"] is None:
-            raise ValueError("sample: it has no picture; choose another")
+            raise ValueError("sample: it has no picture; choose another sample")
         turns = row["conversation"]
         inputs = encode(processor, [turns], [row["image"]], prompt=turns[-1]["role"] != "assistant")
         tokens = int(lvlm.visual(inputs).sum())
         if not tokens:
             kind = type(lvlm.model).__name__
-            raise ValueError(f"model: no visual token enters the decoder of {kind}, so that no block selects any")
+            raise ValueError(f"model: no visual token enters the decoder of {kind}, so no block selects any")
         grid = visual_grid(lvlm.model, inputs, tokens)
         normal = getattr(processor, "image_processor", None)
         mean, std = (getattr(normal, name, None) for name in ("image_mean", "image_std"))
@@ -53,10 +56,10 @@ class Subject:
 
 
 def drawn_row(data: CalibrationData, seed: int, ids: list[str], number: int) -> dict[str, Any]:
-    """The calibration sample of a number as a row; ``ids`` are those of all samples, and may repeat.
+    """Returns the calibration sample with this number as a row; ``ids`` are those of all samples, and may repeat.
 
     Raises:
-        ValueError: for a sample with several pictures.
+        ValueError: if the sample has several pictures.
     """
     id = ids[number]
     same = (conversation for conversation in data.draw(seed) if short(conversation.id) == id)
@@ -75,14 +78,14 @@ def drawn_row(data: CalibrationData, seed: int, ids: list[str], number: int) -> 
 
 @dataclass(frozen=True)
 class Shown:
-    """What is inspected: a picture with its question and answer, or a calibration sample by its number.
+    """What to inspect: a picture with its question and answer, or a calibration sample by its number.
 
     Attributes:
         image: File of the picture to inspect. It joins the calibration set as its last sample, so that a budget that
-            depends on the whole set is the one that pruning would give it.
-        question: Text that is asked about the picture; needed with --image.
-        answer: Text that is answered, as calibration conversations have it.
-        sample: Number of a calibration sample, from 0 on, in place of a picture of yours. Default: 0.
+            depends on the whole set is the one that pruning would use.
+        question: Question about the picture; required with --image.
+        answer: Answer to the question, as in calibration conversations.
+        sample: Number of a calibration sample, counted from 0, to inspect instead of your own picture. Default: 0.
     """
 
     image: Path | None = None
@@ -91,11 +94,10 @@ class Shown:
     sample: int | None = None
 
     def row(self, samples: int) -> dict[str, Any] | None:
-        """The picture and what is said about it; None where one of the ``samples`` that are drawn is meant.
+        """Returns the picture and its conversation, or None if one of the ``samples`` that are drawn is meant.
 
         Raises:
-            ValueError: for a picture that cannot be read or has no question, and for options that contradict each
-                other.
+            ValueError: if the picture cannot be read or has no question, or options contradict each other.
         """
         if self.image is None:
             if self.question is not None or self.answer is not None:
@@ -108,7 +110,7 @@ class Shown:
         if self.sample is not None:
             raise ValueError(f"sample: give either a picture or a calibration sample, got {named} and {self.sample}")
         if not self.question:
-            raise ValueError(f"question: what is asked about {named}?")
+            raise ValueError(f"question: none is given for {named}; say what to ask about the picture")
         try:
             picture = decode(self.image)
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""An inspection, whole: what is looked at, and what is left of it, pictures and the numbers that they show."""
+"""A complete inspection: what is inspected, and the files that it writes, figures and the numbers they show."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -28,20 +28,20 @@ from atv.records.provenance import provenance
 from atv.runtime.trainer import quiet_trainer, require_all_batches
 from atv.selection import TokenSelection
 
-# Of tokens.json and inspect.json, which nothing here reads.
+# Schema of tokens.json and inspect.json, which this package writes but does not read.
 SCHEMA = 1
 
 
 @dataclass(frozen=True)
 class Inspected:
-    """A sample as pruning sees it, and how far masks of the two modalities agree.
+    """A sample as pruning sees it, and how far the masks of the two modalities agree.
 
     Attributes:
-        name: what the sample is called.
-        linear: the name or pattern of the Linear that norms and tokens are of.
+        name: name of the sample.
+        linear: name or pattern of the Linear to which norms and tokens belong.
         iou: Linear -> intersection over union of the masks of visual-only and text-only calibration.
-        kept: share of the weights that they keep.
-        origin: model, data and numbers of samples.
+        kept: share of the weights that these masks keep.
+        origin: model, data and number of samples.
     """
 
     subject: Subject
@@ -55,16 +55,16 @@ class Inspected:
 
     @property
     def mean_iou(self) -> float:
-        """The mean intersection over union, of all Linears."""
+        """The mean intersection over union over all Linears."""
         return sum(self.iou.values()) / len(self.iou)
 
     @property
     def random_iou(self) -> float:
-        """What two random masks would have."""
+        """The intersection over union to expect of two random masks."""
         return random_overlap(self.kept)
 
     def write(self, folder: Path) -> None:
-        """tokens.png and .json, norms.png and .csv, overlap.png and .csv, and inspect.json."""
+        """Writes tokens.png and .json, norms.png and .csv, overlap.png and .csv, and inspect.json."""
         _write_tokens(folder, self.subject, self.seen, f"{self.name}: {self.selection}")
         counted = f"{self.seen.counts} tokens of {self.seen.samples} samples"
         _write(folder, "norms", norms_by_channel(self.seen.norms, self.linear, counted), self.seen.norms)
@@ -77,7 +77,7 @@ class Inspected:
 
 
 def _write_tokens(target: Path, subject: Subject, seen: Inspection, title: str) -> None:
-    """tokens.png and tokens.json; tokens are counted among the sample's visual ones, positions in its sequence."""
+    """Writes tokens.png and .json; tokens are numbered among the sample's visual tokens, positions in its sequence."""
     selected, means = seen.weights != 0, [seen.report.blocks[block].mean_drift for block in seen.blocks]
     what = f"{title}; {seen.text} text tokens; mean drift of {seen.samples} samples"
     figure = token_overlay(subject.picture, subject.grid, selected, seen.drift, means, seen.blocks, what)
@@ -120,19 +120,20 @@ def inspect_model(
     seed: int = 0,
     trainer: L.Trainer | None = None,
 ) -> Inspected:
-    """What pruning looks at: visual tokens that each block selects, norms by modality, overlap of masks.
+    """Inspects what pruning looks at: visual tokens that each block selects, norms by modality, overlap of masks.
 
-    The model stays as it is.
+    The model remains unchanged.
 
     Args:
-        shown: None is the first calibration sample. A picture joins the calibration set as its last sample.
+        shown: what to inspect; None means the first calibration sample. A picture joins the calibration set as its last
+            sample.
         calibration: "bundled", file, folder, hub id, class name or dotted path, or an instance.
-        samples, batch_size: of calibration, drawn by the seed.
+        samples, batch_size: number of calibration samples, drawn with the seed, and their batch size.
         selection, criterion, pattern, sparsity, propagate, seed, trainer: as for ``atv.prune``.
-        linear: name or shell pattern of one Linear a block, whose input's norms are gathered.
+        linear: name or shell pattern of one Linear per block, whose input norms are gathered.
 
     Raises:
-        ValueError: for options, a picture or a sample that do not fit; before samples are read where it can be known.
+        ValueError: if options, a picture or a sample do not fit; raised before samples are read if possible.
     """
     shown = shown or Shown()
     given_row = shown.row(samples)
@@ -140,7 +141,7 @@ def inspect_model(
     require_all_batches(trainer)
     rule = resolve(selection, TokenSelection, "selection")
     lvlm = LVLM.of(model)
-    # Everything that can be wrong with the plan is found before samples are read.
+    # Faults in the plan are found before any sample is read.
     linears = linear_of_blocks(lvlm, linear)
     pathway = Pathway(rule, sparsity, criterion, pattern)
     pathway.plan(lvlm, pathway.targets(lvlm, lvlm.targets(None)))

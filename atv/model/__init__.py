@@ -1,4 +1,4 @@
-"""What is known of any LVLM: its decoder, experts, targets and visual tokens, and how it is loaded and watched.
+"""The structure of any LVLM: its decoder, experts, targets and visual tokens, and how it is loaded and observed.
 
-Nothing here prunes, calibrates or scores; what differs between model types is written here and nowhere else.
+Nothing here prunes, calibrates or scores. Everything that differs between model types is here and nowhere else.
 """

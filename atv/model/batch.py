@@ -1,4 +1,4 @@
-"""A batch, brought to a model's dtype and device, and as what measures the dense model is given it."""
+"""Batches in a model's dtype and on its device, and the form in which measurements of the dense model get them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from torch.utils._pytree import tree_map_only
 class DenseBatch:
     """A calibration batch for the dense model: its inputs, and which positions (batch, length) are visual and valid.
 
-    ``seed`` is the run's, with the index of the batch's first sample in the whole set; ``answer`` (batch, length) says
-    which tokens the assistant says, where the batch brought labels.
+    ``seed`` holds the run's seed and the index of the batch's first sample in the whole set. ``answer`` (batch, length)
+    marks the assistant's tokens if the batch has labels.
     """
 
     inputs: Mapping[str, Any]
@@ -25,9 +25,9 @@ class DenseBatch:
 
 
 def cast_floats(inputs: Any, dtype: torch.dtype, device: torch.device | None = None) -> Any:
-    """The same inputs, nested as they are, with floating-point tensors in ``dtype`` and all tensors on ``device``.
+    """Returns the inputs, nested as before, with floating-point tensors in ``dtype`` and all tensors on ``device``.
 
-    Processors give pixels in float32, whatever the model's dtype; ids stay whole numbers.
+    Processors return pixels in float32, whatever the model's dtype; ids stay integers.
 
     Args:
         device: None leaves tensors where they are.

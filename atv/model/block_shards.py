@@ -1,4 +1,4 @@
-"""The folder that takes an offloaded model: a shard for each block, written as soon as it was pruned, then the rest."""
+"""The output folder of an offloaded model: a shard per block, written as soon as it is pruned, then the rest."""
 
 import json
 from collections.abc import Callable
@@ -17,50 +17,50 @@ from atv.model.offload import distinct_tensors, stored
 from atv.records.files import atomic, write_json
 from atv.records.run_folder import is_run
 
-# What a block holds in the saved model, given the block and its tensors by name.
+# Returns the tensors that a block has in the saved model, given the block and its present tensors by name.
 Rewrite = Callable[[int, dict[str, Tensor]], dict[str, Tensor]]
 SHARD_BYTES = 2 << 30
-# The weights outside of the blocks.
+# The weights outside the blocks.
 _REST = "model-rest{suffix}.safetensors"
 _BLOCKS = "model-block-"
 
 
 def block_shard(folder: Path, block: int) -> Path:
-    """The file of a block as it was pruned."""
+    """Returns the file of a block as it was pruned."""
     return folder / f"{_BLOCKS}{block:05d}.safetensors"
 
 
 def rewritten_shard(folder: Path, block: int) -> Path:
-    """The file of what the saved model holds of a block in place of what was pruned: less of it, or packed integers."""
+    """Returns the file that replaces a pruned block in the saved model: a smaller block, or packed integers."""
     return folder / f"{_BLOCKS}{block:05d}-smaller.safetensors"
 
 
 def block_tensors(lvlm: LVLM, block: int) -> dict[str, Tensor]:
-    """Full name -> each parameter and persistent buffer of a block; those that are elsewhere on the meta device."""
+    """Returns full name -> each parameter and persistent buffer of a block; offloaded ones are on the meta device."""
     return dict(lvlm.blocks[block].state_dict(prefix=f"{lvlm.blocks_name}.{block}."))
 
 
 def write_shard(file: Path, tensors: dict[str, Tensor]) -> None:
-    """Writes tensors as one safetensors file, whole or not at all."""
+    """Writes tensors as one safetensors file, completely or not at all."""
     with atomic(file) as path:
         save_file({name: value.contiguous() for name, value in tensors.items()}, path, {"format": "pt"})
 
 
 def has_shards(folder: Path) -> bool:
-    """Whether blocks of an offloaded model lie there."""
+    """Whether the folder holds blocks of an offloaded model."""
     return any(folder.glob(f"{_BLOCKS}*.safetensors"))
 
 
 def finish_folder(
     lvlm: LVLM, folder: Path, config: PreTrainedConfig | None = None, rewrite: Rewrite | None = None
 ) -> None:
-    """Makes a folder with a shard of every block a saved model: the other weights, index, code, configs.
+    """Turns a folder with a shard of every block into a saved model: adds the other weights, index, code and configs.
 
-    config.json comes last.
+    config.json is written last.
 
     Args:
-        config: the model's, where it is no longer its own.
-        rewrite: what blocks hold instead; they get shards of their own, and the others go in the end.
+        config: the saved model's config, if it is no longer the model's own.
+        rewrite: returns what blocks hold instead; it goes into new shards, and the old ones are removed at the end.
     """
     blocks = range(len(lvlm.blocks))
     pruned = [block_shard(folder, block) for block in blocks]
@@ -77,7 +77,7 @@ def finish_folder(
 
 
 def _write_configs(folder: Path, model: PreTrainedModel, config: PreTrainedConfig) -> None:
-    """Writes generation_config.json, the Python files of a model that brings its code, and config.json last."""
+    """Writes generation_config.json, the Python files of a model with custom code, and config.json last."""
     if model.generation_config is not None:
         model.generation_config.save_pretrained(folder)
     content = json.loads(config.to_json_string()) | {"architectures": [type(model).__name__]}
@@ -88,9 +88,9 @@ def _write_configs(folder: Path, model: PreTrainedModel, config: PreTrainedConfi
 
 
 def clear_shards(folder: Path) -> None:
-    """Removes what a start of a run with an offloaded model wrote of it, once the model was saved there as a whole.
+    """Removes the shards that a run wrote with its model offloaded, once the model was saved there as a whole.
 
-    In a folder that is no run's nothing is touched.
+    A folder that does not belong to a run is left untouched.
     """
     if not is_run(folder):
         return
@@ -103,7 +103,7 @@ def clear_shards(folder: Path) -> None:
 
 
 def _rewritten(folder: Path, block: int, rewrite: Rewrite) -> Path:
-    """The shard of what a block holds instead, written now unless an earlier start came as far."""
+    """Returns the shard of what a block holds instead; writes it unless an earlier start already did."""
     made, pruned = rewritten_shard(folder, block), block_shard(folder, block)
     if pruned.is_file():
         write_shard(made, rewrite(block, load_file(pruned)))
@@ -111,7 +111,7 @@ def _rewritten(folder: Path, block: int, rewrite: Rewrite) -> Path:
 
 
 def _write_rest(lvlm: LVLM, folder: Path) -> dict[str, str]:
-    """Writes the weights outside of the blocks anew; name -> the file that has it."""
+    """Rewrites the weights outside the blocks; returns name -> the file that holds it."""
     for earlier in folder.glob(_REST.format(suffix="*")):
         earlier.unlink()
     model = lvlm.model

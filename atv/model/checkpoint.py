@@ -1,7 +1,7 @@
-"""Whether a folder holds the model that its config describes: whole, not quantized, and nothing besides.
+"""Checks that a folder holds the model that its config describes: complete, not quantized, and nothing else.
 
-transformers fills what a checkpoint lacks with random numbers and drops what it has no place for, with a warning at
-most. Here either is an error, and so is a quantized weight, whose numbers mean nothing without its scales.
+transformers fills tensors that a checkpoint lacks with random numbers and drops those that it has no place for, with
+a warning at most. Here both are errors, and so is a quantized weight, whose numbers mean nothing without its scales.
 """
 
 import json
@@ -31,7 +31,7 @@ from atv.model.generation_file import GENERATION, check_generation
 from atv.model.weight_files import header, weight_files
 
 _INSTEAD = "cannot be pruned; give the model that it was made from, with weights in bfloat16, float16 or float32"
-# How the tensors are called that quantizers put in a weight's place, or beside it.
+# Names of the tensors that quantizers put in place of a weight, or beside it.
 _QUANTIZED_NAMES = frozenset(
     [
         "qweight",
@@ -46,10 +46,10 @@ _QUANTIZED_NAMES = frozenset(
     ]
 )
 _FLOATS = ("F64", "F32", "BF16", "F16")
-# What older releases of transformers wrote of a model, and newer ones compute.
+# Tensors that older releases of transformers saved, and newer ones compute.
 _COMPUTED = frozenset({"inv_freq", "position_ids"})
 _ADAPTER = "adapter_config.json"
-# What transformers reads beside the weights, and takes for missing, or half of it, where it cannot be read.
+# Files that transformers reads beside the weights, and treats as missing, wholly or in part, if it cannot read them.
 _READ = (
     *(GENERATION, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("processor_config.json", "preprocessor_config.json"),
@@ -58,7 +58,7 @@ _READ = (
 
 @dataclass(frozen=True)
 class CheckedFolder:
-    """A folder that ``check_folder`` found sound: its config, and how many numbers its files of weights hold."""
+    """A folder that passed ``check_folder``: its config, and the number of elements in its weight files."""
 
     folder: Path
     config: PreTrainedConfig
@@ -67,12 +67,12 @@ class CheckedFolder:
 
 
 def check_folder(folder: Path, trust_remote_code: bool = False) -> CheckedFolder:
-    """Reads a folder's config and the headers of its files of weights.
+    """Reads a folder's config and the headers of its weight files.
 
     Raises:
-        ValueError: for a config that is broken, quantized or not of an LVLM, an adapter beside the model, a file of
-            weights that is missing or broken, two sets of them, or a quantized tensor; the message names file, field or
-            tensor.
+        ValueError: if the config is broken, quantized or not an LVLM's, an adapter lies beside the model, a weight file
+            is missing or broken, there are two sets of weights, or a tensor is quantized; the message names the file,
+            field or tensor.
     """
     _check_config(folder / "config.json", trust_remote_code)
     for name in _READ:
@@ -83,7 +83,7 @@ def check_folder(folder: Path, trust_remote_code: bool = False) -> CheckedFolder
     if (folder / _ADAPTER).is_file():
         raise ValueError(
             f"model: {str(folder)!r} holds an adapter ({_ADAPTER}) beside the model, which would be left out; merge it "
-            "into the weights, or take its files away"
+            "into the weights, or remove its files"
         )
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
@@ -94,59 +94,60 @@ def check_folder(folder: Path, trust_remote_code: bool = False) -> CheckedFolder
         for name, dtype, count in header(file):
             numbers += count
             if dtype.startswith(("F8", "F6_", "F4")) or name.rsplit(".", 1)[-1] in _QUANTIZED_NAMES:
-                raise ValueError(f"model: {file}: {name} ({dtype}) is of a quantized checkpoint, which {_INSTEAD}")
+                raise ValueError(f"model: {file}: {name} ({dtype}) is from a quantized checkpoint, which {_INSTEAD}")
             if name.endswith(".weight") and dtype not in _FLOATS:
                 raise ValueError(f"model: {file}: {name} holds {dtype}: a quantized checkpoint {_INSTEAD}")
     return CheckedFolder(folder, config, numbers, trust_remote_code)
 
 
 def load_whole(checked: CheckedFolder, **options: Any) -> PreTrainedModel:
-    """The model of a folder in the dtype that its config names, safetensors only; ``options`` as ``from_pretrained``'s.
+    """Loads a folder's model in its config's dtype, safetensors only; ``options`` are passed to ``from_pretrained``.
 
     Raises:
-        ValueError: for a folder whose config describes more than twice what it holds, that lacks a tensor of the model
-            or has one too many, whose tied tensors differ, that holds NaN or infinite numbers, or that cannot be
-            loaded.
+        ValueError: if the config describes more than twice what the folder holds, a tensor is missing or superfluous,
+            tied tensors differ, a tensor holds NaN or infinite numbers, or the model cannot be loaded.
     """
     _check_size(checked)
     return _loaded(checked.folder, checked.trust_remote_code, options)
 
 
 def _check_size(checked: CheckedFolder) -> None:
-    """Refuses a config of a much larger model, before it fills the memory with random numbers: a missing text_config
-    stands for one of 7 B parameters."""
+    """Rejects a config of a much larger model, before it fills the memory with random numbers.
+
+    A missing text_config means one of 7 B parameters.
+    """
     try:
         with torch.device("meta"), _quiet():
             described = AutoModelForImageTextToText.from_config(
                 checked.config, trust_remote_code=checked.trust_remote_code
             )
     except Exception:
-        # What makes no model without weights says why when it is loaded.
+        # If no model can be built without weights, loading it will say why.
         return
     told = sum(parameter.numel() for parameter in described.parameters())
     if checked.numbers and told > 2 * checked.numbers:
         raise ValueError(
-            f"model: {checked.folder / 'config.json'} describes {told / 1e6:,.1f} M parameters, and the files of "
-            f"weights hold {checked.numbers / 1e6:,.1f} M; a part of either is missing"
+            f"model: {checked.folder / 'config.json'} describes {told / 1e6:,.1f} M parameters, but the weight "
+            f"files hold {checked.numbers / 1e6:,.1f} M; a part of either is missing"
         )
 
 
 def load_dequantized(folder: Path, trust_remote_code: bool = False) -> PreTrainedModel:
-    """The model of a folder that ``atv quantize`` wrote, each weight the product of its whole number and scale.
+    """Loads the model of a folder that ``atv quantize`` wrote; each weight is the product of its integer and scale.
 
     Raises:
-        ValueError: for a folder in another format, or one that lacks a tensor of the model or cannot be loaded.
+        ValueError: if the folder has a different format, lacks a tensor of the model, or cannot be loaded.
     """
     said = _config_of(folder / "config.json").get("quantization_config") or {}
     if (found := (said.get("quant_method"), said.get("format"))) != ("compressed-tensors", "pack-quantized"):
-        raise ValueError(f"model: {str(folder)!r} is quantized as {found}; only what `atv quantize` writes is read")
+        raise ValueError(f"model: {str(folder)!r} is quantized as {found}; expected what `atv quantize` writes")
     with warnings.catch_warnings(), parted_weights_as_floats():
-        # That config.json has such a field as well.
+        # The warning that config.json has this field as well.
         warnings.filterwarnings("ignore", message="You passed `quantization_config`")
         try:
             how = CompressedTensorsConfig(dequantize=True)
         except ImportError as error:
-            raise ValueError("model: it needs compressed-tensors: pip install 'atv[quantization]'") from error
+            raise ValueError("model: loading it needs compressed-tensors: pip install 'atv[quantization]'") from error
         return _loaded(folder, trust_remote_code, {"quantization_config": how})
 
 
@@ -164,7 +165,7 @@ def _loaded(folder: Path, trust_remote_code: bool, options: dict[str, Any]) -> P
     model, found = loaded
     kind = type(model).__name__
     for name, stored, wanted in sorted(found["mismatched_keys"], key=str):
-        raise ValueError(f"model: {name} is {list(stored)} in {str(folder)!r}, its config.json says {list(wanted)}")
+        raise ValueError(f"model: {name} is {list(stored)} in {str(folder)!r}, but config.json says {list(wanted)}")
     _refuse(found["missing_keys"], f"model: {str(folder)!r} lacks", f"of {kind}; its download or save was cut short")
     own = _COMPUTED | {name.rsplit(".", 1)[-1] for name in _computed_buffers(model)}
     extra = [name for name in found["unexpected_keys"] if name.rsplit(".", 1)[-1] not in own]
@@ -179,7 +180,7 @@ def require_floats(model: PreTrainedModel) -> None:
     """Checks that no weight is quantized.
 
     Raises:
-        ValueError: naming the quantizer, or the first parameter whose numbers have fewer than 16 bits.
+        ValueError: if one is; the message names the quantizer, or the first parameter with fewer than 16 bits.
     """
     method = getattr(getattr(model, "hf_quantizer", None), "quantization_config", None)
     if method is not None:
@@ -187,26 +188,26 @@ def require_floats(model: PreTrainedModel) -> None:
     for name, parameter in model.named_parameters():
         if parameter.is_floating_point() and torch.finfo(parameter.dtype).bits >= 16:
             continue
-        # A Linear of a quantizing library keeps whole numbers; other parameters of whole numbers are counts or codes.
+        # Linears of quantization libraries hold integers; other integer parameters are counts or codes.
         if parameter.dim() > 1:
             dtype = str(parameter.dtype).removeprefix("torch.")
             raise ValueError(f"model: {name} is {dtype}: a quantized model {_INSTEAD}")
 
 
 def _require_tied(model: PreTrainedModel, folder: Path) -> None:
-    """Tensors that are one by the config, and two in the file: transformers keeps both, other engines drop one."""
+    """Rejects tensors that the config ties but the file has twice: transformers keeps both, other engines drop one."""
     for one, other in model.get_expanded_tied_weights_keys(all_submodels=True).items():
         pair = model.get_parameter(one), model.get_parameter(other)
         there = all(weight.device.type != "meta" for weight in pair)
         if pair[0] is not pair[1] and there and not torch.equal(*pair):
             raise ValueError(
-                f"model: by its config.json (tie_word_embeddings) {one} is {other}, and {str(folder)!r} holds two that "
-                "differ; set tie_word_embeddings to false if they are meant to"
+                f"model: its config.json (tie_word_embeddings) ties {one} to {other}, but {str(folder)!r} holds two "
+                "that differ; set tie_word_embeddings to false if they should differ"
             )
 
 
 def _require_finite(model: PreTrainedModel, folder: Path) -> None:
-    """A sum tells, at a fraction of the cost; weights that wait on disk show it when their block runs."""
+    """Checks each parameter by its sum, at a fraction of the cost; weights on disk show it when their block runs."""
     for name, parameter in model.named_parameters():
         if parameter.device.type == "meta" or parameter.detach().sum(dtype=torch.float64).isfinite():
             continue
@@ -219,14 +220,14 @@ def _config_of(file: Path) -> dict[str, Any]:
     except (ValueError, OSError, RecursionError) as error:
         raise ValueError(f"model: {file} cannot be read: {short(error)}") from error
     if not isinstance(config, dict):
-        raise ValueError(f"model: {file} must map names to values, it holds a {type(config).__name__}")
+        raise ValueError(f"model: {file} must map names to values, but it holds a {type(config).__name__}")
     return config
 
 
 def _number(constant: str) -> float:
-    """Infinity is a bound in some configs; NaN is nothing anywhere."""
+    """Accepts infinity, which is a bound in some configs; rejects NaN, which has no meaning in any."""
     if constant == "NaN":
-        raise ValueError("it holds NaN, which is no number")
+        raise ValueError("it holds NaN, which is not a number")
     return float(constant)
 
 
@@ -239,13 +240,13 @@ def _check_config(file: Path, trust_remote_code: bool) -> None:
     known = kind in CONFIG_MAPPING and kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
     if not known and not (trust_remote_code and config.get("auto_map")):
         raise ValueError(
-            f"model: {file}: model_type {short(repr(kind), 60)} is no image-text-to-text type of transformers "
-            f"{__version__}; `atv models` lists what was tried"
+            f"model: {file}: model_type {short(repr(kind), 60)} is not an image-text-to-text type of transformers "
+            f"{__version__}; `atv models` lists the types that were tested"
         )
 
 
 def _quantizations(config: dict[str, Any], at: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every field that says how weights are quantized, in the config and the configs in it."""
+    """Yields every field that says how weights are quantized, in the config and its nested configs."""
     for name, value in config.items():
         if isinstance(value, dict) and value:
             if name in ("quantization_config", "compression_config"):
@@ -255,7 +256,7 @@ def _quantizations(config: dict[str, Any], at: str = "") -> Iterator[tuple[str, 
 
 
 def _computed_buffers(model: PreTrainedModel) -> Iterator[str]:
-    """Buffers that a model makes itself and does not save."""
+    """Returns the names of buffers that a model computes and does not save."""
     saved = model.state_dict().keys()
     return (name for name, _ in model.named_buffers() if name not in saved)
 
@@ -267,7 +268,7 @@ def _refuse(names: Iterable[str], what: str, why: str) -> None:
 
 
 def _of_the_machine(error: Exception) -> bool:
-    """Whether memory or disk gave out, which is no fault of the folder."""
+    """Whether memory or disk failed, which is not the folder's fault."""
     if isinstance(error, OSError):
         return error.errno is not None
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
@@ -275,7 +276,7 @@ def _of_the_machine(error: Exception) -> bool:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Holds back the tables of missing, unexpected and mismatched tensors that transformers logs."""
+    """Suppresses the tables of missing, unexpected and mismatched tensors that transformers logs."""
 
     def passes(record: logging.LogRecord) -> bool:
         return "LOAD REPORT" not in record.getMessage()

@@ -1,4 +1,4 @@
-"""Where transformers keeps a model's decoder, and how its inputs mark visual tokens: what differs between types."""
+"""Where transformers keeps a model's decoder, and how inputs mark visual tokens; both differ between model types."""
 
 import inspect
 from collections.abc import Mapping
@@ -17,26 +17,26 @@ VISUAL_TOKEN_FIELDS = (
 )
 # Kosmos-2 has no image token: its processor marks the positions.
 VISUAL_MASK = "image_embeds_position_mask"
-# How the keys of inputs begin that bring pictures or clips, or what a vision tower made of them.
+# Prefixes of the input keys that hold pictures or clips, or a vision tower's output for them.
 PIXELS = ("pixel_values", "image_patches", "flattened_patches", "image_embeds", "mm_encoder_outputs")
-# What transformers calls a forward's keys and values, since 5.24 and before.
+# transformers' names for a forward's key-value cache, since 5.24 and before.
 CACHES = ("cache", "past_key_values")
 # Mllama's visual tokens are read by cross-attention and never enter the decoder.
 _CROSS_ATTENTION = "cross_attention_states"
 _READS_NO_TOKEN = ("*.cross_attn.k_proj", "*.cross_attn.v_proj")
-# Sparse attention's choice of the tokens that are attended to, and the mixing of residual streams by AltUp or
-# hyper-connections: as with routers, few weights decide where much larger ones are of use, and a wrong choice costs
-# more than they save.
+# Linears that choose the tokens to attend to in sparse attention, or mix residual streams in AltUp or
+# hyper-connections. As in routers, a few weights decide where much larger ones are used, and a wrong choice costs more
+# than pruning them saves.
 _STEERS = ("*.indexer.*", "*.altup.*", "*hyper_connection.*")
 
 
 def takes(model: nn.Module, *names: str) -> bool:
-    """Whether the model's forward has a parameter of one of these names."""
+    """Whether the model's forward has a parameter with one of these names."""
     return any(name in inspect.signature(model.forward).parameters for name in names)
 
 
 def cache_of(given: Mapping[str, Any]) -> Any:
-    """The keys and values among what a forward is given; None without any."""
+    """Returns the key-value cache among a forward's arguments; None if there is none."""
     return next((given[name] for name in CACHES if given.get(name) is not None), None)
 
 
@@ -46,20 +46,20 @@ def reads_tokens(name: str) -> bool:
 
 
 def steers(name: str) -> bool:
-    """Whether a Linear called ``name`` inside a block chooses which tokens are attended to, or mixes the streams."""
+    """Whether a Linear called ``name`` inside a block chooses the tokens to attend to, or mixes residual streams."""
     return any(fnmatch(name, pattern) for pattern in _STEERS)
 
 
 def decoder_blocks(model: PreTrainedModel) -> nn.ModuleList:
-    """The decoder's blocks, some wrappers deeper for causal language models such as OPT's and Kosmos-2's.
+    """Returns the decoder's blocks, through the wrappers of causal language models such as OPT's and Kosmos-2's.
 
     Raises:
-        ValueError: for an encoder-decoder, or a model without a text decoder.
+        ValueError: if the model is an encoder-decoder or has no text decoder.
     """
     kind = type(model).__name__
     language = _encoder_decoder(model.config)
     if language is None and takes(model, "decoder_position_ids"):
-        # Diffusion Gemma does not say so in its config; BLIP-2, whose decoder may be of either kind, takes ids alone.
+        # Diffusion Gemma's config does not say so; BLIP-2, whose decoder may be of either kind, takes only ids.
         language = model.config.model_type
     if language is not None:
         raise ValueError(
@@ -77,10 +77,10 @@ def decoder_blocks(model: PreTrainedModel) -> nn.ModuleList:
 
 
 def visual_token_ids(model: PreTrainedModel) -> tuple[int, ...]:
-    """The ids that stand for visual tokens; none where a mask does, or where visual tokens stay outside the decoder.
+    """Returns the ids of visual tokens; empty if a mask marks them, or if they stay outside the decoder.
 
     Raises:
-        ValueError: for a model without any of the three.
+        ValueError: if none of the three holds.
     """
     if takes(model, _CROSS_ATTENTION):
         return ()
@@ -94,7 +94,7 @@ def visual_token_ids(model: PreTrainedModel) -> tuple[int, ...]:
 
 
 def _encoder_decoder(config: PreTrainedConfig) -> str | None:
-    """The model type of the first config, from the innermost out, that is an encoder-decoder's."""
+    """Returns the model type of the innermost config of an encoder-decoder; None if there is none."""
     inner = (getattr(config, name, None) for name in config.sub_configs)
     innermost = next((kind for sub in inner if sub is not None and (kind := _encoder_decoder(sub))), None)
     return innermost or (config.model_type if getattr(config, "is_encoder_decoder", False) else None)

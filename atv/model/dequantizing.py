@@ -1,4 +1,4 @@
-"""How transformers makes floats of packed weights, mended where it refuses models that it need not refuse."""
+"""Dequantization of packed weights by transformers, fixed for models that it rejects without need."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +12,14 @@ _METHOD = "compressed-tensors"
 
 
 class _Quantizer(CompressedTensorsHfQuantizer):
-    """As transformers', but tensors that loading parts into several (of DINOv2's towers) are no quantized ones.
+    """transformers' quantizer, except that tensors that loading splits (in DINOv2's towers) do not count as quantized.
 
-    transformers 5.23, asked for floats, looks for words and scales of all that loading converts, and stops where
-    several tensors are to be made of these: "you can only have one to many, one to one or many to one".
+    If asked for floats, transformers 5.23 looks for packed words and scales of every tensor that loading converts, and
+    stops if it must make several tensors from these: "you can only have one to many, one to one or many to one".
     """
 
     def update_weight_conversions(self, weight_conversions: list[Any], *model: Any) -> list[Any]:
-        # What is no converter is handed on as it is.
+        # A list is not a converter, so it is passed on unchanged.
         hidden = [[one] if _parts(one) else one for one in weight_conversions]
         updated = super().update_weight_conversions(hidden, *model)
         return [one[0] if isinstance(one, list) else one for one in updated]
@@ -27,7 +27,7 @@ class _Quantizer(CompressedTensorsHfQuantizer):
 
 @contextmanager
 def parted_weights_as_floats() -> Iterator[None]:
-    """Lets transformers load packed models whose vision tower has tensors that loading parts."""
+    """Lets transformers load packed models whose vision tower has tensors that loading splits."""
     earlier = AUTO_QUANTIZER_MAPPING[_METHOD]
     AUTO_QUANTIZER_MAPPING[_METHOD] = _Quantizer
     try:

@@ -1,7 +1,7 @@
-"""Mixture-of-experts layers of transformers, and where each expert's weights lie.
+"""Mixture-of-experts layers of transformers, and where each expert's weights are stored.
 
-A layer holds all its experts in two 3-D parameters, one slice an expert: ``gate_up_proj`` (``up_proj`` where there is
-no gate) and ``down_proj``. Most lie as (expert, out, in), those of Aria, Llama 4 and GPT-OSS as (expert, in, out).
+A layer holds all its experts in two 3-D parameters, one slice per expert: ``gate_up_proj`` (``up_proj`` if there is no
+gate) and ``down_proj``. Most have the layout (expert, out, in), those of Aria, Llama 4 and GPT-OSS (expert, in, out).
 """
 
 import inspect
@@ -15,13 +15,13 @@ from torch.nn import functional as F
 LAST = "down_proj"
 FIRST = ("gate_up_proj", "up_proj")
 _MODALITIES: dict[str, Literal["text", "visual"]] = {".text_moe.experts": "text", ".vision_moe.experts": "visual"}
-# What decides where tokens go, or how much a shared expert counts: small, and harmed more than it saves.
+# Modules that route tokens, or weight a shared expert: small, and pruning them harms more than it saves.
 ROUTERS = ("gate", "router", "shared_expert_gate")
 
 
 @dataclass(frozen=True, eq=False)
 class FusedExperts:
-    """A layer of experts: the module, its full name, its first parameter, and how its slices lie."""
+    """A layer of experts: the module, its full name, its first parameter, and the layout of its slices."""
 
     name: str
     module: Any
@@ -30,18 +30,18 @@ class FusedExperts:
 
     @classmethod
     def of(cls, name: str, module: nn.Module) -> "FusedExperts | None":
-        """None for a module that holds no experts, has other stacks beside the two, or calls them in an unknown way."""
+        """Returns None if a module has no experts, other stacks besides the two, or an unknown call signature."""
         stacks = {name for name, value in module._parameters.items() if value is not None and value.dim() == 3}
         first = next((parameter for parameter in FIRST if stacks == {parameter, LAST}), None)
         if first is None or len(_arguments(module)) not in (1, 3):
             return None
-        # (E, hidden, 2 * inner) against (E, 2 * inner, hidden), where the class does not say.
+        # If the class does not say: (E, hidden, 2 * inner) versus (E, 2 * inner, hidden).
         by_shape = getattr(module, first).shape[1] == getattr(module, LAST).shape[2]
         return cls(name, module, first, bool(getattr(module, "is_transposed", by_shape)))
 
     @property
     def count(self) -> int:
-        """How many experts there are."""
+        """Number of experts."""
         return len(getattr(self.module, LAST))
 
     @property
@@ -51,30 +51,30 @@ class FusedExperts:
 
     @property
     def modality(self) -> Literal["text", "visual"] | None:
-        """The modality that the layer sees alone; ERNIE 4.5 VL has layers for each, all other types for both."""
+        """The only modality that the layer sees; ERNIE 4.5 VL has layers for each, all other types for both."""
         return next((modality for ending, modality in _MODALITIES.items() if self.name.endswith(ending)), None)
 
     def weight(self, parameter: str, expert: int) -> Tensor:
-        """An expert's slice as (out, in), a view of the parameter."""
+        """Returns an expert's slice as (out, in), a view of the parameter."""
         return self.slice(getattr(self.module, parameter).detach(), expert)
 
     def slice(self, stack: Tensor, expert: int) -> Tensor:
-        """An expert's slice as (out, in), a view of values that one of the parameters has, or had."""
+        """Returns an expert's slice as (out, in), a view of current or former values of one of the parameters."""
         return stack[expert].mT if self.transposed else stack[expert]
 
     def project(self, parameter: str, x: Tensor, expert: int) -> Tensor:
-        """What one of an expert's projections makes of its inputs: (n, in) -> (n, out)."""
+        """Applies one of an expert's projections to its inputs: (n, in) -> (n, out)."""
         bias = getattr(self.module, f"{parameter}_bias", None)
         return F.linear(x, self.weight(parameter, expert), None if bias is None else bias[expert])
 
     def router(self, model: nn.Module) -> str | None:
-        """Full name of the module beside it that gives tokens to its experts, a row of weights each."""
+        """Returns the full name of the sibling module that routes tokens to the experts, one weight row per expert."""
         modules, beside = dict(model.named_modules()), self.name.rpartition(".")[0]
         names = (f"{beside}.{name}" for name in ("gate", "router"))
         return next((name for name in names if len(getattr(modules.get(name), "weight", ())) == self.count), None)
 
     def targets(self) -> "dict[str, ExpertWeight]":
-        """Name -> weight of every expert, such as ``...mlp.experts.3.gate_up_proj``."""
+        """Returns name -> weight of every expert, such as ``...mlp.experts.3.gate_up_proj``."""
         return {
             expert_name(f"{self.name}.{parameter}", expert): ExpertWeight(self, parameter, expert)
             for expert in range(self.count)
@@ -92,7 +92,7 @@ class ExpertWeight:
 
     @property
     def weight(self) -> Tensor:
-        """(out, in), a view of the parameter whatever way its slices lie."""
+        """(out, in), a view of the parameter whatever the layout of its slices."""
         return self.layer.weight(self.parameter, self.expert)
 
     @property
@@ -111,10 +111,10 @@ def _arguments(module: nn.Module) -> list[str]:
 
 
 def leave_out(router: Any, expert: int) -> None:
-    """Lets a router, a module with a row of weights an expert, choose among all but this one and those left out before.
+    """Makes a router (a module with one weight row per expert) ignore this expert and those left out before.
 
-    Its rows for them stay where they are: while it runs it has the others' alone, and the indices that it gives are
-    then made those of all experts again.
+    The rows of ignored experts stay in place. While the router runs, it has only the rows of the others; afterwards,
+    the indices that it returns are mapped back to those of all experts.
     """
     if not hasattr(router, "left_out"):
         router.left_out = set()

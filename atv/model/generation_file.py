@@ -1,6 +1,6 @@
-"""Whether generation_config.json has the types that greedy answers rely on.
+"""Checks that generation_config.json has the types that greedy answers rely on.
 
-transformers keeps whatever stands there: of ``"eos_token_id": true`` it makes token 1, and answers end elsewhere.
+transformers keeps any value: it reads ``"eos_token_id": true`` as token 1, and answers end elsewhere.
 """
 
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ from pydantic import Field
 from atv.records.typed import Count, Finite, typed
 
 GENERATION = "generation_config.json"
-# Some files have -1 for no token.
+# Some files use -1 for no token.
 _Id = Annotated[int, Field(strict=True)]
 
 
 @dataclass(frozen=True)
 class _Greedy:
-    """The fields that move greedy answers; what draws at random is switched off."""
+    """The fields that affect greedy answers; sampling is switched off."""
 
     eos_token_id: _Id | list[_Id] | None = None
     bos_token_id: _Id | None = None
@@ -37,10 +37,10 @@ class _Greedy:
 
 
 def check_generation(content: Mapping[str, Any], file: Path) -> None:
-    """Checks what a generation_config.json holds.
+    """Checks the content of a generation_config.json.
 
     Raises:
-        ValueError: naming file, field and value.
+        ValueError: if a value has the wrong type; the message names the file, field and value.
     """
     try:
         typed(_Greedy, content, file)

@@ -1,4 +1,4 @@
-"""What modules read and make while a model runs."""
+"""Observes what modules read and return while a model runs."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -10,23 +10,23 @@ from torch import Tensor, nn
 
 
 def first_output(output: Any) -> Tensor:
-    """What a module gives, or the first of several things: hidden states, before weights of attention or a cache."""
+    """Returns a module's output, or the first of several: hidden states, before attention weights or a cache."""
     return output if isinstance(output, Tensor) else output[0]
 
 
 def token_states(hidden: Tensor, shape: torch.Size, block: str) -> Tensor:
-    """What a block takes or gives as one vector a token: (batch, length, hidden).
+    """Returns a block's input or output with one vector per token: (batch, length, hidden).
 
-    Decoders with several residual streams hand on (batch, length, streams, width) or (streams, batch, length, width);
-    a token's streams are then laid end to end, so that drift is of all of them together.
+    Decoders with several residual streams pass on (batch, length, streams, width) or (streams, batch, length, width).
+    A token's streams are then concatenated, so that drift covers all of them together.
 
     Args:
-        hidden: as the block has it.
+        hidden: the block's input or output as it is.
         shape: (batch, length) of the forward's tokens.
-        block: for the message.
+        block: name of the block, for the message.
 
     Raises:
-        ValueError: where tokens are on neither place, or could be on both.
+        ValueError: if the tokens are in neither position, or could be in both.
     """
     if hidden.dim() == 3 and hidden.shape[:2] == shape:
         return hidden
@@ -34,8 +34,8 @@ def token_states(hidden: Tensor, shape: torch.Size, block: str) -> Tensor:
     if hidden.dim() == 4 and last != first:
         return (hidden if last else hidden.movedim(0, 2)).flatten(2)
     raise ValueError(
-        f"calibration: the hidden states of block {block} are {tuple(hidden.shape)}; expected {(*shape, 'width')} of "
-        f"{shape[0]} x {shape[1]} tokens, with streams before it or before the width if there are several"
+        f"calibration: the hidden states of block {block} are {tuple(hidden.shape)}; expected {(*shape, 'width')} for "
+        f"{shape[0]} x {shape[1]} tokens, with any residual streams in front or before the width"
     )
 
 
@@ -54,12 +54,12 @@ def watching(linears: Mapping[str, nn.Linear], see: Callable[[str, Tensor, Tenso
 
 @contextmanager
 def differentiable_outputs(root: nn.Module, modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
-    """The outputs of ``root``'s modules by name, in the order of their calls, with gradients; its weights have none."""
+    """Yields outputs of ``root``'s modules by name, in call order, with gradients; its weights get none."""
     seen: dict[str, Tensor] = {}
 
     def note(name: str, module: nn.Module, args: Any, output: Any) -> None:
         made = first_output(output)
-        # The first output is made of no gradient at all, and begins the graph.
+        # The first output depends on nothing with a gradient, and starts the graph.
         seen[name] = made if made.requires_grad else made.requires_grad_()
 
     learned = [parameter for parameter in root.parameters() if parameter.requires_grad]

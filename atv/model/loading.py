@@ -1,4 +1,4 @@
-"""Models and processors from folders, the hub, or the package itself."""
+"""Loads models and processors from folders, the hub, or the package itself."""
 
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,15 +18,15 @@ from atv.runtime.hub import fetch_model, is_hub_id
 
 
 def model_folder(model: str, trust_remote_code: bool = False) -> Path:
-    """The folder of a model: the bundled or the everyday one, a path, or where a hub id was fetched to.
+    """Returns the folder of a model: the bundled or everyday one, a path, or the download of a hub id.
 
     Args:
         model: "bundled", "everyday", a folder, or ``owner/name`` or ``owner/name@revision`` (only then is the network
             used).
-        trust_remote_code: whether Python files are fetched too.
+        trust_remote_code: whether to download Python files too.
 
     Raises:
-        ValueError: when there is no such folder, it holds no config.json, or the hub does not give the model.
+        ValueError: if there is no such folder, it holds no config.json, or the hub does not provide the model.
     """
     if model == EVERYDAY:
         return made_model()
@@ -45,17 +45,17 @@ def model_folder(model: str, trust_remote_code: bool = False) -> Path:
 def load_model(
     folder: Path, trust_remote_code: bool = False, quantized: bool = False
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """Model (in the dtype that its config names, safetensors only) and processor of a folder.
+    """Loads a folder's model (in the dtype that its config names, safetensors only) and processor.
 
-    ``quantized`` says that one which ``atv quantize`` wrote may be loaded as well, with floats for weights.
+    ``quantized`` also allows a model that ``atv quantize`` wrote, with its weights as floats.
 
     Raises:
-        ValueError: for a folder whose model is quantized, not whole, or none that can be loaded, or a processor that
-            cannot be used or does not fit the model.
+        ValueError: if the model is quantized, incomplete or cannot be loaded, or the processor cannot be used or does
+            not fit the model.
     """
     few_bits = quantized and (folder / QUANTIZATION).is_file()
     checked = None if few_bits else check_folder(folder, trust_remote_code)
-    # First, because it is small: what is wrong with it is known before gigabytes are read.
+    # The processor first, because it is small: its errors appear before gigabytes are read.
     processor = load_processor(folder, trust_remote_code)
     model = load_dequantized(folder, trust_remote_code) if checked is None else load_whole(checked)
     require_fit(processor, model)
@@ -65,10 +65,10 @@ def load_model(
 def load_offloaded_model(
     folder: Path, offload: Offload, device: torch.device, scratch: Path, trust_remote_code: bool = False
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """Model and processor of a folder, the decoder's blocks on the CPU or on disk; see ``load_offloaded``.
+    """Loads a folder's model and processor, with the decoder's blocks on the CPU or disk; see ``load_offloaded``.
 
     Raises:
-        ValueError: as ``load_model`` and ``load_offloaded`` do.
+        ValueError: as in ``load_model`` and ``load_offloaded``.
     """
     processor = load_processor(folder, trust_remote_code)
     model = load_offloaded(folder, offload, device, scratch, trust_remote_code)
@@ -77,18 +77,18 @@ def load_offloaded_model(
 
 
 def load_processor(folder: Path, trust_remote_code: bool = False) -> ProcessorMixin:
-    """The processor of a model's folder.
+    """Loads the processor of a model's folder.
 
     Raises:
-        ValueError: when it has no chat template, or needs a library that is not installed.
+        ValueError: if it has no chat template, or needs a library that is not installed.
     """
     try:
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
-    except Exception as error:  # Files of a folder are not ours; those that read videos need torchvision.
-        raise ValueError(f"model: its processor ({str(folder)!r}) cannot be made: {reason(error)}") from error
+    except Exception as error:  # A folder's files may raise anything; video processors need torchvision.
+        raise ValueError(f"model: its processor ({str(folder)!r}) cannot be loaded: {reason(error)}") from error
     if not isinstance(processor, ProcessorMixin):
         raise ValueError(
-            f"model: {str(folder)!r} holds a {type(processor).__name__} and no processor of pictures; add its "
+            f"model: {str(folder)!r} holds a {type(processor).__name__} but no processor for pictures; add its "
             "processor_config.json and preprocessor_config.json"
         )
     require_chat_template(processor)

@@ -1,4 +1,4 @@
-"""What this project needs to know of any LVLM."""
+"""What this project needs to know about any LVLM: its blocks, visual tokens and prunable weights."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ View = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class LVLM:
-    """A vision-language model with its decoder blocks and the ids that stand for visual tokens.
+    """A vision-language model with its decoder blocks and the ids of visual tokens.
 
-    ``visual_ids`` is empty where no id does: Kosmos-2's processor gives a mask instead, and Mllama's visual tokens
-    never enter the decoder, so that all of its tokens are text.
+    ``visual_ids`` is empty if no id marks them: Kosmos-2's processor returns a mask instead, and Mllama's visual tokens
+    never enter the decoder, so all of its tokens are text.
 
     Raises:
-        ValueError: when built by ``of`` from a model that is no decoder-only LVLM; the message names it and says why.
+        ValueError: if ``of`` is given a model that is not a decoder-only LVLM; the message names it and says why.
     """
 
     model: PreTrainedModel
@@ -43,7 +43,7 @@ class LVLM:
         return cls(model, blocks, name, ids)
 
     def visual(self, inputs: Mapping[str, Any]) -> Tensor:
-        """Which positions carry visual tokens: bool (batch, length)."""
+        """Returns which positions hold visual tokens: bool (batch, length)."""
         ids, mask = inputs["input_ids"], inputs.get(VISUAL_MASK)
         if mask is not None:
             return mask.bool()
@@ -51,13 +51,13 @@ class LVLM:
 
     @staticmethod
     def valid(inputs: Mapping[str, Any]) -> Tensor:
-        """Which positions are no padding: bool (batch, length)."""
+        """Returns which positions are not padding: bool (batch, length)."""
         mask = inputs.get("attention_mask")
         return torch.ones_like(inputs["input_ids"], dtype=torch.bool) if mask is None else mask.bool()
 
     @staticmethod
     def brings_pixels(inputs: Mapping[str, Any]) -> bool:
-        """Whether a picture or clip comes with these inputs."""
+        """Whether these inputs include a picture or clip."""
         return any(value is not None for key, value in inputs.items() if key.startswith(PIXELS))
 
     def _inside(self) -> Iterator[tuple[str, nn.Module]]:
@@ -67,7 +67,7 @@ class LVLM:
     def linears(self) -> dict[str, nn.Linear]:
         """Full name -> Linear, for every Linear of the blocks that reads the decoder's tokens and steers none of them.
 
-        What steers is a router, what chooses the tokens that are attended to, or what mixes residual streams.
+        Steering modules are routers, Linears that choose the tokens to attend to, and those that mix residual streams.
         """
         return {
             name: module
@@ -80,26 +80,26 @@ class LVLM:
 
     @cached_property
     def experts(self) -> list[FusedExperts]:
-        """The layers of experts inside the decoder blocks."""
+        """The layers of experts in the decoder blocks."""
         layers = (FusedExperts.of(name, module) for name, module in self._inside())
         return [experts for experts in layers if experts is not None]
 
     @cached_property
     def routers(self) -> list[str]:
-        """Names of what tells tokens their experts; it stays dense: a wrong route costs more than its weights save."""
+        """Names of the modules that route tokens to experts; they stay dense: wrong routes cost more than they save."""
         beside = (f"{layer.name.rpartition('.')[0]}.{router}" for layer in self.experts for router in ROUTERS)
         modules = dict(self.model.named_modules())
         return [name for name in beside if name in modules]
 
     @property
     def steering(self) -> list[str]:
-        """Names of routers, and of Linears that choose the tokens that are attended to or mix residual streams."""
+        """Names of routers, and of Linears that choose the tokens to attend to or mix residual streams."""
         linears = (name for name, module in self._inside() if isinstance(module, nn.Linear))
         return [*self.routers, *filter(steers, linears)]
 
     @cached_property
     def left_dense(self) -> dict[str, str]:
-        """Parameter of the blocks, norms excepted -> class of its module, of all that is no target: it stays dense."""
+        """Parameter -> class of its module, for all parameters of the blocks, norms excepted, that stay dense."""
         pruned = {(linear, name) for linear in self.linears.values() for name, _ in linear.named_parameters()}
         pruned |= {(layer.module, parameter) for layer in self.experts for parameter in layer.parameters}
         return {
@@ -112,15 +112,15 @@ class LVLM:
 
     @cached_property
     def prunable(self) -> dict[str, Target]:
-        """Full name -> every Linear and every expert's weight that can be pruned."""
+        """Full name -> target, for every Linear and every expert's weight that can be pruned."""
         experts = (layer.targets() for layer in self.experts)
         return {**self.linears, **{name: target for targets in experts for name, target in targets.items()}}
 
     def targets(self, given: Sequence[str] | str | None) -> dict[str, Target]:
-        """What to prune: every Linear and expert of the decoder, or those whose names match a shell-style pattern.
+        """Returns what to prune: every Linear and expert of the decoder, or those that match a shell-style pattern.
 
         Raises:
-            ValueError: for no pattern at all, and one that matches nothing, or only what is left dense.
+            ValueError: if there is no pattern, or one matches nothing, or only weights that stay dense.
         """
         if given is None:
             return dict(self.prunable)
@@ -135,11 +135,11 @@ class LVLM:
         return {name: target for name, target in self.prunable.items() if any(matches(name, p) for p in patterns)}
 
     def block_of(self, name: str) -> int:
-        """Index of the block that holds the target called ``name``."""
+        """Returns the index of the block that holds the target called ``name``."""
         return int(name[len(self.blocks_name) + 1 :].split(".", 1)[0])
 
     def by_block(self, targets: Mapping[str, Target]) -> list[dict[str, Target]]:
-        """The targets of every block, in order."""
+        """Returns the targets of every block, in order."""
         found: list[dict[str, Target]] = [{} for _ in self.blocks]
         for name, target in targets.items():
             found[self.block_of(name)][name] = target
@@ -147,27 +147,27 @@ class LVLM:
 
 
 def name_patterns(given: Sequence[str] | str) -> tuple[str, ...]:
-    """Names or shell-style patterns, given as a list, or as text with commas between them.
+    """Returns names or shell-style patterns, given as a list or as comma-separated text.
 
     >>> name_patterns("q_proj, *.mlp.*"), name_patterns("[*.mlp.*]"), name_patterns(["q_proj"])
     (('q_proj', '*.mlp.*'), ('*.mlp.*',), ('q_proj',))
     """
     if not isinstance(given, str):
         return tuple(given)
-    # YAML reads no list of patterns without quotes, [*.mlp.*], which therefore comes as text.
+    # YAML does not read [*.mlp.*], a list of patterns without quotes, so it arrives as text.
     text = given[1:-1] if given.startswith("[") and given.endswith("]") else given
     return tuple(pattern for each in text.split(",") if (pattern := each.strip()))
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Whether a shell-style pattern names a weight, by its full name or the end of it after a dot."""
+    """Whether a shell-style pattern matches a weight's full name, or the part of it after any dot."""
     return fnmatch(name, pattern) or fnmatch(name, f"*.{pattern}")
 
 
 def targets_by_parameter(lvlm: LVLM) -> dict[str, Mapping[str, View]]:
-    """Parameter -> target -> what makes the target's weight (out, in), a view, of the parameter's values.
+    """Returns parameter -> target -> function that views the parameter's values as the target's weight (out, in).
 
-    A Linear's weight holds one target, a fused parameter one an expert.
+    A Linear's weight holds one target, a fused parameter one per expert.
     """
     views: dict[str, Mapping[str, View]] = {f"{name}.weight": {name: _whole} for name in lvlm.linears}
     for layer in lvlm.experts:
@@ -179,7 +179,7 @@ def targets_by_parameter(lvlm: LVLM) -> dict[str, Mapping[str, View]]:
 
 
 def kept_places(values: Tensor, views: Mapping[str, View], masks: Mapping[str, Tensor]) -> Tensor:
-    """Where masks prune nothing of a parameter: bool, of its shape, False for what a target's mask prunes."""
+    """Returns where masks keep a parameter's values: bool, of its shape, False where a target's mask prunes."""
     kept = torch.ones_like(values, dtype=torch.bool)
     for target, view in views.items():
         if target in masks:

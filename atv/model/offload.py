@@ -1,8 +1,8 @@
-"""Models larger than the device: blocks live on the CPU or on disk and visit the device for their stage alone.
+"""Models larger than the device: blocks live on the CPU or on disk and are on the device only during their stage.
 
-transformers loads such a model and accelerate's hooks fetch each weight when its module is called. Here a block's
-weights stay on the device from its observation until every sample has left it, and its pruned weights go straight into
-a shard of the output, from which the hooks fetch them from then on.
+transformers loads such a model, and accelerate's hooks fetch each weight when its module is called. Here a block's
+weights stay on the device from its observation until every sample has left it. Its pruned weights go straight into a
+shard of the output, from which the hooks fetch them from then on.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,13 +25,13 @@ Offload = Literal["cpu", "disk"]
 def load_offloaded(
     folder: Path, offload: Offload, device: torch.device, scratch: Path, trust_remote_code: bool = False
 ) -> PreTrainedModel:
-    """The model of a folder with its decoder blocks on the CPU or memory-mapped from disk, all else on ``device``.
+    """Loads a folder's model with its decoder blocks on the CPU or memory-mapped from disk, all else on ``device``.
 
-    Weights that transformers converts while it loads (fused experts, say) are written to ``scratch``.
+    Weights that transformers converts while loading (such as fused experts) are written to ``scratch``.
 
     Raises:
-        ValueError: for offloading to the CPU where that is the device already, or a folder whose model is quantized,
-            not whole, or none that can be loaded.
+        ValueError: if blocks are to be offloaded to the CPU but the device is the CPU, or if the folder's model is
+            quantized, incomplete, or cannot be loaded.
     """
     if offload == "cpu" and device.type == "cpu":
         raise ValueError("offload: blocks are on the CPU already; choices here: disk, or none")
@@ -44,10 +44,10 @@ def load_offloaded(
 
 
 def load_mapped(checked: CheckedFolder, places: dict[str, str], scratch: Path) -> PreTrainedModel:
-    """The model of a folder with its modules at their ``places``, "disk" for memory-mapped; see ``load_whole``.
+    """Loads a folder's model with its modules at their ``places``, "disk" for memory-mapped; see ``load_whole``.
 
     Raises:
-        ValueError: also for a memory-mapped weight of another shape than the model's, which transformers lets pass.
+        ValueError: also if a memory-mapped weight has a different shape than the model's, which transformers accepts.
     """
     model = load_whole(checked, device_map=places, offload_folder=scratch)
     for module, hook in loading_hooks(model):
@@ -55,24 +55,24 @@ def load_mapped(checked: CheckedFolder, places: dict[str, str], scratch: Path) -
             if weight.device.type == "meta" and (shape := _stored_shape(hook, name)) not in (None, list(weight.shape)):
                 full = f"{hook.weights_map.prefix}{name}"
                 raise ValueError(
-                    f"model: {full} is {shape} in {str(checked.folder)!r}, its config.json says {list(weight.shape)}"
+                    f"model: {full} is {shape} in {str(checked.folder)!r}, but config.json says {list(weight.shape)}"
                 )
     return model
 
 
 def is_offloaded(model: nn.Module) -> bool:
-    """Whether some of the model's weights are elsewhere until they are needed."""
+    """Whether some of the model's weights are kept off the device until they are needed."""
     return any(hook.offload for _, hook in loading_hooks(model))
 
 
 def distinct_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Every parameter and persistent buffer once, tied ones under their first name; weights elsewhere on meta."""
+    """Returns each parameter and persistent buffer once, tied ones under their first name, offloaded ones on meta."""
     tied = getattr(model, "all_tied_weights_keys", {})
     return {name: value for name, value in model.state_dict().items() if name not in tied}
 
 
 def stored(model: nn.Module, name: str) -> Tensor:
-    """A weight by its full name, wherever it is."""
+    """Returns a weight by its full name, wherever it is stored."""
     module, _, parameter = name.rpartition(".")
     value = model.get_parameter(name)
     if value.device.type != "meta":
@@ -81,20 +81,20 @@ def stored(model: nn.Module, name: str) -> Tensor:
 
 
 def model_digests(model: PreTrainedModel) -> dict[str, str]:
-    """What identifies a run's model: digests of its weights, wherever they are, and of its config."""
+    """Returns what identifies a run's model: digests of its weights, wherever they are stored, and of its config."""
     weights = ((name, stored(model, name)) for name, _ in model.named_parameters())
     return {"model": weights_digest(weights), "config": content_digest(telling(model.config.to_dict()))}
 
 
 def read_as(model: nn.Module, change: Callable[[str, Tensor], Tensor]) -> None:
-    """Has every weight that is elsewhere read as ``change`` makes it of its full name and values, whoever reads it."""
+    """Passes every offloaded weight through ``change`` (full name, values) whenever it is read, whoever reads it."""
     for _, hook in loading_hooks(model):
         if hook.weights_map is not None and not isinstance(hook.weights_map.dataset, _ReadAs):
             hook.weights_map.dataset = _ReadAs(hook.weights_map.dataset, change)
 
 
 def loading_hooks(root: nn.Module, deep: bool = True) -> Iterator[tuple[nn.Module, AlignDevicesHook]]:
-    """Every module with each of accelerate's hooks that fetches its weights."""
+    """Yields every module with each of accelerate's hooks that fetches its weights."""
     for module in root.modules() if deep else [root]:
         hook = getattr(module, "_hf_hook", None)
         for one in hook.hooks if isinstance(hook, SequentialHook) else [hook]:
@@ -119,7 +119,7 @@ class _ReadAs(Mapping[str, Tensor]):
 
 
 def _stored_shape(hook: AlignDevicesHook, name: str) -> list[int] | None:
-    """Of a weight that lies in a safetensors file."""
+    """Returns the shape of a weight in a safetensors file; None if it is stored elsewhere."""
     place = getattr(hook.weights_map.dataset, "index", {}).get(f"{hook.weights_map.prefix}{name}", {})
     if "safetensors_file" not in place:
         return None
@@ -128,7 +128,7 @@ def _stored_shape(hook: AlignDevicesHook, name: str) -> list[int] | None:
 
 
 def _beside(model: nn.Module, blocks: str, at: str = "") -> Iterator[str]:
-    """The modules and parameters that together are all of the model but its blocks."""
+    """Yields the modules and parameters that together make up the model without its blocks."""
     for name, module in [*model.named_children(), *model.named_parameters(recurse=False)]:
         full = f"{at}{name}"
         if blocks.startswith(f"{full}.") and isinstance(module, nn.Module):

@@ -1,4 +1,4 @@
-"""What can be taken out of a model whole: rows and columns of its Linears, blocks, or experts."""
+"""Structures that can be removed whole from a model: rows and columns of its Linears, blocks, or experts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from atv.model.structures import Structure, block_lists, members
 
 @dataclass(frozen=True)
 class RemovedParts(Removal):
-    """Rows and columns were taken out: ``count`` structures are left in every block.
+    """Rows and columns were removed: ``count`` structures remain in every block.
 
-    ``kept`` maps the module that holds a structure's Linears to the structures that stay, int64 (count,), ascending.
+    ``kept`` maps the module that holds a structure's Linears to the remaining structures, int64 (count,), ascending.
     """
 
     structure: Structure
@@ -27,10 +27,10 @@ class RemovedParts(Removal):
 
     @classmethod
     def of(cls, lvlm: LVLM, structure: Structure, masks: Mapping[str, Tensor]) -> Self:
-        """What masks of the dense model leave; ``lvlm`` is that, or the one that was made smaller by them.
+        """Returns what masks of the dense model leave; ``lvlm`` is that model, or the one that they made smaller.
 
-        A config has one size for all blocks: that of the block that keeps most, or the next that the config takes.
-        Blocks that keep fewer keep some that are zero, the first ones.
+        A config has one size for all blocks: that of the block that keeps the most, or the next size that the config
+        accepts. Blocks that keep fewer structures also retain some that are zero, the first ones.
         """
         width = structure.sides[structure.reader].width
         readers = (name for name in masks if structure.side(name) and name.endswith(structure.reader))
@@ -44,7 +44,7 @@ class RemovedParts(Removal):
 
     @classmethod
     def trial(cls, lvlm: LVLM, structure: Structure, count: int) -> Self:
-        """The first ``count`` structures of every block stay."""
+        """Returns a removal that keeps the first ``count`` structures of every block."""
         some = torch.arange(count)
         return cls(structure, {_module(name): some for name in members(lvlm, structure)}, count)
 
@@ -59,7 +59,7 @@ class RemovedParts(Removal):
     def kept_along(self, name: str, dims: int) -> tuple[int, Tensor] | None:
         owner = name.rpartition(".")[0]
         side = self.structure.side(owner)
-        # A bias has rows alone.
+        # A bias has only rows.
         if side is None or _module(owner) not in self.kept or side.dim >= dims:
             return None
         within = torch.arange(side.width)
@@ -68,9 +68,9 @@ class RemovedParts(Removal):
 
 @dataclass(frozen=True)
 class RemovedBlocks(Removal):
-    """Whole blocks were taken out: ``kept`` are the indices of those that stay, ascending.
+    """Whole blocks were removed: ``kept`` holds the indices of the remaining blocks, ascending.
 
-    ``lists`` are fields of the config that have an entry a block, as the smaller model has them.
+    ``lists`` holds the config's fields with one entry per block, as the smaller model has them.
     """
 
     blocks_name: str
@@ -79,7 +79,7 @@ class RemovedBlocks(Removal):
 
     @classmethod
     def of(cls, lvlm: LVLM, kept: Sequence[int], count: int) -> Self:
-        """``lvlm`` is the dense model of ``count`` blocks, or the one that was made smaller."""
+        """Returns the removal; ``lvlm`` is the dense model of ``count`` blocks, or the one that was made smaller."""
         lists = block_lists(lvlm.model.config)
         if len(lvlm.blocks) == count:
             lists = {name: [values[block] for block in kept] for name, values in lists.items()}
@@ -111,9 +111,10 @@ class RemovedBlocks(Removal):
 
 @dataclass(frozen=True)
 class RemovedExperts(Removal):
-    """Experts were taken out, as many of every layer.
+    """Experts were removed, the same number from every layer.
 
-    ``kept`` maps a layer of experts to those that stay, int64 (count,), ascending; ``layer_of`` a router to its layer.
+    ``kept`` maps a layer of experts to the remaining ones, int64 (count,), ascending. ``layer_of`` maps a router to its
+    layer.
     """
 
     kept: Mapping[str, Tensor]
@@ -122,15 +123,15 @@ class RemovedExperts(Removal):
 
     @classmethod
     def of(cls, lvlm: LVLM, kept: Mapping[str, Sequence[int]]) -> Self:
-        """``lvlm`` is the dense model, or the one that was made smaller.
+        """Returns the removal; ``lvlm`` is the dense model, or the one that was made smaller.
 
         Raises:
-            ValueError: for a layer without a router that is known.
+            ValueError: if the router of a layer is unknown.
         """
         layer_of: dict[str, str] = {}
         for layer in lvlm.experts:
             if (router := layer.router(lvlm.model)) is None:
-                raise ValueError(f"pattern: experts of {layer.name} cannot be removed: its router is not known")
+                raise ValueError(f"pattern: experts of {layer.name} cannot be removed, because its router is unknown")
             layer_of[router] = layer.name
         (count,) = {len(experts) for experts in kept.values()}
         return cls({name: torch.tensor(experts) for name, experts in kept.items()}, layer_of, count)
@@ -156,7 +157,7 @@ class RemovedExperts(Removal):
 
 
 def refusal(config: PreTrainedConfig, structure: Structure, count: int) -> str | None:
-    """Why the config cannot have ``count`` structures in every block, by its own check; None where it can."""
+    """Returns why the config's own check rejects ``count`` structures in every block; None if it accepts them."""
     try:
         resized(config, structure.config_fields(count))
     except Exception as error:  # As in ``Removal.check``.

@@ -1,4 +1,4 @@
-"""What can be taken out of a decoder whole, and which fields of its config count it: what differs between types."""
+"""Structures that can be removed whole from a decoder, and the config fields that count them, by model type."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,23 +9,23 @@ from transformers import PreTrainedConfig
 
 from atv.model.lvlm import LVLM
 
-# Decoders all of whose sizes follow from the fields below: the tests compare the smaller models' logits.
+# Decoder types whose sizes all follow from the fields below; the tests compare the smaller models' logits.
 KNOWN = (
     *("gemma", "gemma2", "gemma3_text", "llama", "mistral", "qwen2", "qwen2_5_vl_text", "qwen2_vl_text", "qwen3"),
     "qwen3_vl_text",
 )
 
-# Features of pictures are added after the first blocks, whichever these are, so that a block has a place of its own.
+# Picture features are added after the first blocks, whichever these are, so a block depends on its position.
 _PLACED = ("qwen3_vl_text",)
-# Mixtures whose routers have a row of weights an expert, and choose by it alone.
+# Mixtures of experts whose routers have one weight row per expert, and choose by it alone.
 MIXTURES = ("gpt_oss", "mixtral", "qwen3_moe", "qwen3_vl_moe_text")
-# Fields with an entry a block.
+# Fields with one entry per block.
 _LISTS = ("layer_types",)
 
 
 @dataclass(frozen=True)
 class Side:
-    """Where one structure lies in a Linear's weight: ``width`` consecutive rows (dim 0) or columns (dim 1)."""
+    """Position of one structure in a Linear's weight: ``width`` consecutive rows (dim 0) or columns (dim 1)."""
 
     dim: int
     width: int = 1
@@ -33,15 +33,15 @@ class Side:
 
 @dataclass(frozen=True)
 class Structure:
-    """What goes together: a part of each of several Linears of a module, as often in every block.
+    """Parts of several Linears of a module that are removed together; every block has the same number of them.
 
     Attributes:
-        name: of several, in words.
-        module: what holds the Linears, in each block.
-        sides: name of a Linear in the module -> its side. The one whose columns it lies in is the last, the *reader*:
-            zeros there alone already leave the structure without any influence.
+        name: plural name, in words.
+        module: name of the module that holds the Linears, in each block.
+        sides: name of a Linear in the module -> its side. The last Linear, the *reader*, holds the structure in its
+            columns: zeros there alone already leave the structure without any influence.
         fields: field of the decoder's config -> how many of what it counts make up one structure.
-        fixed: fields that follow from these unless they are named.
+        fixed: fields that are derived from these unless they are set.
     """
 
     name: str
@@ -56,40 +56,40 @@ class Structure:
         return list(self.sides)[-1]
 
     def side(self, linear: str) -> Side | None:
-        """The side of a Linear by its full name; None for one that has no part in the structure."""
+        """Returns the side of a Linear by its full name; None if it has no part in the structure."""
         *_, module, name = ("", *linear.split("."))
         return self.sides.get(name) if module == self.module else None
 
     def count(self, config: PreTrainedConfig) -> int:
-        """How many there are in a block of the model of this config."""
+        """Returns the number of structures in a block of the model with this config."""
         counted, each = next(iter(self.fields.items()))
         return int(getattr(decoder_config(config), counted)) // each
 
     def config_fields(self, count: int) -> dict[str, int]:
-        """What the decoder's config says once ``count`` are left in every block."""
+        """Returns the fields of the decoder's config once ``count`` structures remain in every block."""
         return {name: each * count for name, each in self.fields.items()} | dict(self.fixed)
 
 
 def decoder_config(config: PreTrainedConfig) -> Any:
-    """The config of the decoder, inside a model's config or the same."""
+    """Returns the config of the decoder: one inside the model's config, or that config itself."""
     return config.get_text_config(decoder=True)
 
 
 def ffn_channels(lvlm: LVLM) -> Structure:
-    """The inner channels of each block's FFN.
+    """Returns the inner channels of each block's FFN.
 
     Raises:
-        ValueError: naming a decoder that has none of this form, or of a type that is not known.
+        ValueError: if the decoder has none of this form, or its type is unknown; the message names it.
     """
     sides = {"gate_proj": Side(0), "up_proj": Side(0), "down_proj": Side(1)}
     return _found(lvlm, Structure("FFN channels", "mlp", sides, {"intermediate_size": 1}))
 
 
 def attention_heads(lvlm: LVLM) -> Structure:
-    """The key-value heads of each block's attention, each with the query heads that read it.
+    """Returns the key-value heads of each block's attention, each with the query heads that read it.
 
     Raises:
-        ValueError: as ``ffn_channels`` does.
+        ValueError: as in ``ffn_channels``.
     """
     config = decoder_config(lvlm.model.config)
     heads, groups = config.num_attention_heads, getattr(config, "num_key_value_heads", None)
@@ -102,40 +102,40 @@ def attention_heads(lvlm: LVLM) -> Structure:
 
 
 def block_lists(config: PreTrainedConfig) -> dict[str, list[Any]]:
-    """Fields of the decoder's config that have an entry a block."""
+    """Returns the fields of the decoder's config that have one entry per block."""
     values = {name: getattr(decoder_config(config), name, None) for name in _LISTS}
     return {name: list(value) for name, value in values.items() if value is not None}
 
 
 def check_blocks(lvlm: LVLM) -> None:
-    """Whether blocks can be taken out one by one: each whose Linears are zero hands on what it was given.
+    """Checks that blocks can be removed one by one: a block whose Linears are zero returns its input unchanged.
 
     Raises:
-        ValueError: naming a decoder of which that is not known, or a bias that stays.
+        ValueError: if this is not known of the decoder, or a bias would remain; the message names either.
     """
     require_type(lvlm, "blocks", KNOWN)
     if (kind := decoder_config(lvlm.model.config).model_type) in _PLACED:
-        raise ValueError(f"pattern: blocks of {kind} cannot be removed, since what enters between them goes by place")
+        raise ValueError(f"pattern: blocks of {kind} cannot be removed, because picture features enter by block index")
     for name, linear in lvlm.linears.items():
         if name.endswith((".o_proj", ".down_proj")) and isinstance(linear, nn.Linear) and linear.bias is not None:
-            raise ValueError(f"pattern: no block can be removed, since {name} has a bias, which zero weights leave")
+            raise ValueError(f"pattern: no block can be removed, because zero weights leave the bias of {name}")
 
 
 def members(lvlm: LVLM, structure: Structure) -> list[str]:
-    """Full names of all Linears that have a part in the structure."""
+    """Returns the full names of all Linears that have a part in the structure."""
     return [name for name in lvlm.linears if structure.side(name)]
 
 
 def require_type(lvlm: LVLM, what: str, types: Sequence[str]) -> None:
-    """Checks that the decoder is of one of the types that were tried.
+    """Checks that the decoder is of one of the tested types.
 
     Raises:
-        ValueError: naming its type, and these.
+        ValueError: if it is not; the message names its type and the tested ones.
     """
     kind = decoder_config(lvlm.model.config).model_type
     if kind not in types:
         raise ValueError(
-            f"pattern: {what} of the decoder type {kind} cannot be removed; types whose smaller models were tried: "
+            f"pattern: {what} of the decoder type {kind} cannot be removed; types whose smaller models were tested: "
             f"{', '.join(types)}"
         )
 
@@ -145,5 +145,5 @@ def _found(lvlm: LVLM, structure: Structure) -> Structure:
     for block in range(len(lvlm.blocks)):
         for name in structure.sides:
             if (full := f"{lvlm.blocks_name}.{block}.{structure.module}.{name}") not in lvlm.linears:
-                raise ValueError(f"pattern: {structure.name} cannot be removed, since there is no Linear {full}")
+                raise ValueError(f"pattern: {structure.name} cannot be removed, because there is no Linear {full}")
     return structure

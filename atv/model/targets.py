@@ -1,4 +1,4 @@
-"""What can be pruned."""
+"""The interface of weights that can be pruned."""
 
 from typing import Protocol
 
@@ -6,11 +6,11 @@ from torch import Tensor
 
 
 class Target(Protocol):
-    """A weight that can be pruned; an ``nn.Linear`` is one, and so is an expert's slice of a fused parameter."""
+    """A weight that can be pruned, such as an ``nn.Linear`` or an expert's slice of a fused parameter."""
 
     @property
     def weight(self) -> Tensor:
-        """(out, in); what is written to its ``data`` in place, the model computes with."""
+        """(out, in); the model computes with values that are written to its ``data`` in place."""
 
     @property
     def in_features(self) -> int:

@@ -1,4 +1,4 @@
-"""Where in the picture visual tokens lie, as far as a model's config and its inputs tell."""
+"""Finds where visual tokens lie in the picture, as far as a model's config and its inputs tell."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,21 +20,21 @@ class VisualGrid:
 
     @property
     def tokens(self) -> range:
-        """Which of the sample's visual tokens lie on the grid; others show the picture again, in tiles, or end rows."""
+        """Indices of the sample's visual tokens on the grid; others repeat the picture in tiles, or end rows."""
         return range(self.first, self.first + self.rows * self.columns)
 
 
 def visual_grid(model: nn.Module, inputs: Mapping[str, Any], tokens: int) -> VisualGrid | None:
-    """The grid of a sample with one picture, or None where it is not known.
+    """Returns the grid of a sample with one picture, or None if it is unknown.
 
-    Known are towers of a fixed size, with or without pooling (LLaVA, Gemma 3), those that keep the picture's shape
-    (Qwen-VL, Pixtral) or take any size (DINOv2), and tiles with the whole picture before (LLaVA-NeXT) or after them
-    (InternVL, Idefics 3). A resampler's tokens (Idefics 2, Kosmos-2) have no place.
+    Supported are towers with a fixed size, with or without pooling (LLaVA, Gemma 3), those that keep the picture's
+    shape (Qwen-VL, Pixtral) or accept any size (DINOv2), and tiles with the whole picture before (LLaVA-NeXT) or after
+    them (InternVL, Idefics 3). A resampler's tokens (Idefics 2, Kosmos-2) have no position.
 
     Args:
         model: an LVLM of transformers.
         inputs: its processor's tensors for the sample alone.
-        tokens: the sample's visual tokens.
+        tokens: number of the sample's visual tokens.
     """
     rules: tuple[Callable[[Any, Mapping[str, Any], int], VisualGrid | None], ...] = (
         _patch_counts,
@@ -47,14 +47,14 @@ def visual_grid(model: nn.Module, inputs: Mapping[str, Any], tokens: int) -> Vis
 
 
 def seen_picture(inputs: Mapping[str, Any], grid: VisualGrid | None, mean: Any, std: Any) -> NDArray | None:
-    """What the tower sees of the whole picture, resized and cropped: float32 (height, width, 3) in [0, 1].
+    """Returns what the tower sees of the whole picture, resized and cropped: float32 (height, width, 3) in [0, 1].
 
-    None where the processor hands out patches and not a picture; those only resize it.
+    None if the processor returns patches instead of a picture; such processors only resize it.
 
     Args:
         inputs: a processor's tensors for one sample.
         grid: tells which tile shows the whole picture.
-        mean, std: of the processor's normalisation, by channel or None.
+        mean, std: parameters of the processor's normalisation, per channel, or None.
     """
     pixels = inputs.get("pixel_values")
     if not isinstance(pixels, Tensor) or pixels.dim() < 4 or pixels.shape[-3] != 3 or mean is None or std is None:
@@ -65,7 +65,7 @@ def seen_picture(inputs: Mapping[str, Any], grid: VisualGrid | None, mean: Any, 
 
 
 def _patch_counts(config: Any, inputs: Mapping[str, Any], tokens: int) -> VisualGrid | None:
-    """``image_grid_thw``: frames, rows and columns of patches, of which a square of some size becomes one token."""
+    """Reads ``image_grid_thw``: frames, rows and columns of patches; a square of patches becomes one token."""
     counts = inputs.get("image_grid_thw")
     if counts is None or len(counts) != 1:
         return None
@@ -76,7 +76,7 @@ def _patch_counts(config: Any, inputs: Mapping[str, Any], tokens: int) -> Visual
 
 
 def _pixels(config: Any, inputs: Mapping[str, Any], tokens: int) -> VisualGrid | None:
-    """``image_sizes`` in pixels, where the tower reads the picture whole and not in tiles."""
+    """Reads ``image_sizes`` in pixels, if the tower reads the picture whole and not in tiles."""
     sizes, patch = inputs.get("image_sizes"), _size(_of_tower(config, "patch_size"))
     if sizes is None or not patch or len(sizes) != 1 or getattr(config, "image_grid_pinpoints", None) is not None:
         return None
@@ -86,7 +86,7 @@ def _pixels(config: Any, inputs: Mapping[str, Any], tokens: int) -> VisualGrid |
 
 
 def _seen(config: Any, inputs: Mapping[str, Any], tokens: int) -> VisualGrid | None:
-    """One picture of any size before a tower that fits its positions to it (DINOv2), whatever size the config names."""
+    """One picture of any size, if the tower adapts its positions to it (DINOv2), whatever size the config names."""
     pixels, patch = inputs.get("pixel_values"), _size(_of_tower(config, "patch_size"))
     if not isinstance(pixels, Tensor) or pixels.dim() < 4 or not patch or _tiles(inputs) != 1:
         return None
@@ -95,7 +95,7 @@ def _seen(config: Any, inputs: Mapping[str, Any], tokens: int) -> VisualGrid | N
 
 
 def _square(config: Any, inputs: Mapping[str, Any], tokens: int) -> VisualGrid | None:
-    """A tower of fixed size: one square, or several, of which one shows the whole picture."""
+    """A tower with a fixed size: one square, or several, one of which shows the whole picture."""
     side = _side(config)
     if not side or tokens < side**2:
         return None
@@ -108,7 +108,7 @@ def _square(config: Any, inputs: Mapping[str, Any], tokens: int) -> VisualGrid |
 
 
 def _side(config: Any) -> int:
-    """Visual tokens along the side of a square picture; 0 where that is not known."""
+    """Returns the number of visual tokens along the side of a square picture; 0 if it is unknown."""
     image, patch = _size(_of_tower(config, "image_size")), _size(_of_tower(config, "patch_size"))
     if pooled := getattr(config, "mm_tokens_per_image", None):
         return isqrt(pooled)
@@ -116,13 +116,13 @@ def _side(config: Any) -> int:
 
 
 def _pooling(config: Any) -> float:
-    """How many patches along a side become one token (pixel shuffle)."""
+    """Returns how many patches along a side become one token (pixel shuffle)."""
     ratio = getattr(config, "downsample_ratio", None) or _of_tower(config, "pixel_shuffle_ratio")
     return 1 / ratio if ratio else float(getattr(config, "scale_factor", None) or 1)
 
 
 def _tiles(inputs: Mapping[str, Any]) -> int:
-    """Pictures that the tower reads: (tiles, 3, height, width) or (1, tiles, 3, height, width)."""
+    """Returns how many pictures the tower reads: (tiles, 3, height, width) or (1, tiles, 3, height, width)."""
     pixels = inputs.get("pixel_values")
     return pixels.shape[:-3].numel() if isinstance(pixels, Tensor) and pixels.dim() > 3 else 1
 
@@ -132,7 +132,7 @@ def _of_tower(config: Any, name: str) -> Any:
 
 
 def _size(value: Any) -> int:
-    """The size that a config's number says, or pair of equal ones; 0 for anything else."""
+    """Returns the size that a config gives as a number or as a pair of equal numbers; 0 for anything else."""
     if isinstance(value, (list, tuple)):
         return value[0] if len(set(value)) == 1 else 0
     return value or 0

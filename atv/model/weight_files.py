@@ -1,4 +1,4 @@
-"""Which files hold a folder's weights, and what their headers say."""
+"""Finds the files that hold a folder's weights, and reads their headers."""
 
 import json
 from math import prod
@@ -11,7 +11,7 @@ from atv.data.wording import short
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that are loaded; none where transformers must say itself what is missing."""
+    """Returns the files to load; empty if transformers itself must report what is missing."""
     whole, index = folder / "model.safetensors", folder / SAFE_WEIGHTS_INDEX_NAME
     if not index.is_file():
         return [whole] if whole.is_file() else []
@@ -21,21 +21,21 @@ def weight_files(folder: Path) -> list[Path]:
         raise ValueError(f"model: {index} cannot be read: {short(error)}") from error
     for shard in shards:
         if ".." in Path(shard).parts or Path(shard).is_absolute():
-            raise ValueError(f"model: {index} names {shard}, which lies outside of the model's folder")
+            raise ValueError(f"model: {index} names {shard}, which lies outside the model's folder")
         if not (folder / shard).is_file():
-            raise ValueError(f"model: {index} names {shard}, which is not there; fetch it again")
+            raise ValueError(f"model: {index} names {shard}, which does not exist; download it again")
     if whole.is_file() and shards != [whole.name]:
         raise ValueError(
-            f"model: {str(folder)!r} holds two sets of weights, {whole.name} and what {index.name} names; take one away"
+            f"model: {str(folder)!r} holds two sets of weights, {whole.name} and what {index.name} names; remove one"
         )
     return [folder / shard for shard in shards]
 
 
 def header(file: Path) -> list[tuple[str, str, int]]:
-    """Name, dtype and count of numbers of every tensor.
+    """Returns name, dtype and number of elements of every tensor.
 
     Raises:
-        ValueError: for a file that is not whole.
+        ValueError: if the file is incomplete.
     """
     try:
         with safe_open(file, "pt") as tensors:
@@ -43,6 +43,6 @@ def header(file: Path) -> list[tuple[str, str, int]]:
             return [(name, part.get_dtype(), prod(part.get_shape())) for name, part in slices.items()]
     except SafetensorError as error:
         raise ValueError(
-            f"model: {file} is no whole safetensors file ({short(error)}); a download cut short, or a Git LFS "
-            "pointer? Fetch it again"
+            f"model: {file} is not a complete safetensors file ({short(error)}); it may be a truncated download or a "
+            "Git LFS pointer; download it again"
         ) from error

@@ -1,4 +1,4 @@
-"""What is written beside a pruned model's weights: report, model card, upload, and the disk that it takes.
+"""Writes a pruned model's folder: weights, report and model card; estimates its disk space and uploads it to the hub.
 
-Whether a folder is what they say is checked in ``atv.verification``.
+``atv.verification`` checks that such a folder is correct.
 """

@@ -1,4 +1,4 @@
-"""The model card, README.md and its figure, written from a pruning report."""
+"""Writes the model card, README.md with its figure, from a pruning report."""
 
 import json
 from collections import defaultdict
@@ -29,7 +29,7 @@ def write_card(folder: Path, report: PruningReport) -> None:
 
 
 def card(report: PruningReport) -> str:
-    """The text, front matter of the Hugging Face hub first."""
+    """Returns the card's text, which begins with the front matter for the Hugging Face hub."""
     base, (plan,) = _base(report), report.plans.values()
     parts = [
         f"---\n{_front_matter(base, library_name='transformers', pipeline_tag='image-text-to-text')}\n---\n",
@@ -48,8 +48,8 @@ def card(report: PruningReport) -> str:
         *_scores(report),
         *_finetuning(report),
         "\n## Files beside the model\n",
-        "`masks.safetensors` has every mask, bit-packed, `report.json` all of the above and more. "
-        "`atv verify FOLDER --base MODEL` checks that they are true of the weights.\n",
+        "`masks.safetensors` contains every mask, bit-packed; `report.json` contains all of the above and more. "
+        "`atv verify FOLDER --base MODEL` checks that they agree with the weights.\n",
     ]
     return "\n".join(parts)
 
@@ -59,30 +59,30 @@ def _gone(report: PruningReport) -> str:
 
 
 def _form(report: PruningReport) -> str:
-    """What the pruned weights leave behind."""
+    """Describes the form of the pruned model: dense tensors with zeros, or a smaller model."""
     if not report.smaller:
-        return "Tensors are dense and hold the zeros, so it loads as the base model does, and is as large and as fast."
-    return f"It is an ordinary smaller model ({report.sizes}), and loads as the base model does."
+        return "Tensors are dense and hold the zeros, so it loads like the base model, and is as large and as fast."
+    return f"It is an ordinary smaller model ({report.sizes}) and loads like the base model."
 
 
 def write_masks_card(folder: Path, report: PruningReport, digest: str, updated: bool) -> None:
-    """Writes README.md of published masks; ``digest`` is the base model's SHA-256."""
+    """Writes the README.md of published masks; ``digest`` is the base model's SHA-256."""
     write_text(folder / "README.md", masks_card(report, digest, updated))
 
 
 def masks_card(report: PruningReport, digest: str, updated: bool) -> str:
-    """The text of published masks' card; ``updated`` says that kept weights are not the base model's."""
+    """Returns the text of published masks' card; ``updated``: whether kept weights differ from the base model's."""
     base, (plan,) = _base(report), report.plans.values()
-    kept = "`delta.safetensors` has what the kept weights became." if updated else "Kept weights are the base model's."
+    kept = "`delta.safetensors` has the kept weights' new values." if updated else "Kept weights are the base model's."
     parts = [
         f"---\n{_front_matter(base, library_name='atv')}\n---\n",
         f"# Masks for {_short(base.model)}, {report.sparsity:.0%} of the decoder\n",
-        f"Which weights of `{base.model}` ({base.kind}) to set to zero, one bit a weight: {report.sparsity:.2%} of its "
-        f"decoder's target weights, {report.whole_model_sparsity:.2%} of all its parameters. {kept} No other weight of "
-        "the base model is here; its licence is its own.\n",
+        f"Which weights of `{base.model}` ({base.kind}) to set to zero, one bit per weight: {report.sparsity:.2%} of "
+        f"its decoder's target weights, {report.whole_model_sparsity:.2%} of all its parameters. {kept} No other "
+        "weights of the base model are included; its own licence applies to it.\n",
         "```bash\natv masks apply FOLDER --base MODEL --output PRUNED\n```\n",
-        "writes the pruned model as it was, bit for bit. MODEL is the base model, whose weights have the SHA-256 "
-        f"`{digest}`; another one is refused.\n",
+        "This command restores the pruned model bit for bit. MODEL is the base model, whose weights have the SHA-256 "
+        f"`{digest}`; any other model is rejected.\n",
         "## How they were made\n",
         _settings(report, plan),
         "\n## Sparsity by kind of Linear and block, %\n",
@@ -94,12 +94,12 @@ def masks_card(report: PruningReport, digest: str, updated: bool) -> str:
 
 
 def _base(report: PruningReport) -> BaseModel:
-    """Reports of earlier runs may not say what was pruned."""
+    """Returns the base model, "unknown" in reports of earlier versions that do not name it."""
     return report.base or BaseModel("unknown", None, "unknown", "unknown")
 
 
 def _front_matter(base: BaseModel, **fields: Any) -> str:
-    # Only a name on the hub can be linked, and a folder that is called like one has no revision.
+    # Only models on the hub can be linked. A local folder whose name looks like a hub id has no revision.
     on_hub = base.revision is not None and reads_as_hub_id(base.model)
     name, _ = split_revision(base.model)
     tags = ["atv", "pruning", "sparse", base.type]
@@ -149,7 +149,7 @@ def _blocks(report: PruningReport) -> str:
 
 
 def _scores(report: PruningReport) -> list[str]:
-    """What it scores, and keeps of the dense model's score, once that was measured."""
+    """The section on scores and their retention of the dense model's scores; empty if nothing was evaluated."""
     if not report.scores:
         return []
     header = ["benchmark", "score", "of questions", "version", "retention %"]
@@ -162,7 +162,7 @@ def _kept(row: ScoreRow) -> str:
 
 
 def _finetuning(report: PruningReport) -> list[str]:
-    """How the kept weights were trained afterwards, if they were."""
+    """The section on how the kept weights were trained afterwards; empty if they were not."""
     if not report.finetuning:
         return []
     rows = [(name, value) for name, value in report.finetuning.items() if isinstance(value, str | int | float)]
@@ -181,7 +181,7 @@ def _short(model: str) -> str:
 
 
 def shares(report: PruningReport, *fields: str) -> dict[Any, float]:
-    """Share of the weights pruned by ``block``, ``kind`` or both: keys are values, or pairs of them."""
+    """Returns the share of weights pruned by ``block``, by ``kind`` or by both; keys are values, or pairs of them."""
     pruned: dict[Any, float] = defaultdict(float)
     total: dict[Any, int] = defaultdict(int)
     for name, row in report.targets.items():
@@ -193,8 +193,8 @@ def shares(report: PruningReport, *fields: str) -> dict[Any, float]:
 
 
 def draw(report: PruningReport) -> Figure:
-    """Three panels over the decoder's blocks."""
-    # Not through pyplot, which would keep it.
+    """Draws sparsity, drift and pool size over the decoder's blocks, in three panels."""
+    # Not created through pyplot, which would keep it in memory.
     figure = Figure(figsize=(9, 2.6), layout="constrained")
     sparsity, drift, pool = figure.subplots(1, 3)
     by_block = {block: 100 * share for block, share in shares(report, "block").items()}

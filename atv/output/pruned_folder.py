@@ -1,4 +1,4 @@
-"""The folder of a pruned model: weights and processor with masks, report and card beside them, and back again."""
+"""Writes and reads the folder of a pruned model: weights, processor, masks, report and card."""
 
 import warnings
 from collections.abc import Mapping
@@ -23,10 +23,10 @@ from atv.records.run_folder import clear_blocks
 
 
 def read_pruned(folder: Path) -> PruningReport:
-    """The report of a pruned model's folder, masks included.
+    """Reads the report of a pruned model's folder, including the masks.
 
     Raises:
-        ValueError: for a folder that is not a pruned model; the message says what it lacks.
+        ValueError: if the folder is not a pruned model's; the message says what it lacks.
     """
     missing = [name for name in ("config.json", MASKS, REPORT) if not (folder / name).is_file()]
     if missing:
@@ -42,17 +42,19 @@ def read_pruned(folder: Path) -> PruningReport:
 def write_pruned(
     folder: Path, model: PreTrainedModel, processor: ProcessorMixin | None, report: PruningReport
 ) -> PruningReport:
-    """Writes all of a pruned model, config.json last, and clears away what a run kept there to go on from.
+    """Writes all files of a pruned model, config.json last, and removes what a run stored there for resuming.
 
     Returns:
         The report with a row for each target.
 
     Raises:
-        ValueError: for pathways that were decoupled, a model with adapters, one that is not the one that the masks
-            pruned, or an offloaded one of which structures go whole and whose blocks were pruned in another folder.
+        ValueError: if pathways were decoupled, the model has adapters, the masks are not this model's, or an offloaded
+            model from which structures are removed was pruned with another folder as its ``run_dir``.
     """
     if report.pathways:
-        raise ValueError("report: a model of decoupled pathways holds each weight twice; no from_pretrained loads it")
+        raise ValueError(
+            "report: a model of decoupled pathways holds each weight twice; from_pretrained cannot load it"
+        )
     require_no_adapters(model)
     lvlm, offloaded = LVLM.of(model), is_offloaded(model)
     removal = removal_of(report, lvlm)
@@ -60,7 +62,7 @@ def write_pruned(
     streamed = offloaded and has_shards(folder)
     if offloaded and not streamed and not done:
         raise ValueError(
-            f"folder: an offloaded model that becomes smaller is saved where its run_dir was; {str(folder)!r} has no "
+            f"folder: an offloaded model that becomes smaller must be saved in its run_dir; {str(folder)!r} has no "
             "shards"
         )
     report = replace(report, targets=target_rows(report, lvlm))
@@ -85,9 +87,9 @@ def write_pruned(
 
 
 def _write_weights(folder: Path, model: PreTrainedModel) -> None:
-    """Writes weights and config; of weights that are elsewhere a shard at a time is in memory."""
+    """Writes weights and config, with one shard at a time in memory if the weights are offloaded."""
     with warnings.catch_warnings():
-        # That a shard must fit into memory.
+        # The warning that a shard must fit into memory.
         warnings.filterwarnings("ignore", message="Attempting to save a model with offloaded modules")
         model.save_pretrained(folder, max_shard_size=SHARD_BYTES if is_offloaded(model) else "50GB")
 
@@ -95,14 +97,14 @@ def _write_weights(folder: Path, model: PreTrainedModel) -> None:
 def renew_card(
     folder: str | Path, scores: str | Path | None = None, *, trust_remote_code: bool = False
 ) -> PruningReport:
-    """Writes a pruned model's card anew from its report, with what it scores if ``scores`` is a scores.json.
+    """Rewrites a pruned model's card from its report; adds the model's scores if ``scores`` is a scores.json.
 
-    The scores must be this model's, by the digest of its weights; a file of an earlier version, which has none, is
-    taken as it is.
+    The scores must belong to this model, according to the digest of its weights. Files of earlier versions have no
+    digest and are not checked.
 
     Raises:
-        ValueError: for a folder that is not a pruned model, or a file that is not there, holds no scores, or holds
-            another model's.
+        ValueError: if the folder is not a pruned model's, or the file of scores does not exist, holds no scores, or
+            holds those of a different model.
     """
     source = Path(folder)
     report = read_pruned(source)
@@ -117,22 +119,23 @@ def _scores(file: Path, folder: Path, trust_remote_code: bool) -> dict[str, Scor
         raise ValueError(f"scores: no such file {str(file)!r}; `atv evaluate --output` writes scores.json")
     scored = EvaluationReport.read(file)
     if not (rows := scored.rows()):
-        raise ValueError(f"scores: {str(file)!r} holds none")
+        raise ValueError(f"scores: {str(file)!r} holds no scores")
     if (digest := scored.asked.get("model_digest")) is not None:
         model, _ = load_model(folder, trust_remote_code, quantized=True)
         if weights_digest(model.named_parameters()) != digest:
             whose = f"another model ({scored.asked.get('model', 'not named')!r})"
-            raise ValueError(f"scores: expected those of {str(folder)!r}, and {str(file)!r} holds those of {whose}")
+            raise ValueError(f"scores: expected those of {str(folder)!r}, but {str(file)!r} holds those of {whose}")
     return rows
 
 
 def output_bytes(lvlm: LVLM, targets: Mapping[str, Target], updates_weights: bool) -> int:
-    """Bytes of the written model, its masks, and the finished blocks that are kept until it is written.
+    """Computes the bytes of the written model, its masks, and the finished blocks that are stored until then.
 
-    Hidden states that wait on disk (``--offload disk``) come on top: they depend on the data.
+    Hidden states that wait on disk (``--offload disk``) are not included, since they depend on the data.
 
     Args:
-        updates_weights: whether kept weights may change, so that a finished block holds its targets' weights, too.
+        updates_weights: whether kept weights may change, in which case a finished block also stores its targets'
+            weights.
     """
     model = sum(value.nbytes for value in distinct_tensors(lvlm.model).values())
     weights = [target.weight for target in targets.values()]

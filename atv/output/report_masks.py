@@ -1,4 +1,4 @@
-"""A report's masks held against a model: the one that was pruned, or the smaller one that was saved of it."""
+"""Matches a report's masks with a model: the model that was pruned, or the smaller model saved from it."""
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ from atv.records.pruning_report import PruningReport, TargetReport
 
 
 def removal_of(report: PruningReport, lvlm: LVLM) -> Removal | None:
-    """What was taken out whole of the model that a report is of, so that its folder holds a smaller one; else None."""
+    """Returns the structures removed from a report's model, if its folder holds a smaller model; otherwise None."""
     if not report.smaller:
         return None
     (plan,) = report.plans.values()
@@ -19,32 +19,32 @@ def removal_of(report: PruningReport, lvlm: LVLM) -> Removal | None:
 
 
 def masks_of(report: PruningReport, lvlm: LVLM) -> PackedMasks:
-    """The masks in the shapes that this model has: the one that was pruned, or the smaller one that was saved of it."""
+    """Returns the masks in this model's shapes; it is the model that was pruned, or the smaller model saved from it."""
     return masks_after(report, _removal_done(report, lvlm))
 
 
 def masks_after(report: PruningReport, removal: Removal | None) -> PackedMasks:
-    """The masks in the shapes that a model has of which ``removal`` was taken out; None is the one that was pruned."""
+    """Returns the masks in the shapes that a model has without ``removal``; None is the model that was pruned."""
     return report.masks if removal is None else PackedMasks(removal.shrunk_masks(report.masks))
 
 
 def _removal_done(report: PruningReport, lvlm: LVLM) -> Removal | None:
-    """What this model is without, if it is the smaller one; None for the one that was pruned."""
+    """Returns the structures that this model lacks, if it is the smaller model; None for the model that was pruned."""
     removal = removal_of(report, lvlm)
     return removal if removal is not None and removal.is_done(lvlm.model.config) else None
 
 
 def target_rows(report: PruningReport, lvlm: LVLM) -> dict[str, TargetReport]:
-    """A row a mask, in the order of the model's parameters; an offloaded model gives its weights one at a time.
+    """Returns a row for each mask, in the order of the model's parameters; offloaded weights are loaded one at a time.
 
-    The model is the one that was pruned, or the smaller one that was saved of it.
+    The model is the one that was pruned, or the smaller model saved from it.
 
     Raises:
-        ValueError: for a mask that does not fit the model, or prunes a weight that is not zero.
+        ValueError: if a mask does not fit the model, or prunes a weight that is not zero.
     """
     removal = _removal_done(report, lvlm)
     masks = masks_after(report, removal)
-    # What this model calls the targets that are in it -> the names of their masks.
+    # Names of the targets in this model -> names of their masks.
     pruned_as = {name: name for name in report.masks} if removal is None else removal.renamed(report.masks)
     zeros: dict[str, int] = {}
     for parameter, views in targets_by_parameter(lvlm).items():
@@ -52,8 +52,8 @@ def target_rows(report: PruningReport, lvlm: LVLM) -> dict[str, TargetReport]:
             values = stored(lvlm.model, parameter).detach()
             zeros |= {pruned_as[name]: _kept_zeros(name, view(values), masks[name]) for name, view in chosen.items()}
     if absent := sorted(pruned_as.values() - zeros.keys()):
-        raise ValueError(f"report: it has a mask of {absent[0]}, and the model no such Linear or expert")
-    # Of a block that is gone nothing is left to count.
+        raise ValueError(f"report: it has a mask of {absent[0]}, but the model has no such Linear or expert")
+    # Nothing is left to count in a block that was removed.
     rows = zeros | dict.fromkeys(report.masks.keys() - zeros.keys(), 0)
     return {name: _row(lvlm.block_of(name), report.masks[name], count) for name, count in rows.items()}
 
@@ -64,10 +64,10 @@ def _row(block: int, mask: Tensor, kept_zeros: int) -> TargetReport:
 
 
 def _kept_zeros(name: str, weight: Tensor, mask: Tensor) -> int:
-    """How many weights are zero among those that a mask keeps."""
+    """Counts the zeros among the weights that a mask keeps."""
     mask = mask.to(weight.device)
     if mask.shape != weight.shape:
-        raise ValueError(f"report: the mask of {name} is {list(mask.shape)}, the weight {list(weight.shape)}")
+        raise ValueError(f"report: the mask of {name} is {list(mask.shape)}, but the weight is {list(weight.shape)}")
     if weight[~mask].any():
-        raise ValueError(f"report: its mask of {name} prunes weights that are not zero; is it of this model?")
+        raise ValueError(f"report: its mask of {name} prunes weights that are not zero; is the report this model's?")
     return int(mask.count_nonzero()) - int(weight.count_nonzero())

@@ -1,4 +1,4 @@
-"""Decoupled pathways: one masked weight a modality, every token routed to its own; masks are made in calibration."""
+"""Decoupled pathways: one masked weight per modality, each token routed to its own; calibration makes the masks."""
 
 from atv.pathways.decoupled import DecoupledExperts, DecoupledLinear, decouple_target, route
 

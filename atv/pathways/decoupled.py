@@ -1,5 +1,6 @@
-"""Linears and layers of experts with one weight for text tokens and one for visual tokens, and what tells a token's
-pathway in a running forward.
+"""Linears and layers of experts with one weight for text tokens and one for visual tokens, and the routing of tokens.
+
+Hooks on the model record which tokens of the running forward are visual.
 """
 
 import copy
@@ -22,21 +23,21 @@ from atv.model.lvlm import LVLM
 from atv.model.targets import Target
 
 _OUTSIDE = object()
-# A context variable, not a module's attribute: while pathways are calibrated, forwards of several batches are under way
-# at once, each in a greenlet with its own context.
+# A context variable, not a module attribute: while pathways are calibrated, the forwards of several batches are in
+# progress at the same time, each in a greenlet with its own context.
 _modalities: ContextVar[Any] = ContextVar("modalities", default=_OUTSIDE)
 
 
 @dataclass(frozen=True)
 class Modalities:
-    """How many tokens a forward has, and which are visual: bool (batch, length), or None where all are text."""
+    """The number of a forward's tokens, and which are visual: bool (batch, length), or None if all are text."""
 
     tokens: int
     visual: Tensor | None
 
     @cached_property
     def rows(self) -> tuple[Tensor, Tensor]:
-        """Places of the text tokens among all, laid flat, and of the visual tokens: int64 (tokens,)."""
+        """Indices of the text tokens and of the visual tokens in the flattened batch: int64 (tokens,) each."""
         assert self.visual is not None
         flat = self.visual.flatten()
         return (~flat).nonzero().squeeze(1), flat.nonzero().squeeze(1)
@@ -55,12 +56,12 @@ def current_modalities() -> Modalities:
 
 
 def visual_mask(lvlm: LVLM, inputs: Mapping[str, Any]) -> Tensor | None:
-    """Which of a forward's tokens are visual, or None for none of them.
+    """Returns which tokens of a forward are visual, or None if none are.
 
-    A forward that continues a cache without bringing pixels is all text, whatever ids were generated.
+    A forward that continues a cache and has no pixels is all text, whatever ids were generated.
 
     Raises:
-        ValueError: for inputs_embeds without input_ids, where modalities cannot be told.
+        ValueError: for inputs_embeds without input_ids, because the modalities are then unknown.
     """
     if inputs.get("input_ids") is None:
         raise ValueError("decoupled pathways need input_ids: inputs_embeds alone do not tell visual tokens from text")
@@ -73,10 +74,10 @@ def visual_mask(lvlm: LVLM, inputs: Mapping[str, Any]) -> Tensor | None:
 
 
 def route(lvlm: LVLM) -> ExitStack:
-    """Hooks the model so that each forward of it sets the visual mask, and clears it at the end.
+    """Hooks the model so that each of its forwards sets the visual mask, and clears it at the end.
 
     Returns:
-        What takes the hooks away again when it is closed.
+        A stack that removes the hooks when it is closed.
     """
 
     config = lvlm.model.config
@@ -100,10 +101,10 @@ def route(lvlm: LVLM) -> ExitStack:
 
 
 def _every_position(named: Mapping[str, Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments, with the positions to keep named one by one where the model would drop others on the way.
+    """Returns the arguments; positions to keep are listed one by one, as the model would drop others on the way.
 
-    Gemma 4's last blocks, where they share keys and values, are given only the last ``logits_to_keep`` positions if
-    that is a number; a decoupled Linear could not tell whose they are.
+    If ``logits_to_keep`` is a number, those last blocks of Gemma 4 that share keys and values receive only so many last
+    positions, and a decoupled Linear could not tell which tokens these are.
     """
     kept, ids = kwargs.get("logits_to_keep"), {**named, **kwargs}["input_ids"]
     if not isinstance(kept, int) or not kept:
@@ -115,13 +116,13 @@ def _every_position(named: Mapping[str, Any], kwargs: dict[str, Any]) -> dict[st
 class DecoupledLinear(nn.Module):
     """Replaces a Linear; both pathways start from its weight, each under its own mask (Mixture-of-Transformers).
 
-    Each token is multiplied once, by its own modality's weight. Where both weights are equal they are one parameter
-    and one product serves all tokens, as the ordinary Linear's does, bit for bit; so do forwards of text alone. Where
-    they differ, a product over fewer rows may round otherwise: last bits move, as with another batch size.
+    Each token is multiplied once, by the weight of its modality. If both weights are equal, they are one parameter, and
+    one product serves all tokens, bit for bit as in an ordinary Linear. The same holds for text-only forwards. If they
+    differ, a product over fewer rows may round differently: last bits change, as with a different batch size.
 
     Args:
         linear: the dense Linear (in, out).
-        text, visual: each pathway's mask, and its weight where the criterion updated what is kept.
+        text, visual: each pathway's mask, and its weight if the criterion updated the kept weights.
     """
 
     def __init__(self, linear: nn.Linear, text: Pruned, visual: Pruned) -> None:
@@ -133,9 +134,9 @@ class DecoupledLinear(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """Dtype and device, which some models ask of a Linear, and no numbers: shape (0,).
+        """An empty tensor, shape (0,), with the dtype and device that some models read from a Linear's weight.
 
-        Whoever computes with a weight past the module would use one pathway's for both, and gets an error.
+        Code that computes with the weight outside this module would use one pathway's for both; it gets an error.
         """
         return self.text.new_empty(0)
 
@@ -143,7 +144,7 @@ class DecoupledLinear(nn.Module):
         """(batch, length, in) -> (batch, length, out); batch and length may be one dimension (OPT, experts).
 
         Raises:
-            ValueError: when the rows are not the forward's tokens, so that it is not known whose they are.
+            ValueError: if the rows are not the forward's tokens, so that their modalities are unknown.
         """
         modalities = current_modalities()
         if self.visual is self.text:
@@ -159,7 +160,7 @@ class DecoupledLinear(nn.Module):
         text_rows, visual_rows = modalities.rows
         text = F.linear(rows.index_select(0, text_rows), self.text, self.bias)
         visual = F.linear(rows.index_select(0, visual_rows), self.visual, self.bias)
-        # Of a product's dtype: autocast gives it another than x has.
+        # In the product's dtype, which differs from that of x under autocast.
         made = text.new_empty(len(rows), len(self.text))
         made.index_copy_(0, text_rows, text).index_copy_(0, visual_rows, visual)
         return made.view(*x.shape[:-1], -1)
@@ -168,8 +169,8 @@ class DecoupledLinear(nn.Module):
 class DecoupledExperts(nn.Module):
     """Replaces a layer of experts; both pathways start from its weights and share the router (as attention is shared).
 
-    Where both modalities are present both products are computed and the token's own is taken, which is exact for any
-    kernel: how a layer lays out its rows differs between types, so they are not taken apart.
+    If both modalities are present, both products are computed and each token takes its own, which is exact for any
+    kernel. Rows are not split by modality, because their layout differs between types of layers.
     """
 
     def __init__(self, experts: nn.Module) -> None:
@@ -179,10 +180,10 @@ class DecoupledExperts(nn.Module):
         self.visual = copy.deepcopy(experts, {id(config): config})
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Hidden states (rows, hidden), tokens laid flat, and how they are routed -> (rows, hidden).
+        """Hidden states (rows, hidden) of flattened tokens, and their routing -> (rows, hidden).
 
         Raises:
-            ValueError: when the rows are not all the forward's tokens, in order, once or once an expert.
+            ValueError: unless the rows are all of the forward's tokens, in order, once or once per expert.
         """
         visual = current_modalities().visual
         text_product = self.text(hidden_states, *args, **kwargs)
@@ -196,9 +197,9 @@ class DecoupledExperts(nn.Module):
 
 
 def decouple_target(model: nn.Module, name: str, target: Target, text: Pruned, visual: Pruned) -> None:
-    """Puts a decoupled Linear, or a decoupled layer of experts, in the target's place, each pathway pruned.
+    """Replaces the target with a decoupled Linear or layer of experts, each pathway pruned.
 
-    Experts that see one modality alone are a pathway of their own already, and stay where they are.
+    Experts that see only one modality already are a pathway of their own, and stay in place.
     """
     if isinstance(target, nn.Linear):
         model.set_submodule(name, DecoupledLinear(target, text, visual))

@@ -1,6 +1,6 @@
-"""Sparsity patterns, a file for each rule or family of rules: which of the scored weights are kept.
+"""Sparsity patterns, with one file per rule or family of rules: which of the scored weights are kept.
 
-Scores are the criterion's.
+The scores come from the criterion.
 """
 
 import re
@@ -17,10 +17,13 @@ from atv.plugins import UnknownNameError, find, resolve
 
 
 def parse_pattern(pattern: Pattern | str) -> Pattern:
-    """The pattern itself, or the one that "unstructured", "2:4" and the like, a class name or a dotted path names.
+    """Returns ``pattern`` itself, or the pattern that its text names.
+
+    Args:
+        pattern: a pattern, "unstructured", N:M such as "2:4", a class name, or a dotted path.
 
     Raises:
-        ValueError: for other text.
+        ValueError: if the text names no pattern.
     """
     if pattern == "unstructured":
         return Unstructured()
@@ -35,20 +38,20 @@ def parse_pattern(pattern: Pattern | str) -> Pattern:
 
 
 def recorded_pattern(settings: Mapping[str, Any]) -> Pattern:
-    """The pattern that a report's settings describe; a plug-in's file must have been imported.
+    """Returns the pattern that a report's settings describe; the file of a plug-in must already have been imported.
 
     Raises:
-        ValueError: for a class that is not known, or cannot be made from these arguments.
+        ValueError: if the class is unknown or cannot be constructed from these arguments.
     """
     given = dict(settings)
     try:
         kind = find(given.pop("class"), Pattern, "pattern")
     except UnknownNameError as error:
-        raise ValueError(f"{error}; a pattern of your own needs its file (--plugin FILE)") from error
+        raise ValueError(f"{error}; for your own pattern, pass its file (--plugin FILE)") from error
     try:
         return kind(**given)
     except TypeError as error:
-        raise ValueError(f"pattern: {kind.__name__} cannot be made from {given}: {error}") from error
+        raise ValueError(f"pattern: {kind.__name__} cannot be constructed from {given}: {error}") from error
 
 
 __all__ = [

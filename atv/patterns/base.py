@@ -1,4 +1,4 @@
-"""Which scores a sparsity pattern keeps."""
+"""The base class of sparsity patterns."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -14,11 +14,12 @@ from atv.plugins import ContractError, Plugin
 
 
 class Pattern(Plugin, ABC):
-    """Turns scores into a mask, True = kept. Most patterns write ``sparsity`` and ``mask`` alone.
+    """Base class of patterns, which turn scores into a mask, True = kept. Most only define ``sparsity`` and ``mask``.
 
-    ``joint`` says that the Linears of a block compete with one another: ``masks`` then decides them together.
-    ``by_block`` says that a block goes whole or stays, so that the allocation must choose among blocks; ``reroutes``
-    that experts go whole, as many in every block, and their tokens to others.
+    Attributes:
+        joint: whether the Linears of a block compete with one another, so that ``masks`` decides them together.
+        by_block: whether blocks are removed or kept as a whole, so that the allocation must choose among blocks.
+        reroutes: whether whole experts are removed, equally many in every block, and their tokens go to other experts.
     """
 
     option = "pattern"
@@ -30,34 +31,34 @@ class Pattern(Plugin, ABC):
     @property
     @abstractmethod
     def sparsity(self) -> float | None:
-        """The fraction that the pattern itself implies, or None where any can be asked for."""
+        """The sparsity that the pattern implies, or None if it accepts any sparsity."""
 
     @abstractmethod
     def mask(self, score: Tensor, sparsity: float) -> Tensor:
-        """bool (out, in) for scores of the same shape.
+        """Returns the mask, bool (out, in), for scores of the same shape.
 
         Raises:
-            ValueError: for a row that the pattern does not fit.
+            ValueError: if the pattern does not fit the length of a row.
         """
 
     def checked_mask(self, score: Tensor, sparsity: float) -> Tensor:
-        """What ``mask`` gives, checked.
+        """Returns the mask from ``mask``, checked.
 
         Raises:
-            ContractError: unless it is bool and of the scores' shape.
+            ContractError: if the mask is not bool or does not have the shape of the scores.
         """
         return self._checked("mask", self.mask(score, sparsity), score)
 
     def masks(self, scores: Mapping[str, Tensor], sparsities: Mapping[str, float]) -> dict[str, Tensor]:
-        """The masks of several Linears by name, here each by itself."""
+        """Returns the masks of several Linears by name; by default, each is decided separately."""
         return {name: self.mask(score, sparsities[name]) for name, score in scores.items()}
 
     def checked_masks(self, scores: Mapping[str, Tensor], sparsities: Mapping[str, float]) -> dict[str, Tensor]:
-        """What ``masks`` gives, checked as by ``checked_mask``."""
+        """Returns the masks from ``masks``, checked as in ``checked_mask``."""
         made: Any = self.masks(scores, sparsities)
         if not isinstance(made, Mapping):
             kind, given = type(self).__name__, type(made).__name__
-            raise ContractError(f"pattern: {kind}.masks gave a {given}; expected a dict of names to masks")
+            raise ContractError(f"pattern: {kind}.masks returned a {given}; expected a dict of names to masks")
         return {name: self._checked("masks", made.get(name), score, f" for {name}") for name, score in scores.items()}
 
     def _checked(self, method: str, mask: Any, score: Tensor, where: str = "") -> Tensor:
@@ -65,22 +66,22 @@ class Pattern(Plugin, ABC):
         if not whole or mask.shape != score.shape or mask.dtype != torch.bool:
             made = f"{mask.dtype} {tuple(mask.shape)}" if whole else f"a {type(mask).__name__}"
             name, expected = f"{type(self).__name__}.{method}", tuple(score.shape)
-            raise ContractError(f"pattern: {name} gave {made}{where}; expected torch.bool {expected}")
+            raise ContractError(f"pattern: {name} returned {made}{where}; expected torch.bool {expected}")
         return mask
 
     def about(self, lvlm: LVLM, targets: Mapping[str, Target]) -> dict[str, Target]:
-        """Of the targets that were asked for, those that the pattern is about; here all."""
+        """Returns the requested targets that the pattern covers; by default all."""
         return dict(targets)
 
     def fitted(self, lvlm: LVLM) -> Self:
-        """The pattern as it serves this model; here it is the same for all."""
+        """Returns the pattern adapted to this model; by default the pattern itself."""
         return self
 
     def check(self, lvlm: LVLM, targets: Mapping[str, Target], sparsity: float) -> None:
-        """Whether the pattern serves every target.
+        """Checks that the pattern fits every target.
 
         Raises:
-            ValueError: naming the first that it does not fit.
+            ValueError: if it does not; the message names the first such target.
         """
         for name, target in targets.items():
             try:
@@ -91,27 +92,27 @@ class Pattern(Plugin, ABC):
                 raise ValueError(f"{error} ({name})") from error
 
     def settle(self, lvlm: LVLM, target: Target, mask: Tensor) -> None:
-        """What a mask asks of the running model beside the zeros; here nothing."""
+        """Applies to the running model what a mask requires beyond zeros; by default nothing."""
         return None
 
     def removal(self, lvlm: LVLM, masks: Mapping[str, Tensor]) -> Removal | None:
-        """What its masks take out whole, so that the saved model is smaller; None where zeros stay."""
+        """Returns what the masks remove whole, so that the saved model is smaller; None if zeros stay in place."""
         return None
 
     def sweep_width(self, block: int) -> int | None:
-        """How many columns a sweep from left to right decides at a time (SparseGPT's, in blocks of ``block``).
+        """Returns how many columns a sweep from left to right (as in SparseGPT, with ``block``) decides at a time.
 
-        None: the mask of the whole weight is chosen before the sweep.
+        None means that the mask of the whole weight is chosen before the sweep.
         """
         return None
 
     def swap_width(self, columns: int) -> int | None:
-        """Within how many consecutive inputs a pruned and a kept weight of a row may change places.
+        """Returns within how many consecutive inputs a pruned and a kept weight of a row may swap places.
 
-        ``columns`` is the length of the row. None: it is not known which may without breaking the pattern.
+        ``columns`` is the length of the row. None means that it is unknown which swaps preserve the pattern.
         """
         return None
 
     def columns_mask(self, score: Tensor, sparsity: float, done: int) -> Tensor:
-        """The mask of some columns (out, width) when ``done`` columns on their left were decided before."""
-        raise TypeError(f"{type(self).__name__} does not decide columns by themselves")
+        """Returns the mask of some columns (out, width), after the ``done`` columns on their left have been decided."""
+        raise TypeError(f"{type(self).__name__} does not decide columns separately")

@@ -1,4 +1,4 @@
-"""How many go at a sparsity, counted exactly, and which: the lowest of each row."""
+"""Exact number of weights to prune at a sparsity, and the choice of the lowest scores in each row."""
 
 from fractions import Fraction
 
@@ -8,19 +8,20 @@ from torch import Tensor
 
 
 def pruned_count(count: int, sparsity: float) -> int:
-    """How many of ``count`` go: floor(count * sparsity), the product taken exactly in decimal."""
+    """Returns how many of ``count`` are pruned: floor(count * sparsity), with the product taken exactly in decimal."""
     return int(count * exact_decimal(sparsity))
 
 
 def exact_decimal(value: float) -> Fraction:
-    """Exactly what a number is written as: 0.29 is 29 / 100, which no binary fraction is."""
+    """Returns exactly the decimal number as written: 0.29 becomes 29 / 100, which no binary float equals."""
     return Fraction(str(value))
 
 
 def lowest(score: Tensor, count: int) -> Tensor:
-    """bool, True at the ``count`` lowest of each last-dimension row; among equal scores the lower index goes first.
+    """Returns a bool tensor, True at the ``count`` lowest scores of each row of the last dimension.
 
-    A k-th value does what a stable sort would, without sorting; only where it is tied are the ties counted.
+    In a tie, the lower index is chosen first. The k-th value gives the same result as a stable sort, without sorting;
+    ties are counted only if there are any at that value.
     """
     if count == 0:
         return torch.zeros_like(score, dtype=torch.bool)
@@ -34,8 +35,8 @@ def lowest(score: Tensor, count: int) -> Tensor:
 
 
 def _kth_lowest(score: Tensor, count: int) -> Tensor:
-    """The ``count``-th lowest of each last-dimension row, (..., 1); NaN counts as highest."""
+    """Returns the ``count``-th lowest score of each row of the last dimension, (..., 1); NaN counts as highest."""
     if score.device.type == "cpu" and score.dtype in (torch.float32, torch.float64):
-        # The same value as torch's, in a sixth of its time: methods that choose a mask in many steps live on it.
+        # Same value as torch in a sixth of the time, which matters to methods that choose a mask in many steps.
         return torch.from_numpy(np.partition(score.detach().numpy(), count - 1)[..., count - 1 : count])
     return score.kthvalue(count, dim=-1, keepdim=True).values

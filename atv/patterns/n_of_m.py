@@ -11,11 +11,11 @@ from atv.patterns.counting import lowest
 
 
 class NOfM(Pattern):
-    """N:M sparsity: of every ``m`` consecutive inputs of a row, the ``n`` highest scores are kept ("2:4", "4:8").
+    """N:M sparsity, such as 2:4: keeps the ``n`` highest scores of every ``m`` consecutive inputs of a row.
 
     Args:
-        n: inputs that are kept of each group.
-        m: consecutive inputs that make a group.
+        n: number of inputs kept in each group.
+        m: number of consecutive inputs in a group.
 
     Raises:
         ValueError: unless 0 < n < m.
@@ -28,7 +28,11 @@ class NOfM(Pattern):
 
     @classmethod
     def parse(cls, text: str) -> "NOfM":
-        """The pattern that text such as "2:4" names."""
+        """Returns the pattern for text such as "2:4".
+
+        Raises:
+            ValueError: if the text is not N:M with 0 < N < M.
+        """
         matched = re.fullmatch(r"(\d+):(\d+)", text)
         if not matched:
             raise ValueError(f"pattern: expected N:M such as '2:4', got {text!r}")
@@ -56,7 +60,7 @@ class NOfM(Pattern):
 
 
 def _lowest_of_few(groups: Tensor, count: int) -> Tensor:
-    """``lowest`` by comparing each pair of columns once: no call for every tiny group, so several times as fast."""
+    """Computes ``lowest`` by comparing each pair of columns once, which is several times as fast for small groups."""
     columns = groups.unbind(-1)
     ranks = torch.zeros(len(columns), *groups.shape[:-1], dtype=torch.uint8, device=groups.device)
     for later in range(1, len(columns)):

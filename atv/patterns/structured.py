@@ -1,4 +1,4 @@
-"""Structures that go whole, so that the saved model is a smaller one."""
+"""Patterns that remove whole structures, so that the saved model is smaller."""
 
 import copy
 from abc import abstractmethod
@@ -22,13 +22,14 @@ Scored = Literal["structure", "reader"]
 
 
 class Structured(Pattern):
-    """The structures of a block with the lowest scores in sum go, the same number in every block of equal sparsity.
+    """Removes the structures of a block with the lowest total scores, equally many in all blocks of equal sparsity.
 
     Args:
-        scored: whose scores are summed: all of the structure's, or those of the Linear that reads it alone.
+        scored: which scores are summed: those of all weights of the structure, or only those of the Linear that reads
+            it.
 
     Raises:
-        ValueError: for another choice.
+        ValueError: if ``scored`` is neither of these.
     """
 
     joint = True
@@ -42,18 +43,18 @@ class Structured(Pattern):
 
     @abstractmethod
     def structure(self, lvlm: LVLM) -> Structure:
-        """What goes together in this model.
+        """Returns the weights of this model that are removed together.
 
         Raises:
-            ValueError: naming a model that has none, or of which no smaller one can be made.
+            ValueError: if the model has no such structure or cannot be made smaller; the message names the model.
         """
 
     def rounded(self, kept: int, count: int) -> int:
-        """How many of a block's ``count`` structures stay where ``kept`` would by the sparsity alone."""
+        """Returns how many of a block's ``count`` structures stay if the sparsity alone would keep ``kept``."""
         return kept
 
     def kept_count(self, count: int, sparsity: float) -> int:
-        """How many of a block's ``count`` structures stay, at least one."""
+        """Returns how many of a block's ``count`` structures stay, at least one."""
         return max(self.rounded(count - pruned_count(count, sparsity), count), 1) if sparsity else count
 
     def about(self, lvlm: LVLM, targets: Mapping[str, Target]) -> dict[str, Target]:
@@ -61,8 +62,8 @@ class Structured(Pattern):
         own = members(lvlm, structure)
         if lacking := [name for name in own if name not in targets]:
             raise ValueError(
-                f"targets: {type(self).__name__} removes {structure.name} from all blocks alike, and these leave out "
-                f"{lacking[0]}; leave targets away"
+                f"targets: {type(self).__name__} removes {structure.name} from all blocks alike, but these targets "
+                f"leave out {lacking[0]}; do not set targets"
             )
         return {name: targets[name] for name in own}
 
@@ -77,19 +78,19 @@ class Structured(Pattern):
         kept = self.kept_count(count, sparsity)
         if sparsity and kept == count:
             raise ValueError(
-                f"sparsity: {sparsity} of {count} {structure.name} is none by {type(self).__name__}'s rounding; "
-                "ask for more"
+                f"sparsity: {sparsity} of {count} {structure.name} is none after {type(self).__name__}'s rounding; "
+                "choose a higher sparsity"
             )
         if why := refusal(config, structure, kept):
             possible = ", ".join(str(n) for n in range(1, count + 1) if refusal(config, structure, n) is None)
             raise ValueError(
-                f"sparsity: {sparsity} leaves {kept} of {count} {structure.name}, and the model's config does not take "
-                f"them ({why}); it takes {possible}"
+                f"sparsity: {sparsity} leaves {kept} of {count} {structure.name}, which the model's config does not "
+                f"allow ({why}); possible numbers: {possible}"
             )
         RemovedParts.trial(lvlm, structure, kept).check(lvlm.model)
 
     def mask(self, score: Tensor, sparsity: float) -> Tensor:
-        """A Linear by itself holds no whole structure: all of it stays."""
+        """Returns a mask that keeps everything, since a single Linear contains no whole structure."""
         return torch.ones_like(score, dtype=torch.bool)
 
     def masks(self, scores: Mapping[str, Tensor], sparsities: Mapping[str, float]) -> dict[str, Tensor]:
@@ -109,11 +110,11 @@ class Structured(Pattern):
     @property
     def _of_the_model(self) -> Structure:
         if self._structure is None:
-            raise TypeError(f"{type(self).__name__} is asked before it was fitted to a model")
+            raise TypeError(f"{type(self).__name__} was used before it was fitted to a model")
         return self._structure
 
     def _kept(self, sums: Mapping[str, Tensor], sparsities: Mapping[str, float]) -> Tensor:
-        """Which structures of a module stay, bool (count,), from the sums by Linear (count,)."""
+        """Returns which structures of a module stay, bool (count,), from their summed scores by Linear (count,)."""
         reader = next(name for name in sums if name.endswith(self._of_the_model.reader))
         counted = sums.values() if self.scored == "structure" else [sums[reader]]
         score = torch.stack(list(counted)).sum(0)
@@ -128,16 +129,17 @@ class Structured(Pattern):
 
 
 class FFNChannels(Structured):
-    """Inner channels of the FFN go: their rows of gate and up, their columns of down.
+    """Removes inner channels of the FFN: their rows of gate_proj and up_proj, and their columns of down_proj.
 
-    A block of n channels keeps n - floor(n * sparsity), rounded to the nearest multiple.
+    A block with n channels keeps n - floor(n * sparsity), rounded to the nearest multiple of ``multiple``.
 
     Args:
-        multiple: what the number of channels that stay is a multiple of, since kernels like such sizes.
-        scored: whose scores are summed: those of all three Linears, or of down_proj alone, as FLAP and its Wanda do.
+        multiple: number that the number of remaining channels is a multiple of; kernels run best with such sizes.
+        scored: which scores are summed: those of all three Linears ("structure"), or only those of down_proj
+            ("reader"), as FLAP and its Wanda variant do.
 
     Raises:
-        ValueError: for a multiple under 1, or another choice of scores.
+        ValueError: if ``multiple`` is below 1, or for another value of ``scored``.
     """
 
     def __init__(self, multiple: int = 32, scored: Scored = "structure") -> None:
@@ -154,15 +156,17 @@ class FFNChannels(Structured):
 
 
 class AttentionHeads(Structured):
-    """Key-value heads of the attention go, each with all query heads that read it.
+    """Removes key-value heads of the attention, each with all query heads that read it.
 
-    They lose their rows of q, k and v and their columns of o. A block of n key-value heads loses floor(n * sparsity).
+    Their rows of q_proj, k_proj and v_proj and their columns of o_proj are removed. A block with n key-value heads
+    loses floor(n * sparsity) of them.
 
     Args:
-        scored: whose scores are summed: those of all four Linears, or of o_proj alone, as FLAP does.
+        scored: which scores are summed: those of all four Linears ("structure"), or only those of o_proj ("reader"), as
+            FLAP does.
 
     Raises:
-        ValueError: for another choice.
+        ValueError: for another value of ``scored``.
     """
 
     def structure(self, lvlm: LVLM) -> Structure:

@@ -1,4 +1,4 @@
-"""Free choice within a row, a Linear, or a block."""
+"""Patterns with free choice of weights within a row, a Linear, or a block."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from atv.patterns.counting import lowest, pruned_count
 
 
 class _Free(Pattern):
-    """Any sparsity, any place; a sweep decides a block of columns at a time, so that counts stay exact."""
+    """Base class for any sparsity at any place; a sweep decides a block of columns at a time, with exact counts."""
 
     sparsity = None
 
@@ -29,14 +29,17 @@ class _Free(Pattern):
 
 
 class Unstructured(_Free):
-    """Every row of n weights loses its floor(n * sparsity) lowest, the product taken exactly in decimal."""
+    """Prunes the floor(n * sparsity) lowest-scored weights of every row of n weights.
+
+    The product is taken exactly in decimal.
+    """
 
     def columns_mask(self, score: Tensor, sparsity: float, done: int) -> Tensor:
         return ~lowest(score, pruned_count(done + score.shape[1], sparsity) - pruned_count(done, sparsity))
 
 
 class PerLayer(_Free):
-    """Every Linear of n weights loses its floor(n * sparsity) lowest, wherever they are; a row may lose all."""
+    """Prunes the floor(n * sparsity) lowest-scored weights of every Linear of n weights, so a row may become empty."""
 
     def columns_mask(self, score: Tensor, sparsity: float, done: int) -> Tensor:
         rows, width = score.shape
@@ -45,9 +48,10 @@ class PerLayer(_Free):
 
 
 class PerBlock(Pattern):
-    """The Linears of a decoder block compete: together they lose their lowest scores.
+    """Prunes the lowest-scored weights among all Linears of a decoder block, which compete with one another.
 
-    They lose as many weights as their sparsities say in sum. Scores are compared as the criterion gives them.
+    The number of pruned weights is the sum over the Linears of what their sparsities imply. Scores are compared as the
+    criterion returns them, without scaling.
     """
 
     joint = True

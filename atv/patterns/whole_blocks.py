@@ -1,4 +1,4 @@
-"""Whole blocks of the decoder."""
+"""Removal of whole decoder blocks."""
 
 from collections.abc import Mapping
 
@@ -15,9 +15,9 @@ from atv.patterns.counting import pruned_count
 
 
 class WholeBlocks(Pattern):
-    """A block goes whole or stays whole, as the allocation says: of n blocks floor(n * sparsity) go.
+    """Removes whole decoder blocks, which the allocation chooses: floor(n * sparsity) of n blocks.
 
-    A block of which all Linears are zero hands on what it was given; the saved model is without it.
+    A block whose Linears are all zero returns its input unchanged; the saved model does not contain it.
     """
 
     by_block = True
@@ -25,19 +25,19 @@ class WholeBlocks(Pattern):
 
     def about(self, lvlm: LVLM, targets: Mapping[str, Target]) -> dict[str, Target]:
         if lacking := [name for name in lvlm.prunable if name not in targets]:
-            raise ValueError(f"targets: WholeBlocks removes all of a block, and these leave out {lacking[0]}")
+            raise ValueError(f"targets: WholeBlocks removes whole blocks, but these targets leave out {lacking[0]}")
         return dict(targets)
 
     def check(self, lvlm: LVLM, targets: Mapping[str, Target], sparsity: float) -> None:
         check_blocks(lvlm)
         count = len(lvlm.blocks)
         if sparsity and not pruned_count(count, sparsity):
-            raise ValueError(f"sparsity: {sparsity} of {count} blocks is none; ask for more")
+            raise ValueError(f"sparsity: {sparsity} of {count} blocks is none; choose a higher sparsity")
         RemovedBlocks.of(lvlm, range(count - pruned_count(count, sparsity)), count).check(lvlm.model)
 
     def mask(self, score: Tensor, sparsity: float) -> Tensor:
         if sparsity not in (0, 1):
-            raise ValueError(f"pattern: under WholeBlocks all of a Linear goes or nothing, not {sparsity} of it")
+            raise ValueError(f"pattern: WholeBlocks prunes all of a Linear or nothing, not {sparsity} of it")
         return torch.full_like(score, not sparsity, dtype=torch.bool)
 
     def removal(self, lvlm: LVLM, masks: Mapping[str, Tensor]) -> Removal | None:

@@ -1,4 +1,4 @@
-"""Whole experts of mixtures."""
+"""Removal of whole experts from mixtures of experts."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -18,9 +18,10 @@ from atv.patterns.counting import lowest, pruned_count
 
 
 class WholeExperts(Pattern):
-    """The experts of each layer with the lowest scores in sum go: of n floor(n * sparsity).
+    """Removes the experts of each layer with the lowest total scores: floor(n * sparsity) of n experts.
 
-    Routers choose among the others from then on, and the saved model is without them and their rows of the routers.
+    From then on, routers choose among the remaining experts. The saved model contains neither the removed experts nor
+    their rows of the routers.
     """
 
     joint = True
@@ -31,7 +32,9 @@ class WholeExperts(Pattern):
         require_type(lvlm, "experts", MIXTURES)
         own = [name for layer in lvlm.experts for name in layer.targets()]
         if lacking := [name for name in own if name not in targets]:
-            raise ValueError(f"targets: WholeExperts removes experts of all layers alike; these leave out {lacking[0]}")
+            raise ValueError(
+                f"targets: WholeExperts removes experts from all layers alike, but these targets leave out {lacking[0]}"
+            )
         return {name: targets[name] for name in own}
 
     def check(self, lvlm: LVLM, targets: Mapping[str, Target], sparsity: float) -> None:
@@ -40,17 +43,17 @@ class WholeExperts(Pattern):
         left = count - pruned_count(count, sparsity)
         if is_offloaded(lvlm.model):
             raise ValueError(
-                "pattern: WholeExperts of an offloaded model cannot be removed: routers that are fetched anew would "
-                "choose removed experts; load it whole"
+                "pattern: WholeExperts does not support offloaded models: a router that is fetched again would "
+                "choose removed experts; load the model without offloading"
             )
         if sparsity and left == count:
-            raise ValueError(f"sparsity: {sparsity} of {count} experts is none; ask for more")
+            raise ValueError(f"sparsity: {sparsity} of {count} experts is none; choose a higher sparsity")
         if left < chosen:
-            raise ValueError(f"sparsity: {sparsity} leaves {left} of {count} experts, and every token takes {chosen}")
+            raise ValueError(f"sparsity: {sparsity} leaves {left} of {count} experts, but every token uses {chosen}")
         RemovedExperts.of(lvlm, {layer.name: range(left) for layer in lvlm.experts}).check(lvlm.model)
 
     def mask(self, score: Tensor, sparsity: float) -> Tensor:
-        """A weight by itself is no whole expert: all of it stays."""
+        """Returns a mask that keeps everything, since a single weight is not a whole expert."""
         return torch.ones_like(score, dtype=torch.bool)
 
     def masks(self, scores: Mapping[str, Tensor], sparsities: Mapping[str, float]) -> dict[str, Tensor]:
@@ -83,6 +86,6 @@ class WholeExperts(Pattern):
 
 
 def _expert(name: str) -> tuple[str, int]:
-    """The layer and the number of the expert that a target is of."""
+    """Returns the layer and the index of the expert to which a target belongs."""
     layer, expert, _ = name.rsplit(".", 2)
     return layer, int(expert)

@@ -1,4 +1,4 @@
-"""Plug-ins: how a class is found by its name, made and described; the rules themselves have rooms of their own."""
+"""Plug-ins: how classes are found by name, instantiated and described; the rules themselves live in other packages."""
 
 from atv.plugins.arguments import ContractError, Plugin, arguments, describe
 from atv.plugins.code import code_identity, codes

@@ -1,4 +1,4 @@
-"""What a plug-in was made of, read from its constructor's signature; what else it keeps on itself is its own."""
+"""Reads a plug-in's arguments by its constructor's signature; any other attributes are the plug-in's own affair."""
 
 import inspect
 from collections.abc import Mapping
@@ -7,20 +7,20 @@ from typing import Any, ClassVar
 
 
 class ContractError(ValueError):
-    """A plug-in is not what its kind asks for."""
+    """A plug-in violates the contract of its kind."""
 
 
 class Plugin:
-    """What every kind of plug-in derives from.
+    """Base class of all kinds of plug-ins.
 
-    Its constructor keeps each argument as the attribute of that name, as scikit-learn's estimators do: in reports,
-    cells and folders, its class and these identify a plug-in. Other attributes are the plug-in's own affair.
+    The constructor stores each argument in the attribute of the same name, as scikit-learn's estimators do. In reports,
+    cells and folders, the class and these attributes identify a plug-in. Other attributes are the plug-in's own affair.
 
     Attributes:
-        option: by which a plug-in of the kind is chosen; messages about one begin with it.
-        version: of an installed class, raised when it gives other numbers than before for the same arguments or other
-            arguments by default: cells and runs of before are then no longer taken for its own. (A class of the user's
-            own file needs none, its code counts.)
+        option: name of the option that chooses a plug-in of this kind; messages about a plug-in begin with it.
+        version: version of an installed class. It is incremented when the class produces different numbers for the same
+            arguments, or changes their defaults: earlier cells and runs are then no longer taken for its own. (A class
+            from the user's own file needs no version, because its code counts.)
     """
 
     option: ClassVar[str]
@@ -28,26 +28,26 @@ class Plugin:
 
 
 def arguments(plugin: Plugin) -> dict[str, Any]:
-    """The arguments that a plug-in was made with, by name, as its attributes have them.
+    """Returns the arguments that a plug-in was made with, by name, from its attributes.
 
     Raises:
-        ContractError: for a constructor with ``*`` or ``**``, or one that does not keep an argument.
+        ContractError: if the constructor takes ``*`` or ``**``, or does not store an argument.
     """
     kind, kept = type(plugin).__name__, {}
     for parameter in inspect.signature(type(plugin)).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise ContractError(f"{kind} takes {parameter}; name every argument, so that a report can tell what it was")
+            raise ContractError(f"{kind} takes {parameter}; name every argument, so that a report can record it")
         if not hasattr(plugin, parameter.name):
-            raise ContractError(f"{kind} keeps no attribute {parameter.name!r} for its constructor's argument")
+            raise ContractError(f"{kind} has no attribute {parameter.name!r} that stores its constructor's argument")
         kept[parameter.name] = getattr(plugin, parameter.name)
     return kept
 
 
 def describe(plugin: Plugin, dotted: bool = False) -> dict[str, Any]:
-    """A plug-in's class name (its dotted path if so asked) and arguments, as JSON holds them.
+    """Returns a plug-in's class name (its dotted path if ``dotted``) and its arguments, as JSON holds them.
 
     Raises:
-        ContractError: as ``arguments`` does, and for an argument that JSON cannot hold.
+        ContractError: as in ``arguments``, and for an argument that JSON cannot hold.
     """
     kind = type(plugin)
     plain = {name: _plain(value, kind, name, dotted) for name, value in arguments(plugin).items()}
@@ -66,6 +66,6 @@ def _plain(value: Any, kind: type[Plugin], name: str, dotted: bool) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(item, kind, name, dotted) for key, item in value.items()}
     raise ContractError(
-        f"{kind.__name__} was given a {type(value).__name__} as {name}, which no report can hold; choices: numbers, "
+        f"{kind.__name__} was given a {type(value).__name__} as {name}, which a report cannot hold; choices: numbers, "
         "text, paths, other plug-ins, and lists and dicts of these"
     )

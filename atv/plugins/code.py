@@ -1,5 +1,7 @@
-"""What a class was when it was used, for under one name a rule may be another one by tomorrow: a digest of its code, or
-of an installed one its version."""
+"""Identifies a class as it was when it was used, because the rule behind a name may change.
+
+A user's own class is identified by a digest of its code, an installed class by its version.
+"""
 
 import ast
 import hashlib
@@ -21,14 +23,13 @@ PLAIN = (bool, int, float, str, bytes, type(None))
 
 
 def codes(parts: Iterable[Any]) -> dict[str, str]:
-    """A digest for each class of plug-ins that is a file's or a notebook's own, by its name; an installed one has its
-    version, or nothing while that is the first.
+    """Returns, by class name, a digest for each class from the user's file or notebook, else the class's version.
 
-    A digest covers the class, and what it calls or reads by name of such functions, classes, modules and plain values.
-    Comments and docstrings do not count.
+    An installed class is left out while its version is the first. A digest covers the class and the user's own
+    functions, classes, modules and plain values that it calls or reads by name. Comments and docstrings do not count.
 
     Args:
-        parts: plug-ins or their names; classes of any kind; lists of these; others are passed over.
+        parts: plug-ins or their names, classes of any kind, and lists of these; anything else is ignored.
     """
     kinds = {kind.__name__: kind for part in parts for kind in _kinds(part)}
     told = {name: _told(kind) for name, kind in sorted(kinds.items())}
@@ -36,18 +37,18 @@ def codes(parts: Iterable[Any]) -> dict[str, str]:
 
 
 def code_identity(parts: Iterable[Any]) -> dict[str, dict[str, str]]:
-    """What identifies a run of these plug-ins beside their arguments: ``codes``."""
+    """Returns what identifies a run of these plug-ins besides their arguments: ``codes``, if there are any."""
     found = codes(parts)
     return {"code": found} if found else {}
 
 
 def _kinds(part: Any) -> Iterator[type[Any]]:
-    """The classes of a plug-in and of those among its arguments, a class itself, or the one that a name stands for."""
+    """Yields the classes of a plug-in and of those in its arguments, a class itself, or those that a name means."""
     if isinstance(part, type):
         yield part
     elif isinstance(part, Plugin):
         yield type(part)
-        # What a class of its own way of telling its arguments holds is not looked into.
+        # If a plug-in's arguments cannot be read from its constructor, they are not searched.
         with suppress(ContractError):
             yield from _kinds(list(arguments(part).values()))
     elif isinstance(part, list | tuple):
@@ -58,7 +59,7 @@ def _kinds(part: Any) -> Iterator[type[Any]]:
 
 
 def _is_own(module: str) -> bool:
-    """Whether a module is a file of the user's, or a notebook, and no installed one."""
+    """Whether a module is a user's file or a notebook, rather than an installed module."""
     file = getattr(sys.modules.get(module), "__file__", None)
     if file is None:
         return module == "__main__"
@@ -66,7 +67,7 @@ def _is_own(module: str) -> bool:
 
 
 def _told(kind: type[Any]) -> str:
-    """Empty for the first version of an installed class: cells from before there were any keep their names."""
+    """A class's digest or version; empty for version 1, so that cells older than versions keep their names."""
     if _is_own(kind.__module__):
         return _digest(kind)
     version = kind.version if issubclass(kind, Plugin) else 1
@@ -80,14 +81,14 @@ def _digest(kind: type[Any]) -> str:
 
 
 def _collect(item: Any, found: dict[str, str]) -> None:
-    """Adds the code of a class or function, and of all that it names."""
+    """Adds the code of a class or function, and of everything that it names."""
     name = f"{item.__module__}.{item.__qualname__}"
     if name in found or not _is_own(item.__module__):
         return
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(item)))
     except (OSError, TypeError, SyntaxError):
-        # A notebook or a text that was executed: then what Python made of it.
+        # In a notebook, or for text that was executed, the source is missing: the compiled code is used instead.
         found[name] = repr([_compiled(code) for code in _functions(item)])
         used = {word for code in _functions(item) for word in code.co_names}
     else:
@@ -100,7 +101,7 @@ def _collect(item: Any, found: dict[str, str]) -> None:
 def _collect_named(
     module: ModuleType, used: Iterable[str], found: dict[str, str], above: tuple[ModuleType, ...] = ()
 ) -> None:
-    """Adds what of ``used`` a module has; modules import one another, so none is looked into below itself."""
+    """Adds the names in ``used`` that a module has; modules import one another, so none is searched below itself."""
     for word in sorted(used):
         value = vars(module).get(word)
         if isinstance(value, type | FunctionType):
@@ -119,7 +120,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _functions(item: Any) -> list[CodeType]:
-    """The code of a function, or of a class's own ones."""
+    """Returns the code of a function, or of the functions that a class itself defines."""
     functions = [item] if isinstance(item, FunctionType) else vars(item).values()
     return [each.__code__ for each in functions if isinstance(each, FunctionType)]
 

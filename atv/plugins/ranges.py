@@ -1,13 +1,13 @@
-"""Ranges of options: a number outside of its own is refused by the option's name, and so are NaN and infinity."""
+"""Range checks for options: numbers out of range, NaN and infinity are rejected with the option's name."""
 
 import math
 
 
 def at_least(least: int, **given: float | None) -> None:
-    """Checks options by their names; None passes.
+    """Checks that options, given by name, are ``least`` or more; None passes.
 
     Raises:
-        ValueError: naming the first that is less.
+        ValueError: naming the first that is not.
     """
     for name, value in given.items():
         if value is not None and not least <= value < math.inf:
@@ -15,10 +15,10 @@ def at_least(least: int, **given: float | None) -> None:
 
 
 def above_zero(**given: float | None) -> None:
-    """Checks options by their names; None passes.
+    """Checks that options, given by name, are above 0; None passes.
 
     Raises:
-        ValueError: naming the first that is 0 or less.
+        ValueError: naming the first that is not.
     """
     for name, value in given.items():
         if value is not None and not 0 < value < math.inf:

@@ -1,4 +1,4 @@
-"""Masks as something to publish: packed with what they need, put on a fresh base model again, and compared.
+"""Publishes masks: packs them with what they need, applies them to a fresh base model, and compares two sets.
 
-How masks lie in a file is in ``atv.records.masks``, what else is written beside a pruned model in ``atv.output``.
+``atv.records.masks`` defines their file format; ``atv.output`` writes the other files of a pruned model.
 """

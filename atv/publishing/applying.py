@@ -1,4 +1,4 @@
-"""Published masks on a fresh base model, whose folder is then the pruned one."""
+"""Applies published masks to a fresh base model, which restores the pruned model."""
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ from atv.verification.weight_checks import check_names
 def apply_masks(
     folder: str | Path, output: str | Path, base: str | Path, *, trust_remote_code: bool = False
 ) -> PruningReport:
-    """Writes the pruned model that published masks make of their base model: every tensor as it was, bit for bit.
+    """Restores a pruned model from published masks and their base model, with every tensor identical bit for bit.
 
     Args:
-        folder: of published masks, as ``pack_masks`` writes it.
-        output: folder to write: new or empty.
-        base: the model that the masks were made on: a folder, hub id, or "bundled". A shard of it at a time is in
+        folder: folder of published masks, as ``pack_masks`` writes it.
+        output: folder to write the pruned model to: new or empty.
+        base: the model that the masks were made on: a folder, hub id, or "bundled". One shard of it at a time is in
             memory.
         trust_remote_code: whether code that comes with the model may run.
 
@@ -37,7 +37,8 @@ def apply_masks(
         The report of the run that made the masks.
 
     Raises:
-        ValueError: for a folder without masks or their origin, another base model, or an output that is not empty.
+        ValueError: if the folder lacks masks or their origin, the base model is a different one, or the output is not
+            empty.
     """
     source, dense, target = Path(folder), model_folder(str(base)), empty_folder(output, "output")
     origin, report = _origin(source), PruningReport.read(source)
@@ -48,7 +49,7 @@ def apply_masks(
         check_names(report.masks, report.masks.shapes, report.targets, fresh.lvlm)
         install(fresh, report.masks, source / DELTA)
         if whole_digest(fresh.tensors, fresh.tensor) != origin["becomes"]:
-            raise ValueError(f"folder: {str(source)!r} does not make the model that it was packed from; fetch it again")
+            raise ValueError(f"folder: {str(source)!r} does not restore the model it was packed from; fetch it again")
         return write_pruned(target, fresh.lvlm.model, processor, report)
 
 
@@ -56,27 +57,27 @@ def require_origin(model: SavedModel, origin: dict[str, str], base: str) -> None
     """Checks that masks were made on this model.
 
     Raises:
-        ValueError: naming both models, and what differs.
+        ValueError: if they were not; the message names both models and what differs.
     """
     revision = f" at revision {origin['revision']}" if origin["revision"] else ""
     wanted = f"the masks were made on {origin['model']!r}{revision}"
     if (kind := type(model.lvlm.model).__name__) != origin["class"]:
-        raise ValueError(f"base: {base!r} is a {kind}, and {wanted}, a {origin['class']}")
+        raise ValueError(f"base: {base!r} is a {kind}, but {wanted}, a {origin['class']}")
     if (digest := whole_digest(model.tensors, model.tensor)) != origin["digest"]:
         raise ValueError(
-            f"base: {base!r} is another model: the SHA-256 of its weights begins with {digest[:12]}, and {wanted}, "
+            f"base: {base!r} is a different model: the SHA-256 of its weights begins with {digest[:12]}, but {wanted}, "
             f"whose SHA-256 begins with {origin['digest'][:12]}"
         )
 
 
 @torch.no_grad()
 def install(model: SavedModel, masks: PackedMasks, updates: Path) -> None:
-    """Makes the base model the pruned one: in memory in place, weights in files as they are read from now on.
+    """Turns the base model into the pruned one: weights in memory in place, weights in files whenever they are read.
 
-    ``updates`` is its delta, if there is such a file.
+    ``updates`` is the path of the delta, which need not exist.
 
     Raises:
-        ValueError: for a delta of another format, broken, or of another model.
+        ValueError: if the delta is broken, has a different format, or belongs to a different model.
     """
     pruning = _Pruning(targets_by_parameter(model.lvlm), masks, updates, _updated(updates, model.tensors))
     read_as(model.lvlm.model, pruning.of)
@@ -87,7 +88,7 @@ def install(model: SavedModel, masks: PackedMasks, updates: Path) -> None:
 
 @dataclass(frozen=True)
 class _Pruning:
-    """What becomes of a base model's weights; ``updated`` names those that the delta in ``updates`` changes."""
+    """Computes pruned weights from the base model's; ``updated`` names those that the delta in ``updates`` changes."""
 
     views: Mapping[str, Mapping[str, View]]
     masks: PackedMasks
@@ -95,7 +96,7 @@ class _Pruning:
     updated: frozenset[str]
 
     def of(self, name: str, value: Tensor) -> Tensor:
-        """The pruned model's values of a weight, of the same shape."""
+        """Returns the pruned model's values of a weight, in the same shape."""
         kept = kept_places(value, self.views.get(name, {}), self.masks)
         pruned = value.masked_fill(~kept, 0)
         if name not in self.updated:
@@ -109,7 +110,7 @@ class _Pruning:
 
 
 def _updated(updates: Path, known: Container[str]) -> frozenset[str]:
-    """The names in a delta; none where there is no such file."""
+    """Returns the names in a delta; empty if there is no such file."""
     if not updates.is_file():
         return frozenset()
     try:
@@ -120,15 +121,15 @@ def _updated(updates: Path, known: Container[str]) -> frozenset[str]:
     if found != DELTA_FORMAT:
         raise ValueError(f"{updates}: expected format {DELTA_FORMAT}, got {found!r}")
     if strange := sorted(name for name in names if name not in known):
-        raise ValueError(f"{updates} is of another model: the base model has no {strange[0]}")
+        raise ValueError(f"{updates} belongs to a different model: the base model has no {strange[0]}")
     return names
 
 
 def _origin(folder: Path) -> dict[str, str]:
-    """What a folder's masks were made on.
+    """Reads which model a folder's masks were made on.
 
     Raises:
-        ValueError: for a folder that ``pack_masks`` did not write.
+        ValueError: if ``pack_masks`` did not write the folder.
     """
     if missing := [name for name in (MASKS, REPORT) if not (folder / name).is_file()]:
         raise ValueError(f"folder: {str(folder)!r} holds no published masks: it has no {', '.join(missing)}")

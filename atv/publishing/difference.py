@@ -1,4 +1,4 @@
-"""How two sets of masks differ."""
+"""Compares two sets of masks."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,13 @@ from atv.records.pruning_report import MASKS
 
 @dataclass(frozen=True)
 class MaskDifference:
-    """What two sets of masks share.
+    """How far two sets of masks agree.
 
     Attributes:
-        names: what the two are called.
-        iou: Linear or expert -> intersection over union of the weights that the two keep, in [0, 1].
-        kept: share of all weights that each keeps.
-        same: share of all weights of which both say the same.
+        names: names of the two sets.
+        iou: Linear or expert -> intersection over union of the weights that the two sets keep, in [0, 1].
+        kept: share of all weights that each set keeps.
+        same: share of all weights that both sets keep or both prune.
     """
 
     names: tuple[str, str]
@@ -31,17 +31,17 @@ class MaskDifference:
 
     @property
     def mean(self) -> float:
-        """The IoU, mean over Linears and experts."""
+        """Mean IoU over Linears and experts."""
         return sum(self.iou.values()) / len(self.iou)
 
     @property
     def random(self) -> float:
-        """The IoU to expect of two random masks that keep as many."""
+        """Expected IoU of two random masks that keep as many weights."""
         return random_overlap(*self.kept)
 
     @property
     def table(self) -> pd.DataFrame:
-        """IoU with a row a block and a column a kind of Linear."""
+        """IoU as a table, with one row per block and one column per kind of Linear."""
         return by_block_and_linear(self.iou)
 
     def write(self, folder: str | Path) -> None:
@@ -56,7 +56,7 @@ def diff_masks(first: str | Path, second: str | Path) -> MaskDifference:
     """Compares two sets of masks: mask files, or folders with masks.safetensors (pruned models, published masks).
 
     Raises:
-        ValueError: for a path without masks, or masks of other weights.
+        ValueError: if a path has no masks, or the two sets are masks of different weights.
     """
     a, b = _masks(Path(first)), _masks(Path(second))
     if not a.keys() & b.keys():
@@ -75,6 +75,6 @@ def _masks(path: Path) -> PackedMasks:
 
 
 def _differing(a: PackedMasks, b: PackedMasks) -> int:
-    """How many weights one of two sets of masks keeps alone; padding is zero in both."""
+    """Counts the weights that only one of two sets of masks keeps; padding is zero in both."""
     second = b.packed
     return sum(int(np.bitwise_count(bits.numpy() ^ second[name].numpy()).sum()) for name, bits in a.packed.items())

@@ -1,4 +1,4 @@
-"""What is published of a pruned model: its masks, and what else a fresh base model needs to become it again."""
+"""Packs a pruned model for publication: its masks, and what else is needed to restore it from its base model."""
 
 import zlib
 from pathlib import Path
@@ -28,30 +28,30 @@ DELTA, DELTA_FORMAT, PROCESSOR = "delta.safetensors", "atv-delta/1", "processor"
 def pack_masks(
     folder: str | Path, output: str | Path, base: str | Path, *, trust_remote_code: bool = False
 ) -> dict[str, int]:
-    """Writes what is to be published of a pruned model: its masks, and what a fresh base model needs to become it.
+    """Packs a pruned model for publication: its masks, and what else is needed to restore it from its base model.
 
-    masks.safetensors has one bit a weight, and in its metadata name, revision and SHA-256 of the base model, and the
-    SHA-256 of what it becomes. Where kept weights were updated or trained, delta.safetensors has what they became,
-    compressed; where the processor is not the base model's, processor/ has it. The folder is verified first.
+    masks.safetensors has one bit per weight; its metadata hold the name, revision and SHA-256 of the base model, and
+    the SHA-256 of the pruned model. If kept weights were updated or trained, delta.safetensors has their new values,
+    compressed. If the processor differs from the base model's, processor/ has it. The folder is verified first.
 
     Args:
-        folder: of a pruned model.
-        output: folder to write: new or empty.
+        folder: folder of a pruned model.
+        output: folder to write to: new or empty.
         base: the model that was pruned: a folder, hub id, or "bundled".
         trust_remote_code: whether code that comes with the model may run.
 
     Returns:
-        File -> its bytes.
+        File -> its size in bytes.
 
     Raises:
-        ValueError: for a folder that is no pruned model, or a smaller one of which structures were taken out whole, or
-            an output that is not empty.
-        VerificationError: where it is not what its masks and its base model say, naming the tensor.
+        ValueError: if the folder is not a pruned model's or holds a smaller model from which whole structures were
+            removed, or if the output is not empty.
+        VerificationError: if a tensor does not agree with the masks and the base model; the message names it.
     """
     source, dense, target = Path(folder), model_folder(str(base)), empty_folder(output, "output")
     report = read_pruned(source)
     if report.smaller:
-        raise ValueError(f"folder: {str(source)!r} is a smaller model ({report.sizes}), to be published whole")
+        raise ValueError(f"folder: {str(source)!r} is a smaller model ({report.sizes}); publish the model itself")
     verify(source, dense, max_new_tokens=0, trust_remote_code=trust_remote_code)
     with opened(source, trust_remote_code) as pruned, opened(dense, trust_remote_code) as fresh:
         dense_digest, digest = (whole_digest(model.tensors, model.tensor) for model in (fresh, pruned))
@@ -69,7 +69,7 @@ def pack_masks(
 
 
 def updates_of(pruned: SavedModel, fresh: SavedModel, masks: PackedMasks) -> dict[str, Tensor]:
-    """Tensor -> what the values that masks keep became, of those that changed; each is unpacked again and compared."""
+    """Returns a ``delta`` of the kept values for each tensor in which they changed; each is unpacked to check it."""
     views, found = targets_by_parameter(fresh.lvlm), {}
     for name in pruned.tensors:
         ours, theirs = pruned.tensor(name), fresh.tensor(name)
@@ -83,17 +83,18 @@ def updates_of(pruned: SavedModel, fresh: SavedModel, masks: PackedMasks) -> dic
 
 
 def _pack_processor(source: Path, dense: Path, target: Path, trust_remote_code: bool) -> None:
-    """Writes the processor where it reads words or pictures otherwise than the base model's, as under --max_pixels."""
+    """Writes the processor if it reads words or pictures differently from the base model's, as after --max_pixels."""
     processor = load_processor(source, trust_remote_code)
     if asking(processor) != asking(load_processor(dense, trust_remote_code)):
         processor.save_pretrained(target / PROCESSOR)
 
 
 def delta(new: Tensor, old: Tensor) -> Tensor:
-    """The difference of two tensors (n,) of one dtype, compressed: uint8 (bytes,).
+    """Returns the compressed difference of two tensors (n,) of the same dtype: uint8 (bytes,).
 
-    Bits are subtracted as whole numbers, signs are moved to the lowest bit, so that small steps either way are small
-    numbers, and all first bytes come before all second ones: the high bytes of values that moved little are zeros.
+    The values' bits are subtracted as integers. Signs move to the lowest bit, so that small steps in either direction
+    become small numbers. All first bytes come before all second bytes, and so on; the high bytes of values that changed
+    little are then zeros.
     """
     step = _bits(new) - _bits(old)
     size = step.itemsize
@@ -103,10 +104,10 @@ def delta(new: Tensor, old: Tensor) -> Tensor:
 
 
 def patched(old: Tensor, packed: Tensor) -> Tensor:
-    """The new tensor (n,) from the old one and their ``delta``.
+    """Returns the new tensor (n,), computed from the old one and their ``delta``.
 
     Raises:
-        ValueError: for a delta that is broken, or of a tensor of another size.
+        ValueError: if the delta is broken, or belongs to a tensor of a different size.
     """
     bits = _bits(old)
     try:
@@ -114,13 +115,13 @@ def patched(old: Tensor, packed: Tensor) -> Tensor:
     except zlib.error as error:
         raise ValueError(f"its delta is broken: {error}") from error
     if content.size != bits.nbytes:
-        raise ValueError(f"its delta is of {content.size} bytes, the tensor has {bits.nbytes}")
+        raise ValueError(f"its delta has {content.size} bytes, but the tensor has {bits.nbytes}")
     folded = np.ascontiguousarray(content.reshape(bits.itemsize, -1).T).view(bits.dtype)[:, 0]
     step = (folded >> 1) ^ (0 - (folded & 1))
     return torch.from_numpy((bits + step).view(np.uint8)).view(old.dtype)
 
 
 def _bits(tensor: Tensor) -> NDArray:
-    """The values' bits as whole numbers (n,)."""
+    """Returns the values' bits as integers (n,)."""
     values = tensor.detach().cpu().contiguous()
     return values.view(torch.uint8).numpy().view(f"u{values.itemsize}")

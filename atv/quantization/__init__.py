@@ -1,6 +1,6 @@
-"""Fewer bits a weight after pruning, one method a file: what is zero stays exactly zero, in the format that is written.
+"""Fewer bits per weight after pruning, with one method per file, and the output format; zeros stay exactly zero.
 
-How pools are gathered and blocks are reached is calibration's; which weights are zero was decided before.
+``atv.calibration`` gathers pools and runs the blocks; pruning has decided beforehand which weights are zero.
 """
 
 from atv.quantization.awq import AWQ

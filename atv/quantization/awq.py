@@ -1,4 +1,4 @@
-"""Rounding to nearest, of channels scaled by how active they are."""
+"""Rounding to the nearest value after scaling channels by their activity."""
 
 from collections.abc import Mapping
 
@@ -13,20 +13,21 @@ from atv.quantization.whole_numbers import Quantized, RoundingGrid, storable
 
 
 class AWQ(Quantizer):
-    """AWQ (arXiv 2306.00978): channels times s_j = x_j^a / sqrt(max s min s), what feeds them divided by s; then clips.
+    """Scales active channels up before rounding and what produces them down, then clips scales (AWQ, arXiv 2306.00978).
 
-    x_j is the root mean square of channel j over the pool, which it holds, where the authors take the mean of absolute
-    values; a is the one of a grid in [0, 1) whose scales lose least on the pool's outputs, tr(D G D^T) with
-    D = Q(W s) / s - W, over all weights that read the channels. Then each group's scale is lowered by the share, down
-    to a half, that loses least within the group; the authors leave queries and keys out of this, here all take part.
-    Zeros stay zeros under s.
+    Channel j is multiplied by s_j = x_j^a / sqrt(max s min s), and the module that produces it is divided by s_j. Here
+    x_j is the root mean square of the channel over the pool, which is already available; the authors take the mean of
+    absolute values. The exponent a comes from a grid in [0, 1): it is the one with the smallest error of the pool's
+    outputs, tr(D G D^T) with D = Q(W s) / s - W, over all weights that read the channels. Then each group's scale is
+    lowered, at most to a half, by the share with the smallest error within the group. The authors exclude queries and
+    keys from this; here all Linears take part. Scaling by s leaves zeros unchanged.
 
     Args:
-        exponents: how many a are tried.
-        clips: how many shares are tried; 1 clips nothing.
+        exponents: number of values of a to try.
+        clips: number of shares to try; 1 disables clipping.
 
     Raises:
-        ValueError: for an argument out of range.
+        ValueError: if an argument is out of range.
     """
 
     scales_channels = True

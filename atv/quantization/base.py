@@ -1,4 +1,4 @@
-"""How weights are rounded."""
+"""The base class of quantization methods."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from atv.quantization.whole_numbers import Quantized, RoundingGrid
 
 
 class Quantizer(Plugin, ABC):
-    """Rounds a weight to its grid; what the mask prunes becomes 0.
+    """Base class of methods that round a weight to its grid; pruned weights become 0.
 
     Attributes:
-        needs_gram: whether ``pool.gram`` is gathered; without it the record tells no errors of outputs.
-        scales_channels: whether ``channel_scale`` is asked where something in the model can take the scales.
+        needs_gram: whether ``pool.gram`` is gathered; without it, the record contains no output errors.
+        scales_channels: whether ``channel_scale`` is called for channels whose scales a module of the model can absorb.
     """
 
     option = "method"
@@ -25,24 +25,24 @@ class Quantizer(Plugin, ABC):
 
     @abstractmethod
     def quantize(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, grid: RoundingGrid) -> Quantized:
-        """Whole numbers and scales for a weight (out, in), zeros where the mask (out, in; True = kept) prunes.
+        """Returns integers and scales for a weight (out, in), with zeros where the mask (out, in; True = kept) prunes.
 
-        Whole numbers are int8 (out, in) from ``grid.lowest`` to ``grid.highest``; scales (out, in / ``grid.width``),
-        one for each group of a row, are finite, above 0 and in the weight's dtype. ``grid.scales`` and
-        ``grid.rounded`` give such ones.
+        Integers are int8 (out, in), from ``grid.lowest`` to ``grid.highest``. Scales (out, in / ``grid.width``), one
+        per group of a row, are finite, above 0 and in the weight's dtype. ``grid.scales`` and ``grid.rounded`` return
+        values of this form.
         """
 
     def channel_scale(
         self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], pool: PoolStatistics, grid: RoundingGrid
     ) -> Tensor:
-        """What to multiply the inputs' channels of these weights by before they are rounded, positive (in,).
+        """Returns positive factors (in,) for the input channels of these weights, applied before rounding.
 
-        What feeds them is divided by it, so that the model computes the same.
+        The module that produces the channels is divided by them, so the model computes the same function.
         """
-        raise NotImplementedError(f"{type(self).__name__} scales no channels")
+        raise NotImplementedError(f"{type(self).__name__} does not scale channels")
 
 
 def lost(difference: Tensor, gram: Tensor) -> float:
-    """What a change of a weight (out, in) does to its outputs: squares summed over outputs, mean over the pool."""
+    """Returns the squared output error of a change of a weight (out, in): summed over outputs, mean over the pool."""
     exact = difference.double()
     return float(((exact @ gram.to(exact.device)) * exact).sum())

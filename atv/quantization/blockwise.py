@@ -1,4 +1,4 @@
-"""Quantization block by block: each is rounded by what the rounded blocks before it give, as pruning does."""
+"""Quantization block by block: as in pruning, a block's inputs come from the rounded blocks before it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ WHOLE, SCALE, ERROR = "weight_whole", "weight_scale", "error"
 
 @dataclass(frozen=True)
 class QuantizationPlan:
-    """What is quantized, and how: Linears, the masks of those that were pruned, the grid of each, rule and method."""
+    """What is quantized, and how: Linears, masks of the pruned ones, the grid of each, token selection and method."""
 
     targets: Mapping[str, nn.Linear]
     masks: Mapping[str, Tensor]
@@ -47,7 +47,7 @@ class QuantizationPlan:
     seed: int = 0
 
     def mask(self, name: str) -> Tensor:
-        """bool (out, in) on the weight's device, True = kept."""
+        """Returns the mask of a Linear, bool (out, in) on the weight's device, True = kept."""
         weight = self.targets[name].weight
         if name in self.masks:
             return self.masks[name].to(weight.device)
@@ -56,7 +56,10 @@ class QuantizationPlan:
 
 @dataclass
 class QuantizedBlocks:
-    """What became of the Linears, the relative squared error of each one's outputs, and what took scales."""
+    """The quantized weights, the relative squared error of each Linear's outputs, and the modules that took scales.
+
+    ``scaled`` maps the name of each module that took scales to the Linears that read its channels.
+    """
 
     weights: dict[str, Quantized] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
@@ -70,14 +73,14 @@ def quantize_blocks(
     trainer: L.Trainer,
     folder: RunFolder | None = None,
 ) -> QuantizedBlocks:
-    """Quantizes in place; the model then computes with the products of whole numbers and scales.
+    """Quantizes in place; the model then computes with the products of integers and scales.
 
     Args:
-        folder: of a run that may have been begun before, whose finished blocks are taken from there. An offloaded
-            model, which needs one, leaves its blocks there, in floats; the outcome is then without weights.
+        folder: folder of a run that may have started before; its finished blocks are reused. An offloaded model needs
+            this folder and leaves its blocks there, as floats; the outcome then has no weights.
 
     Raises:
-        ValueError: for activations that are not finite, or a method that needs scales where nothing can take them.
+        ValueError: if activations are not finite, or the method needs scales but no module can take them.
     """
     if not is_offloaded(lvlm.model):
         lvlm.model.to(trainer.strategy.root_device)  # type: ignore[arg-type]
@@ -100,7 +103,7 @@ def quantize_blocks(
 
 
 class _Rounding(BlockCallback):
-    """Rounds a block's Linears when all samples have been observed there."""
+    """Rounds a block's Linears once all samples have been observed at the block."""
 
     def __init__(
         self,
@@ -137,7 +140,7 @@ class _Rounding(BlockCallback):
         self.finished(FinishedBlock(report, {}, changed))
 
     def _scaled(self, feed: Feed, known: dict[str, PoolStatistics]) -> dict[str, Tensor]:
-        """Moves scales of channels from the readers into what feeds them; ``known`` follows."""
+        """Applies channel scales to the readers, the inverse to the module that feeds them, and updates ``known``."""
         plan, first = self.plan, feed.readers[0]
         weights = {name: plan.targets[name].weight.detach() for name in feed.readers}
         masks = {name: plan.mask(name) for name in feed.readers}
@@ -145,7 +148,7 @@ class _Rounding(BlockCallback):
         changed = feed.scale(self.lvlm.model, scale)
         for name in feed.readers:
             known[name] = known[name].divided(scale)
-        # A Linear's weight is rounded and kept as such; its bias, and all of a norm, are kept as they are.
+        # Weights of target Linears are saved in rounded form; their biases, and everything in a norm, as they are.
         own = {f"{name}.weight" for name in plan.targets}
         return {name: self.lvlm.model.get_parameter(name).detach() for name in changed if name not in own}
 
@@ -162,7 +165,7 @@ class _Rounding(BlockCallback):
 
 
 def rounded_weights(block: FinishedBlock) -> dict[str, Quantized]:
-    """What a finished block's Linears were rounded to, on the CPU."""
+    """Returns the quantized weights of a finished block's Linears, on the CPU."""
     names = [key.removesuffix(f".{WHOLE}") for key in block.weights if key.endswith(f".{WHOLE}")]
     return {name: Quantized(*(block.weights[f"{name}.{part}"].cpu() for part in (WHOLE, SCALE))) for name in names}
 
@@ -176,10 +179,17 @@ def _collect(outcome: QuantizedBlocks, weights: bool, block: FinishedBlock) -> N
 
 
 def _takers(lvlm: LVLM, plan: QuantizationPlan, inputs: Mapping[str, Any]) -> list[list[Feed]]:
-    """What takes the scales that the method moves, by block."""
+    """Returns, by block, the modules that can take the scales of the method.
+
+    Raises:
+        ValueError: if the model is offloaded, or nothing in it can take scales.
+    """
     kind = type(plan.method).__name__
     if is_offloaded(lvlm.model):
-        raise ValueError(f"method: {kind} tries scales in all blocks at once, and these are offloaded; load it whole")
+        raise ValueError(
+            f"method: {kind} tries scales in all blocks at once and does not support offloaded models; "
+            "load the model without offloading"
+        )
     found = feeds(lvlm, plan.targets, inputs)
     if not any(found):
         raise ValueError(f"method: nothing in {type(lvlm.model).__name__} can take the scales of {kind}")
@@ -187,7 +197,7 @@ def _takers(lvlm: LVLM, plan: QuantizationPlan, inputs: Mapping[str, Any]) -> li
 
 
 def _install_block(lvlm: LVLM, block: FinishedBlock) -> None:
-    """Has what a block was rounded to in the model."""
+    """Copies the rounded weights and other changed tensors of a finished block into the model."""
     for name, made in rounded_weights(block).items():
         lvlm.linears[name].weight.data.copy_(made.weight)
     for name, values in block.weights.items():

@@ -1,4 +1,4 @@
-"""What can take the scales of channels: a norm or a Linear whose outputs, divided by them, undo them."""
+"""Search for modules that can take channel scales: a norm or Linear whose outputs, divided by the scales, undo them."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,14 +16,16 @@ from atv.model.lvlm import LVLM
 
 @dataclass(frozen=True)
 class Feed:
-    """A module that makes the channels which some Linears read, and nothing else does, by their full names."""
+    """A module that produces channels, and all Linears that read them (nothing else does), by their full names."""
 
     feeder: str
     readers: tuple[str, ...]
 
     def scale(self, model: nn.Module, scale: Tensor) -> list[str]:
-        """Multiplies the readers' channels by ``scale`` (channels,) and divides the feeder's; names what it changed of
-        the feeder."""
+        """Multiplies the readers' channels by ``scale`` (channels,) and divides the feeder's channels by it.
+
+        Returns the names of the feeder's changed parameters.
+        """
         module = model.get_submodule(self.feeder)
         changed = []
         for name, parameter in module.named_parameters(recurse=False):
@@ -38,11 +40,13 @@ class Feed:
 
 @torch.no_grad()
 def feeds(lvlm: LVLM, targets: Mapping[str, nn.Linear], inputs: Mapping[str, Any]) -> list[list[Feed]]:
-    """The feeds of every block, in order, found by trying: with channels scaled by powers of two, what the last block
-    gives must stay the same bits. The powers round nothing, as what is float16 is tried in bfloat16.
+    """Returns the feeds of every block, in order, which are found by trial.
+
+    With channels scaled by powers of two, the last block's output must stay the same, bit for bit. Powers of two cause
+    no rounding, since float16 tensors are tried in bfloat16.
 
     Args:
-        targets: Linears that may read, or feed.
+        targets: Linears that may be readers or feeders.
         inputs: a batch on the model's device.
     """
     with _without_float16(lvlm.model):
@@ -64,12 +68,12 @@ def _tried(lvlm: LVLM, targets: Mapping[str, nn.Linear], inputs: Mapping[str, An
 
 @contextmanager
 def _without_float16(model: nn.Module) -> Iterator[None]:
-    """Has the model's float16 tensors in bfloat16 for a while.
+    """Converts the model's float16 tensors to bfloat16 within the context.
 
-    A power of two rounds float16's smallest numbers (below 6e-5), which weights and activations reach.
+    Scaling by a power of two rounds the smallest float16 numbers (below 6e-5), which weights and activations reach.
     """
     tensors = [tensor for tensor in (*model.parameters(), *model.buffers()) if tensor.dtype == torch.float16]
-    # On the CPU: beside the model there may be no room for another on its device.
+    # On the CPU, since the device may have no room for a second copy of the model.
     kept = [tensor.data.cpu() for tensor in tensors]
     try:
         for tensor in tensors:
@@ -87,7 +91,7 @@ def _wide(tensor: Tensor) -> Tensor:
 def _readers(
     lvlm: LVLM, targets: Mapping[str, nn.Linear], inputs: Mapping[str, Any]
 ) -> dict[tuple[str, ...], list[int]]:
-    """Names within a block of the targets that read one tensor -> the blocks where they do."""
+    """Maps groups of targets that read the same tensor, by their names within a block, to the blocks where they do."""
     read: dict[str, Tensor] = {}
     with watching(targets, lambda name, values, _: read.update({name: values})):
         _outcome(lvlm, inputs)
@@ -102,7 +106,7 @@ def _readers(
 
 
 def _candidates(lvlm: LVLM, targets: Mapping[str, nn.Linear], block: int, readers: tuple[str, ...]) -> Iterator[str]:
-    """Modules of a block with as many outputs as the readers have inputs: norms, then Linears."""
+    """Yields the modules of a block with as many outputs as the readers have inputs: norms, then Linears."""
     prefix = f"{lvlm.blocks_name}.{block}."
     width = targets[prefix + readers[0]].in_features
     for name, module in lvlm.blocks[block].named_modules():
@@ -116,7 +120,7 @@ def _candidates(lvlm: LVLM, targets: Mapping[str, nn.Linear], block: int, reader
 
 
 def _same(lvlm: LVLM, tried: list[Feed], inputs: Mapping[str, Any], expected: Tensor) -> bool:
-    """Whether the model computes the same with all of these scaled; its weights are as before afterwards."""
+    """Returns whether the model computes the same with all of these feeds scaled; restores its weights afterwards."""
     modules = {name for feed in tried for name in (feed.feeder, *feed.readers)}
     kept = {
         name: parameter.data.clone()
@@ -146,7 +150,7 @@ def _exists(model: nn.Module, name: str) -> bool:
 
 
 def _outcome(lvlm: LVLM, inputs: Mapping[str, Any]) -> Tensor:
-    """What the last block gives (batch, length, hidden); logits would be many times as large."""
+    """Returns the last block's output (batch, length, hidden), since logits would be many times as large."""
     seen: list[Any] = []
     few = {"logits_to_keep": 1} if takes(lvlm.model, "logits_to_keep") else {}
     with lvlm.blocks[-1].register_forward_hook(lambda module, args, output: seen.append(output)):

@@ -1,4 +1,4 @@
-"""Rounding column by column, where what is still to come makes up for what was rounded."""
+"""Rounding column by column, where the remaining columns compensate for the rounding."""
 
 import torch
 from torch import Tensor
@@ -11,19 +11,19 @@ from atv.quantization.whole_numbers import Quantized, RoundingGrid
 
 
 class GPTQ(Quantizer):
-    """GPTQ (arXiv 2210.17323) under a fixed mask: H^-1 = U^T U, columns from left to right, q_j = round(w_j), and
-    w_k -= (w_j - q_j) / U_jj U_jk for all k > j.
+    """Rounds columns from left to right, with compensation by later ones: GPTQ under a fixed mask (arXiv 2210.17323).
 
-    A weight that the mask prunes is rounded to 0 whatever was moved into it by then, and that moves on to the right;
-    ordinary GPTQ rounds it to the nearest value, and zeros fill. A group's scale is set from its kept weights when its
-    first column is reached. A channel that is never active is rounded by itself; the authors' code clears it.
+    With H^-1 = U^T U, column j becomes q_j = round(w_j), and w_k -= (w_j - q_j) / U_jj U_jk for all k > j. A pruned
+    weight is rounded to 0 whatever earlier columns have added to it, and this error also moves to the right. Ordinary
+    GPTQ rounds it to the nearest value, which fills zeros. A group's scale is set from its kept weights when the sweep
+    reaches its first column. A channel that is never active is rounded independently; the authors' code clears it.
 
     Args:
         damping: share of the mean of H's diagonal that is added to the diagonal.
-        block: columns updated at a time.
+        block: number of columns updated at a time.
 
     Raises:
-        ValueError: for an argument out of range.
+        ValueError: if an argument is out of range.
     """
 
     def __init__(self, damping: float = 0.01, block: int = 128) -> None:
@@ -34,7 +34,7 @@ class GPTQ(Quantizer):
     def quantize(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, grid: RoundingGrid) -> Quantized:
         columns, updated = weight.shape[1], at_least_float32(weight).clone()
         root, _ = inverse_root(pool.gathered("gram", self), self.damping, type(self).__name__)
-        # Whole groups, so that a scale is set from weights that know of all columns before.
+        # Whole groups, so that a scale is set from weights with the updates of all previous columns.
         step = self.block if grid.width == columns else max(self.block // grid.width, 1) * grid.width
         column_grid, whole, scales = RoundingGrid(grid.bits, 1), [], []
 

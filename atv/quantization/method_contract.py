@@ -1,4 +1,4 @@
-"""Whether what a method of quantization gives is what its kind asks for, tried before any sample is read."""
+"""Checks that a quantization method returns what its base class requires, also by a trial before any sample is read."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -14,18 +14,18 @@ from atv.quantization.base import Quantizer
 from atv.quantization.whole_numbers import Quantized, RoundingGrid
 
 _ROWS = _WIDTH = 64
-# A wider group is tried as one of so many inputs: a method's work grows with their cube.
+# A wider group is replaced by one of this many inputs in the trial, since a method's work grows with their cube.
 _WIDEST = 256
 
 
 def check_method(method: Quantizer, bits: int, group_size: int | Literal["row"], dtype: torch.dtype) -> None:
-    """Checks what a copy of the method gives for a made-up weight, whose rows have one group or two.
+    """Checks what a copy of the method returns for a made-up weight, whose rows have one or two groups.
 
     Args:
-        dtype: of the weights that will be rounded.
+        dtype: dtype of the weights that will be rounded.
 
     Raises:
-        ContractError: naming the class and what is wrong.
+        ContractError: if it is wrong; the message names the class and the problem.
     """
     grid = RoundingGrid(bits, _WIDTH if group_size == "row" else min(group_size, _WIDEST))
     width = grid.width if group_size == "row" else 2 * grid.width
@@ -47,34 +47,38 @@ def _try(method: Quantizer, grid: RoundingGrid, width: int, dtype: torch.dtype) 
 def quantized(
     method: Quantizer, weight: Tensor, mask: Tensor, pool: PoolStatistics, grid: RoundingGrid, name: str
 ) -> Quantized:
-    """What ``quantize`` gives for the Linear called ``name``, its weight and mask (out, in).
+    """Returns the checked result of ``quantize`` for the Linear called ``name``, with its weight and mask (out, in).
 
     Raises:
-        ContractError: unless it is whole numbers of the grid, zero where the mask prunes, and finite positive scales,
-            one a group, in the weight's dtype.
+        ContractError: unless it has integers of the grid, zero where the mask prunes, and one finite positive scale per
+            group in the weight's dtype.
     """
     with unchanged(method, "quantize", weight=weight, mask=mask, pool=pool):
         made: Any = method.quantize(weight, mask, pool, grid)
     kind = f"method: {type(method).__name__}"
     if not isinstance(made, Quantized):
-        raise ContractError(f"{kind}.quantize gave a {type(made).__name__} for {name}; expected Quantized")
+        raise ContractError(f"{kind}.quantize returned a {type(made).__name__} for {name}; expected Quantized")
     if made.whole.dtype != torch.int8:
-        raise ContractError(f"{kind}.quantize gave whole numbers in {made.whole.dtype} for {name}; expected torch.int8")
+        raise ContractError(f"{kind}.quantize returned integers in {made.whole.dtype} for {name}; expected torch.int8")
     if made.whole.shape != mask.shape or bool(made.whole[~mask].any()):
-        raise ContractError(f"{kind} filled zeros of {name}, or changed its shape")
+        raise ContractError(f"{kind} filled zeros of {name}, or changed its shape; zeros must stay zero")
     least, most = int(made.whole.min()), int(made.whole.max())
     if least < grid.lowest or most > grid.highest:
         raise ContractError(
-            f"{kind}.quantize gave whole numbers from {least} to {most} for {name}; expected {grid.lowest} to "
+            f"{kind}.quantize returned integers from {least} to {most} for {name}; expected {grid.lowest} to "
             f"{grid.highest}"
         )
     expected = len(mask), mask.shape[1] // grid.width
     if made.scale.shape != expected:
-        raise ContractError(f"{kind}.quantize gave scales {tuple(made.scale.shape)} for {name}; expected {expected}")
+        raise ContractError(
+            f"{kind}.quantize returned scales {tuple(made.scale.shape)} for {name}; expected {expected}"
+        )
     if made.scale.dtype != weight.dtype:
-        raise ContractError(f"{kind}.quantize gave scales in {made.scale.dtype} for {name}; expected {weight.dtype}")
+        raise ContractError(
+            f"{kind}.quantize returned scales in {made.scale.dtype} for {name}; expected {weight.dtype}"
+        )
     if not (made.scale.isfinite().all() and (made.scale > 0).all()):
-        raise ContractError(f"{kind}.quantize gave scales that are not finite and positive for {name}")
+        raise ContractError(f"{kind}.quantize returned scales that are not finite and positive for {name}")
     return made
 
 
@@ -85,10 +89,10 @@ def channel_scale(
     pool: PoolStatistics,
     grid: RoundingGrid,
 ) -> Tensor:
-    """What ``channel_scale`` gives for the inputs of these Linears, their weights and masks (out, in).
+    """Returns the checked result of ``channel_scale`` for the inputs of these Linears (weights and masks: (out, in)).
 
     Raises:
-        ContractError: unless it is finite and positive (in,); the first Linear is named.
+        ContractError: unless it is finite and positive (in,); the message names the first Linear.
     """
     with unchanged(method, "channel_scale", weights=weights, masks=masks, pool=pool):
         scale: Any = method.channel_scale(weights, masks, pool, grid)
@@ -96,7 +100,7 @@ def channel_scale(
     kind, expected = f"method: {type(method).__name__}.channel_scale", (weight.shape[1],)
     if not isinstance(scale, Tensor) or scale.shape != expected:
         made = f"scales {tuple(scale.shape)}" if isinstance(scale, Tensor) else f"a {type(scale).__name__}"
-        raise ContractError(f"{kind} gave {made} for the inputs of {name}; expected scales {expected}")
+        raise ContractError(f"{kind} returned {made} for the inputs of {name}; expected scales {expected}")
     if not (scale.isfinite().all() and (scale > 0).all()):
-        raise ContractError(f"{kind} gave scales that are not finite and positive for the inputs of {name}")
+        raise ContractError(f"{kind} returned scales that are not finite and positive for the inputs of {name}")
     return scale

@@ -1,4 +1,4 @@
-"""Rounding to nearest."""
+"""Rounding to the nearest value."""
 
 from torch import Tensor
 
@@ -9,7 +9,7 @@ from atv.quantization.whole_numbers import Quantized, RoundingGrid
 
 
 class Nearest(Quantizer):
-    """Each weight by itself; the pool plays no part in what is chosen, only in the errors that are told."""
+    """Rounds each weight to the nearest value of its grid; the pool only serves to report the resulting errors."""
 
     def quantize(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, grid: RoundingGrid) -> Quantized:
         sparse = at_least_float32(weight).masked_fill(~mask, 0)

@@ -1,4 +1,4 @@
-"""The folder of a quantized model: whole numbers packed into words, as the library compressed-tensors reads them."""
+"""The folder of a quantized model: integers packed into 32-bit words, as the library compressed-tensors reads them."""
 
 import json
 import shutil
@@ -23,10 +23,10 @@ FORMAT = "pack-quantized"
 
 
 def require_library() -> None:
-    """Checks that the library which packs whole numbers is there.
+    """Checks that the library that packs integers is installed.
 
     Raises:
-        ValueError: saying how to install it.
+        ValueError: if it is not; the message says how to install it.
     """
     if find_spec(LIBRARY) is None:
         raise ValueError("quantize: the format needs the library compressed-tensors: pip install 'atv[quantization]'")
@@ -35,8 +35,8 @@ def require_library() -> None:
 def packed(
     tensors: Mapping[str, Tensor], weights: Mapping[str, Quantized], grids: Mapping[str, RoundingGrid]
 ) -> dict[str, Tensor]:
-    """A model's or a block's tensors by their names in memory, with words, scales and shapes in place of the quantized
-    weights."""
+    """Returns a model's or block's tensors by their names in memory, with packed words, scales and shapes in place of
+    the quantized weights."""
     from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
 
     state = dict(tensors)
@@ -49,7 +49,7 @@ def packed(
 
 
 def packed_bytes(weights: Mapping[str, Tensor], grids: Mapping[str, RoundingGrid]) -> int:
-    """What words, scales and shapes take of weights (out, in)."""
+    """Returns the number of bytes that packed words, scales and shapes of weights (out, in) take."""
     total = 0
     for name, weight in weights.items():
         (out, width), grid = weight.shape, grids[name]
@@ -59,7 +59,7 @@ def packed_bytes(weights: Mapping[str, Tensor], grids: Mapping[str, RoundingGrid
 
 
 def quantization_config(grids: Mapping[str, RoundingGrid], by_row: bool) -> dict[str, Any]:
-    """What config.json says of the weights: which Linears, by their names in memory, and their grid."""
+    """Returns the ``quantization_config`` of config.json: the Linears, by their names in memory, and their grid."""
     (bits,) = {grid.bits for grid in grids.values()}
     weights: dict[str, Any] = {"num_bits": bits, "type": "int", "symmetric": True, "dynamic": False}
     if by_row:
@@ -86,9 +86,10 @@ def write_quantized(
     source: Path,
     state: dict[str, Tensor] | None,
 ) -> None:
-    """Writes all of a quantized model, config.json last; masks and report of a pruned ``source`` come along.
+    """Writes a quantized model's folder, config.json last, with the masks and report of a pruned ``source``.
 
-    ``state`` are its tensors; None leaves them, and config.json, to what writes a model whose blocks are elsewhere.
+    ``state`` holds the model's tensors. If None, neither they nor config.json are written; ``finish_folder`` does this
+    for an offloaded model.
     """
 
     def write(into: Path) -> None:
@@ -107,15 +108,15 @@ def write_quantized(
 
 
 def card(record: QuantizationRecord) -> str:
-    """The text of README.md."""
+    """Returns the text of README.md."""
     how = record.settings
     size = how["group_size"]
     rows = {
         "made from": record.model,
-        "bits a weight": how["bits"],
+        "bits per weight": how["bits"],
         "weights that share a scale": "a row" if size == "row" else f"{size} of a row",
         "method": json.dumps(how["method"]),
-        "tokens that calibrated it": json.dumps(how["selection"]),
+        "selection of calibration tokens": json.dumps(how["selection"]),
         "bytes of all tensors": f"{record.bytes['after']:,} (before: {record.bytes['before']:,})",
     }
     errors = [(kind, f"{100 * error:.3f}") for kind, error in record.by_kind().items()]
@@ -123,8 +124,8 @@ def card(record: QuantizationRecord) -> str:
         "---\nlibrary_name: transformers\npipeline_tag: image-text-to-text",
         "tags: [atv, quantized, compressed-tensors]\n---\n",
         f"# {record.model.rstrip('/').rpartition('/')[2]} in {how['bits']} bits\n",
-        "The Linears of its decoder are whole numbers with scales (compressed-tensors, pack-quantized), which "
-        "transformers loads where compressed-tensors is installed. What pruning set to zero is exactly zero.\n",
+        "The Linears of its decoder are integers with scales (compressed-tensors, pack-quantized), which transformers "
+        "loads if compressed-tensors is installed. Weights that pruning set to zero are exactly zero.\n",
         markdown(["", ""], rows.items()),
         "\n## Error of the outputs on the calibration pool, % of their squares\n",
         markdown(["kind of Linear", "mean"], errors),

@@ -1,4 +1,4 @@
-"""Quantization from a model's folder to another, whole: masks, samples, blocks, the packed model."""
+"""A complete quantization run from one model folder to another: masks, samples, blocks, packed model."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -61,34 +61,34 @@ def quantize(
 ) -> QuantizationRecord:
     """Rounds the Linears of a model's decoder to few bits, block by block, and writes a folder that transformers loads.
 
-    What a pruned model's masks prune stays exactly zero. The same call goes on from the last finished block where it
-    was killed.
+    Weights that a pruned model's masks prune stay exactly zero. If a run was killed, the same call resumes after the
+    last finished block.
 
     Args:
-        folder: of a pruned model, or of any other, whose weights then all count as kept.
+        folder: folder of a pruned model or of any other model, whose weights then all count as kept.
         output: folder to write: new, empty, or with an unfinished run of the same call.
-        calibration: as ``atv.calibration_batches`` takes them; None is what suits the model.
-        samples, max_length, batch_size: of calibration, drawn by the seed.
-        selection: which tokens enter the calibration pool, as for ``atv.prune``.
-        method: how weights are rounded: an instance, a class name or a dotted path.
-        bits: of a weight: 3, 4 or 8.
-        group_size: consecutive inputs of a row that share a scale, or "row"; None is 128, or whole rows where that
-            does not divide every Linear's inputs.
-        targets: shell-style patterns of names, in a list or with commas between them; None is every Linear of the
-            decoder's blocks but routers.
-        seed: of samples and whatever a rule draws.
-        offload: "cpu" or "disk": where the decoder's blocks live while they are not rounded; not with AWQ.
-        trainer: runs the prediction loop, in the dtype of the model or in mixed precision; None makes one with a
-            progress bar.
+        calibration: calibration data, as for ``atv.calibration_batches``. Default: the data that suit the model.
+        samples, max_length, batch_size: number of calibration samples (drawn by the seed), longest sample in tokens,
+            and number of samples in one forward pass.
+        selection: rule that picks the tokens of the calibration pool, as for ``atv.prune``.
+        method: rule by which weights are rounded: an instance, a class name or a dotted path.
+        bits: bits per weight: 3, 4 or 8.
+        group_size: number of consecutive inputs of a row that share a scale, or "row". Default: 128, or whole rows if
+            128 does not divide every Linear's inputs.
+        targets: shell-style patterns of names, as a list or separated by commas. Default: all Linears of the decoder's
+            blocks except routers.
+        seed: seed of the calibration samples and of all random draws in rules.
+        offload: where the decoder's blocks are kept while they are not rounded, "cpu" or "disk"; not with AWQ.
+        trainer: runs the prediction loop in the model's dtype or mixed precision. Default: one with a progress bar.
         trust_remote_code: whether code that comes with the model may run.
 
     Returns:
-        What quantization.json holds.
+        The contents of quantization.json.
 
     Raises:
-        ValueError: for options that do not fit, experts among the targets, a method that scales channels of offloaded
-            blocks or is not what its kind asks for, a rule of several parts, or an output with something else; before
-            calibration starts.
+        ValueError: before calibration, for options that do not fit, experts among the targets, a method that scales
+            channels of offloaded blocks or violates its contract, a rule with several parts, or an output folder with
+            different contents.
     """
     require_library()
     require_calibrating(trainer)
@@ -126,20 +126,20 @@ def quantize(
 def _require_one_pool(rule: TokenSelection) -> None:
     if isinstance(rule, PartedSelection):
         raise ValueError(
-            f"selection: {type(rule).__name__} weighs pools of its own block by block, which quantization does not; "
-            "choose another rule, such as WeightedPools"
+            f"selection: {type(rule).__name__} weights pools block by block, which quantization does not support; "
+            "choose a different rule, such as WeightedPools"
         )
 
 
 def _settings(plan: QuantizationPlan, bits: int, size: int | str, runner: L.Trainer) -> dict[str, Any]:
-    """Class names, arguments and precision, for the record and the run's identity."""
+    """Returns class names, arguments and precision, for the record and the run's identity."""
     rules = {"method": describe(plan.method), "selection": describe(plan.selection)}
     own = {"bits": bits, "group_size": size, "targets": list(plan.targets), "seed": plan.seed}
     return rules | own | precision(runner)
 
 
 def _masks(source: Path, lvlm: LVLM) -> PackedMasks:
-    """Those of a pruned model's folder; none of any other."""
+    """Returns the masks of a pruned model's folder; no masks for any other model."""
     return masks_of(read_pruned(source), lvlm) if (source / REPORT).is_file() else PackedMasks()
 
 
@@ -161,7 +161,7 @@ def _write(
     record: QuantizationRecord,
     source: Path,
 ) -> None:
-    """Writes the folder; blocks that are elsewhere are packed one at a time."""
+    """Writes the output folder; offloaded blocks are packed one at a time."""
     model = lvlm.model
     if not is_offloaded(model):
         state = packed(model.cpu().state_dict(), outcome.weights, plan.grids)
@@ -179,16 +179,16 @@ def _write(
 
 
 def linears_of(lvlm: LVLM, patterns: Sequence[str] | str | None) -> dict[str, nn.Linear]:
-    """The Linears to quantize.
+    """Returns the Linears to quantize.
 
     Raises:
-        ValueError: for experts among them: the format has no place for fused ones.
+        ValueError: if experts are among the targets, since the format does not support fused ones.
     """
     chosen = lvlm.targets(patterns)
     linears = {name: target for name, target in chosen.items() if isinstance(target, nn.Linear)}
     if experts := sorted(chosen.keys() - linears.keys()):
         raise ValueError(
-            f"targets: {experts[0]} is an expert of a fused layer, which the format has no place for; name targets "
+            f"targets: {experts[0]} is an expert of a fused layer, which the format does not support; choose targets "
             "without experts, such as '*_attn.*'"
         )
     return linears
@@ -197,14 +197,14 @@ def linears_of(lvlm: LVLM, patterns: Sequence[str] | str | None) -> dict[str, nn
 def _identity(
     lvlm: LVLM, plan: QuantizationPlan, settings: Mapping[str, Any], batches: CalibrationBatches
 ) -> dict[str, Any]:
-    """What tells this run from others: its settings, and the digests of model and data."""
+    """Returns what identifies this run: its settings, and the digests of model and data."""
     digests = model_digests(lvlm.model) | {"masks": tensors_digest([PackedMasks(plan.masks).packed])}
     digests |= {"calibration data": tensors_digest(batches)}
     return {"command": "quantize", **settings, **digests, **code_identity([plan.method, plan.selection])}
 
 
 def _sizes(lvlm: LVLM, plan: QuantizationPlan) -> dict[str, int]:
-    """Bytes of all tensors, shared ones once, as they are and with the targets' weights packed."""
+    """Returns the bytes of all tensors, counting shared ones once, before and after packing the targets' weights."""
     before = sum(value.nbytes for value in distinct_tensors(lvlm.model).values())
     weights = {name: target.weight for name, target in plan.targets.items()}
     return {

@@ -1,4 +1,4 @@
-"""The values that a quantized weight can have: whole numbers times the scale of their group, zero among them."""
+"""The values that a quantized weight can have: integers, including zero, times the scale of their group."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,15 +12,14 @@ from atv.model.targets import Target
 
 BITS = (3, 4, 8)
 GroupSize = int | Literal["row"] | None
-# What most kernels are made for.
+# The group size that most kernels support.
 _USUAL = 128
 _SIZES = (16, 32, 64, 128, 256)
 
 
 @dataclass(frozen=True)
 class RoundingGrid:
-    """Whole numbers of ``bits`` bits, symmetric around zero, with a scale for each ``width`` consecutive inputs of a
-    row."""
+    """Integers of ``bits`` bits, symmetric around zero, with one scale per ``width`` consecutive inputs of a row."""
 
     bits: int
     width: int
@@ -34,62 +33,64 @@ class RoundingGrid:
         return 2 ** (self.bits - 1) - 1
 
     def scales(self, values: Tensor, dtype: torch.dtype) -> Tensor:
-        """One scale a group (out, groups), by which its largest value is the highest whole number, in ``dtype``."""
+        """Returns one scale per group (out, groups), in ``dtype``, that maps its largest value to ``highest``."""
         return storable(self.grouped(values).abs().amax(2) / self.highest, dtype)
 
     def rounded(self, values: Tensor, scale: Tensor, mask: Tensor) -> "Quantized":
-        """The nearest to ``values`` (out, in) under these scales (out, groups), 0 where the mask prunes."""
+        """Rounds ``values`` (out, in) to the nearest ones with these scales (out, groups), and to 0 where pruned."""
         whole = (self.grouped(values) / scale.to(values.dtype)[:, :, None]).round()
         whole = whole.clamp(self.lowest, self.highest).flatten(1)
         return Quantized(whole.masked_fill(~mask, 0).to(torch.int8), scale)
 
     def grouped(self, values: Tensor) -> Tensor:
-        """(out, in) as (out, groups, width)."""
+        """Reshapes (out, in) to (out, groups, width)."""
         return rearrange(values, "out (group width) -> out group width", width=self.width)
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """A weight in whole numbers, int8 (out, in), and scales (out, groups) in the model's dtype."""
+    """A weight as integers, int8 (out, in), and scales (out, groups) in the model's dtype."""
 
     whole: Tensor
     scale: Tensor
 
     @property
     def weight(self) -> Tensor:
-        """What a model computes with, (out, in) in the scales' dtype: one product, rounded once."""
+        """The weight that a model computes with, (out, in) in the scales' dtype: one product, rounded once."""
         width = self.whole.shape[1] // self.scale.shape[1]
         grouped = rearrange(self.whole.to(self.scale.dtype), "out (group width) -> out group width", width=width)
         return (grouped * self.scale[:, :, None]).flatten(1)
 
 
 def storable(scale: Tensor, dtype: torch.dtype) -> Tensor:
-    """Scales as the model's dtype holds them; 0, of a group of zeros, becomes the least that can divide."""
+    """Returns scales in the model's dtype; 0, from a group of zeros, becomes the smallest positive normal number."""
     stored = scale.to(dtype)
     return stored.masked_fill(stored == 0, torch.finfo(dtype).tiny)
 
 
 def require_bits(bits: int) -> None:
-    """Checks how many bits a weight is to have.
+    """Checks the number of bits per weight.
 
     Raises:
-        ValueError: for a number that is not offered.
+        ValueError: if the number is not supported.
     """
     if bits not in BITS:
         raise ValueError(f"bits: expected one of {', '.join(map(str, BITS))}, got {bits}")
 
 
 def chosen_group_size(targets: Mapping[str, Target], group_size: GroupSize) -> int | Literal["row"]:
-    """How many inputs share a scale: as asked, else 128, or whole rows where that does not divide every width.
+    """Returns the number of inputs that share a scale: ``group_size``, or by default 128, or else "row".
+
+    The default is "row" if 128 does not divide the inputs of every target.
 
     Raises:
-        ValueError: for a size that does not divide a target's inputs.
+        ValueError: if the size is below 2 or does not divide a target's inputs.
     """
     widths = {name: target.in_features for name, target in targets.items()}
     if group_size is None:
         return "row" if any(width % _USUAL for width in widths.values()) else _USUAL
     if isinstance(group_size, int) and group_size < 2:
-        raise ValueError(f"group_size: expected at least 2 inputs, or row, got {group_size}")
+        raise ValueError(f"group_size: expected at least 2 inputs, or 'row', got {group_size}")
     for name, width in widths.items():
         if isinstance(group_size, int) and width % group_size:
             fitting = [size for size in _SIZES if not any(width % size for width in widths.values())]
@@ -101,7 +102,7 @@ def chosen_group_size(targets: Mapping[str, Target], group_size: GroupSize) -> i
 
 
 def grids(targets: Mapping[str, Target], bits: int, group_size: int | Literal["row"]) -> dict[str, RoundingGrid]:
-    """The grid of each target."""
+    """Returns the rounding grid of each target."""
     widths = {name: target.in_features for name, target in targets.items()}
     return {
         name: RoundingGrid(bits, group_size if isinstance(group_size, int) else width) for name, width in widths.items()

@@ -1,5 +1,4 @@
-"""Files that are written and read again: masks, digests, a run's folder and report, and what produced a number.
+"""Files that atv writes and reads back: masks, run folders and reports, with digests and the provenance of numbers.
 
-What a format means to a reader of the finished folder is in ``atv.output``; what must hold of it in
-``atv.verification``.
+``atv.output`` interprets the formats for readers of a finished folder; ``atv.verification`` checks what must hold.
 """

@@ -1,4 +1,4 @@
-"""``cell.json``: what a finished cell is, and what it took. This alone writes and reads the file."""
+"""``cell.json``: the identity and cost of a finished cell. Only this module writes and reads the file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,25 +11,25 @@ from atv.records.files import read_json, write_json
 from atv.records.typed import Count, Finite, Number, Seconds, holding, typed
 
 CELL = "cell.json"
-# Beside it: the cell's answers, one row a question, or what else was measured of it.
+# In the same folder: the cell's answers, one row per question, or its other measurements.
 ROWS = "rows.parquet"
-# Raised by hand when the same inputs would give other numbers; cells of another schema are left alone.
+# Incremented by hand when the same inputs would give different numbers; cells of a different schema are left alone.
 CELL_SCHEMA = 2
-# The perplexity of all texts together, beside each one's.
+# Key of the perplexity over all texts together, next to the keys of the single texts.
 ALL = "all"
 _MADE = ("versions", "git", "hardware")
-# A text, what one of its windows cost, and how many tokens it predicted.
+# The name of a text, the negative log-likelihood of one of its windows, and the number of tokens predicted in it.
 Window = tuple[str, Finite, Annotated[int, Field(strict=True, ge=1)]]
 
 
 def titled(labels: Mapping[str, Any]) -> str:
-    """What a cell of these labels is called: "method ATV, sparsity 0.5"."""
+    """Returns the title of a cell with these labels, such as "method ATV, sparsity 0.5"."""
     return ", ".join(f"{name} {value}" for name, value in labels.items())
 
 
 def _of_texts(read: dict[str, float]) -> dict[str, float]:
     if read and (ALL not in read or min(read.values()) <= 0):
-        raise ValueError(f"expected numbers above 0, {ALL!r} among them")
+        raise ValueError(f"expected numbers above 0, including {ALL!r}")
     return read
 
 
@@ -51,14 +51,17 @@ class _Found:
 
 @dataclass(frozen=True)
 class CellRecord:
-    """A cell's id, everything that moves its numbers (``config``, digests of its ``inputs``), its labels, seconds by
-    part, calibration samples, what it was made with, and, where plain English was read, its perplexity by text, and of
-    the texts' windows (text, negative log-likelihood in nats, predicted tokens), which earlier versions did not keep.
+    """The record of a finished cell: its id, inputs, labels and cost, and its perplexity if it was measured.
 
-    ``asked_with`` says how it was asked (``identity.asked_with``, with the length of answers by task), ``asked_from``
-    what (evaluation and split, or data by benchmark); earlier versions told neither. ``ablation`` names the one whose
-    own measurement it is; empty for what was pruned and asked, and in earlier versions. ``schema`` is that of the
-    program that ran it.
+    ``config`` and ``inputs`` (digests) hold everything that affects the cell's numbers. ``seconds`` is by part,
+    ``samples`` counts the calibration samples, and ``made`` holds versions, git revision and hardware. If the cell was
+    evaluated on plain English, ``perplexity`` is by text and ``windows`` lists the texts' windows (text, negative
+    log-likelihood in nats, predicted tokens); earlier versions did not keep the windows.
+
+    ``asked_with`` says how questions were asked (``identity.asked_with``, with the length of answers by task), and
+    ``asked_from`` which ones (evaluation and split, or data by benchmark); earlier versions recorded neither.
+    ``ablation`` names the ablation that took the measurement itself; it is empty for cells that were pruned and asked,
+    and in earlier versions. ``schema`` is that of the program that ran the cell.
     """
 
     id: str
@@ -76,7 +79,7 @@ class CellRecord:
     schema: int = CELL_SCHEMA
 
     def write(self, folder: Path) -> None:
-        """Writes cell.json, atomically."""
+        """Writes cell.json atomically."""
         identity = {"id": self.id, "cell_schema": self.schema, "inputs": self.inputs}
         config = {"config": self.config, "labels": self.labels, "seconds": self.seconds, "samples": self.samples}
         read: dict[str, Any] = {"perplexity": dict(self.perplexity)} if self.perplexity else {}
@@ -87,10 +90,10 @@ class CellRecord:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """What a cell's folder holds, of any schema.
+        """Reads the record in a cell's folder, of any schema.
 
         Raises:
-            ValueError: for a file that is not there, is no JSON, or holds a value of another type.
+            ValueError: if the file is missing, is not valid JSON, or holds a value of the wrong type.
         """
         content = read_json(folder / CELL, CELL_SCHEMA)
         made = {name: content[name] for name in _MADE if name in content}

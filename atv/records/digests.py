@@ -1,4 +1,4 @@
-"""Short digests by which a run recognises its data, its model and its masks."""
+"""Digests that identify a run's data, its model and its masks."""
 
 import hashlib
 import json
@@ -10,18 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# So many values of each parameter are read: a 70 B model takes seconds, and a model trained further differs everywhere.
+# About this many values are read per parameter: a 70 B model takes seconds, and further training changes all values.
 _PROBES = 1024
-# Where a model was saved, and by which release, moves no answer.
+# Fields that say where and by which release a model was saved; they do not affect its answers.
 _ORIGIN = frozenset(
     {"_name_or_path", "name_or_path", "_commit_hash", "_from_model_config", "architectures", "transformers_version"}
 )
 
 
 def tensors_digest(batches: Iterable[Mapping[str, Any]]) -> str:
-    """A digest of every tensor of every batch, at any depth of mappings and sequences: 16 hexadecimal digits.
+    """Digests every tensor of every batch, at any depth of mappings and sequences, to 16 hexadecimal digits.
 
-    Of those further down the dtype counts, too; names of finished cells hold what became of the others.
+    The dtype counts for nested tensors only: the names of finished cells depend on digests without the dtypes of the
+    others.
     """
     state = hashlib.blake2b(digest_size=8)
     for batch in batches:
@@ -33,9 +34,10 @@ def tensors_digest(batches: Iterable[Mapping[str, Any]]) -> str:
 
 
 def weights_digest(weights: Iterable[tuple[str, Tensor]]) -> str:
-    """A digest of every weight's name, shape and dtype, and of some values: 16 hexadecimal digits.
+    """Digests every weight's name, shape and dtype, and some of its values, to 16 hexadecimal digits.
 
-    Of fewer than 2048 values all are read, else some 1,000 to 1,700, spread evenly over rows and columns.
+    If a weight has fewer than 2048 values, all are read; otherwise some 1,000 to 1,700 are, spread evenly over rows and
+    columns.
     """
     state = hashlib.blake2b(digest_size=8)
     for name, weight in weights:
@@ -46,7 +48,10 @@ def weights_digest(weights: Iterable[tuple[str, Tensor]]) -> str:
 
 
 def whole_digest(names: Iterable[str], tensor: Callable[[str], Tensor]) -> str:
-    """SHA-256, in hexadecimal, of every tensor's name, dtype, shape and bytes, in the names' order, one at a time."""
+    """Returns the SHA-256, in hexadecimal, of every tensor's name, dtype, shape and bytes, sorted by name.
+
+    Tensors are read one at a time.
+    """
     state = hashlib.sha256()
     for name in sorted(names):
         value = tensor(name).detach().cpu().contiguous()
@@ -56,25 +61,25 @@ def whole_digest(names: Iterable[str], tensor: Callable[[str], Tensor]) -> str:
 
 
 def model_digest(model: nn.Module, prefix: str = "") -> str:
-    """``whole_digest`` of a model's parameters, or of those whose names begin with ``prefix``; tied ones count once."""
+    """Returns the ``whole_digest`` of a model's parameters whose names begin with ``prefix``; tied ones count once."""
     weights = {name: weight for name, weight in model.named_parameters() if name.startswith(prefix)}
     return whole_digest(weights, weights.__getitem__)
 
 
 def file_digest(file: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+    """Returns the SHA-256 of a file's bytes, in hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def content_digest(content: Any) -> str:
-    """Of anything that JSON can hold; other objects count by how they are written. 16 hexadecimal digits."""
+    """Digests any JSON content to 16 hexadecimal digits; other objects are replaced by their ``str``."""
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
 
 
 def telling(settings: Mapping[str, Any], without: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """Settings without where they come from, at any depth, and at the first without some more."""
+    """Returns settings without the keys of ``_ORIGIN`` at any depth, and without those of ``without`` at the top."""
     return {
         name: telling(value) if isinstance(value, Mapping) else value
         for name, value in settings.items()
@@ -83,7 +88,7 @@ def telling(settings: Mapping[str, Any], without: frozenset[str] = frozenset()) 
 
 
 def _tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
-    """The tensors in a value, each with the way to it."""
+    """Yields the tensors in a nested value, each with its path."""
     if isinstance(value, Tensor):
         yield name, value
     elif isinstance(value, Mapping):
@@ -95,9 +100,10 @@ def _tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
 
 
 def _stride(count: int, width: int) -> int:
-    """Between the values that are read of ``count`` in rows of ``width``.
+    """Returns the stride at which to read ``count`` values that lie in rows of ``width``.
 
-    It is whole rows and the golden section of one, and shares no divisor with a row: else all could be of one column.
+    A long stride is a number of whole rows plus the golden section of one. It has no common divisor with the row's
+    length; otherwise, all values read could come from the same column.
     """
     step = max(1, count // _PROBES)
     if step >= width > 1:

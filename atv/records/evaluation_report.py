@@ -1,4 +1,4 @@
-"""``scores.json``: what a model scored, and how it was asked. This alone writes and reads the file."""
+"""``scores.json``: a model's scores, and how it was evaluated. Only this module writes and reads the file."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
@@ -10,7 +10,7 @@ from atv.records.pruning_report import ScoreRow
 from atv.records.typed import Count, Finite, Number, Share, holding, typed
 
 SCORES = "scores.json"
-# 2: the suite says how it was asked, and its answers hold the questions; benchmarks' answers say whether they ended.
+# 2: the suite records how it was asked, and its answers hold the questions; benchmark answers say if they ended.
 SCHEMA = 2
 _AVERAGE = "average"
 _MADE = ("versions", "git", "hardware")
@@ -18,7 +18,7 @@ _MADE = ("versions", "git", "hardware")
 
 @dataclass(frozen=True)
 class TaskRow:
-    """A task of the bundled suite: its score (0 to 1), over how many groups and questions."""
+    """The score (0 to 1) of a task of the bundled suite, with its numbers of groups and questions."""
 
     score: Share
     groups: Count
@@ -27,7 +27,7 @@ class TaskRow:
 
 @dataclass(frozen=True)
 class _Row:
-    """What of a benchmark's row its readers rely on."""
+    """The fields of a benchmark's row that readers rely on."""
 
     score: Finite
     of: Count
@@ -43,21 +43,21 @@ class _Retained:
 
 @dataclass(frozen=True)
 class _Asked:
-    """What of ``asked``, whose fields stand beside the scores, readers rely on."""
+    """The field of ``asked`` that readers rely on; in the file, the fields of ``asked`` are next to the scores."""
 
     asked_with: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """What a model scored: of the suite ``tasks``, of benchmarks ``benchmarks`` and, where the dense model's answers
-    were known, ``retention``: value, low and high in percent by benchmark, "average" among them.
+    """A model's scores: ``tasks`` of the suite, ``benchmarks``, and ``retention`` if the dense answers were known.
 
-    A benchmark's row has its score as it is reported and the maximum, ``right`` of ``of`` groups, questions, answers
-    that were ``unread``, parts, categories, the length of answers, and what pins the benchmark (version, hub id,
-    configuration, split, revision, digest of the questions) and the asking (``asked_with``). ``asked`` says of what
-    model and with which options, of the last command where a folder has results of several; ``asked_with`` in it is the
-    suite's.
+    ``retention`` holds value, low and high in percent by benchmark, including "average". A benchmark's row holds its
+    score as it is usually reported and the maximum, ``right`` out of ``of`` groups, the numbers of questions and of
+    ``unread`` answers, parts, categories, the length of answers, and what pins the benchmark (version, hub id,
+    configuration, split, revision, digest of the questions) and how it was asked (``asked_with``). ``asked`` holds the
+    model and the options of the evaluation; if the folder has results of several commands, those of the last one. Its
+    own ``asked_with`` is that of the suite.
     """
 
     asked: Mapping[str, Any] = field(default_factory=dict)
@@ -67,8 +67,10 @@ class EvaluationReport:
     made: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
-        """Writes scores.json, atomically, beside what the folder's earlier one has of other benchmarks, or of a suite
-        where none was asked: as its answers, its scores are replaced as a whole."""
+        """Writes scores.json atomically, and keeps earlier scores of other benchmarks, or of a suite not asked again.
+
+        The suite's scores are replaced as a whole, like its answers.
+        """
         before = self.read(folder / SCORES) if (folder / SCORES).is_file() else EvaluationReport()
         tasks, benchmarks = self.tasks or before.tasks, before.benchmarks | self.benchmarks
         scores: dict[str, Any] = {"tasks": {name: asdict(row) for name, row in tasks.items()}} if tasks else {}
@@ -78,7 +80,7 @@ class EvaluationReport:
         write_json(folder / SCORES, {"schema": SCHEMA} | scores | asked | dict(self.made))
 
     def _retention_beside(self, before: "EvaluationReport") -> dict[str, dict[str, float]]:
-        """Of all benchmarks; an average stands only where it is of all of them."""
+        """Returns the retention of all benchmarks, with an average only if it covers all of them."""
         old = {name: kept for name, kept in before.retention.items() if name not in {_AVERAGE, *self.benchmarks}}
         if not self.benchmarks:
             return before.retention
@@ -86,14 +88,15 @@ class EvaluationReport:
 
     @classmethod
     def check_folder(cls, folder: Path, model: str, again: Collection[str] | None) -> None:
-        """Whether results of a model, by the digest of its weights, may lie beside those that a folder has.
+        """Checks that a model's results may be written next to those that a folder already has.
 
         Args:
+            model: digest of the model's weights.
             again: the benchmarks that are to be asked, whose results are replaced; None for the suite.
 
         Raises:
-            ValueError: for results that are another model's, or would stay and do not say whose, or a file that cannot
-                be read.
+            ValueError: if the folder has results of a different model, would keep results that do not say which model
+                they belong to, or has a file that cannot be read.
         """
         if not (folder / SCORES).is_file():
             return
@@ -108,10 +111,10 @@ class EvaluationReport:
 
     @classmethod
     def read(cls, file: Path) -> Self:
-        """What a scores.json holds, of this version or an earlier one.
+        """Reads a scores.json of this or an earlier version.
 
         Raises:
-            ValueError: for a file that is not there, is no JSON, of a later schema, or holds something else.
+            ValueError: if the file is missing, is not valid JSON, has a later schema, or holds something else.
         """
         content = read_json(file, SCHEMA)
         typed(_Asked, content, file)
@@ -121,7 +124,7 @@ class EvaluationReport:
         return typed(cls, parts | {"asked": content, "made": made}, file)
 
     def rows(self) -> dict[str, ScoreRow]:
-        """Benchmark, or task of the suite -> its row for a model's card."""
+        """Returns the rows for a model card, by benchmark or task of the suite."""
         rows = {name: ScoreRow(row["score"], row["of"], row["version"]) for name, row in self.benchmarks.items()}
         version = f"{self.asked.get('evaluation', 'bundled')}, {self.asked.get('split', 'test')}"
         for name, task in self.tasks.items():

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent."""
+"""Atomic file operations: a file is either complete or absent."""
 
 import json
 import os
@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 _WRITING = ".writing"
-# A file under way: what it is to be, unless it never leaves its folder, who writes it, and what tells it from others.
+# A temporary file: the name of its target (unless it never leaves its folder), its writer, and a unique suffix.
 _TEMPORARY = re.compile(r"(\..+\.)?(?P<machine>[0-9a-f]{8})-(?P<process>\d{1,9})-\w+")
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends without an error."""
+    """Yields a temporary path next to ``path``, and renames it to ``path`` if the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{writer()}-")
     os.close(handle)
@@ -33,26 +33,26 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def writer() -> str:
-    """This machine and process, for names of temporary files: by them a later start knows those of one that is gone."""
+    """Returns a tag of this machine and process for temporary files, so that a later start can tell abandoned ones."""
     return f"{_machine()}-{os.getpid()}"
 
 
 def is_temporary(file: Path) -> bool:
-    """Whether a file is called like those that take another's place once they are whole, and those with a writer."""
+    """Returns whether a file has the name of a temporary file: of ``atomic``, or one that begins with ``writer()``."""
     return _TEMPORARY.fullmatch(file.name) is not None
 
 
 def is_abandoned(file: Path) -> bool:
-    """Whether a temporary file's writer is gone, for all that this machine can tell.
+    """Returns whether a temporary file's writer is gone, as far as this machine can tell.
 
-    Whoever asks must write nothing there: a container that starts again gives its process the number that it had.
+    The caller must not be writing there itself: a restarted container gives its process the same number as before.
     """
     named = _TEMPORARY.fullmatch(file.name)
     return named is not None and named["machine"] == _machine() and not _is_running(int(named["process"]))
 
 
 def clear_abandoned(folder: Path, *patterns: str) -> None:
-    """Removes the temporary files and folders that match whose writers are gone; see ``is_abandoned``."""
+    """Removes temporary files and folders that match a pattern and whose writers are gone; see ``is_abandoned``."""
     for pattern in patterns:
         for left in filter(is_abandoned, folder.glob(pattern)):
             if left.is_dir():
@@ -66,7 +66,7 @@ def _machine() -> str:
 
 
 def _is_running(process: int) -> bool:
-    """Whether there is another process of this number."""
+    """Returns whether a process other than this one has this number."""
     if process == os.getpid():
         return False
     try:
@@ -79,57 +79,59 @@ def _is_running(process: int) -> bool:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Atomically, as UTF-8."""
+    """Writes text atomically, as UTF-8."""
     with atomic(path) as temporary:
         temporary.write_text(content, encoding="utf-8")
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Atomically, indented, floats in full."""
+    """Writes JSON atomically, indented, with floats at full precision."""
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def read_json(path: Path, schema: int) -> dict[str, Any]:
-    """An object that ``write_json`` wrote; one without a schema counts as the first.
+    """Reads an object that ``write_json`` wrote; without a schema, it counts as schema 1.
 
     Raises:
-        ValueError: for a file that is not there, is no JSON, holds no object, or is of a later schema.
+        ValueError: if the file is missing, is not valid JSON, does not hold an object, or has a later schema.
     """
     content = json_of(path)
     if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no JSON object")
+        raise ValueError(f"{path} does not hold a JSON object")
     if type(there := content.get("schema", 1)) is not int or there < 1:
-        raise ValueError(f"{path} holds another file's fields: its schema is {there!r:.60}")
+        raise ValueError(f"{path} holds the fields of a different file: its schema is {there!r:.60}")
     if there > schema:
-        raise ValueError(f"{path} is of schema {there}, this version of atv reads up to {schema}: update atv")
+        raise ValueError(f"{path} has schema {there}, but this version of atv reads up to {schema}; update atv")
     return content
 
 
 def json_of(path: Path) -> Any:
-    """What a file of JSON holds.
+    """Returns the content of a JSON file.
 
     Raises:
-        ValueError: for a file that is not there, or is no JSON.
+        ValueError: if the file is missing or is not valid JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ValueError(f"no such file {str(path)!r}") from error
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
 
 
 def from_here(file: str | Path) -> str:
-    """Relative to the working folder where it lies in it, as in a checkout."""
+    """Returns a path relative to the working folder if it lies in there, as in a checkout; otherwise, unchanged."""
     path, here = Path(file), Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def writable(folder: str | Path, field: str) -> Path:
-    """The folder, which need not be there; whoever writes the first file makes it, so a refused command leaves none.
+    """Returns the folder after checking that it can be written to; it need not exist.
+
+    The folder is created with its first file only, so that a rejected command leaves none behind.
 
     Raises:
-        ValueError: when nothing can be written there.
+        ValueError: if nothing can be written there.
     """
     folder = Path(folder)
     try:
@@ -141,7 +143,7 @@ def writable(folder: str | Path, field: str) -> Path:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder itself or, where it is not there, the nearest above it that is."""
+    """Returns the folder itself or, if it does not exist, its nearest parent that does."""
     try:
         folder.lstat()
     except FileNotFoundError:
@@ -150,52 +152,52 @@ def _existing(folder: Path) -> Path:
 
 
 def empty_folder(folder: str | Path, field: str) -> Path:
-    """The folder, which need not be there.
+    """Returns the folder after checking that it is writable and empty; it need not exist.
 
     Raises:
-        ValueError: when nothing can be written there, or something lies there.
+        ValueError: if nothing can be written there, or the folder is not empty.
     """
     target = writable(folder, field)
     if not is_empty(target):
-        raise ValueError(f"{field}: {str(folder)!r} is not empty; name another folder")
+        raise ValueError(f"{field}: {str(folder)!r} is not empty; choose another folder")
     return target
 
 
 def is_empty(folder: Path) -> bool:
-    """Whether nothing lies there but hidden files, as a killed or refused command may have left some of its own.
-
-    A folder that is not there is empty.
-    """
+    """Returns whether a folder is missing or holds only hidden files, which a killed or rejected command may leave."""
     return not folder.exists() or all(file.name.startswith(".") for file in folder.iterdir())
 
 
 def require_space(folder: Path, needed: int, field: str) -> None:
-    """Checks that ``needed`` bytes fit, those that the folder holds already included, hidden scratch excepted.
+    """Checks that ``needed`` bytes fit on the disk, counting what the folder already holds except for hidden scratch.
 
     Raises:
-        ValueError: naming the folder, what is needed and what is free.
+        ValueError: if they do not; the message names the folder, the space needed and the space free.
     """
     held = (file for file in folder.rglob("*") if file.is_file() and not _is_scratch(file.relative_to(folder)))
     missing = needed - sum(file.stat().st_size for file in held)
     if missing > (free := shutil.disk_usage(_existing(folder)).free):
         raise ValueError(
-            f"{field}: {str(folder)!r} needs {missing / 1e9:.2f} GB more and {free / 1e9:.2f} GB are free; "
+            f"{field}: {str(folder)!r} needs {missing / 1e9:.2f} GB more, but only {free / 1e9:.2f} GB are free; "
             "free space or choose another folder"
         )
 
 
 def _is_scratch(file: Path) -> bool:
-    """Whether a path within a folder is hidden; a save that was cut short makes room when it is begun again."""
+    """Returns whether a path within a folder is hidden scratch.
+
+    An interrupted save does not count as scratch: its space is freed when the save restarts.
+    """
     return file.parts[0] != _WRITING and any(part.startswith(".") for part in file.parts)
 
 
 def saved_atomically(folder: Path, write: Callable[[Path], None]) -> None:
-    """Lets ``write`` fill a fresh folder, then moves its files and sub-folders into ``folder``, config.json last.
+    """Lets ``write`` fill a fresh folder, then moves its files and subfolders into ``folder``, config.json last.
 
-    A folder with a config.json is a whole model.
+    A folder with a config.json therefore holds a complete model.
     """
     fresh = folder / _WRITING
-    # A killed run may have left one.
+    # A killed run may have left one behind.
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     try:
@@ -213,7 +215,7 @@ def saved_atomically(folder: Path, write: Callable[[Path], None]) -> None:
 
 
 def _readable(file: Path) -> None:
-    """Gives a temporary file, private when made, the mode that an ordinary new file would have."""
+    """Gives a temporary file, which is created private, the mode of an ordinary new file."""
     mask = os.umask(0)
     os.umask(mask)
     file.chmod(0o666 & ~mask)

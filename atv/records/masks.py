@@ -1,4 +1,4 @@
-"""Masks at one bit a weight, in memory and on disk."""
+"""Masks packed to one bit per weight, in memory and on disk."""
 
 import json
 import math
@@ -18,16 +18,16 @@ from atv.records.files import atomic
 from atv.records.typed import typed
 
 MASK_FORMAT = "atv-masks/1"
-# The eight bits of every byte, the lowest first.
+# The eight bits of every byte, lowest first.
 _BITS = torch.tensor([[byte >> place & 1 for place in range(8)] for byte in range(256)], dtype=torch.bool)
 
 
 class PackedMask:
-    """A mask (..., in) at one bit an entry, True = kept, unpacked on the device where it is asked for.
+    """A mask (..., in) packed to one bit per entry, True = kept.
 
     Attributes:
         bits: uint8 (..., ceil(in / 8)), little bit order, zero padded.
-        shape: of the mask.
+        shape: Shape of the mask.
     """
 
     def __init__(self, mask: Tensor) -> None:
@@ -36,32 +36,32 @@ class PackedMask:
 
     @classmethod
     def of_bits(cls, bits: Tensor, shape: list[int]) -> Self:
-        """The mask that has these ``bits`` and this ``shape``."""
+        """Creates a mask from its ``bits`` and ``shape``."""
         mask = cls.__new__(cls)
         mask.bits, mask.shape = bits, shape
         return mask
 
     def kept(self) -> Tensor:
-        """The mask, bool, on the device where its bits lie."""
+        """Returns the unpacked bool mask, on the device of its bits."""
         unpacked = _BITS.to(self.bits.device)[self.bits.long()].flatten(-2)
         return unpacked[..., : self.shape[-1]].contiguous()
 
     @property
     def pruned(self) -> int:
-        """How many entries are False; told by the bits as they lie."""
+        """Number of entries that are False, counted on the packed bits."""
         return math.prod(self.shape) - int(np.bitwise_count(self.bits.cpu().numpy()).sum())
 
     def cleared(self, values: Tensor) -> Tensor:
-        """``values`` with exact zeros where the mask prunes, whatever stands there (NaN too)."""
-        # Moved once, and no buffer of a module: DDP would broadcast it before every forward.
+        """Returns ``values`` with exact zeros where the mask prunes, even in place of NaN."""
+        # Moved only once. It is not a module's buffer because DDP would broadcast it before every forward.
         self.bits = self.bits.to(values.device)
         return values.masked_fill(~self.kept(), 0)
 
 
 class PackedMasks(Mapping[str, Tensor]):
-    """Linear name -> bool mask (out, in), True = kept, unpacked when it is asked for.
+    """A mapping from Linear names to bool masks (out, in), True = kept; a mask is unpacked on access.
 
-    Unpacked, the masks of a model in bfloat16 would take half of its size.
+    Unpacked, the masks would take half as much memory as a model in bfloat16.
     """
 
     def __init__(self, masks: Mapping[str, Tensor] | None = None) -> None:
@@ -69,7 +69,7 @@ class PackedMasks(Mapping[str, Tensor]):
         self.update(masks or {})
 
     def update(self, masks: Mapping[str, Tensor]) -> None:
-        """Adds masks, or puts them in the place of earlier ones of the same name."""
+        """Adds masks, replacing earlier ones of the same name."""
         if isinstance(masks, PackedMasks):
             self._packed |= masks._packed
             return
@@ -89,7 +89,7 @@ class PackedMasks(Mapping[str, Tensor]):
 
     @property
     def packed(self) -> dict[str, Tensor]:
-        """Name -> uint8 (out, ceil(in / 8)), little bit order, zero padded."""
+        """The packed masks by name: uint8 (out, ceil(in / 8)), little bit order, zero padded."""
         return {name: mask.bits for name, mask in self._packed.items()}
 
     @property
@@ -98,52 +98,52 @@ class PackedMasks(Mapping[str, Tensor]):
 
     @classmethod
     def of_packed(cls, packed: Mapping[str, Tensor], shapes: Mapping[str, list[int]]) -> Self:
-        """The masks that have these bits and shapes, as ``packed`` and ``shapes`` give them.
+        """Creates masks from their bits and shapes, in the format of the properties ``packed`` and ``shapes``.
 
         Raises:
-            ValueError: for bits of another shape.
+            ValueError: if the bits of a mask do not fit its shape.
         """
         masks = cls()
         for name, (rows, width) in shapes.items():
             if packed[name].dtype != torch.uint8 or list(packed[name].shape) != [rows, -(-width // 8)]:
-                raise ValueError(f"the mask of {name} is not of the shape {shapes[name]} that it should have")
+                raise ValueError(f"the mask of {name} does not have the expected shape {shapes[name]}")
         masks._packed = {name: PackedMask.of_bits(packed[name], shape) for name, shape in shapes.items()}
         return masks
 
     @property
     def sparsity(self) -> float:
-        """Pruned entries over all entries, 0 for no masks."""
+        """Share of entries that are pruned; 0 without masks."""
         total = sum(out * width for out, width in self.shapes.values())
         return self.pruned / total if total else 0.0
 
     @property
     def pruned(self) -> int:
-        """How many entries are False."""
+        """Number of entries that are False, over all masks."""
         return sum(mask.pruned for mask in self._packed.values())
 
 
 def overlap(masks_a: Mapping[str, Tensor], masks_b: Mapping[str, Tensor]) -> dict[str, float]:
-    """Intersection over union of what two sets of masks keep: Linear name -> IoU in [0, 1], 1 for equal masks.
+    """Returns the intersection over union of the weights that two sets of masks keep, by Linear name.
 
-    Packed masks are compared as they lie, others are packed first, one at a time.
+    The IoU is in [0, 1], and 1 for equal masks. Masks are compared packed; others are packed first, one at a time.
 
     Raises:
-        ValueError: for a Linear that only one of them has, or masks of different shapes.
+        ValueError: if only one of the sets has a Linear, or two masks have different shapes.
     """
     a, b = (masks if isinstance(masks, PackedMasks) else PackedMasks(masks) for masks in (masks_a, masks_b))
     if alone := a.keys() ^ b.keys():
-        raise ValueError(f"masks: {min(alone)} is in one of the two sets alone")
+        raise ValueError(f"masks: {min(alone)} is in only one of the two sets")
     for name, shape in a.shapes.items():
         if shape != b.shapes[name]:
-            raise ValueError(f"masks: {name} is of shape {shape} in one set and {b.shapes[name]} in the other")
+            raise ValueError(f"masks: {name} has shape {shape} in one set and {b.shapes[name]} in the other")
     first, second = a.packed, b.packed
     return {name: _iou(packed.numpy(), second[name].numpy()) for name, packed in first.items()}
 
 
 def random_overlap(kept: float, other: float | None = None) -> float:
-    """The IoU to expect of two random masks that each keep this share of the entries: 1/3 for a half.
+    """Returns the expected IoU of two random masks that each keep the share ``kept`` of the entries: 1/3 for a half.
 
-    Where the second keeps another share, ``other`` is it.
+    If the second mask keeps a different share, pass it as ``other``.
     """
     second = kept if other is None else other
     either = kept + second - kept * second
@@ -151,14 +151,16 @@ def random_overlap(kept: float, other: float | None = None) -> float:
 
 
 def _iou(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """Intersection over union of packed bits; two masks that keep nothing are equal."""
+    """Returns the intersection over union of packed bits; two masks that keep nothing are equal."""
     union = int(np.bitwise_count(a | b).sum())
     return int(np.bitwise_count(a & b).sum()) / union if union else 1.0
 
 
 def save_masks(path: str | Path, masks: Mapping[str, Tensor], origin: Mapping[str, str] | None = None) -> None:
-    """Writes ``PackedMasks.packed`` of bool masks (out, in); the shapes are in the metadata, and ``origin``, if given:
-    what the masks were made on."""
+    """Writes bool masks (out, in) to a safetensors file, packed, with their shapes in the metadata.
+
+    ``origin``, if given, describes what the masks were made on and is kept in the metadata, too.
+    """
     masks = PackedMasks(masks)
     told = {} if origin is None else {"origin": json.dumps(dict(origin))}
     with atomic(Path(path)) as temporary:
@@ -167,23 +169,23 @@ def save_masks(path: str | Path, masks: Mapping[str, Tensor], origin: Mapping[st
 
 
 def _order_header(file: Path) -> None:
-    """Orders a safetensors file's metadata, which are written in any order, so that equal masks are equal bytes."""
+    """Sorts a safetensors file's metadata, whose order is arbitrary, so that equal masks give equal bytes."""
     with open(file, "r+b") as stream:
         size = int.from_bytes(stream.read(8), "little")
         header = json.loads(stream.read(size))
         header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
         ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-        # The same text in another order; the rest of the header is spaces.
+        # The same text in a different order; spaces fill the rest of the header.
         if len(ordered) <= size:
             stream.seek(8)
             stream.write(ordered.ljust(size))
 
 
 def load_masks(path: str | Path) -> PackedMasks:
-    """The masks that ``save_masks`` wrote.
+    """Reads the masks that ``save_masks`` wrote.
 
     Raises:
-        ValueError: for a file that is not whole, of another format, or whose masks have other shapes than it says.
+        ValueError: if the file is incomplete, has a different format, or holds masks that do not fit its metadata.
     """
     with _opened(path) as (file, metadata):
         shapes = json.loads(metadata["shapes"])
@@ -192,10 +194,10 @@ def load_masks(path: str | Path) -> PackedMasks:
 
 
 def masks_origin(path: str | Path) -> dict[str, str]:
-    """What the masks of a file were made on, as ``save_masks`` was told; empty where it was not.
+    """Returns the ``origin`` that ``save_masks`` was given for a file's masks; empty if there was none.
 
     Raises:
-        ValueError: for a file that is not whole, or of another format.
+        ValueError: if the file is incomplete or has a different format.
     """
     with _opened(path) as (_, metadata):
         return typed(dict[str, str], json.loads(metadata.get("origin", "{}")), Path(path))
@@ -203,7 +205,7 @@ def masks_origin(path: str | Path) -> dict[str, str]:
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[tuple[Any, dict[str, str]]]:
-    """A file of masks and its metadata; whatever is wrong with it is said of the file."""
+    """Opens a mask file and its metadata; any error, in the block too, becomes a ValueError that names the file."""
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -211,4 +213,4 @@ def _opened(path: str | Path) -> Iterator[tuple[Any, dict[str, str]]]:
                 raise ValueError(f"expected format {MASK_FORMAT}, got {metadata.get('format')!r:.60}")
             yield file, metadata
     except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no whole file of masks: {error}") from error
+        raise ValueError(f"{path} is not a complete mask file: {error}") from error

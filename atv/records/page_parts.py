@@ -1,4 +1,4 @@
-"""What pages of results are made of: templates, tables in Markdown, and pictures inside the page itself."""
+"""Building blocks of result pages: templates, Markdown tables, and pictures embedded in the page itself."""
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 
 def template(room: str, name: str, filters: Mapping[str, Any]) -> Template:
-    """A template in the folder templates of a room of atv; one of HTML escapes what it is given."""
+    """Loads a template from the folder ``templates`` of a package of atv; HTML templates escape their values."""
     environment = Environment(
         loader=PackageLoader(f"atv.{room}"),
         autoescape=".html" in name,
@@ -21,7 +21,7 @@ def template(room: str, name: str, filters: Mapping[str, Any]) -> Template:
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table in Markdown.
+    """Returns a table in Markdown.
 
     >>> print(markdown(["block", "drift"], [[0, 0.5]]))
     | block | drift |
@@ -34,10 +34,10 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def data_url(content: bytes, kind: str) -> str:
-    """The address (RFC 2397) that holds a picture whole, for an ``<img>``.
+    """Returns a data URL (RFC 2397) that contains a whole picture, for an ``<img>``.
 
     Args:
-        content: of the picture's file.
+        content: bytes of the picture's file.
         kind: "png" or "jpeg".
 
     >>> data_url(b"picture", "png")

@@ -1,4 +1,4 @@
-"""What produced a number: versions of the libraries, the code's revision, the hardware."""
+"""Provenance of numbers: versions of the libraries, revision of the code, and hardware."""
 
 import platform
 import subprocess
@@ -13,13 +13,13 @@ _PACKAGES = ("atv", "torch", "lightning", "torchmetrics", "transformers", "datas
 
 
 def provenance() -> dict[str, Any]:
-    """What a record says of its making: ``versions``, ``git`` and ``hardware``."""
+    """Returns the provenance that records contain: ``versions``, ``git`` and ``hardware``."""
     return {"versions": dict(versions()), "git": git_revision(), "hardware": hardware()}
 
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that move numbers."""
+    """Returns the versions of Python and of the libraries that affect numbers."""
     installed = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -31,7 +31,7 @@ def versions() -> dict[str, str]:
 
 @cache
 def git_revision() -> str:
-    """The commit of the checkout that atv runs from when first asked, with "+" where it was changed, or "unknown"."""
+    """Returns the commit of atv's checkout at the first call, with "+" if it has changes, or "unknown"."""
     folder = Path(__file__).parent
     try:
         command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
@@ -41,7 +41,7 @@ def git_revision() -> str:
 
 
 def hardware() -> str:
-    """The device that numbers were measured on, in words."""
+    """Returns a description of the device on which numbers are measured."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     threads = torch.get_num_threads()
@@ -50,7 +50,7 @@ def hardware() -> str:
 
 @cache
 def _processor() -> str:
-    """The processor's name where Linux tells it, else its architecture."""
+    """Returns the processor's name if Linux provides it, else its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

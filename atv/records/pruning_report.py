@@ -1,7 +1,7 @@
-"""``report.json`` and the masks beside it: what a pruning run was made from, what every block showed, what was reached.
+"""``report.json`` and its masks: the settings of a pruning run, its measurements per block, and the sparsity reached.
 
-This alone writes the file and reads it whole. A run leaves one, saving the model adds the rows of its targets,
-evaluation its scores, fine-tuning its story.
+Only this module writes the file and reads it as a whole. A pruning run creates it, saving the model adds the rows of
+its targets, evaluation adds scores, and fine-tuning adds how the kept weights were trained.
 """
 
 from collections.abc import Mapping
@@ -16,9 +16,9 @@ from atv.records.masks import PackedMasks, load_masks, save_masks
 from atv.records.typed import ANY_TYPE, Count, Finite, Number, Share, holding, typed
 
 REPORT, MASKS = "report.json", "masks.safetensors"
-# Raised when a file that is written can no longer be read by what read the last one.
+# Incremented when code that reads the previous schema can no longer read a new file.
 SCHEMA = 1
-# The pathway of an ordinary model, whose tokens all take the same weights.
+# The pathway of an ordinary model, in which all tokens use the same weights.
 BOTH = "both"
 
 
@@ -60,19 +60,22 @@ ByModality = Annotated[dict[str, Count], AfterValidator(_of_both)]
 
 @dataclass(frozen=True)
 class BlockReport:
-    """What a run showed of one decoder block.
+    """The measurements of a run on one decoder block.
 
-    ``mean_drift`` is over all visual tokens of the calibration set; ``tokens`` counts the set's tokens by modality;
-    ``selected`` counts the pool's tokens by pathway and modality; ``norms`` is the root mean square activation by
-    modality and site (the first Linear that reads an input); ``seconds`` is wall-clock time; ``experts`` has,
-    by pathway and layer of experts, the pool's ``tokens`` that each expert was given, and which experts were
-    ``starved``: given too few for statistics of their own; ``step_seconds`` has, by pathway, those of the criterion
-    and of what followed it (refine, reconstruct, train; "refine 1", "refine 2" where there are several), which are a
-    part of ``seconds``; ``step_errors``, likewise, the share of a Linear's squared output over the pool that is lost
-    after the step, mean over the block's Linears: only where something followed the criterion and X^T X was gathered;
-    of a block that was trained also "block" and "trained block", the share of its own output that is lost before and
-    after;
-    ``pool_weights``, by pathway, the weights that a rule of several parts gave them, mean over the block's Linears.
+    Attributes:
+        mean_drift: Mean over all visual tokens of the calibration set.
+        tokens: Number of the calibration set's tokens, by modality.
+        selected: Number of tokens in the pool, by pathway and modality.
+        norms: Root mean square activation, by modality and site (the first Linear that reads an input).
+        seconds: Wall-clock time.
+        experts: By pathway and layer of experts, how many of the pool's ``tokens`` each expert received, and which
+            experts were ``starved``: received too few for statistics of their own.
+        step_seconds: By pathway, the seconds of the criterion and of each step after it (refine, reconstruct, train;
+            "refine 1", "refine 2" if there are several). They are part of ``seconds``.
+        step_errors: Likewise, the share of a Linear's squared output over the pool that is lost after the step, mean
+            over the block's Linears; only if a step followed the criterion and X^T X was gathered. A block that was
+            trained also has "block" and "trained block": the share of its own output that is lost before and after.
+        pool_weights: By pathway, the weights that a rule of several parts gave to its parts, mean over the Linears.
     """
 
     block: Count
@@ -89,8 +92,10 @@ class BlockReport:
 
 @dataclass(frozen=True)
 class AllocationReport:
-    """What each target is to lose, by pathway and name; ``dense_seconds`` is what measuring the dense model for it
-    took before the first block, 0 where nothing was measured."""
+    """The sparsity allocated to each target, by pathway and name.
+
+    ``dense_seconds`` is the time that measuring the dense model took before the first block; 0 if nothing was measured.
+    """
 
     sparsities: dict[str, dict[str, Share]]
     dense_seconds: Finite = 0.0
@@ -111,7 +116,7 @@ class PathwayReport:
 
 @dataclass(frozen=True)
 class BaseModel:
-    """The model that was pruned: name and revision (None outside of the hub's cache), class, and type in its config."""
+    """The model before pruning: its name, revision (None outside of the hub's cache), class, and type in its config."""
 
     model: str
     revision: str | None
@@ -124,8 +129,10 @@ class BaseModel:
 
 @dataclass(frozen=True)
 class TargetReport:
-    """A pruned Linear or expert in the saved model: its block, shape (out, in), share pruned, and how many of the kept
-    weights are zero all the same."""
+    """A pruned Linear or expert in the saved model: its block, shape (out, in) and sparsity.
+
+    ``kept_zeros`` counts the weights that the mask keeps and that are zero nevertheless.
+    """
 
     block: Count
     shape: list[Count]
@@ -135,8 +142,10 @@ class TargetReport:
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """A benchmark's score of the saved model, out of how many questions (groups), the benchmark's version, and what was
-    kept of the dense model's: ``value``, ``low`` and ``high`` in percent, None where that is not known."""
+    """The saved model's score in a benchmark, with the number of questions (groups) and the benchmark's version.
+
+    ``kept`` is the retention of the dense model's score: ``value``, ``low`` and ``high`` in percent; None if unknown.
+    """
 
     score: Finite
     of: Count
@@ -146,18 +155,19 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class PruningReport:
-    """The outcome of a run. ``masks`` is empty where pathways are decoupled: ``pathways`` has one set each.
+    """The outcome of a pruning run.
 
-    ``waiting_bytes_per_token`` is the memory that a waiting sample's forward held at the first block, the hidden state
-    (which an offloaded model moves) and what the model's own frames refer to (which nothing can move).
-    ``left_dense`` names the parameters of the decoder's blocks that atv does not prune, norms excepted, and the class
-    of module that holds each: routers, convolutions, biases of experts, Linears that read no token of the decoder.
-    ``calibration`` says which samples the batches are. ``updates_weights`` says that the criterion, or what followed
-    it, may have changed kept weights, ``updates_biases`` that biases of targets moved. ``smaller`` has, where the
-    pattern takes structures out whole, each field of the decoder's config that changes in the saved model: what it was
-    and what it is. Masks, and the shapes of ``targets``, are then still those of the model that was pruned. ``targets``
-    has a row for each mask once the model was saved, ``scores`` once they were added to its card, ``finetuning`` how
-    the kept weights were trained afterwards.
+    ``masks`` is empty if pathways are decoupled; ``pathways`` then has one set of masks each.
+    ``waiting_bytes_per_token`` is the memory that a waiting sample's forward held at the first block: the hidden state
+    (which an offloaded model moves) and what the model's own frames refer to (which nothing can move). ``left_dense``
+    maps the parameters of the decoder's blocks that atv does not prune, except norms, to the class of their module:
+    routers, convolutions, biases of experts, Linears that read no token of the decoder. ``calibration`` identifies the
+    samples of the batches. ``updates_weights`` says that the criterion or a later step may have changed kept weights,
+    ``updates_biases`` that biases of targets changed. If the pattern removes whole structures, ``smaller`` maps each
+    field of the decoder's config that changes in the saved model to its old and new values; masks and the shapes of
+    ``targets`` remain those of the model before removal. ``targets`` has a row for each mask once the model is saved,
+    ``scores`` is filled when scores are added to its card, and ``finetuning`` says how the kept weights were trained
+    afterwards.
     """
 
     __pydantic_config__ = ANY_TYPE
@@ -194,16 +204,16 @@ class PruningReport:
 
     @property
     def sizes(self) -> str:
-        """What is smaller in the saved model's config, in words: "intermediate_size 1536 -> 1088"."""
+        """The fields that are smaller in the saved model's config, in words: "intermediate_size 1536 -> 1088"."""
         return ", ".join(f"{name} {before} -> {after}" for name, (before, after) in self.smaller.items())
 
     @property
     def plans(self) -> dict[str, dict[str, Any]]:
-        """Pathway -> selection, criterion, pattern and allocation with their arguments, and the sparsity asked for."""
+        """By pathway: selection, criterion, pattern and allocation with their arguments, and the target sparsity."""
         return self.settings["plans"]
 
     def as_dict(self) -> dict[str, Any]:
-        """What report.json holds; masks are files of their own."""
+        """Returns the content of report.json; masks are written to separate files."""
         sparsity: dict[str, Any] = {"target_linears": self.sparsity, "whole_model": self.whole_model_sparsity}
         if self.pathways:
             sparsity = {name: {"target_linears": pathway.sparsity} for name, pathway in self.pathways.items()}
@@ -231,11 +241,11 @@ class PruningReport:
         }
 
     def write(self, folder: Path) -> None:
-        """Writes report.json, atomically."""
+        """Writes report.json atomically."""
         write_json(folder / REPORT, self.as_dict())
 
     def write_masks(self, folder: Path) -> None:
-        """Writes masks.safetensors, or where pathways are decoupled a file a pathway."""
+        """Writes masks.safetensors or, if pathways are decoupled, one file per pathway."""
         for name, masks in self._masks().items():
             save_masks(folder / masks_file(name), masks)
 
@@ -244,11 +254,11 @@ class PruningReport:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """What a folder holds, of this version or an earlier one.
+        """Reads the report and masks in a folder, of this or an earlier version.
 
         Raises:
-            ValueError: for a report that is no JSON, of a later schema, or without what every one has; masks that are
-                not there or of another format.
+            ValueError: if the report is not valid JSON, has a later schema or lacks a required field, or if masks are
+                missing or have a different format.
         """
         content = read_json(folder / REPORT, SCHEMA)
         if absent := [name for name in ("settings", "blocks", "parameters", "seed", "versions") if name not in content]:
@@ -260,12 +270,12 @@ class PruningReport:
 
 
 def _block(block: BlockReport) -> dict[str, Any]:
-    """A block as report.json has it; what a run has nothing to tell of is left out."""
+    """Returns a block's entry in report.json, without the optional fields that are empty."""
     told = asdict(block)
     optional = ("step_seconds", "step_errors", "pool_weights")
     return {key: value for key, value in told.items() if value or key not in optional}
 
 
 def masks_file(pathway: str) -> str:
-    """What the file of a pathway's masks is called."""
+    """Returns the name of the file with a pathway's masks."""
     return MASKS if pathway == BOTH else f"masks.{pathway}.safetensors"

@@ -1,4 +1,4 @@
-"""``quantization.json``: what a quantized model was made from, how, and what rounding lost."""
+"""``quantization.json``: the source of a quantized model, how it was quantized, and the errors of rounding."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -30,11 +30,16 @@ class _Bytes:
 
 @dataclass(frozen=True)
 class QuantizationRecord:
-    """``model`` is what was quantized, as it was called; ``settings`` say how, ``calibration`` on which samples.
+    """The record of a quantized model.
 
-    ``errors`` has for each Linear what rounding changed of its outputs on the pool, squared, as a share of their own
-    squares; ``scaled`` names what took scales of channels, and for which Linears; ``bytes`` are of all tensors
-    ``before`` and ``after``; ``provenance`` has versions, git revision and hardware.
+    Attributes:
+        model: Name of the model that was quantized, as it was given.
+        settings: Options of the quantization.
+        calibration: The calibration samples.
+        errors: Squared error that rounding causes in a Linear's outputs on the pool, as a share of their squares.
+        bytes: Size of all tensors ``before`` and ``after``.
+        scaled: Modules that took channel scales, each with the Linears that the scales are for.
+        provenance: Versions, git revision and hardware.
     """
 
     model: str
@@ -46,21 +51,21 @@ class QuantizationRecord:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def by_kind(self) -> dict[str, float]:
-        """Kind of Linear -> its mean error."""
+        """Returns the mean error by kind of Linear."""
         found: dict[str, list[float]] = {}
         for name, error in self.errors.items():
             found.setdefault(name.rpartition(".")[2], []).append(error)
         return {kind: sum(errors) / len(errors) for kind, errors in sorted(found.items())}
 
     def write(self, folder: Path) -> None:
-        """Writes quantization.json, atomically."""
+        """Writes quantization.json atomically."""
         write_json(folder / QUANTIZATION, {"schema": SCHEMA, **asdict(self)})
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """What a folder holds.
+        """Reads the record in a folder.
 
         Raises:
-            ValueError: for a file that is not there, is no JSON, of a later schema, or no such record.
+            ValueError: if the file is missing, is not valid JSON, has a later schema, or is not such a record.
         """
         return typed(cls, read_json(folder / QUANTIZATION, SCHEMA), folder / QUANTIZATION)

@@ -1,4 +1,4 @@
-"""What a folder's records say of where it comes from, where no more of them is needed and there may be none."""
+"""Origins of a folder according to its records, for callers that need nothing else and accept missing records."""
 
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,17 @@ from atv.records.quantization_record import SCHEMA as QUANTIZATION_SCHEMA
 
 
 def recorded_base(folder: Path) -> str | None:
-    """The dense model that a folder's report names; None for no report, or one that does not say."""
+    """Returns the dense model that a folder's report names; None if there is no report or it names none."""
     base = _recorded(folder / REPORT, SCHEMA, "base")
     model = base.get("model") if isinstance(base, dict) else None
     return model if isinstance(model, str) else None
 
 
 def recorded_samples(folder: Path) -> list[Any]:
-    """What a folder's records say of the samples that it was pruned, fine-tuned and quantized with, in this order; None
-    where there is no such record."""
+    """Returns the records of the samples used for pruning, fine-tuning and quantization, in this order.
+
+    An entry is None if the folder has no such record.
+    """
     report = [_recorded(folder / REPORT, SCHEMA, name) for name in ("calibration", "finetuning")]
     return [*report, _recorded(folder / QUANTIZATION, QUANTIZATION_SCHEMA, "calibration")]
 

@@ -1,9 +1,9 @@
-"""The folder of a pruning run: who it is, its finished blocks, and what it leaves behind.
+"""The folder of a pruning run: its identity, its finished blocks and its outcome.
 
-run.json                      settings, and digests of model and data; another run is not let in; the folder's schema
-allocation.json               what each Linear is to lose
-blocks/000.safetensors, .json a finished block's masks and changed weights; the json, written last, has the checksum
-masks.safetensors, report.json the outcome
+run.json                       settings and digests of model and data, which keep different runs out; folder schema
+allocation.json                sparsity of each Linear
+blocks/000.safetensors, .json  masks and changed weights of a finished block; the json, written last, has the checksum
+masks.safetensors, report.json outcome
 """
 
 import hashlib
@@ -24,15 +24,15 @@ from atv.records.masks import PackedMasks
 from atv.records.pruning_report import AllocationReport, BlockReport, PruningReport
 from atv.records.typed import typed
 
-# Scratch of an offloaded model: weights that were converted while it loaded, and hidden states that wait on disk.
+# Scratch of an offloaded model: weights that were converted during loading, and hidden states that wait on disk.
 OFFLOADED, WAITING = ".offload", ".waiting"
-# Raised when a run that was begun can no longer go on.
+# Incremented when an unfinished run of the previous schema can no longer be resumed.
 SCHEMA = 1
 
 
 @dataclass(frozen=True)
 class FinishedBlock:
-    """What became of a block: masks by pathway, changed values by names of the command's own, and the report."""
+    """A finished block: masks by pathway, changed values by names that the command chooses, and the report."""
 
     report: BlockReport
     masks: dict[str, PackedMasks]
@@ -41,7 +41,7 @@ class FinishedBlock:
 
 @dataclass(frozen=True)
 class _Manifest:
-    """What a kept block's JSON says: ``shapes`` are of its masks by pathway, ``weights`` names those that changed."""
+    """The JSON of a saved block: ``shapes`` has its masks' shapes by pathway, ``weights`` the names of changed ones."""
 
     checksum: str
     report: BlockReport
@@ -50,20 +50,20 @@ class _Manifest:
 
     @property
     def tensors(self) -> set[str]:
-        """What the block's file holds."""
+        """The names of the tensors in the block's file."""
         masks = {f"{pathway}/{name}" for pathway, shapes in self.shapes.items() for name in shapes}
         return masks | {f"weight/{name}" for name in self.weights}
 
 
 class RunFolder:
-    """Keeps every finished block of one run, so that a killed run goes on where it stopped.
+    """Saves every finished block of a run, so that a killed run resumes where it stopped.
 
     Args:
-        folder: made when the run begins.
-        identity: what makes the run itself: settings, and digests of model and data.
+        folder: folder of the run; created when the run begins.
+        identity: what distinguishes the run from others: settings, and digests of model and data.
 
     Raises:
-        ValueError: when nothing can be written there, or another run is there; the message says what differs.
+        ValueError: if nothing can be written there, or the folder holds a different run; the message says what differs.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
@@ -73,50 +73,50 @@ class RunFolder:
             if differing := list(differences(there.get("identity") or {}, self.identity)):
                 raise ValueError(f"run_dir: {str(folder)!r} holds another run: {'; '.join(differing)}")
         elif self.saved:
-            raise ValueError(f"run_dir: {str(folder)!r} holds a model that no run left there; name another folder")
+            raise ValueError(f"run_dir: {str(folder)!r} holds a model that no run saved there; choose another folder")
 
     def begin(self) -> None:
-        """Marks the folder as this run's, and removes what starts that were killed had under way."""
+        """Marks the folder as this run's, and removes the temporary files of killed processes."""
         clear_abandoned(self.folder, ".*", "blocks/.*", f"{WAITING}/*")
         write_json(self.folder / "run.json", {"schema": SCHEMA, "identity": self.identity})
 
     def forget(self) -> None:
-        """Lets another run into the folder, where this one failed."""
+        """Removes the run's identity after a failure, so that a different run may use the folder."""
         (self.folder / "run.json").unlink(missing_ok=True)
 
     def read_allocation(self) -> AllocationReport | None:
-        """What each Linear is to lose, if it was found before."""
+        """Returns the saved sparsity of each Linear, or None if there is none yet."""
         file = self.folder / "allocation.json"
         return typed(AllocationReport, read_json(file, SCHEMA), file) if file.is_file() else None
 
     def write_allocation(self, allocation: AllocationReport) -> None:
-        """Keeps what each Linear is to lose."""
+        """Saves the sparsity of each Linear."""
         write_json(self.folder / "allocation.json", asdict(allocation))
 
     def read_blocks(self) -> list[FinishedBlock]:
-        """The blocks from the first on that are whole; a file that is not is named in a warning."""
+        """Reads the saved blocks, from the first up to a missing or corrupt one; a warning names a corrupt file."""
         blocks: list[FinishedBlock] = []
         while self._file(len(blocks), "json").is_file():
             try:
                 blocks.append(self.read_block(len(blocks)))
             except (ValueError, OSError, SafetensorError) as error:
                 corrupt = self._file(len(blocks), "safetensors")
-                warnings.warn(f"{corrupt} is corrupt ({error}): going on from the block before it", stacklevel=2)
+                warnings.warn(f"{corrupt} is corrupt ({error}): resuming from the block before it", stacklevel=2)
                 break
         return blocks
 
     def read_block(self, block: int) -> FinishedBlock:
-        """A block that was kept.
+        """Reads a saved block.
 
         Raises:
-            ValueError, OSError, SafetensorError: for files that are not whole.
+            ValueError, OSError, SafetensorError: if its files are missing or corrupt.
         """
         manifest = typed(_Manifest, read_json(self._file(block, "json"), SCHEMA), self._file(block, "json"))
         content = self._file(block, "safetensors")
         if _checksum(content) != manifest.checksum:
-            raise ValueError("its checksum is not its manifest's")
+            raise ValueError("its checksum does not match its manifest")
         if manifest.report.block != block:
-            raise ValueError(f"its manifest is that of block {manifest.report.block}")
+            raise ValueError(f"its manifest is for block {manifest.report.block}")
         with safe_open(content, "pt") as file:
             if unnamed := set(file.keys()) - manifest.tensors:
                 raise ValueError(f"its manifest does not name {min(unnamed)}")
@@ -128,7 +128,7 @@ class RunFolder:
         return FinishedBlock(manifest.report, masks, weights)
 
     def write_block(self, block: FinishedBlock) -> None:
-        """Writes a finished block; it counts from the moment that its manifest has its name."""
+        """Writes a finished block; the block counts as saved once its manifest exists."""
         tensors = {f"weight/{name}": weight for name, weight in block.weights.items()}
         for pathway, masks in block.masks.items():
             tensors |= {f"{pathway}/{name}": packed for name, packed in masks.packed.items()}
@@ -140,13 +140,13 @@ class RunFolder:
         write_json(self._file(block.report.block, "json"), asdict(manifest))
 
     def write_outcome(self, report: PruningReport) -> None:
-        """Writes masks.safetensors (one a pathway where they are decoupled) and report.json."""
+        """Writes masks.safetensors (one file per pathway if they are decoupled) and report.json."""
         report.write_masks(self.folder)
         report.write(self.folder)
 
     @property
     def saved(self) -> bool:
-        """Whether the whole model was written here: then its blocks are gone."""
+        """Whether the whole model was saved here, in which case the blocks have been removed."""
         return (self.folder / "config.json").is_file()
 
     def _file(self, block: int, kind: str) -> Path:
@@ -154,26 +154,28 @@ class RunFolder:
 
 
 def run_folder(folder: str | Path, field: str) -> Path:
-    """A folder, there or not, that a run may write all of its outcome to.
+    """Returns a folder after checking that a run may write its outcome there; it need not exist.
 
     Raises:
-        ValueError: when nothing can be written there, or what lies there is no run's.
+        ValueError: if nothing can be written there, or the folder holds files that are not from a run.
     """
     folder = writable(folder, field)
     if not is_empty(folder) and not is_run(folder):
-        raise ValueError(f"{field}: {str(folder)!r} is not empty and holds no run of this command")
+        raise ValueError(
+            f"{field}: {str(folder)!r} is not empty and holds no run of this command; choose another folder"
+        )
     return folder
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a run was begun in the folder."""
+    """Returns whether a run was started in the folder."""
     return (folder / "run.json").is_file()
 
 
 def clear_blocks(folder: Path) -> None:
     """Removes a run's finished blocks and scratch files, once the outcome and the model are written.
 
-    In a folder that is no run's nothing is touched.
+    In a folder without a run, nothing is removed.
     """
     if not is_run(folder):
         return
@@ -189,12 +191,12 @@ def _checksum(file: Path) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON gives it back; objects by their class."""
+    """Returns a value after a round trip through JSON; objects are replaced by the names of their classes."""
     return json.loads(json.dumps(value, default=lambda other: type(other).__name__))
 
 
 def differences(there: Any, here: Any, at: str = "") -> Iterator[str]:
-    """One phrase for each field, at any depth, in which two sets of settings differ."""
+    """Yields one phrase for each field, at any depth, in which two sets of settings differ."""
     if isinstance(there, dict) and isinstance(here, dict):
         for key in sorted(there.keys() | here.keys()):
             yield from differences(there.get(key), here.get(key), f"{at}.{key}" if at else key)

@@ -1,4 +1,4 @@
-"""What a file of records holds, each value of the type that its reader expects."""
+"""Conversion of the content of record files to typed objects, with each value checked."""
 
 from collections.abc import Callable
 from functools import cache
@@ -8,20 +8,23 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 T = TypeVar("T")
-# Numbers as they stand in a file; pydantic alone would take true for 1, and "3" for 3. A count fits into 63 bits.
+# Numbers are strict: pydantic would otherwise accept true as 1 and "3" as 3. A count fits into 63 bits.
 Number = Annotated[float, Field(strict=True)]
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
-# Made once a type: that takes milliseconds, and a run reads hundreds of files of one.
+# Created once per type: that takes milliseconds, and a run reads hundreds of files of one type.
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
-# The ``__pydantic_config__`` of a dataclass with fields that no file holds as they are.
+# The ``__pydantic_config__`` of a dataclass with fields whose types no file can hold directly.
 ANY_TYPE = ConfigDict(arbitrary_types_allowed=True)
 
 
 def holding(kind: type) -> BeforeValidator:
-    """Of an ``Annotated`` mapping: it must hold what a dataclass says, and stays what it is, other keys and all."""
+    """Returns a validator for an ``Annotated`` mapping: it must have the fields of a dataclass, and is left unchanged.
+
+    Other keys are allowed.
+    """
 
     def checked(content: Any) -> Any:
         _adapter(kind).validate_python(content)
@@ -31,10 +34,10 @@ def holding(kind: type) -> BeforeValidator:
 
 
 def typed(kind: type[T], content: Any, file: Path) -> T:
-    """A dataclass, or typed dictionaries, of a file's content; values that it has no place for are left out.
+    """Converts a file's content to a dataclass or a typed dictionary; values without a field are dropped.
 
     Raises:
-        ValueError: naming the file, the first field that is missing or of another type, and what it holds.
+        ValueError: if a field is missing or has the wrong type; the message names the file, the field and its value.
     """
     try:
         made: T = _adapter(kind).validate_python(content)

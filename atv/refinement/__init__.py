@@ -1,6 +1,6 @@
-"""What is done once a mask was chosen, one rule a file: weights that change places, and new values of those that stay.
+"""Steps after the choice of a mask, one rule per file: swaps of pruned and kept weights, and new values of kept ones.
 
-How a weight is scored is for criteria, which places may be zero for patterns.
+Criteria score the weights, and patterns decide which places may be zero.
 """
 
 from atv.refinement.base import Reconstruction, Refinement

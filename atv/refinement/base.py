@@ -1,4 +1,4 @@
-"""Steps that follow a criterion: another mask of the same counts, or other values of the kept weights."""
+"""Base classes of the steps after a criterion: a different mask with the same counts, or new values of kept weights."""
 
 from abc import ABC, abstractmethod
 
@@ -9,13 +9,13 @@ from atv.plugins import Plugin
 
 
 class Refinement(Plugin, ABC):
-    """Lets pruned and kept weights of a row change places; kept weights stay as they are.
+    """Base class of rules that swap pruned and kept weights of a row; kept weights retain their values.
 
-    ``width`` of a pattern says how far a weight may move: a row of as many inputs keeps its number of pruned weights.
+    The pattern limits swaps to groups of ``width`` inputs, each of which keeps its number of pruned weights.
 
     Attributes:
         needs_gram: whether ``pool.gram`` is gathered.
-        needs_moments: whether ``pool.mean`` and ``pool.variance`` are.
+        needs_moments: whether ``pool.mean`` and ``pool.variance`` are gathered.
     """
 
     option = "refine"
@@ -25,24 +25,24 @@ class Refinement(Plugin, ABC):
 
     @abstractmethod
     def refine(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, width: int) -> Tensor:
-        """The new mask of a dense weight, bool (out, in).
+        """Returns the new mask of a dense weight, bool (out, in).
 
         Args:
-            weight: (out, in), as it was before pruning.
+            weight: weight before pruning (out, in).
             mask: bool (out, in), True = kept.
-            pool: what is known of the inputs.
-            width: a weight may change places with those of its own group alone: its row's ``width`` consecutive inputs,
-                counted from the first (the whole row, or M under N:M).
+            pool: statistics of the inputs.
+            width: number of consecutive inputs in a group, counted from the start of the row (the whole row, or M under
+                N:M); a weight may only swap places with weights of its own group.
         """
 
 
 class Reconstruction(Plugin, ABC):
-    """Gives the weights that a mask keeps new values, so that they make up for those that it prunes.
+    """Base class of rules that give kept weights new values, which compensate for the pruned weights.
 
     Attributes:
         needs_gram: whether ``pool.gram`` is gathered.
-        needs_moments: whether ``pool.mean`` and ``pool.variance`` are.
-        needs_bias: whether ``shift`` is asked; Linears without a bias are then refused.
+        needs_moments: whether ``pool.mean`` and ``pool.variance`` are gathered.
+        needs_bias: whether ``shift`` is called; Linears without a bias then lead to an error.
     """
 
     option = "reconstruct"
@@ -53,14 +53,14 @@ class Reconstruction(Plugin, ABC):
 
     @abstractmethod
     def reconstruct(self, weight: Tensor, mask: Tensor, pool: PoolStatistics) -> Tensor:
-        """The new weight (out, in), at least float32; what it has where the mask prunes plays no part.
+        """Returns the new weight (out, in), in at least float32; its values where the mask prunes are ignored.
 
         Args:
-            weight: (out, in), as it was before pruning.
+            weight: weight before pruning (out, in).
             mask: bool (out, in), True = kept.
-            pool: what is known of the inputs.
+            pool: statistics of the inputs.
         """
 
     def shift(self, weight: Tensor, mask: Tensor, pool: PoolStatistics) -> Tensor:
-        """What the Linear's bias (out,) takes besides, at least float32; arguments as for ``reconstruct``."""
-        raise NotImplementedError(f"{type(self).__name__} moves no bias")
+        """Returns what to add to the Linear's bias (out,), in at least float32; arguments as for ``reconstruct``."""
+        raise NotImplementedError(f"{type(self).__name__} does not change biases")

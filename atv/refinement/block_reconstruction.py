@@ -1,4 +1,4 @@
-"""Kept weights of a block trained against the dense block's outputs."""
+"""Training of a block's kept weights to reproduce the dense block's outputs."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -12,50 +12,52 @@ from atv.criteria.normal_equations import at_least_float32
 from atv.plugins import above_zero, at_least
 from atv.refinement.base import Reconstruction
 
-# As published, with whether the rate falls to 0 by equal steps: arXiv 2503.04992 and 2510.14444.
+# Published learning rates, and whether the rate falls linearly to 0: arXiv 2503.04992 and 2510.14444.
 _PUBLISHED = {"RMSprop": (3e-7, False), "AdamW": (1e-5, True)}
 
 
 class PrunedBlock(ABC):
-    """A block that all samples wait at, for what trains its Linears.
+    """A pruned block at which all samples wait, as seen by the code that trains its Linears.
 
-    ``batches`` are the numbers of those that came there, in order and on whichever rank they are. Weights are by
-    Linear, zero where they are pruned.
+    ``batches`` are the indices of the batches that reached the block, in order, on all ranks. Weights are given by
+    Linear, with zeros where they are pruned.
     """
 
     batches: tuple[int, ...]
 
     @abstractmethod
     def lost(self, weights: Mapping[str, Tensor]) -> float:
-        """The share of the block's squared output that is lost under some weights, over all samples."""
+        """Returns the share of the block's squared output that is lost with these weights, over all samples."""
 
     @abstractmethod
     def gradients(self, batch: int, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """By Linear, the gradient of a batch's loss: the squared error of a token's output, mean over tokens.
+        """Returns the gradient of a batch's loss, by Linear: the squared error of a token's output, mean over tokens.
 
-        Of the dtype that the weights are given in, equal on every rank.
+        It has the dtype of the given weights and is the same on every rank.
         """
 
 
 class BlockReconstruction(Reconstruction):
-    """Trains the kept weights of each block so that it gives what the dense one gave; zeros stay zero.
+    """Trains the kept weights of each block to reproduce the dense block's output; zeros stay zero.
 
-    After the mask, one step a calibration batch, in order, on the mean over tokens of ||block(x) - dense block(x)||^2,
-    x what the pruned blocks before it make of the samples. With ``RMSprop`` it is Wanda++'s regional optimizer (arXiv
-    2503.04992) under a mask that stays, with ``AdamW`` the reconstruction of arXiv 2510.14444. Weights that do not
-    lower the block's error over all samples are not taken. An epoch costs a forward and a backward of each block, and
-    the error before and after three forwards besides; memory is that of one batch's graph, of three float32 copies of
-    the block's Linears (four with ``AdamW``), and of its outputs for all samples.
+    Training starts once the masks are chosen and takes one step per calibration batch, in order. The loss is the mean
+    over tokens of ||block(x) - dense block(x)||^2, where x is the output of the pruned blocks before it. With
+    ``RMSprop`` this is Wanda++'s regional optimizer (arXiv 2503.04992) under a fixed mask; with ``AdamW`` it is the
+    reconstruction of arXiv 2510.14444. Weights that do not lower the block's error over all samples are discarded.
+
+    An epoch takes a forward and a backward pass of each block; the error before and after takes three more forwards.
+    Memory must hold the graph of one batch, three float32 copies of the block's Linears (four with ``AdamW``), and the
+    block's outputs for all samples.
 
     Args:
-        optimizer: ``AdamW`` with a rate that falls to 0 by equal steps, or ``RMSprop`` with one that stays.
-        rate: of learning at first; None is the published one, 1e-5 or 3e-7.
-        epochs: how often every batch is seen.
-        first: what gives the kept weights their first values, such as ``LeastSquares``; None keeps those that the
-            criterion made.
+        optimizer: ``AdamW`` with a learning rate that falls linearly to 0, or ``RMSprop`` with a constant one.
+        rate: initial learning rate. Default: the published one, 1e-5 for ``AdamW`` or 3e-7 for ``RMSprop``.
+        epochs: number of passes over the calibration batches.
+        first: method that gives the kept weights their initial values, such as ``LeastSquares``. Default: they start
+            with the values that the criterion left.
 
     Raises:
-        ValueError: for an argument out of range, or a ``first`` that moves biases.
+        ValueError: if an argument is out of range, or ``first`` changes biases.
     """
 
     def __init__(
@@ -70,27 +72,27 @@ class BlockReconstruction(Reconstruction):
         above_zero(rate=rate)
         at_least(1, epochs=epochs)
         if isinstance(first, BlockReconstruction):
-            raise ValueError("first: BlockReconstruction cannot come before itself; raise epochs")
+            raise ValueError("first: BlockReconstruction cannot come before itself; increase epochs instead")
         if first is not None and first.needs_bias:
             kind = type(first).__name__
-            raise ValueError(f"first: {kind} moves biases, and training is of weights alone; choose LeastSquares")
+            raise ValueError(f"first: {kind} changes biases, but only weights are trained; choose LeastSquares")
         self.optimizer, self.rate, self.epochs, self.first = optimizer, rate, epochs, first
         if first is not None:
             self.needs_gram, self.needs_moments = first.needs_gram, first.needs_moments
 
     def reconstruct(self, weight: Tensor, mask: Tensor, pool: PoolStatistics) -> Tensor:
-        """The first values of one Linear; the dense ones without ``first``."""
+        """Returns the initial weight of one Linear: the dense one if there is no ``first``."""
         return weight if self.first is None else self.first.reconstruct(weight, mask, pool)
 
     def train(
         self, block: PrunedBlock, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """The new weights, at least float32 (out, in) by Linear.
+        """Returns the new weights by Linear (out, in), in at least float32.
 
         Args:
-            block: where samples wait.
-            weights: as they were pruned (out, in).
-            masks: bool (out, in), True = kept.
+            block: the block at which the samples wait.
+            weights: pruned weights by Linear (out, in).
+            masks: masks by Linear, bool (out, in), True = kept.
         """
         learned = {name: torch.nn.Parameter(at_least_float32(weight).clone()) for name, weight in weights.items()}
         optimizer, rate, falls = self._made(list(learned.values()))
@@ -105,7 +107,7 @@ class BlockReconstruction(Reconstruction):
         return {name: weight.detach() for name, weight in learned.items()}
 
     def _made(self, weights: list[torch.nn.Parameter]) -> tuple[torch.optim.Optimizer, float, bool]:
-        """The optimizer, the rate at first, and whether it falls."""
+        """Returns the optimizer, its initial learning rate, and whether the rate falls."""
         rate, falls = _PUBLISHED[self.optimizer]
         rate = rate if self.rate is None else self.rate
         if self.optimizer == "RMSprop":

@@ -1,4 +1,4 @@
-"""Pruning and growing by the mean of a row's error."""
+"""Pruning and regrowing by the expected error of a row."""
 
 import torch
 from torch import Tensor
@@ -7,34 +7,35 @@ from atv.criteria import PoolStatistics
 from atv.plugins import at_least
 from atv.refinement.base import Refinement
 
-# The published threshold is of errors summed over calibration sequences of this length.
+# The published threshold applies to errors summed over calibration sequences of this length.
 _SEQUENCE = 2048
-# The published 50 cycles are of rows of so many inputs: the same number moves half the pruned weights of one of 200.
+# The published 50 cycles are for rows of 4,096 inputs; in a row of 200, they would move half the pruned weights.
 _CYCLES, _INPUTS = 50, 4096
-# Weights whose float64 copies are held at a time.
+# Number of weights of which float64 copies are held at a time.
 _ENTRIES = 1 << 23
 
 
 class DSnoT(Refinement):
-    """Dynamic sparse no training: prunes and grows until a row's expected error is small (arXiv 2310.08915).
+    """Prunes and regrows weights until a row's expected error is small: dynamic sparse no training (arXiv 2310.08915).
 
-    A row's error is e = sum over its pruned weights of w_j E[x_j]. In a cycle the pruned weight with the greatest w_j
-    E[x_j] / Var[x_j]^power of e's sign is put back, and the kept one with the least ``|w_j| ||x_j||`` whose w_j E[x_j]
-    is of the other sign is pruned (under N:M the least of the same group, if e keeps its sign). A row stops when
-    ``|e|`` is at most the threshold, or nothing of that kind is left. No weight moves twice. The authors' code leaves
-    the FFN of some models out; here every Linear takes part.
+    A row's error is e = sum over its pruned weights of w_j E[x_j]. In each cycle, the pruned weight with the largest
+    w_j E[x_j] / Var[x_j]^power in the direction of e's sign is put back. In exchange, the kept weight with the smallest
+    ``|w_j| ||x_j||`` among those whose w_j E[x_j] has the opposite sign is pruned (under N:M, the smallest of the same
+    group, provided that e keeps its sign). A row stops when ``|e|`` is at most the threshold, or no such pair is left.
+    No weight moves twice. The authors' code leaves out the FFN of some models; here every Linear takes part.
 
     Args:
-        cycles: at most so many; None is 50 for a row of 4,096 inputs, as published, and in proportion for others.
-        threshold: of the error, as published: summed over a sequence of 2,048 tokens.
-        power: of the variance.
+        cycles: maximum number of cycles. Default: 50 for a row of 4,096 inputs, as published, and in proportion for
+            rows of other lengths.
+        threshold: largest acceptable error, as published: summed over a sequence of 2,048 tokens.
+        power: exponent of the variance.
 
     Raises:
-        ValueError: for an argument out of range.
+        ValueError: if an argument is out of range.
     """
 
     needs_moments = True
-    # 50 cycles were of rows of any length in the first.
+    # Version 1 took 50 cycles for rows of any length.
     version = 2
 
     def __init__(self, cycles: int | None = None, threshold: float = 0.1, power: float = 1.0) -> None:
@@ -50,9 +51,9 @@ class DSnoT(Refinement):
         return torch.cat([self._grown(part.double(), kept.clone(), mean, variance, width) for part, kept in parts])
 
     def _grown(self, dense: Tensor, kept: Tensor, mean: Tensor, variance: Tensor, width: int) -> Tensor:
-        """The new masks of some rows."""
+        """Returns the new masks of some rows."""
         columns, share = dense.shape[1], dense * mean
-        # A channel that never varies comes first; one that is always 0 has nothing to give back.
+        # A channel that never varies comes first; one that is always 0 contributes nothing.
         gain = (share / variance**self.power).nan_to_num()
         size = dense.abs() * (variance + mean.square()).sqrt()
         error = (share * ~kept).sum(1)

@@ -1,4 +1,4 @@
-"""The least squares solution under a mask."""
+"""The least-squares solution for kept weights under a mask."""
 
 from torch import Tensor
 
@@ -9,20 +9,21 @@ from atv.refinement.base import Reconstruction
 
 
 class LeastSquares(Reconstruction):
-    """Exact least squares: w'_kept = H_kk^-1 (H w)_k for each row w, with H = X^T X / n + damping * mean(diag) * I.
+    """Solves exactly for the kept weights that preserve a Linear's outputs best, w'_kept = H_kk^-1 (H w)_k.
 
-    That is the least of (w - w') H (w - w')^T under the mask; the damping keeps w' near w where the pool says little.
-    Rows are solved by conjugate gradients; those that are not done after ``iterations`` by a Cholesky factor of their
-    own, in float64.
+    Here w is a row, and H = X^T X / n + damping * mean(diag) * I. The solution minimizes (w - w') H (w - w')^T under
+    the mask; damping keeps w' close to w in directions about which the pool has little information. Rows are solved by
+    conjugate gradients. Those that have not converged after ``iterations`` are solved by separate Cholesky
+    factorisations in float64.
 
     Args:
-        damping: share of the mean of the diagonal that is added to the diagonal, as SparseGPT's.
-        tolerance: of the residual, as a share of what it is before; of a Gram whose spectrum falls as 1/k^2 the error
-            was then above the least by less than 0.05%.
-        iterations: of conjugate gradients.
+        damping: share of the mean of the diagonal that is added to the diagonal, as in SparseGPT.
+        tolerance: residual at which a row has converged, as a share of the initial one. For a Gram matrix whose
+            spectrum falls as 1/k^2, the error was then less than 0.05% above the minimum.
+        iterations: maximum number of conjugate gradient iterations.
 
     Raises:
-        ValueError: for an argument out of range.
+        ValueError: if an argument is out of range.
     """
 
     needs_gram = True

@@ -1,4 +1,4 @@
-"""What pruned weights gave on average, moved into the bias."""
+"""Compensation that moves the mean contribution of pruned weights into the bias."""
 
 from torch import Tensor
 
@@ -7,9 +7,10 @@ from atv.refinement.base import Reconstruction
 
 
 class MeanToBias(Reconstruction):
-    """FLAP's compensation (arXiv 2312.11983): b_i += sum over the pruned j of W_ij * mean(X_j); kept weights stay.
+    """Adds the mean contribution of pruned weights to the bias; kept weights stay (FLAP, arXiv 2312.11983).
 
-    The outputs' means over the pool are then what they were. Of Linears that have a bias alone.
+    b_i += sum over the pruned j of W_ij * mean(X_j), so the mean of each output over the pool is preserved. Only for
+    Linears with a bias.
     """
 
     needs_moments = True

@@ -10,12 +10,12 @@ from atv.criteria import PoolStatistics
 from atv.plugins import at_least
 from atv.refinement.base import Refinement
 
-# Elements of the largest temporary: what a processor's cache holds, and what keeps a GPU busy.
+# Elements of the largest temporary tensor: as many as fit a CPU's cache, and as many as keep a GPU busy.
 _ENTRIES = {"cpu": 1 << 19, "cuda": 1 << 24}
 
 
 class _Swap(NamedTuple):
-    """By row: what swapping ``back`` in for ``out`` adds to the error, and the two columns (rows,)."""
+    """For each row, the change of the error if ``back`` is restored and ``out`` pruned, and the two columns (rows,)."""
 
     change: Tensor
     back: Tensor
@@ -23,20 +23,20 @@ class _Swap(NamedTuple):
 
 
 class SparseSwaps(Refinement):
-    """Swaps, one after the other, whatever lowers the row's error (w - w') G (w - w')^T most (arXiv 2512.10922).
+    """Repeatedly swaps the pruned and the kept weight of a row that lower its error most (arXiv 2512.10922).
 
-    With c = G ((1 - m) o w), putting a pruned weight u back and pruning a kept p changes the error by
-    w_u^2 G_uu - 2 w_u c_u + w_p^2 G_pp + 2 w_p c_p - 2 w_u w_p G_up. A row is done when no swap that is looked at
-    lowers its error; the error never rises, and rows and N:M groups keep their counts.
+    The error of a row is (w - w') G (w - w')^T. With c = G ((1 - m) o w), putting a pruned weight u back and pruning a
+    kept weight p changes it by w_u^2 G_uu - 2 w_u c_u + w_p^2 G_pp + 2 w_p c_p - 2 w_u w_p G_up. A row is finished when
+    no swap under consideration lowers its error. The error never rises, and rows and N:M groups keep their counts.
 
     Args:
-        swaps: of a row, at most so many.
-        candidates: how many pruned weights that would lower the error most by themselves are looked at with every kept
-            one, and how many kept ones that would raise it least with every pruned one. As many as there are finds the
-            best swap of all. N:M groups are looked at whole.
+        swaps: maximum number of swaps per row.
+        candidates: number of pruned weights, those that would lower the error most by themselves, to combine with every
+            kept weight, and of kept weights, those that would raise it least, to combine with every pruned one. If it
+            equals the number of weights in a row, the best swap of all is found. N:M groups are searched completely.
 
     Raises:
-        ValueError: for an argument under 1.
+        ValueError: if an argument is below 1.
     """
 
     needs_gram = True
@@ -54,9 +54,9 @@ class SparseSwaps(Refinement):
         return torch.cat([self._swapped(part, kept.clone(), gram, width) for part, kept in parts])
 
     def _swapped(self, weight: Tensor, kept: Tensor, gram: Tensor, width: int) -> Tensor:
-        """The new masks of some rows."""
+        """Returns the new masks of some rows."""
         own, pull = weight.square() * gram.diagonal(), (weight * ~kept) @ gram
-        # Less than this is rounding: sums of as many float64 products as a row has weights.
+        # Smaller changes are rounding errors of sums of as many float64 products as a row has weights.
         least = 1e-12 * (weight * (weight @ gram)).sum(1).abs()
         found, left = kept.clone(), torch.arange(len(weight), device=weight.device)
         for _ in range(self.swaps):
@@ -79,7 +79,7 @@ class SparseSwaps(Refinement):
         return found
 
     def _across(self, weight: Tensor, back: Tensor, out: Tensor, gram: Tensor) -> _Swap:
-        """The best swap of each row between its candidates and all others."""
+        """Returns the best swap of each row between its candidates and all weights of the opposite kind."""
         count, columns = min(self.candidates, weight.shape[1]), weight.shape[1]
         sides = []
         for mine, others in ((back, out), (out, back)):
@@ -100,7 +100,7 @@ class SparseSwaps(Refinement):
 
 
 def _within(weight: Tensor, back: Tensor, out: Tensor, gram: Tensor, width: int) -> _Swap:
-    """The best swap of each row between two weights of one group of ``width`` inputs."""
+    """Returns the best swap of each row between two weights of the same group of ``width`` inputs."""
     groups = weight.shape[1] // width
     index = torch.arange(weight.shape[1], device=gram.device).view(groups, width)
     inside = gram[index[:, :, None], index[:, None, :]]

@@ -1,4 +1,4 @@
-"""What a process needs whatever it does: a trainer, its ranks, a scheduler's stop, timings, the network.
+"""Utilities for any process: Lightning trainers, ranks, preemption by a scheduler, timings, and the network.
 
-Nothing here knows of models, data or pruning.
+Nothing here depends on models, data or pruning.
 """

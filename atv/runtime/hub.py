@@ -1,4 +1,4 @@
-"""Hugging Face hub ids: what counts as one, and what its errors mean. Nothing else in atv reaches the network."""
+"""Hugging Face hub ids: recognizing and fetching them, and explaining errors. Nothing else in atv uses the network."""
 
 import re
 from collections.abc import Iterator
@@ -10,36 +10,36 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
 _ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
-# Repositories often hold the weights a second time, in other formats.
+# Repositories often contain the weights a second time, in different formats.
 _WANTED = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 _UNWANTED = ("*/*", "consolidated*")
 
 
 def reads_as_hub_id(name: str) -> bool:
-    """Whether ``name`` reads ``owner/name`` or ``owner/name@revision``, whatever folders are here."""
+    """Returns whether ``name`` reads ``owner/name`` or ``owner/name@revision``, regardless of local folders."""
     return bool(_ID.fullmatch(name))
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether ``name`` reads ``owner/name`` or ``owner/name@revision`` and no folder called ``owner`` is here."""
+    """Returns whether ``name`` reads ``owner/name`` or ``owner/name@revision`` and no local path ``owner`` exists."""
     return reads_as_hub_id(name) and not Path(name.split("/", 1)[0]).exists()
 
 
 def split_revision(name: str) -> tuple[str, str | None]:
-    """``owner/name@revision`` as id and revision (a branch, tag or commit; None is the newest)."""
+    """Splits ``owner/name@revision`` into id and revision (a branch, tag or commit; None is the newest)."""
     repository, _, revision = name.partition("@")
     return repository, revision or None
 
 
 def fetch_model(name: str, code: bool = False) -> Path:
-    """The local folder of a model of the hub, fetched if need be; the folder's name is the commit.
+    """Returns the local folder of a hub model, fetched if necessary; the folder's name is the commit.
 
     Args:
-        name: id, with ``@revision`` if wanted.
-        code: whether Python files are fetched too.
+        name: hub id, optionally with ``@revision``.
+        code: whether to fetch Python files, too.
 
     Raises:
-        ValueError: for an id that cannot be fetched; the message says why and what to do.
+        ValueError: if the id cannot be fetched; the message says why and what to do.
     """
     repository, revision = split_revision(name)
     wanted = [*_WANTED, "*.py"] if code else list(_WANTED)
@@ -51,15 +51,15 @@ def fetch_model(name: str, code: bool = False) -> Path:
 
 @contextmanager
 def hub_errors(field: str, name: str) -> Iterator[None]:
-    """Turns the errors of the hub's clients into one line that names the field, the id and what to do.
+    """Turns errors of the hub's clients into one line that names the field, the id and what to do.
 
     Raises:
-        ValueError: for an id that is gated, missing, without that revision, or out of reach.
+        ValueError: if the id is gated, does not exist, lacks the revision, or cannot be reached.
     """
     try:
         yield
     except (OSError, httpx.HTTPError) as error:
-        # A full disk, say, is not the hub's doing.
+        # Errors of the system, such as a full disk, have nothing to do with the hub.
         if getattr(error, "errno", None) and not isinstance(error, ConnectionError):
             raise
         raise ValueError(f"{field}: {_meaning(error, *split_revision(name))}") from error
@@ -69,18 +69,18 @@ def _meaning(error: BaseException, repository: str, revision: str | None) -> str
     chain = list(_causes(error))
     if any(isinstance(cause, GatedRepoError) for cause in chain):
         return (
-            f"{repository!r} is gated: ask for access on its page on huggingface.co, then log in with `hf auth login` "
+            f"{repository!r} is gated: request access on its page on huggingface.co, then log in with `hf auth login` "
             "or set HF_TOKEN"
         )
     if any(isinstance(cause, RevisionNotFoundError) for cause in chain):
         return f"{repository!r} has no revision {revision!r}"
     if any(isinstance(cause, RepositoryNotFoundError) or "doesn't exist on the Hub" in str(cause) for cause in chain):
-        return f"{repository!r} is neither a path here nor on the hub; a private repository needs `hf auth login`"
+        return f"{repository!r} is neither a local path nor on the hub; a private repository needs `hf auth login`"
     if any(isinstance(cause, HfHubHTTPError) for cause in chain):
         return f"the hub refused {repository!r}: {error}"
     return (
-        f"{repository!r} is no path here, and the hub cannot be reached (or HF_HUB_OFFLINE is set) to fetch it; fetch "
-        "it first where it can be, with `hf download`, or give a folder"
+        f"{repository!r} is not a local path, and the hub cannot be reached (or HF_HUB_OFFLINE is set) to fetch it; "
+        "fetch it with `hf download` while the hub can be reached, or give a folder"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a stop between batches does, and which batches are left of a run that was stopped."""
+"""Stopping a run between batches on SIGTERM, and the batches that remain when it resumes."""
 
 import signal
 import threading
@@ -8,28 +8,28 @@ from typing import Any
 import lightning as L
 from torch.utils.data import Sampler
 
-NOTHING = "nothing of it is kept, the same command begins anew"
+NOTHING = "no progress was saved, the same command starts over"
 
 
 class Preempted(BaseException):
-    """The run was asked to stop and did; the message says what is kept.
+    """Raised when a run has stopped on request; the message says what is kept.
 
-    No Exception, as KeyboardInterrupt is none: a loop over runs that reports which failed, and goes on with the next,
-    ends as well.
+    Like KeyboardInterrupt, it is not an Exception, so that it also ends a loop over runs that reports failed ones and
+    continues with the next.
     """
 
 
 class Sigterm:
-    """Whether this rank was sent SIGTERM while its trainer ran.
+    """Records whether this rank received SIGTERM while its trainer ran.
 
-    Lightning's own handler speaks to the other ranks from within the signal, in the middle of their collectives; this
-    one takes its place until Lightning restores the original.
+    Lightning's own handler communicates with the other ranks from within the signal, in the middle of their
+    collectives. This handler replaces it until Lightning restores the original.
     """
 
     received = False
 
     def listen(self) -> None:
-        """To be called once Lightning has set its handlers."""
+        """Installs the handler; call it after Lightning has set its own."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._note)
 
@@ -38,10 +38,10 @@ class Sigterm:
 
 
 class StopBetweenBatches(L.Callback):
-    """Ends a prediction loop after the batch in hand; Lightning's own loop notes SIGTERM and goes on to the end.
+    """Ends a prediction loop after the current batch on SIGTERM, which Lightning's own loop notes but does not obey.
 
     Args:
-        kept: what is left of the run, for the message.
+        kept: what is kept of the run, for the message.
     """
 
     def __init__(self, kept: str = NOTHING) -> None:
@@ -56,11 +56,11 @@ class StopBetweenBatches(L.Callback):
 
 
 class Remaining(Sampler[int]):
-    """This rank's batches from the first that was not trained on.
+    """Samples this rank's remaining batches, from the first that was not trained on.
 
     Args:
-        batches: of all ranks, a multiple of their number.
-        done: how many this rank has had, asked for when training starts.
+        batches: number of batches of all ranks, a multiple of the number of ranks.
+        done: returns how many batches this rank has finished; called when training starts.
     """
 
     def __init__(self, batches: int, rank: int, ranks: int, done: Callable[[], int]) -> None:

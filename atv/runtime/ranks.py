@@ -1,4 +1,4 @@
-"""What the ranks of a run must do together; all of it is trivial where there is one."""
+"""Coordination of the ranks of a run; with a single rank, all of it is trivial."""
 
 import signal
 from collections.abc import Iterator, Sequence
@@ -14,12 +14,12 @@ Item = TypeVar("Item")
 
 
 def distributed() -> bool:
-    """Whether this process is one of several that may talk to each other."""
+    """Returns whether this process belongs to an initialized process group."""
     return dist.is_available() and dist.is_initialized()
 
 
 def gathered(value: Item) -> list[Item]:
-    """The value of every rank, in the order of ranks."""
+    """Returns the value of every rank, in the order of ranks."""
     if not distributed():
         return [value]
     values: list[Any] = [None] * dist.get_world_size()
@@ -31,7 +31,7 @@ def agree(value: str, what: str) -> None:
     """Checks that every rank has the same value.
 
     Raises:
-        RuntimeError: naming ``what`` and each rank's value.
+        RuntimeError: if the values differ; the message names ``what`` and each rank's value.
     """
     values = gathered(value)
     if len(set(values)) > 1:
@@ -40,9 +40,9 @@ def agree(value: str, what: str) -> None:
 
 
 def padded(items: Sequence[Item], trainer: L.Trainer) -> list[Item | None]:
-    """The items, with None for ranks that would have none.
+    """Returns the items, padded with None so that every rank has at least one.
 
-    Lightning shards without repetition, but wants a step of every rank, and a rank without one would miss the
+    Lightning shards without repetition, but expects a step on every rank; a rank without one would miss the
     collectives of the others.
     """
     return [*items, *[None] * (trainer.world_size - len(items))]
@@ -52,11 +52,11 @@ def padded(items: Sequence[Item], trainer: L.Trainer) -> list[Item | None]:
 def together(trainer: L.Trainer) -> Iterator[None]:
     """Ends every rank when one fails, so that none waits for it.
 
-    Lightning's first rank watches those that it started and ends with them; this is the other direction. torchrun and
-    SLURM do both themselves.
+    Lightning's first rank watches the ranks that it started and ends with them; this adds the opposite direction.
+    torchrun and SLURM do both themselves.
 
     Raises:
-        ValueError: for a strategy that shards or copies the model.
+        ValueError: if the strategy shards or copies the model.
     """
     kind = type(trainer.strategy).__name__
     if not isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy)):

@@ -1,4 +1,4 @@
-"""Timings that can be compared: taken in turns, as medians of ratios within a turn."""
+"""Comparable timings: runs take turns, and are compared by the median of the ratios within a turn."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +13,9 @@ Timing = TypeVar("Timing")
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: how ``name`` compares with ``against``; one ratio, and mostly one timing, a repeat.
+    """A row of the timing table: ``name`` compared with ``against``, one ratio (and usually one timing) per repeat.
 
-    ``limit`` is the most that the median ratio may be, where something was asked for.
+    ``limit`` is the largest permitted median ratio, or None if there is no requirement.
     """
 
     name: str
@@ -30,24 +30,24 @@ class Row:
 
 
 def now() -> float:
-    """Wall-clock seconds, when all work given to a GPU is done."""
+    """Returns wall-clock seconds, after all work submitted to a GPU is done."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return perf_counter()
 
 
 def elapsed(run: Callable[[], object]) -> float:
-    """Seconds that a call of ``run`` takes."""
+    """Returns the seconds that a call of ``run`` takes."""
     started = now()
     run()
     return now() - started
 
 
 def interleaved(runs: Mapping[str, Callable[[], Timing]], repeats: int) -> dict[str, list[Timing]]:
-    """What each run took, one a repeat; a repeat does all of them, every second one in the opposite order.
+    """Returns the timings of each run, one per repeat; a repeat makes all runs, every second repeat in reverse order.
 
-    ``runs`` return their own seconds, or what was made of them. What slows the machine down for a while then slows all
-    of them.
+    ``runs`` return their own seconds, or values derived from them. A temporary slowdown of the machine thus affects all
+    runs.
     """
     taken: dict[str, list[Timing]] = {name: [] for name in runs}
     for repeat in range(repeats):
@@ -57,6 +57,6 @@ def interleaved(runs: Mapping[str, Callable[[], Timing]], repeats: int) -> dict[
 
 
 def compare(seconds: Mapping[str, Sequence[float]], name: str, against: str, limit: float | None = None) -> Row:
-    """The row of two entries of what ``interleaved`` measured."""
+    """Returns the row that compares two entries of the result of ``interleaved``."""
     ratios = [one / other for one, other in zip(seconds[name], seconds[against], strict=True)]
     return Row(name, against, ratios, seconds[name], limit)

@@ -1,4 +1,4 @@
-"""Lightning's trainer as this library uses it: how one is made, and how one runs a loop of ours."""
+"""Lightning trainers as this library uses them: creating and checking them, and running a loop."""
 
 import logging
 import warnings
@@ -13,21 +13,21 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import MPSAccelerator
 from torch import nn
 
-# The batches are in memory already: more workers would only copy them. The other is torch's to Lightning.
+# Batches are in memory already, so more workers would only copy them. The second is torch's warning to Lightning.
 _NO_NEWS = (".*does not have many workers.*", ".*LeafSpec.*")
-# Weights stay as they are: mixed precision casts what an operation takes and gives.
+# Precisions that leave the weights as they are: mixed precision casts only the inputs and outputs of an operation.
 _UNCAST = ("32-true", "bf16-mixed", "16-mixed")
 
 
 def quiet_trainer(**options: Any) -> L.Trainer:
-    """A trainer on one device with a progress bar, no logger, no checkpoints, no summary; ``options`` override.
+    """Returns a trainer on one device with a progress bar, but no logger, checkpoints or summary; ``options`` override.
 
-    Gradients are off but tensors stay ordinary ones (no inference mode), so that pruned weights can be trained later.
-    A Mac's GPU is passed over, since it has no float64 to sum in.
+    Gradients are off, but tensors remain ordinary ones (no inference mode), so that pruned weights can be trained
+    later. A Mac's GPU is not used because it has no float64 for sums.
 
     Raises:
-        ValueError: for an option that lightning.Trainer does not have, or cannot serve here, or a job of SLURM whose
-            tasks do not fit.
+        ValueError: if lightning.Trainer does not have an option or cannot use it here, or the tasks of a SLURM job do
+            not fit.
     """
     settings: dict[str, Any] = {
         "accelerator": "cpu" if MPSAccelerator.is_available() else "auto",
@@ -39,7 +39,7 @@ def quiet_trainer(**options: Any) -> L.Trainer:
     }
     try:
         if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
-            # Requeueing would save the half-pruned model, and load it over that of the next run.
+            # Requeueing would save the half-pruned model, and load it over the model of the next run.
             settings["plugins"] = [SLURMEnvironment(auto_requeue=False)]
         with quiet():
             return L.Trainer(**(settings | options))
@@ -48,10 +48,10 @@ def quiet_trainer(**options: Any) -> L.Trainer:
 
 
 def require_uncast(trainer: L.Trainer | None) -> None:
-    """Checks that a trainer, by default one of ours, leaves the model's weights in their dtype, as they are written.
+    """Checks that a trainer leaves the model's weights in the dtype in which they are written; None always passes.
 
     Raises:
-        ValueError: for a precision that casts the model.
+        ValueError: if the trainer's precision casts the model.
     """
     if trainer is not None and (given := str(trainer.precision)) not in _UNCAST:
         raise ValueError(
@@ -61,10 +61,10 @@ def require_uncast(trainer: L.Trainer | None) -> None:
 
 
 def require_calibrating(trainer: L.Trainer | None) -> None:
-    """Checks that a trainer leaves what it calibrates as it is, the weights uncast and no batch out.
+    """Checks that a trainer is suitable for calibration: it casts no weights, leaves out no batch and has float64.
 
     Raises:
-        ValueError: as ``require_uncast`` and ``require_all_batches`` do.
+        ValueError: if the accelerator is mps, or as in ``require_uncast`` and ``require_all_batches``.
     """
     require_uncast(trainer)
     require_all_batches(trainer)
@@ -73,63 +73,63 @@ def require_calibrating(trainer: L.Trainer | None) -> None:
 
 
 def require_all_batches(trainer: L.Trainer | None) -> None:
-    """Checks that a trainer, by default one of ours, sees every calibration batch once.
+    """Checks that a trainer sees every calibration batch once; None always passes.
 
     Raises:
-        ValueError: for a development run, a limit on batches of predictions, or ranks that would all see every batch.
+        ValueError: if it is a development run, limits the prediction batches, or has ranks that all see every batch.
     """
     if trainer is None:
         return
-    # Lightning keeps the option in its connector alone.
+    # Lightning keeps this option only in its connector.
     shared_out = trainer._accelerator_connector.use_distributed_sampler
     if trainer.world_size > 1 and not shared_out:
         raise ValueError(
-            f"trainer.use_distributed_sampler: expected true, got {shared_out}, with which each of "
+            f"trainer.use_distributed_sampler: expected true, got {shared_out}, with which each of the "
             f"{trainer.world_size} ranks would count every batch"
         )
     limit: Any = trainer.limit_predict_batches
-    # A development run sets the limit, too. As a whole number, 1 is a single batch.
+    # A development run sets the limit, too. The integer 1 means a single batch.
     name, expected, got = "limit_predict_batches", "1.0", limit
     if development := getattr(trainer, "fast_dev_run", False):
         name, expected, got = "fast_dev_run", "false", development
     elif isinstance(limit, float) and limit == 1:
         return
     raise ValueError(
-        f"trainer.{name}: expected {expected}, got {got}, which may leave calibration samples out; for fewer use "
+        f"trainer.{name}: expected {expected}, got {got}, which may leave out calibration samples; to use fewer, set "
         "--samples"
     )
 
 
 def precision(trainer: L.Trainer) -> dict[str, str]:
-    """The part of a run's identity that says in which precision it computes; nothing where that is its model's own."""
+    """Returns the precision as a part of a run's identity; empty if the run computes in the model's own precision."""
     return {} if str(trainer.precision) == "32-true" else {"precision": str(trainer.precision)}
 
 
 def require_own_weights(trainer: L.Trainer) -> None:
-    """Checks that Lightning would load no checkpoint of another run over the model.
+    """Checks that Lightning would not load a checkpoint of a different run over the model.
 
-    Under SLURM it does so, without a word, from the trainer's folder, by default the working one.
+    Under SLURM, it silently does so from the trainer's folder, by default the working folder.
 
     Raises:
-        ValueError: naming the checkpoint.
+        ValueError: if there is such a checkpoint; the message names it.
     """
     found = sorted(Path(trainer.default_root_dir).glob("hpc_ckpt_*.ckpt")) if SLURMEnvironment.detect() else []
     if found:
         raise ValueError(
-            f"trainer.default_root_dir: {str(found[-1])!r}, kept when SLURM requeued a job, would be loaded over the "
-            "model; take it away, or name another folder"
+            f"trainer.default_root_dir: {str(found[-1])!r}, saved when SLURM requeued a job, would be loaded over the "
+            "model; remove it or choose another folder"
         )
 
 
 @contextmanager
 def running(trainer: L.Trainer, *callbacks: L.Callback) -> Iterator[None]:
-    """Lets a trainer run a loop of ours, quietly, with ``callbacks`` behind its own; then it is as before.
+    """Lets a trainer run a loop quietly, with ``callbacks`` after its own; afterwards, its callbacks are restored.
 
     Raises:
-        ValueError: as ``require_own_weights`` does.
+        ValueError: as in ``require_own_weights``.
     """
     require_own_weights(trainer)
-    # Lightning sets the attribute and does not declare it.
+    # Lightning sets the attribute without declaring it.
     before = trainer.callbacks  # type: ignore[attr-defined]
     trainer.callbacks = [*before, *callbacks]  # type: ignore[attr-defined]
     try:
@@ -141,7 +141,7 @@ def running(trainer: L.Trainer, *callbacks: L.Callback) -> Iterator[None]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Lets a keyboard interrupt out of a loop; Lightning makes a wordless SystemExit of it."""
+    """Raises a loop's keyboard interrupt as such; Lightning turns it into a SystemExit without a message."""
     try:
         yield
     except SystemExit as ended:
@@ -152,7 +152,7 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def staying_on_its_device(model: nn.Module) -> Iterator[None]:
-    """Puts a model that is on one device back there: when its loop is over, Lightning leaves it on the CPU."""
+    """Moves a model that was on a single device back there after its loop; Lightning leaves it on the CPU."""
     devices = {weight.device for weight in model.parameters()}
     try:
         yield
@@ -163,9 +163,9 @@ def staying_on_its_device(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def quiet(*messages: str) -> Iterator[None]:
-    """Holds back, inside the block alone, warnings that are no news here: ours, and those that ``messages`` match.
+    """Suppresses uninformative warnings within the block: those of ``_NO_NEWS`` and those that match ``messages``.
 
-    Which devices are not used, and Lightning's tips, are no news either.
+    Lightning's tips, and its notes on unused devices, are suppressed as well.
     """
     log = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     level = log.level

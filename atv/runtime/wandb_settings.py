@@ -1,4 +1,4 @@
-"""How W&B is used: offline unless the user is logged in, and without what would tell of the user."""
+"""Settings of W&B: offline unless the user is logged in, and without data about the user."""
 
 import netrc
 import os
@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import wandb
 
-# Neither the environment nor the command line, the user's name or mail, git remotes, code or console output is kept.
-# Which versions made a cell is in its configuration.
+# W&B keeps no environment, command line, user name, mail address, git remotes, code or console output.
+# A cell's configuration contains the versions that produced it.
 QUIET: dict[str, Any] = {
     "silent": True,
     "console": "off",
@@ -24,15 +24,15 @@ QUIET: dict[str, Any] = {
 
 
 def wandb_mode() -> str:
-    """WANDB_MODE where it is set, else "online" for a logged-in user, else "offline"; asks no server."""
+    """Returns WANDB_MODE if it is set, else "online" for a logged-in user, else "offline"; contacts no server."""
     return os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
 
 
 def check_environment() -> None:
-    """Whether W&B can read its variables in the environment, which it does when the first run is logged.
+    """Checks that W&B can read its environment variables, which it would otherwise do only for the first logged run.
 
     Raises:
-        ValueError: naming a variable that it cannot read, and why.
+        ValueError: if W&B cannot read a variable; the message names it and the reason.
     """
     for name, value in os.environ.items():
         if name.startswith("WANDB_"):
@@ -47,7 +47,7 @@ def check_environment() -> None:
 
 
 def logged_in() -> bool:
-    """Whether a key is in the environment or where ``wandb login`` leaves it."""
+    """Returns whether there is an API key in the environment or where ``wandb login`` stores it."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     server = urlsplit(os.environ.get("WANDB_BASE_URL") or wandb.setup().settings.base_url).netloc
@@ -55,5 +55,5 @@ def logged_in() -> bool:
         known = netrc.netrc(os.environ.get("NETRC"))
     except (OSError, netrc.NetrcParseError):
         return False
-    # The second is where logins to W&B's own cloud were kept before it moved.
+    # The second host is where logins to W&B's own cloud were stored before it moved.
     return any(known.authenticators(host) for host in {server, "api.wandb.ai"})

@@ -1,6 +1,6 @@
-"""Token selection, a file for each rule or family of rules: which tokens of a calibration sample enter the pool.
+"""Token selection, with one file per rule or family of rules: which tokens of a calibration sample enter the pool.
 
-How their statistics are gathered is for ``atv.calibration``.
+Gathering the statistics of these tokens belongs in ``atv.calibration``.
 """
 
 from atv.selection.amia import AMIA

@@ -1,4 +1,4 @@
-"""TAMP's rule."""
+"""The token selection rule of TAMP."""
 
 import numpy as np
 import torch
@@ -11,20 +11,22 @@ from atv.selection.similarity import cosines, density
 
 
 class AMIA(TokenSelection):
-    """TAMP's adaptive multimodal input activation: tokens that stand for a Linear's outputs (arXiv 2504.09897).
+    """Text and visual tokens that together represent a Linear's outputs: AMIA of TAMP (arXiv 2504.09897).
 
-    Text and visual tokens compete, Linear by Linear. A token scores what the last query attends to it and to its
-    neighbours, nearest by the cosine of the Linear's outputs; the best is taken, its neighbours are lowered, until
-    what was taken is distributed like all tokens. Norms are averaged over tokens.
+    AMIA stands for adaptive multimodal input activation. Text and visual tokens compete, separately for each Linear.
+    A token's score is the attention that the last query pays to it and to its neighbors, which are nearest by the
+    cosine of the Linear's outputs. The rule repeatedly takes the token with the highest score and lowers the scores of
+    its neighbors, until the taken tokens are distributed like all tokens. Norms are averaged over tokens.
 
     Args:
-        neighbors: nearest tokens that lend a token their attention.
-        decay: how steeply a neighbour of a taken token is lowered with distance d, by exp(-decay * d) of its score.
-        tolerance: stops once the squared maximum mean discrepancy (Gaussian kernel, sigma 1, of the normalised
-            outputs, each token's pair with itself counted) is below tolerance * sqrt(1 - density).
+        neighbors: number of nearest tokens whose attention counts towards a token's score.
+        decay: how fast the penalty falls with distance: a neighbor at distance d of a taken token loses
+            exp(-decay * d) times the score of that token.
+        tolerance: selection stops once the squared maximum mean discrepancy (Gaussian kernel with sigma 1 on the
+            normalized outputs, including each token's pair with itself) is below tolerance * sqrt(1 - density).
 
     Raises:
-        ValueError: for a negative argument.
+        ValueError: if an argument is negative.
     """
 
     needs_attention = True
@@ -50,15 +52,15 @@ class AMIA(TokenSelection):
 def _taken(
     score: Tensor, near: Tensor, lowering: Tensor, discrepancy: "Discrepancy", enough: float
 ) -> NDArray[np.bool_]:
-    """Which tokens (n,) are taken, the best first, until they are like all.
+    """Returns which tokens are taken, bool (n,), when the best are taken first until they resemble all tokens.
 
-    Each step waits for the one before and is of a handful of numbers: the processor does it faster than an accelerator.
+    Every step depends on the previous one and handles few numbers, so the CPU is faster than an accelerator.
 
     Args:
-        score: (n,).
-        near: the neighbours of each token (n, k), which are lowered once it is taken.
-        lowering: by how much of its score each (n, k).
-        enough: discrepancy at which they are like all.
+        score: scores of the tokens (n,).
+        near: indices of each token's neighbors (n, k), whose scores are lowered once the token is taken.
+        lowering: share of the taken token's score that each of its neighbors loses (n, k).
+        enough: discrepancy below which the taken tokens resemble all tokens.
     """
     left, neighbors, lowered = score.cpu().numpy().copy(), near.cpu().numpy(), lowering.cpu().numpy()
     for _ in range(len(left)):
@@ -71,7 +73,7 @@ def _taken(
 
 
 class Discrepancy:
-    """Squared maximum mean discrepancy between all tokens and those taken so far, for a kernel (n, n)."""
+    """Squared maximum mean discrepancy between all tokens and the tokens taken so far, for a kernel (n, n)."""
 
     def __init__(self, kernel: Tensor) -> None:
         self._to_all, self._among_all = kernel.mean(1).cpu().numpy(), kernel.mean().cpu().numpy()
@@ -80,7 +82,7 @@ class Discrepancy:
         self._among_taken, self._across, self._count = self._kernel.dtype.type(0), self._kernel.dtype.type(0), 0
 
     def take(self, token: int) -> float:
-        """Adds a token and returns the new value."""
+        """Adds a token to the taken ones and returns the new discrepancy."""
         self._among_taken += 2 * self._to_taken[token] + self._kernel[token, token]
         self._to_taken += self._kernel[:, token]
         self._across += self._to_all[token]
@@ -89,7 +91,10 @@ class Discrepancy:
 
 
 def nearest(distance: Tensor, count: int) -> Tensor:
-    """Indices of each row's ``count`` nearest others (fewer if there are no more), of equal ones the first: (n, k)."""
+    """Returns the indices (n, k) of each row's ``count`` nearest other rows, or of all if there are fewer.
+
+    In a tie, the lower index comes first.
+    """
     left = distance.clone().fill_diagonal_(torch.inf)
     indices = distance.new_zeros(len(distance), min(count, len(distance) - 1), dtype=torch.long)
     for place in range(indices.shape[1]):

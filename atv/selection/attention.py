@@ -1,4 +1,4 @@
-"""Ranking by attention."""
+"""Ranking of visual tokens by attention."""
 
 from torch import Tensor
 
@@ -7,7 +7,10 @@ from atv.selection.ranking import VisualRanking
 
 
 class AttentionTopK(VisualRanking):
-    """The visual tokens that the last query attends to most, mean over heads (ATV-Pruning's ablation, "ABS")."""
+    """All text tokens, and the visual tokens that the last query attends to most (ATV-Pruning's ablation, "ABS").
+
+    Attention is averaged over heads.
+    """
 
     needs_attention = True
 

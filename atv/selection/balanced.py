@@ -1,4 +1,4 @@
-"""How much visual tokens weigh, found block by block without a hand."""
+"""A rule that sets the weight of visual tokens automatically in each block."""
 
 import math
 from collections.abc import Mapping
@@ -7,19 +7,21 @@ from atv.selection.parts import ObservedBlock, PartedSelection
 
 
 class BalancedPools(PartedSelection):
-    """Text, and visual tokens with the weight under which the modality that loses most loses least, block by block.
+    """Text and visual tokens, with a weight of visual tokens that each block chooses by held-out error.
 
-    A weight b means X^T X of text / n_text + b times that of visual tokens / n_visual. Each b is tried with Wanda's
-    mask of one half of the samples; the other half tells what share of its squared outputs a Linear then loses on text
-    and on visual tokens, e_text and e_visual (from norms, as if channels were uncorrelated). Chosen is the b with the
-    least max(d_text e_text, d_visual e_visual), the smallest of equal ones, where d is a modality's mean drift: of
-    tokens that a block hardly turns, it can lose little. It takes no pass more than other rules.
+    With weight b, the Gram matrix is X^T X of text / n_text + b times X^T X of visual tokens / n_visual. For each
+    candidate b, one half of the samples gives Wanda's mask. The other half shows which share of its squared outputs a
+    Linear then loses on text and on visual tokens, e_text and e_visual (computed from norms, as if channels were
+    uncorrelated). The rule chooses the b with the smallest max(d_text e_text, d_visual e_visual), and in a tie the
+    smallest b. Here d is the mean drift of a modality: a block can lose little on tokens that it hardly changes. The
+    rule needs no more passes than other rules.
 
     Args:
-        weights: what is tried.
+        weights: candidates for the weight b of visual tokens.
 
     Raises:
-        ValueError: for a negative weight, or none; before calibration, where fewer than two samples have pictures.
+        ValueError: if ``weights`` is empty or has a negative entry; before calibration, if fewer than two samples have
+            pictures.
     """
 
     holds_out = True

@@ -1,4 +1,4 @@
-"""Ranking by diversity."""
+"""Ranking of visual tokens by diversity."""
 
 import torch
 from torch import Tensor
@@ -9,9 +9,10 @@ from atv.selection.ranking import VisualRanking
 
 
 class DiversityTopK(VisualRanking):
-    """The visual tokens least like the others, 1 - mean cosine to them (ATV-Pruning's ablation, "DBS").
+    """All text tokens, and the visual tokens least similar to the other visual ones (ATV-Pruning's ablation, "DBS").
 
-    Cosines are of the block's inputs; a single visual token scores 0.
+    A token's score is 1 - the mean cosine between its block input and those of the other visual tokens. A single
+    visual token scores 0.
     """
 
     def rank(self, tokens: Tokens) -> Tensor:

@@ -1,4 +1,4 @@
-"""ATV-Pruning's rule."""
+"""The token selection rule of ATV-Pruning."""
 
 from typing import Literal
 
@@ -9,12 +9,14 @@ from atv.selection.ranking import VisualRanking
 
 
 class DriftTopK(VisualRanking):
-    """The visual tokens that the block moves most, s_v = 1 - cos(X_in[v], X_out[v]) (ATV-Pruning, steps 2 to 5).
+    """All text tokens, and the visual tokens that the block moves most (ATV-Pruning, steps 2 to 5).
+
+    The score of a visual token v is its drift, s_v = 1 - cos(X_in[v], X_out[v]).
 
     Args:
-        alpha, share, cap, rounding: the budget, see ``VisualRanking``; the defaults are the authors' code's.
-        drift_dtype: "model" ranks by a cosine in the model's own dtype, as the authors' code does; in bf16 a cosine
-            near 1 has steps of 0.0039, so the ranking is then mostly ties.
+        alpha, share, cap, rounding: the budget, see ``VisualRanking``; the defaults are those of the authors' code.
+        drift_dtype: dtype of the cosine. "model" uses the model's dtype, as the authors' code does; in bf16 a cosine
+            near 1 has steps of 0.0039, so the ranking then consists mostly of ties.
     """
 
     def __init__(

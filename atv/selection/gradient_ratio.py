@@ -1,4 +1,4 @@
-"""Visual tokens weighed by how much the loss feels them."""
+"""A rule that weights visual tokens by how sensitive the loss is to them."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -14,16 +14,17 @@ from atv.selection.parts import ObservedBlock, PartedSelection
 
 
 class GradientRatio(PartedSelection):
-    """Answers, and visual tokens with the ratio of their gradients: G_answer / n_answer + r G_visual / n_visual.
+    """Answers, and visual tokens weighted by the ratio of their gradients: G_answer / n_answer + r G_visual / n_visual.
 
-    The weights of MBQ (modality-balanced quantization, arXiv 2412.19509): for the attention and the FFN of each block,
-    r = mean ``|gradient at its output|`` over visual tokens / the same over answer tokens, of the answers' next-token
-    loss of the dense model, means of samples; r is at least its median over blocks. Prompts are in no pool. It costs a
-    forward and a backward over the dense model beforehand, and holds the graph of one batch; weights get no gradient.
-    An attention or FFN is the module that holds the Linears.
+    These are the weights of MBQ (modality-balanced quantization, arXiv 2412.19509). For the attention and the FFN of
+    each block, r is the mean ``|gradient at its output|`` over visual tokens divided by the same over answer tokens.
+    Means are taken per sample and then over samples, and r is at least its median over blocks. The gradients are those
+    of the dense model's next-token loss on the answers. Prompts are in no pool. The rule needs a forward and a backward
+    pass over the dense model beforehand, and memory for the graph of one batch; weights get no gradient. The parent
+    module of the Linears counts as the attention or FFN.
 
     Raises:
-        ValueError: where batches have no labels, a module gives no row for each token, or gradients vanish.
+        ValueError: if batches have no labels, a module does not return one row per token, or gradients vanish.
     """
 
     parts = ("answer", "visual")
@@ -39,7 +40,8 @@ class GradientRatio(PartedSelection):
         return {t: (1.0, max(ratios[name], median(alike[_kind(name)]))) for t, name in holders.items()}
 
     def measure(self, model: nn.Module, linears: Mapping[str, nn.Linear], batch: DenseBatch) -> dict[str, Tensor]:
-        """Module -> (batch, 4): mean |gradient| over visual tokens, over answer tokens, and whether there are any."""
+        """Returns, by module, the mean ``|gradient|`` of each sample over visual tokens and over answer tokens, and
+        whether the sample has visual tokens and answer tokens (1 or 0): (batch, 4)."""
         assert batch.answer is not None
         answer = batch.answer & batch.valid
         kinds = torch.stack([batch.visual, answer])
@@ -52,7 +54,9 @@ class GradientRatio(PartedSelection):
         rows = {}
         for name, gradient in gradients.items():
             if gradient.shape[:2] != answer.shape:
-                raise ValueError(f"selection: {name} gives {tuple(gradient.shape)}, not a row for each token")
+                raise ValueError(
+                    f"selection: {name} returned an output of shape {tuple(gradient.shape)}; expected one row per token"
+                )
             size = gradient.float().abs().mean(-1)
             means = (size * kinds).sum(-1) / counts.clamp(min=1)
             rows[name] = torch.cat([means, (counts > 0).float()]).T
@@ -60,11 +64,12 @@ class GradientRatio(PartedSelection):
 
 
 def answers_loss(logits: Tensor, ids: Tensor, answer: Tensor) -> Tensor:
-    """The sum over samples of the mean next-token cross-entropy over a sample's answer tokens, in float32.
+    """Returns the sum over samples of the mean next-token cross-entropy of a sample's answer tokens, in float32.
 
     Args:
         logits: (batch, length, vocabulary).
-        ids, answer: (batch, length), the latter bool.
+        ids: token ids (batch, length).
+        answer: which tokens are answers, bool (batch, length).
     """
     told = answer[:, 1:].to(logits.device)
     each = F.cross_entropy(logits[:, :-1].float().transpose(1, 2), ids[:, 1:].to(logits.device), reduction="none")
@@ -76,15 +81,17 @@ def _holder(linear: str) -> str:
 
 
 def _kind(module: str) -> str:
-    """What modules of several blocks have in common, such as mlp."""
+    """The last part of a module's name, such as mlp, which is the same in all blocks."""
     return module.rpartition(".")[2]
 
 
 def _ratio(name: str, sums: Tensor) -> float:
     visual, answer, with_visual, with_answer = sums.tolist()
     if visual == 0:
-        # As in the last block, where what visual tokens become is read by none.
+        # For example, in the last block, where nothing reads the outputs at visual tokens.
         return 0.0
     if answer == 0:
-        raise ValueError(f"selection: GradientRatio found no gradient of answer tokens at {name} to compare with")
+        raise ValueError(
+            f"selection: the gradients of answer tokens vanish at {name}, so GradientRatio cannot form their ratio"
+        )
     return (visual / with_visual) / (answer / with_answer)

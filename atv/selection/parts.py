@@ -1,4 +1,4 @@
-"""Rules whose pool is a weighted sum of parts, weighed when a block was seen by all samples."""
+"""Rules whose pool is a weighted sum of parts, with weights set once a block has seen all samples."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -13,11 +13,12 @@ from atv.selection.base import SetStatistics, Tokens, TokenSelection
 
 @dataclass(frozen=True)
 class ObservedBlock:
-    """A block that all samples were observed at, for a rule that weighs its parts.
+    """A block at which all samples have been observed, for a rule that weights its parts.
 
-    ``targets`` are the names of the block's Linears; ``held_out`` gives, for a weight of visual tokens (those of text
-    weigh 1), the share of the Linears' squared outputs that is lost, on text and on visual tokens of samples that the
-    mask was not chosen on; ``measured`` is the sum over all samples of what ``measure`` gave, by name, float64 (k,).
+    ``targets`` are the names of the block's Linears. ``held_out`` maps a weight of visual tokens (text tokens have
+    weight 1) to the shares of the Linears' squared outputs that are lost on text and on visual tokens, for samples on
+    which the mask was not chosen. ``measured`` is the sum over all samples of the results of ``measure``, by name,
+    float64 (k,).
     """
 
     targets: tuple[str, ...]
@@ -27,12 +28,16 @@ class ObservedBlock:
 
 
 class PartedSelection(TokenSelection):
-    """A rule of several ``parts``: X^T X is the sum of weight_p X_p^T X_p / n_p, and squared norms likewise.
+    """A rule with several ``parts``: X^T X is the sum of weight_p X_p^T X_p / n_p, and squared norms likewise.
 
-    A part is named after the attribute of ``Tokens`` that says which tokens are in it (text, visual, answer); n_p
-    counts its tokens. Parts are gathered apart, and ``weigh`` gives their weights once a block was seen by all samples.
-    A rule that ``needs_dense`` measures every calibration batch on the dense model first; one that ``holds_out`` asks
-    for errors on held-out samples. Experts are refused.
+    A part is named after the attribute of ``Tokens`` that marks its tokens (text, visual, answer); n_p is the number of
+    its tokens. The statistics of each part are gathered separately, and ``weigh`` returns the weights once a block has
+    seen all samples. Experts are not supported.
+
+    Attributes:
+        needs_dense: whether ``measure`` is called for every calibration batch on the dense model first.
+        holds_out: whether the rule reads errors on held-out samples (``ObservedBlock.held_out``).
+        parts: names of the parts.
     """
 
     needs_whole = True
@@ -43,20 +48,20 @@ class PartedSelection(TokenSelection):
 
     @property
     def rules(self) -> list[TokenSelection]:
-        """A rule for each part, by which it is gathered."""
+        """A selection rule for each part, which gathers its statistics."""
         return [_Part(part) for part in self.parts]
 
     @abstractmethod
     def weigh(self, block: ObservedBlock) -> Mapping[str, tuple[float, ...]]:
-        """The weights of the parts, in their order, for each Linear of the block by name; at least one above 0."""
+        """Returns the weights of the parts, in order, for each Linear of the block by name; at least one is above 0."""
 
     def measure(self, model: nn.Module, linears: Mapping[str, nn.Linear], batch: DenseBatch) -> dict[str, Tensor]:
-        """Name -> float (batch, k), a row a sample. Called without gradients."""
-        raise TypeError(f"{type(self).__name__} needs the dense model but does not measure it")
+        """Returns measurements by name, float (batch, k), with one row per sample. Called without gradients."""
+        raise TypeError(f"{type(self).__name__} sets needs_dense but does not define measure")
 
     def select(self, tokens: Tokens) -> Tensor:
-        """Not defined: what a token weighs is known later."""
-        raise ContractError(f"selection: {type(self).__name__} weighs parts block by block; no other rule can wrap it")
+        """Raises an error: the weights of tokens are known only once the block has seen all samples."""
+        raise ContractError(f"selection: {type(self).__name__} weights parts block by block; no other rule can wrap it")
 
 
 class _Part(TokenSelection):

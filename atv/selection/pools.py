@@ -1,4 +1,4 @@
-"""Rules that take whole modalities."""
+"""Rules that take all tokens of one or both modalities."""
 
 from torch import Tensor
 
@@ -6,21 +6,21 @@ from atv.selection.base import Tokens, TokenSelection
 
 
 class AllTokens(TokenSelection):
-    """Every token, text and visual: the pool of Wanda (arXiv 2306.11695)."""
+    """All text and visual tokens: the pool of Wanda (arXiv 2306.11695)."""
 
     def select(self, tokens: Tokens) -> Tensor:
         return tokens.text | tokens.visual
 
 
 class TextOnly(TokenSelection):
-    """Text tokens alone."""
+    """Text tokens only."""
 
     def select(self, tokens: Tokens) -> Tensor:
         return tokens.text
 
 
 class VisualOnly(TokenSelection):
-    """Visual tokens alone."""
+    """Visual tokens only."""
 
     def select(self, tokens: Tokens) -> Tensor:
         return tokens.visual

@@ -1,4 +1,4 @@
-"""The control of every ranking rule."""
+"""Random choice of visual tokens: the control for all ranking rules."""
 
 import numpy as np
 import torch
@@ -9,7 +9,10 @@ from atv.selection.ranking import VisualRanking
 
 
 class RandomVisual(VisualRanking):
-    """Visual tokens in random order, drawn from the run's seed, the block and the sample's index alone."""
+    """All text tokens, and random visual tokens.
+
+    Their order depends only on the run's seed, the block and the sample's index.
+    """
 
     def rank(self, tokens: Tokens) -> Tensor:
         rng = np.random.default_rng((tokens.seed, tokens.block, tokens.sample))

@@ -1,4 +1,4 @@
-"""All text tokens, and the best-ranked visual tokens within a budget."""
+"""Base class of rules that take all text tokens, and the best-ranked visual tokens within a budget."""
 
 import math
 from abc import abstractmethod
@@ -14,16 +14,17 @@ from atv.selection.base import SetStatistics, Tokens, TokenSelection
 
 
 class VisualRanking(TokenSelection):
-    """Text tokens enter at once; visual tokens are ranked by a score, and the first K of each sample enter.
+    """All text tokens of each sample, and its K visual tokens with the highest scores.
 
     Args:
-        alpha: adaptive budget, K = min(1, alpha * mean drift of the block) * n_text (ATV-Pruning, step 4). Default 1.
-        share: in place of ``alpha``, the same budget in every block, K = share * n_text.
-        cap: keeps an adaptive K at n_text or under, as the authors' code does; the paper's formula has no cap.
-        rounding: of K, to the nearest integer as in the authors' code, or down as in the paper.
+        alpha: factor of an adaptive budget, K = min(1, alpha * mean drift of the block) * n_text (ATV-Pruning, step 4).
+            Default: 1, unless ``share`` is given.
+        share: instead of ``alpha``, the same budget in every block, K = share * n_text.
+        cap: whether an adaptive K is at most n_text, as in the authors' code; the paper's formula has no cap.
+        rounding: how K is rounded: to the nearest integer, as in the authors' code, or down, as in the paper.
 
     Raises:
-        ValueError: when both ``alpha`` and ``share`` are given, or one is negative.
+        ValueError: if both ``alpha`` and ``share`` are given, if one is negative, or for an unknown ``rounding``.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class VisualRanking(TokenSelection):
 
     @abstractmethod
     def rank(self, tokens: Tokens) -> Tensor:
-        """A score for every token, float (n,); high visual ones enter first, equal ones by position."""
+        """Returns a score for every token, float (n,). Visual tokens with high scores enter first, ties by position."""
 
     def select(self, tokens: Tokens) -> Tensor:
         return tokens.text
@@ -59,7 +60,7 @@ class VisualRanking(TokenSelection):
         return place < self.budget(n_text, statistics.mean_drift)
 
     def budget(self, n_text: int, mean_drift: float) -> int:
-        """K of a sample with ``n_text`` text tokens, before it is limited by its visual tokens."""
+        """Returns K for a sample with ``n_text`` text tokens, not yet limited by its number of visual tokens."""
         if self.share is not None:
             return self._whole(exact_decimal(self.share) * n_text)
         assert self.alpha is not None
@@ -67,23 +68,25 @@ class VisualRanking(TokenSelection):
         return self._whole((min(Fraction(1), fraction) if self.cap else fraction) * n_text)
 
     def _visual_scores(self, tokens: Tokens) -> Tensor:
-        """What ``rank`` gives for the visual tokens.
+        """Returns the scores of the visual tokens from ``rank``.
 
         Raises:
-            ContractError: unless it is a score for every token, of visual ones no NaN.
+            ContractError: if ``rank`` does not return one score per token, or returns NaN for a visual token.
         """
         score: Any = self.rank(tokens)
         name, expected = f"selection: {type(self).__name__}.rank", tuple(tokens.visual.shape)
         if not isinstance(score, Tensor) or score.shape != expected:
             made = f"scores {tuple(score.shape)}" if isinstance(score, Tensor) else f"a {type(score).__name__}"
-            raise ContractError(f"{name} gave {made}; expected scores {expected}, one a token")
+            raise ContractError(f"{name} returned {made}; expected scores {expected}, one per token")
         visual = score[tokens.visual]
         if visual.isnan().any():
-            raise ContractError(f"{name} gave NaN for a visual token of sample {tokens.sample} at block {tokens.block}")
+            raise ContractError(
+                f"{name} returned NaN for a visual token of sample {tokens.sample} at block {tokens.block}"
+            )
         return visual
 
     def _most(self, n_text: int, n_visual: int) -> int:
-        """No budget exceeds this, whatever the mean drift will be, so no more inputs need be kept."""
+        """Upper bound of the budget for any mean drift, so that the inputs of no more tokens need to be kept."""
         if self.share is not None:
             return min(self._whole(exact_decimal(self.share) * n_text), n_visual)
         return min(n_text, n_visual) if self.cap else n_visual

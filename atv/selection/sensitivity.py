@@ -1,4 +1,4 @@
-"""Tokens weighed by how much their block feels them."""
+"""A rule that weights tokens by how sensitive their block is to them."""
 
 from torch import Tensor
 
@@ -6,12 +6,13 @@ from atv.selection.base import Tokens, TokenSelection
 
 
 class TokenSensitivity(TokenSelection):
-    """Every token, by how much the block's output moves with what a Linear makes of it: G = X^T diag(g) X.
+    """All tokens, each weighted by how much the block's output depends on a Linear's output at it: G = X^T diag(g) X.
 
-    One g a token and Linear, from one backward pass through the block, as VLMQ weighs tokens for quantization (arXiv
-    2508.03351); of the paper we know no more than that, so how g is measured is ours (``Tokens.sensitivity``). An error
-    of the Linear's output on token t is then counted by what becomes of it at the block's output: a visual token whose
-    key and value few others read weighs little there. Behind the FFN's last Linear all tokens weigh the same.
+    There is one weight g per token and Linear, from one backward pass through the block. VLMQ (arXiv 2508.03351)
+    weights tokens in this way for quantization. We know no more of the paper than that, so the definition of g is ours
+    (``Tokens.sensitivity``). An error of the Linear's output at token t thus counts by its effect on the block's
+    output: a visual token whose key and value few other tokens read has little weight. At the last Linear of the FFN,
+    all tokens have the same weight.
     """
 
     needs_sensitivity = True

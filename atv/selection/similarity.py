@@ -1,4 +1,4 @@
-"""How alike the tokens of a sample are."""
+"""Similarity of the tokens of a sample."""
 
 import torch
 from torch import Tensor
@@ -6,20 +6,21 @@ from torch.nn import functional as F
 
 
 def cosines(rows: Tensor) -> Tensor:
-    """Cosine of every pair of rows (n, width), in float32: (n, n)."""
+    """Returns the cosine of every pair of rows of a tensor (n, width), in float32: (n, n)."""
     unit = F.normalize(rows.float(), dim=-1)
     return unit @ unit.T
 
 
 def density(similarity: Tensor, visual: Tensor) -> Tensor:
-    """How alike a sample's tokens are: float32, at most 1 (TAMP, arXiv 2504.09897).
+    """Returns how similar a sample's tokens are: float32, at most 1 (TAMP, arXiv 2504.09897).
 
-    The mean of three: the mean of the positive cosines of two different visual tokens, the same of text tokens, and
-    the mean cosine of a visual and a text token. Those that a sample has no pair for are left out; 0 without any.
+    It is the mean of three terms: the mean of the positive cosines between different visual tokens, the same for text
+    tokens, and the mean cosine between visual and text tokens. A term for which the sample has no pair of tokens is
+    left out; without any term, the result is 0.
 
     Args:
-        similarity: cosines (n, n).
-        visual: bool (n,).
+        similarity: cosines of all pairs of tokens (n, n).
+        visual: which tokens are visual, bool (n,).
     """
     parts = [_within(similarity[kind][:, kind]) for kind in (visual, ~visual) if int(kind.sum()) > 1]
     if visual.any() and not visual.all():

@@ -1,4 +1,4 @@
-"""The text-retention ablation."""
+"""The rule of the text-retention ablation."""
 
 import numpy as np
 import torch
@@ -10,17 +10,19 @@ from atv.selection.weighted import WeightedPools
 
 
 class TextFraction(TokenSelection):
-    """A random share of the text tokens that another rule picks, beside the visual ones that it picks.
+    """The visual tokens that another rule picks, and a random share of the text tokens that it picks.
 
-    The draw depends on the seed and the sample alone: the same in every block, and a smaller fraction's tokens are
-    among a larger one's. The other rule sees the whole sample, so a drift budget still counts every text token.
+    The draw depends only on the seed and the sample. It is therefore the same in every block, and the tokens of a
+    smaller fraction are among those of a larger one. The other rule sees the whole sample, so a drift budget still
+    counts every text token.
 
     Args:
-        fraction: share of each sample's text tokens that is kept, in [0, 1]; their count to the nearest integer.
-        rule: the other rule; the default is ``DriftTopK()``.
+        fraction: share of each sample's text tokens that is kept, in [0, 1]; their number is rounded to the nearest
+            integer.
+        rule: the other rule. Default: ``DriftTopK()``.
 
     Raises:
-        ValueError: for a fraction outside [0, 1], and a rule that weighs pools by how many tokens they have.
+        ValueError: if the fraction is outside [0, 1], or the rule weights pools by their number of tokens.
     """
 
     def __init__(self, fraction: float, rule: TokenSelection | None = None) -> None:
@@ -28,7 +30,8 @@ class TextFraction(TokenSelection):
             raise ValueError(f"fraction: expected a number in [0, 1], got {fraction}")
         if isinstance(rule, WeightedPools) and rule.by_count:
             raise ValueError(
-                "rule: WeightedPools weighs a pool by its count, which TextFraction changes; say by_count=False"
+                "rule: WeightedPools weights a pool by its number of tokens, which TextFraction changes; "
+                "set by_count=False"
             )
         self.fraction, self.rule = fraction, rule or DriftTopK()
         self.average = self.rule.average

@@ -1,4 +1,4 @@
-"""Text, pictures, answers and plain text, each with a weight of its own."""
+"""A rule that gives text, visual tokens, answers and plain text separate weights."""
 
 from collections.abc import Iterator
 
@@ -11,22 +11,25 @@ from atv.selection.ranking import VisualRanking
 
 
 class WeightedPools(TokenSelection):
-    """A weighted sum of pools: X^T X is the sum of weight_p X_p^T X_p / n_p, and squared norms likewise.
+    """A weighted sum of pools of text, visual tokens, answers and plain text.
 
-    Pools are text tokens, visual tokens and, where they are given a weight, answers and plain text by themselves; n_p
-    counts a pool's tokens in the whole calibration set, so that a pool weighs what is said, however many its tokens.
+    X^T X is the sum of weight_p X_p^T X_p / n_p, and squared norms likewise. Text tokens and visual tokens are pools;
+    answers and plain text become separate pools if they are given a weight. n_p is the number of a pool's tokens in the
+    whole calibration set, so a pool's influence is its weight, however many tokens it has.
 
     Args:
-        text: weight of the text tokens that are in no pool of their own.
+        text: weight of the text tokens that are in no separate pool.
         visual: weight of the visual tokens.
-        answers: weight of the assistant's tokens; by default they are text. It needs batches with labels.
-        plain: weight of samples without any picture; by default they are text.
-        picks: a rule that ranks visual tokens, such as ``DriftTopK()``: those that it picks enter; by default all do.
-        words: whether, within a pool of text, each entry of the vocabulary weighs the same, however often it occurs.
-        by_count: False leaves out n_p: a weight is then that of each token, or, with ``words``, of each entry.
+        answers: weight of the assistant's tokens, which requires batches with labels. Default: they count as text.
+        plain: weight of the samples without pictures. Default: they count as text.
+        picks: rule that ranks visual tokens, such as ``DriftTopK()``; only those that it picks enter. Default: all
+            visual tokens enter.
+        words: whether each vocabulary entry has the same weight within a text pool, however often it occurs.
+        by_count: whether a pool is divided by n_p. If False, a weight applies to each token, or with ``words`` to each
+            vocabulary entry.
 
     Raises:
-        ValueError: for a negative weight; when samples are read, for a pool of its own that has no token.
+        ValueError: if a weight is negative; when samples are read, if a separate pool has no token.
     """
 
     needs_whole = True
@@ -65,9 +68,9 @@ class WeightedPools(TokenSelection):
         return chosen * (self.visual / self._entering(statistics) if self.by_count else self.visual)
 
     def _entering(self, statistics: SetStatistics) -> int:
-        """How many visual tokens of the whole set enter the block's pool, at least 1."""
+        """Number of visual tokens in the whole calibration set that enter the block's pool, at least 1."""
         if statistics.whole is None:
-            raise ContractError("selection: WeightedPools was given statistics without the whole set")
+            raise ContractError("selection: WeightedPools got statistics without the whole calibration set")
         assert self.picks is not None
         budgets = (
             min(visual, self.picks.budget(text, statistics.mean_drift))
@@ -76,7 +79,7 @@ class WeightedPools(TokenSelection):
         return max(sum(budgets), 1)
 
     def _weights(self, whole: WholeSet) -> Tensor:
-        """The weight of every token of the set that enters at once: float32 (N,)."""
+        """Weights of the set's tokens that enter immediately, 0 for all others: float32 (N,)."""
         weights = torch.zeros(len(whole.ids), dtype=torch.float64)
         for pool, weight in self._pools(whole):
             share = torch.ones(int(pool.sum()), dtype=torch.float64)
@@ -86,7 +89,7 @@ class WeightedPools(TokenSelection):
         return weights.float()
 
     def _pools(self, whole: WholeSet) -> Iterator[tuple[Tensor, float]]:
-        """(bool (N,), weight) of each pool that has tokens and is known from the start; no token is in two."""
+        """Yields the tokens, bool (N,), and the weight of each disjoint nonempty pool that is known from the start."""
         text = whole.text
         for name, weight, own in (
             ("plain", self.plain, ~whole.pictured),
@@ -94,7 +97,7 @@ class WeightedPools(TokenSelection):
         ):
             if weight is not None:
                 if not (text & own).any():
-                    raise ValueError(f"{name}: a weight was given, and the calibration set has no such token")
+                    raise ValueError(f"{name}: a weight was given, but the calibration set has no such token")
                 yield text & own, weight
                 text = text & ~own
         pools = [(text, self.text)] if self.picks is not None else [(text, self.text), (whole.visual, self.visual)]

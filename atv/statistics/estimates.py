@@ -1,4 +1,4 @@
-"""A number of ours with its interval: Student's t over the questions and seeds that it was measured on."""
+"""Measured numbers with their intervals: Student's t over the questions and seeds that they were measured on."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,27 +11,27 @@ from scipy.optimize import brentq
 from scipy.stats import t as student
 
 CONFIDENCE = 0.95
-# The least p-value that is looked for; what is below it is told as 0.
+# The smallest p-value that is searched for; smaller ones are reported as 0.
 LEAST_P = 1e-15
-# What findings.json calls fields of a spread that have other names here.
+# Names in findings.json of the fields of a spread that have different names here.
 _RECORDED_AS = {"question_variance": "questions", "seed_variance": "drawn", "shared_variance": "both"}
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The variance of a mean over groups of questions and seeds, each drawn by itself and every seed asked all groups.
+    """The variance of a mean over groups of questions and seeds, drawn independently; every seed is asked all groups.
 
-    Of a finding all fields are single numbers; simulations draw many worlds at once, and then all fields but the counts
-    are arrays of one shape, a number a world.
+    For a finding, all fields are single numbers. Simulations draw many worlds at once; then all fields except the
+    counts are arrays of one shape, with one number per world.
 
     Attributes:
-        groups: how many were asked (of each task), or how many values a mean was taken over.
-        seeds: how many there were; with one the number is conditional on it.
-        question_variance: that other groups would give to the mean over these seeds, those that belong together drawn
-            together.
+        groups: number of groups asked (of each task), or number of values that a mean was taken over.
+        seeds: number of seeds; with one seed, the number is conditional on it.
+        question_variance: variance of the mean over these seeds if other groups are drawn; groups that belong together
+            are drawn together.
         freedom: degrees of freedom of ``question_variance``.
-        seed_variance: that other seeds would give to the mean over these groups; 0 with one seed.
-        shared_variance: what stands in both of these, for groups and seeds only have it together; 0 with one seed.
+        seed_variance: variance of the mean over these groups if other seeds are drawn; 0 with one seed.
+        shared_variance: the part of both of these that groups and seeds only have jointly; 0 with one seed.
     """
 
     groups: int
@@ -42,25 +42,25 @@ class Spread:
     shared_variance: Any = 0.0
 
     def record(self) -> dict[str, Any]:
-        """As JSON has it, by the names of ``_RECORDED_AS``."""
+        """Returns the fields for JSON, with the names of ``_RECORDED_AS``."""
         return {_RECORDED_AS.get(name, name): value for name, value in vars(self).items()}
 
     @property
     def groups_alone(self) -> Any:
-        """What groups add to ``seed_variance``."""
+        """The variance that groups add to ``seed_variance``."""
         return np.maximum(self.question_variance - self.shared_variance, 0)
 
     @property
     def variance(self) -> Any:
-        """Of the number, when groups and seeds are both drawn anew."""
+        """The variance of the number if both groups and seeds are drawn anew."""
         return self.groups_alone + self.seed_variance
 
     def half(self, confidence: float = CONFIDENCE) -> Any:
-        """Half the width of the interval: t over groups and t over seeds, each times its error, as a root of squares.
+        """Returns half the interval's width: t times the error, over groups and over seeds, as a root of squares.
 
-        Source: Graybill and Wang (1980) for limits of sums of variances. What groups and seeds have together counts
-        with the seeds, few as they are: counted with the groups, or with one t after Satterthwaite, three seeds that
-        differ give more false differences than 5% (measured in the lab book, held by the slow tests).
+        Source: Graybill and Wang (1980) for limits of sums of variances. What groups and seeds have jointly counts with
+        the seeds, few as they are. If it counted with the groups, or with a single t after Satterthwaite, three seeds
+        that differ would give more than 5% false differences (measured in the lab book, checked by the slow tests).
         """
         return self._half((1 - confidence) / 2)
 
@@ -71,9 +71,9 @@ class Spread:
         return np.sqrt(squares)
 
     def p(self, distance: float) -> float:
-        """1 - the confidence whose interval reaches just so far: the two-sided p-value of a number so far away.
+        """Returns the two-sided p-value of a number this far away: 1 - the confidence whose interval just reaches it.
 
-        What is below 1e-15 is told as 0.
+        Values below 1e-15 are returned as 0.
         """
         if not distance > 0 or np.isinf(self.variance):
             return 1.0
@@ -83,14 +83,14 @@ class Spread:
 
     @property
     def least_p(self) -> float:
-        """The two-sided p-value of clusters that all differ to one side: the sign test's least, 2 * 0.5^n of n.
+        """The two-sided p-value if all n clusters differ in one direction: the sign test's minimum, 2 * 0.5^n.
 
-        Student's t knows no such least: answers that differ everywhere alike have no spread, however few they are.
+        Student's t has no such minimum: answers that all differ alike have no spread, however few they are.
         """
         return float(0.5**self.freedom)
 
     def planned(self, groups: int, seeds: int) -> Self:
-        """What is to be expected of so many groups and seeds."""
+        """Returns the spread that is expected with this many groups and seeds."""
         asked, drawn = self.groups / groups, self.seeds / seeds
         shared = self.shared_variance * asked * drawn
         of_groups = self.groups_alone * asked + shared
@@ -103,10 +103,10 @@ class Estimate:
     """A number with its confidence interval.
 
     Attributes:
-        value, low, high: the number and the interval's bounds, infinite where one value tells of no spread.
-        spread: what the interval was made of; None for bounds of another kind, such as the least and the greatest.
-        confidence: of the interval.
-        runs: what it was measured on, by name.
+        value, low, high: the number and the interval's bounds, which are infinite if one value alone shows no spread.
+        spread: what the interval was computed from; None for bounds of another kind, such as minimum and maximum.
+        confidence: the interval's confidence level.
+        runs: names of the runs that the number was measured on.
     """
 
     value: float
@@ -118,30 +118,30 @@ class Estimate:
 
     @classmethod
     def of(cls, value: float, spread: Spread, confidence: float = CONFIDENCE) -> Self:
-        """The number with the interval that its spread, of single numbers, gives."""
+        """Returns the number with the interval computed from its spread, whose fields are single numbers."""
         parts = (spread.question_variance, spread.freedom, spread.seed_variance, spread.shared_variance)
         spread = Spread(spread.groups, spread.seeds, *map(float, parts))
         half = float(spread.half(confidence))
         return cls(value, value - half, value + half, spread, confidence)
 
     def at(self, confidence: float) -> Self:
-        """The same number with an interval of another confidence.
+        """Returns the same number with an interval of a different confidence.
 
         Raises:
-            ValueError: for bounds that were made of no spread.
+            ValueError: if the bounds were not computed from a spread.
         """
         if self.spread is None:
-            raise ValueError("interval: bounds without a spread have no other confidence")
+            raise ValueError("interval: bounds without a spread cannot be computed at a different confidence")
         return replace(type(self).of(self.value, self.spread, confidence), runs=self.runs)
 
     def record(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Returns the fields for JSON."""
         spread = self.spread.record() if self.spread else None
         return vars(self) | {"spread": spread, "runs": list(self.runs)}
 
 
 def mean_estimate(values: ArrayLike) -> Estimate:
-    """The mean of independent values, with t over them; one value alone has no bounds."""
+    """Returns the mean of independent values with a t interval; one value alone has infinite bounds."""
     each = np.asarray(values, dtype=np.float64)
     if len(each) == 1:
         return Estimate(float(each[0]), -np.inf, np.inf)
@@ -150,14 +150,15 @@ def mean_estimate(values: ArrayLike) -> Estimate:
 
 @dataclass(frozen=True)
 class TaskPart:
-    """What one task gives to a number that is linear in its groups, or was made so (the delta method).
+    """One task's contribution to a number that is linear in its groups, or was linearized (the delta method).
 
     Attributes:
-        by_seed: the task's number by seed (..., seeds).
-        pulls: what each group adds to it (..., seeds, groups), 0 in sum: its weight times its distance from the mean.
-        strata: the category of each group (groups,) where categories have a fixed share, else all alike.
-        clusters: what each group belongs to (groups,), such as a picture, by a number from 0 up that is the same in
-            every task; None where each group stands by itself.
+        by_seed: the task's number for each seed (..., seeds).
+        pulls: what each group adds to it (..., seeds, groups), summing to 0: its weight times its distance from the
+            mean.
+        strata: the category of each group (groups,) if categories have a fixed share, else the same for all groups.
+        clusters: what each group belongs to (groups,), such as a picture, as a number from 0 that is the same in every
+            task; None if each group stands alone.
     """
 
     by_seed: NDArray[np.float64]
@@ -166,15 +167,15 @@ class TaskPart:
     clusters: NDArray[np.int64] | None = None
 
     def __sub__(self, other: "TaskPart") -> "TaskPart":
-        """The difference on the same groups, seed by seed; a part of one seed goes with every seed of the other."""
+        """Returns the difference on the same groups, by seed; a single seed is paired with every seed of the other."""
         return replace(self, by_seed=self.by_seed - other.by_seed, pulls=self.pulls - other.pulls)
 
     @property
     def scattered(self) -> NDArray[np.float64]:
-        """Pulls about their category's mean, so scaled that the squares of their clusters' sums add up to an unbiased
-        variance.
+        """Pulls about their category's mean, scaled for an unbiased variance.
 
-        A category of one cluster keeps its distance from the mean of all: by itself it tells of no spread.
+        The squares of the clusters' sums add up to that variance. A category with one cluster keeps its distance from
+        the overall mean, because it shows no spread by itself.
         """
         made = np.array(self.pulls)
         for inside, count in self._categories():
@@ -185,24 +186,24 @@ class TaskPart:
 
     @property
     def freedom(self) -> int:
-        """Degrees of freedom: clusters less categories, or less one where a category has one cluster."""
+        """Degrees of freedom: clusters minus categories, or minus one if a category has only one cluster."""
         sizes = [count for _, count in self._categories()]
         return sum(sizes) - (len(sizes) if min(sizes) > 1 else 1)
 
     def _categories(self) -> Iterator[tuple[NDArray[np.bool_], int]]:
-        """The groups of each category (groups,), and how many clusters they make."""
+        """Yields the groups of each category as a mask (groups,), and their number of clusters."""
         for stratum in np.unique(self.strata):
             inside = self.strata == stratum
             yield inside, int(inside.sum() if self.clusters is None else len(np.unique(self.clusters[inside])))
 
 
 def mean_over(tasks: Sequence[TaskPart]) -> tuple[NDArray[np.float64], Spread]:
-    """The mean over tasks and seeds (...), and its spread; what belongs together counts as one, in all tasks.
+    """Returns the mean over tasks and seeds (...), and its spread; a cluster counts as one across all tasks.
 
     Source: Owen and Eckles, Bootstrapping data arrays of arbitrary order (2012), for the variance of a mean over two
     crossed factors; Miller, Adding error bars to evals (2024), for clustered questions.
 
-    A task of one cluster tells of no spread: with it the variance has no bound.
+    A task with only one cluster shows no spread: the variance is then infinite.
     """
     seeds, share = tasks[0].by_seed.shape[-1], 1 / len(tasks)
     belong = _clusters(tasks)
@@ -212,7 +213,7 @@ def mean_over(tasks: Sequence[TaskPart]) -> tuple[NDArray[np.float64], Spread]:
     by_task = [np.square(_sums(own.mean(-2), of)).sum(-1) for own, of in zip(scattered, belong, strict=True)]
     by_seed = share * np.sum([task.by_seed for task in tasks], axis=0)
     question_variance = np.square(means).sum((-2, -1))
-    # Questions of several tasks about few pictures are no more than these pictures tell.
+    # Questions of several tasks about few pictures have no more information than these pictures.
     freedom = np.minimum(_satterthwaite(by_task, [task.freedom for task in tasks]), max(summed.shape[-1] - 1, 1))
     if not all(task.freedom for task in tasks):
         question_variance = np.full_like(question_variance, np.inf)
@@ -225,21 +226,21 @@ def mean_over(tasks: Sequence[TaskPart]) -> tuple[NDArray[np.float64], Spread]:
 
 
 def _clusters(tasks: Sequence[TaskPart]) -> list[NDArray[np.int64]]:
-    """What each group of each task belongs to (groups,); below 0 where it stands by itself."""
+    """Returns what each group of each task belongs to (groups,); a negative number if the group stands alone."""
     ends = np.cumsum([task.pulls.shape[-1] for task in tasks])
     alone = (-np.arange(end - task.pulls.shape[-1], end) - 1 for end, task in zip(ends, tasks, strict=True))
     return [own if task.clusters is None else task.clusters for own, task in zip(alone, tasks, strict=True)]
 
 
 def _sums(values: NDArray[np.float64], clusters: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The sum over each cluster's groups: (..., groups) to (..., clusters)."""
+    """Sums over each cluster's groups: (..., groups) to (..., clusters)."""
     order = np.argsort(clusters, kind="stable")
     _, starts = np.unique(clusters[order], return_index=True)
     return np.add.reduceat(values[..., order], starts, axis=-1)
 
 
 def _satterthwaite(variances: Sequence[NDArray[np.float64]], freedoms: Sequence[int]) -> NDArray[np.float64]:
-    """Degrees of freedom of a sum of variances; of a sum of nothing, those of its parts together."""
+    """Returns the degrees of freedom of a sum of variances; if all are zero, those of its parts added up."""
     squared = np.sum([own**2 / max(freedom, 1) for own, freedom in zip(variances, freedoms, strict=True)], axis=0)
     joint = np.sum(variances, axis=0) ** 2 / np.where(squared > 0, squared, 1)
     return np.where(squared > 0, joint, max(sum(freedoms), 1))

@@ -15,28 +15,28 @@ from atv.statistics.estimates import mean_estimate
 Floats = NDArray[np.float64]
 Test = Literal["exact", "permutation"]
 RESAMPLES = 2000
-# Of an interval of 95%.
+# Each tail of a 95% interval.
 _TAIL = 0.025
-# Up to 13 clusters that differ, all swaps are tried.
+# All swaps are tried if at most 13 clusters differ.
 SWAPS = 9999
-# Resamples and swaps at once, for the memory.
+# Number of resamples and swaps at once, to limit memory.
 _BATCH = 100
-# Differences of sums that were added in another order.
+# Largest difference that comes from adding sums in a different order.
 _NOTHING = 1e-12
 
 
 @dataclass(frozen=True)
 class Design:
-    """How scores of units make one number: ``weights`` times the mean over each part's units, added up.
+    """How the scores of units make one number: the sum of ``weights`` times the mean over each part's units.
 
-    A unit is what has a score of its own (a question, or the rotations or pair that count as one); a part is a task, or
-    a category where a score is the mean over categories; a cluster is what belongs together, such as all units about
-    one picture, and may reach over several parts.
+    A unit has a score of its own (a question, or the rotations or the pair that count as one). A part is a task, or a
+    category if a score is the mean over categories. A cluster is a set of units that belong together, such as all units
+    about one picture, and may span several parts.
 
     Attributes:
-        clusters: of each unit, numbered from 0 (units,).
-        parts: of each unit, numbered from 0 (units,).
-        weights: of the parts, 1 in sum (parts,).
+        clusters: cluster of each unit, numbered from 0 (units,).
+        parts: part of each unit, numbered from 0 (units,).
+        weights: weight of each part, summing to 1 (parts,).
     """
 
     clusters: NDArray[np.int64]
@@ -45,56 +45,56 @@ class Design:
 
     @classmethod
     def of(cls, clusters: ArrayLike, parts: ArrayLike | None = None, weights: ArrayLike | None = None) -> Self:
-        """Numbers what clusters and parts are called.
+        """Builds a design from labels of clusters and parts.
 
         Args:
             clusters: any labels (units,).
-            parts: any labels (units,); None is one part.
-            weights: of the parts, in the order of their sorted labels; None weights them equally.
+            parts: any labels (units,); None means one part.
+            weights: weights of the parts, in the order of their sorted labels; None weights them equally.
 
         Raises:
-            ValueError: for no units, or arrays that do not fit together.
+            ValueError: if there are no units, or the arrays do not fit together.
         """
         _, numbered = np.unique(np.asarray(clusters), return_inverse=True)
         own = (
             np.zeros(len(numbered), np.int64) if parts is None else np.unique(np.asarray(parts), return_inverse=True)[1]
         )
         if not len(numbered) or len(own) != len(numbered):
-            raise ValueError(f"expected a cluster and a part of each unit, got {len(numbered)} and {len(own)}")
+            raise ValueError(f"expected one cluster and one part per unit, got {len(numbered)} and {len(own)}")
         shares = np.ones(own.max() + 1) if weights is None else np.asarray(weights, np.float64)
         if shares.shape != (own.max() + 1,):
-            raise ValueError(f"expected {own.max() + 1} weights, one a part, got {len(shares)}")
+            raise ValueError(f"expected {own.max() + 1} weights, one per part, got {len(shares)}")
         return cls(numbered, own, shares / shares.sum())
 
     @property
     def count(self) -> int:
-        """Of clusters."""
+        """Number of clusters."""
         return int(self.clusters.max()) + 1
 
     @property
     def sizes(self) -> NDArray[np.int64]:
-        """Units of each part (parts,)."""
+        """Number of units in each part (parts,)."""
         return np.bincount(self.parts)
 
     def by_seed(self, scores: Floats) -> Floats:
-        """The number that each seed's scores (seeds, units) make: (seeds,)."""
+        """Returns each seed's number (seeds,) from scores (seeds, units)."""
         means = [np.bincount(self.parts, weights=own) / self.sizes for own in scores]
         return np.stack(means) @ self.weights
 
     def number(self, scores: Floats) -> float:
-        """The number that scores (seeds, units) make, the mean of the seeds."""
+        """Returns the number from scores (seeds, units), as the mean over seeds."""
         return float(self.by_seed(scores).mean())
 
     def shifts(self, scores: Floats) -> Floats:
-        """What each cluster adds to the number of scores (units,): (clusters,)."""
+        """Returns what each cluster adds to the number (clusters,) from scores (units,)."""
         own = scores * (self.weights / self.sizes)[self.parts]
         return np.bincount(self.clusters, weights=own, minlength=self.count).astype(np.float64)
 
     def pulls(self, scores: Floats) -> Floats:
-        """How far each cluster pulls the number of scores (units,) from where it is, 0 in sum: (clusters,).
+        """Returns how far each cluster moves the number (clusters,), summing to 0, from scores (units,).
 
-        A unit pulls by its distance from its part's mean. One that is a part alone would not, though another might
-        well have stood there: it keeps its distance from the mean of all.
+        A unit's pull is its distance from its part's mean. A unit that is the only one of its part would have none,
+        although another unit might well have been drawn: it keeps its distance from the overall mean.
         """
         means = np.bincount(self.parts, weights=scores) / self.sizes
         made = self.shifts(scores - np.where(self.sizes > 1, means, scores.mean())[self.parts])
@@ -106,12 +106,12 @@ class Effect:
     """By how much a second model's number exceeds the first's.
 
     Attributes:
-        value, low, high: the difference and its 95% interval: a bootstrap over clusters, and t over seeds where there
-            are several, their distances from the value added as squares (Graybill and Wang, 1980). With one seed it is
-            the interval of other questions, not of other seeds.
-        p: of no difference, two-sided.
-        test: "exact" where all ways to swap the two models' answers were counted, else "permutation".
-        clusters: how many were resampled.
+        value, low, high: the difference and its 95% interval: a bootstrap over clusters and, if there are several
+            seeds, t over seeds; their distances from the value are added as squares (Graybill and Wang, 1980). With one
+            seed, the interval covers other questions, not other seeds.
+        p: two-sided p-value of no difference.
+        test: "exact" if all ways to swap the two models' answers were counted, else "permutation".
+        clusters: number of clusters that were resampled.
     """
 
     value: float
@@ -123,14 +123,14 @@ class Effect:
 
 
 def paired(first: ArrayLike, second: ArrayLike, design: Design, *, same_seeds: bool = False) -> Effect:
-    """The second's number minus the first's, on the same questions.
+    """Returns the second model's number minus the first's, on the same questions.
 
     Args:
         first, second: scores (seeds, units), each with its own number of seeds; (units,) is one seed.
         same_seeds: whether row i of both was made with the same seed.
 
     Raises:
-        ValueError: for scores that do not fit the design, or no numbers.
+        ValueError: if scores do not fit the design or are not finite numbers.
     """
     before, after = (_scores(values, design) for values in (first, second))
     gap = after.mean(0) - before.mean(0)
@@ -143,13 +143,13 @@ def paired(first: ArrayLike, second: ArrayLike, design: Design, *, same_seeds: b
 
 
 def bootstrap_interval(scores: Floats, design: Design) -> tuple[float, float]:
-    """The 95% interval of the number that scores (units,) make, by bootstrap of the clusters.
+    """Returns the 95% interval of the number from scores (units,), by a bootstrap over clusters.
 
-    Resampled is what each cluster adds (the delta method): parts keep their weights, also where few units of one, or
-    none, are drawn. One cluster alone tells of no spread, and has no bounds.
+    It resamples what each cluster adds (the delta method), so parts keep their weights even if few units of a part, or
+    none, are drawn. One cluster alone shows no spread and has infinite bounds.
 
     Source: Hesterberg (2015), "What Teachers Should Know About the Bootstrap", for the expansion: a percentile interval
-    of few clusters is too narrow, by the root of n/(n-1) and by Student's t against the normal.
+    of few clusters is too narrow, by the root of n/(n-1) and by Student's t relative to the normal distribution.
     """
     if (count := design.count) == 1:
         return -np.inf, np.inf
@@ -161,20 +161,21 @@ def bootstrap_interval(scores: Floats, design: Design) -> tuple[float, float]:
 
 
 def _reach_of_seeds(numbers: Sequence[Floats]) -> float:
-    """By how much other seeds move a sum of means: t over each, squares added; one seed alone adds nothing.
+    """Returns how far other seeds move a sum of means: t over each, squares added; one seed alone adds nothing.
 
     Args:
-        numbers: of each mean, the number by seed (seeds,).
+        numbers: for each mean, its number for each seed (seeds,).
     """
     means = [mean_estimate(by_seed) for by_seed in numbers if len(by_seed) > 1]
     return float(np.sqrt(sum((mean.high - mean.value) ** 2 for mean in means)))
 
 
 def permutation_p(shifts: Floats) -> tuple[float, Test]:
-    """The two-sided p-value of no difference, when either model might have given either answers, cluster by cluster.
+    """Returns the two-sided p-value of no difference: in each cluster, either model might have given either answers.
 
-    Exact by the binomial distribution (McNemar's test) where all clusters that differ count alike, such as single
-    questions that are right or wrong; by all swaps where those are few; else by random swaps.
+    The p-value is exact by the binomial distribution (McNemar's test) if all clusters that differ count alike, such as
+    single questions that are right or wrong. Otherwise it is computed from all swaps if these are few, else from random
+    swaps.
 
     Args:
         shifts: what each cluster adds to the difference (clusters,).
@@ -187,7 +188,7 @@ def permutation_p(shifts: Floats) -> tuple[float, Test]:
     moved = moved / np.abs(moved).max()
 
     def total(swapped: Floats, axis: int) -> Floats:
-        # Sums that are alike are so however they are added up.
+        # Equal sums must be equal in whatever order they are added up.
         return np.round(swapped.sum(axis), 9)
 
     found = permutation_test(
@@ -199,25 +200,25 @@ def permutation_p(shifts: Floats) -> tuple[float, Test]:
 def _scores(values: ArrayLike, design: Design) -> Floats:
     scores = np.atleast_2d(np.asarray(values, np.float64))
     if scores.ndim != 2 or scores.shape[1] != len(design.parts) or not len(scores):
-        raise ValueError(f"expected scores (seeds, {len(design.parts)}), got {np.shape(values)}")
+        raise ValueError(f"expected scores of shape (seeds, {len(design.parts)}), got {np.shape(values)}")
     if not np.isfinite(scores).all():
-        raise ValueError("expected scores that are numbers")
+        raise ValueError("expected scores that are finite numbers")
     return scores
 
 
 def corrected(p: Sequence[float], against: Literal["any false one", "a share of false ones"]) -> list[float]:
-    """The p-values of several comparisons, in their order.
+    """Returns the corrected p-values of several comparisons, in the same order.
 
     Args:
-        against: "any false one" holds the chance of one or more (Holm, 1979), "a share of false ones" the false
-            discovery rate (Benjamini and Hochberg, 1995).
+        against: "any false one" controls the chance of one or more false differences (Holm, 1979), "a share of false
+            ones" the false discovery rate (Benjamini and Hochberg, 1995).
     """
     method = {"any false one": "holm", "a share of false ones": "fdr_bh"}[against]
     return [float(value) for value in multipletests(p, method=method)[1]] if len(p) else []
 
 
 def written_p(p: float) -> str:
-    """A p-value as a reader needs it.
+    """Formats a p-value for a reader.
 
     >>> written_p(0.0002), written_p(0.0312), written_p(1.0)
     ('<0.001', '0.031', '1.000')

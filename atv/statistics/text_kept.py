@@ -1,4 +1,4 @@
-"""How much of a text's probability a pruned model keeps, from what windows of the text cost."""
+"""How much of a text's probability a pruned model keeps, from the loss on windows of the text."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -7,15 +7,15 @@ from atv.statistics.estimates import TaskPart
 
 
 def text_kept(dense: ArrayLike, pruned: ArrayLike, tokens: ArrayLike, texts: ArrayLike) -> TaskPart:
-    """100 * the dense model's perplexity / the pruned one's, in %: what is left of the probability of a token.
+    """Returns 100 * the dense model's perplexity / the pruned model's, in %: the share of a token's probability left.
 
-    Windows count as drawn from their texts, of which there are always as many; the ratio is made linear in them.
+    Windows count as drawn from their texts, which are fixed strata; the ratio is linearized in the windows.
 
     Args:
         dense: negative log-likelihoods (windows,) in nats.
-        pruned: the same by seed (seeds, windows).
-        tokens: how many each window predicts (windows,).
-        texts: the text of each window (windows,), by any labels.
+        pruned: the same for each seed (seeds, windows).
+        tokens: number of tokens that each window predicts (windows,).
+        texts: any label of each window's text (windows,).
     """
     gaps, count = np.asarray(dense, np.float64) - np.asarray(pruned, np.float64), np.asarray(tokens, np.float64)
     rate = gaps.sum(-1, keepdims=True) / count.sum()

@@ -1,4 +1,4 @@
-"""Experiment tracking: finished ablations in W&B, CSV files or TensorBoard, and the W&B dashboard over them.
+"""Experiment tracking: logs finished ablations to W&B, CSV files or TensorBoard, and builds the W&B dashboard.
 
-Nothing is measured here: entries are made of what finished cells left on disk.
+Nothing is measured here: entries are made from the files of finished cells.
 """

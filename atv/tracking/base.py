@@ -1,4 +1,4 @@
-"""What one tracked run holds, and who writes it where."""
+"""The content of one tracked run, and the base class of the trackers that write it."""
 
 import json
 from abc import ABC, abstractmethod
@@ -14,21 +14,22 @@ from atv.records.files import write_json
 
 @dataclass(frozen=True)
 class Entry:
-    """A cell of an ablation, or the ablation's summary.
+    """A run to be logged: a cell of an ablation, or the ablation's summary.
 
     Attributes:
-        id: the same for the same content of the same ablation; a finished one is not logged again.
-        name: for people.
+        id: identifier of the run, the same for the same content of the same ablation; a finished run is not logged
+            again.
+        name: readable name.
         group: the ablation's name.
         kind: W&B's job type.
-        config: what was run, on what.
-        curves: one row a block; its number is ``keys.BLOCK``.
-        points: numbers that are drawn against ``sparsity``, which is among them.
-        lines: of a summary, method -> sparsity -> average retention.
-        summary: what is not drawn: retention and scores by task, counts, times.
+        config: settings and inputs of the run.
+        curves: one row per block; ``keys.BLOCK`` is the block's number.
+        points: numbers that are plotted against ``sparsity``, which is one of them.
+        lines: average retention by method and sparsity; only for a summary.
+        summary: numbers that are not plotted: retention and scores by task, counts, times.
         tables, images: by name.
         files: masks and report.
-        version: of the content; one that changed is logged again, in the earlier one's place.
+        version: version of the content; if it has changed, the run is logged again and replaces the earlier one.
     """
 
     id: str
@@ -47,14 +48,14 @@ class Entry:
 
 
 class Tracker(ABC):
-    """Writes each entry as one run below ``folder / name``, through one of Lightning's loggers, and remembers it.
+    """Writes each entry as one run below ``folder / name`` with one of Lightning's loggers, and keeps track of it.
 
     Args:
-        folder: the ablation's.
+        folder: the ablation's folder.
 
     Attributes:
-        name: of the option and the folder.
-        package: what it needs to be installed.
+        name: value of the option, and name of the folder.
+        package: the package that must be installed.
     """
 
     name: str
@@ -67,15 +68,15 @@ class Tracker(ABC):
         self.logged: dict[str, str] = json.loads(self._ledger.read_text()) if known else {}
 
     def has(self, run_id: str, version: str = "") -> bool:
-        """Whether this content was logged before."""
+        """Returns whether a run was logged before with this version of its content."""
         return self.logged.get(run_id) == version
 
     def log(self, entry: Entry) -> None:
-        """Writes the entry, and only then notes that it is there."""
+        """Writes the entry, then records that it was logged."""
         self.write(entry)
         self.logged[entry.id] = entry.version
         write_json(self._ledger, self.logged)
 
     @abstractmethod
     def write(self, entry: Entry) -> None:
-        """Writes a run, whole."""
+        """Writes an entry as a complete run."""

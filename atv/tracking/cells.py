@@ -1,4 +1,4 @@
-"""An ablation's cells as runs to be logged."""
+"""Entries for the cells of an ablation."""
 
 import re
 from collections.abc import Mapping
@@ -21,17 +21,17 @@ from atv.tracking.base import Entry
 
 
 class CellEntries:
-    """The entries of an ablation's cells; what one holds is read when it is asked for.
+    """The entries of an ablation's cells; the content of an entry is read on request.
 
     Args:
-        origin: what the run was given: model, data, numbers of samples and groups.
+        origin: inputs of the ablation: model, data, numbers of samples and groups.
     """
 
     def __init__(self, ablation: str, results: Results, origin: Mapping[str, Any]) -> None:
         self.ablation, self.results, self.origin = ablation, results, origin
 
     def by_run_id(self) -> dict[str, FinishedCell]:
-        """The cells by their runs' ids, which tell whether one was logged before anything is read."""
+        """Returns the cells by run id, so that logged cells are recognized before anything is read."""
         dense = next((done.folder.name for done in self.results.finished if done.cell.dense), "")
         return {
             content_digest([self.ablation, dense, done.folder.name, done.cell.title]): done
@@ -39,7 +39,7 @@ class CellEntries:
         }
 
     def version(self, done: FinishedCell) -> str:
-        """A digest of what a run's numbers rest on: all parts of the cell and of the dense model, as last written."""
+        """Returns a digest of everything a run's numbers depend on: all parts of the cell and of the dense model."""
         return content_digest([self._dense_files, _files(done)])
 
     @cached_property
@@ -64,37 +64,37 @@ class CellEntries:
         )
 
     def _config(self, done: FinishedCell) -> dict[str, Any]:
-        """Labels on top, so that W&B can group and filter by them."""
+        """Returns the run's config, with the labels at the top level so that W&B can group and filter by them."""
         record = done.record
         known = {"inputs": record.inputs, **record.made}
         run = {"ablation": self.ablation, "cell": done.folder.name, "origin": dict(self.origin)}
         return dict(done.cell.labels) | dict(record.config) | known | run | {"samples": record.samples}
 
     def _scored(self, done: FinishedCell) -> tuple[dict[str, TaskScore], dict[str, Estimate]]:
-        """Scores and retention by task; empty where no question was asked."""
+        """Returns scores and retention by task; empty if no question was asked."""
         if not done.was_asked:
             return {}, {}
         scores = task_scores(done.rows)
         if not self.results.has_dense:
             return scores, {}
-        # A cell whose findings an early look decided was asked fewer groups than the dense model.
+        # If an early look decided a cell's findings, the cell was asked fewer groups than the dense model.
         return scores, retention(*on_shared_groups(self.results.dense_on(done.cell.suite), scores))
 
 
 def _files(done: FinishedCell) -> list[str]:
-    """Digests of what a cell and its further parts were last written with."""
+    """Returns digests of the records of a cell and its further parts."""
     return [file_digest(part.folder / CELL) for part in (done, *done.further)]
 
 
 def _described(done: FinishedCell) -> dict[str, Any]:
-    """What was pruned, as far as a report tells."""
+    """Returns what was pruned, as far as the report says."""
     if done.report:
         return keys.pruned(done.report.plans)
     return keys.pruned({}) if done.cell.dense else {}
 
 
 def _points(kept: Mapping[str, Estimate], described: Mapping[str, Any]) -> dict[str, float]:
-    """Average retention by sparsity, once for all runs and once for those that prune the same pathway."""
+    """Returns sparsity and average retention, under a key for all runs and one for runs that prune the same pathway."""
     if not (kept and described):
         return {}
     pathway = described[keys.PATHWAY].replace(" ", "_")
@@ -115,7 +115,7 @@ def _by_task(scores: Mapping[str, TaskScore], kept: Mapping[str, Estimate]) -> d
 
 
 def _measured_beside(done: FinishedCell) -> dict[str, float]:
-    """Seconds by part, and the perplexity of plain English by text where it was measured."""
+    """Returns seconds by part and, if it was measured, the perplexity of plain English by text."""
     took = {f"seconds/{part}": seconds for part, seconds in done.record.seconds.items()}
     return took | {f"perplexity/{text}": value for text, value in done.record.perplexity.items()}
 
@@ -132,7 +132,7 @@ def _counts(scores: Mapping[str, TaskScore]) -> dict[str, int]:
 def _tables(
     done: FinishedCell, scores: Mapping[str, TaskScore], kept: Mapping[str, Estimate]
 ) -> dict[str, pd.DataFrame]:
-    """Scores by task with their counts; of a cell measured in another way, its rows."""
+    """Returns a table of scores and counts by task or, if a cell was measured in a different way, its rows."""
     if not scores:
         return {"rows": done.rows} if done.has_rows else {}
     rows = [
@@ -144,7 +144,7 @@ def _tables(
 
 
 def block_curves(done: FinishedCell) -> list[dict[str, float]]:
-    """The curves of a run, one row a block; none for the dense model."""
+    """Returns the curves of a run, one row per block; empty for the dense model."""
     if done.report is None:
         return []
     masks = {pathway: done.masks(pathway) for pathway in done.report.plans}
@@ -153,7 +153,7 @@ def block_curves(done: FinishedCell) -> list[dict[str, float]]:
 
 def _row(block: BlockReport, samples: int) -> dict[str, float]:
     row: dict[str, float] = {keys.BLOCK: block.block, keys.DRIFT: block.mean_drift, keys.SECONDS: block.seconds}
-    # W&B takes a dot in a key for a level of nesting.
+    # W&B interprets a dot in a key as nesting.
     for modality, sites in block.norms.items():
         row |= {keys.norm(modality, _split(site)[1].replace(".", "/")): value for site, value in sites.items()}
     for pathway, counts in block.selected.items():
@@ -171,7 +171,7 @@ def _sparsities(block: BlockReport, masks: dict[str, PackedMasks]) -> dict[str, 
 
 
 def _pruned_share(masks: PackedMasks, names: list[str]) -> float:
-    """Counted on the packed bits, whose padding is 0."""
+    """Returns the share of pruned weights, counted on the packed bits, whose padding is 0."""
     packed, shapes = masks.packed, masks.shapes
     kept = sum(int(np.bitwise_count(packed[name].numpy()).sum()) for name in names)
     total = sum(int(np.prod(shapes[name])) for name in names)
@@ -179,7 +179,7 @@ def _pruned_share(masks: PackedMasks, names: list[str]) -> float:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """The block's name, which ends with its number in a list of modules, and the name inside it.
+    """Splits a name into that of its block, which ends with the number in a list of modules, and the rest.
 
     >>> _split("model.language_model.layers.3.self_attn.q_proj")
     ('model.language_model.layers.3', 'self_attn.q_proj')

@@ -1,4 +1,4 @@
-"""Runs as files that need no service: CSV, and TensorBoard's."""
+"""Trackers that need no service: CSV files and TensorBoard."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ from atv.tracking.base import Entry, Tracker
 
 
 class CSVTracker(Tracker):
-    """``csv/<run>/``: metrics.csv (curves by step = block, then one row with all else) and hparams.yaml."""
+    """Writes ``csv/<run>/``: metrics.csv (curves with step = block, then one row with the rest) and hparams.yaml."""
 
     name = "csv"
     package = "lightning"
@@ -26,7 +26,7 @@ class CSVTracker(Tracker):
 
 
 class TensorBoardTracker(Tracker):
-    """``tensorboard/<run>/``: the same as scalars, hyperparameters, and pictures."""
+    """Writes ``tensorboard/<run>/``: the same numbers as scalars, with hyperparameters and pictures."""
 
     name = "tensorboard"
     package = "tensorboard"
@@ -50,7 +50,7 @@ def _log_numbers(logger: Logger, entry: Entry) -> None:
 
 
 def _emptied(folder: Path, entry: Entry) -> str:
-    """The name of the run's folder, readable and unique by the id, without what an earlier version left there."""
+    """Removes the folder of an earlier version of a run, and returns its name, which is readable and has the id."""
     name = f"{re.sub(r'[^A-Za-z0-9.]+', '-', entry.name).strip('-')[:80]}-{entry.id[:8]}"
     shutil.rmtree(folder / name, ignore_errors=True)
     return name

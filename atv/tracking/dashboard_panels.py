@@ -1,6 +1,6 @@
-"""What the dashboard over all ablations shows, as plain data that needs no account, and as a W&B workspace.
+"""The dashboard over all ablations, as plain data that needs no account, and as a W&B workspace.
 
-The latter needs wandb-workspaces, an optional package.
+The workspace needs wandb-workspaces, an optional package.
 """
 
 from collections.abc import Sequence
@@ -21,11 +21,12 @@ class Panel:
     """One chart.
 
     Attributes:
-        kind: "line" (over ``x``), "bar" (one a group), "image".
+        kind: "line" (over ``x``), "bar" (one per group) or "image".
         metrics: keys that runs log.
         x: key of the x axis.
-        by: column of the runs' config; runs of one value are one line or bar, their mean, with the range as a band.
-        pattern: a regular expression in place of the metrics, where Linears or pathways name the keys.
+        by: column of the runs' config; runs with the same value are averaged to one line or bar, with the range as a
+            band.
+        pattern: a regular expression to use instead of ``metrics`` if the keys contain names of Linears or pathways.
     """
 
     kind: Literal["line", "bar", "image"]
@@ -38,14 +39,14 @@ class Panel:
 
 @dataclass(frozen=True)
 class PanelSection:
-    """Panels under a heading."""
+    """A group of panels under a heading."""
 
     name: str
     panels: tuple[Panel, ...]
 
 
 def sections() -> tuple[PanelSection, ...]:
-    """All of the dashboard, text beside visual."""
+    """Returns all sections of the dashboard, with text and visual side by side."""
     return (
         PanelSection("Sparsity: how much may each pathway lose", _sparsity()),
         PanelSection("Calibration source: which tokens should calibrate each pathway", _source()),
@@ -56,14 +57,14 @@ def sections() -> tuple[PanelSection, ...]:
 
 
 def specification() -> dict[str, Any]:
-    """The same as plain data."""
+    """Returns the dashboard as plain data."""
     return {"name": NAME, "sections": [asdict(section) for section in sections()]}
 
 
 def _sparsity() -> tuple[Panel, ...]:
     average = (keys.AVERAGE,)
     return (
-        Panel("line", "Retention (%) by sparsity, one line a pruned pathway", average, keys.SPARSITY, keys.PATHWAY),
+        Panel("line", "Retention (%) by sparsity, one line per pruned pathway", average, keys.SPARSITY, keys.PATHWAY),
         Panel("bar", "Retention (%) by pruned pathway, mean over sparsities", average, by=keys.PATHWAY),
     )
 
@@ -72,7 +73,7 @@ def _source() -> tuple[Panel, ...]:
     return tuple(
         Panel(
             "line",
-            f"{pathway.capitalize()} pathway pruned: retention (%) by sparsity, one line a calibration source",
+            f"{pathway.capitalize()} pathway pruned: retention (%) by sparsity, one line per calibration source",
             (keys.retention("average", pathway),),
             keys.SPARSITY,
             keys.SOURCE,
@@ -99,7 +100,7 @@ def _selection() -> tuple[Panel, ...]:
     selected = (
         Panel(
             "line",
-            f"K: {modality} tokens in the pool, a sample, by block and pathway",
+            f"K: {modality} tokens in the pool per sample, by block and pathway",
             x=keys.BLOCK,
             by=keys.SOURCE,
             pattern=f"^{keys.selected('.*', modality)}$",
@@ -112,7 +113,7 @@ def _selection() -> tuple[Panel, ...]:
 def _masks() -> tuple[Panel, ...]:
     reached = f"^{keys.block_sparsity('.*')}$"
     return (
-        Panel("image", "Overlap of text's and visual's masks", (keys.figure("mask_overlap"),)),
+        Panel("image", "Overlap of text and visual masks", (keys.figure("mask_overlap"),)),
         Panel("line", "Sparsity reached by block and pathway", x=keys.BLOCK, by=keys.PATHWAY, pattern=reached),
     )
 
@@ -121,10 +122,10 @@ def save_workspace(entity: str, project: str, given: Sequence[PanelSection]) -> 
     """Saves the workspace as a new view of the project.
 
     Returns:
-        Its address.
+        The URL of the view.
 
     Raises:
-        ValueError: when wandb-workspaces is not installed, or W&B cannot be reached or refuses.
+        ValueError: if wandb-workspaces is not installed, or W&B cannot be reached or rejects the view.
     """
     try:
         return workspace(entity, project, given).save().url
@@ -133,10 +134,10 @@ def save_workspace(entity: str, project: str, given: Sequence[PanelSection]) -> 
 
 
 def workspace(entity: str, project: str, given: Sequence[PanelSection]) -> Any:
-    """A ``wandb_workspaces.workspaces.Workspace`` that nobody has saved yet; asks no server.
+    """Returns an unsaved ``wandb_workspaces.workspaces.Workspace``; contacts no server.
 
     Raises:
-        ValueError: when wandb-workspaces is not installed.
+        ValueError: if wandb-workspaces is not installed.
     """
     try:
         import wandb_workspaces.workspaces as ws

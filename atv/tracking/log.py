@@ -1,4 +1,4 @@
-"""Logs an ablation with the loggers that were asked for: W&B, or files that need no service."""
+"""Logging of an ablation with the chosen loggers: W&B, or files that need no service."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -18,15 +18,16 @@ _TRACKERS: dict[str, type[Tracker]] = {"wandb": WandbTracker, "csv": CSVTracker,
 
 
 def chosen_loggers(names: Sequence[LoggerName] | LoggerName) -> list[str]:
-    """Without repetitions; without W&B where WANDB_MODE is disabled.
+    """Returns the loggers to use, without duplicates, and without W&B if WANDB_MODE is "disabled".
 
     Raises:
-        ValueError: for "none" beside others, or a logger that is not installed.
+        ValueError: if "none" is combined with others, a logger is not installed, or W&B cannot read its environment
+            variables.
     """
     asked = list(dict.fromkeys([names] if isinstance(names, str) else names))
     if "none" in asked:
         if len(asked) > 1:
-            raise ValueError(f"logger: 'none' stands alone, got {', '.join(asked)}")
+            raise ValueError(f"logger: 'none' cannot be combined with others, got {', '.join(asked)}")
         return []
     for name in asked:
         if find_spec(package := _TRACKERS[name].package) is None:
@@ -37,10 +38,10 @@ def chosen_loggers(names: Sequence[LoggerName] | LoggerName) -> list[str]:
 
 
 def log_ablation(written: Written, loggers: Sequence[str]) -> dict[str, int]:
-    """Logs one run a cell and one for the ablation, in each logger; what was logged before as it is now is skipped.
+    """Logs one run per cell and one for the ablation with each logger, and skips runs that are already up to date.
 
     Returns:
-        Logger -> runs that were new.
+        The number of new runs, by logger.
     """
     new: dict[str, int] = {}
     entries = CellEntries(written.record.run["name"], written.results, written.origin)
@@ -61,5 +62,5 @@ def log_ablation(written: Written, loggers: Sequence[str]) -> dict[str, int]:
 
 
 def _short(done: FinishedCell) -> str:
-    """A cell in as few letters as tell it apart, for lists show the first ones alone."""
+    """Returns the shortest distinctive name of a cell, because lists show only the first letters."""
     return ", ".join([*map(str, done.cell.labels.values()), f"seed {done.cell.seed}"])

@@ -1,4 +1,4 @@
-"""An ablation's summary as a run to be logged: its table, findings, figure, and retention against sparsity."""
+"""The entry of an ablation's summary: its table, findings, figure, and retention against sparsity."""
 
 from dataclasses import asdict
 from typing import Any
@@ -13,12 +13,12 @@ from atv.records.provenance import provenance
 from atv.tracking import keys
 from atv.tracking.base import Entry
 
-# Labels that may hold a sparsity; 2:4 is another setting.
+# Labels that may hold a sparsity; a setting can also be a pattern, such as 2:4.
 _SPARSITIES = ("sparsity", "setting")
 
 
 def summary_entry(written: Written) -> Entry:
-    """An entry made of the record and the figure that were written."""
+    """Returns the entry for the record and the figure that were written."""
     record, results, folder, origin = written
     findings = [asdict(each) | {"ours": each.ours.record(), "verdict": each.verdict} for each in record.findings]
     picture = folder / "figure.png"
@@ -45,7 +45,10 @@ def summary_entry(written: Written) -> Entry:
 
 
 def _lines(results: Results) -> dict[str, dict[float, float]]:
-    """Method -> sparsity -> average retention, where there are several sparsities; a method is all other labels."""
+    """Returns average retention by method and sparsity, if a method has several sparsities.
+
+    A method is identified by all labels other than the sparsity.
+    """
     lines: dict[str, dict[float, float]] = {}
     if not results.has_dense:
         return lines
@@ -61,7 +64,7 @@ def _lines(results: Results) -> dict[str, dict[float, float]]:
 
 
 def _flat(findings: list[dict[str, Any]]) -> pd.DataFrame:
-    """The findings as a table: one row each, its interval in columns of its own."""
+    """Returns a table with one row per finding and separate columns for its interval."""
     numbers = (finding["ours"] for finding in findings)
     return pd.DataFrame(
         {**finding, "ours": ours["value"], "low": ours["low"], "high": ours["high"]}

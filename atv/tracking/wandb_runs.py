@@ -1,4 +1,4 @@
-"""Runs in W&B; offline unless the user is logged in."""
+"""The W&B tracker; runs are offline unless the user is logged in."""
 
 import os
 import re
@@ -21,16 +21,16 @@ DAY = datetime(2000, 1, 1)
 
 
 class WandbTracker(Tracker):
-    """``wandb/``: one W&B run an entry, the ablation its group, with tables, pictures, and masks as an artifact."""
+    """Writes ``wandb/``: one W&B run per entry, grouped by ablation, with tables, pictures and an artifact of masks."""
 
     name = "wandb"
     package = "wandb"
 
     def write(self, entry: Entry) -> None:
-        """Writes a run, whole.
+        """Writes an entry as a complete run.
 
         Raises:
-            ValueError: when W&B cannot be reached or refuses.
+            ValueError: if W&B cannot be reached or rejects the run.
         """
         for earlier in self.folder.glob(f"offline-run-*-{entry.id}"):
             shutil.rmtree(earlier)
@@ -49,13 +49,13 @@ class WandbTracker(Tracker):
             job_type=entry.kind,
             tags=[entry.kind, *_tags(entry)],
             dir=str(self.folder.parent),
-            mode=wandb_mode(),  # type: ignore[arg-type]  # WANDB_MODE may say anything, which wandb checks.
+            mode=wandb_mode(),  # type: ignore[arg-type]  # WANDB_MODE may have any value; wandb checks it.
             settings=wandb.Settings(**QUIET),
         )
 
 
 def _tags(entry: Entry) -> list[str]:
-    """Words by which runs are found without a query."""
+    """Returns tags with which runs can be found without a query."""
     named = {name: entry.config.get(name) for name in (keys.PATHWAY, keys.SOURCE)}
     return [f"{name.split('_')[0]}: {value}"[:64] for name, value in named.items() if value]
 
@@ -82,25 +82,24 @@ def _fill(run: wandb.Run, entry: Entry) -> None:
 
 
 def of_one_type(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with text for values of several types in one column, such as the labels "dense" and 0.5, which W&B
-    refuses."""
+    """Converts columns with values of several types, such as "dense" and 0.5, to text; W&B would reject them."""
     mixed = [name for name, values in table.items() if values.dropna().map(type).nunique() > 1]
     return table.assign(**{str(name): table[name].map(str, na_action="ignore") for name in mixed})
 
 
 def _draw_lines(run: wandb.Run, lines: dict[str, dict[float, float]]) -> None:
-    """A chart a method, and one of all of them, which the web shows."""
+    """Logs one chart per method, and one of all methods, which the web shows."""
     for sparsity in sorted({sparsity for line in lines.values() for sparsity in line}):
         there = {keys.line(name): line[sparsity] for name, line in lines.items() if sparsity in line}
         run.log({keys.SPARSITY: sparsity} | there)
     if lines:
         xs, ys = [list(line) for line in lines.values()], [list(line.values()) for line in lines.values()]
-        title = "Average retention (%) by sparsity, one line a method"
+        title = "Average retention (%) by sparsity, one line per method"
         run.log({"retention_by_sparsity": wandb.plot.line_series(xs, ys, [*lines], title, keys.SPARSITY)})
 
 
 def _attach(run: wandb.Run, entry: Entry) -> None:
-    """Cells never change once they are whole, so W&B reads their files where they are, without a copy."""
+    """Attaches the entry's files without copying them: a complete cell never changes, so W&B can read them in place."""
     if not entry.files:
         return
     artifact = wandb.Artifact(f"cell-{entry.config['cell']}", "masks", metadata={"seed": entry.config["seed"]})
@@ -110,14 +109,14 @@ def _attach(run: wandb.Run, entry: Entry) -> None:
 
 
 def write_view(folder: Path, named: Iterable[tuple[str, str]]) -> None:
-    """Links the offline runs of ``folder / "wandb"``; there are none of who logs online.
+    """Links the offline runs of ``folder / "wandb"`` under readable names; online logging leaves no such runs.
 
-    ``wandb leet`` lists folders whose names are a date, a time and an id, the latest first, and shows these names and
-    no other. So the id is the cell's name, and the time, counted from a fixed day, says the order alone.
+    ``wandb leet`` lists folders whose names consist of a date, a time and an id, latest first, and shows only these
+    names. Therefore, the id is the cell's name, and the time, counted from a fixed day, only determines the order.
 
     Args:
-        folder: the ablation's.
-        named: id and name of each run, what matters first.
+        folder: the ablation's folder.
+        named: id and name of each run, most important first.
     """
     view = folder / FOLDER
     shutil.rmtree(view, ignore_errors=True)
@@ -132,12 +131,12 @@ def write_view(folder: Path, named: Iterable[tuple[str, str]]) -> None:
 
 
 def command(folder: Path) -> str | None:
-    """The line that shows the view of an ablation's folder; None where there is none, or wandb is too old for it."""
+    """Returns the shell command that shows an ablation's view; None if there is no view, or wandb is too old for it."""
     view = folder / FOLDER
-    # LEET without WANDB_MODE=offline tells W&B that it is used.
+    # Without WANDB_MODE=offline, LEET reports its use to W&B.
     return f"WANDB_MODE=offline wandb leet {view}" if view.is_dir() and find_spec("wandb.cli.leet") else None
 
 
 def _link(target: Path, link: Path) -> None:
-    """Relative, so that the results may be moved."""
+    """Creates a relative link, so that the results can be moved."""
     link.symlink_to(os.path.relpath(target, link.parent))

@@ -1,1 +1,1 @@
-"""Whether a pruned model's folder is what it says, file by file and tensor by tensor; it is never changed here."""
+"""Verification that a pruned model's folder is what it claims to be, by file and by tensor; nothing is ever changed."""

@@ -1,4 +1,4 @@
-"""All checks of a pruned model's folder, in order; the first that fails ends them."""
+"""All checks of a pruned model's folder, in order, up to the first failure."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import ExitStack
@@ -25,7 +25,7 @@ from atv.verification.weight_checks import (
 )
 
 Watch = Callable[[Sequence[str]], Iterable[str]]
-# What stands for the report of a folder that was quantized and not pruned: no mask, no target.
+# Takes the place of the report of a folder that was quantized but not pruned: no masks, no targets.
 _NEVER_PRUNED = PruningReport(PackedMasks(), [], 0, 0, {"plans": {}}, {})
 
 
@@ -40,17 +40,18 @@ def verify(
     """Checks a pruned or quantized model's folder, tensor by tensor: zeros, pattern, report, base model, an answer.
 
     Args:
-        base: the model that was pruned: a folder, hub id, or "bundled"; None compares nothing.
+        folder: the folder to check.
+        base: the model that was pruned: a folder, hub id, or "bundled"; None skips the comparison.
         max_new_tokens: tokens to generate; 0 for none.
         trust_remote_code: whether code that comes with the model may run.
-        watch: given the names of the tensors, gives them one by one, and may show how far they are.
+        watch: iterates over the tensors' names, and may show progress.
 
     Returns:
-        Check -> what was found.
+        The findings, by check.
 
     Raises:
-        ValueError: for a folder that is neither, or cannot be loaded.
-        VerificationError: at the first check that fails, naming the tensor.
+        ValueError: if the folder is neither, or cannot be loaded.
+        VerificationError: at the first check that fails; the message names the tensor.
     """
     source, original = Path(folder), None if base is None else model_folder(str(base), trust_remote_code)
     quantized = QuantizedChecks.of(source)
@@ -84,9 +85,9 @@ def _check_masks(report: PruningReport, left: PackedMasks, pruned: SavedModel) -
     pattern = recorded_pattern(plan["pattern"]).fitted(pruned.lvlm)
     sparsities = report.allocation.sparsities.get(pathway, {})
     if missing := masks.keys() - sparsities.keys():
-        raise VerificationError(f"{REPORT} has no sparsity of {min(missing)} in its allocation")
+        raise VerificationError(f"{REPORT} has no sparsity for {min(missing)} in its allocation")
     check_pattern(pattern, masks, sparsities, pruned.lvlm)
-    found = f"of {len(masks)} targets, {masks.sparsity:.2%} of their weights pruned"
+    found = f"{len(masks)} targets, {masks.sparsity:.2%} of their weights pruned"
     return {"masks": found, "pattern": f"{label(pattern)} holds in every mask"}
 
 
@@ -100,21 +101,21 @@ def _check_tensors(
     compared = None if base is None else BaseCheck(base, masks, updated, apart)
     if compared is not None:
         compared.check_layout(pruned)
-        # A quantized model is also held against the pruned one that it was made of.
+        # A quantized model may also be compared with the pruned one that it was made from.
         if not rounded:
             check_dense(compared.base, masks, targets_by_parameter(pruned.lvlm))
     rows = None if tuning or rounded else report.targets
     dense, sparse = check_tensors(pruned, masks, rows, compared, watch(list(pruned.tensors)))
     found = {"zeros": "where the masks say" + (_kept_zeros(rows) if rows else "")} if masks else {}
     if compared is None:
-        return found | {"base": "not compared: name it with --base"}
+        return found | {"base": "not compared; name the base model with --base"}
     how = "fine-tuned" if tuning else "updated by the criterion"
     if rounded:
         also = f" and kept weights that were {how}" if updated else ""
         but = f"{len(rounded)} tensors that rounding changes{also}"
-        return found | {"base": f"all tensors equal its bit for bit but for {but}"}
-    kept = f"were {how}, and are not compared" if updated else "equal its bit for bit"
-    return found | {"base": f"{dense} tensors equal its bit for bit; the kept weights of {sparse} {kept}"}
+        return found | {"base": f"all tensors equal the base model's bit for bit, except for {but}"}
+    kept = f"were {how}, and are not compared" if updated else "are equal, too"
+    return found | {"base": f"{dense} tensors equal the base model's bit for bit; the kept weights of {sparse} {kept}"}
 
 
 def _size(report: PruningReport, pruned: SavedModel) -> str:
@@ -126,9 +127,9 @@ def _size(report: PruningReport, pruned: SavedModel) -> str:
 
 
 def sizes(model: SavedModel, masks: PackedMasks) -> tuple[int, int]:
-    """Bytes of a model's tensors as they are, and with bit-packed masks and the kept values in place of pruned weights.
+    """Returns the bytes of a model's tensors as they are, and with bit-packed masks and only the kept values.
 
-    Counted without reading a weight; file headers excepted.
+    They are computed without reading a weight, and do not include file headers.
     """
     dense = sum(value.nbytes for value in model.tensors.values())
     views = targets_by_parameter(model.lvlm)
@@ -139,4 +140,4 @@ def sizes(model: SavedModel, masks: PackedMasks) -> tuple[int, int]:
 
 def _kept_zeros(rows: Mapping[str, TargetReport]) -> str:
     count = sum(row.kept_zeros for row in rows.values())
-    return f"; {count} more among the kept weights, as when it was written"
+    return f"; {count} more among the kept weights, as when the model was written"

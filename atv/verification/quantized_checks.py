@@ -1,4 +1,4 @@
-"""Whether a folder that `atv quantize` wrote holds the words and scales that its record promises."""
+"""Checks that a folder written by `atv quantize` holds the packed words and scales that its record describes."""
 
 import json
 from collections import Counter
@@ -22,7 +22,7 @@ _WORDS, _SCALE, _SHAPE = "weight_packed", "weight_scale", "weight_shape"
 
 @dataclass(frozen=True)
 class QuantizedChecks:
-    """What a quantized folder's record says of it, and how many weights of each (out, in) are packed there."""
+    """The record of a quantized folder, and the number of its packed weights by shape (out, in)."""
 
     folder: Path
     record: QuantizationRecord
@@ -30,10 +30,10 @@ class QuantizedChecks:
 
     @classmethod
     def of(cls, folder: Path) -> Self | None:
-        """None for a folder whose weights are floats.
+        """Reads a folder and checks its packed tensors; returns None if its weights are floats.
 
         Raises:
-            VerificationError: naming the first tensor of a packed weight that is absent or not as it should be.
+            VerificationError: if a tensor of a packed weight is missing or wrong; the message names it.
         """
         if not (folder / QUANTIZATION).is_file():
             return None
@@ -43,7 +43,7 @@ class QuantizedChecks:
         return cls(folder, record, Counter(_checked_shape(linear, files, bits, size) for linear in linears))
 
     def changed(self, lvlm: LVLM) -> set[str]:
-        """The parameters that rounding, or scales of channels, may have changed."""
+        """Returns the parameters that rounding or channel scales may have changed."""
         feeders = {name: lvlm.model.get_submodule(name) for name in self.record.scaled}
         scaled = {
             f"{name}.{own}" for name, module in feeders.items() for own, _ in module.named_parameters(recurse=False)
@@ -52,18 +52,18 @@ class QuantizedChecks:
 
     @property
     def size(self) -> str:
-        """What the files of weights take, in words."""
+        """The size of the weight files, in words."""
         return f"{sum(file.stat().st_size for file in weight_files(self.folder)) / 1e6:.1f} MB packed"
 
     def check(self, lvlm: LVLM) -> str:
-        """What was found of the format; ``lvlm`` is what transformers makes of it.
+        """Checks the format against the record and describes it; ``lvlm`` is the model as transformers loads it.
 
         Raises:
-            VerificationError: naming the Linear, or the field of config.json, that is not as the record says.
+            VerificationError: if the record does not match; the message names the Linear or the field of config.json.
         """
         targets, bits, size = (self.record.settings[name] for name in ("targets", "bits", "group_size"))
         if unknown := [name for name in targets if name not in lvlm.linears]:
-            raise VerificationError(f"{QUANTIZATION} names {unknown[0]}, and the model has no such Linear")
+            raise VerificationError(f"{QUANTIZATION} names {unknown[0]}, but the model has no such Linear")
         made = grids({name: lvlm.linears[name] for name in targets}, bits, size)
         self._check_config(quantization_config(made, size == "row"))
         expected = Counter(
@@ -71,18 +71,21 @@ class QuantizedChecks:
         )
         if self.packed != expected:
             here, named = dict(self.packed), dict(expected)
-            raise VerificationError(f"packed weights by (out, in) are {here}, and {QUANTIZATION} names {named}")
-        return f"{len(made)} Linears in {bits} bits, one scale for {'a row' if size == 'row' else f'{size} of a row'}"
+            raise VerificationError(f"packed weights by (out, in) are {here}, but {QUANTIZATION} names {named}")
+        return (
+            f"{len(made)} Linears in {bits} bits, "
+            f"one scale per {'row' if size == 'row' else f'{size} weights of a row'}"
+        )
 
     def _check_config(self, expected: Mapping[str, Any]) -> None:
         said = json.loads((self.folder / "config.json").read_text(encoding="utf-8")).get("quantization_config", {})
         for field, value in expected.items():
             if said.get(field) != value:
-                raise VerificationError(f"config.json: its quantization_config.{field} is not what {QUANTIZATION} says")
+                raise VerificationError(f"config.json: its quantization_config.{field} does not match {QUANTIZATION}")
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """Tensor -> the file that it is in, by its name there."""
+    """Returns the file of each tensor, by the tensor's name in that file."""
     found: dict[str, Path] = {}
     for file in weight_files(folder):
         found |= dict.fromkeys((name for name, *_ in header(file)), file)
@@ -91,21 +94,21 @@ def _files(folder: Path) -> dict[str, Path]:
 
 def _read(name: str, files: Mapping[str, Path]) -> Tensor:
     if name not in files:
-        raise VerificationError(f"{name} is in no file")
+        raise VerificationError(f"{name} is not in any file")
     with safe_open(files[name], "pt") as opened:
         return opened.get_tensor(name)
 
 
 def _checked_shape(linear: str, files: Mapping[str, Path], bits: int, size: int | str) -> tuple[int, int]:
-    """The (out, in) of a packed weight, whose words and scales are as many as that takes."""
+    """Returns the shape (out, in) of a packed weight, after checking that its words and scales fit it."""
     words, scale, shape = (_read(f"{linear}.{part}", files) for part in (_WORDS, _SCALE, _SHAPE))
     out, width = shape.tolist()
     groups = width // (width if isinstance(size, str) else size)
     for part, tensor, per_row in ((_WORDS, words, -(-width * bits // 32)), (_SCALE, scale, groups)):
         if list(tensor.shape) != [out, per_row]:
             raise VerificationError(
-                f"{linear}.{part} is {list(tensor.shape)}, a weight of {out} x {width} takes {[out, per_row]}"
+                f"{linear}.{part} has shape {list(tensor.shape)}, a weight of {out} x {width} needs {[out, per_row]}"
             )
     if not bool(((scale > 0) & scale.isfinite()).all()):
-        raise VerificationError(f"{linear}.{_SCALE} holds a scale that is no finite number above 0")
+        raise VerificationError(f"{linear}.{_SCALE} holds a scale that is not a finite number above 0")
     return out, width

@@ -1,4 +1,4 @@
-"""A saved model whose weights stay in its files until one is asked for, whether it answers, and what is said if not."""
+"""A saved model whose weights stay in its files until they are read, a check that it answers, and its error."""
 
 import tempfile
 from collections.abc import Iterator
@@ -24,30 +24,30 @@ QUESTION = "What is in the picture?"
 
 @dataclass(frozen=True)
 class SavedModel:
-    """Weights by the names that the model gives them in memory, whatever its files call them."""
+    """A saved model; its weights have the names that the model gives them in memory, regardless of its files."""
 
     lvlm: LVLM
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
-        """Every parameter and persistent buffer once, tied ones under their first name; weights on the meta device."""
+        """All parameters and persistent buffers, tied ones once under their first name, weights on the meta device."""
         return distinct_tensors(self.lvlm.model)
 
     def tensor(self, name: str) -> Tensor:
-        """The values, read from the files now."""
+        """Reads a tensor's values from the files."""
         value = self.tensors[name]
         return stored(self.lvlm.model, name) if value.device.type == "meta" else value
 
 
 @dataclass(frozen=True)
 class WhatIsLeft(SavedModel):
-    """A saved model as structures that went whole leave it: tensors are cut as they are read."""
+    """A saved model without the structures that were removed whole: tensors are cut as they are read."""
 
     removal: Removal
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
-        """As of any saved model, cut, by the smaller one's names."""
+        """All tensors, cut, under the smaller model's names."""
         return self.removal.shrunk(SavedModel(self.lvlm).tensors)
 
     @cached_property
@@ -55,20 +55,20 @@ class WhatIsLeft(SavedModel):
         return self.removal.renamed(SavedModel(self.lvlm).tensors)
 
     def tensor(self, name: str) -> Tensor:
-        """What is left of the values, read from the files now."""
+        """Reads the remaining values of a tensor from the files."""
         dense = self._dense_names[name]
         return self.removal.shrunk_tensor(dense, SavedModel(self.lvlm).tensor(dense))
 
 
 @contextmanager
 def opened(folder: Path, trust_remote_code: bool = False, quantized: bool = False) -> Iterator[SavedModel]:
-    """Loads as ``from_pretrained`` does, every weight memory-mapped; the model can run, slowly.
+    """Loads a model as ``from_pretrained`` does, with every weight memory-mapped; the model can run, but slowly.
 
-    Experts that transformers fuses while it loads are written to a scratch folder (TMPDIR) that goes in the end. What
-    `atv quantize` wrote is held in memory, with floats for weights.
+    Experts that transformers fuses during loading are written to a scratch folder (TMPDIR), which is removed at the
+    end. A model from `atv quantize` is held in memory, with its weights as floats.
 
     Raises:
-        ValueError: for files that cannot be read, or that lack a tensor: the message names the first.
+        ValueError: if files cannot be read or lack a tensor; the message names the first one.
     """
     if quantized:
         yield SavedModel(LVLM.of(load_dequantized(folder, trust_remote_code)))
@@ -79,21 +79,21 @@ def opened(folder: Path, trust_remote_code: bool = False, quantized: bool = Fals
 
 
 class VerificationError(ValueError):
-    """A folder is not what its report or its base model says; the message names the first tensor that differs."""
+    """Raised if a folder does not match its report or its base model; the message names the first different tensor."""
 
 
 def answer(model: SavedModel, processor: ProcessorMixin, tokens: int) -> str:
-    """Greedy decoding of at most ``tokens`` tokens after a picture (a grey ramp) and a question.
+    """Returns the answer to a question about a picture (a grey ramp), decoded greedily up to ``tokens`` tokens.
 
     Raises:
-        VerificationError: when generation fails, gives no token, or logits that are not finite.
+        VerificationError: if generation fails, or produces no token or logits that are not finite.
     """
     turn = [[{"role": "user", "content": QUESTION, "text": QUESTION}]]
     ramp = Image.linear_gradient("L").convert("RGB")
     try:
         inputs = cast_floats(encode(processor, turn, [ramp], prompt=True), model.lvlm.model.dtype)
         with torch.no_grad():
-            # generate()'s types do not know the options' names.
+            # The type of generate() does not include the options' names.
             made = model.lvlm.model.generate(  # type: ignore[operator]
                 **inputs,
                 max_new_tokens=tokens,
@@ -106,5 +106,5 @@ def answer(model: SavedModel, processor: ProcessorMixin, tokens: int) -> str:
         raise VerificationError(f"the model does not generate: {type(error).__name__}: {error}") from error
     new = made.sequences[0, inputs["input_ids"].shape[1] :]
     if not len(new) or not all(step.isfinite().all() for step in made.logits):
-        raise VerificationError("the model gives no token, or logits that are not finite")
+        raise VerificationError("the model generates no token, or logits that are not finite")
     return str(processor.decode(new, skip_special_tokens=True))

@@ -1,4 +1,4 @@
-"""Whether a pruned model's tensors are what its masks and its base model say, one tensor at a time."""
+"""Checks of a pruned model's tensors against its masks and its base model, one tensor at a time."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,42 +20,42 @@ from atv.verification.saved_model import SavedModel, VerificationError
 def check_names(
     masks: PackedMasks, left: Mapping[str, Sequence[int]], rows: Mapping[str, TargetReport], lvlm: LVLM
 ) -> None:
-    """Masks, rows of the report and targets of the model are of one another, with equal shapes.
+    """Checks that masks, rows of the report and targets of the model belong together, with equal shapes.
 
-    ``left`` are the masks' shapes in this model, which is smaller where structures were taken out whole.
+    ``left`` has the masks' shapes in this model, which is smaller if whole structures were removed.
 
     Raises:
-        VerificationError: naming the first that is not.
+        VerificationError: at the first mismatch; the message names the target.
     """
     for name in sorted(masks.keys() ^ rows.keys()):
-        raise VerificationError(f"{name} is {'a mask' if name in masks else 'in the report'} alone")
+        raise VerificationError(f"{name} is only in the {'masks' if name in masks else 'report'}")
     for name, shape in left.items():
         target = lvlm.prunable.get(name)
         if target is None:
-            raise VerificationError(f"{name} has a mask, and the model no such Linear or expert")
+            raise VerificationError(f"{name} has a mask, but the model has no such Linear or expert")
         if list(target.weight.shape) != shape:
-            raise VerificationError(f"{name}: the mask is {shape}, the weight {list(target.weight.shape)}")
+            raise VerificationError(f"{name}: the mask has shape {shape}, the weight {list(target.weight.shape)}")
 
 
 def check_removal(removal: Removal, lvlm: LVLM) -> None:
-    """What masks leave of the structures that they took out is what the smaller model has.
+    """Checks that a model has the sizes that remain after the structures in the masks are removed.
 
     Raises:
-        VerificationError: naming the field of its config that says otherwise.
+        VerificationError: if a size differs; the message names the field of the model's config.
     """
     for name, (has, left) in removal.changes(lvlm.model.config).items():
         if has != left:
-            raise VerificationError(f"the masks leave {name} {left}, and the model has {has}")
+            raise VerificationError(f"the masks leave {name} {left}, but the model has {has}")
 
 
 def check_pattern(pattern: Pattern, masks: PackedMasks, sparsities: Mapping[str, float], lvlm: LVLM) -> None:
-    """Every mask is one that the pattern chooses.
+    """Checks that every mask fits the pattern.
 
-    Given 1 for what was kept and 0 for what was not as scores, the pattern must choose the mask itself: with a weight
-    more or less in some group, row, Linear or block, it would choose another.
+    With scores of 1 for kept and 0 for pruned weights, the pattern must choose the mask itself. If a group, row, Linear
+    or block had a weight too many or too few, the pattern would choose a different mask.
 
     Raises:
-        VerificationError: naming the first target, row and input that differ.
+        VerificationError: at the first difference; the message names its target, row and input.
     """
     for names in _together(pattern, masks, lvlm):
         scores = {name: masks[name].float() for name in names}
@@ -66,13 +66,13 @@ def check_pattern(pattern: Pattern, masks: PackedMasks, sparsities: Mapping[str,
 
 
 def label(pattern: Pattern) -> str:
-    """Class and arguments in words."""
+    """Returns the pattern's class and arguments in words."""
     given = ", ".join(f"{name}={value}" for name, value in arguments(pattern).items())
     return f"{type(pattern).__name__}({given})" if given else type(pattern).__name__
 
 
 def _together(pattern: Pattern, masks: Mapping[str, Tensor], lvlm: LVLM) -> Iterator[list[str]]:
-    """The targets that compete: those of a block where the pattern is joint, else each by itself."""
+    """Yields the targets that compete with each other: all of a block if the pattern is joint, else each by itself."""
     by_block: dict[int, list[str]] = defaultdict(list)
     for name in masks:
         by_block[lvlm.block_of(name)].append(name)
@@ -81,24 +81,26 @@ def _together(pattern: Pattern, masks: Mapping[str, Tensor], lvlm: LVLM) -> Iter
 
 
 def check_zeros(name: str, weight: Tensor, mask: Tensor, kept_zeros: int | None) -> None:
-    """A target's weights (out, in) are zero where its mask says, and so many among those kept; None counts none there.
+    """Checks that a target's weights (out, in) are zero where its mask prunes.
+
+    Of the kept weights, ``kept_zeros`` must be zero; None skips this check.
 
     Raises:
-        VerificationError: naming the first weight that is not zero, or both counts.
+        VerificationError: if not; the message names the first weight that is not zero, or both counts.
     """
     if (wrong := ((weight != 0) & ~mask).nonzero()).numel():
-        raise VerificationError(f"{name}: {_at(wrong)} is {float(weight[tuple(wrong[0])])}, and the mask prunes it")
+        raise VerificationError(f"{name}: {_at(wrong)} is {float(weight[tuple(wrong[0])])}, but the mask prunes it")
     zeros = int(((weight == 0) & mask).count_nonzero())
     if kept_zeros is not None and zeros != kept_zeros:
-        raise VerificationError(f"{name}: {zeros} kept weights are zero, {kept_zeros} were when it was written")
+        raise VerificationError(f"{name}: {zeros} kept weights are zero, but {kept_zeros} were when it was written")
 
 
 @dataclass(frozen=True)
 class BaseCheck:
-    """Tensors against the base model's, bit for bit.
+    """Compares tensors with those of the base model, bit for bit.
 
-    ``updated`` says that the kept weights of targets may have changed: they are then not compared. Neither are the
-    parameters that a pattern of ``trained`` matches.
+    If ``updated``, the kept weights of targets may have changed and are not compared. Parameters that match a pattern
+    in ``trained`` are not compared either.
     """
 
     base: SavedModel
@@ -110,20 +112,20 @@ class BaseCheck:
         """Raises VerificationError unless class, names, shapes and dtypes are equal."""
         ours, theirs = type(pruned.lvlm.model).__name__, type(self.base.lvlm.model).__name__
         if ours != theirs:
-            raise VerificationError(f"base: the pruned model is a {ours}, the base model a {theirs}")
+            raise VerificationError(f"base: the pruned model is a {ours}, but the base model a {theirs}")
         for name in [*pruned.tensors, *self.base.tensors]:
             tensor, other = (model.tensors.get(name) for model in (pruned, self.base))
             if tensor is None or other is None:
-                raise VerificationError(f"base: the {'base' if tensor is None else 'pruned'} model alone has {name}")
+                raise VerificationError(f"base: only the {'base' if tensor is None else 'pruned'} model has {name}")
             if tensor.shape != other.shape or tensor.dtype != other.dtype:
                 raise VerificationError(
-                    f"base: {name} is {_kind(other)} in the base model, {_kind(tensor)} when pruned"
+                    f"base: {name} is {_kind(other)} in the base model, but {_kind(tensor)} when pruned"
                 )
 
     def check(self, name: str, ours: Tensor, views: Mapping[str, View]) -> None:
-        """Raises VerificationError unless a parameter is the same bits, under the masks of its targets, if it has any.
+        """Raises VerificationError unless a parameter is bit-identical, after masking its targets if it has any.
 
-        ``views`` make the weights of its targets.
+        ``views`` extract the weights of its targets.
         """
         if any(fnmatch(name, pattern) for pattern in self.trained):
             return
@@ -136,16 +138,16 @@ class BaseCheck:
                 check_same_bits(target, view(ours), view(theirs), "the base model's")
             elif not self.updated:
                 dense = view(theirs).masked_fill(~self.masks[target], 0)
-                check_same_bits(target, view(ours), dense, "the base model's where it was kept")
+                check_same_bits(target, view(ours), dense, "the base model's among the kept weights")
 
 
 def check_dense(base: SavedModel, masks: PackedMasks, views: Mapping[str, Mapping[str, View]]) -> None:
-    """The base model is not itself zero where the masks prune.
+    """Checks that the base model is not itself zero where the masks prune.
 
-    Of a dense model the first weight that is read says so. ``views`` give by parameter the weights of targets in it.
+    For a dense model, reading the first weight suffices. ``views`` extract the targets' weights from each parameter.
 
     Raises:
-        VerificationError: for a model of whose pruned weights fewer than 1 in 100 are not zero, in every target.
+        VerificationError: if in every target fewer than 1 in 100 of the pruned weights are nonzero in the base model.
     """
     zero = False
     for name, targets in views.items():
@@ -157,12 +159,12 @@ def check_dense(base: SavedModel, masks: PackedMasks, views: Mapping[str, Mappin
     if zero:
         called = base.lvlm.model.name_or_path
         raise VerificationError(
-            f"base: expected the dense model that was pruned, got {called!r}, itself zero where the masks prune"
+            f"base: expected the dense model that was pruned, got {called!r}, which is zero where the masks prune"
         )
 
 
 def check_same_bits(name: str, ours: Tensor, theirs: Tensor, others: str = "what was packed of it") -> None:
-    """Raises VerificationError unless both are the same bits; the message calls the second ``others``."""
+    """Raises VerificationError unless both tensors are bit-identical; the message calls the second one ``others``."""
     if not torch.equal(_bits(ours), _bits(theirs)):
         differing = (_bits(ours) != _bits(theirs)).view(*ours.shape, -1).any(-1).nonzero()
         raise VerificationError(f"{name} differs from {others}: first at {_at(differing)}")
@@ -175,13 +177,15 @@ def check_tensors(
     base: BaseCheck | None,
     names: Iterable[str],
 ) -> tuple[int, int]:
-    """Reads every tensor once, in ``names``' order; without ``rows``, as after training, kept zeros are not counted.
+    """Checks every tensor once, in the order of ``names``.
+
+    Without ``rows``, as after training, zeros among kept weights are not counted.
 
     Returns:
-        How many tensors without and with pruned weights were checked.
+        The numbers of tensors without and with pruned weights that were checked.
 
     Raises:
-        VerificationError: at the first tensor that is not as it should be.
+        VerificationError: at the first tensor that is wrong.
     """
     views, counts = targets_by_parameter(pruned.lvlm), [0, 0]
     for name in names:

@@ -1,4 +1,4 @@
-"""The directive ``atv-commands``: every command of ``atv`` with its options, from signatures and docstrings."""
+"""The directive ``atv-commands``: documents every ``atv`` command and its options from signatures and docstrings."""
 
 from collections.abc import Callable, Iterator
 from inspect import Parameter
@@ -14,10 +14,10 @@ from atv.commands.options import Option, options_of, paragraphs
 
 
 class Commands(SphinxDirective):
-    """A section a command, an entry an option; the page is Markdown."""
+    """Directive for Markdown pages that writes one section per command, with one entry per option."""
 
     def run(self) -> list[nodes.Node]:
-        """The nodes in the directive's place."""
+        """Returns the nodes that replace the directive."""
         text = "\n".join(line for command in COMMANDS for line in _section(command))
         return self.parse_text_to_nodes(text, allow_section_headings=True)
 
@@ -44,12 +44,12 @@ def _head(option: Option) -> str:
 def _default(value: Any) -> str:
     if value is None:
         return ""
-    if hasattr(value, "lazy_get_init_data"):  # jsonargparse's stand-in for an instance
+    if hasattr(value, "lazy_get_init_data"):  # jsonargparse's placeholder for an instance
         value = value.lazy_get_init_data().class_path.rpartition(".")[2]
     return f" (default: `{value}`)"
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Called by Sphinx."""
+    """Registers the directive; Sphinx calls this."""
     app.add_directive("atv-commands", Commands)
     return {"parallel_read_safe": True}

@@ -30,14 +30,14 @@ def bench(
 
     Args:
         output: Folder for the page, its plot and its numbers.
-        repeats: Interleaved repeats of every comparison.
-        threads: That each side may use.
-        peer: Python of an environment with llm-compressor; the comparison is skipped where there is none.
-        shape: The model and samples of the main table.
-        growth: The smallest model and samples of the growth curves.
+        repeats: Number of interleaved repeats of every comparison.
+        threads: Number of threads that each side may use.
+        peer: Python of an environment with llm-compressor; if there is none, the comparison is skipped.
+        shape: Model and samples of the main table.
+        growth: Smallest model and samples of the growth curves.
         asked: Model whose ablation cells are timed, "bundled" or "everyday".
         samples: Calibration samples of these cells; 32 are enough for the everyday model, whose cells take minutes.
-        groups: Of questions that each task asks in these cells.
+        groups: Number of question groups per task in these cells.
     """
     writable(output, "output")
     torch.set_num_threads(threads)
@@ -50,7 +50,7 @@ def bench(
     facts: dict[str, Any] = {
         "model": str(shape),
         "repeats": repeats,
-        "asked": f"{asked}, {samples} samples, {groups} groups a task",
+        "asked": f"{asked}, {samples} samples, {groups} groups per task",
         "load before": round(before, 2),
     } | provenance()
     rows, remarks = [*compared, *made, *large], [*remarks, *more, *gpu_remarks]

@@ -1,4 +1,4 @@
-"""A whole cell of an ablation, pruned and asked, against the forward passes that it cannot do without."""
+"""Time of whole ablation cells, pruning and questions, against the forward passes that they cannot avoid."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -31,12 +31,12 @@ CELLS = {
 
 
 def rows(repeats: int, name: str, samples: int, groups: int) -> list[Row]:
-    """Cells of a model against their floor, all timed in turns.
+    """The table's rows for cells of a model against their floor, all timed in turns.
 
     Args:
-        name: of a model that has its own questions and calibration set, "bundled" or "everyday".
-        samples: calibration samples.
-        groups: of questions a task.
+        name: a model with its own questions and calibration set, "bundled" or "everyday".
+        samples: number of calibration samples.
+        groups: number of question groups per task.
     """
     model, processor = load_model(model_folder(name))
     prompt_sets = [PromptSet(question_batches(processor, load_evaluation(name, "test", groups), groups=groups), 8)]

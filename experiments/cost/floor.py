@@ -1,4 +1,4 @@
-"""The least that calibrating block by block can cost."""
+"""The minimum cost of calibrating block by block."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,11 +11,11 @@ from atv.runtime.timing import now
 
 @torch.no_grad()
 def floor(model: PreTrainedModel, batches: Sequence[Mapping[str, Any]]) -> float:
-    """Seconds of running every batch through the dense model, every decoder block twice, and nothing else.
+    """Seconds to run every batch through the dense model, every decoder block twice, and nothing else.
 
-    The model's own forward is called once a batch, so vision tower and embeddings run once as they must, and the
-    language head for one token only. What pruning needs on top is what its ratio to the floor shows; what it can save
-    is the second run of the last block, whose output nobody reads.
+    The model's own forward is called once per batch, so the vision tower and the embeddings run once, as they must, and
+    the language head for one token only. The ratio of pruning to the floor shows what pruning needs on top. Pruning can
+    save the second run of the last block, whose output is never used.
     """
     blocks = model.get_decoder().layers
     for block in blocks:

@@ -16,20 +16,20 @@ from experiments.cost.workload import Batch, random_ids
 
 @dataclass(frozen=True)
 class GPUCost:
-    """Seconds of ATV-Pruning and of the floor before and after it, and the peak of GPU memory in bytes (0: no GPU)."""
+    """Seconds of ATV-Pruning and of the floor before and after it, and peak GPU memory in bytes (0 without a GPU)."""
 
     pruning: float
     floors: tuple[float, float]
     peak: int
 
     def row(self) -> Row:
-        """Compared with the floor there."""
+        """The table's row, which compares pruning with the floor on the same device."""
         ratio = self.pruning / median(self.floors)
         return Row(f"{ATV}, LLaVA-NeXT 8B on the GPU", f"{FLOOR} there", [ratio], [self.pruning])
 
 
 def llava_next_8b() -> LlavaNextConfig:
-    """The shape of llava-hf/llama3-llava-next-8b-hf, its pictures cut into four tiles and an overview."""
+    """A config with the shape of llava-hf/llama3-llava-next-8b-hf; pictures become four tiles and an overview."""
     vision = CLIPVisionConfig(
         hidden_size=1024,
         intermediate_size=4096,
@@ -54,11 +54,11 @@ def llava_next_8b() -> LlavaNextConfig:
 
 
 def next_batches(config: LlavaNextConfig, samples: int, text: int) -> list[Batch]:
-    """One sample a batch: a square picture as an overview and four tiles, and about ``text`` text tokens."""
+    """One sample per batch: a square picture as an overview and four tiles, and about ``text`` text tokens."""
     generator = torch.Generator().manual_seed(0)
     vision: Any = config.vision_config
     grid = vision.image_size // vision.patch_size
-    visual = grid**2 + 2 * grid * (2 * grid + 1)  # the overview; the tiles, with one token at each line's end
+    visual = grid**2 + 2 * grid * (2 * grid + 1)  # the overview, then the tiles with one token at the end of each line
     size = torch.tensor([[2 * vision.image_size] * 2])
     pixels = (1, 5, 3, vision.image_size, vision.image_size)
     return [
@@ -69,7 +69,7 @@ def next_batches(config: LlavaNextConfig, samples: int, text: int) -> list[Batch
 
 
 def measure(config: LlavaNextConfig, samples: int, text: int, device: torch.device, dtype: torch.dtype) -> GPUCost:
-    """A random model is made on the device; the floor is run before and after pruning, once each."""
+    """Prunes a random model that is made on the device, and runs the floor once before and once after."""
     with device:
         model = AutoModelForImageTextToText.from_config(config, dtype=dtype).eval()
     batches = cast_floats(next_batches(config, samples, text), dtype, device)
@@ -84,7 +84,7 @@ def measure(config: LlavaNextConfig, samples: int, text: int, device: torch.devi
 
 
 def rows(samples: int = 128) -> tuple[list[Row], list[str]]:
-    """The table's row and a remark; only the remark where there is no GPU."""
+    """The table's row and a remark; without a GPU, only the remark."""
     if not torch.cuda.is_available():
         return [], [f"{ATV} of a random LLaVA-NeXT 8B: skipped, there is no GPU"]
     measured = measure(llava_next_8b(), samples, text=40, device=torch.device("cuda"), dtype=torch.bfloat16)

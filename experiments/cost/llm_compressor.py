@@ -1,8 +1,8 @@
 """The worker behind ``experiments.cost.peer``; it runs in llm-compressor's environment, where atv is not installed.
 
-python llm_compressor.py FOLDER PIPE, with a model, its tokenizer and batches.pt in the folder. For each line on
-standard input, the name of a modifier, it prunes a fresh copy of the model, leaves masks.safetensors and the first
-block's weights.safetensors in the folder and writes the seconds that took to PIPE, an open file descriptor; standard
+python llm_compressor.py FOLDER PIPE expects a model, its tokenizer and batches.pt in the folder. Each line on standard
+input names a modifier. The worker then prunes a fresh copy of the model, saves masks.safetensors and the first block's
+weights.safetensors in the folder, and writes the seconds that pruning took to PIPE, an open file descriptor. Standard
 output has llm-compressor's own messages.
 """
 
@@ -23,7 +23,7 @@ BLOCK = "LlamaDecoderLayer"
 
 
 def main(folder: Path, pipe: int) -> None:
-    """Loads everything, says what is installed, then prunes whenever it is asked to."""
+    """Loads everything, reports the installed versions, then prunes once for each line on standard input."""
     from llmcompressor import oneshot
     from llmcompressor.modifiers import pruning
 

@@ -1,4 +1,4 @@
-"""Making masks alone, against a stable full sort of every row."""
+"""Time of only making masks, against a stable full sort of every row."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ SORT = "stable full sort"
 
 
 def rows(shape: Shape, repeats: int) -> list[Row]:
-    """Masks of one block's Linears at 50%, unstructured and 2:4."""
+    """The table's rows for masks of one block's Linears at 50%, unstructured and 2:4."""
     generator = torch.Generator().manual_seed(0)
     hidden, ffn = shape.hidden, shape.ffn
     sizes = [(hidden, hidden)] * 4 + [(ffn, hidden)] * 2 + [(hidden, ffn)]
@@ -32,7 +32,7 @@ def _masks(pattern: Pattern) -> Callable[[Tensor], Tensor]:
 
 
 def _sorted(pattern: str) -> Callable[[Tensor], Tensor]:
-    """The same masks by sorting rows, or groups, in full."""
+    """A function that makes the same masks by sorting rows, or groups, in full."""
     width = -1 if pattern == "unstructured" else int(pattern.split(":")[1])
 
     def mask(score: Tensor) -> Tensor:

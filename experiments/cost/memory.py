@@ -1,4 +1,4 @@
-"""``make bench-memory``: peak memory of pruning a model of 2 B parameters, its blocks on disk against whole.
+"""``make bench-memory``: peak memory of pruning a model of 2 B parameters, with its blocks on disk or loaded whole.
 
 python -m experiments.cost.memory --output docs/cost
 """
@@ -28,11 +28,11 @@ LARGE = Shape(hidden=2560, ffn=6912, blocks=26, samples=4, visual=36, text=28)
 
 
 def measure(output: Path = Path("docs/cost"), shape: Shape = LARGE) -> None:
-    """Write a random LLaVA in bfloat16, prune it in two processes, and write a page with their peaks.
+    """Save a random LLaVA in bfloat16, prune it in two processes, and write a page with their peak memory.
 
     Args:
         output: Folder for the page and its numbers.
-        shape: Of the model and its calibration samples.
+        shape: Shape of the model and its calibration samples.
     """
     writable(output, "output")
     with tempfile.TemporaryDirectory(prefix="atv-memory-") as name:
@@ -57,7 +57,7 @@ def measure(output: Path = Path("docs/cost"), shape: Shape = LARGE) -> None:
 
 
 def _write_random(folder: Path, shape: Shape) -> int:
-    """A checkpoint of random weights in shards, as large models have them; returns the number of parameters."""
+    """Saves a sharded checkpoint of random weights, as large models have, and returns the number of parameters."""
     torch.manual_seed(0)
     model = AutoModelForImageTextToText.from_config(llava_config(shape), dtype=torch.bfloat16)
     model.save_pretrained(folder, max_shard_size="500MB")
@@ -88,9 +88,9 @@ def _page(facts: dict[str, Any]) -> str:
         f"Random LLaVA of {facts['parameters'] / 1e9:.2f} B parameters in bfloat16 "
         f"({facts['model bytes'] / 1e9:.2f} GB): {facts['shape']}. ATV at 50%.",
         f"{facts['hardware']}, {facts['memory']}, revision {facts['git']}.",
-        "Peak is VmHWM, mapped pages included, less the process after its imports.",
+        "Peak is VmHWM, including mapped pages, minus the process's memory after its imports.",
         "",
-        table(["blocks", "peak GB", "share of the model", "bytes a waiting token", "seconds"], rows),
+        table(["blocks", "peak GB", "share of the model", "bytes per waiting token", "seconds"], rows),
     ]
     return "\n".join([*lines, "", f"Same masks: {'yes' if facts['same masks'] else 'NO'}.", ""])
 

@@ -18,7 +18,7 @@ from experiments.cost.workload import Shape, random_batches
 
 
 def status(field: str) -> int:
-    """Bytes from /proc/self/status: VmRSS is what the process holds, VmHWM the most that it ever held."""
+    """Bytes from /proc/self/status: VmRSS is what the process holds now, VmHWM the most that it ever held."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
 

@@ -1,4 +1,4 @@
-"""What making new values for the kept weights costs, against the floor, and SparseGPT's against llm-compressor's."""
+"""Cost of new values for the kept weights against the floor, and of SparseGPT against llm-compressor's."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from experiments.cost.whole_models import FLOOR, TimedPruning
 from experiments.cost.workload import Batch, Shape, random_batches, random_llava
 
 SPARSE_GPT, PEER = "SparseGPT", "llm-compressor's SparseGPT"
-# The rules of pruning, each with all tokens.
+# Pruning rules, each with all tokens in the pool.
 METHODS: dict[str, dict[str, Any]] = {
     SPARSE_GPT: {"criterion": "SparseGPT"},
     "ADMM": {"criterion": "ADMM"},
@@ -25,14 +25,14 @@ METHODS: dict[str, dict[str, Any]] = {
     "Wanda++'s regional gradients": {"criterion": "WandaPlusPlus"},
     "Wanda, blocks trained": {"reconstruct": "BlockReconstruction"},
 }
-# Swaps of a row are tried in pairs: at the main table's width they take a quarter of an hour by a processor.
+# SparseSwaps tries a row's swaps in pairs: at the main table's width, this takes a quarter of an hour on a CPU.
 SHAPE = Shape(hidden=384, ffn=1024, blocks=2, samples=12, visual=256)
-# They read the same inputs, which no pruning has moved.
+# In block 0, these read the same inputs, which no pruning has changed.
 ALIKE = tuple(f"self_attn.{name}_proj" for name in "qkv")
 
 
 def rows(repeats: int, threads: int, peer: Path, shape: Shape = SHAPE) -> tuple[list[Row], list[str]]:
-    """The table's rows and remarks; without the environment of ``peer``, its Python, llm-compressor is left out."""
+    """The table's rows and remarks; without ``peer``, the Python of its environment, llm-compressor is left out."""
     model, batches = random_llava(shape), random_batches(shape)
     size = f"{', '.join(METHODS)}: {shape}"
     floor(model, batches[:2])
@@ -47,15 +47,15 @@ def rows(repeats: int, threads: int, peer: Path, shape: Shape = SHAPE) -> tuple[
     beside = [compare(seconds, PEER, FLOOR), compare(seconds, SPARSE_GPT, PEER, 1.0)]
     errors = Row("error of SparseGPT's outputs in block 0", PEER, [error])
     what = (
-        "outputs are those of q, k and v of block 0, their error squared and summed over the calibration tokens; "
-        "llm-compressor shares zeros out over all rows of 128 columns, ours takes as many from each row"
+        "outputs are those of q, k and v of block 0; their error is squared and summed over the calibration tokens; "
+        "llm-compressor distributes zeros over all rows of 128 columns, ours prunes equally many in each row"
     )
     return [compare(seconds, name, FLOOR) for name in METHODS] + [*beside, errors], [size, what]
 
 
 @torch.no_grad()
 def _error(model: PreTrainedModel, batches: Sequence[Batch], pruned: Mapping[str, Tensor]) -> float:
-    """Squared error that pruned weights make in the outputs of q, k and v of block 0, added up over all tokens."""
+    """Squared error that pruned weights cause in the outputs of q, k and v of block 0, summed over all tokens."""
     names = [name for name in pruned if name.endswith(ALIKE)]
     lost = torch.cat([pruned[name].double() - model.get_parameter(f"{name}.weight") for name in names])
     added: list[Tensor] = []

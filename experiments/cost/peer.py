@@ -1,4 +1,4 @@
-"""llm-compressor beside us, in a process and an environment of its own."""
+"""Runs llm-compressor for comparison, in a separate process and environment."""
 
 import json
 import os
@@ -20,19 +20,19 @@ WORKER = Path(__file__).with_name("llm_compressor.py")
 
 
 class LlmCompressor:
-    """A worker that has loaded the same model and samples, and prunes a fresh copy each time it is asked.
+    """A worker process that loads the same model and samples and prunes a fresh copy of the model on each ``run``.
 
     Args:
-        python: the other environment's interpreter.
-        model, batches: what is pruned.
-        threads: that the worker may use.
+        python: interpreter of llm-compressor's environment.
+        model, batches: the model to prune, and its calibration samples.
+        threads: number of threads that the worker may use.
     """
 
     def __init__(self, python: Path, model: PreTrainedModel, batches: Sequence[Batch], threads: int) -> None:
         self._shared = TemporaryDirectory()
         self.folder = folder = Path(self._shared.name)
         model.save_pretrained(folder)
-        # Any tokenizer does: llm-compressor wants to see one, and never uses it.
+        # Any tokenizer will do: llm-compressor requires one but never uses it.
         AutoTokenizer.from_pretrained(BUNDLED_MODEL).save_pretrained(folder)
         torch.save(list(batches), folder / "batches.pt")
         self._log = open(folder / "log", "w+")  # noqa: SIM115
@@ -52,32 +52,32 @@ class LlmCompressor:
         self.versions = self._answer()
 
     def run(self, modifier: str) -> float:
-        """Seconds that one pruning took, by the class of llm-compressor's that is named."""
+        """Prunes a fresh copy with the llm-compressor class of this name, and returns the seconds that it took."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{modifier}\n")
         self._process.stdin.flush()
         return float(self._answer())
 
     def masks(self) -> dict[str, Tensor]:
-        """Of the last run: Linear name -> bool (out, in), True = kept."""
+        """Masks of the last run: Linear name -> bool (out, in), True = kept."""
         return load_file(self.folder / "masks.safetensors")
 
     def weights(self) -> dict[str, Tensor]:
-        """Of the last run's first block: Linear name -> float (out, in)."""
+        """First block's weights after the last run: Linear name -> float (out, in)."""
         return load_file(self.folder / "weights.safetensors")
 
     def _answer(self) -> Any:
         line = self._answers.readline()
         if not line:
             self._log.seek(0)
-            raise RuntimeError(f"llm-compressor's process ended: {self._log.read()[-2000:]}")
+            raise RuntimeError(f"llm-compressor's process ended without an answer: {self._log.read()[-2000:]}")
         return json.loads(line)
 
     def __enter__(self) -> "LlmCompressor":
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Closing its input ends the worker."""
+        """Ends the worker by closing its input."""
         self._process.communicate()
         self._answers.close()
         self._log.close()

@@ -21,7 +21,7 @@ COLORS = {ATV: "#1d4ed8", FLOOR: "0.6"}
 
 @dataclass(frozen=True)
 class CostResults:
-    """Everything that was measured, and where: ``facts`` has hardware, versions, git and the like."""
+    """Everything that was measured, and where; ``facts`` has hardware, versions, git revision and the like."""
 
     date: str
     facts: dict[str, Any]
@@ -31,7 +31,7 @@ class CostResults:
 
     @property
     def stem(self) -> str:
-        """Date and hardware, fit for a file name."""
+        """Date and hardware, in a form suitable for file names."""
         hardware = re.sub(r"[^a-z0-9]+", "-", self.facts["hardware"].lower()).strip("-")
         return f"{self.date}-{hardware}"
 
@@ -50,10 +50,10 @@ def write(folder: Path, results: CostResults) -> Path:
 
 
 def markdown(results: CostResults) -> str:
-    """The page."""
+    """The text of the page."""
     facts = [f"- {name}: {_fact(value)}" for name, value in results.facts.items()]
-    measured = table(["what", "seconds", "against", "ratio", "asked", "met"], map(cells, results.rows))
-    heads = ["grown", "from, to", f"R² of {ATV}", "R² of the floor", f"{ATV} / floor along the way", "of the slopes"]
+    measured = table(["what", "seconds", "against", "ratio", "limit", "met"], map(cells, results.rows))
+    heads = ["quantity", "from, to", f"R² of {ATV}", "R² of the floor", f"{ATV} / floor at each size", "of the slopes"]
     grown = table(heads, map(_growth, results.growths))
     return "\n".join(
         [
@@ -62,7 +62,7 @@ def markdown(results: CostResults) -> str:
             *facts,
             "",
             "Medians over interleaved repeats, with the smallest and largest in brackets; ratios are taken within a "
-            "repeat. The floor is two dense forward passes a decoder block and nothing else.",
+            "repeat. The floor is two dense forward passes per decoder block and nothing else.",
             "",
             measured,
             "",
@@ -72,9 +72,9 @@ def markdown(results: CostResults) -> str:
             "",
             f"![Seconds against samples, tokens, weights and blocks]({results.stem}.png)",
             "",
-            "R² is of the least-squares line. Attention is quadratic in tokens, for the floor as well. Ratios along "
-            "the way tend to that of the slopes: the more there is of what grows, the less weighs what both sides do "
-            "once (vision tower, embeddings), and the one block pass that the floor makes and ATV-Pruning saves.",
+            "R² is that of the least-squares line. Attention is quadratic in tokens, for the floor as well. As the "
+            "quantity grows, the ratios approach that of the slopes, because work that both sides do only once (vision "
+            "tower, embeddings), and the one block pass that ATV-Pruning saves over the floor, weigh less and less.",
             "",
             grown,
             "",
@@ -83,14 +83,14 @@ def markdown(results: CostResults) -> str:
 
 
 def cells(row: Row) -> list[str]:
-    """A row of the table: what, seconds, against, ratio, asked, met."""
+    """A row of the table: what, seconds, against, ratio, limit, met."""
     asked = "" if row.limit is None else f"≤ {row.limit}"
     met = {None: "", True: "yes", False: "no"}[row.met]
     return [row.name, _spread(row.seconds), row.against, _spread(row.ratios), asked, met]
 
 
 def plot(growths: Sequence[Growth]) -> Figure:
-    """A panel a quantity: medians as points, least-squares lines through them."""
+    """One panel per quantity: medians as points, with least-squares lines through them."""
     figure, panels = plt.subplots(1, len(growths), figsize=(3 * len(growths), 2.8), layout="constrained")
     for axes, growth in zip(panels, growths, strict=True):
         for name, seconds in growth.seconds.items():

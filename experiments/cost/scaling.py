@@ -1,4 +1,4 @@
-"""How the cost grows with what should move it linearly: samples, tokens, weights, blocks."""
+"""How the cost grows with quantities that should change it linearly: samples, tokens, weights, blocks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ FACTORS = (1, 2, 3, 4)
 
 @dataclass(frozen=True)
 class Growth:
-    """Median seconds of ATV-Pruning and of the floor at growing ``sizes``; what a size counts is in ``axis``."""
+    """Median seconds of ATV-Pruning and of the floor at growing ``sizes``; ``axis`` says what a size counts."""
 
     axis: str
     sizes: Sequence[float]
@@ -34,12 +34,12 @@ class Growth:
 
 
 def growths(base: Shape, repeats: int) -> list[Growth]:
-    """One a quantity; the others stay as ``base`` has them."""
+    """One growth per quantity; the other quantities stay as in ``base``."""
     widths = [base.hidden + 64 * step for step in (0, 2, 4, 6)]
     return [
         _grow("samples", [(base.samples * n, replace(base, samples=base.samples * n)) for n in FACTORS], repeats),
-        _grow("tokens a sample", [(_tokens(s), s) for s in (_longer(base, n) for n in FACTORS)], repeats),
-        _grow("million weights a block", [(_weights(s), s) for s in (_wider(base, w) for w in widths)], repeats),
+        _grow("tokens per sample", [(_tokens(s), s) for s in (_longer(base, n) for n in FACTORS)], repeats),
+        _grow("million weights per block", [(_weights(s), s) for s in (_wider(base, w) for w in widths)], repeats),
         _grow("blocks", [(base.blocks * n, replace(base, blocks=base.blocks * n)) for n in FACTORS], repeats),
     ]
 

@@ -1,7 +1,7 @@
-"""2:4 matrix products by core PyTorch's semi-structured tensors, against dense ones: what 2:4 buys on a GPU.
+"""Time of 2:4 matrix products with core PyTorch's semi-structured tensors against dense ones, on a GPU.
 
-``python -m experiments.cost.semi_structured --model FOLDER``: for the distinct shapes of the Linears that atv prunes
-there.
+``python -m experiments.cost.semi_structured --model FOLDER`` times the distinct shapes of the Linears that atv prunes
+in that model.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,14 +24,14 @@ from experiments.cost.result_page import cells
 
 Shape = tuple[int, int]
 Compress = Callable[[Tensor], Tensor]
-NO_GPU = "2:4 matrix products: skipped, they need an NVIDIA GPU of compute capability 8.0 or newer, and there is none"
+NO_GPU = "2:4 matrix products: skipped, there is no NVIDIA GPU of compute capability 8.0 or newer, which they need"
 # The kernels' smallest sizes for 16-bit weights.
 _OUT, _IN = 32, 64
 _INNER = 10
 
 
 def target_shapes(folder: Path) -> list[Shape]:
-    """The distinct (out, in) of the Linears that atv prunes in a model; no weight is read."""
+    """The distinct shapes (out, in) of the Linears that atv prunes in a model; reads no weights."""
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(folder, local_files_only=True))
     return sorted({(linear.out_features, linear.in_features) for linear in LVLM.of(model).linears.values()})
@@ -45,7 +45,7 @@ def measure(
     dtype: torch.dtype = torch.bfloat16,
     compress: Compress = to_sparse_semi_structured,
 ) -> list[Row]:
-    """A row a shape and number of tokens: time of ``x @ W^T`` with W compressed, over that with W dense."""
+    """One row per shape and number of tokens: time of ``x @ W^T`` with W compressed, relative to W dense."""
     return [_row(shape, count, repeats, device, dtype, compress) for shape in shapes for count in tokens]
 
 
@@ -62,7 +62,7 @@ def _row(shape: Shape, tokens: int, repeats: int, device: torch.device, dtype: t
 
 
 def _product(x: Tensor, weight: Tensor) -> Callable[[], float]:
-    """Seconds of one product, the mean over a few that are sent off together."""
+    """A function that times one product, as the mean over a few that are launched together."""
 
     def several() -> None:
         for _ in range(_INNER):
@@ -81,8 +81,8 @@ def bench(model: str = BUNDLED, tokens: Sequence[int] = (16, 256, 4096), repeats
 
     Args:
         model: Folder of an LVLM, or "bundled".
-        tokens: Rows of the activations, one table row each.
-        repeats: Interleaved repeats.
+        tokens: Numbers of rows of the activations; each gives one table row.
+        repeats: Number of interleaved repeats.
     """
     shapes = target_shapes(model_folder(model))
     if not supported():
@@ -90,7 +90,7 @@ def bench(model: str = BUNDLED, tokens: Sequence[int] = (16, 256, 4096), repeats
         return
     small = [shape for shape in shapes if shape[0] % _OUT or shape[1] % _IN]
     for out, width in small:
-        print(f"- {out} x {width}: left out, the kernels take multiples of {_OUT} x {_IN}")
+        print(f"- {out} x {width}: left out, because the kernels need multiples of {_OUT} x {_IN}")
     rows = measure([shape for shape in shapes if shape not in small], tokens, repeats, torch.device("cuda"))
     print(f"{hardware()}\n")
     print(markdown(["out x in", "seconds", "against", "ratio"], (cells(row)[:4] for row in rows)))

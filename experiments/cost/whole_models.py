@@ -1,4 +1,4 @@
-"""Pruning whole models: Wanda's pool and ATV-Pruning against the floor, and against llm-compressor."""
+"""Time to prune whole models with Wanda's pool and ATV-Pruning, against the floor and llm-compressor."""
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -19,10 +19,10 @@ FLOOR, WANDA, ATV, PEER = "floor", "Wanda", "ATV", "llm-compressor's Wanda"
 
 
 class TimedPruning:
-    """Prunes a fresh copy of a model at 50%, unstructured, each time it is asked.
+    """Prunes a fresh copy of a model at 50%, unstructured, on each ``run``.
 
     Attributes:
-        masks, weights: of the last run, by Linear; weights of block 0 alone.
+        masks, weights: results of the last run by Linear; weights only of block 0.
     """
 
     def __init__(self, model: PreTrainedModel, batches: Sequence[Batch], selection: str, **rules: Any) -> None:
@@ -31,11 +31,11 @@ class TimedPruning:
         self.weights: Mapping[str, Tensor] = {}
 
     def run(self) -> float:
-        """Seconds that one pruning took."""
+        """Prunes a fresh copy of the model, and returns the seconds that it took."""
         return self.prune(deepcopy(self.model))
 
     def prune(self, model: PreTrainedModel) -> float:
-        """Prunes ``model`` in place."""
+        """Prunes ``model`` in place, and returns the seconds that it took."""
         trainer = quiet_trainer(enable_progress_bar=False)
         started = now()
         self.masks = atv.prune(model, self.batches, **self.rules, trainer=trainer).masks
@@ -47,18 +47,18 @@ class TimedPruning:
 
 
 def rows(shape: Shape, repeats: int, threads: int, peer: Path) -> tuple[list[Row], list[str]]:
-    """The table's rows and remarks; without the environment of ``peer``, its Python, llm-compressor is left out."""
+    """The table's rows and remarks; without ``peer``, the Python of its environment, llm-compressor is left out."""
     model, batches = random_llava(shape), random_batches(shape)
     floor(model, batches[:2])
     wanda, ours = TimedPruning(model, batches, "AllTokens"), TimedPruning(model, batches, "DriftTopK")
     runs = {FLOOR: lambda: floor(model, batches), WANDA: wanda.run, ATV: ours.run}
     compared = (
-        "masks are compared in block 0, where both sides read the same inputs; what differs there by rounding is "
-        "doubled from block to block by a random model"
+        "masks are compared in block 0, where both sides read the same inputs; in a random model, differences from "
+        "rounding double from block to block"
     )
-    saved = f"the second run of the last block is in the {FLOOR} and not in ours: 1 of {2 * shape.blocks} block passes"
+    saved = f"the {FLOOR} has a second run of the last block and ours does not: 1 of {2 * shape.blocks} block passes"
     if not peer.is_file():
-        missing = f"{PEER}: skipped, there is no {peer}; `make bench-setup` makes it"
+        missing = f"{PEER}: skipped, there is no {peer}; `make bench-setup` creates it"
         return _ours(interleaved(runs, repeats)), [saved, missing]
     with LlmCompressor(peer, model, batches, threads) as other:
         seconds = interleaved({**runs, PEER: lambda: other.run("WandaPruningModifier")}, repeats)
@@ -67,7 +67,7 @@ def rows(shape: Shape, repeats: int, threads: int, peer: Path) -> tuple[list[Row
 
 
 def first_block(masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The masks of block 0, which no earlier block's pruning has moved."""
+    """The masks of block 0, which no earlier block's pruning has influenced."""
     return {name: masks[name] for name in masks if ".layers.0." in name}
 
 
@@ -75,7 +75,7 @@ def share_differing(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) ->
     """Share of the entries in which two sets of masks differ.
 
     Raises:
-        ValueError: when they do not belong to the same Linears.
+        ValueError: if they do not belong to the same Linears.
     """
     if ours.keys() != theirs.keys():
         raise ValueError(f"masks of different Linears: {sorted(ours.keys() ^ theirs.keys())}")

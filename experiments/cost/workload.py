@@ -14,11 +14,11 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Shape:
-    """Of a LLaVA and its calibration samples.
+    """Shape of a LLaVA and its calibration samples.
 
-    A sample has ``pictures`` of ``visual`` tokens each (a square number) and, give or take an eighth, ``text`` tokens.
-    The vision tower is small on purpose: the decoder is what pruning pays for. ``hidden`` is a multiple of 64, the
-    width of a head.
+    A sample has ``pictures`` pictures of ``visual`` tokens each (a square number) and ``text`` text tokens, give or
+    take an eighth. The vision tower is small on purpose, because the cost of pruning lies in the decoder. ``hidden``
+    is a multiple of 64, the width of a head.
     """
 
     hidden: int = 768
@@ -32,12 +32,12 @@ class Shape:
     def __str__(self) -> str:
         return (
             f"hidden {self.hidden}, FFN {self.ffn}, {self.blocks} blocks, {self.samples} samples of "
-            f"{self.pictures * self.visual} visual and about {self.text} text tokens, one a batch"
+            f"{self.pictures * self.visual} visual and about {self.text} text tokens, one per batch"
         )
 
 
 def llava_config(shape: Shape) -> LlavaConfig:
-    """Of the model, its vision tower and its language model."""
+    """Config of the model, with its vision tower and its language model."""
     tower: dict[str, Any] = {
         "hidden_size": 64,
         "intermediate_size": 128,
@@ -65,13 +65,13 @@ def llava_config(shape: Shape) -> LlavaConfig:
 
 
 def random_llava(shape: Shape, seed: int = 0) -> LlavaForConditionalGeneration:
-    """The model, float32, in evaluation mode."""
+    """A random model of this shape, in float32 and evaluation mode."""
     torch.manual_seed(seed)
     return LlavaForConditionalGeneration(llava_config(shape)).eval()
 
 
 def random_batches(shape: Shape, seed: int = 0) -> list[Batch]:
-    """The samples, one a batch and without padding."""
+    """Random samples, one per batch and without padding."""
     generator = torch.Generator().manual_seed(seed)
     pictures = (shape.pictures, 3, _side(shape), _side(shape))
     return [
@@ -82,7 +82,7 @@ def random_batches(shape: Shape, seed: int = 0) -> list[Batch]:
 
 
 def random_ids(visual: int, text: int, image: int, generator: torch.Generator) -> Batch:
-    """``input_ids`` and ``attention_mask`` (1, length): some text, ``visual`` image tokens ``image``, more text."""
+    """``input_ids`` and ``attention_mask`` (1, length): some text, ``visual`` tokens with id ``image``, more text."""
     length = int(torch.randint(text - text // 8, text + text // 8 + 1, (), generator=generator))
     words = torch.randint(10, VOCABULARY, (length,), generator=generator)
     ids = torch.cat([words[:4], torch.full((visual,), image), words[4:]])[None]

@@ -1,1 +1,1 @@
-"""A public replication's protocol: one model, six ways to prune it, each calibrated on three benchmarks' questions."""
+"""A public replication's protocol: one model, six ways to prune it, each calibrated on three benchmarks in turn."""

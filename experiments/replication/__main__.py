@@ -1,4 +1,4 @@
-"""``make replicate-cosmos-edge``: a public replication's table on its model, on as many GPUs as there are."""
+"""``make replicate-cosmos-edge``: a public replication's table on its model, on all available GPUs."""
 
 from pathlib import Path
 
@@ -21,18 +21,18 @@ def replicate(
 ) -> bool:
     """Evaluate the dense model on MMBench, MMMU and OK-VQA, then prune, verify and evaluate every run of the table.
 
-    Nothing is asked. Finished runs are skipped, killed ones go on. Returns whether every run is finished.
+    No input is needed. Finished runs are skipped, and killed runs resume. Returns whether every run is finished.
 
     Args:
-        model: A name of experiments/models, or a YAML file with options of atv prune, "model" among them.
-        output: Folder of all runs. Default: results/replication/MODEL.
-        methods: atv, atv_text, tamp, tamp_text, wanda, sparsegpt, with commas between them, or all.
-        calibrations: mmbench, mmmu, ok_vqa, with commas between them, or all.
+        model: A name from experiments/models, or a YAML file with options of atv prune, including "model".
+        output: Folder for all runs. Default: results/replication/MODEL.
+        methods: Comma-separated from atv, atv_text, tamp, tamp_text, wanda, sparsegpt, or all.
+        calibrations: Benchmarks that calibrate: comma-separated from mmbench, mmmu, ok_vqa, or all.
         data: Folder with a local copy of the three benchmarks' data sets (docs/evaluation.md). Default: the hub.
-        limit: Only the first so many groups of each benchmark are asked: a question with its rotations or its pair.
-        batch_size: Questions generated at once.
-        keep_models: Keep each pruned model's weights, of which else the report and the masks alone are left.
-        dry_run: Say what would be run and what it would cost, and run nothing.
+        limit: Ask only the first LIMIT groups of each benchmark. A group is a question with its rotations or its pair.
+        batch_size: Number of questions to answer at once.
+        keep_models: Keep each pruned model's weights. By default, only its report and masks are kept.
+        dry_run: Print what would run and what it would cost, without running anything.
     """
     chosen = replicas(model, methods, calibrations, data)
     asking = PaperQuestions(BENCHMARKS, data, limit, batch_size)

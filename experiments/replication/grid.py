@@ -1,4 +1,4 @@
-"""The replication's runs: common.yaml, the model's and the method's file, and whose questions calibrate."""
+"""The replication's runs: common.yaml, the files of model and method, and the benchmark whose questions calibrate."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 from experiments.grid import Variant, chosen, complete, model_file
 
 HERE = Path(__file__).parent
-# In the order of its table; "_text" forwards the words alone, without their pictures.
+# In the order of the replication's table; "_text" forwards only the words, without their pictures.
 TEXT = "_text"
 METHODS = ("atv", f"atv{TEXT}", "tamp", f"tamp{TEXT}", "wanda", "sparsegpt")
 CALIBRATIONS = {"mmbench": "MMBench", "mmmu": "MMMU", "ok_vqa": "OKVQA"}
@@ -17,21 +17,21 @@ BENCHMARKS = tuple(CALIBRATIONS.values())
 
 @dataclass(frozen=True)
 class Replica(Variant):
-    """One run: ``setting`` is the benchmark whose questions calibrate, ``data`` a local copy of it."""
+    """One run; ``setting`` is the benchmark whose questions calibrate, and ``data`` a local copy of it."""
 
     stream: str = ""
     data: Path | None = None
 
     @property
     def name(self) -> str:
-        """Such as atv_text_mmbench."""
+        """The run's name, such as atv_text_mmbench."""
         return f"{self.method}{self.stream}_{self.setting}"
 
     def options(self) -> dict[str, Any]:
-        """Every option of ``atv prune`` but the output."""
+        """All options of ``atv prune`` except the output."""
         files = (HERE / "common.yaml", self.model_file, HERE.parent / "methods" / f"{self.method}.yaml")
         options = complete(*files)
-        # Questions without answers, of the split that is asked, as the replication takes them.
+        # As in the replication: questions without answers, from the split that is evaluated.
         asked = {"benchmark": CALIBRATIONS[self.setting], "data": None if self.data is None else str(self.data)}
         source = {"class_path": "atv.BenchmarkQuestions", "init_args": asked | {"overlap": True}}
         alone = {"class_path": "atv.data.TextAlone", "init_args": {"source": source}}
@@ -44,7 +44,7 @@ def replicas(
     """The runs of a model.
 
     Args:
-        methods, calibrations: names with commas between them, or "all".
+        methods, calibrations: comma-separated names, or "all".
 
     Raises:
         ValueError: for an unknown name; the message lists the choices.

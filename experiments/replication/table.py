@@ -1,4 +1,4 @@
-"""The outcome beside the replication's own table."""
+"""Our results beside the replication's own table."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from atv.records.page_parts import markdown
 from experiments.replication.grid import BENCHMARKS, TEXT, Replica
 from experiments.runs import PaperRun
 
-# Scores of MMBench (each of 4,329 rows by itself), MMMU and OK-VQA; by method, then by what calibrated.
+# Scores on MMBench (each of 4,329 rows counts by itself), MMMU and OK-VQA, by method and calibration benchmark.
 DENSE_PRINTED = (74.40, 37.56, 47.73)
 PRINTED = {
     "atv_mmbench": (65.98, 32.11, 41.55),
@@ -38,13 +38,13 @@ PRINTED_FOR = "cosmos3_edge"
 
 
 def scores(run: PaperRun) -> tuple[float, ...]:
-    """Of each benchmark, the mean credit of its questions in %, rotations each by itself."""
+    """The mean credit of each benchmark's questions in %; every rotation counts by itself."""
     answers = [read_answers(run.scores / name / "answers.jsonl") for name in BENCHMARKS]
     return tuple(100 * float(rows["credit"].astype("float64").mean()) for rows in answers)
 
 
 def retention(pruned: Sequence[float], dense: Sequence[float]) -> float:
-    """Mean over benchmarks of pruned over dense score, in %; one on which the dense model scores 0 does not count.
+    """Mean over benchmarks of pruned / dense score, in %; benchmarks where the dense model scores 0 do not count.
 
     >>> round(retention(PRINTED["atv_mmbench"], DENSE_PRINTED), 1)
     87.1
@@ -53,7 +53,7 @@ def retention(pruned: Sequence[float], dense: Sequence[float]) -> float:
 
 
 def joint_wins(found: dict[str, tuple[float, ...]]) -> tuple[int, int]:
-    """How often ATV's joint forward scores more than its text alone, of how many scores that both have."""
+    """How often ATV's joint forward pass scores higher than its text alone, and how many scores both have."""
     pairs = [
         (joint, alone)
         for name, own in found.items()
@@ -64,7 +64,7 @@ def joint_wins(found: dict[str, tuple[float, ...]]) -> tuple[int, int]:
 
 
 def write_table(folder: Path, dense: PaperRun, runs: Sequence[PaperRun]) -> str:
-    """table.md, which is returned, and table.csv: a row a finished run, our scores and the replication's."""
+    """Writes table.md, whose text is returned, and table.csv: a row per finished run, beside the replication's."""
     before = scores(dense)
     found = {run.name: scores(run) for run in runs if run.evaluated()}
     variants = {run.name: run.variant for run in runs}
@@ -87,7 +87,7 @@ def write_table(folder: Path, dense: PaperRun, runs: Sequence[PaperRun]) -> str:
 
 
 def _printed(runs: Sequence[PaperRun]) -> bool:
-    """Whether the runs are of the model that the replication pruned."""
+    """Whether all runs are of the model that the replication pruned."""
     return all(run.variant is not None and run.variant.model_file.stem == PRINTED_FOR for run in runs)
 
 

@@ -14,12 +14,12 @@ def test_counts_are_those_of_the_pruned_models(seeds, said):
     number = len(seeds)
     low = [100.0, 90.0, 91.0][:number]
     rows = pd.DataFrame({"seeds": seeds, "questions": [650] * number, "low": low, "high": [100.0] * number})
-    assert sample_sizes(rows) == f"650 questions and {said} a point, 95% intervals"
+    assert sample_sizes(rows) == f"650 questions and {said} per point, 95% intervals"
 
 
 def test_counts_of_questions_are_told_where_they_differ():
     rows = pd.DataFrame({"seeds": [1, 1], "questions": [1040, 299], "low": [90.0, 80.0], "high": [99.0, 99.0]})
-    assert sample_sizes(rows) == "299 to 1,040 questions and 1 seed a point, 95% intervals"
+    assert sample_sizes(rows) == "299 to 1,040 questions and 1 seed per point, 95% intervals"
 
 
 def test_panels_and_lines_of_cells_that_were_not_run_are_left_out():

@@ -41,14 +41,14 @@ class Given(Ablation):
     [
         (
             [Cell({"m": "x"}, HALF), Cell({"m": "x"}, MOST)],
-            r"cells: two are called 'm x' with seed 0, and have pathways.both.sparsity 0.5 and 0.8",
+            r"cells: two are called 'm x' with seed 0, but differ in pathways.both.sparsity: 0.5 and 0.8",
         ),
-        ([Cell({"m": "x"}, HALF), Cell({"m": "x"}, HALF, samples=4)], "and have samples None and 4"),
+        ([Cell({"m": "x"}, HALF), Cell({"m": "x"}, HALF, samples=4)], "but differ in samples: None and 4"),
         (
             [Cell({"width": width}, measure="count") for width in (1, 2)],
-            r"cells: 'width 1' and 'width 2' are one measurement, 'count'",
+            r"cells: 'width 1' and 'width 2' are the same measurement, 'count'",
         ),
-        ([Cell({"m": float})], r"labels: expected text or a number as 'm', got <class 'float'>"),
+        ([Cell({"m": float})], r"labels: expected text or a number for 'm', got <class 'float'>"),
         (
             [Cell({"m": "x"}, {"text": HALF["both"]})],
             "pathways: 'm x': expected none, both, or text and",
@@ -74,7 +74,7 @@ def test_cells_that_share_all_or_differ_by_more_than_labels_are_none_of_these():
         ({"selection": "DriftTopk"}, "file: 'm last' cannot be pruned: selection: unknown TokenSelection 'DriftTopk'"),
         ({"selection": "DriftTopK", "pattern": "2:4", "sparsity": 0.8}, "sparsity: 0.8 contradicts the pattern '2:4'"),
         ({"selection": 3}, "selection: expected a TokenSelection, a class name or a dotted path, got 3"),
-        ({"selection": Dull()}, "selection: Dull.select gave a list"),
+        ({"selection": Dull()}, "selection: Dull.select returned a list"),
     ],
 )
 def test_rules_of_every_cell_are_looked_up_before_the_first_is_run(rules, message, llava):

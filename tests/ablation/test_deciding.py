@@ -182,7 +182,7 @@ def test_a_budget_ends_it_before_the_look_that_would_be_too_dear(asked):
     decided = decider.decide(Claims())
     assert decider.spent == pytest.approx(300) and decided.look == LOOKS[0] and decided.undecided
     # Two cells: 4 * 50 - 3 * 20 groups at a second each, and 2 * 4 - 3 prunings of 10 seconds.
-    assert decided.stopped == "0.1 hours are spent, the next look would take 0.1 more"
+    assert decided.stopped == "0.1 hours have been spent, and the next look would take 0.1 more"
     assert Decider(LOOKS, parts, 0, None, budget=300 + 380 + 1.0).decide(Claims()).look == LOOKS[1]
 
 

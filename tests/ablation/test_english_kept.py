@@ -47,7 +47,7 @@ def test_what_is_kept_of_english_has_an_interval_of_one_seed(tmp_path):
     assert gap.value == pytest.approx(100 * (np.exp(-4 / 40) - np.exp(-19 / 40)))
     assert 0 < gap.low < gap.value < gap.high < 100
     other = Results([dense, good, finished("bad", [35.0, 38.0, 44.0, 45.0], texts=("one", "two", "two", "two"))])
-    with pytest.raises(ValueError, match="plain English: cells read other texts than the dense model"):
+    with pytest.raises(ValueError, match="plain English: cells read different texts than the dense model"):
         other.english({"method": "good"}, {"method": "bad"})
 
 

@@ -77,9 +77,9 @@ def test_what_does_not_fit_is_refused_before_a_cell_is_run(prepared):
         prepared({"precision": "bf16-mixed"})
     with pytest.raises(ValueError, match=r"trainer\.limit_predict_batches: expected 1\.0, got 3"):
         prepared({"limit_predict_batches": 3})
-    with pytest.raises(ValueError, match="processes: expected 1 where the trainer has several devices, got 2"):
+    with pytest.raises(ValueError, match="processes: expected 1 if the trainer has several devices, got 2"):
         prepared({"devices": 2}, processes=2)
     with pytest.raises(ValueError, match="processes: expected 1 without a command line for the others, got 2"):
         prepared(processes=2).run([TextAlone()])
-    with pytest.raises(ValueError, match="processes: expected 1 or more, and no shard beside several; got 2"):
+    with pytest.raises(ValueError, match="processes: expected 1 or more, and no shard if there are several; got 2"):
         prepared(processes=2, shard=Shard(1, 2))

@@ -58,7 +58,7 @@ def test_an_ablation_of_a_notebook_is_told_of_without_a_file(monkeypatch):
 def test_files_of_a_later_version_are_refused_by_name(record, tmp_path):
     record.write(tmp_path)
     write_json(tmp_path / "run.json", dict(record.run) | {"schema": 3})
-    with pytest.raises(ValueError, match=r"run.json is of schema 3, this version of atv reads up to 2: update atv"):
+    with pytest.raises(ValueError, match=r"run.json has schema 3, but this version of atv reads up to 2; update atv"):
         AblationRecord.read(tmp_path)
 
 

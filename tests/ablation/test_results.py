@@ -150,7 +150,7 @@ def test_cells_of_a_suite_refer_to_the_dense_model_asked_the_same(store):
     results, text, every = Results(cells), {"m": "TextOnly"}, {"m": "AllTokens"}
     assert results.by_seed(**text) == [50.0] and results.retention(**text)["average"].value == 50
     assert results.difference(every, text).value == 50 and results.gaps_apart((every, text), (text, text)).value == 50
-    with pytest.raises(ValueError, match="asked the same, got cells of several suites"):
+    with pytest.raises(ValueError, match="asked the same questions, got cells of several suites"):
         results.difference(every, {"m": "dense", "on": "run"})
 
 

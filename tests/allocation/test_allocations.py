@@ -260,11 +260,11 @@ class Absolute(atv.Allocation):
     ("arguments", "message"),
     [
         ({"allocation": "OWL", "pattern": "2:4"}, "the pattern NOfM fixes the sparsity of every Linear, so OWL has"),
-        ({"allocation": "DAS", "pattern": "PerBlock"}, "DAS says what each Linear loses, but under the pattern PerBl"),
-        ({"allocation": TooMuch()}, "TooMuch gave 1.2 for model.language_model.layers.0.self_attn.q_proj"),
-        ({"allocation": Ninety()}, r"Ninety\.allocate gave a mean by size of 0\.9; expected 0\.5"),
+        ({"allocation": "DAS", "pattern": "PerBlock"}, "DAS sets the sparsity of each Linear, but under the pattern"),
+        ({"allocation": TooMuch()}, "TooMuch returned 1.2 for model.language_model.layers.0.self_attn.q_proj"),
+        ({"allocation": Ninety()}, r"Ninety\.allocate returned a mean by size of 0\.9; expected 0\.5"),
         ({"allocation": Absolute()}, r"Absolute\.allocate changes its input weights\['.*q_proj'\] in place"),
-        ({"allocation": Forgetful()}, "Forgetful gave no sparsity for model.language_model"),
+        ({"allocation": Forgetful()}, "Forgetful returned no sparsity for model.language_model"),
     ],
 )
 def test_contradictions_are_refused_before_calibration(llava, arguments, message):

@@ -28,9 +28,9 @@ def test_kinds_that_take_all_of_the_target_leave_nothing_to_the_others(asked, sp
 @pytest.mark.parametrize(
     ("kinds", "message"),
     [
-        ({"nothing": 0.5}, "kinds: no Linear that is pruned is left for nothing"),
+        ({"nothing": 0.5}, "kinds: no pruned Linear is left for nothing"),
         ({"*": 0.4}, "so 0.5 cannot be met"),
-        ({"*.mlp.*": 0.99}, "leaves -0.05125 to the other Linears, so 0.5 cannot be met"),
+        ({"*.mlp.*": 0.99}, "would require a sparsity of -0.05125 in the other Linears, so 0.5 cannot be met"),
     ],
 )
 def test_kinds_that_cannot_be_met_are_refused(llava, batches, kinds, message):

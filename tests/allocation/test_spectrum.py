@@ -92,5 +92,5 @@ def test_offloaded_experts_are_refused():
         in_features = 2
 
     statistics = atv.DenseStatistics({"experts.0.up": 0}, lambda name: pytest.fail(name))
-    with pytest.raises(ValueError, match=r"AlphaPruning reads weights, and experts\.0\.up is offloaded"):
+    with pytest.raises(ValueError, match=r"AlphaPruning reads weights, but experts\.0\.up is offloaded"):
         atv.AlphaPruning().allocate({"experts.0.up": Away()}, 0.5, statistics)

@@ -76,7 +76,7 @@ def test_a_model_that_transformers_loaded_gives_the_same_weights_and_is_verified
     for name in ("model.safetensors", "masks.safetensors", "config.json", "processor_config.json"):
         assert (tmp_path / name).read_bytes() == (by_command / name).read_bytes()
     assert saved.base.model == str(BUNDLED_MODEL) and saved.calibration["seed"] == 1
-    assert "equal its bit for bit" in atv.verify(tmp_path, "bundled", max_new_tokens=2)["base"]
+    assert "equal the base model's bit for bit" in atv.verify(tmp_path, "bundled", max_new_tokens=2)["base"]
 
 
 def test_the_same_call_takes_a_saved_run_from_its_folder(in_python, pool):
@@ -92,7 +92,8 @@ def test_the_same_call_takes_a_saved_run_from_its_folder(in_python, pool):
 
 def test_weights_that_the_masks_do_not_fit_are_not_saved(in_python, tmp_path):
     dense, processor = atv.load("bundled")
-    with pytest.raises(ValueError, match=r"its mask of .* prunes weights that are not zero; is it of this model\?"):
+    said = r"its mask of .* prunes weights that are not zero; is the report this model's\?"
+    with pytest.raises(ValueError, match=said):
         atv.save(tmp_path, dense, processor, in_python[3])
     assert not (tmp_path / "config.json").exists()
 

@@ -130,7 +130,7 @@ def test_all_others_are_refused(llava, batches):
 )
 def test_what_knows_linears_alone_is_refused_where_there_are_experts(part, choice, batches):
     model = moe_llava("qwen3_moe")
-    with pytest.raises(ValueError, match=rf"{part}: {choice} knows Linears alone, and .* is an expert"):
+    with pytest.raises(ValueError, match=rf"{part}: {choice} supports only Linears, but .* is an expert"):
         atv.prune(model, batches, **{part: choice})
     assert atv.prune(model, batches, **{part: choice}, targets=["*_attn.*"]).sparsity == pytest.approx(0.5, abs=0.03)
 

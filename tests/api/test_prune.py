@@ -213,7 +213,7 @@ def test_a_precision_that_casts_the_model_is_refused(llava, batches, precision):
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("limit_predict_batches", 1, "expected 1.0, got 1, which may leave calibration samples out; for fewer use"),
+        ("limit_predict_batches", 1, "expected 1.0, got 1, which may leave out calibration samples; to use fewer"),
         ("limit_predict_batches", 0.5, "expected 1.0, got 0.5, which may leave"),
         ("fast_dev_run", True, "expected false, got True, which may leave"),
         ("fast_dev_run", 2, "expected false, got 2, which may leave"),
@@ -247,11 +247,11 @@ IDS = torch.ones(2, 3, dtype=torch.long)
         ({"input_ids": IDS}, r"got a single one \(dict\); put it into a list"),
         (BatchEncoding({"input_ids": IDS}), r"got a single one \(BatchEncoding\); put it into a list"),
         ([(IDS, IDS)], "batch 0 is a tuple; expected the dict that a processor returns"),
-        (({"input_ids": ids} for ids in (IDS, IDS.tolist())), "input_ids of batch 1 came as list, .* return_tensors"),
-        ([{"input_ids": IDS.numpy()}], "input_ids of batch 0 came as ndarray, not as a tensor"),
-        ([{"input_ids": IDS, "attention_mask": IDS.tolist()}], "attention_mask of batch 0 came as list"),
+        (({"input_ids": ids} for ids in (IDS, IDS.tolist())), "input_ids of batch 1 is of type list, .* return_tens"),
+        ([{"input_ids": IDS.numpy()}], "input_ids of batch 0 is of type ndarray, not a tensor"),
+        ([{"input_ids": IDS, "attention_mask": IDS.tolist()}], "attention_mask of batch 0 is of type list"),
         ([{"input_ids": IDS[0]}], r"input_ids of batch 0 are \(3,\); expected \(batch, length\)"),
-        ([{"input_ids": IDS, "attention_mask": 0 * IDS}], "batch 0 is padding alone"),
+        ([{"input_ids": IDS, "attention_mask": 0 * IDS}], "batch 0 is all padding"),
     ],
 )
 def test_batches_that_are_not_what_a_processor_returns_are_refused(llava, given, message):
@@ -266,10 +266,10 @@ def test_a_pool_without_tokens_is_refused(llava):
 
 def test_nan_activations_are_traced_to_block_and_sample(llava, batches):
     llava.model.language_model.layers[1].mlp.down_proj.weight.data[0, 0] = float("nan")
-    with pytest.raises(ValueError, match="the output of block 1, sample 0 holds NaN"):
+    with pytest.raises(ValueError, match="the output of block 1, sample 0 contains NaN"):
         atv.prune(llava, batches)
     batches[1]["pixel_values"][:] = float("nan")
-    with pytest.raises(ValueError, match="the input of block 0, sample 2 holds NaN"):
+    with pytest.raises(ValueError, match="the input of block 0, sample 2 contains NaN"):
         atv.prune(llava, batches)
 
 

@@ -41,14 +41,14 @@ def test_a_rule_may_keep_what_it_likes_on_itself(llava, batches, tmp_path):
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        (lambda tokens: tokens.text[:-1], r"selection: Bad\.select gave weights of shape \(63,\) for 64 tokens"),
-        (lambda tokens: tokens.position, r"selection: Bad\.select gave torch.int64; expected bools or floats"),
-        (lambda tokens: tokens.text.tolist(), r"selection: Bad\.select gave a list; expected a tensor"),
+        (lambda tokens: tokens.text[:-1], r"selection: Bad\.select returned weights of shape \(63,\) for 64 tokens"),
+        (lambda tokens: tokens.position, r"selection: Bad\.select returned torch.int64; expected bools or floats"),
+        (lambda tokens: tokens.text.tolist(), r"selection: Bad\.select returned a list; expected a tensor"),
         (
             lambda tokens: tokens.visual.logical_not_(),
             r"selection: Bad\.select changes its input tokens\.visual in place",
         ),
-        (lambda tokens: tokens.attention > 0, "must say needs_attention = True"),
+        (lambda tokens: tokens.attention > 0, "must set needs_attention = True"),
         (lambda tokens: tokens.visuals, "selection: Bad fails on made-up input: AttributeError: .*visuals"),
     ],
 )
@@ -65,21 +65,24 @@ def test_candidates_need_a_decision(llava):
         def candidates(self, tokens):
             return tokens.position[tokens.visual]
 
-    refused(llava, "selection: Undecided names candidates but does not define decide", selection=Undecided())
+    refused(llava, "selection: Undecided returns candidates but does not define decide", selection=Undecided())
 
     class Named(Undecided):
         def candidates(self, tokens):
             return tokens.visual
 
-    refused(llava, r"selection: Named\.candidates must give indices of tokens", selection=Named())
+    refused(llava, r"selection: Named\.candidates must return indices of tokens", selection=Named())
 
 
 @pytest.mark.parametrize(
     ("scores", "message"),
     [
-        (lambda tokens: None, r"gave a NoneType; expected scores \(64,\), one a token"),
-        (lambda tokens: tokens.drift[tokens.visual], r"gave scores \(40,\); expected scores \(64,\), one a token"),
-        (lambda tokens: tokens.drift / 0 * 0, "gave NaN for a visual token of sample 0 at block 0"),
+        (lambda tokens: None, r"returned a NoneType; expected scores \(64,\), one per token"),
+        (
+            lambda tokens: tokens.drift[tokens.visual],
+            r"returned scores \(40,\); expected scores \(64,\), one per token",
+        ),
+        (lambda tokens: tokens.drift / 0 * 0, "returned NaN for a visual token of sample 0 at block 0"),
         (
             lambda tokens: tokens.input.float().abs_().sum(1),
             r"changes its input tokens\.input in place; work on a copy",
@@ -116,7 +119,7 @@ def test_a_constructors_argument_must_be_kept(llava):
         def score(self, weight, pool):
             return weight.float().abs() ** self._power
 
-    refused(llava, "criterion: Forgets keeps no attribute 'power'", criterion=Forgets())
+    refused(llava, "criterion: Forgets has no attribute 'power'", criterion=Forgets())
 
 
 def test_scores_are_tried(llava):
@@ -124,7 +127,7 @@ def test_scores_are_tried(llava):
         def score(self, weight, pool):
             return weight.abs().half()
 
-    refused(llava, "criterion: Half gave scores in torch.float16; expected float32 or float64", criterion=Half())
+    refused(llava, "criterion: Half returned scores in torch.float16; expected float32 or float64", criterion=Half())
 
 
 def test_a_criterion_of_experts_is_tried_as_on_their_last_projection():
@@ -141,11 +144,11 @@ def test_a_criterion_of_experts_is_tried_as_on_their_last_projection():
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
-        (lambda score: score.argsort(-1), r"gave torch.int64 \(64, 64\); expected torch.bool \(64, 64\)"),
-        (lambda score: None, r"gave a NoneType; expected torch.bool \(64, 64\)"),
-        (lambda score: (score > 0.5)[:1], r"gave torch.bool \(1, 64\); expected torch.bool \(64, 64\)"),
-        (lambda score: score >= 0, r"prunes 0\.0% of a weight; expected 50\.0%, as asked"),
-        (lambda score: score < 0, r"prunes 100\.0% of a weight; expected 50\.0%, as asked"),
+        (lambda score: score.argsort(-1), r"returned torch.int64 \(64, 64\); expected torch.bool \(64, 64\)"),
+        (lambda score: None, r"returned a NoneType; expected torch.bool \(64, 64\)"),
+        (lambda score: (score > 0.5)[:1], r"returned torch.bool \(1, 64\); expected torch.bool \(64, 64\)"),
+        (lambda score: score >= 0, r"prunes 0\.0% of a weight; expected 50\.0%, as requested"),
+        (lambda score: score < 0, r"prunes 100\.0% of a weight; expected 50\.0%, as requested"),
     ],
 )
 def test_masks_are_tried(llava, mask, message):
@@ -163,7 +166,9 @@ def test_masks_of_linears_that_compete_are_checked(llava, batches):
         def masks(self, scores, sparsities):
             return dict(list(super().masks(scores, sparsities).items())[-1:])
 
-    with pytest.raises(ValueError, match=r"pattern: Some\.masks gave a NoneType for .*q_proj; expected torch\.bool"):
+    with pytest.raises(
+        ValueError, match=r"pattern: Some\.masks returned a NoneType for .*q_proj; expected torch\.bool"
+    ):
         atv.prune(llava, batches, pattern=Some())
 
 
@@ -227,14 +232,14 @@ def test_promised_methods_are_missed(llava):
     class Joint(atv.Unstructured):
         joint = True
 
-    refused(llava, "allocation: Dense promises the method measure and does not define it", allocation=Dense())
+    refused(llava, "allocation: Dense promises the method measure but does not define it", allocation=Dense())
     refused(llava, "pattern: Joint promises the method masks", pattern=Joint())
 
     class Listed(atv.Uniform):
         def allocate(self, linears, sparsity, dense):
             return [sparsity] * len(linears)
 
-    refused(llava, r"allocation: Listed\.allocate gave a list", allocation=Listed())
+    refused(llava, r"allocation: Listed\.allocate returned a list", allocation=Listed())
 
 
 def test_made_up_input_that_a_rule_is_not_for_refuses_nothing(llava, batches):

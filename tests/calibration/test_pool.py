@@ -101,11 +101,8 @@ def test_bad_weights_are_refused(weights, message):
 @pytest.mark.parametrize(
     ("named", "message"),
     [
-        (
-            lambda tokens: tokens.position[tokens.visual].repeat(2),
-            r"indices, \d+ of them again; expected each token once",
-        ),
-        (lambda tokens: tokens.position, r"tokens that select gave already; expected others"),
+        (lambda tokens: tokens.position[tokens.visual].repeat(2), r"indices, \d+ repeated; expected each token once"),
+        (lambda tokens: tokens.position, r"tokens that select had already chosen; expected others"),
         (lambda tokens: tokens.position + 1, rf"indices from 1 to {LENGTH}; expected 0 to {LENGTH - 1}"),
     ],
 )
@@ -114,7 +111,7 @@ def test_candidates_are_tokens_that_are_still_out_each_once(named, message):
         def candidates(self, tokens):
             return named(tokens)
 
-    with pytest.raises(ValueError, match=rf"selection: Bad\.candidates gave .*{message}"):
+    with pytest.raises(ValueError, match=rf"selection: Bad\.candidates returned .*{message}"):
         norm(Bad(), arrival())
 
 

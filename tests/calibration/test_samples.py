@@ -35,7 +35,7 @@ def test_values_that_are_not_finite_are_named(bad, dtype):
         pair = [good, good.clone()]
         pair[place] = good.clone()
         pair[place][1, 3, 0] = bad
-        with pytest.raises(ValueError, match=f"the {what} of block 5, sample 8 holds NaN or infinite"):
+        with pytest.raises(ValueError, match=f"the {what} of block 5, sample 8 contains NaN or infinite"):
             taken_apart(*pair)
 
 

@@ -74,7 +74,7 @@ def test_a_block_that_cannot_be_run_again_is_refused_by_name(llava, batches):
         return len(runs) * plain(hidden_states, **kwargs)
 
     block.forward = drifting
-    with pytest.raises(ValueError, match="block LlamaDecoderLayer 0 gives another output when it is run again"):
+    with pytest.raises(ValueError, match="block LlamaDecoderLayer 0 returns a different output when it is run again"):
         atv.prune(llava, batches)
 
 

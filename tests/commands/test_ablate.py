@@ -114,7 +114,7 @@ def test_benchmarks_stand_in_for_the_suite(atv_command, data, tmp_path):
         (["--budget", 1], "budget: expected hours above 0, together with decide; got 1.0 and decide False"),
         (["--decide", "true", "--budget", -1], "budget: expected hours above 0"),
         (["--decide", "true", "--benchmark", "POPE"], "decide: expected a suite of tasks"),
-        (["--decide", "true", "--seeds", 3], "decide: it takes 3, 4 and 5 seeds by itself"),
+        (["--decide", "true", "--seeds", 3], "decide: uses 3, 4 and 5 seeds by itself"),
         (["--decide", "true", "--groups", 7], "at least 50 groups of questions of each task, got 7"),
     ],
 )
@@ -133,7 +133,7 @@ def test_two_processes_decide_within_a_budget_and_tell_what_was_asked(atv_comman
     given = ["--file", files, "--samples", 2, "--groups", 50, "--max_new_tokens", 1, "--decide", "true"]
     given += ["--budget", 1e-4, "--processes", 2, "--logger", "csv", "--results", tmp_path / "results"]
     out = atv_command.done("ablate", *given)
-    assert "other: no look was taken, and no table is written: 0.0 hours are spent" in out
+    assert "other: no look was taken, so no table was written: 0.0 hours have been spent" in out
     run = json.loads((tmp_path / "results" / "pair" / "run.json").read_text())
     assert run["decide"] and run["seeds"] == [0, 1, 2] and "--budget 0.0001" in run_again(run, tmp_path)
     (logged,) = (tmp_path / "results" / "pair" / "csv").glob("pool-dense*/hparams.yaml")
@@ -143,9 +143,9 @@ def test_two_processes_decide_within_a_budget_and_tell_what_was_asked(atv_comman
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("def figure", "def picture", "file: Pair cannot be used, it does not define figure"),
-        ('name = "pair"', "", "file: Pair cannot be used, it does not define name"),
-        ('Cell({"pool": "dense"}), ', "", "file: Pair tells retention, and no cell of it is the dense model"),
+        ("def figure", "def picture", "file: Pair cannot be used: it does not define figure"),
+        ('name = "pair"', "", "file: Pair cannot be used: it does not define name"),
+        ('Cell({"pool": "dense"}), ', "", "file: Pair reports retention, but has no cell for the dense model"),
     ],
 )
 def test_an_ablation_that_cannot_be_shown_is_refused_before_a_cell_is_run(atv_command, tmp_path, old, new, message):
@@ -244,7 +244,7 @@ def test_no_cell_need_be_run_that_no_finding_rests_on(atv_command, tmp_path):
     [
         (["--shard", "3/2"], "shard: expected i/n"),
         (["--trainer.precision", "bf16-mixed"], "trainer.precision: expected 32-true, the model's own, got bf16-mixed"),
-        (["--logger", "[csv,none]"], "logger: 'none' stands alone, got csv, none"),
+        (["--logger", "[csv,none]"], "logger: 'none' cannot be combined with others, got csv, none"),
         (["--seeds", -1], "seeds: expected 0 or more, got -1"),
         (["--claimed_seeds", 0], "claimed_seeds: expected 1 or more, got 0"),
         (["--columns", "[average,speling]"], "columns: unknown speling. Choices: unanswerable, reading"),
@@ -278,7 +278,7 @@ def test_a_saved_data_set_and_model_folder_stand_in(atv_command, small_pool, tmp
 def test_files_without_an_ablation_are_refused(atv_command, tmp_path):
     (tmp_path / "empty.py").write_text("")
     code, _, err = atv_command("ablate", "--file", tmp_path / "empty.py", "--results", tmp_path)
-    assert code == 2 and "must define one Ablation, it defines 0" in err
+    assert code == 2 and "must define one Ablation, but defines 0" in err
 
 
 def test_cells_of_another_schema_are_left_alone_and_named_but_none_of_another_split(first_run, capsys):

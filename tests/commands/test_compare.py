@@ -82,8 +82,8 @@ def test_bad_input_is_one_line(atv_command, folders, tmp_path):
     for words, message in (
         ([folders / "dense"], "folders: expected two or more to compare"),
         ([folders / "dense", tmp_path], "no answers there; expected what atv evaluate --output wrote"),
-        ([folders / "dense", folders / "dense"], "comes twice"),
-        ([f"{folders / 'one'},{folders}/./one", folders / "two"], "the same folder comes twice"),
+        ([folders / "dense", folders / "dense"], "appears twice"),
+        ([f"{folders / 'one'},{folders}/./one", folders / "two"], "the same folder appears twice"),
         ([folders / "dense", folders / "one" / "answers.parquet"], "expected a folder or a JSONL file, got"),
         ([folders / "dense", folders / "one", "--data", tmp_path], "name one with --benchmark"),
         ([folders / "dense", folders / "one", "--flips", -1], "flips: expected 0 or more, got -1"),
@@ -96,7 +96,7 @@ def test_bad_input_is_one_line(atv_command, folders, tmp_path):
 
 def test_a_models_folder_is_told_from_one_with_answers(atv_command, folders, pruned):
     said = atv_command.refused("compare", folders / "dense", pruned).splitlines()[-1]
-    assert f"{str(pruned)!r}: a model, and not its answers, which `atv evaluate --model {pruned} --output" in said
+    assert f"{str(pruned)!r}: a model, not its answers, which `atv evaluate --model {pruned} --output" in said
     run = folders / "half" / "run.json"
     run.parent.mkdir()
     run.write_text("{}")
@@ -107,8 +107,8 @@ def test_a_models_folder_is_told_from_one_with_answers(atv_command, folders, pru
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--benchmark", "POPE", "--evaluation", "bundled"], "evaluation and split are of the suite"),
-        (["--split", "dev"], "split: 'dev' is of a suite: name it with --evaluation"),
+        (["--benchmark", "POPE", "--evaluation", "bundled"], "evaluation and split are for suites only"),
+        (["--split", "dev"], "split: 'dev' belongs to a suite: name the suite with --evaluation"),
     ],
 )
 def test_options_of_a_suite_are_refused_where_none_is_named(atv_command, folders, options, message):
@@ -121,11 +121,11 @@ def test_a_dense_model_is_no_seed_of_a_pruned_one(atv_command, folders, pruned):
         file = folders / f"{name} named" / "scores.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | {"model": str(model)}))
     said = atv_command.refused("compare", folders / "dense", f"{folders / 'one named'},{folders / 'two named'}")
-    assert "two named' is no other seed of " in said and "pruned is False there and True here" in said
+    assert "two named' is not another seed of " in said and "pruned is False there and True here" in said
     # One model's answers twice, in two folders.
     shutil.copytree(folders / "two named", folders / "again")
     said = atv_command.refused("compare", folders / "dense", f"{folders / 'two named'},{folders / 'again'}")
-    assert "two named: the same seed comes twice (0, 0)" in said
+    assert "two named: the same seed appears twice (0, 0)" in said
 
 
 def test_what_was_really_pruned_and_asked(atv_command, small_pool, tmp_path):

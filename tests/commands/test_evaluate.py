@@ -68,7 +68,7 @@ def test_all_nine_on_few_questions(atv_command, data, tmp_path):
 @pytest.mark.parametrize("option", [("--split", "dev"), ("--evaluation", "bundled")])
 def test_options_of_the_suite_are_refused_beside_a_benchmark(atv_command, data, option):
     code, _, err = evaluate(atv_command, data, "--benchmark", "POPE", *option)
-    assert code == 2 and "evaluation and split are of the suite: leave them out beside --benchmark" in err
+    assert code == 2 and "evaluation and split are for suites only: leave them out with --benchmark" in err
 
 
 def test_a_benchmark_of_ones_own(atv_command, data, tmp_path):
@@ -94,7 +94,7 @@ def test_bad_input_of_benchmarks(atv_command, data, tmp_path):
     (tmp_path / "MME").mkdir()
     assert "holds no split 'test'" in evaluate(atv_command, tmp_path, "--benchmark", "MME")[2]
     assert (
-        "has no result of POPE; it has none"
+        "has no result for POPE; it has none"
         in evaluate(atv_command, data, "--benchmark", "POPE", "--dense", tmp_path / "nowhere")[2]
     )
     code, _, err = evaluate(atv_command, data, "--benchmark", "POPE", "--groups", 2, "--output", tmp_path / "few")

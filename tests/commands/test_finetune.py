@@ -59,8 +59,8 @@ def test_writes_a_pruned_folder_with_the_same_zeros(atv_command, sparse, few, tm
     assert not (tmp_path / "tuned" / "checkpoints").exists()
     assert "validation_loss" in (tmp_path / "tuned" / "log" / "metrics.csv").read_text()
     assert "| learning_rate | 0.001 |" in (tmp_path / "tuned" / "README.md").read_text()
-    assert "is what its masks" in " ".join(atv_command.done("verify", tmp_path / "tuned", "--base", "bundled").split())
-    assert "was finished before" in atv_command.done("finetune", sparse, "--output", tmp_path / "tuned", *options)
+    assert "matches its masks" in " ".join(atv_command.done("verify", tmp_path / "tuned", "--base", "bundled").split())
+    assert "is already finished" in atv_command.done("finetune", sparse, "--output", tmp_path / "tuned", *options)
     code, _, err = atv_command("finetune", sparse, "--output", tmp_path / "tuned", *few)
     assert code == 2 and "holds another run: settings.learning_rate is 0.001 there and 0.0001 here" in err
 
@@ -85,7 +85,7 @@ def test_a_masked_adapter_with_recomputed_blocks(atv_command, sparse, few, tmp_p
         (["--train_also", "[nothing]"], "train_also: 'nothing' matches no parameter"),
         (["--calibration", "nowhere"], "calibration: 'nowhere'"),
         (["--trainer.prescision", "16"], "trainer: "),
-        (["--trainer.strategy", "fsdp", "--trainer.devices", "auto"], "fsdp needs devices as a number, got 'auto'"),
+        (["--trainer.strategy", "fsdp", "--trainer.devices", "auto"], "fsdp needs the number of devices, got 'auto'"),
     ],
 )
 def test_bad_input_is_one_line(atv_command, sparse, few, tmp_path, options, message):
@@ -113,7 +113,7 @@ def test_sigterm_ends_the_run_in_one_line_and_the_same_command_goes_on(atv_comma
     monkeypatch.setattr(SparseFinetuning, "training_step", asked)
     options = [sparse, "--output", tmp_path / "tuned", *few, "--checkpoint_every", 1]
     code, _, err = atv_command("finetune", *options)
-    assert code == 143 and "the same command goes on from the last checkpoint" in err.splitlines()[-1]
+    assert code == 143 and "the same command resumes from the last checkpoint" in err.splitlines()[-1]
     monkeypatch.undo()
     assert "trained for 4 steps" in atv_command.done("finetune", *options)
 
@@ -126,14 +126,14 @@ def test_a_rate_at_which_training_diverges_is_named_and_leaves_room_for_a_lower_
     options = [sparse, "--output", tmp_path / "tuned", *few, "--logger", logger, "--checkpoint_every", 1, "--warmup", 0]
     options += ["--epochs", 1, "--batch_size", batch]
     said = atv_command.refused("finetune", *options, "--learning_rate", 1e30).splitlines()[-1]
-    assert f"learning_rate: 1e+30 is too high, expected finite losses, got others at step {step}" in said
+    assert f"learning_rate: 1e+30 is too high, expected finite losses, got non-finite ones at step {step}" in said
     assert not any((tmp_path / "tuned").iterdir())
     assert "zeros intact" in atv_command.done("finetune", *options, "--learning_rate", 1e-4)
 
 
 def test_data_without_answers_are_refused(atv_command, sparse, unanswered, tmp_path):
     options = ["--calibration", unanswered, *SHORT]
-    assert "no turn of the assistant" in atv_command.refused("finetune", sparse, "--output", tmp_path / "out", *options)
+    assert "no assistant turn with" in atv_command.refused("finetune", sparse, "--output", tmp_path / "out", *options)
 
 
 def test_the_dense_models_outputs_are_learned_without_an_answer(atv_command, sparse, unanswered, tmp_path):
@@ -145,7 +145,7 @@ def test_the_dense_models_outputs_are_learned_without_an_answer(atv_command, spa
     masks = atv.load_masks(sparse / "masks.safetensors")
     after = AutoModelForImageTextToText.from_pretrained(tmp_path / "tuned")
     assert not any(after.get_submodule(name).weight[~mask].any() for name, mask in masks.items())
-    assert "was finished before" in atv_command.done("finetune", sparse, "--output", tmp_path / "tuned", *options)
+    assert "is already finished" in atv_command.done("finetune", sparse, "--output", tmp_path / "tuned", *options)
 
 
 @pytest.fixture(scope="module")
@@ -168,9 +168,9 @@ def test_a_teacher_of_other_words_or_another_type_is_refused(atv_command, sparse
         err = atv_command.refused("finetune", sparse, "--output", tmp_path / "out", *few, "--teacher", teacher)
         return err.splitlines()[-1]
 
-    assert "error: teacher: 'nowhere' cannot be learned from: model: no model at 'nowhere'" in told("nowhere")
-    assert "its tokenizer has other tokens" in told(another("tokenizer.json", '"circle"', '"circles"'))
-    assert "its type is 'llava_next', that of the model to train 'llava'" in told(
+    assert "error: teacher: 'nowhere' cannot be used: model: no model at 'nowhere'" in told("nowhere")
+    assert "its tokenizer has different tokens" in told(another("tokenizer.json", '"circle"', '"circles"'))
+    assert "its type is 'llava_next', but that of the model to train is 'llava'" in told(
         another("config.json", '"model_type": "llava"', '"model_type": "llava_next"')
     )
     wider = told(another("config.json", '"vocab_size": ', '"vocab_size": 1'))
@@ -179,4 +179,4 @@ def test_a_teacher_of_other_words_or_another_type_is_refused(atv_command, sparse
     report = json.loads((sparse / "report.json").read_text())
     (elsewhere / "report.json").write_text(json.dumps(report | {"base": report["base"] | {"model": "gone"}}))
     code, _, err = atv_command("finetune", elsewhere, "--output", tmp_path / "out", *few, "--teacher", "base")
-    assert code == 2 and "no model at 'gone'" in err and "report.json names it: name another with --teacher" in err
+    assert code == 2 and "no model at 'gone'" in err and "report.json names it; choose another with --teacher" in err

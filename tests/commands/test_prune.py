@@ -42,7 +42,7 @@ def test_a_keyboard_interrupt_is_one_line_and_the_same_command_goes_on(atv_comma
     monkeypatch.setattr("atv.calibration.stopping.StopCalibration.finish", interrupted)
     options = ["prune", "--output", tmp_path / "sparse", "--samples", 4]
     code, _, err = atv_command(*options)
-    assert code == 130 and err.splitlines()[-1].startswith("atv: interrupted; the same command goes on")
+    assert code == 130 and err.splitlines()[-1].startswith("atv: interrupted; the same command resumes")
     monkeypatch.undo()
     assert [file.name for file in (tmp_path / "sparse" / "blocks").glob("*.json")] == ["000.json"]
     atv_command.done(*options)
@@ -109,13 +109,16 @@ def test_a_missing_picture_is_replaced_and_reported(atv_command, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--max_pixels", "1000"], "max_pixels: CLIPImageProcessorPil resizes pictures to sizes of its own"),
-        (["--min_pixels", "5"], "min_pixels: CLIPImageProcessorPil resizes pictures to sizes of its own"),
-        (["--max_length", "50"], "tokens over max_length 50 without any text"),
+        (["--max_pixels", "1000"], "max_pixels: CLIPImageProcessorPil resizes pictures to its own sizes"),
+        (["--min_pixels", "5"], "min_pixels: CLIPImageProcessorPil resizes pictures to its own sizes"),
+        (["--max_length", "50"], "tokens over max_length 50 even without text"),
         (["--model", "nowhere"], "no model at 'nowhere'"),
         (["--model", "everday"], "did you mean 'everyday'?"),
         (["--pattern", "5:7"], "does not divide a row of 192 inputs"),
-        (["--calibration", "nowhere"], "calibration: 'nowhere' is neither 'bundled' nor 'everyday' nor a data set"),
+        (
+            ["--calibration", "nowhere"],
+            "calibration: 'nowhere' is neither 'bundled' nor 'everyday' nor a local data set",
+        ),
         (["--plugin", "nowhere.py"], "plugin: no such file 'nowhere.py'"),
         (["--targets", "[nothing]"], "'nothing' matches no Linear"),
         (["--targets", "*.nothing.*"], "'*.nothing.*' matches no Linear"),
@@ -197,7 +200,7 @@ def test_an_unknown_rule_may_be_one_of_your_own(atv_command, tmp_path):
         ("samples: [8\n", "is not YAML"),
         ("samples: " + "[" * 1000, "is not YAML"),
         ("samples: 2024-13-45\n", "is not YAML: month must be in 1..12"),
-        ("- samples\n", "must map options to values, it holds ['samples']"),
+        ("- samples\n", "must map options to values, but it holds ['samples']"),
         ("", "run.yaml' is empty; it must map options to values"),
     ],
 )
@@ -234,7 +237,7 @@ def test_a_finished_run_is_not_run_again(atv_command, tmp_path):
     assert atv_command("prune", *options)[0] == 0
     written = (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns
     assert not (tmp_path / "out" / "blocks").exists()
-    assert "this run was finished before" in atv_command.done("prune", *options)
+    assert "this run is already finished" in atv_command.done("prune", *options)
     assert (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns == written
     code, _, err = atv_command("prune", *options, "--sparsity", 0.6)
     assert code == 2 and "holds another run: plans.both.sparsity is 0.5 there and 0.6 here" in err
@@ -266,7 +269,8 @@ def test_help_explains_rules_and_options(capsys):
     with pytest.raises(SystemExit):
         main(["prune", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    for phrase in ("DriftTopK: The visual tokens that the block moves most", "TextOnly: Text tokens alone", "Wanda"):
+    drift = "DriftTopK: All text tokens, and the visual tokens that the block moves most"
+    for phrase in (drift, "TextOnly: Text tokens only", "Wanda"):
         assert phrase in text
 
 
@@ -274,7 +278,7 @@ def test_too_little_space_is_said_before_calibration(atv_command, tmp_path, monk
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=13_000_000))
     code, _, err = atv_command("prune", "--output", tmp_path / "out", "--samples", 2)
     assert (
-        code == 2 and f"run_dir: '{tmp_path / 'out'}' needs 0.01 GB more and 0.01 GB are free" in err.splitlines()[-1]
+        code == 2 and f"run_dir: '{tmp_path / 'out'}' needs 0.01 GB more, but only 0.01 GB are" in err.splitlines()[-1]
     )
     assert not (tmp_path / "out" / "blocks").exists()
 
@@ -323,7 +327,7 @@ def test_without_a_login_nothing_is_begun(atv_command, hub, monkeypatch, tmp_pat
 
     monkeypatch.setattr(HfApi, "whoami", unknown)
     code, _, err = atv_command("prune", "--output", tmp_path / "out", "--samples", 2, "--push_to_hub", "someone/x")
-    assert code == 2 and "push_to_hub: no login that the hub takes" in err and TOKEN not in err
+    assert code == 2 and "push_to_hub: no login that the hub accepts" in err and TOKEN not in err
     code, _, err = atv_command("prune", "--output", tmp_path / "out", "--push_to_hub", "not a name!")
     assert code == 2 and "push_to_hub: " in err.splitlines()[-1] and "not a name!" in err
     assert not (tmp_path / "out" / "config.json").exists() and not hub

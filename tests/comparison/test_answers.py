@@ -32,14 +32,14 @@ def test_every_kind_of_folder_is_read(questions, data, tmp_path):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("suite", lambda rows: rows.assign(answer="x"), r"13 questions have another right answer, such as '\S+': "),
-        ("suite", lambda rows: rows.assign(seen="0"), "13 questions have another picture or text"),
-        ("suite", lambda rows: rows.assign(question="Why?"), "have another wording, such as .* there and 'Why.' here"),
-        ("suite", lambda rows: rows.iloc[1:], "1 questions are there alone, such as"),
+        ("suite", lambda rows: rows.assign(answer="x"), r"13 questions differ in right answer, such as '\S+': "),
+        ("suite", lambda rows: rows.assign(seen="0"), "13 questions differ in picture or text"),
+        ("suite", lambda rows: rows.assign(question="Why?"), "differ in wording, such as .* there and 'Why.' here"),
+        ("suite", lambda rows: rows.iloc[1:], "1 questions are only there, such as"),
         (
             "suite",
             lambda rows: rows[rows["task"] != "paired"],
-            "tasks are .*paired.* there and .*; of benchmarks",
+            "tasks are .*paired.* there and .* here; use --benchmark",
         ),
         ("suite", lambda rows: pd.concat([rows, rows.iloc[:1]]), "1 questions are answered twice, such as"),
         ("suite", lambda rows: rows.drop(columns="credit"), "answers.parquet: its answers lack credit"),
@@ -72,7 +72,7 @@ def test_another_way_of_asking_is_refused_with_what_differs(questions, data, tmp
             atv.compare(first, other)
     pope = benchmark_folder(tmp_path / "pope", mostly(), data, "POPE")
     both = benchmark_folder(tmp_path / "both", mostly(), data, "POPE", "MME", max_new_tokens=9)
-    with pytest.raises(ValueError, match="of benchmarks name those that both have with --benchmark"):
+    with pytest.raises(ValueError, match="use --benchmark to name benchmarks that both have"):
         atv.compare(pope, both)
     with pytest.raises(ValueError, match="POPE: max_new_tokens is 8 there and 9 here"):
         atv.compare(pope, both, benchmark="POPE")
@@ -108,5 +108,5 @@ def test_cells_of_earlier_versions_are_compared_with_each_other_alone(questions,
     one, two, third = older("one"), older("two"), older("third", model="another")
     found = atv.compare(one, two)
     assert found.rows[0].effect.value == 0 and not found.pictured and found.fluency["method one"].unended is None
-    with pytest.raises(ValueError, match="is of an earlier version of atv, which did not record how it was asked"):
+    with pytest.raises(ValueError, match="was written by an earlier version of atv, which did not record how"):
         atv.compare(one, third)

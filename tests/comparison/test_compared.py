@@ -132,9 +132,9 @@ def test_seeds_of_one_model_are_one_and_equal_seeds_are_paired(tmp_path):
     paired = atv.compare(one, two).rows[0]
     # Seed by seed one more is lost, never two or none.
     assert (paired.flips.lost, paired.flips.gained, paired.flips.agreement) == (1, 0, pytest.approx(12 / 13))
-    with pytest.raises(ValueError, match="the same seed comes twice"):
+    with pytest.raises(ValueError, match="the same seed appears twice"):
         atv.compare(dense, [one[0], one[0]])
-    with pytest.raises(ValueError, match="seeds of one model have the same labels; 'method two' is not 'method one'"):
+    with pytest.raises(ValueError, match="one model must have the same labels; 'method two' is not 'method one'"):
         atv.compare(dense, [one[0], two[1]])
     longer = cell(
         "one", 7, asked_with=HOW | {"max_new_tokens": dict.fromkeys(found.models[0].tasks, 9)}, inputs={"a": "b"}
@@ -167,5 +167,5 @@ def test_benchmarks_whose_questions_share_pictures_know_it(data, tmp_path):
 def test_one_model_is_nothing_to_compare_and_none_comes_twice(comparison):
     with pytest.raises(ValueError, match="expected two or more"):
         Comparison.of(comparison.models[:1])
-    with pytest.raises(ValueError, match="'source 0' comes twice"):
+    with pytest.raises(ValueError, match="'source 0' appears twice"):
         Comparison.of([comparison.models[0]] * 2)

@@ -48,10 +48,10 @@ def test_logged_samples_are_scored_by_our_metric(mmbench, data, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"input": "Another question"}, r"line 1: was asked 'Another question', and here it is"),
+        ({"input": "Another question"}, r"line 1: was asked 'Another question', but here it is"),
         ({"input": None}, "does not say what was asked"),
-        ({"doc_id": [1]}, r"doc_id \[1\] is no question"),
-        ({"doc_id": 900}, "doc_id 900 is no question of the benchmark's data"),
+        ({"doc_id": [1]}, r"doc_id \[1\] is not a question"),
+        ({"doc_id": 900}, "doc_id 900 is not a question of the benchmark's data"),
         ({"filtered_resps": [[]]}, "its answer is .*; expected text"),
     ],
 )
@@ -103,7 +103,7 @@ def test_two_files_are_compared_on_a_suite_that_is_named(tmp_path):
     rows = [{"question_id": row["question_id"], "prediction": row["answer"] or "unanswerable"} for row in suite(1)]
     one = lines(tmp_path / "one.jsonl", rows)
     two = lines(tmp_path / "two.jsonl", [row | {"prediction": "no idea"} for row in rows])
-    with pytest.raises(ValueError, match="the questions are not at hand: name a folder of atv evaluate first"):
+    with pytest.raises(ValueError, match="the questions are not available: put a folder of atv evaluate first"):
         atv.compare(one, two)
     apart = atv.compare(one, two, evaluation=str(tmp_path / "questions"))
     with_ours = atv.compare(folder, one, two)
@@ -114,8 +114,8 @@ def test_two_files_are_compared_on_a_suite_that_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", r"theirs.jsonl' is no JSON in line 1"),
-        ("[" * 100_000, r"theirs.jsonl' is no JSON in line 1"),
+        ("{", r"theirs.jsonl' is not valid JSON in line 1"),
+        ("[" * 100_000, r"theirs.jsonl' is not valid JSON in line 1"),
         ("", r"theirs.jsonl' holds no answer"),
         (b'{"question_id": "\xe9"}', r"theirs.jsonl' is not UTF-8 \(byte 0xe9 in line 1\)"),
         ('{"question_id": "1", "prediction": "\\ud83d"}', r"prediction holds half a surrogate pair"),

@@ -158,7 +158,7 @@ def test_other_pictures_than_were_asked_are_not_shown(place, tmp_path):
     given = {"evaluation": str(tmp_path / "other"), "output": tmp_path / "out"}
     atv.compare(place / "dense", place / "sparse", **given)
     text = (tmp_path / "out" / "comparison.html").read_text()
-    assert text.count("<img") == 1 and "the data at hand show another picture or text" in text
+    assert text.count("<img") == 1 and "the given data show a different picture or text" in text
 
 
 def test_pictures_of_benchmarks_are_found_where_they_were_asked(tmp_path):
@@ -172,6 +172,6 @@ def test_pictures_of_benchmarks_are_found_where_they_were_asked(tmp_path):
     (tmp_path / "data").rename(tmp_path / "moved")
     atv.compare(one, two, output=tmp_path / "out")
     text = (tmp_path / "out" / "comparison.html").read_text()
-    assert "the data are not at hand: name them with --benchmark and --data" in text and text.count("<img") == 1
+    assert "the data are not available: name them with --benchmark and --data" in text and text.count("<img") == 1
     atv.compare(one, two, benchmark="POPE", data=str(tmp_path / "moved"), output=tmp_path / "out")
     assert len(Checked((tmp_path / "out" / "comparison.html").read_text()).pictures) == 7

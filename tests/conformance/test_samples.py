@@ -93,7 +93,7 @@ def test_cross_attention_blocks_count_only_forwards_with_pictures(model_of):
     logits(model_of("mllama"), Samples(MLLAMA, [SEEN, UNSEEN]))
     blocks = quick(model_of("mllama"), Samples(MLLAMA, [UNSEEN, SEEN]).batches()).blocks
     assert [block.tokens["text"] for block in blocks] == [31, 18, 31]
-    with pytest.raises(ValueError, match="no sample came to block 1"):
+    with pytest.raises(ValueError, match="no sample reached block 1"):
         quick(model_of("mllama"), Samples(MLLAMA, [UNSEEN]).batches())
 
 

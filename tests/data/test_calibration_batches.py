@@ -165,7 +165,7 @@ class TestLongSamples:
         assert shortened == 0 and words.count("star") == 51
 
     def test_a_picture_is_never_cut(self, processor):
-        with pytest.raises(ValueError, match=r"'long': \d+ tokens over max_length 50 without any text"):
+        with pytest.raises(ValueError, match=r"'long': \d+ tokens over max_length 50 even without text"):
             self.cut(processor, 50)
 
 

@@ -60,16 +60,20 @@ def test_a_card_that_names_no_files_changes_nothing(folder, text):
 @pytest.mark.parametrize(
     ("given", "asked", "message"),
     [
-        ({}, ("faces", "dev"), r"calibration: README.md of .* has no split 'dev'; there are train, test"),
+        ({}, ("faces", "dev"), r"calibration: README.md of .* has no split 'dev'; found train, test"),
         (
             {},
             ("dogs", "train"),
-            r"calibration.config: .* or sub-folder 'dogs'; there are cats, faces, shards",
+            r"calibration.config: .* or sub-folder 'dogs'; found cats, faces, shards",
         ),
         ({"default": ""}, (None, "train"), r"several configurations and no default; name one of faces, cats"),
-        ({"cats": "gone/*.parquet"}, ("cats", "train"), r"names 'gone/\*.parquet', and there is no such file"),
-        ({"cats": "README.md"}, ("cats", "train"), r"names 'README.md'; what is read is .parquet, .arrow, .csv, .tsv"),
-        ({"cats": "/etc/*.parquet"}, ("cats", "train"), r"which is no path inside of it"),
+        ({"cats": "gone/*.parquet"}, ("cats", "train"), r"names 'gone/\*.parquet', but there is no such file"),
+        (
+            {"cats": "README.md"},
+            ("cats", "train"),
+            r"names 'README.md'; expected files ending in .parquet, .arrow, .csv, .tsv",
+        ),
+        ({"cats": "/etc/*.parquet"}, ("cats", "train"), r"which is not a path inside the folder"),
         ({"cats": "[unclosed"}, ("cats", "train"), r"README.md' cannot be read: "),
     ],
 )

@@ -46,12 +46,12 @@ FAULTS = {
     "a clip": (Conversation("x", said([{"type": "video", "video": "a.mp4"}])), "a part of kind 'video'"),
     "a URL": (
         Conversation("x", said([{"type": "image_url", "image_url": {"url": "https://a.org/b.jpg"}}])),
-        "is a URL, and nothing is fetched",
+        "is a URL, which atv does not fetch",
     ),
     "what the source could not read": (ValueError("no such row"), "no such row"),
     "what the source did not foresee": (KeyError("caption"), "KeyError: 'caption'"),
     "a missing file": (Conversation("x", turns(), ["nowhere.jpg"]), "'nowhere.jpg' cannot be read"),
-    "a picture of numbers": (Conversation("x", turns(), [7]), "a int (7) is no picture"),
+    "a picture of numbers": (Conversation("x", turns(), [7]), "a value of type int (7) is not a picture"),
     "megabytes": (Conversation("x", turns(), ["é" * 3_000_000]), "cannot be read"),
 }
 
@@ -197,4 +197,4 @@ def test_a_row_of_the_raw_layout(tmp_path, processor):
     (tmp_path / "a.json").write_text(json.dumps(rows))
     record = calibration_batches(processor, ShareGPT4V(tmp_path / "a.json"), 29).record
     (broken,) = record["broken"]
-    assert broken == {"id": "row 0", "reason": "a picture without bytes and path; there are 'width'"}
+    assert broken == {"id": "row 0", "reason": "a picture without bytes or path; found 'width'"}

@@ -84,8 +84,8 @@ def test_a_source_that_is_too_small_is_named():
 @pytest.mark.parametrize(
     ("mixture", "message"),
     [
-        (Mixture([]), "calibration.sources: a mixture has at least one source"),
-        (Mixture([Bundled(), Bundled()], [1.0]), "calibration.weights: expected one a source, got 1 weights for 2"),
+        (Mixture([]), "calibration.sources: expected at least one source"),
+        (Mixture([Bundled(), Bundled()], [1.0]), "calibration.weights: expected one per source, got 1 weights for 2"),
         (Mixture([Bundled(), Bundled()], [1.0, 0.0]), "calibration.weights: expected numbers above 0, got 0.0"),
         (Mixture([BundledScenes("poems")]), "calibration.said: expected one of captions, questions, answers, facts"),
         (Mixture([EverydayScenes("answers", ["cooking"])]), "calibration.tasks: expected some of knowledge, "),
@@ -105,7 +105,7 @@ def test_a_mixture_in_one_option(tmp_path):
 
 
 def test_a_bad_weight_and_an_unknown_source_are_named():
-    with pytest.raises(ValueError, match="begins with no weight such as"):
+    with pytest.raises(ValueError, match="does not begin with a weight such as"):
         load_calibration("1.2.3*bundled + bundled")
     with pytest.raises(ValueError, match="calibration: 'nowhere' is neither"):
         load_calibration("bundled + nowhere")

@@ -45,7 +45,7 @@ def test_the_files_of_a_split(case, tmp_path):
 @pytest.mark.parametrize("names", [["test-0"], ["my_test"], ["test/0000", "notes"], ["val-0", "dev-0", "testing"]])
 def test_other_splits_are_no_substitute(names, tmp_path):
     touch(tmp_path, *(f"{name}.parquet" for name in names))
-    with pytest.raises(ValueError, match=r"^data: .* holds no split 'train' as parquet .*; there are "):
+    with pytest.raises(ValueError, match=r"^data: .* holds no split 'train' as parquet .*; found "):
         row_files(tmp_path, "train", "data")
 
 
@@ -59,7 +59,7 @@ def test_calibration_draws_from_its_split_alone(kind, tmp_path):
     rows(3, 2).to_parquet(tmp_path / "test-00000-of-00001.parquet")
     drawn = {split: {one.id for one in kind(tmp_path, split=split).draw(0)} for split in ("train", "test")}
     assert drawn == {"train": {"s0", "s1", "s2"}, "test": {"s3", "s4"}}
-    with pytest.raises(ValueError, match=r"holds no split 'validation' as parquet .*; there are test, train"):
+    with pytest.raises(ValueError, match=r"holds no split 'validation' as parquet .*; found test, train"):
         kind(tmp_path, split="validation").check()
 
 
@@ -69,7 +69,7 @@ def test_saved_data_sets_have_splits_too(kind, tmp_path):
     rows(0, 2).save_to_disk(tmp_path / "one")
     assert {one.id for one in kind(tmp_path / "both", split="test").draw(0)} == {"s2", "s3"}
     assert {one.id for one in kind(tmp_path / "one").draw(0)} == {"s0", "s1"}
-    with pytest.raises(ValueError, match="holds no split 'dev'; there are train, test"):
+    with pytest.raises(ValueError, match="holds no split 'dev'; found train, test"):
         kind(tmp_path / "both", split="dev").check()
 
 
@@ -79,7 +79,7 @@ def test_a_configuration_is_a_folder(tmp_path):
         rows(number, 1).to_parquet(tmp_path / config / "train-00000-of-00001.parquet")
     assert [one.id for one in HFDataset(tmp_path, config="cn").draw(0)] == ["s1"]
     with pytest.raises(
-        ValueError, match=r"calibration.config: .* has no configuration or sub-folder 'fr'; there are cn, en"
+        ValueError, match=r"calibration.config: .* has no configuration or sub-folder 'fr'; found cn, en"
     ):
         HFDataset(tmp_path, config="fr").check()
     with pytest.raises(ValueError, match="is a file, which has no configurations"):
@@ -118,7 +118,7 @@ def test_a_shard_without_rows_is_left_out(kind, tmp_path):
         rows(number, 1).to_parquet(file := tmp_path / f"train-{number:05d}-of-00002.parquet")
         pq.write_table(pq.read_table(file).slice(0, number), file)
     assert len(list(kind(tmp_path).draw(0))) == 1
-    with pytest.raises(ValueError, match=r"train-00000-of-00002.parquet' holds no row"):
+    with pytest.raises(ValueError, match=r"train-00000-of-00002.parquet' holds no rows"):
         kind(tmp_path / "train-00000-of-00002.parquet").check()
 
 

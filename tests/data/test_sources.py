@@ -122,9 +122,7 @@ def heic_beside(folder):
 
 
 def test_pictures_that_pillow_does_not_open_are_passed_over_by_name(tmp_path):
-    with pytest.warns(
-        UserWarning, match="are passed over, 2 of a kind that Pillow here does not open, such as 'c.heic'"
-    ):
+    with pytest.warns(UserWarning, match="are skipped, 2 that the installed Pillow does not open, such as 'c.heic'"):
         data = load_calibration(str(heic_beside(captions_beside(tmp_path))))
     assert [data.read(index).id for index in range(len(data))] == ["a.jpg", "b.jpg"]
 
@@ -161,7 +159,7 @@ def test_a_folder_of_rows_in_json_is_recognised_by_its_split(tmp_path):
         load_calibration(str(tmp_path))
     for name in ("my_train.json", "rows_train.jsonl"):
         (tmp_path / name).unlink()
-    with pytest.raises(ValueError, match=r"^calibration: .* holds no split 'train' as json .*; there are test"):
+    with pytest.raises(ValueError, match=r"^calibration: .* holds no split 'train' as json .*; found test"):
         load_calibration(str(tmp_path))
 
 
@@ -188,52 +186,52 @@ BAD = {
     "columns missing": (
         lambda folder: llava_next_rows(2).rename_column("conversations", "talk").save_to_disk(folder / "rows"),
         lambda folder: HFDataset(folder / "rows"),
-        "missing columns conversations; there are id, talk, data_source, image",
+        "missing columns conversations; found id, talk, data_source, image",
     ),
     "columns named that are not there": (
         lambda folder: llava_next_rows(2).save_to_disk(folder / "rows"),
         lambda folder: HFDataset(folder / "rows", image="photo"),
-        "missing columns photo; there are id, conversations",
+        "missing columns photo; found id, conversations",
     ),
     "columns missing in a stream": (
         lambda folder: llava_next_rows(2).remove_columns("image").to_parquet(folder / "rows.parquet"),
         lambda folder: HFStream(folder / "rows.parquet"),
-        "missing columns image; there are id, conversations, data_source",
+        "missing columns image; found id, conversations, data_source",
     ),
     "columns missing in JSON": (
         lambda folder: (folder / "a.json").write_text('[{"id": 1, "talk": []}]'),
         lambda folder: ShareGPT4V(folder / "a.json"),
-        "missing columns conversations; there are id, talk",
+        "missing columns conversations; found id, talk",
     ),
     "columns missing in metadata": (
         lambda folder: metadata(folder, "file_name,words\na.jpg,x\n", "csv"),
         CaptionedImages,
-        "missing columns text in metadata.csv; there are file_name, words",
+        "missing columns text in metadata.csv; found file_name, words",
     ),
     "no such task": (
         lambda folder: llava_next_rows(4, ("a", "b")).save_to_disk(folder / "rows"),
         lambda folder: HFDataset(folder / "rows", task="c"),
-        "task 'c' is not in data_source; there are a, b",
+        "task 'c' is not in data_source; found a, b",
     ),
     "no column of tasks": (
         lambda folder: llava_next_rows(2).remove_columns("data_source").save_to_disk(folder / "rows"),
         lambda folder: HFDataset(folder / "rows", task="c"),
-        "missing columns data_source; there are id, conversations, image",
+        "missing columns data_source; found id, conversations, image",
     ),
     "no JSON": (
         lambda folder: (folder / "a.json").write_text("{"),
         lambda folder: ShareGPT4V(folder / "a.json"),
-        "is no JSON",
+        "is not valid JSON",
     ),
     "more than JSON": (
         lambda folder: (folder / "a.json").write_text("[] and more"),
         lambda folder: ShareGPT4V(folder / "a.json"),
-        "is no JSON in line 1 ('[] and more')",
+        "is not valid JSON in line 1 ('[] and more')",
     ),
     "JSON that is no list": (
         lambda folder: (folder / "a.json").write_text('{"id": 1}'),
         lambda folder: ShareGPT4V(folder / "a.json"),
-        "holds no list of rows but an object of id",
+        "does not hold a list of rows but an object with the keys id",
     ),
     "no folder of pictures": (
         lambda folder: sharegpt4v(folder, 1),
@@ -249,7 +247,7 @@ BAD = {
     "no picture that is read": (
         heic_beside,
         CaptionedImages,
-        "but 2 of a kind that Pillow here does not open, such as 'c.heic'; suffixes read: .jpg",
+        "but 2 that the installed Pillow does not open, such as 'c.heic'; readable suffixes: .jpg",
     ),
 }
 
@@ -282,7 +280,9 @@ def test_drawings_that_stand_in_for_a_models_own_data_are_told(tmp_path, recwarn
     for model in ("bundled", str(BUNDLED_MODEL), str(tmp_path)):
         assert isinstance(load_calibration(None, model), Bundled)
     assert not recwarn.list and isinstance(load_calibration("bundled", "llava-8b"), Bundled) and not recwarn.list
-    with pytest.warns(UserWarning, match="calibration: none was named, .* drawings stand in, .* strange to llava-8b;"):
+    with pytest.warns(
+        UserWarning, match="calibration: no data were named, .* drawings stand in, .* foreign to llava-8b;"
+    ):
         load_calibration(None, "llava-8b")
 
 

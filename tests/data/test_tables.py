@@ -83,27 +83,27 @@ def test_columns_of_captions_may_be_named(tmp_path):
 def test_a_caption_of_no_picture_is_no_sample(cell, tmp_path):
     pictures(tmp_path)
     separated(tmp_path / "rows.csv", [{"image": cell, "caption": ANSWER}])
-    assert HFDataset(tmp_path / "rows.csv").read(0).fault == "it has a caption and no picture in image"
+    assert HFDataset(tmp_path / "rows.csv").read(0).fault == "it has a caption but no picture in image"
 
 
 WRONG = {
     "other columns": (
         {"rows.csv": "photo,words\na,b\n"},
-        "missing columns conversations, image; there are photo, words",
+        "missing columns conversations, image; found photo, words",
     ),
     "questions": (
         {"rows.csv": "image,question,answer,text\na,b,c,d\n"},
-        "missing columns conversations; there are image, question, answer, text. The options conversation, caption",
+        "missing columns conversations; found image, question, answer, text. To name others, use the options conv",
     ),
-    "long lines": ({"rows.csv": "image,caption\na.jpg,red, and round\n"}, "rows.csv is no CSV"),
-    "no lines": ({"rows.csv": "image,caption\n"}, "there is no sample in it"),
-    "nothing": ({"rows.tsv": ""}, "rows.tsv is no TSV"),
+    "long lines": ({"rows.csv": "image,caption\na.jpg,red, and round\n"}, "rows.csv is not valid CSV"),
+    "no lines": ({"rows.csv": "image,caption\n"}, "the data hold no samples"),
+    "nothing": ({"rows.tsv": ""}, "rows.tsv is not valid TSV"),
     "latin-1": ({"rows.csv": b"image,caption\na.jpg,caf\xe9\n"}, "rows.csv' is not UTF-8 (byte 0xe9 in line 2)"),
     "another split": (
         {"test.csv": "image,caption\na,b\n"},
-        "holds no split 'train' as csv (train-*.csv); there are test",
+        "holds no split 'train' as csv (train-*.csv); found test",
     ),
-    "no arrow": ({"rows.arrow": "image,caption"}, "rows.arrow' is no arrow file"),
+    "no arrow": ({"rows.arrow": "image,caption"}, "rows.arrow' is not a valid arrow file"),
     "other shards": (
         {"train-0.csv": "image,caption\na,b\n", "train-1.csv": "image,words\na,b\n"},
         "train-1.csv' and 'train-0.csv' differ in the columns caption, words",
@@ -125,7 +125,9 @@ def test_what_cannot_be_read_is_named(case, tmp_path):
 @pytest.mark.parametrize("name", ["no/rows.csv", "no/rows.parquet", "rows.tsv"])
 def test_a_file_that_is_not_there_is_no_hub_id(name, monkeypatch):
     monkeypatch.setattr("atv.data.hf_dataset.load_dataset", lambda *args, **options: pytest.fail("asks the hub"))
-    with pytest.raises(ValueError, match=f"^calibration: '{name}' is no data set saved to disk, no file of .parquet"):
+    with pytest.raises(
+        ValueError, match=f"^calibration: '{name}' is no data set saved to disk, no file ending in .parquet"
+    ):
         load_calibration(name)
 
 

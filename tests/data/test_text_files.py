@@ -34,11 +34,11 @@ def test_lines_of_json(encoding, end, tmp_path):
     ("content", "message"),
     [
         (b'{"a": 1}\n{"a": "caf\xe9"}\n', r"a.jsonl' is not UTF-8 \(byte 0xe9 in line 2\); save it as UTF-8"),
-        (b'{"a": 1}\n{"a": }\n', r"a.jsonl' is no JSON in line 2 \('\{\"a\": \}'\)"),
-        (b'{"a": 1}\n' + b"[" * 200_000, "a.jsonl' is no JSON in line 2"),
-        (b'{"a": "' + b"x" * 3_000_000, "a.jsonl' is no JSON in line 1"),
+        (b'{"a": 1}\n{"a": }\n', r"a.jsonl' is not valid JSON in line 2 \('\{\"a\": \}'\)"),
+        (b'{"a": 1}\n' + b"[" * 200_000, "a.jsonl' is not valid JSON in line 2"),
+        (b'{"a": "' + b"x" * 3_000_000, "a.jsonl' is not valid JSON in line 1"),
         (b"\xff\xfe\x00\xd8\x00", "is not UTF-8"),
-        (b'{"image": "a", "n": 1, "image": "b"}', "line 1 .*'image' stands twice in one object"),
+        (b'{"image": "a", "n": 1, "image": "b"}', "line 1 .*'image' occurs twice in one object"),
     ],
 )
 def test_what_cannot_be_read_is_named_by_file_and_line(content, message, tmp_path):
@@ -81,7 +81,9 @@ def test_cells_that_merely_begin_with_a_quote_are_refused_by_line(case, tmp_path
     lines, number = QUOTED[case]
     for kind, separator in (("tsv", "\t"), ("csv", ",")):
         (tmp_path / f"rows.{kind}").write_text("\n".join(["image\ttext", *lines]).replace("\t", separator))
-        with pytest.raises(ValueError, match=rf"^rows.{kind} is no {kind.upper()} in line {number}: .*quotes around"):
+        with pytest.raises(
+            ValueError, match=rf"^rows.{kind} is not valid {kind.upper()} in line {number}: .*quotes around"
+        ):
             table_of_texts(tmp_path / f"rows.{kind}")
 
 
@@ -96,12 +98,12 @@ def test_cells_that_are_quoted_as_they_should_be(tmp_path):
 
 METADATA = {
     "latin-1": ("csv", "file_name,text\n0.jpg,café\n".encode("latin-1"), "metadata.csv' is not UTF-8"),
-    "nothing": ("csv", b"", "metadata.csv is no CSV"),
-    "too many cells": ("csv", b"file_name,text\n0.jpg,a,b\n0.jpg,a\n1.jpg,a,b,c,d\n", "metadata.csv is no CSV"),
-    "too many cells in all lines": ("csv", b"file_name,text\n0.jpg,a,b\n1.jpg,a,b\n", "metadata.csv is no CSV"),
+    "nothing": ("csv", b"", "metadata.csv is not valid CSV"),
+    "too many cells": ("csv", b"file_name,text\n0.jpg,a,b\n0.jpg,a\n1.jpg,a,b,c,d\n", "metadata.csv is not valid CSV"),
+    "too many cells in all lines": ("csv", b"file_name,text\n0.jpg,a,b\n1.jpg,a,b\n", "metadata.csv is not valid CSV"),
     "another separator": ("csv", b"file_name;text\n0.jpg;a\n", "missing columns file_name, text in metadata.csv"),
     "no name": ("csv", b"file_name,text\n,a\n", "row 1 of metadata.csv has no file_name"),
-    "a list": ("jsonl", b'["0.jpg", "a"]\n', "metadata.jsonl holds ['0.jpg', 'a']; expected an object a line"),
+    "a list": ("jsonl", b'["0.jpg", "a"]\n', "metadata.jsonl holds ['0.jpg', 'a']; expected one object per line"),
     "a name of numbers": ("jsonl", b'{"file_name": 3, "text": "a"}\n', "row 1 of metadata.jsonl has no file_name"),
 }
 

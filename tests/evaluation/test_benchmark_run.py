@@ -153,7 +153,7 @@ def test_sigterm_ends_the_questions_after_the_batch_in_hand_and_restores_the_han
     asked = [Interrupting(batch, send=number == 1) for number, batch in enumerate(batches)]
     before = signal.getsignal(signal.SIGTERM)
     trainer = quiet_trainer()
-    with pytest.raises(Preempted, match="stopped by SIGTERM; nothing of it is kept"):
+    with pytest.raises(Preempted, match="stopped by SIGTERM; no progress was saved"):
         predict(model, processor, asked, 2, trainer)
     assert not trainer.received_sigterm  # Lightning's handler would speak to other ranks from within the signal.
     # A loader may have the next batch ready.
@@ -210,7 +210,7 @@ def test_a_line_that_is_no_answer_is_named(tmp_path):
     Predictions(tmp_path).append(0, [({"question_id": "a"}, "yes")])
     with open(tmp_path / "rank-000.jsonl", "ab") as file:
         file.write(b"\0\0\0\n")
-    with pytest.raises(ValueError, match=r"^output: .*rank-000.jsonl' is damaged: line 2 is no answer"):
+    with pytest.raises(ValueError, match=r"^output: .*rank-000.jsonl' is damaged: line 2 is not an answer"):
         Predictions(tmp_path).read()
 
 
@@ -235,5 +235,5 @@ def test_answers_come_back_as_they_were(tmp_path):
 
 def test_an_answer_that_is_cut_off_is_named(tmp_path):
     (tmp_path / "answers.jsonl").write_text('{"question_id": "a"}\n{"question_')
-    with pytest.raises(ValueError, match=r"answers.jsonl' is no JSON in line 2"):
+    with pytest.raises(ValueError, match=r"answers.jsonl' is not valid JSON in line 2"):
         read_answers(tmp_path / "answers.jsonl")

@@ -74,7 +74,7 @@ def test_a_score_on_shared_groups_weighs_categories_alike():
 
 def test_models_that_answered_other_questions_are_not_compared():
     few, many = task_scores(answers([1, 1])), task_scores(answers([1, 1, 0]))
-    with pytest.raises(ValueError, match=r"^retention: the two models answered other questions of t$"):
+    with pytest.raises(ValueError, match=r"^retention: the two models answered different questions of t$"):
         retention(few, many)
-    with pytest.raises(ValueError, match=r"^retention: the two models answered other questions of t$"):
+    with pytest.raises(ValueError, match=r"^retention: the two models answered different questions of t$"):
         difference(few, few, many)

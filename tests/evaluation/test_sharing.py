@@ -26,7 +26,7 @@ ONE_SIZE = {"perception_lm"}  # a batch has as many tiles for every picture
 OWN, STATE, OTHER, FOLLOWS = (
     "generates in its own way",
     "its cache keeps more than keys and values",
-    "what comes before a question gives other answers without it",
+    "the prefix gives different answers if it is run without the question",
     "follow the tokens",
 )
 ALONE = {

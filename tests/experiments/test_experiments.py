@@ -138,7 +138,9 @@ def test_every_models_size_is_known():
 
 
 def test_unknown_names_list_the_choices():
-    with pytest.raises(ValueError, match="'gpt' is no YAML file and none of the models: cosmos3_edge, gemma3_12b"):
+    with pytest.raises(
+        ValueError, match="'gpt' is neither a YAML file nor one of the models: cosmos3_edge, gemma3_12b"
+    ):
         variants("gpt")
     with pytest.raises(ValueError, match=r"methods: unknown 'magnitude'\. Choices: sparsegpt, wanda, amia, atv"):
         variants("gemma3_12b", methods="atv,magnitude")

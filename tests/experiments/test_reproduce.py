@@ -59,7 +59,7 @@ def test_a_grid_goes_on_after_a_failure_and_ends_with_the_table(small, tmp_path,
     monkeypatch.setattr(Here, "ran", [])
     assert main(small) == 0
     printed = capsys.readouterr().out
-    assert Here.ran == ["prune", "verify", "evaluate"] and "this run was finished before" in printed
+    assert Here.ran == ["prune", "verify", "evaluate"] and "this run is already finished" in printed
     # The weights are gone, what tells of them is not.
     kept = {file.name for file in (out / "atv_2_4").iterdir()}
     assert {"config.yaml", "report.json", "masks.safetensors", "README.md", "scores"} <= kept and "model" not in kept
@@ -67,7 +67,7 @@ def test_a_grid_goes_on_after_a_failure_and_ends_with_the_table(small, tmp_path,
     assert f"| atv | 2:4 | {score:.2f} [" in printed and (out / "table.csv").is_file()
     assert main(small) == 0 and len(Here.ran) == 3
     (tmp_path / "small.yaml").write_text((tmp_path / "small.yaml").read_text().replace("samples: 4", "samples: 5"))
-    assert main(small) == 2 and "has other options than this run" in capsys.readouterr().err
+    assert main(small) == 2 and "has different options than this run" in capsys.readouterr().err
 
 
 class Answering(Commands):
@@ -95,7 +95,7 @@ def test_dense_answers_of_another_model_or_of_other_pictures_are_not_taken(tmp_p
     assert first.state == "finished" and commands.models == ["one"]
     for other in (dense("two", max_pixels=9), dense("one", max_pixels=8), dense("one")):
         assert other.state == "begun"
-        with pytest.raises(ValueError, match=r"output: '.*dense/config.yaml' has other options than this run"):
+        with pytest.raises(ValueError, match=r"output: '.*dense/config.yaml' has different options than this run"):
             other.begin()
     # Of an earlier version: evaluating goes on from the answers, and refuses another model's.
     (tmp_path / "dense" / "config.yaml").unlink()
@@ -108,12 +108,12 @@ def test_in_processes_of_their_own(small, tmp_path, capsys):
     printed, out = capsys.readouterr().out, tmp_path / "out"
     assert "dense: finished" in printed and "atv_2_4: finished" in printed
     assert (out / "atv_2_4" / "model" / "config.json").is_file()
-    assert "is what its masks and its report say" in (out / "atv_2_4" / "verify.log").read_text()
+    assert "matches its masks and its report" in (out / "atv_2_4" / "verify.log").read_text()
 
 
 @pytest.mark.slow
 def test_a_command_that_fails_says_why(tmp_path):
-    with pytest.raises(CommandFailed, match=r"atv verify ended with 2: atv: error: .*nowhere"):
+    with pytest.raises(CommandFailed, match=r"atv verify exited with code 2: atv: error: .*nowhere"):
         Commands().run(["verify", "nowhere"], "", tmp_path / "verify.log")
 
 
@@ -133,7 +133,7 @@ def test_a_large_model_without_a_gpu_is_warned_of(monkeypatch, capsys):
 
 def test_bad_input(capsys):
     assert main(["--model", "llava"]) == 2
-    assert "none of the models: cosmos3_edge, gemma3_12b, internvl3_5_8b" in capsys.readouterr().err
+    assert "nor one of the models: cosmos3_edge, gemma3_12b, internvl3_5_8b" in capsys.readouterr().err
     assert main(["--model", "llava_next_8b", "--benchmarks", "POP"]) == 2
     assert "did you mean 'POPE'?" in capsys.readouterr().err
 
@@ -178,5 +178,5 @@ def test_an_error_of_our_own_stops_what_is_under_way():
 
     with pytest.raises(TypeError):
         on_devices([1, 2], [""], run, commands)
-    with pytest.raises(CommandFailed, match="stopped before it began"):
+    with pytest.raises(CommandFailed, match="stopped before it started"):
         commands._start(["models"], "", None)

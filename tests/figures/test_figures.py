@@ -42,7 +42,7 @@ def test_tokens_without_a_place_are_a_strip_below(grid, tokens):
         shown = strip.images[0].get_array().filled(np.nan)[0]
         expected = [drift[block, token] if selected[block, token] else np.nan for token in tokens]
         np.testing.assert_array_equal(shown, expected)
-    assert ("is not known" in figure.get_suptitle()) == (grid is None)
+    assert ("are not known" in figure.get_suptitle()) == (grid is None)
 
 
 def test_drift_of_nothing_still_has_a_scale():
@@ -53,7 +53,7 @@ def test_drift_of_nothing_still_has_a_scale():
 
 def test_data_that_do_not_fit_are_refused():
     selected, drift = example()
-    with pytest.raises(ValueError, match=r"expected \(blocks, tokens\) twice, got \(2, 8\) and \(2, 7\)"):
+    with pytest.raises(ValueError, match=r"expected \(blocks, tokens\) each, got \(2, 8\) and \(2, 7\)"):
         token_overlay(PICTURE, None, selected, drift[:, :7])
     with pytest.raises(ValueError, match="grid: its last token is 9, but there are 8 tokens"):
         token_overlay(PICTURE, VisualGrid(3, 3, first=1), selected, drift)
@@ -101,7 +101,7 @@ def test_experts_of_a_layer_show_their_mean():
 def test_names_without_a_block_are_refused():
     with pytest.raises(ValueError, match="'lm_head' has no block number"):
         by_block_and_linear({"lm_head": 1.0})
-    with pytest.raises(ValueError, match="there are none"):
+    with pytest.raises(ValueError, match="values: expected at least one"):
         by_block_and_linear({})
 
 

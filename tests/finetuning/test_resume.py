@@ -104,7 +104,7 @@ def test_a_checkpoint_that_is_cut_short_is_named(tmp_path):
     run(tmp_path)
     file = last_checkpoint(tmp_path)
     file.write_bytes(file.read_bytes()[:-64])
-    with pytest.raises(ValueError, match=r"^output: '.*last.ckpt' is no whole checkpoint; take it away"):
+    with pytest.raises(ValueError, match=r"^output: '.*last.ckpt' is not a complete checkpoint; remove it"):
         run(tmp_path)
 
 

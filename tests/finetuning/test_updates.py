@@ -157,7 +157,7 @@ def test_pruned_weights_among_what_is_asked_for_are_trained_by_their_adapters_al
     ("changed", "message"),
     [
         ({"train_also": ("*nothing*",)}, r"train_also: '\*nothing\*' matches no parameter"),
-        ({"train_also": ("*.up_proj.*",), "lora_rank": 2}, r"'\*.up_proj.\*' matches no parameter beside the pruned"),
+        ({"train_also": ("*.up_proj.*",), "lora_rank": 2}, r"'\*.up_proj.\*' matches no parameter besides the pruned"),
         ({"lora_rank": 33}, "lora_rank: expected 1 to 32, got 33"),
         ({"learning_rate": 0.0}, "learning_rate: expected more than 0"),
         ({"warmup": 1.0}, r"warmup: expected a share of all steps in \[0, 1\), got 1.0"),
@@ -173,9 +173,9 @@ def test_masks_of_another_model_are_refused(llava):
     lvlm = LVLM.of(llava)
     masks = pruned(lvlm)
     name = next(iter(masks))
-    with pytest.raises(ValueError, match="'elsewhere', which is no Linear"):
+    with pytest.raises(ValueError, match="'elsewhere', which is not a Linear"):
         pruned_sites(lvlm, {"elsewhere": masks[name]})
-    with pytest.raises(ValueError, match="has the shape"):
+    with pytest.raises(ValueError, match="has shape"):
         pruned_sites(lvlm, {name: masks[name][:1]})
     lvlm.linears[name].weight.data.fill_(1)
     with pytest.raises(ValueError, match=f"{name}.weight: weights that the masks prune are not zero"):

@@ -1,4 +1,4 @@
-"""Folders of answers as ``atv`` writes them, of what a made-up model says to small sets of questions."""
+"""Folders of answers as ``atv`` writes them, with a made-up model's answers to small sets of questions."""
 
 from datasets import Image
 
@@ -20,7 +20,7 @@ def right(question):
 
 
 def mostly(*wrong):
-    """A model that is right but for the questions of these places, to which it says "a fish, a fish, a f"."""
+    """A model that is right except for the questions at these places, which it answers with "a fish, a fish, a f"."""
 
     def say(question, place):
         return "a fish, a fish, a f" if place in wrong else right(question)
@@ -29,7 +29,7 @@ def mostly(*wrong):
 
 
 def suite(groups=2):
-    """Questions of all nine tasks, with their pictures."""
+    """Questions of all nine tasks with their pictures."""
     return evaluation_set("dev", groups).cast_column("image", Image())
 
 
@@ -42,7 +42,7 @@ def answers(rows, say, ended=True):
 
 
 def suite_folder(folder, say, questions, evaluation="bundled", **how):
-    """A folder of ``atv evaluate``."""
+    """Writes a folder like ``atv evaluate``."""
     folder.mkdir(parents=True, exist_ok=True)
     given = answers(asked_rows(questions), say)[list(COLUMNS)]
     given.to_parquet(folder / "answers.parquet", index=False)
@@ -53,7 +53,7 @@ def suite_folder(folder, say, questions, evaluation="bundled", **how):
 
 
 def benchmark_folder(folder, say, data, *names, **how):
-    """A folder of ``atv evaluate --benchmark``."""
+    """Writes a folder like ``atv evaluate --benchmark``."""
     rows = {}
     for name in names:
         loaded = load_benchmark(name, data)
@@ -66,7 +66,7 @@ def benchmark_folder(folder, say, data, *names, **how):
 
 
 def cell_folder(folder, say, questions, labels, seed=0, inputs=None, pathways=True, **record):
-    """A cell of ``atv ablate``."""
+    """Writes a cell's folder like ``atv ablate``."""
     folder.mkdir(parents=True)
     given = answers(asked_rows(questions), say)[list(COLUMNS)]
     given.to_parquet(folder / "rows.parquet", index=False)

@@ -1,4 +1,4 @@
-"""What shipped ablations claim, read off them without running a cell.
+"""The claims of the shipped ablations, read without running a cell.
 
 PYTHONPATH=tests python -m helpers.any_results   # writes tests/ablation/claims.json
 """
@@ -19,7 +19,7 @@ from atv.statistics.estimates import Estimate
 ROOT = Path(__file__).parents[2]
 CLAIMS = ROOT / "tests" / "ablation" / "claims.json"
 SOME = Estimate(1.0, 0.5, 1.5)
-# What findings are made of where it is no retention.
+# Stand-ins for what findings are computed from, if that is not retention.
 MEASURED = {
     "drift_profile": {"_drifts": lambda results: np.ones((3, 6))},
     "mask_overlap": dict.fromkeys(("_between", "_within"), lambda results: [{"a": 0.7, "b": 0.8}] * 2),
@@ -29,7 +29,7 @@ MEASURED = {
 
 
 class AnyResults(Claims):
-    """Of every cell the same; remembers which were asked for."""
+    """Results that are the same for every cell; remembers which cells were read."""
 
     reads = True
 
@@ -70,14 +70,14 @@ class AnyResults(Claims):
 
 
 def stated(kind, levels):
-    """Claim -> bound, margin and unit of an ablation of a model."""
+    """Claim -> bound, margin and unit, for one ablation of one model."""
     with patch.dict(kind.findings.__globals__, MEASURED.get(kind.name, {})):
         found = kind(levels).findings(AnyResults())
     return {finding.claim: [finding.bound, finding.margin, finding.unit] for finding in found}
 
 
 def all_stated(kinds):
-    """What every ablation claims of each of the two models."""
+    """The claims of every ablation, for each of the two models."""
     return {
         model: {name: claims for name, kind in kinds.items() if (claims := stated(kind, levels))}
         for model, levels in SUITED.items()

@@ -1,4 +1,4 @@
-"""Small data sets in the real layouts of the nine benchmarks: parquet files as the hub has them, types included."""
+"""Small data sets in the real layouts of the nine benchmarks: parquet files as on the hub, with the same types."""
 
 import io
 import json
@@ -19,7 +19,7 @@ def picture(color):
 
 
 def table(rows, **types):
-    """Columns in the order of ``types``, strings where a type is None."""
+    """A table with columns in the order of ``types``; the type None means strings."""
     fields = [(name.replace("L2_", "L2-"), kind or pa.string()) for name, kind in types.items()]
     return pa.Table.from_pylist(rows, schema=pa.schema(fields))
 
@@ -155,7 +155,7 @@ LAYOUTS = {
 
 
 def write_benchmarks(folder):
-    """All nine, as a copy of the hub would have them."""
+    """Writes all nine, as in a copy of the hub."""
     for file, make in LAYOUTS.items():
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(make(), folder / file)

@@ -1,4 +1,4 @@
-"""A page looked at by headless Chromium."""
+"""Measures a page in headless Chromium."""
 
 import html
 import json
@@ -14,7 +14,7 @@ DARK, LIGHT = 0, 1
 
 
 def chromium():
-    """The program: what CHROMIUM names, which must be there, or else one that is installed, or None."""
+    """The program that CHROMIUM names, which must exist; without CHROMIUM, an installed one, or None."""
     if named := os.environ.get("CHROMIUM"):
         assert shutil.which(named), f"CHROMIUM={named} is not installed"
         return named
@@ -22,9 +22,9 @@ def chromium():
 
 
 def measured(page, folder, width=1200, scheme=LIGHT):
-    """What measure.js found: it is put into a copy of the page, whose policy lets that one script run.
+    """Runs measure.js in a copy of the page, whose policy allows that one script, and returns what it found.
 
-    The copy stands in a frame, because no window is narrower than 500 pixels.
+    The copy is in a frame, because no window is narrower than 500 pixels.
     """
     scripted = POLICY.sub("default-src 'none'; script-src 'unsafe-inline'; ", page)
     scripted = scripted.replace("<head>", f"<head><script>{MEASURE}</script>", 1)

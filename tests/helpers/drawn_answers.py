@@ -1,9 +1,9 @@
-"""Answers of two pruned models drawn from real ones, with a difference that is known.
+"""Simulated answers of two pruned models, drawn from real answers, with a known difference.
 
-``real_answers.npz`` has what the bundled model answered to the first 40 groups of each task of ``test``: dense, and
-pruned to 60% (ATV and text only) and to 70% (ATV and Wanda), each calibrated with three seeds' 128 samples. A group is
-drawn with all of its answers, so that its difficulty, what dense and pruned models share, and how answers move with the
-seed are the real ones; categories keep their shares.
+``real_answers.npz`` has the bundled model's answers to the first 40 groups of each task of ``test``: dense, and pruned
+to 60% (ATV and text only) and to 70% (ATV and Wanda), each calibrated on the 128 samples of three seeds. A group is
+drawn with all of its answers, so its difficulty, what dense and pruned models share, and how answers change with the
+seed are real. Categories keep their shares.
 """
 
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from atv.evaluation.scores import kept_share
 from atv.statistics.estimates import mean_over
 
 REAL = dict(np.load(Path(__file__).parent / "real_answers.npz", allow_pickle=False))
-# So many standard deviations from its mean, no more, is a seed's share of lost answers: then it is never below 0.
+# A seed's share of lost answers is clipped to this many standard deviations around its mean, so it is never below 0.
 CLIP = 3
 TASKS = len(REAL["tasks"])
 
 
 @dataclass(frozen=True)
 class World:
-    """Two methods that keep the same, or of which the first keeps ``gap`` points more, whatever questions and seeds.
+    """Two methods that truly keep the same, or of which the first keeps ``gap`` points more.
 
-    For no difference each group's answers are given to the two methods in an order of its own. Seeds differ as answers
-    do between the real seeds and, beyond it, by ``scatter`` (points of average retention, standard deviation of one
-    seed of one method): a share of right answers that is lost, normal about its mean, in all tasks alike.
+    So that they do not differ, each group's answers go to the two methods in random order. Seeds differ as the answers
+    of the real seeds do and, in addition, by ``scatter`` (in points of average retention, the standard deviation of one
+    seed of one method): a share of right answers is lost, normally distributed around its mean and equal in all tasks.
     """
 
     pair: tuple[str, str]
@@ -48,13 +48,13 @@ class World:
             yield categories, REAL["dense"][task][place], kept
 
     def _places(self, rng, task, categories, repetitions):
-        """Which real group stands where (repetitions, groups), and whose answers are whose."""
+        """The real group at each place, (repetitions, groups), and the order of the two methods' answers."""
         own = [np.flatnonzero(REAL["strata"][task] == category) for category in categories]
         place = np.stack([rng.choice(among, repetitions) for among in own], axis=1)
         return place, rng.random((repetitions, 1, len(categories))) < 0.5
 
     def _answers(self, rng, task, place, seeds):
-        """Of the two methods, as they are and exchanged: each seed's answer is one of the three real seeds'."""
+        """Both methods' answers, as they are and swapped; each seed's answer is that of one of the three real seeds."""
         shape = (len(place), seeds, place.shape[1])
         first, second = (
             REAL[name][task][rng.integers(3, size=shape, dtype=np.int8), place[:, None]] for name in self.pair
@@ -70,12 +70,12 @@ class World:
 
     @property
     def _extra(self):
-        """What share of its right answers the second method loses, so that it keeps ``gap`` points less."""
+        """The share of its right answers that the second method loses in order to keep ``gap`` points less."""
         return self.gap / (self._retention * (1 - self._mean_lost))
 
     @property
     def _retention(self):
-        """Percent that the two methods keep when they share their answers."""
+        """Retention in % of the two methods when their answers are mixed."""
         kept = []
         for task in range(TASKS):
             weights = _weights(REAL["strata"][task])
@@ -90,9 +90,9 @@ def _weights(categories):
 
 
 def differences(drawn, seeds=None, groups=None):
-    """The average difference and its spread, as ``atv.evaluation.scores.difference`` has them: (repetitions,).
+    """The average difference and its spread, as in ``atv.evaluation.scores.difference``: (repetitions,).
 
-    ``seeds`` and ``groups`` take the first so many.
+    ``seeds`` and ``groups`` limit both to the first ones.
     """
     parts = []
     for categories, dense, answers in drawn:

@@ -1,4 +1,4 @@
-"""Two ablations of made-up numbers, written by the functions that write real ones."""
+"""Two ablations with made-up numbers, written by the functions that write real ones."""
 
 import json
 
@@ -50,7 +50,7 @@ class Flat(Ablation):
 
 
 class Quiet(Flat):
-    """Many rows, and nothing claimed."""
+    """An ablation with many rows and no claims."""
 
     name, question, paper = "quiet", "What became of forty rows?", ""
 
@@ -65,7 +65,7 @@ class Quiet(Flat):
 
 
 def write(folder, ablation, **changed):
-    """results/<name>/ with three cells of two seconds each."""
+    """Writes results/<name>/ with three cells of two seconds each."""
     finished = []
     for number, cell in enumerate(ablation.cells(seed=0)):
         home = folder / "cells" / f"{number:016x}"

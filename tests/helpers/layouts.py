@@ -27,7 +27,7 @@ def turns(marker="<image>\n"):
 
 
 def sharegpt4v(folder, count, tasks=("sharegpt4v",)):
-    """LLaVA-NeXT-Data's raw layout: annotations.json, and the pictures in images/coco."""
+    """Writes LLaVA-NeXT-Data's raw layout: annotations.json, and the pictures in images/coco."""
     (folder / "images" / "coco").mkdir(parents=True)
     rows = []
     for number in range(count):
@@ -40,7 +40,7 @@ def sharegpt4v(folder, count, tasks=("sharegpt4v",)):
 
 
 def llava_next_rows(count, tasks=("sharegpt4v",), broken=()):
-    """LLaVA-NeXT-Data as its parquet files have it, its pictures as structs of bytes and path."""
+    """LLaVA-NeXT-Data as in its parquet files, with pictures as structs of bytes and path."""
     said = ListOf({"from": Value("string"), "value": Value("string")})
     features = {"id": Value("string"), "conversations": said, "data_source": Value("string"), "image": Image()}
     rows = {
@@ -56,7 +56,7 @@ def llava_next_rows(count, tasks=("sharegpt4v",), broken=()):
 
 
 class Listed(IndexedData):
-    """Conversations given in a list, or an error that reading one raises."""
+    """Conversations from a list; an exception in the list is raised when it is read."""
 
     def __init__(self, conversations):
         self.conversations = conversations

@@ -1,4 +1,4 @@
-"""Tiny random LVLMs with a mixture of experts in their decoder: two blocks, four experts, two (or one) a token."""
+"""Tiny random LVLMs with a mixture of experts: two decoder blocks, four experts, two (or one) per token."""
 
 import torch
 from helpers.tiny import IMAGE, llava_around, make_batch
@@ -25,19 +25,19 @@ SHAPE = {
 
 
 def qwen3_moe():
-    """Experts (out, in), the router a parameter."""
+    """Experts are (out, in); the router is a parameter."""
     return Qwen3MoeConfig(**SHAPE, intermediate_size=48, moe_intermediate_size=24, num_experts=4, num_experts_per_tok=2)
 
 
 def gpt_oss():
-    """Experts (in, out) with biases and a gate of their own, the router a parameter."""
+    """Experts are (in, out) with biases and their own gate; the router is a parameter."""
     return GptOssConfig(
         **SHAPE, intermediate_size=24, num_local_experts=4, num_experts_per_tok=2, layer_types=["full_attention"] * 2
     )
 
 
 def llama4():
-    """Experts (in, out) that are all given every token, scaled; the router a Linear; a shared expert."""
+    """Experts are (in, out), and each gets every token, scaled; the router is a Linear; there is a shared expert."""
     return Llama4TextConfig(
         **SHAPE,
         intermediate_size=24,
@@ -53,7 +53,7 @@ TEXTS = {"qwen3_moe": qwen3_moe, "gpt_oss": gpt_oss, "llama4_text": llama4}
 
 
 def moe_llava(kind):
-    """A LLaVA around one of TEXTS; its batches are those of ``tiny.make_batch``."""
+    """A LLaVA around a language model of TEXTS, for the batches of ``tiny.make_batch``."""
     model = llava_around(TEXTS[kind]())
     for name, parameter in model.named_parameters():
         if name.endswith("bias") and ".language_model." in name:
@@ -67,7 +67,7 @@ def layers(model):
 
 
 def ernie(seed=0):
-    """ERNIE 4.5 VL: experts for text tokens and experts for visual ones."""
+    """ERNIE 4.5 VL, with separate experts for text tokens and visual tokens."""
     torch.manual_seed(seed)
     text = SHAPE | {"moe_k": 2, "moe_num_experts": 4, "moe_num_shared_experts": 1, "moe_intermediate_size": [24, 16]}
     text |= {"intermediate_size": 48, "mlp_layer_types": ["sparse"] * 2}
@@ -78,7 +78,7 @@ def ernie(seed=0):
 
 
 def ernie_batch(lengths, seed, side="left", images=True):
-    """A batch whose visual tokens have embeddings of their own in place of features."""
+    """A batch whose visual tokens have their own embeddings instead of image features."""
     batch = make_batch(lengths, seed, side, images)
     ids = batch["input_ids"]
     return {"input_ids": ids, "attention_mask": batch["attention_mask"], "moe_mm_token_type_ids": (ids == IMAGE).int()}

@@ -1,4 +1,4 @@
-"""What the pages of the docs show: their code and their commands."""
+"""The code and commands that the pages of the docs show."""
 
 import re
 import shlex
@@ -15,12 +15,12 @@ def blocks(page, language="python"):
 
 
 def classes(page):
-    """The blocks that define a plug-in: its class -> the block."""
+    """Class name -> code block, for the blocks that define a plug-in."""
     return {found[1]: code for code in blocks(page) if (found := re.search(r"^class (\w+)", code, re.M))}
 
 
 def commands(page):
-    """The arguments of each ``atv`` command, launchers left out, in order."""
+    """The arguments of each ``atv`` command in order, without launchers."""
     text = "\n".join(blocks(page, "bash")).replace("\\\n", " ")
     lines = re.findall(
         r"^(?:srun \S+ |torchrun .* )?(?:(?:\.venv/bin/)?atv|-m atv\.cli) +(.*?)(?:\s+#.*)?$", text, re.M
@@ -29,7 +29,7 @@ def commands(page):
 
 
 def load_classes(folder):
-    """Imports every plug-in of the docs once: its class -> the path by which no other class of the name is meant."""
+    """Imports every plug-in of the docs once; class name -> path that is unique among classes of the same name."""
     paths = {}
     for page in PAGES:
         for name, code in classes(page).items():
@@ -41,6 +41,6 @@ def load_classes(folder):
 
 
 def without_plugins(command, paths):
-    """The command with classes of the docs by their paths, and no file to import."""
+    """The command with the docs' classes given by their paths, and without a file to import."""
     at = command.index("--plugin") if "--plugin" in command else len(command)
     return [paths.get(word, word) for word in command[:at] + command[at + 2 :]]

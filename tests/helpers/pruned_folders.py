@@ -1,4 +1,4 @@
-"""Folders as `atv prune` leaves them, of tiny models that have no processor."""
+"""Folders like those of ``atv prune``, for tiny models that have no processor."""
 
 from safetensors.torch import load_file, save_file
 
@@ -6,13 +6,13 @@ import atv
 
 
 def save_pruned(model, batches, folder, **options):
-    """Prunes the model, saves it with its report, and returns that."""
+    """Prunes the model, saves it with its report, and returns the report."""
     model.name_or_path = "tiny/dense"
     return atv.save(folder, model, None, atv.prune(model, batches, run_dir=folder, **options))
 
 
 def prune_by_command(folder, pool, *options):
-    """What ``atv prune`` writes of the bundled model, calibrated on a folder of samples."""
+    """Prunes the bundled model with ``atv prune``, calibrated on a folder of samples, and returns its folder."""
     from atv.cli import main
 
     assert main(["prune", "--output", str(folder), "--calibration", str(pool), *options]) == 0
@@ -20,7 +20,7 @@ def prune_by_command(folder, pool, *options):
 
 
 def quantize_by_command(pruned, folder, pool, *more):
-    """What ``atv quantize`` writes of a folder, in 4 bits, calibrated on two of a folder's samples."""
+    """Quantizes a folder to 4 bits with ``atv quantize``, calibrated on two samples of a folder."""
     from atv.cli import main
 
     options = ["--samples", "2", "--calibration", str(pool), "--group-size", "64", "--selection", "TextOnly", *more]
@@ -29,7 +29,7 @@ def quantize_by_command(pruned, folder, pool, *more):
 
 
 def edit(folder, change, file="model.safetensors"):
-    """Lets ``change`` alter the tensors of a file; the file's metadata stay."""
+    """Applies ``change`` to the tensors of a file and keeps the file's metadata."""
     from safetensors import safe_open
 
     with safe_open(folder / file, "pt") as opened:

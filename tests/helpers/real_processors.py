@@ -1,6 +1,6 @@
-"""Transformers' own processors of seven types, in the sizes of the conformance suite's tiny twins.
+"""Transformers' own processors of seven model types, in the sizes of the conformance suite's tiny twins.
 
-Each has a tokenizer made here: a word a token, and the type's special tokens under the ids that its config names.
+Each has a tokenizer that is made here: one token per word, and the type's special tokens with the ids in its config.
 """
 
 import transformers
@@ -16,7 +16,7 @@ WORDS = (
     "word or phrase yes no user assistant :"
 )
 
-# Role and what is said, as each type's own template writes them, but for the words.
+# Role and content, laid out as in each type's own template; only the words differ.
 _BEFORE = "{% for m in messages %}{{ m['role'] }} : {% for p in m['content'] %}{% if p['type'] == 'image' %}"
 _AFTER = (
     " {% else %}{{ p['text'] }} {% endif %}{% endfor %}<end> {% endfor %}"
@@ -25,7 +25,7 @@ _AFTER = (
 
 
 def tokenizer(bos=False, **special):
-    """Words and special tokens: ``special`` says which attribute of the tokenizer is which token under which id."""
+    """A tokenizer of words and special tokens; ``special`` maps its attributes to a token and the token's id."""
     vocabulary = {"<pad>": PAD, "<bos>": BOS, "<end>": EOS} | dict(special.values())
     free = iter(id for id in range(VOCABULARY) if id not in vocabulary.values())
     for word in ("<unk>", *WORDS.split()):

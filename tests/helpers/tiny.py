@@ -1,4 +1,4 @@
-"""The random LLaVA of the tests, batches for it, and a pattern of someone's own."""
+"""The random LLaVA of the tests, batches for it, and a user-defined pattern."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ MIXED = [0, 1, 1, 1, 1, 0, 0, 1, 1, 0]
 
 
 def random_llava():
-    """A LLaVA of three blocks, the same at every call."""
+    """A random LLaVA with three blocks, the same on every call."""
     text = LlamaConfig(
         vocab_size=50,
         hidden_size=32,
@@ -29,7 +29,7 @@ def random_llava():
 
 
 def llava_around(text):
-    """A random LLaVA whose language model is of the given config."""
+    """A random LLaVA whose language model has the given config."""
     torch.manual_seed(0)
     vision = CLIPVisionConfig(
         hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=12, patch_size=4
@@ -45,7 +45,7 @@ def llava_around(text):
 
 
 def make_batch(lengths, seed, side="left", images=True):
-    """One batch: rows of PATCHES visual tokens and the given number of text tokens, padded on a side."""
+    """One batch: rows of PATCHES visual tokens and the given numbers of text tokens, padded on one side."""
     generator = torch.Generator().manual_seed(seed)
     longest = max(lengths) + (PATCHES if images else 0)
     ids = torch.zeros(len(lengths), longest, dtype=torch.long)
@@ -62,20 +62,20 @@ def make_batch(lengths, seed, side="left", images=True):
 
 
 def never_read():
-    """Batches for what is to be refused before a sample is read."""
+    """Batches for a call that must fail before it reads a sample."""
     pytest.fail("a sample was read")
     yield
 
 
 def same_logits(one, other, batches):
-    """Whether two models say the same, up to rounding."""
+    """Whether two models have the same logits, up to rounding."""
     with torch.no_grad():
         pairs = [(one(**batch).logits, other(**batch).logits) for batch in batches]
     return all((own - expected).abs().max() <= 1e-5 * expected.abs().max() for own, expected in pairs)
 
 
 def singles(batches):
-    """The same samples, one a batch and without padding."""
+    """The same samples, one per batch and without padding."""
     result = []
     for batch in batches:
         for row, keep in enumerate(batch["attention_mask"].bool()):
@@ -90,7 +90,7 @@ def singles(batches):
 
 
 def make_tokens(visual, seed=0, sample=0, block=0, hidden=6):
-    """A sample of half-integer block inputs and outputs."""
+    """A sample whose block inputs and outputs are half-integers."""
     generator = torch.Generator().manual_seed(seed)
     n = len(visual)
     pair = torch.randint(-4, 5, (2, n, hidden), generator=generator).float() + 0.5
@@ -98,7 +98,7 @@ def make_tokens(visual, seed=0, sample=0, block=0, hidden=6):
 
 
 class EvenColumns(Pattern):
-    """A pattern of someone's own, which knows whole weights only."""
+    """A user-defined pattern that handles only whole weights."""
 
     sparsity = 0.5
 

@@ -1,6 +1,6 @@
-"""Lets torchvision be imported beside a torch that its compiled part was not built for.
+"""Makes torchvision importable with a torch that its compiled part was not built for.
 
-Processors need its Python part alone: resizing and normalising are torch's own operators.
+Processors need only its Python part, because resizing and normalising use torch's own operators.
 """
 
 import importlib
@@ -11,12 +11,12 @@ import sys
 import torch
 
 _MISSING = re.compile(r"operator torchvision::(\w+) does not exist")
-# Kept, since a library's operators go with it.
+# Kept in a variable, because a library's operators disappear with it.
 _DECLARED = torch.library.Library("torchvision", "FRAGMENT")
 
 
 def importable() -> bool:
-    """Whether torchvision is installed; if so, it is imported, operators that it misses declared without a body."""
+    """Imports torchvision if it is installed, declaring missing operators without a body; returns whether it worked."""
     if importlib.util.find_spec("torchvision") is None:
         return False
     for _ in range(50):

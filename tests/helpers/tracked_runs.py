@@ -1,4 +1,4 @@
-"""W&B offline runs as the tests read them: what was written to disk, nothing of ours in between."""
+"""Reads W&B offline runs from disk for the tests, without any code of atv in between."""
 
 import json
 import struct
@@ -29,7 +29,7 @@ class OfflineRun:
 
 
 def read(folder):
-    """A run by its folder."""
+    """Reads the run in a folder."""
     run = OfflineRun()
     (file,) = folder.glob("run-*.wandb")
     for record in _whole(file):
@@ -53,7 +53,7 @@ def read(folder):
 
 
 def _whole(file, seconds=30):
-    """All records of a run that ended: on a busy machine W&B's own process writes the last a moment after the run."""
+    """All records of a finished run; on a busy machine, W&B's own process writes the last ones a moment later."""
     deadline = time.monotonic() + seconds
     while True:
         found = list(records(file))
@@ -63,7 +63,7 @@ def _whole(file, seconds=30):
 
 
 def read_all(ablation_folder):
-    """Every run of an ablation, by name."""
+    """All runs of an ablation, by name."""
     runs = [read(folder) for folder in ablation_folder.glob("wandb/offline-run-*")]
     assert len({run.name for run in runs}) == len(runs)
     return {run.name: run for run in runs}
@@ -77,7 +77,7 @@ BLOCK = 32768
 
 
 def records(path):
-    """Every record of the file."""
+    """Yields every record of the file."""
     data, place, parts = path.read_bytes(), 7, b""
     while place + 7 <= len(data):
         room = BLOCK - place % BLOCK

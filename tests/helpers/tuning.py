@@ -19,7 +19,7 @@ SETTINGS = Settings(
 
 
 def pruned(lvlm, share=0.6):
-    """Prunes every target at random in place: the masks, which leave one block's q_proj as it was."""
+    """Prunes every target except one block's q_proj at random in place, and returns the masks."""
     generator = torch.Generator().manual_seed(0)
     masks = {}
     for name, target in lvlm.prunable.items():
@@ -30,7 +30,7 @@ def pruned(lvlm, share=0.6):
 
 
 def answers(count, textual=()):
-    """Batches of two samples whose last four tokens are answers; those of the numbers ``textual`` have no pictures."""
+    """Batches of two samples whose last four tokens are answers; those at an index in ``textual`` have no picture."""
     batches = [make_batch([5 + index, 9], seed=index, images=index not in textual) for index in range(count)]
     for batch in batches:
         labels = batch["input_ids"].masked_fill(batch["input_ids"] == IMAGE, -100)
@@ -40,5 +40,5 @@ def answers(count, textual=()):
 
 
 def unlabelled(batches):
-    """The same batches for those who learn no answers."""
+    """The same batches without labels, for training that learns no answers."""
     return [{key: value for key, value in batch.items() if key != "labels"} for batch in batches]

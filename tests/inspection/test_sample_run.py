@@ -179,5 +179,5 @@ def test_a_linear_a_block(llava):
     assert set(linear_of_blocks(lvlm, "mlp.up_proj")) == {0, 1, 2}
     with pytest.raises(ValueError, match="linear: 'qproj' matches no Linear of the decoder; its Linears end in down_"):
         linear_of_blocks(lvlm, "qproj")
-    with pytest.raises(ValueError, match=r"linear: '\*.mlp.\*' names .*gate_proj and .*; choose one a block"):
+    with pytest.raises(ValueError, match=r"linear: '\*.mlp.\*' matches .*gate_proj and .*; choose one per block"):
         linear_of_blocks(lvlm, "*.mlp.*")

@@ -84,20 +84,20 @@ NOT_WHOLE = {
         tensors(lambda found: found.update({UP: found[UP][:-1].clone()})),
         r"up_proj.weight is \[47, 32\](, its config.json says \[48, 32\]| in )",
     ),
-    "float8": (tensors(as_dtype(torch.float8_e4m3fn)), r"up_proj.weight \(F8_E4M3\) is of a quantized checkpoint"),
+    "float8": (tensors(as_dtype(torch.float8_e4m3fn)), r"up_proj.weight \(F8_E4M3\) is from a quantized checkpoint"),
     "int8": (tensors(as_dtype(torch.int8)), "up_proj.weight holds I8: a quantized checkpoint cannot be pruned"),
     "packed": (tensors(as_dtype(torch.uint8)), "up_proj.weight holds U8: a quantized checkpoint"),
-    "scales": (tensors(beside("weight_scale_inv")), r"up_proj.weight_scale_inv \(F32\) is of a quantized checkpoint"),
+    "scales": (tensors(beside("weight_scale_inv")), r"up_proj.weight_scale_inv \(F32\) is from a quantized checkpoint"),
     "gptq": (tensors(beside("qweight")), "up_proj.qweight .* give the model that it was made from"),
     "fp8 config": (config(quantized(quant_method="fp8")), r"quantization_config says .* quantized \(fp8\)"),
     "bitsandbytes": (config(quantized(quant_method="bitsandbytes", load_in_4bit=True)), r"quantized \(bitsandbytes\)"),
     "the text's config": (config(quantized_text), r"text_config.quantization_config says .* \(awq\)"),
     "text model": (
         config(lambda found: found.update(model_type="llama")),
-        "model_type 'llama' is no image-text-to-text",
+        "model_type 'llama' is not an image-text-to-text",
     ),
-    "unknown type": (config(lambda found: found.update(model_type="x" * 5000)), "no image-text-to-text type"),
-    "no type": (config(lambda found: found.pop("model_type")), "model_type None is no image-text-to-text"),
+    "unknown type": (config(lambda found: found.update(model_type="x" * 5000)), "not an image-text-to-text type"),
+    "no type": (config(lambda found: found.pop("model_type")), "model_type None is not an image-text-to-text"),
     "wrong value": (
         config(lambda found: found["text_config"].update(hidden_size="wide")),
         "config.json cannot be read: .*'hidden_size' expected int",
@@ -133,9 +133,7 @@ def test_a_config_of_a_much_larger_model_is_refused_before_it_fills_the_memory(f
     config = json.loads((folder / "config.json").read_text())
     del config["text_config"]
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(
-        ValueError, match=r"config.json describes 6,\d+\.\d M parameters, and the files of weights hold 0"
-    ):
+    with pytest.raises(ValueError, match=r"config.json describes 6,\d+\.\d M parameters, but the weight files hold 0"):
         load_whole(check_folder(folder))
 
 
@@ -156,8 +154,8 @@ def files(change):
 
 
 NO_FILES = {
-    "cut short": (files(lambda file: file.write_bytes(file.read_bytes()[:-10])), "is no whole safetensors file"),
-    "empty": (files(lambda file: file.write_bytes(b"")), "is no whole safetensors file"),
+    "cut short": (files(lambda file: file.write_bytes(file.read_bytes()[:-10])), "is not a complete safetensors file"),
+    "empty": (files(lambda file: file.write_bytes(b"")), "is not a complete safetensors file"),
     "a pointer": (files(lambda file: file.write_text("version https://git-lfs.github.com/spec/v1\n")), "Git LFS"),
     "gone": (files(lambda file: file.unlink()), "cannot be loaded: .*model.safetensors"),
     "a config cut short": (lambda folder: (folder / "config.json").write_text("{"), "config.json cannot be read"),
@@ -174,7 +172,7 @@ NO_FILES = {
             (folder / "model.safetensors").unlink(),
             (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-1.safetensors"}}'),
         ),
-        "names model-1.safetensors, which is not there",
+        "names model-1.safetensors, which does not exist",
     ),
     "two sets of weights": (
         lambda folder: (
@@ -209,11 +207,11 @@ NO_FILES = {
     ),
     "NaN": (
         lambda folder: (folder / "tokenizer_config.json").write_text('{"model_max_length": NaN}'),
-        "tokenizer_config.json cannot be read: it holds NaN, which is no number",
+        "tokenizer_config.json cannot be read: it holds NaN, which is not a number",
     ),
     "tokens of another kind": (
         lambda folder: (folder / "added_tokens.json").write_text("[]"),
-        "added_tokens.json must map names to values, it holds a list",
+        "added_tokens.json must map names to values, but it holds a list",
     ),
     "a broken index": (
         lambda folder: (
@@ -237,7 +235,7 @@ def test_two_tensors_that_the_config_calls_one_are_refused(folder, tmp_path):
     """transformers keeps both; engines that tie drop one."""
     config(lambda found: found.update(tie_word_embeddings=True))(folder)
     config(lambda found: found["text_config"].update(tie_word_embeddings=True))(folder)
-    message = r"\(tie_word_embeddings\) lm_head.weight is .*embed_tokens.weight, and .* holds two that differ"
+    message = r"\(tie_word_embeddings\) ties lm_head.weight to .*embed_tokens.weight, but .* holds two that differ"
     with pytest.raises(ValueError, match=message):
         load_whole(check_folder(folder))
     with pytest.raises(ValueError, match=message):
@@ -283,6 +281,6 @@ def test_a_processor_that_needs_a_missing_library(tmp_path):
     kinds = {"image_processor_type": "Qwen2VLImageProcessor", "processor_class": "Qwen2VLProcessor"}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(kinds))
     with pytest.raises(
-        ValueError, match=r"model: its processor \('.*'\) cannot be made: .* requires the Torchvision library"
+        ValueError, match=r"model: its processor \('.*'\) cannot be loaded: .* requires the Torchvision library"
     ):
         load_processor(tmp_path)

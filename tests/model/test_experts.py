@@ -187,7 +187,7 @@ def test_an_expert_without_tokens_says_so_and_takes_what_stands_in(batches):
     weights = {n: t.weight.clone() for n, t in LVLM.of(model).prunable.items()}
     with pytest.warns(UserWarning, match="block .: fewer than 8 tokens") as warned:
         report = atv.prune(model, batches)
-    line = f"block 1: fewer than 8 tokens of the pool for expert 2 (0 tokens) of {list(layers(model))[1]}.experts;"
+    line = f"block 1: fewer than 8 tokens of the pool reached expert 2 (0 tokens) of {list(layers(model))[1]}.experts;"
     assert len(warned) == 2 and str(warned[1].message).startswith(line)
     for block in report.blocks:
         (layer,) = block.experts["both"].values()

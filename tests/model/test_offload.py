@@ -141,7 +141,7 @@ def test_a_run_that_was_saved_whole_has_no_weights_for_an_offloaded_model(folder
 
 
 def test_weights_that_are_elsewhere_cannot_be_moved(folder, tmp_path):
-    with pytest.raises(ValueError, match="ECoFLaP moves weights, which an offloaded model does not have"):
+    with pytest.raises(ValueError, match="ECoFLaP changes weights in place and does not support offloaded models"):
         pruned_on_disk(folder, tmp_path, allocation="ECoFLaP")
 
 

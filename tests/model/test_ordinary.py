@@ -44,7 +44,7 @@ def wrapped():
         (carrying_an_adapter, r"model: .*layers\.1\.self_attn\.q_proj carries an adapter \(peft\); merge it first"),
         (compiled_block_by_block, "model: LlavaForConditionalGeneration is compiled"),
         (lambda: torch.compile(random_llava(), backend="eager"), "model: OptimizedModule is compiled"),
-        (wrapped, "model: expected a model of transformers, got Module; give the LVLM inside it"),
+        (wrapped, "model: expected a model of transformers, got Module; pass the LVLM inside it"),
         (lambda: random_llava().to("meta"), r"model: .* is on the meta device, without values"),
     ],
 )
@@ -64,7 +64,7 @@ def test_what_would_be_saved_without_its_weights_is_not_saved(llava, batches, tm
 def test_decoupled_pathways_are_not_pruned_again(llava, batches):
     pathways = {"text": atv.Pathway("TextOnly"), "visual": atv.Pathway("AllTokens")}
     atv.decouple(llava, batches, **pathways, targets="*q_proj")
-    message = r"model: the pathways of .*q_proj are decoupled, and pruned already; load the model anew"
+    message = r"model: the pathways of .*q_proj are already decoupled and pruned; load the model again"
     with pytest.raises(ValueError, match=message):
         atv.prune(llava, batches)
     with pytest.raises(ValueError, match=message):

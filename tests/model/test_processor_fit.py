@@ -31,18 +31,18 @@ def change(folder, file="processor_config.json", **fields):
 NAN = float("nan")
 PIXELS = json.loads((BUNDLED_MODEL / "processor_config.json").read_text())["image_processor"]
 FIELDS = {
-    "no patch size": ({"patch_size": None}, "patch_size is missing, and config.json has vision_config.patch_size 6"),
-    "another patch size": ({"patch_size": 9}, "patch_size is 9, and config.json has vision_config.patch_size 6"),
+    "no patch size": ({"patch_size": None}, "patch_size is missing, but config.json has vision_config.patch_size 6"),
+    "another patch size": ({"patch_size": 9}, "patch_size is 9, but config.json has vision_config.patch_size 6"),
     "a patch size in words": ({"patch_size": "six"}, "patch_size is 'six'"),
     "no class token": ({"num_additional_image_tokens": 0}, "num_additional_image_tokens is 0"),
     "all features": ({"vision_feature_select_strategy": "full"}, "vision_feature_select_strategy is 'full'"),
     "another image token": ({"image_token": "star"}, "; its image token is 'star' (id "),
     "NaN for a mean": (
         {"image_processor": PIXELS | {"image_mean": [0.5, NAN, 0.5]}},
-        "it holds NaN, which is no number",
+        "it holds NaN, which is not a number",
     ),
-    "no deviation": ({"image_processor": PIXELS | {"image_std": [0.5, 0.0, 0.5]}}, "makes NaN or infinite values"),
-    "pixels times 0": ({"image_processor": PIXELS | {"rescale_factor": 0.0}}, "makes one value for all pixels"),
+    "no deviation": ({"image_processor": PIXELS | {"image_std": [0.5, 0.0, 0.5]}}, "into NaN or infinite values"),
+    "pixels times 0": ({"image_processor": PIXELS | {"rescale_factor": 0.0}}, "into one value for all pixels"),
     "a mean of two": ({"image_processor": PIXELS | {"image_mean": [0.5, 0.5]}}, "cannot encode a picture"),
     "patches of another shape": (
         {"image_processor": PIXELS | {"patch_size": {"height": 6, "width": 7}}},
@@ -75,7 +75,7 @@ def test_a_processor_of_pixtrals_kind_sizes_pictures_itself():
     require_fit(processor, model)
     for field in ("spatial_merge_size", "patch_size"):
         setattr(processor, field, 9)
-        with pytest.raises(ValueError, match=rf"in processor_config\.json, {field} is 9, and config\.json has"):
+        with pytest.raises(ValueError, match=rf"in processor_config\.json, {field} is 9, but config\.json has"):
             require_fit(processor, model)
 
 
@@ -105,7 +105,7 @@ def test_named_templates_without_a_default(folder):
         (folder / CHAT_TEMPLATE_DIR / f"{name}.jinja").write_text((folder / "chat_template.jinja").read_text())
     load_model(folder)
     (folder / "chat_template.jinja").unlink()
-    with pytest.raises(ValueError, match=r"has the chat templates .* and none called default"):
+    with pytest.raises(ValueError, match=r"has the chat templates .* but none called default"):
         load_model(folder)
 
 
@@ -120,7 +120,7 @@ def test_a_folder_without_a_picture_processor(folder):
 def test_an_image_token_that_is_a_word(folder):
     """Visual tokens would be wherever the word is, and not where the picture is."""
     change(folder, "config.json", image_token_index=3, image_token_id=3)
-    with pytest.raises(ValueError, match=r"in config.json, the image token has id 3, and the processor .* writes id"):
+    with pytest.raises(ValueError, match=r"in config.json, the image token has id 3, but the processor .* writes id"):
         load_model(folder)
 
 

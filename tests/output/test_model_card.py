@@ -97,7 +97,7 @@ def test_what_is_there_already_needs_no_space(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
     (tmp_path / "shard").write_bytes(bytes(900))
     require_space(tmp_path, 1000, "output")
-    with pytest.raises(ValueError, match=r"output: .* needs 0.00 GB more and 0.00 GB are free; free space or choose"):
+    with pytest.raises(ValueError, match=r"output: .* needs 0.00 GB more, but only 0.00 GB are free; free space or"):
         require_space(tmp_path, 1001, "output")
     (tmp_path / ".offload").mkdir()
     (tmp_path / ".offload" / "weight.dat").write_bytes(bytes(500))

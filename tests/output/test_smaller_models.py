@@ -153,33 +153,34 @@ def test_pathways_lose_structures_of_their_own_by_masks_alone(llava, batches):
             lambda: build("qwen2_5_vl"),
             {"pattern": "AttentionHeads"},
             "a Qwen2_5_VLForConditionalGeneration with num_key_value_heads 1, num_attention_heads 2, head_dim 8 has .*"
-            r"q_proj.weight of shape \[32, 32\], what is left is \[16, 32\]",
+            r"q_proj.weight of shape \[32, 32\], but \[16, 32\] remains",
         ),
         (
             random_llava,
             {"pattern": "AttentionHeads", "sparsity": 0.25},
-            r"sparsity: 0.25 leaves 3 of 4 key-value heads, and the model's config does not take them \(.*hidden size "
-            r"\(32\) is not a multiple .* heads \(3\)\.\); it takes 1, 2, 4$",
+            r"sparsity: 0.25 leaves 3 of 4 key-value heads, which the model's config does not allow \(.*hidden size "
+            r"\(32\) is not a multiple .* heads \(3\)\.\); possible numbers: 1, 2, 4$",
         ),
         (
             random_llava,
             {"pattern": atv.FFNChannels(64), "sparsity": 0.1},
-            "sparsity: 0.1 of 48 FFN channels is none by FFNChannels's rounding; ask for more",
+            "sparsity: 0.1 of 48 FFN channels is none after FFNChannels's rounding; choose a higher sparsity",
         ),
         (
             random_llava,
             {"pattern": "FFNChannels", "targets": ["*.0.mlp.*"]},
-            r"targets: FFNChannels removes FFN channels from all blocks alike, and these leave out .*layers\.1\.mlp",
+            "targets: FFNChannels removes FFN channels from all blocks alike, but these targets leave out "
+            r".*layers\.1\.mlp",
         ),
         (
             random_llava,
             {"pattern": "FFNChannels", "allocation": "DAS"},
-            "DAS says what each Linear loses, but under the pattern FFNChannels the Linears of a block compete",
+            "DAS sets the sparsity of each Linear, but under the pattern FFNChannels the Linears of a block compete",
         ),
         (
             random_llava,
             {"pattern": "FFNChannels", "refine": "SparseSwaps"},
-            "SparseSwaps moves zeros, and the pattern FFNChannels does not say where they may go",
+            "SparseSwaps moves zeros, but the pattern FFNChannels does not say where they may go",
         ),
     ],
     ids=["type", "mixture", "heads of the hidden size", "heads", "rounding", "targets", "allocation", "refine"],

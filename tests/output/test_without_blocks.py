@@ -114,11 +114,15 @@ def test_an_offloaded_model_loses_its_block_as_a_whole_one_does(batches, tmp_pat
 @pytest.mark.parametrize(
     ("model", "options", "message"),
     [
-        (random_llava, {"allocation": "Uniform"}, "a block goes whole or stays, and Uniform does not choose blocks"),
+        (random_llava, {"allocation": "Uniform"}, "removes whole blocks, but Uniform does not choose blocks"),
         (random_llava, {"sparsity": 0.3}, "sparsity: 0.3 of 3 blocks is none"),
-        (random_llava, {"targets": ["mlp.*"]}, "WholeBlocks removes all of a block, and these leave out .*q_proj"),
-        (lambda: build("qwen3_vl"), {}, "blocks of qwen3_vl_text cannot be removed, since what enters between them"),
-        (lambda: moe_llava("qwen3_moe"), {}, "knows Linears alone|blocks of the decoder type qwen3_moe cannot be"),
+        (
+            random_llava,
+            {"targets": ["mlp.*"]},
+            "WholeBlocks removes whole blocks, but these targets leave out .*q_proj",
+        ),
+        (lambda: build("qwen3_vl"), {}, "blocks of qwen3_vl_text cannot be removed, because picture features enter"),
+        (lambda: moe_llava("qwen3_moe"), {}, "supports only Linears|blocks of the decoder type qwen3_moe cannot be"),
     ],
     ids=["allocation", "sparsity", "targets", "placed", "mixture"],
 )

@@ -68,7 +68,7 @@ def test_an_expert_that_no_token_is_given_to_goes_first(batches):
     for moe in layers(model).values():
         leave_out(moe.gate, 2)
     options = WHOLE | {"criterion": "Wanda", "sparsity": 0.25}
-    with pytest.warns(UserWarning, match=r"for expert 2 \(0 tokens\) of .*; nothing stands in, since experts compete"):
+    with pytest.warns(UserWarning, match=r"expert 2 \(0 tokens\) of .*; nothing replaces .* experts compete"):
         report = atv.prune(model, batches, **options)
     assert all(mask.any() == (name.split(".")[-2] != "2") for name, mask in report.masks.items())
 
@@ -109,13 +109,13 @@ def test_the_fused_output_of_an_expert_is_its_last_projection():
     [
         (random_llava, {}, "experts of the decoder type llama cannot be removed; types .* gpt_oss, mixtral, qwen3_moe"),
         (lambda: moe_llava("llama4_text"), {}, "experts of the decoder type llama4_text cannot be removed"),
-        (lambda: moe_llava("qwen3_moe"), {"sparsity": 0.75}, "leaves 1 of 4 experts, and every token takes 2"),
+        (lambda: moe_llava("qwen3_moe"), {"sparsity": 0.75}, "leaves 1 of 4 experts, but every token uses 2"),
         (lambda: moe_llava("qwen3_moe"), {"sparsity": 0.2}, "sparsity: 0.2 of 4 experts is none"),
-        (lambda: moe_llava("qwen3_moe"), {"allocation": "AlphaPruning"}, "leaves as many experts .* choose Uniform"),
+        (lambda: moe_llava("qwen3_moe"), {"allocation": "AlphaPruning"}, "same number of experts .* choose Uniform"),
         (
             lambda: moe_llava("qwen3_moe"),
             {"pattern": "unstructured"},
-            "REAP scores whole experts, and Unstructured take",
+            "REAP scores whole experts, but Unstructured rem",
         ),
     ],
     ids=["dense", "llama4", "too few", "none", "allocation", "pattern"],
@@ -127,12 +127,14 @@ def test_what_cannot_be_is_refused_before_a_sample_is_read(model, options, messa
 
 def test_pathways_share_a_router(batches):
     pathway = atv.Pathway("AllTokens", 0.5, pattern="WholeExperts")
-    with pytest.raises(ValueError, match="WholeExperts sends tokens to other experts, and decoupled pathways share"):
+    with pytest.raises(
+        ValueError, match="WholeExperts sends tokens to different experts, but decoupled pathways share"
+    ):
         atv.decouple(moe_llava("qwen3_moe"), batches, text=pathway, visual=pathway)
 
 
 def test_routers_that_are_fetched_anew_are_refused(tmp_path):
     moe_llava("qwen3_moe").save_pretrained(tmp_path / "dense")
     model = load_offloaded(tmp_path / "dense", "disk", torch.device("cpu"), tmp_path / ".offload")
-    with pytest.raises(ValueError, match="WholeExperts of an offloaded model cannot be removed: routers"):
+    with pytest.raises(ValueError, match="WholeExperts does not support offloaded models: a router"):
         atv.prune(model, never_read(), run_dir=tmp_path / "out", **WHOLE)

@@ -34,7 +34,7 @@ def test_a_pattern_that_lacks_a_property_is_refused_with_its_name():
         def mask(self, score, sparsity):
             return score > 0
 
-    with pytest.raises(ValueError, match=r"pattern: NoSparsity cannot be used, it does not define sparsity$"):
+    with pytest.raises(ValueError, match=r"pattern: NoSparsity cannot be used: it does not define sparsity$"):
         parse_pattern("NoSparsity")
 
 
@@ -123,7 +123,7 @@ def test_a_pattern_can_be_named_or_given():
     assert isinstance(parse_pattern("PerBlock"), atv.PerBlock)
     pattern = atv.PerLayer()
     assert parse_pattern(pattern) is pattern
-    with pytest.raises(ValueError, match=r"'NOfM' cannot be named alone: .*'n'"):
+    with pytest.raises(ValueError, match=r"'NOfM' cannot be given by name alone: .*'n'"):
         parse_pattern("NOfM")
 
 

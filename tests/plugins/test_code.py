@@ -100,5 +100,5 @@ def test_two_files_of_one_name_are_refused(tmp_path):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "same.py").write_text("")
     load_files([tmp_path / "a" / "same.py", tmp_path / "a" / ".." / "a" / "same.py"])
-    with pytest.raises(ValueError, match=r"plugin: .*same\.py' and .*same\.py' have one name; rename one of them"):
+    with pytest.raises(ValueError, match=r"plugin: .*same\.py' and .*same\.py' have the same name; rename one of them"):
         load_files([tmp_path / "a" / "same.py", tmp_path / "b" / "same.py"])

@@ -37,7 +37,7 @@ def test_hidden_and_abstract_classes_are_no_choices():
 
 @pytest.mark.parametrize("name", ["VisualRanking", "atv.selection.ranking.VisualRanking"])
 def test_a_class_that_lacks_a_method_is_refused_with_its_name(name):
-    with pytest.raises(ValueError, match=r"selection: VisualRanking cannot be used, it does not define rank$"):
+    with pytest.raises(ValueError, match=r"selection: VisualRanking cannot be used: it does not define rank$"):
         find(name, atv.TokenSelection, "selection")
 
 
@@ -49,7 +49,7 @@ def test_other_kinds_are_refused():
 
 
 FILES = {
-    "no Python": ("rule.txt", "x = 1\n", "is no Python file"),
+    "no Python": ("rule.txt", "x = 1\n", "is not a Python file"),
     "no syntax": ("one.py", "x = 1\ndef f(:\n", r"one.py' cannot be imported \(line 2\): SyntaxError"),
     "an unknown name": ("two.py", "import atv\n\nnothing\n", r"two.py' cannot be imported \(line 3\): NameError"),
     "a script": ("three.py", "import sys\nsys.exit(0)\n", r"three.py' cannot be imported \(line 2\): SystemExit"),
@@ -106,7 +106,7 @@ def test_an_argument_that_is_not_kept_is_named():
         def __init__(self, share: float) -> None:
             self._share = share
 
-    with pytest.raises(ContractError, match="Forgets keeps no attribute 'share' for its constructor's argument"):
+    with pytest.raises(ContractError, match="Forgets has no attribute 'share' that stores its constructor's argument"):
         arguments(Forgets(0.5))
 
 
@@ -121,5 +121,5 @@ def test_arguments_without_names_are_refused():
 
 @pytest.mark.parametrize("value", [torch.zeros(2), {"a": object()}, [len]])
 def test_an_argument_that_no_report_can_hold_is_named(value):
-    with pytest.raises(ContractError, match=r"Keeps was given a \w+ as other, which no report can hold; choices: "):
+    with pytest.raises(ContractError, match=r"Keeps was given a \w+ as other, which a report cannot hold; choices: "):
         describe(Keeps(0.5, other=value))

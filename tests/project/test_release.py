@@ -1,4 +1,4 @@
-"""What is told of the project outside of the code agrees with it."""
+"""What the project says about itself outside of the code agrees with the code."""
 
 import os
 import re
@@ -70,7 +70,7 @@ def run(*command, **options):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """Built from a copy, so that the checkout stays clean."""
+    """The wheel, built from a copy so that the checkout stays clean."""
     folder = tmp_path_factory.mktemp("wheel")
     copy = folder / "source"
     copy.mkdir()
@@ -88,7 +88,7 @@ def prune_and_evaluate(python, folder, **options):
 @pytest.mark.slow
 def test_carries_the_bundled_model(wheel, tmp_path):
     assert wheel.stat().st_size < 19e6
-    # Type checkers of other projects then read the annotations.
+    # With it, type checkers of other projects read the annotations.
     assert "atv/py.typed" in zipfile.ZipFile(wheel).namelist()
     site = tmp_path / "site"
     run(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", site, wheel)

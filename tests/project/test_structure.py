@@ -1,4 +1,4 @@
-"""Rooms: imports run one way, from selection to commands, and every room says what belongs there."""
+"""Rooms: a room imports only from its own layer and lower ones, and its docstring says what belongs there."""
 
 import ast
 from collections import Counter
@@ -42,7 +42,7 @@ def test_imports_never_run_upwards(file):
     for name in imported(file):
         parts = name.split(".")
         assert parts[0] == "atv", f"{file} imports {name}"
-        # The public face is for commands alone: below it, nothing would tell what is taken from it.
+        # Only commands import the public face: from below it, such imports would hide which room they need.
         assert len(parts) > 1 or own == "commands", f"{file} imports {name}"
         if len(parts) > 1 and parts[1] != own:
             assert LEVEL[parts[1]] <= LEVEL[own], f"{file} imports {name}"
@@ -67,9 +67,9 @@ def test_a_room_says_what_belongs_there_and_what_does_not(room):
 
 
 def test_no_two_modules_share_a_name():
-    # A base class, and what `python -m` runs.
+    # Files of base classes, and those that `python -m` runs.
     shared = {"__init__", "__main__", "base"}
-    # The two models' worlds are built alike: who knows the scenes and tasks of one finds those of the other.
+    # The two models' worlds have the same layout: whoever knows the scenes and tasks of one finds those of the other.
     for world in ("bundled", "everyday"):
         files = [file for file in MODULES if file.relative_to(ATV).parts[0] != world]
         names = Counter(file.stem for file in files if file.stem not in shared)

@@ -81,7 +81,7 @@ def test_another_base_model_is_refused_by_name(pruned, packed, tmp_path):
     dense.model.language_model.norm.weight.data[3] += 1e-3
     dense.save_pretrained(tmp_path / "other")
     processor.save_pretrained(tmp_path / "other")
-    message = "other' is another model: .*the masks were made on 'bundled', whose SHA-256 begins with"
+    message = "other' is a different model: .*the masks were made on 'bundled', whose SHA-256 begins with"
     with pytest.raises(ValueError, match=message):
         atv.apply_masks(packed, tmp_path / "out", tmp_path / "other")
     with pytest.raises(ValueError, match=r"norm.weight differs from the base model's"):
@@ -100,7 +100,7 @@ def test_a_mask_that_lost_a_bit_is_noticed(packed, tmp_path):
         next(iter(tensors.values()))[0, 0] ^= 1
 
     edit(folder, flip, "masks.safetensors")
-    with pytest.raises(ValueError, match="does not make the model that it was packed from"):
+    with pytest.raises(ValueError, match="does not restore the model it was packed from"):
         atv.apply_masks(folder, tmp_path / "out", "bundled")
 
 
@@ -151,7 +151,7 @@ def test_what_kept_weights_became_is_a_delta(kind, llava, batches, tmp_path):
     with pytest.raises(ValueError, match="expected format atv-delta/1, got 'x'"):
         install(base, masks, tmp_path / "other")
     save_file({"norm": torch.zeros(1)}, tmp_path / "strange", {"format": DELTA_FORMAT})
-    with pytest.raises(ValueError, match="strange is of another model: the base model has no norm"):
+    with pytest.raises(ValueError, match="strange belongs to a different model: the base model has no norm"):
         install(base, masks, tmp_path / "strange")
 
 
@@ -185,7 +185,9 @@ def test_the_commands_of_masks_print_and_refuse(pruned, packed, tmp_path, capsys
     from atv.cli import main
 
     assert main(["masks", "diff", str(pruned), str(packed)]) == 0
-    assert "mean overlap 1.000 (random masks: 0.333); 100.00% of the weights alike" in capsys.readouterr().out
+    assert (
+        "mean overlap 1.000 (random masks: 0.333); 100.00% of the weights are masked alike" in capsys.readouterr().out
+    )
     assert main(["masks", "diff", str(pruned)]) == 2
     assert "expected two folders" in capsys.readouterr().err
     assert main(["masks", "apply", str(packed), "--base", "nowhere", "--output", str(tmp_path / "out")]) == 2
@@ -208,7 +210,7 @@ def test_masks_of_a_pattern_of_ones_own_want_its_file(small_pool, tmp_path, caps
         report.write_text(report.read_text().replace("Alternating", name))
         packed = ["masks", "pack", str(tmp_path / "sparse"), "--base", "bundled", "--output", str(tmp_path / name)]
         assert main([*packed, *plugin]) == (0 if name == "Alternating" else 2)
-    assert "a pattern of your own needs its file (--plugin FILE)" in capsys.readouterr().err
+    assert "for your own pattern, pass its file (--plugin FILE)" in capsys.readouterr().err
 
 
 DTYPES = [torch.bfloat16, torch.float16, torch.float32, torch.float64, torch.int8, torch.bool]
@@ -241,5 +243,5 @@ def test_a_damaged_delta_is_refused(damaged):
     old, new = torch.arange(90.0), torch.arange(90.0) + 0.5
     with pytest.raises(ValueError, match="its delta is broken"):
         patched(old, delta(new, old)[damaged].clone())
-    with pytest.raises(ValueError, match="its delta is of 360 bytes, the tensor has 320"):
+    with pytest.raises(ValueError, match="its delta has 360 bytes, but the tensor has 320"):
         patched(old[:80], delta(new, old))

@@ -45,11 +45,11 @@ def exact_scales(nearest, *given):
     ("rounded", "message"),
     [
         (filled, "Bad filled zeros of "),
-        (halved, r"Bad\.quantize gave whole numbers from -14 to 14 for .*; expected -8 to 7"),
-        (negated, r"Bad\.quantize gave scales that are not finite and positive for "),
-        (exact_scales, r"Bad\.quantize gave scales in torch\.float64 for .*; expected torch\.float32"),
-        (lambda nearest, *given: None, r"Bad\.quantize gave a NoneType for "),
-        (unscaled, r"Bad\.quantize gave scales that are not finite and positive for "),
+        (halved, r"Bad\.quantize returned integers from -14 to 14 for .*; expected -8 to 7"),
+        (negated, r"Bad\.quantize returned scales that are not finite and positive for "),
+        (exact_scales, r"Bad\.quantize returned scales in torch\.float64 for .*; expected torch\.float32"),
+        (lambda nearest, *given: None, r"Bad\.quantize returned a NoneType for "),
+        (unscaled, r"Bad\.quantize returned scales that are not finite and positive for "),
         (
             lambda nearest, weight, *given: nearest(weight.mul_(2), *given),
             r"Bad\.quantize changes its input weight in pl",
@@ -79,7 +79,7 @@ def test_a_method_is_tried_before_a_sample_is_read(pruned, small_pool, tmp_path)
             return pool.norms
 
     for method, message in (
-        (Unclamped(), r"Unclamped\.quantize gave whole numbers from -14 to 14 for a made-up weight; expected -8 to 7"),
+        (Unclamped(), r"Unclamped\.quantize returned integers from -14 to 14 for a made-up weight; expected -8 to 7"),
         (Misspelt(), r"Misspelt fails on made-up input: AttributeError: .*norms"),
     ):
         with pytest.raises(ValueError, match=rf"^method: {message}"):

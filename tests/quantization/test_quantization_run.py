@@ -102,7 +102,7 @@ def test_it_is_asked_but_not_pruned(quantized, tmp_path):
     config = json.loads((other / "config.json").read_text())
     config["quantization_config"]["format"] = "marlin-24"
     (other / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="only what `atv quantize` writes is read"):
+    with pytest.raises(ValueError, match="expected what `atv quantize` writes"):
         atv.load(other, quantized=True)
 
 
@@ -111,7 +111,9 @@ def test_channels_of_blocks_on_disk_take_no_scales(batches, tmp_path):
     lvlm = LVLM.of(load_offloaded(tmp_path / "dense", "disk", torch.device("cpu"), tmp_path / ".offload"))
     linears = linears_of(lvlm, None)
     plan = QuantizationPlan(linears, {}, grids(linears, 4, 16), AWQ(), AllTokens())
-    with pytest.raises(ValueError, match="AWQ tries scales in all blocks at once, and these are offloaded"):
+    with pytest.raises(
+        ValueError, match="AWQ tries scales in all blocks at once and does not support offloaded models"
+    ):
         quantize_blocks(
             lvlm,
             plan,
@@ -139,7 +141,7 @@ def test_bad_options_are_one_line(pruned, tmp_path, capsys):
         (["--group_size", "100"], "group_size: 100 does not divide the 192 inputs of model.language_model.layers.0"),
         (["--bits", "5"], "bits: expected one of 3, 4, 8, got 5"),
         (["--method", "GTPQ"], "method: unknown Quantizer 'GTPQ'; did you mean 'GPTQ'?"),
-        (["--selection", "BalancedPools"], "selection: BalancedPools weighs pools of its own block by block, which"),
+        (["--selection", "BalancedPools"], "selection: BalancedPools weights pools block by block, which"),
     ):
         assert main([*given, *options]) == 2
         assert message in capsys.readouterr().err

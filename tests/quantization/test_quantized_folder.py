@@ -39,8 +39,9 @@ def test_what_quantization_promises_is_verified(pruned, quantized, tmp_path):
     """Against the dense model, and against the folder that was quantized; also where nothing was pruned."""
     for base in ("bundled", pruned):
         found = atv.verify(quantized, base, max_new_tokens=0)
-        assert found["quantization"] == "42 Linears in 4 bits, one scale for 64 of a row"
-        assert found["base"] == "all tensors equal its bit for bit but for 42 tensors that rounding changes"
+        assert found["quantization"] == "42 Linears in 4 bits, one scale per 64 weights of a row"
+        rounded = "except for 42 tensors that rounding changes"
+        assert found["base"] == f"all tensors equal the base model's bit for bit, {rounded}"
     assert "50.00% of their weights pruned" in found["masks"] and found["zeros"] == "where the masks say"
     dense = shutil.copytree(quantized, tmp_path / "dense")
     for name in ("report.json", "masks.safetensors"):
@@ -51,16 +52,16 @@ def test_what_quantization_promises_is_verified(pruned, quantized, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (fill, r"layers\.1\.mlp\.up_proj: entry \(\d+, \d+\) is .*, and the mask prunes it"),
+        (fill, r"layers\.1\.mlp\.up_proj: entry \(\d+, \d+\) is .*, but the mask prunes it"),
         (lambda tensors: tensors[f"{STORED}.weight_scale"][3, 1].mul_(-1), f"{STORED}.weight_scale holds a scale that"),
-        (lambda tensors: tensors[f"{STORED}.weight_scale"][3, 1].fill_(torch.inf), "is no finite number above 0"),
+        (lambda tensors: tensors[f"{STORED}.weight_scale"][3, 1].fill_(torch.inf), "is not a finite number above 0"),
         (
             lambda tensors: tensors.update(
                 {f"{STORED}.weight_scale": tensors[f"{STORED}.weight_scale"][:, :1].clone()}
             ),
-            r"weight_scale is \[\d+, 1\]",
+            r"weight_scale has shape \[\d+, 1\]",
         ),
-        (lambda tensors: tensors.pop(f"{STORED}.weight_scale"), f"{STORED}.weight_scale is in no file"),
+        (lambda tensors: tensors.pop(f"{STORED}.weight_scale"), f"{STORED}.weight_scale is not in any file"),
         (
             lambda tensors: tensors["language_model.model.norm.weight"][3].add_(1e-6),
             "norm.weight differs from the base",
@@ -80,5 +81,5 @@ def test_a_config_and_a_record_that_differ_are_named(quantized, tmp_path):
     record = json.loads((other / "quantization.json").read_text())
     record["settings"]["targets"] = record["settings"]["targets"][1:]
     (other / "quantization.json").write_text(json.dumps(record))
-    with pytest.raises(ValueError, match=r"its quantization_config\.config_groups is not what quantization\.json says"):
+    with pytest.raises(ValueError, match=r"its quantization_config\.config_groups does not match quantization\.json"):
         atv.verify(other, max_new_tokens=0)

@@ -50,7 +50,7 @@ def test_a_cell_is_read():
     [
         (
             lambda told: told.update(schema=2),
-            r"report.json is of schema 2, this version of atv reads up to 1: update atv",
+            r"report.json has schema 2, but this version of atv reads up to 1; update atv",
         ),
         (lambda told: told.pop("blocks"), r"report.json has no blocks; `atv prune` writes them"),
         (lambda told: told["blocks"][0].pop("seconds"), r"report.json has no blocks.0.seconds"),
@@ -74,7 +74,7 @@ def test_a_cell_is_read():
         (lambda told: told.update(parameters=-1), "report.json: parameters is -1: Input should be greater"),
         (lambda told: told["blocks"][0].update(seconds=math.nan), "blocks.0.seconds is nan: Input should be a finite"),
         (lambda told: told.update(base=[1]), r"report.json: base is \[1\]: Input should be a"),
-        (lambda told: told.update(schema=-1), "report.json holds another file's fields: its schema is -1"),
+        (lambda told: told.update(schema=-1), "report.json holds the fields of a different file: its schema is -1"),
         (lambda told: told["calibration"].update(counts=3), "report.json: calibration.counts is 3: Input should be a"),
     ],
 )
@@ -109,7 +109,7 @@ def test_a_cell_of_other_values_is_named(tmp_path, field, value):
 @pytest.mark.parametrize("read", [{"one": 3.0}, {"one": 3.0, "all": 0.0}])
 def test_a_cell_that_read_nothing_whole_is_named(tmp_path, read):
     (tmp_path / "cell.json").write_text(json.dumps({"perplexity": read}))
-    with pytest.raises(ValueError, match=r"cell.json: perplexity is .*expected numbers above 0, 'all' among them"):
+    with pytest.raises(ValueError, match=r"cell.json: perplexity is .*expected numbers above 0, including 'all'"):
         CellRecord.read(tmp_path)
 
 
@@ -137,6 +137,6 @@ def test_scores_of_either_kind_are_read(tmp_path):
 def test_what_is_no_file_of_scores_is_named(tmp_path, text):
     (tmp_path / "scores.json").write_text(text)
     with pytest.raises(
-        ValueError, match=r"scores.json( is no JSON| holds|: tasks.a|: benchmarks| has no benchmarks.POPE.score)"
+        ValueError, match=r"scores.json( is not valid JSON| holds|: tasks.a|: benchmarks| has no benchmarks.POPE.score)"
     ):
         EvaluationReport.read(tmp_path / "scores.json")

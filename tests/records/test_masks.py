@@ -67,12 +67,12 @@ NO_MASKS = {
     "cut short": (lambda file: file.write_bytes(file.read_bytes()[:-1]), "incomplete metadata"),
     "a pointer": (lambda file: file.write_text("version https://git-lfs.github.com/spec/v1\n"), "header too large"),
     "empty": (lambda file: file.write_bytes(b""), "header too small"),
-    "a folder": (lambda file: (file.unlink(), file.mkdir()), "m is no whole file of masks"),
+    "a folder": (lambda file: (file.unlink(), file.mkdir()), "m is not a complete mask file"),
     "no shapes": (metadata(), "'shapes'"),
-    "shapes of another kind": (metadata(shapes="[1]"), "is no whole file of masks"),
+    "shapes of another kind": (metadata(shapes="[1]"), "is not a complete mask file"),
     "shapes that are no JSON": (metadata(shapes="x"), "Expecting value"),
-    "a shape that is none": (metadata(shapes='{"x": "wide"}'), "is no whole file of masks"),
-    "another shape": (metadata(shapes='{"x": [3, 5]}'), r"mask of x is not of the shape \[3, 5\]"),
+    "a shape that is none": (metadata(shapes='{"x": "wide"}'), "is not a complete mask file"),
+    "another shape": (metadata(shapes='{"x": [3, 5]}'), r"mask of x does not have the expected shape \[3, 5\]"),
     "a mask that is not there": (metadata(shapes='{"y": [2, 5]}'), "y"),
 }
 
@@ -123,9 +123,9 @@ def test_random_masks_share_what_is_expected():
 
 def test_sets_that_do_not_match_have_no_overlap():
     one, wide = torch.ones(1, 3, dtype=torch.bool), torch.ones(1, 4, dtype=torch.bool)
-    with pytest.raises(ValueError, match="b is in one of the two sets alone"):
+    with pytest.raises(ValueError, match="b is in only one of the two sets"):
         overlap({"a": one, "b": one}, {"a": one})
-    with pytest.raises(ValueError, match=r"a is of shape \[1, 3\] in one set and \[1, 4\] in the other"):
+    with pytest.raises(ValueError, match=r"a has shape \[1, 3\] in one set and \[1, 4\] in the other"):
         overlap({"a": one}, {"a": wide})
 
 

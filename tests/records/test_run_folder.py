@@ -47,12 +47,12 @@ def test_a_block_is_read_as_it_was_written(run):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (["checksum"], "0", "its checksum is not its manifest's"),
-        (["report", "block"], 1, "its manifest is that of block 1"),
+        (["checksum"], "0", "its checksum does not match its manifest"),
+        (["report", "block"], 1, "its manifest is for block 1"),
         (["report"], [], "report is"),
         (["report", "seconds"], math.nan, "report.seconds is nan"),
         (["report", "tokens", "text"], True, "report.tokens.text is True"),
-        (["shapes", "both", "q_proj"], [1, 40], r"mask of q_proj is not of the shape \[1, 40\]"),
+        (["shapes", "both", "q_proj"], [1, 40], r"mask of q_proj does not have the expected shape \[1, 40\]"),
         (["shapes", "both", "q_proj"], ["1", {}], "shapes.both.q_proj.1 is"),
         (["shapes", "both", "k_proj"], [1, 3], "both/k_proj"),
         (["weights"], "q_proj", "weights is 'q_proj'"),

@@ -142,10 +142,10 @@ def test_a_killed_run_goes_on(llava, batches, tmp_path):
 
 def test_what_cannot_be_trained_is_refused(llava, batches):
     llava.model.forward = lambda **_: pytest.fail("the model was run")
-    with pytest.raises(ValueError, match=r"reconstruct: BlockReconstruction knows Linears alone, and .* is an expert"):
+    with pytest.raises(ValueError, match=r"reconstruct: BlockReconstruction supports only Linears, but .* an expert"):
         atv.prune(moe_llava("qwen3_moe"), batches, reconstruct="BlockReconstruction")
     text = atv.Pathway("TextOnly", reconstruct="BlockReconstruction")
-    with pytest.raises(ValueError, match="BlockReconstruction trains a block as one, and decoupled pathways have"):
+    with pytest.raises(ValueError, match="BlockReconstruction trains a block as a whole, but decoupled pathways have"):
         atv.decouple(llava, batches, text=text, visual=atv.Pathway("VisualOnly"))
     with pytest.raises(ValueError, match=r"BlockReconstruction trains what is left of a block, .* WholeBlocks"):
         options = {"pattern": "WholeBlocks", "allocation": "BlockInfluence", "sparsity": 0.34}
@@ -155,7 +155,7 @@ def test_what_cannot_be_trained_is_refused(llava, batches):
         ({"rate": 0}, "rate: expected more than 0, got 0"),
         ({"epochs": 0}, "epochs: expected 1 or more, got 0"),
         ({"first": atv.BlockReconstruction()}, "first: BlockReconstruction cannot come before itself"),
-        ({"first": atv.MeanToBias()}, "first: MeanToBias moves biases, and training is of weights alone"),
+        ({"first": atv.MeanToBias()}, "first: MeanToBias changes biases, but only weights are trained"),
     ):
         with pytest.raises(ValueError, match=message):
             atv.BlockReconstruction(**arguments)

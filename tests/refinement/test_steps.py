@@ -156,11 +156,11 @@ class OneMore(atv.Refinement):
         ({"reconstruct": "SparseSwaps"}, "unknown Reconstruction 'SparseSwaps'"),
         (
             {"refine": "SparseSwaps", "criterion": "SparseGPT"},
-            "refine: SparseSwaps moves zeros, and SparseGPT updates kept weights .* such as LeastSquares",
+            "refine: SparseSwaps moves zeros, but SparseGPT updates kept weights .* such as LeastSquares",
         ),
         (
             {"refine": "SparseSwaps", "pattern": EvenColumns()},
-            r"refine: SparseSwaps moves zeros, and the pattern EvenColumns does not say where they may go",
+            r"refine: SparseSwaps moves zeros, but the pattern EvenColumns does not say where they may go",
         ),
     ],
 )
@@ -182,7 +182,7 @@ class NotANumber(atv.Reconstruction):
 
 
 def test_weights_that_are_not_finite_are_refused_with_step_and_linear(llava, batches):
-    message = r"reconstruct: NotANumber gave weights that are not finite \(.*layers\.0\.mlp\.(gate|up)_proj\)"
+    message = r"reconstruct: NotANumber returned weights that are not finite \(.*layers\.0\.mlp\.(gate|up)_proj\)"
     with pytest.raises(ContractError, match=message):
         atv.prune(llava, batches, reconstruct=NotANumber())
 
@@ -204,8 +204,8 @@ class FewRows(atv.Reconstruction):
 @pytest.mark.parametrize(
     ("option", "step", "message"),
     [
-        ("refine", Listed(), r"refine: Listed gave a list for a weight of \(32, 32\) \(.*q_proj\)"),
-        ("reconstruct", FewRows(), r"reconstruct: FewRows gave \(1, 32\) for a weight of \(32, 32\) \(.*q_proj\)"),
+        ("refine", Listed(), r"refine: Listed returned a list for a weight of \(32, 32\) \(.*q_proj\)"),
+        ("reconstruct", FewRows(), r"reconstruct: FewRows returned \(1, 32\) for a weight of \(32, 32\) \(.*q_proj\)"),
     ],
 )
 def test_what_a_step_gives_for_real_weights_is_checked(llava, batches, option, step, message):
@@ -217,7 +217,7 @@ def test_what_a_step_gives_for_real_weights_is_checked(llava, batches, option, s
     ("part", "step"), [("refine", "SparseSwaps"), ("refine", "DSnoT"), ("reconstruct", "LeastSquares")]
 )
 def test_experts_are_refused_by_name(part, step):
-    with pytest.raises(ValueError, match=rf"{part}: {step} knows Linears alone, and .* is an expert"):
+    with pytest.raises(ValueError, match=rf"{part}: {step} supports only Linears, but .* is an expert"):
         atv.prune(moe_llava("qwen3_moe"), never_read(), **{part: step})
 
 

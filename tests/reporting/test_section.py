@@ -42,13 +42,13 @@ def test_a_verdict_is_the_intervals_whatever_the_file_calls_it(results):
     [
         ("figure.png", None, "no figure.png"),
         ("figure.png", "no picture", "figure.png is no picture"),
-        ("run.json", '{"name": "flat"', "run.json is no JSON"),
+        ("run.json", '{"name": "flat"', "run.json is not valid JSON"),
         ("run.json", '{"name": "flat", "question": "?"}', "run.json has no paper"),
         ("findings.json", '[{"claim": "so"}]', r"findings.json has no 0\.ours"),
         ("findings.json", "3", "findings.json is 3: Input should be a valid list"),
-        ("findings.json", "[", "findings.json is no JSON"),
+        ("findings.json", "[", "findings.json is not valid JSON"),
         ("table.csv", "", "table.csv holds no table"),
-        ("table.csv", f"{','.join(RETENTION)}\nreading{',x' * 9}\n", "flat/table.csv is no table of results"),
+        ("table.csv", f"{','.join(RETENTION)}\nreading{',x' * 9}\n", "flat/table.csv is not a table of results"),
     ],
 )
 def test_what_is_not_whole_says_why(results, file, content, message):

@@ -62,7 +62,7 @@ class Asked(atv.DriftTopK):
 
 
 def test_sigterm_ends_the_run_within_a_block(tmp_path, whole):
-    with pytest.raises(Preempted, match="with 1 block finished; what is finished is kept, the same command goes on"):
+    with pytest.raises(Preempted, match="1 block finished; finished blocks are kept, and the same command resumes"):
         atv.prune(random_llava(), BATCHES, selection=Asked(), run_dir=tmp_path)
     assert len(list((tmp_path / "blocks").glob("*.json"))) == 1
     assert same(atv.prune(random_llava(), BATCHES, selection=Asked(), run_dir=tmp_path).masks, whole.masks)
@@ -90,7 +90,7 @@ def test_sigterm_while_the_dense_model_is_measured_says_that_nothing_is_kept(mon
         return measure(self, *args)
 
     monkeypatch.setattr(atv.OWL, "measure", interrupted)
-    with pytest.raises(Preempted, match="stopped by SIGTERM; nothing of it is kept"):
+    with pytest.raises(Preempted, match="stopped by SIGTERM; no progress was saved"):
         atv.prune(random_llava(), BATCHES, allocation="OWL", run_dir=tmp_path)
 
 
@@ -155,6 +155,6 @@ def test_a_corrupt_block_is_named_and_the_blocks_before_it_are_used(tmp_path, wh
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    with pytest.warns(UserWarning, match=r"001.safetensors is corrupt .its checksum is not its manifest's."):
+    with pytest.warns(UserWarning, match=r"001.safetensors is corrupt .its checksum does not match its manifest"):
         report = atv.prune(random_llava(), BATCHES, run_dir=tmp_path)
     assert same(report.masks, whole.masks)

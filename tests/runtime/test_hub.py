@@ -34,8 +34,8 @@ def of_datasets(cause):
 GATED, MISSING = refusal(GatedRepoError, 403), refusal(RepositoryNotFoundError, 401)
 REVISION = refusal(RevisionNotFoundError, 404)
 CASES = [
-    (GATED, "'owner/name' is gated: ask for access on its page on huggingface.co, then log in with `hf auth login`"),
-    (MISSING, "'owner/name' is neither a path here nor on the hub; a private repository needs `hf auth login`"),
+    (GATED, "'owner/name' is gated: request access on its page on huggingface.co, then log in with `hf auth login`"),
+    (MISSING, "'owner/name' is neither a local path nor on the hub; a private repository needs `hf auth login`"),
     (REVISION, "'owner/name' has no revision 'v2'"),
     (refusal(HfHubHTTPError, 500), "the hub refused 'owner/name'"),
     (LocalEntryNotFoundError("not in the cache"), "the hub cannot be reached (or HF_HUB_OFFLINE is set)"),

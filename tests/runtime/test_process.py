@@ -70,7 +70,7 @@ def test_a_requeued_jobs_checkpoint_is_neither_made_nor_loaded_over_a_model(slur
     trainer = quiet_trainer(accelerator="cpu", enable_progress_bar=False)
     assert not trainer._accelerator_connector.cluster_environment.auto_requeue
     (tmp_path / "hpc_ckpt_1.ckpt").write_text("of another run")
-    with pytest.raises(ValueError, match=r"^trainer\.default_root_dir: '.*hpc_ckpt_1\.ckpt', kept when SLURM requeued"):
+    with pytest.raises(ValueError, match=r"^trainer\.default_root_dir: '.*hpc_ckpt_1\.ckpt', saved when SLURM req"):
         atv.prune(llava, batches, trainer=trainer)
     slurm.delenv("SLURM_NTASKS")
     atv.prune(llava, batches, trainer=quiet_trainer(accelerator="cpu", enable_progress_bar=False))

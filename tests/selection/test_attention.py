@@ -126,7 +126,7 @@ def test_nothing_is_recorded_for_other_rules(llava, batches):
         def select(self, tokens):
             return tokens.attention > 0
 
-    with pytest.raises(ValueError, match="must say needs_attention = True"):
+    with pytest.raises(ValueError, match="must set needs_attention = True"):
         atv.prune(llava, batches, selection=Asks())
 
 

@@ -246,14 +246,14 @@ def test_what_cannot_be_weighed_is_refused_before_the_model_runs(llava, labelled
     plain = {"batches": [make_batch([7, 9], 5, images=False)]}
     one = {"batches": [make_batch([7], 5), *plain["batches"]]}
     for rule, batches, message in (
-        ("BalancedPools", plain["batches"], "BalancedPools weighs visual tokens, and the calibration set has none"),
-        ("BalancedPools", one["batches"], "BalancedPools holds samples with pictures out, and .* has 1"),
-        ("GradientRatio", one["batches"], "GradientRatio weighs answers, and batch 0 has no labels"),
-        (atv.TextFraction(0.5, atv.BalancedPools()), labelled, "BalancedPools weighs parts block by block; no other"),
+        ("BalancedPools", plain["batches"], "BalancedPools weighs visual tokens, but the calibration set has none"),
+        ("BalancedPools", one["batches"], "BalancedPools holds out samples with pictures, but .* has only 1"),
+        ("GradientRatio", one["batches"], "GradientRatio weighs answers, but batch 0 has no labels"),
+        (atv.TextFraction(0.5, atv.BalancedPools()), labelled, "BalancedPools weights parts block by block; no other"),
     ):
         with pytest.raises(ValueError, match=message):
             atv.prune(never_forward(copy.deepcopy(llava)), batches, selection=rule)
-    with pytest.raises(ValueError, match=r"selection: BalancedPools knows Linears alone, and .* is an expert"):
+    with pytest.raises(ValueError, match=r"selection: BalancedPools supports only Linears, but .* is an expert"):
         atv.prune(moe_llava("qwen3_moe"), labelled, selection="BalancedPools")
     with pytest.raises(ValueError, match=r"weights: expected numbers of at least 0, got \[0, -1\]"):
         atv.BalancedPools((0, -1))
@@ -266,11 +266,11 @@ def test_a_rule_of_ones_own_is_told_what_is_wrong_with_its_weights(llava, labell
         def weigh(self, block):
             return dict.fromkeys(block.targets, (1.0,))
 
-    with pytest.raises(ValueError, match=r"Lopsided.weigh gave \(1.0,\) for .*; expected weights of text, visual"):
+    with pytest.raises(ValueError, match=r"Lopsided.weigh returned \(1.0,\) for .*; expected weights for text, visual"):
         atv.prune(llava, labelled, selection=Lopsided())
 
 
 def test_an_offloaded_model_cannot_be_run_backward(llava, labelled, monkeypatch):
     monkeypatch.setattr(pathway_plan, "is_offloaded", lambda model: True)
-    with pytest.raises(ValueError, match="GradientRatio runs the dense model backward, which an offloaded one cannot"):
+    with pytest.raises(ValueError, match="GradientRatio runs the dense model backward, which offloading does not"):
         atv.prune(never_forward(llava), labelled, selection="GradientRatio")

@@ -114,5 +114,5 @@ def test_a_rule_that_did_not_ask_is_told(llava):
         def select(self, tokens):
             return tokens.sensitivity
 
-    with pytest.raises(ValueError, match=r"reads tokens.sensitivity must say needs_sensitivity and per_linear = True"):
+    with pytest.raises(ValueError, match=r"reads tokens.sensitivity must set needs_sensitivity and per_linear = True"):
         atv.prune(llava, [make_batch([7], 5)], selection=Asks())

@@ -147,9 +147,9 @@ def test_the_whole_set_has_every_token_in_order(llava, labelled):
 
 
 def test_what_the_batches_do_not_say_is_refused_by_name(llava, batches):
-    with pytest.raises(ValueError, match="WeightedPools weighs answers, and batch 0 has no labels"):
+    with pytest.raises(ValueError, match="WeightedPools weighs answers, but batch 0 has no labels"):
         atv.prune(llava, batches, selection=atv.WeightedPools(answers=1.0))
-    with pytest.raises(ValueError, match="plain: a weight was given, and the calibration set has no such token"):
+    with pytest.raises(ValueError, match="plain: a weight was given, but the calibration set has no such token"):
         atv.prune(llava, batches, selection=atv.WeightedPools(plain=1.0))
     with pytest.raises(ValueError, match="visual: expected 0 or more, got -1"):
         atv.WeightedPools(visual=-1)
@@ -192,7 +192,7 @@ def test_visual_tokens_and_weights_are_the_other_rules():
 
 
 def test_a_fraction_does_not_shift_pools_that_are_weighed_by_count():
-    with pytest.raises(ValueError, match="rule: WeightedPools weighs a pool by its count"):
+    with pytest.raises(ValueError, match="rule: WeightedPools weights a pool by its number of tokens"):
         atv.TextFraction(0.5, atv.WeightedPools())
     assert atv.TextFraction(0.5, atv.WeightedPools(by_count=False)).fraction == 0.5
 

@@ -155,11 +155,11 @@ def test_one_cluster_tells_of_no_spread():
 def test_two_calls_give_the_same_and_what_does_not_fit_is_refused():
     design, first, second = Design.of(CLUSTERS, PARTS), scores(3), scores(2)
     assert paired(first, second, design) == paired(first, second, design)
-    with pytest.raises(ValueError, match=r"expected scores \(seeds, 12\), got \(3,\)"):
+    with pytest.raises(ValueError, match=r"expected scores of shape \(seeds, 12\), got \(3,\)"):
         paired([1, 2, 3], second, design)
-    with pytest.raises(ValueError, match="that are numbers"):
+    with pytest.raises(ValueError, match="that are finite numbers"):
         paired(first, second * np.nan, design)
-    with pytest.raises(ValueError, match="expected 2 weights, one a part, got 3"):
+    with pytest.raises(ValueError, match="expected 2 weights, one per part, got 3"):
         Design.of(CLUSTERS, PARTS, [1, 1, 1])
     with pytest.raises(ValueError, match="got 0 and 0"):
         Design.of([])

@@ -48,7 +48,7 @@ def test_axes_are_those_that_the_runs_define(logged, panels):
 def test_text_and_visual_are_compared_by_sparsity_source_block_and_masks(panels):
     titles = [panel.title for panel in panels]
     assert len(set(titles)) == len(titles)
-    for phrase in ("by sparsity, one line a pruned pathway", "Text pathway pruned", "Visual pathway pruned", "Overlap"):
+    for phrase in ("sparsity, one line per pruned pathway", "Text pathway pruned", "Visual pathway pruned", "Overlap"):
         assert any(phrase in title for title in titles)
     by_block = [panel.title for panel in panels if panel.x == keys.BLOCK]
     for phrase in ("activation of text", "activation of visual", "drift", "K: visual tokens"):

@@ -99,7 +99,7 @@ def test_a_weight_that_came_back_is_named(sparse):
     row, column = (~mask).nonzero()[7].tolist()
     edit(sparse, lambda tensors: tensors[UP].__setitem__((row, column), 0.25))
     with pytest.raises(
-        VerificationError, match=rf"{IN_MEMORY}: entry \({row}, {column}\) is 0.25, and the mask prunes"
+        VerificationError, match=rf"{IN_MEMORY}: entry \({row}, {column}\) is 0.25, but the mask prunes"
     ):
         verified(sparse)
 
@@ -107,7 +107,7 @@ def test_a_weight_that_came_back_is_named(sparse):
 def test_a_kept_weight_that_went_is_named_without_a_base_model(sparse):
     row, column = atv.load_masks(sparse / "masks.safetensors")[IN_MEMORY].nonzero()[7].tolist()
     edit(sparse, lambda tensors: tensors[UP].__setitem__((row, column), 0))
-    with pytest.raises(VerificationError, match=f"{IN_MEMORY}: 1 kept weights are zero, 0 were when it was written"):
+    with pytest.raises(VerificationError, match=f"{IN_MEMORY}: 1 kept weights are zero, but 0 were when it was"):
         verified(sparse)
 
 
@@ -115,7 +115,7 @@ def test_a_kept_weight_that_changed_is_named(sparse, dense):
     row, column = atv.load_masks(sparse / "masks.safetensors")[IN_MEMORY].nonzero()[7].tolist()
     edit(sparse, lambda tensors: tensors[UP][row, column].mul_(1.001))
     verified(sparse)
-    where = rf"{IN_MEMORY} differs from the base model's where it was kept: first at entry \({row}, {column}\)"
+    where = rf"{IN_MEMORY} differs from the base model's among the kept weights: first at entry \({row}, {column}\)"
     with pytest.raises(VerificationError, match=where):
         verified(sparse, dense)
 
@@ -148,7 +148,7 @@ def test_fine_tuning_may_change_kept_weights_and_what_it_names_alone(sparse, den
     edit(sparse, train)
     assert "of 21 were fine-tuned" in verified(sparse, dense)["base"]
     edit(sparse, lambda tensors: tensors[UP].add_(0.1))
-    with pytest.raises(VerificationError, match="and the mask prunes it"):
+    with pytest.raises(VerificationError, match="but the mask prunes it"):
         verified(sparse, dense)
     edit(sparse, lambda tensors: tensors[UP].mul_(mask))
     edit(sparse, lambda tensors: tensors["multi_modal_projector.linear_2.bias"].add_(1))
@@ -172,7 +172,7 @@ def test_masks_of_other_targets_are_named(sparse):
     report = json.loads((sparse / "report.json").read_text())
     del report["targets"][IN_MEMORY]
     (sparse / "report.json").write_text(json.dumps(report))
-    with pytest.raises(VerificationError, match=f"{IN_MEMORY} is a mask alone"):
+    with pytest.raises(VerificationError, match=f"{IN_MEMORY} is only in the masks"):
         verified(sparse)
 
 
@@ -185,7 +185,7 @@ def test_a_tensor_that_is_gone_is_named(sparse):
 def test_a_file_cut_short_is_an_error(sparse):
     file = sparse / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"model.safetensors is no whole safetensors file"):
+    with pytest.raises(ValueError, match=r"model.safetensors is not a complete safetensors file"):
         verified(sparse)
 
 
@@ -194,7 +194,7 @@ def test_a_file_cut_short_is_an_error(sparse):
     [
         (
             lambda model: model.model.vision_tower.to(torch.bfloat16),
-            "vision_tower.* is bfloat16 .* in the base model, fl",
+            "vision_tower.* is bfloat16 .* in the base model, but fl",
         ),
         (lambda model: model.model.multi_modal_projector.linear_2.bias.data.add_(1), "projector.linear_2.bias differs"),
     ],
@@ -212,9 +212,9 @@ def test_a_base_model_that_does_not_match(sparse, tmp_path, change, message):
     [
         (
             lambda: moe_llava("gpt_oss"),
-            r"k_proj.weight is float32 \(16, 32\) in the base model, float32 \(32, 32\) when",
+            r"k_proj.weight is float32 \(16, 32\) in the base model, but float32 \(32, 32\) when",
         ),
-        (ernie, "the pruned model is a LlavaFor.*, the base model a Ernie4_5_VLMoeForConditionalGeneration"),
+        (ernie, "the pruned model is a LlavaFor.*, but the base model a Ernie4_5_VLMoeForConditionalGeneration"),
     ],
 )
 def test_a_base_model_of_another_kind(sparse, tmp_path, other, message):

@@ -31,16 +31,16 @@ def folders(tmp_path_factory):
 def test_a_smaller_folder_is_verified_and_what_was_changed_is_named(folders, tmp_path):
     sparse = shutil.copytree(folders / "sparse", tmp_path / "sparse")
     found = verify(sparse, folders / "dense", max_new_tokens=0)
-    assert "kept weights of 9 equal its bit for bit" in found["base"]
+    assert "kept weights of 9 are equal, too" in found["base"]
     assert "intermediate_size 48 -> 24" in found["size"] and "FFNChannels" in found["pattern"]
     edit(sparse, lambda tensors: tensors["language_model.model.layers.1.mlp.down_proj.weight"][3, 5].mul_(1.001))
-    with pytest.raises(VerificationError, match=rf"{DOWN} differs from .* where it was kept: first at entry \(3, 5\)"):
+    with pytest.raises(VerificationError, match=rf"{DOWN} differs from .* the kept weights: first at entry \(3, 5\)"):
         verify(sparse, folders / "dense", max_new_tokens=0)
     edit(sparse, lambda masks: masks[DOWN][4].fill_(0), "masks.safetensors")
     with pytest.raises(VerificationError, match=rf"{DOWN}: the mask breaks FFNChannels\(.*\) in row 4"):
         verify(sparse, max_new_tokens=0)
     edit(sparse, lambda masks: masks[DOWN][4].fill_(255), "masks.safetensors")
-    with pytest.raises(VerificationError, match="the masks leave intermediate_size 48, and the model has 24"):
+    with pytest.raises(VerificationError, match="the masks leave intermediate_size 48, but the model has 24"):
         verify(sparse, max_new_tokens=0)
 
 

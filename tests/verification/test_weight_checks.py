@@ -19,15 +19,15 @@ def test_a_tensor_that_one_model_alone_has_is_named(llava, alone):
     models = {"base": llava, "pruned": copy.deepcopy(llava)}
     models[alone].register_buffer("extra", torch.zeros(2))
     base, pruned = (SavedModel(LVLM.of(model)) for model in models.values())
-    with pytest.raises(VerificationError, match=f"^base: the {alone} model alone has extra$"):
+    with pytest.raises(VerificationError, match=f"^base: only the {alone} model has extra$"):
         BaseCheck(base, PackedMasks()).check_layout(pruned)
 
 
 @pytest.mark.parametrize(
     ("name", "shape", "message"),
     [
-        ("nowhere", [48, 32], "nowhere has a mask, and the model no such Linear or expert"),
-        (UP, [48, 16], f"{UP}: the mask is [48, 16], the weight [48, 32]"),
+        ("nowhere", [48, 32], "nowhere has a mask, but the model has no such Linear or expert"),
+        (UP, [48, 16], f"{UP}: the mask has shape [48, 16], the weight [48, 32]"),
     ],
     ids=["name", "shape"],
 )

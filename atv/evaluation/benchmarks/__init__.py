@@ -1,4 +1,4 @@
-"""The nine benchmarks of the paper, and those of plug-ins: one short file each."""
+"""The nine benchmarks of the paper, one short file each; plug-ins can add more."""
 
 from atv.evaluation.benchmarks.base import Benchmark, Question
 from atv.evaluation.benchmarks.gqa import GQA

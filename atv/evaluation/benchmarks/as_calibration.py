@@ -1,4 +1,4 @@
-"""Questions of benchmarks and suites as calibration data, and whether an evaluation asks the same ones."""
+"""Questions of benchmarks and suites as calibration data, and checks that an evaluation does not ask the same ones."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -22,20 +22,20 @@ from atv.everyday.assembly.made_folder import EVERYDAY
 from atv.plugins import resolve, subclasses
 from atv.records.report_origin import recorded_samples
 
-SUITES = {BUNDLED: "test", EVERYDAY: "test"}  # with the split that an evaluation asks unless told otherwise
-OWN_SPLIT = "dev"  # of a suite
+SUITES = {BUNDLED: "test", EVERYDAY: "test"}  # with the split that an evaluation asks by default
+OWN_SPLIT = "dev"  # the default split of a suite as calibration data
 
 
 class BenchmarkQuestions(IndexedData):
-    """Questions of a benchmark or a suite with their pictures, as the model is asked them, and no answers.
+    """Questions of a benchmark or a suite with their pictures, worded as the model is asked them, without answers.
 
     Args:
         benchmark: a class such as MMBench, "bundled", "everyday", or the folder of a data set with a suite's columns.
-        split: of the data. Default: dev of a suite; of a benchmark the one that an evaluation asks.
-        data: of a benchmark, the folder with a local copy of its data. Default: downloaded from the hub.
-        tasks: of a suite, only the questions of these tasks.
-        groups: of each task or benchmark, only the first so many groups of questions.
-        overlap: whether questions may be taken that an evaluation asks, too.
+        split: split of the data. Default: dev for a suite; for a benchmark, the split that an evaluation asks.
+        data: for a benchmark, the folder with a local copy of its data. Default: downloaded from the hub.
+        tasks: for a suite, use only the questions of these tasks.
+        groups: use only this many groups of questions, the first ones of each task or benchmark.
+        overlap: whether questions may be used that an evaluation also asks.
     """
 
     answered = False
@@ -53,20 +53,21 @@ class BenchmarkQuestions(IndexedData):
         self.tasks, self.groups, self.overlap = tasks, groups, overlap
 
     def check(self) -> None:
-        """
+        """Checks the options and the data.
+
         Raises:
-            ValueError: for the split that an evaluation asks, unless ``overlap`` admits it; for options of the other
-                kind; and for data that cannot be found or read.
+            ValueError: for the split that an evaluation asks, unless ``overlap`` allows it; for options that only a
+                suite or only a benchmark has; and for data that cannot be found or read.
         """
         wrong = ("data", self.data) if self._is_suite else ("tasks", self.tasks)
         if wrong[1] is not None:
             kind = "a suite" if self._is_suite else "a benchmark"
-            raise ValueError(f"calibration.{wrong[0]}: {self.benchmark!r} is {kind}, which takes none")
+            raise ValueError(f"calibration.{wrong[0]}: {self.benchmark!r} is {kind}, which does not take this option")
         evaluated = SUITES.get(self.benchmark) if self._is_suite else self._kind.split
         if not self.overlap and evaluated is not None and self._own_split == evaluated:
             raise ValueError(
-                f"calibration.split: {evaluated!r} of {self.benchmark} is what an evaluation asks; name another split, "
-                "or say --calibration.overlap true"
+                f"calibration.split: {evaluated!r} of {self.benchmark} is what an evaluation asks; choose another "
+                "split or set --calibration.overlap true"
             )
         super().check()
 
@@ -82,10 +83,10 @@ class BenchmarkQuestions(IndexedData):
         return Conversation(question["question_id"], turns, pictures)
 
     def asked_again(self, questions: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Ids of its questions that are among these: in the same words about the same picture.
+        """Returns the ids of its questions that are among ``questions``, in the same words about the same picture.
 
         Args:
-            questions: as an evaluation asks them, ``seen`` the digest of what is shown.
+            questions: questions as an evaluation asks them; ``seen`` is the digest of what is shown.
         """
         asked: dict[str, set[str]] = {}
         for question in questions:
@@ -98,7 +99,7 @@ class BenchmarkQuestions(IndexedData):
 
     @property
     def _is_suite(self) -> bool:
-        # A local copy of a benchmark's data may lie in a folder of its name.
+        # A folder with the name of a benchmark may be a local copy of its data.
         benchmarks = {kind.__name__ for kind in subclasses(Benchmark)}
         return self.benchmark in SUITES or (self.benchmark not in benchmarks and Path(self.benchmark).is_dir())
 
@@ -130,13 +131,13 @@ class BenchmarkQuestions(IndexedData):
 
     @cached_property
     def _questions(self) -> list[dict[str, Any]]:
-        """In the columns of ``EVALUATION_COLUMNS`` without the picture."""
+        """The questions, with the columns of ``EVALUATION_COLUMNS`` except the picture."""
         if self._is_suite:
             return self._suite.remove_columns("image").to_list()
         return [each.question for each in self._loaded.questions]
 
     def _shown(self, index: int) -> tuple[str, list[Picture]]:
-        """The user's turn, a marker where a picture stands, and the pictures."""
+        """Returns the user's turn, with a marker in place of each picture, and the pictures."""
         if self._is_suite:
             row = read_row(self._suite, index)
             return row["question"], [] if row["image"] is None else [row["image"]]
@@ -151,7 +152,7 @@ class BenchmarkQuestions(IndexedData):
 
 
 class BenchmarkAnswers(BenchmarkQuestions):
-    """As ``BenchmarkQuestions``, each with its right answer, or people's most frequent."""
+    """Like ``BenchmarkQuestions``, but with the correct answer to each question, or people's most frequent one."""
 
     answered = True
 
@@ -159,22 +160,22 @@ class BenchmarkAnswers(BenchmarkQuestions):
 def _answer(question: Mapping[str, Any]) -> str:
     if question["answer"] or question["answers"]:
         return question["answer"] or mode(question["answers"])
-    raise ValueError("the data say no answer to it")
+    raise ValueError("the data have no answer to it")
 
 
 def refuse_overlap(data: CalibrationData, questions: Sequence[Mapping[str, Any]]) -> None:
-    """Checks that no question is both calibrated on and asked, unless its source admits it.
+    """Checks that no question is both calibrated on and asked, unless its source allows it.
 
     Raises:
-        ValueError: naming the source, how many of its questions are asked, and the first.
+        ValueError: naming the source, how many of its questions are asked, and the first of them.
     """
     for source in data.origins():
         if not isinstance(source, BenchmarkQuestions) or source.overlap:
             continue
         if again := source.asked_again(questions):
             raise ValueError(
-                f"calibration: {len(again):,} of the {len(source):,} questions of {source.benchmark} are asked in the "
-                f"evaluation, too, such as {again[0]!r}; take another split, or set overlap to true"
+                f"calibration: {len(again):,} of the {len(source):,} questions of {source.benchmark} are also asked in "
+                f"the evaluation, such as {again[0]!r}; choose another split or set overlap to true"
             )
 
 
@@ -182,11 +183,11 @@ def refuse_calibrated_on(folder: Path, evaluation: str, split: str) -> None:
     """Checks that a model was not pruned, fine-tuned or quantized with questions of the suite that it is to be asked.
 
     Args:
-        folder: the model's; one without records passes.
-        split: of "bundled" or "everyday"; a saved suite is one.
+        folder: the model's folder; one without records passes.
+        split: the split of "bundled" or "everyday"; a saved suite has no splits.
 
     Raises:
-        ValueError: when it was, and its source did not admit it.
+        ValueError: if it was, and its source did not allow it.
     """
     kinds = {kind.__name__ for kind in (BenchmarkQuestions, BenchmarkAnswers)}
     asked, field = _known_by(evaluation, split), "split" if evaluation in SUITES else "evaluation"
@@ -195,18 +196,18 @@ def refuse_calibrated_on(folder: Path, evaluation: str, split: str) -> None:
             continue
         if _known_by(str(source.get("benchmark")), source.get("split") or OWN_SPLIT) == asked:
             raise ValueError(
-                f"{field}: {str(folder)!r} was calibrated on questions of {', '.join(asked)}; ask another {field}, or "
-                "make the model with --calibration.overlap true"
+                f"{field}: {str(folder)!r} was calibrated on questions of {', '.join(asked)}; choose another {field}, "
+                "or make the model with --calibration.overlap true"
             )
 
 
 def _known_by(suite: str, split: str) -> tuple[str, ...]:
-    """What tells suites apart: name and split, or the folder of a saved one, which has no splits."""
+    """Returns what tells suites apart: name and split, or the folder of a saved suite, which has no splits."""
     return (suite, split) if suite in SUITES else (str(Path(suite).resolve()),)
 
 
 def _records(data: Any) -> Iterator[Mapping[str, Any]]:
-    """A source as a record has it, and those that it is made of."""
+    """Yields a source's record, and the records of the sources that it is made of."""
     if isinstance(data, list):
         for each in data:
             yield from _records(each)

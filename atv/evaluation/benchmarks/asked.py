@@ -1,4 +1,4 @@
-"""A benchmark's rows as questions: who they are, and batches whose pictures are read when they are asked."""
+"""A benchmark's rows as questions: what identifies them, and batches whose pictures are read when they are asked."""
 
 import hashlib
 import json
@@ -28,10 +28,10 @@ _MARK = re.compile(r"<image (\d+)>")
 
 @dataclass(frozen=True)
 class Asked:
-    """A question in the columns of ``EVALUATION_COLUMNS``, without its pictures, and its row's place.
+    """A question with the columns of ``EVALUATION_COLUMNS``, without its pictures, and the index of its row.
 
-    ``seen`` among the columns is a digest of what the model is given, text and pictures; ``picture`` of the pictures
-    alone, "" for none.
+    The column ``seen`` is a digest of what the model is given, text and pictures; ``picture`` is a digest of the
+    pictures alone, "" if there are none.
     """
 
     index: int
@@ -39,19 +39,21 @@ class Asked:
 
 
 def asked(benchmark: Benchmark, rows: Dataset, limit: int | None = None, root: Path | None = None) -> list[Asked]:
-    """All questions, or those of the first ``limit`` groups (rotations and pairs are one); no picture is decoded.
+    """Returns all questions, or those of the first ``limit`` groups (rotations and pairs count as one).
+
+    No picture is decoded.
 
     Args:
-        root: folder of relative paths to pictures.
+        root: folder that relative paths to pictures start from.
 
     Raises:
-        ValueError: for a limit under 1, when there is no question, or for a row that cannot be asked or scored: the
-            message names it and the column.
+        ValueError: if ``limit`` is below 1, if there is no question, or if a row cannot be asked or scored; the message
+            names the row and the column.
     """
     at_least(1, limit=limit)
     every = list(_asked(benchmark, rows))
     if not every:
-        raise ValueError(f"{benchmark.name}: the data hold no question of the benchmark")
+        raise ValueError(f"{benchmark.name}: the data hold no questions of the benchmark")
     first = set(list(dict.fromkeys(each.question["group"] for each in every))[:limit])
     chosen = [each for each in every if each.question["group"] in first]
     places, texts = [each.index for each in chosen], [each.question["question"] for each in chosen]
@@ -68,12 +70,12 @@ def _asked(benchmark: Benchmark, rows: Dataset) -> Iterator[Asked]:
                 continue
             name = _identity(row, benchmark.identity)
             times[name] += 1
-            # Rows that are alike in everything that tells rows apart.
+            # Number rows that agree in everything that tells rows apart.
             name = f"{name}#{times[name]}" if times[name] > 1 else name
             question = _fields(benchmark, row, name)
-            # Whatever cannot be scored is found now, not when all questions were asked.
+            # A question that cannot be scored must be found now, not after all questions have been asked.
             score.credit("", question)
-        except Exception as error:  # What a row holds is not ours, and a benchmark may be a plug-in's.
+        except Exception as error:  # The row's content is foreign, and the benchmark may be a plug-in's.
             raise ValueError(f"{benchmark.name}: row {index} cannot be asked: {reason(error)}") from error
         yield Asked(index, question)
 
@@ -100,7 +102,7 @@ def _undecoded(benchmark: Benchmark, rows: Dataset) -> Dataset:
 
 def _identity(row: Mapping[str, Any], columns: Sequence[str]) -> str:
     if all(row[column] is None for column in columns):
-        raise ValueError(f"column {columns[0]!r} is null, and tells rows apart")
+        raise ValueError(f"column {columns[0]!r} is null, but is needed to tell rows apart")
     values = [_content(row[column]) for column in columns]
     if all(isinstance(value, str | int) for value in values):
         return "/".join(map(str, values))
@@ -108,22 +110,22 @@ def _identity(row: Mapping[str, Any], columns: Sequence[str]) -> str:
 
 
 def _content(value: Any) -> Any:
-    """A picture counts by its bytes: its file may be called differently in another copy."""
+    """Identifies a picture by its bytes, because its file may have a different name in another copy."""
     return value["bytes"] or value["path"] if isinstance(value, dict) and value.keys() == {"bytes", "path"} else value
 
 
 def digest(questions: Sequence[Asked]) -> str:
-    """A digest of what is asked and what is right, whatever the order of rows: 16 hexadecimal digits."""
+    """Returns a digest of questions and correct answers, independent of the order of rows: 16 hexadecimal digits."""
     lines = sorted(json.dumps(telling(each.question, PICTURE_ALONE), sort_keys=True) for each in questions)
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)
 class BenchmarkBatch:
-    """A batch of questions whose pictures are read and encoded whenever ``inputs`` is asked for, and not kept.
+    """A batch of questions whose pictures are read and encoded whenever ``inputs`` is accessed, and not kept.
 
-    ``root`` is the folder of relative paths to pictures; ``faults`` says why a question could not be asked, by its id,
-    and is shared by all batches of a benchmark.
+    ``root`` is the folder that relative paths to pictures start from. ``faults`` says why a question could not be
+    asked, by its id; all batches of a benchmark share it.
     """
 
     benchmark: Benchmark
@@ -143,7 +145,7 @@ class BenchmarkBatch:
         """Left-padded prompts.
 
         Raises:
-            Exception: whatever a picture, template or processor raises for one of them.
+            Exception: whatever a picture, the template or the processor raises for a question.
         """
         self.processor.tokenizer.padding_side = "left"
         turns = [user_turn(each.question["question"], self._pictures(each)) for each in self.asked]
@@ -151,14 +153,16 @@ class BenchmarkBatch:
         return encode_chats(self.processor, chats, [pictures for _, pictures in turns], prompt=True)
 
     def askable(self) -> QuestionBatch | None:
-        """The batch, encoded, without the questions that cannot be asked, which ``faults`` then names; None for none.
+        """Returns the encoded batch without the questions that cannot be asked, or None if none is left.
+
+        ``faults`` then names the questions that cannot be asked.
 
         Raises:
-            ValueError: for what is wrong with the model's folder, not with a question.
+            ValueError: if the fault is in the model's folder, not in a question.
         """
         try:
             return QuestionBatch(self.inputs, self.questions)
-        except Exception as error:  # Templates and processors raise whatever they like.
+        except Exception as error:  # Templates and processors may raise anything.
             if str(error).startswith("model: "):
                 raise
             if len(self.asked) == 1:
@@ -180,9 +184,9 @@ class BenchmarkBatch:
 
 
 def user_turn(text: str, pictures: Mapping[int, Picture]) -> tuple[list[dict[str, str]], list[Picture]]:
-    """The parts of a user turn, and its pictures in their order.
+    """Returns the parts of a user turn, and its pictures in order.
 
-    A picture stands where "<image 1>" first names it; where the text names none, all come first.
+    A picture appears where "<image 1>" first names it; if the text names no picture, all of them come first.
     """
     pieces = _MARK.split(text)
     if not any(int(number) in pictures for number in pieces[1::2]):

@@ -1,4 +1,4 @@
-"""What a benchmark is: where its rows are, how a row becomes a prompt, and which score it has."""
+"""The base class of benchmarks: where the rows are, how a row becomes a prompt, and which score is used."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ BY_LETTER = "Answer with the option's letter from the given choices directly."
 
 @dataclass(frozen=True)
 class Question:
-    """What a row asks, without its pictures, and what is right.
+    """The question of a row, without its pictures, and the correct answer.
 
     ``text`` is the whole user turn; "<image 2>" in it stands for picture 2. ``group`` names the questions that count
-    as one (default: each by itself); ``options`` have the letters from A on, "" where there is none of a letter;
-    ``answers`` are people's, where the score wants them.
+    as one (default: each question by itself). ``options`` have the letters from A on, with "" for a letter that has no
+    option. ``answers`` are those of several people, if the score needs them.
     """
 
     text: str
@@ -33,13 +33,14 @@ class Question:
 
 
 class Benchmark(ABC):
-    """Derive from this in one short file; ``atv evaluate --benchmark NAME`` finds it by its class name.
+    """Base class of benchmarks; ``atv evaluate --benchmark NAME`` finds a subclass by its name.
 
-    ``hub``, ``config`` and ``split`` say where the data set is (``former_hub``: its name before it moved), ``columns``
-    what it must have, ``identity`` which of them tell rows apart, ``picture_columns`` which hold pictures, ``metric``
-    the class of ``atv.evaluation.metrics``, ``max_new_tokens`` how long an answer may get, ``lmms_eval`` the name of
-    the same task there, if there is one. ``version`` is raised when a prompt or a score changes, so that results of
-    different versions are never compared. Every question needs a picture unless ``needs_picture`` is False.
+    A subclass fits in one short file. ``hub``, ``config`` and ``split`` say where the data set is (``former_hub``: its
+    name before it moved). ``columns`` are the columns that it must have, ``identity`` those that tell rows apart, and
+    ``picture_columns`` those that hold pictures. ``metric`` is a class of ``atv.evaluation.metrics``,
+    ``max_new_tokens`` the maximum length of an answer, and ``lmms_eval`` the name of the same task in lmms-eval, if
+    there is one. ``version`` is incremented when a prompt or a score changes, so that results of different versions are
+    never compared. Every question needs a picture unless ``needs_picture`` is False.
     """
 
     hub: str
@@ -61,16 +62,16 @@ class Benchmark(ABC):
 
     @abstractmethod
     def ask(self, row: Row) -> Question:
-        """The question of a row; ``row`` has no pictures (but those named by ``identity``, undecoded)."""
+        """Returns the question of a row, which has no pictures except those in ``identity`` columns, undecoded."""
 
     def pictures(self, row: Row) -> dict[int, Any]:
-        """The row's pictures by number, from 1 on: decoded, or whatever ``atv.data.pictures.undecoded`` takes.
+        """Returns the row's pictures by number, from 1: decoded, or whatever ``atv.data.pictures.undecoded`` accepts.
 
-        Rows of the hub have them decoded, those of a local copy as bytes and path. By default a picture has the number
-        of its place in ``picture_columns``.
+        Rows from the hub have decoded pictures; those of a local copy have bytes and path. By default, a picture's
+        number is its position in ``picture_columns``.
 
         Raises:
-            ValueError: where there is none and one is needed.
+            ValueError: if there is no picture and one is needed.
         """
         cells = {number: row.get(column) for number, column in enumerate(self.picture_columns, 1)}
         shown = {number: cell for number, cell in cells.items() if cell is not None}
@@ -83,19 +84,19 @@ class Benchmark(ABC):
         return True
 
     def load(self, source: Source) -> Dataset:
-        """The rows of the benchmark's split.
+        """Loads the rows of the benchmark's split.
 
         Raises:
-            ValueError: for data that cannot be found or read, or lack columns.
+            ValueError: if the data cannot be found or read, or lack columns.
         """
         rows = source.read(self.config, self.split)
         require_columns(rows, self.columns, self.name)
         return rows
 
     def total(self, score: float) -> tuple[float, float]:
-        """The score as the benchmark reports it, and its maximum."""
+        """Returns the score as the benchmark reports it, and its maximum."""
         return 100 * score, 100.0
 
     def provenance(self) -> dict[str, Any]:
-        """What pins the benchmark in a result row."""
+        """Returns what pins the benchmark in a result row."""
         return {"version": self.version, "hub": self.hub, "config": self.config, "split": self.split}

@@ -15,7 +15,7 @@ PICTURES = "testdev_balanced_images"
 
 
 class GQA(Benchmark):
-    """Open questions; exact match (12,578 rows). Pictures are a data set of their own: imageId is its id."""
+    """Open questions; exact match (12,578 rows). Pictures are a separate data set, in which imageId is the id."""
 
     hub, former_hub = "lmms-lab-encoder/GQA", "lmms-lab/GQA"
     config, split = "testdev_balanced_instructions", "testdev"
@@ -25,10 +25,10 @@ class GQA(Benchmark):
     lmms_eval = "gqa"
 
     def load(self, source: Source) -> Dataset:
-        """The questions; each finds its picture when it is read.
+        """Loads the questions; each looks up its picture when it is read.
 
         Raises:
-            ValueError: also for questions whose picture is missing.
+            ValueError: also if the picture of a question is missing.
         """
         questions, pictures = super().load(source), source.read(PICTURES, self.split)
         require_columns(pictures, ("id", "image"), f"{self.name} ({PICTURES})")
@@ -37,7 +37,7 @@ class GQA(Benchmark):
         if faulty := next(faulty_pictures(pictures, self.picture_columns, used, source.root), None):
             raise ValueError(f"GQA: picture {pictures['id'][faulty[0]]!r} of {PICTURES} is broken: {faulty[1]}")
         if absent := sorted(set(questions["imageId"]) - place.keys()):
-            raise ValueError(f"GQA: {PICTURES} lacks {len(absent)} pictures of questions, the first is {absent[0]!r}")
+            raise ValueError(f"GQA: {PICTURES} lacks {len(absent)} pictures of questions; the first is {absent[0]!r}")
 
         raw = without_decoding(pictures.with_format(None), "image")
         digests = {

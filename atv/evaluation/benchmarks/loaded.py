@@ -1,4 +1,4 @@
-"""Benchmarks that were named, each with its data and where they came from, and what the dense model answered to it."""
+"""Loads named benchmarks with their data and its origin, and the dense model's answers to them."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ from atv.records.evaluation_report import SCORES, EvaluationReport
 from atv.records.run_folder import differences, plain
 
 ALL = "all"
-# Questions generated at once where no number is named; a suite has its own (atv.evaluation.questions.BATCH_SIZE).
+# Questions answered at once if no number is given; a suite has its own (atv.evaluation.questions.BATCH_SIZE).
 BENCHMARK_BATCH_SIZE = 8
 
 
 @dataclass(frozen=True)
 class LoadedBenchmark:
-    """The rows of a benchmark, and the questions that are asked of them."""
+    """The rows of a benchmark, and the questions that are made from them."""
 
     benchmark: Benchmark
     rows: Dataset
@@ -40,10 +40,10 @@ class LoadedBenchmark:
         without: Collection[str] = (),
         faults: dict[str, str] | None = None,
     ) -> list[BenchmarkBatch]:
-        """What ``answer`` asks: batches of like length, for little padding, of all questions but those ``without``.
+        """Batches questions of similar length for ``answer``, to limit padding; leaves out those in ``without``.
 
         Args:
-            faults: takes in the ids of questions that turn out not to be askable, with the reasons.
+            faults: receives the ids of questions that turn out not to be askable, with the reasons.
         """
         faults = {} if faults is None else faults
         left = [each for each in self.questions if each.question["question_id"] not in without]
@@ -52,10 +52,10 @@ class LoadedBenchmark:
         return [BenchmarkBatch(self.benchmark, self.rows, part, processor, self.root, faults) for part in parts]
 
     def require_pictures(self) -> None:
-        """Checks the pictures of the questions by their headers, before any is asked.
+        """Checks the headers of the questions' pictures, before any question is asked.
 
         Raises:
-            ValueError: naming the first question whose picture is missing or broken, and how many are.
+            ValueError: naming the first question whose picture is missing or broken, and how many there are.
         """
         kind, places = self.benchmark, {each.index: each.question["question_id"] for each in self.questions}
         faulty = list(faulty_pictures(self.rows, kind.picture_columns, places, self.root, kind.needs_picture))
@@ -67,20 +67,20 @@ class LoadedBenchmark:
             )
 
     def provenance(self) -> dict[str, Any]:
-        """Version, hub id, configuration, split, revision and digest of the questions."""
+        """Returns version, hub id, configuration, split, revision and digest of the questions."""
         return self.benchmark.provenance() | {"revision": self.revision, "digest": digest(self.questions)}
 
 
 def load_benchmark(name: str | Benchmark, data: Path | None = None, limit: int | None = None) -> LoadedBenchmark:
-    """A benchmark with its data, from the hub or a local copy.
+    """Loads a benchmark with its data, from the hub or a local copy.
 
     Args:
         name: class name, dotted path, or an instance.
-        data: folder of the data set, or of several by the benchmarks' names; None downloads it from the hub.
-        limit: only the first so many groups of questions (rotations and pairs are one).
+        data: folder of the data set, or of several named after the benchmarks; None downloads it from the hub.
+        limit: use only the first ``limit`` groups of questions (rotations and pairs count as one).
 
     Raises:
-        ValueError: for an unknown name (the message lists the choices), or data that are missing, lack columns, or
+        ValueError: if the name is unknown (the message lists the choices), or the data are missing, lack columns, or
             hold a row that cannot be asked or a picture that cannot be opened.
     """
     benchmark = resolve(name, Benchmark, "benchmark")
@@ -96,7 +96,7 @@ def load_benchmark(name: str | Benchmark, data: Path | None = None, limit: int |
 
 
 def chosen_benchmarks(named: Sequence[str] | str) -> list[Benchmark]:
-    """The benchmarks of a list, or of names with commas between them; "all" are the nine.
+    """Returns the benchmarks with the given names, in a list or separated by commas; "all" means the nine.
 
     Raises:
         ValueError: for an unknown name; the message lists the choices.
@@ -108,17 +108,17 @@ def chosen_benchmarks(named: Sequence[str] | str) -> list[Benchmark]:
 
 
 class DenseAnswers(NamedTuple):
-    """One row a question, and how they were asked for."""
+    """The dense model's answers, one row per question, and how they were asked for."""
 
     answers: pd.DataFrame
     asked_with: Mapping[str, Any]
 
 
 def dense_answers(folder: Path, loaded: Sequence[LoadedBenchmark]) -> dict[str, DenseAnswers]:
-    """The dense model's answers by benchmark, from its result folder.
+    """Reads the dense model's answers by benchmark from its result folder.
 
     Raises:
-        ValueError: when it did not answer one of the benchmarks, or other questions, or another version of one.
+        ValueError: if it did not answer one of the benchmarks, or answered different questions or another version.
     """
     file = folder / SCORES
     there = EvaluationReport.read(file).benchmarks if file.is_file() else {}
@@ -126,7 +126,7 @@ def dense_answers(folder: Path, loaded: Sequence[LoadedBenchmark]) -> dict[str, 
     for each in loaded:
         name, here = each.benchmark.name, each.provenance()
         if name not in there:
-            raise ValueError(f"dense: {str(folder)!r} has no result of {name}; it has {', '.join(there) or 'none'}")
+            raise ValueError(f"dense: {str(folder)!r} has no result for {name}; it has {', '.join(there) or 'none'}")
         for field in ("version", "digest"):
             if (before := there[name].get(field)) != here[field]:
                 raise ValueError(f"dense: {name} has {field} {before!r} there and {here[field]!r} here")
@@ -137,10 +137,10 @@ def dense_answers(folder: Path, loaded: Sequence[LoadedBenchmark]) -> dict[str, 
 
 
 def check_asked_alike(dense: Mapping[str, DenseAnswers], asked_with: Mapping[str, Mapping[str, Any]]) -> None:
-    """Whether both models are asked in one way: retention of other lengths, pictures or templates is none.
+    """Checks that both models are asked in the same way; if lengths, pictures or templates differ, retention is void.
 
     Args:
-        dense: by benchmark.
+        dense: the dense model's answers by benchmark.
         asked_with: how the pruned model is about to be asked, by benchmark.
 
     Raises:

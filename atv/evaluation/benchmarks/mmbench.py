@@ -5,12 +5,12 @@ from atv.evaluation.benchmarks.values import number, one_of, text
 
 # Rotations of question i have the index i + k * ROTATION.
 ROTATION = 1_000_000
-# What stands for an option or hint that is not there, beside null.
+# Values that stand for a missing option or hint, besides null.
 ABSENT = ("", "nan")
 
 
 class MMBench(Benchmark):
-    """English dev; a question counts only if all its rotations are right (4,329 rows, 1,164 questions)."""
+    """English dev split; a question counts only if all its rotations are correct (4,329 rows, 1,164 questions)."""
 
     hub, former_hub = "lmms-lab-encoder/MMBench", "lmms-lab/MMBench"
     config, split = "en", "dev"
@@ -30,6 +30,6 @@ class MMBench(Benchmark):
             one_of(text(row, "answer"), tuple(options), "answer"),
             group=str(number(row, "index") % ROTATION),
             category=text(row, "L2-category", ""),
-            # Places keep their letters, those after the last option apart.
+            # Options keep their letters; letters after the last option are dropped.
             options=tuple(options.get(letter, "") for letter in given if letter <= max(options)),
         )

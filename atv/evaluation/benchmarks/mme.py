@@ -1,4 +1,4 @@
-"""MME: a pair of yes/no questions a picture, in fourteen categories."""
+"""MME: a pair of yes/no questions per picture, in fourteen categories."""
 
 from atv.evaluation.benchmarks.base import BRIEFLY, Benchmark, Question, Row
 from atv.evaluation.benchmarks.values import one_of, text
@@ -8,12 +8,12 @@ _OWN_PROMPT = " Please answer yes or no."
 
 
 class MME(Benchmark):
-    """Perception and cognition; acc% + acc+% by category, 2,800 points in all (2,374 rows, 1,187 pictures)."""
+    """Perception and cognition; acc% + acc+% by category, 2,800 points in total (2,374 rows, 1,187 pictures)."""
 
     hub, former_hub = "lmms-lab-encoder/MME", "lmms-lab/MME"
     split = "test"
     columns = ("question_id", "image", "question", "answer", "category")
-    # Both questions of a picture have the same id.
+    # Both questions about a picture have the same id.
     identity = ("category", "question_id", "question")
     metric, max_new_tokens = "MMEPoints", 16
     lmms_eval = "mme"

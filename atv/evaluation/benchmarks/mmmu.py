@@ -1,4 +1,4 @@
-"""MMMU: questions of college level, with up to seven pictures."""
+"""MMMU: college-level questions with up to seven pictures."""
 
 from atv.evaluation.benchmarks.base import BRIEFLY, BY_LETTER, Benchmark, Question, Row
 from atv.evaluation.benchmarks.values import one_of, text, texts
@@ -6,9 +6,9 @@ from atv.evaluation.metrics.multiple_choice import LETTERS
 
 
 class MMMU(Benchmark):
-    """Validation; multiple choice and open questions, micro accuracy (900 rows).
+    """Validation split; multiple choice and open questions, micro accuracy (900 rows).
 
-    Pictures stand where question and options name them ("<image 1>").
+    Pictures appear where the question and options name them ("<image 1>").
     """
 
     hub, former_hub = "lmms-lab-encoder/MMMU", "lmms-lab/MMMU"

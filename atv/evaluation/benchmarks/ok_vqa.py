@@ -1,4 +1,4 @@
-"""OK-VQA: questions that need knowledge of the world."""
+"""OK-VQA: questions that need world knowledge."""
 
 from atv.evaluation.benchmarks.base import BRIEFLY, Benchmark, Question, Row
 from atv.evaluation.benchmarks.values import text, texts
@@ -7,7 +7,7 @@ ANSWERABLE = "\nWhen the provided information is insufficient, respond with 'Una
 
 
 class OKVQA(Benchmark):
-    """Open questions with ten people's answers; leave-one-out VQA accuracy (5,046 rows)."""
+    """Open questions with answers from ten people; leave-one-out VQA accuracy (5,046 rows)."""
 
     hub, former_hub = "lmms-lab-encoder/OK-VQA", "lmms-lab/OK-VQA"
     split = "val2014"

@@ -1,16 +1,16 @@
-"""POPE: is an object there, or made up?"""
+"""POPE: is an object in the picture, or made up?"""
 
 from atv.evaluation.benchmarks.base import BRIEFLY, Benchmark, Question, Row
 from atv.evaluation.benchmarks.values import one_of, text
 
 
 class POPE(Benchmark):
-    """Yes/no in three ways to draw absent objects; accuracy, precision, recall, F1 (9,000 rows)."""
+    """Yes/no questions, absent objects drawn in three ways; accuracy, precision, recall, F1 (9,000 rows)."""
 
     hub, former_hub = "lmms-lab-encoder/POPE", "lmms-lab/POPE"
     split = "test"
     columns = ("id", "question_id", "question", "answer", "image_source", "image", "category")
-    # Question ids start anew in every category.
+    # Question ids restart in every category.
     identity = ("category", "question_id")
     metric, max_new_tokens = "YesNo", 128
     lmms_eval = "pope"

@@ -1,4 +1,4 @@
-"""Pictures in a benchmark's rows, none decoded: whether they are there, and the digest that identifies a question."""
+"""Checks the pictures in a benchmark's rows and computes the digests that identify questions, decoding no picture."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ from datasets import Dataset, Image
 from atv.data.hf_dataset import without_decoding
 from atv.data.pictures import header, undecoded
 
-# Where the pictures are a data set of their own, a benchmark leaves each row's digest in this column.
+# If the pictures are a separate data set, a benchmark stores the digest of each row's picture in this column.
 PICTURE_DIGEST = "picture_digest"
 
 
@@ -22,15 +22,17 @@ def seen(
     columns: Sequence[str] = (),
     root: Path | None = None,
 ) -> list[dict[str, str]]:
-    """Digests for each question: ``seen`` of its text and of the bytes of every picture in its row, none decoded;
-    ``picture`` of the pictures alone, "" where there is none.
+    """Returns two digests for each question, without decoding its pictures.
+
+    ``seen`` covers the text and the bytes of every picture in the row; ``picture`` covers the pictures alone, and is ""
+    if there is none.
 
     Args:
-        rows: of the benchmark.
-        places: the question's row.
-        texts: the question's turn.
-        columns: that hold pictures of whatever form, beside those of pictures by their type.
-        root: folder of relative paths.
+        rows: the benchmark's rows.
+        places: index of each question's row.
+        texts: user turn of each question.
+        columns: columns that hold pictures in any form, in addition to those whose type is a picture.
+        root: folder that relative paths start from.
     """
     pictured = [name for name, feature in rows.features.items() if isinstance(feature, Image) or name in columns]
     parts = without_decoding(rows.with_format(None), *pictured).select(places) if pictured else [{} for _ in places]
@@ -41,10 +43,10 @@ def seen(
 
 
 def picture_digest(cell: Any, root: Path | None = None) -> bytes:
-    """Of a picture as a cell holds it: bytes, a path, a struct of both, or text; lists of these count in order.
+    """Returns the digest of a cell's picture: bytes, a path, a struct of both, text, or a list of these, in order.
 
     Args:
-        root: folder of relative paths.
+        root: folder that relative paths start from.
     """
     if isinstance(cell, Mapping):
         cell = cell.get("bytes") or cell.get("path")
@@ -66,11 +68,11 @@ def _digest(text: str, row: Mapping[str, Any], root: Path | None) -> str:
 def faulty_pictures(
     rows: Dataset, columns: Sequence[str], indices: Iterable[int], root: Path | None, needed: bool = True
 ) -> Iterator[tuple[int, str]]:
-    """Rows whose pictures cannot be opened, or are missing where one is needed, and why.
+    """Yields the rows whose pictures cannot be opened, or are missing although one is needed, and why.
 
     Args:
-        columns: where pictures are; those that the rows lack do not count.
-        root: folder of relative paths.
+        columns: columns that hold pictures; columns that the rows lack are ignored.
+        root: folder that relative paths start from.
     """
     plain = without_decoding(rows.with_format(None), *(name for name in columns if name in rows.column_names))
     if not plain.column_names:

@@ -7,7 +7,7 @@ from atv.evaluation.metrics.multiple_choice import LETTERS
 
 
 class ScienceQA(Benchmark):
-    """Multiple choice; right letters (2,017 rows). Rows without a picture are left out.
+    """Multiple choice; correct letters (2,017 rows). Rows without a picture are left out.
 
     Rows have no id: their content tells them apart.
     """

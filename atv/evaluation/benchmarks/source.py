@@ -1,4 +1,4 @@
-"""Where the rows of a benchmark come from: the hub, or a local copy of it."""
+"""Where the rows of a benchmark come from: the hub or a local copy."""
 
 import re
 from abc import ABC, abstractmethod
@@ -15,23 +15,23 @@ from atv.data.wording import reason
 
 
 class Source(ABC):
-    """Reads splits of one data set; ``revision`` is known once something was read."""
+    """Reads splits of one data set; ``revision`` is known after the first read."""
 
     revision: str = "unknown"
-    # Where relative paths to pictures begin.
+    # The folder that relative paths to pictures start from.
     root: Path | None = None
 
     @abstractmethod
     def read(self, config: str | None, split: str) -> Dataset:
-        """The rows of a split; pictures of the hub are decoded as rows are read, a folder's stay bytes and paths.
+        """Reads a split; pictures from the hub are decoded as rows are read, those of a folder stay bytes and paths.
 
         Raises:
-            ValueError: when it cannot be found.
+            ValueError: if the split cannot be found.
         """
 
 
 class Hub(Source):
-    """The data set on the hub, downloaded when it is read, under the first of its names that the hub gives."""
+    """A data set on the hub, downloaded when it is read, under the first of its names that can be fetched."""
 
     def __init__(self, *names: str) -> None:
         self.names = names
@@ -46,14 +46,14 @@ class Hub(Source):
                 continue
             commits = re.findall(r"@([0-9a-f]{40})/", " ".join(rows.info.download_checksums or {}))
             self.revision = commits[0] if commits else "unknown"
-            # The rest of the data set is under the same name.
+            # Read the rest of the data set under the same name.
             self.names = (name,)
             return with_pictures(rows)
         assert first is not None
         what = f"{' or '.join(self.names)} ({config or 'default'}, {split})"
         raise ValueError(
             f"data: cannot fetch {what} from the hub: {reason(first)}. Offline, name a local copy with --data FOLDER; "
-            "for a gated data set accept its terms on the hub and log in (hf auth login)"
+            "for a gated data set, accept its terms on the hub and log in (hf auth login)"
         ) from first
 
 
@@ -61,8 +61,8 @@ class Folder(Source):
     """A local copy: parquet files laid out as on the hub, or what ``save_to_disk`` wrote.
 
     Args:
-        folder: the data set's own folder, or one with a folder for each data set.
-        names: what that folder may be called.
+        folder: the data set's own folder, or one with a subfolder for each data set.
+        names: names that the subfolder may have.
     """
 
     revision = "local"
@@ -74,7 +74,7 @@ class Folder(Source):
     def read(self, config: str | None, split: str) -> Dataset:
         if not self.folder.is_dir():
             raise ValueError(f"data: no folder {str(self.folder)!r}")
-        # The folder of the configuration, where there is one, is the only place of its rows.
+        # If the configuration has its own folder, its rows are only there.
         place = self.folder / config if config and (self.folder / config).is_dir() else self.folder
         declared = declared_files(self.folder, config, split, "data")
         rows = load_files(declared, "train", "data") if declared else _read(place, split)
@@ -84,7 +84,7 @@ class Folder(Source):
                 f"data: {str(self.folder)!r} holds no split {split!r} {what}as parquet ({split}-*.parquet) or saved "
                 "to disk"
             )
-        # The library would look for a relative path in the working folder.
+        # The library would resolve a relative path against the working directory.
         return with_pictures(rows, decode=False)
 
 
@@ -95,14 +95,14 @@ def _read(place: Path, split: str) -> Dataset | None:
                 return found
     except OSError as error:
         raise ValueError(f"data: {str(place)!r} cannot be read: {reason(error)}") from error
-    # Not deeper: a folder beside may be another data set.
+    # Do not search deeper: a folder next to these may be another data set.
     found = [file for pattern in ("*.parquet", "data/*.parquet", f"{split}/*.parquet") for file in place.glob(pattern)]
     files = split_files(sorted(found), place, split, "data")
     return load_files(files, "train", "data") if files else None
 
 
 def with_pictures(rows: Dataset, decode: bool = True) -> Dataset:
-    """The rows with their structs of bytes and path read as pictures, which files written elsewhere do not say."""
+    """Casts structs of bytes and path to pictures, because files written elsewhere do not declare them as such."""
     for column, feature in rows.features.items():
         if isinstance(feature, Image) or (isinstance(feature, dict) and feature.keys() == {"bytes", "path"}):
             rows = rows.cast_column(column, Image(decode=decode))

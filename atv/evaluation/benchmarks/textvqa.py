@@ -5,7 +5,7 @@ from atv.evaluation.benchmarks.values import text, texts
 
 
 class TextVQA(Benchmark):
-    """Open questions with ten people's answers; leave-one-out VQA accuracy (5,000 rows). OCR tokens are not shown."""
+    """Open questions with answers from ten people; leave-one-out VQA accuracy (5,000 rows), OCR tokens not shown."""
 
     hub, former_hub = "lmms-lab-encoder/textvqa", "lmms-lab/textvqa"
     split = "validation"

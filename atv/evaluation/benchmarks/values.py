@@ -1,4 +1,4 @@
-"""Cells of a benchmark's rows, in the types that copies of its data set have: texts, lists of texts, numbers."""
+"""Reads texts, lists of texts and numbers from a benchmark's rows, in the types that copies of its data set have."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,12 +7,12 @@ from atv.data.text_files import parsed
 from atv.data.turns import plain_text
 from atv.data.wording import quoted
 
-# What a person's answer, or an option, is called where it is a struct.
+# Names of the field that holds a person's answer, or an option, if it is a struct.
 _FIELDS = ("answer", "text", "value")
 
 
 def text(row: Mapping[str, Any], column: str, default: str | None = None) -> str:
-    """A text, or a number as one; a list or struct that holds a single one is that.
+    """Reads a text, or a number as text; a list or struct that holds a single text is read as that text.
 
     Args:
         default: what a null stands for; without it, a null is an error.
@@ -32,7 +32,7 @@ def text(row: Mapping[str, Any], column: str, default: str | None = None) -> str
 
 
 def texts(row: Mapping[str, Any], column: str) -> tuple[str, ...]:
-    """A list of texts: of texts, numbers or structs, a struct of lists, options by their letters, or any as JSON.
+    """Reads a list of texts, numbers or structs, a struct of lists, options by letter, or any of these as JSON.
 
     Raises:
         ValueError: naming the column and what it holds.
@@ -47,7 +47,7 @@ def texts(row: Mapping[str, Any], column: str) -> tuple[str, ...]:
 
 
 def number(row: Mapping[str, Any], column: str) -> int:
-    """A whole number, also as a text or a float without fraction.
+    """Reads a whole number, which may also be a text, or a float without a fractional part.
 
     Raises:
         ValueError: naming the column and what it holds.
@@ -63,7 +63,7 @@ def number(row: Mapping[str, Any], column: str) -> int:
 
 
 def one_of(said: str, choices: Sequence[str], column: str) -> str:
-    """What the row says, if it is one of the choices.
+    """Returns what the row says if it is one of the choices.
 
     Raises:
         ValueError: naming the column, what it holds and the choices.

@@ -1,4 +1,4 @@
-"""VizWiz: pictures and questions of blind people, some without an answer."""
+"""VizWiz: pictures and questions by blind people; some questions have no answer."""
 
 from atv.evaluation.benchmarks.base import BRIEFLY, Benchmark, Question, Row
 from atv.evaluation.benchmarks.ok_vqa import ANSWERABLE
@@ -6,7 +6,7 @@ from atv.evaluation.benchmarks.values import text, texts
 
 
 class VizWiz(Benchmark):
-    """Open questions with ten people's answers; leave-one-out VQA accuracy (4,319 rows)."""
+    """Open questions with answers from ten people; leave-one-out VQA accuracy (4,319 rows)."""
 
     hub, former_hub = "lmms-lab-encoder/VizWiz-VQA", "lmms-lab/VizWiz-VQA"
     split = "val"

@@ -1,4 +1,4 @@
-"""Scores of the nine benchmarks, one rule of reading an answer each."""
+"""Scores of the nine benchmarks, each with its own rule for reading an answer."""
 
 from atv.evaluation.metrics.base import GroupedScore
 from atv.evaluation.metrics.multiple_choice import CircularChoice, LetterChoice

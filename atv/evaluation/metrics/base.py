@@ -1,4 +1,4 @@
-"""What all scores share: credit by question, value by group of questions, mean over groups."""
+"""What all scores share: a credit per question, a value per group of questions, and the mean over groups."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -11,37 +11,37 @@ from torch import Tensor
 
 
 class GroupedScore(ABC):
-    """A score in 0..1: the mean over groups of each group's value, or, by ``stratify``, over categories of such means.
+    """A score in 0..1: the mean of the groups' values or, with ``stratify``, the mean over categories of such means.
 
-    A group is one question, or the rotations or pair that count as one. A score keeps nothing: what was answered lies
-    in one table of all ranks, a row a question with its credit, from which scores, parts and intervals are made.
+    A group is one question, or the rotations or the pair that count as one. A score keeps no state: the answers of all
+    ranks are in one table, one row per question with its credit, from which scores, parts and intervals are computed.
     """
 
     stratify = False
 
     @abstractmethod
     def read(self, prediction: str, question: Mapping[str, Any]) -> str | None:
-        """The answer as the rule reads it, or None for one that it cannot: that one is wrong, and counted.
+        """Reads the answer by the score's rule; None means that it cannot be read: it is then wrong, and still counts.
 
         ``question`` has the columns of the evaluation set.
         """
 
     def credit(self, prediction: str, question: Mapping[str, Any]) -> float:
-        """0 to 1 for one answer."""
+        """Returns the credit for one answer, from 0 to 1."""
         return float(self.read(prediction, question) == question["answer"])
 
     def value(self, credits: Tensor) -> Tensor:
-        """A group's value from the credits of its questions, float64."""
+        """Returns a group's value from the credits of its questions, float64."""
         return credits.mean()
 
     def parts(self, answers: pd.DataFrame) -> dict[str, float]:
-        """Further numbers that the benchmark reports; ``answers`` also has the columns read and answer."""
+        """Returns further numbers that the benchmark reports; ``answers`` also has the columns read and answer."""
         return {}
 
     def group_values(self, answers: pd.DataFrame) -> tuple[Tensor, Tensor]:
-        """Every group's value (float64) and category (a hash), ordered by the groups' hashes.
+        """Returns each group's value (float64) and category (a hash), ordered by the groups' hashes.
 
-        ``answers`` has a row a question, with the columns credit, group and category.
+        ``answers`` has one row per question, with the columns credit, group and category.
         """
         groups, strata = (torch.tensor([stable_hash(name) for name in answers[key]]) for key in ("group", "category"))
         order = torch.argsort(groups, stable=True)
@@ -52,5 +52,5 @@ class GroupedScore(ABC):
 
 
 def stable_hash(text: str) -> int:
-    """63 bits that are the same in every process."""
+    """Returns a 63-bit hash that is the same in every process."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1

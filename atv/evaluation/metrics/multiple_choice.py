@@ -1,4 +1,4 @@
-"""Multiple choice: how ScienceQA, MMBench (circular) and MMMU read a letter out of an answer."""
+"""Multiple choice: how ScienceQA, MMBench (circular) and MMMU read a letter from an answer."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ _LONE = ("{}", "{}.", "{},", "{}:", "{})", "{}).", "({})", "({}).", ":{}", ":{},
 
 
 def letter(prediction: str) -> str | None:
-    """ScienceQA's rule: the letter alone, or an answer that begins "X.".
+    """Reads a letter by ScienceQA's rule: the letter alone, or an answer that begins with "X.".
 
     >>> letter("b"), letter("B. star"), letter("B star"), letter("b. star")
     ('B', 'B', None, None)
@@ -24,7 +24,9 @@ def letter(prediction: str) -> str | None:
 
 
 def lone_letter(prediction: str) -> str | None:
-    """The one letter from A to E among the words, bare or in one kind of punctuation; a bare A in a sentence is none.
+    """Returns the only letter from A to E among the words, bare or with one kind of punctuation.
+
+    A bare A in a sentence is not a letter.
 
     >>> lone_letter("(B)"), lone_letter("It is C."), lone_letter("A or B"), lone_letter("A cat on it")
     ('B', 'C', None, None)
@@ -39,9 +41,9 @@ def lone_letter(prediction: str) -> str | None:
 
 
 def circular_letter(prediction: str, options: Sequence[str]) -> str | None:
-    """MMBench's parse: a lone letter, else the one option contained in the answer, else None (counted wrong).
+    """Reads a letter by MMBench's rule: a lone letter, else the only option in the answer, else None (counts as wrong).
 
-    An option "" is none, and holds the place of its letter.
+    An option "" is no option; it only holds the place of its letter.
 
     >>> circular_letter("(B)", ["star", "ring"]), circular_letter("a ring", ["star", "ring"])
     ('B', 'B')
@@ -54,16 +56,16 @@ def circular_letter(prediction: str, options: Sequence[str]) -> str | None:
 
 
 def last_letter(prediction: str, options: Sequence[str]) -> str | None:
-    """MMMU's parse: "(A)", else "A ", else "A.", else an option's text; None is wrong.
+    """Reads a letter by MMMU's rule: "(A)", else "A ", else "A.", else an option's text; None is wrong.
 
-    The last occurrence wins, of letters with a full stop the first one of the alphabet, as in the original.
+    The last occurrence wins; among letters with a full stop, the alphabetically first one wins, as in the original.
 
     >>> last_letter("not (A) but (B)", ["1", "2"]), last_letter("it is 2", ["1", "2"]), last_letter("?", ["1", "2"])
     ('B', 'B', None)
     """
     said, texts = f" {_stripped(prediction)} ", dict(zip(LETTERS, options, strict=False))
-    # As the original, "A " is found at a word's end too, but a letter by itself goes first; and "A." is looked for as
-    # such a letter, which there is none of by then.
+    # As in the original, "A " is also found at the end of a word, but a letter by itself takes precedence. "A." is
+    # located as a letter by itself, and by then there is none.
     for form, place in (("({})", "({})"), ("{} ", " {} "), ("{}.", " {} ")):
         if letters := [each for each in texts if form.format(each) in said]:
             return max(letters, key=lambda each: said.rfind(place.format(each)))
@@ -79,14 +81,14 @@ def _stripped(text: str) -> str:
 
 
 class LetterChoice(GroupedScore):
-    """Share of right letters."""
+    """Share of correct letters."""
 
     def read(self, prediction: str, question: Mapping[str, Any]) -> str | None:
         return letter(prediction)
 
 
 class CircularChoice(GroupedScore):
-    """Share of questions with every rotation right; an answer that cannot be parsed is wrong, never drawn."""
+    """Share of questions with every rotation correct; an answer that cannot be parsed is wrong, never guessed."""
 
     def read(self, prediction: str, question: Mapping[str, Any]) -> str | None:
         return circular_letter(prediction, question["options"])

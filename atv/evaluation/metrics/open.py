@@ -1,4 +1,4 @@
-"""Open questions: GQA's exact match, and MMMU's, where any number or phrase of the answer may be right."""
+"""Open questions: GQA's exact match, and MMMU's match, for which any number or phrase in the answer may be correct."""
 
 import re
 import string
@@ -18,7 +18,7 @@ _CUES = ("could be ", "so ", "is ", "thus ", "therefore ", "final ", "answer ", 
 
 
 def plain(text: str) -> str:
-    """Lower-cased and without punctuation.
+    """Lower-cases a text and removes its punctuation.
 
     >>> plain(" Red.")
     'red'
@@ -27,7 +27,7 @@ def plain(text: str) -> str:
 
 
 class ExactMatch(GroupedScore):
-    """Share of answers that are equal but for case and punctuation."""
+    """Share of answers that are equal up to case and punctuation."""
 
     def read(self, prediction: str, question: Mapping[str, Any]) -> str:
         return plain(prediction)
@@ -37,7 +37,7 @@ class ExactMatch(GroupedScore):
 
 
 def normal(text: str) -> list[str | float]:
-    """A number to two decimals, or the lower-cased text; a single letter only with a space beside it.
+    """Rounds a number to two decimals, or lower-cases a text; a single letter gets a space before it or after it.
 
     >>> normal("1,000.456"), normal(" Ring"), normal("N")
     ([1000.46], ['ring'], [' n', 'n '])
@@ -51,7 +51,7 @@ def normal(text: str) -> list[str | float]:
 
 
 def candidates(prediction: str) -> list[str | float]:
-    """The phrases after cues such as "is", line by line, or else the whole answer; and every number in them.
+    """Returns the phrases after cues such as "is", line by line, or else the whole answer; and every number in them.
 
     >>> candidates("The sum is 12 apples")
     ['12 apples', 12.0]
@@ -64,7 +64,7 @@ def candidates(prediction: str) -> list[str | float]:
 
 
 def _key(line: str, is_last: bool) -> str:
-    """What follows the last cue; an equation counts on the last line. Empty where that is mere punctuation."""
+    """Returns what follows the last cue ("=" is a cue on the last line), or nothing if that is only punctuation."""
     cues = (*_CUES, "=") if is_last else _CUES
     tails = [line.split(cue)[-1].strip() for cue in cues if cue in line]
     shortest = min(filter(None, tails), key=len, default="")
@@ -72,7 +72,7 @@ def _key(line: str, is_last: bool) -> str:
 
 
 def open_match(prediction: str, answer: str) -> bool:
-    """Whether a candidate equals the answer as a number, or holds it as text.
+    """Whether a candidate equals the answer as a number, or contains it as text.
 
     >>> open_match("so x = 0.5", "0.50"), open_match("a red ring", "ring"), open_match("5 rings", "50")
     (True, True, False)
@@ -86,7 +86,7 @@ def open_match(prediction: str, answer: str) -> bool:
 
 
 class OpenOrChoice(GroupedScore):
-    """A letter where there are options, an exact match where there are none."""
+    """Share of correct letters for questions with options, and of exact matches for questions without."""
 
     def read(self, prediction: str, question: Mapping[str, Any]) -> str | None:
         return last_letter(prediction, question["options"]) if question["options"] else plain(prediction)
@@ -97,7 +97,7 @@ class OpenOrChoice(GroupedScore):
 
 
 class OpenMatchOrChoice(OpenOrChoice):
-    """MMMU's micro accuracy: a letter where there are options, else a number or phrase of the answer."""
+    """MMMU's micro accuracy: a letter if there are options, else a number or phrase of the answer."""
 
     def credit(self, prediction: str, question: Mapping[str, Any]) -> float:
         if question["options"]:

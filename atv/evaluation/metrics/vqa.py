@@ -1,4 +1,4 @@
-"""VQA accuracy, as OK-VQA, VizWiz and TextVQA are scored."""
+"""VQA accuracy, the score of OK-VQA, VizWiz and TextVQA."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,12 @@ somebody's someone'd someone'll someone's something'd something'll that's there'
 they're they've 'twas wasn't we've weren't what'll what're what's what've when's where'd where's where've who'd who'll
 who's who've why'll why're why's won't would've wouldn't y'all you'd you'll you're you've
 """
-# With two apostrophes, either may have been forgotten.
+# Words with two apostrophes, either of which may be missing.
 _DOUBLE = """
 couldn't've hadn't've he'd've it'd've mightn't've shouldn't've someone'd've something'd've there'd've they'd've we'd've
 who'd've wouldn't've you'd've
 """
-# The original's own: some lack one form, one has its sides swapped.
+# Irregular entries of the original: some lack one form, and one has its sides swapped.
 _ODD = {
     "ow's'at": "'ow's'at",
     "'ows'at": "'ow's'at",
@@ -47,7 +47,7 @@ for _word in _DOUBLE.split():
 
 
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
-# The original's look-behind is mistyped; kept for parity.
+# The look-behind is mistyped in the original; kept for parity.
 _PERIOD = re.compile(r"(?!<=\d)(\.)(?!\d)")
 _COMMA_IN_NUMBER = re.compile(r"\d,\d")
 _ARTICLES = {"a", "an", "the"}
@@ -56,7 +56,7 @@ _NUMBERS = dict(zip("none zero one two three four five six seven eight nine ten"
 
 
 def normalize(text: str) -> str:
-    """The VQA evaluation's normaliser.
+    """Normalizes a text as the VQA evaluation does.
 
     >>> normalize("The  two dogs, don't!")
     "2 dogs don't"
@@ -74,7 +74,7 @@ def normalize(text: str) -> str:
 
 
 def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
-    """Mean over the ten answers of min(1, agreeing *other* answers / 3).
+    """Returns the mean over the ten answers of min(1, agreeing *other* answers / 3).
 
     >>> vqa_accuracy("red", ["red"] * 2 + ["blue"] * 8)
     0.6

@@ -1,4 +1,4 @@
-"""Yes/no answers: accuracy of POPE, accuracy with pairs, and points of MME."""
+"""Yes/no answers: POPE's accuracy, accuracy with pairs, and MME's points."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,7 +26,7 @@ COGNITION = ("commonsense_reasoning", "numerical_calculation", "text_translation
 
 
 def strict_yes_no(prediction: str) -> str | None:
-    """POPE's rule: lower-cased and stripped, the whole answer; "Yes." is wrong.
+    """Reads an answer by POPE's rule: the whole answer, lower-cased and stripped; "Yes." is wrong.
 
     >>> strict_yes_no("Yes"), strict_yes_no("Yes.")
     ('yes', None)
@@ -36,7 +36,7 @@ def strict_yes_no(prediction: str) -> str | None:
 
 
 def opening_yes_no(prediction: str) -> str | None:
-    """MME's rule: without dots, yes or no within the first four characters, or their first letter alone.
+    """Reads an answer by MME's rule: without dots, yes or no in the first four characters, or just y or n.
 
     >>> opening_yes_no("No, there is none."), opening_yes_no("y."), opening_yes_no("There is no")
     ('no', 'yes', None)
@@ -48,9 +48,9 @@ def opening_yes_no(prediction: str) -> str | None:
 
 
 class YesNo(GroupedScore):
-    """POPE's accuracy; its parts are precision, recall and F1 of "yes", where what is neither yes nor no is wrong.
+    """POPE's accuracy; its parts are precision, recall and F1 of "yes".
 
-    lmms-eval leaves such an answer out of recall; here it is a miss, as in accuracy.
+    An answer that is neither yes nor no is wrong. lmms-eval leaves it out of recall; here it is a miss, as in accuracy.
 
     >>> rows = pd.DataFrame({"read": ["yes", None, "yes"], "answer": ["yes", "yes", "no"]})
     >>> YesNo().parts(rows)
@@ -67,7 +67,7 @@ class YesNo(GroupedScore):
 
 
 class PairedYesNo(GroupedScore):
-    """MME's score over its maximum: the mean over categories of (acc + acc+) / 2, acc+ counting pairs all right."""
+    """MME's score over its maximum: the mean over categories of (acc + acc+) / 2; acc+ counts fully correct pairs."""
 
     stratify = True
 
@@ -79,7 +79,7 @@ class PairedYesNo(GroupedScore):
 
 
 class MMEPoints(PairedYesNo):
-    """MME's score over its maximum; its parts are acc% + acc+% of each category seen, and their two sums.
+    """MME's score over its maximum; its parts are acc% + acc+% of each category that occurs, and their two sums.
 
     >>> rows = pd.DataFrame({"credit": [1.0, 0.0], "group": "1.png", "category": "count"})
     >>> MMEPoints().parts(rows)
@@ -88,7 +88,7 @@ class MMEPoints(PairedYesNo):
 
     def parts(self, answers: pd.DataFrame) -> dict[str, float]:
         values, strata = self.group_values(answers)
-        # A group's value is the mean of two shares, its points the sum of two percentages.
+        # A group's value is the mean of two shares; its points are the sum of two percentages.
         seen = {name: values[strata == stable_hash(name)] for name in PERCEPTION + COGNITION}
         points = {name: 200 * float(of_category.mean()) for name, of_category in seen.items() if len(of_category)}
         sums = {"perception": PERCEPTION, "cognition": COGNITION}

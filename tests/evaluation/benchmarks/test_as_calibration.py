@@ -41,7 +41,7 @@ def test_answers_follow_and_of_ten_the_most_frequent(data):
 
 def test_the_split_that_an_evaluation_asks_is_refused_unless_said_so(data):
     with pytest.raises(
-        ValueError, match=r"calibration.split: 'dev' of MMBench is what an evaluation asks; name another"
+        ValueError, match=r"calibration.split: 'dev' of MMBench is what an evaluation asks; choose another"
     ):
         load_calibration(BenchmarkQuestions("MMBench", data=data))
     with pytest.raises(ValueError, match=r"calibration.split: 'test' of bundled is what an evaluation asks"):
@@ -56,7 +56,7 @@ def test_rows_that_are_asked_are_refused_whatever_they_are_called(tmp_path):
     asked = [question for batch in question_batches(build_processor(), rows) for question in batch.questions]
     source = BenchmarkQuestions(str(tmp_path / "renamed"), groups=1)
     with pytest.raises(
-        ValueError, match=r"calibration: 13 of the 13 questions of .*renamed are asked in the evaluation"
+        ValueError, match=r"calibration: 13 of the 13 questions of .*renamed are also asked in the evaluation"
     ):
         refuse_overlap(Mixture([TextAlone(source)]), asked)
     refuse_overlap(BenchmarkQuestions(str(tmp_path / "renamed"), overlap=True), asked)
@@ -78,7 +78,7 @@ def test_a_pruned_folder_is_not_asked_what_it_was_calibrated_on(tmp_path):
     (tmp_path / "report.json").write_text(json.dumps(record))
     refuse_calibrated_on(tmp_path, "bundled", "test")
     refuse_calibrated_on(tmp_path / "nowhere", "bundled", "dev")
-    with pytest.raises(ValueError, match=r"split: .* was calibrated on questions of bundled, dev; ask another split"):
+    with pytest.raises(ValueError, match=r"split: .* was calibrated on questions of bundled, dev; choose another spl"):
         refuse_calibrated_on(tmp_path, "bundled", "dev")
     (tmp_path / "report.json").write_text(json.dumps(record | {"calibration": None}))
     refuse_calibrated_on(tmp_path, "bundled", "dev")
@@ -101,7 +101,7 @@ def test_a_saved_suite_has_no_splits(tmp_path, monkeypatch):
     (tmp_path / "report.json").write_text(json.dumps(record))
     refuse_calibrated_on(tmp_path, "other", "dev")
     for named in ("suite", str(tmp_path / "suite")):
-        with pytest.raises(ValueError, match=r"^evaluation: .* was calibrated on questions of .*suite; ask another ev"):
+        with pytest.raises(ValueError, match=r"^evaluation: .* was calibrated on questions of .*suite; choose another"):
             refuse_calibrated_on(tmp_path, named, "test")
 
 
@@ -113,8 +113,8 @@ def test_a_folder_of_a_benchmarks_name_holds_its_data(data, monkeypatch):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (BenchmarkQuestions("bundled", data="folder"), "calibration.data: 'bundled' is a suite, which takes none"),
-        (BenchmarkQuestions("POPE", tasks=["x"]), "calibration.tasks: 'POPE' is a benchmark, which takes none"),
+        (BenchmarkQuestions("bundled", data="folder"), "calibration.data: 'bundled' is a suite, which does not take"),
+        (BenchmarkQuestions("POPE", tasks=["x"]), "calibration.tasks: 'POPE' is a benchmark, which does not take"),
         (
             BenchmarkQuestions("bundled", tasks=["cooking"], groups=1),
             "calibration.tasks: unknown cooking. Choices: know",

@@ -142,7 +142,7 @@ def test_what_a_benchmark_does_not_say_is_named(tmp_path, line, lacking):
     (tmp_path / "short_benchmark.py").write_text(code.replace(line, "pass\n"))
     load_file(tmp_path / "short_benchmark.py")
     for given in ("atv_plugin_short_benchmark.Colors", find("atv_plugin_short_benchmark.Colors", Benchmark, "")()):
-        with pytest.raises(ValueError, match=f"^benchmark: Colors cannot be used, it does not define {lacking}$"):
+        with pytest.raises(ValueError, match=f"^benchmark: Colors cannot be used: it does not define {lacking}$"):
             load_benchmark(given, tmp_path)
 
 

@@ -56,7 +56,7 @@ def test_the_order_of_rows_moves_no_id(name, data):
 
 def test_missing_columns_are_named_with_those_that_are_there(tmp_path):
     write(mmbench().drop_columns(["hint", "D"]), tmp_path / "dev-0.parquet")
-    with pytest.raises(ValueError, match=r"MMBench: missing columns hint, D; there are index, question, answer, A"):
+    with pytest.raises(ValueError, match=r"MMBench: missing columns hint, D; found index, question, answer, A"):
         load_benchmark("MMBench", tmp_path)
 
 
@@ -64,7 +64,7 @@ def test_pictures_of_gqa_may_be_missing(data, tmp_path):
     shutil.copytree(data / "GQA", tmp_path / "GQA")
     file = tmp_path / "GQA/testdev_balanced_images/testdev-00000-of-00001.parquet"
     pq.write_table(pq.read_table(file).slice(1), file)
-    with pytest.raises(ValueError, match="lacks 1 pictures of questions, the first is 'n0'"):
+    with pytest.raises(ValueError, match="lacks 1 pictures of questions; the first is 'n0'"):
         load_benchmark("GQA", tmp_path)
 
 
@@ -163,10 +163,10 @@ def test_the_former_name_is_tried_where_the_new_one_is_not_there(data, monkeypat
 
 
 OTHERS = {
-    "another split": ("train-00000-of-00001.parquet", "holds no split 'test' as parquet .*; there are train"),
-    "another split's folder": ("data/validation-0.parquet", "there are validation"),
-    "a split of another maker": ("val2014-00000-of-00001.parquet", "there are val2014"),
-    "a name with a split in it": ("pope_train.parquet", "there are train"),
+    "another split": ("train-00000-of-00001.parquet", "holds no split 'test' as parquet .*; found train"),
+    "another split's folder": ("data/validation-0.parquet", "found validation"),
+    "a split of another maker": ("val2014-00000-of-00001.parquet", "found val2014"),
+    "a name with a split in it": ("pope_train.parquet", "found train"),
     "another data set beside": ("MME/data/test-00000-of-00001.parquet", "holds no split 'test'"),
 }
 
@@ -191,5 +191,5 @@ def test_a_saved_data_set_of_another_split_is_refused(tmp_path):
     rows.save_to_disk(tmp_path / "splits")
     rows["val"].save_to_disk(tmp_path / "one")
     for folder in ("splits", "one"):
-        with pytest.raises(ValueError, match="holds no split 'test'; there are val"):
+        with pytest.raises(ValueError, match="holds no split 'test'; found val"):
             load_benchmark("POPE", tmp_path / folder)

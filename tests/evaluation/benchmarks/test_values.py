@@ -75,9 +75,9 @@ OTHER = {
     "options in words": ("MMMU", {"options": "star or ring"}, "column 'options' holds 'star or ring'"),
     "megabytes": ("POPE", {"answer": "x" * 3_000_000}, "column 'answer' holds 'xxx"),
     "no picture": ("POPE", {"image": lambda c: {"bytes": None, "path": None}}, "it has no picture"),
-    "a URL": ("POPE", {"image": "https://a.org/b.jpg"}, "is a URL, and nothing is fetched"),
+    "a URL": ("POPE", {"image": "https://a.org/b.jpg"}, "is a URL, which atv does not fetch"),
     "a path to nothing": ("POPE", {"image": "nowhere.jpg"}, "nowhere.jpg' cannot be read"),
-    "a picture of numbers": ("POPE", {"image": 7}, "a int (7) is no picture"),
+    "a picture of numbers": ("POPE", {"image": 7}, "a value of type int (7) is not a picture"),
 }
 
 

@@ -172,7 +172,7 @@ def test_halves_from_the_hub(published, language, tmp_path, monkeypatch, capsys)
     language.tokenizer.save_pretrained(tmp_path / "maker/words")
     tiny_halves.tower().save_pretrained(tmp_path / "maker/eyes")
     given = ["--language", "maker/words", "--output", str(tmp_path / "own"), *SMALL]
-    assert "'maker/gone' is no path here, and the hub" in refused(capsys, *given, "--vision", "maker/gone")
+    assert "'maker/gone' is not a local path, and the hub" in refused(capsys, *given, "--vision", "maker/gone")
     assert command.main([*given, "--vision", "maker/eyes"]) == 0
     model, _ = loading.load_model(tmp_path / "own")
     assert torch.equal(model.get_input_embeddings().weight[:-1], words.get_input_embeddings().weight)

@@ -140,7 +140,7 @@ def test_nothing_is_left_of_a_write_that_failed(made, model_and_processor, monke
 def test_a_disk_that_is_too_small_is_known_before_anything_is_written(model_and_processor, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage(2, 1, 10**6))
-    with pytest.raises(ValueError, match=r"^output: .* needs 0.01 GB more and 0.00 GB are free"):
+    with pytest.raises(ValueError, match=r"^output: .* needs 0.01 GB more, but only 0.00 GB are free"):
         write_folder(*model_and_processor, tmp_path / "new", SOURCES)
     assert not list(tmp_path.iterdir())
 
