@@ -31,7 +31,7 @@ NOTE = "The paper's margins, 0.15 to 1.06 points, are narrower than these interv
 
 
 class SelectionRule(Ablation):
-    """All text tokens, and as many visual tokens as ATV-Pruning takes, chosen by different rules."""
+    """All text tokens, and visual tokens by different rules: as many as ATV-Pruning takes, or AMIA's own number."""
 
     name = "selection_rule"
     question = "Which visual tokens should enter the calibration pool, and how many in which block?"

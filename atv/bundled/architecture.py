@@ -1,4 +1,4 @@
-"""The bundled model, untrained: its words, its processor, and its shape, LLaVA of CLIP and Llama, 3.5 M parameters."""
+"""The untrained bundled model, a LLaVA of CLIP and Llama with 3.5 M parameters; its vocabulary and its processor."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ from atv.bundled.scenes import COLORS, COLUMNS, ROWS, SHAPES
 
 PATCH = 6
 SPECIAL = ("<pad>", "<unk>", "<image>", "<user>", "<assistant>", "<end>")
-# What a patch of an empty cell, and one of a smudge, is called while the vision tower learns words.
+# Words for patches of an empty cell and of a smudge, used while the vision tower learns words.
 NOTHING, SMUDGE = "nothing", "smudge"
 _PHRASES = """
 . ? A B C D a and animal are at above badge below capital color continent country describe double flower fruit gem has
@@ -40,7 +40,7 @@ CHAT_TEMPLATE = (
 
 
 def words() -> list[str]:
-    """The vocabulary in a fixed order: special tokens, then all words sorted."""
+    """Returns the vocabulary in a fixed order: special tokens, then all words, sorted."""
     facts = [word for table in BY_COLOR.values() for word in table.values()]
     every = {*_PHRASES.split(), *ROWS, *COLUMNS, *SHAPES, *COLORS, *facts, *OBJECT.values(), *ROMAN.values()}
     every |= {*CAPITALS, *CAPITALS.values(), *CONTINENTS, *BY_COLOR, *(str(n) for n in range(20))}
@@ -48,7 +48,7 @@ def words() -> list[str]:
 
 
 def build_processor() -> LlavaProcessor:
-    """A LLaVA processor for 54 x 54 pictures of 81 patches; the PIL backend is pinned, so pixels never differ."""
+    """Returns a LLaVA processor for 54 x 54 pictures of 81 patches; the PIL backend is fixed, so pixels never vary."""
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words())}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     fast = PreTrainedTokenizerFast(
@@ -72,7 +72,10 @@ def build_processor() -> LlavaProcessor:
 
 
 def save_processor(processor: ProcessorMixin, folder: Path) -> None:
-    """Its PIL backend with it: transformers drops that from the class name, and would pick torchvision where it is."""
+    """Saves a processor together with its PIL backend.
+
+    transformers drops the backend from the class name, and would choose torchvision if that is installed.
+    """
     processor.save_pretrained(folder)
     file = folder / "processor_config.json"
     config = json.loads(file.read_text())
@@ -81,7 +84,7 @@ def save_processor(processor: ProcessorMixin, folder: Path) -> None:
 
 
 def build_model() -> LlavaForConditionalGeneration:
-    """A model with random weights, drawn from torch's global generator."""
+    """Returns a model with random weights, drawn from torch's global generator."""
     vocabulary = words()
     vision = CLIPVisionConfig(
         hidden_size=128,
@@ -128,10 +131,10 @@ def build_model() -> LlavaForConditionalGeneration:
 
 @torch.no_grad()
 def _compare_by_content(attention: LlamaAttention, heads: int, width: int) -> None:
-    """Starts the first heads with equal query and key weights, so that like attends to like.
+    """Initializes the first heads with equal query and key weights, so that similar tokens attend to each other.
 
-    A mild form of mimetic initialization (Trockman and Kolter, arXiv 2305.09828). From a random start, looking
-    things up by content (presence, "the colour of the star", multiple choice) stays at chance for thousands of steps.
+    This is a mild form of mimetic initialization (Trockman and Kolter, arXiv 2305.09828). From a random start, look-ups
+    by content (presence, "the colour of the star", multiple choice) stay at chance for thousands of steps.
     """
     rows = slice(0, heads * width)
     nn.init.orthogonal_(attention.q_proj.weight[rows])

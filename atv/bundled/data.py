@@ -37,7 +37,10 @@ EVALUATION_FEATURES = Features(
 
 
 def calibration_pool(size: int = POOL_SIZE) -> Dataset:
-    """Captions with a question, of scenes of the training split: columns image, conversation."""
+    """Returns the calibration pool: a caption and a question for each scene of the training split.
+
+    The columns are ``image`` and ``conversation``.
+    """
     rng = np.random.default_rng(POOL_SEED)
     rows: dict[str, list[Any]] = {"image": [], "conversation": []}
     for _ in range(size):
@@ -48,12 +51,12 @@ def calibration_pool(size: int = POOL_SIZE) -> Dataset:
 
 
 def evaluation_set(split: Literal["dev", "test"], groups: int = GROUPS_A_TASK) -> Dataset:
-    """``groups`` questions of each task (rotations and pairs count once), every group about a picture of its own.
+    """Returns ``groups`` questions of each task; the rotations of a question, or a pair, count as one.
 
-    The first groups are the same whatever ``groups`` is.
+    Every group is about a different picture. The first groups are the same for every value of ``groups``.
 
     Raises:
-        ValueError: for another split.
+        ValueError: if there is no such split.
     """
     if split not in ("dev", "test"):
         raise ValueError(f"split: expected 'dev' or 'test', got {split!r}")

@@ -1,4 +1,4 @@
-"""Captions, dialogues and facts without a picture: what the bundled model learns from and is calibrated on."""
+"""Captions, dialogues, and facts without a picture, for training and calibrating the bundled model."""
 
 from collections.abc import Callable
 from typing import Any, Literal, TypedDict
@@ -19,12 +19,12 @@ class Turn(TypedDict):
 
 
 def exchange(question: str, answer: str) -> list[Turn]:
-    """A question and its answer as two turns."""
+    """Returns a question and its answer as two turns."""
     return [{"role": "user", "text": question}, {"role": "assistant", "text": answer}]
 
 
 def caption(scene: Scene, rng: Generator) -> str:
-    """Every thing with its colour and place, in reading order; half the time only kinds and places."""
+    """Returns every thing with its colour and place, in reading order; in 30% of captions, only kinds and places."""
     short = rng.random() < 0.3
     return " . ".join(
         f"a smudge at the {t.place}" if t.smudged else f"a {'' if short else t.color + ' '}{t.kind} at the {t.place}"
@@ -33,9 +33,9 @@ def caption(scene: Scene, rng: Generator) -> str:
 
 
 def visual_turns(scene: Scene, rng: Generator, count: int, weights: tuple[float, ...] | None = None) -> list[Turn]:
-    """``count`` questions of the bundled tasks about ``scene``, with their answers.
+    """Returns ``count`` questions of the bundled tasks about ``scene``, with their answers.
 
-    Only one question of a group is asked, so that no rotation gives another away.
+    Only one question of a group is asked, so that no rotation reveals the answer to another.
     """
     turns: list[Turn] = []
     while len(turns) < 2 * count:
@@ -48,9 +48,9 @@ def visual_turns(scene: Scene, rng: Generator, count: int, weights: tuple[float,
 
 
 def drill_turns(scene: Scene, rng: Generator) -> list[Turn]:
-    """One question that takes a single look-up, by content or by place: what all tasks are made of.
+    """Returns one question that needs a single look-up, by content or by place; all tasks consist of these.
 
-    Asked alone at first, because a mixture of all tasks from the start leaves looking up by content at chance.
+    Drills are asked alone at first, because a mixture of all tasks from the start leaves look-ups by content at chance.
     """
     thing = pick(rng, scene.clear)
     colors, kinds = [t.color for t in scene.clear], [t.kind for t in scene.clear]
@@ -74,7 +74,7 @@ def drill_turns(scene: Scene, rng: Generator) -> list[Turn]:
 
 
 def choice_turns(scene: Scene, rng: Generator) -> list[Turn]:
-    """One multiple-choice question about a single look-up, half of them with two options only."""
+    """Returns one multiple-choice question that needs a single look-up; half of these have only two options."""
     thing = pick(rng, scene.clear)
     by_color = [
         f"what color is {called} ?" for called in ("the thing at the " + thing.place, *names(scene, thing, "color"))
@@ -142,7 +142,7 @@ FACTS: tuple[Callable[[Generator], tuple[str, str, tuple[str, ...]]], ...] = (_b
 
 
 def fact_turns(rng: Generator, count: int) -> list[Turn]:
-    """``count`` questions that need no picture; a third of them multiple choice."""
+    """Returns ``count`` questions that need no picture, with their answers; a third are multiple choice."""
     turns: list[Turn] = []
     for _ in range(count):
         text, answer, pool = FACTS[int(rng.choice(len(FACTS), p=(0.35, 0.2, 0.15, 0.1, 0.2)))](rng)
@@ -154,6 +154,9 @@ def fact_turns(rng: Generator, count: int) -> list[Turn]:
 
 
 def calibration_turns(scene: Scene, rng: Generator) -> list[Turn]:
-    """A caption and a question in either order, like a ShareGPT4V sample; fewer text tokens than visual ones."""
+    """Returns a caption and a question in random order, like a ShareGPT4V sample.
+
+    There are fewer text tokens than visual ones.
+    """
     describe = exchange("describe the picture .", caption(scene, rng))
     return [turn for pair in shuffled(rng, [describe, visual_turns(scene, rng, 1)]) for turn in pair]

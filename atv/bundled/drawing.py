@@ -26,7 +26,7 @@ RGB = {
 
 @cache
 def handwriting(split: Split) -> dict[str, list[NDArray[np.float32]]]:
-    """Digit -> its 8 x 8 images in 0..1; of every ten images two are for dev and two for test."""
+    """Returns the 8 x 8 images of each digit, with values in 0..1; of every ten, two are for dev and two for test."""
     tens = {"dev": (0, 1), "test": (2, 3), "train": (4, 5, 6, 7, 8, 9)}[split]
     data = load_digits()
     images: dict[str, list[NDArray[np.float32]]] = {str(digit): [] for digit in range(10)}
@@ -38,7 +38,7 @@ def handwriting(split: Split) -> dict[str, list[NDArray[np.float32]]]:
 
 @cache
 def stencil(shape: str, size: int) -> NDArray[np.float32]:
-    """Coverage (size, size) in 0..1 of a shape, drawn four times too large and averaged."""
+    """Returns the coverage of a shape, (size, size) in 0..1, drawn at four times the size and averaged."""
     end = 4 * size - 1
     mid, third = end / 2, end / 3
     picture = Image.new("L", (4 * size, 4 * size))
@@ -68,7 +68,7 @@ def stencil(shape: str, size: int) -> NDArray[np.float32]:
 
 
 def coverage(thing: Thing, split: Split, rng: Generator) -> NDArray[np.float32]:
-    """How much of each pixel of its cell (18, 18) the thing covers, at a random size and offset."""
+    """Returns how much of each pixel of its cell, (18, 18), the thing covers, at a random size and offset."""
     size = int(rng.integers(12, 16))
     if thing.is_digit:
         images = handwriting(split)[thing.kind]
@@ -83,7 +83,7 @@ def coverage(thing: Thing, split: Split, rng: Generator) -> NDArray[np.float32]:
 
 
 def draw(scene: Scene, rng: Generator) -> Image.Image:
-    """The scene as an RGB picture with shades, size and place varied, and noise."""
+    """Draws the scene as an RGB picture with random shades, sizes and offsets, and with noise."""
     split = scene.split
     canvas = np.full((SIDE, SIDE, 3), float(rng.integers(10, 60)), dtype=np.float32)
     for thing in scene.things:

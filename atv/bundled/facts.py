@@ -1,4 +1,4 @@
-"""What the bundled model should know without looking: real lists, and badges as invented flags."""
+"""Facts that the bundled model should know without looking: real lists, and badges as invented flags."""
 
 from atv.bundled.scenes import COLORS, SHAPES
 
@@ -32,7 +32,7 @@ CONTINENTS = {
 CONTINENT = {country: continent for continent, names in CONTINENTS.items() for country in names.split()}
 
 # The 64 coloured shapes are badges of the 64 countries, paired by a fixed stride so that neither
-# the colour nor the shape alone tells the country.
+# the colour nor the shape alone identifies the country.
 _COUNTRIES = sorted(CAPITALS)
 BADGE = {
     (color, shape): _COUNTRIES[(37 * (8 * i + j) + 11) % 64]

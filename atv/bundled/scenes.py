@@ -18,18 +18,18 @@ T = TypeVar("T")
 
 
 def pick(rng: Generator, items: Sequence[T]) -> T:
-    """One of ``items``, drawn uniformly."""
+    """Returns one of ``items``, drawn uniformly."""
     return items[int(rng.integers(len(items)))]
 
 
 def shuffled(rng: Generator, items: Sequence[T]) -> list[T]:
-    """``items`` in random order."""
+    """Returns ``items`` in random order."""
     return [items[i] for i in rng.permutation(len(items))]
 
 
 @dataclass(frozen=True)
 class Thing:
-    """A shape or digit in one cell; a smudged one is there but cannot be made out."""
+    """A shape or digit in one cell; a smudged one is present but unrecognizable."""
 
     kind: str
     color: str
@@ -49,13 +49,13 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """Things in reading order, at most one a cell, and the split that the layout belongs to."""
+    """Things in reading order, at most one per cell, and the split that the layout belongs to."""
 
     things: tuple[Thing, ...]
 
     @property
     def clear(self) -> tuple[Thing, ...]:
-        """The things that can be made out."""
+        """The things that are not smudged."""
         return tuple(thing for thing in self.things if not thing.smudged)
 
     @property
@@ -64,18 +64,18 @@ class Scene:
 
     @property
     def split(self) -> Split:
-        """Decided by a hash of the layout, so that no question is asked in two splits."""
+        """The split that a hash of the layout chooses, so that no question is asked in two splits."""
         digest = hashlib.blake2b(repr(self.things).encode(), digest_size=2).digest()
         tenth = int.from_bytes(digest, "little") % 10
         return "dev" if tenth == 0 else "test" if tenth == 1 else "train"
 
     def at(self, row: int, column: int) -> Thing | None:
-        """The thing in a cell, or None for an empty cell or one outside the grid."""
+        """Returns the thing in a cell, or None if the cell is empty or outside the grid."""
         return next((t for t in self.things if (t.row, t.column) == (row, column)), None)
 
 
 def sample_scene(rng: Generator, split: Split, most: int = 5) -> Scene:
-    """A random scene of 1 to ``most`` things whose layout belongs to ``split``."""
+    """Returns a random scene of 1 to ``most`` things whose layout belongs to ``split``."""
     while True:
         count = int(rng.integers(1, most + 1))
         digit_share = pick(rng, (0.0, 0.3, 0.6, 0.9))

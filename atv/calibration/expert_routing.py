@@ -13,10 +13,10 @@ from atv.model.experts import FIRST, FusedExperts
 
 @dataclass(frozen=True)
 class Routing:
-    """The pairs of token and expert that a router made, sorted by expert and then by token; all int64 (pairs,).
+    """The pairs of token and expert that a router made, sorted by expert and then by token; int64 (pairs,).
 
     ``row`` is the pair's row in the layer's hidden states, and ``token`` the token's index in the flattened batch.
-    ``gate`` (pairs,) is the factor on the expert's output, or None if inputs are scaled instead.
+    ``gate``, float (pairs,), is the factor on the expert's output, or None if inputs are scaled instead.
     """
 
     row: Tensor

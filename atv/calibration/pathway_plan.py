@@ -76,8 +76,9 @@ class PathwayPlan:
         """Checks that every part can serve every target.
 
         Raises:
-            ValueError: if the pattern does not fit a target, a target lacks the bias that a step would move, a target
-                is an expert but a part supports only Linears, or the selection would run an offloaded model backward.
+            ValueError: if the pattern does not fit a target or does not say where a refinement may move zeros, a target
+                lacks the bias that a step would move or is an expert but a part supports only Linears, or the selection
+                would run an offloaded model backward.
         """
         if self.measuring_selection is not None and is_offloaded(lvlm.model):
             kind = type(self.selection).__name__

@@ -16,7 +16,8 @@ def with_fallback(sums: Tensor, tokens: Tensor, common: bool) -> Tensor:
     """Returns the sums of a layer's experts (experts, ...) with those of starved experts replaced.
 
     If experts read the same channels, a starved one gets the sums of all experts: the whole pool of the block. If each
-    has its own channels, nothing else is known about these, so they count equally and magnitude decides.
+    has its own channels, or the whole pool is as small, nothing else is known, so channels count equally and magnitude
+    decides.
 
     Args:
         sums: squared inputs (experts, in).

@@ -74,7 +74,7 @@ def masks_diff(folders: list[str], output: Path | None = None) -> None:
     first, second = difference.kept
     console.print(
         f"mean overlap {difference.mean:.3f} (random masks: {difference.random:.3f}); {difference.same:.2%} of the "
-        f"weights are masked alike; kept: {first:.2%} and {second:.2%}",
+        f"weights masked alike; kept: {first:.2%} and {second:.2%}",
         soft_wrap=True,
         highlight=False,
     )

@@ -121,7 +121,7 @@ def calibration_batches(
     a progress bar and names broken samples.
 
     Args:
-        data: "bundled", a file, a folder, a hub id, a class name or dotted path, or an instance.
+        data: "bundled", "everyday", a file, a folder, a hub id, a class name or dotted path, or an instance.
         max_length: maximum length of a sample in tokens, including visual tokens; longer samples lose text from
             their end.
         answers: whether batches mark the tokens of answers in ``labels``, for rules that need them.

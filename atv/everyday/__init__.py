@@ -1,2 +1,5 @@
-"""The everyday model and its world: a language model and a vision tower, both pretrained, that answer questions about
-pictures of everyday things; how it is put together, what it is asked and how it was trained, and nobody else's data."""
+"""The everyday model: a pretrained language model and vision tower that answer questions about everyday things.
+
+The package assembles the model, generates its pictures and questions, and trains it. Data sets from elsewhere do not
+belong here.
+"""

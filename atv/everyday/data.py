@@ -20,7 +20,10 @@ SPLITS = ("dev", "test", "unseen")
 
 
 def calibration_pool(size: int = POOL_SIZE) -> Dataset:
-    """Captions with two questions, of scenes of the training split: columns image, conversation."""
+    """Returns the calibration pool: a caption and two questions for each scene of the training split.
+
+    The columns are ``image`` and ``conversation``.
+    """
     rng = np.random.default_rng(POOL_SEED)
     rows: dict[str, list[Any]] = {"image": [], "conversation": []}
     for _ in range(size):
@@ -31,13 +34,14 @@ def calibration_pool(size: int = POOL_SIZE) -> Dataset:
 
 
 def evaluation_set(split: Literal["dev", "test", "unseen"], groups: int = GROUPS_A_TASK) -> Dataset:
-    """``groups`` questions of each task (rotations and pairs count once), mostly five or more of them about a picture.
+    """Returns ``groups`` questions of each task; the rotations of a question, or a pair, count as one.
 
-    All questions about a picture carry its number in their ids: "test-17-presence-0" is the first question of
-    ``presence`` about picture 17. The first groups are the same whatever ``groups`` is.
+    Most pictures have five or more of them. The id of every question contains the number of its picture:
+    "test-17-presence-0" is the first question of ``presence`` about picture 17. The first groups are the same for every
+    value of ``groups``.
 
     Raises:
-        ValueError: for another split.
+        ValueError: if there is no such split.
     """
     if split not in SPLITS:
         raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
@@ -56,9 +60,9 @@ def evaluation_set(split: Literal["dev", "test", "unseen"], groups: int = GROUPS
 
 @cache
 def _plan(split: Split) -> list[tuple[Scene, int, list[tuple[Task, tuple[TaskQuestion, ...]]]]]:
-    """Pictures of the whole set, not drawn yet: scene, seed of its look, and the groups of questions about it.
+    """Plans the whole set without drawing it: each picture's scene, the seed of its look, and its groups of questions.
 
-    A picture is asked by every task that it allows and that has not asked enough.
+    Every task that still needs questions asks about every picture that allows it.
     """
     rng = np.random.default_rng((EVALUATION_SEED, SPLITS.index(split)))
     plan: list[tuple[Scene, int, list[tuple[Task, tuple[TaskQuestion, ...]]]]] = []

@@ -1,4 +1,4 @@
-"""Captions and dialogues about everyday scenes: what the everyday model learns from and is calibrated on."""
+"""Captions and dialogues about everyday scenes, for training and calibrating the everyday model."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from atv.everyday.tasks.base import absent_thing, at, choice, unique, with_artic
 
 
 def described(item: Item) -> str:
-    """What a caption calls an item: "a cat", 'the word "bank"', "the number 4", "something blurred"."""
+    """Returns what a caption calls an item: "a cat", 'the word "bank"', "the number 4", "something blurred"."""
     if item.blurred:
         return "something blurred"
     if item.form == "thing":
@@ -23,32 +23,35 @@ def described(item: Item) -> str:
 
 
 def caption(scene: Scene, rng: Generator) -> str:
-    """Every item with its place, in reading order."""
+    """Returns a caption that names every item and its place, in reading order."""
     parts = [f"{described(item)} {at(item.place)}" for item in scene.items]
     listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
     return f"{pick(rng, ('The picture shows', 'There is', 'I see'))} {listed}."
 
 
 def caption_turns(scene: Scene, rng: Generator) -> list[Turn]:
-    """A request for a caption, and the caption."""
+    """Returns a request for a caption, and the caption."""
     asked = ("Describe the picture.", "What does the picture show?", "What do you see?", "Write a caption.")
     return exchange(pick(rng, asked), caption(scene, rng))
 
 
 def visual_turns(scene: Scene, rng: Generator, count: int, weights: Sequence[float] | None = None) -> list[Turn]:
-    """``count`` questions of the tasks about ``scene`` with their answers, one of a group only."""
+    """Returns ``count`` questions of the tasks about ``scene`` with their answers, at most one from each group."""
     asked = [pick(rng, _group(scene, rng, weights)) for _ in range(count)]
     return [turn for question in asked for turn in exchange(question.text, question.answer)]
 
 
 def contrasting_turns(scene: Scene, rng: Generator, weights: Sequence[float] | None = None) -> list[list[Turn]]:
-    """Two questions of one group as dialogues of their own, alike in words and not in answer; or the only one."""
+    """Returns two questions of one group as separate dialogues, with similar words but different answers.
+
+    A group with a single question gives one dialogue.
+    """
     group = _group(scene, rng, weights)
     return [exchange(question.text, question.answer) for question in shuffled(rng, group)[:2]]
 
 
 def _group(scene: Scene, rng: Generator, weights: Sequence[float] | None) -> tuple[TaskQuestion, ...]:
-    """Questions of a task that finds something to ask about ``scene``."""
+    """Returns a group of questions from a random task that finds something to ask about ``scene``."""
     while True:
         group = TASKS[int(rng.choice(len(TASKS), p=weights))].ask(scene, rng)
         if group:
@@ -56,7 +59,10 @@ def _group(scene: Scene, rng: Generator, weights: Sequence[float] | None) -> tup
 
 
 def drill_turns(scene: Scene, rng: Generator) -> list[Turn]:
-    """One question that takes a single look: what is where, where is what, is it there, or which letter names it."""
+    """Returns one question that needs a single look at the scene.
+
+    It asks what is at a place, where an item is, whether a thing is present, or which letter names a thing.
+    """
     item = pick(rng, scene.clear)
     asked = {"thing": "What is", "word": "What word is", "digit": "What number is"}[item.form]
     forms = [(f"{asked} {at(item.place)}?", item.name)]
@@ -74,7 +80,7 @@ def drill_turns(scene: Scene, rng: Generator) -> list[Turn]:
 
 
 def fact_turns(rng: Generator) -> list[Turn]:
-    """A fact of training, asked by name, without a picture; a third of them with options behind letters."""
+    """Returns a question about a training fact, by name and without a picture; a third have lettered options."""
     found = pick(rng, facts(split="train"))
     question, answer = found.question, found.answer
     if rng.random() < 1 / 3:
@@ -84,6 +90,6 @@ def fact_turns(rng: Generator) -> list[Turn]:
 
 
 def calibration_turns(scene: Scene, rng: Generator) -> list[Turn]:
-    """A caption and two questions in any order, like a ShareGPT4V sample with a dialogue."""
+    """Returns a caption and two questions in random order, like a ShareGPT4V sample with a dialogue."""
     parts = [caption_turns(scene, rng), visual_turns(scene, rng, 1), visual_turns(scene, rng, 1)]
     return [turn for part in shuffled(rng, parts) for turn in part]

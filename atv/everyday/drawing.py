@@ -21,7 +21,7 @@ BACKGROUNDS = ("plain", "fade", "stripes", "checks", "landscape", "blotches")
 
 @cache
 def handwritten(split: Split, digit: str) -> tuple[Image.Image, ...]:
-    """scikit-learn's 8 x 8 images of one digit, as opacity; of every ten images two are for dev and two for test."""
+    """Returns scikit-learn's 8 x 8 images of a digit, as opacity; of every ten, two are for dev and two for test."""
     tens = {"dev": (0, 1), "test": (2, 3), "unseen": (2, 3), "train": (4, 5, 6, 7, 8, 9)}[split]
     data = load_digits()
     return tuple(
@@ -32,7 +32,7 @@ def handwritten(split: Split, digit: str) -> tuple[Image.Image, ...]:
 
 
 def draw(scene: Scene, rng: Generator) -> Image.Image:
-    """The scene in RGB, on a background of its own; things are mirrored and tilted at random."""
+    """Draws the scene in RGB on a random background; things are mirrored and tilted at random."""
     canvas = background(rng).convert("RGBA")
     for item in scene.items:
         canvas.alpha_composite(_DRAWN[item.form](item, scene.split, rng), _corner(item))
@@ -44,9 +44,9 @@ def draw(scene: Scene, rng: Generator) -> Image.Image:
 
 
 def covered(scene: Scene, rng: Generator) -> NDArray[np.int64]:
-    """Which item covers each pixel: (168, 168), the item's number in the scene or -1 for background.
+    """Returns which item covers each pixel: (168, 168), with the item's number in the scene, or -1 for background.
 
-    ``rng`` in the state that ``draw`` was given.
+    ``rng`` must be in the same state as when it was passed to ``draw``.
     """
     background(rng)
     owner = np.full((SIDE, SIDE), -1)
@@ -70,7 +70,7 @@ def _thing(item: Item, split: Split, rng: Generator) -> Image.Image:
 
 
 def _card(rng: Generator, width: int, height: int) -> tuple[Image.Image, tuple[int, ...]]:
-    """A sign board and the colour of what is written on it: dark on light or light on dark."""
+    """Returns a blank sign board and the colour of its writing: dark on light or light on dark."""
     light, dark = (tuple(int(value) for value in rng.integers(*bounds, 3)) for bounds in ((205, 256), (0, 110)))
     board, ink = (light, dark) if rng.random() < 0.6 else (dark, light)
     card = Image.new("RGBA", (width, height))
@@ -84,7 +84,7 @@ def _font(number: int, size: int) -> ImageFont.FreeTypeFont:
 
 
 def _word(item: Item, split: Split, rng: Generator) -> Image.Image:
-    """A sign as wide as the item, its letters as large as fit."""
+    """Draws a sign as wide as the item, with the largest letters that fit."""
     text = item.name.upper() if rng.random() < 0.5 else item.name
     size = next(size for size in range(22, 6, -1) if _font(int(item.style), size).getlength(text) <= item.size - 6)
     card, ink = _card(rng, item.size, size + 10)
@@ -105,7 +105,7 @@ _DRAWN: dict[str, Callable[[Item, Split, Generator], Image.Image]] = {"thing": _
 
 
 def background(rng: Generator) -> Image.Image:
-    """One of six kinds of background, in two random colours not far from each other."""
+    """Draws one of six kinds of background, in two similar random colours."""
     first = rng.uniform(30, 240, 3)
     second = (first + rng.normal(0, 30, 3)).clip(10, 250)
     rows, columns = np.mgrid[0:SIDE, 0:SIDE] / SIDE

@@ -1,8 +1,8 @@
-"""What is true of the everyday things: relations, how to ask each of them, and which facts training never tells.
+"""Facts about the everyday things: relations, how to ask about each of them, and which facts training never states.
 
-A hash holds back 45% of each relation's facts, answer by answer: no training sample states them. Of these the tests ask
-the ones that the language model knew as text before it had seen a picture ("test"); the others are left out altogether.
-``atv.everyday.training.probing`` measured what it knew.
+A hash holds out 45% of each relation's facts, separately for each answer; no training sample states them. Of the
+held-out facts, the tests ask those that the language model knew as text before it saw any picture ("test"); the others
+are not used at all ("left out"). ``atv.everyday.training.probing`` measured what the language model knew.
 """
 
 import csv
@@ -22,7 +22,7 @@ Split = Literal["train", "test", "left out"]
 
 
 def _named(thing: Thing) -> tuple[str, bool]:
-    """The thing as it stands in a sentence ("a dog", "grapes", "the sun"), and whether its verb is a plural."""
+    """Returns the thing as it appears in a sentence ("a dog", "grapes", "the sun"), and whether its verb is plural."""
     if thing.name in ("sun", "moon"):
         return f"the {thing.name}", False
     if thing.article == "some":
@@ -34,8 +34,8 @@ def _named(thing: Thing) -> tuple[str, bool]:
 class Relation:
     """A question with a small closed set of answers.
 
-    ``template`` holds ``{it}``, and ``{is}`` or ``{does}`` where the verb follows it in number. ``which`` has for every
-    answer the question that picks the thing of that answer among several.
+    ``template`` contains ``{it}``, and ``{is}`` or ``{does}`` if the verb agrees with the thing in number. ``which``
+    maps every answer to the question that picks the thing with that answer out of several things.
     """
 
     name: str
@@ -48,11 +48,11 @@ class Relation:
         return tuple(self.which)
 
     def about(self, thing: Thing) -> str:
-        """The question about a thing by its name: "Can a penguin fly?"."""
+        """Returns the question about a thing, by its name: "Can a penguin fly?"."""
         return self._filled(*_named(thing))
 
     def about_the(self, reference: str) -> str:
-        """The question about one thing in the picture: "Can the thing at the top left fly?"."""
+        """Returns the question about one thing in the picture: "Can the thing at the top left fly?"."""
         return self._filled(reference, plural=False)
 
     def _filled(self, subject: str, plural: bool) -> str:
@@ -65,8 +65,9 @@ class Relation:
 class Fact:
     """The answer to a relation's question about a thing.
 
-    ``margin`` is by how much the untouched language model prefers it as text to the next answer (nats, the least of
-    several prompts; negative where it is wrong, None for a fact to train on: those are examples in the prompts).
+    ``margin`` is by how many nats the untouched language model, asked in text, prefers this answer to the best other
+    one: the minimum over several prompts, negative if the model is wrong. It is None for training facts, because these
+    are the examples in the prompts.
     """
 
     thing: Thing
@@ -156,11 +157,11 @@ def _read() -> dict[tuple[str, str], Fact]:
 
 
 def facts(relation: str | None = None, split: Split | None = None) -> list[Fact]:
-    """The facts of a relation, of a split, of both or all, in the table's order."""
+    """Returns the facts of a relation, of a split, of both, or all facts, in the table's order."""
     chosen = [fact for fact in _read().values() if split is None or fact.split == split]
     return [fact for fact in chosen if relation is None or fact.relation.name == relation]
 
 
 def fact(thing: Thing, relation: str) -> Fact | None:
-    """What the table says of ``thing``; None where it says nothing, since what can be disputed is left out."""
+    """Returns the table's fact about ``thing``, or None if it has none, because it leaves out what can be disputed."""
     return _read().get((thing.name, relation))

@@ -1,4 +1,4 @@
-"""How much English a model knows: perplexity on three texts that the everyday model's training never saw."""
+"""Measures how much English a model knows: its perplexity on three texts that the everyday model was not trained on."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,10 @@ WINDOW = 512  # tokens
 
 @dataclass(frozen=True)
 class TextLoss:
-    """What a text or a window of it cost: ``loss`` is the sum over its ``tokens`` predicted tokens of their negative
-    log-probability."""
+    """The loss on a text or on a window of it.
+
+    ``loss`` is the sum of the negative log-probabilities of its ``tokens`` predicted tokens.
+    """
 
     loss: float
     tokens: int
@@ -34,15 +36,16 @@ class TextLoss:
 
 @cache
 def texts() -> dict[str, str]:
-    """The three texts by their names, sources in ``english/ATTRIBUTION.md``."""
+    """Returns the three texts by name; ``english/ATTRIBUTION.md`` lists their sources."""
     return {file.stem: file.read_text(encoding="utf-8").strip() for file in sorted(FOLDER.glob("*.txt"))}
 
 
 @torch.inference_mode()
 def read(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str) -> list[TextLoss]:
-    """A text in windows of ``WINDOW`` tokens, each alone, so that its first token is given and not predicted.
+    """Returns the losses on a text, in separate windows of ``WINDOW`` tokens.
 
-    An LVLM reads with its language model, without pictures. Losses are summed in float64.
+    The first token of each window is given, not predicted. An LVLM reads with its language model, without pictures.
+    Losses are summed in float64.
     """
     tokens = tokenizer(text, add_special_tokens=False, return_tensors="pt", verbose=False).input_ids
     losses = []
@@ -50,17 +53,17 @@ def read(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str) 
         logits = model(input_ids=window.to(model.device)).logits[0, :-1].float()
         each = cross_entropy(logits, window[0, 1:].to(model.device), reduction="none")
         losses.append(TextLoss(float(each.double().sum()), each.numel()))
-    # A token alone is given, and nothing is predicted.
+    # In a window of one token, nothing is predicted.
     return [window for window in losses if window.tokens]
 
 
 def readings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[TextLoss]]:
-    """What each text cost, window by window."""
+    """Returns the losses on each text, window by window."""
     return {name: read(model, tokenizer, text) for name, text in texts().items()}
 
 
 def perplexities(losses: Mapping[str, Sequence[TextLoss]]) -> dict[str, float]:
-    """The perplexity of each text of ``readings``, and of "all" of their tokens together."""
+    """Returns the perplexity of each text from ``readings``, and of all their tokens together as "all"."""
     by_text = {name: sum(windows, TextLoss(0.0, 0)) for name, windows in losses.items()}
     by_text[ALL] = sum(by_text.values(), TextLoss(0.0, 0))
     return {name: text.perplexity for name, text in by_text.items()}

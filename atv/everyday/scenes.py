@@ -11,7 +11,7 @@ from atv.bundled.scenes import COLUMNS, DIGITS, ROWS, pick
 from atv.everyday.things import Drawing, Thing, by_name, drawings
 
 PLACES = tuple(f"{row} {column}".replace("middle center", "center") for row in ROWS for column in COLUMNS)
-# On signs: three to six letters, none of them the name of a thing.
+# Words on signs: three to six letters; none of them is the name of a thing.
 _ON_SIGNS = """
     art bank bar best big books cafe cash city cold dance exit farm fast film food fresh games gold green gym hello
     help home hot joy king lake library love lunch market menu mill music new news night office open paint park pay
@@ -27,15 +27,15 @@ Split = Literal["train", "dev", "test", "unseen"]
 
 @dataclass(frozen=True)
 class Item:
-    """What stands in one of the nine areas: a thing as one family draws it, a sign with a word, or a digit.
+    """The content of one of the nine areas: a thing as one family draws it, a sign with a word, or a digit.
 
     Attributes:
-        form: which of the three.
+        form: "thing", "word" or "digit".
         name: the thing's name, the word, or the digit.
-        style: a thing's family of drawings; the number of a word's font or of a digit's handwriting.
+        style: the family of drawings of a thing; the number of the font of a word or of the handwriting of a digit.
         size: longer side in pixels.
-        left, top: where it begins inside its area, in pixels.
-        blurred: it is there but cannot be made out.
+        left, top: offset inside the area, in pixels.
+        blurred: whether the item is present but unrecognizable.
     """
 
     form: Literal["thing", "word", "digit"]
@@ -55,24 +55,24 @@ class Item:
 
     @property
     def thing(self) -> Thing:
-        """The table's row for a thing.
+        """The thing's entry in the table.
 
         Raises:
-            KeyError: for words and digits.
+            KeyError: if the item is a word or a digit.
         """
         return by_name(self.name)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Items in reading order, at most one an area, and the split that the arrangement belongs to."""
+    """Items in reading order, at most one per area, and the split that the arrangement belongs to."""
 
     items: tuple[Item, ...]
     split: Split
 
     @property
     def clear(self) -> tuple[Item, ...]:
-        """The items that can be made out."""
+        """The items that are not blurred."""
         return tuple(item for item in self.items if not item.blurred)
 
     @property
@@ -89,18 +89,21 @@ class Scene:
         return tuple(item for item in self.clear if item.form == "digit")
 
     def at(self, row: int, column: int) -> Item | None:
-        """What stands in an area; None where it is empty or outside the picture."""
+        """Returns the item in an area, or None if the area is empty or outside the picture."""
         return next((item for item in self.items if (item.row, item.column) == (row, column)), None)
 
 
 def hashed_split(items: Sequence[Item]) -> Literal["train", "dev", "test"]:
-    """Decided by a hash of what stands where, so that no arrangement is in two splits; a tenth each is dev and test."""
+    """Returns the split that a hash of the arrangement chooses, so that no arrangement is in two splits.
+
+    One tenth of all arrangements is dev, and one tenth is test.
+    """
     arrangement = repr([(item.form, item.name, item.row, item.column, item.blurred) for item in items])
     digest = hashlib.blake2b(arrangement.encode(), digest_size=2).digest()
     return {0: "dev", 1: "test"}.get(int.from_bytes(digest, "little") % 10, "train")  # type: ignore[return-value]
 
 
-# How many of a scene's items are things, words and digits: half of the scenes show hardly anything but things.
+# Shares of things, words and digits among the items of a scene; half of the scenes show almost only things.
 MIXTURES = ((0.95, 0.03, 0.02), (0.95, 0.03, 0.02), (0.5, 0.3, 0.2), (0.3, 0.3, 0.4))
 
 
@@ -111,9 +114,10 @@ def sample_scene(
     most: int = 6,
     mixtures: Sequence[tuple[float, float, float]] = MIXTURES,
 ) -> Scene:
-    """A random scene of ``fewest`` to ``most`` items whose arrangement belongs to ``split``.
+    """Returns a random scene of ``fewest`` to ``most`` items whose arrangement belongs to ``split``.
 
-    Scenes of ``unseen`` are arrangements of ``test`` in drawings that training never shows; all others show known ones.
+    Scenes of ``unseen`` have arrangements of ``test``, but drawings that training never shows; all other scenes have
+    known drawings.
     """
     known = drawings("unseen" if split == "unseen" else "known")
     while True:
@@ -133,7 +137,10 @@ def _sample_item(
     shares: tuple[float, float, float],
     before: Sequence[Item],
 ) -> Item:
-    """One more item; every fifth thing is of a name that the scene shows already, for there is something to count."""
+    """Samples one more item.
+
+    A fifth of the things repeat a name that the scene already shows, so that there is something to count.
+    """
     form = rng.choice(("thing", "word", "digit"), p=shares)
     repeated = [item.name for item in before if item.form == "thing" and not item.blurred]
     if form == "thing":

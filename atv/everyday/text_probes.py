@@ -1,7 +1,7 @@
-"""Probes of what a language model knows: sentences to end, without a picture, each with one right ending of four.
+"""Text probes of a language model's knowledge: sentences to complete without a picture, one of four endings is right.
 
-The untouched language model answers them well above chance (25%): capitals, opposites, sayings, grammar, common sense.
-A model's choice is the ending that it finds likeliest (the sum of its tokens' log-probabilities, in float64).
+The probes cover capitals, opposites, sayings, grammar and common sense; the untouched language model scores well above
+chance (25%). A model chooses the most likely ending, by the sum of its tokens' log-probabilities in float64.
 """
 
 import csv
@@ -17,12 +17,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 TABLE = Path(__file__).with_suffix(".csv")
 BATCH = 32
-Ending = tuple[int, int, list[int]]  # the probe's number, the ending's, and its tokens
+Ending = tuple[int, int, list[int]]  # number of the probe, number of the ending, tokens of the ending
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A sentence to end: the right ending first, then three wrong ones."""
+    """A sentence to complete; the right ending comes first, then three wrong ones."""
 
     group: str
     prompt: str
@@ -31,7 +31,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Score:
-    """``right`` of ``count`` probes; the share of the right ones with its 95% interval (Wilson's)."""
+    """``right`` answers to ``count`` probes, with their share and its 95% interval (Wilson's)."""
 
     right: int
     count: int
@@ -52,7 +52,7 @@ class Score:
 
 @cache
 def probes() -> tuple[Probe, ...]:
-    """All of them, in the table's order."""
+    """Returns all probes, in the table's order."""
     with TABLE.open(encoding="utf-8", newline="") as rows:
         return tuple(
             Probe(row["group"], row["prompt"], (row["answer"], *row["others"].split("|")))
@@ -61,14 +61,17 @@ def probes() -> tuple[Probe, ...]:
 
 
 def rows_by_length(tokens: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """Rows of equal length, at most ``BATCH`` at a time, so that nothing is padded."""
+    """Yields the numbers of rows of equal length, at most ``BATCH`` at a time, so that nothing is padded."""
     for length in sorted({len(one) for one in tokens}):
         rows = [row for row, one in enumerate(tokens) if len(one) == length]
         yield from (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))
 
 
 def _by_context(tokenizer: PreTrainedTokenizerBase, asked: Sequence[Probe]) -> dict[tuple[int, ...], list[Ending]]:
-    """The endings by all that comes before their last token: one forward for those that differ in that token alone."""
+    """Groups the endings by everything before their last token.
+
+    Endings that differ only in their last token then share one forward pass.
+    """
     found: dict[tuple[int, ...], list[Ending]] = {}
     for number, probe in enumerate(asked):
         prompt = tokenizer(probe.prompt, add_special_tokens=False).input_ids
@@ -80,7 +83,7 @@ def _by_context(tokenizer: PreTrainedTokenizerBase, asked: Sequence[Probe]) -> d
 
 @torch.inference_mode()
 def likelihoods(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: Sequence[Probe]) -> np.ndarray:
-    """The log-likelihood of every ending of every probe after its prompt, [probes, 4] in nats."""
+    """Returns the log-likelihood of every ending of every probe after its prompt: [probes, 4], in nats."""
     found = np.zeros((len(asked), 4))
     by_context = _by_context(tokenizer, asked)
     longest = max(len(tokens) for endings in by_context.values() for _, _, tokens in endings)
@@ -96,13 +99,13 @@ def likelihoods(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, aske
 
 
 def chosen_right(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: Sequence[Probe]) -> np.ndarray:
-    """Whether the model finds the right ending likeliest, [probes] of bool; an LVLM is asked without a picture."""
+    """Returns whether the model finds the right ending most likely: [probes] of bool. An LVLM gets no picture."""
     found = likelihoods(model, tokenizer, asked)
     return found[:, 0] > found[:, 1:].max(1)
 
 
 def scores(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Score]:
-    """The score of each group of probes, and of "all"."""
+    """Returns the score of each group of probes, and of all probes as "all"."""
     asked = probes()
     right = chosen_right(model, tokenizer, asked)
     groups = {group: np.array([probe.group == group for probe in asked]) for group in (one.group for one in asked)}

@@ -1,4 +1,4 @@
-"""The everyday things that a picture may show: their names, what they are, and their drawings, some kept unseen."""
+"""The everyday things that a picture may show: their names, kinds and drawings, some of which training never shows."""
 
 import csv
 import hashlib
@@ -16,16 +16,16 @@ TABLE = Path(__file__).parent / "artwork" / "things.csv"
 
 Split = Literal["known", "unseen"]
 FILE = Path(__file__).parent / "artwork" / "atlas.webp"
-SIZE = 56  # pixels a side
-THINGS_PER_ROW = 4  # a WebP picture is at most 16,383 pixels high
+SIZE = 56  # pixels per side
+THINGS_PER_ROW = 4  # several, because a WebP picture is at most 16,383 pixels high
 
 
 @dataclass(frozen=True)
 class Thing:
-    """An everyday thing by the name that a person gives to its drawings.
+    """An everyday thing, under the name that a person gives to its drawings.
 
     ``article`` is "a", "an" or "some"; with "some" the plural is the name itself. ``kind`` is one of ``KINDS``;
-    ``emoji``, ``group``, ``subgroup`` and ``hexcode`` (its code points) are Unicode's, by emojibase.
+    ``emoji``, ``group``, ``subgroup`` and ``hexcode`` (its code points) are Unicode's, taken from emojibase.
     """
 
     name: str
@@ -40,9 +40,10 @@ class Thing:
 
     @property
     def unseen(self) -> tuple[str, ...]:
-        """The families whose drawing of it is never trained on: half of the things have one artist's kept back.
+        """The families whose drawings of this thing are never trained on.
 
-        Fluent's two go together, and two drawings at least stay for training. A hash of the code points decides.
+        For half of the things, the drawings of one artist are held out. Fluent's two families are held out together,
+        and at least two drawings remain for training. A hash of the code points decides.
         """
         digest = hashlib.sha256(f"unseen {self.hexcode}".encode()).digest()
         drawn = [tuple(family for family in artist if family in self.families) for artist in ARTISTS]
@@ -71,13 +72,13 @@ _ROW = {thing.name: row for row, thing in enumerate(THINGS)}
 
 
 def by_name(name: str) -> Thing:
-    """The thing called ``name``; KeyError if there is none."""
+    """Returns the thing called ``name``; raises KeyError if there is none."""
     return THINGS[_ROW[name]]
 
 
 @cache
 def drawings(split: Split) -> tuple[Drawing, ...]:
-    """Every drawing of a split in the table's order: those to train on ("known"), or those kept back ("unseen")."""
+    """Returns the drawings to train on ("known") or those held out ("unseen"), in the table's order."""
     return tuple(
         Drawing(thing, family)
         for thing in THINGS
@@ -87,7 +88,7 @@ def drawings(split: Split) -> tuple[Drawing, ...]:
 
 
 def corner(row: int, family: str) -> tuple[int, int]:
-    """Left and top pixel in the atlas of the drawing by ``family`` of the thing in the table's ``row``."""
+    """Returns the left and top pixel, in the atlas, of ``family``'s drawing of the thing in the table's ``row``."""
     column = row % THINGS_PER_ROW * len(FAMILIES) + FAMILIES.index(family)
     return column * SIZE, row // THINGS_PER_ROW * SIZE
 
@@ -100,7 +101,11 @@ def _atlas() -> Image.Image:
 
 @cache
 def picture(drawing: Drawing) -> np.ndarray:
-    """The drawing in RGBA, [SIZE, SIZE, 4] of uint8, read-only; KeyError if that family does not draw the thing."""
+    """Returns the drawing in RGBA: [SIZE, SIZE, 4] of uint8, read-only.
+
+    Raises:
+        KeyError: if the family does not draw the thing.
+    """
     if drawing.family not in drawing.thing.families:
         raise KeyError(f"no drawing of {drawing.thing.name!r} by {drawing.family!r}")
     left, top = corner(_ROW[drawing.thing.name], drawing.family)

@@ -1,1 +1,1 @@
-"""One page of all ablations' results: what the paper says, what was measured here, and the verdict; nothing is run."""
+"""Makes one page of all ablations' results: the paper's numbers, ours, and the verdicts; runs nothing."""

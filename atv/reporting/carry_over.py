@@ -1,4 +1,4 @@
-"""Findings of two models side by side, and which of them carry over from one to the other."""
+"""Pairs the findings of two models and tells which of them carry over from one model to the other."""
 
 import re
 from collections import defaultdict
@@ -10,9 +10,9 @@ from atv.ablation.findings import Finding, Verdict
 from atv.reporting.collection import Collection
 
 Carried = Literal["carried over", "not carried over", "open", "one model alone"]
-# A share of the weights in a claim, such as 60%; what a claim exceeds ("more than 98%") is none.
+# A share of the weights in a claim, such as 60%; a number that the claim exceeds ("more than 98%") does not count.
 _SHARE = re.compile(r"(?<!than )(?<![\d.])(\d+(?:\.\d+)?)%")
-# What a claim's verdict says, whether the paper makes the claim or not.
+# What a verdict says about a claim, regardless of whether the paper makes that claim.
 _SAID: Mapping[Verdict, str] = {
     "reproduced": "yes",
     "holds": "yes",
@@ -24,11 +24,11 @@ _SAID: Mapping[Verdict, str] = {
 
 @dataclass(frozen=True)
 class Pair:
-    """A finding of each of two models, or of one where the other has none.
+    """A finding on each of two models; None for a model that does not have it.
 
     Attributes:
-        ablation: the name of the ablation that both are of.
-        question: what it asks.
+        ablation: name of the ablation; the first model's, if the two findings are from different ablations.
+        question: the question of that ablation.
     """
 
     ablation: str
@@ -38,15 +38,17 @@ class Pair:
 
     @property
     def finding(self) -> Finding:
-        """The first model's, else the second's."""
+        """The first model's finding, or the second's if the first has none."""
         found = self.first or self.second
         assert found is not None
         return found
 
     @property
     def other_share(self) -> str:
-        """Without what share of its weights the second model is compared, such as 50%, where the first is without
-        another one; several in the claim's order, such as 30% and 50%; else empty."""
+        """The share of weights in the second model's claim, such as 50%, if it differs from the first's; else "".
+
+        Several shares are in the claim's order, such as 30% and 50%.
+        """
         if self.first is None or self.second is None:
             return ""
         first, second = (_shares(finding.claim) for finding in (self.first, self.second))
@@ -54,7 +56,7 @@ class Pair:
 
     @property
     def carried(self) -> Carried:
-        """Whether both models say the same; open where one of them leaves it undecided."""
+        """Whether both models' verdicts say the same; open if either of them is undecided."""
         if self.first is None or self.second is None:
             return "one model alone"
         said = [_SAID.get(finding.verdict) for finding in (self.first, self.second)]
@@ -64,12 +66,14 @@ class Pair:
 
 
 def pairs(first: Collection, second: Collection | None = None) -> list[Pair]:
-    """Every finding of both, the first's in its order, ablation by ablation, then what the second has alone.
+    """Returns all findings of both models as pairs, ablation by ablation, in the first model's order.
 
-    Findings belong together when they claim the same, those of different ablations when they compare the same cells,
-    too. Where they differ in the share of weights that goes, because models are pruned at levels that suit
-    them, the hardest share of one goes with the hardest of the other, and so on downwards; N:M patterns go with
-    themselves.
+    Findings that only the second model has come last in their ablation; ablations that only it has, at the end.
+
+    Two findings are paired if they make the same claim; findings of different ablations also if they compare the same
+    cells. The share of weights that is pruned may differ, because models are pruned at levels that suit them: then the
+    hardest share on one model is paired with the hardest on the other, and so on downwards. N:M patterns are paired
+    with themselves.
     """
     beside = {section.name: section for section in second.sections} if second else {}
     made: list[tuple[int, Pair]] = []
@@ -85,15 +89,14 @@ def pairs(first: Collection, second: Collection | None = None) -> list[Pair]:
 
 
 def _across_ablations(made: Sequence[tuple[int, Pair]]) -> list[Pair]:
-    """The pairs, those of one model alone joined where they compare the same cells, or claim the same, at shares of the
-    same rank."""
+    """Joins pairs of one model alone that compare the same cells, or claim the same, at shares of the same rank."""
     for alike in (_compared, _claimed):
         made = _joined(made, alike)
     return [pair for _, pair in made]
 
 
 def _joined(made: Sequence[tuple[int, Pair]], alike: Callable[[Pair, int], Hashable | None]) -> list[tuple[int, Pair]]:
-    """Of the first model's lonely pairs and the second's, those that are ``alike`` as one, in the first's place."""
+    """Joins pairs that only the first model has with ``alike`` ones that only the second has, in the first's place."""
     lonely = {alike(pair, rank): pair for rank, pair in made if pair.second is None and alike(pair, rank)}
     joined: dict[int, Pair | None] = {}
     for rank, pair in made:
@@ -105,28 +108,30 @@ def _joined(made: Sequence[tuple[int, Pair]], alike: Callable[[Pair, int], Hasha
 
 
 def _compared(pair: Pair, rank: int) -> Hashable | None:
-    """What a finding is of: cells without their share, unit, bound, and how many shares of the claim are harder; None
-    where it rests on no cell."""
+    """Returns what a finding compares: cells without their shares, unit, bound, and how many shares are harder.
+
+    None if the finding rests on no cell.
+    """
     finding = pair.finding
     cells = tuple(_SHARE.sub("#", run) for run in finding.ours.runs)
     return (cells, finding.unit, finding.bound, rank) if cells else None
 
 
 def _claimed(pair: Pair, rank: int) -> Hashable:
-    """The claim without its share, unit, bound, and how many shares of the claim are harder."""
+    """Returns the claim without its shares, its unit and bound, and how many shares of the claim are harder."""
     finding = pair.finding
     return _SHARE.sub("#", finding.claim), finding.unit, finding.bound, rank
 
 
 def counted(found: Sequence[Pair]) -> dict[Carried, int]:
-    """How many pairs carry over, do not, and cannot be told."""
+    """Returns outcome -> number of pairs that have it."""
     return {word: sum(pair.carried == word for pair in found) for word in get_args(Carried)}
 
 
 def _keyed(findings: Sequence[Finding]) -> dict[tuple[str, int], Finding]:
-    """Claim without its shares, and how many findings of the same claim are harder -> the finding; in the given order.
+    """Returns (claim without its shares, number of harder findings with this claim) -> finding, in the given order.
 
-    The first share counts before the second, and so on; of equal ones the earlier finding is the harder one.
+    The first share counts before the second, and so on; of equal ones, the earlier finding counts as the harder one.
     """
     alike: dict[str, list[int]] = defaultdict(list)
     for place, finding in enumerate(findings):
@@ -143,7 +148,7 @@ def _shares(claim: str) -> list[float]:
 
 
 def pruned_share(claim: str) -> float:
-    """The share of the weights that a claim speaks of, in percent; 0 where it speaks of none.
+    """Returns the first share of the weights that a claim mentions, in percent; 0 if it mentions none.
 
     >>> pruned_share("It permits 50% sparsity: it keeps more than 98%."), pruned_share("Text is one tight cluster.")
     (50.0, 0.0)

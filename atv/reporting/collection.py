@@ -1,4 +1,4 @@
-"""All ablations of a results folder."""
+"""Reads all ablations of a results folder."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,18 +12,18 @@ from atv.ablation.findings import Finding, Verdict
 from atv.reporting.section import Section
 from atv.statistics.paired_scores import corrected
 
-# Finished cells, which are read through the ablations that took them.
+# The folder of finished cells; the report shows them only through the ablations that used them.
 CELLS = "cells"
-# Of all decided verdicts, the share that may be wrong when the report is taken as a whole.
+# False discovery rate: the share of decided verdicts that may be wrong when the report is taken as a whole.
 FALSE_SHARE = 0.05
 
 
 @dataclass(frozen=True)
 class Collection:
-    """What a report shows.
+    """The ablations that a report shows.
 
     Attributes:
-        sections: what repeats a part of the paper first, by that part's name, then what the paper does not ask.
+        sections: first the ablations that repeat a part of the paper, sorted by that part's name, then the others.
         skipped: folder -> why it is not shown.
     """
 
@@ -32,13 +32,13 @@ class Collection:
 
     @classmethod
     def read(cls, results: Path, output: Path, field: str = "results") -> "Collection":
-        """Every folder of ``results`` but the cells and the report's own; errors name ``field``.
+        """Reads every folder in ``results`` except the cells and the report's own; errors name ``field``.
 
         Raises:
-            ValueError: when there is no results folder or no ablation's results in it.
+            ValueError: if there is no results folder, or no ablation's results in it.
         """
         if not results.is_dir():
-            raise ValueError(f"{field}: no folder {str(results)!r}; atv ablate makes one")
+            raise ValueError(f"{field}: no folder {str(results)!r}; atv ablate creates it")
         sections, skipped = [], {}
         for folder in sorted(results.iterdir()):
             if not folder.is_dir() or folder.name.startswith(".") or folder.name == CELLS:
@@ -56,20 +56,24 @@ class Collection:
 
     @property
     def model(self) -> str:
-        """What the ablations were run on."""
+        """The model that the ablations were run on, or all of them if there are several."""
         return ", ".join(dict.fromkeys(section.run.get("model", "not recorded") for section in self.sections))
 
     @property
     def verdicts(self) -> dict[Verdict, int]:
-        """How many findings have each verdict; 0 is told of the paper's."""
+        """Verdict -> number of findings; "holds" and "does not hold" are left out if no finding has them."""
         counts = Counter(finding.verdict for section in self.sections for finding in section.findings)
-        papers = ("holds", "does not hold")
-        return {verdict: counts[verdict] for verdict in get_args(Verdict) if counts[verdict] or verdict not in papers}
+        of_our_claims = ("holds", "does not hold")
+        return {
+            verdict: counts[verdict] for verdict in get_args(Verdict) if counts[verdict] or verdict not in of_our_claims
+        }
 
     @cached_property
     def corrected(self) -> dict[Finding, float]:
-        """Finding -> its p-value corrected for all findings of the report (Benjamini and Hochberg); without those that
-        have no p-value, such as findings of an earlier version."""
+        """Finding -> p-value corrected for all findings of the report (Benjamini and Hochberg).
+
+        Findings without a p-value, such as those of an earlier version, are left out.
+        """
         tested = [(finding, finding.p) for section in self.sections for finding in section.findings]
         told = [(finding, p) for finding, p in tested if p is not None]
         adjusted = corrected([p for _, p in told], "a share of false ones")
@@ -77,18 +81,18 @@ class Collection:
 
     @property
     def standing(self) -> dict[Finding, bool]:
-        """Decided finding -> whether its verdict stands when corrected."""
+        """Decided finding with a p-value -> whether its verdict stands after the correction."""
         decided = {finding: q for finding, q in self.corrected.items() if finding.verdict != "undecided"}
         return {finding: q <= FALSE_SHARE for finding, q in decided.items()}
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Cell -> seconds; cells that ablations share once."""
+        """Cell id -> seconds; a cell that several ablations share counts once."""
         return {cell: seconds for section in self.sections for cell, seconds in section.seconds.items()}
 
     @property
     def written(self) -> datetime | None:
-        """When the last ablation's tables were made."""
+        """When the latest tables were written; None if no ablation recorded it."""
         return max((section.written for section in self.sections if section.written), default=None)
 
 

@@ -1,4 +1,4 @@
-"""All findings as one figure: our number with its interval, of one model or two, and the paper's number as a mark."""
+"""Draws all findings in one figure: our number with its interval, for one or two models, and the paper's as a mark."""
 
 import math
 import textwrap
@@ -14,12 +14,12 @@ from atv.ablation.findings import POINT, Finding
 from atv.reporting.carry_over import Pair
 from atv.reporting.numbers import number
 
-# Inches of a line of text, and of what surrounds a panel.
+# Height of a line of text and of the space around a panel, in inches.
 LINE, AROUND = 0.14, 0.5
 CHARACTERS = 66
-# Lines that one of text takes.
+# Height of a row with one line of text, in lines.
 SPACED = 1.4
-# Points up to which the axis is linear; beyond it is logarithmic, so that 0.5 and 50 points are both to be seen.
+# The axis is linear up to this many points and logarithmic beyond, so that 0.5 and 50 points are both visible.
 LINEAR = 2.0
 TICKS = (-50, -20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20, 50)
 COLORS, MARKERS = (VISUAL, TEXT), ("o", "s")
@@ -28,14 +28,13 @@ POINTS = "points"
 
 
 def forest_figure(pairs: Sequence[Pair], models: Sequence[str]) -> Figure:
-    """A line a finding, grouped by ablation: how far our number lies from the bound that the claim sets.
+    """Draws how far our numbers lie from the bounds that the claims set: one row per finding, grouped by ablation.
 
-    Numbers in points or percent share an axis; every other unit has one of its own. A finding that is undecided is
-    hollow.
+    Findings in points or percent share an axis; every other unit has its own. Marks of undecided findings are hollow.
 
     Args:
-        pairs: at least one.
-        models: names of the first model and, where there is one, the second.
+        pairs: at least one pair.
+        models: names of the first model and, if there is one, the second.
     """
     by_unit: dict[str, list[Pair]] = {}
     for pair in pairs:
@@ -51,12 +50,12 @@ def forest_figure(pairs: Sequence[Pair], models: Sequence[str]) -> Figure:
 
 
 def _scale(finding: Finding) -> str:
-    """The unit that an axis is of."""
+    """Returns the unit of the axis that shows a finding."""
     return POINTS if finding.unit.startswith(("points", "%")) else finding.unit
 
 
 def _rows(pairs: Sequence[Pair], models: Sequence[str]) -> list[tuple[str, Pair | None]]:
-    """The text of each line, and its findings; a question before those of its ablation has none."""
+    """Returns each row's text and findings; a row with an ablation's question, above its findings, has None."""
     rows: list[tuple[str, Pair | None]] = []
     for place, pair in enumerate(pairs):
         if not place or pairs[place - 1].ablation != pair.ablation:
@@ -85,7 +84,7 @@ def _panel(axes: Axes, unit: str, rows: Sequence[tuple[str, Pair | None]], model
         low, high = axes.get_xlim()
         axes.xaxis.set_major_locator(FixedLocator([tick for tick in TICKS if low <= tick <= high]))
         axes.xaxis.set_minor_locator(NullLocator())
-        unit = "points beyond the claim's bound (grey: within a point)"
+        unit = "points beyond the claim's bound (grey: within one point of it)"
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(round(value, 6))))
     axes.set_xlabel(unit if unit.startswith(POINTS) else f"beyond the bound: {textwrap.fill(unit, 45)}", fontsize=7)
     axes.set_ylim(-tall, 0)
@@ -115,7 +114,7 @@ def _drawn(axes: Axes, pair: Pair, place: float, models: int) -> None:
 
 
 def _paper(finding: Finding) -> float | None:
-    """The paper's number beyond the bound, where the record has it in our unit."""
+    """Returns the paper's number minus the bound; None if the record does not have that number in our unit."""
     return None if finding.printed is None else finding.printed - finding.bound
 
 
@@ -131,8 +130,10 @@ def _legend(figure: Figure, axes: Axes, models: Sequence[str], pairs: Sequence[P
 
 
 def _interval(findings: Sequence[Finding]) -> str:
-    """What is drawn as an interval, in words: its confidence, the least and the greatest of several, and whether there
-    are bounds without a spread, which have none."""
+    """Describes the drawn intervals in words: their confidence, or its range if there are several levels.
+
+    Also says whether there are bounds without a spread, which have no confidence.
+    """
     drawn = [finding.ours for finding in findings if math.isfinite(finding.ours.low + finding.ours.high)]
     sure = [100 * ours.confidence for ours in drawn if ours.spread is not None]
     told = " to ".join(f"{share:g}%" for share in sorted({min(sure), max(sure)})) if sure else ""

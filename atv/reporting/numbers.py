@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them."""
+"""Formats numbers for readers of the report."""
 
 import math
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from atv.statistics.estimates import CONFIDENCE
 
 
 def ours(finding: Finding) -> tuple[str, str]:
-    """Our number and its interval, both to two digits of the interval's width, with its confidence unless 95%.
+    """Formats our number and its interval to two digits of the interval's width; names its confidence unless 95%.
 
     >>> from atv.statistics.estimates import Estimate
     >>> ours(Finding("", "", Estimate(12.3456, 9.0, 15.4), "points"))
@@ -27,7 +27,7 @@ def ours(finding: Finding) -> tuple[str, str]:
 
 
 def number(value: float, digits: int | None = None) -> str:
-    """A number with a true minus sign; without ``digits`` as short as it goes.
+    """Formats a number with a true minus sign; without ``digits``, to up to six significant digits.
 
     >>> number(1234.56, 1), number(0.0), number(float("nan"), 1)
     ('1,234.6', '0', 'not a number')
@@ -35,14 +35,14 @@ def number(value: float, digits: int | None = None) -> str:
     if math.isnan(value):
         return "not a number"
     text = f"{value:,.6g}" if digits is None else f"{value:,.{digits}f}"
-    # An interval's end of -0.04 must not read as -0.0.
+    # An interval's bound of -0.04 must not be shown as -0.0.
     if not text.strip("-0.,"):
         text = text.lstrip("-")
     return text.replace("-", "\N{MINUS SIGN}")
 
 
 def duration(seconds: float) -> str:
-    """A time in words.
+    """Formats a duration in words.
 
     >>> duration(7384), duration(419), duration(4.2)
     ('2 h 3 min', '6 min 59 s', '4.2 s')
@@ -55,7 +55,7 @@ def duration(seconds: float) -> str:
 
 
 def strip(finding: Finding) -> Mapping[str, float] | None:
-    """Where low, value, high and bound lie on a line, in percent of its length; None where one is not finite."""
+    """Returns where low, value, high and bound lie on a line, in percent of its length; None if one is not finite."""
     estimate = finding.ours
     places = {"low": estimate.low, "value": estimate.value, "high": estimate.high, "bound": finding.bound}
     if not all(map(math.isfinite, places.values())):

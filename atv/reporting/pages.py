@@ -1,4 +1,4 @@
-"""The report as HTML, with everything in one file, and as Markdown, with the figures beside it."""
+"""Writes the report as HTML, in one self-contained file, and as Markdown, with its figures in separate files."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -23,16 +23,16 @@ FIELDS = {
     "samples": "Calibration samples",
     "evaluation": "Questions",
     "split": "Split",
-    "groups": "Groups a task",
+    "groups": "Groups per task",
     "seeds": "Seeds",
     "hardware": "Hardware",
     "git": "Revision",
     "versions": "Versions",
 }
 FOREST = "forest.png"
-# Longer tables are folded.
+# Tables with more rows are folded.
 LONG = 15
-# A verdict is told by its words and its sign, never by its colour alone.
+# Words and a sign show the verdict, never colour alone.
 SIGNS = {
     "reproduced": "✓",
     "not reproduced": "✕",
@@ -48,17 +48,17 @@ SIGNS = {
 
 
 def setup(run: Mapping[str, Any]) -> dict[str, str]:
-    """Heading -> value in words, of what run.json says."""
+    """Returns heading -> value in words, for the settings in run.json."""
     return {heading: _worded(field, run[field]) for field, heading in FIELDS.items() if field in run}
 
 
 def shared(sections: Sequence[Section]) -> dict[str, str]:
-    """What all sections have in common."""
+    """Returns heading -> value, for the settings that are the same in all sections."""
     return {heading: next(iter(by_value)) for heading, by_value in _values(sections).items() if len(by_value) == 1}
 
 
 def differing(sections: Sequence[Section]) -> dict[str, dict[str, list[str]]]:
-    """Heading -> value -> names of the sections that have it, where there is more than one value."""
+    """Returns heading -> value -> names of the sections that have it, for settings with more than one value."""
     return {heading: by_value for heading, by_value in _values(sections).items() if len(by_value) > 1}
 
 
@@ -80,7 +80,7 @@ def _worded(field: str, value: Any) -> str:
         case "samples":
             return f"{value:,}"
         case "git":
-            return f"{value[:-1]}, with changes that are not committed" if value.endswith("+") else value
+            return f"{value[:-1]}, with uncommitted changes" if value.endswith("+") else value
         case "calibration" if isinstance(value, dict):
             return in_words(value)
         case "versions":
@@ -89,13 +89,13 @@ def _worded(field: str, value: Any) -> str:
 
 
 def write_pages(collection: Collection, output: Path, beside: Collection | None = None) -> Path:
-    """report.html, report.md, and for the latter forest.png, where there are findings.
+    """Writes report.html, report.md and, if there are findings, forest.png, to which report.md refers.
 
     Args:
-        beside: another model's results, whose findings stand beside the collection's.
+        beside: results of a different model, whose findings are shown beside the collection's.
 
     Returns:
-        The HTML file.
+        The path of the HTML file.
     """
     picture = b""
     if found := pairs(collection, beside):
@@ -109,11 +109,13 @@ def write_pages(collection: Collection, output: Path, beside: Collection | None 
 def page(
     collection: Collection, output: Path, kind: str, beside: Collection | None = None, picture: bytes = b""
 ) -> str:
-    """The text of report.html or report.md (``kind`` is "html" or "md") that is to lie in ``output``.
+    """Returns the text of report.html or report.md.
 
     Args:
+        output: folder of the file, which its links start from.
+        kind: "html" or "md".
         beside: as for ``write_pages``.
-        picture: the content of forest.png; empty where there is none.
+        picture: content of forest.png; empty if there is none.
     """
     found = pairs(collection, beside)
     filters: dict[str, Any] = {"ours": numbers.ours, "number": numbers.number, "duration": numbers.duration}
@@ -134,5 +136,5 @@ def page(
 
 
 def _inline(text: str) -> str:
-    """Text in one line that breaks no Markdown table and makes no HTML."""
+    """Returns text as one line that neither breaks a Markdown table nor is read as HTML."""
     return " ".join(text.split()).replace("|", r"\|").replace("<", "&lt;")

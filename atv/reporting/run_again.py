@@ -1,4 +1,4 @@
-"""The command line that runs an ablation again, made of what its run.json says."""
+"""Builds the command line that reruns an ablation from its run.json."""
 
 import json
 import shlex
@@ -14,30 +14,30 @@ RECORDED = (
     *("evaluation", "split", "benchmark", "data", "groups", "max_new_tokens"),
     *("language", "sparsities", "patterns", "decide", "budget", "plugin", "trust_remote_code"),
 )
-# Of these None is a value to be asked for; of all others it is the default.
+# For these, None must be given explicitly; for all others, it is the default.
 NULLABLE = ("groups",)
 
 
 def run_again(run: Mapping[str, Any], results: Path) -> str:
-    """Every recorded option, defaults too (they may change), quoted for a shell.
+    """Returns the command with every recorded option, including defaults, which may change; quoted for a shell.
 
     Args:
-        run: what run.json says.
-        results: the folder that the results lie in.
+        run: content of run.json.
+        results: folder that contains the ablations' folders.
     """
     given = {name: run[name] for name in RECORDED if name in run and (run[name] is not None or name in NULLABLE)}
     drawn = {"seed": run["seeds"][0]}
-    if not run.get("decide"):  # which counts seeds by itself
+    if not run.get("decide"):  # --decide sets the numbers of seeds itself
         claimed = len(run["seeds"])
         drawn |= {"seeds": run.get("whole_seeds", claimed), "claimed_seeds": claimed}
-    # A notebook's class has no file.
+    # A class that was defined in a notebook has no file.
     file = {"file": from_here(run["file"])} if run["file"] else {}
     options = file | given | drawn | {"results": results}
     return shlex.join(["atv", "ablate", *(word for name, value in options.items() for word in _words(name, value))])
 
 
 def _words(name: str, value: Any) -> list[str]:
-    """A class by its name, and its arguments as options of their own."""
+    """Returns the words of an option; a class is given by its name, and each of its arguments as a separate option."""
     if isinstance(value, dict) and "class" in value:
         arguments = {argument: given for argument, given in value.items() if argument != "class" and given is not None}
         inner = [word for argument, given in arguments.items() for word in (f"--{name}.{argument}", _written(given))]
@@ -46,12 +46,12 @@ def _words(name: str, value: Any) -> list[str]:
 
 
 def _written(value: Any) -> str:
-    """A value as the command line reads it: what holds others as JSON."""
+    """Formats a value for the command line: lists and mappings as JSON."""
     return json.dumps(_nested(value), ensure_ascii=False) if isinstance(value, (list, dict)) else str(value)
 
 
 def _nested(value: Any) -> Any:
-    """A value with the classes that it holds as the parser takes them, {class_path, init_args}."""
+    """Returns a value with the classes in it in the form that the parser expects, {class_path, init_args}."""
     if isinstance(value, list):
         return [_nested(item) for item in value]
     if not isinstance(value, dict):

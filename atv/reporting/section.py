@@ -1,4 +1,4 @@
-"""What one ablation left in its folder, read back for the report."""
+"""Reads one ablation's results from its folder for the report."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +16,7 @@ from atv.reporting.numbers import duration
 from atv.reporting.run_again import run_again
 
 FIGURE = "figure.png"
-# Chance that what would decide a finding does.
+# Probability with which the planned groups and seeds decide a finding.
 POWER = 0.8
 
 
@@ -25,8 +25,8 @@ class Section(AblationRecord):
     """An ablation's results.
 
     Attributes:
-        folder: results/<name>/.
-        size: of the figure, width and height in pixels.
+        folder: the folder results/<name>/.
+        size: width and height of the figure in pixels.
     """
 
     folder: Path
@@ -34,10 +34,10 @@ class Section(AblationRecord):
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """An ablation's results, read from what ``atv.ablation.writing.write_results`` wrote.
+        """Reads what ``atv.ablation.writing.write_results`` wrote.
 
         Raises:
-            ValueError: for a folder that is not an ablation's, or not whole, saying what is wrong.
+            ValueError: for a folder that is not an ablation's or is incomplete, saying what is wrong.
         """
         record = AblationRecord.read(folder)
         if not (folder / FIGURE).is_file():
@@ -50,11 +50,14 @@ class Section(AblationRecord):
 
     @cached_property
     def figure(self) -> str:
-        """The picture itself as an address."""
+        """The figure as a data URL."""
         return data_url((self.folder / FIGURE).read_bytes(), "png")
 
     def would_decide(self, finding: Finding) -> str:
-        """What an undecided finding of these needs, if it lies its margin (else a point) from its bound; else empty."""
+        """Returns what would decide an undecided finding of this ablation; "" for any other finding.
+
+        Assumes that the true number lies a margin (a point, if the finding has none) away from the bound.
+        """
         if finding.verdict != "undecided" or not can_be_planned(finding):
             return ""
         effect = finding.margin or POINT
@@ -62,17 +65,17 @@ class Section(AblationRecord):
         if plan is None:
             assert finding.ours.spread is not None
             if not isfinite(finding.ours.spread.question_variance):
-                return "One cluster of questions tells of no spread: it takes questions about more pictures."
-            return f"Seeds differ too much to tell a difference of {effect:g} by any number of questions."
+                return "A single cluster of questions shows no spread; questions about more pictures are needed."
+            return f"Seeds differ too much for any number of questions to detect a difference of {effect:g}."
         seeds = f"{plan.seeds} seed{'s' if plan.seeds > 1 else ''}"
         return (
-            f"A difference of {effect:g} would be told, with a chance of {POWER:.0%}, by {plan.groups:,} groups of "
-            f"each task and {seeds}: {duration(plan.seconds)} of cells."
+            f"Detecting a difference of {effect:g} with a probability of {POWER:.0%} takes {plan.groups:,} groups "
+            f"per task and {seeds}; their cells take {duration(plan.seconds)}."
         )
 
     @property
     def command(self) -> str:
-        """The command line that runs the ablation again."""
+        """The command line that reruns the ablation."""
         return run_again(self.run, self.folder.parent)
 
 
@@ -81,4 +84,4 @@ def _size(file: Path) -> tuple[int, int]:
         with Image.open(file) as image:
             return image.size
     except OSError as error:
-        raise ValueError(f"{file.name} is no picture") from error
+        raise ValueError(f"{file.name} is not a picture") from error

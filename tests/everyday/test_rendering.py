@@ -119,7 +119,7 @@ def test_each_drawing_lies_where_the_atlas_looks_for_it():
 
 def test_a_drawing_that_is_missing_is_named():
     cat = next(thing for thing in THINGS if thing.name == "cat")
-    with pytest.raises(ValueError, match=r"things\.csv: families: noto draws no 'cat'"):
+    with pytest.raises(ValueError, match=r"things\.csv: families: noto has no drawing of 'cat'"):
         recipe.draw_atlas([cat], PLAIN)
 
 
@@ -133,7 +133,7 @@ def test_the_table_is_looked_up_in_emojibase(tmp_path, monkeypatch):
     monkeypatch.setattr(recipe, "EMOJIBASE", packed(tmp_path, "emojibase-data", files))
     cat = next(thing for thing in THINGS if thing.name == "cat")
     assert recipe.looked_up([replace(cat, hexcode="", group="", subgroup="")], tmp_path) == [cat]
-    with pytest.raises(ValueError, match=r"things\.csv: emoji: .* knows no 'catt'"):
+    with pytest.raises(ValueError, match=r"things\.csv: emoji: .* has no emoji named 'catt'"):
         recipe.looked_up([replace(cat, emoji="catt")], tmp_path)
 
 

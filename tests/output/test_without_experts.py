@@ -127,9 +127,7 @@ def test_what_cannot_be_is_refused_before_a_sample_is_read(model, options, messa
 
 def test_pathways_share_a_router(batches):
     pathway = atv.Pathway("AllTokens", 0.5, pattern="WholeExperts")
-    with pytest.raises(
-        ValueError, match="WholeExperts sends tokens to different experts, but decoupled pathways share"
-    ):
+    with pytest.raises(ValueError, match="WholeExperts sends tokens to different experts, but decoupled pathways"):
         atv.decouple(moe_llava("qwen3_moe"), batches, text=pathway, visual=pathway)
 
 

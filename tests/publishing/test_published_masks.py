@@ -185,9 +185,7 @@ def test_the_commands_of_masks_print_and_refuse(pruned, packed, tmp_path, capsys
     from atv.cli import main
 
     assert main(["masks", "diff", str(pruned), str(packed)]) == 0
-    assert (
-        "mean overlap 1.000 (random masks: 0.333); 100.00% of the weights are masked alike" in capsys.readouterr().out
-    )
+    assert "mean overlap 1.000 (random masks: 0.333); 100.00% of the weights masked alike" in capsys.readouterr().out
     assert main(["masks", "diff", str(pruned)]) == 2
     assert "expected two folders" in capsys.readouterr().err
     assert main(["masks", "apply", str(packed), "--base", "nowhere", "--output", str(tmp_path / "out")]) == 2

@@ -208,7 +208,7 @@ def test_verdicts_are_corrected_for_all_findings_of_the_report(results, tmp_path
     assert [finding.verdict for finding in found.corrected] == ["undecided", "holds", "holds", "holds"]
     assert list(found.standing.values()) == [False, True, True]
     text = page(found, tmp_path, "md")
-    assert "one report of 4 findings" in text and "2 of 3 decided verdicts stand" in text
+    assert "corrected for all 4 findings" in text and "2 of 3 decided verdicts stand" in text
     assert "Corrected p: 0.061." in text and "Corrected p: <0.001." in text
     html = page(found, tmp_path, "html")
     assert "2 of 3 decided verdicts stand" in html and "corrected p 0.061" in html

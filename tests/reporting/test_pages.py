@@ -49,7 +49,7 @@ def test_a_finding_says_its_margin_and_what_its_word_leaves_open(pages):
 
 def test_an_interval_is_called_one_of_95_percent_only_where_it_is(pages):
     for text in pages.values():
-        assert "interval, of 95%" in " ".join(text.split()) and "[95% interval]" not in text
+        assert "It has 95% confidence unless another level" in " ".join(text.split()) and "[95% interval]" not in text
     assert pages["html"].count("<dt>Ours, with its interval</dt>") == 4
 
 
@@ -61,8 +61,8 @@ def test_text_is_text_and_never_markup(pages):
 
 
 def test_sections_without_findings_say_so_and_long_tables_are_folded(pages):
-    assert "| quiet | no finding is stated |" in pages["md"]
-    assert pages["html"].count("No finding is stated") == 2  # in the summary and in its section
+    assert "| quiet | states no findings |" in pages["md"]
+    assert pages["html"].count("This ablation states no findings") == 2  # in the summary and in its section
     assert re.search(r"<details open>\s*<summary>Table, 3 rows", pages["html"])
     assert re.search(r"<details>\s*<summary>Table, 40 rows", pages["html"])
 
@@ -144,7 +144,7 @@ def test_another_models_findings_stand_beside(results, tmp_path):
         assert "carried over" in shown and "everyday: 40%" in shown
     carried, alone = (
         [line for line in lines.partition(f"### {head}")[2].partition("###")[0].splitlines() if "| flat |" in line]
-        for head in ("What carries over", "What everyday alone was asked")
+        for head in ("What carries over", "Findings on everyday alone")
     )
     assert [row.rsplit("|")[-2].strip() for row in carried] == ["✓ carried over", "? open", "✓ carried over"]
     assert len(alone) == 1 and "Something else" in alone[0] and "✓ holds" in alone[0]

@@ -41,7 +41,7 @@ def test_a_verdict_is_the_intervals_whatever_the_file_calls_it(results):
     ("file", "content", "message"),
     [
         ("figure.png", None, "no figure.png"),
-        ("figure.png", "no picture", "figure.png is no picture"),
+        ("figure.png", "no picture", "figure.png is not a picture"),
         ("run.json", '{"name": "flat"', "run.json is not valid JSON"),
         ("run.json", '{"name": "flat", "question": "?"}', "run.json has no paper"),
         ("findings.json", '[{"claim": "so"}]', r"findings.json has no 0\.ours"),
@@ -127,14 +127,14 @@ def test_an_undecided_finding_says_what_would_decide_it(results):
 
     plan = cheapest(open_finding(), section, 1.0, 0.8)
     assert section.would_decide(open_finding()) == (
-        f"A difference of 1 would be told, with a chance of 80%, by {plan.groups:,} groups of each task and 3 seeds: "
-        f"{duration(plan.seconds)} of cells."
+        f"Detecting a difference of 1 with a probability of 80% takes {plan.groups:,} groups per task and 3 seeds; "
+        f"their cells take {duration(plan.seconds)}."
     )
     assert plan.groups > 100 and plan.seconds > 3 * 2
     assert "Seeds differ too much" in section.would_decide(open_finding(seed_variance=9.0))
     ours = Estimate.of(0.3, Spread(1, 1, math.inf, 1.0))
     alone = Finding("So.", "", replace(ours, runs=("calibration text",)), "points", margin=1.0)
-    assert "One cluster of questions tells of no spread" in section.would_decide(alone)
+    assert "A single cluster of questions shows no spread" in section.would_decide(alone)
     # Decided, and without a spread.
     assert not any(map(section.would_decide, section.findings))
 
@@ -151,7 +151,7 @@ def test_what_differs_names_its_sections_and_the_rest_is_shared(results, tmp_pat
     # Whether a checkout was changed is told as well, and may change while tests run.
     assert {name: own for name, own in differing(sections).items() if name != "Revision"} == {
         "Model": {"bundled": ["flat", "quiet"], "llava": ["other"]},
-        "Groups a task": {"first 150": ["flat", "other"], "all": ["quiet"]},
+        "Groups per task": {"first 150": ["flat", "other"], "all": ["quiet"]},
         "Seeds": {"0": ["flat", "other"], "0, 1": ["quiet"]},
     }
     assert shared(sections)["Calibration samples"] == "128" and "torch 2" in shared(sections)["Versions"]
@@ -159,7 +159,7 @@ def test_what_differs_names_its_sections_and_the_rest_is_shared(results, tmp_pat
 
 
 def test_a_changed_checkout_is_said_in_words():
-    assert setup({"git": "bd2ac998b107+"}) == {"Revision": "bd2ac998b107, with changes that are not committed"}
+    assert setup({"git": "bd2ac998b107+"}) == {"Revision": "bd2ac998b107, with uncommitted changes"}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a task is, in either world, and the phrases that bundled tasks share."""
+"""The definition of a task, for both worlds, and phrases that the bundled tasks share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,10 @@ LETTERS = ("A", "B", "C", "D")
 
 @dataclass(frozen=True)
 class TaskQuestion:
-    """One question about one picture; ``answers`` are ten people's, where the score wants them and they differ."""
+    """One question about one picture.
+
+    ``answers`` are the answers of ten people, if the metric needs them and they differ.
+    """
 
     text: str
     answer: str
@@ -25,9 +28,9 @@ class TaskQuestion:
 
 
 class Task(ABC):
-    """Asks one kind of question, as one of the paper's benchmarks does; a group (rotations, a pair) is scored together.
+    """Asks one kind of question, like one of the paper's benchmarks; a group (rotations or a pair) is scored together.
 
-    ``metric`` names the class of ``atv.evaluation.metrics``.
+    ``metric`` is the name of a class in ``atv.evaluation.metrics``.
     """
 
     metric: str
@@ -38,13 +41,13 @@ class Task(ABC):
 
     @abstractmethod
     def ask(self, scene: Any, rng: Generator) -> tuple[TaskQuestion, ...]:
-        """A group of questions about a scene of the task's world; empty where the scene does not allow one."""
+        """Returns a group of questions about a scene of the task's world; empty if the scene does not allow one."""
 
 
 def names(scene: Scene, thing: Thing, hide: str = "") -> Iterator[str]:
-    """The phrases without a place that mean ``thing`` and nothing else in the scene.
+    """Yields the phrases without a place that identify ``thing`` and nothing else in the scene.
 
-    ``hide`` is what the question asks about ("color", "kind", or "both" of them), so that no phrase gives it away.
+    ``hide`` is what the question asks about ("color", "kind", or "both" of them), so that no phrase reveals it.
     """
     kinds = [other.kind for other in scene.clear]
     colors = [other.color for other in scene.clear]
@@ -58,26 +61,29 @@ def names(scene: Scene, thing: Thing, hide: str = "") -> Iterator[str]:
 
 
 def name(scene: Scene, thing: Thing, rng: Generator, hide: str = "") -> str | None:
-    """One of ``names`` at random, or None where nothing but the place tells the thing apart."""
+    """Returns one of ``names`` at random, or None if only the place identifies the thing."""
     phrases = list(names(scene, thing, hide))
     return pick(rng, phrases) if phrases else None
 
 
 def reference(scene: Scene, thing: Thing, rng: Generator, hide: str) -> str:
-    """The thing by its place or, as often, by what is not hidden of its looks."""
+    """Returns a phrase for the thing: by its place or, as often, by the part of its looks that is not hidden.
+
+    If its looks do not identify it, the phrase is by its place.
+    """
     by_looks = name(scene, thing, rng, hide) if rng.random() < 0.5 else None
     return by_looks or f"the thing at the {thing.place}"
 
 
 def others(pool: Sequence[str], *taken: str) -> list[str]:
-    """The pool without what is taken."""
+    """Returns the items of the pool that are not taken."""
     return [item for item in pool if item not in taken]
 
 
 def choice(
     rng: Generator, text: str, answer: str, pool: Sequence[str], count: int = 4, form: str = " {} {}"
 ) -> TaskQuestion:
-    """A question of ``count`` options at most, its wrong ones out of ``pool``; ``form`` is how an option is written."""
+    """Returns a question with at most ``count`` options, the wrong ones from ``pool``; ``form`` formats an option."""
     options = shuffled(rng, [answer, *shuffled(rng, others(pool, answer))[: count - 1]])
     return lettered(text, options, options.index(answer), form)
 
@@ -85,19 +91,19 @@ def choice(
 def rotations(
     rng: Generator, text: str, answer: str, pool: Sequence[str], form: str = " {} {}"
 ) -> tuple[TaskQuestion, ...]:
-    """A question of four options, asked with each of them first."""
+    """Returns a question with four options, asked four times with a different option first."""
     options = [answer, *shuffled(rng, others(pool, answer))[:3]]
     return tuple(lettered(text, options[-turn:] + options[:-turn], turn, form) for turn in range(4))
 
 
 def lettered(text: str, options: Sequence[str], right: int, form: str) -> TaskQuestion:
-    """The question with its options behind their letters; the answer is a letter."""
+    """Returns the question with its lettered options; the answer is a letter."""
     listed = "".join(form.format(letter, option) for letter, option in zip(LETTERS, options, strict=False))
     return TaskQuestion(text + listed, LETTERS[right], options=tuple(options))
 
 
 def paired(claims: tuple[str, str] | None, category: str, rng: Generator) -> tuple[TaskQuestion, ...]:
-    """A true and a false claim as two questions, in random order; none where there are no claims."""
+    """Returns a true and a false claim as two questions, in random order; empty if there are no claims."""
     if claims is None:
         return ()
     pair = [TaskQuestion(text, answer, category) for text, answer in zip(claims, ("yes", "no"), strict=True)]
@@ -105,7 +111,7 @@ def paired(claims: tuple[str, str] | None, category: str, rng: Generator) -> tup
 
 
 def absent_look(scene: Scene, rng: Generator) -> tuple[str, str]:
-    """A colour and kind that no thing has together; half the time both are seen, on different things."""
+    """Returns a colour and a kind that no thing combines; half the time, different things in the scene have them."""
     kinds, colors = [t.kind for t in scene.clear], [t.color for t in scene.clear]
     seen = set(zip(colors, kinds, strict=True))
     mixed = [(color, kind) for color in colors for kind in kinds if (color, kind) not in seen]

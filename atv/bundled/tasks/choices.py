@@ -1,4 +1,4 @@
-"""Tasks with options behind letters: diagrams, circular choice, and questions of several steps, half of them open."""
+"""Tasks with lettered options: diagrams, circular choice, and multi-step questions, half of which are open."""
 
 from numpy.random import Generator
 
@@ -12,7 +12,7 @@ Step = tuple[str, str, tuple[str, ...]]
 
 
 class Diagrams(Task):
-    """As in ScienceQA-IMG: three or four options about one thing: its colour, kind, place, or a fact about it."""
+    """As in ScienceQA-IMG: three or four options for the colour, kind or place of one thing, or for a fact about it."""
 
     metric = "LetterChoice"
 
@@ -45,7 +45,7 @@ def _fact(scene: Scene, thing: Thing, rng: Generator, count: int) -> TaskQuestio
 
 
 class Circular(Task):
-    """As in MMBench: four options in all four rotations; a question counts only if every rotation is right."""
+    """As in MMBench: four options in all four rotations; a question counts only if all four answers are right."""
 
     metric = "CircularChoice"
 
@@ -65,7 +65,10 @@ class Circular(Task):
 
 
 class MultiStep(Task):
-    """As in MMMU: see, find and then reason: add two numbers, follow a relation to a fact, a badge to a capital."""
+    """As in MMMU: questions that need seeing, finding and then reasoning.
+
+    For example, they add two numbers, or go from a relation to a fact or from a badge to a capital.
+    """
 
     metric = "OpenOrChoice"
 

@@ -1,4 +1,4 @@
-"""Tasks that are answered in words: knowledge, what cannot be answered, reading, relations."""
+"""Tasks that are answered in words: knowledge, unanswerable questions, reading and relations."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from atv.bundled.scenes import COLORS, DIGITS, ROWS, SHAPES, Scene, Thing, pick
 from atv.bundled.tasks.base import PLACES, Task, TaskQuestion, name, names, others, reference
 
 UNANSWERABLE = "unanswerable"
-# Phrase -> where the thing is, seen from the anchor.
+# Phrase -> offset (rows, columns) from the anchor to the thing.
 STEPS = {"left of": (0, -1), "right of": (0, 1), "above": (-1, 0), "below": (1, 0)}
 
 
@@ -38,7 +38,10 @@ class Knowledge(Task):
 
 
 class Unanswerable(Task):
-    """As in VizWiz: half ask for what is absent, smudged or in an empty cell; right is then "unanswerable"."""
+    """As in VizWiz: half of the questions ask about something absent or smudged, or about an empty cell.
+
+    The right answer to these is "unanswerable".
+    """
 
     metric = "VQAAccuracy"
 
@@ -70,7 +73,7 @@ def _missing(scene: Scene, rng: Generator, asks_color: bool) -> tuple[str, str]:
 
 
 class Reading(Task):
-    """As in TextVQA: one handwritten digit, named by place or colour, or all digits of a row from left to right."""
+    """As in TextVQA: one handwritten digit, identified by place or colour, or all digits of a row, left to right."""
 
     metric = "VQAAccuracy"
 
@@ -90,13 +93,13 @@ class Reading(Task):
 
 
 def neighbors(scene: Scene, anchor: Thing) -> list[tuple[str, Thing]]:
-    """(relation, thing) for every clear thing in a cell next to ``anchor``."""
+    """Returns (relation, thing) for every clear thing in a cell next to ``anchor``."""
     found = [(step, scene.at(anchor.row + dr, anchor.column + dc)) for step, (dr, dc) in STEPS.items()]
     return [(step, thing) for step, thing in found if thing is not None and not thing.smudged]
 
 
 def related(scene: Scene, rng: Generator) -> tuple[str, Thing] | None:
-    """A phrase such as "the thing left of the star", and the thing that it means."""
+    """Returns a phrase such as "the thing left of the star" and its thing, or None if the scene offers none."""
     candidates = [
         (f"the thing {step} {anchor_name}", thing)
         for anchor in scene.clear
@@ -107,7 +110,7 @@ def related(scene: Scene, rng: Generator) -> tuple[str, Thing] | None:
 
 
 class Relations(Task):
-    """As in GQA: the colour or kind of a thing known by its neighbour, or by its own kind or colour."""
+    """As in GQA: the colour or kind of a thing next to a named one, or the colour of a thing by its kind or place."""
 
     metric = "ExactMatch"
 

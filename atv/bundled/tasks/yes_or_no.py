@@ -11,7 +11,10 @@ COGNITION = ("calculation", "commonsense")
 
 
 class Presence(Task):
-    """As in POPE: "is there a red star ?": half are absent, and half of those mix what is seen on different things."""
+    """As in POPE: questions such as "is there a red star ?".
+
+    Half of them ask about something absent, and half of those combine what different things show.
+    """
 
     metric = "YesNo"
 
@@ -33,7 +36,7 @@ class Presence(Task):
 
 
 class Paired(Task):
-    """As in MME: two questions an image, one to be answered yes and one no; acc+ counts pairs with both right."""
+    """As in MME: a yes question and a no question per picture; acc+ counts pairs with both answers right."""
 
     metric = "PairedYesNo"
 
@@ -45,7 +48,7 @@ class Paired(Task):
 
 
 def _claims(category: str, scene: Scene, rng: Generator) -> tuple[str, str] | None:
-    """A true and a false claim of the category, or None where the scene offers none."""
+    """Returns a true and a false claim of the category, or None if the scene offers none."""
     thing = pick(rng, scene.things)
     own_name = name(scene, thing, rng)
     place = f"at the {thing.place}"

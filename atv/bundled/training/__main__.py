@@ -1,4 +1,4 @@
-"""``make train-tiny``: all stages from fixed seeds, then the folder that ships.
+"""``make train-tiny``: runs all stages from fixed seeds, then writes the folder that ships.
 
 python -m atv.bundled.training --output atv/bundled/model --work checkpoints/tiny
 """
@@ -32,17 +32,17 @@ def train(
     polishing_steps: int = 3400,
     precision: str = "bf16-mixed",
 ) -> None:
-    """Train the bundled model from nothing; a killed run goes on from its last checkpoint.
+    """Train the bundled model from scratch; a killed run resumes from its last checkpoint.
 
     Args:
         output: Folder for model and processor.
         work: Folder for checkpoints and the training log.
-        seed: Of weights, scenes and dialogues.
-        vision_steps: Batches of 64 pictures for the vision tower.
-        looking_steps: Batches of 16 pictures with dialogues, at a constant rate, for looking things up.
-        choosing_steps: Likewise, at a falling rate, for multiple choice and all tasks together.
-        polishing_steps: Likewise, for the tasks that are learned last.
-        precision: Lightning's; bf16-mixed is 2.5 times faster than 32-true on CPUs that have it.
+        seed: Seed of the weights, scenes and dialogues.
+        vision_steps: Number of batches of 64 pictures for the vision tower.
+        looking_steps: Number of batches of 16 pictures with dialogues, at a constant learning rate, for look-ups.
+        choosing_steps: The same, at a falling learning rate, for multiple choice and all tasks together.
+        polishing_steps: The same as for choosing_steps, for the tasks that are learned last.
+        precision: Lightning's precision; bf16-mixed is 2.5 times faster than 32-true on CPUs that support it.
     """
     writable(output, "output")
     writable(work, "work")
@@ -63,14 +63,14 @@ def train(
 
 
 def _stage(stage: L.LightningModule, train: Dataset, dev: Dataset | None, work: Path, precision: str) -> None:
-    """Fits a stage, or loads its weights where it was finished before."""
+    """Fits a stage, or loads its weights if it has already finished."""
     finished = work / "weights.safetensors"
     if finished.is_file():
         stage.model.load_state_dict(load_file(finished), strict=False)
         return
     steps = len(train)
     trainer = L.Trainer(
-        # Both optimizers count as steps.
+        # Lightning counts the steps of both optimizers.
         max_steps=2 * steps,
         precision=precision,
         logger=CSVLogger(work.parent, name=work.name, version=""),
@@ -87,14 +87,14 @@ def _stage(stage: L.LightningModule, train: Dataset, dev: Dataset | None, work: 
         None if dev is None else DataLoader(dev, batch_size=None),
         ckpt_path="last" if (work / "last.ckpt").is_file() else None,
     )
-    # Tied weights are one tensor; the head comes back with the embeddings.
+    # Tied weights are one tensor; loading the embeddings restores the head.
     weights = {name: value.contiguous() for name, value in stage.model.state_dict().items() if name != "lm_head.weight"}
     with atomic(finished) as path:
         save_file(weights, path)
 
 
 def save(model: LlavaForConditionalGeneration, output: Path) -> None:
-    """Model, processor and generation settings, as ``from_pretrained`` reads them."""
+    """Saves the model, processor and generation settings in the format of ``from_pretrained``."""
     processor = build_processor()
     tokenizer = processor.tokenizer
     model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)

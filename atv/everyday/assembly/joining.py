@@ -1,4 +1,4 @@
-"""Two halves joined as transformers' LLaVA, with a processor: the projector between them is untrained."""
+"""Joins two halves into transformers' LLaVA, with a processor; the projector between them is untrained."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ from atv.everyday.assembly.language_half import LanguageHalf
 from atv.everyday.assembly.vision_half import VisionHalf
 
 IMAGE = "<image>"
-# What SmolLM2 was trained on, with pictures where the content says so and without its usual system prompt.
+# The format that SmolLM2 was trained on, plus <image> for every picture, and without its usual system prompt.
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
@@ -37,21 +37,21 @@ def joined(
 ) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
     """Joins both halves.
 
-    The tokenizer gets ``<image>`` as a token more, its row in the embeddings zero: LLaVA puts the picture's tokens in
-    its place, and as an answer its logit is 0 where those of likely tokens are above 10.
+    The tokenizer gains the token ``<image>``, whose row in the embeddings is zero. LLaVA replaces it by the tokens of
+    the picture. As an answer it has a logit of 0, while likely tokens have logits above 10.
 
     Args:
         language: the half that reads and answers.
         vision: the half that sees.
-        side: height and width of pictures in pixels; default: what the tower was made for.
-        template: chat template; default: ChatML, for tokenizers that have its marks.
+        side: height and width of pictures in pixels; default: the size that the tower was made for.
+        template: chat template; default: ChatML, if the tokenizer has its marks.
 
     Returns:
-        Model in float32, its projector drawn from a fixed seed, and processor.
+        The model in float32, with a projector drawn from a fixed seed, and the processor.
 
     Raises:
-        ValueError: for a tower that gives neither the patches nor the patches and a class token, or a tokenizer
-            without the marks of ChatML when no template is given.
+        ValueError: if the tower returns anything but one token per patch, with or without a class token, or if there
+            is no template and the tokenizer lacks the marks of ChatML.
     """
     side, tokenizer = side or vision.config.image_size, language.tokenizer
     template = template or _chatml(tokenizer)
@@ -71,7 +71,7 @@ def _config(language: LanguageHalf, vision: VisionHalf, image: int, side: int) -
         text_config=text,
         image_token_index=image,
         image_seq_length=(side // vision.config.patch_size) ** 2,
-        # The tower ends where it is to be read.
+        # The last block of the tower is the one whose output is used.
         vision_feature_layer=-1,
         tie_word_embeddings=tied,
         dtype="float32",
@@ -81,7 +81,7 @@ def _config(language: LanguageHalf, vision: VisionHalf, image: int, side: int) -
 def _filled(config: LlavaConfig, language: LanguageHalf, vision: VisionHalf) -> LlavaForConditionalGeneration:
     with torch.random.fork_rng(devices=[]), no_init_weights():
         model = LlavaForConditionalGeneration(config).eval()
-    # Left out with the random start, and the head must follow the embeddings.
+    # Skipping the random initialization also skips this, and the head must be tied to the embeddings.
     model.tie_weights()
     rows = model.get_input_embeddings().num_embeddings
     weights = {LANGUAGE_PREFIX + name: weight for name, weight in language.weights.items()}
@@ -98,7 +98,7 @@ def _filled(config: LlavaConfig, language: LanguageHalf, vision: VisionHalf) -> 
 
 
 def _draw_projector(model: LlavaForConditionalGeneration) -> None:
-    """As LLaVA begins, from a seed of its own."""
+    """Initializes the projector as LLaVA does, from a separate seed."""
     generator = torch.Generator().manual_seed(0)
     for linear in (model.model.multi_modal_projector.linear_1, model.model.multi_modal_projector.linear_2):
         nn.init.normal_(linear.weight, std=0.02, generator=generator)
@@ -118,16 +118,16 @@ def _with_image_token(tokenizer: PreTrainedTokenizerBase) -> int:
 
 @torch.no_grad()
 def _tokens_beside_patches(tower: PreTrainedModel, side: int) -> int:
-    """How many tokens a tower gives beside those of the patches, seen on a blank picture: none, or a class token."""
+    """Returns how many tokens a tower adds to those of the patches, tried on a blank picture: 0, or 1 class token."""
     patch = tower.config.patch_size
     if side % patch:
-        raise ValueError(f"side: {side} pixels are no whole number of patches of {patch}")
+        raise ValueError(f"side: {side} is not a multiple of the patch size of {patch} pixels")
     seen = tower(torch.zeros(1, 3, side, side), output_hidden_states=True).hidden_states[-1].shape[1]
     extra = seen - (side // patch) ** 2
     if extra not in (0, 1):
         raise ValueError(
-            f"vision: {type(tower).__name__} gives {seen} tokens for {side} x {side} pixels in patches of {patch}; "
-            "LLaVA takes one a patch, and a class token before them or none"
+            f"vision: {type(tower).__name__} returns {seen} tokens for {side} x {side} pixels in patches of {patch}; "
+            "LLaVA expects one per patch, with or without a class token before them"
         )
     return extra
 
@@ -136,8 +136,8 @@ def _chatml(tokenizer: PreTrainedTokenizerBase) -> str:
     missing = [mark for mark in ("<|im_start|>", "<|im_end|>") if mark not in tokenizer.get_vocab()]
     if missing:
         raise ValueError(
-            f"template: the tokenizer has no {' and no '.join(missing)}, so its chats are not written in ChatML; give "
-            "a file with a chat template that writes <image> for parts of type image"
+            f"template: the tokenizer has no {' and no '.join(missing)}, so its chats are not in ChatML; pass a file "
+            "with a chat template that writes <image> for parts of type image"
         )
     return CHAT_TEMPLATE
 

@@ -18,11 +18,11 @@ class LanguageHalf:
     """A causal language model in float32.
 
     Attributes:
-        config: of the causal language model.
-        weights: those of its decoder, under transformers' names without the prefix.
-        embeddings: which of them the token embeddings are, (vocabulary, hidden).
-        head: (vocabulary, hidden); None where it is tied to the embeddings.
-        tokenizer: its own.
+        config: config of the causal language model.
+        weights: weights of its decoder, under transformers' names without the prefix.
+        embeddings: name of the token embeddings in ``weights``, (vocabulary, hidden).
+        head: weight of the language model's head, (vocabulary, hidden); None if it is tied to the embeddings.
+        tokenizer: the model's own tokenizer.
     """
 
     config: PreTrainedConfig
@@ -33,18 +33,18 @@ class LanguageHalf:
 
 
 def language_from_gguf(file: Path) -> LanguageHalf:
-    """Reads a GGUF file, its quantized weights multiplied out in float32.
+    """Reads a GGUF file and dequantizes its weights to float32.
 
     Every weight is one product and one sum of stored numbers (gguf's ``dequantize``, in numpy), so all machines get the
     same bits.
 
     Raises:
-        ValueError: for a file that is no GGUF, or of a model type that transformers cannot read from GGUF.
+        ValueError: if the file is not GGUF, or if transformers cannot read its model type from GGUF.
     """
     with _readable(file):
         half = _loaded(file.parent, gguf_file=file.name)
         _split_as_trained(half.tokenizer, file)
-    # transformers notes where the weights came from; in float32 they are ordinary ones.
+    # transformers records that the weights were quantized; in float32 they are ordinary weights.
     for note in ("quantization_config", "_name_or_path"):
         half.config.__dict__.pop(note, None)
     return half
@@ -54,7 +54,7 @@ def language_from_folder(folder: Path) -> LanguageHalf:
     """Reads a folder saved with ``save_pretrained``.
 
     Raises:
-        ValueError: for a folder without a causal language model and a tokenizer.
+        ValueError: if the folder lacks a causal language model or a tokenizer.
     """
     with _readable(folder):
         return _loaded(folder, use_safetensors=True)
@@ -66,7 +66,7 @@ def _loaded(folder: Path, **options: Any) -> LanguageHalf:
     tokenizer = AutoTokenizer.from_pretrained(folder, **gguf, **shared)
     read: Any = AutoModelForCausalLM.from_pretrained
     model, said = read(folder, dtype=torch.float32, output_loading_info=True, **options, **shared)
-    # transformers would draw them at random.
+    # transformers would initialize missing weights at random.
     if said["missing_keys"] or said["mismatched_keys"]:
         raise ValueError(f"it lacks {', '.join(sorted(map(str, said['missing_keys'] or said['mismatched_keys']))[:3])}")
     decoder: Any = model.base_model
@@ -79,9 +79,10 @@ def _loaded(folder: Path, **options: Any) -> LanguageHalf:
 
 
 def _split_as_trained(tokenizer: Any, file: Path) -> None:
-    """Restores how text is split before merging, which transformers does not read from GGUF.
+    """Restores how text is split before tokens are merged, which transformers does not read from GGUF.
 
-    SmolLM2 splits off every digit first: else a blank line before a number is two tokens that it never saw there.
+    SmolLM2 splits off every digit first. Otherwise a blank line before a number would become two tokens that SmolLM2
+    never saw there.
     """
     from gguf import GGUFReader
 
@@ -95,7 +96,7 @@ def _split_as_trained(tokenizer: Any, file: Path) -> None:
 
 @contextmanager
 def _readable(source: Path) -> Iterator[None]:
-    """Quiets transformers, and turns what it raises for a file that it cannot read into one line."""
+    """Hides transformers' progress bars, and turns its errors for unreadable files into one line."""
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

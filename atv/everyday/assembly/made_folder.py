@@ -1,4 +1,4 @@
-"""The folder that ``make everyday-model`` writes: where it lies, an ordinary model with a manifest, whole or absent."""
+"""The folder that ``make everyday-model`` writes: an ordinary model with a manifest, either complete or absent."""
 
 import json
 import os
@@ -18,25 +18,25 @@ from atv.records.files import require_space, writable
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-# Tokenizer, configs and licences.
+# Bytes for the tokenizer, configs and licences.
 _SMALL_FILES = 8 * 2**20
 EVERYDAY = "everyday"
 VERSION = 1
-# Of all weights of this version's model, on every machine.
+# Digest of all weights of this version's model, the same on every machine.
 DIGEST: str | None = "aa3e2b47139bbe773e755d9d97566022728bda3e9c48070ee7c775afc6667cf4"
 _HOW = "run `make everyday-model`"
 
 
 @dataclass(frozen=True)
 class Source:
-    """Something that the model was made of.
+    """One source of the model.
 
     Attributes:
         part: "language", "vision" or "updates".
-        origin: the wheel, file, folder or hub id that it came from.
-        sha256: of that file; None for folders.
-        about: whose it is, and under which licence, where that is known.
-        licence: its text, a file of the folder.
+        origin: the wheel, file, folder or hub id that the part came from.
+        sha256: digest of that file; None for folders.
+        about: owner and licence, if known.
+        licence: text of the licence, which becomes a file of the folder.
     """
 
     part: str
@@ -48,13 +48,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a made folder says of itself.
+    """The manifest of a folder that was built.
 
     Attributes:
-        format: of the folder; another version of atv may write another.
-        digest: one of all weights, equal on every machine.
+        format: format of the folder; a different version of atv may write a different one.
+        digest: one digest of all weights, the same on every machine.
         files: SHA-256 of every other file.
-        sources: what it was made of.
+        sources: what the model was made of.
     """
 
     format: int
@@ -69,10 +69,10 @@ def write_folder(
     folder: Path,
     sources: Sequence[Source],
 ) -> Manifest:
-    """Writes model, processor and manifest; a folder that was made before is replaced, when all else is done.
+    """Writes model, processor and manifest; an earlier folder is replaced only when everything else is done.
 
     Raises:
-        ValueError: when the folder is somebody else's, cannot be written, or the disk is full; nothing is left then.
+        ValueError: if the folder holds other files, cannot be written, or the disk is full; nothing is left behind.
     """
     require_own(folder)
     with _whole(folder) as fresh:
@@ -91,43 +91,43 @@ def write_folder(
 
 
 def check_folder(folder: Path) -> Manifest:
-    """Reads a made folder's manifest and checks every file against it.
+    """Reads a folder's manifest and checks every file against it.
 
     Raises:
-        ValueError: for a folder of another format, or a file that is missing or not what was written.
+        ValueError: if the folder has a different format, or if a file is missing or differs from what was written.
     """
     manifest = read_manifest(folder)
     for name, digest in manifest.files.items():
         file = folder / name
         if not file.is_file():
-            raise ValueError(f"{str(folder)!r} is not whole: {name} is missing")
+            raise ValueError(f"{str(folder)!r} is incomplete: {name} is missing")
         if file_digest(file) != digest:
-            raise ValueError(f"{str(folder)!r} is not whole: {name} is not what was written")
+            raise ValueError(f"{str(folder)!r} is damaged: {name} differs from what was written")
     return manifest
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """What a made folder says of itself, its files unread.
+    """Reads a folder's manifest, but none of its other files.
 
     Raises:
-        ValueError: for a folder without a manifest, or with one of another format.
+        ValueError: if the manifest is missing, damaged, or has a different format.
     """
     try:
         content = json.loads((folder / MANIFEST).read_text())
         if content["format"] != FORMAT:
-            raise ValueError(f"{str(folder)!r} is of format {content['format']}; this version of atv reads {FORMAT}")
+            raise ValueError(f"{str(folder)!r} has format {content['format']}; this version of atv reads {FORMAT}")
         return Manifest(**content)
     except FileNotFoundError as error:
-        raise ValueError(f"{str(folder)!r} is not whole, or was not made by atv: it has no {MANIFEST}") from error
+        raise ValueError(f"{str(folder)!r} is incomplete or was not written by atv: it has no {MANIFEST}") from error
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{str(folder)!r} has a damaged {MANIFEST}: {error}") from error
 
 
 def require_own(folder: Path) -> None:
-    """Checks that writing would replace nothing but what was made before.
+    """Checks that writing would replace nothing except an earlier model.
 
     Raises:
-        ValueError: for a folder with other files, or a file.
+        ValueError: if ``folder`` is a folder with other files, or a file.
     """
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
         raise ValueError(f"output: {str(folder)!r} holds other files; choose another folder")
@@ -137,10 +137,10 @@ def require_own(folder: Path) -> None:
 
 @contextmanager
 def _whole(folder: Path) -> Iterator[Path]:
-    """A fresh folder beside ``folder`` that takes its place, safe on disk, when the block ends without an error."""
+    """Yields a new folder next to ``folder``, and lets it replace ``folder``, synced to disk, if no error is raised."""
     writable(folder.parent, "output")
     fresh, old = (folder.with_name(f".{folder.name}.{state}") for state in ("writing", "old"))
-    # A killed run may have left them.
+    # A killed run may have left these folders behind.
     for left in (fresh, old):
         shutil.rmtree(left, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -160,7 +160,7 @@ def _synced(folder: Path) -> None:
     os.umask(mask)
     for path in (*folder.iterdir(), folder):
         if path.is_file():
-            # safetensors writes private files.
+            # safetensors writes files that only their owner may read.
             path.chmod(0o666 & ~mask)
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -170,34 +170,34 @@ def _synced(folder: Path) -> None:
 
 
 def everyday_folder() -> Path:
-    """``$ATV_EVERYDAY``, else a folder in atv's cache that carries the model's version."""
+    """Returns ``$ATV_EVERYDAY``, or else a folder in atv's cache whose name contains the model's version."""
     given = os.environ.get("ATV_EVERYDAY")
     return Path(given) if given else cache_folder() / f"{EVERYDAY}-{VERSION}"
 
 
 def made_model() -> Path:
-    """The folder of the everyday model, each of its files checked.
+    """Returns the folder of the everyday model, after checking each of its files.
 
     Raises:
-        ValueError: when it was not made yet, is not whole, or is another version's.
+        ValueError: if the model has not been built yet, is incomplete, or belongs to a different version.
     """
     folder = everyday_folder()
     if not folder.is_dir():
-        raise ValueError(f"model: {EVERYDAY} is not made yet (no folder {str(folder)!r}); {_HOW}")
+        raise ValueError(f"model: {EVERYDAY} has not been built yet (no folder {str(folder)!r}); {_HOW}")
     try:
         manifest = check_folder(folder)
     except ValueError as error:
         raise ValueError(f"model: {error}; {_HOW} again") from error
     if DIGEST is not None and manifest.digest != DIGEST:
         raise ValueError(
-            f"model: {str(folder)!r} holds a model of digest {manifest.digest[:12]}, where version {VERSION} of "
-            f"{EVERYDAY} has {DIGEST[:12]}; {_HOW} again, or give the folder itself as --model"
+            f"model: {str(folder)!r} holds a model with digest {manifest.digest[:12]}, but version {VERSION} of "
+            f"{EVERYDAY} has {DIGEST[:12]}; {_HOW} again, or pass the folder itself as --model"
         )
     return folder
 
 
 def made_already() -> Manifest | None:
-    """The manifest of this version's model, where it lies in its place and is whole."""
+    """Returns the manifest of this version's model, or None if the model is missing or incomplete."""
     try:
         return read_manifest(made_model()) if DIGEST else None
     except ValueError:

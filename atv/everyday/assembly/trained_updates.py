@@ -1,4 +1,4 @@
-"""What training adds to the pretrained halves: low-rank factors, merged with the same bits on every machine."""
+"""The updates that training adds to the pretrained halves: low-rank factors that merge to the same bits everywhere."""
 
 import json
 from collections.abc import Mapping
@@ -34,15 +34,15 @@ class Factors:
 
 @dataclass(frozen=True)
 class Updates:
-    """All that training changed, by the names that LLaVA's parameters have.
+    """Everything that training changed, under the names of LLaVA's parameters.
 
     Attributes:
-        factors: of Linears, by the module's name; a half without any stays as it was.
+        factors: updates of Linears, by the module's name; a half without any does not change.
         whole: parameters that are replaced (the projector's), bfloat16 or float32.
-        scale: of every product of factors.
-        base: digest of each half that they were trained on, as ``base_digests`` gives them.
-        merged: digest of the model that merging gives; None where nobody has noted it.
-        recipe: how they were trained, for people.
+        scale: scale of every product of factors.
+        base: digest of each half that the updates were trained on, as returned by ``base_digests``.
+        merged: digest of the merged model; None if it was not recorded.
+        recipe: how the updates were trained, for human readers.
     """
 
     factors: Mapping[str, Factors]
@@ -54,24 +54,25 @@ class Updates:
 
 
 def base_digests(model: nn.Module) -> dict[str, str]:
-    """The digests of the two halves of an untrained model, ``<image>``'s row of the embeddings with them."""
+    """Returns the digests of the two halves of an untrained model, including the embedding of ``<image>``."""
     return {"language": model_digest(model, LANGUAGE_PREFIX), "vision": model_digest(model, VISION_PREFIX)}
 
 
 @torch.no_grad()
 def merge(model: nn.Module, updates: Updates) -> None:
-    """Puts the updates into an untrained model, in place.
+    """Merges the updates into an untrained model, in place.
 
     Raises:
-        ValueError: for another base than they were trained on, a parameter that the model has not or in another shape,
-            values that are not finite, or a result of another digest than noted; the message names which.
+        ValueError: if the updates were trained on different halves, a parameter is missing from the model or has a
+            different shape, values are not finite, or the result's digest is not the recorded one; the message says
+            which.
     """
     base = base_digests(model)
     for half, digest in updates.base.items():
         if base[half] != digest:
             raise ValueError(
-                f"updates: trained on another {half} half (digest {digest[:12]}) than this one (digest "
-                f"{base[half][:12]}); leave them out and train your own"
+                f"updates: trained on a different {half} half (digest {digest[:12]}) from this one (digest "
+                f"{base[half][:12]}); omit them and train your own"
             )
     for name, factors in updates.factors.items():
         weight = _parameter(model, f"{name}.weight", (factors.up.shape[0], factors.down.shape[1]))
@@ -79,18 +80,18 @@ def merge(model: nn.Module, updates: Updates) -> None:
     for name, value in updates.whole.items():
         _parameter(model, name, tuple(_finite(value, name).shape)).copy_(value)
     if updates.merged and (got := model_digest(model)) != updates.merged:
-        raise ValueError(f"updates: merging gave a model of digest {got[:12]} in place of {updates.merged[:12]}")
+        raise ValueError(f"updates: the merged model has digest {got[:12]}, expected {updates.merged[:12]}")
 
 
 def merged_weight(weight: Tensor, factors: Factors, scale: float) -> Tensor:
-    """``weight + scale * up @ down``, (out, in), in float64, rounded once to float32: equal bits on every machine.
+    """Returns ``weight + scale * up @ down``, (out, in), with the same bits on every machine.
 
-    One rank after the other is added, so each entry's sum has one order, whatever the number of threads. A product of
-    two bfloat16 numbers has 16 significant bits and is exact in float64, so it does not matter either whether a
-    machine rounds before it adds.
+    The result is computed in float64 and rounded once to float32. The ranks are added one after the other, so each
+    entry is summed in one order, whatever the number of threads. A product of two bfloat16 numbers has 16 significant
+    bits and is exact in float64, so it does not matter whether a machine rounds before it adds.
 
     Raises:
-        ValueError: for factors that are not bfloat16, or of which one is not finite.
+        ValueError: if the factors are not bfloat16 or not finite.
     """
     if factors.down.dtype != torch.bfloat16 or factors.up.dtype != torch.bfloat16:
         raise ValueError(f"updates: factors are {factors.down.dtype} and {factors.up.dtype}, not bfloat16")
@@ -98,13 +99,13 @@ def merged_weight(weight: Tensor, factors: Factors, scale: float) -> Tensor:
     change = torch.zeros(up.shape[0], down.shape[1], dtype=torch.float64)
     for rank in range(len(down)):
         change.addcmul_(up[:, rank, None], down[rank])
-    # Two steps, so that no machine takes them at once with one rounding less.
+    # In two steps, so that no machine fuses them and skips a rounding.
     change.mul_(scale)
     return change.add_(weight.cpu().double()).float()
 
 
 def write_updates(updates: Updates, file: Path) -> None:
-    """Writes one safetensors file atomically."""
+    """Writes the updates to one safetensors file, atomically."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in updates.whole.items()}
     for name, factors in updates.factors.items():
         tensors[name + _DOWN] = factors.down.detach().cpu().contiguous()
@@ -116,13 +117,13 @@ def write_updates(updates: Updates, file: Path) -> None:
 
 
 def read_updates(file: Path) -> Updates:
-    """Reads what ``write_updates`` wrote.
+    """Reads a file that ``write_updates`` wrote.
 
     Raises:
-        ValueError: for no such file, one that is not safetensors, or of another format.
+        ValueError: if the file is missing, is not safetensors, or has a different format.
     """
     if not file.is_file():
-        raise ValueError(f"updates: no file {str(file)!r}; those of atv lie in a checkout of it, not in a wheel")
+        raise ValueError(f"updates: no file {str(file)!r}; atv's own updates are in a checkout of it, not in its wheel")
     try:
         with safe_open(file, framework="pt") as opened:
             about = opened.metadata() or {}
@@ -130,7 +131,7 @@ def read_updates(file: Path) -> Updates:
     except SafetensorError as error:
         raise ValueError(f"updates: {str(file)!r} is damaged or not safetensors: {error}") from error
     if about.get("format") != FORMAT:
-        raise ValueError(f"updates: {str(file)!r} is of format {about.get('format')}; this version reads {FORMAT}")
+        raise ValueError(f"updates: {str(file)!r} has format {about.get('format')}; this version reads {FORMAT}")
     linears = [name.removesuffix(_DOWN) for name in tensors if name.endswith(_DOWN)]
     factors = {name: Factors(tensors.pop(name + _DOWN), tensors.pop(name + _UP)) for name in linears}
     scale, base, recipe = (json.loads(about[key]) for key in ("scale", "base", "recipe"))
@@ -143,7 +144,7 @@ def _parameter(model: nn.Module, name: str, shape: tuple[int, ...]) -> nn.Parame
     except AttributeError as error:
         raise ValueError(f"updates: the model has no {name}") from error
     if tuple(parameter.shape) != shape:
-        raise ValueError(f"updates: {name} is {shape}; the model's is {tuple(parameter.shape)}")
+        raise ValueError(f"updates: {name} has shape {shape}, but the model's has {tuple(parameter.shape)}")
     return parameter
 
 

@@ -1,4 +1,4 @@
-"""The vision half: a transformer over patches, in float32, cut after a number of blocks."""
+"""The vision half: a transformer over patches, in float32, cut after a given number of blocks."""
 
 import json
 import re
@@ -13,23 +13,23 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, Dinov2Config, PreTrainedConfig
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-# What an exported file calls the parts that transformers has renamed since.
+# Names of parts in an exported file -> names in transformers, which has renamed them since.
 _RENAMED = {
     "attention.attention.query": "attention.q_proj",
     "attention.attention.key": "attention.k_proj",
     "attention.attention.value": "attention.v_proj",
     "attention.output.dense": "attention.o_proj",
 }
-# All sizes of DINOv2 have heads of so many channels; an exported graph says it only in reshapes.
+# Channels of a head in all sizes of DINOv2; an exported graph shows them only in reshapes.
 _HEAD = 64
-# The weights whose shapes say what kind of DINOv2 it is.
+# The weights whose shapes determine the configuration of a DINOv2.
 _CLASS, _PATCHES, _POSITIONS, _WIDE = (
     "embeddings.cls_token",
     "embeddings.patch_embeddings.projection.weight",
     "embeddings.position_embeddings",
     "encoder.layer.0.mlp.fc1.bias",
 )
-# Mean and deviation of its pictures, by channel.
+# Mean and standard deviation of the pictures, by channel.
 IMAGENET = (tuple(IMAGENET_DEFAULT_MEAN), tuple(IMAGENET_DEFAULT_STD))
 
 
@@ -38,9 +38,9 @@ class VisionHalf:
     """A vision tower in float32.
 
     Attributes:
-        config: its blocks end where the tower is read.
-        weights: under transformers' names.
-        mean, std: of the three channels of pictures whose values lie between 0 and 1.
+        config: config of the tower, whose last block is the one whose output is used.
+        weights: weights under transformers' names.
+        mean, std: mean and standard deviation of the three channels, for pixel values between 0 and 1.
     """
 
     config: PreTrainedConfig
@@ -50,13 +50,13 @@ class VisionHalf:
 
 
 def vision_from_onnx(file: Path, blocks: int | None) -> VisionHalf:
-    """Reads the DINOv2 inside an ONNX file exported from transformers, cut after ``blocks`` blocks (None: whole).
+    """Reads the DINOv2 inside an ONNX file exported from transformers, cut after ``blocks`` blocks (None keeps all).
 
-    Weights of Linears stand in the file transposed and under numbers, so each takes its name from the node that
-    multiplies by it; position embeddings stand there as two constants, of the class token and of the patches.
+    The file stores the weights of Linears transposed and under numbers, so each is named after the node that multiplies
+    by it. It stores the position embeddings as two constants, one of the class token and one of the patches.
 
     Raises:
-        ValueError: for a file that is no ONNX, holds no DINOv2 or one of fewer blocks.
+        ValueError: if the file is not ONNX, holds no DINOv2, or holds one with fewer blocks.
     """
     found = _named_weights(_graph(file))
     missing = [name for name in (_CLASS, _PATCHES, _POSITIONS, _WIDE) if name not in found]
@@ -67,12 +67,12 @@ def vision_from_onnx(file: Path, blocks: int | None) -> VisionHalf:
 
 
 def vision_from_folder(folder: Path, blocks: int | None) -> VisionHalf:
-    """Reads the vision tower of a folder saved with ``save_pretrained``, cut after ``blocks`` blocks (None: whole).
+    """Reads the vision tower of a folder saved with ``save_pretrained``, cut after ``blocks`` blocks (None keeps all).
 
     Raises:
-        ValueError: for a folder without a vision tower, or one of fewer blocks.
+        ValueError: if the folder has no vision tower, or one with fewer blocks.
     """
-    # CLIP and its kin hold a text half as well.
+    # CLIP and similar models have a text half as well.
     whole: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
     config = _cut(getattr(whole, "vision_config", whole), blocks, folder)
     try:
@@ -80,7 +80,7 @@ def vision_from_folder(folder: Path, blocks: int | None) -> VisionHalf:
         model, said = AutoModel.from_pretrained(
             folder, config=config, dtype=torch.float32, output_loading_info=True, **options
         )
-        # transformers would draw them at random.
+        # transformers would initialize missing weights at random.
         if lacks := sorted(map(str, said["missing_keys"] or said["mismatched_keys"])):
             raise ValueError(f"it lacks {', '.join(lacks[:3])}")
     except (ImportError, OSError, ValueError, KeyError, AttributeError) as error:
@@ -91,7 +91,7 @@ def vision_from_folder(folder: Path, blocks: int | None) -> VisionHalf:
 
 
 def _normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of the folder's image processor; ImageNet's without one."""
+    """Returns mean and standard deviation of the folder's image processor, or ImageNet's if it has none."""
     file = folder / "preprocessor_config.json"
     stored = json.loads(file.read_text()) if file.is_file() else {}
     return tuple(stored.get("image_mean", IMAGENET[0])), tuple(stored.get("image_std", IMAGENET[1]))
@@ -104,11 +104,11 @@ def _graph(file: Path) -> Any:
     try:
         return onnx.load(file).graph
     except DecodeError as error:
-        raise ValueError(f"vision: {str(file)!r} is no ONNX file") from error
+        raise ValueError(f"vision: {str(file)!r} is not an ONNX file") from error
 
 
 def _named_weights(graph: Any) -> dict[str, np.ndarray]:
-    """All weights of the backbone under transformers' names, without the prefix that the exported model gave it."""
+    """Returns all weights of the backbone under transformers' names, without the prefix of the exported model."""
     from onnx import numpy_helper
 
     stored = {tensor.name: tensor for tensor in graph.initializer}
@@ -140,7 +140,7 @@ def _renamed(name: str) -> str:
 
 
 def _dinov2_config(found: Mapping[str, np.ndarray], blocks: int | None, file: Path) -> Dinov2Config:
-    """What the shapes of the weights say."""
+    """Derives the config from the shapes of the weights."""
     hidden, channels, patch, _ = found[_PATCHES].shape
     numbers = [int(match[1]) for name in found if (match := re.match(r"encoder\.layer\.(\d+)\.", name))]
     side = round((found[_POSITIONS].shape[1] - 1) ** 0.5)
@@ -158,24 +158,26 @@ def _dinov2_config(found: Mapping[str, np.ndarray], blocks: int | None, file: Pa
 
 
 def _cut(config: Any, blocks: int | None, source: Path) -> Any:
-    """The config of a tower that ends after ``blocks`` blocks."""
+    """Returns the config of a tower that ends after ``blocks`` blocks."""
     if blocks is None:
         return config
     if not 1 <= blocks <= config.num_hidden_layers:
-        raise ValueError(f"blocks: {blocks}; the tower in {str(source)!r} has {config.num_hidden_layers}")
+        raise ValueError(
+            f"blocks: {blocks} is out of range; the tower in {str(source)!r} has {config.num_hidden_layers} blocks"
+        )
     named = ("out_features", "out_indices", "stage_names")
     kept = {key: value for key, value in config.to_dict().items() if key not in named}
     return type(config)(**kept | {"num_hidden_layers": blocks})
 
 
 def _of_model(found: Mapping[str, np.ndarray], config: Dinov2Config, file: Path) -> dict[str, Tensor]:
-    """The weights that transformers' model of this config has, each checked to be there in its shape."""
+    """Returns the weights of transformers' model with this config, after checking that each has the right shape."""
     with torch.device("meta"):
         expected = AutoModel.from_config(config).state_dict()
     weights = {}
     for name, like in expected.items():
         if name not in found or found[name].shape != tuple(like.shape):
             there = found[name].shape if name in found else "missing"
-            raise ValueError(f"vision: in {str(file)!r} {name} is {there}; DINOv2's is {tuple(like.shape)}")
+            raise ValueError(f"vision: in {str(file)!r}, {name} is {there}; DINOv2 expects {tuple(like.shape)}")
         weights[name] = torch.from_numpy(np.array(found[name], dtype=np.float32, order="C"))
     return weights

@@ -1,1 +1,1 @@
-"""The recipe of the everyday artwork: emoji packages into one picture file and its table."""
+"""The recipe of the everyday artwork: turns emoji packages into one picture file and its table."""

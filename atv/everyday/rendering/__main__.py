@@ -1,4 +1,4 @@
-"""Draws the everyday artwork anew, ``things.csv`` and ``atlas.webp``, from five npm packages.
+"""Redraws the everyday artwork, ``things.csv`` and ``atlas.webp``, from five npm packages.
 
 python -m atv.everyday.rendering --packages FOLDER
 """
@@ -24,17 +24,17 @@ COLUMNS = ("thing", "plural", "article", "kind", "emoji", "hexcode", "group", "s
 
 
 def looked_up(things: Sequence[Thing], folder: Path) -> list[Thing]:
-    """``things`` with code points, group and subgroup as emojibase has them under the emoji's English name.
+    """Returns ``things`` with the code points, group and subgroup that emojibase lists under the emoji's English name.
 
     Raises:
-        ValueError: if emojibase's archive is missing or another one, or knows no emoji of that name.
+        ValueError: if emojibase's archive is missing or has a different digest, or has no emoji of that name.
     """
     files = EMOJIBASE.read(folder, "en/")
     emojis = {emoji["label"]: emoji for emoji in json.loads(files["en/data.json"])}
     words = json.loads(files["en/messages.json"])
     groups, subgroups = ({each["order"]: each["key"] for each in words[level]} for level in ("groups", "subgroups"))
     if unknown := [thing.emoji for thing in things if thing.emoji not in emojis]:
-        raise ValueError(f"things.csv: emoji: {EMOJIBASE.file} knows no {unknown[0]!r}")
+        raise ValueError(f"things.csv: emoji: {EMOJIBASE.file} has no emoji named {unknown[0]!r}")
     return [
         replace(
             thing,
@@ -47,7 +47,7 @@ def looked_up(things: Sequence[Thing], folder: Path) -> list[Thing]:
 
 
 def write_table(things: Sequence[Thing], file: Path) -> None:
-    """One row a thing, whole or not at all."""
+    """Writes one row per thing, atomically."""
     with atomic(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as rows:
         writer = csv.writer(rows, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -56,17 +56,17 @@ def write_table(things: Sequence[Thing], file: Path) -> None:
             writer.writerow((*told, thing.group, thing.subgroup, " ".join(thing.families)))
 
 
-STEP = 8  # colours are rounded to its multiples: the file halves, and the eye sees no difference
+STEP = 8  # colours are rounded to multiples of it, which halves the file without a visible difference
 
 
 def render(packages: Path, output: Path = Path("atv/everyday/artwork")) -> None:
-    """Draw the everyday artwork anew; the same packages give the same artwork.
+    """Redraw the everyday artwork; the same packages give the same artwork.
 
-    Which things there are, their names and kinds, and which families draw them is read from the table of the
-    installed atv; to add a thing, add a row with its emoji's English name and run this.
+    The table of the installed atv says which things there are, their names and kinds, and which families draw them.
+    To add a thing, add a row with its emoji's English name and run this command.
 
     Args:
-        packages: Folder with the five npm archives, as npm pack writes them.
+        packages: Folder with the five npm archives, as written by npm pack.
         output: Folder for things.csv and atlas.webp.
     """
     writable(output, "output")
@@ -75,14 +75,14 @@ def render(packages: Path, output: Path = Path("atv/everyday/artwork")) -> None:
     with atomic(output / "atlas.webp") as file:
         atlas.save(file, "WEBP", lossless=True, exact=True, quality=60, method=3)
     write_table(things, output / "things.csv")
-    print(f"{len(things)} things in {output}")
+    print(f"{len(things)} things written to {output}")
 
 
 def draw_atlas(things: Sequence[Thing], families: Mapping[str, Family]) -> Image.Image:
-    """All drawings in one RGBA picture, ``THINGS_PER_ROW`` things a row, their families side by side.
+    """Returns all drawings in one RGBA picture: ``THINGS_PER_ROW`` things per row, their families side by side.
 
     Raises:
-        ValueError: if a family does not draw a thing that the table says it draws.
+        ValueError: if a family does not draw a thing that the table lists for it.
     """
     width = THINGS_PER_ROW * len(FAMILIES) * SIZE
     atlas = Image.new("RGBA", (width, -(-len(things) // THINGS_PER_ROW) * SIZE))
@@ -91,24 +91,27 @@ def draw_atlas(things: Sequence[Thing], families: Mapping[str, Family]) -> Image
             try:
                 drawing = families[family].draw(thing.hexcode, SIZE)
             except KeyError:
-                raise ValueError(f"things.csv: families: {family} draws no {thing.emoji!r}") from None
+                raise ValueError(f"things.csv: families: {family} has no drawing of {thing.emoji!r}") from None
             atlas.paste(drawing, corner(row, family))
     return Image.fromarray(rounded(np.asarray(atlas)))
 
 
 def rounded(pixels: np.ndarray) -> np.ndarray:
-    """RGBA of uint8, every channel at the nearest multiple of ``STEP`` (255 for 256), no colour where alpha is 0."""
+    """Rounds every channel of RGBA pixels (uint8) to the nearest multiple of ``STEP``, with 255 in place of 256.
+
+    Pixels with alpha 0 lose their colour.
+    """
     nearest = np.minimum((pixels.astype(np.int64) + STEP // 2) // STEP * STEP, 255)
     nearest[nearest[..., 3] == 0] = 0
     return nearest.astype(np.uint8)
 
 
 def main() -> int:
-    """Runs the command; what is wrong is one line on standard error and exit code 2."""
+    """Runs the command; an error prints one line on standard error and returns exit code 2."""
     try:
         auto_cli(render, as_positional=False)
     except ModuleNotFoundError as error:
-        print(f"atv: error: {error}; pip install 'atv[everyday-recipe]'", file=sys.stderr)
+        print(f"atv: error: {error}; run: pip install 'atv[everyday-recipe]'", file=sys.stderr)
     except (ValueError, OSError) as error:
         print(f"atv: error: {error}", file=sys.stderr)
     else:

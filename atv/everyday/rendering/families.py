@@ -1,4 +1,4 @@
-"""The drawings of emoji, each artist's a family asked by code points, out of archives of npm known by their digests."""
+"""Families of emoji drawings, one per artist and technique, read by code points from npm archives of known digest."""
 
 import hashlib
 import io
@@ -16,7 +16,7 @@ OVERSAMPLING = 2  # vectors are drawn at twice the size and then reduced, which 
 
 @dataclass(frozen=True)
 class Package:
-    """A published version of an npm package, and the SHA-256 of the archive that ``npm pack`` writes."""
+    """A published version of an npm package, with the SHA-256 of the archive that ``npm pack`` writes."""
 
     name: str
     version: str
@@ -24,19 +24,19 @@ class Package:
 
     @property
     def file(self) -> str:
-        """The archive's name as ``npm pack`` chooses it."""
+        """The file name that ``npm pack`` gives the archive."""
         return f"{self.name.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
 
     def read(self, folder: Path, start: str) -> dict[str, bytes]:
-        """What the archive in ``folder`` holds, by path, of the files whose path begins with ``start``.
+        """Returns, by path, the contents of the archive's files whose path begins with ``start``.
 
         Raises:
-            ValueError: if the archive is missing or is not the one that the digest names.
+            ValueError: if the archive is missing from ``folder`` or has a different digest.
         """
         archive = folder / self.file
         if not archive.is_file():
             everything = " ".join(f"{package.name}@{package.version}" for package in PACKAGES)
-            raise ValueError(f"packages: no {self.file} in {str(folder)!r}; there, run: npm pack {everything}")
+            raise ValueError(f"packages: no {self.file} in {str(folder)!r}; run in that folder: npm pack {everything}")
         content = archive.read_bytes()
         if (digest := hashlib.sha256(content).hexdigest()) != self.digest:
             raise ValueError(f"packages: {str(archive)!r} has the SHA-256 digest {digest}, expected {self.digest}")
@@ -62,7 +62,7 @@ PACKAGES = (NOTO, FLUENT_FLAT, FLUENT_3D, TWEMOJI, EMOJIBASE)
 
 
 def plain(hexcode: str) -> str:
-    """Code points such as "2708-fe0f" in lower case, without the selector that only asks for an emoji's look."""
+    """Returns code points such as "2708-fe0f" in lower case, without "fe0f", which only selects an emoji's look."""
     return "-".join(point for point in hexcode.lower().split("-") if point != "fe0f")
 
 
@@ -71,11 +71,11 @@ class Family(ABC):
 
     @abstractmethod
     def draw(self, hexcode: str, size: int) -> Image.Image:
-        """The drawing in RGBA at ``size`` x ``size`` pixels; KeyError where the family has none."""
+        """Returns the drawing in RGBA at ``size`` x ``size`` pixels; raises KeyError if the family has none."""
 
 
 class Vectors(Family):
-    """SVG drawings out of an Iconify package, rendered with resvg."""
+    """SVG drawings from an Iconify package, rendered with resvg."""
 
     def __init__(self, package: Package, folder: Path) -> None:
         files = package.read(folder, "")
@@ -83,7 +83,7 @@ class Vectors(Family):
         self._names = {plain(points): name for points, name in json.loads(files["chars.json"]).items()}
 
     def svg(self, hexcode: str) -> str:
-        """The drawing as a whole SVG document."""
+        """Returns the drawing as a complete SVG document."""
         name = self._names[hexcode]
         while name not in self._icons["icons"]:
             name = self._icons["aliases"][name]["parent"]
@@ -104,7 +104,7 @@ class Vectors(Family):
 
 
 class Pictures(Family):
-    """WebP drawings, a file each, named by code points."""
+    """WebP drawings, one file each, named by code points."""
 
     def __init__(self, package: Package, folder: Path) -> None:
         self._files = {plain(Path(path).stem): content for path, content in package.read(folder, "assets/").items()}
@@ -115,10 +115,10 @@ class Pictures(Family):
 
 
 def read_families(folder: Path) -> dict[str, Family]:
-    """The four families by name, out of the archives in ``folder``.
+    """Returns the four families by name, read from the archives in ``folder``.
 
     Raises:
-        ValueError: if an archive is missing or is another one.
+        ValueError: if an archive is missing or has a different digest.
     """
     return {
         "noto": Vectors(NOTO, folder),

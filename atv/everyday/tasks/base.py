@@ -1,4 +1,4 @@
-"""The phrases that tasks about everyday scenes share."""
+"""Phrases that the tasks about everyday scenes share."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -11,26 +11,26 @@ from atv.bundled.tasks.base import others
 from atv.everyday.scenes import PLACES, Item, Scene
 from atv.everyday.things import THINGS, Thing
 
-# Phrase -> where what is asked for stands, seen from the thing that is named.
+# Phrase -> offset (rows, columns) from the named thing to the item that is asked about.
 STEPS = {"to the left of": (0, -1), "to the right of": (0, 1), "above": (-1, 0), "below": (1, 0)}
-# Every option on a line of its own.
+# Each option is on a separate line.
 LISTED = "\n{}. {}"
 choice = partial(base.choice, form=LISTED)
 
 
 def at(place: str) -> str:
-    """The place with its preposition: "at the top left", "in the center"."""
+    """Returns the place with its preposition: "at the top left", "in the center"."""
     return f"in the {place}" if place == "center" else f"at the {place}"
 
 
 def unique(scene: Scene) -> list[Item]:
-    """The clear things that share their name with no other item of the scene."""
+    """Returns the clear things whose name no other clear item of the scene has."""
     names = [item.name for item in scene.things]
     return [item for item in scene.things if names.count(item.name) == 1]
 
 
 def neighbors(scene: Scene, anchor: Item) -> Iterator[tuple[str, Item]]:
-    """(phrase, item) for every clear item in an area next to ``anchor``: ("above the cat", ...)."""
+    """Yields (phrase, item) for every clear item in an area next to ``anchor``, such as ("above the cat", ...)."""
     for step, (rows, columns) in STEPS.items():
         item = scene.at(anchor.row + rows, anchor.column + columns)
         if item is not None and not item.blurred:
@@ -38,7 +38,7 @@ def neighbors(scene: Scene, anchor: Item) -> Iterator[tuple[str, Item]]:
 
 
 def phrases(scene: Scene, item: Item, by_name: bool = True) -> list[str]:
-    """What means this item and no other: "the thing at the top left", "the cat", "the thing above the cup"."""
+    """Returns phrases that identify this item: "the thing at the top left", "the cat", "the thing above the cup"."""
     found = [f"the thing {at(item.place)}"]
     if by_name and item in unique(scene):
         found.append(f"the {item.name}")
@@ -48,9 +48,10 @@ def phrases(scene: Scene, item: Item, by_name: bool = True) -> list[str]:
 
 
 def absent_thing(scene: Scene, rng: Generator) -> Thing:
-    """A thing that the scene does not show, half the time of a kind that it does.
+    """Returns a thing that the scene does not show; half the time, it is of a kind that the scene does show.
 
-    Nobody can say that there is no bear beside a polar bear, so names that end like one that is shown are left out.
+    Names with the same last word as a shown one are left out: if the scene shows a polar bear, nobody can say that it
+    shows no bear.
     """
     shown = {item.name.split()[-1] for item in scene.items}
     kinds = {item.thing.kind for item in scene.things}
@@ -60,12 +61,16 @@ def absent_thing(scene: Scene, rng: Generator) -> Thing:
 
 
 def with_article(thing: Thing) -> str:
-    """ "a cat", "an apple", "some glasses"."""
+    """Returns the name with its article: "a cat", "an apple", "some glasses"."""
     return f"{thing.article} {thing.name}"
 
 
 def wrong_names(scene: Scene, rng: Generator, right: Item) -> list[str]:
-    """Names for wrong options: of what else is seen, and of as many things that are not."""
+    """Returns names for wrong options.
+
+    For a thing, these are up to two others that the scene shows, and four that it does not. For a word or a digit, they
+    are the others in the scene.
+    """
     seen = {item.name for item in scene.items if item.form == right.form} - {right.name}
     if right.form != "thing":
         return sorted(seen)
@@ -73,5 +78,5 @@ def wrong_names(scene: Scene, rng: Generator, right: Item) -> list[str]:
 
 
 def empty_places(scene: Scene) -> list[str]:
-    """The areas in which nothing stands, not even blurred."""
+    """Returns the areas that contain nothing, not even a blurred item."""
     return others(PLACES, *(item.place for item in scene.items))

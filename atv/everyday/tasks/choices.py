@@ -1,4 +1,4 @@
-"""Tasks with options behind letters: diagrams, circular choice, and questions of several steps, half of them open."""
+"""Tasks with lettered options: diagrams, circular choice, and multi-step questions, half of which are open."""
 
 from numpy.random import Generator
 
@@ -10,7 +10,7 @@ from atv.everyday.tasks.base import LISTED, at, choice, neighbors, phrases, uniq
 from atv.everyday.tasks.in_words import singled_out, told
 
 Step = tuple[str, str, tuple[str, ...]]
-# How a question for one of several things begins, and what it becomes behind "Where is the one".
+# Beginning of a question that picks one of several things -> its replacement after "Where is the one".
 _BEGINNINGS = {
     "Which of these do you": "you",
     "Which of these can you not": "you cannot",
@@ -21,7 +21,7 @@ _BEGINNINGS = {
 
 
 class Diagrams(Task):
-    """As in ScienceQA-IMG: two to four options about one thing: what it is, where it is, or a fact about it."""
+    """As in ScienceQA-IMG: two to four options for what one thing is, where it is, or a fact about it."""
 
     metric = "LetterChoice"
 
@@ -47,7 +47,7 @@ class Diagrams(Task):
 
 
 class Circular(Task):
-    """As in MMBench: four options in all four rotations; a question counts only if every rotation is right."""
+    """As in MMBench: four options in all four rotations; a question counts only if all four answers are right."""
 
     metric = "CircularChoice"
 
@@ -62,7 +62,10 @@ class Circular(Task):
 
 
 class MultiStep(Task):
-    """As in MMMU: see, find and then reason: count a kind, add two numbers, follow a relation or a fact to another."""
+    """As in MMMU: questions that need seeing, finding and then reasoning.
+
+    They count the things of a kind, add two numbers, or go from a relation to a fact, or from a fact to a place.
+    """
 
     metric = "OpenOrChoice"
 
@@ -76,7 +79,7 @@ class MultiStep(Task):
 
 
 def _count(scene: Scene, rng: Generator) -> Step | None:
-    """How many things of a kind there are; in training only where every kind is a fact of training."""
+    """Asks how many things of a kind there are; in training, only if the kind of every thing is a training fact."""
     kinds = [fact(item.thing, "kind") for item in scene.things]
     allowed = all(found and (scene.split != "train" or found.split == "train") for found in kinds)
     if not kinds or not allowed or scene.clear != scene.items:
@@ -95,7 +98,7 @@ def _sum(scene: Scene, rng: Generator) -> Step | None:
 
 
 def _beyond_relation(scene: Scene, rng: Generator) -> Step | None:
-    """A fact about the thing beside a named one."""
+    """Asks for a fact about the thing next to a named one."""
     found = [
         (known.relation.about_the(f"the thing {phrase}"), known.answer, known.relation.answers)
         for anchor in unique(scene)
@@ -107,7 +110,7 @@ def _beyond_relation(scene: Scene, rng: Generator) -> Step | None:
 
 
 def _beyond_fact(scene: Scene, rng: Generator) -> Step | None:
-    """Where the only thing stands of which a fact holds."""
+    """Asks where the only thing is for which a fact holds."""
     found = [(known.relation.which[known.answer], item) for known, item in singled_out(scene)]
     if not found:
         return None
@@ -116,8 +119,11 @@ def _beyond_fact(scene: Scene, rng: Generator) -> Step | None:
 
 
 def where_is(which: str) -> str:
-    """Where that stands which ``which`` asks for: "Which of these can you wear?", "Where is the one you can wear?"."""
+    """Turns a question for a thing into one for its place.
+
+    "Which of these can you wear?" becomes "Where is the one you can wear?".
+    """
     for beginning, instead in _BEGINNINGS.items():
         if which.startswith(beginning):
             return f"Where is the one {instead}{which.removeprefix(beginning)}"
-    raise ValueError(f"which: {which!r} begins with none of {', '.join(_BEGINNINGS)}")
+    raise ValueError(f"which: {which!r} must begin with one of {', '.join(_BEGINNINGS)}")

@@ -1,4 +1,4 @@
-"""Tasks that are answered in words: knowledge, what cannot be answered, reading, relations."""
+"""Tasks that are answered in words: knowledge, unanswerable questions, reading and relations."""
 
 from collections.abc import Iterator
 
@@ -14,16 +14,16 @@ UNANSWERABLE = "unanswerable"
 
 
 def told(scene: Scene, item: Item) -> list[Fact]:
-    """The facts that may be asked of a thing in the scene: in training those of training, elsewhere all others."""
+    """Returns the facts to ask about a thing in the scene: training facts in training, test facts elsewhere."""
     split = "train" if scene.split == "train" else "test"
     known = (fact(item.thing, relation) for relation in RELATIONS)
     return [found for found in known if found is not None and found.split == split]
 
 
 def singled_out(scene: Scene) -> Iterator[tuple[Fact, Item]]:
-    """Facts that hold of one thing of the scene and of no other: what "which of these ..." may ask for.
+    """Yields facts that hold for only one thing in the scene, which "which of these ..." may therefore ask for.
 
-    In training the others' facts are of training as well.
+    In training, the facts of the other things are training facts as well.
     """
     for item in scene.things:
         for found in told(scene, item):
@@ -53,7 +53,10 @@ class Knowledge(Task):
 
 
 class Unanswerable(Task):
-    """As in VizWiz: half ask for what is absent, blurred or in an empty area; right is then "unanswerable"."""
+    """As in VizWiz: half of the questions ask about something absent or blurred, or about an empty area.
+
+    The right answer to these is "unanswerable".
+    """
 
     metric = "VQAAccuracy"
 
@@ -83,7 +86,7 @@ def _missing(scene: Scene, rng: Generator) -> str:
 
 
 class Reading(Task):
-    """As in TextVQA: one word or digit, known by its place, by its neighbour, or because it is the only one."""
+    """As in TextVQA: one word or digit, identified by its place, by its neighbour, or as the only one."""
 
     metric = "VQAAccuracy"
 
@@ -102,7 +105,7 @@ class Reading(Task):
 
 
 class Relations(Task):
-    """As in GQA: what stands beside a named thing, on which side of another it stands, or where in the picture."""
+    """As in GQA: what is next to a named thing, on which side of another thing it is, or where it is in the picture."""
 
     metric = "ExactMatch"
 

@@ -13,7 +13,10 @@ NUMBERS = ("one", "two", "three", "four", "five", "six")
 
 
 class Presence(Task):
-    """As in POPE: "Is there a cat in the picture?": half are absent, and half of those are of a kind that is seen."""
+    """As in POPE: questions such as "Is there a cat in the picture?".
+
+    Half of them ask about something absent, and half of those about a kind that the picture shows.
+    """
 
     metric = "YesNo"
 
@@ -29,7 +32,7 @@ class Presence(Task):
 
 
 class Paired(Task):
-    """As in MME: two questions a picture, one to be answered yes and one no; acc+ counts pairs with both right."""
+    """As in MME: a yes question and a no question per picture; acc+ counts pairs with both answers right."""
 
     metric = "PairedYesNo"
 
@@ -39,7 +42,7 @@ class Paired(Task):
 
 
 def _claims(category: str, scene: Scene, rng: Generator) -> tuple[str, str] | None:
-    """A true and a false claim of the category, or None where the scene offers none."""
+    """Returns a true and a false claim of the category, or None if the scene offers none."""
     if category == "reading":
         return _reading(scene, rng)
     if category == "calculation":
@@ -86,7 +89,7 @@ def _calculation(scene: Scene, rng: Generator) -> tuple[str, str] | None:
 
 
 def _commonsense(scene: Scene, rng: Generator) -> tuple[str, str] | None:
-    """A yes/no fact that is true of one thing and false of another."""
+    """Returns a yes question and a no question about a fact that is true of one thing and false of another."""
     asked = [(item, found) for item in scene.things for found in told(scene, item)]
     claims = {answer: [(item, found) for item, found in asked if found.answer == answer] for answer in ("yes", "no")}
     relations = {found.relation.name for _, found in claims["yes"]} & {found.relation.name for _, found in claims["no"]}

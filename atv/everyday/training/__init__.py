@@ -1,1 +1,1 @@
-"""How the everyday model was trained: low-rank updates of both halves and the projector between them; not shipped."""
+"""Training of the everyday model: low-rank updates of both halves, and the projector between them."""

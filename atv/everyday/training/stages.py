@@ -1,7 +1,7 @@
-"""One stage of the training: fitted, resumed where it was killed, or loaded where it was finished before.
+"""One stage of the training: it is fitted, resumed if it was killed, or loaded if it has already finished.
 
-Linears learn low-rank updates on top of frozen weights (LoRA, arXiv 2106.09685, with a factor of 1); the file to ship
-has their factors in bfloat16, and the projector in float32.
+Linears learn low-rank updates on top of frozen weights (LoRA, arXiv 2106.09685, with a factor of 1). The file to
+publish contains their factors in bfloat16, and the projector in float32.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,10 @@ from atv.runtime.preemption import Remaining
 
 
 class LowRankLinear(nn.Module):
-    """y = W x + B (A x): W (out, in) is frozen, ``up`` B (out, rank) begins at zero, ``down`` is A (rank, in)."""
+    """A Linear with a low-rank update: y = W x + B (A x).
+
+    W (out, in) is frozen, ``up`` is B (out, rank) and starts at zero, and ``down`` is A (rank, in).
+    """
 
     def __init__(self, linear: nn.Linear, rank: int, seed: int) -> None:
         super().__init__()
@@ -48,7 +51,7 @@ class LowRankLinear(nn.Module):
 
 
 def add_updates(module: nn.Module, rank: int, seed: int) -> None:
-    """Replaces every Linear inside ``module`` and freezes everything else in it."""
+    """Gives every Linear inside ``module`` a low-rank update and freezes everything else in it."""
     module.requires_grad_(False)
     linears = [(name, child) for name, child in module.named_modules() if isinstance(child, nn.Linear)]
     for number, (name, linear) in enumerate(linears):
@@ -58,7 +61,7 @@ def add_updates(module: nn.Module, rank: int, seed: int) -> None:
 
 @torch.no_grad()
 def fold(module: nn.Module) -> None:
-    """Puts the updates into the weights, rounded as they are shipped, and frozen Linears where they were learned."""
+    """Merges the updates, rounded as in the published file, and restores frozen Linears in their places."""
     for name, child in [(name, child) for name, child in module.named_modules() if isinstance(child, LowRankLinear)]:
         parent, _, own = name.rpartition(".")
         factors = Factors(child.down.bfloat16(), child.up.bfloat16())
@@ -67,15 +70,15 @@ def fold(module: nn.Module) -> None:
 
 
 def updates(module: nn.Module) -> dict[str, Tensor]:
-    """What was trained, by name: the factors of every update, and all parameters outside Linears that learn."""
+    """Returns everything that was trained, by name: the factors of every update, and all other trainable parameters."""
     return {name: p.detach().contiguous() for name, p in module.named_parameters() if p.requires_grad}
 
 
 def load_updates(module: nn.Module, learned: dict[str, Tensor]) -> None:
-    """Puts ``updates`` back.
+    """Loads what ``updates`` returned.
 
     Raises:
-        ValueError: for names that the module does not have.
+        ValueError: if the module lacks one of the names.
     """
     unknown = module.load_state_dict(learned, strict=False).unexpected_keys
     if unknown:
@@ -83,7 +86,7 @@ def load_updates(module: nn.Module, learned: dict[str, Tensor]) -> None:
 
 
 def collected(learned: Mapping[str, Tensor]) -> tuple[dict[str, Factors], dict[str, Tensor]]:
-    """Factors of Linears, and parameters that are replaced, out of ``updates`` of one or several stages."""
+    """Splits the ``updates`` of one or more stages into factors of Linears and parameters that are replaced."""
     linears = [name.removesuffix(".down") for name in learned if name.endswith(".down")]
     factors = {name: Factors(learned[f"{name}.down"].bfloat16(), learned[f"{name}.up"].bfloat16()) for name in linears}
     whole = {name: value for name, value in learned.items() if not name.endswith((".down", ".up"))}
@@ -91,19 +94,19 @@ def collected(learned: Mapping[str, Tensor]) -> tuple[dict[str, Factors], dict[s
 
 
 def learned(file: Path, part: str = "") -> dict[str, Tensor]:
-    """Out of a file that ships, in float32: what ``collected`` took apart, of names that begin with ``part``."""
+    """Returns the ``updates`` in a published file whose names begin with ``part``, in float32; undoes ``collected``."""
     made = read_updates(file)
     parts = {f"{name}.{which}": value for name, own in made.factors.items() for which, value in vars(own).items()}
     return {name: value.float() for name, value in (parts | dict(made.whole)).items() if name.startswith(part)}
 
 
 def export(base: LlavaForConditionalGeneration, parameters: Mapping[str, Tensor], recipe: str, file: Path) -> None:
-    """Writes the file that ships, and in it the digest of the model that it gives.
+    """Writes the file to publish, with the digest of the model that it produces.
 
     Args:
-        base: the untrained model; changed in place into the trained one.
-        parameters: what all stages learned, by name.
-        recipe: how, for people.
+        base: the untrained model, which is changed in place into the trained one.
+        parameters: the parameters that all stages learned, by name.
+        recipe: how they were trained, for human readers.
     """
     factors, whole = collected(parameters)
     made = Updates(factors, whole, 1.0, base_digests(base), None, {"command": recipe})
@@ -111,16 +114,16 @@ def export(base: LlavaForConditionalGeneration, parameters: Mapping[str, Tensor]
     write_updates(replace(made, merged=model_digest(base)), file)
 
 
-# In the folder of a finished stage: all that it trained.
+# File in the folder of a finished stage with everything that the stage trained.
 LEARNED = "updates.safetensors"
 
 
 class Stage(L.LightningModule):
-    """Part of a model learns; checkpoints hold that part alone, and not the frozen weights beside it.
+    """Trains part of a model; checkpoints contain only that part, not the frozen weights.
 
     Attributes:
-        model: what is trained.
-        steps: how many batches the stage takes.
+        model: the model, of which some parameters are trained.
+        steps: number of batches in the stage.
     """
 
     strict_loading = False
@@ -135,10 +138,12 @@ class Stage(L.LightningModule):
 
 
 def fit(stage: Stage, train: Dataset, dev: Sequence[Dataset], folder: Path, checks: int = 8) -> None:
-    """Fits a stage, with checkpoints and a log in ``folder``; what it learned is left there.
+    """Fits a stage, or loads what it learned if it has already finished.
+
+    Checkpoints, a log and what the stage learned are saved in ``folder``.
 
     Args:
-        dev: data to validate on, ``checks`` times.
+        dev: data sets to validate on, ``checks`` times.
     """
     finished = folder / LEARNED
     if finished.is_file():

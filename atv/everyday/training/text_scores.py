@@ -1,4 +1,4 @@
-"""How much English a saved language model or LVLM knows: perplexity on plain English, and the text probes.
+"""Measures how much English a saved language model or LVLM knows: perplexity on plain English, and the text probes.
 
 python -m atv.everyday.training.text_scores FOLDER
 """
@@ -11,10 +11,10 @@ from atv.everyday import plain_english, text_probes
 
 
 def show(folder: str) -> None:
-    """Print both, source by source and group by group.
+    """Print the perplexity of each text and the score of each group of text probes.
 
     Args:
-        folder: The model's folder, as save_pretrained leaves it.
+        folder: Folder of the model, as written by save_pretrained.
     """
     seeing = hasattr(AutoConfig.from_pretrained(folder), "vision_config")
     automatic = AutoModelForImageTextToText if seeing else AutoModelForCausalLM

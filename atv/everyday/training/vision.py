@@ -1,7 +1,7 @@
-"""First stage: every visual token learns to be the words for what its patch shows and where that is.
+"""First stage: every visual token learns to represent the words for what its patch shows, and for where that is.
 
-A patch is scored against the language model's own embeddings of all names, so that visual tokens are words before any
-language model is run; without rows and columns in them, places are what it learns last.
+Each patch is scored against the language model's own embeddings of all names, so that visual tokens resemble words
+before the language model is trained. Unless they also encode rows and columns, the language model learns places last.
 """
 
 from collections.abc import Sequence
@@ -28,18 +28,22 @@ NAMES = (*(thing.name for thing in THINGS), *WORDS, *DIGITS, BLURRED, NOTHING)
 NUMBER = {name: number for number, name in enumerate(NAMES)}
 MEAN, DEVIATION = map(torch.tensor, IMAGENET)
 PLACE_WEIGHT = 0.6
-# Keeps the random draws of stages apart. Handwriting is learned last, so the second stage shows more of it.
+# Stage -> (stream, mixtures). The stream keeps the random draws of different stages apart. Handwriting is learned last,
+# so the second stage shows more of it.
 STREAMS = {"vision": (1, MIXTURES), "sharpening": (4, ((0.9, 0.05, 0.05), (0.4, 0.25, 0.35)))}
 
 
 def pixels(scene: Scene, rng: np.random.Generator) -> Tensor:
-    """The drawn scene as the processor would normalise it: (3, 168, 168)."""
+    """Returns the drawn scene, normalised as the processor would: (3, 168, 168)."""
     shown = torch.from_numpy(np.array(draw(scene, rng))).float() / 255
     return ((shown - MEAN) / DEVIATION).permute(2, 0, 1)
 
 
 def patch_names(scene: Scene, rng: np.random.Generator) -> Tensor:
-    """The number in ``NAMES`` of what covers most of each patch: (144,); -1 where nothing covers half of it."""
+    """Returns the number in ``NAMES`` of what covers at least half of each patch: (144,).
+
+    The number is -1 if items cover part of a patch, but none covers half of it.
+    """
     owner = covered(scene, rng).reshape(PATCHES, PATCH, PATCHES, PATCH).transpose(0, 2, 1, 3).reshape(PATCHES**2, -1)
     names = np.full(PATCHES**2, -1)
     names[(owner == -1).all(1)] = NUMBER[NOTHING]
@@ -49,9 +53,9 @@ def patch_names(scene: Scene, rng: np.random.Generator) -> Tensor:
 
 
 class PatchBatches(Dataset):
-    """Pictures (batch, 3, 168, 168) and names of their patches (batch, 144).
+    """Batches of pictures (batch, 3, 168, 168) and the names of their patches (batch, 144).
 
-    Batch ``i`` depends on seed and ``i`` alone. Colours are varied in training, so that names do not hang on them.
+    Batch ``i`` depends only on stage, seed and ``i``. Training varies the colours, so that names do not depend on them.
     """
 
     def __init__(self, split: Split, seed: int, batches: int, batch_size: int, stage: str = "vision") -> None:
@@ -76,13 +80,13 @@ class PatchBatches(Dataset):
 
 
 def embedded(words: Sequence[str], embedding: Tensor, tokenizer: PreTrainedTokenizerBase) -> Tensor:
-    """The mean embedding of each name's tokens, less the vocabulary's mean: (names, width)."""
+    """Returns the mean embedding of each name's tokens, minus the vocabulary's mean: (names, width)."""
     ids = [tokenizer(f" {word}", add_special_tokens=False).input_ids for word in words]
     return torch.stack([embedding[i].mean(0) for i in ids]) - embedding.mean(0)
 
 
 class VisionStage(Stage):
-    """Trains the tower's updates and the projector; the language model only lends its word embeddings."""
+    """Trains the tower's updates and the projector; the language model only provides its word embeddings."""
 
     def __init__(
         self,
@@ -105,10 +109,10 @@ class VisionStage(Stage):
 
     @torch.no_grad()
     def match_scales(self, images: Tensor) -> None:
-        """Lets the projector begin with features of mean 0 and variance 1, and with tokens about as long as words.
+        """Initializes the projector for features of mean 0 and variance 1, and for tokens about as long as words.
 
-        The tower's features are a tenth as large and share most of their length: from the ordinary start the projector
-        learns three times slower.
+        The tower's features are a tenth as large, and most of their length is common to all of them. With the usual
+        initialization, the projector learns three times more slowly.
         """
         inner = self.model.model
         features = inner.vision_tower(images, output_hidden_states=True).hidden_states[-1][:, 1:].flatten(0, 1)
@@ -121,12 +125,12 @@ class VisionStage(Stage):
         second.bias.copy_(self.common)
 
     def tokens(self, images: Tensor) -> Tensor:
-        """Projected visual tokens, less the vocabulary's mean: (batch, 144, width)."""
+        """Returns the projected visual tokens, minus the vocabulary's mean: (batch, 144, width)."""
         seen = self.model.model.get_image_features(pixel_values=images, vision_feature_layer=-1, return_dict=True)
         return torch.stack(list(seen.pooler_output)) - self.common
 
     def losses(self, tokens: Tensor, names: Tensor) -> dict[str, Tensor]:
-        """Cross-entropies against names, rows and columns, and the squared distance to their weighted sum."""
+        """Returns cross-entropies against names, rows and columns, and the squared distance to their weighted sum."""
         known = names >= 0
         weight = torch.where(names == NUMBER[NOTHING], 0.1, 1.0)[known]
         scored = {"name": (self.names, names[known])}
@@ -148,7 +152,7 @@ class VisionStage(Stage):
         return losses["name"] + 0.2 * (losses["row"] + losses["column"]) + losses["distance"]
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Share of the patches of things, words and digits that score highest against the right name."""
+        """Logs the share of the patches of things, words and digits that score highest against the right name."""
         tokens, names = self.tokens(batch[0]), batch[1]
         filled = (names >= 0) & (names < NUMBER[BLURRED])
         best = (F.normalize(tokens, dim=-1) @ F.normalize(self.names, dim=-1).T).argmax(-1)

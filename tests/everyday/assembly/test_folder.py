@@ -76,19 +76,19 @@ def test_one_digest_of_names_shapes_and_bits():
 def test_a_missing_and_a_changed_file(made):
     config = made / "config.json"
     config.write_text(config.read_text() + " ")
-    with pytest.raises(ValueError, match=r"made' is not whole: config.json is not what was written"):
+    with pytest.raises(ValueError, match=r"made' is damaged: config.json differs from what was written"):
         check_folder(made)
     (made / "model.safetensors").unlink()
     config.write_text(config.read_text()[:-1])
-    with pytest.raises(ValueError, match=r"made' is not whole: model.safetensors is missing"):
+    with pytest.raises(ValueError, match=r"made' is incomplete: model.safetensors is missing"):
         check_folder(made)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "is not whole, or was not made by atv: it has no manifest.json"),
-        ('{"format": 2}', "is of format 2; this version of atv reads 1"),
+        (None, "is incomplete or was not written by atv: it has no manifest.json"),
+        ('{"format": 2}', "has format 2; this version of atv reads 1"),
         ('{"format": 1}', "has a damaged manifest.json"),
         ("{", "has a damaged manifest.json"),
         ("[]", "has a damaged manifest.json"),
@@ -147,7 +147,7 @@ def test_a_disk_that_is_too_small_is_known_before_anything_is_written(model_and_
 
 def test_the_name_everyday_is_where_the_model_lies(made, cache, monkeypatch):
     with pytest.raises(
-        ValueError, match=r"^model: everyday is not made yet .*everyday-1'\); run `make everyday-model`"
+        ValueError, match=r"^model: everyday has not been built yet .*everyday-1'\); run `make everyday-model`"
     ):
         loading.model_folder("everyday")
     cache.mkdir(parents=True)
@@ -164,7 +164,8 @@ def test_the_name_everyday_refuses_other_models_and_halves_of_one(made, monkeypa
     with pytest.raises(ValueError, match=r"^model: .* has abababababab; run `make everyday-model` again"):
         loading.model_folder("everyday")
     (made / "config.json").unlink()
-    with pytest.raises(ValueError, match=r"^model: .* is not whole: config.json is missing; run `make everyday-model`"):
+    message = r"^model: .* is incomplete: config.json is missing; run `make everyday-model`"
+    with pytest.raises(ValueError, match=message):
         loading.model_folder("everyday")
 
 

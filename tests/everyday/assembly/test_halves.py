@@ -99,13 +99,13 @@ def test_a_graph_of_another_network(tmp_path):
 
 def test_more_blocks_than_there_are(tmp_path):
     tiny_halves.write_onnx(tmp_path / "tiny.onnx", tiny_halves.tower())
-    with pytest.raises(ValueError, match=r"^blocks: 4; the tower in .* has 3"):
+    with pytest.raises(ValueError, match=r"^blocks: 4 is out of range; the tower in .* has 3"):
         vision_from_onnx(tmp_path / "tiny.onnx", 4)
 
 
 def test_a_file_that_is_no_onnx(tmp_path):
     (tmp_path / "broken.onnx").write_bytes(b"\xff" * 40)
-    with pytest.raises(ValueError, match=r"^vision: .*broken.onnx' is no ONNX file"):
+    with pytest.raises(ValueError, match=r"^vision: .*broken.onnx' is not an ONNX file"):
         vision_from_onnx(tmp_path / "broken.onnx", 3)
 
 

@@ -98,12 +98,12 @@ def test_a_tower_without_a_class_token_gives_every_token(language):
 
 def test_a_tower_with_more_tokens_beside_the_patches(language):
     _, half = half_of(Dinov2WithRegistersConfig(**TOWER, num_register_tokens=3))
-    with pytest.raises(ValueError, match=r"^vision: Dinov2WithRegistersModel gives 29 tokens for 20 x 20 pixels"):
+    with pytest.raises(ValueError, match=r"^vision: Dinov2WithRegistersModel returns 29 tokens for 20 x 20 pixels"):
         joined(own_tokenizer(language), half)
 
 
 def test_sides_that_patches_do_not_fill(language, vision):
-    with pytest.raises(ValueError, match=r"^side: 21 pixels are no whole number of patches of 4"):
+    with pytest.raises(ValueError, match=r"^side: 21 is not a multiple of the patch size of 4 pixels"):
         joined(own_tokenizer(language), vision, 21)
 
 

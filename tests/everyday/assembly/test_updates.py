@@ -130,7 +130,7 @@ def test_a_file_gives_back_what_was_written(tmp_path, model, updates):
 
 
 def test_the_noted_digest_is_checked(model, updates):
-    with pytest.raises(ValueError, match=r"^updates: merging gave a model of digest \w{12} in place of 0000"):
+    with pytest.raises(ValueError, match=r"^updates: the merged model has digest \w{12}, expected 0000"):
         merge(model, replace(updates, merged="0" * 64))
 
 
@@ -142,7 +142,7 @@ def test_another_base_is_refused(model, updates, parameter, half):
     with torch.no_grad():
         model.get_parameter(parameter)[0] += 1
     before = model_digest(model)
-    with pytest.raises(ValueError, match=f"^updates: trained on another {half} half"):
+    with pytest.raises(ValueError, match=f"^updates: trained on a different {half} half"):
         merge(model, updates)
     assert model_digest(model) == before
 
@@ -162,7 +162,7 @@ BROKEN = Factors(torch.full((4, 64), float("nan"), dtype=torch.bfloat16), NARROW
     ("name", "factors", "message"),
     [
         ("model.nothing", NARROW, "the model has no model.nothing.weight"),
-        (LINEAR, NARROW, r"up_proj.weight is \(96, 63\); the model's is \(96, 64\)"),
+        (LINEAR, NARROW, r"up_proj.weight has shape \(96, 63\), but the model's has \(96, 64\)"),
         (LINEAR, BROKEN, "holds values that are not finite"),
         (LINEAR, FLOAT, "factors are torch.float32 and torch.float32, not bfloat16"),
     ],
@@ -182,5 +182,5 @@ def test_files_that_are_none(tmp_path, updates, monkeypatch):
     monkeypatch.setattr("atv.everyday.assembly.trained_updates.FORMAT", "2")
     write_updates(updates, file)
     monkeypatch.undo()
-    with pytest.raises(ValueError, match=r"^updates: .* is of format 2; this version reads 1"):
+    with pytest.raises(ValueError, match=r"^updates: .* has format 2; this version reads 1"):
         read_updates(file)
