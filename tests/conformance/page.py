@@ -6,8 +6,8 @@ HEAD = """# Models
 
 This page lists which image-text-to-text types of transformers {transformers} work with `atv`; `atv models` prints the
 same. Of {all} types, {tested} were tried, of which {passing} pass every check; {refused} are [refused](#refused), and
-{untried} were [not tried](#not-tried). Two (BLIP-2 and InstructBLIP) pass or
-are refused depending on their language model.
+{untried} were [not tried](#not-tried). Two (BLIP-2 and InstructBLIP) pass or are refused depending on their language
+model.
 
 `make models` writes this page from the conformance suite (`tests/conformance/`). For each type, the suite builds a tiny
 random model from its config class and gives it the inputs that its processor would return. It runs these checks:

@@ -149,5 +149,5 @@ def test_more_groups_and_seeds_are_planned_by_what_each_of_them_mends():
 
 
 def test_bounds_without_a_spread_have_no_other_confidence():
-    with pytest.raises(ValueError, match="no other confidence"):
+    with pytest.raises(ValueError, match="cannot be computed at a different confidence"):
         Estimate(1.0, 0.0, 2.0).at(0.9)
