@@ -13,7 +13,7 @@ COGNITION = ("calculation", "commonsense")
 class Presence(Task):
     """As in POPE: questions such as "is there a red star ?".
 
-    Half of them ask about something absent, and half of those combine what different things show.
+    Half of them ask about something absent, and some of those combine what different things show.
     """
 
     metric = "YesNo"
