@@ -51,34 +51,34 @@ class ActivationGeometry(Ablation):
         return Measured(pd.concat([_described(block, points, cell.seed) for block, points in enumerate(tokens)]))
 
     def table(self, results: Results) -> pd.DataFrame:
-        lines = []
+        rows = []
         for block, points in _points(results).groupby("block"):
-            told = mean_estimate(points.groupby(SAMPLE)["told"].mean())
+            separable = mean_estimate(points.groupby(SAMPLE)["told"].mean())
             radii = points.groupby("modality")["radius"].mean()
-            numbers = {"separable": told.value, "low": told.low, "high": told.high}
+            numbers = {"separable": separable.value, "low": separable.low, "high": separable.high}
             radius = {"text radius": radii["text"], "visual radius": radii["visual"]}
-            lines.append({"block": block, "tokens": len(points), **numbers, **radius})
-        return pd.DataFrame(lines)
+            rows.append({"block": block, "tokens": len(points), **numbers, **radius})
+        return pd.DataFrame(rows)
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         # Maps of different seeds do not share axes, so the figure shows one seed.
-        every = _points(results)
-        points = dict(list(every[every["seed"] == every["seed"].min()].groupby("block")))
+        all_points = _points(results)
+        points = dict(list(all_points[all_points["seed"] == all_points["seed"].min()].groupby("block")))
         columns = min(len(table), 4)
-        lines = -(-len(table) // columns)
+        panel_rows = -(-len(table) // columns)
         figure, panels = plt.subplots(
-            lines, columns, figsize=(3 * columns, 3 * lines), layout="constrained", squeeze=False
+            panel_rows, columns, figsize=(3 * columns, 3 * panel_rows), layout="constrained", squeeze=False
         )
         for axes in panels.flat:
             axes.axis("off")
         for axes, row in zip(panels.flat, table.to_dict("records"), strict=False):
-            own = points[row["block"]]
+            block_points = points[row["block"]]
             for modality, color in (("visual", VISUAL), ("text", TEXT)):
-                shown = own[own["modality"] == modality]
-                axes.scatter(shown["x"], shown["y"], s=5, color=color, label=modality, linewidths=0, alpha=0.7)
+                tokens = block_points[block_points["modality"] == modality]
+                axes.scatter(tokens["x"], tokens["y"], s=5, color=color, label=modality, linewidths=0, alpha=0.7)
             axes.set_title(f"block {row['block']}: {100 * row['separable']:.1f}% told apart", fontsize=9)
         figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, markerscale=3)
-        figure.suptitle(f"t-SNE of block outputs, {len(own):,} tokens a block", fontsize=10)
+        figure.suptitle(f"t-SNE of block outputs, {len(block_points):,} tokens a block", fontsize=10)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
@@ -107,14 +107,14 @@ class ActivationGeometry(Ablation):
 
 def _points(results: Results) -> pd.DataFrame:
     """All sampled tokens of all seeds, one row per token."""
-    return pd.concat([done.rows.assign(seed=done.cell.seed) for done in results.finished])
+    return pd.concat([finished_cell.rows.assign(seed=finished_cell.cell.seed) for finished_cell in results.finished])
 
 
 @torch.no_grad()
 def _tokens(bench: Bench, cell: Cell) -> list[pd.DataFrame]:
     """For each block, a table with one row per sampled token: sample, modality and activation (``vector``)."""
     lvlm, rng = LVLM.of(bench.model), np.random.default_rng(cell.seed)
-    drawn: list[list[dict[str, object]]] = [[] for _ in lvlm.blocks]
+    rows_by_block: list[list[dict[str, object]]] = [[] for _ in lvlm.blocks]
     sample = 0
     for batch in bench.calibration(cell.samples, cell.seed).batches:
         outputs = _outputs(lvlm, batch)
@@ -125,33 +125,35 @@ def _tokens(bench: Bench, cell: Cell) -> list[pd.DataFrame]:
                 chosen = rng.choice(positions, min(TOKENS, len(positions)), replace=False)
                 for block, output in enumerate(outputs):
                     vectors = output[row, chosen].float().numpy()
-                    drawn[block] += [{"sample": sample, "modality": modality, "vector": own} for own in vectors]
+                    rows_by_block[block] += [
+                        {"sample": sample, "modality": modality, "vector": vector} for vector in vectors
+                    ]
             sample += 1
-    return [pd.DataFrame(rows) for rows in drawn]
+    return [pd.DataFrame(rows) for rows in rows_by_block]
 
 
 def _outputs(lvlm: LVLM, batch: Mapping[str, Any]) -> list[torch.Tensor]:
     """Outputs of every block for a batch, each (samples, tokens, channels)."""
-    made: list[torch.Tensor] = []
+    outputs: list[torch.Tensor] = []
 
-    def keep(block: torch.nn.Module, given: object, output: Any) -> None:
-        made.append(first_output(output))
+    def keep(block: torch.nn.Module, inputs: object, output: Any) -> None:
+        outputs.append(first_output(output))
 
     with ExitStack() as hooks:
         for block in lvlm.blocks:
             hooks.enter_context(block.register_forward_hook(keep))
         lvlm.model(**batch)
-    return made
+    return outputs
 
 
 def _described(block: int, tokens: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Replaces activations by t-SNE coordinates, whether the classifier got the modality right, and the radius."""
     vectors, text = np.stack(tokens["vector"].tolist()), (tokens["modality"] == "text").to_numpy()
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    told = cross_val_predict(classifier, vectors, text, groups=tokens["sample"], cv=GroupKFold(5)) == text
+    is_right = cross_val_predict(classifier, vectors, text, groups=tokens["sample"], cv=GroupKFold(5)) == text
     centroids = {True: vectors[text].mean(0), False: vectors[~text].mean(0)}
-    own = np.stack([centroids[bool(is_text)] for is_text in text])
-    radius = np.linalg.norm(vectors - own, axis=1) / np.linalg.norm(centroids[True] - centroids[False])
-    places = TSNE(random_state=seed, init="pca").fit_transform(vectors)
-    described = {"block": block, "x": places[:, 0], "y": places[:, 1], "told": told, "radius": radius}
+    own_centroids = np.stack([centroids[bool(is_text)] for is_text in text])
+    radius = np.linalg.norm(vectors - own_centroids, axis=1) / np.linalg.norm(centroids[True] - centroids[False])
+    coordinates = TSNE(random_state=seed, init="pca").fit_transform(vectors)
+    described = {"block": block, "x": coordinates[:, 0], "y": coordinates[:, 1], "told": is_right, "radius": radius}
     return tokens.drop(columns="vector").assign(**described)

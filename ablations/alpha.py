@@ -69,24 +69,30 @@ class Alpha(Ablation):
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
-        def compare(claim: str, other: float, sparsity: float) -> Finding:
-            one, two = ({"alpha": str(alpha), "sparsity": sparsity} for alpha in (1.0, other))
-            claim = f"{claim}: alpha 1 keeps more than alpha {other:g} at {percent(sparsity)}."
-            printed = PAPER[other] if sparsity == 0.5 else None
-            note = self.levels.bundled_note(NOTE) if other == 0 else ""
-            return results.keeps_more(claim, one, two, paper=NO_NUMBER, printed=printed, note=note)
+        def compare(claim: str, other_alpha: float, sparsity: float) -> Finding:
+            alpha_1_labels, other_alpha_labels = (
+                {"alpha": str(alpha), "sparsity": sparsity} for alpha in (1.0, other_alpha)
+            )
+            claim = f"{claim}: alpha 1 keeps more than alpha {other_alpha:g} at {percent(sparsity)}."
+            printed = PAPER[other_alpha] if sparsity == 0.5 else None
+            note = self.levels.bundled_note(NOTE) if other_alpha == 0 else ""
+            return results.keeps_more(
+                claim, alpha_1_labels, other_alpha_labels, paper=NO_NUMBER, printed=printed, note=note
+            )
 
         def without_a_hand(sparsity: float) -> Finding:
-            grid = {alpha: {"alpha": str(alpha), "sparsity": sparsity} for alpha in ALPHAS}
-            best = max(ALPHAS, key=lambda alpha: results.retention(**grid[alpha])["average"].value)
-            own = {"alpha": NO_HAND, "sparsity": sparsity}
+            labels_by_alpha = {alpha: {"alpha": str(alpha), "sparsity": sparsity} for alpha in ALPHAS}
+            best_alpha = max(ALPHAS, key=lambda alpha: results.retention(**labels_by_alpha[alpha])["average"].value)
+            no_hand_labels = {"alpha": NO_HAND, "sparsity": sparsity}
             claim = (
                 f"Without a hand: at {percent(sparsity)}, weights that blocks find themselves (BalancedPools) keep as "
                 "much as the best alpha of the grid, to within 1 point."
             )
-            return results.keeps_as_much(claim, own, grid[best])
+            return results.keeps_as_much(claim, no_hand_labels, labels_by_alpha[best_alpha])
 
         claims = {0.0: "Some visual tokens help", 8.0: "Too many hurt"}
         sparsities = self.levels.mild_and_hard
-        papers = [compare(claim, other, sparsity) for sparsity in sparsities for other, claim in claims.items()]
+        papers = [
+            compare(claim, other_alpha, sparsity) for sparsity in sparsities for other_alpha, claim in claims.items()
+        ]
         return [*papers, *map(without_a_hand, sparsities)]

@@ -102,8 +102,8 @@ CLAIMED = ("Wanda", "TextOnly", "ATV", "PerBlock, ATV", "PerBlock, TextOnly")
 
 def pathway(sparsity: float, **parts: Any) -> Pathway:
     """Builds a pathway; a number as ``allocation`` is by how much attention's sparsity exceeds the target."""
-    if isinstance(more := parts.get("allocation"), float):
-        parts["allocation"] = ByKind({"*_attn.*": round(sparsity + more, 9)})
+    if isinstance(excess := parts.get("allocation"), float):
+        parts["allocation"] = ByKind({"*_attn.*": round(sparsity + excess, 9)})
     return Pathway(sparsity=sparsity, **parts)
 
 
@@ -117,8 +117,8 @@ class BeyondPaper(Ablation):
     def cells(self, seed: int) -> Sequence[Cell]:
         grid = [Cell({"method": "dense", "sparsity": 0.0})]
         for sparsity in self.levels.middle_and_hard:
-            for method, parts in METHODS.items():
-                pruned = {"both": pathway(sparsity, **parts)}
+            for method, rules in METHODS.items():
+                pruned = {"both": pathway(sparsity, **rules)}
                 grid.append(Cell({"method": method, "sparsity": sparsity}, pruned, seed=seed))
         return grid
 
@@ -128,8 +128,10 @@ class BeyondPaper(Ablation):
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
         titles = {sparsity: f"{percent(sparsity)} sparsity" for sparsity in self.levels.middle_and_hard}
-        figure, every = panels(average, by="sparsity", titles=titles, line="method", names=list(METHODS), size=(10, 7))
-        for axes, sparsity in zip(every, titles, strict=True):
+        figure, all_axes = panels(
+            average, by="sparsity", titles=titles, line="method", names=list(METHODS), size=(10, 7)
+        )
+        for axes, sparsity in zip(all_axes, titles, strict=True):
             rows = average[average["sparsity"] == sparsity]
             atv = rows.loc[rows["method"] == "ATV", "retention"].item()
             reference_line(axes, x=atv)
@@ -137,14 +139,16 @@ class BeyondPaper(Ablation):
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
-        others = ("ATV", "PerBlock, TextOnly")
+        other_methods = ("ATV", "PerBlock, TextOnly")
         return [
-            _better("PerBlock, ATV", other, sparsity, results)
+            _better("PerBlock, ATV", other_method, sparsity, results)
             for sparsity in self.levels.middle_and_hard
-            for other in others
+            for other_method in other_methods
         ]
 
 
-def _better(method: str, other: str, sparsity: float, results: Results) -> Finding:
-    one, two = ({"method": name, "sparsity": sparsity} for name in (method, other))
-    return results.keeps_more(f"At {percent(sparsity)}, {method!r} keeps more than {other!r}.", one, two)
+def _better(method: str, other_method: str, sparsity: float, results: Results) -> Finding:
+    labels, other_labels = ({"method": name, "sparsity": sparsity} for name in (method, other_method))
+    return results.keeps_more(
+        f"At {percent(sparsity)}, {method!r} keeps more than {other_method!r}.", labels, other_labels
+    )

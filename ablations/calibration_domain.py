@@ -42,12 +42,17 @@ class CalibrationDomain(Ablation):
     def _domains(self) -> dict[str, CalibrationData | None]:
         scenes = EverydayScenes if self.levels.model == EVERYDAY else BundledScenes
         tasks = [task.name for task in TASKS]
-        own = {f"{task} alone": scenes("answers", [task]) for task in OWN_TASKS}
-        others = {f"all but {task}": scenes("answers", [name for name in tasks if name != task]) for task in OWN_TASKS}
-        whole = {kind: scenes(kind) for kind in ("captions", "questions", "answers", "facts")}
+        single_tasks = {f"{task} alone": scenes("answers", [task]) for task in OWN_TASKS}
+        all_but_one = {
+            f"all but {task}": scenes("answers", [name for name in tasks if name != task]) for task in OWN_TASKS
+        }
+        data_by_kind = {kind: scenes(kind) for kind in ("captions", "questions", "answers", "facts")}
         pairs = combinations(("captions", "answers", "facts"), 2)
-        mixtures = {f"{one} + {other}": Mixture([whole[one], whole[other]]) for one, other in pairs}
-        return {POOL: None, **whole, **own, **others, **mixtures}
+        mixtures = {
+            f"{first_kind} + {second_kind}": Mixture([data_by_kind[first_kind], data_by_kind[second_kind]])
+            for first_kind, second_kind in pairs
+        }
+        return {POOL: None, **data_by_kind, **single_tasks, **all_but_one, **mixtures}
 
     def claimed(self, cell: Cell) -> bool:
         return cell.labels["method"] == "ATV" or cell.labels["calibration"] == POOL
@@ -69,9 +74,9 @@ class CalibrationDomain(Ablation):
 
     def findings(self, results: Results) -> Sequence[Finding]:
         return [
-            _over(results, "Answers help", "answers", "questions"),
-            _over(results, "Pictures help", "captions", "facts"),
-            *(_over(results, f"On {task}", f"{task} alone", f"all but {task}", task) for task in OWN_TASKS),
+            _keeps_more_on(results, "Answers help", "answers", "questions"),
+            _keeps_more_on(results, "Pictures help", "captions", "facts"),
+            *(_keeps_more_on(results, f"On {task}", f"{task} alone", f"all but {task}", task) for task in OWN_TASKS),
             *(_as_good(results, "captions + answers", half) for half in ("captions", "answers")),
             results.lie_further_apart(
                 "Data matter more than the method: captions exceed facts by more than ATV-Pruning exceeds Wanda.",
@@ -85,9 +90,9 @@ def _labels(domain: str, method: str = "ATV") -> Labels:
     return {"method": method, "calibration": domain}
 
 
-def _over(results: Results, why: str, one: str, other: str, task: str = "average") -> Finding:
-    claim = f"{why}: calibrated on {one!r}, ATV-Pruning keeps more than on {other!r}."
-    return results.keeps_more(claim, _labels(one), _labels(other), task=task)
+def _keeps_more_on(results: Results, why: str, domain: str, other_domain: str, task: str = "average") -> Finding:
+    claim = f"{why}: calibrated on {domain!r}, ATV-Pruning keeps more than on {other_domain!r}."
+    return results.keeps_more(claim, _labels(domain), _labels(other_domain), task=task)
 
 
 def _as_good(results: Results, mixture: str, half: str) -> Finding:

@@ -58,6 +58,6 @@ class CalibrationSize(Ablation):
 
 def _agreement(results: Results, size: int) -> float:
     """Mean IoU of each seed's masks with those of the next seed; NaN if there is only one seed."""
-    draws = [done.masks() for done in results.of(samples=size)]
-    shared = [list(overlap(one, other).values()) for one, other in pairwise(draws)]
-    return float(np.mean(shared)) if shared else float("nan")
+    draws = [finished_cell.masks() for finished_cell in results.of(samples=size)]
+    overlaps = [list(overlap(masks, next_masks).values()) for masks, next_masks in pairwise(draws)]
+    return float(np.mean(overlaps)) if overlaps else float("nan")

@@ -30,11 +30,11 @@ class CalibrationSource(Ablation):
     def cells(self, seed: int) -> Sequence[Cell]:
         grid = [Cell({"pathway": "none", "calibration": "-", "sparsity": 0.0})]
         for sparsity in self.levels.compared:
-            for pathway, other in (("text", "visual"), ("visual", "text")):
+            for pathway, other_pathway in (("text", "visual"), ("visual", "text")):
                 for source, selection in SOURCES.items():
                     labels = {"pathway": pathway, "calibration": source, "sparsity": sparsity}
                     pruned = Pathway(selection, sparsity=sparsity)
-                    grid.append(Cell(labels, {pathway: pruned, other: DENSE_PATHWAY}, seed=seed))
+                    grid.append(Cell(labels, {pathway: pruned, other_pathway: DENSE_PATHWAY}, seed=seed))
         return grid
 
     @property
@@ -47,12 +47,12 @@ class CalibrationSource(Ablation):
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average = averages(table)
-        lines = len(self.levels.compared)
+        row_count = len(self.levels.compared)
         figure, panels = plt.subplots(
-            lines, 2, sharey=True, sharex="row", figsize=(9, 2.2 * lines), layout="constrained", squeeze=False
+            row_count, 2, sharey=True, sharex="row", figsize=(9, 2.2 * row_count), layout="constrained", squeeze=False
         )
-        for line, sparsity in zip(panels, self.levels.compared, strict=True):
-            for axes, pathway in zip(line, ("text", "visual"), strict=True):
+        for panel_row, sparsity in zip(panels, self.levels.compared, strict=True):
+            for axes, pathway in zip(panel_row, ("text", "visual"), strict=True):
                 rows = average[(average["pathway"] == pathway) & (average["sparsity"] == sparsity)]
                 interval_points(axes, rows, list(SOURCES), "calibration")
                 axes.set_title(f"{pathway} pathway at {percent(sparsity)}, the other dense", fontsize=9)
@@ -63,10 +63,12 @@ class CalibrationSource(Ablation):
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
-        sources = [
-            self._better(results, other, sparsity) for sparsity in self.levels.compared for other in ("visual", "mixed")
+        comparisons = [
+            self._better(results, other_source, sparsity)
+            for sparsity in self.levels.compared
+            for other_source in ("visual", "mixed")
         ]
-        return sources + [
+        return comparisons + [
             results.keeps_above(
                 f"The visual pathway at {percent(sparsity)} keeps more than 98%, calibrated on {source}.",
                 {"pathway": "visual", "calibration": source, "sparsity": sparsity},
@@ -78,11 +80,15 @@ class CalibrationSource(Ablation):
             for source, printed in PAPER_VISUAL.items()
         ]
 
-    def _better(self, results: Results, other: str, sparsity: float) -> Finding:
+    def _better(self, results: Results, other_source: str, sparsity: float) -> Finding:
         note = "The bundled model loses hardly anything at 50%, whatever calibrates it."
-        kept = PAPER.get(sparsity)
-        printed = kept["text"] - kept[other] if kept else None
-        one, two = ({"pathway": "text", "calibration": own, "sparsity": sparsity} for own in ("text", other))
-        claim = f"The textual pathway at {percent(sparsity)} keeps more calibrated on text than on {other} tokens."
+        paper_retention = PAPER.get(sparsity)
+        printed = paper_retention["text"] - paper_retention[other_source] if paper_retention else None
+        text_labels, other_labels = (
+            {"pathway": "text", "calibration": source, "sparsity": sparsity} for source in ("text", other_source)
+        )
+        claim = (
+            f"The textual pathway at {percent(sparsity)} keeps more calibrated on text than on {other_source} tokens."
+        )
         note = self.levels.bundled_note(note) if sparsity == 0.5 else ""
-        return results.keeps_more(claim, one, two, paper=NO_NUMBER, printed=printed, note=note)
+        return results.keeps_more(claim, text_labels, other_labels, paper=NO_NUMBER, printed=printed, note=note)

@@ -79,14 +79,14 @@ def _drifts(results: Results) -> np.ndarray:
 
 def _selected(results: Results) -> np.ndarray:
     """Mean number of visual tokens selected per sample, (seeds, blocks)."""
-    samples = [done.record.samples for done in results.finished]
+    samples = [finished_cell.record.samples for finished_cell in results.finished]
     return np.array(
         [
-            [block.selected["both"]["visual"] / own for block in report.blocks]
-            for own, report in zip(samples, _reports(results), strict=True)
+            [block.selected["both"]["visual"] / sample_count for block in report.blocks]
+            for sample_count, report in zip(samples, _reports(results), strict=True)
         ]
     )
 
 
 def _reports(results: Results) -> list[PruningReport]:
-    return [done.report for done in results.finished if done.report]
+    return [finished_cell.report for finished_cell in results.finished if finished_cell.report]

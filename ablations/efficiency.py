@@ -37,7 +37,7 @@ class Efficiency(Ablation):
 
     def __init__(self, levels: Levels = SUITED[BUNDLED]) -> None:
         super().__init__(levels)
-        self.pathways = {name: Pathway(sparsity=levels.middle, **parts) for name, parts in METHODS.items()}
+        self.pathways = {name: Pathway(sparsity=levels.middle, **rules) for name, rules in METHODS.items()}
         self.caption = (
             f"Whole decoder at {percent(levels.middle)}. Seconds to calibrate and prune: medians of {REPEATS} turns a "
             "seed of all methods, and ratios to Wanda within a turn (median, least, greatest). Gain: points of "
@@ -45,30 +45,35 @@ class Efficiency(Ablation):
         )
 
     def cells(self, seed: int) -> Sequence[Cell]:
-        asked = [Cell({"method": name}, {"both": pathway}, seed=seed) for name, pathway in self.pathways.items()]
-        timed = Cell({"method": "all, timed"}, seed=seed, measure=f"seconds at {percent(self.levels.middle)}")
-        return [Cell({"method": "dense"}), *asked, timed]
+        asked_cells = [Cell({"method": name}, {"both": pathway}, seed=seed) for name, pathway in self.pathways.items()]
+        timed_cell = Cell({"method": "all, timed"}, seed=seed, measure=f"seconds at {percent(self.levels.middle)}")
+        return [Cell({"method": "dense"}), *asked_cells, timed_cell]
 
     def measure(self, cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:
         def prune(pathway: Pathway) -> float:
-            once = Cell({}, {"both": pathway}, seed=cell.seed)
-            return elapsed(lambda: pruned_copy(once, bench, trainer))
+            pruned_cell = Cell({}, {"both": pathway}, seed=cell.seed)
+            return elapsed(lambda: pruned_copy(pruned_cell, bench, trainer))
 
         prune(self.pathways["Wanda"])  # warm-up: the first run in a process includes lazy loading
         seconds = interleaved({name: partial(prune, pathway) for name, pathway in self.pathways.items()}, REPEATS)
         return Measured(pd.DataFrame(seconds))
 
     def table(self, results: Results) -> pd.DataFrame:
-        seconds = pd.concat([done.rows for done in results.of(method="all, timed")])
+        seconds = pd.concat([finished_cell.rows for finished_cell in results.of(method="all, timed")])
         ratios = seconds.div(seconds["Wanda"], axis=0)
         rows = []
         for name in METHODS:
-            kept, gain = results.retention(method=name)["average"], _gain(results, name)
+            retention, gain = results.retention(method=name)["average"], _gain(results, name)
             cost = {"seconds": seconds[name].median(), "x Wanda": ratios[name].median()}
             spread = {"least": ratios[name].min(), "greatest": ratios[name].max(), "paper": PAPER.get(name, 1.0)}
             gained = {"gain": gain.value, "gain low": gain.low, "gain high": gain.high}
             rows.append(
-                {"method": name} | cost | spread | {"retention": kept.value} | gained | results.language(method=name)
+                {"method": name}
+                | cost
+                | spread
+                | {"retention": retention.value}
+                | gained
+                | results.language(method=name)
             )
         return pd.DataFrame(rows)
 
@@ -85,12 +90,12 @@ class Efficiency(Ablation):
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
-        seconds = pd.concat([done.rows for done in results.of(method="all, timed")])
+        seconds = pd.concat([finished_cell.rows for finished_cell in results.of(method="all, timed")])
 
-        def saved(other: str) -> Finding:
-            ratio, printed = seconds[other] / seconds["ATV"], PAPER[other] / PAPER["ATV"]
+        def takes_less(other_method: str) -> Finding:
+            ratio, printed = seconds[other_method] / seconds["ATV"], PAPER[other_method] / PAPER["ATV"]
             return Finding(
-                f"ATV-Pruning takes less time than {other}.",
+                f"ATV-Pruning takes less time than {other_method}.",
                 f"{printed:.1f} times less",
                 Estimate(ratio.median(), ratio.min(), ratio.max()),
                 "times ATV-Pruning's seconds (least to greatest of the turns)",
@@ -99,7 +104,7 @@ class Efficiency(Ablation):
                 printed=printed,
             )
 
-        return [saved("SparseGPT"), saved("AMIA")]
+        return [takes_less("SparseGPT"), takes_less("AMIA")]
 
 
 def _gain(results: Results, name: str) -> Estimate:

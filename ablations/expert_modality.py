@@ -38,8 +38,8 @@ class ExpertModality(Ablation):
         return Cell(_labels(pool, share), {"both": pathway}, seed=seed, asked=asked)
 
     def table(self, results: Results) -> pd.DataFrame:
-        asked = Results([done for done in results.finished if done.cell.asked])
-        return super().table(asked)
+        asked_results = Results([finished_cell for finished_cell in results.finished if finished_cell.cell.asked])
+        return super().table(asked_results)
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average, titles = averages(table), {share: f"{percent(share)} of the experts gone" for share in SHARES}
@@ -50,7 +50,11 @@ class ExpertModality(Ablation):
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
-        return [finding for share in SHARES for finding in (_pictures_first(results, share), *_kept(results, share))]
+        return [
+            finding
+            for share in SHARES
+            for finding in (_pictures_first(results, share), *_all_tokens_keep_more(results, share))
+        ]
 
 
 def _pictures_first(results: Results, share: float) -> Finding:
@@ -64,14 +68,14 @@ def _pictures_first(results: Results, share: float) -> Finding:
     )
 
 
-def _kept(results: Results, share: float) -> Sequence[Finding]:
+def _all_tokens_keep_more(results: Results, share: float) -> Sequence[Finding]:
     return [
         results.keeps_more(
-            f"Without {percent(share)} of its experts it keeps more calibrated on all tokens than on {other} alone.",
+            f"Without {percent(share)} of its experts it keeps more calibrated on all tokens than on {pool} alone.",
             _labels("all", share),
-            _labels(other, share),
+            _labels(pool, share),
         )
-        for other in ("text", "visual")
+        for pool in ("text", "visual")
     ]
 
 
@@ -85,32 +89,39 @@ def _more_visual(results: Results, share: float) -> Estimate:
     The interval is Student's t over seeds.
     """
     by_seed = []
-    routed = [{done.cell.seed for done in results.of(**_labels(pool, 0.0))} for pool in ("text", "visual")]
+    routed_seeds = [
+        {finished_cell.cell.seed for finished_cell in results.of(**_labels(pool, 0.0))} for pool in ("text", "visual")
+    ]
     for pruned in results.of(**_labels("text", share)):
         # Further seeds may have run only the cells that ask questions, if verdicts needed no more.
-        if not all(pruned.cell.seed in seeds for seeds in routed):
+        if not all(pruned.cell.seed in seeds for seeds in routed_seeds):
             continue
-        text, visual = (_given(results, pool, pruned.cell.seed) for pool in ("text", "visual"))
-        apart = []
-        for layer, gone in _gone(pruned).items():
+        text, visual = (_routed_tokens(results, pool, pruned.cell.seed) for pool in ("text", "visual"))
+        differences = []
+        for layer, removed in _removed_experts(pruned).items():
             visual_share = 100 * visual[layer] / np.maximum(text[layer] + visual[layer], 1)
-            apart.append(visual_share[gone].mean() - visual_share[~gone].mean())
-        by_seed.append(float(np.mean(apart)))
+            differences.append(visual_share[removed].mean() - visual_share[~removed].mean())
+        by_seed.append(float(np.mean(differences)))
     return mean_estimate(by_seed)
 
 
-def _given(results: Results, pool: str, seed: int) -> dict[str, Counts]:
+def _routed_tokens(results: Results, pool: str, seed: int) -> dict[str, Counts]:
     """For each layer, how many of the pool's tokens the dense model routes to each expert, (experts,)."""
-    (done,) = (each for each in results.of(**_labels(pool, 0.0)) if each.cell.seed == seed)
-    assert done.report is not None
-    layers = [block.experts["both"] for block in done.report.blocks]
-    return {name: np.array(given["tokens"], float) for layer in layers for name, given in layer.items()}
+    (dense_cell,) = (
+        finished_cell for finished_cell in results.of(**_labels(pool, 0.0)) if finished_cell.cell.seed == seed
+    )
+    assert dense_cell.report is not None
+    layers = [block.experts["both"] for block in dense_cell.report.blocks]
+    return {name: np.array(experts["tokens"], float) for layer in layers for name, experts in layer.items()}
 
 
-def _gone(pruned: FinishedCell) -> dict[str, NDArray[np.bool_]]:
+def _removed_experts(pruned: FinishedCell) -> dict[str, NDArray[np.bool_]]:
     """For each layer, which experts were removed, bool (experts,)."""
-    stays: dict[str, dict[int, bool]] = {}
+    stays_by_layer: dict[str, dict[int, bool]] = {}
     for name, mask in pruned.masks().items():
         layer, expert, _ = name.rsplit(".", 2)
-        stays.setdefault(layer, {})[int(expert)] = bool(mask.any())
-    return {layer: np.array([not own[number] for number in sorted(own)]) for layer, own in stays.items()}
+        stays_by_layer.setdefault(layer, {})[int(expert)] = bool(mask.any())
+    return {
+        layer: np.array([not expert_stays[index] for index in sorted(expert_stays)])
+        for layer, expert_stays in stays_by_layer.items()
+    }

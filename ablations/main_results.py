@@ -67,11 +67,11 @@ class MainResults(Ablation):
 
     def cells(self, seed: int) -> Sequence[Cell]:
         return [Cell({"method": "dense", "setting": "0%"})] + [
-            Cell({"method": method, "setting": setting}, {"both": Pathway(**parts, **options)}, seed=seed)
+            Cell({"method": method, "setting": setting}, {"both": Pathway(**rules, **options)}, seed=seed)
             for methods in (METHODS | ALLOCATED, NEWER, MEASURED)
             for setting, options in self.levels.settings.items()
-            for method, parts in methods.items()
-            if not ("pattern" in options and "allocation" in parts)
+            for method, rules in methods.items()
+            if not ("pattern" in options and "allocation" in rules)
         ]
 
     def claimed(self, cell: Cell) -> bool:
@@ -80,24 +80,31 @@ class MainResults(Ablation):
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average, settings = averages(table), list(self.levels.settings)
         names, size = [*METHODS, *ALLOCATED, *NEWER, *MEASURED], (2.8 * len(settings), 6)
-        figure, every = panels(average, by="setting", titles=settings, line="method", names=names, size=size)
-        for axes in every:
+        figure, all_axes = panels(average, by="setting", titles=settings, line="method", names=names, size=size)
+        for axes in all_axes:
             reference_line(axes, x=100)
         figure.suptitle(f"Whole decoder pruned, {sample_sizes(average)}", fontsize=10)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
-        def beats(other: str, setting: str) -> Finding:
-            one, two = ({"method": method, "setting": setting} for method in ("ATV", other))
-            claim = f"ATV-Pruning keeps more than {other} at {setting}."
-            return results.keeps_more(claim, one, two, paper=NO_NUMBER, printed=_printed(other, setting))
+        def beats(other_method: str, setting: str) -> Finding:
+            atv_labels, other_labels = ({"method": method, "setting": setting} for method in ("ATV", other_method))
+            claim = f"ATV-Pruning keeps more than {other_method} at {setting}."
+            return results.keeps_more(
+                claim, atv_labels, other_labels, paper=NO_NUMBER, printed=_papers_difference(other_method, setting)
+            )
 
-        return [beats(other, setting) for setting in self.levels.settings for other in PAPER if other != "ATV"]
+        return [
+            beats(other_method, setting)
+            for setting in self.levels.settings
+            for other_method in PAPER
+            if other_method != "ATV"
+        ]
 
 
-def _printed(other: str, setting: str) -> float | None:
+def _papers_difference(other_method: str, setting: str) -> float | None:
     """By how many points ATV-Pruning keeps more in the paper; None if the paper does not report the setting."""
     if setting not in PAPER_SETTINGS:
         return None
     column = PAPER_SETTINGS.index(setting)
-    return PAPER["ATV"][column] - PAPER[other][column]
+    return PAPER["ATV"][column] - PAPER[other_method][column]

@@ -15,7 +15,7 @@ from atv.statistics.estimates import mean_estimate
 
 # Number of the paper's 224 Linears per IoU bin: from .60, in steps of .05.
 PAPER_HISTOGRAM = (1, 7, 17, 18, 27, 32, 120, 2)
-PAPER_MEAN = sum(count * (0.625 + 0.05 * place) for place, count in enumerate(PAPER_HISTOGRAM)) / sum(PAPER_HISTOGRAM)
+PAPER_MEAN = sum(count * (0.625 + 0.05 * step) for step, count in enumerate(PAPER_HISTOGRAM)) / sum(PAPER_HISTOGRAM)
 
 
 class MaskOverlap(Ablation):
@@ -44,18 +44,20 @@ class MaskOverlap(Ablation):
         ]
 
     def table(self, results: Results) -> pd.DataFrame:
-        between, within = _between(results), _within(results)
+        modality_overlaps, sample_overlaps = _between(results), _within(results)
         return pd.DataFrame(
             [
                 {
                     "linear": name,
-                    "iou": float(np.mean([seed[name] for seed in between])),
-                    "lowest": min(seed[name] for seed in between),
-                    "highest": max(seed[name] for seed in between),
-                    "other samples": float(np.mean([pair[name] for pair in within])) if within else np.nan,
-                    "seeds": len(between),
+                    "iou": float(np.mean([overlap_by_linear[name] for overlap_by_linear in modality_overlaps])),
+                    "lowest": min(overlap_by_linear[name] for overlap_by_linear in modality_overlaps),
+                    "highest": max(overlap_by_linear[name] for overlap_by_linear in modality_overlaps),
+                    "other samples": float(np.mean([sample_overlap[name] for sample_overlap in sample_overlaps]))
+                    if sample_overlaps
+                    else np.nan,
+                    "seeds": len(modality_overlaps),
                 }
-                for name in between[0]
+                for name in modality_overlaps[0]
             ]
         )
 
@@ -64,8 +66,11 @@ class MaskOverlap(Ablation):
         return overlap_heatmap(iou, self.random, note=f"{int(table['seeds'].iloc[0])} seeds")
 
     def findings(self, results: Results) -> Sequence[Finding]:
-        between, within = _between(results), _within(results)
-        means = [float(np.mean([seed[name] for seed in between])) for name in between[0]]
+        modality_overlaps, sample_overlaps = _between(results), _within(results)
+        means = [
+            float(np.mean([modality_overlap[name] for modality_overlap in modality_overlaps]))
+            for name in modality_overlaps[0]
+        ]
         count = f"{len(means)} Linears, {results.seeds(calibration='text')}"
         shared = Finding(
             "The two masks share more than chance would give.",
@@ -76,9 +81,12 @@ class MaskOverlap(Ablation):
             count=count,
             printed=PAPER_MEAN,
         )
-        if not within:
+        if not sample_overlaps:
             return [shared]
-        noise = [float(np.mean([pair[name] for pair in within])) for name in between[0]]
+        noise = [
+            float(np.mean([sample_overlap[name] for sample_overlap in sample_overlaps]))
+            for name in modality_overlaps[0]
+        ]
         gap = mean_estimate(np.subtract(noise, means))
         claim = "They differ by more than other calibration samples of one modality do."
         return [shared, Finding(claim, NO_NUMBER, gap, "IoU lost", count=count)]
@@ -86,8 +94,11 @@ class MaskOverlap(Ablation):
 
 def _between(results: Results) -> list[Mapping[str, float]]:
     """For each seed, the IoU of visual-only and text-only masks by Linear."""
-    texts = {done.cell.seed: done for done in results.of(calibration="text")}
-    return [overlap(done.masks(), texts[done.cell.seed].masks()) for done in results.of(calibration="visual")]
+    texts = {finished_cell.cell.seed: finished_cell for finished_cell in results.of(calibration="text")}
+    return [
+        overlap(finished_cell.masks(), texts[finished_cell.cell.seed].masks())
+        for finished_cell in results.of(calibration="visual")
+    ]
 
 
 def _within(results: Results) -> list[Mapping[str, float]]:
@@ -95,4 +106,6 @@ def _within(results: Results) -> list[Mapping[str, float]]:
     texts = results.of(calibration="text")
     if len(texts) < 2:
         return []
-    return [overlap(one.masks(), other.masks()) for one, other in zip(texts, texts[1:] + texts[:1], strict=True)]
+    return [
+        overlap(cell.masks(), next_cell.masks()) for cell, next_cell in zip(texts, texts[1:] + texts[:1], strict=True)
+    ]

@@ -68,67 +68,75 @@ class Pilot(Ablation):
             cell
             for sparsity in self.levels.compared
             for cell in (
-                self._alone("visual", "text", "VisualOnly", sparsity, seed),
-                self._alone("text", "visual", "TextOnly", sparsity, seed),
+                self._one_pathway_cell("visual", "text", "VisualOnly", sparsity, seed),
+                self._one_pathway_cell("text", "visual", "TextOnly", sparsity, seed),
             )
         ]
-        whole = [
-            Cell({"method": method, "setting": setting}, {"both": Pathway(**parts, **options)}, seed=seed)
+        whole_decoder = [
+            Cell({"method": method, "setting": setting}, {"both": Pathway(**rules, **options)}, seed=seed)
             for setting, options in self.levels.settings.items()
-            for method, parts in self._methods(setting).items()
+            for method, rules in self._methods(setting).items()
         ]
-        return [Cell({"method": "dense", "setting": "0%"}), *pathways, *whole]
+        return [Cell({"method": "dense", "setting": "0%"}), *pathways, *whole_decoder]
 
-    def _alone(self, pruned: str, other: str, selection: str, sparsity: float, seed: int) -> Cell:
-        labels = {"method": f"{pruned} pathway", "setting": percent(sparsity)}
-        return Cell(labels, {pruned: Pathway(selection, sparsity), other: DENSE_PATHWAY}, seed=seed)
+    def _one_pathway_cell(
+        self, pruned_pathway: str, dense_pathway: str, selection: str, sparsity: float, seed: int
+    ) -> Cell:
+        labels = {"method": f"{pruned_pathway} pathway", "setting": percent(sparsity)}
+        return Cell(labels, {pruned_pathway: Pathway(selection, sparsity), dense_pathway: DENSE_PATHWAY}, seed=seed)
 
     def _methods(self, setting: str) -> dict[str, dict[str, Any]]:
         """All methods at settings where differences are expected, a few at others."""
         if setting in map(percent, self.levels.middle_and_hard):
             return METHODS | SHARES_ONLY
-        return METHODS if setting in self._halves else {name: METHODS[name] for name in FEW}
+        return METHODS if setting in self._half_patterns else {name: METHODS[name] for name in FEW}
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average, settings = averages(table), list(self.levels.settings)
         size = (max(6.4, 2.4 * len(settings)), 4.8)
         names = ["visual pathway", "text pathway", *METHODS, *SHARES_ONLY]
-        figure, every = panels(average, by="setting", titles=settings, line="method", names=names, size=size)
-        for axes in every:
+        figure, all_axes = panels(average, by="setting", titles=settings, line="method", names=names, size=size)
+        for axes in all_axes:
             reference_line(axes, x=100)
         figure.suptitle(f"One pathway alone, or the whole decoder, pruned;\n{sample_sizes(average)}", fontsize=10)
         return figure
 
     def claimed(self, cell: Cell) -> bool:
-        compared = {(method, each.setting) for each in self._comparisons() for method in (each.one, each.other)}
+        compared = {
+            (method, comparison.setting)
+            for comparison in self._comparisons()
+            for method in (comparison.one, comparison.other)
+        }
         return (cell.labels["method"], cell.labels["setting"]) in compared
 
     def findings(self, results: Results) -> Sequence[Finding]:
         return [
             results.keeps_more(
-                f"At {each.setting}, {each.one!r} keeps more than {each.other!r}.",
-                {"method": each.one, "setting": each.setting},
-                {"method": each.other, "setting": each.setting},
-                paper=each.paper,
-                printed=each.printed,
+                f"At {comparison.setting}, {comparison.one!r} keeps more than {comparison.other!r}.",
+                {"method": comparison.one, "setting": comparison.setting},
+                {"method": comparison.other, "setting": comparison.setting},
+                paper=comparison.paper,
+                printed=comparison.printed,
             )
-            for each in self._comparisons()
+            for comparison in self._comparisons()
         ]
 
     def _comparisons(self) -> Sequence[Comparison]:
         shares = [percent(sparsity) for sparsity in self.levels.middle_and_hard]
         printed = [
-            Comparison("ATV", other, setting, PAPER.get(setting, {}).get(other))
-            for setting in (*shares, *self._halves)
-            for other in ("Wanda", "SparseGPT", "AMIA")
+            Comparison("ATV", other_method, setting, PAPER.get(setting, {}).get(other_method))
+            for setting in (*shares, *self._half_patterns)
+            for other_method in ("Wanda", "SparseGPT", "AMIA")
         ]
-        unprinted = [Comparison(*pair, setting, paper=said) for setting in shares for pair, said in UNPRINTED.items()]
-        parted = [
+        unprinted = [
+            Comparison(*methods, setting, paper=paper) for setting in shares for methods, paper in UNPRINTED.items()
+        ]
+        pathways = [
             Comparison("visual pathway", "text pathway", setting, PAPER_PARTED.get(setting)) for setting in shares
         ]
-        return [*printed, *unprinted, *parted]
+        return [*printed, *unprinted, *pathways]
 
     @property
-    def _halves(self) -> list[str]:
+    def _half_patterns(self) -> list[str]:
         """Patterns that remove at least half of the weights."""
         return [pattern for pattern in self.levels.patterns if NOfM.parse(pattern).sparsity >= 0.5]

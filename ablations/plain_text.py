@@ -38,9 +38,9 @@ class PlainText(Ablation):
 
     def cells(self, seed: int) -> Sequence[Cell]:
         grid = [Cell(_labels("dense", "-", "0%"))]
-        for setting, amount in self._settings.items():
-            for method, parts in METHODS.items():
-                pruned = {"both": Pathway(**parts, **amount)}
+        for setting, options in self._settings.items():
+            for method, rules in METHODS.items():
+                pruned = {"both": Pathway(**rules, **options)}
                 for share in SHARES:
                     labels = _labels(method, share, setting)
                     grid.append(Cell(labels, pruned, seed=seed, calibration=self._data(share)))
@@ -73,7 +73,11 @@ class PlainText(Ablation):
             for finding in (
                 *(_with_text(results, method, setting) for method in METHODS if results.reads),
                 *(_cost(results, method, setting) for method in METHODS),
-                *(each for rival in ("ATV", "SparseGPT") for each in _over(results, rival, setting)),
+                *(
+                    rival_finding
+                    for rival in ("ATV", "SparseGPT")
+                    for rival_finding in _admm_keeps_more(results, rival, setting)
+                ),
             )
         ]
 
@@ -88,16 +92,16 @@ def _with_text(results: Results, method: str, setting: str) -> Finding:
 
 
 def _cost(results: Results, method: str, setting: str) -> Finding:
-    one, other = (_labels(method, share, setting) for share in (WITH, WITHOUT))
+    with_text, without_text = (_labels(method, share, setting) for share in (WITH, WITHOUT))
     claim = f"At {setting}, {WITH} of plain text costs {method} less than {WORTH:g} points of the tasks."
-    return results.keeps_as_much(claim, one, other, within=WORTH)
+    return results.keeps_as_much(claim, with_text, without_text, within=WORTH)
 
 
-def _over(results: Results, rival: str, setting: str) -> list[Finding]:
+def _admm_keeps_more(results: Results, rival: str, setting: str) -> list[Finding]:
     """Findings that ADMM keeps more than ``rival``, both with plain text."""
-    one, other = (_labels(method, WITH, setting) for method in ("ADMM", rival))
+    admm_labels, rival_labels = (_labels(method, WITH, setting) for method in ("ADMM", rival))
     start, end = f"At {setting}, both with {WITH} of plain text, ADMM keeps more of", f"than {rival}."
-    made = [results.keeps_more(f"{start} the tasks {end}", one, other)]
+    findings = [results.keeps_more(f"{start} the tasks {end}", admm_labels, rival_labels)]
     if results.reads:
-        made.append(results.keeps_more_english(f"{start} plain English {end}", one, other))
-    return made
+        findings.append(results.keeps_more_english(f"{start} plain English {end}", admm_labels, rival_labels))
+    return findings

@@ -74,8 +74,8 @@ class Propagation(Ablation):
                     _labels(STANDARD, sparsity),
                     _labels("one-shot", sparsity),
                 ),
-                _cheap(results, "Drift in bf16", "drift in bf16", sparsity),
-                _cheap(results, "Rounding K down", "K rounded down", sparsity),
+                _costs_little(results, "Drift in bf16", "drift in bf16", sparsity),
+                _costs_little(results, "Rounding K down", "K rounded down", sparsity),
             )
         ]
 
@@ -84,15 +84,24 @@ def _labels(variant: str, sparsity: float) -> Labels:
     return {"variant": variant, "sparsity": sparsity}
 
 
-def _cheap(results: Results, what: str, variant: str, sparsity: float) -> Finding:
+def _costs_little(results: Results, choice: str, variant: str, sparsity: float) -> Finding:
     """The finding that a choice costs less than a point."""
-    claim = f"{what} costs less than a point. ({percent(sparsity)})"
+    claim = f"{choice} costs less than a point. ({percent(sparsity)})"
     return results.keeps_as_much(claim, _labels(variant, sparsity), _labels(STANDARD, sparsity))
 
 
 def _agreement(results: Results, variant: str, sparsity: float) -> float:
     if variant == "dense":
         return float("nan")
-    standard = {done.cell.seed: done for done in results.of(variant=STANDARD, sparsity=sparsity)}
-    others = results.of(variant=variant, sparsity=sparsity)
-    return float(np.mean([list(overlap(o.masks(), standard[o.cell.seed].masks()).values()) for o in others]))
+    standard_by_seed = {
+        standard_cell.cell.seed: standard_cell for standard_cell in results.of(variant=STANDARD, sparsity=sparsity)
+    }
+    variant_cells = results.of(variant=variant, sparsity=sparsity)
+    return float(
+        np.mean(
+            [
+                list(overlap(variant_cell.masks(), standard_by_seed[variant_cell.cell.seed].masks()).values())
+                for variant_cell in variant_cells
+            ]
+        )
+    )

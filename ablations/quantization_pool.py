@@ -76,9 +76,9 @@ class QuantizationPool(Ablation):
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
-        def over(method: str, one: str, two: str) -> Finding:
-            first, second = ({"method": method, "pool": pool} for pool in (one, two))
-            claim = f"{method}: calibrated on {one} tokens it keeps more than on {two} tokens."
-            return results.keeps_more(claim, first, second)
+        def compare(method: str, better_pool: str, other_pool: str) -> Finding:
+            labels, other_labels = ({"method": method, "pool": pool} for pool in (better_pool, other_pool))
+            claim = f"{method}: calibrated on {better_pool} tokens it keeps more than on {other_pool} tokens."
+            return results.keeps_more(claim, labels, other_labels)
 
-        return [over("GPTQ", "mixed", "text"), over("AWQ", "text", "mixed"), over("GPTQ", "ATV", "mixed")]
+        return [compare("GPTQ", "mixed", "text"), compare("AWQ", "text", "mixed"), compare("GPTQ", "ATV", "mixed")]

@@ -90,9 +90,9 @@ class Recipes(Ablation):
     @cached_property
     def _rungs(self) -> list[Suite]:
         """The growing parts of dev that the rungs ask."""
-        suite = EVERYDAY if self.levels.model == EVERYDAY else BUNDLED
-        asked = [questions(evaluation=suite, split="dev", groups=groups) for groups in RUNGS]
-        return [each for each in asked if isinstance(each, Suite)]
+        evaluation = EVERYDAY if self.levels.model == EVERYDAY else BUNDLED
+        suites = [questions(evaluation=evaluation, split="dev", groups=groups) for groups in RUNGS]
+        return [suite for suite in suites if isinstance(suite, Suite)]
 
     @cached_property
     def _data(self) -> dict[str, CalibrationData | None]:
@@ -107,33 +107,35 @@ class Recipes(Ablation):
 
     def later(self, seed: int, results: Results) -> Sequence[Cell]:
         """The next rung of the search that has cells left, then test."""
-        known = {done.cell.title for done in results.finished}
-        for number, suite in enumerate(self._rungs):
-            asked = [cell for cell in self._searched(number, suite, results) if cell.title not in known]
-            if asked:
-                return asked
-        return self._told(seed, results)
+        finished_titles = {finished_cell.cell.title for finished_cell in results.finished}
+        for rung, suite in enumerate(self._rungs):
+            rung_cells = [
+                cell for cell in self._search_cells(rung, suite, results) if cell.title not in finished_titles
+            ]
+            if rung_cells:
+                return rung_cells
+        return self._test_cells(seed, results)
 
-    def _searched(self, number: int, suite: Suite, results: Results) -> list[Cell]:
-        dense = Cell(_labels("dense", "-", "0%", _rung(number)), suite=suite)
+    def _search_cells(self, rung: int, suite: Suite, results: Results) -> list[Cell]:
+        dense = Cell(_labels("dense", "-", "0%", _rung(rung)), suite=suite)
         setting = percent(self.levels.middle)
         pruned = [
-            self._cell(method, variant, setting, _rung(number), SEARCH_SEED)
+            self._cell(method, variant, setting, _rung(rung), SEARCH_SEED)
             for method in (*RECIPES, *RIVALS)
-            for variant in self.standing(method, number, results)
+            for variant in self.standing(method, rung, results)
         ]
-        return [dense, *(replace(cell, suite=suite, samples=SAMPLES[number]) for cell in pruned)]
+        return [dense, *(replace(cell, suite=suite, samples=SAMPLES[rung]) for cell in pruned)]
 
     def standing(self, method: str, rung: int, results: Results) -> list[str]:
         """The variants of a method that reach a rung of the search, best first; after the last rung, a single one."""
         if rung == 0:
             return [f"{name}, {data}" for data in self._data for name in _variants(method)]
-        before = self.standing(method, rung - 1, results)
-        setting, asked = percent(self.levels.middle), _rung(rung - 1)
-        ranked = sorted(before, key=lambda variant: -kept(_labels(method, variant, setting, asked), results))
-        return ranked[: max(len(before) // QUARTER, 1)]
+        candidates = self.standing(method, rung - 1, results)
+        setting, asked_on = percent(self.levels.middle), _rung(rung - 1)
+        ranked = sorted(candidates, key=lambda variant: -kept(_labels(method, variant, setting, asked_on), results))
+        return ranked[: max(len(candidates) // QUARTER, 1)]
 
-    def _told(self, seed: int, results: Results) -> list[Cell]:
+    def _test_cells(self, seed: int, results: Results) -> list[Cell]:
         methods = (*RECIPES, *RIVALS)
         chosen = {method: self.standing(method, len(self._rungs), results)[0] for method in methods}
         return [
@@ -158,16 +160,18 @@ class Recipes(Ablation):
 
     def table(self, results: Results) -> pd.DataFrame:
         """The results on test, with the seconds that pruning took and what the search measured on dev."""
-        told = _on_test(results)
-        table = super().table(told).drop(columns="asked")
-        seconds, seen = [], []
+        on_test = _on_test(results)
+        table = super().table(on_test).drop(columns="asked")
+        seconds, dev_scores = [], []
         for method, variant, setting in zip(table["method"], table["variant"], table["setting"], strict=True):
-            pruned = [done.record.seconds["prune"] for done in told.of(method=method, setting=setting)]
+            pruned = [
+                finished_cell.record.seconds["prune"] for finished_cell in on_test.of(method=method, setting=setting)
+            ]
             seconds.append(round(sum(pruned) / len(pruned), 1))
-            last = _labels(method, variant, percent(self.levels.middle), _rung(len(self._rungs) - 1))
-            seen.append(None if method == "dense" else round(kept(last, results), 1))
+            dev_labels = _labels(method, variant, percent(self.levels.middle), _rung(len(self._rungs) - 1))
+            dev_scores.append(None if method == "dense" else round(kept(dev_labels, results), 1))
         table.insert(3, "pruned in s", seconds)
-        table.insert(4, "kept on dev", seen)
+        table.insert(4, "kept on dev", dev_scores)
         return table
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
@@ -181,14 +185,14 @@ class Recipes(Ablation):
             interval_points(axes, rows, methods, "method")
             axes.set(title=setting, xlabel="average retention on test (%)")
         for rung, color in zip(range(len(self._rungs)), (GREY, TEXT), strict=False):
-            for place, method in enumerate(reversed(methods)):
+            for y, method in enumerate(reversed(methods)):
                 setting = percent(self.levels.middle)
-                found = [
+                kept_on_dev = [
                     kept(_labels(method, variant, setting, _rung(rung)), results)
                     for variant in self.standing(method, rung, results)
                 ]
-                label = f"{RUNGS[rung]} groups a task" if not place else None
-                search.plot(found, [place] * len(found), "o", color=color, markersize=4, label=label)
+                label = f"{RUNGS[rung]} groups a task" if not y else None
+                search.plot(kept_on_dev, [y] * len(kept_on_dev), "o", color=color, markersize=4, label=label)
         search.set(title=f"search on dev, {percent(self.levels.middle)}", xlabel="kept (%)")
         search.legend(frameon=False, fontsize=7)
         finish(search)
@@ -196,24 +200,24 @@ class Recipes(Ablation):
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
-        told = _on_test(results)
+        on_test = _on_test(results)
         compared = [
-            _over(told, kept_of, recipe, rival, setting)
-            for kept_of in ((TASKS, ENGLISH) if told.reads else (TASKS,))
+            _beats(on_test, kept_of, recipe, rival, setting)
+            for kept_of in ((TASKS, ENGLISH) if on_test.reads else (TASKS,))
             for recipe, rivals in BEATS.items()
             for setting in self._settings
             for rival in rivals
             if _fits(rival, setting)
         ]
-        return [*compared, *(_cost(told, recipe) for recipe in COST)]
+        return [*compared, *(_cost(on_test, recipe) for recipe in COST)]
 
 
 def _labels(method: str, variant: str, setting: str, asked: str) -> Labels:
     return {"method": method, "variant": variant, "setting": setting, "asked": asked}
 
 
-def _rung(number: int) -> str:
-    return f"dev, {RUNGS[number]} groups"
+def _rung(rung: int) -> str:
+    return f"dev, {RUNGS[rung]} groups"
 
 
 def _variants(method: str) -> dict[str, Parts]:
@@ -225,7 +229,9 @@ def _fits(method: str, setting: str) -> bool:
 
 
 def _on_test(results: Results) -> Results:
-    return Results([done for done in results.finished if done.cell.labels["asked"] == "test"])
+    return Results(
+        [finished_cell for finished_cell in results.finished if finished_cell.cell.labels["asked"] == "test"]
+    )
 
 
 def kept(labels: Labels, results: Results) -> float:
@@ -238,28 +244,30 @@ def kept(labels: Labels, results: Results) -> float:
     return (tasks + 100 * dense.record.perplexity["all"] / cell.record.perplexity["all"]) / 2
 
 
-def _over(told: Results, kept_of: str, recipe: str, rival: str, setting: str) -> Finding:
-    one, other = ({"method": method, "setting": setting} for method in (recipe, rival))
-    keeps_more = told.keeps_more_english if kept_of == ENGLISH else told.keeps_more
-    return keeps_more(f"At {setting}, the recipe {recipe!r} keeps more of {kept_of} than {rival}.", one, other)
+def _beats(results: Results, kept_of: str, recipe: str, rival: str, setting: str) -> Finding:
+    recipe_labels, rival_labels = ({"method": method, "setting": setting} for method in (recipe, rival))
+    keeps_more = results.keeps_more_english if kept_of == ENGLISH else results.keeps_more
+    return keeps_more(
+        f"At {setting}, the recipe {recipe!r} keeps more of {kept_of} than {rival}.", recipe_labels, rival_labels
+    )
 
 
-def _cost(told: Results, recipe: str) -> Finding:
+def _cost(results: Results, recipe: str) -> Finding:
     """The finding that a recipe stays within its time limit, with the smallest and largest ratio as its interval."""
-    rival, most = COST[recipe]
+    rival, limit = COST[recipe]
     seconds = {
         method: {
-            (done.cell.labels["setting"], done.cell.seed): done.record.seconds["prune"]
-            for done in told.of(method=method)
+            (finished_cell.cell.labels["setting"], finished_cell.cell.seed): finished_cell.record.seconds["prune"]
+            for finished_cell in results.of(method=method)
         }
         for method in (recipe, rival)
     }
-    ratios = pd.Series({key: seconds[rival][key] / own for key, own in seconds[recipe].items()})
+    ratios = pd.Series({key: seconds[rival][key] / recipe_seconds for key, recipe_seconds in seconds[recipe].items()})
     return Finding(
-        f"The recipe {recipe!r} takes less than {most:g} times {rival}'s seconds.",
+        f"The recipe {recipe!r} takes less than {limit:g} times {rival}'s seconds.",
         "",
         Estimate(ratios.median(), ratios.min(), ratios.max()),
         f"{rival}'s seconds over the recipe's (least to greatest of settings and seeds)",
-        bound=1 / most,
+        bound=1 / limit,
         count=f"{len(ratios)} prunings",
     )

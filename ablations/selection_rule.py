@@ -49,9 +49,9 @@ class SelectionRule(Ablation):
     def later(self, seed: int, results: Results) -> Sequence[Cell]:
         """Rules with the same K in every block, whose total is that of the adaptive run."""
         return [
-            self._cell(name, kind(share=self._share(results, sparsity, seed)), sparsity, seed)
+            self._cell(name, rule_class(share=self._share(results, sparsity, seed)), sparsity, seed)
             for sparsity in self.levels.mild_and_hard
-            for name, kind in EQUAL.items()
+            for name, rule_class in EQUAL.items()
         ]
 
     def _cell(self, name: str, rule: TokenSelection, sparsity: float, seed: int) -> Cell:
@@ -59,10 +59,14 @@ class SelectionRule(Ablation):
 
     def _share(self, results: Results, sparsity: float, seed: int) -> float:
         """Ratio of visual to text tokens in the adaptive pool, over all blocks together."""
-        drift = results.of(rule="drift, adaptive", sparsity=sparsity)
-        (report,) = (done.report for done in drift if done.cell.seed == seed and done.report)
-        chosen = [block.selected["both"] for block in report.blocks]
-        return sum(pool["visual"] for pool in chosen) / sum(pool["text"] for pool in chosen)
+        drift_cells = results.of(rule="drift, adaptive", sparsity=sparsity)
+        (report,) = (
+            finished_cell.report
+            for finished_cell in drift_cells
+            if finished_cell.cell.seed == seed and finished_cell.report
+        )
+        pools = [block.selected["both"] for block in report.blocks]
+        return sum(pool["visual"] for pool in pools) / sum(pool["text"] for pool in pools)
 
     def claimed(self, cell: Cell) -> bool:
         return cell.labels["rule"] in PAPER
@@ -80,12 +84,18 @@ class SelectionRule(Ablation):
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
-        def over(other: str, sparsity: float) -> Finding:
-            one, two = ({"rule": rule, "sparsity": sparsity} for rule in ("drift, adaptive", other))
-            printed = PAPER["drift, adaptive"] - PAPER[other] if sparsity == 0.5 else None
-            claim = f"Drift with an adaptive K keeps more than {other} at {percent(sparsity)}."
+        def drift_keeps_more(other_rule: str, sparsity: float) -> Finding:
+            drift_labels, other_labels = (
+                {"rule": rule, "sparsity": sparsity} for rule in ("drift, adaptive", other_rule)
+            )
+            printed = PAPER["drift, adaptive"] - PAPER[other_rule] if sparsity == 0.5 else None
+            claim = f"Drift with an adaptive K keeps more than {other_rule} at {percent(sparsity)}."
             note = self.levels.bundled_note(NOTE)
-            return results.keeps_more(claim, one, two, paper=NO_NUMBER, printed=printed, note=note)
+            return results.keeps_more(claim, drift_labels, other_labels, paper=NO_NUMBER, printed=printed, note=note)
 
-        others = [rule for rule in PAPER if rule != "drift, adaptive"]
-        return [over(other, sparsity) for sparsity in self.levels.mild_and_hard for other in others]
+        other_rules = [rule for rule in PAPER if rule != "drift, adaptive"]
+        return [
+            drift_keeps_more(other_rule, sparsity)
+            for sparsity in self.levels.mild_and_hard
+            for other_rule in other_rules
+        ]

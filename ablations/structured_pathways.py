@@ -63,50 +63,50 @@ class StructuredPathways(Ablation):
         targets, pattern, _ = PARTS[part]
         # Whole blocks are removed by how little they change the pathway's tokens.
         allocation = BLOCKS[pathway] if pattern == "WholeBlocks" else "Uniform"
-        own = Pathway(SELECTION[pathway], sparsity, pattern=pattern, allocation=allocation)
-        pathways = {"text": DENSE_PATHWAY, "visual": DENSE_PATHWAY} | {pathway: own}
+        pruned_pathway = Pathway(SELECTION[pathway], sparsity, pattern=pattern, allocation=allocation)
+        pathways = {"text": DENSE_PATHWAY, "visual": DENSE_PATHWAY} | {pathway: pruned_pathway}
         return Cell(_labels(part, pathway, sparsity), pathways, targets=targets, seed=seed)
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
         average, titles = averages(table), {sparsity: f"{percent(sparsity)} gone" for sparsity in self._levels}
         visual, text = (average[average["pathway"] == pathway] for pathway in SELECTION)
         size, colors = (4.2 * len(titles) + 1, 3.6), [VISUAL] * 2
-        figure, every = panels(
+        figure, all_axes = panels(
             visual, by="sparsity", titles=titles, line="part", names=list(PARTS), size=size, colors=colors
         )
-        for sparsity, axes in zip(titles, every, strict=True):
+        for sparsity, axes in zip(titles, all_axes, strict=True):
             interval_points(axes, text[text["sparsity"] == sparsity], list(PARTS), "part", TEXT)
             finish(axes)
-        lost = "Lost by the visual pathway (blue) or the textual one (orange)"
-        figure.suptitle(f"{lost}, {sample_sizes(average)}", fontsize=9)
+        title = "Lost by the visual pathway (blue) or the textual one (orange)"
+        figure.suptitle(f"{title}, {sample_sizes(average)}", fontsize=9)
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
-        def parted(part: str, sparsity: float) -> Finding:
-            gone = f"{percent(sparsity)} of its {_said(part)}"
-            claim = f"Without {gone} the visual pathway keeps more than the textual one does."
+        def visual_keeps_more(part: str, sparsity: float) -> Finding:
+            removed = f"{percent(sparsity)} of its {_part_in_words(part)}"
+            claim = f"Without {removed} the visual pathway keeps more than the textual one does."
             # The paper makes claims only about weights.
             paper = "" if PARTS[part].weights else NO_NUMBER
-            return results.keeps_more(claim, *_both(part, sparsity), paper=paper)
+            return results.keeps_more(claim, *_visual_and_text(part, sparsity), paper=paper)
 
-        def further(part: str, weights: str, sparsity: float) -> Finding:
+        def further_apart(part: str, weights: str, sparsity: float) -> Finding:
             """The finding that a structure separates the two pathways further than single weights do."""
-            share, whole, single = percent(sparsity), _said(part), _said(weights)
+            share, units, single_weights = percent(sparsity), _part_in_words(part), _part_in_words(weights)
             return results.lie_further_apart(
-                f"Without {share} of their {whole} the two pathways lie further apart than without {share} of their "
-                f"{single}.",
-                _both(part, sparsity),
-                _both(weights, sparsity),
+                f"Without {share} of their {units} the two pathways lie further apart than without {share} of their "
+                f"{single_weights}.",
+                _visual_and_text(part, sparsity),
+                _visual_and_text(weights, sparsity),
             )
 
         compared = [(name, part.weights) for name, part in PARTS.items() if part.weights]
-        return [parted(part, sparsity) for sparsity in self._levels for part in PARTS] + [
-            further(part, weights, sparsity) for sparsity in self._levels for part, weights in compared
+        return [visual_keeps_more(part, sparsity) for sparsity in self._levels for part in PARTS] + [
+            further_apart(part, weights, sparsity) for sparsity in self._levels for part, weights in compared
         ]
 
 
-def _said(part: str) -> str:
-    """How a claim names a part after its share."""
+def _part_in_words(part: str) -> str:
+    """A part as a claim names it after its share, as in "50% of its blocks"."""
     return part.removeprefix("all ").removeprefix("whole ")
 
 
@@ -114,5 +114,5 @@ def _labels(part: str, pathway: str, sparsity: float) -> Labels:
     return {"part": part, "pathway": pathway, "sparsity": sparsity}
 
 
-def _both(part: str, sparsity: float) -> tuple[Labels, Labels]:
+def _visual_and_text(part: str, sparsity: float) -> tuple[Labels, Labels]:
     return _labels(part, "visual", sparsity), _labels(part, "text", sparsity)

@@ -25,9 +25,9 @@ class TextRetention(Ablation):
     def cells(self, seed: int) -> Sequence[Cell]:
         grid = [Cell({"text kept": 0.0, "sparsity": 0.0})]
         for sparsity in self.levels.mild_and_hard:
-            for kept in KEPT:
-                pool = Pathway(TextFraction(kept), sparsity)
-                grid.append(Cell({"text kept": kept, "sparsity": sparsity}, {"both": pool}, seed=seed))
+            for kept_share in KEPT:
+                pool = Pathway(TextFraction(kept_share), sparsity)
+                grid.append(Cell({"text kept": kept_share, "sparsity": sparsity}, {"both": pool}, seed=seed))
         return grid
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
@@ -43,8 +43,8 @@ class TextRetention(Ablation):
 
     def findings(self, results: Results) -> Sequence[Finding]:
         def hurts(kept: float, sparsity: float) -> Finding:
-            one, two = ({"text kept": share, "sparsity": sparsity} for share in (1.0, kept))
+            all_labels, fewer_labels = ({"text kept": share, "sparsity": sparsity} for share in (1.0, kept))
             claim = f"Dropping text tokens hurts: all keep more than {kept:.0%} of them at {percent(sparsity)} sparsity"
-            return results.keeps_more(f"{claim}.", one, two, paper=f"always, {NO_NUMBER}")
+            return results.keeps_more(f"{claim}.", all_labels, fewer_labels, paper=f"always, {NO_NUMBER}")
 
         return [hurts(kept, sparsity) for sparsity in self.levels.mild_and_hard for kept in (0.8, 0.2)]

@@ -31,10 +31,10 @@ class TextStream(Ablation):
         for sparsity in self.levels.mild_and_hard:
             for name, data in self._data().items():
                 streams = {JOINT: ("TextOnly", data), ALONE: ("TextOnly", TextAlone(data)), ATV: ("DriftTopK", data)}
-                for stream, (selection, own) in streams.items():
+                for stream, (selection, stream_data) in streams.items():
                     labels = {"stream": stream, "calibration": name, "sparsity": sparsity}
                     pruned = {"both": Pathway(selection, sparsity)}
-                    grid.append(Cell(labels, pruned, seed=seed, calibration=own))
+                    grid.append(Cell(labels, pruned, seed=seed, calibration=stream_data))
         return grid
 
     def _data(self) -> dict[str, CalibrationData]:
@@ -48,12 +48,18 @@ class TextStream(Ablation):
         return cell.labels["stream"] != ATV
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
-        average, lines, data = averages(table), len(self.levels.mild_and_hard), list(self._data())
+        average, row_count, data = averages(table), len(self.levels.mild_and_hard), list(self._data())
         figure, panels = plt.subplots(
-            lines, len(data), figsize=(10, 1.9 * lines), sharex="row", sharey=True, squeeze=False, layout="constrained"
+            row_count,
+            len(data),
+            figsize=(10, 1.9 * row_count),
+            sharex="row",
+            sharey=True,
+            squeeze=False,
+            layout="constrained",
         )
-        for line, sparsity in zip(panels, self.levels.mild_and_hard, strict=True):
-            for axes, name in zip(line, data, strict=True):
+        for panel_row, sparsity in zip(panels, self.levels.mild_and_hard, strict=True):
+            for axes, name in zip(panel_row, data, strict=True):
                 rows = average[(average["calibration"] == name) & (average["sparsity"] == sparsity)]
                 interval_points(axes, rows, [ATV, JOINT, ALONE], "stream")
                 axes.set_title(f"{name}, {percent(sparsity)}", fontsize=9)
@@ -63,9 +69,11 @@ class TextStream(Ablation):
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
-        def over(name: str, sparsity: float) -> Finding:
-            one, two = ({"stream": stream, "calibration": name, "sparsity": sparsity} for stream in (JOINT, ALONE))
+        def joint_keeps_more(name: str, sparsity: float) -> Finding:
+            joint_labels, alone_labels = (
+                {"stream": stream, "calibration": name, "sparsity": sparsity} for stream in (JOINT, ALONE)
+            )
             claim = f"At {percent(sparsity)}, the text tokens of a joint forward keep more than the same text alone"
-            return results.keeps_more(f"{claim} (calibrated on {name}).", one, two)
+            return results.keeps_more(f"{claim} (calibrated on {name}).", joint_labels, alone_labels)
 
-        return [over(name, sparsity) for sparsity in self.levels.mild_and_hard for name in self._data()]
+        return [joint_keeps_more(name, sparsity) for sparsity in self.levels.mild_and_hard for name in self._data()]

@@ -30,9 +30,9 @@ class WeightUpdate(Ablation):
 
     def cells(self, seed: int) -> Sequence[Cell]:
         grid = [Cell({"update": "dense", "pool": "-"})]
-        for update, parts in UPDATES.items():
+        for update, rules in UPDATES.items():
             for pool, selection in POOLS.items():
-                pathway = Pathway(selection, self.levels.hard, **parts)
+                pathway = Pathway(selection, self.levels.hard, **rules)
                 grid.append(Cell({"update": update, "pool": pool}, {"both": pathway}, seed=seed))
         return grid
 
@@ -45,15 +45,15 @@ class WeightUpdate(Ablation):
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
-        def over(one: tuple[str, str], two: tuple[str, str]) -> list[Finding]:
+        def compare(variant: tuple[str, str], other_variant: tuple[str, str]) -> list[Finding]:
             """Findings that the first (update, pool) keeps more than the second."""
-            first, second = ({"update": update, "pool": pool} for update, pool in (one, two))
-            names = [f"{update} on {pool}" for update, pool in (one, two)]
-            made = [results.keeps_more(f"{names[0]} keeps more than {names[1]}.", first, second)]
+            labels, other_labels = ({"update": update, "pool": pool} for update, pool in (variant, other_variant))
+            names = [f"{update} on {pool}" for update, pool in (variant, other_variant)]
+            findings = [results.keeps_more(f"{names[0]} keeps more than {names[1]}.", labels, other_labels)]
             if results.reads:
                 claim = f"{names[0]} keeps more of plain English than {names[1]}."
-                made.append(results.keeps_more_english(claim, first, second))
-            return made
+                findings.append(results.keeps_more_english(claim, labels, other_labels))
+            return findings
 
         pairs = (
             (("least squares", "ATV"), ("no update", "ATV")),
@@ -62,4 +62,4 @@ class WeightUpdate(Ablation):
             (("SparseGPT", "text"), ("SparseGPT", "all tokens")),
             (("SparseGPT", "ATV"), ("least squares", "ATV")),
         )
-        return [finding for pair in pairs for finding in over(*pair)]
+        return [finding for pair in pairs for finding in compare(*pair)]

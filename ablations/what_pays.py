@@ -97,28 +97,28 @@ class WhatPays(Ablation):
         )
 
     def cells(self, seed: int) -> Sequence[Cell]:
-        made = [Cell({"method": "dense", "of": "answers"})]
+        grid = [Cell({"method": "dense", "of": "answers"})]
         for name, way in WAYS.items():
             pathways = {"both": Pathway("DriftTopK", **way.parts)} if way.parts else {}
-            asked = Cell({"method": name, "of": "answers"}, pathways, way.targets, seed=seed, measure=way.after)
-            made.append(asked)
-            if _timed(name) == name:
+            asked_cell = Cell({"method": name, "of": "answers"}, pathways, way.targets, seed=seed, measure=way.after)
+            grid.append(asked_cell)
+            if _timed_method(name) == name:
                 measure = f"speed, {way.after}" if way.after else "speed"
-                made.append(replace(asked, labels={"method": name, "of": "speed"}, measure=measure))
-        return made
+                grid.append(replace(asked_cell, labels={"method": name, "of": "speed"}, measure=measure))
+        return grid
 
     def measure(self, cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:
-        with TemporaryDirectory() as place:
-            dense = Path(place, "dense")
+        with TemporaryDirectory() as folder:
+            dense = Path(folder, "dense")
             bench.model.save_pretrained(dense)
             bench.processor.save_pretrained(dense)
-            smaller = self._made(cell, bench, dense, trainer)
+            smaller = self._smaller_folder(cell, bench, dense, trainer)
             if cell.labels["of"] == "speed":
                 return Measured(_ratios(*measure(dense, smaller, repeats=REPEATS).values()))
             model, _ = load(smaller, quantized=True)
             return Measured(answers_of(model, bench, trainer), english=english_of(model, bench, trainer))
 
-    def _made(self, cell: Cell, bench: Bench, dense: Path, trainer: L.Trainer) -> Path:
+    def _smaller_folder(self, cell: Cell, bench: Bench, dense: Path, trainer: L.Trainer) -> Path:
         """Makes the cell's model in a folder beside the dense one, and returns that folder."""
         way, folder = WAYS[cell.labels["method"]], dense
         model, report = pruned_copy(cell, bench, trainer)
@@ -148,23 +148,27 @@ class WhatPays(Ablation):
         return smaller.with_name("recovered")
 
     def table(self, results: Results) -> pd.DataFrame:
-        rows: list[dict[str, Any]] = [{"method": "dense"} | dict.fromkeys(COSTS, 1.0) | _kept(results, "dense")]
+        rows: list[dict[str, Any]] = [
+            {"method": "dense"} | dict.fromkeys(COSTS, 1.0) | _retention_columns(results, "dense")
+        ]
         for name in WAYS:
             medians = _turns(results, name).median()
-            rows.append({"method": name} | {cost: float(medians[cost]) for cost in COSTS} | _kept(results, name))
+            rows.append(
+                {"method": name} | {cost: float(medians[cost]) for cost in COSTS} | _retention_columns(results, name)
+            )
         return pd.DataFrame(rows)
 
     def figure(self, table: pd.DataFrame, results: Results) -> Figure:
-        figure, (time, size) = plt.subplots(1, 2, figsize=(9, 4), sharey=True, layout="constrained")
+        figure, (time_axes, size_axes) = plt.subplots(1, 2, figsize=(9, 4), sharey=True, layout="constrained")
         for color, row in zip(_colors(table), table.to_dict("records"), strict=True):
             low, middle, high = np.quantile(1 / _turns(results, row["method"])["decode"], [0.25, 0.5, 0.75])
-            _point(time, middle, [[middle - low], [high - middle]], row, color)
-            _point(size, row["bytes"], None, row, color)
-        time.set(
+            _point(time_axes, middle, [[middle - low], [high - middle]], row, color)
+            _point(size_axes, row["bytes"], None, row, color)
+        time_axes.set(
             xlabel="time to decode a token, over the dense model's\n(bars: half of the turns)", ylabel="retention (%)"
         )
-        size.set(xlabel="bytes of its files, over the dense model's")
-        handles, names = size.get_legend_handles_labels()
+        size_axes.set(xlabel="bytes of its files, over the dense model's")
+        handles, names = size_axes.get_legend_handles_labels()
         figure.legend(handles, names, loc="outside right center", fontsize=8, frameon=False)
         figure.suptitle(
             "Left is cheaper, above is better; hollow: recovered; squares: 8 bits; triangles: 4, or 3 (down)",
@@ -173,11 +177,11 @@ class WhatPays(Ablation):
         return figure
 
     def findings(self, results: Results) -> Sequence[Finding]:
-        zeros = "Unstructured zeros in dense files decode faster"
-        narrow = "Without half of its FFN channels a model decodes more than 1.3 times as fast"
+        zeros_claim = "Unstructured zeros in dense files decode faster"
+        narrow_claim = "Without half of its FFN channels a model decodes more than 1.3 times as fast"
         return [
-            _faster(results, "unstructured 50%", zeros, 1.0, 0.05),
-            _faster(results, "FFN channels 50%", narrow, 1.3),
+            _faster(results, "unstructured 50%", zeros_claim, 1.0, 0.05),
+            _faster(results, "FFN channels 50%", narrow_claim, 1.3),
             _costlier(results, "FFN channels 50%", "FFN weights 50%"),
             _costlier(results, "FFN channels 50%, recovered", "FFN weights 50%, recovered"),
             _costlier(results, "FFN channels 50%", "FFN weights 50%, least squares"),
@@ -187,22 +191,24 @@ class WhatPays(Ablation):
 def _rounded(folder: Path, bits: int, cell: Cell, bench: Bench, trainer: L.Trainer) -> Path:
     """Quantizes a model, calibrated on the cell's samples, and returns the new folder."""
     output = folder.with_name("rounded")
-    drawn: dict[str, Any] = {
+    sampling: dict[str, Any] = {
         "samples": cell.samples or bench.samples,
         "max_length": bench.max_length,
         "seed": cell.seed,
     }
-    quantize(folder, output, bench.data, bits=bits, trainer=trainer, **drawn)
+    quantize(folder, output, bench.data, bits=bits, trainer=trainer, **sampling)
     return output
 
 
-def _ratios(dense: Speed, own: Speed) -> pd.DataFrame:
+def _ratios(dense: Speed, smaller: Speed) -> pd.DataFrame:
     """One row per turn: a model's size and speed as ratios to the dense model's."""
-    sizes = {"parameters": own.parameters / dense.parameters, "bytes": own.bytes / dense.bytes}
-    return pd.DataFrame(sizes | {part: paired_ratios(own.turns, dense.turns, part) for part in ("prefill", "decode")})
+    sizes = {"parameters": smaller.parameters / dense.parameters, "bytes": smaller.bytes / dense.bytes}
+    return pd.DataFrame(
+        sizes | {phase: paired_ratios(smaller.turns, dense.turns, phase) for phase in ("prefill", "decode")}
+    )
 
 
-def _timed(method: str) -> str:
+def _timed_method(method: str) -> str:
     """The method whose size and speed this one shares: recovery changes neither, and all zeros cost the same."""
     return ZEROS if WAYS[method].targets else method.removesuffix(", recovered")
 
@@ -211,12 +217,14 @@ def _turns(results: Results, method: str) -> pd.DataFrame:
     """Ratios to the dense model, one row per turn."""
     if method == "dense":
         return pd.DataFrame([dict.fromkeys(COSTS, 1.0)])
-    return pd.concat([done.rows for done in results.of(method=_timed(method), of="speed")])
+    return pd.concat([finished_cell.rows for finished_cell in results.of(method=_timed_method(method), of="speed")])
 
 
-def _kept(results: Results, method: str) -> dict[str, Any]:
-    kept = results.retention(method=method, of="answers")["average"]
-    return {"retention": kept.value, "low": kept.low, "high": kept.high} | results.language(method=method, of="answers")
+def _retention_columns(results: Results, method: str) -> dict[str, Any]:
+    estimate = results.retention(method=method, of="answers")["average"]
+    return {"retention": estimate.value, "low": estimate.low, "high": estimate.high} | results.language(
+        method=method, of="answers"
+    )
 
 
 def _faster(results: Results, method: str, claim: str, bound: float, margin: float | None = None) -> Finding:
@@ -230,29 +238,29 @@ def _faster(results: Results, method: str, claim: str, bound: float, margin: flo
 def _costlier(results: Results, structure: str, weights: str) -> Finding:
     """The finding that structures (with least squares on what reads them) cost more than as many single weights."""
     claim = "With half of its FFN weights gone one by one a model keeps more than with half of its FFN channels gone"
-    single, whole = ({"method": method, "of": "answers"} for method in (weights, structure))
+    weights_labels, structure_labels = ({"method": method, "of": "answers"} for method in (weights, structure))
     if "reconstruct" in WAYS[weights].parts:
-        return results.keeps_more(f"{claim}, both with least squares.", single, whole)
-    after = ", both recovered" if WAYS[structure].recovered else ""
-    unlike = "The channels come with least squares on what reads them, the single weights with no new values."
-    return results.keeps_more(f"{claim}{after}.", single, whole, note=unlike)
+        return results.keeps_more(f"{claim}, both with least squares.", weights_labels, structure_labels)
+    recovery = ", both recovered" if WAYS[structure].recovered else ""
+    note = "The channels come with least squares on what reads them, the single weights with no new values."
+    return results.keeps_more(f"{claim}{recovery}.", weights_labels, structure_labels, note=note)
 
 
 def _colors(table: pd.DataFrame) -> list[str]:
     """One color per way of pruning, whatever step follows it."""
-    pruned = [(_way(name).parts, _way(name).targets) for name in table["method"]]
-    different = [parts for place, parts in enumerate(pruned) if parts not in pruned[:place]]
-    return [PALETTE[different.index(parts)] for parts in pruned]
+    prunings = [(_way(name).parts, _way(name).targets) for name in table["method"]]
+    distinct = [pruning for index, pruning in enumerate(prunings) if pruning not in prunings[:index]]
+    return [PALETTE[distinct.index(pruning)] for pruning in prunings]
 
 
 def _way(method: str) -> Way:
     return WAYS.get(method, Way({}))
 
 
-def _point(axes: Axes, x: float, spread: Any, row: Mapping[str, Any], color: str) -> None:
+def _point(axes: Axes, x: float, x_spread: Any, row: Mapping[str, Any], color: str) -> None:
     """Draws a method's point with its intervals: hollow after recovery, with a marker per number of bits."""
-    way, up = _way(row["method"]), np.array([[row["retention"] - row["low"]], [row["high"] - row["retention"]]])
+    way, y_spread = _way(row["method"]), np.array([[row["retention"] - row["low"]], [row["high"] - row["retention"]]])
     fill = "white" if way.recovered else color
     style: dict[str, Any] = {"fmt": MARKERS[way.bits], "color": color, "markerfacecolor": fill, "capsize": 3}
-    axes.errorbar(x, row["retention"], xerr=spread, yerr=up, label=row["method"], **style)
+    axes.errorbar(x, row["retention"], xerr=x_spread, yerr=y_spread, label=row["method"], **style)
     finish(axes)

@@ -68,19 +68,19 @@ def parser(asked: str | None = None) -> Parser:
         asked: the command whose options to add, or the first word of a two-word command. None adds the options of all
             commands, which is slow.
     """
-    top = Parser(prog="atv", description="Prune and decouple Large Vision-Language Models.")
-    commands = {"": top.add_subcommands(required=True, dest="command")}
+    top_parser = Parser(prog="atv", description="Prune and decouple Large Vision-Language Models.")
+    commands = {"": top_parser.add_subcommands(required=True, dest="command")}
     for command in COMMANDS:
-        said = paragraphs(command)
-        rules = _plugins_help(command) if command in (prune, quantize) else None
-        below = Parser(description="\n\n".join(said), epilog=rules)
+        help_paragraphs = paragraphs(command)
+        rules_help = _rules_help(command) if command in (prune, quantize) else None
+        command_parser = Parser(description="\n\n".join(help_paragraphs), epilog=rules_help)
         if asked in (None, _first_word(command)):
-            _add_options(below, command)
+            _add_options(command_parser, command)
         group, _, name = command.__name__.rpartition("_")
         if group not in commands:
-            commands[group] = _add_group(commands[""], group)
-        commands[group].add_subcommand(name, below, help=said[0])
-    return top
+            commands[group] = _add_command_group(commands[""], group)
+        commands[group].add_subcommand(name, command_parser, help=help_paragraphs[0])
+    return top_parser
 
 
 def _first_word(command: Callable[..., None]) -> str:
@@ -90,42 +90,46 @@ def _first_word(command: Callable[..., None]) -> str:
 def _add_options(parser: Parser, command: Callable[..., None]) -> None:
     parser.add_argument("--config", action="config", help="YAML file with these options; later ones override it.")
     for heading, options in groupby(options_of(command), key=lambda option: option.heading):
-        _add(parser, heading, command, {option.name: option.help for option in options})
+        _add_under_heading(parser, heading, command, {option.name: option.help for option in options})
 
 
-def _add_group(commands: Any, name: str) -> Any:
+def _add_command_group(commands: Any, name: str) -> Any:
     """Adds the first word of several two-word commands, and returns the object to add these commands to."""
     group = Parser(description=GROUPS[name])
     commands.add_subcommand(name, group, help=GROUPS[name])
     return group.add_subcommands(required=True, dest="command")
 
 
-def _add(parser: Parser, heading: str, command: Callable[..., None], said: Mapping[str, str]) -> None:
-    """Adds some of a command's options under a heading; ``said`` maps their names to their help texts."""
+def _add_under_heading(
+    parser: Parser, heading: str, command: Callable[..., None], help_texts: Mapping[str, str]
+) -> None:
+    """Adds some of a command's options under a heading; ``help_texts`` maps their names to their help texts."""
     group = parser.add_argument_group(heading)
     # Folders are positional arguments.
-    if "folder" in said:
-        group.add_argument("folder", type=Path, help=said["folder"])
-    if "folders" in said:
-        group.add_argument("folders", nargs="+", type=str, help=said["folders"])
-    for switch in said.keys() & set(SWITCHES):
-        group.add_argument(f"--{switch}", f"--{switch.replace('_', '-')}", action="store_true", help=said[switch])
-    parts, others = parts_of(command), parameters_of(command).keys() - said.keys()
-    for part in parts.values():
-        group.add_class_arguments(part, as_group=False, skip=others)
-    group.add_function_arguments(command, as_group=False, skip={"folder", "folders", *SWITCHES, *others, *parts})
+    if "folder" in help_texts:
+        group.add_argument("folder", type=Path, help=help_texts["folder"])
+    if "folders" in help_texts:
+        group.add_argument("folders", nargs="+", type=str, help=help_texts["folders"])
+    for switch in help_texts.keys() & set(SWITCHES):
+        group.add_argument(f"--{switch}", f"--{switch.replace('_', '-')}", action="store_true", help=help_texts[switch])
+    option_dataclasses, other_options = parts_of(command), parameters_of(command).keys() - help_texts.keys()
+    for option_dataclass in option_dataclasses.values():
+        group.add_class_arguments(option_dataclass, as_group=False, skip=other_options)
+    group.add_function_arguments(
+        command, as_group=False, skip={"folder", "folders", *SWITCHES, *other_options, *option_dataclasses}
+    )
     for action in group._group_actions:
-        if action.dest in said:
-            action.help = said[action.dest]
+        if action.dest in help_texts:
+            action.help = help_texts[action.dest]
 
 
-def _plugins_help(command: Callable[..., None]) -> str:
+def _rules_help(command: Callable[..., None]) -> str:
     """Lists every class that a command accepts as a rule, with a one-line description of each."""
-    taken = [field for field in KINDS if field in parameters_of(command)]
-    lines = [f"Classes to choose from (--{taken[0]}.help CLASS, and so on, explains the arguments of a class):"]
-    for field in taken:
+    rule_options = [field for field in KINDS if field in parameters_of(command)]
+    lines = [f"Classes to choose from (--{rule_options[0]}.help CLASS, and so on, explains the arguments of a class):"]
+    for field in rule_options:
         rules = plugins.subclasses(KINDS[field])
-        lines += ["", f"{field}:", *(f"  {kind.__name__}: {paragraphs(kind)[0].replace('``', '')}" for kind in rules)]
+        lines += ["", f"{field}:", *(f"  {rule.__name__}: {paragraphs(rule)[0].replace('``', '')}" for rule in rules)]
     return "\n".join(lines)
 
 
@@ -153,15 +157,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     WORDS.set(arguments)
     try:
         load_plugins(arguments)
-        first = {_first_word(command) for command in COMMANDS}
-        top = parser(next((word for word in arguments if word in first), None))
-        chosen = top.instantiate(top.parse_args(arguments))
-        words, given = [chosen.command], chosen[chosen.command]
-        if words[0] in GROUPS:
-            words, given = [*words, given.command], given[given.command]
-        options = given.as_dict()
+        first_words = {_first_word(command) for command in COMMANDS}
+        top_parser = parser(next((word for word in arguments if word in first_words), None))
+        parsed = top_parser.instantiate(top_parser.parse_args(arguments))
+        command_words, namespace = [parsed.command], parsed[parsed.command]
+        if command_words[0] in GROUPS:
+            command_words, namespace = [*command_words, namespace.command], namespace[namespace.command]
+        options = namespace.as_dict()
         options.pop("config", None)
-        command = commands["_".join(words)]
+        command = commands["_".join(command_words)]
         command(**gathered(command, options))
     except (ValueError, OSError) as error:
         print(f"atv: error: {short(error, LONGEST_ERROR)}{_advice(error)}", file=sys.stderr)
@@ -177,8 +181,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("atv: interrupted; the same command resumes from what its output folder holds", file=sys.stderr)
         return 128 + signal.SIGINT
-    except Preempted as stopped:
-        print(f"atv: {stopped}", file=sys.stderr)
+    except Preempted as preempted:
+        print(f"atv: {preempted}", file=sys.stderr)
         return 128 + signal.SIGTERM
     return 0
 

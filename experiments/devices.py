@@ -21,8 +21,8 @@ Run = Callable[[Job, Device], None]
 def devices() -> list[Device]:
     """The GPUs that this process may use, or the CPU."""
     count = torch.cuda.device_count()
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return (named.split(",") if named else [str(number) for number in range(count)])[:count] or [""]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return (visible.split(",") if visible else [str(index) for index in range(count)])[:count] or [""]
 
 
 class CommandFailed(RuntimeError):

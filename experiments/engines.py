@@ -40,19 +40,19 @@ class Prompt:
     def answer(self, parts: Parts) -> tuple[Tensor, Turn]:
         """Decodes greedily and returns the logits, (steps + 1, vocabulary), and the speed."""
         length, logits = self.embeddings.shape[1], []
-        places = torch.arange(length + self.steps)[None]
+        positions = torch.arange(length + self.steps)[None]
         started = now()
-        read = parts[READ](
-            inputs_embeds=self.embeddings, position_ids=places[:, :length], past_key_values=DynamicCache()
+        prompt_output = parts[READ](
+            inputs_embeds=self.embeddings, position_ids=positions[:, :length], past_key_values=DynamicCache()
         )
-        logits.append(parts[HEAD](input=read.last_hidden_state[:, -1:]))
-        was_read, cache = now(), read.past_key_values
-        for place in range(length, length + self.steps):
-            given = {"input_ids": logits[-1].argmax(-1), "position_ids": places[:, place : place + 1]}
-            output = parts[WRITE](**given, past_key_values=cache)
+        logits.append(parts[HEAD](input=prompt_output.last_hidden_state[:, -1:]))
+        prefill_ended, cache = now(), prompt_output.past_key_values
+        for position in range(length, length + self.steps):
+            inputs = {"input_ids": logits[-1].argmax(-1), "position_ids": positions[:, position : position + 1]}
+            output = parts[WRITE](**inputs, past_key_values=cache)
             logits.append(output.logits)
             cache = output.past_key_values
-        return torch.cat(logits, 1)[0], Turn(length / (was_read - started), self.steps / (now() - was_read))
+        return torch.cat(logits, 1)[0], Turn(length / (prefill_ended - started), self.steps / (now() - prefill_ended))
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Exported:
 
     def difference(self, engine: str) -> tuple[float, bool]:
         """The largest difference of logits relative to the largest logit, and whether all tokens are the same."""
-        ours, theirs = (self.prompt.answer(self.runs[who])[0] for who in (OWN, engine))
+        ours, theirs = (self.prompt.answer(self.runs[engine_name])[0] for engine_name in (OWN, engine))
         return float((ours - theirs).abs().max() / ours.abs().max()), torch.equal(ours.argmax(-1), theirs.argmax(-1))
 
 
@@ -95,8 +95,8 @@ def _exported(model: PreTrainedModel, inputs: dict[str, Any], engine: Engine) ->
     # Stateless, so that the cache of one part can be passed on to the other.
     config = exporters.OpenVINOConfig(dynamic=True, stateful=False)
     openvino = exporters.OpenVINOExporter().export_for_generation(model, inputs, config)
-    precise = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
-    return openvino.to("cpu", config=precise).runners
+    openvino_options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+    return openvino.to("cpu", config=openvino_options).runners
 
 
 def compare(
@@ -111,35 +111,44 @@ def compare(
         new_tokens: Number of tokens to generate.
         repeats: Number of turns. Results are medians, with the smallest and the largest.
     """
-    made = {name: export(name, engine, prompt_tokens, new_tokens) for name in models}
+    exported = {name: export(name, engine, prompt_tokens, new_tokens) for name in models}
     runs = {
-        f"{who} {name}": _turn(model.prompt, parts) for name, model in made.items() for who, parts in model.runs.items()
+        f"{engine_name} {name}": _turn(model.prompt, parts)
+        for name, model in exported.items()
+        for engine_name, parts in model.runs.items()
     }
     interleaved(runs, 1)
     turns = interleaved(runs, repeats)
     rows = []
-    for name, model in made.items():
-        share, same = model.difference(engine)
-        times = [_times(turns[f"{who} {name}"], turns[f"{who} {models[0]}"]) for who in (engine, OWN)]
-        rows.append([name, f"{share:.1e}", "yes" if same else "no", *times[0], *times[1]])
-    header = [f"{who}: {part}" for who in (engine, OWN) for part in ("prefill", "decode")]
+    for name, model in exported.items():
+        difference, same_tokens = model.difference(engine)
+        speeds = [
+            _relative_speeds(turns[f"{engine_name} {name}"], turns[f"{engine_name} {models[0]}"])
+            for engine_name in (engine, OWN)
+        ]
+        rows.append([name, f"{difference:.1e}", "yes" if same_tokens else "no", *speeds[0], *speeds[1]])
+    header = [f"{engine_name}: {phase}" for engine_name in (engine, OWN) for phase in ("prefill", "decode")]
     print(markdown(["model", "logits differ by", "same tokens", *header], rows))
-    prefill, decode = _times(turns[f"{engine} {models[0]}"], turns[f"{OWN} {models[0]}"])
+    prefill, decode = _relative_speeds(turns[f"{engine} {models[0]}"], turns[f"{OWN} {models[0]}"])
     print(f"{models[0]} in {engine}, relative to transformers: prefill {prefill}, decode {decode}")
     packages = ", ".join(f"{package} {version(package)}" for package in (PACKAGES[engine], "transformers", "torch"))
-    print(f"{packages}; {hardware()}; prompts of {made[models[0]].prompt.embeddings.shape[1]} tokens, {repeats} turns")
+    print(
+        f"{packages}; {hardware()}; prompts of {exported[models[0]].prompt.embeddings.shape[1]} tokens, {repeats} turns"
+    )
 
 
 def _turn(prompt: Prompt, parts: Parts) -> Callable[[], Turn]:
     return lambda: prompt.answer(parts)[1]
 
 
-def _times(own: Sequence[Turn], other: Sequence[Turn]) -> list[str]:
+def _relative_speeds(turns: Sequence[Turn], baseline_turns: Sequence[Turn]) -> list[str]:
     """Relative speed in prefill and in decode: the median of the turns, with the smallest and the largest."""
-    if own is other:
+    if turns is baseline_turns:
         return ["1", "1"]
-    ratios = (paired_ratios(own, other, part) for part in ("prefill", "decode"))
-    return [f"{median(of):.2f} ({min(of):.2f} to {max(of):.2f})" for of in ratios]
+    ratios = (paired_ratios(turns, baseline_turns, phase) for phase in ("prefill", "decode"))
+    return [
+        f"{median(phase_ratios):.2f} ({min(phase_ratios):.2f} to {max(phase_ratios):.2f})" for phase_ratios in ratios
+    ]
 
 
 if __name__ == "__main__":

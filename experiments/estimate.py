@@ -100,6 +100,6 @@ def disk_bytes(size: Size, runs: int, kept: bool, processes: int) -> float:
 
     A run in progress may hold its weights twice (finished blocks of SparseGPT).
     """
-    together = min(runs, processes)
-    whole = runs if kept else together
-    return size.parameters * (2 + runs / 8 + 2 * whole + 2 * together)
+    concurrent_runs = min(runs, processes)
+    whole_models = runs if kept else concurrent_runs
+    return size.parameters * (2 + runs / 8 + 2 * whole_models + 2 * concurrent_runs)

@@ -35,8 +35,8 @@ class Variant:
 
     def options(self) -> dict[str, Any]:
         """All options of ``atv prune`` except the output."""
-        parts = (HERE / "methods" / f"{self.method}.yaml", HERE / "settings" / f"{self.setting}.yaml")
-        return complete(HERE / "common.yaml", self.model_file, *parts)
+        files = (HERE / "methods" / f"{self.method}.yaml", HERE / "settings" / f"{self.setting}.yaml")
+        return complete(HERE / "common.yaml", self.model_file, *files)
 
     def yaml(self) -> str:
         """The same options as the text of a file for ``atv prune --config``."""
@@ -49,18 +49,18 @@ def complete(*files: Path) -> dict[str, Any]:
     Raises:
         ValueError: for an option that ``atv prune`` does not have, or an invalid value.
     """
-    named = [part for file in files for part in ("--config", str(file))]
-    top = _parser()
-    chosen = top.parse_args(["prune", *named, "--output", "-"])
-    options = yaml.safe_load(top.dump(chosen))["prune"]
+    config_arguments = [argument for file in files for argument in ("--config", str(file))]
+    prune_parser = _parser()
+    parsed = prune_parser.parse_args(["prune", *config_arguments, "--output", "-"])
+    options = yaml.safe_load(prune_parser.dump(parsed))["prune"]
     return {name: value for name, value in options.items() if name not in ("output", "config")}
 
 
 @cache
 def _parser() -> ArgumentParser:
-    top = parser("prune")
-    top.exit_on_error = False
-    return top
+    prune_parser = parser("prune")
+    prune_parser.exit_on_error = False
+    return prune_parser
 
 
 def models() -> list[str]:
@@ -91,10 +91,10 @@ def variants(model: str, methods: str | None = None, settings: str | None = None
         ValueError: for an unknown name; the message lists the choices.
     """
     file = model_file(model)
-    whole = model in PAPER or model not in models()
-    named = chosen(methods or (ALL if whole else "atv"), METHODS, "methods")
-    amounts = chosen(settings or (ALL if whole else "50"), SETTINGS, "settings")
-    return [Variant(file, method, setting) for setting in amounts for method in named]
+    full_grid = model in PAPER or model not in models()
+    method_names = chosen(methods or (ALL if full_grid else "atv"), METHODS, "methods")
+    setting_names = chosen(settings or (ALL if full_grid else "50"), SETTINGS, "settings")
+    return [Variant(file, method, setting) for setting in setting_names for method in method_names]
 
 
 def chosen(named: str, choices: Sequence[str], field: str) -> list[str]:

@@ -73,17 +73,17 @@ def upcycled(dense: LlavaForConditionalGeneration, experts: int, chosen: int) ->
     It computes what ``dense`` does, because the weights of the chosen experts add up to one.
     """
     config = type(dense.config).from_dict(dense.config.to_dict())
-    mixed: dict[str, Any] = {"num_local_experts": experts, "num_experts_per_tok": chosen, "sliding_window": None}
-    config.text_config = MixtralConfig(**{name: getattr(dense.config.text_config, name) for name in KEPT}, **mixed)
+    mixture: dict[str, Any] = {"num_local_experts": experts, "num_experts_per_tok": chosen, "sliding_window": None}
+    config.text_config = MixtralConfig(**{name: getattr(dense.config.text_config, name) for name in KEPT}, **mixture)
     model = LlavaForConditionalGeneration(config)
     weights = dense.state_dict()
     model.load_state_dict({name: weights[name] for name in model.state_dict() if name in weights}, strict=False)
-    for block, made in zip(dense.get_decoder().layers, model.get_decoder().layers, strict=True):
-        into, gate_up = made.mlp.experts, torch.cat([block.mlp.gate_proj.weight, block.mlp.up_proj.weight])
+    for block, new_block in zip(dense.get_decoder().layers, model.get_decoder().layers, strict=True):
+        new_experts, gate_up = new_block.mlp.experts, torch.cat([block.mlp.gate_proj.weight, block.mlp.up_proj.weight])
         with torch.no_grad():
-            into.gate_up_proj.copy_(gate_up.expand_as(into.gate_up_proj))
-            into.down_proj.copy_(block.mlp.down_proj.weight.expand_as(into.down_proj))
-            nn.init.normal_(made.mlp.gate.weight, std=SPREAD)
+            new_experts.gate_up_proj.copy_(gate_up.expand_as(new_experts.gate_up_proj))
+            new_experts.down_proj.copy_(block.mlp.down_proj.weight.expand_as(new_experts.down_proj))
+            nn.init.normal_(new_block.mlp.gate.weight, std=SPREAD)
     model.generation_config = dense.generation_config
     return model
 

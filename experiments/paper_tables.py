@@ -54,18 +54,19 @@ def outcomes(dense: PaperRun, runs: Sequence[PaperRun]) -> list[PaperOutcome]:
     Raises:
         ValueError: if a run and the dense model answered different questions.
     """
-    before = _scores(dense)
-    return [PaperOutcome(run, retention(before, _scores(run, like=dense))) for run in runs if run.evaluated()]
+    dense_scores = _scores(dense)
+    return [PaperOutcome(run, retention(dense_scores, _scores(run, like=dense))) for run in runs if run.evaluated()]
 
 
 def _scores(run: PaperRun, like: PaperRun | None = None) -> dict[str, TaskScore]:
-    found, names = _benchmarks(run), run.asking.benchmarks
-    dense = _benchmarks(like) if like else found
+    benchmarks, names = _benchmarks(run), run.asking.benchmarks
+    dense_benchmarks = _benchmarks(like) if like else benchmarks
     for name in names:
         for field in ("version", "digest"):
-            if found[name][field] != (there := dense[name][field]):
+            if benchmarks[name][field] != (dense_value := dense_benchmarks[name][field]):
                 raise ValueError(
-                    f"{run.name}: {name} has {field} {found[name][field]!r}, but the dense model has {there!r}"
+                    f"{run.name}: {name} has {field} {benchmarks[name][field]!r}, "
+                    f"but the dense model has {dense_value!r}"
                 )
     return {name: task_scores(read_answers(run.scores / name / "answers.jsonl"))[name] for name in names}
 
@@ -76,14 +77,14 @@ def _benchmarks(run: PaperRun) -> dict[str, Any]:
 
 def write_table(folder: Path, dense: PaperRun, runs: Sequence[PaperRun]) -> str:
     """Writes table.md, whose text is returned, and table.csv (a row per run and benchmark), once a run is finished."""
-    found = outcomes(dense, runs)
-    if not found:
+    finished_outcomes = outcomes(dense, runs)
+    if not finished_outcomes:
         return ""
-    names = list(found[0].kept)
+    names = list(finished_outcomes[0].kept)
     benchmarks = [name for name in names if name != "average"]
     header = ["method", "setting", "average retention %", "paper", *benchmarks]
     rows = []
-    for outcome in found:
+    for outcome in finished_outcomes:
         variant, paper = outcome.run.variant, outcome.paper
         assert variant is not None
         cells = [variant.method, variant.setting.replace("_", ":"), _interval(outcome.kept["average"])]
@@ -93,20 +94,20 @@ def write_table(folder: Path, dense: PaperRun, runs: Sequence[PaperRun]) -> str:
     text = f"{markdown(header, rows)}\n\nThe paper's averages are over all nine benchmarks.\n"
     write_text(folder / "table.md", text)
     with atomic(folder / "table.csv") as path:
-        _frame(found).to_csv(path, index=False)
+        _frame(finished_outcomes).to_csv(path, index=False)
     return text
 
 
-def _interval(kept: Estimate) -> str:
-    return f"{kept.value:.2f} [{kept.low:.2f}, {kept.high:.2f}]"
+def _interval(estimate: Estimate) -> str:
+    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
-def _frame(found: Sequence[PaperOutcome]) -> pd.DataFrame:
+def _frame(finished_outcomes: Sequence[PaperOutcome]) -> pd.DataFrame:
     rows = []
-    for outcome in found:
+    for outcome in finished_outcomes:
         scores = _benchmarks(outcome.run)
-        for name, kept in outcome.kept.items():
-            row = {"run": outcome.run.name, "benchmark": name, "retention": kept.value, "low": kept.low}
-            row |= {"high": kept.high, "paper": outcome.paper if name == "average" else None}
-            rows.append(row | {part: scores.get(name, {}).get(part) for part in ("score", "right", "of", "unread")})
+        for name, estimate in outcome.kept.items():
+            row = {"run": outcome.run.name, "benchmark": name, "retention": estimate.value, "low": estimate.low}
+            row |= {"high": estimate.high, "paper": outcome.paper if name == "average" else None}
+            rows.append(row | {field: scores.get(name, {}).get(field) for field in ("score", "right", "of", "unread")})
     return pd.DataFrame(rows)

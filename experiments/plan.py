@@ -26,12 +26,14 @@ def show_plan(
     for run in runs:
         prune, evaluate = (0.0, 0.0) if size is None else _hours(run, size, samples, gpus)
         hours.append(prune + evaluate if run.state != "finished" else 0.0)
-        table.add_row(run.name, run.state, *("?" if size is None else f"{part:.2f}" for part in (prune, evaluate)))
+        table.add_row(
+            run.name, run.state, *("?" if size is None else f"{step_hours:.2f}" for step_hours in (prune, evaluate))
+        )
     console.print(table)
     if size is None:
         console.print(f"{runs[0].base}: its size is unknown, so there is no estimate")
     else:
-        _sums(console, runs, size, samples, devices, hours)
+        _print_totals(console, runs, size, samples, devices, hours)
 
 
 def _hours(run: PaperRun, size: Size, samples: int, gpus: int) -> tuple[float, float]:
@@ -42,7 +44,7 @@ def _hours(run: PaperRun, size: Size, samples: int, gpus: int) -> tuple[float, f
     return estimate.pruning_hours(size, run.variant.method, samples, rate), evaluate
 
 
-def _sums(
+def _print_totals(
     console: Console,
     runs: Sequence[PaperRun],
     size: Size,
@@ -51,19 +53,22 @@ def _sums(
     hours: Sequence[float],
 ) -> None:
     gpus = sum(map(bool, devices))
-    left = [run for run in runs if run.state != "finished" and run.variant]
-    wall = max(*hours, sum(hours) / len(devices))
-    where = f"{gpus} GPU{'s' if gpus > 1 else ''}" if gpus else "the CPU"
-    disk = estimate.disk_bytes(size, len(left), runs[0].keep_model, len(devices))
+    unfinished = [run for run in runs if run.state != "finished" and run.variant]
+    wall_hours = max(*hours, sum(hours) / len(devices))
+    devices_text = f"{gpus} GPU{'s' if gpus > 1 else ''}" if gpus else "the CPU"
+    disk = estimate.disk_bytes(size, len(unfinished), runs[0].keep_model, len(devices))
     free = shutil.disk_usage(_existing(runs[0].folder)).free
-    console.print(f"about {wall:.1f} hours on {where} ({sum(hours):.1f} hours in a single process)", soft_wrap=True)
+    console.print(
+        f"about {wall_hours:.1f} hours on {devices_text} ({sum(hours):.1f} hours in a single process)", soft_wrap=True
+    )
     console.print(
         f"about {disk / 1e9:.0f} GB of disk, excluding data sets; {free / 1e9:.0f} GB are free", soft_wrap=True
     )
     console.print(_basis(runs[0], size, samples, gpus), soft_wrap=True)
     if not gpus and size.parameters > LARGE:
         console.print(
-            f"[bold]no GPU[/bold]: {size.parameters / 1e9:.1f} B parameters on the CPU, {wall:,.0f} hours expected"
+            f"[bold]no GPU[/bold]: {size.parameters / 1e9:.1f} B parameters on the CPU, "
+            f"{wall_hours:,.0f} hours expected"
         )
     if disk > free:
         console.print(f"[bold]disk[/bold]: {disk / 1e9:.0f} GB expected, {free / 1e9:.0f} GB are free", soft_wrap=True)
@@ -81,4 +86,4 @@ def _basis(run: PaperRun, size: Size, samples: int, gpus: int) -> str:
 
 
 def _existing(folder: Path) -> Path:
-    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    return next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())

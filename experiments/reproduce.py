@@ -40,13 +40,13 @@ def reproduce(
         keep_models: Keep each pruned model's weights. By default, only its report and masks are kept.
         dry_run: Print what would run and what it would cost, without running anything.
     """
-    chosen = variants(model, methods, settings)
-    asked = [benchmark.name for benchmark in chosen_benchmarks(benchmarks)]
-    if unknown := [name for name in asked if name not in QUESTIONS]:
+    chosen_variants = variants(model, methods, settings)
+    benchmark_names = [benchmark.name for benchmark in chosen_benchmarks(benchmarks)]
+    if unknown := [name for name in benchmark_names if name not in QUESTIONS]:
         raise ValueError(f"benchmarks: {', '.join(unknown)} is not one of the nine: {', '.join(QUESTIONS)}")
-    asking = PaperQuestions(asked, data, limit, batch_size)
-    folder = output or Path("results") / "reproduce" / chosen[0].model_file.stem
-    return run_table(chosen, asking, folder, keep_models, dry_run, write_table)
+    asking = PaperQuestions(benchmark_names, data, limit, batch_size)
+    folder = output or Path("results") / "reproduce" / chosen_variants[0].model_file.stem
+    return run_table(chosen_variants, asking, folder, keep_models, dry_run, write_table)
 
 
 if __name__ == "__main__":

@@ -75,24 +75,24 @@ class PaperRun:
     @property
     def state(self) -> str:
         """``finished``, ``begun`` or ``new``."""
-        if self.evaluated() and (self._kept if self.keep_model else not self.model.exists()):
+        if self.evaluated() and (self._model_complete if self.keep_model else not self.model.exists()):
             return "finished"
         return "begun" if self.folder.exists() else "new"
 
     @property
-    def _kept(self) -> bool:
+    def _model_complete(self) -> bool:
         """Whether the pruned model's folder is complete; True for the dense model, which a run does not keep."""
         return self.variant is None or all((self.model / name).is_file() for name in ("config.json", "report.json"))
 
     def evaluated(self) -> bool:
         """Whether this model has answered all questions."""
         file = self.scores / SCORES
-        if not (file.is_file() and self._configured):
+        if not (file.is_file() and self._config_matches):
             return False
-        there = EvaluationReport.read(file)
+        report = EvaluationReport.read(file)
         data = None if self.asking.data is None else str(self.asking.data)
-        same = (there.asked["limit"], there.asked["data"]) == (self.asking.limit, data)
-        return same and {*self.asking.benchmarks} <= {*there.benchmarks}
+        same_options = (report.asked["limit"], report.asked["data"]) == (self.asking.limit, data)
+        return same_options and {*self.asking.benchmarks} <= {*report.benchmarks}
 
     def begin(self) -> None:
         """Writes config.yaml if the run prunes a model.
@@ -101,13 +101,13 @@ class PaperRun:
             ValueError: if the folder holds a run with different options.
         """
         file = self.folder / CONFIG
-        if file.is_file() and not self._configured:
+        if file.is_file() and not self._config_matches:
             raise ValueError(f"output: {str(file)!r} has different options than this run; choose another --output")
         if self.variant:
             write_text(file, self.config)
 
     @property
-    def _configured(self) -> bool:
+    def _config_matches(self) -> bool:
         """Whether config.yaml exists and belongs to this run."""
         file = self.folder / CONFIG
         return file.is_file() and file.read_text(encoding="utf-8") == self.config
@@ -115,7 +115,7 @@ class PaperRun:
     def run(self, commands: Commands, device: Device) -> None:
         """Runs whatever is left of the run, one command after another."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not self.evaluated() or (self.keep_model and not self._kept):
+        if not self.evaluated() or (self.keep_model and not self._model_complete):
             for arguments in self.commands():
                 commands.run(arguments, device, self.folder / f"{arguments[0]}.log")
             # For the dense model only now: before, the evaluation itself rejects scores of a different model.
@@ -126,19 +126,19 @@ class PaperRun:
     def commands(self) -> list[list[str]]:
         """Arguments of ``atv`` to prune, verify and evaluate; a command that was killed resumes."""
         if self.variant is None:
-            return [self._evaluation(self.base)]
+            return [self._evaluate_arguments(self.base)]
         folder = str(self.model)
         prune = ["prune", "--config", str(self.folder / CONFIG), "--output", folder]
         # No generation here, because evaluation generates next.
         verify = ["verify", folder, "--base", self.base, "--max_new_tokens", "0"]
-        return [prune, verify, self._evaluation(folder)]
+        return [prune, verify, self._evaluate_arguments(folder)]
 
-    def _evaluation(self, model: str) -> list[str]:
-        asked = self.asking
-        options: dict[str, object] = {"model": model, "benchmark": ",".join(asked.benchmarks), "output": self.scores}
-        options |= {"data": asked.data, "groups": asked.limit, "batch_size": asked.batch_size, **self.pixels}
-        given = {name: value for name, value in options.items() if value is not None}
-        return ["evaluate", *(part for name, value in given.items() for part in (f"--{name}", str(value)))]
+    def _evaluate_arguments(self, model: str) -> list[str]:
+        asking = self.asking
+        options: dict[str, object] = {"model": model, "benchmark": ",".join(asking.benchmarks), "output": self.scores}
+        options |= {"data": asking.data, "groups": asking.limit, "batch_size": asking.batch_size, **self.pixels}
+        set_options = {name: value for name, value in options.items() if value is not None}
+        return ["evaluate", *(word for name, value in set_options.items() for word in (f"--{name}", str(value)))]
 
     def clear(self) -> None:
         """Deletes the pruned model but keeps its report, masks, model card and figure."""

@@ -45,25 +45,25 @@ def run_table(
     writable(folder, "output")
     for run in (dense, *pruned):
         run.begin()
-    whole = run_all(console, [dense, *pruned], available)
+    all_succeeded = run_all(console, [dense, *pruned], available)
     if dense.evaluated() and (table := write(folder, dense, pruned)):
         console.print(table, soft_wrap=True)
         console.print(f"table written to {folder / 'table.md'}")
-    return whole
+    return all_succeeded
 
 
 def run_all(console: Console, runs: Sequence[PaperRun], available: Sequence[Device]) -> bool:
     """Runs what is left and prints each failure; returns whether all runs succeeded."""
-    left, commands = [run for run in runs if run.state != "finished"], Commands()
+    unfinished, commands = [run for run in runs if run.state != "finished"], Commands()
 
     def work(run: PaperRun, device: Device) -> None:
         console.print(f"{run.name}: runs on {f'GPU {device}' if device else 'the CPU'}, logs in {run.folder}")
         run.run(commands, device)
         console.print(f"{run.name}: finished")
 
-    failed = on_devices(left, available, work, commands)
+    failed = on_devices(unfinished, available, work, commands)
     for index, reason in failed.items():
-        console.print(f"[bold]{left[index].name} failed[/bold]: {reason}", soft_wrap=True)
+        console.print(f"[bold]{unfinished[index].name} failed[/bold]: {reason}", soft_wrap=True)
     return not failed
 
 
@@ -88,11 +88,11 @@ def _parser(program: str, work: Callable[..., bool]) -> ArgumentParser:
     Arguments that default to False become switches without a value.
     """
     switches = [name for name, argument in signature(work).parameters.items() if argument.default is False]
-    meanings = {argument.arg_name: argument.description for argument in parse(getdoc(work) or "").params}
+    help_texts = {argument.arg_name: argument.description for argument in parse(getdoc(work) or "").params}
     parser = ArgumentParser(prog=program)
     parser.add_function_arguments(work, skip={*switches})
     for switch in switches:
-        parser.add_argument(f"--{switch.replace('_', '-')}", action="store_true", help=meanings[switch])
+        parser.add_argument(f"--{switch.replace('_', '-')}", action="store_true", help=help_texts[switch])
     return parser
 
 

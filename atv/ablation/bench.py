@@ -47,16 +47,16 @@ def prompt_sets_of(
     Raises:
         ValueError: for a benchmark none of whose questions can be asked.
     """
-    alone = read_alone(model, decoding=True)
+    one_at_a_time = read_alone(model, decoding=True)
     if isinstance(asked, Suite):
-        batches = question_batches(processor, asked.rows, 1 if alone else BATCH_SIZE, asked.groups)
+        batches = question_batches(processor, asked.rows, 1 if one_at_a_time else BATCH_SIZE, asked.groups)
         return [PromptSet(batches, max_new_tokens or MAX_NEW_TOKENS)]
     assert isinstance(asked, Benchmarks)
-    size = 1 if alone else BENCHMARK_BATCH_SIZE
-    return [_of_benchmark(each, processor, size, max_new_tokens) for each in asked.loaded]
+    batch_size = 1 if one_at_a_time else BENCHMARK_BATCH_SIZE
+    return [_benchmark_prompt_set(loaded, processor, batch_size, max_new_tokens) for loaded in asked.loaded]
 
 
-def _of_benchmark(
+def _benchmark_prompt_set(
     loaded: LoadedBenchmark, processor: ProcessorMixin, batch_size: int, max_new_tokens: int | None
 ) -> PromptSet:
     require_askable(loaded, processor)
@@ -107,29 +107,35 @@ class Bench:
         self.data = calibration
         # A cell's model often differs from an earlier one's only in the values of its weights.
         self.built_alike: dict[Hashable, SharingTrial] = {}
-        self._drawn: dict[tuple[int, int, str, bool], CalibrationSamples] = {}
-        self._by_suite: dict[Suite, Bench] = {}
+        self._calibration_samples: dict[tuple[int, int, str, bool], CalibrationSamples] = {}
+        self._benches_by_suite: dict[Suite, Bench] = {}
 
     def asking(self, prompt_sets: Sequence[PromptSet]) -> "Bench":
         """Returns a bench with the same model and calibration samples, but different questions."""
         # A new object, not a copy: the cached encodings of this bench's questions must not come along.
         settings = self.samples, self.max_length, self.language
-        other = Bench(self.model, self.processor, self.data, prompt_sets, *settings)
-        other._drawn, other._by_suite, other.built_alike = self._drawn, self._by_suite, self.built_alike
-        return other
+        bench = Bench(self.model, self.processor, self.data, prompt_sets, *settings)
+        bench._calibration_samples, bench._benches_by_suite, bench.built_alike = (
+            self._calibration_samples,
+            self._benches_by_suite,
+            self.built_alike,
+        )
+        return bench
 
     def of(self, cell: Cell) -> "Bench":
         """Returns the bench that asks the cell's questions."""
         if cell.suite is None:
             return self
-        if cell.suite not in self._by_suite:
-            self._by_suite[cell.suite] = self.asking(prompt_sets_of(cell.suite, self.model, self.processor))
-        return self._by_suite[cell.suite]
+        if cell.suite not in self._benches_by_suite:
+            self._benches_by_suite[cell.suite] = self.asking(prompt_sets_of(cell.suite, self.model, self.processor))
+        return self._benches_by_suite[cell.suite]
 
     @property
     def questions(self) -> list[dict[str, Any]]:
         """All questions that are asked."""
-        return [question for each in self.prompt_sets for batch in each.batches for question in batch.questions]
+        return [
+            question for prompt_set in self.prompt_sets for batch in prompt_set.batches for question in batch.questions
+        ]
 
     def calibration(
         self, samples: int | None, seed: int, data: CalibrationData | None = None, answers: bool = False
@@ -142,23 +148,25 @@ class Bench:
         Raises:
             ValueError: for more samples than there are, and for data that contain what the run asks.
         """
-        pool, count = self.data if data is None else data, self.samples if samples is None else samples
-        drawn = count, seed, repr(pool.record()), answers
-        if drawn not in self._drawn:
-            pool.check()
-            refuse_overlap(pool, self.questions)
-            kept: dict[str, Any] = {"max_length": self.max_length, "answers": answers}
+        source, count = self.data if data is None else data, self.samples if samples is None else samples
+        cache_key = count, seed, repr(source.record()), answers
+        if cache_key not in self._calibration_samples:
+            source.check()
+            refuse_overlap(source, self.questions)
+            options: dict[str, Any] = {"max_length": self.max_length, "answers": answers}
             if read_alone(self.model):
-                kept["batch_size"] = 1
-            made = calibration_batches(self.processor, pool, count, seed, **kept)
+                options["batch_size"] = 1
+            drawn_batches = calibration_batches(self.processor, source, count, seed, **options)
             # Labels add nothing that would identify the samples, and are not an input of the vision tower.
-            inputs = [{key: value for key, value in batch.items() if key != "labels"} for batch in made]
+            inputs = [{key: value for key, value in batch.items() if key != "labels"} for batch in drawn_batches]
             with torch.no_grad():
-                seen = [with_encoded_pictures(LVLM.of(self.model), batch) for batch in inputs]
-            labels = [{"labels": batch["labels"]} if answers else {} for batch in made]
-            batches = [batch | own for batch, own in zip(seen, labels, strict=True)]
-            self._drawn[drawn] = CalibrationSamples(batches, made.record, tensors_digest(inputs))
-        return self._drawn[drawn]
+                encoded = [with_encoded_pictures(LVLM.of(self.model), batch) for batch in inputs]
+            labels = [{"labels": batch["labels"]} if answers else {} for batch in drawn_batches]
+            batches = [batch | label for batch, label in zip(encoded, labels, strict=True)]
+            self._calibration_samples[cache_key] = CalibrationSamples(
+                batches, drawn_batches.record, tensors_digest(inputs)
+            )
+        return self._calibration_samples[cache_key]
 
     def calibration_digest(self, cell: Cell) -> str:
         """Returns the digest that identifies the cell's calibration samples."""
@@ -171,7 +179,7 @@ class Bench:
         Batches that read their pictures only when they are asked stay as they are, because the features of many
         pictures would fill the memory.
         """
-        return [replace(each, batches=self._encoded(each.batches)) for each in self.prompt_sets]
+        return [replace(prompt_set, batches=self._encoded(prompt_set.batches)) for prompt_set in self.prompt_sets]
 
     def _encoded(self, batches: Sequence[Prompts]) -> Sequence[Prompts]:
         encoded = [batch for batch in batches if isinstance(batch, QuestionBatch)]

@@ -60,33 +60,38 @@ class Cell:
         belong to an installed package.
         """
         return {
-            "pathways": {name: _config(pathway) for name, pathway in self.pathways.items()},
+            "pathways": {name: _pathway_config(pathway) for name, pathway in self.pathways.items()},
             "targets": self.targets,
             "propagate": self.propagate,
             "seed": self.seed,
-        } | self._own()
+        } | self._optional_config()
 
-    def _own(self) -> dict[str, Any]:
-        """Returns what most cells leave to the run; cells of earlier runs do not have it."""
-        own: dict[str, Any] = {"measure": self.measure} if self.measure else {}
+    def _optional_config(self) -> dict[str, Any]:
+        """Returns what only some cells set: a measurement, their own data, code of rules that are not installed.
+
+        What is not set is left out, so that cells of earlier runs keep their ids.
+        """
+        optional: dict[str, Any] = {"measure": self.measure} if self.measure else {}
         if self.calibration is not None:
-            own["calibration"] = self.calibration.record()
-        steps = [getattr(pathway, part.name) for pathway in self.pathways.values() for part in fields(pathway)]
-        return own | code_identity([*steps, self.calibration])
+            optional["calibration"] = self.calibration.record()
+        options = [getattr(pathway, option.name) for pathway in self.pathways.values() for option in fields(pathway)]
+        return optional | code_identity([*options, self.calibration])
 
     @property
     def title(self) -> str:
         return titled(self.labels)
 
 
-def _config(pathway: Pathway) -> dict[str, Any]:
-    parts = {part.name: getattr(pathway, part.name) for part in fields(pathway)}
+def _pathway_config(pathway: Pathway) -> dict[str, Any]:
+    options = {option.name: getattr(pathway, option.name) for option in fields(pathway)}
     # Steps that a pathway does not use are left out, so that cells from before these steps existed keep their names.
-    parts = {name: part for name, part in parts.items() if part is not None or name not in ("refine", "reconstruct")}
-    return {name: _described(part) for name, part in parts.items()}
+    options = {
+        name: option for name, option in options.items() if option is not None or name not in ("refine", "reconstruct")
+    }
+    return {name: _described(option) for name, option in options.items()}
 
 
-def _described(part: Any) -> Any:
-    if isinstance(part, list | tuple):
-        return [_described(step) for step in part]
-    return describe(part, dotted=True) if isinstance(part, Plugin) else part
+def _described(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_described(item) for item in value]
+    return describe(value, dotted=True) if isinstance(value, Plugin) else value

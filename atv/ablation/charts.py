@@ -49,16 +49,16 @@ def panels(
         size: size of the figure in inches.
         colors: one per panel; if given, all panels share one scale.
     """
-    titled = titles if isinstance(titles, Mapping) else dict(zip(titles, titles, strict=True))
-    painted = dict(zip(titled, colors or [VISUAL] * len(titled), strict=False))
-    shown = [value for value in titled if value in set(rows[by])]
+    titles_by_value = titles if isinstance(titles, Mapping) else dict(zip(titles, titles, strict=True))
+    colors_by_value = dict(zip(titles_by_value, colors or [VISUAL] * len(titles_by_value), strict=False))
+    panel_values = [value for value in titles_by_value if value in set(rows[by])]
     names = [name for name in names if name in set(rows[line])]
     figure, grid = plt.subplots(
-        1, len(shown), figsize=size, sharex=bool(colors), sharey=True, squeeze=False, layout="constrained"
+        1, len(panel_values), figsize=size, sharex=bool(colors), sharey=True, squeeze=False, layout="constrained"
     )
-    for axes, value in zip(grid[0], shown, strict=True):
-        interval_points(axes, rows[rows[by] == value], names, line, painted[value])
-        axes.set(title=titled[value], xlabel="average retention (%)")
+    for axes, value in zip(grid[0], panel_values, strict=True):
+        interval_points(axes, rows[rows[by] == value], names, line, colors_by_value[value])
+        axes.set(title=titles_by_value[value], xlabel="average retention (%)")
     return figure, list(grid[0])
 
 
@@ -90,5 +90,7 @@ def sample_sizes(rows: pd.DataFrame) -> str:
     """
     pruned = rows[rows["low"] < rows["high"]]
     seeds, questions = sorted(set(pruned["seeds"])) or [1], sorted(set(rows["questions"].astype(int)))
-    asked, drawn = (" to ".join(f"{each:,}" for each in sorted({own[0], own[-1]})) for own in (questions, seeds))
-    return f"{asked} questions and {drawn} seed{'s' if seeds[-1] > 1 else ''} per point, 95% intervals"
+    questions_text, seeds_text = (
+        " to ".join(f"{count:,}" for count in sorted({counts[0], counts[-1]})) for counts in (questions, seeds)
+    )
+    return f"{questions_text} questions and {seeds_text} seed{'s' if seeds[-1] > 1 else ''} per point, 95% intervals"

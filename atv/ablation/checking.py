@@ -30,18 +30,18 @@ def require_fit(ablation: Ablation, cells: Sequence[Cell], model: PreTrainedMode
     require_told_apart(cells)
     _require_dense(ablation, cells)
     _require_rules(cells, model.dtype)
-    lvlm, against = LVLM.of(model), ""
+    lvlm, misfit = LVLM.of(model), ""
     for cell in cells:
         try:
             for pathway in cell.pathways.values():
                 pathway.plan(lvlm, pathway.targets(lvlm, lvlm.targets(cell.targets)))
         except ValueError as error:
-            against = against or str(error)
+            misfit = misfit or str(error)
             continue
         if cell.pathways:
             return
-    if against:
-        raise UnsuitedModel(f"file: no cell of {ablation.name} fits this model: {against}")
+    if misfit:
+        raise UnsuitedModel(f"file: no cell of {ablation.name} fits this model: {misfit}")
 
 
 def require_told_apart(cells: Sequence[Cell]) -> None:
@@ -52,20 +52,20 @@ def require_told_apart(cells: Sequence[Cell]) -> None:
     Raises:
         ValueError: naming the cells.
     """
-    by_name: dict[tuple[str, int], dict[str, Any]] = {}
-    measured: dict[str, str] = {}
+    settings_by_cell: dict[tuple[str, int], dict[str, Any]] = {}
+    titles_by_digest: dict[str, str] = {}
     for cell in cells:
         _require_labels(cell)
         _require_pathways(cell)
-        own = _moving(cell)
-        other = by_name.setdefault((cell.title, cell.seed), own)
-        for part in own | other:
-            if own.get(part) != other.get(part):
-                both = f"{other.get(part)!r:.60} and {own.get(part)!r:.60}"
+        settings = _settings_by_name(cell)
+        earlier_settings = settings_by_cell.setdefault((cell.title, cell.seed), settings)
+        for name in settings | earlier_settings:
+            if settings.get(name) != earlier_settings.get(name):
+                values = f"{earlier_settings.get(name)!r:.60} and {settings.get(name)!r:.60}"
                 raise ValueError(
-                    f"cells: two are called {cell.title!r} with seed {cell.seed}, but differ in {part}: {both}"
+                    f"cells: two are called {cell.title!r} with seed {cell.seed}, but differ in {name}: {values}"
                 )
-        title = measured.setdefault(content_digest(own), cell.title) if cell.measure else cell.title
+        title = titles_by_digest.setdefault(content_digest(settings), cell.title) if cell.measure else cell.title
         if title != cell.title:
             raise ValueError(
                 f"cells: {title!r} and {cell.title!r} are the same measurement, {cell.measure!r}, and differ only in "
@@ -82,46 +82,48 @@ def _require_labels(cell: Cell) -> None:
 
 
 def _require_pathways(cell: Cell) -> None:
-    given: Any = cell.pathways
-    whole = isinstance(given, Mapping) and all(isinstance(each, Pathway) for each in given.values())
-    if not whole or set(given) not in PATHWAYS:
-        got = given if not whole else ", ".join(given)
+    pathways: Any = cell.pathways
+    are_pathways = isinstance(pathways, Mapping) and all(isinstance(pathway, Pathway) for pathway in pathways.values())
+    if not are_pathways or set(pathways) not in PATHWAYS:
+        got = pathways if not are_pathways else ", ".join(pathways)
         raise ValueError(f"pathways: {cell.title!r}: expected none, both, or text and visual, got {got!s:.60}")
 
 
-def _moving(cell: Cell) -> dict[str, Any]:
+def _settings_by_name(cell: Cell) -> dict[str, Any]:
     """Returns what affects the cell's numbers, by name, such as "pathways.both.sparsity"."""
-    suite, asked = cell.suite, ""
+    suite, suite_digest = cell.suite, ""
     if suite is not None:
-        asked = content_digest([suite.evaluation, suite.split, suite.groups, list(suite.rows["question_id"])])
-    return _flat(cell.config() | {"samples": cell.samples, "suite": asked})
+        suite_digest = content_digest([suite.evaluation, suite.split, suite.groups, list(suite.rows["question_id"])])
+    return _flat(cell.config() | {"samples": cell.samples, "suite": suite_digest})
 
 
-def _flat(content: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
     for name, value in content.items():
-        found |= _flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {f"{above}{name}": value}
-    return found
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
 
 
-def _require_rules(cells: Sequence[Cell], of_weights: dtype) -> None:
+def _require_rules(cells: Sequence[Cell], weight_dtype: dtype) -> None:
     """Checks every pathway as far as this needs no model, and each set of equal rules once on made-up tokens."""
-    known: set[str] = set()
+    checked_rules: set[str] = set()
     for cell in cells:
         for name, pathway in cell.pathways.items():
             try:
                 plan = pathway.parts()
-                rules = content_digest(cell.config()["pathways"][name] | {"sparsity": None})
-                if rules not in known:
-                    check_contracts(plan, of_weights)
-                known.add(rules)
+                rules_digest = content_digest(cell.config()["pathways"][name] | {"sparsity": None})
+                if rules_digest not in checked_rules:
+                    check_contracts(plan, weight_dtype)
+                checked_rules.add(rules_digest)
             except (ValueError, TypeError) as error:
                 raise ValueError(f"file: {cell.title!r} cannot be pruned: {error}") from error
 
 
 def _require_dense(ablation: Ablation, cells: Sequence[Cell]) -> None:
     """Checks that a retention table has a dense model to refer to; an ablation's own kind of table may need none."""
-    kind = type(ablation)
-    all_told = kind.table is Ablation.table and kind.later is Ablation.later
-    if all_told and any(cell.answers for cell in cells) and not any(cell.dense for cell in cells):
-        raise ValueError(f"file: {kind.__name__} reports retention, but has no cell for the dense model, Cell(labels)")
+    ablation_class = type(ablation)
+    reports_retention = ablation_class.table is Ablation.table and ablation_class.later is Ablation.later
+    if reports_retention and any(cell.answers for cell in cells) and not any(cell.dense for cell in cells):
+        raise ValueError(
+            f"file: {ablation_class.__name__} reports retention, but has no cell for the dense model, Cell(labels)"
+        )

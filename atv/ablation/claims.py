@@ -63,7 +63,7 @@ class Claims(ABC):
             note: as in ``Finding``.
         """
         ours, count = self.difference(one, other, task), self.count(task, **one)
-        paper = _said(paper, printed, "{:.2f} points")
+        paper = _paper_text(paper, printed, "{:.2f} points")
         return Finding(claim, paper, ours, RETENTION, count=count, note=note, margin=POINT, printed=printed)
 
     def keeps_as_much(self, claim: str, one: Labels, other: Labels, *, within: float = POINT) -> Finding:
@@ -81,7 +81,7 @@ class Claims(ABC):
             printed: what it keeps in the paper, in percent.
         """
         ours, count = self.retention(**one)["average"], self.count(**one)
-        paper = _said(paper, printed, "{:g}%")
+        paper = _paper_text(paper, printed, "{:g}%")
         return Finding(claim, paper, ours, "% of the dense score", bound=bound, count=count, printed=printed)
 
     def keeps_more_english(self, claim: str, one: Labels, other: Labels) -> Finding:
@@ -102,6 +102,6 @@ class Claims(ABC):
         return Finding(claim, "", self.gaps_apart(wide, narrow), RETENTION, count=count, margin=POINT)
 
 
-def _said(paper: str, printed: float | None, form: str) -> str:
+def _paper_text(paper: str, printed: float | None, number_format: str) -> str:
     """Returns what a finding says about the paper: the given words if there are any, else the number that it prints."""
-    return paper if printed is None or paper not in ("", NO_NUMBER) else form.format(printed)
+    return paper if printed is None or paper not in ("", NO_NUMBER) else number_format.format(printed)

@@ -89,9 +89,9 @@ class Decided:
     @property
     def cells(self) -> CellOutcomes:
         """What became of all cells."""
-        finished = [done for part in self.outcomes for done in part.finished]
-        failed = {cell: error for part in self.outcomes for cell, error in part.failed.items()}
-        return CellOutcomes(finished, failed, [cell for part in self.outcomes for cell in part.missing])
+        finished = [finished_cell for outcomes in self.outcomes for finished_cell in outcomes.finished]
+        failed = {cell: error for outcomes in self.outcomes for cell, error in outcomes.failed.items()}
+        return CellOutcomes(finished, failed, [cell for outcomes in self.outcomes for cell in outcomes.missing])
 
 
 class Decider:
@@ -99,7 +99,7 @@ class Decider:
 
     Args:
         looks: the looks, fixed before anything is run.
-        store: returns, for a look's number, the cells of its new questions, which the look before did not ask.
+        store: takes a look's number, counted from 0, and returns the store of cells for the questions that it adds.
         seed: the first seed.
         budget: seconds that all cells may take. Finished cells from disk count too, so that a killed run decides as an
             uninterrupted one; None for no limit.
@@ -128,68 +128,83 @@ class Decider:
 
     def decide(self, ablation: Ablation, shard: Shard | None = None) -> Decided:
         """Looks until every finding is decided, everything is asked, or the next look would exceed the budget."""
-        decided, known = Decided(), dict[tuple[str, int], FinishedCell]()
-        wanted: Callable[[Cell], bool] = ablation.claimed
-        for number, look in enumerate(self.looks):
-            decided.stopped = self._too_dear(number, decided, known)
+        decided, finished_cells = Decided(), dict[tuple[str, int], FinishedCell]()
+        is_wanted: Callable[[Cell], bool] = ablation.claimed
+        for look_index, look in enumerate(self.looks):
+            decided.stopped = self._over_budget_reason(look_index, decided, finished_cells)
             if decided.stopped:
                 break
-            outcomes = self._asked(ablation, number, wanted, shard)
+            outcomes = self._run_look(ablation, look_index, is_wanted, shard)
             decided.outcomes += outcomes
             if not decided.cells.whole:
                 break
-            known |= _together(outcomes)
-            decided.results, decided.look = Results(list(known.values())), look
-            _take(decided, [look.judged(finding) for finding in ablation.findings(decided.results)])
+            finished_cells |= _joined_answers(outcomes)
+            decided.results, decided.look = Results(list(finished_cells.values())), look
+            _update_findings(decided, [look.judged(finding) for finding in ablation.findings(decided.results)])
             if not decided.undecided:
                 break
-            wanted = _needed(ablation, decided.undecided)
-            if shard and any(part.made for part in outcomes) and look != self.looks[-1]:
+            is_wanted = _needed_by(ablation, decided.undecided)
+            if shard and any(part_outcomes.made for part_outcomes in outcomes) and look != self.looks[-1]:
                 # All shards are to share the next look, which the slowest would otherwise take alone.
-                left = [cell for cell in ablation.cells(self.seed) if wanted(cell)]
-                decided.outcomes.append(CellOutcomes(missing=left))
+                cells_left = [cell for cell in ablation.cells(self.seed) if is_wanted(cell)]
+                decided.outcomes.append(CellOutcomes(missing=cells_left))
                 break
         return decided
 
-    def _asked(
-        self, ablation: Ablation, number: int, wanted: Callable[[Cell], bool], shard: Shard | None
+    def _run_look(
+        self, ablation: Ablation, look_index: int, is_wanted: Callable[[Cell], bool], shard: Shard | None
     ) -> list[CellOutcomes]:
         """Runs the wanted cells with the look's seeds on the questions of this look and of all looks before it.
 
         At the first look, finished cells of a run that asked the same questions are included too, at no cost.
         """
-        seeds = range(self.seed, self.seed + self.looks[number].seeds)
-        stores = [self._store(part) for part in range(number + 1)]
-        first = stores[0]
-        seen = (lambda cell: wanted(cell) or first.load(cell, ablation.name) is not None) if number == 0 else wanted
-        outcomes = [run_ablation(ablation, store, seeds, 0, self.trainer, shard, seen) for store in stores]
-        finished = [done for part in outcomes for done in part.finished if done.cell.dense or wanted(done.cell)]
-        self._seconds |= {done.folder.name: done.seconds for done in finished}
+        seeds = range(self.seed, self.seed + self.looks[look_index].seeds)
+        stores = [self._store(part) for part in range(look_index + 1)]
+        first_store = stores[0]
+        is_included = (
+            (lambda cell: is_wanted(cell) or first_store.load(cell, ablation.name) is not None)
+            if look_index == 0
+            else is_wanted
+        )
+        outcomes = [run_ablation(ablation, store, seeds, 0, self.trainer, shard, is_included) for store in stores]
+        finished = [
+            finished_cell
+            for part in outcomes
+            for finished_cell in part.finished
+            if finished_cell.cell.dense or is_wanted(finished_cell.cell)
+        ]
+        self._seconds |= {finished_cell.folder.name: finished_cell.seconds for finished_cell in finished}
         return outcomes
 
-    def _too_dear(self, number: int, decided: Decided, known: dict[tuple[str, int], FinishedCell]) -> str:
+    def _over_budget_reason(
+        self, look_index: int, decided: Decided, finished_cells: dict[tuple[str, int], FinishedCell]
+    ) -> str:
         """Returns why the rest of the budget does not allow the look; empty if it does."""
         if self.budget is None:
             return ""
-        further = self._cost(number, decided, known) if number else 0.0
-        if self.spent + further <= self.budget:
+        seconds = self._expected_seconds(look_index, decided, finished_cells) if look_index else 0.0
+        if self.spent + seconds <= self.budget:
             return ""
-        return f"{self.spent / 3600:.1f} hours have been spent, and the next look would take {further / 3600:.1f} more"
+        return f"{self.spent / 3600:.1f} hours have been spent, and the next look would take {seconds / 3600:.1f} more"
 
-    def _cost(self, number: int, decided: Decided, known: dict[tuple[str, int], FinishedCell]) -> float:
+    def _expected_seconds(
+        self, look_index: int, decided: Decided, finished_cells: dict[tuple[str, int], FinishedCell]
+    ) -> float:
         """Returns the seconds that the look is expected to take, given those of the cells of the look before."""
-        before, look = self.looks[number - 1], self.looks[number]
+        previous_look, look = self.looks[look_index - 1], self.looks[look_index]
         seconds = 0.0
         for title in {run for finding in decided.undecided for run in finding.ours.runs}:
-            cells = [done for (name, _), done in known.items() if name == title]
-            pruned = sum(done.record.seconds.get("prune", 0.0) for done in cells) / len(cells)
-            asked = (sum(done.seconds for done in cells) / len(cells) - number * pruned) / before.groups
-            seconds += asked * (look.groups * look.seeds - before.groups * before.seeds)
-            seconds += pruned * ((number + 1) * look.seeds - number * before.seeds)
+            cells = [finished_cell for (cell_title, _), finished_cell in finished_cells.items() if cell_title == title]
+            prune_seconds = sum(finished_cell.record.seconds.get("prune", 0.0) for finished_cell in cells) / len(cells)
+            seconds_per_group = (
+                sum(finished_cell.seconds for finished_cell in cells) / len(cells) - look_index * prune_seconds
+            ) / previous_look.groups
+            seconds += seconds_per_group * (look.groups * look.seeds - previous_look.groups * previous_look.seeds)
+            seconds += prune_seconds * ((look_index + 1) * look.seeds - look_index * previous_look.seeds)
         return seconds
 
 
-def _needed(ablation: Ablation, undecided: Sequence[Finding]) -> Callable[[Cell], bool]:
+def _needed_by(ablation: Ablation, undecided: Sequence[Finding]) -> Callable[[Cell], bool]:
     """Selects the cells that these findings rest on; all claimed ones if later cells follow from earlier ones."""
     if type(ablation).later is not Ablation.later:
         return lambda cell: ablation.claimed(cell) and not cell.measure
@@ -197,18 +212,18 @@ def _needed(ablation: Ablation, undecided: Sequence[Finding]) -> Callable[[Cell]
     return lambda cell: cell.title in titles
 
 
-def _together(outcomes: Sequence[CellOutcomes]) -> dict[tuple[str, int], FinishedCell]:
+def _joined_answers(outcomes: Sequence[CellOutcomes]) -> dict[tuple[str, int], FinishedCell]:
     """Joins each cell's answers to all questions that it was asked, by title and seed."""
-    by_cell: dict[tuple[str, int], dict[str, FinishedCell]] = {}
-    for part in outcomes:
-        for done in part.finished:
+    cells_by_key: dict[tuple[str, int], dict[str, FinishedCell]] = {}
+    for part_outcomes in outcomes:
+        for finished in part_outcomes.finished:
             # A cell with its own suite is asked the same questions in every part.
-            by_cell.setdefault((done.cell.title, done.cell.seed), {})[done.folder.name] = done
-    found = {key: list(parts.values()) for key, parts in by_cell.items()}
-    return {key: replace(parts[0], further=tuple(parts[1:])) for key, parts in found.items()}
+            cells_by_key.setdefault((finished.cell.title, finished.cell.seed), {})[finished.folder.name] = finished
+    parts_by_key = {key: list(parts.values()) for key, parts in cells_by_key.items()}
+    return {key: replace(parts[0], further=tuple(parts[1:])) for key, parts in parts_by_key.items()}
 
 
-def _take(decided: Decided, findings: Sequence[Finding]) -> None:
+def _update_findings(decided: Decided, findings: Sequence[Finding]) -> None:
     """Updates the findings, except for those that were already decided.
 
     Findings that rest on no questions are always updated: their interval has a confidence of 95% at every look, so only

@@ -80,11 +80,11 @@ class Finding:
         """
         if self.ours.spread is None:
             return None
-        away = abs(self.ours.value - self.bound)
-        equal = self.verdict == "practically equal" and self.margin is not None
-        found = self.ours.spread.p(self.margin - away if equal and self.margin is not None else away)
-        found = found if equal else max(found, self._least_p)
-        return min(found * (1 - CONFIDENCE) / (1 - self.ours.confidence), 1.0)
+        distance = abs(self.ours.value - self.bound)
+        is_equal = self.verdict == "practically equal" and self.margin is not None
+        p_value = self.ours.spread.p(self.margin - distance if is_equal and self.margin is not None else distance)
+        p_value = p_value if is_equal else max(p_value, self._least_p)
+        return min(p_value * (1 - CONFIDENCE) / (1 - self.ours.confidence), 1.0)
 
     @property
     def _least_p(self) -> float:
@@ -101,7 +101,7 @@ class Finding:
             return f"But by less than the margin of {self.margin:g}."
         if self.printed is None:
             return f"Any difference is below the margin of {self.margin:g}."
-        own = f"The paper's own difference, {abs(self.printed - self.bound):g}, is"
+        beginning = f"The paper's own difference, {abs(self.printed - self.bound):g}, is"
         if abs(self.printed - self.bound) < self.margin:
-            return f"{own} below the margin of {self.margin:g}, too: this neither repeats nor contradicts it."
-        return f"{own} not below the margin of {self.margin:g}: so great a one is not found here."
+            return f"{beginning} below the margin of {self.margin:g}, too: this neither repeats nor contradicts it."
+        return f"{beginning} not below the margin of {self.margin:g}: so great a one is not found here."

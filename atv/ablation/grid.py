@@ -98,8 +98,8 @@ class GridSettings:
             ValueError: as ``atv.questions`` does.
         """
         suite = self.evaluation or (own_data(self.model) if self.benchmark is None else None)
-        how: dict[str, Any] = {"data": self.data, "evaluation": suite, "split": self.split, "groups": self.groups}
-        return questions(self.benchmark, **how)
+        options: dict[str, Any] = {"data": self.data, "evaluation": suite, "split": self.split, "groups": self.groups}
+        return questions(self.benchmark, **options)
 
     def calibrated_on(self) -> str | CalibrationData:
         """Returns the data that calibrate cells which name none: by default the model's own data."""
@@ -108,11 +108,11 @@ class GridSettings:
     def record(self, asked: Questions) -> dict[str, Any]:
         """Returns what run.json records of the settings, and of the questions that they name or that were ``asked``."""
         data = self.calibrated_on()
-        told: dict[str, Any] = {"model": self.model, "calibration": data if isinstance(data, str) else data.record()}
-        told |= {"samples": self.samples, "max_length": self.max_length}
-        told |= {"min_pixels": self.min_pixels, "max_pixels": self.max_pixels, "groups": self.groups}
-        told |= {"max_new_tokens": self.max_new_tokens, "language": self.language or None, **asked.origin}
-        return told | ({"trust_remote_code": True} if self.trust_remote_code else {})
+        record: dict[str, Any] = {"model": self.model, "calibration": data if isinstance(data, str) else data.record()}
+        record |= {"samples": self.samples, "max_length": self.max_length}
+        record |= {"min_pixels": self.min_pixels, "max_pixels": self.max_pixels, "groups": self.groups}
+        record |= {"max_new_tokens": self.max_new_tokens, "language": self.language or None, **asked.origin}
+        return record | ({"trust_remote_code": True} if self.trust_remote_code else {})
 
 
 @dataclass(frozen=True)
@@ -144,20 +144,22 @@ class Grid:
         at_least(0, seeds=settings.seeds)
         at_least(1, claimed_seeds=settings.claimed_seeds)
         asked = settings.asked() if asked is None else asked
-        pool = load_calibration(settings.calibrated_on())
+        calibration = load_calibration(settings.calibrated_on())
         writable(settings.results, "results")
-        pixels: dict[str, Any] = {"min_pixels": settings.min_pixels, "max_pixels": settings.max_pixels}
-        lvlm, processor = load(settings.model, trust_remote_code=settings.trust_remote_code, **pixels)
+        pixel_bounds: dict[str, Any] = {"min_pixels": settings.min_pixels, "max_pixels": settings.max_pixels}
+        lvlm, processor = load(settings.model, trust_remote_code=settings.trust_remote_code, **pixel_bounds)
         if settings.language:
             require_english(processor.tokenizer)
         if isinstance(asked, Benchmarks):
-            bound_pixels(processor, lvlm.config.model_type, **pixels)
+            bound_pixels(processor, lvlm.config.model_type, **pixel_bounds)
         prompt_sets = prompt_sets_of(asked, lvlm, processor, settings.max_new_tokens)
-        bench = Bench(lvlm, processor, pool, prompt_sets, settings.samples, settings.max_length, settings.language)
+        bench = Bench(
+            lvlm, processor, calibration, prompt_sets, settings.samples, settings.max_length, settings.language
+        )
         origin = settings.record(asked) | dict(run or {})
-        files = folder_digest(model_folder(settings.model, settings.trust_remote_code))
-        model = content_digest([files, answering(lvlm, processor)])
-        store = CellStore(settings.results / "cells", model, bench, asked.found)
+        files_digest = folder_digest(model_folder(settings.model, settings.trust_remote_code))
+        model_digest = content_digest([files_digest, answering(lvlm, processor)])
+        store = CellStore(settings.results / "cells", model_digest, bench, asked.found)
         return cls(settings, store, origin)
 
     @property
@@ -179,7 +181,7 @@ class Grid:
 
     def run(self, ablation: Ablation, trainer: L.Trainer, shard: Shard | None = None) -> CellOutcomes:
         """Runs all cells of an ablation, or those of a shard; finished ones are read from disk."""
-        return run_ablation(ablation, self.store, self._drawn(ablation), self.settings.seeds, trainer, shard)
+        return run_ablation(ablation, self.store, self._seeds_of(ablation), self.settings.seeds, trainer, shard)
 
     def write(self, outcome: AblationOutcome, columns: Sequence[str] | None = None) -> Written:
         """Writes the table and figure of a complete run; a decided finding has the interval that decided it."""
@@ -188,7 +190,7 @@ class Grid:
         if decided:
             assert decided.results is not None and decided.look is not None
             results, findings = decided.results, list(decided.findings.values())
-            origin |= {"seeds": list(self._from_first(decided.look.seeds)), "decide": True}
+            origin |= {"seeds": list(self._seed_range(decided.look.seeds)), "decide": True}
         folder = writable(self.settings.results / ablation.name, "results")
         record = write_results(ablation, results, folder, origin, columns, findings)
         return Written(record, results, folder, origin)
@@ -201,29 +203,31 @@ class Grid:
             budget: seconds that all cells may take together; None for no limit.
         """
         assert isinstance(asked, Suite)
-        planned, bench = looks(asked.size), self.store.bench
-        (length,) = {each.max_new_tokens for each in bench.prompt_sets}
+        planned_looks, bench = looks(asked.size), self.store.bench
+        (answer_length,) = {prompt_set.max_new_tokens for prompt_set in bench.prompt_sets}
 
-        def store(number: int) -> CellStore:
-            part = asked.part(planned[number - 1].groups if number else 0, planned[number].groups)
-            asking = bench.asking(prompt_sets_of(part, bench.model, bench.processor, length))
-            return CellStore(self.store.folder, self.store.model, asking, self.store.asked_from)
+        def store(look_index: int) -> CellStore:
+            new_questions = asked.part(
+                planned_looks[look_index - 1].groups if look_index else 0, planned_looks[look_index].groups
+            )
+            asking_bench = bench.asking(prompt_sets_of(new_questions, bench.model, bench.processor, answer_length))
+            return CellStore(self.store.folder, self.store.model, asking_bench, self.store.asked_from)
 
-        return Decider(planned, store, self.settings.seed, trainer, budget)
+        return Decider(planned_looks, store, self.settings.seed, trainer, budget)
 
     def origin_of(self, ablation: Ablation) -> dict[str, Any]:
         """Returns how the ablation's cells came about, for the record."""
-        seeds = {"seeds": list(self._drawn(ablation)), "whole_seeds": self.settings.seeds}
-        return self.origin | ablation.levels.record() | seeds | {"file": _file(ablation)}
+        seeds = {"seeds": list(self._seeds_of(ablation)), "whole_seeds": self.settings.seeds}
+        return self.origin | ablation.levels.record() | seeds | {"file": _defining_file(ablation)}
 
-    def _drawn(self, ablation: Ablation) -> range:
-        return self._from_first(max(self.settings.seeds, self.settings.claimed_seeds or ablation.seeds))
+    def _seeds_of(self, ablation: Ablation) -> range:
+        return self._seed_range(max(self.settings.seeds, self.settings.claimed_seeds or ablation.seeds))
 
-    def _from_first(self, seeds: int) -> range:
+    def _seed_range(self, seeds: int) -> range:
         return range(self.settings.seed, self.settings.seed + seeds)
 
 
-def _file(ablation: Ablation) -> str:
+def _defining_file(ablation: Ablation) -> str:
     """Returns the file that defines the ablation; empty for a class in a notebook, which has none."""
     try:
         return from_here(inspect.getfile(type(ablation)))

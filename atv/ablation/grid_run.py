@@ -58,8 +58,8 @@ class RunSettings:
 
     def record(self) -> dict[str, Any]:
         """Returns what run.json records of these, apart from the grid's settings."""
-        told: dict[str, Any] = {"plugin": [from_here(file) for file in self.plugins]} if self.plugins else {}
-        return told | ({} if self.budget is None else {"budget": self.budget})
+        recorded: dict[str, Any] = {"plugin": [from_here(file) for file in self.plugins]} if self.plugins else {}
+        return recorded | ({} if self.budget is None else {"budget": self.budget})
 
 
 @dataclass(frozen=True)
@@ -83,13 +83,15 @@ class GridRun:
             ValueError: for a trainer that casts the model, leaves out batches, or has several devices when there are
                 several processes; for fewer than 50 groups per task to decide by; and as ``Grid.prepared`` does.
         """
-        _require_fit(trainer, settings.processes)
+        _require_fitting_trainer(trainer, settings.processes)
         if settings.processes > 1:
             torch.set_num_threads(1)
-        asked = settings.grid.asked()
-        grid = Grid.prepared(settings.grid, first_look(asked) if settings.decide else asked, settings.record())
+        all_questions = settings.grid.asked()
+        grid = Grid.prepared(
+            settings.grid, first_look(all_questions) if settings.decide else all_questions, settings.record()
+        )
         seconds = settings.budget and 3600 * settings.budget
-        return cls(settings, grid, trainer, grid.decider(asked, trainer, seconds) if settings.decide else None)
+        return cls(settings, grid, trainer, grid.decider(all_questions, trainer, seconds) if settings.decide else None)
 
     def run(
         self,
@@ -111,51 +113,51 @@ class GridRun:
                 f"processes: expected 1 without a command line for the others, got {self.settings.processes}"
             )
         ablations = self._suited(ablations)
-        return self._shared(ablations, words, before)
+        return self._run_shared(ablations, words, before)
 
     def _suited(self, ablations: Sequence[Ablation]) -> list[Ablation]:
         """Returns those that suit the model; if there are several, the others are left out with a warning."""
-        suited, refused = [], None
+        suited, refusal = [], None
         for ablation in ablations:
             try:
                 self.grid.admit(ablation)
                 suited.append(ablation)
             except UnsuitedModel as error:
-                refused = error
+                refusal = error
                 if len(ablations) > 1:
                     rank_zero_warn(f"{ablation.name} is left out: {error}")
-        if refused and not suited:
-            raise refused
+        if refusal and not suited:
+            raise refusal
         return suited
 
-    def _shared(
-        self, ablations: Sequence[Ablation], words: Sequence[str], before: Callable[[Ablation], None] | None
+    def _run_shared(
+        self, ablations: Sequence[Ablation], words: Sequence[str], before_each: Callable[[Ablation], None] | None
     ) -> Iterator[AblationOutcome]:
-        def shard(part: Shard) -> list[CellOutcomes]:
-            return [outcome.cells for outcome in self._pass(ablations, part)]
+        def run_shard(shard: Shard) -> list[CellOutcomes]:
+            return [outcome.cells for outcome in self._run_in_turn(ablations, shard)]
 
         if self.settings.processes > 1:
-            share_out(self.settings.processes, words, self.settings.grid.results, shard)
-        yield from self._pass(ablations, self.settings.shard, before)
+            share_out(self.settings.processes, words, self.settings.grid.results, run_shard)
+        yield from self._run_in_turn(ablations, self.settings.shard, before_each)
 
-    def _pass(
-        self, ablations: Sequence[Ablation], part: Shard | None, before: Callable[[Ablation], None] | None = None
+    def _run_in_turn(
+        self, ablations: Sequence[Ablation], shard: Shard | None, before_each: Callable[[Ablation], None] | None = None
     ) -> Iterator[AblationOutcome]:
         """Goes once through all ablations, with its own budget."""
         if self.decider:
             self.decider.begin()
         for ablation in ablations:
-            if before:
-                before(ablation)
-            decided = self.decider.decide(ablation, part) if self.decider else None
-            cells = decided.cells if decided else self.grid.run(ablation, self.trainer, part)
+            if before_each:
+                before_each(ablation)
+            decided = self.decider.decide(ablation, shard) if self.decider else None
+            cells = decided.cells if decided else self.grid.run(ablation, self.trainer, shard)
             yield AblationOutcome(ablation, cells, decided)
 
 
-def _require_fit(trainer: L.Trainer, processes: int) -> None:
+def _require_fitting_trainer(trainer: L.Trainer, processes: int) -> None:
     """Checks that processes do not share devices, and that cells use the model's own precision and all samples."""
     if processes > 1 and trainer.world_size > 1:
         raise ValueError(f"processes: expected 1 if the trainer has several devices, got {processes}")
-    if other := precision(trainer):
-        raise ValueError(f"trainer.precision: expected 32-true, the model's own, got {other['precision']}")
+    if other_precision := precision(trainer):
+        raise ValueError(f"trainer.precision: expected 32-true, the model's own, got {other_precision['precision']}")
     require_all_batches(trainer)

@@ -18,7 +18,7 @@ def read_sparsities(given: Sequence[float] | str) -> tuple[float, ...]:
     Raises:
         ValueError: for an empty list, or a share outside (0, 1).
     """
-    return tuple(sorted({_sparsity(each) for each in _listed(given, "sparsities")}))
+    return tuple(sorted({_read_sparsity(share) for share in _listed(given, "sparsities")}))
 
 
 def read_patterns(given: Sequence[str] | str) -> tuple[str, ...]:
@@ -30,8 +30,8 @@ def read_patterns(given: Sequence[str] | str) -> tuple[str, ...]:
     Raises:
         ValueError: for an empty list, or a pattern that is not N:M.
     """
-    named = [] if given in (NO_PATTERNS, [NO_PATTERNS]) else _listed(given, "patterns")
-    return tuple(_pattern(each) for each in dict.fromkeys(named))
+    patterns = [] if given in (NO_PATTERNS, [NO_PATTERNS]) else _listed(given, "patterns")
+    return tuple(_read_pattern(pattern) for pattern in dict.fromkeys(patterns))
 
 
 def written(values: Sequence[Any]) -> str:
@@ -43,27 +43,27 @@ def written(values: Sequence[Any]) -> str:
     return ",".join(map(str, values)) or NO_PATTERNS
 
 
-def _listed(given: Sequence[Any] | str, option: str) -> list[Any]:
+def _listed(list_or_text: Sequence[Any] | str, option: str) -> list[Any]:
     # A list of patterns without quotes, [2:4,4:8], arrives as text.
-    found = list(given) if isinstance(given, (list, tuple)) else str(given).strip("[]").split(",")
-    if not found:
+    values = list(list_or_text) if isinstance(list_or_text, (list, tuple)) else str(list_or_text).strip("[]").split(",")
+    if not values:
         raise ValueError(f"{option}: expected at least one, got none")
-    return found
+    return values
 
 
-def _sparsity(given: Any) -> float:
+def _read_sparsity(value: Any) -> float:
     try:
-        found = float(given)
+        share = float(value)
     except (TypeError, ValueError):
-        found = float("nan")
-    if not 0 < found < 1:
-        raise ValueError(f"sparsities: expected shares above 0 and below 1, such as 0.2,0.3; got {given!r}")
-    return found
+        share = float("nan")
+    if not 0 < share < 1:
+        raise ValueError(f"sparsities: expected shares above 0 and below 1, such as 0.2,0.3; got {value!r}")
+    return share
 
 
-def _pattern(given: Any) -> str:
+def _read_pattern(value: Any) -> str:
     try:
-        NOfM.parse(str(given).strip())
+        NOfM.parse(str(value).strip())
     except ValueError as error:
-        raise ValueError(f"patterns: {given!r} is not N:M such as 2:4 ({error})") from error
-    return str(given).strip()
+        raise ValueError(f"patterns: {value!r} is not N:M such as 2:4 ({error})") from error
+    return str(value).strip()

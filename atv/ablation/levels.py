@@ -45,13 +45,13 @@ class Levels:
         Raises:
             ValueError: for a sparsity outside (0, 1), or a pattern that is not N:M.
         """
-        own = SUITED.get(own_model(model), PAPER)
+        levels = SUITED.get(own_model(model), PAPER)
         if sparsities is not None:
-            asked = read_sparsities(sparsities)
-            own = replace(own, curve=asked, compared=asked)
+            shares = read_sparsities(sparsities)
+            levels = replace(levels, curve=shares, compared=shares)
         if patterns is not None:
-            own = replace(own, patterns=read_patterns(patterns))
-        return own
+            levels = replace(levels, patterns=read_patterns(patterns))
+        return levels
 
     @property
     def mild(self) -> float:
@@ -68,8 +68,8 @@ class Levels:
         """The hardest compared sparsity."""
         return self._from_the_hardest(1)
 
-    def _from_the_hardest(self, place: int) -> float:
-        return self.compared[-min(place, len(self.compared))]
+    def _from_the_hardest(self, rank: int) -> float:
+        return self.compared[-min(rank, len(self.compared))]
 
     @property
     def mild_and_hard(self) -> tuple[float, ...]:
@@ -88,8 +88,8 @@ class Levels:
 
     def settings_at(self, sparsities: Sequence[float]) -> dict[str, dict[str, Any]]:
         """Returns ``settings`` with these sparsities instead of the compared ones."""
-        shares: dict[str, dict[str, Any]] = {percent(share): {"sparsity": share} for share in sparsities}
-        return shares | {pattern: {"pattern": pattern} for pattern in self.patterns}
+        by_sparsity: dict[str, dict[str, Any]] = {percent(share): {"sparsity": share} for share in sparsities}
+        return by_sparsity | {pattern: {"pattern": pattern} for pattern in self.patterns}
 
     def papers_and_own(self, paper: float, own: float) -> tuple[float, ...]:
         """Returns where a claim is made: the paper's sparsity and one of the model's own, without repetition.
@@ -120,11 +120,11 @@ class Levels:
 
     def record(self) -> dict[str, Any]:
         """Returns the options that replace what suits the model, as a command line takes them; None if not given."""
-        own = SUITED.get(self.model, PAPER)
-        suited = self.compared == own.compared and self.curve == own.curve
+        default = SUITED.get(self.model, PAPER)
+        is_default = self.compared == default.compared and self.curve == default.curve
         return {
-            "sparsities": None if suited else written(self.compared),
-            "patterns": None if self.patterns == own.patterns else written(self.patterns),
+            "sparsities": None if is_default else written(self.compared),
+            "patterns": None if self.patterns == default.patterns else written(self.patterns),
         }
 
 

@@ -64,28 +64,28 @@ def pruned_copy(cell: Cell, bench: Bench, trainer: L.Trainer) -> tuple[PreTraine
         return bench.model, None
     model = copy.deepcopy(bench.model)
     rules = [resolve(pathway.selection, TokenSelection, "selection") for pathway in cell.pathways.values()]
-    answers = any(rule.needs_answers for rule in rules)
-    samples = bench.calibration(cell.samples, cell.seed, cell.calibration, answers)
-    shared: dict[str, Any] = {"targets": cell.targets, "propagate": cell.propagate, "seed": cell.seed}
-    shared["calibration"] = samples.record
+    needs_answers = any(rule.needs_answers for rule in rules)
+    samples = bench.calibration(cell.samples, cell.seed, cell.calibration, needs_answers)
+    options: dict[str, Any] = {"targets": cell.targets, "propagate": cell.propagate, "seed": cell.seed}
+    options["calibration"] = samples.record
     if "both" in cell.pathways:
-        return model, prune(model, samples.batches, **vars(cell.pathways["both"]), **shared, trainer=trainer)
+        return model, prune(model, samples.batches, **vars(cell.pathways["both"]), **options, trainer=trainer)
     text, visual = cell.pathways["text"], cell.pathways["visual"]
-    return model, decouple(model, samples.batches, text=text, visual=visual, **shared, trainer=trainer)
+    return model, decouple(model, samples.batches, text=text, visual=visual, **options, trainer=trainer)
 
 
 def prune_and_ask(cell: Cell, bench: Bench, trainer: L.Trainer) -> Measured:
     """Prunes a copy as the cell says, and asks it every question unless the cell is not to be asked."""
-    started = perf_counter()
+    started_at = perf_counter()
     model, report = pruned_copy(cell, bench, trainer)
-    pruned = perf_counter()
+    pruned_at = perf_counter()
     if not cell.asked:
-        return Measured(None, report, {"prune": pruned - started})
+        return Measured(None, report, {"prune": pruned_at - started_at})
     answers = answers_of(model, bench.of(cell), trainer)
-    seconds, evaluated = {"prune": pruned - started, "evaluate": perf_counter() - pruned}, perf_counter()
-    if read := english_of(model, bench, trainer):
-        seconds |= {"read": perf_counter() - evaluated}
-    return Measured(answers, report, seconds, read)
+    seconds, evaluated_at = {"prune": pruned_at - started_at, "evaluate": perf_counter() - pruned_at}, perf_counter()
+    if english := english_of(model, bench, trainer):
+        seconds |= {"read": perf_counter() - evaluated_at}
+    return Measured(answers, report, seconds, english)
 
 
 def answers_of(model: PreTrainedModel, bench: Bench, trainer: L.Trainer) -> pd.DataFrame:
@@ -93,21 +93,23 @@ def answers_of(model: PreTrainedModel, bench: Bench, trainer: L.Trainer) -> pd.D
 
     The columns are those of ``answer``. Questions that cannot be asked have a ``fault`` as well, and count as wrong.
     """
-    return pd.concat([_answers(model, bench, each, trainer) for each in bench.encoded_prompts], ignore_index=True)
+    return pd.concat(
+        [_answers(model, bench, prompt_set, trainer) for prompt_set in bench.encoded_prompts], ignore_index=True
+    )
 
 
 def _answers(model: PreTrainedModel, bench: Bench, prompts: PromptSet, trainer: L.Trainer) -> pd.DataFrame:
-    questions = {each["question_id"]: each for batch in prompts.batches for each in batch.questions}
-    told = set(prompts.faults)
-    asked = prompts.batches, prompts.max_new_tokens, trainer
-    predicted = predict(model, bench.processor, *asked, built_alike=bench.built_alike)
-    for of_rank in gathered(prompts.faults):
-        prompts.faults.update(of_rank)
-    missed = questions.keys() - {each["question_id"] for each, _ in predicted}
-    faults = {name: prompts.faults[name] for name in missed}
+    questions = {question["question_id"]: question for batch in prompts.batches for question in batch.questions}
+    reported_before = set(prompts.faults)
+    prompts_and_trainer = prompts.batches, prompts.max_new_tokens, trainer
+    predicted = predict(model, bench.processor, *prompts_and_trainer, built_alike=bench.built_alike)
+    for rank_faults in gathered(prompts.faults):
+        prompts.faults.update(rank_faults)
+    missed_ids = questions.keys() - {question["question_id"] for question, _ in predicted}
+    faults = {name: prompts.faults[name] for name in missed_ids}
     # Cells that share the questions share their faults, which are reported once.
-    if trainer.is_global_zero and (new := {name: faults[name] for name in sorted(missed - told)}):
-        tell_faults(questions[next(iter(new))]["task"], new)
+    if trainer.is_global_zero and (new_faults := {name: faults[name] for name in sorted(missed_ids - reported_before)}):
+        tell_faults(questions[next(iter(new_faults))]["task"], new_faults)
     rows = scored([*predicted, *not_asked(questions, faults)])
     return rows[[name for name in (*COLUMNS, "fault") if name in rows]]
 
@@ -119,9 +121,9 @@ def english_of(model: PreTrainedModel, bench: Bench, trainer: L.Trainer) -> dict
     """
     if not bench.language:
         return {}
-    home = model.device
+    original_device = model.device
     model.to(trainer.strategy.root_device)  # type: ignore[arg-type]
     try:
         return readings(model, bench.processor.tokenizer)
     finally:
-        model.to(home)  # type: ignore[arg-type]
+        model.to(original_device)  # type: ignore[arg-type]

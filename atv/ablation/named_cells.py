@@ -26,16 +26,16 @@ def named_cells(source: str) -> list[list[Path]]:
     # A run of atv prune also writes a file of that name, but beside a model.
     if not (folder / RUN).is_file() or (folder / "config.json").is_file():
         return []
-    by_title: dict[str, list[Path]] = {}
+    folders_by_title: dict[str, list[Path]] = {}
     try:
         record = AblationRecord.read(folder)
     except ValueError as error:
         raise ValueError(f"folders: {str(folder)!r} holds no ablation's results: {error}") from error
     for cell in record.run["cells"]:
-        by_title.setdefault(titled(cell["labels"]), []).append(folder.parent / "cells" / cell["id"])
-    if method and method not in by_title:
-        raise ValueError(f"folders: {str(folder)!r} has no {method!r}. Choices: {'; '.join(by_title)}")
-    return [by_title[method]] if method else list(by_title.values())
+        folders_by_title.setdefault(titled(cell["labels"]), []).append(folder.parent / "cells" / cell["id"])
+    if method and method not in folders_by_title:
+        raise ValueError(f"folders: {str(folder)!r} has no {method!r}. Choices: {'; '.join(folders_by_title)}")
+    return [folders_by_title[method]] if method else list(folders_by_title.values())
 
 
 def models_of(names: list[str]) -> list[list[Path]]:
@@ -44,4 +44,6 @@ def models_of(names: list[str]) -> list[list[Path]]:
     A model is given by a name of cells, or by folders and files separated by commas (a comma followed by a space is
     part of a name).
     """
-    return [model for name in names for model in named_cells(name) or [[Path(one) for one in re.split(",(?! )", name)]]]
+    return [
+        model for name in names for model in named_cells(name) or [[Path(path) for path in re.split(",(?! )", name)]]
+    ]

@@ -43,14 +43,16 @@ def costs(record: AblationRecord, groups: int) -> dict[str, CellCost]:
 
     Records of this version contain how long pruning took; in earlier ones all seconds count as asking.
     """
-    found: dict[str, list[Mapping[str, Any]]] = {}
+    cells_by_title: dict[str, list[Mapping[str, Any]]] = {}
     for cell in record.run["cells"]:
-        found.setdefault(titled(cell["labels"]), []).append(cell)
-    made = {}
-    for title, cells in found.items():
-        pruned = float(np.mean([cell.get("pruned", 0.0) for cell in cells]))
-        made[title] = CellCost(pruned, (float(np.mean([cell["seconds"] for cell in cells])) - pruned) / groups)
-    return made
+        cells_by_title.setdefault(titled(cell["labels"]), []).append(cell)
+    cost_by_title = {}
+    for title, cells in cells_by_title.items():
+        prune_seconds = float(np.mean([cell.get("pruned", 0.0) for cell in cells]))
+        cost_by_title[title] = CellCost(
+            prune_seconds, (float(np.mean([cell["seconds"] for cell in cells])) - prune_seconds) / groups
+        )
+    return cost_by_title
 
 
 def can_be_planned(finding: Finding) -> bool:
@@ -86,38 +88,42 @@ def cheapest(
     spread = finding.ours.spread
     if spread is None or not can_be_planned(finding):
         raise ValueError(f"{finding.claim}: no question was asked for it, or an earlier version of atv wrote it")
-    cost = costs(record, spread.groups)
-    if missing := [run for run in finding.ours.runs if run not in cost]:
+    cost_by_title = costs(record, spread.groups)
+    if missing := [run for run in finding.ours.runs if run not in cost_by_title]:
         raise ValueError(f"{finding.claim}: it rests on cells of {missing[0]!r}, but run.json has none")
-    seeds = range(FEWEST_SEEDS, max(most_seeds, FEWEST_SEEDS) + 1) if spread.seeds > 1 else (1,)
+    seed_counts = range(FEWEST_SEEDS, max(most_seeds, FEWEST_SEEDS) + 1) if spread.seeds > 1 else (1,)
     plans = []
-    for number in seeds:
-        groups = _fewest(spread, number, effect, power, MANY_GROUPS if most_groups is None else most_groups)
+    for seed_count in seed_counts:
+        groups = _fewest_groups(spread, seed_count, effect, power, MANY_GROUPS if most_groups is None else most_groups)
         if groups is not None:
             plans.append(
-                DecisionPlan(groups, number, sum(cost[run].seconds(groups, number) for run in finding.ours.runs))
+                DecisionPlan(
+                    groups, seed_count, sum(cost_by_title[run].seconds(groups, seed_count) for run in finding.ours.runs)
+                )
             )
     return min(plans, key=lambda plan: (plan.seconds, plan.groups), default=None)
 
 
-def _fewest(spread: Spread, seeds: int, effect: float, power: float, most: int) -> int | None:
+def _fewest_groups(spread: Spread, seeds: int, effect: float, power: float, most_groups: int) -> int | None:
     """Returns the fewest groups whose interval excludes the bound with this power; None if ``most`` are too few."""
 
     def enough(groups: int) -> bool:
-        planned = spread.planned(groups, seeds)
-        if planned.least_p > 1 - CONFIDENCE:
+        planned_spread = spread.planned(groups, seeds)
+        if planned_spread.least_p > 1 - CONFIDENCE:
             return False
-        return bool(planned.half() + norm.ppf(power) * np.sqrt(planned.variance) <= effect)
+        return bool(planned_spread.half() + norm.ppf(power) * np.sqrt(planned_spread.variance) <= effect)
 
-    return 1 + bisect_left(range(1, most), True, key=enough) if enough(most) else None
+    return 1 + bisect_left(range(1, most_groups), True, key=enough) if enough(most_groups) else None
 
 
 def together(findings: Sequence[Finding], plans: Sequence[DecisionPlan], record: AblationRecord) -> float:
     """Returns the seconds of all plans of one ablation; a cell of several findings counts once, at its greatest."""
-    cost: dict[str, float] = {}
+    seconds_by_cell: dict[str, float] = {}
     for finding, plan in zip(findings, plans, strict=True):
         assert finding.ours.spread is not None
-        by_title = costs(record, finding.ours.spread.groups)
+        cost_by_title = costs(record, finding.ours.spread.groups)
         for run in finding.ours.runs:
-            cost[run] = max(cost.get(run, 0.0), by_title[run].seconds(plan.groups, plan.seeds))
-    return sum(cost.values())
+            seconds_by_cell[run] = max(
+                seconds_by_cell.get(run, 0.0), cost_by_title[run].seconds(plan.groups, plan.seeds)
+            )
+    return sum(seconds_by_cell.values())

@@ -24,36 +24,38 @@ def share_out(processes: int, words: Sequence[str], logs: Path, run: Callable[[S
         logs: folder for what the others print, ``shard-2.log`` and so on.
         run: runs a shard of each ablation in this process.
     """
-    before = -1
+    finished_before = -1
     while True:
-        looked_at = run(NONE)
-        finished, missing = (sum(len(getattr(each, what)) for each in looked_at) for what in ("finished", "missing"))
-        if not missing or finished == before:
+        outcomes = run(NONE)
+        finished, missing = (
+            sum(len(getattr(ablation_cells, state)) for ablation_cells in outcomes) for state in ("finished", "missing")
+        )
+        if not missing or finished == finished_before:
             return
-        before, sharing = finished, min(processes, missing)
-        with _others(sharing, words, logs) as others:
-            run(Shard(1, sharing))
+        finished_before, process_count = finished, min(processes, missing)
+        with _start_others(process_count, words, logs) as other_processes:
+            run(Shard(1, process_count))
             with Console().status(f"waiting for the other processes, which report their cells in {logs}/shard-*.log"):
-                for other in others:
-                    other.wait()
+                for process in other_processes:
+                    process.wait()
 
 
 @contextmanager
-def _others(processes: int, words: Sequence[str], logs: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
+def _start_others(processes: int, words: Sequence[str], logs: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Starts the other processes, one thread each, and stops them if this one ends early."""
     started: list[subprocess.Popen[bytes]] = []
     logs.mkdir(parents=True, exist_ok=True)
     try:
-        for number in range(2, processes + 1):
-            own = [f"--shard={number}/{processes}", "--processes=1", "--logger=none"]
-            with open(logs / f"shard-{number}.log", "wb") as log:
-                command = [sys.executable, "-m", "atv.cli", *words, *own]
-                one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
-                started.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=one_thread))
+        for shard_number in range(2, processes + 1):
+            own_options = [f"--shard={shard_number}/{processes}", "--processes=1", "--logger=none"]
+            with open(logs / f"shard-{shard_number}.log", "wb") as log:
+                command = [sys.executable, "-m", "atv.cli", *words, *own_options]
+                environment = os.environ | {"OMP_NUM_THREADS": "1"}
+                started.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment))
         yield started
     finally:
-        for other in started:
-            if other.poll() is None:
-                other.terminate()
-        for other in started:
-            other.wait()
+        for process in started:
+            if process.poll() is None:
+                process.terminate()
+        for process in started:
+            process.wait()

@@ -23,7 +23,7 @@ from atv.statistics.estimates import CONFIDENCE, Estimate, Spread
 RUN, FINDINGS, TABLE = "run.json", "findings.json", "table.csv"
 # 2: run.json says which tasks are shown and which columns hold words; in 1 only table.md showed that.
 SCHEMA = 2
-_Asked = Annotated[int, Field(strict=True, gt=0, lt=2**31)]
+_PositiveCount = Annotated[int, Field(strict=True, gt=0, lt=2**31)]
 _Variance = Annotated[float, Field(strict=True, ge=0)]
 _Seed = Annotated[int, Field(strict=True)]
 
@@ -72,8 +72,8 @@ class _Run:
 class _Spread:
     """``Spread``, field by field."""
 
-    groups: _Asked
-    seeds: _Asked
+    groups: _PositiveCount
+    seeds: _PositiveCount
     questions: _Variance
     freedom: Annotated[float, Field(strict=True, gt=0)]
     drawn: _Variance
@@ -137,9 +137,9 @@ class AblationRecord:
         words = [name for name, values in self.table.items() if is_string_dtype(values.dropna())]
         text = ShownTable.of(_as_text(folder / TABLE), words, columns).markdown()
         write_text(folder / "table.md", f"# {self.run['question']}\n\n{self.run['caption']}\n\n{text}\n")
-        write_json(folder / FINDINGS, [_recorded(each) for each in self.findings])
-        shown = {"columns": None if columns is None else list(columns), "words": words}
-        write_json(folder / RUN, dict(self.run) | shown | {"schema": SCHEMA})
+        write_json(folder / FINDINGS, [_recorded(finding) for finding in self.findings])
+        table_settings = {"columns": None if columns is None else list(columns), "words": words}
+        write_json(folder / RUN, dict(self.run) | table_settings | {"schema": SCHEMA})
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -152,10 +152,10 @@ class AblationRecord:
             raise ValueError(f"no {', '.join(missing)}")
         run = read_json(folder / RUN, SCHEMA)
         typed(_Run, run, folder / RUN)
-        return cls(run, _findings(folder / FINDINGS), _shown(run, folder / TABLE))
+        return cls(run, _read_findings(folder / FINDINGS), _read_table(run, folder / TABLE))
 
 
-def _shown(run: Mapping[str, Any], file: Path) -> pd.DataFrame:
+def _read_table(run: Mapping[str, Any], file: Path) -> pd.DataFrame:
     """Reads the table and checks that it can be shown."""
     table = _as_text(file)
     try:
@@ -174,12 +174,12 @@ def _as_text(file: Path) -> pd.DataFrame:
 
 
 def _recorded(finding: Finding) -> dict[str, Any]:
-    judged = {"verdict": finding.verdict, "p": finding.p, "remark": finding.remark}
-    return asdict(finding) | {"ours": finding.ours.record()} | judged
+    judgement = {"verdict": finding.verdict, "p": finding.p, "remark": finding.remark}
+    return asdict(finding) | {"ours": finding.ours.record()} | judgement
 
 
-def _findings(file: Path) -> list[Finding]:
+def _read_findings(file: Path) -> list[Finding]:
     """Reads findings, whose verdicts follow from their intervals, whatever the file says."""
     rows = json_of(file)
-    ours = [stored.ours.estimate() for stored in typed(list[_Stored], rows, file)]
-    return [typed(Finding, row | {"ours": own}, file) for row, own in zip(rows, ours, strict=True)]
+    estimates = [stored.ours.estimate() for stored in typed(list[_Stored], rows, file)]
+    return [typed(Finding, row | {"ours": estimate}, file) for row, estimate in zip(rows, estimates, strict=True)]

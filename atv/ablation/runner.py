@@ -52,9 +52,9 @@ def run_ablation(
 ) -> CellOutcomes:
     """Runs all cells of the grid for every seed, reads finished ones from disk, and prints one line per cell.
 
-    A cell counts as finished once its folder has its name, so a killed run resumes where it stopped. A cell that raises
-    is reported, and the others are still run. A shard that had cells to run leaves the cells that follow from them to
-    the next call, because the slowest of several shards would otherwise run all of those alone.
+    A cell counts as finished once its folder has its final name, so a killed run resumes where it stopped. A cell that
+    raises is reported, and the others are still run. A shard that had cells to run leaves the cells that follow from
+    them to the next call, because the slowest of several shards would otherwise run all of those alone.
 
     Args:
         whole_seeds: number of seeds of all cells; further seeds are only for the dense model and claimed cells.
@@ -63,13 +63,15 @@ def run_ablation(
     Raises:
         ValueError: for cells that cannot be told apart, before any of them is run.
     """
-    chosen = ablation.claimed if claimed is None else claimed
+    is_claimed = ablation.claimed if claimed is None else claimed
 
-    def wanted(made: Callable[[int], Sequence[Cell]]) -> list[Cell]:
-        first = [cell for seed in seeds[:whole_seeds] for cell in made(seed)]
-        return first + [cell for seed in seeds[whole_seeds:] for cell in made(seed) if cell.dense or chosen(cell)]
+    def wanted_cells(cells_of_seed: Callable[[int], Sequence[Cell]]) -> list[Cell]:
+        cells_of_all_seeds = [cell for seed in seeds[:whole_seeds] for cell in cells_of_seed(seed)]
+        return cells_of_all_seeds + [
+            cell for seed in seeds[whole_seeds:] for cell in cells_of_seed(seed) if cell.dense or is_claimed(cell)
+        ]
 
-    outcomes, grid = CellOutcomes(), wanted(ablation.cells)
+    outcomes, grid = CellOutcomes(), wanted_cells(ablation.cells)
     require_told_apart(grid)
     console = Console(quiet=not trainer.is_global_zero)
     columns = (
@@ -80,34 +82,38 @@ def run_ablation(
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        _run_stage(ablation, _once(store, grid), store, trainer, shard, progress, outcomes)
-        while outcomes.whole and (after := _further(ablation, wanted, store, outcomes)):
+        _run_stage(ablation, _without_repetitions(store, grid), store, trainer, shard, progress, outcomes)
+        while outcomes.whole and (later_cells := _later_cells(ablation, wanted_cells, store, outcomes)):
             if shard and outcomes.made:
-                outcomes.missing += after
+                outcomes.missing += later_cells
                 break
-            _run_stage(ablation, after, store, trainer, shard, progress, outcomes)
+            _run_stage(ablation, later_cells, store, trainer, shard, progress, outcomes)
     return outcomes
 
 
-def _further(
+def _later_cells(
     ablation: Ablation,
-    wanted: Callable[[Callable[[int], Sequence[Cell]]], list[Cell]],
+    wanted_cells: Callable[[Callable[[int], Sequence[Cell]]], list[Cell]],
     store: CellStore,
     outcomes: CellOutcomes,
 ) -> list[Cell]:
     """Returns the cells that follow from the finished ones."""
-    known = {(done.folder.name, done.cell.title) for done in outcomes.finished}
-    after = wanted(partial(ablation.later, results=Results(outcomes.finished)))
-    require_told_apart([*(done.cell for done in outcomes.finished), *after])
-    return [cell for cell in _once(store, after) if (store.id_of(cell), cell.title) not in known]
+    finished_keys = {(finished_cell.folder.name, finished_cell.cell.title) for finished_cell in outcomes.finished}
+    later_cells = wanted_cells(partial(ablation.later, results=Results(outcomes.finished)))
+    require_told_apart([*(finished_cell.cell for finished_cell in outcomes.finished), *later_cells])
+    return [
+        cell
+        for cell in _without_repetitions(store, later_cells)
+        if (store.id_of(cell), cell.title) not in finished_keys
+    ]
 
 
-def _once(store: CellStore, cells: Sequence[Cell]) -> list[Cell]:
+def _without_repetitions(store: CellStore, cells: Sequence[Cell]) -> list[Cell]:
     """Removes repetitions, such as the dense model for every seed."""
-    first: dict[tuple[str, str], Cell] = {}
+    cells_by_key: dict[tuple[str, str], Cell] = {}
     for cell in cells:
-        first.setdefault((store.id_of(cell), cell.title), cell)
-    return list(first.values())
+        cells_by_key.setdefault((store.id_of(cell), cell.title), cell)
+    return list(cells_by_key.values())
 
 
 def _run_stage(
@@ -119,23 +125,23 @@ def _run_stage(
     progress: Progress,
     outcomes: CellOutcomes,
 ) -> None:
-    own = {id(cell) for cell in (cells if shard is None else shard.cells(cells))}
+    own_ids = {id(cell) for cell in (cells if shard is None else shard.cells(cells))}
     if not cells:
         return
-    task = progress.add_task(ablation.name, total=len(own), visible=bool(own))
+    progress_task = progress.add_task(ablation.name, total=len(own_ids), visible=bool(own_ids))
     for cell in cells:
-        done, note = store.load(cell, ablation.name), "from disk"
-        if done is None and id(cell) in own:
-            progress.update(task, description=f"{ablation.name}: {_name(cell)}")
-            done, note = _attempt(ablation, cell, store, trainer, outcomes)
+        finished_cell, note = store.load(cell, ablation.name), "from disk"
+        if finished_cell is None and id(cell) in own_ids:
+            progress.update(progress_task, description=f"{ablation.name}: {_name(cell)}")
+            finished_cell, note = _attempt(ablation, cell, store, trainer, outcomes)
             outcomes.made += 1
-        if done is not None:
-            outcomes.finished.append(done)
+        if finished_cell is not None:
+            outcomes.finished.append(finished_cell)
         elif _name(cell) not in outcomes.failed:
             outcomes.missing.append(cell)
-        if id(cell) in own:
-            progress.console.print(_line(cell, done, note), highlight=False, soft_wrap=True)
-            progress.advance(task)
+        if id(cell) in own_ids:
+            progress.console.print(_line(cell, finished_cell, note), highlight=False, soft_wrap=True)
+            progress.advance(progress_task)
 
 
 def _attempt(
@@ -152,11 +158,11 @@ def _attempt(
             store.save(cell, measured, ablation.name)
         trainer.strategy.barrier()
         return store.load(cell, ablation.name), ""
-    except Preempted as stopped:
-        what = f"{ablation.name}: {_name(cell)}"
+    except Preempted as stop:
+        cell_name = f"{ablation.name}: {_name(cell)}"
         raise Preempted(
-            f"stopped by SIGTERM in {what}; finished cells are kept, and the same command resumes from there"
-        ) from stopped
+            f"stopped by SIGTERM in {cell_name}; finished cells are kept, and the same command resumes from there"
+        ) from stop
     except OSError:  # a full disk would fail every cell
         raise
     except Exception as error:
@@ -170,10 +176,14 @@ def _name(cell: Cell) -> str:
     return f"{cell.title}, seed {cell.seed}"
 
 
-def _line(cell: Cell, done: FinishedCell | None, note: str) -> str:
-    """Fixed columns, so that a log file reads as a table."""
-    head = f"{_name(cell):52s}"
-    if done is None:
-        return f"{head}  {note}"
-    scored = f"{100 * done.rows['credit'].mean():6.2f}% of {len(done.rows):,} questions" if done.was_asked else ""
-    return f"{head}  {scored:28s} {done.seconds:7.1f} s  {note}".rstrip()
+def _line(cell: Cell, finished_cell: FinishedCell | None, note: str) -> str:
+    """Formats a cell's line in fixed columns, so that a log file reads as a table."""
+    start = f"{_name(cell):52s}"
+    if finished_cell is None:
+        return f"{start}  {note}"
+    score_text = (
+        f"{100 * finished_cell.rows['credit'].mean():6.2f}% of {len(finished_cell.rows):,} questions"
+        if finished_cell.was_asked
+        else ""
+    )
+    return f"{start}  {score_text:28s} {finished_cell.seconds:7.1f} s  {note}".rstrip()

@@ -35,5 +35,5 @@ class Shard:
         return cells[self.number - 1 :: self.of] if self.of else []
 
 
-# Only to see what is finished.
+# Runs no cell: only to see what is finished.
 NONE = Shard(0, 0)

@@ -48,8 +48,12 @@ class FinishedCell:
     def rows(self) -> pd.DataFrame:
         """The answers, one row per question, or the rows of another measurement of the ablation."""
         file = self.folder / ROWS
-        own = checked_answers(read_rows(file), file, Scored) if self.cell.answers else read_rows(file)
-        return pd.concat([own, *(part.rows for part in self.further)], ignore_index=True) if self.further else own
+        own_rows = checked_answers(read_rows(file), file, Scored) if self.cell.answers else read_rows(file)
+        return (
+            pd.concat([own_rows, *(further_cell.rows for further_cell in self.further)], ignore_index=True)
+            if self.further
+            else own_rows
+        )
 
     @property
     def has_rows(self) -> bool:
@@ -69,7 +73,7 @@ class FinishedCell:
     @property
     def seconds(self) -> float:
         """Wall-clock time of all parts together."""
-        return sum(self.record.seconds.values()) + sum(part.seconds for part in self.further)
+        return sum(self.record.seconds.values()) + sum(further_cell.seconds for further_cell in self.further)
 
     @property
     def visual_tokens(self) -> float:
@@ -102,28 +106,31 @@ class CellStore:
     def __init__(self, folder: Path, model: str, bench: Bench, asked_from: Mapping[str, Any] | None = None) -> None:
         self.folder, self.model, self.bench, self.asked_from = folder, model, bench, asked_from or {}
         clear_abandoned(folder, ".writing.*")
-        self._questions = cache(_questions_digest)
-        self.questions = self._questions(bench)
+        self._digest_of_questions = cache(_questions_digest)
+        self.questions = self._digest_of_questions(bench)
 
     def asked(self, cell: Cell) -> dict[str, Any]:
         """Returns how the cell is asked, with the length of answers by task, and where to find its questions again."""
         prompt_sets = self.bench.of(cell).prompt_sets
         lengths = {
-            own["task"]: each.max_new_tokens for each in prompt_sets for part in each.batches for own in part.questions
+            question["task"]: prompt_set.max_new_tokens
+            for prompt_set in prompt_sets
+            for batch in prompt_set.batches
+            for question in batch.questions
         }
         suite = cell.suite
-        found = self.asked_from if suite is None else suite.found
-        how = asked_with(self.bench.model, self.bench.processor, lengths) if lengths else {}
-        return {"asked_with": how, "asked_from": found}
+        source = self.asked_from if suite is None else suite.found
+        settings = asked_with(self.bench.model, self.bench.processor, lengths) if lengths else {}
+        return {"asked_with": settings, "asked_from": source}
 
     def inputs(self, cell: Cell) -> dict[str, str]:
         """Returns digests of what the cell is given; a dense model that is only asked questions is not calibrated."""
         bench = self.bench.of(cell)
-        lengths = ",".join(str(each.max_new_tokens) for each in bench.prompt_sets)
-        given = {"model": self.model, "questions": self._questions(bench), "max_new_tokens": lengths}
+        lengths = ",".join(str(prompt_set.max_new_tokens) for prompt_set in bench.prompt_sets)
+        digests = {"model": self.model, "questions": self._digest_of_questions(bench), "max_new_tokens": lengths}
         if cell.pathways or cell.measure:
-            given["calibration"] = self.bench.calibration_digest(cell)
-        return given
+            digests["calibration"] = self.bench.calibration_digest(cell)
+        return digests
 
     def id_of(self, cell: Cell) -> str:
         return content_digest([CELL_SCHEMA, cell.config(), self.inputs(cell)])
@@ -134,26 +141,26 @@ class CellStore:
         A result on disk does not count if the cell is to be asked and was not, if it is to read plain English and did
         not, or if an ablation other than ``ablation`` measured it.
         """
-        done = FinishedCell(cell, self.folder / self.id_of(cell))
-        if not (done.folder / CELL).is_file() or (cell.asked and not done.has_rows):
+        finished_cell = FinishedCell(cell, self.folder / self.id_of(cell))
+        if not (finished_cell.folder / CELL).is_file() or (cell.asked and not finished_cell.has_rows):
             return None
-        if cell.measure and not _is_measured(done.record, cell, ablation):
+        if cell.measure and not _is_measured(finished_cell.record, cell, ablation):
             return None
-        return done if done.record.perplexity or not (self.bench.language and cell.answers) else None
+        return finished_cell if finished_cell.record.perplexity or not (self.bench.language and cell.answers) else None
 
     def save(self, cell: Cell, measured: Measured, ablation: str = "") -> None:
         """Writes all files to a hidden folder, which is then renamed to the cell's id; ``ablation`` measured it."""
-        final = self.folder / self.id_of(cell)
+        final_folder = self.folder / self.id_of(cell)
         self.folder.mkdir(parents=True, exist_ok=True)
-        hidden = Path(tempfile.mkdtemp(dir=self.folder, prefix=f".writing.{writer()}-"))
+        hidden_folder = Path(tempfile.mkdtemp(dir=self.folder, prefix=f".writing.{writer()}-"))
         try:
             if measured.rows is not None:
-                measured.rows.to_parquet(hidden / ROWS, index=False)
+                measured.rows.to_parquet(hidden_folder / ROWS, index=False)
             if measured.report is not None:
-                measured.report.write(hidden)
-                measured.report.write_masks(hidden)
+                measured.report.write(hidden_folder)
+                measured.report.write_masks(hidden_folder)
             CellRecord(
-                final.name,
+                final_folder.name,
                 cell.config(),
                 cell.labels,
                 self.inputs(cell),
@@ -164,11 +171,11 @@ class CellStore:
                 windows=_windows(measured.english),
                 ablation=ablation if cell.measure else "",
                 **(self.asked(cell) if cell.answers else {}),
-            ).write(hidden)
-            shutil.rmtree(final, ignore_errors=True)
-            hidden.rename(final)
+            ).write(hidden_folder)
+            shutil.rmtree(final_folder, ignore_errors=True)
+            hidden_folder.rename(final_folder)
         finally:
-            shutil.rmtree(hidden, ignore_errors=True)
+            shutil.rmtree(hidden_folder, ignore_errors=True)
 
     def cells_of_other_runs(self, in_parts: bool = False) -> dict[str, list[str]]:
         """Returns ids of cells that cannot belong to this run, by what differs: schema, model or questions.
@@ -178,18 +185,20 @@ class CellStore:
         Args:
             in_parts: whether the run asks its suite part by part, so that this store does not have all questions.
         """
-        by_reason: dict[str, list[str]] = {}
+        ids_by_reason: dict[str, list[str]] = {}
         for file in sorted(self.folder.glob(f"[!.]*/{CELL}")):
             record = CellRecord.read(file.parent)
-            here = {"model": self.model}
+            own_inputs = {"model": self.model}
             if record.asked_from in ({}, self.asked_from) and not in_parts:
-                here["questions"] = self.questions
-            other = [f"different {name}" for name, value in here.items() if record.inputs.get(name) != value]
+                own_inputs["questions"] = self.questions
+            differences = [
+                f"different {name}" for name, value in own_inputs.items() if record.inputs.get(name) != value
+            ]
             if record.schema != CELL_SCHEMA:
-                other = [f"schema {record.schema}, not {CELL_SCHEMA}"]
-            if other:
-                by_reason.setdefault(", ".join(other), []).append(file.parent.name)
-        return by_reason
+                differences = [f"schema {record.schema}, not {CELL_SCHEMA}"]
+            if differences:
+                ids_by_reason.setdefault(", ".join(differences), []).append(file.parent.name)
+        return ids_by_reason
 
 
 def _is_measured(record: CellRecord, cell: Cell, ablation: str) -> bool:
@@ -204,10 +213,12 @@ def _windows(english: Mapping[str, Sequence[TextLoss]]) -> list[Window]:
 def _questions_digest(bench: Bench) -> str:
     """Returns a digest of questions and right answers, and of the code of metrics outside of installed packages."""
     questions = bench.questions
-    asked = [telling(question, PICTURE_ALONE) for question in questions]
+    identities = [telling(question, PICTURE_ALONE) for question in questions]
     metrics = sorted({question["metric"] for question in questions})
-    own = codes(find(metric, GroupedScore, "metric") for metric in metrics)
-    return content_digest([sorted(asked, key=lambda question: question["question_id"]), *([own] if own else [])])
+    metric_codes = codes(find(metric, GroupedScore, "metric") for metric in metrics)
+    return content_digest(
+        [sorted(identities, key=lambda question: question["question_id"]), *([metric_codes] if metric_codes else [])]
+    )
 
 
 def folder_digest(folder: Path) -> str:

@@ -20,24 +20,24 @@ def retention_table(results: Results) -> pd.DataFrame:
     """
     rows = []
     for labels in results.methods():
-        scores, alone = results.scores(**labels), results.by_seed(**labels)
-        described = labels | results.language(**labels)
-        for task, kept in results.retention(**labels).items():
-            own = scores.get(task)
-            counted = [own] if own else list(scores.values())
+        scores, seed_retentions = results.scores(**labels), results.by_seed(**labels)
+        label_columns = labels | results.language(**labels)
+        for task, retention in results.retention(**labels).items():
+            task_score = scores.get(task)
+            counted_scores = [task_score] if task_score else list(scores.values())
             rows.append(
                 {
-                    **described,
+                    **label_columns,
                     "task": task,
-                    "score": 100 * own.score if own else None,
-                    "groups": sum(score.groups for score in counted),
-                    "questions": sum(score.questions for score in counted),
-                    "seeds": len(alone),
-                    "retention": kept.value,
-                    "low": kept.low,
-                    "high": kept.high,
-                    "seed_low": min(alone) if task == "average" else None,
-                    "seed_high": max(alone) if task == "average" else None,
+                    "score": 100 * task_score.score if task_score else None,
+                    "groups": sum(score.groups for score in counted_scores),
+                    "questions": sum(score.questions for score in counted_scores),
+                    "seeds": len(seed_retentions),
+                    "retention": retention.value,
+                    "low": retention.low,
+                    "high": retention.high,
+                    "seed_low": min(seed_retentions) if task == "average" else None,
+                    "seed_high": max(seed_retentions) if task == "average" else None,
                 }
             )
     return pd.DataFrame(rows)
@@ -45,12 +45,12 @@ def retention_table(results: Results) -> pd.DataFrame:
 
 def with_visual_tokens(table: pd.DataFrame, results: Results) -> pd.DataFrame:
     """Inserts, after the labels, how many visual tokens a sample gave to the pool, averaged over blocks."""
-    selected = {tuple(labels.values()): results.visual_tokens(**labels) for labels in results.methods()}
-    names = list(next(results.methods()))
-    tokens = [round(selected[method], 1) for method in zip(*(table[name] for name in names), strict=True)]
-    described = table.copy()
-    described.insert(len(names), "visual tokens", tokens)
-    return described
+    tokens_by_method = {tuple(labels.values()): results.visual_tokens(**labels) for labels in results.methods()}
+    label_names = list(next(results.methods()))
+    tokens = [round(tokens_by_method[method], 1) for method in zip(*(table[name] for name in label_names), strict=True)]
+    extended = table.copy()
+    extended.insert(len(label_names), "visual tokens", tokens)
+    return extended
 
 
 def chosen_tasks(tasks: Sequence[str], columns: Sequence[str] | None) -> list[str]:
@@ -102,7 +102,7 @@ class ShownTable:
         if set(RETENTION) <= set(table):
             return cls._by_task(table, columns)
         rows = [
-            [TableCell(value if name in words else _short(value)) for name, value in zip(table, row, strict=True)]
+            [TableCell(value if name in words else _rounded(value)) for name, value in zip(table, row, strict=True)]
             for row in table.itertuples(index=False)
         ]
         return cls([TableCell(str(name)) for name in table], rows)
@@ -111,19 +111,22 @@ class ShownTable:
     def _by_task(cls, table: pd.DataFrame, columns: Sequence[str] | None) -> "ShownTable":
         labels = [name for name in table if name not in RETENTION]
         counts = table.drop_duplicates("task").set_index("task")["groups"]
-        differ = bool((table.groupby("task")["groups"].nunique() > 1).any())
+        groups_differ = bool((table.groupby("task")["groups"].nunique() > 1).any())
         tasks = chosen_tasks([task for task in counts.index if task != "average"], columns)
         rows = []
-        for values, part in table.groupby(labels, sort=False):
-            by_task = part.set_index("task")
+        for values, method_rows in table.groupby(labels, sort=False):
+            row_by_task = method_rows.set_index("task")
             # If lines were asked different numbers of groups, each shows its own, of all tasks together.
-            asked = [str(by_task["groups"].astype(int).max())] if differ else []
-            named = [TableCell(value) for value in (*values, by_task["seeds"].iloc[0], *asked)]
-            shown = (_kept(by_task.loc[task]) if task in by_task.index else TableCell("none") for task in tasks)
-            rows.append([*named, *shown])
+            group_counts = [str(row_by_task["groups"].astype(int).max())] if groups_differ else []
+            label_cells = [TableCell(value) for value in (*values, row_by_task["seeds"].iloc[0], *group_counts)]
+            task_cells = (
+                _retention_cell(row_by_task.loc[task]) if task in row_by_task.index else TableCell("none")
+                for task in tasks
+            )
+            rows.append([*label_cells, *task_cells])
         heads = [
-            *map(TableCell, (*labels, "seeds", *(["groups"] if differ else []))),
-            *(TableCell(task, "" if differ else f"({counts[task]} groups)") for task in tasks),
+            *map(TableCell, (*labels, "seeds", *(["groups"] if groups_differ else []))),
+            *(TableCell(task, "" if groups_differ else f"({counts[task]} groups)") for task in tasks),
         ]
         return cls(heads, rows)
 
@@ -133,17 +136,17 @@ class ShownTable:
         return markdown(heads, [[entry.plain for entry in row] for row in self.rows])
 
 
-def _kept(row: pd.Series) -> TableCell:
+def _retention_cell(row: pd.Series) -> TableCell:
     score = f" ({float(row['score']):.1f})" if row["score"] else ""
     if not row["retention"]:
         return TableCell("none", score.strip())
     return TableCell(f"{float(row['retention']):.1f}", f"[{float(row['low']):.1f}, {float(row['high']):.1f}]{score}")
 
 
-def _short(value: str) -> str:
+def _rounded(value: str) -> str:
     """Rounds a fraction to four digits; returns anything else as it is.
 
-    >>> _short("0.123456"), _short("128"), _short("AllTokens"), _short("")
+    >>> _rounded("0.123456"), _rounded("128"), _rounded("AllTokens"), _rounded("")
     ('0.1235', '128', 'AllTokens', '')
     """
     if not any(sign in value for sign in ".e"):

@@ -35,19 +35,24 @@ def write_results(
     figure = ablation.figure(table, results)
     save_figure(figure, folder / "figure.png")
     plt.close(figure)
-    told = ablation.findings(results) if findings is None else findings
-    record = AblationRecord(_run(ablation, results, origin), told, table)
+    shown_findings = ablation.findings(results) if findings is None else findings
+    record = AblationRecord(_run_record(ablation, results, origin), shown_findings, table)
     record.write(folder, columns)
     return record
 
 
-def _run(ablation: Ablation, results: Results, origin: Mapping[str, Any]) -> dict[str, Any]:
-    described = {"name": ablation.name, "question": ablation.question, "paper": ablation.paper}
-    described |= {"about": inspect.getdoc(ablation) or "", "caption": ablation.caption}
+def _run_record(ablation: Ablation, results: Results, origin: Mapping[str, Any]) -> dict[str, Any]:
+    run = {"name": ablation.name, "question": ablation.question, "paper": ablation.paper}
+    run |= {"about": inspect.getdoc(ablation) or "", "caption": ablation.caption}
     cells = [
-        {"id": done.folder.name, "labels": dict(done.cell.labels), "seed": done.cell.seed, "seconds": done.seconds}
-        | {"pruned": done.record.seconds.get("prune", 0.0)}
-        for done in results.finished
+        {
+            "id": finished_cell.folder.name,
+            "labels": dict(finished_cell.cell.labels),
+            "seed": finished_cell.cell.seed,
+            "seconds": finished_cell.seconds,
+        }
+        | {"pruned": finished_cell.record.seconds.get("prune", 0.0)}
+        for finished_cell in results.finished
     ]
-    written = {"written": datetime.now(UTC).isoformat(timespec="seconds")}
-    return described | dict(origin) | provenance() | written | {"cells": cells}
+    written_at = {"written": datetime.now(UTC).isoformat(timespec="seconds")}
+    return run | dict(origin) | provenance() | written_at | {"cells": cells}

@@ -43,18 +43,20 @@ class BlockInfluence(Allocation):
 
     def measure(self, model: nn.Module, linears: Mapping[str, nn.Linear], batch: DenseBatch) -> dict[str, Tensor]:
         assert isinstance(model, PreTrainedModel)
-        whose = {"all": batch.valid, "text": batch.valid & ~batch.visual, "visual": batch.visual}[self.tokens]
+        counted = {"all": batch.valid, "text": batch.valid & ~batch.visual, "visual": batch.visual}[self.tokens]
         sums: dict[str, Tensor] = {}
 
         def hook(block: int) -> Callable[..., None]:
-            def see(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-                given, name = args[0] if args else kwargs["hidden_states"], f"{type(module).__name__} {block}"
-                before, after = (token_states(x, whose.shape, name) for x in (given, first_output(output)))
+            def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+                hidden_states, name = args[0] if args else kwargs["hidden_states"], f"{type(module).__name__} {block}"
+                before, after = (
+                    token_states(states, counted.shape, name) for states in (hidden_states, first_output(output))
+                )
                 drift = token_drift(before, after)
-                counted = (whose, drift.masked_fill(~whose, 0))
-                sums[_key(block)] = torch.stack([part.double().sum(1) for part in counted], dim=1)
+                count_and_drift = (counted, drift.masked_fill(~counted, 0))
+                sums[_key(block)] = torch.stack([values.double().sum(1) for values in count_and_drift], dim=1)
 
-            return see
+            return record
 
         with ExitStack() as hooks:
             for index, block in enumerate(decoder_blocks(model)):
@@ -69,8 +71,10 @@ class BlockInfluence(Allocation):
             if not count:
                 raise ValueError(f"tokens: no {self.tokens} token of the calibration set reaches block {block}")
             influence[block] = drift / count
-        gone = sorted(influence, key=lambda block: (influence[block], block))[: pruned_count(len(influence), sparsity)]
-        return {name: float(dense.block_of[name] in gone) for name in linears}
+        pruned_blocks = sorted(influence, key=lambda block: (influence[block], block))[
+            : pruned_count(len(influence), sparsity)
+        ]
+        return {name: float(dense.block_of[name] in pruned_blocks) for name in linears}
 
 
 def _key(block: int) -> str:

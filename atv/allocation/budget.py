@@ -44,18 +44,18 @@ def scaled(wanted: Mapping[str, float], size: Mapping[str, int], target: float) 
     The mean is weighted by size. Shares must be above 0, and ``target`` must be in [0, 1].
     """
 
-    def cut(factor: float) -> dict[str, float]:
+    def capped(factor: float) -> dict[str, float]:
         return {name: min(share * factor, 1.0) for name, share in wanted.items()}
 
     # If no share is capped, one division suffices.
-    exact = target / mean(wanted, size)
-    if exact * max(wanted.values()) <= 1:
-        return cut(exact)
+    factor_without_cap = target / mean(wanted, size)
+    if factor_without_cap * max(wanted.values()) <= 1:
+        return capped(factor_without_cap)
     below, above = 0.0, 1 / min(wanted.values())
     while above - below > _PRECISION * above:
         middle = (below + above) / 2
-        below, above = (middle, above) if mean(cut(middle), size) < target else (below, middle)
-    return cut(above)
+        below, above = (middle, above) if mean(capped(middle), size) < target else (below, middle)
+    return capped(above)
 
 
 def proportional(
@@ -66,15 +66,18 @@ def proportional(
     The rest is distributed in numbers of weights, regardless of a Linear's size. Once a Linear is kept whole, the
     others share its excess. If the remaining Linears have no importance, their sizes take its place.
     """
-    kept = {name: floor * count for name, count in size.items()}
-    left = target * sum(size.values()) - sum(kept.values())
-    while left > _PRECISION * sum(size.values()):
-        room = {name: size[name] - kept[name] for name in size if size[name] > kept[name]}
-        weight = {name: importance[name] for name in room}
-        if not sum(weight.values()):
-            weight = {name: float(size[name]) for name in room}
-        total = sum(weight.values())
-        added = {name: min(left * (weight[name] / total), room[name]) for name in room}
-        kept = {name: size[name] if added.get(name) == room.get(name) else kept[name] + added[name] for name in size}
-        left -= sum(added.values())
-    return {name: kept[name] / size[name] for name in size}
+    kept_counts = {name: floor * count for name, count in size.items()}
+    unassigned = target * sum(size.values()) - sum(kept_counts.values())
+    while unassigned > _PRECISION * sum(size.values()):
+        room = {name: size[name] - kept_counts[name] for name in size if size[name] > kept_counts[name]}
+        share_weight = {name: importance[name] for name in room}
+        if not sum(share_weight.values()):
+            share_weight = {name: float(size[name]) for name in room}
+        total = sum(share_weight.values())
+        additions = {name: min(unassigned * (share_weight[name] / total), room[name]) for name in room}
+        kept_counts = {
+            name: size[name] if additions.get(name) == room.get(name) else kept_counts[name] + additions[name]
+            for name in size
+        }
+        unassigned -= sum(additions.values())
+    return {name: kept_counts[name] / size[name] for name in size}

@@ -34,8 +34,8 @@ class _ByImportance(Allocation):
     def allocate(self, linears: Mapping[str, Target], sparsity: float, dense: DenseStatistics) -> dict[str, float]:
         importance = {name: float(dense.totals[name].sum()) for name in linears}
         floor = max(0.0, 1 - (sparsity + self.slack))
-        kept = proportional(importance, sizes(linears), 1 - sparsity, floor)
-        return {name: 1 - share for name, share in kept.items()}
+        kept_shares = proportional(importance, sizes(linears), 1 - sparsity, floor)
+        return {name: 1 - share for name, share in kept_shares.items()}
 
 
 class DAS(_ByImportance):
@@ -95,8 +95,8 @@ class ECoFLaP(_ByImportance):
                 )
             step = self.eps * _normal(linear.weight, (*batch.seed, index))
             losses = []
-            for signed in (step, -step):
-                with _moved(linear.weight, signed):
+            for signed_step in (step, -step):
+                with _shifted_weight(linear.weight, signed_step):
                     losses.append(text_loss(model, batch))
             measured[name] = (losses[0] - losses[1]).abs()[:, None] / (2 * self.eps)
         return measured
@@ -105,25 +105,25 @@ class ECoFLaP(_ByImportance):
 def text_loss(model: nn.Module, batch: DenseBatch) -> Tensor:
     """Returns the mean next-token cross-entropy of each sample's text tokens, float32 (batch,); 0 if it has none."""
     logits = model(**batch.inputs, use_cache=False).logits[:, :-1]
-    asked = (batch.valid & ~batch.visual)[:, 1:] & batch.valid[:, :-1]
-    entropy = F.cross_entropy(logits[asked].float(), batch.inputs["input_ids"][:, 1:][asked], reduction="none")
-    sums = torch.zeros_like(asked, dtype=torch.float32).masked_scatter(asked, entropy).sum(1)
-    return sums / asked.sum(1).clamp(min=1)
+    is_text = (batch.valid & ~batch.visual)[:, 1:] & batch.valid[:, :-1]
+    entropy = F.cross_entropy(logits[is_text].float(), batch.inputs["input_ids"][:, 1:][is_text], reduction="none")
+    sums = torch.zeros_like(is_text, dtype=torch.float32).masked_scatter(is_text, entropy).sum(1)
+    return sums / is_text.sum(1).clamp(min=1)
 
 
 @contextmanager
-def _moved(weight: Tensor, step: Tensor) -> Iterator[None]:
+def _shifted_weight(weight: Tensor, step: Tensor) -> Iterator[None]:
     """Adds a step to the weight within the context, then restores the weight exactly."""
-    before = weight.detach().clone()
-    weight.data.copy_(before.float() + step)
+    original = weight.detach().clone()
+    weight.data.copy_(original.float() + step)
     try:
         yield
     finally:
-        weight.data.copy_(before)
+        weight.data.copy_(original)
 
 
 def _normal(weight: Tensor, seed: tuple[int, ...]) -> Tensor:
     """Returns standard normal values in the weight's shape, drawn on the CPU so that every device gets the same."""
     state = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> np.uint64(1))
-    drawn = torch.randn(weight.shape, generator=torch.Generator().manual_seed(state))
-    return drawn.to(weight.device)
+    values = torch.randn(weight.shape, generator=torch.Generator().manual_seed(state))
+    return values.to(weight.device)

@@ -31,22 +31,24 @@ class ByKind(Allocation):
         Raises:
             ValueError: if a pattern determines no Linear, or the other Linears cannot meet the target.
         """
-        asked = {name: self.kinds[pattern] for name in linears if (pattern := self._pattern(name)) is not None}
-        if unused := set(self.kinds) - {self._pattern(name) for name in asked}:
+        set_sparsities = {
+            name: self.kinds[pattern] for name in linears if (pattern := self._first_match(name)) is not None
+        }
+        if unused := set(self.kinds) - {self._first_match(name) for name in set_sparsities}:
             raise ValueError(f"kinds: no pruned Linear is left for {', '.join(sorted(unused))}")
         size = sizes(linears)
-        whole = sum(size.values())
-        left = sparsity * whole - sum(asked[name] * size[name] for name in asked)
-        others = sum(size[name] for name in linears if name not in asked)
-        rest = left / others if others else 0.0
+        total = sum(size.values())
+        remaining = sparsity * total - sum(set_sparsities[name] * size[name] for name in set_sparsities)
+        other_count = sum(size[name] for name in linears if name not in set_sparsities)
+        other_sparsity = remaining / other_count if other_count else 0.0
         # Due to float rounding, a target that is met exactly leaves slightly more or less than zero.
-        rounding = 1e-9 * whole
-        if left < -rounding or rest >= 1 or (not others and left > rounding):
+        rounding = 1e-9 * total
+        if remaining < -rounding or other_sparsity >= 1 or (not other_count and remaining > rounding):
             raise ValueError(
-                f"kinds: {self.kinds} would require a sparsity of {rest:.4g} in the other Linears, so {sparsity} "
-                "cannot be met"
+                f"kinds: {self.kinds} would require a sparsity of {other_sparsity:.4g} in the other Linears, "
+                f"so {sparsity} cannot be met"
             )
-        return {name: asked.get(name, max(rest, 0.0)) for name in linears}
+        return {name: set_sparsities.get(name, max(other_sparsity, 0.0)) for name in linears}
 
-    def _pattern(self, name: str) -> str | None:
-        return next((kind for kind in self.kinds if matches(name, kind)), None)
+    def _first_match(self, name: str) -> str | None:
+        return next((pattern for pattern in self.kinds if matches(name, pattern)), None)

@@ -51,18 +51,18 @@ class _ByWandaScores(Allocation):
             blocks[dense.block_of[name]].append(name)
         # Scores of one block at a time: those of a whole decoder take twice the memory of its weights in bfloat16.
         rates = self.compared(
-            {block: self.rate([_scores(name, dense) for name in names]) for block, names in blocks.items()}
+            {block: self.rate([_wanda_scores(name, dense) for name in names]) for block, names in blocks.items()}
         )
         low, high = min(rates.values()), max(rates.values())
-        raised = {block: (rate - low) / ((high - low) or 1) * 2 * self.spread for block, rate in rates.items()}
-        wanted = {name: raised[dense.block_of[name]] for name in linears}
-        size, keep = sizes(linears), 1 - sparsity
-        centred = {name: value - mean(wanted, size) + keep for name, value in wanted.items()}
-        bounds = max(0.0, keep - 2 * self.spread), min(1.0, keep + 2 * self.spread)
-        return {name: 1 - share for name, share in shifted(centred, size, keep, *bounds).items()}
+        scaled_rates = {block: (rate - low) / ((high - low) or 1) * 2 * self.spread for block, rate in rates.items()}
+        kept_shares = {name: scaled_rates[dense.block_of[name]] for name in linears}
+        size, mean_kept = sizes(linears), 1 - sparsity
+        centred_shares = {name: value - mean(kept_shares, size) + mean_kept for name, value in kept_shares.items()}
+        bounds = max(0.0, mean_kept - 2 * self.spread), min(1.0, mean_kept + 2 * self.spread)
+        return {name: 1 - share for name, share in shifted(centred_shares, size, mean_kept, *bounds).items()}
 
 
-def _scores(name: str, dense: DenseStatistics) -> Tensor:
+def _wanda_scores(name: str, dense: DenseStatistics) -> Tensor:
     """Returns the Wanda scores of a Linear, float32 (out, in)."""
     weight = dense.weight(name)
     norm = dense.totals[name].sqrt().to(weight.device, torch.float32)

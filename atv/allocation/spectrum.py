@@ -43,17 +43,17 @@ class AlphaPruning(Allocation):
         """
         alphas: dict[int, list[float]] = defaultdict(list)
         for name, target in linears.items():
-            alphas[dense.block_of[name]].append(tail_exponent(_weight(name, target, dense), name))
+            alphas[dense.block_of[name]].append(tail_exponent(_dense_weight(name, target, dense), name))
         by_block = {block: sum(values) / len(values) for block, values in alphas.items()}
         low, high = min(by_block.values()), max(by_block.values())
-        wanted = {
+        relative_sparsities = {
             name: 1 - self.spread + 2 * self.spread * (by_block[dense.block_of[name]] - low) / ((high - low) or 1)
             for name in linears
         }
-        return scaled(wanted, sizes(linears), sparsity)
+        return scaled(relative_sparsities, sizes(linears), sparsity)
 
 
-def _weight(name: str, target: Target, dense: DenseStatistics) -> Tensor:
+def _dense_weight(name: str, target: Target, dense: DenseStatistics) -> Tensor:
     if target.weight.device.type != "meta":
         return target.weight.detach()
     if not isinstance(target, torch.nn.Linear):
@@ -77,23 +77,23 @@ def tail_exponent(weight: Tensor, name: str = "") -> float:
     Raises:
         ValueError: if fewer than two singular values are above zero.
     """
-    short = weight.double() if weight.shape[0] <= weight.shape[1] else weight.double().T
-    values = torch.linalg.eigvalsh(short @ short.T)
+    wide = weight.double() if weight.shape[0] <= weight.shape[1] else weight.double().T
+    values = torch.linalg.eigvalsh(wide @ wide.T)
     values = values[values > 1e-12 * values[-1]]
     if len(values) < 2:
         raise ValueError(f"allocation: AlphaPruning cannot fit the spectrum of {name or 'a weight'}: it has no tail")
     logs = values.log()
-    tens = logs / torch.log(torch.tensor(10.0).double())
-    low, high = float(tens[0]), float(tens[-1])
-    peak = 10 ** (low + int(torch.histc(tens, _BINS, low, high).argmax()) * (high - low) / _BINS)
-    near = ((values >= 0.95 * peak) & (values <= 1.5 * peak)).nonzero()[:, 0]
-    fits = [_fit(values, logs, start) for start in near.tolist() if start < len(values) - 1]
+    decimal_logs = logs / torch.log(torch.tensor(10.0).double())
+    low, high = float(decimal_logs[0]), float(decimal_logs[-1])
+    peak = 10 ** (low + int(torch.histc(decimal_logs, _BINS, low, high).argmax()) * (high - low) / _BINS)
+    window = ((values >= 0.95 * peak) & (values <= 1.5 * peak)).nonzero()[:, 0]
+    fits = [_fit_power_law(values, logs, start) for start in window.tolist() if start < len(values) - 1]
     # If no value lies in the window, x_min is the first value that is not below the peak.
-    first = min(int(torch.searchsorted(values, peak)), len(values) - 2)
-    return min(fits or [_fit(values, logs, first)])[1]
+    fallback_start = min(int(torch.searchsorted(values, peak)), len(values) - 2)
+    return min(fits or [_fit_power_law(values, logs, fallback_start)])[1]
 
 
-def _fit(values: Tensor, logs: Tensor, start: int) -> tuple[float, float]:
+def _fit_power_law(values: Tensor, logs: Tensor, start: int) -> tuple[float, float]:
     """Returns (Kolmogorov-Smirnov distance, alpha) of the power law fitted to ``values[start:]``."""
     count = len(values) - start
     total = float((logs[start:] - logs[start]).sum())

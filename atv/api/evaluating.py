@@ -59,7 +59,7 @@ def questions(
     _require_no_suite(evaluation, split)
     folder = None if data is None else Path(data)
     # Problems with any of them are reported before a model is loaded.
-    loaded = [load_benchmark(each, folder, groups) for each in chosen_benchmarks(benchmark)]
+    loaded = [load_benchmark(chosen, folder, groups) for chosen in chosen_benchmarks(benchmark)]
     return Benchmarks(loaded, folder, groups, None if dense is None else dense_answers(Path(dense), loaded))
 
 
@@ -91,10 +91,10 @@ def evaluate(
             less than 1.
     """
     folder = None if output is None else Path(output)
-    how = Asking(batch_size, max_new_tokens, min_pixels, max_pixels, trainer or quiet_trainer(), folder)
+    asking = Asking(batch_size, max_new_tokens, min_pixels, max_pixels, trainer or quiet_trainer(), folder)
     if folder is not None:
         writable(folder, "output")
-    return answered(model, processor, asked or questions(), how)
+    return answered(model, processor, asked or questions(), asking)
 
 
 def answered(model: PreTrainedModel, processor: ProcessorMixin, asked: Questions, how: Asking) -> EvaluationReport:
@@ -143,17 +143,23 @@ def compare(
     sources = [[model] if isinstance(model, str | Path) else list(model) for model in models]
     paths = [[Path(source) for source in each] for each in sources]
     names = None if benchmark is None else [each.name for each in chosen_benchmarks(benchmark)]
-    asked = _asked(benchmark, data, evaluation, split, groups)
-    read = {path: read_folder(path) for each in paths for path in each if not is_other(path)}
+    asked_questions = _requested_questions(benchmark, data, evaluation, split, groups)
+    answers_by_path = {path: read_folder(path) for each in paths for path in each if not is_other(path)}
     if names is not None:
-        read = {path: answers.of(names) for path, answers in read.items()}
-    own = next(iter(read.values()), None)
-    known = KnownQuestions(asked, own)
-    read |= {path: read_other(path, known) for each in paths for path in each if path not in read}
-    comparison = Comparison.of([one_model([read[path] for path in each]) for each in paths])
+        answers_by_path = {path: answers.of(names) for path, answers in answers_by_path.items()}
+    first_answers = next(iter(answers_by_path.values()), None)
+    known_questions = KnownQuestions(asked_questions, first_answers)
+    answers_by_path |= {
+        path: read_other(path, known_questions) for each in paths for path in each if path not in answers_by_path
+    }
+    comparison = Comparison.of([one_model([answers_by_path[path] for path in each]) for each in paths])
     if folder is not None:
-        shown = known if asked is not None or own is None else KnownQuestions(_recorded(own), own)
-        write_comparison(comparison, folder, shown, flips)
+        page_questions = (
+            known_questions
+            if asked_questions is not None or first_answers is None
+            else KnownQuestions(_recorded_questions(first_answers), first_answers)
+        )
+        write_comparison(comparison, folder, page_questions, flips)
     return comparison
 
 
@@ -162,7 +168,7 @@ def _require_no_suite(evaluation: str | None, split: str | None) -> None:
         raise ValueError("evaluation and split are for suites only: leave them out with --benchmark, which has its own")
 
 
-def _asked(
+def _requested_questions(
     benchmark: Sequence[str] | str | None,
     data: str | Path | None,
     evaluation: str | None,
@@ -179,15 +185,15 @@ def _asked(
     return None if evaluation is None else questions(evaluation=evaluation, split=split, groups=groups)
 
 
-def _recorded(answers: Answers) -> Questions | None:
+def _recorded_questions(answers: Answers) -> Questions | None:
     """Loads the data that a folder's answers are about, if the folder records them and they are still there."""
     groups = int(answers.rows.groupby("task")["group"].nunique().max())
     try:
         if folders := answers.suite.get("data"):
             local = {name: Path(folder) for name, folder in folders.items() if folder and name in answers.tasks}
             return Benchmarks([load_benchmark(name, folder, groups) for name, folder in local.items()])
-        named = {name: answers.suite[name] for name in ("evaluation", "split") if name in answers.suite}
-        return questions(**named, groups=groups) if named else None
+        suite_options = {name: answers.suite[name] for name in ("evaluation", "split") if name in answers.suite}
+        return questions(**suite_options, groups=groups) if suite_options else None
     except ValueError:
         # The page then says that the data are not available.
         return None

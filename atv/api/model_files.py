@@ -45,17 +45,17 @@ def load(
     """
     folder = model_folder(str(model), trust_remote_code)
     if offload is None:
-        loaded, processor = load_model(folder, trust_remote_code, quantized)
+        loaded_model, processor = load_model(folder, trust_remote_code, quantized)
     else:
         if scratch is None:
             raise ValueError("scratch: an offloaded model needs a folder to write to while it loads")
         device = device or quiet_trainer().strategy.root_device
-        loaded, processor = load_offloaded_model(folder, offload, device, Path(scratch), trust_remote_code)
-    loaded.name_or_path = str(model)
+        loaded_model, processor = load_offloaded_model(folder, offload, device, Path(scratch), trust_remote_code)
+    loaded_model.name_or_path = str(model)
     # Only some releases of transformers set it themselves. None if the folder is not in the hub's cache.
-    loaded.config._commit_hash = extract_commit_hash(str(folder / "config.json"), None)
+    loaded_model.config._commit_hash = extract_commit_hash(str(folder / "config.json"), None)
     cap_pixels(processor, min_pixels, max_pixels)
-    return loaded, processor
+    return loaded_model, processor
 
 
 def save(

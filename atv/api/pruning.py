@@ -80,10 +80,10 @@ def prune(
     require_calibrating(trainer)
     lvlm = _undecoupled(model)
     pathway = Pathway(selection, sparsity, criterion, pattern, allocation, refine, reconstruct)
-    chosen = pathway.targets(lvlm, lvlm.targets(targets))
-    plan = pathway.plan(lvlm, chosen)
+    chosen_targets = pathway.targets(lvlm, lvlm.targets(targets))
+    plan = pathway.plan(lvlm, chosen_targets)
     if run_dir is not None:
-        require_space(writable(run_dir, "run_dir"), output_bytes(lvlm, chosen, plan.updates_weights), "run_dir")
+        require_space(writable(run_dir, "run_dir"), output_bytes(lvlm, chosen_targets, plan.updates_weights), "run_dir")
 
     def install_target(name: str, target: Target, pruned: Mapping[str, Pruned]) -> None:
         target.weight.data.copy_(pruned[BOTH].applied_to(target.weight.data))
@@ -92,7 +92,7 @@ def prune(
             target.bias.data.add_(shift.to(target.bias))
         plan.pattern.settle(lvlm, target, pruned[BOTH].mask)
 
-    job = PruningJob(lvlm, chosen, {BOTH: plan}, propagate, seed, calibration or {})
+    job = PruningJob(lvlm, chosen_targets, {BOTH: plan}, propagate, seed, calibration or {})
     return run(job, install_target, batches, trainer, run_dir)
 
 
@@ -127,8 +127,8 @@ def decouple(
     if is_offloaded(model):
         raise ValueError("model: pathways of an offloaded model cannot be decoupled; load it without offload")
     lvlm = _undecoupled(model)
-    chosen = visual.targets(lvlm, text.targets(lvlm, lvlm.targets(targets)))
-    plans = {"text": text.plan(lvlm, chosen), "visual": visual.plan(lvlm, chosen)}
+    chosen_targets = visual.targets(lvlm, text.targets(lvlm, lvlm.targets(targets)))
+    plans = {"text": text.plan(lvlm, chosen_targets), "visual": visual.plan(lvlm, chosen_targets)}
 
     for plan in plans.values():
         if isinstance(plan.reconstruct, BlockReconstruction):
@@ -149,7 +149,7 @@ def decouple(
         # From here on the model cannot run without its hooks.
         hooks.pop_all()
 
-    job = PruningJob(lvlm, chosen, plans, propagate, seed, calibration or {})
+    job = PruningJob(lvlm, chosen_targets, plans, propagate, seed, calibration or {})
     with route(lvlm) as hooks:
         return run(job, install_target, batches, trainer, run_dir)
 

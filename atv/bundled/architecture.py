@@ -41,17 +41,17 @@ CHAT_TEMPLATE = (
 
 def words() -> list[str]:
     """Returns the vocabulary in a fixed order: special tokens, then all words, sorted."""
-    facts = [word for table in BY_COLOR.values() for word in table.values()]
-    every = {*_PHRASES.split(), *ROWS, *COLUMNS, *SHAPES, *COLORS, *facts, *OBJECT.values(), *ROMAN.values()}
-    every |= {*CAPITALS, *CAPITALS.values(), *CONTINENTS, *BY_COLOR, *(str(n) for n in range(20))}
-    return [*SPECIAL, *sorted(every)]
+    fact_words = [word for table in BY_COLOR.values() for word in table.values()]
+    vocabulary = {*_PHRASES.split(), *ROWS, *COLUMNS, *SHAPES, *COLORS, *fact_words, *OBJECT.values(), *ROMAN.values()}
+    vocabulary |= {*CAPITALS, *CAPITALS.values(), *CONTINENTS, *BY_COLOR, *(str(n) for n in range(20))}
+    return [*SPECIAL, *sorted(vocabulary)]
 
 
 def build_processor() -> LlavaProcessor:
     """Returns a LLaVA processor for 54 x 54 pictures of 81 patches; the PIL backend is fixed, so pixels never vary."""
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words())}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    fast = PreTrainedTokenizerFast(
+    fast_tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",
         unk_token="<unk>",
@@ -60,10 +60,10 @@ def build_processor() -> LlavaProcessor:
         additional_special_tokens=["<image>", "<user>", "<assistant>"],
     )
     size = {"height": SIDE, "width": SIDE}
-    images = CLIPImageProcessorPil(size=size, crop_size=size, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+    image_processor = CLIPImageProcessorPil(size=size, crop_size=size, image_mean=[0.5] * 3, image_std=[0.5] * 3)
     return LlavaProcessor(
-        images,
-        fast,
+        image_processor,
+        fast_tokenizer,
         patch_size=PATCH,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,

@@ -61,14 +61,14 @@ def evaluation_set(split: Literal["dev", "test"], groups: int = GROUPS_A_TASK) -
     if split not in ("dev", "test"):
         raise ValueError(f"split: expected 'dev' or 'test', got {split!r}")
     rows: dict[str, list[Any]] = {column: [] for column in EVALUATION_FEATURES}
-    for number, task in enumerate(TASKS):
-        rng = np.random.default_rng((EVALUATION_SEED, split == "test", number))
+    for task_number, task in enumerate(TASKS):
+        rng = np.random.default_rng((EVALUATION_SEED, split == "test", task_number))
         for index in range(groups):
-            asked: tuple[TaskQuestion, ...] = ()
-            while not asked:
+            questions: tuple[TaskQuestion, ...] = ()
+            while not questions:
                 scene = sample_scene(rng, split)
-                asked = task.ask(scene, rng)
-            add_group(rows, f"{split}-{task.name}-{index}", task, asked, draw(scene, rng))
+                questions = task.ask(scene, rng)
+            add_group(rows, f"{split}-{task.name}-{index}", task, questions, draw(scene, rng))
     return Dataset.from_dict(rows, features=EVALUATION_FEATURES)
 
 
@@ -76,10 +76,10 @@ def add_group(
     rows: Mapping[str, list[Any]], group: str, task: Task, asked: Sequence[TaskQuestion], image: PIL.Image.Image
 ) -> None:
     """Adds a group's questions to the columns of an evaluation set."""
-    for turn, question in enumerate(asked):
-        alike = [question.answer] * 10 if task.metric == "VQAAccuracy" else []
+    for question_number, question in enumerate(asked):
+        unanimous_answers = [question.answer] * 10 if task.metric == "VQAAccuracy" else []
         row = {
-            "question_id": f"{group}-{turn}",
+            "question_id": f"{group}-{question_number}",
             "group": group,
             "task": task.name,
             "metric": task.metric,
@@ -88,7 +88,7 @@ def add_group(
             "question": question.text,
             "options": list(question.options),
             "answer": question.answer,
-            "answers": list(question.answers) or alike,
+            "answers": list(question.answers) or unanimous_answers,
         }
         for column, value in row.items():
             rows[column].append(value)

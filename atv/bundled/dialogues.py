@@ -27,8 +27,10 @@ def caption(scene: Scene, rng: Generator) -> str:
     """Returns every thing with its colour and place, in reading order; in 30% of captions, only kinds and places."""
     short = rng.random() < 0.3
     return " . ".join(
-        f"a smudge at the {t.place}" if t.smudged else f"a {'' if short else t.color + ' '}{t.kind} at the {t.place}"
-        for t in scene.things
+        f"a smudge at the {thing.place}"
+        if thing.smudged
+        else f"a {'' if short else thing.color + ' '}{thing.kind} at the {thing.place}"
+        for thing in scene.things
     )
 
 
@@ -76,15 +78,15 @@ def drill_turns(scene: Scene, rng: Generator) -> list[Turn]:
 def choice_turns(scene: Scene, rng: Generator) -> list[Turn]:
     """Returns one multiple-choice question that needs a single look-up; half of these have only two options."""
     thing = pick(rng, scene.clear)
-    by_color = [
-        f"what color is {called} ?" for called in ("the thing at the " + thing.place, *names(scene, thing, "color"))
+    color_questions = [
+        f"what color is {phrase} ?" for phrase in ("the thing at the " + thing.place, *names(scene, thing, "color"))
     ]
-    by_kind = [f"what is {called} ?" for called in ("at the " + thing.place, *names(scene, thing, "kind"))]
-    forms: list[tuple[str, str, tuple[str, ...]]] = [(text, thing.color, COLORS) for text in by_color]
-    forms += [(text, thing.kind, DIGITS if thing.is_digit else SHAPES) for text in by_kind]
-    if own_name := name(scene, thing, rng):
-        forms.append((f"where is {own_name} ?", thing.place, PLACES))
-    text, answer, pool = pick(rng, forms)
+    kind_questions = [f"what is {phrase} ?" for phrase in ("at the " + thing.place, *names(scene, thing, "kind"))]
+    candidates: list[tuple[str, str, tuple[str, ...]]] = [(text, thing.color, COLORS) for text in color_questions]
+    candidates += [(text, thing.kind, DIGITS if thing.is_digit else SHAPES) for text in kind_questions]
+    if thing_name := name(scene, thing, rng):
+        candidates.append((f"where is {thing_name} ?", thing.place, PLACES))
+    text, answer, pool = pick(rng, candidates)
     question = choice(rng, text, answer, pool, pick(rng, (2, 2, 3, 4)))
     return exchange(question.text, question.answer)
 
@@ -92,14 +94,14 @@ def choice_turns(scene: Scene, rng: Generator) -> list[Turn]:
 def _presence(scene: Scene, rng: Generator) -> list[Turn]:
     thing = pick(rng, scene.clear)
     if rng.random() < 0.5:
-        present = pick(rng, (thing.kind, f"{thing.color} thing"))
-        return exchange(f"is there a {present} ?", "yes")
+        description = pick(rng, (thing.kind, f"{thing.color} thing"))
+        return exchange(f"is there a {description} ?", "yes")
     kind = pick(rng, others(SHAPES + DIGITS, *(t.kind for t in scene.clear)))
     color = pick(rng, others(COLORS, *(t.color for t in scene.clear)))
     return exchange(f"is there a {pick(rng, (kind, f'{color} thing'))} ?", "no")
 
 
-def _badge(rng: Generator) -> tuple[str, str, tuple[str, ...]]:
+def _badge_fact(rng: Generator) -> tuple[str, str, tuple[str, ...]]:
     (color, shape), country = pick(rng, tuple(BADGE.items()))
     facts: dict[str, Any] = {"country": BADGE, "capital": CAPITALS, "continent": CONTINENT}
     relation = pick(rng, ("country", "country", "capital", "continent"))
@@ -107,26 +109,26 @@ def _badge(rng: Generator) -> tuple[str, str, tuple[str, ...]]:
     return f"what {relation} has the badge of the {color} {shape} ?", answer, tuple(facts[relation].values())
 
 
-def _country(rng: Generator) -> tuple[str, str, tuple[str, ...]]:
+def _country_fact(rng: Generator) -> tuple[str, str, tuple[str, ...]]:
     relation, facts = pick(rng, (("capital", CAPITALS), ("continent", CONTINENT)))
     country = pick(rng, tuple(facts))
     return f"what is the {relation} of {country} ?", facts[country], tuple(dict.fromkeys(facts.values()))
 
 
-def _color(rng: Generator) -> tuple[str, str, tuple[str, ...]]:
+def _color_fact(rng: Generator) -> tuple[str, str, tuple[str, ...]]:
     relation = pick(rng, tuple(BY_COLOR))
     color = pick(rng, tuple(BY_COLOR[relation]))
     return f"what {relation} is {color} ?", BY_COLOR[relation][color], tuple(BY_COLOR[relation].values())
 
 
-def _shape(rng: Generator) -> tuple[str, str, tuple[str, ...]]:
+def _shape_fact(rng: Generator) -> tuple[str, str, tuple[str, ...]]:
     shape = pick(rng, tuple(SIDES))
     if rng.random() < 0.5:
         return f"how many sides has the {shape} ?", SIDES[shape], tuple(dict.fromkeys(SIDES.values()))
     return f"what object has the shape of the {shape} ?", OBJECT[shape], tuple(OBJECT.values())
 
 
-def _number(rng: Generator) -> tuple[str, str, tuple[str, ...]]:
+def _number_fact(rng: Generator) -> tuple[str, str, tuple[str, ...]]:
     a, b = (str(n) for n in rng.integers(10, size=2))
     form = pick(rng, ("sum", "sum", "larger", "double", "roman"))
     if form == "sum":
@@ -138,7 +140,13 @@ def _number(rng: Generator) -> tuple[str, str, tuple[str, ...]]:
     return f"what is the roman numeral of {a} ?", ROMAN[a], tuple(ROMAN.values())
 
 
-FACTS: tuple[Callable[[Generator], tuple[str, str, tuple[str, ...]]], ...] = (_badge, _country, _color, _shape, _number)
+FACTS: tuple[Callable[[Generator], tuple[str, str, tuple[str, ...]]], ...] = (
+    _badge_fact,
+    _country_fact,
+    _color_fact,
+    _shape_fact,
+    _number_fact,
+)
 
 
 def fact_turns(rng: Generator, count: int) -> list[Turn]:
@@ -158,5 +166,5 @@ def calibration_turns(scene: Scene, rng: Generator) -> list[Turn]:
 
     There are fewer text tokens than visual ones.
     """
-    describe = exchange("describe the picture .", caption(scene, rng))
-    return [turn for pair in shuffled(rng, [describe, visual_turns(scene, rng, 1)]) for turn in pair]
+    caption_dialogue = exchange("describe the picture .", caption(scene, rng))
+    return [turn for dialogue in shuffled(rng, [caption_dialogue, visual_turns(scene, rng, 1)]) for turn in dialogue]

@@ -27,11 +27,11 @@ RGB = {
 @cache
 def handwriting(split: Split) -> dict[str, list[NDArray[np.float32]]]:
     """Returns the 8 x 8 images of each digit, with values in 0..1; of every ten, two are for dev and two for test."""
-    tens = {"dev": (0, 1), "test": (2, 3), "train": (4, 5, 6, 7, 8, 9)}[split]
+    remainders = {"dev": (0, 1), "test": (2, 3), "train": (4, 5, 6, 7, 8, 9)}[split]
     data = load_digits()
     images: dict[str, list[NDArray[np.float32]]] = {str(digit): [] for digit in range(10)}
     for index, (image, digit) in enumerate(zip(data.images, data.target, strict=True)):
-        if index % 10 in tens:
+        if index % 10 in remainders:
             images[str(digit)].append((image / 16).astype(np.float32))
     return images
 

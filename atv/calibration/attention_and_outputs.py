@@ -44,38 +44,41 @@ class AttentionCall:
         logits = logits * (self.query.shape[-1] ** -0.5 if self.scaling is None else self.scaling)
         if cap := self.options.get("softcap"):
             logits = cap * torch.tanh(logits / cap)
-        logits = rearrange(logits, "kv group l -> (kv group) l") + self._hidden(row, last, valid)
+        logits = rearrange(logits, "kv group l -> (kv group) l") + self._additive_mask(row, last, valid)
         if (bias := self.options.get("position_bias")) is not None:
             logits = logits + bias[row % len(bias), :, last, : len(valid)].float()
         if (sinks := self.options.get("s_aux")) is not None:
             logits = torch.cat([logits, sinks.float().reshape(-1, 1)], dim=1)
         return reduce(logits.softmax(-1)[:, : len(valid)], "heads l -> l", "mean")
 
-    def _hidden(self, row: int, last: int, valid: Tensor) -> Tensor:
-        """Returns 0 if the query sees a key, else -inf or the mask's own value: (length,) or (heads, length)."""
-        place = torch.arange(len(valid), device=valid.device)
-        seen = valid & (place <= last)
+    def _additive_mask(self, row: int, last: int, valid: Tensor) -> Tensor:
+        """Returns the terms to add to the logits: 0 where the query sees a key, else -inf or the mask's value.
+
+        The result is (length,), or (heads, length) if the mask differs between heads.
+        """
+        positions = torch.arange(len(valid), device=valid.device)
+        visible = valid & (positions <= last)
         if window := self.options.get("sliding_window"):
-            seen = seen & (place > last - window)
-        hidden = _additive(seen).to(self.query.device)
+            visible = visible & (positions > last - window)
+        additive_mask = _as_additive(visible).to(self.query.device)
         if not isinstance(self.mask, Tensor) or self.mask.dim() != 4:
-            return hidden
+            return additive_mask
         mask = self.mask[row % len(self.mask), :, last, : len(valid)]
-        return hidden + (_additive(mask) if mask.dtype == torch.bool else mask.float())
+        return additive_mask + (_as_additive(mask) if mask.dtype == torch.bool else mask.float())
 
 
-def _additive(seen: Tensor) -> Tensor:
-    return torch.zeros_like(seen, dtype=torch.float32).masked_fill(~seen, -torch.inf)
+def _as_additive(visible: Tensor) -> Tensor:
+    return torch.zeros_like(visible, dtype=torch.float32).masked_fill(~visible, -torch.inf)
 
 
 @contextmanager
 def attention_calls() -> Iterator[list[AttentionCall]]:
     """Records self-attention calls through transformers' AttentionInterface; the model's implementation still runs."""
     calls: list[AttentionCall] = []
-    choose = AttentionInterface.get_interface
+    original_lookup = AttentionInterface.get_interface
 
-    def noting(interface: AttentionInterface, name: str, default: Callable[..., Any]) -> Callable[..., Any]:
-        implementation = choose(interface, name, default)
+    def recording_lookup(interface: AttentionInterface, name: str, default: Callable[..., Any]) -> Callable[..., Any]:
+        implementation = original_lookup(interface, name, default)
 
         def attend(module: Any, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
             if query.shape[2] == key.shape[2]:
@@ -86,11 +89,11 @@ def attention_calls() -> Iterator[list[AttentionCall]]:
         return attend
 
     # transformers offers no hook where implementations are looked up, so the look-up itself is wrapped.
-    AttentionInterface.get_interface = noting  # type: ignore[method-assign, assignment]
+    AttentionInterface.get_interface = recording_lookup  # type: ignore[method-assign, assignment]
     try:
         yield calls
     finally:
-        AttentionInterface.get_interface = choose  # type: ignore[method-assign]
+        AttentionInterface.get_interface = original_lookup  # type: ignore[method-assign]
 
 
 @dataclass
@@ -113,8 +116,8 @@ class ForwardObserver:
     def __init__(self, lvlm: LVLM, rules: Iterable[TokenSelection] = ()) -> None:
         rules = tuple(rules)
         self._model = type(lvlm.model).__name__
-        self._attending = [type(rule).__name__ for rule in rules if rule.needs_attention]
-        self._outputs = any(rule.per_linear for rule in rules)
+        self._attention_rules = [type(rule).__name__ for rule in rules if rule.needs_attention]
+        self._needs_outputs = any(rule.per_linear for rule in rules)
 
     @contextmanager
     def watching(self, block: int, targets: Mapping[str, Target]) -> Iterator[AttentionAndOutputs]:
@@ -125,14 +128,15 @@ class ForwardObserver:
         """
         observed = AttentionAndOutputs()
         with ExitStack() as stack:
-            calls = stack.enter_context(attention_calls()) if self._attending else []
-            if self._outputs:
+            calls = stack.enter_context(attention_calls()) if self._attention_rules else []
+            if self._needs_outputs:
                 linears = {name: target for name, target in targets.items() if isinstance(target, nn.Linear)}
                 stack.enter_context(watching(linears, lambda name, _, output: observed.outputs.update({name: output})))
             yield observed
-        if self._attending and not calls:
+        if self._attention_rules and not calls:
             raise ValueError(
-                f"selection: {self._attending[0]} needs the last query's attention, but block {block} of {self._model} "
-                "has no self-attention that goes through transformers' AttentionInterface; choose another rule"
+                f"selection: {self._attention_rules[0]} needs the last query's attention, but block "
+                f"{block} of {self._model} has no self-attention that goes through transformers' AttentionInterface; "
+                "choose another rule"
             )
         observed.attention = calls[0] if calls else None

@@ -59,22 +59,26 @@ class BackwardPass:
         if not linears or not (self.norm or self.sensitivity):
             return BlockGradients()
         assert arrival.again is not None
-        kind = f"block {arrival.block} ({type(block).__name__})"
+        block_label = f"block {arrival.block} ({type(block).__name__})"
         of_norm: dict[str, Tensor] = {}
         sensitivity: dict[str, Tensor] = {}
-        with differentiable(kind), differentiable_outputs(block, linears) as made:
+        with differentiable(block_label), differentiable_outputs(block, linears) as linear_outputs:
             output = arrival.again()
-            if overwritten := [name for name, own in made.items() if own._version]:
-                raise ValueError(f"calibration: {kind} overwrites the output of {overwritten[0]}; its gradient is lost")
+            if overwritten := [name for name, linear_output in linear_outputs.items() if linear_output._version]:
+                raise ValueError(
+                    f"calibration: {block_label} overwrites the output of {overwritten[0]}; its gradient is lost"
+                )
             if self.norm:
-                of_norm = _pulled(output, made, unit_outputs(output, valid), keep=self.sensitivity)
+                of_norm = _vector_products(output, linear_outputs, unit_outputs(output, valid), keep=self.sensitivity)
             if self.sensitivity:
-                pulled = _pulled(output, made, signs(output, valid, *seed))
-                sizes = {name: part.float().square().sum(-1) for name, part in pulled.items()}
-                sensitivity = {name: size.reshape(valid.shape) for name, size in sizes.items()}
-        for name, part in (*of_norm.items(), *sensitivity.items()):
-            if not part.reshape(*valid.shape, -1)[valid].isfinite().all():
-                raise ValueError(f"calibration: gradients of {kind} at {name} contain NaN or infinite values")
+                products = _vector_products(output, linear_outputs, signs(output, valid, *seed))
+                squared_lengths = {name: values.float().square().sum(-1) for name, values in products.items()}
+                sensitivity = {
+                    name: squared_length.reshape(valid.shape) for name, squared_length in squared_lengths.items()
+                }
+        for name, values in (*of_norm.items(), *sensitivity.items()):
+            if not values.reshape(*valid.shape, -1)[valid].isfinite().all():
+                raise ValueError(f"calibration: gradients of {block_label} at {name} contain NaN or infinite values")
         return BlockGradients(of_norm, sensitivity)
 
 
@@ -90,18 +94,23 @@ def differentiable(block: str) -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        why = str(error).splitlines()[0]
-        raise ValueError(f"calibration: {block} cannot be run backward, which this run requires: {why}") from error
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"calibration: {block} cannot be run backward, which this run requires: {reason}") from error
 
 
-def _pulled(output: Tensor, made: Mapping[str, Tensor], vector: Tensor, keep: bool = False) -> dict[str, Tensor]:
-    """Returns, by Linear, ``vector`` (shaped like ``output``) times d output / d ``made``, in the shape of the latter.
+def _vector_products(
+    output: Tensor, linear_outputs: Mapping[str, Tensor], vector: Tensor, keep: bool = False
+) -> dict[str, Tensor]:
+    """Returns, by Linear, ``vector`` (shaped like ``output``) times d output / d linear output, shaped like the latter.
 
     The product is zero if the output does not depend on the Linear. ``keep`` retains the graph for another vector.
     """
-    found = torch.autograd.grad(output, list(made.values()), vector, retain_graph=keep, allow_unused=True)
-    pairs = zip(made.items(), found, strict=True)
-    return {name: torch.zeros_like(own) if part is None else part for (name, own), part in pairs}
+    gradients = torch.autograd.grad(output, list(linear_outputs.values()), vector, retain_graph=keep, allow_unused=True)
+    pairs = zip(linear_outputs.items(), gradients, strict=True)
+    return {
+        name: torch.zeros_like(linear_output) if gradient is None else gradient
+        for (name, linear_output), gradient in pairs
+    }
 
 
 def unit_outputs(output: Tensor, valid: Tensor) -> Tensor:
@@ -110,18 +119,20 @@ def unit_outputs(output: Tensor, valid: Tensor) -> Tensor:
     This is the gradient of the sample's norm times the square root of the number of its outputs; half precision can
     represent it.
     """
-    exact = output.detach().float() * valid[..., None]
+    valid_output = output.detach().float() * valid[..., None]
     count = valid.sum(1).clamp(min=1) * output.shape[-1]
-    mean = exact.square().sum((1, 2)) / count
-    return (exact / mean.clamp(min=torch.finfo(mean.dtype).tiny).sqrt()[:, None, None]).to(output.dtype)
+    mean_square = valid_output.square().sum((1, 2)) / count
+    return (valid_output / mean_square.clamp(min=torch.finfo(mean_square.dtype).tiny).sqrt()[:, None, None]).to(
+        output.dtype
+    )
 
 
 def signs(output: Tensor, valid: Tensor, seed: int, block: int, first_sample: int) -> Tensor:
     """Draws 1 or -1 for each sample's valid outputs, else 0: (batch, length, width); see ``Tokens.sensitivity``."""
-    made = torch.zeros_like(output)
+    sign_products = torch.zeros_like(output)
     for row in range(len(valid)):
         length, width = int(valid[row].sum()), output.shape[-1]
-        drawn = np.random.default_rng((seed, block, first_sample + row)).integers(0, 2, length + width)
-        sign = torch.from_numpy(drawn * 2 - 1).to(made)
-        made[row, valid[row]] = sign[:length, None] * sign[None, length:]
-    return made
+        bits = np.random.default_rng((seed, block, first_sample + row)).integers(0, 2, length + width)
+        row_signs = torch.from_numpy(bits * 2 - 1).to(sign_products)
+        sign_products[row, valid[row]] = row_signs[:length, None] * row_signs[None, length:]
+    return sign_products

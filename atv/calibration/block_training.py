@@ -29,18 +29,24 @@ def trained(
     The errors before and after, and the duration, are added to ``log``.
     """
     with log.timed("train"), block.trainable():
-        weights = {name: made.applied_to(dense[name]) for name, made in pruned.items()}
-        before = block.lost(weights)
-        learned = step.train(block, weights, {name: made.mask for name, made in pruned.items()})
-        after = block.lost(learned)
-    better = after < before
-    if not better:
+        weights = {name: pruned_linear.applied_to(dense[name]) for name, pruned_linear in pruned.items()}
+        error_before = block.lost(weights)
+        trained_weights = step.train(
+            block, weights, {name: pruned_linear.mask for name, pruned_linear in pruned.items()}
+        )
+        error_after = block.lost(trained_weights)
+    improved = error_after < error_before
+    if not improved:
         warnings.warn(
             f"reconstruct: training block {block.index} did not lower its error; it stays as it was", stacklevel=2
         )
-    log.errors["block"].append(before)
-    log.errors["trained block"].append(after if better else before)
-    return {name: Pruned(made.mask, learned[name]) for name, made in pruned.items()} if better else dict(pruned)
+    log.errors["block"].append(error_before)
+    log.errors["trained block"].append(error_after if improved else error_before)
+    return (
+        {name: Pruned(pruned_linear.mask, trained_weights[name]) for name, pruned_linear in pruned.items()}
+        if improved
+        else dict(pruned)
+    )
 
 
 class WaitingBlock(PrunedBlock):
@@ -57,73 +63,79 @@ class WaitingBlock(PrunedBlock):
     def __init__(self, index: int, loop: BlockwiseCalibration, targets: Mapping[str, Target]) -> None:
         self.index, self.module = index, loop.lvlm.blocks[index]
         self._weights = {name: target.weight for name, target in targets.items()}
-        self._here = {number: one for number, one in loop.waiting.items() if one.forward.again is not None}
+        self._own_forwards = {
+            batch: waiting for batch, waiting in loop.waiting.items() if waiting.forward.again is not None
+        }
         # The dense block's outputs by batch, kept on the device where hidden states wait.
-        self._dense: dict[int, Tensor] = {}
-        self._place = None if loop.offloaded is None else torch.device("cpu")
-        self.batches = tuple(sorted(number for rank in gathered(list(self._here)) for number in rank))
+        self._dense_outputs: dict[int, Tensor] = {}
+        self._output_device = None if loop.offloaded is None else torch.device("cpu")
+        self.batches = tuple(
+            sorted(batch for batch_numbers in gathered(list(self._own_forwards)) for batch in batch_numbers)
+        )
 
     @contextmanager
     def trainable(self) -> Iterator[None]:
         """Context in which weights may be replaced and have gradients; everything is restored on exit."""
-        before = [(weight, weight.data, weight.requires_grad) for weight in self.module.parameters()]
+        saved = [(weight, weight.data, weight.requires_grad) for weight in self.module.parameters()]
         with torch.inference_mode(False), torch.no_grad():
             try:
-                for number in self._here:
-                    self._dense[number] = self._output(number).to(self._place)
-                for weight, _, _ in before:
+                for batch in self._own_forwards:
+                    self._dense_outputs[batch] = self._block_output(batch).to(self._output_device)
+                for weight, _, _ in saved:
                     weight.requires_grad_(False)
                 yield
             finally:
-                self._dense.clear()
-                for weight, data, learns in before:
+                self._dense_outputs.clear()
+                for weight, data, required_grad in saved:
                     weight.data = data
-                    weight.requires_grad_(learns)
+                    weight.requires_grad_(required_grad)
 
     def lost(self, weights: Mapping[str, Tensor]) -> float:
-        self._install(weights)
+        self._install_weights(weights)
         sums = {}
-        for number, dense in self._dense.items():
-            error, valid = self._error(number), self._here[number].tokens.valid
-            whole = dense.to(error.device, torch.float64)[valid].square().sum()
-            sums[number] = (float(error.sum(dtype=torch.float64)), float(whole))
-        every = {number: pair for rank in gathered(sums) for number, pair in rank.items()}
-        wrong, all_in_all = (sum(every[number][part] for number in self.batches) for part in (0, 1))
-        return wrong / all_in_all if all_in_all > 0 else 0.0
+        for batch, dense in self._dense_outputs.items():
+            token_errors, valid = self._token_errors(batch), self._own_forwards[batch].tokens.valid
+            squared_norm = dense.to(token_errors.device, torch.float64)[valid].square().sum()
+            sums[batch] = (float(token_errors.sum(dtype=torch.float64)), float(squared_norm))
+        sums_by_batch = {batch: batch_sums for rank_sums in gathered(sums) for batch, batch_sums in rank_sums.items()}
+        total_error, total_norm = (sum(sums_by_batch[batch][index] for batch in self.batches) for index in (0, 1))
+        return total_error / total_norm if total_norm > 0 else 0.0
 
     def gradients(self, batch: int, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        self._install(weights)
-        found = {name: torch.zeros_like(weights[name]) for name in self._weights}
-        if batch in self._here:
-            own, kind = list(self._weights.values()), f"block {self.index} ({type(self.module).__name__})"
-            with differentiable(kind), torch.enable_grad():
-                for weight in own:
+        self._install_weights(weights)
+        gradients = {name: torch.zeros_like(weights[name]) for name in self._weights}
+        if batch in self._own_forwards:
+            parameters, block_label = list(self._weights.values()), f"block {self.index} ({type(self.module).__name__})"
+            with differentiable(block_label), torch.enable_grad():
+                for weight in parameters:
                     weight.requires_grad_(True)
-                error = self._error(batch)
+                token_errors = self._token_errors(batch)
                 # The gradient of a mean over thousands of tokens vanishes in float16, so a larger multiple is computed.
-                size = (error.detach().sum().sqrt() / 4).clamp(min=torch.finfo(error.dtype).tiny)
-                made = torch.autograd.grad(error.sum() / size, own, allow_unused=True)
-            for weight in own:
+                loss_scale = (token_errors.detach().sum().sqrt() / 4).clamp(min=torch.finfo(token_errors.dtype).tiny)
+                scaled_gradients = torch.autograd.grad(token_errors.sum() / loss_scale, parameters, allow_unused=True)
+            for weight in parameters:
                 weight.requires_grad_(False)
-            pairs, mean = zip(self._weights, made, strict=True), size / len(error)
-            found |= {name: gradient.to(weights[name]) * mean for name, gradient in pairs if gradient is not None}
+            named_gradients, factor = zip(self._weights, scaled_gradients, strict=True), loss_scale / len(token_errors)
+            gradients |= {
+                name: gradient.to(weights[name]) * factor for name, gradient in named_gradients if gradient is not None
+            }
         if distributed():
-            for gradient in found.values():
+            for gradient in gradients.values():
                 dist.all_reduce(gradient)
-        return found
+        return gradients
 
-    def _error(self, number: int) -> Tensor:
+    def _token_errors(self, batch: int) -> Tensor:
         """Squared error of each valid token's output, summed over its channels: float32 (tokens,)."""
         # A copy, because autograd cannot save an index that was made in inference mode, a trainer's default.
-        output, valid = self._output(number), self._here[number].tokens.valid.clone()
-        return (output[valid].float() - self._dense[number].to(output.device)[valid].float()).square().sum(-1)
+        output, valid = self._block_output(batch), self._own_forwards[batch].tokens.valid.clone()
+        return (output[valid].float() - self._dense_outputs[batch].to(output.device)[valid].float()).square().sum(-1)
 
-    def _output(self, number: int) -> Tensor:
-        waiting = self._here[number]
+    def _block_output(self, batch: int) -> Tensor:
+        waiting = self._own_forwards[batch]
         assert waiting.forward.again is not None
         with waiting.awake():
             return waiting.forward.again()
 
-    def _install(self, weights: Mapping[str, Tensor]) -> None:
+    def _install_weights(self, weights: Mapping[str, Tensor]) -> None:
         for name, weight in self._weights.items():
             weight.data = weights[name].to(weight.dtype)

@@ -54,18 +54,18 @@ def numbered_batches(lvlm: LVLM, batches: Iterable[Mapping[str, Any]]) -> list[C
             model would read a batch of several samples differently from each sample alone.
     """
     if isinstance(batches, Mapping):
-        kind = type(batches).__name__
-        raise ValueError(f"batches: expected several batches, got a single one ({kind}); put it into a list")
+        class_name = type(batches).__name__
+        raise ValueError(f"batches: expected several batches, got a single one ({class_name}); put it into a list")
     numbered: list[CalibrationBatch] = []
     first_sample = 0
     for index, inputs in enumerate(batches):
         _check_batch(index, inputs)
         require_own_positions(lvlm.model, inputs)
-        given = dict(inputs)
+        model_inputs = dict(inputs)
         # With labels, the model would compute a loss that nobody reads.
-        labels = given.pop("labels", None)
+        labels = model_inputs.pop("labels", None)
         answer = None if labels is None else labels != IGNORED
-        numbered.append(CalibrationBatch(index, first_sample, given, answer))
+        numbered.append(CalibrationBatch(index, first_sample, model_inputs, answer))
         first_sample += len(inputs["input_ids"])
     if not numbered:
         raise ValueError("batches: there is no calibration batch")
@@ -74,8 +74,8 @@ def numbered_batches(lvlm: LVLM, batches: Iterable[Mapping[str, Any]]) -> list[C
 
 def _check_batch(index: int, inputs: Any) -> None:
     if not isinstance(inputs, Mapping):
-        kind = type(inputs).__name__
-        raise ValueError(f"batches: batch {index} is a {kind}; expected the dict that a processor returns")
+        class_name = type(inputs).__name__
+        raise ValueError(f"batches: batch {index} is a {class_name}; expected the dict that a processor returns")
     if inputs.get("input_ids") is None:
         raise ValueError(f"batches: batch {index} has no input_ids; its keys are {', '.join(map(str, inputs))}")
     for key in ("input_ids", "attention_mask", "labels"):
@@ -107,16 +107,16 @@ def whole_set(lvlm: LVLM, batches: Sequence[CalibrationBatch], rules: Iterable[T
             _require_labels(rule, batches)
     if not any(rule.needs_whole for rule in rules):
         return None
-    parts: list[list[Tensor]] = [[], [], [], []]
+    columns: list[list[Tensor]] = [[], [], [], []]
     for batch in batches:
         assert batch.inputs is not None
         ids, valid = batch.inputs["input_ids"], lvlm.valid(batch.inputs)
         answer = torch.zeros_like(valid) if batch.answer is None else batch.answer
-        sample = batch.first_sample + torch.arange(len(ids), device=ids.device)[:, None].expand_as(ids)
+        sample_index = batch.first_sample + torch.arange(len(ids), device=ids.device)[:, None].expand_as(ids)
         # Row by row, in the order of the samples.
-        for part, values in zip(parts, (ids, lvlm.visual(batch.inputs), answer, sample), strict=True):
-            part.append(values[valid.to(values.device)].cpu())
-    whole = WholeSet(*(torch.cat(part) for part in parts))
+        for column, values in zip(columns, (ids, lvlm.visual(batch.inputs), answer, sample_index), strict=True):
+            column.append(values[valid.to(values.device)].cpu())
+    whole = WholeSet(*(torch.cat(column) for column in columns))
     for rule in rules:
         if isinstance(rule, PartedSelection):
             _require_parts(rule, whole)
@@ -124,12 +124,14 @@ def whole_set(lvlm: LVLM, batches: Sequence[CalibrationBatch], rules: Iterable[T
 
 
 def _require_parts(rule: PartedSelection, whole: WholeSet) -> None:
-    kind = type(rule).__name__
+    class_name = type(rule).__name__
     for part in rule.parts:
         if not getattr(whole, part).any():
-            raise ValueError(f"selection: {kind} weighs {part} tokens, but the calibration set has none")
+            raise ValueError(f"selection: {class_name} weighs {part} tokens, but the calibration set has none")
     if rule.holds_out and (count := int((whole.by_sample[1] > 0).sum())) < 2:
-        raise ValueError(f"selection: {kind} holds out samples with pictures, but the calibration set has only {count}")
+        raise ValueError(
+            f"selection: {class_name} holds out samples with pictures, but the calibration set has only {count}"
+        )
 
 
 def _require_labels(rule: TokenSelection, batches: Sequence[CalibrationBatch]) -> None:

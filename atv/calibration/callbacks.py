@@ -60,7 +60,7 @@ class Drift(BlockCallback):
 
     def observe(self, sample: Sample) -> None:
         tokens = sample.tokens
-        visual, text = (tokens.drift[kind].double().sum() for kind in (tokens.visual, tokens.text))
+        visual, text = (tokens.drift[mask].double().sum() for mask in (tokens.visual, tokens.text))
         counts = [visual, text, tokens.visual.sum(), tokens.text.sum(), torch.ones_like(visual)]
         self._sums.add("counts", tokens.sample, torch.stack([count.double() for count in counts]))
 
@@ -69,8 +69,8 @@ class Drift(BlockCallback):
         if not totals:
             raise ValueError(f"batches: no sample reached block {block}; cross-attention needs samples with pictures")
         drift, text_drift, visual, text, count = totals["counts"].tolist()
-        mean, text_mean = drift / max(visual, 1), text_drift / max(text, 1)
-        self.statistics = SetStatistics(mean, int(count), int(text), int(visual), self.whole, text_mean)
+        mean_drift, mean_text_drift = drift / max(visual, 1), text_drift / max(text, 1)
+        self.statistics = SetStatistics(mean_drift, int(count), int(text), int(visual), self.whole, mean_text_drift)
 
 
 class ActivationNorms(BlockCallback):
@@ -97,7 +97,10 @@ class ActivationNorms(BlockCallback):
     def finish(self, block: int) -> None:
         totals = [sums.totals() for sums in self._sums]
         tokens = [total.pop("", torch.zeros(2)).clamp(min=1)[:, None] for total in totals]
-        self.halves = [{site: t / n for site, t in total.items()} for total, n in zip(totals, tokens, strict=True)]
+        self.halves = [
+            {site: site_squares / token_count for site, site_squares in total.items()}
+            for total, token_count in zip(totals, tokens, strict=True)
+        ]
         self.norms = {"text": {}, "visual": {}}
         for site in dict.fromkeys(site for total in totals for site in total):
             squares = torch.stack([total[site] for total in totals if site in total]).sum(0)
@@ -113,7 +116,7 @@ class RegionalGradients(BlockCallback):
 
     def __init__(self, lvlm: LVLM, targets: Mapping[str, Target]) -> None:
         self.squares: dict[str, Tensor] = {}
-        self._inside = lvlm.by_block(targets)
+        self._targets_by_block = lvlm.by_block(targets)
         self._sums: dict[str, MatrixSum] = defaultdict(MatrixSum)
 
     def observe(self, sample: Sample) -> None:
@@ -126,13 +129,19 @@ class RegionalGradients(BlockCallback):
             self._sums[name].add(product.double().square_().div_(count))
 
     def finish(self, block: int) -> None:
-        shapes = {name: target.weight.shape for name, target in self._inside[block].items()}
+        shapes = {name: target.weight.shape for name, target in self._targets_by_block[block].items()}
         self.squares = {name: self._sums[name].total(*shape).float() for name, shape in shapes.items()}
         self._sums.clear()
 
     def into(self, pool: BlockPool, rule: TokenSelection, statistics: SetStatistics) -> BlockPool:
         """Returns the pool with root mean square gradients, if any: means over samples or tokens, as its norms are."""
-        over = statistics.samples if rule.average == "samples" else statistics.text_tokens + statistics.visual_tokens
-        found = {name: (squares / over).sqrt() for name, squares in self.squares.items()}
-        known = pool.statistics.items()
-        return replace(pool, statistics={name: replace(each, gradient=found.get(name)) for name, each in known})
+        count = statistics.samples if rule.average == "samples" else statistics.text_tokens + statistics.visual_tokens
+        gradients = {name: (squares / count).sqrt() for name, squares in self.squares.items()}
+        named_statistics = pool.statistics.items()
+        return replace(
+            pool,
+            statistics={
+                name: replace(linear_statistics, gradient=gradients.get(name))
+                for name, linear_statistics in named_statistics
+            },
+        )

@@ -31,18 +31,20 @@ def undecided(rule: TokenSelection, tokens: Tokens, chosen: Tensor) -> Tensor:
     method = "rank" if type(rule).candidates is VisualRanking.candidates else "candidates"
     with unchanged(rule, method, tokens=tokens):
         candidates: Any = rule.candidates(tokens)
-    name, length = f"selection: {type(rule).__name__}.candidates", len(chosen)
+    label, length = f"selection: {type(rule).__name__}.candidates", len(chosen)
     if not isinstance(candidates, Tensor) or candidates.dtype != torch.long or candidates.dim() != 1:
-        raise ContractError(f"{name} must return indices of tokens, int64 (k,)")
+        raise ContractError(f"{label} must return indices of tokens, int64 (k,)")
     if not len(candidates):
         return candidates
-    least, most = (int(end) for end in candidates.aminmax())
-    if least < 0 or most >= length:
-        raise ContractError(f"{name} returned indices from {least} to {most}; expected 0 to {length - 1}")
-    if twice := len(candidates) - len(candidates.unique()):
-        raise ContractError(f"{name} returned {len(candidates)} indices, {twice} repeated; expected each token once")
-    if again := int((chosen.to(candidates.device)[candidates] != 0).sum()):
-        raise ContractError(f"{name} returned {again} tokens that select had already chosen; expected others")
+    lowest, highest = (int(index) for index in candidates.aminmax())
+    if lowest < 0 or highest >= length:
+        raise ContractError(f"{label} returned indices from {lowest} to {highest}; expected 0 to {length - 1}")
+    if repeated := len(candidates) - len(candidates.unique()):
+        raise ContractError(
+            f"{label} returned {len(candidates)} indices, {repeated} repeated; expected each token once"
+        )
+    if already_chosen := int((chosen.to(candidates.device)[candidates] != 0).sum()):
+        raise ContractError(f"{label} returned {already_chosen} tokens that select had already chosen; expected others")
     return candidates
 
 
@@ -59,12 +61,12 @@ def decided(rule: TokenSelection, candidates: Tensor, n_text: int, statistics: S
 
 
 def _check_weights(rule: TokenSelection, method: str, weights: Any, length: int) -> None:
-    name = f"selection: {type(rule).__name__}.{method}"
+    label = f"selection: {type(rule).__name__}.{method}"
     if not isinstance(weights, Tensor):
-        raise ContractError(f"{name} returned a {type(weights).__name__}; expected a tensor of bools or floats")
+        raise ContractError(f"{label} returned a {type(weights).__name__}; expected a tensor of bools or floats")
     if weights.shape != (length,):
-        raise ContractError(f"{name} returned weights of shape {tuple(weights.shape)} for {length} tokens")
+        raise ContractError(f"{label} returned weights of shape {tuple(weights.shape)} for {length} tokens")
     if weights.dtype != torch.bool and not weights.is_floating_point():
-        raise ContractError(f"{name} returned {weights.dtype}; expected bools or floats, one per token")
+        raise ContractError(f"{label} returned {weights.dtype}; expected bools or floats, one per token")
     if weights.is_floating_point() and not (weights.isfinite().all() and (weights >= 0).all()):
-        raise ContractError(f"{name} returned weights that are negative or not finite")
+        raise ContractError(f"{label} returned weights that are negative or not finite")

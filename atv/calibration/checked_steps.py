@@ -27,25 +27,25 @@ def allocated(
     """
     weights = {name: target.weight for name, target in targets.items()}
     with unchanged(allocation, "allocate", weights=weights, dense=dense):
-        shares: Any = allocation.allocate(targets, sparsity, dense)
-    kind = f"allocation: {type(allocation).__name__}"
-    if not isinstance(shares, Mapping):
-        given = type(shares).__name__
-        raise ContractError(f"{kind}.allocate returned a {given}; expected a dict of names to sparsities")
+        sparsities: Any = allocation.allocate(targets, sparsity, dense)
+    label = f"allocation: {type(allocation).__name__}"
+    if not isinstance(sparsities, Mapping):
+        class_name = type(sparsities).__name__
+        raise ContractError(f"{label}.allocate returned a {class_name}; expected a dict of names to sparsities")
     for name in targets:
-        if not 0 <= (share := shares.get(name, -1.0)) <= 1:
-            raise ValueError(f"{kind} returned {share if name in shares else 'no sparsity'} for {name}")
-    size = sizes(targets)
+        if not 0 <= (target_sparsity := sparsities.get(name, -1.0)) <= 1:
+            raise ValueError(f"{label} returned {target_sparsity if name in sparsities else 'no sparsity'} for {name}")
+    size_of = sizes(targets)
     # One weight of every row, or one block if blocks are removed whole.
-    rounding = sum(count // targets[name].in_features for name, count in size.items())
+    rounding = sum(size // targets[name].in_features for name, size in size_of.items())
     if allocation.chooses_blocks:
         by_block: Counter[int] = Counter()
-        for name, count in size.items():
-            by_block[dense.block_of[name]] += count
+        for name, size in size_of.items():
+            by_block[dense.block_of[name]] += size
         rounding = max(by_block.values())
-    if size and abs((met := mean(shares, size)) - sparsity) > rounding / sum(size.values()) + 1e-9:
-        raise ContractError(f"{kind}.allocate returned a mean by size of {met:.6g}; expected {sparsity:.6g}")
-    return shares
+    if size_of and abs((average := mean(sparsities, size_of)) - sparsity) > rounding / sum(size_of.values()) + 1e-9:
+        raise ContractError(f"{label}.allocate returned a mean by size of {average:.6g}; expected {sparsity:.6g}")
+    return sparsities
 
 
 def refined(step: Refinement, weight: Tensor, mask: Tensor, pool: PoolStatistics, width: int) -> Tensor:
@@ -55,12 +55,12 @@ def refined(step: Refinement, weight: Tensor, mask: Tensor, pool: PoolStatistics
         ContractError: if ``refine`` returns anything else.
     """
     with unchanged(step, "refine", weight=weight, mask=mask, pool=pool):
-        made = step.refine(weight, mask, pool, width)
-    _check_shape(step, made, weight)
-    before, after = (part.cpu().unflatten(1, (-1, width)).sum(-1) for part in (mask, made))
-    if made.dtype != torch.bool or not torch.equal(before, after):
+        new_mask = step.refine(weight, mask, pool, width)
+    _check_shape(step, new_mask, weight)
+    kept_before, kept_after = (kept.cpu().unflatten(1, (-1, width)).sum(-1) for kept in (mask, new_mask))
+    if new_mask.dtype != torch.bool or not torch.equal(kept_before, kept_after):
         raise ContractError(f"refine: {type(step).__name__} changed how many weights a row or group keeps")
-    return made
+    return new_mask
 
 
 def reconstructed(step: Reconstruction, weight: Tensor, mask: Tensor, pool: PoolStatistics) -> Pruned:
@@ -71,9 +71,9 @@ def reconstructed(step: Reconstruction, weight: Tensor, mask: Tensor, pool: Pool
     """
     with unchanged(step, "reconstruct", weight=weight, mask=mask, pool=pool):
         shift = step.shift(weight, mask, pool) if step.needs_bias else None
-        made = step.reconstruct(weight, mask, pool)
-    _check_shape(step, made, weight)
-    pruned = Pruned(mask, made, shift)
+        new_weight = step.reconstruct(weight, mask, pool)
+    _check_shape(step, new_weight, weight)
+    pruned = Pruned(mask, new_weight, shift)
     check_finite(step, weight, pruned)
     return pruned
 
@@ -84,9 +84,9 @@ def check_finite(step: Criterion | Reconstruction, weight: Tensor, made: Pruned)
         raise ContractError(f"{step.option}: {type(step).__name__} returned weights that are not finite")
 
 
-def _check_shape(step: Refinement | Reconstruction, made: Any, weight: Tensor) -> None:
-    given = tuple(made.shape) if isinstance(made, Tensor) else f"a {type(made).__name__}"
-    if given != tuple(weight.shape):
+def _check_shape(step: Refinement | Reconstruction, result: Any, weight: Tensor) -> None:
+    shape = tuple(result.shape) if isinstance(result, Tensor) else f"a {type(result).__name__}"
+    if shape != tuple(weight.shape):
         raise ContractError(
-            f"{step.option}: {type(step).__name__} returned {given} for a weight of {tuple(weight.shape)}"
+            f"{step.option}: {type(step).__name__} returned {shape} for a weight of {tuple(weight.shape)}"
         )

@@ -44,33 +44,33 @@ def check_contracts(plan: PathwayPlan, dtype: torch.dtype, linear: str = _LINEAR
     )
     for plugin, promised, method, base in promises:
         if promised and getattr(type(plugin), method) is getattr(base, method):
-            kind = type(plugin).__name__
-            raise ContractError(f"{plugin.option}: {kind} promises the method {method} but does not define it")
+            class_name = type(plugin).__name__
+            raise ContractError(f"{plugin.option}: {class_name} promises the method {method} but does not define it")
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        on_a_copy(plan.selection, lambda tried: _try_selection(tried, dtype, linear))
-        on_a_copy(plan.criterion, lambda tried: _try_criterion(tried, dtype))
+        on_a_copy(plan.selection, lambda plugin_copy: _check_selection(plugin_copy, dtype, linear))
+        on_a_copy(plan.criterion, lambda plugin_copy: _check_criterion(plugin_copy, dtype))
         if not pattern.joint and not pattern.by_block:
-            on_a_copy(pattern, _try_pattern)
+            on_a_copy(pattern, _check_pattern)
         for step in plan.plugins:
             if isinstance(step, Refinement | Reconstruction):
-                on_a_copy(step, lambda tried: _try_step(tried, dtype))
+                on_a_copy(step, lambda plugin_copy: _check_step(plugin_copy, dtype))
 
 
-def _check_arguments(part: Plugin) -> None:
+def _check_arguments(plugin: Plugin) -> None:
     """Checks that a report can hold the arguments of a plug-in."""
     try:
-        describe(part)
+        describe(plugin)
     except ContractError as error:
-        raise ContractError(f"{part.option}: {error}") from error
+        raise ContractError(f"{plugin.option}: {error}") from error
 
 
-def _try_criterion(criterion: Criterion, dtype: torch.dtype) -> None:
+def _check_criterion(criterion: Criterion, dtype: torch.dtype) -> None:
     weight, pool = _weight_and_pool(criterion, dtype)
     with unchanged(criterion, "score", weight=weight, pool=pool):
         criterion.checked_score(weight, pool)
 
 
-def _try_step(step: Refinement | Reconstruction, dtype: torch.dtype) -> None:
+def _check_step(step: Refinement | Reconstruction, dtype: torch.dtype) -> None:
     weight, pool = _weight_and_pool(step, dtype)
     mask = torch.arange(weight.shape[1]).expand_as(weight) % 2 == 0
     if isinstance(step, Refinement):
@@ -86,41 +86,45 @@ def on_a_copy(part: Plugin, attempt: Callable[[Any], object]) -> None:
         ContractError: raised by the attempt, or if it fails with an error typical of code that is wrong for any input.
     """
     try:
-        tried = copy.deepcopy(part)
+        plugin_copy = copy.deepcopy(part)
     except Exception:
         # It holds something that cannot be copied, so faults will show only on the first sample.
         return
     try:
-        attempt(tried)
+        attempt(plugin_copy)
     except ContractError:
         raise
     except (AttributeError, NameError, NotImplementedError, TypeError) as error:
-        kind, why = type(part).__name__, f"{type(error).__name__}: {error}"
-        raise ContractError(f"{part.option}: {kind} fails on made-up input: {why}") from error
+        class_name, reason = type(part).__name__, f"{type(error).__name__}: {error}"
+        raise ContractError(f"{part.option}: {class_name} fails on made-up input: {reason}") from error
     except Exception:
         # Too few tokens, say, or a tensor on a different device: the plug-in may not be meant for made-up input.
         return
 
 
-def _try_selection(rule: TokenSelection, dtype: torch.dtype, linear: str) -> None:
+def _check_selection(rule: TokenSelection, dtype: torch.dtype, linear: str) -> None:
     if isinstance(rule, PartedSelection):
         return
     length = _TEXT + _VISUAL
-    before, after, outputs = torch.randn(3, length, _WIDTH, generator=torch.Generator().manual_seed(0)).to(dtype)
+    block_input, block_output, linear_output = torch.randn(
+        3, length, _WIDTH, generator=torch.Generator().manual_seed(0)
+    ).to(dtype)
     visual, position = torch.arange(length) >= _TEXT, torch.arange(length)
     whole = WholeSet(position, visual, ~visual & (position % 2 == 0), torch.zeros_like(position))
     tokens = Tokens(
         visual,
         position,
-        before,
-        after,
+        block_input,
+        block_output,
         sample=0,
         block=0,
         seed=0,
         last_attention=torch.full((length,), 1 / length) if rule.needs_attention else None,
         linear=linear if rule.per_linear else "",
-        dense_output=outputs if rule.per_linear else None,
-        output_sensitivity=outputs.float().square().sum(-1) if rule.needs_sensitivity and rule.per_linear else None,
+        dense_output=linear_output if rule.per_linear else None,
+        output_sensitivity=linear_output.float().square().sum(-1)
+        if rule.needs_sensitivity and rule.per_linear
+        else None,
         ids=position,
         labelled=~visual & (position % 2 == 0) if rule.needs_answers else None,
         calibration_set=whole if rule.needs_whole else None,
@@ -130,17 +134,19 @@ def _try_selection(rule: TokenSelection, dtype: torch.dtype, linear: str) -> Non
         decided(rule, candidates, _TEXT, SetStatistics(0.5, 1, _TEXT, _VISUAL, whole))
 
 
-def _try_pattern(pattern: Pattern) -> None:
+def _check_pattern(pattern: Pattern) -> None:
     """Checks that a pattern prunes the share that it implies, up to one weight per row.
 
     Any other pattern is asked for half, which it may round to anything from a quarter to three quarters.
     """
-    asked, most = (0.5, 0.25) if pattern.sparsity is None else (pattern.sparsity, 1 / _WIDTH)
-    mask = pattern.checked_mask(torch.rand(_WIDTH, _WIDTH, generator=torch.Generator().manual_seed(0)), asked)
-    gone = 1 - float(mask.float().mean())
-    if abs(gone - asked) > most:
-        kind, whose = type(pattern).__name__, "as requested" if pattern.sparsity is None else "its sparsity"
-        raise ContractError(f"pattern: {kind}.mask prunes {gone:.1%} of a weight; expected {asked:.1%}, {whose}")
+    requested, tolerance = (0.5, 0.25) if pattern.sparsity is None else (pattern.sparsity, 1 / _WIDTH)
+    mask = pattern.checked_mask(torch.rand(_WIDTH, _WIDTH, generator=torch.Generator().manual_seed(0)), requested)
+    pruned_share = 1 - float(mask.float().mean())
+    if abs(pruned_share - requested) > tolerance:
+        class_name, origin = type(pattern).__name__, "as requested" if pattern.sparsity is None else "its sparsity"
+        raise ContractError(
+            f"pattern: {class_name}.mask prunes {pruned_share:.1%} of a weight; expected {requested:.1%}, {origin}"
+        )
 
 
 def _weight_and_pool(

@@ -9,8 +9,8 @@ from atv.refinement import BlockReconstruction, MeanToBias
 
 def contradictions(plan: PathwayPlan) -> Iterator[str]:
     """Yields a message for each pair of contradictory parts: which they are, and what to choose instead."""
-    parts = (plan.criterion, plan.pattern, plan.allocation, plan.reconstruct)
-    criterion, pattern, allocation, reconstruct = (type(part).__name__ for part in parts)
+    plugins = (plan.criterion, plan.pattern, plan.allocation, plan.reconstruct)
+    criterion, pattern, allocation, reconstruct = (type(plugin).__name__ for plugin in plugins)
     uniform = isinstance(plan.allocation, Uniform)
     if plan.pattern.sparsity is not None and not uniform:
         yield (

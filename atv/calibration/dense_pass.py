@@ -26,7 +26,7 @@ from atv.runtime.trainer import running, staying_on_its_device
 from atv.selection import PartedSelection
 
 # A trained model's weights are hardly ever exactly zero.
-_FEW_ZEROS = 0.05
+_MAX_ZERO_SHARE = 0.05
 
 
 class DensePass(L.LightningModule):
@@ -77,11 +77,11 @@ def measure_dense(
 
     ``known`` holds the sparsities that an earlier start of the same run found.
     """
-    started = perf_counter()
+    start_time = perf_counter()
     _warn_of_zeros(targets)
 
     def measured(rules: Mapping[str, Allocation | PartedSelection]) -> dict[str, dict[str, Tensor]]:
-        return _measured(DensePass(lvlm, targets, rules, seed), batches, trainer) if rules else {}
+        return _run_dense_pass(DensePass(lvlm, targets, rules, seed), batches, trainer) if rules else {}
 
     selections = measured({pathway: rule for pathway, plan in plans.items() if (rule := plan.measuring_selection)})
     plans = {pathway: replace(plan, measured=selections.get(pathway, {})) for pathway, plan in plans.items()}
@@ -89,7 +89,7 @@ def measure_dense(
         allocations = measured({name: plan.allocation for name, plan in plans.items() if plan.allocation.needs_dense})
         for pathway, totals in allocations.items():
             plans[pathway] = plans[pathway].with_sparsities(targets, dense_statistics(lvlm, targets, totals))
-        seconds = perf_counter() - started if selections or allocations else 0.0
+        seconds = perf_counter() - start_time if selections or allocations else 0.0
         known = AllocationReport({pathway: dict(plan.sparsities) for pathway, plan in plans.items()}, seconds)
     return {pathway: replace(plan, sparsities=known.sparsities[pathway]) for pathway, plan in plans.items()}, known
 
@@ -98,7 +98,7 @@ def _warn_of_zeros(targets: Mapping[str, Target]) -> None:
     """Warns of weights that are not a dense model's, such as those left by a run that failed in the same process."""
     weights = [weight for target in targets.values() if not (weight := target.weight.detach()).is_meta]
     zeros = sum(weight.numel() - int(weight.count_nonzero()) for weight in weights)
-    if weights and (share := zeros / sum(weight.numel() for weight in weights)) > _FEW_ZEROS:
+    if weights and (share := zeros / sum(weight.numel() for weight in weights)) > _MAX_ZERO_SHARE:
         rank_zero_warn(
             f"model: {share:.1%} of the targets' weights are zero before pruning; load the model again unless it is to "
             "be pruned further"
@@ -113,7 +113,7 @@ def dense_statistics(
     return DenseStatistics(block_of, lambda name: stored(lvlm.model, f"{name}.weight").detach(), totals or {})
 
 
-def _measured(
+def _run_dense_pass(
     dense: DensePass, batches: Sequence[CalibrationBatch], trainer: L.Trainer
 ) -> dict[str, dict[str, Tensor]]:
     """Returns pathway -> Linear -> sum over all samples, equal on every rank."""

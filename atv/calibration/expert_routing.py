@@ -31,18 +31,18 @@ def routed_tokens(layer: FusedExperts, args: tuple[Any, ...], kwargs: Mapping[st
     Llama 4 passes all tokens to every expert, scaled by a score that is zero if a token was not routed there. All other
     types pass each token once, with the indices of its experts (tokens, k).
     """
-    _, hidden, *rest = inspect.signature(type(layer.module).forward).bind(layer.module, *args, **kwargs).args
+    _, hidden, *routing = inspect.signature(type(layer.module).forward).bind(layer.module, *args, **kwargs).args
     hidden = hidden.reshape(-1, hidden.shape[-1])
-    if not rest:
+    if not routing:
         expert, token = (hidden.unflatten(0, (layer.count, -1)) != 0).any(-1).nonzero(as_tuple=True)
         return hidden, Routing(expert * (len(hidden) // layer.count) + token, token, expert)
-    index = rest[0].reshape(len(hidden), -1)
+    index = routing[0].reshape(len(hidden), -1)
     expert, order = torch.sort(index.flatten(), stable=True)
     # An index beyond the last expert means no expert (expert parallelism, or experts that compute nothing).
-    known = int((expert < layer.count).sum())
-    row = order[:known] // index.shape[1]
-    gate = rest[1].reshape(-1)[order[:known]] if len(rest) > 1 and rest[1].shape == rest[0].shape else None
-    return hidden, Routing(row, row, expert[:known], gate)
+    pairs = int((expert < layer.count).sum())
+    row = order[:pairs] // index.shape[1]
+    gate = routing[1].reshape(-1)[order[:pairs]] if len(routing) > 1 and routing[1].shape == routing[0].shape else None
+    return hidden, Routing(row, row, expert[:pairs], gate)
 
 
 def given_tokens(layer: FusedExperts, arguments: Mapping[str, Any]) -> Tensor | None:
@@ -65,15 +65,15 @@ def last_projection_inputs(layer: FusedExperts, hidden: Tensor, routing: Routing
     """
     sizes = torch.bincount(routing.expert, minlength=layer.count).tolist()
     rows = zip(range(layer.count), routing.row.split(sizes), strict=True)
-    return torch.cat([_gated(layer, hidden[row], expert) for expert, row in rows])
+    return torch.cat([_last_inputs(layer, hidden[row], expert) for expert, row in rows])
 
 
-def _gated(layer: FusedExperts, x: Tensor, expert: int) -> Tensor:
+def _last_inputs(layer: FusedExperts, inputs: Tensor, expert: int) -> Tensor:
     """Computes an expert's activations before its last projection: (n, hidden) -> (n, inner)."""
-    x = layer.project(layer.first, x, expert)
+    inputs = layer.project(layer.first, inputs, expert)
     if layer.first != FIRST[0]:
-        return layer.module.act_fn(x)
+        return layer.module.act_fn(inputs)
     if hasattr(layer.module, "_apply_gate"):
-        return layer.module._apply_gate(x)
-    gate, up = x.chunk(2, dim=-1)
+        return layer.module._apply_gate(inputs)
+    gate, up = inputs.chunk(2, dim=-1)
     return layer.module.act_fn(gate) * up

@@ -54,10 +54,10 @@ class FinishedBlocks:
 
     def read_kept(self) -> list[FinishedBlock]:
         """Collects and returns the blocks that an earlier start kept; ``reinstall`` puts them into the model."""
-        earlier = [] if self.folder is None else self.folder.read_blocks()
-        for block in earlier:
+        kept_blocks = [] if self.folder is None else self.folder.read_blocks()
+        for block in kept_blocks:
             self.collect(block)
-        return earlier
+        return kept_blocks
 
     def reinstall(self, blocks: Sequence[FinishedBlock]) -> None:
         """Puts blocks that an earlier start finished back into the model, even if it was not offloaded then."""

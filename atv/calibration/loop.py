@@ -47,20 +47,20 @@ class BlockwiseCalibration(L.LightningModule):
             # Lightning moves registered modules to its device; an offloaded model moves itself.
             self.model = lvlm.model
         self.held_bytes, self.held_tokens = 0, 0
-        self._own: set[int] = set()
+        self._model_addresses: set[int] = set()
         self.waiting: dict[int, WaitingForward] = {}
 
     def run(
         self, trainer: L.Trainer, batches: Sequence[CalibrationBatch], targets: Mapping[str, Target], propagate: bool
     ) -> None:
         """Runs the loop over all unfinished blocks; removes all doors from the model, whatever happens."""
-        left = len(self.lvlm.blocks) - self.first_block
-        if not left:
+        blocks_left = len(self.lvlm.blocks) - self.first_block
+        if not blocks_left:
             return
         try:
             with together(trainer), doors(self.lvlm, targets, propagate, self.first_block, self.observer):
-                given = loaders(padded(batches, trainer), left)
-                trainer.predict(self, given, return_predictions=False)
+                dataloaders = loaders(padded(batches, trainer), blocks_left)
+                trainer.predict(self, dataloaders, return_predictions=False)
         finally:
             for waiting in self.waiting.values():
                 waiting.close()
@@ -68,7 +68,7 @@ class BlockwiseCalibration(L.LightningModule):
 
     def on_predict_start(self) -> None:
         # Only once, and not earlier: by now Lightning has moved the model to its device.
-        self._own = addresses(self.lvlm.model)
+        self._model_addresses = addresses(self.lvlm.model)
 
     def predict_step(self, batch: CalibrationBatch | None, batch_idx: int, dataloader_idx: int = 0) -> list[Sample]:
         block = self.first_block + dataloader_idx
@@ -76,17 +76,19 @@ class BlockwiseCalibration(L.LightningModule):
             self.offloaded.bring(block)
         if batch is None:
             return []
-        waiting = self.waiting.get(batch.number) or self._start(batch)
+        waiting = self.waiting.get(batch.number) or self._start_forward(batch)
         waiting.unpark()
         arrival = waiting.forward.advance(block)
         if arrival is None:
             return []
-        seen = list(samples(arrival, waiting.tokens, self.seed, self._gradients(arrival, waiting.tokens), self.whole))
+        observed = list(
+            samples(arrival, waiting.tokens, self.seed, self._block_gradients(arrival, waiting.tokens), self.whole)
+        )
         if batch.inputs is not None:
-            self.held_bytes += held_bytes(waiting.forward, self._own)
+            self.held_bytes += held_bytes(waiting.forward, self._model_addresses)
             self.held_tokens += int(waiting.tokens.valid.sum())
         waiting.hidden = arrival.waiting
-        return seen
+        return observed
 
     def on_predict_batch_end(
         self, outputs: Any, batch: CalibrationBatch | None, batch_idx: int, dataloader_idx: int = 0
@@ -95,7 +97,7 @@ class BlockwiseCalibration(L.LightningModule):
         if batch is not None and self.offloaded is not None:
             self.waiting[batch.number].park(self.offloaded.waiting_file(batch.number))
 
-    def _start(self, batch: CalibrationBatch) -> WaitingForward:
+    def _start_forward(self, batch: CalibrationBatch) -> WaitingForward:
         assert batch.inputs is not None
         inputs = cast_floats(batch.inputs, self.lvlm.model.dtype)
         visual, valid = self.lvlm.visual(inputs), self.lvlm.valid(inputs)
@@ -103,10 +105,10 @@ class BlockwiseCalibration(L.LightningModule):
         waiting = self.waiting[batch.number] = WaitingForward(SuspendedForward(self.lvlm.model, inputs), tokens)
         return waiting
 
-    def _gradients(self, arrival: Arrival, tokens: BatchTokens) -> BlockGradients:
+    def _block_gradients(self, arrival: Arrival, tokens: BatchTokens) -> BlockGradients:
         """Runs the backward passes that the run needs for a batch at a block."""
-        own = self.lvlm.linears
-        linears = {name: own[name] for name in arrival.target_inputs.site_of if name in own}
+        all_linears = self.lvlm.linears
+        linears = {name: all_linears[name] for name in arrival.target_inputs.site_of if name in all_linears}
         seed = (self.seed, arrival.block, tokens.first_sample)
         return self.backward_pass.run(arrival, self.lvlm.blocks[arrival.block], linears, tokens.valid, seed)
 
@@ -117,5 +119,5 @@ def loaders(batches: Sequence[CalibrationBatch | None], blocks: int) -> list[Dat
     A batch is never split or regrouped, whatever the number of ranks; None is a step without a batch.
     """
     resumed = [batch and batch._replace(inputs=None, answer=None) for batch in batches]
-    lists: list[Any] = [resumed if block else batches for block in range(blocks)]
-    return [DataLoader(given, batch_size=None, collate_fn=lambda batch: batch) for given in lists]
+    steps_by_block: list[Any] = [resumed if block else batches for block in range(blocks)]
+    return [DataLoader(steps, batch_size=None, collate_fn=lambda batch: batch) for steps in steps_by_block]

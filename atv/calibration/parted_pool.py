@@ -41,31 +41,48 @@ class PartedPool:
             weights: the dense weights of the block's targets.
         """
         pools = [pool.finish(statistics) for pool in self._pools]
-        called = {name: weight for name, weight in weights.items() if name in pools[0].site_of}
-        if not called:
+        target_weights = {name: weight for name, weight in weights.items() if name in pools[0].site_of}
+        if not target_weights:
             return BlockPool({}, 0, 0, {})
-        trial = HeldOut(self.plan, halves, pools[0].site_of, called)
-        block = ObservedBlock(tuple(called), statistics, trial.lost, self.plan.measured)
+        trial = HeldOut(self.plan, halves, pools[0].site_of, target_weights)
+        block = ObservedBlock(tuple(target_weights), statistics, trial.lost, self.plan.measured)
         with unchanged(self.rule, "weigh", block=block):
-            weighed = self.rule.weigh(block)
-        chosen = self._checked(weighed, called)
-        mixed = {
-            name: PoolStatistics.mixed([pool.statistics[name] for pool in pools], each) for name, each in chosen.items()
+            weights_by_target = self.rule.weigh(block)
+        checked_weights = self._checked_weights(weights_by_target, target_weights)
+        statistics_by_target = {
+            name: PoolStatistics.mixed([pool.statistics[name] for pool in pools], part_weights)
+            for name, part_weights in checked_weights.items()
         }
-        means = [round(sum(each) / len(chosen), 9) for each in zip(*chosen.values(), strict=True)]
-        entered = [pool for pool, mean in zip(pools, means, strict=True) if mean > 0]
-        text, visual = (sum(getattr(pool, kind) for pool in entered) for kind in ("text", "visual"))
-        return BlockPool(mixed, text, visual, {}, pools[0].site_of, dict(zip(self.rule.parts, means, strict=True)))
+        mean_weights = [
+            round(sum(part_weights) / len(checked_weights), 9)
+            for part_weights in zip(*checked_weights.values(), strict=True)
+        ]
+        used_pools = [pool for pool, mean_weight in zip(pools, mean_weights, strict=True) if mean_weight > 0]
+        text, visual = (sum(getattr(pool, modality) for pool in used_pools) for modality in ("text", "visual"))
+        return BlockPool(
+            statistics_by_target,
+            text,
+            visual,
+            {},
+            pools[0].site_of,
+            dict(zip(self.rule.parts, mean_weights, strict=True)),
+        )
 
-    def _checked(
-        self, chosen: Mapping[str, tuple[float, ...]], targets: Mapping[str, Tensor]
+    def _checked_weights(
+        self, weights_by_target: Mapping[str, tuple[float, ...]], targets: Mapping[str, Tensor]
     ) -> dict[str, tuple[float, ...]]:
         for name in targets:
-            each = chosen.get(name, ())
-            if len(each) != len(self.rule.parts) or not all(math.isfinite(w) and w >= 0 for w in each) or not sum(each):
-                kind, parts = type(self.rule).__name__, ", ".join(self.rule.parts)
-                raise ContractError(f"selection: {kind}.weigh returned {each} for {name}; expected weights for {parts}")
-        return {name: chosen[name] for name in targets}
+            part_weights = weights_by_target.get(name, ())
+            if (
+                len(part_weights) != len(self.rule.parts)
+                or not all(math.isfinite(weight) and weight >= 0 for weight in part_weights)
+                or not sum(part_weights)
+            ):
+                class_name, parts = type(self.rule).__name__, ", ".join(self.rule.parts)
+                raise ContractError(
+                    f"selection: {class_name}.weigh returned {part_weights} for {name}; expected weights for {parts}"
+                )
+        return {name: weights_by_target[name] for name in targets}
 
 
 class HeldOut:
@@ -83,22 +100,24 @@ class HeldOut:
         weights: Mapping[str, Tensor],
     ) -> None:
         self.plan = plan
-        most = max(len(weight) for weight in weights.values())
-        step = 1 if isinstance(plan.pattern, Structured) else max(most // _ROWS, 1)
-        self._rows = {name: weight[::step] for name, weight in weights.items()}
-        self._first, self._second = ({name: half[site_of[name]] for name in weights} for half in halves)
+        longest = max(len(weight) for weight in weights.values())
+        step = 1 if isinstance(plan.pattern, Structured) else max(longest // _ROWS, 1)
+        self._weight_rows = {name: weight[::step] for name, weight in weights.items()}
+        self._choosing_half, self._judging_half = ({name: half[site_of[name]] for name in weights} for half in halves)
 
     def lost(self, visual: float) -> tuple[float, float]:
         """Returns the share of squared outputs lost on text and on visual tokens, mean over the Linears.
 
         Visual tokens have the weight ``visual``, text tokens the weight 1.
         """
-        norms = {name: (text + visual * picture).sqrt().float() for name, (text, picture) in self._first.items()}
-        scores = {name: Wanda().score(rows, PoolStatistics(norms[name])) for name, rows in self._rows.items()}
+        norms = {
+            name: (text + visual * picture).sqrt().float() for name, (text, picture) in self._choosing_half.items()
+        }
+        scores = {name: Wanda().score(rows, PoolStatistics(norms[name])) for name, rows in self._weight_rows.items()}
         masks = self.plan.pattern.masks(scores, self.plan.sparsities)
-        lost = torch.zeros(2, dtype=torch.float64)
-        for name, rows in self._rows.items():
-            pools = (PoolStatistics(squares.sqrt().float()) for squares in self._second[name])
-            lost += torch.tensor([pool.share_lost(rows, rows * masks[name]) for pool in pools])
-        text, picture = (lost / len(self._rows)).tolist()
+        shares_lost = torch.zeros(2, dtype=torch.float64)
+        for name, rows in self._weight_rows.items():
+            pools = (PoolStatistics(squares.sqrt().float()) for squares in self._judging_half[name])
+            shares_lost += torch.tensor([pool.share_lost(rows, rows * masks[name]) for pool in pools])
+        text, picture = (shares_lost / len(self._weight_rows)).tolist()
         return text, picture

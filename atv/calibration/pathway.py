@@ -61,8 +61,8 @@ class Pathway:
             refine=self._refinements(),
             reconstruct=None if self.reconstruct is None else resolve(self.reconstruct, Reconstruction, "reconstruct"),
         )
-        if against := next(contradictions(plan), None):
-            raise ValueError(against)
+        if contradiction := next(contradictions(plan), None):
+            raise ValueError(contradiction)
         return plan
 
     def plan(self, lvlm: LVLM, targets: Mapping[str, Target]) -> PathwayPlan:
@@ -72,8 +72,8 @@ class Pathway:
             ValueError: as in ``parts``, and if a part violates the contract of its kind or cannot serve experts, or the
                 pattern does not fit a target.
         """
-        parts = self.parts()
-        plan = replace(parts, pattern=parts.pattern.fitted(lvlm))
+        unfitted_plan = self.parts()
+        plan = replace(unfitted_plan, pattern=unfitted_plan.pattern.fitted(lvlm))
         dtype = next((target.weight.dtype for target in targets.values()), torch.float32)
         linear = next(iter(targets), "")
         check_contracts(plan, dtype, linear)
@@ -81,13 +81,13 @@ class Pathway:
         return plan if plan.allocation.needs_dense else plan.with_sparsities(targets, dense_statistics(lvlm, targets))
 
     def _refinements(self) -> tuple[Refinement, ...]:
-        given: Sequence[Any] = self.refine if isinstance(self.refine, list | tuple) else (self.refine,)
-        return tuple(resolve(step, Refinement, "refine") for step in given if step is not None)
+        steps: Sequence[Any] = self.refine if isinstance(self.refine, list | tuple) else (self.refine,)
+        return tuple(resolve(step, Refinement, "refine") for step in steps if step is not None)
 
     def _sparsity(self, pattern: Pattern) -> float:
-        implied, asked = pattern.sparsity, self.sparsity
-        if asked is not None and not (math.isfinite(asked) and 0 <= asked < 1):
-            raise ValueError(f"sparsity: expected a number in [0, 1), got {asked}")
-        if implied is not None and asked is not None and asked != implied:
-            raise ValueError(f"sparsity: {asked} contradicts the pattern {self.pattern!r}, which implies {implied}")
-        return implied if implied is not None else 0.5 if asked is None else asked
+        implied, requested = pattern.sparsity, self.sparsity
+        if requested is not None and not (math.isfinite(requested) and 0 <= requested < 1):
+            raise ValueError(f"sparsity: expected a number in [0, 1), got {requested}")
+        if implied is not None and requested is not None and requested != implied:
+            raise ValueError(f"sparsity: {requested} contradicts the pattern {self.pattern!r}, which implies {implied}")
+        return implied if implied is not None else 0.5 if requested is None else requested

@@ -81,27 +81,29 @@ class PathwayPlan:
                 would run an offloaded model backward.
         """
         if self.measuring_selection is not None and is_offloaded(lvlm.model):
-            kind = type(self.selection).__name__
-            raise ValueError(f"selection: {kind} runs the dense model backward, which offloading does not allow")
+            class_name = type(self.selection).__name__
+            raise ValueError(f"selection: {class_name} runs the dense model backward, which offloading does not allow")
         self.pattern.check(lvlm, targets, self.sparsity)
         for name, target in targets.items():
             if self.refine and self.pattern.swap_width(target.in_features) is None:
-                step, kind = type(self.refine[0]).__name__, type(self.pattern).__name__
+                step_name, class_name = type(self.refine[0]).__name__, type(self.pattern).__name__
                 raise ValueError(
-                    f"refine: {step} moves zeros, but the pattern {kind} does not say where they may go (swap_width); "
-                    "choose another pattern"
+                    f"refine: {step_name} moves zeros, but the pattern {class_name} does not say where they may go "
+                    "(swap_width); choose another pattern"
                 )
             if self.updates_biases and getattr(target, "bias", None) is None:
-                kind = type(self.reconstruct).__name__
+                class_name = type(self.reconstruct).__name__
                 raise ValueError(
-                    f"reconstruct: {kind} moves what is lost into biases, but {name} has none; name targets that have "
-                    "one, or choose LeastSquares"
+                    f"reconstruct: {class_name} moves what is lost into biases, but {name} has none; name targets "
+                    "that have one, or choose LeastSquares"
                 )
-            if not isinstance(target, nn.Linear) and (part := self._for_linears()):
-                raise ValueError(f"{part} supports only Linears, but {name} is an expert; name targets without experts")
+            if not isinstance(target, nn.Linear) and (unfit_part := self._first_linears_only()):
+                raise ValueError(
+                    f"{unfit_part} supports only Linears, but {name} is an expert; name targets without experts"
+                )
 
-    def _for_linears(self) -> str | None:
-        """Returns the first part that needs statistics which are not gathered for experts."""
+    def _first_linears_only(self) -> str | None:
+        """Returns the option and class of the first plug-in whose statistics are not gathered for experts, or None."""
         if self.selection.per_linear or isinstance(self.selection, PartedSelection):
             return f"selection: {type(self.selection).__name__}"
         for step in (self.criterion, *self.following):
@@ -117,9 +119,9 @@ class PathwayPlan:
         Raises:
             ValueError: if the allocation leaves out a Linear, returns a sparsity outside [0, 1], or misses the mean.
         """
-        shares = allocated(self.allocation, targets, self.sparsity, dense)
+        sparsities = allocated(self.allocation, targets, self.sparsity, dense)
         # Counts are rounded down, so binary rounding noise could lower a row's count by one.
-        return replace(self, sparsities={name: round(shares[name], 9) for name in targets})
+        return replace(self, sparsities={name: round(sparsities[name], 9) for name in targets})
 
     def prune(
         self, weights: Mapping[str, Tensor], pools: Mapping[str, PoolStatistics], log: StepLog | None = None
@@ -150,19 +152,21 @@ class PathwayPlan:
         """Applies the criterion and every step after it to a target's weight (out, in)."""
         method = "prune" if self.criterion.updates_weights else "score"
         with log.timed("criterion"), unchanged(self.criterion, method, weight=weight, pool=pool):
-            made = self.criterion.prune(weight, pool, self.pattern, self.sparsities[name], mask)
-            check_finite(self.criterion, weight, made)
+            pruned = self.criterion.prune(weight, pool, self.pattern, self.sparsities[name], mask)
+            check_finite(self.criterion, weight, pruned)
         if self.following:
-            log.lost("criterion", weight, made, pool)
-        for place, step in enumerate(self.following, start=1):
+            log.lost("criterion", weight, pruned, pool)
+        for index, step in enumerate(self.following, start=1):
             # Several refinements are distinguished by their positions.
-            called = f"refine {place}" if len(self.refine) > 1 and place <= len(self.refine) else step.option
-            with log.timed(called):
-                made = self._follow(step, weight, made.mask, pool)
-            log.lost(called, weight, made, pool)
-        return made
+            label = f"refine {index}" if len(self.refine) > 1 and index <= len(self.refine) else step.option
+            with log.timed(label):
+                pruned = self._apply_step(step, weight, pruned.mask, pool)
+            log.lost(label, weight, pruned, pool)
+        return pruned
 
-    def _follow(self, step: Refinement | Reconstruction, weight: Tensor, mask: Tensor, pool: PoolStatistics) -> Pruned:
+    def _apply_step(
+        self, step: Refinement | Reconstruction, weight: Tensor, mask: Tensor, pool: PoolStatistics
+    ) -> Pruned:
         """Applies one step after the criterion to a dense weight and its mask, both (out, in)."""
         if not isinstance(step, Refinement):
             return reconstructed(step, weight, mask, pool)

@@ -87,12 +87,12 @@ class Pool:
             return
         for view, tokens, inputs in self._views(sample):
             chosen = selected(self.selection, tokens)
-            self._add(tokens.sample, inputs, chosen)
-            self._count(view, tokens.sample, chosen, tokens.visual)
+            self._add_inputs(tokens.sample, inputs, chosen)
+            self._add_counts(view, tokens.sample, chosen, tokens.visual)
             candidates = undecided(self.selection, tokens, chosen)
             if len(candidates):
-                kept = {key: values.of(candidates) for key, values in inputs.items()}
-                self._undecided.append(_Undecided(view, tokens.sample, candidates, tokens.n_text, kept))
+                candidate_inputs = {key: values.of(candidates) for key, values in inputs.items()}
+                self._undecided.append(_Undecided(view, tokens.sample, candidates, tokens.n_text, candidate_inputs))
 
     def finish(self, statistics: SetStatistics) -> BlockPool:
         """Returns what was gathered, and empties the pool for the next block.
@@ -100,24 +100,24 @@ class Pool:
         Raises:
             ValueError: if the rule picked no token of any sample.
         """
-        for kept in self._undecided:
-            weights = decided(self.selection, kept.candidates, kept.n_text, statistics)
-            self._add(kept.sample, kept.inputs, weights)
-            self._count(kept.view, kept.sample, weights, torch.ones_like(weights, dtype=torch.bool))
+        for waiting in self._undecided:
+            weights = decided(self.selection, waiting.candidates, waiting.n_text, statistics)
+            self._add_inputs(waiting.sample, waiting.inputs, weights)
+            self._add_counts(waiting.view, waiting.sample, weights, torch.ones_like(weights, dtype=torch.bool))
         counts, routed = self._counts.totals(), self._routed.totals()
         if any(not weight for _, _, weight in counts.values()):
             raise ValueError(f"selection: {type(self.selection).__name__} picked no token of any calibration sample")
-        by_target = self._statistics(counts, routed, statistics.samples)
+        by_target = self._statistics_by_key(counts, routed, statistics.samples)
         # Gathered, because a rank without samples has seen no target called.
         key_of = {name: key for by_name in gathered(self._key_of) for name, key in by_name.items()}
         # A ``per_linear`` rule has counted nothing in a block without Linears.
-        seen = torch.stack(list(counts.values())) if counts else torch.zeros(1, 3)
-        text, visual, _ = (round(count) for count in seen.mean(0).tolist())
-        layers = {site.rpartition(".")[0]: experts_seen(tokens) for site, tokens in routed.items()}
+        pool_counts = torch.stack(list(counts.values())) if counts else torch.zeros(1, 3)
+        text, visual, _ = (round(count) for count in pool_counts.mean(0).tolist())
+        experts = {site.rpartition(".")[0]: experts_seen(tokens) for site, tokens in routed.items()}
         self._clear()
-        return BlockPool({name: by_target[key] for name, key in key_of.items()}, text, visual, layers, key_of)
+        return BlockPool({name: by_target[key] for name, key in key_of.items()}, text, visual, experts, key_of)
 
-    def _statistics(
+    def _statistics_by_key(
         self, counts: Mapping[str, Tensor], routed: Mapping[str, Tensor], samples: int
     ) -> dict[str, PoolStatistics]:
         """Returns statistics by key, and those of experts by name."""
@@ -127,19 +127,21 @@ class Pool:
             _, _, weight = counts[key if self.selection.per_linear else ""].tolist()
             mean_squares = squares / (weight if self.selection.average == "tokens" else samples)
             if key in routed:
-                by_key |= self._of_experts(key, mean_squares, routed[key], saliency.get(key))
+                by_key |= self._expert_statistics(key, mean_squares, routed[key], saliency.get(key))
             else:
-                by_key[key] = self._of_linears(key, mean_squares, weight, moments.get(key))
+                by_key[key] = self._linear_statistics(key, mean_squares, weight, moments.get(key))
         return by_key
 
-    def _of_linears(self, key: str, mean_squares: Tensor, weight: float, moments: Tensor | None) -> PoolStatistics:
+    def _linear_statistics(
+        self, key: str, mean_squares: Tensor, weight: float, moments: Tensor | None
+    ) -> PoolStatistics:
         """Statistics of a key's Linears, from mean squares (in,) and sums of values and of their squares (2, in)."""
         channels = len(mean_squares)
         gram = self._grams[key].total(channels, channels) / weight if self.gram else None
         mean, variance = (None, None) if moments is None else _mean_and_variance(moments / weight)
         return PoolStatistics(mean_squares.sqrt().float(), gram, mean, variance)
 
-    def _of_experts(
+    def _expert_statistics(
         self, site: str, mean_squares: Tensor, tokens: Tensor, saliency: Tensor | None
     ) -> dict[str, PoolStatistics]:
         """Statistics of each expert of a layer, by name.
@@ -151,10 +153,10 @@ class Pool:
         """
         if not self.compared:
             mean_squares = with_fallback(mean_squares, tokens, common=not site.endswith(LAST))
-        adds = [None] * len(tokens) if saliency is None else _means(saliency)
+        saliencies = [None] * len(tokens) if saliency is None else _means_by_expert(saliency)
         return {
-            expert_name(site, expert): PoolStatistics(squares.sqrt().float(), saliency=added)
-            for expert, (squares, added) in enumerate(zip(mean_squares, adds, strict=True))
+            expert_name(site, expert): PoolStatistics(squares.sqrt().float(), saliency=mean_saliency)
+            for expert, (squares, mean_saliency) in enumerate(zip(mean_squares, saliencies, strict=True))
         }
 
     def _views(self, sample: Sample) -> Iterator[tuple[str, Tokens, Mapping[str, SiteInputs]]]:
@@ -165,7 +167,7 @@ class Pool:
         for name, site in sample.site_of.items():
             yield name, sample.at(name), {name: sample.inputs[site]}
 
-    def _add(self, sample: int, inputs: Mapping[str, SiteInputs], weights: Tensor) -> None:
+    def _add_inputs(self, sample: int, inputs: Mapping[str, SiteInputs], weights: Tensor) -> None:
         for key, values in inputs.items():
             self._squares.add(key, sample, values.square_sums(weights[None])[0])
             if isinstance(values, ExpertInputs):
@@ -178,19 +180,19 @@ class Pool:
                 if self.moments:
                     self._moments.add(key, sample, values.moment_sums(weights))
 
-    def _count(self, view: str, sample: int, weights: Tensor, visual: Tensor) -> None:
+    def _add_counts(self, view: str, sample: int, weights: Tensor, visual: Tensor) -> None:
         """Adds the numbers of text and visual tokens, and the sum of the weights."""
-        entered = weights != 0
-        counts = [(entered & ~visual).sum(), (entered & visual).sum(), weights.double().sum()]
+        is_chosen = weights != 0
+        counts = [(is_chosen & ~visual).sum(), (is_chosen & visual).sum(), weights.double().sum()]
         self._counts.add(view, sample, torch.stack([count.double() for count in counts]))
 
 
 def _mean_and_variance(means: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance (in,) from the means of values and of their squares (2, in)."""
-    average, square = means.unbind()
-    return average, (square - average.square()).clamp(min=0)
+    mean, mean_square = means.unbind()
+    return mean, (mean_square - mean.square()).clamp(min=0)
 
 
-def _means(sums: Tensor) -> list[float]:
+def _means_by_expert(sums: Tensor) -> list[float]:
     """Means by expert, from sums and weights (experts, 2); 0 for an expert without weight."""
     return torch.where(sums[:, 1] > 0, sums[:, 0] / sums[:, 1].clamp(min=1e-30), 0.0).tolist()

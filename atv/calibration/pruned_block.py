@@ -25,13 +25,18 @@ def pack_block(
     """
     changed: dict[str, Tensor] = {}
     for pathway, targets in pruned.items():
-        for name, made in targets.items():
-            if made.weight is not None:
-                changed[f"{pathway}/{name}"] = made.applied_to(dense[name])
-            if made.shift is not None:
-                changed[f"{pathway}/{name}.{_SHIFT}"] = made.shift
-    masks = {pathway: {name: made.mask for name, made in targets.items()} for pathway, targets in pruned.items()}
-    return FinishedBlock(report, {pathway: PackedMasks(made) for pathway, made in masks.items()}, changed)
+        for name, pruned_target in targets.items():
+            if pruned_target.weight is not None:
+                changed[f"{pathway}/{name}"] = pruned_target.applied_to(dense[name])
+            if pruned_target.shift is not None:
+                changed[f"{pathway}/{name}.{_SHIFT}"] = pruned_target.shift
+    masks = {
+        pathway: {name: pruned_target.mask for name, pruned_target in targets.items()}
+        for pathway, targets in pruned.items()
+    }
+    return FinishedBlock(
+        report, {pathway: PackedMasks(pruned_target) for pathway, pruned_target in masks.items()}, changed
+    )
 
 
 def unpack_block(block: FinishedBlock) -> dict[str, dict[str, Pruned]]:

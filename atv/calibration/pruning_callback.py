@@ -45,9 +45,9 @@ class Pruning(BlockCallback):
         loop: BlockwiseCalibration,
     ) -> None:
         self.plans, self.finished, self.loop = plans, finished, loop
-        self._inside = lvlm.by_block(targets)
+        self._targets_by_block = lvlm.by_block(targets)
         self.drift, self.norms, self.gradients = drift, norms, gradients
-        self._pools = {pathway: _pool(plan) for pathway, plan in plans.items()}
+        self._pools = {pathway: _new_pool(plan) for pathway, plan in plans.items()}
         self._started = perf_counter()
 
     def observe(self, sample: Sample) -> None:
@@ -58,44 +58,44 @@ class Pruning(BlockCallback):
         self._started = perf_counter()
 
     def finish(self, block: int) -> None:
-        dense = {name: target.weight.detach() for name, target in self._inside[block].items()}
+        dense = {name: target.weight.detach() for name, target in self._targets_by_block[block].items()}
         pools: dict[str, BlockPool] = {}
         pruned: dict[str, Mapping[str, Pruned]] = {}
         logs = {pathway: StepLog() for pathway in self.plans}
         for pathway in self.plans:
-            pools[pathway] = self._gathered(pathway, block, dense)
-            pruned[pathway] = self._pruned(pathway, block, dense, pools[pathway], logs[pathway])
-        made = pack_block(self._report(block, pools, logs), pruned, dense)
-        packed = [masks.packed for masks in made.masks.values()]
-        agree(tensors_digest([*packed, made.weights]), f"masks of block {block}")
+            pools[pathway] = self._finished_pool(pathway, block, dense)
+            pruned[pathway] = self._prune_pathway(pathway, block, dense, pools[pathway], logs[pathway])
+        finished_block = pack_block(self._block_report(block, pools, logs), pruned, dense)
+        packed_masks = [masks.packed for masks in finished_block.masks.values()]
+        agree(tensors_digest([*packed_masks, finished_block.weights]), f"masks of block {block}")
         for pathway, plan in self.plans.items():
             warn_of_starved(block, pools[pathway].experts, plan.pattern.joint)
-        self.finished(made)
+        self.finished(finished_block)
 
-    def _gathered(self, pathway: str, block: int, dense: Mapping[str, Tensor]) -> BlockPool:
+    def _finished_pool(self, pathway: str, block: int, dense: Mapping[str, Tensor]) -> BlockPool:
         """Returns the finished calibration pool of a pathway."""
-        gathered, statistics = self._pools[pathway], self.drift.statistics
-        if isinstance(gathered, PartedPool):
-            pool = gathered.finish(statistics, self.norms.halves, dense)
+        pathway_pool, statistics = self._pools[pathway], self.drift.statistics
+        if isinstance(pathway_pool, PartedPool):
+            pool = pathway_pool.finish(statistics, self.norms.halves, dense)
         else:
-            pool = gathered.finish(statistics)
+            pool = pathway_pool.finish(statistics)
         if missing := dense.keys() - pool.statistics.keys():
             raise ValueError(f"targets: block {block} never calls {min(missing)}")
         return self.gradients.into(pool, self.plans[pathway].selection, statistics)
 
-    def _pruned(
+    def _prune_pathway(
         self, pathway: str, block: int, dense: Mapping[str, Tensor], pool: BlockPool, log: StepLog
     ) -> Mapping[str, Pruned]:
         """Prunes a block's targets on one pathway."""
         plan = self.plans[pathway]
         pruned = plan.prune(dense, pool.statistics, log)
         if pruned and isinstance(plan.reconstruct, BlockReconstruction):
-            waiting = WaitingBlock(block, self.loop, self._inside[block])
+            waiting = WaitingBlock(block, self.loop, self._targets_by_block[block])
             return trained(plan.reconstruct, waiting, dense, pruned, log)
         return pruned
 
-    def _report(self, block: int, pools: Mapping[str, BlockPool], logs: Mapping[str, StepLog]) -> BlockReport:
-        started, self._started = self._started, perf_counter()
+    def _block_report(self, block: int, pools: Mapping[str, BlockPool], logs: Mapping[str, StepLog]) -> BlockReport:
+        start_time, self._started = self._started, perf_counter()
         statistics = self.drift.statistics
         tokens = {"text": statistics.text_tokens, "visual": statistics.visual_tokens}
         return BlockReport(
@@ -103,8 +103,11 @@ class Pruning(BlockCallback):
             mean_drift=statistics.mean_drift,
             tokens=tokens,
             selected={name: {"text": pool.text, "visual": pool.visual} for name, pool in pools.items()},
-            norms={m: {site: _rms(n, tokens[m]) for site, n in by.items()} for m, by in self.norms.norms.items()},
-            seconds=self._started - started,
+            norms={
+                modality: {site: _rms(norm, tokens[modality]) for site, norm in norm_by_site.items()}
+                for modality, norm_by_site in self.norms.norms.items()
+            },
+            seconds=self._started - start_time,
             experts={name: pool.experts for name, pool in pools.items() if pool.experts},
             step_seconds={name: dict(log.seconds) for name, log in logs.items()},
             pool_weights={name: dict(pool.weights) for name, pool in pools.items() if pool.weights},
@@ -112,7 +115,7 @@ class Pruning(BlockCallback):
         )
 
 
-def _pool(plan: PathwayPlan) -> Pool | PartedPool:
+def _new_pool(plan: PathwayPlan) -> Pool | PartedPool:
     if isinstance(plan.selection, PartedSelection):
         return PartedPool(plan.selection, plan)
     saliency, joint = plan.criterion.needs_saliency, plan.pattern.joint

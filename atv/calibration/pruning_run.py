@@ -52,17 +52,17 @@ class PruningJob:
 
     def settings(self) -> dict[str, Any]:
         """Returns class names, arguments and precision, for the report."""
-        described = {name: _describe(plan) for name, plan in self.plans.items()}
-        return {"plans": described, "targets": list(self.targets), "propagate": self.propagate, **self.precision}
+        plans = {name: _describe_plan(plan) for name, plan in self.plans.items()}
+        return {"plans": plans, "targets": list(self.targets), "propagate": self.propagate, **self.precision}
 
     def identity(self, batches: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         """Returns what identifies this run: its settings, and digests of model, data and the user's own code."""
         digests = model_digests(self.lvlm.model) | {"calibration data": tensors_digest(batches)}
-        code = code_identity(part for plan in self.plans.values() for part in plan.plugins)
+        code = code_identity(plugin for plan in self.plans.values() for plugin in plan.plugins)
         return {**self.settings(), "seed": self.seed, **digests, **code}
 
 
-def _describe(plan: PathwayPlan) -> dict[str, Any]:
+def _describe_plan(plan: PathwayPlan) -> dict[str, Any]:
     refine = [describe(step) for step in plan.refine]
     return {
         "selection": describe(plan.selection),
@@ -109,8 +109,8 @@ def run(
     numbered = numbered_batches(job.lvlm, batches)
     trainer = trainer or quiet_trainer()
     # Once read, the batches may carry a record of their samples.
-    samples = job.calibration or getattr(batches, "record", {})
-    job = replace(job, calibration=samples, precision=precision(trainer))
+    calibration = job.calibration or getattr(batches, "record", {})
+    job = replace(job, calibration=calibration, precision=precision(trainer))
     # Counted now: as blocks finish, decoupling adds parameters and offloading removes them.
     parameters = sum(parameter.numel() for parameter in job.lvlm.model.parameters())
     left_dense = job.lvlm.left_dense
@@ -121,11 +121,11 @@ def run(
     install_block = partial(_install_block, job, install_target)
     finished = FinishedBlocks(job.lvlm, install_block, outcome.collect, folder, trainer.is_global_zero)
     if folder is not None and folder.saved:
-        return _saved(job, finished, folder)
+        return _saved_report(job, finished, folder)
     # Before any forward pass: this rejects a rule that these batches cannot serve.
     whole = whole_set(job.lvlm, numbered, [plan.selection for plan in job.plans.values()])
     plans, allocation = _plans_with_sparsities(job, numbered, trainer, folder)
-    held = _calibrate(job, plans, finished, numbered, trainer, whole)
+    bytes_per_token = _calibrate(job, plans, finished, numbered, trainer, whole)
     if len(outcome.reports) != len(job.lvlm.blocks):
         raise RuntimeError(f"calibration ended after {len(outcome.reports)} of {len(job.lvlm.blocks)} blocks")
     report = PruningReport(
@@ -136,13 +136,13 @@ def run(
         settings=job.settings(),
         allocation=allocation,
         pathways={name: PathwayReport(masks) for name, masks in outcome.masks.items() if name != BOTH},
-        waiting_bytes_per_token=held,
+        waiting_bytes_per_token=bytes_per_token,
         left_dense=left_dense,
         calibration=job.calibration,
-        base=_base(job),
+        base=_base_model(job),
         updates_weights=any(plan.updates_weights for plan in plans.values()),
         updates_biases=any(plan.updates_biases for plan in plans.values()),
-        smaller=_smaller(job, outcome.masks),
+        smaller=_config_changes(job, outcome.masks),
         **provenance(),
     )
     if folder is not None and trainer.is_global_zero:
@@ -152,8 +152,8 @@ def run(
 
 def _install_block(job: PruningJob, install_target: InstallTarget, block: FinishedBlock) -> None:
     """Puts the pruned targets of a block, for all pathways, into the model."""
-    for name, made in unpack_block(block).items():
-        install_target(name, job.targets[name], made)
+    for name, pruned in unpack_block(block).items():
+        install_target(name, job.targets[name], pruned)
 
 
 def _calibrate(
@@ -165,54 +165,56 @@ def _calibrate(
     whole: WholeSet | None,
 ) -> float | None:
     """Prunes the unfinished blocks; returns the number of bytes that waiting forwards held per token."""
-    earlier = finished.read_kept()
-    _check_kept(job, plans, earlier)
+    kept_blocks = finished.read_kept()
+    _check_masks(job, plans, kept_blocks)
     if job.propagate:
-        finished.reinstall(earlier)
+        finished.reinstall(kept_blocks)
     drift, norms = Drift(whole), ActivationNorms(whole)
     rules = [plan.selection for plan in plans.values()]
-    asked = any(plan.criterion.needs_gradient for plan in plans.values())
-    loop = BlockwiseCalibration(job.lvlm, job.seed, rules, len(earlier), finished.offloaded, whole, asked)
+    needs_gradients = any(plan.criterion.needs_gradient for plan in plans.values())
+    loop = BlockwiseCalibration(job.lvlm, job.seed, rules, len(kept_blocks), finished.offloaded, whole, needs_gradients)
     gradients = RegionalGradients(job.lvlm, job.targets)
     pruning = Pruning(job.lvlm, job.targets, plans, finished.add, drift, norms, gradients, loop)
     stop = StopCalibration(len(batches), kept=finished.folder is not None)
     # The order matters: pruning uses what the earlier callbacks gathered, and saves the block before calibration stops.
-    callbacks = (drift, norms, *([gradients] if asked else []), pruning, stop)
+    callbacks = (drift, norms, *([gradients] if needs_gradients else []), pruning, stop)
     with running(trainer, *callbacks), staying_on_its_device(job.lvlm.model):
         loop.run(trainer, batches, job.targets, job.propagate)
     if not job.propagate:
-        finished.reinstall(earlier)
+        finished.reinstall(kept_blocks)
     return loop.held_bytes / loop.held_tokens if loop.held_tokens else None
 
 
-def _check_kept(job: PruningJob, plans: Mapping[str, PathwayPlan], earlier: Sequence[FinishedBlock]) -> None:
+def _check_masks(job: PruningJob, plans: Mapping[str, PathwayPlan], kept_blocks: Sequence[FinishedBlock]) -> None:
     """Rejects kept blocks that lack the mask of any of their targets."""
-    for block, targets in zip(earlier, job.lvlm.by_block(job.targets), strict=False):
+    for block, targets in zip(kept_blocks, job.lvlm.by_block(job.targets), strict=False):
         if any(block.masks.get(pathway, {}).keys() != targets.keys() for pathway in plans):
-            kept = f"blocks/{block.report.block:03d}.json"
-            raise ValueError(f"run_dir: {kept} lacks masks of the run's targets; delete it to prune the block again")
+            file = f"blocks/{block.report.block:03d}.json"
+            raise ValueError(f"run_dir: {file} lacks masks of the run's targets; delete it to prune the block again")
 
 
 def _plans_with_sparsities(
     job: PruningJob, batches: Sequence[CalibrationBatch], trainer: L.Trainer, folder: RunFolder | None
 ) -> tuple[dict[str, PathwayPlan], AllocationReport]:
     """Returns the plans with measurements of the dense model; sparsities come from the folder if it keeps any."""
-    known = None if folder is None else folder.read_allocation()
-    if known and any(known.sparsities.get(name, {}).keys() != job.targets.keys() for name in job.plans):
+    kept_allocation = None if folder is None else folder.read_allocation()
+    if kept_allocation and any(
+        kept_allocation.sparsities.get(name, {}).keys() != job.targets.keys() for name in job.plans
+    ):
         raise ValueError("run_dir: its allocation.json does not cover this run's targets; delete it to allocate again")
-    plans, allocation = measure_dense(job.lvlm, job.targets, job.plans, batches, trainer, job.seed, known)
+    plans, allocation = measure_dense(job.lvlm, job.targets, job.plans, batches, trainer, job.seed, kept_allocation)
     if folder is not None and trainer.is_global_zero:
         folder.write_allocation(allocation)
     return plans, allocation
 
 
-def _base(job: PruningJob) -> BaseModel:
+def _base_model(job: PruningJob) -> BaseModel:
     model = job.lvlm.model
     revision = getattr(model.config, "_commit_hash", None)
     return BaseModel(model.name_or_path or "unknown", revision, type(model).__name__, model.config.model_type)
 
 
-def _smaller(job: PruningJob, masks: Mapping[str, PackedMasks]) -> dict[str, list[int]]:
+def _config_changes(job: PruningJob, masks: Mapping[str, PackedMasks]) -> dict[str, list[int]]:
     """Fields of the decoder's config, with their values now and in the saved model; empty if zeros stay in place."""
     if BOTH not in masks:
         return {}
@@ -220,7 +222,7 @@ def _smaller(job: PruningJob, masks: Mapping[str, PackedMasks]) -> dict[str, lis
     return {} if removal is None else removal.changes(job.lvlm.model.config)
 
 
-def _saved(job: PruningJob, finished: FinishedBlocks, folder: RunFolder) -> PruningReport:
+def _saved_report(job: PruningJob, finished: FinishedBlocks, folder: RunFolder) -> PruningReport:
     """Returns the report of a run whose model was saved in its folder, and puts the saved weights into the model.
 
     If the model is offloaded but was saved whole, the report is still returned, and fetching a weight raises an error.
@@ -235,29 +237,29 @@ def _saved(job: PruningJob, finished: FinishedBlocks, folder: RunFolder) -> Prun
         )
     if finished.offloaded is None:
         # The code in the folder comes from a model that was trusted in the same way as this one.
-        checked = check_folder(folder.folder, trust_remote_code=job.lvlm.model.is_remote_code())
-        _put_back(job, report, load_whole(checked))
+        checked_folder = check_folder(folder.folder, trust_remote_code=job.lvlm.model.is_remote_code())
+        _restore_weights(job, report, load_whole(checked_folder))
     elif has_shards(folder.folder):
         for block in range(len(job.lvlm.blocks)):
             finished.offloaded.point_to_shard(block)
     else:
         # The report is available all the same.
-        read_as(job.lvlm.model, partial(_refuse, folder.folder))
+        read_as(job.lvlm.model, partial(_refuse_weight, folder.folder))
     return report
 
 
-def _refuse(folder: Path, name: str, value: Tensor) -> NoReturn:
+def _refuse_weight(folder: Path, name: str, value: Tensor) -> NoReturn:
     raise ValueError(f"run_dir: the model in {str(folder)!r} was saved whole; load it without offload")
 
 
-def _put_back(job: PruningJob, report: PruningReport, saved: PreTrainedModel) -> None:
+def _restore_weights(job: PruningJob, report: PruningReport, saved_model: PreTrainedModel) -> None:
     """Puts a saved model's weights into the one that is pruned; structures that were removed whole are zero there."""
     removal = job.plans[BOTH].pattern.removal(job.lvlm, report.masks)
     if removal is None:
-        job.lvlm.model.load_state_dict(saved.state_dict())
+        job.lvlm.model.load_state_dict(saved_model.state_dict())
         return
     for name, mask in report.masks.items():
         weight = job.targets[name].weight.data
         weight.masked_fill_(~mask.to(weight.device), 0)
         job.plans[BOTH].pattern.settle(job.lvlm, job.targets[name], mask)
-    removal.put_back(job.lvlm.model, saved.state_dict())
+    removal.put_back(job.lvlm.model, saved_model.state_dict())

@@ -75,19 +75,19 @@ class ExpertInputs(SiteInputs):
     layer: FusedExperts | None = None
 
     def square_sums(self, weights: Tensor) -> Tensor:
-        return torch.stack([self._by_expert(self._squares * row[self.token, None]) for row in weights.float()])
+        return torch.stack([self._sum_by_expert(self._squares * row[self.token, None]) for row in weights.float()])
 
     def counts(self, weights: Tensor) -> Tensor:
         """Number of tokens with nonzero weight that each expert received: weights (n,) -> int64 (experts,)."""
         return torch.bincount(self.expert[(weights != 0)[self.token]], minlength=self.experts)
 
     def of(self, tokens: Tensor) -> "ExpertInputs":
-        place = self.token.new_full((self.tokens,), -1)
-        place[tokens] = torch.arange(len(tokens), device=tokens.device)
-        token = place[self.token]
-        kept = token >= 0
-        gate = None if self.gate is None else self.gate[kept]
-        inputs = self.values[kept], token[kept], self.expert[kept], len(tokens), self.experts
+        new_index = self.token.new_full((self.tokens,), -1)
+        new_index[tokens] = torch.arange(len(tokens), device=tokens.device)
+        token = new_index[self.token]
+        is_chosen = token >= 0
+        gate = None if self.gate is None else self.gate[is_chosen]
+        inputs = self.values[is_chosen], token[is_chosen], self.expert[is_chosen], len(tokens), self.experts
         return ExpertInputs(*inputs, gate, self.layer)
 
     def saliency_sums(self, weights: Tensor) -> Tensor:
@@ -97,11 +97,13 @@ class ExpertInputs(SiteInputs):
         """
         assert self.layer is not None and self.gate is not None
         rows = self.values.split(torch.bincount(self.expert, minlength=self.experts).tolist())
-        norms = [self.layer.project(LAST, x, expert).float().norm(dim=1) for expert, x in enumerate(rows)]
-        by_row = weights.float()[self.token, None]
-        return self._by_expert(torch.cat([by_row * (torch.cat(norms) * self.gate.float())[:, None], by_row], dim=1))
+        norms = [self.layer.project(LAST, inputs, expert).float().norm(dim=1) for expert, inputs in enumerate(rows)]
+        row_weights = weights.float()[self.token, None]
+        return self._sum_by_expert(
+            torch.cat([row_weights * (torch.cat(norms) * self.gate.float())[:, None], row_weights], dim=1)
+        )
 
-    def _by_expert(self, rows: Tensor) -> Tensor:
+    def _sum_by_expert(self, rows: Tensor) -> Tensor:
         # Rows are sorted by expert, so this is exact on any device; scattered additions would not be.
         lengths = torch.bincount(self.expert, minlength=self.experts)
         return torch.segment_reduce(rows, "sum", lengths=lengths, axis=0)
@@ -124,8 +126,8 @@ class Sample:
 
     def at(self, linear: str) -> Tokens:
         """Returns the tokens as a ``per_linear`` rule sees them at this Linear."""
-        moved = self.sensitivity.get(linear)
-        return replace(self.tokens, linear=linear, dense_output=self.outputs[linear], output_sensitivity=moved)
+        sensitivity = self.sensitivity.get(linear)
+        return replace(self.tokens, linear=linear, dense_output=self.outputs[linear], output_sensitivity=sensitivity)
 
 
 def samples(
@@ -140,55 +142,62 @@ def samples(
     Raises:
         ValueError: if activations are not finite, naming the block and the sample.
     """
-    read, observed, gradients = arrival.target_inputs, arrival.observed, gradients or BlockGradients()
+    target_inputs, observed, gradients = arrival.target_inputs, arrival.observed, gradients or BlockGradients()
     for row in range(len(batch.valid)):
-        keep = batch.valid[row]
+        valid = batch.valid[row]
         # A row without padding is not copied.
-        unpadded = slice(None) if bool(keep.all()) else keep
+        unpadded = slice(None) if bool(valid.all()) else valid
         tokens = Tokens(
             visual=batch.visual[row][unpadded],
-            position=torch.arange(int(keep.sum()), device=keep.device),
+            position=torch.arange(int(valid.sum()), device=valid.device),
             input=arrival.input[row][unpadded],
             output=arrival.output[row][unpadded],
             sample=batch.first_sample + row,
             block=arrival.block,
             seed=seed,
-            last_attention=observed.attention.last_query(row, keep)[unpadded] if observed.attention else None,
+            last_attention=observed.attention.last_query(row, valid)[unpadded] if observed.attention else None,
             ids=batch.ids[row][unpadded],
             labelled=None if batch.answer is None else batch.answer[row][unpadded],
             calibration_set=whole,
         )
         for name, values in (("input", tokens.input), ("output", tokens.output)):
-            if not _finite(values):
-                where = f"block {arrival.block}, sample {tokens.sample}"
-                raise ValueError(f"calibration: the {name} of {where} contains NaN or infinite activations")
+            if not _all_finite(values):
+                location = f"block {arrival.block}, sample {tokens.sample}"
+                raise ValueError(f"calibration: the {name} of {location} contains NaN or infinite activations")
         sites, outputs, of_norm = (
-            {name: x.reshape(*batch.valid.shape, x.shape[-1])[row][unpadded] for name, x in by_name.items()}
-            for by_name in (read.sites, observed.outputs, gradients.of_norm)
+            {
+                name: site_values.reshape(*batch.valid.shape, site_values.shape[-1])[row][unpadded]
+                for name, site_values in by_name.items()
+            }
+            for by_name in (target_inputs.sites, observed.outputs, gradients.of_norm)
         )
-        inputs: dict[str, SiteInputs] = {site: LinearInputs(x) for site, x in sites.items()}
-        inputs |= {site: _routed(x, batch.valid, row) for site, x in read.routed.items()}
-        sensitivity = {name: moved[row][unpadded] for name, moved in gradients.sensitivity.items()}
-        yield Sample(tokens, inputs, read.site_of, outputs, of_norm, sensitivity)
+        inputs: dict[str, SiteInputs] = {site: LinearInputs(site_values) for site, site_values in sites.items()}
+        inputs |= {
+            site: _expert_inputs(site_values, batch.valid, row) for site, site_values in target_inputs.routed.items()
+        }
+        sensitivity = {
+            name: sensitivity_values[row][unpadded] for name, sensitivity_values in gradients.sensitivity.items()
+        }
+        yield Sample(tokens, inputs, target_inputs.site_of, outputs, of_norm, sensitivity)
 
 
-def _routed(inputs: RoutedInputs, valid: Tensor, row: int) -> ExpertInputs:
+def _expert_inputs(inputs: RoutedInputs, valid: Tensor, row: int) -> ExpertInputs:
     """Returns the inputs of the experts for the sample in one row of the batch."""
     length = valid.shape[1]
-    place = valid[row].cumsum(0) - 1
-    flat = inputs.routing.token
-    kept = (flat // length == row) & valid.flatten()[flat]
+    token_index = valid[row].cumsum(0) - 1
+    flat_token = inputs.routing.token
+    in_sample = (flat_token // length == row) & valid.flatten()[flat_token]
     return ExpertInputs(
-        values=inputs.values[inputs.row[kept]],
-        token=place[flat[kept] % length],
-        expert=inputs.routing.expert[kept],
+        values=inputs.values[inputs.row[in_sample]],
+        token=token_index[flat_token[in_sample] % length],
+        expert=inputs.routing.expert[in_sample],
         tokens=int(valid[row].sum()),
         experts=inputs.layer.count,
-        gate=None if inputs.routing.gate is None else inputs.routing.gate[kept],
+        gate=None if inputs.routing.gate is None else inputs.routing.gate[in_sample],
         layer=inputs.layer,
     )
 
 
-def _finite(values: Tensor) -> bool:
+def _all_finite(values: Tensor) -> bool:
     """Whether all values are finite; their sum shows it at a fraction of the cost, unless finite values overflow it."""
     return bool(values.sum(dtype=torch.float32).isfinite()) or bool(values.isfinite().all())

@@ -26,8 +26,8 @@ def with_fallback(sums: Tensor, tokens: Tensor, common: bool) -> Tensor:
     """
     starved = tokens < FEWEST_TOKENS
     whole_pool = common and tokens.sum() >= FEWEST_TOKENS
-    stand_in = sums.sum(0) if whole_pool else torch.ones_like(sums[0])
-    return torch.where(starved[:, None], stand_in, sums)
+    substitute = sums.sum(0) if whole_pool else torch.ones_like(sums[0])
+    return torch.where(starved[:, None], substitute, sums)
 
 
 def experts_seen(tokens: Tensor) -> dict[str, list[int]]:
@@ -42,12 +42,12 @@ def experts_seen(tokens: Tensor) -> dict[str, list[int]]:
 
 def warn_of_starved(block: int, layers: Mapping[str, Mapping[str, list[int]]], compared: bool) -> None:
     """Warns of each layer with starved experts; these get substitute statistics unless experts are ``compared``."""
-    others = "statistics of all experts' tokens (in down_proj, magnitude) replace theirs"
-    instead = "nothing replaces their statistics, because experts compete" if compared else others
+    substitution = "statistics of all experts' tokens (in down_proj, magnitude) replace theirs"
+    consequence = "nothing replaces their statistics, because experts compete" if compared else substitution
     for name, layer in layers.items():
         if layer["starved"]:
-            which = ", ".join(f"{expert} ({layer['tokens'][expert]} tokens)" for expert in layer["starved"])
+            starved = ", ".join(f"{expert} ({layer['tokens'][expert]} tokens)" for expert in layer["starved"])
             rank_zero_warn(
-                f"block {block}: fewer than {FEWEST_TOKENS} tokens of the pool reached expert {which} of {name}; "
-                f"{instead}"
+                f"block {block}: fewer than {FEWEST_TOKENS} tokens of the pool reached expert {starved} of {name}; "
+                f"{consequence}"
             )

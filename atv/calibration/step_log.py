@@ -19,9 +19,9 @@ class StepLog:
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
-        started = now()
+        start_time = now()
         yield
-        self.seconds[step] += now() - started
+        self.seconds[step] += now() - start_time
 
     def lost(self, step: str, weight: Tensor, made: Pruned, pool: PoolStatistics) -> None:
         """Records the share of a Linear's squared output that is lost after a step.

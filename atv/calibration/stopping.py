@@ -22,7 +22,7 @@ class StopCalibration(BlockCallback):
     """
 
     def __init__(self, batches: int, kept: bool) -> None:
-        self._batches, self._kept = batches, kept
+        self._batches, self._keeps_blocks = batches, kept
         self._sigterm = Sigterm()
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -38,19 +38,19 @@ class StopCalibration(BlockCallback):
     ) -> None:
         # Some ranks have one batch more than others, but all must take part equally often.
         if batch_idx < max(1, self._batches // trainer.world_size):
-            self._stop_if_asked(pl_module.first_block + dataloader_idx)
+            self._stop_if_signalled(pl_module.first_block + dataloader_idx)
 
     def observe(self, sample: Sample) -> None:
         pass
 
     def finish(self, block: int) -> None:
-        self._stop_if_asked(block + 1)
+        self._stop_if_signalled(block + 1)
 
-    def _stop_if_asked(self, finished: int) -> None:
+    def _stop_if_signalled(self, finished: int) -> None:
         """Stops if any rank received SIGTERM; ``finished`` is the number of pruned blocks."""
         if not any(gathered(self._sigterm.received)):
             return
-        done = f"stopped by SIGTERM with {finished} block{'' if finished == 1 else 's'} finished"
-        if self._kept:
-            raise Preempted(f"{done}; finished blocks are kept, and the same command resumes from there")
-        raise Preempted(f"{done}; nothing is kept without a run_dir: load the model again and restart")
+        message = f"stopped by SIGTERM with {finished} block{'' if finished == 1 else 's'} finished"
+        if self._keeps_blocks:
+            raise Preempted(f"{message}; finished blocks are kept, and the same command resumes from there")
+        raise Preempted(f"{message}; nothing is kept without a run_dir: load the model again and restart")

@@ -24,13 +24,15 @@ class SampleSums:
         """Returns key -> sum over the samples of all ranks: float64 on the CPU, equal on every rank."""
         terms: dict[str, dict[int, Tensor]] = defaultdict(dict)
         # One collective for all keys, because a rank without samples knows no keys.
-        for shard in gathered({key: {s: term.cpu() for s, term in by.items()} for key, by in self._terms.items()}):
-            for key, by_sample in shard.items():
+        for rank_terms in gathered(
+            {key: {sample: term.cpu() for sample, term in own_terms.items()} for key, own_terms in self._terms.items()}
+        ):
+            for key, by_sample in rank_terms.items():
                 terms[key].update(by_sample)
-        return {key: _in_order(by_sample) for key, by_sample in terms.items()}
+        return {key: _sum_in_order(by_sample) for key, by_sample in terms.items()}
 
 
-def _in_order(terms: dict[int, Tensor]) -> Tensor:
+def _sum_in_order(terms: dict[int, Tensor]) -> Tensor:
     total = torch.zeros_like(next(iter(terms.values())), dtype=torch.float64)
     for sample in sorted(terms):
         total += terms[sample].double()
@@ -53,19 +55,19 @@ class MatrixSum:
 
     def total(self, rows: int, columns: int) -> Tensor:
         """Returns the sum over all ranks, equal on each; a rank without terms takes its shape from the arguments."""
-        several = distributed()
+        is_distributed = distributed()
         if self._sum is None:
-            device = "cuda" if several and dist.get_backend() == "nccl" else "cpu"
+            device = "cuda" if is_distributed and dist.get_backend() == "nccl" else "cpu"
             self._sum = torch.zeros(rows, columns, dtype=torch.float64, device=device)
-        if several:
+        if is_distributed:
             dist.all_reduce(self._sum)
         return self._sum
 
 
 def weighted_gram(inputs: Tensor, weights: Tensor) -> Tensor:
     """Returns X^T X of tokens (n, in), each counted with its weight (n,), bool or float: float64 (in, in)."""
-    entered = weights != 0
-    rows = inputs[entered].float()
+    has_weight = weights != 0
+    rows = inputs[has_weight].float()
     if weights.is_floating_point():
-        rows = rows * weights[entered].float().sqrt()[:, None]
+        rows = rows * weights[has_weight].float().sqrt()[:, None]
     return (rows.T @ rows).double()

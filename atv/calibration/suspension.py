@@ -106,15 +106,17 @@ def doors(
     Otherwise the first block of each kind runs once more on the first batch, to check that it can be rerun.
     """
     # Hooks that move weights put a ``forward`` of their own into a block's ``__dict__``.
-    before = [block.__dict__.get("forward") for block in lvlm.blocks]
+    own_forwards = [block.__dict__.get("forward") for block in lvlm.blocks]
     repeatable: set[tuple[str, ...]] = set()
-    inside = lvlm.by_block(targets)
+    targets_by_block = lvlm.by_block(targets)
     try:
         for index, block in enumerate(lvlm.blocks[first_block:], start=first_block):
-            block.forward = _door(index, block, inside[index], propagate, repeatable, observer or ForwardObserver(lvlm))
+            block.forward = _door(
+                index, block, targets_by_block[index], propagate, repeatable, observer or ForwardObserver(lvlm)
+            )
         yield
     finally:
-        for block, forward in zip(lvlm.blocks, before, strict=True):
+        for block, forward in zip(lvlm.blocks, own_forwards, strict=True):
             block.__dict__.pop("forward", None)
             if forward is not None:
                 block.forward = forward
@@ -129,47 +131,50 @@ def _door(
     observer: ForwardObserver,
 ) -> Callable[..., Any]:
     forward = block.forward
-    kind = (type(block).__name__, *(name for name, _ in block.named_children()))
+    block_kind = (type(block).__name__, *(name for name, _ in block.named_children()))
 
-    def observed(shape: torch.Size, *args: Any, **kwargs: Any) -> tuple[Arrival, Any]:
-        def again() -> Tensor:
-            given, named = tree_map(_ordinary, (args, kwargs))
-            return token_states(first_output(forward(*given, **named)), shape, f"{kind[0]} {index}")
+    def observe(shape: torch.Size, *args: Any, **kwargs: Any) -> tuple[Arrival, Any]:
+        def rerun() -> Tensor:
+            args_copy, kwargs_copy = tree_map(_usable_in_autograd, (args, kwargs))
+            return token_states(first_output(forward(*args_copy, **kwargs_copy)), shape, f"{block_kind[0]} {index}")
 
         hidden = args[0] if args else kwargs["hidden_states"]
-        entered = token_states(hidden, shape, f"{kind[0]} {index}")
-        with watching_inputs(targets, shape.numel(), kwargs) as inputs, observer.watching(index, targets) as seen:
+        input_states = token_states(hidden, shape, f"{block_kind[0]} {index}")
+        with (
+            watching_inputs(targets, shape.numel(), kwargs) as inputs,
+            observer.watching(index, targets) as observed,
+        ):
             result = forward(*args, **kwargs)
-        output = token_states(first_output(result), shape, f"{kind[0]} {index}")
-        if propagate and kind not in repeatable:
-            _check_again(f"{kind[0]} {index}", output, again())
-            repeatable.add(kind)
-        arrival = Arrival(index, entered, output, inputs, seen, hidden, again)
+        output = token_states(first_output(result), shape, f"{block_kind[0]} {index}")
+        if propagate and block_kind not in repeatable:
+            _check_rerun(f"{block_kind[0]} {index}", output, rerun())
+            repeatable.add(block_kind)
+        arrival = Arrival(index, input_states, output, inputs, observed, hidden, rerun)
         return arrival, None if propagate else result
 
     def door(*args: Any, **kwargs: Any) -> Any:
-        here = greenlet.getcurrent()
-        while here.wanted < index:
-            here.parent.switch()
-        here.arrival, dense = observed(here.shape, *args, **kwargs)
-        here.again = here.arrival.again
-        here.parent.switch()
-        here.again = None
+        current = greenlet.getcurrent()
+        while current.wanted < index:
+            current.parent.switch()
+        current.arrival, dense = observe(current.shape, *args, **kwargs)
+        current.again = current.arrival.again
+        current.parent.switch()
+        current.again = None
         return forward(*args, **kwargs) if propagate else dense
 
     return door
 
 
-def _ordinary(value: Any) -> Any:
+def _usable_in_autograd(value: Any) -> Any:
     """Clones a tensor that a trainer made in inference mode, so that backward passes may save it."""
     return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
 
 
-def _check_again(block: str, first: Tensor, second: Tensor) -> None:
+def _check_rerun(block: str, output: Tensor, rerun_output: Tensor) -> None:
     """Rejects a block that keeps state or draws random numbers; last bits may differ with nondeterministic kernels."""
     # NaN and infinite activations are rejected later, naming the sample that has them.
-    allowed = 0.01 * float(first.nan_to_num(0, 0, 0).abs().max())
-    if not torch.allclose(first, second, rtol=0.01, atol=allowed, equal_nan=True):
+    tolerance = 0.01 * float(output.nan_to_num(0, 0, 0).abs().max())
+    if not torch.allclose(output, rerun_output, rtol=0.01, atol=tolerance, equal_nan=True):
         raise ValueError(
             f"calibration: block {block} returns a different output when it is run again on the same input; "
             "does it draw random numbers, or keep state?"

@@ -52,26 +52,26 @@ def watching_inputs(targets: Mapping[str, Target], tokens: int, arguments: Mappi
     with ExitStack() as hooks:
         for name, target in targets.items():
             if isinstance(target, nn.Linear):
-                hooks.enter_context(target.register_forward_pre_hook(partial(_note_linear, inputs, name, tokens)))
-        for layer, parameters in _layers(targets).items():
-            _note_pairs(inputs, layer, parameters, *_nothing(layer))
-            note = _note_experts(inputs, layer, parameters, tokens, given_tokens(layer, arguments))
+                hooks.enter_context(target.register_forward_pre_hook(partial(_record_linear, inputs, name, tokens)))
+        for layer, parameters in _expert_layers(targets).items():
+            _record_pairs(inputs, layer, parameters, *_no_pairs(layer))
+            note = _expert_hook(inputs, layer, parameters, tokens, given_tokens(layer, arguments))
             hooks.enter_context(layer.module.register_forward_pre_hook(note, with_kwargs=True))
         inputs.site_of.update({name: name for name, target in targets.items() if isinstance(target, ExpertWeight)})
         yield inputs
 
 
-def _note_linear(inputs: TargetInputs, name: str, tokens: int, module: nn.Module, args: tuple[Tensor, ...]) -> None:
+def _record_linear(inputs: TargetInputs, name: str, tokens: int, module: nn.Module, args: tuple[Tensor, ...]) -> None:
     if args[0].shape[:-1].numel() != tokens:
         raise ValueError(
             f"targets: {name} was given {tuple(args[0].shape)}, which is not one row for each of {tokens} tokens"
         )
-    site = next((site for site, seen in inputs.sites.items() if seen is args[0]), name)
+    site = next((site for site, values in inputs.sites.items() if values is args[0]), name)
     inputs.site_of[name] = site
     inputs.sites.setdefault(site, args[0])
 
 
-def _layers(targets: Mapping[str, Target]) -> dict[FusedExperts, set[str]]:
+def _expert_layers(targets: Mapping[str, Target]) -> dict[FusedExperts, set[str]]:
     """Returns the layers of experts among the targets, with the parameters that are targets for at least one expert."""
     layers: dict[FusedExperts, set[str]] = {}
     for target in targets.values():
@@ -80,33 +80,33 @@ def _layers(targets: Mapping[str, Target]) -> dict[FusedExperts, set[str]]:
     return layers
 
 
-def _nothing(layer: FusedExperts) -> tuple[Tensor, Routing]:
+def _no_pairs(layer: FusedExperts) -> tuple[Tensor, Routing]:
     weight = layer.weight(layer.first, 0)
     none = torch.zeros(0, dtype=torch.long, device=weight.device)
     return weight.new_zeros(0, weight.shape[1]), Routing(none, none, none)
 
 
-def _note_experts(
-    inputs: TargetInputs, layer: FusedExperts, parameters: set[str], tokens: int, given: Tensor | None
+def _expert_hook(
+    inputs: TargetInputs, layer: FusedExperts, parameters: set[str], tokens: int, own_tokens: Tensor | None
 ) -> Callable[..., None]:
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         hidden, routing = routed_tokens(layer, args, kwargs)
-        rows = tokens if given is None else len(given)
+        rows = tokens if own_tokens is None else len(own_tokens)
         if len(hidden) not in (rows, rows * layer.count):
             raise ValueError(f"targets: {layer.name} was given {len(hidden)} rows for {rows} tokens; they do not match")
-        token = routing.token if given is None else given[routing.token]
-        _note_pairs(inputs, layer, parameters, hidden, replace(routing, token=token))
+        token = routing.token if own_tokens is None else own_tokens[routing.token]
+        _record_pairs(inputs, layer, parameters, hidden, replace(routing, token=token))
 
     return hook
 
 
-def _note_pairs(
+def _record_pairs(
     inputs: TargetInputs, layer: FusedExperts, parameters: set[str], hidden: Tensor, routing: Routing
 ) -> None:
     if layer.first in parameters:
-        first = RoutedInputs(hidden, routing.row, routing, layer)
-        inputs.routed[f"{layer.name}.{layer.first}"] = first
+        inputs_of_first = RoutedInputs(hidden, routing.row, routing, layer)
+        inputs.routed[f"{layer.name}.{layer.first}"] = inputs_of_first
     if LAST in parameters:
-        each = torch.arange(len(routing.row), device=hidden.device)
+        row = torch.arange(len(routing.row), device=hidden.device)
         values = last_projection_inputs(layer, hidden, routing)
-        inputs.routed[f"{layer.name}.{LAST}"] = RoutedInputs(values, each, routing, layer)
+        inputs.routed[f"{layer.name}.{LAST}"] = RoutedInputs(values, row, routing, layer)

@@ -21,9 +21,9 @@ def unchanged(part: Plugin, method: str, **given: object) -> Iterator[None]:
     Raises:
         ContractError: naming the class, its method and the changed tensor.
     """
-    before = [(name, tensor, tensor._version) for name, tensor in _tensors(given)]
+    tensors = [(name, tensor, tensor._version) for name, tensor in _tensors(given)]
     yield
-    for name, tensor, version in before:
+    for name, tensor, version in tensors:
         if tensor._version != version:
             raise ContractError(
                 f"{part.option}: {type(part).__name__}.{method} changes its input {name} in place; "
@@ -31,13 +31,13 @@ def unchanged(part: Plugin, method: str, **given: object) -> Iterator[None]:
             )
 
 
-def _tensors(given: Mapping[str, object]) -> Iterator[tuple[str, Tensor]]:
-    for name, value in given.items():
+def _tensors(arguments: Mapping[str, object]) -> Iterator[tuple[str, Tensor]]:
+    for name, value in arguments.items():
         # PyTorch counts the versions of every tensor (a view shares its base's count), except in inference mode.
         if isinstance(value, Tensor) and not value.is_inference():
             yield name, value
         elif isinstance(value, Mapping):
-            yield from _tensors({f"{name}[{key!r}]": each for key, each in value.items()})
+            yield from _tensors({f"{name}[{key!r}]": item for key, item in value.items()})
         elif is_dataclass(value):
             # Not only its fields: properties that it has cached are shared as well.
-            yield from _tensors({f"{name}.{key}": each for key, each in vars(value).items()})
+            yield from _tensors({f"{name}.{key}": item for key, item in vars(value).items()})

@@ -13,7 +13,7 @@ from atv.calibration.calibration_set import BatchTokens
 from atv.calibration.suspension import SuspendedForward
 
 # Number of bytes copied at a time.
-_PART = 16 << 20
+_CHUNK_BYTES = 16 << 20
 
 
 @dataclass
@@ -64,16 +64,16 @@ class Parked:
     def __init__(self, tensor: Tensor, file: Path | None) -> None:
         self._storage, self.file = tensor.untyped_storage(), file
         self._size = self._storage.nbytes()
-        content = _bytes(self._storage)
+        content = _as_bytes(self._storage)
         self._content = content.cpu() if file is None else None
         if file is not None:
-            _write(file, content)
+            _write_whole_file(file, content)
         self._storage.resize_(0)
 
     def restore(self) -> None:
         """Brings the tensor's memory back."""
         self._storage.resize_(self._size)
-        _bytes(self._storage).copy_(self._mapped() if self._content is None else self._content)
+        _as_bytes(self._storage).copy_(self._mapped_file() if self._content is None else self._content)
         self.forget()
 
     def forget(self) -> None:
@@ -81,19 +81,19 @@ class Parked:
         if self.file is not None:
             self.file.unlink(missing_ok=True)
 
-    def _mapped(self) -> Tensor:
+    def _mapped_file(self) -> Tensor:
         return torch.from_file(str(self.file), shared=True, size=self._size, dtype=torch.uint8)
 
 
-def _write(file: Path, content: Tensor) -> None:
+def _write_whole_file(file: Path, content: Tensor) -> None:
     """Writes a file completely or not at all."""
     # Not through mapped memory, because a full disk would then kill the process by a signal.
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
         with file.open("wb") as stream:
-            for part in content.split(_PART):
+            for chunk in content.split(_CHUNK_BYTES):
                 # A NumPy view would pin the memory that is about to be freed.
-                stream.write(part.to("cpu", copy=True).numpy())
+                stream.write(chunk.to("cpu", copy=True).numpy())
     except OSError:
         file.unlink(missing_ok=True)
         raise
@@ -114,6 +114,6 @@ def held_bytes(forward: SuspendedForward, own: set[int]) -> int:
     return sum(size for address, size in storages.items() if address not in own)
 
 
-def _bytes(storage: torch.UntypedStorage) -> Tensor:
+def _as_bytes(storage: torch.UntypedStorage) -> Tensor:
     # torch's type stubs only know typed storages.
     return torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)

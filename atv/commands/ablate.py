@@ -78,12 +78,12 @@ def ablate(
         grid_run = GridRun.prepared(run_settings, runner)
     grid = grid_run.grid
     chosen_tasks(grid.tasks, columns)
-    outcomes = grid_run.run(ablations, WORDS.get(()), lambda ablation: _tell_question(ablation, console))
-    _tell_cells_of_other_runs(grid.store, decide, console)
+    outcomes = grid_run.run(ablations, WORDS.get(()), lambda ablation: _print_question(ablation, console))
+    _print_cells_of_other_runs(grid.store, decide, console)
     failed: dict[str, str] = {}
     for outcome in outcomes:
         ablation, cells = outcome.ablation, outcome.cells
-        _tell_left(outcome, console)
+        _print_remaining_work(outcome, console)
         failed |= {f"{ablation.name}: {cell}": error for cell, error in cells.failed.items()}
         if cells.whole and cells.finished and runner.is_global_zero:
             _publish(grid.write(outcome, columns), loggers, console)
@@ -91,29 +91,33 @@ def ablate(
         raise CellsFailed("\n".join(f"{cell}\n{error}" for cell, error in failed.items()))
 
 
-def _tell_question(ablation: Ablation, console: Console) -> None:
+def _print_question(ablation: Ablation, console: Console) -> None:
     """Prints an ablation's question, above its cells."""
     console.print(f"[bold]{ablation.question}[/bold]\n{inspect.getdoc(ablation)}")
 
 
-def _tell_left(outcome: AblationOutcome, console: Console) -> None:
+def _print_remaining_work(outcome: AblationOutcome, console: Console) -> None:
     """Prints what is left to run of an ablation's cells, or to decide of its findings."""
     ablation, cells, decided = outcome
     if not cells.whole:
-        left = f"{len(cells.missing)} left to other shards, {len(cells.failed)} failed"
-        console.print(f"{ablation.name}: {len(cells.finished)} cells finished, {left}; run it again for the tables")
+        remaining = f"{len(cells.missing)} left to other shards, {len(cells.failed)} failed"
+        console.print(
+            f"{ablation.name}: {len(cells.finished)} cells finished, {remaining}; run it again for the tables"
+        )
     elif decided and decided.look is None:
         console.print(f"{ablation.name}: no look was taken, so no table was written: {decided.stopped}", soft_wrap=True)
     elif decided and decided.undecided:
-        why = decided.stopped or "all questions and seeds are asked"
-        console.print(f"{ablation.name}: {len(decided.undecided)} findings are undecided: {why}", soft_wrap=True)
+        reason = decided.stopped or "all questions and seeds are asked"
+        console.print(f"{ablation.name}: {len(decided.undecided)} findings are undecided: {reason}", soft_wrap=True)
 
 
-def _tell_cells_of_other_runs(store: CellStore, in_parts: bool, console: Console) -> None:
+def _print_cells_of_other_runs(store: CellStore, in_parts: bool, console: Console) -> None:
     """Lists the cells in the folder that belong to a different model, other questions or another schema."""
     for reason, ids in store.cells_of_other_runs(in_parts).items():
-        named = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
-        console.print(f"left alone: {len(ids)} cell{'s' if len(ids) > 1 else ''} ({reason}): {named}", soft_wrap=True)
+        shown_ids = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
+        console.print(
+            f"left alone: {len(ids)} cell{'s' if len(ids) > 1 else ''} ({reason}): {shown_ids}", soft_wrap=True
+        )
 
 
 def _publish(written: Written, loggers: Sequence[str], console: Console) -> None:
@@ -121,8 +125,8 @@ def _publish(written: Written, loggers: Sequence[str], console: Console) -> None
     folder = written.folder
     console.print(f"table and figure are in {folder}")
     with console.status(f"logging to {', '.join(loggers)}"):
-        new = log_ablation(written, loggers)
-    for name, runs in new.items():
+        new_runs = log_ablation(written, loggers)
+    for name, runs in new_runs.items():
         console.print(f"{name}: {runs} new run{'' if runs == 1 else 's'} in {folder / name}")
-    if "wandb" in loggers and (line := command(folder)):
-        console.print(f"to see the runs in this terminal, without an account: {line}", soft_wrap=True)
+    if "wandb" in loggers and (viewer_command := command(folder)):
+        console.print(f"to see the runs in this terminal, without an account: {viewer_command}", soft_wrap=True)

@@ -37,13 +37,15 @@ def load_plugins(arguments: Sequence[str]) -> None:
     Raises:
         ValueError: if no class has the name of a rule; the message lists the choices.
     """
-    given = _early(arguments)
-    files = [file for value in given.pop("plugin") for file in (value if isinstance(value, list) else [value])]
+    values_by_option = _plugin_and_rule_values(arguments)
+    files = [
+        file for value in values_by_option.pop("plugin") for file in (value if isinstance(value, list) else [value])
+    ]
     for file in files:
         if not isinstance(file, str):
             raise ValueError(f"plugin: expected a Python file or a list of them, got {quoted(file)}")
     plugins.load_files(files)
-    for field, values in given.items():
+    for field, values in values_by_option.items():
         for value in values:
             for rule in value if isinstance(value, list) else [value]:
                 if field == "pattern" and isinstance(rule, str):
@@ -52,25 +54,30 @@ def load_plugins(arguments: Sequence[str]) -> None:
                     plugins.find(name, RULES[field], field)
 
 
-def _early(arguments: Sequence[str]) -> dict[str, list[Any]]:
+def _plugin_and_rule_values(arguments: Sequence[str]) -> dict[str, list[Any]]:
     """Returns the values of --plugin and of the rules' options, from the command line and every --config file."""
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early_parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for field in ("config", "plugin", *RULES):
-        early.add_argument(f"--{field}", f"--{field}.class_path", dest=field, action="append", default=[], nargs="?")
-    known = vars(early.parse_known_args(list(arguments))[0])
-    configs = [_config(path) for path in known.pop("config") if path]
-    by_field = {field: [_mapping(text, field) for text in texts if text] for field, texts in known.items()}
+        early_parser.add_argument(
+            f"--{field}", f"--{field}.class_path", dest=field, action="append", default=[], nargs="?"
+        )
+    texts_by_option = vars(early_parser.parse_known_args(list(arguments))[0])
+    configs = [_read_config(path) for path in texts_by_option.pop("config") if path]
+    values_by_field = {
+        field: [_parsed_value(text, field) for text in texts if text] for field, texts in texts_by_option.items()
+    }
     return {
-        field: values + [named[field] for named in configs if named.get(field)] for field, values in by_field.items()
+        field: values + [config[field] for config in configs if config.get(field)]
+        for field, values in values_by_field.items()
     }
 
 
-def _mapping(text: str, field: str) -> Any:
+def _parsed_value(text: str, field: str) -> Any:
     """Parses text in braces or brackets as YAML; leaves other text alone, since YAML reads 2:16 as a number."""
     return _from_yaml(text, field) if text.startswith(("{", "[")) else text
 
 
-def _config(path: str) -> dict[str, Any]:
+def _read_config(path: str) -> dict[str, Any]:
     """Reads the options in a YAML file."""
     try:
         text = read_text(Path(path))
@@ -80,11 +87,11 @@ def _config(path: str) -> dict[str, Any]:
         raise ValueError(f"config: {path!r} is not UTF-8; save it as UTF-8") from error
     except ValueError as error:
         raise ValueError(f"config: {error}") from error
-    if (named := _from_yaml(text, f"config: {path!r}")) is None:
+    if (options := _from_yaml(text, f"config: {path!r}")) is None:
         raise ValueError(f"config: {path!r} is empty; it must map options to values")
-    if not isinstance(named, dict):
-        raise ValueError(f"config: {path!r} must map options to values, but it holds {quoted(named)}")
-    return named
+    if not isinstance(options, dict):
+        raise ValueError(f"config: {path!r} must map options to values, but it holds {quoted(options)}")
+    return options
 
 
 def _from_yaml(text: str, field: str) -> Any:

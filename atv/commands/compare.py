@@ -12,7 +12,7 @@ from atv.comparison.compared import Compared, Comparison
 from atv.comparison.outcome import PAGE, count, difference, share
 from atv.statistics.paired_scores import written_p
 
-_HEADS = ("difference [95%]", "p (Holm)", "lost/\ngained", "same %")
+_COMPARISON_HEADER = ("difference [95%]", "p (Holm)", "lost/\ngained", "same %")
 
 
 def compare(
@@ -61,54 +61,54 @@ def compare(
         output=output,
     )
     console = Console()
-    tables = [_tasks(comparison, model.name) for model in comparison.models[1:]]
-    for table in (_models(comparison), _fluency(comparison), *tables):
+    tables = [_tasks_table(comparison, model.name) for model in comparison.models[1:]]
+    for table in (_models_table(comparison), _fluency_table(comparison), *tables):
         console.print(table, end="\n\n")
     for name in comparison.unrecorded:
-        said = f"how {name} was asked is not recorded: prompts, pictures and length of answers may differ"
-        console.print(said, soft_wrap=True, markup=False, highlight=False)
+        note = f"how {name} was asked is not recorded: prompts, pictures and length of answers may differ"
+        console.print(note, soft_wrap=True, markup=False, highlight=False)
     if output is not None:
         console.print(f"flipped answers are in {output / PAGE}", soft_wrap=True, markup=False, highlight=False)
 
 
-def _models(comparison: Comparison) -> Table:
-    first, averages = comparison.models[0], comparison.of_kind("averages")
-    table = _table("model", "score %", *_HEADS)
-    _add(table, first.name, f"{averages[0].first:.2f}")
+def _models_table(comparison: Comparison) -> Table:
+    first_model, averages = comparison.models[0], comparison.of_kind("averages")
+    table = _narrow_table("model", "score %", *_COMPARISON_HEADER)
+    _add_row(table, first_model.name, f"{averages[0].first:.2f}")
     for row in averages:
-        _add(table, row.model, f"{row.second:.2f}", *_numbers(row))
+        _add_row(table, row.model, f"{row.second:.2f}", *_comparison_cells(row))
     return table
 
 
-def _fluency(comparison: Comparison) -> Table:
-    table = _table("model", "did not end %", "only repeats %")
-    for model, told in comparison.fluency.items():
-        _add(table, model, share(told.unended), share(told.repeating))
+def _fluency_table(comparison: Comparison) -> Table:
+    table = _narrow_table("model", "did not end %", "only repeats %")
+    for model, fluency in comparison.fluency.items():
+        _add_row(table, model, share(fluency.unended), share(fluency.repeating))
     return table
 
 
-def _tasks(comparison: Comparison, model: str) -> Table:
-    table = _table("task", "first %", "this %", *_HEADS)
+def _tasks_table(comparison: Comparison, model: str) -> Table:
+    table = _narrow_table("task", "first %", "this %", *_COMPARISON_HEADER)
     table.title = Text(model)
     for row in comparison.of_kind("tasks"):
         if row.model == model:
-            _add(table, row.task, f"{row.first:.2f}", f"{row.second:.2f}", *_numbers(row))
+            _add_row(table, row.task, f"{row.first:.2f}", f"{row.second:.2f}", *_comparison_cells(row))
     return table
 
 
-def _table(name: str, *heads: str) -> Table:
+def _narrow_table(first_heading: str, *headings: str) -> Table:
     """Makes a table that fits a terminal of 80 columns: long names wrap, numbers do not."""
-    table = Table(Column(name, overflow="fold"), box=None, title_justify="left", padding=(0, 1, 0, 0))
-    for head in heads:
-        table.add_column(head, no_wrap=True, justify="right")
+    table = Table(Column(first_heading, overflow="fold"), box=None, title_justify="left", padding=(0, 1, 0, 0))
+    for heading in headings:
+        table.add_column(heading, no_wrap=True, justify="right")
     return table
 
 
-def _add(table: Table, *cells: str) -> None:
+def _add_row(table: Table, *cells: str) -> None:
     """Adds a row of plain text, so that rich does not read names of models and tasks as markup."""
     table.add_row(*map(Text, cells))
 
 
-def _numbers(row: Compared) -> list[str]:
-    changed = f"{count(row.flips.lost)}/{count(row.flips.gained)}"
-    return [difference(row.effect), written_p(row.corrected), changed, share(row.flips.agreement)]
+def _comparison_cells(row: Compared) -> list[str]:
+    flip_counts = f"{count(row.flips.lost)}/{count(row.flips.gained)}"
+    return [difference(row.effect), written_p(row.corrected), flip_counts, share(row.flips.agreement)]

@@ -56,7 +56,7 @@ def evaluate(
         print_lmms_eval: Print the lmms-eval command that scores the model's folder on the benchmarks, then exit.
     """
     at_least(1, groups=groups)
-    how = Asking(batch_size, max_new_tokens, min_pixels, max_pixels, quiet_trainer(**(trainer or {})), output)
+    asking = Asking(batch_size, max_new_tokens, min_pixels, max_pixels, quiet_trainer(**(trainer or {})), output)
     folder = model_folder(model, trust_remote_code)
     if print_lmms_eval:
         print(lmms_eval_command(folder, chosen_benchmarks(benchmark or ALL)))
@@ -64,14 +64,14 @@ def evaluate(
     if output is not None:
         writable(output, "output")
     suite = evaluation or (own_data(model) if benchmark is None else None)
-    asked = atv.questions(benchmark, data=data, dense=dense, evaluation=suite, split=split, groups=groups)
-    loaded, processor = atv.load(model, quantized=True, trust_remote_code=trust_remote_code)
-    report = answered(loaded, processor, asked, how)
-    if how.trainer.is_global_zero:
-        Console().print(_tasks(report) if report.tasks else _benchmarks(report))
+    questions = atv.questions(benchmark, data=data, dense=dense, evaluation=suite, split=split, groups=groups)
+    loaded_model, processor = atv.load(model, quantized=True, trust_remote_code=trust_remote_code)
+    report = answered(loaded_model, processor, questions, asking)
+    if asking.trainer.is_global_zero:
+        Console().print(_tasks_table(report) if report.tasks else _benchmarks_table(report))
 
 
-def _tasks(report: EvaluationReport) -> Table:
+def _tasks_table(report: EvaluationReport) -> Table:
     table = Table("task", "score %", "groups", "questions")
     for name, row in sorted(report.tasks.items()):
         table.add_row(name, f"{100 * row.score:.2f}", str(row.groups), str(row.questions))
@@ -80,19 +80,19 @@ def _tasks(report: EvaluationReport) -> Table:
     return table
 
 
-def _benchmarks(report: EvaluationReport) -> Table:
-    kept = report.retention
-    table = Table("benchmark", "score", "right", "unread", "version", "parts", *(["retention %"] if kept else []))
+def _benchmarks_table(report: EvaluationReport) -> Table:
+    retention = report.retention
+    table = Table("benchmark", "score", "right", "unread", "version", "parts", *(["retention %"] if retention else []))
     for name, row in report.benchmarks.items():
-        parts = ", ".join(f"{part} {value:.4g}" for part, value in row["parts"].items())
+        part_scores = ", ".join(f"{part} {value:.4g}" for part, value in row["parts"].items())
         score = f"{row['score']:.2f}" + (f" of {row['maximum']:.0f}" if row["maximum"] != 100 else "")
         counts = f"{row['right']:.6g} of {row['of']}"
-        cells = [name, score, counts, str(row["unread"]), f"{row['version']} ({row['revision'][:12]})", parts]
-        table.add_row(*cells, *([_interval(kept.get(name))] if kept else []))
-    if kept:
-        table.add_row("average", *[""] * 5, _interval(kept["average"]))
+        cells = [name, score, counts, str(row["unread"]), f"{row['version']} ({row['revision'][:12]})", part_scores]
+        table.add_row(*cells, *([_interval(retention.get(name))] if retention else []))
+    if retention:
+        table.add_row("average", *[""] * 5, _interval(retention["average"]))
     return table
 
 
-def _interval(kept: dict[str, float] | None) -> str:
-    return "{value:.2f} [{low:.2f}, {high:.2f}]".format(**kept) if kept else "dense is 0"
+def _interval(retention: dict[str, float] | None) -> str:
+    return "{value:.2f} [{low:.2f}, {high:.2f}]".format(**retention) if retention else "dense is 0"

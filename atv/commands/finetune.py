@@ -75,13 +75,13 @@ def finetune(
     if outcome is None:
         console.print(f"this run is already finished; its output is in {output}")
     else:
-        _show(outcome, output, console)
+        _print_outcome(outcome, output, console)
 
 
-def _show(outcome: Finetuned, target: Path, console: Console) -> None:
+def _print_outcome(outcome: Finetuned, target: Path, console: Console) -> None:
     if outcome.validation:
         table = Table("step", "validation loss")
-        for seen in outcome.validation:
-            table.add_row(str(seen["step"]), f"{seen['loss']:.4f}")
+        for measurement in outcome.validation:
+            table.add_row(str(measurement["step"]), f"{measurement['loss']:.4f}")
         console.print(table)
     console.print(f"trained for {outcome.steps} steps, zeros intact; written to {target}")

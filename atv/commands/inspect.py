@@ -48,9 +48,9 @@ def inspect(
     data = load_calibration(calibration, model)
     check_draw(data, samples, seed, batch_size)
     target, runner = writable(output, "output"), quiet_trainer(**(trainer or {}))
-    loaded, processor = atv.load(model, trust_remote_code=trust_remote_code)
-    inspected = inspect_model(
-        loaded,
+    loaded_model, processor = atv.load(model, trust_remote_code=trust_remote_code)
+    inspection = inspect_model(
+        loaded_model,
         processor,
         shown,
         data,
@@ -63,9 +63,9 @@ def inspect(
         trainer=runner,
     )
     if runner.is_global_zero:
-        inspected.write(target)
+        inspection.write(target)
         Console().print(
-            f"mean IoU of visual-only and text-only masks {inspected.mean_iou:.3f} "
-            f"(random {inspected.random_iou:.3f}); tokens, norms and overlap are in {target}, drawn and as numbers",
+            f"mean IoU of visual-only and text-only masks {inspection.mean_iou:.3f} "
+            f"(random {inspection.random_iou:.3f}); tokens, norms and overlap are in {target}, drawn and as numbers",
             soft_wrap=True,
         )

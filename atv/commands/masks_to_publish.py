@@ -50,8 +50,8 @@ def masks_apply(
         output: Folder to write the pruned model to: new or empty.
     """
     report = atv.apply_masks(folder, output, base, trust_remote_code=trust_remote_code)
-    done = f"{report.sparsity:.2%} of the target Linears are zero, as when they were packed; written to {output}"
-    Console().print(done, soft_wrap=True, highlight=False)
+    message = f"{report.sparsity:.2%} of the target Linears are zero, as when they were packed; written to {output}"
+    Console().print(message, soft_wrap=True, highlight=False)
 
 
 def masks_diff(folders: list[str], output: Path | None = None) -> None:
@@ -71,10 +71,10 @@ def masks_diff(folders: list[str], output: Path | None = None) -> None:
     for block, row in difference.table.iterrows():
         table.add_row(str(block), *("" if value != value else f"{value:.3f}" for value in row))
     console.print(table)
-    first, second = difference.kept
+    first_kept, second_kept = difference.kept
     console.print(
         f"mean overlap {difference.mean:.3f} (random masks: {difference.random:.3f}); {difference.same:.2%} of the "
-        f"weights masked alike; kept: {first:.2%} and {second:.2%}",
+        f"weights masked alike; kept: {first_kept:.2%} and {second_kept:.2%}",
         soft_wrap=True,
         highlight=False,
     )

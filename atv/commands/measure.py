@@ -34,18 +34,23 @@ def measure(
         repeats=repeats,
         trust_remote_code=trust_remote_code,
     )
-    first = next(iter(speeds.values()))
+    first_speed = next(iter(speeds.values()))
     header = ("model", "parameters", "not zero", "MB", "prefill tokens/s", "x first", "decode tokens/s", "x first")
-    print(markdown(header, (_row(name, own, first) for name, own in speeds.items())))
-    print(f"{hardware()}; prompts of {first.prompt} tokens, answers of {new_tokens}, {repeats} turns")
+    print(markdown(header, (_row(name, speed, first_speed) for name, speed in speeds.items())))
+    print(f"{hardware()}; prompts of {first_speed.prompt} tokens, answers of {new_tokens}, {repeats} turns")
 
 
-def _row(name: str, own: Speed, first: Speed) -> list[str]:
-    weighed = [f"{own.parameters:,}", f"{own.nonzero / own.parameters:.1%}", f"{own.bytes / 1e6:.1f}"]
-    return [name, *weighed, *_timed(own, first, "prefill"), *_timed(own, first, "decode")]
+def _row(name: str, speed: Speed, first_speed: Speed) -> list[str]:
+    size_cells = [f"{speed.parameters:,}", f"{speed.nonzero / speed.parameters:.1%}", f"{speed.bytes / 1e6:.1f}"]
+    return [
+        name,
+        *size_cells,
+        *_speed_cells(speed, first_speed, "prefill"),
+        *_speed_cells(speed, first_speed, "decode"),
+    ]
 
 
-def _timed(own: Speed, first: Speed, part: str) -> tuple[str, str]:
+def _speed_cells(speed: Speed, first_speed: Speed, phase: str) -> tuple[str, str]:
     """Tokens per second, and the speedup over the first model with its smallest and largest value over the turns."""
-    ratio, least, greatest = own.over(first, part)
-    return f"{own.median(part):.1f}", "1" if own is first else f"{ratio:.2f} ({least:.2f} to {greatest:.2f})"
+    ratio, least, greatest = speed.over(first_speed, phase)
+    return f"{speed.median(phase):.1f}", "1" if speed is first_speed else f"{ratio:.2f} ({least:.2f} to {greatest:.2f})"

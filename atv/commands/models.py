@@ -18,17 +18,17 @@ def models() -> None:
     The conformance suite obtained these results on tiny random models, with the release of transformers that it prints.
     """
     support = json.loads(TABLE.read_text())
-    tested = Table("type", "class", "passes", "notes")
-    for kind, row in support["types"].items():
-        tested.add_row(kind, row["class"], passes(row), notes(row))
-    refused = Table("rejected type", "reason")
-    for kind, reason in support["refused"].items():
-        refused.add_row(kind, reason)
-    untried = Table("type that was not tested", "what is known about it")
-    for kind, known in support["untried"].items():
-        untried.add_row(kind, known)
+    tested_table = Table("type", "class", "passes", "notes")
+    for model_type, row in support["types"].items():
+        tested_table.add_row(model_type, row["class"], passes(row), notes(row))
+    rejected_table = Table("rejected type", "reason")
+    for model_type, reason in support["refused"].items():
+        rejected_table.add_row(model_type, reason)
+    untested_table = Table("type that was not tested", "what is known about it")
+    for model_type, description in support["untried"].items():
+        untested_table.add_row(model_type, description)
     console = Console()
-    for table in (tested, refused, untried):
+    for table in (tested_table, rejected_table, untested_table):
         console.print(table)
     console.print(f"Checks: {', '.join(support['checks'])}. Found with transformers {support['transformers']}.")
 
@@ -40,7 +40,7 @@ def passes(row: Mapping[str, Any]) -> str:
 
 def notes(row: Mapping[str, Any]) -> str:
     """Says how visual tokens are marked (unless by ids), whether clips are tested, what stays dense, and our note."""
-    parts = [row["visual_tokens"], "clips" if row["clips"] else "", row["note"]]
+    remarks = [row["visual_tokens"], "clips" if row["clips"] else "", row["note"]]
     if row["left_dense"]:
-        parts.append(f"left dense: {', '.join(row['left_dense'])}")
-    return "; ".join(part for part in parts if part)
+        remarks.append(f"left dense: {', '.join(row['left_dense'])}")
+    return "; ".join(remark for remark in remarks if remark)

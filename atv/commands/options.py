@@ -103,42 +103,46 @@ class Option(NamedTuple):
 
 def parts_of(command: Callable[..., None]) -> dict[str, type[Any]]:
     """Returns the arguments of a command that are dataclasses, each field of which is an option of its own."""
-    kinds = {name: parameter.annotation for name, parameter in signature(command).parameters.items()}
-    return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and is_dataclass(kind)}
+    annotations = {name: parameter.annotation for name, parameter in signature(command).parameters.items()}
+    return {
+        name: annotation
+        for name, annotation in annotations.items()
+        if isinstance(annotation, type) and is_dataclass(annotation)
+    }
 
 
 def parameters_of(command: Callable[..., None]) -> dict[str, Parameter]:
     """Returns the parameters of a command, with each dataclass replaced by its fields."""
-    found: dict[str, Parameter] = {}
-    parts = parts_of(command)
+    parameters: dict[str, Parameter] = {}
+    dataclasses = parts_of(command)
     for name, parameter in signature(command).parameters.items():
-        kind = parts.get(name)
-        found |= {name: parameter} if kind is None else dict(signature(kind).parameters)
-    return found
+        dataclass_type = dataclasses.get(name)
+        parameters |= {name: parameter} if dataclass_type is None else dict(signature(dataclass_type).parameters)
+    return parameters
 
 
 def options_of(command: Callable[..., None]) -> Iterator[Option]:
     """Yields the options of a command by heading, and under each heading in the order of the signature."""
-    said = _arguments(SHARED)
-    for described in (*parts_of(command).values(), command):
-        said |= _arguments(getdoc(described) or "")
+    descriptions = _arguments(SHARED)
+    for documented in (*parts_of(command).values(), command):
+        descriptions |= _arguments(getdoc(documented) or "")
     for heading, names in HEADINGS.items():
         for name, parameter in parameters_of(command).items():
             if name in names:
-                yield Option(name, heading, said[name], parameter.default)
+                yield Option(name, heading, descriptions[name], parameter.default)
 
 
 def gathered(command: Callable[..., None], options: dict[str, Any]) -> dict[str, Any]:
     """Returns a command's arguments, with its dataclasses built from the options that are their fields."""
-    for name, kind in parts_of(command).items():
-        options[name] = kind(**{each.name: options.pop(each.name) for each in fields(kind)})
+    for name, dataclass_type in parts_of(command).items():
+        options[name] = dataclass_type(**{field.name: options.pop(field.name) for field in fields(dataclass_type)})
     return options
 
 
 def paragraphs(documented: object) -> list[str]:
     """Returns the paragraphs of a docstring before its sections, each as one line."""
-    said = (getdoc(documented) or "").split("\n\nArgs:")[0].split("\n\nRaises:")[0]
-    return [" ".join(part.split()) for part in said.split("\n\n")]
+    text = (getdoc(documented) or "").split("\n\nArgs:")[0].split("\n\nRaises:")[0]
+    return [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
 
 
 def _arguments(doc: str) -> dict[str, str]:

@@ -36,30 +36,32 @@ def power(
     console.print(f"to detect a difference of {effect:g} with a probability of {power:g}:")
     seconds, unplanned = 0.0, 0
     for section in collection.sections:
-        seconds += _tell(console, section, effect, power, groups, seeds)
+        seconds += _print_needs(console, section, effect, power, groups, seeds)
         unplanned += sum(not can_be_planned(finding) for finding in section.findings)
     console.print(f"\nall undecided findings together, with each cell run once: {duration(seconds)}")
     if unplanned:
         console.print(f"not planned: {unplanned} that depend on no question, or were written by an earlier version")
 
 
-def _tell(console: Console, section: Section, effect: float, power: float, groups: int | None, seeds: int) -> float:
+def _print_needs(
+    console: Console, section: Section, effect: float, power: float, groups: int | None, seeds: int
+) -> float:
     """Prints what each finding of an ablation needs; returns the seconds that the undecided ones need."""
     undecided, plans = [], []
-    planned = list(filter(can_be_planned, section.findings))
-    if planned:
+    plannable = list(filter(can_be_planned, section.findings))
+    if plannable:
         console.print(f"\n[bold]{section.name}[/bold]")
-    for finding in planned:
+    for finding in plannable:
         plan = cheapest(finding, section, effect, power, groups, seeds)
-        half = number((finding.ours.high - finding.ours.low) / 2, 2)
-        console.print(f"  {finding.claim}\n    {finding.verdict}, ± {half}; {_need(plan)}")
+        half_width = number((finding.ours.high - finding.ours.low) / 2, 2)
+        console.print(f"  {finding.claim}\n    {finding.verdict}, ± {half_width}; {_need_text(plan)}")
         if plan is not None and finding.verdict == "undecided":
             undecided.append(finding)
             plans.append(plan)
     return together(undecided, plans, section)
 
 
-def _need(plan: DecisionPlan | None) -> str:
+def _need_text(plan: DecisionPlan | None) -> str:
     if plan is None:
         return "would need more groups or seeds than are available"
     seeds = f"{plan.seeds} seed{'' if plan.seeds == 1 else 's'}"

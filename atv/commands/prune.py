@@ -83,21 +83,23 @@ def prune(
     )
     if not runner.is_global_zero:
         return
-    _show(pruned)
+    _print_outcome(pruned)
     if push_to_hub is not None:
         push(pruned.folder, push_to_hub)
 
 
-def _show(pruned: PrunedFolder) -> None:
+def _print_outcome(pruned: PrunedFolder) -> None:
     console, report = Console(), pruned.report
     if pruned.finished_before:
         console.print(f"this run is already finished; its output is in {pruned.folder}")
         return
     table = Table("block", "mean drift", "visual tokens in the pool", "text tokens in the pool", "seconds")
     for block in report.blocks:
-        chosen = block.selected[BOTH]
-        share = f"{chosen['visual']} of {block.tokens['visual']}"
-        table.add_row(str(block.block), f"{block.mean_drift:.4f}", share, str(chosen["text"]), f"{block.seconds:.2f}")
+        selected = block.selected[BOTH]
+        visual_tokens = f"{selected['visual']} of {block.tokens['visual']}"
+        table.add_row(
+            str(block.block), f"{block.mean_drift:.4f}", visual_tokens, str(selected["text"]), f"{block.seconds:.2f}"
+        )
     console.print(table)
     if report.allocation.dense_seconds:
         console.print(f"measuring the dense model took {report.allocation.dense_seconds:.2f} seconds")

@@ -66,10 +66,10 @@ def quantize(
         trust_remote_code=trust_remote_code,
     )
     if runner.is_global_zero:
-        _show(record, output)
+        _print_record(record, output)
 
 
-def _show(record: QuantizationRecord, output: Path) -> None:
+def _print_record(record: QuantizationRecord, output: Path) -> None:
     console, table = Console(), Table("kind of Linear", "error of its outputs, % of their squares")
     for kind, error in record.by_kind().items():
         table.add_row(kind, f"{100 * error:.3f}")

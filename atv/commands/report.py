@@ -22,8 +22,8 @@ def report(results: Path = Path("results"), output: Path = Path("results/report"
             beside these, and what carries over from one model to the other. Default: none.
     """
     collection = Collection.read(results, output)
-    other = None if beside is None else Collection.read(beside, output, "beside")
-    html = write_pages(collection, writable(output, "output"), other)
+    other_collection = None if beside is None else Collection.read(beside, output, "beside")
+    html = write_pages(collection, writable(output, "output"), other_collection)
     console = Console()
     for name, reason in collection.skipped.items():
         console.print(f"skipped: {results / name}: {reason}", soft_wrap=True, markup=False)

@@ -12,8 +12,8 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 from atv.data.wording import short
 
 # Plain names for the types of options.
-_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "list": "a list"}
-_KINDS |= {"dict": "names with values", "NoneType": "null"}
+_TYPE_NAMES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "list": "a list"}
+_TYPE_NAMES |= {"dict": "names with values", "NoneType": "null"}
 
 
 class HelpPage(DefaultHelpFormatter):
@@ -22,14 +22,14 @@ class HelpPage(DefaultHelpFormatter):
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         lines = []
         for line in text.splitlines():
-            own = line[: len(line) - len(line.lstrip())]
-            start, further = indent + own, indent + (own and own + "  ")
-            lines.append(fill(line.strip(), width, initial_indent=start, subsequent_indent=further))
+            own_indent = line[: len(line) - len(line.lstrip())]
+            first_indent, later_indent = indent + own_indent, indent + (own_indent and own_indent + "  ")
+            lines.append(fill(line.strip(), width, initial_indent=first_indent, subsequent_indent=later_indent))
         return "\n".join(lines)
 
     def _get_type_str(self, action: Action) -> str | None:
-        told = super()._get_type_str(action)
-        return told and re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", told)
+        type_text = super()._get_type_str(action)
+        return type_text and re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", type_text)
 
 
 class Parser(ArgumentParser):
@@ -41,9 +41,9 @@ class Parser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:
             super().error(message, ex)  # Raises, so that jsonargparse can try another type for the value.
-        asked = getattr(ex, "subcommand_parser", None) or self
-        options = [option for action in asked._actions for option in action.option_strings]
-        command = asked.prog.replace(" [options]", "")
+        command_parser = getattr(ex, "subcommand_parser", None) or self
+        options = [option for action in command_parser._actions for option in action.option_strings]
+        command = command_parser.prog.replace(" [options]", "")
         print(f"{command}: error: {plainly(message, options)}; {command} --help lists all options", file=sys.stderr)
         sys.exit(2)
 
@@ -63,8 +63,8 @@ def plainly(message: str, options: list[str]) -> str:
     """
     if unknown := re.match(r"unrecognized arguments: (.*)|.*does not accept option '(.*)'", message):
         words = unknown[1] or f"--{unknown[2]}"
-        close = get_close_matches(words.split()[0], options, 1, cutoff=0.75)
-        return f"no such option: {short(words)}" + (f" (did you mean {close[0]}?)" if close else "")
+        close_options = get_close_matches(words.split()[0], options, 1, cutoff=0.75)
+        return f"no such option: {short(words)}" + (f" (did you mean {close_options[0]}?)" if close_options else "")
     if required := re.match(r"the following arguments are required: \w+\.(.*)", message):
         return f"{required[1]} is required"
     field = ".".join(re.findall(r'Parser key "([^"]+)"', message))
@@ -72,10 +72,10 @@ def plainly(message: str, options: list[str]) -> str:
     if nested := re.search(r"NestedArg\(key='(\w+)'", message):
         option = f"{field}.{nested[1]}"
         return f"{option}: only a class has options; name one: --{field} CLASS --{option} VALUE"
-    given = re.search(r"(?:Given value|Got value): (.*)", message)
-    if field and kinds and given:
-        expected = dict.fromkeys(_KINDS.get(kind, kind) or choices.replace("'", "") for kind, choices in kinds)
-        return f"{field}: expected {' or '.join(expected)}, got {short(given[1])}"
-    said = re.sub(r"Parser key \"[^\"]+\":|Problem with given class_path '[\w.]+\.(\w+)':", r"\1", message)
-    said = re.sub(r"Option '(\w+)' is not accepted", r"has no \1", said)
-    return short(f"{field}: {said}" if field else said)
+    given_value = re.search(r"(?:Given value|Got value): (.*)", message)
+    if field and kinds and given_value:
+        expected = dict.fromkeys(_TYPE_NAMES.get(kind, kind) or choices.replace("'", "") for kind, choices in kinds)
+        return f"{field}: expected {' or '.join(expected)}, got {short(given_value[1])}"
+    text = re.sub(r"Parser key \"[^\"]+\":|Problem with given class_path '[\w.]+\.(\w+)':", r"\1", message)
+    text = re.sub(r"Option '(\w+)' is not accepted", r"has no \1", text)
+    return short(f"{field}: {text}" if field else text)

@@ -8,7 +8,7 @@ from atv.data.wording import short
 from atv.records.run_folder import differences
 
 # Columns that show that questions with the same id differ, if both recorded them, and their names in messages.
-_TOLD = {
+_COLUMN_NAMES = {
     "metric": "metric",
     "group": "group",
     "category": "category",
@@ -29,63 +29,69 @@ def check_alike(first: Answers, other: Answers) -> None:
     """
     if first.tasks != other.tasks:
         tasks = f"tasks are {', '.join(first.tasks)} there and {', '.join(other.tasks)} here"
-        raise _differing(first, other, [f"{tasks}; use --benchmark to name benchmarks that both have"])
+        raise _not_comparable(first, other, [f"{tasks}; use --benchmark to name benchmarks that both have"])
     _check_ids(first, other)
     # The digests of cells show that both were asked alike, even if the cells recorded nothing else.
     if first.inputs and first.inputs == other.inputs:
         return
-    if found := list(_questions(first, other)) or list(_settings(first, other)):
-        raise _differing(first, other, found)
+    if mismatches := list(_question_mismatches(first, other)) or list(_setting_mismatches(first, other)):
+        raise _not_comparable(first, other, mismatches)
 
 
-def _differing(first: Answers, other: Answers, found: list[str]) -> ValueError:
-    more = f" (and {len(found) - SHOWN} more)" if len(found) > SHOWN else ""
-    return ValueError(f"{other.name!r} cannot be compared with {first.name!r}: {'; '.join(found[:SHOWN])}{more}")
+def _not_comparable(first: Answers, other: Answers, mismatches: list[str]) -> ValueError:
+    omitted = f" (and {len(mismatches) - SHOWN} more)" if len(mismatches) > SHOWN else ""
+    return ValueError(
+        f"{other.name!r} cannot be compared with {first.name!r}: {'; '.join(mismatches[:SHOWN])}{omitted}"
+    )
 
 
 def _check_ids(first: Answers, other: Answers) -> None:
-    there = set(first.rows[KEY].itertuples(index=False, name=None))
+    first_ids = set(first.rows[KEY].itertuples(index=False, name=None))
     for rows in (*first.by_seed[1:], *other.by_seed):
-        here = set(rows[KEY].itertuples(index=False, name=None))
-        if here != there:
-            only = [f"{len(there - here):,} questions are only there"] if there - here else []
-            only += [f"{len(here - there):,} are only here"] if here - there else []
-            example = min(here ^ there)
-            raise _differing(first, other, [f"{' and '.join(only)}, such as {short(example[1], 80)!r} of {example[0]}"])
+        ids = set(rows[KEY].itertuples(index=False, name=None))
+        if ids != first_ids:
+            unshared = [f"{len(first_ids - ids):,} questions are only there"] if first_ids - ids else []
+            unshared += [f"{len(ids - first_ids):,} are only here"] if ids - first_ids else []
+            example = min(ids ^ first_ids)
+            raise _not_comparable(
+                first, other, [f"{' and '.join(unshared)}, such as {short(example[1], 80)!r} of {example[0]}"]
+            )
 
 
-def _questions(first: Answers, other: Answers) -> Iterator[str]:
+def _question_mismatches(first: Answers, other: Answers) -> Iterator[str]:
     # Both are sorted, and have the same ids.
-    for name, called in _TOLD.items():
-        if name not in first.rows or name not in other.rows:
+    for column, column_name in _COLUMN_NAMES.items():
+        if column not in first.rows or column not in other.rows:
             continue
-        there, here = (rows[name].map(_text) for rows in (first.rows, other.rows))
-        if (differs := there != here).any():
-            place = differs.idxmax()
-            which = short(first.rows.loc[place, "question_id"], 80)
+        first_texts, other_texts = (rows[column].map(_text) for rows in (first.rows, other.rows))
+        if (differs := first_texts != other_texts).any():
+            row = differs.idxmax()
+            question_id = short(first.rows.loc[row, "question_id"], 80)
             yield (
-                f"{differs.sum():,} questions differ in {called}, such as {which!r}: "
-                f"{short(there[place], 60)!r} there and {short(here[place], 60)!r} here"
+                f"{differs.sum():,} questions differ in {column_name}, such as {question_id!r}: "
+                f"{short(first_texts[row], 60)!r} there and {short(other_texts[row], 60)!r} here"
             )
 
 
 def _text(value: Any) -> str:
-    own = as_lists(value)
-    return "" if own is None or own != own else str(own)
+    listed = as_lists(value)
+    return "" if listed is None or listed != listed else str(listed)
 
 
-def _settings(first: Answers, other: Answers) -> Iterator[str]:
+def _setting_mismatches(first: Answers, other: Answers) -> Iterator[str]:
     for task in first.tasks:
-        there, here = first.asked_with.get(task), other.asked_with.get(task)
-        if there is None or here is None:
-            silent = [answers for answers in (first, other) if answers.inputs and task not in answers.asked_with]
-            if silent:
+        first_settings, other_settings = first.asked_with.get(task), other.asked_with.get(task)
+        if first_settings is None or other_settings is None:
+            unrecorded = [answers for answers in (first, other) if answers.inputs and task not in answers.asked_with]
+            if unrecorded:
                 yield (
-                    f"{silent[0].sources[0]!r} was written by an earlier version of atv, which did not record how the "
-                    "questions were asked"
+                    f"{unrecorded[0].sources[0]!r} was written by an earlier version of atv, which did not record how "
+                    "the questions were asked"
                 )
                 return
             continue
-        if found := [f"{task}: {each}" for each in differences(dict(there), dict(here))]:
-            yield from found
+        if mismatches := [
+            f"{task}: {difference}" for difference in differences(dict(first_settings), dict(other_settings))
+        ]:
+            yield from mismatches
             return

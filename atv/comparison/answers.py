@@ -15,7 +15,7 @@ from atv.records.evaluation_report import SCORES, EvaluationReport
 KEY = ["task", "question_id"]
 OWN = ("prediction", "read", "credit", "ended", "fault")
 # Inputs of cells that suffice to show that two cells were asked alike, whatever else they recorded.
-_ALIKE = ("model", "questions", "max_new_tokens")
+_ASKING_INPUTS = ("model", "questions", "max_new_tokens")
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,12 @@ class Answers:
         Raises:
             ValueError: for a task that was not asked.
         """
-        if missing := sorted(set(tasks) - set(self.tasks)):
-            raise ValueError(f"{self.name}: was not asked {', '.join(missing)}; it was asked {', '.join(self.tasks)}")
-        kept = tuple(rows[rows["task"].isin(tasks)].reset_index(drop=True) for rows in self.by_seed)
-        return replace(self, by_seed=kept)
+        if missing_tasks := sorted(set(tasks) - set(self.tasks)):
+            raise ValueError(
+                f"{self.name}: was not asked {', '.join(missing_tasks)}; it was asked {', '.join(self.tasks)}"
+            )
+        by_seed = tuple(rows[rows["task"].isin(tasks)].reset_index(drop=True) for rows in self.by_seed)
+        return replace(self, by_seed=by_seed)
 
 
 def holds_answers(folder: Path) -> bool:
@@ -75,70 +77,70 @@ def read_folder(folder: Path) -> Answers:
         ValueError: for a folder without answers, or with none that can be compared.
     """
     if (folder / CELL).is_file():
-        return _of_cell(folder)
+        return _cell_answers(folder)
     if (folder / SCORES).is_file():
-        return _of_evaluation(folder)
-    what = "no such folder or file" if not folder.exists() else "no answers there"
+        return _evaluation_answers(folder)
+    content = "no such folder or file" if not folder.exists() else "no answers there"
     if (folder / "config.json").is_file():
-        what = f"a model, not its answers, which `atv evaluate --model {folder} --output FOLDER` writes"
+        content = f"a model, not its answers, which `atv evaluate --model {folder} --output FOLDER` writes"
     if (folder / "findings.json").is_file():
-        what = "an ablation's tables, whose answers are in its cells (atv.ablation.named_cells finds them)"
+        content = "an ablation's tables, whose answers are in its cells (atv.ablation.named_cells finds them)"
     raise ValueError(
-        f"{str(folder)!r}: {what}; expected what atv evaluate --output wrote (scores.json), a cell of atv ablate "
+        f"{str(folder)!r}: {content}; expected what atv evaluate --output wrote (scores.json), a cell of atv ablate "
         "(results/cells/ID), or another engine's answers (JSONL)"
     )
 
 
-def _of_cell(folder: Path) -> Answers:
+def _cell_answers(folder: Path) -> Answers:
     record, file = CellRecord.read(folder), folder / ROWS
     rows = read_rows(file) if file.is_file() else pd.DataFrame()
     if "credit" not in rows:
         raise ValueError(f"{str(folder)!r}: the cell was asked no questions")
-    told = dict(record.asked_with)
-    lengths = told.pop("max_new_tokens", {})
+    asked_with = dict(record.asked_with)
+    lengths = asked_with.pop("max_new_tokens", {})
     return Answers(
         titled(record.labels) or folder.name,
         (str(folder),),
         (table(checked_answers(rows, file), str(folder)),),
         (record.config.get("seed") if record.config.get("pathways") else None,),
-        {task: told | {"max_new_tokens": length} for task, length in lengths.items()},
-        {name: record.inputs[name] for name in _ALIKE if name in record.inputs},
+        {task: asked_with | {"max_new_tokens": length} for task, length in lengths.items()},
+        {name: record.inputs[name] for name in _ASKING_INPUTS if name in record.inputs},
         record.asked_from,
     )
 
 
-def _of_evaluation(folder: Path) -> Answers:
+def _evaluation_answers(folder: Path) -> Answers:
     report = EvaluationReport.read(folder / SCORES)
-    parts: list[pd.DataFrame] = []
+    tables: list[pd.DataFrame] = []
     asked_with: dict[str, Mapping[str, Any]] = {}
     suite: dict[str, Any] = {}
     if report.tasks:
         file = folder / "answers.parquet"
         if not file.is_file():
             raise ValueError(f"{str(folder)!r}: has scores but no answers.parquet")
-        parts.append(checked_answers(read_rows(file), file))
-        asked_with |= dict.fromkeys(report.tasks, _told(report.asked, folder, "the suite"))
+        tables.append(checked_answers(read_rows(file), file))
+        asked_with |= dict.fromkeys(report.tasks, _recorded_asking(report.asked, folder, "the suite"))
         suite |= {name: report.asked[name] for name in ("evaluation", "split") if name in report.asked}
     for name, row in report.benchmarks.items():
-        parts.append(read_answers(folder / name / "answers.jsonl"))
-        asked_with[name] = {**_told(row, folder, name), "version": row["version"]}
+        tables.append(read_answers(folder / name / "answers.jsonl"))
+        asked_with[name] = {**_recorded_asking(row, folder, name), "version": row["version"]}
         suite.setdefault("data", {})[name] = row.get("data")
-    if not parts:
+    if not tables:
         raise ValueError(f"{str(folder)!r}: its scores.json has no scores")
-    rows = table(pd.concat(parts, ignore_index=True), str(folder))
+    rows = table(pd.concat(tables, ignore_index=True), str(folder))
     return Answers(
         str(folder), (str(folder),), (rows,), asked_with=asked_with, suite=suite, model=report.asked.get("model")
     )
 
 
-def _told(record: Mapping[str, Any], folder: Path, what: str) -> Mapping[str, Any]:
+def _recorded_asking(record: Mapping[str, Any], folder: Path, question_set: str) -> Mapping[str, Any]:
     if "asked_with" not in record:
         raise ValueError(
-            f"{str(folder)!r}: an earlier version of atv wrote the answers to {what} but not how they were asked for; "
-            "evaluate again"
+            f"{str(folder)!r}: an earlier version of atv wrote the answers to {question_set} but not how they "
+            "were asked for; evaluate again"
         )
-    told: Mapping[str, Any] = record["asked_with"]
-    return told
+    asked_with: Mapping[str, Any] = record["asked_with"]
+    return asked_with
 
 
 def table(rows: pd.DataFrame, source: str) -> pd.DataFrame:
@@ -148,13 +150,13 @@ def table(rows: pd.DataFrame, source: str) -> pd.DataFrame:
         ValueError: for a question that was answered twice.
     """
     rows = rows.assign(category=rows["category"].fillna(""), question_id=rows["question_id"].astype(str))
-    if twice := rows.duplicated(KEY).sum():
+    if repeats := rows.duplicated(KEY).sum():
         name = rows.loc[rows.duplicated(KEY), "question_id"].iloc[0]
-        raise ValueError(f"{source!r}: {twice} questions are answered twice, such as {name!r}")
-    plain = {
+        raise ValueError(f"{source!r}: {repeats} questions are answered twice, such as {name!r}")
+    with_none = {
         name: rows[name].astype(object).where(rows[name].notna(), None) for name in ("read", "ended") if name in rows
     }
-    return rows.assign(**plain).sort_values(KEY, ignore_index=True)
+    return rows.assign(**with_none).sort_values(KEY, ignore_index=True)
 
 
 def as_lists(value: Any) -> Any:

@@ -82,11 +82,11 @@ class Comparison:
             raise ValueError("folders: expected two or more to compare")
         for other in models[1:]:
             check_alike(models[0], other)
-        named = _named(models)
-        units = Units.of(named, clusters_of(named[0].rows))
-        beside = [_Beside(named[0], other, place, units) for place, other in enumerate(named) if place]
-        rows = [row for each in beside for row in each.rows()]
-        return cls(named, _corrected(rows))
+        named_models = _named_apart(models)
+        units = Units.of(named_models, clusters_of(named_models[0].rows))
+        pairs = [_Beside(named_models[0], other, index, units) for index, other in enumerate(named_models) if index]
+        rows = [row for pair in pairs for row in pair.rows()]
+        return cls(named_models, _corrected(rows))
 
     @cached_property
     def fluency(self) -> dict[str, Fluency]:
@@ -110,15 +110,15 @@ class Comparison:
         If there are several seeds, this is about the first.
         """
         first = self.models[0]
-        marks = [changes(first.rows, other.rows)[["lost", "gained"]] for other in self.models[1:]]
-        return pd.concat(marks, axis=1).any(axis=1)
+        flips = [changes(first.rows, other.rows)[["lost", "gained"]] for other in self.models[1:]]
+        return pd.concat(flips, axis=1).any(axis=1)
 
     def of_kind(self, kind: str) -> list[Compared]:
         """Returns the rows of averages, tasks or categories."""
-        return [row for row in self.rows if _kind(row) == kind]
+        return [row for row in self.rows if _row_kind(row) == kind]
 
 
-def _named(models: Sequence[Answers]) -> list[Answers]:
+def _named_apart(models: Sequence[Answers]) -> list[Answers]:
     """Gives the models names that tell them apart."""
     names = [model.name for model in models]
     if len(set(names)) < len(names):
@@ -142,34 +142,36 @@ class _Beside:
         table, rows = self.units.table, self.first.rows
         yield self._row("average", "", np.ones(len(table), bool), np.ones(len(rows), bool))
         for task in self.first.tasks:
-            inside, asked = (table["task"] == task).to_numpy(), (rows["task"] == task).to_numpy()
-            yield self._row(task, "", inside, asked)
-            categories = sorted(set(table.loc[inside, "category"]))
+            group_mask, question_mask = (table["task"] == task).to_numpy(), (rows["task"] == task).to_numpy()
+            yield self._row(task, "", group_mask, question_mask)
+            categories = sorted(set(table.loc[group_mask, "category"]))
             for category in categories if len(categories) > 1 else ():
-                within = inside & (table["category"] == category).to_numpy()
-                yield self._row(task, category, within, asked & (rows["category"] == category).to_numpy())
+                category_mask = group_mask & (table["category"] == category).to_numpy()
+                yield self._row(
+                    task, category, category_mask, question_mask & (rows["category"] == category).to_numpy()
+                )
 
-    def _row(self, task: str, category: str, inside: Mask, asked: Mask) -> Compared:
+    def _row(self, task: str, category: str, group_mask: Mask, question_mask: Mask) -> Compared:
         """Compares the scores on some groups of questions.
 
         Args:
-            inside: which groups count (groups,).
-            asked: which questions these are (questions,).
+            group_mask: which groups count (groups,).
+            question_mask: which questions are in these groups (questions,).
         """
-        own = self.units.part(inside)
-        design, before, after = own.design, 100 * own.scores[0], 100 * own.scores[self.place]
-        effect = paired(before, after, design, same_seeds=same_seeds(self.first, self.other))
+        units = self.units.part(group_mask)
+        design, first_scores, other_scores = units.design, 100 * units.scores[0], 100 * units.scores[self.place]
+        effect = paired(first_scores, other_scores, design, same_seeds=same_seeds(self.first, self.other))
         return Compared(
             model=self.other.name,
             task=task,
             category=category,
-            first=design.number(before),
-            second=design.number(after),
+            first=design.number(first_scores),
+            second=design.number(other_scores),
             effect=effect,
             corrected=effect.p,
-            groups=len(own.table),
-            questions=int(asked.sum()),
-            flips=self._changed.within(asked),
+            groups=len(units.table),
+            questions=int(question_mask.sum()),
+            flips=self._changed.within(question_mask),
         )
 
     @cached_property
@@ -184,8 +186,8 @@ def same_seeds(first: Answers, other: Answers) -> bool:
 
 def seed_pairs(first: Answers, other: Answers) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
     """Returns the pairs of answers to compare: those of equal seeds, or all with all."""
-    together = zip if same_seeds(first, other) else product
-    return list(together(first.by_seed, other.by_seed))
+    pairing = zip if same_seeds(first, other) else product
+    return list(pairing(first.by_seed, other.by_seed))
 
 
 @dataclass(frozen=True)
@@ -198,30 +200,37 @@ class _Changed:
 
     @classmethod
     def of(cls, first: Answers, other: Answers) -> Self:
-        marks = [changes(before, after) for before, after in seed_pairs(first, other)]
-        return cls(*(np.stack([mark[name].to_numpy() for mark in marks]) for name in ("lost", "gained", "same")))
+        changes_by_pair = [changes(before, after) for before, after in seed_pairs(first, other)]
+        return cls(
+            *(
+                np.stack([pair_changes[name].to_numpy() for pair_changes in changes_by_pair])
+                for name in ("lost", "gained", "same")
+            )
+        )
 
     def within(self, asked: Mask) -> Flips:
-        lost, gained = (float(part[:, asked].sum(1).mean()) for part in (self.lost, self.gained))
+        lost, gained = (float(mask[:, asked].sum(1).mean()) for mask in (self.lost, self.gained))
         return Flips(lost, gained, float(self.same[:, asked].mean()))
 
 
 def changes(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     """Returns columns lost, gained and same for two tables of answers to the same questions."""
-    gap = after["credit"] - before["credit"]
-    read = before["read"].notna() & (before["read"] == after["read"])
-    said = before["prediction"].str.strip() == after["prediction"].str.strip()
-    return pd.DataFrame({"lost": gap < -_EPSILON, "gained": gap > _EPSILON, "same": read | said})
+    credit_change = after["credit"] - before["credit"]
+    same_reading = before["read"].notna() & (before["read"] == after["read"])
+    same_text = before["prediction"].str.strip() == after["prediction"].str.strip()
+    return pd.DataFrame(
+        {"lost": credit_change < -_EPSILON, "gained": credit_change > _EPSILON, "same": same_reading | same_text}
+    )
 
 
-def _kind(row: Compared) -> str:
+def _row_kind(row: Compared) -> str:
     return "categories" if row.category else "averages" if row.task == "average" else "tasks"
 
 
 def _corrected(rows: Sequence[Compared]) -> list[Compared]:
-    by_place: dict[int, float] = {}
+    p_by_row: dict[int, float] = {}
     for kind in ("averages", "tasks", "categories"):
-        places = [place for place, row in enumerate(rows) if _kind(row) == kind]
-        own = corrected([rows[place].effect.p for place in places], "any false one")
-        by_place |= dict(zip(places, own, strict=True))
-    return [replace(row, corrected=by_place[place]) for place, row in enumerate(rows)]
+        indices = [index for index, row in enumerate(rows) if _row_kind(row) == kind]
+        p_values = corrected([rows[index].effect.p for index in indices], "any false one")
+        p_by_row |= dict(zip(indices, p_values, strict=True))
+    return [replace(row, corrected=p_by_row[index]) for index, row in enumerate(rows)]

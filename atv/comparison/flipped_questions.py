@@ -60,34 +60,34 @@ def flipped_questions(comparison: Comparison, known: KnownQuestions, most: int) 
         most: maximum number of questions in total.
     """
     first = comparison.models[0]
-    marks = [changes(first.rows, other.rows) for other in comparison.models[1:]]
-    lost = pd.concat([mark["lost"] for mark in marks], axis=1).any(axis=1)
+    changes_by_model = [changes(first.rows, other.rows) for other in comparison.models[1:]]
+    lost = pd.concat([model_changes["lost"] for model_changes in changes_by_model], axis=1).any(axis=1)
     # Assigned before selecting: an empty table would take on the rows of what is assigned to it.
     flipped = first.rows.assign(lost=lost)[comparison.flipped]
     turn = flipped.groupby(["task", "lost"]).cumcount()
     flipped = flipped.assign(turn=turn).sort_values(["turn", "lost"], ascending=[True, False], kind="stable")
     by_task: dict[str, list[FlippedQuestion]] = {task: [] for task in first.tasks}
-    for place, row in flipped.head(most).iterrows():
-        replies = _replies(comparison.models, place, marks)
+    for row_label, row in flipped.head(most).iterrows():
+        replies = _replies(comparison.models, row_label, changes_by_model)
         by_task[row["task"]].append(_flipped_question(row.to_dict(), replies, known))
     return {task: questions for task, questions in by_task.items() if questions}
 
 
-def _replies(models: Sequence[Answers], place: Any, marks: Sequence[pd.DataFrame]) -> list[Reply]:
-    """Returns what each model answered to the question in row ``place``.
+def _replies(models: Sequence[Answers], row_label: Any, changes_by_model: Sequence[pd.DataFrame]) -> list[Reply]:
+    """Returns what each model answered to the question in row ``row_label``.
 
-    ``marks`` say what changed, for all models but the first.
+    ``changes_by_model`` says what changed, for all models but the first.
     """
     first, *others = models
-    replies = [_reply(first, place)]
-    for other, mark in zip(others, marks, strict=True):
-        change = "lost" if mark["lost"][place] else "gained" if mark["gained"][place] else ""
-        replies.append(_reply(other, place, change))
+    replies = [_reply(first, row_label)]
+    for other, model_changes in zip(others, changes_by_model, strict=True):
+        change = "lost" if model_changes["lost"][row_label] else "gained" if model_changes["gained"][row_label] else ""
+        replies.append(_reply(other, row_label, change))
     return replies
 
 
-def _reply(model: Answers, place: Any, change: str = "") -> Reply:
-    row = model.rows.loc[place]
+def _reply(model: Answers, row_label: Any, change: str = "") -> Reply:
+    row = model.rows.loc[row_label]
     return Reply(model.name, row["prediction"], float(row["credit"]), change)
 
 
@@ -117,8 +117,8 @@ def _picture_urls(row: Mapping[Any, Any], known: KnownQuestions) -> tuple[list[s
 
 def _thumbnail_url(picture: Image) -> str:
     """Returns a picture as a data URL, with no side longer than ``SIDE``."""
-    small, stream = picture.convert("RGB"), io.BytesIO()
-    small.thumbnail((SIDE, SIDE))
-    kind = "png" if max(small.size) <= SMALL else "jpeg"
-    small.save(stream, kind, quality=80)
-    return data_url(stream.getvalue(), kind)
+    thumbnail, stream = picture.convert("RGB"), io.BytesIO()
+    thumbnail.thumbnail((SIDE, SIDE))
+    image_format = "png" if max(thumbnail.size) <= SMALL else "jpeg"
+    thumbnail.save(stream, image_format, quality=80)
+    return data_url(stream.getvalue(), image_format)

@@ -39,15 +39,18 @@ class KnownQuestions:
         """
         if self.answered is not None and all(name in self.answered.rows for name in SCORED_BY):
             rows = self.answered.rows.drop(columns=[name for name in OWN if name in self.answered.rows])
-            return {(row["task"], row["question_id"]): _plain(row) for row in rows.to_dict("records")}
+            return {(row["task"], row["question_id"]): _with_lists(row) for row in rows.to_dict("records")}
         if isinstance(self.asked, Benchmarks):
-            asked = [each.question for loaded in self.asked.loaded for each in loaded.questions]
-            return {(question["task"], question["question_id"]): question for question in asked}
+            questions = [entry.question for loaded in self.asked.loaded for entry in loaded.questions]
+            return {(question["task"], question["question_id"]): question for question in questions}
         if isinstance(self.asked, Suite):
             rows = self._suite
-            asked = [read_row(rows, place) for place in range(len(rows))]
-            bare = [{name: own for name, own in row.items() if name != "image"} | seen(row["image"]) for row in asked]
-            return {(question["task"], question["question_id"]): question for question in bare}
+            questions = [read_row(rows, index) for index in range(len(rows))]
+            without_images = [
+                {name: value for name, value in row.items() if name != "image"} | seen(row["image"])
+                for row in questions
+            ]
+            return {(question["task"], question["question_id"]): question for question in without_images}
         raise ValueError(
             "the questions are not available: put a folder of atv evaluate first, or name the benchmark with "
             "--benchmark and --data, or the suite with --evaluation and --split"
@@ -57,7 +60,7 @@ class KnownQuestions:
     def benchmarks(self) -> Mapping[str, LoadedBenchmark]:
         """Benchmark names -> their data."""
         loaded = self.asked.loaded if isinstance(self.asked, Benchmarks) else ()
-        return {each.benchmark.name: each for each in loaded}
+        return {entry.benchmark.name: entry for entry in loaded}
 
     def pictures(self, question: Mapping[str, Any]) -> list[Image]:
         """Returns the pictures that were shown with a question, of which there may be none or several.
@@ -69,21 +72,21 @@ class KnownQuestions:
         if "seen" not in question:
             raise ValueError("the answers do not say what was shown")
         if isinstance(self.asked, Suite):
-            shown = self._of_suite(key[1])
-            _require(seen(shown)["seen"] == question["seen"])
-            return [] if shown is None else [shown]
+            shown_picture = self._suite_picture(key[1])
+            _require_same(seen(shown_picture)["seen"] == question["seen"])
+            return [] if shown_picture is None else [shown_picture]
         if question["task"] not in self.benchmarks:
             raise ValueError("the data are not available: name them with --benchmark and --data, or with --evaluation")
-        loaded, places = self.benchmarks[question["task"]], self._places[question["task"]]
-        _require(key[1] in places and places[key[1]].question["seen"] == question["seen"])
-        found = loaded.benchmark.pictures(loaded.rows[places[key[1]].index])
-        return [decode(picture, loaded.root) for _, picture in sorted(found.items())]
+        loaded, entries = self.benchmarks[question["task"]], self._entries[question["task"]]
+        _require_same(key[1] in entries and entries[key[1]].question["seen"] == question["seen"])
+        pictures_by_number = loaded.benchmark.pictures(loaded.rows[entries[key[1]].index])
+        return [decode(picture, loaded.root) for _, picture in sorted(pictures_by_number.items())]
 
-    def _of_suite(self, question_id: str) -> Image | None:
-        if question_id not in self._places_of_suite:
+    def _suite_picture(self, question_id: str) -> Image | None:
+        if question_id not in self._suite_indices:
             raise ValueError("the question is not in the data: name different data with --evaluation and --split")
-        shown: Image | None = read_row(self._suite, self._places_of_suite[question_id])["image"]
-        return shown
+        picture: Image | None = read_row(self._suite, self._suite_indices[question_id])["image"]
+        return picture
 
     @cached_property
     def _suite(self) -> Any:
@@ -91,21 +94,21 @@ class KnownQuestions:
         return self.asked.rows.select(first_groups(self.asked.rows, self.asked.groups))
 
     @cached_property
-    def _places_of_suite(self) -> dict[str, int]:
-        return {name: place for place, name in enumerate(self._suite["question_id"])}
+    def _suite_indices(self) -> dict[str, int]:
+        return {name: index for index, name in enumerate(self._suite["question_id"])}
 
     @cached_property
-    def _places(self) -> dict[str, dict[str, Any]]:
+    def _entries(self) -> dict[str, dict[str, Any]]:
         return {
-            name: {each.question["question_id"]: each for each in loaded.questions}
+            name: {entry.question["question_id"]: entry for entry in loaded.questions}
             for name, loaded in self.benchmarks.items()
         }
 
 
-def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
+def _with_lists(row: Mapping[Any, Any]) -> dict[str, Any]:
     return {str(name): as_lists(value) for name, value in row.items()}
 
 
-def _require(same: bool) -> None:
+def _require_same(same: bool) -> None:
     if not same:
         raise ValueError("the given data show a different picture or text: name the data that were asked")

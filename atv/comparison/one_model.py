@@ -25,9 +25,9 @@ def one_model(parts: Sequence[Answers]) -> Answers:
         check_alike(first, other)
         _check_recipe(first, other)
     seeds = tuple(seed for part in parts for seed in _own_seeds(part))
-    known = [seed for seed in seeds if seed is not None]
-    if len(set(known)) < len(known):
-        raise ValueError(f"{first.name}: the same seed appears twice ({', '.join(map(str, known))})")
+    known_seeds = [seed for seed in seeds if seed is not None]
+    if len(set(known_seeds)) < len(known_seeds):
+        raise ValueError(f"{first.name}: the same seed appears twice ({', '.join(map(str, known_seeds))})")
     sources = tuple(source for part in parts for source in part.sources)
     if len({Path(source).resolve() for source in sources}) < len(sources):
         raise ValueError(f"{first.name}: the same folder appears twice ({', '.join(sources)})")
@@ -39,9 +39,13 @@ def _check_recipe(first: Answers, other: Answers) -> None:
     """Checks that models differ only in the seed; answers without a record of how their models were made pass."""
     if other.inputs and other.name != first.name:
         raise ValueError(f"seeds of one model must have the same labels; {other.name!r} is not {first.name!r}")
-    there, here = _recipe(first), _recipe(other)
-    if there is not None and here is not None and (found := list(differences(there, here))):
-        raise ValueError(f"{other.name!r} is not another seed of {first.name!r}: {found[0]}")
+    first_recipe, other_recipe = _recipe(first), _recipe(other)
+    if (
+        first_recipe is not None
+        and other_recipe is not None
+        and (mismatches := list(differences(first_recipe, other_recipe)))
+    ):
+        raise ValueError(f"{other.name!r} is not another seed of {first.name!r}: {mismatches[0]}")
 
 
 def _own_seeds(answers: Answers) -> tuple[int | None, ...]:

@@ -49,25 +49,27 @@ def read_other(path: Path, known: KnownQuestions) -> Answers:
     Raises:
         ValueError: for a line that is none of these, a prompt other than ours, an unknown question, or a missing one.
     """
-    said = [one for file in _files(path) for one in _read(file, known)]
-    by_key = {one.key: one for one in said}
-    if len(by_key) < len(said):
-        twice = next(one.key[1] for one in said if by_key[one.key] is not one)
-        raise ValueError(f"{str(path)!r}: question {short(twice, 80)!r} is answered twice")
+    replies = [reply for file in _files(path) for reply in _read(file, known)]
+    by_key = {reply.key: reply for reply in replies}
+    if len(by_key) < len(replies):
+        repeated_id = next(reply.key[1] for reply in replies if by_key[reply.key] is not reply)
+        raise ValueError(f"{str(path)!r}: question {short(repeated_id, 80)!r} is answered twice")
     tasks = {task for task, _ in by_key}
-    if strange := [key for key in by_key if key not in known.by_key]:
+    if unknown_keys := [key for key in by_key if key not in known.by_key]:
         raise ValueError(
-            f"{str(path)!r}: answers {len(strange):,} questions that are not among those that are compared, such as "
-            f"{short(strange[0][1], 80)!r} of {strange[0][0]}"
+            f"{str(path)!r}: answers {len(unknown_keys):,} questions that are not among those that are compared, such "
+            f"as {short(unknown_keys[0][1], 80)!r} of {unknown_keys[0][0]}"
         )
-    wanted = [key for key in known.by_key if key[0] in tasks]
-    if missing := [key for key in wanted if key not in by_key]:
+    expected_keys = [key for key in known.by_key if key[0] in tasks]
+    if missing_keys := [key for key in expected_keys if key not in by_key]:
         raise ValueError(
-            f"{str(path)!r}: lacks answers to {len(missing):,} of {len(wanted):,} questions, such as "
-            f"{short(missing[0][1], 80)!r} of {missing[0][0]}"
+            f"{str(path)!r}: lacks answers to {len(missing_keys):,} of {len(expected_keys):,} questions, such as "
+            f"{short(missing_keys[0][1], 80)!r} of {missing_keys[0][0]}"
         )
-    said = [by_key[key] for key in wanted]
-    rows = scored((known.by_key[one.key] | {"ended": one.ended, "fault": one.fault}, one.text) for one in said)
+    replies = [by_key[key] for key in expected_keys]
+    rows = scored(
+        (known.by_key[reply.key] | {"ended": reply.ended, "fault": reply.fault}, reply.text) for reply in replies
+    )
     return Answers(str(path), (str(path),), (table(rows, str(path)),))
 
 
@@ -76,6 +78,7 @@ def _logs(folder: Path) -> Iterator[Path]:
 
 
 def _files(path: Path) -> list[Path]:
+    """Returns the file itself, or the logs of lmms-eval in a folder, one per task."""
     if path.is_file():
         if path.suffix == ".parquet":
             raise ValueError(f"folders: expected a folder or a JSONL file, got {str(path)!r}; name the folder it is in")
@@ -92,93 +95,101 @@ def _files(path: Path) -> list[Path]:
 
 
 def _read(file: Path, known: KnownQuestions) -> Iterator[Said]:
-    ids: dict[str, list[Key]] = defaultdict(list)
+    keys_by_id: dict[str, list[Key]] = defaultdict(list)
     for key in known.by_key:
-        ids[key[1]].append(key)
-    logged: dict[int, dict[str, Any]] | None = None
-    for place, line in _objects(file):
+        keys_by_id[key[1]].append(key)
+    questions_by_row: dict[int, dict[str, Any]] | None = None
+    for line_number, line in _objects(file):
         try:
             if "doc_id" in line and ("filtered_resps" in line or "resps" in line):
-                logged = _by_row(file, known) if logged is None else logged
-                yield _logged(line, logged)
+                questions_by_row = _questions_by_row(file, known) if questions_by_row is None else questions_by_row
+                yield _lmms_eval_reply(line, questions_by_row)
             elif "custom_id" in line and "response" in line:
-                yield _of_batch(line, _known(ids, line["custom_id"], line))
+                yield _batch_reply(line, _known_key(keys_by_id, line["custom_id"], line))
             elif "question_id" in line and "prediction" in line:
                 if (ended := line.get("ended")) not in (None, True, False):
                     raise ValueError(f"ended is {quoted(ended)}; expected true or false")
-                yield Said(_known(ids, line["question_id"], line), _said(line["prediction"], "prediction"), ended)
+                yield Said(
+                    _known_key(keys_by_id, line["question_id"], line),
+                    _answer_text(line["prediction"], "prediction"),
+                    ended,
+                )
             else:
                 raise ValueError(
                     f"has {short(', '.join(map(str, line)) or 'nothing')}; expected question_id and prediction, doc_id "
                     "and filtered_resps (lmms-eval), or custom_id and response (a batch's output)"
                 )
         except ValueError as error:
-            raise ValueError(f"{file}, line {place}: {error}") from error
+            raise ValueError(f"{file}, line {line_number}: {error}") from error
 
 
 def _objects(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    values = numbered_lines(file)
-    if not values:
+    lines = numbered_lines(file)
+    if not lines:
         raise ValueError(f"{str(file)!r} holds no answer")
-    for place, content in values:
+    for line_number, content in lines:
         if not isinstance(content, dict):
-            raise ValueError(f"{file}, line {place}: is {quoted(content)}; expected an object")
-        yield place, content
+            raise ValueError(f"{file}, line {line_number}: is {quoted(content)}; expected an object")
+        yield line_number, content
 
 
-def _known(ids: Mapping[str, list[Key]], name: Any, line: Mapping[str, Any]) -> Key:
-    found = [key for key in ids.get(str(name), ()) if line.get("task") in (None, key[0])]
-    if not found:
-        raise ValueError(f"question {quoted(name, 80)} is not among those that are compared")
-    if len(found) > 1:
+def _known_key(keys_by_id: Mapping[str, list[Key]], question_id: Any, line: Mapping[str, Any]) -> Key:
+    """Returns the key of the question that a line answers, from its id and, if there is one, its task."""
+    keys = [key for key in keys_by_id.get(str(question_id), ()) if line.get("task") in (None, key[0])]
+    if not keys:
+        raise ValueError(f"question {quoted(question_id, 80)} is not among those that are compared")
+    if len(keys) > 1:
         raise ValueError(
-            f"question {quoted(name, 80)} is in each of {', '.join(task for task, _ in found)}; add a 'task' field"
+            f"question {quoted(question_id, 80)} is in each of {', '.join(task for task, _ in keys)}; add a 'task' "
+            "field"
         )
-    return found[0]
+    return keys[0]
 
 
-def _of_batch(line: Mapping[str, Any], key: Key) -> Said:
+def _batch_reply(line: Mapping[str, Any], key: Key) -> Said:
     """Reads a line of a batch's output, as vLLM's run_batch and OpenAI's batches write it."""
     try:
         choice = line["response"]["body"]["choices"][0]
         text = choice["message"]["content"]
     except (TypeError, KeyError, IndexError):
         return Said(key, "", fault=f"the engine gave no answer: {short(line.get('error') or 'no choices')}")
-    return Said(key, _said("" if text is None else text, "content"), choice.get("finish_reason") == "stop")
+    return Said(key, _answer_text("" if text is None else text, "content"), choice.get("finish_reason") == "stop")
 
 
-def _said(text: Any, field: str) -> str:
+def _answer_text(text: Any, field: str) -> str:
     if not isinstance(text, str):
         raise ValueError(f"{field} is {quoted(text)}; expected text")
     return plain_text(text, field)
 
 
-def _by_row(file: Path, known: KnownQuestions) -> dict[int, dict[str, Any]]:
+def _questions_by_row(file: Path, known: KnownQuestions) -> dict[int, dict[str, Any]]:
     """Returns data set row -> question, for the benchmark whose samples the file holds."""
     match = LOGGED.search(file.name)
-    named: dict[str, LoadedBenchmark] = {each.benchmark.lmms_eval: each for each in known.benchmarks.values()}
-    if match is None or match["task"] not in named:
+    benchmark_by_task: dict[str, LoadedBenchmark] = {
+        entry.benchmark.lmms_eval: entry for entry in known.benchmarks.values()
+    }
+    if match is None or match["task"] not in benchmark_by_task:
         raise ValueError(
             "is a sample of lmms-eval; name its benchmark with --benchmark and the data with --data (in the file name "
-            f"..._samples_TASK.jsonl, TASK is one of {', '.join(named) or 'those of the benchmarks'})"
+            f"..._samples_TASK.jsonl, TASK is one of {', '.join(benchmark_by_task) or 'those of the benchmarks'})"
         )
-    return {each.index: each.question for each in named[match["task"]].questions}
+    return {entry.index: entry.question for entry in benchmark_by_task[match["task"]].questions}
 
 
-def _logged(line: Mapping[str, Any], questions: Mapping[int, Mapping[str, Any]]) -> Said:
+def _lmms_eval_reply(line: Mapping[str, Any], questions: Mapping[int, Mapping[str, Any]]) -> Said:
     """Reads a sample of lmms-eval, whose prompt must equal ours: otherwise its row, or the words asked, may differ."""
     question = questions.get(line["doc_id"]) if type(line["doc_id"]) is int else None
     if question is None:
         raise ValueError(f"doc_id {quoted(line['doc_id'])} is not a question of the benchmark's data")
-    there = line.get("input")
-    if not isinstance(there, str):
+    prompt = line.get("input")
+    if not isinstance(prompt, str):
         raise ValueError("does not say what was asked (no text in input)")
-    if _words(there) != _words(question["question"]):
-        raise ValueError(f"was asked {short(there, 120)!r}, but here it is {short(question['question'], 120)!r}")
-    said = line.get("resps", line.get("filtered_resps"))
-    while isinstance(said, list) and said:
-        said = said[0]
-    return Said((question["task"], question["question_id"]), _said(said, "its answer"))
+    if _words(prompt) != _words(question["question"]):
+        raise ValueError(f"was asked {short(prompt, 120)!r}, but here it is {short(question['question'], 120)!r}")
+    reply = line.get("resps", line.get("filtered_resps"))
+    while isinstance(reply, list) and reply:
+        reply = reply[0]
+    return Said((question["task"], question["question_id"]), _answer_text(reply, "its answer"))
 
 
 def _words(text: str) -> list[str]:

@@ -37,10 +37,10 @@ def write_comparison(comparison: Comparison, folder: Path, known: KnownQuestions
     """
     write_json(folder / JSON, as_json(comparison))
     save_figure(differences_figure(comparison), folder / FIGURE)
-    if (told := answers_figure(comparison, known)) is None:
+    if (figure := answers_figure(comparison, known)) is None:
         (folder / PICTURES).unlink(missing_ok=True)
     else:
-        save_figure(told, folder / PICTURES)
+        save_figure(figure, folder / PICTURES)
     text = page(comparison, flipped_questions(comparison, known, flips), (folder / FIGURE).read_bytes())
     write_text(folder / PAGE, text)
     return folder / PAGE
@@ -56,13 +56,13 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     ]
     rows = []
     for row in comparison.rows:
-        flat = asdict(row)
-        effect, flips = flat.pop("effect"), flat.pop("flips")
+        record = asdict(row)
+        effect, flips = record.pop("effect"), record.pop("flips")
         # JSON has no infinite numbers, which stand for missing bounds.
         effect |= {bound: effect[bound] if isfinite(effect[bound]) else None for bound in ("low", "high")}
-        rows.append(flat | {"difference": effect.pop("value")} | effect | flips)
-    drawn = {"resamples": RESAMPLES, "swaps": SWAPS, "pictures_known": comparison.pictured}
-    return {"schema": SCHEMA, "models": models, "rows": rows} | drawn | provenance()
+        rows.append(record | {"difference": effect.pop("value")} | effect | flips)
+    settings = {"resamples": RESAMPLES, "swaps": SWAPS, "pictures_known": comparison.pictured}
+    return {"schema": SCHEMA, "models": models, "rows": rows} | settings | provenance()
 
 
 def page(comparison: Comparison, flips: dict[str, list[FlippedQuestion]], figure: bytes) -> str:
@@ -125,15 +125,22 @@ def differences_figure(comparison: Comparison) -> Figure:
         height = 1.2 + len(tasks) * (0.25 + 0.17 * len(others)) + 0.2 * len(others)
         figure = Figure(figsize=(7, height), layout="constrained")
         axes = figure.subplots()
-        for number, model in enumerate(others):
+        for model_index, model in enumerate(others):
             rows = [row for row in comparison.rows if row.model == model.name and not row.category]
             # Models of one task lie close together, the first on top.
-            places = [-tasks.index(row.task) - 0.7 * (number + 0.5 - len(others) / 2) / len(others) for row in rows]
+            positions = [
+                -tasks.index(row.task) - 0.7 * (model_index + 0.5 - len(others) / 2) / len(others) for row in rows
+            ]
             effects = [row.effect for row in rows]
-            spread = [[each.value - each.low for each in effects], [each.high - each.value for each in effects]]
-            axes.errorbar([each.value for each in effects], places, xerr=spread, fmt="o", capsize=3, label=model.name)
+            error_bars = [
+                [effect.value - effect.low for effect in effects],
+                [effect.high - effect.value for effect in effects],
+            ]
+            axes.errorbar(
+                [effect.value for effect in effects], positions, xerr=error_bars, fmt="o", capsize=3, label=model.name
+            )
         axes.axvline(0, color="black", linewidth=0.8)
-        axes.set_yticks([-place for place in range(len(tasks))], tasks)
+        axes.set_yticks([-position for position in range(len(tasks))], tasks)
         axes.set_xlabel(f"difference in score from {comparison.models[0].name} in points, with 95% intervals")
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="outside upper left", fontsize="small")

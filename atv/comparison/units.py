@@ -39,15 +39,17 @@ class Units:
         scores: list[list[Floats]] = [[] for _ in models]
         rows = models[0].rows.assign(cluster=clusters)
         for task in models[0].tasks:
-            own = rows[rows["task"] == task]
-            metric = resolve(own["metric"].iloc[0], metrics.GroupedScore, "metric")
-            first = own.drop_duplicates("group").set_index("group")
+            task_rows = rows[rows["task"] == task]
+            metric = resolve(task_rows["metric"].iloc[0], metrics.GroupedScore, "metric")
+            first_rows = task_rows.drop_duplicates("group").set_index("group")
             # In the order of ``group_values``.
-            first = first.loc[sorted(first.index, key=stable_hash)]
-            stratum = first["category"] if metric.stratify else ""
-            tables.append(first.assign(task=task, stratum=stratum)[["task", "category", "cluster", "stratum"]])
+            first_rows = first_rows.loc[sorted(first_rows.index, key=stable_hash)]
+            stratum = first_rows["category"] if metric.stratify else ""
+            tables.append(first_rows.assign(task=task, stratum=stratum)[["task", "category", "cluster", "stratum"]])
             for model, values in zip(models, scores, strict=True):
-                by_seed = [metric.group_values(each[each["task"] == task])[0].numpy() for each in model.by_seed]
+                by_seed = [
+                    metric.group_values(seed_rows[seed_rows["task"] == task])[0].numpy() for seed_rows in model.by_seed
+                ]
                 values.append(np.stack(by_seed))
         joined = tuple(np.concatenate(values, axis=1) for values in scores)
         return cls(pd.concat(tables, ignore_index=True), joined)
@@ -59,6 +61,6 @@ class Units:
     @property
     def design(self) -> Design:
         """Design of the mean over the tasks' scores."""
-        parts, found = pd.MultiIndex.from_frame(self.table[["task", "stratum"]]).factorize(sort=True)
-        tasks = [task for task, _ in found]
+        parts, labels = pd.MultiIndex.from_frame(self.table[["task", "stratum"]]).factorize(sort=True)
+        tasks = [task for task, _ in labels]
         return Design.of(self.table["cluster"], parts, [1 / tasks.count(task) for task in tasks])

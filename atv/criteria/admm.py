@@ -43,28 +43,28 @@ class ADMM(Criterion):
 
     def score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:
         """Returns the scores of the dense weights, ``|W_ij| s_j``."""
-        return self._scaled(weight, pool)[0].abs()
+        return self._in_scaled_channels(weight, pool)[0].abs()
 
     def prune(
         self, weight: Tensor, pool: PoolStatistics, pattern: Pattern, sparsity: float, mask: Tensor | None = None
     ) -> Pruned:
-        dense, gram, scale = self._scaled(weight, pool)
+        dense, gram, scale = self._in_scaled_channels(weight, pool)
         hessian = damped(gram, self.damping)
         inverse = torch.linalg.inv(hessian + torch.eye(len(hessian)).to(hessian)).to(dense.dtype)
         updated, dual = dense, torch.zeros_like(dense)
-        kept = torch.ones_like(updated, dtype=torch.bool) if mask is None else mask.to(updated.device)
+        kept_mask = torch.ones_like(updated, dtype=torch.bool) if mask is None else mask.to(updated.device)
         for step in range(1, self.iterations + 1):
             if mask is None and step <= self.growing:
                 share = 1 - (1 - step / self.growing) ** 3
-                kept = growing_mask(pattern, (updated + dual).abs(), sparsity, share)
-            sparse = (updated + dual) * kept
+                kept_mask = growing_mask(pattern, (updated + dual).abs(), sparsity, share)
+            sparse = (updated + dual) * kept_mask
             dual += updated - sparse
             # (H W0 + Z - U) (H + I)^-1 as a change of W0, so that nothing changes if nothing is pruned.
             updated = dense + (sparse - dual - dense) @ inverse
         # If nothing is pruned, scaling channels back and forth would change the last bits.
-        return Pruned(kept, weight if kept.all() else (updated + dual) * kept / scale)
+        return Pruned(kept_mask, weight if kept_mask.all() else (updated + dual) * kept_mask / scale)
 
-    def _scaled(self, weight: Tensor, pool: PoolStatistics) -> tuple[Tensor, Tensor, Tensor]:
+    def _in_scaled_channels(self, weight: Tensor, pool: PoolStatistics) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the weight and the Gram matrix in channels scaled by their norms, and these norms (in,)."""
         gram = pool.gathered("gram", self).to(weight.device)
         norm = gram.diagonal().sqrt()
@@ -77,6 +77,6 @@ def growing_mask(pattern: Pattern, score: Tensor, sparsity: float, share: float)
     """Returns an intermediate mask that prunes ``share`` of the weights that are pruned in the end, bool (out, in)."""
     if pattern.sparsity is None and not pattern.by_block:
         return pattern.checked_mask(score, sparsity * share)
-    kept = pattern.checked_mask(score, sparsity)
-    going = int((~kept).sum() * share)
-    return ~lowest(score.masked_fill(kept, torch.inf).flatten(), going).view_as(kept)
+    final_mask = pattern.checked_mask(score, sparsity)
+    pruned_count = int((~final_mask).sum() * share)
+    return ~lowest(score.masked_fill(final_mask, torch.inf).flatten(), pruned_count).view_as(final_mask)

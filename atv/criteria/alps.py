@@ -11,8 +11,8 @@ from atv.patterns import Pattern
 from atv.plugins import above_zero, at_least
 
 # The authors' code checks the support every third step; when it barely changes, it may stop after step 30.
-_EVERY, _EARLIEST = 3, 30
-_MOST_PENALTY = 1e6
+_CHECK_INTERVAL, _EARLIEST_STOP = 3, 30
+_MAX_PENALTY = 1e6
 
 
 class ALPS(Criterion):
@@ -44,49 +44,49 @@ class ALPS(Criterion):
 
     def score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:
         """Returns the scores of the dense weights, ``|W_ij| s_j``."""
-        return self._scaled(weight, pool)[0].abs()
+        return self._in_scaled_channels(weight, pool)[0].abs()
 
     def prune(
         self, weight: Tensor, pool: PoolStatistics, pattern: Pattern, sparsity: float, mask: Tensor | None = None
     ) -> Pruned:
-        dense, hessian, scale = self._scaled(weight, pool)
+        dense, hessian, scale = self._in_scaled_channels(weight, pool)
         if mask is None:
-            begun, polish = self._split(dense, hessian, pattern, sparsity), self.polish
-            kept = pattern.checked_mask(begun.abs(), sparsity)
+            start, polish = self._split_operators(dense, hessian, pattern, sparsity), self.polish
+            kept_mask = pattern.checked_mask(start.abs(), sparsity)
         else:
-            begun, polish, kept = dense, self.iterations, mask.to(dense.device)
-        if kept.all():
+            start, polish, kept_mask = dense, self.iterations, mask.to(dense.device)
+        if kept_mask.all():
             # Scaling channels back and forth would change the last bits.
-            return Pruned(kept, weight)
-        solved, _ = conjugate_gradients(hessian.to(dense.dtype), dense, kept, begun * kept, polish, 1e-4)
-        return Pruned(kept, solved / scale)
+            return Pruned(kept_mask, weight)
+        solution, _ = conjugate_gradients(hessian.to(dense.dtype), dense, kept_mask, start * kept_mask, polish, 1e-4)
+        return Pruned(kept_mask, solution / scale)
 
-    def _split(self, dense: Tensor, hessian: Tensor, pattern: Pattern, sparsity: float) -> Tensor:
+    def _split_operators(self, dense: Tensor, hessian: Tensor, pattern: Pattern, sparsity: float) -> Tensor:
         """Returns the result of the operator splitting, which is not yet sparse: (out, in)."""
-        values, basis = torch.linalg.eigh(hessian)
+        eigenvalues, eigenvectors = torch.linalg.eigh(hessian)
         target, rho = dense @ hessian.to(dense.dtype), _Penalty(self.penalty)
-        inverse = _inverse(values, basis, rho.value).to(dense.dtype)
-        kept = seen = pattern.checked_mask(dense.abs(), sparsity)
-        solution, sparse, dual = dense, dense * kept, torch.zeros_like(dense)
+        inverse = _damped_inverse(eigenvalues, eigenvectors, rho.value).to(dense.dtype)
+        mask = last_mask = pattern.checked_mask(dense.abs(), sparsity)
+        solution, sparse, dual = dense, dense * mask, torch.zeros_like(dense)
         for step in range(1, self.iterations + 1):
             solution = (target - dual + rho.value * sparse) @ inverse
-            wanted = solution + dual / rho.value
-            kept = pattern.checked_mask(wanted.abs(), sparsity)
-            sparse = wanted * kept
+            combined = solution + dual / rho.value
+            mask = pattern.checked_mask(combined.abs(), sparsity)
+            sparse = combined * mask
             dual = dual + rho.value * (solution - sparse)
-            if step % _EVERY:
+            if step % _CHECK_INTERVAL:
                 continue
-            changed, kept_in_all, seen = int((kept != seen).sum()), int(kept.sum()), kept
-            anew = rho.follow(changed, kept_in_all)
-            if rho.done or (step > _EARLIEST and changed <= 0.0003 * kept_in_all):
+            changed, kept_count, last_mask = int((mask != last_mask).sum()), int(mask.sum()), mask
+            restarts = rho.follow(changed, kept_count)
+            if rho.done or (step > _EARLIEST_STOP and changed <= 0.0003 * kept_count):
                 break
-            if anew:
-                first = pattern.checked_mask(dense.abs(), sparsity)
-                solution, sparse, dual = dense, dense * first, torch.zeros_like(dense)
-            inverse = _inverse(values, basis, rho.value).to(dense.dtype)
+            if restarts:
+                dense_mask = pattern.checked_mask(dense.abs(), sparsity)
+                solution, sparse, dual = dense, dense * dense_mask, torch.zeros_like(dense)
+            inverse = _damped_inverse(eigenvalues, eigenvectors, rho.value).to(dense.dtype)
         return solution
 
-    def _scaled(self, weight: Tensor, pool: PoolStatistics) -> tuple[Tensor, Tensor, Tensor]:
+    def _in_scaled_channels(self, weight: Tensor, pool: PoolStatistics) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the weight and H in channels scaled by the root of H's diagonal, and this root (in,)."""
         hessian = damped(pool.gathered("gram", self).to(weight.device), self.ridge)
         return in_scaled_channels(weight, hessian, hessian.diagonal().sqrt())
@@ -102,7 +102,7 @@ class _Penalty:
 
     def follow(self, changed: int, kept: int) -> bool:
         """Adapts rho to the number of changed places of the support; returns whether the iteration must restart."""
-        anew = False
+        restarts = False
         if changed > 0.1 * kept:
             self.value, self.grew = self.value * 1.3, True
         elif changed > 0.005 * kept:
@@ -112,10 +112,10 @@ class _Penalty:
         elif self.grew:
             self.done = True
         else:
-            self.value, anew = self.value / 5, changed > 0
-        self.value = min(self.value, _MOST_PENALTY)
-        return anew
+            self.value, restarts = self.value / 5, changed > 0
+        self.value = min(self.value, _MAX_PENALTY)
+        return restarts
 
 
-def _inverse(values: Tensor, basis: Tensor, rho: float) -> Tensor:
-    return (basis / (values + rho)) @ basis.T
+def _damped_inverse(eigenvalues: Tensor, eigenvectors: Tensor, rho: float) -> Tensor:
+    return (eigenvectors / (eigenvalues + rho)) @ eigenvectors.T

@@ -45,16 +45,16 @@ class PoolStatistics:
         """
 
         def mean(terms: Iterable[Tensor | None]) -> Tensor | None:
-            pairs = zip(weights, terms, strict=True)
-            given = [weight / sum(weights) * term for weight, term in pairs if term is not None]
-            return sum(given[1:], given[0]) if given else None
+            weights_and_terms = zip(weights, terms, strict=True)
+            weighted_terms = [weight / sum(weights) * term for weight, term in weights_and_terms if term is not None]
+            return sum(weighted_terms[1:], weighted_terms[0]) if weighted_terms else None
 
         norm, average = mean(part.norm.double().square() for part in parts), mean(part.mean for part in parts)
         assert norm is not None
-        square = mean(
+        mean_square = mean(
             None if part.mean is None or part.variance is None else part.variance + part.mean.square() for part in parts
         )
-        variance = None if square is None or average is None else (square - average.square()).clamp(min=0)
+        variance = None if mean_square is None or average is None else (mean_square - average.square()).clamp(min=0)
         return cls(norm.sqrt().float(), mean(part.gram for part in parts), average, variance)
 
     def gathered(self, name: Literal["gram", "mean", "variance", "gradient"], step: Plugin) -> Tensor:
@@ -63,9 +63,9 @@ class PoolStatistics:
         Raises:
             ValueError: if it was not gathered; the message names the class of ``step``.
         """
-        if (found := getattr(self, name)) is None:
+        if (statistic := getattr(self, name)) is None:
             raise ValueError(f"{type(step).__name__} needs the pool's {name}, which was not gathered")
-        return found
+        return statistic
 
     def share_lost(self, weight: Tensor, updated: Tensor) -> float:
         """Returns ||X (W - W')^T||^2 / ||X W^T||^2 for a weight W and its update W' (out, in); 0 if X W^T is zero.
@@ -73,14 +73,14 @@ class PoolStatistics:
         Without a Gram matrix, it is computed from norms, as if channels were uncorrelated.
         """
         dtype = torch.promote_types(weight.dtype, torch.float32)
-        known = (self.norm.square() if self.gram is None else self.gram).to(weight.device, dtype)
+        moments = (self.norm.square() if self.gram is None else self.gram).to(weight.device, dtype)
 
-        def size(rows: Tensor) -> float:
+        def squared_output(rows: Tensor) -> float:
             rows = rows.to(dtype)
-            return float((rows * (rows * known if self.gram is None else rows @ known)).sum(dtype=torch.float64))
+            return float((rows * (rows * moments if self.gram is None else rows @ moments)).sum(dtype=torch.float64))
 
-        whole = size(weight)
-        return size(weight - updated) / whole if whole > 0 else 0.0
+        dense_output = squared_output(weight)
+        return squared_output(weight - updated) / dense_output if dense_output > 0 else 0.0
 
     def divided(self, scale: Tensor) -> Self:
         """Returns the statistics of channels divided by ``scale`` (in,), without moments and gradients."""
@@ -104,8 +104,8 @@ class Pruned:
 
     def applied_to(self, weight: Tensor) -> Tensor:
         """Returns the sparse weight, in the dtype and on the device of the dense ``weight``."""
-        kept = weight if self.weight is None else self.weight.to(weight)
-        return kept.masked_fill(~self.mask.to(weight.device), 0)
+        values = weight if self.weight is None else self.weight.to(weight)
+        return values.masked_fill(~self.mask.to(weight.device), 0)
 
 
 class Criterion(Plugin, ABC):
@@ -146,13 +146,15 @@ class Criterion(Plugin, ABC):
         Raises:
             ContractError: if the scores have a different shape, are not float32 or float64, or contain NaN.
         """
-        score, kind = self.score(weight, pool), type(self).__name__
+        score, class_name = self.score(weight, pool), type(self).__name__
         if score.shape != weight.shape:
             raise ContractError(
-                f"criterion: {kind} returned scores {tuple(score.shape)} for a weight {tuple(weight.shape)}"
+                f"criterion: {class_name} returned scores {tuple(score.shape)} for a weight {tuple(weight.shape)}"
             )
         if not score.is_floating_point() or score.dtype.itemsize < 4:
-            raise ContractError(f"criterion: {kind} returned scores in {score.dtype}; expected float32 or float64")
+            raise ContractError(
+                f"criterion: {class_name} returned scores in {score.dtype}; expected float32 or float64"
+            )
         if score.isnan().any():
-            raise ContractError(f"criterion: {kind} returned a NaN score")
+            raise ContractError(f"criterion: {class_name} returned a NaN score")
         return score

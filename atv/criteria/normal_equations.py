@@ -21,8 +21,8 @@ def at_least_float32(weight: Tensor) -> Tensor:
 def in_scaled_channels(weight: Tensor, hessian: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Returns a weight (out, in), in at least float32, and H (in, in) in channels scaled by ``scale`` (in,), and
     ``scale`` in the weight's dtype."""
-    wide = at_least_float32(weight)
-    return wide * scale.to(wide), hessian / scale / scale[:, None], scale.to(wide)
+    dense = at_least_float32(weight)
+    return dense * scale.to(dense), hessian / scale / scale[:, None], scale.to(dense)
 
 
 def inverse_root(hessian: Tensor, damping: float, asked_by: str, tries: int = 10) -> tuple[Tensor, Tensor]:
@@ -47,16 +47,16 @@ def inverse_root(hessian: Tensor, damping: float, asked_by: str, tries: int = 10
     dead = diagonal == 0
     diagonal[dead] = diagonal[~dead].mean() if bool((~dead).any()) else 1.0
     # H = R R^T with upper triangular R is the Cholesky factorisation of H rotated by 180 degrees; then U = R^-1.
-    turned, mean = hessian.flip(0, 1), diagonal.mean()
+    rotated, mean = hessian.flip(0, 1), diagonal.mean()
     for power in range(tries):
-        raised = turned.clone()
-        raised.diagonal().add_(damping * 10**power * mean)
-        lower, failed = torch.linalg.cholesky_ex(raised)
+        damped_rotated = rotated.clone()
+        damped_rotated.diagonal().add_(damping * 10**power * mean)
+        lower, failed = torch.linalg.cholesky_ex(damped_rotated)
         if not failed and lower.isfinite().all():
             identity = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
             return torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True), dead
-        more = f"damping raised to {damping * 10 ** (power + 1):g}"
-        warnings.warn(f"{asked_by}: X^T X is not positive definite, {more}", stacklevel=2)
+        raised = f"damping raised to {damping * 10 ** (power + 1):g}"
+        warnings.warn(f"{asked_by}: X^T X is not positive definite, {raised}", stacklevel=2)
     raise ValueError(f"{asked_by}: X^T X cannot be inverted with any damping up to {damping * 10**tries:g}")
 
 
@@ -99,30 +99,30 @@ def conjugate_gradients(
         The rows w' (out, in), and which of them have converged, bool (out,).
     """
     inverse = hessian.diagonal().reciprocal()
-    found, done = start.clone(), torch.zeros(len(weight), dtype=torch.bool, device=weight.device)
-    left = torch.arange(len(weight), device=weight.device)
-    rows, kept = start.clone(), mask.to(weight.dtype)
-    residual = ((weight - start) @ hessian).mul_(kept)
+    solution, converged = start.clone(), torch.zeros(len(weight), dtype=torch.bool, device=weight.device)
+    active = torch.arange(len(weight), device=weight.device)
+    rows, float_mask = start.clone(), mask.to(weight.dtype)
+    residual = ((weight - start) @ hessian).mul_(float_mask)
     direction = residual * inverse
-    size = (residual * direction).sum(1)
-    enough = tolerance * size.sqrt()
+    squared_residual = (residual * direction).sum(1)
+    limit = tolerance * squared_residual.sqrt()
     for iteration in range(iterations + 1):
-        reached = size.sqrt() <= enough[left]
-        if iteration % 8 == 0 or iteration == iterations or bool(reached.all()):
-            found[left], done[left] = rows, reached
-            left, rows, kept, residual, direction, size = (
-                part[~reached] for part in (left, rows, kept, residual, direction, size)
+        below_limit = squared_residual.sqrt() <= limit[active]
+        if iteration % 8 == 0 or iteration == iterations or bool(below_limit.all()):
+            solution[active], converged[active] = rows, below_limit
+            active, rows, float_mask, residual, direction, squared_residual = (
+                state[~below_limit] for state in (active, rows, float_mask, residual, direction, squared_residual)
             )
-        if not len(left) or iteration == iterations:
+        if not len(active) or iteration == iterations:
             break
-        image = (direction @ hessian).mul_(kept)
-        step = size / _positive((direction * image).sum(1))
-        rows += step[:, None] * direction
-        residual -= step[:, None] * image
+        image = (direction @ hessian).mul_(float_mask)
+        step_length = squared_residual / _positive((direction * image).sum(1))
+        rows += step_length[:, None] * direction
+        residual -= step_length[:, None] * image
         gradient = residual * inverse
-        before, size = size, (residual * gradient).sum(1)
-        direction = gradient + (size / _positive(before))[:, None] * direction
-    return found, done
+        last_squared, squared_residual = squared_residual, (residual * gradient).sum(1)
+        direction = gradient + (squared_residual / _positive(last_squared))[:, None] * direction
+    return solution, converged
 
 
 def solve_by_cholesky(hessian: Tensor, weight: Tensor, mask: Tensor, entries: int = 1 << 24) -> Tensor:
@@ -132,21 +132,23 @@ def solve_by_cholesky(hessian: Tensor, weight: Tensor, mask: Tensor, entries: in
     ``entries`` elements of H per batch.
     """
     solved, target, counts = torch.zeros_like(weight), weight @ hessian, mask.sum(1)
-    padded = torch.nn.functional.pad(hessian, (0, 1, 0, 1))
+    padded_hessian = torch.nn.functional.pad(hessian, (0, 1, 0, 1))
     order, start = torch.argsort(counts, stable=True, descending=True), 0
-    while start < len(order) and (most := int(counts[order[start]])):
-        chosen = order[start : start + max(entries // most**2, 1)]
+    while start < len(order) and (widest := int(counts[order[start]])):
+        batch = order[start : start + max(entries // widest**2, 1)]
         # Indices of kept columns, in order, padded with the number of columns, which stands for none.
-        columns = torch.where(mask[chosen], torch.arange(mask.shape[1], device=mask.device), mask.shape[1])
-        columns = columns.sort(1).values[:, :most]
-        none = columns == mask.shape[1]
-        parts = padded[columns[:, :, None], columns[:, None, :]]
-        parts.diagonal(dim1=1, dim2=2)[none] = 1
-        wanted = torch.nn.functional.pad(target[chosen], (0, 1)).gather(1, columns)
-        values = torch.cholesky_solve(wanted[:, :, None], torch.linalg.cholesky(parts))[:, :, 0]
-        room = torch.nn.functional.pad(solved[chosen], (0, 1)).scatter_(1, columns, values.masked_fill(none, 0))
-        solved[chosen] = room[:, :-1]
-        start += len(chosen)
+        columns = torch.where(mask[batch], torch.arange(mask.shape[1], device=mask.device), mask.shape[1])
+        columns = columns.sort(1).values[:, :widest]
+        is_padding = columns == mask.shape[1]
+        kept_hessians = padded_hessian[columns[:, :, None], columns[:, None, :]]
+        kept_hessians.diagonal(dim1=1, dim2=2)[is_padding] = 1
+        kept_targets = torch.nn.functional.pad(target[batch], (0, 1)).gather(1, columns)
+        values = torch.cholesky_solve(kept_targets[:, :, None], torch.linalg.cholesky(kept_hessians))[:, :, 0]
+        padded_rows = torch.nn.functional.pad(solved[batch], (0, 1)).scatter_(
+            1, columns, values.masked_fill(is_padding, 0)
+        )
+        solved[batch] = padded_rows[:, :-1]
+        start += len(batch)
     return solved
 
 

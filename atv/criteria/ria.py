@@ -25,8 +25,8 @@ class RIA(Criterion):
         self.power = power
 
     def score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:
-        size = weight.float().abs()
+        magnitude = weight.float().abs()
         # A row or column without norm has only zero weights, whose importance is 0.
-        tiny = torch.finfo(size.dtype).tiny
-        relative = sum(size / size.sum(dim, keepdim=True).clamp(min=tiny) for dim in (0, 1))
+        tiny = torch.finfo(magnitude.dtype).tiny
+        relative = sum(magnitude / magnitude.sum(dim, keepdim=True).clamp(min=tiny) for dim in (0, 1))
         return relative * pool.norm.to(weight.device) ** self.power

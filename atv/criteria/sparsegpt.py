@@ -34,30 +34,32 @@ class SparseGPT(Criterion):
 
     def score(self, weight: Tensor, pool: PoolStatistics) -> Tensor:
         """Returns the scores of the dense weights, W_ij^2 / U_jj^2; 0 if the channel is never active."""
-        dense, _, scale = self._prepared(weight, pool)
+        dense, _, scale = self._weight_and_root(weight, pool)
         return (dense / scale) ** 2
 
     def prune(
         self, weight: Tensor, pool: PoolStatistics, pattern: Pattern, sparsity: float, mask: Tensor | None = None
     ) -> Pruned:
-        updated, root, scale = self._prepared(weight, pool)
+        updated, root, scale = self._weight_and_root(weight, pool)
         width = pattern.sweep_width(self.block)
         if mask is None and width is None:
             mask = pattern.checked_mask((updated / scale) ** 2, sparsity)
-        kept = torch.ones_like(updated, dtype=torch.bool) if mask is None else mask.to(updated.device)
+        kept_mask = torch.ones_like(updated, dtype=torch.bool) if mask is None else mask.to(updated.device)
         group = width or 1
 
         def settled(column: int) -> Tensor:
             if mask is None and column % group == 0:
-                part = slice(column, column + group)
-                kept[:, part] = pattern.columns_mask((updated[:, part] / scale[part]) ** 2, sparsity, column)
-            return updated[:, column].masked_fill(~kept[:, column], 0)
+                columns = slice(column, column + group)
+                kept_mask[:, columns] = pattern.columns_mask(
+                    (updated[:, columns] / scale[columns]) ** 2, sparsity, column
+                )
+            return updated[:, column].masked_fill(~kept_mask[:, column], 0)
 
         # Whole groups, so that a mask is chosen from weights with the updates of all previous columns.
         sweep(updated, root, max(self.block // group, 1) * group, settled)
-        return Pruned(kept, updated.masked_fill(~kept, 0))
+        return Pruned(kept_mask, updated.masked_fill(~kept_mask, 0))
 
-    def _prepared(self, weight: Tensor, pool: PoolStatistics) -> tuple[Tensor, Tensor, Tensor]:
+    def _weight_and_root(self, weight: Tensor, pool: PoolStatistics) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the weight in at least float32, U (upper triangular, U^T U = H^-1), and the diagonal of U, which is
         infinite for channels that are never active."""
         hessian = 2 * pool.gathered("gram", self).to(weight.device, torch.float64)

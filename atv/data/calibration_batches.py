@@ -44,7 +44,7 @@ class CalibrationBatches(Sequence[dict[str, Any]]):
     """
 
     def __init__(self, drawing: Callable[[], "SampleDraw"], seed: int, batch_size: int) -> None:
-        self._drawing, self._seed, self._batch_size = drawing, seed, batch_size
+        self._start_draw, self._seed, self._batch_size = drawing, seed, batch_size
 
     @overload
     def __getitem__(self, index: int) -> dict[str, Any]: ...
@@ -59,24 +59,29 @@ class CalibrationBatches(Sequence[dict[str, Any]]):
     @property
     def record(self) -> dict[str, Any]:
         """The samples, in order, as a report records them."""
-        _, drawing = self._encoded
-        given = {"data": drawing.data.record(), "seed": self._seed, "max_length": drawing.max_length}
-        return given | drawing.outcome()
+        _, sample_draw = self._encoded
+        options = {"data": sample_draw.data.record(), "seed": self._seed, "max_length": sample_draw.max_length}
+        return options | sample_draw.outcome()
 
     @cached_property
     def _encoded(self) -> tuple[list[dict[str, Any]], "SampleDraw"]:
         # Starts from scratch, in case an earlier attempt failed halfway.
-        drawing, batches = self._drawing(), []
-        console = drawing.console
+        sample_draw, batches = self._start_draw(), []
+        console = sample_draw.console
         with Progress(console=console, transient=True, disable=console.quiet or not console.is_terminal) as progress:
-            ready = progress.track(drawing.draw(self._seed), drawing.samples, description="calibration samples")
-            while part := list(islice(ready, self._batch_size)):
-                for group in ([one for one in part if one.pictures], [one for one in part if not one.pictures]):
+            ready_samples = progress.track(
+                sample_draw.draw(self._seed), sample_draw.samples, description="calibration samples"
+            )
+            while chunk := list(islice(ready_samples, self._batch_size)):
+                for group in (
+                    [sample for sample in chunk if sample.pictures],
+                    [sample for sample in chunk if not sample.pictures],
+                ):
                     if group:
                         ids, chats, pictures, _ = zip(*group, strict=True)
-                        drawing.ids += ids
-                        batches.append(_together(drawing, ids, chats, pictures))
-        return batches, drawing
+                        sample_draw.ids += ids
+                        batches.append(_encode_together(sample_draw, ids, chats, pictures))
+        return batches, sample_draw
 
 
 def check_draw(
@@ -100,9 +105,9 @@ def require_samples(data: CalibrationData, samples: int, validation: int = 0) ->
     """
     at_least(0, validation=validation)
     if samples < 1 or (isinstance(data, Sized) and samples + validation > len(data)):
-        most = f"1 to {len(data)} (the data's samples)" if isinstance(data, Sized) else "at least 1"
-        beside = f", and {validation} for validation" if validation else ""
-        raise ValueError(f"samples: expected {most}, got {samples}{beside}")
+        allowed = f"1 to {len(data)} (the data's samples)" if isinstance(data, Sized) else "at least 1"
+        validation_text = f", and {validation} for validation" if validation else ""
+        raise ValueError(f"samples: expected {allowed}, got {samples}{validation_text}")
 
 
 def calibration_batches(
@@ -140,25 +145,25 @@ def calibration_batches(
     source = data if isinstance(data, CalibrationData) else load_calibration(str(data))
     check_draw(source, samples, seed, batch_size, max_length)
     console = Console(stderr=True, quiet=getattr(rank_zero_only, "rank", 0) != 0)
-    drawing = partial(SampleDraw, processor, source, samples, max_length, console, answers=answers)
-    return CalibrationBatches(drawing, seed, batch_size)
+    start_draw = partial(SampleDraw, processor, source, samples, max_length, console, answers=answers)
+    return CalibrationBatches(start_draw, seed, batch_size)
 
 
-def _together(
-    drawing: "SampleDraw",
+def _encode_together(
+    sample_draw: "SampleDraw",
     ids: Sequence[str],
     chats: Sequence[list[dict[str, Any]]],
     pictures: Sequence[list[Image.Image]],
 ) -> dict[str, Any]:
     """Encodes a batch of samples that were each accepted alone."""
     try:
-        return (labelled if drawing.answers else encode_chats)(drawing.processor, chats, pictures)
+        return (labelled if sample_draw.answers else encode_chats)(sample_draw.processor, chats, pictures)
     except Exception as error:  # Padding and stacking can make processors raise anything.
         if str(error).startswith(("model: ", "processor: ")):
             raise
-        named = short(", ".join(map(repr, ids)))
+        id_list = short(", ".join(map(repr, ids)))
         raise ValueError(
-            f"calibration: {named} cannot be encoded together ({reason(error)}); use --batch_size 1"
+            f"calibration: {id_list} cannot be encoded together ({reason(error)}); use --batch_size 1"
         ) from error
 
 
@@ -191,22 +196,22 @@ class SampleDraw:
     def draw(self, seed: int) -> Iterator[Ready]:
         for conversation in self.data.draw(seed):
             try:
-                ready = self._ready(conversation)
+                sample = self._prepare(conversation)
             except Exception as error:  # Templates and processors can raise anything.
-                self._broken(short(conversation.id), reason(error))
+                self._note_broken(short(conversation.id), reason(error))
                 continue
             self.found += 1
             if conversation.part is not None:
                 self.parts[conversation.part] += 1
-            yield ready
+            yield sample
             if self.found == self.samples:
                 return
-        found = f"{self.found} samples and {len(self.broken)} broken ones"
-        raise ValueError(f"samples: {self.samples} were requested, but the data have {found}")
+        drawn_counts = f"{self.found} samples and {len(self.broken)} broken ones"
+        raise ValueError(f"samples: {self.samples} were requested, but the data have {drawn_counts}")
 
     def outcome(self) -> dict[str, Any]:
         """Returns the samples' ids, how many were shortened, and the broken ones; for a mixture also source counts."""
-        counts = [self.parts[place] for place in range(max(self.parts, default=-1) + 1)]
+        counts = [self.parts[source_index] for source_index in range(max(self.parts, default=-1) + 1)]
         return {
             "ids": self.ids,
             **({"counts": counts} if counts else {}),
@@ -214,32 +219,32 @@ class SampleDraw:
             "broken": self.broken,
         }
 
-    def _ready(self, conversation: Conversation) -> Ready:
+    def _prepare(self, conversation: Conversation) -> Ready:
         source = readable(conversation)
         pictures = [decode(picture) for picture in source.pictures]
         chat = messages(source.turns, len(pictures))
-        cut, seen = (chat, pictures)
+        kept_chat, kept_pictures = (chat, pictures)
         if self.max_length is not None:
-            cut, seen = shortened(self.processor, chat, pictures, self.max_length)
+            kept_chat, kept_pictures = shortened(self.processor, chat, pictures, self.max_length)
         # Encoded alone, so that a sample that the template, tokenizer or processor rejects can be named.
-        if not encode_chats(self.processor, [cut], [seen])["input_ids"].numel():
+        if not encode_chats(self.processor, [kept_chat], [kept_pictures])["input_ids"].numel():
             raise ValueError("the chat template writes nothing for it")
-        ready = Ready(source.id, cut, seen, source)
+        sample = Ready(source.id, kept_chat, kept_pictures, source)
         if self.require is not None:
-            self.require(ready)
-        self.shortened += cut != chat
-        return ready
+            self.require(sample)
+        self.shortened += kept_chat != chat
+        return sample
 
-    def _broken(self, id: str, why: str) -> None:
-        self.broken.append({"id": id, "reason": why})
+    def _note_broken(self, id: str, cause: str) -> None:
+        self.broken.append({"id": id, "reason": cause})
         if len(self.broken) > MAX_BROKEN * self.samples:
             raise ValueError(
                 f"calibration: {len(self.broken)} of {self.samples} samples cannot be used, more than "
-                f"{MAX_BROKEN:.0%}; the last one: {id!r}: {why}"
+                f"{MAX_BROKEN:.0%}; the last one: {id!r}: {cause}"
             )
-        said = f"calibration: {id!r} cannot be used ({why}); the next one takes its place"
+        message = f"calibration: {id!r} cannot be used ({cause}); the next one takes its place"
         # Brackets in the text belong to the sample and are not markup.
-        self.console.print(said, markup=False, soft_wrap=True)
+        self.console.print(message, markup=False, soft_wrap=True)
 
 
 def readable(conversation: Conversation) -> Conversation:

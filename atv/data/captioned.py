@@ -40,9 +40,9 @@ class CaptionedImages(IndexedData):
             raise ValueError(f"calibration.folder: no such folder {str(self.folder)!r}")
         metadata = listed(self.folder)
         if metadata is None:
-            return _beside(self.folder)
+            return _with_caption_files(self.folder)
         try:
-            return sorted(_of_metadata(metadata, self.caption), key=lambda row: row[0])
+            return sorted(_metadata_captions(metadata, self.caption), key=lambda row: row[0])
         except ValueError as error:
             raise ValueError(f"calibration.folder: {error}") from error
 
@@ -68,40 +68,47 @@ def says_captions(folder: Path) -> bool:
     return listed(folder) is not None or any(file.with_suffix(".txt").is_file() for file in files_of(folder, *ENDINGS))
 
 
-def _beside(folder: Path) -> list[tuple[str, Path]]:
+def _with_caption_files(folder: Path) -> list[tuple[str, Path]]:
     """Returns the readable pictures of a folder, each with the file beside it that holds its caption."""
-    there = files_of(folder, *ENDINGS)
-    pictures = [file for file in there if opens(file)]
-    _say_what_is_passed_over(folder, [file for file in there if not opens(file)], others=bool(pictures))
-    bare = [file for file in pictures if not file.with_suffix(".txt").is_file()]
-    if bare:
+    picture_files = files_of(folder, *ENDINGS)
+    pictures = [file for file in picture_files if opens(file)]
+    _warn_about_unreadable(folder, [file for file in picture_files if not opens(file)], others=bool(pictures))
+    uncaptioned = [file for file in pictures if not file.with_suffix(".txt").is_file()]
+    if uncaptioned:
         raise ValueError(
-            f"calibration.folder: {len(bare)} of {len(pictures)} pictures have no caption, such as {bare[0].name!r}; "
-            f"expected {bare[0].with_suffix('.txt').name!r} beside it, or one of {', '.join(METADATA)}"
+            f"calibration.folder: {len(uncaptioned)} of {len(pictures)} pictures have no caption, such as "
+            f"{uncaptioned[0].name!r}; expected {uncaptioned[0].with_suffix('.txt').name!r} beside it, or "
+            f"one of {', '.join(METADATA)}"
         )
     return sorted((file.relative_to(folder).as_posix(), file.with_suffix(".txt")) for file in pictures)
 
 
-def _say_what_is_passed_over(folder: Path, closed: list[Path], others: bool) -> None:
+def _warn_about_unreadable(folder: Path, unreadable: list[Path], others: bool) -> None:
     """Warns about pictures in unreadable formats; raises ValueError if the folder has no others, or no picture."""
-    named = f"{len(closed)} that the installed Pillow does not open, such as {closed[0].name!r}" if closed else ""
+    unreadable_text = (
+        f"{len(unreadable)} that the installed Pillow does not open, such as {unreadable[0].name!r}"
+        if unreadable
+        else ""
+    )
     if not others:
-        read = ", ".join(ending for ending in ENDINGS if opens(Path(f"a{ending}")))
-        held = f" but {named}" if closed else ""
-        raise ValueError(f"calibration.folder: no picture in {str(folder)!r}{held}; readable suffixes: {read}")
-    if closed:
-        rank_zero_warn(f"calibration.folder: pictures in {str(folder)!r} are skipped, {named}; convert them")
+        readable_suffixes = ", ".join(ending for ending in ENDINGS if opens(Path(f"a{ending}")))
+        contrast = f" but {unreadable_text}" if unreadable else ""
+        raise ValueError(
+            f"calibration.folder: no picture in {str(folder)!r}{contrast}; readable suffixes: {readable_suffixes}"
+        )
+    if unreadable:
+        rank_zero_warn(f"calibration.folder: pictures in {str(folder)!r} are skipped, {unreadable_text}; convert them")
 
 
-def _of_metadata(file: Path, caption: str) -> list[tuple[str, Any]]:
+def _metadata_captions(file: Path, caption: str) -> list[tuple[str, Any]]:
     rows = _csv_rows(file) if file.suffix == ".csv" else json_lines(file)
-    if odd := next((row for row in rows if not isinstance(row, dict)), None):
-        raise ValueError(f"{file.name} holds {quoted(odd)}; expected one object per line")
-    there = list(dict.fromkeys(name for row in rows for name in row))
-    if missing := [column for column in ("file_name", caption) if column not in there]:
+    if invalid_row := next((row for row in rows if not isinstance(row, dict)), None):
+        raise ValueError(f"{file.name} holds {quoted(invalid_row)}; expected one object per line")
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    if missing := [column for column in ("file_name", caption) if column not in columns]:
         raise ValueError(
             f"missing columns {', '.join(missing)} in {file.name}; "
-            f"found {short(', '.join(map(str, there)))}. To name another, use the option caption"
+            f"found {short(', '.join(map(str, columns)))}. To name another, use the option caption"
         )
     if nameless := [number for number, row in enumerate(rows, 1) if not _is_name(row.get("file_name"))]:
         raise ValueError(f"row {nameless[0]} of {file.name} has no file_name ({len(nameless)} rows have none)")

@@ -9,18 +9,18 @@ from atv.data.wording import reason
 
 Chat = Sequence[Mapping[str, Any]]
 # Probe words that no template writes by itself.
-_ASKED, _SAID = "zxasked", "zxsaid"
+_QUESTION_PROBE, _ANSWER_PROBE = "zxasked", "zxsaid"
 
 
 def _turn(role: str, text: str) -> Mapping[str, Any]:
     return {"role": role, "content": [{"type": "text", "text": text}]}
 
 
-_EXCHANGE: Chat = [_turn("user", _ASKED), _turn("assistant", _SAID)]
+_EXCHANGE: Chat = [_turn("user", _QUESTION_PROBE), _turn("assistant", _ANSWER_PROBE)]
 # An empty system turn, put before a chat whose template requires a system turn first.
-_SILENT = _turn("system", "")
+_EMPTY_SYSTEM = _turn("system", "")
 # Some templates require a system turn before all others; some know only questions.
-_PROBES: Sequence[Chat] = (_EXCHANGE, [_SILENT, *_EXCHANGE], _EXCHANGE[:1], [_SILENT, *_EXCHANGE[:1]])
+_PROBES: Sequence[Chat] = (_EXCHANGE, [_EMPTY_SYSTEM, *_EXCHANGE], _EXCHANGE[:1], [_EMPTY_SYSTEM, *_EXCHANGE[:1]])
 # Traces of a template that prints message parts as Python or JSON.
 _PRINTED = ("'type'", '"type"')
 
@@ -31,17 +31,17 @@ def require_chat_template(processor: ProcessorMixin) -> None:
     Raises:
         ValueError: if it cannot; the message names the processor and says what to do.
     """
-    template, kind = getattr(processor, "chat_template", None), type(processor).__name__
+    template, class_name = getattr(processor, "chat_template", None), type(processor).__name__
     if not template:
         raise ValueError(
-            f"model: its processor ({kind}) has no chat template; put one into its folder as chat_template.jinja"
+            f"model: its processor ({class_name}) has no chat template; put one into its folder as chat_template.jinja"
         )
     if isinstance(template, Mapping) and "default" not in template:
         raise ValueError(
-            f"model: its processor ({kind}) has the chat templates {', '.join(template)} but none called default; put "
-            "the one to use into its folder as chat_template.jinja"
+            f"model: its processor ({class_name}) has the chat templates {', '.join(template)} but none called "
+            "default; put the one to use into its folder as chat_template.jinja"
         )
-    _form(processor)
+    _find_form(processor)
 
 
 def written(processor: ProcessorMixin, chat: Chat, prompt: bool = False) -> str:
@@ -53,12 +53,12 @@ def written(processor: ProcessorMixin, chat: Chat, prompt: bool = False) -> str:
     Raises:
         Exception: whatever the template raises for this chat.
     """
-    form = _form(processor)
+    form = _find_form(processor)
     if form.wants_system and [message["role"] for message in chat[:1]] != ["system"]:
-        chat = [_SILENT, *chat]
+        chat = [_EMPTY_SYSTEM, *chat]
     text = _render(processor, [form.write(processor, message) for message in chat], prompt)
-    if lost := _left_out(chat, text):
-        raise ValueError(f"the chat template leaves out what the {lost} says")
+    if omitted_role := _omitted_role(chat, text):
+        raise ValueError(f"the chat template leaves out what the {omitted_role} says")
     if not form.writes_answers and any(message["role"] == "assistant" for message in chat):
         raise ValueError("the chat template leaves out what the assistant says")
     return text
@@ -72,34 +72,43 @@ class _Form(NamedTuple):
     wants_system: bool
 
 
-def _form(processor: ProcessorMixin) -> _Form:
+def _find_form(processor: ProcessorMixin) -> _Form:
     """Finds the form of messages in which the template writes everything that is said.
 
     Raises:
         ValueError: if no form makes it write a question.
     """
-    why = "it leaves out what is said"
+    cause = "it leaves out what is said"
     for probe in _PROBES:
-        words = [word for word in (_ASKED, _SAID) if any(word in str(message) for message in probe)]
-        for form in (_as_parts, _as_texts, _answers_as_texts):
+        probe_words = [
+            word for word in (_QUESTION_PROBE, _ANSWER_PROBE) if any(word in str(message) for message in probe)
+        ]
+        for write in (_as_parts, _as_texts, _answers_as_texts):
             try:
-                text = _render(processor, [form(processor, message) for message in probe])
+                text = _render(processor, [write(processor, message) for message in probe])
             except Exception as error:  # Templates can raise anything.
-                why = reason(error)
+                cause = reason(error)
                 continue
-            if all(word in text for word in words) and not any(mark in text for mark in _PRINTED):
-                return _Form(form, _SAID in words, probe[0] is _SILENT)
+            if all(word in text for word in probe_words) and not any(mark in text for mark in _PRINTED):
+                return _Form(write, _ANSWER_PROBE in probe_words, probe[0] is _EMPTY_SYSTEM)
     raise ValueError(
-        f"model: the chat template of its processor ({type(processor).__name__}) cannot write a question ({why}); put "
-        "a different one into its folder as chat_template.jinja"
+        f"model: the chat template of its processor ({type(processor).__name__}) cannot write a question ({cause}); "
+        "put a different one into its folder as chat_template.jinja"
     )
 
 
-def _left_out(chat: Chat, text: str) -> str | None:
+def _omitted_role(chat: Chat, text: str) -> str | None:
     """Returns the role whose words the text lacks, ignoring spaces; answers may lack their reasoning."""
-    there = "".join(text.split())
-    said = ((message["role"], part["text"]) for message in chat for part in message["content"] if "text" in part)
-    return next((role for role, words in said if role != "assistant" and "".join(words.split()) not in there), None)
+    text_without_spaces = "".join(text.split())
+    role_texts = ((message["role"], part["text"]) for message in chat for part in message["content"] if "text" in part)
+    return next(
+        (
+            role
+            for role, words in role_texts
+            if role != "assistant" and "".join(words.split()) not in text_without_spaces
+        ),
+        None,
+    )
 
 
 def _render(processor: ProcessorMixin, chat: Sequence[Mapping[str, Any]], prompt: bool = False) -> str:
@@ -112,10 +121,10 @@ def _as_parts(processor: ProcessorMixin, message: Mapping[str, Any]) -> Mapping[
 
 
 def _as_texts(processor: ProcessorMixin, message: Mapping[str, Any]) -> Mapping[str, Any]:
-    token = getattr(processor, "image_token", None)
-    if token is None and any(part["type"] == "image" for part in message["content"]):
+    image_token = getattr(processor, "image_token", None)
+    if image_token is None and any(part["type"] == "image" for part in message["content"]):
         raise ValueError(f"the chat template takes text, but {type(processor).__name__} has no image token for it")
-    pieces = (str(token) if part["type"] == "image" else part["text"] for part in message["content"])
+    pieces = (str(image_token) if part["type"] == "image" else part["text"] for part in message["content"])
     return {**message, "content": "\n".join(pieces)}
 
 

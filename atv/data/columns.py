@@ -46,19 +46,31 @@ class Columns:
         Raises:
             ValueError: if a column is missing; the message lists the missing columns and the existing ones.
         """
-        turns = None if caption else _find(there, (conversation,) if conversation else CONVERSATION)
+        turns_column = None if caption else _first_present(there, (conversation,) if conversation else CONVERSATION)
         # Next to a question, a column called text may hold anything.
-        usual = () if "question" in there else CAPTION
-        captions = None if turns or conversation or not prompt else _find(there, (caption,) if caption else usual)
-        shown = _find(there, (image,) if image else IMAGE)
-        wanted = {conversation or caption or CONVERSATION[0]: turns or captions, image or IMAGE[0]: shown}
-        if missing := [name for name, column in wanted.items() if column is None]:
-            others = "conversation, caption and image" if prompt else "conversation and image"
+        usual_captions = () if "question" in there else CAPTION
+        caption_column = (
+            None
+            if turns_column or conversation or not prompt
+            else _first_present(there, (caption,) if caption else usual_captions)
+        )
+        image_column = _first_present(there, (image,) if image else IMAGE)
+        found_columns = {
+            conversation or caption or CONVERSATION[0]: turns_column or caption_column,
+            image or IMAGE[0]: image_column,
+        }
+        if missing := [name for name, column in found_columns.items() if column is None]:
+            option_names = "conversation, caption and image" if prompt else "conversation and image"
             raise ValueError(
                 f"calibration: missing columns {', '.join(missing)}; found {short(', '.join(there))}. To name others, "
-                f"use the options {others}"
+                f"use the options {option_names}"
             )
-        return cls(str(turns or captions), str(shown), id if id in there else None, prompt if captions else None)
+        return cls(
+            str(turns_column or caption_column),
+            str(image_column),
+            id if id in there else None,
+            prompt if caption_column else None,
+        )
 
     def conversation_of(self, row: Mapping[str, Any], number: int, root: Path | None = None) -> Conversation:
         """Returns a row's conversation; without an id, the row's number is the id.
@@ -66,8 +78,8 @@ class Columns:
         Args:
             root: folder that relative paths to pictures start from.
         """
-        named = None if self.id is None else row.get(self.id)
-        id = f"row {number}" if named in (None, "") else str(named)
+        id_cell = None if self.id is None else row.get(self.id)
+        id = f"row {number}" if id_cell in (None, "") else str(id_cell)
         try:
             pictures = undecoded(row.get(self.image), root)
             turns = self._turns(row.get(self.said), bool(pictures))
@@ -75,12 +87,12 @@ class Columns:
         except ValueError as error:
             return Conversation(id, (), fault=str(error))
 
-    def _turns(self, said: Any, shown: bool) -> list[Mapping[str, Any]]:
+    def _turns(self, text_cell: Any, has_picture: bool) -> list[Mapping[str, Any]]:
         if self.prompt is None:
-            return turns_of(said)
-        if not shown:
+            return turns_of(text_cell)
+        if not has_picture:
             raise ValueError(f"it has a caption but no picture in {self.image}")
-        return captioned(self.prompt, said)
+        return captioned(self.prompt, text_cell)
 
 
 def task_rows(tasks: Sequence[str | None], task: str, column: str) -> list[int]:
@@ -89,17 +101,17 @@ def task_rows(tasks: Sequence[str | None], task: str, column: str) -> list[int]:
     Raises:
         ValueError: if the task has no rows; the message lists the existing tasks.
     """
-    numbers = [number for number, given in enumerate(tasks) if given == task]
-    if not numbers:
+    indices = [index for index, row_task in enumerate(tasks) if row_task == task]
+    if not indices:
         raise ValueError(f"calibration: task {task!r} is not in {column}; found {some_of(tasks)}")
-    return numbers
+    return indices
 
 
 def some_of(values: Sequence[str | None]) -> str:
     """Lists the distinct values, at most twenty."""
-    different = sorted({short(value, 60) for value in values})
-    return ", ".join(different[:20]) + (", ..." if len(different) > 20 else "")
+    distinct = sorted({short(value, 60) for value in values})
+    return ", ".join(distinct[:20]) + (", ..." if len(distinct) > 20 else "")
 
 
-def _find(there: Sequence[str], names: Sequence[str]) -> str | None:
-    return next((name for name in names if name in there), None)
+def _first_present(columns: Sequence[str], names: Sequence[str]) -> str | None:
+    return next((name for name in names if name in columns), None)

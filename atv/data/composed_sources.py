@@ -37,33 +37,33 @@ class Mixture(CalibrationData):
         if not self.sources:
             raise ValueError("calibration.sources: expected at least one source, got none")
         if len(self.weights) != len(self.sources):
-            given = f"{len(self.weights)} weights for {len(self.sources)} sources"
-            raise ValueError(f"calibration.weights: expected one per source, got {given}")
-        if wrong := [weight for weight in self.weights if not (math.isfinite(weight) and weight > 0)]:
-            raise ValueError(f"calibration.weights: expected numbers above 0, got {wrong[0]}")
+            counts = f"{len(self.weights)} weights for {len(self.sources)} sources"
+            raise ValueError(f"calibration.weights: expected one per source, got {counts}")
+        if invalid_weights := [weight for weight in self.weights if not (math.isfinite(weight) and weight > 0)]:
+            raise ValueError(f"calibration.weights: expected numbers above 0, got {invalid_weights[0]}")
         for source in self.sources:
             source.check()
 
     def draw(self, seed: int) -> Iterator[Conversation]:
-        drawn = [source.draw(_own_seed(seed, place)) for place, source in enumerate(self.sources)]
-        for place in self._turns():
-            conversation = next(drawn[place], None)
+        conversation_streams = [source.draw(_source_seed(seed, index)) for index, source in enumerate(self.sources)]
+        for index in self._source_indices():
+            conversation = next(conversation_streams[index], None)
             if conversation is None:
                 raise ValueError(
-                    f"calibration: source {place + 1} of the mixture ({self.sources[place].record()}) has fewer "
+                    f"calibration: source {index + 1} of the mixture ({self.sources[index].record()}) has fewer "
                     "samples than its weight asks for; lower the weight, or ask for fewer samples"
                 )
-            yield replace(conversation, part=place)
+            yield replace(conversation, part=index)
 
-    def _turns(self) -> Iterator[int]:
+    def _source_indices(self) -> Iterator[int]:
         """Yields, without end, the index of the source whose turn it is."""
         shares = np.asarray(self.weights, dtype=np.float64) / sum(self.weights)
-        given = np.zeros(len(shares))
+        drawn_counts = np.zeros(len(shares))
         while True:
             # Rounded, so that sources of equal weight tie.
-            place = int(np.argmax(np.round(shares * (given.sum() + 1) - given, 9)))
-            given[place] += 1
-            yield place
+            index = int(np.argmax(np.round(shares * (drawn_counts.sum() + 1) - drawn_counts, 9)))
+            drawn_counts[index] += 1
+            yield index
 
     def record(self) -> dict[str, Any]:
         return {
@@ -77,9 +77,9 @@ class Mixture(CalibrationData):
             yield from source.origins()
 
 
-def _own_seed(seed: int, place: int) -> int:
+def _source_seed(seed: int, index: int) -> int:
     """Returns a seed for each source, so that sources of one kind do not draw the same rows."""
-    return int(np.random.SeedSequence((seed, place)).generate_state(1)[0])
+    return int(np.random.SeedSequence((seed, index)).generate_state(1)[0])
 
 
 class TextAlone(CalibrationData):
@@ -97,7 +97,7 @@ class TextAlone(CalibrationData):
 
     def draw(self, seed: int) -> Iterator[Conversation]:
         for conversation in self.source.draw(seed):
-            yield conversation if conversation.fault is not None else _unseen(conversation)
+            yield conversation if conversation.fault is not None else _without_pictures(conversation)
 
     def record(self) -> dict[str, Any]:
         return {"class": type(self).__name__, "source": self.source.record()}
@@ -106,15 +106,15 @@ class TextAlone(CalibrationData):
         yield from self.source.origins()
 
 
-def _unseen(conversation: Conversation) -> Conversation:
+def _without_pictures(conversation: Conversation) -> Conversation:
     try:
-        turns = [_words(turn) for turn in turns_of(conversation.turns)]
+        turns = [_text_turn(turn) for turn in turns_of(conversation.turns)]
     except ValueError as error:
         return replace(conversation, turns=(), pictures=(), fault=reason(error))
     return replace(conversation, turns=turns, pictures=())
 
 
-def _words(turn: Mapping[str, Any]) -> dict[str, Any]:
-    said = message(turn)
-    texts = [part["text"] for part in said["content"] if part["type"] == "text"]
-    return {"role": said["role"], "text": " ".join(texts)}
+def _text_turn(turn: Mapping[str, Any]) -> dict[str, Any]:
+    chat_message = message(turn)
+    texts = [part["text"] for part in chat_message["content"] if part["type"] == "text"]
+    return {"role": chat_message["role"], "text": " ".join(texts)}

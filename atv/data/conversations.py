@@ -29,14 +29,14 @@ def messages(turns: Sequence[Mapping[str, Any]], pictures: int) -> list[dict[str
         ValueError: if the numbers of markers and pictures differ, or a turn cannot be read.
     """
     chat = [message(turn) for turn in turns]
-    marked = sum(part["type"] == "image" for said in chat for part in said["content"])
-    if not marked and pictures:
-        first = next((said for said in chat if said["role"] == "user"), None)
-        if first is None:
+    markers = sum(part["type"] == "image" for chat_message in chat for part in chat_message["content"])
+    if not markers and pictures:
+        first_user_turn = next((chat_message for chat_message in chat if chat_message["role"] == "user"), None)
+        if first_user_turn is None:
             raise ValueError("no user turn to put the picture in")
-        first["content"][:0] = [{"type": "image"}] * pictures
-    elif marked != pictures:
-        raise ValueError(f"{marked} {MARKER} in the turns for {pictures} pictures")
+        first_user_turn["content"][:0] = [{"type": "image"}] * pictures
+    elif markers != pictures:
+        raise ValueError(f"{markers} {MARKER} in the turns for {pictures} pictures")
     return chat
 
 
@@ -48,7 +48,9 @@ def encode(
 ) -> dict[str, Any]:
     """Calls ``encode_chats`` for conversations with one picture each, or none."""
     pictures = [[] if image is None else [decode(image)] for image in images]
-    chats = [messages(turns, len(own)) for turns, own in zip(conversations, pictures, strict=True)]
+    chats = [
+        messages(turns, len(sample_pictures)) for turns, sample_pictures in zip(conversations, pictures, strict=True)
+    ]
     return encode_chats(processor, chats, pictures, prompt)
 
 
@@ -65,20 +67,20 @@ def encode_chats(
         Exception: whatever the template or processor raises for input that it rejects.
     """
     _require_padding(processor, len(chats))
-    texts = [written(processor, _without_tokens(processor, chat), prompt) for chat in chats]
-    present = [list(own) for own in pictures if own]
+    texts = [written(processor, _checked_chat(processor, chat), prompt) for chat in chats]
+    picture_lists = [list(sample_pictures) for sample_pictures in pictures if sample_pictures]
     # If the template writes the beginning of the sequence, the tokenizer must not write it again.
-    options: dict[str, Any] = {"add_special_tokens": False} if _begins(processor, texts[0]) else {}
+    options: dict[str, Any] = {"add_special_tokens": False} if _has_start_token(processor, texts[0]) else {}
     # A batch of one needs no padding, and therefore no pad token.
     padding = len(texts) > 1
-    return dict(processor(images=present or None, text=texts, padding=padding, return_tensors="pt", **options))
+    return dict(processor(images=picture_lists or None, text=texts, padding=padding, return_tensors="pt", **options))
 
 
-def _begins(processor: ProcessorMixin, text: str) -> bool:
+def _has_start_token(processor: ProcessorMixin, text: str) -> bool:
     """Whether the text already starts with the token that the tokenizer puts before every text."""
     tokenizer: Any = processor.tokenizer
-    before = tokenizer("")["input_ids"][:1]
-    return bool(before) and tokenizer(text.lstrip()[:256], add_special_tokens=False)["input_ids"][:1] == before
+    start_ids = tokenizer("")["input_ids"][:1]
+    return bool(start_ids) and tokenizer(text.lstrip()[:256], add_special_tokens=False)["input_ids"][:1] == start_ids
 
 
 def _require_padding(processor: ProcessorMixin, size: int) -> None:
@@ -89,19 +91,19 @@ def _require_padding(processor: ProcessorMixin, size: int) -> None:
         )
 
 
-def _without_tokens(processor: ProcessorMixin, chat: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+def _checked_chat(processor: ProcessorMixin, chat: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
     """Returns the chat; raises ValueError if any text in it would be read as a picture."""
     tokens = media_tokens(processor)
-    for part in (part for said in chat for part in said["content"] if part["type"] == "text"):
-        if spelled := next((token for token in tokens if token in part["text"]), None):
-            raise ValueError(f"its text spells out {spelled!r}, which the processor would read as a picture")
+    for part in (part for chat_message in chat for part in chat_message["content"] if part["type"] == "text"):
+        if spelled_token := next((token for token in tokens if token in part["text"]), None):
+            raise ValueError(f"its text spells out {spelled_token!r}, which the processor would read as a picture")
     return chat
 
 
 def media_tokens(processor: ProcessorMixin) -> list[str]:
     """Returns the tokens that stand for pictures, clips and sounds in the processor's texts, or enclose them."""
-    named: dict[str, Any] = {**processor.tokenizer.special_tokens_map, **vars(processor)}
-    return [token for name, token in named.items() if isinstance(token, str) and token and _MEDIA.search(name)]
+    attributes: dict[str, Any] = {**processor.tokenizer.special_tokens_map, **vars(processor)}
+    return [token for name, token in attributes.items() if isinstance(token, str) and token and _MEDIA.search(name)]
 
 
 def require_columns(dataset: Dataset, columns: Sequence[str], field: str) -> None:
@@ -141,5 +143,5 @@ def _loaded(picture: Any, root: Path | None) -> Image.Image | None:
     if isinstance(picture, Image.Image):
         picture.load()
         return picture
-    found = undecoded(picture, root)
-    return decode(found, root) if found else None
+    pictures = undecoded(picture, root)
+    return decode(pictures, root) if pictures else None

@@ -25,12 +25,12 @@ def declared_files(folder: Path, config: str | None, split: str, field: str) -> 
     if not configs or (config is not None and config not in configs):
         return None
     where = f"{CARD} of {quoted(str(folder), 120)}"
-    patterns = dict(_patterns(configs[config or _default(configs, f"{field}.config: {where}")]))
+    patterns = dict(_patterns(configs[config or _default_name(configs, f"{field}.config: {where}")]))
     if not patterns:
         return None
     if split not in patterns:
         raise ValueError(f"{field}: {where} has no split {split!r}; found {short(', '.join(patterns))}")
-    return _matching(folder, patterns[split], f"{field}: {where}")
+    return _matching_files(folder, patterns[split], f"{field}: {where}")
 
 
 def configurations(folder: Path, field: str) -> dict[str, Mapping[str, Any]]:
@@ -41,34 +41,34 @@ def configurations(folder: Path, field: str) -> dict[str, Mapping[str, Any]]:
     """
     card = folder / CARD
     try:
-        listed = (metadata_load(card) or {}).get("configs") if card.is_file() else None
+        entries = (metadata_load(card) or {}).get("configs") if card.is_file() else None
     except Exception as error:  # The YAML library has its own exceptions.
         raise ValueError(f"{field}: {quoted(str(card), 120)} cannot be read: {reason(error)}") from error
-    known = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
-    return {str(one.get("config_name", "default")): one for one in known}
+    configs = [config for config in entries if isinstance(config, Mapping)] if isinstance(entries, list) else []
+    return {str(config.get("config_name", "default")): config for config in configs}
 
 
-def _default(configs: Mapping[str, Mapping[str, Any]], where: str) -> str:
-    marked = [name for name, one in configs.items() if one.get("default") is True or name == "default"]
-    if not marked and len(configs) > 1:
+def _default_name(configs: Mapping[str, Mapping[str, Any]], where: str) -> str:
+    default_names = [name for name, config in configs.items() if config.get("default") is True or name == "default"]
+    if not default_names and len(configs) > 1:
         raise ValueError(f"{where} has several configurations and no default; name one of {short(', '.join(configs))}")
-    return (marked or list(configs))[0]
+    return (default_names or list(configs))[0]
 
 
 def _patterns(config: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     """Yields (split, patterns of its files); files without a split belong to train, as in ``datasets``."""
     files = config.get("data_files") or []
     files = [files] if isinstance(files, (str, Mapping)) else list(files)
-    if plain := [str(one) for one in files if not isinstance(one, Mapping)]:
-        yield "train", plain
-    for one in files:
-        if isinstance(one, Mapping):
-            paths = one.get("path") or []
-            yield str(one.get("split", "train")), [paths] if isinstance(paths, str) else [str(path) for path in paths]
+    if train_patterns := [str(entry) for entry in files if not isinstance(entry, Mapping)]:
+        yield "train", train_patterns
+    for entry in files:
+        if isinstance(entry, Mapping):
+            paths = entry.get("path") or []
+            yield str(entry.get("split", "train")), [paths] if isinstance(paths, str) else [str(path) for path in paths]
 
 
-def _matching(folder: Path, patterns: Sequence[str], where: str) -> list[Path]:
-    found: list[Path] = []
+def _matching_files(folder: Path, patterns: Sequence[str], where: str) -> list[Path]:
+    matching_files: list[Path] = []
     for pattern in patterns:
         try:
             files = sorted(file for file in folder.glob(pattern) if file.is_file())
@@ -76,7 +76,9 @@ def _matching(folder: Path, patterns: Sequence[str], where: str) -> list[Path]:
             raise ValueError(f"{where} names {quoted(pattern)}, which is not a path inside the folder") from error
         if not files:
             raise ValueError(f"{where} names {quoted(pattern)}, but there is no such file")
-        if other := [file.name for file in files if file.suffix.lower() not in SUFFIXES]:
-            raise ValueError(f"{where} names {quoted(other[0])}; expected files ending in {', '.join(SUFFIXES)}")
-        found += files
-    return list(dict.fromkeys(found))
+        if unsuitable_names := [file.name for file in files if file.suffix.lower() not in SUFFIXES]:
+            raise ValueError(
+                f"{where} names {quoted(unsuitable_names[0])}; expected files ending in {', '.join(SUFFIXES)}"
+            )
+        matching_files += files
+    return list(dict.fromkeys(matching_files))

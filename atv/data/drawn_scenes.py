@@ -72,23 +72,23 @@ class _ToldScenes(IndexedData):
         return SIZE
 
     def read(self, index: int) -> Conversation:
-        scenes, look, words = np.random.default_rng((self.seed, index)).spawn(3)
+        scene_rng, picture_rng, text_rng = np.random.default_rng((self.seed, index)).spawn(3)
         if self.said == "facts":
-            return Conversation(f"scene {index}", self._facts(words))
+            return Conversation(f"scene {index}", self._facts(text_rng))
         while True:
-            scene = type(self).sampled(scenes, "train")
+            scene = type(self).sampled(scene_rng, "train")
             # A scene that allows no question of these tasks is replaced.
-            if turns := self._turns(scene, words):
-                return Conversation(f"scene {index}", turns, [type(self).drawn(scene, look)])
+            if turns := self._turns(scene, text_rng):
+                return Conversation(f"scene {index}", turns, [type(self).drawn(scene, picture_rng)])
 
     def _turns(self, scene: Any, rng: Generator) -> Turns:
         """Returns what is said about the scene; empty if it allows no question of the tasks."""
         if self.said == "captions":
             return self._caption(scene, rng)
-        asking = [task for task in self.tasks_there if self.tasks is None or task.name in self.tasks]
-        for task in shuffled(rng, asking):
-            if group := task.ask(scene, rng):
-                question = pick(rng, group)
+        allowed_tasks = [task for task in self.tasks_there if self.tasks is None or task.name in self.tasks]
+        for task in shuffled(rng, allowed_tasks):
+            if questions := task.ask(scene, rng):
+                question = pick(rng, questions)
                 turns = bundled_dialogues.exchange(question.text, question.answer)
                 return turns if self.said == "answers" else turns[:1]
         return []

@@ -46,11 +46,11 @@ class _Rows(CalibrationData):
         rows = load_rows(self.path, self.config, self.split, streaming)
         if rows.features is None:
             rows = rows._resolve_features()
-        named = (self.conversation, self.image, self.id, self.caption, self.prompt)
-        columns = Columns.of(rows.column_names, *named)
-        task = [] if self.task is None else [self.task_column]
-        require_columns(rows, task, "calibration")
-        return without_decoding(rows, columns.said, columns.image, columns.id, *task), columns
+        column_options = (self.conversation, self.image, self.id, self.caption, self.prompt)
+        columns = Columns.of(rows.column_names, *column_options)
+        task_columns = [] if self.task is None else [self.task_column]
+        require_columns(rows, task_columns, "calibration")
+        return without_decoding(rows, columns.said, columns.image, columns.id, *task_columns), columns
 
 
 class HFDataset(_Rows, IndexedData):
@@ -133,22 +133,22 @@ class HFStream(_Rows):
 
     def draw(self, seed: int) -> Iterator[Conversation]:
         (rows, columns), folder = self._table, folder_of(self.path)
-        shuffled = enumerate(rows.shuffle(seed=seed, buffer_size=self.buffer))
-        while (drawn := self._next(shuffled)) is not None:
-            number, row = drawn
-            yield columns.conversation_of(row, number, folder)
+        numbered_rows = enumerate(rows.shuffle(seed=seed, buffer_size=self.buffer))
+        while (numbered_row := self._next_row(numbered_rows)) is not None:
+            row_number, row = numbered_row
+            yield columns.conversation_of(row, row_number, folder)
 
-    def _next(self, rows: Iterator[tuple[int, Any]]) -> tuple[int, Any] | None:
+    def _next_row(self, numbered_rows: Iterator[tuple[int, Any]]) -> tuple[int, Any] | None:
         try:
-            return next(rows, None)
+            return next(numbered_rows, None)
         except (pa.ArrowException, DatasetsError, OSError, ValueError, TypeError) as error:
             raise ValueError(f"calibration: {self.path!r} cannot be read any further: {reason(error)}") from error
 
 
 def folder_of(path: str) -> Path | None:
     """Returns the folder that relative paths to pictures start from: beside local data; None for the hub."""
-    here = Path(path)
-    return here if here.is_dir() else here.parent if here.is_file() else None
+    location = Path(path)
+    return location if location.is_dir() else location.parent if location.is_file() else None
 
 
 def load_rows(path: str, config: str | None, split: str, streaming: bool = False) -> Any:
@@ -157,46 +157,47 @@ def load_rows(path: str, config: str | None, split: str, streaming: bool = False
     Raises:
         ValueError: if the split cannot be found or read; the message names path, configuration and split.
     """
-    here = Path(path)
-    if here.is_dir():
-        rows = _of_folder(here, config, split, streaming)
+    location = Path(path)
+    if location.is_dir():
+        rows = _rows_of_folder(location, config, split, streaming)
         if rows is not None:
             return rows
-    elif here.is_file():
+    elif location.is_file():
         if config is not None:
             raise ValueError(f"calibration.config: {path!r} is a file, which has no configurations; omit config")
-        return load_files([here], split, "calibration", streaming)
-    if here.suffix.lower() in SUFFIXES or not is_hub_id(path):
-        kinds = ", ".join(SUFFIXES)
+        return load_files([location], split, "calibration", streaming)
+    if location.suffix.lower() in SUFFIXES or not is_hub_id(path):
+        suffixes = ", ".join(SUFFIXES)
         raise ValueError(
-            f"calibration: {path!r} is no data set saved to disk, no file ending in {kinds}, and no hub id (owner/name)"
+            f"calibration: {path!r} is no data set saved to disk, no file ending in {suffixes}, and no hub id "
+            "(owner/name)"
         )
     repository, revision = split_revision(path)
     with hub_errors("calibration", path):
         try:
             return load_dataset(repository, config, split=split, revision=revision, streaming=streaming)
         except (ValueError, DatasetGenerationError) as error:
-            which = f"{path!r} (config {config or 'default'}, split {split})"
-            raise ValueError(f"calibration: {which} cannot be read: {reason(error.__cause__ or error)}") from error
+            selection = f"{path!r} (config {config or 'default'}, split {split})"
+            raise ValueError(f"calibration: {selection} cannot be read: {reason(error.__cause__ or error)}") from error
 
 
-def _configured(folder: Path, config: str | None) -> Path:
+def _config_folder(folder: Path, config: str | None) -> Path:
     """Returns the sub-folder of a configuration, as in the hub's layout."""
     if config is None or (folder / config).is_dir():
         return folder / (config or "")
-    there = {each.name for each in folder.iterdir() if each.is_dir() and not each.name.startswith(".")}
-    there |= configurations(folder, "calibration").keys()
+    names = {child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith(".")}
+    names |= configurations(folder, "calibration").keys()
     raise ValueError(
         f"calibration.config: {quoted(str(folder), 120)} has no configuration or sub-folder {config!r}; found "
-        f"{short(', '.join(sorted(there))) or 'none'}. Omit config to read the folder itself"
+        f"{short(', '.join(sorted(names))) or 'none'}. Omit config to read the folder itself"
     )
 
 
-def _of_folder(whole: Path, config: str | None, split: str, streaming: bool) -> Any:
+def _rows_of_folder(root: Path, config: str | None, split: str, streaming: bool) -> Any:
     """Returns the rows of a folder saved to disk, or of a folder's files; None if it holds neither."""
-    if declared := declared_files(whole, config, split, "calibration"):
+    if declared := declared_files(root, config, split, "calibration"):
         return load_files(declared, split, "calibration", streaming)
-    folder = _configured(whole, config)
+    folder = _config_folder(root, config)
     try:
         saved = saved_split(folder, split, "calibration")
     except OSError as error:
@@ -215,21 +216,21 @@ def saved_split(folder: Path, split: str, field: str) -> Dataset | None:
     """
     if not any((folder / name).is_file() for name in ("state.json", "dataset_dict.json")):
         return None
-    found = load_from_disk(str(folder))
-    there = list(found) if isinstance(found, DatasetDict) else [_named_split(found)]
-    if isinstance(found, DatasetDict) and split in found:
-        return found[split]
-    if isinstance(found, Dataset) and there[0] in (None, split):
-        return found
+    saved = load_from_disk(str(folder))
+    splits = list(saved) if isinstance(saved, DatasetDict) else [_named_split(saved)]
+    if isinstance(saved, DatasetDict) and split in saved:
+        return saved[split]
+    if isinstance(saved, Dataset) and splits[0] in (None, split):
+        return saved
     raise ValueError(
-        f"{field}: {quoted(str(folder), 120)} holds no split {split!r}; found {short(', '.join(map(str, there)))}"
+        f"{field}: {quoted(str(folder), 120)} holds no split {split!r}; found {short(', '.join(map(str, splits)))}"
     )
 
 
 def _named_split(rows: Dataset) -> str | None:
     """Returns the split that the rows name; ``datasets`` calls plain files "train" whatever they hold."""
-    plain = rows.info.dataset_name in (None, "parquet", "json", "csv", "arrow", "imagefolder", "generator")
-    return None if rows.split is None or (plain and str(rows.split) == "train") else str(rows.split)
+    from_plain_files = rows.info.dataset_name in (None, "parquet", "json", "csv", "arrow", "imagefolder", "generator")
+    return None if rows.split is None or (from_plain_files and str(rows.split) == "train") else str(rows.split)
 
 
 def without_decoding(rows: Any, *columns: str | None) -> Any:
@@ -238,16 +239,18 @@ def without_decoding(rows: Any, *columns: str | None) -> Any:
         # Streams from the hub decode ahead in threads, even columns that are not used.
         rows = rows.decode(False)
     rows = rows.select_columns([column for column in dict.fromkeys(columns) if column is not None])
-    for column, kind in rows.features.items():
-        if (stored := _as_stored(kind)) != kind:
-            rows = rows.cast_column(column, stored)
+    for column, feature in rows.features.items():
+        if (undecoded := _undecoded_feature(feature)) != feature:
+            rows = rows.cast_column(column, undecoded)
     return rows
 
 
-def _as_stored(kind: Any) -> Any:
+def _undecoded_feature(feature: Any) -> Any:
     """Returns a feature whose pictures are not decoded, at any depth."""
-    if isinstance(kind, Image):
-        return replace(kind, decode=False)
-    if isinstance(kind, ListOf | LargeList):
-        return replace(kind, feature=_as_stored(kind.feature))
-    return {name: _as_stored(own) for name, own in kind.items()} if isinstance(kind, dict) else kind
+    if isinstance(feature, Image):
+        return replace(feature, decode=False)
+    if isinstance(feature, ListOf | LargeList):
+        return replace(feature, feature=_undecoded_feature(feature.feature))
+    return (
+        {name: _undecoded_feature(inner) for name, inner in feature.items()} if isinstance(feature, dict) else feature
+    )

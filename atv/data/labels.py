@@ -28,62 +28,65 @@ def labelled(
     labels = torch.full_like(inputs["input_ids"], IGNORED)
     for row, chat in enumerate(chats):
         valid = inputs["attention_mask"][row].bool()
-        labels[row, valid] = _answers(processor, chat, inputs["input_ids"][row][valid])
+        labels[row, valid] = _answer_labels(processor, chat, inputs["input_ids"][row][valid])
     return inputs | {"labels": labels}
 
 
 def has_answer(chat: Chat) -> bool:
     """Whether there is anything to learn: text in an assistant's turn, besides what ends the turn."""
-    said = (part for message in chat if message["role"] == "assistant" for part in message["content"])
-    return any(part.get("text", "").strip() for part in said)
+    answer_parts = (part for message in chat if message["role"] == "assistant" for part in message["content"])
+    return any(part.get("text", "").strip() for part in answer_parts)
 
 
 def ended(processor: ProcessorMixin, chat: Chat) -> Chat:
-    """Returns the chat with the end-of-sequence token after each answer that the template, as LLaVA-1.5's, leaves open.
+    """Returns the chat with the end-of-sequence token after each answer that the template does not end (LLaVA-1.5's).
 
     Raises:
         ValueError: if the tokenizer has no such token.
     """
-    given = enumerate(chat, 1)
-    return [_ended(processor, said) if _left_open(processor, chat[:count]) else said for count, said in given]
+    numbered_messages = enumerate(chat, 1)
+    return [
+        _with_end_token(processor, message) if _left_open(processor, chat[:count]) else message
+        for count, message in numbered_messages
+    ]
 
 
 def _left_open(processor: ProcessorMixin, chat: Chat) -> bool:
     """Whether the chat's last message is an answer and the template writes nothing after it."""
     if chat[-1]["role"] != "assistant":
         return False
-    said = "".join(part.get("text", "") for part in chat[-1]["content"][-1:]).strip()
-    return bool(said) and written(processor, chat).rstrip().endswith(said)
+    answer = "".join(part.get("text", "") for part in chat[-1]["content"][-1:]).strip()
+    return bool(answer) and written(processor, chat).rstrip().endswith(answer)
 
 
-def _ended(processor: ProcessorMixin, message: Mapping[str, Any]) -> Mapping[str, Any]:
+def _with_end_token(processor: ProcessorMixin, message: Mapping[str, Any]) -> Mapping[str, Any]:
     tokenizer: Any = processor.tokenizer
     if tokenizer.eos_token is None:
         raise ValueError(
             "model: neither its chat template nor its tokenizer says how an answer ends; give tokenizer_config.json an "
             "eos_token"
         )
-    *before, last = message["content"]
-    said = last["text"].rstrip().removesuffix(tokenizer.eos_token)
-    return {**message, "content": [*before, {**last, "text": said + tokenizer.eos_token}]}
+    *earlier_parts, last_part = message["content"]
+    answer = last_part["text"].rstrip().removesuffix(tokenizer.eos_token)
+    return {**message, "content": [*earlier_parts, {**last_part, "text": answer + tokenizer.eos_token}]}
 
 
-def _answers(processor: ProcessorMixin, chat: Chat, ids: Tensor) -> Tensor:
+def _answer_labels(processor: ProcessorMixin, chat: Chat, ids: Tensor) -> Tensor:
     """Returns the labels of one conversation with the token ids ``ids``.
 
     The processor writes many tokens for a picture where the template has one. All other tokens occur in both, in the
     same order, so aligning the two sequences finds the answers whatever a processor does with pictures.
     """
     text = written(processor, chat)
-    plain: Any = processor.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    encoding: Any = processor.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     spans = list(_answer_spans(processor, chat, text))
-    matched = SequenceMatcher(None, plain["input_ids"], ids.tolist(), autojunk=False).get_matching_blocks()
-    place = {block.a + i: block.b + i for block in matched for i in range(block.size)}
+    matching_blocks = SequenceMatcher(None, encoding["input_ids"], ids.tolist(), autojunk=False).get_matching_blocks()
+    position_of = {block.a + i: block.b + i for block in matching_blocks for i in range(block.size)}
     labels = torch.full_like(ids, IGNORED)
-    for token, (start, end) in enumerate(plain["offset_mapping"]):
+    for token, (start, end) in enumerate(encoding["offset_mapping"]):
         # A token that the processor cut off has no position.
-        if token in place and any(start < last and end > first for first, last in spans):
-            labels[place[token]] = ids[place[token]]
+        if token in position_of and any(start < span_end and end > span_start for span_start, span_end in spans):
+            labels[position_of[token]] = ids[position_of[token]]
     return labels
 
 
@@ -92,8 +95,8 @@ def _answer_spans(processor: ProcessorMixin, chat: Chat, text: str) -> Iterator[
     for index, message in enumerate(chat):
         if message["role"] != "assistant":
             continue
-        opening = written(processor, chat[:index], prompt=True)
-        closed = written(processor, chat[: index + 1])
-        if not (text.startswith(opening) and text.startswith(closed)):
+        text_before = written(processor, chat[:index], prompt=True)
+        text_through = written(processor, chat[: index + 1])
+        if not (text.startswith(text_before) and text.startswith(text_through)):
             raise ValueError("processor: its chat template does not write a conversation turn after turn")
-        yield len(opening), len(closed.rstrip())
+        yield len(text_before), len(text_through.rstrip())

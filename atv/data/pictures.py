@@ -42,7 +42,7 @@ def decode(picture: Any, root: Path | None = None) -> Image.Image:
         ValueError: if a file is missing, truncated or not a picture, or a cell holds none or several.
     """
     if not isinstance(picture, Image.Image | Path | bytes):
-        (picture,) = _only(undecoded(picture, root))
+        (picture,) = _require_one(undecoded(picture, root))
     try:
         opened: Any = io.BytesIO(picture) if isinstance(picture, bytes) else picture
         image = picture if isinstance(picture, Image.Image) else Image.open(opened)
@@ -82,21 +82,21 @@ def undecoded(value: Any, root: Path | None = None) -> list[Picture]:
     if value is None:
         return []
     if isinstance(value, Mapping):
-        return undecoded(_of_struct(value), root)
-    if isinstance(value, str) and value.startswith("[") and isinstance(listed := parsed(value), list):
-        return undecoded(listed, root)
+        return undecoded(_picture_of_struct(value), root)
+    if isinstance(value, str) and value.startswith("[") and isinstance(items := parsed(value), list):
+        return undecoded(items, root)
     if isinstance(value, str):
-        return [_of_text(value, root)] if value.strip() else []
+        return [_picture_of_text(value, root)] if value.strip() else []
     if isinstance(value, bytes | bytearray | memoryview):
         if not (content := bytes(value)):
             raise ValueError("a picture with no bytes")
         # Base64 is ASCII, so the raw bytes of a picture, often megabytes, need not become text.
-        spelled = _of_base64(content.decode("ascii")) if content.isascii() else None
-        return [spelled or content]
+        decoded = _picture_of_base64(content.decode("ascii")) if content.isascii() else None
+        return [decoded or content]
     if isinstance(value, Sequence):
-        return [picture for one in value for picture in undecoded(one, root)]
+        return [picture for item in value for picture in undecoded(item, root)]
     if isinstance(value, Path):
-        return [_beside(value, root)]
+        return [_under_root(value, root)]
     if isinstance(value, Image.Image):
         return [value]
     raise ValueError(
@@ -133,10 +133,10 @@ def eight_bit(image: Image.Image) -> Image.Image:
 
 def _unreadable(picture: Any, error: Exception) -> ValueError:
     # Pillow's message names an object by its memory address, which differs in every run.
-    unknown = isinstance(error, UnidentifiedImageError)
-    why = "its first bytes match no known picture format" if unknown else reason(error)
-    shown = f" {quoted(str(picture), 120)}" if isinstance(picture, Path) else ""
-    return ValueError(f"picture{shown} cannot be read: {why}")
+    unknown_format = isinstance(error, UnidentifiedImageError)
+    cause = "its first bytes match no known picture format" if unknown_format else reason(error)
+    path_text = f" {quoted(str(picture), 120)}" if isinstance(picture, Path) else ""
+    return ValueError(f"picture{path_text} cannot be read: {cause}")
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -146,7 +146,7 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _of_struct(value: Mapping[str, Any]) -> Any:
+def _picture_of_struct(value: Mapping[str, Any]) -> Any:
     """Returns a struct's picture, bytes before a path; an ``image_url`` of chat messages holds another struct."""
     for key in ("bytes", "path", "image", "url", "image_url", "base64", "data"):
         if value.get(key) is not None:
@@ -156,42 +156,42 @@ def _of_struct(value: Mapping[str, Any]) -> Any:
     raise ValueError(f"a picture without bytes or path; found {quoted(', '.join(map(str, value)))}")
 
 
-def _of_text(text: str, root: Path | None) -> Picture:
+def _picture_of_text(text: str, root: Path | None) -> Picture:
     if text.startswith("data:"):
-        content = _of_base64(text.partition(",")[2])
+        content = _picture_of_base64(text.partition(",")[2])
         if content is None:
             raise ValueError(f"{quoted(text)} holds no picture in base64")
         return content
     if text.startswith(("http://", "https://")):
         raise ValueError(f"{quoted(text)} is a URL, which atv does not fetch; give the picture's bytes or a path")
     path = unquote(text.removeprefix("file://")) if text.startswith("file://") else text
-    return _of_base64(text) or _beside(Path(path), root)
+    return _picture_of_base64(text) or _under_root(Path(path), root)
 
 
-def _of_base64(text: str) -> bytes | None:
+def _picture_of_base64(text: str) -> bytes | None:
     """Returns the picture that the text encodes; None if it encodes none."""
     if len(text) < _SHORTEST_BASE64:
         return None
     try:
-        beginning = base64.b64decode(_letters(text.lstrip()[:_SHORTEST_BASE64])[:16], validate=True)
+        beginning = base64.b64decode(_standard_base64(text.lstrip()[:_SHORTEST_BASE64])[:16], validate=True)
         # AVIF and HEIC start with a length, before the name of the format.
         if not beginning.startswith(_BEGINNINGS) and beginning[4:8] != b"ftyp":
             return None
-        return base64.b64decode(_letters(text).rstrip("=") + "==")
+        return base64.b64decode(_standard_base64(text).rstrip("=") + "==")
     except (binascii.Error, ValueError):
         return None
 
 
-def _letters(text: str) -> str:
+def _standard_base64(text: str) -> str:
     """Returns base64 in its standard alphabet, without line breaks."""
     return "".join(text.translate({ord("-"): "+", ord("_"): "/"}).split())
 
 
-def _beside(path: Path, root: Path | None) -> Path:
+def _under_root(path: Path, root: Path | None) -> Path:
     return path if root is None or path.is_absolute() else root / path
 
 
-def _only(pictures: list[Picture]) -> list[Picture]:
+def _require_one(pictures: list[Picture]) -> list[Picture]:
     if len(pictures) != 1:
         raise ValueError(f"expected one picture, got {len(pictures)}")
     return pictures

@@ -16,15 +16,19 @@ def cap_pixels(processor: ProcessorMixin, min_pixels: int | None, max_pixels: in
     """
     if min_pixels is None and max_pixels is None:
         return
-    images, option = processor.image_processor, "min_pixels" if max_pixels is None else "max_pixels"
-    if not (hasattr(images, "merge_size") and images.size.get("shortest_edge") and images.size.get("longest_edge")):
+    image_processor, option = processor.image_processor, "min_pixels" if max_pixels is None else "max_pixels"
+    if not (
+        hasattr(image_processor, "merge_size")
+        and image_processor.size.get("shortest_edge")
+        and image_processor.size.get("longest_edge")
+    ):
         raise ValueError(
-            f"{option}: {type(images).__name__} resizes pictures to its own sizes, not to an area; omit "
+            f"{option}: {type(image_processor).__name__} resizes pictures to its own sizes, not to an area; omit "
             "min_pixels and max_pixels"
         )
     # In processors of this kind, both edges are areas.
-    high = max(images.size["longest_edge"], min_pixels or 0) if max_pixels is None else max_pixels
-    low = min(images.size["shortest_edge"], high) if min_pixels is None else min_pixels
+    high = max(image_processor.size["longest_edge"], min_pixels or 0) if max_pixels is None else max_pixels
+    low = min(image_processor.size["shortest_edge"], high) if min_pixels is None else min_pixels
     if not 0 < low <= high:
         raise ValueError(f"{option}: expected 0 < min_pixels <= max_pixels, got {low} and {high}")
-    images.size = type(images.size)(shortest_edge=low, longest_edge=high)
+    image_processor.size = type(image_processor.size)(shortest_edge=low, longest_edge=high)

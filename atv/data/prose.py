@@ -25,11 +25,11 @@ class PlainText(IndexedData):
             lines = read_text(self.file).splitlines()
         except ValueError as error:
             raise ValueError(f"calibration.file: {error}") from error
-        marked = "\n".join(line if line.strip() else "\0" for line in lines).split("\0")
-        found = [" ".join(part.split()) for part in marked]
-        if not (long := [part for part in found if len(part.split()) >= max(self.words, 1)]):
+        raw_paragraphs = "\n".join(line if line.strip() else "\0" for line in lines).split("\0")
+        paragraphs = [" ".join(text.split()) for text in raw_paragraphs]
+        if not (long_paragraphs := [text for text in paragraphs if len(text.split()) >= max(self.words, 1)]):
             raise ValueError(f"calibration.file: {str(self.file)!r} has no paragraph of {self.words} words or more")
-        return long
+        return long_paragraphs
 
     def __len__(self) -> int:
         return len(self._paragraphs)

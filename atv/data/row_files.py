@@ -28,9 +28,9 @@ def row_files(folder: Path, split: str, field: str) -> list[Path]:
 
     They are of the first kind in ``SUFFIXES`` that the folder has.
     """
-    there = files_of(folder, *SUFFIXES)
-    first = next((suffix for suffix in SUFFIXES if any(file.suffix.lower() == suffix for file in there)), None)
-    return split_files([file for file in there if file.suffix.lower() == first], folder, split, field)
+    files = files_of(folder, *SUFFIXES)
+    first_suffix = next((suffix for suffix in SUFFIXES if any(file.suffix.lower() == suffix for file in files)), None)
+    return split_files([file for file in files if file.suffix.lower() == first_suffix], folder, split, field)
 
 
 def files_of(folder: Path, *suffixes: str) -> list[Path]:
@@ -38,8 +38,8 @@ def files_of(folder: Path, *suffixes: str) -> list[Path]:
 
     Hidden files (._a.jpg) and files in hidden folders (.ipynb_checkpoints) are skipped.
     """
-    found = (file for file in folder.rglob("*") if file.suffix.lower() in suffixes)
-    return sorted(file for file in found if not any(part[0] == "." for part in file.relative_to(folder).parts))
+    files = (file for file in folder.rglob("*") if file.suffix.lower() in suffixes)
+    return sorted(file for file in files if not any(name[0] == "." for name in file.relative_to(folder).parts))
 
 
 def split_files(files: Sequence[Path], folder: Path, split: str, field: str) -> list[Path]:
@@ -51,27 +51,27 @@ def split_files(files: Sequence[Path], folder: Path, split: str, field: str) -> 
     Raises:
         ValueError: if names mention only different splits; the message lists them.
     """
-    said = {file: _splits(file.relative_to(folder), split) for file in files}
-    own = [file for file in files if split in said[file]]
-    others = sorted({name for names in said.values() for name in names} - {split})
-    if own or not others:
-        return own or list(files)
-    kind = files[0].suffix
+    splits_of = {file: _mentioned_splits(file.relative_to(folder), split) for file in files}
+    matching_files = [file for file in files if split in splits_of[file]]
+    other_splits = sorted({name for names in splits_of.values() for name in names} - {split})
+    if matching_files or not other_splits:
+        return matching_files or list(files)
+    suffix = files[0].suffix
     raise ValueError(
-        f"{field}: {quoted(str(folder), 120)} holds no split {split!r} as {kind[1:]} ({split}-*{kind}); found "
-        f"{short(', '.join(others))}"
+        f"{field}: {quoted(str(folder), 120)} holds no split {split!r} as {suffix[1:]} ({split}-*{suffix}); found "
+        f"{short(', '.join(other_splits))}"
     )
 
 
-def _splits(file: Path, wanted: str) -> set[str]:
+def _mentioned_splits(file: Path, split: str) -> set[str]:
     """Returns the splits that a file's path mentions; the name nearest to the file decides."""
-    for part in (file.with_suffix("").name, *reversed(file.parent.parts)):
-        plain = re.sub(r"([-_.]\d+(-of-\d+)?)+$", "", part)
-        if wanted in (plain, part) or re.match(rf"{re.escape(wanted)}[-_.]", part):
-            return {wanted}
-        named = {word for word in _WORDS.split(part.lower()) if _SPLIT.fullmatch(word)}
-        if named:
-            return named
+    for component in (file.with_suffix("").name, *reversed(file.parent.parts)):
+        unnumbered = re.sub(r"([-_.]\d+(-of-\d+)?)+$", "", component)
+        if split in (unnumbered, component) or re.match(rf"{re.escape(split)}[-_.]", component):
+            return {split}
+        splits = {word for word in _WORDS.split(component.lower()) if _SPLIT.fullmatch(word)}
+        if splits:
+            return splits
     return set()
 
 
@@ -82,31 +82,31 @@ def load_files(files: Sequence[Path], split: str, field: str, streaming: bool = 
         ValueError: if a file cannot be read, is of a different kind, or has different columns than the first; the
             message names it.
     """
-    kind = files[0].suffix.lower()
-    if kind not in SUFFIXES:
+    suffix = files[0].suffix.lower()
+    if suffix not in SUFFIXES:
         raise ValueError(
             f"{field}: {quoted(str(files[0]), 120)} is not a file of rows; expected one ending in {', '.join(SUFFIXES)}"
         )
-    if other := [file.name for file in files if file.suffix.lower() != kind]:
-        raise ValueError(f"{field}: {quoted(str(files[0]), 120)} and {quoted(other[0])} are of different kinds")
-    if kind in SEPARATORS:
-        texts = _texts(files, field)
-        return texts.to_iterable_dataset() if streaming else texts
-    _require_one_layout([(file, _names(file, field)) for file in files], field)
+    if other_names := [file.name for file in files if file.suffix.lower() != suffix]:
+        raise ValueError(f"{field}: {quoted(str(files[0]), 120)} and {quoted(other_names[0])} are of different kinds")
+    if suffix in SEPARATORS:
+        text_rows = _text_rows(files, field)
+        return text_rows.to_iterable_dataset() if streaming else text_rows
+    _require_one_layout([(file, _column_names(file, field)) for file in files], field)
     # ``datasets`` fails on a file without rows.
-    full = [file for file in files if kind != ".parquet" or pq.read_metadata(file).num_rows]
-    if not full:
+    nonempty_files = [file for file in files if suffix != ".parquet" or pq.read_metadata(file).num_rows]
+    if not nonempty_files:
         raise ValueError(f"{field}: {quoted(str(files[0]), 120)} holds no rows")
-    names = [str(file) for file in full]
+    paths = [str(file) for file in nonempty_files]
     try:
-        return load_dataset(kind[1:], data_files={split: names}, split=split, streaming=streaming)
+        return load_dataset(suffix[1:], data_files={split: paths}, split=split, streaming=streaming)
     except (pa.ArrowException, DatasetsError, ValueError, TypeError, OSError, RuntimeError) as error:
-        first = error.__cause__ or error
-        where = quoted(names[0], 120) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
-        raise ValueError(f"{field}: {where} cannot be read: {reason(first)}") from error
+        cause = error.__cause__ or error
+        where = quoted(paths[0], 120) + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
+        raise ValueError(f"{field}: {where} cannot be read: {reason(cause)}") from error
 
 
-def _texts(files: Sequence[Path], field: str) -> Dataset:
+def _text_rows(files: Sequence[Path], field: str) -> Dataset:
     try:
         tables = [table_of_texts(file) for file in files]
     except ValueError as error:
@@ -115,7 +115,7 @@ def _texts(files: Sequence[Path], field: str) -> Dataset:
     return Dataset.from_dict({name: [cell for table in tables for cell in table[name]] for name in tables[0]})
 
 
-def _names(file: Path, field: str) -> list[str]:
+def _column_names(file: Path, field: str) -> list[str]:
     """Returns the names of a file's columns."""
     try:
         if file.suffix.lower() == ".parquet":
@@ -123,8 +123,8 @@ def _names(file: Path, field: str) -> list[str]:
         with pa.memory_map(str(file)) as mapped:
             return list(_arrow_schema(mapped).names)
     except (pa.ArrowException, OSError) as error:
-        kind = file.suffix[1:].lower()
-        raise ValueError(f"{field}: {quoted(str(file), 120)} is not a valid {kind} file: {reason(error)}") from error
+        suffix = file.suffix[1:].lower()
+        raise ValueError(f"{field}: {quoted(str(file), 120)} is not a valid {suffix} file: {reason(error)}") from error
 
 
 def _arrow_schema(mapped: Any) -> pa.Schema:
@@ -136,10 +136,10 @@ def _arrow_schema(mapped: Any) -> pa.Schema:
 
 
 def _require_one_layout(columns: Sequence[tuple[Path, list[str]]], field: str) -> None:
-    first, names = columns[0]
-    for file, own in columns[1:]:
-        if odd := sorted(set(names) ^ set(own)):
+    first_file, first_names = columns[0]
+    for file, names in columns[1:]:
+        if differing_names := sorted(set(first_names) ^ set(names)):
             raise ValueError(
-                f"{field}: {quoted(str(file), 120)} and {first.name!r} differ in the columns "
-                f"{short(', '.join(odd))}; give them the same columns, or name only one of the files"
+                f"{field}: {quoted(str(file), 120)} and {first_file.name!r} differ in the columns "
+                f"{short(', '.join(differing_names))}; give them the same columns, or name only one of the files"
             )

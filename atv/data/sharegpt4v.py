@@ -36,13 +36,13 @@ class ShareGPT4V(IndexedData):
         if self.task is None:
             return rows
         tasks = [row.get("data_source") if isinstance(row, dict) else None for row in rows]
-        return [rows[number] for number in task_rows(tasks, self.task, "data_source")]
+        return [rows[index] for index in task_rows(tasks, self.task, "data_source")]
 
     @cached_property
     def _columns(self) -> Columns:
-        there = _named(self._rows)
+        keys = _row_keys(self._rows)
         # If no row has a picture, the rows are text.
-        return Columns.of([*there, *(() if there.keys() & set(IMAGE) else IMAGE[:1])], None, None, "id")
+        return Columns.of([*keys, *(() if keys.keys() & set(IMAGE) else IMAGE[:1])], None, None, "id")
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -63,11 +63,11 @@ def _read(file: Path) -> list[Any]:
     except ValueError as error:
         raise ValueError(f"calibration.annotations: {error}") from error
     if not isinstance(rows, list) or not any(isinstance(row, dict) for row in rows):
-        held = f" but an object with the keys {short(', '.join(rows))}" if isinstance(rows, dict) else ""
-        raise ValueError(f"calibration.annotations: {str(file)!r} does not hold a list of rows{held}")
-    if not (there := _named(rows)).keys() & set(CONVERSATION):
-        raise ValueError(f"calibration.annotations: missing columns {CONVERSATION[0]}; found {short(', '.join(there))}")
-    if not there.keys() & set(IMAGE) and (column := _of_pictures(rows)):
+        contrast = f" but an object with the keys {short(', '.join(rows))}" if isinstance(rows, dict) else ""
+        raise ValueError(f"calibration.annotations: {str(file)!r} does not hold a list of rows{contrast}")
+    if not (keys := _row_keys(rows)).keys() & set(CONVERSATION):
+        raise ValueError(f"calibration.annotations: missing columns {CONVERSATION[0]}; found {short(', '.join(keys))}")
+    if not keys.keys() & set(IMAGE) and (column := _picture_column(rows)):
         raise ValueError(
             f"calibration.annotations: missing columns {IMAGE[0]}, and {column!r} seems to name pictures; rename "
             f"it to {IMAGE[0]}"
@@ -75,12 +75,12 @@ def _read(file: Path) -> list[Any]:
     return rows
 
 
-def _of_pictures(rows: list[Any]) -> str | None:
+def _picture_column(rows: list[Any]) -> str | None:
     """Returns a column of picture names, whatever it is called; without one, the rows are text."""
     cells = ((name, cell) for row in rows if isinstance(row, dict) for name, cell in row.items() if name != "id")
     return next((name for name, cell in cells if isinstance(cell, str) and cell.lower().endswith(ENDINGS)), None)
 
 
-def _named(rows: list[Any]) -> dict[str, None]:
+def _row_keys(rows: list[Any]) -> dict[str, None]:
     """Returns the keys of all rows, in order of first appearance."""
     return dict.fromkeys(name for row in rows if isinstance(row, dict) for name in row)

@@ -24,39 +24,39 @@ def shortened(
     Raises:
         ValueError: if the pictures and the template alone are longer.
     """
-    chat, seen = [_copy(message) for message in chat], list(pictures)
-    while (excess := _length(processor, chat, seen) - max_length) > 0:
-        users = [number for number, message in enumerate(chat) if message["role"] == "user"]
-        if len(users) > 1:
-            chat = chat[: users[-1]]
-            seen = seen[: _pictures(chat)]
-        elif not _cut(processor, chat, excess):
+    chat, kept_pictures = [_copy(message) for message in chat], list(pictures)
+    while (excess := _token_count(processor, chat, kept_pictures) - max_length) > 0:
+        user_indices = [index for index, message in enumerate(chat) if message["role"] == "user"]
+        if len(user_indices) > 1:
+            chat = chat[: user_indices[-1]]
+            kept_pictures = kept_pictures[: _picture_count(chat)]
+        elif not _cut_text(processor, chat, excess):
             raise ValueError(f"{excess} tokens over max_length {max_length} even without text")
-    return chat, seen
+    return chat, kept_pictures
 
 
-def _cut(processor: ProcessorMixin, chat: Chat, excess: int) -> bool:
+def _cut_text(processor: ProcessorMixin, chat: Chat, excess: int) -> bool:
     """Cuts ``excess`` tokens from the end of the last text that is not empty; returns False if there is none."""
     for message in reversed(chat):
         for part in reversed(message["content"]):
             if text := part.get("text"):
-                count = _counter(processor)
-                wanted = max(count(text) - excess, 0)
-                end = bisect.bisect_right(range(len(text)), wanted, key=lambda end: count(text[:end])) - 1
-                part["text"] = text[: max(end, 0)] if wanted else ""
+                count_tokens = _token_counter(processor)
+                kept_tokens = max(count_tokens(text) - excess, 0)
+                end = bisect.bisect_right(range(len(text)), kept_tokens, key=lambda end: count_tokens(text[:end])) - 1
+                part["text"] = text[: max(end, 0)] if kept_tokens else ""
                 return True
     return False
 
 
-def _counter(processor: ProcessorMixin) -> Any:
+def _token_counter(processor: ProcessorMixin) -> Any:
     return lambda text: len(processor.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def _length(processor: ProcessorMixin, chat: Chat, pictures: Sequence[Image.Image]) -> int:
+def _token_count(processor: ProcessorMixin, chat: Chat, pictures: Sequence[Image.Image]) -> int:
     return encode_chats(processor, [chat], [pictures])["input_ids"].shape[-1]
 
 
-def _pictures(chat: Chat) -> int:
+def _picture_count(chat: Chat) -> int:
     return sum(part["type"] == "image" for message in chat for part in message["content"])
 
 

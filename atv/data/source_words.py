@@ -14,15 +14,17 @@ def in_words(data: Mapping[str, Any], counts: Sequence[int] = ()) -> str:
     'Bundled (weight 3, 6 samples) + Everyday (weight 1, 2 samples)'
     """
     if _is_mixture(data):
-        samples = [*counts, *[0] * (len(data["sources"]) - len(counts))]
-        told = [f", {count} samples" if counts else "" for count in samples]
-        parts = zip(data["sources"], data["weights"], told, strict=False)
-        return " + ".join(f"{in_words(source)} (weight {weight:g}{count})" for source, weight, count in parts)
-    given = {name: value for name, value in data.items() if name != "class" and value is not None}
-    said = (f"{name} {in_words(value) if isinstance(value, Mapping) else value}" for name, value in given.items())
-    listed = ", ".join(said)
-    kind = data.get("class", "unknown")
-    return f"{kind} ({listed})" if listed else str(kind)
+        sample_counts = [*counts, *[0] * (len(data["sources"]) - len(counts))]
+        count_texts = [f", {count} samples" if counts else "" for count in sample_counts]
+        entries = zip(data["sources"], data["weights"], count_texts, strict=False)
+        return " + ".join(f"{in_words(source)} (weight {weight:g}{count})" for source, weight, count in entries)
+    arguments = {name: value for name, value in data.items() if name != "class" and value is not None}
+    argument_texts = (
+        f"{name} {in_words(value) if isinstance(value, Mapping) else value}" for name, value in arguments.items()
+    )
+    argument_list = ", ".join(argument_texts)
+    class_name = data.get("class", "unknown")
+    return f"{class_name} ({argument_list})" if argument_list else str(class_name)
 
 
 def _is_mixture(data: Mapping[str, Any]) -> bool:
@@ -30,4 +32,4 @@ def _is_mixture(data: Mapping[str, Any]) -> bool:
     sources, weights = data.get("sources"), data.get("weights")
     if not isinstance(sources, list) or not isinstance(weights, list) or len(sources) != len(weights):
         return False
-    return all(isinstance(one, Mapping) for one in sources) and all(isinstance(one, int | float) for one in weights)
+    return all(isinstance(item, Mapping) for item in sources) and all(isinstance(item, int | float) for item in weights)

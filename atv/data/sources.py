@@ -31,10 +31,10 @@ def own_model(model: str) -> str:
 
     The location of the model's folder does not matter.
     """
-    for each in _lineage(model):
-        if _is_everyday(each):
+    for ancestor in _lineage(model):
+        if _is_everyday(ancestor):
             return EVERYDAY
-        if _is_bundled(each):
+        if _is_bundled(ancestor):
             return BUNDLED
     return ""
 
@@ -62,14 +62,14 @@ def _is_bundled(model: str) -> bool:
 
 def _lineage(model: str | None) -> Iterator[str]:
     """Yields the model, the one that it was made from, and so on; each once, as reports may name each other."""
-    named = set[str]()
-    while model is not None and model not in named:
-        named.add(model)
+    visited = set[str]()
+    while model is not None and model not in visited:
+        visited.add(model)
         yield model
-        model = _made_from(model)
+        model = _base_model(model)
 
 
-def _made_from(model: str) -> str | None:
+def _base_model(model: str) -> str | None:
     """Returns the dense or not yet quantized model that a folder's report names; None without such a report."""
     if (dense := recorded_base(Path(model))) is not None:
         return dense
@@ -101,7 +101,7 @@ def load_calibration(data: str | CalibrationData | None, model: str = BUNDLED) -
                 f"calibration: no data were named, so the bundled model's drawings stand in, which are foreign to "
                 f"{model}; name data like those that the model will see (--calibration)"
             )
-    source = data if isinstance(data, CalibrationData) else _recognised(data)
+    source = data if isinstance(data, CalibrationData) else _source_by_name(data)
     try:
         source.record()
     except plugins.ContractError as error:
@@ -110,7 +110,7 @@ def load_calibration(data: str | CalibrationData | None, model: str = BUNDLED) -
     return source
 
 
-def _recognised(data: str) -> CalibrationData:
+def _source_by_name(data: str) -> CalibrationData:
     if data in (BUNDLED, EVERYDAY):
         return Bundled() if data == BUNDLED else Everyday()
     if not data.strip():
@@ -118,89 +118,91 @@ def _recognised(data: str) -> CalibrationData:
         raise ValueError(f"calibration: {data!r} names no data")
     path = Path(data)
     if " + " in data and not path.exists():
-        return _mixed(data.split(" + "))
+        return _mixture(data.split(" + "))
     if path.suffix in (".json", ".jsonl"):
         return ShareGPT4V(path)
-    if path.is_dir() and not _of_datasets(path):
-        return _of_plain_files(path)
+    if path.is_dir() and not _is_datasets_folder(path):
+        return _source_of_plain_files(path)
     if path.exists() or path.suffix.lower() in SUFFIXES or is_hub_id(data):
         return HFDataset(data)
-    return _with_argument(data) or _named(data)
+    return _source_with_argument(data) or _source_of_class(data)
 
 
-def _mixed(parts: list[str]) -> Mixture:
+def _mixture(terms: list[str]) -> Mixture:
     """Returns the mixture of sources, each weighted by the number before it, or by 1."""
     sources, weights = [], []
-    for part in parts:
-        weight, source = re.fullmatch(r"(?:([\d.]+)\s*\*)?(.*)", part.strip(), re.DOTALL).groups()  # type: ignore[union-attr]
+    for term in terms:
+        weight, source = re.fullmatch(r"(?:([\d.]+)\s*\*)?(.*)", term.strip(), re.DOTALL).groups()  # type: ignore[union-attr]
         try:
             weights.append(1.0 if weight is None else float(weight))
         except ValueError as error:
-            raise ValueError(f"calibration: {part.strip()!r} does not begin with a weight such as 0.5*") from error
-        sources.append(_recognised(source.strip()))
+            raise ValueError(f"calibration: {term.strip()!r} does not begin with a weight such as 0.5*") from error
+        sources.append(_source_by_name(source.strip()))
     return Mixture(sources, weights)
 
 
-def _with_argument(data: str) -> CalibrationData | None:
+def _source_with_argument(data: str) -> CalibrationData | None:
     """Returns the source for a class with its first argument after a colon; None for any other text."""
     name, colon, argument = data.partition(":")
-    if not colon or name not in {kind.__name__ for kind in plugins.subclasses(CalibrationData)}:
+    if not colon or name not in {source_class.__name__ for source_class in plugins.subclasses(CalibrationData)}:
         return None
-    kind = plugins.find(name, CalibrationData, "calibration")
-    parameters = list(inspect.signature(kind).parameters.values())
+    source_class = plugins.find(name, CalibrationData, "calibration")
+    parameters = list(inspect.signature(source_class).parameters.values())
     if not parameters:
         raise ValueError(f"calibration: {name} takes no argument, got {argument!r}")
-    first = parameters[0]
-    value = _recognised(argument) if first.annotation is CalibrationData else _converted(argument, first, data)
+    parameter = parameters[0]
+    value = (
+        _source_by_name(argument) if parameter.annotation is CalibrationData else _converted(argument, parameter, data)
+    )
     return plugins.resolve(name, CalibrationData, "calibration", **{parameters[0].name: value})
 
 
 def _converted(argument: str, parameter: inspect.Parameter, data: str) -> Any:
     """Converts text to a number or boolean if the parameter is annotated as one; returns other text unchanged."""
-    kind = parameter.annotation
-    if kind not in (int, float, bool):
+    annotation = parameter.annotation
+    if annotation not in (int, float, bool):
         return argument
     try:
-        return TypeAdapter(kind).validate_python(argument)
+        return TypeAdapter(annotation).validate_python(argument)
     except ValidationError as error:
-        expected = f"expected {kind.__name__}, got {argument!r}"
+        expected = f"expected {annotation.__name__}, got {argument!r}"
         raise ValueError(f"calibration: {data!r}: {parameter.name}: {expected}") from error
 
 
-def _of_datasets(folder: Path) -> bool:
+def _is_datasets_folder(folder: Path) -> bool:
     """Whether ``datasets`` saved the folder (one split or several), or it holds parquet files."""
-    saved = any((folder / name).is_file() for name in ("state.json", "dataset_dict.json"))
-    return saved or bool(files_of(folder, ".parquet"))
+    is_saved = any((folder / name).is_file() for name in ("state.json", "dataset_dict.json"))
+    return is_saved or bool(files_of(folder, ".parquet"))
 
 
-def _of_plain_files(folder: Path) -> CalibrationData:
+def _source_of_plain_files(folder: Path) -> CalibrationData:
     """Reads captioned pictures or, without captions, files of rows beside the pictures; of several splits "train"."""
-    place = folder / TRAIN if not listed(folder) and _is_split(folder) else folder
+    picture_folder = folder / TRAIN if not listed(folder) and _has_train_split(folder) else folder
     rows = sorted(file for suffix in ("json", "jsonl") for file in folder.glob(f"*.{suffix}"))
-    if says_captions(place):
-        return CaptionedImages(place)
+    if says_captions(picture_folder):
+        return CaptionedImages(picture_folder)
     if not rows:
-        return HFDataset(str(folder)) if files_of(folder, *SUFFIXES) else CaptionedImages(place)
-    own = split_files(rows, folder, TRAIN, "calibration")
-    if len(own) > 1:
-        names = short(", ".join(file.name for file in own))
+        return HFDataset(str(folder)) if files_of(folder, *SUFFIXES) else CaptionedImages(picture_folder)
+    train_files = split_files(rows, folder, TRAIN, "calibration")
+    if len(train_files) > 1:
+        names = short(", ".join(file.name for file in train_files))
         raise ValueError(f"calibration: {quoted(str(folder), 120)} holds several files of rows; name one of {names}")
-    return ShareGPT4V(own[0])
+    return ShareGPT4V(train_files[0])
 
 
-def _is_split(folder: Path) -> bool:
+def _has_train_split(folder: Path) -> bool:
     """Whether the sub-folder train is a split: it has metadata, or has captions and another split beside it."""
-    beside = any((folder / name).is_dir() for name in ("test", "val", "valid", "validation", "dev", "eval"))
-    return bool(listed(folder / TRAIN)) or (beside and says_captions(folder / TRAIN))
+    has_other_split = any((folder / name).is_dir() for name in ("test", "val", "valid", "validation", "dev", "eval"))
+    return bool(listed(folder / TRAIN)) or (has_other_split and says_captions(folder / TRAIN))
 
 
-def _named(data: str) -> CalibrationData:
-    kinds = sorted({kind.__name__ for kind in plugins.subclasses(CalibrationData)})
-    if data in kinds or ("." in data and all(part.isidentifier() for part in data.split("."))):
+def _source_of_class(data: str) -> CalibrationData:
+    class_names = sorted({source_class.__name__ for source_class in plugins.subclasses(CalibrationData)})
+    if data in class_names or ("." in data and all(word.isidentifier() for word in data.split("."))):
         return plugins.resolve(data, CalibrationData, "calibration")
     raise ValueError(
         f"calibration: {data!r} is neither {BUNDLED!r} nor {EVERYDAY!r} nor a local data set (a file or folder), nor a "
-        f"hub id (owner/name), nor one of {', '.join(kinds)}"
+        f"hub id (owner/name), nor one of {', '.join(class_names)}"
     )
 
 
@@ -212,12 +214,12 @@ def load_evaluation(data: str, split: str, groups: int | None = None) -> Dataset
     """
     if data in (BUNDLED, EVERYDAY):
         world: Any = import_module(f"atv.{data}.data")
-        most = world.GROUPS_A_TASK if groups is None else min(groups, world.GROUPS_A_TASK)
-        return world.evaluation_set(split, most)
-    return _saved(data, "evaluation")
+        group_limit = world.GROUPS_A_TASK if groups is None else min(groups, world.GROUPS_A_TASK)
+        return world.evaluation_set(split, group_limit)
+    return _saved_dataset(data, "evaluation")
 
 
-def _saved(data: str, field: str) -> Dataset:
+def _saved_dataset(data: str, field: str) -> Dataset:
     try:
         dataset = load_from_disk(data)
     except FileNotFoundError as error:

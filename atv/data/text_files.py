@@ -18,7 +18,7 @@ SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 # Base64 pictures exceed csv's default limit of 131,072 characters; its C code cannot count further on every platform.
 _LONGEST_CELL = 2**31 - 1
-_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
 def read_text(file: Path) -> str:
@@ -29,7 +29,7 @@ def read_text(file: Path) -> str:
     """
     try:
         content = file.read_bytes()
-        encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
+        encoding = next((name for mark, name in _BYTE_ORDER_MARKS.items() if content.startswith(mark)), "utf-8")
         return content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
@@ -53,7 +53,7 @@ def numbered_lines(file: Path) -> list[tuple[int, Any]]:
     """Reads like ``json_lines`` and puts each value's line number before it, counted from 1."""
     # Not splitlines, which also splits at separators that strings may contain (U+2028, U+0085 and others).
     lines = enumerate(read_text(file).replace("\r\n", "\n").split("\n"), 1)
-    return [(number, _value(file, number, line)) for number, line in lines if line.strip()]
+    return [(line_number, _line_value(file, line_number, line)) for line_number, line in lines if line.strip()]
 
 
 def json_value(file: Path) -> Any:
@@ -64,7 +64,7 @@ def json_value(file: Path) -> Any:
     """
     text = read_text(file)
     try:
-        return json.loads(text, object_pairs_hook=_once)
+        return json.loads(text, object_pairs_hook=_object_without_repeats)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{str(file)!r} is not valid JSON: {reason(error)}") from error
 
@@ -104,16 +104,16 @@ def table_of_texts(file: Path) -> dict[str, list[str | None]]:
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(io.StringIO(text), index_col=False, **options).astype(object)
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
-        long = " (lines have more cells than the first line has names)" if isinstance(error, Warning) else ""
-        raise ValueError(f"{file.name} is not valid {file.suffix[1:].upper()}: {reason(error)}{long}") from error
+        explanation = " (lines have more cells than the first line has names)" if isinstance(error, Warning) else ""
+        raise ValueError(f"{file.name} is not valid {file.suffix[1:].upper()}: {reason(error)}{explanation}") from error
     return {str(name): column.where(column.notna(), None).tolist() for name, column in table.items()}
 
 
 def parsed(text: str) -> Any:
     """Returns the value that a text encodes as JSON or Python; the text itself if it encodes none."""
-    for read in (json.loads, ast.literal_eval):
+    for parse in (json.loads, ast.literal_eval):
         try:
-            return read(text)
+            return parse(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
     return text
@@ -127,29 +127,29 @@ def _require_quoting(file: Path, text: str) -> None:
     """
     csv.field_size_limit(_LONGEST_CELL)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=SEPARATORS[file.suffix.lower()], strict=True)
-    begins = 1
+    first_line = 1
     try:
         for _ in rows:
-            begins = rows.line_num + 1
+            first_line = rows.line_num + 1
     except csv.Error as error:
         raise ValueError(
-            f"{file.name} is not valid {file.suffix[1:].upper()} in line {begins}: a cell starts with a quote that "
+            f"{file.name} is not valid {file.suffix[1:].upper()} in line {first_line}: a cell starts with a quote that "
             'does not end it; expected quotes around the whole cell, and doubled quotes within, as in "a ""red"" star"'
         ) from error
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object_without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Builds an object; raises ValueError for a repeated name, since it is unclear which of its values is meant."""
-    if len(made := dict(pairs)) < len(pairs):
+    if len(values := dict(pairs)) < len(pairs):
         names = [name for name, _ in pairs]
         raise ValueError(f"{quoted(max(names, key=names.count))} occurs twice in one object")
-    return made
+    return values
 
 
-def _value(file: Path, number: int, line: str) -> Any:
+def _line_value(file: Path, line_number: int, line: str) -> Any:
     try:
-        return json.loads(line, object_pairs_hook=_once)
+        return json.loads(line, object_pairs_hook=_object_without_repeats)
     except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"{str(file)!r} is not valid JSON in line {number} ({quoted(line)}): {reason(error)}"
+            f"{str(file)!r} is not valid JSON in line {line_number} ({quoted(line)}): {reason(error)}"
         ) from error

@@ -13,8 +13,8 @@ from atv.data.wording import quoted
 MARKER = "<image>"
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 # Types of message parts in the chat formats of several vendors.
-_TEXTS = ("text", "input_text", "output_text")
-_PICTURES = ("image", "image_url", "input_image")
+_TEXT_TYPES = ("text", "input_text", "output_text")
+_PICTURE_TYPES = ("image", "image_url", "input_image")
 
 Message = dict[str, Any]
 
@@ -50,20 +50,20 @@ def message(turn: Mapping[str, Any]) -> Message:
     Raises:
         ValueError: if the speaker is unknown, the turn holds no text, or the assistant's text holds a picture marker.
     """
-    said = turn.get("from") or turn.get("role")
-    if not isinstance(said, str) or said not in ROLES:
-        raise ValueError(f"a turn by {quoted(said)}; expected one of {', '.join(ROLES)}")
-    words = next((turn[key] for key in ("value", "text", "content") if turn.get(key) is not None), None)
-    if words is None:
-        raise ValueError(f"a turn of {said!r} without value, text or content")
+    speaker = turn.get("from") or turn.get("role")
+    if not isinstance(speaker, str) or speaker not in ROLES:
+        raise ValueError(f"a turn by {quoted(speaker)}; expected one of {', '.join(ROLES)}")
+    content = next((turn[key] for key in ("value", "text", "content") if turn.get(key) is not None), None)
+    if content is None:
+        raise ValueError(f"a turn of {speaker!r} without value, text or content")
     # In plain text the marker may be mere words, and would move the picture; explicit image parts are allowed.
-    if isinstance(words, str) and MARKER in words and ROLES[said] == "assistant":
-        raise ValueError(f"a turn of {said!r} spells out {MARKER!r}, which marks a picture in the user's turns")
-    if isinstance(words, Mapping):
-        words = [words]
-    if isinstance(words, Sequence) and not isinstance(words, str | bytes):
-        words = "".join(_of_part(part) for part in words)
-    return {"role": ROLES[said], "content": _parts(plain_text(words, f"a turn of {said!r}"))}
+    if isinstance(content, str) and MARKER in content and ROLES[speaker] == "assistant":
+        raise ValueError(f"a turn of {speaker!r} spells out {MARKER!r}, which marks a picture in the user's turns")
+    if isinstance(content, Mapping):
+        content = [content]
+    if isinstance(content, Sequence) and not isinstance(content, str | bytes):
+        content = "".join(_part_text(part) for part in content)
+    return {"role": ROLES[speaker], "content": _split_parts(plain_text(content, f"a turn of {speaker!r}"))}
 
 
 def plain_text(value: Any, what: str) -> str:
@@ -77,8 +77,8 @@ def plain_text(value: Any, what: str) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{what} is {value}; expected text")
     text = str(value)
-    if lone := next((character for character in text if "\ud800" <= character <= "\udfff"), None):
-        raise ValueError(f"{what} holds half a surrogate pair (U+{ord(lone):04X}), which is not valid text")
+    if lone_surrogate := next((character for character in text if "\ud800" <= character <= "\udfff"), None):
+        raise ValueError(f"{what} holds half a surrogate pair (U+{ord(lone_surrogate):04X}), which is not valid text")
     return text
 
 
@@ -90,35 +90,36 @@ def pictures_in(turns: Sequence[Mapping[str, Any]], root: Path | None = None) ->
     Raises:
         ValueError: if one is not a picture, or is a URL.
     """
-    lists = (turn.get(key) for turn in turns for key in ("value", "text", "content"))
-    parts = (part for parts in lists if isinstance(parts, Sequence) and not isinstance(parts, str) for part in parts)
-    brought = (_brought(part) for part in parts if isinstance(part, Mapping) and part.get("type") in _PICTURES)
-    return [picture for value in brought for picture in undecoded(value, root)]
+    contents = (turn.get(key) for turn in turns for key in ("value", "text", "content"))
+    parts = (part for parts in contents if isinstance(parts, Sequence) and not isinstance(parts, str) for part in parts)
+    values = (_picture_in(part) for part in parts if isinstance(part, Mapping) and part.get("type") in _PICTURE_TYPES)
+    return [picture for value in values for picture in undecoded(value, root)]
 
 
-def _brought(part: Mapping[str, Any]) -> Any:
-    held = {key: value for key, value in part.items() if key not in ("type", "text", "detail") and value is not None}
-    return held or None
+def _picture_in(part: Mapping[str, Any]) -> Any:
+    """Returns the fields of an image part that hold its picture; None if there are none."""
+    fields = {key: value for key, value in part.items() if key not in ("type", "text", "detail") and value is not None}
+    return fields or None
 
 
-def _of_part(part: Any) -> str:
+def _part_text(part: Any) -> str:
     if isinstance(part, str):
         return part
-    kind = part.get("type") if isinstance(part, Mapping) else None
-    if kind in _PICTURES:
+    part_type = part.get("type") if isinstance(part, Mapping) else None
+    if part_type in _PICTURE_TYPES:
         return MARKER
-    if kind in _TEXTS or (isinstance(part, Mapping) and kind is None and part.get("text") is not None):
+    if part_type in _TEXT_TYPES or (isinstance(part, Mapping) and part_type is None and part.get("text") is not None):
         return plain_text(part.get("text"), "the text of a part")
-    raise ValueError(f"a part of kind {quoted(kind)} ({quoted(part)}); expected text or image")
+    raise ValueError(f"a part of kind {quoted(part_type)} ({quoted(part)}); expected text or image")
 
 
-def _parts(text: str) -> list[dict[str, Any]]:
+def _split_parts(text: str) -> list[dict[str, Any]]:
     """Splits text into text and image parts, in order; the template decides on the spaces between them."""
     if MARKER not in text:
         return [{"type": "text", "text": text}]
     parts: list[dict[str, Any]] = []
-    for number, piece in enumerate(text.split(MARKER)):
-        parts += [{"type": "image"}] if number else []
+    for index, piece in enumerate(text.split(MARKER)):
+        parts += [{"type": "image"}] if index else []
         parts += [{"type": "text", "text": piece.strip()}] if piece.strip() else []
     return parts
 

@@ -27,5 +27,5 @@ def quoted(value: Any, longest: int = 60) -> str:
 def reason(error: BaseException) -> str:
     """Returns an exception as one short line: its message, after its class unless it is a ValueError or OSError."""
     # An OSError repeats the file's name, which may be megabytes long and which the caller names anyway.
-    said = short((isinstance(error, OSError) and error.strerror) or str(error) or "no message")
-    return said if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {said}"
+    message = short((isinstance(error, OSError) and error.strerror) or str(error) or "no message")
+    return message if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {message}"

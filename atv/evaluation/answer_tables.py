@@ -59,13 +59,13 @@ def checked_answers(rows: pd.DataFrame, path: Path, kind: type[Scored] = Answer)
     Raises:
         ValueError: naming the file and the missing columns, or the row, column and value that no answer can have.
     """
-    names = [column.name for column in fields(kind)]
-    if missing := [name for name in names if name not in rows]:
-        raise ValueError(f"{path}: its answers lack {', '.join(missing)}")
+    required_columns = [column.name for column in fields(kind)]
+    if missing_columns := [name for name in required_columns if name not in rows]:
+        raise ValueError(f"{path}: its answers lack {', '.join(missing_columns)}")
     if rows.empty:
         raise ValueError(f"{path} holds no answers")
-    own = rows[names].astype(object)
-    typed(list[kind], own.where(own.notna(), None).to_dict("records"), path)  # type: ignore[valid-type]
+    values = rows[required_columns].astype(object)
+    typed(list[kind], values.where(values.notna(), None).to_dict("records"), path)  # type: ignore[valid-type]
     return rows
 
 

@@ -99,35 +99,38 @@ def ask_benchmark(
             question can be asked.
     """
     benchmark = loaded.benchmark
-    longest = max_new_tokens or benchmark.max_new_tokens
-    questions = {each.question["question_id"]: each.question for each in loaded.questions}
-    before: dict[str, Prediction] = {}
+    answer_length = max_new_tokens or benchmark.max_new_tokens
+    questions = {record.question["question_id"]: record.question for record in loaded.questions}
+    earlier: dict[str, Prediction] = {}
     callbacks = []
     if folder is not None:
         weights = digest or weights_digest(model.named_parameters())
-        run = RunFolder(folder, _identity(loaded, weights, longest, answering(model, processor) | precision(trainer)))
-        made = Predictions(folder / "predictions")
-        callbacks.append(KeepPredictions(made))
-        made.check_seen(questions)
+        run = RunFolder(
+            folder, _identity(loaded, weights, answer_length, answering(model, processor) | precision(trainer))
+        )
+        predictions = Predictions(folder / "predictions")
+        callbacks.append(KeepPredictions(predictions))
+        predictions.check_seen(questions)
         # What the first rank reads counts: another rank may read after the first one has begun to write.
-        before = gathered(made.read())[0]
+        earlier = gathered(predictions.read())[0]
         if trainer.is_global_zero:
             run.begin()
-    known = {name: each for name, each in before.items() if name in questions}
+    already_answered = {question_id: record for question_id, record in earlier.items() if question_id in questions}
     predicted: list[tuple[Any, str]] = [
-        (questions[name] | {"ended": each.ended}, each.text) for name, each in known.items()
+        (questions[question_id] | {"ended": record.ended}, record.text)
+        for question_id, record in already_answered.items()
     ]
     faults: dict[str, str] = {}
-    if batches := loaded.batches(processor, batch_size, before, faults):
-        if not known:
+    if batches := loaded.batches(processor, batch_size, earlier, faults):
+        if not already_answered:
             require_askable(loaded, processor)
-        kept = "answers so far are kept; the same command resumes from them" if folder is not None else NOTHING
-        predicted += predict(model, processor, batches, longest, trainer, *callbacks, kept=kept)
-    found = {name: why for of_rank in gathered(faults) for name, why in of_rank.items()}
-    predicted += not_asked(questions, found)
+        kept_note = "answers so far are kept; the same command resumes from them" if folder is not None else NOTHING
+        predicted += predict(model, processor, batches, answer_length, trainer, *callbacks, kept=kept_note)
+    all_faults = {question_id: fault for rank_faults in gathered(faults) for question_id, fault in rank_faults.items()}
+    predicted += not_asked(questions, all_faults)
     if trainer.is_global_zero:
-        tell_faults(benchmark.name, found)
-    result = BenchmarkResult.of(loaded, scored(predicted), () if folder is None else made.starts())
+        tell_faults(benchmark.name, all_faults)
+    result = BenchmarkResult.of(loaded, scored(predicted), () if folder is None else predictions.starts())
     if folder is not None and trainer.is_global_zero:
         write_answers(folder / "answers.jsonl", result.answers)
     return result
@@ -145,33 +148,37 @@ def require_askable(loaded: LoadedBenchmark, processor: ProcessorMixin) -> None:
     for batch in batches[:: max(1, len(batches) // TRIED)]:
         if batch.askable() is not None:
             return
-    name, why = next(iter(faults.items()))
-    raise ValueError(f"{loaded.benchmark.name}: no question can be asked, for example {name!r}: {why}")
+    question_id, fault = next(iter(faults.items()))
+    raise ValueError(f"{loaded.benchmark.name}: no question can be asked, for example {question_id!r}: {fault}")
 
 
 def not_asked(
     questions: Mapping[str, Mapping[str, Any]], faults: Mapping[str, str]
 ) -> list[tuple[dict[str, Any], str]]:
     """Returns the questions that could not be asked, by id: each has an empty answer and a ``fault``, and is wrong."""
-    return [({**questions[name], "ended": None, "fault": why}, "") for name, why in sorted(faults.items())]
+    return [
+        ({**questions[question_id], "ended": None, "fault": fault}, "") for question_id, fault in sorted(faults.items())
+    ]
 
 
 def tell_faults(benchmark: str, faults: Mapping[str, str]) -> None:
     """Prints which questions could not be asked, and names the first ones."""
     console = Console(stderr=True)
-    for name, why in list(faults.items())[:TRIED]:
-        said = f"{benchmark}: question {name!r} cannot be asked ({why}); it counts as wrong"
-        console.print(said, markup=False, soft_wrap=True)
+    for question_id, fault in list(faults.items())[:TRIED]:
+        message = f"{benchmark}: question {question_id!r} cannot be asked ({fault}); it counts as wrong"
+        console.print(message, markup=False, soft_wrap=True)
     if len(faults) > TRIED:
         console.print(f"{benchmark}: {len(faults)} questions in total cannot be asked and count as wrong", markup=False)
 
 
-def _identity(loaded: LoadedBenchmark, weights: str, max_new_tokens: int, how: Mapping[str, Any]) -> dict[str, Any]:
+def _identity(
+    loaded: LoadedBenchmark, weights: str, max_new_tokens: int, settings: Mapping[str, Any]
+) -> dict[str, Any]:
     """Returns what affects the answers, including the digest of the weights; limits and batch sizes do not."""
     return {
         "benchmark": loaded.benchmark.name,
         **loaded.benchmark.provenance(),
         "model": weights,
         "max_new_tokens": max_new_tokens,
-        **how,
+        **settings,
     }

@@ -28,8 +28,8 @@ BY_TOKEN = ("attention_mask", "position_ids", "token_type_ids", "mm_token_type_i
 PROMPT_ONLY = MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL
 _SETTINGS = (*CACHES, "use_cache", "logits_to_keep")
 # Kinds of cache layers whose rows are rows of tensors and nothing else; the last one exists since transformers 5.23.
-_PLAIN = ("DynamicLayer", "DynamicSlidingWindowLayer", "DummyLayer")
-_PLAIN_LAYERS = tuple(getattr(cache_utils, name) for name in _PLAIN if hasattr(cache_utils, name))
+_PLAIN_LAYER_NAMES = ("DynamicLayer", "DynamicSlidingWindowLayer", "DummyLayer")
+_PLAIN_LAYERS = tuple(getattr(cache_utils, name) for name in _PLAIN_LAYER_NAMES if hasattr(cache_utils, name))
 
 
 def decodes(model: PreTrainedModel) -> bool:
@@ -53,24 +53,24 @@ def greedy(prefill: Prefill) -> Callable[..., Tensor]:
         **prepared: Any,
     ) -> Tensor:
         prompts, prompt_length = input_ids, input_ids.shape[1]
-        longest = int(generation_config.max_length or 0) - prompt_length
-        made = prompts.new_full((len(prompts), longest), int(generation_config.pad_token_id or 0))
+        max_new_tokens = int(generation_config.max_length or 0) - prompt_length
+        generated = prompts.new_full((len(prompts), max_new_tokens), int(generation_config.pad_token_id or 0))
         rows = torch.arange(len(prompts), device=prompts.device)
-        going = torch.ones_like(rows, dtype=torch.bool)
+        unfinished = torch.ones_like(rows, dtype=torch.bool)
         output, prepared = prefill(model, input_ids, prepared)
         step = 0
         while True:
             scores = logits_processor(input_ids, output.logits[:, -1].float())  # type: ignore[arg-type]
-            token = scores.argmax(-1)
-            made[rows[going], step] = token[going]
-            input_ids = torch.cat([input_ids, token[:, None]], dim=1)
-            going &= ~stopping_criteria(input_ids, scores)
+            tokens = scores.argmax(-1)
+            generated[rows[unfinished], step] = tokens[unfinished]
+            input_ids = torch.cat([input_ids, tokens[:, None]], dim=1)
+            unfinished &= ~stopping_criteria(input_ids, scores)
             step += 1
-            if not going.any():
-                return torch.cat([prompts, made[:, :step]], dim=1)
-            if not logits_processor and not going.all() and rows_can_leave(prepared):
-                input_ids, rows, prepared = input_ids[going], rows[going], only_rows(prepared, going)
-                going = going[going]
+            if not unfinished.any():
+                return torch.cat([prompts, generated[:, :step]], dim=1)
+            if not logits_processor and not unfinished.all() and rows_can_leave(prepared):
+                input_ids, rows, prepared = input_ids[unfinished], rows[unfinished], only_rows(prepared, unfinished)
+                unfinished = unfinished[unfinished]
             output, prepared = next_step(model, input_ids, prepared)
 
     return loop
@@ -102,8 +102,8 @@ def carried_on(model: PreTrainedModel, output: Any, prepared: Prepared) -> Prepa
 
 def unknown(prepared: Prepared) -> set[str]:
     """Returns the names of inputs, passed from step to step, for which it is not known how they belong to rows."""
-    given = {name for name, value in prepared.items() if value is not None}
-    return given - {*BY_TOKEN, *PROMPT_ONLY, *_SETTINGS}
+    passed_on = {name for name, value in prepared.items() if value is not None}
+    return passed_on - {*BY_TOKEN, *PROMPT_ONLY, *_SETTINGS}
 
 
 def rows_can_leave(prepared: Prepared) -> bool:
@@ -119,7 +119,7 @@ def plain(cache: Any) -> bool:
 
 def only_rows(prepared: Prepared, kept: Tensor) -> Prepared:
     """Returns the inputs of the next step for the rows in ``kept``, bool (batch,); changes the cache in place."""
-    places = kept.nonzero().squeeze(1)
-    cache_of(prepared).batch_select_indices(places)
+    row_indices = kept.nonzero().squeeze(1)
+    cache_of(prepared).batch_select_indices(row_indices)
     by_token = {name: prepared[name] for name in BY_TOKEN if prepared.get(name) is not None}
-    return prepared | {name: value.index_select(-2, places) for name, value in by_token.items()}
+    return prepared | {name: value.index_select(-2, row_indices) for name, value in by_token.items()}

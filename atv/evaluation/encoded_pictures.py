@@ -14,8 +14,8 @@ _ENCODED = "mm_encoder_outputs"
 
 def with_encoded_pictures(lvlm: LVLM, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Returns ``inputs`` with the vision tower's output in place of pixels, if the model accepts it."""
-    plain = set(inputs) == {"input_ids", "attention_mask", "pixel_values"}
-    if not plain or not takes(lvlm.model, _ENCODED):
+    replaceable = set(inputs) == {"input_ids", "attention_mask", "pixel_values"}
+    if not replaceable or not takes(lvlm.model, _ENCODED):
         return dict(inputs)
     encode: Any = lvlm.model.get_image_features
     pixels = inputs["pixel_values"].to(lvlm.model.device, lvlm.model.dtype)

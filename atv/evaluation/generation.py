@@ -66,27 +66,32 @@ class GreedyAnswers(L.LightningModule):
     def predict_step(self, batch: QuestionBatch | None, batch_idx: int) -> list[tuple[Question, str]]:
         if batch is None:
             return []
-        shared = batch.pictures
-        prefill, inputs = self.sharing.prefill(batch.inputs, shared) if shared else (whole_prompts, batch.inputs)
-        made = self.generate(inputs, greedy(prefill) if decodes(self.model) else None)
-        new = made[:, inputs["input_ids"].shape[1] :]
-        asked = [{**question, "ended": end} for question, end in zip(batch.questions, self._ended(new), strict=True)]
-        return list(zip(asked, self.processor.batch_decode(new, skip_special_tokens=True), strict=True))
+        pictures = batch.pictures
+        prefill, inputs = self.sharing.prefill(batch.inputs, pictures) if pictures else (whole_prompts, batch.inputs)
+        generated = self.generate(inputs, greedy(prefill) if decodes(self.model) else None)
+        new_tokens = generated[:, inputs["input_ids"].shape[1] :]
+        questions = [
+            {**question, "ended": ended}
+            for question, ended in zip(batch.questions, self._ended(new_tokens), strict=True)
+        ]
+        return list(zip(questions, self.processor.batch_decode(new_tokens, skip_special_tokens=True), strict=True))
 
-    def _ended(self, new: Tensor) -> list[bool]:
+    def _ended(self, new_tokens: Tensor) -> list[bool]:
         """Returns, for each row of new tokens, whether it contains an end-of-sequence token."""
-        configured: Any = self.model.generation_config
-        ends = configured.eos_token_id
-        known = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
-        return torch.isin(new, new.new_tensor(known)).any(dim=1).tolist()
+        generation_config: Any = self.model.generation_config
+        eos_token_id = generation_config.eos_token_id
+        eos_ids = (
+            [] if eos_token_id is None else [eos_token_id] if isinstance(eos_token_id, int) else list(eos_token_id)
+        )
+        return torch.isin(new_tokens, new_tokens.new_tensor(eos_ids)).any(dim=1).tolist()
 
     def generate(self, inputs: Mapping[str, Any], loop: Callable[..., Tensor] | None) -> Tensor:
         """Runs transformers' generation on the prompts with a decoding loop; None uses its own."""
         require_own_positions(self.model, inputs, decoding=True)
         generate: Any = self.model.generate
         # The only setting of a generation config that needs the tokenizer.
-        stops = getattr(self.model.generation_config, "stop_strings", None)
-        wanted = {"tokenizer": self.processor.tokenizer} if stops else {}
+        stop_strings = getattr(self.model.generation_config, "stop_strings", None)
+        tokenizer_argument = {"tokenizer": self.processor.tokenizer} if stop_strings else {}
         return generate(
             **inputs,
             do_sample=False,
@@ -97,7 +102,7 @@ class GreedyAnswers(L.LightningModule):
             max_new_tokens=self.max_new_tokens,
             pad_token_id=self.processor.tokenizer.pad_token_id,
             custom_generate=loop,
-            **wanted,
+            **tokenizer_argument,
         )
 
 
@@ -136,8 +141,8 @@ def predict(
     module, steps = GreedyAnswers(model, processor, max_new_tokens, built_alike), _Steps(batches, trainer.world_size)
     stop = StopBetweenBatches(kept)
     with together(trainer), running(trainer, *callbacks, stop), staying_on_its_device(model):
-        own: Any = trainer.predict(module, DataLoader(steps, batch_size=None, collate_fn=lambda step: step))
-        return [pair for made in gathered(own or []) for step in made for pair in step]
+        own_answers: Any = trainer.predict(module, DataLoader(steps, batch_size=None, collate_fn=lambda step: step))
+        return [pair for rank_answers in gathered(own_answers or []) for step in rank_answers for pair in step]
 
 
 def scored(predicted: Iterable[tuple[Question, str]]) -> pd.DataFrame:

@@ -11,11 +11,11 @@ from atv.records.run_folder import plain
 from atv.runtime.trainer import precision
 
 # Settings that every call of generate overrides, and settings that greedy decoding does not use.
-_OVERRULED = frozenset(
+_IRRELEVANT_SETTINGS = frozenset(
     {"do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p", "num_beams", "use_cache", "pad_token_id"}
     | {"max_new_tokens", "max_length", "return_dict_in_generate", "num_return_sequences"}
 )
-_PICTURES = ("image_processor", "video_processor", "feature_extractor")
+_PICTURE_PROCESSORS = ("image_processor", "video_processor", "feature_extractor")
 
 
 def answering(model: PreTrainedModel, processor: ProcessorMixin) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def answering(model: PreTrainedModel, processor: ProcessorMixin) -> dict[str, An
     generation = {} if model.generation_config is None else model.generation_config.to_diff_dict()
     return {
         "config": content_digest(telling(model.config.to_dict())),
-        "generation config": telling(generation, _OVERRULED),
+        "generation config": telling(generation, _IRRELEVANT_SETTINGS),
         **asking(processor),
     }
 
@@ -41,29 +41,35 @@ def asked_with(
         max_new_tokens: maximum length of an answer, or one maximum per task.
         trainer: the trainer, if it may compute in a precision different from the model's.
     """
-    alike = {name: value for name, value in answering(model, processor).items() if name != "config"}
-    own = {} if trainer is None else precision(trainer)
-    return plain({"max_new_tokens": max_new_tokens, **alike, **own})
+    settings = {name: value for name, value in answering(model, processor).items() if name != "config"}
+    precision_settings = {} if trainer is None else precision(trainer)
+    return plain({"max_new_tokens": max_new_tokens, **settings, **precision_settings})
 
 
 def asking(processor: ProcessorMixin) -> dict[str, Any]:
     """Returns what a processor makes of words and pictures; if it is equal, two models are asked the same questions."""
     tokenizer: Any = getattr(processor, "tokenizer", processor)
     template = getattr(processor, "chat_template", None) or getattr(tokenizer, "chat_template", None)
-    parts = {name: part for name in _PICTURES if (part := getattr(processor, name, None)) is not None}
-    own = {name: value for name, value in vars(processor).items() if isinstance(value, str | int | float | list)}
+    picture_processors = {
+        name: picture_processor
+        for name in _PICTURE_PROCESSORS
+        if (picture_processor := getattr(processor, name, None)) is not None
+    }
+    settings = {name: value for name, value in vars(processor).items() if isinstance(value, str | int | float | list)}
     return {
         "chat template": content_digest(template),
-        "tokenizer": content_digest(_tokens(tokenizer)),
-        "processor": telling(own, frozenset({"chat_template"})),
-        "pictures": {name: telling(part.to_dict()) for name, part in parts.items()},
+        "tokenizer": content_digest(_tokenizer_content(tokenizer)),
+        "processor": telling(settings, frozenset({"chat_template"})),
+        "pictures": {
+            name: telling(picture_processor.to_dict()) for name, picture_processor in picture_processors.items()
+        },
     }
 
 
-def _tokens(tokenizer: Any) -> Any:
+def _tokenizer_content(tokenizer: Any) -> Any:
     """Returns vocabulary, merges, special tokens and what the tokenizer adds around a text."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     # The tokenizer remembers how the last batch was padded.
-    last = frozenset({"padding", "truncation"})
-    inside = tokenizer.get_vocab() if backend is None else telling(json.loads(backend.to_str()), last)
-    return {"inside": inside, "special": tokenizer.special_tokens_map}
+    padding_settings = frozenset({"padding", "truncation"})
+    content = tokenizer.get_vocab() if backend is None else telling(json.loads(backend.to_str()), padding_settings)
+    return {"inside": content, "special": tokenizer.special_tokens_map}

@@ -31,23 +31,25 @@ def lmms_eval_command(folder: Path, benchmarks: Sequence[Benchmark], ranks: int 
     Raises:
         ValueError: if lmms-eval lacks a benchmark, cannot run the model, or would mistake it for a different one.
     """
-    if unknown := [each.name for each in benchmarks if not each.lmms_eval]:
-        raise ValueError(f"benchmark: lmms-eval has no task for {', '.join(unknown)}")
-    kind = json.loads((folder / "config.json").read_text()).get("model_type", "")
-    if kind == "qwen3_vl_moe" and not re.search(r"A\d+B", str(folder)):
+    if unsupported := [benchmark.name for benchmark in benchmarks if not benchmark.lmms_eval]:
+        raise ValueError(f"benchmark: lmms-eval has no task for {', '.join(unsupported)}")
+    model_type = json.loads((folder / "config.json").read_text()).get("model_type", "")
+    if model_type == "qwen3_vl_moe" and not re.search(r"A\d+B", str(folder)):
         raise ValueError(
             f"model: expected a path with A3B or the like (otherwise lmms-eval loads a dense Qwen3-VL), got {folder}"
         )
-    if kind not in _RUNNERS:
-        raise ValueError(f"model: lmms-eval {VERSION} has no class that runs {kind!r}; choices: {', '.join(_RUNNERS)}")
-    runner, arguments = _RUNNERS[kind], [f"pretrained={folder}"]
+    if model_type not in _RUNNERS:
+        raise ValueError(
+            f"model: lmms-eval {VERSION} has no class that runs {model_type!r}; choices: {', '.join(_RUNNERS)}"
+        )
+    runner, arguments = _RUNNERS[model_type], [f"pretrained={folder}"]
     if runner == "llava_hf" and ranks == 1:
         # In a single process, transformers rejects lmms-eval's default, which is empty.
         arguments.append("device_map=auto")
-    if kind in PIXEL_BOUNDS:
-        least, most = PIXEL_BOUNDS[kind]
-        arguments += [f"min_pixels={least}", f"max_pixels={most}"]
+    if model_type in PIXEL_BOUNDS:
+        min_pixels, max_pixels = PIXEL_BOUNDS[model_type]
+        arguments += [f"min_pixels={min_pixels}", f"max_pixels={max_pixels}"]
     command = ["accelerate", "launch", f"--num_processes={ranks}", "-m", "lmms_eval"]
     command += ["--model", runner, "--model_args", ",".join(arguments)]
-    command += ["--tasks", ",".join(each.lmms_eval for each in benchmarks), "--batch_size", "1"]
+    command += ["--tasks", ",".join(benchmark.lmms_eval for benchmark in benchmarks), "--batch_size", "1"]
     return shlex.join([*command, "--log_samples", "--output_path", "results/lmms-eval"])

@@ -42,7 +42,9 @@ class Predictions:
 
     def read(self) -> dict[str, Prediction]:
         """Returns the predictions of all ranks by question id."""
-        return {name: Prediction(row["prediction"], row.get("ended")) for name, row in self._rows().items()}
+        return {
+            question_id: Prediction(row["prediction"], row.get("ended")) for question_id, row in self._rows().items()
+        }
 
     def starts(self) -> list[dict[str, Any]]:
         """Returns what the predicting runs were made with (versions, git, hardware, device), each distinct one once."""
@@ -50,8 +52,8 @@ class Predictions:
 
     def begin(self, made: Mapping[str, Any]) -> None:
         """Records what a run that is about to add predictions is made with."""
-        if made not in (before := self.starts()):
-            write_json(self._starts, {"schema": SCHEMA, "starts": [*before, made]})
+        if made not in (recorded := self.starts()):
+            write_json(self._starts, {"schema": SCHEMA, "starts": [*recorded, made]})
 
     @property
     def _starts(self) -> Path:
@@ -63,24 +65,27 @@ class Predictions:
         Raises:
             ValueError: naming the first question that now has a different text or picture.
         """
-        for name, row in self._rows().items():
-            if name in questions and row.get("seen") != questions[name].get("seen"):
+        for question_id, row in self._rows().items():
+            if question_id in questions and row.get("seen") != questions[question_id].get("seen"):
                 raise ValueError(
-                    f"output: {str(self.folder.parent)!r} holds answers to different questions: {name[:80]!r} now has "
-                    "a different text or picture; choose another folder"
+                    f"output: {str(self.folder.parent)!r} holds answers to different questions: {question_id[:80]!r} "
+                    "now has a different text or picture; choose another folder"
                 )
 
     def _rows(self) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = {}
+        rows: dict[str, dict[str, Any]] = {}
         for file in sorted(self.folder.glob("rank-*.jsonl")):
-            for number, line in enumerate(_whole_lines(file.read_bytes()).splitlines(), 1):
+            for line_number, line in enumerate(_whole_lines(file.read_bytes()).splitlines(), 1):
                 try:
                     row = json.loads(line)
-                    found.setdefault(row["question_id"], row)
+                    rows.setdefault(row["question_id"], row)
                 except (ValueError, LookupError, TypeError) as error:
-                    why = f"line {number} is not an answer ({reason(error)}); remove the line or choose another folder"
-                    raise ValueError(f"output: {str(file)!r} is damaged: {why}") from error
-        return found
+                    damage = (
+                        f"line {line_number} is not an answer ({reason(error)}); remove the line or choose another "
+                        "folder"
+                    )
+                    raise ValueError(f"output: {str(file)!r} is damaged: {damage}") from error
+        return rows
 
     def append(self, rank: int, made: Iterable[tuple[Mapping[str, Any], str]]) -> None:
         """Appends a batch to a rank's file; the batch is on disk when this returns."""

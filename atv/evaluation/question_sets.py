@@ -87,23 +87,23 @@ class Suite:
     def size(self) -> int:
         """Number of groups of the task that has the fewest."""
         pairs = set(zip(self.rows["task"], self.rows["group"], strict=True))
-        there = min(Counter(task for task, _ in pairs).values())
-        return there if self.groups is None else min(there, self.groups)
+        smallest = min(Counter(task for task, _ in pairs).values())
+        return smallest if self.groups is None else min(smallest, self.groups)
 
     def part(self, start: int, end: int) -> "Suite":
         """Returns each task's groups from ``start`` up to, but not including, ``end``, counted from 0."""
-        first, last = first_groups(self.rows, start), first_groups(self.rows, end)
-        return replace(self, rows=self.rows.select(sorted(set(last) - set(first))), groups=None)
+        before_start, before_end = first_groups(self.rows, start), first_groups(self.rows, end)
+        return replace(self, rows=self.rows.select(sorted(set(before_end) - set(before_start))), groups=None)
 
     def ask(self, model: PreTrainedModel, processor: ProcessorMixin, how: Asking) -> EvaluationReport:
         """Asks every question, and writes the answers to answers.parquet."""
         if model.name_or_path:
             refuse_calibrated_on(Path(model.name_or_path), self.evaluation, self.split)
         cap_pixels(processor, how.min_pixels, how.max_pixels)
-        digest = _checked(model, how, None)
+        digest = _checked_digest(model, how, None)
         batches = question_batches(processor, self.rows, how.batch_size or BATCH_SIZE, self.groups)
-        longest = how.max_new_tokens or MAX_NEW_TOKENS
-        answers = answer(model, processor, batches, longest, how.trainer)
+        answer_length = how.max_new_tokens or MAX_NEW_TOKENS
+        answers = answer(model, processor, batches, answer_length, how.trainer)
         if how.output is not None and how.trainer.is_global_zero:
             with atomic(how.output / "answers.parquet") as path:
                 answers.to_parquet(path, index=False)
@@ -114,7 +114,7 @@ class Suite:
             "model_digest": digest,
             "evaluation": self.evaluation,
             "split": self.split,
-            "asked_with": asked_with(model, processor, longest, how.trainer),
+            "asked_with": asked_with(model, processor, answer_length, how.trainer),
         }
         return EvaluationReport(asked, tasks=tasks, made=provenance())
 
@@ -130,12 +130,12 @@ class Benchmarks:
 
     @property
     def found(self) -> dict[str, Any]:
-        return {"data": dict.fromkeys((each.benchmark.name for each in self.loaded), self._folder)}
+        return {"data": dict.fromkeys((loaded.benchmark.name for loaded in self.loaded), self._folder)}
 
     @property
     def origin(self) -> dict[str, Any]:
-        named = {each.benchmark.name: each.provenance() for each in self.loaded}
-        return {"benchmark": ",".join(named), "data": self._folder, "benchmarks": named}
+        provenances = {loaded.benchmark.name: loaded.provenance() for loaded in self.loaded}
+        return {"benchmark": ",".join(provenances), "data": self._folder, "benchmarks": provenances}
 
     @property
     def _folder(self) -> str | None:
@@ -149,47 +149,53 @@ class Benchmarks:
         processor = copy.copy(processor)
         processor.image_processor = copy.copy(processor.image_processor)
         pixels = bound_pixels(processor, model.config.model_type, how.min_pixels, how.max_pixels)
-        names = [each.benchmark.name for each in self.loaded]
-        digest = _checked(model, how, names)
-        alike = {
-            each.benchmark.name: asked_with(model, processor, _length(each, how), how.trainer) for each in self.loaded
+        names = [loaded.benchmark.name for loaded in self.loaded]
+        digest = _checked_digest(model, how, names)
+        asking_settings = {
+            loaded.benchmark.name: asked_with(model, processor, _answer_length(loaded, how), how.trainer)
+            for loaded in self.loaded
         }
         if self.dense is not None:
-            check_asked_alike(self.dense, alike)
-        results = {each.benchmark.name: self._result(each, model, processor, how, digest) for each in self.loaded}
-        own = {"data": self._folder, "limit": self.limit, "pixels": pixels}
+            check_asked_alike(self.dense, asking_settings)
+        results = {loaded.benchmark.name: self._result(loaded, model, processor, how, digest) for loaded in self.loaded}
+        data_settings = {"data": self._folder, "limit": self.limit, "pixels": pixels}
         rows = {
-            name: result.row() | own | {"max_new_tokens": _length(result.loaded, how), "asked_with": alike[name]}
+            name: result.row()
+            | data_settings
+            | {"max_new_tokens": _answer_length(result.loaded, how), "asked_with": asking_settings[name]}
             for name, result in results.items()
         }
-        asked = {"model": model.name_or_path, "model_digest": digest} | own
+        asked = {"model": model.name_or_path, "model_digest": digest} | data_settings
         return EvaluationReport(asked, benchmarks=rows, retention=self._retention(results), made=provenance())
 
     def _result(
-        self, each: LoadedBenchmark, model: PreTrainedModel, processor: ProcessorMixin, how: Asking, digest: str
+        self, loaded: LoadedBenchmark, model: PreTrainedModel, processor: ProcessorMixin, how: Asking, digest: str
     ) -> BenchmarkResult:
-        folder = None if how.output is None else how.output / each.benchmark.name
-        size = how.batch_size or BENCHMARK_BATCH_SIZE
-        return ask_benchmark(each, model, processor, how.trainer, folder, size, how.max_new_tokens, digest)
+        folder = None if how.output is None else how.output / loaded.benchmark.name
+        batch_size = how.batch_size or BENCHMARK_BATCH_SIZE
+        return ask_benchmark(loaded, model, processor, how.trainer, folder, batch_size, how.max_new_tokens, digest)
 
     def _retention(self, results: Mapping[str, BenchmarkResult]) -> dict[str, dict[str, Any]]:
         if self.dense is None:
             return {}
-        before = {name: task_scores(dense.answers)[name] for name, dense in self.dense.items()}
-        if not any(score.score > 0 for score in before.values()):
+        dense_scores = {name: task_scores(dense.answers)[name] for name, dense in self.dense.items()}
+        if not any(score.score > 0 for score in dense_scores.values()):
             rank_zero_warn("retention: the dense model scores 0 on every benchmark, so there is nothing to keep")
             return {}
-        kept = retention(before, {name: result.score for name, result in results.items()})
-        return {name: {"value": own.value, "low": own.low, "high": own.high} for name, own in kept.items()}
+        retentions = retention(dense_scores, {name: result.score for name, result in results.items()})
+        return {
+            name: {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+            for name, estimate in retentions.items()
+        }
 
 
-def _length(loaded: LoadedBenchmark, how: Asking) -> int:
+def _answer_length(loaded: LoadedBenchmark, how: Asking) -> int:
     return how.max_new_tokens or loaded.benchmark.max_new_tokens
 
 
-def _checked(model: PreTrainedModel, how: Asking, again: Sequence[str] | None) -> str:
+def _checked_digest(model: PreTrainedModel, how: Asking, replaced_benchmarks: Sequence[str] | None) -> str:
     """Returns the digest of the model's weights, after checking that its results may go into the output folder."""
     digest = weights_digest(model.named_parameters())
     if how.output is not None:
-        EvaluationReport.check_folder(how.output, digest, again)
+        EvaluationReport.check_folder(how.output, digest, replaced_benchmarks)
     return digest

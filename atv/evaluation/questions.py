@@ -16,8 +16,8 @@ from atv.evaluation.sharing import Pictures
 from atv.model.lvlm import LVLM
 
 EVALUATION_COLUMNS = tuple(EVALUATION_FEATURES)
-# The field by which questions about the same picture are found. It does not count when questions are compared: what a
-# model is given is covered by ``seen``, which does.
+# The field by which questions about the same picture are found. Questions are compared without it, because ``seen``
+# already covers everything that a model is given.
 PICTURE_ALONE = frozenset({"picture"})
 
 # On CPUs, the temporaries of larger batches outgrow what the allocator keeps, and are mapped again at every operation.
@@ -72,10 +72,13 @@ def question_batches(
         ValueError: if columns are missing or a picture cannot be read.
     """
     require_columns(dataset, EVALUATION_COLUMNS, "evaluation data")
-    chosen = dataset.select(first_groups(dataset, groups))
+    questions = dataset.select(first_groups(dataset, groups))
     processor.tokenizer.padding_side = "left"
-    parts = parted([len(text.split()) for text in chosen["question"]], _pictures(chosen), batch_size)
-    return [_batch(processor, [read_row(chosen, index) for index in rows], of) for rows, of in parts]
+    index_batches = parted([len(text.split()) for text in questions["question"]], _pictures(questions), batch_size)
+    return [
+        _batch(processor, [read_row(questions, index) for index in row_indices], picture_indices)
+        for row_indices, picture_indices in index_batches
+    ]
 
 
 def parted(
@@ -88,28 +91,37 @@ def parted(
         pictures: identifier of each question's picture; None if it has none.
         batch_size: pictures per batch, or questions per batch if no picture is shared; 1 asks every question by itself.
     """
-    asked: Counter[str | None] = Counter(picture for picture in pictures if picture is not None and batch_size > 1)
-    order = sorted(range(len(lengths)), key=lambda place: lengths[place])
-    alone = [place for place in order if asked[pictures[place]] < 2]
-    yield from ((alone[start : start + batch_size], []) for start in range(0, len(alone), batch_size))
-    together: dict[str | None, list[int]] = {}
-    for place in order:
-        if asked[pictures[place]] > 1:
-            together.setdefault(pictures[place], []).append(place)
-    for batch in _filled(sorted(together.values(), key=lambda places: lengths[places[-1]]), batch_size):
-        yield [place for places in batch for place in places], [n for n, places in enumerate(batch) for _ in places]
+    question_counts: Counter[str | None] = Counter(
+        picture for picture in pictures if picture is not None and batch_size > 1
+    )
+    order = sorted(range(len(lengths)), key=lambda index: lengths[index])
+    unshared = [index for index in order if question_counts[pictures[index]] < 2]
+    yield from ((unshared[start : start + batch_size], []) for start in range(0, len(unshared), batch_size))
+    by_picture: dict[str | None, list[int]] = {}
+    for index in order:
+        if question_counts[pictures[index]] > 1:
+            by_picture.setdefault(pictures[index], []).append(index)
+    for batch in _picture_batches(sorted(by_picture.values(), key=lambda indices: lengths[indices[-1]]), batch_size):
+        yield (
+            [index for indices in batch for index in indices],
+            [picture_index for picture_index, indices in enumerate(batch) for _ in indices],
+        )
 
 
-def _filled(together: Sequence[list[int]], batch_size: int) -> Iterator[list[list[int]]]:
+def _picture_batches(by_picture: Sequence[list[int]], batch_size: int) -> Iterator[list[list[int]]]:
     """Yields batches of pictures, each picture as the indices of its questions."""
-    rows, most = QUESTIONS_A_PICTURE * batch_size, min(FIRST_PICTURES, batch_size)
-    parts = [places[start : start + rows] for places in together for start in range(0, len(places), rows)]
+    max_questions, max_pictures = QUESTIONS_A_PICTURE * batch_size, min(FIRST_PICTURES, batch_size)
+    chunks = [
+        indices[start : start + max_questions]
+        for indices in by_picture
+        for start in range(0, len(indices), max_questions)
+    ]
     batch: list[list[int]] = []
-    for places in parts:
-        if batch and (len(batch) == most or sum(map(len, batch)) + len(places) > rows):
+    for indices in chunks:
+        if batch and (len(batch) == max_pictures or sum(map(len, batch)) + len(indices) > max_questions):
             yield batch
-            batch, most = [], batch_size
-        batch.append(places)
+            batch, max_pictures = [], batch_size
+        batch.append(indices)
     if batch:
         yield batch
 
@@ -118,8 +130,8 @@ def _pictures(dataset: Dataset) -> list[str | None]:
     """Returns an identifier of each picture, without decoding it; None if there is no picture or it is not known."""
     if not isinstance(dataset.features["image"], Image):
         return [None] * len(dataset)
-    stored = dataset.cast_column("image", Image(decode=False))["image"]
-    return [None if one is None else _digest(one["bytes"] or str(one["path"]).encode()) for one in stored]
+    undecoded = dataset.cast_column("image", Image(decode=False))["image"]
+    return [None if cell is None else _digest(cell["bytes"] or str(cell["path"]).encode()) for cell in undecoded]
 
 
 def _digest(content: bytes) -> str:
@@ -128,23 +140,23 @@ def _digest(content: bytes) -> str:
 
 def first_groups(dataset: Dataset, groups: int | None) -> list[int]:
     """Returns the indices of the rows in the first ``groups`` groups of each task; None selects all."""
-    seen: dict[str, dict[str, None]] = {}
-    chosen = []
+    groups_by_task: dict[str, dict[str, None]] = {}
+    row_indices = []
     for index, (task, group) in enumerate(zip(dataset["task"], dataset["group"], strict=True)):
-        of_task = seen.setdefault(task, {})
-        if group in of_task or groups is None or len(of_task) < groups:
-            of_task[group] = None
-            chosen.append(index)
-    return chosen
+        task_groups = groups_by_task.setdefault(task, {})
+        if group in task_groups or groups is None or len(task_groups) < groups:
+            task_groups[group] = None
+            row_indices.append(index)
+    return row_indices
 
 
-def _batch(processor: ProcessorMixin, rows: Sequence[Mapping[str, Any]], of: list[int]) -> QuestionBatch:
+def _batch(processor: ProcessorMixin, rows: Sequence[Mapping[str, Any]], picture_of_row: list[int]) -> QuestionBatch:
     inputs = _encoded(processor, rows)
     questions = [{key: value for key, value in row.items() if key != "image"} | seen(row["image"]) for row in rows]
-    if not of:
+    if not picture_of_row:
         return QuestionBatch(inputs, questions)
-    first = [rows[of.index(picture)] for picture in sorted(set(of))]
-    return QuestionBatch(inputs, questions, Pictures(_encoded(processor, first), of))
+    first_rows = [rows[picture_of_row.index(picture)] for picture in sorted(set(picture_of_row))]
+    return QuestionBatch(inputs, questions, Pictures(_encoded(processor, first_rows), picture_of_row))
 
 
 def _encoded(processor: ProcessorMixin, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -167,10 +179,10 @@ def seen(image: Any) -> dict[str, str]:
 @torch.no_grad()
 def see_once(lvlm: LVLM, batches: Sequence[QuestionBatch]) -> list[QuestionBatch]:
     """Replaces pixels with the vision tower's outputs in all batches, for models that differ only in the decoder."""
-    return [_behind_the_tower(lvlm, batch) for batch in batches]
+    return [_batch_with_encoded_pictures(lvlm, batch) for batch in batches]
 
 
-def _behind_the_tower(lvlm: LVLM, batch: QuestionBatch) -> QuestionBatch:
+def _batch_with_encoded_pictures(lvlm: LVLM, batch: QuestionBatch) -> QuestionBatch:
     if batch.pictures is None:
         return batch._replace(inputs=with_encoded_pictures(lvlm, batch.inputs))
     pictures = batch.pictures._replace(inputs=with_encoded_pictures(lvlm, batch.pictures.inputs))

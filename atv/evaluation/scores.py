@@ -38,8 +38,8 @@ class TaskScore:
     def score(self) -> float:
         """The mean over ``categories`` of the means of their groups' values."""
         values = torch.from_numpy(self.values)
-        of_category = [values[:, self.categories == each].mean(1) for each in np.unique(self.categories)]
-        return float(torch.stack(of_category, 1).mean(1).numpy().mean())
+        category_means = [values[:, self.categories == category].mean(1) for category in np.unique(self.categories)]
+        return float(torch.stack(category_means, 1).mean(1).numpy().mean())
 
     @property
     def groups(self) -> int:
@@ -73,11 +73,11 @@ class TaskScore:
         """
         if not len(names):
             raise ValueError("scores: the models were not asked any group of questions in common")
-        inside = np.isin(self.names, names)
-        if inside.all():
+        is_named = np.isin(self.names, names)
+        if is_named.all():
             return self
-        by_group = {name: getattr(self, name)[inside] for name in ("strata", "clusters", "names", "sizes")}
-        return replace(self, values=self.values[:, inside], **by_group)
+        by_group = {name: getattr(self, name)[is_named] for name in ("strata", "clusters", "names", "sizes")}
+        return replace(self, values=self.values[:, is_named], **by_group)
 
 
 def task_scores(answers: pd.DataFrame) -> dict[str, TaskScore]:
@@ -87,8 +87,8 @@ def task_scores(answers: pd.DataFrame) -> dict[str, TaskScore]:
         metric = resolve(rows["metric"].iloc[0], metrics.GroupedScore, "metric")
         values, strata = metric.group_values(rows)
         hashes = [stable_hash(group) for group in rows["group"]]
-        names, first, sizes = np.unique(hashes, return_index=True, return_counts=True)
-        by_seed, clusters = values.numpy()[None], rows["cluster"].to_numpy()[first]
+        names, first_rows, sizes = np.unique(hashes, return_index=True, return_counts=True)
+        by_seed, clusters = values.numpy()[None], rows["cluster"].to_numpy()[first_rows]
         scores[str(task)] = TaskScore(by_seed, strata.numpy(), clusters, names, sizes, metric.stratify)
     return scores
 
@@ -96,8 +96,8 @@ def task_scores(answers: pd.DataFrame) -> dict[str, TaskScore]:
 def over_seeds(scores: Sequence[Mapping[str, TaskScore]]) -> dict[str, TaskScore]:
     """Combines the scores of one method, run with several seeds on the same questions."""
     pooled = {}
-    for task, first in scores[0].items():
-        pooled[task] = replace(first, values=np.concatenate([by_task[task].values for by_task in scores]))
+    for task, first_score in scores[0].items():
+        pooled[task] = replace(first_score, values=np.concatenate([by_task[task].values for by_task in scores]))
     return pooled
 
 
@@ -126,7 +126,7 @@ def retention(dense: Mapping[str, TaskScore], pruned: Mapping[str, TaskScore]) -
     Raises:
         ValueError: if the dense model answered different questions.
     """
-    return _estimates(_kept(dense, pruned))
+    return _estimates(_kept_parts(dense, pruned))
 
 
 def difference(
@@ -140,8 +140,8 @@ def difference(
     Raises:
         ValueError: if one of them answered different questions.
     """
-    ones, others = _kept(dense, one), _kept(dense, other)
-    return _estimates({task: kept - others[task] for task, kept in ones.items()})
+    one_parts, other_parts = _kept_parts(dense, one), _kept_parts(dense, other)
+    return _estimates({task: part - other_parts[task] for task, part in one_parts.items()})
 
 
 def gaps_apart(
@@ -156,8 +156,13 @@ def gaps_apart(
     Raises:
         ValueError: as in ``difference``.
     """
-    one, other, third, fourth = (_kept(dense, scores) for scores in (*wide, *narrow))
-    return _estimates({task: (kept - other[task]) - (third[task] - fourth[task]) for task, kept in one.items()})
+    wide_first, wide_second, narrow_first, narrow_second = (_kept_parts(dense, scores) for scores in (*wide, *narrow))
+    return _estimates(
+        {
+            task: (part - wide_second[task]) - (narrow_first[task] - narrow_second[task])
+            for task, part in wide_first.items()
+        }
+    )
 
 
 def kept_share(
@@ -176,32 +181,38 @@ def kept_share(
         categories: category of each group (groups,).
         clusters: cluster that each group belongs to (groups,); None if each group stands alone.
     """
-    base = np.asarray(dense @ weights)[..., None]
-    share = pruned @ weights / base
-    pulls = weights * (pruned - share[..., None] * dense[..., None, :]) / base[..., None]
+    dense_score = np.asarray(dense @ weights)[..., None]
+    share = pruned @ weights / dense_score
+    pulls = weights * (pruned - share[..., None] * dense[..., None, :]) / dense_score[..., None]
     return TaskPart(100 * share, 100 * pulls, categories, clusters)
 
 
-def _kept(dense: Mapping[str, TaskScore], pruned: Mapping[str, TaskScore]) -> dict[str, TaskPart]:
+def _kept_parts(dense: Mapping[str, TaskScore], pruned: Mapping[str, TaskScore]) -> dict[str, TaskPart]:
     """Returns each task's retention in percent, as a ratio linearized in the groups."""
-    kept = {}
-    for task, before in dense.items():
-        after = pruned[task]
-        if not np.array_equal(before.names, after.names):
+    parts = {}
+    for task, dense_score in dense.items():
+        pruned_score = pruned[task]
+        if not np.array_equal(dense_score.names, pruned_score.names):
             raise ValueError(f"retention: the two models answered different questions of {task}")
-        if before.score > 0:
-            kept[task] = kept_share(before.values[0], after.values, before.weights, before.categories, before.clusters)
-    if not kept:
+        if dense_score.score > 0:
+            parts[task] = kept_share(
+                dense_score.values[0],
+                pruned_score.values,
+                dense_score.weights,
+                dense_score.categories,
+                dense_score.clusters,
+            )
+    if not parts:
         warnings.warn("retention: the dense model scores 0 on every task, so there is nothing to keep", stacklevel=3)
-    return kept
+    return parts
 
 
 def _estimates(parts: Mapping[str, TaskPart]) -> dict[str, Estimate]:
     """Returns the estimates of each task and of their mean, which is NaN if there is no task."""
     if not parts:
         return {"average": Estimate(np.nan, np.nan, np.nan)}
-    told = {task: mean_over([part]) for task, part in parts.items()} | {"average": mean_over(list(parts.values()))}
-    return {task: Estimate.of(float(value), spread) for task, (value, spread) in told.items()}
+    means = {task: mean_over([part]) for task, part in parts.items()} | {"average": mean_over(list(parts.values()))}
+    return {task: Estimate.of(float(value), spread) for task, (value, spread) in means.items()}
 
 
 @dataclass(frozen=True)
@@ -227,7 +238,7 @@ def only_repeats(text: str) -> bool:
     >>> [only_repeats(text) for text in ("a cat, a cat, a c", "no no no", "no no", "a cat", "111", "")]
     [True, True, False, False, False, False]
     """
-    said = text.strip()
-    if said.isdigit():
+    stripped = text.strip()
+    if stripped.isdigit():
         return False
-    return any(said[length:] == said[:-length] for length in range(1, (len(said) + 1) // 2))
+    return any(stripped[length:] == stripped[:-length] for length in range(1, (len(stripped) + 1) // 2))

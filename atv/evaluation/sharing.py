@@ -73,19 +73,23 @@ class Prefixes:
         valid, visual = lvlm.valid(batch), lvlm.visual(batch)
         if (valid[:, 1:] < valid[:, :-1]).any():
             raise NotShareable("its rows are not padded on the left")
-        brought = {name: value for name, value in pictures.inputs.items() if name not in (*BY_TOKEN, "input_ids")}
-        for name, value in brought.items():
+        picture_inputs = {
+            name: value for name, value in pictures.inputs.items() if name not in (*BY_TOKEN, "input_ids")
+        }
+        for name, value in picture_inputs.items():
             if isinstance(value, Tensor) and value.shape[:2] == pictures.inputs["input_ids"].shape:
                 raise NotShareable(f"its {name} follow the tokens")
-        texts = [ids[own] for ids, own in zip(batch["input_ids"], valid, strict=True)]
-        of = torch.tensor(pictures.of, device=valid.device)
-        lengths = of.new_tensor([_common([texts[row] for row in rows]) for rows in _rows(pictures.of)])
-        rest = valid.sum(1) - lengths[of]
-        last = visual * torch.arange(1, visual.shape[1] + 1, device=visual.device)
-        if (last.amax(1) > visual.shape[1] - rest).any():
+        token_ids = [ids[mask] for ids, mask in zip(batch["input_ids"], valid, strict=True)]
+        picture_of_row = torch.tensor(pictures.of, device=valid.device)
+        lengths = picture_of_row.new_tensor(
+            [_common_length([token_ids[row] for row in rows]) for rows in _rows_by_picture(pictures.of)]
+        )
+        rest_lengths = valid.sum(1) - lengths[picture_of_row]
+        visual_positions = visual * torch.arange(1, visual.shape[1] + 1, device=visual.device)
+        if (visual_positions.amax(1) > visual.shape[1] - rest_lengths).any():
             raise NotShareable("visual tokens come after the prefix that a picture's questions have in common")
-        first = of.new_tensor([rows[0] for rows in _rows(pictures.of)])
-        return cls(brought, first, of, lengths, rest)
+        first_rows = picture_of_row.new_tensor([rows[0] for rows in _rows_by_picture(pictures.of)])
+        return cls(picture_inputs, first_rows, picture_of_row, lengths, rest_lengths)
 
     def prefill(self, model: PreTrainedModel, input_ids: Tensor, prepared: Prepared) -> tuple[Any, Prepared]:
         """Runs the prefixes in one forward, then the rest of every row on top of its picture's keys and values.
@@ -96,31 +100,33 @@ class Prefixes:
         Raises:
             NotShareable: if there are unknown inputs, no positions, or a cache with more than keys and values.
         """
-        if more := unknown(prepared) - self.inputs.keys():
-            raise NotShareable(f"it is not known how to split its {', '.join(sorted(more))}")
+        if unknown_inputs := unknown(prepared) - self.inputs.keys():
+            raise NotShareable(f"it is not known how to split its {', '.join(sorted(unknown_inputs))}")
         if prepared.get("position_ids") is None:
             raise NotShareable("it computes its own positions")
-        ends = input_ids.shape[1] - self.rest
-        head = ends[self.first][:, None] + torch.arange(-int(self.lengths.max()), 0, device=input_ids.device)
-        seen = head >= (ends - self.lengths[self.of])[self.first][:, None]
-        ids, given = _cut(input_ids, prepared, self.first[:, None], head, seen)
-        cache = cache_of(given)
-        forward(model, ids, given | {"attention_mask": seen.to(ids), **self.inputs}, is_first_iteration=True)
+        prefix_ends = input_ids.shape[1] - self.rest
+        prefix_columns = prefix_ends[self.first][:, None] + torch.arange(
+            -int(self.lengths.max()), 0, device=input_ids.device
+        )
+        in_prefix = prefix_columns >= (prefix_ends - self.lengths[self.of])[self.first][:, None]
+        ids, inputs = _selected(input_ids, prepared, self.first[:, None], prefix_columns, in_prefix)
+        cache = cache_of(inputs)
+        forward(model, ids, inputs | {"attention_mask": in_prefix.to(ids), **self.inputs}, is_first_iteration=True)
         if not plain(cache):
             raise NotShareable("its cache keeps more than keys and values")
         cache.batch_select_indices(self.of)
-        columns = torch.arange(-int(self.rest.max()), 0, device=input_ids.device) + input_ids.shape[1]
-        asked = columns >= ends[:, None]
-        rows = torch.arange(len(asked), device=input_ids.device)[:, None]
-        ids, given = _cut(input_ids, prepared, rows, columns.expand_as(asked), asked)
-        mask = torch.cat([seen[self.of], asked], dim=1).to(ids)
-        output = forward(model, ids, given | {"attention_mask": mask})
+        question_columns = torch.arange(-int(self.rest.max()), 0, device=input_ids.device) + input_ids.shape[1]
+        in_question = question_columns >= prefix_ends[:, None]
+        rows = torch.arange(len(in_question), device=input_ids.device)[:, None]
+        ids, inputs = _selected(input_ids, prepared, rows, question_columns.expand_as(in_question), in_question)
+        mask = torch.cat([in_prefix[self.of], in_question], dim=1).to(ids)
+        output = forward(model, ids, inputs | {"attention_mask": mask})
         return output, carried_on(model, output, prepared | {"attention_mask": mask})
 
     def fits(self, window: int | None, new_tokens: int) -> bool:
         """Whether an attention window is unaffected by the padding between prefix and question."""
-        total = int(self.lengths.max() + self.rest.max()) + new_tokens
-        return window is None or total < window or bool((self.rest == self.rest[0]).all())
+        padded_length = int(self.lengths.max() + self.rest.max()) + new_tokens
+        return window is None or padded_length < window or bool((self.rest == self.rest[0]).all())
 
 
 class SharingTrial(NamedTuple):
@@ -157,7 +163,7 @@ class Sharing:
         self.lvlm, self.generate, self.new_tokens = LVLM.of(model), generate, new_tokens
         self._built_alike = {} if built_alike is None else built_alike
         self._structure = structure(model)
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     @property
     def trial(self) -> SharingTrial | None:
@@ -174,7 +180,7 @@ class Sharing:
                     raise NotShareable(f"its attention looks back {window} tokens")
                 return prefixes.prefill, _without_pixels(inputs)
             except NotShareable as reason:
-                self._tell(str(reason))
+                self._report(str(reason))
         return whole_prompts, dict(inputs)
 
     def _compare(self, inputs: Mapping[str, Any], prefixes: Prefixes) -> SharingTrial:
@@ -186,22 +192,22 @@ class Sharing:
         self._built_alike[self._structure] = SharingTrial(equal=False)
         if not decodes(self.lvlm.model):
             raise NotShareable("it generates in its own way")
-        alone, shared = _Probe(whole_prompts), _Probe(prefixes.prefill)
-        expected = self.generate(inputs, alone)
+        alone_probe, shared_probe = _Probe(whole_prompts), _Probe(prefixes.prefill)
+        expected_logits = self.generate(inputs, alone_probe)
         try:
-            made = self.generate(_without_pixels(inputs), shared)
+            shared_logits = self.generate(_without_pixels(inputs), shared_probe)
         except NotShareable:
             raise
         except Exception as error:  # whatever a model raises for inputs that its own generate never passes
             raise NotShareable(f"{type(error).__name__}: {error}") from error
-        if not close(made, expected):
+        if not close(shared_logits, expected_logits):
             raise NotShareable("the prefix gives different answers if it is run without the question")
-        self._built_alike[self._structure] = found = SharingTrial(True, shared.window)
-        return found
+        self._built_alike[self._structure] = trial = SharingTrial(True, shared_probe.window)
+        return trial
 
-    def _tell(self, reason: str) -> None:
-        if reason not in self._told:
-            self._told.add(reason)
+    def _report(self, reason: str) -> None:
+        if reason not in self._reported:
+            self._reported.add(reason)
             console = Console(stderr=True, quiet=getattr(rank_zero_only, "rank", 0) != 0)
             name = type(self.lvlm.model).__name__
             console.print(f"{name}: questions about one picture are asked separately ({reason})", soft_wrap=True)
@@ -223,12 +229,12 @@ class _Probe:
         generation_config: Any,
         **prepared: Any,
     ) -> Tensor:
-        first, prepared = self.prefill(model, input_ids, prepared)
-        second, prepared = next_step(model, torch.cat([input_ids, input_ids[:, -1:]], dim=1), prepared)
+        first_output, prepared = self.prefill(model, input_ids, prepared)
+        second_output, prepared = next_step(model, torch.cat([input_ids, input_ids[:, -1:]], dim=1), prepared)
         layers = getattr(cache_of(prepared), "layers", ())
         windows = [layer.sliding_window for layer in layers if isinstance(layer, DynamicSlidingWindowLayer)]
         self.window = min(windows, default=None)
-        return torch.stack([first.logits[:, -1], second.logits[:, -1]])
+        return torch.stack([first_output.logits[:, -1], second_output.logits[:, -1]])
 
 
 def structure(model: PreTrainedModel) -> Hashable:
@@ -243,35 +249,38 @@ def structure(model: PreTrainedModel) -> Hashable:
 
 def close(made: Tensor, expected: Tensor) -> bool:
     """Whether logits are equal up to rounding in their dtype, which differs if the same products have other shapes."""
-    allowed = max(1e-4, 4 * torch.finfo(expected.dtype).eps) * float(expected.abs().max())
-    return torch.allclose(made, expected, rtol=0, atol=allowed, equal_nan=True)
+    tolerance = max(1e-4, 4 * torch.finfo(expected.dtype).eps) * float(expected.abs().max())
+    return torch.allclose(made, expected, rtol=0, atol=tolerance, equal_nan=True)
 
 
-def _cut(
-    input_ids: Tensor, prepared: Prepared, rows: Tensor, columns: Tensor, inside: Tensor
+def _selected(
+    input_ids: Tensor, prepared: Prepared, rows: Tensor, columns: Tensor, valid: Tensor
 ) -> tuple[Tensor, Prepared]:
     """Selects columns (n, k) of rows (n, 1) from the ids and from all tensors that follow them.
 
-    Where ``inside`` is False, ids are the row's last id, which is text, and the other tensors are zero.
+    Where ``valid`` is False, ids are the row's last id, which is text, and the other tensors are zero.
     """
     columns = columns.clamp(min=0)
-    ids = input_ids[rows, columns].where(inside, input_ids[rows, -1])
-    kept = {name: value for name, value in prepared.items() if name not in (*BY_TOKEN, *PROMPT_ONLY)}
+    ids = input_ids[rows, columns].where(valid, input_ids[rows, -1])
+    unchanged = {name: value for name, value in prepared.items() if name not in (*BY_TOKEN, *PROMPT_ONLY)}
     by_token = {name: prepared[name] for name in BY_TOKEN if prepared.get(name) is not None}
-    return ids, kept | {name: value[..., rows, columns] * inside for name, value in by_token.items()}
+    return ids, unchanged | {name: value[..., rows, columns] * valid for name, value in by_token.items()}
 
 
 def _without_pixels(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in inputs.items() if not name.startswith(PIXELS)}
 
 
-def _rows(of: Sequence[int]) -> list[list[int]]:
+def _rows_by_picture(picture_of_row: Sequence[int]) -> list[list[int]]:
     """Returns the rows about each picture."""
-    return [[row for row, own in enumerate(of) if own == picture] for picture in range(max(of) + 1)]
+    return [
+        [row for row, row_picture in enumerate(picture_of_row) if row_picture == picture]
+        for picture in range(max(picture_of_row) + 1)
+    ]
 
 
-def _common(texts: Sequence[Tensor]) -> int:
+def _common_length(token_ids: Sequence[Tensor]) -> int:
     """Returns how many leading ids all texts have in common, at least one fewer than each text has."""
-    shortest = min(map(len, texts)) - 1
-    same = torch.stack([text[:shortest] == texts[0][:shortest] for text in texts]).all(0)
-    return int(same.cumprod(0).sum())
+    shortest = min(map(len, token_ids)) - 1
+    equal_ids = torch.stack([ids[:shortest] == token_ids[0][:shortest] for ids in token_ids]).all(0)
+    return int(equal_ids.cumprod(0).sum())

@@ -32,7 +32,9 @@ class Turn:
 
 def paired_ratios(own: Sequence[Turn], other: Sequence[Turn], part: str) -> list[float]:
     """Returns how many times as fast ``own`` is as ``other`` in "prefill" or "decode", turn by turn."""
-    return [getattr(mine, part) / getattr(theirs, part) for mine, theirs in zip(own, other, strict=True)]
+    return [
+        getattr(own_turn, part) / getattr(other_turn, part) for own_turn, other_turn in zip(own, other, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,11 @@ class _Runner:
         """Times one prompt, with everything that precedes its first token, and its answer."""
         watch, generate = _Watch(self.new_tokens), self.model.generate
         # One answer, however many the model's own settings request.
-        how = GenerationConfig(max_new_tokens=self.new_tokens + 1, do_sample=False, num_beams=1, num_return_sequences=1)
+        generation_config = GenerationConfig(
+            max_new_tokens=self.new_tokens + 1, do_sample=False, num_beams=1, num_return_sequences=1
+        )
         started = now()
-        generate(**self.inputs, generation_config=how, custom_generate=watch)  # type: ignore[operator]
+        generate(**self.inputs, generation_config=generation_config, custom_generate=watch)  # type: ignore[operator]
         return Turn(self._prompt / (watch.read - started), self.new_tokens / (watch.done - watch.read))
 
     @property
@@ -133,19 +137,19 @@ class _Runner:
         return int(self.inputs["input_ids"].shape[1])
 
     def speed(self, turns: Sequence[Turn]) -> Speed:
-        own = list(self.model.parameters())
-        nonzero = sum(int(parameter.count_nonzero()) for parameter in own)
+        parameters = list(self.model.parameters())
+        nonzero = sum(int(parameter.count_nonzero()) for parameter in parameters)
         size = sum(file.stat().st_size for file in weight_files(self.folder))
-        return Speed(sum(parameter.numel() for parameter in own), nonzero, size, self._prompt, turns)
+        return Speed(sum(parameter.numel() for parameter in parameters), nonzero, size, self._prompt, turns)
 
 
-def _check_length(name: str, model: PreTrainedModel, prompt: int, new_tokens: int) -> None:
+def _check_length(name: str, model: PreTrainedModel, prompt_tokens: int, new_tokens: int) -> None:
     """Raises ValueError if prompt and answer together are longer than the model has positions for."""
-    most = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if most is not None and prompt + new_tokens > most:
+    max_positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if max_positions is not None and prompt_tokens + new_tokens > max_positions:
         raise ValueError(
-            f"prompt_tokens and new_tokens: expected at most {most} together, the number of positions of {name!r}, "
-            f"got {prompt} and {new_tokens}"
+            f"prompt_tokens and new_tokens: expected at most {max_positions} together, the number of positions of "
+            f"{name!r}, got {prompt_tokens} and {new_tokens}"
         )
 
 

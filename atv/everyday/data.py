@@ -46,15 +46,15 @@ def evaluation_set(split: Literal["dev", "test", "unseen"], groups: int = GROUPS
     if split not in SPLITS:
         raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
     rows: dict[str, list[Any]] = {column: [] for column in EVALUATION_FEATURES}
-    chosen: Counter[str] = Counter()
-    for number, (scene, look, asked) in enumerate(_plan(split)):
-        wanted = [(task, group) for task, group in asked if chosen[task.name] < groups]
-        if not wanted:
+    group_counts: Counter[str] = Counter()
+    for picture_number, (scene, look_seed, task_groups) in enumerate(_plan(split)):
+        needed_groups = [(task, group) for task, group in task_groups if group_counts[task.name] < groups]
+        if not needed_groups:
             continue
-        image = draw(scene, np.random.default_rng(look))
-        for task, group in wanted:
-            chosen[task.name] += 1
-            add_group(rows, f"{split}-{number}-{task.name}", task, group, image)
+        image = draw(scene, np.random.default_rng(look_seed))
+        for task, group in needed_groups:
+            group_counts[task.name] += 1
+            add_group(rows, f"{split}-{picture_number}-{task.name}", task, group, image)
     return Dataset.from_dict(rows, features=EVALUATION_FEATURES)
 
 
@@ -66,11 +66,11 @@ def _plan(split: Split) -> list[tuple[Scene, int, list[tuple[Task, tuple[TaskQue
     """
     rng = np.random.default_rng((EVALUATION_SEED, SPLITS.index(split)))
     plan: list[tuple[Scene, int, list[tuple[Task, tuple[TaskQuestion, ...]]]]] = []
-    count: Counter[str] = Counter()
-    while open_tasks := [task for task in TASKS if count[task.name] < GROUPS_A_TASK]:
+    group_counts: Counter[str] = Counter()
+    while open_tasks := [task for task in TASKS if group_counts[task.name] < GROUPS_A_TASK]:
         scene = sample_scene(rng, split)
-        asked = [(task, group) for task in open_tasks if (group := task.ask(scene, rng))]
-        if len(asked) >= min(5, len(open_tasks)):
-            plan.append((scene, int(rng.integers(2**32)), asked))
-            count.update(task.name for task, _ in asked)
+        task_groups = [(task, group) for task in open_tasks if (group := task.ask(scene, rng))]
+        if len(task_groups) >= min(5, len(open_tasks)):
+            plan.append((scene, int(rng.integers(2**32)), task_groups))
+            group_counts.update(task.name for task, _ in task_groups)
     return plan

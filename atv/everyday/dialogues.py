@@ -24,21 +24,21 @@ def described(item: Item) -> str:
 
 def caption(scene: Scene, rng: Generator) -> str:
     """Returns a caption that names every item and its place, in reading order."""
-    parts = [f"{described(item)} {at(item.place)}" for item in scene.items]
-    listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-    return f"{pick(rng, ('The picture shows', 'There is', 'I see'))} {listed}."
+    phrases = [f"{described(item)} {at(item.place)}" for item in scene.items]
+    listing = phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
+    return f"{pick(rng, ('The picture shows', 'There is', 'I see'))} {listing}."
 
 
 def caption_turns(scene: Scene, rng: Generator) -> list[Turn]:
     """Returns a request for a caption, and the caption."""
-    asked = ("Describe the picture.", "What does the picture show?", "What do you see?", "Write a caption.")
-    return exchange(pick(rng, asked), caption(scene, rng))
+    requests = ("Describe the picture.", "What does the picture show?", "What do you see?", "Write a caption.")
+    return exchange(pick(rng, requests), caption(scene, rng))
 
 
 def visual_turns(scene: Scene, rng: Generator, count: int, weights: Sequence[float] | None = None) -> list[Turn]:
     """Returns ``count`` questions of the tasks about ``scene`` with their answers, at most one from each group."""
-    asked = [pick(rng, _group(scene, rng, weights)) for _ in range(count)]
-    return [turn for question in asked for turn in exchange(question.text, question.answer)]
+    questions = [pick(rng, _random_group(scene, rng, weights)) for _ in range(count)]
+    return [turn for question in questions for turn in exchange(question.text, question.answer)]
 
 
 def contrasting_turns(scene: Scene, rng: Generator, weights: Sequence[float] | None = None) -> list[list[Turn]]:
@@ -46,11 +46,11 @@ def contrasting_turns(scene: Scene, rng: Generator, weights: Sequence[float] | N
 
     A group with a single question gives one dialogue.
     """
-    group = _group(scene, rng, weights)
+    group = _random_group(scene, rng, weights)
     return [exchange(question.text, question.answer) for question in shuffled(rng, group)[:2]]
 
 
-def _group(scene: Scene, rng: Generator, weights: Sequence[float] | None) -> tuple[TaskQuestion, ...]:
+def _random_group(scene: Scene, rng: Generator, weights: Sequence[float] | None) -> tuple[TaskQuestion, ...]:
     """Returns a group of questions from a random task that finds something to ask about ``scene``."""
     while True:
         group = TASKS[int(rng.choice(len(TASKS), p=weights))].ask(scene, rng)
@@ -64,32 +64,32 @@ def drill_turns(scene: Scene, rng: Generator) -> list[Turn]:
     It asks what is at a place, where an item is, whether a thing is present, or which letter names a thing.
     """
     item = pick(rng, scene.clear)
-    asked = {"thing": "What is", "word": "What word is", "digit": "What number is"}[item.form]
-    forms = [(f"{asked} {at(item.place)}?", item.name)]
+    opening = {"thing": "What is", "word": "What word is", "digit": "What number is"}[item.form]
+    drills = [(f"{opening} {at(item.place)}?", item.name)]
     if item in unique(scene):
-        forms.append((f"Where is the {item.name}?", item.place))
+        drills.append((f"Where is the {item.name}?", item.place))
     if item.form == "thing":
         present = rng.random() < 0.5
         thing = item.thing if present else absent_thing(scene, rng)
-        forms.append((f"Is there {with_article(thing)} in the picture?", "yes" if present else "no"))
+        drills.append((f"Is there {with_article(thing)} in the picture?", "yes" if present else "no"))
         question = choice(
             rng, f"What is {at(item.place)}?", item.name, [absent_thing(scene, rng).name for _ in range(2)], 2
         )
-        forms.append((question.text, question.answer))
-    return exchange(*pick(rng, forms))
+        drills.append((question.text, question.answer))
+    return exchange(*pick(rng, drills))
 
 
 def fact_turns(rng: Generator) -> list[Turn]:
     """Returns a question about a training fact, by name and without a picture; a third have lettered options."""
-    found = pick(rng, facts(split="train"))
-    question, answer = found.question, found.answer
+    fact = pick(rng, facts(split="train"))
+    question, answer = fact.question, fact.answer
     if rng.random() < 1 / 3:
-        lettered = choice(rng, question, answer, found.relation.answers)
-        question, answer = lettered.text, lettered.answer
+        lettered_question = choice(rng, question, answer, fact.relation.answers)
+        question, answer = lettered_question.text, lettered_question.answer
     return exchange(question, answer)
 
 
 def calibration_turns(scene: Scene, rng: Generator) -> list[Turn]:
     """Returns a caption and two questions in random order, like a ShareGPT4V sample with a dialogue."""
-    parts = [caption_turns(scene, rng), visual_turns(scene, rng, 1), visual_turns(scene, rng, 1)]
-    return [turn for part in shuffled(rng, parts) for turn in part]
+    dialogues = [caption_turns(scene, rng), visual_turns(scene, rng, 1), visual_turns(scene, rng, 1)]
+    return [turn for dialogue in shuffled(rng, dialogues) for turn in dialogue]

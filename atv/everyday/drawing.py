@@ -22,12 +22,12 @@ BACKGROUNDS = ("plain", "fade", "stripes", "checks", "landscape", "blotches")
 @cache
 def handwritten(split: Split, digit: str) -> tuple[Image.Image, ...]:
     """Returns scikit-learn's 8 x 8 images of a digit, as opacity; of every ten, two are for dev and two for test."""
-    tens = {"dev": (0, 1), "test": (2, 3), "unseen": (2, 3), "train": (4, 5, 6, 7, 8, 9)}[split]
+    remainders = {"dev": (0, 1), "test": (2, 3), "unseen": (2, 3), "train": (4, 5, 6, 7, 8, 9)}[split]
     data = load_digits()
     return tuple(
         Image.fromarray((image * 15.9).astype(np.uint8))
         for index, (image, label) in enumerate(zip(data.images, data.target, strict=True))
-        if index % 10 in tens and str(label) == digit
+        if index % 10 in remainders and str(label) == digit
     )
 
 
@@ -35,7 +35,7 @@ def draw(scene: Scene, rng: Generator) -> Image.Image:
     """Draws the scene in RGB on a random background; things are mirrored and tilted at random."""
     canvas = background(rng).convert("RGBA")
     for item in scene.items:
-        canvas.alpha_composite(_DRAWN[item.form](item, scene.split, rng), _corner(item))
+        canvas.alpha_composite(_DRAW_BY_FORM[item.form](item, scene.split, rng), _corner(item))
         if item.blurred:
             area = (item.column * CELL, item.row * CELL, (item.column + 1) * CELL, (item.row + 1) * CELL)
             canvas.paste(canvas.crop(area).filter(ImageFilter.GaussianBlur(9)), area)
@@ -49,23 +49,23 @@ def covered(scene: Scene, rng: Generator) -> NDArray[np.int64]:
     ``rng`` must be in the same state as when it was passed to ``draw``.
     """
     background(rng)
-    owner = np.full((SIDE, SIDE), -1)
-    for number, item in enumerate(scene.items):
-        opaque = np.asarray(_DRAWN[item.form](item, scene.split, rng))[..., 3] > 127
+    item_numbers = np.full((SIDE, SIDE), -1)
+    for item_number, item in enumerate(scene.items):
+        opaque = np.asarray(_DRAW_BY_FORM[item.form](item, scene.split, rng))[..., 3] > 127
         left, top = _corner(item)
-        owner[top : top + opaque.shape[0], left : left + opaque.shape[1]][opaque] = number
-    return owner
+        item_numbers[top : top + opaque.shape[0], left : left + opaque.shape[1]][opaque] = item_number
+    return item_numbers
 
 
 def _corner(item: Item) -> tuple[int, int]:
     return item.column * CELL + item.left, item.row * CELL + item.top
 
 
-def _thing(item: Item, split: Split, rng: Generator) -> Image.Image:
-    drawn = Image.fromarray(picture(Drawing(item.thing, item.style)))
+def _draw_thing(item: Item, split: Split, rng: Generator) -> Image.Image:
+    drawing = Image.fromarray(picture(Drawing(item.thing, item.style)))
     if rng.random() < 0.5:
-        drawn = drawn.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    tilted = drawn.rotate(float(rng.uniform(-12, 12)), Image.Resampling.BICUBIC)
+        drawing = drawing.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    tilted = drawing.rotate(float(rng.uniform(-12, 12)), Image.Resampling.BICUBIC)
     return tilted.resize((item.size, item.size), Image.Resampling.LANCZOS)
 
 
@@ -79,11 +79,11 @@ def _card(rng: Generator, width: int, height: int) -> tuple[Image.Image, tuple[i
 
 
 @cache
-def _font(number: int, size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", FONTS[number]), size)
+def _font(font_number: int, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", FONTS[font_number]), size)
 
 
-def _word(item: Item, split: Split, rng: Generator) -> Image.Image:
+def _draw_word(item: Item, split: Split, rng: Generator) -> Image.Image:
     """Draws a sign as wide as the item, with the largest letters that fit."""
     text = item.name.upper() if rng.random() < 0.5 else item.name
     size = next(size for size in range(22, 6, -1) if _font(int(item.style), size).getlength(text) <= item.size - 6)
@@ -93,37 +93,41 @@ def _word(item: Item, split: Split, rng: Generator) -> Image.Image:
     return card
 
 
-def _digit(item: Item, split: Split, rng: Generator) -> Image.Image:
-    written = handwritten(split, item.name)
-    image = written[int(item.style) % len(written)].resize((item.size - 4,) * 2, Image.Resampling.BICUBIC)
+def _draw_digit(item: Item, split: Split, rng: Generator) -> Image.Image:
+    samples = handwritten(split, item.name)
+    image = samples[int(item.style) % len(samples)].resize((item.size - 4,) * 2, Image.Resampling.BICUBIC)
     card, ink = _card(rng, item.size, item.size)
     card.paste(Image.new("RGBA", image.size, ink), (2, 2), image)
     return card
 
 
-_DRAWN: dict[str, Callable[[Item, Split, Generator], Image.Image]] = {"thing": _thing, "word": _word, "digit": _digit}
+_DRAW_BY_FORM: dict[str, Callable[[Item, Split, Generator], Image.Image]] = {
+    "thing": _draw_thing,
+    "word": _draw_word,
+    "digit": _draw_digit,
+}
 
 
 def background(rng: Generator) -> Image.Image:
     """Draws one of six kinds of background, in two similar random colours."""
-    first = rng.uniform(30, 240, 3)
-    second = (first + rng.normal(0, 30, 3)).clip(10, 250)
+    first_color = rng.uniform(30, 240, 3)
+    second_color = (first_color + rng.normal(0, 30, 3)).clip(10, 250)
     rows, columns = np.mgrid[0:SIDE, 0:SIDE] / SIDE
-    kind = pick(rng, BACKGROUNDS)
-    if kind == "plain":
+    pattern = pick(rng, BACKGROUNDS)
+    if pattern == "plain":
         share = np.zeros((SIDE, SIDE))
-    elif kind == "fade":
+    elif pattern == "fade":
         share = pick(rng, (rows, columns, (rows + columns) / 2))
-    elif kind == "stripes":
+    elif pattern == "stripes":
         share = (np.sin(2 * np.pi * (rows * rng.uniform(-6, 6) + columns * rng.uniform(-6, 6))) > 0).astype(float)
-    elif kind == "checks":
+    elif pattern == "checks":
         share = ((np.floor(rows * 6) + np.floor(columns * 6)) % 2).astype(float)
-    elif kind == "landscape":
-        first, second = rng.normal((150, 200, 240), 15), rng.normal((110, 170, 80), 20)
+    elif pattern == "landscape":
+        first_color, second_color = rng.normal((150, 200, 240), 15), rng.normal((110, 170, 80), 20)
         share = (rows + 0.05 * np.sin(columns * rng.uniform(3, 12)) > rng.uniform(0.3, 0.7)).astype(float)
     else:
         share = _blotches(rng)
-    canvas = first + (second - first) * share[..., None]
+    canvas = first_color + (second_color - first_color) * share[..., None]
     return Image.fromarray(canvas.clip(0, 255).astype(np.uint8))
 
 

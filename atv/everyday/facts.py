@@ -21,7 +21,7 @@ GROUPS = "Unicode's groups of emoji, by emojibase"
 Split = Literal["train", "test", "left out"]
 
 
-def _named(thing: Thing) -> tuple[str, bool]:
+def _as_subject(thing: Thing) -> tuple[str, bool]:
     """Returns the thing as it appears in a sentence ("a dog", "grapes", "the sun"), and whether its verb is plural."""
     if thing.name in ("sun", "moon"):
         return f"the {thing.name}", False
@@ -49,13 +49,13 @@ class Relation:
 
     def about(self, thing: Thing) -> str:
         """Returns the question about a thing, by its name: "Can a penguin fly?"."""
-        return self._filled(*_named(thing))
+        return self._question(*_as_subject(thing))
 
     def about_the(self, reference: str) -> str:
         """Returns the question about one thing in the picture: "Can the thing at the top left fly?"."""
-        return self._filled(reference, plural=False)
+        return self._question(reference, plural=False)
 
-    def _filled(self, subject: str, plural: bool) -> str:
+    def _question(self, subject: str, plural: bool) -> str:
         verbs = {"is": "are", "does": "do"} if plural else {"is": "is", "does": "does"}
         question = self.template.format(it=subject, **verbs)
         return question[0].upper() + question[1:]
@@ -86,11 +86,11 @@ def _yes_no(name: str, template: str, predicate: str, negated: str, source: str 
     return Relation(name, template, which, source)
 
 
-def _each(name: str, template: str, which: str, answers: str, source: str = COMMON) -> Relation:
-    return Relation(name, template, {answer: which.format(answer) for answer in answers.split()}, source)
+def _one_of(name: str, template: str, which_template: str, answers: str, source: str = COMMON) -> Relation:
+    return Relation(name, template, {answer: which_template.format(answer) for answer in answers.split()}, source)
 
 
-_ALL = (
+_RELATIONS = (
     _yes_no("can_fly", "can {it} fly?", "can fly", "cannot fly"),
     _yes_no("mammal", "{is} {it} a mammal?", "is a mammal", "is not a mammal"),
     _yes_no("eggs", "{does} {it} lay eggs?", "lays eggs", "does not lay eggs"),
@@ -105,20 +105,20 @@ _ALL = (
     _yes_no("sharp", "{is} {it} sharp?", "is sharp", "is not sharp"),
     _yes_no("round", "{is} {it} round?", "is round", "is not round"),
     _yes_no("gives_light", "{does} {it} give light?", "gives light", "does not give light"),
-    _each("size", "{is} {it} big or small?", "Which of these is {}?", "big small"),
-    _each("weight", "{is} {it} heavy or light?", "Which of these is {}?", "heavy light"),
-    _each("touch", "{is} {it} hard or soft?", "Which of these is {}?", "hard soft"),
-    _each("diet", "{does} {it} eat meat or plants?", "Which of these eats {}?", "meat plants"),
-    _each("legs", "how many legs {does} {it} have?", "Which of these has {} legs?", "no two four six eight"),
-    _each("cover", "what covers the body of {it}?", "The body of which of these is covered by {}?", 
+    _one_of("size", "{is} {it} big or small?", "Which of these is {}?", "big small"),
+    _one_of("weight", "{is} {it} heavy or light?", "Which of these is {}?", "heavy light"),
+    _one_of("touch", "{is} {it} hard or soft?", "Which of these is {}?", "hard soft"),
+    _one_of("diet", "{does} {it} eat meat or plants?", "Which of these eats {}?", "meat plants"),
+    _one_of("legs", "how many legs {does} {it} have?", "Which of these has {} legs?", "no two four six eight"),
+    _one_of("cover", "what covers the body of {it}?", "The body of which of these is covered by {}?", 
           "fur feathers scales"),
-    _each("color", "what color {is} {it} usually?", "Which of these is usually {}?",
+    _one_of("color", "what color {is} {it} usually?", "Which of these is usually {}?",
           "red yellow green orange brown white black pink blue gray purple"),
-    _each("material", "what {is} {it} made of?", "Which of these is made of {}?", "metal wood glass paper cloth"),
+    _one_of("material", "what {is} {it} made of?", "Which of these is made of {}?", "metal wood glass paper cloth"),
     Relation("who", "who uses {it}?", {
         user: f"Which of these is used by {'an' if user == 'athlete' else 'a'} {user}?"
         for user in ["doctor", "musician", "athlete", "carpenter", "scientist", "student", "painter", "cook"]}),
-    _each("kind", "what kind of thing {is} {it}?", "Which of these is a kind of {}?",
+    _one_of("kind", "what kind of thing {is} {it}?", "Which of these is a kind of {}?",
           "animal bird insect plant fruit vegetable food drink vehicle building tool clothing instrument", GROUPS),
     Relation("home", "where {does} {it} live?", {
         "sea": "Which of these lives in the sea?", "farm": "Which of these lives on a farm?",
@@ -138,12 +138,12 @@ _ALL = (
         "feet": "Which of these do you wear on the feet?", "hands": "Which of these do you wear on the hands?",
         "neck": "Which of these do you wear around the neck?", "body": "Which of these do you wear on the body?"}),
 )  # fmt: skip
-RELATIONS: dict[str, Relation] = {relation.name: relation for relation in _ALL}
+RELATIONS: dict[str, Relation] = {relation.name: relation for relation in _RELATIONS}
 
 
 @cache
-def _read() -> dict[tuple[str, str], Fact]:
-    with TABLE.open(encoding="utf-8", newline="") as rows:
+def _read_table() -> dict[tuple[str, str], Fact]:
+    with TABLE.open(encoding="utf-8", newline="") as file:
         return {
             (row["thing"], row["relation"]): Fact(
                 by_name(row["thing"]),
@@ -152,16 +152,16 @@ def _read() -> dict[tuple[str, str], Fact]:
                 float(row["margin"]) if row["margin"] else None,
                 cast(Split, row["split"]),
             )
-            for row in csv.DictReader(rows)
+            for row in csv.DictReader(file)
         }
 
 
 def facts(relation: str | None = None, split: Split | None = None) -> list[Fact]:
     """Returns the facts of a relation, of a split, of both, or all facts, in the table's order."""
-    chosen = [fact for fact in _read().values() if split is None or fact.split == split]
-    return [fact for fact in chosen if relation is None or fact.relation.name == relation]
+    facts_of_split = [fact for fact in _read_table().values() if split is None or fact.split == split]
+    return [fact for fact in facts_of_split if relation is None or fact.relation.name == relation]
 
 
 def fact(thing: Thing, relation: str) -> Fact | None:
     """Returns the table's fact about ``thing``, or None if it has none, because it leaves out what can be disputed."""
-    return _read().get((thing.name, relation))
+    return _read_table().get((thing.name, relation))

@@ -51,8 +51,8 @@ def read(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str) 
     losses = []
     for window in tokens.split(WINDOW, dim=1):
         logits = model(input_ids=window.to(model.device)).logits[0, :-1].float()
-        each = cross_entropy(logits, window[0, 1:].to(model.device), reduction="none")
-        losses.append(TextLoss(float(each.double().sum()), each.numel()))
+        token_losses = cross_entropy(logits, window[0, 1:].to(model.device), reduction="none")
+        losses.append(TextLoss(float(token_losses.double().sum()), token_losses.numel()))
     # In a window of one token, nothing is predicted.
     return [window for window in losses if window.tokens]
 
@@ -64,6 +64,6 @@ def readings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict
 
 def perplexities(losses: Mapping[str, Sequence[TextLoss]]) -> dict[str, float]:
     """Returns the perplexity of each text from ``readings``, and of all their tokens together as "all"."""
-    by_text = {name: sum(windows, TextLoss(0.0, 0)) for name, windows in losses.items()}
-    by_text[ALL] = sum(by_text.values(), TextLoss(0.0, 0))
-    return {name: text.perplexity for name, text in by_text.items()}
+    text_losses = {name: sum(windows, TextLoss(0.0, 0)) for name, windows in losses.items()}
+    text_losses[ALL] = sum(text_losses.values(), TextLoss(0.0, 0))
+    return {name: text_loss.perplexity for name, text_loss in text_losses.items()}

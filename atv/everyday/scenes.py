@@ -119,40 +119,40 @@ def sample_scene(
     Scenes of ``unseen`` have arrangements of ``test``, but drawings that training never shows; all other scenes have
     known drawings.
     """
-    known = drawings("unseen" if split == "unseen" else "known")
+    drawing_pool = drawings("unseen" if split == "unseen" else "known")
     while True:
         areas = sorted(rng.permutation(9)[: int(rng.integers(fewest, most + 1))].tolist())
         shares = pick(rng, mixtures)
         items: list[Item] = []
         for area in areas:
-            items.append(_sample_item(rng, known, divmod(area, 3), shares, items))
+            items.append(_sample_item(rng, drawing_pool, divmod(area, 3), shares, items))
         if hashed_split(items) == ("test" if split == "unseen" else split) and any(not item.blurred for item in items):
             return Scene(tuple(items), split)
 
 
 def _sample_item(
     rng: Generator,
-    known: Sequence[Drawing],
+    drawing_pool: Sequence[Drawing],
     area: tuple[int, int],
     shares: tuple[float, float, float],
-    before: Sequence[Item],
+    earlier_items: Sequence[Item],
 ) -> Item:
     """Samples one more item.
 
     A fifth of the things repeat a name that the scene already shows, so that there is something to count.
     """
     form = rng.choice(("thing", "word", "digit"), p=shares)
-    repeated = [item.name for item in before if item.form == "thing" and not item.blurred]
+    repeatable_names = [item.name for item in earlier_items if item.form == "thing" and not item.blurred]
     if form == "thing":
-        if repeated and rng.random() < 0.2:
-            name = pick(rng, repeated)
-            drawing = pick(rng, [drawing for drawing in known if drawing.thing.name == name])
+        if repeatable_names and rng.random() < 0.2:
+            name = pick(rng, repeatable_names)
+            drawing = pick(rng, [drawing for drawing in drawing_pool if drawing.thing.name == name])
         else:
-            drawing = pick(rng, known)
+            drawing = pick(rng, drawing_pool)
         name, style, size = drawing.thing.name, drawing.family, int(rng.integers(34, CELL + 1))
     elif form == "word":
         name, style, size = pick(rng, WORDS), str(rng.integers(4)), int(rng.integers(50, CELL + 1))
     else:
         name, style, size = pick(rng, DIGITS), str(rng.integers(10_000)), int(rng.integers(30, 47))
     left, top = (int(rng.integers(CELL - size + 1)) for _ in range(2))
-    return Item(form, name, style, *area, size, left, top, blurred=bool(before and rng.random() < 0.04))
+    return Item(form, name, style, *area, size, left, top, blurred=bool(earlier_items and rng.random() < 0.04))

@@ -62,52 +62,59 @@ def probes() -> tuple[Probe, ...]:
 
 def rows_by_length(tokens: Sequence[Sequence[int]]) -> Iterator[list[int]]:
     """Yields the numbers of rows of equal length, at most ``BATCH`` at a time, so that nothing is padded."""
-    for length in sorted({len(one) for one in tokens}):
-        rows = [row for row, one in enumerate(tokens) if len(one) == length]
+    for length in sorted({len(sequence) for sequence in tokens}):
+        rows = [row for row, sequence in enumerate(tokens) if len(sequence) == length]
         yield from (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))
 
 
-def _by_context(tokenizer: PreTrainedTokenizerBase, asked: Sequence[Probe]) -> dict[tuple[int, ...], list[Ending]]:
+def _endings_by_context(
+    tokenizer: PreTrainedTokenizerBase, asked_probes: Sequence[Probe]
+) -> dict[tuple[int, ...], list[Ending]]:
     """Groups the endings by everything before their last token.
 
     Endings that differ only in their last token then share one forward pass.
     """
-    found: dict[tuple[int, ...], list[Ending]] = {}
-    for number, probe in enumerate(asked):
+    endings_by_context: dict[tuple[int, ...], list[Ending]] = {}
+    for probe_number, probe in enumerate(asked_probes):
         prompt = tokenizer(probe.prompt, add_special_tokens=False).input_ids
-        for which, ending in enumerate(probe.endings):
+        for ending_number, ending in enumerate(probe.endings):
             tokens = tokenizer(f" {ending}", add_special_tokens=False).input_ids
-            found.setdefault((*prompt, *tokens[:-1]), []).append((number, which, tokens))
-    return found
+            endings_by_context.setdefault((*prompt, *tokens[:-1]), []).append((probe_number, ending_number, tokens))
+    return endings_by_context
 
 
 @torch.inference_mode()
 def likelihoods(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: Sequence[Probe]) -> np.ndarray:
     """Returns the log-likelihood of every ending of every probe after its prompt: [probes, 4], in nats."""
-    found = np.zeros((len(asked), 4))
-    by_context = _by_context(tokenizer, asked)
-    longest = max(len(tokens) for endings in by_context.values() for _, _, tokens in endings)
-    every = list(by_context)
-    for rows in rows_by_length(every):
-        contexts = [every[row] for row in rows]
+    log_likelihoods = np.zeros((len(asked), 4))
+    endings_by_context = _endings_by_context(tokenizer, asked)
+    longest_ending = max(len(tokens) for endings in endings_by_context.values() for _, _, tokens in endings)
+    all_contexts = list(endings_by_context)
+    for rows in rows_by_length(all_contexts):
+        contexts = [all_contexts[row] for row in rows]
         tokens = torch.tensor(contexts, device=model.device)
-        logits = model(input_ids=tokens, logits_to_keep=min(longest, tokens.shape[1])).logits
-        for context, after in zip(contexts, logits.cpu().double().log_softmax(-1), strict=True):
-            for number, which, ending in by_context[context]:
-                found[number, which] = float(after[-len(ending) :][torch.arange(len(ending)), ending].sum())
-    return found
+        logits = model(input_ids=tokens, logits_to_keep=min(longest_ending, tokens.shape[1])).logits
+        for context, log_probabilities in zip(contexts, logits.cpu().double().log_softmax(-1), strict=True):
+            for probe_number, ending_number, ending in endings_by_context[context]:
+                log_likelihoods[probe_number, ending_number] = float(
+                    log_probabilities[-len(ending) :][torch.arange(len(ending)), ending].sum()
+                )
+    return log_likelihoods
 
 
 def chosen_right(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: Sequence[Probe]) -> np.ndarray:
     """Returns whether the model finds the right ending most likely: [probes] of bool. An LVLM gets no picture."""
-    found = likelihoods(model, tokenizer, asked)
-    return found[:, 0] > found[:, 1:].max(1)
+    log_likelihoods = likelihoods(model, tokenizer, asked)
+    return log_likelihoods[:, 0] > log_likelihoods[:, 1:].max(1)
 
 
 def scores(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Score]:
     """Returns the score of each group of probes, and of all probes as "all"."""
     asked = probes()
     right = chosen_right(model, tokenizer, asked)
-    groups = {group: np.array([probe.group == group for probe in asked]) for group in (one.group for one in asked)}
-    groups["all"] = np.ones(len(asked), bool)
-    return {group: Score(int(right[own].sum()), int(own.sum())) for group, own in groups.items()}
+    group_masks = {
+        group: np.array([probe.group == group for probe in asked])
+        for group in (asked_probe.group for asked_probe in asked)
+    }
+    group_masks["all"] = np.ones(len(asked), bool)
+    return {group: Score(int(right[mask].sum()), int(mask.sum())) for group, mask in group_masks.items()}

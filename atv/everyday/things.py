@@ -46,8 +46,8 @@ class Thing:
         and at least two drawings remain for training. A hash of the code points decides.
         """
         digest = hashlib.sha256(f"unseen {self.hexcode}".encode()).digest()
-        drawn = [tuple(family for family in artist if family in self.families) for artist in ARTISTS]
-        eligible = [own for own in drawn if own and len(self.families) - len(own) >= 2]
+        families_by_artist = [tuple(family for family in artist if family in self.families) for artist in ARTISTS]
+        eligible = [families for families in families_by_artist if families and len(self.families) - len(families) >= 2]
         return eligible[digest[1] % len(eligible)] if digest[0] < 128 else ()
 
 
@@ -59,14 +59,14 @@ class Drawing:
     family: str
 
 
-def _read() -> tuple[Thing, ...]:
-    with TABLE.open(encoding="utf-8", newline="") as rows:
+def _read_table() -> tuple[Thing, ...]:
+    with TABLE.open(encoding="utf-8", newline="") as file:
         return tuple(
-            Thing(row.pop("thing"), families=tuple(row.pop("families").split()), **row) for row in csv.DictReader(rows)
+            Thing(row.pop("thing"), families=tuple(row.pop("families").split()), **row) for row in csv.DictReader(file)
         )
 
 
-THINGS = _read()
+THINGS = _read_table()
 KINDS = tuple(dict.fromkeys(thing.kind for thing in THINGS))
 _ROW = {thing.name: row for row, thing in enumerate(THINGS)}
 

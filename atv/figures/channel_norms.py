@@ -39,27 +39,27 @@ def norms_by_channel(table: pd.DataFrame, linear: str = "", note: str = "") -> F
     for axes, (block, channels) in zip(panels, blocks, strict=False):
         _draw(axes, channels, limits)
         axes.set_title(f"block {block}", fontsize=9)
-    for empty in panels[len(blocks) :]:
-        empty.set_axis_off()
+    for unused_panel in panels[len(blocks) :]:
+        unused_panel.set_axis_off()
     figure.supxlabel("text tokens: root mean square", fontsize=9)
     figure.supylabel("visual tokens: root mean square", fontsize=9)
-    head = f"Input of {linear or 'a Linear'} by channel, {len(blocks[0][1])} channels per block"
-    figure.suptitle("\n".join(filter(None, [head, note])), fontsize=10)
+    title_line = f"Input of {linear or 'a Linear'} by channel, {len(blocks[0][1])} channels per block"
+    figure.suptitle("\n".join(filter(None, [title_line, note])), fontsize=10)
     return figure
 
 
 def _draw(axes: Axes, channels: pd.DataFrame, limits: tuple[float, float]) -> None:
     axes.plot(limits, limits, color="0.6", linewidth=0.8, zorder=1)
     largest = channels[["text", "visual"]].max(axis=1).nlargest(len(LABELS)).index
-    rest = channels.drop(index=largest)
-    axes.scatter(rest["text"], rest["visual"], s=6, color=COLOR, alpha=0.45, linewidths=0, rasterized=True)
-    named = channels.loc[largest]
-    axes.scatter(named["text"], named["visual"], s=14, color=LARGE, linewidths=0)
+    unlabelled = channels.drop(index=largest)
+    axes.scatter(unlabelled["text"], unlabelled["visual"], s=6, color=COLOR, alpha=0.45, linewidths=0, rasterized=True)
+    labelled = channels.loc[largest]
+    axes.scatter(labelled["text"], labelled["visual"], s=14, color=LARGE, linewidths=0)
     # From left to right, so that the labels of neighbours do not overlap.
-    order = named.sort_values("text")
-    for (_, row), (side, offset) in zip(order.iterrows(), LABELS, strict=False):
-        label, place = f"{row['channel']:.0f}", (row["text"], row["visual"])
-        axes.annotate(label, place, offset, textcoords="offset points", ha=side, fontsize=7, color=LARGE)
+    order = labelled.sort_values("text")
+    for (_, row), (alignment, offset) in zip(order.iterrows(), LABELS, strict=False):
+        label, position = f"{row['channel']:.0f}", (row["text"], row["visual"])
+        axes.annotate(label, position, offset, textcoords="offset points", ha=alignment, fontsize=7, color=LARGE)
     axes.set(xscale="log", yscale="log", xlim=limits, ylim=limits, aspect="equal")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if limits[1] / limits[0] < 1000 else (1,)))

@@ -42,21 +42,25 @@ def token_overlay(
     Raises:
         ValueError: if the arrays do not fit each other or the grid.
     """
-    picture, chosen, turned = np.asarray(image), np.asarray(selected, bool), np.asarray(drift, float)
-    _check(chosen, turned, grid)
-    means = turned.mean(1) if mean_drift is None else mean_drift
-    norm = _scale(turned)
-    figure, panels = _panels(len(chosen) + 1, picture, strip=grid is None or len(grid.tokens) < chosen.shape[1])
-    _show(panels[0], picture)
+    picture, selected_mask, drifts = np.asarray(image), np.asarray(selected, bool), np.asarray(drift, float)
+    _check_shapes(selected_mask, drifts, grid)
+    means = drifts.mean(1) if mean_drift is None else mean_drift
+    norm = _drift_scale(drifts)
+    figure, panels = _panels(
+        len(selected_mask) + 1, picture, strip=grid is None or len(grid.tokens) < selected_mask.shape[1]
+    )
+    _show_picture(panels[0], picture)
     panels[0].set_title("what the model sees\n", fontsize=9)
     for row, axes in enumerate(panels[1:]):
-        draw_block(axes, picture, grid, chosen[row], turned[row], norm)
-        number = row if blocks is None else blocks[row]
-        head = f"block {number}: K = {chosen[row].sum()} of {chosen.shape[1]}"
-        axes.set_title(f"{head}\nmean drift {means[row]:.3g}", fontsize=9)
+        draw_block(axes, picture, grid, selected_mask[row], drifts[row], norm)
+        block_number = row if blocks is None else blocks[row]
+        title_line = f"block {block_number}: K = {selected_mask[row].sum()} of {selected_mask.shape[1]}"
+        axes.set_title(f"{title_line}\nmean drift {means[row]:.3g}", fontsize=9)
     bar = figure.colorbar(ScalarMappable(norm, CMAP), ax=list(panels), fraction=0.03, pad=0.01)
     bar.set_label("drift of the token, 1 - cos(block's input, output)", fontsize=9)
-    figure.suptitle("\n".join(filter(None, [title, _where(grid, chosen.shape[1])])), fontsize=10, parse_math=False)
+    figure.suptitle(
+        "\n".join(filter(None, [title, _positions_note(grid, selected_mask.shape[1])])), fontsize=10, parse_math=False
+    )
     return figure
 
 
@@ -69,7 +73,7 @@ def draw_block(
     norm: Normalize,
 ) -> None:
     """Draws a block's panel; each selected patch is a ``Rectangle`` whose gid is the number of its visual token."""
-    _show(axes, picture)
+    _show_picture(axes, picture)
     on_grid = range(0) if grid is None else grid.tokens
     if grid is not None:
         fade = np.where(selected[on_grid].reshape(grid.rows, grid.columns), 0.0, 0.72)
@@ -94,14 +98,14 @@ def _patch(token: int, grid: VisualGrid, shape: Sequence[int], value: float) -> 
 
 def _strip(axes: Axes, tokens: Sequence[int], selected: NDArray, drift: NDArray, norm: Normalize) -> None:
     """Draws tokens without a position in order: coloured by drift if selected, otherwise grey."""
-    below = axes.inset_axes((0, -0.13, 1, 0.08))
+    strip_axes = axes.inset_axes((0, -0.13, 1, 0.08))
     values = np.where(selected[list(tokens)], drift[list(tokens)], np.nan)[None]
-    below.imshow(values, cmap=colormaps[CMAP].with_extremes(bad="0.9"), norm=norm, aspect="auto")
-    below.set(xticks=[], yticks=[], gid="strip")
-    below.spines[:].set_color("0.7")
+    strip_axes.imshow(values, cmap=colormaps[CMAP].with_extremes(bad="0.9"), norm=norm, aspect="auto")
+    strip_axes.set(xticks=[], yticks=[], gid="strip")
+    strip_axes.spines[:].set_color("0.7")
 
 
-def _show(axes: Axes, picture: NDArray) -> None:
+def _show_picture(axes: Axes, picture: NDArray) -> None:
     height, width = picture.shape[:2]
     axes.imshow(picture, extent=(0, width, height, 0))
     axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
@@ -111,17 +115,17 @@ def _show(axes: Axes, picture: NDArray) -> None:
 def _panels(count: int, picture: NDArray, strip: bool) -> tuple[Figure, Sequence[Axes]]:
     columns = min(count, WIDEST if count > 12 else 4)
     rows = -(-count // columns)
-    tall = min(max(picture.shape[0] / picture.shape[1], 0.4), 2.0)
+    aspect_ratio = min(max(picture.shape[0] / picture.shape[1], 0.4), 2.0)
     side = 2.1 if columns <= 4 else 1.7
-    size = columns * side + 1.2, rows * (side * (tall + 0.13 * strip) + 0.55) + 0.4
+    size = columns * side + 1.2, rows * (side * (aspect_ratio + 0.13 * strip) + 0.55) + 0.4
     figure = Figure(figsize=size, layout="compressed")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for empty in axes[count:]:
-        empty.set_axis_off()
+    for unused_panel in axes[count:]:
+        unused_panel.set_axis_off()
     return figure, list(axes[:count])
 
 
-def _scale(drift: NDArray[np.float64]) -> Normalize:
+def _drift_scale(drift: NDArray[np.float64]) -> Normalize:
     """Returns a logarithmic scale from the 2nd to the 100th percentile of all positive drifts."""
     positive = drift[drift > 0]
     if not len(positive) or positive.min() == positive.max():
@@ -129,15 +133,15 @@ def _scale(drift: NDArray[np.float64]) -> Normalize:
     return LogNorm(np.percentile(positive, 2), positive.max(), clip=True)
 
 
-def _where(grid: VisualGrid | None, tokens: int) -> str:
+def _positions_note(grid: VisualGrid | None, tokens: int) -> str:
     if grid is None:
         return f"the positions of the {tokens} visual tokens are not known: strips show them in order"
-    rest = tokens - len(grid.tokens)
-    strips = f"; {rest} more (tiles, row ends) are shown in order in the strips" if rest else ""
+    off_grid = tokens - len(grid.tokens)
+    strips = f"; {off_grid} more (tiles, row ends) are shown in order in the strips" if off_grid else ""
     return f"{grid.rows} x {grid.columns} visual tokens{strips}"
 
 
-def _check(selected: NDArray, drift: NDArray, grid: VisualGrid | None) -> None:
+def _check_shapes(selected: NDArray, drift: NDArray, grid: VisualGrid | None) -> None:
     if selected.ndim != 2 or not selected.size or selected.shape != drift.shape:
         raise ValueError(f"selected, drift: expected (blocks, tokens) each, got {selected.shape} and {drift.shape}")
     if grid is not None and grid.tokens.stop > selected.shape[1]:

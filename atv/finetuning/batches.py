@@ -47,8 +47,8 @@ class ConversationBatches(Dataset):
         return len(self.plan)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        chats, undecoded = zip(*(self.samples[number] for number in self.plan[index]), strict=True)
-        pictures = [[decode(picture) for picture in own] for own in undecoded]
+        chats, undecoded = zip(*(self.samples[sample_number] for sample_number in self.plan[index]), strict=True)
+        pictures = [[decode(picture) for picture in sample_pictures] for sample_pictures in undecoded]
         if not self.answers:
             return encode_chats(self.processor, chats, pictures)
         return labelled(self.processor, [ended(self.processor, chat) for chat in chats], pictures)
@@ -70,8 +70,10 @@ class Lessons:
             ValueError: as in the drawing of calibration samples.
         """
         with drawing.console.status("reading samples"):
-            ready = ((each.chat, each.source.pictures[: len(each.pictures)]) for each in drawing.draw(seed))
-            return cls([TrainingSample(*each) for each in ready], drawing, samples)
+            chats_and_pictures = (
+                (sample.chat, sample.source.pictures[: len(sample.pictures)]) for sample in drawing.draw(seed)
+            )
+            return cls([TrainingSample(*sample) for sample in chats_and_pictures], drawing, samples)
 
     @property
     def validation(self) -> int:
@@ -85,10 +87,10 @@ class Lessons:
         """Returns the training batches, a multiple of ranks times accumulated batches, and the held-out batches."""
         pictured, size = [bool(sample.pictures) for sample in self.found], settings.batch_size
         plan = shuffled(pictured[: self.samples], settings.epochs, size, multiple, settings.seed)
-        whole, rest = batched(range(self.samples, len(self.found)), pictured, size)
-        return self._of(plan), self._of(whole + rest) if whole + rest else None
+        full, partial = batched(range(self.samples, len(self.found)), pictured, size)
+        return self._batches_of(plan), self._batches_of(full + partial) if full + partial else None
 
-    def _of(self, plan: Sequence[Sequence[int]]) -> ConversationBatches:
+    def _batches_of(self, plan: Sequence[Sequence[int]]) -> ConversationBatches:
         return ConversationBatches(self.found, self.drawing, plan)
 
 
@@ -97,15 +99,15 @@ def batched(order: Sequence[int], pictured: Sequence[bool], size: int) -> tuple[
 
     Either all samples of a batch have pictures, or none has.
     """
-    whole: list[list[int]] = []
-    filling: dict[bool, list[int]] = {True: [], False: []}
-    for number in order:
-        batch = filling[pictured[number]]
-        batch.append(number)
+    full_batches: list[list[int]] = []
+    partial_batches: dict[bool, list[int]] = {True: [], False: []}
+    for sample_number in order:
+        batch = partial_batches[pictured[sample_number]]
+        batch.append(sample_number)
         if len(batch) == size:
-            whole.append(list(batch))
+            full_batches.append(list(batch))
             batch.clear()
-    return whole, [batch for batch in filling.values() if batch]
+    return full_batches, [batch for batch in partial_batches.values() if batch]
 
 
 def shuffled(pictured: Sequence[bool], epochs: int, batch_size: int, multiple: int, seed: int) -> list[list[int]]:
@@ -122,11 +124,13 @@ def shuffled(pictured: Sequence[bool], epochs: int, batch_size: int, multiple: i
     """
     rng, plan = np.random.default_rng((seed, 1)), []
     for _ in range(epochs):
-        whole, _ = batched(rng.permutation(len(pictured)).tolist(), pictured, batch_size)
-        plan += whole[: len(whole) // multiple * multiple]
+        full_batches, _ = batched(rng.permutation(len(pictured)).tolist(), pictured, batch_size)
+        plan += full_batches[: len(full_batches) // multiple * multiple]
     if not plan:
-        step = batch_size * multiple
-        raise ValueError(f"samples: {len(pictured)} do not fill one step of {step} (batch size x accumulation x ranks)")
+        step_samples = batch_size * multiple
+        raise ValueError(
+            f"samples: {len(pictured)} do not fill one step of {step_samples} (batch size x accumulation x ranks)"
+        )
     return plan
 
 

@@ -32,9 +32,9 @@ class _CSVLosses(CSVLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        log = Path(self.log_dir)
-        if self._experiment is None and (earlier := log / "metrics.csv").is_file():
-            earlier.rename(log / f"metrics-{len([*log.glob('metrics-*.csv')]) + 1}.csv")
+        log_folder = Path(self.log_dir)
+        if self._experiment is None and (earlier_file := log_folder / "metrics.csv").is_file():
+            earlier_file.rename(log_folder / f"metrics-{len([*log_folder.glob('metrics-*.csv')]) + 1}.csv")
         return super().experiment
 
 
@@ -49,10 +49,10 @@ def training_trainer(folder: Path, every: int, log_to: LogTo | None, options: di
         ValueError: if lightning.Trainer does not have an option, or W&B cannot read a variable.
     """
     at_least(1, checkpoint_every=every)
-    keeps = ModelCheckpoint(
+    checkpointing = ModelCheckpoint(
         folder / CHECKPOINTS, save_last=True, save_top_k=0, every_n_train_steps=every, enable_version_counter=False
     )
-    callbacks: list[Callback] = [keeps]
+    callbacks: list[Callback] = [checkpointing]
     if options.get("enable_progress_bar", True):
         callbacks.append(RichProgressBar())
     settings: dict[str, Any] = {

@@ -87,23 +87,25 @@ def finetune(
     with isolate_rng():
         L.seed_everything(settings.seed, verbose=False)
         lvlm = base.prepared(settings, str(runner.precision), gradient_checkpointing)
-        dense = None if teacher is None else base.teacher(str(teacher))
-        console, answers = Console(stderr=True, quiet=not runner.is_global_zero), dense is None
-        require = require_answer if answers else None
-        drawing = SampleDraw(base.processor, data, samples + validation, max_length, console, require, answers)
-        learned = Lessons.drawn(drawing, samples, settings.seed)
-        batches, watched = learned.batches(settings, runner.world_size * runner.accumulate_grad_batches)
-        if (run := RunFolder(target, _identity(base, dense, settings, runner, learned, batches))).saved:
+        dense_teacher = None if teacher is None else base.teacher(str(teacher))
+        console, learns_answers = Console(stderr=True, quiet=not runner.is_global_zero), dense_teacher is None
+        check_sample = require_answer if learns_answers else None
+        drawing = SampleDraw(
+            base.processor, data, samples + validation, max_length, console, check_sample, learns_answers
+        )
+        lessons = Lessons.drawn(drawing, samples, settings.seed)
+        batches, held_out = lessons.batches(settings, runner.world_size * runner.accumulate_grad_batches)
+        if (run := RunFolder(target, _identity(base, dense_teacher, settings, runner, lessons, batches))).saved:
             return None
         if runner.is_global_zero:
             run.begin()
         started = time.perf_counter()
-        with _told_when_stopped(target), _cleared_when_diverged(run):
-            objective = AnswerLoss() if dense is None else DistillationLoss(dense.lvlm)
-            outcome = fit(lvlm, objective, settings, batches, watched, runner, last_checkpoint(target), workers)
+        with _preempted_when_stopped(target), _cleared_when_diverged(run):
+            objective = AnswerLoss() if dense_teacher is None else DistillationLoss(dense_teacher.lvlm)
+            outcome = fit(lvlm, objective, settings, batches, held_out, runner, last_checkpoint(target), workers)
     if runner.is_global_zero:
-        done = _done(settings, runner, outcome, time.perf_counter() - started)
-        base.write(target, settings, outcome, _teacher(dense) | learned.record() | done)
+        training_record = _training_record(settings, runner, outcome, time.perf_counter() - started)
+        base.write(target, settings, outcome, _teacher_identity(dense_teacher) | lessons.record() | training_record)
     return outcome
 
 
@@ -167,11 +169,11 @@ class _Base:
     def write(self, target: Path, settings: Settings, outcome: Finetuned, story: Mapping[str, Any]) -> None:
         """Writes the same files as pruning, with trained weights, and the ``story`` of the training in the report."""
         # The trainer's model is cast, and may be sharded; this one is as pruning saved it.
-        tuned, _ = load_model(self.folder, self.trust_remote_code)
-        lvlm = LVLM.of(tuned)
+        model, _ = load_model(self.folder, self.trust_remote_code)
+        lvlm = LVLM.of(model)
         finish(lvlm, masks_of(self.report, lvlm), settings, outcome.weights)
-        told = {"from": self.name} | dict(story)
-        write_pruned(target, tuned, self.processor, replace(self.report, scores={}, finetuning=told))
+        finetuning_record = {"from": self.name} | dict(story)
+        write_pruned(target, model, self.processor, replace(self.report, scores={}, finetuning=finetuning_record))
         shutil.rmtree(target / CHECKPOINTS, ignore_errors=True)
 
 
@@ -180,33 +182,33 @@ def _identity(
     teacher: Teacher | None,
     settings: Settings,
     trainer: L.Trainer,
-    learned: Lessons,
+    lessons: Lessons,
     batches: ConversationBatches,
 ) -> dict[str, Any]:
     """Returns what distinguishes this run from others: its settings, and the digests of model and data."""
     step = {"ranks": trainer.world_size, "accumulated": trainer.accumulate_grad_batches}
     data = {
-        "samples": learned.samples,
-        "validation": learned.validation,
-        "max_length": learned.drawing.max_length,
+        "samples": lessons.samples,
+        "validation": lessons.validation,
+        "max_length": lessons.drawing.max_length,
         # The text of all samples, and the tensors of the first batch: pictures, template and processor affect these.
-        "conversations": content_digest([sample.chat for sample in learned.found]),
+        "conversations": content_digest([sample.chat for sample in lessons.found]),
         "first batch": tensors_digest([batches[0]]),
     }
-    asked = {"command": "finetune", "model": base.digest, **_teacher(teacher), "settings": asdict(settings)}
-    return asked | {"precision": str(trainer.precision), "step": step, "data": data}
+    request = {"command": "finetune", "model": base.digest, **_teacher_identity(teacher), "settings": asdict(settings)}
+    return request | {"precision": str(trainer.precision), "step": step, "data": data}
 
 
-def _teacher(teacher: Teacher | None) -> dict[str, str]:
+def _teacher_identity(teacher: Teacher | None) -> dict[str, str]:
     """Returns whose outputs are learned; empty if answers are learned."""
     return {} if teacher is None else {"teacher": teacher.name, "teacher_digest": teacher.digest}
 
 
-def _done(settings: Settings, trainer: L.Trainer, outcome: Finetuned, seconds: float) -> dict[str, Any]:
+def _training_record(settings: Settings, trainer: L.Trainer, outcome: Finetuned, seconds: float) -> dict[str, Any]:
     """Returns how the training was done and went, for the report."""
-    how = {"precision": str(trainer.precision), "ranks": trainer.world_size}
-    how |= {"accumulated": trainer.accumulate_grad_batches, "steps": outcome.steps, "losses": outcome.validation}
-    return asdict(settings) | how | {"seconds": seconds} | provenance()
+    facts = {"precision": str(trainer.precision), "ranks": trainer.world_size}
+    facts |= {"accumulated": trainer.accumulate_grad_batches, "steps": outcome.steps, "losses": outcome.validation}
+    return asdict(settings) | facts | {"seconds": seconds} | provenance()
 
 
 @contextmanager
@@ -215,17 +217,19 @@ def _cleared_when_diverged(run: RunFolder) -> Iterator[None]:
     try:
         yield
     except Diverged:
-        for kept in (CHECKPOINTS, LOG, "wandb"):
-            shutil.rmtree(run.folder / kept, ignore_errors=True)
+        for name in (CHECKPOINTS, LOG, "wandb"):
+            shutil.rmtree(run.folder / name, ignore_errors=True)
         run.forget()
         raise
 
 
 @contextmanager
-def _told_when_stopped(target: Path) -> Iterator[None]:
+def _preempted_when_stopped(target: Path) -> Iterator[None]:
     """Raises Preempted, which says what is kept, when SIGTERM ends the training."""
     try:
         yield
-    except SIGTERMException as stopped:
-        kept = "the same command resumes from the last checkpoint" if last_checkpoint(target).exists() else NOTHING
-        raise Preempted(f"stopped by SIGTERM; {kept}") from stopped
+    except SIGTERMException as error:
+        kept_progress = (
+            "the same command resumes from the last checkpoint" if last_checkpoint(target).exists() else NOTHING
+        )
+        raise Preempted(f"stopped by SIGTERM; {kept_progress}") from error

@@ -44,11 +44,11 @@ class AnswerLoss:
     def loss(self, model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, int]:
         """Returns the mean over the answers' tokens, 0 without any; a row's first token is never predicted."""
         labels = pad(batch["labels"][:, 1:], (0, 1), value=IGNORED)
-        counts = labels != IGNORED
-        asked = {name: value for name, value in batch.items() if name != "labels"}
-        logits, tokens = logits_at(counts, model, asked).float(), int(counts.sum())
+        counted = labels != IGNORED
+        inputs = {name: value for name, value in batch.items() if name != "labels"}
+        logits, tokens = logits_at(counted, model, inputs).float(), int(counted.sum())
         # The mean over no tokens would be NaN; the sum is 0 and has gradients like any loss.
-        return cross_entropy(logits, labels[counts]) if tokens else logits.sum(), tokens
+        return cross_entropy(logits, labels[counted]) if tokens else logits.sum(), tokens
 
 
 class DistillationLoss:
@@ -72,16 +72,16 @@ class DistillationLoss:
 
     def loss(self, model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, int]:
         """Returns the mean over the batch's text tokens, and their number."""
-        read = self.teacher.valid(batch) & ~self.teacher.visual(batch)
-        return divergence(logits_at(read, model, batch), self.expected(batch, read)), int(read.sum())
+        is_text = self.teacher.valid(batch) & ~self.teacher.visual(batch)
+        return divergence(logits_at(is_text, model, batch), self.expected(batch, is_text)), int(is_text.sum())
 
     @torch.no_grad()
     def expected(self, batch: dict[str, Any], read: Tensor) -> Tensor:
         """Returns the dense model's logits at the tokens in ``read``, computed in the dtype of its files."""
-        own: Any = self.teacher.model
+        teacher_model: Any = self.teacher.model
         # The training step around it may use mixed precision.
         with torch.autocast(read.device.type, enabled=False):
-            return logits_at(read, own, cast_floats(batch, own.dtype))
+            return logits_at(read, teacher_model, cast_floats(batch, teacher_model.dtype))
 
 
 def logits_at(read: Tensor, model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
@@ -92,8 +92,8 @@ def logits_at(read: Tensor, model: nn.Module, batch: Mapping[str, Any]) -> Tenso
     """
     if not takes(model, "logits_to_keep"):
         return model(**batch, use_cache=False).logits[read]
-    kept = read.any(0).nonzero().squeeze(1)
-    return model(**batch, use_cache=False, logits_to_keep=kept).logits[read[:, kept]]
+    kept_positions = read.any(0).nonzero().squeeze(1)
+    return model(**batch, use_cache=False, logits_to_keep=kept_positions).logits[read[:, kept_positions]]
 
 
 def divergence(logits: Tensor, expected: Tensor) -> Tensor:
@@ -102,8 +102,8 @@ def divergence(logits: Tensor, expected: Tensor) -> Tensor:
     Args:
         logits, expected: (tokens, vocabulary), of the trained model and of the dense one.
     """
-    own, dense = log_softmax(logits.float(), dim=-1), log_softmax(expected.float(), dim=-1)
-    return kl_div(own, dense, reduction="batchmean", log_target=True)
+    log_probs, dense_log_probs = log_softmax(logits.float(), dim=-1), log_softmax(expected.float(), dim=-1)
+    return kl_div(log_probs, dense_log_probs, reduction="batchmean", log_target=True)
 
 
 def shard(lvlm: LVLM, mesh: DeviceMesh) -> None:
@@ -135,19 +135,19 @@ class Teacher:
             ValueError: if the report names none, or the model cannot be loaded, has a different type or different
                 tokens from the student, or does not accept pictures from the student's processor.
         """
-        called = _named(base) if name == BASE else name
+        model_name = _base_name(base) if name == BASE else name
         try:
-            checked = check_folder(model_folder(called, trust_remote_code), trust_remote_code)
-            _require_same_words(checked, student, processor)
-            model = load_whole(checked)
+            checked_folder = check_folder(model_folder(model_name, trust_remote_code), trust_remote_code)
+            _require_same_tokens(checked_folder, student, processor)
+            model = load_whole(checked_folder)
             require_fit(processor, model)
         except ValueError as error:
             hint = "; report.json names it; choose another with --teacher" if name == BASE else ""
-            raise ValueError(f"teacher: {called!r} cannot be used: {error}{hint}") from error
-        return cls(called, LVLM.of(model), weights_digest(model.named_parameters()))
+            raise ValueError(f"teacher: {model_name!r} cannot be used: {error}{hint}") from error
+        return cls(model_name, LVLM.of(model), weights_digest(model.named_parameters()))
 
 
-def _named(base: BaseModel | None) -> str:
+def _base_name(base: BaseModel | None) -> str:
     if base is None:
         raise ValueError("teacher: report.json does not say which model was pruned; name it with --teacher")
     if base.revision is None or not is_hub_id(base.model):
@@ -155,16 +155,18 @@ def _named(base: BaseModel | None) -> str:
     return f"{split_revision(base.model)[0]}@{base.revision}"
 
 
-def _require_same_words(checked: CheckedFolder, student: PreTrainedModel, processor: ProcessorMixin) -> None:
+def _require_same_tokens(checked_folder: CheckedFolder, student: PreTrainedModel, processor: ProcessorMixin) -> None:
     """Checks, before weights are read, that token ids mean the same to teacher and student."""
-    theirs, own = checked.config, student.config
-    _refuse("type", theirs.model_type, own.model_type)
-    _refuse("vocabulary's size", theirs.get_text_config().vocab_size, own.get_text_config().vocab_size)
-    tokens: Any = load_processor(checked.folder, checked.trust_remote_code).tokenizer
-    if tokens.get_vocab() != processor.tokenizer.get_vocab():
+    teacher_config, student_config = checked_folder.config, student.config
+    _require_equal("type", teacher_config.model_type, student_config.model_type)
+    _require_equal(
+        "vocabulary's size", teacher_config.get_text_config().vocab_size, student_config.get_text_config().vocab_size
+    )
+    tokenizer: Any = load_processor(checked_folder.folder, checked_folder.trust_remote_code).tokenizer
+    if tokenizer.get_vocab() != processor.tokenizer.get_vocab():
         raise ValueError("its tokenizer has different tokens from that of the model to train")
 
 
-def _refuse(what: str, theirs: Any, own: Any) -> None:
-    if theirs != own:
-        raise ValueError(f"its {what} is {theirs!r}, but that of the model to train is {own!r}")
+def _require_equal(field: str, teacher_value: Any, student_value: Any) -> None:
+    if teacher_value != student_value:
+        raise ValueError(f"its {field} is {teacher_value!r}, but that of the model to train is {student_value!r}")

@@ -34,7 +34,7 @@ def pruned_sites(lvlm: LVLM, masks: Mapping[str, Tensor]) -> list[Site]:
         ValueError: if a mask names no Linear or expert of this model, or has a different shape.
     """
     for name, mask in masks.items():
-        _check(name, mask, lvlm.prunable.get(name))
+        _check_mask(name, mask, lvlm.prunable.get(name))
     views = targets_by_parameter(lvlm)
     parameters = {target: parameter for parameter, targets in views.items() for target in targets}
     sites = []
@@ -60,7 +60,7 @@ def still_zero(sites: list[Site]) -> None:
             )
 
 
-def _check(name: str, mask: Tensor, target: Target | None) -> None:
+def _check_mask(name: str, mask: Tensor, target: Target | None) -> None:
     if target is None:
         raise ValueError(f"folder: its masks name {name!r}, which is not a Linear or expert of its model's decoder")
     if mask.shape != target.weight.shape:

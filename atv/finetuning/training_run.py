@@ -103,14 +103,14 @@ class SparseFinetuning(L.LightningModule):
         if self.global_step and not math.isfinite(loss):
             raise Diverged("losses", self.settings.learning_rate, self.global_step)
         self.log("validation_loss", loss, prog_bar=True, rank_zero_only=True)
-        if not any(seen["step"] == self.global_step for seen in self.validation):
+        if not any(measurement["step"] == self.global_step for measurement in self.validation):
             self.validation.append({"step": self.global_step, "loss": loss})
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        chosen = self.settings
+        settings = self.settings
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = AdamW(trained, lr=chosen.learning_rate, betas=(0.9, 0.95), weight_decay=chosen.weight_decay)
-        schedule = get_cosine_schedule_with_warmup(optimizer, round(chosen.warmup * self.steps), self.steps)
+        optimizer = AdamW(trained, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=settings.weight_decay)
+        schedule = get_cosine_schedule_with_warmup(optimizer, round(settings.warmup * self.steps), self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -144,7 +144,7 @@ def prepare(lvlm: LVLM, masks: Mapping[str, Tensor], settings: Settings) -> list
     still_zero(sites)
     lvlm.model.requires_grad_(False)
     adapted = set() if settings.lora_rank is None else {site.name for site in sites}
-    for parameter in _further(lvlm.model, settings.train_also, adapted):
+    for parameter in _further_parameters(lvlm.model, settings.train_also, adapted):
         parameter.requires_grad_(True)
     if settings.lora_rank is None:
         train_kept(sites)
@@ -153,16 +153,16 @@ def prepare(lvlm: LVLM, masks: Mapping[str, Tensor], settings: Settings) -> list
     return sites
 
 
-def _further(model: nn.Module, patterns: Iterable[str], adapted: Set[str]) -> list[nn.Parameter]:
+def _further_parameters(model: nn.Module, patterns: Iterable[str], adapted: Set[str]) -> list[nn.Parameter]:
     """Returns the parameters whose names match a shell-style pattern, except for the ``adapted``."""
-    named = {name: parameter for name, parameter in model.named_parameters() if name not in adapted}
-    beside = " besides the pruned weights, which lora_rank trains" if adapted else ""
+    parameters = {name: parameter for name, parameter in model.named_parameters() if name not in adapted}
+    restriction = " besides the pruned weights, which lora_rank trains" if adapted else ""
     chosen = []
     for pattern in patterns:
-        matching = [parameter for name, parameter in named.items() if fnmatch(name, pattern)]
+        matching = [parameter for name, parameter in parameters.items() if fnmatch(name, pattern)]
         if not matching:
-            one = f"for example, one is called {next(iter(named))!r}"
-            raise ValueError(f"train_also: {pattern!r} matches no parameter{beside}; {one}")
+            example = f"for example, one is called {next(iter(parameters))!r}"
+            raise ValueError(f"train_also: {pattern!r} matches no parameter{restriction}; {example}")
         chosen += matching
     return chosen
 
@@ -193,10 +193,10 @@ def fit(
     if not checkpoint.is_file():
         require_own_weights(trainer)
     # torch declares no length for data sets; these have one.
-    count = len(batches)  # type: ignore[arg-type]
-    on_this_rank, accumulated = count // trainer.world_size, trainer.accumulate_grad_batches
+    batch_count = len(batches)  # type: ignore[arg-type]
+    on_this_rank, accumulated = batch_count // trainer.world_size, trainer.accumulate_grad_batches
     module = SparseFinetuning(lvlm, objective, settings, on_this_rank // accumulated)
-    sampler = Remaining(count, trainer.global_rank, trainer.world_size, lambda: trainer.global_step * accumulated)
+    sampler = Remaining(batch_count, trainer.global_rank, trainer.world_size, lambda: trainer.global_step * accumulated)
     trainer.val_check_interval = on_this_rank // settings.epochs
     with quiet(*INTENDED), interruptible():
         trainer.fit(

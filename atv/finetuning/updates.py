@@ -28,10 +28,10 @@ class MaskedUpdate(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Returns a view of the weight: the same values, in the same memory."""
-        seen = weight.view_as(weight)
-        if seen.requires_grad:
-            seen.register_hook(self.mask.cleared)
-        return seen
+        view = weight.view_as(weight)
+        if view.requires_grad:
+            view.register_hook(self.mask.cleared)
+        return view
 
 
 class MaskedLowRank(nn.Module):
@@ -72,9 +72,9 @@ def train_low_rank(sites: Sequence[Site], rank: int, alpha: float) -> None:
     Raises:
         ValueError: if the rank is below 1 or larger than the smallest side of a weight.
     """
-    most = min(min(site.kept.shape[-2:]) for site in sites)
-    if not 0 < rank <= most:
-        raise ValueError(f"lora_rank: expected 1 to {most}, got {rank}")
+    largest_rank = min(min(site.kept.shape[-2:]) for site in sites)
+    if not 0 < rank <= largest_rank:
+        raise ValueError(f"lora_rank: expected 1 to {largest_rank}, got {rank}")
     _attach(sites, lambda site: MaskedLowRank(site.kept, rank, alpha, site.weight.dtype))
 
 

@@ -50,5 +50,5 @@ def wandb_logger(folder: Path) -> WandbLosses:
 
 def _earlier_run(folder: Path) -> str | None:
     """Returns the id of the latest run from the names of W&B's folders, so that Lightning resumes it; None without."""
-    earlier = sorted((folder / "wandb").glob("*run-*-*"), key=lambda run: run.stat().st_mtime)
-    return earlier[-1].name.rsplit("-", 1)[-1] if earlier else None
+    earlier_runs = sorted((folder / "wandb").glob("*run-*-*"), key=lambda run: run.stat().st_mtime)
+    return earlier_runs[-1].name.rsplit("-", 1)[-1] if earlier_runs else None

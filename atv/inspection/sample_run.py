@@ -64,42 +64,44 @@ class SampleTokens(BlockCallback):
         self._rules = selection.rules if isinstance(selection, PartedSelection) else [selection]
         self.seen: dict[int, SampleBlock] = {}
         self.samples = 0
-        self._whole: WholeSet | None = None
-        self._here: SampleBlock | None = None
-        self._count = 0
+        self._calibration_set: WholeSet | None = None
+        self._current_block: SampleBlock | None = None
+        self._sample_count = 0
 
     def observe(self, sample: Sample) -> None:
-        self._count += 1
+        self._sample_count += 1
         tokens = sample.tokens
-        self._whole = tokens.calibration_set
+        self._calibration_set = tokens.calibration_set
         if tokens.sample != self.sample:
             return
         if self.selection.per_linear:
-            if (name := self.linears.get(tokens.block, "")) not in sample.outputs:
+            if (linear := self.linears.get(tokens.block, "")) not in sample.outputs:
                 return
-            tokens = sample.at(name)
-        parts = torch.stack([rule.select(tokens) for rule in self._rules])
-        noted = (tokens.visual, tokens.drift, parts, self.selection.candidates(tokens))
-        self._here = SampleBlock(*(values.detach().cpu().clone() for values in noted))
+            tokens = sample.at(linear)
+        chosen_by_part = torch.stack([rule.select(tokens) for rule in self._rules])
+        records = (tokens.visual, tokens.drift, chosen_by_part, self.selection.candidates(tokens))
+        self._current_block = SampleBlock(*(values.detach().cpu().clone() for values in records))
 
     def finish(self, block: int) -> None:
         # Only one rank has the sample; afterwards all ranks have the same results.
-        ranks = gathered((self._here, self._count))
-        self.samples = sum(count for _, count in ranks)
-        self.seen.update((block, seen) for seen, _ in ranks if seen is not None)
-        self._here, self._count = None, 0
+        rank_results = gathered((self._current_block, self._sample_count))
+        self.samples = sum(count for _, count in rank_results)
+        self.seen.update((block, sample_block) for sample_block, _ in rank_results if sample_block is not None)
+        self._current_block, self._sample_count = None, 0
 
     def weights(self, report: BlockReport) -> Tensor:
         """Returns the weight of each of the sample's tokens in the pool of the reported block: (n,)."""
         tokens = report.tokens
-        statistics = SetStatistics(report.mean_drift, self.samples, tokens["text"], tokens["visual"], self._whole)
-        parts = torch.ones(1)
+        statistics = SetStatistics(
+            report.mean_drift, self.samples, tokens["text"], tokens["visual"], self._calibration_set
+        )
+        token_weights = torch.ones(1)
         if isinstance(self.selection, PartedSelection):
-            assert self._whole is not None
-            counts = (int(getattr(self._whole, part).sum()) for part in self.selection.parts)
+            assert self._calibration_set is not None
+            counts = (int(getattr(self._calibration_set, part).sum()) for part in self.selection.parts)
             shares = report.pool_weights[BOTH].values()
-            parts = torch.tensor([share / count for share, count in zip(shares, counts, strict=True)])
-        return self.seen[report.block].weights(self.selection, statistics, parts)
+            token_weights = torch.tensor([share / count for share, count in zip(shares, counts, strict=True)])
+        return self.seen[report.block].weights(self.selection, statistics, token_weights)
 
 
 class ChannelNorms(BlockCallback):
@@ -160,7 +162,7 @@ def linear_of_blocks(lvlm: LVLM, pattern: str) -> dict[int, str]:
         ValueError: if the pattern matches no Linear, or several in one block.
     """
     by_block: dict[int, str] = {}
-    matches = {name for name, target in _matching(lvlm, pattern).items() if isinstance(target, nn.Linear)}
+    matches = {name for name, target in _matching_targets(lvlm, pattern).items() if isinstance(target, nn.Linear)}
     for name in (name for name in lvlm.linears if name in matches):
         if (block := lvlm.block_of(name)) in by_block:
             raise ValueError(f"linear: {pattern!r} matches {by_block[block]} and {name}; choose one per block")
@@ -170,7 +172,7 @@ def linear_of_blocks(lvlm: LVLM, pattern: str) -> dict[int, str]:
     return by_block
 
 
-def _matching(lvlm: LVLM, pattern: str) -> dict[str, Any]:
+def _matching_targets(lvlm: LVLM, pattern: str) -> dict[str, Any]:
     try:
         return lvlm.targets([pattern])
     except ValueError as error:
@@ -208,14 +210,14 @@ def inspect_sample(
         int((~visual).sum()),
         torch.stack([tokens.weights(report.blocks[block])[visual] for block in blocks]),
         torch.stack([tokens.seen[block].drift[visual] for block in blocks]),
-        pd.concat([_channels(block, rms) for block, rms in norms.rms.items()], ignore_index=True),
+        pd.concat([_channel_table(block, rms) for block, rms in norms.rms.items()], ignore_index=True),
         tokens.samples,
         "{} text and {} visual".format(*next(iter(norms.tokens.values()))),
         report,
     )
 
 
-def _channels(block: int, rms: Tensor) -> pd.DataFrame:
+def _channel_table(block: int, rms: Tensor) -> pd.DataFrame:
     text, visual = rms.numpy()
     return pd.DataFrame({"block": block, "channel": range(len(text)), "text": text, "visual": visual})
 

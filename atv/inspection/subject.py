@@ -46,13 +46,13 @@ class Subject:
         inputs = encode(processor, [turns], [row["image"]], prompt=turns[-1]["role"] != "assistant")
         tokens = int(lvlm.visual(inputs).sum())
         if not tokens:
-            kind = type(lvlm.model).__name__
-            raise ValueError(f"model: no visual token enters the decoder of {kind}, so no block selects any")
+            class_name = type(lvlm.model).__name__
+            raise ValueError(f"model: no visual token enters the decoder of {class_name}, so no block selects any")
         grid = visual_grid(lvlm.model, inputs, tokens)
-        normal = getattr(processor, "image_processor", None)
-        mean, std = (getattr(normal, name, None) for name in ("image_mean", "image_std"))
-        seen = seen_picture(inputs, grid, mean, std)
-        return cls(turns, inputs, np.asarray(decode(row["image"])) if seen is None else seen, grid)
+        image_processor = getattr(processor, "image_processor", None)
+        mean, std = (getattr(image_processor, name, None) for name in ("image_mean", "image_std"))
+        picture = seen_picture(inputs, grid, mean, std)
+        return cls(turns, inputs, np.asarray(decode(row["image"])) if picture is None else picture, grid)
 
 
 def drawn_row(data: CalibrationData, seed: int, ids: list[str], number: int) -> dict[str, Any]:
@@ -62,18 +62,18 @@ def drawn_row(data: CalibrationData, seed: int, ids: list[str], number: int) -> 
         ValueError: if the sample has several pictures.
     """
     id = ids[number]
-    same = (conversation for conversation in data.draw(seed) if short(conversation.id) == id)
-    drawn = readable(next(islice(same, ids[:number].count(id), None)))
-    if len(drawn.pictures) > 1:
-        raise ValueError(f"sample: {id!r} has {len(drawn.pictures)} pictures; choose one with a single picture")
+    same_id = (conversation for conversation in data.draw(seed) if short(conversation.id) == id)
+    sample = readable(next(islice(same_id, ids[:number].count(id), None)))
+    if len(sample.pictures) > 1:
+        raise ValueError(f"sample: {id!r} has {len(sample.pictures)} pictures; choose one with a single picture")
     turns = [
         {
             "role": message["role"],
             "text": "".join(part.get("text", MARKER) for part in message["content"]),
         }
-        for message in messages(drawn.turns, len(drawn.pictures))
+        for message in messages(sample.turns, len(sample.pictures))
     ]
-    return {"image": decode(drawn.pictures[0]) if drawn.pictures else None, "conversation": turns}
+    return {"image": decode(sample.pictures[0]) if sample.pictures else None, "conversation": turns}
 
 
 @dataclass(frozen=True)
@@ -103,17 +103,17 @@ class Shown:
             if self.question is not None or self.answer is not None:
                 raise ValueError("image: --question and --answer are about a picture; name its file")
             if not 0 <= (self.sample or 0) < samples:
-                most = f"0 to {samples - 1} (the calibration samples drawn)"
-                raise ValueError(f"sample: expected {most}, got {self.sample}")
+                choices = f"0 to {samples - 1} (the calibration samples drawn)"
+                raise ValueError(f"sample: expected {choices}, got {self.sample}")
             return None
-        named = repr(str(self.image))
+        file = repr(str(self.image))
         if self.sample is not None:
-            raise ValueError(f"sample: give either a picture or a calibration sample, got {named} and {self.sample}")
+            raise ValueError(f"sample: give either a picture or a calibration sample, got {file} and {self.sample}")
         if not self.question:
-            raise ValueError(f"question: none is given for {named}; say what to ask about the picture")
+            raise ValueError(f"question: none is given for {file}; say what to ask about the picture")
         try:
             picture = decode(self.image)
         except ValueError as error:
-            raise ValueError(f"image: cannot read {named}: {error}") from error
-        said = [{"role": "assistant", "text": self.answer}] if self.answer else []
-        return {"image": picture, "conversation": [{"role": "user", "text": self.question}, *said]}
+            raise ValueError(f"image: cannot read {file}: {error}") from error
+        answer_turns = [{"role": "assistant", "text": self.answer}] if self.answer else []
+        return {"image": picture, "conversation": [{"role": "user", "text": self.question}, *answer_turns]}

@@ -66,38 +66,45 @@ class Inspected:
     def write(self, folder: Path) -> None:
         """Writes tokens.png and .json, norms.png and .csv, overlap.png and .csv, and inspect.json."""
         _write_tokens(folder, self.subject, self.seen, f"{self.name}: {self.selection}")
-        counted = f"{self.seen.counts} tokens of {self.seen.samples} samples"
-        _write(folder, "norms", norms_by_channel(self.seen.norms, self.linear, counted), self.seen.norms)
+        counts_label = f"{self.seen.counts} tokens of {self.seen.samples} samples"
+        _write_figure(folder, "norms", norms_by_channel(self.seen.norms, self.linear, counts_label), self.seen.norms)
         note = f"{1 - self.kept:.0%} sparsity, {self.origin['samples']} samples"
         table = pd.DataFrame({"linear": self.iou.keys(), "iou": self.iou.values()})
-        _write(folder, "overlap", overlap_heatmap(dict(self.iou), self.random_iou, note=note), table)
+        _write_figure(folder, "overlap", overlap_heatmap(dict(self.iou), self.random_iou, note=note), table)
         settings = {"settings": self.seen.report.settings, "seed": self.seen.report.seed}
         origin = {"schema": SCHEMA, **self.origin, "picture": self.name}
         write_json(folder / "inspect.json", origin | settings | provenance())
 
 
-def _write_tokens(target: Path, subject: Subject, seen: Inspection, title: str) -> None:
+def _write_tokens(target: Path, subject: Subject, inspection: Inspection, title: str) -> None:
     """Writes tokens.png and .json; tokens are numbered among the sample's visual tokens, positions in its sequence."""
-    selected, means = seen.weights != 0, [seen.report.blocks[block].mean_drift for block in seen.blocks]
-    what = f"{title}; {seen.text} text tokens; mean drift of {seen.samples} samples"
-    figure = token_overlay(subject.picture, subject.grid, selected, seen.drift, means, seen.blocks, what)
+    selected, means = (
+        inspection.weights != 0,
+        [inspection.report.blocks[block].mean_drift for block in inspection.blocks],
+    )
+    caption = f"{title}; {inspection.text} text tokens; mean drift of {inspection.samples} samples"
+    figure = token_overlay(subject.picture, subject.grid, selected, inspection.drift, means, inspection.blocks, caption)
     save_figure(figure, target / "tokens.png", dpi=140)
     blocks = [
         {
             "block": block,
             "mean_drift": means[row],
             "selected": selected[row].nonzero().flatten().tolist(),
-            "weights": seen.weights[row].tolist(),
-            "drift": seen.drift[row].tolist(),
+            "weights": inspection.weights[row].tolist(),
+            "drift": inspection.drift[row].tolist(),
         }
-        for row, block in enumerate(seen.blocks)
+        for row, block in enumerate(inspection.blocks)
     ]
-    sample = {"conversation": subject.conversation, "text_tokens": seen.text, "positions": seen.positions.tolist()}
+    sample = {
+        "conversation": subject.conversation,
+        "text_tokens": inspection.text,
+        "positions": inspection.positions.tolist(),
+    }
     grid = subject.grid and asdict(subject.grid)
     write_json(target / "tokens.json", {"schema": SCHEMA, **sample, "grid": grid, "blocks": blocks})
 
 
-def _write(target: Path, name: str, figure: Figure, table: pd.DataFrame) -> None:
+def _write_figure(target: Path, name: str, figure: Figure, table: pd.DataFrame) -> None:
     save_figure(figure, target / f"{name}.png", dpi=140)
     with atomic(target / f"{name}.csv") as path:
         table.to_csv(path, index=False)
@@ -136,7 +143,7 @@ def inspect_model(
         ValueError: if options, a picture or a sample do not fit; raised before samples are read if possible.
     """
     shown = shown or Shown()
-    given_row = shown.row(samples)
+    picture_row = shown.row(samples)
     data, trainer = load_calibration(calibration), trainer or quiet_trainer()
     require_all_batches(trainer)
     rule = resolve(selection, TokenSelection, "selection")
@@ -146,14 +153,16 @@ def inspect_model(
     pathway = Pathway(rule, sparsity, criterion, pattern)
     pathway.plan(lvlm, pathway.targets(lvlm, lvlm.targets(None)))
     batches = calibration_batches(processor, data, samples, seed, batch_size, answers=rule.needs_answers)
-    number = shown.sample or 0
-    subject = Subject.of(lvlm, processor, given_row or drawn_row(data, seed, batches.record["ids"], number))
-    shared: dict[str, Any] = {"criterion": criterion, "pattern": pattern, "sparsity": sparsity}
-    shared |= {"propagate": propagate, "seed": seed}
-    joined, index = ([*batches, subject.inputs], samples) if given_row else (batches, number)
-    seen = inspect_sample(model, joined, index, rule, linears, trainer, **shared)
-    iou, kept = modality_overlap(model, batches, trainer, **shared)
-    name = shown.image.name if shown.image else f"calibration sample {number}"
-    described = type(rule).__name__ + (f", tokens of {linear}" if rule.per_linear else "")
+    sample_index = shown.sample or 0
+    subject = Subject.of(lvlm, processor, picture_row or drawn_row(data, seed, batches.record["ids"], sample_index))
+    options: dict[str, Any] = {"criterion": criterion, "pattern": pattern, "sparsity": sparsity}
+    options |= {"propagate": propagate, "seed": seed}
+    inspected_batches, inspected_index = (
+        ([*batches, subject.inputs], samples) if picture_row else (batches, sample_index)
+    )
+    inspection = inspect_sample(model, inspected_batches, inspected_index, rule, linears, trainer, **options)
+    iou, kept_share = modality_overlap(model, batches, trainer, **options)
+    name = shown.image.name if shown.image else f"calibration sample {sample_index}"
+    rule_label = type(rule).__name__ + (f", tokens of {linear}" if rule.per_linear else "")
     origin = {"model": model.name_or_path, "calibration": batches.record, "samples": samples}
-    return Inspected(subject, seen, name, described, linear, iou, kept, origin)
+    return Inspected(subject, inspection, name, rule_label, linear, iou, kept_share, origin)

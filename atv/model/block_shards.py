@@ -21,18 +21,18 @@ from atv.records.run_folder import is_run
 Rewrite = Callable[[int, dict[str, Tensor]], dict[str, Tensor]]
 SHARD_BYTES = 2 << 30
 # The weights outside the blocks.
-_REST = "model-rest{suffix}.safetensors"
-_BLOCKS = "model-block-"
+_REST_NAME = "model-rest{suffix}.safetensors"
+_BLOCK_PREFIX = "model-block-"
 
 
 def block_shard(folder: Path, block: int) -> Path:
     """Returns the file of a block as it was pruned."""
-    return folder / f"{_BLOCKS}{block:05d}.safetensors"
+    return folder / f"{_BLOCK_PREFIX}{block:05d}.safetensors"
 
 
 def rewritten_shard(folder: Path, block: int) -> Path:
     """Returns the file that replaces a pruned block in the saved model: a smaller block, or packed integers."""
-    return folder / f"{_BLOCKS}{block:05d}-smaller.safetensors"
+    return folder / f"{_BLOCK_PREFIX}{block:05d}-smaller.safetensors"
 
 
 def block_tensors(lvlm: LVLM, block: int) -> dict[str, Tensor]:
@@ -48,7 +48,7 @@ def write_shard(file: Path, tensors: dict[str, Tensor]) -> None:
 
 def has_shards(folder: Path) -> bool:
     """Whether the folder holds blocks of an offloaded model."""
-    return any(folder.glob(f"{_BLOCKS}*.safetensors"))
+    return any(folder.glob(f"{_BLOCK_PREFIX}*.safetensors"))
 
 
 def finish_folder(
@@ -63,16 +63,16 @@ def finish_folder(
         rewrite: returns what blocks hold instead; it goes into new shards, and the old ones are removed at the end.
     """
     blocks = range(len(lvlm.blocks))
-    pruned = [block_shard(folder, block) for block in blocks]
-    shards = pruned if rewrite is None else [_rewritten(folder, block, rewrite) for block in blocks]
-    places = {name: shard.name for shard in shards for name in _names(shard)}
-    places |= _write_rest(lvlm, folder)
-    write_json(folder / SAFE_WEIGHTS_INDEX_NAME, {"metadata": {}, "weight_map": places})
+    pruned_shards = [block_shard(folder, block) for block in blocks]
+    shards = pruned_shards if rewrite is None else [_rewrite_shard(folder, block, rewrite) for block in blocks]
+    weight_map = {name: shard.name for shard in shards for name in _tensor_names(shard)}
+    weight_map |= _write_rest(lvlm, folder)
+    write_json(folder / SAFE_WEIGHTS_INDEX_NAME, {"metadata": {}, "weight_map": weight_map})
     _write_configs(folder, lvlm.model, config or lvlm.model.config)
-    for before, shard in zip(pruned, shards, strict=True):
-        if shard != before:
-            before.unlink(missing_ok=True)
-        if not _names(shard):
+    for pruned_shard, shard in zip(pruned_shards, shards, strict=True):
+        if shard != pruned_shard:
+            pruned_shard.unlink(missing_ok=True)
+        if not _tensor_names(shard):
             shard.unlink()
 
 
@@ -81,9 +81,9 @@ def _write_configs(folder: Path, model: PreTrainedModel, config: PreTrainedConfi
     if model.generation_config is not None:
         model.generation_config.save_pretrained(folder)
     content = json.loads(config.to_json_string()) | {"architectures": [type(model).__name__]}
-    for brought in (model, config):
-        if brought._auto_class is not None:
-            custom_object_save(brought, folder, content)
+    for candidate in (model, config):
+        if candidate._auto_class is not None:
+            custom_object_save(candidate, folder, content)
     write_json(folder / "config.json", content)
 
 
@@ -95,37 +95,40 @@ def clear_shards(folder: Path) -> None:
     if not is_run(folder):
         return
     index = folder / SAFE_WEIGHTS_INDEX_NAME
-    if index.is_file() and _BLOCKS in index.read_text():
+    if index.is_file() and _BLOCK_PREFIX in index.read_text():
         index.unlink()
-    for pattern in (f"{_BLOCKS}*.safetensors", _REST.format(suffix="*")):
+    for pattern in (f"{_BLOCK_PREFIX}*.safetensors", _REST_NAME.format(suffix="*")):
         for shard in folder.glob(pattern):
             shard.unlink()
 
 
-def _rewritten(folder: Path, block: int, rewrite: Rewrite) -> Path:
+def _rewrite_shard(folder: Path, block: int, rewrite: Rewrite) -> Path:
     """Returns the shard of what a block holds instead; writes it unless an earlier start already did."""
-    made, pruned = rewritten_shard(folder, block), block_shard(folder, block)
-    if pruned.is_file():
-        write_shard(made, rewrite(block, load_file(pruned)))
-    return made
+    rewritten, pruned_shard = rewritten_shard(folder, block), block_shard(folder, block)
+    if pruned_shard.is_file():
+        write_shard(rewritten, rewrite(block, load_file(pruned_shard)))
+    return rewritten
 
 
 def _write_rest(lvlm: LVLM, folder: Path) -> dict[str, str]:
     """Rewrites the weights outside the blocks; returns name -> the file that holds it."""
-    for earlier in folder.glob(_REST.format(suffix="*")):
-        earlier.unlink()
+    for old_shard in folder.glob(_REST_NAME.format(suffix="*")):
+        old_shard.unlink()
     model = lvlm.model
-    inside = {name for block in range(len(lvlm.blocks)) for name in block_tensors(lvlm, block)}
-    rest = {name: value for name, value in distinct_tensors(model).items() if name not in inside}
-    shards = split_torch_state_dict_into_shards(rest, filename_pattern=_REST, max_shard_size=SHARD_BYTES)
-    places: dict[str, str] = {}
+    block_names = {name for block in range(len(lvlm.blocks)) for name in block_tensors(lvlm, block)}
+    other_tensors = {name: value for name, value in distinct_tensors(model).items() if name not in block_names}
+    shards = split_torch_state_dict_into_shards(other_tensors, filename_pattern=_REST_NAME, max_shard_size=SHARD_BYTES)
+    weight_map: dict[str, str] = {}
     for file, names in shards.filename_to_tensors.items():
-        values = {name: stored(model, name) if rest[name].device.type == "meta" else rest[name] for name in names}
-        write_shard(folder / file, values)
-        places |= dict.fromkeys(names, file)
-    return places
+        shard_tensors = {
+            name: stored(model, name) if other_tensors[name].device.type == "meta" else other_tensors[name]
+            for name in names
+        }
+        write_shard(folder / file, shard_tensors)
+        weight_map |= dict.fromkeys(names, file)
+    return weight_map
 
 
-def _names(shard: Path) -> list[str]:
+def _tensor_names(shard: Path) -> list[str]:
     with safe_open(shard, "pt") as file:
         return list(file.keys())

@@ -30,7 +30,7 @@ from atv.model.dequantizing import parted_weights_as_floats
 from atv.model.generation_file import GENERATION, check_generation
 from atv.model.weight_files import header, weight_files
 
-_INSTEAD = "cannot be pruned; give the model that it was made from, with weights in bfloat16, float16 or float32"
+_ADVICE = "cannot be pruned; give the model that it was made from, with weights in bfloat16, float16 or float32"
 # Names of the tensors that quantizers put in place of a weight, or beside it.
 _QUANTIZED_NAMES = frozenset(
     [
@@ -47,10 +47,10 @@ _QUANTIZED_NAMES = frozenset(
 )
 _FLOATS = ("F64", "F32", "BF16", "F16")
 # Tensors that older releases of transformers saved, and newer ones compute.
-_COMPUTED = frozenset({"inv_freq", "position_ids"})
+_COMPUTED_NAMES = frozenset({"inv_freq", "position_ids"})
 _ADAPTER = "adapter_config.json"
 # Files that transformers reads beside the weights, and treats as missing, wholly or in part, if it cannot read them.
-_READ = (
+_FILES_BESIDE = (
     *(GENERATION, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("processor_config.json", "preprocessor_config.json"),
 )
@@ -75,9 +75,9 @@ def check_folder(folder: Path, trust_remote_code: bool = False) -> CheckedFolder
             field or tensor.
     """
     _check_config(folder / "config.json", trust_remote_code)
-    for name in _READ:
+    for name in _FILES_BESIDE:
         if (folder / name).exists():
-            content = _config_of(folder / name)
+            content = _read_config(folder / name)
             if name == GENERATION:
                 check_generation(content, folder / name)
     if (folder / _ADAPTER).is_file():
@@ -89,15 +89,15 @@ def check_folder(folder: Path, trust_remote_code: bool = False) -> CheckedFolder
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
     except Exception as error:
         raise ValueError(f"model: {folder / 'config.json'} cannot be read: {short(error)}") from error
-    numbers = 0
+    element_count = 0
     for file in weight_files(folder):
         for name, dtype, count in header(file):
-            numbers += count
+            element_count += count
             if dtype.startswith(("F8", "F6_", "F4")) or name.rsplit(".", 1)[-1] in _QUANTIZED_NAMES:
-                raise ValueError(f"model: {file}: {name} ({dtype}) is from a quantized checkpoint, which {_INSTEAD}")
+                raise ValueError(f"model: {file}: {name} ({dtype}) is from a quantized checkpoint, which {_ADVICE}")
             if name.endswith(".weight") and dtype not in _FLOATS:
-                raise ValueError(f"model: {file}: {name} holds {dtype}: a quantized checkpoint {_INSTEAD}")
-    return CheckedFolder(folder, config, numbers, trust_remote_code)
+                raise ValueError(f"model: {file}: {name} holds {dtype}: a quantized checkpoint {_ADVICE}")
+    return CheckedFolder(folder, config, element_count, trust_remote_code)
 
 
 def load_whole(checked: CheckedFolder, **options: Any) -> PreTrainedModel:
@@ -108,7 +108,7 @@ def load_whole(checked: CheckedFolder, **options: Any) -> PreTrainedModel:
             tied tensors differ, a tensor holds NaN or infinite numbers, or the model cannot be loaded.
     """
     _check_size(checked)
-    return _loaded(checked.folder, checked.trust_remote_code, options)
+    return _load_checked(checked.folder, checked.trust_remote_code, options)
 
 
 def _check_size(checked: CheckedFolder) -> None:
@@ -118,17 +118,17 @@ def _check_size(checked: CheckedFolder) -> None:
     """
     try:
         with torch.device("meta"), _quiet():
-            described = AutoModelForImageTextToText.from_config(
+            empty_model = AutoModelForImageTextToText.from_config(
                 checked.config, trust_remote_code=checked.trust_remote_code
             )
     except Exception:
         # If no model can be built without weights, loading it will say why.
         return
-    told = sum(parameter.numel() for parameter in described.parameters())
-    if checked.numbers and told > 2 * checked.numbers:
+    parameter_count = sum(parameter.numel() for parameter in empty_model.parameters())
+    if checked.numbers and parameter_count > 2 * checked.numbers:
         raise ValueError(
-            f"model: {checked.folder / 'config.json'} describes {told / 1e6:,.1f} M parameters, but the weight "
-            f"files hold {checked.numbers / 1e6:,.1f} M; a part of either is missing"
+            f"model: {checked.folder / 'config.json'} describes {parameter_count / 1e6:,.1f} M parameters, but "
+            f"the weight files hold {checked.numbers / 1e6:,.1f} M; a part of either is missing"
         )
 
 
@@ -138,38 +138,45 @@ def load_dequantized(folder: Path, trust_remote_code: bool = False) -> PreTraine
     Raises:
         ValueError: if the folder has a different format, lacks a tensor of the model, or cannot be loaded.
     """
-    said = _config_of(folder / "config.json").get("quantization_config") or {}
-    if (found := (said.get("quant_method"), said.get("format"))) != ("compressed-tensors", "pack-quantized"):
-        raise ValueError(f"model: {str(folder)!r} is quantized as {found}; expected what `atv quantize` writes")
+    settings = _read_config(folder / "config.json").get("quantization_config") or {}
+    if (scheme := (settings.get("quant_method"), settings.get("format"))) != (
+        "compressed-tensors",
+        "pack-quantized",
+    ):
+        raise ValueError(f"model: {str(folder)!r} is quantized as {scheme}; expected what `atv quantize` writes")
     with warnings.catch_warnings(), parted_weights_as_floats():
         # The warning that config.json has this field as well.
         warnings.filterwarnings("ignore", message="You passed `quantization_config`")
         try:
-            how = CompressedTensorsConfig(dequantize=True)
+            dequantizing = CompressedTensorsConfig(dequantize=True)
         except ImportError as error:
             raise ValueError("model: loading it needs compressed-tensors: pip install 'atv[quantization]'") from error
-        return _loaded(folder, trust_remote_code, {"quantization_config": how})
+        return _load_checked(folder, trust_remote_code, {"quantization_config": dequantizing})
 
 
-def _loaded(folder: Path, trust_remote_code: bool, options: dict[str, Any]) -> PreTrainedModel:
+def _load_checked(folder: Path, trust_remote_code: bool, options: dict[str, Any]) -> PreTrainedModel:
     settings: dict[str, Any] = {"use_safetensors": True, "dtype": "auto", "local_files_only": True}
     settings |= {"trust_remote_code": trust_remote_code, "output_loading_info": True, "ignore_mismatched_sizes": True}
     with _quiet():
         try:
             loaded: Any = AutoModelForImageTextToText.from_pretrained(folder, **settings | options)
         except Exception as error:
-            if _of_the_machine(error):
+            if _is_machine_failure(error):
                 raise
             reason = short(f"{type(error).__name__}: {error}")
             raise ValueError(f"model: {str(folder)!r} cannot be loaded: {reason}") from error
-    model, found = loaded
-    kind = type(model).__name__
-    for name, stored, wanted in sorted(found["mismatched_keys"], key=str):
-        raise ValueError(f"model: {name} is {list(stored)} in {str(folder)!r}, but config.json says {list(wanted)}")
-    _refuse(found["missing_keys"], f"model: {str(folder)!r} lacks", f"of {kind}; its download or save was cut short")
-    own = _COMPUTED | {name.rsplit(".", 1)[-1] for name in _computed_buffers(model)}
-    extra = [name for name in found["unexpected_keys"] if name.rsplit(".", 1)[-1] not in own]
-    _refuse(extra, f"model: {str(folder)!r} holds", f"that {kind} has no place for")
+    model, report = loaded
+    model_class = type(model).__name__
+    for name, shape, expected in sorted(report["mismatched_keys"], key=str):
+        raise ValueError(f"model: {name} is {list(shape)} in {str(folder)!r}, but config.json says {list(expected)}")
+    _reject(
+        report["missing_keys"],
+        f"model: {str(folder)!r} lacks",
+        f"of {model_class}; its download or save was cut short",
+    )
+    computed_names = _COMPUTED_NAMES | {name.rsplit(".", 1)[-1] for name in _computed_buffers(model)}
+    extra_names = [name for name in report["unexpected_keys"] if name.rsplit(".", 1)[-1] not in computed_names]
+    _reject(extra_names, f"model: {str(folder)!r} holds", f"that {model_class} has no place for")
     require_floats(model)
     _require_tied(model, folder)
     _require_finite(model, folder)
@@ -184,25 +191,25 @@ def require_floats(model: PreTrainedModel) -> None:
     """
     method = getattr(getattr(model, "hf_quantizer", None), "quantization_config", None)
     if method is not None:
-        raise ValueError(f"model: it is quantized ({type(method).__name__}) and {_INSTEAD}")
+        raise ValueError(f"model: it is quantized ({type(method).__name__}) and {_ADVICE}")
     for name, parameter in model.named_parameters():
         if parameter.is_floating_point() and torch.finfo(parameter.dtype).bits >= 16:
             continue
         # Linears of quantization libraries hold integers; other integer parameters are counts or codes.
         if parameter.dim() > 1:
             dtype = str(parameter.dtype).removeprefix("torch.")
-            raise ValueError(f"model: {name} is {dtype}: a quantized model {_INSTEAD}")
+            raise ValueError(f"model: {name} is {dtype}: a quantized model {_ADVICE}")
 
 
 def _require_tied(model: PreTrainedModel, folder: Path) -> None:
     """Rejects tensors that the config ties but the file has twice: transformers keeps both, other engines drop one."""
-    for one, other in model.get_expanded_tied_weights_keys(all_submodels=True).items():
-        pair = model.get_parameter(one), model.get_parameter(other)
-        there = all(weight.device.type != "meta" for weight in pair)
-        if pair[0] is not pair[1] and there and not torch.equal(*pair):
+    for tied_name, source_name in model.get_expanded_tied_weights_keys(all_submodels=True).items():
+        weights = model.get_parameter(tied_name), model.get_parameter(source_name)
+        in_memory = all(weight.device.type != "meta" for weight in weights)
+        if weights[0] is not weights[1] and in_memory and not torch.equal(*weights):
             raise ValueError(
-                f"model: its config.json (tie_word_embeddings) ties {one} to {other}, but {str(folder)!r} holds two "
-                "that differ; set tie_word_embeddings to false if they should differ"
+                f"model: its config.json (tie_word_embeddings) ties {tied_name} to {source_name}, but {str(folder)!r} "
+                "holds two that differ; set tie_word_embeddings to false if they should differ"
             )
 
 
@@ -214,9 +221,9 @@ def _require_finite(model: PreTrainedModel, folder: Path) -> None:
         raise ValueError(f"model: {name} in {str(folder)!r} holds NaN or infinite numbers; fetch or save it again")
 
 
-def _config_of(file: Path) -> dict[str, Any]:
+def _read_config(file: Path) -> dict[str, Any]:
     try:
-        config = json.loads(file.read_text(encoding="utf-8-sig"), parse_constant=_number)
+        config = json.loads(file.read_text(encoding="utf-8-sig"), parse_constant=_finite_or_infinite)
     except (ValueError, OSError, RecursionError) as error:
         raise ValueError(f"model: {file} cannot be read: {short(error)}") from error
     if not isinstance(config, dict):
@@ -224,7 +231,7 @@ def _config_of(file: Path) -> dict[str, Any]:
     return config
 
 
-def _number(constant: str) -> float:
+def _finite_or_infinite(constant: str) -> float:
     """Accepts infinity, which is a bound in some configs; rejects NaN, which has no meaning in any."""
     if constant == "NaN":
         raise ValueError("it holds NaN, which is not a number")
@@ -232,27 +239,27 @@ def _number(constant: str) -> float:
 
 
 def _check_config(file: Path, trust_remote_code: bool) -> None:
-    config = _config_of(file)
+    config = _read_config(file)
     for field, settings in _quantizations(config):
         method = settings.get("quant_method") or settings.get("format") or "some method"
-        raise ValueError(f"model: {file}: {field} says that its weights are quantized ({method}), so it {_INSTEAD}")
-    kind = config.get("model_type")
-    known = kind in CONFIG_MAPPING and kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
-    if not known and not (trust_remote_code and config.get("auto_map")):
+        raise ValueError(f"model: {file}: {field} says that its weights are quantized ({method}), so it {_ADVICE}")
+    model_type = config.get("model_type")
+    supported = model_type in CONFIG_MAPPING and model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    if not supported and not (trust_remote_code and config.get("auto_map")):
         raise ValueError(
-            f"model: {file}: model_type {short(repr(kind), 60)} is not an image-text-to-text type of transformers "
-            f"{__version__}; `atv models` lists the types that were tested"
+            f"model: {file}: model_type {short(repr(model_type), 60)} is not an image-text-to-text type of "
+            f"transformers {__version__}; `atv models` lists the types that were tested"
         )
 
 
-def _quantizations(config: dict[str, Any], at: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+def _quantizations(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields every field that says how weights are quantized, in the config and its nested configs."""
     for name, value in config.items():
         if isinstance(value, dict) and value:
             if name in ("quantization_config", "compression_config"):
-                yield f"{at}{name}", value
+                yield f"{prefix}{name}", value
             else:
-                yield from _quantizations(value, f"{at}{name}.")
+                yield from _quantizations(value, f"{prefix}{name}.")
 
 
 def _computed_buffers(model: PreTrainedModel) -> Iterator[str]:
@@ -261,13 +268,13 @@ def _computed_buffers(model: PreTrainedModel) -> Iterator[str]:
     return (name for name, _ in model.named_buffers() if name not in saved)
 
 
-def _refuse(names: Iterable[str], what: str, why: str) -> None:
-    if named := sorted(names):
-        count = f"{len(named)} tensor{'s' if len(named) > 1 else ''}"
-        raise ValueError(f"{what} {count} {why}: {short(named[0], 120)}{', ...' if len(named) > 1 else ''}")
+def _reject(names: Iterable[str], subject: str, detail: str) -> None:
+    if tensors := sorted(names):
+        count = f"{len(tensors)} tensor{'s' if len(tensors) > 1 else ''}"
+        raise ValueError(f"{subject} {count} {detail}: {short(tensors[0], 120)}{', ...' if len(tensors) > 1 else ''}")
 
 
-def _of_the_machine(error: Exception) -> bool:
+def _is_machine_failure(error: Exception) -> bool:
     """Whether memory or disk failed, which is not the folder's fault."""
     if isinstance(error, OSError):
         return error.errno is not None

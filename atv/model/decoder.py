@@ -56,15 +56,15 @@ def decoder_blocks(model: PreTrainedModel) -> nn.ModuleList:
     Raises:
         ValueError: if the model is an encoder-decoder or has no text decoder.
     """
-    kind = type(model).__name__
-    language = _encoder_decoder(model.config)
-    if language is None and takes(model, "decoder_position_ids"):
+    model_class = type(model).__name__
+    encoder_decoder_type = _encoder_decoder_type(model.config)
+    if encoder_decoder_type is None and takes(model, "decoder_position_ids"):
         # Diffusion Gemma's config does not say so; BLIP-2, whose decoder may be of either kind, takes only ids.
-        language = model.config.model_type
-    if language is not None:
+        encoder_decoder_type = model.config.model_type
+    if encoder_decoder_type is not None:
         raise ValueError(
-            f"{kind} is an encoder-decoder ({language}): its visual tokens enter the encoder, and the decoder, which "
-            "atv prunes, sees text alone"
+            f"{model_class} is an encoder-decoder ({encoder_decoder_type}): its visual tokens enter the encoder, and "
+            "the decoder, which atv prunes, sees text alone"
         )
     decoder: Any = model.get_decoder() if hasattr(model, "get_decoder") else None
     while decoder is not None:
@@ -73,7 +73,9 @@ def decoder_blocks(model: PreTrainedModel) -> nn.ModuleList:
             return blocks
         inner: Any = decoder.get_decoder() if hasattr(decoder, "get_decoder") else decoder
         decoder = inner if inner is not decoder else getattr(decoder, "model", None)
-    raise ValueError(f"{kind} has no language decoder with blocks: model.get_decoder().layers is missing or empty")
+    raise ValueError(
+        f"{model_class} has no language decoder with blocks: model.get_decoder().layers is missing or empty"
+    )
 
 
 def visual_token_ids(model: PreTrainedModel) -> tuple[int, ...]:
@@ -93,8 +95,15 @@ def visual_token_ids(model: PreTrainedModel) -> tuple[int, ...]:
     return tokens
 
 
-def _encoder_decoder(config: PreTrainedConfig) -> str | None:
+def _encoder_decoder_type(config: PreTrainedConfig) -> str | None:
     """Returns the model type of the innermost config of an encoder-decoder; None if there is none."""
-    inner = (getattr(config, name, None) for name in config.sub_configs)
-    innermost = next((kind for sub in inner if sub is not None and (kind := _encoder_decoder(sub))), None)
+    sub_configs = (getattr(config, name, None) for name in config.sub_configs)
+    innermost = next(
+        (
+            inner_type
+            for sub_config in sub_configs
+            if sub_config is not None and (inner_type := _encoder_decoder_type(sub_config))
+        ),
+        None,
+    )
     return innermost or (config.model_type if getattr(config, "is_encoder_decoder", False) else None)

@@ -20,21 +20,22 @@ class _Quantizer(CompressedTensorsHfQuantizer):
 
     def update_weight_conversions(self, weight_conversions: list[Any], *model: Any) -> list[Any]:
         # A list is not a converter, so it is passed on unchanged.
-        hidden = [[one] if _parts(one) else one for one in weight_conversions]
-        updated = super().update_weight_conversions(hidden, *model)
-        return [one[0] if isinstance(one, list) else one for one in updated]
+        wrapped = [[conversion] if _is_splitting(conversion) else conversion for conversion in weight_conversions]
+        updated = super().update_weight_conversions(wrapped, *model)
+        return [conversion[0] if isinstance(conversion, list) else conversion for conversion in updated]
 
 
 @contextmanager
 def parted_weights_as_floats() -> Iterator[None]:
     """Lets transformers load packed models whose vision tower has tensors that loading splits."""
-    earlier = AUTO_QUANTIZER_MAPPING[_METHOD]
+    former_quantizer = AUTO_QUANTIZER_MAPPING[_METHOD]
     AUTO_QUANTIZER_MAPPING[_METHOD] = _Quantizer
     try:
         yield
     finally:
-        AUTO_QUANTIZER_MAPPING[_METHOD] = earlier
+        AUTO_QUANTIZER_MAPPING[_METHOD] = former_quantizer
 
 
-def _parts(conversion: Any) -> bool:
+def _is_splitting(conversion: Any) -> bool:
+    """Whether loading makes several tensors of one."""
     return isinstance(conversion, WeightConverter) and len(conversion.target_patterns) > 1

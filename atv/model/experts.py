@@ -32,12 +32,12 @@ class FusedExperts:
     def of(cls, name: str, module: nn.Module) -> "FusedExperts | None":
         """Returns None if a module has no experts, other stacks besides the two, or an unknown call signature."""
         stacks = {name for name, value in module._parameters.items() if value is not None and value.dim() == 3}
-        first = next((parameter for parameter in FIRST if stacks == {parameter, LAST}), None)
-        if first is None or len(_arguments(module)) not in (1, 3):
+        first_parameter = next((parameter for parameter in FIRST if stacks == {parameter, LAST}), None)
+        if first_parameter is None or len(_forward_arguments(module)) not in (1, 3):
             return None
         # If the class does not say: (E, hidden, 2 * inner) versus (E, 2 * inner, hidden).
-        by_shape = getattr(module, first).shape[1] == getattr(module, LAST).shape[2]
-        return cls(name, module, first, bool(getattr(module, "is_transposed", by_shape)))
+        transposed_by_shape = getattr(module, first_parameter).shape[1] == getattr(module, LAST).shape[2]
+        return cls(name, module, first_parameter, bool(getattr(module, "is_transposed", transposed_by_shape)))
 
     @property
     def count(self) -> int:
@@ -69,8 +69,8 @@ class FusedExperts:
 
     def router(self, model: nn.Module) -> str | None:
         """Returns the full name of the sibling module that routes tokens to the experts, one weight row per expert."""
-        modules, beside = dict(model.named_modules()), self.name.rpartition(".")[0]
-        names = (f"{beside}.{name}" for name in ("gate", "router"))
+        modules, parent = dict(model.named_modules()), self.name.rpartition(".")[0]
+        names = (f"{parent}.{name}" for name in ("gate", "router"))
         return next((name for name in names if len(getattr(modules.get(name), "weight", ())) == self.count), None)
 
     def targets(self) -> "dict[str, ExpertWeight]":
@@ -106,7 +106,7 @@ def expert_name(site: str, expert: int) -> str:
     return f"{layer}.{expert}.{parameter}"
 
 
-def _arguments(module: nn.Module) -> list[str]:
+def _forward_arguments(module: nn.Module) -> list[str]:
     return list(inspect.signature(type(module).forward).parameters)[1:]
 
 
@@ -123,23 +123,26 @@ def leave_out(router: Any, expert: int) -> None:
     router.left_out.add(expert)
 
 
-def _staying(router: Any) -> Tensor:
-    whole = getattr(router, "whole", None) or router._parameters
-    weight = whole["weight"]
+def _remaining_rows(router: Any) -> Tensor:
+    """Returns the indices of the experts that the router does not ignore."""
+    parameters = getattr(router, "whole", None) or router._parameters
+    weight = parameters["weight"]
     return torch.tensor([row for row in range(len(weight)) if row not in router.left_out], device=weight.device)
 
 
 def _narrow(router: Any, args: Any) -> None:
-    stays = _staying(router)
+    """Runs before the router: takes the rows of ignored experts out of its parameters."""
+    rows = _remaining_rows(router)
     router.whole = dict(router._parameters)
     for name, value in router.whole.items():
-        router._parameters[name] = None if value is None else nn.Parameter(value.detach()[stays], requires_grad=False)
+        router._parameters[name] = None if value is None else nn.Parameter(value.detach()[rows], requires_grad=False)
 
 
 def _widen(router: Any, args: Any, output: Any) -> Any:
-    stays = _staying(router)
+    """Runs after the router: restores its parameters, and returns its output with the indices of all experts."""
+    rows = _remaining_rows(router)
     router._parameters.update(router.whole)
     router.whole = None
     if output is None:
         return None
-    return tuple(part if part.is_floating_point() else stays[part] for part in output)
+    return tuple(tensor if tensor.is_floating_point() else rows[tensor] for tensor in output)

@@ -30,9 +30,9 @@ def token_states(hidden: Tensor, shape: torch.Size, block: str) -> Tensor:
     """
     if hidden.dim() == 3 and hidden.shape[:2] == shape:
         return hidden
-    last, first = hidden.shape[:2] == shape, hidden.shape[1:3] == shape
-    if hidden.dim() == 4 and last != first:
-        return (hidden if last else hidden.movedim(0, 2)).flatten(2)
+    tokens_lead, streams_lead = hidden.shape[:2] == shape, hidden.shape[1:3] == shape
+    if hidden.dim() == 4 and tokens_lead != streams_lead:
+        return (hidden if tokens_lead else hidden.movedim(0, 2)).flatten(2)
     raise ValueError(
         f"calibration: the hidden states of block {block} are {tuple(hidden.shape)}; expected {(*shape, 'width')} for "
         f"{shape[0]} x {shape[1]} tokens, with any residual streams in front or before the width"
@@ -55,18 +55,18 @@ def watching(linears: Mapping[str, nn.Linear], see: Callable[[str, Tensor, Tenso
 @contextmanager
 def differentiable_outputs(root: nn.Module, modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
     """Yields outputs of ``root``'s modules by name, in call order, with gradients; its weights get none."""
-    seen: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
 
-    def note(name: str, module: nn.Module, args: Any, output: Any) -> None:
-        made = first_output(output)
+    def record(name: str, module: nn.Module, args: Any, output: Any) -> None:
+        states = first_output(output)
         # The first output depends on nothing with a gradient, and starts the graph.
-        seen[name] = made if made.requires_grad else made.requires_grad_()
+        outputs[name] = states if states.requires_grad else states.requires_grad_()
 
-    learned = [parameter for parameter in root.parameters() if parameter.requires_grad]
+    trainable = [parameter for parameter in root.parameters() if parameter.requires_grad]
     with ExitStack() as undo, torch.inference_mode(False), torch.enable_grad():
-        for parameter in learned:
+        for parameter in trainable:
             undo.callback(parameter.requires_grad_, True)
             parameter.requires_grad_(False)
         for name, module in modules.items():
-            undo.enter_context(module.register_forward_hook(partial(note, name)))
-        yield seen
+            undo.enter_context(module.register_forward_hook(partial(record, name)))
+        yield outputs

@@ -34,10 +34,10 @@ def model_folder(model: str, trust_remote_code: bool = False) -> Path:
         return fetch_model(model, trust_remote_code)
     folder = BUNDLED_MODEL if model == BUNDLED else Path(model)
     if not (folder / "config.json").is_file():
-        close = get_close_matches(model, (BUNDLED, EVERYDAY), 1, cutoff=0.75)
+        close_names = get_close_matches(model, (BUNDLED, EVERYDAY), 1, cutoff=0.75)
         raise ValueError(
             f"model: no model at {str(folder)!r} (a folder with config.json, a hub id owner/name, {BUNDLED!r} or "
-            f"{EVERYDAY!r})" + (f"; did you mean {close[0]!r}?" if close else "")
+            f"{EVERYDAY!r})" + (f"; did you mean {close_names[0]!r}?" if close_names else "")
         )
     return folder
 
@@ -53,8 +53,8 @@ def load_model(
         ValueError: if the model is quantized, incomplete or cannot be loaded, or the processor cannot be used or does
             not fit the model.
     """
-    few_bits = quantized and (folder / QUANTIZATION).is_file()
-    checked = None if few_bits else check_folder(folder, trust_remote_code)
+    is_quantized = quantized and (folder / QUANTIZATION).is_file()
+    checked = None if is_quantized else check_folder(folder, trust_remote_code)
     # The processor first, because it is small: its errors appear before gigabytes are read.
     processor = load_processor(folder, trust_remote_code)
     model = load_dequantized(folder, trust_remote_code) if checked is None else load_whole(checked)

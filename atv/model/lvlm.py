@@ -60,7 +60,7 @@ class LVLM:
         """Whether these inputs include a picture or clip."""
         return any(value is not None for key, value in inputs.items() if key.startswith(PIXELS))
 
-    def _inside(self) -> Iterator[tuple[str, nn.Module]]:
+    def _block_modules(self) -> Iterator[tuple[str, nn.Module]]:
         return self.blocks.named_modules(prefix=self.blocks_name)
 
     @cached_property
@@ -71,7 +71,7 @@ class LVLM:
         """
         return {
             name: module
-            for name, module in self._inside()
+            for name, module in self._block_modules()
             if isinstance(module, nn.Linear)
             and reads_tokens(name)
             and not steers(name)
@@ -81,20 +81,20 @@ class LVLM:
     @cached_property
     def experts(self) -> list[FusedExperts]:
         """The layers of experts in the decoder blocks."""
-        layers = (FusedExperts.of(name, module) for name, module in self._inside())
+        layers = (FusedExperts.of(name, module) for name, module in self._block_modules())
         return [experts for experts in layers if experts is not None]
 
     @cached_property
     def routers(self) -> list[str]:
         """Names of the modules that route tokens to experts; they stay dense: wrong routes cost more than they save."""
-        beside = (f"{layer.name.rpartition('.')[0]}.{router}" for layer in self.experts for router in ROUTERS)
+        candidates = (f"{layer.name.rpartition('.')[0]}.{router}" for layer in self.experts for router in ROUTERS)
         modules = dict(self.model.named_modules())
-        return [name for name in beside if name in modules]
+        return [name for name in candidates if name in modules]
 
     @property
     def steering(self) -> list[str]:
         """Names of routers, and of Linears that choose the tokens to attend to or mix residual streams."""
-        linears = (name for name, module in self._inside() if isinstance(module, nn.Linear))
+        linears = (name for name, module in self._block_modules() if isinstance(module, nn.Linear))
         return [*self.routers, *filter(steers, linears)]
 
     @cached_property
@@ -104,7 +104,7 @@ class LVLM:
         pruned |= {(layer.module, parameter) for layer in self.experts for parameter in layer.parameters}
         return {
             f"{name}.{parameter}": type(module).__name__
-            for name, module in self._inside()
+            for name, module in self._block_modules()
             if "norm" not in type(module).__name__.lower()
             for parameter, _ in module.named_parameters(recurse=False)
             if (module, parameter) not in pruned
@@ -128,10 +128,10 @@ class LVLM:
             raise ValueError(f"targets: expected at least one name or shell pattern, got {given!r}")
         for pattern in patterns:
             if not any(matches(name, pattern) for name in self.prunable):
-                kinds = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in self.prunable}))
-                dense = [name for name in self.steering if matches(name, pattern)]
-                why = f"{dense[0]} steers tokens and stays dense" if dense else f"its Linears end in {kinds}"
-                raise ValueError(f"targets: {pattern!r} matches no Linear of the decoder; {why}")
+                endings = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in self.prunable}))
+                steering = [name for name in self.steering if matches(name, pattern)]
+                hint = f"{steering[0]} steers tokens and stays dense" if steering else f"its Linears end in {endings}"
+                raise ValueError(f"targets: {pattern!r} matches no Linear of the decoder; {hint}")
         return {name: target for name, target in self.prunable.items() if any(matches(name, p) for p in patterns)}
 
     def block_of(self, name: str) -> int:
@@ -140,10 +140,10 @@ class LVLM:
 
     def by_block(self, targets: Mapping[str, Target]) -> list[dict[str, Target]]:
         """Returns the targets of every block, in order."""
-        found: list[dict[str, Target]] = [{} for _ in self.blocks]
+        block_targets: list[dict[str, Target]] = [{} for _ in self.blocks]
         for name, target in targets.items():
-            found[self.block_of(name)][name] = target
-        return found
+            block_targets[self.block_of(name)][name] = target
+        return block_targets
 
 
 def name_patterns(given: Sequence[str] | str) -> tuple[str, ...]:
@@ -156,7 +156,7 @@ def name_patterns(given: Sequence[str] | str) -> tuple[str, ...]:
         return tuple(given)
     # YAML does not read [*.mlp.*], a list of patterns without quotes, so it arrives as text.
     text = given[1:-1] if given.startswith("[") and given.endswith("]") else given
-    return tuple(pattern for each in text.split(",") if (pattern := each.strip()))
+    return tuple(pattern for item in text.split(",") if (pattern := item.strip()))
 
 
 def matches(name: str, pattern: str) -> bool:
@@ -169,7 +169,7 @@ def targets_by_parameter(lvlm: LVLM) -> dict[str, Mapping[str, View]]:
 
     A Linear's weight holds one target, a fused parameter one per expert.
     """
-    views: dict[str, Mapping[str, View]] = {f"{name}.weight": {name: _whole} for name in lvlm.linears}
+    views: dict[str, Mapping[str, View]] = {f"{name}.weight": {name: _whole_weight} for name in lvlm.linears}
     for layer in lvlm.experts:
         for parameter in layer.parameters:
             site = f"{layer.name}.{parameter}"
@@ -180,12 +180,13 @@ def targets_by_parameter(lvlm: LVLM) -> dict[str, Mapping[str, View]]:
 
 def kept_places(values: Tensor, views: Mapping[str, View], masks: Mapping[str, Tensor]) -> Tensor:
     """Returns where masks keep a parameter's values: bool, of its shape, False where a target's mask prunes."""
-    kept = torch.ones_like(values, dtype=torch.bool)
+    kept_mask = torch.ones_like(values, dtype=torch.bool)
     for target, view in views.items():
         if target in masks:
-            view(kept).copy_(masks[target])
-    return kept
+            view(kept_mask).copy_(masks[target])
+    return kept_mask
 
 
-def _whole(weight: Tensor) -> Tensor:
+def _whole_weight(weight: Tensor) -> Tensor:
+    """The view of a parameter that holds a single target."""
     return weight

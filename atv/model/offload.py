@@ -38,9 +38,12 @@ def load_offloaded(
     checked = check_folder(folder, trust_remote_code)
     with torch.device("meta"):
         skeleton = AutoModelForImageTextToText.from_config(checked.config, trust_remote_code=trust_remote_code)
-    blocks = LVLM.of(skeleton).blocks_name
-    places: dict[str, Any] = {**dict.fromkeys(_beside(skeleton, blocks), str(device)), blocks: offload}
-    return load_mapped(checked, places, scratch)
+    blocks_name = LVLM.of(skeleton).blocks_name
+    device_map: dict[str, Any] = {
+        **dict.fromkeys(_names_outside(skeleton, blocks_name), str(device)),
+        blocks_name: offload,
+    }
+    return load_mapped(checked, device_map, scratch)
 
 
 def load_mapped(checked: CheckedFolder, places: dict[str, str], scratch: Path) -> PreTrainedModel:
@@ -52,10 +55,14 @@ def load_mapped(checked: CheckedFolder, places: dict[str, str], scratch: Path) -
     model = load_whole(checked, device_map=places, offload_folder=scratch)
     for module, hook in loading_hooks(model):
         for name, weight in module.named_parameters(recurse=False):
-            if weight.device.type == "meta" and (shape := _stored_shape(hook, name)) not in (None, list(weight.shape)):
-                full = f"{hook.weights_map.prefix}{name}"
+            if weight.device.type == "meta" and (shape := _stored_shape(hook, name)) not in (
+                None,
+                list(weight.shape),
+            ):
+                full_name = f"{hook.weights_map.prefix}{name}"
                 raise ValueError(
-                    f"model: {full} is {shape} in {str(checked.folder)!r}, but config.json says {list(weight.shape)}"
+                    f"model: {full_name} is {shape} in {str(checked.folder)!r}, but config.json says "
+                    f"{list(weight.shape)}"
                 )
     return model
 
@@ -96,10 +103,10 @@ def read_as(model: nn.Module, change: Callable[[str, Tensor], Tensor]) -> None:
 def loading_hooks(root: nn.Module, deep: bool = True) -> Iterator[tuple[nn.Module, AlignDevicesHook]]:
     """Yields every module with each of accelerate's hooks that fetches its weights."""
     for module in root.modules() if deep else [root]:
-        hook = getattr(module, "_hf_hook", None)
-        for one in hook.hooks if isinstance(hook, SequentialHook) else [hook]:
-            if isinstance(one, AlignDevicesHook):
-                yield module, one
+        module_hook = getattr(module, "_hf_hook", None)
+        for hook in module_hook.hooks if isinstance(module_hook, SequentialHook) else [module_hook]:
+            if isinstance(hook, AlignDevicesHook):
+                yield module, hook
 
 
 class _ReadAs(Mapping[str, Tensor]):
@@ -120,18 +127,18 @@ class _ReadAs(Mapping[str, Tensor]):
 
 def _stored_shape(hook: AlignDevicesHook, name: str) -> list[int] | None:
     """Returns the shape of a weight in a safetensors file; None if it is stored elsewhere."""
-    place = getattr(hook.weights_map.dataset, "index", {}).get(f"{hook.weights_map.prefix}{name}", {})
-    if "safetensors_file" not in place:
+    location = getattr(hook.weights_map.dataset, "index", {}).get(f"{hook.weights_map.prefix}{name}", {})
+    if "safetensors_file" not in location:
         return None
-    with safe_open(place["safetensors_file"], "pt") as file:
-        return list(file.get_slice(place["weight_name"]).get_shape())
+    with safe_open(location["safetensors_file"], "pt") as file:
+        return list(file.get_slice(location["weight_name"]).get_shape())
 
 
-def _beside(model: nn.Module, blocks: str, at: str = "") -> Iterator[str]:
+def _names_outside(model: nn.Module, blocks_name: str, prefix: str = "") -> Iterator[str]:
     """Yields the modules and parameters that together make up the model without its blocks."""
     for name, module in [*model.named_children(), *model.named_parameters(recurse=False)]:
-        full = f"{at}{name}"
-        if blocks.startswith(f"{full}.") and isinstance(module, nn.Module):
-            yield from _beside(module, blocks, f"{full}.")
-        elif full != blocks:
-            yield full
+        full_name = f"{prefix}{name}"
+        if blocks_name.startswith(f"{full_name}.") and isinstance(module, nn.Module):
+            yield from _names_outside(module, blocks_name, f"{full_name}.")
+        elif full_name != blocks_name:
+            yield full_name

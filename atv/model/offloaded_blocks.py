@@ -35,16 +35,16 @@ class OffloadedBlocks:
         return block_shard(self.folder, block).is_file() or rewritten_shard(self.folder, block).is_file()
 
     def point_to_shard(self, block: int) -> None:
-        """Has a stored block fetched from its shard; if the shard is smaller, the forward reports the mismatch."""
+        """Makes a stored block's hooks read its shard; if the shard is smaller, the forward reports the mismatch."""
         shard, rewritten = block_shard(self.folder, block), rewritten_shard(self.folder, block)
         # Another rank may still be writing the shard; a rewritten one replaces it once the model is saved.
         if rewritten.is_file() and not shard.is_file():
             shard = rewritten
         for name, value in block_tensors(self.lvlm, block).items():
-            place = {"safetensors_file": str(shard), "weight_name": name}
+            location = {"safetensors_file": str(shard), "weight_name": name}
             for loader in self._loaders(block):
                 loader.state_dict.pop(name, None)
-                loader.index[name] = place | {"dtype": str(value.dtype).removeprefix("torch.")}
+                loader.index[name] = location | {"dtype": str(value.dtype).removeprefix("torch.")}
 
     def leave_device(self, block: int) -> None:
         """After a block is stored, sends its predecessor off the device, and the block itself if it is the last."""
@@ -67,8 +67,12 @@ class OffloadedBlocks:
 
     def _loaders(self, block: int) -> Iterator[Any]:
         """Yields the objects that a block's hooks read weights from, each once."""
-        maps = {id(hook.weights_map): hook.weights_map for _, hook in loading_hooks(self.lvlm.blocks[block])}
-        loaders = {id(prefixed.dataset): prefixed.dataset for prefixed in maps.values() if prefixed is not None}
+        weights_maps = {id(hook.weights_map): hook.weights_map for _, hook in loading_hooks(self.lvlm.blocks[block])}
+        loaders = {
+            id(weights_map.dataset): weights_map.dataset
+            for weights_map in weights_maps.values()
+            if weights_map is not None
+        }
         yield from loaders.values()
 
 

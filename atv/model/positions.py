@@ -27,9 +27,9 @@ def require_batch_size(model: PreTrainedModel, batch_size: int) -> None:
         ValueError: if batches are larger.
     """
     if read_alone(model) and batch_size > 1:
-        kind = model.config.model_type
+        model_type = model.config.model_type
         raise ValueError(
-            f"batch_size: transformers' {kind} reads prompts differently in a batch than alone; expected 1, got "
+            f"batch_size: transformers' {model_type} reads prompts differently in a batch than alone; expected 1, got "
             f"{batch_size}"
         )
 
@@ -45,14 +45,15 @@ def require_own_positions(model: PreTrainedModel, inputs: Mapping[str, Any], dec
         ValueError: if the model's type gives tokens different positions in this batch, because a prompt is padded in
             front, or because there are several prompts and any has a picture.
     """
-    kind, mask = model.config.model_type, inputs.get("attention_mask")
-    padding = PADDING_COUNTS_DECODING if decoding else PADDING_COUNTS
-    of = ""
-    if kind in padding and mask is not None and not mask[:, 0].all() and "position_ids" not in inputs:
-        of = "that are padded in front"
-    if kind in PICTURES_COUNT and len(inputs["input_ids"]) > 1 and LVLM.brings_pixels(inputs):
-        of = "with pictures"
-    if of:
+    model_type, mask = model.config.model_type, inputs.get("attention_mask")
+    padding_types = PADDING_COUNTS_DECODING if decoding else PADDING_COUNTS
+    affected = ""
+    if model_type in padding_types and mask is not None and not mask[:, 0].all() and "position_ids" not in inputs:
+        affected = "that are padded in front"
+    if model_type in PICTURES_COUNT and len(inputs["input_ids"]) > 1 and LVLM.brings_pixels(inputs):
+        affected = "with pictures"
+    if affected:
         raise ValueError(
-            f"batch_size: transformers' {kind} reads prompts {of} differently in a batch than alone; use --batch_size 1"
+            f"batch_size: transformers' {model_type} reads prompts {affected} differently in a batch than alone; "
+            "use --batch_size 1"
         )

@@ -32,12 +32,12 @@ class Removal(ABC):
 
     def changes(self, config: PreTrainedConfig) -> dict[str, list[int]]:
         """Returns field that counts what was removed -> its values in this model's config and in the smaller one's."""
-        own, smaller = decoder_config(config), self.config_fields
-        return {name: [int(getattr(own, name)), smaller[name]] for name in self.counted_fields}
+        decoder, smaller = decoder_config(config), self.config_fields
+        return {name: [int(getattr(decoder, name)), smaller[name]] for name in self.counted_fields}
 
     def is_done(self, config: PreTrainedConfig) -> bool:
         """Whether this is already the smaller model's config."""
-        return all(here == smaller for here, smaller in self.changes(config).values())
+        return all(current == smaller for current, smaller in self.changes(config).values())
 
     def renamed(self, names: Iterable[str]) -> dict[str, str]:
         """Returns, for remaining modules or tensors, name in the smaller model -> name in the dense one."""
@@ -45,18 +45,24 @@ class Removal(ABC):
 
     def shrunk_tensor(self, name: str, tensor: Tensor) -> Tensor:
         """Returns what remains of a parameter or buffer, or of a mask that is named like its weight."""
-        if (kept := self.kept_along(name, tensor.dim())) is None:
+        if (selection := self.kept_along(name, tensor.dim())) is None:
             return tensor
-        dim, index = kept
+        dim, index = selection
         return tensor.index_select(dim, index.to(tensor.device))
 
     def shrunk(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Returns what remains of tensors, by the smaller model's names."""
-        return {new: self.shrunk_tensor(old, tensors[old]) for new, old in self.renamed(tensors).items()}
+        return {
+            smaller_name: self.shrunk_tensor(dense_name, tensors[dense_name])
+            for smaller_name, dense_name in self.renamed(tensors).items()
+        }
 
     def shrunk_masks(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Returns what remains of masks, by the smaller model's names: all kept, except zero weights that remain."""
-        return {new: self.shrunk_tensor(f"{old}.weight", masks[old]) for new, old in self.renamed(masks).items()}
+        return {
+            smaller_name: self.shrunk_tensor(f"{dense_name}.weight", masks[dense_name])
+            for smaller_name, dense_name in self.renamed(masks).items()
+        }
 
     def smaller_config(self, dense: PreTrainedConfig) -> PreTrainedConfig:
         """Returns the config of the smaller model."""
@@ -64,22 +70,26 @@ class Removal(ABC):
 
     def smaller_model(self, dense: PreTrainedModel) -> PreTrainedModel:
         """Returns the smaller model, for saving: it shares unshrunk tensors, and unsaved buffers stay empty."""
-        made: Any = self._skeleton(dense)
-        made.load_state_dict(self.shrunk(dense.state_dict()), assign=True)
-        made.tie_weights()
-        made.generation_config = dense.generation_config
+        model: Any = self._skeleton(dense)
+        model.load_state_dict(self.shrunk(dense.state_dict()), assign=True)
+        model.tie_weights()
+        model.generation_config = dense.generation_config
         # transformers needs it to give tensors the names and layouts that the checkpoint had.
-        made._weight_conversions = getattr(dense, "_weight_conversions", None)
-        return made
+        model._weight_conversions = getattr(dense, "_weight_conversions", None)
+        return model
 
     def put_back(self, dense: nn.Module, smaller: Mapping[str, Tensor]) -> None:
         """Writes the tensors of the smaller model to their places in the dense one; all else stays unchanged."""
-        own = dense.state_dict()
-        for new, old in self.renamed(own).items():
-            if (kept := self.kept_along(old, own[old].dim())) is None:
-                own[old].copy_(smaller[new])
+        tensors = dense.state_dict()
+        for smaller_name, dense_name in self.renamed(tensors).items():
+            if (selection := self.kept_along(dense_name, tensors[dense_name].dim())) is None:
+                tensors[dense_name].copy_(smaller[smaller_name])
             else:
-                own[old].index_copy_(kept[0], kept[1].to(own[old].device), smaller[new].to(own[old]))
+                tensors[dense_name].index_copy_(
+                    selection[0],
+                    selection[1].to(tensors[dense_name].device),
+                    smaller[smaller_name].to(tensors[dense_name]),
+                )
 
     def check(self, dense: PreTrainedModel) -> None:
         """Checks that the class, given the smaller sizes, makes tensors of the remaining shapes.
@@ -87,16 +97,20 @@ class Removal(ABC):
         Raises:
             ValueError: if it does not, or makes no model at all.
         """
-        kind, sizes = type(dense).__name__, ", ".join(f"{name} {value}" for name, value in self.config_fields.items())
+        model_class, sizes = (
+            type(dense).__name__,
+            ", ".join(f"{name} {value}" for name, value in self.config_fields.items()),
+        )
         try:
-            made = {name: list(value.shape) for name, value in self._skeleton(dense).state_dict().items()}
+            built_shapes = {name: list(value.shape) for name, value in self._skeleton(dense).state_dict().items()}
         except Exception as error:  # Each class checks its config in its own way.
-            raise ValueError(f"pattern: cannot build a {kind} with {sizes}: {short(error)}") from error
-        left = self.shrunk({name: value.to("meta") for name, value in dense.state_dict().items()})
-        for name, value in left.items():
-            if made.get(name) != (shrunk := list(value.shape)):
+            raise ValueError(f"pattern: cannot build a {model_class} with {sizes}: {short(error)}") from error
+        remaining_tensors = self.shrunk({name: value.to("meta") for name, value in dense.state_dict().items()})
+        for name, value in remaining_tensors.items():
+            if built_shapes.get(name) != (shape := list(value.shape)):
                 raise ValueError(
-                    f"pattern: a {kind} with {sizes} has {name} of shape {made.get(name)}, but {shrunk} remains"
+                    f"pattern: a {model_class} with {sizes} has {name} of shape {built_shapes.get(name)}, "
+                    f"but {shape} remains"
                 )
 
     def _skeleton(self, dense: PreTrainedModel) -> PreTrainedModel:
@@ -106,8 +120,8 @@ class Removal(ABC):
 
 def resized(config: PreTrainedConfig, fields: Mapping[str, Any]) -> PreTrainedConfig:
     """Returns a model's config with new values in its decoder's, checked as on loading from a file."""
-    made = copy.deepcopy(config)
+    new_config = copy.deepcopy(config)
     for name, value in fields.items():
-        setattr(decoder_config(made), name, value)
-    type(made).from_dict(made.to_dict())
-    return made
+        setattr(decoder_config(new_config), name, value)
+    type(new_config).from_dict(new_config.to_dict())
+    return new_config

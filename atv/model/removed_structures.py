@@ -34,19 +34,19 @@ class RemovedParts(Removal):
         """
         width = structure.sides[structure.reader].width
         readers = (name for name in masks if structure.side(name) and name.endswith(structure.reader))
-        stays = {_module(name): masks[name].any(0).unflatten(0, (-1, width)).any(1) for name in readers}
-        most = max(int(kept.sum()) for kept in stays.values())
-        every = len(next(iter(stays.values())))
+        kept_flags = {_parent_module(name): masks[name].any(0).unflatten(0, (-1, width)).any(1) for name in readers}
+        most_kept = max(int(kept.sum()) for kept in kept_flags.values())
+        total = len(next(iter(kept_flags.values())))
         config = lvlm.model.config
-        count = next(count for count in range(most, every + 1) if refusal(config, structure, count) is None)
-        first = {module: torch.argsort(~kept, stable=True)[:count] for module, kept in stays.items()}
-        return cls(structure, {module: kept.sort().values for module, kept in first.items()}, count)
+        count = next(count for count in range(most_kept, total + 1) if refusal(config, structure, count) is None)
+        kept_indices = {module: torch.argsort(~kept, stable=True)[:count] for module, kept in kept_flags.items()}
+        return cls(structure, {module: kept.sort().values for module, kept in kept_indices.items()}, count)
 
     @classmethod
     def trial(cls, lvlm: LVLM, structure: Structure, count: int) -> Self:
         """Returns a removal that keeps the first ``count`` structures of every block."""
-        some = torch.arange(count)
-        return cls(structure, {_module(name): some for name in members(lvlm, structure)}, count)
+        first_structures = torch.arange(count)
+        return cls(structure, {_parent_module(name): first_structures for name in members(lvlm, structure)}, count)
 
     @property
     def config_fields(self) -> dict[str, Any]:
@@ -60,10 +60,10 @@ class RemovedParts(Removal):
         owner = name.rpartition(".")[0]
         side = self.structure.side(owner)
         # A bias has only rows.
-        if side is None or _module(owner) not in self.kept or side.dim >= dims:
+        if side is None or _parent_module(owner) not in self.kept or side.dim >= dims:
             return None
-        within = torch.arange(side.width)
-        return side.dim, (self.kept[_module(owner)][:, None] * side.width + within).flatten()
+        offsets = torch.arange(side.width)
+        return side.dim, (self.kept[_parent_module(owner)][:, None] * side.width + offsets).flatten()
 
 
 @dataclass(frozen=True)
@@ -98,15 +98,15 @@ class RemovedBlocks(Removal):
 
     def renamed(self, names: Iterable[str]) -> dict[str, str]:
         prefix = f"{self.blocks_name}."
-        now = {block: index for index, block in enumerate(self.kept)}
-        found: dict[str, str] = {}
+        new_index = {block: index for index, block in enumerate(self.kept)}
+        dense_names: dict[str, str] = {}
         for name in names:
-            block, _, rest = name.removeprefix(prefix).partition(".")
+            block, _, suffix = name.removeprefix(prefix).partition(".")
             if not name.startswith(prefix):
-                found[name] = name
-            elif int(block) in now:
-                found[f"{prefix}{now[int(block)]}.{rest}"] = name
-        return found
+                dense_names[name] = name
+            elif int(block) in new_index:
+                dense_names[f"{prefix}{new_index[int(block)]}.{suffix}"] = name
+        return dense_names
 
 
 @dataclass(frozen=True)
@@ -142,18 +142,18 @@ class RemovedExperts(Removal):
 
     def kept_along(self, name: str, dims: int) -> tuple[int, Tensor] | None:
         owner = name.rpartition(".")[0]
-        kept = self.kept.get(self.layer_of.get(owner, owner))
-        return None if kept is None else (0, kept)
+        kept_experts = self.kept.get(self.layer_of.get(owner, owner))
+        return None if kept_experts is None else (0, kept_experts)
 
     def renamed(self, names: Iterable[str]) -> dict[str, str]:
-        found: dict[str, str] = {}
+        dense_names: dict[str, str] = {}
         for name in names:
             layer, expert, parameter = ("", "", *name.rsplit(".", 2))[-3:]
             if layer not in self.kept or not expert.isdigit():
-                found[name] = name
-            elif len(now := (self.kept[layer] == int(expert)).nonzero()):
-                found[f"{layer}.{int(now)}.{parameter}"] = name
-        return found
+                dense_names[name] = name
+            elif len(new_index := (self.kept[layer] == int(expert)).nonzero()):
+                dense_names[f"{layer}.{int(new_index)}.{parameter}"] = name
+        return dense_names
 
 
 def refusal(config: PreTrainedConfig, structure: Structure, count: int) -> str | None:
@@ -165,5 +165,5 @@ def refusal(config: PreTrainedConfig, structure: Structure, count: int) -> str |
     return None
 
 
-def _module(linear: str) -> str:
+def _parent_module(linear: str) -> str:
     return linear.rpartition(".")[0]

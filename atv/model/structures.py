@@ -16,11 +16,11 @@ KNOWN = (
 )
 
 # Picture features are added after the first blocks, whichever these are, so a block depends on its position.
-_PLACED = ("qwen3_vl_text",)
+_POSITION_DEPENDENT = ("qwen3_vl_text",)
 # Mixtures of experts whose routers have one weight row per expert, and choose by it alone.
 MIXTURES = ("gpt_oss", "mixtral", "qwen3_moe", "qwen3_vl_moe_text")
 # Fields with one entry per block.
-_LISTS = ("layer_types",)
+_PER_BLOCK_FIELDS = ("layer_types",)
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Structure:
         sides: name of a Linear in the module -> its side. The last Linear, the *reader*, holds the structure in its
             columns: zeros there alone already leave the structure without any influence.
         fields: field of the decoder's config -> how many of what it counts make up one structure.
-        fixed: fields that are derived from these unless they are set.
+        fixed: other fields -> their values; transformers derives these from ``fields`` unless they are set.
     """
 
     name: str
@@ -62,12 +62,12 @@ class Structure:
 
     def count(self, config: PreTrainedConfig) -> int:
         """Returns the number of structures in a block of the model with this config."""
-        counted, each = next(iter(self.fields.items()))
-        return int(getattr(decoder_config(config), counted)) // each
+        field_name, per_structure = next(iter(self.fields.items()))
+        return int(getattr(decoder_config(config), field_name)) // per_structure
 
     def config_fields(self, count: int) -> dict[str, int]:
         """Returns the fields of the decoder's config once ``count`` structures remain in every block."""
-        return {name: each * count for name, each in self.fields.items()} | dict(self.fixed)
+        return {name: per_structure * count for name, per_structure in self.fields.items()} | dict(self.fixed)
 
 
 def decoder_config(config: PreTrainedConfig) -> Any:
@@ -82,7 +82,7 @@ def ffn_channels(lvlm: LVLM) -> Structure:
         ValueError: if the decoder has none of this form, or its type is unknown; the message names it.
     """
     sides = {"gate_proj": Side(0), "up_proj": Side(0), "down_proj": Side(1)}
-    return _found(lvlm, Structure("FFN channels", "mlp", sides, {"intermediate_size": 1}))
+    return _checked_structure(lvlm, Structure("FFN channels", "mlp", sides, {"intermediate_size": 1}))
 
 
 def attention_heads(lvlm: LVLM) -> Structure:
@@ -92,18 +92,25 @@ def attention_heads(lvlm: LVLM) -> Structure:
         ValueError: as in ``ffn_channels``.
     """
     config = decoder_config(lvlm.model.config)
-    heads, groups = config.num_attention_heads, getattr(config, "num_key_value_heads", None)
-    groups = groups or heads
-    size, queries = getattr(config, "head_dim", None) or config.hidden_size // heads, heads // groups
-    sides = {"q_proj": Side(0, queries * size), "k_proj": Side(0, size), "v_proj": Side(0, size)}
-    sides["o_proj"] = Side(1, queries * size)
-    fields = {"num_key_value_heads": 1, "num_attention_heads": queries}
-    return _found(lvlm, Structure("key-value heads", "self_attn", sides, fields, {"head_dim": size}))
+    query_heads, key_value_heads = config.num_attention_heads, getattr(config, "num_key_value_heads", None)
+    key_value_heads = key_value_heads or query_heads
+    head_size, queries_per_group = (
+        getattr(config, "head_dim", None) or config.hidden_size // query_heads,
+        query_heads // key_value_heads,
+    )
+    sides = {
+        "q_proj": Side(0, queries_per_group * head_size),
+        "k_proj": Side(0, head_size),
+        "v_proj": Side(0, head_size),
+    }
+    sides["o_proj"] = Side(1, queries_per_group * head_size)
+    fields = {"num_key_value_heads": 1, "num_attention_heads": queries_per_group}
+    return _checked_structure(lvlm, Structure("key-value heads", "self_attn", sides, fields, {"head_dim": head_size}))
 
 
 def block_lists(config: PreTrainedConfig) -> dict[str, list[Any]]:
     """Returns the fields of the decoder's config that have one entry per block."""
-    values = {name: getattr(decoder_config(config), name, None) for name in _LISTS}
+    values = {name: getattr(decoder_config(config), name, None) for name in _PER_BLOCK_FIELDS}
     return {name: list(value) for name, value in values.items() if value is not None}
 
 
@@ -114,8 +121,10 @@ def check_blocks(lvlm: LVLM) -> None:
         ValueError: if this is not known of the decoder, or a bias would remain; the message names either.
     """
     require_type(lvlm, "blocks", KNOWN)
-    if (kind := decoder_config(lvlm.model.config).model_type) in _PLACED:
-        raise ValueError(f"pattern: blocks of {kind} cannot be removed, because picture features enter by block index")
+    if (model_type := decoder_config(lvlm.model.config).model_type) in _POSITION_DEPENDENT:
+        raise ValueError(
+            f"pattern: blocks of {model_type} cannot be removed, because picture features enter by block index"
+        )
     for name, linear in lvlm.linears.items():
         if name.endswith((".o_proj", ".down_proj")) and isinstance(linear, nn.Linear) and linear.bias is not None:
             raise ValueError(f"pattern: no block can be removed, because zero weights leave the bias of {name}")
@@ -132,18 +141,18 @@ def require_type(lvlm: LVLM, what: str, types: Sequence[str]) -> None:
     Raises:
         ValueError: if it is not; the message names its type and the tested ones.
     """
-    kind = decoder_config(lvlm.model.config).model_type
-    if kind not in types:
+    model_type = decoder_config(lvlm.model.config).model_type
+    if model_type not in types:
         raise ValueError(
-            f"pattern: {what} of the decoder type {kind} cannot be removed; types whose smaller models were tested: "
-            f"{', '.join(types)}"
+            f"pattern: {what} of the decoder type {model_type} cannot be removed; types whose smaller models were "
+            f"tested: {', '.join(types)}"
         )
 
 
-def _found(lvlm: LVLM, structure: Structure) -> Structure:
+def _checked_structure(lvlm: LVLM, structure: Structure) -> Structure:
     require_type(lvlm, structure.name, KNOWN)
     for block in range(len(lvlm.blocks)):
         for name in structure.sides:
-            if (full := f"{lvlm.blocks_name}.{block}.{structure.module}.{name}") not in lvlm.linears:
-                raise ValueError(f"pattern: {structure.name} cannot be removed, because there is no Linear {full}")
+            if (full_name := f"{lvlm.blocks_name}.{block}.{structure.module}.{name}") not in lvlm.linears:
+                raise ValueError(f"pattern: {structure.name} cannot be removed, because there is no Linear {full_name}")
     return structure

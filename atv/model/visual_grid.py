@@ -38,9 +38,9 @@ def visual_grid(model: nn.Module, inputs: Mapping[str, Any], tokens: int) -> Vis
     """
     rules: tuple[Callable[[Any, Mapping[str, Any], int], VisualGrid | None], ...] = (
         _patch_counts,
-        _pixels,
-        _seen,
-        _square,
+        _pixel_sizes,
+        _any_size,
+        _fixed_size,
     )
     config = getattr(model, "config", None)
     return next((grid for rule in rules if (grid := rule(config, inputs, tokens)) is not None), None)
@@ -75,9 +75,9 @@ def _patch_counts(config: Any, inputs: Mapping[str, Any], tokens: int) -> Visual
     return VisualGrid(rows // merge, columns // merge) if fits else None
 
 
-def _pixels(config: Any, inputs: Mapping[str, Any], tokens: int) -> VisualGrid | None:
+def _pixel_sizes(config: Any, inputs: Mapping[str, Any], tokens: int) -> VisualGrid | None:
     """Reads ``image_sizes`` in pixels, if the tower reads the picture whole and not in tiles."""
-    sizes, patch = inputs.get("image_sizes"), _size(_of_tower(config, "patch_size"))
+    sizes, patch = inputs.get("image_sizes"), _size(_tower_field(config, "patch_size"))
     if sizes is None or not patch or len(sizes) != 1 or getattr(config, "image_grid_pinpoints", None) is not None:
         return None
     side = patch * (getattr(config, "spatial_merge_size", None) or 1)
@@ -85,16 +85,16 @@ def _pixels(config: Any, inputs: Mapping[str, Any], tokens: int) -> VisualGrid |
     return VisualGrid(rows, columns) if rows * columns == tokens else None
 
 
-def _seen(config: Any, inputs: Mapping[str, Any], tokens: int) -> VisualGrid | None:
+def _any_size(config: Any, inputs: Mapping[str, Any], tokens: int) -> VisualGrid | None:
     """One picture of any size, if the tower adapts its positions to it (DINOv2), whatever size the config names."""
-    pixels, patch = inputs.get("pixel_values"), _size(_of_tower(config, "patch_size"))
+    pixels, patch = inputs.get("pixel_values"), _size(_tower_field(config, "patch_size"))
     if not isinstance(pixels, Tensor) or pixels.dim() < 4 or not patch or _tiles(inputs) != 1:
         return None
     rows, columns = (size // patch for size in pixels.shape[-2:])
     return VisualGrid(rows, columns) if rows * columns == tokens else None
 
 
-def _square(config: Any, inputs: Mapping[str, Any], tokens: int) -> VisualGrid | None:
+def _fixed_size(config: Any, inputs: Mapping[str, Any], tokens: int) -> VisualGrid | None:
     """A tower with a fixed size: one square, or several, one of which shows the whole picture."""
     side = _side(config)
     if not side or tokens < side**2:
@@ -103,13 +103,13 @@ def _square(config: Any, inputs: Mapping[str, Any], tokens: int) -> VisualGrid |
         return VisualGrid(side, side)
     if getattr(config, "image_grid_pinpoints", None) is not None:
         return VisualGrid(side, side)
-    last = _tiles(inputs) * side**2 == tokens and _pooling(config) > 1
-    return VisualGrid(side, side, tokens - side**2) if last else None
+    whole_is_last = _tiles(inputs) * side**2 == tokens and _pooling(config) > 1
+    return VisualGrid(side, side, tokens - side**2) if whole_is_last else None
 
 
 def _side(config: Any) -> int:
     """Returns the number of visual tokens along the side of a square picture; 0 if it is unknown."""
-    image, patch = _size(_of_tower(config, "image_size")), _size(_of_tower(config, "patch_size"))
+    image, patch = _size(_tower_field(config, "image_size")), _size(_tower_field(config, "patch_size"))
     if pooled := getattr(config, "mm_tokens_per_image", None):
         return isqrt(pooled)
     return int(image // patch / _pooling(config)) if image and patch else 0
@@ -117,7 +117,7 @@ def _side(config: Any) -> int:
 
 def _pooling(config: Any) -> float:
     """Returns how many patches along a side become one token (pixel shuffle)."""
-    ratio = getattr(config, "downsample_ratio", None) or _of_tower(config, "pixel_shuffle_ratio")
+    ratio = getattr(config, "downsample_ratio", None) or _tower_field(config, "pixel_shuffle_ratio")
     return 1 / ratio if ratio else float(getattr(config, "scale_factor", None) or 1)
 
 
@@ -127,7 +127,7 @@ def _tiles(inputs: Mapping[str, Any]) -> int:
     return pixels.shape[:-3].numel() if isinstance(pixels, Tensor) and pixels.dim() > 3 else 1
 
 
-def _of_tower(config: Any, name: str) -> Any:
+def _tower_field(config: Any, name: str) -> Any:
     return getattr(getattr(config, "vision_config", None), name, None)
 
 

@@ -12,9 +12,9 @@ from atv.data.wording import short
 
 def weight_files(folder: Path) -> list[Path]:
     """Returns the files to load; empty if transformers itself must report what is missing."""
-    whole, index = folder / "model.safetensors", folder / SAFE_WEIGHTS_INDEX_NAME
+    single_file, index = folder / "model.safetensors", folder / SAFE_WEIGHTS_INDEX_NAME
     if not index.is_file():
-        return [whole] if whole.is_file() else []
+        return [single_file] if single_file.is_file() else []
     try:
         shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
     except (ValueError, KeyError, AttributeError, TypeError) as error:
@@ -24,9 +24,10 @@ def weight_files(folder: Path) -> list[Path]:
             raise ValueError(f"model: {index} names {shard}, which lies outside the model's folder")
         if not (folder / shard).is_file():
             raise ValueError(f"model: {index} names {shard}, which does not exist; download it again")
-    if whole.is_file() and shards != [whole.name]:
+    if single_file.is_file() and shards != [single_file.name]:
         raise ValueError(
-            f"model: {str(folder)!r} holds two sets of weights, {whole.name} and what {index.name} names; remove one"
+            f"model: {str(folder)!r} holds two sets of weights, {single_file.name} and what {index.name} names; "
+            "remove one"
         )
     return [folder / shard for shard in shards]
 
@@ -40,7 +41,7 @@ def header(file: Path) -> list[tuple[str, str, int]]:
     try:
         with safe_open(file, "pt") as tensors:
             slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
-            return [(name, part.get_dtype(), prod(part.get_shape())) for name, part in slices.items()]
+            return [(name, tensor.get_dtype(), prod(tensor.get_shape())) for name, tensor in slices.items()]
     except SafetensorError as error:
         raise ValueError(
             f"model: {file} is not a complete safetensors file ({short(error)}); it may be a truncated download or a "

@@ -18,7 +18,7 @@ from atv.records.pruning_report import BaseModel, PruningReport, ScoreRow
 from atv.runtime.hub import reads_as_hub_id, split_revision
 
 FIGURE = "pruning.png"
-_PARTS = ("selection", "criterion", "refine", "reconstruct", "pattern", "allocation")
+_RULES = ("selection", "criterion", "refine", "reconstruct", "pattern", "allocation")
 
 
 def write_card(folder: Path, report: PruningReport) -> None:
@@ -31,30 +31,30 @@ def write_card(folder: Path, report: PruningReport) -> None:
 def card(report: PruningReport) -> str:
     """Returns the card's text, which begins with the front matter for the Hugging Face hub."""
     base, (plan,) = _base(report), report.plans.values()
-    parts = [
+    sections = [
         f"---\n{_front_matter(base, library_name='transformers', pipeline_tag='image-text-to-text')}\n---\n",
-        f"# {_short(base.model)}, {report.sparsity:.0%} of the decoder pruned\n",
+        f"# {_short_name(base.model)}, {report.sparsity:.0%} of the decoder pruned\n",
         f"`{base.model}` ({base.kind}) with {report.sparsity:.2%} of its decoder's target weights, "
-        f"{report.whole_model_sparsity:.2%} of all its parameters, {_gone(report)}: scored by "
+        f"{report.whole_model_sparsity:.2%} of all its parameters, {_removal_words(report)}: scored by "
         f"{plan['criterion']['class']} on the calibration tokens that {plan['selection']['class']} selects. "
         f"{_form(report)} The licence is the base model's.\n",
         f"![Sparsity, drift and pool by block]({FIGURE})\n",
         "## How it was made\n",
-        _settings(report, plan),
+        _settings_table(report, plan),
         "\n## Sparsity by kind of Linear and block, %\n",
-        _sparsities(report),
+        _sparsities_table(report),
         "\n## What calibration saw\n",
-        _blocks(report),
-        *_scores(report),
-        *_finetuning(report),
+        _blocks_table(report),
+        *_scores_section(report),
+        *_finetuning_section(report),
         "\n## Files beside the model\n",
         "`masks.safetensors` contains every mask, bit-packed; `report.json` contains all of the above and more. "
         "`atv verify FOLDER --base MODEL` checks that they agree with the weights.\n",
     ]
-    return "\n".join(parts)
+    return "\n".join(sections)
 
 
-def _gone(report: PruningReport) -> str:
+def _removal_words(report: PruningReport) -> str:
     return "removed" if report.smaller else "set to zero"
 
 
@@ -73,24 +73,26 @@ def write_masks_card(folder: Path, report: PruningReport, digest: str, updated: 
 def masks_card(report: PruningReport, digest: str, updated: bool) -> str:
     """Returns the text of published masks' card; ``updated``: whether kept weights differ from the base model's."""
     base, (plan,) = _base(report), report.plans.values()
-    kept = "`delta.safetensors` has the kept weights' new values." if updated else "Kept weights are the base model's."
-    parts = [
+    kept_weights = (
+        "`delta.safetensors` has the kept weights' new values." if updated else "Kept weights are the base model's."
+    )
+    sections = [
         f"---\n{_front_matter(base, library_name='atv')}\n---\n",
-        f"# Masks for {_short(base.model)}, {report.sparsity:.0%} of the decoder\n",
+        f"# Masks for {_short_name(base.model)}, {report.sparsity:.0%} of the decoder\n",
         f"Which weights of `{base.model}` ({base.kind}) to set to zero, one bit per weight: {report.sparsity:.2%} of "
-        f"its decoder's target weights, {report.whole_model_sparsity:.2%} of all its parameters. {kept} No other "
-        "weights of the base model are included; its own licence applies to it.\n",
+        f"its decoder's target weights, {report.whole_model_sparsity:.2%} of all its parameters. {kept_weights} No "
+        "other weights of the base model are included; its own licence applies to it.\n",
         "```bash\natv masks apply FOLDER --base MODEL --output PRUNED\n```\n",
         "This command restores the pruned model bit for bit. MODEL is the base model, whose weights have the SHA-256 "
         f"`{digest}`; any other model is rejected.\n",
         "## How they were made\n",
-        _settings(report, plan),
+        _settings_table(report, plan),
         "\n## Sparsity by kind of Linear and block, %\n",
-        _sparsities(report),
-        *_scores(report),
-        *_finetuning(report),
+        _sparsities_table(report),
+        *_scores_section(report),
+        *_finetuning_section(report),
     ]
-    return "\n".join(parts) + "\n"
+    return "\n".join(sections) + "\n"
 
 
 def _base(report: PruningReport) -> BaseModel:
@@ -106,13 +108,13 @@ def _front_matter(base: BaseModel, **fields: Any) -> str:
     return ModelCardData(base_model=name if on_hub else None, **fields, tags=tags).to_yaml().strip()
 
 
-def _settings(report: PruningReport, plan: Mapping[str, Any]) -> str:
+def _settings_table(report: PruningReport, plan: Mapping[str, Any]) -> str:
     base = _base(report)
     rows = {
         "base model": base.model,
         "revision": base.revision or "unknown (a local folder)",
         "calibration data": _calibration(report.calibration),
-        **{part: _words(plan[part]) for part in _PARTS if part in plan},
+        **{rule: _rule_words(plan[rule]) for rule in _RULES if rule in plan},
         "sparsity": plan["sparsity"],
         "blocks calibrated on pruned predecessors": "yes" if report.settings["propagate"] else "no",
         "seed": report.seed,
@@ -129,7 +131,7 @@ def _calibration(record: Mapping[str, Any]) -> str:
     return f"{in_words(record['data'], record.get('counts', ()))}, {len(record['ids'])} samples"
 
 
-def _sparsities(report: PruningReport) -> str:
+def _sparsities_table(report: PruningReport) -> str:
     kinds, by_cell = list(shares(report, "kind").items()), shares(report, "block", "kind")
     rows = [
         [block, *(f"{100 * by_cell[block, kind]:.2f}" if (block, kind) in by_cell else "" for kind, _ in kinds)]
@@ -139,29 +141,29 @@ def _sparsities(report: PruningReport) -> str:
     return markdown(["block", *(kind for kind, _ in kinds)], rows)
 
 
-def _blocks(report: PruningReport) -> str:
+def _blocks_table(report: PruningReport) -> str:
     rows = []
     for block in report.blocks:
-        (chosen,) = block.selected.values()
-        pools = (f"{chosen[modality]} of {block.tokens[modality]}" for modality in ("visual", "text"))
+        (selected,) = block.selected.values()
+        pools = (f"{selected[modality]} of {block.tokens[modality]}" for modality in ("visual", "text"))
         rows.append([block.block, f"{block.mean_drift:.4f}", *pools])
     return markdown(["block", "mean drift", "visual tokens in the pool", "text tokens in the pool"], rows)
 
 
-def _scores(report: PruningReport) -> list[str]:
+def _scores_section(report: PruningReport) -> list[str]:
     """The section on scores and their retention of the dense model's scores; empty if nothing was evaluated."""
     if not report.scores:
         return []
     header = ["benchmark", "score", "of questions", "version", "retention %"]
-    rows = [[name, f"{row.score:.2f}", row.of, row.version, _kept(row)] for name, row in report.scores.items()]
+    rows = [[name, f"{row.score:.2f}", row.of, row.version, _retention(row)] for name, row in report.scores.items()]
     return ["\n## Scores\n", markdown(header, rows)]
 
 
-def _kept(row: ScoreRow) -> str:
+def _retention(row: ScoreRow) -> str:
     return "{value:.2f} [{low:.2f}, {high:.2f}]".format(**row.kept) if row.kept else ""
 
 
-def _finetuning(report: PruningReport) -> list[str]:
+def _finetuning_section(report: PruningReport) -> list[str]:
     """The section on how the kept weights were trained afterwards; empty if they were not."""
     if not report.finetuning:
         return []
@@ -169,14 +171,14 @@ def _finetuning(report: PruningReport) -> list[str]:
     return ["\n## Fine-tuning of the kept weights\n", markdown(["", ""], rows)]
 
 
-def _words(part: Mapping[str, Any] | list[Mapping[str, Any]]) -> str:
-    if isinstance(part, list):
-        return ", then ".join(_words(step) for step in part)
-    arguments = ", ".join(f"{name}={json.dumps(value)}" for name, value in part.items() if name != "class")
-    return f"{part['class']}({arguments})" if arguments else part["class"]
+def _rule_words(rule: Mapping[str, Any] | list[Mapping[str, Any]]) -> str:
+    if isinstance(rule, list):
+        return ", then ".join(_rule_words(step) for step in rule)
+    arguments = ", ".join(f"{name}={json.dumps(value)}" for name, value in rule.items() if name != "class")
+    return f"{rule['class']}({arguments})" if arguments else rule["class"]
 
 
-def _short(model: str) -> str:
+def _short_name(model: str) -> str:
     return model.rstrip("/").rsplit("/", 1)[-1]
 
 
@@ -200,12 +202,12 @@ def draw(report: PruningReport) -> Figure:
     by_block = {block: 100 * share for block, share in shares(report, "block").items()}
     sparsity.bar(list(by_block), list(by_block.values()), color="#1d4ed8")
     sparsity.set(ylabel="pruned, %", ylim=(0, 100))
-    at = [block.block for block in report.blocks]
-    drift.plot(at, [block.mean_drift for block in report.blocks], "o-", color="#b45309", markersize=3)
+    block_numbers = [block.block for block in report.blocks]
+    drift.plot(block_numbers, [block.mean_drift for block in report.blocks], "o-", color="#b45309", markersize=3)
     drift.set(ylabel="mean drift of visual tokens", ylim=(0, None))
     for modality, color in (("text", "0.6"), ("visual", "#b45309")):
-        counts = [sum(chosen[modality] for chosen in block.selected.values()) for block in report.blocks]
-        pool.plot(at, counts, "o-", color=color, label=modality, markersize=3)
+        counts = [sum(selected[modality] for selected in block.selected.values()) for block in report.blocks]
+        pool.plot(block_numbers, counts, "o-", color=color, label=modality, markersize=3)
     pool.set(ylabel="tokens in the pool", ylim=(0, None))
     pool.legend(frameon=False)
     for axes in (sparsity, drift, pool):

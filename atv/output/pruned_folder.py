@@ -58,22 +58,22 @@ def write_pruned(
     require_no_adapters(model)
     lvlm, offloaded = LVLM.of(model), is_offloaded(model)
     removal = removal_of(report, lvlm)
-    done = removal is None or removal.is_done(model.config)
+    removal_done = removal is None or removal.is_done(model.config)
     streamed = offloaded and has_shards(folder)
-    if offloaded and not streamed and not done:
+    if offloaded and not streamed and not removal_done:
         raise ValueError(
             f"folder: an offloaded model that becomes smaller must be saved in its run_dir; {str(folder)!r} has no "
             "shards"
         )
     report = replace(report, targets=target_rows(report, lvlm))
 
-    def write(into: Path) -> None:
+    def write(target: Path) -> None:
         if not streamed:
-            _write_weights(into, model if removal is None or done else removal.smaller_model(model))
+            _write_weights(target, model if removal is None or removal_done else removal.smaller_model(model))
         if processor is not None:
-            processor.save_pretrained(into)
-        report.write_masks(into)
-        write_card(into, report)
+            processor.save_pretrained(target)
+        report.write_masks(target)
+        write_card(target, report)
 
     saved_atomically(folder, write)
     if not streamed:
@@ -81,7 +81,9 @@ def write_pruned(
     elif removal is None:
         finish_folder(lvlm, folder)
     else:
-        finish_folder(lvlm, folder, removal.smaller_config(model.config), lambda block, own: removal.shrunk(own))
+        finish_folder(
+            lvlm, folder, removal.smaller_config(model.config), lambda block, tensors: removal.shrunk(tensors)
+        )
     clear_blocks(folder)
     return report
 
@@ -109,22 +111,22 @@ def renew_card(
     source = Path(folder)
     report = read_pruned(source)
     if scores is not None:
-        report = replace(report, scores=_scores(Path(scores), source, trust_remote_code))
+        report = replace(report, scores=_checked_scores(Path(scores), source, trust_remote_code))
     write_card(source, report)
     return report
 
 
-def _scores(file: Path, folder: Path, trust_remote_code: bool) -> dict[str, ScoreRow]:
+def _checked_scores(file: Path, folder: Path, trust_remote_code: bool) -> dict[str, ScoreRow]:
     if not file.is_file():
         raise ValueError(f"scores: no such file {str(file)!r}; `atv evaluate --output` writes scores.json")
-    scored = EvaluationReport.read(file)
-    if not (rows := scored.rows()):
+    evaluation = EvaluationReport.read(file)
+    if not (rows := evaluation.rows()):
         raise ValueError(f"scores: {str(file)!r} holds no scores")
-    if (digest := scored.asked.get("model_digest")) is not None:
+    if (digest := evaluation.asked.get("model_digest")) is not None:
         model, _ = load_model(folder, trust_remote_code, quantized=True)
         if weights_digest(model.named_parameters()) != digest:
-            whose = f"another model ({scored.asked.get('model', 'not named')!r})"
-            raise ValueError(f"scores: expected those of {str(folder)!r}, but {str(file)!r} holds those of {whose}")
+            owner = f"another model ({evaluation.asked.get('model', 'not named')!r})"
+            raise ValueError(f"scores: expected those of {str(folder)!r}, but {str(file)!r} holds those of {owner}")
     return rows
 
 
@@ -140,5 +142,5 @@ def output_bytes(lvlm: LVLM, targets: Mapping[str, Target], updates_weights: boo
     model = sum(value.nbytes for value in distinct_tensors(lvlm.model).values())
     weights = [target.weight for target in targets.values()]
     masks = sum(weight.shape[0] * -(-weight.shape[1] // 8) for weight in weights)
-    updated = sum(weight.nbytes for weight in weights) if updates_weights else 0
-    return model + 2 * masks + updated
+    updated_weights = sum(weight.nbytes for weight in weights) if updates_weights else 0
+    return model + 2 * masks + updated_weights

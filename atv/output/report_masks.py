@@ -48,11 +48,13 @@ def target_rows(report: PruningReport, lvlm: LVLM) -> dict[str, TargetReport]:
     pruned_as = {name: name for name in report.masks} if removal is None else removal.renamed(report.masks)
     zeros: dict[str, int] = {}
     for parameter, views in targets_by_parameter(lvlm).items():
-        if chosen := {name: view for name, view in views.items() if name in masks}:
+        if masked_views := {name: view for name, view in views.items() if name in masks}:
             values = stored(lvlm.model, parameter).detach()
-            zeros |= {pruned_as[name]: _kept_zeros(name, view(values), masks[name]) for name, view in chosen.items()}
-    if absent := sorted(pruned_as.values() - zeros.keys()):
-        raise ValueError(f"report: it has a mask of {absent[0]}, but the model has no such Linear or expert")
+            zeros |= {
+                pruned_as[name]: _kept_zeros(name, view(values), masks[name]) for name, view in masked_views.items()
+            }
+    if missing_names := sorted(pruned_as.values() - zeros.keys()):
+        raise ValueError(f"report: it has a mask of {missing_names[0]}, but the model has no such Linear or expert")
     # Nothing is left to count in a block that was removed.
     rows = zeros | dict.fromkeys(report.masks.keys() - zeros.keys(), 0)
     return {name: _row(lvlm.block_of(name), report.masks[name], count) for name, count in rows.items()}

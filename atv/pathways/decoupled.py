@@ -22,10 +22,10 @@ from atv.model.experts import ExpertWeight
 from atv.model.lvlm import LVLM
 from atv.model.targets import Target
 
-_OUTSIDE = object()
+_OUTSIDE_FORWARD = object()
 # A context variable, not a module attribute: while pathways are calibrated, the forwards of several batches are in
 # progress at the same time, each in a greenlet with its own context.
-_modalities: ContextVar[Any] = ContextVar("modalities", default=_OUTSIDE)
+_modalities: ContextVar[Any] = ContextVar("modalities", default=_OUTSIDE_FORWARD)
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def current_modalities() -> Modalities:
         RuntimeError: outside a forward of the whole model.
     """
     modalities = _modalities.get()
-    if modalities is _OUTSIDE:
+    if modalities is _OUTSIDE_FORWARD:
         raise RuntimeError("a decoupled Linear ran outside a forward of the LVLM, so no token has a modality")
     return modalities
 
@@ -81,18 +81,18 @@ def route(lvlm: LVLM) -> ExitStack:
     """
 
     config = lvlm.model.config
-    parts = [config, *(getattr(config, name, None) for name in config.sub_configs)]
-    drops_positions = any(getattr(part, "num_kv_shared_layers", 0) for part in parts)
+    configs = [config, *(getattr(config, name, None) for name in config.sub_configs)]
+    drops_positions = any(getattr(sub_config, "num_kv_shared_layers", 0) for sub_config in configs)
 
     def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        named = inspect.signature(module.forward).bind_partial(*args).arguments
-        given = named | kwargs
-        visual = visual_mask(lvlm, given)
-        _modalities.set(Modalities(given["input_ids"].numel(), visual))
-        return args, _every_position(named, kwargs) if drops_positions else kwargs
+        named_args = inspect.signature(module.forward).bind_partial(*args).arguments
+        inputs = named_args | kwargs
+        visual = visual_mask(lvlm, inputs)
+        _modalities.set(Modalities(inputs["input_ids"].numel(), visual))
+        return args, _with_every_position(named_args, kwargs) if drops_positions else kwargs
 
     def leave(module: nn.Module, args: tuple[Any, ...], result: Any) -> None:
-        _modalities.set(_OUTSIDE)
+        _modalities.set(_OUTSIDE_FORWARD)
 
     hooks = ExitStack()
     hooks.enter_context(lvlm.model.register_forward_pre_hook(enter, with_kwargs=True))
@@ -100,17 +100,17 @@ def route(lvlm: LVLM) -> ExitStack:
     return hooks
 
 
-def _every_position(named: Mapping[str, Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+def _with_every_position(named_args: Mapping[str, Any], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Returns the arguments; positions to keep are listed one by one, as the model would drop others on the way.
 
     If ``logits_to_keep`` is a number, those last blocks of Gemma 4 that share keys and values receive only so many last
     positions, and a decoupled Linear could not tell which tokens these are.
     """
-    kept, ids = kwargs.get("logits_to_keep"), {**named, **kwargs}["input_ids"]
-    if not isinstance(kept, int) or not kept:
+    last_positions, ids = kwargs.get("logits_to_keep"), {**named_args, **kwargs}["input_ids"]
+    if not isinstance(last_positions, int) or not last_positions:
         return kwargs
     length = ids.shape[1]
-    return kwargs | {"logits_to_keep": torch.arange(max(length - kept, 0), length, device=ids.device)}
+    return kwargs | {"logits_to_keep": torch.arange(max(length - last_positions, 0), length, device=ids.device)}
 
 
 class DecoupledLinear(nn.Module):
@@ -127,9 +127,11 @@ class DecoupledLinear(nn.Module):
 
     def __init__(self, linear: nn.Linear, text: Pruned, visual: Pruned) -> None:
         super().__init__()
-        weight, other = (pruned.applied_to(linear.weight.detach()) for pruned in (text, visual))
-        self.text = nn.Parameter(weight, requires_grad=False)
-        self.visual = self.text if torch.equal(weight, other) else nn.Parameter(other, requires_grad=False)
+        text_weight, visual_weight = (pruned.applied_to(linear.weight.detach()) for pruned in (text, visual))
+        self.text = nn.Parameter(text_weight, requires_grad=False)
+        self.visual = (
+            self.text if torch.equal(text_weight, visual_weight) else nn.Parameter(visual_weight, requires_grad=False)
+        )
         self.bias = linear.bias
 
     @property
@@ -161,9 +163,9 @@ class DecoupledLinear(nn.Module):
         text = F.linear(rows.index_select(0, text_rows), self.text, self.bias)
         visual = F.linear(rows.index_select(0, visual_rows), self.visual, self.bias)
         # In the product's dtype, which differs from that of x under autocast.
-        made = text.new_empty(len(rows), len(self.text))
-        made.index_copy_(0, text_rows, text).index_copy_(0, visual_rows, visual)
-        return made.view(*x.shape[:-1], -1)
+        output = text.new_empty(len(rows), len(self.text))
+        output.index_copy_(0, text_rows, text).index_copy_(0, visual_rows, visual)
+        return output.view(*x.shape[:-1], -1)
 
 
 class DecoupledExperts(nn.Module):
@@ -189,10 +191,10 @@ class DecoupledExperts(nn.Module):
         text_product = self.text(hidden_states, *args, **kwargs)
         if visual is None:
             return text_product
-        times, rest = divmod(len(text_product), visual.numel())
-        if rest or not times:
+        rows_per_token, remainder = divmod(len(text_product), visual.numel())
+        if remainder or not rows_per_token:
             raise ValueError(f"decouple: experts were given {len(text_product)} rows for {visual.numel()} tokens")
-        visual_rows = visual.flatten().repeat(times)[:, None]
+        visual_rows = visual.flatten().repeat(rows_per_token)[:, None]
         return torch.where(visual_rows, self.visual(hidden_states, *args, **kwargs), text_product)
 
 
@@ -204,15 +206,15 @@ def decouple_target(model: nn.Module, name: str, target: Target, text: Pruned, v
     if isinstance(target, nn.Linear):
         model.set_submodule(name, DecoupledLinear(target, text, visual))
     elif isinstance(target, ExpertWeight) and target.layer.modality:
-        _apply(target, text if target.layer.modality == "text" else visual)
+        _apply_pruning(target, text if target.layer.modality == "text" else visual)
     elif isinstance(target, ExpertWeight):
         layer = target.layer
         if model.get_submodule(layer.name) is layer.module:
             model.set_submodule(layer.name, DecoupledExperts(layer.module))
-        both: Any = model.get_submodule(layer.name)
-        for module, pruned in ((both.text, text), (both.visual, visual)):
-            _apply(ExpertWeight(replace(layer, module=module), target.parameter, target.expert), pruned)
+        decoupled: Any = model.get_submodule(layer.name)
+        for module, pruned in ((decoupled.text, text), (decoupled.visual, visual)):
+            _apply_pruning(ExpertWeight(replace(layer, module=module), target.parameter, target.expert), pruned)
 
 
-def _apply(target: Target, pruned: Pruned) -> None:
+def _apply_pruning(target: Target, pruned: Pruned) -> None:
     target.weight.data.copy_(pruned.applied_to(target.weight.data))

@@ -43,15 +43,17 @@ def recorded_pattern(settings: Mapping[str, Any]) -> Pattern:
     Raises:
         ValueError: if the class is unknown or cannot be constructed from these arguments.
     """
-    given = dict(settings)
+    arguments = dict(settings)
     try:
-        kind = find(given.pop("class"), Pattern, "pattern")
+        pattern_class = find(arguments.pop("class"), Pattern, "pattern")
     except UnknownNameError as error:
         raise ValueError(f"{error}; for your own pattern, pass its file (--plugin FILE)") from error
     try:
-        return kind(**given)
+        return pattern_class(**arguments)
     except TypeError as error:
-        raise ValueError(f"pattern: {kind.__name__} cannot be constructed from {given}: {error}") from error
+        raise ValueError(
+            f"pattern: {pattern_class.__name__} cannot be constructed from {arguments}: {error}"
+        ) from error
 
 
 __all__ = [

@@ -55,18 +55,20 @@ class Pattern(Plugin, ABC):
 
     def checked_masks(self, scores: Mapping[str, Tensor], sparsities: Mapping[str, float]) -> dict[str, Tensor]:
         """Returns the masks from ``masks``, checked as in ``checked_mask``."""
-        made: Any = self.masks(scores, sparsities)
-        if not isinstance(made, Mapping):
-            kind, given = type(self).__name__, type(made).__name__
-            raise ContractError(f"pattern: {kind}.masks returned a {given}; expected a dict of names to masks")
-        return {name: self._checked("masks", made.get(name), score, f" for {name}") for name, score in scores.items()}
+        masks: Any = self.masks(scores, sparsities)
+        if not isinstance(masks, Mapping):
+            class_name, result_type = type(self).__name__, type(masks).__name__
+            raise ContractError(
+                f"pattern: {class_name}.masks returned a {result_type}; expected a dict of names to masks"
+            )
+        return {name: self._checked("masks", masks.get(name), score, f" for {name}") for name, score in scores.items()}
 
-    def _checked(self, method: str, mask: Any, score: Tensor, where: str = "") -> Tensor:
-        whole = isinstance(mask, Tensor)
-        if not whole or mask.shape != score.shape or mask.dtype != torch.bool:
-            made = f"{mask.dtype} {tuple(mask.shape)}" if whole else f"a {type(mask).__name__}"
-            name, expected = f"{type(self).__name__}.{method}", tuple(score.shape)
-            raise ContractError(f"pattern: {name} returned {made}{where}; expected torch.bool {expected}")
+    def _checked(self, method: str, mask: Any, score: Tensor, location: str = "") -> Tensor:
+        is_tensor = isinstance(mask, Tensor)
+        if not is_tensor or mask.shape != score.shape or mask.dtype != torch.bool:
+            description = f"{mask.dtype} {tuple(mask.shape)}" if is_tensor else f"a {type(mask).__name__}"
+            label, expected = f"{type(self).__name__}.{method}", tuple(score.shape)
+            raise ContractError(f"pattern: {label} returned {description}{location}; expected torch.bool {expected}")
         return mask
 
     def about(self, lvlm: LVLM, targets: Mapping[str, Target]) -> dict[str, Target]:

@@ -55,8 +55,8 @@ class NOfM(Pattern):
         if score.shape[-1] % self.m:
             raise ValueError(f"pattern: {self.n}:{self.m} does not divide a row of {score.shape[-1]} inputs")
         groups = rearrange(score, "out (group m) -> out group m", m=self.m)
-        find = _lowest_of_few if self.m <= 16 else lowest
-        return rearrange(~find(groups, self.m - self.n), "out group m -> out (group m)")
+        find_lowest = _lowest_of_few if self.m <= 16 else lowest
+        return rearrange(~find_lowest(groups, self.m - self.n), "out group m -> out (group m)")
 
 
 def _lowest_of_few(groups: Tensor, count: int) -> Tensor:
@@ -65,7 +65,7 @@ def _lowest_of_few(groups: Tensor, count: int) -> Tensor:
     ranks = torch.zeros(len(columns), *groups.shape[:-1], dtype=torch.uint8, device=groups.device)
     for later in range(1, len(columns)):
         for earlier in range(later):
-            first = columns[earlier] <= columns[later]
-            ranks[later] += first
-            ranks[earlier] += ~first
+            earlier_is_lower = columns[earlier] <= columns[later]
+            ranks[later] += earlier_is_lower
+            ranks[earlier] += ~earlier_is_lower
     return (ranks < count).movedim(0, -1)

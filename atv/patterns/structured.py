@@ -59,13 +59,13 @@ class Structured(Pattern):
 
     def about(self, lvlm: LVLM, targets: Mapping[str, Target]) -> dict[str, Target]:
         structure = self.structure(lvlm)
-        own = members(lvlm, structure)
-        if lacking := [name for name in own if name not in targets]:
+        member_names = members(lvlm, structure)
+        if missing_targets := [name for name in member_names if name not in targets]:
             raise ValueError(
                 f"targets: {type(self).__name__} removes {structure.name} from all blocks alike, but these targets "
-                f"leave out {lacking[0]}; do not set targets"
+                f"leave out {missing_targets[0]}; do not set targets"
             )
-        return {name: targets[name] for name in own}
+        return {name: targets[name] for name in member_names}
 
     def fitted(self, lvlm: LVLM) -> Self:
         fitted = copy.copy(self)
@@ -73,58 +73,63 @@ class Structured(Pattern):
         return fitted
 
     def check(self, lvlm: LVLM, targets: Mapping[str, Target], sparsity: float) -> None:
-        structure, config = self._of_the_model, lvlm.model.config
+        structure, config = self._fitted_structure, lvlm.model.config
         count = structure.count(config)
-        kept = self.kept_count(count, sparsity)
-        if sparsity and kept == count:
+        kept_count = self.kept_count(count, sparsity)
+        if sparsity and kept_count == count:
             raise ValueError(
                 f"sparsity: {sparsity} of {count} {structure.name} is none after {type(self).__name__}'s rounding; "
                 "choose a higher sparsity"
             )
-        if why := refusal(config, structure, kept):
-            possible = ", ".join(str(n) for n in range(1, count + 1) if refusal(config, structure, n) is None)
-            raise ValueError(
-                f"sparsity: {sparsity} leaves {kept} of {count} {structure.name}, which the model's config does not "
-                f"allow ({why}); possible numbers: {possible}"
+        if reason := refusal(config, structure, kept_count):
+            possible = ", ".join(
+                str(number) for number in range(1, count + 1) if refusal(config, structure, number) is None
             )
-        RemovedParts.trial(lvlm, structure, kept).check(lvlm.model)
+            raise ValueError(
+                f"sparsity: {sparsity} leaves {kept_count} of {count} {structure.name}, which the model's config does "
+                f"not allow ({reason}); possible numbers: {possible}"
+            )
+        RemovedParts.trial(lvlm, structure, kept_count).check(lvlm.model)
 
     def mask(self, score: Tensor, sparsity: float) -> Tensor:
         """Returns a mask that keeps everything, since a single Linear contains no whole structure."""
         return torch.ones_like(score, dtype=torch.bool)
 
     def masks(self, scores: Mapping[str, Tensor], sparsities: Mapping[str, float]) -> dict[str, Tensor]:
-        structure = self._of_the_model
+        structure = self._fitted_structure
         sums: dict[str, dict[str, Tensor]] = defaultdict(dict)
         for name, score in scores.items():
             side = structure.side(name)
             assert side is not None
             by_line = score.sum(1 - side.dim, dtype=torch.float64)
             sums[name.rpartition(".")[0]][name] = by_line.unflatten(0, (-1, side.width)).sum(1)
-        kept = {module: self._kept(by_name, sparsities) for module, by_name in sums.items()}
-        return {name: self._mask(name, score, kept[name.rpartition(".")[0]]) for name, score in scores.items()}
+        kept_structures = {module: self._kept_structures(by_name, sparsities) for module, by_name in sums.items()}
+        return {
+            name: self._expanded_mask(name, score, kept_structures[name.rpartition(".")[0]])
+            for name, score in scores.items()
+        }
 
     def removal(self, lvlm: LVLM, masks: Mapping[str, Tensor]) -> Removal | None:
-        return RemovedParts.of(lvlm, self._of_the_model, masks)
+        return RemovedParts.of(lvlm, self._fitted_structure, masks)
 
     @property
-    def _of_the_model(self) -> Structure:
+    def _fitted_structure(self) -> Structure:
         if self._structure is None:
             raise TypeError(f"{type(self).__name__} was used before it was fitted to a model")
         return self._structure
 
-    def _kept(self, sums: Mapping[str, Tensor], sparsities: Mapping[str, float]) -> Tensor:
+    def _kept_structures(self, sums: Mapping[str, Tensor], sparsities: Mapping[str, float]) -> Tensor:
         """Returns which structures of a module stay, bool (count,), from their summed scores by Linear (count,)."""
-        reader = next(name for name in sums if name.endswith(self._of_the_model.reader))
-        counted = sums.values() if self.scored == "structure" else [sums[reader]]
-        score = torch.stack(list(counted)).sum(0)
+        reader = next(name for name in sums if name.endswith(self._fitted_structure.reader))
+        summed_scores = sums.values() if self.scored == "structure" else [sums[reader]]
+        score = torch.stack(list(summed_scores)).sum(0)
         sparsity = sparsities[reader]
         return ~lowest(score, len(score) - self.kept_count(len(score), sparsity))
 
-    def _mask(self, name: str, score: Tensor, kept: Tensor) -> Tensor:
-        side = self._of_the_model.side(name)
+    def _expanded_mask(self, name: str, score: Tensor, kept_structures: Tensor) -> Tensor:
+        side = self._fitted_structure.side(name)
         assert side is not None
-        lines = kept.repeat_interleave(side.width)
+        lines = kept_structures.repeat_interleave(side.width)
         return (lines[:, None] if side.dim == 0 else lines[None]).expand(score.shape)
 
 

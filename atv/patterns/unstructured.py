@@ -65,6 +65,8 @@ class PerBlock(Pattern):
 
     def masks(self, scores: Mapping[str, Tensor], sparsities: Mapping[str, float]) -> dict[str, Tensor]:
         count = sum(pruned_count(score.numel(), sparsities[name]) for name, score in scores.items())
-        kept = ~lowest(torch.cat([score.flatten() for score in scores.values()]), count)
-        parts = kept.split([score.numel() for score in scores.values()])
-        return {name: part.view_as(scores[name]) for name, part in zip(scores, parts, strict=True)}
+        kept_mask = ~lowest(torch.cat([score.flatten() for score in scores.values()]), count)
+        kept_by_linear = kept_mask.split([score.numel() for score in scores.values()])
+        return {
+            name: linear_kept.view_as(scores[name]) for name, linear_kept in zip(scores, kept_by_linear, strict=True)
+        }

@@ -24,8 +24,10 @@ class WholeBlocks(Pattern):
     sparsity = None
 
     def about(self, lvlm: LVLM, targets: Mapping[str, Target]) -> dict[str, Target]:
-        if lacking := [name for name in lvlm.prunable if name not in targets]:
-            raise ValueError(f"targets: WholeBlocks removes whole blocks, but these targets leave out {lacking[0]}")
+        if missing_targets := [name for name in lvlm.prunable if name not in targets]:
+            raise ValueError(
+                f"targets: WholeBlocks removes whole blocks, but these targets leave out {missing_targets[0]}"
+            )
         return dict(targets)
 
     def check(self, lvlm: LVLM, targets: Mapping[str, Target], sparsity: float) -> None:
@@ -41,9 +43,9 @@ class WholeBlocks(Pattern):
         return torch.full_like(score, not sparsity, dtype=torch.bool)
 
     def removal(self, lvlm: LVLM, masks: Mapping[str, Tensor]) -> Removal | None:
-        stays: dict[int, bool] = {}
+        is_kept: dict[int, bool] = {}
         for name, mask in masks.items():
             block = lvlm.block_of(name)
-            stays[block] = stays.get(block, False) or bool(mask.any())
-        kept = [block for block in sorted(stays) if stays[block]]
-        return RemovedBlocks.of(lvlm, kept, len(stays))
+            is_kept[block] = is_kept.get(block, False) or bool(mask.any())
+        kept_blocks = [block for block in sorted(is_kept) if is_kept[block]]
+        return RemovedBlocks.of(lvlm, kept_blocks, len(is_kept))

@@ -33,14 +33,16 @@ def arguments(plugin: Plugin) -> dict[str, Any]:
     Raises:
         ContractError: if the constructor takes ``*`` or ``**``, or does not store an argument.
     """
-    kind, kept = type(plugin).__name__, {}
+    class_name, values = type(plugin).__name__, {}
     for parameter in inspect.signature(type(plugin)).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise ContractError(f"{kind} takes {parameter}; name every argument, so that a report can record it")
+            raise ContractError(f"{class_name} takes {parameter}; name every argument, so that a report can record it")
         if not hasattr(plugin, parameter.name):
-            raise ContractError(f"{kind} has no attribute {parameter.name!r} that stores its constructor's argument")
-        kept[parameter.name] = getattr(plugin, parameter.name)
-    return kept
+            raise ContractError(
+                f"{class_name} has no attribute {parameter.name!r} that stores its constructor's argument"
+            )
+        values[parameter.name] = getattr(plugin, parameter.name)
+    return values
 
 
 def describe(plugin: Plugin, dotted: bool = False) -> dict[str, Any]:
@@ -49,12 +51,15 @@ def describe(plugin: Plugin, dotted: bool = False) -> dict[str, Any]:
     Raises:
         ContractError: as in ``arguments``, and for an argument that JSON cannot hold.
     """
-    kind = type(plugin)
-    plain = {name: _plain(value, kind, name, dotted) for name, value in arguments(plugin).items()}
-    return {"class": f"{kind.__module__}.{kind.__qualname__}" if dotted else kind.__name__, **plain}
+    plugin_class = type(plugin)
+    plain_values = {name: _plain_value(value, plugin_class, name, dotted) for name, value in arguments(plugin).items()}
+    return {
+        "class": f"{plugin_class.__module__}.{plugin_class.__qualname__}" if dotted else plugin_class.__name__,
+        **plain_values,
+    }
 
 
-def _plain(value: Any, kind: type[Plugin], name: str, dotted: bool) -> Any:
+def _plain_value(value: Any, plugin_class: type[Plugin], name: str, dotted: bool) -> Any:
     if isinstance(value, Plugin):
         return describe(value, dotted)
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -62,10 +67,10 @@ def _plain(value: Any, kind: type[Plugin], name: str, dotted: bool) -> Any:
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, (list, tuple)):
-        return [_plain(item, kind, name, dotted) for item in value]
+        return [_plain_value(item, plugin_class, name, dotted) for item in value]
     if isinstance(value, Mapping):
-        return {str(key): _plain(item, kind, name, dotted) for key, item in value.items()}
+        return {str(key): _plain_value(item, plugin_class, name, dotted) for key, item in value.items()}
     raise ContractError(
-        f"{kind.__name__} was given a {type(value).__name__} as {name}, which a report cannot hold; choices: numbers, "
-        "text, paths, other plug-ins, and lists and dicts of these"
+        f"{plugin_class.__name__} was given a {type(value).__name__} as {name}, which a report cannot hold; choices: "
+        "numbers, text, paths, other plug-ins, and lists and dicts of these"
     )

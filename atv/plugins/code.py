@@ -31,34 +31,34 @@ def codes(parts: Iterable[Any]) -> dict[str, str]:
     Args:
         parts: plug-ins or their names, classes of any kind, and lists of these; anything else is ignored.
     """
-    kinds = {kind.__name__: kind for part in parts for kind in _kinds(part)}
-    told = {name: _told(kind) for name, kind in sorted(kinds.items())}
-    return {name: text for name, text in told.items() if text}
+    classes = {cls.__name__: cls for part in parts for cls in _classes_of(part)}
+    texts = {name: _digest_or_version(cls) for name, cls in sorted(classes.items())}
+    return {name: text for name, text in texts.items() if text}
 
 
 def code_identity(parts: Iterable[Any]) -> dict[str, dict[str, str]]:
     """Returns what identifies a run of these plug-ins besides their arguments: ``codes``, if there are any."""
-    found = codes(parts)
-    return {"code": found} if found else {}
+    class_codes = codes(parts)
+    return {"code": class_codes} if class_codes else {}
 
 
-def _kinds(part: Any) -> Iterator[type[Any]]:
+def _classes_of(item: Any) -> Iterator[type[Any]]:
     """Yields the classes of a plug-in and of those in its arguments, a class itself, or those that a name means."""
-    if isinstance(part, type):
-        yield part
-    elif isinstance(part, Plugin):
-        yield type(part)
+    if isinstance(item, type):
+        yield item
+    elif isinstance(item, Plugin):
+        yield type(item)
         # If a plug-in's arguments cannot be read from its constructor, they are not searched.
         with suppress(ContractError):
-            yield from _kinds(list(arguments(part).values()))
-    elif isinstance(part, list | tuple):
-        for each in part:
-            yield from _kinds(each)
-    elif isinstance(part, str):
-        yield from called(part.rpartition(".")[2], Plugin)
+            yield from _classes_of(list(arguments(item).values()))
+    elif isinstance(item, list | tuple):
+        for inner in item:
+            yield from _classes_of(inner)
+    elif isinstance(item, str):
+        yield from called(item.rpartition(".")[2], Plugin)
 
 
-def _is_own(module: str) -> bool:
+def _is_user_module(module: str) -> bool:
     """Whether a module is a user's file or a notebook, rather than an installed module."""
     file = getattr(sys.modules.get(module), "__file__", None)
     if file is None:
@@ -66,51 +66,53 @@ def _is_own(module: str) -> bool:
     return not any(Path(file).resolve().is_relative_to(folder) for folder in INSTALLED)
 
 
-def _told(kind: type[Any]) -> str:
+def _digest_or_version(cls: type[Any]) -> str:
     """A class's digest or version; empty for version 1, so that cells older than versions keep their names."""
-    if _is_own(kind.__module__):
-        return _digest(kind)
-    version = kind.version if issubclass(kind, Plugin) else 1
+    if _is_user_module(cls.__module__):
+        return _digest(cls)
+    version = cls.version if issubclass(cls, Plugin) else 1
     return f"version {version}" if version != 1 else ""
 
 
-def _digest(kind: type[Any]) -> str:
-    found: dict[str, str] = {}
-    _collect(kind, found)
-    return hashlib.sha256("\n".join(f"{name} {text}" for name, text in sorted(found.items())).encode()).hexdigest()[:16]
+def _digest(cls: type[Any]) -> str:
+    code_by_name: dict[str, str] = {}
+    _collect(cls, code_by_name)
+    return hashlib.sha256(
+        "\n".join(f"{name} {text}" for name, text in sorted(code_by_name.items())).encode()
+    ).hexdigest()[:16]
 
 
-def _collect(item: Any, found: dict[str, str]) -> None:
+def _collect(item: Any, code_by_name: dict[str, str]) -> None:
     """Adds the code of a class or function, and of everything that it names."""
     name = f"{item.__module__}.{item.__qualname__}"
-    if name in found or not _is_own(item.__module__):
+    if name in code_by_name or not _is_user_module(item.__module__):
         return
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(item)))
     except (OSError, TypeError, SyntaxError):
         # In a notebook, or for text that was executed, the source is missing: the compiled code is used instead.
-        found[name] = repr([_compiled(code) for code in _functions(item)])
-        used = {word for code in _functions(item) for word in code.co_names}
+        code_by_name[name] = repr([_compiled(code) for code in _functions(item)])
+        used_names = {used_name for code in _functions(item) for used_name in code.co_names}
     else:
-        found[name] = ast.unparse(_without_docstrings(tree))
-        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        used |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    _collect_named(sys.modules[item.__module__], used, found)
+        code_by_name[name] = ast.unparse(_without_docstrings(tree))
+        used_names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        used_names |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    _collect_named(sys.modules[item.__module__], used_names, code_by_name)
 
 
 def _collect_named(
-    module: ModuleType, used: Iterable[str], found: dict[str, str], above: tuple[ModuleType, ...] = ()
+    module: ModuleType, used_names: Iterable[str], code_by_name: dict[str, str], ancestors: tuple[ModuleType, ...] = ()
 ) -> None:
-    """Adds the names in ``used`` that a module has; modules import one another, so none is searched below itself."""
-    for word in sorted(used):
-        value = vars(module).get(word)
+    """Adds those of ``used_names`` that a module has; modules import one another, so none is searched below itself."""
+    for name in sorted(used_names):
+        value = vars(module).get(name)
         if isinstance(value, type | FunctionType):
-            _collect(value, found)
+            _collect(value, code_by_name)
         elif isinstance(value, ModuleType):
-            if value not in (module, *above) and _is_own(value.__name__):
-                _collect_named(value, used, found, (module, *above))
-        elif word in vars(module) and _is_plain(value):
-            found[f"{module.__name__}.{word}"] = repr(value)
+            if value not in (module, *ancestors) and _is_user_module(value.__name__):
+                _collect_named(value, used_names, code_by_name, (module, *ancestors))
+        elif name in vars(module) and _is_plain(value):
+            code_by_name[f"{module.__name__}.{name}"] = repr(value)
 
 
 def _is_plain(value: Any) -> bool:
@@ -122,11 +124,13 @@ def _is_plain(value: Any) -> bool:
 def _functions(item: Any) -> list[CodeType]:
     """Returns the code of a function, or of the functions that a class itself defines."""
     functions = [item] if isinstance(item, FunctionType) else vars(item).values()
-    return [each.__code__ for each in functions if isinstance(each, FunctionType)]
+    return [member.__code__ for member in functions if isinstance(member, FunctionType)]
 
 
 def _compiled(code: CodeType) -> tuple[Any, ...]:
-    constants = [_compiled(each) if isinstance(each, CodeType) else repr(each) for each in code.co_consts]
+    constants = [
+        _compiled(constant) if isinstance(constant, CodeType) else repr(constant) for constant in code.co_consts
+    ]
     return code.co_code.hex(), constants, code.co_names
 
 

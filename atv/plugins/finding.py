@@ -19,7 +19,7 @@ class UnknownNameError(ValueError):
 
 def subclasses(base: type[Kind]) -> Iterator[type[Kind]]:
     """Yields every concrete class imported so far that derives from ``base``; a leading underscore hides a class."""
-    return (kind for kind in derived(base) if not inspect.isabstract(kind))
+    return (cls for cls in derived(base) if not inspect.isabstract(cls))
 
 
 def resolve(value: Kind | str, base: type[Kind], field: str, **defaults: Any) -> Kind:
@@ -30,20 +30,20 @@ def resolve(value: Kind | str, base: type[Kind], field: str, **defaults: Any) ->
             lacks an attribute of ``base``.
         TypeError: for a value of any other type.
     """
-    made = value if isinstance(value, base) else _made(value, base, field, **defaults)
-    require_attributes(made, base, field)
-    return made
+    plugin = value if isinstance(value, base) else _instantiated(value, base, field, **defaults)
+    require_attributes(plugin, base, field)
+    return plugin
 
 
-def _made(value: Kind | str, base: type[Kind], field: str, **defaults: Any) -> Kind:
+def _instantiated(value: Kind | str, base: type[Kind], field: str, **defaults: Any) -> Kind:
     if not isinstance(value, str):
         raise TypeError(f"{field}: expected a {base.__name__}, a class name or a dotted path, got {value!r}")
-    kind = find(value, base, field)
+    cls = find(value, base, field)
     try:
-        inspect.signature(kind).bind(**defaults)
+        inspect.signature(cls).bind(**defaults)
     except TypeError as error:
         raise ValueError(f"{field}: {value!r} cannot be given by name alone: {error}") from error
-    return kind(**defaults)
+    return cls(**defaults)
 
 
 def find(name: str, base: type[Kind], field: str) -> type[Kind]:
@@ -54,11 +54,11 @@ def find(name: str, base: type[Kind], field: str) -> type[Kind]:
     """
     candidates = usable(called(name, base))
     if len(candidates) > 1:
-        paths = ", ".join(f"{kind.__module__}.{name}" for kind in candidates)
+        paths = ", ".join(f"{cls.__module__}.{name}" for cls in candidates)
         raise ValueError(f"{field}: {name!r} names several classes; give the path of one: {paths}")
-    kind = candidates[0] if candidates else _imported(name, base, field)
-    require_concrete(kind, field)
-    return kind
+    cls = candidates[0] if candidates else _imported(name, base, field)
+    require_concrete(cls, field)
+    return cls
 
 
 def called(name: str, base: type[Kind]) -> list[type[Kind]]:
@@ -66,13 +66,13 @@ def called(name: str, base: type[Kind]) -> list[type[Kind]]:
 
     A notebook cell that is rerun, or a file that is loaded again, leaves its former classes behind.
     """
-    named = [kind for kind in derived(base) if kind.__name__ == name]
-    return [kind for kind in named if vars(sys.modules[kind.__module__]).get(name) is kind] or named
+    candidates = [cls for cls in derived(base) if cls.__name__ == name]
+    return [cls for cls in candidates if vars(sys.modules[cls.__module__]).get(name) is cls] or candidates
 
 
 def usable(kinds: Sequence[type[Kind]]) -> Sequence[type[Kind]]:
     """Returns the classes that lack no method, or all if each lacks one, so that ``require_concrete`` names it."""
-    return [kind for kind in kinds if not inspect.isabstract(kind)] or kinds
+    return [cls for cls in kinds if not inspect.isabstract(cls)] or kinds
 
 
 def require_concrete(kind: type[Any], field: str) -> None:
@@ -81,8 +81,8 @@ def require_concrete(kind: type[Any], field: str) -> None:
     Raises:
         ValueError: naming what is missing.
     """
-    if lacking := ", ".join(sorted(getattr(kind, "__abstractmethods__", ()))):
-        raise ValueError(f"{field}: {kind.__name__} cannot be used: it does not define {lacking}")
+    if missing := ", ".join(sorted(getattr(kind, "__abstractmethods__", ()))):
+        raise ValueError(f"{field}: {kind.__name__} cannot be used: it does not define {missing}")
 
 
 def require_attributes(made: Any, base: type[Any], field: str) -> None:
@@ -91,22 +91,22 @@ def require_attributes(made: Any, base: type[Any], field: str) -> None:
     Raises:
         ValueError: naming what is missing.
     """
-    asked = [name for name in inspect.get_annotations(base) if not hasattr(base, name)]
-    if lacking := ", ".join(name for name in asked if not hasattr(made, name)):
-        raise ValueError(f"{field}: {type(made).__name__} cannot be used: it does not define {lacking}")
+    required = [name for name in inspect.get_annotations(base) if not hasattr(base, name)]
+    if missing := ", ".join(name for name in required if not hasattr(made, name)):
+        raise ValueError(f"{field}: {type(made).__name__} cannot be used: it does not define {missing}")
 
 
 def derived(base: type[Kind]) -> Iterator[type[Kind]]:
     """Yields all classes that derive from ``base`` and are not hidden, each once, even those that lack a method."""
     # jsonargparse derives a class from each default of the command line.
-    yield from (kind for kind in dict.fromkeys(_below(base)) if not kind.__name__.startswith(("_", "LazyInstance_")))
+    yield from (cls for cls in dict.fromkeys(_descendants(base)) if not cls.__name__.startswith(("_", "LazyInstance_")))
 
 
-def _below(base: type[Kind]) -> Iterator[type[Kind]]:
+def _descendants(base: type[Kind]) -> Iterator[type[Kind]]:
     """Yields all classes below ``base``; a class that derives from several of these comes several times."""
     for child in base.__subclasses__():
         yield child
-        yield from _below(child)
+        yield from _descendants(child)
 
 
 def _imported(path: str, base: type[Kind], field: str) -> type[Kind]:
@@ -114,16 +114,16 @@ def _imported(path: str, base: type[Kind], field: str) -> type[Kind]:
     module, _, attribute = path.rpartition(".")
     if module:
         try:
-            named = getattr(importlib.import_module(module), attribute)
+            imported = getattr(importlib.import_module(module), attribute)
         except Exception as error:  # A module may raise anything while it is imported.
             raise ValueError(f"{field}: cannot import {path!r}: {error}") from error
-        if inspect.isclass(named) and issubclass(named, base):
-            return named
+        if inspect.isclass(imported) and issubclass(imported, base):
+            return imported
         raise ValueError(f"{field}: {path!r} is not a {base.__name__}")
-    known = sorted({kind.__name__ for kind in subclasses(base)})
-    near = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise UnknownNameError(f"{field}: unknown {base.__name__} {path!r}{hint} Choices: {', '.join(known)}")
+    class_names = sorted({cls.__name__ for cls in subclasses(base)})
+    close_names = difflib.get_close_matches(path, class_names, n=1, cutoff=0.5)
+    hint = f"; did you mean {close_names[0]!r}?" if close_names else "."
+    raise UnknownNameError(f"{field}: unknown {base.__name__} {path!r}{hint} Choices: {', '.join(class_names)}")
 
 
 def load_files(paths: Iterable[str | Path], field: str = "plugin") -> None:
@@ -132,11 +132,11 @@ def load_files(paths: Iterable[str | Path], field: str = "plugin") -> None:
     Raises:
         ValueError: as in ``load_file``, and for two files with the same name, whose classes could not be told apart.
     """
-    places: dict[str, Path] = {}
+    path_of_name: dict[str, Path] = {}
     for path in map(Path, paths):
-        other = places.setdefault(path.stem, path)
-        if other.resolve() != path.resolve():
-            raise ValueError(f"{field}: {str(other)!r} and {str(path)!r} have the same name; rename one of them")
+        earlier_path = path_of_name.setdefault(path.stem, path)
+        if earlier_path.resolve() != path.resolve():
+            raise ValueError(f"{field}: {str(earlier_path)!r} and {str(path)!r} have the same name; rename one of them")
         load_file(path, field)
 
 
@@ -157,17 +157,17 @@ def load_file(path: str | Path, field: str = "plugin") -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     # Appended last, so that nothing beside the file shadows an installed module.
-    if (beside := str(path.resolve().parent)) not in sys.path:
-        sys.path.append(beside)
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(folder)
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise ValueError(f"{field}: {str(path)!r} cannot be imported{_line(error, path)}: {error!r}") from error
+        raise ValueError(f"{field}: {str(path)!r} cannot be imported{_line_hint(error, path)}: {error!r}") from error
 
 
-def _line(error: BaseException, path: Path) -> str:
+def _line_hint(error: BaseException, path: Path) -> str:
     """Returns the line of the file that an error is about, as it is shown in the message."""
     frames = traceback.extract_tb(error.__traceback__)
-    raised = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
-    number = error.lineno if isinstance(error, SyntaxError) else raised[-1] if raised else None
-    return f" (line {number})" if number else ""
+    line_numbers = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
+    line_number = error.lineno if isinstance(error, SyntaxError) else line_numbers[-1] if line_numbers else None
+    return f" (line {line_number})" if line_number else ""

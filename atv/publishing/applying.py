@@ -42,8 +42,8 @@ def apply_masks(
     """
     source, dense, target = Path(folder), model_folder(str(base)), empty_folder(output, "output")
     origin, report = _origin(source), PruningReport.read(source)
-    own = source / PROCESSOR
-    processor = load_processor(own if own.is_dir() else dense, trust_remote_code)
+    saved_processor = source / PROCESSOR
+    processor = load_processor(saved_processor if saved_processor.is_dir() else dense, trust_remote_code)
     with opened(dense, trust_remote_code) as fresh:
         require_origin(fresh, origin, str(base))
         check_names(report.masks, report.masks.shapes, report.targets, fresh.lvlm)
@@ -60,13 +60,13 @@ def require_origin(model: SavedModel, origin: dict[str, str], base: str) -> None
         ValueError: if they were not; the message names both models and what differs.
     """
     revision = f" at revision {origin['revision']}" if origin["revision"] else ""
-    wanted = f"the masks were made on {origin['model']!r}{revision}"
+    expected_model = f"the masks were made on {origin['model']!r}{revision}"
     if (kind := type(model.lvlm.model).__name__) != origin["class"]:
-        raise ValueError(f"base: {base!r} is a {kind}, but {wanted}, a {origin['class']}")
+        raise ValueError(f"base: {base!r} is a {kind}, but {expected_model}, a {origin['class']}")
     if (digest := whole_digest(model.tensors, model.tensor)) != origin["digest"]:
         raise ValueError(
-            f"base: {base!r} is a different model: the SHA-256 of its weights begins with {digest[:12]}, but {wanted}, "
-            f"whose SHA-256 begins with {origin['digest'][:12]}"
+            f"base: {base!r} is a different model: the SHA-256 of its weights begins with {digest[:12]}, "
+            f"but {expected_model}, whose SHA-256 begins with {origin['digest'][:12]}"
         )
 
 
@@ -79,7 +79,7 @@ def install(model: SavedModel, masks: PackedMasks, updates: Path) -> None:
     Raises:
         ValueError: if the delta is broken, has a different format, or belongs to a different model.
     """
-    pruning = _Pruning(targets_by_parameter(model.lvlm), masks, updates, _updated(updates, model.tensors))
+    pruning = _Pruning(targets_by_parameter(model.lvlm), masks, updates, _changed_names(updates, model.tensors))
     read_as(model.lvlm.model, pruning.of)
     for name, value in model.tensors.items():
         if value.device.type != "meta":
@@ -109,19 +109,19 @@ class _Pruning:
             raise ValueError(f"{self.updates}: {name}: {error}") from error
 
 
-def _updated(updates: Path, known: Container[str]) -> frozenset[str]:
+def _changed_names(updates: Path, known_names: Container[str]) -> frozenset[str]:
     """Returns the names in a delta; empty if there is no such file."""
     if not updates.is_file():
         return frozenset()
     try:
         with safe_open(updates, "pt") as file:
-            found, names = (file.metadata() or {}).get("format"), frozenset(file.keys())
+            delta_format, names = (file.metadata() or {}).get("format"), frozenset(file.keys())
     except SafetensorError as error:
         raise ValueError(f"{updates} is broken: {error}") from error
-    if found != DELTA_FORMAT:
-        raise ValueError(f"{updates}: expected format {DELTA_FORMAT}, got {found!r}")
-    if strange := sorted(name for name in names if name not in known):
-        raise ValueError(f"{updates} belongs to a different model: the base model has no {strange[0]}")
+    if delta_format != DELTA_FORMAT:
+        raise ValueError(f"{updates}: expected format {DELTA_FORMAT}, got {delta_format!r}")
+    if unknown_names := sorted(name for name in names if name not in known_names):
+        raise ValueError(f"{updates} belongs to a different model: the base model has no {unknown_names[0]}")
     return names
 
 

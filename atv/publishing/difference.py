@@ -58,23 +58,23 @@ def diff_masks(first: str | Path, second: str | Path) -> MaskDifference:
     Raises:
         ValueError: if a path has no masks, or the two sets are masks of different weights.
     """
-    a, b = _masks(Path(first)), _masks(Path(second))
+    a, b = _read_masks(Path(first)), _read_masks(Path(second))
     if not a.keys() & b.keys():
         raise ValueError(f"folders: {str(first)!r} and {str(second)!r} have masks of different weights")
     iou = overlap(a, b)
     total = sum(out * width for out, width in a.shapes.values())
-    kept, differing = (1 - a.sparsity, 1 - b.sparsity), _differing(a, b) / total
-    return MaskDifference((Path(first).name, Path(second).name), iou, kept, 1 - differing)
+    kept_shares, differing_share = (1 - a.sparsity, 1 - b.sparsity), _count_differing(a, b) / total
+    return MaskDifference((Path(first).name, Path(second).name), iou, kept_shares, 1 - differing_share)
 
 
-def _masks(path: Path) -> PackedMasks:
+def _read_masks(path: Path) -> PackedMasks:
     file = path / MASKS if path.is_dir() else path
     if not file.is_file():
         raise ValueError(f"folders: no such file {str(file)!r}; name a mask file, or a folder with {MASKS}")
     return load_masks(file)
 
 
-def _differing(a: PackedMasks, b: PackedMasks) -> int:
+def _count_differing(a: PackedMasks, b: PackedMasks) -> int:
     """Counts the weights that only one of two sets of masks keeps; padding is zero in both."""
-    second = b.packed
-    return sum(int(np.bitwise_count(bits.numpy() ^ second[name].numpy()).sum()) for name, bits in a.packed.items())
+    packed_b = b.packed
+    return sum(int(np.bitwise_count(bits.numpy() ^ packed_b[name].numpy()).sum()) for name, bits in a.packed.items())

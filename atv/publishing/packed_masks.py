@@ -56,8 +56,8 @@ def pack_masks(
     with opened(source, trust_remote_code) as pruned, opened(dense, trust_remote_code) as fresh:
         dense_digest, digest = (whole_digest(model.tensors, model.tensor) for model in (fresh, pruned))
         updates = updates_of(pruned, fresh, report.masks) if report.updates_weights or report.finetuning else {}
-        told = report.base or BaseModel(str(base), None, type(fresh.lvlm.model).__name__, "unknown")
-    origin = {"model": told.model, "revision": told.revision or "", "class": told.kind}
+        base_model = report.base or BaseModel(str(base), None, type(fresh.lvlm.model).__name__, "unknown")
+    origin = {"model": base_model.model, "revision": base_model.revision or "", "class": base_model.kind}
     save_masks(target / MASKS, report.masks, origin | {"digest": dense_digest, "becomes": digest})
     if updates:
         with atomic(target / DELTA) as path:
@@ -70,16 +70,16 @@ def pack_masks(
 
 def updates_of(pruned: SavedModel, fresh: SavedModel, masks: PackedMasks) -> dict[str, Tensor]:
     """Returns a ``delta`` of the kept values for each tensor in which they changed; each is unpacked to check it."""
-    views, found = targets_by_parameter(fresh.lvlm), {}
+    views, deltas = targets_by_parameter(fresh.lvlm), {}
     for name in pruned.tensors:
-        ours, theirs = pruned.tensor(name), fresh.tensor(name)
-        kept = kept_places(theirs, views.get(name, {}), masks)
-        new, old = ours[kept], theirs[kept]
+        pruned_values, base_values = pruned.tensor(name), fresh.tensor(name)
+        kept = kept_places(base_values, views.get(name, {}), masks)
+        new, old = pruned_values[kept], base_values[kept]
         if not torch.equal(new.view(torch.uint8), old.view(torch.uint8)):
-            found[name] = delta(new, old)
-            old = patched(old, found[name])
-        check_same_bits(name, ours, torch.zeros_like(theirs).masked_scatter_(kept, old))
-    return found
+            deltas[name] = delta(new, old)
+            old = patched(old, deltas[name])
+        check_same_bits(name, pruned_values, torch.zeros_like(base_values).masked_scatter_(kept, old))
+    return deltas
 
 
 def _pack_processor(source: Path, dense: Path, target: Path, trust_remote_code: bool) -> None:

@@ -40,33 +40,33 @@ class AWQ(Quantizer):
         self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], pool: PoolStatistics, grid: RoundingGrid
     ) -> Tensor:
         gram = pool.gathered("gram", self)
-        least, best = float("inf"), torch.ones_like(pool.norm)
+        lowest_loss, best_scale = float("inf"), torch.ones_like(pool.norm)
         for step in range(self.exponents):
             scale = (pool.norm / pool.norm.max().clamp(min=1e-30)).clamp(min=1e-4) ** (step / self.exponents)
             scale = scale / (scale.max() * scale.min()).sqrt()
             loss = sum(self._loss(weight, masks[name], gram, scale, grid) for name, weight in weights.items())
-            if loss < least:
-                least, best = loss, scale
-        return best
+            if loss < lowest_loss:
+                lowest_loss, best_scale = loss, scale
+        return best_scale
 
     def _loss(self, weight: Tensor, mask: Tensor, gram: Tensor, scale: Tensor, grid: RoundingGrid) -> float:
-        own = scale.to(weight.device)
+        weight_scale = scale.to(weight.device)
         dense = at_least_float32(weight).masked_fill(~mask, 0)
-        scaled = dense * own
-        rounded = grid.rounded(scaled, grid.scales(scaled, weight.dtype), mask).weight
-        return lost(at_least_float32(rounded) / own - dense, gram)
+        scaled = dense * weight_scale
+        rounded_weight = grid.rounded(scaled, grid.scales(scaled, weight.dtype), mask).weight
+        return lost(at_least_float32(rounded_weight) / weight_scale - dense, gram)
 
     def quantize(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, grid: RoundingGrid) -> Quantized:
         dense = at_least_float32(weight).masked_fill(~mask, 0)
         gram = pool.gathered("gram", self).to(dense)
-        inside = gram.view(len(gram) // grid.width, grid.width, -1, grid.width).diagonal(dim1=0, dim2=2)
-        whole = grid.scales(dense, dense.dtype)
-        best = storable(whole, weight.dtype)
-        least = torch.full_like(whole, torch.inf)
+        gram_of_groups = gram.view(len(gram) // grid.width, grid.width, -1, grid.width).diagonal(dim1=0, dim2=2)
+        full_scale = grid.scales(dense, dense.dtype)
+        best_scale = storable(full_scale, weight.dtype)
+        lowest_loss = torch.full_like(full_scale, torch.inf)
         for step in range(self.clips):
-            scale = storable(whole * (1 - step / (2 * self.clips)), weight.dtype)
+            scale = storable(full_scale * (1 - step / (2 * self.clips)), weight.dtype)
             difference = grid.grouped(at_least_float32(grid.rounded(dense, scale, mask).weight) - dense)
-            loss = torch.einsum("ogi,ijg,ogj->og", difference, inside, difference)
-            best = torch.where(loss < least, scale, best)
-            least = torch.minimum(loss, least)
-        return grid.rounded(dense, best, mask)
+            loss = torch.einsum("ogi,ijg,ogj->og", difference, gram_of_groups, difference)
+            best_scale = torch.where(loss < lowest_loss, scale, best_scale)
+            lowest_loss = torch.minimum(loss, lowest_loss)
+        return grid.rounded(dense, best_scale, mask)

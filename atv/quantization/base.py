@@ -44,5 +44,5 @@ class Quantizer(Plugin, ABC):
 
 def lost(difference: Tensor, gram: Tensor) -> float:
     """Returns the squared output error of a change of a weight (out, in): summed over outputs, mean over the pool."""
-    exact = difference.double()
-    return float(((exact @ gram.to(exact.device)) * exact).sum())
+    exact_difference = difference.double()
+    return float(((exact_difference @ gram.to(exact_difference.device)) * exact_difference).sum())

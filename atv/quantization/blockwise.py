@@ -84,22 +84,24 @@ def quantize_blocks(
     """
     if not is_offloaded(lvlm.model):
         lvlm.model.to(trainer.strategy.root_device)  # type: ignore[arg-type]
-    found: list[list[Feed]] = [[] for _ in lvlm.blocks]
+    feeds_by_block: list[list[Feed]] = [[] for _ in lvlm.blocks]
     if plan.method.scales_channels:
-        first = cast_floats(batches[0].inputs or {}, lvlm.model.dtype, trainer.strategy.root_device)
-        found = _takers(lvlm, plan, first)
-    outcome = QuantizedBlocks(scaled={feed.feeder: list(feed.readers) for block in found for feed in block})
-    collect = partial(_collect, outcome, not is_offloaded(lvlm.model))
+        first_inputs = cast_floats(batches[0].inputs or {}, lvlm.model.dtype, trainer.strategy.root_device)
+        feeds_by_block = _find_feeds(lvlm, plan, first_inputs)
+    quantized_blocks = QuantizedBlocks(
+        scaled={feed.feeder: list(feed.readers) for block in feeds_by_block for feed in block}
+    )
+    collect = partial(_collect, quantized_blocks, not is_offloaded(lvlm.model))
     finished = FinishedBlocks(lvlm, partial(_install_block, lvlm), collect, folder, trainer.is_global_zero)
-    earlier = finished.read_kept()
-    finished.reinstall(earlier)
+    kept_blocks = finished.read_kept()
+    finished.reinstall(kept_blocks)
     whole = whole_set(lvlm, batches, [plan.selection])
     drift = Drift(whole)
-    rounding = _Rounding(lvlm, plan, found, drift, finished.add)
-    loop = BlockwiseCalibration(lvlm, plan.seed, [plan.selection], len(earlier), finished.offloaded, whole)
+    rounding = _Rounding(lvlm, plan, feeds_by_block, drift, finished.add)
+    loop = BlockwiseCalibration(lvlm, plan.seed, [plan.selection], len(kept_blocks), finished.offloaded, whole)
     with running(trainer, drift, rounding, StopCalibration(len(batches), kept=folder is not None)):
         loop.run(trainer, batches, plan.targets, propagate=True)
-    return outcome
+    return quantized_blocks
 
 
 class _Rounding(BlockCallback):
@@ -114,7 +116,7 @@ class _Rounding(BlockCallback):
         finished: Callable[[FinishedBlock], None],
     ) -> None:
         self.lvlm, self.plan, self.found, self.drift, self.finished = lvlm, plan, found, drift, finished
-        self._inside = lvlm.by_block(plan.targets)
+        self._targets_by_block = lvlm.by_block(plan.targets)
         self._pool = Pool(plan.selection, plan.method.needs_gram)
         self._started = perf_counter()
 
@@ -124,82 +126,84 @@ class _Rounding(BlockCallback):
     def finish(self, block: int) -> None:
         statistics = self.drift.statistics
         pool = self._pool.finish(statistics)
-        if missing := self._inside[block].keys() - pool.statistics.keys():
+        if missing := self._targets_by_block[block].keys() - pool.statistics.keys():
             raise ValueError(f"targets: block {block} never calls {min(missing)}")
         changed: dict[str, Tensor] = {}
-        known = dict(pool.statistics)
+        statistics_of = dict(pool.statistics)
         for feed in self.found[block]:
-            changed |= self._scaled(feed, known)
-        for name in self._inside[block]:
-            changed |= self._rounded(name, known[name])
+            changed |= self._scale_channels(feed, statistics_of)
+        for name in self._targets_by_block[block]:
+            changed |= self._round_linear(name, statistics_of[name])
         agree(tensors_digest([changed]), f"rounded weights of block {block}")
         tokens = {"text": statistics.text_tokens, "visual": statistics.visual_tokens}
-        chosen = {BOTH: {"text": pool.text, "visual": pool.visual}}
-        started, self._started = self._started, perf_counter()
-        report = BlockReport(block, statistics.mean_drift, tokens, chosen, {}, self._started - started)
+        selected = {BOTH: {"text": pool.text, "visual": pool.visual}}
+        start_time, self._started = self._started, perf_counter()
+        report = BlockReport(block, statistics.mean_drift, tokens, selected, {}, self._started - start_time)
         self.finished(FinishedBlock(report, {}, changed))
 
-    def _scaled(self, feed: Feed, known: dict[str, PoolStatistics]) -> dict[str, Tensor]:
-        """Applies channel scales to the readers, the inverse to the module that feeds them, and updates ``known``."""
-        plan, first = self.plan, feed.readers[0]
+    def _scale_channels(self, feed: Feed, statistics_of: dict[str, PoolStatistics]) -> dict[str, Tensor]:
+        """Applies channel scales to the readers and their inverse to the feeder; updates the readers' statistics."""
+        plan, first_reader = self.plan, feed.readers[0]
         weights = {name: plan.targets[name].weight.detach() for name in feed.readers}
         masks = {name: plan.mask(name) for name in feed.readers}
-        scale = channel_scale(plan.method, weights, masks, known[first], plan.grids[first])
-        changed = feed.scale(self.lvlm.model, scale)
+        scale = channel_scale(plan.method, weights, masks, statistics_of[first_reader], plan.grids[first_reader])
+        changed_names = feed.scale(self.lvlm.model, scale)
         for name in feed.readers:
-            known[name] = known[name].divided(scale)
+            statistics_of[name] = statistics_of[name].divided(scale)
         # Weights of target Linears are saved in rounded form; their biases, and everything in a norm, as they are.
-        own = {f"{name}.weight" for name in plan.targets}
-        return {name: self.lvlm.model.get_parameter(name).detach() for name in changed if name not in own}
+        target_weights = {f"{name}.weight" for name in plan.targets}
+        return {
+            name: self.lvlm.model.get_parameter(name).detach() for name in changed_names if name not in target_weights
+        }
 
-    def _rounded(self, name: str, pool: PoolStatistics) -> dict[str, Tensor]:
+    def _round_linear(self, name: str, pool: PoolStatistics) -> dict[str, Tensor]:
         plan, weight = self.plan, self.plan.targets[name].weight.detach()
         mask = plan.mask(name)
-        made = quantized(plan.method, weight, mask, pool, plan.grids[name], name)
-        rounded = made.weight
-        told = {}
+        result = quantized(plan.method, weight, mask, pool, plan.grids[name], name)
+        rounded = result.weight
+        error_entry = {}
         if pool.gram is not None:
-            share = pool.share_lost(weight.masked_fill(~mask, 0).double(), rounded.double())
-            told[f"{name}.{ERROR}"] = torch.tensor(share, dtype=torch.float64)
-        return {f"{name}.{WHOLE}": made.whole, f"{name}.{SCALE}": made.scale, **told}
+            error_share = pool.share_lost(weight.masked_fill(~mask, 0).double(), rounded.double())
+            error_entry[f"{name}.{ERROR}"] = torch.tensor(error_share, dtype=torch.float64)
+        return {f"{name}.{WHOLE}": result.whole, f"{name}.{SCALE}": result.scale, **error_entry}
 
 
 def rounded_weights(block: FinishedBlock) -> dict[str, Quantized]:
     """Returns the quantized weights of a finished block's Linears, on the CPU."""
     names = [key.removesuffix(f".{WHOLE}") for key in block.weights if key.endswith(f".{WHOLE}")]
-    return {name: Quantized(*(block.weights[f"{name}.{part}"].cpu() for part in (WHOLE, SCALE))) for name in names}
+    return {name: Quantized(*(block.weights[f"{name}.{suffix}"].cpu() for suffix in (WHOLE, SCALE))) for name in names}
 
 
-def _collect(outcome: QuantizedBlocks, weights: bool, block: FinishedBlock) -> None:
+def _collect(quantized_blocks: QuantizedBlocks, weights: bool, block: FinishedBlock) -> None:
     if weights:
-        outcome.weights |= rounded_weights(block)
+        quantized_blocks.weights |= rounded_weights(block)
     for key, error in block.weights.items():
         if key.endswith(f".{ERROR}"):
-            outcome.errors[key.removesuffix(f".{ERROR}")] = float(error)
+            quantized_blocks.errors[key.removesuffix(f".{ERROR}")] = float(error)
 
 
-def _takers(lvlm: LVLM, plan: QuantizationPlan, inputs: Mapping[str, Any]) -> list[list[Feed]]:
+def _find_feeds(lvlm: LVLM, plan: QuantizationPlan, inputs: Mapping[str, Any]) -> list[list[Feed]]:
     """Returns, by block, the modules that can take the scales of the method.
 
     Raises:
         ValueError: if the model is offloaded, or nothing in it can take scales.
     """
-    kind = type(plan.method).__name__
+    class_name = type(plan.method).__name__
     if is_offloaded(lvlm.model):
         raise ValueError(
-            f"method: {kind} tries scales in all blocks at once and does not support offloaded models; "
+            f"method: {class_name} tries scales in all blocks at once and does not support offloaded models; "
             "load the model without offloading"
         )
-    found = feeds(lvlm, plan.targets, inputs)
-    if not any(found):
-        raise ValueError(f"method: nothing in {type(lvlm.model).__name__} can take the scales of {kind}")
-    return found
+    feeds_by_block = feeds(lvlm, plan.targets, inputs)
+    if not any(feeds_by_block):
+        raise ValueError(f"method: nothing in {type(lvlm.model).__name__} can take the scales of {class_name}")
+    return feeds_by_block
 
 
 def _install_block(lvlm: LVLM, block: FinishedBlock) -> None:
     """Copies the rounded weights and other changed tensors of a finished block into the model."""
-    for name, made in rounded_weights(block).items():
-        lvlm.linears[name].weight.data.copy_(made.weight)
+    for name, quantized_weight in rounded_weights(block).items():
+        lvlm.linears[name].weight.data.copy_(quantized_weight.weight)
     for name, values in block.weights.items():
         if name.rpartition(".")[2] not in (WHOLE, SCALE, ERROR):
             lvlm.model.get_parameter(name).data.copy_(values)

@@ -27,15 +27,15 @@ class Feed:
         Returns the names of the feeder's changed parameters.
         """
         module = model.get_submodule(self.feeder)
-        changed = []
+        changed_names = []
         for name, parameter in module.named_parameters(recurse=False):
-            values, own = parameter.data, scale.to(parameter.device)
-            values.copy_(values.float() / (own[:, None] if values.dim() == 2 else own))
-            changed.append(f"{self.feeder}.{name}")
+            values, device_scale = parameter.data, scale.to(parameter.device)
+            values.copy_(values.float() / (device_scale[:, None] if values.dim() == 2 else device_scale))
+            changed_names.append(f"{self.feeder}.{name}")
         for reader in self.readers:
             weight = model.get_parameter(f"{reader}.weight").data
             weight.copy_(weight.float() * scale.to(weight.device))
-        return changed
+        return changed_names
 
 
 @torch.no_grad()
@@ -50,20 +50,22 @@ def feeds(lvlm: LVLM, targets: Mapping[str, nn.Linear], inputs: Mapping[str, Any
         inputs: a batch on the model's device.
     """
     with _without_float16(lvlm.model):
-        return _tried(lvlm, targets, tree_map_only(Tensor, _wide, inputs))
+        return _search_feeds(lvlm, targets, tree_map_only(Tensor, _bfloat16_if_float16, inputs))
 
 
-def _tried(lvlm: LVLM, targets: Mapping[str, nn.Linear], inputs: Mapping[str, Any]) -> list[list[Feed]]:
-    found: list[list[Feed]] = [[] for _ in lvlm.blocks]
-    expected = _outcome(lvlm, inputs)
-    for readers, blocks in _readers(lvlm, targets, inputs).items():
-        for feeder in _candidates(lvlm, targets, blocks[0], readers):
-            tried = [_named(lvlm, block, feeder, readers) for block in blocks]
-            if all(_exists(lvlm.model, feed.feeder) for feed in tried) and _same(lvlm, tried, inputs, expected):
-                for block, feed in zip(blocks, tried, strict=True):
-                    found[block].append(feed)
+def _search_feeds(lvlm: LVLM, targets: Mapping[str, nn.Linear], inputs: Mapping[str, Any]) -> list[list[Feed]]:
+    feeds_by_block: list[list[Feed]] = [[] for _ in lvlm.blocks]
+    expected = _last_block_output(lvlm, inputs)
+    for readers, blocks in _reader_groups(lvlm, targets, inputs).items():
+        for feeder in _feeder_candidates(lvlm, targets, blocks[0], readers):
+            candidates = [_feed_in_block(lvlm, block, feeder, readers) for block in blocks]
+            if all(_module_exists(lvlm.model, feed.feeder) for feed in candidates) and _computes_the_same(
+                lvlm, candidates, inputs, expected
+            ):
+                for block, feed in zip(blocks, candidates, strict=True):
+                    feeds_by_block[block].append(feed)
                 break
-    return found
+    return feeds_by_block
 
 
 @contextmanager
@@ -74,38 +76,40 @@ def _without_float16(model: nn.Module) -> Iterator[None]:
     """
     tensors = [tensor for tensor in (*model.parameters(), *model.buffers()) if tensor.dtype == torch.float16]
     # On the CPU, since the device may have no room for a second copy of the model.
-    kept = [tensor.data.cpu() for tensor in tensors]
+    saved_values = [tensor.data.cpu() for tensor in tensors]
     try:
         for tensor in tensors:
-            tensor.data = _wide(tensor.data)
+            tensor.data = _bfloat16_if_float16(tensor.data)
         yield
     finally:
-        for tensor, values in zip(tensors, kept, strict=True):
+        for tensor, values in zip(tensors, saved_values, strict=True):
             tensor.data = values.to(tensor.device)
 
 
-def _wide(tensor: Tensor) -> Tensor:
+def _bfloat16_if_float16(tensor: Tensor) -> Tensor:
     return tensor.bfloat16() if tensor.dtype == torch.float16 else tensor
 
 
-def _readers(
+def _reader_groups(
     lvlm: LVLM, targets: Mapping[str, nn.Linear], inputs: Mapping[str, Any]
 ) -> dict[tuple[str, ...], list[int]]:
     """Maps groups of targets that read the same tensor, by their names within a block, to the blocks where they do."""
-    read: dict[str, Tensor] = {}
-    with watching(targets, lambda name, values, _: read.update({name: values})):
-        _outcome(lvlm, inputs)
-    together: dict[tuple[int, int], list[str]] = {}
-    for name, values in read.items():
-        together.setdefault((lvlm.block_of(name), values.data_ptr()), []).append(name)
-    kinds: dict[tuple[str, ...], list[int]] = {}
-    for (block, _), names in together.items():
+    input_of: dict[str, Tensor] = {}
+    with watching(targets, lambda name, values, _: input_of.update({name: values})):
+        _last_block_output(lvlm, inputs)
+    readers_of_tensor: dict[tuple[int, int], list[str]] = {}
+    for name, values in input_of.items():
+        readers_of_tensor.setdefault((lvlm.block_of(name), values.data_ptr()), []).append(name)
+    blocks_of_readers: dict[tuple[str, ...], list[int]] = {}
+    for (block, _), names in readers_of_tensor.items():
         prefix = f"{lvlm.blocks_name}.{block}."
-        kinds.setdefault(tuple(name.removeprefix(prefix) for name in names), []).append(block)
-    return kinds
+        blocks_of_readers.setdefault(tuple(name.removeprefix(prefix) for name in names), []).append(block)
+    return blocks_of_readers
 
 
-def _candidates(lvlm: LVLM, targets: Mapping[str, nn.Linear], block: int, readers: tuple[str, ...]) -> Iterator[str]:
+def _feeder_candidates(
+    lvlm: LVLM, targets: Mapping[str, nn.Linear], block: int, readers: tuple[str, ...]
+) -> Iterator[str]:
     """Yields the modules of a block with as many outputs as the readers have inputs: norms, then Linears."""
     prefix = f"{lvlm.blocks_name}.{block}."
     width = targets[prefix + readers[0]].in_features
@@ -114,45 +118,45 @@ def _candidates(lvlm: LVLM, targets: Mapping[str, nn.Linear], block: int, reader
         if "norm" in type(module).__name__.lower() and weight is not None and tuple(weight.shape) == (width,):
             yield name
     for name, target in targets.items():
-        local = name.removeprefix(prefix)
-        if name.startswith(prefix) and target.out_features == width and local not in readers:
-            yield local
+        local_name = name.removeprefix(prefix)
+        if name.startswith(prefix) and target.out_features == width and local_name not in readers:
+            yield local_name
 
 
-def _same(lvlm: LVLM, tried: list[Feed], inputs: Mapping[str, Any], expected: Tensor) -> bool:
+def _computes_the_same(lvlm: LVLM, scaled_feeds: list[Feed], inputs: Mapping[str, Any], expected: Tensor) -> bool:
     """Returns whether the model computes the same with all of these feeds scaled; restores its weights afterwards."""
-    modules = {name for feed in tried for name in (feed.feeder, *feed.readers)}
-    kept = {
+    modules = {name for feed in scaled_feeds for name in (feed.feeder, *feed.readers)}
+    saved_values = {
         name: parameter.data.clone()
         for name, parameter in lvlm.model.named_parameters()
         if name.rpartition(".")[0] in modules
     }
     try:
-        for number, feed in enumerate(tried):
+        for index, feed in enumerate(scaled_feeds):
             width = lvlm.linears[feed.readers[0]].in_features
             feed.scale(
-                lvlm.model, 2.0 ** torch.randint(-2, 3, (width,), generator=torch.Generator().manual_seed(number))
+                lvlm.model, 2.0 ** torch.randint(-2, 3, (width,), generator=torch.Generator().manual_seed(index))
             )
-        return torch.equal(_outcome(lvlm, inputs), expected)
+        return torch.equal(_last_block_output(lvlm, inputs), expected)
     finally:
-        for name, values in kept.items():
+        for name, values in saved_values.items():
             lvlm.model.get_parameter(name).data.copy_(values)
 
 
-def _named(lvlm: LVLM, block: int, feeder: str, readers: tuple[str, ...]) -> Feed:
+def _feed_in_block(lvlm: LVLM, block: int, feeder: str, readers: tuple[str, ...]) -> Feed:
     prefix = f"{lvlm.blocks_name}.{block}."
     return Feed(prefix + feeder, tuple(prefix + reader for reader in readers))
 
 
-def _exists(model: nn.Module, name: str) -> bool:
-    parent, _, own = name.rpartition(".")
-    return own in dict(model.get_submodule(parent).named_children())
+def _module_exists(model: nn.Module, name: str) -> bool:
+    parent, _, child = name.rpartition(".")
+    return child in dict(model.get_submodule(parent).named_children())
 
 
-def _outcome(lvlm: LVLM, inputs: Mapping[str, Any]) -> Tensor:
+def _last_block_output(lvlm: LVLM, inputs: Mapping[str, Any]) -> Tensor:
     """Returns the last block's output (batch, length, hidden), since logits would be many times as large."""
-    seen: list[Any] = []
-    few = {"logits_to_keep": 1} if takes(lvlm.model, "logits_to_keep") else {}
-    with lvlm.blocks[-1].register_forward_hook(lambda module, args, output: seen.append(output)):
-        lvlm.model(**inputs, **few, use_cache=False)
-    return first_output(seen[0])
+    outputs: list[Any] = []
+    options = {"logits_to_keep": 1} if takes(lvlm.model, "logits_to_keep") else {}
+    with lvlm.blocks[-1].register_forward_hook(lambda module, args, output: outputs.append(output)):
+        lvlm.model(**inputs, **options, use_cache=False)
+    return first_output(outputs[0])

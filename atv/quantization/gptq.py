@@ -36,16 +36,16 @@ class GPTQ(Quantizer):
         root, _ = inverse_root(pool.gathered("gram", self), self.damping, type(self).__name__)
         # Whole groups, so that a scale is set from weights with the updates of all previous columns.
         step = self.block if grid.width == columns else max(self.block // grid.width, 1) * grid.width
-        column_grid, whole, scales = RoundingGrid(grid.bits, 1), [], []
+        column_grid, integers, scales = RoundingGrid(grid.bits, 1), [], []
 
         def rounded(column: int) -> Tensor:
             if column % grid.width == 0:
                 group = slice(column, column + grid.width)
                 scales.append(grid.scales(updated[:, group].masked_fill(~mask[:, group], 0), weight.dtype))
-            now = slice(column, column + 1)
-            made = column_grid.rounded(updated[:, now], scales[-1], mask[:, now])
-            whole.append(made.whole)
-            return made.weight[:, 0].to(updated)
+            current = slice(column, column + 1)
+            rounded_column = column_grid.rounded(updated[:, current], scales[-1], mask[:, current])
+            integers.append(rounded_column.whole)
+            return rounded_column.weight[:, 0].to(updated)
 
         sweep(updated, root.to(updated), step, rounded)
-        return Quantized(torch.cat(whole, 1), torch.cat(scales, 1))
+        return Quantized(torch.cat(integers, 1), torch.cat(scales, 1))

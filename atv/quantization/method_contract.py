@@ -15,7 +15,7 @@ from atv.quantization.whole_numbers import Quantized, RoundingGrid
 
 _ROWS = _WIDTH = 64
 # A wider group is replaced by one of this many inputs in the trial, since a method's work grows with their cube.
-_WIDEST = 256
+_WIDEST_GROUP = 256
 
 
 def check_method(method: Quantizer, bits: int, group_size: int | Literal["row"], dtype: torch.dtype) -> None:
@@ -27,15 +27,15 @@ def check_method(method: Quantizer, bits: int, group_size: int | Literal["row"],
     Raises:
         ContractError: if it is wrong; the message names the class and the problem.
     """
-    grid = RoundingGrid(bits, _WIDTH if group_size == "row" else min(group_size, _WIDEST))
+    grid = RoundingGrid(bits, _WIDTH if group_size == "row" else min(group_size, _WIDEST_GROUP))
     width = grid.width if group_size == "row" else 2 * grid.width
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        on_a_copy(method, lambda tried: _try(tried, grid, width, dtype))
+        on_a_copy(method, lambda method_copy: _check_copy(method_copy, grid, width, dtype))
 
 
-def _try(method: Quantizer, grid: RoundingGrid, width: int, dtype: torch.dtype) -> None:
-    drawn = torch.Generator().manual_seed(0)
-    weight, inputs = (torch.randn(rows, width, generator=drawn) for rows in (_ROWS, 2 * width))
+def _check_copy(method: Quantizer, grid: RoundingGrid, width: int, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight, inputs = (torch.randn(rows, width, generator=generator) for rows in (_ROWS, 2 * width))
     gram = inputs.double().T @ inputs.double() / len(inputs) if method.needs_gram else None
     pool, name = PoolStatistics(inputs.square().mean(0).sqrt(), gram), "a made-up weight"
     mask, weight = weight.abs() > 0.5, weight.to(dtype)
@@ -54,32 +54,34 @@ def quantized(
             group in the weight's dtype.
     """
     with unchanged(method, "quantize", weight=weight, mask=mask, pool=pool):
-        made: Any = method.quantize(weight, mask, pool, grid)
-    kind = f"method: {type(method).__name__}"
-    if not isinstance(made, Quantized):
-        raise ContractError(f"{kind}.quantize returned a {type(made).__name__} for {name}; expected Quantized")
-    if made.whole.dtype != torch.int8:
-        raise ContractError(f"{kind}.quantize returned integers in {made.whole.dtype} for {name}; expected torch.int8")
-    if made.whole.shape != mask.shape or bool(made.whole[~mask].any()):
-        raise ContractError(f"{kind} filled zeros of {name}, or changed its shape; zeros must stay zero")
-    least, most = int(made.whole.min()), int(made.whole.max())
-    if least < grid.lowest or most > grid.highest:
+        result: Any = method.quantize(weight, mask, pool, grid)
+    label = f"method: {type(method).__name__}"
+    if not isinstance(result, Quantized):
+        raise ContractError(f"{label}.quantize returned a {type(result).__name__} for {name}; expected Quantized")
+    if result.whole.dtype != torch.int8:
         raise ContractError(
-            f"{kind}.quantize returned integers from {least} to {most} for {name}; expected {grid.lowest} to "
+            f"{label}.quantize returned integers in {result.whole.dtype} for {name}; expected torch.int8"
+        )
+    if result.whole.shape != mask.shape or bool(result.whole[~mask].any()):
+        raise ContractError(f"{label} filled zeros of {name}, or changed its shape; zeros must stay zero")
+    lowest, highest = int(result.whole.min()), int(result.whole.max())
+    if lowest < grid.lowest or highest > grid.highest:
+        raise ContractError(
+            f"{label}.quantize returned integers from {lowest} to {highest} for {name}; expected {grid.lowest} to "
             f"{grid.highest}"
         )
     expected = len(mask), mask.shape[1] // grid.width
-    if made.scale.shape != expected:
+    if result.scale.shape != expected:
         raise ContractError(
-            f"{kind}.quantize returned scales {tuple(made.scale.shape)} for {name}; expected {expected}"
+            f"{label}.quantize returned scales {tuple(result.scale.shape)} for {name}; expected {expected}"
         )
-    if made.scale.dtype != weight.dtype:
+    if result.scale.dtype != weight.dtype:
         raise ContractError(
-            f"{kind}.quantize returned scales in {made.scale.dtype} for {name}; expected {weight.dtype}"
+            f"{label}.quantize returned scales in {result.scale.dtype} for {name}; expected {weight.dtype}"
         )
-    if not (made.scale.isfinite().all() and (made.scale > 0).all()):
-        raise ContractError(f"{kind}.quantize returned scales that are not finite and positive for {name}")
-    return made
+    if not (result.scale.isfinite().all() and (result.scale > 0).all()):
+        raise ContractError(f"{label}.quantize returned scales that are not finite and positive for {name}")
+    return result
 
 
 def channel_scale(
@@ -97,10 +99,10 @@ def channel_scale(
     with unchanged(method, "channel_scale", weights=weights, masks=masks, pool=pool):
         scale: Any = method.channel_scale(weights, masks, pool, grid)
     name, weight = next(iter(weights.items()))
-    kind, expected = f"method: {type(method).__name__}.channel_scale", (weight.shape[1],)
+    label, expected = f"method: {type(method).__name__}.channel_scale", (weight.shape[1],)
     if not isinstance(scale, Tensor) or scale.shape != expected:
-        made = f"scales {tuple(scale.shape)}" if isinstance(scale, Tensor) else f"a {type(scale).__name__}"
-        raise ContractError(f"{kind} returned {made} for the inputs of {name}; expected scales {expected}")
+        description = f"scales {tuple(scale.shape)}" if isinstance(scale, Tensor) else f"a {type(scale).__name__}"
+        raise ContractError(f"{label} returned {description} for the inputs of {name}; expected scales {expected}")
     if not (scale.isfinite().all() and (scale > 0).all()):
-        raise ContractError(f"{kind} returned scales that are not finite and positive for the inputs of {name}")
+        raise ContractError(f"{label} returned scales that are not finite and positive for the inputs of {name}")
     return scale

@@ -40,11 +40,11 @@ def packed(
     from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
 
     state = dict(tensors)
-    for name, made in weights.items():
+    for name, quantized_weight in weights.items():
         del state[f"{name}.weight"]
-        state[f"{name}.weight_packed"] = pack_to_int32(made.whole, grids[name].bits)
-        state[f"{name}.weight_scale"] = made.scale
-        state[f"{name}.weight_shape"] = torch.tensor(made.whole.shape)
+        state[f"{name}.weight_packed"] = pack_to_int32(quantized_weight.whole, grids[name].bits)
+        state[f"{name}.weight_scale"] = quantized_weight.scale
+        state[f"{name}.weight_shape"] = torch.tensor(quantized_weight.whole.shape)
     return state
 
 
@@ -92,42 +92,42 @@ def write_quantized(
     for an offloaded model.
     """
 
-    def write(into: Path) -> None:
+    def write(target: Path) -> None:
         if state is not None:
-            model.save_pretrained(into, state_dict=state)
-            said = json.loads((into / "config.json").read_text())
-            write_json(into / "config.json", said | {"quantization_config": config})
-        processor.save_pretrained(into)
+            model.save_pretrained(target, state_dict=state)
+            model_config = json.loads((target / "config.json").read_text())
+            write_json(target / "config.json", model_config | {"quantization_config": config})
+        processor.save_pretrained(target)
         for name in (MASKS, REPORT, FIGURE):
             if (source / name).is_file():
-                shutil.copyfile(source / name, into / name)
-        record.write(into)
-        (into / "README.md").write_text(card(record), encoding="utf-8")
+                shutil.copyfile(source / name, target / name)
+        record.write(target)
+        (target / "README.md").write_text(card(record), encoding="utf-8")
 
     saved_atomically(folder, write)
 
 
 def card(record: QuantizationRecord) -> str:
     """Returns the text of README.md."""
-    how = record.settings
-    size = how["group_size"]
-    rows = {
+    settings = record.settings
+    group_size = settings["group_size"]
+    facts = {
         "made from": record.model,
-        "bits per weight": how["bits"],
-        "weights that share a scale": "a row" if size == "row" else f"{size} of a row",
-        "method": json.dumps(how["method"]),
-        "selection of calibration tokens": json.dumps(how["selection"]),
+        "bits per weight": settings["bits"],
+        "weights that share a scale": "a row" if group_size == "row" else f"{group_size} of a row",
+        "method": json.dumps(settings["method"]),
+        "selection of calibration tokens": json.dumps(settings["selection"]),
         "bytes of all tensors": f"{record.bytes['after']:,} (before: {record.bytes['before']:,})",
     }
     errors = [(kind, f"{100 * error:.3f}") for kind, error in record.by_kind().items()]
-    parts = [
+    sections = [
         "---\nlibrary_name: transformers\npipeline_tag: image-text-to-text",
         "tags: [atv, quantized, compressed-tensors]\n---\n",
-        f"# {record.model.rstrip('/').rpartition('/')[2]} in {how['bits']} bits\n",
+        f"# {record.model.rstrip('/').rpartition('/')[2]} in {settings['bits']} bits\n",
         "The Linears of its decoder are integers with scales (compressed-tensors, pack-quantized), which transformers "
         "loads if compressed-tensors is installed. Weights that pruning set to zero are exactly zero.\n",
-        markdown(["", ""], rows.items()),
+        markdown(["", ""], facts.items()),
         "\n## Error of the outputs on the calibration pool, % of their squares\n",
         markdown(["kind of Linear", "mean"], errors),
     ]
-    return "\n".join(parts) + "\n"
+    return "\n".join(sections) + "\n"

@@ -93,33 +93,33 @@ def quantize(
     require_library()
     require_calibrating(trainer)
     require_bits(bits)
-    rule, rounding = resolve(selection, TokenSelection, "selection"), resolve(method, Quantizer, "method")
+    rule, quantizer = resolve(selection, TokenSelection, "selection"), resolve(method, Quantizer, "method")
     _require_one_pool(rule)
     source, runner = model_folder(str(folder), trust_remote_code), trainer or quiet_trainer()
     data = load_calibration(calibration, str(source))
     check_draw(data, samples, seed, batch_size, max_length)
-    target = run_folder(output, "output")
-    model, processor = _loaded(source, offload, runner, target, trust_remote_code)
+    output_folder = run_folder(output, "output")
+    model, processor = _load(source, offload, runner, output_folder, trust_remote_code)
     lvlm = LVLM.of(model)
     linears = linears_of(lvlm, targets)
     size = chosen_group_size(linears, group_size)
-    check_method(rounding, bits, size, next(iter(linears.values())).weight.dtype)
-    plan = QuantizationPlan(linears, _masks(source, lvlm), grids(linears, bits, size), rounding, rule, seed)
+    check_method(quantizer, bits, size, next(iter(linears.values())).weight.dtype)
+    plan = QuantizationPlan(linears, _read_masks(source, lvlm), grids(linears, bits, size), quantizer, rule, seed)
     settings = _settings(plan, bits, size, runner)
     batches = calibration_batches(processor, data, samples, seed, batch_size, max_length, rule.needs_answers)
     numbered = numbered_batches(lvlm, batches)
-    run = RunFolder(target, _identity(lvlm, plan, settings, batches))
+    run = RunFolder(output_folder, _identity(lvlm, plan, settings, batches))
     if run.saved:
-        return QuantizationRecord.read(target)
+        return QuantizationRecord.read(output_folder)
     if runner.is_global_zero:
         run.begin()
-    sizes = _sizes(lvlm, plan)
+    byte_counts = _byte_counts(lvlm, plan)
     outcome = quantize_blocks(lvlm, plan, numbered, runner, run)
-    parts = (str(folder), settings, batches.record, outcome.errors, sizes)
-    record = QuantizationRecord(*parts, scaled=outcome.scaled, provenance=provenance())
+    record_fields = (str(folder), settings, batches.record, outcome.errors, byte_counts)
+    record = QuantizationRecord(*record_fields, scaled=outcome.scaled, provenance=provenance())
     if runner.is_global_zero:
         _write(run, lvlm, processor, plan, outcome, quantization_config(plan.grids, size == "row"), record, source)
-        clear_blocks(target)
+        clear_blocks(output_folder)
     return record
 
 
@@ -131,24 +131,26 @@ def _require_one_pool(rule: TokenSelection) -> None:
         )
 
 
-def _settings(plan: QuantizationPlan, bits: int, size: int | str, runner: L.Trainer) -> dict[str, Any]:
+def _settings(plan: QuantizationPlan, bits: int, group_size: int | str, runner: L.Trainer) -> dict[str, Any]:
     """Returns class names, arguments and precision, for the record and the run's identity."""
     rules = {"method": describe(plan.method), "selection": describe(plan.selection)}
-    own = {"bits": bits, "group_size": size, "targets": list(plan.targets), "seed": plan.seed}
-    return rules | own | precision(runner)
+    options = {"bits": bits, "group_size": group_size, "targets": list(plan.targets), "seed": plan.seed}
+    return rules | options | precision(runner)
 
 
-def _masks(source: Path, lvlm: LVLM) -> PackedMasks:
+def _read_masks(source: Path, lvlm: LVLM) -> PackedMasks:
     """Returns the masks of a pruned model's folder; no masks for any other model."""
     return masks_of(read_pruned(source), lvlm) if (source / REPORT).is_file() else PackedMasks()
 
 
-def _loaded(
-    source: Path, offload: Offload | None, runner: L.Trainer, target: Path, trust_remote_code: bool
+def _load(
+    source: Path, offload: Offload | None, runner: L.Trainer, output_folder: Path, trust_remote_code: bool
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     if offload is None:
         return load_model(source, trust_remote_code)
-    return load_offloaded_model(source, offload, runner.strategy.root_device, target / OFFLOADED, trust_remote_code)
+    return load_offloaded_model(
+        source, offload, runner.strategy.root_device, output_folder / OFFLOADED, trust_remote_code
+    )
 
 
 def _write(
@@ -173,9 +175,9 @@ def _write(
         return packed(tensors, rounded_weights(run.read_block(block)), plan.grids)
 
     write_quantized(run.folder, model, processor, config, record, source, None)
-    said = copy.deepcopy(model.config)
-    said.quantization_config = config
-    finish_folder(lvlm, run.folder, said, packed_block)
+    model_config = copy.deepcopy(model.config)
+    model_config.quantization_config = config
+    finish_folder(lvlm, run.folder, model_config, packed_block)
 
 
 def linears_of(lvlm: LVLM, patterns: Sequence[str] | str | None) -> dict[str, nn.Linear]:
@@ -184,9 +186,9 @@ def linears_of(lvlm: LVLM, patterns: Sequence[str] | str | None) -> dict[str, nn
     Raises:
         ValueError: if experts are among the targets, since the format does not support fused ones.
     """
-    chosen = lvlm.targets(patterns)
-    linears = {name: target for name, target in chosen.items() if isinstance(target, nn.Linear)}
-    if experts := sorted(chosen.keys() - linears.keys()):
+    chosen_targets = lvlm.targets(patterns)
+    linears = {name: target for name, target in chosen_targets.items() if isinstance(target, nn.Linear)}
+    if experts := sorted(chosen_targets.keys() - linears.keys()):
         raise ValueError(
             f"targets: {experts[0]} is an expert of a fused layer, which the format does not support; choose targets "
             "without experts, such as '*_attn.*'"
@@ -203,11 +205,11 @@ def _identity(
     return {"command": "quantize", **settings, **digests, **code_identity([plan.method, plan.selection])}
 
 
-def _sizes(lvlm: LVLM, plan: QuantizationPlan) -> dict[str, int]:
+def _byte_counts(lvlm: LVLM, plan: QuantizationPlan) -> dict[str, int]:
     """Returns the bytes of all tensors, counting shared ones once, before and after packing the targets' weights."""
-    before = sum(value.nbytes for value in distinct_tensors(lvlm.model).values())
+    bytes_before = sum(tensor.nbytes for tensor in distinct_tensors(lvlm.model).values())
     weights = {name: target.weight for name, target in plan.targets.items()}
     return {
-        "before": before,
-        "after": before - sum(w.nbytes for w in weights.values()) + packed_bytes(weights, plan.grids),
+        "before": bytes_before,
+        "after": bytes_before - sum(weight.nbytes for weight in weights.values()) + packed_bytes(weights, plan.grids),
     }

@@ -13,7 +13,7 @@ from atv.model.targets import Target
 BITS = (3, 4, 8)
 GroupSize = int | Literal["row"] | None
 # The group size that most kernels support.
-_USUAL = 128
+_DEFAULT_SIZE = 128
 _SIZES = (16, 32, 64, 128, 256)
 
 
@@ -38,9 +38,9 @@ class RoundingGrid:
 
     def rounded(self, values: Tensor, scale: Tensor, mask: Tensor) -> "Quantized":
         """Rounds ``values`` (out, in) to the nearest ones with these scales (out, groups), and to 0 where pruned."""
-        whole = (self.grouped(values) / scale.to(values.dtype)[:, :, None]).round()
-        whole = whole.clamp(self.lowest, self.highest).flatten(1)
-        return Quantized(whole.masked_fill(~mask, 0).to(torch.int8), scale)
+        integers = (self.grouped(values) / scale.to(values.dtype)[:, :, None]).round()
+        integers = integers.clamp(self.lowest, self.highest).flatten(1)
+        return Quantized(integers.masked_fill(~mask, 0).to(torch.int8), scale)
 
     def grouped(self, values: Tensor) -> Tensor:
         """Reshapes (out, in) to (out, groups, width)."""
@@ -88,7 +88,7 @@ def chosen_group_size(targets: Mapping[str, Target], group_size: GroupSize) -> i
     """
     widths = {name: target.in_features for name, target in targets.items()}
     if group_size is None:
-        return "row" if any(width % _USUAL for width in widths.values()) else _USUAL
+        return "row" if any(width % _DEFAULT_SIZE for width in widths.values()) else _DEFAULT_SIZE
     if isinstance(group_size, int) and group_size < 2:
         raise ValueError(f"group_size: expected at least 2 inputs, or 'row', got {group_size}")
     for name, width in widths.items():

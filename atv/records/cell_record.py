@@ -17,7 +17,7 @@ ROWS = "rows.parquet"
 CELL_SCHEMA = 2
 # Key of the perplexity over all texts together, next to the keys of the single texts.
 ALL = "all"
-_MADE = ("versions", "git", "hardware")
+_PROVENANCE_KEYS = ("versions", "git", "hardware")
 # The name of a text, the negative log-likelihood of one of its windows, and the number of tokens predicted in it.
 Window = tuple[str, Finite, Annotated[int, Field(strict=True, ge=1)]]
 
@@ -27,10 +27,10 @@ def titled(labels: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in labels.items())
 
 
-def _of_texts(read: dict[str, float]) -> dict[str, float]:
-    if read and (ALL not in read or min(read.values()) <= 0):
+def _checked_perplexity(perplexity: dict[str, float]) -> dict[str, float]:
+    if perplexity and (ALL not in perplexity or min(perplexity.values()) <= 0):
         raise ValueError(f"expected numbers above 0, including {ALL!r}")
-    return read
+    return perplexity
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class CellRecord:
     seconds: Mapping[str, Seconds] = field(default_factory=dict)
     samples: Count = 0
     made: Mapping[str, Any] = field(default_factory=dict)
-    perplexity: Annotated[Mapping[str, Number], AfterValidator(_of_texts)] = field(default_factory=dict)
+    perplexity: Annotated[Mapping[str, Number], AfterValidator(_checked_perplexity)] = field(default_factory=dict)
     windows: Sequence[Window] = ()
     asked_with: Annotated[Mapping[str, Any], holding(_Asked)] = field(default_factory=dict)
     asked_from: Annotated[Mapping[str, Any], holding(_Found)] = field(default_factory=dict)
@@ -82,11 +82,15 @@ class CellRecord:
         """Writes cell.json atomically."""
         identity = {"id": self.id, "cell_schema": self.schema, "inputs": self.inputs}
         config = {"config": self.config, "labels": self.labels, "seconds": self.seconds, "samples": self.samples}
-        read: dict[str, Any] = {"perplexity": dict(self.perplexity)} if self.perplexity else {}
-        read |= {"windows": [list(window) for window in self.windows]} if self.windows else {}
-        told = {"asked_with": dict(self.asked_with), "asked_from": dict(self.asked_from), "ablation": self.ablation}
-        asked = {name: said for name, said in told.items() if said}
-        write_json(folder / CELL, identity | config | read | asked | dict(self.made))
+        measurements: dict[str, Any] = {"perplexity": dict(self.perplexity)} if self.perplexity else {}
+        measurements |= {"windows": [list(window) for window in self.windows]} if self.windows else {}
+        optional_fields = {
+            "asked_with": dict(self.asked_with),
+            "asked_from": dict(self.asked_from),
+            "ablation": self.ablation,
+        }
+        filled_fields = {name: value for name, value in optional_fields.items() if value}
+        write_json(folder / CELL, identity | config | measurements | filled_fields | dict(self.made))
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -96,6 +100,6 @@ class CellRecord:
             ValueError: if the file is missing, is not valid JSON, or holds a value of the wrong type.
         """
         content = read_json(folder / CELL, CELL_SCHEMA)
-        made = {name: content[name] for name in _MADE if name in content}
-        own = {"id": content.get("id", folder.name), "made": made, "schema": content.get("cell_schema", 1)}
-        return typed(cls, content | own, folder / CELL)
+        provenance = {name: content[name] for name in _PROVENANCE_KEYS if name in content}
+        identity = {"id": content.get("id", folder.name), "made": provenance, "schema": content.get("cell_schema", 1)}
+        return typed(cls, content | identity, folder / CELL)

@@ -95,8 +95,8 @@ def _tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
         for key in sorted(value, key=str):
             yield from _tensors(f"{name}.{key}", value[key])
     elif isinstance(value, list | tuple):
-        for place, one in enumerate(value):
-            yield from _tensors(f"{name}.{place}", one)
+        for index, item in enumerate(value):
+            yield from _tensors(f"{name}.{index}", item)
 
 
 def _stride(count: int, width: int) -> int:

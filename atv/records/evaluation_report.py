@@ -13,7 +13,7 @@ SCORES = "scores.json"
 # 2: the suite records how it was asked, and its answers hold the questions; benchmark answers say if they ended.
 SCHEMA = 2
 _AVERAGE = "average"
-_MADE = ("versions", "git", "hardware")
+_PROVENANCE_KEYS = ("versions", "git", "hardware")
 
 
 @dataclass(frozen=True)
@@ -71,20 +71,26 @@ class EvaluationReport:
 
         The suite's scores are replaced as a whole, like its answers.
         """
-        before = self.read(folder / SCORES) if (folder / SCORES).is_file() else EvaluationReport()
-        tasks, benchmarks = self.tasks or before.tasks, before.benchmarks | self.benchmarks
+        earlier_report = self.read(folder / SCORES) if (folder / SCORES).is_file() else EvaluationReport()
+        tasks, benchmarks = self.tasks or earlier_report.tasks, earlier_report.benchmarks | self.benchmarks
         scores: dict[str, Any] = {"tasks": {name: asdict(row) for name, row in tasks.items()}} if tasks else {}
         if benchmarks:
-            scores |= {"benchmarks": benchmarks, "retention": self._retention_beside(before)}
-        asked = {**before.asked, **self.asked}
+            scores |= {"benchmarks": benchmarks, "retention": self._merged_retention(earlier_report)}
+        asked = {**earlier_report.asked, **self.asked}
         write_json(folder / SCORES, {"schema": SCHEMA} | scores | asked | dict(self.made))
 
-    def _retention_beside(self, before: "EvaluationReport") -> dict[str, dict[str, float]]:
+    def _merged_retention(self, earlier_report: "EvaluationReport") -> dict[str, dict[str, float]]:
         """Returns the retention of all benchmarks, with an average only if it covers all of them."""
-        old = {name: kept for name, kept in before.retention.items() if name not in {_AVERAGE, *self.benchmarks}}
+        earlier_retention = {
+            name: retention
+            for name, retention in earlier_report.retention.items()
+            if name not in {_AVERAGE, *self.benchmarks}
+        }
         if not self.benchmarks:
-            return before.retention
-        return old | {name: kept for name, kept in self.retention.items() if name != _AVERAGE or not old}
+            return earlier_report.retention
+        return earlier_retention | {
+            name: retention for name, retention in self.retention.items() if name != _AVERAGE or not earlier_retention
+        }
 
     @classmethod
     def check_folder(cls, folder: Path, model: str, again: Collection[str] | None) -> None:
@@ -100,12 +106,14 @@ class EvaluationReport:
         """
         if not (folder / SCORES).is_file():
             return
-        there = cls.read(folder / SCORES)
-        stays = [*there.benchmarks] if again is None else [*there.tasks, *(there.benchmarks.keys() - set(again))]
-        whose = there.asked.get("model_digest")
-        if whose != model and (whose is not None or stays):
+        report = cls.read(folder / SCORES)
+        remaining_names = (
+            [*report.benchmarks] if again is None else [*report.tasks, *(report.benchmarks.keys() - set(again))]
+        )
+        recorded_model = report.asked.get("model_digest")
+        if recorded_model != model and (recorded_model is not None or remaining_names):
             raise ValueError(
-                f"output: {str(folder)!r} holds scores of another model ({there.asked.get('model', 'not named')!r}), "
+                f"output: {str(folder)!r} holds scores of another model ({report.asked.get('model', 'not named')!r}), "
                 "or of an earlier version of atv; choose another folder"
             )
 
@@ -118,10 +126,10 @@ class EvaluationReport:
         """
         content = read_json(file, SCHEMA)
         typed(_Asked, content, file)
-        parts = {name: content.pop(name, {}) for name in ("tasks", "benchmarks", "retention")}
-        made = {name: content.pop(name) for name in _MADE if name in content}
+        results = {name: content.pop(name, {}) for name in ("tasks", "benchmarks", "retention")}
+        provenance = {name: content.pop(name) for name in _PROVENANCE_KEYS if name in content}
         content.pop("schema", None)
-        return typed(cls, parts | {"asked": content, "made": made}, file)
+        return typed(cls, results | {"asked": content, "made": provenance}, file)
 
     def rows(self) -> dict[str, ScoreRow]:
         """Returns the rows for a model card, by benchmark or task of the suite."""

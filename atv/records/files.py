@@ -26,7 +26,7 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        _readable(temporary)
+        _make_readable(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -47,18 +47,18 @@ def is_abandoned(file: Path) -> bool:
 
     The caller must not be writing there itself: a restarted container gives its process the same number as before.
     """
-    named = _TEMPORARY.fullmatch(file.name)
-    return named is not None and named["machine"] == _machine() and not _is_running(int(named["process"]))
+    matched = _TEMPORARY.fullmatch(file.name)
+    return matched is not None and matched["machine"] == _machine() and not _is_running(int(matched["process"]))
 
 
 def clear_abandoned(folder: Path, *patterns: str) -> None:
     """Removes temporary files and folders that match a pattern and whose writers are gone; see ``is_abandoned``."""
     for pattern in patterns:
-        for left in filter(is_abandoned, folder.glob(pattern)):
-            if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)
+        for leftover in filter(is_abandoned, folder.glob(pattern)):
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
             else:
-                left.unlink(missing_ok=True)
+                leftover.unlink(missing_ok=True)
 
 
 def _machine() -> str:
@@ -98,10 +98,12 @@ def read_json(path: Path, schema: int) -> dict[str, Any]:
     content = json_of(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path} does not hold a JSON object")
-    if type(there := content.get("schema", 1)) is not int or there < 1:
-        raise ValueError(f"{path} holds the fields of a different file: its schema is {there!r:.60}")
-    if there > schema:
-        raise ValueError(f"{path} has schema {there}, but this version of atv reads up to {schema}; update atv")
+    if type(recorded_schema := content.get("schema", 1)) is not int or recorded_schema < 1:
+        raise ValueError(f"{path} holds the fields of a different file: its schema is {recorded_schema!r:.60}")
+    if recorded_schema > schema:
+        raise ValueError(
+            f"{path} has schema {recorded_schema}, but this version of atv reads up to {schema}; update atv"
+        )
     return content
 
 
@@ -121,8 +123,8 @@ def json_of(path: Path) -> Any:
 
 def from_here(file: str | Path) -> str:
     """Returns a path relative to the working folder if it lies in there, as in a checkout; otherwise, unchanged."""
-    path, here = Path(file), Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+    path, working_folder = Path(file), Path.cwd()
+    return str(path.relative_to(working_folder) if path.is_relative_to(working_folder) else path)
 
 
 def writable(folder: str | Path, field: str) -> Path:
@@ -135,19 +137,19 @@ def writable(folder: str | Path, field: str) -> Path:
     """
     folder = Path(folder)
     try:
-        with tempfile.TemporaryFile(dir=_existing(folder)):
+        with tempfile.TemporaryFile(dir=_nearest_existing(folder)):
             return folder
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise ValueError(f"{field}: cannot write to {str(folder)!r:.200}: {why}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"{field}: cannot write to {str(folder)!r:.200}: {reason}") from error
 
 
-def _existing(folder: Path) -> Path:
+def _nearest_existing(folder: Path) -> Path:
     """Returns the folder itself or, if it does not exist, its nearest parent that does."""
     try:
         folder.lstat()
     except FileNotFoundError:
-        return _existing(folder.parent)
+        return _nearest_existing(folder.parent)
     return folder
 
 
@@ -174,9 +176,9 @@ def require_space(folder: Path, needed: int, field: str) -> None:
     Raises:
         ValueError: if they do not; the message names the folder, the space needed and the space free.
     """
-    held = (file for file in folder.rglob("*") if file.is_file() and not _is_scratch(file.relative_to(folder)))
-    missing = needed - sum(file.stat().st_size for file in held)
-    if missing > (free := shutil.disk_usage(_existing(folder)).free):
+    files = (file for file in folder.rglob("*") if file.is_file() and not _is_scratch(file.relative_to(folder)))
+    missing = needed - sum(file.stat().st_size for file in files)
+    if missing > (free := shutil.disk_usage(_nearest_existing(folder)).free):
         raise ValueError(
             f"{field}: {str(folder)!r} needs {missing / 1e9:.2f} GB more, but only {free / 1e9:.2f} GB are free; "
             "free space or choose another folder"
@@ -202,19 +204,19 @@ def saved_atomically(folder: Path, write: Callable[[Path], None]) -> None:
     fresh.mkdir(parents=True)
     try:
         write(fresh)
-        last = fresh / "config.json"
-        for file in sorted(fresh.rglob("*"), key=lambda file: (file == last, file)):
-            place = folder / file.relative_to(fresh)
+        config_file = fresh / "config.json"
+        for file in sorted(fresh.rglob("*"), key=lambda file: (file == config_file, file)):
+            destination = folder / file.relative_to(fresh)
             if file.is_dir():
-                place.mkdir(exist_ok=True)
+                destination.mkdir(exist_ok=True)
             else:
-                _readable(file)
-                os.replace(file, place)
+                _make_readable(file)
+                os.replace(file, destination)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _readable(file: Path) -> None:
+def _make_readable(file: Path) -> None:
     """Gives a temporary file, which is created private, the mode of an ordinary new file."""
     mask = os.umask(0)
     os.umask(mask)

@@ -19,7 +19,7 @@ from atv.records.typed import typed
 
 MASK_FORMAT = "atv-masks/1"
 # The eight bits of every byte, lowest first.
-_BITS = torch.tensor([[byte >> place & 1 for place in range(8)] for byte in range(256)], dtype=torch.bool)
+_BITS = torch.tensor([[byte >> bit & 1 for bit in range(8)] for byte in range(256)], dtype=torch.bool)
 
 
 class PackedMask:
@@ -131,13 +131,13 @@ def overlap(masks_a: Mapping[str, Tensor], masks_b: Mapping[str, Tensor]) -> dic
         ValueError: if only one of the sets has a Linear, or two masks have different shapes.
     """
     a, b = (masks if isinstance(masks, PackedMasks) else PackedMasks(masks) for masks in (masks_a, masks_b))
-    if alone := a.keys() ^ b.keys():
-        raise ValueError(f"masks: {min(alone)} is in only one of the two sets")
+    if unshared := a.keys() ^ b.keys():
+        raise ValueError(f"masks: {min(unshared)} is in only one of the two sets")
     for name, shape in a.shapes.items():
         if shape != b.shapes[name]:
             raise ValueError(f"masks: {name} has shape {shape} in one set and {b.shapes[name]} in the other")
-    first, second = a.packed, b.packed
-    return {name: _iou(packed.numpy(), second[name].numpy()) for name, packed in first.items()}
+    packed_a, packed_b = a.packed, b.packed
+    return {name: _iou(packed.numpy(), packed_b[name].numpy()) for name, packed in packed_a.items()}
 
 
 def random_overlap(kept: float, other: float | None = None) -> float:
@@ -145,9 +145,9 @@ def random_overlap(kept: float, other: float | None = None) -> float:
 
     If the second mask keeps a different share, pass it as ``other``.
     """
-    second = kept if other is None else other
-    either = kept + second - kept * second
-    return kept * second / either if either else 1.0
+    other_kept = kept if other is None else other
+    union = kept + other_kept - kept * other_kept
+    return kept * other_kept / union if union else 1.0
 
 
 def _iou(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
@@ -162,9 +162,11 @@ def save_masks(path: str | Path, masks: Mapping[str, Tensor], origin: Mapping[st
     ``origin``, if given, describes what the masks were made on and is kept in the metadata, too.
     """
     masks = PackedMasks(masks)
-    told = {} if origin is None else {"origin": json.dumps(dict(origin))}
+    origin_metadata = {} if origin is None else {"origin": json.dumps(dict(origin))}
     with atomic(Path(path)) as temporary:
-        save_file(masks.packed, temporary, {"format": MASK_FORMAT, "shapes": json.dumps(masks.shapes)} | told)
+        save_file(
+            masks.packed, temporary, {"format": MASK_FORMAT, "shapes": json.dumps(masks.shapes)} | origin_metadata
+        )
         _order_header(temporary)
 
 

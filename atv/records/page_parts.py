@@ -29,8 +29,8 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     | 0 | 0.5 |
     """
     lines = [header, *rows]
-    text = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines]
-    return "\n".join([text[0], "|" + "---|" * len(header), *text[1:]])
+    written_lines = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines]
+    return "\n".join([written_lines[0], "|" + "---|" * len(header), *written_lines[1:]])
 
 
 def data_url(content: bytes, kind: str) -> str:

@@ -49,13 +49,13 @@ class _Calibration:
     counts: list[Count] = field(default_factory=list)
 
 
-def _of_both(tokens: dict[str, int]) -> dict[str, int]:
+def _with_both_modalities(tokens: dict[str, int]) -> dict[str, int]:
     if missing := [modality for modality in ("text", "visual") if modality not in tokens]:
         raise ValueError(f"it has no {missing[0]}")
     return tokens
 
 
-ByModality = Annotated[dict[str, Count], AfterValidator(_of_both)]
+ByModality = Annotated[dict[str, Count], AfterValidator(_with_both_modalities)]
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ class PruningReport:
         sparsity: dict[str, Any] = {"target_linears": self.sparsity, "whole_model": self.whole_model_sparsity}
         if self.pathways:
             sparsity = {name: {"target_linears": pathway.sparsity} for name, pathway in self.pathways.items()}
-        later: dict[str, dict[str, Any]] = {"targets": self.targets, "scores": self.scores}
+        rows_by_field: dict[str, dict[str, Any]] = {"targets": self.targets, "scores": self.scores}
         return {
             "schema": SCHEMA,
             "seed": self.seed,
@@ -229,14 +229,14 @@ class PruningReport:
             "allocation": asdict(self.allocation),
             "waiting_bytes_per_token": self.waiting_bytes_per_token,
             "left_dense": self.left_dense,
-            "blocks": [_block(block) for block in self.blocks],
+            "blocks": [_block_entry(block) for block in self.blocks],
             **({"base": self.base.as_json()} if self.base else {}),
             "git": self.git,
             "hardware": self.hardware,
             "updates_weights": self.updates_weights,
             **({"updates_biases": True} if self.updates_biases else {}),
             **({"smaller": self.smaller} if self.smaller else {}),
-            **{key: {name: asdict(row) for name, row in rows.items()} for key, rows in later.items() if rows},
+            **{key: {name: asdict(row) for name, row in rows.items()} for key, rows in rows_by_field.items() if rows},
             **({"finetuning": dict(self.finetuning)} if self.finetuning else {}),
         }
 
@@ -261,19 +261,21 @@ class PruningReport:
                 missing or have a different format.
         """
         content = read_json(folder / REPORT, SCHEMA)
-        if absent := [name for name in ("settings", "blocks", "parameters", "seed", "versions") if name not in content]:
-            raise ValueError(f"{folder / REPORT} has no {', '.join(absent)}; `atv prune` writes them")
+        if missing_fields := [
+            name for name in ("settings", "blocks", "parameters", "seed", "versions") if name not in content
+        ]:
+            raise ValueError(f"{folder / REPORT} has no {', '.join(missing_fields)}; `atv prune` writes them")
         report = typed(cls, content | {"masks": PackedMasks(), "pathways": {}}, folder / REPORT)
         masks = {name: load_masks(folder / masks_file(name)) for name in report.plans}
         decoupled = {name: PathwayReport(packed) for name, packed in masks.items() if name != BOTH}
         return replace(report, masks=masks.get(BOTH, PackedMasks()), pathways=decoupled)
 
 
-def _block(block: BlockReport) -> dict[str, Any]:
+def _block_entry(block: BlockReport) -> dict[str, Any]:
     """Returns a block's entry in report.json, without the optional fields that are empty."""
-    told = asdict(block)
+    entry = asdict(block)
     optional = ("step_seconds", "step_errors", "pool_weights")
-    return {key: value for key, value in told.items() if value or key not in optional}
+    return {key: value for key, value in entry.items() if value or key not in optional}
 
 
 def masks_file(pathway: str) -> str:

@@ -52,10 +52,10 @@ class QuantizationRecord:
 
     def by_kind(self) -> dict[str, float]:
         """Returns the mean error by kind of Linear."""
-        found: dict[str, list[float]] = {}
+        errors_by_kind: dict[str, list[float]] = {}
         for name, error in self.errors.items():
-            found.setdefault(name.rpartition(".")[2], []).append(error)
-        return {kind: sum(errors) / len(errors) for kind, errors in sorted(found.items())}
+            errors_by_kind.setdefault(name.rpartition(".")[2], []).append(error)
+        return {kind: sum(errors) / len(errors) for kind, errors in sorted(errors_by_kind.items())}
 
     def write(self, folder: Path) -> None:
         """Writes quantization.json atomically."""

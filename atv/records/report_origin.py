@@ -21,8 +21,8 @@ def recorded_samples(folder: Path) -> list[Any]:
 
     An entry is None if the folder has no such record.
     """
-    report = [_recorded(folder / REPORT, SCHEMA, name) for name in ("calibration", "finetuning")]
-    return [*report, _recorded(folder / QUANTIZATION, QUANTIZATION_SCHEMA, "calibration")]
+    records = [_recorded(folder / REPORT, SCHEMA, name) for name in ("calibration", "finetuning")]
+    return [*records, _recorded(folder / QUANTIZATION, QUANTIZATION_SCHEMA, "calibration")]
 
 
 def _recorded(file: Path, schema: int, name: str) -> Any:

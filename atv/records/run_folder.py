@@ -69,9 +69,9 @@ class RunFolder:
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         self.folder, self.identity = writable(folder, "run_dir"), plain(identity)
         if is_run(self.folder):
-            there = read_json(self.folder / "run.json", SCHEMA)
-            if differing := list(differences(there.get("identity") or {}, self.identity)):
-                raise ValueError(f"run_dir: {str(folder)!r} holds another run: {'; '.join(differing)}")
+            recorded_run = read_json(self.folder / "run.json", SCHEMA)
+            if differing_fields := list(differences(recorded_run.get("identity") or {}, self.identity)):
+                raise ValueError(f"run_dir: {str(folder)!r} holds another run: {'; '.join(differing_fields)}")
         elif self.saved:
             raise ValueError(f"run_dir: {str(folder)!r} holds a model that no run saved there; choose another folder")
 
@@ -118,8 +118,8 @@ class RunFolder:
         if manifest.report.block != block:
             raise ValueError(f"its manifest is for block {manifest.report.block}")
         with safe_open(content, "pt") as file:
-            if unnamed := set(file.keys()) - manifest.tensors:
-                raise ValueError(f"its manifest does not name {min(unnamed)}")
+            if unnamed_tensors := set(file.keys()) - manifest.tensors:
+                raise ValueError(f"its manifest does not name {min(unnamed_tensors)}")
             masks = {
                 pathway: PackedMasks.of_packed({name: file.get_tensor(f"{pathway}/{name}") for name in shapes}, shapes)
                 for pathway, shapes in manifest.shapes.items()
@@ -192,7 +192,7 @@ def _checksum(file: Path) -> str:
 
 def plain(value: Any) -> Any:
     """Returns a value after a round trip through JSON; objects are replaced by the names of their classes."""
-    return json.loads(json.dumps(value, default=lambda other: type(other).__name__))
+    return json.loads(json.dumps(value, default=lambda unserializable: type(unserializable).__name__))
 
 
 def differences(there: Any, here: Any, at: str = "") -> Iterator[str]:

@@ -40,12 +40,12 @@ def typed(kind: type[T], content: Any, file: Path) -> T:
         ValueError: if a field is missing or has the wrong type; the message names the file, the field and its value.
     """
     try:
-        made: T = _adapter(kind).validate_python(content)
-        return made
+        converted: T = _adapter(kind).validate_python(content)
+        return converted
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"]))
-        if first["type"] == "missing":
+        first_error = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first_error["loc"]))
+        if first_error["type"] == "missing":
             raise ValueError(f"{file} has no {field}") from error
-        at = f"{file}: {field}" if field else str(file)
-        raise ValueError(f"{at} is {first['input']!r:.60}: {first['msg']}") from error
+        location = f"{file}: {field}" if field else str(file)
+        raise ValueError(f"{location} is {first_error['input']!r:.60}: {first_error['msg']}") from error

@@ -74,8 +74,8 @@ class BlockReconstruction(Reconstruction):
         if isinstance(first, BlockReconstruction):
             raise ValueError("first: BlockReconstruction cannot come before itself; increase epochs instead")
         if first is not None and first.needs_bias:
-            kind = type(first).__name__
-            raise ValueError(f"first: {kind} changes biases, but only weights are trained; choose LeastSquares")
+            class_name = type(first).__name__
+            raise ValueError(f"first: {class_name} changes biases, but only weights are trained; choose LeastSquares")
         self.optimizer, self.rate, self.epochs, self.first = optimizer, rate, epochs, first
         if first is not None:
             self.needs_gram, self.needs_moments = first.needs_gram, first.needs_moments
@@ -94,22 +94,22 @@ class BlockReconstruction(Reconstruction):
             weights: pruned weights by Linear (out, in).
             masks: masks by Linear, bool (out, in), True = kept.
         """
-        learned = {name: torch.nn.Parameter(at_least_float32(weight).clone()) for name, weight in weights.items()}
-        optimizer, rate, falls = self._made(list(learned.values()))
+        parameters = {name: torch.nn.Parameter(at_least_float32(weight).clone()) for name, weight in weights.items()}
+        optimizer, rate, decays = self._optimizer_and_rate(list(parameters.values()))
         steps = self.epochs * len(block.batches)
         for step in range(steps):
-            optimizer.param_groups[0]["lr"] = rate * (1 - step / steps) if falls else rate
+            optimizer.param_groups[0]["lr"] = rate * (1 - step / steps) if decays else rate
             batch = block.batches[step % len(block.batches)]
-            values = {name: weight.detach() for name, weight in learned.items()}
+            values = {name: weight.detach() for name, weight in parameters.items()}
             for name, gradient in block.gradients(batch, values).items():
-                learned[name].grad = gradient.masked_fill(~masks[name].to(gradient.device), 0)
+                parameters[name].grad = gradient.masked_fill(~masks[name].to(gradient.device), 0)
             optimizer.step()
-        return {name: weight.detach() for name, weight in learned.items()}
+        return {name: weight.detach() for name, weight in parameters.items()}
 
-    def _made(self, weights: list[torch.nn.Parameter]) -> tuple[torch.optim.Optimizer, float, bool]:
+    def _optimizer_and_rate(self, weights: list[torch.nn.Parameter]) -> tuple[torch.optim.Optimizer, float, bool]:
         """Returns the optimizer, its initial learning rate, and whether the rate falls."""
-        rate, falls = _PUBLISHED[self.optimizer]
+        rate, decays = _PUBLISHED[self.optimizer]
         rate = rate if self.rate is None else self.rate
         if self.optimizer == "RMSprop":
-            return torch.optim.RMSprop(weights, rate), rate, falls
-        return torch.optim.AdamW(weights, rate, weight_decay=0.0), rate, falls
+            return torch.optim.RMSprop(weights, rate), rate, decays
+        return torch.optim.AdamW(weights, rate, weight_decay=0.0), rate, decays

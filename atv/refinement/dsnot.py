@@ -44,36 +44,45 @@ class DSnoT(Refinement):
 
     def refine(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, width: int) -> Tensor:
         mean, variance = (
-            part.to(weight.device) for part in (pool.gathered("mean", self), pool.gathered("variance", self))
+            values.to(weight.device) for values in (pool.gathered("mean", self), pool.gathered("variance", self))
         )
         rows = max(_ENTRIES // weight.shape[1], 1)
-        parts = zip(weight.split(rows), mask.to(weight.device).split(rows), strict=True)
-        return torch.cat([self._grown(part.double(), kept.clone(), mean, variance, width) for part, kept in parts])
+        chunks = zip(weight.split(rows), mask.to(weight.device).split(rows), strict=True)
+        return torch.cat(
+            [
+                self._refine_rows(values.double(), kept_mask.clone(), mean, variance, width)
+                for values, kept_mask in chunks
+            ]
+        )
 
-    def _grown(self, dense: Tensor, kept: Tensor, mean: Tensor, variance: Tensor, width: int) -> Tensor:
+    def _refine_rows(self, dense: Tensor, kept_mask: Tensor, mean: Tensor, variance: Tensor, width: int) -> Tensor:
         """Returns the new masks of some rows."""
-        columns, share = dense.shape[1], dense * mean
+        columns, contribution = dense.shape[1], dense * mean
         # A channel that never varies comes first; one that is always 0 contributes nothing.
-        gain = (share / variance**self.power).nan_to_num()
-        size = dense.abs() * (variance + mean.square()).sqrt()
-        error = (share * ~kept).sum(1)
-        begun, moved, going = error.sign(), torch.zeros_like(kept), torch.ones_like(error, dtype=torch.bool)
-        group = torch.arange(columns, device=kept.device) // width
+        gain = (contribution / variance**self.power).nan_to_num()
+        importance = dense.abs() * (variance + mean.square()).sqrt()
+        error = (contribution * ~kept_mask).sum(1)
+        initial_sign, moved, is_active = (
+            error.sign(),
+            torch.zeros_like(kept_mask),
+            torch.ones_like(error, dtype=torch.bool),
+        )
+        group = torch.arange(columns, device=kept_mask.device) // width
         cycles = max(round(_CYCLES * columns / _INPUTS), 1) if self.cycles is None else self.cycles
         for _ in range(cycles):
             sign = error.sign()[:, None]
-            grow = torch.where(kept | moved, -torch.inf, gain * sign)
-            best, u = grow.max(1)
-            loses = kept & ~moved & (share * sign < 0 if width == columns else group == group[u, None])
-            least, p = torch.where(loses, size, torch.inf).min(1)
-            change = (share.gather(1, p[:, None]) - share.gather(1, u[:, None]))[:, 0]
-            going &= (error.abs() * _SEQUENCE > self.threshold) & (best > 0) & least.isfinite()
+            growth_score = torch.where(kept_mask | moved, -torch.inf, gain * sign)
+            best_growth, u = growth_score.max(1)
+            prunable = kept_mask & ~moved & (contribution * sign < 0 if width == columns else group == group[u, None])
+            least_importance, p = torch.where(prunable, importance, torch.inf).min(1)
+            change = (contribution.gather(1, p[:, None]) - contribution.gather(1, u[:, None]))[:, 0]
+            is_active &= (error.abs() * _SEQUENCE > self.threshold) & (best_growth > 0) & least_importance.isfinite()
             if width < columns:
-                going &= (error + change).sign() == begun
-            row = going.nonzero()[:, 0]
+                is_active &= (error + change).sign() == initial_sign
+            row = is_active.nonzero()[:, 0]
             if not len(row):
                 break
-            kept[row, u[row]], kept[row, p[row]] = True, False
+            kept_mask[row, u[row]], kept_mask[row, p[row]] = True, False
             moved[row, u[row]] = moved[row, p[row]] = True
-            error = torch.where(going, error + change, error)
-        return kept
+            error = torch.where(is_active, error + change, error)
+        return kept_mask

@@ -36,10 +36,12 @@ class LeastSquares(Reconstruction):
     def reconstruct(self, weight: Tensor, mask: Tensor, pool: PoolStatistics) -> Tensor:
         hessian = damped(pool.gathered("gram", self).to(weight.device), self.damping)
         dense = at_least_float32(weight)
-        kept = mask.to(weight.device)
-        started = dense.masked_fill(~kept, 0)
+        kept_mask = mask.to(weight.device)
+        start = dense.masked_fill(~kept_mask, 0)
         limits = self.iterations, self.tolerance
-        solved, done = conjugate_gradients(hessian.to(dense.dtype), dense, kept, started, *limits)
-        if not bool(done.all()):
-            solved[~done] = solve_by_cholesky(hessian, dense[~done].double(), kept[~done]).to(dense.dtype)
+        solved, converged = conjugate_gradients(hessian.to(dense.dtype), dense, kept_mask, start, *limits)
+        if not bool(converged.all()):
+            solved[~converged] = solve_by_cholesky(hessian, dense[~converged].double(), kept_mask[~converged]).to(
+                dense.dtype
+            )
         return solved

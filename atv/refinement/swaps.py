@@ -48,64 +48,78 @@ class SparseSwaps(Refinement):
     def refine(self, weight: Tensor, mask: Tensor, pool: PoolStatistics, width: int) -> Tensor:
         gram, dense = pool.gathered("gram", self).to(weight.device), weight.double()
         columns = weight.shape[1]
-        a_row = columns * (min(self.candidates, columns) if width == columns else width)
-        rows = max(_ENTRIES.get(weight.device.type, _ENTRIES["cuda"]) // a_row, 1)
-        parts = zip(dense.split(rows), mask.to(weight.device).split(rows), strict=True)
-        return torch.cat([self._swapped(part, kept.clone(), gram, width) for part, kept in parts])
+        entries_per_row = columns * (min(self.candidates, columns) if width == columns else width)
+        rows = max(_ENTRIES.get(weight.device.type, _ENTRIES["cuda"]) // entries_per_row, 1)
+        chunks = zip(dense.split(rows), mask.to(weight.device).split(rows), strict=True)
+        return torch.cat([self._swap_rows(chunk, kept_mask.clone(), gram, width) for chunk, kept_mask in chunks])
 
-    def _swapped(self, weight: Tensor, kept: Tensor, gram: Tensor, width: int) -> Tensor:
+    def _swap_rows(self, weight: Tensor, kept_mask: Tensor, gram: Tensor, width: int) -> Tensor:
         """Returns the new masks of some rows."""
-        own, pull = weight.square() * gram.diagonal(), (weight * ~kept) @ gram
+        own_error, correlation = weight.square() * gram.diagonal(), (weight * ~kept_mask) @ gram
         # Smaller changes are rounding errors of sums of as many float64 products as a row has weights.
-        least = 1e-12 * (weight * (weight @ gram)).sum(1).abs()
-        found, left = kept.clone(), torch.arange(len(weight), device=weight.device)
+        threshold = 1e-12 * (weight * (weight @ gram)).sum(1).abs()
+        new_mask, active = kept_mask.clone(), torch.arange(len(weight), device=weight.device)
         for _ in range(self.swaps):
-            cross = 2 * weight * pull
-            back = torch.where(kept, torch.inf, own - cross)
-            out = torch.where(kept, own + cross, torch.inf)
+            cross = 2 * weight * correlation
+            back = torch.where(kept_mask, torch.inf, own_error - cross)
+            out = torch.where(kept_mask, own_error + cross, torch.inf)
             grouped = width < weight.shape[1]
-            best = _within(weight, back, out, gram, width) if grouped else self._across(weight, back, out, gram)
-            lower = best.change < -least
-            found[left[~lower]] = kept[~lower]
-            weight, kept, own, pull, left, least, u, p = (
-                part[lower] for part in (weight, kept, own, pull, left, least, best.back, best.out)
+            best_swap = (
+                _best_swap_in_groups(weight, back, out, gram, width)
+                if grouped
+                else self._best_swap_in_rows(weight, back, out, gram)
             )
-            if not len(left):
-                return found
-            row = torch.arange(len(left), device=left.device)
-            kept[row, u], kept[row, p] = True, False
-            pull += weight[row, p, None] * gram[p] - weight[row, u, None] * gram[u]
-        found[left] = kept
-        return found
+            improves = best_swap.change < -threshold
+            new_mask[active[~improves]] = kept_mask[~improves]
+            weight, kept_mask, own_error, correlation, active, threshold, u, p = (
+                state[improves]
+                for state in (
+                    weight,
+                    kept_mask,
+                    own_error,
+                    correlation,
+                    active,
+                    threshold,
+                    best_swap.back,
+                    best_swap.out,
+                )
+            )
+            if not len(active):
+                return new_mask
+            row = torch.arange(len(active), device=active.device)
+            kept_mask[row, u], kept_mask[row, p] = True, False
+            correlation += weight[row, p, None] * gram[p] - weight[row, u, None] * gram[u]
+        new_mask[active] = kept_mask
+        return new_mask
 
-    def _across(self, weight: Tensor, back: Tensor, out: Tensor, gram: Tensor) -> _Swap:
+    def _best_swap_in_rows(self, weight: Tensor, back: Tensor, out: Tensor, gram: Tensor) -> _Swap:
         """Returns the best swap of each row between its candidates and all weights of the opposite kind."""
         count, columns = min(self.candidates, weight.shape[1]), weight.shape[1]
         sides = []
-        for mine, others in ((back, out), (out, back)):
-            cost, chosen = mine.topk(count, dim=1, largest=False)
-            change = gram[chosen].mul_(weight[:, None, :]).mul_(-2 * weight.gather(1, chosen)[:, :, None])
-            change += others[:, None, :]
+        for own_cost, other_cost in ((back, out), (out, back)):
+            cost, candidates = own_cost.topk(count, dim=1, largest=False)
+            change = gram[candidates].mul_(weight[:, None, :]).mul_(-2 * weight.gather(1, candidates)[:, :, None])
+            change += other_cost[:, None, :]
             change += cost[:, :, None]
-            least, place = change.flatten(1).min(1)
-            candidate = chosen.gather(1, (place // columns)[:, None])[:, 0]
-            sides.append((least, candidate, place % columns))
-        (change, back_in, taken), (other, taken_too, back_too) = sides
-        first = change <= other
+            lowest_change, flat_index = change.flatten(1).min(1)
+            candidate = candidates.gather(1, (flat_index // columns)[:, None])[:, 0]
+            sides.append((lowest_change, candidate, flat_index % columns))
+        (change, back_candidate, out_partner), (other_change, out_candidate, back_partner) = sides
+        first_is_better = change <= other_change
         return _Swap(
-            torch.where(first, change, other),
-            torch.where(first, back_in, back_too),
-            torch.where(first, taken, taken_too),
+            torch.where(first_is_better, change, other_change),
+            torch.where(first_is_better, back_candidate, back_partner),
+            torch.where(first_is_better, out_partner, out_candidate),
         )
 
 
-def _within(weight: Tensor, back: Tensor, out: Tensor, gram: Tensor, width: int) -> _Swap:
+def _best_swap_in_groups(weight: Tensor, back: Tensor, out: Tensor, gram: Tensor, width: int) -> _Swap:
     """Returns the best swap of each row between two weights of the same group of ``width`` inputs."""
     groups = weight.shape[1] // width
     index = torch.arange(weight.shape[1], device=gram.device).view(groups, width)
-    inside = gram[index[:, :, None], index[:, None, :]]
-    w, back, out = (rearrange(part, "row (g m) -> row g m", m=width) for part in (weight, back, out))
-    change = back[..., :, None] + out[..., None, :] - 2 * w[..., :, None] * w[..., None, :] * inside
-    least, place = change.flatten(1).min(1)
-    start = place // width**2 * width
-    return _Swap(least, start + place // width % width, start + place % width)
+    group_gram = gram[index[:, :, None], index[:, None, :]]
+    w, back, out = (rearrange(rows, "row (g m) -> row g m", m=width) for rows in (weight, back, out))
+    change = back[..., :, None] + out[..., None, :] - 2 * w[..., :, None] * w[..., None, :] * group_gram
+    lowest_change, flat_index = change.flatten(1).min(1)
+    start = flat_index // width**2 * width
+    return _Swap(lowest_change, start + flat_index // width % width, start + flat_index % width)

@@ -13,7 +13,7 @@ Carried = Literal["carried over", "not carried over", "open", "one model alone"]
 # A share of the weights in a claim, such as 60%; a number that the claim exceeds ("more than 98%") does not count.
 _SHARE = re.compile(r"(?<!than )(?<![\d.])(\d+(?:\.\d+)?)%")
 # What a verdict says about a claim, regardless of whether the paper makes that claim.
-_SAID: Mapping[Verdict, str] = {
+_ANSWERS: Mapping[Verdict, str] = {
     "reproduced": "yes",
     "holds": "yes",
     "not reproduced": "no",
@@ -39,9 +39,9 @@ class Pair:
     @property
     def finding(self) -> Finding:
         """The first model's finding, or the second's if the first has none."""
-        found = self.first or self.second
-        assert found is not None
-        return found
+        finding = self.first or self.second
+        assert finding is not None
+        return finding
 
     @property
     def other_share(self) -> str:
@@ -51,18 +51,18 @@ class Pair:
         """
         if self.first is None or self.second is None:
             return ""
-        first, second = (_shares(finding.claim) for finding in (self.first, self.second))
-        return "" if first == second else " and ".join(f"{share:g}%" for share in second)
+        first_shares, second_shares = (_shares(finding.claim) for finding in (self.first, self.second))
+        return "" if first_shares == second_shares else " and ".join(f"{share:g}%" for share in second_shares)
 
     @property
     def carried(self) -> Carried:
         """Whether both models' verdicts say the same; open if either of them is undecided."""
         if self.first is None or self.second is None:
             return "one model alone"
-        said = [_SAID.get(finding.verdict) for finding in (self.first, self.second)]
-        if None in said:
+        answers = [_ANSWERS.get(finding.verdict) for finding in (self.first, self.second)]
+        if None in answers:
             return "open"
-        return "carried over" if said[0] == said[1] else "not carried over"
+        return "carried over" if answers[0] == answers[1] else "not carried over"
 
 
 def pairs(first: Collection, second: Collection | None = None) -> list[Pair]:
@@ -75,39 +75,47 @@ def pairs(first: Collection, second: Collection | None = None) -> list[Pair]:
     hardest share on one model is paired with the hardest on the other, and so on downwards. N:M patterns are paired
     with themselves.
     """
-    beside = {section.name: section for section in second.sections} if second else {}
-    made: list[tuple[int, Pair]] = []
+    second_sections = {section.name: section for section in second.sections} if second else {}
+    ranked_pairs: list[tuple[int, Pair]] = []
     for section in first.sections:
-        other = beside.pop(section.name, None)
-        own, others = _keyed(section.findings), _keyed(other.findings if other else ())
-        keys = [*own, *(key for key in others if key not in own)]
-        made += [(key[1], Pair(section.name, section.run["question"], own.get(key), others.get(key))) for key in keys]
-    for section in beside.values():
-        for (_, rank), finding in _keyed(section.findings).items():
-            made.append((rank, Pair(section.name, section.run["question"], None, finding)))
-    return _across_ablations(made)
+        second_section = second_sections.pop(section.name, None)
+        first_findings, second_findings = (
+            _by_claim_and_rank(section.findings),
+            _by_claim_and_rank(second_section.findings if second_section else ()),
+        )
+        keys = [*first_findings, *(key for key in second_findings if key not in first_findings)]
+        ranked_pairs += [
+            (key[1], Pair(section.name, section.run["question"], first_findings.get(key), second_findings.get(key)))
+            for key in keys
+        ]
+    for section in second_sections.values():
+        for (_, rank), finding in _by_claim_and_rank(section.findings).items():
+            ranked_pairs.append((rank, Pair(section.name, section.run["question"], None, finding)))
+    return _across_ablations(ranked_pairs)
 
 
-def _across_ablations(made: Sequence[tuple[int, Pair]]) -> list[Pair]:
+def _across_ablations(ranked_pairs: Sequence[tuple[int, Pair]]) -> list[Pair]:
     """Joins pairs of one model alone that compare the same cells, or claim the same, at shares of the same rank."""
-    for alike in (_compared, _claimed):
-        made = _joined(made, alike)
-    return [pair for _, pair in made]
+    for key_of in (_comparison_key, _claim_key):
+        ranked_pairs = _joined(ranked_pairs, key_of)
+    return [pair for _, pair in ranked_pairs]
 
 
-def _joined(made: Sequence[tuple[int, Pair]], alike: Callable[[Pair, int], Hashable | None]) -> list[tuple[int, Pair]]:
+def _joined(
+    ranked_pairs: Sequence[tuple[int, Pair]], key_of: Callable[[Pair, int], Hashable | None]
+) -> list[tuple[int, Pair]]:
     """Joins pairs that only the first model has with ``alike`` ones that only the second has, in the first's place."""
-    lonely = {alike(pair, rank): pair for rank, pair in made if pair.second is None and alike(pair, rank)}
+    unpaired = {key_of(pair, rank): pair for rank, pair in ranked_pairs if pair.second is None and key_of(pair, rank)}
     joined: dict[int, Pair | None] = {}
-    for rank, pair in made:
-        if pair.first is None and (mate := lonely.pop(alike(pair, rank), None)):
-            joined[id(mate)] = replace(mate, second=pair.second)
+    for rank, pair in ranked_pairs:
+        if pair.first is None and (partner := unpaired.pop(key_of(pair, rank), None)):
+            joined[id(partner)] = replace(partner, second=pair.second)
             joined[id(pair)] = None
-    found = ((rank, joined.get(id(pair), pair)) for rank, pair in made)
-    return [(rank, pair) for rank, pair in found if pair is not None]
+    remaining = ((rank, joined.get(id(pair), pair)) for rank, pair in ranked_pairs)
+    return [(rank, pair) for rank, pair in remaining if pair is not None]
 
 
-def _compared(pair: Pair, rank: int) -> Hashable | None:
+def _comparison_key(pair: Pair, rank: int) -> Hashable | None:
     """Returns what a finding compares: cells without their shares, unit, bound, and how many shares are harder.
 
     None if the finding rests on no cell.
@@ -117,7 +125,7 @@ def _compared(pair: Pair, rank: int) -> Hashable | None:
     return (cells, finding.unit, finding.bound, rank) if cells else None
 
 
-def _claimed(pair: Pair, rank: int) -> Hashable:
+def _claim_key(pair: Pair, rank: int) -> Hashable:
     """Returns the claim without its shares, its unit and bound, and how many shares of the claim are harder."""
     finding = pair.finding
     return _SHARE.sub("#", finding.claim), finding.unit, finding.bound, rank
@@ -125,22 +133,22 @@ def _claimed(pair: Pair, rank: int) -> Hashable:
 
 def counted(found: Sequence[Pair]) -> dict[Carried, int]:
     """Returns outcome -> number of pairs that have it."""
-    return {word: sum(pair.carried == word for pair in found) for word in get_args(Carried)}
+    return {outcome: sum(pair.carried == outcome for pair in found) for outcome in get_args(Carried)}
 
 
-def _keyed(findings: Sequence[Finding]) -> dict[tuple[str, int], Finding]:
+def _by_claim_and_rank(findings: Sequence[Finding]) -> dict[tuple[str, int], Finding]:
     """Returns (claim without its shares, number of harder findings with this claim) -> finding, in the given order.
 
     The first share counts before the second, and so on; of equal ones, the earlier finding counts as the harder one.
     """
-    alike: dict[str, list[int]] = defaultdict(list)
-    for place, finding in enumerate(findings):
-        alike[_SHARE.sub("#", finding.claim)].append(place)
+    indices_by_claim: dict[str, list[int]] = defaultdict(list)
+    for index, finding in enumerate(findings):
+        indices_by_claim[_SHARE.sub("#", finding.claim)].append(index)
     keys: dict[int, tuple[str, int]] = {}
-    for claim, places in alike.items():
-        hardest = sorted(places, key=lambda place: _shares(findings[place].claim), reverse=True)
-        keys |= {place: (claim, rank) for rank, place in enumerate(hardest)}
-    return {keys[place]: finding for place, finding in enumerate(findings)}
+    for claim, indices in indices_by_claim.items():
+        hardest = sorted(indices, key=lambda index: _shares(findings[index].claim), reverse=True)
+        keys |= {index: (claim, rank) for rank, index in enumerate(hardest)}
+    return {keys[index]: finding for index, finding in enumerate(findings)}
 
 
 def _shares(claim: str) -> list[float]:

@@ -50,9 +50,11 @@ class Collection:
             except ValueError as error:
                 skipped[folder.name] = str(error)
         if not sections:
-            why = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
-            raise ValueError(f"{field}: no ablation's results in {str(results)!r}" + (f" ({why})" if why else ""))
-        return cls(sorted(sections, key=_place), skipped)
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
+            raise ValueError(
+                f"{field}: no ablation's results in {str(results)!r}" + (f" ({reasons})" if reasons else "")
+            )
+        return cls(sorted(sections, key=_sort_key), skipped)
 
     @property
     def model(self) -> str:
@@ -75,9 +77,9 @@ class Collection:
         Findings without a p-value, such as those of an earlier version, are left out.
         """
         tested = [(finding, finding.p) for section in self.sections for finding in section.findings]
-        told = [(finding, p) for finding, p in tested if p is not None]
-        adjusted = corrected([p for _, p in told], "a share of false ones")
-        return {finding: q for (finding, _), q in zip(told, adjusted, strict=True)}
+        findings_with_p = [(finding, p) for finding, p in tested if p is not None]
+        adjusted = corrected([p for _, p in findings_with_p], "a share of false ones")
+        return {finding: q for (finding, _), q in zip(findings_with_p, adjusted, strict=True)}
 
     @property
     def standing(self) -> dict[Finding, bool]:
@@ -96,5 +98,5 @@ class Collection:
         return max((section.written for section in self.sections if section.written), default=None)
 
 
-def _place(section: Section) -> tuple[bool, str, str]:
+def _sort_key(section: Section) -> tuple[bool, str, str]:
     return not section.run["paper"], section.run["paper"].casefold(), section.name

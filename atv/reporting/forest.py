@@ -36,15 +36,17 @@ def forest_figure(pairs: Sequence[Pair], models: Sequence[str]) -> Figure:
         pairs: at least one pair.
         models: names of the first model and, if there is one, the second.
     """
-    by_unit: dict[str, list[Pair]] = {}
+    pairs_by_unit: dict[str, list[Pair]] = {}
     for pair in pairs:
-        by_unit.setdefault(_scale(pair.finding), []).append(pair)
-    rows = {unit: _rows(own, models) for unit, own in by_unit.items()}
-    heights = [LINE * sum(text.count("\n") + SPACED for text, _ in own) + AROUND for own in rows.values()]
+        pairs_by_unit.setdefault(_scale(pair.finding), []).append(pair)
+    rows = {unit: _rows(unit_entries, models) for unit, unit_entries in pairs_by_unit.items()}
+    heights = [
+        LINE * sum(text.count("\n") + SPACED for text, _ in unit_entries) + AROUND for unit_entries in rows.values()
+    ]
     figure = Figure(figsize=(7.4, sum(heights) + 0.5), layout="constrained")
     panels = figure.subplots(len(rows), 1, squeeze=False, height_ratios=heights)
-    for axes, (unit, own) in zip(panels[:, 0], rows.items(), strict=True):
-        _panel(axes, unit, own, len(models))
+    for axes, (unit, unit_entries) in zip(panels[:, 0], rows.items(), strict=True):
+        _panel(axes, unit, unit_entries, len(models))
     _legend(figure, panels[0, 0], models, pairs)
     return figure
 
@@ -57,11 +59,11 @@ def _scale(finding: Finding) -> str:
 def _rows(pairs: Sequence[Pair], models: Sequence[str]) -> list[tuple[str, Pair | None]]:
     """Returns each row's text and findings; a row with an ablation's question, above its findings, has None."""
     rows: list[tuple[str, Pair | None]] = []
-    for place, pair in enumerate(pairs):
-        if not place or pairs[place - 1].ablation != pair.ablation:
+    for index, pair in enumerate(pairs):
+        if not index or pairs[index - 1].ablation != pair.ablation:
             rows.append((_wrapped(pair.question), None))
-        other = f" ({models[1]}: {pair.other_share})" if pair.other_share else ""
-        rows.append((_wrapped(pair.finding.claim + other), pair))
+        second_share = f" ({models[1]}: {pair.other_share})" if pair.other_share else ""
+        rows.append((_wrapped(pair.finding.claim + second_share), pair))
     return rows
 
 
@@ -69,14 +71,14 @@ def _wrapped(text: str) -> str:
     return textwrap.fill(" ".join(text.split()), CHARACTERS).replace("$", r"\$")
 
 
-def _panel(axes: Axes, unit: str, rows: Sequence[tuple[str, Pair | None]], models: int) -> None:
-    tall, places = 0.0, []
+def _panel(axes: Axes, unit: str, rows: Sequence[tuple[str, Pair | None]], model_count: int) -> None:
+    depth, positions = 0.0, []
     for text, pair in rows:
         lines = text.count("\n") + SPACED
-        places.append(-(tall + lines / 2))
-        tall += lines
+        positions.append(-(depth + lines / 2))
+        depth += lines
         if pair is not None:
-            _drawn(axes, pair, places[-1], models)
+            _draw_pair(axes, pair, positions[-1], model_count)
     axes.axvline(0, color="0.35", linewidth=0.8)
     if unit == POINTS:
         axes.axvspan(-POINT, POINT, color="0.93", zorder=0, linewidth=0)
@@ -87,8 +89,8 @@ def _panel(axes: Axes, unit: str, rows: Sequence[tuple[str, Pair | None]], model
         unit = "points beyond the claim's bound (grey: within one point of it)"
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(round(value, 6))))
     axes.set_xlabel(unit if unit.startswith(POINTS) else f"beyond the bound: {textwrap.fill(unit, 45)}", fontsize=7)
-    axes.set_ylim(-tall, 0)
-    axes.set_yticks(places, [text for text, _ in rows], fontsize=7)
+    axes.set_ylim(-depth, 0)
+    axes.set_yticks(positions, [text for text, _ in rows], fontsize=7)
     for label, (_, pair) in zip(axes.get_yticklabels(), rows, strict=True):
         label.set_fontweight("normal" if pair else "bold")
     axes.tick_params(axis="y", length=0)
@@ -97,34 +99,34 @@ def _panel(axes: Axes, unit: str, rows: Sequence[tuple[str, Pair | None]], model
     axes.spines["left"].set_visible(False)
 
 
-def _drawn(axes: Axes, pair: Pair, place: float, models: int) -> None:
-    for which, finding in enumerate((pair.first, pair.second)):
+def _draw_pair(axes: Axes, pair: Pair, y: float, model_count: int) -> None:
+    for model_index, finding in enumerate((pair.first, pair.second)):
         if finding is None or not math.isfinite(finding.ours.value):
             continue
-        ours, shift = finding.ours, 0.5 * (0.5 - which) if models > 1 else 0.0
-        color, hollow = COLORS[which], finding.verdict == "undecided"
-        at = ours.value - finding.bound
+        ours, shift = finding.ours, 0.5 * (0.5 - model_index) if model_count > 1 else 0.0
+        color, hollow = COLORS[model_index], finding.verdict == "undecided"
+        x = ours.value - finding.bound
         if math.isfinite(ours.low) and math.isfinite(ours.high):
             ends = [ours.low - finding.bound, ours.high - finding.bound]
-            axes.plot(ends, [place + shift] * 2, color=color, linewidth=1.4, solid_capstyle="butt")
+            axes.plot(ends, [y + shift] * 2, color=color, linewidth=1.4, solid_capstyle="butt")
         face = "white" if hollow else color
-        axes.plot(at, place + shift, MARKERS[which], color=color, markerfacecolor=face, markersize=4, zorder=3)
-    if (said := _paper(pair.finding)) is not None:
-        axes.plot(said, place, "D", **PAPERS, zorder=4)
+        axes.plot(x, y + shift, MARKERS[model_index], color=color, markerfacecolor=face, markersize=4, zorder=3)
+    if (papers_distance := _papers_distance(pair.finding)) is not None:
+        axes.plot(papers_distance, y, "D", **PAPERS, zorder=4)
 
 
-def _paper(finding: Finding) -> float | None:
+def _papers_distance(finding: Finding) -> float | None:
     """Returns the paper's number minus the bound; None if the record does not have that number in our unit."""
     return None if finding.printed is None else finding.printed - finding.bound
 
 
 def _legend(figure: Figure, axes: Axes, models: Sequence[str], pairs: Sequence[Pair]) -> None:
     marks = []
-    found = [[pair.first for pair in pairs], [pair.second for pair in pairs]]
-    for model, own, color, marker in zip(models, found, COLORS, MARKERS, strict=False):
-        label = f"{model}, {_interval([finding for finding in own if finding])} (hollow: undecided)"
+    findings_by_model = [[pair.first for pair in pairs], [pair.second for pair in pairs]]
+    for model, findings, color, marker in zip(models, findings_by_model, COLORS, MARKERS, strict=False):
+        label = f"{model}, {_interval([finding for finding in findings if finding])} (hollow: undecided)"
         marks += axes.plot([], [], f"{marker}-", color=color, markersize=4, label=label)
-    if any(_paper(pair.finding) is not None for pair in pairs):
+    if any(_papers_distance(pair.finding) is not None for pair in pairs):
         marks += axes.plot([], [], "D", **PAPERS, label="the paper")
     figure.legend(handles=marks, loc="outside upper left", fontsize=7, frameon=False, ncols=2)
 
@@ -134,8 +136,10 @@ def _interval(findings: Sequence[Finding]) -> str:
 
     Also says whether there are bounds without a spread, which have no confidence.
     """
-    drawn = [finding.ours for finding in findings if math.isfinite(finding.ours.low + finding.ours.high)]
-    sure = [100 * ours.confidence for ours in drawn if ours.spread is not None]
-    told = " to ".join(f"{share:g}%" for share in sorted({min(sure), max(sure)})) if sure else ""
-    others = " or bounds of another kind" if sure and len(sure) < len(drawn) else ""
-    return f"{told} interval{others}".strip()
+    estimates = [finding.ours for finding in findings if math.isfinite(finding.ours.low + finding.ours.high)]
+    confidences = [100 * ours.confidence for ours in estimates if ours.spread is not None]
+    confidence_text = (
+        " to ".join(f"{share:g}%" for share in sorted({min(confidences), max(confidences)})) if confidences else ""
+    )
+    other_bounds = " or bounds of another kind" if confidences and len(confidences) < len(estimates) else ""
+    return f"{confidence_text} interval{other_bounds}".strip()

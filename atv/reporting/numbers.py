@@ -22,8 +22,8 @@ def ours(finding: Finding) -> tuple[str, str]:
         return number(estimate.value, 2), "(of one seed, no interval)"
     digits = min(max(1 - math.floor(math.log10(width)), 0), 6) if 0 < width < math.inf else 2
     value, low, high = (number(value, digits) for value in (estimate.value, estimate.low, estimate.high))
-    wider = "" if estimate.confidence == CONFIDENCE else f" at {100 * estimate.confidence:g}%"
-    return value, f"[{low}, {high}]{wider}"
+    confidence_note = "" if estimate.confidence == CONFIDENCE else f" at {100 * estimate.confidence:g}%"
+    return value, f"[{low}, {high}]{confidence_note}"
 
 
 def number(value: float, digits: int | None = None) -> str:
@@ -47,18 +47,18 @@ def duration(seconds: float) -> str:
     >>> duration(7384), duration(419), duration(4.2)
     ('2 h 3 min', '6 min 59 s', '4.2 s')
     """
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, seconds_left = divmod(round(seconds), 60)
     if not minutes:
         return f"{seconds:.1f} s"
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds_left} s"
 
 
 def strip(finding: Finding) -> Mapping[str, float] | None:
     """Returns where low, value, high and bound lie on a line, in percent of its length; None if one is not finite."""
     estimate = finding.ours
-    places = {"low": estimate.low, "value": estimate.value, "high": estimate.high, "bound": finding.bound}
-    if not all(map(math.isfinite, places.values())):
+    values = {"low": estimate.low, "value": estimate.value, "high": estimate.high, "bound": finding.bound}
+    if not all(map(math.isfinite, values.values())):
         return None
-    least, span = min(places.values()), max(places.values()) - min(places.values())
-    return {name: round(6 + 88 * (place - least) / span, 2) if span else 50 for name, place in places.items()}
+    least, span = min(values.values()), max(values.values()) - min(values.values())
+    return {name: round(6 + 88 * (value - least) / span, 2) if span else 50 for name, value in values.items()}

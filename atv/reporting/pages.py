@@ -65,9 +65,9 @@ def differing(sections: Sequence[Section]) -> dict[str, dict[str, list[str]]]:
 def _values(sections: Sequence[Section]) -> dict[str, dict[str, list[str]]]:
     by_heading: dict[str, dict[str, list[str]]] = {heading: {} for heading in FIELDS.values()}
     for section in sections:
-        described = setup(section.run)
+        settings = setup(section.run)
         for heading, by_value in by_heading.items():
-            by_value.setdefault(described.get(heading, "not recorded"), []).append(section.name)
+            by_value.setdefault(settings.get(heading, "not recorded"), []).append(section.name)
     return by_heading
 
 
@@ -98,11 +98,14 @@ def write_pages(collection: Collection, output: Path, beside: Collection | None 
         The path of the HTML file.
     """
     picture = b""
-    if found := pairs(collection, beside):
-        save_figure(forest_figure(found, [each.model for each in (collection, beside) if each]), output / FOREST)
+    if found_pairs := pairs(collection, beside):
+        save_figure(
+            forest_figure(found_pairs, [results.model for results in (collection, beside) if results]),
+            output / FOREST,
+        )
         picture = (output / FOREST).read_bytes()
-    for kind in ("md", "html"):
-        write_text(output / f"report.{kind}", page(collection, output, kind, beside, picture))
+    for extension in ("md", "html"):
+        write_text(output / f"report.{extension}", page(collection, output, extension, beside, picture))
     return output / "report.html"
 
 
@@ -117,16 +120,20 @@ def page(
         beside: as for ``write_pages``.
         picture: content of forest.png; empty if there is none.
     """
-    found = pairs(collection, beside)
+    found_pairs = pairs(collection, beside)
     filters: dict[str, Any] = {"ours": numbers.ours, "number": numbers.number, "duration": numbers.duration}
     filters |= {"strip": numbers.strip, "chance": written_p, "setup": setup, "inline": _inline}
     return template("reporting", f"report.{kind}.jinja", filters).render(
         collection=collection,
         findings=[(section, finding) for section in collection.sections for finding in section.findings],
-        runs=[(each, shared(each.sections), differing(each.sections)) for each in (collection, beside) if each],
+        runs=[
+            (results, shared(results.sections), differing(results.sections))
+            for results in (collection, beside)
+            if results
+        ],
         beside=beside,
-        pairs=found,
-        carried=counted(found),
+        pairs=found_pairs,
+        carried=counted(found_pairs),
         forest=data_url(picture, "png") if picture else "",
         forest_name=FOREST,
         signs=SIGNS,

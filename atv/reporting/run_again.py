@@ -25,23 +25,31 @@ def run_again(run: Mapping[str, Any], results: Path) -> str:
         run: content of run.json.
         results: folder that contains the ablations' folders.
     """
-    given = {name: run[name] for name in RECORDED if name in run and (run[name] is not None or name in NULLABLE)}
-    drawn = {"seed": run["seeds"][0]}
+    recorded = {name: run[name] for name in RECORDED if name in run and (run[name] is not None or name in NULLABLE)}
+    seed_options = {"seed": run["seeds"][0]}
     if not run.get("decide"):  # --decide sets the numbers of seeds itself
-        claimed = len(run["seeds"])
-        drawn |= {"seeds": run.get("whole_seeds", claimed), "claimed_seeds": claimed}
+        seed_count = len(run["seeds"])
+        seed_options |= {"seeds": run.get("whole_seeds", seed_count), "claimed_seeds": seed_count}
     # A class that was defined in a notebook has no file.
-    file = {"file": from_here(run["file"])} if run["file"] else {}
-    options = file | given | drawn | {"results": results}
+    file_option = {"file": from_here(run["file"])} if run["file"] else {}
+    options = file_option | recorded | seed_options | {"results": results}
     return shlex.join(["atv", "ablate", *(word for name, value in options.items() for word in _words(name, value))])
 
 
 def _words(name: str, value: Any) -> list[str]:
     """Returns the words of an option; a class is given by its name, and each of its arguments as a separate option."""
     if isinstance(value, dict) and "class" in value:
-        arguments = {argument: given for argument, given in value.items() if argument != "class" and given is not None}
-        inner = [word for argument, given in arguments.items() for word in (f"--{name}.{argument}", _written(given))]
-        return [f"--{name}", str(value["class"]), *inner]
+        arguments = {
+            argument: argument_value
+            for argument, argument_value in value.items()
+            if argument != "class" and argument_value is not None
+        }
+        argument_words = [
+            word
+            for argument, argument_value in arguments.items()
+            for word in (f"--{name}.{argument}", _written(argument_value))
+        ]
+        return [f"--{name}", str(value["class"]), *argument_words]
     return [f"--{name}", "null" if value is None else _written(value)]
 
 
@@ -56,5 +64,5 @@ def _nested(value: Any) -> Any:
         return [_nested(item) for item in value]
     if not isinstance(value, dict):
         return value
-    held = {name: _nested(item) for name, item in value.items()}
-    return {"class_path": held.pop("class"), "init_args": held} if "class" in held else held
+    converted = {name: _nested(item) for name, item in value.items()}
+    return {"class_path": converted.pop("class"), "init_args": converted} if "class" in converted else converted

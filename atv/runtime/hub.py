@@ -42,10 +42,12 @@ def fetch_model(name: str, code: bool = False) -> Path:
         ValueError: if the id cannot be fetched; the message says why and what to do.
     """
     repository, revision = split_revision(name)
-    wanted = [*_WANTED, "*.py"] if code else list(_WANTED)
+    file_patterns = [*_WANTED, "*.py"] if code else list(_WANTED)
     with hub_errors("model", name):
         return Path(
-            snapshot_download(repository, revision=revision, allow_patterns=wanted, ignore_patterns=list(_UNWANTED))
+            snapshot_download(
+                repository, revision=revision, allow_patterns=file_patterns, ignore_patterns=list(_UNWANTED)
+            )
         )
 
 
@@ -62,21 +64,21 @@ def hub_errors(field: str, name: str) -> Iterator[None]:
         # Errors of the system, such as a full disk, have nothing to do with the hub.
         if getattr(error, "errno", None) and not isinstance(error, ConnectionError):
             raise
-        raise ValueError(f"{field}: {_meaning(error, *split_revision(name))}") from error
+        raise ValueError(f"{field}: {_explanation(error, *split_revision(name))}") from error
 
 
-def _meaning(error: BaseException, repository: str, revision: str | None) -> str:
-    chain = list(_causes(error))
-    if any(isinstance(cause, GatedRepoError) for cause in chain):
+def _explanation(error: BaseException, repository: str, revision: str | None) -> str:
+    causes = list(_causes(error))
+    if any(isinstance(cause, GatedRepoError) for cause in causes):
         return (
             f"{repository!r} is gated: request access on its page on huggingface.co, then log in with `hf auth login` "
             "or set HF_TOKEN"
         )
-    if any(isinstance(cause, RevisionNotFoundError) for cause in chain):
+    if any(isinstance(cause, RevisionNotFoundError) for cause in causes):
         return f"{repository!r} has no revision {revision!r}"
-    if any(isinstance(cause, RepositoryNotFoundError) or "doesn't exist on the Hub" in str(cause) for cause in chain):
+    if any(isinstance(cause, RepositoryNotFoundError) or "doesn't exist on the Hub" in str(cause) for cause in causes):
         return f"{repository!r} is neither a local path nor on the hub; a private repository needs `hf auth login`"
-    if any(isinstance(cause, HfHubHTTPError) for cause in chain):
+    if any(isinstance(cause, HfHubHTTPError) for cause in causes):
         return f"the hub refused {repository!r}: {error}"
     return (
         f"{repository!r} is not a local path, and the hub cannot be reached (or HF_HUB_OFFLINE is set) to fetch it; "

@@ -31,9 +31,9 @@ class Sigterm:
     def listen(self) -> None:
         """Installs the handler; call it after Lightning has set its own."""
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._note)
+            signal.signal(signal.SIGTERM, self._record_signal)
 
-    def _note(self, *_: Any) -> None:
+    def _record_signal(self, *_: Any) -> None:
         self.received = True
 
 

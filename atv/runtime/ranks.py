@@ -58,9 +58,9 @@ def together(trainer: L.Trainer) -> Iterator[None]:
     Raises:
         ValueError: if the strategy shards or copies the model.
     """
-    kind = type(trainer.strategy).__name__
+    strategy_name = type(trainer.strategy).__name__
     if not isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy)):
-        raise ValueError(f"trainer: strategy {kind} shards the model; choices: auto, ddp")
+        raise ValueError(f"trainer: strategy {strategy_name} shards the model; choices: auto, ddp")
     launcher = trainer.strategy.launcher
     if isinstance(launcher, _MultiProcessingLauncher):
         raise ValueError("trainer: spawned and forked ranks would prune copies of the model; choose strategy ddp")

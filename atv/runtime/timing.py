@@ -49,14 +49,17 @@ def interleaved(runs: Mapping[str, Callable[[], Timing]], repeats: int) -> dict[
     ``runs`` return their own seconds, or values derived from them. A temporary slowdown of the machine thus affects all
     runs.
     """
-    taken: dict[str, list[Timing]] = {name: [] for name in runs}
+    timings: dict[str, list[Timing]] = {name: [] for name in runs}
     for repeat in range(repeats):
         for name in list(runs)[:: 1 if repeat % 2 == 0 else -1]:
-            taken[name].append(runs[name]())
-    return taken
+            timings[name].append(runs[name]())
+    return timings
 
 
 def compare(seconds: Mapping[str, Sequence[float]], name: str, against: str, limit: float | None = None) -> Row:
     """Returns the row that compares two entries of the result of ``interleaved``."""
-    ratios = [one / other for one, other in zip(seconds[name], seconds[against], strict=True)]
+    ratios = [
+        run_seconds / baseline_seconds
+        for run_seconds, baseline_seconds in zip(seconds[name], seconds[against], strict=True)
+    ]
     return Row(name, against, ratios, seconds[name], limit)

@@ -53,10 +53,10 @@ def require_uncast(trainer: L.Trainer | None) -> None:
     Raises:
         ValueError: if the trainer's precision casts the model.
     """
-    if trainer is not None and (given := str(trainer.precision)) not in _UNCAST:
+    if trainer is not None and (precision_name := str(trainer.precision)) not in _UNCAST:
         raise ValueError(
-            f"trainer.precision: expected {', '.join(_UNCAST)}, got {given}, which casts the whole model; load the "
-            "model in that dtype, or use bf16-mixed"
+            f"trainer.precision: expected {', '.join(_UNCAST)}, got {precision_name}, which casts the whole model; "
+            "load the model in that dtype, or use bf16-mixed"
         )
 
 
@@ -81,21 +81,21 @@ def require_all_batches(trainer: L.Trainer | None) -> None:
     if trainer is None:
         return
     # Lightning keeps this option only in its connector.
-    shared_out = trainer._accelerator_connector.use_distributed_sampler
-    if trainer.world_size > 1 and not shared_out:
+    shards_batches = trainer._accelerator_connector.use_distributed_sampler
+    if trainer.world_size > 1 and not shards_batches:
         raise ValueError(
-            f"trainer.use_distributed_sampler: expected true, got {shared_out}, with which each of the "
+            f"trainer.use_distributed_sampler: expected true, got {shards_batches}, with which each of the "
             f"{trainer.world_size} ranks would count every batch"
         )
     limit: Any = trainer.limit_predict_batches
     # A development run sets the limit, too. The integer 1 means a single batch.
-    name, expected, got = "limit_predict_batches", "1.0", limit
-    if development := getattr(trainer, "fast_dev_run", False):
-        name, expected, got = "fast_dev_run", "false", development
+    name, expected, value = "limit_predict_batches", "1.0", limit
+    if development_run := getattr(trainer, "fast_dev_run", False):
+        name, expected, value = "fast_dev_run", "false", development_run
     elif isinstance(limit, float) and limit == 1:
         return
     raise ValueError(
-        f"trainer.{name}: expected {expected}, got {got}, which may leave out calibration samples; to use fewer, set "
+        f"trainer.{name}: expected {expected}, got {value}, which may leave out calibration samples; to use fewer, set "
         "--samples"
     )
 
@@ -113,11 +113,11 @@ def require_own_weights(trainer: L.Trainer) -> None:
     Raises:
         ValueError: if there is such a checkpoint; the message names it.
     """
-    found = sorted(Path(trainer.default_root_dir).glob("hpc_ckpt_*.ckpt")) if SLURMEnvironment.detect() else []
-    if found:
+    checkpoints = sorted(Path(trainer.default_root_dir).glob("hpc_ckpt_*.ckpt")) if SLURMEnvironment.detect() else []
+    if checkpoints:
         raise ValueError(
-            f"trainer.default_root_dir: {str(found[-1])!r}, saved when SLURM requeued a job, would be loaded over the "
-            "model; remove it or choose another folder"
+            f"trainer.default_root_dir: {str(checkpoints[-1])!r}, saved when SLURM requeued a job, would be loaded "
+            "over the model; remove it or choose another folder"
         )
 
 
@@ -130,13 +130,13 @@ def running(trainer: L.Trainer, *callbacks: L.Callback) -> Iterator[None]:
     """
     require_own_weights(trainer)
     # Lightning sets the attribute without declaring it.
-    before = trainer.callbacks  # type: ignore[attr-defined]
-    trainer.callbacks = [*before, *callbacks]  # type: ignore[attr-defined]
+    earlier_callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    trainer.callbacks = [*earlier_callbacks, *callbacks]  # type: ignore[attr-defined]
     try:
         with quiet(), interruptible():
             yield
     finally:
-        trainer.callbacks = before  # type: ignore[attr-defined]
+        trainer.callbacks = earlier_callbacks  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -144,9 +144,9 @@ def interruptible() -> Iterator[None]:
     """Raises a loop's keyboard interrupt as such; Lightning turns it into a SystemExit without a message."""
     try:
         yield
-    except SystemExit as ended:
-        if isinstance(ended.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from ended
+    except SystemExit as system_exit:
+        if isinstance(system_exit.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from system_exit
         raise
 
 

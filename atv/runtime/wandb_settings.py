@@ -39,10 +39,10 @@ def check_environment() -> None:
             try:
                 wandb.Settings().update_from_env_vars({name: value})
             except ValueError as error:
-                said = [line.strip() for line in str(error).splitlines()]
-                why = (said[2] if len(said) > 2 else said[0]).split(" [type=")[0]
+                message_lines = [line.strip() for line in str(error).splitlines()]
+                reason = (message_lines[2] if len(message_lines) > 2 else message_lines[0]).split(" [type=")[0]
                 raise ValueError(
-                    f"logger: {name}={value[:60]!r} in the environment: {why}; unset it or correct it"
+                    f"logger: {name}={value[:60]!r} in the environment: {reason}; unset it or correct it"
                 ) from error
 
 
@@ -52,8 +52,8 @@ def logged_in() -> bool:
         return True
     server = urlsplit(os.environ.get("WANDB_BASE_URL") or wandb.setup().settings.base_url).netloc
     try:
-        known = netrc.netrc(os.environ.get("NETRC"))
+        credentials = netrc.netrc(os.environ.get("NETRC"))
     except (OSError, netrc.NetrcParseError):
         return False
     # The second host is where logins to W&B's own cloud were stored before it moved.
-    return any(known.authenticators(host) for host in {server, "api.wandb.ai"})
+    return any(credentials.authenticators(host) for host in {server, "api.wandb.ai"})

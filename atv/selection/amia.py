@@ -40,17 +40,17 @@ class AMIA(TokenSelection):
     def select(self, tokens: Tokens) -> Tensor:
         similarity = cosines(tokens.linear_output)
         distance = 1 - similarity
-        near = nearest(distance, self.neighbors)
-        near_distance = distance.gather(1, near)
-        score = tokens.attention + (torch.exp(-near_distance) * tokens.attention[near]).sum(1)
-        enough = self.tolerance * (1 - density(similarity, tokens.visual)).clamp(min=0).sqrt()
-        lowering = torch.exp(-self.decay * near_distance)
-        taken = _taken(score, near, lowering, Discrepancy(torch.exp(-distance)), enough.item())
+        neighbors = nearest(distance, self.neighbors)
+        neighbor_distance = distance.gather(1, neighbors)
+        score = tokens.attention + (torch.exp(-neighbor_distance) * tokens.attention[neighbors]).sum(1)
+        tolerance = self.tolerance * (1 - density(similarity, tokens.visual)).clamp(min=0).sqrt()
+        lost_share = torch.exp(-self.decay * neighbor_distance)
+        taken = _take_best(score, neighbors, lost_share, Discrepancy(torch.exp(-distance)), tolerance.item())
         return torch.from_numpy(taken).to(score.device)
 
 
-def _taken(
-    score: Tensor, near: Tensor, lowering: Tensor, discrepancy: "Discrepancy", enough: float
+def _take_best(
+    score: Tensor, neighbors: Tensor, lost_share: Tensor, discrepancy: "Discrepancy", tolerance: float
 ) -> NDArray[np.bool_]:
     """Returns which tokens are taken, bool (n,), when the best are taken first until they resemble all tokens.
 
@@ -58,18 +58,22 @@ def _taken(
 
     Args:
         score: scores of the tokens (n,).
-        near: indices of each token's neighbors (n, k), whose scores are lowered once the token is taken.
-        lowering: share of the taken token's score that each of its neighbors loses (n, k).
-        enough: discrepancy below which the taken tokens resemble all tokens.
+        neighbors: indices of each token's neighbors (n, k), whose scores are lowered once the token is taken.
+        lost_share: share of the taken token's score that each of its neighbors loses (n, k).
+        tolerance: discrepancy below which the taken tokens resemble all tokens.
     """
-    left, neighbors, lowered = score.cpu().numpy().copy(), near.cpu().numpy(), lowering.cpu().numpy()
-    for _ in range(len(left)):
-        best = int(left.argmax())
-        left[neighbors[best]] -= lowered[best] * max(left[best], 0)
-        left[best] = -np.inf
-        if discrepancy.take(best) < enough:
+    scores, neighbor_indices, lost_shares = (
+        score.cpu().numpy().copy(),
+        neighbors.cpu().numpy(),
+        lost_share.cpu().numpy(),
+    )
+    for _ in range(len(scores)):
+        best = int(scores.argmax())
+        scores[neighbor_indices[best]] -= lost_shares[best] * max(scores[best], 0)
+        scores[best] = -np.inf
+        if discrepancy.take(best) < tolerance:
             break
-    return np.isneginf(left)
+    return np.isneginf(scores)
 
 
 class Discrepancy:
@@ -79,15 +83,15 @@ class Discrepancy:
         self._to_all, self._among_all = kernel.mean(1).cpu().numpy(), kernel.mean().cpu().numpy()
         self._kernel = kernel.cpu().numpy()
         self._to_taken = np.zeros_like(self._to_all)
-        self._among_taken, self._across, self._count = self._kernel.dtype.type(0), self._kernel.dtype.type(0), 0
+        self._among_taken, self._taken_to_all, self._count = self._kernel.dtype.type(0), self._kernel.dtype.type(0), 0
 
     def take(self, token: int) -> float:
         """Adds a token to the taken ones and returns the new discrepancy."""
         self._among_taken += 2 * self._to_taken[token] + self._kernel[token, token]
         self._to_taken += self._kernel[:, token]
-        self._across += self._to_all[token]
+        self._taken_to_all += self._to_all[token]
         self._count += 1
-        return self._among_all + self._among_taken / self._count**2 - 2 * self._across / self._count
+        return self._among_all + self._among_taken / self._count**2 - 2 * self._taken_to_all / self._count
 
 
 def nearest(distance: Tensor, count: int) -> Tensor:
@@ -95,9 +99,9 @@ def nearest(distance: Tensor, count: int) -> Tensor:
 
     In a tie, the lower index comes first.
     """
-    left = distance.clone().fill_diagonal_(torch.inf)
+    remaining = distance.clone().fill_diagonal_(torch.inf)
     indices = distance.new_zeros(len(distance), min(count, len(distance) - 1), dtype=torch.long)
-    for place in range(indices.shape[1]):
-        indices[:, place] = left.argmin(1)
-        left.scatter_(1, indices[:, place : place + 1], torch.inf)
+    for rank in range(indices.shape[1]):
+        indices[:, rank] = remaining.argmin(1)
+        remaining.scatter_(1, indices[:, rank : rank + 1], torch.inf)
     return indices

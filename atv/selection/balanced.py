@@ -34,8 +34,8 @@ class BalancedPools(PartedSelection):
     def weigh(self, block: ObservedBlock) -> Mapping[str, tuple[float, ...]]:
         drift = block.statistics.text_drift, block.statistics.mean_drift
 
-        def worst(weight: float) -> float:
-            return max(turned * lost for turned, lost in zip(drift, block.held_out(weight), strict=True))
+        def worst_loss(weight: float) -> float:
+            return max(mean_drift * lost for mean_drift, lost in zip(drift, block.held_out(weight), strict=True))
 
-        best = min(sorted(self.weights), key=worst)
-        return dict.fromkeys(block.targets, (1.0, best))
+        best_weight = min(sorted(self.weights), key=worst_loss)
+        return dict.fromkeys(block.targets, (1.0, best_weight))

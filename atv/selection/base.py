@@ -34,7 +34,7 @@ class WholeSet:
     @cached_property
     def by_sample(self) -> tuple[Tensor, Tensor]:
         """Numbers of text tokens and of visual tokens in each sample: two tensors, int64 (samples,)."""
-        text, visual = (torch.bincount(self.sample, kind.long()).long() for kind in (self.text, self.visual))
+        text, visual = (torch.bincount(self.sample, mask.long()).long() for mask in (self.text, self.visual))
         return text, visual
 
     @cached_property
@@ -87,12 +87,12 @@ class Tokens:
     @property
     def attention(self) -> Tensor:
         """Attention of the last query to each token, averaged over heads: float32 (n,), with sum 1."""
-        return _asked_for(self.last_attention, "attention", "needs_attention")
+        return _declared(self.last_attention, "attention", "needs_attention")
 
     @property
     def linear_output(self) -> Tensor:
         """Output of the dense Linear named ``linear`` for each token, in the model's dtype: (n, out)."""
-        return _asked_for(self.dense_output, "linear_output", "per_linear")
+        return _declared(self.dense_output, "linear_output", "per_linear")
 
     @property
     def sensitivity(self) -> Tensor:
@@ -103,17 +103,17 @@ class Tokens:
         of tokens and of channels, which are drawn from the run's seed, the block and the sample. The mean over such
         draws is ||d block(x) / d output_t||^2, with all entries squared and summed.
         """
-        return _asked_for(self.output_sensitivity, "sensitivity", "needs_sensitivity and per_linear")
+        return _declared(self.output_sensitivity, "sensitivity", "needs_sensitivity and per_linear")
 
     @property
     def answer(self) -> Tensor:
         """The assistant's tokens, bool (n,)."""
-        return _asked_for(self.labelled, "answer", "needs_answers")
+        return _declared(self.labelled, "answer", "needs_answers")
 
     @property
     def whole(self) -> WholeSet:
         """All tokens of the calibration set."""
-        return _asked_for(self.calibration_set, "whole", "needs_whole")
+        return _declared(self.calibration_set, "whole", "needs_whole")
 
     @property
     def text(self) -> Tensor:
@@ -130,7 +130,7 @@ class Tokens:
         return token_drift(self.input, self.output)
 
 
-def _asked_for(value: T | None, name: str, needed: str) -> T:
+def _declared(value: T | None, name: str, needed: str) -> T:
     """Returns ``value``, which was recorded only if the rule sets ``needed``.
 
     Raises:

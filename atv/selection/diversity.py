@@ -17,8 +17,8 @@ class DiversityTopK(VisualRanking):
 
     def rank(self, tokens: Tokens) -> Tensor:
         unit = F.normalize(tokens.input.float(), dim=-1)
-        others = int(tokens.visual.sum()) - 1
-        if others < 1:
+        other_count = int(tokens.visual.sum()) - 1
+        if other_count < 1:
             return torch.zeros_like(unit[:, 0])
         total = unit[tokens.visual].sum(0)
-        return 1 - (unit @ total - 1) / others
+        return 1 - (unit @ total - 1) / other_count

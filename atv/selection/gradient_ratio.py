@@ -32,33 +32,36 @@ class GradientRatio(PartedSelection):
     needs_dense = True
 
     def weigh(self, block: ObservedBlock) -> Mapping[str, tuple[float, ...]]:
-        ratios = {name: _ratio(name, sums) for name, sums in block.measured.items()}
-        alike: dict[str, list[float]] = defaultdict(list)
-        for name, ratio in ratios.items():
-            alike[_kind(name)].append(ratio)
-        holders = {target: _holder(target) for target in block.targets}
-        return {t: (1.0, max(ratios[name], median(alike[_kind(name)]))) for t, name in holders.items()}
+        ratios = {module: _gradient_ratio(module, sums) for module, sums in block.measured.items()}
+        ratios_by_kind: dict[str, list[float]] = defaultdict(list)
+        for module, ratio in ratios.items():
+            ratios_by_kind[_module_kind(module)].append(ratio)
+        module_of = {target: _parent_name(target) for target in block.targets}
+        return {
+            linear: (1.0, max(ratios[module], median(ratios_by_kind[_module_kind(module)])))
+            for linear, module in module_of.items()
+        }
 
     def measure(self, model: nn.Module, linears: Mapping[str, nn.Linear], batch: DenseBatch) -> dict[str, Tensor]:
         """Returns, by module, the mean ``|gradient|`` of each sample over visual tokens and over answer tokens, and
         whether the sample has visual tokens and answer tokens (1 or 0): (batch, 4)."""
         assert batch.answer is not None
         answer = batch.answer & batch.valid
-        kinds = torch.stack([batch.visual, answer])
-        counts = kinds.sum(-1)
-        holders = {name: model.get_submodule(name) for name in map(_holder, linears)}
-        with differentiable_outputs(model, holders) as seen:
+        masks = torch.stack([batch.visual, answer])
+        counts = masks.sum(-1)
+        modules = {name: model.get_submodule(name) for name in map(_parent_name, linears)}
+        with differentiable_outputs(model, modules) as outputs:
             logits = model(**batch.inputs, use_cache=False).logits
             loss = answers_loss(logits, batch.inputs["input_ids"], answer)
-            gradients = dict(zip(seen, torch.autograd.grad(loss, list(seen.values())), strict=True))
+            gradients = dict(zip(outputs, torch.autograd.grad(loss, list(outputs.values())), strict=True))
         rows = {}
         for name, gradient in gradients.items():
             if gradient.shape[:2] != answer.shape:
                 raise ValueError(
                     f"selection: {name} returned an output of shape {tuple(gradient.shape)}; expected one row per token"
                 )
-            size = gradient.float().abs().mean(-1)
-            means = (size * kinds).sum(-1) / counts.clamp(min=1)
+            magnitudes = gradient.float().abs().mean(-1)
+            means = (magnitudes * masks).sum(-1) / counts.clamp(min=1)
             rows[name] = torch.cat([means, (counts > 0).float()]).T
         return rows
 
@@ -71,21 +74,23 @@ def answers_loss(logits: Tensor, ids: Tensor, answer: Tensor) -> Tensor:
         ids: token ids (batch, length).
         answer: which tokens are answers, bool (batch, length).
     """
-    told = answer[:, 1:].to(logits.device)
-    each = F.cross_entropy(logits[:, :-1].float().transpose(1, 2), ids[:, 1:].to(logits.device), reduction="none")
-    return ((each * told).sum(1) / told.sum(1).clamp(min=1)).sum()
+    is_answer = answer[:, 1:].to(logits.device)
+    token_losses = F.cross_entropy(
+        logits[:, :-1].float().transpose(1, 2), ids[:, 1:].to(logits.device), reduction="none"
+    )
+    return ((token_losses * is_answer).sum(1) / is_answer.sum(1).clamp(min=1)).sum()
 
 
-def _holder(linear: str) -> str:
+def _parent_name(linear: str) -> str:
     return linear.rpartition(".")[0]
 
 
-def _kind(module: str) -> str:
+def _module_kind(module: str) -> str:
     """The last part of a module's name, such as mlp, which is the same in all blocks."""
     return module.rpartition(".")[2]
 
 
-def _ratio(name: str, sums: Tensor) -> float:
+def _gradient_ratio(name: str, sums: Tensor) -> float:
     visual, answer, with_visual, with_answer = sums.tolist()
     if visual == 0:
         # For example, in the last block, where nothing reads the outputs at visual tokens.

@@ -53,19 +53,19 @@ class VisualRanking(TokenSelection):
     def candidates(self, tokens: Tokens) -> Tensor:
         visual = tokens.position[tokens.visual]
         order = torch.sort(self._visual_scores(tokens), descending=True, stable=True).indices
-        return visual[order[: self._most(tokens.n_text, len(visual))]]
+        return visual[order[: self._max_budget(tokens.n_text, len(visual))]]
 
     def decide(self, candidates: Tensor, n_text: int, statistics: SetStatistics) -> Tensor:
-        place = torch.arange(len(candidates), device=candidates.device)
-        return place < self.budget(n_text, statistics.mean_drift)
+        ranks = torch.arange(len(candidates), device=candidates.device)
+        return ranks < self.budget(n_text, statistics.mean_drift)
 
     def budget(self, n_text: int, mean_drift: float) -> int:
         """Returns K for a sample with ``n_text`` text tokens, not yet limited by its number of visual tokens."""
         if self.share is not None:
-            return self._whole(exact_decimal(self.share) * n_text)
+            return self._rounded(exact_decimal(self.share) * n_text)
         assert self.alpha is not None
         fraction = exact_decimal(self.alpha) * exact_decimal(mean_drift)
-        return self._whole((min(Fraction(1), fraction) if self.cap else fraction) * n_text)
+        return self._rounded((min(Fraction(1), fraction) if self.cap else fraction) * n_text)
 
     def _visual_scores(self, tokens: Tokens) -> Tensor:
         """Returns the scores of the visual tokens from ``rank``.
@@ -73,23 +73,25 @@ class VisualRanking(TokenSelection):
         Raises:
             ContractError: if ``rank`` does not return one score per token, or returns NaN for a visual token.
         """
-        score: Any = self.rank(tokens)
-        name, expected = f"selection: {type(self).__name__}.rank", tuple(tokens.visual.shape)
-        if not isinstance(score, Tensor) or score.shape != expected:
-            made = f"scores {tuple(score.shape)}" if isinstance(score, Tensor) else f"a {type(score).__name__}"
-            raise ContractError(f"{name} returned {made}; expected scores {expected}, one per token")
-        visual = score[tokens.visual]
-        if visual.isnan().any():
-            raise ContractError(
-                f"{name} returned NaN for a visual token of sample {tokens.sample} at block {tokens.block}"
+        scores: Any = self.rank(tokens)
+        label, expected = f"selection: {type(self).__name__}.rank", tuple(tokens.visual.shape)
+        if not isinstance(scores, Tensor) or scores.shape != expected:
+            description = (
+                f"scores {tuple(scores.shape)}" if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
             )
-        return visual
+            raise ContractError(f"{label} returned {description}; expected scores {expected}, one per token")
+        visual_scores = scores[tokens.visual]
+        if visual_scores.isnan().any():
+            raise ContractError(
+                f"{label} returned NaN for a visual token of sample {tokens.sample} at block {tokens.block}"
+            )
+        return visual_scores
 
-    def _most(self, n_text: int, n_visual: int) -> int:
+    def _max_budget(self, n_text: int, n_visual: int) -> int:
         """Upper bound of the budget for any mean drift, so that the inputs of no more tokens need to be kept."""
         if self.share is not None:
-            return min(self._whole(exact_decimal(self.share) * n_text), n_visual)
+            return min(self._rounded(exact_decimal(self.share) * n_text), n_visual)
         return min(n_text, n_visual) if self.cap else n_visual
 
-    def _whole(self, value: Fraction) -> int:
+    def _rounded(self, value: Fraction) -> int:
         return round(value) if self.rounding == "round" else math.floor(value)

@@ -22,13 +22,13 @@ def density(similarity: Tensor, visual: Tensor) -> Tensor:
         similarity: cosines of all pairs of tokens (n, n).
         visual: which tokens are visual, bool (n,).
     """
-    parts = [_within(similarity[kind][:, kind]) for kind in (visual, ~visual) if int(kind.sum()) > 1]
+    terms = [_mean_positive_cosine(similarity[mask][:, mask]) for mask in (visual, ~visual) if int(mask.sum()) > 1]
     if visual.any() and not visual.all():
-        parts.append(similarity[visual][:, ~visual].mean())
-    return torch.stack(parts).mean() if parts else similarity.new_zeros(())
+        terms.append(similarity[visual][:, ~visual].mean())
+    return torch.stack(terms).mean() if terms else similarity.new_zeros(())
 
 
-def _within(similarity: Tensor) -> Tensor:
-    above = similarity.triu(1)
-    positive = above[above > 0]
+def _mean_positive_cosine(similarity: Tensor) -> Tensor:
+    upper_triangle = similarity.triu(1)
+    positive = upper_triangle[upper_triangle > 0]
     return positive.mean() if len(positive) else similarity.new_zeros(())

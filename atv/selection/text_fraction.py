@@ -38,7 +38,7 @@ class TextFraction(TokenSelection):
         self.adopt_needs(self.rule)
 
     def select(self, tokens: Tokens) -> Tensor:
-        return self.rule.select(tokens) * (tokens.visual | self._drawn(tokens))
+        return self.rule.select(tokens) * (tokens.visual | self._kept_text(tokens))
 
     def candidates(self, tokens: Tokens) -> Tensor:
         return self.rule.candidates(tokens)
@@ -46,8 +46,8 @@ class TextFraction(TokenSelection):
     def decide(self, candidates: Tensor, n_text: int, statistics: SetStatistics) -> Tensor:
         return self.rule.decide(candidates, n_text, statistics)
 
-    def _drawn(self, tokens: Tokens) -> Tensor:
+    def _kept_text(self, tokens: Tokens) -> Tensor:
         order = np.random.default_rng((tokens.seed, tokens.sample)).permutation(tokens.n_text)
-        drawn = torch.zeros_like(tokens.visual)
-        drawn[tokens.position[tokens.text][torch.from_numpy(order[: round(self.fraction * tokens.n_text)])]] = True
-        return drawn
+        is_kept = torch.zeros_like(tokens.visual)
+        is_kept[tokens.position[tokens.text][torch.from_numpy(order[: round(self.fraction * tokens.n_text)])]] = True
+        return is_kept

@@ -51,23 +51,23 @@ class WeightedPools(TokenSelection):
         self.needs_answers = answers is not None
         if picks is not None:
             self.adopt_needs(picks)
-        self._weighed: tuple[WholeSet, Tensor] | None = None
+        self._set_weights: tuple[WholeSet, Tensor] | None = None
 
     def select(self, tokens: Tokens) -> Tensor:
         whole = tokens.whole
-        if self._weighed is None or self._weighed[0] is not whole:
-            self._weighed = whole, self._weights(whole)
-        return self._weighed[1][whole.sample == tokens.sample].to(tokens.visual.device)
+        if self._set_weights is None or self._set_weights[0] is not whole:
+            self._set_weights = whole, self._weights(whole)
+        return self._set_weights[1][whole.sample == tokens.sample].to(tokens.visual.device)
 
     def candidates(self, tokens: Tokens) -> Tensor:
         return super().candidates(tokens) if self.picks is None else self.picks.candidates(tokens)
 
     def decide(self, candidates: Tensor, n_text: int, statistics: SetStatistics) -> Tensor:
         assert self.picks is not None
-        chosen = self.picks.decide(candidates, n_text, statistics)
-        return chosen * (self.visual / self._entering(statistics) if self.by_count else self.visual)
+        decisions = self.picks.decide(candidates, n_text, statistics)
+        return decisions * (self.visual / self._entering_count(statistics) if self.by_count else self.visual)
 
-    def _entering(self, statistics: SetStatistics) -> int:
+    def _entering_count(self, statistics: SetStatistics) -> int:
         """Number of visual tokens in the whole calibration set that enter the block's pool, at least 1."""
         if statistics.whole is None:
             raise ContractError("selection: WeightedPools got statistics without the whole calibration set")
@@ -82,23 +82,23 @@ class WeightedPools(TokenSelection):
         """Weights of the set's tokens that enter immediately, 0 for all others: float32 (N,)."""
         weights = torch.zeros(len(whole.ids), dtype=torch.float64)
         for pool, weight in self._pools(whole):
-            share = torch.ones(int(pool.sum()), dtype=torch.float64)
+            token_weights = torch.ones(int(pool.sum()), dtype=torch.float64)
             if self.words and not whole.visual[pool].any():
-                share /= torch.bincount(whole.ids[pool])[whole.ids[pool]]
-            weights[pool] = weight * (share / share.sum() if self.by_count else share)
+                token_weights /= torch.bincount(whole.ids[pool])[whole.ids[pool]]
+            weights[pool] = weight * (token_weights / token_weights.sum() if self.by_count else token_weights)
         return weights.float()
 
     def _pools(self, whole: WholeSet) -> Iterator[tuple[Tensor, float]]:
         """Yields the tokens, bool (N,), and the weight of each disjoint nonempty pool that is known from the start."""
         text = whole.text
-        for name, weight, own in (
+        for name, weight, members in (
             ("plain", self.plain, ~whole.pictured),
             ("answers", self.answers, whole.answer),
         ):
             if weight is not None:
-                if not (text & own).any():
+                if not (text & members).any():
                     raise ValueError(f"{name}: a weight was given, but the calibration set has no such token")
-                yield text & own, weight
-                text = text & ~own
+                yield text & members, weight
+                text = text & ~members
         pools = [(text, self.text)] if self.picks is not None else [(text, self.text), (whole.visual, self.visual)]
         yield from ((pool, weight) for pool, weight in pools if pool.any())

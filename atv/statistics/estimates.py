@@ -62,9 +62,9 @@ class Spread:
         the seeds, few as they are. If it counted with the groups, or with a single t after Satterthwaite, three seeds
         that differ would give more than 5% false differences (measured in the lab book, checked by the slow tests).
         """
-        return self._half((1 - confidence) / 2)
+        return self._half_width((1 - confidence) / 2)
 
-    def _half(self, tail: float) -> Any:
+    def _half_width(self, tail: float) -> Any:
         squares = np.square(student.isf(tail, self.freedom)) * self.groups_alone
         if self.seeds > 1:
             squares = squares + np.square(student.isf(tail, self.seeds - 1)) * self.seed_variance
@@ -77,9 +77,9 @@ class Spread:
         """
         if not distance > 0 or np.isinf(self.variance):
             return 1.0
-        if self._half(LEAST_P / 2) <= distance:
+        if self._half_width(LEAST_P / 2) <= distance:
             return 0.0
-        return float(10 ** brentq(lambda power: self._half(10**power / 2) - distance, log10(LEAST_P), 0))
+        return float(10 ** brentq(lambda power: self._half_width(10**power / 2) - distance, log10(LEAST_P), 0))
 
     @property
     def least_p(self) -> float:
@@ -91,11 +91,11 @@ class Spread:
 
     def planned(self, groups: int, seeds: int) -> Self:
         """Returns the spread that is expected with this many groups and seeds."""
-        asked, drawn = self.groups / groups, self.seeds / seeds
-        shared = self.shared_variance * asked * drawn
-        of_groups = self.groups_alone * asked + shared
-        of_seeds = np.maximum(self.seed_variance - self.shared_variance, 0) * drawn + shared
-        return type(self)(groups, seeds, of_groups, self.freedom / asked, of_seeds, shared)
+        group_ratio, seed_ratio = self.groups / groups, self.seeds / seeds
+        shared = self.shared_variance * group_ratio * seed_ratio
+        question_variance = self.groups_alone * group_ratio + shared
+        seed_variance = np.maximum(self.seed_variance - self.shared_variance, 0) * seed_ratio + shared
+        return type(self)(groups, seeds, question_variance, self.freedom / group_ratio, seed_variance, shared)
 
 
 @dataclass(frozen=True)
@@ -119,10 +119,10 @@ class Estimate:
     @classmethod
     def of(cls, value: float, spread: Spread, confidence: float = CONFIDENCE) -> Self:
         """Returns the number with the interval computed from its spread, whose fields are single numbers."""
-        parts = (spread.question_variance, spread.freedom, spread.seed_variance, spread.shared_variance)
-        spread = Spread(spread.groups, spread.seeds, *map(float, parts))
-        half = float(spread.half(confidence))
-        return cls(value, value - half, value + half, spread, confidence)
+        spread_fields = (spread.question_variance, spread.freedom, spread.seed_variance, spread.shared_variance)
+        spread = Spread(spread.groups, spread.seeds, *map(float, spread_fields))
+        half_width = float(spread.half(confidence))
+        return cls(value, value - half_width, value + half_width, spread, confidence)
 
     def at(self, confidence: float) -> Self:
         """Returns the same number with an interval of a different confidence.
@@ -142,10 +142,12 @@ class Estimate:
 
 def mean_estimate(values: ArrayLike) -> Estimate:
     """Returns the mean of independent values with a t interval; one value alone has infinite bounds."""
-    each = np.asarray(values, dtype=np.float64)
-    if len(each) == 1:
-        return Estimate(float(each[0]), -np.inf, np.inf)
-    return Estimate.of(float(each.mean()), Spread(len(each), 1, float(each.var(ddof=1) / len(each)), len(each) - 1))
+    sample = np.asarray(values, dtype=np.float64)
+    if len(sample) == 1:
+        return Estimate(float(sample[0]), -np.inf, np.inf)
+    return Estimate.of(
+        float(sample.mean()), Spread(len(sample), 1, float(sample.var(ddof=1) / len(sample)), len(sample) - 1)
+    )
 
 
 @dataclass(frozen=True)
@@ -177,12 +179,12 @@ class TaskPart:
         The squares of the clusters' sums add up to that variance. A category with one cluster keeps its distance from
         the overall mean, because it shows no spread by itself.
         """
-        made = np.array(self.pulls)
-        for inside, count in self._categories():
+        scattered = np.array(self.pulls)
+        for in_category, count in self._categories():
             if count > 1:
-                own = self.pulls[..., inside]
-                made[..., inside] = (own - own.mean(-1, keepdims=True)) * np.sqrt(count / (count - 1))
-        return made
+                pulls = self.pulls[..., in_category]
+                scattered[..., in_category] = (pulls - pulls.mean(-1, keepdims=True)) * np.sqrt(count / (count - 1))
+        return scattered
 
     @property
     def freedom(self) -> int:
@@ -193,8 +195,11 @@ class TaskPart:
     def _categories(self) -> Iterator[tuple[NDArray[np.bool_], int]]:
         """Yields the groups of each category as a mask (groups,), and their number of clusters."""
         for stratum in np.unique(self.strata):
-            inside = self.strata == stratum
-            yield inside, int(inside.sum() if self.clusters is None else len(np.unique(self.clusters[inside])))
+            in_category = self.strata == stratum
+            yield (
+                in_category,
+                int(in_category.sum() if self.clusters is None else len(np.unique(self.clusters[in_category]))),
+            )
 
 
 def mean_over(tasks: Sequence[TaskPart]) -> tuple[NDArray[np.float64], Spread]:
@@ -205,31 +210,37 @@ def mean_over(tasks: Sequence[TaskPart]) -> tuple[NDArray[np.float64], Spread]:
 
     A task with only one cluster shows no spread: the variance is then infinite.
     """
-    seeds, share = tasks[0].by_seed.shape[-1], 1 / len(tasks)
-    belong = _clusters(tasks)
-    scattered = [share * task.scattered for task in tasks]
-    summed = _sums(np.concatenate(scattered, axis=-1), np.concatenate(belong))
-    means = summed.mean(-2, keepdims=True)
-    by_task = [np.square(_sums(own.mean(-2), of)).sum(-1) for own, of in zip(scattered, belong, strict=True)]
-    by_seed = share * np.sum([task.by_seed for task in tasks], axis=0)
+    seeds, task_weight = tasks[0].by_seed.shape[-1], 1 / len(tasks)
+    clusters = _clusters(tasks)
+    scattered = [task_weight * task.scattered for task in tasks]
+    cluster_sums = _sums(np.concatenate(scattered, axis=-1), np.concatenate(clusters))
+    means = cluster_sums.mean(-2, keepdims=True)
+    by_task = [
+        np.square(_sums(pulls.mean(-2), task_clusters)).sum(-1)
+        for pulls, task_clusters in zip(scattered, clusters, strict=True)
+    ]
+    by_seed = task_weight * np.sum([task.by_seed for task in tasks], axis=0)
     question_variance = np.square(means).sum((-2, -1))
     # Questions of several tasks about few pictures have no more information than these pictures.
-    freedom = np.minimum(_satterthwaite(by_task, [task.freedom for task in tasks]), max(summed.shape[-1] - 1, 1))
+    freedom = np.minimum(_satterthwaite(by_task, [task.freedom for task in tasks]), max(cluster_sums.shape[-1] - 1, 1))
     if not all(task.freedom for task in tasks):
         question_variance = np.full_like(question_variance, np.inf)
     groups = min(task.pulls.shape[-1] for task in tasks)
     if seeds == 1:
         return by_seed.mean(-1), Spread(groups, 1, question_variance, freedom)
-    left = np.square(summed - means).sum((-2, -1))
-    seed_variance, shared_variance = by_seed.var(-1, ddof=1) / seeds, left / (seeds - 1) / seeds
+    residual_squares = np.square(cluster_sums - means).sum((-2, -1))
+    seed_variance, shared_variance = by_seed.var(-1, ddof=1) / seeds, residual_squares / (seeds - 1) / seeds
     return by_seed.mean(-1), Spread(groups, seeds, question_variance, freedom, seed_variance, shared_variance)
 
 
 def _clusters(tasks: Sequence[TaskPart]) -> list[NDArray[np.int64]]:
     """Returns what each group of each task belongs to (groups,); a negative number if the group stands alone."""
     ends = np.cumsum([task.pulls.shape[-1] for task in tasks])
-    alone = (-np.arange(end - task.pulls.shape[-1], end) - 1 for end, task in zip(ends, tasks, strict=True))
-    return [own if task.clusters is None else task.clusters for own, task in zip(alone, tasks, strict=True)]
+    singleton_ids = (-np.arange(end - task.pulls.shape[-1], end) - 1 for end, task in zip(ends, tasks, strict=True))
+    return [
+        singletons if task.clusters is None else task.clusters
+        for singletons, task in zip(singleton_ids, tasks, strict=True)
+    ]
 
 
 def _sums(values: NDArray[np.float64], clusters: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -241,6 +252,8 @@ def _sums(values: NDArray[np.float64], clusters: NDArray[np.int64]) -> NDArray[n
 
 def _satterthwaite(variances: Sequence[NDArray[np.float64]], freedoms: Sequence[int]) -> NDArray[np.float64]:
     """Returns the degrees of freedom of a sum of variances; if all are zero, those of its parts added up."""
-    squared = np.sum([own**2 / max(freedom, 1) for own, freedom in zip(variances, freedoms, strict=True)], axis=0)
+    squared = np.sum(
+        [variance**2 / max(freedom, 1) for variance, freedom in zip(variances, freedoms, strict=True)], axis=0
+    )
     joint = np.sum(variances, axis=0) ** 2 / np.where(squared > 0, squared, 1)
     return np.where(squared > 0, joint, max(sum(freedoms), 1))

@@ -22,7 +22,7 @@ SWAPS = 9999
 # Number of resamples and swaps at once, to limit memory.
 _BATCH = 100
 # Largest difference that comes from adding sums in a different order.
-_NOTHING = 1e-12
+_ROUNDING_ERROR = 1e-12
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,20 @@ class Design:
         Raises:
             ValueError: if there are no units, or the arrays do not fit together.
         """
-        _, numbered = np.unique(np.asarray(clusters), return_inverse=True)
-        own = (
-            np.zeros(len(numbered), np.int64) if parts is None else np.unique(np.asarray(parts), return_inverse=True)[1]
+        _, cluster_numbers = np.unique(np.asarray(clusters), return_inverse=True)
+        part_numbers = (
+            np.zeros(len(cluster_numbers), np.int64)
+            if parts is None
+            else np.unique(np.asarray(parts), return_inverse=True)[1]
         )
-        if not len(numbered) or len(own) != len(numbered):
-            raise ValueError(f"expected one cluster and one part per unit, got {len(numbered)} and {len(own)}")
-        shares = np.ones(own.max() + 1) if weights is None else np.asarray(weights, np.float64)
-        if shares.shape != (own.max() + 1,):
-            raise ValueError(f"expected {own.max() + 1} weights, one per part, got {len(shares)}")
-        return cls(numbered, own, shares / shares.sum())
+        if not len(cluster_numbers) or len(part_numbers) != len(cluster_numbers):
+            raise ValueError(
+                f"expected one cluster and one part per unit, got {len(cluster_numbers)} and {len(part_numbers)}"
+            )
+        part_weights = np.ones(part_numbers.max() + 1) if weights is None else np.asarray(weights, np.float64)
+        if part_weights.shape != (part_numbers.max() + 1,):
+            raise ValueError(f"expected {part_numbers.max() + 1} weights, one per part, got {len(part_weights)}")
+        return cls(cluster_numbers, part_numbers, part_weights / part_weights.sum())
 
     @property
     def count(self) -> int:
@@ -78,7 +82,7 @@ class Design:
 
     def by_seed(self, scores: Floats) -> Floats:
         """Returns each seed's number (seeds,) from scores (seeds, units)."""
-        means = [np.bincount(self.parts, weights=own) / self.sizes for own in scores]
+        means = [np.bincount(self.parts, weights=seed_scores) / self.sizes for seed_scores in scores]
         return np.stack(means) @ self.weights
 
     def number(self, scores: Floats) -> float:
@@ -87,8 +91,8 @@ class Design:
 
     def shifts(self, scores: Floats) -> Floats:
         """Returns what each cluster adds to the number (clusters,) from scores (units,)."""
-        own = scores * (self.weights / self.sizes)[self.parts]
-        return np.bincount(self.clusters, weights=own, minlength=self.count).astype(np.float64)
+        weighted_scores = scores * (self.weights / self.sizes)[self.parts]
+        return np.bincount(self.clusters, weights=weighted_scores, minlength=self.count).astype(np.float64)
 
     def pulls(self, scores: Floats) -> Floats:
         """Returns how far each cluster moves the number (clusters,), summing to 0, from scores (units,).
@@ -97,8 +101,8 @@ class Design:
         although another unit might well have been drawn: it keeps its distance from the overall mean.
         """
         means = np.bincount(self.parts, weights=scores) / self.sizes
-        made = self.shifts(scores - np.where(self.sizes > 1, means, scores.mean())[self.parts])
-        return made - made.mean()
+        pulls = self.shifts(scores - np.where(self.sizes > 1, means, scores.mean())[self.parts])
+        return pulls - pulls.mean()
 
 
 @dataclass(frozen=True)
@@ -132,13 +136,13 @@ def paired(first: ArrayLike, second: ArrayLike, design: Design, *, same_seeds: b
     Raises:
         ValueError: if scores do not fit the design or are not finite numbers.
     """
-    before, after = (_scores(values, design) for values in (first, second))
-    gap = after.mean(0) - before.mean(0)
+    first_scores, second_scores = (_scores(values, design) for values in (first, second))
+    gap = second_scores.mean(0) - first_scores.mean(0)
     value, (low, high) = design.number(gap[None]), bootstrap_interval(gap, design)
-    by_seed = [after - before] if same_seeds else [after, before]
-    reach = _reach_of_seeds([design.by_seed(scores) for scores in by_seed])
+    by_seed = [second_scores - first_scores] if same_seeds else [second_scores, first_scores]
+    seed_reach = _reach_of_seeds([design.by_seed(scores) for scores in by_seed])
     p, test = permutation_p(design.shifts(gap))
-    low, high = value - np.hypot(value - low, reach), value + np.hypot(high - value, reach)
+    low, high = value - np.hypot(value - low, seed_reach), value + np.hypot(high - value, seed_reach)
     return Effect(value, float(low), float(high), p, test, design.count)
 
 
@@ -153,10 +157,10 @@ def bootstrap_interval(scores: Floats, design: Design) -> tuple[float, float]:
     """
     if (count := design.count) == 1:
         return -np.inf, np.inf
-    expanded = np.sqrt(count / (count - 1)) * student.isf(_TAIL, count - 1) / norm.isf(_TAIL)
-    pulls, value = design.pulls(scores) * expanded, design.number(scores[None])
-    made = bootstrap((pulls,), np.sum, n_resamples=RESAMPLES, batch=_BATCH, method="percentile", rng=0)
-    low, high = np.round(value + np.array(made.confidence_interval), 12)
+    expansion = np.sqrt(count / (count - 1)) * student.isf(_TAIL, count - 1) / norm.isf(_TAIL)
+    pulls, value = design.pulls(scores) * expansion, design.number(scores[None])
+    resampled = bootstrap((pulls,), np.sum, n_resamples=RESAMPLES, batch=_BATCH, method="percentile", rng=0)
+    low, high = np.round(value + np.array(resampled.confidence_interval), 12)
     return float(low), float(high)
 
 
@@ -180,21 +184,21 @@ def permutation_p(shifts: Floats) -> tuple[float, Test]:
     Args:
         shifts: what each cluster adds to the difference (clusters,).
     """
-    moved = shifts[np.abs(shifts) > _NOTHING]
-    if not len(moved):
+    nonzero_shifts = shifts[np.abs(shifts) > _ROUNDING_ERROR]
+    if not len(nonzero_shifts):
         return 1.0, "exact"
-    if np.ptp(np.abs(moved)) <= _NOTHING:
-        return float(binomtest(int((moved > 0).sum()), len(moved)).pvalue), "exact"
-    moved = moved / np.abs(moved).max()
+    if np.ptp(np.abs(nonzero_shifts)) <= _ROUNDING_ERROR:
+        return float(binomtest(int((nonzero_shifts > 0).sum()), len(nonzero_shifts)).pvalue), "exact"
+    nonzero_shifts = nonzero_shifts / np.abs(nonzero_shifts).max()
 
     def total(swapped: Floats, axis: int) -> Floats:
         # Equal sums must be equal in whatever order they are added up.
         return np.round(swapped.sum(axis), 9)
 
-    found = permutation_test(
-        (moved,), total, permutation_type="samples", n_resamples=SWAPS, vectorized=True, batch=_BATCH, rng=0
+    test_result = permutation_test(
+        (nonzero_shifts,), total, permutation_type="samples", n_resamples=SWAPS, vectorized=True, batch=_BATCH, rng=0
     )
-    return min(float(found.pvalue), 1.0), "exact" if 2 ** len(moved) <= SWAPS else "permutation"
+    return min(float(test_result.pvalue), 1.0), "exact" if 2 ** len(nonzero_shifts) <= SWAPS else "permutation"
 
 
 def _scores(values: ArrayLike, design: Design) -> Floats:

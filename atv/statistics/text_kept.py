@@ -17,8 +17,13 @@ def text_kept(dense: ArrayLike, pruned: ArrayLike, tokens: ArrayLike, texts: Arr
         tokens: number of tokens that each window predicts (windows,).
         texts: any label of each window's text (windows,).
     """
-    gaps, count = np.asarray(dense, np.float64) - np.asarray(pruned, np.float64), np.asarray(tokens, np.float64)
-    rate = gaps.sum(-1, keepdims=True) / count.sum()
-    kept = 100 * np.exp(rate)
+    loss_gaps, token_counts = (
+        np.asarray(dense, np.float64) - np.asarray(pruned, np.float64),
+        np.asarray(tokens, np.float64),
+    )
+    mean_gap = loss_gaps.sum(-1, keepdims=True) / token_counts.sum()
+    percent_kept = 100 * np.exp(mean_gap)
     strata = np.unique(np.asarray(texts), return_inverse=True)[1]
-    return TaskPart(kept[..., 0], kept * (gaps - rate * count) / count.sum(), strata)
+    return TaskPart(
+        percent_kept[..., 0], percent_kept * (loss_gaps - mean_gap * token_counts) / token_counts.sum(), strata
+    )

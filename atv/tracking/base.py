@@ -64,8 +64,8 @@ class Tracker(ABC):
     def __init__(self, folder: Path) -> None:
         self.folder = folder / self.name
         self._ledger = self.folder / "logged.json"
-        known = self._ledger.is_file()
-        self.logged: dict[str, str] = json.loads(self._ledger.read_text()) if known else {}
+        has_ledger = self._ledger.is_file()
+        self.logged: dict[str, str] = json.loads(self._ledger.read_text()) if has_ledger else {}
 
     def has(self, run_id: str, version: str = "") -> bool:
         """Returns whether a run was logged before with this version of its content."""

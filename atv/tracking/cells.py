@@ -32,92 +32,92 @@ class CellEntries:
 
     def by_run_id(self) -> dict[str, FinishedCell]:
         """Returns the cells by run id, so that logged cells are recognized before anything is read."""
-        dense = next((done.folder.name for done in self.results.finished if done.cell.dense), "")
+        dense_folder = next((finished.folder.name for finished in self.results.finished if finished.cell.dense), "")
         return {
-            content_digest([self.ablation, dense, done.folder.name, done.cell.title]): done
-            for done in self.results.finished
+            content_digest([self.ablation, dense_folder, finished.folder.name, finished.cell.title]): finished
+            for finished in self.results.finished
         }
 
     def version(self, done: FinishedCell) -> str:
         """Returns a digest of everything a run's numbers depend on: all parts of the cell and of the dense model."""
-        return content_digest([self._dense_files, _files(done)])
+        return content_digest([self._dense_record_digests, _record_digests(done)])
 
     @cached_property
-    def _dense_files(self) -> list[list[str]]:
-        return [_files(each) for each in self.results.finished if each.cell.dense]
+    def _dense_record_digests(self) -> list[list[str]]:
+        return [_record_digests(finished_cell) for finished_cell in self.results.finished if finished_cell.cell.dense]
 
     def entry(self, run_id: str, done: FinishedCell) -> Entry:
-        scores, kept = self._scored(done)
-        described = _described(done)
+        scores, retentions = self._scores_and_retentions(done)
+        pruning = _pruning_columns(done)
         return Entry(
             id=run_id,
             name=f"{done.cell.title}, seed {done.cell.seed}",
             group=self.ablation,
             kind="cell",
-            config=self._config(done) | described,
+            config=self._config(done) | pruning,
             curves=block_curves(done),
-            points=_points(kept, described),
-            summary=_by_task(scores, kept) | _counts(scores) | _measured_beside(done),
-            tables=_tables(done, scores, kept),
+            points=_points(retentions, pruning),
+            summary=_task_numbers(scores, retentions) | _counts(scores) | _seconds_and_perplexity(done),
+            tables=_tables(done, scores, retentions),
             files=[*done.mask_files, done.folder / REPORT] if done.mask_files else [],
             version=self.version(done),
         )
 
-    def _config(self, done: FinishedCell) -> dict[str, Any]:
+    def _config(self, finished_cell: FinishedCell) -> dict[str, Any]:
         """Returns the run's config, with the labels at the top level so that W&B can group and filter by them."""
-        record = done.record
-        known = {"inputs": record.inputs, **record.made}
-        run = {"ablation": self.ablation, "cell": done.folder.name, "origin": dict(self.origin)}
-        return dict(done.cell.labels) | dict(record.config) | known | run | {"samples": record.samples}
+        record = finished_cell.record
+        provenance = {"inputs": record.inputs, **record.made}
+        run = {"ablation": self.ablation, "cell": finished_cell.folder.name, "origin": dict(self.origin)}
+        return dict(finished_cell.cell.labels) | dict(record.config) | provenance | run | {"samples": record.samples}
 
-    def _scored(self, done: FinishedCell) -> tuple[dict[str, TaskScore], dict[str, Estimate]]:
+    def _scores_and_retentions(self, finished_cell: FinishedCell) -> tuple[dict[str, TaskScore], dict[str, Estimate]]:
         """Returns scores and retention by task; empty if no question was asked."""
-        if not done.was_asked:
+        if not finished_cell.was_asked:
             return {}, {}
-        scores = task_scores(done.rows)
+        scores = task_scores(finished_cell.rows)
         if not self.results.has_dense:
             return scores, {}
         # If an early look decided a cell's findings, the cell was asked fewer groups than the dense model.
-        return scores, retention(*on_shared_groups(self.results.dense_on(done.cell.suite), scores))
+        return scores, retention(*on_shared_groups(self.results.dense_on(finished_cell.cell.suite), scores))
 
 
-def _files(done: FinishedCell) -> list[str]:
+def _record_digests(finished_cell: FinishedCell) -> list[str]:
     """Returns digests of the records of a cell and its further parts."""
-    return [file_digest(part.folder / CELL) for part in (done, *done.further)]
+    return [file_digest(part.folder / CELL) for part in (finished_cell, *finished_cell.further)]
 
 
-def _described(done: FinishedCell) -> dict[str, Any]:
+def _pruning_columns(finished_cell: FinishedCell) -> dict[str, Any]:
     """Returns what was pruned, as far as the report says."""
-    if done.report:
-        return keys.pruned(done.report.plans)
-    return keys.pruned({}) if done.cell.dense else {}
+    if finished_cell.report:
+        return keys.pruned(finished_cell.report.plans)
+    return keys.pruned({}) if finished_cell.cell.dense else {}
 
 
-def _points(kept: Mapping[str, Estimate], described: Mapping[str, Any]) -> dict[str, float]:
+def _points(retentions: Mapping[str, Estimate], pruning: Mapping[str, Any]) -> dict[str, float]:
     """Returns sparsity and average retention, under a key for all runs and one for runs that prune the same pathway."""
-    if not (kept and described):
+    if not (retentions and pruning):
         return {}
-    pathway = described[keys.PATHWAY].replace(" ", "_")
-    average = kept["average"].value
+    pathway = pruning[keys.PATHWAY].replace(" ", "_")
+    average = retentions["average"].value
     return {
-        keys.SPARSITY: described[keys.SPARSITY],
+        keys.SPARSITY: pruning[keys.SPARSITY],
         keys.AVERAGE: average,
         keys.retention("average", pathway): average,
     }
 
 
-def _by_task(scores: Mapping[str, TaskScore], kept: Mapping[str, Estimate]) -> dict[str, float]:
-    found = {keys.score(task): 100 * score.score for task, score in scores.items()}
-    for task, estimate in kept.items():
+def _task_numbers(scores: Mapping[str, TaskScore], retentions: Mapping[str, Estimate]) -> dict[str, float]:
+    numbers = {keys.score(task): 100 * score.score for task, score in scores.items()}
+    for task, estimate in retentions.items():
         key = keys.retention(task)
-        found |= {key: estimate.value, f"{key}/low": estimate.low, f"{key}/high": estimate.high}
-    return found
+        numbers |= {key: estimate.value, f"{key}/low": estimate.low, f"{key}/high": estimate.high}
+    return numbers
 
 
-def _measured_beside(done: FinishedCell) -> dict[str, float]:
+def _seconds_and_perplexity(finished_cell: FinishedCell) -> dict[str, float]:
     """Returns seconds by part and, if it was measured, the perplexity of plain English by text."""
-    took = {f"seconds/{part}": seconds for part, seconds in done.record.seconds.items()}
-    return took | {f"perplexity/{text}": value for text, value in done.record.perplexity.items()}
+    seconds_by_part = {f"seconds/{part}": seconds for part, seconds in finished_cell.record.seconds.items()}
+    return seconds_by_part | {f"perplexity/{text}": value for text, value in finished_cell.record.perplexity.items()}
 
 
 def _counts(scores: Mapping[str, TaskScore]) -> dict[str, int]:
@@ -130,14 +130,18 @@ def _counts(scores: Mapping[str, TaskScore]) -> dict[str, int]:
 
 
 def _tables(
-    done: FinishedCell, scores: Mapping[str, TaskScore], kept: Mapping[str, Estimate]
+    finished_cell: FinishedCell, scores: Mapping[str, TaskScore], retentions: Mapping[str, Estimate]
 ) -> dict[str, pd.DataFrame]:
     """Returns a table of scores and counts by task or, if a cell was measured in a different way, its rows."""
     if not scores:
-        return {"rows": done.rows} if done.has_rows else {}
+        return {"rows": finished_cell.rows} if finished_cell.has_rows else {}
     rows = [
         {"task": task, "score": 100 * score.score, "groups": score.groups, "questions": score.questions}
-        | ({"retention": kept[task].value, "low": kept[task].low, "high": kept[task].high} if task in kept else {})
+        | (
+            {"retention": retentions[task].value, "low": retentions[task].low, "high": retentions[task].high}
+            if task in retentions
+            else {}
+        )
         for task, score in scores.items()
     ]
     return {"tasks": pd.DataFrame(rows)}
@@ -148,10 +152,10 @@ def block_curves(done: FinishedCell) -> list[dict[str, float]]:
     if done.report is None:
         return []
     masks = {pathway: done.masks(pathway) for pathway in done.report.plans}
-    return [_row(block, done.record.samples) | _sparsities(block, masks) for block in done.report.blocks]
+    return [_block_row(block, done.record.samples) | _block_sparsities(block, masks) for block in done.report.blocks]
 
 
-def _row(block: BlockReport, samples: int) -> dict[str, float]:
+def _block_row(block: BlockReport, samples: int) -> dict[str, float]:
     row: dict[str, float] = {keys.BLOCK: block.block, keys.DRIFT: block.mean_drift, keys.SECONDS: block.seconds}
     # W&B interprets a dot in a key as nesting.
     for modality, sites in block.norms.items():
@@ -161,7 +165,7 @@ def _row(block: BlockReport, samples: int) -> dict[str, float]:
     return row
 
 
-def _sparsities(block: BlockReport, masks: dict[str, PackedMasks]) -> dict[str, float]:
+def _block_sparsities(block: BlockReport, masks: dict[str, PackedMasks]) -> dict[str, float]:
     seen_blocks = {_split(site)[0] for sites in block.norms.values() for site in sites}
     shares = {}
     for pathway, packed in masks.items():
@@ -173,9 +177,9 @@ def _sparsities(block: BlockReport, masks: dict[str, PackedMasks]) -> dict[str, 
 def _pruned_share(masks: PackedMasks, names: list[str]) -> float:
     """Returns the share of pruned weights, counted on the packed bits, whose padding is 0."""
     packed, shapes = masks.packed, masks.shapes
-    kept = sum(int(np.bitwise_count(packed[name].numpy()).sum()) for name in names)
-    total = sum(int(np.prod(shapes[name])) for name in names)
-    return 1 - kept / total if total else 0.0
+    kept_weights = sum(int(np.bitwise_count(packed[name].numpy()).sum()) for name in names)
+    all_weights = sum(int(np.prod(shapes[name])) for name in names)
+    return 1 - kept_weights / all_weights if all_weights else 0.0
 
 
 def _split(name: str) -> tuple[str, str]:

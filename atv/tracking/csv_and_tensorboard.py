@@ -20,7 +20,7 @@ class CSVTracker(Tracker):
     package = "lightning"
 
     def write(self, entry: Entry) -> None:
-        logger = CSVLogger(self.folder, name="", version=_emptied(self.folder, entry))
+        logger = CSVLogger(self.folder, name="", version=_cleared_folder_name(self.folder, entry))
         _log_numbers(logger, entry)
         logger.save()
 
@@ -32,7 +32,7 @@ class TensorBoardTracker(Tracker):
     package = "tensorboard"
 
     def write(self, entry: Entry) -> None:
-        version = _emptied(self.folder, entry)
+        version = _cleared_folder_name(self.folder, entry)
         logger = TensorBoardLogger(self.folder, name="", version=version, default_hp_metric=False)
         _log_numbers(logger, entry)
         for name, file in entry.images.items():
@@ -45,11 +45,11 @@ def _log_numbers(logger: Logger, entry: Entry) -> None:
     for row in entry.curves:
         block = row[keys.BLOCK]
         logger.log_metrics({key: value for key, value in row.items() if key != keys.BLOCK}, step=int(block))
-    if last := entry.points | entry.summary:
-        logger.log_metrics(last, step=len(entry.curves))
+    if final_numbers := entry.points | entry.summary:
+        logger.log_metrics(final_numbers, step=len(entry.curves))
 
 
-def _emptied(folder: Path, entry: Entry) -> str:
+def _cleared_folder_name(folder: Path, entry: Entry) -> str:
     """Removes the folder of an earlier version of a run, and returns its name, which is readable and has the id."""
     name = f"{re.sub(r'[^A-Za-z0-9.]+', '-', entry.name).strip('-')[:80]}-{entry.id[:8]}"
     shutil.rmtree(folder / name, ignore_errors=True)

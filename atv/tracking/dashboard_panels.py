@@ -111,10 +111,10 @@ def _selection() -> tuple[Panel, ...]:
 
 
 def _masks() -> tuple[Panel, ...]:
-    reached = f"^{keys.block_sparsity('.*')}$"
+    sparsity_pattern = f"^{keys.block_sparsity('.*')}$"
     return (
         Panel("image", "Overlap of text and visual masks", (keys.figure("mask_overlap"),)),
-        Panel("line", "Sparsity reached by block and pathway", x=keys.BLOCK, by=keys.PATHWAY, pattern=reached),
+        Panel("line", "Sparsity reached by block and pathway", x=keys.BLOCK, by=keys.PATHWAY, pattern=sparsity_pattern),
     )
 
 

@@ -60,10 +60,10 @@ def pruned(plans: dict[str, dict[str, Any]]) -> dict[str, Any]:
     stays dense, ``text and visual`` if each is pruned separately, and ``none`` for the dense model. A step that only
     changes the values of weights, such as rounding, counts as pruning to a sparsity of 0.
     """
-    changing = {name: plan for name, plan in plans.items() if plan["sparsity"] > 0 or "reconstruct" in plan}
-    pools = dict.fromkeys(plan["selection"]["class"] for plan in changing.values())
+    pruning_plans = {name: plan for name, plan in plans.items() if plan["sparsity"] > 0 or "reconstruct" in plan}
+    pools = dict.fromkeys(plan["selection"]["class"] for plan in pruning_plans.values())
     return {
-        PATHWAY: " and ".join(changing) or "none",
-        SPARSITY: sum(plan["sparsity"] for plan in changing.values()) / max(len(changing), 1),
+        PATHWAY: " and ".join(pruning_plans) or "none",
+        SPARSITY: sum(plan["sparsity"] for plan in pruning_plans.values()) / max(len(pruning_plans), 1),
         SOURCE: " and ".join(_SOURCES.get(pool, pool) for pool in pools) or "none",
     }

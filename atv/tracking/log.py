@@ -24,17 +24,17 @@ def chosen_loggers(names: Sequence[LoggerName] | LoggerName) -> list[str]:
         ValueError: if "none" is combined with others, a logger is not installed, or W&B cannot read its environment
             variables.
     """
-    asked = list(dict.fromkeys([names] if isinstance(names, str) else names))
-    if "none" in asked:
-        if len(asked) > 1:
-            raise ValueError(f"logger: 'none' cannot be combined with others, got {', '.join(asked)}")
+    loggers = list(dict.fromkeys([names] if isinstance(names, str) else names))
+    if "none" in loggers:
+        if len(loggers) > 1:
+            raise ValueError(f"logger: 'none' cannot be combined with others, got {', '.join(loggers)}")
         return []
-    for name in asked:
+    for name in loggers:
         if find_spec(package := _TRACKERS[name].package) is None:
             raise ValueError(f"logger: {package} is not installed; pip install {package}")
-    if "wandb" in asked:
+    if "wandb" in loggers:
         check_environment()
-    return [name for name in asked if not (name == "wandb" and wandb_mode() == "disabled")]
+    return [name for name in loggers if not (name == "wandb" and wandb_mode() == "disabled")]
 
 
 def log_ablation(written: Written, loggers: Sequence[str]) -> dict[str, int]:
@@ -43,24 +43,27 @@ def log_ablation(written: Written, loggers: Sequence[str]) -> dict[str, int]:
     Returns:
         The number of new runs, by logger.
     """
-    new: dict[str, int] = {}
+    new_runs: dict[str, int] = {}
     entries = CellEntries(written.record.run["name"], written.results, written.origin)
     cells, summary = entries.by_run_id(), summary_entry(written)
     for name in loggers:
-        tracker, new[name] = _TRACKERS[name](written.folder), 0
-        for run_id, done in cells.items():
-            if not tracker.has(run_id, entries.version(done)):
-                tracker.log(entries.entry(run_id, done))
-                new[name] += 1
+        tracker, new_runs[name] = _TRACKERS[name](written.folder), 0
+        for run_id, finished_cell in cells.items():
+            if not tracker.has(run_id, entries.version(finished_cell)):
+                tracker.log(entries.entry(run_id, finished_cell))
+                new_runs[name] += 1
         if not tracker.has(summary.id, summary.version):
             tracker.log(summary)
-            new[name] += 1
+            new_runs[name] += 1
     if WandbTracker.name in loggers:
-        runs = [(summary.id, "summary"), *((run_id, _short(done)) for run_id, done in cells.items())]
+        runs = [
+            (summary.id, "summary"),
+            *((run_id, _short_name(finished_cell)) for run_id, finished_cell in cells.items()),
+        ]
         write_view(written.folder, runs)
-    return new
+    return new_runs
 
 
-def _short(done: FinishedCell) -> str:
+def _short_name(finished_cell: FinishedCell) -> str:
     """Returns the shortest distinctive name of a cell, because lists show only the first letters."""
-    return ", ".join([*map(str, done.cell.labels.values()), f"seed {done.cell.seed}"])
+    return ", ".join([*map(str, finished_cell.cell.labels.values()), f"seed {finished_cell.cell.seed}"])

@@ -20,21 +20,24 @@ _SPARSITIES = ("sparsity", "setting")
 def summary_entry(written: Written) -> Entry:
     """Returns the entry for the record and the figure that were written."""
     record, results, folder, origin = written
-    findings = [asdict(each) | {"ours": each.ours.record(), "verdict": each.verdict} for each in record.findings]
+    findings = [
+        asdict(judged_finding) | {"ours": judged_finding.ours.record(), "verdict": judged_finding.verdict}
+        for judged_finding in record.findings
+    ]
     picture = folder / "figure.png"
     verdicts = [finding["verdict"] for finding in findings]
-    name, run = record.run["name"], {key: record.run[key] for key in ("name", "question", "paper", "caption")}
+    name, about = record.run["name"], {key: record.run[key] for key in ("name", "question", "paper", "caption")}
     model = results.finished[0].record.inputs.get("model")
     return Entry(
         id=content_digest([name, "summary", model]),
         name=f"{name}: summary",
         group=name,
         kind="summary",
-        config={"ablation": name, "about": run, "origin": dict(origin)} | provenance(),
+        config={"ablation": name, "about": about, "origin": dict(origin)} | provenance(),
         summary={
             "cells": len(results.finished),
-            "seeds": len({done.cell.seed for done in results.finished}),
-            "seconds/cells": sum(done.seconds for done in results.finished),
+            "seeds": len({finished_cell.cell.seed for finished_cell in results.finished}),
+            "seconds/cells": sum(finished_cell.seconds for finished_cell in results.finished),
             **{f"findings/{verdict}": verdicts.count(verdict) for verdict in dict.fromkeys(verdicts)},
         },
         lines=_lines(results),
@@ -53,20 +56,20 @@ def _lines(results: Results) -> dict[str, dict[float, float]]:
     if not results.has_dense:
         return lines
     for labels in results.methods():
-        done = results.of(**labels)[0]
-        if done.report is None or not done.was_asked:
+        finished_cell = results.of(**labels)[0]
+        if finished_cell.report is None or not finished_cell.was_asked:
             continue
-        sparsity = keys.pruned(done.report.plans)[keys.SPARSITY]
-        said = {label for label in _SPARSITIES if labels.get(label) in (sparsity, percent(sparsity))}
-        name = ", ".join(str(value) for label, value in labels.items() if label not in said)
-        lines.setdefault(name, {})[sparsity] = results.retention(**labels)["average"].value
-    return {name: dict(sorted(line.items())) for name, line in lines.items() if len(line) > 1}
+        sparsity = keys.pruned(finished_cell.report.plans)[keys.SPARSITY]
+        sparsity_labels = {label for label in _SPARSITIES if labels.get(label) in (sparsity, percent(sparsity))}
+        method = ", ".join(str(value) for label, value in labels.items() if label not in sparsity_labels)
+        lines.setdefault(method, {})[sparsity] = results.retention(**labels)["average"].value
+    return {method: dict(sorted(line.items())) for method, line in lines.items() if len(line) > 1}
 
 
 def _flat(findings: list[dict[str, Any]]) -> pd.DataFrame:
     """Returns a table with one row per finding and separate columns for its interval."""
-    numbers = (finding["ours"] for finding in findings)
+    estimates = (finding["ours"] for finding in findings)
     return pd.DataFrame(
         {**finding, "ours": ours["value"], "low": ours["low"], "high": ours["high"]}
-        for finding, ours in zip(findings, numbers, strict=True)
+        for finding, ours in zip(findings, estimates, strict=True)
     )

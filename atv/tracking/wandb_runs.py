@@ -56,8 +56,8 @@ class WandbTracker(Tracker):
 
 def _tags(entry: Entry) -> list[str]:
     """Returns tags with which runs can be found without a query."""
-    named = {name: entry.config.get(name) for name in (keys.PATHWAY, keys.SOURCE)}
-    return [f"{name.split('_')[0]}: {value}"[:64] for name, value in named.items() if value]
+    columns = {name: entry.config.get(name) for name in (keys.PATHWAY, keys.SOURCE)}
+    return [f"{name.split('_')[0]}: {value}"[:64] for name, value in columns.items() if value]
 
 
 def _fill(run: wandb.Run, entry: Entry) -> None:
@@ -90,8 +90,8 @@ def of_one_type(table: pd.DataFrame) -> pd.DataFrame:
 def _draw_lines(run: wandb.Run, lines: dict[str, dict[float, float]]) -> None:
     """Logs one chart per method, and one of all methods, which the web shows."""
     for sparsity in sorted({sparsity for line in lines.values() for sparsity in line}):
-        there = {keys.line(name): line[sparsity] for name, line in lines.items() if sparsity in line}
-        run.log({keys.SPARSITY: sparsity} | there)
+        retentions = {keys.line(name): line[sparsity] for name, line in lines.items() if sparsity in line}
+        run.log({keys.SPARSITY: sparsity} | retentions)
     if lines:
         xs, ys = [list(line) for line in lines.values()], [list(line.values()) for line in lines.values()]
         title = "Average retention (%) by sparsity, one line per method"
@@ -120,14 +120,14 @@ def write_view(folder: Path, named: Iterable[tuple[str, str]]) -> None:
     """
     view = folder / FOLDER
     shutil.rmtree(view, ignore_errors=True)
-    there = list(named)
-    for number, (run_id, name) in enumerate(there):
+    runs = list(named)
+    for position, (run_id, name) in enumerate(runs):
         for run in (folder / "wandb").glob(f"offline-run-*-{run_id}"):
-            own = re.sub(r"[^\w ,.+%=:()-]", "-", name)[:80]
-            place = view / f"run-{DAY + timedelta(seconds=len(there) - number):%Y%m%d_%H%M%S}-{own}"
-            place.mkdir(parents=True)
-            _link(run / f"run-{run_id}.wandb", place / f"run-{own}.wandb")
-            _link(run / "files", place / "files")
+            readable_name = re.sub(r"[^\w ,.+%=:()-]", "-", name)[:80]
+            run_folder = view / f"run-{DAY + timedelta(seconds=len(runs) - position):%Y%m%d_%H%M%S}-{readable_name}"
+            run_folder.mkdir(parents=True)
+            _link(run / f"run-{run_id}.wandb", run_folder / f"run-{readable_name}.wandb")
+            _link(run / "files", run_folder / "files")
 
 
 def command(folder: Path) -> str | None:

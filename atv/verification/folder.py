@@ -53,42 +53,44 @@ def verify(
         ValueError: if the folder is neither, or cannot be loaded.
         VerificationError: at the first check that fails; the message names the tensor.
     """
-    source, original = Path(folder), None if base is None else model_folder(str(base), trust_remote_code)
+    source, base_folder = Path(folder), None if base is None else model_folder(str(base), trust_remote_code)
     quantized = QuantizedChecks.of(source)
     unpruned = quantized is not None and not (source / REPORT).is_file()
     report = _NEVER_PRUNED if unpruned else read_pruned(source)
     with ExitStack() as stack:
         pruned = stack.enter_context(opened(source, trust_remote_code, quantized is not None))
-        dense = stack.enter_context(opened(original, trust_remote_code)) if original else None
+        dense = stack.enter_context(opened(base_folder, trust_remote_code)) if base_folder else None
         removal = removal_of(report, pruned.lvlm)
         if removal is not None:
             check_removal(removal, pruned.lvlm)
-        left = masks_after(report, removal)
-        found = {} if quantized is None else {"quantization": quantized.check(pruned.lvlm)}
-        found |= {} if unpruned else _check_masks(report, left, pruned)
+        remaining_masks = masks_after(report, removal)
+        findings = {} if quantized is None else {"quantization": quantized.check(pruned.lvlm)}
+        findings |= {} if unpruned else _check_masks(report, remaining_masks, pruned)
         if removal is not None:
             dense = dense and WhatIsLeft(dense.lvlm, removal)
-            rows = {new: report.targets[old] for new, old in removal.renamed(report.targets).items()}
-            report = replace(report, masks=left, targets=rows)
+            rows = {
+                new_name: report.targets[old_name] for new_name, old_name in removal.renamed(report.targets).items()
+            }
+            report = replace(report, masks=remaining_masks, targets=rows)
         rounded = quantized.changed(pruned.lvlm) if quantized else frozenset()
-        found |= _check_tensors(report, pruned, dense, rounded, watch)
-        said = "skipped"
+        findings |= _check_tensors(report, pruned, dense, rounded, watch)
+        generation = "skipped"
         if max_new_tokens:
-            said = repr(answer(pruned, load_processor(source, trust_remote_code), max_new_tokens))
-        return found | {"generation": said, "size": quantized.size if quantized else _size(report, pruned)}
+            generation = repr(answer(pruned, load_processor(source, trust_remote_code), max_new_tokens))
+        return findings | {"generation": generation, "size": quantized.size if quantized else _size(report, pruned)}
 
 
-def _check_masks(report: PruningReport, left: PackedMasks, pruned: SavedModel) -> dict[str, str]:
+def _check_masks(report: PruningReport, remaining_masks: PackedMasks, pruned: SavedModel) -> dict[str, str]:
     masks = report.masks
-    check_names(masks, left.shapes, report.targets, pruned.lvlm)
+    check_names(masks, remaining_masks.shapes, report.targets, pruned.lvlm)
     ((pathway, plan),) = report.plans.items()
     pattern = recorded_pattern(plan["pattern"]).fitted(pruned.lvlm)
     sparsities = report.allocation.sparsities.get(pathway, {})
     if missing := masks.keys() - sparsities.keys():
         raise VerificationError(f"{REPORT} has no sparsity for {min(missing)} in its allocation")
     check_pattern(pattern, masks, sparsities, pruned.lvlm)
-    found = f"{len(masks)} targets, {masks.sparsity:.2%} of their weights pruned"
-    return {"masks": found, "pattern": f"{label(pattern)} holds in every mask"}
+    summary = f"{len(masks)} targets, {masks.sparsity:.2%} of their weights pruned"
+    return {"masks": summary, "pattern": f"{label(pattern)} holds in every mask"}
 
 
 def _check_tensors(
@@ -97,25 +99,27 @@ def _check_tensors(
     masks, tuning = report.masks, report.finetuning
     updated = bool(report.updates_weights or tuning)
     biases = [f"{name}.bias" for name in report.targets] if report.updates_biases else []
-    apart = [*(tuning.get("train_also") or ()), *rounded, *biases]
-    compared = None if base is None else BaseCheck(base, masks, updated, apart)
-    if compared is not None:
-        compared.check_layout(pruned)
+    uncompared = [*(tuning.get("train_also") or ()), *rounded, *biases]
+    base_check = None if base is None else BaseCheck(base, masks, updated, uncompared)
+    if base_check is not None:
+        base_check.check_layout(pruned)
         # A quantized model may also be compared with the pruned one that it was made from.
         if not rounded:
-            check_dense(compared.base, masks, targets_by_parameter(pruned.lvlm))
+            check_dense(base_check.base, masks, targets_by_parameter(pruned.lvlm))
     rows = None if tuning or rounded else report.targets
-    dense, sparse = check_tensors(pruned, masks, rows, compared, watch(list(pruned.tensors)))
-    found = {"zeros": "where the masks say" + (_kept_zeros(rows) if rows else "")} if masks else {}
-    if compared is None:
-        return found | {"base": "not compared; name the base model with --base"}
-    how = "fine-tuned" if tuning else "updated by the criterion"
+    dense, sparse = check_tensors(pruned, masks, rows, base_check, watch(list(pruned.tensors)))
+    findings = {"zeros": "where the masks say" + (_kept_zeros(rows) if rows else "")} if masks else {}
+    if base_check is None:
+        return findings | {"base": "not compared; name the base model with --base"}
+    change = "fine-tuned" if tuning else "updated by the criterion"
     if rounded:
-        also = f" and kept weights that were {how}" if updated else ""
-        but = f"{len(rounded)} tensors that rounding changes{also}"
-        return found | {"base": f"all tensors equal the base model's bit for bit, except for {but}"}
-    kept = f"were {how}, and are not compared" if updated else "are equal, too"
-    return found | {"base": f"{dense} tensors equal the base model's bit for bit; the kept weights of {sparse} {kept}"}
+        updated_note = f" and kept weights that were {change}" if updated else ""
+        exceptions = f"{len(rounded)} tensors that rounding changes{updated_note}"
+        return findings | {"base": f"all tensors equal the base model's bit for bit, except for {exceptions}"}
+    kept_note = f"were {change}, and are not compared" if updated else "are equal, too"
+    return findings | {
+        "base": f"{dense} tensors equal the base model's bit for bit; the kept weights of {sparse} {kept_note}"
+    }
 
 
 def _size(report: PruningReport, pruned: SavedModel) -> str:

@@ -39,14 +39,16 @@ class QuantizedChecks:
             return None
         record, files = QuantizationRecord.read(folder), _files(folder)
         linears = [name.removesuffix(f".{_WORDS}") for name in files if name.endswith(f".{_WORDS}")]
-        bits, size = record.settings["bits"], record.settings["group_size"]
-        return cls(folder, record, Counter(_checked_shape(linear, files, bits, size) for linear in linears))
+        bits, group_size = record.settings["bits"], record.settings["group_size"]
+        return cls(folder, record, Counter(_checked_shape(linear, files, bits, group_size) for linear in linears))
 
     def changed(self, lvlm: LVLM) -> set[str]:
         """Returns the parameters that rounding or channel scales may have changed."""
         feeders = {name: lvlm.model.get_submodule(name) for name in self.record.scaled}
         scaled = {
-            f"{name}.{own}" for name, module in feeders.items() for own, _ in module.named_parameters(recurse=False)
+            f"{name}.{parameter}"
+            for name, module in feeders.items()
+            for parameter, _ in module.named_parameters(recurse=False)
         }
         return scaled | {f"{name}.weight" for name in self.record.settings["targets"]}
 
@@ -61,53 +63,53 @@ class QuantizedChecks:
         Raises:
             VerificationError: if the record does not match; the message names the Linear or the field of config.json.
         """
-        targets, bits, size = (self.record.settings[name] for name in ("targets", "bits", "group_size"))
+        targets, bits, group_size = (self.record.settings[name] for name in ("targets", "bits", "group_size"))
         if unknown := [name for name in targets if name not in lvlm.linears]:
             raise VerificationError(f"{QUANTIZATION} names {unknown[0]}, but the model has no such Linear")
-        made = grids({name: lvlm.linears[name] for name in targets}, bits, size)
-        self._check_config(quantization_config(made, size == "row"))
+        linear_grids = grids({name: lvlm.linears[name] for name in targets}, bits, group_size)
+        self._check_config(quantization_config(linear_grids, group_size == "row"))
         expected = Counter(
             (linear.out_features, linear.in_features) for linear in map(lvlm.linears.__getitem__, targets)
         )
         if self.packed != expected:
-            here, named = dict(self.packed), dict(expected)
-            raise VerificationError(f"packed weights by (out, in) are {here}, but {QUANTIZATION} names {named}")
+            actual, recorded = dict(self.packed), dict(expected)
+            raise VerificationError(f"packed weights by (out, in) are {actual}, but {QUANTIZATION} names {recorded}")
         return (
-            f"{len(made)} Linears in {bits} bits, "
-            f"one scale per {'row' if size == 'row' else f'{size} weights of a row'}"
+            f"{len(linear_grids)} Linears in {bits} bits, "
+            f"one scale per {'row' if group_size == 'row' else f'{group_size} weights of a row'}"
         )
 
     def _check_config(self, expected: Mapping[str, Any]) -> None:
-        said = json.loads((self.folder / "config.json").read_text(encoding="utf-8")).get("quantization_config", {})
+        config = json.loads((self.folder / "config.json").read_text(encoding="utf-8")).get("quantization_config", {})
         for field, value in expected.items():
-            if said.get(field) != value:
+            if config.get(field) != value:
                 raise VerificationError(f"config.json: its quantization_config.{field} does not match {QUANTIZATION}")
 
 
 def _files(folder: Path) -> dict[str, Path]:
     """Returns the file of each tensor, by the tensor's name in that file."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for file in weight_files(folder):
-        found |= dict.fromkeys((name for name, *_ in header(file)), file)
-    return found
+        files |= dict.fromkeys((name for name, *_ in header(file)), file)
+    return files
 
 
-def _read(name: str, files: Mapping[str, Path]) -> Tensor:
+def _read_tensor(name: str, files: Mapping[str, Path]) -> Tensor:
     if name not in files:
         raise VerificationError(f"{name} is not in any file")
-    with safe_open(files[name], "pt") as opened:
-        return opened.get_tensor(name)
+    with safe_open(files[name], "pt") as tensors:
+        return tensors.get_tensor(name)
 
 
-def _checked_shape(linear: str, files: Mapping[str, Path], bits: int, size: int | str) -> tuple[int, int]:
+def _checked_shape(linear: str, files: Mapping[str, Path], bits: int, group_size: int | str) -> tuple[int, int]:
     """Returns the shape (out, in) of a packed weight, after checking that its words and scales fit it."""
-    words, scale, shape = (_read(f"{linear}.{part}", files) for part in (_WORDS, _SCALE, _SHAPE))
+    words, scale, shape = (_read_tensor(f"{linear}.{suffix}", files) for suffix in (_WORDS, _SCALE, _SHAPE))
     out, width = shape.tolist()
-    groups = width // (width if isinstance(size, str) else size)
-    for part, tensor, per_row in ((_WORDS, words, -(-width * bits // 32)), (_SCALE, scale, groups)):
+    groups = width // (width if isinstance(group_size, str) else group_size)
+    for suffix, tensor, per_row in ((_WORDS, words, -(-width * bits // 32)), (_SCALE, scale, groups)):
         if list(tensor.shape) != [out, per_row]:
             raise VerificationError(
-                f"{linear}.{part} has shape {list(tensor.shape)}, a weight of {out} x {width} needs {[out, per_row]}"
+                f"{linear}.{suffix} has shape {list(tensor.shape)}, a weight of {out} x {width} needs {[out, per_row]}"
             )
     if not bool(((scale > 0) & scale.isfinite()).all()):
         raise VerificationError(f"{linear}.{_SCALE} holds a scale that is not a finite number above 0")

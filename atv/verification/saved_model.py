@@ -74,8 +74,8 @@ def opened(folder: Path, trust_remote_code: bool = False, quantized: bool = Fals
         yield SavedModel(LVLM.of(load_dequantized(folder, trust_remote_code)))
         return
     with tempfile.TemporaryDirectory(prefix="atv-") as scratch:
-        checked = check_folder(folder, trust_remote_code)
-        yield SavedModel(LVLM.of(load_mapped(checked, {"": "disk"}, Path(scratch))))
+        checked_folder = check_folder(folder, trust_remote_code)
+        yield SavedModel(LVLM.of(load_mapped(checked_folder, {"": "disk"}, Path(scratch))))
 
 
 class VerificationError(ValueError):
@@ -88,13 +88,13 @@ def answer(model: SavedModel, processor: ProcessorMixin, tokens: int) -> str:
     Raises:
         VerificationError: if generation fails, or produces no token or logits that are not finite.
     """
-    turn = [[{"role": "user", "content": QUESTION, "text": QUESTION}]]
+    conversations = [[{"role": "user", "content": QUESTION, "text": QUESTION}]]
     ramp = Image.linear_gradient("L").convert("RGB")
     try:
-        inputs = cast_floats(encode(processor, turn, [ramp], prompt=True), model.lvlm.model.dtype)
+        inputs = cast_floats(encode(processor, conversations, [ramp], prompt=True), model.lvlm.model.dtype)
         with torch.no_grad():
             # The type of generate() does not include the options' names.
-            made = model.lvlm.model.generate(  # type: ignore[operator]
+            generated = model.lvlm.model.generate(  # type: ignore[operator]
                 **inputs,
                 max_new_tokens=tokens,
                 do_sample=False,
@@ -104,7 +104,7 @@ def answer(model: SavedModel, processor: ProcessorMixin, tokens: int) -> str:
             )
     except Exception as error:
         raise VerificationError(f"the model does not generate: {type(error).__name__}: {error}") from error
-    new = made.sequences[0, inputs["input_ids"].shape[1] :]
-    if not len(new) or not all(step.isfinite().all() for step in made.logits):
+    new_tokens = generated.sequences[0, inputs["input_ids"].shape[1] :]
+    if not len(new_tokens) or not all(step.isfinite().all() for step in generated.logits):
         raise VerificationError("the model generates no token, or logits that are not finite")
-    return str(processor.decode(new, skip_special_tokens=True))
+    return str(processor.decode(new_tokens, skip_special_tokens=True))

@@ -43,9 +43,9 @@ def check_removal(removal: Removal, lvlm: LVLM) -> None:
     Raises:
         VerificationError: if a size differs; the message names the field of the model's config.
     """
-    for name, (has, left) in removal.changes(lvlm.model.config).items():
-        if has != left:
-            raise VerificationError(f"the masks leave {name} {left}, but the model has {has}")
+    for name, (actual, expected) in removal.changes(lvlm.model.config).items():
+        if actual != expected:
+            raise VerificationError(f"the masks leave {name} {expected}, but the model has {actual}")
 
 
 def check_pattern(pattern: Pattern, masks: PackedMasks, sparsities: Mapping[str, float], lvlm: LVLM) -> None:
@@ -57,21 +57,21 @@ def check_pattern(pattern: Pattern, masks: PackedMasks, sparsities: Mapping[str,
     Raises:
         VerificationError: at the first difference; the message names its target, row and input.
     """
-    for names in _together(pattern, masks, lvlm):
+    for names in _competing_targets(pattern, masks, lvlm):
         scores = {name: masks[name].float() for name in names}
         for name, chosen in pattern.masks(scores, sparsities).items():
-            if (differing := (chosen != masks[name]).nonzero()).numel():
-                row, column = differing[0].tolist()
+            if (differing_entries := (chosen != masks[name]).nonzero()).numel():
+                row, column = differing_entries[0].tolist()
                 raise VerificationError(f"{name}: the mask breaks {label(pattern)} in row {row} at input {column}")
 
 
 def label(pattern: Pattern) -> str:
     """Returns the pattern's class and arguments in words."""
-    given = ", ".join(f"{name}={value}" for name, value in arguments(pattern).items())
-    return f"{type(pattern).__name__}({given})" if given else type(pattern).__name__
+    argument_text = ", ".join(f"{name}={value}" for name, value in arguments(pattern).items())
+    return f"{type(pattern).__name__}({argument_text})" if argument_text else type(pattern).__name__
 
 
-def _together(pattern: Pattern, masks: Mapping[str, Tensor], lvlm: LVLM) -> Iterator[list[str]]:
+def _competing_targets(pattern: Pattern, masks: Mapping[str, Tensor], lvlm: LVLM) -> Iterator[list[str]]:
     """Yields the targets that compete with each other: all of a block if the pattern is joint, else each by itself."""
     by_block: dict[int, list[str]] = defaultdict(list)
     for name in masks:
@@ -88,8 +88,10 @@ def check_zeros(name: str, weight: Tensor, mask: Tensor, kept_zeros: int | None)
     Raises:
         VerificationError: if not; the message names the first weight that is not zero, or both counts.
     """
-    if (wrong := ((weight != 0) & ~mask).nonzero()).numel():
-        raise VerificationError(f"{name}: {_at(wrong)} is {float(weight[tuple(wrong[0])])}, but the mask prunes it")
+    if (wrong_entries := ((weight != 0) & ~mask).nonzero()).numel():
+        raise VerificationError(
+            f"{name}: {_first_entry(wrong_entries)} is {float(weight[tuple(wrong_entries[0])])}, but the mask prunes it"
+        )
     zeros = int(((weight == 0) & mask).count_nonzero())
     if kept_zeros is not None and zeros != kept_zeros:
         raise VerificationError(f"{name}: {zeros} kept weights are zero, but {kept_zeros} were when it was written")
@@ -110,16 +112,17 @@ class BaseCheck:
 
     def check_layout(self, pruned: SavedModel) -> None:
         """Raises VerificationError unless class, names, shapes and dtypes are equal."""
-        ours, theirs = type(pruned.lvlm.model).__name__, type(self.base.lvlm.model).__name__
-        if ours != theirs:
-            raise VerificationError(f"base: the pruned model is a {ours}, but the base model a {theirs}")
+        pruned_class, base_class = type(pruned.lvlm.model).__name__, type(self.base.lvlm.model).__name__
+        if pruned_class != base_class:
+            raise VerificationError(f"base: the pruned model is a {pruned_class}, but the base model a {base_class}")
         for name in [*pruned.tensors, *self.base.tensors]:
-            tensor, other = (model.tensors.get(name) for model in (pruned, self.base))
-            if tensor is None or other is None:
+            tensor, base_tensor = (model.tensors.get(name) for model in (pruned, self.base))
+            if tensor is None or base_tensor is None:
                 raise VerificationError(f"base: only the {'base' if tensor is None else 'pruned'} model has {name}")
-            if tensor.shape != other.shape or tensor.dtype != other.dtype:
+            if tensor.shape != base_tensor.shape or tensor.dtype != base_tensor.dtype:
                 raise VerificationError(
-                    f"base: {name} is {_kind(other)} in the base model, but {_kind(tensor)} when pruned"
+                    f"base: {name} is {_dtype_and_shape(base_tensor)} in the base model, "
+                    f"but {_dtype_and_shape(tensor)} when pruned"
                 )
 
     def check(self, name: str, ours: Tensor, views: Mapping[str, View]) -> None:
@@ -129,16 +132,16 @@ class BaseCheck:
         """
         if any(fnmatch(name, pattern) for pattern in self.trained):
             return
-        theirs = self.base.tensor(name)
+        base_values = self.base.tensor(name)
         if not views.keys() & self.masks.keys():
-            check_same_bits(name, ours, theirs, "the base model's")
+            check_same_bits(name, ours, base_values, "the base model's")
             return
         for target, view in views.items():
             if target not in self.masks:
-                check_same_bits(target, view(ours), view(theirs), "the base model's")
+                check_same_bits(target, view(ours), view(base_values), "the base model's")
             elif not self.updated:
-                dense = view(theirs).masked_fill(~self.masks[target], 0)
-                check_same_bits(target, view(ours), dense, "the base model's among the kept weights")
+                masked_values = view(base_values).masked_fill(~self.masks[target], 0)
+                check_same_bits(target, view(ours), masked_values, "the base model's among the kept weights")
 
 
 def check_dense(base: SavedModel, masks: PackedMasks, views: Mapping[str, Mapping[str, View]]) -> None:
@@ -149,25 +152,25 @@ def check_dense(base: SavedModel, masks: PackedMasks, views: Mapping[str, Mappin
     Raises:
         VerificationError: if in every target fewer than 1 in 100 of the pruned weights are nonzero in the base model.
     """
-    zero = False
+    found_zeros = False
     for name, targets in views.items():
         for target in targets.keys() & masks.keys():
             weights = targets[target](base.tensor(name))[~masks[target]]
             if 100 * int(weights.count_nonzero()) >= max(1, weights.numel()):
                 return
-            zero = zero or bool(weights.numel())
-    if zero:
-        called = base.lvlm.model.name_or_path
+            found_zeros = found_zeros or bool(weights.numel())
+    if found_zeros:
+        base_name = base.lvlm.model.name_or_path
         raise VerificationError(
-            f"base: expected the dense model that was pruned, got {called!r}, which is zero where the masks prune"
+            f"base: expected the dense model that was pruned, got {base_name!r}, which is zero where the masks prune"
         )
 
 
 def check_same_bits(name: str, ours: Tensor, theirs: Tensor, others: str = "what was packed of it") -> None:
     """Raises VerificationError unless both tensors are bit-identical; the message calls the second one ``others``."""
     if not torch.equal(_bits(ours), _bits(theirs)):
-        differing = (_bits(ours) != _bits(theirs)).view(*ours.shape, -1).any(-1).nonzero()
-        raise VerificationError(f"{name} differs from {others}: first at {_at(differing)}")
+        differing_entries = (_bits(ours) != _bits(theirs)).view(*ours.shape, -1).any(-1).nonzero()
+        raise VerificationError(f"{name} differs from {others}: first at {_first_entry(differing_entries)}")
 
 
 def check_tensors(
@@ -194,11 +197,11 @@ def check_tensors(
         counts[bool(masked)] += 1
         if not masked and base is None:
             continue
-        ours = pruned.tensor(name)
+        values = pruned.tensor(name)
         for target in masked:
-            check_zeros(target, targets[target](ours), masks[target], rows[target].kept_zeros if rows else None)
+            check_zeros(target, targets[target](values), masks[target], rows[target].kept_zeros if rows else None)
         if base is not None:
-            base.check(name, ours, targets)
+            base.check(name, values, targets)
     return counts[0], counts[1]
 
 
@@ -206,9 +209,9 @@ def _bits(tensor: Tensor) -> Tensor:
     return tensor.contiguous().flatten().view(torch.uint8)
 
 
-def _kind(tensor: Tensor) -> str:
+def _dtype_and_shape(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
-def _at(places: Tensor) -> str:
-    return f"entry {tuple(places[0].tolist())}" if places.shape[1] else "its only value"
+def _first_entry(entries: Tensor) -> str:
+    return f"entry {tuple(entries[0].tolist())}" if entries.shape[1] else "its only value"

@@ -41,20 +41,24 @@ def bench(
     """
     writable(output, "output")
     torch.set_num_threads(threads)
-    before = os.getloadavg()[0]
-    compared, remarks = whole_models.rows(shape, repeats, threads, peer)
-    updated, more = new_values.rows(repeats, threads, peer)
-    made = [*updated, *mask_making.rows(shape, 2 * repeats + 1), *cells.rows(repeats, asked, samples, groups)]
-    grown = scaling.growths(growth, repeats)
-    large, gpu_remarks = gpu.rows()
+    load_before = os.getloadavg()[0]
+    model_rows, remarks = whole_models.rows(shape, repeats, threads, peer)
+    update_rows, update_remarks = new_values.rows(repeats, threads, peer)
+    further_rows = [
+        *update_rows,
+        *mask_making.rows(shape, 2 * repeats + 1),
+        *cells.rows(repeats, asked, samples, groups),
+    ]
+    growths = scaling.growths(growth, repeats)
+    gpu_rows, gpu_remarks = gpu.rows()
     facts: dict[str, Any] = {
         "model": str(shape),
         "repeats": repeats,
         "asked": f"{asked}, {samples} samples, {groups} groups per task",
-        "load before": round(before, 2),
+        "load before": round(load_before, 2),
     } | provenance()
-    rows, remarks = [*compared, *made, *large], [*remarks, *more, *gpu_remarks]
-    page = result_page.write(output, result_page.CostResults(date.today().isoformat(), facts, rows, grown, remarks))
+    rows, remarks = [*model_rows, *further_rows, *gpu_rows], [*remarks, *update_remarks, *gpu_remarks]
+    page = result_page.write(output, result_page.CostResults(date.today().isoformat(), facts, rows, growths, remarks))
     print(page.read_text() + f"\nwritten to {page}")
 
 

@@ -42,15 +42,17 @@ def rows(repeats: int, name: str, samples: int, groups: int) -> list[Row]:
     prompt_sets = [PromptSet(question_batches(processor, load_evaluation(name, "test", groups), groups=groups), 8)]
     bench = Bench(model, processor, load_calibration(name), prompt_sets, samples)
     trainer = quiet_trainer(enable_progress_bar=False)
-    asked = [made for each in bench.encoded_prompts for batch in each.batches if (made := batch.askable())]
+    questions = [
+        askable for prompts in bench.encoded_prompts for batch in prompts.batches if (askable := batch.askable())
+    ]
     calibration = bench.calibration(None, 0).batches
     runs: dict[str, Callable[[], float]] = {
-        FLOOR: lambda: floor(model, calibration) + elapsed(lambda: distinct(model, asked))
+        FLOOR: lambda: floor(model, calibration) + elapsed(lambda: distinct(model, questions))
     }
-    for what, cell in CELLS.items():
-        runs[what] = partial(elapsed, partial(prune_and_ask, cell, bench, trainer))
+    for cell_name, cell in CELLS.items():
+        runs[cell_name] = partial(elapsed, partial(prune_and_ask, cell, bench, trainer))
     seconds = interleaved(runs, repeats)
-    return [compare(seconds, FLOOR, FLOOR), *(compare(seconds, what, FLOOR, 1.5) for what in CELLS)]
+    return [compare(seconds, FLOOR, FLOOR), *(compare(seconds, cell_name, FLOOR, 1.5) for cell_name in CELLS)]
 
 
 @torch.no_grad()
@@ -62,11 +64,12 @@ def distinct(model: PreTrainedModel, batches: Sequence[QuestionBatch]) -> None:
             continue
         prefixes = Prefixes.find(LVLM.of(model), batch.inputs, batch.pictures)
         texts = [
-            ids[own] for ids, own in zip(batch.inputs["input_ids"], batch.inputs["attention_mask"].bool(), strict=True)
+            ids[attended]
+            for ids, attended in zip(batch.inputs["input_ids"], batch.inputs["attention_mask"].bool(), strict=True)
         ]
-        first = [texts[row][:length] for row, length in zip(prefixes.first, prefixes.lengths, strict=True)]
-        _forward(model, _padded(first) | dict(prefixes.inputs))
-        _forward(model, _padded([text[-rest:] for text, rest in zip(texts, prefixes.rest, strict=True)]))
+        prefix_texts = [texts[row][:length] for row, length in zip(prefixes.first, prefixes.lengths, strict=True)]
+        _forward(model, _padded(prefix_texts) | dict(prefixes.inputs))
+        _forward(model, _padded([text[-rest_length:] for text, rest_length in zip(texts, prefixes.rest, strict=True)]))
 
 
 def _forward(model: PreTrainedModel, inputs: Mapping[str, Any]) -> None:

@@ -74,19 +74,19 @@ def measure(config: LlavaNextConfig, samples: int, text: int, device: torch.devi
         model = AutoModelForImageTextToText.from_config(config, dtype=dtype).eval()
     batches = cast_floats(next_batches(config, samples, text), dtype, device)
     floor(model, batches[:2])
-    first = floor(model, batches)
+    floor_before = floor(model, batches)
     gpu = device.type == "cuda"
     if gpu:
         torch.cuda.reset_peak_memory_stats()
     pruning = TimedPruning(model, batches, "DriftTopK").prune(model)
     peak = torch.cuda.max_memory_allocated() if gpu else 0
-    return GPUCost(pruning, (first, floor(model, batches)), peak)
+    return GPUCost(pruning, (floor_before, floor(model, batches)), peak)
 
 
 def rows(samples: int = 128) -> tuple[list[Row], list[str]]:
     """The table's row and a remark; without a GPU, only the remark."""
     if not torch.cuda.is_available():
         return [], [f"{ATV} of a random LLaVA-NeXT 8B: skipped, there is no GPU"]
-    measured = measure(llava_next_8b(), samples, text=40, device=torch.device("cuda"), dtype=torch.bfloat16)
-    where = f"bf16, {samples} samples, on {torch.cuda.get_device_name()}"
-    return [measured.row()], [f"LLaVA-NeXT 8B: {where}: peak GPU memory {measured.peak / 2**30:.1f} GiB"]
+    cost = measure(llava_next_8b(), samples, text=40, device=torch.device("cuda"), dtype=torch.bfloat16)
+    conditions = f"bf16, {samples} samples, on {torch.cuda.get_device_name()}"
+    return [cost.row()], [f"LLaVA-NeXT 8B: {conditions}: peak GPU memory {cost.peak / 2**30:.1f} GiB"]

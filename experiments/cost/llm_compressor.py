@@ -53,8 +53,8 @@ def main(folder: Path, pipe: int) -> None:
         linears = {n: m for n, m in fresh.named_modules() if isinstance(m, torch.nn.Linear) and ".layers." in n}
         decoder = {name: linear.weight.detach() for name, linear in linears.items() if "language_model" in name}
         save_file({name: weight != 0 for name, weight in decoder.items()}, folder / "masks.safetensors")
-        first = {name: weight for name, weight in decoder.items() if ".layers.0." in name}
-        save_file(first, folder / "weights.safetensors")
+        first_block = {name: weight for name, weight in decoder.items() if ".layers.0." in name}
+        save_file(first_block, folder / "weights.safetensors")
         print(seconds, file=answers)
 
 

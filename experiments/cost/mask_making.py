@@ -18,13 +18,13 @@ def rows(shape: Shape, repeats: int) -> list[Row]:
     hidden, ffn = shape.hidden, shape.ffn
     sizes = [(hidden, hidden)] * 4 + [(ffn, hidden)] * 2 + [(hidden, ffn)]
     scores = [torch.rand(size, generator=generator) for size in sizes]
-    found = []
+    table_rows = []
     for pattern in ("unstructured", "2:4"):
         name = f"{pattern} masks of a block"
         runs = {name: _timed(_masks(parse_pattern(pattern)), scores), SORT: _timed(_sorted(pattern), scores)}
         interleaved(runs, 1)
-        found.append(compare(interleaved(runs, repeats), name, SORT))
-    return found
+        table_rows.append(compare(interleaved(runs, repeats), name, SORT))
+    return table_rows
 
 
 def _masks(pattern: Pattern) -> Callable[[Tensor], Tensor]:

@@ -38,15 +38,15 @@ def measure(output: Path = Path("docs/cost"), shape: Shape = LARGE) -> None:
     with tempfile.TemporaryDirectory(prefix="atv-memory-") as name:
         folder = Path(name)
         parameters = _write_random(folder / "model", shape)
-        runs = {how: _run(folder, how, shape) for how in ("disk", "whole")}
-        same = _same_masks(folder / "disk", folder / "whole")
+        runs = {mode: _run(folder, mode, shape) for mode in ("disk", "whole")}
+        same_masks = _same_masks(folder / "disk", folder / "whole")
     size = 2 * parameters
     facts: dict[str, Any] = {
         "parameters": parameters,
         "model bytes": size,
         "shape": str(shape),
-        "same masks": same,
-        "runs": {how: {**run, "share of the model": run["peak bytes"] / size} for how, run in runs.items()},
+        "same masks": same_masks,
+        "runs": {mode: {**run, "share of the model": run["peak bytes"] / size} for mode, run in runs.items()},
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
     } | provenance()
     stem = f"{date.today().isoformat()}-memory"
@@ -64,23 +64,23 @@ def _write_random(folder: Path, shape: Shape) -> int:
     return model.num_parameters()
 
 
-def _run(folder: Path, how: str, shape: Shape) -> dict[str, Any]:
-    arguments = [str(folder / "model"), str(folder / how), how, json.dumps(asdict(shape))]
+def _run(folder: Path, mode: str, shape: Shape) -> dict[str, Any]:
+    arguments = [str(folder / "model"), str(folder / mode), mode, json.dumps(asdict(shape))]
     command = [sys.executable, "-m", memory_run.__name__, *arguments]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    process = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(process.stdout.splitlines()[-1])
 
 
-def _same_masks(one: Path, other: Path) -> bool:
-    first, second = (load_masks(folder / "masks.safetensors") for folder in (one, other))
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+def _same_masks(folder_a: Path, folder_b: Path) -> bool:
+    masks_a, masks_b = (load_masks(folder / "masks.safetensors") for folder in (folder_a, folder_b))
+    return masks_a.keys() == masks_b.keys() and all(torch.equal(masks_a[name], masks_b[name]) for name in masks_a)
 
 
 def _page(facts: dict[str, Any]) -> str:
     rows = [
-        [how, f"{run['peak bytes'] / 1e9:.2f}", f"{run['share of the model']:.0%}"]
-        + [f"{run[number]:.0f}" for number in ("waiting bytes per token", "seconds")]
-        for how, run in facts["runs"].items()
+        [mode, f"{run['peak bytes'] / 1e9:.2f}", f"{run['share of the model']:.0%}"]
+        + [f"{run[key]:.0f}" for key in ("waiting bytes per token", "seconds")]
+        for mode, run in facts["runs"].items()
     ]
     lines = [
         f"# Peak memory, {date.today().isoformat()}",

@@ -34,37 +34,39 @@ ALIKE = tuple(f"self_attn.{name}_proj" for name in "qkv")
 def rows(repeats: int, threads: int, peer: Path, shape: Shape = SHAPE) -> tuple[list[Row], list[str]]:
     """The table's rows and remarks; without ``peer``, the Python of its environment, llm-compressor is left out."""
     model, batches = random_llava(shape), random_batches(shape)
-    size = f"{', '.join(METHODS)}: {shape}"
+    size_note = f"{', '.join(METHODS)}: {shape}"
     floor(model, batches[:2])
     timed = {name: TimedPruning(model, batches, "AllTokens", **rules) for name, rules in METHODS.items()}
     runs = {FLOOR: lambda: floor(model, batches)} | {name: pruning.run for name, pruning in timed.items()}
     if not peer.is_file():
         seconds = interleaved(runs, repeats)
-        return [compare(seconds, name, FLOOR) for name in METHODS], [size, f"{PEER}: skipped, there is no {peer}"]
-    with LlmCompressor(peer, model, batches, threads) as other:
-        seconds = interleaved({**runs, PEER: lambda: other.run("SparseGPTModifier")}, repeats)
-        error = _error(model, batches, timed[SPARSE_GPT].weights) / _error(model, batches, other.weights())
-    beside = [compare(seconds, PEER, FLOOR), compare(seconds, SPARSE_GPT, PEER, 1.0)]
+        return [compare(seconds, name, FLOOR) for name in METHODS], [size_note, f"{PEER}: skipped, there is no {peer}"]
+    with LlmCompressor(peer, model, batches, threads) as worker:
+        seconds = interleaved({**runs, PEER: lambda: worker.run("SparseGPTModifier")}, repeats)
+        error = _error(model, batches, timed[SPARSE_GPT].weights) / _error(model, batches, worker.weights())
+    peer_rows = [compare(seconds, PEER, FLOOR), compare(seconds, SPARSE_GPT, PEER, 1.0)]
     errors = Row("error of SparseGPT's outputs in block 0", PEER, [error])
-    what = (
+    outputs_note = (
         "outputs are those of q, k and v of block 0; their error is squared and summed over the calibration tokens; "
         "llm-compressor distributes zeros over all rows of 128 columns, ours prunes equally many in each row"
     )
-    return [compare(seconds, name, FLOOR) for name in METHODS] + [*beside, errors], [size, what]
+    return [compare(seconds, name, FLOOR) for name in METHODS] + [*peer_rows, errors], [size_note, outputs_note]
 
 
 @torch.no_grad()
 def _error(model: PreTrainedModel, batches: Sequence[Batch], pruned: Mapping[str, Tensor]) -> float:
     """Squared error that pruned weights cause in the outputs of q, k and v of block 0, summed over all tokens."""
     names = [name for name in pruned if name.endswith(ALIKE)]
-    lost = torch.cat([pruned[name].double() - model.get_parameter(f"{name}.weight") for name in names])
-    added: list[Tensor] = []
-    read = model.get_submodule(names[0]).register_forward_pre_hook(
-        lambda linear, given: added.append((given[0].flatten(0, -2).double() @ lost.T).square().sum())
+    weight_errors = torch.cat([pruned[name].double() - model.get_parameter(f"{name}.weight") for name in names])
+    squared_errors: list[Tensor] = []
+    hook = model.get_submodule(names[0]).register_forward_pre_hook(
+        lambda linear, inputs: squared_errors.append(
+            (inputs[0].flatten(0, -2).double() @ weight_errors.T).square().sum()
+        )
     )
     try:
         for batch in batches:
             model(**batch, use_cache=False, logits_to_keep=1)
     finally:
-        read.remove()
-    return float(torch.stack(added).sum())
+        hook.remove()
+    return float(torch.stack(squared_errors).sum())

@@ -52,9 +52,9 @@ def write(folder: Path, results: CostResults) -> Path:
 def markdown(results: CostResults) -> str:
     """The text of the page."""
     facts = [f"- {name}: {_fact(value)}" for name, value in results.facts.items()]
-    measured = table(["what", "seconds", "against", "ratio", "limit", "met"], map(cells, results.rows))
-    heads = ["quantity", "from, to", f"R² of {ATV}", "R² of the floor", f"{ATV} / floor at each size", "of the slopes"]
-    grown = table(heads, map(_growth, results.growths))
+    cost_table = table(["what", "seconds", "against", "ratio", "limit", "met"], map(cells, results.rows))
+    header = ["quantity", "from, to", f"R² of {ATV}", "R² of the floor", f"{ATV} / floor at each size", "of the slopes"]
+    growth_table = table(header, map(_growth, results.growths))
     return "\n".join(
         [
             f"# What pruning costs, {results.date}",
@@ -64,7 +64,7 @@ def markdown(results: CostResults) -> str:
             "Medians over interleaved repeats, with the smallest and largest in brackets; ratios are taken within a "
             "repeat. The floor is two dense forward passes per decoder block and nothing else.",
             "",
-            measured,
+            cost_table,
             "",
             *(f"- {remark}" for remark in results.remarks),
             "",
@@ -76,7 +76,7 @@ def markdown(results: CostResults) -> str:
             "quantity grows, the ratios approach that of the slopes, because work that both sides do only once (vision "
             "tower, embeddings), and the one block pass that ATV-Pruning saves over the floor, weigh less and less.",
             "",
-            grown,
+            growth_table,
             "",
         ]
     )
@@ -84,9 +84,9 @@ def markdown(results: CostResults) -> str:
 
 def cells(row: Row) -> list[str]:
     """A row of the table: what, seconds, against, ratio, limit, met."""
-    asked = "" if row.limit is None else f"≤ {row.limit}"
+    limit = "" if row.limit is None else f"≤ {row.limit}"
     met = {None: "", True: "yes", False: "no"}[row.met]
-    return [row.name, _spread(row.seconds), row.against, _spread(row.ratios), asked, met]
+    return [row.name, _spread(row.seconds), row.against, _spread(row.ratios), limit, met]
 
 
 def plot(growths: Sequence[Growth]) -> Figure:
@@ -119,7 +119,7 @@ def _growth(growth: Growth) -> list[str]:
 
 def _ratios(growth: Growth) -> str:
     pairs = zip(growth.seconds[ATV], growth.seconds[FLOOR], strict=True)
-    return ", ".join(f"{own / least:.2f}" for own, least in pairs)
+    return ", ".join(f"{atv_seconds / floor_seconds:.2f}" for atv_seconds, floor_seconds in pairs)
 
 
 def _fact(value: Any) -> str:

@@ -63,8 +63,8 @@ def _weights(shape: Shape) -> float:
 def _grow(axis: str, points: Sequence[tuple[float, Shape]], repeats: int) -> Growth:
     seconds: dict[str, list[float]] = {ATV: [], FLOOR: []}
     for _, shape in points:
-        for name, taken in _measure(shape, repeats).items():
-            seconds[name].append(median(taken))
+        for name, timings in _measure(shape, repeats).items():
+            seconds[name].append(median(timings))
     return Growth(axis, [size for size, _ in points], seconds)
 
 

@@ -88,10 +88,10 @@ def bench(model: str = BUNDLED, tokens: Sequence[int] = (16, 256, 4096), repeats
     if not supported():
         print(NO_GPU)
         return
-    small = [shape for shape in shapes if shape[0] % _OUT or shape[1] % _IN]
-    for out, width in small:
+    unsupported = [shape for shape in shapes if shape[0] % _OUT or shape[1] % _IN]
+    for out, width in unsupported:
         print(f"- {out} x {width}: left out, because the kernels need multiples of {_OUT} x {_IN}")
-    rows = measure([shape for shape in shapes if shape not in small], tokens, repeats, torch.device("cuda"))
+    rows = measure([shape for shape in shapes if shape not in unsupported], tokens, repeats, torch.device("cuda"))
     print(f"{hardware()}\n")
     print(markdown(["out x in", "seconds", "against", "ratio"], (cells(row)[:4] for row in rows)))
 

@@ -50,20 +50,22 @@ def rows(shape: Shape, repeats: int, threads: int, peer: Path) -> tuple[list[Row
     """The table's rows and remarks; without ``peer``, the Python of its environment, llm-compressor is left out."""
     model, batches = random_llava(shape), random_batches(shape)
     floor(model, batches[:2])
-    wanda, ours = TimedPruning(model, batches, "AllTokens"), TimedPruning(model, batches, "DriftTopK")
-    runs = {FLOOR: lambda: floor(model, batches), WANDA: wanda.run, ATV: ours.run}
-    compared = (
+    wanda, atv_pruning = TimedPruning(model, batches, "AllTokens"), TimedPruning(model, batches, "DriftTopK")
+    runs = {FLOOR: lambda: floor(model, batches), WANDA: wanda.run, ATV: atv_pruning.run}
+    masks_note = (
         "masks are compared in block 0, where both sides read the same inputs; in a random model, differences from "
         "rounding double from block to block"
     )
-    saved = f"the {FLOOR} has a second run of the last block and ours does not: 1 of {2 * shape.blocks} block passes"
+    floor_note = (
+        f"the {FLOOR} has a second run of the last block and ours does not: 1 of {2 * shape.blocks} block passes"
+    )
     if not peer.is_file():
-        missing = f"{PEER}: skipped, there is no {peer}; `make bench-setup` creates it"
-        return _ours(interleaved(runs, repeats)), [saved, missing]
-    with LlmCompressor(peer, model, batches, threads) as other:
-        seconds = interleaved({**runs, PEER: lambda: other.run("WandaPruningModifier")}, repeats)
-        differing = share_differing(first_block(wanda.masks), first_block(other.masks()))
-    return _ours(seconds) + _beside(seconds, differing), [saved, compared, f"{PEER}: {other.versions}"]
+        peer_note = f"{PEER}: skipped, there is no {peer}; `make bench-setup` creates it"
+        return _atv_rows(interleaved(runs, repeats)), [floor_note, peer_note]
+    with LlmCompressor(peer, model, batches, threads) as worker:
+        seconds = interleaved({**runs, PEER: lambda: worker.run("WandaPruningModifier")}, repeats)
+        differing = share_differing(first_block(wanda.masks), first_block(worker.masks()))
+    return _atv_rows(seconds) + _peer_rows(seconds, differing), [floor_note, masks_note, f"{PEER}: {worker.versions}"]
 
 
 def first_block(masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -83,7 +85,7 @@ def share_differing(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) ->
     return differing / sum(mask.numel() for mask in ours.values())
 
 
-def _ours(seconds: Mapping[str, Sequence[float]]) -> list[Row]:
+def _atv_rows(seconds: Mapping[str, Sequence[float]]) -> list[Row]:
     return [
         compare(seconds, FLOOR, FLOOR),
         compare(seconds, WANDA, FLOOR, 1.05),
@@ -92,7 +94,7 @@ def _ours(seconds: Mapping[str, Sequence[float]]) -> list[Row]:
     ]
 
 
-def _beside(seconds: Mapping[str, Sequence[float]], differing: float) -> list[Row]:
+def _peer_rows(seconds: Mapping[str, Sequence[float]], differing: float) -> list[Row]:
     return [
         compare(seconds, PEER, FLOOR),
         compare(seconds, WANDA, PEER, 0.85),

@@ -34,10 +34,10 @@ def replicate(
         keep_models: Keep each pruned model's weights. By default, only its report and masks are kept.
         dry_run: Print what would run and what it would cost, without running anything.
     """
-    chosen = replicas(model, methods, calibrations, data)
+    chosen_replicas = replicas(model, methods, calibrations, data)
     asking = PaperQuestions(BENCHMARKS, data, limit, batch_size)
-    folder = output or Path("results") / "replication" / chosen[0].model_file.stem
-    return run_table(chosen, asking, folder, keep_models, dry_run, write_table)
+    folder = output or Path("results") / "replication" / chosen_replicas[0].model_file.stem
+    return run_table(chosen_replicas, asking, folder, keep_models, dry_run, write_table)
 
 
 if __name__ == "__main__":

@@ -32,10 +32,10 @@ class Replica(Variant):
         files = (HERE / "common.yaml", self.model_file, HERE.parent / "methods" / f"{self.method}.yaml")
         options = complete(*files)
         # As in the replication: questions without answers, from the split that is evaluated.
-        asked = {"benchmark": CALIBRATIONS[self.setting], "data": None if self.data is None else str(self.data)}
-        source = {"class_path": "atv.BenchmarkQuestions", "init_args": asked | {"overlap": True}}
-        alone = {"class_path": "atv.data.TextAlone", "init_args": {"source": source}}
-        return options | {"calibration": alone if self.stream == TEXT else source}
+        arguments = {"benchmark": CALIBRATIONS[self.setting], "data": None if self.data is None else str(self.data)}
+        source = {"class_path": "atv.BenchmarkQuestions", "init_args": arguments | {"overlap": True}}
+        text_only = {"class_path": "atv.data.TextAlone", "init_args": {"source": source}}
+        return options | {"calibration": text_only if self.stream == TEXT else source}
 
 
 def replicas(

@@ -49,51 +49,53 @@ def retention(pruned: Sequence[float], dense: Sequence[float]) -> float:
     >>> round(retention(PRINTED["atv_mmbench"], DENSE_PRINTED), 1)
     87.1
     """
-    return 100 * float(np.mean([after / before for after, before in zip(pruned, dense, strict=True) if before]))
+    return 100 * float(
+        np.mean([score / reference for score, reference in zip(pruned, dense, strict=True) if reference])
+    )
 
 
 def joint_wins(found: dict[str, tuple[float, ...]]) -> tuple[int, int]:
     """How often ATV's joint forward pass scores higher than its text alone, and how many scores both have."""
     pairs = [
-        (joint, alone)
-        for name, own in found.items()
-        if name.startswith("atv_") and (other := found.get(name.replace("atv_", f"atv{TEXT}_", 1)))
-        for joint, alone in zip(own, other, strict=True)
+        (joint, text_alone)
+        for name, joint_scores in found.items()
+        if name.startswith("atv_") and (text_scores := found.get(name.replace("atv_", f"atv{TEXT}_", 1)))
+        for joint, text_alone in zip(joint_scores, text_scores, strict=True)
     ]
-    return sum(joint > alone for joint, alone in pairs), len(pairs)
+    return sum(joint > text_alone for joint, text_alone in pairs), len(pairs)
 
 
 def write_table(folder: Path, dense: PaperRun, runs: Sequence[PaperRun]) -> str:
     """Writes table.md, whose text is returned, and table.csv: a row per finished run, beside the replication's."""
-    before = scores(dense)
-    found = {run.name: scores(run) for run in runs if run.evaluated()}
+    dense_scores = scores(dense)
+    scores_by_run = {run.name: scores(run) for run in runs if run.evaluated()}
     variants = {run.name: run.variant for run in runs}
-    heads = ["method", "calibrated on", *BENCHMARKS, "mean retention %", "replication", "its mean retention %"]
-    rows = [["dense", "", *_shown(before), "", _joined(DENSE_PRINTED) if _printed(runs) else "", ""]]
-    for name, own in found.items():
+    header = ["method", "calibrated on", *BENCHMARKS, "mean retention %", "replication", "its mean retention %"]
+    rows = [["dense", "", *_score_cells(dense_scores), "", _score_text(DENSE_PRINTED) if _same_model(runs) else "", ""]]
+    for name, run_scores in scores_by_run.items():
         variant = variants[name]
         assert isinstance(variant, Replica)
-        theirs = PRINTED[name] if _printed(runs) else None
-        kept = "" if theirs is None else f"{retention(theirs, DENSE_PRINTED):.1f}"
-        ours = [*_shown(own), f"{retention(own, before):.1f}"]
-        rows.append([f"{variant.method}{variant.stream}", variant.setting, *ours, _joined(theirs), kept])
-    wins, of = joint_wins(found)
-    compared = f"\nATV: joint wins {wins} of {of} (9 of 9 in the replication).\n" if of else ""
-    text = f"{markdown(heads, rows)}\n{compared}"
+        printed = PRINTED[name] if _same_model(runs) else None
+        printed_mean = "" if printed is None else f"{retention(printed, DENSE_PRINTED):.1f}"
+        cells = [*_score_cells(run_scores), f"{retention(run_scores, dense_scores):.1f}"]
+        rows.append([f"{variant.method}{variant.stream}", variant.setting, *cells, _score_text(printed), printed_mean])
+    wins, pairs = joint_wins(scores_by_run)
+    wins_line = f"\nATV: joint wins {wins} of {pairs} (9 of 9 in the replication).\n" if pairs else ""
+    text = f"{markdown(header, rows)}\n{wins_line}"
     write_text(folder / "table.md", text)
     with atomic(folder / "table.csv") as path:
-        pd.DataFrame(rows, columns=heads).to_csv(path, index=False)
+        pd.DataFrame(rows, columns=header).to_csv(path, index=False)
     return text
 
 
-def _printed(runs: Sequence[PaperRun]) -> bool:
+def _same_model(runs: Sequence[PaperRun]) -> bool:
     """Whether all runs are of the model that the replication pruned."""
     return all(run.variant is not None and run.variant.model_file.stem == PRINTED_FOR for run in runs)
 
 
-def _shown(found: Sequence[float]) -> list[str]:
-    return [f"{score:.2f}" for score in found]
+def _score_cells(values: Sequence[float]) -> list[str]:
+    return [f"{score:.2f}" for score in values]
 
 
-def _joined(found: Sequence[float] | None) -> str:
-    return "" if found is None else " / ".join(_shown(found))
+def _score_text(values: Sequence[float] | None) -> str:
+    return "" if values is None else " / ".join(_score_cells(values))

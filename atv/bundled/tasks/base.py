@@ -49,8 +49,8 @@ def names(scene: Scene, thing: Thing, hide: str = "") -> Iterator[str]:
 
     ``hide`` is what the question asks about ("color", "kind", or "both" of them), so that no phrase reveals it.
     """
-    kinds = [other.kind for other in scene.clear]
-    colors = [other.color for other in scene.clear]
+    kinds = [clear_thing.kind for clear_thing in scene.clear]
+    colors = [clear_thing.color for clear_thing in scene.clear]
     looks = list(zip(colors, kinds, strict=True))
     if kinds.count(thing.kind) == 1 and hide != "kind":
         yield f"the {thing.kind}"
@@ -93,13 +93,13 @@ def rotations(
 ) -> tuple[TaskQuestion, ...]:
     """Returns a question with four options, asked four times with a different option first."""
     options = [answer, *shuffled(rng, others(pool, answer))[:3]]
-    return tuple(lettered(text, options[-turn:] + options[:-turn], turn, form) for turn in range(4))
+    return tuple(lettered(text, options[-rotation:] + options[:-rotation], rotation, form) for rotation in range(4))
 
 
 def lettered(text: str, options: Sequence[str], right: int, form: str) -> TaskQuestion:
     """Returns the question with its lettered options; the answer is a letter."""
-    listed = "".join(form.format(letter, option) for letter, option in zip(LETTERS, options, strict=False))
-    return TaskQuestion(text + listed, LETTERS[right], options=tuple(options))
+    lettered_options = "".join(form.format(letter, option) for letter, option in zip(LETTERS, options, strict=False))
+    return TaskQuestion(text + lettered_options, LETTERS[right], options=tuple(options))
 
 
 def paired(claims: tuple[str, str] | None, category: str, rng: Generator) -> tuple[TaskQuestion, ...]:
@@ -113,8 +113,10 @@ def paired(claims: tuple[str, str] | None, category: str, rng: Generator) -> tup
 def absent_look(scene: Scene, rng: Generator) -> tuple[str, str]:
     """Returns a colour and a kind that no thing combines; half the time, different things in the scene have them."""
     kinds, colors = [t.kind for t in scene.clear], [t.color for t in scene.clear]
-    seen = set(zip(colors, kinds, strict=True))
-    mixed = [(color, kind) for color in colors for kind in kinds if (color, kind) not in seen]
-    if mixed and rng.random() < 0.5:
-        return pick(rng, mixed)
-    return pick(rng, [(color, kind) for color in COLORS for kind in SHAPES + DIGITS if (color, kind) not in seen])
+    shown_looks = set(zip(colors, kinds, strict=True))
+    mixed_looks = [(color, kind) for color in colors for kind in kinds if (color, kind) not in shown_looks]
+    if mixed_looks and rng.random() < 0.5:
+        return pick(rng, mixed_looks)
+    return pick(
+        rng, [(color, kind) for color in COLORS for kind in SHAPES + DIGITS if (color, kind) not in shown_looks]
+    )

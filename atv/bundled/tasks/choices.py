@@ -23,8 +23,8 @@ class Diagrams(Task):
         if form == "kind":
             text = f"what is at the {thing.place} ?"
             return (choice(rng, text, thing.kind, DIGITS if thing.is_digit else SHAPES, count),)
-        if form == "place" and (own_name := name(scene, thing, rng)):
-            return (choice(rng, f"where is {own_name} ?", thing.place, PLACES, count),)
+        if form == "place" and (thing_name := name(scene, thing, rng)):
+            return (choice(rng, f"where is {thing_name} ?", thing.place, PLACES, count),)
         if form == "fact":
             return (_fact(scene, thing, rng, count),)
         return (choice(rng, f"what color is the thing at the {thing.place} ?", thing.color, COLORS, count),)
@@ -51,16 +51,16 @@ class Circular(Task):
 
     def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
         thing = pick(rng, scene.clear)
-        own_name = name(scene, thing, rng)
-        forms = [
+        thing_name = name(scene, thing, rng)
+        candidates = [
             (f"what color is the thing at the {thing.place} ?", thing.color, COLORS),
             (f"what is at the {thing.place} ?", thing.kind, DIGITS if thing.is_digit else SHAPES),
         ]
-        if own_name:
-            forms.append((f"where is {own_name} ?", thing.place, PLACES))
+        if thing_name:
+            candidates.append((f"where is {thing_name} ?", thing.place, PLACES))
         if scene.clear == scene.things:
-            forms.append(("how many things are there ?", str(len(scene.things)), DIGITS[1:6]))
-        text, answer, pool = pick(rng, forms)
+            candidates.append(("how many things are there ?", str(len(scene.things)), DIGITS[1:6]))
+        text, answer, pool = pick(rng, candidates)
         return rotations(rng, text, answer, pool)
 
 
@@ -85,20 +85,20 @@ class MultiStep(Task):
 def _sum(scene: Scene, rng: Generator) -> Step | None:
     if len(scene.digits) != 2 or scene.clear != scene.things:
         return None
-    return "what is the sum of the numbers ?", str(sum(int(d.kind) for d in scene.digits)), SUMS
+    return "what is the sum of the numbers ?", str(sum(int(digit.kind) for digit in scene.digits)), SUMS
 
 
 def _larger(scene: Scene, rng: Generator) -> Step | None:
     if len(scene.digits) != 2 or scene.digits[0].kind == scene.digits[1].kind or scene.clear != scene.things:
         return None
-    return "what color is the larger number ?", max(scene.digits, key=lambda d: int(d.kind)).color, COLORS
+    return "what color is the larger number ?", max(scene.digits, key=lambda digit: int(digit.kind)).color, COLORS
 
 
 def _beyond_relation(scene: Scene, rng: Generator) -> Step | None:
-    found = related(scene, rng)
-    if found is None:
+    phrase_and_thing = related(scene, rng)
+    if phrase_and_thing is None:
         return None
-    phrase, thing = found
+    phrase, thing = phrase_and_thing
     if thing.is_digit or rng.random() < 0.5:
         relation = pick(rng, tuple(BY_COLOR))
         facts = BY_COLOR[relation]

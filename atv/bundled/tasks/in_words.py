@@ -33,8 +33,8 @@ class Knowledge(Task):
             facts += 2 * [(f"what country has the badge of {badge} ?", BADGE[thing.color, thing.kind], BADGE)]
         text, answer, table = pick(rng, facts)
         agreeing = int(rng.integers(6, 11))
-        doubts = [pick(rng, others(tuple(table.values()), answer)) for _ in range(10 - agreeing)]
-        return (TaskQuestion(text, answer, answers=(answer,) * agreeing + tuple(doubts)),)
+        other_answers = [pick(rng, others(tuple(table.values()), answer)) for _ in range(10 - agreeing)]
+        return (TaskQuestion(text, answer, answers=(answer,) * agreeing + tuple(other_answers)),)
 
 
 class Unanswerable(Task):
@@ -48,12 +48,12 @@ class Unanswerable(Task):
     def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
         asks_color = rng.random() < 0.5
         if rng.random() < 0.5:
-            found = _missing(scene, rng, asks_color)
+            phrase_and_answer = _unanswerable_phrase(scene, rng, asks_color)
         else:
             thing = pick(rng, scene.clear)
             phrases = [f"at the {thing.place}", *names(scene, thing, "color" if asks_color else "kind")]
-            found = pick(rng, phrases), thing.color if asks_color else thing.kind
-        phrase, answer = found
+            phrase_and_answer = pick(rng, phrases), thing.color if asks_color else thing.kind
+        phrase, answer = phrase_and_answer
         if phrase.startswith("at"):
             text = f"what color is the thing {phrase} ?" if asks_color else f"what is {phrase} ?"
         else:
@@ -61,9 +61,9 @@ class Unanswerable(Task):
         return (TaskQuestion(text, answer, category="other" if answer != UNANSWERABLE else answer),)
 
 
-def _missing(scene: Scene, rng: Generator, asks_color: bool) -> tuple[str, str]:
-    taken = {thing.place for thing in scene.clear}
-    phrases = [f"at the {pick(rng, others(PLACES, *taken))}"]
+def _unanswerable_phrase(scene: Scene, rng: Generator, asks_color: bool) -> tuple[str, str]:
+    filled_places = {thing.place for thing in scene.clear}
+    phrases = [f"at the {pick(rng, others(PLACES, *filled_places))}"]
     phrases += [f"at the {thing.place}" for thing in scene.things if thing.smudged]
     if asks_color:
         phrases.append(f"the {pick(rng, others(SHAPES + DIGITS, *(t.kind for t in scene.clear)))}")
@@ -81,11 +81,11 @@ class Reading(Task):
         if not scene.digits:
             return ()
         thing = pick(rng, scene.digits)
-        row = [digit.kind for digit in scene.digits if digit.row == thing.row]
-        numbers = [digit.color for digit in scene.digits]
-        if len(row) > 1 and rng.random() < 0.7:
-            text, answer = f"what is written in the {ROWS[thing.row]} row ?", " ".join(row)
-        elif numbers.count(thing.color) == 1 and rng.random() < 0.5:
+        row_digits = [digit.kind for digit in scene.digits if digit.row == thing.row]
+        digit_colors = [digit.color for digit in scene.digits]
+        if len(row_digits) > 1 and rng.random() < 0.7:
+            text, answer = f"what is written in the {ROWS[thing.row]} row ?", " ".join(row_digits)
+        elif digit_colors.count(thing.color) == 1 and rng.random() < 0.5:
             text, answer = f"what is the {thing.color} number ?", thing.kind
         else:
             text, answer = f"what number is at the {thing.place} ?", thing.kind
@@ -94,8 +94,11 @@ class Reading(Task):
 
 def neighbors(scene: Scene, anchor: Thing) -> list[tuple[str, Thing]]:
     """Returns (relation, thing) for every clear thing in a cell next to ``anchor``."""
-    found = [(step, scene.at(anchor.row + dr, anchor.column + dc)) for step, (dr, dc) in STEPS.items()]
-    return [(step, thing) for step, thing in found if thing is not None and not thing.smudged]
+    neighbor_cells = [
+        (step, scene.at(anchor.row + row_offset, anchor.column + column_offset))
+        for step, (row_offset, column_offset) in STEPS.items()
+    ]
+    return [(step, thing) for step, thing in neighbor_cells if thing is not None and not thing.smudged]
 
 
 def related(scene: Scene, rng: Generator) -> tuple[str, Thing] | None:
@@ -115,10 +118,10 @@ class Relations(Task):
     metric = "ExactMatch"
 
     def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
-        found = related(scene, rng)
-        if found is None:
+        phrase_and_thing = related(scene, rng)
+        if phrase_and_thing is None:
             return ()
-        phrase, thing = found
+        phrase, thing = phrase_and_thing
         if rng.random() < 0.4:
             thing = pick(rng, scene.clear)
             kind_is_unique = [t.kind for t in scene.clear].count(thing.kind) == 1

@@ -50,31 +50,33 @@ class Paired(Task):
 def _claims(category: str, scene: Scene, rng: Generator) -> tuple[str, str] | None:
     """Returns a true and a false claim of the category, or None if the scene offers none."""
     thing = pick(rng, scene.things)
-    own_name = name(scene, thing, rng)
+    thing_name = name(scene, thing, rng)
     place = f"at the {thing.place}"
     if category == "existence":
-        form, truth, lie = "is there a {} ?", f"{thing.color} {thing.kind}", " ".join(absent_look(scene, rng))
+        template, truth, lie = "is there a {} ?", f"{thing.color} {thing.kind}", " ".join(absent_look(scene, rng))
     elif category == "count":
         count = str(len(scene.things))
-        form, truth, lie = "are there {} things ?", count, pick(rng, others(DIGITS[1:6], count))
+        template, truth, lie = "are there {} things ?", count, pick(rng, others(DIGITS[1:6], count))
     elif category == "position":
-        form, truth, lie = f"is {own_name} at the {{}} ?", thing.place, pick(rng, others(PLACES, thing.place))
+        template, truth, lie = f"is {thing_name} at the {{}} ?", thing.place, pick(rng, others(PLACES, thing.place))
     elif category == "color":
-        form, truth, lie = f"is the thing {place} {{}} ?", thing.color, pick(rng, others(COLORS, thing.color))
+        template, truth, lie = f"is the thing {place} {{}} ?", thing.color, pick(rng, others(COLORS, thing.color))
     elif category == "reading":
-        form, truth, lie = f"is the number {place} a {{}} ?", thing.kind, pick(rng, others(DIGITS, thing.kind))
+        template, truth, lie = f"is the number {place} a {{}} ?", thing.kind, pick(rng, others(DIGITS, thing.kind))
     elif category == "calculation":
         double = str(2 * int(thing.kind)) if thing.is_digit else ""
-        wrong = pick(rng, [str(2 * n) for n in range(10) if str(2 * n) != double])
-        form, truth, lie = f"is the double of the number {place} {{}} ?", double, wrong
+        wrong_double = pick(rng, [str(2 * n) for n in range(10) if str(2 * n) != double])
+        template, truth, lie = f"is the double of the number {place} {{}} ?", double, wrong_double
     else:
         relation = pick(rng, tuple(BY_COLOR))
         fact = BY_COLOR[relation][thing.color]
-        form, truth, lie = (
+        template, truth, lie = (
             f"has {reference(scene, thing, rng, 'color')} the color of the {{}} ?",
             fact,
             pick(rng, others(tuple(BY_COLOR[relation].values()), fact)),
         )
-    if (category == "position" and own_name is None) or (category in ("reading", "calculation") and not thing.is_digit):
+    if (category == "position" and thing_name is None) or (
+        category in ("reading", "calculation") and not thing.is_digit
+    ):
         return None
-    return form.format(truth), form.format(lie)
+    return template.format(truth), template.format(lie)

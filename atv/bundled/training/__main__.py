@@ -50,19 +50,21 @@ def train(
     model = build_model()
     cells = CellBatches("train", seed, vision_steps, 64), CellBatches("dev", seed, 4, 128)
     vision = VisionStage(model, Schedule(vision_steps, max(1, vision_steps // 50)), muon_lr=0.02, adam_lr=2e-3)
-    _stage(vision, *cells, work / "vision", precision)
+    _fit_stage(vision, *cells, work / "vision", precision)
     vision.match_scales(cells[1][0][0])
     rates = {"muon_lr": 0.01, "adam_lr": 1e-3}
     looking = LanguageStage(model, Schedule(looking_steps, warmup=92, hold=1.0), **rates, tower=False)
-    _stage(looking, DialogueBatches(LOOKING, seed, looking_steps, 16, 184), None, work / "looking", precision)
+    _fit_stage(looking, DialogueBatches(LOOKING, seed, looking_steps, 16, 184), None, work / "looking", precision)
     choosing = LanguageStage(model, Schedule(choosing_steps, warmup=20, hold=0.25), **rates, tower=True)
-    _stage(choosing, DialogueBatches(CHOOSING, seed, choosing_steps, 16, 184), None, work / "choosing", precision)
+    _fit_stage(choosing, DialogueBatches(CHOOSING, seed, choosing_steps, 16, 184), None, work / "choosing", precision)
     polishing = LanguageStage(model, Schedule(polishing_steps, warmup=100, hold=0.3), **rates, tower=True)
-    _stage(polishing, DialogueBatches(POLISHING, seed, polishing_steps, 16, 184), None, work / "polishing", precision)
+    _fit_stage(
+        polishing, DialogueBatches(POLISHING, seed, polishing_steps, 16, 184), None, work / "polishing", precision
+    )
     save(model, output)
 
 
-def _stage(stage: L.LightningModule, train: Dataset, dev: Dataset | None, work: Path, precision: str) -> None:
+def _fit_stage(stage: L.LightningModule, train: Dataset, dev: Dataset | None, work: Path, precision: str) -> None:
     """Fits a stage, or loads its weights if it has already finished."""
     finished = work / "weights.safetensors"
     if finished.is_file():
@@ -99,9 +101,9 @@ def save(model: LlavaForConditionalGeneration, output: Path) -> None:
     tokenizer = processor.tokenizer
     model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
 
-    def write(into: Path) -> None:
-        model.to(torch.float32).save_pretrained(into)
-        save_processor(processor, into)
+    def write(folder: Path) -> None:
+        model.to(torch.float32).save_pretrained(folder)
+        save_processor(processor, folder)
 
     saved_atomically(output, write)
 

@@ -46,8 +46,8 @@ class Curriculum:
 
     def shares(self, batch: int) -> tuple[float, float]:
         """Returns the shares (drills, choices) at a batch."""
-        done = min(1.0, batch / self.fade)
-        drills, choices = (first + done * (last - first) for first, last in (self.drills, self.choices))
+        progress = min(1.0, batch / self.fade)
+        drills, choices = (first + progress * (last - first) for first, last in (self.drills, self.choices))
         return drills, choices
 
 
@@ -105,16 +105,16 @@ class DialogueBatches(Dataset):
         A task is mostly one question. Sometimes it is a caption, a caption and a question as in calibration samples, or
         two questions.
         """
-        kind = rng.random()
-        if kind < drills + choices:
-            return drill_turns(scene, rng) if kind < drills else choice_turns(scene, rng)
+        drill_draw = rng.random()
+        if drill_draw < drills + choices:
+            return drill_turns(scene, rng) if drill_draw < drills else choice_turns(scene, rng)
         turns = visual_turns(scene, rng, 1, self.weights)
-        draw = rng.random()
-        if draw < 0.04:
+        task_draw = rng.random()
+        if task_draw < 0.04:
             turns = exchange("describe the picture .", caption(scene, rng))
-        elif draw < 0.06:
+        elif task_draw < 0.06:
             turns = exchange("describe the picture .", caption(scene, rng)) + turns
-        elif draw < 0.1:
+        elif task_draw < 0.1:
             turns += visual_turns(scene, rng, 1, self.weights)
         return turns
 
@@ -152,14 +152,14 @@ class LanguageStage(L.LightningModule):
     def training_step(self, batch: PackedBatch, batch_idx: int) -> None:
         loss = answer_loss(self.model, batch)
         descend(self, loss)
-        kind = "facts" if batch.images is None else "pictures"
-        self.log(f"language/loss_{kind}", loss, prog_bar=True)
+        content = "facts" if batch.images is None else "pictures"
+        self.log(f"language/loss_{content}", loss, prog_bar=True)
 
     def configure_optimizers(self) -> Any:
         inner = self.model.model
-        matrices, rest = split_parameters(inner.language_model)
+        matrices, others = split_parameters(inner.language_model)
         groups = [
-            {"params": rest, "lr": self.adam_lr},
+            {"params": others, "lr": self.adam_lr},
             # What the first stage has trained changes slowly.
             {"params": list(inner.multi_modal_projector.parameters()), "lr": self.adam_lr / 4},
             {"params": list(inner.vision_tower.parameters()), "lr": self.adam_lr / 20},

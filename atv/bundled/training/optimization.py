@@ -35,9 +35,9 @@ def optimizers(
 
 def split_parameters(*modules: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Returns (weights of Linears, all other parameters); Muon orthogonalises updates of hidden matrices only."""
-    linear = {id(m.weight) for root in modules for m in root.modules() if isinstance(m, nn.Linear)}
-    every = {id(p): p for root in modules for p in root.parameters()}
-    return [p for i, p in every.items() if i in linear], [p for i, p in every.items() if i not in linear]
+    linears = {id(m.weight) for root in modules for m in root.modules() if isinstance(m, nn.Linear)}
+    by_id = {id(p): p for root in modules for p in root.parameters()}
+    return [p for i, p in by_id.items() if i in linears], [p for i, p in by_id.items() if i not in linears]
 
 
 def descend(module: L.LightningModule, loss: Tensor, norm: float = 1.0) -> None:

@@ -38,15 +38,15 @@ def pack(rows: Sequence[Sequence[Encoded]], prefix: Sequence[int], padding: int,
     length = len(prefix) + max(sum(len(ids) for ids, _ in row) for row in rows)
     ids, labels = torch.full((len(rows), length), padding), torch.full((len(rows), length), IGNORED)
     positions, segments = torch.zeros_like(ids), torch.full_like(ids, -1)
-    for number, row in enumerate(rows):
+    for row_number, row in enumerate(rows):
         start = 0
-        for segment, (own, targets) in enumerate([(list(prefix), [IGNORED] * len(prefix)), *row]):
-            place = (number, slice(start, start + len(own)))
-            first = 0 if segment == 0 else len(prefix)
-            ids[place], labels[place] = torch.tensor(own), torch.tensor(targets)
-            positions[place] = torch.arange(first, first + len(own))
-            segments[place] = segment
-            start += len(own)
+        for segment, (tokens, targets) in enumerate([(list(prefix), [IGNORED] * len(prefix)), *row]):
+            span = (row_number, slice(start, start + len(tokens)))
+            start_position = 0 if segment == 0 else len(prefix)
+            ids[span], labels[span] = torch.tensor(tokens), torch.tensor(targets)
+            positions[span] = torch.arange(start_position, start_position + len(tokens))
+            segments[span] = segment
+            start += len(tokens)
     keys, queries = segments[:, None, None, :], segments[:, None, :, None]
     causal = torch.ones(length, length, dtype=torch.bool).tril()
     # Padding attends to itself, so that no row of the attention is empty.

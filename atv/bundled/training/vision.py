@@ -108,10 +108,11 @@ class VisionStage(L.LightningModule):
         scores = self.logits(images)
         expanded = labels[:, :, None, :].expand(-1, -1, 9, -1)
         losses = {
-            n: F.cross_entropy(s.flatten(0, 2), expanded[..., i].flatten()) for i, (n, s) in enumerate(scores.items())
+            name: F.cross_entropy(score.flatten(0, 2), expanded[..., i].flatten())
+            for i, (name, score) in enumerate(scores.items())
         }
         descend(self, torch.stack(list(losses.values())).sum())
-        self.log_dict({f"vision/loss_{n}": loss for n, loss in losses.items()}, prog_bar=True)
+        self.log_dict({f"vision/loss_{name}": loss for name, loss in losses.items()}, prog_bar=True)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Logs the accuracy per cell, by a vote of its patches, over cells that are not empty."""
@@ -123,6 +124,6 @@ class VisionStage(L.LightningModule):
             self.log(f"vision/{name}_accuracy", right[filled].float().mean(), prog_bar=True)
 
     def configure_optimizers(self) -> Any:
-        matrices, rest = split_parameters(self.model.model.vision_tower, self.model.model.multi_modal_projector)
-        rest = [*rest, self.model.get_input_embeddings().weight, self.scale]
-        return optimizers(matrices, [{"params": rest, "lr": self.adam_lr}], self.muon_lr, self.schedule)
+        matrices, others = split_parameters(self.model.model.vision_tower, self.model.model.multi_modal_projector)
+        others = [*others, self.model.get_input_embeddings().weight, self.scale]
+        return optimizers(matrices, [{"params": others, "lr": self.adam_lr}], self.muon_lr, self.schedule)

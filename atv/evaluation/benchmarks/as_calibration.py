@@ -59,15 +59,18 @@ class BenchmarkQuestions(IndexedData):
             ValueError: for the split that an evaluation asks, unless ``overlap`` allows it; for options that only a
                 suite or only a benchmark has; and for data that cannot be found or read.
         """
-        wrong = ("data", self.data) if self._is_suite else ("tasks", self.tasks)
-        if wrong[1] is not None:
-            kind = "a suite" if self._is_suite else "a benchmark"
-            raise ValueError(f"calibration.{wrong[0]}: {self.benchmark!r} is {kind}, which does not take this option")
-        evaluated = SUITES.get(self.benchmark) if self._is_suite else self._kind.split
-        if not self.overlap and evaluated is not None and self._own_split == evaluated:
+        unsupported_option = ("data", self.data) if self._is_suite else ("tasks", self.tasks)
+        if unsupported_option[1] is not None:
+            source_kind = "a suite" if self._is_suite else "a benchmark"
             raise ValueError(
-                f"calibration.split: {evaluated!r} of {self.benchmark} is what an evaluation asks; choose another "
-                "split or set --calibration.overlap true"
+                f"calibration.{unsupported_option[0]}: {self.benchmark!r} is {source_kind}, which does not take "
+                "this option"
+            )
+        evaluated_split = SUITES.get(self.benchmark) if self._is_suite else self._benchmark.split
+        if not self.overlap and evaluated_split is not None and self._own_split == evaluated_split:
+            raise ValueError(
+                f"calibration.split: {evaluated_split!r} of {self.benchmark} is what an evaluation asks; choose "
+                "another split or set --calibration.overlap true"
             )
         super().check()
 
@@ -88,13 +91,13 @@ class BenchmarkQuestions(IndexedData):
         Args:
             questions: questions as an evaluation asks them; ``seen`` is the digest of what is shown.
         """
-        asked: dict[str, set[str]] = {}
+        seen_by_text: dict[str, set[str]] = {}
         for question in questions:
-            asked.setdefault(question["question"], set()).add(question.get("seen", ""))
+            seen_by_text.setdefault(question["question"], set()).add(question.get("seen", ""))
         return [
-            own["question_id"]
-            for index, own in enumerate(self._questions)
-            if own["question"] in asked and self._seen(index) in asked[own["question"]]
+            own_question["question_id"]
+            for index, own_question in enumerate(self._questions)
+            if own_question["question"] in seen_by_text and self._seen(index) in seen_by_text[own_question["question"]]
         ]
 
     @property
@@ -105,17 +108,17 @@ class BenchmarkQuestions(IndexedData):
 
     @property
     def _own_split(self) -> str:
-        return self.split or (OWN_SPLIT if self._is_suite else self._kind.split)
+        return self.split or (OWN_SPLIT if self._is_suite else self._benchmark.split)
 
     @property
-    def _kind(self) -> Benchmark:
+    def _benchmark(self) -> Benchmark:
         return resolve(self.benchmark, Benchmark, "calibration.benchmark")
 
     @cached_property
     def _loaded(self) -> LoadedBenchmark:
-        kind = self._kind
-        kind.split = self._own_split
-        return load_benchmark(kind, None if self.data is None else Path(self.data), self.groups)
+        benchmark = self._benchmark
+        benchmark.split = self._own_split
+        return load_benchmark(benchmark, None if self.data is None else Path(self.data), self.groups)
 
     @cached_property
     def _suite(self) -> Dataset:
@@ -124,28 +127,28 @@ class BenchmarkQuestions(IndexedData):
         rows = rows.select(first_groups(rows, self.groups))
         if self.tasks is None:
             return rows
-        if unknown := sorted(set(self.tasks) - set(rows["task"])):
-            there = ", ".join(dict.fromkeys(rows["task"]))
-            raise ValueError(f"calibration.tasks: unknown {', '.join(unknown)}. Choices: {there}")
-        return rows.select([place for place, task in enumerate(rows["task"]) if task in self.tasks])
+        if unknown_tasks := sorted(set(self.tasks) - set(rows["task"])):
+            choices = ", ".join(dict.fromkeys(rows["task"]))
+            raise ValueError(f"calibration.tasks: unknown {', '.join(unknown_tasks)}. Choices: {choices}")
+        return rows.select([index for index, task in enumerate(rows["task"]) if task in self.tasks])
 
     @cached_property
     def _questions(self) -> list[dict[str, Any]]:
         """The questions, with the columns of ``EVALUATION_COLUMNS`` except the picture."""
         if self._is_suite:
             return self._suite.remove_columns("image").to_list()
-        return [each.question for each in self._loaded.questions]
+        return [entry.question for entry in self._loaded.questions]
 
     def _shown(self, index: int) -> tuple[str, list[Picture]]:
         """Returns the user's turn, with a marker in place of each picture, and the pictures."""
         if self._is_suite:
             row = read_row(self._suite, index)
             return row["question"], [] if row["image"] is None else [row["image"]]
-        loaded, each = self._loaded, self._loaded.questions[index]
-        own = loaded.benchmark.pictures(loaded.rows[each.index])
-        decoded = {number: decode(picture, loaded.root) for number, picture in own.items()}
-        parts, shown = user_turn(each.question["question"], decoded)
-        return "".join(MARKER if part["type"] == "image" else part["text"] for part in parts), list(shown)
+        loaded, entry = self._loaded, self._loaded.questions[index]
+        pictures = loaded.benchmark.pictures(loaded.rows[entry.index])
+        decoded = {number: decode(picture, loaded.root) for number, picture in pictures.items()}
+        parts, ordered_pictures = user_turn(entry.question["question"], decoded)
+        return "".join(MARKER if part["type"] == "image" else part["text"] for part in parts), list(ordered_pictures)
 
     def _seen(self, index: int) -> str:
         return seen_picture(read_row(self._suite, index)["image"]) if self._is_suite else self._questions[index]["seen"]
@@ -172,10 +175,10 @@ def refuse_overlap(data: CalibrationData, questions: Sequence[Mapping[str, Any]]
     for source in data.origins():
         if not isinstance(source, BenchmarkQuestions) or source.overlap:
             continue
-        if again := source.asked_again(questions):
+        if repeated_ids := source.asked_again(questions):
             raise ValueError(
-                f"calibration: {len(again):,} of the {len(source):,} questions of {source.benchmark} are also asked in "
-                f"the evaluation, such as {again[0]!r}; choose another split or set overlap to true"
+                f"calibration: {len(repeated_ids):,} of the {len(source):,} questions of {source.benchmark} are also "
+                f"asked in the evaluation, such as {repeated_ids[0]!r}; choose another split or set overlap to true"
             )
 
 
@@ -189,19 +192,19 @@ def refuse_calibrated_on(folder: Path, evaluation: str, split: str) -> None:
     Raises:
         ValueError: if it was, and its source did not allow it.
     """
-    kinds = {kind.__name__ for kind in (BenchmarkQuestions, BenchmarkAnswers)}
-    asked, field = _known_by(evaluation, split), "split" if evaluation in SUITES else "evaluation"
+    class_names = {kind.__name__ for kind in (BenchmarkQuestions, BenchmarkAnswers)}
+    asked_suite, field = _suite_identity(evaluation, split), "split" if evaluation in SUITES else "evaluation"
     for source in _records(recorded_samples(folder)):
-        if str(source.get("class")) not in kinds or source.get("overlap"):
+        if str(source.get("class")) not in class_names or source.get("overlap"):
             continue
-        if _known_by(str(source.get("benchmark")), source.get("split") or OWN_SPLIT) == asked:
+        if _suite_identity(str(source.get("benchmark")), source.get("split") or OWN_SPLIT) == asked_suite:
             raise ValueError(
-                f"{field}: {str(folder)!r} was calibrated on questions of {', '.join(asked)}; choose another {field}, "
-                "or make the model with --calibration.overlap true"
+                f"{field}: {str(folder)!r} was calibrated on questions of {', '.join(asked_suite)}; choose another "
+                f"{field}, or make the model with --calibration.overlap true"
             )
 
 
-def _known_by(suite: str, split: str) -> tuple[str, ...]:
+def _suite_identity(suite: str, split: str) -> tuple[str, ...]:
     """Returns what tells suites apart: name and split, or the folder of a saved suite, which has no splits."""
     return (suite, split) if suite in SUITES else (str(Path(suite).resolve()),)
 
@@ -209,8 +212,8 @@ def _known_by(suite: str, split: str) -> tuple[str, ...]:
 def _records(data: Any) -> Iterator[Mapping[str, Any]]:
     """Yields a source's record, and the records of the sources that it is made of."""
     if isinstance(data, list):
-        for each in data:
-            yield from _records(each)
+        for element in data:
+            yield from _records(element)
     elif isinstance(data, Mapping):
         yield data
         yield from _records(list(data.values()))

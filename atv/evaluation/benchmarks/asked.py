@@ -51,27 +51,30 @@ def asked(benchmark: Benchmark, rows: Dataset, limit: int | None = None, root: P
             names the row and the column.
     """
     at_least(1, limit=limit)
-    every = list(_asked(benchmark, rows))
-    if not every:
+    entries = list(_asked(benchmark, rows))
+    if not entries:
         raise ValueError(f"{benchmark.name}: the data hold no questions of the benchmark")
-    first = set(list(dict.fromkeys(each.question["group"] for each in every))[:limit])
-    chosen = [each for each in every if each.question["group"] in first]
-    places, texts = [each.index for each in chosen], [each.question["question"] for each in chosen]
-    digests = seen(rows, places, texts, (*benchmark.picture_columns, PICTURE_DIGEST), root)
-    return [Asked(each.index, each.question | own) for each, own in zip(chosen, digests, strict=True)]
+    first_groups = set(list(dict.fromkeys(entry.question["group"] for entry in entries))[:limit])
+    selected = [entry for entry in entries if entry.question["group"] in first_groups]
+    row_indices, texts = [entry.index for entry in selected], [entry.question["question"] for entry in selected]
+    digests = seen(rows, row_indices, texts, (*benchmark.picture_columns, PICTURE_DIGEST), root)
+    return [
+        Asked(entry.index, entry.question | digest_fields)
+        for entry, digest_fields in zip(selected, digests, strict=True)
+    ]
 
 
 def _asked(benchmark: Benchmark, rows: Dataset) -> Iterator[Asked]:
-    times: Counter[str] = Counter()
+    name_counts: Counter[str] = Counter()
     score = resolve(benchmark.metric, GroupedScore, "metric")
     for index, row in enumerate(_undecoded(benchmark, rows)):
         try:
             if not benchmark.keep(row):
                 continue
             name = _identity(row, benchmark.identity)
-            times[name] += 1
+            name_counts[name] += 1
             # Number rows that agree in everything that tells rows apart.
-            name = f"{name}#{times[name]}" if times[name] > 1 else name
+            name = f"{name}#{name_counts[name]}" if name_counts[name] > 1 else name
             question = _fields(benchmark, row, name)
             # A question that cannot be scored must be found now, not after all questions have been asked.
             score.credit("", question)
@@ -85,19 +88,19 @@ def _fields(benchmark: Benchmark, row: Mapping[str, Any], name: str) -> dict[str
     fields |= {"question_id": name, "group": fields["group"] or name, "question": fields.pop("text")}
     fields |= {"options": list(fields["options"]), "answers": list(fields["answers"])}
     for key, value in fields.items():
-        if not all(isinstance(each, str) for each in (value if isinstance(value, list) else [value])):
+        if not all(isinstance(entry, str) for entry in (value if isinstance(value, list) else [value])):
             raise ValueError(f"its {key} is {quoted(value)}; expected text")
     return fields | {"task": benchmark.name, "metric": benchmark.metric}
 
 
 def _undecoded(benchmark: Benchmark, rows: Dataset) -> Dataset:
-    plain = rows.with_format(None)
-    for column in (name for name, feature in plain.features.items() if isinstance(feature, Image)):
+    undecoded = rows.with_format(None)
+    for column in (name for name, feature in undecoded.features.items() if isinstance(feature, Image)):
         if column in benchmark.identity:
-            plain = plain.cast_column(column, Image(decode=False))
+            undecoded = undecoded.cast_column(column, Image(decode=False))
         else:
-            plain = plain.remove_columns(column)
-    return plain
+            undecoded = undecoded.remove_columns(column)
+    return undecoded
 
 
 def _identity(row: Mapping[str, Any], columns: Sequence[str]) -> str:
@@ -116,7 +119,7 @@ def _content(value: Any) -> Any:
 
 def digest(questions: Sequence[Asked]) -> str:
     """Returns a digest of questions and correct answers, independent of the order of rows: 16 hexadecimal digits."""
-    lines = sorted(json.dumps(telling(each.question, PICTURE_ALONE), sort_keys=True) for each in questions)
+    lines = sorted(json.dumps(telling(entry.question, PICTURE_ALONE), sort_keys=True) for entry in questions)
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
 
 
@@ -138,7 +141,7 @@ class BenchmarkBatch:
     @property
     def questions(self) -> list[dict[str, Any]]:
         """The questions, without pictures."""
-        return [each.question for each in self.asked]
+        return [entry.question for entry in self.asked]
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -148,7 +151,7 @@ class BenchmarkBatch:
             Exception: whatever a picture, the template or the processor raises for a question.
         """
         self.processor.tokenizer.padding_side = "left"
-        turns = [user_turn(each.question["question"], self._pictures(each)) for each in self.asked]
+        turns = [user_turn(entry.question["question"], self._pictures(entry)) for entry in self.asked]
         chats = [[{"role": "user", "content": parts}] for parts, _ in turns]
         return encode_chats(self.processor, chats, [pictures for _, pictures in turns], prompt=True)
 
@@ -168,16 +171,16 @@ class BenchmarkBatch:
             if len(self.asked) == 1:
                 self.faults[self.asked[0].question["question_id"]] = reason(error)
                 return None
-        alone = [replace(self, asked=(each,)) for each in self.asked]
-        good = tuple(batch.asked[0] for batch in alone if batch.askable() is not None)
-        if len(good) == len(self.asked):
-            names = short(", ".join(repr(each.question["question_id"]) for each in self.asked))
+        single_batches = [replace(self, asked=(entry,)) for entry in self.asked]
+        askable = tuple(batch.asked[0] for batch in single_batches if batch.askable() is not None)
+        if len(askable) == len(self.asked):
+            names = short(", ".join(repr(entry.question["question_id"]) for entry in self.asked))
             raise ValueError(f"{self.benchmark.name}: {names} cannot be asked together; use --batch_size 1")
-        return replace(self, asked=good).askable() if good else None
+        return replace(self, asked=askable).askable() if askable else None
 
-    def _pictures(self, each: Asked) -> dict[int, Picture]:
+    def _pictures(self, entry: Asked) -> dict[int, Picture]:
         try:
-            pictures = self.benchmark.pictures(self.rows[each.index])
+            pictures = self.benchmark.pictures(self.rows[entry.index])
         except (OSError, SyntaxError) as error:
             raise ValueError(f"its picture cannot be read: {reason(error)}") from error
         return {number: decode(picture, self.root) for number, picture in pictures.items()}
@@ -192,16 +195,16 @@ def user_turn(text: str, pictures: Mapping[int, Picture]) -> tuple[list[dict[str
     if not any(int(number) in pictures for number in pieces[1::2]):
         parts = [{"type": "image"} for _ in pictures]
         return [*parts, {"type": "text", "text": text}], list(pictures.values())
-    left, parts, shown, before = dict(pictures), [], [], pieces[0]
-    for number, after in zip(pieces[1::2], pieces[2::2], strict=True):
-        if int(number) not in left:
-            before += f"<image {number}>{after}"
+    unplaced, parts, ordered_pictures, text_before = dict(pictures), [], [], pieces[0]
+    for number, text_after in zip(pieces[1::2], pieces[2::2], strict=True):
+        if int(number) not in unplaced:
+            text_before += f"<image {number}>{text_after}"
             continue
-        parts += [*_text(before), {"type": "image"}]
-        shown.append(left.pop(int(number)))
-        before = after
-    return [*parts, *_text(before)], shown
+        parts += [*_text_parts(text_before), {"type": "image"}]
+        ordered_pictures.append(unplaced.pop(int(number)))
+        text_before = text_after
+    return [*parts, *_text_parts(text_before)], ordered_pictures
 
 
-def _text(text: str) -> list[dict[str, str]]:
+def _text_parts(text: str) -> list[dict[str, str]]:
     return [{"type": "text", "text": text.strip()}] if text.strip() else []

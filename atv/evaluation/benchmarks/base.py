@@ -74,10 +74,10 @@ class Benchmark(ABC):
             ValueError: if there is no picture and one is needed.
         """
         cells = {number: row.get(column) for number, column in enumerate(self.picture_columns, 1)}
-        shown = {number: cell for number, cell in cells.items() if cell is not None}
-        if self.needs_picture and not shown:
+        present_cells = {number: cell for number, cell in cells.items() if cell is not None}
+        if self.needs_picture and not present_cells:
             raise ValueError(f"it has no picture ({', '.join(self.picture_columns)})")
-        return shown
+        return present_cells
 
     def keep(self, row: Row) -> bool:
         """Whether the row is a question of the benchmark; ``row`` is as in ``ask``."""

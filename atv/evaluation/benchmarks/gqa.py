@@ -32,21 +32,26 @@ class GQA(Benchmark):
         """
         questions, pictures = super().load(source), source.read(PICTURES, self.split)
         require_columns(pictures, ("id", "image"), f"{self.name} ({PICTURES})")
-        place = {name: index for index, name in enumerate(pictures["id"])}
-        used = dict.fromkeys(place[name] for name in questions["imageId"] if name in place)
-        if faulty := next(faulty_pictures(pictures, self.picture_columns, used, source.root), None):
-            raise ValueError(f"GQA: picture {pictures['id'][faulty[0]]!r} of {PICTURES} is broken: {faulty[1]}")
-        if absent := sorted(set(questions["imageId"]) - place.keys()):
-            raise ValueError(f"GQA: {PICTURES} lacks {len(absent)} pictures of questions; the first is {absent[0]!r}")
+        index_by_id = {picture_id: index for index, picture_id in enumerate(pictures["id"])}
+        used_indices = dict.fromkeys(
+            index_by_id[picture_id] for picture_id in questions["imageId"] if picture_id in index_by_id
+        )
+        if broken := next(faulty_pictures(pictures, self.picture_columns, used_indices, source.root), None):
+            raise ValueError(f"GQA: picture {pictures['id'][broken[0]]!r} of {PICTURES} is broken: {broken[1]}")
+        if missing_ids := sorted(set(questions["imageId"]) - index_by_id.keys()):
+            raise ValueError(
+                f"GQA: {PICTURES} lacks {len(missing_ids)} pictures of questions; the first is {missing_ids[0]!r}"
+            )
 
-        raw = without_decoding(pictures.with_format(None), "image")
+        undecoded = without_decoding(pictures.with_format(None), "image")
         digests = {
-            name: picture_digest(raw[place[name]]["image"], source.root).hex() for name in set(questions["imageId"])
+            picture_id: picture_digest(undecoded[index_by_id[picture_id]]["image"], source.root).hex()
+            for picture_id in set(questions["imageId"])
         }
-        questions = questions.add_column(PICTURE_DIGEST, [digests[name] for name in questions["imageId"]])
+        questions = questions.add_column(PICTURE_DIGEST, [digests[picture_id] for picture_id in questions["imageId"]])
 
         def join(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-            return batch | {"image": [pictures[place[name]]["image"] for name in batch["imageId"]]}
+            return batch | {"image": [pictures[index_by_id[picture_id]]["image"] for picture_id in batch["imageId"]]}
 
         return questions.with_transform(join)
 

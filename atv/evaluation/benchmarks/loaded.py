@@ -46,10 +46,10 @@ class LoadedBenchmark:
             faults: receives the ids of questions that turn out not to be askable, with the reasons.
         """
         faults = {} if faults is None else faults
-        left = [each for each in self.questions if each.question["question_id"] not in without]
-        left.sort(key=lambda each: (len(each.question["question"].split()), each.question["question_id"]))
-        parts = [tuple(left[start : start + batch_size]) for start in range(0, len(left), batch_size)]
-        return [BenchmarkBatch(self.benchmark, self.rows, part, processor, self.root, faults) for part in parts]
+        remaining = [entry for entry in self.questions if entry.question["question_id"] not in without]
+        remaining.sort(key=lambda entry: (len(entry.question["question"].split()), entry.question["question_id"]))
+        chunks = [tuple(remaining[start : start + batch_size]) for start in range(0, len(remaining), batch_size)]
+        return [BenchmarkBatch(self.benchmark, self.rows, chunk, processor, self.root, faults) for chunk in chunks]
 
     def require_pictures(self) -> None:
         """Checks the headers of the questions' pictures, before any question is asked.
@@ -57,13 +57,15 @@ class LoadedBenchmark:
         Raises:
             ValueError: naming the first question whose picture is missing or broken, and how many there are.
         """
-        kind, places = self.benchmark, {each.index: each.question["question_id"] for each in self.questions}
-        faulty = list(faulty_pictures(self.rows, kind.picture_columns, places, self.root, kind.needs_picture))
+        benchmark, id_by_row = self.benchmark, {entry.index: entry.question["question_id"] for entry in self.questions}
+        faulty = list(
+            faulty_pictures(self.rows, benchmark.picture_columns, id_by_row, self.root, benchmark.needs_picture)
+        )
         if faulty:
-            index, why = faulty[0]
+            index, fault = faulty[0]
             raise ValueError(
-                f"{kind.name}: the picture of question {places[index]!r} is broken: {why} "
-                f"({len(faulty)} of {len(places)} questions have such pictures)"
+                f"{benchmark.name}: the picture of question {id_by_row[index]!r} is broken: {fault} "
+                f"({len(faulty)} of {len(id_by_row)} questions have such pictures)"
             )
 
     def provenance(self) -> dict[str, Any]:
@@ -121,18 +123,20 @@ def dense_answers(folder: Path, loaded: Sequence[LoadedBenchmark]) -> dict[str, 
         ValueError: if it did not answer one of the benchmarks, or answered different questions or another version.
     """
     file = folder / SCORES
-    there = EvaluationReport.read(file).benchmarks if file.is_file() else {}
+    dense_results = EvaluationReport.read(file).benchmarks if file.is_file() else {}
     answers = {}
-    for each in loaded:
-        name, here = each.benchmark.name, each.provenance()
-        if name not in there:
-            raise ValueError(f"dense: {str(folder)!r} has no result for {name}; it has {', '.join(there) or 'none'}")
+    for loaded_benchmark in loaded:
+        name, provenance = loaded_benchmark.benchmark.name, loaded_benchmark.provenance()
+        if name not in dense_results:
+            raise ValueError(
+                f"dense: {str(folder)!r} has no result for {name}; it has {', '.join(dense_results) or 'none'}"
+            )
         for field in ("version", "digest"):
-            if (before := there[name].get(field)) != here[field]:
-                raise ValueError(f"dense: {name} has {field} {before!r} there and {here[field]!r} here")
-        if "asked_with" not in there[name]:
+            if (dense_value := dense_results[name].get(field)) != provenance[field]:
+                raise ValueError(f"dense: {name} has {field} {dense_value!r} there and {provenance[field]!r} here")
+        if "asked_with" not in dense_results[name]:
             raise ValueError(f"dense: {str(folder)!r} does not say how {name} was asked; ask the dense model again")
-        answers[name] = DenseAnswers(read_answers(folder / name / "answers.jsonl"), there[name]["asked_with"])
+        answers[name] = DenseAnswers(read_answers(folder / name / "answers.jsonl"), dense_results[name]["asked_with"])
     return answers
 
 
@@ -146,6 +150,6 @@ def check_asked_alike(dense: Mapping[str, DenseAnswers], asked_with: Mapping[str
     Raises:
         ValueError: naming the benchmark, and every setting that differs.
     """
-    for name, here in asked_with.items():
-        if differing := list(differences(dense[name].asked_with, plain(here))):
+    for name, settings in asked_with.items():
+        if differing := list(differences(dense[name].asked_with, plain(settings))):
             raise ValueError(f"dense: {name} was asked in another way: {'; '.join(differing[:3])}")

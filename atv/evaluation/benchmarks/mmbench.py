@@ -20,16 +20,16 @@ class MMBench(Benchmark):
     lmms_eval = "mmbench_en_dev"
 
     def ask(self, row: Row) -> Question:
-        given = {letter: text(row, letter, "") for letter in "ABCD"}
-        options = {letter: option for letter, option in given.items() if option not in ABSENT}
-        listed = "\n".join(f"{letter}. {option}" for letter, option in options.items())
+        option_texts = {letter: text(row, letter, "") for letter in "ABCD"}
+        options = {letter: option for letter, option in option_texts.items() if option not in ABSENT}
+        option_lines = "\n".join(f"{letter}. {option}" for letter, option in options.items())
         hint = text(row, "hint", "")
         return Question(
-            f"{'' if hint in ABSENT else f'{hint} '}{text(row, 'question')} There are several options:\n{listed}\n\n"
-            f"{BY_LETTER}",
+            f"{'' if hint in ABSENT else f'{hint} '}{text(row, 'question')} There are several options:\n"
+            f"{option_lines}\n\n{BY_LETTER}",
             one_of(text(row, "answer"), tuple(options), "answer"),
             group=str(number(row, "index") % ROTATION),
             category=text(row, "L2-category", ""),
             # Options keep their letters; letters after the last option are dropped.
-            options=tuple(options.get(letter, "") for letter in given if letter <= max(options)),
+            options=tuple(options.get(letter, "") for letter in option_texts if letter <= max(options)),
         )

@@ -4,7 +4,7 @@ from atv.evaluation.benchmarks.base import BRIEFLY, Benchmark, Question, Row
 from atv.evaluation.benchmarks.values import one_of, text
 
 POINTS = 2800
-_OWN_PROMPT = " Please answer yes or no."
+_ORIGINAL_PROMPT = " Please answer yes or no."
 
 
 class MME(Benchmark):
@@ -19,10 +19,10 @@ class MME(Benchmark):
     lmms_eval = "mme"
 
     def ask(self, row: Row) -> Question:
-        asked = text(row, "question").strip().replace(_OWN_PROMPT, "") + BRIEFLY
+        prompt = text(row, "question").strip().replace(_ORIGINAL_PROMPT, "") + BRIEFLY
         answer = one_of(text(row, "answer").lower().strip().replace(".", ""), ("yes", "no"), "answer")
         category = text(row, "category")
-        return Question(asked, answer, group=f"{category}/{row['question_id']}", category=category)
+        return Question(prompt, answer, group=f"{category}/{row['question_id']}", category=category)
 
     def total(self, score: float) -> tuple[float, float]:
         return POINTS * score, POINTS

@@ -25,7 +25,7 @@ class MMMU(Benchmark):
         if text(row, "question_type") != "multiple-choice":
             return Question(f"{text(row, 'question')}\n{BRIEFLY}", text(row, "answer"), category=subject)
         options = texts(row, "options")
-        listed = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
-        asked = f"{text(row, 'question')}\n{listed}\n\n{BY_LETTER}"
+        option_lines = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
+        prompt = f"{text(row, 'question')}\n{option_lines}\n\n{BY_LETTER}"
         answer = one_of(text(row, "answer"), tuple(LETTERS[: len(options)]), "answer")
-        return Question(asked, answer, category=subject, options=options)
+        return Question(prompt, answer, category=subject, options=options)

@@ -17,5 +17,5 @@ class OKVQA(Benchmark):
     lmms_eval = "ok_vqa_val2014"
 
     def ask(self, row: Row) -> Question:
-        asked = f"{text(row, 'question')}{ANSWERABLE}{BRIEFLY}"
-        return Question(asked, category=text(row, "answer_type", ""), answers=texts(row, "answers"))
+        prompt = f"{text(row, 'question')}{ANSWERABLE}{BRIEFLY}"
+        return Question(prompt, category=text(row, "answer_type", ""), answers=texts(row, "answers"))

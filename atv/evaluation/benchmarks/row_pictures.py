@@ -34,11 +34,15 @@ def seen(
         columns: columns that hold pictures in any form, in addition to those whose type is a picture.
         root: folder that relative paths start from.
     """
-    pictured = [name for name, feature in rows.features.items() if isinstance(feature, Image) or name in columns]
-    parts = without_decoding(rows.with_format(None), *pictured).select(places) if pictured else [{} for _ in places]
+    picture_columns = [name for name, feature in rows.features.items() if isinstance(feature, Image) or name in columns]
+    picture_rows = (
+        without_decoding(rows.with_format(None), *picture_columns).select(places)
+        if picture_columns
+        else [{} for _ in places]
+    )
     return [
         {"seen": _digest(text, row, root), "picture": _digest("", row, root) if any(row.values()) else ""}
-        for text, row in zip(texts, parts, strict=True)
+        for text, row in zip(texts, picture_rows, strict=True)
     ]
 
 
@@ -51,7 +55,7 @@ def picture_digest(cell: Any, root: Path | None = None) -> bytes:
     if isinstance(cell, Mapping):
         cell = cell.get("bytes") or cell.get("path")
     if isinstance(cell, list | tuple):
-        cell = b"".join(picture_digest(each, root) for each in cell)
+        cell = b"".join(picture_digest(entry, root) for entry in cell)
     if isinstance(cell, str) and os.path.isfile(file := os.path.join(root or "", cell)):
         cell = Path(file).read_bytes()
     content = cell if isinstance(cell, bytes) else repr(cell).encode(errors="surrogatepass")
@@ -74,13 +78,13 @@ def faulty_pictures(
         columns: columns that hold pictures; columns that the rows lack are ignored.
         root: folder that relative paths start from.
     """
-    plain = without_decoding(rows.with_format(None), *(name for name in columns if name in rows.column_names))
-    if not plain.column_names:
+    undecoded_rows = without_decoding(rows.with_format(None), *(name for name in columns if name in rows.column_names))
+    if not undecoded_rows.column_names:
         return
     for index in indices:
         try:
-            found = [header(picture) for cell in plain[index].values() for picture in undecoded(cell, root)]
-            if needed and not found:
-                yield index, f"it has no picture ({', '.join(plain.column_names)} is null)"
+            headers = [header(picture) for cell in undecoded_rows[index].values() for picture in undecoded(cell, root)]
+            if needed and not headers:
+                yield index, f"it has no picture ({', '.join(undecoded_rows.column_names)} is null)"
         except ValueError as error:
             yield index, str(error)

@@ -23,9 +23,9 @@ class ScienceQA(Benchmark):
         return bool(undecoded(row["image"]))
 
     def ask(self, row: Row) -> Question:
-        hint, choices, right = text(row, "hint", ""), texts(row, "choices"), number(row, "answer")
+        hint, choices, answer_index = text(row, "hint", ""), texts(row, "choices"), number(row, "answer")
         context = f"Context: {hint}\n" if hint else ""
-        listed = "\n".join(f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False))
-        asked = f"{context}{text(row, 'question')}\n{listed}\n{BY_LETTER}"
-        one_of(str(right), [str(place) for place in range(len(choices))], "answer")
-        return Question(asked, LETTERS[right], category=text(row, "subject", ""), options=choices)
+        choice_lines = "\n".join(f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False))
+        prompt = f"{context}{text(row, 'question')}\n{choice_lines}\n{BY_LETTER}"
+        one_of(str(answer_index), [str(choice_index) for choice_index in range(len(choices))], "answer")
+        return Question(prompt, LETTERS[answer_index], category=text(row, "subject", ""), options=choices)

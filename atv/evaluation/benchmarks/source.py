@@ -37,24 +37,24 @@ class Hub(Source):
         self.names = names
 
     def read(self, config: str | None, split: str) -> Dataset:
-        first: Exception | None = None
+        first_error: Exception | None = None
         for name in self.names:
             try:
                 rows = load_dataset(name, config, split=split)
             except (OSError, ValueError, RuntimeError, httpx.HTTPError, DatasetsError) as error:
-                first = first or error
+                first_error = first_error or error
                 continue
             commits = re.findall(r"@([0-9a-f]{40})/", " ".join(rows.info.download_checksums or {}))
             self.revision = commits[0] if commits else "unknown"
             # Read the rest of the data set under the same name.
             self.names = (name,)
             return with_pictures(rows)
-        assert first is not None
-        what = f"{' or '.join(self.names)} ({config or 'default'}, {split})"
+        assert first_error is not None
+        data_name = f"{' or '.join(self.names)} ({config or 'default'}, {split})"
         raise ValueError(
-            f"data: cannot fetch {what} from the hub: {reason(first)}. Offline, name a local copy with --data FOLDER; "
-            "for a gated data set, accept its terms on the hub and log in (hf auth login)"
-        ) from first
+            f"data: cannot fetch {data_name} from the hub: {reason(first_error)}. Offline, name a local copy with "
+            "--data FOLDER; for a gated data set, accept its terms on the hub and log in (hf auth login)"
+        ) from first_error
 
 
 class Folder(Source):
@@ -75,29 +75,29 @@ class Folder(Source):
         if not self.folder.is_dir():
             raise ValueError(f"data: no folder {str(self.folder)!r}")
         # If the configuration has its own folder, its rows are only there.
-        place = self.folder / config if config and (self.folder / config).is_dir() else self.folder
+        folder = self.folder / config if config and (self.folder / config).is_dir() else self.folder
         declared = declared_files(self.folder, config, split, "data")
-        rows = load_files(declared, "train", "data") if declared else _read(place, split)
+        rows = load_files(declared, "train", "data") if declared else _read(folder, split)
         if rows is None:
-            what = f"of {config} " if config else ""
+            of_config = f"of {config} " if config else ""
             raise ValueError(
-                f"data: {str(self.folder)!r} holds no split {split!r} {what}as parquet ({split}-*.parquet) or saved "
-                "to disk"
+                f"data: {str(self.folder)!r} holds no split {split!r} {of_config}as parquet ({split}-*.parquet) or "
+                "saved to disk"
             )
         # The library would resolve a relative path against the working directory.
         return with_pictures(rows, decode=False)
 
 
-def _read(place: Path, split: str) -> Dataset | None:
+def _read(folder: Path, split: str) -> Dataset | None:
     try:
-        for saved in (place, place / split):
-            if (found := saved_split(saved, split, "data")) is not None:
+        for saved_folder in (folder, folder / split):
+            if (found := saved_split(saved_folder, split, "data")) is not None:
                 return found
     except OSError as error:
-        raise ValueError(f"data: {str(place)!r} cannot be read: {reason(error)}") from error
+        raise ValueError(f"data: {str(folder)!r} cannot be read: {reason(error)}") from error
     # Do not search deeper: a folder next to these may be another data set.
-    found = [file for pattern in ("*.parquet", "data/*.parquet", f"{split}/*.parquet") for file in place.glob(pattern)]
-    files = split_files(sorted(found), place, split, "data")
+    found = [file for pattern in ("*.parquet", "data/*.parquet", f"{split}/*.parquet") for file in folder.glob(pattern)]
+    files = split_files(sorted(found), folder, split, "data")
     return load_files(files, "train", "data") if files else None
 
 

@@ -24,10 +24,10 @@ def text(row: Mapping[str, Any], column: str, default: str | None = None) -> str
     if value is None and default is not None:
         return default
     if isinstance(value, Mapping | list):
-        found = texts(row, column)
-        if len(found) != 1:
+        entries = texts(row, column)
+        if len(entries) != 1:
             raise ValueError(f"column {column!r} holds {quoted(value)}; expected one text")
-        return found[0]
+        return entries[0]
     return plain_text(value, f"column {column!r}")
 
 
@@ -38,12 +38,12 @@ def texts(row: Mapping[str, Any], column: str) -> tuple[str, ...]:
         ValueError: naming the column and what it holds.
     """
     value = row[column]
-    read = parsed(value) if isinstance(value, str) else value
-    if isinstance(read, Mapping):
-        read = _of_struct(read)
-    if isinstance(read, str | bytes) or not isinstance(read, Sequence) or not read:
+    parsed_value = parsed(value) if isinstance(value, str) else value
+    if isinstance(parsed_value, Mapping):
+        parsed_value = _struct_content(parsed_value)
+    if isinstance(parsed_value, str | bytes) or not isinstance(parsed_value, Sequence) or not parsed_value:
         raise ValueError(f"column {column!r} holds {quoted(value)}, a {type(value).__name__}; expected a list of texts")
-    return tuple(plain_text(_inner(each), f"an entry of column {column!r}") for each in read)
+    return tuple(plain_text(_field_content(entry), f"an entry of column {column!r}") for entry in parsed_value)
 
 
 def number(row: Mapping[str, Any], column: str) -> int:
@@ -54,9 +54,9 @@ def number(row: Mapping[str, Any], column: str) -> int:
     """
     value = row[column]
     try:
-        whole = None if isinstance(value, bool) else int(value)
-        if whole is not None and whole == float(value):
-            return whole
+        integer = None if isinstance(value, bool) else int(value)
+        if integer is not None and integer == float(value):
+            return integer
     except (TypeError, ValueError, OverflowError):
         pass
     raise ValueError(f"column {column!r} holds {quoted(value)}, a {type(value).__name__}; expected a whole number")
@@ -73,14 +73,14 @@ def one_of(said: str, choices: Sequence[str], column: str) -> str:
     return said
 
 
-def _of_struct(value: Mapping[str, Any]) -> Any:
-    named = next((value[key] for key in _FIELDS if key in value), None)
-    if named is not None:
-        return named if isinstance(named, list) else [named]
+def _struct_content(value: Mapping[str, Any]) -> Any:
+    content = next((value[key] for key in _FIELDS if key in value), None)
+    if content is not None:
+        return content if isinstance(content, list) else [content]
     if value and all(isinstance(key, str) and len(key) == 1 and key.isupper() for key in value):
         return [value[letter] for letter in sorted(value) if value[letter] is not None]
     return value
 
 
-def _inner(each: Any) -> Any:
-    return next((each[key] for key in _FIELDS if key in each), each) if isinstance(each, Mapping) else each
+def _field_content(entry: Any) -> Any:
+    return next((entry[key] for key in _FIELDS if key in entry), entry) if isinstance(entry, Mapping) else entry

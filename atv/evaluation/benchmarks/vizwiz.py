@@ -16,5 +16,5 @@ class VizWiz(Benchmark):
     lmms_eval = "vizwiz_vqa_val"
 
     def ask(self, row: Row) -> Question:
-        asked = f"{text(row, 'question').capitalize()}{ANSWERABLE}{BRIEFLY}"
-        return Question(asked, category=text(row, "category", ""), answers=texts(row, "answers"))
+        prompt = f"{text(row, 'question').capitalize()}{ANSWERABLE}{BRIEFLY}"
+        return Question(prompt, category=text(row, "category", ""), answers=texts(row, "answers"))

@@ -47,7 +47,7 @@ class GroupedScore(ABC):
         order = torch.argsort(groups, stable=True)
         _, sizes = torch.unique_consecutive(groups[order], return_counts=True)
         credits = torch.tensor(answers["credit"].tolist(), dtype=torch.float64)[order]
-        values = torch.stack([self.value(part) for part in credits.split(sizes.tolist())])
+        values = torch.stack([self.value(group_credits) for group_credits in credits.split(sizes.tolist())])
         return values, strata[order][torch.cumsum(sizes, 0) - sizes]
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from atv.evaluation.metrics.base import GroupedScore
 
 LETTERS = "ABCDEFGHIJ"
-_LONE = ("{}", "{}.", "{},", "{}:", "{})", "{}).", "({})", "({}).", ":{}", ":{},", ":{}.", ":{})", ":{}).")
+_LONE_PATTERNS = ("{}", "{}.", "{},", "{}:", "{})", "{}).", "({})", "({}).", ":{}", ":{},", ":{}.", ":{})", ":{}).")
 
 
 def letter(prediction: str) -> str | None:
@@ -17,10 +17,10 @@ def letter(prediction: str) -> str | None:
     >>> letter("b"), letter("B. star"), letter("B star"), letter("b. star")
     ('B', 'B', None, None)
     """
-    said = prediction.strip()
-    if len(said) == 1 and said.isalpha():
-        return said.upper()
-    return said[0] if said[:1].isupper() and said[1:2] == "." else None
+    stripped = prediction.strip()
+    if len(stripped) == 1 and stripped.isalpha():
+        return stripped.upper()
+    return stripped[0] if stripped[:1].isupper() and stripped[1:2] == "." else None
 
 
 def lone_letter(prediction: str) -> str | None:
@@ -32,11 +32,11 @@ def lone_letter(prediction: str) -> str | None:
     ('B', 'C', None, None)
     """
     words = prediction.split()
-    for form in _LONE:
-        said = [each for each in "ABCDE" if form.format(each) in words]
-        article = form == "{}" and said == ["A"] and len(words) > 3
-        if len(said) == 1 and not article:
-            return said[0]
+    for pattern in _LONE_PATTERNS:
+        letters = [choice for choice in "ABCDE" if pattern.format(choice) in words]
+        article = pattern == "{}" and letters == ["A"] and len(words) > 3
+        if len(letters) == 1 and not article:
+            return letters[0]
     return None
 
 
@@ -50,8 +50,10 @@ def circular_letter(prediction: str, options: Sequence[str]) -> str | None:
     >>> circular_letter("?", ["star", "ring"]) is None
     True
     """
-    said = prediction.lower()
-    contained = [each for each, option in zip(LETTERS, options, strict=False) if option and option.lower() in said]
+    lowered = prediction.lower()
+    contained = [
+        choice for choice, option in zip(LETTERS, options, strict=False) if option and option.lower() in lowered
+    ]
     return lone_letter(prediction) or (contained[0] if len(contained) == 1 else None)
 
 
@@ -63,14 +65,14 @@ def last_letter(prediction: str, options: Sequence[str]) -> str | None:
     >>> last_letter("not (A) but (B)", ["1", "2"]), last_letter("it is 2", ["1", "2"]), last_letter("?", ["1", "2"])
     ('B', 'B', None)
     """
-    said, texts = f" {_stripped(prediction)} ", dict(zip(LETTERS, options, strict=False))
+    spaced_answer, option_texts = f" {_stripped(prediction)} ", dict(zip(LETTERS, options, strict=False))
     # As in the original, "A " is also found at the end of a word, but a letter by itself takes precedence. "A." is
     # located as a letter by itself, and by then there is none.
-    for form, place in (("({})", "({})"), ("{} ", " {} "), ("{}.", " {} ")):
-        if letters := [each for each in texts if form.format(each) in said]:
-            return max(letters, key=lambda each: said.rfind(place.format(each)))
-    letters = [each for each, text in texts.items() if text.lower() in said.lower()]
-    return max(letters, key=lambda each: said.lower().rfind(texts[each].lower()), default=None)
+    for pattern, position_pattern in (("({})", "({})"), ("{} ", " {} "), ("{}.", " {} ")):
+        if letters := [choice for choice in option_texts if pattern.format(choice) in spaced_answer]:
+            return max(letters, key=lambda choice: spaced_answer.rfind(position_pattern.format(choice)))
+    letters = [choice for choice, option in option_texts.items() if option.lower() in spaced_answer.lower()]
+    return max(letters, key=lambda choice: spaced_answer.lower().rfind(option_texts[choice].lower()), default=None)
 
 
 def _stripped(text: str) -> str:

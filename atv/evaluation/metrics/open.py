@@ -8,7 +8,7 @@ from typing import Any
 from atv.evaluation.metrics.base import GroupedScore
 from atv.evaluation.metrics.multiple_choice import last_letter
 
-_DELETE = str.maketrans("", "", string.punctuation)
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _NUMBERS = (
     r"-?\b\d{1,3}(?:,\d{3})+\b",
     r"-?\d+(?:\.\d+)?[eE][+-]?\d+",
@@ -23,7 +23,7 @@ def plain(text: str) -> str:
     >>> plain(" Red.")
     'red'
     """
-    return text.lower().translate(_DELETE).strip()
+    return text.lower().translate(_NO_PUNCTUATION).strip()
 
 
 class ExactMatch(GroupedScore):
@@ -57,13 +57,15 @@ def candidates(prediction: str) -> list[str | float]:
     ['12 apples', 12.0]
     """
     lines = prediction.strip().strip(".").lower().split("\n")
-    phrases = [phrase for number, line in enumerate(lines) if (phrase := _key(line, number == len(lines) - 1))]
+    phrases = [
+        phrase for number, line in enumerate(lines) if (phrase := _after_last_cue(line, number == len(lines) - 1))
+    ]
     phrases = phrases or [prediction.strip().strip(".").lower()]
-    numbers = [number for phrase in phrases for form in _NUMBERS for number in re.findall(form, phrase)]
-    return [each for text in (*phrases, *numbers) for each in normal(text)]
+    numbers = [number for phrase in phrases for pattern in _NUMBERS for number in re.findall(pattern, phrase)]
+    return [candidate for text in (*phrases, *numbers) for candidate in normal(text)]
 
 
-def _key(line: str, is_last: bool) -> str:
+def _after_last_cue(line: str, is_last: bool) -> str:
     """Returns what follows the last cue ("=" is a cue on the last line), or nothing if that is only punctuation."""
     cues = (*_CUES, "=") if is_last else _CUES
     tails = [line.split(cue)[-1].strip() for cue in cues if cue in line]
@@ -79,8 +81,8 @@ def open_match(prediction: str, answer: str) -> bool:
     """
     truths = normal(answer)
     return any(
-        truth in said if isinstance(said, str) and isinstance(truth, str) else said == truth
-        for said in candidates(prediction)
+        truth in candidate if isinstance(candidate, str) and isinstance(truth, str) else candidate == truth
+        for candidate in candidates(prediction)
         for truth in truths
     )
 

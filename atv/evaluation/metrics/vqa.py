@@ -14,12 +14,12 @@ they're they've 'twas wasn't we've weren't what'll what're what's what've when's
 who's who've why'll why're why's won't would've wouldn't y'all you'd you'll you're you've
 """
 # Words with two apostrophes, either of which may be missing.
-_DOUBLE = """
+_TWO_APOSTROPHES = """
 couldn't've hadn't've he'd've it'd've mightn't've shouldn't've someone'd've something'd've there'd've they'd've we'd've
 who'd've wouldn't've you'd've
 """
 # Irregular entries of the original: some lack one form, and one has its sides swapped.
-_ODD = {
+_IRREGULAR = {
     "ow's'at": "'ow's'at",
     "'ows'at": "'ow's'at",
     "'ow'sat": "'ow's'at",
@@ -36,14 +36,15 @@ _ODD = {
 }
 
 
-def _half_forgotten(word: str) -> dict[str, str]:
+def _one_apostrophe_missing(word: str) -> dict[str, str]:
+    """Maps the two spellings of a word that lack one of its two apostrophes to the word."""
     first, second, third = word.split("'")
     return {f"{first}{second}'{third}": word, f"{first}'{second}{third}": word}
 
 
-CONTRACTIONS = {word.replace("'", ""): word for word in _WORDS.split()} | _ODD
-for _word in _DOUBLE.split():
-    CONTRACTIONS |= _half_forgotten(_word)
+CONTRACTIONS = {word.replace("'", ""): word for word in _WORDS.split()} | _IRREGULAR
+for _word in _TWO_APOSTROPHES.split():
+    CONTRACTIONS |= _one_apostrophe_missing(_word)
 
 
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
@@ -81,8 +82,8 @@ def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
     """
     answer, truths = normalize(prediction), [normalize(truth) for truth in answers]
     matches = truths.count(answer)
-    each = [min(1.0, (matches - (truth == answer)) / 3) for truth in truths]
-    return round(sum(each) / len(each), 12)
+    credits = [min(1.0, (matches - (truth == answer)) / 3) for truth in truths]
+    return round(sum(credits) / len(credits), 12)
 
 
 class VQAAccuracy(GroupedScore):

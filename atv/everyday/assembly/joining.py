@@ -55,21 +55,21 @@ def joined(
     """
     side, tokenizer = side or vision.config.image_size, language.tokenizer
     template = template or _chatml(tokenizer)
-    model = _filled(_config(language, vision, _with_image_token(tokenizer), side), language, vision)
-    extra = _tokens_beside_patches(model.model.vision_tower, side)
-    model.config.vision_feature_select_strategy = "default" if extra else "full"
+    model = _build_model(_config(language, vision, _add_image_token(tokenizer), side), language, vision)
+    extra_tokens = _tokens_beside_patches(model.model.vision_tower, side)
+    model.config.vision_feature_select_strategy = "default" if extra_tokens else "full"
     model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
-    return model, _processor(tokenizer, vision, side, extra, template)
+    return model, _processor(tokenizer, vision, side, extra_tokens, template)
 
 
-def _config(language: LanguageHalf, vision: VisionHalf, image: int, side: int) -> LlavaConfig:
-    tied, rows = language.head is None, max(language.config.vocab_size, image + 1)
-    text = language.config.to_dict() | {"vocab_size": rows, "tie_word_embeddings": tied}
+def _config(language: LanguageHalf, vision: VisionHalf, image_token: int, side: int) -> LlavaConfig:
+    tied, vocabulary_size = language.head is None, max(language.config.vocab_size, image_token + 1)
+    text = language.config.to_dict() | {"vocab_size": vocabulary_size, "tie_word_embeddings": tied}
     text.pop("architectures", None)
     return LlavaConfig(
         vision_config=vision.config.to_dict(),
         text_config=text,
-        image_token_index=image,
+        image_token_index=image_token,
         image_seq_length=(side // vision.config.patch_size) ** 2,
         # The last block of the tower is the one whose output is used.
         vision_feature_layer=-1,
@@ -78,21 +78,25 @@ def _config(language: LanguageHalf, vision: VisionHalf, image: int, side: int) -
     )
 
 
-def _filled(config: LlavaConfig, language: LanguageHalf, vision: VisionHalf) -> LlavaForConditionalGeneration:
+def _build_model(config: LlavaConfig, language: LanguageHalf, vision: VisionHalf) -> LlavaForConditionalGeneration:
     with torch.random.fork_rng(devices=[]), no_init_weights():
         model = LlavaForConditionalGeneration(config).eval()
     # Skipping the random initialization also skips this, and the head must be tied to the embeddings.
     model.tie_weights()
-    rows = model.get_input_embeddings().num_embeddings
+    vocabulary_size = model.get_input_embeddings().num_embeddings
     weights = {LANGUAGE_PREFIX + name: weight for name, weight in language.weights.items()}
     weights |= {VISION_PREFIX + name: weight for name, weight in vision.weights.items()}
-    weights[LANGUAGE_PREFIX + language.embeddings] = _grown(language.weights[language.embeddings], rows)
+    weights[LANGUAGE_PREFIX + language.embeddings] = _with_zero_rows(
+        language.weights[language.embeddings], vocabulary_size
+    )
     if language.head is not None:
-        weights["lm_head.weight"] = _grown(language.head, rows)
+        weights["lm_head.weight"] = _with_zero_rows(language.head, vocabulary_size)
     missing, unexpected = model.load_state_dict(weights, strict=False)
-    left = [name for name in missing if not name.startswith(PROJECTOR_PREFIX) and name != "lm_head.weight"]
-    if left or unexpected:
-        raise ValueError(f"language, vision: the halves do not fit LLaVA: {', '.join([*left, *unexpected][:4])}")
+    missing_weights = [name for name in missing if not name.startswith(PROJECTOR_PREFIX) and name != "lm_head.weight"]
+    if missing_weights or unexpected:
+        raise ValueError(
+            f"language, vision: the halves do not fit LLaVA: {', '.join([*missing_weights, *unexpected][:4])}"
+        )
     _draw_projector(model)
     return model
 
@@ -105,11 +109,11 @@ def _draw_projector(model: LlavaForConditionalGeneration) -> None:
         nn.init.zeros_(linear.bias)
 
 
-def _grown(rows: Tensor, count: int) -> Tensor:
+def _with_zero_rows(rows: Tensor, count: int) -> Tensor:
     return torch.cat([rows, rows.new_zeros(count - len(rows), rows.shape[1])])
 
 
-def _with_image_token(tokenizer: PreTrainedTokenizerBase) -> int:
+def _add_image_token(tokenizer: PreTrainedTokenizerBase) -> int:
     if IMAGE not in tokenizer.get_vocab():
         tokenizer.add_tokens([AddedToken(IMAGE, special=True, normalized=False)], special_tokens=True)
     tokenizer.padding_side = "left"
@@ -122,14 +126,14 @@ def _tokens_beside_patches(tower: PreTrainedModel, side: int) -> int:
     patch = tower.config.patch_size
     if side % patch:
         raise ValueError(f"side: {side} is not a multiple of the patch size of {patch} pixels")
-    seen = tower(torch.zeros(1, 3, side, side), output_hidden_states=True).hidden_states[-1].shape[1]
-    extra = seen - (side // patch) ** 2
-    if extra not in (0, 1):
+    count = tower(torch.zeros(1, 3, side, side), output_hidden_states=True).hidden_states[-1].shape[1]
+    extra_tokens = count - (side // patch) ** 2
+    if extra_tokens not in (0, 1):
         raise ValueError(
-            f"vision: {type(tower).__name__} returns {seen} tokens for {side} x {side} pixels in patches of {patch}; "
+            f"vision: {type(tower).__name__} returns {count} tokens for {side} x {side} pixels in patches of {patch}; "
             "LLaVA expects one per patch, with or without a class token before them"
         )
-    return extra
+    return extra_tokens
 
 
 def _chatml(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -142,15 +146,17 @@ def _chatml(tokenizer: PreTrainedTokenizerBase) -> str:
     return CHAT_TEMPLATE
 
 
-def _processor(tokenizer: Any, vision: VisionHalf, side: int, extra: int, template: str) -> LlavaProcessor:
+def _processor(tokenizer: Any, vision: VisionHalf, side: int, extra_tokens: int, template: str) -> LlavaProcessor:
     size = {"height": side, "width": side}
-    images = BitImageProcessorPil(size=size, crop_size=size, image_mean=list(vision.mean), image_std=list(vision.std))
+    image_processor = BitImageProcessorPil(
+        size=size, crop_size=size, image_mean=list(vision.mean), image_std=list(vision.std)
+    )
     tokenizer.chat_template = None
     return LlavaProcessor(
-        images,
+        image_processor,
         tokenizer,
         patch_size=vision.config.patch_size,
-        vision_feature_select_strategy="default" if extra else "full",
-        num_additional_image_tokens=extra,
+        vision_feature_select_strategy="default" if extra_tokens else "full",
+        num_additional_image_tokens=extra_tokens,
         chat_template=template,
     )

@@ -41,12 +41,12 @@ def language_from_gguf(file: Path) -> LanguageHalf:
     Raises:
         ValueError: if the file is not GGUF, or if transformers cannot read its model type from GGUF.
     """
-    with _readable(file):
-        half = _loaded(file.parent, gguf_file=file.name)
-        _split_as_trained(half.tokenizer, file)
+    with _quiet_loading(file):
+        half = _load(file.parent, gguf_file=file.name)
+        _restore_splitting(half.tokenizer, file)
     # transformers records that the weights were quantized; in float32 they are ordinary weights.
-    for note in ("quantization_config", "_name_or_path"):
-        half.config.__dict__.pop(note, None)
+    for attribute in ("quantization_config", "_name_or_path"):
+        half.config.__dict__.pop(attribute, None)
     return half
 
 
@@ -56,29 +56,29 @@ def language_from_folder(folder: Path) -> LanguageHalf:
     Raises:
         ValueError: if the folder lacks a causal language model or a tokenizer.
     """
-    with _readable(folder):
-        return _loaded(folder, use_safetensors=True)
+    with _quiet_loading(folder):
+        return _load(folder, use_safetensors=True)
 
 
-def _loaded(folder: Path, **options: Any) -> LanguageHalf:
-    shared: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    gguf = {key: value for key, value in options.items() if key == "gguf_file"}
-    tokenizer = AutoTokenizer.from_pretrained(folder, **gguf, **shared)
-    read: Any = AutoModelForCausalLM.from_pretrained
-    model, said = read(folder, dtype=torch.float32, output_loading_info=True, **options, **shared)
+def _load(folder: Path, **options: Any) -> LanguageHalf:
+    shared_options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    gguf_options = {key: value for key, value in options.items() if key == "gguf_file"}
+    tokenizer = AutoTokenizer.from_pretrained(folder, **gguf_options, **shared_options)
+    from_pretrained: Any = AutoModelForCausalLM.from_pretrained
+    model, info = from_pretrained(folder, dtype=torch.float32, output_loading_info=True, **options, **shared_options)
     # transformers would initialize missing weights at random.
-    if said["missing_keys"] or said["mismatched_keys"]:
-        raise ValueError(f"it lacks {', '.join(sorted(map(str, said['missing_keys'] or said['mismatched_keys']))[:3])}")
+    if info["missing_keys"] or info["mismatched_keys"]:
+        raise ValueError(f"it lacks {', '.join(sorted(map(str, info['missing_keys'] or info['mismatched_keys']))[:3])}")
     decoder: Any = model.base_model
     head = model.get_output_embeddings()
     weights = {name: weight.detach() for name, weight in decoder.state_dict().items()}
     tied = head is None or model.config.tie_word_embeddings
-    table = decoder.get_input_embeddings().weight
-    embeddings = next(name for name, weight in decoder.named_parameters() if weight is table)
+    embedding_weight = decoder.get_input_embeddings().weight
+    embeddings = next(name for name, weight in decoder.named_parameters() if weight is embedding_weight)
     return LanguageHalf(model.config, weights, embeddings, None if tied else head.weight.detach(), tokenizer)
 
 
-def _split_as_trained(tokenizer: Any, file: Path) -> None:
+def _restore_splitting(tokenizer: Any, file: Path) -> None:
     """Restores how text is split before tokens are merged, which transformers does not read from GGUF.
 
     SmolLM2 splits off every digit first. Otherwise a blank line before a number would become two tokens that SmolLM2
@@ -95,7 +95,7 @@ def _split_as_trained(tokenizer: Any, file: Path) -> None:
 
 
 @contextmanager
-def _readable(source: Path) -> Iterator[None]:
+def _quiet_loading(source: Path) -> Iterator[None]:
     """Hides transformers' progress bars, and turns its errors for unreadable files into one line."""
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()

@@ -24,7 +24,7 @@ EVERYDAY = "everyday"
 VERSION = 1
 # Digest of all weights of this version's model, the same on every machine.
 DIGEST: str | None = "aa3e2b47139bbe773e755d9d97566022728bda3e9c48070ee7c775afc6667cf4"
-_HOW = "run `make everyday-model`"
+_HOW_TO_BUILD = "run `make everyday-model`"
 
 
 @dataclass(frozen=True)
@@ -75,18 +75,20 @@ def write_folder(
         ValueError: if the folder holds other files, cannot be written, or the disk is full; nothing is left behind.
     """
     require_own(folder)
-    with _whole(folder) as fresh:
+    with _replacing(folder) as new_folder:
         weights = sum(weight.numel() * weight.itemsize for weight in model.parameters())
-        require_space(fresh, weights + _SMALL_FILES, "output")
-        model.save_pretrained(fresh)
-        save_processor(processor, fresh)
+        require_space(new_folder, weights + _SMALL_FILES, "output")
+        model.save_pretrained(new_folder)
+        save_processor(processor, new_folder)
         for source in sources:
             if source.licence is not None:
-                (fresh / f"LICENSE-{source.part}").write_text(source.licence)
-        files = {file.name: file_digest(file) for file in sorted(fresh.iterdir())}
-        said = [{key: value for key, value in asdict(source).items() if key != "licence"} for source in sources]
-        manifest = Manifest(FORMAT, model_digest(model), files, said)
-        (fresh / MANIFEST).write_text(json.dumps(asdict(manifest), indent=2) + "\n")
+                (new_folder / f"LICENSE-{source.part}").write_text(source.licence)
+        files = {file.name: file_digest(file) for file in sorted(new_folder.iterdir())}
+        source_entries = [
+            {key: value for key, value in asdict(source).items() if key != "licence"} for source in sources
+        ]
+        manifest = Manifest(FORMAT, model_digest(model), files, source_entries)
+        (new_folder / MANIFEST).write_text(json.dumps(asdict(manifest), indent=2) + "\n")
     return manifest
 
 
@@ -136,43 +138,43 @@ def require_own(folder: Path) -> None:
 
 
 @contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
+def _replacing(folder: Path) -> Iterator[Path]:
     """Yields a new folder next to ``folder``, and lets it replace ``folder``, synced to disk, if no error is raised."""
     writable(folder.parent, "output")
-    fresh, old = (folder.with_name(f".{folder.name}.{state}") for state in ("writing", "old"))
+    new_folder, old_folder = (folder.with_name(f".{folder.name}.{state}") for state in ("writing", "old"))
     # A killed run may have left these folders behind.
-    for left in (fresh, old):
-        shutil.rmtree(left, ignore_errors=True)
-    fresh.mkdir(parents=True)
+    for leftover in (new_folder, old_folder):
+        shutil.rmtree(leftover, ignore_errors=True)
+    new_folder.mkdir(parents=True)
     try:
-        yield fresh
-        _synced(fresh)
+        yield new_folder
+        _sync(new_folder)
         if folder.exists():
-            folder.rename(old)
-        fresh.rename(folder)
+            folder.rename(old_folder)
+        new_folder.rename(folder)
     finally:
-        for left in (fresh, old):
-            shutil.rmtree(left, ignore_errors=True)
+        for leftover in (new_folder, old_folder):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _synced(folder: Path) -> None:
-    mask = os.umask(0)
-    os.umask(mask)
+def _sync(folder: Path) -> None:
+    umask = os.umask(0)
+    os.umask(umask)
     for path in (*folder.iterdir(), folder):
         if path.is_file():
             # safetensors writes files that only their owner may read.
-            path.chmod(0o666 & ~mask)
-        handle = os.open(path, os.O_RDONLY)
+            path.chmod(0o666 & ~umask)
+        descriptor = os.open(path, os.O_RDONLY)
         try:
-            os.fsync(handle)
+            os.fsync(descriptor)
         finally:
-            os.close(handle)
+            os.close(descriptor)
 
 
 def everyday_folder() -> Path:
     """Returns ``$ATV_EVERYDAY``, or else a folder in atv's cache whose name contains the model's version."""
-    given = os.environ.get("ATV_EVERYDAY")
-    return Path(given) if given else cache_folder() / f"{EVERYDAY}-{VERSION}"
+    configured_folder = os.environ.get("ATV_EVERYDAY")
+    return Path(configured_folder) if configured_folder else cache_folder() / f"{EVERYDAY}-{VERSION}"
 
 
 def made_model() -> Path:
@@ -183,15 +185,15 @@ def made_model() -> Path:
     """
     folder = everyday_folder()
     if not folder.is_dir():
-        raise ValueError(f"model: {EVERYDAY} has not been built yet (no folder {str(folder)!r}); {_HOW}")
+        raise ValueError(f"model: {EVERYDAY} has not been built yet (no folder {str(folder)!r}); {_HOW_TO_BUILD}")
     try:
         manifest = check_folder(folder)
     except ValueError as error:
-        raise ValueError(f"model: {error}; {_HOW} again") from error
+        raise ValueError(f"model: {error}; {_HOW_TO_BUILD} again") from error
     if DIGEST is not None and manifest.digest != DIGEST:
         raise ValueError(
             f"model: {str(folder)!r} holds a model with digest {manifest.digest[:12]}, but version {VERSION} of "
-            f"{EVERYDAY} has {DIGEST[:12]}; {_HOW} again, or pass the folder itself as --model"
+            f"{EVERYDAY} has {DIGEST[:12]}; {_HOW_TO_BUILD} again, or pass the folder itself as --model"
         )
     return folder
 

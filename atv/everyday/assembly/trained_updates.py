@@ -79,8 +79,8 @@ def merge(model: nn.Module, updates: Updates) -> None:
         weight.copy_(merged_weight(weight, factors, updates.scale))
     for name, value in updates.whole.items():
         _parameter(model, name, tuple(_finite(value, name).shape)).copy_(value)
-    if updates.merged and (got := model_digest(model)) != updates.merged:
-        raise ValueError(f"updates: the merged model has digest {got[:12]}, expected {updates.merged[:12]}")
+    if updates.merged and (merged_digest := model_digest(model)) != updates.merged:
+        raise ValueError(f"updates: the merged model has digest {merged_digest[:12]}, expected {updates.merged[:12]}")
 
 
 def merged_weight(weight: Tensor, factors: Factors, scale: float) -> Tensor:
@@ -95,7 +95,7 @@ def merged_weight(weight: Tensor, factors: Factors, scale: float) -> Tensor:
     """
     if factors.down.dtype != torch.bfloat16 or factors.up.dtype != torch.bfloat16:
         raise ValueError(f"updates: factors are {factors.down.dtype} and {factors.up.dtype}, not bfloat16")
-    down, up = (_finite(part, "factors").cpu().double() for part in (factors.down, factors.up))
+    down, up = (_finite(factor, "factors").cpu().double() for factor in (factors.down, factors.up))
     change = torch.zeros(up.shape[0], down.shape[1], dtype=torch.float64)
     for rank in range(len(down)):
         change.addcmul_(up[:, rank, None], down[rank])
@@ -110,10 +110,10 @@ def write_updates(updates: Updates, file: Path) -> None:
     for name, factors in updates.factors.items():
         tensors[name + _DOWN] = factors.down.detach().cpu().contiguous()
         tensors[name + _UP] = factors.up.detach().cpu().contiguous()
-    about = {"format": FORMAT, "scale": repr(updates.scale), "base": json.dumps(dict(updates.base))}
-    about |= {"merged": updates.merged or "", "recipe": json.dumps(dict(updates.recipe))}
+    metadata = {"format": FORMAT, "scale": repr(updates.scale), "base": json.dumps(dict(updates.base))}
+    metadata |= {"merged": updates.merged or "", "recipe": json.dumps(dict(updates.recipe))}
     with atomic(file) as temporary:
-        save_file(tensors, temporary, metadata=about)
+        save_file(tensors, temporary, metadata=metadata)
 
 
 def read_updates(file: Path) -> Updates:
@@ -126,16 +126,16 @@ def read_updates(file: Path) -> Updates:
         raise ValueError(f"updates: no file {str(file)!r}; atv's own updates are in a checkout of it, not in its wheel")
     try:
         with safe_open(file, framework="pt") as opened:
-            about = opened.metadata() or {}
+            metadata = opened.metadata() or {}
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"updates: {str(file)!r} is damaged or not safetensors: {error}") from error
-    if about.get("format") != FORMAT:
-        raise ValueError(f"updates: {str(file)!r} has format {about.get('format')}; this version reads {FORMAT}")
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"updates: {str(file)!r} has format {metadata.get('format')}; this version reads {FORMAT}")
     linears = [name.removesuffix(_DOWN) for name in tensors if name.endswith(_DOWN)]
     factors = {name: Factors(tensors.pop(name + _DOWN), tensors.pop(name + _UP)) for name in linears}
-    scale, base, recipe = (json.loads(about[key]) for key in ("scale", "base", "recipe"))
-    return Updates(factors, tensors, scale, base, about["merged"] or None, recipe)
+    scale, base, recipe = (json.loads(metadata[key]) for key in ("scale", "base", "recipe"))
+    return Updates(factors, tensors, scale, base, metadata["merged"] or None, recipe)
 
 
 def _parameter(model: nn.Module, name: str, shape: tuple[int, ...]) -> nn.Parameter:

@@ -21,9 +21,9 @@ _RENAMED = {
     "attention.output.dense": "attention.o_proj",
 }
 # Channels of a head in all sizes of DINOv2; an exported graph shows them only in reshapes.
-_HEAD = 64
+_HEAD_WIDTH = 64
 # The weights whose shapes determine the configuration of a DINOv2.
-_CLASS, _PATCHES, _POSITIONS, _WIDE = (
+_CLASS_TOKEN, _PATCHES, _POSITIONS, _MLP_BIAS = (
     "embeddings.cls_token",
     "embeddings.patch_embeddings.projection.weight",
     "embeddings.position_embeddings",
@@ -58,12 +58,12 @@ def vision_from_onnx(file: Path, blocks: int | None) -> VisionHalf:
     Raises:
         ValueError: if the file is not ONNX, holds no DINOv2, or holds one with fewer blocks.
     """
-    found = _named_weights(_graph(file))
-    missing = [name for name in (_CLASS, _PATCHES, _POSITIONS, _WIDE) if name not in found]
-    if missing:
-        raise ValueError(f"vision: {str(file)!r} holds no DINOv2 with a class token: {missing[0]} is missing")
-    config = _dinov2_config(found, blocks, file)
-    return VisionHalf(config, _of_model(found, config, file))
+    stored_weights = _named_weights(_graph(file))
+    missing_weights = [name for name in (_CLASS_TOKEN, _PATCHES, _POSITIONS, _MLP_BIAS) if name not in stored_weights]
+    if missing_weights:
+        raise ValueError(f"vision: {str(file)!r} holds no DINOv2 with a class token: {missing_weights[0]} is missing")
+    config = _dinov2_config(stored_weights, blocks, file)
+    return VisionHalf(config, _checked_weights(stored_weights, config, file))
 
 
 def vision_from_folder(folder: Path, blocks: int | None) -> VisionHalf:
@@ -73,16 +73,16 @@ def vision_from_folder(folder: Path, blocks: int | None) -> VisionHalf:
         ValueError: if the folder has no vision tower, or one with fewer blocks.
     """
     # CLIP and similar models have a text half as well.
-    whole: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
-    config = _cut(getattr(whole, "vision_config", whole), blocks, folder)
+    full_config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = _cut(getattr(full_config, "vision_config", full_config), blocks, folder)
     try:
         options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
-        model, said = AutoModel.from_pretrained(
+        model, info = AutoModel.from_pretrained(
             folder, config=config, dtype=torch.float32, output_loading_info=True, **options
         )
         # transformers would initialize missing weights at random.
-        if lacks := sorted(map(str, said["missing_keys"] or said["mismatched_keys"])):
-            raise ValueError(f"it lacks {', '.join(lacks[:3])}")
+        if missing_weights := sorted(map(str, info["missing_keys"] or info["mismatched_keys"])):
+            raise ValueError(f"it lacks {', '.join(missing_weights[:3])}")
     except (ImportError, OSError, ValueError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"vision: {str(folder)!r} cannot be read as a vision tower: {reason}") from error
@@ -111,26 +111,32 @@ def _named_weights(graph: Any) -> dict[str, np.ndarray]:
     """Returns all weights of the backbone under transformers' names, without the prefix of the exported model."""
     from onnx import numpy_helper
 
-    stored = {tensor.name: tensor for tensor in graph.initializer}
-    prefix = next((name.removesuffix(_CLASS) for name in stored if name.endswith(_CLASS)), "")
-    names = {name: (name, False) for name in stored if not name.startswith("onnx::")}
-    positions: dict[str, str] = {}
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    prefix = next((name.removesuffix(_CLASS_TOKEN) for name in tensors if name.endswith(_CLASS_TOKEN)), "")
+    names = {name: (name, False) for name in tensors if not name.startswith("onnx::")}
+    position_sources: dict[str, str] = {}
     for node in graph.node:
         path = node.name.strip("/").replace("/", ".")
-        for source in node.input:
-            if source.startswith("onnx::MatMul") and source in stored:
-                names[source] = (f"{path.rpartition('.')[0]}.weight", True)
-            elif source in stored and len(stored[source].dims) == 3 and path.startswith(f"{prefix}embeddings."):
-                positions[node.op_type] = source
-    found = {}
-    for source, (name, transposed) in names.items():
+        for tensor_name in node.input:
+            if tensor_name.startswith("onnx::MatMul") and tensor_name in tensors:
+                names[tensor_name] = (f"{path.rpartition('.')[0]}.weight", True)
+            elif (
+                tensor_name in tensors
+                and len(tensors[tensor_name].dims) == 3
+                and path.startswith(f"{prefix}embeddings.")
+            ):
+                position_sources[node.op_type] = tensor_name
+    weights = {}
+    for tensor_name, (name, transposed) in names.items():
         if name.startswith(prefix):
-            weight = numpy_helper.to_array(stored[source])
-            found[_renamed(name.removeprefix(prefix))] = weight.T if transposed else weight
-    if {"Concat", "Reshape"} <= positions.keys():
-        parts = [numpy_helper.to_array(stored[positions[kind]]) for kind in ("Concat", "Reshape")]
-        found[_POSITIONS] = np.concatenate(parts, axis=1)
-    return found
+            weight = numpy_helper.to_array(tensors[tensor_name])
+            weights[_renamed(name.removeprefix(prefix))] = weight.T if transposed else weight
+    if {"Concat", "Reshape"} <= position_sources.keys():
+        position_embeddings = [
+            numpy_helper.to_array(tensors[position_sources[operation]]) for operation in ("Concat", "Reshape")
+        ]
+        weights[_POSITIONS] = np.concatenate(position_embeddings, axis=1)
+    return weights
 
 
 def _renamed(name: str) -> str:
@@ -139,22 +145,22 @@ def _renamed(name: str) -> str:
     return name
 
 
-def _dinov2_config(found: Mapping[str, np.ndarray], blocks: int | None, file: Path) -> Dinov2Config:
+def _dinov2_config(stored_weights: Mapping[str, np.ndarray], blocks: int | None, file: Path) -> Dinov2Config:
     """Derives the config from the shapes of the weights."""
-    hidden, channels, patch, _ = found[_PATCHES].shape
-    numbers = [int(match[1]) for name in found if (match := re.match(r"encoder\.layer\.(\d+)\.", name))]
-    side = round((found[_POSITIONS].shape[1] - 1) ** 0.5)
-    whole = Dinov2Config(
+    hidden, channels, patch_size, _ = stored_weights[_PATCHES].shape
+    block_numbers = [int(match[1]) for name in stored_weights if (match := re.match(r"encoder\.layer\.(\d+)\.", name))]
+    patches_per_side = round((stored_weights[_POSITIONS].shape[1] - 1) ** 0.5)
+    full_config = Dinov2Config(
         hidden_size=hidden,
-        num_hidden_layers=max(numbers, default=-1) + 1,
-        num_attention_heads=hidden // _HEAD,
-        mlp_ratio=found[_WIDE].shape[0] // hidden,
-        image_size=side * patch,
-        patch_size=patch,
+        num_hidden_layers=max(block_numbers, default=-1) + 1,
+        num_attention_heads=hidden // _HEAD_WIDTH,
+        mlp_ratio=stored_weights[_MLP_BIAS].shape[0] // hidden,
+        image_size=patches_per_side * patch_size,
+        patch_size=patch_size,
         num_channels=channels,
         use_mask_token=False,
     )
-    return _cut(whole, blocks, file)
+    return _cut(full_config, blocks, file)
 
 
 def _cut(config: Any, blocks: int | None, source: Path) -> Any:
@@ -165,19 +171,21 @@ def _cut(config: Any, blocks: int | None, source: Path) -> Any:
         raise ValueError(
             f"blocks: {blocks} is out of range; the tower in {str(source)!r} has {config.num_hidden_layers} blocks"
         )
-    named = ("out_features", "out_indices", "stage_names")
-    kept = {key: value for key, value in config.to_dict().items() if key not in named}
-    return type(config)(**kept | {"num_hidden_layers": blocks})
+    stage_keys = ("out_features", "out_indices", "stage_names")
+    entries = {key: value for key, value in config.to_dict().items() if key not in stage_keys}
+    return type(config)(**entries | {"num_hidden_layers": blocks})
 
 
-def _of_model(found: Mapping[str, np.ndarray], config: Dinov2Config, file: Path) -> dict[str, Tensor]:
+def _checked_weights(stored_weights: Mapping[str, np.ndarray], config: Dinov2Config, file: Path) -> dict[str, Tensor]:
     """Returns the weights of transformers' model with this config, after checking that each has the right shape."""
     with torch.device("meta"):
         expected = AutoModel.from_config(config).state_dict()
     weights = {}
-    for name, like in expected.items():
-        if name not in found or found[name].shape != tuple(like.shape):
-            there = found[name].shape if name in found else "missing"
-            raise ValueError(f"vision: in {str(file)!r}, {name} is {there}; DINOv2 expects {tuple(like.shape)}")
-        weights[name] = torch.from_numpy(np.array(found[name], dtype=np.float32, order="C"))
+    for name, expected_weight in expected.items():
+        if name not in stored_weights or stored_weights[name].shape != tuple(expected_weight.shape):
+            actual = stored_weights[name].shape if name in stored_weights else "missing"
+            raise ValueError(
+                f"vision: in {str(file)!r}, {name} is {actual}; DINOv2 expects {tuple(expected_weight.shape)}"
+            )
+        weights[name] = torch.from_numpy(np.array(stored_weights[name], dtype=np.float32, order="C"))
     return weights

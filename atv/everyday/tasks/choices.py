@@ -27,16 +27,24 @@ class Diagrams(Task):
 
     def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
         count = int(rng.integers(2, 5))
-        which = [(f.relation.which[f.answer], i, [o.name for o in scene.things]) for f, i in singled_out(scene)]
-        facts = [(f, item) for item in scene.things for f in told(scene, item) if len(f.relation.answers) > 2]
+        which_questions = [
+            (thing_fact.relation.which[thing_fact.answer], sole_item, [thing.name for thing in scene.things])
+            for thing_fact, sole_item in singled_out(scene)
+        ]
+        fact_items = [
+            (thing_fact, item)
+            for item in scene.things
+            for thing_fact in told(scene, item)
+            if len(thing_fact.relation.answers) > 2
+        ]
         form = pick(rng, ("what", "where", "which", "fact"))
-        if form == "which" and which:
-            text, item, names = pick(rng, which)
+        if form == "which" and which_questions:
+            text, item, names = pick(rng, which_questions)
             return (choice(rng, text, item.name, names, count),)
-        if form == "fact" and facts:
-            found, item = pick(rng, facts)
-            text = found.relation.about_the(pick(rng, phrases(scene, item, by_name=False)))
-            return (choice(rng, text, found.answer, found.relation.answers, count),)
+        if form == "fact" and fact_items:
+            chosen_fact, item = pick(rng, fact_items)
+            text = chosen_fact.relation.about_the(pick(rng, phrases(scene, item, by_name=False)))
+            return (choice(rng, text, chosen_fact.answer, chosen_fact.relation.answers, count),)
         if form == "where" and unique(scene):
             item = pick(rng, unique(scene))
             return (choice(rng, f"Where is the {item.name}?", item.place, PLACES, count),)
@@ -80,11 +88,11 @@ class MultiStep(Task):
 
 def _count(scene: Scene, rng: Generator) -> Step | None:
     """Asks how many things of a kind there are; in training, only if the kind of every thing is a training fact."""
-    kinds = [fact(item.thing, "kind") for item in scene.things]
-    allowed = all(found and (scene.split != "train" or found.split == "train") for found in kinds)
-    if not kinds or not allowed or scene.clear != scene.items:
+    kind_facts = [fact(item.thing, "kind") for item in scene.things]
+    allowed = all(kind_fact and (scene.split != "train" or kind_fact.split == "train") for kind_fact in kind_facts)
+    if not kind_facts or not allowed or scene.clear != scene.items:
         return None
-    answers = [found.answer for found in kinds if found]
+    answers = [kind_fact.answer for kind_fact in kind_facts if kind_fact]
     kind = pick(rng, answers)
     return f"How many things are a kind of {kind}?", str(answers.count(kind)), DIGITS[1:6]
 
@@ -93,28 +101,28 @@ def _sum(scene: Scene, rng: Generator) -> Step | None:
     if len(scene.digits) != 2 or scene.clear != scene.items:
         return None
     total = sum(int(digit.name) for digit in scene.digits)
-    near = [str(other) for other in range(max(0, total - 3), total + 4) if other != total]
-    return "What is the sum of the two numbers?", str(total), tuple(near)
+    near_sums = [str(candidate) for candidate in range(max(0, total - 3), total + 4) if candidate != total]
+    return "What is the sum of the two numbers?", str(total), tuple(near_sums)
 
 
 def _beyond_relation(scene: Scene, rng: Generator) -> Step | None:
     """Asks for a fact about the thing next to a named one."""
-    found = [
-        (known.relation.about_the(f"the thing {phrase}"), known.answer, known.relation.answers)
+    steps = [
+        (neighbor_fact.relation.about_the(f"the thing {phrase}"), neighbor_fact.answer, neighbor_fact.relation.answers)
         for anchor in unique(scene)
-        for phrase, near in neighbors(scene, anchor)
-        if near.form == "thing"
-        for known in told(scene, near)
+        for phrase, neighbor in neighbors(scene, anchor)
+        if neighbor.form == "thing"
+        for neighbor_fact in told(scene, neighbor)
     ]
-    return pick(rng, found) if found else None
+    return pick(rng, steps) if steps else None
 
 
 def _beyond_fact(scene: Scene, rng: Generator) -> Step | None:
     """Asks where the only thing is for which a fact holds."""
-    found = [(known.relation.which[known.answer], item) for known, item in singled_out(scene)]
-    if not found:
+    which_questions = [(sole_fact.relation.which[sole_fact.answer], item) for sole_fact, item in singled_out(scene)]
+    if not which_questions:
         return None
-    text, item = pick(rng, found)
+    text, item = pick(rng, which_questions)
     return where_is(text), item.place, PLACES
 
 
@@ -123,7 +131,7 @@ def where_is(which: str) -> str:
 
     "Which of these can you wear?" becomes "Where is the one you can wear?".
     """
-    for beginning, instead in _BEGINNINGS.items():
+    for beginning, replacement in _BEGINNINGS.items():
         if which.startswith(beginning):
-            return f"Where is the one {instead}{which.removeprefix(beginning)}"
+            return f"Where is the one {replacement}{which.removeprefix(beginning)}"
     raise ValueError(f"which: {which!r} must begin with one of {', '.join(_BEGINNINGS)}")

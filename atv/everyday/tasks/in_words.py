@@ -16,8 +16,8 @@ UNANSWERABLE = "unanswerable"
 def told(scene: Scene, item: Item) -> list[Fact]:
     """Returns the facts to ask about a thing in the scene: training facts in training, test facts elsewhere."""
     split = "train" if scene.split == "train" else "test"
-    known = (fact(item.thing, relation) for relation in RELATIONS)
-    return [found for found in known if found is not None and found.split == split]
+    thing_facts = (fact(item.thing, relation) for relation in RELATIONS)
+    return [thing_fact for thing_fact in thing_facts if thing_fact is not None and thing_fact.split == split]
 
 
 def singled_out(scene: Scene) -> Iterator[tuple[Fact, Item]]:
@@ -26,12 +26,12 @@ def singled_out(scene: Scene) -> Iterator[tuple[Fact, Item]]:
     In training, the facts of the other things are training facts as well.
     """
     for item in scene.things:
-        for found in told(scene, item):
-            rest = [fact(other.thing, found.relation.name) for other in scene.things if other is not item]
-            if len(rest) < 1 or any(other is None or other.answer == found.answer for other in rest):
+        for thing_fact in told(scene, item):
+            other_facts = [fact(other.thing, thing_fact.relation.name) for other in scene.things if other is not item]
+            if len(other_facts) < 1 or any(other is None or other.answer == thing_fact.answer for other in other_facts):
                 continue
-            if scene.split != "train" or all(other and other.split == "train" for other in rest):
-                yield found, item
+            if scene.split != "train" or all(other and other.split == "train" for other in other_facts):
+                yield thing_fact, item
 
 
 class Knowledge(Task):
@@ -40,16 +40,20 @@ class Knowledge(Task):
     metric = "VQAAccuracy"
 
     def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
-        which = list(singled_out(scene))
-        if which and rng.random() < 0.4:
-            found, item = pick(rng, which)
-            return (TaskQuestion(found.relation.which[found.answer], item.name, category="which"),)
-        asked = [(found, item) for item in scene.things for found in told(scene, item)]
-        if not asked:
+        sole_facts = list(singled_out(scene))
+        if sole_facts and rng.random() < 0.4:
+            thing_fact, item = pick(rng, sole_facts)
+            return (TaskQuestion(thing_fact.relation.which[thing_fact.answer], item.name, category="which"),)
+        thing_facts = [(thing_fact, item) for item in scene.things for thing_fact in told(scene, item)]
+        if not thing_facts:
             return ()
-        found, item = pick(rng, asked)
+        thing_fact, item = pick(rng, thing_facts)
         reference = pick(rng, phrases(scene, item, by_name=False))
-        return (TaskQuestion(found.relation.about_the(reference), found.answer, category=found.relation.name),)
+        return (
+            TaskQuestion(
+                thing_fact.relation.about_the(reference), thing_fact.answer, category=thing_fact.relation.name
+            ),
+        )
 
 
 class Unanswerable(Task):
@@ -62,27 +66,27 @@ class Unanswerable(Task):
 
     def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
         if rng.random() < 0.5:
-            return (TaskQuestion(_missing(scene, rng), UNANSWERABLE, category=UNANSWERABLE),)
+            return (TaskQuestion(_unanswerable_question(scene, rng), UNANSWERABLE, category=UNANSWERABLE),)
         item = pick(rng, scene.clear)
-        asked = {"thing": "What is", "word": "What word is", "digit": "What number is"}[item.form]
-        found = [(f"{asked} {at(item.place)}?", item.name)]
-        found += [
+        opening = {"thing": "What is", "word": "What word is", "digit": "What number is"}[item.form]
+        answerable_questions = [(f"{opening} {at(item.place)}?", item.name)]
+        answerable_questions += [
             (f"What is {phrase}?", neighbor.name)
             for anchor in unique(scene)
             for phrase, neighbor in neighbors(scene, anchor)
             if neighbor.form == "thing"
         ]
-        text, answer = pick(rng, found)
+        text, answer = pick(rng, answerable_questions)
         return (TaskQuestion(text, answer, category="other"),)
 
 
-def _missing(scene: Scene, rng: Generator) -> str:
-    asked = pick(rng, ("What is", "What is", "What word is", "What number is"))
-    forms = [f"{asked} {at(pick(rng, empty_places(scene)))}?"]
-    forms += [f"{asked} {at(item.place)}?" for item in scene.items if item.blurred]
-    forms.append(f"What is {pick(rng, tuple(STEPS))} the {absent_thing(scene, rng).name}?")
-    forms.append(f"Where is the {absent_thing(scene, rng).name}?")
-    return pick(rng, forms)
+def _unanswerable_question(scene: Scene, rng: Generator) -> str:
+    opening = pick(rng, ("What is", "What is", "What word is", "What number is"))
+    questions = [f"{opening} {at(pick(rng, empty_places(scene)))}?"]
+    questions += [f"{opening} {at(item.place)}?" for item in scene.items if item.blurred]
+    questions.append(f"What is {pick(rng, tuple(STEPS))} the {absent_thing(scene, rng).name}?")
+    questions.append(f"Where is the {absent_thing(scene, rng).name}?")
+    return pick(rng, questions)
 
 
 class Reading(Task):
@@ -91,17 +95,19 @@ class Reading(Task):
     metric = "VQAAccuracy"
 
     def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
-        written = [*scene.words, *scene.digits]
-        if not written:
+        written_items = [*scene.words, *scene.digits]
+        if not written_items:
             return ()
-        item = pick(rng, written)
-        kind, alike = ("word", scene.words) if item.form == "word" else ("number", scene.digits)
-        forms = [f"What {kind} is {at(item.place)}?"]
-        if len(alike) == 1:
-            forms.append(f"What {kind} is in the picture?")
+        item = pick(rng, written_items)
+        noun, same_form = ("word", scene.words) if item.form == "word" else ("number", scene.digits)
+        questions = [f"What {noun} is {at(item.place)}?"]
+        if len(same_form) == 1:
+            questions.append(f"What {noun} is in the picture?")
         for anchor in unique(scene):
-            forms += [f"What {kind} is {phrase}?" for phrase, near in neighbors(scene, anchor) if near is item]
-        return (TaskQuestion(pick(rng, forms), item.name, category=kind),)
+            questions += [
+                f"What {noun} is {phrase}?" for phrase, neighbor in neighbors(scene, anchor) if neighbor is item
+            ]
+        return (TaskQuestion(pick(rng, questions), item.name, category=noun),)
 
 
 class Relations(Task):
@@ -110,24 +116,24 @@ class Relations(Task):
     metric = "ExactMatch"
 
     def ask(self, scene: Scene, rng: Generator) -> tuple[TaskQuestion, ...]:
-        alone = unique(scene)
-        forms = [
+        unique_items = unique(scene)
+        questions = [
             (f"What is {phrase}?", neighbor.name, "neighbor")
-            for anchor in alone
+            for anchor in unique_items
             for phrase, neighbor in neighbors(scene, anchor)
             if neighbor.form == "thing"
         ]
-        if alone and (not forms or rng.random() < 0.3):
-            item = pick(rng, alone)
+        if unique_items and (not questions or rng.random() < 0.3):
+            item = pick(rng, unique_items)
             return (TaskQuestion(f"Where is the {item.name}?", item.place, category="place"),)
-        if len(alone) > 1 and rng.random() < 0.4:
-            first, second = (alone[index] for index in rng.permutation(len(alone))[:2])
-            if first.row != second.row:
-                side, text = ("above" if first.row < second.row else "below"), "above or below"
+        if len(unique_items) > 1 and rng.random() < 0.4:
+            first_item, second_item = (unique_items[index] for index in rng.permutation(len(unique_items))[:2])
+            if first_item.row != second_item.row:
+                side, text = ("above" if first_item.row < second_item.row else "below"), "above or below"
             else:
-                side, text = ("left" if first.column < second.column else "right"), "left or right of"
-            return (TaskQuestion(f"Is the {first.name} {text} the {second.name}?", side, category="side"),)
-        if not forms:
+                side, text = ("left" if first_item.column < second_item.column else "right"), "left or right of"
+            return (TaskQuestion(f"Is the {first_item.name} {text} the {second_item.name}?", side, category="side"),)
+        if not questions:
             return ()
-        text, answer, category = pick(rng, forms)
+        text, answer, category = pick(rng, questions)
         return (TaskQuestion(text, answer, category=category),)

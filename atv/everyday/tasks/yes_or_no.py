@@ -44,9 +44,9 @@ class Paired(Task):
 def _claims(category: str, scene: Scene, rng: Generator) -> tuple[str, str] | None:
     """Returns a true and a false claim of the category, or None if the scene offers none."""
     if category == "reading":
-        return _reading(scene, rng)
+        return _reading_claims(scene, rng)
     if category == "calculation":
-        return _calculation(scene, rng)
+        return _calculation_claims(scene, rng)
     if not scene.things:
         return None
     item = pick(rng, scene.things)
@@ -55,47 +55,49 @@ def _claims(category: str, scene: Scene, rng: Generator) -> tuple[str, str] | No
         return f"Does the picture show {truth}?", f"Does the picture show {lie}?"
     if category == "count":
         count = len(scene.items)
-        wrong = pick(rng, [other for other in range(1, 7) if other != count])
-        form = "Is the number of things in the picture {}?"
-        return form.format(NUMBERS[count - 1]), form.format(NUMBERS[wrong - 1])
+        wrong_count = pick(rng, [candidate for candidate in range(1, 7) if candidate != count])
+        template = "Is the number of things in the picture {}?"
+        return template.format(NUMBERS[count - 1]), template.format(NUMBERS[wrong_count - 1])
     if category == "position":
         if item not in unique(scene):
             return None
-        form = f"Is the {item.name} {{}}?"
-        return form.format(at(item.place)), form.format(at(pick(rng, others(PLACES, item.place))))
+        template = f"Is the {item.name} {{}}?"
+        return template.format(at(item.place)), template.format(at(pick(rng, others(PLACES, item.place))))
     if category == "identity":
-        form, lie = f"Is the thing {at(item.place)} {{}}?", with_article(absent_thing(scene, rng))
-        return form.format(with_article(item.thing)), form.format(lie)
-    return _commonsense(scene, rng)
+        template, lie = f"Is the thing {at(item.place)} {{}}?", with_article(absent_thing(scene, rng))
+        return template.format(with_article(item.thing)), template.format(lie)
+    return _commonsense_claims(scene, rng)
 
 
-def _reading(scene: Scene, rng: Generator) -> tuple[str, str] | None:
-    written = [*scene.words, *scene.digits]
-    if not written:
+def _reading_claims(scene: Scene, rng: Generator) -> tuple[str, str] | None:
+    written_items = [*scene.words, *scene.digits]
+    if not written_items:
         return None
-    item = pick(rng, written)
-    kind, pool = ("word", WORDS) if item.form == "word" else ("number", DIGITS)
-    form = f'Is the {kind} {at(item.place)} "{{}}"?'
-    return form.format(item.name), form.format(pick(rng, others(pool, item.name)))
+    item = pick(rng, written_items)
+    noun, pool = ("word", WORDS) if item.form == "word" else ("number", DIGITS)
+    template = f'Is the {noun} {at(item.place)} "{{}}"?'
+    return template.format(item.name), template.format(pick(rng, others(pool, item.name)))
 
 
-def _calculation(scene: Scene, rng: Generator) -> tuple[str, str] | None:
+def _calculation_claims(scene: Scene, rng: Generator) -> tuple[str, str] | None:
     if not scene.digits:
         return None
     item = pick(rng, scene.digits)
-    smaller, larger = (int(item.name) - int(step) for step in (rng.integers(1, 5), -rng.integers(1, 5)))
-    form = f"Is the number {at(item.place)} larger than {{}}?"
-    return (form.format(smaller), form.format(larger)) if smaller >= 0 else None
+    smaller, larger = (int(item.name) - int(difference) for difference in (rng.integers(1, 5), -rng.integers(1, 5)))
+    template = f"Is the number {at(item.place)} larger than {{}}?"
+    return (template.format(smaller), template.format(larger)) if smaller >= 0 else None
 
 
-def _commonsense(scene: Scene, rng: Generator) -> tuple[str, str] | None:
+def _commonsense_claims(scene: Scene, rng: Generator) -> tuple[str, str] | None:
     """Returns a yes question and a no question about a fact that is true of one thing and false of another."""
-    asked = [(item, found) for item in scene.things for found in told(scene, item)]
-    claims = {answer: [(item, found) for item, found in asked if found.answer == answer] for answer in ("yes", "no")}
-    relations = {found.relation.name for _, found in claims["yes"]} & {found.relation.name for _, found in claims["no"]}
+    item_facts = [(item, fact) for item in scene.things for fact in told(scene, item)]
+    claims = {answer: [(item, fact) for item, fact in item_facts if fact.answer == answer] for answer in ("yes", "no")}
+    relations = {fact.relation.name for _, fact in claims["yes"]} & {fact.relation.name for _, fact in claims["no"]}
     if not relations:
         return None
     relation = pick(rng, sorted(relations))
-    chosen = [pick(rng, [c for c in claims[answer] if c[1].relation.name == relation]) for answer in ("yes", "no")]
-    yes, no = (found.relation.about_the(pick(rng, phrases(scene, item, by_name=False))) for item, found in chosen)
+    chosen_claims = [
+        pick(rng, [claim for claim in claims[answer] if claim[1].relation.name == relation]) for answer in ("yes", "no")
+    ]
+    yes, no = (fact.relation.about_the(pick(rng, phrases(scene, item, by_name=False))) for item, fact in chosen_claims)
     return yes, no

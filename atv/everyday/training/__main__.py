@@ -61,14 +61,16 @@ def train(
     add_updates(model.model.vision_tower, tower_rank, seed)
     if start is not None:
         load_updates(model, learned(start, TOWER) | learned(start, PROJECTOR))
-    _see(model, tokenizer, [name for name in SEEING if name in stages], steps, seed, work, begun=start is not None)
+    _train_tower(
+        model, tokenizer, [name for name in SEEING if name in stages], steps, seed, work, begun=start is not None
+    )
     fold(model.model.vision_tower)
     add_updates(model.model.language_model, language_rank, seed + 1)
     if start is not None:
         load_updates(model, learned(start, LANGUAGE))
-    text = Rehearsal(rehearsal, tokenizer)
+    rehearsed_text = Rehearsal(rehearsal, tokenizer)
     for name in (name for name in SPEAKING if name in stages):
-        dialogues = DialogueBatches(tokenizer, text, seed, steps[name], stage=name)
+        dialogues = DialogueBatches(tokenizer, rehearsed_text, seed, steps[name], stage=name)
         fit(LanguageStage(model, steps[name], falling=name == "settling"), dialogues, [], work / name)
     parameters = {} if start is None else learned(start)
     for name in (*SEEING, *SPEAKING):
@@ -78,7 +80,7 @@ def train(
     export(untrained, parameters, f"seed {seed}, stages {stages}, steps {steps}", output)
 
 
-def _see(
+def _train_tower(
     model: LlavaForConditionalGeneration,
     tokenizer: Tokenizer,
     stages: list[StageName],
@@ -90,10 +92,10 @@ def _see(
     """Runs the stages of the tower."""
     dev = [PatchBatches(split, seed, 4, 16) for split in ("dev", "unseen")]
     for name in stages:
-        stage, pictures = VisionStage(model, tokenizer, steps[name]), PatchBatches("train", seed, steps[name], 8, name)
+        stage, batches = VisionStage(model, tokenizer, steps[name]), PatchBatches("train", seed, steps[name], 8, name)
         if name == "vision" and not begun:
-            stage.match_scales(torch.cat([pictures[index][0] for index in range(4)]))
-        fit(stage, pictures, dev, work / name)
+            stage.match_scales(torch.cat([batches[index][0] for index in range(4)]))
+        fit(stage, batches, dev, work / name)
 
 
 if __name__ == "__main__":

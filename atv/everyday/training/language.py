@@ -39,14 +39,14 @@ def encode_dialogue(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], o
     ``opened`` means that the picture comes before these turns and has already begun the first one.
     """
     ids, labels = [], []
-    for number in range(0, len(turns), 2):
-        prompt = PROMPT.format(turns[number]["text"])
-        if opened and number == 0:
+    for index in range(0, len(turns), 2):
+        prompt = PROMPT.format(turns[index]["text"])
+        if opened and index == 0:
             prompt = prompt.removeprefix("<|im_start|>user\n")
-        asked = tokenizer((END if number else "") + prompt, add_special_tokens=False).input_ids
-        told = tokenizer(ANSWER.format(turns[number + 1]["text"]), add_special_tokens=False).input_ids
-        ids += asked + told
-        labels += [IGNORED] * len(asked) + told
+        prompt_ids = tokenizer((END if index else "") + prompt, add_special_tokens=False).input_ids
+        answer_ids = tokenizer(ANSWER.format(turns[index + 1]["text"]), add_special_tokens=False).input_ids
+        ids += prompt_ids + answer_ids
+        labels += [IGNORED] * len(prompt_ids) + answer_ids
     return ids, labels
 
 
@@ -60,9 +60,9 @@ class Rehearsal:
     def __init__(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
         texts = [file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.txt"))]
-        self.plain = [i for text in texts for i in tokenizer(text, add_special_tokens=False).input_ids]
-        rows = (folder / "chat.jsonl").read_text(encoding="utf-8").splitlines()
-        self.chats = [exchange(row["question"], row["answer"]) for row in map(json.loads, rows)]
+        self.plain = [token_id for text in texts for token_id in tokenizer(text, add_special_tokens=False).input_ids]
+        lines = (folder / "chat.jsonl").read_text(encoding="utf-8").splitlines()
+        self.chats = [exchange(row["question"], row["answer"]) for row in map(json.loads, lines)]
 
     def window(self, rng: Generator, length: int) -> list[Encoded]:
         """Returns a window of plain English; every token after the first is to be predicted."""
@@ -95,9 +95,11 @@ class Curriculum:
     contrasts: float = 0.0
 
     def most(self, batch: int) -> int:
+        """Returns the maximum number of items per scene."""
         return min(6, 2 + batch // self.growth)
 
     def share(self, batch: int) -> float:
+        """Returns the share of drills."""
         return max(self.drills, 1 - (1 - self.drills) * batch / self.fade)
 
 
@@ -138,12 +140,14 @@ class DialogueBatches(Dataset):
             rows += [self._row(lambda: [self.rehearsal.turns(rng)], room, False) for _ in range(2)]
             return pack(rows, [], padding, None)
         scenes = [sample_scene(rng, "train", 2, self.curriculum.most(index)) for _ in range(self.batch_size)]
-        share, room = self.curriculum.share(index), self.length - len(self.prefix)
+        drill_share, room = self.curriculum.share(index), self.length - len(self.prefix)
         rows = []
         for scene in scenes:
-            first = encode_dialogue(self.tokenizer, caption_turns(scene, rng), True)
-            rest = self._row(partial(self._dialogues, scene, rng, share), room - len(first[0]), True)
-            rows.append([first, *rest])
+            encoded_caption = encode_dialogue(self.tokenizer, caption_turns(scene, rng), True)
+            encoded_questions = self._row(
+                partial(self._dialogues, scene, rng, drill_share), room - len(encoded_caption[0]), True
+            )
+            rows.append([encoded_caption, *encoded_questions])
         return pack(rows, self.prefix, padding, torch.stack([pixels(scene, rng) for scene in scenes]))
 
     def _row(self, draw: Callable[[], Sequence[Sequence[Turn]]], room: int, opened: bool) -> list[Encoded]:
@@ -158,6 +162,7 @@ class DialogueBatches(Dataset):
                 row.append(encoded)
 
     def _dialogues(self, scene: Scene, rng: Generator, drills: float) -> list[list[Turn]]:
+        """Returns a drill, two contrasting questions as separate dialogues, or one or two questions, at random."""
         weights, contrasts = self.curriculum.weights, self.curriculum.contrasts
         if rng.random() < drills:
             return [drill_turns(scene, rng)]

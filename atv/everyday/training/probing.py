@@ -33,30 +33,31 @@ TWINS = (("can_eat", "use"), ("animal", "kind"))
 ABOVE_CHANCE = 0.2  # of the way from chance to perfect: the least accuracy in a relation that may be asked
 
 
-def _order(fact: Fact, purpose: str) -> bytes:
+def _hash_order(fact: Fact, purpose: str) -> bytes:
+    """Returns a digest to sort facts by, which mixes them in the same way every time."""
     return hashlib.sha256(f"{purpose} {fact.relation.name} {fact.thing.name}".encode()).digest()
 
 
 def examples(relation: Relation, prompt: int) -> list[Fact]:
     """Returns the solved training facts that open a prompt: equally many for each answer, in mixed order."""
-    rounds = max(1, EXAMPLES // len(relation.answers))
-    chosen = []
+    per_answer = max(1, EXAMPLES // len(relation.answers))
+    chosen_facts = []
     for answer in relation.answers:
-        own = [one for one in facts(relation.name, "train") if one.answer == answer]
-        own.sort(key=lambda one: _order(one, "example"))
-        turns = range(prompt * rounds, prompt * rounds + min(rounds, len(own)))
-        chosen += [own[turn % len(own)] for turn in turns]
-    return sorted(chosen, key=lambda one: _order(one, f"prompt {prompt}"))
+        answer_facts = [fact for fact in facts(relation.name, "train") if fact.answer == answer]
+        answer_facts.sort(key=lambda fact: _hash_order(fact, "example"))
+        positions = range(prompt * per_answer, prompt * per_answer + min(per_answer, len(answer_facts)))
+        chosen_facts += [answer_facts[position % len(answer_facts)] for position in positions]
+    return sorted(chosen_facts, key=lambda fact: _hash_order(fact, f"prompt {prompt}"))
 
 
-def _as_questions(solved: Sequence[Fact]) -> tuple[str, Callable[[Fact], str]]:
-    opening = "".join(f"Question: {one.question}\nAnswer: {one.answer}\n\n" for one in solved)
+def _as_questions(solved_facts: Sequence[Fact]) -> tuple[str, Callable[[Fact], str]]:
+    opening = "".join(f"Question: {example.question}\nAnswer: {example.answer}\n\n" for example in solved_facts)
     return opening + "Question:", lambda fact: f" {fact.question}\nAnswer:"
 
 
-def _as_list(solved: Sequence[Fact]) -> tuple[str, Callable[[Fact], str]]:
-    opening = solved[0].relation.about_the("it") + "\n\n"
-    opening += "".join(f"- {one.thing.name}: {one.answer}\n" for one in solved)
+def _as_list(solved_facts: Sequence[Fact]) -> tuple[str, Callable[[Fact], str]]:
+    opening = solved_facts[0].relation.about_the("it") + "\n\n"
+    opening += "".join(f"- {example.thing.name}: {example.answer}\n" for example in solved_facts)
     return opening + "-", lambda fact: f" {fact.thing.name}:"
 
 
@@ -64,60 +65,64 @@ PROMPTS = (_as_questions, _as_list)
 
 
 def _first_tokens(tokenizer: PreTrainedTokenizerBase, answers: Sequence[str]) -> list[int]:
-    first = [tokenizer(f" {answer}", add_special_tokens=False).input_ids[0] for answer in answers]
-    if len(set(first)) < len(first):
+    first_tokens = [tokenizer(f" {answer}", add_special_tokens=False).input_ids[0] for answer in answers]
+    if len(set(first_tokens)) < len(first_tokens):
         raise ValueError(f"two of the answers {', '.join(answers)} begin with the same token")
-    return first
+    return first_tokens
 
 
 @torch.inference_mode()
 def _scores(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, opening: str, endings: Sequence[str], first: list[int]
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    opening: str,
+    endings: Sequence[str],
+    first_tokens: list[int],
 ) -> np.ndarray:
     """Returns the log-probability of each first token after ``opening`` and each ending: [endings, answers]."""
     prefix = tokenizer(opening, add_special_tokens=False, return_tensors="pt").input_ids
-    cached = model(prefix, use_cache=True, logits_to_keep=1).past_key_values
+    prefix_cache = model(prefix, use_cache=True, logits_to_keep=1).past_key_values
     tokens = [tokenizer(ending, add_special_tokens=False).input_ids for ending in endings]
-    scores = np.zeros((len(endings), len(first)))
+    scores = np.zeros((len(endings), len(first_tokens)))
     for rows in rows_by_length(tokens):
-        batch, own = torch.tensor([tokens[row] for row in rows]), deepcopy(cached)
-        own.batch_repeat_interleave(len(rows))
-        logits = model(batch, past_key_values=own, logits_to_keep=1).logits[:, -1].double()
-        scores[rows] = logits.log_softmax(-1)[:, first].numpy()
+        batch, row_cache = torch.tensor([tokens[row] for row in rows]), deepcopy(prefix_cache)
+        row_cache.batch_repeat_interleave(len(rows))
+        logits = model(batch, past_key_values=row_cache, logits_to_keep=1).logits[:, -1].double()
+        scores[rows] = logits.log_softmax(-1)[:, first_tokens].numpy()
     return scores
 
 
 def margins(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: Sequence[Fact]) -> np.ndarray:
     """Returns the margin of each fact's answer over the next best one of its relation: [facts, prompts], in nats."""
     relation = asked[0].relation
-    right = np.array([relation.answers.index(one.answer) for one in asked])
-    row = np.arange(len(asked))
-    found = np.zeros((len(asked), len(PROMPTS)))
-    first = _first_tokens(tokenizer, relation.answers)
-    for number, prompt in enumerate(PROMPTS):
-        opening, ending = prompt(examples(relation, number))
-        scores = _scores(model, tokenizer, opening, list(map(ending, asked)), first)
-        scores -= np.mean([scores[right == answer].mean(0) for answer in set(right)], axis=0)
-        own = scores[row, right]
-        scores[row, right] = -np.inf
-        found[:, number] = own - scores.max(1)
-    return found
+    right_columns = np.array([relation.answers.index(fact.answer) for fact in asked])
+    row_numbers = np.arange(len(asked))
+    fact_margins = np.zeros((len(asked), len(PROMPTS)))
+    first_tokens = _first_tokens(tokenizer, relation.answers)
+    for prompt_number, prompt_format in enumerate(PROMPTS):
+        opening, ending_of = prompt_format(examples(relation, prompt_number))
+        scores = _scores(model, tokenizer, opening, list(map(ending_of, asked)), first_tokens)
+        scores -= np.mean([scores[right_columns == column].mean(0) for column in set(right_columns)], axis=0)
+        right_scores = scores[row_numbers, right_columns]
+        scores[row_numbers, right_columns] = -np.inf
+        fact_margins[:, prompt_number] = right_scores - scores.max(1)
+    return fact_margins
 
 
 def balanced_accuracy(asked: Sequence[Fact], right: np.ndarray) -> float:
     """Returns the share of the facts of each answer that are ``right`` ([facts] of bool), averaged over the answers."""
-    answers = np.array([one.answer for one in asked])
+    answers = np.array([fact.answer for fact in asked])
     return float(np.mean([right[answers == answer].mean() for answer in set(answers)]))
 
 
 def probed(asked: Sequence[Fact], found: np.ndarray) -> list[Fact]:
     """Returns one relation's facts with their least margin in ``found``, [facts, prompts], and the resulting split."""
-    chance = 1 / len({one.answer for one in asked})
-    counts = balanced_accuracy(asked, found.mean(1) > 0) >= chance + ABOVE_CHANCE * (1 - chance)
-    least = [round(float(margin), 3) for margin in found.min(1)]
+    chance = 1 / len({fact.answer for fact in asked})
+    beats_chance = balanced_accuracy(asked, found.mean(1) > 0) >= chance + ABOVE_CHANCE * (1 - chance)
+    least_margins = [round(float(margin), 3) for margin in found.min(1)]
     return [
-        replace(one, margin=margin, split="test" if counts and margin > 0 else "left out")
-        for one, margin in zip(asked, least, strict=True)
+        replace(fact, margin=margin, split="test" if beats_chance and margin > 0 else "left out")
+        for fact, margin in zip(asked, least_margins, strict=True)
     ]
 
 
@@ -126,19 +131,21 @@ def without_twins(table: Sequence[Fact]) -> list[Fact]:
 
     For example, what can be eaten is used for eating.
     """
-    taught = {(one.relation.name, one.thing.name) for one in table if one.split == "train"}
-    other = {name: twin for pair in TWINS for name, twin in (pair, pair[::-1])}
-    told = [one.split == "test" and (other.get(one.relation.name), one.thing.name) in taught for one in table]
-    return [replace(one, split="left out") if twin else one for one, twin in zip(table, told, strict=True)]
+    taught = {(fact.relation.name, fact.thing.name) for fact in table if fact.split == "train"}
+    twin_of = {name: twin for pair in TWINS for name, twin in (pair, pair[::-1])}
+    taught_by_twin = [
+        fact.split == "test" and (twin_of.get(fact.relation.name), fact.thing.name) in taught for fact in table
+    ]
+    return [replace(fact, split="left out") if twin else fact for fact, twin in zip(table, taught_by_twin, strict=True)]
 
 
-def _table(rows: Sequence[Fact]) -> str:
+def _as_csv(rows: Sequence[Fact]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["relation", "thing", "answer", "margin", "split"])
-    for one in rows:
-        margin = "" if one.margin is None else f"{one.margin:.3f}"
-        writer.writerow([one.relation.name, one.thing.name, one.answer, margin, one.split])
+    for fact in rows:
+        margin = "" if fact.margin is None else f"{fact.margin:.3f}"
+        writer.writerow([fact.relation.name, fact.thing.name, fact.answer, margin, fact.split])
     return text.getvalue()
 
 
@@ -151,16 +158,19 @@ def probe(folder: Path, relations: Sequence[str] = tuple(RELATIONS)) -> None:
     """
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    table = {(one.relation.name, one.thing.name): one for one in facts()}
+    table = {(fact.relation.name, fact.thing.name): fact for fact in facts()}
     for relation in relations:
-        asked = [one for one in facts(relation) if one.split != "train"]
-        found = margins(model, tokenizer, asked)
-        own = probed(asked, found)
-        shares = ", ".join(f"{balanced_accuracy(asked, right):.0%}" for right in (found > 0).T)
-        kept = sum(one.split == "test" for one in own)
-        print(f"{relation}: balanced accuracy by prompt {shares}; {kept} of {len(own)} kept for tests", flush=True)
-        table.update({(one.relation.name, one.thing.name): one for one in own})
-        write_text(TABLE, _table(without_twins(list(table.values()))))
+        held_out_facts = [fact for fact in facts(relation) if fact.split != "train"]
+        fact_margins = margins(model, tokenizer, held_out_facts)
+        probed_facts = probed(held_out_facts, fact_margins)
+        shares = ", ".join(f"{balanced_accuracy(held_out_facts, right):.0%}" for right in (fact_margins > 0).T)
+        test_count = sum(fact.split == "test" for fact in probed_facts)
+        print(
+            f"{relation}: balanced accuracy by prompt {shares}; {test_count} of {len(probed_facts)} kept for tests",
+            flush=True,
+        )
+        table.update({(fact.relation.name, fact.thing.name): fact for fact in probed_facts})
+        write_text(TABLE, _as_csv(without_twins(list(table.values()))))
 
 
 if __name__ == "__main__":

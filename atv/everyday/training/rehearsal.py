@@ -74,8 +74,8 @@ def answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: S
             chats, add_generation_prompt=True, padding=True, return_dict=True, return_tensors="pt"
         )
         generate: Any = model.generate
-        told = generate(**prompt, do_sample=False, max_new_tokens=LONGEST)[:, prompt["input_ids"].shape[1] :]
-        for text in tokenizer.batch_decode(told, skip_special_tokens=True):
+        answer_tokens = generate(**prompt, do_sample=False, max_new_tokens=LONGEST)[:, prompt["input_ids"].shape[1] :]
+        for text in tokenizer.batch_decode(answer_tokens, skip_special_tokens=True):
             yield text.strip()
 
 
@@ -95,18 +95,18 @@ def chat(folder: str, output: Path, count: int = 1500) -> None:
     """
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
-    done = {json.loads(line)["question"] for line in output.read_text().splitlines()} if output.exists() else set()
-    asked = [request for request in requests()[:count] if request not in done]
+    answered = {json.loads(line)["question"] for line in output.read_text().splitlines()} if output.exists() else set()
+    open_requests = [request for request in requests()[:count] if request not in answered]
     with output.open("a", encoding="utf-8") as lines:
-        for request, text in zip(asked, answers(model, tokenizer, asked), strict=True):
-            if said := whole_sentences(text):
-                lines.write(json.dumps({"question": request, "answer": said}, ensure_ascii=False) + "\n")
+        for request, text in zip(open_requests, answers(model, tokenizer, open_requests), strict=True):
+            if answer := whole_sentences(text):
+                lines.write(json.dumps({"question": request, "answer": answer}, ensure_ascii=False) + "\n")
                 lines.flush()
 
 
 def paragraphs(text: str) -> str:
     """Returns the text with each paragraph on one line and an empty line between paragraphs."""
-    return "\n\n".join(" ".join(one.split()) for one in re.split(r"\n\s*\n", text.strip()))
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in re.split(r"\n\s*\n", text.strip()))
 
 
 def prose(moby: Path, sotu: Path, output: Path) -> None:
@@ -136,22 +136,22 @@ def passages(folder: Path, output: Path, count: int = 128, words: int = 120) -> 
         count: Number of passages from each of the two.
         words: Minimum number of words in a passage.
     """
-    kinds = (sorted(folder.glob("moby-dick.txt")), sorted(folder.glob("state-of-the-union-*.txt")))
-    found = []
-    for files in kinds:
-        parts = list(_passages(" ".join(file.read_text(encoding="utf-8") for file in files), words))
-        found += [parts[number * len(parts) // count] for number in range(count)]
-    output.write_text("\n".join(found) + "\n", encoding="utf-8")
+    sources = (sorted(folder.glob("moby-dick.txt")), sorted(folder.glob("state-of-the-union-*.txt")))
+    chosen_passages = []
+    for files in sources:
+        candidates = list(_split_into_passages(" ".join(file.read_text(encoding="utf-8") for file in files), words))
+        chosen_passages += [candidates[index * len(candidates) // count] for index in range(count)]
+    output.write_text("\n".join(chosen_passages) + "\n", encoding="utf-8")
 
 
-def _passages(text: str, words: int) -> Iterator[str]:
-    """Yields the text in parts of whole sentences, each as short as possible with at least ``words`` words."""
-    part: list[str] = []
+def _split_into_passages(text: str, words: int) -> Iterator[str]:
+    """Yields passages of whole sentences, each as short as possible with at least ``words`` words."""
+    passage_words: list[str] = []
     for sentence in re.split(r"(?<=[.!?])\s+(?=[\"“A-Z])", " ".join(text.split())):
-        part += sentence.split()
-        if len(part) >= words:
-            yield " ".join(part)
-            part = []
+        passage_words += sentence.split()
+        if len(passage_words) >= words:
+            yield " ".join(passage_words)
+            passage_words = []
 
 
 if __name__ == "__main__":

@@ -54,19 +54,19 @@ def add_updates(module: nn.Module, rank: int, seed: int) -> None:
     """Gives every Linear inside ``module`` a low-rank update and freezes everything else in it."""
     module.requires_grad_(False)
     linears = [(name, child) for name, child in module.named_modules() if isinstance(child, nn.Linear)]
-    for number, (name, linear) in enumerate(linears):
-        parent, _, own = name.rpartition(".")
-        setattr(module.get_submodule(parent), own, LowRankLinear(linear, rank, seed * 1000 + number))
+    for linear_index, (name, linear) in enumerate(linears):
+        parent, _, attribute = name.rpartition(".")
+        setattr(module.get_submodule(parent), attribute, LowRankLinear(linear, rank, seed * 1000 + linear_index))
 
 
 @torch.no_grad()
 def fold(module: nn.Module) -> None:
     """Merges the updates, rounded as in the published file, and restores frozen Linears in their places."""
     for name, child in [(name, child) for name, child in module.named_modules() if isinstance(child, LowRankLinear)]:
-        parent, _, own = name.rpartition(".")
+        parent, _, attribute = name.rpartition(".")
         factors = Factors(child.down.bfloat16(), child.up.bfloat16())
         child.linear.weight.copy_(merged_weight(child.linear.weight, factors, 1.0))
-        setattr(module.get_submodule(parent), own, child.linear)
+        setattr(module.get_submodule(parent), attribute, child.linear)
 
 
 def updates(module: nn.Module) -> dict[str, Tensor]:
@@ -89,15 +89,21 @@ def collected(learned: Mapping[str, Tensor]) -> tuple[dict[str, Factors], dict[s
     """Splits the ``updates`` of one or more stages into factors of Linears and parameters that are replaced."""
     linears = [name.removesuffix(".down") for name in learned if name.endswith(".down")]
     factors = {name: Factors(learned[f"{name}.down"].bfloat16(), learned[f"{name}.up"].bfloat16()) for name in linears}
-    whole = {name: value for name, value in learned.items() if not name.endswith((".down", ".up"))}
-    return factors, whole
+    replaced = {name: value for name, value in learned.items() if not name.endswith((".down", ".up"))}
+    return factors, replaced
 
 
 def learned(file: Path, part: str = "") -> dict[str, Tensor]:
     """Returns the ``updates`` in a published file whose names begin with ``part``, in float32; undoes ``collected``."""
-    made = read_updates(file)
-    parts = {f"{name}.{which}": value for name, own in made.factors.items() for which, value in vars(own).items()}
-    return {name: value.float() for name, value in (parts | dict(made.whole)).items() if name.startswith(part)}
+    published = read_updates(file)
+    factor_tensors = {
+        f"{name}.{factor_name}": value
+        for name, factors in published.factors.items()
+        for factor_name, value in vars(factors).items()
+    }
+    return {
+        name: value.float() for name, value in (factor_tensors | dict(published.whole)).items() if name.startswith(part)
+    }
 
 
 def export(base: LlavaForConditionalGeneration, parameters: Mapping[str, Tensor], recipe: str, file: Path) -> None:
@@ -108,10 +114,10 @@ def export(base: LlavaForConditionalGeneration, parameters: Mapping[str, Tensor]
         parameters: the parameters that all stages learned, by name.
         recipe: how they were trained, for human readers.
     """
-    factors, whole = collected(parameters)
-    made = Updates(factors, whole, 1.0, base_digests(base), None, {"command": recipe})
-    merge(base, made)
-    write_updates(replace(made, merged=model_digest(base)), file)
+    factors, replaced = collected(parameters)
+    trained_updates = Updates(factors, replaced, 1.0, base_digests(base), None, {"command": recipe})
+    merge(base, trained_updates)
+    write_updates(replace(trained_updates, merged=model_digest(base)), file)
 
 
 # File in the folder of a finished stage with everything that the stage trained.
@@ -133,8 +139,8 @@ class Stage(L.LightningModule):
         self.model, self.steps = model, steps
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        learned = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
-        checkpoint["state_dict"] = {name: checkpoint["state_dict"][name] for name in learned}
+        trained_names = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        checkpoint["state_dict"] = {name: checkpoint["state_dict"][name] for name in trained_names}
 
 
 def fit(stage: Stage, train: Dataset, dev: Sequence[Dataset], folder: Path, checks: int = 8) -> None:

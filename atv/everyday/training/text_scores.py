@@ -16,9 +16,9 @@ def show(folder: str) -> None:
     Args:
         folder: Folder of the model, as written by save_pretrained.
     """
-    seeing = hasattr(AutoConfig.from_pretrained(folder), "vision_config")
-    automatic = AutoModelForImageTextToText if seeing else AutoModelForCausalLM
-    model = automatic.from_pretrained(folder, dtype=torch.float32).eval()
+    has_vision = hasattr(AutoConfig.from_pretrained(folder), "vision_config")
+    auto_class = AutoModelForImageTextToText if has_vision else AutoModelForCausalLM
+    model = auto_class.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     losses = plain_english.readings(model, tokenizer)
     for name, perplexity in plain_english.perplexities(losses).items():

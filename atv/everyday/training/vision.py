@@ -35,8 +35,8 @@ STREAMS = {"vision": (1, MIXTURES), "sharpening": (4, ((0.9, 0.05, 0.05), (0.4, 
 
 def pixels(scene: Scene, rng: np.random.Generator) -> Tensor:
     """Returns the drawn scene, normalised as the processor would: (3, 168, 168)."""
-    shown = torch.from_numpy(np.array(draw(scene, rng))).float() / 255
-    return ((shown - MEAN) / DEVIATION).permute(2, 0, 1)
+    image = torch.from_numpy(np.array(draw(scene, rng))).float() / 255
+    return ((image - MEAN) / DEVIATION).permute(2, 0, 1)
 
 
 def patch_names(scene: Scene, rng: np.random.Generator) -> Tensor:
@@ -44,11 +44,13 @@ def patch_names(scene: Scene, rng: np.random.Generator) -> Tensor:
 
     The number is -1 if items cover part of a patch, but none covers half of it.
     """
-    owner = covered(scene, rng).reshape(PATCHES, PATCH, PATCHES, PATCH).transpose(0, 2, 1, 3).reshape(PATCHES**2, -1)
+    item_numbers = (
+        covered(scene, rng).reshape(PATCHES, PATCH, PATCHES, PATCH).transpose(0, 2, 1, 3).reshape(PATCHES**2, -1)
+    )
     names = np.full(PATCHES**2, -1)
-    names[(owner == -1).all(1)] = NUMBER[NOTHING]
-    for number, item in enumerate(scene.items):
-        names[(owner == number).mean(1) >= 0.5] = NUMBER[BLURRED if item.blurred else item.name]
+    names[(item_numbers == -1).all(1)] = NUMBER[NOTHING]
+    for item_number, item in enumerate(scene.items):
+        names[(item_numbers == item_number).mean(1) >= 0.5] = NUMBER[BLURRED if item.blurred else item.name]
     return torch.from_numpy(names)
 
 
@@ -69,9 +71,11 @@ class PatchBatches(Dataset):
         rng = np.random.default_rng((self.seed, self.stream, index))
         scenes = [sample_scene(rng, self.split, 7, 9, self.mixtures) for _ in range(self.batch_size)]
         seeds = rng.integers(2**32, size=len(scenes))
-        images = torch.stack([pixels(s, np.random.default_rng(seed)) for s, seed in zip(scenes, seeds, strict=True)])
+        images = torch.stack(
+            [pixels(scene, np.random.default_rng(seed)) for scene, seed in zip(scenes, seeds, strict=True)]
+        )
         names = torch.stack(
-            [patch_names(s, np.random.default_rng(seed)) for s, seed in zip(scenes, seeds, strict=True)]
+            [patch_names(scene, np.random.default_rng(seed)) for scene, seed in zip(scenes, seeds, strict=True)]
         )
         if self.split == "train":
             images = images * torch.from_numpy(rng.normal(1, 0.15, (len(scenes), 3, 1, 1))).float()
@@ -82,7 +86,7 @@ class PatchBatches(Dataset):
 def embedded(words: Sequence[str], embedding: Tensor, tokenizer: PreTrainedTokenizerBase) -> Tensor:
     """Returns the mean embedding of each name's tokens, minus the vocabulary's mean: (names, width)."""
     ids = [tokenizer(f" {word}", add_special_tokens=False).input_ids for word in words]
-    return torch.stack([embedding[i].mean(0) for i in ids]) - embedding.mean(0)
+    return torch.stack([embedding[word_ids].mean(0) for word_ids in ids]) - embedding.mean(0)
 
 
 class VisionStage(Stage):
@@ -101,8 +105,8 @@ class VisionStage(Stage):
         self.scale = nn.Parameter(torch.tensor(12.0))
         embedding = model.get_input_embeddings().weight.detach()
         self.register_buffer("common", embedding.mean(0), persistent=False)
-        for kind, words in (("names", NAMES), ("rows", ROWS), ("columns", COLUMNS)):
-            self.register_buffer(kind, embedded(words, embedding, tokenizer), persistent=False)
+        for buffer_name, words in (("names", NAMES), ("rows", ROWS), ("columns", COLUMNS)):
+            self.register_buffer(buffer_name, embedded(words, embedding, tokenizer), persistent=False)
         areas = torch.arange(PATCHES) * 3 // PATCHES
         self.register_buffer("row", areas.repeat_interleave(PATCHES), persistent=False)
         self.register_buffer("column", areas.repeat(PATCHES), persistent=False)
@@ -116,34 +120,35 @@ class VisionStage(Stage):
         """
         inner = self.model.model
         features = inner.vision_tower(images, output_hidden_states=True).hidden_states[-1][:, 1:].flatten(0, 1)
-        first, second = inner.multi_modal_projector.linear_1, inner.multi_modal_projector.linear_2
-        first.weight.copy_(
-            torch.randn_like(first.weight) / first.in_features**0.5 / (features - features.mean(0)).std()
+        first_linear, second_linear = inner.multi_modal_projector.linear_1, inner.multi_modal_projector.linear_2
+        first_linear.weight.copy_(
+            torch.randn_like(first_linear.weight) / first_linear.in_features**0.5 / (features - features.mean(0)).std()
         )
-        first.bias.copy_(-first.weight @ features.mean(0))
-        second.weight.copy_(torch.randn_like(second.weight) / second.in_features**0.5 / 2)
-        second.bias.copy_(self.common)
+        first_linear.bias.copy_(-first_linear.weight @ features.mean(0))
+        second_linear.weight.copy_(torch.randn_like(second_linear.weight) / second_linear.in_features**0.5 / 2)
+        second_linear.bias.copy_(self.common)
 
     def tokens(self, images: Tensor) -> Tensor:
         """Returns the projected visual tokens, minus the vocabulary's mean: (batch, 144, width)."""
-        seen = self.model.model.get_image_features(pixel_values=images, vision_feature_layer=-1, return_dict=True)
-        return torch.stack(list(seen.pooler_output)) - self.common
+        features = self.model.model.get_image_features(pixel_values=images, vision_feature_layer=-1, return_dict=True)
+        return torch.stack(list(features.pooler_output)) - self.common
 
     def losses(self, tokens: Tensor, names: Tensor) -> dict[str, Tensor]:
         """Returns cross-entropies against names, rows and columns, and the squared distance to their weighted sum."""
-        known = names >= 0
-        weight = torch.where(names == NUMBER[NOTHING], 0.1, 1.0)[known]
-        scored = {"name": (self.names, names[known])}
-        scored |= {
-            kind: (getattr(self, f"{kind}s"), getattr(self, kind).expand_as(names)[known]) for kind in ("row", "column")
+        labeled = names >= 0
+        weights = torch.where(names == NUMBER[NOTHING], 0.1, 1.0)[labeled]
+        comparisons = {"name": (self.names, names[labeled])}
+        comparisons |= {
+            aspect: (getattr(self, f"{aspect}s"), getattr(self, aspect).expand_as(names)[labeled])
+            for aspect in ("row", "column")
         }
-        losses, target = {}, torch.zeros_like(tokens[known])
-        for kind, (words, right) in scored.items():
-            scores = self.scale * F.normalize(tokens[known], dim=-1) @ F.normalize(words, dim=-1).T
-            losses[kind] = (F.cross_entropy(scores, right, reduction="none") * weight).sum() / weight.sum()
-            target += words[right] * (1.0 if kind == "name" else PLACE_WEIGHT)
-        distance = (tokens[known] - target).square().sum(-1) / target.square().sum(-1).mean()
-        losses["distance"] = (distance * weight).sum() / weight.sum()
+        losses, target = {}, torch.zeros_like(tokens[labeled])
+        for aspect, (embeddings, right_words) in comparisons.items():
+            scores = self.scale * F.normalize(tokens[labeled], dim=-1) @ F.normalize(embeddings, dim=-1).T
+            losses[aspect] = (F.cross_entropy(scores, right_words, reduction="none") * weights).sum() / weights.sum()
+            target += embeddings[right_words] * (1.0 if aspect == "name" else PLACE_WEIGHT)
+        distance = (tokens[labeled] - target).square().sum(-1) / target.square().sum(-1).mean()
+        losses["distance"] = (distance * weights).sum() / weights.sum()
         return losses
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -162,9 +167,12 @@ class VisionStage(Stage):
     def configure_optimizers(self) -> Any:
         inner = self.model.model
         tower = [p for p in inner.vision_tower.parameters() if p.requires_grad]
-        rest = [*inner.multi_modal_projector.parameters(), self.scale]
+        projector_and_scale = [*inner.multi_modal_projector.parameters(), self.scale]
         optimizer = torch.optim.AdamW(
-            [{"params": tower}, {"params": rest}], lr=max(self.rates), betas=(0.9, 0.95), weight_decay=0.01
+            [{"params": tower}, {"params": projector_and_scale}],
+            lr=max(self.rates),
+            betas=(0.9, 0.95),
+            weight_decay=0.01,
         )
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, list(self.rates), self.steps, pct_start=0.05)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
